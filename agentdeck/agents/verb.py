@@ -1,0 +1,71 @@
+"""The seam between the engine and what agents do."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from agentdeck.core.events import Usage
+from agentdeck.workflow.model import Agent, Data, Definition
+
+
+class Answer(NamedTuple):
+    """What an attempt gave: plain data, and what it used where that is known."""
+
+    output: Data
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One attempt of one step, with all it may read.
+
+    `scope` is what `${…}` sees: `inputs`, each upstream agent by name, `needs` (those outputs in order of
+    declaration), `item`, `previous`, `run`, `task`. `with_` is the agent's `with`, already rendered.
+    `log(text, level)` takes one or more lines; it may be called from any thread and never blocks for long.
+    `alive()` says that the attempt shows a sign of life (the idle clock starts anew); `log` implies it.
+    `deadline` is on the run's clock, None where there is none.
+    """
+
+    run: str
+    task: str
+    step: str
+    attempt: int
+    agent: Agent
+    scope: Mapping[str, Data]
+    with_: Mapping[str, Data]
+    log: Callable[..., None]
+    alive: Callable[[], None]
+    deadline: float | None = None
+    seed: int = 0
+    tier_up: int = 0
+    fault: str = ""  # why the attempt before this one was refused, when it was `invalid`
+
+    @property
+    def id(self) -> str:
+        """The correlation id: run, task, step, attempt."""
+        return f"{self.run}/{self.task}/{self.step}#{self.attempt}"
+
+
+class Verb(Protocol):
+    """What an agent does. One object serves all steps of its agent, many at a time.
+
+    `run` returns plain data or an `Answer`, and raises `StepError` for failures of a known kind; whatever
+    else it raises is recorded as `exception`. It honours cancellation within a second.
+    """
+
+    async def run(self, work: Work) -> Data | Answer: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What all verbs of a run share. `sleep` is the run's clock; `functions` are Python agents given as objects,
+    by agent name; `closing` collects what must be awaited when the run ends (clients, pools)."""
+
+    definition: Definition
+    folder: Path
+    sleep: Callable[[float], Awaitable[None]]
+    functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)

@@ -1,0 +1,1 @@
+"""Pure: events in, actions out. No clock, no await, no I/O."""

@@ -1,0 +1,395 @@
+"""Everything that can happen in a run, and what the core asks for in return.
+
+Events are past tense and are what the log holds; actions are imperative and are what the engine carries out.
+Every event begins with `at`, seconds since the epoch on the run's clock: the core has no clock of its own.
+
+An event reaches the core by `Machine.handle`. What it accepts it records (a `Record` action), together with
+what follows from it. Folding the recorded events with `Machine.apply` gives the same state again.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+from agentdeck.errors import Fault
+from agentdeck.workflow.model import Data
+
+
+class Usage(NamedTuple):
+    """What an attempt used. Token counts of None are unknown, never zero; so is `usd`."""
+
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    cached_in: int | None = None
+    usd: float | None = None
+    usd_reasoning: float | None = None
+    model: str = ""
+    simulated: bool = False
+
+
+# The run ---------------------------------------------------------------------------------------------------
+
+
+class RunStarted(NamedTuple):
+    """The first event of every log. `inputs` are the run's own, before defaults; `limits` as launched."""
+
+    at: float
+    run: str
+    workflow: str
+    identity: str
+    inputs: dict[str, Data]
+    limits: dict[str, Data]
+    who: str = ""
+
+
+class RunResumed(NamedTuple):
+    """A process took the run up again after its owner died or drained. Attempts still open are lost.
+    `idle` is how long nobody ran it: clocks of joins and attempts leave that time out."""
+
+    at: float
+    idle: float = 0.0
+    who: str = ""
+
+
+class RunPaused(NamedTuple):
+    """Nothing new starts. What runs goes on. `why` is the reason shown; empty when a person asked."""
+
+    at: float
+    why: str = ""
+    who: str = ""
+
+
+class RunUnpaused(NamedTuple):
+    at: float
+    who: str = ""
+
+
+class RunDrained(NamedTuple):
+    """The owner stops: nothing runs any more, the rest is for whoever resumes."""
+
+    at: float
+    who: str = ""
+
+
+class RunEnded(NamedTuple):
+    """The last event, until somebody retries. `state`: done, failed, cancelled."""
+
+    at: float
+    state: str
+
+
+class LimitChanged(NamedTuple):
+    """`name` is dotted: `workers`, `agents.extract.timeout`, `openai.requests`. Values are plain data."""
+
+    at: float
+    name: str
+    old: Data
+    new: Data
+    who: str = ""
+
+
+# Tasks -----------------------------------------------------------------------------------------------------
+
+
+class TaskOpened(NamedTuple):
+    """A task entered the graph. `inputs` are complete. A nested one names the step it belongs to."""
+
+    at: float
+    task: str
+    inputs: dict[str, Data]
+    parent: tuple[str, str] | None = None
+
+
+class TasksExhausted(NamedTuple):
+    """The source has no more tasks."""
+
+    at: float
+    total: int
+
+
+class TaskEnded(NamedTuple):
+    """`state`: done, failed, cancelled. A retry opens the task again."""
+
+    at: float
+    task: str
+    state: str
+    output: Data = None
+    fault: Fault | None = None
+
+
+class TaskHurried(NamedTuple):
+    """The task goes before all others from now on."""
+
+    at: float
+    task: str
+    who: str = ""
+
+
+# Steps -----------------------------------------------------------------------------------------------------
+
+
+class StepStarted(NamedTuple):
+    """An attempt began. `agent` is who does the work (another one's name for a fallback). `ready` is when the
+    step became ready; `waits` tells how that time went, by reason, where it was not all `pool`."""
+
+    at: float
+    task: str
+    step: str
+    agent: str
+    attempt: int
+    ready: float
+    waits: dict[str, float] | None = None
+    round: int = 1
+    tier_up: int = 0
+
+
+class StepSucceeded(NamedTuple):
+    """An attempt ended well. `reused` when the result came from `once` or `cache`."""
+
+    at: float
+    task: str
+    step: str
+    attempt: int
+    output: Data = None
+    usage: Usage | None = None
+    input_bytes: int = 0
+    reused: bool = False
+
+
+class AttemptFailed(NamedTuple):
+    """An attempt ended badly. What follows is told by the next event on this step."""
+
+    at: float
+    task: str
+    step: str
+    attempt: int
+    fault: Fault
+    usage: Usage | None = None
+    input_bytes: int = 0
+
+
+class AttemptLost(NamedTuple):
+    """The process that ran it died. It counts against nothing but its tokens."""
+
+    at: float
+    task: str
+    step: str
+    attempt: int
+
+
+class StepRetrying(NamedTuple):
+    """The step waits (reason `backoff`, or `cooldown` where the other side asked) and goes again at `until`."""
+
+    at: float
+    task: str
+    step: str
+    until: float
+    reason: str = "backoff"
+    tier_up: int = 0
+
+
+class StepFellBack(NamedTuple):
+    """From now on `agent` does this step's work."""
+
+    at: float
+    task: str
+    step: str
+    agent: str
+
+
+class StepRepeated(NamedTuple):
+    """A round ended and another one follows: `repeat`, or the next arrival of a progressive join."""
+
+    at: float
+    task: str
+    step: str
+    round: int
+
+
+class StepExpanded(NamedTuple):
+    """An agent with `each` got its items: steps `step[0]` to `step[count - 1]` exist now."""
+
+    at: float
+    task: str
+    step: str
+    count: int
+
+
+class StepDone(NamedTuple):
+    """A step that no attempt ends by itself is done: all items of an `each`, all rounds of a progressive join."""
+
+    at: float
+    task: str
+    step: str
+
+
+class StepFailed(NamedTuple):
+    """Finally. `tolerated` with `on_error: continue`. `letter`: whether it becomes one; a step that failed only
+    because what it needs failed does not."""
+
+    at: float
+    task: str
+    step: str
+    fault: Fault
+    tolerated: bool = False
+    letter: bool = True
+
+
+class StepSkipped(NamedTuple):
+    """It will not run, and that is no failure. `why` is for people."""
+
+    at: float
+    task: str
+    step: str
+    why: str
+
+
+class StepCancelled(NamedTuple):
+    at: float
+    task: str
+    step: str
+    why: str = ""
+
+
+class StepReleased(NamedTuple):
+    """A person let a join go with what has arrived."""
+
+    at: float
+    task: str
+    step: str
+    who: str = ""
+
+
+class StepAnswered(NamedTuple):
+    """Somebody answered an approval, or its time ran out (`who` empty)."""
+
+    at: float
+    task: str
+    step: str
+    approved: bool
+    fields: dict[str, Data]
+    who: str = ""
+
+
+class StepReopened(NamedTuple):
+    """A failed step goes again, and with it what depended on it, in the same task."""
+
+    at: float
+    task: str
+    step: str
+    who: str = ""
+
+
+class StepWaited(NamedTuple):
+    """A ready step is held back from now on for `reason`, with a sentence for people. Told only for reasons
+    that the rest of the log does not tell: requests, tokens, concurrent, budget, cooldown."""
+
+    at: float
+    task: str
+    step: str
+    reason: str
+    why: str = ""
+
+
+class Noted(NamedTuple):
+    """Something worth a line in the history that changes no state."""
+
+    at: float
+    text: str
+    task: str = ""
+    step: str = ""
+    data: dict[str, Data] | None = None
+
+
+# Never recorded: they only let the core decide ----------------------------------------------------------------
+
+
+class TimerFired(NamedTuple):
+    """It is `at` now; whatever is due is due."""
+
+    at: float
+
+
+class Committed(NamedTuple):
+    """All records up to the sequence number are on disk: what read them may start."""
+
+    at: float
+    seq: int
+
+
+class CancelAsked(NamedTuple):
+    """Cancel the run, one task, or one step. `task` empty is the run."""
+
+    at: float
+    task: str = ""
+    step: str = ""
+    who: str = ""
+
+
+# Actions ----------------------------------------------------------------------------------------------------
+
+
+class StartAttempt(NamedTuple):
+    """Run it now: it holds its slot and its reservations."""
+
+    started: StepStarted
+    timeout_idle: float | None = None
+
+
+class CancelAttempt(NamedTuple):
+    """Stop it. Whatever it still returns is ignored."""
+
+    task: str
+    step: str
+    attempt: int
+    why: str
+
+
+class PullTask(NamedTuple):
+    """There is room: bring the next task, or say that there are no more."""
+
+
+class Record(NamedTuple):
+    """Append to the log, under the next sequence number."""
+
+    event: Event
+
+
+class Finish(NamedTuple):
+    """The run is over, or has drained: nothing more will be asked."""
+
+    state: str
+
+
+Event: TypeAlias = (
+    RunStarted
+    | RunResumed
+    | RunPaused
+    | RunUnpaused
+    | RunDrained
+    | RunEnded
+    | LimitChanged
+    | TaskOpened
+    | TasksExhausted
+    | TaskEnded
+    | TaskHurried
+    | StepStarted
+    | StepSucceeded
+    | AttemptFailed
+    | AttemptLost
+    | StepRetrying
+    | StepFellBack
+    | StepRepeated
+    | StepExpanded
+    | StepDone
+    | StepFailed
+    | StepSkipped
+    | StepCancelled
+    | StepReleased
+    | StepAnswered
+    | StepReopened
+    | StepWaited
+    | Noted
+)
+Signal: TypeAlias = TimerFired | Committed | CancelAsked
+Action: TypeAlias = StartAttempt | CancelAttempt | PullTask | Record | Finish

@@ -1,0 +1,127 @@
+"""What can go wrong, as one tree.
+
+AgentdeckError
+├── InvalidFile        a workflow, deck or task file that does not load; carries every fault found
+├── UsageError         a call that makes no sense as given (unknown run, limit out of range)
+├── StoreError         the database cannot be used: locked, read-only, full, corrupt, too new
+├── ProviderError      a provider cannot be used at all: no key, no route
+└── StepError          one attempt of one step failed; carries the `Fault` that is recorded
+
+Every message is for a person: what happened, where, what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class AgentdeckError(Exception):
+    """The root: whoever catches this has caught everything agentdeck raises on purpose."""
+
+    exit_code = 1
+
+
+class Issue(NamedTuple):
+    """One fault or warning in a file. `fix` may be empty; `line` and `column` start at 1, 0 is unknown."""
+
+    file: str
+    line: int
+    column: int
+    what: str
+    fix: str = ""
+    warning: bool = False
+
+    def __str__(self) -> str:
+        place = ":".join([self.file, *(str(n) for n in (self.line, self.column) if n)])
+        word = "warning: " if self.warning else ""
+        return f"{place}: {word}{self.what}" + (f"; {self.fix}" if self.fix else "")
+
+
+class InvalidFile(AgentdeckError):
+    """A file that does not load. `issues` holds every fault, in the order of the file."""
+
+    exit_code = 2
+
+    def __init__(self, issues: Sequence[Issue]) -> None:
+        self.issues = tuple(issues)
+        super().__init__("\n".join(map(str, self.issues)))
+
+
+class UsageError(AgentdeckError):
+    """A call that makes no sense as given."""
+
+    exit_code = 2
+
+
+class StoreError(AgentdeckError):
+    """The database cannot be used. Nothing that was recorded is lost by this."""
+
+    exit_code = 3
+
+
+class ProviderError(AgentdeckError):
+    """A provider cannot be used at all."""
+
+    exit_code = 3
+
+
+class Fault(NamedTuple):
+    """Why an attempt failed, as it is recorded.
+
+    `kind` is one of KINDS. `retry_after` is what the other side asked for, in seconds. `clock` names the
+    clock that fired when kind is `timeout`. `detail` may hold more for a reader (a traceback, a body);
+    it is never parsed.
+    """
+
+    kind: str
+    message: str
+    retry_after: float | None = None
+    clock: str = ""
+    detail: str = ""
+
+    @property
+    def retryable(self) -> bool:
+        return self.kind in RETRYABLE
+
+
+#: What a fault can be, and what that means.
+KINDS = {
+    "exception": "the agent's own code raised",
+    "permanent": "the agent said that trying again is pointless",
+    "timeout": "one of the four clocks fired",
+    "network": "the connection failed or was cut",
+    "rate_limit": "the other side said: slower",
+    "server": "the other side failed (5xx, overloaded)",
+    "rejected": "the other side refused this request (4xx)",
+    "auth": "the key is missing or wrong",
+    "quota": "the account is used up",
+    "context": "the prompt is longer than the model's window",
+    "refused": "the model refused the content",
+    "invalid": "the answer does not fit `output` or `expect`",
+    "expression": "an expression of the workflow could not be evaluated",
+    "setup": "the step could not be started (no such command, function, module)",
+    "exit": "a command ended with a code other than 0",
+    "join": "the join ran out of time",
+    "needs": "what this step needs failed",
+    "budget": "the budget does not allow it",
+    "rejected_by_person": "a person said no",
+    "lost": "the process that ran the attempt died",
+    "unknown": "the process died while a `once` step ran: whether it took effect is not known",
+}
+
+RETRYABLE = frozenset({"exception", "timeout", "network", "rate_limit", "server", "invalid", "exit"})
+
+
+class StepError(AgentdeckError):
+    """One attempt of one step failed. Verbs raise this; anything else they raise becomes `exception`."""
+
+    def __init__(
+        self, kind: str, message: str, *, retry_after: float | None = None, clock: str = "", detail: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.fault = Fault(kind, message, retry_after, clock, detail)
+
+
+class Permanent(AgentdeckError):
+    """For agents' own code: raise this to say that another attempt is pointless."""

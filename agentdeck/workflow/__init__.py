@@ -1,0 +1,1 @@
+"""What an operator writes: the value, the loader, the graph, expressions, and the check."""

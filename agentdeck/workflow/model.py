@@ -1,0 +1,308 @@
+"""A workflow as a value: what YAML and Python both load into.
+
+Everything here is frozen and plain. Expressions and `${…}` templates are kept as written (they are checked
+when the file loads, and compiled where they are used). Where something stands in its file is kept beside the
+value, never in it, so the same workflow from YAML and from Python is equal and has one identity.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+#: Plain JSON-like data: None, bool, int, float, str, lists and string-keyed dicts of them.
+Data: TypeAlias = Any
+
+FORMAT = 1
+
+# Verbs ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Python:
+    """Call `module:name`."""
+
+    target: str
+    verb = "python"
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Ask a model. `text`, `system` and `images` are templates. `model` names one of the deck's models and
+    then overrides the tier."""
+
+    text: str
+    system: str | None = None
+    model: str | None = None
+    temperature: float | None = None
+    max_output: int | None = None
+    stop: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
+    verb = "prompt"
+
+
+@dataclass(frozen=True, slots=True)
+class Http:
+    """Send one request. All parts are templates."""
+
+    url: str
+    method: str = "GET"
+    headers: Mapping[str, Data] = field(default_factory=dict)
+    body: Data = None
+    verb = "http"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Run a program, never through a shell. Each argument is a template rendered on its own."""
+
+    args: tuple[str, ...]
+    env: Mapping[str, Data] = field(default_factory=dict)
+    cwd: str | None = None
+    input: str | None = None
+    verb = "command"
+
+
+@dataclass(frozen=True, slots=True)
+class Simulate:
+    """A model of an agent. `takes` seconds, ± `jitter` (a share); `fails` is the share of attempts that fail;
+    `says` are log lines; `returns` is a template; `tokens` are (in, out)."""
+
+    takes: float = 1.0
+    jitter: float = 0.0
+    fails: float = 0.0
+    says: tuple[str, ...] = ()
+    returns: Data = None
+    tokens: tuple[int, int] = (0, 0)
+    verb = "simulate"
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """Choose who goes on: the value of `on` picks the agent in `cases` (else `otherwise`); the other agents
+    named there are skipped. All of them need this agent."""
+
+    on: str
+    cases: Mapping[str, str] = field(default_factory=dict)
+    otherwise: str | None = None
+    verb = "dispatch"
+
+
+@dataclass(frozen=True, slots=True)
+class SubWorkflow:
+    """Run another workflow file as nested steps; its inputs come from the agent's `with`."""
+
+    file: str
+    verb = "workflow"
+
+
+@dataclass(frozen=True, slots=True)
+class Approve:
+    """Ask a person. `within` None waits for ever; `otherwise` is the answer when time is up."""
+
+    ask: str
+    show: str | None = None
+    fields: Mapping[str, "Type"] = field(default_factory=dict)
+    within: float | None = None
+    otherwise: Literal["approve", "reject"] = "reject"
+    verb = "approve"
+
+
+Verb: TypeAlias = Python | Prompt | Http | Command | Simulate | Dispatch | SubWorkflow | Approve
+VERBS = ("python", "prompt", "http", "command", "simulate", "dispatch", "workflow", "approve")
+
+# Policies ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Type:
+    """The type of an input or of a field of a typed output. `choices` only with kind `choice`."""
+
+    kind: Literal["any", "string", "number", "integer", "boolean", "list", "object", "choice"] = "any"
+    choices: tuple[Data, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One input of the workflow. Without a default it must be given."""
+
+    type: Type = Type()
+    about: str = ""
+    default: Data = None
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Timeout:
+    """The four clocks, in seconds; None is no limit.
+
+    queue: ready and not started. attempt: one try. idle: a try that shows no sign of life.
+    total: from ready to the end, all attempts and waits included. With `auto`, `attempt` is only what holds
+    until enough attempts were seen.
+    """
+
+    queue: float | None = None
+    attempt: float | None = 30.0
+    idle: float | None = None
+    total: float | None = None
+    auto: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """`attempts` counts the first one. The wait before attempt n+1 is drawn from 0 to
+    min(max_delay, delay × factor^(n-1)) (full jitter). `escalate`: a tier up after an invalid answer."""
+
+    attempts: int = 3
+    delay: float = 1.0
+    factor: float = 2.0
+    max_delay: float = 60.0
+    escalate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """When a step may start, seen from its needs.
+
+    `quorum` is a count (int) or a share (float, 0 to 1) of the needs that were not skipped; None is all.
+    After `within` seconds it goes with what is there if at least `min` arrived, else it fails. `min` unset
+    means 1 where `within` is set, else the quorum. `rest`: what happens to needs still running once it went.
+    """
+
+    kind: Literal["all", "any", "quorum", "progressive"] = "all"
+    quorum: int | float | None = None
+    within: float | None = None
+    min: int | None = None
+    rest: Literal["cancel", "finish"] = "finish"
+
+
+@dataclass(frozen=True, slots=True)
+class OnError:
+    """After the last attempt: first the fallback agent, if any; then `fail`, or `continue` with null."""
+
+    action: Literal["fail", "continue"] = "fail"
+    fallback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """Run again, with `previous`, until the expression `until` holds, at most `max` times in all."""
+
+    until: str
+    max: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many in so many seconds."""
+
+    count: float
+    seconds: float
+
+    @property
+    def per_minute(self) -> float:
+        return self.count * 60 / self.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderLimits:
+    """Limits of one provider. None is unlimited."""
+
+    requests: Rate | None = None
+    tokens: Rate | None = None
+    input_tokens: Rate | None = None
+    output_tokens: Rate | None = None
+    concurrent: int | Literal["auto"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`workers` None takes the deck's. `providers` may tighten the deck's limits, never loosen them."""
+
+    workers: int | None = None
+    providers: Mapping[str, ProviderLimits] = field(default_factory=dict)
+
+
+RUNGS = ("reduce", "downgrade", "drop", "ask", "stop")
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a run may use. The ladder says at which share of it which rung begins to hold. `task` bounds each
+    task the same way."""
+
+    usd: float | None = None
+    tokens: int | None = None
+    ladder: tuple[tuple[float, str], ...] = ((1.0, "ask"),)
+    task: "Budget | None" = None
+
+
+# The graph -----------------------------------------------------------------------------------------------
+
+PRIORITIES = {"high": -1, "normal": 0, "low": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """A node of the graph. `needs` is complete: what was inferred from references is already in it."""
+
+    name: str
+    does: Verb
+    about: str = ""
+    needs: tuple[str, ...] = ()
+    with_: Mapping[str, Data] = field(default_factory=dict)
+    when: str | None = None
+    each: str | None = None
+    max_parallel: int | None = None
+    join: Join = Join()
+    retry: Retry = Retry()
+    timeout: Timeout = Timeout()
+    on_error: OnError = OnError()
+    once: str | None = None
+    cache: float | None = None
+    repeat: Repeat | None = None
+    output: Mapping[str, Type] | None = None
+    expect: str | None = None
+    priority: Literal["high", "normal", "low"] = "normal"
+    spare: bool = False
+    tier: str | None = None
+    hedge: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A whole workflow. `agents` keeps the order of declaration. `folder` says where relative names are looked
+    up and is not part of what the workflow is."""
+
+    name: str
+    agents: Mapping[str, Agent]
+    about: str = ""
+    inputs: Mapping[str, Input] = field(default_factory=dict)
+    limits: Limits = Limits()
+    budget: Budget | None = None
+    output: Data = None
+    mode: Literal["parallel", "sequential", "adaptive"] = "parallel"
+    folder: Path | None = field(default=None, compare=False)
+
+    @property
+    def identity(self) -> str:
+        """The hash of the definition: equal for equal workflows, wherever they were written."""
+        text = json.dumps(plain(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def plain(value: Any) -> Data:
+    """A value of this module as plain data, with the verb's name told and the folder left out."""
+    if is_dataclass(value) and not isinstance(value, type):
+        data = {f.name: plain(getattr(value, f.name)) for f in fields(value) if f.name != "folder"}
+        return {"verb": value.verb, **data} if isinstance(value, Verb) else data
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
