@@ -1,3 +1,31 @@
 """agentdeck: an operator's console for multi-agent workflows."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agentdeck.agents.python import Context
+    from agentdeck.api import Result, RunFailed, Workflow
+    from agentdeck.errors import AgentdeckError, Permanent
+
 __version__ = "0.1.0"
+__all__ = ["AgentdeckError", "Context", "Permanent", "Result", "RunFailed", "Workflow", "__version__"]
+
+_HOMES = {
+    "AgentdeckError": "agentdeck.errors",
+    "Context": "agentdeck.agents.python",
+    "Permanent": "agentdeck.errors",
+    "Result": "agentdeck.api",
+    "RunFailed": "agentdeck.api",
+    "Workflow": "agentdeck.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are imported when first used: starting up stays fast."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'agentdeck' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

@@ -207,12 +207,12 @@ class StepRepeated(NamedTuple):
 
 
 class StepExpanded(NamedTuple):
-    """An agent with `each` got its items: steps `step[0]` to `step[count - 1]` exist now."""
+    """An agent with `each` got its items: steps `step[0]` to `step[size - 1]` exist now."""
 
     at: float
     task: str
     step: str
-    count: int
+    size: int
 
 
 class StepDone(NamedTuple):
@@ -345,6 +345,18 @@ class CancelAttempt(NamedTuple):
     why: str
 
 
+class KeepLetter(NamedTuple):
+    """A step finally failed: keep what it takes to look into it and to try again."""
+
+    at: float
+    task: str
+    step: str
+    agent: str
+    fault: Fault
+    inputs: dict[str, Data]
+    attempts: int
+
+
 class PullTask(NamedTuple):
     """There is room: bring the next task, or say that there are no more."""
 
@@ -392,4 +404,4 @@ Event: TypeAlias = (
     | Noted
 )
 Signal: TypeAlias = TimerFired | Committed | CancelAsked
-Action: TypeAlias = StartAttempt | CancelAttempt | PullTask | Record | Finish
+Action: TypeAlias = StartAttempt | CancelAttempt | KeepLetter | PullTask | Record | Finish

@@ -107,7 +107,7 @@ class Approve:
 
     ask: str
     show: str | None = None
-    fields: Mapping[str, "Type"] = field(default_factory=dict)
+    fields: Mapping[str, Type] = field(default_factory=dict)
     within: float | None = None
     otherwise: Literal["approve", "reject"] = "reject"
     verb = "approve"
@@ -239,7 +239,7 @@ class Budget:
     usd: float | None = None
     tokens: int | None = None
     ladder: tuple[tuple[float, str], ...] = ((1.0, "ask"),)
-    task: "Budget | None" = None
+    task: Budget | None = None
 
 
 # The graph -----------------------------------------------------------------------------------------------

@@ -1,0 +1,147 @@
+"""Workflows written in Python: the same value as from YAML, made by decorating functions."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+from agentdeck.errors import AgentdeckError
+from agentdeck.workflow.model import Data, Definition
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """How one agent did in a run of one task, or over all tasks of a run of many."""
+
+    state: str
+    seconds: float | None
+    output: Data = None
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run gave. `output` is that of its only task; `summary` is what `run --json` prints."""
+
+    run: str
+    state: str
+    output: Data
+    steps: Mapping[str, StepResult]
+    summary: Mapping[str, Data]
+
+
+class RunFailed(AgentdeckError):
+    """A run did not end well. `result` has everything that was reached."""
+
+    def __init__(self, message: str, result: Result) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+class Workflow:
+    """A workflow written in Python.
+
+    The needs of an agent are the parameters of its function that name other agents; its other parameters are
+    inputs. `definition` is the same value that a YAML file loads into.
+    """
+
+    def __init__(self, name: str, **settings: Data) -> None:
+        """`settings` are the file's own keys: about, inputs, limits, defaults, output, budget."""
+        self.name = name
+        self.functions: dict[str, Callable[..., Any]] = {}
+        self._settings = settings
+        self._agents: dict[str, dict[str, Data]] = {}
+        self._definition: Definition | None = None
+        self._folder = Path(inspect.stack()[1].filename).resolve().parent
+
+    @overload
+    def agent(self, function: Function, /) -> Function: ...
+
+    @overload
+    def agent(self, /, *, name: str | None = None, **settings: Data) -> Callable[[Function], Function]: ...
+
+    def agent(self, function: Any = None, /, *, name: str | None = None, **settings: Data) -> Any:
+        """Make a function an agent. `settings` are the file's own keys (`timeout="10s"`, `retry=5`, `with_={…}`)."""
+
+        def add(function: Function) -> Function:
+            called = name or function.__name__
+            if called in self._agents:
+                raise ValueError(f"{self.name} has an agent {called} already")
+            target = f"{function.__module__}:{function.__qualname__}"
+            keys = {("with" if key == "with_" else key): value for key, value in settings.items()}
+            self._agents[called] = {"python": target, **keys}
+            self.functions[called] = function
+            self._definition = None
+            return function
+
+        return add if function is None else add(function)
+
+    def add(self, name: str, **settings: Data) -> None:
+        """Add an agent of any verb: `order.add("notify", command=["mail", "…"], needs="confirm")`."""
+        if name in self._agents:
+            raise ValueError(f"{self.name} has an agent {name} already")
+        self._agents[name] = {("with" if key == "with_" else key): value for key, value in settings.items()}
+        self._definition = None
+
+    @property
+    def definition(self) -> Definition:
+        """The value. Reading it checks the workflow whole; raises InvalidFile with every fault."""
+        if self._definition is None:
+            from agentdeck.workflow.python import define
+
+            self._definition = define(self.name, self._settings, self._agents, self.functions, self._folder)
+        return self._definition
+
+    async def run(
+        self,
+        *,
+        workers: int | None = None,
+        db: str | Path | None = None,
+        tasks: Iterable[Mapping[str, Data]] | None = None,
+        check: bool = True,
+        **inputs: Data,
+    ) -> Result:
+        """Run it in the caller's loop. Keyword arguments are its inputs. Raises RunFailed when it did not end
+        well and `check` is true."""
+        from agentdeck.core.events import Event, StepSucceeded
+        from agentdeck.engine.launch import Launch, run
+        from agentdeck.insight.summary import summary
+
+        definition = self.definition
+        outputs: dict[str, Data] = {}
+
+        def watch(seq: int, event: Event) -> None:
+            if isinstance(event, StepSucceeded) and event.task == "1":
+                outputs[event.step] = event.output
+
+        launch = Launch(
+            definition,
+            definition.folder or self._folder,
+            inputs,
+            tasks,
+            workers,
+            self.functions,
+            Path(db) if db is not None else None,
+        )
+        outcome = await run(launch, watch=watch if tasks is None else None)
+        told = summary(outcome.view, definition)
+        steps = {
+            name: StepResult(_state(told["agents"][name]), told["agents"][name]["p50"], outputs.get(name),
+                             told["agents"][name]["attempts"])
+            for name in definition.agents
+        }  # fmt: skip
+        result = Result(outcome.run, outcome.state, told["output"], steps, told)
+        if check and outcome.state != "done":
+            raise RunFailed(f"{self.name}: run {outcome.run} ended {outcome.state}", result)
+        return result
+
+
+def _state(agent: Mapping[str, Data]) -> str:
+    if agent["failed"]:
+        return "failed"
+    return "done" if agent["done"] else "skipped"

@@ -1,0 +1,470 @@
+"""The state of a run as a fold of its recorded events.
+
+Every change of state is an `apply` of a recorded event, here and nowhere else; `Machine` decides which events to
+record. So a log folded by this class is the state its machine had.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from heapq import heapify, heappush
+from typing import Any
+
+from agentdeck.core import events as ev
+from agentdeck.core.joins import GO, NEVER, SKIP, WAIT, judge
+from agentdeck.core.program import Program, Rule
+from agentdeck.core.state import (
+    BETWEEN,
+    CANCELLED,
+    DONE,
+    ENDED,
+    FAILED,
+    HELD,
+    OPEN,
+    READY,
+    RUNNING,
+    SKIPPED,
+    WAITING,
+    Step,
+    Task,
+)
+from agentdeck.workflow.model import Data
+
+BUSY = frozenset({READY, RUNNING, HELD, BETWEEN})
+
+
+class Fold:
+    """Open tasks, who is ready and who runs.
+
+    Invariants, after every event: `busy_tasks` counts the tasks with a busy step; `running` holds exactly the
+    steps with a live attempt that holds a worker; a step in `ready` whose state is no longer READY is stale and
+    is dropped when met. With `gated`, a step whose needs are not yet on disk waits in `uncommitted`.
+    """
+
+    def __init__(self, program: Program, *, run: str = "", workers: int = 8, gated: bool = False) -> None:
+        self.program = program
+        self.run = run
+        self.workers = workers
+        self.gated = gated
+        self.seq = 0
+        self.durable = 0
+        self.state = "running"
+        self.paused = False
+        self.pulling = 0
+        self.exhausted = False
+        self.cancelling = False
+        self.tasks: dict[str, Task] = {}
+        self.ages = 0
+        self.hurried = 0
+        self.top = 0
+        self.failed_tasks = 0
+        self.cancelled_tasks = 0
+        self.busy_tasks = 0
+        self.running: set[Step] = set()
+        self.ready: list[tuple[int, int, float, int, int, int, Step]] = []
+        self.uncommitted: deque[tuple[int, Step]] = deque()
+        self.special: deque[Step] = deque()
+        self.doomed: deque[tuple[Step, str]] = deque()
+        self.pruning: deque[Step] = deque()
+        self.between: deque[Step] = deque()
+        self.emptied: deque[Task] = deque()
+        self.timers: list[tuple[float, int, str, Step, object]] = []
+        self.next_due = float("inf")
+        self._ticket = 0
+        self._apply: dict[type, Callable[[Any], None]] = {
+            ev.RunStarted: self._run_started,
+            ev.RunResumed: self._run_resumed,
+            ev.RunPaused: self._run_paused,
+            ev.RunUnpaused: self._run_unpaused,
+            ev.RunDrained: self._run_paused,
+            ev.RunEnded: self._run_ended,
+            ev.LimitChanged: self._limit_changed,
+            ev.TaskOpened: self._task_opened,
+            ev.TasksExhausted: self._tasks_exhausted,
+            ev.TaskEnded: self._task_ended,
+            ev.TaskHurried: self._task_hurried,
+            ev.StepStarted: self._step_started,
+            ev.StepSucceeded: self._step_succeeded,
+            ev.AttemptFailed: self._attempt_failed,
+            ev.AttemptLost: self._attempt_lost,
+            ev.StepRetrying: self._step_retrying,
+            ev.StepFellBack: self._step_fell_back,
+            ev.StepRepeated: self._step_repeated,
+            ev.StepExpanded: self._step_expanded,
+            ev.StepDone: self._step_done,
+            ev.StepFailed: self._step_failed,
+            ev.StepSkipped: self._step_skipped,
+            ev.StepCancelled: self._step_cancelled,
+            ev.StepReleased: self._step_released,
+            ev.StepAnswered: self._step_answered,
+            ev.StepWaited: self._nothing,
+            ev.Noted: self._nothing,
+        }
+
+    def apply(self, event: ev.Event) -> None:
+        """Fold one recorded event."""
+        self.seq += 1
+        self._apply[type(event)](event)
+
+    # The run
+
+    def _nothing(self, event: ev.Event) -> None:
+        pass
+
+    def _run_started(self, event: ev.RunStarted) -> None:
+        self.run = event.run
+
+    def _run_resumed(self, event: ev.RunResumed) -> None:
+        self.state, self.paused = "running", False
+        if event.idle:
+            clocks = {"join", "answer"}
+            self.timers = [
+                (due + event.idle if kind in clocks else due, n, kind, s, token)
+                for due, n, kind, s, token in self.timers
+            ]
+            self.timers.sort(key=lambda timer: timer[:2])
+
+    def _run_paused(self, event: ev.RunPaused | ev.RunDrained) -> None:
+        self.paused = True
+        self.state = "drained" if isinstance(event, ev.RunDrained) else "paused"
+
+    def _run_unpaused(self, event: ev.RunUnpaused) -> None:
+        self.paused, self.state = False, "running"
+
+    def _run_ended(self, event: ev.RunEnded) -> None:
+        self.state = event.state
+
+    def _limit_changed(self, event: ev.LimitChanged) -> None:
+        if event.name == "workers":
+            self.workers = int(event.new)
+            return
+        rule, setting = self.setting(event.name)
+        setattr(rule, setting, event.new)
+        self.next_due = event.at  # every live attempt is looked at anew
+        if setting == "limit":
+            self._unpark(rule)
+
+    def setting(self, name: str) -> tuple[Rule, str]:
+        """The rule and field behind a dotted limit name; KeyError where there is none."""
+        head, agent, setting = name.split(".")
+        fields = {"timeout": "attempt_timeout", "attempts": "attempts", "max_parallel": "limit"}
+        if head != "agents":
+            raise KeyError(name)
+        return self.program.rules[self.program.index[agent]], fields[setting]
+
+    # Tasks
+
+    def _task_opened(self, event: ev.TaskOpened) -> None:
+        program, age = self.program, 0
+        if event.parent is not None:
+            above = self.tasks[event.parent[0]]
+            step = above.step(event.parent[1])
+            assert step is not None
+            program, age = above.program.nested[step.acting.name], above.age
+        else:
+            self.pulling = max(0, self.pulling - 1)
+            self.top += 1
+            self.ages += 1
+            age = self.ages
+        task = self.tasks[event.task] = Task(event.task, age, program, event.inputs, event.parent)
+        for rule in program.rules:
+            if not rule.needs and not rule.spare:
+                self._make_ready(task.at(rule.index), event.at, gate=False)
+        if task.left == 0:
+            self.emptied.append(task)
+
+    def _tasks_exhausted(self, event: ev.TasksExhausted) -> None:
+        self.exhausted = True
+        self.pulling = 0
+
+    def _task_ended(self, event: ev.TaskEnded) -> None:
+        task = self.tasks.pop(event.task)
+        if len(self.timers) > 1024 and len(self.timers) > 8 * len(self.tasks):
+            self.timers = [timer for timer in self.timers if timer[3].task.id in self.tasks]
+            heapify(self.timers)
+        if task.busy:
+            self.busy_tasks -= 1
+        if task.parent is None:
+            self.top -= 1
+            self.failed_tasks += event.state == FAILED
+            self.cancelled_tasks += event.state == CANCELLED
+
+    def _task_hurried(self, event: ev.TaskHurried) -> None:
+        self.hurried += 1
+        for name, task in self.tasks.items():
+            if name == event.task or name.startswith(event.task + "/"):
+                task.age = -self.hurried
+                for step in self._steps_of(task):
+                    if step.state == READY:
+                        self._push(step)
+
+    @staticmethod
+    def _steps_of(task: Task) -> list[Step]:
+        return [*(s for s in task.steps if s is not None), *task.extra.values()]
+
+    # Readiness
+
+    def _make_ready(self, step: Step, at: float, *, gate: bool) -> None:
+        """The join is satisfied. What read results waits until they are on disk."""
+        self._busy(step, READY)
+        step.ready_at = at
+        rule = step.rule
+        timeout = rule.agent.timeout
+        if timeout.total is not None and step.total_at is None:
+            step.total_at = at + timeout.total
+            self._timer(step.total_at, "total", step, None)
+        if timeout.queue is not None:
+            self._timer(at + timeout.queue, "queue", step, at)
+        if rule.clocked and step.item < 0:
+            for index in rule.clocked:
+                below = step.task.steps[index]
+                if below is not None and below.clock is None:
+                    below.clock = at
+                    within = below.rule.join.within
+                    assert within is not None
+                    self._timer(at + within, "join", below, None)
+        if gate and self.gated and self.seq > self.durable:
+            self.uncommitted.append((self.seq, step))
+        elif rule.special and step.item < 0 and step.acting is rule:
+            self.special.append(step)
+        else:
+            self._push(step)
+
+    def _push(self, step: Step) -> None:
+        task, rule = step.task, step.rule
+        self._ticket = ticket = self._ticket + 1
+        heappush(self.ready, (rule.priority, task.age, rule.remaining, rule.index, step.item, ticket, step))
+
+    def _timer(self, due: float, kind: str, step: Step, token: object) -> None:
+        self._ticket += 1
+        heappush(self.timers, (due, self._ticket, kind, step, token))
+
+    def _busy(self, step: Step, state: str) -> None:
+        """Change a step's state and keep count of what keeps its task busy."""
+        was, now = step.state in BUSY, state in BUSY
+        step.state = state
+        if was != now:
+            task = step.task
+            if now:
+                task.busy += 1
+                if task.busy == 1:
+                    self.busy_tasks += 1
+            else:
+                task.busy -= 1
+                if task.busy == 0:
+                    self.busy_tasks -= 1
+
+    def _unpark(self, rule: Rule) -> None:
+        """Let as many steps go that were held back by `max_parallel` as there is room for now."""
+        room = len(rule.parked) if rule.limit is None else rule.limit - rule.live
+        while room > 0 and rule.parked:
+            step = rule.parked.popleft()
+            if step.state == READY:
+                self._push(step)
+                room -= 1
+
+    # Attempts
+
+    def _step_started(self, event: ev.StepStarted) -> None:
+        step = self.found(event.task, event.step)
+        rule = step.acting
+        step.attempt = event.attempt
+        step.started_at = event.at
+        step.waits = None
+        if rule.slot:
+            self._busy(step, RUNNING)
+            self.running.add(step)
+            rule.live += 1
+            if rule.attempt_timeout is not None:
+                due = event.at + rule.attempt_timeout
+                if due < self.next_due:
+                    self.next_due = due
+        else:
+            self._busy(step, OPEN)
+            does = rule.agent.does
+            within = getattr(does, "within", None)
+            if within is not None:
+                self._timer(event.at + within, "answer", step, event.attempt)
+
+    def _freed(self, step: Step) -> None:
+        """Its attempt holds nothing any more."""
+        if step in self.running:
+            self.running.discard(step)
+            rule = step.acting
+            rule.live -= 1
+            if rule.parked:
+                self._unpark(rule)
+
+    def _step_succeeded(self, event: ev.StepSucceeded) -> None:
+        step = self.found(event.task, event.step)
+        self._freed(step)
+        step.output = event.output
+        if step.rule.rounds and step.item < 0:
+            self._busy(step, BETWEEN)
+            self.between.append(step)
+        else:
+            self._end(step, DONE, event.at)
+
+    def _attempt_failed(self, event: ev.AttemptFailed) -> None:
+        step = self.found(event.task, event.step)
+        self._freed(step)
+        step.fault = event.fault
+        step.tries += 1
+        self._busy(step, BETWEEN)
+
+    def _attempt_lost(self, event: ev.AttemptLost) -> None:
+        step = self.found(event.task, event.step)
+        self._freed(step)
+        self._busy(step, READY)
+        step.ready_at = event.at
+        self._push(step)
+
+    def _step_retrying(self, event: ev.StepRetrying) -> None:
+        step = self.found(event.task, event.step)
+        self._busy(step, HELD)
+        step.until = event.until
+        step.tier_up = event.tier_up
+        step.waits = {event.reason: event.until - event.at}
+        self._timer(event.until, "backoff", step, event.until)
+
+    def _step_fell_back(self, event: ev.StepFellBack) -> None:
+        step = self.found(event.task, event.step)
+        step.acting = step.task.program.rules[step.task.program.index[event.agent]]
+        step.tries = 0
+        self._busy(step, READY)
+        step.ready_at = event.at
+        self._push(step)
+
+    def _step_repeated(self, event: ev.StepRepeated) -> None:
+        step = self.found(event.task, event.step)
+        step.previous = step.output
+        step.round = event.round
+        step.tries = 0
+        if step.arrivals:
+            step.arrivals.pop(0)
+        self._busy(step, READY)
+        step.ready_at = event.at
+        self._push(step)
+
+    def _step_expanded(self, event: ev.StepExpanded) -> None:
+        group = self.found(event.task, event.step)
+        task = group.task
+        self._busy(group, OPEN)
+        items: list[Step] = []
+        for i in range(event.size):
+            step = Step(task, group.rule, f"{group.key}[{i}]")
+            step.item, step.group = i, group
+            task.extra[step.key] = step
+            items.append(step)
+        group.items, group.left = items, event.size
+        for step in items:
+            self._make_ready(step, event.at, gate=False)
+
+    # Ends
+
+    def _step_done(self, event: ev.StepDone) -> None:
+        step = self.found(event.task, event.step)
+        if step.items is not None:
+            step.output = [item.output for item in step.items]
+        self._end(step, DONE, event.at)
+
+    def _step_failed(self, event: ev.StepFailed) -> None:
+        step = self.found(event.task, event.step)
+        self._freed(step)
+        step.fault = event.fault
+        self._end(step, FAILED, event.at, tolerated=event.tolerated)
+
+    def _step_skipped(self, event: ev.StepSkipped) -> None:
+        self._end(self.found(event.task, event.step), SKIPPED, event.at)
+
+    def _step_cancelled(self, event: ev.StepCancelled) -> None:
+        step = self.found(event.task, event.step)
+        self._freed(step)
+        self._end(step, CANCELLED, event.at)
+
+    def _step_answered(self, event: ev.StepAnswered) -> None:
+        step = self.found(event.task, event.step)
+        step.output = {"approved": event.approved, **event.fields}
+        self._end(step, DONE, event.at)
+
+    def _step_released(self, event: ev.StepReleased) -> None:
+        step = self.found(event.task, event.step)
+        if step.rule.join.rest == "cancel":
+            self.pruning.append(step)
+        self._make_ready(step, event.at, gate=True)
+
+    def _end(self, step: Step, state: str, at: float, *, tolerated: bool = False) -> None:
+        """The step will not run again in this life of its task; tell everybody who needs it."""
+        self._busy(step, state)
+        task = step.task
+        group = step.group
+        if group is not None:
+            group.left -= 1
+            if group.left == 0 and group.state == OPEN:
+                self.between.append(group)
+            return
+        task.left -= 1
+        if task.left == 0:
+            self.emptied.append(task)
+        for index in step.rule.dependents:
+            below = task.steps[index]
+            if below is None:
+                continue
+            if state == DONE:
+                below.arrived += 1
+                if below.rule.join.kind == "progressive":
+                    self._arrival(below, step.rule.index)
+            elif state == SKIPPED:
+                below.absent += 1
+            elif tolerated:
+                below.tolerated += 1
+            else:
+                below.broken += 1
+            if below.state == WAITING:
+                self._join(below, at)
+            elif below.state == BETWEEN and below not in self.between:
+                self.between.append(below)
+
+    def _arrival(self, below: Step, index: int) -> None:
+        if below.arrivals is None:
+            below.arrivals = []
+        below.arrivals.append(index)
+
+    def _join(self, step: Step, at: float) -> None:
+        verdict = judge(step)
+        if verdict == WAIT:
+            return
+        if verdict == GO:
+            if step.rule.join.rest == "cancel":
+                self.pruning.append(step)
+            self._make_ready(step, at, gate=True)
+        elif verdict in (NEVER, SKIP):
+            self.doomed.append((step, verdict))
+
+    def found(self, task: str, key: str) -> Step:
+        """The step that a recorded event is about; it exists, else the log is not ours."""
+        step = self.tasks[task].step(key)
+        assert step is not None
+        return step
+
+    def snapshot(self) -> dict[str, Data]:
+        """The state as plain data, for comparing two machines."""
+        return {
+            "seq": self.seq,
+            "state": self.state,
+            "workers": self.workers,
+            "exhausted": self.exhausted,
+            "running": sorted((s.task.id, s.key, s.attempt) for s in self.running),
+            "busy": self.busy_tasks,
+            "tasks": {
+                task.id: {
+                    s.key: [s.state, s.attempt, s.tries, s.round, s.arrived, s.absent, s.broken, s.acting.name]
+                    for s in self._steps_of(task)
+                }
+                for task in self.tasks.values()
+            },
+        }
+
+
+__all__ = ["ENDED", "Fold"]

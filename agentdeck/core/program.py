@@ -1,0 +1,133 @@
+"""A definition made ready for the machine: indices for names, expressions compiled, order worked out."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from agentdeck.workflow import graph
+from agentdeck.workflow.model import PRIORITIES, Agent, Definition, Dispatch, Simulate
+from agentdeck.workflow.values import compile_expression, compile_template
+
+if TYPE_CHECKING:
+    from agentdeck.core.state import Step
+
+#: Verbs that wait for something else and hold no worker.
+SLOTLESS = frozenset({"dispatch", "workflow", "approve"})
+REPORTS = ("missing(", "status(", "error(")
+
+
+class Rule:
+    """One agent as the machine sees it.
+
+    What an operator may turn while a run executes (`attempts`, `attempt_timeout`, `limit`) is here and mutable;
+    everything else stays as compiled.
+    """
+
+    __slots__ = (
+        "agent",
+        "attempt_timeout",
+        "attempts",
+        "clocked",
+        "dependents",
+        "each",
+        "fallback",
+        "index",
+        "join",
+        "leaf",
+        "limit",
+        "live",
+        "name",
+        "needs",
+        "on",
+        "parked",
+        "priority",
+        "remaining",
+        "reports",
+        "rounds",
+        "slot",
+        "spare",
+        "special",
+        "targets",
+        "until",
+        "upstream",
+        "verb",
+        "when",
+    )
+
+    def __init__(self, agent: Agent, index: int, remaining: float) -> None:
+        self.agent = agent
+        self.index = index
+        self.name = agent.name
+        self.verb = agent.does.verb
+        self.remaining = -remaining
+        self.priority = PRIORITIES[agent.priority]
+        self.join = agent.join
+        self.spare = agent.spare
+        self.slot = self.verb not in SLOTLESS
+        self.when = compile_expression(agent.when) if agent.when else None
+        self.each = compile_expression(agent.each) if agent.each else None
+        self.until = compile_expression(agent.repeat.until) if agent.repeat else None
+        self.on = compile_expression(agent.does.on) if isinstance(agent.does, Dispatch) else None
+        self.rounds = bool(agent.repeat) or agent.join.kind == "progressive"
+        self.special = bool(self.when or self.each or not self.slot)
+        self.attempts = agent.retry.attempts
+        self.attempt_timeout = agent.timeout.attempt if self.slot else None
+        self.limit = agent.max_parallel
+        self.live = 0
+        self.parked: deque[Step] = deque()
+        self.reports = any(word in repr(agent) for word in REPORTS)
+        self.needs: tuple[int, ...] = ()
+        self.upstream: tuple[int, ...] = ()
+        self.dependents: tuple[int, ...] = ()
+        self.clocked: tuple[int, ...] = ()
+        self.targets: tuple[int, ...] = ()
+        self.fallback: Rule | None = None
+        self.leaf = False
+
+
+class Program:
+    """The rules of one workflow. `nested` holds, by agent name, the programs of its sub-workflows.
+
+    `seconds` are the durations that order ready steps: as seen before, else as simulated, else one each.
+    """
+
+    def __init__(
+        self,
+        definition: Definition,
+        seconds: Mapping[str, float] | None = None,
+        nested: Mapping[str, Program] | None = None,
+    ) -> None:
+        self.definition = definition
+        self.nested = nested or {}
+        agents = definition.agents
+        needs: dict[str, Sequence[str]] = {name: agent.needs for name, agent in agents.items()}
+        remaining = graph.remaining(needs, assumed(definition, seconds or {}))
+        self.rules = [Rule(agent, i, remaining[name]) for i, (name, agent) in enumerate(agents.items())]
+        self.index = {rule.name: rule.index for rule in self.rules}
+        below = graph.dependents(needs)
+        for rule in self.rules:
+            above = graph.upstream(needs, rule.name)
+            rule.needs = tuple(self.index[n] for n in rule.agent.needs)
+            rule.upstream = tuple(i for n, i in self.index.items() if n in above)
+            rule.dependents = tuple(self.index[n] for n in below[rule.name] if not agents[n].spare)
+            rule.leaf = not rule.dependents and not rule.spare
+            rule.clocked = tuple(i for i in rule.dependents if self.rules[i].join.within is not None)
+            if rule.agent.on_error.fallback:
+                rule.fallback = self.rules[self.index[rule.agent.on_error.fallback]]
+            if isinstance(rule.agent.does, Dispatch):
+                does = rule.agent.does
+                rule.targets = tuple(
+                    {self.index[n]: None for n in [*does.cases.values(), *filter(None, [does.otherwise])]}
+                )
+        self.size = sum(not rule.spare for rule in self.rules)
+        self.leaves = tuple(rule.index for rule in self.rules if rule.leaf)
+        self.output = compile_template(definition.output) if definition.output is not None else None
+        self.reports = any(word in repr(definition.output) for word in REPORTS)
+
+
+def assumed(definition: Definition, seconds: Mapping[str, float]) -> dict[str, float]:
+    """How long each agent takes: as seen, else as simulated, else one second."""
+    guess = {n: a.does.takes if isinstance(a.does, Simulate) else 1.0 for n, a in definition.agents.items()}
+    return {**guess, **{n: s for n, s in seconds.items() if n in guess}}

@@ -1,0 +1,87 @@
+"""What the machine remembers of open tasks and their steps."""
+
+from __future__ import annotations
+
+from agentdeck.core.program import Program, Rule
+from agentdeck.errors import Fault
+from agentdeck.workflow.model import Data
+
+WAITING, READY, RUNNING = "waiting", "ready", "running"
+DONE, FAILED, SKIPPED, CANCELLED = "done", "failed", "skipped", "cancelled"
+ENDED = frozenset({DONE, FAILED, SKIPPED, CANCELLED})
+
+# Where a step that is not ended stands, finer than its state: HELD is a backoff, BETWEEN is after an attempt and
+# before what follows from it, OPEN is a step that waits for others to end it (items, a nested task, a person).
+HELD, BETWEEN, OPEN = "held", "between", "open"
+
+
+class Step:
+    """One agent's work on one task, or one item of it (`item` ≥ 0, `group` its parent).
+
+    `arrived`, `absent`, `tolerated` and `broken` count how its needs ended: well, skipped, failed but tolerated,
+    failed. Their sum never exceeds the number of needs.
+    """
+
+    __slots__ = (
+        "absent", "acting", "arrivals", "arrived", "attempt", "broken", "clock", "fault", "group", "item",
+        "items", "key", "left", "output", "previous", "ready_at", "round", "rule", "started_at", "state", "task",
+        "tier_up", "tolerated", "total_at", "tries", "until", "waits",
+    )  # fmt: skip
+
+    def __init__(self, task: Task, rule: Rule, key: str) -> None:
+        self.task = task
+        self.rule = rule
+        self.acting = rule
+        self.key = key
+        self.state = WAITING
+        self.attempt = self.tries = self.tier_up = 0
+        self.round = 1
+        self.arrived = self.absent = self.tolerated = self.broken = 0
+        self.output: Data = None
+        self.previous: Data = None
+        self.fault: Fault | None = None
+        self.ready_at = self.started_at = 0.0
+        self.until: float | None = None
+        self.clock: float | None = None
+        self.total_at: float | None = None
+        self.waits: dict[str, float] | None = None
+        self.item = -1
+        self.group: Step | None = None
+        self.items: list[Step] | None = None
+        self.arrivals: list[int] | None = None
+        self.left = 0
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ENDED
+
+
+class Task:
+    """One unit of work in the graph. `left` counts steps not ended, `busy` those that run or could."""
+
+    __slots__ = ("age", "busy", "extra", "id", "inputs", "left", "parent", "program", "steps")
+
+    def __init__(
+        self, task: str, age: int, program: Program, inputs: dict[str, Data], parent: tuple[str, str] | None
+    ) -> None:
+        self.id = task
+        self.age = age
+        self.program = program
+        self.inputs = inputs
+        self.parent = parent
+        self.steps: list[Step | None] = [
+            None if rule.spare else Step(self, rule, rule.name) for rule in program.rules
+        ]
+        self.extra: dict[str, Step] = {}
+        self.left = program.size
+        self.busy = 0
+
+    def step(self, key: str) -> Step | None:
+        index = self.program.index.get(key)
+        return self.steps[index] if index is not None else self.extra.get(key)
+
+    def at(self, index: int) -> Step:
+        """The step of a rule that is not spare."""
+        step = self.steps[index]
+        assert step is not None
+        return step

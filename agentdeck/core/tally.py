@@ -1,0 +1,153 @@
+"""What the view counts for one agent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from agentdeck.core.events import Usage
+
+STATES = ("waiting", "ready", "running", "done", "failed", "skipped", "cancelled")
+
+EXACT = 200
+_STEP = math.log(1.05)
+_LEAST = 1e-6
+
+
+class Durations:
+    """A sample of seconds in bounded memory.
+
+    Quantiles are exact up to EXACT values, and within 2.5 % beyond: logarithmic buckets, each 5 % wide, as in
+    HdrHistogram and DDSketch. Count, sum and extremes are always exact.
+    """
+
+    __slots__ = ("_buckets", "_values", "count", "high", "low", "total")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total = 0.0
+        self.low = math.inf
+        self.high = 0.0
+        self._values: list[float] | None = []
+        self._buckets: dict[int, int] = {}
+
+    def add(self, seconds: float) -> None:
+        self.count += 1
+        self.total += seconds
+        if seconds < self.low:
+            self.low = seconds
+        if seconds > self.high:
+            self.high = seconds
+        values = self._values
+        if values is None:
+            self._bucket(seconds)
+        else:
+            values.append(seconds)
+            if len(values) > EXACT:
+                self._values = None
+                for value in values:
+                    self._bucket(value)
+
+    def _bucket(self, seconds: float) -> None:
+        index = int(math.log(seconds) // _STEP) if seconds > _LEAST else int(math.log(_LEAST) // _STEP)
+        self._buckets[index] = self._buckets.get(index, 0) + 1
+
+    @property
+    def mean(self) -> float | None:
+        """None while there is nothing."""
+        return self.total / self.count if self.count else None
+
+    def quantile(self, share: float) -> float | None:
+        """The smallest value that `share` of all do not exceed (nearest rank). None while there is nothing."""
+        if not self.count:
+            return None
+        rank = max(1, math.ceil(share * self.count))
+        if self._values is not None:
+            return sorted(self._values)[rank - 1]
+        for index in sorted(self._buckets):
+            rank -= self._buckets[index]
+            if rank <= 0:
+                return min(self.high, max(self.low, math.exp((index + 0.5) * _STEP)))
+        return self.high
+
+
+class Family:
+    """The tasks that go through one graph: the run's own (prefix empty), or those of a sub-workflow under one
+    agent (`review/`). `opened` is how many there were; `agents` finds the tally of a step by its key."""
+
+    __slots__ = ("agents", "opened", "prefix")
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self.opened = 0
+        self.agents: dict[str, AgentTally] = {}
+
+
+class AgentTally:
+    """Counters of one agent. What concerns steps counts for the agent they belong to; what concerns attempts
+    counts for the agent that did the work, which is another one for a fallback.
+
+    `counts["waiting"]` is kept as a difference to the number of tasks opened: read `steps` instead.
+    `holds`: whether its attempts hold a worker, so that their time is work. `rounds`: whether an attempt that
+    ended well may be followed by another one, so that only `StepDone` ends the step.
+    """
+
+    __slots__ = (
+        "attempts", "busy", "counts", "durations", "failed_attempts", "family", "holds", "input_bytes", "lost",
+        "name", "own", "reused", "rounds", "tokens_in", "tokens_out", "unpriced", "usd", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, name: str, family: Family, *, own: bool = False) -> None:
+        self.name = name
+        self.family = family
+        self.own = own
+        self.holds = True
+        self.rounds = False
+        self.counts = dict.fromkeys(STATES, 0)
+        self.attempts = self.failed_attempts = self.lost = self.reused = 0
+        self.durations = Durations()
+        self.busy = 0.0
+        self.waiting: dict[str, float] = {}
+        self.input_bytes = 0
+        self.tokens_in: int | None = None
+        self.tokens_out: int | None = None
+        self.usd: float | None = None
+        self.unpriced = False
+
+    @property
+    def steps(self) -> dict[str, int]:
+        """Steps by state. A spare agent has none of its own."""
+        counts = dict(self.counts)
+        counts["waiting"] += self.family.opened if self.own else 0
+        return counts
+
+    @property
+    def cost(self) -> float | None:
+        """What it cost. None where nothing was priced, or where any attempt's price is unknown."""
+        return None if self.unpriced else self.usd
+
+    def waited(self, reason: str, seconds: float) -> None:
+        if seconds > 0:
+            self.waiting[reason] = self.waiting.get(reason, 0.0) + seconds
+
+    def used(self, usage: Usage) -> None:
+        """Add what one attempt used. A price that is not known makes the whole unknown, never less."""
+        if usage.tokens_in is not None:
+            self.tokens_in = (self.tokens_in or 0) + usage.tokens_in
+        if usage.tokens_out is not None:
+            self.tokens_out = (self.tokens_out or 0) + usage.tokens_out
+        if usage.usd is not None:
+            self.usd = (self.usd or 0.0) + usage.usd
+        elif usage.tokens_in is not None or usage.tokens_out is not None or usage.model:
+            self.unpriced = True
+
+
+def total_cost(tallies: Iterator[AgentTally]) -> float | None:
+    """What all of them cost together. None where nothing was priced, or any price is unknown."""
+    total: float | None = None
+    for tally in tallies:
+        if tally.unpriced:
+            return None
+        if tally.usd is not None:
+            total = (total or 0.0) + tally.usd
+    return total

@@ -1,0 +1,421 @@
+"""Carries out what the core decides, in the loop of whoever calls it.
+
+There is no central loop in the hot path. A worker that has finished an attempt hands its outcome to the core
+itself, and takes the next attempt from what the core said; other workers are woken only when there is more. A
+worker is an anyio task that lives as long as the run, so an attempt costs no task of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import anyio
+
+from agentdeck.agents.build import build
+from agentdeck.agents.fit import Fit
+from agentdeck.agents.verb import Answer, Setting, Verb, Work
+from agentdeck.core import events as ev
+from agentdeck.core.machine import Machine
+from agentdeck.core.program import Program, Rule
+from agentdeck.core.scope import scope_of
+from agentdeck.core.state import OPEN, RUNNING, Step
+from agentdeck.core.view import View
+from agentdeck.engine.clock import Clock
+from agentdeck.engine.control import Control, Make
+from agentdeck.engine.lines import AttemptLog, LogLine
+from agentdeck.engine.reuse import Reuse
+from agentdeck.engine.storage import Storage
+from agentdeck.errors import AgentdeckError, Fault, StepError, StoreError
+from agentdeck.store.faults import StoreBroken
+from agentdeck.workflow.model import Approve, Data, SubWorkflow
+from agentdeck.workflow.values import Template, compile_template
+
+#: How long a worker may go on from one attempt to the next before it lets the loop look elsewhere.
+SLICE = 0.002
+#: Attempts that ignore their cancellation are left behind after this long.
+PATIENCE = 1.0
+BACKLOG = 50_000
+
+
+class Hands:
+    """What an agent's rule needs to be carried out: its verb, its compiled `with`, and the check of its output."""
+
+    __slots__ = ("fit", "seeded", "verb", "with_")
+
+    def __init__(self, rule: Rule, setting: Setting) -> None:
+        agent = rule.agent
+        self.verb: Verb | None = build(agent, setting) if rule.slot else None
+        self.with_: Template | None = compile_template(dict(agent.with_)) if agent.with_ else None
+        self.fit = Fit(agent) if agent.output or agent.expect else None
+        self.seeded = rule.verb in ("simulate", "prompt")
+
+
+class Engine:
+    """One run from its first event to its last."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        storage: Storage,
+        clock: Clock,
+        settings: Callable[[Program], Setting],
+        source: Iterator[dict[str, Data]],
+        *,
+        view: View,
+        reuse: Reuse,
+        watch: Callable[[int, ev.Event], None] | None = None,
+        on_line: Callable[[LogLine], None] | None = None,
+        yes: bool = False,
+    ) -> None:
+        self.machine = machine
+        self.storage = storage
+        self.log = storage.log
+        self.clock = clock
+        self.view = view
+        self.reuse = reuse
+        self.abandoned = 0
+        self._settings = settings
+        self._source = source
+        self._watch = watch
+        self._on_line = on_line
+        self._yes = yes
+        self._hands: dict[Rule, Hands] = {}
+        self._starts: deque[ev.StartAttempt] = deque()
+        self._idle: list[anyio.Event] = []
+        self._woken = 0
+        self._live: dict[tuple[str, str, int], anyio.CancelScope] = {}
+        self._inbox: deque[ev.Event | ev.Signal] = deque()
+        self._feeding = False
+        self._lines: deque[LogLine] = deque()
+        self._timer = anyio.Event()
+        self._timer_at = 0.0
+        self._finished = anyio.Event()
+        self._failure: BaseException | None = None
+        self._state = ""
+
+    async def run(self, first: list[ev.Event | ev.Signal], control: Control | None) -> str:
+        """Run until the core says that it is over, and return the state it ended in.
+
+        Everything recorded is with the log when this returns; the caller flushes it.
+        """
+        self._loop = asyncio.get_running_loop()
+        async with anyio.create_task_group() as group:
+            self._group = group
+            group.start_soon(self._tick_timer)
+            group.start_soon(self._tick_lines)
+            if control is not None:
+                control.attach(self.post)
+            for event in first:
+                self.feed(event)
+            await self._finished.wait()
+            group.cancel_scope.cancel()
+            deadline = time.monotonic() + PATIENCE
+            while self._live and time.monotonic() < deadline:
+                with anyio.CancelScope(shield=True):
+                    await anyio.sleep(0.01)
+            self.abandoned = len(self._live)
+        self._flush_lines()
+        if self._failure is not None:
+            raise self._failure
+        return self._state
+
+    def post(self, make: Make) -> None:
+        """From any thread: have the core handle what `make` gives for the moment it is handled."""
+        self._loop.call_soon_threadsafe(lambda: self.feed(make(self.clock.now())))
+
+    def committed(self, run: str, seq: int) -> None:
+        """From the log's thread."""
+        self.post(lambda at: ev.Committed(at, seq))
+
+    def fault(self, error: StoreError | None) -> None:
+        """From the log's thread: the store cannot be written (None: it can again). The run pauses with the
+        reason and goes on by itself; a damaged store ends it."""
+        if isinstance(error, StoreBroken):
+            self._loop.call_soon_threadsafe(self.stop, error)
+        elif error is not None:
+            why = f"store: {error}"
+            self.post(lambda at: ev.RunPaused(at, why))
+        else:
+            self.post(lambda at: ev.RunUnpaused(at))
+
+    def stop(self, error: BaseException) -> None:
+        """End the run's execution here and now with an error that is not the workflow's."""
+        self._failure = error
+        self._finished.set()
+
+    # The core and its actions
+
+    def feed(self, event: ev.Event | ev.Signal, own: int = 0) -> None:
+        """Let the core handle one event, and carry out everything that follows from it. A worker that is free
+        afterwards says `own=1`."""
+        self._inbox.append(event)
+        if self._feeding:
+            return
+        self._feeding = True
+        machine, view, watch = self.machine, self.view, self._watch
+        batch: list[ev.Event] = []
+        first = machine.seq + 1
+        try:
+            while self._inbox:
+                seq = machine.seq
+                for action in machine.handle(self._inbox.popleft()):
+                    kind = type(action)
+                    if kind is ev.Record:
+                        recorded = action.event  # type: ignore[union-attr]
+                        seq += 1
+                        batch.append(recorded)
+                        view.apply(seq, recorded)
+                        if watch is not None:
+                            watch(seq, recorded)
+                    elif kind is ev.StartAttempt:
+                        self._starts.append(action)  # type: ignore[arg-type]
+                    elif kind is ev.PullTask:
+                        self._pull()
+                    elif kind is ev.CancelAttempt:
+                        self._cancel_attempt(action)  # type: ignore[arg-type]
+                    elif kind is ev.KeepLetter:
+                        self.storage.keep(machine.run, view.identity, action)  # type: ignore[arg-type]
+                    else:
+                        self._state = action.state  # type: ignore[union-attr]
+                        self._finished.set()
+        finally:
+            self._feeding = False
+            if batch:
+                self.log.append(machine.run, first, batch)
+        self._hand_out(own)
+        if machine.deadline < self._timer_at:
+            self._timer.set()
+
+    def _pull(self) -> None:
+        try:
+            inputs = next(self._source, None)
+        except AgentdeckError as error:
+            self.stop(error)
+            return
+        at = self.clock.now()
+        if inputs is None:
+            self._inbox.append(ev.TasksExhausted(at, self.machine.ages))
+        else:
+            number = self.machine.ages + 1 + sum(isinstance(e, ev.TaskOpened) for e in self._inbox)
+            self._inbox.append(ev.TaskOpened(at, str(number), inputs))
+
+    def _cancel_attempt(self, action: ev.CancelAttempt) -> None:
+        scope = self._live.get((action.task, action.step, action.attempt))
+        if scope is not None:
+            scope.cancel()
+
+    def _hand_out(self, own: int) -> None:
+        """Wake or make a worker for each attempt to start, but for the one that the calling worker takes itself
+        (`own`). `woken` are on their way and have not taken theirs yet."""
+        want = len(self._starts) - own - self._woken
+        while want > 0:
+            want -= 1
+            self._woken += 1
+            if self._idle:
+                self._idle.pop().set()
+            else:
+                self._group.start_soon(self._work)
+
+    # Workers
+
+    async def _work(self) -> None:
+        starts = self._starts
+        while True:
+            self._woken -= 1
+            since = time.monotonic()
+            while starts:
+                await self._attempt(starts.popleft())
+                if time.monotonic() - since > SLICE:
+                    await asyncio.sleep(0)
+                    while self.log.backlog > BACKLOG:
+                        await anyio.sleep(0.005)
+                    since = time.monotonic()
+            wake = anyio.Event()
+            self._idle.append(wake)
+            await wake.wait()
+
+    async def _attempt(self, start: ev.StartAttempt) -> None:
+        started = start.started
+        task = self.machine.tasks.get(started.task)
+        step = task.step(started.step) if task is not None else None
+        if step is None or step.attempt != started.attempt or step.state not in (RUNNING, OPEN):
+            return
+        rule = step.acting
+        hands = self._hands.get(rule) or self._make_hands(step)
+        if hands is None:
+            return
+        if hands.verb is None:
+            self._open(step, started, hands)
+            return
+        scope = scope_of(step, self.machine.run)
+        size = weigh(scope["inputs"] if not rule.needs else scope["needs"])
+        key = (started.task, started.step, started.attempt)
+        alive = _nothing if start.timeout_idle is None else _Pulse(self.clock.now)
+        said = AttemptLog(self._lines, self.clock.now, alive, key)
+        fault: Fault | None = None
+        output: Data = None
+        usage: ev.Usage | None = None
+        reused = False
+        with anyio.CancelScope() as cancel:
+            self._live[key] = cancel
+            if start.timeout_idle is not None:
+                self._group.start_soon(self._watch_idle, start, alive)
+            try:
+                with_ = hands.with_.render(scope) if hands.with_ is not None else {}
+                timeout = rule.attempt_timeout
+                work = Work(
+                    self.machine.run,
+                    started.task,
+                    started.step,
+                    started.attempt,
+                    rule.agent,
+                    scope,
+                    with_,
+                    said,
+                    alive,
+                    None if timeout is None else started.at + timeout,
+                    zlib.crc32(f"{started.task}/{started.step}/{started.attempt}".encode())
+                    if hands.seeded
+                    else 0,
+                    started.tier_up,
+                    step.fault.message if step.fault is not None and step.fault.kind == "invalid" else "",
+                )
+                if rule.agent.once or rule.agent.cache:
+                    answer, reused = await self.reuse.run(hands.verb, work)
+                else:
+                    answer = await hands.verb.run(work)
+                if type(answer) is Answer:
+                    output, usage = answer
+                else:
+                    output = answer
+                if hands.fit is not None and not reused:
+                    output = hands.fit(output, scope)
+            except StepError as error:
+                fault = error.fault
+            except AgentdeckError as error:
+                fault = Fault("expression", str(error))
+            except Exception as error:
+                fault = Fault("exception", f"{type(error).__name__}: {error}")
+            finally:
+                self._live.pop(key, None)
+                said.close()
+        if cancel.cancelled_caught:
+            return
+        at = self.clock.now()
+        if fault is None:
+            self.feed(ev.StepSucceeded(at, *key, output, usage, size, reused), 1)
+        else:
+            self.feed(ev.AttemptFailed(at, *key, fault, usage, size), 1)
+
+    def _make_hands(self, step: Step) -> Hands | None:
+        """The verb is built when first used; what cannot be built fails the step and says why."""
+        rule = step.acting
+        try:
+            hands = self._hands[rule] = Hands(rule, self._settings(step.task.program))
+        except AgentdeckError as error:
+            fault = error.fault if isinstance(error, StepError) else Fault("setup", str(error))
+            self.feed(ev.AttemptFailed(self.clock.now(), step.task.id, step.key, step.attempt, fault))
+            return None
+        return hands
+
+    def _open(self, step: Step, started: ev.StepStarted, hands: Hands) -> None:
+        """A step that others end: a nested task, or a person's answer."""
+        at, task, does = self.clock.now(), started.task, step.acting.agent.does
+        try:
+            scope = scope_of(step, self.machine.run)
+            if isinstance(does, SubWorkflow):
+                given = hands.with_.render(scope) if hands.with_ is not None else {}
+                nested = step.task.program.nested[step.acting.name].definition
+                inputs = {name: given.get(name, spec.default) for name, spec in nested.inputs.items()}
+                missing = [n for n, spec in nested.inputs.items() if spec.required and n not in given]
+                if missing:
+                    raise StepError(
+                        "setup", f"{does.file} needs the input {', '.join(missing)}; give it in `with`"
+                    )
+                self.feed(ev.TaskOpened(at, f"{task}/{started.step}", inputs, (task, started.step)))
+            elif isinstance(does, Approve):
+                if self._yes:
+                    self.feed(ev.StepAnswered(at, task, started.step, True, {}, "--yes"))
+                    return
+                ask = str(compile_template(does.ask).render(scope))
+                show = compile_template(does.show).render(scope) if does.show else None
+                said = AttemptLog(self._lines, self.clock.now, _nothing, (task, started.step, started.attempt))
+                said(f"asks: {ask}")
+                self.feed(ev.Noted(at, ask, task, started.step, {"asks": ask, "shows": show}))
+        except AgentdeckError as error:
+            fault = error.fault if isinstance(error, StepError) else Fault("expression", str(error))
+            self.feed(ev.AttemptFailed(at, task, started.step, started.attempt, fault))
+
+    # Clocks
+
+    async def _tick_timer(self) -> None:
+        while True:
+            self._timer_at = due = self.machine.deadline
+            now = self.clock.now()
+            if due <= now:
+                self.feed(ev.TimerFired(now))
+                continue
+            with anyio.move_on_after(due - now if due < float("inf") else None):
+                await self._timer.wait()
+            if self._timer.is_set():
+                self._timer = anyio.Event()
+
+    async def _watch_idle(self, start: ev.StartAttempt, alive: _Pulse) -> None:
+        started, limit = start.started, start.timeout_idle
+        assert limit is not None
+        key = (started.task, started.step, started.attempt)
+        while key in self._live:
+            left = alive.last + limit - self.clock.now()
+            if left <= 0:
+                scope = self._live[key]
+                what = f"no sign of life for {limit:g} s (idle clock)"
+                self.feed(ev.AttemptFailed(self.clock.now(), *key, Fault("timeout", what, clock="idle")))
+                scope.cancel()
+                return
+            await anyio.sleep(left)
+
+    async def _tick_lines(self) -> None:
+        while True:
+            await anyio.sleep(0.05)
+            self._flush_lines()
+
+    def _flush_lines(self) -> None:
+        if not self._lines:
+            return
+        rows = [self._lines.popleft() for _ in range(len(self._lines))]
+        self.log.log(self.machine.run, rows)
+        if self._on_line is not None:
+            for row in rows:
+                self._on_line(row)
+
+
+class _Pulse:
+    """When an attempt last showed a sign of life."""
+
+    __slots__ = ("_now", "last")
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self.last = now()
+
+    def __call__(self) -> None:
+        self.last = self._now()
+
+
+def _nothing() -> None:
+    pass
+
+
+def weigh(value: Any) -> int:
+    """How many bytes a step was given, as JSON."""
+    if not value:
+        return 0
+    if isinstance(value, Mapping) and all(item is None for item in value.values()):
+        return 0
+    return len(json.dumps(value, ensure_ascii=False, default=str))

@@ -1,0 +1,182 @@
+"""Launching a run: from a definition to its outcome."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from agentdeck.agents.capture import capture
+from agentdeck.agents.verb import Setting
+from agentdeck.core import events as ev
+from agentdeck.core.machine import Machine
+from agentdeck.core.program import Program
+from agentdeck.core.view import View
+from agentdeck.engine.clock import Clock, WallClock
+from agentdeck.engine.control import Control
+from agentdeck.engine.engine import Engine
+from agentdeck.engine.lines import LogLine
+from agentdeck.engine.reuse import Reuse
+from agentdeck.engine.storage import Storage
+from agentdeck.errors import UsageError
+from agentdeck.workflow.loader import load
+from agentdeck.workflow.model import Data, Definition, SubWorkflow
+
+WORKERS = 8
+ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What to run. `tasks` None is one task made of the inputs; else each item is laid over them, and is pulled
+    only when there is room for it. `db` None keeps nothing. `source` tells where the workflow came from."""
+
+    definition: Definition
+    folder: Path
+    inputs: Mapping[str, Data] = field(default_factory=dict)
+    tasks: Iterable[Mapping[str, Data]] | None = None
+    workers: int | None = None
+    functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    db: Path | None = None
+    source: Mapping[str, Data] = field(default_factory=dict)
+    yes: bool = False
+    who: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended. `state`: done, failed, cancelled, or drained (resumable). `abandoned` attempts ignored
+    their cancellation and may still be running."""
+
+    run: str
+    state: str
+    view: View
+    abandoned: int = 0
+
+
+def new_run() -> str:
+    """A short name that sorts by time."""
+    number, text = int(time.time()), ""
+    while number:
+        number, digit = divmod(number, len(ALPHABET))
+        text = ALPHABET[digit] + text
+    return text + "".join(secrets.choice(ALPHABET) for _ in range(3))
+
+
+def complete(definition: Definition, given: Mapping[str, Data]) -> dict[str, Data]:
+    """Inputs with defaults filled in. What is missing is refused by name."""
+    unknown = [name for name in given if name not in definition.inputs]
+    if unknown and definition.inputs:
+        known = ", ".join(definition.inputs)
+        raise UsageError(f"{definition.name} has no input {', '.join(unknown)}; it has {known}")
+    inputs = {name: given[name] if name in given else spec.default for name, spec in definition.inputs.items()}
+    missing = [name for name, spec in definition.inputs.items() if spec.required and name not in given]
+    if missing:
+        raise UsageError(
+            f"{definition.name} needs the input {', '.join(missing)}; give it with -i {missing[0]}=…"
+        )
+    return {**given, **inputs}
+
+
+def programs(definition: Definition, folder: Path, seconds: Mapping[str, float]) -> Program:
+    """The program of a workflow and of all its sub-workflows."""
+    nested = {}
+    for name, agent in definition.agents.items():
+        if isinstance(agent.does, SubWorkflow):
+            loaded = load(folder / agent.does.file)
+            below = loaded.definition.folder or (folder / agent.does.file).parent
+            nested[name] = programs(loaded.definition, below, {})
+    return Program(definition, seconds, nested)
+
+
+async def run(
+    launch: Launch,
+    *,
+    watch: Callable[[int, ev.Event], None] | None = None,
+    on_line: Callable[[LogLine], None] | None = None,
+    control: Control | None = None,
+    clock: Clock | None = None,
+) -> Outcome:
+    """Launch a run and stay until it is over. `watch` sees every recorded event, `on_line` every log line, both
+    in the loop of the caller."""
+    definition = launch.definition
+    clock = clock or WallClock()
+    storage = Storage(launch.db)
+    try:
+        return await _run(launch, storage, clock, watch, on_line, control)
+    finally:
+        await anyio.to_thread.run_sync(storage.close) if storage.durable else storage.close()
+
+
+async def _run(
+    launch: Launch,
+    storage: Storage,
+    clock: Clock,
+    watch: Callable[[int, ev.Event], None] | None,
+    on_line: Callable[[LogLine], None] | None,
+    control: Control | None,
+) -> Outcome:
+    definition = launch.definition
+    seconds = storage.durations(definition)
+    program = programs(definition, launch.folder, seconds)
+    workers = launch.workers or definition.limits.workers or WORKERS
+    name = new_run()
+    machine = Machine(program, run=name, workers=workers, gated=storage.durable)
+    view = View(definition)
+    closing: list[Callable[[], Any]] = []
+    settings: dict[Program, Setting] = {}
+
+    def setting(of: Program) -> Setting:
+        if of not in settings:
+            folder = launch.folder if of is program else of.definition.folder or launch.folder
+            functions = launch.functions if of is program else {}
+            settings[of] = Setting(of.definition, folder, anyio.sleep, functions, closing)
+        return settings[of]
+
+    engine = Engine(
+        machine,
+        storage,
+        clock,
+        setting,
+        _source(launch),
+        view=view,
+        reuse=Reuse(storage, name, clock),
+        watch=watch,
+        on_line=on_line,
+        yes=launch.yes,
+    )
+    storage.attach(engine.committed, engine.fault)
+    started = ev.RunStarted(
+        clock.now(),
+        name,
+        definition.name,
+        definition.identity,
+        dict(launch.inputs),
+        {"workers": workers},
+        launch.who or os.environ.get("USER", ""),
+    )
+    source = {"folder": str(launch.folder.resolve()), **launch.source}
+    storage.begin(started, definition, source, {"workers": workers, "yes": launch.yes})
+    with capture():
+        try:
+            state = await engine.run([started], control)
+        finally:
+            with anyio.CancelScope(shield=True):
+                for close in closing:
+                    await close()
+    await anyio.to_thread.run_sync(lambda: storage.end(name, state, view))
+    return Outcome(name, state, view, engine.abandoned)
+
+
+def _source(launch: Launch) -> Iterator[dict[str, Data]]:
+    if launch.tasks is None:
+        yield complete(launch.definition, launch.inputs)
+        return
+    for task in launch.tasks:
+        yield complete(launch.definition, {**launch.inputs, **task})

@@ -1,0 +1,103 @@
+"""What one run keeps, and where: its log, its row, its letters, what it learnt of durations."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from agentdeck.core import events as ev
+from agentdeck.core.view import View
+from agentdeck.errors import StoreError
+from agentdeck.store.durations import save_durations
+from agentdeck.store.letters import Letter, add_letter
+from agentdeck.store.log import Log
+from agentdeck.store.memory import MemoryLog
+from agentdeck.store.reader import Reader
+from agentdeck.store.runs import Counts, NewRun, Owner, create_run, end_run, save_definition, set_run
+from agentdeck.store.writer import Writer
+from agentdeck.workflow.model import Data, Definition
+
+T = TypeVar("T")
+
+#: How long a run belongs to a process that shows no sign of life.
+LEASE = 3.0
+
+
+class Storage:
+    """One run's part of the store. Without a file (`durable` False) only `once` and `cache` are kept, and only
+    while the run lasts."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.durable = path is not None
+        self.owner = Owner(f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}", os.getpid(), socket.gethostname())
+        self._committed: Callable[[str, int], None] | None = None
+        self._fault: Callable[[StoreError | None], None] | None = None
+        self.log: Log = MemoryLog() if path is None else Writer(path, self._on_commit, self._on_fault)
+
+    def attach(self, committed: Callable[[str, int], None], fault: Callable[[StoreError | None], None]) -> None:
+        """Who is told of commits and of faults, from the log's thread."""
+        self._committed, self._fault = committed, fault
+
+    def _on_commit(self, run: str, seq: int) -> None:
+        if self._committed is not None:
+            self._committed(run, seq)
+
+    def _on_fault(self, error: StoreError | None) -> None:
+        if self._fault is not None:
+            self._fault(error)
+
+    def durations(self, definition: Definition) -> dict[str, float]:
+        """Mean seconds per agent in earlier runs of this workflow."""
+        if self.path is None:
+            return {}
+        with Reader(self.path) as reader:
+            return reader.durations(definition.name)
+
+    def begin(self, started: ev.RunStarted, definition: Definition, source: dict[str, Data], options: dict[str, Data]) -> None:
+        """The run's row, its definition and its lease are with the log before its first event."""
+        if self.path is None:
+            return
+        new = NewRun(started.run, started.workflow, started.identity, started.at, False, (), source, options)
+
+        def create(connection):  # type: ignore[no-untyped-def]
+            save_definition(connection, definition)
+            create_run(connection, new, self.owner, started.at + LEASE)
+
+        self.log.call(create).result(30)
+
+    def keep(self, run: str, identity: str, kept: ev.KeepLetter) -> None:
+        """A letter goes with the events that tell of it."""
+        letter = Letter(run, kept.task, kept.step, kept.agent, identity, kept.fault, kept.inputs, kept.attempts, kept.at)
+        self.log.call(lambda connection: add_letter(connection, letter))
+
+    def progress(self, run: str, view: View, state: str) -> None:
+        """Bring the run's row up to date."""
+        counts = counts_of(view)
+        self.log.call(lambda connection: set_run(connection, run, state=state, counts=counts, simulated=view.simulated))
+
+    def end(self, run: str, state: str, view: View) -> None:
+        """The run is over or has drained: its row says so, and what it learnt of durations is kept."""
+        if self.path is None:
+            return
+        counts = counts_of(view)
+        seconds = {name: (tally.done, tally.mean) for name, tally in view.agents.items() if tally.done and tally.mean}
+
+        def close(connection):  # type: ignore[no-untyped-def]
+            set_run(connection, run, simulated=view.simulated)
+            end_run(connection, run, state, view.now, counts)
+            save_durations(connection, view.workflow, seconds)
+
+        self.log.call(close).result(60)
+
+    def close(self) -> None:
+        self.log.close()
+
+
+def counts_of(view: View) -> Counts:
+    tasks = view.tasks
+    return Counts(tasks.total, tasks.done, tasks.failed, tasks.cancelled)

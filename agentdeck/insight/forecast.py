@@ -1,0 +1,73 @@
+"""What would happen: the same machine on a virtual clock, with durations known or assumed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from heapq import heappop, heappush
+
+from agentdeck.core import events as ev
+from agentdeck.core.machine import Machine
+from agentdeck.core.program import Program, assumed
+from agentdeck.workflow.model import Definition
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """How a run would go: its length in seconds, when its first task would end, and the most tasks open at once."""
+
+    seconds: float
+    first: float
+    open: int
+    steps: int
+
+
+def forecast(
+    definition: Definition,
+    workers: int,
+    tasks: int = 1,
+    seconds: Mapping[str, float] | None = None,
+    takes: Callable[[ev.StepStarted], float] | None = None,
+) -> Forecast:
+    """Play the run without running anything: every attempt succeeds after its duration, every `when` sees null.
+
+    `seconds` are durations by agent; `takes` overrides them for each attempt.
+    """
+    known = assumed(definition, seconds or {})
+    machine = Machine(Program(definition, known), run="forecast", workers=workers)
+    ends: list[tuple[float, int, ev.StepStarted]] = []
+    now, first, most, count, opened = 0.0, 0.0, 0, 0, 0
+    todo: list[ev.Event | ev.Signal] = [ev.RunStarted(0.0, "forecast", definition.name, "", {}, {})]
+    inputs = {name: spec.default for name, spec in definition.inputs.items()}
+    while True:
+        while todo:
+            for action in machine.handle(todo.pop()):
+                match action:
+                    case ev.StartAttempt(started):
+                        count += 1
+                        length = takes(started) if takes else known[started.agent]
+                        heappush(ends, (now + length, count, started))
+                    case ev.PullTask():
+                        opened += 1
+                        todo.insert(0, _next(opened, tasks, now, inputs))
+                    case ev.Record(ev.TaskEnded()):
+                        first = first or now
+                    case ev.Finish():
+                        return Forecast(now, first, most, count)
+            most = max(most, len(machine.tasks))
+        if not ends or (machine.deadline < ends[0][0]):
+            now = machine.deadline
+            todo.append(ev.TimerFired(now))
+            continue
+        now, _, done = heappop(ends)
+        todo.append(_ended(definition, done, now))
+
+
+def _next(opened: int, tasks: int, now: float, inputs: dict[str, object]) -> ev.Event:
+    return ev.TaskOpened(now, str(opened), inputs) if opened <= tasks else ev.TasksExhausted(now, tasks)
+
+
+def _ended(definition: Definition, done: ev.StepStarted, now: float) -> ev.Event:
+    if definition.agents[done.agent].does.verb == "approve":
+        return ev.StepAnswered(now, done.task, done.step, True, {})
+    return ev.StepSucceeded(now, done.task, done.step, done.attempt)

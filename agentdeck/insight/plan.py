@@ -1,0 +1,173 @@
+"""What a workflow will do, and how long it takes at best, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from agentdeck.core.view import SLOTLESS
+from agentdeck.insight.bound import earliest, lower_bound, needs_of
+from agentdeck.workflow import graph
+from agentdeck.workflow.model import (
+    Agent,
+    Approve,
+    Command,
+    Data,
+    Definition,
+    Dispatch,
+    Http,
+    Prompt,
+    Python,
+    Simulate,
+    SubWorkflow,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """What one agent will do: its verb, and the command, module, host, model, file or person it turns to.
+    `seconds` is one attempt; `source` says where that is from: seen, simulated or assumed. `slack` is how
+    much later it could end without delaying its task. `many`: one step per item, counted here as one."""
+
+    agent: str
+    verb: str
+    target: str
+    seconds: float
+    source: str
+    slack: float
+    many: bool
+    spare: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A workflow's plan for so many tasks at so many workers.
+
+    `path_seconds` is the critical path, which waits for every need. `lower_bound` is what no schedule can beat;
+    it is lower than the path where a join may go without all of its needs. `sequential` is one step after
+    another. `assumed` names the agents whose seconds are a guess of one each.
+    """
+
+    workflow: str
+    tasks: int
+    workers: int | None
+    levels: tuple[tuple[str, ...], ...]
+    critical_path: tuple[str, ...]
+    path_seconds: float
+    lower_bound: float
+    sequential: float
+    deeds: tuple[Deed, ...]
+
+    @property
+    def assumed(self) -> tuple[str, ...]:
+        return tuple(deed.agent for deed in self.deeds if deed.source == "assumed")
+
+    def named(self, verb: str) -> list[str]:
+        """What the agents of one verb turn to, each once, in order of declaration."""
+        return list(dict.fromkeys(deed.target for deed in self.deeds if deed.verb == verb))
+
+
+def plan(
+    definition: Definition,
+    workers: int | None = None,
+    tasks: int = 1,
+    seconds: Mapping[str, float] | None = None,
+) -> Plan:
+    """Work out the plan. `seconds` are durations by agent, seen in earlier runs; where there are none, what a
+    simulated agent takes, else one second."""
+    agents = definition.agents
+    workers = workers if workers is not None else definition.limits.workers
+    known = {name: _seconds(agent, seconds or {}) for name, agent in agents.items()}
+    takes = {name: value for name, (value, _) in known.items()}
+    needs = needs_of(definition)
+    path, length = graph.critical_path(needs, takes)
+    slack = graph.slack(needs, takes)
+    work = tasks * sum(takes[name] for name in needs if agents[name].does.verb not in SLOTLESS)
+    return Plan(
+        workflow=definition.name,
+        tasks=tasks,
+        workers=workers,
+        levels=tuple(map(tuple, graph.levels(needs))),
+        critical_path=tuple(path),
+        path_seconds=length,
+        lower_bound=lower_bound(earliest(definition, takes), work, workers),
+        sequential=work,
+        deeds=tuple(
+            Deed(
+                agent=name,
+                verb=agent.does.verb,
+                target=target(agent),
+                seconds=takes[name],
+                source=known[name][1],
+                slack=slack.get(name, 0.0),
+                many=agent.each is not None,
+                spare=agent.spare,
+            )
+            for name, agent in agents.items()
+        ),
+    )
+
+
+def _seconds(agent: Agent, seen: Mapping[str, float]) -> tuple[float, str]:
+    if agent.name in seen:
+        return seen[agent.name], "seen"
+    if isinstance(agent.does, Simulate):
+        return agent.does.takes, "simulated"
+    return 1.0, "assumed"
+
+
+def target(agent: Agent) -> str:
+    """What an agent turns to, as written: a template in it is not filled in yet."""
+    match agent.does:
+        case Python(target=name):
+            return name
+        case Command(args=args):
+            return " ".join(arg if arg and not any(map(str.isspace, arg)) else repr(arg) for arg in args)
+        case Http(url=url, method=method):
+            return f"{method} {urlsplit(url).netloc.rpartition('@')[2] or url}"
+        case Prompt(model=model):
+            return model or f"tier {agent.tier or 'execution'}"
+        case SubWorkflow(file=file):
+            return file
+        case Dispatch(on=on):
+            return on
+        case Approve(ask=ask):
+            return ask
+        case _:
+            return ""
+
+
+def render(made: Plan) -> dict[str, Data]:
+    """A plan as plain data, for `plan --json`."""
+    return {
+        "workflow": made.workflow,
+        "tasks": made.tasks,
+        "workers": made.workers,
+        "levels": [list(level) for level in made.levels],
+        "critical_path": list(made.critical_path),
+        "critical_path_seconds": round(made.path_seconds, 6),
+        "lower_bound_seconds": round(made.lower_bound, 6),
+        "sequential_seconds": round(made.sequential, 6),
+        "assumed": list(made.assumed),
+        "runs": {
+            "commands": made.named("command"),
+            "modules": made.named("python"),
+            "hosts": made.named("http"),
+            "models": made.named("prompt"),
+            "files": made.named("workflow"),
+            "people": made.named("approve"),
+        },
+        "agents": {
+            deed.agent: {
+                "verb": deed.verb,
+                "target": deed.target,
+                "seconds": round(deed.seconds, 6),
+                "source": deed.source,
+                "slack": round(deed.slack, 6),
+                "each": deed.many,
+                "spare": deed.spare,
+            }
+            for deed in made.deeds
+        },
+    }

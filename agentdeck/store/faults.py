@@ -1,0 +1,75 @@
+"""What SQLite's errors mean here, in words for a person, and whether waiting can help."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from agentdeck.errors import StoreError
+
+
+class StoreBroken(StoreError):
+    """Waiting does not help: the file is corrupt, or is no store of ours. The writer stops for good."""
+
+
+class RunTaken(StoreError):
+    """Another process wrote to this run's log: it has the run now. Only this run is affected."""
+
+    def __init__(self, run: str) -> None:
+        self.run = run
+        super().__init__(f"run {run}: another process has taken it over and writes its log; this one stopped")
+
+
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_PLACE = {
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_NOLFS,
+    *_BUSY,
+}
+_BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def code(error: sqlite3.Error) -> int:
+    """SQLite's primary result code, -1 where the error did not come from SQLite itself."""
+    extended: int = getattr(error, "sqlite_errorcode", None) or -1
+    return extended & 0xFF if extended > 0 else -1
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Another process holds the lock."""
+    return code(error) in _BUSY
+
+
+def is_of_the_place(error: BaseException) -> bool:
+    """The disk, the file or its lock failed, not the statement: the whole transaction is to be tried again."""
+    return isinstance(error, sqlite3.Error) and code(error) in _PLACE | _BROKEN
+
+
+def explain(error: sqlite3.Error, path: Path) -> StoreError:
+    """What happened to which file, and what to do."""
+    match code(error):
+        case sqlite3.SQLITE_FULL:
+            what = "the disk is full; free some space, writing goes on by itself"
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
+            what = "the file or its folder is read-only; make both writable, or choose another file with --db"
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            what = "another process has held the lock for too long; find it with `lsof` and end it"
+        case sqlite3.SQLITE_CORRUPT:
+            return StoreBroken(
+                f"{path}: the database is damaged ({error}); restore a backup, or move it away to start anew"
+            )
+        case sqlite3.SQLITE_NOTADB:
+            return StoreBroken(f"{path}: this is not a database; choose another file with --db, or move it away")
+        case sqlite3.SQLITE_CANTOPEN:
+            what = "it cannot be opened; check that the folder exists and may be written"
+        case sqlite3.SQLITE_IOERR:
+            what = f"the disk failed ({error}); check its space and its health"
+        case _:
+            what = str(error)
+    return StoreError(f"{path}: {what}")

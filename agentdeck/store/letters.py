@@ -1,0 +1,83 @@
+"""Dead letters: `letters` owns one row for each time a step finally failed, with what it takes to try again."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from agentdeck.errors import Fault
+from agentdeck.store.codec import text_of
+from agentdeck.store.results import put_result
+from agentdeck.workflow.model import Data
+
+STATES = ("open", "retried", "closed", "dropped")
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A step that finally failed. `id` is 0 until it is kept. `identity` names the definition it failed under."""
+
+    run: str
+    task: str
+    step: str
+    agent: str
+    identity: str
+    fault: Fault
+    inputs: Data
+    attempts: int
+    at: float
+    state: str = "open"
+    why: str = ""
+    id: int = 0
+
+    @property
+    def cause(self) -> str:
+        """The fingerprint that letters of one cause share: agent, kind of fault, and the message with its
+        numbers, quoted parts and identifiers left out."""
+        shape = re.sub(r"'[^']*'|\"[^\"]*\"", "…", self.fault.message)
+        shape = re.sub(r"\b(?=\w*\d)[\w-]+|\d+", "#", shape)
+        words = "\0".join((self.agent, self.fault.kind, " ".join(shape.split())))
+        return blake2b(words.encode("utf-8", "replace"), digest_size=4).hexdigest()
+
+
+def add_letter(connection: sqlite3.Connection, letter: Letter) -> int:
+    """Keep a letter; its id."""
+    fault = {name: value for name, value in letter.fault._asdict().items() if value not in (None, "")}
+    cursor = connection.execute(
+        "INSERT INTO letters (run, task, step, agent, identity, cause, fault, inputs, attempts, state, why, at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            letter.run,
+            letter.task,
+            letter.step,
+            letter.agent,
+            letter.identity,
+            letter.cause,
+            text_of({"kind": letter.fault.kind, "message": letter.fault.message, **fault}),
+            put_result(connection, letter.inputs),
+            letter.attempts,
+            letter.state,
+            letter.why,
+            letter.at,
+        ),
+    )
+    return int(cursor.lastrowid or 0)
+
+
+def set_letter(connection: sqlite3.Connection, letter: int, state: str, why: str = "") -> bool:
+    """A letter is open, retried, closed (the retry succeeded) or dropped. False: there is no such letter."""
+    if state not in STATES:
+        raise ValueError(f"a letter is one of {', '.join(STATES)}, not {state}")
+    sql = "UPDATE letters SET state = ?, why = ? WHERE id = ?"
+    return connection.execute(sql, (state, why, letter)).rowcount == 1
+
+
+def close_letters(connection: sqlite3.Connection, run: str, task: str, step: str) -> int:
+    """The step succeeded after all: its letters are closed. How many there were."""
+    return connection.execute(
+        "UPDATE letters SET state = 'closed' WHERE run = ? AND task = ? AND step = ?"
+        " AND state IN ('open', 'retried')",
+        (run, task, step),
+    ).rowcount

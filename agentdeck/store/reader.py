@@ -1,0 +1,342 @@
+"""Questions to the store, from any thread and any process, without ever holding a writer up.
+
+The connection cannot write. Every question is one short statement, long answers come in pages of their own:
+an open read would keep the WAL from being folded back, and it would grow without end.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import socket
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agentdeck.core.events import Event
+from agentdeck.errors import Fault, UsageError
+from agentdeck.store.codec import decode, large_field
+from agentdeck.store.commands import COLUMNS, Request, request_of
+from agentdeck.store.faults import explain
+from agentdeck.store.letters import Letter
+from agentdeck.store.runs import Counts
+from agentdeck.store.schema import open_for_reading
+from agentdeck.workflow.model import Data
+
+PAGE = 2000
+
+_RUN = (
+    "run, workflow, identity, state, started, ended, simulated, tags, source, options,"
+    " tasks_total, tasks_done, tasks_failed, tasks_cancelled, summary, owner, lease_until, pid, host"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run as lists show it. `state` is what is true now: a run that says `running` and whose owner died is
+    `interrupted` (so is one that drained). `owner` is empty where nobody holds the run."""
+
+    run: str
+    workflow: str
+    identity: str
+    state: str
+    started: float
+    ended: float | None
+    simulated: bool
+    tags: tuple[str, ...]
+    source: dict[str, Data]
+    options: dict[str, Data]
+    tasks: Counts
+    summary: Data
+    owner: str
+    lease_until: float | None
+    pid: int | None
+    host: str
+
+    @property
+    def key(self) -> tuple[float, str]:
+        """Where it stands in a list: what `before` of `Reader.runs` takes for the next page."""
+        return self.started, self.run
+
+    @property
+    def seconds(self) -> float | None:
+        return None if self.ended is None else self.ended - self.started
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line that an agent logged. Ids rise; `after` of `Reader.logs` takes one."""
+
+    id: int
+    at: float
+    task: str
+    step: str
+    attempt: int
+    level: str
+    text: str
+
+
+class Reader:
+    """Reads a store. A file that is missing or empty is a store without runs; it is looked for again at every
+    question. Raises StoreError where the file cannot be read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._connection = open_for_reading(self.path)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._lock:
+            if self._connection is None:
+                self._connection = open_for_reading(self.path)
+                if self._connection is None:
+                    return []
+            try:
+                return self._connection.execute(sql, values).fetchall()
+            except sqlite3.Error as error:
+                raise explain(error, self.path) from error
+
+    def version(self) -> int:
+        """A number that changes whenever another connection committed something: cheap enough for every frame.
+        -1 while there is no file."""
+        rows = self._rows("PRAGMA data_version")
+        return int(rows[0][0]) if rows else -1
+
+    # Runs -------------------------------------------------------------------------------------------------
+
+    def runs(
+        self,
+        limit: int = 50,
+        *,
+        before: tuple[float, str] | None = None,
+        workflow: str | None = None,
+        state: str | None = None,
+        text: str | None = None,
+        since: float | None = None,
+        tag: str | None = None,
+    ) -> list[RunRow]:
+        """The newest runs that fit, newest first. `before` is the `key` of the last row of the page before.
+
+        `text` is looked for in run, workflow, tags and source, without regard to case.
+        """
+        found: list[RunRow] = []
+        while len(found) < limit:
+            where, values = ["1"], list[Any]()
+            if before is not None:
+                where.append("(started, run) < (?, ?)")
+                values += before
+            if workflow is not None:
+                where.append("workflow = ?")
+                values.append(workflow)
+            if state is not None:  # whether an owner lives is not in the table: those rows are sorted out below
+                stored = {"interrupted": ("running", "paused", "drained")}.get(state, (state,))
+                where.append(f"state IN ({','.join('?' * len(stored))})")
+                values += stored
+            if since is not None:
+                where.append("started >= ?")
+                values.append(since)
+            if tag is not None:
+                where.append("tags LIKE ? ESCAPE '\\'")
+                values.append(f"%{_like(json.dumps(tag))}%")
+            if text:
+                where.append("(run || ' ' || workflow || ' ' || tags || ' ' || source) LIKE ? ESCAPE '\\'")
+                values.append(f"%{_like(text)}%")
+            rows = self._rows(
+                f"SELECT {_RUN} FROM runs WHERE {' AND '.join(where)} ORDER BY started DESC, run DESC LIMIT ?",
+                (*values, limit),
+            )
+            page = [_run_of(row) for row in rows]
+            found += [row for row in page if state is None or row.state == state]
+            if len(page) < limit:
+                break
+            before = page[-1].key
+        return found[:limit]
+
+    def run(self, name: str) -> RunRow:
+        """The run of this id, of an id that begins like this, or the newest for `last`. Raises UsageError."""
+        if name == "last":
+            if newest := self.runs(1):
+                return newest[0]
+            raise UsageError(f"no runs yet in {self.path}")
+        rows = self._rows(f"SELECT {_RUN} FROM runs WHERE run = ?", (name,))
+        if not rows and name:
+            end = name + "\U0010ffff"
+            rows = self._rows(f"SELECT {_RUN} FROM runs WHERE run >= ? AND run < ? LIMIT 4", (name, end))
+        if len(rows) == 1:
+            return _run_of(rows[0])
+        if rows:
+            several = ", ".join(row[0] for row in rows[:3]) + (", …" if len(rows) > 3 else "")
+            raise UsageError(f"several runs begin with {name}: {several}; give more of the id")
+        known = [row[0] for row in self._rows("SELECT run FROM runs ORDER BY started DESC LIMIT 10000")]
+        near = difflib.get_close_matches(name, known, n=1)
+        raise UsageError(
+            f"no run {name} in {self.path}" + (f"; did you mean {near[0]}?" if near else "; see `agentdeck runs`")
+        )
+
+    def definition(self, identity: str) -> dict[str, Data]:
+        """A workflow as it was, as plain data. Raises UsageError if it is not known."""
+        rows = self._rows("SELECT text FROM definitions WHERE identity = ?", (identity,))
+        if not rows:
+            raise UsageError(f"no definition {identity} in {self.path}")
+        data: dict[str, Data] = json.loads(rows[0][0])
+        return data
+
+    def durations(self, workflow: str) -> dict[str, float]:
+        """Mean seconds of each agent of a workflow, over its earlier runs."""
+        return dict(self._rows("SELECT agent, mean FROM durations WHERE workflow = ?", (workflow,)))
+
+    # What happened in a run ---------------------------------------------------------------------------------
+
+    def last_seq(self, run: str) -> int:
+        """The number of the run's newest event; 0 if there is none."""
+        rows = self._rows("SELECT max(seq) FROM events WHERE run = ?", (run,))
+        return int(rows[0][0] or 0) if rows else 0
+
+    def events(self, run: str, after: int = 0, limit: int | None = None) -> Iterator[tuple[int, Event]]:
+        """What happened, in order, with its sequence numbers, beginning after `after`."""
+        for seq, at, kind, task, step, data, result in self._events(run, after, limit):
+            large = None if result is None else self.result(result)
+            yield seq, decode(at, kind, task, step, data, large, result is not None)
+
+    def raw_events(self, run: str, after: int = 0, limit: int | None = None) -> Iterator[dict[str, Data]]:
+        """The same as plain data: seq, at, event (its kind), run, task and step where it has them, and the
+        fields that do not have their default."""
+        for seq, at, kind, task, step, data, result in self._events(run, after, limit):
+            row: dict[str, Data] = {"seq": seq, "at": at, "event": kind, "run": run}
+            row.update({name: value for name, value in (("task", task), ("step", step)) if value})
+            row.update(json.loads(data))
+            if result is not None:
+                row[large_field(kind)] = self.result(result)
+            yield row
+
+    def result(self, key: str) -> Data:
+        """A large value by its hash, one at a time: a page of them may not fit into memory. None if pruned."""
+        rows = self._rows("SELECT data FROM results WHERE hash = ?", (key,))
+        return json.loads(rows[0][0]) if rows else None
+
+    def _events(self, run: str, after: int, limit: int | None) -> Iterator[tuple[Any, ...]]:
+        left = limit
+        while left is None or left > 0:
+            size = PAGE if left is None else min(PAGE, left)
+            rows = self._rows(
+                "SELECT seq, at, kind, task, step, data, result FROM events"
+                " WHERE run = ? AND seq > ? ORDER BY seq LIMIT ?",
+                (run, after, size),
+            )
+            yield from rows
+            if len(rows) < size:
+                return
+            after = rows[-1][0]
+            left = None if left is None else left - len(rows)
+
+    def logs(
+        self,
+        run: str,
+        *,
+        agent: str | None = None,
+        task: str | None = None,
+        after: int = 0,
+        tail: int | None = None,
+    ) -> list[LogLine]:
+        """Log lines in order. `agent` is a step's name, or an agent's, which stands for all its items
+        (`notes` for `notes[0]`, `notes[1]`…). `tail` gives the last so many."""
+        where, values = ["run = ?", "id > ?"], [run, after]
+        if agent is not None:
+            where.append("(step = ? OR (step >= ? AND step < ?))")
+            values += [agent, agent + "[", agent + "\\"]
+        if task is not None:
+            where.append("task = ?")
+            values.append(task)
+        sql = f"SELECT id, at, task, step, attempt, level, text FROM logs WHERE {' AND '.join(where)} ORDER BY id"
+        if tail is not None:
+            return [LogLine(*row) for row in reversed(self._rows(sql + " DESC LIMIT ?", (*values, tail)))]
+        return [LogLine(*row) for row in self._rows(sql, values)]
+
+    def letters(self, run: str | None = None, *, state: str | None = None) -> list[Letter]:
+        """Dead letters, oldest first: of one run, or of all."""
+        rows = self._rows(
+            "SELECT run, task, step, agent, identity, fault, r.data, attempts, at, state, why, id"
+            " FROM letters LEFT JOIN results r ON r.hash = inputs"
+            " WHERE (? IS NULL OR run = ?) AND (? IS NULL OR state = ?) ORDER BY id",
+            (run, run, state, state),
+        )
+        return [
+            Letter(
+                *(run, task, step, agent, identity),
+                fault=Fault(**json.loads(fault)),
+                inputs=json.loads(inputs) if inputs else None,
+                attempts=attempts,
+                at=at,
+                state=stands,
+                why=why,
+                id=number,
+            )
+            for run, task, step, agent, identity, fault, inputs, attempts, at, stands, why, number in rows
+        ]
+
+    # Commands -----------------------------------------------------------------------------------------------
+
+    def commands(self, run: str) -> list[Request]:
+        """What is asked of a run and not taken yet."""
+        sql = f"SELECT {COLUMNS} FROM commands WHERE run = ? AND taken_at IS NULL ORDER BY id"
+        return [request_of(row) for row in self._rows(sql, (run,))]
+
+    def command(self, request: int) -> Request | None:
+        """One command, with its answer once there is one."""
+        rows = self._rows(f"SELECT {COLUMNS} FROM commands WHERE id = ?", (request,))
+        return request_of(rows[0]) if rows else None
+
+
+def _run_of(row: tuple[Any, ...]) -> RunRow:
+    (run, workflow, identity, state, started, ended, simulated, tags, source, options) = row[:10]
+    total, done, failed, cancelled, summary, owner, lease_until, pid, host = row[10:]
+    if state == "drained" or (state in ("running", "paused") and not _held(owner, lease_until, pid, host)):
+        state = "interrupted"
+    return RunRow(
+        run,
+        workflow,
+        identity,
+        state,
+        started,
+        ended,
+        bool(simulated),
+        tuple(json.loads(tags)),
+        json.loads(source),
+        json.loads(options),
+        Counts(total, done, failed, cancelled),
+        None if summary is None else json.loads(summary),
+        owner or "",
+        lease_until,
+        pid,
+        host or "",
+    )
+
+
+def _held(owner: str | None, until: float | None, pid: int | None, host: str | None) -> bool:
+    """Whether somebody runs it. On this machine a dead process is seen at once, elsewhere when the lease ends."""
+    if not owner or until is None or until < time.time():
+        return False
+    if pid and host == socket.gethostname():
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        except OSError:
+            return True
+    return True
+
+
+def _like(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -1,0 +1,151 @@
+"""The row of a run in `runs`, its definition, and its lease: one statement each, for `Log.call`.
+
+The row is for lists; the truth is in the events. Its owner keeps it. Whoever holds the lease owns the run.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass, field
+
+from agentdeck.store.codec import text_of
+from agentdeck.workflow.model import Data, Definition, plain
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A process that runs runs. `name` is unique to it, also after its pid is used again."""
+
+    name: str
+    pid: int
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many tasks a run has, by state."""
+
+    total: int = 0
+    done: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """What is known of a run as it begins. `source` tells where the workflow and its tasks came from, `options`
+    how it was launched: both are for whoever resumes it."""
+
+    run: str
+    workflow: str
+    identity: str
+    started: float
+    simulated: bool = False
+    tags: tuple[str, ...] = ()
+    source: dict[str, Data] = field(default_factory=dict)
+    options: dict[str, Data] = field(default_factory=dict)
+
+
+def save_definition(connection: sqlite3.Connection, definition: Definition) -> str:
+    """Keep a workflow as it is now; its identity."""
+    identity = definition.identity
+    connection.execute(
+        "INSERT OR IGNORE INTO definitions (identity, text) VALUES (?, ?)", (identity, text_of(plain(definition)))
+    )
+    return identity
+
+
+def create_run(connection: sqlite3.Connection, new: NewRun, owner: Owner | None = None, until: float = 0) -> None:
+    """A new row, in state `running`, held by `owner` until then. Raises sqlite3.IntegrityError if it exists."""
+    connection.execute(
+        "INSERT INTO runs (run, workflow, identity, state, started, simulated, tags, source, options,"
+        " owner, lease_until, pid, host) VALUES (?, ?, ?, 'running', ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            new.run,
+            new.workflow,
+            new.identity,
+            new.started,
+            new.simulated,
+            text_of(list(new.tags)),
+            text_of(new.source),
+            text_of(new.options),
+            owner.name if owner else None,
+            until if owner else None,
+            owner.pid if owner else None,
+            owner.host if owner else None,
+        ),
+    )
+
+
+def set_run(
+    connection: sqlite3.Connection,
+    run: str,
+    *,
+    state: str | None = None,
+    counts: Counts | None = None,
+    simulated: bool | None = None,
+) -> None:
+    """Note how a run goes: `running`, `paused`, `drained`, and its tasks so far. None leaves as it is."""
+    connection.execute(
+        "UPDATE runs SET state = coalesce(?, state), ended = iif(? IS NULL, ended, NULL),"
+        " tasks_total = coalesce(?, tasks_total), tasks_done = coalesce(?, tasks_done),"
+        " tasks_failed = coalesce(?, tasks_failed), tasks_cancelled = coalesce(?, tasks_cancelled),"
+        " simulated = coalesce(?, simulated) WHERE run = ?",
+        (
+            state,
+            state,
+            *((counts.total, counts.done, counts.failed, counts.cancelled) if counts else (None,) * 4),
+            simulated,
+            run,
+        ),
+    )
+
+
+def end_run(
+    connection: sqlite3.Connection, run: str, state: str, ended: float, counts: Counts, summary: Data = None
+) -> None:
+    """The run is over: done, failed or cancelled. Its lease is given back."""
+    connection.execute(
+        "UPDATE runs SET state = ?, ended = ?, tasks_total = ?, tasks_done = ?, tasks_failed = ?,"
+        " tasks_cancelled = ?, summary = ?, owner = NULL, lease_until = NULL, pid = NULL, host = NULL"
+        " WHERE run = ?",
+        (
+            state,
+            ended,
+            counts.total,
+            counts.done,
+            counts.failed,
+            counts.cancelled,
+            None if summary is None else text_of(summary),
+            run,
+        ),
+    )
+
+
+def take_lease(
+    connection: sqlite3.Connection, run: str, owner: Owner, until: float, now: float, dead: str | None = None
+) -> bool:
+    """Take a run that nobody holds, whose lease ran out, or whose holder is known to be `dead` (its name).
+
+    False: somebody holds it. One statement, so of two processes that try, one gets it.
+    """
+    return (
+        connection.execute(
+            "UPDATE runs SET owner = ?, pid = ?, host = ?, lease_until = ? WHERE run = ?"
+            " AND (owner IS NULL OR owner = ? OR owner IS ? OR lease_until < ?)",
+            (owner.name, owner.pid, owner.host, until, run, owner.name, dead, now),
+        ).rowcount
+        == 1
+    )
+
+
+def renew_lease(connection: sqlite3.Connection, run: str, owner: Owner, until: float) -> bool:
+    """Hold it for longer. False: it is somebody else's now; stop writing."""
+    sql = "UPDATE runs SET lease_until = ? WHERE run = ? AND owner = ?"
+    return connection.execute(sql, (until, run, owner.name)).rowcount == 1
+
+
+def release_lease(connection: sqlite3.Connection, run: str, owner: Owner) -> bool:
+    """Give it back. False: it was somebody else's already."""
+    sql = "UPDATE runs SET owner = NULL, lease_until = NULL, pid = NULL, host = NULL WHERE run = ? AND owner = ?"
+    return connection.execute(sql, (run, owner.name)).rowcount == 1

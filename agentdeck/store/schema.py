@@ -1,0 +1,175 @@
+"""Open the file and bring its schema to the version this program knows.
+
+The version is SQLite's `user_version`: schema.sql is version 1, migrations/0002_….sql leads to 2, and so on.
+Each step is one transaction. `application_id` tells a store of ours from other people's databases.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from importlib import resources
+from pathlib import Path
+
+from agentdeck.errors import StoreError
+from agentdeck.store.faults import StoreBroken, explain, is_busy
+
+APPLICATION = 0x41474454  # "AGDT"
+
+
+def _steps() -> list[str]:
+    here = resources.files("agentdeck.store")
+    later = sorted(
+        (item for item in (here / "migrations").iterdir() if item.name.endswith(".sql")),
+        key=lambda item: item.name,
+    )
+    return [(here / "schema.sql").read_text("utf-8"), *(item.read_text("utf-8") for item in later)]
+
+
+STEPS = _steps()
+VERSION = len(STEPS)
+
+
+def statements(script: str) -> list[str]:
+    """A script as single statements. (`executescript` would commit by itself.)"""
+    found, so_far = [], ""
+    for line in script.splitlines(keepends=True):
+        so_far += line
+        if sqlite3.complete_statement(so_far):
+            found.append(so_far)
+            so_far = ""
+    return found
+
+
+def open_for_writing(path: Path, *, busy_seconds: float = 30.0) -> sqlite3.Connection:
+    """A connection that may write, to a file of mode 0600 with the newest schema, created if it is missing.
+
+    Raises StoreError, with the file and what to do, where that is impossible.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _private(path)
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}; choose another file with --db or AGENTDECK_DB") from error
+    until = time.monotonic() + busy_seconds
+    while True:
+        connection = None
+        try:
+            connection = sqlite3.connect(
+                path, timeout=busy_seconds, isolation_level=None, check_same_thread=False, cached_statements=256
+            )
+            upgrade(connection, path)
+            for pragma in (
+                "journal_mode = WAL",  # a reader never waits for the writer
+                "synchronous = FULL",  # a commit is on the disk
+                "journal_size_limit = 67108864",
+                "wal_autocheckpoint = 4000",  # 16 MB
+                "temp_store = MEMORY",
+                "cache_size = -16384",
+            ):
+                connection.execute("PRAGMA " + pragma).fetchall()
+            return connection
+        except sqlite3.Error as error:
+            if connection is not None:
+                connection.close()
+            # Turning WAL on does not wait for others by itself.
+            if is_busy(error) and time.monotonic() < until:
+                time.sleep(0.02)
+                continue
+            raise explain(error, path) from error
+        except BaseException:
+            if connection is not None:
+                connection.close()
+            raise
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection | None:
+    """A connection that cannot write. None: there is no file yet, or nothing in it."""
+    if not path.exists():
+        return None
+    if path.is_dir():
+        raise StoreError(f"{path}: this is a folder; choose a file with --db or AGENTDECK_DB")
+    uri = path.resolve().as_uri()
+    connection = None
+    try:
+        connection = _readable(uri)
+        version = _version(connection, path)
+        if 0 < version < VERSION:
+            connection.close()
+            open_for_writing(path).close()
+            connection = _readable(uri)
+        elif version == 0:
+            connection.close()
+            return None
+    except sqlite3.Error as error:
+        if connection is not None:
+            connection.close()
+        raise explain(error, path) from error
+    except BaseException:
+        if connection is not None:
+            connection.close()
+        raise
+    return connection
+
+
+def _readable(uri: str) -> sqlite3.Connection:
+    try:
+        connection = sqlite3.connect(
+            uri + "?mode=ro", uri=True, timeout=30, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        connection.close()
+        # A file at rest in a folder that may not be written: no writer can be at it either.
+        folder = Path(uri.removeprefix("file://")).parent
+        if os.access(folder, os.W_OK):
+            raise
+        connection = sqlite3.connect(
+            uri + "?mode=ro&immutable=1", uri=True, isolation_level=None, check_same_thread=False
+        )
+    return connection
+
+
+def upgrade(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring the schema to VERSION. Two processes that do it at once are safe: the second finds it done."""
+    if _version(connection, path) == VERSION:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for step in STEPS[_version(connection, path) :]:
+            for statement in statements(step):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION}")
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """The version of the file; 0 is an empty file. Raises StoreError for one that is not ours, or newer."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    application: int = connection.execute("PRAGMA application_id").fetchone()[0]
+    filled = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if application != APPLICATION and (version or application or filled):
+        raise StoreBroken(f"{path}: this is a database of another program; choose another file with --db")
+    if version > VERSION:
+        raise StoreBroken(
+            f"{path}: written by a newer agentdeck (schema {version}, this one knows {VERSION}); update agentdeck"
+        )
+    return version
+
+
+def _private(path: Path) -> None:
+    """The file exists and is nobody else's to read. SQLite gives -wal and -shm the mode of the file."""
+    if not path.exists():
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    for file in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+        with contextlib.suppress(PermissionError, FileNotFoundError):
+            if file.stat().st_mode & 0o077 and file.is_file():
+                file.chmod(0o600)

@@ -1,0 +1,406 @@
+"""The one writer of a process: a thread with one connection that commits whatever is waiting, together.
+
+A commit costs one sync of the disk (3–4 ms), whether it holds one record or a thousand. So the thread takes
+all that was handed over while the last commit was on its way, and commits that: one record when the engine is
+idle, thousands under load. That needs a thread which gathers; aiosqlite and its like queue single statements,
+each its own commit, which is why plain sqlite3 is used.
+
+Rows go in by INSERTs of many rows each. `executemany` gives up and takes back the GIL once per row, and beside
+a busy engine thread each of these may cost a switch interval (5 ms); one statement gives it up once and works
+without it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+from agentdeck.core.events import Event
+from agentdeck.errors import StoreError
+from agentdeck.store.codec import Result, encode
+from agentdeck.store.faults import RunTaken, StoreBroken, code, explain, is_busy, is_of_the_place
+from agentdeck.store.log import LogRow, OnCommit, OnFault
+from agentdeck.store.schema import open_for_writing
+
+T = TypeVar("T")
+
+BATCH = 8192  # records in one transaction at most: bounds its memory, and how long others wait for the lock
+LINGER = 0.05  # seconds that log lines alone may wait for company
+AGAIN = 0.5  # seconds between tries while something is wrong
+IDLE = 2.0  # seconds without work after which the WAL is folded back into the file
+BUSY = 30.0  # seconds to wait for another process's lock before that counts as a fault
+CHUNKS = (1024, 64, 8, 1)  # rows per INSERT: few statements, each compiled once
+
+
+class _Events(NamedTuple):
+    run: str
+    first: int
+    events: Sequence[Event]
+
+
+class _Lines(NamedTuple):
+    run: str
+    rows: Sequence[LogRow]
+
+
+class _Call(NamedTuple):
+    fn: Callable[[sqlite3.Connection], Any]
+    future: Future[Any]
+
+
+class _Stop(NamedTuple):
+    pass
+
+
+_Item: TypeAlias = _Events | _Lines | _Call
+
+
+class _Insert:
+    """Rows for one table, put in by as few statements as it takes."""
+
+    def __init__(self, into: str, columns: int) -> None:
+        row = "(" + ",".join("?" * columns) + ")"
+        self._sql = [(size, f"{into} VALUES " + ",".join([row] * size)) for size in CHUNKS]
+
+    def all(self, connection: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> None:
+        start, left = 0, len(rows)
+        for size, sql in self._sql:
+            while left >= size:
+                values = [value for row in rows[start : start + size] for value in row]
+                connection.execute(sql, values)
+                start += size
+                left -= size
+
+
+_EVENTS = _Insert("INSERT INTO events (run, seq, at, kind, task, step, data, result)", 8)
+_RESULTS = _Insert("INSERT OR IGNORE INTO results (hash, data, size)", 3)
+_LOGS = _Insert("INSERT INTO logs (run, at, task, step, attempt, level, text)", 7)
+
+
+class _Conflict(Exception):
+    """A sequence number is taken already."""
+
+
+class Writer:
+    """Invariant: what is on disk of a run is a prefix of what was handed over, without gaps; `on_commit` is told
+    only of what is on disk, per run in rising order.
+
+    `append`, `log` and `call` may be used from any thread; each run's events come from one thread. They never
+    wait: whoever hands over much looks at `backlog`. While the disk is full, read-only or locked, the batch is
+    kept and tried again until it is written; `on_fault` is told, and told None when it is over. A damaged file
+    ends the writer: `on_fault` gets a StoreBroken, and whatever is called from then on raises it.
+    """
+
+    def __init__(self, path: Path, on_commit: OnCommit | None = None, on_fault: OnFault | None = None) -> None:
+        """Opens the file, creates it and its folders if they are missing. Raises StoreError."""
+        self.path = Path(path)
+        self._on_commit = on_commit
+        self._on_fault = on_fault
+        self._connection = open_for_writing(self.path, busy_seconds=BUSY)
+        self._queue: queue.SimpleQueue[_Item | _Stop] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._handed_over = 0
+        self._committed = 0
+        self._next: dict[str, int] = {}
+        self._taken: set[str] = set()
+        self._abandon = threading.Event()
+        self._broken: StoreError | None = None
+        self._fault: StoreError | None = None
+        self._closed = False
+        self._stopping = False
+        self._dirty = False
+        self._thread = threading.Thread(target=self._work, name="agentdeck-writer", daemon=True)
+        self._thread.start()
+
+    # For the engine ---------------------------------------------------------------------------------------
+
+    @property
+    def backlog(self) -> int:
+        return self._handed_over - self._committed
+
+    @property
+    def fault(self) -> StoreError | None:
+        """What keeps it from writing now."""
+        return self._broken or self._fault
+
+    def append(self, run: str, first_seq: int, events: Sequence[Event]) -> None:
+        """Record events under `first_seq` and the numbers after it. Raises ValueError on a gap."""
+        if not events:
+            return
+        expected = self._next.get(run, first_seq)
+        if first_seq != expected:
+            raise ValueError(f"run {run}: event {first_seq} handed over where {expected} is next")
+        self._next[run] = first_seq + len(events)
+        self._put(_Events(run, first_seq, events), len(events))
+
+    def log(self, run: str, rows: Sequence[LogRow]) -> None:
+        """Record lines that agents logged. They wait a moment for company."""
+        if rows:
+            self._put(_Lines(run, rows), len(rows))
+
+    def call(self, fn: Callable[[sqlite3.Connection], T]) -> Future[T]:
+        """Run `fn` in the writer's thread and transaction, between what was handed over before and after.
+
+        The future is done once it is on disk. What `fn` raises reaches the future, and nothing of `fn` is kept;
+        all else is. `fn` may run again after a fault of the disk (its first try was rolled back).
+        """
+        future: Future[T] = Future()
+        self._put(_Call(fn, future), 0)
+        return future
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Return when everything handed over so far is on disk. Raises StoreError if that takes too long."""
+        try:
+            self.call(_nothing).result(timeout)
+        except TimeoutError:
+            raise self.fault or StoreError(f"{self.path}: not written after {timeout} s") from None
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Write what is left and stop. Raises StoreError when it cannot be written within `timeout`."""
+        with self._lock:
+            closed, self._closed = self._closed, True
+            if not closed:
+                self._queue.put(_Stop())
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            self._abandon.set()
+            self._thread.join(2.0)
+        if self.backlog and not closed:
+            reason = self.fault or f"{self.path}: no time"
+            raise StoreError(f"{self.backlog} records could not be written: {reason}")
+
+    def _put(self, item: _Item, weight: int) -> None:
+        with self._lock:
+            if self._broken is not None:
+                raise self._broken
+            if self._closed:
+                raise StoreError(f"{self.path}: the writer is closed")
+            self._handed_over += weight
+            self._queue.put(item)
+
+    # In the writer's thread -------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        items: list[_Item] = []
+        try:
+            while not self._stopping:
+                items = self._gather()
+                if items:
+                    self._write(items)
+        except StoreError as fault:
+            self._end(fault, items)
+        except BaseException as error:  # our own mistake: say so, rather than leave everybody waiting
+            self._end(StoreBroken(f"{self.path}: the writer stopped: {error!r}"), items)
+        finally:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.close()
+
+    def _gather(self) -> list[_Item]:
+        """All that waits, up to BATCH records; log lines alone wait LINGER for more. Sets `_stopping`."""
+        items: list[_Item] = []
+        weight, urgent, until = 0, False, 0.0
+        while weight < BATCH:
+            try:
+                if not items:
+                    item = self._queue.get(timeout=IDLE if self._dirty else None)
+                elif urgent:
+                    item = self._queue.get_nowait()
+                else:
+                    item = self._queue.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                if items:
+                    break
+                self._checkpoint()
+                continue
+            if isinstance(item, _Stop):
+                self._stopping = True
+                break
+            if isinstance(item, _Lines):
+                weight += len(item.rows)
+                until = until or time.monotonic() + LINGER
+            else:
+                weight += len(item.events) if isinstance(item, _Events) else 1
+                urgent = True
+            items.append(item)
+        return items
+
+    def _write(self, items: list[_Item]) -> None:
+        """Commit the batch, however long it takes. Raises StoreError when it never will be."""
+        while True:
+            kept = [
+                item for item in items if not (isinstance(item, _Events | _Lines) and item.run in self._taken)
+            ]
+            try:
+                answers = self._transaction(kept)
+                break
+            except _Conflict:
+                self._rollback()
+                self._give_up_taken(kept)
+            except sqlite3.Error as error:
+                self._rollback()
+                if not is_of_the_place(error):
+                    raise
+                fault = explain(error, self.path)
+                if isinstance(fault, StoreBroken):
+                    raise fault from error
+                self._tell(fault)
+                if self._abandon.wait(0.0 if is_busy(error) else AGAIN):
+                    raise fault from error
+                self._reopen_if_it_helps(error)
+        self._dirty = True
+        if self._fault is not None:
+            self._tell(None)
+        self._committed += sum(_weight(item) for item in items)
+        last = {item.run: item.first + len(item.events) - 1 for item in kept if isinstance(item, _Events)}
+        if self._on_commit is not None:
+            for run, seq in last.items():
+                with contextlib.suppress(Exception):  # whoever listened has gone; the records are safe
+                    self._on_commit(run, seq)
+        for future, value, failure in answers:
+            if failure is not None:
+                future.set_exception(failure)
+            else:
+                future.set_result(value)
+
+    def _transaction(self, items: list[_Item]) -> list[tuple[Future[Any], Any, BaseException | None]]:
+        answers: list[tuple[Future[Any], Any, BaseException | None]] = []
+        rows: list[tuple[Any, ...]] = []
+        lines: list[tuple[Any, ...]] = []
+        results: list[Result] = []
+        for item in items:  # before the lock is taken: others need not wait for this
+            if isinstance(item, _Call):
+                break
+            self._prepare(item, rows, results, lines)
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        called = False
+        for item in items:
+            if isinstance(item, _Call):
+                called = True
+                self._insert(rows, results, lines)
+                answers.append((item.future, *self._answer(item)))
+            elif called:
+                self._prepare(item, rows, results, lines)
+        self._insert(rows, results, lines)
+        connection.execute("COMMIT")
+        return answers
+
+    @staticmethod
+    def _prepare(
+        item: _Events | _Lines, rows: list[tuple[Any, ...]], results: list[Result], lines: list[tuple[Any, ...]]
+    ) -> None:
+        run = item.run
+        if isinstance(item, _Lines):
+            lines.extend((run, *line[:-1], _storable(line[-1])) for line in item.rows)
+        else:
+            for seq, event in enumerate(item.events, item.first):
+                kind, task, step, data, result = encode(event, results)
+                rows.append((run, seq, event.at, kind, task, step, data, result))
+
+    def _insert(self, rows: list[tuple[Any, ...]], results: list[Result], lines: list[tuple[Any, ...]]) -> None:
+        _RESULTS.all(self._connection, [*results])
+        try:
+            _EVENTS.all(self._connection, rows)
+        except sqlite3.IntegrityError as error:
+            raise _Conflict from error
+        _LOGS.all(self._connection, lines)
+        rows.clear()
+        results.clear()
+        lines.clear()
+
+    def _answer(self, item: _Call) -> tuple[Any, BaseException | None]:
+        connection = self._connection
+        connection.execute("SAVEPOINT call")
+        try:
+            value = item.fn(connection)
+        except Exception as failure:
+            if is_of_the_place(failure):
+                raise
+            connection.execute("ROLLBACK TO call")
+            connection.execute("RELEASE call")
+            return None, failure
+        connection.execute("RELEASE call")
+        return value, None
+
+    def _rollback(self) -> None:
+        if self._connection.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+
+    def _give_up_taken(self, items: list[_Item]) -> None:
+        """Find whose numbers are taken; these runs belong to another process now."""
+        found = False
+        for run, first in {i.run: i.first for i in reversed(items) if isinstance(i, _Events)}.items():
+            sql = "SELECT max(seq) FROM events WHERE run = ?"
+            last = self._connection.execute(sql, (run,)).fetchone()[0]
+            if last is not None and last >= first:
+                found = True
+                self._taken.add(run)
+                if self._on_fault is not None:
+                    with contextlib.suppress(Exception):
+                        self._on_fault(RunTaken(run))
+        if not found:
+            raise StoreBroken(
+                f"{self.path}: events do not fit their log; check the file with PRAGMA integrity_check"
+            )
+
+    def _tell(self, fault: StoreError | None) -> None:
+        if str(fault) != str(self._fault) and self._on_fault is not None:
+            with contextlib.suppress(Exception):
+                self._on_fault(fault)
+        self._fault = fault
+
+    def _reopen_if_it_helps(self, error: sqlite3.Error) -> None:
+        """A connection that was opened on a read-only file stays read-only, whatever becomes of the file."""
+        if code(error) in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN) and self.path.exists():
+            with contextlib.suppress(StoreError):
+                fresh = open_for_writing(self.path)
+                self._connection.close()
+                self._connection = fresh
+
+    def _checkpoint(self) -> None:
+        """Fold the WAL back and cut it, unless somebody is reading or writing just now."""
+        self._dirty = False
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA busy_timeout = 0")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.execute(f"PRAGMA busy_timeout = {int(BUSY * 1000)}")
+
+    def _end(self, fault: StoreError, items: list[_Item]) -> None:
+        """Nothing more will be written: tell everybody who waits."""
+        with self._lock:
+            self._broken = fault
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    item = self._queue.get_nowait()
+                    if not isinstance(item, _Stop):
+                        items = [*items, item]
+        for item in items:
+            if isinstance(item, _Call) and not item.future.done():
+                item.future.set_exception(fault)
+        if self._on_fault is not None:
+            with contextlib.suppress(Exception):
+                self._on_fault(fault)
+
+
+def _nothing(_: sqlite3.Connection) -> None:
+    """What `flush` waits for."""
+
+
+def _weight(item: _Item) -> int:
+    return len(item.events) if isinstance(item, _Events) else len(item.rows) if isinstance(item, _Lines) else 0
+
+
+def _storable(text: str) -> str:
+    """Lone surrogates, as a program's output may hold them, are not storable; they are escaped."""
+    if text.isascii():
+        return text
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,169 @@
+"""Plays a machine on virtual time: attempts end as a plan says, and every invariant is checked after every event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+
+from agentdeck.core import events as ev
+from agentdeck.core.fold import BUSY, Fold
+from agentdeck.core.machine import Machine
+from agentdeck.core.program import Program
+from agentdeck.core.state import ENDED, OPEN, RUNNING
+from agentdeck.errors import Fault
+from agentdeck.workflow.model import Agent, Definition, Python
+
+Plan = Callable[[ev.StepStarted], tuple[float, Fault | object]]
+
+
+def agent(name: str, *needs: str, **settings: object) -> Agent:
+    return Agent(name, Python(f"m:{name}"), needs=needs, **settings)  # type: ignore[arg-type]
+
+
+def definition(*agents: Agent, name: str = "w") -> Definition:
+    return Definition(name, {a.name: a for a in agents})
+
+
+class Player:
+    """One machine and the world around it."""
+
+    def __init__(
+        self,
+        of: Definition,
+        *,
+        workers: int = 4,
+        tasks: int = 1,
+        plan: Plan | None = None,
+        commit: float | None = None,
+    ) -> None:
+        self.definition = of
+        self.machine = Machine(Program(of), run="r", workers=workers, gated=commit is not None)
+        self.plan = plan or (lambda started: (1.0, None))
+        self.commit = commit
+        self.tasks = tasks
+        self.now = 0.0
+        self.opened = 0
+        self.log: list[ev.Event] = []
+        self.asked: list[ev.StartAttempt] = []
+        self.cancels: list[ev.CancelAttempt] = []
+        self.released: set[tuple[str, str]] = set()
+        self.open_most = 0
+        self.finished = ""
+        self._ends: list[tuple[float, int, ev.Event | ev.Signal]] = []
+        self._ticket = 0
+        self.send(ev.RunStarted(0.0, "r", of.name, "", {}, {}))
+
+    def at(self, when: float, event: ev.Event | ev.Signal) -> None:
+        self._ticket += 1
+        heappush(self._ends, (when, self._ticket, event))
+
+    def send(self, event: ev.Event | ev.Signal) -> None:
+        todo = [event]
+        while todo:
+            before = self.machine.seq
+            for action in self.machine.handle(todo.pop(0)):
+                match action:
+                    case ev.Record(event=recorded):
+                        self.log.append(recorded)
+                        if isinstance(recorded, ev.StepReleased):
+                            self.released.add((recorded.task, recorded.step))
+                    case ev.StartAttempt(started=started):
+                        self.asked.append(action)
+                        if self.machine.program.rules[self.machine.program.index[started.agent]].slot:
+                            self._run(started)
+                    case ev.PullTask():
+                        self.opened += 1
+                        more = self.opened <= self.tasks
+                        todo.append(
+                            ev.TaskOpened(self.now, str(self.opened), {"n": self.opened})
+                            if more
+                            else ev.TasksExhausted(self.now, self.tasks)
+                        )
+                    case ev.CancelAttempt():
+                        self.cancels.append(action)
+                    case ev.Finish(state=state):
+                        assert not self.finished
+                        self.finished = state
+            if self.commit is not None and self.machine.seq > before:
+                self.at(self.now + self.commit, ev.Committed(self.now + self.commit, self.machine.seq))
+            self.open_most = max(self.open_most, len(self.machine.tasks))
+            check(self.machine, self.released)
+
+    def _run(self, started: ev.StepStarted) -> None:
+        length, end = self.plan(started)
+        when = self.now + length
+        ended: ev.Event
+        if isinstance(end, Fault):
+            ended = ev.AttemptFailed(when, started.task, started.step, started.attempt, end)
+        else:
+            ended = ev.StepSucceeded(when, started.task, started.step, started.attempt, end)
+        self.at(when, ended)
+
+    def step(self) -> bool:
+        """Let the next thing happen; False when nothing will."""
+        due = self.machine.deadline
+        if self._ends and self._ends[0][0] <= due:
+            self.now, _, event = heappop(self._ends)
+            self.send(event._replace(at=self.now))
+        elif due < float("inf"):
+            self.now = max(self.now, due)
+            self.send(ev.TimerFired(self.now))
+        else:
+            return False
+        return True
+
+    def play(self, limit: int = 100_000) -> Player:
+        """Until the run is over."""
+        for _ in range(limit):
+            if self.finished:
+                return self
+            if not self.step():
+                raise AssertionError(f"stuck: {self.machine.snapshot()}")
+        raise AssertionError("endless")
+
+    def of(self, kind: type) -> list[ev.Event]:
+        return [event for event in self.log if type(event) is kind]
+
+    def states(self, task: str = "1") -> dict[str, str]:
+        """How each step of a task stood at the end, read from the log alone."""
+        names = {
+            ev.StepSucceeded: "done",
+            ev.StepDone: "done",
+            ev.StepAnswered: "done",
+            ev.StepFailed: "failed",
+            ev.StepSkipped: "skipped",
+            ev.StepCancelled: "cancelled",
+        }
+        return {e.step: names[type(e)] for e in self.log if type(e) in names and e.task == task}  # type: ignore[union-attr]
+
+    def starts(self, step: str) -> list[float]:
+        return [e.at for e in self.log if isinstance(e, ev.StepStarted) and e.step == step]
+
+
+def check(machine: Machine, released: set[tuple[str, str]]) -> None:
+    """Every invariant of the state. A person may have `released` joins before their time."""
+    steps = [step for task in machine.tasks.values() for step in machine._steps_of(task)]
+    running = {step for step in steps if step.state == RUNNING}
+    assert running == machine.running
+    assert machine.busy_tasks == sum(task.busy > 0 for task in machine.tasks.values())
+    for task in machine.tasks.values():
+        assert task.busy == sum(step.state in BUSY for step in machine._steps_of(task))
+        assert task.left == sum(s is not None and s.state not in ENDED for s in task.steps)
+    for rule in machine.program.rules:
+        assert rule.live == sum(step.acting is rule for step in running)
+    for step in (s for s in steps if s.group is None):
+        ended = [s.state for i in step.rule.needs if (s := step.task.steps[i]) is not None and s.state in ENDED]
+        assert step.arrived == ended.count("done")
+        assert step.arrived + step.absent + step.tolerated + step.broken == len(ended)
+        whole = step.rule.join.kind == "all" and step.rule.join.within is None
+        if step.state in (RUNNING, OPEN) and whole and (step.task.id, step.key) not in released:
+            assert len(ended) == len(step.rule.needs)
+
+
+def refold(player: Player) -> Fold:
+    """A machine made by folding the log alone."""
+    fold = Fold(Program(player.definition), run="r", workers=4)
+    fold.workers = int(player.machine.workers) if not player.of(ev.LimitChanged) else 4
+    for event in player.log:
+        fold.apply(event)
+    return fold

@@ -1,0 +1,169 @@
+"""Random graphs, durations, failures and operator actions: every invariant holds after every event."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agentdeck.core import events as ev
+from agentdeck.errors import Fault
+from agentdeck.workflow.model import Agent, Join, OnError, Retry, Timeout
+from tests.core.driver import Player, agent, definition, refold
+
+KINDS = ["exception", "permanent", "rate_limit", "invalid"]
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> list[Agent]:
+    size = draw(st.integers(1, 9))
+    agents: list[Agent] = []
+    for i in range(size):
+        names = [a.name for a in agents if not a.spare]
+        needs = tuple(draw(st.lists(st.sampled_from(names), unique=True, max_size=4))) if names else ()
+        settings: dict[str, object] = {
+            "priority": draw(st.sampled_from(["high", "normal", "low"])),
+            "retry": Retry(draw(st.integers(1, 3)), delay=draw(st.sampled_from([0.0, 1.0, 5.0]))),
+            "on_error": OnError(draw(st.sampled_from(["fail", "continue"]))),
+            "timeout": Timeout(
+                attempt=draw(st.sampled_from([None, 2.0, 6.0])),
+                queue=draw(st.sampled_from([None, None, 8.0])),
+                total=draw(st.sampled_from([None, None, 9.0])),
+            ),
+            "max_parallel": draw(st.sampled_from([None, None, 1, 2])),
+        }
+        if len(needs) > 1:
+            settings["join"] = draw(joins(len(needs)))
+        agents.append(agent(f"a{i}", *needs, **settings))
+    return agents
+
+
+@st.composite
+def joins(draw: st.DrawFn, needs: int) -> Join:
+    kind = draw(st.sampled_from(["all", "any", "quorum", "progressive"]))
+    rest = draw(st.sampled_from(["cancel", "finish"]))
+    within = draw(st.sampled_from([None, 1.5, 4.0]))
+    if kind == "quorum":
+        quorum = draw(st.one_of(st.integers(1, needs), st.sampled_from([0.5, 0.75, 1.0])))
+        return Join("quorum", quorum, within, draw(st.sampled_from([None, 1])), rest)
+    return Join(kind, None, within if kind == "all" else None, None, rest)
+
+
+@st.composite
+def actions(draw: st.DrawFn) -> list[tuple[float, str, int]]:
+    kinds = ["pause", "unpause", "workers", "cancel_task", "cancel_step", "cancel", "hurry", "release", "timeout"]
+    one = st.tuples(st.floats(0, 30), st.sampled_from(kinds), st.integers(0, 8))
+    return sorted(draw(st.lists(one, max_size=6)))
+
+
+def event_of(action: tuple[float, str, int], agents: list[Agent]) -> ev.Event | ev.Signal:
+    at, kind, number = action
+    name = agents[number % len(agents)].name
+    task = str(1 + number % 3)
+    return {
+        "pause": ev.RunPaused(at),
+        "unpause": ev.RunUnpaused(at),
+        "workers": ev.LimitChanged(at, "workers", 0, number),
+        "cancel_task": ev.CancelAsked(at, task),
+        "cancel_step": ev.CancelAsked(at, task, name),
+        "cancel": ev.CancelAsked(at),
+        "hurry": ev.TaskHurried(at, task),
+        "release": ev.StepReleased(at, task, name),
+        "timeout": ev.LimitChanged(at, f"agents.{name}.timeout", 0, number + 0.5),
+    }[kind]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    agents=graphs(),
+    tasks=st.integers(1, 5),
+    workers=st.integers(1, 5),
+    acts=actions(),
+    seed=st.randoms(use_true_random=False),
+    commit=st.sampled_from([None, 0.0, 0.3]),
+)
+def test_every_run_ends_and_every_promise_holds(
+    agents: list[Agent],
+    tasks: int,
+    workers: int,
+    acts: list[tuple[float, str, int]],
+    seed: object,
+    commit: float | None,
+) -> None:
+    random = seed.random  # type: ignore[attr-defined]
+
+    def plan(started: ev.StepStarted) -> tuple[float, object]:
+        length = round(random() * 8, 1)
+        if random() < 0.25:
+            return length, Fault(KINDS[int(random() * len(KINDS))], "made to fail")
+        return length, started.step
+
+    player = Player(definition(*agents), workers=workers, tasks=tasks, plan=plan, commit=commit)
+    for action in acts:
+        player.at(action[0], event_of(action, agents))
+    # Whatever the operator did, in the end there is room and nothing is paused.
+    player.at(31.0, ev.RunUnpaused(31.0))
+    player.at(31.0, ev.LimitChanged(31.0, "workers", 0, 4))
+    player.play(20_000)
+
+    assert player.finished in ("done", "failed", "cancelled")
+    assert player.machine.tasks == {}
+    log = player.log
+    live: Counter[tuple[str, str]] = Counter()
+    over: set[tuple[str, str]] = set()
+    failed: Counter[tuple[str, str]] = Counter()
+    limit = workers
+    for event in log:
+        match event:
+            case ev.LimitChanged(name="workers", new=new):
+                limit = new
+            case ev.StepStarted(task=task, step=step):
+                live[task, step] += 1
+                assert live[task, step] == 1, "two live attempts"
+                assert (task, step) not in over, "started after it had ended"
+                assert sum(live.values()) <= max(limit, 1), "over the limit at a start"
+            case ev.AttemptFailed(task=task, step=step) | ev.StepSucceeded(task=task, step=step):
+                live[task, step] -= 1
+            case ev.StepFailed(task=task, step=step) | ev.StepCancelled(task=task, step=step):
+                live[task, step] = 0
+                over.add((task, step))
+                failed[task, step] += type(event) is ev.StepFailed
+            case ev.StepSkipped(task=task, step=step) | ev.StepDone(task=task, step=step):
+                over.add((task, step))
+    assert all(count <= 1 for count in failed.values()), "one letter per finally failed step"
+    assert not +live
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    agents=graphs(),
+    tasks=st.integers(1, 4),
+    acts=actions(),
+    stop=st.integers(1, 60),
+    seed=st.randoms(use_true_random=False),
+)
+def test_folding_the_log_gives_the_same_state(
+    agents: list[Agent], tasks: int, acts: list[tuple[float, str, int]], stop: int, seed: object
+) -> None:
+    random = seed.random  # type: ignore[attr-defined]
+
+    def plan(started: ev.StepStarted) -> tuple[float, object]:
+        length = round(random() * 8, 1)
+        return length, Fault("exception", "flaky") if random() < 0.2 else None
+
+    player = Player(definition(*agents), workers=4, tasks=tasks, plan=plan)
+    for action in acts:
+        player.at(action[0], event_of(action, agents))
+    for _ in range(stop):
+        if player.finished or not player.step():
+            break
+    folded = refold(player)
+    mine, other = player.machine.snapshot(), folded.snapshot()
+    # A backoff that is over is told by the next start; until then only the clock knows.
+    for state in (mine, other):
+        for steps in state["tasks"].values():
+            for step in steps.values():
+                step[0] = "ready" if step[0] == "held" else step[0]
+        del state["busy"]
+    assert mine == other
