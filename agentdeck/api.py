@@ -109,7 +109,7 @@ class Workflow:
         """Run it in the caller's loop. Keyword arguments are its inputs. Raises RunFailed when it did not end
         well and `check` is true."""
         from agentdeck.core.events import Event, StepSucceeded
-        from agentdeck.engine.launch import Launch, run
+        from agentdeck.engine.launch import Launch, Watch, run
         from agentdeck.insight.summary import summary
 
         definition = self.definition
@@ -128,7 +128,7 @@ class Workflow:
             self.functions,
             Path(db) if db is not None else None,
         )
-        outcome = await run(launch, watch=watch if tasks is None else None)
+        outcome = await run(launch, Watch(watch) if tasks is None else None)
         told = summary(outcome.view, definition)
         steps = {
             name: StepResult(_state(told["agents"][name]), told["agents"][name]["p50"], outputs.get(name),

@@ -120,7 +120,8 @@ class Machine(Fold):
             self._record(ev.AttemptLost(event.at, step.task.id, step.key, step.attempt))
         for task in list(self.tasks.values()):
             for step in self._steps_of(task):
-                if step.state == OPEN and step.items is None:
+                nested = f"{task.id}/{step.key}" in self.tasks
+                if step.state == OPEN and step.items is None and not nested:
                     self._actions.append(ev.StartAttempt(self._started(step, event.at, step.attempt)))
         self.pulling = 0
         self._finished = False
@@ -298,7 +299,7 @@ class Machine(Fold):
                     self._open(step, at)
             elif self.between:
                 step = self.between.popleft()
-                if step.state in (BETWEEN, OPEN):
+                if step.state == BETWEEN or (step.state == OPEN and step.items is not None):
                     self._next_round(step, at)
             else:
                 self._end_task(self.emptied.popleft(), at)
@@ -395,6 +396,8 @@ class Machine(Fold):
         """After an attempt of a step that may run more than once, or after the last item of an `each`."""
         task, rule = step.task.id, step.rule
         if step.items is not None:
+            if step.left:
+                return
             bad = sum(item.state == FAILED for item in step.items)
             gone = sum(item.state == CANCELLED for item in step.items)
             if (bad or gone) and rule.agent.on_error.action != "continue":

@@ -12,7 +12,7 @@ import json
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 import anyio
@@ -99,8 +99,13 @@ class Engine:
         self._failure: BaseException | None = None
         self._state = ""
 
-    async def run(self, first: list[ev.Event | ev.Signal], control: Control | None) -> str:
-        """Run until the core says that it is over, and return the state it ended in.
+    async def run(
+        self,
+        first: ev.Event,
+        control: Control | None = None,
+        beside: Callable[[], Awaitable[None]] | None = None,
+    ) -> str:
+        """Run until the core says that it is over, and return the state it ended in. `beside` runs as long.
 
         Everything recorded is with the log when this returns; the caller flushes it.
         """
@@ -111,8 +116,9 @@ class Engine:
             group.start_soon(self._tick_lines)
             if control is not None:
                 control.attach(self.post)
-            for event in first:
-                self.feed(event)
+            if beside is not None:
+                group.start_soon(beside)
+            self.feed(first)
             await self._finished.wait()
             group.cancel_scope.cancel()
             deadline = time.monotonic() + PATIENCE

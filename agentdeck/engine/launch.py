@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from agentdeck.engine.clock import Clock, WallClock
 from agentdeck.engine.control import Control
 from agentdeck.engine.engine import Engine
 from agentdeck.engine.lines import LogLine
+from agentdeck.engine.owner import hold
 from agentdeck.engine.reuse import Reuse
 from agentdeck.engine.storage import Storage
 from agentdeck.errors import UsageError
@@ -95,47 +98,59 @@ def programs(definition: Definition, folder: Path, seconds: Mapping[str, float])
     return Program(definition, seconds, nested)
 
 
-async def run(
-    launch: Launch,
-    *,
-    watch: Callable[[int, ev.Event], None] | None = None,
-    on_line: Callable[[LogLine], None] | None = None,
-    control: Control | None = None,
-    clock: Clock | None = None,
-) -> Outcome:
-    """Launch a run and stay until it is over. `watch` sees every recorded event, `on_line` every log line, both
-    in the loop of the caller."""
-    definition = launch.definition
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who looks on: `event` sees every recorded event with its number, `line` every log line, both in the loop
+    of the run; `control` steers it."""
+
+    event: Callable[[int, ev.Event], None] | None = None
+    line: Callable[[LogLine], None] | None = None
+    control: Control | None = None
+
+
+async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = None) -> Outcome:
+    """Launch a run and stay until it is over, or has drained."""
     clock = clock or WallClock()
     storage = Storage(launch.db)
     try:
-        return await _run(launch, storage, clock, watch, on_line, control)
+        definition, name = launch.definition, new_run()
+        program = programs(definition, launch.folder, storage.durations(definition))
+        workers = launch.workers or definition.limits.workers or WORKERS
+        machine = Machine(program, run=name, workers=workers, gated=storage.durable)
+        started = ev.RunStarted(
+            clock.now(),
+            name,
+            definition.name,
+            definition.identity,
+            dict(launch.inputs),
+            {"workers": workers},
+            launch.who or whoami(),
+        )
+        source = {"folder": str(launch.folder.resolve()), **launch.source}
+        storage.begin(started, definition, source, {"workers": workers, "yes": launch.yes})
+        return await drive(launch, machine, View(definition), storage, clock, started, watch or Watch())
     finally:
-        await anyio.to_thread.run_sync(storage.close) if storage.durable else storage.close()
+        storage.close()
 
 
-async def _run(
+async def drive(
     launch: Launch,
+    machine: Machine,
+    view: View,
     storage: Storage,
     clock: Clock,
-    watch: Callable[[int, ev.Event], None] | None,
-    on_line: Callable[[LogLine], None] | None,
-    control: Control | None,
+    first: ev.Event,
+    watch: Watch,
 ) -> Outcome:
-    definition = launch.definition
-    seconds = storage.durations(definition)
-    program = programs(definition, launch.folder, seconds)
-    workers = launch.workers or definition.limits.workers or WORKERS
-    name = new_run()
-    machine = Machine(program, run=name, workers=workers, gated=storage.durable)
-    view = View(definition)
-    closing: list[Callable[[], Any]] = []
+    """Run a machine, new or restored, from its `first` event to its end."""
+    closing: list[Callable[[], Awaitable[None]]] = []
     settings: dict[Program, Setting] = {}
 
     def setting(of: Program) -> Setting:
         if of not in settings:
-            folder = launch.folder if of is program else of.definition.folder or launch.folder
-            functions = launch.functions if of is program else {}
+            own = of is machine.program
+            folder = launch.folder if own else of.definition.folder or launch.folder
+            functions = launch.functions if own else {}
             settings[of] = Setting(of.definition, folder, anyio.sleep, functions, closing)
         return settings[of]
 
@@ -144,39 +159,32 @@ async def _run(
         storage,
         clock,
         setting,
-        _source(launch),
+        source_of(launch, machine.ages),
         view=view,
-        reuse=Reuse(storage, name, clock),
-        watch=watch,
-        on_line=on_line,
+        reuse=Reuse(storage, machine.run, clock),
+        watch=watch.event,
+        on_line=watch.line,
         yes=launch.yes,
     )
     storage.attach(engine.committed, engine.fault)
-    started = ev.RunStarted(
-        clock.now(),
-        name,
-        definition.name,
-        definition.identity,
-        dict(launch.inputs),
-        {"workers": workers},
-        launch.who or os.environ.get("USER", ""),
-    )
-    source = {"folder": str(launch.folder.resolve()), **launch.source}
-    storage.begin(started, definition, source, {"workers": workers, "yes": launch.yes})
+    beside = partial(hold, engine, storage) if storage.durable else None
     with capture():
         try:
-            state = await engine.run([started], control)
+            state = await engine.run(first, watch.control, beside)
         finally:
             with anyio.CancelScope(shield=True):
                 for close in closing:
                     await close()
-    await anyio.to_thread.run_sync(lambda: storage.end(name, state, view))
-    return Outcome(name, state, view, engine.abandoned)
+    storage.end(machine.run, state, view)
+    return Outcome(machine.run, state, view, engine.abandoned)
 
 
-def _source(launch: Launch) -> Iterator[dict[str, Data]]:
-    if launch.tasks is None:
-        yield complete(launch.definition, launch.inputs)
-        return
-    for task in launch.tasks:
+def whoami() -> str:
+    return os.environ.get("USER") or os.environ.get("LOGNAME") or ""
+
+
+def source_of(launch: Launch, opened: int) -> Iterator[dict[str, Data]]:
+    """The tasks not opened yet."""
+    tasks = [{}] if launch.tasks is None else launch.tasks
+    for task in islice(tasks, opened, None):
         yield complete(launch.definition, {**launch.inputs, **task})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -34,7 +35,9 @@ class Storage:
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self.durable = path is not None
-        self.owner = Owner(f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}", os.getpid(), socket.gethostname())
+        self.owner = Owner(
+            f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}", os.getpid(), socket.gethostname()
+        )
         self._committed: Callable[[str, int], None] | None = None
         self._fault: Callable[[StoreError | None], None] | None = None
         self.log: Log = MemoryLog() if path is None else Writer(path, self._on_commit, self._on_fault)
@@ -55,16 +58,21 @@ class Storage:
         """Mean seconds per agent in earlier runs of this workflow."""
         if self.path is None:
             return {}
-        with Reader(self.path) as reader:
+        reader = Reader(self.path)
+        try:
             return reader.durations(definition.name)
+        finally:
+            reader.close()
 
-    def begin(self, started: ev.RunStarted, definition: Definition, source: dict[str, Data], options: dict[str, Data]) -> None:
+    def begin(
+        self, started: ev.RunStarted, definition: Definition, source: dict[str, Data], options: dict[str, Data]
+    ) -> None:
         """The run's row, its definition and its lease are with the log before its first event."""
         if self.path is None:
             return
         new = NewRun(started.run, started.workflow, started.identity, started.at, False, (), source, options)
 
-        def create(connection):  # type: ignore[no-untyped-def]
+        def create(connection: sqlite3.Connection) -> None:
             save_definition(connection, definition)
             create_run(connection, new, self.owner, started.at + LEASE)
 
@@ -72,22 +80,30 @@ class Storage:
 
     def keep(self, run: str, identity: str, kept: ev.KeepLetter) -> None:
         """A letter goes with the events that tell of it."""
-        letter = Letter(run, kept.task, kept.step, kept.agent, identity, kept.fault, kept.inputs, kept.attempts, kept.at)
+        letter = Letter(
+            run, kept.task, kept.step, kept.agent, identity, kept.fault, kept.inputs, kept.attempts, kept.at
+        )
         self.log.call(lambda connection: add_letter(connection, letter))
 
     def progress(self, run: str, view: View, state: str) -> None:
         """Bring the run's row up to date."""
         counts = counts_of(view)
-        self.log.call(lambda connection: set_run(connection, run, state=state, counts=counts, simulated=view.simulated))
+        self.log.call(
+            lambda connection: set_run(connection, run, state=state, counts=counts, simulated=view.simulated)
+        )
 
     def end(self, run: str, state: str, view: View) -> None:
         """The run is over or has drained: its row says so, and what it learnt of durations is kept."""
         if self.path is None:
             return
         counts = counts_of(view)
-        seconds = {name: (tally.done, tally.mean) for name, tally in view.agents.items() if tally.done and tally.mean}
+        seconds = {
+            name: (tally.durations.count, mean)
+            for name, tally in view.agents.items()
+            if (mean := tally.durations.mean) is not None
+        }
 
-        def close(connection):  # type: ignore[no-untyped-def]
+        def close(connection: sqlite3.Connection) -> None:
             set_run(connection, run, simulated=view.simulated)
             end_run(connection, run, state, view.now, counts)
             save_durations(connection, view.workflow, seconds)
@@ -100,4 +116,4 @@ class Storage:
 
 def counts_of(view: View) -> Counts:
     tasks = view.tasks
-    return Counts(tasks.total, tasks.done, tasks.failed, tasks.cancelled)
+    return Counts(tasks.total or tasks.opened, tasks.done, tasks.failed, tasks.cancelled)

@@ -91,15 +91,14 @@ def open_for_reading(path: Path) -> sqlite3.Connection | None:
         return None
     if path.is_dir():
         raise StoreError(f"{path}: this is a folder; choose a file with --db or AGENTDECK_DB")
-    uri = path.resolve().as_uri()
     connection = None
     try:
-        connection = _readable(uri)
+        connection = _readable(path)
         version = _version(connection, path)
         if 0 < version < VERSION:
             connection.close()
             open_for_writing(path).close()
-            connection = _readable(uri)
+            connection = _readable(path)
         elif version == 0:
             connection.close()
             return None
@@ -114,17 +113,23 @@ def open_for_reading(path: Path) -> sqlite3.Connection | None:
     return connection
 
 
-def _readable(uri: str) -> sqlite3.Connection:
+def _readable(path: Path) -> sqlite3.Connection:
+    uri = path.resolve().as_uri()
+    connection = sqlite3.connect(
+        uri + "?mode=ro", uri=True, timeout=30, isolation_level=None, check_same_thread=False
+    )
     try:
-        connection = sqlite3.connect(
-            uri + "?mode=ro", uri=True, timeout=30, isolation_level=None, check_same_thread=False
-        )
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.OperationalError:
         connection.close()
-        # A file at rest in a folder that may not be written: no writer can be at it either.
-        folder = Path(uri.removeprefix("file://")).parent
-        if os.access(folder, os.W_OK):
+        # A folder that may not be written, where SQLite cannot put its -shm: if no WAL is left, the file is at
+        # rest and can be read as it is.
+        wal = path.with_name(path.name + "-wal")
+        if (
+            os.access(path.parent, os.W_OK)
+            or not os.access(path, os.R_OK)
+            or (wal.exists() and wal.stat().st_size)
+        ):
             raise
         connection = sqlite3.connect(
             uri + "?mode=ro&immutable=1", uri=True, isolation_level=None, check_same_thread=False

@@ -4,10 +4,6 @@ A commit costs one sync of the disk (3–4 ms), whether it holds one record or a
 all that was handed over while the last commit was on its way, and commits that: one record when the engine is
 idle, thousands under load. That needs a thread which gathers; aiosqlite and its like queue single statements,
 each its own commit, which is why plain sqlite3 is used.
-
-Rows go in by INSERTs of many rows each. `executemany` gives up and takes back the GIL once per row, and beside
-a busy engine thread each of these may cost a switch interval (5 ms); one statement gives it up once and works
-without it.
 """
 
 from __future__ import annotations
@@ -24,9 +20,9 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from agentdeck.core.events import Event
 from agentdeck.errors import StoreError
-from agentdeck.store.codec import Result, encode
 from agentdeck.store.faults import RunTaken, StoreBroken, code, explain, is_busy, is_of_the_place
 from agentdeck.store.log import LogRow, OnCommit, OnFault
+from agentdeck.store.rows import Rows
 from agentdeck.store.schema import open_for_writing
 
 T = TypeVar("T")
@@ -36,7 +32,6 @@ LINGER = 0.05  # seconds that log lines alone may wait for company
 AGAIN = 0.5  # seconds between tries while something is wrong
 IDLE = 2.0  # seconds without work after which the WAL is folded back into the file
 BUSY = 30.0  # seconds to wait for another process's lock before that counts as a fault
-CHUNKS = (1024, 64, 8, 1)  # rows per INSERT: few statements, each compiled once
 
 
 class _Events(NamedTuple):
@@ -60,28 +55,6 @@ class _Stop(NamedTuple):
 
 
 _Item: TypeAlias = _Events | _Lines | _Call
-
-
-class _Insert:
-    """Rows for one table, put in by as few statements as it takes."""
-
-    def __init__(self, into: str, columns: int) -> None:
-        row = "(" + ",".join("?" * columns) + ")"
-        self._sql = [(size, f"{into} VALUES " + ",".join([row] * size)) for size in CHUNKS]
-
-    def all(self, connection: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> None:
-        start, left = 0, len(rows)
-        for size, sql in self._sql:
-            while left >= size:
-                values = [value for row in rows[start : start + size] for value in row]
-                connection.execute(sql, values)
-                start += size
-                left -= size
-
-
-_EVENTS = _Insert("INSERT INTO events (run, seq, at, kind, task, step, data, result)", 8)
-_RESULTS = _Insert("INSERT OR IGNORE INTO results (hash, data, size)", 3)
-_LOGS = _Insert("INSERT INTO logs (run, at, task, step, attempt, level, text)", 7)
 
 
 class _Conflict(Exception):
@@ -271,49 +244,38 @@ class Writer:
 
     def _transaction(self, items: list[_Item]) -> list[tuple[Future[Any], Any, BaseException | None]]:
         answers: list[tuple[Future[Any], Any, BaseException | None]] = []
-        rows: list[tuple[Any, ...]] = []
-        lines: list[tuple[Any, ...]] = []
-        results: list[Result] = []
+        rows = Rows()
+        prepared = 0
         for item in items:  # before the lock is taken: others need not wait for this
-            if isinstance(item, _Call):
+            if isinstance(item, _Call) or rows.large:
                 break
-            self._prepare(item, rows, results, lines)
-        connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
-        called = False
-        for item in items:
+            self._prepare(item, rows)
+            prepared += 1
+        self._connection.execute("BEGIN IMMEDIATE")
+        for item in items[prepared:]:
             if isinstance(item, _Call):
-                called = True
-                self._insert(rows, results, lines)
+                self._insert(rows)
                 answers.append((item.future, *self._answer(item)))
-            elif called:
-                self._prepare(item, rows, results, lines)
-        self._insert(rows, results, lines)
-        connection.execute("COMMIT")
+            else:
+                if rows.large:
+                    self._insert(rows)
+                self._prepare(item, rows)
+        self._insert(rows)
+        self._connection.execute("COMMIT")
         return answers
 
     @staticmethod
-    def _prepare(
-        item: _Events | _Lines, rows: list[tuple[Any, ...]], results: list[Result], lines: list[tuple[Any, ...]]
-    ) -> None:
-        run = item.run
-        if isinstance(item, _Lines):
-            lines.extend((run, *line[:-1], _storable(line[-1])) for line in item.rows)
+    def _prepare(item: _Events | _Lines, rows: Rows) -> None:
+        if isinstance(item, _Events):
+            rows.add_events(item.run, item.first, item.events)
         else:
-            for seq, event in enumerate(item.events, item.first):
-                kind, task, step, data, result = encode(event, results)
-                rows.append((run, seq, event.at, kind, task, step, data, result))
+            rows.add_lines(item.run, item.rows)
 
-    def _insert(self, rows: list[tuple[Any, ...]], results: list[Result], lines: list[tuple[Any, ...]]) -> None:
-        _RESULTS.all(self._connection, [*results])
+    def _insert(self, rows: Rows) -> None:
         try:
-            _EVENTS.all(self._connection, rows)
+            rows.insert(self._connection)
         except sqlite3.IntegrityError as error:
             raise _Conflict from error
-        _LOGS.all(self._connection, lines)
-        rows.clear()
-        results.clear()
-        lines.clear()
 
     def _answer(self, item: _Call) -> tuple[Any, BaseException | None]:
         connection = self._connection
@@ -397,10 +359,3 @@ def _nothing(_: sqlite3.Connection) -> None:
 
 def _weight(item: _Item) -> int:
     return len(item.events) if isinstance(item, _Events) else len(item.rows) if isinstance(item, _Lines) else 0
-
-
-def _storable(text: str) -> str:
-    """Lone surrogates, as a program's output may hold them, are not storable; they are escaped."""
-    if text.isascii():
-        return text
-    return text.encode("utf-8", "backslashreplace").decode()

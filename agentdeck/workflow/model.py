@@ -12,7 +12,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 #: Plain JSON-like data: None, bool, int, float, str, lists and string-keyed dicts of them.
 Data: TypeAlias = Any
@@ -306,3 +307,31 @@ def plain(value: Any) -> Data:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return value
+
+
+def restored(data: Mapping[str, Data]) -> Definition:
+    """The definition behind its `plain` data: `restored(plain(x)) == x`."""
+    value = _restore(Definition, data)
+    assert isinstance(value, Definition)
+    return value
+
+
+def _restore(kind: Any, data: Data) -> Any:
+    origin, options = get_origin(kind), get_args(kind)
+    if kind == Verb:
+        verb = next(one for one in options if one.verb == data["verb"])
+        return _restore(verb, {key: item for key, item in data.items() if key != "verb"})
+    if origin in (Union, UnionType):
+        if data is None:
+            return None
+        rest = [one for one in options if one is not NoneType]
+        return _restore(rest[0], data) if len(rest) == 1 else data
+    if is_dataclass(kind):
+        hints = get_type_hints(kind, globals())
+        return kind(**{name: _restore(hints[name], item) for name, item in data.items()})
+    if origin is tuple:
+        inner = options[:1] * len(data) if options[-1] is Ellipsis else options
+        return tuple(_restore(one, item) for one, item in zip(inner, data, strict=True))
+    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
+        return {key: _restore(options[1], item) for key, item in data.items()}
+    return data

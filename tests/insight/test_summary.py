@@ -15,7 +15,18 @@ from agentdeck.workflow.model import Agent, Definition, Join, Python, Simulate
 TAKES = {"extract": 2.0, "payment": 1.5, "inventory": 2.0, "shipping": 1.0, "confirm": 1.0}
 NEEDS = {"confirm": ("payment", "inventory", "shipping"), "extract": ()}
 KEYS = {
-    *("run", "workflow", "state", "seconds", "simulated", "tasks", "steps", "attempts", "letters", "critical_path"),
+    *(
+        "run",
+        "workflow",
+        "state",
+        "seconds",
+        "simulated",
+        "tasks",
+        "steps",
+        "attempts",
+        "letters",
+        "critical_path",
+    ),
     *("lower_bound_seconds", "sequential_seconds", "speedup", "agents", "usd", "output"),
 }
 AGENT_KEYS = {

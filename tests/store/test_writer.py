@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from agentdeck.core.events import Event, Noted
+from agentdeck.core.events import Event, Noted, TaskOpened
 from agentdeck.errors import StoreError
 from agentdeck.store.faults import RunTaken, StoreBroken
 from agentdeck.store.reader import Reader
@@ -274,7 +274,7 @@ def test_a_damaged_page_ends_the_writer_and_says_so(path: Path) -> None:
         writer.append("r", 1 + 12 * task, order(task))
     writer.close()
     raw = bytearray(path.read_bytes())
-    for page in range(2, len(raw) // 4096):
+    for page in range(30, len(raw) // 4096):
         raw[page * 4096 : page * 4096 + 200] = b"\xff" * 200
     path.write_bytes(raw)
     faults: list[StoreError | None] = []
@@ -498,3 +498,30 @@ def test_a_listener_that_fails_does_not_stop_the_writer(path: Path) -> None:
     writer.append("r", 2, events)
     writer.close()
     assert Reader(path).last_seq("r") == 2
+
+
+def test_a_file_that_becomes_read_only_is_opened_again(path: Path) -> None:
+    faults: list[StoreError | None] = []
+    writer = Writer(path, None, faults.append)
+    writer.call(lambda c: c.execute("PRAGMA query_only = 1").fetchall()).result(10)
+    writer.append("r", 1, order(1))
+    writer.flush(10)
+    writer.close()
+    assert "read-only; make both writable" in str(faults[0])
+    assert faults[1:] == [None]
+    assert Reader(path).last_seq("r") == 12
+
+
+def test_large_results_between_calls_keep_their_order(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agentdeck.store.rows.LARGE", 1000)
+    writer = Writer(path)
+    events: list[Event] = [TaskOpened(1.0, f"t{number}", {"x": str(number) * 900}) for number in range(50)]
+    gate = threading.Event()
+    writer.call(lambda c: gate.wait(10))
+    for number in range(0, 50, 2):
+        writer.append("r", 1 + number, events[number : number + 2])
+        if number % 10 == 0:
+            writer.call(lambda c: c.execute("SELECT 1").fetchall())
+    gate.set()
+    writer.close()
+    assert [event for _, event in Reader(path).events("r")] == events

@@ -1,0 +1,108 @@
+"""What other processes ask of a run: one verb each, turned into an event with who asked and when."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from agentdeck.core import events as ev
+from agentdeck.core.machine import Machine
+from agentdeck.core.state import OPEN, WAITING
+from agentdeck.errors import UsageError
+from agentdeck.store.commands import Request
+from agentdeck.workflow.model import Data
+
+#: The least and the most that a limit may be set to.
+RANGES: dict[str, tuple[float, float]] = {
+    "workers": (0, 10_000),
+    "timeout": (0.001, 30 * 86_400),
+    "attempts": (1, 1_000),
+    "max_parallel": (1, 10_000),
+}
+
+
+def order(request: Request, machine: Machine, at: float) -> tuple[list[ev.Event | ev.Signal], Data]:
+    """The events that a request means now, and the answer to whoever asked. Raises UsageError, with what can be
+    asked, when it makes no sense."""
+    args, who = dict(request.args or {}), request.who
+    match request.verb:
+        case "pause":
+            return [ev.RunPaused(at, "", who)], "paused"
+        case "resume":
+            return [ev.RunUnpaused(at, who)], "goes on"
+        case "drain":
+            return [ev.RunDrained(at, who)], f"draining: {len(machine.running)} steps finish"
+        case "cancel":
+            return _cancel(args, machine, at, who)
+        case "hurry":
+            task = str(args["task"])
+            if task not in machine.tasks:
+                raise UsageError(f"task {task} is not open")
+            return [ev.TaskHurried(at, task, who)], f"task {task} goes first"
+        case "release":
+            task, step = _find(args, machine, WAITING)
+            return [ev.StepReleased(at, task, step, who)], f"{step} goes with what has arrived"
+        case "approve":
+            task, step = _find(args, machine, OPEN)
+            answered = ev.StepAnswered(
+                at, task, step, bool(args["approved"]), dict(args.get("fields") or {}), who
+            )
+            return [answered], f"{step} of task {task}: {'approved' if answered.approved else 'rejected'}"
+        case "limits":
+            return _limits(args, machine, at, who)
+    raise UsageError(f"a run cannot be asked to {request.verb}")
+
+
+def _cancel(
+    args: Mapping[str, Data], machine: Machine, at: float, who: str
+) -> tuple[list[ev.Event | ev.Signal], Data]:
+    task, step = str(args.get("task") or ""), str(args.get("step") or "")
+    if step and not task:
+        having = [t.id for t in machine.tasks.values() if t.step(step) is not None]
+        return [ev.CancelAsked(at, t, step, who) for t in having], f"{step} cancelled in {len(having)} tasks"
+    if task and task not in machine.tasks:
+        raise UsageError(f"task {task} is not open")
+    what = f"step {step} of task {task}" if step else f"task {task}" if task else "the run"
+    return [ev.CancelAsked(at, task, step, who)], f"{what} cancelled"
+
+
+def _find(args: Mapping[str, Data], machine: Machine, state: str) -> tuple[str, str]:
+    """The step meant: in the task named, or in the only task where it stands in that state."""
+    step, task = str(args["step"]), str(args.get("task") or "")
+    if "/" in step and not task:
+        task, step = step.rsplit("/", 1)
+    found = [
+        t.id
+        for t in machine.tasks.values()
+        if (s := t.step(step)) is not None and s.state == state and (not task or t.id == task)
+    ]
+    if not found:
+        raise UsageError(f"no step {step} stands there waiting" + (f" in task {task}" if task else ""))
+    if len(found) > 1:
+        raise UsageError(f"{step} waits in {len(found)} tasks ({', '.join(found[:5])}…); say which with --task")
+    return found[0], step
+
+
+def _limits(
+    args: Mapping[str, Data], machine: Machine, at: float, who: str
+) -> tuple[list[ev.Event | ev.Signal], Data]:
+    """All or none: what is out of range is refused with the range before anything changes."""
+    events: list[ev.Event | ev.Signal] = []
+    for name, value in args.items():
+        least, most = RANGES.get(name.rsplit(".", 1)[-1], (0, float("inf")))
+        if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
+            raise UsageError(f"{name}={value} is out of range: {least:g} to {most:g}")
+        if name == "workers":
+            old: Data = machine.workers
+        else:
+            try:
+                rule, setting = machine.setting(name)
+            except (KeyError, ValueError):
+                raise UsageError(f"there is no limit {name}; there are {', '.join(_names(machine))}") from None
+            old = getattr(rule, setting)
+        events.append(ev.LimitChanged(at, name, old, value, who))
+    return events, {name: value for name, value in args.items()}
+
+
+def _names(machine: Machine) -> list[str]:
+    first = next(iter(machine.program.index))
+    return ["workers", *(f"agents.{first}.{setting}" for setting in ("timeout", "attempts", "max_parallel")), "…"]

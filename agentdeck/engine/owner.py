@@ -1,0 +1,69 @@
+"""Holding a run: the lease is renewed, what others ask is carried out, the run's row is kept up to date."""
+
+from __future__ import annotations
+
+import asyncio
+
+import anyio
+
+from agentdeck.engine.engine import Engine
+from agentdeck.engine.orders import order
+from agentdeck.engine.storage import LEASE, Storage
+from agentdeck.errors import StoreError, UsageError
+from agentdeck.store.commands import Request, answer_command, take_commands
+from agentdeck.store.faults import RunTaken
+from agentdeck.store.reader import Reader
+from agentdeck.store.runs import renew_lease
+
+#: How often the owner looks for commands: half of what an operator notices.
+LOOK = 0.08
+
+
+async def hold(engine: Engine, storage: Storage) -> None:
+    """Beside the engine, as long as the run lasts. Losing the lease stops this process's part of the run."""
+    assert storage.path is not None
+    reader = Reader(storage.path)
+    renewed = 0.0
+    state = ""
+    try:
+        while True:
+            now = engine.clock.now()
+            try:
+                if reader.commands(engine.machine.run):
+                    await _carry_out(engine, storage)
+                if now - renewed > LEASE / 3:
+                    run, owner = engine.machine.run, storage.owner
+                    kept = await _call(storage, lambda db: renew_lease(db, run, owner, now + LEASE))  # noqa: B023
+                    if not kept:
+                        engine.stop(RunTaken(run))
+                        return
+                    renewed = now
+                    if state != engine.view.state or engine.view.tasks.opened:
+                        state = engine.view.state
+                        storage.progress(run, engine.view, "paused" if state == "paused" else "running")
+            except StoreError:
+                # The writer says so itself, and the run pauses; what is asked meanwhile waits in the store.
+                pass
+            await anyio.sleep(LOOK)
+    finally:
+        reader.close()
+
+
+async def _call(storage: Storage, fn):  # type: ignore[no-untyped-def]
+    return await asyncio.wrap_future(storage.log.call(fn))
+
+
+async def _carry_out(engine: Engine, storage: Storage) -> None:
+    run, now = engine.machine.run, engine.clock.now()
+    requests: list[Request] = await _call(storage, lambda db: take_commands(db, run, now))
+    for request in requests:
+        try:
+            events, answer = order(request, engine.machine, engine.clock.now())
+            for event in events:
+                engine.feed(event)
+            told = {"ok": True, "seq": engine.machine.seq, "answer": answer}
+        except UsageError as error:
+            told = {"ok": False, "answer": str(error)}
+        except (KeyError, TypeError, ValueError) as error:
+            told = {"ok": False, "answer": f"{request.verb} is missing or has a wrong {error}"}
+        storage.log.call(lambda db, id=request.id, told=told: answer_command(db, id, told))  # type: ignore[misc]

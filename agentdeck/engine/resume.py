@@ -1,0 +1,105 @@
+"""Taking up a run that nobody runs any more: fold its log, and go on where it was."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agentdeck.core import events as ev
+from agentdeck.core.machine import Machine
+from agentdeck.core.view import View
+from agentdeck.engine.clock import WallClock
+from agentdeck.engine.launch import WORKERS, Launch, Outcome, Watch, drive, programs, whoami
+from agentdeck.engine.storage import LEASE, Storage
+from agentdeck.errors import UsageError
+from agentdeck.store.reader import Reader, RunRow
+from agentdeck.store.runs import set_run, take_lease
+from agentdeck.workflow.model import Data, Definition, restored
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Which run to take up, and what the store does not hold: functions given as objects, and the tasks."""
+
+    run: str
+    db: Path
+    functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    tasks: Callable[[RunRow], Iterable[Mapping[str, Data]] | None] | None = None
+    yes: bool = False
+    who: str = ""
+
+
+def definition_of(reader: Reader, row: RunRow) -> Definition:
+    """The workflow as it was when the run began."""
+    return restored(reader.definition(row.identity))
+
+
+async def resume(wanted: Resume, watch: Watch | None = None) -> Outcome:
+    """Go on with a run whose owner died or drained. Recorded results are not made again; attempts that were
+    running are recorded as lost. Raises UsageError when somebody has it, or when it is over."""
+    reader = Reader(wanted.db)
+    try:
+        row = reader.run(wanted.run)
+        if row.state not in ("interrupted", "drained"):
+            if row.state in ("running", "paused"):
+                raise UsageError(f"{row.run} is running, in process {row.pid} on {row.host}")
+            raise UsageError(
+                f"{row.run} is over ({row.state}); to run what failed again: agentdeck retry {row.run}"
+            )
+        definition = definition_of(reader, row)
+        storage = Storage(wanted.db)
+        try:
+            await _take(storage, row)
+            machine, view, last = _fold(reader, row, definition)
+            folder = Path(str(row.source.get("folder") or "."))
+            now = WallClock()
+            launch = Launch(
+                definition,
+                folder,
+                view.inputs,
+                wanted.tasks(row) if wanted.tasks is not None else None,
+                machine.workers,
+                wanted.functions,
+                wanted.db,
+                row.source,
+                wanted.yes or bool(row.options.get("yes")),
+                wanted.who,
+            )
+            first = ev.RunResumed(now.now(), max(0.0, now.now() - last), wanted.who or whoami())
+            return await drive(launch, machine, view, storage, now, first, watch or Watch())
+        finally:
+            storage.close()
+    finally:
+        reader.close()
+
+
+async def _take(storage: Storage, row: RunRow) -> None:
+    """The lease, in one statement: of two processes that resume the same run, one wins."""
+    now = time.time()
+    owner = storage.owner
+
+    def take(db: Any) -> bool:
+        taken = take_lease(db, row.run, owner, now + LEASE, now, row.owner or None)
+        if taken:
+            set_run(db, row.run, state="running")
+        return taken
+
+    if not await asyncio.wrap_future(storage.log.call(take)):
+        raise UsageError(f"{row.run} was taken up by another process just now")
+
+
+def _fold(reader: Reader, row: RunRow, definition: Definition) -> tuple[Machine, View, float]:
+    folder = Path(str(row.source.get("folder") or "."))
+    program = programs(definition, folder, reader.durations(definition.name))
+    workers = row.options.get("workers")
+    machine = Machine(program, run=row.run, workers=workers if isinstance(workers, int) else WORKERS, gated=True)
+    view, last = View(definition), row.started
+    for seq, event in reader.events(row.run):
+        machine.apply(event)
+        view.apply(seq, event)
+        last = event.at
+    return machine, view, last

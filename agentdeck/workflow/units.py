@@ -1,0 +1,72 @@
+"""Values with their unit: durations, rates, sizes, shares. Read, and written back."""
+
+from __future__ import annotations
+
+import re
+
+from agentdeck.workflow.model import Rate
+
+SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
+SIZES = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_RATE = re.compile(r"(\d+(?:\.\d+)?)([kM]?)/(\d+(?:\.\d+)?)?(ms|s|min|m|h|d)")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)([kMG]?)")
+_SHARE = re.compile(r"(\d+(?:\.\d+)?)%")
+
+
+def duration(value: object) -> float:
+    """Seconds. Raises ValueError, with a sentence for people."""
+    if value == 0 and not isinstance(value, bool):
+        return 0.0
+    found = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None:
+        hint = f"write {value}s" if isinstance(value, int | float) and not isinstance(value, bool) else ""
+        raise ValueError(f"{value!r} is not a duration; {hint or 'write it like 500ms, 30s, 2m, 4h or 1d'}")
+    return float(found[1]) * SECONDS[found[2]]
+
+
+def rate(value: object) -> Rate:
+    """So many in so many seconds."""
+    found = _RATE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError(f"{value!r} is not a rate; write it like 5/s, 50/min, 30/10s or 1000/h")
+    seconds = float(found[3] or 1) * SECONDS[found[4]]
+    if seconds <= 0:
+        raise ValueError(f"{value!r} is not a rate; its time must be longer than nothing")
+    return Rate(float(found[1]) * SIZES[found[2]], seconds)
+
+
+def size(value: object) -> int:
+    """A whole number."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    found = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError(f"{value!r} is not a size; write it like 4000, 400k or 2M")
+    return round(float(found[1]) * SIZES[found[2]])
+
+
+def share(value: object) -> float:
+    """A share of one."""
+    found = _SHARE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError(f"{value!r} is not a share; write it like 90%")
+    part = float(found[1]) / 100
+    if part > 1:
+        raise ValueError(f"{value!r} is more than 100%")
+    return part
+
+
+def show_duration(seconds: float) -> str:
+    """The shortest way to write it: `duration(show_duration(x)) == x` for what a person would write."""
+    if seconds and seconds < 1:
+        return f"{seconds * 1000:g}ms"
+    for unit in ("d", "h", "m"):
+        if seconds >= SECONDS[unit] and seconds % SECONDS[unit] == 0:
+            return f"{seconds / SECONDS[unit]:g}{unit}"
+    return f"{seconds:g}s"
+
+
+def show_rate(value: Rate) -> str:
+    names = {1.0: "s", 60.0: "min", 3600.0: "h"}
+    return f"{value.count:g}/{names.get(value.seconds) or show_duration(value.seconds)}"

@@ -1,0 +1,125 @@
+"""Measures everything and writes benchmarks/results.md.
+
+Each measurement is a process of its own. Subject, floor and peer take turns within one run, so that whatever
+else the machine does hits them alike; each figure is the median of its turns.
+
+    python benchmarks/bench.py [--repeats N] [--only WHAT]…      (with --only, prints and writes nothing)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results.md"
+ALL = ("agentdeck", "asyncio", "langgraph")
+ALONE = ("agentdeck",)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is measured, by whom, which figures of it are shown, and what it should reach."""
+
+    what: str
+    title: str
+    reach: str
+    who: tuple[str, ...] = ALL
+    shows: tuple[str, ...] = ("rate",)
+
+
+ROWS = (
+    Row("core", "pure core, 10,000 tasks × order", "≥ 60,000 steps/s", ALONE),
+    Row("memory", "engine, store in memory, 10,000 × order, 64 workers", "≥ 20,000 steps/s, ≥ 6 × LangGraph"),
+    Row("disk", "engine, store on disk, FULL, same load", "≥ 8,000 steps/s, ≥ 15 × LangGraph with its saver"),
+    Row("fan", "fan 1–1,000–1, in memory", "≥ 20,000 steps/s"),
+    Row("chain", "chain of 1,000, in memory", "≥ 25,000 steps/s"),
+    Row("commit", "one commit on this disk", "–", ("asyncio",), ("seconds",)),
+    Row("chain-disk", "chain of 1,000, on disk, FULL, per hop", "≤ 1.5 × one commit", ALL, ("hop",)),
+    Row(
+        "timed", "200 × order at 20/15/20/10/10 ms, 16 workers, on disk", "≤ 1.05 × lower bound", ALL, ("ratio",)
+    ),
+    Row("layered", "layered 100 × 100, in memory", "≥ 15,000 steps/s, peak ≤ 80 MB", ALL, ("rate", "peak_mb")),
+    Row("tasks-10k", "10,000 tasks, peak memory", "–", ALONE, ("peak_mb",)),
+    Row("tasks-100k", "100,000 tasks, peak memory", "≤ 20 MB more than 10,000", ALONE, ("peak_mb",)),
+    Row("starts", "`agentdeck --version`, `check`", "≤ 150 ms, ≤ 400 ms", ALONE, ("version", "check")),
+    Row("dags", "recorded graphs, against best known", "≤ 1.015, worst ≤ 1.17", ALONE, ("mean", "worst")),
+)
+UNITS = {
+    "rate": lambda value: f"{value:,.0f} steps/s",
+    "seconds": lambda value: f"{value * 1000:.2f} ms",
+    "hop": lambda value: f"{value * 1000:.2f} ms/hop",
+    "ratio": lambda value: f"{value:.3f} × bound",
+    "peak_mb": lambda value: f"peak {value:.0f} MB",
+    "version": lambda value: f"{value * 1000:.0f} ms",
+    "check": lambda value: f"{value * 1000:.0f} ms",
+    "mean": lambda value: f"mean {value:.4f}",
+    "worst": lambda value: f"worst {value:.4f}",
+}
+
+
+def once(who: str, what: str) -> dict[str, float] | str:
+    """The figures of one measurement, or why there are none."""
+    call = [sys.executable, "-m", "benchmarks.once", who, what]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=1800)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        return lines[-1]
+    figures: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+    return figures or "data not at hand"
+
+
+def turns(row: Row, repeats: int) -> dict[str, str]:
+    """The cell of each participant of a row."""
+    seen: dict[str, list[dict[str, float]]] = {who: [] for who in row.who}
+    cells: dict[str, str] = {}
+    for _ in range(repeats):
+        for who in row.who:
+            if who in cells:
+                continue
+            figures = once(who, row.what)
+            if isinstance(figures, str):
+                cells[who] = figures.replace("|", "/")[:100]
+            else:
+                seen[who].append(figures)
+    for who, figures_of in seen.items():
+        if who not in cells:
+            middle = {show: median(figures[show] for figures in figures_of) for show in row.shows}
+            cells[who] = ", ".join(UNITS[show](value) for show, value in middle.items())
+    return cells
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure everything; write benchmarks/results.md.")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only", action="append", choices=[row.what for row in ROWS])
+    asked = parser.parse_args()
+    lines = [
+        "# Measured",
+        "",
+        f"Made by `make bench`: Python {platform.python_version()}, {os.cpu_count()} cores, medians of "
+        f"{asked.repeats} alternating turns, each in a process of its own, no-op agents. The floor is bare "
+        "asyncio (on disk: then bare SQLite group commits), which records, limits, retries and shows nothing.",
+        "",
+        "| what | reach | agentdeck | floor | LangGraph |",
+        "|---|---|---|---|---|",
+    ]
+    for row in ROWS:
+        if asked.only and row.what not in asked.only:
+            continue
+        cells = turns(row, asked.repeats)
+        lines.append(f"| {row.title} | {row.reach} | " + " | ".join(cells.get(who, "–") for who in ALL) + " |")
+        print(lines[-1], flush=True)
+    if not asked.only:
+        RESULTS.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

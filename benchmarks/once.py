@@ -1,0 +1,61 @@
+"""One measurement in a process of its own: `python -m benchmarks.once WHO WHAT` prints one JSON object."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks import floor, peer, subject
+from benchmarks.graphs import ORDER, TAKES, Needs, bound, chain, fan, layered
+
+WHO = {"agentdeck": subject.run, "asyncio": floor.run, "langgraph": peer.run}
+#: What: graph, tasks, workers, on disk, timed. A peer that is far slower gets fewer tasks: rates compare.
+LOADS: dict[str, tuple[Needs, int, int, bool, bool]] = {
+    "memory": (ORDER, 10_000, 64, False, False),
+    "disk": (ORDER, 10_000, 64, True, False),
+    "fan": (fan(1000), 1, 64, False, False),
+    "chain": (chain(1000), 1, 64, False, False),
+    "chain-disk": (chain(1000), 1, 64, True, False),
+    "timed": (ORDER, 200, 16, True, True),
+    "layered": (layered(100, 100), 1, 64, False, False),
+    "tasks-10k": (ORDER, 10_000, 64, False, False),
+    "tasks-100k": (ORDER, 100_000, 64, False, False),
+}
+FEWER = {("langgraph", "memory"): 2_000, ("langgraph", "disk"): 300}
+
+
+def measure(who: str, what: str) -> dict[str, float]:
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+        if what == "core":
+            return {"rate": 10_000 * len(ORDER) / subject.core(10_000)}
+        if what == "starts":
+            return subject.starts()
+        if what == "dags":
+            return subject.dags()
+        if what == "commit":
+            return {"seconds": floor.commit_seconds(Path(folder) / "commit.db")}
+        needs, tasks, workers, disk, timed = LOADS[what]
+        tasks = FEWER.get((who, what), tasks)
+        takes = TAKES if timed else {}
+        before = _peak_mb()
+        seconds = WHO[who](needs, tasks, workers, Path(folder) / "bench.db" if disk else None, takes)
+        return {
+            "seconds": seconds,
+            "rate": tasks * len(needs) / seconds,
+            "hop": seconds / len(needs),
+            "peak_mb": _peak_mb(),
+            "grown_mb": _peak_mb() - before,
+            **({"ratio": seconds / bound(needs, takes, tasks, workers)} if timed else {}),
+        }
+
+
+def _peak_mb() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(sys.argv[1], sys.argv[2])))

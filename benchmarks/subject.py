@@ -1,0 +1,109 @@
+"""The subject: agentdeck, through the same door as its users where there is one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from math import exp, log
+from pathlib import Path
+from statistics import median
+
+from benchmarks.graphs import ORDER, Needs
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT.parent / "shared" / "data"
+
+
+def run(needs: Needs, tasks: int, workers: int, db: Path | None, takes: dict[str, float]) -> float:
+    """Seconds for so many tasks, from the call to the result."""
+    from agentdeck import Workflow
+
+    workflow = Workflow("bench")
+    for name, above in needs.items():
+        workflow.agent(name=name, needs=list(above))(_agent(takes.get(name, 0.0)))
+
+    def source() -> Iterator[dict[str, int]]:
+        for _ in range(tasks):
+            yield {}
+
+    begin = time.perf_counter()
+    result = asyncio.run(workflow.run(workers=workers, db=db, tasks=source()))
+    seconds = time.perf_counter() - begin
+    assert result.summary["steps"]["done"] == tasks * len(needs), result.summary
+    return seconds
+
+
+def _agent(seconds: float) -> Callable[[], Awaitable[int]]:
+    async def timed() -> int:
+        await asyncio.sleep(seconds)
+        return 1
+
+    async def quick() -> int:
+        return 1
+
+    return timed if seconds else quick
+
+
+def core(tasks: int, workers: int = 64) -> float:
+    """Seconds of the pure core for so many orders: no loop, no agents, no store."""
+    from agentdeck.core import events as ev
+    from agentdeck.core.machine import Machine
+    from agentdeck.core.program import Program
+    from agentdeck.workflow.model import Agent, Definition, Python
+
+    agents = {name: Agent(name, Python("m:f"), needs=tuple(above)) for name, above in ORDER.items()}
+    machine = Machine(Program(Definition("bench", agents)), run="bench", workers=workers)
+    todo: deque[ev.Event | ev.Signal] = deque([ev.RunStarted(0.0, "bench", "bench", "", {}, {})])
+    opened, now = 0, 0.0
+    begin = time.perf_counter()
+    while todo:
+        for action in machine.handle(todo.popleft()):
+            now += 1e-6
+            if isinstance(action, ev.StartAttempt):
+                started = action.started
+                todo.append(ev.StepSucceeded(now, started.task, started.step, started.attempt))
+            elif isinstance(action, ev.PullTask):
+                opened += 1
+                more = opened <= tasks
+                todo.append(ev.TaskOpened(now, str(opened), {}) if more else ev.TasksExhausted(now, tasks))
+    assert machine.state == "done", machine.state
+    return time.perf_counter() - begin
+
+
+def starts(repeats: int = 9) -> dict[str, float]:
+    """Seconds of `--version` and of `check`, as a user types them, at the median."""
+    deck = str(Path(sys.executable).with_name("agentdeck"))
+    calls = {"version": [deck, "--version"], "check": [deck, "check", str(ROOT / "workflows" / "order.yaml")]}
+    spent: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(repeats):
+        for name, call in calls.items():
+            begin = time.perf_counter()
+            subprocess.run(call, check=True, capture_output=True)
+            spent[name].append(time.perf_counter() - begin)
+    return {name: median(values) for name, values in spent.items()}
+
+
+def dags() -> dict[str, float]:
+    """Makespans of recorded workflows on a virtual clock against the best known, or nothing where they are
+    not at hand: geometric mean and worst of all, at 2, 4, 8 and 16 workers."""
+    bounds = DATA / "dags-bounds.json"
+    if not bounds.exists():
+        return {}
+    from agentdeck.insight.forecast import forecast
+    from agentdeck.workflow.model import Agent, Definition, Python, Timeout
+
+    free = Timeout(attempt=None)
+    ratios: list[float] = []
+    for name, known in json.loads(bounds.read_text()).items():
+        nodes = json.loads((DATA / "dags" / f"{name}.json").read_text())["nodes"]
+        agents = {n["id"]: Agent(n["id"], Python("m:f"), needs=tuple(n["deps"]), timeout=free) for n in nodes}
+        seconds = {n["id"]: n["duration"] for n in nodes}
+        for workers, best in known.items():
+            made = forecast(Definition(name, agents), int(workers), seconds=seconds).seconds
+            ratios.append(made / best["best_known"])
+    return {"mean": exp(sum(map(log, ratios)) / len(ratios)), "worst": max(ratios), "cases": float(len(ratios))}

@@ -1,0 +1,74 @@
+"""The view agrees with the machine whose log it folds, whatever happens in the run."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agentdeck.core import events as ev
+from agentdeck.core.state import ENDED, RUNNING
+from agentdeck.core.view import View
+from agentdeck.errors import Fault
+from agentdeck.insight.summary import summary
+from agentdeck.workflow.model import Agent
+from tests.core.driver import Player, definition
+from tests.core.test_properties import actions, event_of, graphs
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    agents=graphs(),
+    tasks=st.integers(1, 4),
+    acts=actions(),
+    seed=st.randoms(use_true_random=False),
+)
+def test_the_view_agrees_with_the_machine_at_every_step(
+    agents: list[Agent], tasks: int, acts: list[tuple[float, str, int]], seed: object
+) -> None:
+    random = seed.random  # type: ignore[attr-defined]
+
+    def plan(started: ev.StepStarted) -> tuple[float, object]:
+        length = round(random() * 8, 1)
+        return length, Fault("exception", "made to fail") if random() < 0.25 else started.step
+
+    of = definition(*agents)
+    player = Player(of, workers=3, tasks=tasks, plan=plan)
+    for action in acts:
+        player.at(action[0], event_of(action, agents))
+    player.at(31.0, ev.RunUnpaused(31.0))
+    player.at(31.0, ev.LimitChanged(31.0, "workers", 0, 4))
+
+    view = View(of)
+    for _ in range(20_000):
+        for event in player.log[view.seq :]:
+            view.apply(view.seq + 1, event)
+        agree(player, view)
+        if player.finished or not player.step():
+            break
+
+    for event in player.log[view.seq :]:
+        view.apply(view.seq + 1, event)
+    assert view.state == player.finished
+    assert not view.open
+    assert not view.running
+    counts = view.steps()
+    assert counts["waiting"] == counts["ready"] == counts["running"] == 0
+    assert sum(counts.values()) == view.tasks.opened * sum(not agent.spare for agent in agents)
+    letters = {(e.task, e.step) for e in player.log if isinstance(e, ev.StepFailed) and e.letter}
+    assert view.letters == len(letters)
+    made = summary(view, of)
+    assert made["attempts"] == len(player.of(ev.StepStarted))
+    assert all(seconds >= 0 for told in made["agents"].values() for seconds in told["waiting"].values())
+
+
+def agree(player: Player, view: View) -> None:
+    """What both know is the same: who runs, which tasks are open, and how each ended step ended."""
+    machine = player.machine
+    assert set(view.running) == {(step.task.id, step.key) for step in machine.running}
+    assert set(view.open) == set(machine.tasks)
+    assert view.steps()["running"] == len(machine.running)
+    for task in machine.tasks.values():
+        told = view.open[task.id].steps
+        for step in task.steps:
+            if step is not None and (step.state in ENDED or step.state == RUNNING):
+                assert told[step.key].state == step.state

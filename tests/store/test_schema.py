@@ -1,0 +1,53 @@
+"""Migrations, and what the package may import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agentdeck.errors import StoreError
+from agentdeck.store import schema
+from agentdeck.store.reader import Reader
+from agentdeck.store.runs import create_run
+from tests.store.samples import new_run
+
+
+def test_an_older_file_is_brought_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for opened in (schema.open_for_writing, Reader):
+        path = tmp_path / f"{opened.__name__}.db"
+        with monkeypatch.context() as patch:
+            connection = schema.open_for_writing(path)
+            create_run(connection, new_run("r"))
+            connection.close()
+            patch.setattr(schema, "STEPS", [*schema.STEPS, "CREATE TABLE x (y);\nINSERT INTO x VALUES (';');\n"])
+            patch.setattr(schema, "VERSION", schema.VERSION + 1)
+            opened(path).close()
+            connection = schema.open_for_writing(path)
+            assert connection.execute("SELECT y FROM x").fetchall() == [(";",)]
+            assert connection.execute("SELECT run FROM runs").fetchall() == [("r",)]
+            connection.close()
+
+
+def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.db"
+    schema.open_for_writing(path).close()
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "STEPS", [*schema.STEPS, "CREATE TABLE x (y);\nCREATE TABLE runs (y);\n"])
+        patch.setattr(schema, "VERSION", schema.VERSION + 1)
+        with pytest.raises(StoreError):
+            schema.open_for_writing(path)
+    connection = schema.open_for_writing(path)
+    assert connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'x'").fetchone() == (0,)
+
+
+def test_the_store_imports_no_interface_and_no_network() -> None:
+    code = (
+        "import sys, agentdeck.store.writer, agentdeck.store.reader\n"
+        "import agentdeck.store.memory, agentdeck.store.place\n"
+        "print([name for name in ('textual', 'anyio', 'httpx', 'rich', 'asyncio') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
