@@ -78,7 +78,7 @@ def complete(definition: Definition, given: Mapping[str, Data]) -> dict[str, Dat
     if unknown and definition.inputs:
         known = ", ".join(definition.inputs)
         raise UsageError(f"{definition.name} has no input {', '.join(unknown)}; it has {known}")
-    inputs = {name: given[name] if name in given else spec.default for name, spec in definition.inputs.items()}
+    inputs = {name: given.get(name, spec.default) for name, spec in definition.inputs.items()}
     missing = [name for name, spec in definition.inputs.items() if spec.required and name not in given]
     if missing:
         raise UsageError(

@@ -100,7 +100,7 @@ def _limits(
                 raise UsageError(f"there is no limit {name}; there are {', '.join(_names(machine))}") from None
             old = getattr(rule, setting)
         events.append(ev.LimitChanged(at, name, old, value, who))
-    return events, {name: value for name, value in args.items()}
+    return events, dict(args.items())
 
 
 def _names(machine: Machine) -> list[str]:

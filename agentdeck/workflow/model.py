@@ -326,7 +326,7 @@ def _restore(kind: Any, data: Data) -> Any:
             return None
         rest = [one for one in options if one is not NoneType]
         return _restore(rest[0], data) if len(rest) == 1 else data
-    if is_dataclass(kind):
+    if isinstance(kind, type) and is_dataclass(kind):
         hints = get_type_hints(kind, globals())
         return kind(**{name: _restore(hints[name], item) for name, item in data.items()})
     if origin is tuple:

@@ -182,7 +182,7 @@ def _bounded(value: Data) -> Data:
 
 
 def _add(a: Data, b: Data) -> Data:
-    if isinstance(a, list) and isinstance(b, list) or isinstance(a, str) and isinstance(b, str):
+    if (isinstance(a, list) and isinstance(b, list)) or (isinstance(a, str) and isinstance(b, str)):
         if len(a) + len(b) > LARGEST:
             raise ExpressionError("the value is too large")
         return a + b  # type: ignore[operator]

@@ -1,0 +1,86 @@
+"""Where every error of the command line ends: one sentence on stderr, and the right exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+import click
+
+#: 0 done, 1 something failed, 2 usage or invalid file, 3 store or provider unusable, 130 interrupted.
+DONE, FAILED, USAGE, UNUSABLE, BUG, INTERRUPTED = 0, 1, 2, 3, 70, 130
+
+
+def guarded(call: Callable[[], object]) -> int:
+    """Run it; its exit code. Nothing but SystemExit leaves this."""
+    try:
+        code = call()
+        sys.stdout.flush()
+        return code if isinstance(code, int) else DONE
+    except click.exceptions.Exit as left:
+        return left.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        say("interrupted")
+        return INTERRUPTED
+    except click.ClickException as wrong:
+        say(wrong.format_message())
+        if isinstance(wrong, click.UsageError) and wrong.ctx is not None:
+            hint(f"see `{wrong.ctx.command_path} --help`")
+        return wrong.exit_code if wrong.exit_code != 1 else USAGE
+    except BrokenPipeError:
+        _hush()
+        return FAILED
+    except Exception as error:
+        return _unexpected(error)
+
+
+def _unexpected(error: Exception) -> int:
+    from agentdeck.errors import AgentdeckError, InvalidFile
+
+    if os.environ.get("AGENTDECK_DEBUG"):
+        import traceback
+
+        traceback.print_exception(error)
+    if isinstance(error, InvalidFile):
+        for issue in error.issues:
+            click.echo(tidy(str(issue)), err=True)
+        return error.exit_code
+    if isinstance(error, AgentdeckError):
+        say(str(error))
+        return error.exit_code
+    if isinstance(error, OSError) and error.filename:
+        say(f"{os.fspath(_text(error.filename))}: {error.strerror or error}")
+        return USAGE
+    detail = f"{type(error).__name__}: {error}".rstrip(": ")
+    where = "" if os.environ.get("AGENTDECK_DEBUG") else "; AGENTDECK_DEBUG=1 shows where"
+    say(f"this is a bug in agentdeck: {detail}{where}")
+    return BUG
+
+
+def _text(name: object) -> str:
+    return name.decode(errors="replace") if isinstance(name, bytes) else str(name)
+
+
+def _hush() -> None:
+    """Whoever read stdout has gone: the interpreter must not complain about it at its end."""
+    import contextlib
+
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def tidy(text: str) -> str:
+    """Text that may hold what an agent or a file said, for a terminal."""
+    from agentdeck.core.clean import clean
+
+    return clean(text, lines=True)
+
+
+def say(text: str) -> None:
+    """One sentence on stderr."""
+    click.echo(f"agentdeck: {tidy(text)}", err=True)
+
+
+def hint(text: str) -> None:
+    click.echo(f"  {tidy(text)}", err=True)

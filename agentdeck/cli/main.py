@@ -1,0 +1,92 @@
+"""The entry point. A verb's module is imported when the verb is called: `--version` costs click and no more."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from agentdeck.cli.errors import guarded
+
+#: verb: (module:function, what it does). In the order in which they are shown.
+TABLE: dict[str, tuple[str, str]] = {
+    "run": ("agentdeck.cli.run:run", "Run a workflow, and stay until it is over."),
+    "check": ("agentdeck.cli.check:check", "Check workflow files, and name every fault."),
+    "plan": ("agentdeck.cli.plan:plan", "Show what would run, in what order, and how long at best."),
+    "schema": ("agentdeck.cli.schema:schema", "Print the JSON Schema of workflow files."),
+    "runs": ("agentdeck.cli.runs:runs", "List runs, newest first."),
+    "show": ("agentdeck.cli.show:show", "Show one run: counts, agents, waiting, timeline."),
+    "events": ("agentdeck.cli.events:events", "Print the log of a run."),
+    "logs": ("agentdeck.cli.logs:logs", "Print what agents logged."),
+    "watch": ("agentdeck.cli.watch:watch", "Follow a run live, from any process."),
+    "resume": ("agentdeck.cli.resume:resume", "Go on with a run that was interrupted, drained or paused."),
+    "pause": ("agentdeck.cli.pause:pause", "Start nothing new in a run; what runs goes on."),
+    "drain": ("agentdeck.cli.drain:drain", "Let running steps finish and stop; the run can be resumed."),
+    "cancel": ("agentdeck.cli.cancel:cancel", "Cancel a run, a task, or a step."),
+    "approve": ("agentdeck.cli.approve:approve", "Answer a step that asks a person."),
+    "release": ("agentdeck.cli.release:release", "Let a join go with what has arrived."),
+    "limits": ("agentdeck.cli.limits:limits", "Print or change the limits of a run."),
+    "hurry": ("agentdeck.cli.hurry:hurry", "Let a task go before all others."),
+    "info": ("agentdeck.cli.info:info", "Show versions and where things are."),
+    "config": ("agentdeck.cli.config:config", "Show each setting and where it comes from."),
+    "completion": ("agentdeck.cli.completion:completion", "Print a shell's completion script."),
+}
+
+
+class Lazy(click.Group):
+    """A group whose verbs are names until they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(TABLE)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in TABLE:
+            return None
+        module, _, name = TABLE[cmd_name][0].partition(":")
+        command = getattr(import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in TABLE and not name.startswith("-"):
+            near = difflib.get_close_matches(name, TABLE, n=1)
+            ctx.fail(f"there is no verb {name}" + (f"; did you mean {near[0]}?" if near else ""))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, about) for name, (_, about) in TABLE.items()])
+
+
+def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from agentdeck import __version__
+
+        click.echo(f"agentdeck {__version__}")
+        ctx.exit()
+
+
+@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="The version.")
+def cli() -> None:
+    """An operator's console for multi-agent workflows, in the terminal.
+
+    Exit codes: 0 done, 1 something failed, 2 usage or invalid file, 3 the store or a provider is unusable,
+    130 interrupted (resumable).
+    """
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Called by the `agentdeck` script. Leaves by SystemExit."""
+    given = list(sys.argv[1:] if args is None else args)
+    sys.exit(guarded(lambda: cli.main(given, "agentdeck", standalone_mode=False)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""Text from agents, made harmless for a terminal: nothing in it can move the cursor, hide, or turn text around."""
+
+from __future__ import annotations
+
+import re
+
+#: CSI, OSC (and DCS, SOS, PM, APC) up to their end or the end of the line, and two-character escapes.
+_ESCAPES = re.compile(
+    "(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]?"
+    "|(?:\x1b[\\]PX^_]|[\x90\x98\x9d\x9e\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x9c|\x1b\\\\)?"
+    "|\x1b[ -/]*[0-~]?"
+)
+#: C0 without tab and newline, DEL, C1, zero-width, direction overrides and isolates, line separators, surrogates.
+_CONTROLS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    "\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
+
+
+def clean(text: str, *, lines: bool = False) -> str:
+    """Without control characters, escape sequences, zero-width and direction characters; a tab is a space.
+
+    `lines` keeps newlines; else each run of them is a space.
+    """
+    text = text.replace("\r\n", "\n")
+    if "\x1b" in text or _CONTROLS.search(text):
+        text = _CONTROLS.sub("", _ESCAPES.sub("", text))
+    text = text.replace("\t", " ")
+    return text if lines or "\n" not in text else " ".join(text.splitlines())

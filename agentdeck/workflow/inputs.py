@@ -1,0 +1,30 @@
+"""Whether a value is of a type."""
+
+from __future__ import annotations
+
+from agentdeck.workflow.model import Data, Type
+
+
+def fits(value: Data, type_: Type) -> str:
+    """Empty when it fits; else what is wrong, as the end of a sentence: "text, not a number"."""
+    match type_.kind:
+        case "any":
+            return ""
+        case "choice":
+            if value in type_.choices:
+                return ""
+            return f"{value!r}, not one of {', '.join(map(str, type_.choices))}"
+        case "boolean":
+            good = isinstance(value, bool)
+        case "integer":
+            good = isinstance(value, int) and not isinstance(value, bool)
+        case "number":
+            good = isinstance(value, int | float) and not isinstance(value, bool)
+        case "string":
+            good = isinstance(value, str)
+        case "list":
+            good = isinstance(value, list)
+        case _:
+            good = isinstance(value, dict)
+    shown = repr(value)
+    return "" if good else f"{shown[:40]}{'…' if len(shown) > 40 else ''}, not a {type_.kind}"

@@ -1,0 +1,170 @@
+"""Loading a workflow: from a file, YAML or Python, to the value, with every fault at once."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agentdeck.errors import InvalidFile, Issue
+from agentdeck.workflow import assemble
+from agentdeck.workflow.format import WORKFLOW
+from agentdeck.workflow.meaning import agents_of, needs_of
+from agentdeck.workflow.model import Data, Definition
+from agentdeck.workflow.shape import clean, kind, meant
+from agentdeck.workflow.source import Path_, Place, Source, read_file, read_text, refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A workflow that can run, what is odd about it, and where its keys stand in the file."""
+
+    definition: Definition
+    warnings: tuple[Issue, ...] = ()
+    positions: Mapping[Path_, Place] = field(default_factory=dict)
+    functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+
+
+def load(path: Path | str, shown: str | None = None) -> Loaded:
+    """Load a workflow file. Raises InvalidFile with every fault, sorted by place.
+
+    `shown` is how the file is called in messages; sub-workflows are loaded with it, and their faults are among
+    these.
+    """
+    file = Path(path)
+    return _load(file, shown or str(path), ())
+
+
+def _load(file: Path, shown: str, above: tuple[Path, ...]) -> Loaded:
+    whole = file.resolve()
+    if file.suffix == ".py":
+        return _python(file, shown)
+    source = read_file(file, shown)
+    return _finish(source, file.resolve().parent, (*above, whole), {})
+
+
+def loads(text: str, file: str = "<text>", folder: Path | None = None) -> Loaded:
+    """Load a workflow from text."""
+    return _finish(read_text(text, file), folder, (), {})
+
+
+def from_data(
+    data: dict[str, Data], file: str, folder: Path, parameters: Mapping[str, tuple[str, ...]]
+) -> Definition:
+    """A definition from a file's own keys given as plain data, as `agentdeck.Workflow` does."""
+    source = Source(file, data)
+    return _finish(source, folder, (), parameters).definition
+
+
+def _finish(
+    source: Source, folder: Path | None, above: tuple[Path, ...], parameters: Mapping[str, tuple[str, ...]]
+) -> Loaded:
+    data = source.data
+    if not isinstance(data, dict):
+        raise refusal(source.file, f"a workflow is a map, not {kind(data)}", "begin with agentdeck: 1")
+    read = WORKFLOW.read(data, (), source)
+    needs = needs_of(read, source, parameters)
+    _defaults(read, source)
+    _sub_workflows(read, source, folder, above)
+    faults = [issue for issue in source.issues if not issue.warning]
+    if faults or not clean(read):
+        raise InvalidFile(sorted(set(faults), key=lambda issue: (issue.file != source.file, issue[:3])))
+    warnings = sorted(issue for issue in source.issues if issue.warning)
+    positions = {**source.values, **source.keys}
+    return Loaded(assemble.definition(read, needs, folder), tuple(warnings), positions)
+
+
+def _defaults(read: Mapping[str, Any], source: Source) -> None:
+    """The default of an input is of its type."""
+    from agentdeck.workflow.inputs import fits
+
+    inputs = read.get("inputs")
+    for name, given in (inputs if isinstance(inputs, dict) else {}).items():
+        if isinstance(given, dict) and clean(given) and "default" in given:
+            wrong = fits(given["default"], assemble.input_(given).type)
+            if wrong and given["default"] is not None:
+                source.fault(("inputs", name, "default"), f"the default of {name} is {wrong}")
+
+
+def _sub_workflows(read: Mapping[str, Any], source: Source, folder: Path | None, above: tuple[Path, ...]) -> None:
+    """Each sub-workflow loads, and none is inside itself."""
+    for name, agent in agents_of(read).items():
+        file = agent.get("workflow")
+        if not isinstance(file, str) or folder is None:
+            continue
+        path: Path_ = ("agents", name, "workflow")
+        below = folder / file
+        if below.resolve() in above:
+            way = [*(p.name for p in above[above.index(below.resolve()) :]), below.name]
+            source.fault(
+                path, f"a workflow inside itself: {' -> '.join(way)}", "one of them must not use the next"
+            )
+            continue
+        try:
+            inner = _load(below, str(Path(source.file).parent / file) if source.file[0] != "<" else file, above)
+        except InvalidFile as error:
+            line, column = source.place(path)
+            source.issues.append(Issue(source.file, line, column, f"{file} does not load", "see its own faults"))
+            source.issues.extend(error.issues)
+            continue
+        _given(name, agent, inner.definition, source)
+
+
+def _given(name: str, agent: Mapping[str, Any], inner: Definition, source: Source) -> None:
+    """What `with` gives is what the sub-workflow takes."""
+    given = agent.get("with", {})
+    for key in given:
+        if key not in inner.inputs:
+            path: Path_ = ("agents", name, "with", key)
+            source.fault(path, f"{inner.name} has no input {key}", meant(key, inner.inputs), key=True)
+    missing = [key for key, spec in inner.inputs.items() if spec.required and key not in given]
+    if missing:
+        what = f"{inner.name} needs the input {', '.join(missing)}"
+        source.fault(("agents", name, "workflow"), what, f"add with: {{{missing[0]}: …}}")
+
+
+def _python(file: Path, shown: str) -> Loaded:
+    """The workflow that a Python file makes: its only module-level object with a `definition`."""
+    if not file.is_file():
+        raise refusal(shown, "no such file", "check the name")
+    folder = str(file.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    if spec is None or spec.loader is None:
+        raise refusal(shown, "is not a Python file")
+    module = sys.modules.get(file.stem)
+    if module is None or getattr(module, "__file__", None) != str(file.resolve()):
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[file.stem] = module
+        try:
+            spec.loader.exec_module(module)
+        except (Exception, SystemExit) as error:
+            sys.modules.pop(file.stem, None)
+            line = _line_of(error, file)
+            raise InvalidFile(
+                [Issue(shown, line, 0, f"does not import: {type(error).__name__}: {error}")]
+            ) from None
+    found = {
+        id(o): o for o in vars(module).values() if hasattr(o, "functions") and hasattr(type(o), "definition")
+    }
+    if len(found) != 1:
+        what = "makes no workflow" if not found else f"makes {len(found)} workflows"
+        raise refusal(shown, what, 'one is needed at the top: name = Workflow("name")')
+    made = next(iter(found.values()))
+    return Loaded(made.definition, (), {}, made.functions)
+
+
+def _line_of(error: BaseException, file: Path) -> int:
+    """The line of the file itself that an import failed at; 0 if it did not come that far."""
+    if isinstance(error, SyntaxError):
+        return error.lineno or 0
+    line, trace = 0, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(file):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line

@@ -1,0 +1,43 @@
+"""Workflows from decorated functions: the file's keys as plain data, needs from parameter names."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from agentdeck.workflow.loader import from_data
+from agentdeck.workflow.model import Data, Definition
+
+
+def define(
+    name: str,
+    settings: Mapping[str, Data],
+    agents: Mapping[str, Mapping[str, Data]],
+    functions: Mapping[str, Callable[..., Any]],
+    folder: Path,
+) -> Definition:
+    """The definition. Parameters that name agents are needs; those that name nothing known are inputs, with
+    their defaults, unless the workflow declares its inputs itself. Raises InvalidFile."""
+    parameters = {agent: tuple(inspect.signature(function).parameters) for agent, function in functions.items()}
+    data: dict[str, Data] = {"agentdeck": 1, "name": name, **settings}
+    data["agents"] = {agent: dict(keys) for agent, keys in agents.items()}
+    if "inputs" not in data:
+        data["inputs"] = _inputs(agents, functions)
+    return from_data(data, f"<{name}>", folder, parameters)
+
+
+def _inputs(
+    agents: Mapping[str, Mapping[str, Data]], functions: Mapping[str, Callable[..., Any]]
+) -> dict[str, Data]:
+    found: dict[str, Data] = {}
+    for agent, function in functions.items():
+        given = agents[agent].get("with", {})
+        for key, parameter in inspect.signature(function).parameters.items():
+            known = key in agents or key in given or key in ("ctx", "item", "previous", "inputs", "needs")
+            if known or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                continue
+            plain = parameter.default is not parameter.empty
+            found.setdefault(key, {"default": parameter.default} if plain else {})
+    return found

@@ -1,0 +1,200 @@
+"""YAML text into plain data, with the place of every key and value.
+
+YAML 1.2: `on` and `no` are strings. Duplicate keys are refused, merge keys (`<<`) and anchors work, and what an
+anchor expands to is bounded, so a small file stays small in memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from agentdeck.errors import InvalidFile, Issue
+from agentdeck.workflow.model import Data
+
+LARGEST_FILE = 5_000_000
+MOST_NODES = 200_000
+DEEPEST = 60
+
+Path_: TypeAlias = tuple[str | int, ...]
+Place: TypeAlias = tuple[int, int]
+
+
+@dataclass(slots=True)
+class Source:
+    """A file as read. `keys` and `values` tell where each stands, by its path in `data`."""
+
+    file: str
+    data: Data = None
+    keys: dict[Path_, Place] = field(default_factory=dict)
+    values: dict[Path_, Place] = field(default_factory=dict)
+    issues: list[Issue] = field(default_factory=list)
+
+    def place(self, path: Path_, *, key: bool = False) -> Place:
+        """Where a value (or its key) stands; the nearest thing around it when it is not in the file itself."""
+        while path:
+            found = (self.keys if key else self.values).get(path) or self.keys.get(path)
+            if found:
+                return found
+            path, key = path[:-1], True
+        return self.values.get((), (1, 1))
+
+    def fault(self, path: Path_, what: str, fix: str = "", *, key: bool = False, warning: bool = False) -> None:
+        line, column = self.place(path, key=key)
+        self.issues.append(Issue(self.file, line, column, what, fix, warning))
+
+
+def read_file(path: Path, shown: str | None = None) -> Source:
+    """Read a YAML file. Raises InvalidFile when it cannot be read at all."""
+    file = shown or str(path)
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            size = path.stat().st_size / 1e6
+            raise refusal(
+                file, f"{size:.0f} MB is too large for a workflow", f"the most is {LARGEST_FILE // 10**6} MB"
+            )
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise refusal(file, "no such file", "check the name") from None
+    except IsADirectoryError:
+        raise refusal(file, "is a folder", "name a file in it") from None
+    except OSError as error:
+        raise refusal(file, f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise refusal(file, f"is not UTF-8 text (byte {error.start})", "save it as UTF-8") from None
+    return read_text(text, file)
+
+
+def read_text(text: str, file: str) -> Source:
+    """Parse YAML text. Raises InvalidFile when it is none; faults that leave something to read are collected."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    try:
+        root: Any = YAML(typ="safe", pure=True).compose(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+        what = f"not YAML: {error.problem or error.context}"
+        raise InvalidFile(
+            [Issue(file, line, column, what, "check indentation, quotes and brackets here")]
+        ) from None
+    except (YAMLError, ValueError, RecursionError) as error:
+        what = str(error).splitlines()[0] if str(error) else "nested too deep"
+        raise refusal(file, f"not YAML: {what}") from None
+    if root is None:
+        raise refusal(file, "the file is empty", "the README has a workflow to begin with")
+    source = Source(file)
+    try:
+        source.data = _Reader(source).value(root, (), 0)
+    except _TooMuch as error:
+        raise refusal(file, str(error)) from None
+    return source
+
+
+def refusal(file: str, what: str, fix: str = "") -> InvalidFile:
+    """A whole file refused."""
+    return InvalidFile([Issue(file, 0, 0, what, fix)])
+
+
+class _TooMuch(Exception):
+    pass
+
+
+class _Reader:
+    """Nodes into values."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.count = 0
+
+    def value(self, node: Any, path: Path_, depth: int) -> Data:
+        self.count += 1
+        if self.count > MOST_NODES:
+            raise _TooMuch(f"its anchors expand to more than {MOST_NODES:,} values")
+        if depth > DEEPEST:
+            raise _TooMuch(f"nested more than {DEEPEST} deep")
+        mark = node.start_mark
+        self.source.values[path] = (mark.line + 1, mark.column + 1)
+        match node.id:
+            case "scalar":
+                return self.scalar(node, path)
+            case "sequence":
+                return [self.value(item, (*path, i), depth + 1) for i, item in enumerate(node.value)]
+        return self.mapping(node, path, depth)
+
+    def scalar(self, node: Any, path: Path_) -> Data:
+        tag, text = str(node.tag).rsplit(":", 1)[-1], node.value
+        if node.style in ("'", '"', "|", ">") or tag == "str":
+            return text
+        try:
+            match tag:
+                case "null":
+                    return None
+                case "bool":
+                    return text.lower() == "true"
+                case "int":
+                    return (
+                        int(text.replace("_", ""), 0) if not text.lstrip("+-").startswith("0") else _octal(text)
+                    )
+                case "float":
+                    return float(text.replace("_", "").replace(".inf", "inf").replace(".nan", "nan"))
+        except ValueError:
+            pass
+        if str(node.tag).startswith("!"):
+            self.source.fault(path, f"the tag {node.tag} is not known", "leave it out")
+        return text
+
+    def mapping(self, node: Any, path: Path_, depth: int) -> Data:
+        found: dict[str, Data] = {}
+        merged: list[Any] = []
+        for key_node, value_node in node.value:
+            mark = key_node.start_mark
+            if key_node.id != "scalar":
+                self.source.values.setdefault((*path, "?"), (mark.line + 1, mark.column + 1))
+                self.source.fault((*path, "?"), "a key must be a word", "quote it")
+                continue
+            key = str(key_node.value)
+            if key == "<<" and key_node.style is None:
+                merged.append(value_node)
+                continue
+            place = (mark.line + 1, mark.column + 1)
+            if key in found:
+                first = self.source.keys[(*path, key)]
+                what = f"{key} stands here twice, first in line {first[0]}"
+                self.source.issues.append(Issue(self.source.file, *place, what, "keep one of them"))
+                continue
+            self.source.keys[(*path, key)] = place
+            found[key] = self.value(value_node, (*path, key), depth + 1)
+        for value_node in merged:
+            self.merge(value_node, found, path, depth)
+        return found
+
+    def merge(self, node: Any, found: dict[str, Data], path: Path_, depth: int) -> None:
+        """`<<`: what is not given here comes from there; of several, the first wins."""
+        nodes = node.value if node.id == "sequence" else [node]
+        for one in nodes:
+            if one.id != "mapping":
+                mark = one.start_mark
+                place = (mark.line + 1, mark.column + 1)
+                self.source.issues.append(
+                    Issue(self.source.file, *place, "<< merges a map", "name an anchor of a map")
+                )
+                continue
+            below = _Reader(Source(self.source.file))
+            below.count = self.count
+            data = below.mapping(one, path, depth)
+            self.count = below.count
+            for key, value in data.items():
+                if key in found:
+                    continue
+                found[key] = value
+                for part in ("keys", "values"):
+                    mine, theirs = getattr(self.source, part), getattr(below.source, part)
+                    at = (*path, key)
+                    mine.update({p: place for p, place in theirs.items() if p[: len(at)] == at})
+
+
+def _octal(text: str) -> int:
+    return int(text.replace("_", ""), 0) if text[:2].lower() in ("0x", "0o") else int(text)
