@@ -44,7 +44,7 @@ BACKLOG = 50_000
 
 
 class Hands:
-    """What an agent's rule needs to be carried out: its verb, its compiled `with`, and the check of its output."""
+    """What an agent's rule needs to be carried out: its verb, its compiled `with`, the check of its output."""
 
     __slots__ = ("fit", "seeded", "verb", "with_")
 
@@ -239,7 +239,7 @@ class Engine:
                 await self._attempt(starts.popleft())
                 if time.monotonic() - since > SLICE:
                     await asyncio.sleep(0)
-                    while self.log.backlog > BACKLOG:
+                    while self.log.backlog > BACKLOG:  # noqa: ASYNC110 - it shrinks in another thread
                         await anyio.sleep(0.005)
                     since = time.monotonic()
             wake = anyio.Event()

@@ -28,10 +28,10 @@ from agentdeck.engine.owner import hold
 from agentdeck.engine.reuse import Reuse
 from agentdeck.engine.storage import Storage
 from agentdeck.errors import UsageError
+from agentdeck.workflow.deck import deck_for
 from agentdeck.workflow.loader import load
 from agentdeck.workflow.model import Data, Definition, SubWorkflow
 
-WORKERS = 8
 ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
@@ -115,7 +115,8 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
     try:
         definition, name = launch.definition, new_run()
         program = programs(definition, launch.folder, storage.durations(definition))
-        workers = launch.workers or definition.limits.workers or WORKERS
+        most = deck_for(launch.folder).workers
+        workers = launch.workers or min(definition.limits.workers or most, most)
         machine = Machine(program, run=name, workers=workers, gated=storage.durable)
         started = ev.RunStarted(
             clock.now(),

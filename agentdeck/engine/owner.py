@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 import anyio
 
@@ -14,6 +18,8 @@ from agentdeck.store.commands import Request, answer_command, take_commands
 from agentdeck.store.faults import RunTaken
 from agentdeck.store.reader import Reader
 from agentdeck.store.runs import renew_lease
+
+T = TypeVar("T")
 
 #: How often the owner looks for commands: half of what an operator notices.
 LOOK = 0.08
@@ -49,7 +55,7 @@ async def hold(engine: Engine, storage: Storage) -> None:
         reader.close()
 
 
-async def _call(storage: Storage, fn):  # type: ignore[no-untyped-def]
+async def _call(storage: Storage, fn: Callable[[sqlite3.Connection], T]) -> T:
     return await asyncio.wrap_future(storage.log.call(fn))
 
 
@@ -66,4 +72,4 @@ async def _carry_out(engine: Engine, storage: Storage) -> None:
             told = {"ok": False, "answer": str(error)}
         except (KeyError, TypeError, ValueError) as error:
             told = {"ok": False, "answer": f"{request.verb} is missing or has a wrong {error}"}
-        storage.log.call(lambda db, id=request.id, told=told: answer_command(db, id, told))  # type: ignore[misc]
+        storage.log.call(partial(answer_command, request=request.id, answer=told))

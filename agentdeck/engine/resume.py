@@ -13,11 +13,12 @@ from agentdeck.core import events as ev
 from agentdeck.core.machine import Machine
 from agentdeck.core.view import View
 from agentdeck.engine.clock import WallClock
-from agentdeck.engine.launch import WORKERS, Launch, Outcome, Watch, drive, programs, whoami
+from agentdeck.engine.launch import Launch, Outcome, Watch, drive, programs, whoami
 from agentdeck.engine.storage import LEASE, Storage
 from agentdeck.errors import UsageError
 from agentdeck.store.reader import Reader, RunRow
 from agentdeck.store.runs import set_run, take_lease
+from agentdeck.workflow.deck import WORKERS
 from agentdeck.workflow.model import Data, Definition, restored
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import json
 import operator
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
@@ -281,7 +282,10 @@ class _Compiler:
         if not text.strip():
             raise ExpressionError("an empty expression")
         try:
-            tree = ast.parse(text.strip().replace("\n", " "), mode="eval")
+            with warnings.catch_warnings():
+                # What Python would warn of in a program is for us either an error or fine.
+                warnings.simplefilter("ignore")
+                tree = ast.parse(text.strip().replace("\n", " "), mode="eval")
         except SyntaxError as error:
             raise ExpressionError(f"{text.strip()[:60]!r} is not an expression", error.offset or 0) from None
         except (ValueError, MemoryError, RecursionError):

@@ -1,0 +1,150 @@
+"""The deck: providers, models, tiers and account limits of an installation, shared by all runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agentdeck.errors import InvalidFile
+from agentdeck.workflow.format import PROVIDER_LIMITS
+from agentdeck.workflow.model import Data, ProviderLimits
+from agentdeck.workflow.shape import (
+    Choice,
+    Either,
+    Fields,
+    Flag,
+    Many,
+    Number,
+    Table,
+    Text,
+    clean,
+    is_map,
+    is_text,
+    meant,
+)
+from agentdeck.workflow.source import Source, read_file
+
+WORKERS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """Who answers prompts. `key` is kept as written (`${env.X}`, or a command): its value is read when it is
+    used and is in no value, log or file of ours."""
+
+    type: str
+    key: Data = None
+    url: str | None = None
+    limits: ProviderLimits = field(default_factory=ProviderLimits)
+    learn: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What a provider answers with. `price` is dollars per million tokens (in, out); None is looked up."""
+
+    provider: str
+    id: str
+    price: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deck:
+    """Without a file: 20 workers, and every tier served by the simulated provider."""
+
+    workers: int = WORKERS
+    providers: Mapping[str, Provider] = field(default_factory=dict)
+    models: Mapping[str, Model] = field(default_factory=dict)
+    tiers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    file: Path | None = None
+
+
+KEY = Either(
+    [(is_text, Text()), (is_map, Fields({"command": Many(Text(), least=1)}, required=["command"]))], "a key"
+)
+PROVIDER = Fields(
+    {
+        "type": Choice(["anthropic", "openai", "simulated"]),
+        "key": KEY,
+        "url": Text(),
+        "limits": PROVIDER_LIMITS,
+        "learn": Flag(),
+    },
+    required=["type"],
+)
+MODEL = Fields(
+    {
+        "provider": Text(),
+        "id": Text(),
+        "price": Fields({"in": Number(least=0), "out": Number(least=0)}, required=["in", "out"]),
+    },
+    required=["provider", "id"],
+)
+DECK = Fields(
+    {
+        "agentdeck": Number(whole=True, least=1, most=1),
+        "limits": Fields({"workers": Number(whole=True, least=1, most=10_000)}),
+        "providers": Table(PROVIDER),
+        "models": Table(MODEL),
+        "tiers": Table(Many(Text(), one=True, least=1)),
+    },
+    required=["agentdeck"],
+)
+
+
+def find_deck(folder: Path) -> Path | None:
+    """deck.yaml beside the workflow, else in the user's config folder, else none."""
+    from platformdirs import user_config_dir
+
+    for place in (folder, Path(user_config_dir("agentdeck", appauthor=False))):
+        if (place / "deck.yaml").is_file():
+            return place / "deck.yaml"
+    return None
+
+
+def deck_for(folder: Path) -> Deck:
+    """The deck that runs from this folder are bound by. Raises InvalidFile."""
+    found = find_deck(folder)
+    return load_deck(found) if found is not None else Deck()
+
+
+def load_deck(path: Path) -> Deck:
+    """Raises InvalidFile with every fault."""
+    source = read_file(path)
+    read = DECK.read(source.data, (), source)
+    if isinstance(read, Mapping):
+        _named(read, source)
+    if source.issues or not clean(read):
+        raise InvalidFile(sorted(source.issues, key=lambda issue: issue[:3]))
+    providers = {
+        name: Provider(**{**given, "limits": ProviderLimits(**given.get("limits", {}))})
+        for name, given in read.get("providers", {}).items()
+    }
+    models = {name: _model(given) for name, given in read.get("models", {}).items()}
+    tiers = {name: tuple(given) for name, given in read.get("tiers", {}).items()}
+    return Deck(read.get("limits", {}).get("workers", WORKERS), providers, models, tiers, path)
+
+
+def _model(given: Mapping[str, Any]) -> Model:
+    price = given.get("price")
+    return Model(given["provider"], given["id"], (price["in"], price["out"]) if price else None)
+
+
+def _named(read: Mapping[str, Any], source: Source) -> None:
+    """Models name providers of the deck, tiers name its models."""
+    providers, models = read.get("providers") or {}, read.get("models") or {}
+    if not isinstance(providers, dict) or not isinstance(models, dict):
+        return
+    for name, model in models.items():
+        provider = model.get("provider") if isinstance(model, dict) else None
+        if isinstance(provider, str) and provider not in providers:
+            what = f"{provider} is not a provider of this deck"
+            source.fault(("models", name, "provider"), what, meant(provider, providers))
+    tiers = read.get("tiers")
+    for name, given in (tiers if isinstance(tiers, dict) else {}).items():
+        for i, model in enumerate(given if isinstance(given, list) else []):
+            if isinstance(model, str) and model not in models:
+                what = f"{model} is not a model of this deck"
+                source.fault(("tiers", name, i), what, meant(model, models))
