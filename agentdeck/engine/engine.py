@@ -12,7 +12,7 @@ import json
 import time
 import zlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
 import anyio
@@ -89,6 +89,7 @@ class Engine:
         self._starts: deque[ev.StartAttempt] = deque()
         self._idle: list[anyio.Event] = []
         self._woken = 0
+        self._pulled = machine.ages
         self._live: dict[tuple[str, str, int], anyio.CancelScope] = {}
         self._inbox: deque[ev.Event | ev.Signal] = deque()
         self._feeding = False
@@ -103,7 +104,7 @@ class Engine:
         self,
         first: ev.Event,
         control: Control | None = None,
-        beside: Callable[[], Awaitable[None]] | None = None,
+        beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> str:
         """Run until the core says that it is over, and return the state it ended in. `beside` runs as long.
 
@@ -206,10 +207,10 @@ class Engine:
             return
         at = self.clock.now()
         if inputs is None:
-            self._inbox.append(ev.TasksExhausted(at, self.machine.ages))
+            self._inbox.append(ev.TasksExhausted(at, self._pulled))
         else:
-            number = self.machine.ages + 1 + sum(isinstance(e, ev.TaskOpened) for e in self._inbox)
-            self._inbox.append(ev.TaskOpened(at, str(number), inputs))
+            self._pulled += 1
+            self._inbox.append(ev.TaskOpened(at, str(self._pulled), inputs))
 
     def _cancel_attempt(self, action: ev.CancelAttempt) -> None:
         scope = self._live.get((action.task, action.step, action.attempt))
@@ -262,7 +263,8 @@ class Engine:
         scope = scope_of(step, self.machine.run)
         size = weigh(scope["inputs"] if not rule.needs else scope["needs"])
         key = (started.task, started.step, started.attempt)
-        alive = _nothing if start.timeout_idle is None else _Pulse(self.clock.now)
+        pulse = None if start.timeout_idle is None else _Pulse(self.clock.now)
+        alive = pulse or _nothing
         said = AttemptLog(self._lines, self.clock.now, alive, key)
         fault: Fault | None = None
         output: Data = None
@@ -270,8 +272,8 @@ class Engine:
         reused = False
         with anyio.CancelScope() as cancel:
             self._live[key] = cancel
-            if start.timeout_idle is not None:
-                self._group.start_soon(self._watch_idle, start, alive)
+            if pulse is not None:
+                self._group.start_soon(self._watch_idle, start, pulse)
             try:
                 with_ = hands.with_.render(scope) if hands.with_ is not None else {}
                 timeout = rule.attempt_timeout
@@ -372,12 +374,12 @@ class Engine:
             if self._timer.is_set():
                 self._timer = anyio.Event()
 
-    async def _watch_idle(self, start: ev.StartAttempt, alive: _Pulse) -> None:
+    async def _watch_idle(self, start: ev.StartAttempt, pulse: _Pulse) -> None:
         started, limit = start.started, start.timeout_idle
         assert limit is not None
         key = (started.task, started.step, started.attempt)
         while key in self._live:
-            left = alive.last + limit - self.clock.now()
+            left = pulse.last + limit - self.clock.now()
             if left <= 0:
                 scope = self._live[key]
                 what = f"no sign of life for {limit:g} s (idle clock)"

@@ -1,0 +1,367 @@
+"""`command`: run a program, never through a shell, and read its answer from stdout."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import math
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from agentdeck.agents.verb import Setting, Work
+from agentdeck.errors import StepError
+from agentdeck.workflow.model import Agent, Command, Data
+from agentdeck.workflow.values import ExpressionError, Template, compile_template, show
+
+MB = 1024 * 1024
+MOST_STDOUT = 4 * MB
+MOST_STDERR = 64 * 1024
+MOST_LINES = 20_000
+LONGEST_LINE = 64 * 1024
+CHUNK = 64 * 1024
+GRACE = 0.8  # seconds from TERM to KILL
+DRAIN = 0.3  # seconds without output that pipes may stay open after the exit
+LONGEST_DRAIN = 2.0
+_SETUP = {errno.ENOEXEC, errno.E2BIG, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
+
+
+class CommandVerb:
+    """Runs the agent's program once for each attempt, in a process group of its own."""
+
+    def __init__(self, agent: Agent, setting: Setting) -> None:
+        command = agent.action
+        assert isinstance(command, Command)
+        self.folder = setting.folder
+        self.args = [compile_template(arg) for arg in command.args]
+        self.env = {name: compile_template(value) for name, value in command.env.items()}
+        self.cwd = None if command.cwd is None else compile_template(command.cwd)
+        self.input = None if command.input is None else compile_template(command.input)
+
+    async def run(self, work: Work) -> Data:
+        """Run it to its end. Whatever is left of its process group is gone when this returns or is cancelled."""
+        args = [_word(_render(arg, work), f"argument {n}") for n, arg in enumerate(self.args)]
+        if not args or not args[0]:
+            raise StepError("setup", "the command is empty; name a program first")
+        env, cwd = self._env(work), self._cwd(work)
+        data = None if self.input is None else show(_render(self.input, work)).encode("utf-8", "replace")
+        with anyio.CancelScope(shield=True):  # a process that was started is never lost
+            process = await _start(args, env, cwd, data is not None)
+        log = _Log(work)
+        out, err = _Stream(log, "out", MOST_STDOUT), _Stream(log, "err", MOST_STDERR)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        pumps = [asyncio.create_task(out.read(process.stdout)), asyncio.create_task(err.read(process.stderr))]
+        feed = (
+            [asyncio.create_task(_feed(process.stdin, data))]
+            if process.stdin is not None and data is not None
+            else []
+        )
+        waiter = asyncio.create_task(process.wait())
+        try:
+            await _ended(process, waiter, pumps)
+            await _drained(pumps, out, err)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await _end_group(process.pid)
+                await _close(process, [*pumps, *feed, waiter])
+                out.finish()
+                err.finish()
+                log.finish()
+        code = process.returncode
+        if code:
+            raise StepError("exit", _exit_message(code, err.last_line()), detail=err.text()[-2000:])
+        return _answer(out)
+
+    def _env(self, work: Work) -> dict[str, str]:
+        env = dict(os.environ)
+        for name, template in self.env.items():
+            if not name or "=" in name or "\0" in name:
+                raise StepError("setup", f"{name!r} cannot be the name of an environment variable")
+            env[name] = _word(_render(template, work), f"env {name}")
+        env["AGENTDECK_RUN"], env["AGENTDECK_TASK"] = work.run, work.task
+        env["AGENTDECK_STEP"], env["AGENTDECK_ATTEMPT"] = work.step, str(work.attempt)
+        return env
+
+    def _cwd(self, work: Work) -> Path:
+        if self.cwd is None:
+            cwd = self.folder
+        else:
+            cwd = self.folder / _word(_render(self.cwd, work), "cwd")
+        if not cwd.is_dir():
+            what = "is not a folder" if cwd.exists() else "does not exist"
+            raise StepError("setup", f"cwd {what}: {cwd}; make it, or change `cwd`")
+        return cwd
+
+
+def _render(template: Template, work: Work) -> Data:
+    try:
+        return template.render(work.scope)
+    except ExpressionError as error:
+        raise StepError("expression", str(error)) from None
+
+
+def _word(value: Data, what: str) -> str:
+    """One word for the operating system: strings as they are, null as nothing, the rest as JSON."""
+    text = show(value)
+    if "\0" in text:
+        raise StepError("setup", f"{what} holds a NUL byte, which no program can be given")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        raise StepError("setup", f"{what} holds text that cannot be encoded") from None
+    return text
+
+
+async def _start(args: list[str], env: Mapping[str, str], cwd: Path, feed: bool) -> asyncio.subprocess.Process:
+    pipe = asyncio.subprocess.PIPE
+    stdin = pipe if feed else asyncio.subprocess.DEVNULL
+    name = args[0]
+    try:
+        return await asyncio.create_subprocess_exec(
+            *args, stdin=stdin, stdout=pipe, stderr=pipe, env=env, cwd=cwd, start_new_session=True, limit=CHUNK
+        )
+    except FileNotFoundError:
+        if not cwd.is_dir():
+            raise StepError("setup", f"cwd does not exist: {cwd}; make it, or change `cwd`") from None
+        if "/" in name and (cwd / name).exists():
+            message = f"{name} cannot be started: the interpreter its first line names is missing"
+            raise StepError("setup", message) from None
+        raise StepError("setup", f"no such command: {name}; install it, or give its full path") from None
+    except PermissionError:
+        if not os.access(cwd, os.X_OK):
+            raise StepError("setup", f"cwd may not be entered: {cwd}; change its permissions or `cwd`") from None
+        message = f"{name} may not be run; is it a program, and executable (chmod +x)?"
+        raise StepError("setup", message) from None
+    except OSError as error:
+        if error.errno not in _SETUP:
+            raise
+        raise StepError("setup", f"{name} cannot be started: {error.strerror}") from None
+
+
+async def _feed(stdin: asyncio.StreamWriter, data: bytes) -> None:
+    try:
+        for at in range(0, len(data), CHUNK):
+            stdin.write(data[at : at + CHUNK])
+            await stdin.drain()
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # a program need not read its input
+    finally:
+        stdin.close()
+
+
+class _Log:
+    """The attempt's log: at most MOST_LINES lines of both streams together."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.lines = 0
+        self.dropped = 0
+
+    def add(self, line: bytes, level: str) -> None:
+        if self.lines >= MOST_LINES:
+            self.dropped += 1
+            return
+        self.lines += 1
+        self.work.log(line.removesuffix(b"\r").decode("utf-8", "replace"), level)
+
+    def finish(self) -> None:
+        if self.dropped:
+            self.work.log(f"… {self.dropped:,} lines dropped", "out")
+            self.dropped = 0
+
+
+class _Stream:
+    """One of the two streams: its lines go to the log, its tail is kept."""
+
+    def __init__(self, log: _Log, level: str, most: int) -> None:
+        self.log = log
+        self.level = level
+        self.most = most
+        self.total = 0
+        self.kept = bytearray()
+        self._line = bytearray()
+
+    async def read(self, reader: asyncio.StreamReader) -> None:
+        while chunk := await reader.read(CHUNK):
+            self.take(chunk)
+            await asyncio.sleep(0)  # a flood leaves room for others
+
+    def take(self, chunk: bytes) -> None:
+        self.total += len(chunk)
+        self.kept += chunk
+        if len(self.kept) > self.most + MB:
+            del self.kept[: -self.most]
+        self.log.work.alive()
+        first, *rest = chunk.split(b"\n")
+        self._grow(first)
+        if self.log.lines >= MOST_LINES and rest:
+            self.log.dropped += len(rest)
+            self._line = bytearray(rest[-1][: LONGEST_LINE + 1])
+            return
+        for part in rest:
+            self._flush()
+            self._grow(part)
+
+    def _grow(self, part: bytes) -> None:
+        self._line += part[: max(0, LONGEST_LINE + 1 - len(self._line))]
+
+    def _flush(self) -> None:
+        cut = len(self._line) > LONGEST_LINE
+        self.log.add(
+            bytes(self._line[: LONGEST_LINE - 4]) + " …".encode() if cut else bytes(self._line), self.level
+        )
+        self._line = bytearray()
+
+    def finish(self) -> None:
+        if self._line:
+            self._flush()
+
+    def text(self) -> str:
+        return self.kept[-self.most :].decode("utf-8", "replace")
+
+    def last_line(self) -> str:
+        """The last line that is not empty; "" where its start was not kept."""
+        kept = bytes(self.kept[-self.most :]).rstrip()
+        start = kept.rfind(b"\n") + 1
+        if not start and self.total > self.most and self.level == "out":
+            return ""
+        return kept[start:].decode("utf-8", "replace").strip()
+
+
+async def _ended(
+    process: asyncio.subprocess.Process, waiter: asyncio.Task[int], pumps: list[asyncio.Task[None]]
+) -> None:
+    """Until the program has exited: some Pythons' `wait` also waits for the pipes, so look now and then."""
+    pause = 0.02
+    while process.returncode is None:
+        await asyncio.wait([waiter], timeout=pause)
+        pause = min(0.2, pause * 1.5)
+        for pump in pumps:
+            if pump.done():
+                pump.result()
+
+
+async def _drained(pumps: list[asyncio.Task[None]], out: _Stream, err: _Stream) -> None:
+    """Read what is left in the pipes; one held open by a process left behind is not waited for."""
+    end = asyncio.get_running_loop().time() + LONGEST_DRAIN
+    while asyncio.get_running_loop().time() < end:
+        before = out.total + err.total
+        _, open_ = await asyncio.wait(pumps, timeout=DRAIN)
+        if not open_ or out.total + err.total == before:
+            break
+    for pump in pumps:
+        if pump.done():
+            pump.result()
+
+
+async def _close(process: asyncio.subprocess.Process, tasks: list[asyncio.Task[Any]]) -> None:
+    """Let go of the pipes and of everything that waits for them."""
+    end = asyncio.get_running_loop().time() + 1.0
+    while process.returncode is None and asyncio.get_running_loop().time() < end:
+        await asyncio.sleep(0.01)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    transport: Any = getattr(process, "_transport", None)
+    if transport is not None:
+        transport.close()
+
+
+async def _end_group(group: int) -> None:
+    """TERM to the whole group, KILL to what is left of it after GRACE."""
+    if not _signal(group, signal.SIGTERM):
+        return
+    end, pause = asyncio.get_running_loop().time() + GRACE, 0.01
+    while asyncio.get_running_loop().time() < end:
+        await asyncio.sleep(pause)
+        if not _group_lives(group):
+            return
+        pause = min(0.1, pause * 1.5)
+    _signal(group, signal.SIGKILL)
+
+
+def _signal(group: int, number: int) -> bool:
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def _group_lives(group: int) -> bool:
+    """Whether a process of the group still runs: one that has ended, and nobody reaped, does not."""
+    if not _signal(group, 0):
+        return False
+    found = False
+    try:
+        entries = os.listdir("/proc")  # noqa: PTH208
+    except OSError:
+        return True
+    for entry in entries:
+        if not entry.isdigit():
+            continue
+        try:
+            fields = Path("/proc", entry, "stat").read_bytes().rpartition(b")")[2].split()
+        except OSError:
+            continue
+        found = True
+        if len(fields) > 2 and int(fields[2]) == group and fields[0] not in (b"Z", b"X"):
+            return True
+    return not found
+
+
+def _exit_message(code: int, last: str) -> str:
+    if code > 0:
+        what = f"exited with {code}"
+    else:
+        try:
+            what = f"ended by {signal.Signals(-code).name}"
+        except ValueError:
+            what = f"ended by signal {-code}"
+    last = "".join(c for c in last if c.isprintable())[:500]
+    return f"{what}: {last}" if last else what
+
+
+_NONE = object()
+
+
+def _answer(out: _Stream) -> Data:
+    last = out.last_line()
+    if last[:1] in ("{", "["):
+        value = _json(last)
+        if value is not _NONE:
+            return value
+    if out.total > MOST_STDOUT:
+        raise StepError(
+            "invalid",
+            f"wrote {math.ceil(out.total / MB)} MB to stdout, the most is {MOST_STDOUT // MB} MB; "
+            "print the result as one line of JSON at the end",
+        )
+    text = out.text().strip()
+    value = _json(text)
+    return text if value is _NONE else value
+
+
+def _json(text: str) -> Data:
+    """The value, or _NONE: NaN and infinities are no JSON."""
+    try:
+        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    except (ValueError, RecursionError):
+        return _NONE
+
+
+def _refuse(word: str) -> None:
+    raise ValueError(word)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value

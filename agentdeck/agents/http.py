@@ -1,0 +1,292 @@
+"""`http`: send one request, and read its answer."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+
+import anyio
+import httpx
+
+from agentdeck.agents.verb import Setting, Work
+from agentdeck.errors import StepError
+from agentdeck.workflow.model import Agent, Data, Http
+from agentdeck.workflow.values import ExpressionError, Template, compile_template, show
+
+MB = 1024 * 1024
+MOST_BODY = 16 * MB
+MOST_ERROR = 64 * 1024
+MOST_REDIRECTS = 5
+CONNECT = 30.0
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+class _Shared:
+    """The client all http agents of a run share; it stands in the setting's `closing`, and is found there."""
+
+    def __init__(self) -> None:
+        self._client: httpx.AsyncClient | None = None
+
+    @classmethod
+    def of(cls, setting: Setting) -> httpx.AsyncClient:
+        for close in setting.closing:
+            if isinstance(close, cls):
+                return close.client()
+        shared = cls()
+        setting.closing.append(shared)
+        return shared.client()
+
+    def client(self) -> httpx.AsyncClient:
+        if self._client is None:
+            self._client = httpx.AsyncClient(
+                timeout=httpx.Timeout(None, connect=CONNECT),
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # steps share no cookies
+                follow_redirects=False,
+            )
+        return self._client
+
+    async def __call__(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+
+class HttpVerb:
+    """Sends the agent's request once for each attempt."""
+
+    def __init__(self, agent: Agent, setting: Setting) -> None:
+        action = agent.action
+        assert isinstance(action, Http)
+        self.setting = setting
+        self.method = compile_template(action.method)
+        self.url = compile_template(action.url)
+        self.headers = {name: compile_template(value) for name, value in action.headers.items()}
+        self.body = compile_template(action.body)
+
+    async def run(self, work: Work) -> Data:
+        method = show(_render(self.method, work)).strip().upper()
+        if not _TOKEN.fullmatch(method):
+            raise StepError("setup", f"{method[:40]!r} is no HTTP method")
+        url = _url(show(_render(self.url, work)).strip())
+        headers = self._headers(work)
+        body = _render(self.body, work)
+        content: bytes | None = None
+        if isinstance(body, str):
+            content = body.encode("utf-8", "replace")
+        elif body is not None:
+            content = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+            headers.setdefault("content-type", b"application/json")
+        where = f"{method} {_plain(url)}"
+        try:
+            return await self._send(work, method, url, headers, content)
+        except (httpx.LocalProtocolError, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+            raise StepError("setup", f"{where} cannot be sent ({type(error).__name__})") from None
+        except httpx.DecodingError as error:
+            raise StepError("invalid", f"{where}: the body cannot be decoded: {_line(str(error))}") from None
+        except (httpx.TransportError, httpx.StreamError) as error:
+            what = "no connection" if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) else "cut off"
+            reason = _line(str(error)) or type(error).__name__
+            raise StepError("network", f"{where}: {what}: {reason}") from None
+
+    def _headers(self, work: Work) -> dict[str, bytes]:
+        headers: dict[str, bytes] = {}
+        for name, template in self.headers.items():
+            value = _render(template, work)
+            if value is None:
+                continue
+            text = show(value).strip()
+            if not _TOKEN.fullmatch(name):
+                raise StepError("setup", f"{name[:40]!r} cannot be the name of a header")
+            if _CONTROL.search(text):
+                raise StepError("setup", f"header {name} holds a line break or another control character")
+            headers[name.lower()] = text.encode("utf-8", "replace")
+        return headers
+
+    async def _send(
+        self, work: Work, method: str, url: httpx.URL, headers: dict[str, bytes], content: bytes | None
+    ) -> Data:
+        """Redirects are followed here: what the agent's headers say is only for the origin they were written for."""
+        client = _Shared.of(self.setting)
+        for _ in range(MOST_REDIRECTS + 1):
+            request = client.build_request(method, url, headers=list(headers.items()), content=content)
+            response = await client.send(request, stream=True)
+            work.alive()
+            try:
+                if response.status_code not in _REDIRECTS or "location" not in response.headers:
+                    return await _answer(work, method, url, response)
+                status, target = response.status_code, _target(method, url, response)
+            finally:
+                with anyio.move_on_after(0.5, shield=True):
+                    await response.aclose()
+            if _origin(target) != _origin(url):
+                headers = {"content-type": headers["content-type"]} if "content-type" in headers else {}
+            if (status == 303 and method != "HEAD") or (status in (301, 302) and method == "POST"):
+                method, content = "GET", None
+                headers = {
+                    name: value
+                    for name, value in headers.items()
+                    if not name.startswith("content-") and name != "transfer-encoding"
+                }
+            if content is None:
+                headers.pop("content-type", None)
+            url = target
+        raise StepError("rejected", f"{method} {_plain(url)}: more than {MOST_REDIRECTS} redirects")
+
+
+def _render(template: Template, work: Work) -> Data:
+    try:
+        return template.render(work.scope)
+    except ExpressionError as error:
+        raise StepError("expression", str(error)) from None
+
+
+def _url(text: str) -> httpx.URL:
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL as error:
+        raise StepError("setup", f"the url cannot be read: {_line(str(error))}") from None
+    if url.scheme not in ("http", "https"):
+        raise StepError("setup", f"the url has to start with http:// or https://, not {url.scheme[:20]!r}")
+    if not url.host:
+        raise StepError("setup", "the url names no host")
+    return url
+
+
+def _target(method: str, url: httpx.URL, response: httpx.Response) -> httpx.URL:
+    """Where a redirect leads."""
+    try:
+        target = url.join(response.headers["location"])
+    except (httpx.InvalidURL, ValueError):
+        target = httpx.URL("")
+    if target.scheme not in ("http", "https") or not target.host:
+        raise StepError(
+            "rejected", f"{method} {_plain(url)} answered {response.status_code}: a redirect to no http url"
+        )
+    return target
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int]:
+    return url.scheme, url.host.lower(), url.port or (443 if url.scheme == "https" else 80)
+
+
+def _plain(url: httpx.URL) -> str:
+    """The url for messages: without userinfo, query and fragment, which may hold secrets."""
+    return str(url.copy_with(userinfo=b"", query=None, fragment=None))
+
+
+def _line(text: str) -> str:
+    """The start of a text, in one line, without control characters."""
+    return "".join(c for c in " ".join(text[:4000].split()) if c.isprintable())[:200]
+
+
+async def _answer(work: Work, method: str, url: httpx.URL, response: httpx.Response) -> Data:
+    status = response.status_code
+    where = f"{method} {_plain(url)} answered {status}"
+    if not response.is_success:
+        text = await _error_text(work, response)
+        short = _line(text)
+        kind = _kind(status)
+        after = retry_after(response.headers) if kind in ("rate_limit", "server") else None
+        raise StepError(kind, f"{where}: {short}" if short else where, retry_after=after, detail=text[:2000])
+    body = bytearray()
+    if not _decodable(response):
+        raise StepError("invalid", f"{where}: its content is encoded more than once")
+    async for chunk in response.aiter_bytes():
+        work.alive()
+        body += chunk
+        if len(body) > MOST_BODY:
+            raise StepError("invalid", f"{where}: the body is larger than {MOST_BODY // MB} MB")
+    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" and not kind.endswith("+json"):
+        return _text(bytes(body), response)
+    if not body and (method == "HEAD" or status in (204, 205)):
+        return None
+    try:
+        return json.loads(bytes(body), parse_constant=_refuse, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
+        text = _text(bytes(body[:8000]), response)
+        raise StepError(
+            "invalid", f"{where}: the body is no JSON: {_line(str(error))}", detail=text[:2000]
+        ) from None
+
+
+async def _error_text(work: Work, response: httpx.Response) -> str:
+    """The start of the body of a refusal; what cannot be read of it is not missed."""
+    body = bytearray()
+    if not _decodable(response):
+        return ""
+    try:
+        with anyio.move_on_after(10):
+            async for chunk in response.aiter_bytes():
+                work.alive()
+                body += chunk
+                if len(body) > MOST_ERROR:
+                    break
+    except httpx.HTTPError:
+        pass
+    return _text(bytes(body[:MOST_ERROR]), response)
+
+
+def _decodable(response: httpx.Response) -> bool:
+    """Encoded once at most: each further layer lets a few bytes grow a thousandfold."""
+    codings = [c.strip().lower() for c in response.headers.get("content-encoding", "").split(",")]
+    return sum(1 for c in codings if c not in ("", "identity")) <= 1
+
+
+def _text(body: bytes, response: httpx.Response) -> str:
+    try:
+        return body.decode(response.charset_encoding or "utf-8", "replace")
+    except (LookupError, ValueError):
+        return body.decode("utf-8", "replace")
+
+
+def _kind(status: int) -> str:
+    if status == 429:
+        return "rate_limit"
+    if status >= 500:
+        return "server"
+    return "auth" if status in (401, 403) else "rejected"
+
+
+def retry_after(headers: httpx.Headers) -> float | None:
+    """The seconds the other side asks to wait for: `retry-after-ms`, else `Retry-After` as seconds or a date."""
+    milliseconds = _seconds(headers.get("retry-after-ms", ""))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    text = headers.get("retry-after", "").strip()
+    seconds = _seconds(text)
+    if seconds is not None or not text:
+        return seconds
+    try:
+        date = parsedate_to_datetime(text)
+        if date.tzinfo is None:
+            date = date.replace(tzinfo=UTC)
+        return max(0.0, (date - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return max(0.0, value) if math.isfinite(value) else None
+
+
+def _refuse(word: str) -> None:
+    raise ValueError(f"{word} is no JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("a number is too large")
+    return value

@@ -1,0 +1,42 @@
+"""`simulate`: a model of an agent. It takes its time, says its lines, fails as often as it should."""
+
+from __future__ import annotations
+
+from random import Random
+
+from agentdeck.agents.invent import fitting
+from agentdeck.agents.verb import Answer, Setting, Work
+from agentdeck.core.events import Usage
+from agentdeck.errors import StepError
+from agentdeck.workflow.model import Agent, Simulate
+from agentdeck.workflow.values import compile_template
+
+
+class SimulateVerb:
+    """The same attempt of the same step goes the same way in every run."""
+
+    def __init__(self, agent: Agent, setting: Setting) -> None:
+        assert isinstance(agent.does, Simulate)
+        self._does = agent.does
+        self._sleep = setting.sleep
+        self._says = [compile_template(line) for line in agent.does.says]
+        self._returns = compile_template(agent.does.returns)
+
+    async def run(self, work: Work) -> Answer:
+        does, random = self._does, Random(work.seed)
+        takes = does.takes * (1 + random.uniform(-does.jitter, does.jitter))
+        fails = random.random() < does.fails
+        pause = takes / (len(self._says) + 1)
+        for line in self._says:
+            await self._sleep(pause)
+            work.log(str(line.render(work.scope)))
+        await self._sleep(pause)
+        if fails:
+            raise StepError("exception", "simulated failure")
+        output = self._returns.render(work.scope)
+        if output is None and work.agent.output:
+            output = fitting(work.agent.output, random)
+        tokens_in, tokens_out = does.tokens
+        if not tokens_in and not tokens_out:
+            return Answer(output)
+        return Answer(output, Usage(tokens_in, tokens_out, simulated=True, model="simulated"))

@@ -1,0 +1,20 @@
+"""`cancel`: asked of the process that holds a run."""
+
+from __future__ import annotations
+
+import click
+
+from agentdeck.cli.common import db_option
+
+
+@click.command()
+@click.argument("run", metavar="RUN")
+@click.option("--task", metavar="TASK", help="This task only.")
+@click.option("--step", metavar="STEP", help="This step only, in one task or in all.")
+@db_option
+def cancel(run: str, task: str | None, step: str | None, db: str | None) -> int:
+    """Cancel a run, a task of it, or a step."""
+    from agentdeck.cli.ask import ask
+
+    given = {"task": task, "step": step}
+    return ask(db, run, "cancel", {name: value for name, value in given.items() if value})

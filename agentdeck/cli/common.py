@@ -1,0 +1,43 @@
+"""What several verbs share: options, and the store they look into."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def db_option(function: F) -> F:
+    """`--db FILE`."""
+    about = "The store; else AGENTDECK_DB, the project's or the user's file, or the default place."
+    return click.option("--db", metavar="FILE", help=about)(function)
+
+
+def json_option(about: str) -> Callable[[F], F]:
+    return click.option("--json", "as_json", is_flag=True, help=about)
+
+
+@contextmanager
+def store(db: str | None) -> Iterator[Any]:
+    """A reader of the store, closed at the end. Raises StoreError."""
+    from agentdeck.cli.settings import database
+    from agentdeck.store.reader import Reader
+
+    reader = Reader(database(db))
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+def functions_of(file: str, folder: Path) -> tuple[Any, dict[str, Callable[..., Any]]]:
+    """The definition in a workflow file as it is now, and the functions that a Python file gives as objects."""
+    from agentdeck.workflow.loader import load
+
+    loaded = load(folder / file)
+    return loaded.definition, dict(loaded.functions)

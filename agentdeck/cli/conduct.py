@@ -1,0 +1,148 @@
+"""A run from the command line: signals, narration, the line per task, and the exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import IO
+
+from agentdeck.cli.errors import DONE, FAILED, INTERRUPTED
+from agentdeck.cli.narrate import Narrator
+from agentdeck.core import events as ev
+from agentdeck.engine.control import Control
+from agentdeck.engine.launch import Outcome, Watch
+from agentdeck.errors import UsageError
+from agentdeck.workflow.model import Data, Definition
+
+
+class Lines:
+    """`--out`: a JSON line per task as it ends. Holds the inputs of the tasks that are open, no more."""
+
+    def __init__(self, file: str | None) -> None:
+        self._open: dict[str, Mapping[str, Data]] = {}
+        self._file: IO[str] | None = None
+        if file is not None:
+            try:
+                self._file = Path(file).open("w", encoding="utf-8")
+            except OSError as error:
+                raise UsageError(f"--out {file}: {error.strerror or error}") from error
+
+    def event(self, event: ev.Event) -> None:
+        if self._file is None:
+            return
+        if isinstance(event, ev.TaskOpened):
+            if event.parent is None:
+                self._open[event.task] = event.inputs
+        elif isinstance(event, ev.TaskEnded) and event.task in self._open:
+            line = {
+                "task": event.task,
+                "state": event.state,
+                "inputs": self._open.pop(event.task),
+                "output": event.output,
+                "error": event.fault.message if event.fault else None,
+            }
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def conduct(
+    start: Callable[[Watch], Awaitable[Outcome]], narrator: Narrator, again: Callable[[str], str], out: Lines
+) -> Outcome:
+    """Stay with a run until it is over. Ctrl-C or TERM drains, a second one cancels, a third one leaves at once.
+    `again` is the command that resumes the run, or empty where it cannot be."""
+    control = Control(os.environ.get("USER", ""))
+    name = ""
+
+    def seen(seq: int, event: ev.Event) -> None:
+        nonlocal name
+        if isinstance(event, ev.RunStarted):
+            name = event.run
+        out.event(event)
+        narrator.event(seq, event)
+
+    outcome: Outcome | None = None
+    try:
+        outcome = asyncio.run(_main(start, Watch(seen, narrator.line, control), narrator, lambda: again(name)))
+    finally:
+        narrator.close(outcome.view if outcome else None, outcome.state if outcome else "")
+        out.close()
+    if outcome.state == "drained" and (command := again(outcome.run)):
+        narrator.say(f"drained; go on with: {command}")
+    return outcome
+
+
+async def _main(
+    start: Callable[[Watch], Awaitable[Outcome]], watch: Watch, narrator: Narrator, again: Callable[[], str]
+) -> Outcome:
+    with _signals(watch, narrator, again):
+        return await start(watch)
+
+
+@contextlib.contextmanager
+def _signals(watch: Watch, narrator: Narrator, again: Callable[[], str]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    control, asked = watch.control, 0
+    assert control is not None
+
+    def stop(number: int) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            command = again()
+            narrator.say(
+                "draining: running steps finish, nothing new starts"
+                + (f"; then go on with: {command}" if command else "")
+                + "; Ctrl-C again cancels"
+            )
+            control.drain()
+        elif asked == 2 and number == signal.SIGINT:
+            narrator.say("cancelling")
+            control.cancel()
+        elif number == signal.SIGINT:
+            narrator.close(None, "")
+            os._exit(INTERRUPTED)
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for one in signals:
+        with contextlib.suppress(NotImplementedError):
+            loop.add_signal_handler(one, stop, one)
+    try:
+        yield
+    finally:
+        for one in signals:
+            with contextlib.suppress(NotImplementedError):
+                loop.remove_signal_handler(one)
+
+
+def conclude(outcome: Outcome, definition: Definition, as_json: bool) -> int:
+    """Print what is data, and find the exit code. Threads that ignored their cancellation are left behind."""
+    from agentdeck.cli.pages import dump, out
+    from agentdeck.core.clean import clean
+    from agentdeck.insight.summary import summary
+
+    told = summary(outcome.view, definition)
+    if as_json:
+        dump(told)
+    elif told["output"] is not None and outcome.state == "done":
+        output = told["output"]
+        if isinstance(output, str):
+            out(clean(output, lines=True) if sys.stdout.isatty() else output)
+        else:
+            dump(output, indent=2)
+    code = {"done": DONE, "drained": INTERRUPTED}.get(outcome.state, FAILED)
+    if outcome.abandoned:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+    return code

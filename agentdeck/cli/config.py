@@ -1,0 +1,27 @@
+"""`config`: every setting, and where it comes from."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from agentdeck.cli.common import db_option, json_option
+
+
+@click.command()
+@db_option
+@click.option("--workers", type=click.IntRange(1, 10_000), metavar="N", help="As it would be with this flag.")
+@json_option("One JSON object: by name the value, its origin and place.")
+def config(db: str | None, workers: int | None, as_json: bool) -> None:
+    """Show each setting and where it comes from: flag, env, project, user or default."""
+    from agentdeck.cli.pages import dump, out, table
+    from agentdeck.cli.settings import setting
+
+    found = [setting("db", db), setting("workers", workers)]
+    if as_json:
+        dump({one.name: {k: v for k, v in asdict(one).items() if k != "name"} for one in found})
+        return
+    rows = [(one.name, str(one.value), f"{one.origin} {one.place}".rstrip()) for one in found]
+    for line in table(("setting", "value", "from"), rows):
+        out(line)

@@ -1,0 +1,17 @@
+"""`drain`: asked of the process that holds a run."""
+
+from __future__ import annotations
+
+import click
+
+from agentdeck.cli.common import db_option
+
+
+@click.command()
+@click.argument("run", metavar="RUN")
+@db_option
+def drain(run: str, db: str | None) -> int:
+    """Let running steps finish, then stop the process that holds the run; `resume` goes on."""
+    from agentdeck.cli.ask import ask
+
+    return ask(db, run, "drain", {})

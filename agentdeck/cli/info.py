@@ -1,0 +1,36 @@
+"""`info`: versions, and where things are."""
+
+from __future__ import annotations
+
+import click
+
+from agentdeck.cli.common import db_option, json_option
+
+
+@click.command()
+@db_option
+@json_option("One JSON object.")
+def info(db: str | None, as_json: bool) -> None:
+    """Show versions and where things are."""
+    import platform
+    import sqlite3
+
+    from agentdeck import __version__
+    from agentdeck.cli.pages import dump, out
+    from agentdeck.cli.settings import database, user_file
+
+    path = database(db)
+    told = {
+        "agentdeck": __version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "sqlite": sqlite3.sqlite_version,
+        "db": str(path),
+        "db_bytes": path.stat().st_size if path.exists() else None,
+        "config": str(user_file()),
+    }
+    if as_json:
+        dump(told)
+        return
+    for name, value in told.items():
+        out(f"{name.replace('_', ' '):<10} {'none yet' if value is None else value}")

@@ -1,0 +1,32 @@
+"""`logs`: what agents said."""
+
+from __future__ import annotations
+
+import click
+
+from agentdeck.cli.common import db_option, json_option
+
+
+@click.command()
+@click.argument("run", metavar="RUN")
+@db_option
+@click.option("--agent", metavar="NAME", help="Of this agent, or of one step of it (name[0]).")
+@click.option("--task", metavar="TASK", help="Of this task.")
+@click.option("--tail", type=click.IntRange(1), metavar="N", help="The last so many lines.")
+@json_option("JSON lines, one per line.")
+def logs(run: str, db: str | None, agent: str | None, task: str | None, tail: int | None, as_json: bool) -> None:
+    """Print what agents logged. RUN is an id, the beginning of one, or `last`."""
+    from dataclasses import asdict
+
+    from agentdeck.cli.common import store
+    from agentdeck.cli.pages import clock, dump, out
+    from agentdeck.core.clean import clean
+
+    with store(db) as reader:
+        name = reader.run(run).run
+        for line in reader.logs(name, agent=agent, task=task, tail=tail):
+            if as_json:
+                dump({"run": name, **asdict(line)})
+            else:
+                level = "" if line.level == "info" else f"{line.level}: "
+                out(clean(f"{clock(line.at)}  {line.task}/{line.step}  {level}{line.text}"))

@@ -1,0 +1,107 @@
+"""`--set agents.extract.timeout=5s`: one value of a workflow, changed for one run."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+from agentdeck.cli.inputs import pair
+from agentdeck.errors import UsageError
+from agentdeck.workflow.model import PRIORITIES, Agent, Definition
+from agentdeck.workflow.units import duration
+
+CLOCKS = ("queue", "attempt", "idle", "total")
+OF_RETRY = ("attempts", "delay", "factor", "max_delay")
+OF_AGENT = (
+    "timeout",
+    *(f"timeout.{clock}" for clock in CLOCKS),
+    "retry",
+    *(f"retry.{name}" for name in OF_RETRY),
+    "max_parallel",
+    "priority",
+    "tier",
+)
+
+
+def override(definition: Definition, settings: Iterable[str]) -> Definition:
+    """The workflow with these settings. Raises UsageError for a name or a value that makes no sense."""
+    for text in settings:
+        name, value = pair(text, "--set")
+        try:
+            definition = _set(definition, name, value.strip())
+        except ValueError as error:
+            raise UsageError(f"--set {name}: {error}") from None
+    return definition
+
+
+def _set(definition: Definition, name: str, value: str) -> Definition:
+    parts = name.split(".")
+    if parts == ["limits", "workers"]:
+        return replace(definition, limits=replace(definition.limits, workers=_whole(value)))
+    if parts[0] == "agents" and len(parts) >= 3:
+        agent = definition.agents.get(parts[1])
+        if agent is None:
+            raise UsageError(f"--set {name}: there is no agent {parts[1]}; {_near(parts[1], definition.agents)}")
+        setting = ".".join(parts[2:])
+        if setting not in OF_AGENT:
+            raise UsageError(f"--set {name}: {setting} cannot be set here; {_near(setting, OF_AGENT)}")
+        agents = {**definition.agents, agent.name: _agent(agent, setting, value)}
+        return replace(definition, agents=agents)
+    names = ["limits.workers", *(f"agents.{agent}.{one}" for agent in definition.agents for one in OF_AGENT)]
+    near = difflib.get_close_matches(name, names, n=1)
+    known = f"did you mean {near[0]}?" if near else "write limits.workers=8 or agents.NAME.timeout=5s"
+    raise UsageError(f"--set {name}: there is no such setting; {known}")
+
+
+def _agent(agent: Agent, setting: str, value: str) -> Agent:
+    first, _, part = setting.partition(".")
+    changes: dict[str, Any]
+    if first == "timeout":
+        seconds = None if value in ("none", "null") else duration(value)
+        if seconds == 0:
+            raise ValueError("a timeout is longer than nothing; none takes it away")
+        part = part or "attempt"
+        changes = {part: seconds, "auto": False} if part == "attempt" else {part: seconds}
+        return replace(agent, timeout=replace(agent.timeout, **changes))
+    if first == "retry":
+        part = part or "attempts"
+        parse: Callable[[str], Any] = {"attempts": _whole, "factor": _factor}.get(part, duration)
+        changes = {part: parse(value)}
+        return replace(agent, retry=replace(agent.retry, **changes))
+    if first == "max_parallel":
+        changes = {"max_parallel": None if value in ("none", "null") else _whole(value)}
+    elif first == "priority":
+        if value not in PRIORITIES:
+            raise ValueError(f"{value} is not one of {', '.join(PRIORITIES)}")
+        changes = {"priority": value}
+    else:
+        changes = {"tier": value or None}
+    return replace(agent, **changes)
+
+
+def _whole(value: str) -> int:
+    try:
+        number = int(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not a whole number") from None
+    if not 1 <= number <= 10_000:
+        raise ValueError(f"{number} is out of range: 1 to 10000")
+    return number
+
+
+def _factor(value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not a number") from None
+    if not 1 <= number <= 100:
+        raise ValueError(f"{value} is out of range: 1 to 100")
+    return number
+
+
+def _near(name: str, names: Iterable[str]) -> str:
+    all_ = list(names)
+    near = difflib.get_close_matches(name, all_, n=1)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(all_)}"

@@ -1,0 +1,82 @@
+"""Plain pages for people: aligned columns, readable at 80 characters."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import IO
+
+from agentdeck.core.clean import clean
+from agentdeck.workflow.model import Data
+
+
+def out(text: str = "", file: IO[str] | None = None) -> None:
+    """A line of data, whatever the terminal's encoding can say of it."""
+    file = file or sys.stdout
+    try:
+        file.write(text + "\n")
+    except UnicodeEncodeError:
+        encoding = file.encoding or "ascii"
+        file.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+
+
+def dump(value: Data, *, indent: int | None = None) -> None:
+    """JSON on stdout."""
+    import json
+
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    out(text.encode("utf-8", "backslashreplace").decode())
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
+    """Aligned columns. The columns numbered in `right` are aligned right; the last one is cut to the width."""
+    cleaned = [[clean(cell) for cell in row] for row in rows]
+    widths = [max(len(row[i]) for row in chain([header], cleaned)) for i in range(len(header))]
+    lines = []
+    for row in chain([list(header)], cleaned):
+        cells = [
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append(cut("  ".join(cells).rstrip()))
+    return lines
+
+
+def cut(text: str) -> str:
+    """A line no longer than the terminal is wide; whole where stdout is no terminal."""
+    if not sys.stdout.isatty():
+        return text
+    width = shutil.get_terminal_size((80, 24)).columns
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def seconds(value: float | None) -> str:
+    """A span of time in five characters or so."""
+    if value is None:
+        return "-"
+    if value < 1:
+        return f"{value * 1000:.0f} ms"
+    if value < 100:
+        return f"{value:.1f} s"
+    whole = round(value)
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    if whole < 86_400:
+        return f"{whole // 3600}h{whole // 60 % 60:02d}m"
+    return f"{whole // 86_400}d{whole // 3600 % 24:02d}h"
+
+
+def moment(at: float) -> str:
+    """A date and a time of day, here."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+
+
+def clock(at: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(at)) + f".{int(at % 1 * 1000):03d}"
+
+
+def plural(number: int, word: str) -> str:
+    return f"{number:,} {word}{'' if number == 1 else 's'}"

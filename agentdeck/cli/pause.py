@@ -1,0 +1,17 @@
+"""`pause`: asked of the process that holds a run."""
+
+from __future__ import annotations
+
+import click
+
+from agentdeck.cli.common import db_option
+
+
+@click.command()
+@click.argument("run", metavar="RUN")
+@db_option
+def pause(run: str, db: str | None) -> int:
+    """Start nothing new in a run; what runs goes on. `resume` lets it go on."""
+    from agentdeck.cli.ask import ask
+
+    return ask(db, run, "pause", {})

@@ -1,0 +1,104 @@
+"""`plan`: what would run, in what order, and how long at best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from agentdeck.cli.common import db_option, json_option
+
+if TYPE_CHECKING:
+    from agentdeck.insight.plan import Plan
+    from agentdeck.workflow.model import Definition
+
+
+@click.command()
+@click.argument("file", metavar="FILE")
+@click.option("--tasks", metavar="FILE|N", help="A task file, or how many tasks.")
+@click.option("--workers", type=click.IntRange(1, 10_000), metavar="N", help="How many steps at once.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change a setting, as in `run`.")
+@db_option
+@json_option("The plan as one JSON object.")
+def plan(
+    file: str, tasks: str | None, workers: int | None, settings: tuple[str, ...], db: str | None, as_json: bool
+) -> None:
+    """Show levels, critical path, lower bound, and what will be run: commands, modules, hosts. Runs nothing."""
+    from agentdeck.cli.overrides import override
+    from agentdeck.cli.pages import dump, out
+    from agentdeck.cli.settings import workers as settle
+    from agentdeck.insight.plan import plan as make
+    from agentdeck.insight.plan import render
+    from agentdeck.workflow.loader import load
+
+    definition = override(load(Path(file)).definition, settings)
+    made = make(
+        definition, settle(workers, definition.limits.workers), _number(tasks, definition), _seen(db, definition)
+    )
+    if as_json:
+        dump(render(made))
+    else:
+        for line in page(made):
+            out(line)
+
+
+def _number(tasks: str | None, definition: Definition) -> int:
+    from agentdeck.cli.tasks import TaskFile
+    from agentdeck.errors import UsageError
+
+    if tasks is None:
+        return 1
+    if tasks.replace("_", "").isdigit():
+        if (number := int(tasks)) < 1:
+            raise UsageError("--tasks: a plan is for one task at least")
+        return number
+    names = dict.fromkeys(definition.inputs)  # what -i would give is not known here
+    return TaskFile(tasks, definition, names).count()
+
+
+def _seen(db: str | None, definition: Definition) -> dict[str, float]:
+    """Durations from earlier runs; none where there is no store that can be read."""
+    from agentdeck.cli.common import store
+    from agentdeck.errors import StoreError
+
+    try:
+        with store(db) as reader:
+            seen: dict[str, float] = reader.durations(definition.name)
+    except StoreError:
+        return {}
+    return {name: value for name, value in seen.items() if name in definition.agents}
+
+
+def page(made: Plan) -> Iterator[str]:
+    from agentdeck.cli.pages import cut, plural, seconds, table
+    from agentdeck.core.clean import clean
+
+    yield clean(f"{made.workflow}: {plural(made.tasks, 'task')} at {plural(made.workers or 0, 'worker')}")
+    yield ""
+    for number, level in enumerate(made.levels, 1):
+        yield cut(clean(f"level {number}  {', '.join(level)}"))
+    yield ""
+    rows = [
+        (
+            deed.agent + ("[]" if deed.many else "") + (" (spare)" if deed.spare else ""),
+            seconds(deed.seconds),
+            "-" if deed.spare else seconds(deed.slack),
+            deed.source,
+            f"{deed.verb} {deed.target}".rstrip(),
+        )
+        for deed in made.deeds
+    ]
+    yield from table(("agent", "takes", "slack", "from", "does"), rows, right=(1, 2))
+    yield ""
+    yield clean(f"critical path  {' → '.join(made.critical_path)}  ({seconds(made.path_seconds)})")
+    yield f"lower bound    {seconds(made.lower_bound)}"
+    yield f"sequential     {seconds(made.sequential)}"
+    if made.assumed:
+        yield clean(f"assumed        1 s each for {', '.join(made.assumed)}: no earlier run says")
+    for verb, word in (("command", "commands"), ("python", "modules"), ("http", "hosts"), ("prompt", "models"),
+                       ("workflow", "files"), ("approve", "asks")):  # fmt: skip
+        if named := made.named(verb):
+            yield clean(f"{word:<14} {named[0]}")
+            yield from (clean(f"{'':<14} {one}") for one in named[1:])

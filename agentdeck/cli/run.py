@@ -1,0 +1,115 @@
+"""`run`: a workflow, from its file to its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from agentdeck.cli.common import db_option, json_option
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from agentdeck.workflow.model import Definition
+
+
+@click.command()
+@click.argument("file", metavar="FILE")
+@click.option("-i", "--input", "inputs", multiple=True, metavar="KEY=VALUE", help="An input; @file reads a file.")
+@click.option(
+    "--tasks", metavar="FILE", help="A task per line of a .jsonl or .csv file; - is stdin (JSON lines)."
+)
+@click.option("--workers", type=click.IntRange(1, 10_000), metavar="N", help="How many steps at once.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="As agents.extract.timeout=5s.")
+@db_option
+@click.option("--out", metavar="FILE", help="Write a JSON line per task as it ends.")
+@click.option("--skip-bad", is_flag=True, help="Leave out task lines that cannot be read.")
+@click.option("--yes", is_flag=True, help="Approve whatever asks a person.")
+@json_option("Print one JSON object at the end: the summary.")
+def run(
+    file: str,
+    inputs: tuple[str, ...],
+    tasks: str | None,
+    workers: int | None,
+    settings: tuple[str, ...],
+    db: str | None,
+    out: str | None,
+    skip_bad: bool,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    """Run a workflow, and stay until it is over.
+
+    stdout is data: the output of a single task, or with --json the summary. stderr tells how it goes.
+    Ctrl-C once lets running steps finish (`resume` goes on later), twice cancels.
+    """
+    from agentdeck.cli import inputs as given
+    from agentdeck.cli.errors import tidy
+    from agentdeck.cli.overrides import override
+    from agentdeck.cli.settings import database
+    from agentdeck.cli.settings import workers as settle
+    from agentdeck.cli.tasks import STDIN, TaskFile
+    from agentdeck.workflow.loader import load
+
+    path = Path(file)
+    loaded = load(path)
+    for warning in loaded.warnings:
+        click.echo(tidy(str(warning)), err=True)
+    definition = override(loaded.definition, settings)
+    folder = definition.folder or path.resolve().parent
+    values = given.given(inputs, definition)
+    source: TaskFile | None = None
+    total: int | None = 1
+    if tasks is None:
+        given.complete(definition, values)
+    else:
+        source = TaskFile(tasks, definition, values, skip_bad=skip_bad)
+        total = None if tasks == STDIN else source.count()
+    functions = dict(loaded.functions)
+    _check_python(definition, folder, functions)
+
+    # What costs most to import comes last: a mistake is told at once.
+    from agentdeck.cli.conduct import Lines, conclude, conduct
+    from agentdeck.cli.narrate import narrator
+    from agentdeck.engine.launch import Launch
+    from agentdeck.engine.launch import run as start
+
+    store = database(db)
+    launch = Launch(
+        definition,
+        folder,
+        values,
+        source,
+        settle(workers, definition.limits.workers),
+        functions,
+        store,
+        {
+            "file": str(path.resolve()),
+            "folder": str(folder.resolve()),
+            **({"tasks": tasks if tasks == STDIN else str(Path(tasks).resolve())} if tasks else {}),
+            **({"skip_bad": True} if skip_bad else {}),
+        },
+        yes,
+    )
+    lines = Lines(out)
+    where = f" --db {db}" if db else ""
+    outcome = conduct(
+        lambda watch: start(launch, watch),
+        narrator(definition, total),
+        lambda name: f"agentdeck resume {name}{where}",
+        lines,
+    )
+    return conclude(outcome, definition, as_json)
+
+
+def _check_python(definition: Definition, folder: Path, functions: Mapping[str, Callable[..., Any]]) -> None:
+    """A module or function that is missing is told before anything starts."""
+    from agentdeck.errors import InvalidFile
+    from agentdeck.workflow.bindings import check_python
+
+    faults = [issue for issue in check_python(definition, folder, functions) if not issue.warning]
+    if faults:
+        raise InvalidFile(faults)

@@ -1,0 +1,147 @@
+"""Task files: JSON lines or CSV, read one line at a time, checked once before anything starts."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from agentdeck.cli.errors import say
+from agentdeck.cli.inputs import fits, known_name, lacking, read, wrong
+from agentdeck.errors import UsageError
+from agentdeck.workflow.model import Data, Definition
+
+STDIN = "-"
+
+
+class TaskFile:
+    """The tasks of a file, or of stdin, for one workflow. Iterating opens the file anew; stdin can be read once.
+
+    A line that is no task ends the iteration with a UsageError that names it, or is left out with `skip_bad`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        definition: Definition,
+        inputs: Mapping[str, Data] | None = None,
+        *,
+        skip_bad: bool = False,
+    ) -> None:
+        self.name = name
+        self.definition = definition
+        self.inputs = dict(inputs or {})
+        self.skip_bad = skip_bad
+        self.skipped = 0
+        if name != STDIN and Path(name).suffix.lower() not in (".jsonl", ".ndjson", ".csv"):
+            raise UsageError(f"{name}: tasks come from a .jsonl or .csv file, or from stdin (-)")
+
+    def count(self) -> int:
+        """Read all of it once: how many tasks there are. Raises UsageError at the first line that is none."""
+        number = sum(1 for _ in self)
+        if self.skipped:
+            say(f"{self.name}: {self.skipped:,} bad line{'s' * (self.skipped > 1)} left out")
+        if not number:
+            raise UsageError(f"{self.name} has no tasks")
+        return number
+
+    def __iter__(self) -> Iterator[dict[str, Data]]:
+        self.skipped = 0
+        for line, task in self._raw():
+            try:
+                yield self._checked(task)
+            except ValueError as error:
+                self._bad(line, str(error))
+
+    def _raw(self) -> Iterator[tuple[int, Data]]:
+        if self.name == STDIN:
+            yield from self._json(sys.stdin.buffer)
+            return
+        try:
+            with Path(self.name).open("rb") as file:
+                yield from self._csv(file) if self.name.lower().endswith(".csv") else self._json(file)
+        except OSError as error:
+            raise UsageError(f"{self.name}: {error.strerror or error}") from error
+
+    def _json(self, lines: Iterable[bytes]) -> Iterator[tuple[int, Data]]:
+        for number, line in enumerate(lines, 1):
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                if not text.strip():
+                    continue
+                task = json.loads(text)
+            except UnicodeDecodeError:
+                self._bad(number, "not UTF-8 text")
+                continue
+            except (ValueError, RecursionError) as error:
+                self._bad(number, f"not JSON ({error})")
+                continue
+            if not isinstance(task, dict):
+                self._bad(number, f"not a JSON object but {_kind(task)}")
+                continue
+            yield number, task
+
+    def _csv(self, lines: Iterable[bytes]) -> Iterator[tuple[int, Data]]:
+        reader = csv.reader(_decoded(lines, self.name))
+        try:
+            header = [name.strip() for name in next(reader, [])]
+            if not header or not all(header):
+                raise UsageError(f"{self.name}:1: the first line of a CSV file names the inputs")
+            for name in header:
+                known_name(name, self.definition)
+            for row in reader:
+                if not row:
+                    continue
+                if len(row) != len(header):
+                    self._bad(reader.line_num, f"{len(row)} values for {len(header)} columns")
+                    continue
+                task: dict[str, Data] = {}
+                try:
+                    for name, text in zip(header, row, strict=True):
+                        spec = self.definition.inputs.get(name)
+                        if text == "" and spec is not None and (not spec.required or spec.type.kind != "string"):
+                            continue  # an empty cell is no value: the default holds
+                        try:
+                            task[name] = read(text, spec.type) if spec else text
+                        except ValueError as error:
+                            raise ValueError(f"{name}: {error}") from None
+                except ValueError as error:
+                    self._bad(reader.line_num, str(error))
+                    continue
+                yield reader.line_num, task
+        except csv.Error as error:
+            raise UsageError(f"{self.name}:{reader.line_num}: not CSV ({error})") from error
+
+    def _checked(self, task: dict[str, Data]) -> dict[str, Data]:
+        for name, value in task.items():
+            try:
+                known_name(name, self.definition)
+            except UsageError as error:
+                raise ValueError(str(error)) from None
+            spec = self.definition.inputs.get(name)
+            if spec is not None and not fits(value, spec.type):
+                raise ValueError(f"{name}: {wrong(value, spec.type)}")
+        if missing := lacking(self.definition, {**self.inputs, **task}):
+            raise ValueError(f"needs the input {', '.join(missing)}")
+        return task
+
+    def _bad(self, line: int, what: str) -> None:
+        self.skipped += 1
+        if not self.skip_bad:
+            place = "stdin" if self.name == STDIN else self.name
+            raise UsageError(f"{place}:{line}: {what}; mend it, or go on without it: --skip-bad")
+
+
+def _decoded(lines: Iterable[bytes], name: str) -> Iterator[str]:
+    for number, line in enumerate(lines, 1):
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError:
+            raise UsageError(f"{name}:{number}: not UTF-8 text; save it as UTF-8") from None
+
+
+def _kind(value: Data) -> str:
+    kinds = {list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
+    return kinds.get(type(value), "a number")
