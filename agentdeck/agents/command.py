@@ -35,7 +35,7 @@ class CommandVerb:
     """Runs the agent's program once for each attempt, in a process group of its own."""
 
     def __init__(self, agent: Agent, setting: Setting) -> None:
-        command = agent.action
+        command = agent.does
         assert isinstance(command, Command)
         self.folder = setting.folder
         self.args = [compile_template(arg) for arg in command.args]
@@ -126,22 +126,25 @@ async def _start(args: list[str], env: Mapping[str, str], cwd: Path, feed: bool)
         return await asyncio.create_subprocess_exec(
             *args, stdin=stdin, stdout=pipe, stderr=pipe, env=env, cwd=cwd, start_new_session=True, limit=CHUNK
         )
-    except FileNotFoundError:
-        if not cwd.is_dir():
-            raise StepError("setup", f"cwd does not exist: {cwd}; make it, or change `cwd`") from None
-        if "/" in name and (cwd / name).exists():
-            message = f"{name} cannot be started: the interpreter its first line names is missing"
-            raise StepError("setup", message) from None
-        raise StepError("setup", f"no such command: {name}; install it, or give its full path") from None
-    except PermissionError:
-        if not os.access(cwd, os.X_OK):
-            raise StepError("setup", f"cwd may not be entered: {cwd}; change its permissions or `cwd`") from None
-        message = f"{name} may not be run; is it a program, and executable (chmod +x)?"
-        raise StepError("setup", message) from None
+    except (FileNotFoundError, PermissionError) as error:
+        raise StepError("setup", _why_not(name, cwd, isinstance(error, PermissionError))) from None
     except OSError as error:
         if error.errno not in _SETUP:
             raise
         raise StepError("setup", f"{name} cannot be started: {error.strerror}") from None
+
+
+def _why_not(name: str, cwd: Path, forbidden: bool) -> str:
+    """What is wrong: the folder or the program."""
+    if forbidden:
+        if not os.access(cwd, os.X_OK):
+            return f"cwd may not be entered: {cwd}; change its permissions or `cwd`"
+        return f"{name} may not be run; is it a program, and executable (chmod +x)?"
+    if not cwd.is_dir():
+        return f"cwd does not exist: {cwd}; make it, or change `cwd`"
+    if "/" in name and (cwd / name).exists():
+        return f"{name} cannot be started: the interpreter its first line names is missing"
+    return f"no such command: {name}; install it, or give its full path"
 
 
 async def _feed(stdin: asyncio.StreamWriter, data: bytes) -> None:
@@ -263,7 +266,7 @@ async def _drained(pumps: list[asyncio.Task[None]], out: _Stream, err: _Stream) 
 async def _close(process: asyncio.subprocess.Process, tasks: list[asyncio.Task[Any]]) -> None:
     """Let go of the pipes and of everything that waits for them."""
     end = asyncio.get_running_loop().time() + 1.0
-    while process.returncode is None and asyncio.get_running_loop().time() < end:
+    while process.returncode is None and asyncio.get_running_loop().time() < end:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     for task in tasks:
         task.cancel()

@@ -62,7 +62,7 @@ class HttpVerb:
     """Sends the agent's request once for each attempt."""
 
     def __init__(self, agent: Agent, setting: Setting) -> None:
-        action = agent.action
+        action = agent.does
         assert isinstance(action, Http)
         self.setting = setting
         self.method = compile_template(action.method)
@@ -91,6 +91,8 @@ class HttpVerb:
         except httpx.DecodingError as error:
             raise StepError("invalid", f"{where}: the body cannot be decoded: {_line(str(error))}") from None
         except (httpx.TransportError, httpx.StreamError) as error:
+            if "location header" in str(error):  # httpx reads the target of a redirect before we do
+                raise StepError("rejected", f"{where} answered with a redirect to no url") from None
             what = "no connection" if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) else "cut off"
             reason = _line(str(error)) or type(error).__name__
             raise StepError("network", f"{where}: {what}: {reason}") from None
@@ -112,10 +114,11 @@ class HttpVerb:
     async def _send(
         self, work: Work, method: str, url: httpx.URL, headers: dict[str, bytes], content: bytes | None
     ) -> Data:
-        """Redirects are followed here: what the agent's headers say is only for the origin they were written for."""
+        """Follows redirects itself: the agent's headers are only for the origin they were written for."""
         client = _Shared.of(self.setting)
         for _ in range(MOST_REDIRECTS + 1):
-            request = client.build_request(method, url, headers=list(headers.items()), content=content)
+            encoded = {name.encode(): value for name, value in headers.items()}
+            request = client.build_request(method, url, headers=encoded, content=content)
             response = await client.send(request, stream=True)
             work.alive()
             try:
@@ -154,8 +157,8 @@ def _url(text: str) -> httpx.URL:
         raise StepError("setup", f"the url cannot be read: {_line(str(error))}") from None
     if url.scheme not in ("http", "https"):
         raise StepError("setup", f"the url has to start with http:// or https://, not {url.scheme[:20]!r}")
-    if not url.host:
-        raise StepError("setup", "the url names no host")
+    if not _reachable(url):
+        raise StepError("setup", "the url names no host, or one that cannot be")
     return url
 
 
@@ -165,11 +168,18 @@ def _target(method: str, url: httpx.URL, response: httpx.Response) -> httpx.URL:
         target = url.join(response.headers["location"])
     except (httpx.InvalidURL, ValueError):
         target = httpx.URL("")
-    if target.scheme not in ("http", "https") or not target.host:
+    if target.scheme not in ("http", "https") or not _reachable(target):
         raise StepError(
             "rejected", f"{method} {_plain(url)} answered {response.status_code}: a redirect to no http url"
         )
     return target
+
+
+def _reachable(url: httpx.URL) -> bool:
+    """httpx lets some hosts and ports through that are none."""
+    host = url.host
+    escaped = "%" in host and ":" not in host  # "http://[x" becomes the host "%5Bx"
+    return bool(host) and not escaped and (url.port is None or 0 < url.port < 65536)
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int]:

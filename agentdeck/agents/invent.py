@@ -10,7 +10,6 @@ from agentdeck.workflow.model import Data, Type
 WORDS = ("clear", "short", "read", "twice", "shown", "what", "could", "not", "be", "left", "out", "the", "part")
 
 
-
 def text(random: Random, words: int) -> str:
     """So many words."""
     return " ".join(random.choice(WORDS) for _ in range(words))

@@ -84,7 +84,7 @@ class PythonVerb:
         self._whole = whole
         self._names: list[tuple[str, bool]] = []
         self._rest = False
-        if not whole:
+        if not whole and not _takes_nothing(self._function):
             for parameter in inspect.signature(self._function).parameters.values():
                 if parameter.kind is parameter.VAR_KEYWORD:
                     self._rest = True
@@ -93,7 +93,7 @@ class PythonVerb:
         self._async = inspect.iscoroutinefunction(self._function) or inspect.iscoroutinefunction(
             getattr(self._function, "__call__", None)  # noqa: B004
         )
-        self._limiter = anyio.CapacityLimiter(10_000)
+        self._limiter = None if self._async else anyio.CapacityLimiter(10_000)
 
     async def run(self, work: Work) -> Data:
         token = current.set(work.log)
@@ -155,6 +155,17 @@ class PythonVerb:
             more: Mapping[str, Any] = with_ if work.agent.needs else {**inputs, **with_}
             found.update({name: value for name, value in more.items() if name not in found})
         return found
+
+
+def _takes_nothing(function: Callable[..., Any]) -> bool:
+    """Told without `inspect`, which takes longer than a small agent's whole step."""
+    code = getattr(function, "__code__", None)
+    flags = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
+    return (
+        code is not None
+        and not (code.co_argcount or code.co_kwonlyargcount or code.co_flags & flags)
+        and not hasattr(function, "__wrapped__")
+    )
 
 
 class _Raised:

@@ -29,7 +29,7 @@ class Lines:
         self._file: IO[str] | None = None
         if file is not None:
             try:
-                self._file = Path(file).open("w", encoding="utf-8")
+                self._file = Path(file).open("w", encoding="utf-8")  # noqa: SIM115
             except OSError as error:
                 raise UsageError(f"--out {file}: {error.strerror or error}") from error
 

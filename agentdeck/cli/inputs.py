@@ -87,33 +87,6 @@ def read(text: str, kind: Type) -> Data:
         return text
 
 
-def fits(value: Data, kind: Type) -> bool:
-    """Whether a value that has its type already is of this one."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    match kind.kind:
-        case "string":
-            return isinstance(value, str)
-        case "integer":
-            return number and value == int(value) if number and abs(value) < 1e300 else False
-        case "number":
-            return number
-        case "boolean":
-            return isinstance(value, bool)
-        case "list":
-            return isinstance(value, list)
-        case "object":
-            return isinstance(value, dict)
-        case "choice":
-            return value in kind.choices
-    return True
-
-
-def wrong(value: Data, kind: Type) -> str:
-    if kind.kind == "choice":
-        return f"{_short(json.dumps(value))} is not one of {', '.join(map(str, kind.choices))}"
-    return f"{_short(json.dumps(value))} is not {_article(kind.kind)}"
-
-
 def _article(kind: str) -> str:
     return ("an " if kind[0] in "aeiou" else "a ") + kind
 

@@ -1,4 +1,4 @@
-"""What a run tells on stderr while it goes: live progress in a terminal, else a plain line per noteworthy thing."""
+"""What a run tells on stderr while it goes: live progress in a terminal, else plain lines."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def ending(view: View, state: str) -> str:
     if left > 0:
         counts.append(f"{left:,} open")
     attempts = sum(tally.attempts for tally in view.agents.values())
-    marks = " · simulated" if view.simulated else ""
-    return f"{view.run} {state} in {seconds(view.seconds)}: {', '.join(counts)}, {plural(attempts, 'attempt')}{marks}"
+    marks = f"{plural(attempts, 'attempt')}{' · simulated' if view.simulated else ''}"
+    return f"{view.run} {state} in {seconds(view.seconds)}: {', '.join(counts)}, {marks}"
 
 
 class Plain:
@@ -200,7 +200,7 @@ class Live:
             head.append("  simulated", "yellow")
         grid = Table.grid(padding=(0, 2))
         for justify in ("left", "left", "right", "right", "right", "right"):
-            grid.add_column(justify=justify, no_wrap=True)  # type: ignore[arg-type]
+            grid.add_column(justify=justify, no_wrap=True)
         titles = ("agent", "", "queued", "running", "done", "failed")
         grid.add_row(*(Text(title, "dim") for title in titles))
         height = max(3, self._console.height - 10)

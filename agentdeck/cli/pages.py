@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import IO
 
-from agentdeck.core.clean import clean
+from agentdeck.core.clean import clean, escaped
 from agentdeck.workflow.model import Data
 
 
@@ -19,16 +19,15 @@ def out(text: str = "", file: IO[str] | None = None) -> None:
     try:
         file.write(text + "\n")
     except UnicodeEncodeError:
-        encoding = file.encoding or "ascii"
+        encoding = getattr(file, "encoding", None) or "ascii"
         file.write(text.encode(encoding, "replace").decode(encoding) + "\n")
 
 
 def dump(value: Data, *, indent: int | None = None) -> None:
-    """JSON on stdout."""
+    """JSON on stdout, without a character that could do anything to a terminal."""
     import json
 
-    text = json.dumps(value, ensure_ascii=False, indent=indent)
-    out(text.encode("utf-8", "backslashreplace").decode())
+    out(escaped(json.dumps(value, ensure_ascii=False, indent=indent)))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> list[str]:

@@ -63,7 +63,7 @@ def _go_on(row: RunRow, definition: Definition, view: View, db: str | None, yes:
     from agentdeck.engine.resume import resume as start
 
     tasks = _tasks(definition, view)
-    wanted = Resume(row.run, database(db), _functions(row), tasks, yes)
+    wanted = Resume(row.run, database(db), _functions(row, definition), tasks, yes)
     where = f" --db {db}" if db else ""
     outcome = conduct(
         lambda watch: start(wanted, watch),
@@ -74,9 +74,10 @@ def _go_on(row: RunRow, definition: Definition, view: View, db: str | None, yes:
     return conclude(outcome, definition, as_json)
 
 
-def _functions(row: RunRow) -> dict[str, Callable[..., Any]]:
+def _functions(row: RunRow, was: Definition) -> dict[str, Callable[..., Any]]:
     """A workflow written in Python is loaded again: the store does not hold functions."""
     from agentdeck.cli.common import functions_of
+    from agentdeck.cli.errors import say
     from agentdeck.errors import UsageError
 
     file = str(row.source.get("file") or "")
@@ -85,8 +86,15 @@ def _functions(row: RunRow) -> dict[str, Callable[..., Any]]:
     if not Path(file).exists():
         raise UsageError(f"{row.run} needs the functions of {file}, which is not there any more")
     definition, functions = functions_of(file, Path(file).parent)
-    if set(functions) and row.workflow != definition.name:
+    if row.workflow != definition.name:
         raise UsageError(f"{file} holds the workflow {definition.name} now; {row.run} is a run of {row.workflow}")
+    missing = [
+        name for name, agent in was.agents.items() if agent.does.verb == "python" and name not in functions
+    ]
+    if missing:
+        raise UsageError(f"{file} has no agent {', '.join(missing)} any more, which {row.run} needs")
+    if definition.identity != row.identity:
+        say(f"{file} has changed since {row.run} began: its functions are as they are now, the graph as it was")
     return functions
 
 

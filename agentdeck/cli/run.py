@@ -10,9 +10,7 @@ import click
 from agentdeck.cli.common import db_option, json_option
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import Any
-
+    from agentdeck.workflow.loader import Loaded
     from agentdeck.workflow.model import Definition
 
 
@@ -67,9 +65,9 @@ def run(
         given.complete(definition, values)
     else:
         source = TaskFile(tasks, definition, values, skip_bad=skip_bad)
-        total = None if tasks == STDIN else source.count()
+        total = source.count()
     functions = dict(loaded.functions)
-    _check_python(definition, folder, functions)
+    _check_python(loaded, definition, folder, file)
 
     # What costs most to import comes last: a mistake is told at once.
     from agentdeck.cli.conduct import Lines, conclude, conduct
@@ -105,11 +103,15 @@ def run(
     return conclude(outcome, definition, as_json)
 
 
-def _check_python(definition: Definition, folder: Path, functions: Mapping[str, Callable[..., Any]]) -> None:
+def _check_python(loaded: Loaded, definition: Definition, folder: Path, file: str) -> None:
     """A module or function that is missing is told before anything starts."""
     from agentdeck.errors import InvalidFile
     from agentdeck.workflow.bindings import check_python
 
-    faults = [issue for issue in check_python(definition, folder, functions) if not issue.warning]
+    faults = [
+        issue
+        for issue in check_python(definition, folder, loaded.functions, loaded.positions, file)
+        if not issue.warning
+    ]
     if faults:
         raise InvalidFile(faults)

@@ -53,7 +53,7 @@ def database(flag: str | None = None) -> Path:
 
 
 def workers(flag: int | None, of_workflow: int | None) -> int:
-    """How many steps at once. What a workflow says of itself stands above the files, below flag and environment."""
+    """How many steps at once. What a workflow says of itself stands between environment and files."""
     found = setting("workers", flag)
     if of_workflow is not None and found.origin not in ("flag", "env"):
         return of_workflow

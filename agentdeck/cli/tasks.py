@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
 from agentdeck.cli.errors import say
-from agentdeck.cli.inputs import fits, known_name, lacking, read, wrong
+from agentdeck.cli.inputs import known_name, lacking, read
 from agentdeck.errors import UsageError
+from agentdeck.workflow.inputs import fits
 from agentdeck.workflow.model import Data, Definition
 
 STDIN = "-"
 
 
 class TaskFile:
-    """The tasks of a file, or of stdin, for one workflow. Iterating opens the file anew; stdin can be read once.
+    """The tasks of a file, or of stdin, for one workflow. Iterating opens the file anew. What comes through
+    stdin is put into a nameless file first: reading a pipe that is slow would hold up the run.
 
     A line that is no task ends the iteration with a UsageError that names it, or is left out with `skip_bad`.
     """
@@ -35,16 +40,21 @@ class TaskFile:
         self.inputs = dict(inputs or {})
         self.skip_bad = skip_bad
         self.skipped = 0
+        self._spool: IO[bytes] | None = None
         if name != STDIN and Path(name).suffix.lower() not in (".jsonl", ".ndjson", ".csv"):
             raise UsageError(f"{name}: tasks come from a .jsonl or .csv file, or from stdin (-)")
+
+    @property
+    def _shown(self) -> str:
+        return "stdin" if self.name == STDIN else self.name
 
     def count(self) -> int:
         """Read all of it once: how many tasks there are. Raises UsageError at the first line that is none."""
         number = sum(1 for _ in self)
         if self.skipped:
-            say(f"{self.name}: {self.skipped:,} bad line{'s' * (self.skipped > 1)} left out")
+            say(f"{self._shown}: {self.skipped:,} bad line{'s' * (self.skipped > 1)} left out")
         if not number:
-            raise UsageError(f"{self.name} has no tasks")
+            raise UsageError(f"{self._shown} has no tasks")
         return number
 
     def __iter__(self) -> Iterator[dict[str, Data]]:
@@ -57,7 +67,11 @@ class TaskFile:
 
     def _raw(self) -> Iterator[tuple[int, Data]]:
         if self.name == STDIN:
-            yield from self._json(sys.stdin.buffer)
+            if self._spool is None:
+                self._spool = tempfile.TemporaryFile(prefix="agentdeck-")  # noqa: SIM115
+                shutil.copyfileobj(sys.stdin.buffer, self._spool)
+            self._spool.seek(0)
+            yield from self._json(self._spool)
             return
         try:
             with Path(self.name).open("rb") as file:
@@ -121,8 +135,9 @@ class TaskFile:
             except UsageError as error:
                 raise ValueError(str(error)) from None
             spec = self.definition.inputs.get(name)
-            if spec is not None and not fits(value, spec.type):
-                raise ValueError(f"{name}: {wrong(value, spec.type)}")
+            wrong = fits(value, spec.type) if spec is not None else ""
+            if wrong and (value is not None or (spec is not None and spec.required)):
+                raise ValueError(f"{name} is {wrong}")
         if missing := lacking(self.definition, {**self.inputs, **task}):
             raise ValueError(f"needs the input {', '.join(missing)}")
         return task
@@ -130,8 +145,7 @@ class TaskFile:
     def _bad(self, line: int, what: str) -> None:
         self.skipped += 1
         if not self.skip_bad:
-            place = "stdin" if self.name == STDIN else self.name
-            raise UsageError(f"{place}:{line}: {what}; mend it, or go on without it: --skip-bad")
+            raise UsageError(f"{self._shown}:{line}: {what}; mend it, or go on without it: --skip-bad")
 
 
 def _decoded(lines: Iterable[bytes], name: str) -> Iterator[str]:

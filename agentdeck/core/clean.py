@@ -1,4 +1,4 @@
-"""Text from agents, made harmless for a terminal: nothing in it can move the cursor, hide, or turn text around."""
+"""Text from agents, made harmless for a terminal: it cannot move the cursor, hide, or turn text around."""
 
 from __future__ import annotations
 
@@ -15,6 +15,19 @@ _CONTROLS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
     "\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
 )
+
+
+def escaped(json: str) -> str:
+    """JSON in which such characters are written as escapes: the same data, harmless for a terminal."""
+    return _CONTROLS.sub(lambda found: _escape(found[0]), json)
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if code < 0x10000:
+        return f"\\u{code:04x}"
+    code -= 0x10000
+    return f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"
 
 
 def clean(text: str, *, lines: bool = False) -> str:

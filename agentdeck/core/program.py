@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from agentdeck.workflow import graph
-from agentdeck.workflow.model import PRIORITIES, Agent, Definition, Dispatch, Simulate
+from agentdeck.workflow.model import PRIORITIES, Agent, Data, Definition, Dispatch, Python, Simulate, plain
 from agentdeck.workflow.values import compile_expression, compile_template
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Rule:
         self.limit = agent.max_parallel
         self.live = 0
         self.parked: deque[Step] = deque()
-        self.reports = any(word in repr(agent) for word in REPORTS)
+        self.reports = False
         self.needs: tuple[int, ...] = ()
         self.upstream: tuple[int, ...] = ()
         self.dependents: tuple[int, ...] = ()
@@ -108,9 +108,8 @@ class Program:
         self.index = {rule.name: rule.index for rule in self.rules}
         below = graph.dependents(needs)
         for rule in self.rules:
-            above = graph.upstream(needs, rule.name)
             rule.needs = tuple(self.index[n] for n in rule.agent.needs)
-            rule.upstream = tuple(i for n, i in self.index.items() if n in above)
+            rule.upstream = tuple(dict.fromkeys((*rule.needs, *self.far(rule))))
             rule.dependents = tuple(self.index[n] for n in below[rule.name] if not agents[n].spare)
             rule.leaf = not rule.dependents and not rule.spare
             rule.clocked = tuple(i for i in rule.dependents if self.rules[i].join.within is not None)
@@ -125,6 +124,21 @@ class Program:
         self.leaves = tuple(rule.index for rule in self.rules if rule.leaf)
         self.output = compile_template(definition.output) if definition.output is not None else None
         self.reports = any(word in repr(definition.output) for word in REPORTS)
+
+    def far(self, rule: Rule) -> list[int]:
+        """Agents further up that this one's texts name. Notes on the way whether it asks how its needs ended."""
+        agent = rule.agent
+        told = [agent.when, agent.each, agent.expect, agent.repeat.until if agent.repeat else None]
+        values: list[Data] = [agent.with_, agent.once] if agent.with_ or agent.once else []
+        if isinstance(agent.does, Dispatch):
+            told.append(agent.does.on)
+        elif not isinstance(agent.does, Python):
+            values.append(plain(agent.does))
+        references = [compile_expression(text).references for text in told if text]
+        references += [compile_template(value).references for value in values]
+        rule.reports = any(word in repr((told, values)) for word in REPORTS) if references else False
+        found = {ref[0] for refs in references for ref in refs}
+        return sorted(self.index[name] for name in found if name in self.index and name != agent.name)
 
 
 def assumed(definition: Definition, seconds: Mapping[str, float]) -> dict[str, float]:

@@ -8,7 +8,6 @@ worker is an anyio task that lives as long as the run, so an attempt costs no ta
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 import zlib
 from collections import deque
@@ -261,7 +260,7 @@ class Engine:
             self._open(step, started, hands)
             return
         scope = scope_of(step, self.machine.run)
-        size = weigh(scope["inputs"] if not rule.needs else scope["needs"])
+        size = weigh(scope["needs"] if rule.needs else scope["inputs"])
         key = (started.task, started.step, started.attempt)
         pulse = None if start.timeout_idle is None else _Pulse(self.clock.now)
         alive = pulse or _nothing
@@ -420,10 +419,14 @@ def _nothing() -> None:
     pass
 
 
-def weigh(value: Any) -> int:
-    """How many bytes a step was given, as JSON."""
-    if not value:
-        return 0
-    if isinstance(value, Mapping) and all(item is None for item in value.values()):
-        return 0
-    return len(json.dumps(value, ensure_ascii=False, default=str))
+def weigh(value: Data) -> int:
+    """About how many bytes a step was given, as JSON."""
+    if value is None or value is True or value is False:
+        return 4
+    if isinstance(value, str):
+        return len(value) + 2
+    if isinstance(value, int | float):
+        return 8
+    if isinstance(value, Mapping):
+        return 2 + sum(len(key) + 4 + weigh(item) for key, item in value.items())
+    return 2 + sum(weigh(item) + 2 for item in value)

@@ -122,7 +122,7 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
             clock.now(),
             name,
             definition.name,
-            definition.identity,
+            definition.identity if storage.durable else "",
             dict(launch.inputs),
             {"workers": workers},
             launch.who or whoami(),

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from agentdeck.errors import Issue, StepError
-from agentdeck.workflow import graph
 from agentdeck.workflow.model import Agent, Definition, Python
 from agentdeck.workflow.shape import meant
 from agentdeck.workflow.source import Path_, Place
@@ -55,7 +54,6 @@ def check_python(
     """A fault for every Python agent whose module does not import, whose function is missing, or takes what the
     workflow does not give."""
     issues = []
-    needs = {name: agent.needs for name, agent in definition.agents.items()}
     for name, agent in definition.agents.items():
         if not isinstance(agent.does, Python):
             continue
@@ -66,7 +64,7 @@ def check_python(
             continue
         if not callable(found):
             continue
-        known = {*GIVEN, *agent.with_, *definition.inputs, *graph.upstream(needs, name)}
+        known = {*GIVEN, *agent.with_, *definition.inputs, *agent.needs}
         try:
             parameters = inspect.signature(found).parameters.values()
         except (TypeError, ValueError):

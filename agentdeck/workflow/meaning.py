@@ -25,6 +25,12 @@ def needs_of(read: Mapping[str, Any], source: Source, parameters: Mapping[str, t
     `parameters` are what Python functions given as objects take: those that name agents are needs.
     """
     agents = agents_of(read)
+    choosers: dict[str, set[str]] = {}
+    for name, agent in agents.items():
+        for target in targets(agent).values():
+            if target != name:
+                choosers.setdefault(target, set()).add(name)
+    rank = {name: i for i, name in enumerate(agents)}
     needs: Needs = {}
     for name, agent in agents.items():
         path: Path_ = ("agents", name)
@@ -35,10 +41,10 @@ def needs_of(read: Mapping[str, Any], source: Source, parameters: Mapping[str, t
             needs[name] = _written(name, said, agents, path, source)
         else:
             named = {*reads, *(p for p in parameters.get(name, ()) if p in agents)}
-            named |= _dispatchers(name, agents)
-            needs[name] = tuple(n for n in agents if n in named and n != name)
-    for name in agents:
-        needs[name] += tuple(n for n in _dispatchers(name, agents) if n not in needs[name])
+            needs[name] = tuple(sorted(named - {name}, key=rank.__getitem__))
+    for name, who in choosers.items():
+        if name in needs:
+            needs[name] += tuple(n for n in sorted(who, key=rank.__getitem__) if n not in needs[name])
     loop = graph.cycle(needs)
     if loop is not None:
         where: Path_ = ("agents", loop[0], "needs")
@@ -82,11 +88,6 @@ def _written(
     return tuple(found)
 
 
-def _dispatchers(name: str, agents: Mapping[str, dict[str, Any]]) -> set[str]:
-    """Agents that may choose this one."""
-    return {other for other, agent in agents.items() if other != name and name in targets(agent).values()}
-
-
 def targets(agent: Mapping[str, Any]) -> dict[str, str]:
     """Whom a dispatching agent may choose, by the case."""
     does = agent.get("dispatch")
@@ -108,7 +109,8 @@ def _reads(
     read: Mapping[str, Any],
     source: Source,
 ) -> None:
-    above = graph.upstream(needs, name)
+    above: set[str] = set(needs[name])
+    whole = False
     inputs = read.get("inputs", {})
     done: set[tuple[str, Path_]] = set()
     for ref, path in references(agent, ("agents", name)):
@@ -116,6 +118,8 @@ def _reads(
         if (first, path) in done and first != "inputs":
             continue
         done.add((first, path))
+        if first in agents and first not in above and not whole:
+            above, whole = graph.upstream(needs, name), True
         if first == "inputs":
             if len(ref) > 1 and isinstance(inputs, dict) and ref[1] not in inputs:
                 source.fault(

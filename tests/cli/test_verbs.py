@@ -1,0 +1,132 @@
+"""What each verb prints, and its exit code."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agentdeck.cli.main import TABLE
+from tests.cli.conftest import QUICK, ROOT, Deck
+
+
+def test_version_imports_click_and_no_more(deck: Deck) -> None:
+    code = (
+        "import sys; from agentdeck.cli.main import main\n"
+        "try: main(['--version'])\n"
+        "except SystemExit as left: assert left.code == 0\n"
+        "heavy = ('rich', 'anyio', 'asyncio', 'pydantic', 'ruamel', 'sqlite3', 'textual')\n"
+        "print([n for n in heavy if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=deck.env, check=True)
+    assert done.stdout.splitlines()[0].startswith("agentdeck ")
+    assert done.stdout.splitlines()[1] == "[]"
+
+
+@pytest.mark.parametrize("verb", TABLE)
+def test_every_verb_has_help(deck: Deck, verb: str) -> None:
+    done = deck(verb, "--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"Usage: agentdeck {verb}")
+    assert all(len(line) <= 100 for line in done.stdout.splitlines())
+
+
+def test_an_unknown_verb(deck: Deck) -> None:
+    done = deck("chek")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "did you mean check?" in done.stderr
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "workflows").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_examples_are_fine(deck: Deck, file: Path) -> None:
+    assert deck("check", file).stdout == f"{file}: ok\n"
+    planned = json.loads(deck("plan", file, "--json").stdout)
+    assert planned["levels"]
+
+
+def test_check_tells_every_fault(deck: Deck) -> None:
+    bad = deck.write(
+        "bad.yaml", QUICK.replace("needs: first", "needs: frist").replace("takes: 10ms", "takes: 10")
+    )
+    done = deck("check", bad)
+    assert done.returncode == 2
+    assert "bad.yaml:" in done.stdout
+    assert "frist" in done.stdout
+    told = json.loads(deck("check", bad, "--json").stdout)
+    assert told["ok"] is False
+    assert all(issue["line"] > 0 for issue in told["issues"])
+
+
+def test_a_file_that_is_not_there(deck: Deck) -> None:
+    for verb in ("check", "plan", "run"):
+        done = deck(verb, "nowhere.yaml")
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+
+
+def test_plan_for_people(deck: Deck) -> None:
+    done = deck("plan", ROOT / "workflows/order.yaml", "--tasks", 10, "--workers", 4)
+    assert "order: 10 tasks at 4 workers" in done.stdout
+    assert "critical path  extract → inventory → confirm  (5.0 s)" in done.stdout
+    assert all(len(line) <= 80 for line in done.stdout.splitlines())
+    assert not deck.db.exists()
+
+
+def test_schema_is_json(deck: Deck) -> None:
+    assert json.loads(deck("schema").stdout)["$schema"]
+
+
+def test_settings_and_where_they_come_from(deck: Deck) -> None:
+    deck.write(".agentdeck.toml", 'workers = 3\ndb = "project.db"\n')
+    told = json.loads(deck("config", "--json").stdout)
+    assert (told["db"]["value"], told["db"]["origin"]) == (str(deck.db), "env")
+    assert (told["workers"]["value"], told["workers"]["origin"]) == (3, "project")
+    told = json.loads(deck("config", "--json", "--workers", 5, "--db", "flag.db").stdout)
+    assert (told["db"]["origin"], told["workers"]["origin"]) == ("flag", "flag")
+    told = json.loads(deck("config", "--json", AGENTDECK_WORKERS="9", AGENTDECK_DB="").stdout)
+    assert (told["workers"]["value"], told["workers"]["origin"]) == (9, "env")
+    assert told["db"]["value"] == str(deck.folder / "project.db")
+    deck.write(".agentdeck.toml", "worker = 3\n")
+    done = deck("config")
+    assert done.returncode == 2
+    assert "did you mean workers?" in done.stderr
+
+
+def test_the_user_file(deck: Deck) -> None:
+    (deck.folder / "config/agentdeck").mkdir(parents=True)
+    deck.write("config/agentdeck/config.toml", "workers = 2\n")
+    told = json.loads(deck("config", "--json").stdout)
+    assert (told["workers"]["value"], told["workers"]["origin"]) == (2, "user")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(deck: Deck, shell: str) -> None:
+    assert "_AGENTDECK_COMPLETE" in deck("completion", shell).stdout
+
+
+def test_without_runs(deck: Deck) -> None:
+    assert deck("runs", "--json").stdout == "[]\n"
+    assert deck("runs").stdout == ""
+    done = deck("show", "last")
+    assert done.returncode == 2
+    assert "no runs yet" in done.stderr
+    assert not deck.db.exists()
+
+
+def test_a_store_that_is_none(deck: Deck) -> None:
+    deck.db.write_bytes(b"this is no database" * 1000)
+    done = deck("runs")
+    assert done.returncode == 3
+    assert done.stderr.startswith("agentdeck: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_leaves_early(deck: Deck) -> None:
+    process = subprocess.run(
+        f"{sys.executable} -m agentdeck.cli.main schema | head -c 1",
+        shell=True, capture_output=True, text=True, env=deck.env, cwd=deck.folder, check=False,
+    )  # fmt: skip
+    assert process.stderr == ""
