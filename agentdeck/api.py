@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -31,8 +31,8 @@ class Result:
     run: str
     state: str
     output: Data
-    steps: Mapping[str, StepResult]
-    summary: Mapping[str, Data]
+    steps: Mapping[str, StepResult] = field(repr=False)
+    summary: Mapping[str, Data] = field(repr=False)
 
 
 class RunFailed(AgentdeckError):
@@ -66,7 +66,7 @@ class Workflow:
     def agent(self, /, *, name: str | None = None, **settings: Data) -> Callable[[Function], Function]: ...
 
     def agent(self, function: Any = None, /, *, name: str | None = None, **settings: Data) -> Any:
-        """Make a function an agent. `settings` are the file's own keys (`timeout="10s"`, `retry=5`, `with_={…}`)."""
+        """Make a function an agent. `settings` are the file's own keys: `timeout="10s"`, `retry=5`, `with_={…}`."""
 
         def add(function: Function) -> Function:
             called = name or function.__name__

@@ -31,11 +31,7 @@ class Fit:
 
     def _typed(self, output: Data) -> Data:
         if isinstance(output, str):
-            found = _FENCE.search(output)
-            try:
-                output = json.loads(found[1] if found else output)
-            except ValueError:
-                raise StepError("invalid", "an object is expected, and this is no JSON") from None
+            output = _parsed(output)
         if not isinstance(output, dict):
             raise StepError("invalid", f"an object is expected, not a {type(output).__name__}")
         assert self._fields is not None
@@ -48,3 +44,17 @@ class Fit:
         if wrong:
             raise StepError("invalid", "; ".join(wrong))
         return output
+
+
+def _parsed(text: str) -> Data:
+    """The JSON that the text is, or else the first that stands in a fence in it."""
+    for part in (text, *_FENCE.findall(text)):
+        try:
+            return json.loads(part, parse_constant=_no_number)
+        except (ValueError, RecursionError):
+            continue
+    raise StepError("invalid", "an object is expected, and this is no JSON")
+
+
+def _no_number(name: str) -> Data:
+    raise ValueError(f"{name} is no JSON")

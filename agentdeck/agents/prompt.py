@@ -27,8 +27,9 @@ class PromptVerb:
 
     async def run(self, work: Work) -> Answer:
         random = Random(work.seed)
-        asked = show(self._system.render(work.scope)) + show(self._text.render(work.scope))
-        answer = text(random, random.randint(20, 60))
+        question = show(self._text.render(work.scope))
+        asked = show(self._system.render(work.scope)) + question
+        answer = " ".join([*question[:200].split()[:6], text(random, random.randint(20, 60))])
         words, takes = answer.split(), random.uniform(*self._latency)
         for at in range(0, len(words), 10):
             await self._sleep(takes * min(10, len(words) - at) / len(words))

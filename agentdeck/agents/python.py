@@ -7,20 +7,23 @@ import inspect
 import threading
 import traceback
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.to_thread
 
-from agentdeck.agents.capture import current, finish
+from agentdeck.agents.capture import Voice, current
 from agentdeck.agents.result import to_data
 from agentdeck.agents.verb import Setting, Work
-from agentdeck.errors import AgentdeckError, Permanent, StepError
+from agentdeck.errors import Permanent, StepError
 from agentdeck.workflow.bindings import resolve
 from agentdeck.workflow.model import Agent, Data, Python
 
 HERE = str(Path(__file__).resolve().parents[1])
+#: Names of the scope that an input of the same name hides.
+HIDDEN = frozenset({"run", "task"})
 #: How objects that are no functions are called: the first of these they have, with one map of what they may read.
 METHODS = ("ainvoke", "arun", "kickoff_async", "invoke", "run", "kickoff")
 
@@ -84,67 +87,84 @@ class PythonVerb:
         self._whole = whole
         self._names: list[tuple[str, bool]] = []
         self._rest = False
-        if not whole and not _takes_nothing(self._function):
-            for parameter in inspect.signature(self._function).parameters.values():
-                if parameter.kind is parameter.VAR_KEYWORD:
-                    self._rest = True
-                elif parameter.kind is not parameter.VAR_POSITIONAL:
-                    self._names.append((parameter.name, parameter.default is parameter.empty))
         self._async = inspect.iscoroutinefunction(self._function) or inspect.iscoroutinefunction(
             getattr(self._function, "__call__", None)  # noqa: B004
         )
         self._limiter = None if self._async else anyio.CapacityLimiter(10_000)
+        if not whole and not _takes_nothing(self._function):
+            self._read_signature()
+        self._bare = not (whole or self._names or self._rest)
+
+    def _read_signature(self) -> None:
+        try:
+            parameters = inspect.signature(self._function).parameters.values()
+        except (TypeError, ValueError):
+            what = f"{self._target} does not tell its parameters; name a function of your own that calls it"
+            raise StepError("setup", what) from None
+        for parameter in parameters:
+            if parameter.kind is parameter.VAR_KEYWORD:
+                self._rest = True
+            elif parameter.kind is not parameter.VAR_POSITIONAL:
+                self._names.append((parameter.name, parameter.default is parameter.empty))
+        if first := [p.name for p in parameters if p.kind is p.POSITIONAL_ONLY]:
+            self._function = _by_place(self._function, first)
 
     async def run(self, work: Work) -> Data:
-        token = current.set(work.log)
+        voice = Voice(work.log)
+        token = current.set(voice)
         try:
-            if self._async:
-                result = await self._function(**self._arguments(work, None))
-            else:
+            if not self._async:
                 result = await self._in_thread(work)
+                if type(result) is _Raised:
+                    raise _fault(result.error) from None
+            elif self._bare:
+                result = await self._function()
+            elif self._whole:
+                result = await self._function(_everything(work))
+            else:
+                result = await self._function(**self._arguments(work, None))
             return to_data(result)
-        except (AgentdeckError, asyncio.CancelledError) as error:
-            if isinstance(error, Permanent):
-                raise StepError("permanent", str(error) or "permanent", detail=_trace(error)) from None
+        except StepError:
             raise
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Nobody cancelled this attempt: the agent awaited something of its own that was cancelled.
+            raise _fault(error) from None
         except BaseException as error:
             # SystemExit, KeyboardInterrupt and GeneratorExit too: an agent ends itself, never the run.
-            what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            if not isinstance(error, Exception):
-                what = f"raised {what}"
-            raise StepError("exception", what, detail=_trace(error)) from None
+            raise _fault(error) from None
         finally:
-            finish(work.log)
+            voice.finish()
             current.reset(token)
 
     async def _in_thread(self, work: Work) -> Any:
         cancelled = threading.Event()
-        arguments = self._arguments(work, cancelled)
+        if self._whole:
+            arguments: dict[str, Any] = {}
+            function: Callable[..., Any] = partial(self._function, _everything(work))
+        else:
+            arguments, function = self._arguments(work, cancelled), self._function
         try:
             result = await anyio.to_thread.run_sync(
-                lambda: _shielded(self._function, arguments), abandon_on_cancel=True, limiter=self._limiter
+                lambda: _shielded(function, arguments), abandon_on_cancel=True, limiter=self._limiter
             )
         except asyncio.CancelledError:
             cancelled.set()
             raise
-        if isinstance(result, _Raised):
-            raise result.error
         return await result if inspect.isawaitable(result) else result
 
     def _arguments(self, work: Work, cancelled: threading.Event | None) -> dict[str, Any]:
-        if not self._names and not self._rest and not self._whole:
-            return {}
         scope, with_ = work.scope, work.with_
         inputs = scope.get("inputs") or {}
-        if self._whole:
-            return {self._whole: {**inputs, **(scope.get("needs") or {}), **with_}}
         found: dict[str, Any] = {}
         for name, needed in self._names:
             if name in with_:
                 found[name] = with_[name]
             elif name == "ctx":
                 found[name] = Context(work, cancelled)
-            elif name in scope:
+            elif name in scope and not (name in HIDDEN and name in inputs):
                 found[name] = scope[name]
             elif name in inputs:
                 found[name] = inputs[name]
@@ -177,6 +197,37 @@ class _Raised:
         self.error = error
 
 
+def _everything(work: Work) -> dict[str, Any]:
+    """All that an object may read, as the one map its method gets."""
+    scope = work.scope
+    return {**(scope.get("inputs") or {}), **(scope.get("needs") or {}), **work.with_}
+
+
+def _fault(error: BaseException) -> StepError:
+    """What an agent raised, as a fault; a StepError is one already."""
+    if isinstance(error, StepError):
+        return error
+    if isinstance(error, Permanent):
+        return StepError("permanent", str(error) or "permanent", detail=_trace(error))
+    try:
+        text = str(error)
+    except Exception:
+        text = "(its message cannot be shown)"
+    what = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    if not isinstance(error, Exception):
+        what = f"raised {what}"
+    return StepError("exception", what, detail=_trace(error))
+
+
+def _by_place(function: Callable[..., Any], first: list[str]) -> Callable[..., Any]:
+    """A function whose first parameters have no names, callable by name."""
+
+    def call(**given: Any) -> Any:
+        return function(*[given.pop(name) for name in first if name in given], **given)
+
+    return call
+
+
 def _shielded(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
     try:
         return function(**arguments)
@@ -184,17 +235,14 @@ def _shielded(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         return _Raised(error)
 
 
-def _callable(found: Any) -> tuple[Callable[..., Any], str]:
-    """What to call, and the name of its one parameter if it takes everything in one map."""
-    if inspect.isroutine(found) or inspect.isclass(found):
-        return found, ""
+def _callable(found: Any) -> tuple[Callable[..., Any], bool]:
+    """What to call, and whether it takes everything in one map."""
+    if callable(found):
+        return found, False
     for name in METHODS:
         method = getattr(found, name, None)
         if callable(method):
-            parameters = [p.name for p in inspect.signature(method).parameters.values()]
-            return method, parameters[0] if parameters else ""
-    if callable(found):
-        return found, ""
+            return method, True
     raise StepError("setup", f"a {type(found).__name__} cannot be called; name a function")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import date, time
 from decimal import Decimal
@@ -17,16 +17,31 @@ from agentdeck.workflow.model import Data
 
 LARGEST = 16_000_000
 DEEPEST = 100
-SIMPLE = frozenset({type(None), bool, int, str})
+#: Longer numbers Python itself refuses to write out.
+LONGEST_INT = 14_000  # bits
+SIMPLE = frozenset({type(None), bool})
 TEXTS = (PurePath, date, time, Decimal, UUID)
 
 
 def to_data(value: Any) -> Data:
     """Plain data of the same content. Raises StepError of kind `invalid`, naming the place in the value."""
     kind = type(value)
-    if kind in SIMPLE and (kind is not str or len(value) <= LARGEST):
+    if kind in SIMPLE or (kind is str and len(value) <= LARGEST and value.isascii()):
         return value
-    return _Turner().turn(value, "the result", 0)
+    try:
+        return _Turner().turn(value, 0)
+    except _Bad as bad:
+        place = "the result" + "".join(reversed(bad.place))
+        raise StepError("invalid", f"{place} {bad.what}") from None
+
+
+class _Bad(Exception):
+    """Something that cannot be data. `place` grows on the way up, so that good values pay nothing for it."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.place: list[str] = []
 
 
 class _Turner:
@@ -44,57 +59,114 @@ class _Turner:
                 "invalid", f"the result is over the limit of {most}; write it to a file and return its path"
             )
 
-    def turn(self, value: Any, place: str, depth: int) -> Data:
+    def turn(self, value: Any, depth: int) -> Data:
         kind = type(value)
         if kind is str:
             self.grow(len(value) + 2)
-            return value
-        if value is None or kind is bool or kind is int:
+            return value if value.isascii() else _whole(value)
+        if value is None or kind is bool:
             self.grow(4)
+            return value
+        if kind is int:
+            if value.bit_length() > LONGEST_INT:
+                raise _Bad("is a number of more than 4000 digits; return it as a string")
+            self.grow(8)
             return value
         if kind is float:
             self.grow(8)
             if not math.isfinite(value):
-                raise StepError("invalid", f"{place} is {value}, which JSON cannot say; return a number or None")
+                raise _Bad(f"is {value}, which JSON cannot say; return a number or None")
             return value
-        if depth > DEEPEST or id(value) in self.above:
-            what = "contains itself" if id(value) in self.above else f"is nested more than {DEEPEST} deep"
-            raise StepError("invalid", f"{place} {what}; return plain data")
+        if id(value) in self.above:
+            raise _Bad("contains itself; return plain data")
+        if depth > DEEPEST:
+            raise _Bad(f"is nested more than {DEEPEST} deep; return plain data")
         self.above.add(id(value))
         try:
-            return self.inner(value, place, depth + 1)
+            if kind is dict:
+                return self.map(value, depth + 1)
+            if kind is list or kind is tuple:
+                return self.row(value, depth + 1)
+            return self.other(value, depth + 1)
         finally:
             self.above.discard(id(value))
 
-    def inner(self, value: Any, place: str, depth: int) -> Data:
+    def map(self, value: Mapping[Any, Any], depth: int) -> dict[str, Data]:
+        made: dict[str, Data] = {}
+        self.grow(2)
+        for key, item in value.items():
+            name = self.key(key)
+            if name in made:
+                raise _Bad(f"has two keys that are {name!r} as text; keys are strings")
+            try:
+                made[name] = self.turn(item, depth)
+            except _Bad as bad:
+                bad.place.append(f".{name[:60]}")
+                raise
+        return made
+
+    def row(self, value: Iterable[Any], depth: int) -> list[Data]:
+        made: list[Data] = []
+        self.grow(2)
+        for item in value:
+            try:
+                made.append(self.turn(item, depth))
+            except _Bad as bad:
+                bad.place.append(f"[{len(made)}]")
+                raise
+        return made
+
+    def other(self, value: Any, depth: int) -> Data:
         if isinstance(value, Enum):
-            return self.turn(value.value, place, depth)
+            return self.turn(value.value, depth)
         if isinstance(value, Mapping):
-            return {self.key(k, place): self.turn(v, f"{place}.{k}", depth) for k, v in value.items()}
+            return self.map(value, depth)
         if isinstance(value, tuple) and hasattr(value, "_asdict"):
-            return self.inner(value._asdict(), place, depth)
+            return self.map(value._asdict(), depth)
         if isinstance(value, list | tuple):
-            return [self.turn(item, f"{place}[{i}]", depth) for i, item in enumerate(value)]
+            return self.row(value, depth)
         if isinstance(value, set | frozenset):
-            items = [self.turn(item, f"{place}{{…}}", depth) for item in value]
-            return sorted(items, key=lambda item: (type(item).__name__, str(item)))
+            return _in_order(self.row(value, depth))
         if is_dataclass(value) and not isinstance(value, type):
-            return {f.name: self.turn(getattr(value, f.name), f"{place}.{f.name}", depth) for f in fields(value)}
+            return self.map({f.name: getattr(value, f.name) for f in fields(value)}, depth)
         dump = getattr(value, "model_dump", None)
         if callable(dump) and not isinstance(value, type):
-            return self.turn(dump(mode="json"), place, depth)
+            try:
+                dumped = dump(mode="json")
+            except Exception as error:
+                raise _Bad(f"is a {type(value).__name__} that does not become JSON: {error}") from None
+            return self.turn(dumped, depth)
         if isinstance(value, TEXTS):
-            return self.turn(str(value), place, depth)
-        if isinstance(value, bool | int | float | str):
-            plain = next(t for t in (bool, int, float, str) if isinstance(value, t))
-            return self.turn(plain(value), place, depth)
+            return self.turn(str(value), depth)
+        if isinstance(value, int | float | str):
+            plain = next(t for t in (int, float, str) if isinstance(value, t))
+            return self.turn(plain(value), depth)
         fix = "return a dict, list, string, number, boolean or None"
-        raise StepError("invalid", f"{place} is a {type(value).__name__}, which is not plain data; {fix}")
+        raise _Bad(f"is a {type(value).__name__}, which is not plain data; {fix}")
 
-    def key(self, key: Any, place: str) -> str:
+    def key(self, key: Any) -> str:
+        if isinstance(key, Enum):
+            key = key.value
         if isinstance(key, str):
             self.grow(len(key) + 4)
-            return key
+            return _whole(str.__str__(key))
         if isinstance(key, bool | int | float):
             return str(key)
-        raise StepError("invalid", f"{place} has a {type(key).__name__} as a key; keys are strings")
+        raise _Bad(f"has a {type(key).__name__} as a key; keys are strings")
+
+
+def _whole(text: str) -> str:
+    """Without lone surrogates (names of files may have them): nothing can write those."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return text
+
+
+def _in_order(items: list[Data]) -> list[Data]:
+    """Sets have no order: give them one that is the same in every run."""
+    try:
+        return sorted(items)
+    except TypeError:
+        return sorted(items, key=lambda item: (type(item).__name__, str(item)))

@@ -9,7 +9,7 @@ from agentdeck.agents.verb import Answer, Setting, Work
 from agentdeck.core.events import Usage
 from agentdeck.errors import StepError
 from agentdeck.workflow.model import Agent, Simulate
-from agentdeck.workflow.values import compile_template
+from agentdeck.workflow.values import compile_template, show
 
 
 class SimulateVerb:
@@ -24,12 +24,12 @@ class SimulateVerb:
 
     async def run(self, work: Work) -> Answer:
         does, random = self._does, Random(work.seed)
-        takes = does.takes * (1 + random.uniform(-does.jitter, does.jitter))
+        takes = max(0.0, does.takes * (1 + random.uniform(-does.jitter, does.jitter)))
         fails = random.random() < does.fails
         pause = takes / (len(self._says) + 1)
         for line in self._says:
             await self._sleep(pause)
-            work.log(str(line.render(work.scope)))
+            work.log(show(line.render(work.scope)))
         await self._sleep(pause)
         if fails:
             raise StepError("exception", "simulated failure")

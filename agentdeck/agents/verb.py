@@ -18,9 +18,10 @@ class Answer(NamedTuple):
     usage: Usage | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Work:
-    """One attempt of one step, with all it may read.
+    """One attempt of one step, with all it may read. Made anew for each attempt, and changed by nobody (frozen
+    would say so, at a tenth of what a small step costs).
 
     `scope` is what `${…}` sees: `inputs`, each upstream agent by name, `needs` (those outputs in order of
     declaration), `item`, `previous`, `run`, `task`. `with_` is the agent's `with`, already rendered.

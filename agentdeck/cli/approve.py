@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from agentdeck.cli.common import db_option
+
+if TYPE_CHECKING:
+    from agentdeck.workflow.model import Data, Definition
 
 
 @click.command()
@@ -18,7 +23,7 @@ def approve(run: str, step: str, answer: str, task: str | None, fields: tuple[st
     """Answer a step that asks a person."""
     from agentdeck.cli.ask import ask
     from agentdeck.cli.common import store
-    from agentdeck.workflow.model import Data, restored
+    from agentdeck.workflow.model import restored
 
     with store(db) as reader:
         row = reader.run(run)
@@ -27,7 +32,7 @@ def approve(run: str, step: str, answer: str, task: str | None, fields: tuple[st
     return ask(db, row.run, "approve", {**args, **({"task": task} if task else {})})
 
 
-def _fields(definition, step: str, fields: tuple[str, ...]):  # type: ignore[no-untyped-def]
+def _fields(definition: Definition, step: str, fields: tuple[str, ...]) -> dict[str, Data]:
     """Values by the types that the step declares. A step below another workflow declares none here."""
     import difflib
 
@@ -37,7 +42,7 @@ def _fields(definition, step: str, fields: tuple[str, ...]):  # type: ignore[no-
 
     agent = definition.agents.get(step.partition("[")[0])
     declared = agent.does.fields if agent is not None and isinstance(agent.does, Approve) else {}
-    values = {}
+    values: dict[str, Data] = {}
     for text in fields:
         name, value = pair(text, "--field")
         if declared and name not in declared:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from agentdeck.store.reader import Reader
+    from agentdeck.workflow.model import Definition
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -23,7 +27,7 @@ def json_option(about: str) -> Callable[[F], F]:
 
 
 @contextmanager
-def store(db: str | None) -> Iterator[Any]:
+def store(db: str | None) -> Iterator[Reader]:
     """A reader of the store, closed at the end. Raises StoreError."""
     from agentdeck.cli.settings import database
     from agentdeck.store.reader import Reader
@@ -35,7 +39,7 @@ def store(db: str | None) -> Iterator[Any]:
         reader.close()
 
 
-def functions_of(file: str, folder: Path) -> tuple[Any, dict[str, Callable[..., Any]]]:
+def functions_of(file: str, folder: Path) -> tuple[Definition, dict[str, Callable[..., Any]]]:
     """The definition in a workflow file as it is now, and the functions that a Python file gives as objects."""
     from agentdeck.workflow.loader import load
 

@@ -78,6 +78,7 @@ def _functions(row: RunRow, was: Definition) -> dict[str, Callable[..., Any]]:
     """A workflow written in Python is loaded again: the store does not hold functions."""
     from agentdeck.cli.common import functions_of
     from agentdeck.cli.errors import say
+    from agentdeck.cli.overrides import override
     from agentdeck.errors import UsageError
 
     file = str(row.source.get("file") or "")
@@ -93,7 +94,7 @@ def _functions(row: RunRow, was: Definition) -> dict[str, Callable[..., Any]]:
     ]
     if missing:
         raise UsageError(f"{file} has no agent {', '.join(missing)} any more, which {row.run} needs")
-    if definition.identity != row.identity:
+    if override(definition, row.source.get("set") or ()).identity != row.identity:
         say(f"{file} has changed since {row.run} began: its functions are as they are now, the graph as it was")
     return functions
 

@@ -89,6 +89,7 @@ def run(
             "folder": str(folder.resolve()),
             **({"tasks": tasks if tasks == STDIN else str(Path(tasks).resolve())} if tasks else {}),
             **({"skip_bad": True} if skip_bad else {}),
+            **({"set": list(settings)} if settings else {}),
         },
         yes,
     )

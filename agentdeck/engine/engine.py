@@ -88,6 +88,7 @@ class Engine:
         self._starts: deque[ev.StartAttempt] = deque()
         self._idle: list[anyio.Event] = []
         self._woken = 0
+        self._held: list[ev.Event] = []
         self._pulled = machine.ages
         self._live: dict[tuple[str, str, int], anyio.CancelScope] = {}
         self._inbox: deque[ev.Event | ev.Signal] = deque()
@@ -126,6 +127,7 @@ class Engine:
                 with anyio.CancelScope(shield=True):
                     await anyio.sleep(0.01)
             self.abandoned = len(self._live)
+        self._release()
         self._flush_lines()
         if self._failure is not None:
             raise self._failure
@@ -166,7 +168,6 @@ class Engine:
         self._feeding = True
         machine, view, watch = self.machine, self.view, self._watch
         batch: list[ev.Event] = []
-        first = machine.seq + 1
         try:
             while self._inbox:
                 seq = machine.seq
@@ -193,10 +194,23 @@ class Engine:
         finally:
             self._feeding = False
             if batch:
-                self.log.append(machine.run, first, batch)
+                self._append(batch)
         self._hand_out(own)
         if machine.deadline < self._timer_at:
             self._timer.set()
+
+    def _append(self, batch: list[ev.Event]) -> None:
+        """Hand events to the log. Starts alone wait for company: nobody waits for them, and each commit of its
+        own would be in the way of the next result."""
+        held = self._held
+        held.extend(batch)
+        if type(batch[-1]) is not ev.StepStarted or any(type(event) is not ev.StepStarted for event in batch):
+            self._release()
+
+    def _release(self) -> None:
+        if self._held:
+            events, self._held = self._held, []
+            self.log.append(self.machine.run, self.machine.seq - len(events) + 1, events)
 
     def _pull(self) -> None:
         try:
@@ -390,6 +404,7 @@ class Engine:
     async def _tick_lines(self) -> None:
         while True:
             await anyio.sleep(0.05)
+            self._release()
             self._flush_lines()
 
     def _flush_lines(self) -> None:

@@ -59,7 +59,7 @@ class Outcome:
 
     run: str
     state: str
-    view: View
+    view: View = field(repr=False)
     abandoned: int = 0
 
 

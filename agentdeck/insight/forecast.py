@@ -14,7 +14,7 @@ from agentdeck.workflow.model import Definition
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """How a run would go: its length in seconds, when its first task would end, and the most tasks open at once."""
+    """How a run would go: its seconds, when its first task would end, and the most tasks open at once."""
 
     seconds: float
     first: float

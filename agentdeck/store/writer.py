@@ -14,7 +14,8 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -238,9 +239,9 @@ class Writer:
                     self._on_commit(run, seq)
         for future, value, failure in answers:
             if failure is not None:
-                future.set_exception(failure)
+                _tell_caller(future, failure=failure)
             else:
-                future.set_result(value)
+                _tell_caller(future, value)
 
     def _transaction(self, items: list[_Item]) -> list[tuple[Future[Any], Any, BaseException | None]]:
         answers: list[tuple[Future[Any], Any, BaseException | None]] = []
@@ -347,10 +348,19 @@ class Writer:
                         items = [*items, item]
         for item in items:
             if isinstance(item, _Call) and not item.future.done():
-                item.future.set_exception(fault)
+                _tell_caller(item.future, failure=fault)
         if self._on_fault is not None:
             with contextlib.suppress(Exception):
                 self._on_fault(fault)
+
+
+def _tell_caller(future: Future[Any], value: Any = None, failure: BaseException | None = None) -> None:
+    """What came of a call. Whoever asked may have stopped waiting; what they asked for is done all the same."""
+    with suppress(InvalidStateError):
+        if failure is not None:
+            future.set_exception(failure)
+        else:
+            future.set_result(value)
 
 
 def _nothing(_: sqlite3.Connection) -> None:

@@ -298,7 +298,7 @@ def test_progress_in_a_terminal(deck: Deck) -> None:
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-m", "agentdeck.cli.main", "run", "slow.yaml"],
-        stdout=subprocess.PIPE, stderr=theirs, cwd=deck.folder, env={**deck.env, "TERM": "xterm", "COLUMNS": "80"},
+        stdout=subprocess.PIPE, stderr=theirs, cwd=deck.folder, env={**deck.env, "TERM": "xterm"},
     ) as process:  # fmt: skip
         os.close(theirs)
         seen = b""

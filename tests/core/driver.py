@@ -1,4 +1,4 @@
-"""Plays a machine on virtual time: attempts end as a plan says, and every invariant is checked after every event."""
+"""Plays a machine on virtual time: attempts end as a plan says; invariants are checked after every event."""
 
 from __future__ import annotations
 

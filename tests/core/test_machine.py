@@ -6,7 +6,7 @@ import pytest
 
 from agentdeck.core import events as ev
 from agentdeck.errors import Fault
-from agentdeck.workflow.model import Approve, Agent, Dispatch, Join, OnError, Repeat, Retry, Timeout
+from agentdeck.workflow.model import Agent, Approve, Dispatch, Join, OnError, Repeat, Retry, Timeout
 from tests.core.driver import Player, agent, definition
 
 BROKEN = Fault("permanent", "broken")

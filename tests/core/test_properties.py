@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Literal
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -41,8 +42,9 @@ def graphs(draw: st.DrawFn) -> list[Agent]:
 
 @st.composite
 def joins(draw: st.DrawFn, needs: int) -> Join:
-    kind = draw(st.sampled_from(["all", "any", "quorum", "progressive"]))
-    rest = draw(st.sampled_from(["cancel", "finish"]))
+    kinds: list[Literal["all", "any", "quorum", "progressive"]] = ["all", "any", "quorum", "progressive"]
+    rests: list[Literal["cancel", "finish"]] = ["cancel", "finish"]
+    kind, rest = draw(st.sampled_from(kinds)), draw(st.sampled_from(rests))
     within = draw(st.sampled_from([None, 1.5, 4.0]))
     if kind == "quorum":
         quorum = draw(st.one_of(st.integers(1, needs), st.sampled_from([0.5, 0.75, 1.0])))
@@ -53,7 +55,7 @@ def joins(draw: st.DrawFn, needs: int) -> Join:
 @st.composite
 def actions(draw: st.DrawFn) -> list[tuple[float, str, int]]:
     kinds = ["pause", "unpause", "workers", "cancel_task", "cancel_step", "cancel", "hurry", "release", "timeout"]
-    one = st.tuples(st.floats(0, 30), st.sampled_from(kinds), st.integers(0, 8))
+    one = st.tuples(st.floats(0.0, 30.0), st.sampled_from(kinds), st.integers(0, 8))
     return sorted(draw(st.lists(one, max_size=6)))
 
 
@@ -61,7 +63,7 @@ def event_of(action: tuple[float, str, int], agents: list[Agent]) -> ev.Event | 
     at, kind, number = action
     name = agents[number % len(agents)].name
     task = str(1 + number % 3)
-    return {
+    events: dict[str, ev.Event | ev.Signal] = {
         "pause": ev.RunPaused(at),
         "unpause": ev.RunUnpaused(at),
         "workers": ev.LimitChanged(at, "workers", 0, number),
@@ -71,7 +73,8 @@ def event_of(action: tuple[float, str, int], agents: list[Agent]) -> ev.Event | 
         "hurry": ev.TaskHurried(at, task),
         "release": ev.StepReleased(at, task, name),
         "timeout": ev.LimitChanged(at, f"agents.{name}.timeout", 0, number + 0.5),
-    }[kind]
+    }
+    return events[kind]
 
 
 @settings(max_examples=300, deadline=None)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from agentdeck.workflow.format import WORKFLOW
@@ -48,6 +48,8 @@ VALUES = st.sampled_from(
     where=st.sampled_from([p for p in paths(FULL) if p]), value=VALUES, key=st.sampled_from(["", "zz", "x-mine"])
 )
 def test_a_changed_file_is_taken_by_both_or_by_none(where: tuple[Any, ...], value: object, key: str) -> None:
+    # Whether a text is an expression is for the loader alone.
+    assume(key or not (where[-1] in ("when", "each", "expect", "until") and isinstance(value, str)))
     data = copy.deepcopy(FULL)
     place: Any = data
     for part in where[:-1]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import pytest
@@ -111,8 +112,8 @@ def test_what_a_value_says_is_never_an_expression() -> None:
 
 
 PIECES = st.sampled_from(
-    ["inputs", ".", "a", "__class__", "__globals__", "(", ")", "[", "]", "{", "}", "'", "x", "1", "99999999999", "*",
-     "+", "-", "/", "%", "//", " ", ",", ":", "if", "else", "and", "or", "not", "in", "len", "join", "sum", "str",
+    ["inputs", ".", "a", "__class__", "__globals__", "(", ")", "[", "]", "{", "}", "'", "x", "1", "99999999999",
+     "*", "+", "-", "/", "%", "//", " ", ",", ":", "if", "else", "and", "or", "not", "in", "len", "join", "sum", "str",
      "max", "lambda", "for", "list", "==", "<", "is", "mro", "\\", "\n", "é", "\x00"]
 )  # fmt: skip
 
@@ -134,8 +135,6 @@ def test_work_is_bounded_whatever_the_text() -> None:
     big = {"a": list(range(200_000)), "t": "x" * 900_000}
     for text in ["join(a) + join(a)", "t + t", "sum(a) + " * 50 + "1", "upper(t) + lower(t)", "str(a) + str(a)"]:
         began = time.process_time()
-        try:
+        with contextlib.suppress(ExpressionError):
             compile_expression(text).evaluate(big)
-        except ExpressionError:
-            pass
         assert time.process_time() - began < 1.0
