@@ -66,7 +66,7 @@ class Workflow:
     def agent(self, /, *, name: str | None = None, **settings: Data) -> Callable[[Function], Function]: ...
 
     def agent(self, function: Any = None, /, *, name: str | None = None, **settings: Data) -> Any:
-        """Make a function an agent. `settings` are the file's own keys: `timeout="10s"`, `retry=5`, `with_={…}`."""
+        """Make a function an agent. `settings` are the file's own keys: `timeout="10s"`, `retry=5`."""
 
         def add(function: Function) -> Function:
             called = name or function.__name__

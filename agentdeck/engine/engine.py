@@ -88,6 +88,8 @@ class Engine:
         self._starts: deque[ev.StartAttempt] = deque()
         self._idle: list[anyio.Event] = []
         self._woken = 0
+        self._wanted = 0
+        self._spawn = anyio.Event()
         self._held: list[ev.Event] = []
         self._pulled = machine.ages
         self._live: dict[tuple[str, str, int], anyio.CancelScope] = {}
@@ -113,6 +115,7 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         async with anyio.create_task_group() as group:
             self._group = group
+            group.start_soon(self._make_workers)
             group.start_soon(self._tick_timer)
             group.start_soon(self._tick_lines)
             if control is not None:
@@ -240,9 +243,19 @@ class Engine:
             if self._idle:
                 self._idle.pop().set()
             else:
-                self._group.start_soon(self._work)
+                self._wanted += 1
+                self._spawn.set()
 
     # Workers
+
+    async def _make_workers(self) -> None:
+        """Workers are made here, in a task: what makes them wanted may be a callback, which cannot."""
+        while True:
+            for _ in range(self._wanted):
+                self._group.start_soon(self._work)
+            self._wanted = 0
+            self._spawn = anyio.Event()
+            await self._spawn.wait()
 
     async def _work(self) -> None:
         starts = self._starts

@@ -55,7 +55,7 @@ GOOD: list[tuple[Any, Any]] = [
     ((1, 2), [1, 2]),
     ({3, 1, 2}, [1, 2, 3]),
     (frozenset({"b", "a"}), ["a", "b"]),
-    ({1: "a", True: "b", 2.5: "c"}, {"1": "b", "2.5": "c"}),
+    ({1: "a", False: "b", 2.5: "c"}, {"1": "a", "False": "b", "2.5": "c"}),
     (Pair(1, (2,)), {"a": 1, "b": [2]}),
     (Point(1, ("t",)), {"x": 1, "tags": ["t"]}),
     (Model(at=date(2026, 1, 2), size=Decimal("1.50")), {"at": "2026-01-02", "size": "1.50"}),
@@ -70,7 +70,7 @@ GOOD: list[tuple[Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("value", "data"), GOOD, ids=str)
+@pytest.mark.parametrize(("value", "data"), GOOD)
 def test_becomes_plain(value: Any, data: Any) -> None:
     made = to_data(value)
     assert made == data
@@ -87,13 +87,13 @@ BAD: list[tuple[Any, str]] = [
     (float("inf"), "the result is inf"),
     ({"a": {(1, 2): 3}}, "the result.a has a tuple as a key"),
     ({1: "a", "1": "b"}, "two keys that are '1'"),
-    (10**5000, "more than 4000 digits"),
+    ([10**5000], "more than 4000 digits"),
     (len, "is a builtin_function_or_method"),
     (Point, "is a type"),
 ]
 
 
-@pytest.mark.parametrize(("value", "what"), BAD, ids=lambda v: str(v)[:20])
+@pytest.mark.parametrize(("value", "what"), BAD)
 def test_is_refused_with_its_place(value: Any, what: str) -> None:
     with pytest.raises(StepError) as caught:
         to_data(value)

@@ -113,8 +113,8 @@ def test_what_a_value_says_is_never_an_expression() -> None:
 
 PIECES = st.sampled_from(
     ["inputs", ".", "a", "__class__", "__globals__", "(", ")", "[", "]", "{", "}", "'", "x", "1", "99999999999",
-     "*", "+", "-", "/", "%", "//", " ", ",", ":", "if", "else", "and", "or", "not", "in", "len", "join", "sum", "str",
-     "max", "lambda", "for", "list", "==", "<", "is", "mro", "\\", "\n", "é", "\x00"]
+     "*", "+", "-", "/", "%", "//", " ", ",", ":", "if", "else", "and", "or", "not", "in", "len", "join", "sum",
+     "str", "max", "lambda", "for", "list", "==", "<", "is", "mro", "\\", "\n", "é", "\x00"]
 )  # fmt: skip
 
 
