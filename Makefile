@@ -17,6 +17,7 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(MAKE) test
 
 bench: $(BENCH)
 	$(BIN)/python benchmarks/bench.py

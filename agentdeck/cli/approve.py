@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agentdeck.cli.common import db_option
+from agentdeck.cli.options import db_option
 
 if TYPE_CHECKING:
     from agentdeck.workflow.model import Data, Definition
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def approve(run: str, step: str, answer: str, task: str | None, fields: tuple[str, ...], db: str | None) -> int:
     """Answer a step that asks a person."""
     from agentdeck.cli.ask import ask
-    from agentdeck.cli.common import store
+    from agentdeck.cli.options import store
     from agentdeck.workflow.model import restored
 
     with store(db) as reader:

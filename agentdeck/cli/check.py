@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from agentdeck.cli.common import json_option
+from agentdeck.cli.options import json_option
 
 
 @click.command()

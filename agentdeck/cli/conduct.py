@@ -72,7 +72,13 @@ def conduct(
 
     outcome: Outcome | None = None
     try:
-        outcome = asyncio.run(_main(start, Watch(seen, narrator.line, control), narrator, lambda: again(name)))
+        runner = asyncio.Runner()
+        try:
+            outcome = runner.run(_main(start, Watch(seen, narrator.line, control), narrator, lambda: again(name)))
+        finally:
+            # Closing the loop would wait for agents that ignore their cancellation; the process's end does not.
+            if outcome is None or not outcome.abandoned:
+                runner.close()
     finally:
         narrator.close(outcome.view if outcome else None, outcome.state if outcome else "")
         out.close()

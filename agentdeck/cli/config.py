@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import click
 
-from agentdeck.cli.common import db_option, json_option
+from agentdeck.cli.options import db_option, json_option
 
 
 @click.command()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agentdeck.cli.common import db_option, json_option
+from agentdeck.cli.options import db_option, json_option
 
 if TYPE_CHECKING:
     from agentdeck.workflow.model import Data
@@ -20,7 +20,7 @@ SHOWN = ("seq", "at", "event", "run", "task", "step")
 @json_option("JSON lines, one per event.")
 def events(run: str, db: str | None, as_json: bool) -> None:
     """Print the log of a run, in order. RUN is an id, the beginning of one, or `last`."""
-    from agentdeck.cli.common import store
+    from agentdeck.cli.options import store
     from agentdeck.cli.pages import dump, out
 
     with store(db) as reader:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from agentdeck.cli.common import db_option
+from agentdeck.cli.options import db_option
 
 
 @click.command()

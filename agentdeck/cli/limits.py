@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agentdeck.cli.common import db_option, json_option
+from agentdeck.cli.options import db_option, json_option
 
 if TYPE_CHECKING:
     from agentdeck.core.view import View
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def limits(run: str, changes: tuple[str, ...], db: str | None, as_json: bool) -> int:
     """Print the limits of a run, or change them: workers=8 agents.extract.timeout=10s."""
     from agentdeck.cli.ask import ask
-    from agentdeck.cli.common import store
+    from agentdeck.cli.options import store
     from agentdeck.cli.pages import dump, out, table
     from agentdeck.core.view import View
     from agentdeck.workflow.model import restored

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from agentdeck.cli.common import db_option, json_option
+from agentdeck.cli.options import db_option, json_option
 
 
 @click.command()
@@ -18,7 +18,7 @@ def logs(run: str, db: str | None, agent: str | None, task: str | None, tail: in
     """Print what agents logged. RUN is an id, the beginning of one, or `last`."""
     from dataclasses import asdict
 
-    from agentdeck.cli.common import store
+    from agentdeck.cli.options import store
     from agentdeck.cli.pages import clock, dump, out
     from agentdeck.core.clean import clean
 

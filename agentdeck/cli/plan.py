@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agentdeck.cli.common import db_option, json_option
+from agentdeck.cli.options import db_option, json_option
 
 if TYPE_CHECKING:
     from agentdeck.insight.plan import Plan
@@ -60,7 +60,7 @@ def _number(tasks: str | None, definition: Definition) -> int:
 
 def _seen(db: str | None, definition: Definition) -> dict[str, float]:
     """Durations from earlier runs; none where there is no store that can be read."""
-    from agentdeck.cli.common import store
+    from agentdeck.cli.options import store
     from agentdeck.errors import StoreError
 
     try:

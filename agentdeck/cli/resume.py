@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agentdeck.cli.common import db_option, json_option
+from agentdeck.cli.options import db_option, json_option
 
 if TYPE_CHECKING:
     from agentdeck.core.view import View
@@ -26,7 +26,7 @@ def resume(run: str, db: str | None, yes: bool, as_json: bool) -> int:
 
     A run that is alive and paused is told to go on, and this returns at once.
     """
-    from agentdeck.cli.common import store
+    from agentdeck.cli.options import store
 
     with store(db) as reader:
         row = reader.run(run)
@@ -76,8 +76,8 @@ def _go_on(row: RunRow, definition: Definition, view: View, db: str | None, yes:
 
 def _functions(row: RunRow, was: Definition) -> dict[str, Callable[..., Any]]:
     """A workflow written in Python is loaded again: the store does not hold functions."""
-    from agentdeck.cli.common import functions_of
     from agentdeck.cli.errors import say
+    from agentdeck.cli.options import functions_of
     from agentdeck.cli.overrides import override
     from agentdeck.errors import UsageError
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agentdeck.cli.common import db_option, json_option
+from agentdeck.cli.options import db_option, json_option
 
 if TYPE_CHECKING:
     from agentdeck.store.reader import RunRow
@@ -26,7 +26,7 @@ def runs(
     db: str | None, workflow: str | None, state: str | None, text: str | None, limit: int, as_json: bool
 ) -> None:
     """List runs, newest first."""
-    from agentdeck.cli.common import store
+    from agentdeck.cli.options import store
     from agentdeck.cli.pages import dump, moment, out, seconds, table
 
     with store(db) as reader:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agentdeck.cli.common import db_option, json_option
+from agentdeck.cli.options import db_option, json_option
 
 if TYPE_CHECKING:
     from agentdeck.core.view import View
@@ -23,7 +23,7 @@ MOMENTS = 15
 @json_option("The summary as one JSON object.")
 def show(run: str, db: str | None, as_json: bool) -> None:
     """Show one run: counts, agents, waiting, timeline. RUN is an id, the beginning of one, or `last`."""
-    from agentdeck.cli.common import store
+    from agentdeck.cli.options import store
     from agentdeck.cli.pages import dump, out
     from agentdeck.core.view import View
     from agentdeck.insight.summary import summary

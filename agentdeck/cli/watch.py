@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from agentdeck.cli.common import db_option, json_option
+from agentdeck.cli.options import db_option, json_option
 
 LOOK = 0.1
 
@@ -21,9 +21,9 @@ def watch(run: str, db: str | None, as_json: bool) -> int:
     import sys
     import time
 
-    from agentdeck.cli.common import store
     from agentdeck.cli.errors import DONE, FAILED, INTERRUPTED, say
     from agentdeck.cli.events import line
+    from agentdeck.cli.options import store
     from agentdeck.cli.pages import dump, out
 
     with store(db) as reader:

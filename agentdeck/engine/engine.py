@@ -88,11 +88,11 @@ class Engine:
         self._starts: deque[ev.StartAttempt] = deque()
         self._idle: list[anyio.Event] = []
         self._woken = 0
-        self._wanted = 0
-        self._spawn = anyio.Event()
+        self._workers: set[asyncio.Task[None]] = set()
+        self._cancelled: set[tuple[str, str, int]] = set()
         self._held: list[ev.Event] = []
         self._pulled = machine.ages
-        self._live: dict[tuple[str, str, int], anyio.CancelScope] = {}
+        self._live: dict[tuple[str, str, int], asyncio.Task[None]] = {}
         self._inbox: deque[ev.Event | ev.Signal] = deque()
         self._feeding = False
         self._lines: deque[LogLine] = deque()
@@ -113,23 +113,24 @@ class Engine:
         Everything recorded is with the log when this returns; the caller flushes it.
         """
         self._loop = asyncio.get_running_loop()
-        async with anyio.create_task_group() as group:
-            self._group = group
-            group.start_soon(self._make_workers)
-            group.start_soon(self._tick_timer)
-            group.start_soon(self._tick_lines)
-            if control is not None:
-                control.attach(self.post)
-            if beside is not None:
-                group.start_soon(beside)
-            self.feed(first)
-            await self._finished.wait()
-            group.cancel_scope.cancel()
-            deadline = time.monotonic() + PATIENCE
-            while self._live and time.monotonic() < deadline:
-                with anyio.CancelScope(shield=True):
-                    await anyio.sleep(0.01)
-            self.abandoned = len(self._live)
+        try:
+            async with anyio.create_task_group() as group:
+                self._group = group
+                group.start_soon(self._tick_timer)
+                group.start_soon(self._tick_lines)
+                if control is not None:
+                    control.attach(self.post)
+                if beside is not None:
+                    group.start_soon(beside)
+                self.feed(first)
+                await self._finished.wait()
+                group.cancel_scope.cancel()
+        finally:
+            for worker in self._workers:
+                worker.cancel()
+            if self._workers:
+                await asyncio.wait(self._workers, timeout=PATIENCE)
+            self.abandoned = len(self._workers)
         self._release()
         self._flush_lines()
         if self._failure is not None:
@@ -229,9 +230,19 @@ class Engine:
             self._inbox.append(ev.TaskOpened(at, str(self._pulled), inputs))
 
     def _cancel_attempt(self, action: ev.CancelAttempt) -> None:
-        scope = self._live.get((action.task, action.step, action.attempt))
-        if scope is not None:
-            scope.cancel()
+        self._cancel((action.task, action.step, action.attempt))
+
+    def _cancel(self, key: tuple[str, str, int]) -> None:
+        """Once, not again and again: an agent that ignores it keeps its worker, and nobody waits for it."""
+        worker = self._live.get(key)
+        if worker is not None and key not in self._cancelled:
+            self._cancelled.add(key)
+            worker.cancel()
+
+    def _worker_ended(self, worker: asyncio.Task[None]) -> None:
+        self._workers.discard(worker)
+        if not worker.cancelled() and (error := worker.exception()) is not None:
+            self.stop(error)
 
     def _hand_out(self, own: int) -> None:
         """Wake or make a worker for each attempt to start, but for the one that the calling worker takes itself
@@ -243,19 +254,11 @@ class Engine:
             if self._idle:
                 self._idle.pop().set()
             else:
-                self._wanted += 1
-                self._spawn.set()
+                worker = self._loop.create_task(self._work())
+                self._workers.add(worker)
+                worker.add_done_callback(self._worker_ended)
 
     # Workers
-
-    async def _make_workers(self) -> None:
-        """Workers are made here, in a task: what makes them wanted may be a callback, which cannot."""
-        while True:
-            for _ in range(self._wanted):
-                self._group.start_soon(self._work)
-            self._wanted = 0
-            self._spawn = anyio.Event()
-            await self._spawn.wait()
 
     async def _work(self) -> None:
         starts = self._starts
@@ -296,50 +299,54 @@ class Engine:
         output: Data = None
         usage: ev.Usage | None = None
         reused = False
-        with anyio.CancelScope() as cancel:
-            self._live[key] = cancel
-            if pulse is not None:
-                self._group.start_soon(self._watch_idle, start, pulse)
-            try:
-                with_ = hands.with_.render(scope) if hands.with_ is not None else {}
-                timeout = rule.attempt_timeout
-                work = Work(
-                    self.machine.run,
-                    started.task,
-                    started.step,
-                    started.attempt,
-                    rule.agent,
-                    scope,
-                    with_,
-                    said,
-                    alive,
-                    None if timeout is None else started.at + timeout,
-                    zlib.crc32(f"{started.task}/{started.step}/{started.attempt}".encode())
-                    if hands.seeded
-                    else 0,
-                    started.tier_up,
-                    step.fault.message if step.fault is not None and step.fault.kind == "invalid" else "",
-                )
-                if rule.agent.once or rule.agent.cache:
-                    answer, reused = await self.reuse.run(hands.verb, work)
-                else:
-                    answer = await hands.verb.run(work)
-                if type(answer) is Answer:
-                    output, usage = answer
-                else:
-                    output = answer
-                if hands.fit is not None and not reused:
-                    output = hands.fit(output, scope)
-            except StepError as error:
-                fault = error.fault
-            except AgentdeckError as error:
-                fault = Fault("expression", str(error))
-            except Exception as error:
-                fault = Fault("exception", f"{type(error).__name__}: {error}")
-            finally:
-                self._live.pop(key, None)
-                said.close()
-        if cancel.cancelled_caught:
+        worker = asyncio.current_task()
+        assert worker is not None
+        self._live[key] = worker
+        if pulse is not None:
+            self._group.start_soon(self._watch_idle, start, pulse)
+        try:
+            with_ = hands.with_.render(scope) if hands.with_ is not None else {}
+            timeout = rule.attempt_timeout
+            work = Work(
+                self.machine.run,
+                started.task,
+                started.step,
+                started.attempt,
+                rule.agent,
+                scope,
+                with_,
+                said,
+                alive,
+                None if timeout is None else started.at + timeout,
+                zlib.crc32(f"{started.task}/{started.step}/{started.attempt}".encode()) if hands.seeded else 0,
+                started.tier_up,
+                step.fault.message if step.fault is not None and step.fault.kind == "invalid" else "",
+            )
+            if rule.agent.once or rule.agent.cache:
+                answer, reused = await self.reuse.run(hands.verb, work)
+            else:
+                answer = await hands.verb.run(work)
+            if type(answer) is Answer:
+                output, usage = answer
+            else:
+                output = answer
+            if hands.fit is not None and not reused:
+                output = hands.fit(output, scope)
+        except asyncio.CancelledError:
+            if key not in self._cancelled:
+                raise
+        except StepError as error:
+            fault = error.fault
+        except AgentdeckError as error:
+            fault = Fault("expression", str(error))
+        except Exception as error:
+            fault = Fault("exception", f"{type(error).__name__}: {error}")
+        finally:
+            self._live.pop(key, None)
+            said.close()
+        if key in self._cancelled:
+            self._cancelled.discard(key)
+            worker.uncancel()
             return
         at = self.clock.now()
         if fault is None:
@@ -407,10 +414,9 @@ class Engine:
         while key in self._live:
             left = pulse.last + limit - self.clock.now()
             if left <= 0:
-                scope = self._live[key]
                 what = f"no sign of life for {limit:g} s (idle clock)"
                 self.feed(ev.AttemptFailed(self.clock.now(), *key, Fault("timeout", what, clock="idle")))
-                scope.cancel()
+                self._cancel(key)
                 return
             await anyio.sleep(left)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import Any
 
 from agentdeck.workflow import units
 from agentdeck.workflow.model import RUNGS, Data
@@ -23,19 +25,36 @@ from agentdeck.workflow.shape import (
     is_number,
     is_text,
 )
-from agentdeck.workflow.values import ExpressionError, compile_expression, compile_template
+from agentdeck.workflow.source import Path_, Source
+from agentdeck.workflow.values import OPERATORS, ExpressionError, compile_expression, compile_template
 
-#: Names that expressions use for something else.
-RESERVED = ("inputs", "needs", "item", "previous", "run", "task", "output", "env", "true", "false", "null")
-NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+#: Names that expressions use for something else, so no agent has them.
+RESERVED = (
+    *("inputs", "needs", "item", "previous", "run", "task", "output", "env", "true", "false", "null"),
+    *OPERATORS,
+)
+#: Names that a Python function's parameters have a meaning for already, so no input has them.
+TAKEN = ("inputs", "needs", "item", "previous", "ctx")
+NAME = re.compile(r"(?!__)[A-Za-z_][A-Za-z0-9_]*")
 TYPES = ("any", "string", "number", "integer", "boolean", "list", "object")
 
 
-def _name(name: str) -> None:
+def _name_pattern(not_these: Sequence[str]) -> str:
+    return rf"^(?!(?:{'|'.join(not_these)})$){NAME.pattern}$"
+
+
+def _agent_name(name: str) -> None:
     if not NAME.fullmatch(name):
         raise ValueError(f"{name!r} cannot name an agent; use letters, digits and _, a letter first")
     if name in RESERVED:
         raise ValueError(f"{name} means something in expressions; choose another name")
+
+
+def _input_name(name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise ValueError(f"{name!r} cannot name an input; use letters, digits and _, a letter first")
+    if name in TAKEN:
+        raise ValueError(f"{name} means something else to a Python agent; choose another name")
 
 
 def _expression(text: str) -> None:
@@ -60,7 +79,7 @@ def _target(text: str) -> None:
 class Value(Anything):
     """Any plain value; every string in it may hold `${…}`."""
 
-    def read(self, value: Data, path, source):  # type: ignore[no-untyped-def]
+    def read(self, value: Data, path: Path_, source: Source) -> Any:
         if isinstance(value, str):
             return TEMPLATE.read(value, path, source)
         inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -159,7 +178,7 @@ TOKENS = Either(
     "[in, out]",
 )
 HTTP = Fields(
-    {"url": SAYING, "method": WORD, "headers": Table(VALUE), "body": VALUE},
+    {"url": SAYING, "method": WORD, "headers": Table(VALUE, raw=True), "body": VALUE},
     required=["url"],
     short=SAYING,
     short_key="url",
@@ -170,7 +189,9 @@ COMMAND = Either(
         (is_list, ARGS),
         (
             is_map,
-            Fields({"args": ARGS, "env": Table(VALUE), "cwd": SAYING, "input": TEMPLATE}, required=["args"]),
+            Fields(
+                {"args": ARGS, "env": Table(VALUE, raw=True), "cwd": SAYING, "input": TEMPLATE}, required=["args"]
+            ),
         ),
     ],
     'a list of arguments, like ["git", "log"],',
@@ -194,7 +215,7 @@ SIMULATE = Either(
     ],
     "a duration or a map",
 )
-CASES = Table(AGENT_NAME, least=1)
+CASES = Table(AGENT_NAME, least=1, raw=True)
 DISPATCH = Either(
     [
         (is_map, Fields({"on": EXPRESSION, "cases": CASES, "otherwise": AGENT_NAME}, required=["on"])),
@@ -232,7 +253,7 @@ AGENT = Fields(
     {
         "about": Text(empty=True),
         "needs": Many(AGENT_NAME, one=True),
-        "with": Table(VALUE),
+        "with": Table(VALUE, raw=True),
         "when": EXPRESSION,
         "each": EXPRESSION,
         "join": JOIN,
@@ -289,7 +310,7 @@ PROVIDER_LIMITS = Fields(
 class Limits(Fields):
     """`workers`, and providers by name."""
 
-    def read(self, value: Data, path, source):  # type: ignore[no-untyped-def]
+    def read(self, value: Data, path: Path_, source: Source) -> Any:
         if not isinstance(value, dict):
             return super().read(value, path, source)
         known = Fields({**dict.fromkeys(value, PROVIDER_LIMITS), **self.keys})
@@ -315,11 +336,11 @@ WORKFLOW = Fields(
         "agentdeck": Either([(is_number, Number(whole=True, least=1, most=1))], "the number 1"),
         "name": WORD,
         "about": Text(empty=True),
-        "inputs": Table(INPUT, key=_name, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"),
+        "inputs": Table(INPUT, key=_input_name, pattern=_name_pattern(TAKEN)),
         "limits": LIMITS,
         "budget": BUDGET,
         "defaults": Fields(SHARED),
-        "agents": Table(AGENT, key=_name, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", least=1),
+        "agents": Table(AGENT, key=_agent_name, pattern=_name_pattern(RESERVED), least=1),
         "output": VALUE,
         "mode": Choice(["parallel", "sequential", "adaptive"]),
     },

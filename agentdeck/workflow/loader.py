@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from agentdeck.errors import InvalidFile, Issue
 from agentdeck.workflow import assemble
 from agentdeck.workflow.format import WORKFLOW
+from agentdeck.workflow.inputs import fits
 from agentdeck.workflow.meaning import agents_of, needs_of
 from agentdeck.workflow.model import Data, Definition
 from agentdeck.workflow.shape import clean, kind, meant
@@ -35,20 +37,41 @@ def load(path: Path | str, shown: str | None = None) -> Loaded:
     these.
     """
     file = Path(path)
-    return _load(file, shown or str(path), ())
+    return _load(file, shown or str(path), _Way())
 
 
-def _load(file: Path, shown: str, above: tuple[Path, ...]) -> Loaded:
-    whole = file.resolve()
+def _load(file: Path, shown: str, way: _Way) -> Loaded:
     if file.suffix == ".py":
         return _python(file, shown)
     source = read_file(file, shown)
-    return _finish(source, file.resolve().parent, (*above, whole), {})
+    whole = file.resolve()
+    return _finish(source, whole.parent, _Way((*way.above, whole), way.seen), {})
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How the loader came to a sub-workflow. `seen` keeps what each file gave: one that is used many times, by
+    many, is read once."""
+
+    above: tuple[Path, ...] = ()
+    seen: dict[Path, Loaded | InvalidFile] = field(default_factory=dict)
+
+    def load(self, file: Path, shown: str) -> Loaded:
+        whole = file.resolve()
+        if whole not in self.seen:
+            try:
+                self.seen[whole] = _load(file, shown, self)
+            except InvalidFile as error:
+                self.seen[whole] = error
+        found = self.seen[whole]
+        if isinstance(found, InvalidFile):
+            raise found
+        return found
 
 
 def loads(text: str, file: str = "<text>", folder: Path | None = None) -> Loaded:
     """Load a workflow from text."""
-    return _finish(read_text(text, file), folder, (), {})
+    return _finish(read_text(text, file), folder, _Way(), {})
 
 
 def from_data(
@@ -56,31 +79,27 @@ def from_data(
 ) -> Definition:
     """A definition from a file's own keys given as plain data, as `agentdeck.Workflow` does."""
     source = Source(file, data)
-    return _finish(source, folder, (), parameters).definition
+    return _finish(source, folder, _Way(), parameters).definition
 
 
-def _finish(
-    source: Source, folder: Path | None, above: tuple[Path, ...], parameters: Mapping[str, tuple[str, ...]]
-) -> Loaded:
+def _finish(source: Source, folder: Path | None, way: _Way, parameters: Mapping[str, tuple[str, ...]]) -> Loaded:
     data = source.data
     if not isinstance(data, dict):
         raise refusal(source.file, f"a workflow is a map, not {kind(data)}", "begin with agentdeck: 1")
     read = WORKFLOW.read(data, (), source)
     needs = needs_of(read, source, parameters)
     _defaults(read, source)
-    _sub_workflows(read, source, folder, above)
+    _sub_workflows(read, source, folder, way)
     faults = [issue for issue in source.issues if not issue.warning]
     if faults or not clean(read):
         raise InvalidFile(sorted(set(faults), key=lambda issue: (issue.file != source.file, issue[:3])))
-    warnings = sorted(issue for issue in source.issues if issue.warning)
+    warnings = sorted(set(source.issues), key=lambda issue: (issue.file != source.file, issue[:3]))
     positions = {**source.values, **source.keys}
     return Loaded(assemble.definition(read, needs, folder), tuple(warnings), positions)
 
 
 def _defaults(read: Mapping[str, Any], source: Source) -> None:
     """The default of an input is of its type."""
-    from agentdeck.workflow.inputs import fits
-
     inputs = read.get("inputs")
     for name, given in (inputs if isinstance(inputs, dict) else {}).items():
         if isinstance(given, dict) and clean(given) and "default" in given:
@@ -89,7 +108,7 @@ def _defaults(read: Mapping[str, Any], source: Source) -> None:
                 source.fault(("inputs", name, "default"), f"the default of {name} is {wrong}")
 
 
-def _sub_workflows(read: Mapping[str, Any], source: Source, folder: Path | None, above: tuple[Path, ...]) -> None:
+def _sub_workflows(read: Mapping[str, Any], source: Source, folder: Path | None, way: _Way) -> None:
     """Each sub-workflow loads, and none is inside itself."""
     for name, agent in agents_of(read).items():
         file = agent.get("workflow")
@@ -97,19 +116,25 @@ def _sub_workflows(read: Mapping[str, Any], source: Source, folder: Path | None,
             continue
         path: Path_ = ("agents", name, "workflow")
         below = folder / file
-        if below.resolve() in above:
-            way = [*(p.name for p in above[above.index(below.resolve()) :]), below.name]
+        try:
+            whole = below.resolve()
+        except (ValueError, RuntimeError, OSError) as error:
+            source.fault(path, f"{file!r} is no file: {error}", "check the name")
+            continue
+        if whole in way.above:
+            circle = [*(p.name for p in way.above[way.above.index(whole) :]), below.name]
             source.fault(
-                path, f"a workflow inside itself: {' -> '.join(way)}", "one of them must not use the next"
+                path, f"a workflow inside itself: {' -> '.join(circle)}", "one of them must not use the next"
             )
             continue
         try:
-            inner = _load(below, str(Path(source.file).parent / file) if source.file[0] != "<" else file, above)
+            inner = way.load(below, str(Path(source.file).parent / file) if source.file[:1] != "<" else file)
         except InvalidFile as error:
             line, column = source.place(path)
             source.issues.append(Issue(source.file, line, column, f"{file} does not load", "see its own faults"))
             source.issues.extend(error.issues)
             continue
+        source.issues.extend(inner.warnings)
         _given(name, agent, inner.definition, source)
 
 
@@ -131,19 +156,25 @@ def _python(file: Path, shown: str) -> Loaded:
     if not file.is_file():
         raise refusal(shown, "no such file", "check the name")
     folder = str(file.resolve().parent)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+    if folder in sys.path:
+        sys.path.remove(folder)
+    sys.path.insert(0, folder)
     spec = importlib.util.spec_from_file_location(file.stem, file)
     if spec is None or spec.loader is None:
         raise refusal(shown, "is not a Python file")
     module = sys.modules.get(file.stem)
     if module is None or getattr(module, "__file__", None) != str(file.resolve()):
+        before = module
         module = importlib.util.module_from_spec(spec)
         sys.modules[file.stem] = module
         try:
-            spec.loader.exec_module(module)
-        except (Exception, SystemExit) as error:
+            # What it prints while it is imported is no output of ours.
+            with redirect_stdout(sys.stderr):
+                spec.loader.exec_module(module)
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
             sys.modules.pop(file.stem, None)
+            if before is not None:
+                sys.modules[file.stem] = before
             line = _line_of(error, file)
             raise InvalidFile(
                 [Issue(shown, line, 0, f"does not import: {type(error).__name__}: {error}")]
@@ -155,7 +186,15 @@ def _python(file: Path, shown: str) -> Loaded:
         what = "makes no workflow" if not found else f"makes {len(found)} workflows"
         raise refusal(shown, what, 'one is needed at the top: name = Workflow("name")')
     made = next(iter(found.values()))
-    return Loaded(made.definition, (), {}, made.functions)
+    try:
+        definition, functions = made.definition, made.functions
+    except (InvalidFile, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise refusal(shown, f"makes no workflow: {type(error).__name__}: {error}") from None
+    if not isinstance(definition, Definition):
+        raise refusal(shown, f"makes no workflow: its definition is {type(definition).__name__}")
+    return Loaded(definition, (), {}, functions)
 
 
 def _line_of(error: BaseException, file: Path) -> int:

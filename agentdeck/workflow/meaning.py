@@ -35,16 +35,19 @@ def needs_of(read: Mapping[str, Any], source: Source, parameters: Mapping[str, t
     for name, agent in agents.items():
         path: Path_ = ("agents", name)
         said = agent.get("needs")
-        reads = {ref[0]: at for ref, at in reversed(list(references(agent, path))) if ref[0] in agents}
-        reads.pop(name, None)
+        reads = {_agent_in(ref) for ref, _ in references(agent, path)} & agents.keys()
         if isinstance(said, list):
             needs[name] = _written(name, said, agents, path, source)
         else:
             named = {*reads, *(p for p in parameters.get(name, ()) if p in agents)}
             needs[name] = tuple(sorted(named - {name}, key=rank.__getitem__))
     for name, who in choosers.items():
+        left = [n for n in sorted(who, key=rank.__getitem__) if n not in needs.get(name, who)]
+        if left and isinstance(agents[name].get("needs"), list):
+            what = f"{left[0]} chooses whether {name} runs, and {name} does not need it"
+            source.fault(("agents", name, "needs"), what, f"add {left[0]} to its needs", key=True)
         if name in needs:
-            needs[name] += tuple(n for n in sorted(who, key=rank.__getitem__) if n not in needs[name])
+            needs[name] += tuple(left)
     loop = graph.cycle(needs)
     if loop is not None:
         where: Path_ = ("agents", loop[0], "needs")
@@ -125,15 +128,25 @@ def _reads(
                 source.fault(
                     path, f"there is no input {ref[1]}", meant(ref[1], inputs) or f"add it to inputs: {ref[1]}"
                 )
-        elif first == name and "repeat" not in path:
+        elif first == name:
             source.fault(path, f"{name} reads its own result", "in expect and until it is called output")
         elif first in agents and first not in above:
             source.fault(path, f"{first} is not upstream of {name}", f"add {first} to its needs")
         elif first not in agents and first not in KNOWN:
             fix = "keys are read in the deck only" if first == "env" else meant(first, [*agents, *sorted(KNOWN)])
             source.fault(path, f"{first} is neither an agent nor a known name", fix)
-        elif first == "item" and "each" not in agent and not _progressive(agent):
+        elif first == "item" and (("each" not in agent and not _progressive(agent)) or path[2] == "each"):
             source.fault(path, "there is no item here", "item is known with each or join: progressive")
+        elif first == "needs" and len(ref) > 1 and ref[1] not in needs[name]:
+            fix = f"add {ref[1]} to its needs" if ref[1] in agents else meant(ref[1], needs[name])
+            source.fault(path, f"{ref[1]} is not one of the needs of {name}", fix)
+        elif first == "output" and not {"expect", "repeat"} & {path[2]}:
+            source.fault(path, "there is no output here yet", "output is known in expect and until")
+
+
+def _agent_in(ref: tuple[str, ...]) -> str:
+    """The agent that a reference may name: `a.x` and `needs.a.x` both read a."""
+    return ref[1] if ref[0] == "needs" and len(ref) > 1 else ref[0]
 
 
 def _progressive(agent: Mapping[str, Any]) -> bool:
@@ -202,10 +215,12 @@ def _cases(name: str, agent: dict[str, Any], agents: Mapping[str, Any], source: 
         )
     for case, target in found.items():
         if target not in agents:
-            where: Path_ = (
-                ("agents", name, "cases", case) if case != "otherwise" else ("agents", name, "otherwise")
-            )
+            key: Path_ = ("otherwise",) if case == "otherwise" else ("cases", case)
+            inside: Path_ = ("agents", name, "dispatch", *key)
+            where: Path_ = inside if inside in source.values else ("agents", name, *key)
             source.fault(where, f"{target} is not an agent here", meant(target, agents))
+        elif target == name:
+            source.fault(("agents", name, "dispatch"), f"{name} chooses itself", "name another agent", key=True)
 
 
 def _output(read: Mapping[str, Any], agents: Mapping[str, Any], source: Source) -> None:
@@ -242,6 +257,9 @@ def _warnings(
     for name, agent in agents.items():
         if agent.get("spare") and name not in fallbacks:
             source.fault(("agents", name), f"{name} is spare and nobody falls back on it", key=True, warning=True)
+        if "repeat" not in agent and not _progressive(agent):
+            for at in [path for ref, path in references(agent, ("agents", name)) if ref[0] == "previous"]:
+                source.fault(at, "previous is null here", "give it repeat or join: progressive", warning=True)
         spare = [need for need in needs[name] if agents[need].get("spare")]
         if spare:
             what = f"{name} needs {spare[0]}, which is spare: it never has a result of its own"

@@ -63,7 +63,8 @@ class Text:
         if self.number and isinstance(value, int | float) and not isinstance(value, bool):
             value = str(value)
         if not isinstance(value, str):
-            source.fault(path, f"text is needed here, not {kind(value)}", "quote it" if value is not None else "")
+            fix = "quote it" if isinstance(value, bool | int | float) else ""
+            source.fault(path, f"text is needed here, not {kind(value)}", fix)
             return BAD
         if not value.strip() and not self.empty:
             source.fault(path, "this is empty", "fill it in or leave the key out")
@@ -116,6 +117,8 @@ class Number:
 
     def read(self, value: Data, path: Path_, source: Source) -> Any:
         what = "a whole number" if self.whole else "a number"
+        if self.whole and isinstance(value, float) and value.is_integer():
+            value = int(value)
         if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
             source.fault(path, f"{what} is needed here, not {kind(value)}")
             return BAD
@@ -157,8 +160,10 @@ class Choice:
     def read(self, value: Data, path: Path_, source: Source) -> Any:
         if isinstance(value, str) and value in self.words:
             return value
-        fix = meant(value, self.words) if isinstance(value, str) else f"one of {', '.join(self.words)}"
-        source.fault(path, f"{value!r} is not one of {', '.join(self.words)}", fix)
+        close = difflib.get_close_matches(value, self.words, 1, 0.6) if isinstance(value, str) else []
+        said = repr(value) if isinstance(value, str | int | float) else kind(value)
+        fix = f"did you mean {close[0]}?" if close else ""
+        source.fault(path, f"{said} is not one of {', '.join(self.words)}", fix)
         return BAD
 
     def schema(self) -> dict[str, Data]:
@@ -210,12 +215,13 @@ class Many:
 
 @dataclass(frozen=True)
 class Table:
-    """A map with free keys."""
+    """A map with free keys. With `raw` its keys are somebody else's (headers, arguments, cases): `x-…` stays."""
 
     of: Shape
     key: Callable[[str], object] | None = None
     pattern: str = ""
     least: int = 0
+    raw: bool = False
 
     def read(self, value: Data, path: Path_, source: Source) -> Any:
         if not isinstance(value, dict):
@@ -227,7 +233,7 @@ class Table:
         found = {}
         bad = False
         for name, item in value.items():
-            if name.startswith("x-"):
+            if name.startswith("x-") and not self.raw:
                 continue
             if self.key is not None:
                 try:
@@ -242,7 +248,9 @@ class Table:
         return found if not bad else _Holes(found)
 
     def schema(self) -> dict[str, Data]:
-        found: dict[str, Data] = {"type": "object", "patternProperties": {"^x-": {}}}
+        found: dict[str, Data] = {"type": "object"}
+        if not self.raw:
+            found["patternProperties"] = {"^x-": {}}
         if self.least:
             found["minProperties"] = self.least
         if self.pattern:

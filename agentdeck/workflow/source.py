@@ -6,6 +6,7 @@ anchor expands to is bounded, so a small file stays small in memory.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -49,19 +50,24 @@ def read_file(path: Path, shown: str | None = None) -> Source:
     """Read a YAML file. Raises InvalidFile when it cannot be read at all."""
     file = shown or str(path)
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            size = path.stat().st_size / 1e6
-            raise refusal(
-                file, f"{size:.0f} MB is too large for a workflow", f"the most is {LARGEST_FILE // 10**6} MB"
-            )
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as opened:
+            size = path.stat().st_size
+            # What is no regular file (/dev/zero, a pipe) has no size until it is read.
+            content = opened.read(LARGEST_FILE + 1) if size <= LARGEST_FILE else b""
+        if max(size, len(content)) > LARGEST_FILE:
+            told = f"{size / 1e6:.0f} MB is" if size > LARGEST_FILE else "this is"
+            raise refusal(file, f"{told} too large for a workflow", f"the most is {LARGEST_FILE // 10**6} MB")
+        text = content.decode("utf-8-sig")
     except FileNotFoundError:
         raise refusal(file, "no such file", "check the name") from None
     except IsADirectoryError:
         raise refusal(file, "is a folder", "name a file in it") from None
     except OSError as error:
         raise refusal(file, f"cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
+    except (ValueError, RuntimeError) as error:
+        if not isinstance(error, UnicodeDecodeError):
+            # A name with a NUL in it; links that lead to themselves.
+            raise refusal(file, f"cannot be read: {error}") from None
         raise refusal(file, f"is not UTF-8 text (byte {error.start})", "save it as UTF-8") from None
     return read_text(text, file)
 
@@ -139,7 +145,10 @@ class _Reader:
                         int(text.replace("_", ""), 0) if not text.lstrip("+-").startswith("0") else _octal(text)
                     )
                 case "float":
-                    return float(text.replace("_", "").replace(".inf", "inf").replace(".nan", "nan"))
+                    number = float(text.replace("_", "").lower().replace(".inf", "inf").replace(".nan", "nan"))
+                    if not math.isfinite(number):
+                        self.source.fault(path, f"{text} is no number that JSON has", "leave it out or quote it")
+                    return number
         except ValueError:
             pass
         if str(node.tag).startswith("!"):
@@ -182,18 +191,21 @@ class _Reader:
                     Issue(self.source.file, *place, "<< merges a map", "name an anchor of a map")
                 )
                 continue
+            if depth > DEEPEST:
+                raise _TooMuch("an anchor merges itself")
             below = _Reader(Source(self.source.file))
             below.count = self.count
-            data = below.mapping(one, path, depth)
+            data = below.mapping(one, path, depth + 1)
             self.count = below.count
-            for key, value in data.items():
-                if key in found:
-                    continue
-                found[key] = value
-                for part in ("keys", "values"):
-                    mine, theirs = getattr(self.source, part), getattr(below.source, part)
-                    at = (*path, key)
-                    mine.update({p: place for p, place in theirs.items() if p[: len(at)] == at})
+            self.source.issues.extend(below.source.issues)
+            taken = data.keys() - found.keys()
+            found.update((key, value) for key, value in data.items() if key in taken)
+            at = len(path)
+            for mine, theirs in (
+                (self.source.keys, below.source.keys),
+                (self.source.values, below.source.values),
+            ):
+                mine.update({p: place for p, place in theirs.items() if len(p) > at and p[at] in taken})
 
 
 def _octal(text: str) -> int:

@@ -38,8 +38,8 @@ def rate(value: object) -> Rate:
 
 def size(value: object) -> int:
     """A whole number."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 and value == value // 1:
+        return int(value)
     found = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
     if found is None:
         raise ValueError(f"{value!r} is not a size; write it like 4000, 400k or 2M")
@@ -60,13 +60,32 @@ def share(value: object) -> float:
 def show_duration(seconds: float) -> str:
     """The shortest way to write it: `duration(show_duration(x)) == x` for what a person would write."""
     if seconds and seconds < 1:
-        return f"{seconds * 1000:g}ms"
+        return f"{_plain(seconds * 1000)}ms"
     for unit in ("d", "h", "m"):
         if seconds >= SECONDS[unit] and seconds % SECONDS[unit] == 0:
-            return f"{seconds / SECONDS[unit]:g}{unit}"
-    return f"{seconds:g}s"
+            return f"{_plain(seconds / SECONDS[unit])}{unit}"
+    return f"{_plain(seconds)}s"
 
 
 def show_rate(value: Rate) -> str:
     names = {1.0: "s", 60.0: "min", 3600.0: "h"}
-    return f"{value.count:g}/{names.get(value.seconds) or show_duration(value.seconds)}"
+    return f"{show_size(value.count)}/{names.get(value.seconds) or show_duration(value.seconds)}"
+
+
+def show_size(value: float) -> str:
+    """`size(show_size(x)) == x`: the unit is written where it loses nothing."""
+    for unit in ("M", "k"):
+        if value >= 10 * SIZES[unit] and value % SIZES[unit] == 0:
+            return f"{_plain(value / SIZES[unit])}{unit}"
+    return _plain(value)
+
+
+def show_share(value: float) -> str:
+    """`90%`."""
+    return f"{_plain(value * 100)}%"
+
+
+def _plain(value: float) -> str:
+    """A number without an exponent and without what binary fractions add: 9 digits are enough for people."""
+    text = f"{value:.9f}".rstrip("0").rstrip(".")
+    return text or "0"

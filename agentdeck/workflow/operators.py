@@ -1,0 +1,300 @@
+"""What an expression can do: functions, operators, and the budget that each evaluation has.
+
+Whatever reads a whole value pays for it from the budget before it does the work, so no value, however large,
+makes an evaluation run long. Plain data only: what is missing is null, and null has no fields.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
+
+from agentdeck.errors import AgentdeckError
+from agentdeck.workflow.model import Data
+
+Scope: TypeAlias = Mapping[str, Data]
+Operator: TypeAlias = "Callable[[Frame, Data, Data], Data]"
+
+WORK = 20_000
+LARGEST = 1_000_000
+LARGEST_NUMBER = 10**30
+
+
+class ExpressionError(AgentdeckError):
+    """An expression that cannot be read or worked out. `column` starts at 1; 0 is unknown."""
+
+    def __init__(self, message: str, column: int = 0) -> None:
+        super().__init__(message)
+        self.column = column
+
+
+class Frame:
+    """One evaluation: what it may read, and how much work it has left."""
+
+    __slots__ = ("left", "scope")
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self.left = WORK
+
+    def spend(self, work: int) -> None:
+        self.left -= work
+        if self.left < 0:
+            raise ExpressionError("the expression does too much work")
+
+    def weigh(self, value: Data) -> None:
+        """Pay for reading all of a value, however deep: before it is compared or written out."""
+        if isinstance(value, str):
+            self.spend(len(value) // 64)
+        elif isinstance(value, list | tuple | dict):
+            todo = [value]
+            for one in todo:
+                self.spend(len(one) // 4 + 1)
+                for item in one.values() if isinstance(one, dict) else one:
+                    if isinstance(item, list | tuple | dict):
+                        todo.append(item)
+                    elif isinstance(item, str):
+                        self.spend(len(item) // 64)
+
+
+def _kind(value: Data) -> str:
+    names = {type(None): "null", bool: "boolean", int: "number", float: "number", str: "string", list: "list"}
+    return names.get(type(value), "object")
+
+
+# Functions -----------------------------------------------------------------------------------------------------
+
+
+def _items(frame: Frame, value: Data) -> list[Data]:
+    if isinstance(value, str | list | tuple):
+        frame.spend(len(value) // 8 + 1)
+        return list(value)
+    if isinstance(value, dict):
+        frame.spend(len(value) // 8 + 1)
+        return list(value)
+    raise ExpressionError(f"a list is needed, not {_kind(value)}")
+
+
+def _len(frame: Frame, value: Data) -> Data:
+    if isinstance(value, str | list | dict):
+        return len(value)
+    if value is None:
+        return 0
+    raise ExpressionError(f"len of {_kind(value)}")
+
+
+def _extreme(name: str, pick: Callable[[Iterable[Any]], Any]) -> Callable[..., Data]:
+    def function(frame: Frame, *values: Data) -> Data:
+        items = _items(frame, values[0]) if len(values) == 1 else list(values)
+        if not items:
+            return None
+        if not (all(isinstance(i, int | float) for i in items) or all(isinstance(i, str) for i in items)):
+            raise ExpressionError(f"{name} needs numbers or strings")
+        return pick(items)
+
+    return function
+
+
+def _sum(frame: Frame, values: Data) -> Data:
+    items = _items(frame, values)
+    if not all(isinstance(i, int | float) for i in items):
+        raise ExpressionError("sum needs numbers")
+    return bounded(sum(items))
+
+
+def _round(frame: Frame, value: Data, digits: Data = 0) -> Data:
+    if not isinstance(value, int | float) or not isinstance(digits, int) or not -30 <= digits <= 30:
+        raise ExpressionError("round needs a number, and digits from -30 to 30")
+    return round(value, digits) if digits else round(value)
+
+
+def _str(frame: Frame, value: Data) -> Data:
+    frame.weigh(value)
+    return show(value)
+
+
+def _number(make: Callable[[Any], Any], name: str) -> Callable[..., Data]:
+    def function(frame: Frame, value: Data) -> Data:
+        if isinstance(value, str) and len(value) > 100:
+            raise ExpressionError(f"{name} of a text of {len(value)} characters")
+        try:
+            return bounded(make(value))
+        except (TypeError, ValueError, OverflowError):
+            told = repr(value) if isinstance(value, str) else _kind(value)
+            raise ExpressionError(f"{name} of {told}") from None
+
+    return function
+
+
+def _text(method: Callable[[str], str], name: str) -> Callable[..., Data]:
+    def function(frame: Frame, value: Data) -> Data:
+        if not isinstance(value, str):
+            raise ExpressionError(f"{name} of {_kind(value)}")
+        frame.spend(len(value) // 64 + 1)
+        return method(value)
+
+    return function
+
+
+def _join(frame: Frame, values: Data, between: Data = ", ") -> Data:
+    if not isinstance(between, str):
+        raise ExpressionError(f"join with {_kind(between)} between; it takes a string")
+    frame.weigh(values)
+    texts = [show(item) for item in _items(frame, values)]
+    size = sum(map(len, texts)) + len(texts) * len(between)
+    if size > LARGEST:
+        raise ExpressionError(f"join would make {size:,} characters")
+    return between.join(texts)
+
+
+def _missing(frame: Frame) -> Data:
+    return list(frame.scope.get("__missing__") or [])
+
+
+def _of_agent(key: str) -> Callable[[Frame, Data], Data]:
+    def function(frame: Frame, name: Data) -> Data:
+        return (frame.scope.get(key) or {}).get(name) if isinstance(name, str) else None
+
+    return function
+
+
+FUNCTIONS: dict[str, tuple[Callable[..., Data], int, int]] = {
+    "len": (_len, 1, 1),
+    "min": (_extreme("min", min), 1, 20),
+    "max": (_extreme("max", max), 1, 20),
+    "sum": (_sum, 1, 1),
+    "any": (lambda frame, values: any(_items(frame, values)), 1, 1),
+    "all": (lambda frame, values: all(_items(frame, values)), 1, 1),
+    "round": (_round, 1, 2),
+    "str": (_str, 1, 1),
+    "int": (_number(int, "int"), 1, 1),
+    "float": (_number(float, "float"), 1, 1),
+    "lower": (_text(str.lower, "lower"), 1, 1),
+    "upper": (_text(str.upper, "upper"), 1, 1),
+    "join": (_join, 1, 2),
+    "missing": (_missing, 0, 0),
+    "status": (_of_agent("__status__"), 1, 1),
+    "error": (_of_agent("__error__"), 1, 1),
+}
+#: Functions whose argument may be a bare agent's name.
+BY_NAME = frozenset({"status", "error"})
+WORDS: dict[str, Data] = {"true": True, "false": False, "null": None}
+
+# Operators -----------------------------------------------------------------------------------------------------
+
+
+def bounded(value: Data) -> Data:
+    if isinstance(value, int | float) and not -LARGEST_NUMBER <= value <= LARGEST_NUMBER:
+        raise ExpressionError("the number is too large")
+    return value
+
+
+def _add(frame: Frame, a: Data, b: Data) -> Data:
+    if (isinstance(a, list) and isinstance(b, list)) or (isinstance(a, str) and isinstance(b, str)):
+        size = len(a) + len(b)
+        if size > LARGEST:
+            raise ExpressionError("the value is too large")
+        frame.spend(size // (512 if isinstance(a, str) else 32))
+        return a + b  # type: ignore[operator]
+    return _plus(frame, a, b)
+
+
+def _arithmetic(act: Callable[[Any, Any], Any], sign: str) -> Operator:
+    def function(frame: Frame, a: Data, b: Data) -> Data:
+        if not isinstance(a, int | float) or not isinstance(b, int | float):
+            raise ExpressionError(f"{_kind(a)} {sign} {_kind(b)} is not possible")
+        try:
+            return bounded(act(a, b))
+        except ZeroDivisionError:
+            raise ExpressionError("division by zero") from None
+        except OverflowError:
+            raise ExpressionError("the number is too large") from None
+
+    return function
+
+
+_plus = _arithmetic(operator.add, "+")
+ARITHMETIC: dict[type, Operator] = {
+    ast.Add: _add,
+    ast.Sub: _arithmetic(operator.sub, "-"),
+    ast.Mult: _arithmetic(operator.mul, "*"),
+    ast.Div: _arithmetic(operator.truediv, "/"),
+    ast.FloorDiv: _arithmetic(operator.floordiv, "//"),
+    ast.Mod: _arithmetic(operator.mod, "%"),
+}
+
+
+def _equal(frame: Frame, a: Data, b: Data) -> bool:
+    if isinstance(a, list | dict) and isinstance(b, list | dict):
+        frame.weigh(a)
+        frame.weigh(b)
+    elif isinstance(a, str) and isinstance(b, str):
+        frame.spend(len(a) // 512)
+    return bool(a == b)
+
+
+def _ordered(act: Callable[[Any, Any], bool], sign: str) -> Operator:
+    def function(frame: Frame, a: Data, b: Data) -> bool:
+        if a is None or b is None:
+            return False
+        numbers = isinstance(a, int | float) and isinstance(b, int | float)
+        if not numbers and not (isinstance(a, str) and isinstance(b, str)):
+            raise ExpressionError(f"{_kind(a)} {sign} {_kind(b)} is not possible")
+        if isinstance(a, str):
+            frame.spend(len(a) // 512)
+        return act(a, b)
+
+    return function
+
+
+def _within(frame: Frame, a: Data, b: Data) -> bool:
+    if b is None:
+        return False
+    if isinstance(b, str):
+        frame.spend(len(b) // 64)
+        return isinstance(a, str) and a in b
+    if isinstance(b, list | dict):
+        frame.spend(len(b) // 16 if isinstance(b, list) else 1)
+        return isinstance(a, str | int | float | bool | None) and a in b
+    raise ExpressionError(f"in {_kind(b)} is not possible")
+
+
+COMPARE: dict[type, Operator] = {
+    ast.Eq: _equal,
+    ast.NotEq: lambda frame, a, b: not _equal(frame, a, b),
+    ast.Lt: _ordered(operator.lt, "<"),
+    ast.LtE: _ordered(operator.le, "<="),
+    ast.Gt: _ordered(operator.gt, ">"),
+    ast.GtE: _ordered(operator.ge, ">="),
+    ast.In: _within,
+    ast.NotIn: lambda frame, a, b: not _within(frame, a, b),
+    ast.Is: _equal,
+    ast.IsNot: lambda frame, a, b: not _equal(frame, a, b),
+}
+
+
+def field_of(value: Data, name: str) -> Data:
+    """A dot reads a key of an object; anything else has none."""
+    return value.get(name) if isinstance(value, Mapping) else None
+
+
+def index_of(value: Data, key: Data) -> Data:
+    if isinstance(value, Mapping):
+        return value.get(key) if isinstance(key, str | int | float | bool | None) else None
+    if isinstance(value, list | str) and isinstance(key, int) and not isinstance(key, bool):
+        return value[key] if -len(value) <= key < len(value) else None
+    if value is None:
+        return None
+    raise ExpressionError(f"{_kind(value)}[{_kind(key)}] is not possible")
+
+
+def show(value: Data) -> str:
+    """A value inside text: strings as they are, null as nothing, the rest as JSON."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    return json.dumps(value, ensure_ascii=False, default=str)
