@@ -257,9 +257,10 @@ class Fold:
 
     def _unpark(self, rule: Rule) -> None:
         """Let as many steps go that were held back by `max_parallel` as there is room for now."""
-        room = len(rule.parked) if rule.limit is None else rule.limit - rule.live
-        while room > 0 and rule.parked:
-            step = rule.parked.popleft()
+        parked = rule.parked or deque()
+        room = len(parked) if rule.limit is None else rule.limit - rule.live
+        while room > 0 and parked:
+            step = parked.popleft()
             if step.state == READY:
                 self._push(step)
                 room -= 1

@@ -7,6 +7,7 @@ one entry, instructions as values, state changed nowhere else.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from heapq import heappop
 from random import Random
@@ -479,6 +480,8 @@ class Machine(Fold):
                 continue
             rule = step.acting
             if rule.limit is not None and rule.live >= rule.limit:
+                if rule.parked is None:
+                    rule.parked = deque()
                 rule.parked.append(step)
                 continue
             self._begin(step, at)

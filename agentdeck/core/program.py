@@ -76,7 +76,7 @@ class Rule:
         self.attempt_timeout = agent.timeout.attempt if self.slot else None
         self.limit = agent.max_parallel
         self.live = 0
-        self.parked: deque[Step] = deque()
+        self.parked: deque[Step] | None = None
         self.reports = False
         self.needs: tuple[int, ...] = ()
         self.upstream: tuple[int, ...] = ()

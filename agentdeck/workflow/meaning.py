@@ -182,6 +182,8 @@ def _join(name: str, agent: dict[str, Any], needs: Needs, source: Source) -> Non
     if isinstance(quorum, int) and quorum > count:
         what = f"a quorum of {quorum} of {count} can never be reached"
         source.fault((*path, "quorum"), what, f"{name} needs {', '.join(needs[name])}")
+    if quorum == 0:
+        source.fault((*path, "quorum"), "a quorum of 0% waits for nobody", "leave needs out, or say how many")
     goal = (
         quorum if isinstance(quorum, int) else math.ceil((quorum or 1.0) * count) if quorum is not BAD else count
     )

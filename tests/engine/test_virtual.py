@@ -45,9 +45,9 @@ class Played:
             async with anyio.create_task_group() as group:
                 if steer is not None:
                     group.start_soon(steer, control)
-                return await run(
-                    launch, Watch(lambda seq, event: self.log.append(event), None, control), LoopClock()
-                )
+                watch = Watch(lambda seq, event: self.log.append(event), None, control)
+                outcome = await run(launch, watch, LoopClock())
+            return outcome
 
         self.outcome = anyio.run(main, backend_options=virtual())
 

@@ -1,0 +1,95 @@
+"""The deck: found, read, and refused with a place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agentdeck.errors import InvalidFile
+from agentdeck.workflow.deck import Deck, Model, Provider, deck_for, find_deck, load_deck
+from agentdeck.workflow.model import ProviderLimits, Rate
+
+DECK = """\
+agentdeck: 1
+limits: { workers: 12 }
+providers:
+  anthropic: { type: anthropic, key: "${env.ANTHROPIC_API_KEY}", limits: { requests: 50/min, output_tokens: 8k/min, concurrent: 10 } }
+  openai:    { type: openai, key: { command: [pass, show, openai] }, limits: { tokens: 200k/min }, learn: true }
+  local:     { type: openai, url: "http://127.0.0.1:8000/v1" }
+models:
+  haiku:  { provider: anthropic, id: claude-haiku-4-5 }
+  mini:   { provider: openai, id: gpt-4o-mini, price: { in: 0.15, out: 0.6 } }
+tiers:
+  routing:   [haiku, mini]
+  execution: mini
+"""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-secret")
+
+
+def written(folder: Path, text: str = DECK) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "deck.yaml").write_text(text)
+    return folder / "deck.yaml"
+
+
+def test_a_deck_is_read_whole_and_keys_stay_as_written(tmp_path: Path) -> None:
+    deck = load_deck(written(tmp_path))
+    assert deck.workers == 12
+    assert deck.providers["anthropic"] == Provider(
+        "anthropic",
+        "${env.ANTHROPIC_API_KEY}",
+        limits=ProviderLimits(requests=Rate(50, 60), output_tokens=Rate(8000, 60), concurrent=10),
+    )
+    assert deck.providers["openai"].learn
+    assert deck.providers["local"].url == "http://127.0.0.1:8000/v1"
+    assert deck.models["mini"] == Model("openai", "gpt-4o-mini", (0.15, 0.6))
+    assert deck.models["haiku"].price is None
+    assert deck.tiers == {"routing": ("haiku", "mini"), "execution": ("mini",)}
+    assert "sk-secret" not in repr(deck)
+
+
+def test_the_deck_beside_the_workflow_comes_before_the_users(tmp_path: Path) -> None:
+    beside = tmp_path / "flows"
+    beside.mkdir()
+    assert find_deck(beside) is None
+    assert deck_for(beside) == Deck()
+    users = written(tmp_path / "config" / "agentdeck")
+    assert find_deck(beside) == users
+    own = written(beside)
+    assert find_deck(beside) == own
+    assert deck_for(beside).file == own
+
+
+@pytest.mark.parametrize(
+    ("line", "changed", "fault"),
+    [
+        ("id: claude-haiku-4-5", "", "8:11: id is missing; add id:"),
+        (
+            "provider: openai",
+            "provider: opnai",
+            "9:23: opnai is not a provider of this deck; did you mean openai?",
+        ),
+        ("[haiku, mini]", "[haiku, mni]", "11:23: mni is not a model of this deck; did you mean mini?"),
+        ("type: anthropic", "type: antropic", "4:22: 'antropic' is not one of anthropic, openai, simulated; did"),
+        ("requests: 50/min", "requests: 50", "4:86: 50 is not a rate; write it like"),
+        ("workers: 12", "wokers: 12", "2:11: wokers is not known here; did you mean workers?"),
+        ("agentdeck: 1", "agentdeck: 9", "1:12: 9 is too large; the most is 1"),
+    ],
+)
+def test_faults_have_their_place(tmp_path: Path, line: str, changed: str, fault: str) -> None:
+    file = written(tmp_path, DECK.replace(line, changed, 1))
+    with pytest.raises(InvalidFile) as caught:
+        load_deck(file)
+    assert any(str(issue).startswith(f"{file}:{fault}") for issue in caught.value.issues), str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "- a", "just text", "agentdeck: [", "agentdeck: 1\nmodels: 5\ntiers: x\n"])
+def test_what_is_no_deck_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InvalidFile):
+        load_deck(written(tmp_path, text))
