@@ -54,24 +54,25 @@ def test_a_function_gets_inputs_needs_with_and_what_always_is(folder: Path) -> N
 @pytest.mark.parametrize(
     ("module", "agent", "fault"),
     [
-        ("", "python: w_none:f", "5:16: there is no module w_none"),
-        ("import w_none", "python: w_shop:f", "5:16: w_shop does not import: No module named 'w_none'"),
-        ("1/0", "python: w_shop:f", "5:16: w_shop does not import: ZeroDivisionError: division by zero"),
-        ("raise SystemExit(3)", "python: w_shop:f", "5:16: w_shop does not import: SystemExit: 3"),
-        ("raise KeyboardInterrupt", "python: w_shop:f", "5:16: w_shop does not import: KeyboardInterrupt"),
-        ("def f(:", "python: w_shop:f", "5:16: w_shop does not import: SyntaxError"),
-        ("def extract(): ...", "python: w_shop:extrat", "5:16: w_shop has no extrat; did you mean extract?"),
-        ("def f(x, y): ...", "python: w_shop:f", "5:16: w_shop:f takes x, y, which is no input, no need and not"),
-        ("def f(b): ...", "python: w_shop:f", "5:16: w_shop:f takes b, which is no input, no need and not in with; add b"),
-        ("f = 5", "python: w_shop:f", "5:16: w_shop:f is a number, not a function"),
-        ("def f(x): ...", "with: { x: 1, z: 2 }, python: w_shop:f", "5:22: warning: w_shop:f does not take z; did"),
-        ("def __getattr__(n): raise OSError", "python: w_shop:f", "5:16: w_shop has no f"),
+        ("", "python: w_none:f", "5:8: there is no module w_none"),
+        ("import w_none", "python: w_shop:f", "5:8: w_shop does not import: No module named 'w_none'"),
+        ("1/0", "python: w_shop:f", "5:8: w_shop does not import: ZeroDivisionError: division by zero"),
+        ("raise SystemExit(3)", "python: w_shop:f", "5:8: w_shop does not import: SystemExit: 3"),
+        ("raise KeyboardInterrupt", "python: w_shop:f", "5:8: w_shop does not import: KeyboardInterrupt"),
+        ("def f(:", "python: w_shop:f", "5:8: w_shop does not import: SyntaxError"),
+        ("def extract(): ...", "python: w_shop:extrat", "5:8: w_shop has no extrat; did you mean extract?"),
+        ("def f(x, y): ...", "python: w_shop:f", "5:8: w_shop:f takes x, y, which is no input, no need and not"),
+        ("def f(b): ...", "python: w_shop:f",
+         "5:8: w_shop:f takes b, which is no input, no need and not in with; add b to"),
+        ("f = 5", "python: w_shop:f", "5:8: w_shop:f is a number, not a function"),
+        ("def f(x): ...", "with: { x: 1, z: 2 }, python: w_shop:f", "5:22: warning: w_shop:f does not take z"),
+        ("def __getattr__(n): raise OSError", "python: w_shop:f", "5:8: w_shop has no f"),
     ],
 )  # fmt: skip
 def test_faults_of_python_agents_have_their_place(folder: Path, module: str, agent: str, fault: str) -> None:
     found = told(folder, module, f"  a: {{ {agent} }}\n  b: {{ simulate: 1s }}\n")
     assert len(found) == 1
-    assert found[0].startswith(fault.replace("; did", "")), found
+    assert found[0].startswith(fault), found
 
 
 def test_sub_workflows_are_checked_too_and_once(folder: Path) -> None:
@@ -79,7 +80,7 @@ def test_sub_workflows_are_checked_too_and_once(folder: Path) -> None:
     file = folder / "outer.yaml"
     file.write_text(HEAD + "agents:\n  a: { workflow: inner.yaml }\n  b: { workflow: inner.yaml }\n")
     found = check(file)
-    assert [(Path(i.file).name, i.line, i.column) for i in found] == [("inner.yaml", 4, 16)]
+    assert [(Path(i.file).name, i.line, i.column) for i in found] == [("inner.yaml", 4, 8)]
 
 
 def test_what_a_module_prints_is_no_output_of_ours(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,7 +97,7 @@ def test_the_folder_of_the_workflow_comes_first(folder: Path, monkeypatch: pytes
     monkeypatch.chdir(here)
     assert resolve("w_both:WHERE", beside) == "beside"
     assert resolve("w_here:A.b", beside) == 7
-    with pytest.raises(StepError, match="w_here has no A.c") as caught:
+    with pytest.raises(StepError, match=r"w_here has no A\.c") as caught:
         resolve("w_here:A.c", beside)
     assert caught.value.fault.kind == "setup"
 
@@ -143,7 +144,8 @@ def test_python_and_yaml_are_the_same_value(folder: Path) -> None:
         ("def f(:\n", ":1: does not import: SyntaxError"),
         ("raise SystemExit(0)", ":1: does not import: SystemExit"),
         ("raise KeyboardInterrupt", ":1: does not import: KeyboardInterrupt"),
-        ("class W:\n    functions = {}\n    definition = 5\nw = W()", ": makes no workflow: its definition is int"),
+        ("class W:\n    functions = {}\n    definition = 5\nw = W()",
+         ": makes no workflow: its definition is int"),
         ("class W:\n    functions = {}\n    @property\n    def definition(self): return 1 / 0\nw = W()",
          ": makes no workflow: ZeroDivisionError"),
     ],

@@ -13,8 +13,9 @@ from agentdeck.workflow.model import ProviderLimits, Rate
 DECK = """\
 agentdeck: 1
 limits: { workers: 12 }
+x-limits: &limits { requests: 50/min, output_tokens: 8k/min, concurrent: 10 }
 providers:
-  anthropic: { type: anthropic, key: "${env.ANTHROPIC_API_KEY}", limits: { requests: 50/min, output_tokens: 8k/min, concurrent: 10 } }
+  anthropic: { type: anthropic, key: "${env.ANTHROPIC_API_KEY}", limits: *limits }
   openai:    { type: openai, key: { command: [pass, show, openai] }, limits: { tokens: 200k/min }, learn: true }
   local:     { type: openai, url: "http://127.0.0.1:8000/v1" }
 models:
@@ -69,15 +70,15 @@ def test_the_deck_beside_the_workflow_comes_before_the_users(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("line", "changed", "fault"),
     [
-        ("id: claude-haiku-4-5", "", "8:11: id is missing; add id:"),
+        ("id: claude-haiku-4-5", "", "9:11: id is missing; add id:"),
         (
             "provider: openai",
             "provider: opnai",
-            "9:23: opnai is not a provider of this deck; did you mean openai?",
+            "10:23: opnai is not a provider of this deck; did you mean openai?",
         ),
-        ("[haiku, mini]", "[haiku, mni]", "11:23: mni is not a model of this deck; did you mean mini?"),
-        ("type: anthropic", "type: antropic", "4:22: 'antropic' is not one of anthropic, openai, simulated; did"),
-        ("requests: 50/min", "requests: 50", "4:86: 50 is not a rate; write it like"),
+        ("[haiku, mini]", "[haiku, mni]", "12:22: mni is not a model of this deck; did you mean mini?"),
+        ("type: anthropic", "type: antropic", "5:22: 'antropic' is not one of anthropic, openai, simulated; did"),
+        ("requests: 50/min", "requests: 50", "3:31: 50 is not a rate; write it like"),
         ("workers: 12", "wokers: 12", "2:11: wokers is not known here; did you mean workers?"),
         ("agentdeck: 1", "agentdeck: 9", "1:12: 9 is too large; the most is 1"),
     ],

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agentdeck.errors import InvalidFile, Issue
 from agentdeck.workflow.loader import load, loads
@@ -112,6 +116,29 @@ def test_needs_are_read_off_the_references() -> None:
         ("a: { simulate: 1s, repeat: { max: 2 } }", "f.yaml:4:30: until is missing; add until:"),
         ("a: { command: ['${a b}'] }", "f.yaml:4:18: 'a b' is not an expression"),
         ("a: { command: ['${item}'] }", "f.yaml:4:18: there is no item here"),
+        ("a: { simulate: 1s, each: item.list }", "f.yaml:4:28: there is no item here"),
+        ("a: { simulate: 1s, when: output.ok }", "f.yaml:4:28: there is no output here yet; output is known"),
+        ("a: { simulate: 1s, repeat: { until: a.ok } }", "f.yaml:4:39: a reads its own result; in expect and"),
+        ("a: { simulate: 1s, when: needs.b }", "f.yaml:4:28: b is not one of the needs of a"),
+        ("a: { simulate: 1s, when: status('b') == 'done' }", "f.yaml:4:28: b is neither an agent nor a known"),
+        ("a: { command: ['${env.HOME}'] }", "f.yaml:4:18: env is neither an agent nor a known name; keys are"),
+        ("a: { simulate: { returns: .inf } }", "f.yaml:4:29: .inf is no number that JSON has"),
+        ("a: { simulate: 1s, needs: a }", "f.yaml:4:29: a needs itself: a -> a; leave it out"),
+        ("not: { simulate: 1s }", "f.yaml:4:3: not means something in expressions; choose another name"),
+        ("__a__: { simulate: 1s }", "f.yaml:4:3: '__a__' cannot name an agent"),
+        ("a: { dispatch: inputs.x, cases: { k: zz } }", "f.yaml:4:40: zz is not an agent here; there are a"),
+        ("a: { dispatch: { on: '1', cases: { k: zz } } }", "f.yaml:4:41: zz is not an agent here; there are a"),
+        ("a: { dispatch: '1', otherwise: zz }", "f.yaml:4:34: zz is not an agent here; there are a"),
+        ("a: { dispatch: '1', otherwise: a }", "f.yaml:4:8: a chooses itself; name another agent"),
+        ("a: { workflow: [x] }", "f.yaml:4:18: text is needed here, not a list"),
+        ("a: { approve: { ask: x, within: 4 } }", "f.yaml:4:35: 4 is not a duration; write 4s"),
+        ("a: { simulate: 1s, spare: yes }", "f.yaml:4:29: true or false is needed here, not text"),
+        ("a: { simulate: 1s, output: { x: strng } }", "f.yaml:4:35: 'strng' is not one of any, string, number"),
+        ("a: { http: { method: GET } }", "f.yaml:4:14: url is missing; add url:"),
+        ("a: { prompt: hi, max_output: -1 }", "f.yaml:4:32: -1 is not a size; write it like 4000, 400k or 2M"),
+        ("a: { simulate: 1s, hedge: 95 }", "f.yaml:4:29: text is needed here, not a number; quote it"),
+        ("a: { <<: 5, simulate: 1s }", "f.yaml:4:12: << merges a map; name an anchor of a map"),
+        ("a: { <<: { retry: 1, retry: 2 }, simulate: 1s }", "f.yaml:4:24: retry stands here twice, first in"),
     ],
 )
 def test_faults_of_one_agent(line: str, fault: str) -> None:
@@ -126,6 +153,12 @@ def test_faults_between_agents() -> None:
     assert found == ["f.yaml:4:22: a cycle: a -> b -> c -> a; one of them must not need the next"]
     found = faults(agents("a: { simulate: 1s }", "b: { simulate: 1s }", "c: { command: [x, '${a}'], needs: b }"))
     assert found == ["f.yaml:6:21: a is not upstream of c; add a to its needs"]
+    found = faults(agents("a: { simulate: 1s }", "b: { simulate: 1s, needs: a, when: zz.x }"))
+    assert found[0].startswith("f.yaml:5:38: zz is neither an agent nor a known name")
+    found = faults(agents("a: { dispatch: '1', cases: { k: b } }", "b: { simulate: 1s, needs: [] }"))
+    assert found == ["f.yaml:5:22: a chooses whether b runs, and b does not need it; add a to its needs"]
+    found = faults(agents("a: { simulate: 1s }", "b: { simulate: 1s, needs: a, join: { quorum: 0% } }"))
+    assert found[0].startswith("f.yaml:5:48: a quorum of 0% waits for nobody")
     found = faults(agents("a: { simulate: 1s }", "b: { simulate: 1s, needs: a, join: { quorum: 5 } }"))
     assert found == ["f.yaml:5:48: a quorum of 5 of 1 can never be reached; b needs a"]
 
@@ -133,6 +166,34 @@ def test_faults_between_agents() -> None:
 def test_all_faults_come_at_once_in_the_order_of_the_file() -> None:
     found = faults(agents("a: { comand: [x] }", "b: { simulate: 1 }", "c: { simulate: 1s, needs: zz }"))
     assert [one.split(":")[1] for one in found] == ["4", "4", "5", "6"]
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("inputs: { n: { type: [a, b], default: c } }", "f.yaml:5:39: the default of n is 'c', not one of a, b"),
+        ("inputs: { n: { type: integer, default: x } }", "f.yaml:5:40: the default of n is 'x', not a integer"),
+        ("inputs: { item: string }", "f.yaml:5:11: item means something else to a Python agent"),
+        ("inputs: { n: int }", "f.yaml:5:14: 'int' is not one of any, string, number, integer"),
+        ("limits: { workers: 0 }", "f.yaml:5:20: 0 is too small; the least is 1"),
+        ("limits: { openai: { requests: 50 } }", "f.yaml:5:31: 50 is not a rate; write it like 5/s"),
+        (
+            "limits: { openai: { request: 5/s } }",
+            "f.yaml:5:21: request is not known here; did you mean requests?",
+        ),
+        ("budget: { usd: much }", "f.yaml:5:16: a number is needed here, not text"),
+        ("budget: { ladder: { 170%: ask } }", "f.yaml:5:21: '170%' is more than 100%"),
+        ("budget: { ladder: { 70%: redce } }", "f.yaml:5:26: 'redce' is not one of reduce, downgrade, drop, ask"),
+        ("defaults: { tmeout: 5s }", "f.yaml:5:13: tmeout is not known here; did you mean timeout?"),
+        ("output: ${b.x}", "f.yaml:5:9: b is not an agent here; there are a"),
+        ("output: ${inputs.n}", "f.yaml:5:9: there is no input n"),
+        ("mode: fast", "f.yaml:5:7: 'fast' is not one of parallel, sequential, adaptive"),
+        ("agnts: {}", "f.yaml:5:1: agnts is not known here; did you mean agents?"),
+    ],
+)
+def test_faults_of_the_whole_file(line: str, fault: str) -> None:
+    found = faults(agents("a: { simulate: 1s }") + line + "\n")
+    assert any(one.startswith(fault) for one in found), found
 
 
 @pytest.mark.parametrize(
@@ -161,6 +222,7 @@ def test_a_yaml_bomb_and_a_huge_file_are_refused(tmp_path: Path) -> None:
         f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join([f'*{chr(97 + i)}'] * 9)}]\n" for i in range(8)
     )
     assert "expand to more than" in faults(bomb)[0]
+    assert faults("x-a: &a { <<: *a }\n") == ["f.yaml: an anchor merges itself"]
     deep = "agentdeck: " + "[" * 2000
     assert "f.yaml" in faults(deep)[0]
     huge = tmp_path / "huge.yaml"
@@ -203,6 +265,9 @@ def test_sub_workflows_load_with_their_parent(tmp_path: Path) -> None:
     outer.write_text(agents("sub: { workflow: none.yaml }"))
     with pytest.raises(InvalidFile, match=r"none\.yaml: no such file"):
         load(outer)
+    outer.write_text(agents('sub: { workflow: "a\\0b" }'))
+    with pytest.raises(InvalidFile, match=r"outer\.yaml:4:20: .* is no file"):
+        load(outer)
     outer.write_text(agents("sub: { workflow: outer.yaml }"))
     with pytest.raises(InvalidFile, match=r"outer\.yaml -> outer\.yaml"):
         load(outer)
@@ -227,3 +292,91 @@ def test_defaults_are_laid_under_every_agent() -> None:
     assert found["a"].timeout == Timeout(attempt=5.0, total=540.0)
     assert found["b"].retry == Retry(1, delay=2.0)
     assert found["a"].priority == "low"
+
+
+def test_sub_workflows_that_use_each_other_are_named_whole(tmp_path: Path) -> None:
+    for name, below in [("a", "b"), ("b", "c"), ("c", "a")]:
+        (tmp_path / f"{name}.yaml").write_text(agents(f"sub: {{ workflow: {below}.yaml }}"))
+    with pytest.raises(InvalidFile) as caught:
+        load(tmp_path / "a.yaml")
+    last = caught.value.issues[-1]
+    assert last.what == "a workflow inside itself: a.yaml -> b.yaml -> c.yaml -> a.yaml"
+    assert (Path(last.file).name, last.line, last.column) == ("c.yaml", 4, 20)
+
+
+def test_a_sub_workflow_used_by_many_is_read_once(tmp_path: Path) -> None:
+    # Two uses in each of 40 files: 2^40 ways down.
+    for i in range(40):
+        uses = f"{{ workflow: s{i + 1}.yaml }}" if i < 39 else "{ simulate: 1s, previous: 1 }"
+        (tmp_path / f"s{i}.yaml").write_text(agents(f"a: {uses}", f"b: {uses}"))
+    with pytest.raises(InvalidFile) as caught:
+        load(tmp_path / "s0.yaml")
+    assert [i.what for i in caught.value.issues if "s39" in i.file] == ["previous is not known here"] * 2
+
+
+def test_agents_that_a_dispatch_may_choose_need_it(tmp_path: Path) -> None:
+    text = agents(
+        "r: { dispatch: '1', cases: { k: a }, otherwise: b }", "a: { simulate: 1s }", "b: { simulate: 1s }"
+    )
+    found = loads(text).definition.agents
+    assert found["a"].needs == found["b"].needs == ("r",)
+    same = text.replace("'1', cases: { k: a }, otherwise: b", "{ on: '1', cases: { k: a }, otherwise: b }")
+    assert loads(same).definition.identity == loads(text).definition.identity
+
+
+def test_needs_by_name_are_inferred_like_any_reference() -> None:
+    lines = ("a: { simulate: 1s }", "class: { simulate: 1s }")
+    found = loads(agents(*lines, "c: { command: [x, '${needs.a}', '${class.from}'] }")).definition
+    assert found.agents["c"].needs == ("a", "class")
+    found = loads(agents(*lines, "c: { simulate: 1s, when: status('a') == 'done' }")).definition
+    assert found.agents["c"].needs == ("a",)
+
+
+def test_keys_that_are_not_of_the_format_keep_their_x() -> None:
+    line = "a: { x-mine: 1, http: { url: u, headers: { x-api-key: k }, x-mine: 2 }, with: { x-y: 1 } }"
+    agent = loads(agents(line)).definition.agents["a"]
+    assert agent.does.headers == {"x-api-key": "k"}  # type: ignore[union-attr]
+    assert agent.with_ == {"x-y": 1}
+
+
+def test_what_is_no_regular_file_is_read_no_further_than_it_may() -> None:
+    if not Path("/dev/zero").exists():
+        pytest.skip("no /dev/zero")
+    with pytest.raises(InvalidFile, match="too large"):
+        load("/dev/zero")
+
+
+def test_a_small_file_loads_at_once() -> None:
+    text = agents(*(f"a{i}: {{ simulate: 1s, needs: {f'a{i - 1}' if i else '[]'} }}" for i in range(10)))
+    loads(text)
+    spent = []
+    for _ in range(5):
+        began = time.process_time()
+        loads(text)
+        spent.append(time.process_time() - began)
+    assert min(spent) < 0.03
+
+
+def test_a_large_merge_takes_no_longer_than_its_size() -> None:
+    many = "\n".join(f"  k{i}: {{ simulate: 1s }}" for i in range(2000))
+    began = time.process_time()
+    loads(f"x-a: &a\n{many}\nagentdeck: 1\nname: w\nagents:\n  <<: *a\n")
+    assert time.process_time() - began < 5
+
+
+def test_previous_without_repeat_is_surely_wrong() -> None:
+    told = warnings(agents("a: { command: [x, '${previous}'] }"))
+    assert [str(w) for w in told] == [
+        "f.yaml:4:21: warning: previous is null here; give it repeat or join: progressive"
+    ]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.integers(0, len(FULL)),
+    st.integers(0, 30),
+    st.sampled_from(["", ":", "- ", "{", "}", "&a ", "*a", "\t", "'", "\n", "${", "é", "!!x "]),
+)
+def test_any_text_is_a_workflow_or_has_faults(at: int, gone: int, instead: str) -> None:
+    with contextlib.suppress(InvalidFile):
+        loads(FULL[:at] + instead + FULL[at + gone :])

@@ -6,9 +6,10 @@ import contextlib
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from agentdeck.workflow.operators import FUNCTIONS
 from agentdeck.workflow.values import ExpressionError, compile_expression, compile_template
 
 SCOPE = {
@@ -61,6 +62,15 @@ def value(text: str) -> object:
         ("none or 'x'", "x"),
         ("round(2.567, 1)", 2.6),
         ("int('7') + float('0.5')", 7.5),
+        ("a.class", "good"),
+        ("a.class == 'good' and not a.from.if", True),
+        ("a['class']", "good"),
+        ("class", None),
+        ("'a.class if' + a.class", "a.class ifgood"),
+        ("status([1])", None),
+        ("error({'a': 1})", None),
+        ("'a' < none", False),
+        ("[1] in a.list or a[a.list]", None),
     ],
 )
 def test_what_expressions_give(text: str, result: object) -> None:
@@ -118,23 +128,106 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 
 
+#: Values as large as agents may give: what is bounded has to hold over them.
+BIG = {
+    "a": list(range(200_000)),
+    "b": list(range(200_000)),
+    "n": [[i] for i in range(200_000)],
+    "m": [[i] for i in range(200_000)],
+    "x": {str(i): {"y": i} for i in range(100_000)},
+    "t": "x" * 900_000,
+    "u": "x" * 899_999 + "y",
+    "inputs": SCOPE["inputs"],
+    "__status__": None,
+}
+
+
+def seconds(text: str, scope: dict[str, object]) -> float:
+    """CPU seconds to read and work out a text: the best of three, so another process's work is not counted."""
+    best = 1e9
+    for _ in range(3):
+        began = time.process_time()
+        with contextlib.suppress(ExpressionError):
+            compile_expression(text).evaluate(scope)
+        best = min(best, time.process_time() - began)
+        if best < 0.05:
+            break
+    return best
+
+
+def plain(value: object) -> bool:
+    if isinstance(value, list):
+        return all(map(plain, value))
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and plain(item) for key, item in value.items())
+    return value is None or type(value) in (bool, int, float, str)
+
+
 @settings(max_examples=1500, deadline=None)
 @given(st.lists(PIECES, max_size=40).map("".join) | st.text(max_size=60))
 def test_no_text_reaches_anything_or_runs_long(text: str) -> None:
-    began = time.process_time()
     try:
         result = compile_expression(text).evaluate(SCOPE)
     except ExpressionError:
         result = None
-    # A bound in CPU seconds, far above what is needed: it holds on any machine.
-    assert time.process_time() - began < 0.05 * 20
-    assert isinstance(result, None | bool | int | float | str | list | dict)
+    assert plain(result)
+    assert seconds(text, SCOPE) < 0.05
+    with contextlib.suppress(ExpressionError):
+        compile_template(text).render(SCOPE)
 
 
-def test_work_is_bounded_whatever_the_text() -> None:
-    big = {"a": list(range(200_000)), "t": "x" * 900_000}
-    for text in ["join(a) + join(a)", "t + t", "sum(a) + " * 50 + "1", "upper(t) + lower(t)", "str(a) + str(a)"]:
-        began = time.process_time()
-        with contextlib.suppress(ExpressionError):
-            compile_expression(text).evaluate(big)
-        assert time.process_time() - began < 1.0
+TERMS = st.recursive(
+    st.sampled_from(["a", "b", "n", "m", "x", "t", "u", "inputs.n", "'s'", "7", "null", "a[3]", "x['9'].y"]),
+    lambda inner: st.one_of(
+        st.tuples(st.sampled_from(sorted(FUNCTIONS)), inner).map(lambda p: f"{p[0]}({p[1]})"),
+        st.tuples(inner, st.sampled_from(["+", "-", "*", "/", "%", "==", "!=", "<", "in", "not in", "and", "or"]),
+                  inner).map(lambda p: f"({p[0]} {p[1]} {p[2]})"),
+        st.lists(inner, max_size=6).map(lambda p: f"[{', '.join(p)}]"),
+        st.tuples(inner, inner).map(lambda p: f"join({p[0]}, {p[1]})"),
+        inner.map(lambda p: f"{{'k': {p}}}"),
+    ),
+    max_leaves=40,
+)  # fmt: skip
+
+
+@settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
+@given(TERMS)
+def test_no_expression_over_large_values_runs_long(text: str) -> None:
+    assert seconds(text, BIG) < 0.05
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "join([" + ",".join(["a"] * 100) + "])", "str([n, n, n, n])", " and ".join(["[n] == [m]"] * 40),
+        " or ".join(["t == ''", "t < ''", "u < t"] * 20), " and ".join(["t != u"] * 90), "t in u",
+        "a" + " + []" * 120, "''" + " + t" * 1, " or ".join(["len([] + a) < 0"] * 30), "str(x) + str(x)",
+        " or ".join(["str(n[0])  == ''"] * 40), " or ".join(["x == {}"] * 60), " or ".join(["'q' in t"] * 60),
+        "upper(t) + lower(t)", "-" * 3900 + "1", "not " * 900 + "1",
+        "a." * 1900 + "b",
+        "(" * 190 + "1" + ")" * 190, "[" * 190 + "]" * 190, "a" + "[0]" * 1000,
+        "1" + "*9999999999" * 80, "sum(a)" + "+sum(a)" * 50,
+        "1 if " * 200 + "1" + " else 1" * 200,
+    ],
+)  # fmt: skip
+def test_the_worst_that_we_could_think_of_ends_in_time(text: str) -> None:
+    assert seconds(text, BIG) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("text", "column"),
+    [
+        ("a + open('x')", 5), ("  a + open('x')", 7), ("'é' + open('x')", 7), ("a.class + open('x')", 11),
+        ("a.class * open('x', from)", 11), ("a.__class__", 1), ("9 ** 9", 1), ("1 + 1e999", 5),
+    ],
+)  # fmt: skip
+def test_what_is_refused_has_its_column(text: str, column: int) -> None:
+    with pytest.raises(ExpressionError) as caught:
+        compile_expression(text)
+    assert caught.value.column == column
+
+
+def test_references_are_the_dotted_names_that_are_read() -> None:
+    read = compile_expression("a.b.c + len(d) if status('e') else error(f) or {'k': class.from[g.h]}").references
+    assert read == {("a", "b", "c"), ("d",), ("e",), ("f",), ("class", "from"), ("g", "h")}
+    assert compile_template({"k": ["${a.b} and ${c}", 1]}).references == {("a", "b"), ("c",)}
