@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from agentdeck.core.events import Usage
+from agentdeck.workflow.deck import Deck
 from agentdeck.workflow.model import Agent, Data, Definition
 
 
@@ -42,6 +43,8 @@ class Work:
     deadline: float | None = None
     seed: int = 0
     tier_up: int = 0
+    model: str = ""  # the name in the deck of who is to answer a prompt; empty: the first of its tier
+    max_output: int | None = None  # fewer tokens than the agent asks for, when a budget runs low
     fault: str = ""  # why the attempt before this one was refused, when it was `invalid`
 
     @property
@@ -70,3 +73,4 @@ class Setting:
     sleep: Callable[[float], Awaitable[None]]
     functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    deck: Deck = field(default_factory=Deck)

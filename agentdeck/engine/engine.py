@@ -320,7 +320,7 @@ class Engine:
                 None if timeout is None else started.at + timeout,
                 zlib.crc32(f"{started.task}/{started.step}/{started.attempt}".encode()) if hands.seeded else 0,
                 started.tier_up,
-                step.fault.message if step.fault is not None and step.fault.kind == "invalid" else "",
+                fault=step.fault.message if step.fault is not None and step.fault.kind == "invalid" else "",
             )
             if rule.agent.once or rule.agent.cache:
                 answer, reused = await self.reuse.run(hands.verb, work)

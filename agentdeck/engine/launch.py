@@ -146,13 +146,14 @@ async def drive(
     """Run a machine, new or restored, from its `first` event to its end."""
     closing: list[Callable[[], Awaitable[None]]] = []
     settings: dict[Program, Setting] = {}
+    deck = deck_for(launch.folder)
 
     def setting(of: Program) -> Setting:
         if of not in settings:
             own = of is machine.program
             folder = launch.folder if own else of.definition.folder or launch.folder
             functions = launch.functions if own else {}
-            settings[of] = Setting(of.definition, folder, anyio.sleep, functions, closing)
+            settings[of] = Setting(of.definition, folder, anyio.sleep, functions, closing, deck)
         return settings[of]
 
     engine = Engine(

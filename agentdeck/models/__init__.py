@@ -1,0 +1,1 @@
+"""Providers of LLM answers behind one seam, and what their answers cost."""
