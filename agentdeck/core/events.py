@@ -130,7 +130,8 @@ class TaskHurried(NamedTuple):
 
 class StepStarted(NamedTuple):
     """An attempt began. `agent` is who does the work (another one's name for a fallback). `ready` is when the
-    step became ready; `waits` tells how that time went, by reason, where it was not all `pool`."""
+    step became ready; `waits` tells how that time went, by reason, where it was not all `pool`. `model` is the
+    deck's name of who answers; so much is reserved for it. `eased` tells what a budget that runs low did to it."""
 
     at: float
     task: str
@@ -141,6 +142,10 @@ class StepStarted(NamedTuple):
     waits: dict[str, float] | None = None
     round: int = 1
     tier_up: int = 0
+    model: str = ""
+    reserved_tokens: int = 0
+    reserved_usd: float = 0.0
+    eased: str = ""
 
 
 class StepSucceeded(NamedTuple):
@@ -326,14 +331,61 @@ class CancelAsked(NamedTuple):
     who: str = ""
 
 
+class Reserved(NamedTuple):
+    """The answer to `Reserve` number `ask`: the attempt may begin, with this model of this provider, which holds
+    so much for it. The dollars are 0 where the price is not known."""
+
+    at: float
+    ask: int
+    task: str
+    step: str
+    provider: str
+    model: str
+    tokens: int = 0
+    usd: float = 0.0
+
+
+class Refused(NamedTuple):
+    """The answer to `Reserve` number `ask`: not now, for a reason of `StepWaited`. It is worth asking again at
+    `until`, or when something is given back."""
+
+    at: float
+    ask: int
+    task: str
+    step: str
+    provider: str
+    reason: str
+    until: float
+    why: str = ""
+
+
 # Actions ----------------------------------------------------------------------------------------------------
 
 
 class StartAttempt(NamedTuple):
-    """Run it now: it holds its slot and its reservations."""
+    """Run it now: it holds its slot and its reservations. `ask` is the number under which they were made."""
 
     started: StepStarted
     timeout_idle: float | None = None
+    ask: int = 0
+
+
+class Reserve(NamedTuple):
+    """The step is next and a worker is kept for it: reserve a call to one of its tier's models, and answer with
+    `Reserved` or `Refused` under the same number. `reduced`: it is to use fewer tokens than it might."""
+
+    ask: int
+    task: str
+    step: str
+    attempt: int
+    tier: str
+    reduced: bool = False
+
+
+class GiveBack(NamedTuple):
+    """What was reserved under this number is not needed."""
+
+    ask: int
 
 
 class CancelAttempt(NamedTuple):
@@ -403,5 +455,5 @@ Event: TypeAlias = (
     | StepWaited
     | Noted
 )
-Signal: TypeAlias = TimerFired | Committed | CancelAsked
-Action: TypeAlias = StartAttempt | CancelAttempt | KeepLetter | PullTask | Record | Finish
+Signal: TypeAlias = TimerFired | Committed | CancelAsked | Reserved | Refused
+Action: TypeAlias = StartAttempt | Reserve | GiveBack | CancelAttempt | KeepLetter | PullTask | Record | Finish

@@ -12,6 +12,8 @@ from heapq import heapify, heappush
 from typing import Any
 
 from agentdeck.core import events as ev
+from agentdeck.core.accounts import Accounts
+from agentdeck.core.clocks import auto_timeout
 from agentdeck.core.joins import GO, NEVER, SKIP, WAIT, judge
 from agentdeck.core.program import Program, Rule
 from agentdeck.core.state import (
@@ -71,6 +73,8 @@ class Fold:
         self.emptied: deque[Task] = deque()
         self.timers: list[tuple[float, int, str, Step, object]] = []
         self.next_due = float("inf")
+        self.accounts = Accounts(program.definition.budget)
+        self.turned: dict[str, Data] = {}
         self._ticket = 0
         self._apply: dict[type, Callable[[Any], None]] = {
             ev.RunStarted: self._run_started,
@@ -98,8 +102,8 @@ class Fold:
             ev.StepCancelled: self._step_cancelled,
             ev.StepReleased: self._step_released,
             ev.StepAnswered: self._step_answered,
-            ev.StepWaited: self._nothing,
-            ev.Noted: self._nothing,
+            ev.StepWaited: self._step_waited,
+            ev.Noted: self._noted,
         }
 
     def apply(self, event: ev.Event) -> None:
@@ -109,8 +113,9 @@ class Fold:
 
     # The run
 
-    def _nothing(self, event: ev.Event) -> None:
-        pass
+    def _noted(self, event: ev.Noted) -> None:
+        if event.data and "rung" in event.data:
+            self.accounts.enter(str(event.data.get("budget", "")), str(event.data["rung"]))
 
     def _run_started(self, event: ev.RunStarted) -> None:
         self.run = event.run
@@ -139,8 +144,17 @@ class Fold:
         if event.name == "workers":
             self.workers = int(event.new)
             return
+        head, _, name = event.name.partition(".")
+        if head == "budget":
+            self.accounts.grant(name, event.new)
+            return
+        if head != "agents":
+            self.turned[event.name] = event.new
+            return
         rule, setting = self.setting(event.name)
         setattr(rule, setting, event.new)
+        if setting == "attempt_timeout":
+            rule.times = None  # it no longer sets itself
         self.next_due = event.at  # every live attempt is looked at anew
         if setting == "limit":
             self._unpark(rule)
@@ -180,6 +194,7 @@ class Fold:
 
     def _task_ended(self, event: ev.TaskEnded) -> None:
         task = self.tasks.pop(event.task)
+        self.accounts.close(event.task)
         if len(self.timers) > 1024 and len(self.timers) > 8 * len(self.tasks):
             self.timers = [timer for timer in self.timers if timer[3].task.id in self.tasks]
             heapify(self.timers)
@@ -258,7 +273,7 @@ class Fold:
     def _unpark(self, rule: Rule) -> None:
         """Let as many steps go that were held back by `max_parallel` as there is room for now."""
         parked = rule.parked or deque()
-        room = len(parked) if rule.limit is None else rule.limit - rule.live
+        room = len(parked) if rule.limit is None else rule.limit - rule.live - rule.asking
         while room > 0 and parked:
             step = parked.popleft()
             if step.state == READY:
@@ -272,7 +287,10 @@ class Fold:
         rule = step.acting
         step.attempt = event.attempt
         step.started_at = event.at
-        step.waits = None
+        step.waits = step.told = None
+        if event.model or event.reserved_tokens:
+            step.held = event.reserved_tokens, event.reserved_usd
+            self.accounts.hold(event.task, step.held)
         if rule.slot:
             self._busy(step, RUNNING)
             self.running.add(step)
@@ -288,8 +306,11 @@ class Fold:
             if within is not None:
                 self._timer(event.at + within, "answer", step, event.attempt)
 
-    def _freed(self, step: Step) -> None:
-        """Its attempt holds nothing any more."""
+    def _freed(self, step: Step, usage: ev.Usage | None = None, *, lost: bool = True) -> None:
+        """Its attempt holds nothing any more. Without `usage`, what was held for it counts as used if `lost`."""
+        if step.held is not None or usage is not None:
+            held, step.held = step.held or (0, 0.0), None
+            self.accounts.settle(step.task.id, held, usage, lost=lost)
         if step in self.running:
             self.running.discard(step)
             rule = step.acting
@@ -299,7 +320,9 @@ class Fold:
 
     def _step_succeeded(self, event: ev.StepSucceeded) -> None:
         step = self.found(event.task, event.step)
-        self._freed(step)
+        self._freed(step, event.usage)
+        if step.acting.times is not None and not event.reused:
+            self._timed(step.acting, event.at - step.started_at, event.at)
         step.output = event.output
         if step.rule.rounds and step.item < 0:
             self._busy(step, BETWEEN)
@@ -309,7 +332,7 @@ class Fold:
 
     def _attempt_failed(self, event: ev.AttemptFailed) -> None:
         step = self.found(event.task, event.step)
-        self._freed(step)
+        self._freed(step, event.usage, lost=event.fault.kind == "timeout")
         step.fault = event.fault
         step.tries += 1
         self._busy(step, BETWEEN)
@@ -328,6 +351,30 @@ class Fold:
         step.tier_up = event.tier_up
         step.waits = {event.reason: event.until - event.at}
         self._timer(event.until, "backoff", step, event.until)
+
+    def _step_waited(self, event: ev.StepWaited) -> None:
+        step = self.found(event.task, event.step)
+        self._waited(step, event.at)
+        step.told = event.reason, event.at
+
+    def _waited(self, step: Step, at: float) -> dict[str, float] | None:
+        """How it waited until now, by reason, as far as the log says."""
+        if step.told is not None:
+            reason, since = step.told
+            step.waits = {**(step.waits or {})}
+            step.waits[reason] = step.waits.get(reason, 0.0) + at - since
+            step.told = reason, at
+        return step.waits
+
+    def _timed(self, rule: Rule, seconds: float, at: float) -> None:
+        """A clock that sets itself: by the last attempts that ended well."""
+        assert rule.times is not None
+        rule.times.append(seconds)
+        found = auto_timeout(rule.times)
+        if found is not None:
+            if rule.attempt_timeout is None or found < rule.attempt_timeout:
+                self.next_due = min(self.next_due, at)
+            rule.attempt_timeout = found
 
     def _step_fell_back(self, event: ev.StepFellBack) -> None:
         step = self.found(event.task, event.step)
@@ -458,6 +505,9 @@ class Fold:
             "exhausted": self.exhausted,
             "running": sorted((s.task.id, s.key, s.attempt) for s in self.running),
             "busy": self.busy_tasks,
+            "accounts": self.accounts.snapshot(),
+            "turned": dict(self.turned),
+            "timeouts": [rule.attempt_timeout for rule in self.program.rules],
             "tasks": {
                 task.id: {
                     s.key: [s.state, s.attempt, s.tries, s.round, s.arrived, s.absent, s.broken, s.acting.name]

@@ -14,8 +14,8 @@ from random import Random
 from typing import Any
 
 from agentdeck.core import events as ev
-from agentdeck.core.fold import Fold
 from agentdeck.core.joins import GO, NEVER, SKIP, judge
+from agentdeck.core.metered import Metered, Place
 from agentdeck.core.program import Program
 from agentdeck.core.scope import output_of, scope_of, scope_of_group
 from agentdeck.core.state import (
@@ -37,12 +37,11 @@ from agentdeck.workflow.model import Approve, Data, Dispatch
 INFINITY = float("inf")
 
 
-class Machine(Fold):
+class Machine(Metered):
     """One run. `deadline` is when it next wants a `TimerFired`."""
 
     def __init__(self, program: Program, *, run: str = "", workers: int = 8, gated: bool = False) -> None:
         super().__init__(program, run=run, workers=workers, gated=gated)
-        self._actions: list[ev.Action] = []
         self._finished = False
         self._handle: dict[type, Callable[[Any], None]] = {
             ev.StepSucceeded: self._on_succeeded,
@@ -55,9 +54,11 @@ class Machine(Fold):
             ev.RunStarted: self._record,
             ev.RunResumed: self._on_resumed,
             ev.RunPaused: self._record,
-            ev.RunUnpaused: self._record,
+            ev.RunUnpaused: self._on_turned,
             ev.RunDrained: self._record,
-            ev.LimitChanged: self._record,
+            ev.LimitChanged: self._on_turned,
+            ev.Reserved: self._on_reserved,
+            ev.Refused: self._on_refused,
             ev.TaskHurried: self._on_hurried,
             ev.StepReleased: self._on_released,
             ev.StepAnswered: self._on_answered,
@@ -67,7 +68,8 @@ class Machine(Fold):
     @property
     def deadline(self) -> float:
         """The next moment at which something is due; infinite when nothing is."""
-        return min(self.timers[0][0] if self.timers else INFINITY, self.next_due)
+        due = min(self.timers[0][0] if self.timers else INFINITY, self.next_due)
+        return min(due, self._opens) if self.pools else due
 
     def handle(self, event: ev.Event | ev.Signal) -> list[ev.Action]:
         """Take one event. What it asks for that makes no sense any more (an attempt that was cancelled, a step
@@ -82,6 +84,10 @@ class Machine(Fold):
         self.apply(event)
 
     # What comes in
+
+    def _on_turned(self, event: ev.LimitChanged | ev.RunUnpaused) -> None:
+        self._record(event)
+        self.open_all()
 
     def _on_succeeded(self, event: ev.StepSucceeded) -> None:
         step = self._live(event.task, event.step, event.attempt)
@@ -185,6 +191,8 @@ class Machine(Fold):
             self._due(kind, step, token, at)
         if self.next_due <= at:
             self._overdue(at)
+        if self.pools:
+            self._open_due(at)
 
     def _due(self, kind: str, step: Step, token: object, at: float) -> None:
         if step.task.id not in self.tasks:
@@ -257,7 +265,10 @@ class Machine(Fold):
         self._record(event)
         rule = step.acting
         retry = rule.agent.retry
-        if fault.retryable and step.tries < rule.attempts:
+        if rule.metered and step.tries < rule.attempts and fault.kind in ("rate_limit", "auth", "quota"):
+            # Its provider is left alone by everybody now: it asks again, and goes where there is room.
+            self._record(ev.StepRetrying(at, event.task, event.step, at, "cooldown", step.tier_up))
+        elif fault.retryable and step.tries < rule.attempts:
             ceiling = min(retry.max_delay, retry.delay * retry.factor ** (step.tries - 1))
             wait = Random(f"{self.run}/{event.task}/{event.step}/{event.attempt}").random() * ceiling
             reason = "backoff"
@@ -286,7 +297,16 @@ class Machine(Fold):
     # What follows from everything
 
     def _settle(self, at: float) -> None:
-        """Decide all that can be decided now, then start what fits."""
+        """Decide all that can be decided now, then start what fits; where that ended steps, once more."""
+        self._decide(at)
+        if not self.paused:
+            self._start(at)
+            while self.doomed or self.pruning or self.special or self.between or self.emptied:
+                self._decide(at)
+                self._start(at)
+        self._finish(at)
+
+    def _decide(self, at: float) -> None:
         while self.doomed or self.pruning or self.special or self.between or self.emptied:
             if self.doomed:
                 step, verdict = self.doomed.popleft()
@@ -304,9 +324,6 @@ class Machine(Fold):
                     self._next_round(step, at)
             else:
                 self._end_task(self.emptied.popleft(), at)
-        if not self.paused:
-            self._start(at)
-        self._finish(at)
 
     def _give_up(self, step: Step, verdict: str, at: float) -> None:
         if verdict == SKIP:
@@ -472,17 +489,25 @@ class Machine(Fold):
         A new task is asked for only when a worker has nothing to do, and while fewer than workers + 1 tasks
         are busy: so tasks end early instead of all being opened.
         """
-        ready, running = self.ready, self.running
-        free = self.workers - len(running)
-        while free > 0 and ready:
-            step = heappop(ready)[6]
-            if step.state != READY:
+        ready: list[Place] = self.ready
+        free = self.workers - len(self.running) - len(self.asking)
+        while free > 0:
+            if self.pools:
+                ready = self._first()
+            if not ready:
+                break
+            place = heappop(ready)
+            step = place[6]
+            if step.state != READY or step in self._keen:
                 continue
             rule = step.acting
-            if rule.limit is not None and rule.live >= rule.limit:
+            if rule.limit is not None and rule.live + rule.asking >= rule.limit:
                 if rule.parked is None:
                     rule.parked = deque()
                 rule.parked.append(step)
+                continue
+            if rule.metered or rule.priority > 0:
+                free -= self._next(step, place, at)
                 continue
             self._begin(step, at)
             free -= 1
@@ -493,11 +518,20 @@ class Machine(Fold):
                 room -= 1
                 self._actions.append(ev.PullTask())
 
-    def _begin(self, step: Step, at: float) -> None:
+    def _begin(self, step: Step, at: float, reserved: ev.Reserved | None = None, eased: str = "") -> None:
         started = self._started(step, at, step.attempt + 1)
+        ask = 0
+        if reserved is not None:
+            ask = reserved.ask
+            started = started._replace(
+                model=reserved.model,
+                reserved_tokens=reserved.tokens,
+                reserved_usd=reserved.usd,
+                eased=eased,
+            )
         self._actions.append(ev.Record(started))
         self.apply(started)
-        self._actions.append(ev.StartAttempt(started, step.acting.agent.timeout.idle))
+        self._actions.append(ev.StartAttempt(started, step.acting.agent.timeout.idle, ask))
 
     def _started(self, step: Step, at: float, attempt: int) -> ev.StepStarted:
         return ev.StepStarted(
@@ -507,7 +541,7 @@ class Machine(Fold):
             step.acting.name,
             attempt,
             step.ready_at,
-            step.waits,
+            step.waits if step.told is None else self._waited(step, at),
             step.round,
             step.tier_up,
         )
@@ -521,6 +555,6 @@ class Machine(Fold):
             state = FAILED if self.failed_tasks else CANCELLED if cancelled else DONE
             self._record(ev.RunEnded(at, state))
             self._actions.append(ev.Finish(state))
-        elif self.state == "drained" and not self.running:
+        elif self.state == "drained" and not self.running and not self.asking:
             self._finished = True
             self._actions.append(ev.Finish("drained"))

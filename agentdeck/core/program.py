@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: Verbs that wait for something else and hold no worker.
 SLOTLESS = frozenset({"dispatch", "workflow", "approve"})
+#: How many attempts a clock that sets itself looks back on.
+SEEN = 200
 REPORTS = ("missing(", "status(", "error(")
 
 
@@ -22,11 +24,13 @@ class Rule:
     """One agent as the machine sees it.
 
     What an operator may turn while a run executes (`attempts`, `attempt_timeout`, `limit`) is here and mutable;
-    everything else stays as compiled.
+    everything else stays as compiled. `metered`: its attempts are reserved before they begin; `asking` counts those
+    that are being reserved. `times` are the seconds of its last attempts, where its clock follows them.
     """
 
     __slots__ = (
         "agent",
+        "asking",
         "attempt_timeout",
         "attempts",
         "clocked",
@@ -38,6 +42,7 @@ class Rule:
         "leaf",
         "limit",
         "live",
+        "metered",
         "name",
         "needs",
         "on",
@@ -50,6 +55,7 @@ class Rule:
         "spare",
         "special",
         "targets",
+        "times",
         "until",
         "upstream",
         "verb",
@@ -76,6 +82,9 @@ class Rule:
         self.attempt_timeout = agent.timeout.attempt if self.slot else None
         self.limit = agent.max_parallel
         self.live = 0
+        self.metered = False
+        self.asking = 0
+        self.times: deque[float] | None = deque(maxlen=SEEN) if self.slot and agent.timeout.auto else None
         self.parked: deque[Step] | None = None
         self.reports = False
         self.needs: tuple[int, ...] = ()

@@ -19,13 +19,14 @@ class Step:
     """One agent's work on one task, or one item of it (`item` ≥ 0, `group` its parent).
 
     `arrived`, `absent`, `tolerated` and `broken` count how its needs ended: well, skipped, failed but tolerated,
-    failed. Their sum never exceeds the number of needs.
+    failed. Their sum never exceeds the number of needs. `told` is why it waits, where the log says so, and since
+    when; `held` are the tokens and dollars that are held for its attempt.
     """
 
     __slots__ = (
-        "absent", "acting", "arrivals", "arrived", "attempt", "broken", "clock", "fault", "group", "item",
+        "absent", "acting", "arrivals", "arrived", "attempt", "broken", "clock", "fault", "group", "held", "item",
         "items", "key", "left", "output", "previous", "ready_at", "round", "rule", "started_at", "state", "task",
-        "tier_up", "tolerated", "total_at", "tries", "until", "waits",
+        "tier_up", "told", "tolerated", "total_at", "tries", "until", "waits",
     )  # fmt: skip
 
     def __init__(self, task: Task, rule: Rule, key: str) -> None:
@@ -45,6 +46,8 @@ class Step:
         self.clock: float | None = None
         self.total_at: float | None = None
         self.waits: dict[str, float] | None = None
+        self.told: tuple[str, float] | None = None
+        self.held: tuple[int, float] | None = None
         self.item = -1
         self.group: Step | None = None
         self.items: list[Step] | None = None

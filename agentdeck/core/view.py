@@ -329,7 +329,7 @@ class View:
     # Steps ---------------------------------------------------------------------------------------------------
 
     def _step_started(self, e: ev.StepStarted) -> None:
-        at, task_id, key, doer, _, ready, waits, _, _ = e
+        at, task_id, key, doer, _, ready, waits = e[:7]
         task = self.open.get(task_id) or self._task(task_id)
         step = task.steps.get(key) or self._step(task, key)
         where = (task_id, key)

@@ -1,0 +1,94 @@
+"""The budgets of a run: its own, and one for each of its open tasks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from agentdeck.core.budget import Ledger
+from agentdeck.core.events import Usage
+from agentdeck.workflow.model import Budget, Data
+
+
+class Accounts:
+    """All attempts of a run are held and settled here; without a budget nothing is kept.
+
+    A nested task (`3/review`) uses the budget of the task it belongs to. Budgets go by name: empty is the run's,
+    else the task's.
+    """
+
+    def __init__(self, budget: Budget | None) -> None:
+        self.run = Ledger(budget) if budget is not None else None
+        self._each = budget.task if budget is not None else None
+        self.tasks: dict[str, Ledger] = {}
+        self.prompts = 0
+        self.prompts_usd = 0.0
+
+    def of(self, task: str) -> list[tuple[str, Ledger]]:
+        """The budgets that bind a task, by name."""
+        found = [("", self.run)] if self.run is not None else []
+        if self._each is not None:
+            top = task.partition("/")[0]
+            ledger = self.tasks.get(top)
+            if ledger is None:
+                ledger = self.tasks[top] = Ledger(self._each)
+            found.append((top, ledger))
+        return found
+
+    def force(self, task: str, rung: str) -> str:
+        """The name of what a budget that binds a task does to it, empty where it does not."""
+        return next((rung for _, ledger in self.of(task) if rung in ledger.rungs), "")
+
+    def hold(self, task: str, held: tuple[int, float]) -> None:
+        for _, ledger in self.of(task):
+            ledger.hold(*held)
+
+    def settle(self, task: str, held: tuple[int, float], usage: Usage | None, *, lost: bool) -> None:
+        """An attempt ended. What is not known of its use is taken as held, if it was sent at all."""
+        if usage is None:
+            used = held if lost else (0, 0.0)
+        else:
+            tokens = held[0] if usage.tokens_in is None else usage.tokens_in + (usage.tokens_out or 0)
+            used = tokens, held[1] if usage.usd is None else usage.usd
+            if usage.usd is not None:
+                self.prompts += 1
+                self.prompts_usd += usage.usd
+        for _, ledger in self.of(task):
+            ledger.settle(held, used)
+
+    def enter(self, name: str, rung: str) -> None:
+        """A rung of the budget of this name is in force from now on."""
+        ledger = dict(self.of(name)).get(name)
+        if ledger is not None and rung not in ledger.rungs:
+            ledger.rungs.append(rung)
+
+    def grant(self, name: str, value: Data) -> None:
+        """A new bound: `usd`, `tokens`, or `task.usd`, `task.tokens` for each task."""
+        of, _, measure = name.rpartition(".")
+        if of == "task":
+            self._each = replace(self._each or Budget(), **{measure: value})
+            for ledger in self.tasks.values():
+                ledger.grant(measure, value)
+            return
+        if self.run is None:
+            self.run = Ledger(Budget())
+        self.run.grant(measure, value)
+
+    def bound(self, name: str) -> float | None:
+        """The bound of this name as it is now."""
+        of, _, measure = name.rpartition(".")
+        holder = self._each if of == "task" else self.run
+        value: float | None = getattr(holder, measure) if holder is not None else None
+        return value
+
+    def close(self, task: str) -> None:
+        """The task has ended; what it used stays with the run's."""
+        self.tasks.pop(task, None)
+
+    def snapshot(self) -> Data:
+        """As plain data, for comparing."""
+        ledgers = {"": self.run, **self.tasks}
+        return {
+            name: [one.usd, one.tokens, one.used_tokens, round(one.used_usd, 9), one.held_tokens, one.rungs]
+            for name, one in sorted(ledgers.items())
+            if one is not None and (one.used_tokens or one.held_tokens or one.rungs or not name)
+        }

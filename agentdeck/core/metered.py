@@ -1,0 +1,239 @@
+"""Attempts that are reserved before they begin: asking, waiting in order, and the budget's ladder.
+
+A step that is next takes a worker's place and asks; the answer begins the attempt, or shuts the pool of the
+provider that refused. Steps bound for a shut pool wait in it, in the order of all ready steps, and ask again when
+the pool opens. None of this is recorded but what came of it, so a log folds to the same state without it.
+"""
+
+from __future__ import annotations
+
+from heapq import heappush
+from typing import TypeAlias
+
+from agentdeck.core import events as ev
+from agentdeck.core.budget import Ledger
+from agentdeck.core.fold import Fold
+from agentdeck.core.program import Program
+from agentdeck.core.state import READY, Step
+from agentdeck.core.tiers import model_of, tier_of
+
+NEVER = float("inf")
+#: A ready step in the order of all (see `Fold.ready`).
+Place: TypeAlias = tuple[int, int, float, int, int, int, Step]
+#: The pool of those that wait for a budget rather than a provider.
+BUDGET = "budget"
+
+
+class Pool:
+    """Steps that wait for one provider. `until` is when it opens by itself; None: it is open."""
+
+    __slots__ = ("heap", "reason", "until", "why")
+
+    def __init__(self) -> None:
+        self.heap: list[Place] = []
+        self.until: float | None = None
+        self.reason = self.why = ""
+
+    def shut(self, until: float, reason: str, why: str) -> None:
+        self.until, self.reason, self.why = until, reason, why
+
+
+class Metered(Fold):
+    """The part of the machine that reserves.
+
+    Invariant: each entry of `asking` keeps one worker's place until it is answered; a step in it that is READY
+    asks once at a time.
+    """
+
+    def __init__(self, program: Program, *, run: str = "", workers: int = 8, gated: bool = False) -> None:
+        super().__init__(program, run=run, workers=workers, gated=gated)
+        self._actions: list[ev.Action] = []
+        self.asking: dict[int, tuple[Step, Place, int]] = {}
+        self._keen: set[Step] = set()
+        self.pools: dict[str, Pool] = {}
+        self._routes: dict[str, str] = {}
+        self._asked = 0
+        self._given = 0
+
+    def _record(self, event: ev.Event) -> None:
+        raise NotImplementedError
+
+    def _begin(self, step: Step, at: float, reserved: ev.Reserved | None = None, eased: str = "") -> None:
+        raise NotImplementedError
+
+    def _on_cancel(self, event: ev.CancelAsked) -> None:
+        raise NotImplementedError
+
+    def _freed(self, step: Step, usage: ev.Usage | None = None, *, lost: bool = True) -> None:
+        if step.held is not None:
+            self.open_pools()
+        super()._freed(step, usage, lost=lost)
+
+    # Queues
+
+    def _first(self) -> list[Place]:
+        """The queue whose head is first of all that may go; it may be empty."""
+        best = self.ready
+        for pool in self.pools.values():
+            if pool.until is None and pool.heap and (not best or pool.heap[0] < best[0]):
+                best = pool.heap
+        return best
+
+    @property
+    def _opens(self) -> float:
+        """When the next pool opens by itself."""
+        return min((p.until for p in self.pools.values() if p.until is not None), default=NEVER)
+
+    def _open_due(self, at: float) -> None:
+        for pool in self.pools.values():
+            if pool.until is not None and pool.until <= at:
+                pool.until = None
+
+    def open_pools(self) -> None:
+        """Something was given back, or a limit changed: whoever waits asks again."""
+        self._given += 1
+        for pool in self.pools.values():
+            if pool.reason != "cooldown" and pool.reason != "requests":
+                pool.until = None
+
+    def open_all(self) -> None:
+        """A limit changed, or somebody said go: whoever waits asks again, whatever for."""
+        self._given += 1
+        for pool in self.pools.values():
+            pool.until = None
+
+    # Asking
+
+    def _next(self, step: Step, place: Place, at: float) -> bool:
+        """A metered step is next. True: it took a worker's place."""
+        rule, task = step.acting, step.task.id
+        self._climb(task, at)
+        if rule.priority > 0 and not step.attempt and self.accounts.force(task, "drop"):
+            why = f"budget: low priority is dropped ({self._told(task)})"
+            self._record(ev.StepSkipped(at, task, step.key, why))
+            return False
+        if not rule.metered:
+            self._begin(step, at)
+            return True
+        tier = self._tier(step)
+        lane = model_of(rule.agent) or tier
+        for name in (BUDGET, self._routes.get(lane, "")):
+            pool = self.pools.get(name)
+            if pool is not None and pool.until is not None:
+                self._wait(step, place, pool, at)
+                return False
+        self._asked += 1
+        self.asking[self._asked] = step, place, self._given
+        self._keen.add(step)
+        rule.asking += 1
+        reduced = bool(self.accounts.force(task, "reduce"))
+        self._actions.append(ev.Reserve(self._asked, task, step.key, step.attempt + 1, tier, reduced))
+        return True
+
+    def _tier(self, step: Step) -> str:
+        down = bool(self.accounts.force(step.task.id, "downgrade"))
+        return tier_of(step.acting.agent, step.tier_up - down)
+
+    def _wait(self, step: Step, place: Place, pool: Pool, at: float) -> None:
+        heappush(pool.heap, place)
+        if step.told is None or step.told[0] != pool.reason:
+            self._record(ev.StepWaited(at, step.task.id, step.key, pool.reason, pool.why))
+
+    def _answered(self, event: ev.Reserved | ev.Refused) -> tuple[Step, Place, int] | None:
+        """The step that asked, if it still wants to begin. What it no longer wants is given back."""
+        asked = self.asking.pop(event.ask, None)
+        if asked is not None:
+            step, place, _ = asked
+            self._keen.discard(step)
+            step.acting.asking -= 1
+            if step.state == READY and step.task.id in self.tasks:
+                if not self.paused:
+                    return asked
+                heappush(self.ready, place)
+            if step.acting.parked:
+                self._unpark(step.acting)
+        if isinstance(event, ev.Reserved):
+            self._actions.append(ev.GiveBack(event.ask))
+        return None
+
+    def _on_reserved(self, event: ev.Reserved) -> None:
+        found = self._answered(event)
+        if found is None:
+            return
+        step, place, given = found
+        self._routes[model_of(step.acting.agent) or self._tier(step)] = event.provider
+        for name, ledger in self.accounts.of(event.task):
+            if not ledger.admits(event.tokens, event.usd):
+                self._actions.append(ev.GiveBack(event.ask))
+                self._over(step, place, name, ledger, event, given)
+                return
+        eased = [rung for rung in ("reduce", "downgrade") if self.accounts.force(event.task, rung)]
+        why = f"{', '.join(eased)}: {self._told(event.task)}" if eased else ""
+        self._begin(step, event.at, event, why)
+        self._climb(event.task, event.at)
+
+    def _on_refused(self, event: ev.Refused) -> None:
+        found = self._answered(event)
+        if found is None:
+            return
+        step, place, given = found
+        self._routes[model_of(step.acting.agent) or self._tier(step)] = event.provider
+        pool = self.pools.setdefault(event.provider, Pool())
+        pool.shut(event.until, event.reason, event.why)
+        self._wait(step, place, pool, event.at)
+        if step.acting.parked:
+            self._unpark(step.acting)
+        if given != self._given and event.reason not in ("cooldown", "requests"):
+            pool.until = None  # something was given back since it asked
+
+    # The ladder
+
+    def _climb(self, task: str, at: float) -> None:
+        """Take each easing rung that is reached."""
+        for name, ledger in self.accounts.of(task):
+            for rung in ledger.due():
+                of = f"task {name}" if name else "the run"
+                what = {
+                    "reduce": "answers are shorter from now on",
+                    "downgrade": "a tier down from now on",
+                    "drop": "low priority is dropped from now on",
+                }[rung]
+                text = f"budget of {of} at {ledger.share():.0%}: {what} ({ledger.told()})"
+                self._record(ev.Noted(at, text, name, "", {"rung": rung, "budget": name}))
+
+    def _over(
+        self, step: Step, place: Place, name: str, ledger: Ledger, wanted: ev.Reserved, given: int
+    ) -> None:
+        """No room for one more. While others may use less than is held for them, it waits; then the last rung."""
+        at, end = wanted.at, ledger.end
+        assert end is not None
+        pool = self.pools.setdefault(BUDGET, Pool())
+        pool.shut(NEVER, "budget", f"budget: {ledger.told()}")
+        self._wait(step, place, pool, at)
+        if step.acting.parked:
+            self._unpark(step.acting)
+        if given == self._given:
+            if not ledger.idle:
+                return
+            of = f"task {name}" if name else "the run"
+            needs = f"${wanted.usd:.2f}" if ledger.usd is not None else f"{wanted.tokens:,} tokens"
+            why = f"budget of {of}: {ledger.told()}; the next prompt needs about {needs}"
+            if end[1] == "ask":
+                self._record(
+                    ev.RunPaused(at, f"{why}; {self._left()}grant more: agentdeck budget {self.run} +AMOUNT")
+                )
+            else:
+                self._record(ev.Noted(at, f"{why}; stopped", name, "", {"rung": "stop", "budget": name}))
+                self._on_cancel(ev.CancelAsked(at, name, "", "the budget"))
+        pool.until = None
+
+    def _left(self) -> str:
+        """How much of what is open still wants to be asked, and what that costs at the mean so far."""
+        steps = [s for task in self.tasks.values() for s in self._steps_of(task) if s.rule.metered]
+        left = sum(not s.ended and s.items is None for s in steps)
+        paid, usd = self.accounts.prompts, self.accounts.prompts_usd
+        about = f", about ${usd / paid * left:.2f}" if paid and usd else ""
+        return f"{left} prompts of open tasks are left{about}; " if left else ""
+
+    def _told(self, task: str) -> str:
+        return "; ".join(f"{ledger.share():.0%} of {name or 'the run'}" for name, ledger in self.accounts.of(task))

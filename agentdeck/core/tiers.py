@@ -1,0 +1,21 @@
+"""Which tier answers a prompt, after what moved it up or down."""
+
+from __future__ import annotations
+
+from agentdeck.workflow.model import Agent, Prompt
+
+TIERS = ("routing", "execution", "reasoning")
+DEFAULT = "execution"
+
+
+def tier_of(agent: Agent, shift: int = 0) -> str:
+    """The agent's tier, so many tiers up (down where negative). A tier of one's own stays what it is."""
+    tier = agent.tier or DEFAULT
+    if not shift or tier not in TIERS:
+        return tier
+    return TIERS[min(len(TIERS) - 1, max(0, TIERS.index(tier) + shift))]
+
+
+def model_of(agent: Agent) -> str:
+    """The model that the agent insists on; empty where its tier decides."""
+    return agent.does.model or "" if isinstance(agent.does, Prompt) else ""

@@ -1,0 +1,260 @@
+"""Calls to providers, reserved in the store: `providers` and `reservations`, shared by all processes.
+
+All of it runs in the writer's thread and transaction, which no other process can be in at the same time. What
+this process has read before it keeps, and reads only what has changed since.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeAlias
+
+from agentdeck.core.caps import tighten
+from agentdeck.core.window import NEVER, Full, Want, Window
+from agentdeck.store.codec import text_of
+from agentdeck.workflow.model import ProviderLimits
+
+#: Other processes' calls end without telling: look again after so many seconds.
+LOOK = 0.1
+#: A reservation this far in the future was made by a clock that has been set back since.
+AHEAD = 1.0
+#: Seconds between two times that old rows are deleted.
+PRUNE = 10.0
+
+
+class Wanted(NamedTuple):
+    """A call that is about to be made, by which attempt."""
+
+    provider: str
+    task: str
+    step: str
+    attempt: int
+    want: Want
+
+
+class Granted(NamedTuple):
+    """It may go. `id` is for settling it."""
+
+    id: int
+
+
+class Refused(NamedTuple):
+    """Not now: why (requests, tokens, concurrent, cooldown), and when it is worth asking again."""
+
+    reason: str
+    until: float
+
+
+class Settled(NamedTuple):
+    """What a call came to. `sent` is when it was; `want` None leaves what was reserved."""
+
+    id: int
+    provider: str
+    sent: float
+    want: Want | None
+
+
+Answer: TypeAlias = Granted | Refused
+
+
+class _Known:
+    """A provider as far as this process has read it."""
+
+    __slots__ = ("cooldown", "learnt", "longest", "owners", "pruned", "rev", "window")
+
+    def __init__(self) -> None:
+        self.rev = 0
+        self.longest = 0.0
+        self.cooldown = 0.0
+        self.learnt: dict[str, float] = {}
+        self.window = Window()
+        self.owners: dict[int, tuple[str, str]] = {}
+        self.pruned = 0.0
+
+
+class Book:
+    """The reservations of one run's process. Invariant: in no window of a limit's length is more granted than
+    the limit, whoever asks, from however many processes."""
+
+    def __init__(self, run: str, owner: str) -> None:
+        self.run = run
+        self.owner = owner
+        self._known: dict[str, _Known] = {}
+
+    def reset(self) -> None:
+        """Forget what was read: a transaction of it did not come to be."""
+        self._known.clear()
+
+    def reserve(
+        self, db: sqlite3.Connection, wanted: Sequence[Wanted], limits: Mapping[str, ProviderLimits], now: float
+    ) -> list[Answer]:
+        """Reserve in this order. Once one is refused, so are those after it at the same provider: nobody
+        overtakes."""
+        try:
+            for provider in {one.provider for one in wanted}:
+                self._read(db, provider, now)
+            shut: dict[str, Refused] = {}
+            answers: list[Answer] = []
+            for one in wanted:
+                refused = shut.get(one.provider) or self._in_the_way(db, one, limits[one.provider], now)
+                if refused is not None:
+                    shut[one.provider] = refused
+                    answers.append(refused)
+                else:
+                    answers.append(self._insert(db, one, now))
+            for provider in {one.provider for one in wanted}:
+                self._save(db, provider, now)
+            return answers
+        except BaseException:
+            self.reset()
+            raise
+
+    def settle(self, db: sqlite3.Connection, settled: Sequence[Settled], now: float) -> None:
+        """These calls have ended. What they used counts from when they were sent."""
+        try:
+            for provider in {one.provider for one in settled}:
+                self._read(db, provider, now)
+            for one in settled:
+                known = self._known[one.provider]
+                known.rev += 1
+                row = db.execute(
+                    "UPDATE reservations SET rev = ?, released = ?, settled = ?, at = max(at, ?),"
+                    " requests = coalesce(?, requests), tokens_in = coalesce(?, tokens_in),"
+                    " tokens_out = coalesce(?, tokens_out) WHERE id = ? AND provider = ? AND owner = ?"
+                    " RETURNING at, requests, tokens_in, tokens_out",
+                    (known.rev, now, one.want is not None, one.sent, *(one.want or (None, None, None)), one.id)
+                    + (one.provider, self.owner),
+                ).fetchone()
+                if row is not None:
+                    known.window.put(one.id, row[0], Want(*row[1:]), False)
+                    known.owners.pop(one.id, None)
+            for provider in {one.provider for one in settled}:
+                self._save(db, provider, now)
+        except BaseException:
+            self.reset()
+            raise
+
+    def cool_down(self, db: sqlite3.Connection, provider: str, until: float) -> None:
+        """Nobody calls it before then. The latest word holds."""
+        db.execute(
+            "INSERT INTO providers (provider, cooldown_until) VALUES (?, ?) ON CONFLICT (provider)"
+            " DO UPDATE SET cooldown_until = max(cooldown_until, excluded.cooldown_until)",
+            (provider, until),
+        )
+
+    def learn(self, db: sqlite3.Connection, provider: str, allows: Mapping[str, float]) -> None:
+        """What the provider says that it allows per minute, by name of the limit."""
+        db.execute(
+            "INSERT INTO providers (provider, learnt) VALUES (?, ?) ON CONFLICT (provider)"
+            " DO UPDATE SET learnt = json_patch(learnt, excluded.learnt)",
+            (provider, text_of(dict(allows))),
+        )
+
+    def release_all(self, db: sqlite3.Connection, now: float) -> None:
+        """Nothing of this run is under way any more. What was reserved still counts."""
+        for (provider,) in db.execute(
+            "SELECT DISTINCT provider FROM reservations WHERE run = ? AND owner = ? AND released IS NULL",
+            (self.run, self.owner),
+        ).fetchall():
+            self._read(db, provider, now)
+            self._free(db, provider, self.run, self.owner, now)
+            self._save(db, provider, now)
+
+    # Inside the transaction ---------------------------------------------------------------------------------
+
+    def _in_the_way(
+        self, db: sqlite3.Connection, one: Wanted, limits: ProviderLimits, now: float
+    ) -> Refused | None:
+        known = self._known[one.provider]
+        if now < known.cooldown:
+            return Refused("cooldown", known.cooldown)
+        limits = tighten(limits, known.learnt)
+        full = known.window.full(one.want, limits, now)
+        if full is not None and full.reason == "concurrent" and self._bury(db, one.provider, now):
+            full = known.window.full(one.want, limits, now)
+        return None if full is None else Refused(full.reason, _again(full, now))
+
+    def _insert(self, db: sqlite3.Connection, one: Wanted, now: float) -> Granted:
+        known = self._known[one.provider]
+        known.rev += 1
+        cursor = db.execute(
+            "INSERT INTO reservations (provider, rev, run, owner, task, step, attempt, at, requests, tokens_in,"
+            " tokens_out) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (one.provider, known.rev, self.run, self.owner, one.task, one.step, one.attempt, now, *one.want),
+        )
+        number = int(cursor.lastrowid or 0)
+        known.window.put(number, now, one.want, True)
+        known.owners[number] = self.run, self.owner
+        return Granted(number)
+
+    def _read(self, db: sqlite3.Connection, provider: str, now: float) -> None:
+        """What has changed since it was last looked at, by whomever."""
+        known = self._known.setdefault(provider, _Known())
+        row = db.execute(
+            "SELECT rev, longest, cooldown_until, learnt FROM providers WHERE provider = ?", (provider,)
+        ).fetchone()
+        if row is None:
+            db.execute("INSERT INTO providers (provider) VALUES (?)", (provider,))
+            row = (0, 0.0, 0.0, "{}")
+        if known.rev > row[0]:  # what it had read was rolled back
+            known = self._known[provider] = _Known()
+        known.longest, known.cooldown = row[1], row[2]
+        if row[3] != "{}":
+            known.learnt = json.loads(row[3])
+        self._follow(db, provider, known, row[0], now)
+
+    def _follow(self, db: sqlite3.Connection, provider: str, known: _Known, rev: int, now: float) -> None:
+        if known.rev < rev:
+            for number, run, owner, at, requests, tokens_in, tokens_out, released in db.execute(
+                "SELECT id, run, owner, at, requests, tokens_in, tokens_out, released FROM reservations"
+                " WHERE provider = ? AND rev > ?",
+                (provider, known.rev),
+            ):
+                live = released is None
+                at = now if at > now + AHEAD else at
+                known.window.put(number, at, Want(requests, tokens_in, tokens_out), live)
+                if live:
+                    known.owners[number] = run, owner
+                else:
+                    known.owners.pop(number, None)
+            known.rev = rev
+
+    def _bury(self, db: sqlite3.Connection, provider: str, now: float) -> bool:
+        """Free what processes hold that are no more: their runs belong to others, or their leases ran out."""
+        known, found = self._known[provider], False
+        for run, owner in set(known.owners.values()) - {(self.run, self.owner)}:
+            row = db.execute("SELECT owner, lease_until FROM runs WHERE run = ?", (run,)).fetchone()
+            if row is None or row[0] != owner or (row[1] or 0.0) < now:
+                self._free(db, provider, run, owner, now)
+                found = True
+        return found
+
+    def _free(self, db: sqlite3.Connection, provider: str, run: str, owner: str, now: float) -> None:
+        known = self._known[provider]
+        rev = known.rev + 1
+        db.execute(
+            "UPDATE reservations SET released = ?, rev = ? WHERE provider = ? AND run = ? AND owner = ?"
+            " AND released IS NULL",
+            (now, rev, provider, run, owner),
+        )
+        self._follow(db, provider, known, rev, now)
+
+    def _save(self, db: sqlite3.Connection, provider: str, now: float) -> None:
+        known = self._known[provider]
+        known.longest = max(known.longest, known.window.longest)
+        db.execute(
+            "UPDATE providers SET rev = ?, longest = max(longest, ?) WHERE provider = ?",
+            (known.rev, known.window.longest, provider),
+        )
+        if now > known.pruned + PRUNE:
+            known.pruned = now
+            db.execute(
+                "DELETE FROM reservations WHERE provider = ? AND at < ? AND released IS NOT NULL",
+                (provider, now - known.longest - PRUNE),
+            )
+
+
+def _again(full: Full, now: float) -> float:
+    return now + LOOK if full.until == NEVER and full.reason == "concurrent" else full.until
