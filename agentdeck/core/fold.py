@@ -194,7 +194,8 @@ class Fold:
 
     def _task_ended(self, event: ev.TaskEnded) -> None:
         task = self.tasks.pop(event.task)
-        self.accounts.close(event.task)
+        if self.accounts.tasks:
+            self.accounts.close(event.task)
         if len(self.timers) > 1024 and len(self.timers) > 8 * len(self.tasks):
             self.timers = [timer for timer in self.timers if timer[3].task.id in self.tasks]
             heapify(self.timers)
@@ -306,11 +307,14 @@ class Fold:
             if within is not None:
                 self._timer(event.at + within, "answer", step, event.attempt)
 
-    def _freed(self, step: Step, usage: ev.Usage | None = None, *, lost: bool = True) -> None:
+    def _paid(self, step: Step, usage: ev.Usage | None, lost: bool) -> None:
+        held, step.held = step.held or (0, 0.0), None
+        self.accounts.settle(step.task.id, held, usage, lost=lost)
+
+    def _freed(self, step: Step, usage: ev.Usage | None = None, lost: bool = True) -> None:
         """Its attempt holds nothing any more. Without `usage`, what was held for it counts as used if `lost`."""
         if step.held is not None or usage is not None:
-            held, step.held = step.held or (0, 0.0), None
-            self.accounts.settle(step.task.id, held, usage, lost=lost)
+            self._paid(step, usage, lost)
         if step in self.running:
             self.running.discard(step)
             rule = step.acting
@@ -332,7 +336,7 @@ class Fold:
 
     def _attempt_failed(self, event: ev.AttemptFailed) -> None:
         step = self.found(event.task, event.step)
-        self._freed(step, event.usage, lost=event.fault.kind == "timeout")
+        self._freed(step, event.usage, event.fault.kind == "timeout")
         step.fault = event.fault
         step.tries += 1
         self._busy(step, BETWEEN)

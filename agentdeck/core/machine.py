@@ -297,16 +297,7 @@ class Machine(Metered):
     # What follows from everything
 
     def _settle(self, at: float) -> None:
-        """Decide all that can be decided now, then start what fits; where that ended steps, once more."""
-        self._decide(at)
-        if not self.paused:
-            self._start(at)
-            while self.doomed or self.pruning or self.special or self.between or self.emptied:
-                self._decide(at)
-                self._start(at)
-        self._finish(at)
-
-    def _decide(self, at: float) -> None:
+        """Decide all that can be decided now, then start what fits; again where that dropped a step."""
         while self.doomed or self.pruning or self.special or self.between or self.emptied:
             if self.doomed:
                 step, verdict = self.doomed.popleft()
@@ -324,6 +315,10 @@ class Machine(Metered):
                     self._next_round(step, at)
             else:
                 self._end_task(self.emptied.popleft(), at)
+        if not self.paused and self._start(at):
+            self._settle(at)
+        else:
+            self._finish(at)
 
     def _give_up(self, step: Step, verdict: str, at: float) -> None:
         if verdict == SKIP:
@@ -483,22 +478,19 @@ class Machine(Metered):
 
     # Starting
 
-    def _start(self, at: float) -> None:
-        """Start ready steps in order while there is room, then ask for more tasks.
+    def _start(self, at: float) -> bool:
+        """Start ready steps in order while there is room, then ask for more tasks. True: a step was dropped.
 
         A new task is asked for only when a worker has nothing to do, and while fewer than workers + 1 tasks
         are busy: so tasks end early instead of all being opened.
         """
         ready: list[Place] = self.ready
         free = self.workers - len(self.running) - len(self.asking)
-        while free > 0:
-            if self.pools:
-                ready = self._first()
-            if not ready:
-                break
+        keen, dropped = self._keen, False
+        while free > 0 and (ready if not self.pools else (ready := self._first())):
             place = heappop(ready)
             step = place[6]
-            if step.state != READY or step in self._keen:
+            if step.state != READY or (keen and step in keen):
                 continue
             rule = step.acting
             if rule.limit is not None and rule.live + rule.asking >= rule.limit:
@@ -506,8 +498,9 @@ class Machine(Metered):
                     rule.parked = deque()
                 rule.parked.append(step)
                 continue
-            if rule.metered or rule.priority > 0:
+            if rule.careful:
                 free -= self._next(step, place, at)
+                dropped |= step.ended
                 continue
             self._begin(step, at)
             free -= 1
@@ -517,6 +510,7 @@ class Machine(Metered):
                 self.pulling += 1
                 room -= 1
                 self._actions.append(ev.PullTask())
+        return dropped
 
     def _begin(self, step: Step, at: float, reserved: ev.Reserved | None = None, eased: str = "") -> None:
         started = self._started(step, at, step.attempt + 1)

@@ -64,10 +64,10 @@ class Metered(Fold):
     def _on_cancel(self, event: ev.CancelAsked) -> None:
         raise NotImplementedError
 
-    def _freed(self, step: Step, usage: ev.Usage | None = None, *, lost: bool = True) -> None:
+    def _paid(self, step: Step, usage: ev.Usage | None, lost: bool) -> None:
         if step.held is not None:
             self.open_pools()
-        super()._freed(step, usage, lost=lost)
+        super()._paid(step, usage, lost)
 
     # Queues
 

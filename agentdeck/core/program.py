@@ -25,7 +25,7 @@ class Rule:
 
     What an operator may turn while a run executes (`attempts`, `attempt_timeout`, `limit`) is here and mutable;
     everything else stays as compiled. `metered`: its attempts are reserved before they begin; `asking` counts those
-    that are being reserved. `times` are the seconds of its last attempts, where its clock follows them.
+    that are being reserved; `careful`: its steps are looked at before they begin, as they may be dropped. `times` are the seconds of its last attempts, where its clock follows them.
     """
 
     __slots__ = (
@@ -33,6 +33,7 @@ class Rule:
         "asking",
         "attempt_timeout",
         "attempts",
+        "careful",
         "clocked",
         "dependents",
         "each",
@@ -83,6 +84,7 @@ class Rule:
         self.limit = agent.max_parallel
         self.live = 0
         self.metered = False
+        self.careful = self.priority > 0
         self.asking = 0
         self.times: deque[float] | None = deque(maxlen=SEEN) if self.slot and agent.timeout.auto else None
         self.parked: deque[Step] | None = None
