@@ -31,7 +31,7 @@ class Fit:
 
     def _typed(self, output: Data) -> Data:
         if isinstance(output, str):
-            output = _parsed(output)
+            output = parsed(output)
         if not isinstance(output, dict):
             raise StepError("invalid", f"an object is expected, not a {type(output).__name__}")
         assert self._fields is not None
@@ -46,8 +46,9 @@ class Fit:
         return output
 
 
-def _parsed(text: str) -> Data:
-    """The JSON that the text is, or else the first that stands in a fence in it."""
+def parsed(text: str) -> Data:
+    """The JSON that the text is, or else the first that stands in a fence in it. Raises StepError of kind
+    `invalid`."""
     for part in (text, *_FENCE.findall(text)):
         try:
             return json.loads(part, parse_constant=_no_number)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import anyio
@@ -14,6 +12,7 @@ import httpx
 
 from agentdeck.agents.verb import Setting, Work
 from agentdeck.errors import StepError
+from agentdeck.models.fault import retry_after
 from agentdeck.workflow.model import Agent, Data, Http
 from agentdeck.workflow.values import ExpressionError, Template, compile_template, show
 
@@ -263,32 +262,6 @@ def _kind(status: int) -> str:
     if status >= 500:
         return "server"
     return "auth" if status in (401, 403) else "rejected"
-
-
-def retry_after(headers: httpx.Headers) -> float | None:
-    """The seconds the other side asks to wait for: `retry-after-ms`, else `Retry-After` as seconds or a date."""
-    milliseconds = _seconds(headers.get("retry-after-ms", ""))
-    if milliseconds is not None:
-        return milliseconds / 1000
-    text = headers.get("retry-after", "").strip()
-    seconds = _seconds(text)
-    if seconds is not None or not text:
-        return seconds
-    try:
-        date = parsedate_to_datetime(text)
-        if date.tzinfo is None:
-            date = date.replace(tzinfo=UTC)
-        return max(0.0, (date - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None
-
-
-def _seconds(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return max(0.0, value) if math.isfinite(value) else None
 
 
 def _refuse(word: str) -> None:

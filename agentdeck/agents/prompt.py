@@ -1,39 +1,179 @@
-"""`prompt`: answered by the simulated provider, with no key and no network."""
+"""`prompt`: ask a model."""
 
 from __future__ import annotations
 
-from random import Random
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from agentdeck.agents.invent import fitting, text
+from agentdeck.agents.fit import parsed
+from agentdeck.agents.saying import Saying
 from agentdeck.agents.verb import Answer, Setting, Work
 from agentdeck.core.events import Usage
-from agentdeck.workflow.model import Agent, Prompt
+from agentdeck.errors import StepError
+from agentdeck.models.keys import Curtain
+from agentdeck.models.provider import Call, Question, Reply, Tool, Turn
+from agentdeck.models.room import SIMULATED, Room, models_for, raised, tier_of
+from agentdeck.models.toolbox import named
+from agentdeck.models.typed import instruction, schema_of
+from agentdeck.workflow.model import Agent, Data, Prompt
 from agentdeck.workflow.values import compile_template, show
 
-#: Seconds that an answer takes, by tier.
-LATENCY = {"routing": (0.2, 0.5), "execution": (0.5, 1.2), "reasoning": (1.0, 2.5)}
-CHARACTERS_PER_TOKEN = 4
+#: How often a model may ask for tools before it has to answer.
+ROUNDS = 10
+
+
+class _Shared:
+    """The room all prompts of a run share; it stands in the setting's `closing`, and is found there."""
+
+    def __init__(self, room: Room) -> None:
+        self.room = room
+
+    @classmethod
+    def of(cls, setting: Setting) -> Room:
+        for close in setting.closing:
+            if isinstance(close, cls):
+                return close.room
+        shared = cls(Room(setting.deck, setting.sleep))
+        setting.closing.append(shared)
+        return shared.room
+
+    async def __call__(self) -> None:
+        await self.room.close()
 
 
 class PromptVerb:
-    """The same prompt at the same step is answered alike in every run."""
+    """Asks once for each attempt, and again for each round of tools."""
 
     def __init__(self, agent: Agent, setting: Setting) -> None:
         assert isinstance(agent.does, Prompt)
-        self._sleep = setting.sleep
+        self._does = agent.does
+        self._setting = setting
+        self._room = _Shared.of(setting)
         self._text = compile_template(agent.does.text)
         self._system = compile_template(agent.does.system or "")
-        self._latency = LATENCY.get(agent.tier or "execution", LATENCY["execution"])
+        self._images = [compile_template(image) for image in agent.does.images]
+        self._schema = schema_of(agent.output) if agent.output else None
+        self._tools = {named(tool): tool for tool in agent.does.tools}
 
     async def run(self, work: Work) -> Answer:
-        random = Random(work.seed)
-        question = show(self._text.render(work.scope))
-        asked = show(self._system.render(work.scope)) + question
-        answer = " ".join([*question[:200].split()[:6], text(random, random.randint(20, 60))])
-        words, takes = answer.split(), random.uniform(*self._latency)
-        for at in range(0, len(words), 10):
-            await self._sleep(takes * min(10, len(words) - at) / len(words))
-            work.log(" ".join(words[at : at + 10]))
-        output = fitting(work.agent.output, random) if work.agent.output else answer
-        tokens = len(asked) // CHARACTERS_PER_TOKEN + 1, len(answer) // CHARACTERS_PER_TOKEN + 1
-        return Answer(output, Usage(*tokens, simulated=True, model="simulated"))
+        room = self._room
+        name = work.model or models_for(self._setting.deck, work.agent, work.tier_up)[0]
+        model = room.deck.models[name]
+        provider = room.provider(model.provider)
+        simulated = room.deck.providers[model.provider].type == SIMULATED
+        tools = [] if simulated else await room.tools.tools(self._does.tools)
+        question = self._question(work, model.id, tools)
+        used = _Used()
+        saying = Saying(work)
+        curtain = Curtain(room.keys, saying)
+        try:
+            for turn in range(ROUNDS + 1):
+                if turn:
+                    await work.again()
+                reply = await provider.answer(question, curtain)
+                used.add(reply)
+                self._setting.told(model.provider, reply.told)
+                if not reply.calls or not tools:
+                    break
+                curtain.close()
+                saying.close()
+                if turn == ROUNDS:
+                    raise StepError("invalid", f"{name} still wants tools after {ROUNDS} rounds of them")
+                turns = [*question.turns, Turn("assistant", reply.text, calls=reply.calls)]
+                for call in reply.calls:
+                    turns.append(Turn("tool", await self._call(work, call), call=call.id))
+                    used.calls += 1
+                question = replace(question, turns=turns)
+        finally:
+            curtain.close()
+            saying.close()
+        if used.calls:
+            work.log(f"{used.calls} calls of tools in {turn} rounds")
+        if reply.ended == "length":
+            work.log("the answer was cut at its longest allowed length (max_output)", "warning")
+        usage = used.usage(name, room)
+        return Answer(self._output(room.keys.hide(reply.text)), usage)
+
+    def _question(self, work: Work, model: str, tools: Sequence[Tool]) -> Question:
+        does, scope = self._does, work.scope
+        text = show(self._text.render(scope))
+        if work.fault:
+            again = f"An answer to this was refused: {work.fault}."
+            text += f"\n\n{again}" + (f" {instruction(self._schema)}" if self._schema else "")
+        images: list[str] = []
+        for template in self._images:
+            value = template.render(scope)
+            files = value if isinstance(value, list) else [value]
+            images += [str(self._setting.folder / show(file)) for file in files if file is not None]
+        given = [most for most in (does.max_output, work.max_output) if most is not None]
+        return Question(
+            model,
+            (Turn("user", text, images),),
+            show(self._system.render(scope)),
+            self._schema,
+            does.temperature,
+            min(given) if given else None,
+            does.stop,
+            tools,
+            raised(tier_of(work.agent), work.tier_up),
+            work.seed,
+        )
+
+    async def _call(self, work: Work, call: Call) -> str:
+        """What the tool answers, for the model to read."""
+        name = self._tools.get(call.name)
+        if name is None:
+            return f"There is no tool {call.name}."
+        hide = self._room.keys.hide
+        work.log(hide(f"→ {name} {json.dumps(call.arguments, ensure_ascii=False)}"[:1000]))
+        result = await self._room.tools.call(name, call.arguments)
+        first = result.text.strip().partition("\n")[0][:500]
+        work.log(f"← {name} {'failed: ' if result.wrong else ''}{first}", "warning" if result.wrong else "info")
+        return result.text
+
+    def _output(self, text: str) -> Data:
+        """Parsed where it is typed. What does not parse stays text: the check of outputs says what is wrong."""
+        if self._schema is None:
+            return text
+        try:
+            return parsed(text)
+        except StepError:
+            return text
+
+
+class _Used:
+    """What all rounds of an attempt used; a count unknown in one of them is unknown."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self._replies: list[Reply] = []
+
+    def add(self, reply: Reply) -> None:
+        self._replies.append(reply)
+
+    def usage(self, name: str, room: Room) -> Usage:
+        replies, prices = self._replies, room.prices
+        return Usage(
+            _count(reply.tokens_in for reply in replies),
+            _count(reply.tokens_out for reply in replies),
+            _count(reply.cached_in for reply in replies),
+            _sum(prices.usd(name, r.tokens_in, r.tokens_out, r.cached_in) for r in replies),
+            _sum(prices.usd_top(r.tokens_in, r.tokens_out, r.cached_in) for r in replies),
+            name,
+            any(reply.simulated for reply in replies),
+        )
+
+
+def _sum(counts: Iterable[float | None]) -> float | None:
+    total = 0.0
+    for count in counts:
+        if count is None:
+            return None
+        total += count
+    return total
+
+
+def _count(counts: Iterable[int | None]) -> int | None:
+    total = _sum(counts)
+    return None if total is None else int(total)

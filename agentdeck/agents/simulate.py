@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from random import Random
 
-from agentdeck.agents.invent import fitting
 from agentdeck.agents.verb import Answer, Setting, Work
 from agentdeck.core.events import Usage
 from agentdeck.errors import StepError
+from agentdeck.models.invent import fitting
+from agentdeck.models.typed import schema_of
 from agentdeck.workflow.model import Agent, Simulate
 from agentdeck.workflow.values import compile_template, show
 
@@ -35,7 +36,7 @@ class SimulateVerb:
             raise StepError("exception", "simulated failure")
         output = self._returns.render(work.scope)
         if output is None and work.agent.output:
-            output = fitting(work.agent.output, random)
+            output = fitting(schema_of(work.agent.output), random)
         tokens_in, tokens_out = does.tokens
         if not tokens_in and not tokens_out:
             return Answer(output)

@@ -8,8 +8,17 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from agentdeck.core.events import Usage
+from agentdeck.models.provider import Told
 from agentdeck.workflow.deck import Deck
 from agentdeck.workflow.model import Agent, Data, Definition
+
+
+async def _at_once() -> None:
+    pass
+
+
+def _unheard(provider: str, told: Told) -> None:
+    pass
 
 
 class Answer(NamedTuple):
@@ -46,6 +55,7 @@ class Work:
     model: str = ""  # the name in the deck of who is to answer a prompt; empty: the first of its tier
     max_output: int | None = None  # fewer tokens than the agent asks for, when a budget runs low
     fault: str = ""  # why the attempt before this one was refused, when it was `invalid`
+    again: Callable[[], Awaitable[None]] = _at_once  # awaited before each further request of the same attempt
 
     @property
     def id(self) -> str:
@@ -66,7 +76,8 @@ class Verb(Protocol):
 @dataclass(frozen=True, slots=True)
 class Setting:
     """What all verbs of a run share. `sleep` is the run's clock; `functions` are Python agents given as objects,
-    by agent name; `closing` collects what must be awaited when the run ends (clients, pools)."""
+    by agent name; `closing` collects what must be awaited when the run ends (clients, pools). `told` gets what a
+    provider's headers say of its limits, with the provider's name in the deck."""
 
     definition: Definition
     folder: Path
@@ -74,3 +85,4 @@ class Setting:
     functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     deck: Deck = field(default_factory=Deck)
+    told: Callable[[str, Told], None] = _unheard

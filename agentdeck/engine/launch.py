@@ -28,6 +28,7 @@ from agentdeck.engine.owner import hold
 from agentdeck.engine.reuse import Reuse
 from agentdeck.engine.storage import Storage
 from agentdeck.errors import UsageError
+from agentdeck.models.room import check_deck
 from agentdeck.workflow.deck import deck_for
 from agentdeck.workflow.loader import load
 from agentdeck.workflow.model import Data, Definition, SubWorkflow
@@ -98,6 +99,13 @@ def programs(definition: Definition, folder: Path, seconds: Mapping[str, float])
     return Program(definition, seconds, nested)
 
 
+def definitions(program: Program) -> Iterator[Definition]:
+    """The workflow and all its sub-workflows."""
+    yield program.definition
+    for nested in program.nested.values():
+        yield from definitions(nested)
+
+
 @dataclass(frozen=True, slots=True)
 class Watch:
     """Who looks on: `event` sees every recorded event with its number, `line` every log line, both in the loop
@@ -115,7 +123,9 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
     try:
         definition, name = launch.definition, new_run()
         program = programs(definition, launch.folder, storage.durations(definition))
-        most = deck_for(launch.folder).workers
+        deck = deck_for(launch.folder)
+        check_deck(deck, definitions(program))
+        most = deck.workers
         workers = launch.workers or min(definition.limits.workers or most, most)
         machine = Machine(program, run=name, workers=workers, gated=storage.durable)
         started = ev.RunStarted(

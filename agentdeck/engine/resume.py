@@ -13,12 +13,13 @@ from agentdeck.core import events as ev
 from agentdeck.core.machine import Machine
 from agentdeck.core.view import View
 from agentdeck.engine.clock import WallClock
-from agentdeck.engine.launch import Launch, Outcome, Watch, drive, programs, whoami
+from agentdeck.engine.launch import Launch, Outcome, Watch, definitions, drive, programs, whoami
 from agentdeck.engine.storage import LEASE, Storage
 from agentdeck.errors import UsageError
+from agentdeck.models.room import check_deck
 from agentdeck.store.reader import Reader, RunRow
 from agentdeck.store.runs import set_run, take_lease
-from agentdeck.workflow.deck import WORKERS
+from agentdeck.workflow.deck import WORKERS, deck_for
 from agentdeck.workflow.model import Data, Definition, restored
 
 
@@ -54,9 +55,10 @@ async def resume(wanted: Resume, watch: Watch | None = None) -> Outcome:
         definition = definition_of(reader, row)
         storage = Storage(wanted.db)
         try:
+            folder = Path(str(row.source.get("folder") or "."))
+            check_deck(deck_for(folder), definitions(programs(definition, folder, {})))
             await _take(storage, row)
             machine, view, last = _fold(reader, row, definition)
-            folder = Path(str(row.source.get("folder") or "."))
             now = WallClock()
             launch = Launch(
                 definition,

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 from agentdeck.workflow.model import Data
-
-
-class Turn(NamedTuple):
-    """One message. `role`: user, assistant, tool. `images` are files; `calls` and `call` belong to tool use."""
-
-    role: str
-    text: str
-    images: tuple[str, ...] = ()
-    calls: tuple[Call, ...] = ()
-    call: str = ""
 
 
 class Call(NamedTuple):
@@ -25,6 +15,17 @@ class Call(NamedTuple):
     id: str
     name: str
     arguments: Mapping[str, Data]
+
+
+class Turn(NamedTuple):
+    """One message. `role`: user, assistant, tool. `images` are files; `calls` are what an assistant wants called,
+    `call` is the id of the one that a tool's answer belongs to."""
+
+    role: str
+    text: str
+    images: Sequence[str] = ()
+    calls: Sequence[Call] = ()
+    call: str = ""
 
 
 class Tool(NamedTuple):
@@ -52,21 +53,23 @@ class Question:
     seed: int = 0
 
 
-class Told(NamedTuple):
-    """What a provider's headers say of its limits; None where it says nothing. Resets are seconds from now."""
+class Window(NamedTuple):
+    """What a provider's headers say of one of its limits; None where it says nothing. `reset` is in seconds from
+    now."""
 
-    requests: int | None = None
-    requests_left: int | None = None
-    requests_reset: float | None = None
-    tokens: int | None = None
-    tokens_left: int | None = None
-    tokens_reset: float | None = None
+    limit: int | None = None
+    left: int | None = None
+    reset: float | None = None
+
+
+#: By the name the limit has in the deck: requests, tokens, input_tokens, output_tokens.
+Told: TypeAlias = Mapping[str, Window]
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
     """A complete answer. Token counts of None are unknown. `tokens_in` includes `cached_in`. `ended`: stop,
-    length, tools, refused."""
+    length, tools. `said` is everything in its text."""
 
     text: str
     calls: Sequence[Call] = ()
@@ -74,17 +77,18 @@ class Reply:
     tokens_out: int | None = None
     cached_in: int | None = None
     ended: str = "stop"
-    told: Told = field(default_factory=Told)
+    told: Told = field(default_factory=dict)
     simulated: bool = False
 
 
 class Provider(Protocol):
     """One provider of the deck. One object serves all prompts of a run, many at a time.
 
-    `answer` streams: `said` gets each piece of text as it comes. It raises StepError with a kind of
-    `agentdeck.errors.KINDS`; the text that had come is in the fault's `detail`. It honours cancellation at once.
+    `answer` streams: `said` gets each piece of text as it comes, and "" as a sign of life that is no text. It
+    raises StepError with a kind of `agentdeck.errors.KINDS`; the text that had come is in the fault's `detail`.
+    It honours cancellation at once.
     """
 
     async def answer(self, question: Question, said: Callable[[str], None]) -> Reply: ...
 
-    def close(self) -> Awaitable[None]: ...
+    async def close(self) -> None: ...

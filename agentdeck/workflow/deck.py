@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agentdeck.errors import InvalidFile
-from agentdeck.workflow.format import PROVIDER_LIMITS
+from agentdeck.workflow.format import PROVIDER_LIMITS, SHARE
 from agentdeck.workflow.model import Data, ProviderLimits
 from agentdeck.workflow.shape import (
     Choice,
@@ -32,22 +32,38 @@ WORKERS = 20
 @dataclass(frozen=True, slots=True)
 class Provider:
     """Who answers prompts. `key` is kept as written (`${env.X}`, or a command): its value is read when it is
-    used and is in no value, log or file of ours."""
+    used and is in no value, log or file of ours. `fails` and `throttles` are shares of the calls that a simulated
+    provider lets fail, and refuses for their rate."""
 
     type: str
     key: Data = None
     url: str | None = None
     limits: ProviderLimits = field(default_factory=ProviderLimits)
     learn: bool = False
+    fails: float = 0.0
+    throttles: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What a provider answers with. `price` is dollars per million tokens (in, out); None is looked up."""
+    """What a provider answers with. `price` is dollars per million tokens (in, out); None is looked up. `cached`
+    is the price of input that the provider had kept; None is the same as for other input."""
 
     provider: str
     id: str
     price: tuple[float, float] | None = None
+    cached: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class McpServer:
+    """Who has tools for prompts: a program that is started (`command`), or a url. Values of `env` and `headers`
+    may hold `${env.X}`, which is read when it is used."""
+
+    command: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    url: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +74,7 @@ class Deck:
     providers: Mapping[str, Provider] = field(default_factory=dict)
     models: Mapping[str, Model] = field(default_factory=dict)
     tiers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    mcp: Mapping[str, McpServer] = field(default_factory=dict)
     file: Path | None = None
 
 
@@ -71,6 +88,8 @@ PROVIDER = Fields(
         "url": Text(),
         "limits": PROVIDER_LIMITS,
         "learn": Flag(),
+        "fails": SHARE,
+        "throttles": SHARE,
     },
     required=["type"],
 )
@@ -78,9 +97,20 @@ MODEL = Fields(
     {
         "provider": Text(),
         "id": Text(),
-        "price": Fields({"in": Number(least=0), "out": Number(least=0)}, required=["in", "out"]),
+        "price": Fields(
+            {"in": Number(least=0), "out": Number(least=0), "cached": Number(least=0)}, required=["in", "out"]
+        ),
     },
     required=["provider", "id"],
+)
+MCP = Fields(
+    {
+        "command": Many(Text(empty=True), least=1),
+        "env": Table(Text(empty=True), raw=True),
+        "url": Text(),
+        "headers": Table(Text(empty=True), raw=True),
+    },
+    exactly=("command", "url"),
 )
 DECK = Fields(
     {
@@ -89,6 +119,7 @@ DECK = Fields(
         "providers": Table(PROVIDER),
         "models": Table(MODEL),
         "tiers": Table(Many(Text(), one=True, least=1)),
+        "mcp": Table(MCP),
     },
     required=["agentdeck"],
 )
@@ -124,12 +155,18 @@ def load_deck(path: Path) -> Deck:
     }
     models = {name: _model(given) for name, given in read.get("models", {}).items()}
     tiers = {name: tuple(given) for name, given in read.get("tiers", {}).items()}
-    return Deck(read.get("limits", {}).get("workers", WORKERS), providers, models, tiers, path)
+    mcp = {
+        name: McpServer(**{**given, "command": tuple(given.get("command", ()))})
+        for name, given in read.get("mcp", {}).items()
+    }
+    return Deck(read.get("limits", {}).get("workers", WORKERS), providers, models, tiers, mcp, path)
 
 
 def _model(given: Mapping[str, Any]) -> Model:
     price = given.get("price")
-    return Model(given["provider"], given["id"], (price["in"], price["out"]) if price else None)
+    if price is None:
+        return Model(given["provider"], given["id"])
+    return Model(given["provider"], given["id"], (price["in"], price["out"]), price.get("cached"))
 
 
 def _named(read: Mapping[str, Any], source: Source) -> None:

@@ -87,7 +87,7 @@ async def test_a_prompt_is_answered_alike(tier: str | None, least: float, most: 
     first, second = Trial(), Trial()
     answer = await first.run(agent, 3, inputs={"name": "Ulysses"})
     assert answer == await second.run(agent, 3, inputs={"name": "Ulysses"})
-    assert answer.output.startswith("Sum up Ulysses for me ")
+    assert "Ulysses" in answer.output
     assert least <= first.slept <= most
     assert " ".join(text for _, text in first.said) == answer.output
     assert answer.usage is not None

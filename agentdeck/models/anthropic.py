@@ -1,0 +1,182 @@
+"""`anthropic`: messages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from agentdeck.errors import StepError
+from agentdeck.models.fault import mid_stream
+from agentdeck.models.gather import Gathered, counted, of
+from agentdeck.models.image import read_image
+from agentdeck.models.keys import Keys
+from agentdeck.models.provider import Question, Reply, Turn
+from agentdeck.models.told import told
+from agentdeck.models.wire import Stream, Wire
+from agentdeck.workflow.deck import Provider
+from agentdeck.workflow.model import Data
+
+URL = "https://api.anthropic.com"
+VERSION = "2023-06-01"
+#: The protocol wants a number; this is what every model of it can give.
+MOST_OUTPUT = 4096
+ENDED = {"max_tokens": "length", "tool_use": "tools", "model_context_window_exceeded": "length"}
+#: A typed answer is the input of this tool.
+ANSWER = "answer"
+
+
+class Anthropic:
+    """A typed answer is had by a tool that has to be called with it."""
+
+    def __init__(self, name: str, provider: Provider, keys: Keys, wire: Wire) -> None:
+        self._who = name
+        self._key = provider.key
+        base = (provider.url or URL).rstrip("/").removesuffix("/v1")
+        self._url = f"{base}/v1/messages"
+        self._keys = keys
+        self._wire = wire
+
+    async def answer(self, question: Question, said: Callable[[str], None]) -> Reply:
+        key = await self._keys.read(self._key, f"provider {self._who}")
+        headers = {"anthropic-version": VERSION, **({"x-api-key": key} if key else {})}
+        got = Gathered(self._who, said, ANSWER)
+        body = await _body(question)
+        try:
+            async with self._wire.post(self._url, headers, body) as stream:
+                return await self._read(stream, got, question.schema is not None)
+        except StepError as error:
+            kind, message, after, clock, detail = error.fault
+            hide = self._keys.hide
+            raise StepError(
+                kind, hide(message), retry_after=after, clock=clock, detail=hide(got.come or detail)
+            ) from None
+
+    async def close(self) -> None:
+        await self._wire.close()
+
+    async def _read(self, stream: Stream, got: Gathered, typed: bool) -> Reply:
+        usage: dict[str, Data] = {}
+        done = False
+        if stream.whole:
+            done = self._whole(await stream.body(), got, usage)
+        else:
+            async for event in stream.events():
+                done = self._take(event, got, usage) or done
+        if not done:
+            raise StepError("network", f"{self._who} was cut off: the answer has no end")
+        text, calls = got.text, got.calls()
+        answer = next((call for call in calls if call.name == ANSWER), None) if typed else None
+        if answer is not None:
+            text, calls = json.dumps(answer.arguments, ensure_ascii=False), ()
+        cached = counted(usage.get("cache_read_input_tokens"), 0)
+        fresh = counted(usage.get("input_tokens"), 0)
+        tokens_in = None if fresh is None else fresh + (cached or 0) + (_made(usage) or 0)
+        return Reply(
+            text,
+            calls,
+            counted(tokens_in, 1),
+            counted(usage.get("output_tokens"), 1 if text or calls else 0),
+            cached,
+            "tools" if calls else got.ended,
+            told(stream.headers),
+        )
+
+    def _take(self, event: Mapping[str, Data], got: Gathered, usage: dict[str, Data]) -> bool:
+        """One event. True for the last."""
+        at = event.get("index")
+        match event.get("type"):
+            case "message_start":
+                _overlay(usage, of(event, "message", "usage"))
+                got.say(None)
+            case "content_block_start":
+                self._block(event.get("content_block"), at, got)
+            case "content_block_delta":
+                got.say(of(event, "delta", "text"))
+                piece = of(event, "delta", "partial_json")
+                if isinstance(piece, str):
+                    got.call(at, piece=piece)
+            case "message_delta":
+                _overlay(usage, event.get("usage"))
+                self._end(of(event, "delta", "stop_reason"), got)
+            case "message_stop":
+                got.ended = got.ended or "stop"
+                return True
+            case "error":
+                raise mid_stream(self._who, event.get("error"))
+            case None if event.get("error"):
+                raise mid_stream(self._who, event["error"])
+            case _:
+                got.say(None)
+        return False
+
+    def _whole(self, body: Mapping[str, Data], got: Gathered, usage: dict[str, Data]) -> bool:
+        if body.get("error"):
+            raise mid_stream(self._who, body["error"])
+        blocks = body.get("content")
+        for at, block in enumerate(blocks if isinstance(blocks, list) else []):
+            self._block(block, at, got)
+        _overlay(usage, body.get("usage"))
+        self._end(body.get("stop_reason"), got)
+        return bool(got.ended)
+
+    def _block(self, block: Data, at: Data, got: Gathered) -> None:
+        if of(block, "type") == "tool_use":
+            given = of(block, "input")
+            piece = json.dumps(given) if given else ""
+            got.call(at, id=str(of(block, "id") or ""), name=str(of(block, "name") or ""), piece=piece)
+        else:
+            got.say(of(block, "text"))
+
+    def _end(self, reason: Data, got: Gathered) -> None:
+        if reason in ("refusal", "content_filter"):
+            raise StepError("refused", f"{self._who} refused the content ({reason})")
+        if reason:
+            got.ended = ENDED.get(str(reason), "stop")
+
+
+async def _body(question: Question) -> dict[str, Data]:
+    body: dict[str, Data] = {
+        "model": question.model,
+        "max_tokens": question.max_output or MOST_OUTPUT,
+        "stream": True,
+        "messages": [await _message(turn) for turn in question.turns],
+    }
+    if question.system:
+        body["system"] = question.system
+    if question.temperature is not None:
+        body["temperature"] = min(question.temperature, 1.0)
+    if question.stop:
+        body["stop_sequences"] = list(question.stop)
+    tools = [{"name": t.name, "description": t.about, "input_schema": t.schema} for t in question.tools]
+    if question.schema is not None:
+        own = {"name": ANSWER, "description": "Give the answer.", "input_schema": question.schema}
+        body["tool_choice"] = {"type": "any"} if tools else {"type": "tool", "name": ANSWER}
+        tools.append(own)
+    if tools:
+        body["tools"] = tools
+    return body
+
+
+async def _message(turn: Turn) -> dict[str, Any]:
+    if turn.role == "tool":
+        result = {"type": "tool_result", "tool_use_id": turn.call, "content": turn.text}
+        return {"role": "user", "content": [result]}
+    parts: list[Data] = []
+    for file in turn.images:
+        kind, data = await read_image(file)
+        parts.append({"type": "image", "source": {"type": "base64", "media_type": kind, "data": data}})
+    if turn.text:
+        parts.append({"type": "text", "text": turn.text})
+    parts += [{"type": "tool_use", "id": c.id, "name": c.name, "input": c.arguments} for c in turn.calls]
+    return {"role": turn.role, "content": parts}
+
+
+def _overlay(usage: dict[str, Data], more: Data) -> None:
+    """Counts in a stream are cumulative: the later one holds."""
+    if isinstance(more, Mapping):
+        usage.update({name: count for name, count in more.items() if count is not None})
+
+
+def _made(usage: Mapping[str, Data]) -> int | None:
+    return counted(usage.get("cache_creation_input_tokens"), 0)

@@ -1,0 +1,168 @@
+"""What a provider's refusal means: from statuses, headers and bodies to the kinds of `agentdeck.errors`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from agentdeck.errors import StepError
+from agentdeck.workflow.model import Data
+
+#: How much of a body is kept for a reader.
+MOST_DETAIL = 4000
+
+_QUOTA = ("insufficient_quota", "billing", "credit balance", "insufficient_funds", "exceeded your current quota")
+_CONTEXT = ("context_length", "context length", "context window", "prompt is too long", "request_too_large",
+            "input is too long", "too many tokens in the prompt")  # fmt: skip
+_CONTENT = ("content_filter", "content_policy", "content policy", "content management policy")
+_AUTH = ("authentication_error", "permission_error", "auth_error", "invalid_api_key", "permission_denied")
+_STATUS = {
+    "overloaded_error": 529,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "throttling_error": 429,
+    "timeout_error": 504,
+    "invalid_request_error": 400,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "billing_error": 402,
+}
+
+
+def refusal(who: str, status: int, headers: Mapping[str, str], body: str) -> StepError:
+    """The answer to a request was not a stream but a status and a body."""
+    told = _error(body)
+    word, message = _words(told), _message(told) or _line(body)
+    kind = _kind(status, f"{word} {message}".lower())
+    retry = headers.get("x-should-retry", "").lower()
+    if retry == "false" and kind == "server":
+        kind = "rejected"
+    elif retry == "true" and kind == "rejected":
+        kind = "server"
+    after = retry_after(headers) if kind in ("rate_limit", "server") else None
+    said = f"{who} answered {status}" + (f": {_line(message)}" if message else "")
+    return StepError(kind, said + _advice(kind, status), retry_after=after, detail=body[:MOST_DETAIL])
+
+
+def mid_stream(who: str, told: Data) -> StepError:
+    """The stream had begun, with status 200, and then said that something is wrong."""
+    word, message = _words(told), _message(told)
+    kind = _kind(_status(told), f"{word} {message}".lower())
+    said = f"{who} broke off: {_line(message) or word or 'no reason given'}"
+    return StepError(kind, said + _advice(kind, 200), detail=json.dumps(told, ensure_ascii=False)[:MOST_DETAIL])
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """The seconds the other side asks to wait for: `retry-after-ms`, else the latest of what `Retry-After` and a
+    proxy's copy of it say, each as seconds or as a date."""
+    milliseconds = _seconds(headers.get("retry-after-ms", ""))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    named = (headers.get("retry-after", ""), headers.get("llm_provider-retry-after", ""))
+    waits = [wait for wait in map(_wait, named) if wait is not None]
+    return max(waits) if waits else None
+
+
+def _wait(text: str) -> float | None:
+    text = text.strip()
+    seconds = _seconds(text)
+    if seconds is not None or not text:
+        return seconds
+    try:
+        date = parsedate_to_datetime(text)
+        if date.tzinfo is None:
+            date = date.replace(tzinfo=UTC)
+        return max(0.0, (date - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return max(0.0, value) if math.isfinite(value) else None
+
+
+def _kind(status: int, words: str) -> str:
+    """`words` are the body's type, code and message, in lower case: they count where one status means many
+    things."""
+
+    def says(these: tuple[str, ...]) -> bool:
+        return any(this in words for this in these)
+
+    if status == 402 or (status in (400, 403, 429) and says(_QUOTA)):
+        return "quota"
+    if status == 429:
+        return "rate_limit"
+    if status == 413 or (status in (400, 422, 500) and says(_CONTEXT)):
+        return "context"
+    if status in (400, 403, 422) and says(_CONTENT):
+        return "refused"
+    if status in (401, 403, 407) or (status in (200, 400) and says(_AUTH)):
+        return "auth"
+    if status in (408, 409, 425) or status >= 500 or status < 300:
+        return "server"
+    return "rejected"
+
+
+def _status(told: Data) -> int:
+    """The status that an error in a stream would have had. 500 where it does not say."""
+    if isinstance(told, Mapping):
+        for name in ("code", "status", "status_code"):
+            text = str(told.get(name, ""))
+            if text.isdigit() and 400 <= int(text) < 600:
+                return int(text)
+        for name in ("type", "code"):
+            word = str(told.get(name, ""))
+            if word in _STATUS:
+                return _STATUS[word]
+            if any(said in word for said in _QUOTA):
+                return 402
+            if any(said in word for said in _AUTH):
+                return 401
+            if any(said in word for said in _CONTEXT + _CONTENT):
+                return 400
+    return 500
+
+
+def _error(body: str) -> Data:
+    """What stands under `error`, in any of the shapes that servers have for it."""
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(data, list) and data:
+        data = data[0]
+    if not isinstance(data, Mapping):
+        return None
+    return data.get("error") or data.get("detail") or data
+
+
+def _words(told: Data) -> str:
+    if not isinstance(told, Mapping):
+        return ""
+    return " ".join(str(told[name]) for name in ("type", "code") if told.get(name) not in (None, ""))
+
+
+def _message(told: Data) -> str:
+    if isinstance(told, Mapping):
+        told = told.get("message") or told.get("detail") or ""
+    return told if isinstance(told, str) else json.dumps(told, ensure_ascii=False)[:1000]
+
+
+def _line(text: str) -> str:
+    """The start of a text, in one line."""
+    return "".join(c for c in " ".join(text[:4000].split()) if c.isprintable())[:300]
+
+
+def _advice(kind: str, status: int) -> str:
+    if kind == "auth":
+        return "; look at this provider's `key` in the deck"
+    if kind == "rejected" and status == 404:
+        return "; look at the model's `id` and the provider's `url` in the deck"
+    return ""

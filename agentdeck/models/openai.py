@@ -1,0 +1,157 @@
+"""`openai`: chat completions, of whoever speaks them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from agentdeck.errors import StepError
+from agentdeck.models.fault import mid_stream
+from agentdeck.models.gather import Gathered, counted, of
+from agentdeck.models.image import read_image
+from agentdeck.models.keys import Keys
+from agentdeck.models.provider import Question, Reply, Turn
+from agentdeck.models.told import told
+from agentdeck.models.typed import instruction, strict
+from agentdeck.models.wire import Stream, Wire
+from agentdeck.workflow.deck import Provider
+from agentdeck.workflow.model import Data
+
+URL = "https://api.openai.com/v1"
+ENDED = {"stop": "stop", "length": "length", "tool_calls": "tools", "function_call": "tools"}
+#: Parts of a request that not every compatible server takes, and what a refusal calls them.
+OPTIONAL = ("response_format", "stream_options", "temperature", "max_completion_tokens", "max_tokens")
+
+
+class OpenAI:
+    """`without` holds, by model, what a server has refused to take: it is not asked for again."""
+
+    def __init__(self, name: str, provider: Provider, keys: Keys, wire: Wire) -> None:
+        self._who = name
+        self._key = provider.key
+        self._url = (provider.url or URL).rstrip("/") + "/chat/completions"
+        self._most = "max_tokens" if provider.url else "max_completion_tokens"
+        self._keys = keys
+        self._wire = wire
+        self._without: dict[str, set[str]] = {}
+
+    async def answer(self, question: Question, said: Callable[[str], None]) -> Reply:
+        key = await self._keys.read(self._key, f"provider {self._who}")
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        got = Gathered(self._who, said)
+        body = await self._body(question)
+        try:
+            async with self._wire.post(self._url, headers, body) as stream:
+                return await self._read(stream, got)
+        except StepError as error:
+            raise self._told(error, question, body, got.text) from None
+
+    async def close(self) -> None:
+        await self._wire.close()
+
+    async def _body(self, question: Question) -> dict[str, Data]:
+        without = self._without.get(question.model, set())
+        system = question.system
+        body: dict[str, Data] = {"model": question.model, "stream": True}
+        body["stream_options"] = {"include_usage": True}
+        if question.temperature is not None:
+            body["temperature"] = question.temperature
+        if question.max_output is not None:
+            most = self._most if self._most not in without else "max_completion_tokens"
+            body[most] = question.max_output
+        if question.stop:
+            body["stop"] = list(question.stop)
+        if question.tools:
+            body["tools"] = [
+                {"type": "function", "function": {"name": t.name, "description": t.about, "parameters": t.schema}}
+                for t in question.tools
+            ]
+        if question.schema is not None:
+            named = {"name": "answer", "schema": question.schema, "strict": strict(question.schema)}
+            body["response_format"] = {"type": "json_schema", "json_schema": named}
+            if "response_format" in without:
+                system = f"{system}\n\n{instruction(question.schema)}".strip()
+        body = {name: value for name, value in body.items() if name not in without}
+        start = [{"role": "system", "content": system}] if system else []
+        body["messages"] = [*start, *[await _message(turn) for turn in question.turns]]
+        return body
+
+    async def _read(self, stream: Stream, got: Gathered) -> Reply:
+        usage: Data = None
+        if stream.whole:
+            whole = await stream.body()
+            usage = self._take(whole, got, "message")
+        else:
+            async for event in stream.events():
+                usage = self._take(event, got, "delta") or usage
+        if not got.ended:
+            raise StepError("network", f"{self._who} was cut off: the answer has no end")
+        calls = got.calls()
+        empty = not got.text and not calls
+        return Reply(
+            got.text,
+            calls,
+            counted(of(usage, "prompt_tokens"), 1),
+            counted(of(usage, "completion_tokens"), 0 if empty else 1),
+            counted(of(usage, "prompt_tokens_details", "cached_tokens"), 0),
+            "tools" if calls else got.ended,
+            told(stream.headers),
+        )
+
+    def _take(self, event: Mapping[str, Data], got: Gathered, part: str) -> Data:
+        """One event, or a whole answer; the usage that stands in it."""
+        if event.get("error"):
+            raise mid_stream(self._who, event["error"])
+        choices = event.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        delta = of(choice, part)
+        got.say(of(delta, "content"))
+        if of(delta, "refusal"):
+            raise StepError("refused", f"{self._who} refused: {str(of(delta, 'refusal'))[:300]}")
+        calls = of(delta, "tool_calls")
+        for place, call in enumerate(calls if isinstance(calls, list) else []):
+            name, piece = of(call, "function", "name"), of(call, "function", "arguments")
+            at = of(call, "index")
+            got.call(place if at is None else at, id=_word(of(call, "id")), name=_word(name), piece=_word(piece))
+        ended = of(choice, "finish_reason")
+        if ended == "content_filter":
+            raise StepError("refused", f"{self._who} refused the content (content_filter)")
+        if ended:
+            got.ended = ENDED.get(str(ended), "stop")
+        return event.get("usage")
+
+    def _told(self, error: StepError, question: Question, body: Mapping[str, Data], text: str) -> StepError:
+        """The error with the text that had come; where it refuses an optional part, the next attempt goes
+        without it."""
+        kind, message, after, clock, detail = error.fault
+        if kind == "rejected":
+            for part in OPTIONAL:
+                if part in body and part in detail:
+                    self._without.setdefault(question.model, set()).add(part)
+                    kind, message = "server", f"{message}; the next attempt goes without {part}"
+                    break
+        hide = self._keys.hide
+        return StepError(kind, hide(message), retry_after=after, clock=clock, detail=hide(text or detail))
+
+
+def _word(value: Data) -> str:
+    return value if isinstance(value, str) else ""
+
+
+async def _message(turn: Turn) -> dict[str, Any]:
+    if turn.role == "tool":
+        return {"role": "tool", "tool_call_id": turn.call, "content": turn.text}
+    message: dict[str, Any] = {"role": turn.role, "content": turn.text}
+    if turn.images:
+        parts: list[Data] = [{"type": "text", "text": turn.text}]
+        for file in turn.images:
+            kind, data = await read_image(file)
+            parts.append({"type": "image_url", "image_url": {"url": f"data:{kind};base64,{data}"}})
+        message["content"] = parts
+    if turn.calls:
+        message["tool_calls"] = [
+            {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": json.dumps(c.arguments)}}
+            for c in turn.calls
+        ]
+    return message

@@ -1,0 +1,81 @@
+"""What an answer costs: the deck's price, else the list price (genai-prices; its table is in the package)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from agentdeck.workflow.deck import Deck, Provider
+
+MILLION = 1_000_000
+#: What all work would run on if none of it were spread over tiers.
+TOP = "reasoning"
+
+
+class Price(NamedTuple):
+    """Dollars per million tokens. What models charge for longer prompts is not in it: for estimates."""
+
+    input: float
+    output: float
+    cached: float
+
+
+class Prices:
+    """By the deck's names of models. None is unknown, and never 0."""
+
+    def __init__(self, deck: Deck) -> None:
+        self._deck = deck
+        self._top = next(iter(deck.tiers.get(TOP, ())), "")
+
+    def price(self, name: str) -> Price | None:
+        """What a model charges, about."""
+        each = [self.usd(name, *tokens) for tokens in ((MILLION // 100, 0, 0), (0, MILLION // 100, 0))]
+        cached = self.usd(name, MILLION // 100, 0, MILLION // 100)
+        if each[0] is None or each[1] is None or cached is None:
+            return None
+        return Price(each[0] * 100, each[1] * 100, cached * 100)
+
+    def usd(self, name: str, tokens_in: int | None, tokens_out: int | None, cached: int | None) -> float | None:
+        """What an answer cost. `tokens_in` includes `cached`."""
+        model = self._deck.models.get(name)
+        if model is None or tokens_in is None or tokens_out is None:
+            return None
+        cached = min(cached or 0, tokens_in)
+        if model.price is not None:
+            price_in, price_out = model.price
+            kept = price_in if model.cached is None else model.cached
+            return ((tokens_in - cached) * price_in + cached * kept + tokens_out * price_out) / MILLION
+        return _listed(model.id, *_place(self._deck.providers[model.provider]), tokens_in, tokens_out, cached)
+
+    def usd_top(self, tokens_in: int | None, tokens_out: int | None, cached: int | None) -> float | None:
+        """What it would have cost on the first model of the reasoning tier."""
+        return self.usd(self._top, tokens_in, tokens_out, cached)
+
+
+def _place(provider: Provider) -> tuple[str | None, str | None]:
+    """Whose list holds: (provider, url) as genai-prices knows them. A url that it does not know has no list."""
+    match provider.type, provider.url:
+        case "simulated", _:
+            return None, None
+        case kind, None:
+            return kind, None
+        case "anthropic", _:
+            return "anthropic", None
+    return None, provider.url
+
+
+@lru_cache(maxsize=4096)
+def _listed(
+    model: str, provider: str | None, url: str | None, tokens_in: int, tokens_out: int, cached: int
+) -> float | None:
+    from genai_prices import Usage, calc_price
+
+    usage = Usage(input_tokens=tokens_in, output_tokens=tokens_out, cache_read_tokens=cached)
+    try:
+        if url is not None:
+            found = calc_price(usage, model_ref=model, provider_api_url=url)
+        else:
+            found = calc_price(usage, model_ref=model, provider_id=provider)
+    except (LookupError, ValueError):
+        return None
+    return float(found.total_price)

@@ -1,0 +1,65 @@
+"""Server-sent events out of bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from agentdeck.errors import StepError
+
+MB = 1024 * 1024
+#: What a provider sends in one event is a few words; more than this is no answer but a flood.
+MOST_EVENT = 8 * MB
+
+
+class Events:
+    """Takes bytes as they come, wherever they are cut, and gives the data of each event that is complete.
+
+    Raises StepError of kind `server` for what cannot be a stream of events: too large, or no UTF-8. `who` is
+    named in it. Names of events, ids and comments are passed over: both protocols repeat the name in the data.
+    """
+
+    def __init__(self, who: str, most: int = MOST_EVENT) -> None:
+        self._who = who
+        self._most = most
+        self._pieces: list[bytes] = []  # of a line that is not complete
+        self._data: list[str] = []
+        self._size = 0  # of both
+
+    def feed(self, chunk: bytes) -> Iterator[str]:
+        *lines, rest = chunk.split(b"\n")
+        for line in lines:
+            if self._pieces:
+                self._size -= sum(map(len, self._pieces))
+                line = b"".join((*self._pieces, line))
+                self._pieces.clear()
+            if line.endswith(b"\r"):
+                line = line[:-1]
+            if not line:
+                if self._data:
+                    yield "\n".join(self._data)
+                    self._data.clear()
+                self._size = 0
+            elif line.startswith(b"data:"):
+                self._grow(len(line))
+                self._data.append(self._text(line[6:] if line[5:6] == b" " else line[5:]))
+        if rest:
+            self._grow(len(rest))
+            self._pieces.append(rest)
+
+    def end(self) -> Iterator[str]:
+        """The stream is over: what an event without its blank line holds."""
+        yield from self.feed(b"\n\n")
+
+    def _grow(self, size: int) -> None:
+        self._size += size
+        if self._size > self._most:
+            most = f"{self._most / MB:g} MB"
+            raise StepError("server", f"{self._who} sent more than {most} in one event, which is no answer")
+
+    def _text(self, line: bytes) -> str:
+        try:
+            return line.decode()
+        except UnicodeDecodeError as error:
+            raise StepError(
+                "server", f"{self._who} sent text that is not UTF-8 (byte {error.start} of an event)"
+            ) from None

@@ -1,0 +1,41 @@
+"""The JSON Schema of an agent's typed `output`, for models and for who invents answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from agentdeck.workflow.model import Data, Type
+
+_KINDS = {"string", "number", "integer", "boolean", "object"}
+
+
+def schema_of(output: Mapping[str, Type]) -> dict[str, Data]:
+    """An object with every field required and no others."""
+    return {
+        "type": "object",
+        "properties": {name: _schema(kind) for name, kind in output.items()},
+        "required": list(output),
+        "additionalProperties": False,
+    }
+
+
+def strict(schema: Mapping[str, Data]) -> bool:
+    """Whether providers can hold a model to it exactly: they take no open lists and objects."""
+    fields = schema["properties"].values()
+    return all("enum" in field or field.get("type") in _KINDS - {"object"} for field in fields)
+
+
+def instruction(schema: Mapping[str, Data]) -> str:
+    """The same for a model that is only told."""
+    return "Answer with one JSON object and nothing else. Its JSON Schema: " + json.dumps(
+        schema, ensure_ascii=False
+    )
+
+
+def _schema(kind: Type) -> dict[str, Data]:
+    if kind.kind == "choice":
+        return {"enum": list(kind.choices)}
+    if kind.kind == "list":
+        return {"type": "array", "items": {}}
+    return {"type": kind.kind} if kind.kind in _KINDS else {}

@@ -1,0 +1,162 @@
+"""HTTP to providers: the one place that knows httpx.
+
+A client's connections slow each other down (each request looks through all of them), so streams are spread over
+clients of `STREAMS` each. Redirects are not followed: the key is for the host that the deck names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+
+import anyio
+import httpx
+
+from agentdeck.errors import StepError
+from agentdeck.models.fault import refusal
+from agentdeck.models.stream import MB, Events
+from agentdeck.workflow.model import Data
+
+STREAMS = 20
+CONNECT = 30.0
+MOST_BODY = 16 * MB
+MOST_ERROR = MB // 16
+
+
+class Wire:
+    """What all streams of one provider share."""
+
+    def __init__(self, who: str, hide: Callable[[str], str] = str, streams: int = STREAMS) -> None:
+        self.who = who
+        self._hide = hide
+        self._streams = streams
+        self._clients: list[tuple[httpx.AsyncClient, list[None]]] = []
+
+    @asynccontextmanager
+    async def post(self, url: str, headers: Mapping[str, str], body: Data) -> AsyncIterator[Stream]:
+        """Yields an answer of status 200. Raises StepError for everything else, whatever httpx calls it; also for
+        what goes wrong while the stream is read inside."""
+        content = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+        headers = {"content-type": "application/json", "accept": "text/event-stream", **headers}
+        encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+        client, busy = self._client()
+        busy.append(None)
+        try:
+            response = await client.send(
+                client.build_request("POST", url, headers=encoded, content=content), stream=True
+            )
+            try:
+                if response.status_code != 200:
+                    raise await self._refused(url, response)
+                yield Stream(self.who, response)
+            finally:
+                with anyio.move_on_after(0.5, shield=True):
+                    await response.aclose()
+        except (httpx.LocalProtocolError, httpx.UnsupportedProtocol, httpx.InvalidURL, UnicodeError) as error:
+            what = f"{self.who} cannot be asked at {plain(url)} ({type(error).__name__})"
+            raise StepError("setup", f"{what}; look at its `url` and `key` in the deck") from None
+        except httpx.DecodingError as error:
+            raise StepError(
+                "server", f"{self.who} sent what cannot be decoded: {self._hide(str(error))}"
+            ) from None
+        except (httpx.TransportError, httpx.StreamError) as error:
+            lost = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+            what = f"cannot be reached at {plain(url)}" if lost else "was cut off"
+            reason = self._hide(" ".join(str(error).split())[:200]) or type(error).__name__
+            raise StepError("network", f"{self.who} {what}: {reason}") from None
+        finally:
+            busy.pop()
+
+    async def close(self) -> None:
+        clients, self._clients = self._clients, []
+        for client, _ in clients:
+            await client.aclose()
+
+    def _client(self) -> tuple[httpx.AsyncClient, list[None]]:
+        for each in self._clients:
+            if len(each[1]) < self._streams:
+                return each
+        client = httpx.AsyncClient(
+            timeout=httpx.Timeout(None, connect=CONNECT),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=self._streams),
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            headers={"accept-encoding": "identity", "user-agent": "agentdeck"},
+            follow_redirects=False,
+        )
+        self._clients.append((client, []))
+        return self._clients[-1]
+
+    async def _refused(self, url: str, response: httpx.Response) -> StepError:
+        status = response.status_code
+        if 300 <= status < 400:
+            target = plain(response.headers.get("location", "")) or "nowhere"
+            what = f"{self.who} answered {status}: a redirect from {plain(url)} to {self._hide(target)}"
+            return StepError(
+                "rejected", f"{what}, which is not followed with a key; write the right `url` in the deck"
+            )
+        body = bytearray()
+        with anyio.move_on_after(10):
+            try:
+                async for chunk in response.aiter_bytes():
+                    body += chunk
+                    if len(body) > MOST_ERROR:
+                        break
+            except httpx.HTTPError:
+                pass
+        text = self._hide(bytes(body[:MOST_ERROR]).decode("utf-8", "replace"))
+        return refusal(self.who, status, response.headers, text)
+
+
+class Stream:
+    """An answer of status 200 that is being read."""
+
+    def __init__(self, who: str, response: httpx.Response) -> None:
+        self.headers: Mapping[str, str] = response.headers
+        self._who = who
+        self._response = response
+        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        self.whole = kind == "application/json"
+        if not self.whole and kind not in ("text/event-stream", ""):
+            what = f"{who} answered with {kind[:60]!r}, which is no stream of answers"
+            raise StepError("rejected", f"{what}; look at its `url` in the deck")
+
+    async def events(self) -> AsyncIterator[Data]:
+        """The JSON of each event, until `[DONE]` or the end."""
+        events = Events(self._who)
+        async for chunk in self._response.aiter_bytes():
+            for text in events.feed(chunk):
+                if text == "[DONE]":
+                    return
+                yield self._json(text)
+        for text in events.end():
+            if text != "[DONE]":
+                yield self._json(text)
+
+    async def body(self) -> Mapping[str, Data]:
+        """The whole answer of a server that does not stream, or not this time."""
+        body = bytearray()
+        async for chunk in self._response.aiter_bytes():
+            body += chunk
+            if len(body) > MOST_BODY:
+                raise StepError("server", f"{self._who} sent more than {MOST_BODY // MB} MB, which is no answer")
+        return self._json(bytes(body))
+
+    def _json(self, text: str | bytes) -> Mapping[str, Data]:
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError):
+            data = None
+        if not isinstance(data, Mapping):
+            shown = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+            raise StepError("server", f"{self._who} sent what is no JSON object", detail=shown[:2000])
+        return data
+
+
+def plain(url: str) -> str:
+    """The url for messages: without userinfo, query and fragment, which may hold secrets."""
+    try:
+        return str(httpx.URL(url).copy_with(userinfo=b"", query=None, fragment=None))
+    except (httpx.InvalidURL, ValueError):
+        return "an url that cannot be read"
