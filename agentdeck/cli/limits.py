@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from agentdeck.core.view import View
     from agentdeck.workflow.model import Data, Definition
 
+RATES = ("requests", "tokens", "input_tokens", "output_tokens")
+
 
 @click.command()
 @click.argument("run", metavar="RUN")
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 @db_option
 @json_option("The current values as one JSON object.")
 def limits(run: str, changes: tuple[str, ...], db: str | None, as_json: bool) -> int:
-    """Print the limits of a run, or change them: workers=8 agents.extract.timeout=10s."""
+    """Print the limits of a run, or change them: workers=8 agents.extract.timeout=10s openai.requests=80/min."""
     from agentdeck.cli.ask import ask
     from agentdeck.cli.options import store
     from agentdeck.cli.pages import dump, out, table
@@ -60,15 +62,22 @@ def current(definition: Definition, view: View) -> dict[str, Data]:
 def _change(text: str) -> tuple[str, Data]:
     from agentdeck.cli.inputs import pair
     from agentdeck.errors import UsageError
-    from agentdeck.workflow.units import duration
+    from agentdeck.workflow.units import duration, rate, show_rate
 
     name, value = pair(text, "limits")
     try:
-        if name.rsplit(".", 1)[-1] == "timeout":
+        last = name.rsplit(".", 1)[-1]
+        if last == "timeout":
             return name, duration(value)
+        if last in RATES and not name.startswith("agents."):
+            return name, None if value == "none" else show_rate(rate(value))
+        if last == "concurrent" and value in ("auto", "none"):
+            return name, value
         return name, int(value)
     except ValueError as error:
-        what = str(error) if "duration" in str(error) else f"{value!r} is not a whole number"
+        what = (
+            str(error) if "duration" in str(error) or "rate" in str(error) else f"{value!r} is not a whole number"
+        )
         raise UsageError(f"{name}: {what}") from None
 
 

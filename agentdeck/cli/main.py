@@ -29,6 +29,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "approve": ("agentdeck.cli.approve:approve", "Answer a step that asks a person."),
     "release": ("agentdeck.cli.release:release", "Let a join go with what has arrived."),
     "limits": ("agentdeck.cli.limits:limits", "Print or change the limits of a run."),
+    "budget": ("agentdeck.cli.budget:budget", "Show the budget of a run, or grant more."),
     "hurry": ("agentdeck.cli.hurry:hurry", "Let a task go before all others."),
     "info": ("agentdeck.cli.info:info", "Show versions and where things are."),
     "config": ("agentdeck.cli.config:config", "Show each setting and where it comes from."),

@@ -23,6 +23,11 @@ class Accounts:
         self.prompts = 0
         self.prompts_usd = 0.0
 
+    @property
+    def bounds_usd(self) -> bool:
+        """Whether any budget is in dollars."""
+        return any(one is not None and one.usd is not None for one in (self.run, self._each))
+
     def of(self, task: str) -> list[tuple[str, Ledger]]:
         """The budgets that bind a task, by name."""
         found = [("", self.run)] if self.run is not None else []

@@ -1,6 +1,6 @@
 """When a provider is left alone, and how calls to it begin again.
 
-The circuit breaker of Nygard's “Release It!”, with a gradual return: after a rest one call goes, and each one that
+The circuit breaker of Nygard's “Release It!”, with a gradual return: after a rest one call goes, and each that
 ends well lets twice as many go at once.
 """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from typing import Any
 
 from agentdeck.workflow.model import Data, ProviderLimits, Rate
 from agentdeck.workflow.units import rate, show_rate
@@ -62,5 +63,7 @@ def turned(limits: ProviderLimits, changes: Mapping[str, Data]) -> ProviderLimit
 
 def tighten(limits: ProviderLimits, learnt: Mapping[str, float]) -> ProviderLimits:
     """Lowered to what the provider itself says it allows per minute (`requests`, `tokens`, …), never raised."""
-    rates = {name: Rate(float(count), 60.0) for name, count in learnt.items() if name in NAMES[:-1] and count > 0}
+    rates: dict[str, Any] = {
+        name: Rate(float(count), 60.0) for name, count in learnt.items() if name in NAMES[:-1] and count > 0
+    }
     return tightest(limits, ProviderLimits(**rates)) if rates else limits

@@ -131,7 +131,7 @@ class TaskHurried(NamedTuple):
 class StepStarted(NamedTuple):
     """An attempt began. `agent` is who does the work (another one's name for a fallback). `ready` is when the
     step became ready; `waits` tells how that time went, by reason, where it was not all `pool`. `model` is the
-    deck's name of who answers; so much is reserved for it. `eased` tells what a budget that runs low did to it."""
+    deck's name of who answers; so much is reserved for it. `eased` tells what a low budget did to it."""
 
     at: float
     task: str
@@ -372,13 +372,14 @@ class StartAttempt(NamedTuple):
 
 class Reserve(NamedTuple):
     """The step is next and a worker is kept for it: reserve a call to one of its tier's models, and answer with
-    `Reserved` or `Refused` under the same number. `reduced`: it is to use fewer tokens than it might."""
+    `Reserved` or `Refused` under the same number. `shift` is by how many tiers it is up or down; `reduced`: it is
+    to use fewer tokens than it might."""
 
     ask: int
     task: str
     step: str
     attempt: int
-    tier: str
+    shift: int = 0
     reduced: bool = False
 
 

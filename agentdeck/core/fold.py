@@ -52,7 +52,7 @@ class Fold:
         self.seq = 0
         self.durable = 0
         self.state = "running"
-        self.paused = False
+        self.paused, self.why = False, ""
         self.pulling = 0
         self.exhausted = False
         self.cancelling = False
@@ -131,7 +131,7 @@ class Fold:
             self.timers.sort(key=lambda timer: timer[:2])
 
     def _run_paused(self, event: ev.RunPaused | ev.RunDrained) -> None:
-        self.paused = True
+        self.paused, self.why = True, getattr(event, "why", "")
         self.state = "drained" if isinstance(event, ev.RunDrained) else "paused"
 
     def _run_unpaused(self, event: ev.RunUnpaused) -> None:

@@ -265,7 +265,8 @@ class Machine(Metered):
         self._record(event)
         rule = step.acting
         retry = rule.agent.retry
-        if rule.metered and step.tries < rule.attempts and fault.kind in ("rate_limit", "auth", "quota"):
+        elsewhere = fault.kind in ("auth", "quota") or (fault.kind == "context" and fault.retry_after is not None)
+        if rule.metered and (elsewhere or (fault.kind == "rate_limit" and step.tries < rule.attempts)):
             # Its provider is left alone by everybody now: it asks again, and goes where there is room.
             self._record(ev.StepRetrying(at, event.task, event.step, at, "cooldown", step.tier_up))
         elif fault.retryable and step.tries < rule.attempts:

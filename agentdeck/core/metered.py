@@ -8,7 +8,7 @@ the pool opens. None of this is recorded but what came of it, so a log folds to 
 from __future__ import annotations
 
 from heapq import heappush
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from agentdeck.core import events as ev
 from agentdeck.core.budget import Ledger
@@ -16,12 +16,15 @@ from agentdeck.core.fold import Fold
 from agentdeck.core.program import Program
 from agentdeck.core.state import READY, Step
 from agentdeck.core.tiers import model_of, tier_of
+from agentdeck.workflow.model import ProviderLimits
 
 NEVER = float("inf")
 #: A ready step in the order of all (see `Fold.ready`).
 Place: TypeAlias = tuple[int, int, float, int, int, int, Step]
 #: The pool of those that wait for a budget rather than a provider.
 BUDGET = "budget"
+#: What an attempt that ends gives back.
+GIVEN = ("tokens", "concurrent", "budget")
 
 
 class Pool:
@@ -42,11 +45,12 @@ class Metered(Fold):
     """The part of the machine that reserves.
 
     Invariant: each entry of `asking` keeps one worker's place until it is answered; a step in it that is READY
-    asks once at a time.
+    asks once at a time. `caps` are the limits of the deck's providers before anybody turned them; `turns` counts
+    how often somebody turned anything.
     """
 
-    def __init__(self, program: Program, *, run: str = "", workers: int = 8, gated: bool = False) -> None:
-        super().__init__(program, run=run, workers=workers, gated=gated)
+    def __init__(self, program: Program, **options: Any) -> None:
+        super().__init__(program, **options)
         self._actions: list[ev.Action] = []
         self.asking: dict[int, tuple[Step, Place, int]] = {}
         self._keen: set[Step] = set()
@@ -54,6 +58,8 @@ class Metered(Fold):
         self._routes: dict[str, str] = {}
         self._asked = 0
         self._given = 0
+        self.turns = 0
+        self.caps: dict[str, ProviderLimits] = {}
 
     def _record(self, event: ev.Event) -> None:
         raise NotImplementedError
@@ -93,12 +99,13 @@ class Metered(Fold):
         """Something was given back, or a limit changed: whoever waits asks again."""
         self._given += 1
         for pool in self.pools.values():
-            if pool.reason != "cooldown" and pool.reason != "requests":
+            if pool.reason in GIVEN:
                 pool.until = None
 
     def open_all(self) -> None:
         """A limit changed, or somebody said go: whoever waits asks again, whatever for."""
         self._given += 1
+        self.turns += 1
         for pool in self.pools.values():
             pool.until = None
 
@@ -115,9 +122,7 @@ class Metered(Fold):
         if not rule.metered:
             self._begin(step, at)
             return True
-        tier = self._tier(step)
-        lane = model_of(rule.agent) or tier
-        for name in (BUDGET, self._routes.get(lane, "")):
+        for name in (BUDGET, self._routes.get(self._lane(step), "")):
             pool = self.pools.get(name)
             if pool is not None and pool.until is not None:
                 self._wait(step, place, pool, at)
@@ -127,12 +132,18 @@ class Metered(Fold):
         self._keen.add(step)
         rule.asking += 1
         reduced = bool(self.accounts.force(task, "reduce"))
-        self._actions.append(ev.Reserve(self._asked, task, step.key, step.attempt + 1, tier, reduced))
+        self._actions.append(
+            ev.Reserve(self._asked, task, step.key, step.attempt + 1, self._shift(step), reduced)
+        )
         return True
 
-    def _tier(self, step: Step) -> str:
-        down = bool(self.accounts.force(step.task.id, "downgrade"))
-        return tier_of(step.acting.agent, step.tier_up - down)
+    def _shift(self, step: Step) -> int:
+        return step.tier_up - bool(self.accounts.force(step.task.id, "downgrade"))
+
+    def _lane(self, step: Step) -> str:
+        """Steps of one lane are answered by the same models."""
+        agent, shift = step.acting.agent, self._shift(step)
+        return model_of(agent) if shift <= 0 and model_of(agent) else tier_of(agent, shift)
 
     def _wait(self, step: Step, place: Place, pool: Pool, at: float) -> None:
         heappush(pool.heap, place)
@@ -146,7 +157,7 @@ class Metered(Fold):
             step, place, _ = asked
             self._keen.discard(step)
             step.acting.asking -= 1
-            if step.state == READY and step.task.id in self.tasks:
+            if step.state == READY and self.tasks.get(step.task.id) is step.task:
                 if not self.paused:
                     return asked
                 heappush(self.ready, place)
@@ -161,7 +172,7 @@ class Metered(Fold):
         if found is None:
             return
         step, place, given = found
-        self._routes[model_of(step.acting.agent) or self._tier(step)] = event.provider
+        self._routes[self._lane(step)] = event.provider
         for name, ledger in self.accounts.of(event.task):
             if not ledger.admits(event.tokens, event.usd):
                 self._actions.append(ev.GiveBack(event.ask))
@@ -177,13 +188,13 @@ class Metered(Fold):
         if found is None:
             return
         step, place, given = found
-        self._routes[model_of(step.acting.agent) or self._tier(step)] = event.provider
+        self._routes[self._lane(step)] = event.provider
         pool = self.pools.setdefault(event.provider, Pool())
         pool.shut(event.until, event.reason, event.why)
         self._wait(step, place, pool, event.at)
         if step.acting.parked:
             self._unpark(step.acting)
-        if given != self._given and event.reason not in ("cooldown", "requests"):
+        if given != self._given and event.reason in GIVEN:
             pool.until = None  # something was given back since it asked
 
     # The ladder
@@ -201,9 +212,7 @@ class Metered(Fold):
                 text = f"budget of {of} at {ledger.share():.0%}: {what} ({ledger.told()})"
                 self._record(ev.Noted(at, text, name, "", {"rung": rung, "budget": name}))
 
-    def _over(
-        self, step: Step, place: Place, name: str, ledger: Ledger, wanted: ev.Reserved, given: int
-    ) -> None:
+    def _over(self, step: Step, place: Place, name: str, ledger: Ledger, wanted: ev.Reserved, given: int) -> None:
         """No room for one more. While others may use less than is held for them, it waits; then the last rung."""
         at, end = wanted.at, ledger.end
         assert end is not None
@@ -236,4 +245,6 @@ class Metered(Fold):
         return f"{left} prompts of open tasks are left{about}; " if left else ""
 
     def _told(self, task: str) -> str:
-        return "; ".join(f"{ledger.share():.0%} of {name or 'the run'}" for name, ledger in self.accounts.of(task))
+        return "; ".join(
+            f"{ledger.share():.0%} of {name or 'the run'}" for name, ledger in self.accounts.of(task)
+        )

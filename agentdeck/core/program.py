@@ -24,8 +24,9 @@ class Rule:
     """One agent as the machine sees it.
 
     What an operator may turn while a run executes (`attempts`, `attempt_timeout`, `limit`) is here and mutable;
-    everything else stays as compiled. `metered`: its attempts are reserved before they begin; `asking` counts those
-    that are being reserved; `careful`: its steps are looked at before they begin, as they may be dropped. `times` are the seconds of its last attempts, where its clock follows them.
+    everything else stays as compiled. `metered`: its attempts are reserved before they begin; `asking` counts
+    those that are being reserved. `careful`: its steps are looked at before they begin, as they may be dropped.
+    `times` are the seconds of its last attempts, where its clock follows them.
     """
 
     __slots__ = (

@@ -12,6 +12,7 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import anyio
@@ -28,6 +29,7 @@ from agentdeck.core.view import View
 from agentdeck.engine.clock import Clock
 from agentdeck.engine.control import Control, Make
 from agentdeck.engine.lines import AttemptLog, LogLine
+from agentdeck.engine.rates import Rates
 from agentdeck.engine.reuse import Reuse
 from agentdeck.engine.storage import Storage
 from agentdeck.errors import AgentdeckError, Fault, StepError, StoreError
@@ -79,6 +81,7 @@ class Engine:
         self.view = view
         self.reuse = reuse
         self.abandoned = 0
+        self.rates: Rates | None = None
         self._settings = settings
         self._source = source
         self._watch = watch
@@ -118,6 +121,8 @@ class Engine:
                 self._group = group
                 group.start_soon(self._tick_timer)
                 group.start_soon(self._tick_lines)
+                if self.rates is not None:
+                    group.start_soon(self.rates.pump)
                 if control is not None:
                     control.attach(self.post)
                 if beside is not None:
@@ -133,6 +138,8 @@ class Engine:
             self.abandoned = len(self._workers)
         self._release()
         self._flush_lines()
+        if self.rates is not None:
+            self.rates.close()
         if self._failure is not None:
             raise self._failure
         return self._state
@@ -151,6 +158,8 @@ class Engine:
         if isinstance(error, StoreBroken):
             self._loop.call_soon_threadsafe(self.stop, error)
         elif error is not None:
+            if self.rates is not None:
+                self.rates.reset()
             why = f"store: {error}"
             self.post(lambda at: ev.RunPaused(at, why))
         else:
@@ -190,6 +199,10 @@ class Engine:
                         self._pull()
                     elif kind is ev.CancelAttempt:
                         self._cancel_attempt(action)  # type: ignore[arg-type]
+                    elif kind is ev.Reserve:
+                        self.rates.ask(action)  # type: ignore[union-attr,arg-type]
+                    elif kind is ev.GiveBack:
+                        self.rates.give_back(action.ask)  # type: ignore[union-attr]
                     elif kind is ev.KeepLetter:
                         self.storage.keep(machine.run, view.identity, action)  # type: ignore[arg-type]
                     else:
@@ -281,10 +294,14 @@ class Engine:
         task = self.machine.tasks.get(started.task)
         step = task.step(started.step) if task is not None else None
         if step is None or step.attempt != started.attempt or step.state not in (RUNNING, OPEN):
+            if start.ask and self.rates is not None:
+                self.rates.give_back(start.ask)
             return
         rule = step.acting
         hands = self._hands.get(rule) or self._make_hands(step)
         if hands is None:
+            if start.ask and self.rates is not None:
+                self.rates.give_back(start.ask)
             return
         if hands.verb is None:
             self._open(step, started, hands)
@@ -299,6 +316,7 @@ class Engine:
         output: Data = None
         usage: ev.Usage | None = None
         reused = False
+        grant = self.rates.begun(start.ask) if start.ask and self.rates is not None else None
         worker = asyncio.current_task()
         assert worker is not None
         self._live[key] = worker
@@ -322,6 +340,9 @@ class Engine:
                 started.tier_up,
                 fault=step.fault.message if step.fault is not None and step.fault.kind == "invalid" else "",
             )
+            if grant is not None and self.rates is not None:
+                work.tier_up, work.model, work.max_output = grant.shift, grant.model, grant.max_output
+                work.again = partial(self.rates.again, grant)
             if rule.agent.once or rule.agent.cache:
                 answer, reused = await self.reuse.run(hands.verb, work)
             else:
@@ -344,6 +365,10 @@ class Engine:
         finally:
             self._live.pop(key, None)
             said.close()
+        if grant is not None and self.rates is not None:
+            late = step.fault is not None and step.fault.kind == "timeout" and step.attempt == started.attempt
+            gone = Fault("timeout" if late else "cancelled", "") if key in self._cancelled else fault
+            fault = self.rates.ended(grant, usage, gone, reused)
         if key in self._cancelled:
             self._cancelled.discard(key)
             worker.uncancel()

@@ -25,6 +25,7 @@ from agentdeck.engine.control import Control
 from agentdeck.engine.engine import Engine
 from agentdeck.engine.lines import LogLine
 from agentdeck.engine.owner import hold
+from agentdeck.engine.rates import Rates, caps_of, shown
 from agentdeck.engine.reuse import Reuse
 from agentdeck.engine.storage import Storage
 from agentdeck.errors import UsageError
@@ -134,7 +135,7 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
             definition.name,
             definition.identity if storage.durable else "",
             dict(launch.inputs),
-            {"workers": workers},
+            {"workers": workers, **shown(caps_of(deck, definition))},
             launch.who or whoami(),
         )
         source = {"folder": str(launch.folder.resolve()), **launch.source}
@@ -163,7 +164,7 @@ async def drive(
             own = of is machine.program
             folder = launch.folder if own else of.definition.folder or launch.folder
             functions = launch.functions if own else {}
-            settings[of] = Setting(of.definition, folder, anyio.sleep, functions, closing, deck)
+            settings[of] = Setting(of.definition, folder, anyio.sleep, functions, closing, deck, rates.told)
         return settings[of]
 
     engine = Engine(
@@ -178,6 +179,7 @@ async def drive(
         on_line=watch.line,
         yes=launch.yes,
     )
+    rates = engine.rates = Rates(machine, storage, deck, clock, engine.feed)
     storage.attach(engine.committed, engine.fault)
     beside = partial(hold, engine, storage) if storage.durable else None
     with capture():

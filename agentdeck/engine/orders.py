@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from agentdeck.core import events as ev
+from agentdeck.core.caps import NAMES as CAPS
+from agentdeck.core.caps import told, turned
 from agentdeck.core.machine import Machine
 from agentdeck.core.state import OPEN, WAITING
 from agentdeck.errors import UsageError
 from agentdeck.store.commands import Request
-from agentdeck.workflow.model import Data
+from agentdeck.workflow.model import Data, ProviderLimits
 
 #: The least and the most that a limit may be set to.
 RANGES: dict[str, tuple[float, float]] = {
@@ -49,6 +51,8 @@ def order(request: Request, machine: Machine, at: float) -> tuple[list[ev.Event 
             return [answered], f"{step} of task {task}: {'approved' if answered.approved else 'rejected'}"
         case "limits":
             return _limits(args, machine, at, who)
+        case "budget":
+            return _budget(args, machine, at, who)
     raise UsageError(f"a run cannot be asked to {request.verb}")
 
 
@@ -88,6 +92,10 @@ def _limits(
     """All or none: what is out of range is refused with the range before anything changes."""
     events: list[ev.Event | ev.Signal] = []
     for name, value in args.items():
+        head, _, limit = name.partition(".")
+        if head in machine.caps:
+            events.append(ev.LimitChanged(at, name, *_turned(name, head, limit, value, machine), who))
+            continue
         least, most = RANGES.get(name.rsplit(".", 1)[-1], (0, float("inf")))
         if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
             raise UsageError(f"{name}={value} is out of range: {least:g} to {most:g}")
@@ -103,6 +111,43 @@ def _limits(
     return events, dict(args.items())
 
 
+def _turned(name: str, provider: str, limit: str, value: Data, machine: Machine) -> tuple[Data, Data]:
+    """A provider's limit as it is and as it shall be, both as a person writes them."""
+    try:
+        new = told(turned(ProviderLimits(), {limit: value})).get(limit)
+    except KeyError:
+        raise UsageError(f"{provider} has no limit {limit}; there are {', '.join(CAPS)}") from None
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}") from None
+    return machine.turned.get(name, told(machine.caps[provider]).get(limit)), new
+
+
+def _budget(
+    args: Mapping[str, Data], machine: Machine, at: float, who: str
+) -> tuple[list[ev.Event | ev.Signal], Data]:
+    """More, or another bound; a run that was parked for it goes on."""
+    measure, amount = str(args["measure"]), args["amount"]
+    if measure not in ("usd", "tokens", "task.usd", "task.tokens"):
+        raise UsageError(f"there is no budget in {measure}; there are usd, tokens, task.usd and task.tokens")
+    old = machine.accounts.bound(measure)
+    new = (old or 0) + amount if args.get("more") else amount
+    if not isinstance(amount, int | float) or isinstance(amount, bool) or not 0 <= new < 1e12:
+        raise UsageError(f"a budget of {new} {measure} makes no sense")
+    if args.get("more") and old is None:
+        raise UsageError(f"there is no budget in {measure} that could grow; give it without +")
+    new = int(new) if measure.endswith("tokens") else round(new, 6)
+    events: list[ev.Event | ev.Signal] = [ev.LimitChanged(at, f"budget.{measure}", old, new, who)]
+    if machine.paused and machine.why.startswith("budget"):
+        events.append(ev.RunUnpaused(at, who))
+    return events, {f"budget.{measure}": new}
+
+
 def _names(machine: Machine) -> list[str]:
     first = next(iter(machine.program.index))
-    return ["workers", *(f"agents.{first}.{setting}" for setting in ("timeout", "attempts", "max_parallel")), "…"]
+    caps = [f"{provider}.{limit}" for provider in machine.caps for limit in CAPS]
+    return [
+        "workers",
+        *caps,
+        *(f"agents.{first}.{setting}" for setting in ("timeout", "attempts", "max_parallel")),
+        "…",
+    ]

@@ -119,13 +119,13 @@ class Book:
             for one in settled:
                 known = self._known[one.provider]
                 known.rev += 1
+                used = one.want or (None, None, None)
                 row = db.execute(
                     "UPDATE reservations SET rev = ?, released = ?, settled = ?, at = max(at, ?),"
                     " requests = coalesce(?, requests), tokens_in = coalesce(?, tokens_in),"
                     " tokens_out = coalesce(?, tokens_out) WHERE id = ? AND provider = ? AND owner = ?"
                     " RETURNING at, requests, tokens_in, tokens_out",
-                    (known.rev, now, one.want is not None, one.sent, *(one.want or (None, None, None)), one.id)
-                    + (one.provider, self.owner),
+                    (known.rev, now, one.want is not None, one.sent, *used, one.id, one.provider, self.owner),
                 ).fetchone()
                 if row is not None:
                     known.window.put(one.id, row[0], Want(*row[1:]), False)

@@ -1,0 +1,362 @@
+"""Reserving calls to providers: which model answers, whether there is room for it, and what it came to.
+
+What the core asks for (`Reserve`) is answered with `Reserved` or `Refused`. Where a provider has limits, the
+store decides, in one transaction for all that ask at once; where it has none, the answer is given at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
+
+import anyio
+
+from agentdeck.core import events as ev
+from agentdeck.core.caps import tightest, told, turned
+from agentdeck.core.machine import Machine
+from agentdeck.core.program import Program, Rule
+from agentdeck.core.scope import scope_of
+from agentdeck.core.state import Step
+from agentdeck.core.window import Want
+from agentdeck.engine.clock import Clock
+from agentdeck.engine.estimate import Estimates
+from agentdeck.engine.standing import Standing
+from agentdeck.engine.storage import Storage
+from agentdeck.errors import Fault, StoreError, UsageError
+from agentdeck.models.prices import MILLION, Prices
+from agentdeck.models.provider import Told
+from agentdeck.models.room import complete, models_for
+from agentdeck.store import rates as store
+from agentdeck.workflow.deck import Deck
+from agentdeck.workflow.model import Data, Definition, ProviderLimits
+
+NO_LIMITS = ProviderLimits()
+
+
+@dataclass(slots=True, eq=False)
+class Grant:
+    """What is reserved for one attempt, until it ends. `ids` are its rows in the store, the last one live."""
+
+    rule: Rule
+    where: tuple[str, str, int]
+    shift: int
+    model: str
+    provider: str
+    max_output: int | None
+    want: Want
+    ids: list[int] = field(default_factory=list)
+    sent: float = 0.0
+
+
+class _Ask(NamedTuple):
+    """One that waits for the store. `done` hears what it said."""
+
+    grant: Grant
+    done: Callable[[store.Answer], None]
+
+
+def caps_of(deck: Deck, definition: Definition) -> dict[str, ProviderLimits]:
+    """The limits of each of the deck's providers, as the workflow tightens them."""
+    own = definition.limits.providers
+    return {name: tightest(one.limits, own.get(name, NO_LIMITS)) for name, one in deck.providers.items()}
+
+
+def shown(caps: Mapping[str, ProviderLimits]) -> dict[str, Data]:
+    """All of them that are set, by dotted name, as a person writes them."""
+    return {f"{name}.{key}": value for name, limits in caps.items() for key, value in told(limits).items()}
+
+
+class Rates:
+    """All reservations of one run."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        storage: Storage,
+        deck: Deck,
+        clock: Clock,
+        feed: Callable[[ev.Event | ev.Signal], None],
+    ) -> None:
+        self._machine = machine
+        self._deck = complete(deck)
+        self._log = storage.log
+        self._clock = clock
+        self._feed = feed
+        self._book = store.Book(machine.run, storage.owner.name)
+        self._standing = Standing(self._tell)
+        self._estimates = Estimates()
+        self._prices = Prices(self._deck)
+        self._price: dict[str, tuple[float, float] | None] = {}
+        self._too_long: dict[tuple[str, str], set[str]] = {}
+        self._grants: dict[int, Grant] = {}
+        self._asks: list[_Ask] = []
+        self._settled: list[store.Settled] = []
+        self._news: list[Callable[[sqlite3.Connection], None]] = []
+        self._limits: dict[str, ProviderLimits] = {}
+        self._turn = machine.turns
+        self._wake = anyio.Event()
+        machine.caps = caps_of(deck, machine.program.definition)
+        self._meter(machine.program, bool(deck.models) or machine.program.definition.budget is not None)
+
+    def _meter(self, program: Program, on: bool) -> None:
+        """Prompts are reserved where a deck says who answers, or a budget binds."""
+        for rule in program.rules:
+            rule.metered = on and rule.verb == "prompt"
+            rule.careful = rule.metered or rule.priority > 0
+        for nested in program.nested.values():
+            self._meter(nested, on)
+
+    # For the engine
+
+    def ask(self, action: ev.Reserve) -> None:
+        """Answer at once where that is possible, else as soon as the store has."""
+        machine = self._machine
+        if self._turn != machine.turns:  # an operator turned something: what was is to be tried again
+            self._turn = machine.turns
+            self._limits.clear()
+            self._standing.start()
+        step = machine.found(action.task, action.step)
+        rule = step.acting
+        most = self._estimates.longest(rule, action.reduced)
+        want = self._estimates.of(rule, scope_of(step, machine.run), most)
+        where = action.task, action.step, action.attempt
+        grant = Grant(rule, where, action.shift, "", "", most if action.reduced else None, want)
+        self._place(action, grant, step)
+
+    def _place(self, action: ev.Reserve, grant: Grant, step: Step) -> None:
+        """With the first model whose provider may be called now."""
+        at = self._clock.now()
+        models = self._models(grant)
+        grant.model = self._standing.choose([(m, self._deck.models[m].provider) for m in models], at)
+        if not models:
+            self._granted(action.ask, grant)  # nobody answers; the attempt will say so
+        elif not grant.model:
+            provider, until, why = self._standing.soonest([self._deck.models[m].provider for m in models], at)
+            self._feed(ev.Refused(at, action.ask, *grant.where[:2], provider, "cooldown", until, why))
+        else:
+            grant.provider = self._deck.models[grant.model].provider
+            grant.want = self._fitted(grant.want, self.limits(grant.provider))
+            self._standing.began(grant.provider)
+            if self.limits(grant.provider) == NO_LIMITS:
+                self._granted(action.ask, grant)
+            else:
+                self._asks.append(_Ask(grant, partial(self._heard, action, grant, step)))
+                self._wake.set()
+
+    def _models(self, grant: Grant) -> Sequence[str]:
+        """Who may answer, first the preferred one, without those for whom it was too long."""
+        agent = grant.rule.agent
+        try:
+            models = models_for(self._deck, agent, grant.shift)
+        except UsageError:
+            try:
+                models = models_for(self._deck, agent)
+            except UsageError:
+                return ()
+        long = self._too_long.get(grant.where[:2], set())
+        return [model for model in models if model not in long] or models
+
+    def _heard(self, action: ev.Reserve, grant: Grant, step: Step, answer: store.Answer) -> None:
+        if isinstance(answer, store.Granted):
+            grant.ids.append(answer.id)
+            self._granted(action.ask, grant)
+            return
+        at, provider = self._clock.now(), grant.provider
+        self._standing.ended(provider, at, None, unused=True)
+        if answer.reason == "cooldown":
+            self._standing.cool(provider, answer.until, f"{provider} asked to be left alone", at)
+            self._place(action, grant, step)
+            return
+        limits = told(self.limits(provider))
+        full = ", ".join(f"{name} {value}" for name, value in limits.items() if answer.reason in name)
+        why = f"{provider}: {full or answer.reason} used up"
+        self._feed(ev.Refused(at, action.ask, *grant.where[:2], provider, answer.reason, answer.until, why))
+
+    def _granted(self, ask: int, grant: Grant) -> None:
+        self._grants[ask] = grant
+        tokens = grant.want.tokens_in + grant.want.tokens_out
+        self._feed(
+            ev.Reserved(
+                self._clock.now(), ask, *grant.where[:2], grant.provider, grant.model, tokens, self._usd(grant)
+            )
+        )
+
+    def give_back(self, ask: int) -> None:
+        """It was never sent."""
+        grant = self._grants.pop(ask, None)
+        if grant is not None and grant.provider:
+            self._standing.ended(grant.provider, self._clock.now(), None, unused=True)
+            self._settle(grant, Want(0, 0, 0))
+
+    def begun(self, ask: int) -> Grant:
+        """The attempt begins now."""
+        grant = self._grants.pop(ask)
+        grant.sent = self._clock.now()
+        return grant
+
+    async def again(self, grant: Grant) -> None:
+        """One more request of the same attempt. What the one before it used is told with the last."""
+        if not grant.ids:
+            return
+        self._settled.append(store.Settled(grant.ids[-1], grant.provider, grant.sent, None))
+        while True:
+            answer: asyncio.Future[store.Answer] = asyncio.get_running_loop().create_future()
+            self._asks.append(_Ask(grant, partial(_answer, answer)))
+            self._wake.set()
+            got = await answer
+            if isinstance(got, store.Granted):
+                grant.ids.append(got.id)
+                grant.sent = self._clock.now()
+                return
+            await anyio.sleep(max(0.0, got.until - self._clock.now()))
+
+    def ended(
+        self, grant: Grant, usage: ev.Usage | None, fault: Fault | None, unused: bool = False
+    ) -> Fault | None:
+        """An attempt ended; `unused`: without a call. Said before the core hears of it, so that what it asks for
+        next sees it. Gives the fault as the core is to take it."""
+        if not grant.provider:
+            return fault
+        at, kind = self._clock.now(), fault.kind if fault is not None else ""
+        after = self._standing.ended(grant.provider, at, fault, unused=unused)
+        if after is not None:
+            self._news.append(lambda db: self._book.cool_down(db, grant.provider, after))
+        if usage is not None:
+            self._estimates.saw(grant.rule, usage)
+        if unused:
+            self._settle(grant, Want(0, 0, 0))
+        elif usage is not None and usage.tokens_in is not None and usage.tokens_out is not None:
+            before = len(grant.ids) - 1
+            spent = max(0, usage.tokens_in - before * grant.want.tokens_in)
+            self._settle(grant, Want(1, spent, max(0, usage.tokens_out - before * grant.want.tokens_out)))
+        else:
+            lost = fault is None or kind in ("timeout", "cancelled")
+            self._settle(grant, None if lost else Want(1, 0, 0))
+        task_step = grant.where[:2]
+        if fault is None:
+            self._too_long.pop(task_step, None)
+        elif kind == "context":
+            self._too_long.setdefault(task_step, set()).add(grant.model)
+            if any(model not in self._too_long[task_step] for model in self._models(grant)):
+                return fault._replace(retry_after=0.0)
+        return fault
+
+    def told(self, provider: str, said: Told) -> None:
+        """What a provider's headers say. Where the deck lets it, limits become as tight as they; never wider."""
+        found = self._deck.providers.get(provider)
+        if found is None or not found.learn:
+            return
+        allows = {name: float(window.limit) for name, window in said.items() if window.limit}
+        if allows and self._standing.learnt.get(provider) != allows:
+            self._standing.learnt[provider] = allows
+            self._news.append(lambda db: self._book.learn(db, provider, allows))
+            self._wake.set()
+
+    def limits(self, provider: str) -> ProviderLimits:
+        """As they are now: the deck's, tightened by the workflow, or as an operator turned them."""
+        limits = self._limits.get(provider)
+        if limits is None:
+            turns = self._machine.turned
+            mine = {n.partition(".")[2]: v for n, v in turns.items() if n.partition(".")[0] == provider}
+            limits = turned(self._machine.caps.get(provider, NO_LIMITS), mine)
+            self._limits[provider] = limits
+        return limits
+
+    # The store
+
+    async def pump(self) -> None:
+        """Hand over to the store what has come together, as long as the run lasts."""
+        while True:
+            await self._wake.wait()
+            self._wake = anyio.Event()
+            while self._asks or self._settled or self._news:
+                try:
+                    await self._exchange()
+                except StoreError:
+                    return  # the log says so itself, and the run stops
+
+    async def _exchange(self) -> None:
+        asks, settled, news = self._asks, self._settled, self._news
+        self._asks, self._settled, self._news = [], [], []
+        wanted = [store.Wanted(ask.grant.provider, *ask.grant.where, ask.grant.want) for ask in asks]
+        limits = {one.provider: self.limits(one.provider) for one in wanted}
+
+        def turn(db: sqlite3.Connection) -> list[store.Answer]:
+            now = self._clock.now()
+            self._book.settle(db, settled, now)
+            for tell in news:
+                tell(db)
+            return self._book.reserve(db, wanted, limits, now)
+
+        answers = await asyncio.wrap_future(self._log.call(turn))
+        for ask, answer in zip(asks, answers, strict=True):
+            ask.done(answer)
+
+    def close(self) -> None:
+        """The run is over here: nothing of it is under way any more."""
+        if not self._machine.caps or all(limits == NO_LIMITS for limits in map(self.limits, self._machine.caps)):
+            return
+        settled, self._settled = self._settled, []
+
+        def turn(db: sqlite3.Connection) -> None:
+            now = self._clock.now()
+            self._book.settle(db, settled, now)
+            self._book.release_all(db, now)
+
+        with suppress(StoreError):
+            self._log.call(turn)
+
+    def reset(self) -> None:
+        """The store was rolled back: read it anew."""
+        self._book.reset()
+
+    # Inside
+
+    def _settle(self, grant: Grant, want: Want | None) -> None:
+        if grant.ids:
+            self._settled.append(store.Settled(grant.ids[-1], grant.provider, grant.sent, want))
+            self._wake.set()
+
+    def _tell(self, at: float, text: str) -> None:
+        self._feed(ev.Noted(at, text))
+
+    @staticmethod
+    def _fitted(want: Want, limits: ProviderLimits) -> Want:
+        """No more than each whole limit, else it would never fit."""
+        tokens_in, tokens_out = want.tokens_in, want.tokens_out
+        if limits.input_tokens is not None:
+            tokens_in = min(tokens_in, int(limits.input_tokens.count))
+        if limits.output_tokens is not None:
+            tokens_out = min(tokens_out, int(limits.output_tokens.count))
+        if limits.tokens is not None:
+            most = int(limits.tokens.count)
+            tokens_in = min(tokens_in, most)
+            tokens_out = min(tokens_out, most - tokens_in)
+        return Want(1, tokens_in, tokens_out)
+
+    def _usd(self, grant: Grant) -> float:
+        """What it may cost, where a budget asks for that and the price is known."""
+        if not grant.model or not self._machine.accounts.bounds_usd:
+            return 0.0
+        if grant.model not in self._price:
+            price = self._prices.price(grant.model)
+            self._price[grant.model] = None if price is None else (price.input, price.output)
+            if price is None:
+                what = f"the price of {grant.model} is not known: a budget in dollars does not count it"
+                self._tell(self._clock.now(), what)
+        found = self._price[grant.model]
+        return (
+            0.0
+            if found is None
+            else (grant.want.tokens_in * found[0] + grant.want.tokens_out * found[1]) / MILLION
+        )
+
+
+def _answer(future: asyncio.Future[store.Answer], answer: store.Answer) -> None:
+    if not future.done():
+        future.set_result(answer)
