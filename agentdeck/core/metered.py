@@ -158,7 +158,7 @@ class Metered(Fold):
             self._keen.discard(step)
             step.acting.asking -= 1
             if step.state == READY and self.tasks.get(step.task.id) is step.task:
-                if not self.paused:
+                if not self.paused and self._room(step):
                     return asked
                 heappush(self.ready, place)
             if step.acting.parked:
@@ -166,6 +166,13 @@ class Metered(Fold):
         if isinstance(event, ev.Reserved):
             self._actions.append(ev.GiveBack(event.ask))
         return None
+
+    def _room(self, step: Step) -> bool:
+        """Whether there still is: limits may have been lowered since it asked."""
+        rule = step.acting
+        if len(self.running) + len(self.asking) >= self.workers:
+            return False
+        return rule.limit is None or rule.live + rule.asking < rule.limit
 
     def _on_reserved(self, event: ev.Reserved) -> None:
         found = self._answered(event)

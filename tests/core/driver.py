@@ -10,8 +10,9 @@ from agentdeck.core.fold import BUSY, Fold
 from agentdeck.core.machine import Machine
 from agentdeck.core.program import Program
 from agentdeck.core.state import ENDED, OPEN, RUNNING
+from agentdeck.core.window import Want, Window
 from agentdeck.errors import Fault
-from agentdeck.workflow.model import Agent, Definition, Python
+from agentdeck.workflow.model import Agent, Budget, Definition, Prompt, ProviderLimits, Python, Rate
 
 Plan = Callable[[ev.StepStarted], tuple[float, Fault | object]]
 
@@ -20,8 +21,33 @@ def agent(name: str, *needs: str, **settings: object) -> Agent:
     return Agent(name, Python(f"m:{name}"), needs=needs, **settings)  # type: ignore[arg-type]
 
 
-def definition(*agents: Agent, name: str = "w") -> Definition:
-    return Definition(name, {a.name: a for a in agents})
+def prompt(name: str, *needs: str, **settings: object) -> Agent:
+    return Agent(name, Prompt("Say it."), needs=needs, **settings)  # type: ignore[arg-type]
+
+
+def definition(*agents: Agent, name: str = "w", budget: Budget | None = None) -> Definition:
+    return Definition(name, {a.name: a for a in agents}, budget=budget)
+
+
+class Desk:
+    """Grants so many prompts in a window of ten seconds, at a desk that takes a moment to answer."""
+
+    def __init__(self, most: int = 1000, takes: float = 0.01, tokens: int = 100) -> None:
+        self.window = Window()
+        self.limits = ProviderLimits(requests=Rate(most, 10.0))
+        self.takes = takes
+        self.tokens = tokens
+        self.gave_back: list[int] = []
+        self.asked: list[ev.Reserve] = []
+
+    def ask(self, action: ev.Reserve, now: float) -> tuple[float, ev.Signal]:
+        self.asked.append(action)
+        full = self.window.full(Want(), self.limits, now)
+        where = now + self.takes, action.ask, action.task, action.step, "p"
+        if full is not None:
+            return now + self.takes, ev.Refused(*where, full.reason, full.until, "p: all used up")
+        self.window.put(action.ask, now, Want(), False)
+        return now + self.takes, ev.Reserved(*where, "m", self.tokens, self.tokens / 1000)
 
 
 class Player:
@@ -35,9 +61,16 @@ class Player:
         tasks: int = 1,
         plan: Plan | None = None,
         commit: float | None = None,
+        desk: Desk | None = None,
+        usage: Callable[[ev.StepStarted], ev.Usage] | None = None,
     ) -> None:
         self.definition = of
         self.machine = Machine(Program(of), run="r", workers=workers, gated=commit is not None)
+        self.desk = desk
+        self.usage = usage
+        if desk is not None:
+            for rule in self.machine.program.rules:
+                rule.metered = rule.careful = rule.verb == "prompt"
         self.plan = plan or (lambda started: (1.0, None))
         self.commit = commit
         self.tasks = tasks
@@ -79,6 +112,12 @@ class Player:
                             if more
                             else ev.TasksExhausted(self.now, self.tasks)
                         )
+                    case ev.Reserve():
+                        assert self.desk is not None
+                        self.at(*self.desk.ask(action, self.now))
+                    case ev.GiveBack():
+                        assert self.desk is not None
+                        self.desk.gave_back.append(action.ask)
                     case ev.CancelAttempt():
                         self.cancels.append(action)
                     case ev.Finish(state=state):
@@ -97,6 +136,8 @@ class Player:
             ended = ev.AttemptFailed(when, started.task, started.step, started.attempt, end)
         else:
             ended = ev.StepSucceeded(when, started.task, started.step, started.attempt, end)
+            if self.usage is not None:
+                ended = ended._replace(usage=self.usage(started))
         self.at(when, ended)
 
     def step(self) -> bool:

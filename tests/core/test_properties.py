@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal
 
 from hypothesis import given, settings
@@ -10,10 +12,29 @@ from hypothesis import strategies as st
 
 from agentdeck.core import events as ev
 from agentdeck.errors import Fault
-from agentdeck.workflow.model import Agent, Join, OnError, Retry, Timeout
-from tests.core.driver import Player, agent, definition, refold
+from agentdeck.workflow.model import Agent, Budget, Join, OnError, Prompt, Retry, Timeout
+from tests.core.driver import Desk, Player, agent, definition, refold
 
 KINDS = ["exception", "permanent", "rate_limit", "invalid"]
+
+
+def levels(log: list[ev.Event], workers: int) -> Iterator[tuple[ev.Event, int, int]]:
+    """Each event with the number of workers and of live attempts after it."""
+    live: set[tuple[str, str]] = set()
+    for event in log:
+        match event:
+            case ev.LimitChanged(name="workers", new=new):
+                workers = new
+            case ev.StepStarted(task=task, step=step):
+                live.add((task, step))
+            case (
+                ev.AttemptFailed(task=task, step=step)
+                | ev.StepSucceeded(task=task, step=step)
+                | ev.StepFailed(task=task, step=step)
+                | ev.StepCancelled(task=task, step=step)
+            ):
+                live.discard((task, step))
+        yield event, workers, len(live)
 
 
 @st.composite
@@ -136,6 +157,83 @@ def test_every_run_ends_and_every_promise_holds(
                 over.add((task, step))
     assert all(count <= 1 for count in failed.values()), "one letter per finally failed step"
     assert not +live
+
+
+@settings(max_examples=250, deadline=None)
+@given(
+    agents=graphs(),
+    tasks=st.integers(1, 5),
+    workers=st.integers(1, 5),
+    acts=actions(),
+    most=st.integers(1, 6),
+    takes=st.sampled_from([0.0, 0.01, 0.7]),
+    tokens=st.sampled_from([None, 2000]),
+    ask=st.booleans(),
+    seed=st.randoms(use_true_random=False),
+)
+def test_what_is_reserved_never_exceeds_its_limit_and_everybody_comes_to_their_turn(
+    agents: list[Agent],
+    tasks: int,
+    workers: int,
+    acts: list[tuple[float, str, int]],
+    most: int,
+    takes: float,
+    tokens: int | None,
+    ask: bool,
+    seed: object,
+) -> None:
+    """Half of the agents are prompts, behind a desk that grants so many in any ten seconds."""
+    random = seed.random  # type: ignore[attr-defined]
+    agents = [replace(a, does=Prompt("?")) if random() < 0.5 else a for a in agents]
+    ladder = ((0.5, "reduce"), (0.6, "downgrade"), (0.7, "drop"), (1.0, "ask" if ask else "stop"))
+    budget = None if tokens is None else Budget(tokens=tokens, ladder=ladder)
+
+    def plan(started: ev.StepStarted) -> tuple[float, object]:
+        length = round(random() * 8, 1)
+        if random() < 0.25:
+            return length, Fault(KINDS[int(random() * len(KINDS))], "made to fail")
+        return length, started.step
+
+    desk = Desk(most, takes)
+    player = Player(
+        definition(*agents, budget=budget),
+        workers=workers,
+        tasks=tasks,
+        plan=plan,
+        desk=desk,
+        usage=lambda started: ev.Usage(int(random() * 90), 0) if started.model else ev.Usage(),
+    )
+    for action in acts:
+        player.at(action[0], event_of(action, agents))
+    player.at(31.0, ev.RunUnpaused(31.0))
+    player.at(31.0, ev.LimitChanged(31.0, "workers", 0, 4))
+    for _ in range(20_000):
+        if player.machine.paused and not player.machine.running and player.now > 31:
+            player.send(ev.LimitChanged(player.now, "budget.tokens", tokens, 1_000_000))
+            player.send(ev.RunUnpaused(player.now))
+        if player.finished or not player.step():
+            break
+    assert player.finished, player.machine.snapshot()
+    assert not player.machine.asking or player.machine.cancelling or player.machine.tasks == {}
+    started = [e for e in player.log if isinstance(e, ev.StepStarted) and e.model]
+    for one in started:
+        inside = [e for e in started if one.at - 10.0 < e.at <= one.at]
+        assert len(inside) <= most
+    for event, limit, live in levels(player.log, workers):
+        assert not isinstance(event, ev.StepStarted) or live <= max(limit, 1), "over the limit at a start"
+    granted = {a.ask for a in desk.asked} - set(desk.gave_back)
+    assert len(started) <= len(granted)
+    waited: dict[tuple[str, str], str] = {}
+    for event in player.log:
+        if isinstance(event, ev.StepWaited):
+            assert waited.get((event.task, event.step)) != event.reason, "told once for each reason"
+            waited[event.task, event.step] = event.reason
+        elif isinstance(event, ev.StepStarted):
+            waited.pop((event.task, event.step), None)
+    folded = refold(player)
+    assert folded.accounts.snapshot() == player.machine.accounts.snapshot()
+    if player.machine.accounts.run is not None:
+        assert player.machine.accounts.run.held_tokens == 0
 
 
 @settings(max_examples=150, deadline=None)

@@ -1,0 +1,138 @@
+"""The ladder: what is used plus what is held decides, and no crowd overshoots together."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agentdeck.core import events as ev
+from agentdeck.core.budget import Ledger
+from agentdeck.errors import Fault
+from agentdeck.workflow.model import Agent, Budget
+from tests.core.driver import Desk, Player, definition, prompt, refold
+
+
+def player(
+    budget: Budget, *agents: Agent, tasks: int = 1, used: int = 100, workers: int = 4, seconds: float = 1.0
+) -> Player:
+    return Player(
+        definition(*(agents or [prompt("a")]), budget=budget),
+        workers=workers,
+        tasks=tasks,
+        desk=Desk(),
+        plan=lambda started: (seconds, None),
+        usage=lambda started: ev.Usage(used // 2, used - used // 2, usd=used / 1000, model="m"),
+    )
+
+
+def until_paused(played: Player) -> Player:
+    while not played.machine.paused and not played.finished and played.step():
+        pass
+    return played
+
+
+def test_rungs_come_into_force_in_their_order_and_stay() -> None:
+    ladder = ((0.5, "reduce"), (0.7, "downgrade"), (0.9, "drop"), (1.0, "ask"))
+    agents = [prompt("a", tier="reasoning"), prompt("z", priority="low")]
+    played = until_paused(player(Budget(tokens=1000, ladder=ladder), *agents, tasks=30, workers=1))
+    rungs = [e.data["rung"] for e in played.of(ev.Noted)]  # type: ignore[union-attr]
+    assert rungs == ["reduce", "downgrade", "drop"]
+    desk = played.desk
+    assert desk is not None
+    assert [a.reduced for a in desk.asked] == sorted(a.reduced for a in desk.asked)
+    assert {a.shift for a in desk.asked} == {0, -1}
+    skipped = played.of(ev.StepSkipped)
+    assert {e.step for e in skipped} == {"z"}  # type: ignore[union-attr]
+    assert "budget" in skipped[0].why  # type: ignore[union-attr]
+    eased = [e.eased for e in played.of(ev.StepStarted) if e.eased]  # type: ignore[union-attr]
+    assert eased[0].startswith("reduce: ")
+    assert eased[-1].startswith("reduce, downgrade: ")
+
+
+def test_ask_parks_the_run_and_a_grant_lets_it_go_on() -> None:
+    played = until_paused(player(Budget(usd=1.0), tasks=30))
+    paused = played.of(ev.RunPaused)[0]
+    assert paused.why.startswith("budget of the run: $1.00 of $1.00 used, $0.00 held")  # type: ignore[union-attr]
+    assert "agentdeck budget r +" in paused.why  # type: ignore[union-attr]
+    assert played.machine.accounts.run is not None
+    assert played.machine.accounts.run.used_usd == pytest.approx(1.0)
+    played.send(ev.LimitChanged(played.now, "budget.usd", 1.0, 9.0))
+    played.send(ev.RunUnpaused(played.now))
+    assert played.play().finished == "done"
+    assert len(played.of(ev.StepStarted)) == 30
+
+
+def test_stop_cancels_what_is_left_and_keeps_what_there_is() -> None:
+    played = player(Budget(tokens=500, ladder=((1.0, "stop"),)), tasks=8, workers=2).play()
+    assert played.finished == "cancelled"
+    assert len(played.of(ev.StepSucceeded)) == 5
+
+
+def test_a_step_waits_for_what_others_may_give_back() -> None:
+    """Held is more than used: nobody is asked for money that is about to be there."""
+    played = player(Budget(tokens=1100), tasks=40, used=25, workers=40).play()
+    assert played.finished == "done"
+    assert not played.of(ev.RunPaused)
+    waited = played.of(ev.StepWaited)
+    assert {e.reason for e in waited} == {"budget"}  # type: ignore[union-attr]
+    assert len(waited) == len({e.task for e in waited}), "told once, not each time it asks"  # type: ignore[union-attr]
+    assert any((e.waits or {}).get("budget", 0) > 0 for e in played.of(ev.StepStarted))  # type: ignore[union-attr]
+
+
+def test_each_task_has_its_own_budget() -> None:
+    agents = [prompt("a"), prompt("b", "a"), prompt("c", "b")]
+    played = player(Budget(task=Budget(tokens=250, ladder=((1.0, "stop"),))), *agents, tasks=3).play()
+    assert [e.state for e in played.of(ev.TaskEnded)] == ["cancelled"] * 3  # type: ignore[union-attr]
+    assert len(played.of(ev.StepSucceeded)) == 6
+
+
+def test_what_an_attempt_without_usage_costs() -> None:
+    ledger_of = {}
+    for fault in (Fault("network", "cut"), Fault("timeout", "late", clock="idle")):
+        played = Player(
+            definition(prompt("a"), budget=Budget(tokens=1000)), desk=Desk(), plan=lambda s, f=fault: (1.0, f)
+        )
+        while not played.of(ev.AttemptFailed):
+            played.step()
+        assert played.machine.accounts.run is not None
+        ledger_of[fault.kind] = played.machine.accounts.run.used_tokens
+    assert ledger_of == {"network": 0, "timeout": 100}
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    costs=st.lists(st.tuples(st.integers(0, 100), st.floats(0.1, 5.0), st.booleans()), min_size=1, max_size=90),
+    tokens=st.integers(0, 3000),
+    workers=st.integers(1, 64),
+    stop=st.integers(1, 400),
+)
+def test_a_crowd_never_overshoots_together(
+    costs: list[tuple[int, float, bool]], tokens: int, workers: int, stop: int
+) -> None:
+    """Whatever is under way at once: used plus held stays within the budget, as long as each uses no more than
+    what was held for it. And the log folds to the same accounts."""
+
+    def plan(started: ev.StepStarted) -> tuple[float, object]:
+        _, seconds, good = costs[int(started.task) - 1]
+        return seconds, None if good or started.attempt > 1 else Fault("network", "cut")
+
+    played = Player(
+        definition(prompt("a"), budget=Budget(tokens=tokens)),
+        workers=workers,
+        tasks=len(costs),
+        desk=Desk(),
+        plan=plan,
+        usage=lambda started: ev.Usage(costs[int(started.task) - 1][0], 0),
+    )
+    ledger = played.machine.accounts.run
+    assert isinstance(ledger, Ledger)
+    for _ in range(stop):
+        if played.finished or played.machine.paused or not played.step():
+            break
+        assert ledger.used_tokens + ledger.held_tokens <= tokens
+        assert ledger.held_tokens == 100 * len(played.machine.running)
+    assert refold(played).snapshot()["accounts"] == played.machine.snapshot()["accounts"]
+    if played.machine.paused:
+        assert not played.machine.running
+        assert tokens - ledger.used_tokens < 100
