@@ -1,7 +1,7 @@
 """When a provider is left alone, and how calls to it begin again.
 
 The circuit breaker of Nygard's “Release It!”, with a gradual return: after a rest one call goes, and each that
-ends well lets twice as many go at once.
+ends well makes room for one more (so twice as many each round, as in TCP's slow start).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Breaker:
         if self.room is not None:
             if not good:
                 return self._rest(at, "the call that tried it failed")
-            self.room *= 2
+            self.room += 1
             if self.room > BACK:
                 self.room, self.rests, self.why = None, 0, ""
             return False

@@ -42,6 +42,12 @@ class Full(NamedTuple):
     until: float
 
 
+def longest(limits: ProviderLimits) -> float:
+    """How far back these limits look."""
+    rates: list[Rate | None] = [getattr(limits, rate) for rate in RATES]
+    return max((rate.seconds * STRETCH for rate in rates if rate is not None), default=0.0)
+
+
 class Window:
     """The log of one provider. Entries are added, replaced under their number, and forgotten when they are older
     than any window that was ever asked about."""
@@ -70,7 +76,6 @@ class Window:
     def full(self, want: Want, limits: ProviderLimits, now: float) -> Full | None:
         """What is in the way of one more call; None where it fits. More than a whole limit is taken as the whole
         of it: else it would never fit."""
-        self._forget(now - self.longest)
         found: Full | None = None
         for rate in RATES:
             limit: Rate | None = getattr(limits, rate)
@@ -78,6 +83,7 @@ class Window:
                 until = self._sum(rate, limit.seconds, now).free_at(min(want.of(rate), limit.count), limit.count)
                 if until > now and (found is None or until > found.until):
                     found = Full("requests" if rate == "requests" else "tokens", until)
+        self._forget(now - self.longest)
         most = limits.concurrent
         if isinstance(most, int) and len(self.live) >= most:
             found = Full("concurrent", NEVER)

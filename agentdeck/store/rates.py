@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from agentdeck.core.caps import tighten
-from agentdeck.core.window import NEVER, Full, Want, Window
+from agentdeck.core.window import NEVER, Full, Want, Window, longest
 from agentdeck.store.codec import text_of
 from agentdeck.workflow.model import ProviderLimits
 
@@ -94,6 +94,7 @@ class Book:
         overtakes."""
         try:
             for provider in {one.provider for one in wanted}:
+                self._reach(provider, limits[provider])
                 self._read(db, provider, now)
             shut: dict[str, Refused] = {}
             answers: list[Answer] = []
@@ -175,6 +176,12 @@ class Book:
         if full is not None and full.reason == "concurrent" and self._bury(db, one.provider, now):
             full = known.window.full(one.want, limits, now)
         return None if full is None else Refused(full.reason, _again(full, now))
+
+    def _reach(self, provider: str, limits: ProviderLimits) -> None:
+        """For a window longer than any before, what was forgotten is read again."""
+        known = self._known.get(provider)
+        if known is not None and known.window.longest < longest(limits):
+            del self._known[provider]
 
     def _insert(self, db: sqlite3.Connection, one: Wanted, now: float) -> Granted:
         known = self._known[one.provider]

@@ -1,0 +1,288 @@
+"""Limits of providers and budgets, through the engine: on virtual time, and with real processes on one file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from agentdeck.core import events as ev
+from agentdeck.engine.clock import LoopClock, virtual
+from agentdeck.engine.control import Control
+from agentdeck.engine.launch import Launch, Outcome, Watch, run
+from agentdeck.engine.rates import Rates
+from agentdeck.errors import StepError
+from agentdeck.models.provider import Question, Reply
+from agentdeck.models.room import Room
+from agentdeck.workflow.loader import loads
+
+DECK = """
+agentdeck: 1
+limits: { workers: 64 }
+providers:
+  one: { type: simulated, limits: { LIMITS } }
+  two: { type: simulated }
+models:
+  big: { provider: one, id: big, price: { in: 10, out: 10 } }
+  mid: { provider: one, id: mid, price: { in: 1, out: 1 } }
+  small: { provider: two, id: small, price: { in: 0.1, out: 0.1 } }
+tiers: { reasoning: [big], execution: TIER, routing: [small] }
+"""
+
+
+class Played:
+    """A run on virtual time, with its log."""
+
+    def __init__(
+        self,
+        folder: Path,
+        text: str,
+        *,
+        limits: str = "",
+        tier: str = "[mid]",
+        deck: bool = True,
+        tasks: int = 1,
+        workers: int = 64,
+        steer: Callable[[Control], Any] | None = None,
+    ) -> None:
+        if deck:
+            (folder / "deck.yaml").write_text(DECK.replace("LIMITS", limits).replace("TIER", tier))
+        definition = loads("agentdeck: 1\nname: w\n" + text).definition
+        self.log: list[ev.Event] = []
+        control = Control("eva")
+
+        async def main() -> Outcome:
+            rows: Iterable[Mapping[str, Any]] = [{"n": n} for n in range(tasks)]
+            launch = Launch(definition, folder, {}, rows, workers)
+            async with anyio.create_task_group() as group:
+                if steer is not None:
+                    group.start_soon(steer, control)
+                watch = Watch(lambda seq, event: self.log.append(event), None, control)
+                outcome = await run(launch, watch, LoopClock())
+                group.cancel_scope.cancel()
+            return outcome
+
+        self.outcome = anyio.run(main, backend_options=virtual())
+
+    def of(self, kind: type) -> list[Any]:
+        return [event for event in self.log if type(event) is kind]
+
+    @property
+    def starts(self) -> list[float]:
+        return [e.at for e in self.of(ev.StepStarted) if e.model]
+
+
+class Fake:
+    """A provider that does as it is told, and remembers when it was asked."""
+
+    def __init__(self, answer: Callable[[Question], Reply | StepError], takes: float = 1.0) -> None:
+        self.calls: list[tuple[float, Question]] = []
+        self._answer = answer
+        self._takes = takes
+
+    async def answer(self, question: Question, said: Callable[[str], None]) -> Reply:
+        self.calls.append((LoopClock().now(), question))
+        await anyio.sleep(self._takes)
+        found = self._answer(question)
+        if isinstance(found, StepError):
+            raise found
+        return found
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Fake]:
+    """Providers by their name in the deck; the others are as they are."""
+    given: dict[str, Fake] = {}
+    make = Room._make
+    monkeypatch.setattr(Room, "_make", lambda room, name: given.get(name) or make(room, name))
+    return given
+
+
+def worst(times: list[float], seconds: float) -> int:
+    return max(sum(at - seconds < other <= at for other in times) for at in times)
+
+
+ONE = "agents: { a: { prompt: 'Say ${task.n}.', retry: { attempts: 6, delay: 100ms }, timeout: 1h } }"
+
+
+def test_requests_stay_within_the_limit_and_use_it(tmp_path: Path) -> None:
+    played = Played(tmp_path, ONE, limits="requests: 20/10s", tasks=200)
+    assert played.outcome.state == "done"
+    assert worst(played.starts, 10.0) == 20
+    assert played.starts[-1] - played.starts[0] <= 9 * 10 / 0.95
+    waits = [e.waits or {} for e in played.of(ev.StepStarted)]
+    assert sum(w.get("requests", 0.0) > 0 for w in waits) >= 100
+    told = played.of(ev.StepWaited)
+    assert {e.reason for e in told} == {"requests"}
+    assert told[0].why == "one: requests 20/10s used up"
+    assert len(told) == len({e.task for e in told})
+
+
+def test_tokens_and_calls_at_once(tmp_path: Path, fakes: dict[str, Fake]) -> None:
+    fakes["one"] = Fake(lambda question: Reply("x", tokens_in=50, tokens_out=50))
+    played = Played(tmp_path, ONE, limits="tokens: 2000/10s, concurrent: 5", tasks=120)
+    assert played.outcome.state == "done"
+    times = [at for at, _ in fakes["one"].calls]
+    assert worst(times, 0.99) <= 5
+    assert worst(times, 10.0) * 100 <= 2000
+    assert {e.reason for e in played.of(ev.StepWaited)} == {"tokens", "concurrent"}
+    assert times[-1] - times[0] <= 120 * 100 / 2000 * 10 * 1.1
+
+
+def test_the_next_in_line_is_the_first_by_priority(tmp_path: Path) -> None:
+    text = (
+        "agents:\n  low: { prompt: l, priority: low }\n  mid: { prompt: m }\n"
+        "  top: { prompt: t, priority: high }"
+    )
+    played = Played(tmp_path, text, limits="requests: 3/10s", tasks=3)
+    order = [e.step for e in played.of(ev.StepStarted)]
+    assert order[:3] == ["top", "mid", "low"], "of the only task that was open then"
+    assert order[3:] == ["top", "top", "mid", "mid", "low", "low"]
+
+
+def test_steps_that_are_no_prompts_go_on_while_prompts_wait(tmp_path: Path) -> None:
+    text = "agents:\n  a: { prompt: p }\n  b: { simulate: 1s }"
+    played = Played(tmp_path, text, limits="requests: 1/100s", tasks=6, workers=4)
+    ends = [e.at for e in played.of(ev.StepSucceeded) if e.step == "b"]
+    assert len(ends) == 6
+    assert max(ends) < 20
+
+
+def test_a_raised_limit_wakes_at_once_and_a_lowered_one_holds(tmp_path: Path) -> None:
+    async def steer(control: Control) -> None:
+        await anyio.sleep(20)
+        control.limit("one.requests", "2/100s", "12/100s")
+        await anyio.sleep(200)
+        control.limit("one.requests", "12/100s", "1/100s")
+
+    played = Played(tmp_path, ONE, limits="requests: 2/100s", tasks=40, steer=steer)
+    first = played.log[0].at
+    starts = [at - first for at in played.starts]
+    assert sum(at < 1 for at in starts) == 2
+    assert sum(20 <= at < 20.1 for at in starts) == 10
+    late = [at for at in starts if at >= 225]
+    assert worst(late, 99.0) == 1
+
+
+def test_after_a_429_nobody_calls_before_its_time_and_there_is_no_storm(
+    tmp_path: Path, fakes: dict[str, Fake]
+) -> None:
+    """Eighty want in; the provider wants thirty seconds of peace."""
+    until = 30.0
+
+    def answer(question: Question) -> Reply | StepError:
+        at = LoopClock().now()
+        if at < until:
+            return StepError("rate_limit", "429", retry_after=until - at)
+        return Reply("x", tokens_in=1, tokens_out=1)
+
+    fakes["one"] = Fake(answer)
+    played = Played(tmp_path, ONE, limits="requests: 1000/min", tasks=80)
+    assert played.outcome.state == "done"
+    times = [at for at, _ in fakes["one"].calls]
+    assert not [at for at in times if 1.5 < at < until]
+    back = [at for at in times if at >= until]
+    assert worst(back, 0.5) <= 64
+    assert sum(at < back[0] + 2.5 for at in back) <= 1 + 2 + 4, "one, then two, then four"
+    assert all(e.reason == "cooldown" for e in played.of(ev.StepRetrying))
+
+
+def test_a_provider_that_fails_rests_and_the_next_of_the_tier_takes_over(
+    tmp_path: Path, fakes: dict[str, Fake]
+) -> None:
+    broken = Fake(lambda question: StepError("server", "500"), takes=0.1)
+    fakes["one"] = broken
+    fakes["two"] = Fake(lambda question: Reply("x", tokens_in=1, tokens_out=1), takes=0.1)
+    played = Played(tmp_path, ONE, tier="[mid, small]", tasks=300, workers=10)
+    assert played.outcome.state == "done"
+    assert len(broken.calls) <= 25
+    assert len(fakes["two"].calls) >= 290
+    assert any("one rests for" in e.text for e in played.of(ev.Noted))
+
+
+def test_a_wrong_key_stops_the_provider_and_parks_its_steps(tmp_path: Path, fakes: dict[str, Fake]) -> None:
+    good = False
+    bad_key = StepError("auth", "one answered 401")
+    fakes["one"] = Fake(lambda question: Reply("x", tokens_in=1, tokens_out=1) if good else bad_key)
+
+    async def steer(control: Control) -> None:
+        nonlocal good
+        await anyio.sleep(500)
+        good = True
+        control.pause()
+        control.unpause()
+
+    played = Played(tmp_path, ONE, tasks=5, workers=2, steer=steer)
+    assert played.outcome.state == "done"
+    assert len(fakes["one"].calls) == 2 + 5
+    assert "one is stopped (auth): one answered 401" in played.of(ev.Noted)[0].text
+    assert "one is stopped" in played.of(ev.StepWaited)[0].why
+
+
+def test_too_long_for_one_model_goes_to_the_next(tmp_path: Path, fakes: dict[str, Fake]) -> None:
+    fakes["one"] = Fake(lambda question: StepError("context", "too long"))
+    played = Played(tmp_path, ONE, tier="[mid, small]")
+    assert played.outcome.state == "done"
+    assert [e.model for e in played.of(ev.StepStarted)] == ["mid", "small"]
+    alone = Played(tmp_path, ONE, tier="[mid]")
+    assert alone.outcome.state == "failed"
+    assert len(alone.of(ev.StepStarted)) == 1
+
+
+def test_escalation_chooses_a_model_a_tier_up_on_invalid_answers_only(
+    tmp_path: Path, fakes: dict[str, Fake]
+) -> None:
+    answers = iter([StepError("network", "cut"), Reply("no"), Reply("a good answer", tokens_in=1, tokens_out=1)])
+    fakes["one"] = Fake(lambda question: next(answers))
+    text = (
+        "agents: { a: { prompt: p, expect: len(output) > 5, "
+        "retry: { attempts: 3, delay: 100ms, escalate: true } } }"
+    )
+    played = Played(tmp_path, text)
+    assert played.outcome.state == "done"
+    assert [e.model for e in played.of(ev.StepStarted)] == ["mid", "mid", "big"]
+    assert [q.model for _, q in fakes["one"].calls] == ["mid", "mid", "big"]
+
+
+def test_a_low_budget_shortens_and_downgrades_and_then_asks(tmp_path: Path, fakes: dict[str, Fake]) -> None:
+    for name in ("one", "two"):
+        fakes[name] = Fake(lambda question: Reply("x", tokens_in=300, tokens_out=700))
+    text = (
+        "budget: { usd: 0.02, ladder: { 50%: reduce, 80%: downgrade, 100%: ask } }\n"
+        "agents: { a: { prompt: p, max_output: 700 } }"
+    )
+
+    async def steer(control: Control) -> None:
+        await anyio.sleep(5000)
+        control.limit("budget.usd", 0.02, 1.0)
+        control.unpause()
+
+    played = Played(tmp_path, text, tasks=60, workers=1, steer=steer)
+    assert played.outcome.state == "done"
+    rungs = [e.data["rung"] for e in played.of(ev.Noted) if e.data]
+    assert rungs == ["reduce", "downgrade"]
+    paused = played.of(ev.RunPaused)[0]
+    assert paused.why.startswith("budget of the run: $0.02 of $0.02 used")
+    starts = [e for e in played.of(ev.StepStarted) if e.at < paused.at]
+    assert [e.model for e in starts] == sorted(e.model for e in starts)
+    assert {e.model for e in starts} == {"mid", "small"}
+    asked = [q.max_output for at, q in fakes["one"].calls if at < paused.at]
+    assert set(asked) == {700, 350}
+    spent = sum(e.usage.usd for e in played.of(ev.StepSucceeded) if e.at < paused.at)
+    assert spent <= 0.02
+    assert {e.eased.split(":")[0] for e in starts} == {"", "reduce", "reduce, downgrade"}
+
+
+def test_without_deck_and_budget_nothing_is_reserved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[ev.Reserve] = []
+    monkeypatch.setattr(Rates, "ask", lambda rates, action: asked.append(action))
+    played = Played(tmp_path, ONE, deck=False, tasks=3)
+    assert played.outcome.state == "done"
+    assert not asked
+    assert not played.starts

@@ -1,0 +1,172 @@
+"""Reservations in the store: shared, exact, and alive after whoever made them."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from agentdeck.core.window import Want
+from agentdeck.store.memory import MemoryLog
+from agentdeck.store.rates import PRUNE, Book, Granted, Refused, Settled, Wanted
+from agentdeck.store.runs import Owner, create_run, take_lease
+from agentdeck.store.schema import open_for_writing
+from agentdeck.store.writer import Writer
+from agentdeck.workflow.model import ProviderLimits, Rate
+from tests.store.samples import new_run
+
+TEN = {"p": ProviderLimits(requests=Rate(10, 60.0), tokens=Rate(1000, 60.0))}
+
+
+def wanted(number: int = 1, tokens: int = 0) -> list[Wanted]:
+    return [Wanted("p", "1", f"s{n}", 1, Want(1, tokens, 0)) for n in range(number)]
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> sqlite3.Connection:
+    return open_for_writing(tmp_path / "a.db")
+
+
+def granted(answers: list[Granted | Refused]) -> list[int]:
+    return [answer.id for answer in answers if isinstance(answer, Granted)]
+
+
+def test_two_processes_share_one_limit(db: sqlite3.Connection) -> None:
+    one, other = Book("r1", "o1"), Book("r2", "o2")
+    assert len(granted(one.reserve(db, wanted(6), TEN, 100.0))) == 6
+    answers = other.reserve(db, wanted(6), TEN, 110.0)
+    assert len(granted(answers)) == 4
+    assert answers[4:] == [Refused("requests", 160.6)] * 2
+    assert granted(one.reserve(db, wanted(1), TEN, 160.5)) == []
+    assert len(granted(one.reserve(db, wanted(9), TEN, 160.6))) == 6
+
+
+def test_nobody_overtakes_within_one_turn(db: sqlite3.Connection) -> None:
+    book = Book("r", "o")
+    big = Wanted("p", "1", "big", 1, Want(1, 800, 0))
+    book.reserve(db, wanted(1, 500), TEN, 0.0)
+    answers = book.reserve(db, [big, *wanted(2, 1)], TEN, 1.0)
+    assert answers == [Refused("tokens", 60.6)] * 3
+
+
+def test_what_was_used_counts_from_when_it_was_sent_and_the_rest_is_free(db: sqlite3.Connection) -> None:
+    book, other = Book("r", "o"), Book("x", "y")
+    (number,) = granted(book.reserve(db, wanted(1, 900), TEN, 0.0))
+    assert granted(other.reserve(db, wanted(1, 500), TEN, 1.0)) == []
+    book.settle(db, [Settled(number, "p", 2.0, Want(1, 300, 100))], 5.0)
+    assert len(granted(other.reserve(db, wanted(1, 500), TEN, 6.0))) == 1
+    assert other.reserve(db, wanted(1, 500), TEN, 60.6) == [Refused("tokens", 62.6)]
+    (number,) = granted(book.reserve(db, wanted(1, 500), TEN, 62.6))
+    book.settle(db, [Settled(number, "p", 0.0, Want(0, 0, 0))], 62.7)
+    assert len(granted(book.reserve(db, wanted(1, 500), TEN, 62.8))) == 1
+
+
+def test_slots_of_the_dead_are_free_again(db: sqlite3.Connection) -> None:
+    three = {"p": ProviderLimits(concurrent=3)}
+    create_run(db, new_run("dead"), Owner("o1", 1, "h"), 100.0)
+    create_run(db, new_run("alive"), Owner("o2", 2, "h"), 1000.0)
+    create_run(db, new_run("mine"), Owner("o3", 3, "h"), 1000.0)
+    dead, alive, mine = Book("dead", "o1"), Book("alive", "o2"), Book("mine", "o3")
+    dead.reserve(db, wanted(2), three, 90.0)
+    alive.reserve(db, wanted(1), three, 90.0)
+    assert mine.reserve(db, wanted(1), three, 99.0) == [Refused("concurrent", 99.1)]
+    assert len(granted(mine.reserve(db, wanted(3), three, 101.0))) == 2
+    again = Book("alive", "o4")
+    assert granted(again.reserve(db, wanted(1), three, 102.0)) == []
+    take_lease(db, "alive", Owner("o4", 3, "h"), 2000.0, 103.0, "o2")
+    assert len(granted(again.reserve(db, wanted(1), three, 104.0))) == 1
+
+
+def test_a_cooldown_holds_for_all_and_the_latest_word_counts(db: sqlite3.Connection) -> None:
+    one, other = Book("r1", "o1"), Book("r2", "o2")
+    one.cool_down(db, "p", 50.0)
+    one.cool_down(db, "p", 30.0)
+    assert other.reserve(db, wanted(2), TEN, 49.0) == [Refused("cooldown", 50.0)] * 2
+    assert len(granted(other.reserve(db, wanted(1), TEN, 50.0))) == 1
+
+
+def test_what_a_provider_says_tightens_and_never_loosens(db: sqlite3.Connection) -> None:
+    book = Book("r", "o")
+    book.learn(db, "p", {"requests": 3, "tokens": 1_000_000})
+    assert len(granted(book.reserve(db, wanted(5, 300), TEN, 0.0))) == 3
+    book.learn(db, "p", {"requests": 1000})
+    assert len(granted(book.reserve(db, wanted(9), TEN, 1.0))) == 7
+
+
+def test_old_rows_go_and_a_clock_that_was_set_back_blocks_for_one_window_only(db: sqlite3.Connection) -> None:
+    book = Book("r", "o")
+    rows = granted(book.reserve(db, wanted(10), TEN, 5000.0))
+    fresh = Book("r2", "o2")
+    assert fresh.reserve(db, wanted(1), TEN, 1000.0) == [Refused("requests", 1060.6)]
+    assert len(granted(fresh.reserve(db, wanted(1), TEN, 1060.6))) == 1
+    book.settle(db, [Settled(n, "p", 5000.0, None) for n in rows], 5001.0)
+    book.reserve(db, wanted(1), TEN, 5062.0 + PRUNE)
+    assert db.execute("SELECT count(*) FROM reservations WHERE at = 5000").fetchone() == (0,)
+
+
+def test_a_turn_that_is_rolled_back_never_was(db: sqlite3.Connection) -> None:
+    book = Book("r", "o")
+    book.reserve(db, wanted(1), TEN, 0.0)
+    db.execute("BEGIN IMMEDIATE")
+    book.reserve(db, wanted(9), TEN, 1.0)
+    db.execute("ROLLBACK")
+    assert len(granted(book.reserve(db, wanted(10), TEN, 2.0))) == 9
+
+
+def test_it_works_without_a_file() -> None:
+    log, book = MemoryLog(), Book("r", "o")
+    answers = log.call(lambda db: book.reserve(db, wanted(12), TEN, 0.0)).result()
+    assert len(granted(answers)) == 10
+    log.close()
+
+
+PROCESS = """
+import sys, time
+from agentdeck.core.window import Want
+from agentdeck.store.rates import Book, Granted, Settled, Wanted
+from agentdeck.store.writer import Writer
+from agentdeck.workflow.model import ProviderLimits, Rate
+name, path, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
+limits = {"p": ProviderLimits(requests=Rate(40, 1.0))}
+writer, book = Writer(path), Book(name, name)
+wanted = [Wanted("p", "1", "s", 1, Want(1, 1, 1))] * 16
+end = time.time() + seconds
+while time.time() < end:
+    def turn(db):
+        now = time.time()
+        return now, book.reserve(db, wanted, limits, now)
+    now, answers = writer.call(turn).result()
+    mine = [a for a in answers if isinstance(a, Granted)]
+    for one in mine:
+        print(now, flush=True)
+    writer.call(lambda db: book.settle(db, [Settled(a.id, "p", now, None) for a in mine], time.time()))
+    refused = [a.until for a in answers if not isinstance(a, Granted)]
+    time.sleep(max(0.0, min(refused, default=now) - time.time()))
+writer.close()
+"""
+
+
+def test_three_processes_at_once_and_one_killed_stay_within_the_limit_and_use_it(tmp_path: Path) -> None:
+    path, seconds = tmp_path / "p.db", 4.0
+    open_for_writing(path).close()
+    code = textwrap.dedent(PROCESS)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, f"r{n}", str(path), str(seconds)], stdout=subprocess.PIPE, text=True
+        )
+        for n in range(3)
+    ]
+    time.sleep(1.5)
+    processes[0].kill()
+    out = [process.communicate(timeout=30)[0] for process in processes]
+    times = sorted(float(line) for text in out for line in text.splitlines() if line)
+    worst = max(sum(at - 1.0 < other <= at for other in times) for at in times)
+    assert worst <= 40
+    steady = [at for at in times if at <= times[0] + 3.0]
+    assert len(steady) >= 0.95 * 40 * 3
+    assert Writer(path).close() is None
