@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeAlias
 from agentdeck.core.caps import tighten
 from agentdeck.core.window import NEVER, Full, Want, Window, longest
 from agentdeck.store.codec import text_of
+from agentdeck.store.reader import held
 from agentdeck.workflow.model import ProviderLimits
 
 #: Other processes' calls end without telling: look again after so many seconds.
@@ -232,8 +233,10 @@ class Book:
         """Free what processes hold that are no more: their runs belong to others, or their leases ran out."""
         known, found = self._known[provider], False
         for run, owner in set(known.owners.values()) - {(self.run, self.owner)}:
-            row = db.execute("SELECT owner, lease_until FROM runs WHERE run = ?", (run,)).fetchone()
-            if row is None or row[0] != owner or (row[1] or 0.0) < now:
+            row = db.execute(
+                "SELECT owner, lease_until, pid, host FROM runs WHERE run = ? AND owner = ?", (run, owner)
+            ).fetchone()
+            if row is None or not held(*row, now):
                 self._free(db, provider, run, owner, now)
                 found = True
         return found

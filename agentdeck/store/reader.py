@@ -302,7 +302,9 @@ class Reader:
 def _run_of(row: tuple[Any, ...]) -> RunRow:
     (run, workflow, identity, state, started, ended, simulated, tags, source, options) = row[:10]
     total, done, failed, cancelled, summary, owner, lease_until, pid, host = row[10:]
-    if state == "drained" or (state in ("running", "paused") and not _held(owner, lease_until, pid, host)):
+    if state == "drained" or (
+        state in ("running", "paused") and not held(owner, lease_until, pid, host, time.time())
+    ):
         state = "interrupted"
     return RunRow(
         run,
@@ -324,9 +326,9 @@ def _run_of(row: tuple[Any, ...]) -> RunRow:
     )
 
 
-def _held(owner: str | None, until: float | None, pid: int | None, host: str | None) -> bool:
+def held(owner: str | None, until: float | None, pid: int | None, host: str | None, now: float) -> bool:
     """Whether somebody runs it. On this machine a dead process is seen at once, elsewhere when the lease ends."""
-    if not owner or until is None or until < time.time():
+    if not owner or until is None or until < now:
         return False
     if pid and host == socket.gethostname():
         try:

@@ -137,8 +137,7 @@ def test_tokens_and_calls_at_once(tmp_path: Path, fakes: dict[str, Fake]) -> Non
 
 def test_the_next_in_line_is_the_first_by_priority(tmp_path: Path) -> None:
     text = (
-        "agents:\n  low: { prompt: l, priority: low }\n  mid: { prompt: m }\n"
-        "  top: { prompt: t, priority: high }"
+        "agents:\n  low: { prompt: l, priority: low }\n  mid: { prompt: m }\n  top: { prompt: t, priority: high }"
     )
     played = Played(tmp_path, text, limits="requests: 3/10s", tasks=3)
     order = [e.step for e in played.of(ev.StepStarted)]

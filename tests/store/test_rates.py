@@ -68,7 +68,7 @@ def test_what_was_used_counts_from_when_it_was_sent_and_the_rest_is_free(db: sql
 
 def test_slots_of_the_dead_are_free_again(db: sqlite3.Connection) -> None:
     three = {"p": ProviderLimits(concurrent=3)}
-    create_run(db, new_run("dead"), Owner("o1", 1, "h"), 100.0)
+    create_run(db, new_run("dead"), Owner("o1", 1, "elsewhere"), 100.0)
     create_run(db, new_run("alive"), Owner("o2", 2, "h"), 1000.0)
     create_run(db, new_run("mine"), Owner("o3", 3, "h"), 1000.0)
     dead, alive, mine = Book("dead", "o1"), Book("alive", "o2"), Book("mine", "o3")

@@ -1,0 +1,41 @@
+"""The command line, with a provider that writes down when it is called, and with how many tokens.
+
+`python -m tests.engine.crowd CALLS ARGS…` is `agentdeck ARGS…`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+
+from agentdeck.cli.main import main
+from agentdeck.models.provider import Question, Reply
+from agentdeck.models.room import Room
+
+TAKES = 0.05
+TOKENS_IN, TOKENS_OUT = 20, 30
+
+
+class Counting:
+    """Each call is one line, written in one piece, before anything else."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+    async def answer(self, question: Question, said: Callable[[str], None]) -> Reply:
+        os.write(self._file, f"{time.time():.6f} {TOKENS_IN + TOKENS_OUT}\n".encode())
+        await anyio.sleep(TAKES)
+        return Reply("x", tokens_in=TOKENS_IN, tokens_out=TOKENS_OUT)
+
+    async def close(self) -> None:
+        os.close(self._file)
+
+
+if __name__ == "__main__":
+    Room._make = lambda room, name: Counting(Path(sys.argv[1]))  # type: ignore[method-assign]
+    main(sys.argv[2:])
