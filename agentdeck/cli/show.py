@@ -68,7 +68,8 @@ def page(row: RunRow, view: View, told: dict[str, Data]) -> Iterator[str]:
     if told["critical_path"]:
         yield clean(f"critical   {' → '.join(told['critical_path'])}")
     if told["usd"] is not None:
-        yield f"cost       ${told['usd']:.4f}"
+        saved = told["saved"] and f"; ${told['usd_all_reasoning']:.4f} if all were on the reasoning tier"
+        yield f"cost       ${told['usd']:.4f}{saved or ''}"
     yield ""
     rows = [
         (

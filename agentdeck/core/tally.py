@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 from agentdeck.core.events import Usage
 
@@ -94,7 +94,8 @@ class AgentTally:
 
     __slots__ = (
         "attempts", "busy", "counts", "durations", "failed_attempts", "family", "holds", "input_bytes", "lost",
-        "name", "own", "reused", "rounds", "tokens_in", "tokens_out", "unpriced", "usd", "waiting",
+        "name", "own", "reused", "rounds", "tokens_in", "tokens_out", "uncompared", "unpriced", "usd",
+        "usd_reasoning", "waiting",
     )  # fmt: skip
 
     def __init__(self, name: str, family: Family, *, own: bool = False) -> None:
@@ -112,7 +113,8 @@ class AgentTally:
         self.tokens_in: int | None = None
         self.tokens_out: int | None = None
         self.usd: float | None = None
-        self.unpriced = False
+        self.usd_reasoning: float | None = None
+        self.unpriced = self.uncompared = False
 
     @property
     def steps(self) -> dict[str, int]:
@@ -126,6 +128,11 @@ class AgentTally:
         """What it cost. None where nothing was priced, or where any attempt's price is unknown."""
         return None if self.unpriced else self.usd
 
+    @property
+    def cost_all_reasoning(self) -> float | None:
+        """What the same work would have cost on the reasoning tier; None where any price is not known."""
+        return None if self.unpriced or self.uncompared else self.usd_reasoning
+
     def waited(self, reason: str, seconds: float) -> None:
         if seconds > 0:
             self.waiting[reason] = self.waiting.get(reason, 0.0) + seconds
@@ -138,16 +145,18 @@ class AgentTally:
             self.tokens_out = (self.tokens_out or 0) + usage.tokens_out
         if usage.usd is not None:
             self.usd = (self.usd or 0.0) + usage.usd
+            self.uncompared |= usage.usd_reasoning is None
+            self.usd_reasoning = (self.usd_reasoning or 0.0) + (usage.usd_reasoning or 0.0)
         elif usage.tokens_in is not None or usage.tokens_out is not None or usage.model:
             self.unpriced = True
 
 
-def total_cost(tallies: Iterator[AgentTally]) -> float | None:
-    """What all of them cost together. None where nothing was priced, or any price is unknown."""
+def total_cost(costs: Iterable[tuple[bool, float | None]]) -> float | None:
+    """The sum of (unpriced, cost). None where nothing was priced, or any price is unknown."""
     total: float | None = None
-    for tally in tallies:
-        if tally.unpriced:
+    for unpriced, cost in costs:
+        if unpriced:
             return None
-        if tally.usd is not None:
-            total = (total or 0.0) + tally.usd
+        if cost is not None:
+            total = (total or 0.0) + cost
     return total

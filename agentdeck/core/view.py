@@ -211,7 +211,13 @@ class View:
     @property
     def usd(self) -> float | None:
         """What the run cost so far. None where that is not known."""
-        return total_cost(iter(self.agents.values()))
+        return total_cost((tally.unpriced, tally.usd) for tally in self.agents.values())
+
+    @property
+    def usd_all_reasoning(self) -> float | None:
+        """What the same work would have cost on the reasoning tier. None where any price is not known."""
+        agents = self.agents.values()
+        return total_cost((tally.unpriced or tally.uncompared, tally.usd_reasoning) for tally in agents)
 
     def steps(self) -> dict[str, int]:
         """Steps by state, over all agents."""

@@ -45,7 +45,7 @@ def summary(view: View, definition: Definition | None = None) -> dict[str, Data]
         "sequential_seconds": _round(work),
         "speedup": _round(work / seconds) if seconds > 0 else None,
         "agents": {name: _agent(tally) for name, tally in agents.items()},
-        "usd": view.usd,
+        **_money(view.usd, view.usd_all_reasoning),
         "output": view.output if one else None,
     }
 
@@ -82,8 +82,14 @@ def _agent(tally: AgentTally) -> dict[str, Data]:
         "waiting": {reason: _round(seconds) for reason, seconds in sorted(tally.waiting.items())},
         "tokens_in": tally.tokens_in,
         "tokens_out": tally.tokens_out,
-        "usd": tally.cost,
+        **_money(tally.cost, tally.cost_all_reasoning),
     }
+
+
+def _money(usd: float | None, all_reasoning: float | None) -> dict[str, Data]:
+    """As it was, as it would have been on the reasoning tier, and what lies between."""
+    saved = None if usd is None or all_reasoning is None else all_reasoning - usd
+    return {"usd": usd, "usd_all_reasoning": all_reasoning, "saved": _round(saved)}
 
 
 def _round(value: float | None) -> float | None:

@@ -236,7 +236,7 @@ class Book:
             row = db.execute(
                 "SELECT owner, lease_until, pid, host FROM runs WHERE run = ? AND owner = ?", (run, owner)
             ).fetchone()
-            if row is None or not held(*row, now):
+            if row is None or not held(row[0], row[1], row[2], row[3], now):
                 self._free(db, provider, run, owner, now)
                 found = True
         return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,6 +28,10 @@ def player(
     )
 
 
+def failing(fault: Fault, started: ev.StepStarted) -> tuple[float, Fault | object]:
+    return 1.0, fault
+
+
 def until_paused(played: Player) -> Player:
     while not played.machine.paused and not played.finished and played.step():
         pass
@@ -36,7 +42,7 @@ def test_rungs_come_into_force_in_their_order_and_stay() -> None:
     ladder = ((0.5, "reduce"), (0.7, "downgrade"), (0.9, "drop"), (1.0, "ask"))
     agents = [prompt("a", tier="reasoning"), prompt("z", priority="low")]
     played = until_paused(player(Budget(tokens=1000, ladder=ladder), *agents, tasks=30, workers=1))
-    rungs = [e.data["rung"] for e in played.of(ev.Noted)]  # type: ignore[union-attr]
+    rungs = [e.data["rung"] for e in played.of(ev.Noted)]  # type: ignore[union-attr,index]
     assert rungs == ["reduce", "downgrade", "drop"]
     desk = played.desk
     assert desk is not None
@@ -91,7 +97,7 @@ def test_what_an_attempt_without_usage_costs() -> None:
     ledger_of = {}
     for fault in (Fault("network", "cut"), Fault("timeout", "late", clock="idle")):
         played = Player(
-            definition(prompt("a"), budget=Budget(tokens=1000)), desk=Desk(), plan=lambda s, f=fault: (1.0, f)
+            definition(prompt("a"), budget=Budget(tokens=1000)), desk=Desk(), plan=partial(failing, fault)
         )
         while not played.of(ev.AttemptFailed):
             played.step()

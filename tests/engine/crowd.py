@@ -37,5 +37,5 @@ class Counting:
 
 
 if __name__ == "__main__":
-    Room._make = lambda room, name: Counting(Path(sys.argv[1]))  # type: ignore[method-assign]
+    Room._make = lambda room, name: Counting(Path(sys.argv[1]))  # type: ignore[method-assign,assignment]
     main(sys.argv[2:])

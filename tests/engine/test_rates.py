@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +208,12 @@ def test_a_provider_that_fails_rests_and_the_next_of_the_tier_takes_over(
 def test_a_wrong_key_stops_the_provider_and_parks_its_steps(tmp_path: Path, fakes: dict[str, Fake]) -> None:
     good = False
     bad_key = StepError("auth", "one answered 401")
-    fakes["one"] = Fake(lambda question: Reply("x", tokens_in=1, tokens_out=1) if good else bad_key)
+    fine = Reply("x", tokens_in=1, tokens_out=1)
+
+    def answer(question: Question) -> Reply | StepError:
+        return fine if good else bad_key
+
+    fakes["one"] = Fake(answer)
 
     async def steer(control: Control) -> None:
         nonlocal good
@@ -237,7 +242,8 @@ def test_too_long_for_one_model_goes_to_the_next(tmp_path: Path, fakes: dict[str
 def test_escalation_chooses_a_model_a_tier_up_on_invalid_answers_only(
     tmp_path: Path, fakes: dict[str, Fake]
 ) -> None:
-    answers = iter([StepError("network", "cut"), Reply("no"), Reply("a good answer", tokens_in=1, tokens_out=1)])
+    good = Reply("a good answer", tokens_in=1, tokens_out=1)
+    answers: Iterator[Reply | StepError] = iter([StepError("network", "cut"), Reply("no"), good])
     fakes["one"] = Fake(lambda question: next(answers))
     text = (
         "agents: { a: { prompt: p, expect: len(output) > 5, "

@@ -27,11 +27,12 @@ KEYS = {
         "letters",
         "critical_path",
     ),
-    *("lower_bound_seconds", "sequential_seconds", "speedup", "agents", "usd", "output"),
+    *("lower_bound_seconds", "sequential_seconds", "speedup", "agents", "output"),
+    *("usd", "usd_all_reasoning", "saved"),
 }
 AGENT_KEYS = {
     *("steps", "done", "failed", "attempts", "success_rate", "p50", "p95", "input_bytes", "waiting"),
-    *("tokens_in", "tokens_out", "usd"),
+    *("tokens_in", "tokens_out", "usd", "usd_all_reasoning", "saved"),
 }
 
 
@@ -127,3 +128,21 @@ def test_the_bound_is_the_larger_one() -> None:
     assert lower_bound(5.0, 1500.0, 16) == 93.75
     assert lower_bound(5.0, 7.5, 16) == 5.0
     assert lower_bound(5.0, 7.5, None) == 5.0
+
+
+def test_what_was_saved_is_told_only_where_all_prices_are_known() -> None:
+    def told(*usages: ev.Usage) -> dict[str, object]:
+        view = View()
+        view.apply(1, ev.TaskOpened(0.0, "1", {}))
+        for n, usage in enumerate(usages):
+            view.apply(2 + 2 * n, ev.StepStarted(0.0, "1", f"a{n}", "a", 1, 0.0))
+            view.apply(3 + 2 * n, ev.StepSucceeded(1.0, "1", f"a{n}", 1, None, usage))
+        made = summary(view)
+        return {name: made[name] for name in ("usd", "usd_all_reasoning", "saved")}
+
+    one = ev.Usage(10, 10, usd=0.25, usd_reasoning=1.0, model="m")
+    assert told(one, one) == {"usd": 0.5, "usd_all_reasoning": 2.0, "saved": 1.5}
+    assert told(one, one._replace(usd_reasoning=None)) == {"usd": 0.5, "usd_all_reasoning": None, "saved": None}
+    unknown = one._replace(usd=None)
+    assert told(one, unknown) == {"usd": None, "usd_all_reasoning": None, "saved": None}
+    assert told() == {"usd": None, "usd_all_reasoning": None, "saved": None}

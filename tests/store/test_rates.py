@@ -169,4 +169,4 @@ def test_three_processes_at_once_and_one_killed_stay_within_the_limit_and_use_it
     assert worst <= 40
     steady = [at for at in times if at <= times[0] + 3.0]
     assert len(steady) >= 0.95 * 40 * 3
-    assert Writer(path).close() is None
+    Writer(path).close()
