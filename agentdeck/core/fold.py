@@ -33,6 +33,8 @@ from agentdeck.core.state import (
 )
 from agentdeck.workflow.model import Data
 
+#: Who changed a limit, where the program did so by itself: that is shown and binds nobody.
+AUTO = "auto"
 BUSY = frozenset({READY, RUNNING, HELD, BETWEEN})
 
 
@@ -149,7 +151,8 @@ class Fold:
             self.accounts.grant(name, event.new)
             return
         if head != "agents":
-            self.turned[event.name] = event.new
+            if event.who != AUTO:
+                self.turned[event.name] = event.new
             return
         rule, setting = self.setting(event.name)
         setattr(rule, setting, event.new)

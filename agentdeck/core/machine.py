@@ -14,6 +14,7 @@ from random import Random
 from typing import Any
 
 from agentdeck.core import events as ev
+from agentdeck.core.fold import AUTO
 from agentdeck.core.joins import GO, NEVER, SKIP, judge
 from agentdeck.core.metered import Metered, Place
 from agentdeck.core.program import Program
@@ -87,7 +88,10 @@ class Machine(Metered):
 
     def _on_turned(self, event: ev.LimitChanged | ev.RunUnpaused) -> None:
         self._record(event)
-        self.open_all()
+        if event.who == AUTO:
+            self.open_pools()
+        else:
+            self.open_all()
 
     def _on_succeeded(self, event: ev.StepSucceeded) -> None:
         step = self._live(event.task, event.step, event.attempt)

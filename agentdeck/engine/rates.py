@@ -10,7 +10,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ import anyio
 
 from agentdeck.core import events as ev
 from agentdeck.core.caps import tightest, told, turned
+from agentdeck.core.fold import AUTO
 from agentdeck.core.machine import Machine
 from agentdeck.core.program import Program, Rule
 from agentdeck.core.scope import scope_of
@@ -98,6 +99,7 @@ class Rates:
         self._settled: list[store.Settled] = []
         self._news: list[Callable[[sqlite3.Connection], None]] = []
         self._limits: dict[str, ProviderLimits] = {}
+        self._shown: dict[str, int] = {}
         self._turn = machine.turns
         self._wake = anyio.Event()
         machine.caps = caps_of(deck, machine.program.definition)
@@ -223,6 +225,8 @@ class Rates:
         if not grant.provider:
             return fault
         at, kind = self._clock.now(), fault.kind if fault is not None else ""
+        if not unused and self._standing.paced(grant.provider, at, at - grant.sent, fault):
+            self._show_pace(grant.provider, at)
         after = self._standing.ended(grant.provider, at, fault, unused=unused)
         if after is not None:
             self._news.append(lambda db: self._book.cool_down(db, grant.provider, after))
@@ -246,6 +250,13 @@ class Rates:
                 return fault._replace(retry_after=0.0)
         return fault
 
+    def _show_pace(self, provider: str, at: float) -> None:
+        """What `auto` has come to, each time that it has changed by a fifth."""
+        now, before = self._standing.places(provider, max(1, self._machine.workers)), self._shown.get(provider)
+        if before is None or abs(now - before) >= max(1.0, before / 5):
+            self._shown[provider] = now
+            self._feed(ev.LimitChanged(at, f"{provider}.concurrent.now", before, now, AUTO))
+
     def told(self, provider: str, said: Told) -> None:
         """What a provider's headers say. Where the deck lets it, limits become as tight as they; never wider."""
         found = self._deck.providers.get(provider)
@@ -265,6 +276,8 @@ class Rates:
             mine = {n.partition(".")[2]: v for n, v in turns.items() if n.partition(".")[0] == provider}
             limits = turned(self._machine.caps.get(provider, NO_LIMITS), mine)
             self._limits[provider] = limits
+        if limits.concurrent == "auto":
+            return replace(limits, concurrent=self._standing.places(provider, max(1, self._machine.workers)))
         return limits
 
     # The store

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 
 from agentdeck.core.breaker import NEVER, Breaker
+from agentdeck.core.pace import Pace
 from agentdeck.errors import Fault
 
 #: Kinds of faults that are the provider's, and those that stop it altogether.
@@ -28,6 +29,7 @@ class Standing:
         self._breakers: dict[str, Breaker] = {}
         self._stopped: dict[str, str] = {}
         self._slower: dict[str, int] = {}
+        self._paces: dict[str, Pace] = {}
 
     def start(self) -> None:
         """Those that were stopped are tried again."""
@@ -83,6 +85,26 @@ class Standing:
         breaker = self._breaker(provider)
         if until > breaker.until:
             breaker.cool(until + spread, why)
+
+    def places(self, provider: str, most: int) -> int:
+        """How many calls at once are best, where that is to be found out."""
+        pace = self._paces.get(provider)
+        if pace is None:
+            pace = self._paces[provider] = Pace(most)
+        pace.most = most
+        return min(most, pace.places)
+
+    def paced(self, provider: str, at: float, seconds: float, fault: Fault | None) -> bool:
+        """A call ended after so long. True: another number of places is best from now on."""
+        pace = self._paces.get(provider)
+        if pace is None:
+            return False
+        before = pace.places
+        if fault is None:
+            pace.ended(at, seconds, self._breaker(provider).live)
+        elif fault.kind == "rate_limit":
+            pace.refused(at)
+        return pace.places != before
 
     def _breaker(self, provider: str) -> Breaker:
         found = self._breakers.get(provider)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
 from agentdeck.cli.main import TABLE
 from tests.cli.conftest import QUICK, ROOT, Deck
+
+Until: TypeAlias = Callable[[Callable[[], bool]], None]
 
 
 def test_version_imports_click_and_no_more(deck: Deck) -> None:
@@ -130,3 +134,50 @@ def test_a_reader_that_leaves_early(deck: Deck) -> None:
         shell=True, capture_output=True, text=True, env=deck.env, cwd=deck.folder, check=False,
     )  # fmt: skip
     assert process.stderr == ""
+
+
+BUDGETED = """
+agentdeck: 1
+name: budgeted
+budget: { tokens: 1500 }
+agents: { a: { prompt: "Say something about ${task.n}.", max_output: 500 } }
+"""
+
+
+def test_a_run_parked_for_its_budget_goes_on_with_a_grant(deck: Deck, until: Until) -> None:
+    deck.write("w.yaml", BUDGETED)
+    deck.write("t.jsonl", "".join(f'{{"n": {n}}}\n' for n in range(40)))
+    process = deck.start("run", "w.yaml", "--tasks", "t.jsonl", "--workers", "2", "--json")
+    until(lambda: '"paused"' in deck("runs", "--json").stdout)
+    assert "tokens used" in deck("budget", "last").stdout
+    assert "budget of the run: " in deck("show", "last").stdout
+    assert deck("budget", "last", "much").returncode == 2
+    assert "could grow" in deck("budget", "last", "+1").stderr
+    granted = deck("budget", "last", "+100k", "--tokens")
+    assert "budget.tokens = 101500" in granted.stdout
+    out, _ = process.communicate(timeout=60)
+    assert json.loads(out)["tasks"]["done"] == 40
+    told = json.loads(deck("budget", "last", "--json").stdout)
+    assert told["tokens"] == 101500
+    assert told["held_tokens"] == 0
+    assert 1500 < told["used_tokens"] < 20_000
+
+
+def test_limits_of_providers_are_shown_and_turned(deck: Deck, until: Until) -> None:
+    deck.write(
+        "deck.yaml",
+        "agentdeck: 1\nproviders: { p: { type: simulated, limits: { requests: 1/h } } }\n"
+        "models: { m: { provider: p, id: m } }\ntiers: { execution: m }\n",
+    )
+    deck.write("w.yaml", "agentdeck: 1\nname: w\nagents: { a: { prompt: hello } }\n")
+    deck.write("t.jsonl", '{"n": 1}\n{"n": 2}\n')
+    process = deck.start("run", "w.yaml", "--tasks", "t.jsonl", "--json")
+    until(lambda: "step_waited" in deck("events", "last", "--json").stdout)
+    assert json.loads(deck("limits", "last", "--json").stdout)["p.requests"] == "1/h"
+    assert "is not a rate" in deck("limits", "last", "p.requests=fast").stderr
+    assert "p has no limit calls" in deck("limits", "last", "p.calls=3").stderr
+    turned = deck("limits", "last", "p.requests=80/min")
+    assert "p.requests = 80/min" in turned.stdout
+    out, _ = process.communicate(timeout=30)
+    assert json.loads(out)["state"] == "done"
+    assert json.loads(out)["agents"]["a"]["waiting"]["requests"] > 0

@@ -15,7 +15,7 @@ from agentdeck.engine.control import Control
 from agentdeck.engine.launch import Launch, Outcome, Watch, run
 from agentdeck.engine.rates import Rates
 from agentdeck.errors import StepError
-from agentdeck.models.provider import Question, Reply
+from agentdeck.models.provider import Question, Reply, Window
 from agentdeck.models.room import Room
 from agentdeck.workflow.loader import loads
 
@@ -23,7 +23,7 @@ DECK = """
 agentdeck: 1
 limits: { workers: 64 }
 providers:
-  one: { type: simulated, limits: { LIMITS } }
+  one: { type: simulated, learn: true, limits: { LIMITS } }
   two: { type: simulated }
 models:
   big: { provider: one, id: big, price: { in: 10, out: 10 } }
@@ -282,6 +282,42 @@ def test_a_low_budget_shortens_and_downgrades_and_then_asks(tmp_path: Path, fake
     spent = sum(e.usage.usd for e in played.of(ev.StepSucceeded) if e.at < paused.at)
     assert spent <= 0.02
     assert {e.eased.split(":")[0] for e in starts} == {"", "reduce", "reduce, downgrade"}
+
+
+def test_concurrent_auto_finds_what_the_provider_takes_and_shows_it(
+    tmp_path: Path, fakes: dict[str, Fake]
+) -> None:
+    """It takes ten at once, and says 429 to more."""
+    live = 0
+
+    class Narrow(Fake):
+        async def answer(self, question: Question, said: Callable[[str], None]) -> Reply:
+            nonlocal live
+            live += 1
+            try:
+                if live > 10:
+                    raise StepError("rate_limit", "429", retry_after=0.5)
+                return await super().answer(question, said)
+            finally:
+                live -= 1
+
+    fakes["one"] = Narrow(lambda question: Reply("x", tokens_in=1, tokens_out=1))
+    text = ONE.replace("attempts: 6", "attempts: 50")
+    played = Played(tmp_path, text, limits="concurrent: auto", tasks=400)
+    assert played.outcome.state == "done"
+    assert len(played.of(ev.AttemptFailed)) <= 40
+    shown = [e for e in played.of(ev.LimitChanged) if e.name == "one.concurrent.now"]
+    assert max(e.new for e in shown) <= 24
+    assert played.starts[-1] - played.starts[0] <= 400 / 10 * 2
+
+
+def test_learnt_limits_tighten(tmp_path: Path, fakes: dict[str, Fake]) -> None:
+    told = {"requests": Window(limit=6, left=1, reset=1.0), "tokens": Window(limit=10_000_000)}
+    fakes["one"] = Fake(lambda question: Reply("x", tokens_in=1, tokens_out=1, told=told))
+    played = Played(tmp_path, ONE, limits="requests: 1000/min", tasks=30, workers=2)
+    assert played.outcome.state == "done"
+    times = [at for at, _ in fakes["one"].calls]
+    assert worst(times[4:], 60.0) <= 6
 
 
 def test_without_deck_and_budget_nothing_is_reserved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
