@@ -157,7 +157,7 @@ class Fold:
         rule, setting = self.setting(event.name)
         setattr(rule, setting, event.new)
         if setting == "attempt_timeout":
-            rule.times = None  # it no longer sets itself
+            rule.auto = False
         self.next_due = event.at  # every live attempt is looked at anew
         if setting == "limit":
             self._unpark(rule)
@@ -377,7 +377,7 @@ class Fold:
         """A clock that sets itself: by the last attempts that ended well."""
         assert rule.times is not None
         rule.times.append(seconds)
-        found = auto_timeout(rule.times)
+        found = auto_timeout(rule.times) if rule.auto else None
         if found is not None:
             if rule.attempt_timeout is None or found < rule.attempt_timeout:
                 self.next_due = min(self.next_due, at)

@@ -26,7 +26,7 @@ class Rule:
     What an operator may turn while a run executes (`attempts`, `attempt_timeout`, `limit`) is here and mutable;
     everything else stays as compiled. `metered`: its attempts are reserved before they begin; `asking` counts
     those that are being reserved. `careful`: its steps are looked at before they begin, as they may be dropped.
-    `times` are the seconds of its last attempts, where its clock follows them.
+    `times` are the seconds of its last attempts, where something follows them; `auto`: its clock does.
     """
 
     __slots__ = (
@@ -34,6 +34,7 @@ class Rule:
         "asking",
         "attempt_timeout",
         "attempts",
+        "auto",
         "careful",
         "clocked",
         "dependents",
@@ -87,7 +88,8 @@ class Rule:
         self.metered = False
         self.careful = self.priority > 0
         self.asking = 0
-        self.times: deque[float] | None = deque(maxlen=SEEN) if self.slot and agent.timeout.auto else None
+        self.auto = self.slot and agent.timeout.auto
+        self.times: deque[float] | None = deque(maxlen=SEEN) if self.auto or agent.hedge else None
         self.parked: deque[Step] | None = None
         self.reports = False
         self.needs: tuple[int, ...] = ()

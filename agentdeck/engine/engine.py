@@ -28,6 +28,7 @@ from agentdeck.core.state import OPEN, RUNNING, Step
 from agentdeck.core.view import View
 from agentdeck.engine.clock import Clock
 from agentdeck.engine.control import Control, Make
+from agentdeck.engine.hedge import Hedges
 from agentdeck.engine.lines import AttemptLog, LogLine
 from agentdeck.engine.rates import Rates
 from agentdeck.engine.reuse import Reuse
@@ -82,6 +83,7 @@ class Engine:
         self.reuse = reuse
         self.abandoned = 0
         self.rates: Rates | None = None
+        self.hedges: Hedges | None = None
         self._settings = settings
         self._source = source
         self._watch = watch
@@ -315,6 +317,7 @@ class Engine:
         fault: Fault | None = None
         output: Data = None
         usage: ev.Usage | None = None
+        own: ev.Usage | None = None  # of the call that won, where two were made
         reused = False
         grant = self.rates.begun(start.ask) if start.ask and self.rates is not None else None
         worker = asyncio.current_task()
@@ -343,7 +346,11 @@ class Engine:
             if grant is not None and self.rates is not None:
                 work.tier_up, work.model, work.max_output = grant.shift, grant.model, grant.max_output
                 work.again = partial(self.rates.again, grant)
-            if rule.agent.once or rule.agent.cache:
+            if grant is not None and rule.agent.hedge and not rule.agent.once and not rule.agent.cache:
+                assert self.hedges is not None
+                valid = None if hands.fit is None else partial(_fits, hands.fit, scope)
+                answer, grant, own = await self.hedges.run(hands.verb, work, grant, step, valid)
+            elif rule.agent.once or rule.agent.cache:
                 answer, reused = await self.reuse.run(hands.verb, work)
             else:
                 answer = await hands.verb.run(work)
@@ -368,7 +375,7 @@ class Engine:
         if grant is not None and self.rates is not None:
             late = step.fault is not None and step.fault.kind == "timeout" and step.attempt == started.attempt
             gone = Fault("timeout" if late else "cancelled", "") if key in self._cancelled else fault
-            fault = self.rates.ended(grant, usage, gone, reused)
+            fault = self.rates.ended(grant, own or usage, gone, reused)
         if key in self._cancelled:
             self._cancelled.discard(key)
             worker.uncancel()
@@ -476,6 +483,11 @@ class _Pulse:
 
 def _nothing() -> None:
     pass
+
+
+def _fits(fit: Fit, scope: Mapping[str, Data], output: Data) -> None:
+    """Raises StepError where it does not."""
+    fit(output, scope)
 
 
 def weigh(value: Data) -> int:

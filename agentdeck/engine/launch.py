@@ -23,6 +23,7 @@ from agentdeck.core.view import View
 from agentdeck.engine.clock import Clock, WallClock
 from agentdeck.engine.control import Control
 from agentdeck.engine.engine import Engine
+from agentdeck.engine.hedge import Hedges
 from agentdeck.engine.lines import LogLine
 from agentdeck.engine.owner import hold
 from agentdeck.engine.rates import Rates, caps_of, shown
@@ -180,6 +181,7 @@ async def drive(
         yes=launch.yes,
     )
     rates = engine.rates = Rates(machine, storage, deck, clock, engine.feed)
+    engine.hedges = Hedges(rates, clock, engine.feed)
     storage.attach(engine.committed, engine.fault)
     beside = partial(hold, engine, storage) if storage.durable else None
     with capture():

@@ -182,10 +182,9 @@ class Rates:
     def _granted(self, ask: int, grant: Grant) -> None:
         self._grants[ask] = grant
         tokens = grant.want.tokens_in + grant.want.tokens_out
+        usd = (self.usd(grant) if grant.model and self._machine.accounts.bounds_usd else None) or 0.0
         self._feed(
-            ev.Reserved(
-                self._clock.now(), ask, *grant.where[:2], grant.provider, grant.model, tokens, self._usd(grant)
-            )
+            ev.Reserved(self._clock.now(), ask, *grant.where[:2], grant.provider, grant.model, tokens, usd)
         )
 
     def give_back(self, ask: int) -> None:
@@ -208,14 +207,42 @@ class Rates:
         self._settled.append(store.Settled(grant.ids[-1], grant.provider, grant.sent, None))
         while True:
             answer: asyncio.Future[store.Answer] = asyncio.get_running_loop().create_future()
-            self._asks.append(_Ask(grant, partial(_answer, answer)))
+            self._asks.append(_Ask(grant, partial(self._answer, grant, answer)))
             self._wake.set()
             got = await answer
             if isinstance(got, store.Granted):
-                grant.ids.append(got.id)
                 grant.sent = self._clock.now()
                 return
             await anyio.sleep(max(0.0, got.until - self._clock.now()))
+
+    async def second(self, grant: Grant, step: Step) -> Grant | None:
+        """One more call of the same attempt, to another model of its tier, if there is room for it at once."""
+        at = self._clock.now()
+        others = [model for model in self._models(grant) if model != grant.model]
+        model = self._standing.choose([(one, self._deck.models[one].provider) for one in others], at)
+        if not model:
+            return None
+        provider = self._deck.models[model].provider
+        want = self._fitted(grant.want, self.limits(provider))
+        spare = Grant(grant.rule, grant.where, grant.shift, model, provider, grant.max_output, want, sent=at)
+        tokens, usd = want.tokens_in + want.tokens_out, self.usd(spare) or 0.0
+        if not all(ledger.admits(tokens, usd) for _, ledger in self._machine.accounts.of(grant.where[0])):
+            return None
+        self._standing.began(provider)
+        if self.limits(provider) != NO_LIMITS:
+            answer: asyncio.Future[store.Answer] = asyncio.get_running_loop().create_future()
+            self._asks.append(_Ask(spare, partial(self._answer, spare, answer)))
+            self._wake.set()
+            try:
+                got = await answer
+            except asyncio.CancelledError:
+                self._standing.ended(provider, self._clock.now(), None, unused=True)
+                raise
+            if not isinstance(got, store.Granted):
+                self._standing.ended(provider, self._clock.now(), None, unused=True)
+                return None
+        spare.sent = self._clock.now()
+        return spare
 
     def ended(
         self, grant: Grant, usage: ev.Usage | None, fault: Fault | None, unused: bool = False
@@ -335,6 +362,15 @@ class Rates:
             self._settled.append(store.Settled(grant.ids[-1], grant.provider, grant.sent, want))
             self._wake.set()
 
+    def _answer(self, grant: Grant, future: asyncio.Future[store.Answer], answer: store.Answer) -> None:
+        """To whoever waits for one more call. If nobody does any more, it is given back."""
+        if isinstance(answer, store.Granted):
+            grant.ids.append(answer.id)
+        if not future.done():
+            future.set_result(answer)
+        elif isinstance(answer, store.Granted):
+            self._settle(grant, Want(0, 0, 0))
+
     def _tell(self, at: float, text: str) -> None:
         self._feed(ev.Noted(at, text))
 
@@ -352,24 +388,15 @@ class Rates:
             tokens_out = min(tokens_out, most - tokens_in)
         return Want(1, tokens_in, tokens_out)
 
-    def _usd(self, grant: Grant) -> float:
-        """What it may cost, where a budget asks for that and the price is known."""
-        if not grant.model or not self._machine.accounts.bounds_usd:
-            return 0.0
+    def usd(self, grant: Grant) -> float | None:
+        """What it may cost; None where the price is not known."""
         if grant.model not in self._price:
             price = self._prices.price(grant.model)
             self._price[grant.model] = None if price is None else (price.input, price.output)
-            if price is None:
+            if price is None and self._machine.accounts.bounds_usd:
                 what = f"the price of {grant.model} is not known: a budget in dollars does not count it"
                 self._tell(self._clock.now(), what)
-        found = self._price[grant.model]
-        return (
-            0.0
-            if found is None
-            else (grant.want.tokens_in * found[0] + grant.want.tokens_out * found[1]) / MILLION
-        )
-
-
-def _answer(future: asyncio.Future[store.Answer], answer: store.Answer) -> None:
-    if not future.done():
-        future.set_result(answer)
+        each = self._price[grant.model]
+        if each is None:
+            return None
+        return (grant.want.tokens_in * each[0] + grant.want.tokens_out * each[1]) / MILLION

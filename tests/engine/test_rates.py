@@ -327,3 +327,64 @@ def test_without_deck_and_budget_nothing_is_reserved(tmp_path: Path, monkeypatch
     assert played.outcome.state == "done"
     assert not asked
     assert not played.starts
+
+
+class Dragging(Fake):
+    """Every tenth answer takes a hundred times as long; who is cancelled is counted."""
+
+    cancelled = 0
+
+    async def answer(self, question: Question, said: Callable[[str], None]) -> Reply:
+        number = len(self.calls)
+        self._takes = 100.0 if number % 10 == 9 else 2.0 - number / 400
+        try:
+            return await super().answer(question, said)
+        except BaseException:
+            self.cancelled += 1
+            raise
+
+
+def test_a_late_prompt_is_asked_twice_and_the_first_valid_answer_wins(
+    tmp_path: Path, fakes: dict[str, Fake]
+) -> None:
+    slow = fakes["one"] = Dragging(lambda question: Reply("slow", tokens_in=10, tokens_out=10))
+    fast = fakes["two"] = Fake(lambda question: Reply("fast", tokens_in=10, tokens_out=10))
+    text = "agents: { a: { prompt: p, hedge: p85, timeout: 1h } }"
+    played = Played(tmp_path, text, limits="requests: 1000/s", tier="[mid, small]", tasks=200, workers=1)
+    assert played.outcome.state == "done"
+    hedged = [e for e in played.of(ev.Noted) if "is asked as well" in e.text]
+    assert len(fast.calls) == len(hedged)
+    assert 5 <= len(hedged) <= 200 * 0.05 + 1
+    assert isinstance(slow, Dragging)
+    assert slow.cancelled == len(hedged)
+    assert played.log[-1].at - played.log[0].at < 20 * 100 + 200 * 2 - len(hedged) * 90
+    twice = [e for e in played.of(ev.StepSucceeded) if e.usage.tokens_in > 10]
+    assert len(twice) == len(hedged)
+    assert twice[0].usage.model == "small"
+    assert twice[0].usage.usd == pytest.approx((20 * 0.1 + 20 * 1) / 1e6), "both calls are paid"
+
+
+def test_what_may_happen_once_only_is_never_asked_twice(tmp_path: Path, fakes: dict[str, Fake]) -> None:
+    fakes["one"] = Dragging(lambda question: Reply("slow", tokens_in=10, tokens_out=10))
+    fast = fakes["two"] = Fake(lambda question: Reply("fast", tokens_in=10, tokens_out=10))
+    text = "agents: { a: { prompt: p, hedge: p50, once: 'k-${task.n}', timeout: 1h } }"
+    assert Played(tmp_path, text, tier="[mid, small]", tasks=60, workers=1).outcome.state == "done"
+    assert not fast.calls
+
+
+def test_the_second_call_is_kept_where_the_first_fails(tmp_path: Path, fakes: dict[str, Fake]) -> None:
+    def answer(question: Question) -> Reply | StepError:
+        late = len(fakes["one"].calls) > 30
+        return StepError("network", "cut") if late else Reply("slow", tokens_in=10, tokens_out=10)
+
+    class Late(Fake):
+        async def answer(self, question: Question, said: Callable[[str], None]) -> Reply:
+            self._takes = 5.0 if len(self.calls) >= 30 else 1.0 - len(self.calls) / 100
+            return await super().answer(question, said)
+
+    fakes["one"] = Late(answer)
+    fakes["two"] = Fake(lambda question: Reply("fast", tokens_in=10, tokens_out=10), takes=20.0)
+    text = "agents: { a: { prompt: p, hedge: p95, retry: 1, timeout: 1h } }"
+    played = Played(tmp_path, text, tier="[mid, small]", tasks=31, workers=1)
+    assert played.outcome.state == "done"
+    assert played.of(ev.StepSucceeded)[-1].output == "fast"

@@ -1,0 +1,143 @@
+"""`hedge: p95`: a prompt that is late on the critical path is asked a second time, of the tier's next model.
+
+After Dean and Barroso, “The Tail at Scale”. The first valid answer wins; the other call is cancelled, and paid.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple, TypeAlias
+
+from agentdeck.agents.verb import Answer, Verb, Work
+from agentdeck.core import events as ev
+from agentdeck.core.clocks import LEAST, quantile
+from agentdeck.core.program import Rule
+from agentdeck.core.state import Step
+from agentdeck.engine.clock import Clock
+from agentdeck.engine.rates import Grant, Rates
+from agentdeck.errors import Fault, StepError
+from agentdeck.workflow.model import Data
+
+#: Of an agent's attempts, at most this share is asked twice.
+MOST = 0.05
+
+Call: TypeAlias = "asyncio.Task[Data | Answer]"
+
+
+class Won(NamedTuple):
+    """The valid answer, whose usage has both calls in it; and the call that gave it, with what that one used."""
+
+    answer: Data | Answer
+    grant: Grant
+    usage: ev.Usage | None
+
+
+class Hedges:
+    """All second calls of a run."""
+
+    def __init__(self, rates: Rates, clock: Clock, feed: Callable[[ev.Event | ev.Signal], None]) -> None:
+        self._rates = rates
+        self._clock = clock
+        self._feed = feed
+        self._counts: dict[Rule, list[int]] = {}
+
+    async def run(
+        self, verb: Verb, work: Work, grant: Grant, step: Step, valid: Callable[[Data], object] | None
+    ) -> Won:
+        """Raises what the first call raised where none gave a valid answer. The call that lost is settled here,
+        the other one by the caller."""
+        counts = self._counts.setdefault(grant.rule, [0, 0])
+        counts[0] += 1
+        first: Call = asyncio.create_task(_call(verb, work, valid))
+        second: Call | None = None
+        spare: Grant | None = None
+        try:
+            await asyncio.wait({first}, timeout=self._late(step, counts))
+            spare = None if first.done() else await self._rates.second(grant, step)
+            if spare is None:
+                return _won(await first, grant)
+            counts[1] += 1
+            late = self._clock.now() - grant.sent
+            self._note(step, f"no answer after {late:.1f} s: {spare.model} is asked as well", spare.model)
+            again = partial(self._rates.again, spare)
+            second = asyncio.create_task(
+                _call(verb, replace(work, model=spare.model, max_output=spare.max_output, again=again), valid)
+            )
+            won = await _winner(first, second)
+        except asyncio.CancelledError:
+            await _stop(first, second)
+            if spare is not None:
+                self._rates.ended(spare, None, Fault("cancelled", "cancelled"))
+            raise
+        await _stop(first, second)
+        winner, loser, lost = (grant, spare, second) if won is first else (spare, grant, first)
+        error = None if lost.cancelled() else lost.exception()
+        fault = error.fault if isinstance(error, StepError) else Fault("cancelled", "the other one was first")
+        self._rates.ended(loser, None, fault)
+        found = _won(won.result(), winner)
+        if winner is spare:
+            self._note(step, f"{spare.model} was first", spare.model)
+        return found if error is not None else self._paid(found, loser)
+
+    def _late(self, step: Step, counts: list[int]) -> float | None:
+        """After how many seconds it is asked again; None: never."""
+        rule, times = step.acting, step.acting.times
+        if times is None or len(times) < LEAST or counts[1] + 1 > MOST * counts[0] + 1 or not critical(step):
+            return None
+        return quantile(times, int((rule.agent.hedge or "p95")[1:]) / 100)
+
+    def _paid(self, won: Won, loser: Grant) -> Won:
+        """What the cancelled call used is not known: it is paid as it was reserved."""
+        if won.usage is None or not isinstance(won.answer, Answer):
+            return won
+        usage, usd = won.usage, self._rates.usd(loser)
+        total = usage._replace(
+            tokens_in=None if usage.tokens_in is None else usage.tokens_in + loser.want.tokens_in,
+            tokens_out=None if usage.tokens_out is None else usage.tokens_out + loser.want.tokens_out,
+            usd=None if usage.usd is None or usd is None else usage.usd + usd,
+        )
+        return won._replace(answer=won.answer._replace(usage=total))
+
+    def _note(self, step: Step, text: str, model: str) -> None:
+        self._feed(ev.Noted(self._clock.now(), text, step.task.id, step.key, {"hedge": model}))
+
+
+def critical(step: Step) -> bool:
+    """Whether nothing else in its task has a longer way to go."""
+    return all(
+        step.rule.remaining <= other.rule.remaining
+        for other in step.task.steps
+        if other is not None and not other.ended
+    )
+
+
+async def _call(verb: Verb, work: Work, valid: Callable[[Data], object] | None) -> Data | Answer:
+    answer = await verb.run(work)
+    if valid is not None:
+        valid(answer.output if isinstance(answer, Answer) else answer)
+    return answer
+
+
+async def _winner(first: Call, second: Call) -> Call:
+    """The first that gave a valid answer; the first of all where none did."""
+    await asyncio.wait({first, second}, return_when=asyncio.FIRST_COMPLETED)
+    for one in (first, second):
+        if one.done() and one.exception() is None:
+            return one
+    await asyncio.wait({first, second})
+    return second if second.exception() is None else first
+
+
+async def _stop(*calls: Call | None) -> None:
+    left = [call for call in calls if call is not None and not call.done()]
+    for call in left:
+        call.cancel()
+    if left:
+        await asyncio.wait(left)
+
+
+def _won(answer: Data | Answer, grant: Grant) -> Won:
+    return Won(answer, grant, answer.usage if isinstance(answer, Answer) else None)
