@@ -78,14 +78,12 @@ class OpenAI:
         return body
 
     async def _read(self, stream: Stream, got: Gathered) -> Reply:
-        usage: Data = None
+        usage: dict[str, Data] = {}
         if stream.whole:
-            whole = await stream.body()
-            usage = self._take(whole, got, "message")
+            self._take(await stream.body(), got, usage, "message")
         else:
-            async for event in stream.events():
-                usage = self._take(event, got, "delta") or usage
-        if not got.ended:
+            await stream.read(lambda event: self._take(event, got, usage, "delta"))
+        if not got.complete:
             raise StepError("network", f"{self._who} was cut off: the answer has no end")
         calls = got.calls()
         empty = not got.text and not calls
@@ -99,8 +97,8 @@ class OpenAI:
             told(stream.headers),
         )
 
-    def _take(self, event: Mapping[str, Data], got: Gathered, part: str) -> Data:
-        """One event, or a whole answer; the usage that stands in it."""
+    def _take(self, event: Mapping[str, Data], got: Gathered, usage: dict[str, Data], part: str) -> bool:
+        """One event, or a whole answer. Never the last: usage comes after the end, and what tells is `[DONE]`."""
         if event.get("error"):
             raise mid_stream(self._who, event["error"])
         choices = event.get("choices")
@@ -118,8 +116,10 @@ class OpenAI:
         if ended == "content_filter":
             raise StepError("refused", f"{self._who} refused the content (content_filter)")
         if ended:
-            got.ended = ENDED.get(str(ended), "stop")
-        return event.get("usage")
+            got.complete, got.ended = True, ENDED.get(str(ended), "stop")
+        if isinstance(event.get("usage"), Mapping):
+            usage.update(event["usage"])
+        return False
 
     def _told(self, error: StepError, question: Question, body: Mapping[str, Data], text: str) -> StepError:
         """The error with the text that had come; where it refuses an optional part, the next attempt goes

@@ -23,6 +23,8 @@ STREAMS = 20
 CONNECT = 30.0
 MOST_BODY = 16 * MB
 MOST_ERROR = MB // 16
+#: Seconds for what may come after the end of an answer.
+PATIENCE = 0.2
 
 
 class Wire:
@@ -122,17 +124,20 @@ class Stream:
             what = f"{who} answered with {kind[:60]!r}, which is no stream of answers"
             raise StepError("rejected", f"{what}; look at its `url` in the deck")
 
-    async def events(self) -> AsyncIterator[Data]:
-        """The JSON of each event, until `[DONE]` or the end."""
-        events = Events(self._who)
-        async for chunk in self._response.aiter_bytes():
+    async def read(self, take: Callable[[Mapping[str, Data]], bool]) -> None:
+        """Gives the JSON of each event to `take`, until it says True, or `[DONE]` or the end has come."""
+        events, chunks = Events(self._who), self._response.aiter_bytes()
+        async for chunk in chunks:
             for text in events.feed(chunk):
-                if text == "[DONE]":
+                if text == "[DONE]" or take(self._json(text)):
+                    # The rest is the end of the body: read it, and the connection can be used again.
+                    with anyio.move_on_after(PATIENCE):
+                        async for _ in chunks:
+                            pass
                     return
-                yield self._json(text)
         for text in events.end():
-            if text != "[DONE]":
-                yield self._json(text)
+            if text == "[DONE]" or take(self._json(text)):
+                return
 
     async def body(self) -> Mapping[str, Data]:
         """The whole answer of a server that does not stream, or not this time."""
