@@ -1,7 +1,7 @@
 """64 streams at once from a local server: through the provider, and through a bare httpx loop.
 
-`python -m benchmarks.streaming` prints one line. Both read the same events and parse their JSON; the bare loop does
-nothing else. The server is a process of its own. Rounds alternate, and the best of each counts.
+`python -m benchmarks.streaming` prints one line. Both read the same events and parse their JSON; the bare loop
+does nothing else. The server is a process of its own. Rounds alternate, and the best of each counts.
 """
 
 from __future__ import annotations

@@ -40,12 +40,12 @@ class Gathered:
 
     def say(self, piece: Data) -> None:
         """A piece of text; whatever else is a sign of life."""
-        if not isinstance(piece, str) or not piece:
+        if piece and isinstance(piece, str):
+            self._grow(piece)
+            self._pieces.append(piece)
+            self._said(piece)
+        else:
             self._said("")
-            return
-        self._grow(piece)
-        self._pieces.append(piece)
-        self._said(piece)
 
     def call(self, at: Data, *, id: str = "", name: str = "", piece: str = "") -> None:  # noqa: A002
         """A piece of the call at this place."""
@@ -95,5 +95,5 @@ def counted(value: Data, least: int) -> int | None:
 def of(value: Data, *names: str) -> Data:
     """What stands under these names, one in the other; None where it does not."""
     for name in names:
-        value = value.get(name) if isinstance(value, Mapping) else None
+        value = value.get(name) if isinstance(value, dict) else None
     return value

@@ -104,20 +104,18 @@ class OpenAI:
         choices = event.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
         delta = of(choice, part)
-        got.say(of(delta, "content"))
-        if of(delta, "refusal"):
-            raise StepError("refused", f"{self._who} refused: {str(of(delta, 'refusal'))[:300]}")
-        calls = of(delta, "tool_calls")
-        for place, call in enumerate(calls if isinstance(calls, list) else []):
-            name, piece = of(call, "function", "name"), of(call, "function", "arguments")
-            at = of(call, "index")
-            got.call(place if at is None else at, id=_word(of(call, "id")), name=_word(name), piece=_word(piece))
+        if isinstance(delta, dict):
+            got.say(delta.get("content"))
+            if delta.get("refusal"):
+                raise StepError("refused", f"{self._who} refused: {str(delta['refusal'])[:300]}")
+            if delta.get("tool_calls"):
+                _call(delta["tool_calls"], got)
         ended = of(choice, "finish_reason")
         if ended == "content_filter":
             raise StepError("refused", f"{self._who} refused the content (content_filter)")
         if ended:
             got.complete, got.ended = True, ENDED.get(str(ended), "stop")
-        if isinstance(event.get("usage"), Mapping):
+        if isinstance(event.get("usage"), dict):
             usage.update(event["usage"])
         return False
 
@@ -133,6 +131,13 @@ class OpenAI:
                     break
         hide = self._keys.hide
         return StepError(kind, hide(message), retry_after=after, clock=clock, detail=hide(text or detail))
+
+
+def _call(calls: Data, got: Gathered) -> None:
+    """Pieces of calls of tools."""
+    for place, call in enumerate(calls if isinstance(calls, list) else []):
+        name, piece, at = of(call, "function", "name"), of(call, "function", "arguments"), of(call, "index")
+        got.call(place if at is None else at, id=_word(of(call, "id")), name=_word(name), piece=_word(piece))
 
 
 def _word(value: Data) -> str:

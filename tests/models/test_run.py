@@ -88,7 +88,7 @@ def place(
 
 @pytest.mark.parametrize("name", ["code_review", "documents", "content", "assistant"])
 async def test_examples_run_against_a_provider(place: Place, name: str) -> None:
-    place.server.plan = {"ok-small": ["limited", "cut"]}
+    place.server.plan = {"ok-small": ["cut"]}
     outcome = await place.run(WORKFLOWS / f"{name}.yaml")
     assert outcome.state == "done"
     assert outcome.view.output
