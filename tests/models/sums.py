@@ -1,10 +1,10 @@
-"""An MCP server with two tools, over stdio."""
+"""An MCP server with a few tools, over stdio, or over HTTP on the port that is given."""
 
 from __future__ import annotations
 
+import os
 import sys
 
-import anyio
 from mcp.server import MCPServer
 
 server = MCPServer("sums")
@@ -23,5 +23,20 @@ def fail(a: int) -> str:
     raise ValueError("no")
 
 
+@server.tool()
+def token() -> str:
+    """Tells what it should not."""
+    return os.environ.get("TOKEN", "")
+
+
+@server.tool()
+def die() -> str:
+    """Takes the server with it."""
+    os._exit(3)
+
+
 if __name__ == "__main__":
-    anyio.run(server.run_stdio_async)
+    if len(sys.argv) > 1:
+        server.run("streamable-http", host="127.0.0.1", port=int(sys.argv[1]))
+    else:
+        server.run("stdio")
