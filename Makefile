@@ -3,14 +3,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 BENCH := .venv/.bench
+LIVE := .venv/.live
 
-.PHONY: run test check bench soak clean
+.PHONY: run test test-live check bench soak clean
 
 run: $(READY)  ## a thousand orders through one workflow, live in this terminal
 	$(BIN)/agentdeck run workflows/order.yaml --tasks workflows/orders.jsonl --workers 400
 
 test: $(READY)
 	$(BIN)/pytest
+
+test-live: $(LIVE)  ## prompts against a real proxy, which makes its answers up
+	$(BIN)/pytest -m live
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -33,6 +37,10 @@ $(READY): pyproject.toml
 	  { echo "agentdeck needs Python 3.11 or newer: make PYTHON=python3.11 …" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+$(LIVE): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,live]'
 	touch $@
 
 $(BENCH): $(READY)

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
@@ -16,7 +17,8 @@ from agentdeck.core import events as ev
 from agentdeck.core.clean import clean
 from agentdeck.core.view import View
 from agentdeck.engine.lines import LogLine
-from agentdeck.workflow.model import Approve, Definition, Simulate
+from agentdeck.workflow.deck import deck_for
+from agentdeck.workflow.model import Approve, Definition, Prompt, Simulate
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -257,7 +259,11 @@ def _bar(steps: dict[str, int], total: int) -> Any:
 
 
 def _simulated(definition: Definition) -> bool:
-    return any(isinstance(agent.does, Simulate) for agent in definition.agents.values())
+    """Whether it can be told before that some of it will be made up."""
+    does = [agent.does for agent in definition.agents.values()]
+    if any(isinstance(one, Simulate) for one in does):
+        return True
+    return any(isinstance(one, Prompt) for one in does) and not deck_for(definition.folder or Path()).models
 
 
 def _workers(limits: dict[str, Any]) -> int:

@@ -49,7 +49,7 @@ class Anthropic:
             kind, message, after, clock, detail = error.fault
             hide = self._keys.hide
             raise StepError(
-                kind, hide(message), retry_after=after, clock=clock, detail=hide(got.come or detail)
+                kind, hide(message), retry_after=after, clock=clock, detail=hide(got.shown or got.text or detail)
             ) from None
 
     async def close(self) -> None:
@@ -57,18 +57,14 @@ class Anthropic:
 
     async def _read(self, stream: Stream, got: Gathered, typed: bool) -> Reply:
         usage: dict[str, Data] = {}
-        done = False
         if stream.whole:
-            done = self._whole(await stream.body(), got, usage)
+            self._whole(await stream.body(), got, usage)
         else:
-            async for event in stream.events():
-                done = self._take(event, got, usage) or done
-        if not done:
+            await stream.read(lambda event: self._take(event, got, usage))
+        if not got.complete:
             raise StepError("network", f"{self._who} was cut off: the answer has no end")
-        text, calls = got.text, got.calls()
-        answer = next((call for call in calls if call.name == ANSWER), None) if typed else None
-        if answer is not None:
-            text, calls = json.dumps(answer.arguments, ensure_ascii=False), ()
+        answered = got.shown if typed else ""
+        text, calls = answered or got.text, () if answered else got.calls()
         cached = counted(usage.get("cache_read_input_tokens"), 0)
         fresh = counted(usage.get("input_tokens"), 0)
         tokens_in = None if fresh is None else fresh + (cached or 0) + (_made(usage) or 0)
@@ -78,7 +74,7 @@ class Anthropic:
             counted(tokens_in, 1),
             counted(usage.get("output_tokens"), 1 if text or calls else 0),
             cached,
-            "tools" if calls else got.ended,
+            "tools" if calls else "stop" if got.ended == "tools" else got.ended,
             told(stream.headers),
         )
 
@@ -100,7 +96,7 @@ class Anthropic:
                 _overlay(usage, event.get("usage"))
                 self._end(of(event, "delta", "stop_reason"), got)
             case "message_stop":
-                got.ended = got.ended or "stop"
+                got.complete = True
                 return True
             case "error":
                 raise mid_stream(self._who, event.get("error"))
@@ -110,7 +106,7 @@ class Anthropic:
                 got.say(None)
         return False
 
-    def _whole(self, body: Mapping[str, Data], got: Gathered, usage: dict[str, Data]) -> bool:
+    def _whole(self, body: Mapping[str, Data], got: Gathered, usage: dict[str, Data]) -> None:
         if body.get("error"):
             raise mid_stream(self._who, body["error"])
         blocks = body.get("content")
@@ -118,7 +114,7 @@ class Anthropic:
             self._block(block, at, got)
         _overlay(usage, body.get("usage"))
         self._end(body.get("stop_reason"), got)
-        return bool(got.ended)
+        got.complete = body.get("stop_reason") is not None
 
     def _block(self, block: Data, at: Data, got: Gathered) -> None:
         if of(block, "type") == "tool_use":

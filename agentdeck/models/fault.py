@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -35,7 +36,7 @@ _STATUS = {
 def refusal(who: str, status: int, headers: Mapping[str, str], body: str) -> StepError:
     """The answer to a request was not a stream but a status and a body."""
     told = _error(body)
-    word, message = _words(told), _message(told) or _line(body)
+    word, message = _words(told), _message(told) or _shown(body)
     kind = _kind(status, f"{word} {message}".lower())
     retry = headers.get("x-should-retry", "").lower()
     if retry == "false" and kind == "server":
@@ -151,8 +152,15 @@ def _words(told: Data) -> str:
 
 def _message(told: Data) -> str:
     if isinstance(told, Mapping):
-        told = told.get("message") or told.get("detail") or ""
+        told = told.get("message") or told.get("detail")
+    if told is None:
+        return ""
     return told if isinstance(told, str) else json.dumps(told, ensure_ascii=False)[:1000]
+
+
+def _shown(body: str) -> str:
+    """The words of a page that is none of ours."""
+    return re.sub(r"<[^>]*>", " ", body[:MOST_DETAIL]) if body.lstrip().startswith("<") else body
 
 
 def _line(text: str) -> str:

@@ -15,12 +15,13 @@ MOST_TEXT = 16_000_000
 
 
 class Gathered:
-    """Text and calls of tools, piece by piece. `ended` stays empty until the model has said that it is done. The
-    arguments of the tool `shown` are an answer too, and are said as they come."""
+    """Text and calls of tools, piece by piece. `complete` once the model has said that it is done, `ended` why.
+    The arguments of the tool `shown` are an answer too, and are said as they come."""
 
     def __init__(self, who: str, said: Callable[[str], None], shown: str = "") -> None:
         self.who = who
-        self.ended = ""
+        self.complete = False
+        self.ended = "stop"
         self._shown = shown
         self._said = said
         self._pieces: list[str] = []
@@ -32,19 +33,19 @@ class Gathered:
         return "".join(self._pieces)
 
     @property
-    def come(self) -> str:
-        """All that is an answer, complete or not."""
-        shown = [piece for call in self._calls.values() if call.name == self._shown for piece in call.arguments]
-        return self.text + "".join(shown)
+    def shown(self) -> str:
+        """The arguments of the tool `shown`, as far as they have come; empty where it is not called."""
+        called = (call for call in self._calls.values() if call.name == self._shown)
+        return "".join(piece for call in called for piece in call.arguments)
 
     def say(self, piece: Data) -> None:
         """A piece of text; whatever else is a sign of life."""
-        if not isinstance(piece, str) or not piece:
+        if piece and isinstance(piece, str):
+            self._grow(piece)
+            self._pieces.append(piece)
+            self._said(piece)
+        else:
             self._said("")
-            return
-        self._grow(piece)
-        self._pieces.append(piece)
-        self._said(piece)
 
     def call(self, at: Data, *, id: str = "", name: str = "", piece: str = "") -> None:  # noqa: A002
         """A piece of the call at this place."""
@@ -94,5 +95,5 @@ def counted(value: Data, least: int) -> int | None:
 def of(value: Data, *names: str) -> Data:
     """What stands under these names, one in the other; None where it does not."""
     for name in names:
-        value = value.get(name) if isinstance(value, Mapping) else None
+        value = value.get(name) if isinstance(value, dict) else None
     return value

@@ -30,7 +30,7 @@ SENTENCES = (
     "{0} and {1} belong together.",
     "Nothing speaks against {0}.",
 )
-_WORD = re.compile(r"[^\W\d_]{4,24}")
+_WORD = re.compile(r"[^\W\d_]{5,24}")
 
 
 def words_of(prompt: str) -> Sequence[str]:

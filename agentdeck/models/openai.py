@@ -78,14 +78,12 @@ class OpenAI:
         return body
 
     async def _read(self, stream: Stream, got: Gathered) -> Reply:
-        usage: Data = None
+        usage: dict[str, Data] = {}
         if stream.whole:
-            whole = await stream.body()
-            usage = self._take(whole, got, "message")
+            self._take(await stream.body(), got, usage, "message")
         else:
-            async for event in stream.events():
-                usage = self._take(event, got, "delta") or usage
-        if not got.ended:
+            await stream.read(lambda event: self._take(event, got, usage, "delta"))
+        if not got.complete:
             raise StepError("network", f"{self._who} was cut off: the answer has no end")
         calls = got.calls()
         empty = not got.text and not calls
@@ -99,27 +97,27 @@ class OpenAI:
             told(stream.headers),
         )
 
-    def _take(self, event: Mapping[str, Data], got: Gathered, part: str) -> Data:
-        """One event, or a whole answer; the usage that stands in it."""
+    def _take(self, event: Mapping[str, Data], got: Gathered, usage: dict[str, Data], part: str) -> bool:
+        """One event, or a whole answer. Never the last: usage comes after the end, and what tells is `[DONE]`."""
         if event.get("error"):
             raise mid_stream(self._who, event["error"])
         choices = event.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
         delta = of(choice, part)
-        got.say(of(delta, "content"))
-        if of(delta, "refusal"):
-            raise StepError("refused", f"{self._who} refused: {str(of(delta, 'refusal'))[:300]}")
-        calls = of(delta, "tool_calls")
-        for place, call in enumerate(calls if isinstance(calls, list) else []):
-            name, piece = of(call, "function", "name"), of(call, "function", "arguments")
-            at = of(call, "index")
-            got.call(place if at is None else at, id=_word(of(call, "id")), name=_word(name), piece=_word(piece))
+        if isinstance(delta, dict):
+            got.say(delta.get("content"))
+            if delta.get("refusal"):
+                raise StepError("refused", f"{self._who} refused: {str(delta['refusal'])[:300]}")
+            if delta.get("tool_calls"):
+                _call(delta["tool_calls"], got)
         ended = of(choice, "finish_reason")
         if ended == "content_filter":
             raise StepError("refused", f"{self._who} refused the content (content_filter)")
         if ended:
-            got.ended = ENDED.get(str(ended), "stop")
-        return event.get("usage")
+            got.complete, got.ended = True, ENDED.get(str(ended), "stop")
+        if isinstance(event.get("usage"), dict):
+            usage.update(event["usage"])
+        return False
 
     def _told(self, error: StepError, question: Question, body: Mapping[str, Data], text: str) -> StepError:
         """The error with the text that had come; where it refuses an optional part, the next attempt goes
@@ -133,6 +131,13 @@ class OpenAI:
                     break
         hide = self._keys.hide
         return StepError(kind, hide(message), retry_after=after, clock=clock, detail=hide(text or detail))
+
+
+def _call(calls: Data, got: Gathered) -> None:
+    """Pieces of calls of tools."""
+    for place, call in enumerate(calls if isinstance(calls, list) else []):
+        name, piece, at = of(call, "function", "name"), of(call, "function", "arguments"), of(call, "index")
+        got.call(place if at is None else at, id=_word(of(call, "id")), name=_word(name), piece=_word(piece))
 
 
 def _word(value: Data) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from agentdeck.errors import StepError
 
 MB = 1024 * 1024
@@ -25,7 +23,8 @@ class Events:
         self._data: list[str] = []
         self._size = 0  # of both
 
-    def feed(self, chunk: bytes) -> Iterator[str]:
+    def feed(self, chunk: bytes) -> list[str]:
+        found: list[str] = []
         *lines, rest = chunk.split(b"\n")
         for line in lines:
             if self._pieces:
@@ -36,7 +35,7 @@ class Events:
                 line = line[:-1]
             if not line:
                 if self._data:
-                    yield "\n".join(self._data)
+                    found.append("\n".join(self._data))
                     self._data.clear()
                 self._size = 0
             elif line.startswith(b"data:"):
@@ -45,10 +44,11 @@ class Events:
         if rest:
             self._grow(len(rest))
             self._pieces.append(rest)
+        return found
 
-    def end(self) -> Iterator[str]:
+    def end(self) -> list[str]:
         """The stream is over: what an event without its blank line holds."""
-        yield from self.feed(b"\n\n")
+        return self.feed(b"\n\n")
 
     def _grow(self, size: int) -> None:
         self._size += size

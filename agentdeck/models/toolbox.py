@@ -32,7 +32,7 @@ class Result(NamedTuple):
 
 
 class Toolbox:
-    """The servers that tools were asked of. Each is started once, and when it has died, once more."""
+    """The servers that tools were asked of. Each is started when first asked, and again when it has died."""
 
     def __init__(self, servers: Mapping[str, McpServer], keys: Keys) -> None:
         self._specs = servers
@@ -67,7 +67,10 @@ class Toolbox:
         if server is None or server.dead:
             if name not in self._specs:
                 raise StepError("setup", f"there is no MCP server {name} in the deck")
-            server = self._servers[name] = _Server(name, self._specs[name], self._keys)
+            lost, server = server, _Server(name, self._specs[name], self._keys)
+            self._servers[name] = server
+            if lost is not None:
+                await lost.close()
         await server.ready()
         return server
 
@@ -88,7 +91,7 @@ class _Server:
 
     @property
     def dead(self) -> bool:
-        return self._task.done()
+        return self._task.done() or self._stop.is_set()
 
     async def ready(self) -> None:
         with anyio.move_on_after(START):

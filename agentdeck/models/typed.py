@@ -22,8 +22,7 @@ def schema_of(output: Mapping[str, Type]) -> dict[str, Data]:
 
 def strict(schema: Mapping[str, Data]) -> bool:
     """Whether providers can hold a model to it exactly: they take no open lists and objects."""
-    fields = schema["properties"].values()
-    return all("enum" in field or field.get("type") in _KINDS - {"object"} for field in fields)
+    return all(field.get("type") in _KINDS - {"object"} for field in schema["properties"].values())
 
 
 def instruction(schema: Mapping[str, Data]) -> str:
@@ -35,7 +34,8 @@ def instruction(schema: Mapping[str, Data]) -> str:
 
 def _schema(kind: Type) -> dict[str, Data]:
     if kind.kind == "choice":
-        return {"enum": list(kind.choices)}
+        texts = all(isinstance(choice, str) for choice in kind.choices)
+        return {**({"type": "string"} if texts else {}), "enum": list(kind.choices)}
     if kind.kind == "list":
         return {"type": "array", "items": {}}
     return {"type": kind.kind} if kind.kind in _KINDS else {}

@@ -16,9 +16,10 @@ import anyio
 import httpx
 import pytest
 
-from agentdeck.agents.http import HttpVerb, retry_after
+from agentdeck.agents.http import HttpVerb
 from agentdeck.agents.verb import Setting, Work
 from agentdeck.errors import Fault, StepError
+from agentdeck.models.fault import retry_after
 from agentdeck.workflow.model import Agent, Data, Definition, Http
 
 pytestmark = pytest.mark.anyio

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agentdeck.errors import InvalidFile
-from agentdeck.workflow.deck import Deck, Model, Provider, deck_for, find_deck, load_deck
+from agentdeck.workflow.deck import Deck, McpServer, Model, Provider, deck_for, find_deck, load_deck
 from agentdeck.workflow.model import ProviderLimits, Rate
 
 DECK = """\
@@ -20,10 +20,13 @@ providers:
   local:     { type: openai, url: "http://127.0.0.1:8000/v1" }
 models:
   haiku:  { provider: anthropic, id: claude-haiku-4-5 }
-  mini:   { provider: openai, id: gpt-4o-mini, price: { in: 0.15, out: 0.6 } }
+  mini:   { provider: openai, id: gpt-4o-mini, price: { in: 0.15, out: 0.6, cached: 0.075 } }
 tiers:
   routing:   [haiku, mini]
   execution: mini
+mcp:
+  files: { command: [npx, server], env: { TOKEN: "${env.ANTHROPIC_API_KEY}" } }
+  wiki:  { url: "https://wiki.example/mcp" }
 """
 
 
@@ -49,9 +52,11 @@ def test_a_deck_is_read_whole_and_keys_stay_as_written(tmp_path: Path) -> None:
     )
     assert deck.providers["openai"].learn
     assert deck.providers["local"].url == "http://127.0.0.1:8000/v1"
-    assert deck.models["mini"] == Model("openai", "gpt-4o-mini", (0.15, 0.6))
+    assert deck.models["mini"] == Model("openai", "gpt-4o-mini", (0.15, 0.6), 0.075)
     assert deck.models["haiku"].price is None
     assert deck.tiers == {"routing": ("haiku", "mini"), "execution": ("mini",)}
+    assert deck.mcp["files"] == McpServer(("npx", "server"), {"TOKEN": "${env.ANTHROPIC_API_KEY}"})
+    assert deck.mcp["wiki"] == McpServer(url="https://wiki.example/mcp")
     assert "sk-secret" not in repr(deck)
 
 
@@ -80,6 +85,7 @@ def test_the_deck_beside_the_workflow_comes_before_the_users(tmp_path: Path) -> 
         ("type: anthropic", "type: antropic", "5:22: 'antropic' is not one of anthropic, openai, simulated; did"),
         ("requests: 50/min", "requests: 50", "3:31: 50 is not a rate; write it like"),
         ("workers: 12", "wokers: 12", "2:11: wokers is not known here; did you mean workers?"),
+        ("{ url: ", "{ command: [x], url: ", "16:26: command and url: only one of them can be there"),
         ("agentdeck: 1", "agentdeck: 9", "1:12: 9 is too large; the most is 1"),
     ],
 )

@@ -1,0 +1,93 @@
+"""64 streams at once from a local server: through the provider, and through a bare httpx loop.
+
+`python -m benchmarks.streaming` prints one line. Both read the same events and parse their JSON; the bare loop
+does nothing else. The server is a process of its own. Rounds alternate, and the best of each counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+
+import httpx
+
+from agentdeck.models.keys import Keys
+from agentdeck.models.openai import OpenAI
+from agentdeck.models.provider import Question, Turn
+from agentdeck.models.wire import STREAMS, Wire
+from agentdeck.workflow.deck import Provider
+
+AT_ONCE = 64
+WORDS = 200
+ROUNDS = 7
+MODEL = f"bench-{WORDS}"
+
+
+async def bare(client: httpx.AsyncClient, url: str) -> int:
+    """What anybody would write."""
+    said = 0
+    body = {"model": MODEL, "stream": True, "messages": [{"role": "user", "content": "go"}]}
+    async with client.stream("POST", f"{url}/chat/completions", json=body) as response:
+        async for line in response.aiter_lines():
+            if line.startswith("data: ") and line != "data: [DONE]":
+                choices = json.loads(line[6:])["choices"]
+                said += bool(choices and choices[0]["delta"].get("content"))
+    return said
+
+
+async def ours(provider: OpenAI) -> int:
+    said: list[str] = []
+    await provider.answer(Question(MODEL, [Turn("user", "go")]), said.append)
+    return sum(1 for piece in said if piece)
+
+
+async def timed(ask: Callable[[], Awaitable[int]]) -> float:
+    since = time.perf_counter()
+    counts = await asyncio.gather(*(ask() for _ in range(AT_ONCE)))
+    assert set(counts) == {WORDS}, counts
+    return time.perf_counter() - since
+
+
+async def measure(url: str) -> tuple[float, float, float]:
+    """Seconds: a bare loop with one client, with as many clients as we have, and ours."""
+    one = [httpx.AsyncClient(timeout=None, limits=httpx.Limits(max_connections=None))]
+    many = [httpx.AsyncClient(timeout=None, limits=httpx.Limits(max_connections=None)) for _ in range(4)]
+    provider = OpenAI("it", Provider("openai", url=url), Keys({}), Wire("it", streams=STREAMS))
+    turn = iter(range(10**9))
+    asks: list[Callable[[], Awaitable[int]]] = [
+        lambda: bare(one[0], url),
+        lambda: bare(many[next(turn) % len(many)], url),
+        lambda: ours(provider),
+    ]
+    for ask in asks:
+        await timed(ask)
+    best = [float("inf")] * len(asks)
+    for _ in range(ROUNDS):
+        for at, ask in enumerate(asks):
+            best[at] = min(best[at], await timed(ask))
+    await provider.close()
+    for client in one + many:
+        await client.aclose()
+    return best[0], best[1], best[2]
+
+
+def main() -> None:
+    call = [sys.executable, "-m", "tests.models.server"]
+    with subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        one, many, own = asyncio.run(measure(server.stdout.readline().strip() + "/v1"))
+        server.stdin.close()
+    words = AT_ONCE * WORDS
+    print(
+        f"{AT_ONCE} streams of {WORDS} words: {own:.3f} s ({words / own:,.0f} words/s), bare httpx {one:.3f} s, "
+        f"in four clients {many:.3f} s: {own / min(one, many) - 1:+.1%}"
+    )
+
+
+if __name__ == "__main__":
+    main()

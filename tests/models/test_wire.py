@@ -1,0 +1,153 @@
+"""Both protocols against a server of our own: what comes is taken whole, and what goes wrong has its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+import pytest
+
+from agentdeck.models.provider import Window
+from tests.models.conftest import SECRET, Asker
+from tests.models.server import WORDS, Server, serving
+
+pytestmark = pytest.mark.anyio
+TEXT = " ".join(WORDS)
+
+
+@pytest.mark.parametrize("how", ["ok", "bytewise"])
+async def test_an_answer_is_streamed_and_counted(ask: Asker, server: Server, how: str) -> None:
+    reply = await ask(how, system="Be short", temperature=0.5, max_output=99, stop=["END"])
+    assert reply.text == TEXT
+    assert "".join(ask.said) == TEXT
+    assert len([piece for piece in ask.said if piece]) == len(WORDS)
+    assert (reply.tokens_in, reply.tokens_out, reply.cached_in, reply.ended) == (25, len(WORDS), 5, "stop")
+    assert reply.told["requests"] == Window(60, 59, 1.0)
+    assert reply.told["input_tokens"] == Window(30000, 29000)
+    (asked,) = server.asked
+    assert asked.key == SECRET
+    assert (asked.body["temperature"], asked.body["max_tokens"], asked.body["stream"]) == (0.5, 99, True)
+    assert "Be short" in str(asked.body)
+    assert "END" in str(asked.body)
+
+
+async def test_what_is_not_counted_is_unknown(ask: Asker) -> None:
+    reply = await ask("nousage")
+    assert (reply.text, reply.tokens_in, reply.tokens_out) == ("Hello", None, None)
+
+
+async def test_a_server_that_does_not_stream_is_understood(ask: Asker) -> None:
+    reply = await ask("whole")
+    assert (reply.text, reply.tokens_in, reply.tokens_out) == ("All at once", 4, None)
+
+
+async def test_an_answer_that_is_too_long_says_so(ask: Asker) -> None:
+    reply = await ask("length")
+    assert (reply.text, reply.ended) == ("Too long", "length")
+
+
+@pytest.mark.parametrize(
+    ("how", "kind", "part", "retry_after"),
+    [
+        ("limited", "rate_limit", "answered 429: slower", 0.05),
+        ("quota", "quota", "You exceeded it", None),
+        ("overloaded", "server", "answered 529: Overloaded", None),
+        ("broken", "server", "answered 500: it broke", None),
+        ("badgateway", "server", "answered 502: 502 Bad Gateway", None),
+        ("auth", "auth", "look at this provider's `key`", None),
+        ("context", "context", "prompt is too long", None),
+        ("gone", "rejected", "no such model; look at the model's `id`", None),
+        ("filtered", "refused", "refused the content", None),
+        ("html", "rejected", "'text/html', which is no stream of answers; look at its `url`", None),
+        ("text", "rejected", "'text/plain', which is no stream", None),
+        ("garbage", "server", "no JSON object", None),
+        ("headers", "network", "was cut off", None),
+    ],
+)
+async def test_refusals_have_their_kind(
+    ask: Asker, how: str, kind: str, part: str, retry_after: float | None
+) -> None:
+    fault = await ask.fault(how)
+    assert (fault.kind, fault.retry_after) == (kind, retry_after)
+    assert part in fault.message
+    assert SECRET not in str(fault)
+
+
+@pytest.mark.parametrize(
+    ("how", "kind", "part"),
+    [
+        ("cut", "network", "was cut off"),
+        ("endless", "network", "the answer has no end"),
+        ("unfinished", "network", "the answer has no end"),
+        ("nojson", "server", "no JSON object"),
+        ("halfchar", "server", "not UTF-8"),
+        ("flood", "server", "more than 8 MB in one event"),
+        ("event-overloaded_error", "server", "broke off: too much"),
+        ("event-rate_limit_error", "rate_limit", "broke off: too much"),
+        ("event-api_error", "server", "broke off: too much"),
+    ],
+)
+async def test_what_had_come_is_kept(ask: Asker, how: str, kind: str, part: str) -> None:
+    fault = await ask.fault(how)
+    assert fault.kind == kind
+    assert part in fault.message
+    assert fault.detail.startswith("Half an")
+
+
+async def test_a_redirect_is_not_followed_with_the_key(ask: Asker) -> None:
+    async with serving() as elsewhere:
+        fault = await ask.fault(f"redirect-{elsewhere.url.rpartition(':')[2]}")
+        assert fault.kind == "rejected"
+        assert "answered 307: a redirect" in fault.message
+        assert "token=abc" not in fault.message
+        assert elsewhere.asked == []
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("http://127.0.0.1:1/v1", "network"),
+        ("http://no.such.host.invalid/v1", "network"),
+        ("ftp://x/v1", "setup"),
+    ],
+)
+async def test_nobody_there(asker: Callable[..., Asker], url: str, kind: str) -> None:
+    fault = await asker("openai", url).fault("ok")
+    assert fault.kind == kind
+    assert url.removesuffix("/v1") in fault.message
+
+
+async def test_a_stream_that_is_left_is_closed_at_once(ask: Asker, server: Server) -> None:
+    with anyio.move_on_after(0.2) as scope:
+        await ask("stall")
+    assert scope.cancelled_caught
+    assert "".join(ask.said) == "Half an"
+    assert (await ask("ok")).text == TEXT
+
+
+async def test_many_streams_are_spread_and_their_connections_used_again(
+    asker: Callable[..., Asker], server: Server
+) -> None:
+    ask = asker("openai")
+    for _ in range(2):
+        async with anyio.create_task_group() as group:
+            for _ in range(64):
+                group.start_soon(ask, "pace-0.2")
+    assert server.most_busy == 64
+    assert server.connections == 64
+
+
+async def test_a_part_that_a_server_does_not_take_is_left_out_next_time(asker: Callable[..., Asker]) -> None:
+    ask = asker("openai")
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    fault = await ask.fault("picky", schema=schema)
+    assert (fault.kind, fault.retryable) == ("server", True)
+    assert "goes without response_format" in fault.message
+    assert (await ask("picky", schema=schema)).text == '{"n": 7}'
+
+
+async def test_the_key_is_in_no_error(ask: Asker) -> None:
+    fault = await ask.fault("auth")
+    assert "[key]" in fault.message
+    assert "[key]" in fault.detail
+    assert SECRET not in repr(fault)
