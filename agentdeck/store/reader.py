@@ -328,14 +328,19 @@ def _held(owner: str | None, until: float | None, pid: int | None, host: str | N
     """Whether somebody runs it. On this machine a dead process is seen at once, elsewhere when the lease ends."""
     if not owner or until is None or until < time.time():
         return False
-    if pid and host == socket.gethostname():
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-        except OSError:
-            return True
-    return True
+    return not (pid and host == socket.gethostname() and is_dead(pid))
+
+
+def is_dead(pid: int) -> bool:
+    """Gone, or a zombie that its parent has not asked after yet."""
+    try:
+        os.kill(pid, 0)
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except ProcessLookupError:
+        return True
+    except (OSError, UnicodeDecodeError):
+        return False
+    return stat.rpartition(")")[2].split()[:1] == ["Z"]
 
 
 def _like(text: str) -> str:
