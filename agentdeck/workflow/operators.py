@@ -300,9 +300,7 @@ def show(value: Data) -> str:
     if value is None:
         return ""
     if isinstance(value, list | Mapping) and _left(value, LARGEST_TEXT) < 0:
-        raise ExpressionError(
-            f"more than {LARGEST_TEXT // 1_000_000} MB of JSON inside text: use `with`"
-        )
+        raise ExpressionError(f"more than {LARGEST_TEXT // 1_000_000} MB of JSON inside text: use `with`")
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
