@@ -33,7 +33,7 @@ class Mark(NamedTuple):
     """A moment on the bar."""
 
     at: float
-    count: int
+    place: int
     kind: str
 
 
@@ -104,12 +104,12 @@ class Playback:
 
     def jump(self, direction: int) -> Mark | None:
         """Go to the next mark, or the one before (`direction` -1). None where there is none."""
-        indices = [mark.count for mark in self.marks]
+        indices = [mark.place for mark in self.marks]
         place = bisect_right(indices, self.target) if direction > 0 else bisect_left(indices, self.target) - 1
         if not 0 <= place < len(indices):
             return None
         mark = self.marks[place]
-        self.playing, self.target, self.now = False, mark.count, mark.at
+        self.playing, self.target, self.now = False, mark.place, mark.at
         return mark
 
     def faster(self, by: int) -> None:

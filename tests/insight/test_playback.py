@@ -89,7 +89,7 @@ def test_it_jumps_from_mark_to_mark() -> None:
     while mark := playback.jump(+1):
         kinds.append(mark.kind)
         playback.fold(1.0)
-        assert playback.view.seq == LOG[mark.count - 1][0]
+        assert playback.view.seq == LOG[mark.place - 1][0]
     assert kinds == [mark.kind for mark in playback.marks]
     assert {"retry", "failed"} == set(kinds)
     assert playback.jump(-1) == playback.marks[-2]
