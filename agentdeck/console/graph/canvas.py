@@ -35,6 +35,18 @@ def fit(text: str, width: int) -> str:
     return set_cell_size(text, width - 1) + "…" if width > 0 else ""
 
 
+def named(text: str, width: int) -> str:
+    """A name in exactly so many cells. Where it is too long its middle goes: alike names differ at their ends."""
+    if cell_len(text) <= width or width < 8:
+        return fit(text, width)
+    tail, room = "", width // 3
+    for sign in reversed(text):
+        if cell_len(sign + tail) > room:
+            break
+        tail = sign + tail
+    return fit(set_cell_size(text, width - 1 - cell_len(tail)) + "…" + tail, width)
+
+
 def title(node: Node, card: Card | None) -> str:
     if node.kind == "group":
         return f"{node.label} ×{len(node.members)}"
@@ -49,13 +61,13 @@ def box_width(node: Node, card: Card | None, least: int, most: int) -> int:
 
 
 def box(node: Node, card: Card | None, width: int, *, selected: bool = False) -> tuple[Row, ...]:
-    """Four rows, five for a group. Without a card it tells what the agent does."""
+    """Four rows, five for a group that has a card. Without one it tells what the agent does."""
     inner = width - 4
     role = _border(card)
     corners, side, edge, _ = _BORDERS["selected" if selected else node.kind]
     edge_role = "cursor-line" if selected else role
     lines = [_title(node, card, inner, selected)]
-    if node.kind == "group":
+    if node.kind == "group" and card is not None:
         lines.append(_members(card, inner))
     lines.append(((fit(node.about, inner), "dim"),) if card is None else counts(node, card, inner))
     note = f" {card.note} " if card and card.note else ""
@@ -80,16 +92,13 @@ def _title(node: Node, card: Card | None, inner: int, selected: bool) -> Row:
     state = card.state if card else "waiting"
     glyph = {"nested": "⧉", "spare": "◌"}.get(node.kind, "◇") if card is None else SIGNS[state]
     time = f" {card.time}" if card and card.time else ""
-    name = fit(title(node, card), inner - 2 - len(time))
+    name = named(title(node, card), inner - 2 - len(time))
     return (glyph + " ", state), (name, "cursor" if selected else "text"), (time, "dim")
 
 
-def _members(card: Card | None, width: int) -> Row:
+def _members(card: Card, width: int) -> Row:
     """A group's agents, two to a character; where they are too many, each cell shows the worst of its share."""
-    states = card.members if card else ()
-    if not states:
-        return ((" " * width, "text"),)
-    cells = sample(states, width * 2)
+    cells = sample(card.members, width * 2)
     halves = [(cells[i], cells[i + 1] if i + 1 < len(cells) else "") for i in range(0, len(cells), 2)]
     return (*(("▀", f"{above}/{below}") for above, below in halves), (" " * (width - len(halves)), "text"))
 
@@ -167,7 +176,7 @@ def chip(node: Node, card: Card | None, width: int, *, selected: bool = False) -
             tail = card.time
     inner = width - 4
     tail = " " + tail if tail and len(tail) < inner else ""
-    name = fit(title(node, card), inner - len(tail))
+    name = named(title(node, card), inner - len(tail))
     if selected:
         return ((f"▐{glyph} {name}{tail}▌", "cursor"),)
     return (" " + glyph + " ", state), (name, "text" if state != "waiting" else "dim"), (tail + " ", "dim")
