@@ -43,17 +43,24 @@ def runs(
     from agentdeck.cli.options import store
     from agentdeck.cli.pages import dump, moment, out, seconds, table
 
-    chosen = {"workflow": workflow, "state": state, "text": text, "tag": tag}
-    times = {"since": when(since, "--since"), "until": when(until, "--until")}
+    first, last = when(since, "--since"), when(until, "--until")
     with store(db) as reader:
-        key = reader.run(before).key if before else None
-        rows: list[RunRow] = reader.runs(limit + 1, before=key, **chosen, **times)
+        rows: list[RunRow] = reader.runs(
+            limit + 1,
+            before=reader.run(before).key if before else None,
+            workflow=workflow,
+            state=state,
+            text=text,
+            since=first,
+            until=last,
+            tag=tag,
+        )
     more, rows = len(rows) > limit, rows[:limit]
     if as_json:
         dump([render(row) for row in rows])
         return
     if not rows:
-        given = before or any(value is not None for value in (*chosen.values(), *times.values()))
+        given = any(value is not None for value in (before, workflow, state, text, tag, since, until))
         click.echo("no runs" if given else "no runs yet", err=True)
         return
     cells = [
