@@ -27,7 +27,8 @@ def runs(
 ) -> None:
     """List runs, newest first."""
     from agentdeck.cli.options import store
-    from agentdeck.cli.pages import dump, moment, out, seconds, table
+    from agentdeck.cli.pages import dump, out, table
+    from agentdeck.insight.numbers import moment, seconds
 
     with store(db) as reader:
         rows: list[RunRow] = reader.runs(limit, workflow=workflow, state=state, text=text)
