@@ -64,9 +64,7 @@ class Sheet(ScrollView, can_focus=True):
         self.items = list(items[:MOST])
         if len(items) > MOST:
             self.items.append(Item(f"… {len(items) - MOST:,} more lines", "warn"))
-        self._shut = {
-            i for i, item in enumerate(self.items) if known.get((item.label, item.depth), item.shut)
-        }
+        self._shut = {i for i, item in enumerate(self.items) if known.get((item.label, item.depth), item.shut)}
         self.cursor = min(self.cursor, max(0, len(self.items) - 1))
         self._lay()
 

@@ -71,7 +71,11 @@ def box(node: Node, card: Card | None, width: int, *, selected: bool = False) ->
         lines.append(_members(card, inner))
     lines.append(((fit(node.about, inner), "dim"),) if card is None else counts(node, card, inner))
     note = f" {card.note} " if card and card.note else ""
-    top = (corners[0] + edge * (width - 3 - cell_len(note)), edge_role), (note, "warn"), (edge + corners[1], edge_role)
+    top = (
+        (corners[0] + edge * (width - 3 - cell_len(note)), edge_role),
+        (note, "warn"),
+        (edge + corners[1], edge_role),
+    )
     rows: list[Row] = [tuple(span for span in top if span[0])]
     for line in lines:
         rows.append(((side + " ", edge_role), *line, (" " + side, edge_role)))

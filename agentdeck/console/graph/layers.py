@@ -103,7 +103,9 @@ class Layered:
 
     def _sort(self, layer: list[int], beside: list[list[int]], place: list[float]) -> None:
         weight = {
-            vertex: sum([place[other] for other in others]) / len(others) if (others := beside[vertex]) else place[vertex]
+            vertex: sum([place[other] for other in others]) / len(others)
+            if (others := beside[vertex])
+            else place[vertex]
             for vertex in layer
         }
         layer.sort(key=weight.__getitem__)

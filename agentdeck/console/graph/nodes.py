@@ -88,7 +88,9 @@ def edges_of(definition: Definition) -> dict[str, tuple[str, ...]]:
     return edges
 
 
-def fold(nodes: Mapping[str, Node], needs: Needs, rank: Mapping[str, int]) -> tuple[dict[str, Node], dict[str, list[str]]]:
+def fold(
+    nodes: Mapping[str, Node], needs: Needs, rank: Mapping[str, int]
+) -> tuple[dict[str, Node], dict[str, list[str]]]:
     """Put alike neighbours together: agents of one layer whose names differ only in their number, or that have
     the same needs and the same dependents. Edges lead from layer to layer, so no cycle can come of it."""
     nodes, needs = _merge(nodes, needs, lambda node: (rank[node.name], node.kind, _stem(node.label)))
@@ -100,7 +102,9 @@ def fold(nodes: Mapping[str, Node], needs: Needs, rank: Mapping[str, int]) -> tu
     return _merge(
         nodes,
         needs,
-        lambda node: (frozenset(needs[node.name]), frozenset(below[node.name])) if node.name in single else node.name,
+        lambda node: (
+            (frozenset(needs[node.name]), frozenset(below[node.name])) if node.name in single else node.name
+        ),
     )
 
 
@@ -108,7 +112,9 @@ def _stem(label: str) -> str:
     return re.sub(r"[\W\d_]*(\d+[\W_]*)+(ID\d*)?$", "", label) or label
 
 
-def _merge(nodes: Mapping[str, Node], needs: Needs, alike: object) -> tuple[dict[str, Node], dict[str, list[str]]]:
+def _merge(
+    nodes: Mapping[str, Node], needs: Needs, alike: object
+) -> tuple[dict[str, Node], dict[str, list[str]]]:
     assert callable(alike)
     groups: dict[object, list[Node]] = {}
     for node in nodes.values():

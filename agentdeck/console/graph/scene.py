@@ -95,9 +95,7 @@ class Scene:
     def row(self, y: int, left: int, right: int) -> tuple[int, list[Span]]:
         """At least the cells from `left` up to `right` of this row, and the column that they begin with."""
         boxes = self.layout.boxes
-        names = [
-            (x, name) for x, name in self._names.get(y, ()) if x < right and x + boxes[name].width > left
-        ]
+        names = [(x, name) for x, name in self._names.get(y, ()) if x < right and x + boxes[name].width > left]
         start = column = min(left, names[0][0]) if names else left
         spans: list[Span] = []
         for x, name in names:

@@ -81,6 +81,7 @@ class LaunchScreen(ModalScreen[Order | None]):
         self.file = file
         self.db = db
         self.at_once = at_once
+        self.folder = (definition.folder or file.parent).resolve()
         self.faults: dict[str, str] = {}
         self.count = 1
         self._input = {name: f"input-{i}" for i, name in enumerate(definition.inputs)}
@@ -266,7 +267,7 @@ class LaunchScreen(ModalScreen[Order | None]):
         except AgentdeckError:
             return
         try:
-            self._seen = reader.durations(self.definition.name)
+            self._seen = reader.durations(self.definition.name, str(self.folder))
             for row in reader.runs(workflow=self.definition.name, limit=10):
                 usd, done = (row.summary or {}).get("usd"), row.tasks.done
                 if isinstance(usd, int | float) and done:
