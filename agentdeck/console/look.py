@@ -45,15 +45,15 @@ ROLES: Mapping[str, tuple[str, str]] = {
     "warn": ("warning", ""),
     "bad": ("error", ""),
     "line": ("panel-lighten-2", "dim"),
-    "critical": ("secondary", "bold"),
+    "critical": ("text-secondary", "bold"),
     "needs": ("text-muted", "dim"),
     "pool": ("primary", ""),
     "requests": ("warning", ""),
     "tokens": ("warning", ""),
     "concurrent": ("warning", ""),
     "budget": ("error", ""),
-    "backoff": ("secondary", ""),
-    "cooldown": ("secondary", ""),
+    "backoff": ("text-secondary", ""),
+    "cooldown": ("text-secondary", ""),
     "approval": ("accent", ""),
 }
 
