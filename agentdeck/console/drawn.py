@@ -16,13 +16,14 @@ from textual.widget import Widget
 from agentdeck.console.look import Look, look_of
 from agentdeck.core.clean import clean
 
-#: Text without control characters, and the role it plays (`look.ROLES`).
+#: Text without control characters, and the role it plays (`look.ROLES`, or a ground).
 Piece: TypeAlias = tuple[str, str]
 Pieces: TypeAlias = tuple[Piece, ...]
 
 
 class Line(NamedTuple):
-    """A line of a widget as it is to be seen. Equal lines look the same under one theme."""
+    """A line of a widget as it is to be seen; its ground is `cursor`, `raised` or none. Equal lines look the
+    same under one theme."""
 
     pieces: Pieces = ()
     ground: str = ""
@@ -119,7 +120,10 @@ class Drawn(Widget, can_focus=True):
         ground = self.rich_style + _ground(look, line.ground)
         # What the cursor stands on is read by its own colours only.
         plain = line.ground == "cursor"
-        segments = [Segment(text, ground if plain else ground + look[role]) for text, role in line.pieces]
+        segments = [
+            Segment(text, ground if plain else ground + (_ground(look, role) or look[role]))
+            for text, role in line.pieces
+        ]
         strip = Strip(segments).adjust_cell_length(width, ground)
         selection = self.text_selection
         if selection is not None and (span := selection.get_span(y)) is not None:

@@ -122,7 +122,7 @@ def _waiting(tally: AgentTally) -> Pieces:
     reason, spent = longest(tally.waiting)
     if spent < 0.05:
         return (("–", "line"),)
-    return ((fit(clean(reason), 9), reason), (f" {seconds(spent):>6}", "text"))
+    return ((fit(clean(reason), 9), reason), (f"{seconds(spent):>7}", "text"))
 
 
 def _tokens(tally: AgentTally) -> Pieces:
