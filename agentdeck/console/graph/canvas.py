@@ -10,6 +10,7 @@ from rich.cells import cell_len, set_cell_size
 from agentdeck.console.graph.card import Card, short
 from agentdeck.console.graph.nodes import Kind, Node
 
+CRITICAL = "critical"
 Span = tuple[str, str]
 Row = tuple[Span, ...]
 
@@ -47,10 +48,13 @@ def named(text: str, width: int) -> str:
     return fit(set_cell_size(text, width - 1 - cell_len(tail)) + "…" + tail, width)
 
 
-def title(node: Node, card: Card | None) -> str:
-    if node.kind == "group":
-        return f"{node.label} ×{len(node.members)}"
-    return f"{node.label} ×{card.times}" if card and card.times else node.label
+def title(node: Node, card: Card | None, width: int | None = None) -> str:
+    """A node's name and how many it stands for; in exactly so many cells where a width is given."""
+    times = len(node.members) if node.kind == "group" else card.times if card else 0
+    tail = f" ×{short(times)}" if times else ""
+    if width is None:
+        return node.label + tail
+    return fit(named(node.label, min(cell_len(node.label), max(0, width - len(tail)))) + tail, width)
 
 
 def box_width(node: Node, card: Card | None, least: int, most: int) -> int:
@@ -60,20 +64,28 @@ def box_width(node: Node, card: Card | None, least: int, most: int) -> int:
     return max(least, min(inner + 4, most))
 
 
-def box(node: Node, card: Card | None, width: int, *, selected: bool = False) -> tuple[Row, ...]:
-    """Four rows, five for a group that has a card. Without one it tells what the agent does."""
+def box_height(node: Node, card: Card | None, width: int) -> int:
+    """Four rows; a group has up to three more for its agents."""
+    if node.kind != "group" or card is None:
+        return 4
+    return 4 + min(3, -(-len(node.members) // (2 * (width - 4))))
+
+
+def box(node: Node, card: Card | None, width: int, height: int, *, selected: bool = False) -> tuple[Row, ...]:
+    """A node drawn large. Without a card it tells what the agent does."""
     inner = width - 4
     role = _border(card)
     corners, side, edge, _ = _BORDERS["selected" if selected else node.kind]
     edge_role = "cursor-line" if selected else role
     lines = [_title(node, card, inner, selected)]
     if node.kind == "group" and card is not None:
-        lines.append(_members(card, inner))
+        lines += _members(card, inner, height - 4)
     lines.append(((fit(node.about, inner), "dim"),) if card is None else counts(node, card, inner))
     note = f" {card.note} " if card and card.note else ""
+    note_role = "critical" if card and card.note == CRITICAL else "dim"
     top = (
         (corners[0] + edge * (width - 3 - cell_len(note)), edge_role),
-        (note, "warn"),
+        (note, note_role),
         (edge + corners[1], edge_role),
     )
     rows: list[Row] = [tuple(span for span in top if span[0])]
@@ -94,17 +106,28 @@ def _border(card: Card | None) -> str:
 
 def _title(node: Node, card: Card | None, inner: int, selected: bool) -> Row:
     state = card.state if card else "waiting"
-    glyph = {"nested": "⧉", "spare": "◌"}.get(node.kind, "◇") if card is None else SIGNS[state]
+    glyph = _glyph(node, card)
     time = f" {card.time}" if card and card.time else ""
-    name = named(title(node, card), inner - 2 - len(time))
+    name = title(node, card, inner - 2 - len(time))
     return (glyph + " ", state), (name, "cursor" if selected else "text"), (time, "dim")
 
 
-def _members(card: Card, width: int) -> Row:
+def _glyph(node: Node, card: Card | None) -> str:
+    if card is None or (node.kind == "spare" and not any(card.counts)):
+        return {"nested": "▣", "spare": "◌"}.get(node.kind, "◇")
+    return SIGNS[card.state]
+
+
+def _members(card: Card, width: int, rows: int) -> list[Row]:
     """A group's agents, two to a character; where they are too many, each cell shows the worst of its share."""
-    cells = sample(card.members, width * 2)
-    halves = [(cells[i], cells[i + 1] if i + 1 < len(cells) else "") for i in range(0, len(cells), 2)]
-    return (*(("▀", f"{above}/{below}") for above, below in halves), (" " * (width - len(halves)), "text"))
+    cells = sample(card.members, width * 2 * rows)
+    cells += [""] * (-len(cells) % 2)
+    halves = [f"{above}/{below}" for above, below in zip(cells[::2], cells[1::2], strict=True)]
+    lines: list[Row] = []
+    for row in range(rows):
+        spans = [("▀", role) for role in halves[row * width : (row + 1) * width]]
+        lines.append((*spans, (" " * (width - len(spans)), "text")))
+    return lines
 
 
 def sample(states: tuple[str, ...], room: int) -> list[str]:
@@ -169,7 +192,7 @@ def chip_width(node: Node, card: Card | None, most: int) -> int:
 def chip(node: Node, card: Card | None, width: int, *, selected: bool = False) -> Row:
     """One line: `● extract 118/200`."""
     state = card.state if card else "waiting"
-    glyph = {"nested": "⧉", "spare": "◌"}.get(node.kind, "◇") if card is None else SIGNS[state]
+    glyph = _glyph(node, card)
     tail = ""
     if card:
         if card.note:
@@ -180,7 +203,7 @@ def chip(node: Node, card: Card | None, width: int, *, selected: bool = False) -
             tail = card.time
     inner = width - 4
     tail = " " + tail if tail and len(tail) < inner else ""
-    name = named(title(node, card), inner - len(tail))
+    name = title(node, card, inner - len(tail))
     if selected:
         return ((f"▐{glyph} {name}{tail}▌", "cursor"),)
     return (" " + glyph + " ", state), (name, "text" if state != "waiting" else "dim"), (tail + " ", "dim")

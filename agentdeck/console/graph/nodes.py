@@ -109,7 +109,8 @@ def fold(
 
 
 def _stem(label: str) -> str:
-    return re.sub(r"[\W\d_]*(\d+[\W_]*)+(ID\d*)?$", "", label) or label
+    """A name without the number at its end: `fetch_12`, `fetch-b3` and `fetch_ID0007` are all `fetch`."""
+    return re.sub(r"([\W_]+[A-Za-z]{0,2})?\d[\W\d_]*$", "", label) or label
 
 
 def _merge(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
-from agentdeck.console.graph.canvas import Row, Span, box, box_width, chip, chip_width
+from agentdeck.console.graph.canvas import Row, Span, box, box_height, box_width, chip, chip_width
 from agentdeck.console.graph.card import Card
 from agentdeck.console.graph.layout import Box, Layout, lay_out
 from agentdeck.console.graph.lines import EAST, character, heavy
@@ -19,12 +19,13 @@ LEVELS: tuple[Level, ...] = ("boxes", "chips", "groups", "map")
 #: The narrowest and the widest box and chip.
 NARROW, WIDE = 16, 28
 CHIP_NARROW, CHIP_WIDE = 12, 30
+#: With more columns a layer, boxes get more air.
+ROOMY = 36
 HEAD = "▸"
 
 
 class Scene:
-    """`cards` are what was drawn last: give a changed one to `put`. `marks` are edges drawn over the others in a
-    role of their own; the later role lies on top."""
+    """`cards` are what was drawn last: give a changed one to `put`."""
 
     def __init__(
         self, level: Level, nodes: Mapping[str, Node], layout: Layout, boxed: bool, cards: Mapping[str, Card]
@@ -44,7 +45,7 @@ class Scene:
         self._drawn: dict[str, tuple[Row, ...]] = {}
         self._names: dict[int, list[tuple[int, str]]] = {}
         self._heads: dict[int, set[int]] = {}
-        self._marks: dict[str, dict[int, dict[int, int]]] = {}
+        self._marks: dict[int, dict[int, tuple[int, str]]] = {}
         fed = {target for _, target in layout.wires.paths}
         for layer in layout.layers:
             for name in layer:
@@ -67,14 +68,16 @@ class Scene:
         self._drawn.pop(name, None)
         self.chosen = name
 
-    def mark(self, role: str, edges: Iterable[Edge]) -> None:
-        """Draw exactly these edges in this role."""
-        rows: dict[int, dict[int, int]] = {}
-        for source, target in edges:
-            for x, y, sides in self.layout.wires.cells(source, target):
-                row = rows.setdefault(y, {})
-                row[x] = row.get(x, 0) | sides
-        self._marks[role] = rows
+    def mark(self, roles: Mapping[str, Iterable[Edge]]) -> set[int]:
+        """Draw exactly these edges in these roles, the last one on top. The rows that changed."""
+        marks: dict[int, dict[int, tuple[int, str]]] = {}
+        for role, edges in roles.items():
+            for edge in edges:
+                for x, y, sides in self.layout.wires.cells(*edge):
+                    row = marks.setdefault(y, {})
+                    row[x] = (row[x][0] | sides if x in row else sides, role)
+        before, self._marks = self._marks, marks
+        return {y for y in before.keys() | marks.keys() if before.get(y) != marks.get(y)}
 
     def at(self, x: int, y: int) -> str:
         """The node at this cell; empty where there is none."""
@@ -111,7 +114,7 @@ class Scene:
         if drawn is None:
             node, card, chosen = self.nodes[name], self.cards.get(name), name == self.chosen
             if self._boxed:
-                drawn = box(node, card, place.width, selected=chosen)
+                drawn = box(node, card, place.width, place.height, selected=chosen)
             else:
                 drawn = (chip(node, card, place.width, selected=chosen),)
             self._drawn[name] = drawn
@@ -122,18 +125,15 @@ class Scene:
             return
         cells = self.layout.wires.row(y)
         heads = self._heads.get(y, ())
-        marks = [(role, rows[y]) for role, rows in self._marks.items() if y in rows]
+        marks = self._marks.get(y, {})
         text, role = "", ""
         for x in range(left, right):
             sides = cells.get(x, 0)
-            kind = "line"
-            if sides and marks:
-                for name, marked in marks:
-                    over = marked.get(x)
-                    if over:
-                        # What passes under another line comes to the top when it is marked.
-                        sides = (sides if sides & over == over else over) | heavy(over)
-                        kind = name
+            kind = "wire"
+            if sides and x in marks:
+                over, kind = marks[x]
+                # What passes under another line comes to the top when it is marked.
+                sides = (sides if sides & over == over else over) | heavy(over)
             if x in heads and sides & EAST:
                 sign = HEAD
             else:
@@ -161,21 +161,20 @@ def scene(
     if level == "groups":
         nodes, needs = fold(nodes, needs, layers)
     depth = max(layers.values(), default=0) + 1
-    live = bool(cards)
+    blank = Card() if cards else None
+    roomy = width > ROOMY * depth
     cards = {name: card for name, card in cards.items() if name in nodes and nodes[name].kind != "group"}
     boxed = level == "boxes" or (level == "groups" and len(nodes) <= 60)
     share = (width - 5 * (depth - 1)) // depth
     drawn: Layout | None = None
-    for apart in (1, 0):
+    for apart in (2, 1, 0) if roomy else (1, 0):
         if boxed:
             most = max(NARROW, min(WIDE, share))
-            sizes = {
-                name: (
-                    box_width(node, cards.get(name), NARROW, most),
-                    5 if node.kind == "group" and live else 4,
-                )
-                for name, node in nodes.items()
-            }
+            least = NARROW + 6 if roomy else NARROW
+            sizes = {}
+            for name, node in nodes.items():
+                wide = box_width(node, cards.get(name), least, most)
+                sizes[name] = wide, box_height(node, blank, wide)
         else:
             most = max(CHIP_NARROW, min(CHIP_WIDE, share))
             sizes = {name: (chip_width(node, cards.get(name), most), 1) for name, node in nodes.items()}
@@ -187,7 +186,7 @@ def scene(
     assert drawn is not None
     spare = (width - drawn.width) // max(1, depth - 1)
     if spare > 0 and depth > 1 and len(nodes) <= 200:
-        drawn = lay_out(needs, sizes, apart=apart, gap=3 + min(spare, 6 if boxed else 4))
+        drawn = lay_out(needs, sizes, apart=apart, gap=3 + min(spare, 7 if boxed else 4))
         if drawn.width > width:
             drawn = lay_out(needs, sizes, apart=apart)
     return Scene(level, nodes, drawn, boxed, cards)
