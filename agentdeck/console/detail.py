@@ -76,7 +76,7 @@ class StepDetail(ModalScreen[None]):
             try:
                 story = await asyncio.to_thread(self._read)
             except AgentdeckError as error:
-                self.sheet.show([Item(clean(str(error)), "bad")])
+                self.sheet.show([Item(str(error), "bad")])
                 return
             if story != self.story:
                 self.story = story
@@ -129,7 +129,7 @@ def items_of(story: StepStory) -> list[Item]:
     glyph = GLYPHS.get(story.state, "?")
     verb = f" · {story.verb}" if story.verb else ""
     title = f"{glyph} {story.state}  ·  task {story.task}{verb}  ·  run {story.run}"
-    items = [Item(clean(title), story.state, 0, clean(story.step))]
+    items = [Item(title, story.state, 0, story.step)]
     if story.opened is not None:
         times = f"task opened {moment(story.opened)}"
         if story.ended is not None:
@@ -143,7 +143,7 @@ def items_of(story: StepStory) -> list[Item]:
             items += _attempt(one)
     if story.notes:
         items += [Item(), Item("", "dim", 0, "on the way")]
-        items += [Item(clean(text), "text", 1, clock(at)) for at, text in story.notes]
+        items += [Item(text, "text", 1, clock(at)) for at, text in story.notes]
     for name, value in story.asked.items():
         items += [Item(), *_section(name, value)]
     if story.inputs:
@@ -163,14 +163,14 @@ def _section(label: str, value: Data) -> list[Item]:
 
 def _attempt(one: AttemptStory) -> Iterator[Item]:
     role = {"lost": "warn", "running": "running"}.get(one.state, "bad" if one.fault else "text")
-    yield Item(clean(attempt_line(one, seconds)), role, 1, clock(one.started))
+    yield Item(attempt_line(one, seconds), role, 1, clock(one.started))
     if one.fault is not None and one.fault.detail:
         for line in prose(one.fault.detail, 2, "detail", "dim"):
             yield line._replace(shut=line.depth == 2)
 
 
 def _fault(fault: Fault, depth: int) -> Iterator[Item]:
-    yield Item(clean(fault_line(fault)), "failed", depth)
+    yield Item(fault_line(fault), "failed", depth)
     if fault.detail:
         yield from prose(fault.detail, depth + 1, role="dim")
 

@@ -235,6 +235,10 @@ class LogLines(ScrollView, can_focus=True):
                 page.append(Piece(number, self.left, text[self.left : self.left + 2 * room]))
             if len(page) >= height:
                 break
+        if self.wrap and top and len(page) < height:  # at the end: no rows are left empty below
+            number = self._number(top - 1)
+            before = [Piece(number, start, piece) for start, piece in wrapped(self._text(number), room)]
+            page = before[len(page) - height :] + page
         return page
 
     def render_line(self, y: int) -> Strip:

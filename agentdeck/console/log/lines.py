@@ -192,9 +192,7 @@ class LineStore:
             index.append(number)
         self.changes += 1
 
-    def _add(
-        self, key: int, at: float, place: tuple[str, str, int], attempt: int, level: int, text: str
-    ) -> None:
+    def _add(self, key: int, at: float, place: tuple[str, str, int], attempt: int, level: int, text: str) -> None:
         task, step, agent = place
         if agent >= 0:
             self._of_agent[agent].append(self.first + len(self.texts))

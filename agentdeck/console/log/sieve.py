@@ -46,9 +46,7 @@ class Sieve:
         self.wanted = wanted
         self.pattern = compiled(wanted.pattern) if wanted.pattern else None
         self._agent = next(iter(wanted.agents)) if len(wanted.agents) == 1 else ""
-        self._plain = not (
-            self.pattern or wanted.task or wanted.step or wanted.level or len(wanted.agents) > 1
-        )
+        self._plain = not (self.pattern or wanted.task or wanted.step or wanted.level or len(wanted.agents) > 1)
         self._rows = array("q")
         self._matches = array("q")
         self._reached = lines.first
