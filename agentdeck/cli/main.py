@@ -23,6 +23,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "diff": ("agentdeck.cli.diff:diff", "Show where two runs part."),
     "events": ("agentdeck.cli.events:events", "Print the log of a run."),
     "logs": ("agentdeck.cli.logs:logs", "Print what agents logged."),
+    "step": ("agentdeck.cli.step:step", "Tell the story of one step: inputs, attempts, output."),
     "watch": ("agentdeck.cli.watch:watch", "Follow a run live, from any process."),
     "resume": ("agentdeck.cli.resume:resume", "Go on with a run that was interrupted, drained or paused."),
     "pause": ("agentdeck.cli.pause:pause", "Start nothing new in a run; what runs goes on."),

@@ -14,22 +14,32 @@ from textual.selection import Selection
 Span: TypeAlias = tuple[int, int, Style]
 
 
-def wrapped(text: str, width: int) -> list[tuple[int, str]]:
-    """A line in pieces that are no wider than `width` cells, each with the place of its first character."""
+def wrapped(text: str, width: int, *, words: bool = False) -> list[tuple[int, str]]:
+    """A line in pieces that are no wider than `width` cells, each with the place of its first character.
+    With `words` a piece ends after a space, where there is one in its second half."""
     width = max(2, width)
     if len(text) <= width and (text.isascii() or cell_len(text) <= width):
         return [(0, text)]
-    if text.isascii():
+    if text.isascii() and not words:
         return [(at, text[at : at + width]) for at in range(0, len(text), width)]
-    pieces, start, used = list[tuple[int, str]](), 0, 0
-    for at, character in enumerate(text):
-        size = get_character_cell_size(character)
-        if used + size > width:
-            pieces.append((start, text[start:at]))
-            start, used = at, 0
-        used += size
-    pieces.append((start, text[start:]))
+    pieces, start = list[tuple[int, str]](), 0
+    while start < len(text):
+        end = _fitting(text, start, width)
+        if words and end < len(text) and (space := text.rfind(" ", start + width // 2, end)) >= 0:
+            end = space + 1
+        pieces.append((start, text[start:end]))
+        start = end
     return pieces
+
+
+def _fitting(text: str, start: int, width: int) -> int:
+    """The end of the longest piece from `start` that is no wider."""
+    used = 0
+    for at in range(start, len(text)):
+        used += get_character_cell_size(text[at])
+        if used > width:
+            return at
+    return len(text)
 
 
 def styled(text: str, base: Style, spans: Iterable[Span] = (), start: int = 0) -> list[Segment]:

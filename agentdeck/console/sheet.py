@@ -15,6 +15,7 @@ from textual.selection import Selection
 from textual.strip import Strip
 
 from agentdeck.console.lettering import extracted, selected, styled, wrapped
+from agentdeck.console.log.lines import steady
 from agentdeck.console.look import look_of
 from agentdeck.core.clean import clean, escaped
 from agentdeck.workflow.model import Data
@@ -38,7 +39,7 @@ class Item(NamedTuple):
 class Sheet(ScrollView, can_focus=True):
     """Shows items. Enter, or a click on the mark, folds and unfolds the one under the cursor."""
 
-    DEFAULT_CSS = "Sheet { height: 1fr; overflow-x: hidden; scrollbar-size-vertical: 1; }"
+    DEFAULT_CSS = "Sheet { height: 1fr; overflow-x: hidden; overflow-y: scroll; scrollbar-size-vertical: 1; }"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", "Up", show=False, id="sheet.up"),
         Binding("down,j", "move(1)", "Down", show=False, id="sheet.down"),
@@ -59,9 +60,9 @@ class Sheet(ScrollView, can_focus=True):
         self.show(items)
 
     def show(self, items: Sequence[Item]) -> None:
-        """Another page. Folds are kept where the same labels come again."""
+        """Another page, made harmless. Folds are kept where the same labels come again."""
         known = {(item.label, item.depth): i in self._shut for i, item in enumerate(self.items)}
-        self.items = list(items[:MOST])
+        self.items = [item._replace(text=steady(item.text), label=steady(item.label)) for item in items[:MOST]]
         if len(items) > MOST:
             self.items.append(Item(f"… {len(items) - MOST:,} more lines", "warn"))
         self._shut = {i for i, item in enumerate(self.items) if known.get((item.label, item.depth), item.shut)}
@@ -96,7 +97,7 @@ class Sheet(ScrollView, can_focus=True):
             indent = 2 * self.items[i].depth + 2
             text = self.text(i)
             front, rest = text[:indent], text[indent:]
-            pieces = wrapped(rest, max(8, width - indent))
+            pieces = wrapped(rest, max(8, width - indent), words=True)
             self._rows.append((i, 0, front + pieces[0][1]))
             self._rows += [(i, indent + start, piece) for start, piece in pieces[1:]]
         self.virtual_size = Size(width, len(self._rows))
@@ -194,7 +195,7 @@ def _outline(value: Data, depth: int, label: str, deepest: int) -> Iterator[Item
         pairs: Iterable[tuple[object, Data]]
         pairs = value.items() if isinstance(value, dict) else enumerate(value)
         for key, inner in pairs:
-            yield from _outline(inner, depth + 1, clean(str(key))[:200], deepest - 1)
+            yield from _outline(inner, depth + 1, str(key)[:200], deepest - 1)
     elif isinstance(value, str) and ("\n" in value or not label):
         yield from prose(value, depth, label)
     else:

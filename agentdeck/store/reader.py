@@ -241,6 +241,22 @@ class Reader:
                 row[large_field(kind)] = self.result(result)
             yield row
 
+    def task_events(self, run: str, task: str) -> Iterator[tuple[int, Event]]:
+        """What happened in one task, in order: no other event of the run is decoded."""
+        after = 0
+        while True:
+            rows = self._rows(
+                "SELECT seq, at, kind, task, step, data, result FROM events"
+                " WHERE run = ? AND seq > ? AND task = ? ORDER BY seq LIMIT ?",
+                (run, after, task, PAGE),
+            )
+            for seq, at, kind, name, step, data, result in rows:
+                large = None if result is None else self.result(result)
+                yield seq, decode(at, kind, name, step, data, large, result is not None)
+            if len(rows) < PAGE:
+                return
+            after = rows[-1][0]
+
     def result(self, key: str) -> Data:
         """A large value by its hash, one at a time: a page of them may not fit into memory. None if pruned."""
         rows = self._rows("SELECT data FROM results WHERE hash = ?", (key,))

@@ -193,12 +193,18 @@ class LogLines(ScrollView, can_focus=True):
     def _reader_at(self, top: int) -> None:
         """The reader moved: at the end the pane follows again, anywhere else it stays there."""
         total = self.lead + len(self.rows)
-        following = top >= self._top_for(total - 1)
-        if self.following and not following:
+        if top >= self._top_for(total - 1):
+            self.following = True
+        else:
+            self._leave()
+
+    def _leave(self) -> None:
+        """The reader stays where the screen is now, whatever comes."""
+        if self.following:
             self._seen = self.rows[-1] if len(self.rows) else -1
-        self.following = following
-        if not following and top < total:
-            self._anchor = self._number(top)
+        self.following = False
+        if self.lead + len(self.rows):
+            self._anchor = self._number(self.scroll_offset.y)
 
     def _go(self, top: int) -> None:
         total = self.lead + len(self.rows)
@@ -229,6 +235,10 @@ class LogLines(ScrollView, can_focus=True):
                 page.append(Piece(number, self.left, text[self.left : self.left + 2 * room]))
             if len(page) >= height:
                 break
+        if self.wrap and top and len(page) < height:  # at the end: no rows are left empty below
+            number = self._number(top - 1)
+            before = [Piece(number, start, piece) for start, piece in wrapped(self._text(number), room)]
+            page = before[len(page) - height :] + page
         return page
 
     def render_line(self, y: int) -> Strip:
@@ -304,6 +314,7 @@ class LogLines(ScrollView, can_focus=True):
         self.cursor = number
         index, top = self._index(number), self.scroll_offset.y
         self._go(min(index, max(top, self._top_for(index))))
+        self._leave()
         self._drawn = ()
         self.refresh()
 

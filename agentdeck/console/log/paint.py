@@ -33,6 +33,8 @@ LEVELS = {
     "critical": ("crit", "failed", "failed"),
     GAP: ("", "dim", "warn"),
 }
+HIT = Style(reverse=True)
+QUIET = Style(bold=False)
 _KEYS = re.compile(r'"(?:\\.|[^"\\]){1,80}"(?=: )')
 
 
@@ -71,7 +73,7 @@ def head(line: Line, columns: Columns, look: Look, ground: Style, *, one: bool) 
         parts.append(Segment(f"{set_cell_size(word, 5)} ", ground + look[role]))
     if columns.agent and columns.place:
         place = set_cell_size(place_of(line, one=one), columns.place)
-        parts.append(Segment(place + " ", ground + look["dim" if one else "title"]))
+        parts.append(Segment(place + " ", ground + (look["dim"] if one else look["title"] + QUIET)))
     return parts
 
 
@@ -115,13 +117,10 @@ def spans(line: Line, text: str, look: Look, pattern: re.Pattern[str] | None) ->
     """What stands out in the shown text: keys of JSON, and what was looked for."""
     found: list[Span] = []
     if text[:1] in ("{", "[") and folded(line.text):
-        found += [(key.start(), key.end(), look["accent"]) for key in _KEYS.finditer(text)]
+        found += [(key.start(), key.end(), look["title"] + QUIET) for key in _KEYS.finditer(text)]
     if pattern is not None:
         found += [(m.start(), m.end(), HIT) for m in pattern.finditer(text) if m.end() > m.start()]
     return found
-
-
-HIT = Style(reverse=True)
 
 
 def text_role(level: str) -> str:

@@ -29,6 +29,7 @@ from agentdeck.core.view import View
 
 SLICE = 0.004  # seconds of a frame for looking at lines
 HURRIED = 0.012  # while somebody waits for a pattern
+NARROW = 40
 STEPS = (0, 2, 3, 4)  # least levels that `l` goes through
 AROUND = (0, 2, 5)
 
@@ -36,7 +37,7 @@ AROUND = (0, 2, 5)
 class LogHead(Widget):
     """Who is shown, how it is sifted, and at the right `following` or how many lines came since."""
 
-    DEFAULT_CSS = "LogHead { height: 1; }"
+    DEFAULT_CSS = "LogHead { height: 1; background: $panel; }"
 
     def __init__(self) -> None:
         super().__init__()
@@ -164,7 +165,12 @@ class LogPane(Vertical):
         if self._fault:
             parts.append(self._fault)
         new = body.new
-        mark = " ▼ following " if body.following else f" ▼ {new:,} new · End " if new else " ‖ End follows "
+        if body.following:
+            mark = " ▼ following "
+        else:
+            mark = f" ▼ {new:,} new · End " if new else " ‖ End follows "
+        if self.size.width < NARROW:
+            mark = " ▼ " if body.following else f" ▼ {new:,} new " if new else " ‖ "
         pin = "◆ " if self.pinned else ""
         self.head.tell(pin + shown, "  " + " · ".join(parts), mark, bool(new))
 
