@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("--out", metavar="FILE", help="Write a JSON line per task as it ends.")
 @click.option("--skip-bad", is_flag=True, help="Leave out task lines that cannot be read.")
 @click.option("--yes", is_flag=True, help="Approve whatever asks a person.")
+@click.option("--run-id", "name", default="", hidden=True)  # the console knows a run before it has begun
 @json_option("Print one JSON object at the end: the summary.")
 def run(
     file: str,
@@ -37,6 +38,7 @@ def run(
     out: str | None,
     skip_bad: bool,
     yes: bool,
+    name: str,
     as_json: bool,
 ) -> int:
     """Run a workflow, and stay until it is over.
@@ -92,6 +94,7 @@ def run(
             **({"set": list(settings)} if settings else {}),
         },
         yes,
+        run=name,
     )
     lines = Lines(out)
     where = f" --db {db}" if db else ""

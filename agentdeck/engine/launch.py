@@ -38,7 +38,8 @@ ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 @dataclass(frozen=True, slots=True)
 class Launch:
     """What to run. `tasks` None is one task made of the inputs; else each item is laid over them, and is pulled
-    only when there is room for it. `db` None keeps nothing. `source` tells where the workflow came from."""
+    only when there is room for it. `db` None keeps nothing. `source` tells where the workflow came from. `run` is
+    the run's name where somebody wants to know it beforehand."""
 
     definition: Definition
     folder: Path
@@ -50,6 +51,7 @@ class Launch:
     source: Mapping[str, Data] = field(default_factory=dict)
     yes: bool = False
     who: str = ""
+    run: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
     clock = clock or WallClock()
     storage = Storage(launch.db)
     try:
-        definition, name = launch.definition, new_run()
+        definition, name = launch.definition, launch.run or new_run()
         program = programs(definition, launch.folder, storage.durations(definition))
         most = deck_for(launch.folder).workers
         workers = launch.workers or min(definition.limits.workers or most, most)
