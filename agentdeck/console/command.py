@@ -25,9 +25,7 @@ def tell(
 ) -> None:
     """Ask the run's owner to pause, resume, drain, cancel, release, approve, hurry, or set limits. Returns at
     once; the answer comes as a toast and, on the app's thread, to `then`."""
-    app.run_worker(
-        partial(_ask, app, db, run, verb, dict(args or {}), then), name=f"{verb} {run}", thread=True
-    )
+    app.run_worker(partial(_ask, app, db, run, verb, dict(args or {}), then), name=f"{verb} {run}", thread=True)
 
 
 def _ask(

@@ -53,7 +53,7 @@ class Feed:
         if self._thread.is_alive():
             self._thread.join(1.0)
 
-    # In the frame --------------------------------------------------------------------------------------------
+    # In the frame -------------------------------------------------------------------------------------------
 
     def fold(self, view: View, budget: float) -> int:
         """Apply what has come, for at most `budget` seconds; how many events that were."""
@@ -81,7 +81,7 @@ class Feed:
         """Seconds since the store was last seen as it is."""
         return time.monotonic() - self._looked
 
-    # In the thread -------------------------------------------------------------------------------------------
+    # In the thread ------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
         reader: Reader | None = None

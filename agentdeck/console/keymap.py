@@ -29,7 +29,8 @@ KEY = re.compile(r"((ctrl|shift|alt|super)\+)*([a-z0-9_]+|[A-Z])")
 def load(file: Path) -> tuple[dict[str, str], list[str]]:
     """The keys by action id, as Textual takes them, and a sentence for everything that was left out. A file that
     is not there changes nothing."""
-    from ruamel.yaml import YAML, YAMLError
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
     try:
         text = file.read_text(encoding="utf-8")
@@ -104,5 +105,7 @@ def _keys(name: str, value: object) -> tuple[str, ...]:
             raise ValueError(f"keymap: {name}: {one!r} is no key; write it as  ctrl+k  or  f5")
         keys.append(key)
     if not keys:
-        raise ValueError(f"keymap: {name}: no key at all; leave the line out to keep {', '.join(BY_ID[name].keys)}")
+        raise ValueError(
+            f"keymap: {name}: no key at all; leave the line out to keep {', '.join(BY_ID[name].keys)}"
+        )
     return tuple(keys)

@@ -26,8 +26,8 @@ GLYPHS: Mapping[str, str] = {
     "drained": "!",
 }
 
-#: role: (theme variable of the foreground, what is added to it). `dim` is left out where the theme has a colour of
-#: its own for it: dimming a muted colour again makes it unreadable.
+#: role: (theme variable of the foreground, what is added to it). `dim` is left out where the theme has a colour
+#: of its own for it: dimming a muted colour again makes it unreadable.
 ROLES: Mapping[str, tuple[str, str]] = {
     "waiting": ("text-muted", "dim"),
     "ready": ("warning", ""),

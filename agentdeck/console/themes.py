@@ -20,8 +20,8 @@ from agentdeck.cli.bundled import themes as bundled
 DEFAULT, COLOURLESS = "deck", "plain"
 KEYS = ("about", "dark", "ansi", "colors", "variables")
 COLORS = (
-    "primary", "secondary", "accent", "success", "warning", "error", "foreground", "background", "surface", "panel",
-    "boost",
+    "primary", "secondary", "accent", "success", "warning", "error", "foreground", "background", "surface",
+    "panel", "boost",
 )  # fmt: skip
 
 
@@ -70,7 +70,8 @@ class Themes:
 
 def read(file: Path) -> Theme:
     """A theme from its file. Raises BrokenTheme."""
-    from ruamel.yaml import YAML, YAMLError
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
     try:
         data = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))

@@ -40,9 +40,9 @@ def ask(
         writer = Writer(path)
         try:
             asked = dict(args)
-            number = writer.call(
-                lambda db: put_command(db, row.run, verb, asked, who, time.time())
-            ).result(patience)
+            number = writer.call(lambda db: put_command(db, row.run, verb, asked, who, time.time())).result(
+                patience
+            )
         finally:
             writer.close()
         return _answer(reader, row, number, patience)
