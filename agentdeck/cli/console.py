@@ -14,7 +14,7 @@ def terminal() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def show(db: str | None = None, file: str | None = None, run: str | None = None, reminder: str = "") -> int:
+def show(db: str | None = None, file: str | None = None) -> int:
     """The console, until it is closed. Without a terminal: a sentence, and exit code 2."""
     if not terminal():
         say("the console needs a terminal, and there is none here")
@@ -26,6 +26,5 @@ def show(db: str | None = None, file: str | None = None, run: str | None = None,
         say(f"{file}: no such file")
         return USAGE
     app = import_module("agentdeck.console.app").DeckApp
-    path = database(db)
-    app(path, Path(file) if file else None, run, reminder=reminder).run()
+    app(database(db), Path(file) if file else None).run()
     return 0

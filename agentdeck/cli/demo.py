@@ -30,7 +30,7 @@ def demo(db: str | None, tasks: int | None, workers: int | None) -> int:
     Offline, without keys. Where there is no terminal it runs headless, with fewer orders.
     """
     from agentdeck.cli.bundled import workflows
-    from agentdeck.cli.console import show, terminal
+    from agentdeck.cli.console import terminal
 
     path = Path(db).expanduser() if db else _folder() / "demo.db"
     file = workflows() / "demo.yaml"
@@ -40,7 +40,9 @@ def demo(db: str | None, tasks: int | None, workers: int | None) -> int:
 
     launch = import_module("agentdeck.console.background").launch
     engine = launch(path, file, tasks=_orders(path, tasks or ORDERS), workers=workers or WORKERS)
-    return show(str(path), None, engine.run, REMINDER)
+    app = import_module("agentdeck.console.app").DeckApp
+    app(path, run=engine.run, engine=engine, reminder=REMINDER).run()
+    return 0
 
 
 def _headless(file: Path, db: Path, tasks: int, workers: int) -> int:
@@ -77,5 +79,5 @@ def _order(index: int, chance: random.Random) -> dict[str, Data]:
         "customer": chance.choice(NAMES),
         "country": chance.choice(COUNTRIES),
         "amount": round(chance.lognormvariate(4.2, 0.9), 2),
-        "broken": chance.random() < 0.012,
+        "broken": chance.random() < 0.02,
     }

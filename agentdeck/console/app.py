@@ -20,17 +20,24 @@ from agentdeck.console.background import Engine
 from agentdeck.console.palette import Everything
 from agentdeck.console.themes import COLOURLESS, DEFAULT, BrokenTheme, Themes, config_folder
 from agentdeck.core.clean import clean
+from agentdeck.errors import AgentdeckError
 
 LOOK = 1.0  # seconds between looks at theme files and keymap
 
 
 class DeckApp(App[None]):
     """The console on one store. `open` begins with this workflow selected, `run` with this run on the screen;
-    `reminder` is a line that stands there until its keys were used."""
+    `engine` runs it, if it was started for this console; `reminder` is a line that stands there until its keys
+    were used."""
 
     TITLE = "agentdeck"
     CSS = """
     Screen { background: $background; color: $foreground; }
+    * {
+        scrollbar-size-vertical: 1; scrollbar-color: $line; scrollbar-color-hover: $primary;
+        scrollbar-color-active: $primary; scrollbar-background: $background;
+        scrollbar-background-hover: $background; scrollbar-background-active: $background;
+    }
     Footer { background: $panel; }
     Toast { background: $panel; }
     """
@@ -43,12 +50,13 @@ class DeckApp(App[None]):
         open: Path | None = None,  # noqa: A002
         run: str | None = None,
         *,
+        engine: Engine | None = None,
         reminder: str = "",
     ) -> None:
         colourless = "NO_COLOR" in os.environ
         super().__init__()
         self.db = db
-        self.engines: dict[str, Engine] = {}
+        self.engines = {engine.run: engine} if engine is not None else {}
         self.reminder = reminder
         self._unused = {"p", "t", "?"} if reminder else set()
         self._open, self._run = open, run
@@ -64,13 +72,16 @@ class DeckApp(App[None]):
             self._read_themes(wanted)
         self.theme = wanted if wanted in self.available_themes else "textual-dark"
 
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return {"line": "#7f7f7f"}
+
     def on_mount(self) -> None:
         from agentdeck.console.screens.deck import DeckScreen
 
         self._read_keymap()
         self.push_screen(DeckScreen(self._open))
         if self._run is not None:
-            self.open_run(self._run)
+            self.open_run(self._named(self._run))
         self.call_after_refresh(self._look)
         self.set_interval(LOOK, self._look)
 
@@ -81,6 +92,22 @@ class DeckApp(App[None]):
         from agentdeck.console.screens.run import RunScreen
 
         self.push_screen(RunScreen(self.db, run))
+
+    def _named(self, run: str) -> str:
+        """The run that is meant by the beginning of an id, or by `last`; what was given if there is none."""
+        from agentdeck.store.reader import Reader
+
+        if run in self.engines:
+            return run
+        try:
+            reader = Reader(self.db)
+            try:
+                return reader.run(run).run
+            finally:
+                reader.close()
+        except AgentdeckError as error:
+            self._faults.append(str(error))
+            return run
 
     def started(self, engine: Engine) -> None:
         """An engine was started here: look at its run, and remember it for when the console is closed."""

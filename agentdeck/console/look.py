@@ -67,7 +67,11 @@ class Look:
         variables = {"line": variables.get("panel-lighten-2", ""), **variables}
         self.styles = {role: _style(name, extra, variables) for role, (name, extra) in ROLES.items()}
         block = _colour(variables, "block-cursor-background") or _colour(variables, "primary")
-        front = _colour(variables, "block-cursor-foreground") or _colour(variables, "background")
+        front = variables.get("block-cursor-foreground", "auto")
+        if front.startswith(("auto", "$")) and block.startswith("#"):
+            front = Color.parse(block).get_contrast_text(1.0).hex6.lower()
+        else:
+            front = _colour(variables, "block-cursor-foreground")
         plain = "default" in (front, block) or not (front and block)
         self.cursor = Style(reverse=True) if plain else Style.parse(f"{front} on {block}")
         surface = _colour(variables, "panel")

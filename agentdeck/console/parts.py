@@ -45,6 +45,8 @@ class Standin(Widget, can_focus=True):
         self._lines = arguments[0] if arguments and name == "log" else None
         self._text = Text()
         self.can_focus = name != "header"
+        if name == "header":
+            self.styles.height = 1
 
     def tick(self, view: View, now: float) -> None:
         self._text = self._told(view)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 
@@ -24,8 +24,10 @@ DOES = (
 )  # fmt: skip
 
 
-def workflow(entry: Entry, look: Look, width: int, seen: Mapping[str, float]) -> Text:
-    """A page on a workflow file. `seen` are durations by agent from earlier runs."""
+def workflow(
+    entry: Entry, look: Look, width: int, seen: Mapping[str, float], before: Sequence[RunRow] = ()
+) -> Text:
+    """A page on a workflow file. `seen` are durations by agent from earlier runs, `before` these runs."""
     text = Text(no_wrap=False)
     text.append(clean(entry.name), look["title"])
     text.append(f"  {clean(entry.path.name)}\n", look["dim"])
@@ -53,6 +55,14 @@ def workflow(entry: Entry, look: Look, width: int, seen: Mapping[str, float]) ->
     text.append(f", one step after another {seconds(made.sequential)}\n", look["dim"])
     text.append("  critical  ", look["dim"])
     text.append(clean(" → ".join(made.critical_path)) + "\n", look["critical"])
+    if before:
+        text.append("\nBefore\n", look["title"])
+    for row in before:
+        text.append(f"  {GLYPHS.get(row.state, ' ')} {row.state:<12}", look[row.state])
+        took = seconds(row.seconds) if row.seconds is not None else "-"
+        text.append(f"{took:>8}  {row.tasks.done:>7,} tasks", look["text"])
+        text.append(f", {row.tasks.failed:,} failed" if row.tasks.failed else "", look["failed"])
+        text.append(f"  {moment(row.started)}  {row.run}\n", look["dim"])
     return text
 
 

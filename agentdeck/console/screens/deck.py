@@ -38,8 +38,8 @@ class DeckScreen(Shown):
     BINDINGS = bindings("deck")
     CSS = """
     DeckScreen #deck { height: 1fr; }
-    DeckScreen Listing { border: round $panel; border-title-color: $primary; }
-    DeckScreen VerticalScroll { border: round $panel; padding: 0 1; }
+    DeckScreen Listing { border: round $line; border-title-color: $primary; }
+    DeckScreen VerticalScroll { border: round $line; padding: 0 1; }
     DeckScreen Listing:focus, DeckScreen VerticalScroll:focus { border: round $primary; }
     DeckScreen #deck { layout: horizontal; }
     DeckScreen Listing { width: 5fr; } DeckScreen VerticalScroll { width: 6fr; }
@@ -159,7 +159,8 @@ class DeckScreen(Shown):
             if row is not None:
                 about.update(preview.run(row, look, width))
         elif (again or key != self._told) and (entry := self._entry) is not None:
-            about.update(preview.workflow(entry, look, width, self._seen.get(entry.name, {})))
+            before = [row for row in self._runs if row.workflow == entry.name][:6]
+            about.update(preview.workflow(entry, look, width, self._seen.get(entry.name, {}), before))
         if key != self._told:
             page.scroll_home(animate=False)
         self._told = key

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -37,28 +38,34 @@ class Help(ModalScreen[None]):
         with VerticalScroll() as box:
             box.border_title = "Help"
             box.border_subtitle = "esc closes · ctrl+p finds everything"
-            yield Static(self._text(), markup=False)
+            yield Static(self._page(), markup=False)
 
-    def _text(self) -> Text:
-        look, text = look_of(self.app), Text()
+    def _page(self) -> Table:
+        look = look_of(self.app)
         groups: dict[DOMNode, dict[str, list[str]]] = {}
         helps: dict[str, str] = {}
         for active in self.about.active_bindings.values():
-            binding = active.binding
+            binding, node = active.binding, active.node
             if binding.system or not binding.description:
                 continue
-            title = binding.description
-            groups.setdefault(active.node, {}).setdefault(title, []).append(self.app.get_key_display(binding))
+            if node is self.about and not binding.id:
+                node = self.app  # Textual's own
+            keys = groups.setdefault(node, {}).setdefault(binding.description, [])
+            keys.append(self.app.get_key_display(binding))
             action = BY_ID.get(binding.id or "")
-            helps[title] = action.help if action else binding.tooltip
-        for node, actions in groups.items():
-            text.append(("\n" if text else "") + _name(node, self.about) + "\n", look["title"])
-            for title, keys in actions.items():
-                shown = " ".join(dict.fromkeys(keys))
-                text.append(f"  {shown:<16} ", look["accent"])
-                text.append(f"{title:<14} ", look["text"])
-                text.append(clean(helps[title]) + "\n", look["dim"])
-        return text
+            helps[binding.description] = action.help if action else binding.tooltip
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_column(width=16, no_wrap=True)
+        table.add_column(width=15, no_wrap=True)
+        table.add_column(ratio=1)
+        for node, actions in sorted(groups.items(), key=lambda one: one[0] is self.app):
+            if table.row_count:
+                table.add_row()
+            table.add_row(Text(_name(node, self.about), look["title"]))
+            for title, named in actions.items():
+                shown = Text(" " + " ".join(dict.fromkeys(named)), look["accent"])
+                table.add_row(shown, Text(clean(title), look["text"]), Text(clean(helps[title]), look["dim"]))
+        return table
 
 
 def _name(node: DOMNode, screen: Screen[object]) -> str:

@@ -28,7 +28,7 @@ class HistoryScreen(Shown):
     scope = "history"
     BINDINGS = bindings("history")
     CSS = """
-    HistoryScreen Listing { border: round $panel; border-title-color: $primary; height: 1fr; }
+    HistoryScreen Listing { border: round $line; border-title-color: $primary; height: 1fr; }
     HistoryScreen Listing:focus { border: round $primary; }
     HistoryScreen Input { border: none; height: 1; background: $panel; padding: 0 1; }
     """

@@ -22,7 +22,6 @@ from agentdeck.console.feed import CATCHING_UP, Feed
 from agentdeck.console.palette import Found
 from agentdeck.console.pane import Focus, Focused
 from agentdeck.console.parts import part
-from agentdeck.console.screens.base import Shown
 from agentdeck.console.screens.verbs import Verbs
 from agentdeck.console.strip import Notice, Tabs
 from agentdeck.core.view import View
@@ -38,7 +37,7 @@ PANES = ("graph", "agents", "tasks", "timeline", "log", "limits")
 SIDE = ("agents", "tasks", "timeline")
 
 
-class RunScreen(Verbs, Shown):
+class RunScreen(Verbs):
     """Panes around one view. The only timer is the frame: it folds what the feed has read, and lets every pane
     that can be seen draw what changed."""
 
@@ -47,7 +46,7 @@ class RunScreen(Verbs, Shown):
     CSS = """
     RunScreen #header { height: auto; max-height: 3; }
     RunScreen #stage { height: 1fr; }
-    RunScreen #stage > .pane { border: round $panel; border-title-color: $text-muted; }
+    RunScreen #stage > .pane { border: round $line; border-title-color: $text-muted; }
     RunScreen #stage > .pane:focus, RunScreen #stage > .pane:focus-within {
         border: round $primary; border-title-color: $primary;
     }
@@ -159,6 +158,8 @@ class RunScreen(Verbs, Shown):
         notice = self.query_one(Notice)
         if engine is not None and engine.ended is not None:
             notice.tell("failed", f"{self.run} did not start:  {engine.words or 'no word from its process'}")
+        elif engine is None:
+            notice.tell("warn", self.feed.fault or f"there is no run {self.run} in {self.db}")
         else:
             notice.tell("dim", self.feed.fault or f"{self.run} is starting …")
 

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from textual.screen import Screen
 
 from agentdeck.cli.pages import plural
 from agentdeck.console.command import tell
 from agentdeck.console.feed import Feed
 from agentdeck.console.pane import Focus
+from agentdeck.console.screens.base import Shown
 from agentdeck.console.screens.confirm import Choice, Confirm, yes_or_no
 from agentdeck.core.view import View
 from agentdeck.workflow.model import Approve, Data
 
-if TYPE_CHECKING:
-    from agentdeck.console.app import DeckApp
 
-
-class Verbs(Screen[None]):
+class Verbs(Shown):
     """The actions of the run screen that its owner carries out."""
 
     db: Path
@@ -28,11 +23,6 @@ class Verbs(Screen[None]):
     view: View
     feed: Feed
     selected: Focus
-
-    if TYPE_CHECKING:
-
-        @property
-        def deck(self) -> DeckApp: ...
 
     def ask(self, verb: str, args: dict[str, Data] | None = None) -> None:
         """Ask the run's owner; the answer comes as a toast."""
