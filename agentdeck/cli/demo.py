@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 ORDERS, BRIEF = 1000, 120
 WORKERS, BRIEF_WORKERS = 32, 64
-REMINDER = "demo · three keys to try:  p pause and go on  ·  t turn a limit while it binds  ·  ? all keys"
+REMINDER = "demo  ·  p pauses and goes on  ·  t turns a limit  ·  ? shows all keys"
 SEED = 7
 COUNTRIES = ("DE", "FR", "NL", "PL", "SE", "US")
 NAMES = ("Ada", "Alan", "Barbara", "Edsger", "Frances", "Grace", "Hedy", "Katherine", "Niklaus", "Tony")

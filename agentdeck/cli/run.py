@@ -90,6 +90,7 @@ def run(
             "file": str(path.resolve()),
             "folder": str(folder.resolve()),
             **({"tasks": tasks if tasks == STDIN else str(Path(tasks).resolve())} if tasks else {}),
+            **({"total": total} if tasks else {}),
             **({"skip_bad": True} if skip_bad else {}),
             **({"set": list(settings)} if settings else {}),
         },

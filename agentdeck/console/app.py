@@ -32,7 +32,6 @@ class DeckApp(App[None]):
 
     TITLE = "agentdeck"
     CSS = """
-    Screen { background: $background; color: $foreground; }
     * {
         scrollbar-size-vertical: 1; scrollbar-color: $line; scrollbar-color-hover: $primary;
         scrollbar-color-active: $primary; scrollbar-background: $background;

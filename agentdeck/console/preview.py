@@ -121,6 +121,12 @@ def _does(text: Text, made: Plan, definition: Definition, look: Look) -> None:
             text.append(f"  {'':<10} … {len(named) - 6} more\n", look["dim"])
 
 
+def total_of(row: RunRow) -> int:
+    """How many tasks a run has in all: what its tasks file said, else those that came so far."""
+    told = row.source.get("total")
+    return max(1, row.tasks.total, told if isinstance(told, int) else 0)
+
+
 def run(row: RunRow, look: Look, width: int) -> Text:
     """A page on a run."""
     text = Text()
@@ -130,13 +136,13 @@ def run(row: RunRow, look: Look, width: int) -> Text:
     text.append(" · simulated" if row.simulated else "", look["dim"])
     text.append("\n\n")
     tasks = row.tasks
-    total = max(1, tasks.total)
+    total = total_of(row)
     wide = max(10, min(40, width - 4))
     done, failed = (round(wide * n / total) for n in (tasks.done, tasks.failed))
     text.append("━" * done, look["done"])
     text.append("━" * failed, look["failed"])
     text.append("─" * max(0, wide - done - failed) + "\n", look["line"])
-    text.append(f"{tasks.done:,} of {tasks.total:,} tasks done", look["text"])
+    text.append(f"{tasks.done:,} of {total:,} tasks done", look["text"])
     text.append(f", {tasks.failed:,} failed" if tasks.failed else "", look["failed"])
     text.append("\n\n")
     took = row.seconds if row.ended else time.time() - row.started

@@ -124,7 +124,7 @@ class DeckScreen(Shown):
         if alive:
             yield Row("", (("in progress", "title"),) + (("", ""),) * 3)
         for row in alive[:50]:
-            done = f"{row.tasks.done:,}/{row.tasks.total:,}"
+            done = f"{100 * row.tasks.done // preview.total_of(row)} %"
             state = (f"{GLYPHS[row.state]} {row.state}", row.state)
             yield Row(f"run:{row.run}", ((f"{row.workflow} {row.run}", "text"), state, (done, "text"), ("", "")))
         for group in (HERE, FOLDER, RECENT, EXAMPLES):

@@ -193,6 +193,8 @@ class RunScreen(Verbs):
             own = self.run in self.deck.engines
             alive = row.state in ("running", "paused")
             header.badges = () if own else ("watching",) if alive else ("recorded",)
+            total = row.source.get("total")
+            header.total = total if isinstance(total, int) else None
             header.age = feed.age if feed.age > OLD else 0.0
 
     def _notice(self, feed: Feed, behind: int) -> None:
