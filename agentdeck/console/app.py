@@ -33,7 +33,7 @@ class DeckApp(App[None]):
     TITLE = "agentdeck"
     CSS = """
     * {
-        scrollbar-size-vertical: 1; scrollbar-color: $line; scrollbar-color-hover: $primary;
+        scrollbar-size: 1 1; scrollbar-color: $line; scrollbar-color-hover: $primary;
         scrollbar-color-active: $primary; scrollbar-background: $background;
         scrollbar-background-hover: $background; scrollbar-background-active: $background;
     }

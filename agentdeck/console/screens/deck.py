@@ -65,7 +65,7 @@ class DeckScreen(Shown):
             yield rows
             with VerticalScroll(id="page"):
                 yield Static(id="about", markup=False)
-        yield Footer(show_command_palette=False)
+        yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
         self.query_one(Listing).focus()

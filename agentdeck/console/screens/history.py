@@ -50,7 +50,7 @@ class HistoryScreen(Shown):
         rows = Listing(columns, empty="no runs")
         rows.border_title = "History"
         yield rows
-        yield Footer(show_command_palette=False)
+        yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
         self.query_one(Listing).focus()

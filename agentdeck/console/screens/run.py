@@ -44,7 +44,9 @@ class RunScreen(Verbs):
     scope = "run"
     BINDINGS = bindings("run")
     CSS = """
-    RunScreen #header { height: auto; max-height: 3; }
+    RunScreen #header { height: 3; }
+    RunScreen.middle #header { height: 2; } RunScreen.narrow #header { height: 1; }
+    RunScreen #header > * { height: 100%; }
     RunScreen #stage { height: 1fr; }
     RunScreen #stage > .pane { border: round $line; border-title-color: $text-muted; }
     RunScreen #stage > .pane:focus, RunScreen #stage > .pane:focus-within {
@@ -80,7 +82,7 @@ class RunScreen(Verbs):
         yield Tabs(PANES)
         yield Container(id="stage")
         yield Notice()
-        yield Footer(show_command_palette=False)
+        yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
         self.feed.start()
