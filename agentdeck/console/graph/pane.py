@@ -9,7 +9,6 @@ from typing import ClassVar
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual.app import RenderResult
 from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
@@ -287,7 +286,7 @@ class GraphPane(ScrollView, can_focus=True):
 
     # Painting --------------------------------------------------------------------------------------------------
 
-    def render(self) -> RenderResult:
+    def render(self) -> str:
         return ""
 
     def render_line(self, y: int) -> Strip:
