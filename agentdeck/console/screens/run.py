@@ -24,13 +24,16 @@ from agentdeck.console.pane import Focus, Focused
 from agentdeck.console.parts import part
 from agentdeck.console.screens.verbs import Verbs
 from agentdeck.console.strip import Notice, Tabs
+from agentdeck.core.events import Event
 from agentdeck.core.view import View
+from agentdeck.store.reader import Reader
 
 FRAME = 0.05
 SLOWEST = 0.5
 COST = 0.008  # seconds that a frame may take before there are fewer of them
 FOLD = 0.005  # of these, for taking events in
 CATCH_UP = 0.03  # while a long run is being opened, nobody expects more than a note of progress
+MOST_RECORDED = 200_000  # events of which the timeline is drawn
 OLD = 2.0  # seconds after which the age of what is shown is told
 
 PANES = ("graph", "agents", "tasks", "timeline", "log", "limits")
@@ -172,6 +175,7 @@ class RunScreen(Verbs):
         self.lines = part("lines")
         arguments: dict[str, tuple[object, ...]] = {
             "graph": (definition,), "log": (self.lines,), "limits": (self.change,),
+            "timeline": (self.recorded,),
         }  # fmt: skip
         header = part("header")
         self.query_one("#header").mount(header)
@@ -279,6 +283,15 @@ class RunScreen(Verbs):
                 pane.look_at(event.focus)
         if event.opened and event.focus.agent:
             self.go("log")
+
+    def recorded(self, task: str) -> list[tuple[int, Event]]:
+        """What the store has of a task, of the whole run for an empty name. Called in a thread."""
+        reader = Reader(self.db)
+        try:
+            events = reader.events(self.run, limit=MOST_RECORDED)
+            return [(seq, e) for seq, e in events if not task or getattr(e, "task", "") == task]
+        finally:
+            reader.close()
 
     def change(self, name: str, value: object) -> None:
         """A limit was turned."""
