@@ -27,6 +27,7 @@ from agentdeck.console.strip import Notice, Tabs
 from agentdeck.core.events import Event
 from agentdeck.core.view import View
 from agentdeck.store.reader import Reader
+from agentdeck.workflow.model import Definition
 
 FRAME = 0.05
 SLOWEST = 0.5
@@ -118,7 +119,8 @@ class RunScreen(Verbs):
             self._await()
             return
         if not self.panes:
-            self._build()
+            self.view = View(feed.definition)
+            self.build(feed.definition)
         behind = feed.behind(self.view)
         count = feed.fold(self.view, CATCH_UP if behind > CATCHING_UP else FOLD)
         lines = feed.lines()
@@ -168,10 +170,8 @@ class RunScreen(Verbs):
         else:
             notice.tell("dim", self.feed.fault or f"{self.run} is starting …")
 
-    def _build(self) -> None:
-        definition = self.feed.definition
-        assert definition is not None
-        self.view = View(definition)
+    def build(self, definition: Definition) -> None:
+        """Put the panes on the stage."""
         self.lines = part("lines")
         arguments: dict[str, tuple[object, ...]] = {
             "graph": (definition,), "log": (self.lines,), "limits": (self.change,),
@@ -330,6 +330,11 @@ class RunScreen(Verbs):
     def action_limits(self) -> None:
         self.used("t")
         self.go("limits")
+
+    def action_replay(self) -> None:
+        from agentdeck.console.screens.replay import ReplayScreen
+
+        self.app.push_screen(ReplayScreen(self.db, self.run))
 
     def action_zoom(self) -> None:
         self.zoomed = not self.zoomed
