@@ -97,7 +97,8 @@ class LogPane(Vertical):
         self.agent = agent
         self.title = title
         self.focus_now = Focus(agent=agent)
-        self.wanted = Wanted(agents=frozenset([agent] if agent else []))
+        self._names = len(lines.names)
+        self.wanted = Wanted(agents=self._family())
         self.head = LogHead()
         self.body = LogLines(Sieve(lines, self.wanted))
         self.entry = Input()
@@ -121,6 +122,11 @@ class LogPane(Vertical):
 
     def frame(self) -> None:
         """What a tick does; it needs nothing but the lines."""
+        if self._names != len(self.lines.names):
+            self._names = len(self.lines.names)
+            if (family := self._family()) != self.wanted.agents:
+                self._want(agents=family)
+                return
         sieve = self.body.sieve
         sieve.advance(HURRIED if sieve.left > 10_000 else SLICE)
         self.body.sync()
@@ -133,8 +139,15 @@ class LogPane(Vertical):
         if self.pinned or focus == self.focus_now:
             return
         self.focus_now = focus
-        agents = frozenset([focus.agent] if focus.agent else [])
-        self._want(agents=agents, task=focus.task, step=focus.step if "[" in focus.step else "", again=True)
+        self._want(
+            agents=self._family(), task=focus.task, step=focus.step if "[" in focus.step else "", again=True
+        )
+
+    def _family(self) -> frozenset[str]:
+        """The agent that is looked at, and those below it where it is a sub-workflow."""
+        agent = self.focus_now.agent
+        below = (name for name in self.lines.names if name.startswith(agent + "/"))
+        return frozenset([agent, *below]) if agent else frozenset()
 
     def _want(self, *, again: bool = False, **changes: object) -> None:
         fields = {name: getattr(self.wanted, name) for name in Wanted.__dataclass_fields__}

@@ -11,9 +11,9 @@ from agentdeck.console.log.lines import LineStore
 from agentdeck.console.log.pane import LogPane
 from agentdeck.console.log.tiled import LogTiles
 from agentdeck.console.log.whole import WholeLine
-from agentdeck.console.pane import Focus
+from agentdeck.console.pane import Focus, Pane
+from agentdeck.core.view import View
 from tests.console.log.samples import Shown, row, rows
-
 
 pytestmark = pytest.mark.anyio
 
@@ -90,7 +90,7 @@ async def test_scrolling_back_to_the_end_follows_again() -> None:
 
 async def test_the_reader_stays_at_a_line_while_the_oldest_are_dropped() -> None:
     lines = LineStore(200)
-    lines.append(rows((f"line {i}" for i in range(1, 201))))
+    lines.append(rows(f"line {i}" for i in range(1, 201)))
     pane = LogPane(lines)
     async with Shown(pane).run_test(size=(80, 24)) as pilot:
         await ready(pilot, pane)
@@ -155,6 +155,18 @@ async def test_it_follows_what_is_looked_at_unless_it_is_pinned() -> None:
             pane.look_at(Focus("two"))
             await pilot.pause()
             assert [text.split()[-1] for text in screen(pane) if text] == [expected]
+
+
+async def test_a_sub_workflow_stands_for_the_agents_below_it() -> None:
+    lines = LineStore()
+    lines.append([row(1, "a", step="review"), row(2, "b", step="reviewer")])
+    pane: Pane = (shown := LogPane(lines))
+    async with Shown(shown).run_test(size=(80, 24)) as pilot:
+        await ready(pilot, shown)
+        pane.look_at(Focus("review"))
+        lines.append([row(3, "c", step="security", task="1/review")])
+        pane.tick(View(), 0.0)
+        assert [text.split()[-1] for text in screen(shown) if text] == ["a", "c"]
 
 
 async def test_columns_can_be_hidden_and_make_way_in_narrow_panes() -> None:
