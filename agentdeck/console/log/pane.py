@@ -86,6 +86,7 @@ class LogPane(Vertical):
         Binding("slash", "find", "Find", id="log.find"),
         Binding("escape", "clear", "Clear", show=False, id="log.clear"),
         Binding("l", "level", "Least level", id="log.least"),
+        Binding("t", "task", "This task", show=False, id="log.task"),
         Binding("C", "around", "Lines around", show=False, id="log.around"),
         Binding("o", "step", "Open step", id="log.step"),
         Binding("S", "save", "Save", show=False, id="log.save"),
@@ -241,6 +242,14 @@ class LogPane(Vertical):
 
     def action_level(self) -> None:
         self._want(level=_after(STEPS, self.wanted.level))
+
+    def action_task(self) -> None:
+        """Only the task of the line under the cursor; once more, all of them."""
+        line = self.body.current()
+        if self.wanted.task:
+            self._want(task="")
+        elif line is not None:
+            self._want(task=line.task.partition("/")[0])
 
     def action_around(self) -> None:
         self._want(around=_after(AROUND, self.wanted.around))

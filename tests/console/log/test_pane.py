@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from textual.events import MouseScrollDown, MouseScrollUp
 from textual.pilot import Pilot
 
 from agentdeck.console.log.lines import LineStore
@@ -78,6 +79,23 @@ async def test_the_word_about_new_lines_can_be_clicked() -> None:
         assert screen(pane)[-1].endswith("line 501")
 
 
+async def test_the_wheel_takes_the_reader_away_from_the_end_whatever_comes() -> None:
+    lines = many()
+    pane = LogPane(lines)
+    async with Shown(pane).run_test(size=(80, 24)) as pilot:
+        await ready(pilot, pane)
+        pane.body.post_message(MouseScrollUp(pane.body, 5, 5, 0, -1, 0, False, False, False))
+        for start in range(501, 1501, 100):
+            lines.append(rows((f"line {i}" for i in range(start, start + 100)), start))
+            await pilot.pause(0)
+            pane.frame()
+        assert screen(pane)[-1].endswith("line 497")
+        for _ in range(400):
+            pane.body.post_message(MouseScrollDown(pane.body, 5, 5, 0, 1, 0, False, False, False))
+        await pilot.pause()
+        assert pane.body.following
+
+
 async def test_scrolling_back_to_the_end_follows_again() -> None:
     pane = LogPane(many())
     async with Shown(pane).run_test(size=(80, 24)) as pilot:
@@ -125,6 +143,24 @@ async def test_a_pattern_is_typed_found_walked_and_cleared() -> None:
         await pilot.press("escape")
         pane.frame()
         assert "500 lines" in head(pane)
+
+
+async def test_least_level_and_task_narrow_what_is_shown() -> None:
+    lines = LineStore()
+    lines.append(
+        row(i, f"line {i}", task=str(i % 5), level=("debug", "info", "warning", "error")[i % 4])
+        for i in range(1, 41)
+    )
+    pane = LogPane(lines)
+    async with Shown(pane).run_test(size=(80, 24)) as pilot:
+        await ready(pilot, pane)
+        await pilot.press("l", "l")
+        assert "warning and worse · 20 lines" in head(pane)
+        await pilot.press("t")
+        assert [text.split()[-1] for text in screen(pane) if text] == ["14", "19", "34", "39"]
+        await pilot.press("t")
+        await pilot.press("escape")
+        assert "40 lines" in head(pane)
 
 
 async def test_wrapped_lines_can_all_be_reached() -> None:
