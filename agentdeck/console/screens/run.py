@@ -57,8 +57,8 @@ class RunScreen(Verbs):
         border: round $primary; border-title-color: $primary;
     }
     RunScreen #stage > .away { display: none; }
-    RunScreen.wide #stage { layout: grid; grid-size: 2; grid-columns: 11fr 9fr; grid-rows: 5fr 4fr 6; }
-    RunScreen.wide #log, RunScreen.wide #limits { column-span: 2; }
+    RunScreen.wide #stage { layout: grid; grid-size: 2; grid-columns: 1fr 1fr; grid-rows: 6fr 4fr 6; }
+    RunScreen.wide #graph, RunScreen.wide #limits { column-span: 2; }
     RunScreen.middle #stage { layout: grid; grid-size: 1; grid-rows: 1fr 1fr; }
     RunScreen.narrow #stage > .pane, RunScreen.zoomed #stage > .pane { height: 1fr; width: 100%; }
     RunScreen.zoomed #stage, RunScreen.narrow #stage { layout: vertical; }
