@@ -272,12 +272,20 @@ class StepAnswered(NamedTuple):
 
 
 class StepReopened(NamedTuple):
-    """A failed step goes again, and with it what depended on it, in the same task."""
+    """A step that had ended goes again, and with it what depended on it, in the same task.
+
+    `inputs` are laid over the task's. `was` is how the task had ended; empty if it is open. `again` names every
+    step of the task that goes again, and how it stood. `nested`: the step waits for a task under it that is
+    reopened next."""
 
     at: float
     task: str
     step: str
     who: str = ""
+    inputs: dict[str, Data] | None = None
+    was: str = ""
+    again: dict[str, str] | None = None
+    nested: bool = False
 
 
 class StepWaited(NamedTuple):
@@ -326,6 +334,14 @@ class CancelAsked(NamedTuple):
     who: str = ""
 
 
+class Together(NamedTuple):
+    """Events that are all taken in before anything is decided: a run that is over and taken up for a retry would
+    else be over again before the first step is reopened."""
+
+    at: float
+    events: tuple[Event, ...]
+
+
 # Actions ----------------------------------------------------------------------------------------------------
 
 
@@ -355,6 +371,13 @@ class KeepLetter(NamedTuple):
     fault: Fault
     inputs: dict[str, Data]
     attempts: int
+
+
+class CloseLetters(NamedTuple):
+    """The step ended well after all: its letters are closed, with those of its items and of tasks under it."""
+
+    task: str
+    step: str
 
 
 class PullTask(NamedTuple):
@@ -403,5 +426,5 @@ Event: TypeAlias = (
     | StepWaited
     | Noted
 )
-Signal: TypeAlias = TimerFired | Committed | CancelAsked
-Action: TypeAlias = StartAttempt | CancelAttempt | KeepLetter | PullTask | Record | Finish
+Signal: TypeAlias = TimerFired | Committed | CancelAsked | Together
+Action: TypeAlias = StartAttempt | CancelAttempt | KeepLetter | CloseLetters | PullTask | Record | Finish

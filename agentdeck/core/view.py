@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 from agentdeck.core import events as ev
 from agentdeck.core.tally import AgentTally, Family, total_cost
 from agentdeck.errors import Fault
-from agentdeck.workflow import graph
 from agentdeck.workflow.model import Data, Definition, Simulate
 
 RECENT = 200
@@ -54,9 +53,10 @@ class StepView:
 
 
 class TaskView:
-    """A task and those of its steps that the log has told of."""
+    """A task and those of its steps that the log has told of. `partial`: it was forgotten and opened again, so
+    that its other steps are counted already."""
 
-    __slots__ = ("ended", "family", "fault", "id", "opened", "parent", "state", "steps")
+    __slots__ = ("ended", "family", "fault", "id", "opened", "parent", "partial", "state", "steps")
 
     def __init__(self, task: str, opened: float, family: Family, parent: tuple[str, str] | None) -> None:
         self.id = task
@@ -67,6 +67,7 @@ class TaskView:
         self.ended: float | None = None
         self.fault: Fault | None = None
         self.steps: dict[str, StepView] = {}
+        self.partial = False
 
 
 class TaskRow(NamedTuple):
@@ -145,9 +146,7 @@ class View:
         self._hedged: dict[tuple[str, str], ev.StepStarted] = {}
         self._kept_steps = 0
         self._families = {"": Family("")}
-        self._below: dict[str, list[str]] = {}
         if definition:
-            self._below = graph.dependents({n: a.needs for n, a in definition.agents.items()})
             self.simulated = any(isinstance(a.does, Simulate) for a in definition.agents.values())
             for name in definition.agents:
                 self._agent(self._families[""], name)
@@ -308,7 +307,7 @@ class View:
                 left, step.seen = step.size - step.seen, step.size
                 step.agent.counts["ready"] -= left
                 step.agent.counts["cancelled"] += left
-        if len(task.steps) < len(task.family.agents):
+        if len(task.steps) < len(task.family.agents) and not task.partial:
             state = "skipped" if task.state == "done" else "cancelled"
             for key, tally in task.family.agents.items():
                 if tally.own and key not in task.steps:
@@ -487,8 +486,24 @@ class View:
     def _step_reopened(self, e: ev.StepReopened) -> None:
         if self.ended is not None:
             self.state, self.ended = "running", None
-        self._moment("reopened", "goes again" + _by(e.who), e.task, e.step)
-        self._reopen(e.task, e.step, e.at)
+        if not e.nested:
+            self._moment("reopened", "goes again" + _by(e.who), e.task, e.step)
+        known = e.task in self.open or e.task in self.failed
+        if e.was and "/" not in e.task:
+            self._uncount(e.task, e.was)
+        task = self._task(e.task)
+        task.partial |= not known or not task.steps
+        for key, stood in (e.again or {}).items():
+            step = task.steps.get(key)
+            if step is None:
+                step = task.steps[key] = StepView(key, self._agent(task.family, key.partition("[")[0]), stood, e.at)
+                step.letter = key == e.step and stood == "failed" and not e.nested and self.letters > 0
+            self._move(step, "running" if step.size >= 0 or (e.nested and key == e.step) else "waiting")
+            step.since, step.started, step.ended, step.until = e.at, None, None, None
+            step.reason = step.why = ""
+            if step.size >= 0 and not e.step.startswith(key + "["):
+                for item in [one for name, one in task.steps.items() if name.startswith(key + "[")]:
+                    self._move(item, "waiting")
 
     def _step_waited(self, e: ev.StepWaited) -> None:
         step = self._step(self._task(e.task), e.step)
@@ -535,7 +550,9 @@ class View:
             if item:
                 group = task.steps.get(name)
                 state = "ready"
-                if group is not None and group.seen < group.size:
+                if task.partial:
+                    state = "done"  # it is counted so, from when it was known
+                elif group is not None and group.seen < group.size:
                     group.seen += 1
                 else:
                     agent.counts["ready"] += 1
@@ -579,41 +596,10 @@ class View:
                 worker = self._agent(task.family, started.agent, own=False)
                 worker.busy += max(0.0, self.now - started.at)
 
-    def _reopen(self, task_id: str, key: str, at: float) -> None:
-        """A step and what depends on it wait again, and so do the steps above a nested task."""
-        if task_id not in self.open:
-            kept = self.failed.get(task_id)
-            if kept is None or kept.parent is None:
-                self._uncount(task_id)
-        task = self._task(task_id)
-        name = key.partition("[")[0]
-        self._again(task, key, at)
-        if name != key and name in task.steps:
-            task.steps[name].state, task.steps[name].ended = "running", None
-        below = list(self._below.get(name, ())) if not task.family.prefix else []
-        for dependent in below:
-            step = task.steps.get(dependent)
-            if step is None or step.state in ENDED:
-                self._again(task, dependent, at)
-                below += [n for n in self._below[dependent] if n not in below]
-        if task.parent is not None:
-            self._reopen(task.parent[0], task.parent[1], at)
-
-    def _again(self, task: TaskView, key: str, at: float) -> None:
-        step = task.steps.get(key)
-        if step is None:
-            # Of a task that is not remembered, what goes again had failed.
-            step = task.steps[key] = StepView(key, self._agent(task.family, key.partition("[")[0]), "failed", at)
-            step.letter = self.letters > 0
-        self._move(step, "waiting" if step.size < 0 else "running")
-        step.since, step.started, step.ended, step.until = at, None, None, None
-
-    def _uncount(self, task_id: str) -> None:
+    def _uncount(self, task_id: str, state: str) -> None:
         """A task that ended is open again."""
+        self.tasks.add(state, -1)
         row = next((row for row in reversed(self.recent) if row.task == task_id), None)
-        state = row.state if row else "failed"
-        if getattr(self.tasks, state, 0) > 0:
-            self.tasks.add(state, -1)
         if row:
             self.recent.remove(row)
 

@@ -9,6 +9,7 @@ from agentdeck.core import events as ev
 from agentdeck.core.fold import BUSY, Fold
 from agentdeck.core.machine import Machine
 from agentdeck.core.program import Program
+from agentdeck.core.reopen import Everything, rebuild, root_of
 from agentdeck.core.state import ENDED, OPEN, RUNNING
 from agentdeck.errors import Fault
 from agentdeck.workflow.model import Agent, Definition, Python
@@ -46,6 +47,7 @@ class Player:
         self.log: list[ev.Event] = []
         self.asked: list[ev.StartAttempt] = []
         self.cancels: list[ev.CancelAttempt] = []
+        self.closed_letters: list[tuple[str, str]] = []
         self.released: set[tuple[str, str]] = set()
         self.open_most = 0
         self.finished = ""
@@ -57,7 +59,16 @@ class Player:
         self._ticket += 1
         heappush(self._ends, (when, self._ticket, event))
 
+    def recall(self, task: str) -> None:
+        """Bring ended tasks back from the log, as the owner of a live run does."""
+        root = root_of(task)
+        past = [e for e in self.log if root_of(getattr(e, "task", "")) == root]
+        found = rebuild(self.machine.program, "r", int(root), past)
+        self.machine.closed |= {k: t for k, t in found.items() if k not in self.machine.tasks}
+
     def send(self, event: ev.Event | ev.Signal) -> None:
+        if isinstance(event, ev.StepReopened):
+            self.recall(event.task)
         todo = [event]
         while todo:
             before = self.machine.seq
@@ -81,6 +92,8 @@ class Player:
                         )
                     case ev.CancelAttempt():
                         self.cancels.append(action)
+                    case ev.CloseLetters(task=task, step=step):
+                        self.closed_letters.append((task, step))
                     case ev.Finish(state=state):
                         assert not self.finished
                         self.finished = state
@@ -111,6 +124,15 @@ class Player:
         else:
             return False
         return True
+
+    def retry(self, *steps: tuple[str, str], inputs: dict[str, object] | None = None) -> Player:
+        """Take up a run that is over, with these steps again."""
+        self.finished = ""
+        for task, _ in steps:
+            self.recall(task)
+        again = [ev.StepReopened(self.now, task, step, "ada", inputs) for task, step in steps]
+        self.send(ev.Together(self.now, (ev.RunResumed(self.now), *again)))
+        return self
 
     def play(self, limit: int = 100_000) -> Player:
         """Until the run is over."""
@@ -150,7 +172,7 @@ def check(machine: Machine, released: set[tuple[str, str]]) -> None:
         assert task.busy == sum(step.state in BUSY for step in machine._steps_of(task))
         assert task.left == sum(s is not None and s.state not in ENDED for s in task.steps)
     for rule in machine.program.rules:
-        assert rule.live == sum(step.acting is rule for step in running)
+        assert rule.live == sum(step.acting is rule for step in running), rule.name
     for step in (s for s in steps if s.group is None):
         ended = [s.state for i in step.rule.needs if (s := step.task.steps[i]) is not None and s.state in ENDED]
         assert step.arrived == ended.count("done")
@@ -162,7 +184,7 @@ def check(machine: Machine, released: set[tuple[str, str]]) -> None:
 
 def refold(player: Player) -> Fold:
     """A machine made by folding the log alone."""
-    fold = Fold(Program(player.definition), run="r", workers=4)
+    fold = Fold(Program(player.definition), run="r", workers=4, keep=Everything())
     fold.workers = int(player.machine.workers) if not player.of(ev.LimitChanged) else 4
     for event in player.log:
         fold.apply(event)
