@@ -168,9 +168,7 @@ class Machine(Fold):
             was = "" if task.id in self.tasks else task.ended
             again = {one.key: one.state for one in below(step)}
             inputs = None if nested else event.inputs
-            self._record(
-                ev.StepReopened(event.at, task.id, step.key, event.who, inputs, was, again, nested)
-            )
+            self._record(ev.StepReopened(event.at, task.id, step.key, event.who, inputs, was, again, nested))
         self._finished = self._finished and not links
 
     def _open_step(self, task: str, key: str) -> Step | None:

@@ -264,6 +264,10 @@ class View:
             self.tasks.opened += 1
         else:
             family = self._nested(e.parent)
+            earlier = self.failed.pop(e.task, None)  # its step goes again, and it with it
+            if earlier is not None:
+                self._kept_steps -= len(earlier.steps)
+                self.letters -= sum(step.letter for step in earlier.steps.values())
         family.opened += 1
         self.open[e.task] = TaskView(e.task, e.at, family, e.parent)
 
@@ -294,7 +298,7 @@ class View:
                 attempts += step.attempts
             error = e.fault.message if e.fault else ""
             self.recent.append(TaskRow(e.task, e.state, task.opened, e.at, attempts, error))
-        if e.state == "failed":
+        if e.state == "failed" or (self.letters and any(step.letter for step in task.steps.values())):
             self._keep(task)
 
     def _settle(self, task: TaskView) -> None:
@@ -314,7 +318,7 @@ class View:
                     self._move(self._step(task, key), state)
 
     def _keep(self, task: TaskView) -> None:
-        """A failed task stays whole, so that it can be looked into and opened again: the last KEPT_FAILED."""
+        """A task with a failure in it stays whole, to be looked into and opened again: the last KEPT_FAILED."""
         if self._kept_steps + len(task.steps) > KEPT_STEPS:
             task.steps = {}
         self._kept_steps += len(task.steps)
@@ -396,7 +400,7 @@ class View:
         agent.counts[state] += 1
         step.state = state
         step.since = step.ended = at
-        if step.letter:
+        if step.letter and state == "done":
             step.letter = False
             self.letters -= 1
         if step.fault is not None:
@@ -496,7 +500,9 @@ class View:
         for key, stood in (e.again or {}).items():
             step = task.steps.get(key)
             if step is None:
-                step = task.steps[key] = StepView(key, self._agent(task.family, key.partition("[")[0]), stood, e.at)
+                step = task.steps[key] = StepView(
+                    key, self._agent(task.family, key.partition("[")[0]), stood, e.at
+                )
                 step.letter = key == e.step and stood == "failed" and not e.nested and self.letters > 0
             self._move(step, "running" if step.size >= 0 or (e.nested and key == e.step) else "waiting")
             step.since, step.started, step.ended, step.until = e.at, None, None, None
@@ -572,6 +578,9 @@ class View:
         if step.until is not None:
             step.agent.waited(step.reason or "backoff", min(step.until, at) - step.since)
             step.until, step.reason = None, ""
+        if step.letter and state == "done":
+            step.letter = False
+            self.letters -= 1
         self._move(step, state)
         step.ended = step.since = at
         return step
