@@ -373,11 +373,13 @@ class KeepLetter(NamedTuple):
     attempts: int
 
 
-class CloseLetters(NamedTuple):
-    """The step ended well after all: its letters are closed, with those of its items and of tasks under it."""
+class SettleLetters(NamedTuple):
+    """What has become of a step's letters: `retried` as it goes again, `closed` when it has ended well. Letters of
+    its items and of tasks under it go with it."""
 
     task: str
     step: str
+    state: str
 
 
 class PullTask(NamedTuple):
@@ -427,4 +429,4 @@ Event: TypeAlias = (
     | Noted
 )
 Signal: TypeAlias = TimerFired | Committed | CancelAsked | Together
-Action: TypeAlias = StartAttempt | CancelAttempt | KeepLetter | CloseLetters | PullTask | Record | Finish
+Action: TypeAlias = StartAttempt | CancelAttempt | KeepLetter | SettleLetters | PullTask | Record | Finish

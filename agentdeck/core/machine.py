@@ -169,6 +169,10 @@ class Machine(Fold):
             again = {one.key: one.state for one in below(step)}
             inputs = None if nested else event.inputs
             self._record(ev.StepReopened(event.at, task.id, step.key, event.who, inputs, was, again, nested))
+            for key in again:
+                one = self.found(task.id, key)
+                if one.letter and not nested:
+                    self._actions.append(ev.SettleLetters(task.id, key, "retried"))
         self._finished = self._finished and not links
 
     def _open_step(self, task: str, key: str) -> Step | None:
@@ -337,7 +341,7 @@ class Machine(Fold):
                 self._end_task(self.emptied.popleft(), at)
         while self.mended:
             step = self.mended.popleft()
-            self._actions.append(ev.CloseLetters(step.task.id, step.key))
+            self._actions.append(ev.SettleLetters(step.task.id, step.key, "closed"))
         if not self.paused:
             self._start(at)
         self._finish(at)

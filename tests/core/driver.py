@@ -99,7 +99,7 @@ class Player:
                         )
                     case ev.CancelAttempt():
                         self.cancels.append(action)
-                    case ev.CloseLetters(task=task, step=step):
+                    case ev.SettleLetters(task=task, step=step, state="closed"):
                         whole = f"{task}/{step}"
                         self.letters -= {(t, s) for t, s in self.letters if under(f"{t}/{s}", whole)}
                     case ev.KeepLetter(task=task, step=step):
