@@ -31,7 +31,8 @@ class Usage(NamedTuple):
 
 
 class RunStarted(NamedTuple):
-    """The first event of every log. `inputs` are the run's own, before defaults; `limits` as launched."""
+    """The first event of every log. `inputs` are the run's own, before defaults; `limits` as launched. `origin` is
+    the run whose results a forked one shares."""
 
     at: float
     run: str
@@ -40,6 +41,7 @@ class RunStarted(NamedTuple):
     inputs: dict[str, Data]
     limits: dict[str, Data]
     who: str = ""
+    origin: str = ""
 
 
 class RunResumed(NamedTuple):
@@ -374,8 +376,8 @@ class KeepLetter(NamedTuple):
 
 
 class SettleLetters(NamedTuple):
-    """What has become of a step's letters: `retried` as it goes again, `closed` when it has ended well. Letters of
-    its items and of tasks under it go with it."""
+    """What has become of a step's letters: `retried` as it goes again, `closed` when it has ended well. Letters
+    of its items and of tasks under it go with it."""
 
     task: str
     step: str

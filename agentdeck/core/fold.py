@@ -202,8 +202,9 @@ class Fold:
         task.ended = event.state
         if root_of(task.id) in self.keep:
             self.closed[task.id] = task
-        elif self.before and task.parent is None:
+        elif task.parent is None and (self.before or self.closed):
             self.before = {key: n for key, n in self.before.items() if root_of(key) != task.id}
+            self.closed = {name: other for name, other in self.closed.items() if root_of(name) != task.id}
         if len(self.timers) > 1024 and len(self.timers) > 8 * len(self.tasks):
             self.timers = [timer for timer in self.timers if timer[3].task.id in self.tasks]
             heapify(self.timers)
@@ -475,6 +476,15 @@ class Fold:
             self._make_ready(step, at, gate=True)
         elif verdict in (NEVER, SKIP):
             self.doomed.append((step, verdict))
+
+    def forget(self, but: Container[str] = ()) -> None:
+        """Of tasks that have ended, remember from now on only those under `but` and under open ones."""
+        self.keep = ()
+        self.closed = {
+            name: task
+            for name, task in self.closed.items()
+            if (root := root_of(name)) in self.tasks or root in but
+        }
 
     def found(self, task: str, key: str) -> Step:
         """The step that a recorded event is about; it exists, else the log is not ours."""

@@ -24,8 +24,8 @@ class Step:
 
     __slots__ = (
         "absent", "acting", "arrivals", "arrived", "attempt", "broken", "clock", "fault", "group", "item",
-        "items", "key", "left", "letter", "output", "previous", "ready_at", "round", "rule", "started_at", "state",
-        "task", "tier_up", "tolerated", "total_at", "tries", "until", "waits",
+        "items", "key", "left", "letter", "output", "previous", "ready_at", "round", "rule", "started_at",
+        "state", "task", "tier_up", "tolerated", "total_at", "tries", "until", "waits",
     )  # fmt: skip
 
     def __init__(self, task: Task, rule: Rule, key: str) -> None:

@@ -226,6 +226,8 @@ class View:
         self.run, self.workflow, self.identity, self.inputs = e.run, e.workflow, e.identity, e.inputs
         self.started = e.at
         self.limits = dict(e.limits)
+        if e.origin:
+            self._moment("forked", f"shares results of {e.origin}" + _by(e.who))
 
     def _run_resumed(self, e: ev.RunResumed) -> None:
         self.state, self.ended = "running", None

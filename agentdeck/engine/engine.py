@@ -106,7 +106,7 @@ class Engine:
 
     async def run(
         self,
-        first: ev.Event,
+        first: ev.Event | ev.Signal,
         control: Control | None = None,
         beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> str:

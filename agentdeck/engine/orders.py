@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from agentdeck.core import events as ev
 from agentdeck.core.machine import Machine
 from agentdeck.core.state import OPEN, WAITING
+from agentdeck.engine.again import order_again
 from agentdeck.errors import UsageError
 from agentdeck.store.commands import Request
 from agentdeck.workflow.model import Data
@@ -47,6 +48,9 @@ def order(request: Request, machine: Machine, at: float) -> tuple[list[ev.Event 
                 at, task, step, bool(args["approved"]), dict(args.get("fields") or {}), who
             )
             return [answered], f"{step} of task {task}: {'approved' if answered.approved else 'rejected'}"
+        case "retry":
+            together, answer = order_again(args, machine, at, who)
+            return [together], answer
         case "limits":
             return _limits(args, machine, at, who)
     raise UsageError(f"a run cannot be asked to {request.verb}")

@@ -8,7 +8,7 @@ import pytest
 
 from agentdeck.errors import Fault
 from agentdeck.store.commands import answer_command, put_command, take_commands
-from agentdeck.store.letters import Letter, add_letter, settle_letters, set_letter
+from agentdeck.store.letters import Letter, add_letter, set_letter, settle_letters
 from agentdeck.store.log import Log
 from agentdeck.store.memory import MemoryLog
 from agentdeck.store.once import Cached, Claim, cache_get, cache_put, once_claim, once_done, once_undone
