@@ -348,7 +348,12 @@ def _held(owner: str | None, until: float | None, pid: int | None, host: str | N
     """Whether somebody runs it. On this machine a dead process is seen at once, elsewhere when the lease ends."""
     if not owner or until is None or until < time.time():
         return False
-    if pid and host == socket.gethostname():
+    return host != socket.gethostname() or lives(pid)
+
+
+def lives(pid: int | None) -> bool:
+    """Whether there is a process of this number on this machine. One that is not told of may live."""
+    if pid:
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
