@@ -20,6 +20,7 @@ def ask(db: str | None, run: str, verb: str, args: dict[str, Data]) -> int:
     from agentdeck.cli.pages import out
     from agentdeck.cli.settings import database
     from agentdeck.core.clean import clean
+    from agentdeck.errors import StoreError
     from agentdeck.store.commands import put_command
     from agentdeck.store.reader import Reader
     from agentdeck.store.writer import Writer
@@ -35,6 +36,8 @@ def ask(db: str | None, run: str, verb: str, args: dict[str, Data]) -> int:
         writer = Writer(path)
         try:
             number = writer.call(lambda db: put_command(db, row.run, verb, args, who, at)).result(PATIENCE)
+        except TimeoutError:
+            raise writer.fault or StoreError(f"{path}: not written after {PATIENCE:g} s") from None
         finally:
             writer.close()
         end = time.monotonic() + PATIENCE

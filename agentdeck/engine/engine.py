@@ -101,6 +101,7 @@ class Engine:
         self._finished = anyio.Event()
         self._failure: BaseException | None = None
         self._state = ""
+        self._ill = False
 
     async def run(
         self,
@@ -150,11 +151,18 @@ class Engine:
         reason and goes on by itself; a damaged store ends it."""
         if isinstance(error, StoreBroken):
             self._loop.call_soon_threadsafe(self.stop, error)
-        elif error is not None:
-            why = f"store: {error}"
-            self.post(lambda at: ev.RunPaused(at, why))
         else:
-            self.post(lambda at: ev.RunUnpaused(at))
+            self._loop.call_soon_threadsafe(self._on_store, error)
+
+    def _on_store(self, error: StoreError | None) -> None:
+        """What a person paused stays paused when the store is well again."""
+        if error is not None:
+            if not self.machine.paused or self._ill:
+                self._ill = True
+                self.feed(ev.RunPaused(self.clock.now(), f"store: {error}"))
+        elif self._ill:
+            self._ill = False
+            self.feed(ev.RunUnpaused(self.clock.now()))
 
     def stop(self, error: BaseException) -> None:
         """End the run's execution here and now with an error that is not the workflow's."""

@@ -158,8 +158,8 @@ class _Case:
         live = sum(self._acts_for(where, name) for where in view.running)
         ahead = self._ahead(key, agent)
         if most is not None and live >= most:
-            ahead = sum(1 for one in ahead if one.partition("[")[0] == name)
-            return Reason("ready", "pool", f"{for_}; max_parallel of {name} full {live}/{most}; {ahead} ahead")
+            same = sum(1 for one in ahead if one.partition("[")[0] == name)
+            return Reason("ready", "pool", f"{for_}; max_parallel of {name} full {live}/{most}; {same} ahead")
         pool, busy = view.workers, sum(tally.counts["running"] for tally in view.agents.values() if tally.holds)
         if pool is not None and busy >= pool:
             return Reason("ready", "pool", f"{for_}; pool full {busy}/{pool}; {len(ahead)} ahead")

@@ -139,7 +139,7 @@ def _drop(connection: sqlite3.Connection, runs: list[str], now: float) -> tuple[
             for run in runs[start : start + 200]:
                 sql = "SELECT owner, lease_until, pid, host FROM runs WHERE run = ?"
                 row = connection.execute(sql, (run,)).fetchone()
-                if row is not None and not _held(*row, now):
+                if row is not None and not _held(row[0], row[1], row[2], row[3], now):
                     gone += 1
                     connection.execute("DELETE FROM runs WHERE run = ?", (run,))
                     letters += connection.execute("DELETE FROM letters WHERE run = ?", (run,)).rowcount
