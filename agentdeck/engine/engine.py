@@ -155,14 +155,17 @@ class Engine:
             self._loop.call_soon_threadsafe(self._on_store, error)
 
     def _on_store(self, error: StoreError | None) -> None:
-        """What a person paused stays paused when the store is well again."""
-        if error is not None:
-            if not self.machine.paused or self._ill:
-                self._ill = True
-                self.feed(ev.RunPaused(self.clock.now(), f"store: {error}"))
-        elif self._ill:
+        """What a person paused stays paused when the store is well again, and what drains goes on draining."""
+        state = self.machine.state
+        if self._finished.is_set():
+            return
+        if error is not None and (state == "running" or (self._ill and state == "paused")):
+            self._ill = True
+            self.feed(ev.RunPaused(self.clock.now(), f"store: {error}"))
+        elif error is None and self._ill:
             self._ill = False
-            self.feed(ev.RunUnpaused(self.clock.now()))
+            if state == "paused":
+                self.feed(ev.RunUnpaused(self.clock.now()))
 
     def stop(self, error: BaseException) -> None:
         """End the run's execution here and now with an error that is not the workflow's."""

@@ -29,7 +29,7 @@ T = TypeVar("T")
 #: How long a run belongs to a process that shows no sign of life.
 LEASE = 3.0
 #: How long a run that is over waits for a store that cannot be written.
-PATIENCE = 5.0
+PATIENCE = 3.0
 
 
 class Storage:
@@ -131,7 +131,8 @@ class Storage:
                     raise fault from None
 
     def close(self) -> None:
-        self.log.close()
+        """Raises StoreError when something could not be written. What fails now was given its time already."""
+        self.log.close(10.0 if self.log.fault is None else 1.0)
 
 
 def counts_of(view: View) -> Counts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -123,10 +124,10 @@ def test_no_space_left_and_then_some(case: Case) -> None:
     hard = resource.prlimit(case.process.pid, resource.RLIMIT_FSIZE)[1]
     resource.prlimit(case.process.pid, resource.RLIMIT_FSIZE, (100_000, hard))
     until(lambda: case.heard("paused: store: "))
-    until(lambda: case.recorded() == case.recorded() and case.process.poll() is None)
     before = case.recorded()
     time.sleep(0.3)
     assert case.recorded() == before
+    assert case.process.poll() is None
     resource.prlimit(case.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
     assert case.end() == 0
     assert case.heard("goes on")
@@ -141,7 +142,7 @@ def mounted(folder: Path, size: str) -> bool:
 def test_a_full_disk_and_space_again(tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
-    if not mounted(small, "2m"):
+    if not mounted(small, "40m"):
         pytest.skip("cannot mount a small disk here")
     case = Case(tmp_path)
     case.db = small / "deck.db"
@@ -149,12 +150,8 @@ def test_a_full_disk_and_space_again(tmp_path: Path) -> None:
         case.start()
         until(lambda: case.recorded() > 30)
         filler = small / "filler"
-        with filler.open("wb") as file:
-            try:
-                while True:
-                    file.write(b"x" * 4096)
-                    file.flush()
-            except OSError:
+        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(b"x" * 4096):
                 pass
         until(lambda: case.heard("the disk is full"))
         filler.unlink()
@@ -166,12 +163,11 @@ def test_a_full_disk_and_space_again(tmp_path: Path) -> None:
         subprocess.run(["umount", str(small)], capture_output=True, check=False)
 
 
-@pytest.mark.parametrize("how", ["IMMEDIATE", "EXCLUSIVE"])
-def test_another_process_holds_the_lock(case: Case, how: str) -> None:
+def test_another_process_holds_the_lock(case: Case) -> None:
     case.start()
     until(lambda: case.recorded() > 30)
     connection = sqlite3.connect(case.db, isolation_level=None, timeout=10)
-    connection.execute(f"BEGIN {how}")
+    connection.execute("BEGIN EXCLUSIVE")
     time.sleep(3.0)
     assert case.heard("another process holds the lock")
     connection.execute("COMMIT")
@@ -211,7 +207,7 @@ def test_interrupted_while_it_cannot_write_it_ends_with_3_and_can_be_resumed(cas
     assert case.end() == 3
     assert time.monotonic() - since < 25
     assert case.heard("the disk failed")
-    assert not case.heard("Traceback")
+    assert not case.heard("Traceback"), "".join(case.said)
     reader = Reader(case.db)
     until(lambda: reader.run("last").state == "interrupted")
     reader.close()
@@ -226,21 +222,18 @@ def test_a_file_that_is_damaged_while_it_runs_ends_it_with_3(case: Case) -> None
     end = time.monotonic() + 15
     while case.process.poll() is None:
         assert time.monotonic() < end
-        try:
+        with contextlib.suppress(sqlite3.Error):
             connection = sqlite3.connect(case.db, isolation_level=None, timeout=5)
-            connection.execute("UPDATE durations SET samples = samples")
             connection.execute("INSERT INTO durations VALUES ('x', 'x', ?, '[]')", (str(time.time()),))
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             connection.close()
-        except sqlite3.Error:
-            pass
         with case.db.open("r+b") as file:
             file.seek(4096)
             file.write(os.urandom(case.db.stat().st_size - 4096))
         time.sleep(0.02)
     assert case.end() == 3
     assert case.heard("the database is damaged"), case.said
-    assert not case.heard("Traceback")
+    assert not case.heard("Traceback"), "".join(case.said)
 
 
 @pytest.mark.parametrize("what", ["newer", "other", "garbage", "folder", "unreadable"])
