@@ -347,8 +347,10 @@ def _goal(agent: Agent, due: int) -> int:
 
 
 def _span(seconds: float) -> str:
-    """14 s, 0.3 s, 2m05s."""
+    """30 ms, 0.3 s, 14 s, 2m05s."""
     seconds = max(0.0, seconds)
+    if 0 < seconds < 0.1:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)

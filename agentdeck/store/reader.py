@@ -230,6 +230,20 @@ class Reader:
             large = None if result is None else self.result(result)
             yield seq, decode(at, kind, task, step, data, large, result is not None)
 
+    def of_task(self, run: str, task: str) -> Iterator[Event]:
+        """The events of one task, in order. Looks through the whole log of the run, but reads only these."""
+        sql = (
+            "SELECT seq, at, kind, task, step, data, result FROM events"
+            " WHERE run = ? AND seq > ? AND task = ? ORDER BY seq LIMIT ?"
+        )
+        after, rows = 0, list[tuple[Any, ...]]()
+        while after == 0 or len(rows) == PAGE:
+            rows = self._rows(sql, (run, after, task, PAGE))
+            for _, at, kind, of, step, data, result in rows:
+                large = None if result is None else self.result(result)
+                yield decode(at, kind, of, step, data, large, result is not None)
+            after = rows[-1][0] if rows else -1
+
     def raw_events(self, run: str, after: int = 0, limit: int | None = None) -> Iterator[dict[str, Data]]:
         """The same as plain data: seq, at, event (its kind), run, task and step where it has them, and the
         fields that do not have their default."""
