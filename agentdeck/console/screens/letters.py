@@ -77,7 +77,7 @@ class LettersScreen(Shown):
         self.letters: list[Letter] = []
         self.causes = Rows[Cause](lambda one: one.cause, lambda one: f"{one.last.agent} {one.last.fault.message}")
         self.rows = Rows[Letter](lambda one: one.id, lambda one: f"{one.id} {one.task} {one.step} {one.run}")
-        self._asked: list[background.Engine] = []
+        self._asked: list[tuple[background.Engine, frozenset[int]]] = []
         self._shown = 0
 
     def compose(self) -> ComposeResult:
@@ -108,13 +108,6 @@ class LettersScreen(Shown):
     # Looking -------------------------------------------------------------------------------------------------
 
     def _look(self) -> None:
-        for engine in [one for one in self._asked if one.ended is not None]:
-            self._asked.remove(engine)
-            words = engine.words.splitlines()
-            good = engine.ended == 0
-            told = words[-1] if words else "done" if good else "it failed"
-            self.notify(told, title="" if good else "not all of it went well", markup=False,
-                        severity="information" if good else "warning")  # fmt: skip
         self.run_worker(self._read, thread=True, name="letters", exclusive=True)
 
     def _read(self) -> None:
@@ -133,6 +126,9 @@ class LettersScreen(Shown):
         if fault:
             self.notify(clean(fault), title="store", severity="error", markup=False)
             return
+        for asked in [one for one in self._asked if one[0].ended is not None]:
+            self._asked.remove(asked)
+            self._tell(*asked, {one.id for one in found})
         if found != self.letters or not self._shown:
             self.letters = found
             groups: dict[str, list[Letter]] = {}
@@ -142,6 +138,14 @@ class LettersScreen(Shown):
             self.causes.put(sorted(causes, key=lambda one: -len(one.letters)))
             self._causes.touch()
             self._choose()
+
+    def _tell(self, engine: background.Engine, asked: frozenset[int], still: set[int]) -> None:
+        """What came of it."""
+        left = asked & still
+        words = engine.words.splitlines()
+        said = words[-1] if words and (left or engine.ended not in (0, 1)) else ""
+        title = f"{len(asked) - len(left):,} of {plural(len(asked), 'letter')} closed"
+        self.notify(said, title=title, severity="warning" if left else "information", markup=False)
 
     @property
     def _causes(self) -> Table[Cause]:
@@ -216,8 +220,10 @@ class LettersScreen(Shown):
             return list(self.cause.letters) if self.cause is not None else []
         return [self.letter] if self.letter is not None else []
 
-    def _call(self, *arguments: str) -> None:
-        self._asked.append(background.call(self.deck.db, "letters", *arguments))
+    def _call(self, verb: str, chosen: Sequence[Letter], *more: str) -> None:
+        ids = [one.id for one in chosen]
+        engine = background.call(self.deck.db, "letters", verb, *map(str, ids), *more)
+        self._asked.append((engine, frozenset(ids)))
         self._letters.marks.clear()
 
     def _sure(self, chosen: Sequence[Letter], what: str, *more: str) -> None:
@@ -230,11 +236,10 @@ class LettersScreen(Shown):
             f"{plural(len(chosen), 'step')} of {plural(runs, 'run')}: {', '.join(steps[:6])}",
             "and what depended on them, in the same tasks; old attempts are kept",
         ]
-        ids = [str(one.id) for one in chosen]
 
         def answered(answer: str | None) -> None:
             if answer:
-                self._call("retry", *ids, *more)
+                self._call("retry", chosen, *more)
 
         choices = [Choice("yes", "y", what), Choice("", "n", "No, leave them")]
         self.app.push_screen(Confirm(f"{what}?", touches, choices), answered)
@@ -257,8 +262,7 @@ class LettersScreen(Shown):
             if text:
                 name, _, value = text.partition("=")
                 name = name.strip().removeprefix("inputs.")
-                ids = [str(one.id) for one in chosen]
-                self._call("retry", *ids, "--set", f"inputs.{name}={value.strip()}")
+                self._call("retry", chosen, "--set", f"inputs.{name}={value.strip()}")
 
         told = f"{plural(len(chosen), 'letter')} will run again with another input of the task"
         self.app.push_screen(Ask("Retry with", told, placeholder="name=value"), answered)
@@ -270,7 +274,7 @@ class LettersScreen(Shown):
 
         def answered(why: str | None) -> None:
             if why:
-                self._call("drop", *(str(one.id) for one in chosen), "--why", why)
+                self._call("drop", chosen, "--why", why)
 
         told = f"{plural(len(chosen), 'letter')} will be closed without running again; the reason is kept"
         self.app.push_screen(Ask("Drop", told, placeholder="why it need not run again"), answered)
