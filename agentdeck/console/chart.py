@@ -44,7 +44,7 @@ def attempts(row: Row, axis: Axis, end: float, now: float | None, *, critical: b
     if row.spans and row.spans[-1].attempt and edge < axis.width:
         span = row.spans[-1]
         _write(cells, edge + 1, seconds((end if span.until is None else span.until) - span.since), "dim")
-    if now is not None and 0 <= (column := axis.column(now)) < axis.width and cells[column][0] == " ":
+    if now is not None and 0 <= (column := axis.column(now)) < axis.width and cells[column] == (" ", "text"):
         cells[column] = ("│", "accent")
     return _joined(cells)
 

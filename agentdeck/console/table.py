@@ -131,7 +131,7 @@ class Table(Drawn, Generic[R]):
                 found = self.source.find(self.key)
                 if found is not None and self.top <= here < self.top + self.page:
                     # The row under the cursor stays on the line of the screen where it was.
-                    self.top = max(0, self.top + found - here) if found != here else self.top
+                    self.top = max(0, self.top + found - here)
                 self.cursor = here if found is None else found
         self.cursor = max(0, min(self.cursor, count - 1))
         self.key = self.source.key(self.cursor) if count else self.key
@@ -254,11 +254,11 @@ class Table(Drawn, Generic[R]):
             self.move_to(found, told=False)
 
     def rearrange(self) -> None:
-        """Sort and filter as chosen, and keep the cursor on its row."""
+        """Sort and filter as chosen, and show the first rows. The cursor stays on its row, where that is left."""
         self.source.arrange(self.sorted_by, self.reversed, self.filter)
         found = self.source.find(self.key) if self.key is not None else None
-        self.key = None
-        self.move_to(found or 0, told=False)
+        self.top, self.cursor = 0, found or 0
+        self.key = self.key if found is not None else None
         self.touch()
 
     def selected(self) -> list[Hashable]:

@@ -248,6 +248,8 @@ def read(limit: Limit, text: str) -> object:
         return text
     else:
         value = units.size(text)
+        if text.replace(".", "", 1).isdigit() and float(text) != value:
+            raise ValueError("write a whole number")
     least, most = range_of(limit.name)
     if not least <= value <= most:
         raise ValueError(f"out of range: {written(limit, least)} to {written(limit, most)}")

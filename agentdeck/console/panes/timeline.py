@@ -139,7 +139,8 @@ class TimelinePane(Drawn):
         first = [span.since for row in self._rows for span in row.spans]
         last = [span.until if span.until is not None else now for row in self._rows for span in row.spans]
         start = task.opened if task else min(first, default=now)
-        end = now if task and task.ended is None and not self._ended else max(last, default=now)
+        self._ended = self._ended or task is None or task.ended is not None
+        end = max(last, default=now) if self._ended else now
         self._times = min([start, *first]), max(end, start), now
 
     def _load(self, task: str, now: float) -> None:
