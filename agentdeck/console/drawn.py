@@ -121,7 +121,10 @@ class Drawn(Widget, can_focus=True):
         # What the cursor stands on is read by its own colours only.
         plain = line.ground == "cursor"
         segments = [
-            Segment(text, ground if plain else ground + (_ground(look, role) or look[role]))
+            Segment(
+                text if text.isprintable() else clean(text),
+                ground if plain else ground + (_ground(look, role) or look[role]),
+            )
             for text, role in line.pieces
         ]
         strip = Strip(segments).adjust_cell_length(width, ground)

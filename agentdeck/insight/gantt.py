@@ -81,11 +81,9 @@ def critical(rows: Sequence[Row], needs: Mapping[str, Sequence[str]]) -> set[str
     ended: dict[str, tuple[float, float, str]] = {}
     for row in rows:
         if row.spans:
-            name = row.step.partition("[")[0]
-            until = row.spans[-1].until
-            ended[name] = max(
-                ended.get(name, (0.0, "")), (until if until is not None else float("inf"), row.step)
-            )
+            name, final = row.step.partition("[")[0], row.spans[-1]
+            until = inf if final.until is None else final.until
+            ended[name] = max(ended.get(name, (0.0, 0.0, "")), (until, final.since, row.step))
     path: set[str] = set()
     last = max(ended, key=lambda name: ended[name], default=None)
     while last is not None and ended[last][2] not in path:

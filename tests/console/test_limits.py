@@ -120,5 +120,5 @@ def test_what_is_written_is_read_again(name: str, value: float, text: str) -> No
     ("name", "text"), [("workers", ""), ("workers", "1.5"), ("a.timeout", "soon"), ("b.attempts", "0")]
 )
 def test_what_makes_no_sense_is_refused(name: str, text: str) -> None:
-    with pytest.raises(ValueError, match="type|whole|duration|range"):
+    with pytest.raises(ValueError, match=r"type|whole|duration|range"):
         read(Limit(name, 5), text)

@@ -101,10 +101,12 @@ def test_the_critical_path_goes_back_over_the_latest_needs() -> None:
 
 def test_activity_counts_attempts_at_once_and_failures() -> None:
     found = activity(enumerate(TASK, 1))
-    assert found.busy("extract", 101.0, 103.0)[0] == pytest.approx(2.0)  # B's goes on
-    assert found.busy("payment", 104.0, 105.0)[0] == pytest.approx(1.0)
-    assert found.busy("payment", 105.0, 107.0) == (0.0, 1)
-    assert found.busy("nobody", 0.0, 200.0) == (0.0, 0)
+    assert found.along("extract", 101.0, 2.0, 1)[0][0] == pytest.approx(2.0)  # B's goes on
+    assert found.along("payment", 104.0, 1.0, 1)[0][0] == pytest.approx(1.0)
+    payment = found.along("payment", 103.0, 2.0, 3)
+    assert [many for many, _ in payment] == pytest.approx([0.5, 0.0, 0.5])
+    assert [failures for _, failures in payment] == [0, 1, 0]
+    assert found.along("nobody", 0.0, 200.0, 1) == [(0.0, 0)]
 
 
 def test_activity_stays_bounded_and_loses_no_work() -> None:
@@ -116,4 +118,4 @@ def test_activity_stays_bounded_and_loses_no_work() -> None:
     assert len(found.work["a"]) <= BUCKETS
     assert sum(found.work["a"]) == pytest.approx(50_001.0)
     assert sum(found.failed["a"]) == 10_000
-    assert found.busy("a", 20_000, 60_000)[0] == pytest.approx(0.5, rel=0.02)
+    assert found.along("a", 20_000, 40_000, 1)[0][0] == pytest.approx(0.5, rel=0.02)

@@ -14,6 +14,7 @@ from agentdeck.console.bars import spark
 from agentdeck.console.drawn import Pieces
 from agentdeck.console.pane import Focus, Focused
 from agentdeck.console.rows import Rows
+from agentdeck.console.seldom import Seldom
 from agentdeck.console.table import Column, Table
 from agentdeck.core.clean import clean
 from agentdeck.core.ranges import range_of
@@ -59,11 +60,16 @@ class LimitsPane(Table[Limit]):
         self._undo: list[tuple[str, object]] = []
         self._use: dict[str, deque[float]] = {}
         self._sampled = 0.0
+        self._found: list[Limit] = []
+        self._seldom = Seldom()
 
     # What is seen --------------------------------------------------------------------------------------------
 
     def tick(self, view: View, now: float) -> None:
-        found = limits(view, now)
+        if self._seldom.due():
+            with self._seldom:
+                self._found = limits(view, now)
+        found = self._found
         self.rows.put(found)
         if not 0 <= now - self._sampled < EVERY:
             if now < self._sampled:

@@ -17,8 +17,10 @@ from agentdeck.console.drawn import Drawn, Line, Pieces, fit, fit_pieces
 from agentdeck.console.look import GLYPHS
 from agentdeck.console.pane import Focus, Focused
 from agentdeck.console.panes.agents import state_of
+from agentdeck.console.seldom import Seldom
 from agentdeck.core.clean import clean
 from agentdeck.core.events import Event
+from agentdeck.core.tally import AgentTally
 from agentdeck.core.view import Moment, View
 from agentdeck.insight.activity import Activity, activity
 from agentdeck.insight.gantt import Row, bars, critical, live
@@ -26,7 +28,7 @@ from agentdeck.insight.numbers import seconds
 
 #: What was read of a task is read again so often at most, while the view knows more; in seconds.
 AGAIN = 1.0
-#: Activity changes slowly: it is drawn again so often at most.
+#: Activity is drawn again so often at most, and only when it has moved on by half a cell.
 SLOW = 0.25
 #: Cells kept free behind the end, for what is written there.
 ROOM = 9
@@ -72,7 +74,9 @@ class TimelinePane(Drawn):
         self._folded: list[Row] = []
         self._rows: list[Row] = []
         self._critical: set[str] = set()
-        self._agents: list[tuple[str, str]] = []
+        self._agents: list[AgentTally] = []
+        self._names: list[str] = []
+        self._seldom = Seldom()
         self._activity = Activity()
         self._upto = 0.0
         self._failures: dict[str, int] = {}
@@ -104,9 +108,11 @@ class TimelinePane(Drawn):
         else:
             start = view.started if view.started is not None else now
             self._times = start, view.ended if view.ended is not None else max(now, start), now
-            self._agents = [(t.name, state_of(t.steps)) for t in view.agents.values() if t.own or t.attempts]
-            if 0 <= now - self._drawn < SLOW and not self._ended:
+            cell = (self._times[1] - start) / self.zoom / max(1, self.size.width)
+            if 0 <= now - self._drawn < max(SLOW, cell / 2) and not self._ended:
                 return
+            self._agents = [tally for tally in view.agents.values() if tally.own or tally.attempts]
+            self._names = [tally.name for tally in self._agents]
         self._drawn = now
         self.touch()
 
@@ -128,12 +134,14 @@ class TimelinePane(Drawn):
         number = bisect_right(self._seqs, view.seq) if self._read == name else 0
         steps = task.steps.values() if task else ()
         known = (name, number, tuple((s.key, s.state, s.attempts, s.started, s.ended) for s in steps))
-        if known != self._known:
-            self._known = known
-            self._folded = bars(self._events[:number], name)
-            self._rows = live(self._folded, task) if task else self._folded
-            self._critical = critical(self._rows, self._needs)
-            self._reach(self.cursor)
+        if known != self._known and self._seldom.due():
+            with self._seldom:
+                self._known = known
+                self._folded = bars(self._events[:number], name)
+                self._rows = live(self._folded, task) if task else self._folded
+                self._critical = critical(self._rows, self._needs)
+                self._names = [row.step for row in self._rows]
+                self._reach(self.cursor)
         if self._rows != self._folded and abs(now - self._asked) > AGAIN:
             self._load(name, now)
         first = [span.since for row in self._rows for span in row.spans]
@@ -166,11 +174,12 @@ class TimelinePane(Drawn):
 
     def look_at(self, focus: Focus) -> None:
         if focus.task != self.focused_on.task:
-            self.zoom, self.left, self.top, self.cursor, self._rows, self._told = 1.0, None, 0, 0, [], -1
+            self.zoom, self.left, self.top, self.cursor, self._told = 1.0, None, 0, 0, -1
+            self._rows, self._names, self._known, self._drawn, self._seldom = [], [], None, 0.0, Seldom()
         self.focused_on = focus
         wanted = (focus.step or focus.agent) if focus.task else focus.agent
-        if wanted in (names := self._names()):
-            self._reach(names.index(wanted))
+        if wanted in self._names:
+            self._reach(self._names.index(wanted))
         self.touch()
 
     # What is seen --------------------------------------------------------------------------------------------
@@ -180,10 +189,7 @@ class TimelinePane(Drawn):
         """How many rows of the chart there is room for: the moments get what is left, and a third at least."""
         room = self.size.height - 1
         rest = min(len(self._moments), room // 3)
-        return max(1, min(len(self._names()), room - (rest + 1 if rest else 0)))
-
-    def _names(self) -> list[str]:
-        return [row.step for row in self._rows] if self.focused_on.task else [name for name, _ in self._agents]
+        return max(1, min(len(self._names), room - (rest + 1 if rest else 0)))
 
     def _axis(self, width: int) -> Axis:
         start, end, _ = self._times
@@ -195,7 +201,7 @@ class TimelinePane(Drawn):
         axis = self._axis(max(1, width - side - 1))
         if y == 0:
             return Line(((fit(self._title(), side), "dim"), (" ", "dim"), *axis.ruler()))
-        page, total = self.page, len(self._names())
+        page, total = self.page, len(self._names)
         at = self.top + y - 1
         if y <= page and at < total:
             label = self._label(at, side)
@@ -223,7 +229,8 @@ class TimelinePane(Drawn):
 
     def _label(self, at: int, width: int) -> Pieces:
         if not self.focused_on.task:
-            name, state = self._agents[at]
+            state = state_of(self._agents[at].steps)
+            name = self._names[at]
             return ((f" {GLYPHS[state]} ", state), (fit(name, width - 3), "text"))
         row = self._rows[at]
         mark = "◆" if row.step in self._critical else " "
@@ -236,7 +243,7 @@ class TimelinePane(Drawn):
         if self.focused_on.task:
             row = self._rows[at]
             return attempts(row, axis, self._times[1], now, critical=row.step in self._critical)
-        return busy(self._agents[at][0], self._activity, axis, self._times[1])
+        return busy(self._names[at], self._activity, axis, self._times[1])
 
     def _moment(self, moment: Moment) -> Line:
         glyph, role = MOMENTS.get(moment.kind, ("·", "text"))
@@ -252,14 +259,13 @@ class TimelinePane(Drawn):
 
     def _reach(self, at: int) -> None:
         """Put the cursor on a row and bring it into view."""
-        total = len(self._names())
+        total = len(self._names)
         self.cursor = max(0, min(at, total - 1))
         self.top = max(0, min(max(self.cursor - self.page + 1, min(self.top, self.cursor)), total - self.page))
 
     def _tell(self, *, opened: bool = False) -> None:
-        names = self._names()
-        if names:
-            name, task = names[self.cursor], self.focused_on.task
+        if self._names:
+            name, task = self._names[self.cursor], self.focused_on.task
             agent = name.partition("[")[0]
             self.focused_on = Focus(agent, task, name if task else "")
             self.post_message(Focused(self.focused_on, opened=opened))
