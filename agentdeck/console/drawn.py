@@ -8,7 +8,8 @@ from typing import NamedTuple, TypeAlias
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
-from textual.geometry import Region
+from textual.events import MouseEvent
+from textual.geometry import Offset, Region
 from textual.selection import Selection
 from textual.strip import Strip
 from textual.widget import Widget
@@ -97,6 +98,10 @@ class Drawn(Widget, can_focus=True):
             first, last = (y if first < 0 else first), y
         if first >= 0:
             self.refresh(Region(0, first, width, last - first + 1))
+
+    def inside(self, event: MouseEvent) -> Offset:
+        """Where the mouse is on the lines, without border and padding."""
+        return event.offset - self.content_offset
 
     def on_resize(self) -> None:
         self._lines.clear()

@@ -369,14 +369,15 @@ class Table(Drawn, Generic[R]):
         self.scroll_by(-3)
 
     def on_mouse_down(self, event: events.MouseDown) -> None:
-        if event.x == self.size.width - 1 and event.y > 0 and self.source.count > self.page:
+        x, y = self.inside(event)
+        if x == self.size.width - 1 and y > 0 and self.source.count > self.page:
             self._dragging = True
             self.capture_mouse()
-            self._drag_to(event.y)
+            self._drag_to(y)
 
     def on_mouse_move(self, event: events.MouseMove) -> None:
         if self._dragging:
-            self._drag_to(event.y)
+            self._drag_to(self.inside(event).y)
 
     def on_mouse_up(self) -> None:
         if self._dragging:
@@ -388,12 +389,13 @@ class Table(Drawn, Generic[R]):
         self.scroll_by(round(share * (self.source.count - self.page)) - self.top)
 
     def on_click(self, event: events.Click) -> None:
-        if event.x == self.size.width - 1 and self.source.count > self.page:
+        x, y = self.inside(event)
+        if x == self.size.width - 1 and self.source.count > self.page:
             return
-        if event.y == 0:
-            self._click_header(event.x)
-        elif event.y - 1 < min(self.page, self.source.count - self.top):
-            self.move_to(self.top + event.y - 1)
+        if y == 0:
+            self._click_header(x)
+        elif 0 < y <= min(self.page, self.source.count - self.top):
+            self.move_to(self.top + y - 1)
             if event.chain == 2:
                 self.action_open()
 

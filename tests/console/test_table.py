@@ -189,3 +189,32 @@ async def test_an_empty_table_says_so() -> None:
         await pilot.press("enter", "space", "y", "down", "greater_than_sign", "r", "slash", "z", "enter")
         assert "nothing matches /z" in page(app.table)[1]
         assert app.told == []
+
+
+async def test_a_border_does_not_move_what_is_clicked() -> None:
+    app = Shown(rows(MANY[:100]))
+    async with app.run_test(size=(80, 12)) as pilot:
+        app.table.styles.border = ("round", "white")
+        await pilot.pause()
+        await pilot.click(app.table, offset=(5, 2))
+        assert app.table.key == "row000000"
+        await pilot.click(app.table, offset=(78, 10))
+        assert names(app)[-1] == "row000099"
+
+
+async def test_a_filter_can_say_what_must_not_be_there() -> None:
+    app = Shown(rows([("Alpha", 1), ("beta", 2), ("alphabet", 3)]))
+    async with app.run_test(size=(60, 8)) as pilot:
+        await pilot.press("slash", *"alpha")
+        assert names(app)[:2] == ["Alpha", "alphabet"]
+        await pilot.press("ctrl+u", "!", *"alpha", "enter")
+        assert names(app)[0] == "beta"
+        assert app.table.source.count == 1
+
+
+async def test_rows_without_a_value_come_last_either_way() -> None:
+    source = Rows[Item](lambda item: item[0], lambda item: item[0], [("none", -1), ("low", 1), ("high", 9)])
+    column: Column[Item] = Column("size", lambda item: "", 4, order=lambda item: None if item[1] < 0 else item[1])
+    for reverse, order in ((False, ["low", "high", "none"]), (True, ["high", "low", "none"])):
+        source.arrange(column, reverse, "")
+        assert [source.key(at) for at in range(3)] == order

@@ -54,7 +54,7 @@ class LimitsPane(Table[Limit]):
         self._change = change
         self._forecast = forecast
         self._editing = ""
-        self._typed = ""
+        self._typed = self._beside = ""
         self._said: dict[str, Pieces] = {}
         self._asked: dict[str, object] = {}
         self._undo: list[tuple[str, object]] = []
@@ -86,6 +86,7 @@ class LimitsPane(Table[Limit]):
 
     def look_at(self, focus: Focus) -> None:
         """The agent's own limits come under the cursor, if it has any."""
+        self._beside = focus.task
         if focus.agent and not self._editing and not str(self.key).startswith(f"agents.{focus.agent}."):
             prefix = f"agents.{focus.agent}."
             key = next(
@@ -99,7 +100,7 @@ class LimitsPane(Table[Limit]):
         self._leave()
         parts = str(event.key).split(".")
         if len(parts) > 2 and parts[0] == "agents":
-            self.post_message(Focused(Focus(".".join(parts[1:-1]))))
+            self.post_message(Focused(Focus(".".join(parts[1:-1]), self._beside)))
 
     def refused(self, name: str, why: str) -> None:
         """The owner did not take the value, or nobody answered."""
@@ -111,7 +112,7 @@ class LimitsPane(Table[Limit]):
 
     def _columns(self) -> tuple[Column[Limit], ...]:
         return (
-            Column("limit", _name, 20, flex=1, most=32, order=lambda limit: limit.name),
+            Column("limit", _name, 22, flex=1, most=32, order=lambda limit: limit.name),
             Column("now", self._now, 11, flex=1, most=20),
             Column("in use", _in_use, 13, right=True),
             Column("waiting", _waiting, 7, right=True, rank=2, order=lambda limit: limit.waiting),

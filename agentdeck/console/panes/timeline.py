@@ -24,7 +24,7 @@ from agentdeck.core.tally import AgentTally
 from agentdeck.core.view import Moment, View
 from agentdeck.insight.activity import Activity, activity
 from agentdeck.insight.gantt import Row, bars, critical, live
-from agentdeck.insight.numbers import seconds
+from agentdeck.insight.numbers import plural, seconds
 
 #: What was read of a task is read again so often at most, while the view knows more; in seconds.
 AGAIN = 1.0
@@ -212,7 +212,7 @@ class TimelinePane(Drawn):
         if y <= page:
             return Line(((f"  {self._why_empty()}", "dim"),) if y == 1 else ())
         if y == page + 1:
-            more = f"· {total - page} rows more " if total > page else ""
+            more = f"· {plural(total - page, 'row')} more " if total > page else ""
             title = f" what happened {more}"
             return Line(((title, "dim"), ("─" * (width - len(title)), "line")))
         number = y - page - 2
@@ -320,8 +320,9 @@ class TimelinePane(Drawn):
             self.touch()
 
     def on_click(self, event: events.Click) -> None:
-        if 0 < event.y <= self.page:
-            self._reach(self.top + event.y - 1)
+        y = self.inside(event).y
+        if 0 < y <= self.page:
+            self._reach(self.top + y - 1)
             self.touch()
             self._tell(opened=event.chain == 2)
 
