@@ -11,10 +11,11 @@ BUCKETS = 512
 
 class Activity:
     """Seconds of work per agent and stretch of time. All stretches are equally long; when there are too many,
-    neighbours become one. `start` is where the first begins."""
+    neighbours become one. `start` is where the first begins; until `until` all is known."""
 
     def __init__(self) -> None:
         self.start: float | None = None
+        self.until = 0.0
         self.width = 0.05
         self.work: dict[str, list[float]] = {}
         self.failed: dict[str, list[int]] = {}
@@ -104,4 +105,5 @@ def activity(events: Iterable[tuple[int, ev.Event]]) -> Activity:
             prefixes.pop(event.task, None)
     for name, since in running.values():
         found.add(name, since, at)
+    found.until = at
     return found

@@ -245,3 +245,27 @@ async def test_nothing_an_agent_says_gets_through() -> None:
             assert "[red]oops" in "".join(lines)
             assert [line for line in lines if line != clean(line)] == []
             assert all(cell_len(line) <= 120 for line in lines)
+
+
+async def test_activity_is_read_again_for_another_run_and_after_a_while_unseen() -> None:
+    source = Recorded(order())
+    pane = TimelinePane(source)
+    app = Stage(pane)
+
+    async def tick(view: View, now: float) -> None:
+        pane.tick(view, now)
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+
+    async with app.run_test(size=(120, 20)) as pilot:
+        view = view_of(order())
+        await tick(view, 108.0)
+        await tick(view, 109.0)
+        assert source.asked == [""]
+        await tick(view, 140.0)
+        await tick(view, 140.1)
+        await tick(view, 140.2)
+        assert source.asked == ["", ""]
+        other = view_of([ev.RunStarted(100.0, "r2", "order", "", {}, {"workers": 1}), *order()[1:]])
+        await tick(other, 108.0)
+        assert source.asked == ["", "", ""]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import ClassVar
 
@@ -30,6 +30,8 @@ from agentdeck.insight.numbers import plural, seconds
 AGAIN = 1.0
 #: Activity is drawn again so often at most, and only when it has moved on by half a cell.
 SLOW = 0.25
+#: Activity that was not seen for longer is read, not guessed; in seconds.
+UNSEEN = 3.0
 #: Cells kept free behind the end, for what is written there.
 ROOM = 9
 MOMENTS = {
@@ -58,16 +60,16 @@ class TimelinePane(Drawn):
         Binding("0", "fit", "All", id="timeline.fit"),
     ]
 
-    def __init__(self, source: Callable[[str], Sequence[tuple[int, Event]]]) -> None:
+    def __init__(self, source: Callable[[str], Iterable[tuple[int, Event]]]) -> None:
         super().__init__()
         self._source = source
         self.focused_on = Focus()
         self.zoom = 1.0
         self.left: float | None = None
         self.top = self.cursor = 0
-        self._run = self._wanted = ""
+        self._run = self._fault = ""
+        self._wanted: str | None = None
         self._read: str | None = None
-        self._fault = ""
         self._events: Sequence[tuple[int, Event]] = ()
         self._seqs: list[int] = []
         self._known: object = None
@@ -78,7 +80,7 @@ class TimelinePane(Drawn):
         self._names: list[str] = []
         self._seldom = Seldom()
         self._activity = Activity()
-        self._upto = 0.0
+        self._fresh = False
         self._failures: dict[str, int] = {}
         self._needs: dict[str, Sequence[str]] = {}
         self._moments: list[Moment] = []
@@ -91,14 +93,15 @@ class TimelinePane(Drawn):
 
     def tick(self, view: View, now: float) -> None:
         if view.run != self._run:
-            self._run, self._read, self._needs = view.run, None, {}
-            self._activity, self._upto, self._failures = Activity(), 0.0, {}
+            self._run, self._read, self._wanted, self._needs = view.run, None, None, {}
+            self._activity, self._failures = Activity(), {}
             if view.definition:
                 self._needs = {name: agent.needs for name, agent in view.definition.agents.items()}
         task = self.focused_on.task
-        if self._read != task and self._wanted != task + "\0":
+        if not task:
+            self._note(view, now)
+        if self._read != task and self._wanted != task:
             self._load(task, now)
-        self._note(view, now)
         self._ended = view.ended is not None
         if view.seq != self._told:
             self._told = view.seq
@@ -117,15 +120,21 @@ class TimelinePane(Drawn):
         self.touch()
 
     def _note(self, view: View, now: float) -> None:
-        """Go on with the activity where what was recorded ends."""
-        if self._upto and now > self._upto:
-            for tally in view.agents.values():
-                if tally.counts["running"] and view.ended is None:
-                    self._activity.add(tally.name, self._upto, now, tally.counts["running"])
-                if tally.failed_attempts > self._failures.get(tally.name, tally.failed_attempts):
-                    self._activity.fail(tally.name, now)
-                self._failures[tally.name] = tally.failed_attempts
-            self._upto = now
+        """Go on with the activity where what was recorded ends. After a while unseen it is read again."""
+        known = self._activity
+        if not known.until or now <= known.until or view.ended is not None:
+            return
+        if now - known.until > UNSEEN and not self._fresh:
+            known.until, self._read, self._wanted = 0.0, None, None
+            return
+        self._fresh = False
+        for tally in view.agents.values():
+            if tally.counts["running"]:
+                known.add(tally.name, known.until, now, tally.counts["running"])
+            if tally.failed_attempts > self._failures.get(tally.name, tally.failed_attempts):
+                known.fail(tally.name, now)
+            self._failures[tally.name] = tally.failed_attempts
+        known.until = now
 
     def _follow(self, view: View, now: float) -> None:
         """The rows of the task as of the view's last event."""
@@ -152,7 +161,7 @@ class TimelinePane(Drawn):
         self._times = min([start, *first]), max(end, start), now
 
     def _load(self, task: str, now: float) -> None:
-        self._asked, self._wanted = now, task + "\0"
+        self._asked, self._wanted = now, task
         self.run_worker(
             partial(_recorded, self._source, task),
             name=task, thread=True, exclusive=True, group="timeline", exit_on_error=False,
@@ -165,8 +174,8 @@ class TimelinePane(Drawn):
             self._read, self._fault = task, str(event.worker.error)
         elif event.state is WorkerState.SUCCESS and task == self.focused_on.task:
             self._read, self._fault, result = task, "", event.worker.result
-            if isinstance(result, tuple):
-                self._activity, self._upto = result
+            if isinstance(result, Activity):
+                self._activity, self._failures, self._fresh = result, {}, True
             elif result is not None:
                 self._events = result
                 self._seqs = [seq for seq, _ in result]
@@ -328,10 +337,7 @@ class TimelinePane(Drawn):
 
 
 def _recorded(
-    source: Callable[[str], Sequence[tuple[int, Event]]], task: str
-) -> Sequence[tuple[int, Event]] | tuple[Activity, float]:
-    """In a thread: the events of a task, or the activity of the whole run and until when it is known."""
-    found = source(task)
-    if task:
-        return list(found)
-    return activity(found), found[-1][1].at if found else 0.0
+    source: Callable[[str], Iterable[tuple[int, Event]]], task: str
+) -> list[tuple[int, Event]] | Activity:
+    """In a thread: the events of a task, or the activity of the whole run."""
+    return list(source(task)) if task else activity(source(task))
