@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar, cast
 
+from agentdeck.console.columns import Column
 from agentdeck.console.seldom import Seldom
-from agentdeck.console.table import Column
 
 R = TypeVar("R")
 

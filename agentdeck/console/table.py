@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
+from agentdeck.console.columns import Column, Layout, fitted
 from agentdeck.console.drawn import Drawn, Line, Piece, Pieces, fit, fit_pieces
 from agentdeck.core.clean import clean
 
 R = TypeVar("R")
 K_co = TypeVar("K_co", bound=Hashable, covariant=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Column(Generic[R]):
-    """What a table shows of a row. `show` gives the cell: text, or pieces with their roles, already harmless.
-
-    `width` is the least it takes; what is left over goes to columns with `flex`, up to `most`. Where there is
-    too little room the column with the highest `rank` vanishes first, and those with rank 0 never. `order`
-    gives what the rows are sorted by (None comes last); without it the column cannot be sorted by.
-    """
-
-    name: str
-    show: Callable[[R], str | Pieces]
-    width: int
-    flex: int = 0
-    most: int = 10_000
-    right: bool = False
-    rank: int = 0
-    order: Callable[[R], object] | None = None
-    title: str | None = None
 
 
 class Source(Protocol[R]):
@@ -109,7 +89,7 @@ class Table(Drawn, Generic[R]):
         self.cursor = 0
         self.key: Hashable = None
         self._dragging = False
-        self._widths: tuple[int, tuple[tuple[Column[R], int], ...], int] | None = None
+        self._layout: tuple[int, Layout[R]] | None = None
 
     # What is seen --------------------------------------------------------------------------------------------
 
@@ -175,38 +155,11 @@ class Table(Drawn, Generic[R]):
         pieces.append((" " * (width - used), "text"))
         return tuple(pieces)
 
-    def layout_of(self, width: int) -> tuple[tuple[tuple[Column[R], int], ...], int]:
-        """The columns that fit, each with its width, and the gap between them."""
-        if self._widths is not None and self._widths[0] == width:
-            return self._widths[1], self._widths[2]
-        kept = list(self.columns)
-        for gap in (2, 1):
-            if _least(kept, gap) <= width:
-                break
-        while _least(kept, gap) > width and any(column.rank for column in kept):
-            kept.remove(max(reversed(kept), key=lambda column: column.rank))
-        if _least(kept, 2) <= width:
-            gap = 2
-        widths = {column.name: column.width for column in kept}
-        left = width - _least(kept, gap)
-        while left > 0:
-            growing = [column for column in kept if column.flex and widths[column.name] < column.most]
-            if not growing:
-                break
-            total = sum(column.flex for column in growing)
-            for column in growing:
-                more = min(left, max(1, left * column.flex // total), column.most - widths[column.name])
-                widths[column.name] += more
-                left -= more
-        if left < 0:
-            # Not even the columns that stay have room: the last ones are cut.
-            for column in reversed(kept):
-                cut = min(widths[column.name], -left)
-                widths[column.name] -= cut
-                left += cut
-        shown = tuple((column, widths[column.name]) for column in kept)
-        self._widths = (width, shown, gap)
-        return shown, gap
+    def layout_of(self, width: int) -> Layout[R]:
+        """The columns that fit into this width."""
+        if self._layout is None or self._layout[0] != width:
+            self._layout = width, fitted(self.columns, width)
+        return self._layout[1]
 
     def _header(self, width: int) -> Line:
         shown, gap = self.layout_of(width - (self.source.count > self.page))
@@ -410,8 +363,3 @@ class Table(Drawn, Generic[R]):
                     self.sort_by(column)
                 return
             start += room + gap
-
-
-def _least(columns: Sequence[Column[R]], gap: int) -> int:
-    """The width that these columns need, with the gutter for marks."""
-    return 1 + sum(column.width for column in columns) + gap * max(0, len(columns) - 1)

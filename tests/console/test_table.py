@@ -4,8 +4,9 @@ import pytest
 from rich.cells import cell_len
 from textual.app import App, ComposeResult
 
+from agentdeck.console.columns import Column
 from agentdeck.console.rows import Rows
-from agentdeck.console.table import Column, Table
+from agentdeck.console.table import Table
 from tests.console.scenes import page
 
 Item = tuple[str, int]

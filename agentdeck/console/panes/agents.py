@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from agentdeck.console.bars import bar
+from agentdeck.console.columns import Column
 from agentdeck.console.drawn import Pieces
 from agentdeck.console.look import GLYPHS
 from agentdeck.console.pane import Focus, Focused
 from agentdeck.console.rows import Rows
-from agentdeck.console.table import Column, Table
+from agentdeck.console.table import Table
 from agentdeck.core.clean import clean
 from agentdeck.core.tally import AgentTally
 from agentdeck.core.view import View

@@ -11,11 +11,12 @@ from textual import events
 from textual.binding import Binding, BindingType
 
 from agentdeck.console.bars import spark
+from agentdeck.console.columns import Column
 from agentdeck.console.drawn import Pieces
 from agentdeck.console.pane import Focus, Focused
 from agentdeck.console.rows import Rows
 from agentdeck.console.seldom import Seldom
-from agentdeck.console.table import Column, Table
+from agentdeck.console.table import Table
 from agentdeck.core.clean import clean
 from agentdeck.core.ranges import range_of
 from agentdeck.core.view import View

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from agentdeck.console.bars import bar
+from agentdeck.console.columns import Column
 from agentdeck.console.drawn import Pieces
 from agentdeck.console.look import GLYPHS
 from agentdeck.console.pane import Focus, Focused
 from agentdeck.console.panes.agents import number
 from agentdeck.console.rows import Rows
 from agentdeck.console.seldom import Seldom
-from agentdeck.console.table import Column, Table
+from agentdeck.console.table import Table
 from agentdeck.core.clean import clean
 from agentdeck.core.view import StepView, TaskRow, TaskView, View
 from agentdeck.insight.numbers import seconds
