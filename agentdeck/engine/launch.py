@@ -38,7 +38,8 @@ ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 @dataclass(frozen=True, slots=True)
 class Launch:
     """What to run. `tasks` None is one task made of the inputs; else each item is laid over them, and is pulled
-    only when there is room for it. `db` None keeps nothing. `source` tells where the workflow came from."""
+    only when there is room for it. `db` None keeps nothing. `source` tells where the workflow came from. `run` is
+    the run's name where somebody wants to know it beforehand."""
 
     definition: Definition
     folder: Path
@@ -50,6 +51,8 @@ class Launch:
     source: Mapping[str, Data] = field(default_factory=dict)
     yes: bool = False
     who: str = ""
+    tags: tuple[str, ...] = ()
+    run: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +116,8 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
     clock = clock or WallClock()
     storage = Storage(launch.db)
     try:
-        definition, name = launch.definition, new_run()
-        program = programs(definition, launch.folder, storage.durations(definition))
+        definition, name = launch.definition, launch.run or new_run()
+        program = programs(definition, launch.folder, storage.durations(definition, launch.folder))
         most = deck_for(launch.folder).workers
         workers = launch.workers or min(definition.limits.workers or most, most)
         machine = Machine(program, run=name, workers=workers, gated=storage.durable)
@@ -128,7 +131,7 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
             launch.who or whoami(),
         )
         source = {"folder": str(launch.folder.resolve()), **launch.source}
-        storage.begin(started, definition, source, {"workers": workers, "yes": launch.yes})
+        storage.begin(started, definition, source, {"workers": workers, "yes": launch.yes}, launch.tags)
         return await drive(launch, machine, View(definition), storage, clock, started, watch or Watch())
     finally:
         storage.close()
@@ -140,7 +143,7 @@ async def drive(
     view: View,
     storage: Storage,
     clock: Clock,
-    first: ev.Event,
+    first: ev.Event | ev.Signal,
     watch: Watch,
 ) -> Outcome:
     """Run a machine, new or restored, from its `first` event to its end."""

@@ -7,7 +7,8 @@ from math import inf
 from typing import NamedTuple
 
 from agentdeck.core import events as ev
-from agentdeck.core.view import ENDED, TaskView
+from agentdeck.core.shown import TaskView
+from agentdeck.core.view import ENDED
 
 
 class Span(NamedTuple):

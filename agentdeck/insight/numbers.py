@@ -22,6 +22,16 @@ def seconds(value: float | None) -> str:
     return f"{whole // 86_400}d{whole // 3600 % 24:02d}h"
 
 
+def size(number: int) -> str:
+    """So many bytes, in three digits or so."""
+    value = float(number)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" or value >= 10 else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
 def moment(at: float) -> str:
     """A date and a time of day, here."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))

@@ -14,7 +14,8 @@ from agentdeck.console.rows import Rows
 from agentdeck.console.seldom import Seldom
 from agentdeck.console.table import Table
 from agentdeck.core.clean import clean
-from agentdeck.core.view import StepView, TaskRow, TaskView, View
+from agentdeck.core.shown import StepView, TaskRow, TaskView
+from agentdeck.core.view import View
 from agentdeck.insight.numbers import seconds
 
 Task: TypeAlias = TaskView | TaskRow

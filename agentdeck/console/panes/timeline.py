@@ -20,8 +20,9 @@ from agentdeck.console.panes.agents import state_of
 from agentdeck.console.seldom import Seldom
 from agentdeck.core.clean import clean
 from agentdeck.core.events import Event
+from agentdeck.core.shown import Moment
 from agentdeck.core.tally import AgentTally
-from agentdeck.core.view import Moment, View
+from agentdeck.core.view import View
 from agentdeck.insight.activity import Activity, activity
 from agentdeck.insight.gantt import Row, bars, critical, live
 from agentdeck.insight.numbers import plural, seconds
