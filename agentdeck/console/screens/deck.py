@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from textual.app import ComposeResult
+from textual.app import ComposeResult, SuspendNotSupported
 from textual.containers import Container, VerticalScroll
 from textual.widgets import Footer, Static
 
@@ -200,7 +200,7 @@ class DeckScreen(Shown):
         try:
             with self.app.suspend():
                 subprocess.run([*shlex.split(editor), *place, str(entry.path)], check=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SuspendNotSupported) as error:
             self.notify(f"{editor}: {error}", title="$EDITOR", severity="error", markup=False)
         self._look()
 
