@@ -39,7 +39,7 @@ def load(file: Path) -> tuple[dict[str, str], list[str]]:
     except (OSError, ValueError) as error:
         return {}, [f"{file.name}: {error}"]
     try:
-        data = YAML(typ="safe", pure=True).load(text)
+        data = YAML(typ="safe", pure=True, plug_ins=[]).load(text)
     except YAMLError as error:
         return {}, [f"{file.name}: {' '.join(str(error).split())[:160]}"]
     if data is None:
