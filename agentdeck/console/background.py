@@ -6,20 +6,29 @@ reach the screen.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from agentdeck.core.clean import clean
 from agentdeck.store.runs import new_run
-from agentdeck.workflow.model import Data
 
 KEPT = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to launch, as `agentdeck run` is given it. `settings` are those that differ from the file."""
+
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    tasks: Path | None = None
+    workers: int | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 class Engine:
@@ -56,25 +65,17 @@ class Engine:
         return clean(self._words.read().decode(errors="replace"), lines=True).strip()
 
 
-def launch(
-    db: Path,
-    file: Path,
-    inputs: Mapping[str, Data] | None = None,
-    *,
-    tasks: Path | None = None,
-    workers: int | None = None,
-    settings: Mapping[str, str] | None = None,
-) -> Engine:
+def launch(db: Path, file: Path, order: Order) -> Engine:
     """Start a run of a workflow file. Its id is known at once; its row comes when the engine is up."""
     run = new_run()
     arguments = ["run", str(file), "--run-id", run, "--db", str(db), "--json"]
-    for name, value in (inputs or {}).items():
-        arguments += ["-i", f"{name}={_text(value)}"]
-    if tasks is not None:
-        arguments += ["--tasks", str(tasks)]
-    if workers is not None:
-        arguments += ["--workers", str(workers)]
-    for name, setting in (settings or {}).items():
+    for name, text in order.inputs.items():
+        arguments += ["-i", f"{name}=@{text}" if text.startswith("@") else f"{name}={text}"]
+    if order.tasks is not None:
+        arguments += ["--tasks", str(order.tasks)]
+    if order.workers is not None:
+        arguments += ["--workers", str(order.workers)]
+    for name, setting in order.settings.items():
         arguments += ["--set", f"{name}={setting}"]
     return Engine(run, arguments)
 
@@ -82,9 +83,3 @@ def launch(
 def resume(db: Path, run: str) -> Engine:
     """Start an engine that goes on with an interrupted run."""
     return Engine(run, ["resume", run, "--db", str(db), "--json"])
-
-
-def _text(value: Data) -> str:
-    """A value as `-i` reads it."""
-    text = value if isinstance(value, str) else json.dumps(value)
-    return "@" + text if text.startswith("@") else text

@@ -47,15 +47,15 @@ ROLES: Mapping[str, tuple[str, str]] = {
     "warn": ("warning", ""),
     "bad": ("error", ""),
     "line": ("line", "dim"),
-    "critical": ("secondary", "bold"),
+    "critical": ("text-secondary", "bold"),
     "needs": ("text-muted", "dim"),
     "pool": ("primary", ""),
     "requests": ("warning", ""),
     "tokens": ("warning", ""),
     "concurrent": ("warning", ""),
     "budget": ("error", ""),
-    "backoff": ("secondary", ""),
-    "cooldown": ("secondary", ""),
+    "backoff": ("text-secondary", ""),
+    "cooldown": ("text-secondary", ""),
     "approval": ("accent", ""),
 }
 
@@ -92,7 +92,7 @@ def _colour(variables: Mapping[str, str], name: str) -> str:
     text's colour (`auto 60%`) is mixed from foreground and background."""
     value = variables.get(name, "").strip()
     if value.startswith("ansi_"):
-        return value.removeprefix("ansi_")
+        return value.removeprefix("ansi_").partition(" ")[0]
     if value.startswith("auto") and variables.get("foreground", "").startswith("#"):
         share = float(value.removeprefix("auto").strip().rstrip("%") or 100) / 100
         ground, front = variables.get("background", "#000000"), variables["foreground"]

@@ -48,6 +48,7 @@ class Launch:
     source: Mapping[str, Data] = field(default_factory=dict)
     yes: bool = False
     who: str = ""
+    tags: tuple[str, ...] = ()
     run: str = ""
 
 
@@ -104,7 +105,7 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
     storage = Storage(launch.db)
     try:
         definition, name = launch.definition, launch.run or new_run()
-        program = programs(definition, launch.folder, storage.durations(definition))
+        program = programs(definition, launch.folder, storage.durations(definition, launch.folder))
         most = deck_for(launch.folder).workers
         workers = launch.workers or min(definition.limits.workers or most, most)
         machine = Machine(program, run=name, workers=workers, gated=storage.durable)
@@ -118,7 +119,7 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
             launch.who or whoami(),
         )
         source = {"folder": str(launch.folder.resolve()), **launch.source}
-        storage.begin(started, definition, source, {"workers": workers, "yes": launch.yes})
+        storage.begin(started, definition, source, {"workers": workers, "yes": launch.yes}, launch.tags)
         return await drive(launch, machine, View(definition), storage, clock, started, watch or Watch())
     finally:
         storage.close()
@@ -130,7 +131,7 @@ async def drive(
     view: View,
     storage: Storage,
     clock: Clock,
-    first: ev.Event,
+    first: ev.Event | ev.Signal,
     watch: Watch,
 ) -> Outcome:
     """Run a machine, new or restored, from its `first` event to its end."""

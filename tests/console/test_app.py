@@ -14,7 +14,7 @@ from agentdeck.console.screens.confirm import Confirm
 from agentdeck.console.screens.deck import DeckScreen
 from agentdeck.console.screens.help import Help
 from agentdeck.console.screens.history import HistoryScreen
-from agentdeck.console.screens.launch import Launch
+from agentdeck.console.screens.launch import LaunchScreen
 from agentdeck.console.screens.run import RunScreen
 from agentdeck.engine.launch import Outcome
 from tests.console.conftest import SHOP, until
@@ -149,8 +149,8 @@ async def test_a_run_is_launched_steered_and_cancelled(tmp_path: Path) -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: app.screen.query_one(Listing).key.endswith("slow.yaml"))
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, Launch))
-        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, LaunchScreen))
+        await pilot.press("f5")
         await until(pilot, lambda: isinstance(app.screen, RunScreen))
         screen = app.screen
         assert isinstance(screen, RunScreen)

@@ -15,10 +15,17 @@ from agentdeck.console.app import DeckApp
 from agentdeck.console.look import ROLES, Look
 from agentdeck.console.screens.deck import DeckScreen
 from agentdeck.console.screens.history import HistoryScreen
+from agentdeck.console.screens.replay import ReplayScreen
 from agentdeck.console.screens.run import RunScreen
 from tests.console.conftest import until
 
-SCREENS = {"deck": DeckScreen, "run": RunScreen, "history": HistoryScreen, EVERYWHERE: DeckApp}
+SCREENS = {
+    "deck": DeckScreen,
+    "run": RunScreen,
+    "replay": ReplayScreen,
+    "history": HistoryScreen,
+    EVERYWHERE: DeckApp,
+}
 NAMES = sorted(file.stem for file in bundled().glob("*.yaml"))
 
 

@@ -25,7 +25,9 @@ from agentdeck.core.clean import clean
 from agentdeck.errors import AgentdeckError
 
 if TYPE_CHECKING:
+    from agentdeck.console.background import Order
     from agentdeck.store.reader import RunRow
+    from agentdeck.workflow.model import Definition
 
 # What the store, the workflows and the page need takes longer to import than the screen to appear: that is done
 # where it is first used, after the first paint.
@@ -101,8 +103,8 @@ class DeckScreen(Shown):
             reader = Reader(self.deck.db)
             try:
                 runs = reader.runs(PAST)
-                names = {row.workflow for row in runs}
-                seen = {name: reader.durations(name) for name in names}
+                places = {row.workflow: str(row.source.get("folder", "")) for row in reversed(runs)}
+                seen = {name: reader.durations(name, folder) for name, folder in places.items()}
             finally:
                 reader.close()
         except AgentdeckError as error:
@@ -195,9 +197,19 @@ class DeckScreen(Shown):
                     "its faults are on the right; e opens the file", title="it does not load", markup=False
                 )
                 return
-            from agentdeck.console.screens.launch import Launch
+            self._launch(entry.path, entry.definition)
 
-            self.app.push_screen(Launch(entry.path, entry.definition, self._seen.get(entry.name, {})))
+    def _launch(self, file: Path, definition: Definition) -> None:
+        from agentdeck.cli.settings import workers
+        from agentdeck.console import background
+        from agentdeck.console.screens.launch import LaunchScreen
+
+        def launched(order: Order | None) -> None:
+            if order is not None:
+                self.deck.started(background.launch(self.deck.db, file, order))
+
+        form = LaunchScreen(definition, file, self.deck.db, workers(None, definition.limits.workers))
+        self.app.push_screen(form, launched)
 
     def action_edit(self) -> None:
         entry = self._entry

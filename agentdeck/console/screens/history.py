@@ -7,7 +7,6 @@ from functools import partial
 from textual.app import ComposeResult
 from textual.widgets import Footer, Input
 
-from agentdeck.cli.pages import moment, seconds
 from agentdeck.cli.runs import counts, lasted
 from agentdeck.console.actions import bindings
 from agentdeck.console.listing import Column, Listing, Row
@@ -15,6 +14,7 @@ from agentdeck.console.look import GLYPHS
 from agentdeck.console.screens.base import Shown
 from agentdeck.core.clean import clean
 from agentdeck.errors import AgentdeckError
+from agentdeck.insight.numbers import moment, seconds
 from agentdeck.store.reader import Reader, RunRow
 
 PAGE = 500

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from agentdeck.cli.pages import plural
 from agentdeck.console.command import tell
 from agentdeck.console.feed import Feed
 from agentdeck.console.pane import Focus
 from agentdeck.console.screens.base import Shown
 from agentdeck.console.screens.confirm import Choice, Confirm, yes_or_no
 from agentdeck.core.view import View
+from agentdeck.insight.numbers import plural
 from agentdeck.workflow.model import Approve, Data
 
 
