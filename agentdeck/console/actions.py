@@ -79,7 +79,7 @@ ACTIONS: tuple[Action, ...] = (
 )  # fmt: skip
 
 BY_ID = {action.id: action for action in ACTIONS}
-#: Whatever a keymap says, these keys close the console: nobody can lock themselves in.
+#: Whatever a keymap says, this key closes the console: nobody can lock themselves in.
 ALWAYS = {"everywhere.quit": "ctrl+q"}
 
 
@@ -93,11 +93,15 @@ def bindings(scope: str) -> list[BindingType]:
     made: list[BindingType] = []
     for action in of(scope):
         method = f"app.{action.method}" if scope == EVERYWHERE else f"screen.{action.method}"
-        keys = ",".join(action.keys)
-        made.append(Binding(keys, method, action.title, show=action.shown, id=action.id, tooltip=action.help))
-    made += [
-        Binding(key, f"app.{BY_ID[name].method}", "", show=False, priority=True, system=True)
-        for name, key in ALWAYS.items()
-        if scope == EVERYWHERE
-    ]
+        made.append(
+            Binding(
+                ",".join(action.keys),
+                method,
+                action.title,
+                show=action.shown,
+                priority=action.id in ALWAYS,
+                id=action.id,
+                tooltip=action.help,
+            )
+        )
     return made

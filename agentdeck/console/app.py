@@ -8,21 +8,25 @@ os.environ.setdefault("TEXTUAL_FPS", "30")  # read by textual when it is importe
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import App
 from textual.command import Provider
+from textual.screen import Screen
 from textual.theme import Theme
 
 from agentdeck.console import keymap
 from agentdeck.console.actions import bindings
-from agentdeck.console.background import Engine
 from agentdeck.console.palette import Everything
 from agentdeck.console.themes import COLOURLESS, DEFAULT, BrokenTheme, Themes, config_folder
 from agentdeck.core.clean import clean
 from agentdeck.errors import AgentdeckError
 
+if TYPE_CHECKING:
+    from agentdeck.console.background import Engine
+
 LOOK = 1.0  # seconds between looks at theme files and keymap
+SETTLED = 0.3  # seconds after the first paint: then the other themes are read, and what is wrong is told
 
 
 class DeckApp(App[None]):
@@ -74,14 +78,16 @@ class DeckApp(App[None]):
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return {"line": "#7f7f7f"}
 
-    def on_mount(self) -> None:
+    def get_default_screen(self) -> Screen[None]:
         from agentdeck.console.screens.deck import DeckScreen
 
+        return DeckScreen(self._open)
+
+    def on_mount(self) -> None:
         self._read_keymap()
-        self.push_screen(DeckScreen(self._open))
         if self._run is not None:
             self.open_run(self._named(self._run))
-        self.call_after_refresh(self._look)
+        self.set_timer(SETTLED, self._look)
         self.set_interval(LOOK, self._look)
 
     # Runs ---------------------------------------------------------------------------------------------------
@@ -128,9 +134,11 @@ class DeckApp(App[None]):
         self.push_screen(Help(self.screen))
 
     def action_palette(self) -> None:
+        self._read_themes()
         self.action_command_palette()
 
     def action_theme(self) -> None:
+        self._read_themes()
         if names := self.theme_names():
             at = names.index(self.theme) + 1 if self.theme in names else 0
             self.use_theme(names[at % len(names)])

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from agentdeck.core.clean import clean
-from agentdeck.engine.launch import new_run
+from agentdeck.store.runs import new_run
 
 KEPT = 4000
 

@@ -18,6 +18,7 @@ from agentdeck.store.reader import LogLine, Reader, RunRow
 from agentdeck.workflow.model import Definition, restored
 
 LOOK = 0.05  # seconds between looks while nothing is new
+REST = 0.4  # the same for a run that is over: somebody may still retry in it
 ROW = 0.5  # seconds after which the run's row is read again even if nobody wrote: its owner may have died
 PAGE = 2000
 AHEAD = 40_000  # events and lines read before the frame has taken any
@@ -92,7 +93,7 @@ class Feed:
                     reader = reader or Reader(self._db)
                     now = reader.version()
                     again = False
-                    if self.row is None or now != version or time.monotonic() - rowed > ROW:
+                    if now != version or (self._alive and time.monotonic() - rowed > ROW):
                         self._look(reader)
                         rowed = time.monotonic()
                     if self.row is not None and now != version:
@@ -104,10 +105,15 @@ class Feed:
                         continue
                 except AgentdeckError as error:
                     self.fault = str(error)
-                self._stop.wait(LOOK)
+                self._stop.wait(LOOK if self.fault or self._alive else REST)
         finally:
             if reader is not None:
                 reader.close()
+
+    @property
+    def _alive(self) -> bool:
+        """Somebody runs it, or is about to."""
+        return self.row is None or self.row.state in ("running", "paused")
 
     def _look(self, reader: Reader) -> None:
         """The run's row. One that is not there yet is being started."""

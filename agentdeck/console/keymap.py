@@ -39,7 +39,7 @@ def load(file: Path) -> tuple[dict[str, str], list[str]]:
     except (OSError, ValueError) as error:
         return {}, [f"{file.name}: {error}"]
     try:
-        data = YAML(typ="safe", pure=True).load(text)
+        data = YAML(typ="safe", pure=True, plug_ins=[]).load(text)
     except YAMLError as error:
         return {}, [f"{file.name}: {' '.join(str(error).split())[:160]}"]
     if data is None:
@@ -76,7 +76,8 @@ def resolve(wanted: Mapping[Any, Any]) -> tuple[dict[str, str], list[str]]:
         if clash is not None:
             faults.append(f"keymap: {name}: {clash[0]} is {clash[1].id} already; it keeps its own keys")
             continue
-        kept[name] = ",".join(keys)
+        always = (ALWAYS[name],) if name in ALWAYS else ()
+        kept[name] = ",".join(dict.fromkeys((*keys, *always)))
     return kept, faults
 
 
@@ -84,7 +85,7 @@ def _now(action: Action, asked: Mapping[str, tuple[str, ...]], kept: Mapping[str
     """The keys an action has: those kept for it already, else its default ones unless it asked for others."""
     always = (ALWAYS[action.id],) if action.id in ALWAYS else ()
     if action.id in kept:
-        return (*kept[action.id].split(","), *always)
+        return tuple(kept[action.id].split(","))
     return always if action.id in asked else (*action.keys, *always)
 
 

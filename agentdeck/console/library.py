@@ -6,13 +6,14 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agentdeck.cli.bundled import workflows as bundled
 from agentdeck.errors import Issue
-from agentdeck.store.reader import RunRow
-from agentdeck.workflow.check import check
-from agentdeck.workflow.loader import load
-from agentdeck.workflow.model import Definition
+
+if TYPE_CHECKING:
+    from agentdeck.store.reader import RunRow
+    from agentdeck.workflow.model import Definition
 
 HERE, FOLDER, RECENT, EXAMPLES = "this folder", "workflows/", "recent", "examples"
 SUFFIXES = (".yaml", ".yml")
@@ -104,6 +105,9 @@ def _says_so(file: Path) -> bool:
 
 
 def _read(path: Path, group: str, edited: int) -> Entry:
+    from agentdeck.workflow.check import check
+    from agentdeck.workflow.loader import load  # both take longer to import than the screen to appear
+
     issues = tuple(check(path))
     if any(not issue.warning for issue in issues):
         return Entry(path, group, None, issues, edited)

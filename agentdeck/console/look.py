@@ -67,15 +67,14 @@ class Look:
         variables = {"line": variables.get("panel-lighten-2", ""), **variables}
         self.styles = {role: _style(name, extra, variables) for role, (name, extra) in ROLES.items()}
         block = _colour(variables, "block-cursor-background") or _colour(variables, "primary")
-        front = variables.get("block-cursor-foreground", "auto")
-        if front.startswith(("auto", "$")) and block.startswith("#"):
+        front = variables.get("block-cursor-foreground", "")
+        if block.startswith("#") and not front.startswith("#"):
             front = Color.parse(block).get_contrast_text(1.0).hex6.lower()
-        else:
-            front = _colour(variables, "block-cursor-foreground")
-        plain = "default" in (front, block) or not (front and block)
-        self.cursor = Style(reverse=True) if plain else Style.parse(f"{front} on {block}")
+        # The terminal's own colours may be any: turned round, they can be read wherever they can be read at all.
+        coloured = front.startswith("#") and block.startswith("#")
+        self.cursor = Style.parse(f"{front} on {block}") if coloured else Style(reverse=True)
         surface = _colour(variables, "panel")
-        self.raised = Style(bold=True) if surface in ("", "default") else Style.parse(f"on {surface}")
+        self.raised = Style.parse(f"on {surface}") if surface.startswith("#") else Style(bold=True)
 
     def __getitem__(self, role: str) -> Style:
         return self.styles.get(role) or self.styles["text"]

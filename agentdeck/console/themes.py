@@ -74,7 +74,7 @@ def read(file: Path) -> Theme:
     from ruamel.yaml.error import YAMLError
 
     try:
-        data = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
+        data = YAML(typ="safe", pure=True, plug_ins=[]).load(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, YAMLError) as error:
         raise BrokenTheme(f"{file.name}: {' '.join(str(error).split())[:160]}") from None
     if not isinstance(data, dict):

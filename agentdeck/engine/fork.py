@@ -15,12 +15,22 @@ from agentdeck.core import events as ev
 from agentdeck.core.fold import Fold
 from agentdeck.core.reopen import Everything, unchosen
 from agentdeck.core.state import CANCELLED, DONE, FAILED, SKIPPED, Step, Task
-from agentdeck.engine.launch import new_run, programs, whoami
+from agentdeck.engine.launch import programs, whoami
 from agentdeck.engine.resume import definition_of
 from agentdeck.engine.retry import known_agent
 from agentdeck.errors import UsageError
 from agentdeck.store.reader import Reader, RunRow
-from agentdeck.store.runs import Counts, NewRun, Owner, create_run, end_run, save_definition, set_run, take_lease
+from agentdeck.store.runs import (
+    Counts,
+    NewRun,
+    Owner,
+    create_run,
+    end_run,
+    new_run,
+    save_definition,
+    set_run,
+    take_lease,
+)
 from agentdeck.store.writer import Writer
 from agentdeck.workflow import graph
 from agentdeck.workflow.model import Data, Definition, Dispatch, plain

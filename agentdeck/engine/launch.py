@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
-import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,11 +26,10 @@ from agentdeck.engine.owner import hold
 from agentdeck.engine.reuse import Reuse
 from agentdeck.engine.storage import Storage
 from agentdeck.errors import UsageError
+from agentdeck.store.runs import new_run
 from agentdeck.workflow.deck import deck_for
 from agentdeck.workflow.loader import load
 from agentdeck.workflow.model import Data, Definition, SubWorkflow
-
-ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +61,6 @@ class Outcome:
     state: str
     view: View = field(repr=False)
     abandoned: int = 0
-
-
-def new_run() -> str:
-    """A short name that sorts by time."""
-    number, text = int(time.time()), ""
-    while number:
-        number, digit = divmod(number, len(ALPHABET))
-        text = ALPHABET[digit] + text
-    return text + "".join(secrets.choice(ALPHABET) for _ in range(3))
 
 
 def complete(definition: Definition, given: Mapping[str, Data]) -> dict[str, Data]:

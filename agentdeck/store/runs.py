@@ -5,11 +5,15 @@ The row is for lists; the truth is in the events. Its owner keeps it. Whoever ho
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
+import time
 from dataclasses import dataclass, field
 
 from agentdeck.store.codec import text_of
 from agentdeck.workflow.model import Data, Definition, plain
+
+ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,15 @@ class NewRun:
     tags: tuple[str, ...] = ()
     source: dict[str, Data] = field(default_factory=dict)
     options: dict[str, Data] = field(default_factory=dict)
+
+
+def new_run() -> str:
+    """A short name that sorts by time."""
+    number, text = int(time.time()), ""
+    while number:
+        number, digit = divmod(number, len(ALPHABET))
+        text = ALPHABET[digit] + text
+    return text + "".join(secrets.choice(ALPHABET) for _ in range(3))
 
 
 def save_definition(connection: sqlite3.Connection, definition: Definition) -> str:

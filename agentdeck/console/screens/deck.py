@@ -9,14 +9,13 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from textual.app import ComposeResult
+from textual.app import ComposeResult, SuspendNotSupported
 from textual.containers import Container, VerticalScroll
 from textual.widgets import Footer, Static
 
-from agentdeck.console import background, preview
 from agentdeck.console.actions import bindings
-from agentdeck.console.background import Order
 from agentdeck.console.library import EXAMPLES, FOLDER, HERE, RECENT, Entry, Library, Past, pasts
 from agentdeck.console.listing import Column, Listing, Row
 from agentdeck.console.look import GLYPHS, look_of
@@ -24,8 +23,14 @@ from agentdeck.console.palette import Found
 from agentdeck.console.screens.base import Shown
 from agentdeck.core.clean import clean
 from agentdeck.errors import AgentdeckError
-from agentdeck.store.reader import Reader, RunRow
-from agentdeck.workflow.model import Definition
+
+if TYPE_CHECKING:
+    from agentdeck.console.background import Order
+    from agentdeck.store.reader import RunRow
+    from agentdeck.workflow.model import Definition
+
+# What the store, the workflows and the page need takes longer to import than the screen to appear: that is done
+# where it is first used, after the first paint.
 
 LOOK = 1.0
 PAST = 300
@@ -73,7 +78,7 @@ class DeckScreen(Shown):
         self.query_one(Listing).focus()
         self.app.theme_changed_signal.subscribe(self, lambda _: self._page(again=True))
         self._timer = self.set_interval(LOOK, self._look)
-        self._look()
+        self.call_after_refresh(self._look)
 
     def on_screen_suspend(self) -> None:
         self._timer.pause()
@@ -91,6 +96,8 @@ class DeckScreen(Shown):
 
     def _scan(self) -> None:
         """In a thread: the store and the files."""
+        from agentdeck.store.reader import Reader
+
         fault, runs, seen = "", [], {}
         try:
             reader = Reader(self.deck.db)
@@ -122,6 +129,8 @@ class DeckScreen(Shown):
         self._page(again=changed)
 
     def _rows(self) -> Iterator[Row]:
+        from agentdeck.console import preview
+
         alive = [row for row in self._runs if row.state in ALIVE]
         if alive:
             yield Row("", (("in progress", "title"),) + (("", ""),) * 3)
@@ -153,6 +162,8 @@ class DeckScreen(Shown):
         self._page()
 
     def _page(self, *, again: bool = False) -> None:
+        from agentdeck.console import preview
+
         key, look = self.query_one(Listing).key, look_of(self.app)
         page, about = self.query_one("#page"), self.query_one("#about", Static)
         width = max(20, page.size.width - 4)
@@ -190,6 +201,7 @@ class DeckScreen(Shown):
 
     def _launch(self, file: Path, definition: Definition) -> None:
         from agentdeck.cli.settings import workers
+        from agentdeck.console import background
         from agentdeck.console.screens.launch import LaunchScreen
 
         def launched(order: Order | None) -> None:
@@ -211,7 +223,7 @@ class DeckScreen(Shown):
         try:
             with self.app.suspend():
                 subprocess.run([*shlex.split(editor), *place, str(entry.path)], check=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SuspendNotSupported) as error:
             self.notify(f"{editor}: {error}", title="$EDITOR", severity="error", markup=False)
         self._look()
 
