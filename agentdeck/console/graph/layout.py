@@ -2,7 +2,7 @@
 
 Layers and their order are those of `layers.py`. Down a layer, every vertex would like to stand level with its
 neighbours; the nearest places to these wishes that keep order and distance are found exactly by pooling
-adjacent violators (isotonic regression), a few sweeps from either side. Deterministic, and linear but for sorting.
+adjacent violators (isotonic regression), a few sweeps from either side. Deterministic.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def lay_out(
     pins = [(height - 1) // 2 for height in heights]
     tops = _tops(graph, heights, pins, apart)
     widths = [
-        max((sizes[names[vertex]][0] for vertex in layer if vertex < graph.size), default=1) for layer in graph.layers
+        max((sizes[names[vertex]][0] for vertex in layer if vertex < graph.size), default=1)
+        for layer in graph.layers
     ]
     rows = [top + pin for top, pin in zip(tops, pins, strict=True)]
     wires, lefts = route(graph, rows, widths, gap, names)
@@ -111,9 +112,7 @@ def _tops(graph: Layered, heights: list[int], pins: list[int], apart: int) -> li
                     total += weight
                 wishes.append(pull / total - pins[vertex] if total else tops[vertex])
                 weights.append(total or 0.1)
-            for vertex, top in zip(
-                graph.layers[number], _nearest(wishes, weights, stacks[number]), strict=True
-            ):
+            for vertex, top in zip(graph.layers[number], _nearest(wishes, weights, stacks[number]), strict=True):
                 tops[vertex] = top
     least = min(tops, default=0.0)
     # Rounding is monotone, so what is apart by whole rows stays so.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from os.path import commonprefix
 from typing import Literal, NamedTuple
 
 from agentdeck.core.clean import clean
@@ -41,12 +40,18 @@ class Node(NamedTuple):
 def nodes_of(definition: Definition) -> dict[str, Node]:
     """A node for each agent. What all their names begin with is left out of the labels where it is long."""
     labels = [clean(name) for name in definition.agents]
-    shared = re.sub(r"[^\W_]*$", "", commonprefix(labels)) if len(labels) > 2 else ""
+    shared = re.sub(r"[^\W_]*$", "", _shared(labels)) if len(labels) > 2 else ""
     cut = len(shared) if len(shared) >= 8 else 0
     return {
         name: Node(name, label[cut:] or label, _kind(agent), (name,), clean(_about(agent)))
         for (name, agent), label in zip(definition.agents.items(), labels, strict=True)
     }
+
+
+def _shared(labels: Sequence[str]) -> str:
+    """What all of them begin with."""
+    first, last = min(labels), max(labels)
+    return first[: next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))]
 
 
 def _kind(agent: Agent) -> Kind:
@@ -88,7 +93,9 @@ def edges_of(definition: Definition) -> dict[str, tuple[str, ...]]:
     return edges
 
 
-def fold(nodes: Mapping[str, Node], needs: Needs, rank: Mapping[str, int]) -> tuple[dict[str, Node], dict[str, list[str]]]:
+def fold(
+    nodes: Mapping[str, Node], needs: Needs, rank: Mapping[str, int]
+) -> tuple[dict[str, Node], dict[str, list[str]]]:
     """Put alike neighbours together: agents of one layer whose names differ only in their number, or that have
     the same needs and the same dependents. Edges lead from layer to layer, so no cycle can come of it."""
     nodes, needs = _merge(nodes, needs, lambda node: (rank[node.name], node.kind, _stem(node.label)))
@@ -100,7 +107,9 @@ def fold(nodes: Mapping[str, Node], needs: Needs, rank: Mapping[str, int]) -> tu
     return _merge(
         nodes,
         needs,
-        lambda node: (frozenset(needs[node.name]), frozenset(below[node.name])) if node.name in single else node.name,
+        lambda node: (
+            (frozenset(needs[node.name]), frozenset(below[node.name])) if node.name in single else node.name
+        ),
     )
 
 
@@ -109,7 +118,9 @@ def _stem(label: str) -> str:
     return re.sub(r"([\W_]+[A-Za-z]{0,2})?\d[\W\d_]*$", "", label) or label
 
 
-def _merge(nodes: Mapping[str, Node], needs: Needs, alike: object) -> tuple[dict[str, Node], dict[str, list[str]]]:
+def _merge(
+    nodes: Mapping[str, Node], needs: Needs, alike: object
+) -> tuple[dict[str, Node], dict[str, list[str]]]:
     assert callable(alike)
     groups: dict[object, list[Node]] = {}
     for node in nodes.values():

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from itertools import chain, islice
 from typing import ClassVar
 
+from rich.color import Color, blend_rgb
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual.app import RenderResult
 from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
@@ -61,7 +61,12 @@ class GraphPane(ScrollView, can_focus=True):
     ]
 
     def __init__(
-        self, definition: Definition, *, name: str | None = None, id: str | None = None, classes: str | None = None
+        self,
+        definition: Definition,
+        *,
+        name: str | None = None,
+        id: str | None = None,  # noqa: A002
+        classes: str | None = None,
     ) -> None:
         super().__init__(name=name, id=id, classes=classes)
         self.definition = definition
@@ -155,7 +160,7 @@ class GraphPane(ScrollView, can_focus=True):
             for name in self._stands:
                 self._drawing.put(name, steps_of(tallies.get(name)), 0 if name in self._many else tasks)
         else:
-            drawn = scene(self._stands, self._needs, cards, level, width, height)
+            drawn = scene(self._stands, self._needs, cards, level, width, height, halves=not self._mono())
             self._drawing = drawn
             for name, node in drawn.nodes.items() if self._live else ():
                 drawn.put(name, card_of(node, tallies, tasks=tasks, many=name in self._many))
@@ -176,7 +181,12 @@ class GraphPane(ScrollView, can_focus=True):
         self.virtual_size = Size(max(width, drawing.width), max(height, drawing.height))
 
     def _tick_scene(
-        self, drawing: Scene, tallies: Mapping[str, AgentTally], tasks: int, since: Mapping[str, float], now: float
+        self,
+        drawing: Scene,
+        tallies: Mapping[str, AgentTally],
+        tasks: int,
+        since: Mapping[str, float],
+        now: float,
     ) -> None:
         seen = self._seen(drawing)
         glowing = len(self._glow)
@@ -208,7 +218,7 @@ class GraphPane(ScrollView, can_focus=True):
             if drawing.full(name, sum(steps.values())):
                 self._built = None
             rows |= drawing.put(name, steps, 0 if name in self._many else tasks)
-        if not self._turn % (4 * BEHIND) or len(names) <= BEHIND:
+        if not self._total or not self._turn % (4 * BEHIND) or len(names) <= BEHIND:
             for tally in tallies.values():
                 for state, number in tally.steps.items():
                     self._total[state] = total[state] = total.get(state, 0) + number
@@ -235,8 +245,7 @@ class GraphPane(ScrollView, can_focus=True):
         return drawing.within(left, top, left + self.size.width, top + self.size.height)
 
     def _refresh_node(self, drawing: Scene, name: str) -> None:
-        place = drawing.layout.boxes[name]
-        self._refresh(Region(place.x, place.y, place.width, place.height))
+        self._refresh(Region(*drawing.place(name)))
 
     def _refresh(self, part: Region) -> None:
         """Repaint a part of the canvas, as far as it can be seen."""
@@ -287,9 +296,6 @@ class GraphPane(ScrollView, can_focus=True):
 
     # Painting --------------------------------------------------------------------------------------------------
 
-    def render(self) -> RenderResult:
-        return ""
-
     def render_line(self, y: int) -> Strip:
         width = self.size.width
         look = self._current()
@@ -315,14 +321,15 @@ class GraphPane(ScrollView, can_focus=True):
         for text, role in spans:
             style = styles.get(role)
             if style is None:
-                style = styles[role] = ground + self._style(look, role)
+                style = styles[role] = ground + self._style(look, role, ground)
             segments.append(Segment(text, style))
         return Strip(segments)
 
-    def _style(self, look: Look, role: str) -> Style:
+    def _style(self, look: Look, role: str, ground: Style) -> Style:
         above, half, below = role.partition("/")
         if half:
-            ink, paper = _ink(look, above), _ink(look, below) if below else None
+            ink = _ink(look, above, ground)
+            paper = _ink(look, below, ground) if below else None
             return Style(color=ink.color) + (Style(bgcolor=paper.color) if paper else Style())
         return look.cursor if role == "cursor" else look[_ROLES.get(role, role)]
 
@@ -349,8 +356,7 @@ class GraphPane(ScrollView, can_focus=True):
                 self._refresh_node(drawing, one)
             self._mark()
             if name in drawing.of:
-                place = drawing.layout.boxes[drawing.of[name]]
-                self._show(Region(place.x, place.y, place.width, place.height))
+                self._show(Region(*drawing.place(drawing.of[name])))
         elif drawing is not None:
             drawing.chosen = name
             if name in self._stands:
@@ -438,9 +444,13 @@ class GraphPane(ScrollView, can_focus=True):
             self._build({}, 0, {}, 0.0)
 
 
-def _ink(look: Look, state: str) -> Style:
-    """What waits recedes: in a map it is the ground on which the rest stands out."""
-    return look["line" if state == "waiting" else state]
+def _ink(look: Look, state: str, ground: Style) -> Style:
+    """What waits recedes: it is the ground on which the rest of a map stands out."""
+    style = look[state]
+    back = ground.bgcolor
+    if state != "waiting" or style.color is None or not (style.color.triplet and back and back.triplet):
+        return style
+    return Style(color=Color.from_triplet(blend_rgb(back.triplet, style.color.triplet, 0.35)))
 
 
 def _oldest(view: View) -> dict[str, float]:

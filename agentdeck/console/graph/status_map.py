@@ -167,7 +167,7 @@ class StatusMap:
             if mine:
                 for index in range(length):
                     picked = x + index in mine
-                    spans.append((self._sign(codes), "cursor" if picked else self._role(codes)))
+                    spans.append(("◆", "cursor") if picked else (self._sign(codes), self._role(codes)))
             else:
                 spans.append((self._sign(codes) * length, self._role(codes)))
             x += length
