@@ -59,6 +59,7 @@ def _go_on(row: RunRow, definition: Definition, view: View, db: str | None, yes:
     from agentdeck.cli.conduct import Lines, conclude, conduct
     from agentdeck.cli.narrate import narrator
     from agentdeck.cli.settings import database
+    from agentdeck.cli.tasks import forget
     from agentdeck.engine.resume import Resume
     from agentdeck.engine.resume import resume as start
 
@@ -71,6 +72,8 @@ def _go_on(row: RunRow, definition: Definition, view: View, db: str | None, yes:
         lambda _: f"agentdeck resume {row.run}{where}",
         Lines(None),
     )
+    if outcome.state != "drained":
+        forget(row.source.get("tasks"), database(db))
     return conclude(outcome, definition, as_json)
 
 
@@ -101,17 +104,13 @@ def _functions(row: RunRow, was: Definition) -> dict[str, Callable[..., Any]]:
 
 def _tasks(definition: Definition, view: View) -> Callable[[RunRow], Iterable[Mapping[str, Data]] | None]:
     def reopen(row: RunRow) -> Iterable[Mapping[str, Data]] | None:
-        from agentdeck.cli.errors import say
-        from agentdeck.cli.tasks import STDIN, TaskFile
+        from agentdeck.cli.tasks import TaskFile
 
         name = row.source.get("tasks")
         if not name:
             return None
         if view.tasks.total is not None:
             return []  # all of them are open or over already
-        if name == STDIN:
-            say("its tasks came through stdin: only those that were open already go on")
-            return [{}] * view.tasks.opened
         return TaskFile(str(name), definition, view.inputs, skip_bad=bool(row.source.get("skip_bad")))
 
     return reopen
@@ -119,11 +118,9 @@ def _tasks(definition: Definition, view: View) -> Callable[[RunRow], Iterable[Ma
 
 def _total(row: RunRow, view: View, tasks: Callable[[RunRow], Iterable[Mapping[str, Data]] | None]) -> int | None:
     """How many tasks there are in all. The file is read once for that, so a line that went bad is told now."""
-    from agentdeck.cli.tasks import STDIN, TaskFile
+    from agentdeck.cli.tasks import TaskFile
 
     if view.tasks.total is not None:
         return view.tasks.total
-    if row.source.get("tasks") == STDIN:
-        return None
     source = tasks(row)
     return source.count() if isinstance(source, TaskFile) else 1

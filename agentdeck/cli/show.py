@@ -47,8 +47,9 @@ def show(run: str, db: str | None, as_json: bool) -> None:
 def page(row: RunRow, view: View, told: dict[str, Data]) -> Iterator[str]:
     import json
 
-    from agentdeck.cli.pages import clock, cut, moment, seconds, table
+    from agentdeck.cli.pages import cut, table
     from agentdeck.core.clean import clean
+    from agentdeck.insight.numbers import clock, moment, seconds
 
     word = " · simulated" if told["simulated"] else ""
     yield clean(f"{row.run}  {row.workflow}  {row.state}{word}")

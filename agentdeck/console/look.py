@@ -45,15 +45,15 @@ ROLES: Mapping[str, tuple[str, str]] = {
     "warn": ("warning", ""),
     "bad": ("error", ""),
     "line": ("panel-lighten-2", "dim"),
-    "critical": ("secondary", "bold"),
+    "critical": ("text-secondary", "bold"),
     "needs": ("text-muted", "dim"),
     "pool": ("primary", ""),
     "requests": ("warning", ""),
     "tokens": ("warning", ""),
     "concurrent": ("warning", ""),
     "budget": ("error", ""),
-    "backoff": ("secondary", ""),
-    "cooldown": ("secondary", ""),
+    "backoff": ("text-secondary", ""),
+    "cooldown": ("text-secondary", ""),
     "approval": ("accent", ""),
 }
 
@@ -70,7 +70,7 @@ class Look:
         block = _colour(variables.get("block-cursor-background", "")) or _colour(variables.get("primary", ""))
         front = _colour(variables.get("block-cursor-foreground", "")) or ground
         self.cursor = Style.parse(f"{front} on {block}") if front and block else Style(reverse=True)
-        surface = _colour(variables.get("boost", "")) or _colour(variables.get("surface", ""))
+        surface = _colour(variables.get("panel", "")) or _colour(variables.get("surface", ""))
         self.raised = Style.parse(f"on {surface}") if surface else Style(bold=True)
 
     def __getitem__(self, role: str) -> Style:
@@ -81,7 +81,7 @@ def _colour(value: str) -> str:
     """A theme variable as rich understands it; empty where it is no plain colour (`auto 87%`, `ansi_…` kept)."""
     value = value.strip()
     if value.startswith("ansi_"):
-        name = value.removeprefix("ansi_")
+        name = value.removeprefix("ansi_").partition(" ")[0]
         return "default" if name == "default" else name
     return value[:7] if value.startswith("#") else ""
 

@@ -50,6 +50,7 @@ class Launch:
     source: Mapping[str, Data] = field(default_factory=dict)
     yes: bool = False
     who: str = ""
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
     storage = Storage(launch.db)
     try:
         definition, name = launch.definition, new_run()
-        program = programs(definition, launch.folder, storage.durations(definition))
+        program = programs(definition, launch.folder, storage.durations(definition, launch.folder))
         most = deck_for(launch.folder).workers
         workers = launch.workers or min(definition.limits.workers or most, most)
         machine = Machine(program, run=name, workers=workers, gated=storage.durable)
@@ -128,7 +129,7 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
             launch.who or whoami(),
         )
         source = {"folder": str(launch.folder.resolve()), **launch.source}
-        storage.begin(started, definition, source, {"workers": workers, "yes": launch.yes})
+        storage.begin(started, definition, source, {"workers": workers, "yes": launch.yes}, launch.tags)
         return await drive(launch, machine, View(definition), storage, clock, started, watch or Watch())
     finally:
         storage.close()

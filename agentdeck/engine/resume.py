@@ -95,7 +95,7 @@ async def _take(storage: Storage, row: RunRow) -> None:
 
 def _fold(reader: Reader, row: RunRow, definition: Definition) -> tuple[Machine, View, float]:
     folder = Path(str(row.source.get("folder") or "."))
-    program = programs(definition, folder, reader.durations(definition.name))
+    program = programs(definition, folder, reader.durations(definition.name, str(folder)))
     workers = row.options.get("workers")
     machine = Machine(program, run=row.run, workers=workers if isinstance(workers, int) else WORKERS, gated=True)
     view, last = View(definition), row.started

@@ -18,7 +18,7 @@ from agentdeck.store.letters import Letter, add_letter
 from agentdeck.store.log import Log
 from agentdeck.store.memory import MemoryLog
 from agentdeck.store.reader import Reader
-from agentdeck.store.runs import Counts, NewRun, Owner, create_run, end_run, save_definition, set_run
+from agentdeck.store.runs import Counts, NewRun, Owner, create_run, end_run, folder_of, save_definition, set_run
 from agentdeck.store.writer import Writer
 from agentdeck.workflow.model import Data, Definition
 
@@ -54,23 +54,28 @@ class Storage:
         if self._fault is not None:
             self._fault(error)
 
-    def durations(self, definition: Definition) -> dict[str, float]:
-        """Mean seconds per agent in earlier runs of this workflow."""
+    def durations(self, definition: Definition, folder: Path) -> dict[str, float]:
+        """Mean seconds per agent in earlier runs of the workflow of this name in this folder."""
         if self.path is None:
             return {}
         reader = Reader(self.path)
         try:
-            return reader.durations(definition.name)
+            return reader.durations(definition.name, str(folder.resolve()))
         finally:
             reader.close()
 
     def begin(
-        self, started: ev.RunStarted, definition: Definition, source: dict[str, Data], options: dict[str, Data]
+        self,
+        started: ev.RunStarted,
+        definition: Definition,
+        source: dict[str, Data],
+        options: dict[str, Data],
+        tags: tuple[str, ...] = (),
     ) -> None:
         """The run's row, its definition and its lease are with the log before its first event."""
         if self.path is None:
             return
-        new = NewRun(started.run, started.workflow, started.identity, started.at, False, (), source, options)
+        new = NewRun(started.run, started.workflow, started.identity, started.at, False, tags, source, options)
 
         def create(connection: sqlite3.Connection) -> None:
             save_definition(connection, definition)
@@ -97,16 +102,13 @@ class Storage:
         if self.path is None:
             return
         counts = counts_of(view)
-        seconds = {
-            name: (tally.durations.count, mean)
-            for name, tally in view.agents.items()
-            if (mean := tally.durations.mean) is not None
-        }
+        seconds = {name: list(tally.durations.last) for name, tally in view.agents.items()}
 
         def close(connection: sqlite3.Connection) -> None:
             set_run(connection, run, simulated=view.simulated)
             end_run(connection, run, state, view.now, counts)
-            save_durations(connection, view.workflow, seconds)
+            if state != "drained":  # it will be told whole, once
+                save_durations(connection, view.workflow, folder_of(connection, run), seconds)
 
         self.log.call(close).result(60)
 

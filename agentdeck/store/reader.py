@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import os
 import socket
 import sqlite3
@@ -31,7 +32,7 @@ from agentdeck.workflow.model import Data
 PAGE = 2000
 
 _RUN = (
-    "run, workflow, identity, state, started, ended, simulated, tags, source, options,"
+    "runs.run, workflow, identity, state, runs.started, ended, simulated, tags, source, options,"
     " tasks_total, tasks_done, tasks_failed, tasks_cancelled, summary, owner, lease_until, pid, host"
 )
 
@@ -125,17 +126,20 @@ class Reader:
         state: str | None = None,
         text: str | None = None,
         since: float | None = None,
+        until: float | None = None,
         tag: str | None = None,
     ) -> list[RunRow]:
         """The newest runs that fit, newest first. `before` is the `key` of the last row of the page before.
+        `since` and `until` bound when they started.
 
         `text` is looked for in run, workflow, tags and source, without regard to case.
         """
         found: list[RunRow] = []
+        table, of = ("runs", "runs") if tag is None else ("tags CROSS JOIN runs ON runs.run = tags.run", "tags")
         while len(found) < limit:
             where, values = ["1"], list[Any]()
             if before is not None:
-                where.append("(started, run) < (?, ?)")
+                where.append(f"({of}.started, {of}.run) < (?, ?)")
                 values += before
             if workflow is not None:
                 where.append("workflow = ?")
@@ -145,16 +149,20 @@ class Reader:
                 where.append(f"state IN ({','.join('?' * len(stored))})")
                 values += stored
             if since is not None:
-                where.append("started >= ?")
+                where.append(f"{of}.started >= ?")
                 values.append(since)
+            if until is not None:
+                where.append(f"{of}.started <= ?")
+                values.append(until)
             if tag is not None:
-                where.append("tags LIKE ? ESCAPE '\\'")
-                values.append(f"%{_like(json.dumps(tag))}%")
+                where.append("tag = ?")
+                values.append(tag)
             if text:
-                where.append("(run || ' ' || workflow || ' ' || tags || ' ' || source) LIKE ? ESCAPE '\\'")
+                where.append("(runs.run || ' ' || workflow || ' ' || tags || ' ' || source) LIKE ? ESCAPE '\\'")
                 values.append(f"%{_like(text)}%")
             rows = self._rows(
-                f"SELECT {_RUN} FROM runs WHERE {' AND '.join(where)} ORDER BY started DESC, run DESC LIMIT ?",
+                f"SELECT {_RUN} FROM {table} WHERE {' AND '.join(where)}"
+                f" ORDER BY {of}.started DESC, {of}.run DESC LIMIT ?",
                 (*values, limit),
             )
             page = [_run_of(row) for row in rows]
@@ -193,9 +201,21 @@ class Reader:
         data: dict[str, Data] = json.loads(rows[0][0])
         return data
 
-    def durations(self, workflow: str) -> dict[str, float]:
-        """Mean seconds of each agent of a workflow, over its earlier runs."""
-        return dict(self._rows("SELECT agent, mean FROM durations WHERE workflow = ?", (workflow,)))
+    def durations(self, workflow: str, folder: str) -> dict[str, float]:
+        """Mean seconds of each agent of a workflow, over its newest attempts that succeeded."""
+        return {agent: sum(taken) / len(taken) for agent, taken in self._samples(workflow, folder)}
+
+    def quantiles(self, workflow: str, folder: str, share: float = 0.95) -> dict[str, tuple[int, float]]:
+        """Of each agent: how many attempts are remembered (200 at most), and the seconds that this share of
+        them did not exceed."""
+        return {
+            agent: (len(taken), sorted(taken)[max(1, math.ceil(share * len(taken))) - 1])
+            for agent, taken in self._samples(workflow, folder)
+        }
+
+    def _samples(self, workflow: str, folder: str) -> list[tuple[str, list[float]]]:
+        sql = "SELECT agent, samples FROM durations WHERE workflow = ? AND folder = ?"
+        return [(agent, json.loads(samples)) for agent, samples in self._rows(sql, (workflow, folder))]
 
     # What happened in a run ---------------------------------------------------------------------------------
 
@@ -220,6 +240,22 @@ class Reader:
             if result is not None:
                 row[large_field(kind)] = self.result(result)
             yield row
+
+    def task_events(self, run: str, task: str) -> Iterator[tuple[int, Event]]:
+        """What happened in one task, in order: no other event of the run is decoded."""
+        after = 0
+        while True:
+            rows = self._rows(
+                "SELECT seq, at, kind, task, step, data, result FROM events"
+                " WHERE run = ? AND seq > ? AND task = ? ORDER BY seq LIMIT ?",
+                (run, after, task, PAGE),
+            )
+            for seq, at, kind, name, step, data, result in rows:
+                large = None if result is None else self.result(result)
+                yield seq, decode(at, kind, name, step, data, large, result is not None)
+            if len(rows) < PAGE:
+                return
+            after = rows[-1][0]
 
     def result(self, key: str) -> Data:
         """A large value by its hash, one at a time: a page of them may not fit into memory. None if pruned."""
@@ -328,14 +364,19 @@ def _held(owner: str | None, until: float | None, pid: int | None, host: str | N
     """Whether somebody runs it. On this machine a dead process is seen at once, elsewhere when the lease ends."""
     if not owner or until is None or until < time.time():
         return False
-    if pid and host == socket.gethostname():
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-        except OSError:
-            return True
-    return True
+    return not (pid and host == socket.gethostname() and is_dead(pid))
+
+
+def is_dead(pid: int) -> bool:
+    """Gone, or a zombie that its parent has not asked after yet."""
+    try:
+        os.kill(pid, 0)
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except ProcessLookupError:
+        return True
+    except (OSError, UnicodeDecodeError):
+        return False
+    return stat.rpartition(")")[2].split()[:1] == ["Z"]
 
 
 def _like(text: str) -> str:

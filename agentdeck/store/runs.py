@@ -77,6 +77,13 @@ def create_run(connection: sqlite3.Connection, new: NewRun, owner: Owner | None 
     )
 
 
+def folder_of(connection: sqlite3.Connection, run: str) -> str:
+    """Where the workflow of a run came from; empty where that is not known."""
+    sql = "SELECT coalesce(json_extract(source, '$.folder'), '') FROM runs WHERE run = ?"
+    row = connection.execute(sql, (run,)).fetchone()
+    return str(row[0]) if row else ""
+
+
 def set_run(
     connection: sqlite3.Connection,
     run: str,
