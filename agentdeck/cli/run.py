@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("--skip-bad", is_flag=True, help="Leave out task lines that cannot be read.")
 @click.option("--yes", is_flag=True, help="Approve whatever asks a person.")
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="A word to find the run by.")
+@click.option("--run-id", "name", default="", hidden=True)  # the console knows a run before it has begun
 @json_option("Print one JSON object at the end: the summary.")
 def run(
     file: str,
@@ -39,6 +40,7 @@ def run(
     skip_bad: bool,
     yes: bool,
     tags: tuple[str, ...],
+    name: str,
     as_json: bool,
 ) -> int:
     """Run a workflow, and stay until it is over.
@@ -90,11 +92,13 @@ def run(
             "file": str(path.resolve()),
             "folder": str(folder.resolve()),
             **({"tasks": source.place} if source else {}),
+            **({"total": total} if tasks else {}),
             **({"skip_bad": True} if skip_bad else {}),
             **({"set": list(settings)} if settings else {}),
         },
         yes,
         tags=tuple(dict.fromkeys(tags)),
+        run=name,
     )
     lines = Lines(out)
     where = f" --db {db}" if db else ""

@@ -85,7 +85,7 @@ def _attempt(one: AttemptStory) -> dict[str, Data]:
 
 def page(told: StepStory) -> Iterator[str]:
     """The story for people."""
-    from agentdeck.cli.pages import clock, seconds
+    from agentdeck.insight.numbers import clock, seconds
     from agentdeck.core.clean import clean
     from agentdeck.insight.step import attempt_line, fault_line
 

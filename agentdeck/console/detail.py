@@ -17,7 +17,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 
-from agentdeck.cli.pages import clock, moment, seconds
+from agentdeck.insight.numbers import clock, moment, seconds
 from agentdeck.cli.step import page
 from agentdeck.console.look import GLYPHS
 from agentdeck.console.sheet import Item, Sheet, outline, prose

@@ -285,9 +285,10 @@ class Reader:
         task: str | None = None,
         after: int = 0,
         tail: int | None = None,
+        limit: int | None = None,
     ) -> list[LogLine]:
         """Log lines in order. `agent` is a step's name, or an agent's, which stands for all its items
-        (`notes` for `notes[0]`, `notes[1]`…). `tail` gives the last so many."""
+        (`notes` for `notes[0]`, `notes[1]`…). `tail` gives the last so many, `limit` the first so many."""
         where, values = ["run = ?", "id > ?"], [run, after]
         if agent is not None:
             where.append("(step = ? OR (step >= ? AND step < ?))")
@@ -298,7 +299,7 @@ class Reader:
         sql = f"SELECT id, at, task, step, attempt, level, text FROM logs WHERE {' AND '.join(where)} ORDER BY id"
         if tail is not None:
             return [LogLine(*row) for row in reversed(self._rows(sql + " DESC LIMIT ?", (*values, tail)))]
-        return [LogLine(*row) for row in self._rows(sql, values)]
+        return [LogLine(*row) for row in self._rows(sql + " LIMIT ?", (*values, -1 if limit is None else limit))]
 
     def letters(self, run: str | None = None, *, state: str | None = None) -> list[Letter]:
         """Dead letters, oldest first: of one run, or of all."""

@@ -8,7 +8,8 @@ import pytest
 from textual.app import App
 from textual.widgets import Button, Input, Static
 
-from agentdeck.console.screens.launch import LaunchScreen, Order
+from agentdeck.console.background import Order
+from agentdeck.console.screens.launch import LaunchScreen
 from agentdeck.workflow.loader import load
 
 ORDER = Path(__file__).parents[2] / "workflows" / "order.yaml"

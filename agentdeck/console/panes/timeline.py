@@ -19,7 +19,8 @@ from agentdeck.console.pane import Focus, Focused
 from agentdeck.console.panes.agents import state_of
 from agentdeck.core.clean import clean
 from agentdeck.core.events import Event
-from agentdeck.core.view import Moment, View
+from agentdeck.core.shown import Moment
+from agentdeck.core.view import View
 from agentdeck.insight.activity import Activity, activity
 from agentdeck.insight.gantt import Row, bars, critical, live
 from agentdeck.insight.numbers import seconds

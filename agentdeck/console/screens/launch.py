@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import ClassVar
@@ -20,10 +19,12 @@ from textual.widgets import Button, Input, Label, Select, Static
 from agentdeck.cli.inputs import lacking, read
 from agentdeck.cli.overrides import override
 from agentdeck.cli.tasks import TaskFile
+from agentdeck.console.background import Order
 from agentdeck.console.look import Look, look_of
 from agentdeck.core.clean import clean
 from agentdeck.core.view import SLOTLESS
 from agentdeck.errors import AgentdeckError
+from agentdeck.insight.numbers import seconds as spell
 from agentdeck.insight.outlook import Outlook, outlook
 from agentdeck.store.reader import Reader
 from agentdeck.workflow.model import Agent, Data, Definition, Type
@@ -33,16 +34,8 @@ from agentdeck.workflow.units import show_duration
 #: Of so many agents the limits can be changed here; of more, one by one while the run executes.
 MOST = 40
 PREVIEWED = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What to launch: as `agentdeck run` would be given it. `settings` are those that differ from the file."""
-
-    inputs: Mapping[str, str] = field(default_factory=dict)
-    tasks: Path | None = None
-    workers: int | None = None
-    settings: Mapping[str, str] = field(default_factory=dict)
+#: Bytes of a tasks file above which it is not read here.
+LARGE = 20_000_000
 
 
 class LaunchScreen(ModalScreen[Order | None]):
@@ -71,7 +64,7 @@ class LaunchScreen(ModalScreen[Order | None]):
         border-top: solid $panel-lighten-2; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+r", "launch", "Launch"),
+        Binding("ctrl+r,ctrl+s,f5", "launch", "Launch"),
         Binding("escape", "dismiss_none", "Back"),
     ]
 
@@ -89,6 +82,7 @@ class LaunchScreen(ModalScreen[Order | None]):
         self._agents = {agent.name: f"set-{i}" for i, agent in enumerate(turned[:MOST])}
         self._beyond = max(0, len(turned) - MOST)
         self._settings: dict[str, str] = {}
+        self._known: tuple[str, int] = ("", 1)
         self._seen: dict[str, float] = {}
         self._cost: list[float] = []
 
@@ -196,6 +190,12 @@ class LaunchScreen(ModalScreen[Order | None]):
             self._note("tasks", "")
             return 1
         path = self._path(name)
+        known = f"{path} {path.stat().st_mtime_ns if path.is_file() else 0} {sorted(values)}"
+        if self._known[0] == known:
+            return self._known[1]
+        if path.is_file() and path.stat().st_size > LARGE:
+            self._note("tasks", "a large file: its tasks are counted when it is launched")
+            return 1
         try:
             file = TaskFile(str(path), self.definition, values)
             count = file.count()
@@ -203,6 +203,7 @@ class LaunchScreen(ModalScreen[Order | None]):
         except AgentdeckError as error:
             faults["tasks"] = str(error)
             return 1
+        self._known = known, count
         self._note("tasks", "\n".join([f"{count:,} tasks", *(clean(row)[:100] for row in rows)]))
         return count
 
@@ -360,13 +361,11 @@ def describe(seen: Outlook, look: Look) -> Text:
         text.append(value, look[role])
         text.append(f"  {note}\n" if note else "\n", look["dim"])
 
-    line(
-        "expected", show_duration(round(seen.seconds, 1)), "title", f"{made.tasks:,} task{'s' * (made.tasks > 1)}"
-    )
-    line("at best", show_duration(round(made.lower_bound, 1)), note="no schedule is faster")
-    line("one by one", show_duration(round(made.sequential, 1)), "dim")
+    line("expected", spell(seen.seconds), "title", f"{made.tasks:,} task{'s' * (made.tasks > 1)}")
+    line("at best", spell(made.lower_bound), note="no schedule is faster")
+    line("one by one", spell(made.sequential), "dim")
     if made.tasks > 1:
-        line("first task", show_duration(round(seen.first, 1)))
+        line("first task", spell(seen.first))
     line("workers", f"{seen.busy:.0%} busy", "warn" if seen.holds == "workers" else "text")
     held = "more workers would help" if seen.holds == "workers" else "the critical path, not workers"
     line("held by", held)

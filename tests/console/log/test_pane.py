@@ -14,7 +14,6 @@ from agentdeck.console.log.whole import WholeLine
 from agentdeck.console.pane import Focus
 from tests.console.log.samples import Shown, row, rows
 
-
 pytestmark = pytest.mark.anyio
 
 
@@ -90,7 +89,7 @@ async def test_scrolling_back_to_the_end_follows_again() -> None:
 
 async def test_the_reader_stays_at_a_line_while_the_oldest_are_dropped() -> None:
     lines = LineStore(200)
-    lines.append(rows((f"line {i}" for i in range(1, 201))))
+    lines.append(rows(f"line {i}" for i in range(1, 201)))
     pane = LogPane(lines)
     async with Shown(pane).run_test(size=(80, 24)) as pilot:
         await ready(pilot, pane)
