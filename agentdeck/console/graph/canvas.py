@@ -56,7 +56,7 @@ def title(node: Node, card: Card | None, width: int | None = None) -> str:
     tail = f" ×{short(times)}" if times else ""
     if width is None:
         return node.label + tail
-    if width - len(tail) < 4:
+    if width - len(tail) < min(4, cell_len(node.label)):
         tail = ""
     return fit(named(node.label, min(cell_len(node.label), max(0, width - len(tail)))) + tail, width)
 
@@ -198,7 +198,7 @@ def _bottom(node: Node, card: Card | None, width: int, selected: bool) -> Row:
 
 
 def chip_width(node: Node, card: Card | None, most: int) -> int:
-    return min(most, cell_len(title(node, card)) + 4 + (8 if card else 0))
+    return min(most, cell_len(title(node, card)) + 4 + (8 if card or node.kind == "group" else 0))
 
 
 def chip(node: Node, card: Card | None, width: int, *, selected: bool = False) -> Row:

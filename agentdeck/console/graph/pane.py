@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from typing import ClassVar
 
 from rich.color import Color, blend_rgb
@@ -192,7 +192,10 @@ class GraphPane(ScrollView, can_focus=True):
         glowing = len(self._glow)
         self._glow = {name: until for name, until in self._glow.items() if now < until <= now + GLOW}
         changed = len(self._glow) != glowing
-        for name in chain(seen, self._behind(list(drawing.nodes))):
+        names = list(drawing.nodes)
+        # Where groups are many thousands strong, all of them take their turns.
+        due = self._behind(names) if len(self._stands) > TRACED else chain(seen, self._behind(names))
+        for name in due:
             node = drawing.nodes[name]
             card = card_of(
                 node, tallies, tasks=tasks, since=since.get(name), now=now, many=name in self._many,
@@ -237,7 +240,10 @@ class GraphPane(ScrollView, can_focus=True):
     def _behind(self, names: list[str]) -> Iterable[str]:
         """The next share of all nodes, in turn."""
         start = self._turn if self._turn < len(names) else 0
-        self._turn = start + BEHIND
+        share = BEHIND
+        if isinstance(self._drawing, Scene):
+            share = max(1, BEHIND * len(names) // len(self._stands))
+        self._turn = start + share
         return islice(names, start, self._turn)
 
     def _seen(self, drawing: Scene) -> list[str]:
@@ -285,7 +291,7 @@ class GraphPane(ScrollView, can_focus=True):
         edges = drawing.layout.wires.paths
         critical = [
             edge
-            for source, target in zip(self._path, self._path[1:], strict=False)
+            for source, target in pairwise(self._path)
             if (edge := (drawing.of[source], drawing.of[target])) in edges
         ]
         mine = drawing.edges.get(drawing.of.get(self.chosen, ""), [])
@@ -343,7 +349,7 @@ class GraphPane(ScrollView, can_focus=True):
     def _mono(self) -> bool:
         """Whether states cannot be told by colour."""
         look = look_of(self.app)
-        return look["done"].color is None or look["done"].color == look["failed"].color
+        return None in (inks := {look[state].color for state in ("done", "failed", "running")}) or len(inks) < 3
 
     # Moving ----------------------------------------------------------------------------------------------------
 
@@ -448,8 +454,10 @@ def _ink(look: Look, state: str, ground: Style) -> Style:
     """What waits recedes: it is the ground on which the rest of a map stands out."""
     style = look[state]
     back = ground.bgcolor
-    if state != "waiting" or style.color is None or not (style.color.triplet and back and back.triplet):
+    if state != "waiting" or style.color is None:
         return style
+    if not (style.color.triplet and back and back.triplet):
+        return Style(color="bright_black")
     return Style(color=Color.from_triplet(blend_rgb(back.triplet, style.color.triplet, 0.35)))
 
 

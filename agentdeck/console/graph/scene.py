@@ -23,6 +23,8 @@ NARROW, WIDE = 16, 28
 CHIP_NARROW, CHIP_WIDE = 12, 30
 #: With more columns a layer, boxes get more air.
 ROOMY = 36
+#: Up to so many groups are drawn as boxes.
+BOXED = 60
 HEAD = "▸"
 
 
@@ -199,7 +201,7 @@ def scene(
     blank = Card() if cards else None
     roomy = width > ROOMY * depth
     cards = {name: card for name, card in cards.items() if name in nodes and nodes[name].kind != "group"}
-    boxed = level == "boxes" or (level == "groups" and len(nodes) <= 60)
+    boxed = level == "boxes" or (level == "groups" and len(nodes) <= BOXED)
     share = (width - 5 * (depth - 1)) // depth
     deepest = max(Counter(layers[name] for name in nodes).values(), default=1)
     members = max(2, min(12, height // deepest - 6))
@@ -254,7 +256,7 @@ def best(nodes: Mapping[str, Node], needs: Needs, cards: Mapping[str, Card], wid
             if drawn.width <= width and drawn.height <= height:
                 return level
     folded, edges = fold(nodes, needs, rank)
-    if len(folded) < len(nodes) and _roomy(_layers(edges), 2, NARROW, width * 2, height * 2):
+    if len(folded) < min(len(nodes), BOXED) and _roomy(_layers(edges), 2, NARROW, width * 2, height * 2):
         return "groups"
     return "chips" if len(nodes) <= 150 else "map"
 
