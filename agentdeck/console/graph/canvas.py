@@ -183,9 +183,9 @@ def _bottom(node: Node, card: Card | None, width: int, selected: bool) -> Row:
     inner = width - 2
     if card is None or not card.total:
         return ((corners[2] + edge * inner + corners[3], role),)
-    by_state = card.by_state
-    failed = -(-by_state["failed"] * inner // card.total)
-    ended = max(failed, card.ended * inner // card.total)
+    total = max(card.total, card.ended)
+    failed = -(-card.by_state["failed"] * inner // total)
+    ended = max(failed, card.ended * inner // total)
     left = "─" if selected else edge
     spans = (
         (corners[2], role),

@@ -34,7 +34,10 @@ def definition(needs: Needs, takes: dict[str, float] | None = None) -> Definitio
     seconds = takes or {}
     return Definition(
         "w",
-        {name: Agent(name, Simulate(seconds.get(name, 1.0)), needs=tuple(above)) for name, above in needs.items()},
+        {
+            name: Agent(name, Simulate(seconds.get(name, 1.0)), needs=tuple(above))
+            for name, above in needs.items()
+        },
     )
 
 

@@ -130,7 +130,9 @@ def test_too_many_long_edges_are_left_out_and_told() -> None:
     assert {(f"n{i}", f"n{i + 1}") for i in range(size - 1)} <= set(layout.wires.paths)
 
 
-@pytest.mark.parametrize(("needs", "budget"), [(layered(4, 5), 0.02), (layered(10, 100), 0.15), (fan(1000), 0.15)])
+@pytest.mark.parametrize(
+    ("needs", "budget"), [(layered(4, 5), 0.02), (layered(10, 100), 0.15), (fan(1000), 0.15)]
+)
 def test_layout_is_quick(needs: Needs, budget: float) -> None:
     """CPU time, the best of three: other work on the machine does not count."""
     took = []
