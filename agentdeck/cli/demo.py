@@ -38,8 +38,9 @@ def demo(db: str | None, tasks: int | None, workers: int | None) -> int:
         return _headless(file, path, tasks or BRIEF, workers or BRIEF_WORKERS)
     from importlib import import_module
 
-    launch = import_module("agentdeck.console.background").launch
-    engine = launch(path, file, tasks=_orders(path, tasks or ORDERS), workers=workers or WORKERS)
+    background = import_module("agentdeck.console.background")
+    order = background.Order(tasks=_orders(path, tasks or ORDERS), workers=workers or WORKERS)
+    engine = background.launch(path, file, order)
     app = import_module("agentdeck.console.app").DeckApp
     app(path, run=engine.run, engine=engine, reminder=REMINDER).run()
     return 0

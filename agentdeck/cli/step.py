@@ -85,8 +85,8 @@ def _attempt(one: AttemptStory) -> dict[str, Data]:
 
 def page(told: StepStory) -> Iterator[str]:
     """The story for people."""
-    from agentdeck.insight.numbers import clock, seconds
     from agentdeck.core.clean import clean
+    from agentdeck.insight.numbers import clock, seconds
     from agentdeck.insight.step import attempt_line, fault_line
 
     verb = f" ({told.verb})" if told.verb else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
@@ -50,7 +51,7 @@ def styled(text: str, base: Style, spans: Iterable[Span] = (), start: int = 0) -
         return [Segment(text, base)] if text else []
     edges = sorted({0, len(text), *(a for a, _, _ in inside), *(b for _, b, _ in inside)})
     segments = []
-    for a, b in zip(edges, edges[1:], strict=False):
+    for a, b in itertools.pairwise(edges):
         style = base
         for begin, end, other in inside:
             if begin <= a and b <= end:

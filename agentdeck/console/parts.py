@@ -22,7 +22,7 @@ PARTS: dict[str, tuple[str, str]] = {
     "tasks": ("agentdeck.console.panes.tasks", "TasksPane"),
     "timeline": ("agentdeck.console.panes.timeline", "TimelinePane"),
     "limits": ("agentdeck.console.panes.limits", "LimitsPane"),
-    "log": ("agentdeck.console.log.pane", "LogPane"),
+    "log": ("agentdeck.console.log.tiled", "LogTiles"),
     "lines": ("agentdeck.console.log.lines", "LineStore"),
 }
 

@@ -35,9 +35,10 @@ class StepView:
 
 
 class TaskView:
-    """A task and those of its steps that the log has told of."""
+    """A task and those of its steps that the log has told of. `partial`: it was forgotten and opened again, so
+    that its other steps are counted already."""
 
-    __slots__ = ("ended", "family", "fault", "id", "opened", "parent", "state", "steps")
+    __slots__ = ("ended", "family", "fault", "id", "opened", "parent", "partial", "state", "steps")
 
     def __init__(self, task: str, opened: float, family: Family, parent: tuple[str, str] | None) -> None:
         self.id = task
@@ -48,6 +49,7 @@ class TaskView:
         self.ended: float | None = None
         self.fault: Fault | None = None
         self.steps: dict[str, StepView] = {}
+        self.partial = False
 
 
 class TaskRow(NamedTuple):

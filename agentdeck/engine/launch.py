@@ -143,7 +143,7 @@ async def drive(
     view: View,
     storage: Storage,
     clock: Clock,
-    first: ev.Event,
+    first: ev.Event | ev.Signal,
     watch: Watch,
 ) -> Outcome:
     """Run a machine, new or restored, from its `first` event to its end."""

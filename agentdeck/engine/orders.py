@@ -8,6 +8,7 @@ from agentdeck.core import events as ev
 from agentdeck.core.machine import Machine
 from agentdeck.core.ranges import range_of
 from agentdeck.core.state import OPEN, WAITING
+from agentdeck.engine.again import order_again
 from agentdeck.errors import UsageError
 from agentdeck.store.commands import Request
 from agentdeck.workflow.model import Data
@@ -40,6 +41,9 @@ def order(request: Request, machine: Machine, at: float) -> tuple[list[ev.Event 
                 at, task, step, bool(args["approved"]), dict(args.get("fields") or {}), who
             )
             return [answered], f"{step} of task {task}: {'approved' if answered.approved else 'rejected'}"
+        case "retry":
+            together, answer = order_again(args, machine, at, who)
+            return [together], answer
         case "limits":
             return _limits(args, machine, at, who)
     raise UsageError(f"a run cannot be asked to {request.verb}")

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from agentdeck.core import events as ev
-from agentdeck.core.view import ENDED, TaskView
+from agentdeck.core.shown import TaskView
+from agentdeck.core.view import ENDED
 
 
 class Span(NamedTuple):

@@ -14,7 +14,7 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -230,6 +230,37 @@ class Reader:
             large = None if result is None else self.result(result)
             yield seq, decode(at, kind, task, step, data, large, result is not None)
 
+    def reopened(self, run: str) -> set[str]:
+        """The run's own tasks in which a step was ever reopened."""
+        sql = "SELECT DISTINCT task FROM events WHERE run = ? AND kind = 'step_reopened'"
+        return {row[0].partition("/")[0] for row in self._rows(sql, (run,))}
+
+    def events_of(self, run: str, tasks: Iterable[str]) -> Iterator[Event]:
+        """What happened in these tasks of a run, and in tasks nested in them, in order."""
+        wanted, after = json.dumps(sorted(tasks)), 0
+        while True:
+            rows = self._rows(
+                "SELECT seq, at, kind, task, step, data, result FROM events WHERE run = ? AND seq > ?"
+                " AND iif(instr(task, '/'), substr(task, 1, instr(task, '/') - 1), task)"
+                " IN (SELECT value FROM json_each(?)) ORDER BY seq LIMIT ?",
+                (run, after, wanted, PAGE),
+            )
+            for _, at, kind, task, step, data, result in rows:
+                large = None if result is None else self.result(result)
+                yield decode(at, kind, task, step, data, large, result is not None)
+            if len(rows) < PAGE:
+                return
+            after = rows[-1][0]
+
+    def tasks_with(self, run: str, step: str) -> list[str]:
+        """The run's own tasks in which this step has ended at least once."""
+        rows = self._rows(
+            "SELECT DISTINCT task FROM events WHERE run = ? AND step = ? AND instr(task, '/') = 0 AND kind IN"
+            " ('step_succeeded', 'step_done', 'step_failed', 'step_skipped', 'step_cancelled', 'step_answered')",
+            (run, step),
+        )
+        return [row[0] for row in rows]
+
     def raw_events(self, run: str, after: int = 0, limit: int | None = None) -> Iterator[dict[str, Data]]:
         """The same as plain data: seq, at, event (its kind), run, task and step where it has them, and the
         fields that do not have their default."""
@@ -301,13 +332,17 @@ class Reader:
             return [LogLine(*row) for row in reversed(self._rows(sql + " DESC LIMIT ?", (*values, tail)))]
         return [LogLine(*row) for row in self._rows(sql + " LIMIT ?", (*values, -1 if limit is None else limit))]
 
-    def letters(self, run: str | None = None, *, state: str | None = None) -> list[Letter]:
-        """Dead letters, oldest first: of one run, or of all."""
+    def letters(
+        self, run: str | None = None, *, state: str | None = None, ids: Sequence[int] | None = None
+    ) -> list[Letter]:
+        """Dead letters, oldest first: of one run, or of all; those with these ids."""
+        wanted = None if ids is None else json.dumps(list(ids))
         rows = self._rows(
             "SELECT run, task, step, agent, identity, fault, r.data, attempts, at, state, why, id"
             " FROM letters LEFT JOIN results r ON r.hash = inputs"
-            " WHERE (? IS NULL OR run = ?) AND (? IS NULL OR state = ?) ORDER BY id",
-            (run, run, state, state),
+            " WHERE (? IS NULL OR run = ?) AND (? IS NULL OR state = ?)"
+            " AND (? IS NULL OR id IN (SELECT value FROM json_each(?))) ORDER BY id",
+            (run, run, state, state, wanted, wanted),
         )
         return [
             Letter(

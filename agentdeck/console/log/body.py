@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 
 from rich.segment import Segment
 from textual.binding import Binding, BindingType
-from textual.events import Click
+from textual.events import Click, MouseScrollDown, MouseScrollUp
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
@@ -25,6 +25,7 @@ from agentdeck.console.log.sieve import Sieve
 from agentdeck.console.look import look_of
 
 COPIED = 20_000  # lines that a selection may hold
+WHEEL = 3  # rows
 NOTICE = -1  # stands for the word about dropped lines, above the first line
 
 
@@ -333,6 +334,17 @@ class LogLines(ScrollView, can_focus=True):
 
     def action_page(self, by: int) -> None:
         self._go(self.scroll_offset.y + by * max(1, self.size.height - 1))
+
+    def on_mouse_scroll_up(self, event: MouseScrollUp) -> None:
+        """At once and not animated: lines that come meanwhile would pull the reader back to the end."""
+        event.stop()
+        event.prevent_default()
+        self._go(self.scroll_offset.y - WHEEL)
+
+    def on_mouse_scroll_down(self, event: MouseScrollDown) -> None:
+        event.stop()
+        event.prevent_default()
+        self._go(self.scroll_offset.y + WHEEL)
 
     def action_first(self) -> None:
         self._go(0)

@@ -262,7 +262,7 @@ class LineStore:
         for column in (self.texts, self.tasks, self.steps):
             del column[:count]
         for numbers in (self.levels, self.agents, self._ids, self._at, self._attempts):
-            del numbers[:count]  # type: ignore[attr-defined]
+            del numbers[:count]
         self.first += count
         self.dropped += count
         for index in self._of_agent:

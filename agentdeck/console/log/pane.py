@@ -86,6 +86,7 @@ class LogPane(Vertical):
         Binding("slash", "find", "Find", id="log.find"),
         Binding("escape", "clear", "Clear", show=False, id="log.clear"),
         Binding("l", "level", "Least level", id="log.least"),
+        Binding("t", "task", "This task", show=False, id="log.task"),
         Binding("C", "around", "Lines around", show=False, id="log.around"),
         Binding("o", "step", "Open step", id="log.step"),
         Binding("S", "save", "Save", show=False, id="log.save"),
@@ -97,7 +98,8 @@ class LogPane(Vertical):
         self.agent = agent
         self.title = title
         self.focus_now = Focus(agent=agent)
-        self.wanted = Wanted(agents=frozenset([agent] if agent else []))
+        self._names = len(lines.names)
+        self.wanted = Wanted(agents=self._family())
         self.head = LogHead()
         self.body = LogLines(Sieve(lines, self.wanted))
         self.entry = Input()
@@ -121,6 +123,11 @@ class LogPane(Vertical):
 
     def frame(self) -> None:
         """What a tick does; it needs nothing but the lines."""
+        if self._names != len(self.lines.names):
+            self._names = len(self.lines.names)
+            if (family := self._family()) != self.wanted.agents:
+                self._want(agents=family)
+                return
         sieve = self.body.sieve
         sieve.advance(HURRIED if sieve.left > 10_000 else SLICE)
         self.body.sync()
@@ -133,8 +140,15 @@ class LogPane(Vertical):
         if self.pinned or focus == self.focus_now:
             return
         self.focus_now = focus
-        agents = frozenset([focus.agent] if focus.agent else [])
-        self._want(agents=agents, task=focus.task, step=focus.step if "[" in focus.step else "", again=True)
+        self._want(
+            agents=self._family(), task=focus.task, step=focus.step if "[" in focus.step else "", again=True
+        )
+
+    def _family(self) -> frozenset[str]:
+        """The agent that is looked at, and those below it where it is a sub-workflow."""
+        agent = self.focus_now.agent
+        below = (name for name in self.lines.names if name.startswith(agent + "/"))
+        return frozenset([agent, *below]) if agent else frozenset()
 
     def _want(self, *, again: bool = False, **changes: object) -> None:
         fields = {name: getattr(self.wanted, name) for name in Wanted.__dataclass_fields__}
@@ -228,6 +242,14 @@ class LogPane(Vertical):
 
     def action_level(self) -> None:
         self._want(level=_after(STEPS, self.wanted.level))
+
+    def action_task(self) -> None:
+        """Only the task of the line under the cursor; once more, all of them."""
+        line = self.body.current()
+        if self.wanted.task:
+            self._want(task="")
+        elif line is not None:
+            self._want(task=line.task.partition("/")[0])
 
     def action_around(self) -> None:
         self._want(around=_after(AROUND, self.wanted.around))

@@ -24,13 +24,17 @@ from agentdeck.console.pane import Focus, Focused
 from agentdeck.console.parts import part
 from agentdeck.console.screens.verbs import Verbs
 from agentdeck.console.strip import Notice, Tabs
+from agentdeck.core.events import Event
 from agentdeck.core.view import View
+from agentdeck.store.reader import Reader
+from agentdeck.workflow.model import Definition
 
 FRAME = 0.05
 SLOWEST = 0.5
 COST = 0.008  # seconds that a frame may take before there are fewer of them
 FOLD = 0.005  # of these, for taking events in
 CATCH_UP = 0.03  # while a long run is being opened, nobody expects more than a note of progress
+MOST_RECORDED = 200_000  # events of which the timeline is drawn
 OLD = 2.0  # seconds after which the age of what is shown is told
 
 PANES = ("graph", "agents", "tasks", "timeline", "log", "limits")
@@ -53,8 +57,8 @@ class RunScreen(Verbs):
         border: round $primary; border-title-color: $primary;
     }
     RunScreen #stage > .away { display: none; }
-    RunScreen.wide #stage { layout: grid; grid-size: 2; grid-columns: 11fr 9fr; grid-rows: 5fr 4fr 6; }
-    RunScreen.wide #log, RunScreen.wide #limits { column-span: 2; }
+    RunScreen.wide #stage { layout: grid; grid-size: 2; grid-columns: 1fr 1fr; grid-rows: 6fr 4fr 6; }
+    RunScreen.wide #graph, RunScreen.wide #limits { column-span: 2; }
     RunScreen.middle #stage { layout: grid; grid-size: 1; grid-rows: 1fr 1fr; }
     RunScreen.narrow #stage > .pane, RunScreen.zoomed #stage > .pane { height: 1fr; width: 100%; }
     RunScreen.zoomed #stage, RunScreen.narrow #stage { layout: vertical; }
@@ -115,7 +119,8 @@ class RunScreen(Verbs):
             self._await()
             return
         if not self.panes:
-            self._build()
+            self.view = View(feed.definition)
+            self.build(feed.definition)
         behind = feed.behind(self.view)
         count = feed.fold(self.view, CATCH_UP if behind > CATCHING_UP else FOLD)
         lines = feed.lines()
@@ -165,13 +170,12 @@ class RunScreen(Verbs):
         else:
             notice.tell("dim", self.feed.fault or f"{self.run} is starting …")
 
-    def _build(self) -> None:
-        definition = self.feed.definition
-        assert definition is not None
-        self.view = View(definition)
+    def build(self, definition: Definition) -> None:
+        """Put the panes on the stage."""
         self.lines = part("lines")
         arguments: dict[str, tuple[object, ...]] = {
             "graph": (definition,), "log": (self.lines,), "limits": (self.change,),
+            "timeline": (self.recorded,),
         }  # fmt: skip
         header = part("header")
         self.query_one("#header").mount(header)
@@ -280,6 +284,15 @@ class RunScreen(Verbs):
         if event.opened and event.focus.agent:
             self.go("log")
 
+    def recorded(self, task: str) -> list[tuple[int, Event]]:
+        """What the store has of a task, of the whole run for an empty name. Called in a thread."""
+        reader = Reader(self.db)
+        try:
+            events = reader.events(self.run, limit=MOST_RECORDED)
+            return [(seq, e) for seq, e in events if not task or getattr(e, "task", "") == task]
+        finally:
+            reader.close()
+
     def change(self, name: str, value: object) -> None:
         """A limit was turned."""
         tell(self.app, self.db, self.run, "limits", {name: value})
@@ -317,6 +330,11 @@ class RunScreen(Verbs):
     def action_limits(self) -> None:
         self.used("t")
         self.go("limits")
+
+    def action_replay(self) -> None:
+        from agentdeck.console.screens.replay import ReplayScreen
+
+        self.app.push_screen(ReplayScreen(self.db, self.run))
 
     def action_zoom(self) -> None:
         self.zoomed = not self.zoomed

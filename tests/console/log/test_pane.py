@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from textual.events import MouseScrollDown, MouseScrollUp
 from textual.pilot import Pilot
 
 from agentdeck.console.log.lines import LineStore
 from agentdeck.console.log.pane import LogPane
 from agentdeck.console.log.tiled import LogTiles
 from agentdeck.console.log.whole import WholeLine
-from agentdeck.console.pane import Focus
+from agentdeck.console.pane import Focus, Pane
+from agentdeck.core.view import View
 from tests.console.log.samples import Shown, row, rows
 
 pytestmark = pytest.mark.anyio
@@ -77,6 +79,23 @@ async def test_the_word_about_new_lines_can_be_clicked() -> None:
         assert screen(pane)[-1].endswith("line 501")
 
 
+async def test_the_wheel_takes_the_reader_away_from_the_end_whatever_comes() -> None:
+    lines = many()
+    pane = LogPane(lines)
+    async with Shown(pane).run_test(size=(80, 24)) as pilot:
+        await ready(pilot, pane)
+        pane.body.post_message(MouseScrollUp(pane.body, 5, 5, 0, -1, 0, False, False, False))
+        for start in range(501, 1501, 100):
+            lines.append(rows((f"line {i}" for i in range(start, start + 100)), start))
+            await pilot.pause(0)
+            pane.frame()
+        assert screen(pane)[-1].endswith("line 497")
+        for _ in range(400):
+            pane.body.post_message(MouseScrollDown(pane.body, 5, 5, 0, 1, 0, False, False, False))
+        await pilot.pause()
+        assert pane.body.following
+
+
 async def test_scrolling_back_to_the_end_follows_again() -> None:
     pane = LogPane(many())
     async with Shown(pane).run_test(size=(80, 24)) as pilot:
@@ -126,6 +145,24 @@ async def test_a_pattern_is_typed_found_walked_and_cleared() -> None:
         assert "500 lines" in head(pane)
 
 
+async def test_least_level_and_task_narrow_what_is_shown() -> None:
+    lines = LineStore()
+    lines.append(
+        row(i, f"line {i}", task=str(i % 5), level=("debug", "info", "warning", "error")[i % 4])
+        for i in range(1, 41)
+    )
+    pane = LogPane(lines)
+    async with Shown(pane).run_test(size=(80, 24)) as pilot:
+        await ready(pilot, pane)
+        await pilot.press("l", "l")
+        assert "warning and worse · 20 lines" in head(pane)
+        await pilot.press("t")
+        assert [text.split()[-1] for text in screen(pane) if text] == ["14", "19", "34", "39"]
+        await pilot.press("t")
+        await pilot.press("escape")
+        assert "40 lines" in head(pane)
+
+
 async def test_wrapped_lines_can_all_be_reached() -> None:
     lines = LineStore()
     lines.append(rows(f"begin{i} {'x' * 150} end{i}" for i in range(60)))
@@ -154,6 +191,18 @@ async def test_it_follows_what_is_looked_at_unless_it_is_pinned() -> None:
             pane.look_at(Focus("two"))
             await pilot.pause()
             assert [text.split()[-1] for text in screen(pane) if text] == [expected]
+
+
+async def test_a_sub_workflow_stands_for_the_agents_below_it() -> None:
+    lines = LineStore()
+    lines.append([row(1, "a", step="review"), row(2, "b", step="reviewer")])
+    pane: Pane = (shown := LogPane(lines))
+    async with Shown(shown).run_test(size=(80, 24)) as pilot:
+        await ready(pilot, shown)
+        pane.look_at(Focus("review"))
+        lines.append([row(3, "c", step="security", task="1/review")])
+        pane.tick(View(), 0.0)
+        assert [text.split()[-1] for text in screen(shown) if text] == ["a", "c"]
 
 
 async def test_columns_can_be_hidden_and_make_way_in_narrow_panes() -> None:

@@ -90,7 +90,7 @@ def test_what_comes_later_is_found_and_what_is_dropped_is_forgotten() -> None:
         lines.append(rows((f"line {i}" for i in range(start, start + 10)), start))
         sieve.advance(1.0)
     kept = range(lines.first, lines.next)
-    assert [n for n in sieve.matches] == [n for n in kept if lines.line(n).text.endswith("7")]
+    assert list(sieve.matches) == [n for n in kept if lines.line(n).text.endswith("7")]
     assert all(number in kept for number in sieve.rows)
 
 
