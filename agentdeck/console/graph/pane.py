@@ -6,27 +6,27 @@ from collections.abc import Iterable, Mapping
 from itertools import chain, islice, pairwise
 from typing import ClassVar
 
-from rich.color import Color, blend_rgb
 from rich.segment import Segment
-from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from agentdeck.console.graph.canvas import CRITICAL, Span
-from agentdeck.console.graph.card import card_of, seconds, state_of, steps_of
+from agentdeck.console.graph.canvas import Span
+from agentdeck.console.graph.card import card_of, state_of, steps_of
+from agentdeck.console.graph.critical import path, slack, takes
+from agentdeck.console.graph.ink import Ink, colourful
 from agentdeck.console.graph.nodes import edges_of, nodes_of
 from agentdeck.console.graph.scene import LEVELS, Edge, Level, Scene, best, scene
 from agentdeck.console.graph.status_map import StatusMap, legend
-from agentdeck.console.look import Look, look_of
+from agentdeck.console.graph.walk import Way, step
+from agentdeck.console.look import look_of
 from agentdeck.console.pane import Focus, Focused
 from agentdeck.core.tally import AgentTally
 from agentdeck.core.view import View
-from agentdeck.insight.bound import needs_of
 from agentdeck.workflow import graph
-from agentdeck.workflow.model import Definition, Simulate
+from agentdeck.workflow.model import Definition
 
 #: How long an edge glows after a result went along it.
 GLOW = 0.6
@@ -36,8 +36,6 @@ BEHIND = 400
 TRACED = 2000
 #: Seconds between two looks at the critical path.
 RETRACE = 2.0
-
-_ROLES = {"wire": "needs", "critical": "title", "lit": "done", "chosen": "text", "cursor-line": "accent"}
 
 
 class GraphPane(ScrollView, can_focus=True):
@@ -90,12 +88,7 @@ class GraphPane(ScrollView, can_focus=True):
         self._traced = float("-inf")
         self._legend: list[Span] = []
         self._total: dict[str, int] = {}
-        self._styles: dict[str, Style] = {}
-        self._look: Look | None = None
-        self._declared = {
-            name: agent.does.takes if isinstance(agent.does, Simulate) else 1.0
-            for name, agent in definition.agents.items()
-        }
+        self._ink: Ink | None = None
 
     @property
     def level(self) -> Level:
@@ -135,7 +128,7 @@ class GraphPane(ScrollView, can_focus=True):
     # Drawing ---------------------------------------------------------------------------------------------------
 
     def _key(self) -> object:
-        return self.size, self._wanted, self._live, self._mono()
+        return self.size, self._wanted, self._live, self._halves()
 
     def _build(
         self, tallies: Mapping[str, AgentTally], tasks: int, since: Mapping[str, float], now: float
@@ -155,16 +148,17 @@ class GraphPane(ScrollView, can_focus=True):
         if level == "map":
             totals = {name: max(tasks, sum(steps_of(tallies.get(name)).values())) for name in self._stands}
             self._drawing = StatusMap(
-                self._stands, self._layers, totals, width, height - 1, halves=not self._mono()
+                self._stands, self._layers, totals, width, height - 1, halves=self._halves()
             )
             for name in self._stands:
                 self._drawing.put(name, steps_of(tallies.get(name)), 0 if name in self._many else tasks)
         else:
-            drawn = scene(self._stands, self._needs, cards, level, width, height, halves=not self._mono())
+            drawn = scene(self._stands, self._needs, cards, level, width, height, halves=self._halves())
             self._drawing = drawn
             for name, node in drawn.nodes.items() if self._live else ():
                 drawn.put(name, card_of(node, tallies, tasks=tasks, many=name in self._many))
         self._built = self._key()
+        self._done, self._glow = {}, {}
         self._place()
         self._mark()
         self._choose(self.chosen)
@@ -266,22 +260,10 @@ class GraphPane(ScrollView, can_focus=True):
         """The critical path and the slack, from what attempts took so far."""
         if self._path and len(self._stands) > TRACED:
             return
-        takes = dict(self._declared)
-        for name in takes:
-            tally = tallies.get(name)
-            if tally is not None and tally.durations.count:
-                takes[name] = tally.durations.mean or 0.0
-        needs = needs_of(self.definition)
-        path = tuple(graph.critical_path(needs, takes)[0])
-        notes = {}
-        if self.slack:
-            notes = {
-                name: f"+{seconds(left)}" if left > 0.0005 else CRITICAL
-                for name, left in graph.slack(needs, takes).items()
-            }
-        self._notes = notes
-        if path != self._path:
-            self._path = path
+        spent = takes(self.definition, tallies)
+        self._notes = slack(self.definition, spent) if self.slack else {}
+        before, self._path = self._path, path(self.definition, spent)
+        if self._path != before:
             self._mark()
 
     def _mark(self) -> None:
@@ -304,52 +286,27 @@ class GraphPane(ScrollView, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         width = self.size.width
-        look = self._current()
-        ground = self.rich_style
+        look, ground = look_of(self.app), self.rich_style
+        if self._ink is None or self._ink.look is not look or self._ink.ground != ground:
+            self._ink = Ink(look, ground)
+        ink = self._ink
         drawing = self._drawing
         if drawing is None:
             return Strip.blank(width, ground)
         if drawing.level == "map" and y == self.size.height - 1:
-            return self._strip(self._legend, look, ground).adjust_cell_length(width, ground)
+            return ink.strip(self._legend).adjust_cell_length(width, ground)
         left, row = self.scroll_offset.x - self._origin[0], y + self.scroll_offset.y - self._origin[1]
         if not 0 <= row < drawing.height:
             return Strip.blank(width, ground)
         start, spans = drawing.row(row, max(0, left), min(drawing.width, left + width))
-        strip = self._strip(spans, look, ground)
+        strip = ink.strip(spans)
         if left < 0:
             strip = Strip([Segment(" " * -left, ground), *strip])
             start = left
         return strip.crop(left - start, left - start + width).adjust_cell_length(width, ground)
 
-    def _strip(self, spans: Iterable[Span], look: Look, ground: Style) -> Strip:
-        styles = self._styles
-        segments = []
-        for text, role in spans:
-            style = styles.get(role)
-            if style is None:
-                style = styles[role] = ground + self._style(look, role, ground)
-            segments.append(Segment(text, style))
-        return Strip(segments)
-
-    def _style(self, look: Look, role: str, ground: Style) -> Style:
-        above, half, below = role.partition("/")
-        if half:
-            ink = _ink(look, above, ground)
-            paper = _ink(look, below, ground) if below else None
-            return Style(color=ink.color) + (Style(bgcolor=paper.color) if paper else Style())
-        return look.cursor if role == "cursor" else look[_ROLES.get(role, role)]
-
-    def _current(self) -> Look:
-        look = look_of(self.app)
-        if look is not self._look:
-            self._look = look
-            self._styles = {}
-        return look
-
-    def _mono(self) -> bool:
-        """Whether states cannot be told by colour."""
-        look = look_of(self.app)
-        return None in (inks := {look[state].color for state in ("done", "failed", "running")}) or len(inks) < 3
+    def _halves(self) -> bool:
+        return colourful(look_of(self.app))
 
     # Moving ----------------------------------------------------------------------------------------------------
 
@@ -376,39 +333,10 @@ class GraphPane(ScrollView, can_focus=True):
         part = part.translate(self._origin).grow((1, 4, 1, 4))
         self.scroll_to_region(part, animate=False, force=True)
 
-    def action_walk(self, way: str) -> None:
-        name = self._step(way)
+    def action_walk(self, way: Way) -> None:
+        name = step(self._drawing, self._needs, self._below, self.chosen, way) if self._drawing else ""
         if name and name != self.chosen:
             self._choose(name, tell=True)
-
-    def _step(self, way: str) -> str:
-        """Who stands that way of the chosen node: along an edge, or next in the layer."""
-        drawing = self._drawing
-        if drawing is None:
-            return ""
-        if isinstance(drawing, StatusMap):
-            return self._step_in_map(drawing, way)
-        at = drawing.of.get(self.chosen, "")
-        layers = drawing.layout.layers
-        if not at:
-            return layers[0][0] if layers else ""
-        boxes = drawing.layout.boxes
-        if way in ("left", "right"):
-            near = [a if way == "left" else b for a, b in drawing.edges[at] if at == (b if way == "left" else a)]
-            return min(near, key=lambda name: (abs(boxes[name].pin - boxes[at].pin), boxes[name].pin), default="")
-        layer = next(layer for layer in layers if at in layer)
-        index = layer.index(at) + (1 if way == "down" else -1)
-        return layer[index] if 0 <= index < len(layer) else ""
-
-    def _step_in_map(self, drawing: StatusMap, way: str) -> str:
-        if self.chosen not in self._stands:
-            return next(iter(drawing.names), "")
-        if way in ("left", "right"):
-            near = self._needs[self.chosen] if way == "left" else self._below[self.chosen]
-            return next(iter(near), "")
-        names = list(drawing.names)
-        index = names.index(self.chosen) + (1 if way == "down" else -1)
-        return names[index] if 0 <= index < len(names) else ""
 
     def action_open(self) -> None:
         if self.chosen:
@@ -448,17 +376,6 @@ class GraphPane(ScrollView, can_focus=True):
         self._built = None
         if not self._live and self.size:
             self._build({}, 0, {}, 0.0)
-
-
-def _ink(look: Look, state: str, ground: Style) -> Style:
-    """What waits recedes: it is the ground on which the rest of a map stands out."""
-    style = look[state]
-    back = ground.bgcolor
-    if state != "waiting" or style.color is None:
-        return style
-    if not (style.color.triplet and back and back.triplet):
-        return Style(color="bright_black")
-    return Style(color=Color.from_triplet(blend_rgb(back.triplet, style.color.triplet, 0.35)))
 
 
 def _oldest(view: View) -> dict[str, float]:

@@ -283,6 +283,29 @@ def test_ten_thousand_steps_are_drawn_as_a_map() -> None:
     run(check)
 
 
+def test_a_map_grows_with_the_tasks_and_zoom_forgets_what_glowed() -> None:
+    async def check() -> None:
+        app, story = Shown(definition(fan(5))), Story(definition(fan(5)))
+        async with app.run_test(size=(100, 30)) as pilot:
+            pane = await shown(app, pilot, story, 1.0)
+            story.start("m3", 1.0)
+            story.end("m3", 1.1)
+            pane.tick(story.view, 1.1)
+            for _ in range(2):
+                await pilot.press("minus")
+                pane.tick(story.view, 1.2)
+            assert "m ×5" in painted(pane)
+            await pilot.press("minus")
+            pane.tick(story.view, 1.3)
+            few = painted(pane).count("▀")
+            more = Story(definition(fan(5)), tasks=50)
+            for now in (1.4, 1.5):
+                pane.tick(more.view, now)
+            assert painted(pane).count("▀") > 10 * few
+
+    run(check)
+
+
 def test_a_spare_agent_tells_when_it_stood_in() -> None:
     async def check() -> None:
         app, story = Shown(with_spare()), Story(with_spare())
