@@ -111,12 +111,8 @@ def box(
 
 
 def _border(card: Card | None) -> str:
-    """The border tells what goes on, the glyph what went wrong."""
-    if card is None:
-        return "wire"
-    if card.by_state["running"]:
-        return "running"
-    return {"failed": "failed", "done": "done", "ready": "ready"}.get(card.state, "wire")
+    """The border is in the colour of the state; what waits recedes."""
+    return card.state if card and card.state in ("running", "ready", "failed", "done") else "wire"
 
 
 def _glyph(node: Node, card: Card | None) -> str:
@@ -198,24 +194,27 @@ def _bottom(node: Node, card: Card | None, width: int, selected: bool) -> Row:
 
 
 def chip_width(node: Node, card: Card | None, most: int) -> int:
-    return min(most, cell_len(title(node, card)) + 4 + (8 if card or node.kind == "group" else 0))
+    return min(most, cell_len(title(node, card)) + 4 + (11 if card or node.kind == "group" else 0))
 
 
 def chip(node: Node, card: Card | None, width: int, *, selected: bool = False) -> Row:
-    """One line: `● extract 118/200`."""
+    """One line: `● extract 118/200 ✗3`."""
     state = card.state if card else "waiting"
     glyph = _glyph(node, card)
-    tail = ""
+    tail = failed = ""
     if card:
         if card.note:
             tail = card.note
         elif card.total > 1:
             tail = f"{short(card.ended)}/{short(card.total)}"
+            failed = f" {SIGNS['failed']}{short(card.by_state['failed'])}" if card.by_state["failed"] else ""
         else:
             tail = card.time
     inner = width - 4
     tail = " " + tail if tail and len(tail) < inner else ""
-    name = title(node, card, inner - len(tail))
+    failed = failed if len(tail) + len(failed) + 4 <= inner else ""
+    name = title(node, card, inner - len(tail) - len(failed))
     if selected:
-        return ((f"▐{glyph} {name}{tail}▌", "cursor"),)
-    return (" " + glyph + " ", state), (name, "text" if state != "waiting" else "dim"), (tail + " ", "dim")
+        return ((f"▐{glyph} {name}{tail}{failed}▌", "cursor"),)
+    name_role = "text" if state != "waiting" else "dim"
+    return (" " + glyph + " ", state), (name, name_role), (tail, "dim"), (failed + " ", "failed")
