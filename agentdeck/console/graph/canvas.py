@@ -208,6 +208,8 @@ def chip(node: Node, card: Card | None, width: int, *, selected: bool = False) -
         elif card.total > 1:
             tail = f"{short(card.ended)}/{short(card.total)}"
             failed = f" {SIGNS['failed']}{short(card.by_state['failed'])}" if card.by_state["failed"] else ""
+            if cell_len(title(node, card)) + len(tail) + len(failed) + 5 > width:
+                tail = f"{card.ended * 100 // card.total}%"
         else:
             tail = card.time
     inner = width - 4

@@ -188,7 +188,8 @@ class GraphPane(ScrollView, can_focus=True):
         changed = len(self._glow) != glowing
         names = list(drawing.nodes)
         # Where groups are many thousands strong, all of them take their turns.
-        due = self._behind(names) if len(self._stands) > TRACED else chain(seen, self._behind(names))
+        crowded = drawing.level == "groups" and len(self._stands) > TRACED
+        due = self._behind(names) if crowded else chain(seen, self._behind(names))
         for name in due:
             node = drawing.nodes[name]
             card = card_of(
