@@ -210,7 +210,7 @@ def chip(node: Node, card: Card | None, width: int, *, selected: bool = False) -
             failed = f" {SIGNS['failed']}{short(card.by_state['failed'])}" if card.by_state["failed"] else ""
             if cell_len(title(node, card)) + len(tail) + len(failed) + 5 > width:
                 tail = f"{card.ended * 100 // card.total}%"
-        else:
+        elif cell_len(title(node, card)) + len(card.time) + 5 <= width:
             tail = card.time
     inner = width - 4
     tail = " " + tail if tail and len(tail) < inner else ""

@@ -20,7 +20,7 @@ LEVELS: tuple[Level, ...] = ("boxes", "chips", "groups", "map")
 
 #: The narrowest and the widest box and chip.
 NARROW, WIDE = 16, 28
-CHIP_NARROW, CHIP_WIDE = 12, 30
+CHIP_NARROW, CHIP_ROOMY, CHIP_WIDE = 12, 20, 30
 #: With more columns a layer, boxes get more air.
 ROOMY = 36
 #: Up to so many groups are drawn as boxes.
@@ -215,7 +215,8 @@ def scene(
                 wide = box_width(node, cards.get(name), least, most)
                 sizes[name] = wide, box_height(node, blank, wide, members)
         else:
-            most = max(CHIP_NARROW, min(CHIP_WIDE, share))
+            # Where it has to be scrolled anyway, names are not cut for nothing.
+            most = min(CHIP_WIDE, share) if share >= CHIP_NARROW else CHIP_ROOMY
             sizes = {name: (chip_width(node, cards.get(name), most), 1) for name, node in nodes.items()}
         if not boxed and apart and len(nodes) > 60:
             continue
