@@ -9,7 +9,7 @@ from typing import ClassVar
 from rich.segment import Segment
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.geometry import Region, Size
+from textual.geometry import Offset, Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
@@ -79,6 +79,7 @@ class GraphPane(ScrollView, can_focus=True):
         self._drawing: Scene | StatusMap | None = None
         self._built: object = None
         self._origin = (0, 0)
+        self._followed = Offset(0, 0)
         self._live = False
         self._turn = 0
         self._done: dict[str, int] = {}
@@ -104,9 +105,8 @@ class GraphPane(ScrollView, can_focus=True):
         tallies = view.agents
         since = _oldest(view)
         tasks = view.tasks.total or view.tasks.opened
-        first = not self._live
         self._live = True
-        if first or self._built != self._key():
+        if self._built != self._key():
             self._build(tallies, tasks, since, now)
         drawing = self._drawing
         if isinstance(drawing, StatusMap):
@@ -160,6 +160,7 @@ class GraphPane(ScrollView, can_focus=True):
         self._built = self._key()
         self._done, self._glow = {}, {}
         self._place()
+        self._followed = self.scroll_offset
         self._mark()
         self._choose(self.chosen)
         self.refresh()
@@ -205,6 +206,16 @@ class GraphPane(ScrollView, can_focus=True):
             self._done[name] = done
         if changed:
             self._mark()
+        self._follow(drawing, seen)
+
+    def _follow(self, drawing: Scene, seen: list[str]) -> None:
+        """Stay with what runs, in a graph that is larger than the pane, until the operator moves."""
+        if self.chosen or not (self.max_scroll_x or self.max_scroll_y) or self.scroll_offset != self._followed:
+            return
+        running = [name for name, card in drawing.cards.items() if card.state == "running"]
+        if running and not set(running) & set(seen):
+            self._show(Region(*drawing.place(running[0])))
+            self._followed = self.scroll_offset
 
     def _tick_map(self, drawing: StatusMap, tallies: Mapping[str, AgentTally], tasks: int) -> None:
         rows: set[int] = set()
@@ -332,7 +343,7 @@ class GraphPane(ScrollView, can_focus=True):
     def _show(self, part: Region) -> None:
         """Scroll so that this part of the canvas is in sight, with some room about it."""
         part = part.translate(self._origin).grow((1, 4, 1, 4))
-        self.scroll_to_region(part, animate=False, force=True)
+        self.scroll_to_region(part, animate=False, force=True, immediate=True)
 
     def action_walk(self, way: Way) -> None:
         name = step(self._drawing, self._needs, self._below, self.chosen, way) if self._drawing else ""
@@ -345,7 +356,7 @@ class GraphPane(ScrollView, can_focus=True):
 
     def action_zoom(self, steps: int) -> None:
         """More detail or less."""
-        index = LEVELS.index(self.level) + steps
+        index = LEVELS.index(self._wanted or self.level) + steps
         if 0 <= index < len(LEVELS):
             self._wanted = LEVELS[index]
             self._rebuild()

@@ -260,6 +260,28 @@ def test_the_selected_node_is_brought_into_sight() -> None:
     run(check)
 
 
+def test_it_stays_with_what_runs_until_the_operator_moves() -> None:
+    async def check() -> None:
+        needs = fan(120)
+        app, story = Shown(definition(needs)), Story(definition(needs))
+        async with app.run_test(size=(80, 24)) as pilot:
+            pane = await shown(app, pilot, story, 1.0)
+            await pilot.press("minus", "plus")
+            pane.tick(story.view, 1.0)
+            await pilot.press("plus")
+            pane.tick(story.view, 1.0)
+            await pilot.pause()
+            assert pane.level == "chips"
+            story.start("m90", 1.0)
+            pane.tick(story.view, 1.1)
+            assert "m90" in painted(pane)
+            pane.scroll_to(y=0, animate=False, immediate=True)
+            pane.tick(story.view, 1.2)
+            assert "m90" not in painted(pane)
+
+    run(check)
+
+
 def test_ten_thousand_steps_are_drawn_as_a_map() -> None:
     async def check() -> None:
         needs = layered(100, 100)
