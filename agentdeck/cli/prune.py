@@ -50,9 +50,10 @@ def prune(
     connection = open_for_reading(path)
     if connection is None:
         raise UsageError(f"no runs yet in {path}")
-    with connection:
+    try:
         found = old(connection, before=before, keep=keep or 0, now=now)
-    connection.close()
+    finally:
+        connection.close()
     if dry_run:
         if as_json:
             dump({"runs": [asdict(one) for one in found]})
@@ -72,9 +73,8 @@ def prune(
         dump(asdict(gone))
     else:
         told = f"{plural(gone.runs, 'run')} deleted, with {plural(gone.events, 'event')}"
-        out(
-            f"{told}, {plural(gone.logs, 'log line')} and {plural(gone.results, 'result')}; {size(gone.freed)} freed"
-        )
+        told += f", {plural(gone.logs, 'log line')} and {plural(gone.results, 'result')}"
+        out(f"{told}; {size(gone.freed)} freed")
         if gone.left > 1_000_000:
             say(f"{size(gone.left)} in the file are free and will be used again; somebody reads it just now")
     return None

@@ -46,7 +46,7 @@ def why(run: str, step: str, task: str | None, db: str | None, as_json: bool) ->
         told = {"run": row.run, "task": task, "step": step, **found._asdict()}
         dump({**{name: value for name, value in told.items() if name != "text"}, "why": text})
     else:
-        out(clean(f"{step} of task {task}: {text}" if view.tasks.opened > 1 else f"{step}: {text}"))
+        out(clean(f"{step} of task {task}: {text}" if row.tasks.total > 1 else f"{step}: {text}"))
 
 
 def _choose(view: View, step: str) -> str:

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 
-from agentdeck.insight.numbers import moment, seconds
 from agentdeck.console.library import Entry
 from agentdeck.console.look import GLYPHS, Look
 from agentdeck.core.clean import clean
 from agentdeck.errors import Issue
+from agentdeck.insight.numbers import moment, seconds
 from agentdeck.insight.plan import Plan, plan
 from agentdeck.store.reader import RunRow
 from agentdeck.workflow.model import Definition, Input

@@ -103,6 +103,7 @@ class Engine:
         self._finished = anyio.Event()
         self._failure: BaseException | None = None
         self._state = ""
+        self._ill = False
 
     async def run(
         self,
@@ -152,11 +153,21 @@ class Engine:
         reason and goes on by itself; a damaged store ends it."""
         if isinstance(error, StoreBroken):
             self._loop.call_soon_threadsafe(self.stop, error)
-        elif error is not None:
-            why = f"store: {error}"
-            self.post(lambda at: ev.RunPaused(at, why))
         else:
-            self.post(lambda at: ev.RunUnpaused(at))
+            self._loop.call_soon_threadsafe(self._on_store, error)
+
+    def _on_store(self, error: StoreError | None) -> None:
+        """What a person paused stays paused when the store is well again, and what drains goes on draining."""
+        state = self.machine.state
+        if self._finished.is_set():
+            return
+        if error is not None and (state == "running" or (self._ill and state == "paused")):
+            self._ill = True
+            self.feed(ev.RunPaused(self.clock.now(), f"store: {error}"))
+        elif error is None and self._ill:
+            self._ill = False
+            if state == "paused":
+                self.feed(ev.RunUnpaused(self.clock.now()))
 
     def stop(self, error: BaseException) -> None:
         """End the run's execution here and now with an error that is not the workflow's."""

@@ -6,7 +6,9 @@ import os
 import secrets
 import socket
 import sqlite3
+import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,6 +28,8 @@ T = TypeVar("T")
 
 #: How long a run belongs to a process that shows no sign of life.
 LEASE = 3.0
+#: How long a run that is over waits for a store that cannot be written.
+PATIENCE = 3.0
 
 
 class Storage:
@@ -81,7 +85,7 @@ class Storage:
             save_definition(connection, definition)
             create_run(connection, new, self.owner, started.at + LEASE)
 
-        self.log.call(create).result(30)
+        self._done(self.log.call(create))
 
     @staticmethod
     def letter(run: str, identity: str, said: ev.KeepLetter | ev.SettleLetters) -> Also:
@@ -113,10 +117,25 @@ class Storage:
             if state != "drained":  # it will be told whole, once
                 save_durations(connection, view.workflow, folder_of(connection, run), seconds)
 
-        self.log.call(close).result(60)
+        self._done(self.log.call(close))
+
+    def _done(self, future: Future[None]) -> None:
+        """Wait until it is on disk; for ever while the store works. Raises StoreError when it has not worked for
+        PATIENCE seconds."""
+        since = time.monotonic()
+        while True:
+            try:
+                return future.result(0.5)
+            except TimeoutError:
+                fault = self.log.fault
+                if fault is None:
+                    since = time.monotonic()
+                elif time.monotonic() - since > PATIENCE:
+                    raise fault from None
 
     def close(self) -> None:
-        self.log.close()
+        """Raises StoreError when something could not be written. What fails now was given its time already."""
+        self.log.close(10.0 if self.log.fault is None else 1.0)
 
 
 def counts_of(view: View) -> Counts:

@@ -159,8 +159,8 @@ class _Case:
         live = sum(self._acts_for(where, name) for where in view.running)
         ahead = self._ahead(key, agent)
         if most is not None and live >= most:
-            before = sum(1 for one in ahead if one.partition("[")[0] == name)
-            return Reason("ready", "pool", f"{for_}; max_parallel of {name} full {live}/{most}; {before} ahead")
+            same = sum(1 for one in ahead if one.partition("[")[0] == name)
+            return Reason("ready", "pool", f"{for_}; max_parallel of {name} full {live}/{most}; {same} ahead")
         pool, busy = view.workers, sum(tally.counts["running"] for tally in view.agents.values() if tally.holds)
         if pool is not None and busy >= pool:
             return Reason("ready", "pool", f"{for_}; pool full {busy}/{pool}; {len(ahead)} ahead")
@@ -348,8 +348,10 @@ def _goal(agent: Agent, due: int) -> int:
 
 
 def _span(seconds: float) -> str:
-    """14 s, 0.3 s, 2m05s."""
+    """30 ms, 0.3 s, 14 s, 2m05s."""
     seconds = max(0.0, seconds)
+    if 0 < seconds < 0.1:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)

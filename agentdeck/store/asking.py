@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agentdeck.core.clean import clean
+from agentdeck.errors import StoreError
 from agentdeck.store.commands import put_command
 from agentdeck.store.reader import Reader, RunRow
 from agentdeck.store.writer import Writer
@@ -40,9 +41,10 @@ def ask(
         writer = Writer(path)
         try:
             asked = dict(args)
-            number = writer.call(lambda db: put_command(db, row.run, verb, asked, who, time.time())).result(
-                patience
-            )
+            put = writer.call(lambda db: put_command(db, row.run, verb, asked, who, time.time()))
+            number = put.result(patience)
+        except TimeoutError:
+            raise writer.fault or StoreError(f"{path}: not written after {patience:g} s") from None
         finally:
             writer.close()
         return _answer(reader, row, number, patience)

@@ -25,6 +25,7 @@ class MemoryLog:
     """
 
     backlog = 0
+    fault = None
 
     def __init__(self, on_commit: OnCommit | None = None, *, keep: bool = False) -> None:
         self.events: dict[str, list[Event]] = {}

@@ -12,14 +12,19 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from socket import gethostname
 
+from agentdeck.store.faults import explain
+from agentdeck.store.reader import is_dead
 from agentdeck.store.schema import open_for_writing
 
 ROWS = 4000  # rows deleted in one transaction
+PAGE = 20_000  # rows of the log read at once
 BYTES = 8_000_000  # of results deleted in one transaction
 PAGES = 2000  # pages given back in one transaction
 RECENT = 3600.0  # a run that ended this long before the sweep may still have written beside it
@@ -53,13 +58,13 @@ class Pruned:
     left: int = 0
 
 
-#: A run may go when nobody holds it and it is over; one that could be resumed only by its age, never by `keep`.
+#: One that could be resumed goes only by its age, never by `keep` alone.
 _OLD = (
-    "SELECT run, workflow, state, started FROM runs"
-    " WHERE (owner IS NULL OR lease_until < :now)"
-    " AND (state IN ('done', 'failed', 'cancelled') OR :before IS NOT NULL)"
-    " AND (:before IS NULL OR coalesce(ended, (SELECT max(at) FROM events e WHERE e.run = runs.run"
-    "   AND e.seq = (SELECT max(seq) FROM events f WHERE f.run = runs.run)), started) < :before)"
+    "SELECT run, workflow, state, started, owner, lease_until, pid, host,"
+    " coalesce((SELECT max(seq) FROM events e WHERE e.run = runs.run), 0) FROM runs"
+    " WHERE (state IN ('done', 'failed', 'cancelled') OR :before IS NOT NULL)"
+    " AND (:before IS NULL OR :before > coalesce(ended,"
+    " (SELECT at FROM events e WHERE e.run = runs.run ORDER BY seq DESC LIMIT 1), started))"
     " AND run NOT IN (SELECT run FROM runs ORDER BY started DESC, run DESC LIMIT :keep)"
     " ORDER BY started, run"
 )
@@ -67,38 +72,48 @@ _OLD = (
 
 def old(connection: sqlite3.Connection, *, before: float | None, keep: int, now: float) -> list[Old]:
     """The runs that may go, oldest first: those whose last word was `before` then, but for the newest `keep`.
-    Without `before`, all but those. Never one that a living process holds."""
-    sql = "SELECT coalesce(max(seq), 0) FROM events WHERE run = ?"
+    Without `before`, all but those. Never one that somebody holds."""
+    rows = connection.execute(_OLD, {"before": before, "keep": keep}).fetchall()
     return [
-        Old(run, workflow, state, started, connection.execute(sql, (run,)).fetchone()[0])
-        for run, workflow, state, started in connection.execute(
-            _OLD, {"now": now, "before": before, "keep": keep}
-        ).fetchall()
+        Old(run, workflow, state, started, events)
+        for run, workflow, state, started, owner, until, pid, host, events in rows
+        if not _held(owner, until, pid, host, now)
     ]
+
+
+def _held(owner: str | None, until: float | None, pid: int | None, host: str | None, now: float) -> bool:
+    """Whether somebody has it. A process of this machine that lives has it even if its lease ran out: when the
+    disk is full it cannot renew it, and that is when people prune."""
+    return bool(owner) and ((until or 0.0) >= now or (host == gethostname() and not (pid and is_dead(pid))))
 
 
 def prune(path: Path, runs: list[str], now: float) -> Pruned:
     """Delete these runs, those of them that nobody holds by now, and whatever nothing points to any more."""
     connection = open_for_writing(path)
     try:
-        connection.execute("PRAGMA temp_store = FILE")
-        size = path.stat().st_size
-        gone, letters = _drop(connection, runs, now)
-        events = sum(_sweep(connection, "events", "seq", run) for run in list(_strays(connection, "events")))
-        logs = sum(_sweep(connection, "logs", "id", run) for run in list(_strays(connection, "logs")))
-        with _transaction(connection):
-            cached = connection.execute("DELETE FROM cache WHERE expires < ?", (now,)).rowcount
-            definitions = connection.execute(
-                "DELETE FROM definitions WHERE identity NOT IN (SELECT identity FROM runs)"
-                " AND identity NOT IN (SELECT identity FROM letters)"
-            ).rowcount
-        results = _sweep_results(connection, now)
-        _shrink(connection)
-        left = _pragma(connection, "freelist_count") * _pragma(connection, "page_size")
-        freed = max(0, size - path.stat().st_size)
-        return Pruned(gone, events, logs, letters, results, definitions, cached, freed, left)
+        return _prune(connection, path, runs, now)
+    except sqlite3.Error as error:
+        raise explain(error, path) from error
     finally:
         connection.close()
+
+
+def _prune(connection: sqlite3.Connection, path: Path, runs: list[str], now: float) -> Pruned:
+    connection.execute("PRAGMA temp_store = FILE")
+    size = path.stat().st_size
+    gone, letters = _drop(connection, runs, now)
+    events, logs = _sweep(connection, "events", "seq"), _sweep(connection, "logs", "id")
+    with _transaction(connection):
+        cached = connection.execute("DELETE FROM cache WHERE expires < ?", (now,)).rowcount
+        definitions = connection.execute(
+            "DELETE FROM definitions WHERE identity NOT IN (SELECT identity FROM runs)"
+            " AND identity NOT IN (SELECT identity FROM letters)"
+        ).rowcount
+    results = _sweep_results(connection, now)
+    _shrink(connection)
+    left = _pragma(connection, "freelist_count") * _pragma(connection, "page_size")
+    freed = max(0, size - path.stat().st_size)
+    return Pruned(gone, events, logs, letters, results, definitions, cached, freed, left)
 
 
 @contextmanager
@@ -122,9 +137,11 @@ def _drop(connection: sqlite3.Connection, runs: list[str], now: float) -> tuple[
     for start in range(0, len(runs), 200):
         with _transaction(connection):
             for run in runs[start : start + 200]:
-                sql = "DELETE FROM runs WHERE run = ? AND (owner IS NULL OR lease_until < ?)"
-                if connection.execute(sql, (run, now)).rowcount:
+                sql = "SELECT owner, lease_until, pid, host FROM runs WHERE run = ?"
+                row = connection.execute(sql, (run,)).fetchone()
+                if row is not None and not _held(row[0], row[1], row[2], row[3], now):
                     gone += 1
+                    connection.execute("DELETE FROM runs WHERE run = ?", (run,))
                     letters += connection.execute("DELETE FROM letters WHERE run = ?", (run,)).rowcount
                     connection.execute("DELETE FROM commands WHERE run = ?", (run,))
     return gone, letters
@@ -142,19 +159,23 @@ def _strays(connection: sqlite3.Connection, table: str) -> Iterator[str]:
             yield run
 
 
-def _sweep(connection: sqlite3.Connection, table: str, key: str, run: str) -> int:
-    """Delete what a table holds of a run that is gone."""
-    count = 0
-    while True:
+def _sweep(connection: sqlite3.Connection, table: str, key: str) -> int:
+    """Delete what a table holds of runs that are gone, so many rows at a time."""
+    runs, count = deque(_strays(connection, table)), 0
+    while runs:
+        left = ROWS
         with _transaction(connection):
-            some = connection.execute(
-                f"DELETE FROM {table} WHERE run = ?1 AND {key} IN"
-                f" (SELECT {key} FROM {table} WHERE run = ?1 ORDER BY {key} LIMIT {ROWS})",
-                (run,),
-            ).rowcount
-        count += some
-        if some < ROWS:
-            return count
+            while runs and left:
+                some = connection.execute(
+                    f"DELETE FROM {table} WHERE run = ?1 AND {key} IN"
+                    f" (SELECT {key} FROM {table} WHERE run = ?1 ORDER BY {key} LIMIT ?2)",
+                    (runs[0], left),
+                ).rowcount
+                left -= some
+                if left:
+                    runs.popleft()
+        count += ROWS - left
+    return count
 
 
 def _sweep_results(connection: sqlite3.Connection, now: float) -> int:
@@ -169,17 +190,16 @@ def _sweep_results(connection: sqlite3.Connection, now: float) -> int:
     execute("CREATE TEMP TABLE seen (run TEXT PRIMARY KEY, seq INTEGER NOT NULL)")
     after: tuple[str, int] = ("", 0)
     while True:
-        rows = execute(
-            "SELECT run, seq, result FROM events WHERE (run, seq) > (?, ?) ORDER BY run, seq LIMIT 20000", after
-        ).fetchall()
-        if not rows:
-            break
+        sql = f"SELECT run, seq, result FROM events WHERE (run, seq) > (?, ?) ORDER BY run, seq LIMIT {PAGE}"
+        rows = execute(sql, after).fetchall()
         pointed = ((result,) for _, _, result in rows if result is not None)
         last = {run: seq for run, seq, _ in rows}
         execute("BEGIN")
         connection.executemany("DELETE FROM suspects WHERE hash = ?", pointed)
         connection.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?)", list(last.items()))
         execute("COMMIT")
+        if len(rows) < PAGE:
+            break
         after = rows[-1][0], rows[-1][1]
     count = 0
     while True:
@@ -191,9 +211,7 @@ def _sweep_results(connection: sqlite3.Connection, now: float) -> int:
                 (now - RECENT,),
             )
             for table, column in (("letters", "inputs"), ("once", "result"), ("cache", "result")):
-                execute(
-                    f"DELETE FROM suspects WHERE hash IN (SELECT {column} FROM {table} WHERE {column} IS NOT NULL)"
-                )
+                execute(f"DELETE FROM suspects WHERE hash IN (SELECT {column} FROM {table})")
             some = _few(connection)
             connection.executemany("DELETE FROM results WHERE hash = ?", some)
             connection.executemany("DELETE FROM suspects WHERE hash = ?", some)
@@ -217,7 +235,7 @@ def _shrink(connection: sqlite3.Connection) -> None:
     """Give free pages back to the disk, some at a time, and fold the WAL into the file."""
     while _pragma(connection, "auto_vacuum") == 2 and _pragma(connection, "freelist_count"):
         before = _pragma(connection, "freelist_count")
-        connection.execute(f"PRAGMA incremental_vacuum({PAGES})").fetchall()
+        connection.executescript(f"PRAGMA incremental_vacuum({PAGES})")  # `execute` would free one page
         if _pragma(connection, "freelist_count") >= before:
             break
         time.sleep(REST)

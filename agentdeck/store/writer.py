@@ -32,7 +32,8 @@ BATCH = 8192  # records in one transaction at most: bounds its memory, and how l
 LINGER = 0.05  # seconds that log lines alone may wait for company
 AGAIN = 0.5  # seconds between tries while something is wrong
 IDLE = 2.0  # seconds without work after which the WAL is folded back into the file
-BUSY = 30.0  # seconds to wait for another process's lock before that counts as a fault
+BUSY = 30.0  # seconds to wait for another process's lock when the file is opened
+LOCKED = 2.0  # seconds to wait for it later before that counts as a fault, and is told
 
 
 class _Events(NamedTuple):
@@ -79,6 +80,7 @@ class Writer:
         self._on_commit = on_commit
         self._on_fault = on_fault
         self._connection = open_for_writing(self.path, busy_seconds=BUSY)
+        self._connection.execute(f"PRAGMA busy_timeout = {int(LOCKED * 1000)}")
         self._queue: queue.SimpleQueue[_Item | _Stop] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._handed_over = 0
@@ -330,6 +332,7 @@ class Writer:
         if code(error) in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN) and self.path.exists():
             with contextlib.suppress(StoreError):
                 fresh = open_for_writing(self.path)
+                fresh.execute(f"PRAGMA busy_timeout = {int(LOCKED * 1000)}")
                 self._connection.close()
                 self._connection = fresh
 
@@ -340,7 +343,7 @@ class Writer:
             self._connection.execute("PRAGMA busy_timeout = 0")
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         with contextlib.suppress(sqlite3.Error):
-            self._connection.execute(f"PRAGMA busy_timeout = {int(BUSY * 1000)}")
+            self._connection.execute(f"PRAGMA busy_timeout = {int(LOCKED * 1000)}")
 
     def _end(self, fault: StoreError, items: list[_Item]) -> None:
         """Nothing more will be written: tell everybody who waits."""
