@@ -41,7 +41,8 @@ RETRACE = 2.0
 class GraphPane(ScrollView, can_focus=True):
     """The graph of one workflow, live. Follows `tick`; posts `Focused` when a node was walked to or opened.
 
-    Before the first tick it shows what each agent does.
+    Before the first tick it shows what each agent does. `total` is how many tasks are to come, where that is
+    known before the log tells.
     """
 
     DEFAULT_CSS = "GraphPane { height: 1fr; width: 1fr; scrollbar-size: 1 1; }"
@@ -52,8 +53,8 @@ class GraphPane(ScrollView, can_focus=True):
         Binding("up", "walk('up')", "up the layer", show=False),
         Binding("down", "walk('down')", "down the layer", show=False),
         Binding("enter", "open", "open", show=False),
-        Binding("plus,equals_sign", "zoom(-1)", "more detail"),
-        Binding("minus", "zoom(1)", "less detail"),
+        Binding("plus,equals_sign", "zoom(-1)", "more"),
+        Binding("minus", "zoom(1)", "less"),
         Binding("0", "fit", "fit", show=False),
         Binding("s", "slack", "slack"),
     ]
@@ -70,6 +71,7 @@ class GraphPane(ScrollView, can_focus=True):
         self.definition = definition
         self.chosen = ""
         self.slack = False
+        self.total: int | None = None
         self._stands = nodes_of(definition)
         self._needs = edges_of(definition)
         self._layers = graph.levels(self._needs)
@@ -104,7 +106,7 @@ class GraphPane(ScrollView, can_focus=True):
             return
         tallies = view.agents
         since = _oldest(view)
-        tasks = view.tasks.total or view.tasks.opened
+        tasks = max(view.tasks.total or self.total or 0, view.tasks.opened)
         self._live = True
         if self._built != self._key():
             self._build(tallies, tasks, since, now)

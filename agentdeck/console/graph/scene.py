@@ -10,7 +10,7 @@ from typing import Literal
 from agentdeck.console.graph.canvas import Row, Span, box, box_height, box_width, chip, chip_width
 from agentdeck.console.graph.card import Card
 from agentdeck.console.graph.layout import Box, Layout, lay_out
-from agentdeck.console.graph.lines import EAST, character, heavy
+from agentdeck.console.graph.lines import ALL, EAST, character, heavy
 from agentdeck.console.graph.nodes import Needs, Node, fold
 from agentdeck.workflow import graph
 
@@ -25,6 +25,8 @@ CHIP_NARROW, CHIP_ROOMY, CHIP_WIDE = 12, 20, 30
 ROOMY = 36
 #: Up to so many groups are drawn as boxes.
 BOXED = 60
+#: Edges in these roles are seen without colour.
+BOLD = ("critical", "chosen")
 HEAD = "▸"
 
 
@@ -89,13 +91,14 @@ class Scene:
         self.chosen = name
 
     def mark(self, roles: Mapping[str, Iterable[Edge]]) -> set[int]:
-        """Draw exactly these edges in these roles, the last one on top. The rows that changed."""
+        """Draw exactly these edges in these roles, the last one on top: those of BOLD heavy, the others only in
+        their colour. The rows that changed."""
         marks: dict[int, dict[int, tuple[int, str]]] = {}
         for role, edges in roles.items():
             for edge in edges:
                 for x, y, sides in self.layout.wires.cells(*edge):
                     row = marks.setdefault(y, {})
-                    row[x] = (row[x][0] | sides if x in row else sides, role)
+                    row[x] = row.get(x, (0, ""))[0] | (heavy(sides) if role in BOLD else sides), role
         before, self._marks = self._marks, marks
         changed = {y for y in before.keys() | marks.keys() if before.get(y) != marks.get(y)}
         return {y + band * self._band for y in changed for band in range(len(self._cuts) - 1)}
@@ -168,7 +171,7 @@ class Scene:
             if sides and x in marks:
                 over, kind = marks[x]
                 # What passes under another line comes to the top when it is marked.
-                sides = (sides if sides & over == over else over) | heavy(over)
+                sides = sides | over if sides & over & ALL == over & ALL else over
             if x in heads and sides & EAST:
                 sign = HEAD
             else:
