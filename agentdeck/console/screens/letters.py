@@ -12,12 +12,13 @@ from textual.widgets import Footer
 
 from agentdeck.console import background
 from agentdeck.console.actions import bindings
+from agentdeck.console.columns import Column
 from agentdeck.console.rows import Rows
 from agentdeck.console.screens.ask import Ask
 from agentdeck.console.screens.base import Shown
 from agentdeck.console.screens.confirm import Choice, Confirm
 from agentdeck.console.sheet import Item, Sheet, outline, prose
-from agentdeck.console.table import Column, Table
+from agentdeck.console.table import Table
 from agentdeck.core.clean import clean
 from agentdeck.errors import AgentdeckError
 from agentdeck.insight.numbers import moment, plural
