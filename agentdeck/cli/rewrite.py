@@ -158,7 +158,7 @@ def _alias(text: str, key: Any, value: Any) -> tuple[int, int] | None:
 
 
 def _insert(text: str, node: Any, entry: str) -> str:
-    """A new entry at the beginning of a map; in a one-line one at its end."""
+    """A new entry after the first line of a map; in a one-line one at its end."""
     if not node.value:
         start, end = node.start_mark.index, node.end_mark.index
         if text[start:end].strip() != "{}":
@@ -172,4 +172,9 @@ def _insert(text: str, node: Any, entry: str) -> str:
             space = " " if text[end - 1] == " " else ""
             return f"{head}, {entry}{space}{text[end:]}"
         return f"{text[: first.index]}{entry}, {text[first.index :]}"
-    return f"{text[: first.index]}{entry}\n{' ' * first.column}{text[first.index :]}"
+    indent, last = " " * first.column, node.value[0][1].end_mark
+    if last.line > first.line:
+        return f"{text[: first.index]}{entry}\n{indent}{text[first.index :]}"
+    end = text.find("\n", first.index)
+    line, rest = (text, "") if end < 0 else (text[:end], text[end:])
+    return f"{line}\n{indent}{entry}{rest}"

@@ -232,17 +232,22 @@ class Reader:
 
     def of_task(self, run: str, task: str) -> Iterator[Event]:
         """The events of one task, in order. Looks through the whole log of the run, but reads only these."""
+        return self._only(run, "task", task)
+
+    def of_kind(self, run: str, kind: str) -> Iterator[Any]:
+        """The events of one kind (`limit_changed`), in order."""
+        return self._only(run, "kind", kind)
+
+    def _only(self, run: str, column: str, value: str) -> Iterator[Event]:
         sql = (
             "SELECT seq, at, kind, task, step, data, result FROM events"
-            " WHERE run = ? AND seq > ? AND task = ? ORDER BY seq LIMIT ?"
+            f" WHERE run = ? AND seq > ? AND {column} = ? ORDER BY seq LIMIT ?"
         )
-        after, rows = 0, list[tuple[Any, ...]]()
-        while after == 0 or len(rows) == PAGE:
-            rows = self._rows(sql, (run, after, task, PAGE))
-            for _, at, kind, of, step, data, result in rows:
+        after = 0
+        while rows := self._rows(sql, (run, after, value, PAGE)):
+            for after, at, kind, task, step, data, result in rows:  # noqa: B007 - it is where to go on
                 large = None if result is None else self.result(result)
-                yield decode(at, kind, of, step, data, large, result is not None)
-            after = rows[-1][0] if rows else -1
+                yield decode(at, kind, task, step, data, large, result is not None)
 
     def raw_events(self, run: str, after: int = 0, limit: int | None = None) -> Iterator[dict[str, Data]]:
         """The same as plain data: seq, at, event (its kind), run, task and step where it has them, and the

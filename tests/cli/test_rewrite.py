@@ -107,7 +107,7 @@ def test_a_file_without_limits() -> None:
     short = "agentdeck: 1\nname: d\nagents:\n  a: { simulate: {} }\n"
     made = rewrite(short, {"workers": 3, "agents.a.timeout": 7200.0}, FILE)
     assert made == (
-        "limits: { workers: 3 }\nagentdeck: 1\nname: d\nagents:\n  a: { simulate: {}, timeout: 2h }\n"
+        "agentdeck: 1\nlimits: { workers: 3 }\nname: d\nagents:\n  a: { simulate: {}, timeout: 2h }\n"
     )
     assert loads(made).definition.limits.workers == 3
 
@@ -128,6 +128,8 @@ def test_the_examples(file: Path) -> None:
 
 
 def test_places() -> None:
+    assert put("a: # here\n  b: 1 # one", ("a", "c"), "2") == "a: # here\n  b: 1 # one\n  c: 2"
+    assert put("a:\n  b:\n    c: 1\n", ("a", "d"), "2") == "a:\n  d: 2\n  b:\n    c: 1\n"
     assert put("a: {}\n", ("a", "b"), "1") == "a: { b: 1 }\n"
     assert put("a: {b: 2}\n", ("a", "c"), "1") == "a: {b: 2, c: 1}\n"
     with pytest.raises(UsageError, match="a is no map"):
