@@ -16,8 +16,8 @@ from agentdeck.cli.options import db_option
 def backup(file: str, db: str | None, force: bool) -> None:
     """Copy the store as it is now into FILE, while runs go on; the copy is checked. To use it: --db FILE."""
     from agentdeck.cli.errors import say
-    from agentdeck.cli.pages import size
     from agentdeck.cli.settings import database
+    from agentdeck.insight.numbers import size
     from agentdeck.store.backup import backup as copy
 
     say(f"{file}: {size(copy(database(db), Path(file), force=force))}, checked")

@@ -59,7 +59,7 @@ def _result(reader: Reader, run: str, task: str, step: str) -> Data:
 
     inner, _, name = step.rpartition("/")
     wanted, found = (f"{task}/{inner}" if inner else task, name), None
-    for event in reader.of_task(run, wanted[0]):
+    for _, event in reader.task_events(run, wanted[0]):
         match event:
             case ev.StepSucceeded(task=of, step=at, output=output) if (of, at) == wanted:
                 found = output
@@ -71,8 +71,9 @@ def _result(reader: Reader, run: str, task: str, step: str) -> Data:
 
 
 def page(told: dict[str, Data]) -> Iterator[str]:
-    from agentdeck.cli.pages import cut, seconds, table
+    from agentdeck.cli.pages import cut, table
     from agentdeck.core.clean import clean
+    from agentdeck.insight.numbers import seconds
 
     one, other = told["runs"]
     names = told["workflows"]
@@ -116,8 +117,8 @@ def page(told: dict[str, Data]) -> Iterator[str]:
 
 
 def _facts(told: dict[str, Data]) -> Iterator[str]:
-    from agentdeck.cli.pages import seconds
     from agentdeck.core.clean import clean
+    from agentdeck.insight.numbers import seconds
 
     yield "state      " + " | ".join(dict.fromkeys(told["state"]))
     yield f"took       {seconds(told['seconds'][0])} | {seconds(told['seconds'][1])}"

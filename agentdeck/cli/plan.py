@@ -75,8 +75,9 @@ def _seen(db: str | None, definition: Definition, folder: Path) -> dict[str, flo
 
 
 def page(made: Plan) -> Iterator[str]:
-    from agentdeck.cli.pages import cut, plural, seconds, table
+    from agentdeck.cli.pages import cut, table
     from agentdeck.core.clean import clean
+    from agentdeck.insight.numbers import plural, seconds
 
     yield clean(f"{made.workflow}: {plural(made.tasks, 'task')} at {plural(made.workers or 0, 'worker')}")
     yield ""

@@ -35,9 +35,10 @@ def prune(
     from dataclasses import asdict
 
     from agentdeck.cli.errors import say
-    from agentdeck.cli.pages import dump, out, plural, size
+    from agentdeck.cli.pages import dump, out
     from agentdeck.cli.settings import database
     from agentdeck.errors import UsageError
+    from agentdeck.insight.numbers import plural, size
     from agentdeck.store.prune import old
     from agentdeck.store.prune import prune as delete
     from agentdeck.store.schema import open_for_reading
@@ -81,7 +82,8 @@ def prune(
 
 def page(found: list[Old]) -> list[str]:
     """What would go, for people."""
-    from agentdeck.cli.pages import moment, plural, table
+    from agentdeck.cli.pages import table
+    from agentdeck.insight.numbers import moment, plural
 
     if not found:
         return ["nothing to delete"]

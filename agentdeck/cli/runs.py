@@ -41,7 +41,8 @@ def runs(
     """List runs, newest first."""
     from agentdeck.cli.errors import hint
     from agentdeck.cli.options import store
-    from agentdeck.cli.pages import dump, moment, out, seconds, table
+    from agentdeck.cli.pages import dump, out, table
+    from agentdeck.insight.numbers import moment, seconds
 
     first, last = when(since, "--since"), when(until, "--until")
     with store(db) as reader:

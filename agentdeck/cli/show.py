@@ -10,7 +10,8 @@ import click
 from agentdeck.cli.options import db_option, json_option
 
 if TYPE_CHECKING:
-    from agentdeck.core.view import Moment, View
+    from agentdeck.core.shown import Moment
+    from agentdeck.core.view import View
     from agentdeck.store.reader import RunRow
     from agentdeck.workflow.model import Data
 
@@ -51,8 +52,9 @@ def show(run: str, timeline: int | None, db: str | None, as_json: bool) -> None:
 def page(row: RunRow, view: View, told: dict[str, Data], moments: Sequence[Moment]) -> Iterator[str]:
     import json
 
-    from agentdeck.cli.pages import clock, cut
+    from agentdeck.cli.pages import cut
     from agentdeck.core.clean import clean
+    from agentdeck.insight.numbers import clock
 
     yield from _facts(row, view, told)
     yield ""
@@ -75,8 +77,9 @@ def page(row: RunRow, view: View, told: dict[str, Data], moments: Sequence[Momen
 
 
 def _facts(row: RunRow, view: View, told: dict[str, Data]) -> Iterator[str]:
-    from agentdeck.cli.pages import cut, moment, seconds
+    from agentdeck.cli.pages import cut
     from agentdeck.core.clean import clean
+    from agentdeck.insight.numbers import moment, seconds
 
     word = " · simulated" if told["simulated"] else ""
     yield clean(f"{row.run}  {row.workflow}  {row.state}{word}")
@@ -112,7 +115,8 @@ def _facts(row: RunRow, view: View, told: dict[str, Data]) -> Iterator[str]:
 
 
 def _agents(told: dict[str, Data]) -> list[str]:
-    from agentdeck.cli.pages import seconds, table
+    from agentdeck.cli.pages import table
+    from agentdeck.insight.numbers import seconds
 
     rows = [
         (
@@ -131,7 +135,8 @@ def _agents(told: dict[str, Data]) -> list[str]:
 
 def _waited(told: dict[str, Data]) -> Iterator[str]:
     """How long steps waited for what, by agent: a column per reason, the largest first."""
-    from agentdeck.cli.pages import seconds, table
+    from agentdeck.cli.pages import table
+    from agentdeck.insight.numbers import seconds
 
     total: dict[str, float] = {}
     for agent in told["agents"].values():

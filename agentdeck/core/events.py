@@ -31,7 +31,8 @@ class Usage(NamedTuple):
 
 
 class RunStarted(NamedTuple):
-    """The first event of every log. `inputs` are the run's own, before defaults; `limits` as launched."""
+    """The first event of every log. `inputs` are the run's own, before defaults; `limits` as launched. `origin` is
+    the run whose results a forked one shares."""
 
     at: float
     run: str
@@ -40,6 +41,7 @@ class RunStarted(NamedTuple):
     inputs: dict[str, Data]
     limits: dict[str, Data]
     who: str = ""
+    origin: str = ""
 
 
 class RunResumed(NamedTuple):
@@ -272,12 +274,20 @@ class StepAnswered(NamedTuple):
 
 
 class StepReopened(NamedTuple):
-    """A failed step goes again, and with it what depended on it, in the same task."""
+    """A step that had ended goes again, and with it what depended on it, in the same task.
+
+    `inputs` are laid over the task's. `was` is how the task had ended; empty if it is open. `again` names every
+    step of the task that goes again, and how it stood. `nested`: the step waits for a task under it that is
+    reopened next."""
 
     at: float
     task: str
     step: str
     who: str = ""
+    inputs: dict[str, Data] | None = None
+    was: str = ""
+    again: dict[str, str] | None = None
+    nested: bool = False
 
 
 class StepWaited(NamedTuple):
@@ -326,6 +336,14 @@ class CancelAsked(NamedTuple):
     who: str = ""
 
 
+class Together(NamedTuple):
+    """Events that are all taken in before anything is decided: a run that is over and taken up for a retry would
+    else be over again before the first step is reopened."""
+
+    at: float
+    events: tuple[Event, ...]
+
+
 # Actions ----------------------------------------------------------------------------------------------------
 
 
@@ -355,6 +373,15 @@ class KeepLetter(NamedTuple):
     fault: Fault
     inputs: dict[str, Data]
     attempts: int
+
+
+class SettleLetters(NamedTuple):
+    """What has become of a step's letters: `retried` as it goes again, `closed` when it has ended well. Letters
+    of its items and of tasks under it go with it."""
+
+    task: str
+    step: str
+    state: str
 
 
 class PullTask(NamedTuple):
@@ -403,5 +430,5 @@ Event: TypeAlias = (
     | StepWaited
     | Noted
 )
-Signal: TypeAlias = TimerFired | Committed | CancelAsked
-Action: TypeAlias = StartAttempt | CancelAttempt | KeepLetter | PullTask | Record | Finish
+Signal: TypeAlias = TimerFired | Committed | CancelAsked | Together
+Action: TypeAlias = StartAttempt | CancelAttempt | KeepLetter | SettleLetters | PullTask | Record | Finish

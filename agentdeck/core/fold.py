@@ -7,13 +7,14 @@ record. So a log folded by this class is the state its machine had.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from heapq import heapify, heappush
 from typing import Any
 
 from agentdeck.core import events as ev
 from agentdeck.core.joins import GO, NEVER, SKIP, WAIT, judge
 from agentdeck.core.program import Program, Rule
+from agentdeck.core.reopen import reopen, root_of
 from agentdeck.core.state import (
     BETWEEN,
     CANCELLED,
@@ -35,15 +36,27 @@ BUSY = frozenset({READY, RUNNING, HELD, BETWEEN})
 
 
 class Fold:
-    """Open tasks, who is ready and who runs.
+    """Open tasks, who is ready and who runs. Tasks that end are forgotten, but for those named in `keep`: they
+    stay in `closed`, so that their steps can be reopened.
 
     Invariants, after every event: `busy_tasks` counts the tasks with a busy step; `running` holds exactly the
     steps with a live attempt that holds a worker; a step in `ready` whose state is no longer READY is stale and
     is dropped when met. With `gated`, a step whose needs are not yet on disk waits in `uncommitted`.
     """
 
-    def __init__(self, program: Program, *, run: str = "", workers: int = 8, gated: bool = False) -> None:
+    def __init__(
+        self,
+        program: Program,
+        *,
+        run: str = "",
+        workers: int = 8,
+        gated: bool = False,
+        keep: Container[str] = (),
+    ) -> None:
         self.program = program
+        self.keep = keep
+        self.closed: dict[str, Task] = {}
+        self.before: dict[str, int] = {}
         self.run = run
         self.workers = workers
         self.gated = gated
@@ -69,6 +82,7 @@ class Fold:
         self.pruning: deque[Step] = deque()
         self.between: deque[Step] = deque()
         self.emptied: deque[Task] = deque()
+        self.mended: deque[Step] = deque()
         self.timers: list[tuple[float, int, str, Step, object]] = []
         self.next_due = float("inf")
         self._ticket = 0
@@ -98,6 +112,7 @@ class Fold:
             ev.StepCancelled: self._step_cancelled,
             ev.StepReleased: self._step_released,
             ev.StepAnswered: self._step_answered,
+            ev.StepReopened: self._step_reopened,
             ev.StepWaited: self._nothing,
             ev.Noted: self._nothing,
         }
@@ -159,15 +174,19 @@ class Fold:
         program, age = self.program, 0
         if event.parent is not None:
             above = self.tasks[event.parent[0]]
-            step = above.step(event.parent[1])
-            assert step is not None
-            program, age = above.program.nested[step.acting.name], above.age
+            holder = above.step(event.parent[1])
+            assert holder is not None
+            program, age = above.program.nested[holder.acting.name], above.age
         else:
             self.pulling = max(0, self.pulling - 1)
             self.top += 1
             self.ages += 1
             age = self.ages
         task = self.tasks[event.task] = Task(event.task, age, program, event.inputs, event.parent)
+        self.closed.pop(event.task, None)
+        if self.before:
+            for step in self._steps_of(task):
+                step.attempt = self.before.get(f"{task.id}/{step.key}", 0)
         for rule in program.rules:
             if not rule.needs and not rule.spare:
                 self._make_ready(task.at(rule.index), event.at, gate=False)
@@ -180,6 +199,12 @@ class Fold:
 
     def _task_ended(self, event: ev.TaskEnded) -> None:
         task = self.tasks.pop(event.task)
+        task.ended = event.state
+        if root_of(task.id) in self.keep:
+            self.closed[task.id] = task
+        elif task.parent is None and (self.before or self.closed):
+            self.before = {key: n for key, n in self.before.items() if root_of(key) != task.id}
+            self.closed = {name: other for name, other in self.closed.items() if root_of(name) != task.id}
         if len(self.timers) > 1024 and len(self.timers) > 8 * len(self.tasks):
             self.timers = [timer for timer in self.timers if timer[3].task.id in self.tasks]
             heapify(self.timers)
@@ -213,7 +238,7 @@ class Fold:
         timeout = rule.agent.timeout
         if timeout.total is not None and step.total_at is None:
             step.total_at = at + timeout.total
-            self._timer(step.total_at, "total", step, None)
+            self._timer(step.total_at, "total", step, step.total_at)
         if timeout.queue is not None:
             self._timer(at + timeout.queue, "queue", step, at)
         if rule.clocked and step.item < 0:
@@ -223,7 +248,7 @@ class Fold:
                     below.clock = at
                     within = below.rule.join.within
                     assert within is not None
-                    self._timer(at + within, "join", below, None)
+                    self._timer(at + within, "join", below, at)
         if gate and self.gated and self.seq > self.durable:
             self.uncommitted.append((self.seq, step))
         elif rule.special and step.item < 0 and step.acting is rule:
@@ -356,6 +381,8 @@ class Fold:
         for i in range(event.size):
             step = Step(task, group.rule, f"{group.key}[{i}]")
             step.item, step.group = i, group
+            if self.before:
+                step.attempt = self.before.get(f"{task.id}/{step.key}", 0)
             task.extra[step.key] = step
             items.append(step)
         group.items, group.left = items, event.size
@@ -374,6 +401,7 @@ class Fold:
         step = self.found(event.task, event.step)
         self._freed(step)
         step.fault = event.fault
+        step.letter |= event.letter
         self._end(step, FAILED, event.at, tolerated=event.tolerated)
 
     def _step_skipped(self, event: ev.StepSkipped) -> None:
@@ -395,9 +423,15 @@ class Fold:
             self.pruning.append(step)
         self._make_ready(step, event.at, gate=True)
 
+    def _step_reopened(self, event: ev.StepReopened) -> None:
+        reopen(self, event)
+
     def _end(self, step: Step, state: str, at: float, *, tolerated: bool = False) -> None:
-        """The step will not run again in this life of its task; tell everybody who needs it."""
+        """The step will not run again unless it is reopened; tell everybody who needs it."""
         self._busy(step, state)
+        if step.letter and state == DONE:
+            step.letter = False
+            self.mended.append(step)
         task = step.task
         group = step.group
         if group is not None:
@@ -442,6 +476,15 @@ class Fold:
             self._make_ready(step, at, gate=True)
         elif verdict in (NEVER, SKIP):
             self.doomed.append((step, verdict))
+
+    def forget(self, but: Container[str] = ()) -> None:
+        """Of tasks that have ended, remember from now on only those under `but` and under open ones."""
+        self.keep = ()
+        self.closed = {
+            name: task
+            for name, task in self.closed.items()
+            if (root := root_of(name)) in self.tasks or root in but
+        }
 
     def found(self, task: str, key: str) -> Step:
         """The step that a recorded event is about; it exists, else the log is not ours."""

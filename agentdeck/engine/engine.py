@@ -32,6 +32,7 @@ from agentdeck.engine.reuse import Reuse
 from agentdeck.engine.storage import Storage
 from agentdeck.errors import AgentdeckError, Fault, StepError, StoreError
 from agentdeck.store.faults import StoreBroken
+from agentdeck.store.log import Also
 from agentdeck.workflow.model import Approve, Data, SubWorkflow
 from agentdeck.workflow.values import Template, compile_template
 
@@ -91,6 +92,7 @@ class Engine:
         self._workers: set[asyncio.Task[None]] = set()
         self._cancelled: set[tuple[str, str, int]] = set()
         self._held: list[ev.Event] = []
+        self._also: list[Also] = []
         self._pulled = machine.ages
         self._live: dict[tuple[str, str, int], asyncio.Task[None]] = {}
         self._inbox: deque[ev.Event | ev.Signal] = deque()
@@ -105,7 +107,7 @@ class Engine:
 
     async def run(
         self,
-        first: ev.Event,
+        first: ev.Event | ev.Signal,
         control: Control | None = None,
         beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> str:
@@ -201,8 +203,8 @@ class Engine:
                         self._pull()
                     elif kind is ev.CancelAttempt:
                         self._cancel_attempt(action)  # type: ignore[arg-type]
-                    elif kind is ev.KeepLetter:
-                        self.storage.keep(machine.run, view.identity, action)  # type: ignore[arg-type]
+                    elif kind is ev.KeepLetter or kind is ev.SettleLetters:
+                        self._also.append(self.storage.letter(machine.run, view.identity, action))  # type: ignore[arg-type]
                     else:
                         self._state = action.state  # type: ignore[union-attr]
                         self._finished.set()
@@ -225,7 +227,8 @@ class Engine:
     def _release(self) -> None:
         if self._held:
             events, self._held = self._held, []
-            self.log.append(self.machine.run, self.machine.seq - len(events) + 1, events)
+            also, self._also = self._also, []
+            self.log.append(self.machine.run, self.machine.seq - len(events) + 1, events, also)
 
     def _pull(self) -> None:
         try:

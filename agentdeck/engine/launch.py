@@ -38,7 +38,8 @@ ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 @dataclass(frozen=True, slots=True)
 class Launch:
     """What to run. `tasks` None is one task made of the inputs; else each item is laid over them, and is pulled
-    only when there is room for it. `db` None keeps nothing. `source` tells where the workflow came from."""
+    only when there is room for it. `db` None keeps nothing. `source` tells where the workflow came from. `run` is
+    the run's name where somebody wants to know it beforehand."""
 
     definition: Definition
     folder: Path
@@ -51,6 +52,7 @@ class Launch:
     yes: bool = False
     who: str = ""
     tags: tuple[str, ...] = ()
+    run: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
     clock = clock or WallClock()
     storage = Storage(launch.db)
     try:
-        definition, name = launch.definition, new_run()
+        definition, name = launch.definition, launch.run or new_run()
         program = programs(definition, launch.folder, storage.durations(definition, launch.folder))
         most = deck_for(launch.folder).workers
         workers = launch.workers or min(definition.limits.workers or most, most)
@@ -141,7 +143,7 @@ async def drive(
     view: View,
     storage: Storage,
     clock: Clock,
-    first: ev.Event,
+    first: ev.Event | ev.Signal,
     watch: Watch,
 ) -> Outcome:
     """Run a machine, new or restored, from its `first` event to its end."""

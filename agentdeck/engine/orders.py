@@ -6,18 +6,12 @@ from collections.abc import Mapping
 
 from agentdeck.core import events as ev
 from agentdeck.core.machine import Machine
+from agentdeck.core.ranges import range_of
 from agentdeck.core.state import OPEN, WAITING
+from agentdeck.engine.again import order_again
 from agentdeck.errors import UsageError
 from agentdeck.store.commands import Request
 from agentdeck.workflow.model import Data
-
-#: The least and the most that a limit may be set to.
-RANGES: dict[str, tuple[float, float]] = {
-    "workers": (0, 10_000),
-    "timeout": (0.001, 30 * 86_400),
-    "attempts": (1, 1_000),
-    "max_parallel": (1, 10_000),
-}
 
 
 def order(request: Request, machine: Machine, at: float) -> tuple[list[ev.Event | ev.Signal], Data]:
@@ -47,6 +41,9 @@ def order(request: Request, machine: Machine, at: float) -> tuple[list[ev.Event 
                 at, task, step, bool(args["approved"]), dict(args.get("fields") or {}), who
             )
             return [answered], f"{step} of task {task}: {'approved' if answered.approved else 'rejected'}"
+        case "retry":
+            together, answer = order_again(args, machine, at, who)
+            return [together], answer
         case "limits":
             return _limits(args, machine, at, who)
     raise UsageError(f"a run cannot be asked to {request.verb}")
@@ -88,7 +85,7 @@ def _limits(
     """All or none: what is out of range is refused with the range before anything changes."""
     events: list[ev.Event | ev.Signal] = []
     for name, value in args.items():
-        least, most = RANGES.get(name.rsplit(".", 1)[-1], (0, float("inf")))
+        least, most = range_of(name)
         if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
             raise UsageError(f"{name}={value} is out of range: {least:g} to {most:g}")
         if name == "workers":

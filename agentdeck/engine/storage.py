@@ -16,8 +16,8 @@ from agentdeck.core import events as ev
 from agentdeck.core.view import View
 from agentdeck.errors import StoreError
 from agentdeck.store.durations import save_durations
-from agentdeck.store.letters import Letter, add_letter
-from agentdeck.store.log import Log
+from agentdeck.store.letters import Letter, add_letter, settle_letters
+from agentdeck.store.log import Also, Log
 from agentdeck.store.memory import MemoryLog
 from agentdeck.store.reader import Reader
 from agentdeck.store.runs import Counts, NewRun, Owner, create_run, end_run, folder_of, save_definition, set_run
@@ -87,12 +87,15 @@ class Storage:
 
         self._done(self.log.call(create))
 
-    def keep(self, run: str, identity: str, kept: ev.KeepLetter) -> None:
-        """A letter goes with the events that tell of it."""
+    @staticmethod
+    def letter(run: str, identity: str, said: ev.KeepLetter | ev.SettleLetters) -> Also:
+        """What keeps or settles a letter, to go with the events that tell of it."""
+        if isinstance(said, ev.SettleLetters):
+            return lambda connection: settle_letters(connection, run, said.task, said.step, said.state)
         letter = Letter(
-            run, kept.task, kept.step, kept.agent, identity, kept.fault, kept.inputs, kept.attempts, kept.at
+            run, said.task, said.step, said.agent, identity, said.fault, said.inputs, said.attempts, said.at
         )
-        self.log.call(lambda connection: add_letter(connection, letter))
+        return lambda connection: add_letter(connection, letter)
 
     def progress(self, run: str, view: View, state: str) -> None:
         """Bring the run's row up to date."""

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from agentdeck.core.program import assumed
-from agentdeck.core.view import ENDED, SLOTLESS, StepView, TaskView, View
+from agentdeck.core.shown import StepView, TaskView
+from agentdeck.core.view import ENDED, SLOTLESS, View
 from agentdeck.errors import UsageError
 from agentdeck.workflow import graph
 from agentdeck.workflow.model import PRIORITIES, Agent, Approve, Data, Definition

@@ -20,7 +20,7 @@ from pathlib import Path
 from socket import gethostname
 
 from agentdeck.store.faults import explain
-from agentdeck.store.reader import lives
+from agentdeck.store.reader import is_dead
 from agentdeck.store.schema import open_for_writing
 
 ROWS = 4000  # rows deleted in one transaction
@@ -84,7 +84,7 @@ def old(connection: sqlite3.Connection, *, before: float | None, keep: int, now:
 def _held(owner: str | None, until: float | None, pid: int | None, host: str | None, now: float) -> bool:
     """Whether somebody has it. A process of this machine that lives has it even if its lease ran out: when the
     disk is full it cannot renew it, and that is when people prune."""
-    return bool(owner) and ((until or 0.0) >= now or (host == gethostname() and lives(pid)))
+    return bool(owner) and ((until or 0.0) >= now or (host == gethostname() and not (pid and is_dead(pid))))
 
 
 def prune(path: Path, runs: list[str], now: float) -> Pruned:

@@ -14,7 +14,7 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -230,24 +230,48 @@ class Reader:
             large = None if result is None else self.result(result)
             yield seq, decode(at, kind, task, step, data, large, result is not None)
 
-    def of_task(self, run: str, task: str) -> Iterator[Event]:
-        """The events of one task, in order. Looks through the whole log of the run, but reads only these."""
-        return self._only(run, "task", task)
-
     def of_kind(self, run: str, kind: str) -> Iterator[Any]:
         """The events of one kind (`limit_changed`), in order."""
-        return self._only(run, "kind", kind)
-
-    def _only(self, run: str, column: str, value: str) -> Iterator[Event]:
         sql = (
             "SELECT seq, at, kind, task, step, data, result FROM events"
-            f" WHERE run = ? AND seq > ? AND {column} = ? ORDER BY seq LIMIT ?"
+            " WHERE run = ? AND seq > ? AND kind = ? ORDER BY seq LIMIT ?"
         )
         after = 0
-        while rows := self._rows(sql, (run, after, value, PAGE)):
-            for after, at, kind, task, step, data, result in rows:  # noqa: B007 - it is where to go on
+        while rows := self._rows(sql, (run, after, kind, PAGE)):
+            for after, at, _, task, step, data, result in rows:  # noqa: B007 - it is where to go on
                 large = None if result is None else self.result(result)
                 yield decode(at, kind, task, step, data, large, result is not None)
+
+    def reopened(self, run: str) -> set[str]:
+        """The run's own tasks in which a step was ever reopened."""
+        sql = "SELECT DISTINCT task FROM events WHERE run = ? AND kind = 'step_reopened'"
+        return {row[0].partition("/")[0] for row in self._rows(sql, (run,))}
+
+    def events_of(self, run: str, tasks: Iterable[str]) -> Iterator[Event]:
+        """What happened in these tasks of a run, and in tasks nested in them, in order."""
+        wanted, after = json.dumps(sorted(tasks)), 0
+        while True:
+            rows = self._rows(
+                "SELECT seq, at, kind, task, step, data, result FROM events WHERE run = ? AND seq > ?"
+                " AND iif(instr(task, '/'), substr(task, 1, instr(task, '/') - 1), task)"
+                " IN (SELECT value FROM json_each(?)) ORDER BY seq LIMIT ?",
+                (run, after, wanted, PAGE),
+            )
+            for _, at, kind, task, step, data, result in rows:
+                large = None if result is None else self.result(result)
+                yield decode(at, kind, task, step, data, large, result is not None)
+            if len(rows) < PAGE:
+                return
+            after = rows[-1][0]
+
+    def tasks_with(self, run: str, step: str) -> list[str]:
+        """The run's own tasks in which this step has ended at least once."""
+        rows = self._rows(
+            "SELECT DISTINCT task FROM events WHERE run = ? AND step = ? AND instr(task, '/') = 0 AND kind IN"
+            " ('step_succeeded', 'step_done', 'step_failed', 'step_skipped', 'step_cancelled', 'step_answered')",
+            (run, step),
+        )
+        return [row[0] for row in rows]
 
     def raw_events(self, run: str, after: int = 0, limit: int | None = None) -> Iterator[dict[str, Data]]:
         """The same as plain data: seq, at, event (its kind), run, task and step where it has them, and the
@@ -259,6 +283,22 @@ class Reader:
             if result is not None:
                 row[large_field(kind)] = self.result(result)
             yield row
+
+    def task_events(self, run: str, task: str) -> Iterator[tuple[int, Event]]:
+        """What happened in one task, in order: no other event of the run is decoded."""
+        after = 0
+        while True:
+            rows = self._rows(
+                "SELECT seq, at, kind, task, step, data, result FROM events"
+                " WHERE run = ? AND seq > ? AND task = ? ORDER BY seq LIMIT ?",
+                (run, after, task, PAGE),
+            )
+            for seq, at, kind, name, step, data, result in rows:
+                large = None if result is None else self.result(result)
+                yield seq, decode(at, kind, name, step, data, large, result is not None)
+            if len(rows) < PAGE:
+                return
+            after = rows[-1][0]
 
     def result(self, key: str) -> Data:
         """A large value by its hash, one at a time: a page of them may not fit into memory. None if pruned."""
@@ -288,9 +328,10 @@ class Reader:
         task: str | None = None,
         after: int = 0,
         tail: int | None = None,
+        limit: int | None = None,
     ) -> list[LogLine]:
         """Log lines in order. `agent` is a step's name, or an agent's, which stands for all its items
-        (`notes` for `notes[0]`, `notes[1]`…). `tail` gives the last so many."""
+        (`notes` for `notes[0]`, `notes[1]`…). `tail` gives the last so many, `limit` the first so many."""
         where, values = ["run = ?", "id > ?"], [run, after]
         if agent is not None:
             where.append("(step = ? OR (step >= ? AND step < ?))")
@@ -301,15 +342,19 @@ class Reader:
         sql = f"SELECT id, at, task, step, attempt, level, text FROM logs WHERE {' AND '.join(where)} ORDER BY id"
         if tail is not None:
             return [LogLine(*row) for row in reversed(self._rows(sql + " DESC LIMIT ?", (*values, tail)))]
-        return [LogLine(*row) for row in self._rows(sql, values)]
+        return [LogLine(*row) for row in self._rows(sql + " LIMIT ?", (*values, -1 if limit is None else limit))]
 
-    def letters(self, run: str | None = None, *, state: str | None = None) -> list[Letter]:
-        """Dead letters, oldest first: of one run, or of all."""
+    def letters(
+        self, run: str | None = None, *, state: str | None = None, ids: Sequence[int] | None = None
+    ) -> list[Letter]:
+        """Dead letters, oldest first: of one run, or of all; those with these ids."""
+        wanted = None if ids is None else json.dumps(list(ids))
         rows = self._rows(
             "SELECT run, task, step, agent, identity, fault, r.data, attempts, at, state, why, id"
             " FROM letters LEFT JOIN results r ON r.hash = inputs"
-            " WHERE (? IS NULL OR run = ?) AND (? IS NULL OR state = ?) ORDER BY id",
-            (run, run, state, state),
+            " WHERE (? IS NULL OR run = ?) AND (? IS NULL OR state = ?)"
+            " AND (? IS NULL OR id IN (SELECT value FROM json_each(?))) ORDER BY id",
+            (run, run, state, state, wanted, wanted),
         )
         return [
             Letter(
@@ -367,19 +412,19 @@ def _held(owner: str | None, until: float | None, pid: int | None, host: str | N
     """Whether somebody runs it. On this machine a dead process is seen at once, elsewhere when the lease ends."""
     if not owner or until is None or until < time.time():
         return False
-    return host != socket.gethostname() or lives(pid)
+    return not (pid and host == socket.gethostname() and is_dead(pid))
 
 
-def lives(pid: int | None) -> bool:
-    """Whether there is a process of this number on this machine. One that is not told of may live."""
-    if pid:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-        except OSError:
-            return True
-    return True
+def is_dead(pid: int) -> bool:
+    """Gone, or a zombie that its parent has not asked after yet."""
+    try:
+        os.kill(pid, 0)
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except ProcessLookupError:
+        return True
+    except (OSError, UnicodeDecodeError):
+        return False
+    return stat.rpartition(")")[2].split()[:1] == ["Z"]
 
 
 def _like(text: str) -> str:

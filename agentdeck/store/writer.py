@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 from agentdeck.core.events import Event
 from agentdeck.errors import StoreError
 from agentdeck.store.faults import RunTaken, StoreBroken, code, explain, is_busy, is_of_the_place
-from agentdeck.store.log import LogRow, OnCommit, OnFault
+from agentdeck.store.log import Also, LogRow, OnCommit, OnFault
 from agentdeck.store.rows import Rows
 from agentdeck.store.schema import open_for_writing
 
@@ -40,6 +40,7 @@ class _Events(NamedTuple):
     run: str
     first: int
     events: Sequence[Event]
+    also: Sequence[Also] = ()
 
 
 class _Lines(NamedTuple):
@@ -106,15 +107,16 @@ class Writer:
         """What keeps it from writing now."""
         return self._broken or self._fault
 
-    def append(self, run: str, first_seq: int, events: Sequence[Event]) -> None:
-        """Record events under `first_seq` and the numbers after it. Raises ValueError on a gap."""
+    def append(self, run: str, first_seq: int, events: Sequence[Event], also: Sequence[Also] = ()) -> None:
+        """Record events under `first_seq` and the numbers after it, and do `also` in the same transaction. Raises
+        ValueError on a gap."""
         if not events:
             return
         expected = self._next.get(run, first_seq)
         if first_seq != expected:
             raise ValueError(f"run {run}: event {first_seq} handed over where {expected} is next")
         self._next[run] = first_seq + len(events)
-        self._put(_Events(run, first_seq, events), len(events))
+        self._put(_Events(run, first_seq, events, also), len(events))
 
     def log(self, run: str, rows: Sequence[LogRow]) -> None:
         """Record lines that agents logged. They wait a moment for company."""
@@ -250,7 +252,7 @@ class Writer:
         rows = Rows()
         prepared = 0
         for item in items:  # before the lock is taken: others need not wait for this
-            if isinstance(item, _Call) or rows.large:
+            if isinstance(item, _Call) or rows.large or (isinstance(item, _Events) and item.also):
                 break
             self._prepare(item, rows)
             prepared += 1
@@ -263,6 +265,9 @@ class Writer:
                 if rows.large:
                     self._insert(rows)
                 self._prepare(item, rows)
+                for fn in item.also if isinstance(item, _Events) else ():
+                    self._insert(rows)
+                    fn(self._connection)
         self._insert(rows)
         self._connection.execute("COMMIT")
         return answers
