@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import stat
+import subprocess
 from collections.abc import Callable
 
 from tests.cli.conftest import QUICK, Deck
@@ -57,6 +58,25 @@ def test_prune(deck: Deck) -> None:
     assert "0 runs deleted" in deck("prune", "--keep", 1).stdout
     for args in ((), ("--older", "soon"), ("--keep", "-1")):
         assert deck("prune", *args).returncode == 2
+
+
+def test_what_came_through_stdin_goes_with_its_run(
+    deck: Deck, until: Callable[[Callable[[], bool]], None]
+) -> None:
+    file = deck.write("long.yaml", LONG)
+    with deck.write("t.jsonl", "{}\n").open() as tasks:
+        process = subprocess.Popen(
+            deck.command(("run", file, "--tasks", "-")), stdin=tasks, env=deck.env, stderr=subprocess.DEVNULL
+        )
+    kept = deck.folder / "deck.db.tasks"
+    until(lambda: "running" in deck("runs").stdout)
+    assert len(list(kept.iterdir())) == 1
+    process.kill()
+    process.wait()
+    assert "0 runs deleted" in deck("prune", "--keep", 0, "--yes").stdout, "it could be resumed"
+    assert kept.exists()
+    assert "1 run deleted" in deck("prune", "--older", "1ms", "--yes").stdout
+    assert not kept.exists()
 
 
 def test_a_run_that_goes_on_is_not_pruned(deck: Deck, until: Callable[[Callable[[], bool]], None]) -> None:
