@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -69,6 +70,7 @@ def prune(
         if not click.confirm(f"delete {plural(len(found), 'run')} for good?", err=True):
             return 1
     gone = delete(path, [one.run for one in found], now)
+    _forget(found, path)
     if as_json:
         dump(asdict(gone))
     else:
@@ -78,6 +80,22 @@ def prune(
         if gone.left > 1_000_000:
             say(f"{size(gone.left)} in the file are free and will be used again; somebody reads it just now")
     return None
+
+
+def _forget(found: list[Old], path: Path) -> None:
+    """What came through stdin is kept in files while a run can be resumed; those of runs that are gone go too."""
+    from agentdeck.cli.tasks import forget
+    from agentdeck.errors import UsageError
+    from agentdeck.store.reader import Reader
+
+    reader = Reader(path)
+    for one in found:
+        if one.tasks:
+            try:
+                reader.run(one.run)
+            except UsageError:
+                forget(one.tasks, path)
+    reader.close()
 
 
 def page(found: list[Old]) -> list[str]:

@@ -21,11 +21,11 @@ RUNNING = 8
 
 @click.command()
 @click.argument("run", metavar="RUN")
-@click.option("--timeline", type=click.IntRange(0, 1000), default=MOMENTS, show_default=True, metavar="N",
-              help="So many lines of what happened last.")  # fmt: skip
+@click.option("--timeline", type=click.IntRange(0, 1000), metavar="N",
+              help=f"So many lines of what happened last (else {MOMENTS}; with --json none).")  # fmt: skip
 @db_option
-@json_option("The summary as one JSON object, with its timeline.")
-def show(run: str, timeline: int, db: str | None, as_json: bool) -> None:
+@json_option("The summary as one JSON object, as `run --json` prints it.")
+def show(run: str, timeline: int | None, db: str | None, as_json: bool) -> None:
     """Show one run, also while it goes on: counts, agents, what they waited for, timeline. RUN is an id, the
     beginning of one, or `last`."""
     import time
@@ -40,9 +40,10 @@ def show(run: str, timeline: int, db: str | None, as_json: bool) -> None:
         view.now = max(view.now, time.time())
     told = summary(view, definition)
     told["state"] = row.state  # the log does not know that its owner died
-    moments = list(view.timeline)[-timeline:] if timeline else []
+    most = timeline if timeline is not None else 0 if as_json else MOMENTS
+    moments = list(view.timeline)[-most:] if most else []
     if as_json:
-        dump({**told, "tags": list(row.tags), "timeline": [moment._asdict() for moment in moments]})
+        dump({**told, "timeline": [one._asdict() for one in moments]} if timeline else told)
     else:
         for line in page(row, view, told, moments):
             out(line)

@@ -97,16 +97,12 @@ def definitions(one: Definition, other: Definition) -> dict[str, Data]:
     """What another workflow this is: agents added, removed, and each value of the others that changed."""
     left, right = plain(one), plain(other)
     mine, theirs = left.pop("agents"), right.pop("agents")
-    changed = {
-        name: dict(_changes(mine[name], theirs[name]))
-        for name in mine
-        if mine[name] != theirs.get(name, mine[name])
-    }
+    both = [name for name in mine if name in theirs and mine[name] != theirs[name]]
     return {
         "same": one.identity == other.identity,
         "added": [name for name in theirs if name not in mine],
         "removed": [name for name in mine if name not in theirs],
-        "changed": changed,
+        "changed": {name: dict(_changes(mine[name], theirs[name])) for name in both},
         "workflow": dict(_changes(left, right)),
     }
 

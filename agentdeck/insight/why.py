@@ -40,6 +40,16 @@ def reason(view: View, definition: Definition, task: str, step: str, now: float)
     return _Case(view, definition, held, now).of(step)
 
 
+def ready(view: View, definition: Definition) -> dict[str, int]:
+    """How many steps of each agent could start now and have not."""
+    found: dict[str, int] = {}
+    for task in view.open.values():
+        for key in _Case(view, definition, task, view.now).waiting():
+            name = key.partition("[")[0]
+            found[name] = found.get(name, 0) + 1
+    return found
+
+
 class _Case:
     """One task under the question. `now` is the moment that is asked about."""
 
@@ -80,7 +90,7 @@ class _Case:
             return Reason(
                 step.state, "", f"{step.state}: {step.why}" if step.why else f"{step.state} with its task"
             )
-        took = "" if step.started is None or step.ended is None else f" in {_span(step.ended - step.started)}"
+        took = "" if step.started is None or step.ended is None else f" in {span(step.ended - step.started)}"
         tries = f", attempt {step.attempts}" if step.attempts > 1 else ""
         return Reason("done", "", f"done{took}{tries}")
 
@@ -99,12 +109,12 @@ class _Case:
     # What goes on
 
     def _running(self, step: StepView, agent: Agent | None) -> Reason:
-        lasted = _span(self.now - (step.started if step.started is not None else step.since))
+        lasted = span(self.now - (step.started if step.started is not None else step.since))
         if step.size >= 0:
             return Reason("running", "", self._items(step, lasted))
         if agent is not None and isinstance(agent.does, Approve):
             left = None if agent.does.within is None or step.started is None else step.started + agent.does.within
-            ends = "" if left is None else f"; {agent.does.otherwise}s by itself in {_span(left - self.now)}"
+            ends = "" if left is None else f"; {agent.does.otherwise}s by itself in {span(left - self.now)}"
             return Reason("running", "approval", f"asks a person since {lasted}{ends}")
         below = self.view.open.get(f"{self.task.id}/{step.key}")
         if below is not None:
@@ -114,7 +124,7 @@ class _Case:
         text += f" of {attempts}" if attempts and step.attempts <= attempts else ""
         clock = self._limit(step.key, "timeout", agent.timeout.attempt if agent else None)
         if clock and step.started is not None:
-            text += f"; its clock ends in {_span(step.started + clock - self.now)}"
+            text += f"; its clock ends in {span(step.started + clock - self.now)}"
         if step.fault is not None:
             text += f"; before: {_about(step.fault.kind, step.fault.message)}"
         return Reason("running", "", text)
@@ -137,13 +147,13 @@ class _Case:
         attempts = self._limit(step.key, "attempts", agent.retry.attempts if agent else None)
         of = f" of {attempts}" if attempts else ""
         what = "the other side asked to wait" if step.reason == "cooldown" else "backoff"
-        left = _span(step.until - self.now)
+        left = span(step.until - self.now)
         fault = f": {_about(step.fault.kind, step.fault.message)}" if step.fault else ""
         text = f"tries again in {left} ({what}); attempt {step.attempts}{of} failed{fault}"
         return Reason("ready", step.reason or "backoff", text)
 
     def _ready_since(self, key: str, step: StepView | None, agent: Agent | None, since: float) -> Reason:
-        for_ = f"ready for {_span(self.now - since)}"
+        for_ = f"ready for {span(self.now - since)}"
         view = self.view
         if step is not None and step.why:
             return Reason("ready", step.reason, f"{for_}; {step.why}")
@@ -200,21 +210,21 @@ class _Case:
         floor = 1 if agent.join.min is None else min(agent.join.min, goal)
         then = "goes with what there is" if there >= floor else f"fails if fewer than {floor} arrive"
         if not begun:
-            return f"; its clock of {_span(within)} has not begun"
-        return f"; {then} in {_span(min(begun) + within - self.now)}"
+            return f"; its clock of {span(within)} has not begun"
+        return f"; {then} in {span(min(begun) + within - self.now)}"
 
     def _brief(self, need: str) -> str:
         """A need in a few words."""
         step, agent = self._step(need), self.agents.get(need)
         if step is not None and step.state == "running":
             if agent is not None and isinstance(agent.does, Approve):
-                return f"asks a person since {_span(self.now - (step.started or step.since))}"
-            return f"running for {_span(self.now - (step.started or step.since))}"
+                return f"asks a person since {span(self.now - (step.started or step.since))}"
+            return f"running for {span(self.now - (step.started or step.since))}"
         if step is not None and step.until is not None and step.until > self.now:
-            return f"{'cooldown' if step.reason == 'cooldown' else 'retry'} in {_span(step.until - self.now)}"
+            return f"{'cooldown' if step.reason == 'cooldown' else 'retry'} in {span(step.until - self.now)}"
         since = self._since(need, step, agent)
         if since is not None:
-            return f"ready for {_span(self.now - since)}"
+            return f"ready for {span(self.now - since)}"
         pending = [n for n in agent.needs if self._state(n) not in ENDED] if agent else []
         return f"waits for {', '.join(pending[:3])}" if pending else "waiting"
 
@@ -347,7 +357,7 @@ def _goal(agent: Agent, due: int) -> int:
     return max(1, math.ceil(join.quorum * due - 1e-9))
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
     """30 ms, 0.3 s, 14 s, 2m05s."""
     seconds = max(0.0, seconds)
     if 0 < seconds < 0.1:

@@ -33,11 +33,11 @@ class Log(Protocol):
     def append(self, run: str, first_seq: int, events: Sequence[Event], also: Sequence[Also] = ()) -> None:
         """Record events. `also` is done right after them, in the same transaction: both are kept, or neither."""
         ...
+
     @property
     def fault(self) -> StoreError | None:
         """What keeps it from writing now."""
         ...
-
 
     def log(self, run: str, rows: Sequence[LogRow]) -> None: ...
 

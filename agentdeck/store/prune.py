@@ -33,13 +33,14 @@ REST = 0.002  # seconds between transactions in which others get the lock
 
 @dataclass(frozen=True, slots=True)
 class Old:
-    """A run that may go. `events` is how many it has."""
+    """A run that may go. `events` is how many it has, `tasks` the file that its tasks came from."""
 
     run: str
     workflow: str
     state: str
     started: float
     events: int
+    tasks: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,8 @@ class Pruned:
 #: One that could be resumed goes only by its age, never by `keep` alone.
 _OLD = (
     "SELECT run, workflow, state, started, owner, lease_until, pid, host,"
-    " coalesce((SELECT max(seq) FROM events e WHERE e.run = runs.run), 0) FROM runs"
+    " coalesce((SELECT max(seq) FROM events e WHERE e.run = runs.run), 0),"
+    " coalesce(json_extract(source, '$.tasks'), '') FROM runs"
     " WHERE (state IN ('done', 'failed', 'cancelled') OR :before IS NOT NULL)"
     " AND (:before IS NULL OR :before > coalesce(ended,"
     " (SELECT at FROM events e WHERE e.run = runs.run ORDER BY seq DESC LIMIT 1), started))"
@@ -75,16 +77,18 @@ def old(connection: sqlite3.Connection, *, before: float | None, keep: int, now:
     Without `before`, all but those. Never one that somebody holds."""
     rows = connection.execute(_OLD, {"before": before, "keep": keep}).fetchall()
     return [
-        Old(run, workflow, state, started, events)
-        for run, workflow, state, started, owner, until, pid, host, events in rows
+        Old(run, workflow, state, started, events, tasks)
+        for run, workflow, state, started, owner, until, pid, host, events, tasks in rows
         if not _held(owner, until, pid, host, now)
     ]
 
 
 def _held(owner: str | None, until: float | None, pid: int | None, host: str | None, now: float) -> bool:
-    """Whether somebody has it. A process of this machine that lives has it even if its lease ran out: when the
-    disk is full it cannot renew it, and that is when people prune."""
-    return bool(owner) and ((until or 0.0) >= now or (host == gethostname() and not (pid and is_dead(pid))))
+    """Whether somebody has it. On this machine, whoever lives does, even if the lease ran out: when the disk is
+    full it cannot be renewed, and that is when people prune."""
+    if not owner:
+        return False
+    return not is_dead(pid) if pid and host == gethostname() else (until or 0.0) >= now
 
 
 def prune(path: Path, runs: list[str], now: float) -> Pruned:

@@ -230,6 +230,18 @@ class Reader:
             large = None if result is None else self.result(result)
             yield seq, decode(at, kind, task, step, data, large, result is not None)
 
+    def of_kind(self, run: str, kind: str) -> Iterator[Any]:
+        """The events of one kind (`limit_changed`), in order."""
+        sql = (
+            "SELECT seq, at, kind, task, step, data, result FROM events"
+            " WHERE run = ? AND seq > ? AND kind = ? ORDER BY seq LIMIT ?"
+        )
+        after = 0
+        while rows := self._rows(sql, (run, after, kind, PAGE)):
+            for after, at, _, task, step, data, result in rows:  # noqa: B007 - it is where to go on
+                large = None if result is None else self.result(result)
+                yield decode(at, kind, task, step, data, large, result is not None)
+
     def reopened(self, run: str) -> set[str]:
         """The run's own tasks in which a step was ever reopened."""
         sql = "SELECT DISTINCT task FROM events WHERE run = ? AND kind = 'step_reopened'"
