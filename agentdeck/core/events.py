@@ -31,8 +31,8 @@ class Usage(NamedTuple):
 
 
 class RunStarted(NamedTuple):
-    """The first event of every log. `inputs` are the run's own, before defaults; `limits` as launched. `origin` is
-    the run whose results a forked one shares."""
+    """The first event of every log. `inputs` are the run's own, before defaults; `limits` as launched. `origin`
+    is the run whose results a forked one shares."""
 
     at: float
     run: str
