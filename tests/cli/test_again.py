@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -367,3 +368,22 @@ def test_cancel_of_a_run_leaves_no_process(deck: Deck, until: Until) -> None:
     assert deck("cancel", run).returncode == 0
     assert deck.started[0].wait(20) == 1
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+STUBBORN = """
+agentdeck: 1
+name: stubborn
+agents:
+  a: { command: [sh, -c, "trap '' TERM; echo started >> effects; while true; do sleep 0.05; done"] }
+"""
+
+
+@pytest.mark.parametrize("now", [True, False])
+def test_now_leaves_no_grace(deck: Deck, until: Until, now: bool) -> None:
+    deck.write("stubborn.yaml", STUBBORN)
+    process = deck.start("run", "stubborn.yaml")
+    until(lambda: effects(deck).get("started") == 1)
+    since = time.monotonic()
+    assert deck("cancel", "last", *(["--now"] if now else [])).returncode == 0
+    assert process.wait(20) == 1
+    assert (time.monotonic() - since < 0.8 + 0.3) is now
