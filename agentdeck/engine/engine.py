@@ -31,6 +31,7 @@ from agentdeck.engine.lines import AttemptLog, LogLine
 from agentdeck.engine.reuse import Reuse
 from agentdeck.engine.storage import Storage
 from agentdeck.errors import AgentdeckError, Fault, StepError, StoreError
+from agentdeck.store.faultpoint import passing
 from agentdeck.store.faults import StoreBroken
 from agentdeck.store.log import Also
 from agentdeck.workflow.model import Approve, Data, SubWorkflow
@@ -328,10 +329,12 @@ class Engine:
                 started.tier_up,
                 fault=step.fault.message if step.fault is not None and step.fault.kind == "invalid" else "",
             )
+            passing("attempt.started")
             if rule.agent.once or rule.agent.cache:
                 answer, reused = await self.reuse.run(hands.verb, work)
             else:
                 answer = await hands.verb.run(work)
+            passing("attempt.effected")
             if type(answer) is Answer:
                 output, usage = answer
             else:
