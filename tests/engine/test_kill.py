@@ -146,7 +146,7 @@ def torment(victim: Victim, chance: random.Random, *, first: bool) -> None:
         victim.run(*args, fault=f"{chance.choice(POINTS)}:{chance.randint(1, 12)}")
         return
     process = victim.start(*args)
-    time.sleep(chance.uniform(0.3, 0.9))
+    time.sleep(chance.uniform(0.25, 0.65))
     process.kill()
     victim.kills += process.wait() == -signal.SIGKILL
 
