@@ -31,8 +31,8 @@ class Usage(NamedTuple):
 
 
 class RunStarted(NamedTuple):
-    """The first event of every log. `inputs` are the run's own, before defaults; `limits` as launched. `origin` is
-    the run whose results a forked one shares."""
+    """The first event of every log. `inputs` are the run's own, before defaults; `limits` as launched. `origin`
+    is the run whose results a forked one shares."""
 
     at: float
     run: str
@@ -328,12 +328,13 @@ class Committed(NamedTuple):
 
 
 class CancelAsked(NamedTuple):
-    """Cancel the run, one task, or one step. `task` empty is the run."""
+    """Cancel the run, one task, or one step. `task` empty is the run. `now`: without grace."""
 
     at: float
     task: str = ""
     step: str = ""
     who: str = ""
+    now: bool = False
 
 
 class Together(NamedTuple):
@@ -355,12 +356,14 @@ class StartAttempt(NamedTuple):
 
 
 class CancelAttempt(NamedTuple):
-    """Stop it. Whatever it still returns is ignored."""
+    """Stop it; `now`, without the grace that a process has to end by itself. Whatever it still returns is
+    ignored."""
 
     task: str
     step: str
     attempt: int
     why: str
+    now: bool = False
 
 
 class KeepLetter(NamedTuple):

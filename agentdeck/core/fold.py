@@ -86,6 +86,7 @@ class Fold:
         self.timers: list[tuple[float, int, str, Step, object]] = []
         self.next_due = float("inf")
         self._ticket = 0
+        self._most = 4096
         self._apply: dict[type, Callable[[Any], None]] = {
             ev.RunStarted: self._run_started,
             ev.RunResumed: self._run_resumed,
@@ -205,15 +206,31 @@ class Fold:
         elif task.parent is None and (self.before or self.closed):
             self.before = {key: n for key, n in self.before.items() if root_of(key) != task.id}
             self.closed = {name: other for name, other in self.closed.items() if root_of(name) != task.id}
-        if len(self.timers) > 1024 and len(self.timers) > 8 * len(self.tasks):
-            self.timers = [timer for timer in self.timers if timer[3].task.id in self.tasks]
-            heapify(self.timers)
+        if self.emptied and self.emptied[0] is task:
+            self.emptied.popleft()
+        if len(self.timers) + len(self.ready) + len(self.uncommitted) + len(self.special) > self._most:
+            self._trim()
         if task.busy:
             self.busy_tasks -= 1
         if task.parent is None:
             self.top -= 1
             self.failed_tasks += event.state == FAILED
             self.cancelled_tasks += event.state == CANCELLED
+
+    def _trim(self) -> None:
+        """Let go of what waits for nothing any more. Done now and then: each time costs a look at everything."""
+        tasks = self.tasks
+        self.timers = [timer for timer in self.timers if tasks.get(timer[3].task.id) is timer[3].task]
+        self.ready = [entry for entry in self.ready if entry[-1].state == READY]
+        heapify(self.timers)
+        heapify(self.ready)
+        self.uncommitted = deque(entry for entry in self.uncommitted if entry[1].state == READY)
+        self.special = deque(step for step in self.special if step.state == READY)
+        self.pruning = deque(step for step in self.pruning if tasks.get(step.task.id) is step.task)
+        self.doomed = deque(entry for entry in self.doomed if entry[0].state == WAITING)
+        self.between = deque(step for step in self.between if not step.ended)
+        left = len(self.timers) + len(self.ready) + len(self.uncommitted) + len(self.special)
+        self._most = 4096 + 2 * left
 
     def _task_hurried(self, event: ev.TaskHurried) -> None:
         self.hurried += 1

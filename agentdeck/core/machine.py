@@ -180,6 +180,14 @@ class Machine(Fold):
         return found.step(key) if found is not None else None
 
     def _on_cancel(self, event: ev.CancelAsked) -> None:
+        self._cancel_asked(event)
+        if event.now:
+            self._actions = [
+                action._replace(now=True) if type(action) is ev.CancelAttempt else action
+                for action in self._actions
+            ]
+
+    def _cancel_asked(self, event: ev.CancelAsked) -> None:
         why = f"cancelled by {event.who}" if event.who else "cancelled"
         if event.step:
             step = self._open_step(event.task, event.step)

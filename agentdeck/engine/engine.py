@@ -18,7 +18,7 @@ import anyio
 
 from agentdeck.agents.build import build
 from agentdeck.agents.fit import Fit
-from agentdeck.agents.verb import Answer, Setting, Verb, Work
+from agentdeck.agents.verb import NOW, Answer, Setting, Verb, Work
 from agentdeck.core import events as ev
 from agentdeck.core.machine import Machine
 from agentdeck.core.program import Program, Rule
@@ -31,6 +31,7 @@ from agentdeck.engine.lines import AttemptLog, LogLine
 from agentdeck.engine.reuse import Reuse
 from agentdeck.engine.storage import Storage
 from agentdeck.errors import AgentdeckError, Fault, StepError, StoreError
+from agentdeck.store.faultpoint import passing
 from agentdeck.store.faults import StoreBroken
 from agentdeck.store.log import Also
 from agentdeck.workflow.model import Approve, Data, SubWorkflow
@@ -130,7 +131,8 @@ class Engine:
                 group.cancel_scope.cancel()
         finally:
             for worker in self._workers:
-                worker.cancel()
+                if not worker.cancelling():  # a second one would take the grace from what it is ending
+                    worker.cancel()
             if self._workers:
                 await asyncio.wait(self._workers, timeout=PATIENCE)
             self.abandoned = len(self._workers)
@@ -244,14 +246,14 @@ class Engine:
             self._inbox.append(ev.TaskOpened(at, str(self._pulled), inputs))
 
     def _cancel_attempt(self, action: ev.CancelAttempt) -> None:
-        self._cancel((action.task, action.step, action.attempt))
+        self._cancel((action.task, action.step, action.attempt), NOW if action.now else None)
 
-    def _cancel(self, key: tuple[str, str, int]) -> None:
+    def _cancel(self, key: tuple[str, str, int], how: str | None = None) -> None:
         """Once, not again and again: an agent that ignores it keeps its worker, and nobody waits for it."""
         worker = self._live.get(key)
         if worker is not None and key not in self._cancelled:
             self._cancelled.add(key)
-            worker.cancel()
+            worker.cancel(how)
 
     def _worker_ended(self, worker: asyncio.Task[None]) -> None:
         self._workers.discard(worker)
@@ -286,6 +288,8 @@ class Engine:
                     while self.log.backlog > BACKLOG:  # noqa: ASYNC110 - it shrinks in another thread
                         await anyio.sleep(0.005)
                     since = time.monotonic()
+            if self._finished.is_set():
+                return
             wake = anyio.Event()
             self._idle.append(wake)
             await wake.wait()
@@ -336,10 +340,12 @@ class Engine:
                 started.tier_up,
                 fault=step.fault.message if step.fault is not None and step.fault.kind == "invalid" else "",
             )
+            passing("attempt.started")
             if rule.agent.once or rule.agent.cache:
                 answer, reused = await self.reuse.run(hands.verb, work)
             else:
                 answer = await hands.verb.run(work)
+            passing("attempt.effected")
             if type(answer) is Answer:
                 output, usage = answer
             else:

@@ -26,6 +26,7 @@ from agentdeck.engine.owner import hold
 from agentdeck.engine.reuse import Reuse
 from agentdeck.engine.storage import Storage
 from agentdeck.errors import UsageError
+from agentdeck.store.faultpoint import passing
 from agentdeck.store.runs import new_run
 from agentdeck.workflow.deck import deck_for
 from agentdeck.workflow.loader import load
@@ -119,8 +120,17 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
             launch.who or whoami(),
         )
         source = {"folder": str(launch.folder.resolve()), **launch.source}
-        storage.begin(started, definition, source, {"workers": workers, "yes": launch.yes}, launch.tags)
-        return await drive(launch, machine, View(definition), storage, clock, started, watch or Watch())
+        view, watch = View(definition), watch or Watch()
+        first: ev.Event | ev.Signal = started
+        if storage.durable:
+            storage.begin(started, definition, source, {"workers": workers, "yes": launch.yes}, launch.tags)
+            passing("run.created")
+            machine.apply(started)
+            view.apply(machine.seq, started)
+            if watch.event is not None:
+                watch.event(machine.seq, started)
+            first = ev.TimerFired(started.at)
+        return await drive(launch, machine, view, storage, clock, first, watch)
     finally:
         storage.close()
 
@@ -168,6 +178,7 @@ async def drive(
             with anyio.CancelScope(shield=True):
                 for close in closing:
                     await close()
+    passing("run.ended")
     storage.end(machine.run, state, view)
     return Outcome(machine.run, state, view, engine.abandoned)
 

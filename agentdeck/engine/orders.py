@@ -52,14 +52,14 @@ def order(request: Request, machine: Machine, at: float) -> tuple[list[ev.Event 
 def _cancel(
     args: Mapping[str, Data], machine: Machine, at: float, who: str
 ) -> tuple[list[ev.Event | ev.Signal], Data]:
-    task, step = str(args.get("task") or ""), str(args.get("step") or "")
+    task, step, now = str(args.get("task") or ""), str(args.get("step") or ""), bool(args.get("now"))
     if step and not task:
         having = [t.id for t in machine.tasks.values() if t.step(step) is not None]
-        return [ev.CancelAsked(at, t, step, who) for t in having], f"{step} cancelled in {len(having)} tasks"
+        return [ev.CancelAsked(at, t, step, who, now) for t in having], f"{step} cancelled in {len(having)} tasks"
     if task and task not in machine.tasks:
         raise UsageError(f"task {task} is not open")
     what = f"step {step} of task {task}" if step else f"task {task}" if task else "the run"
-    return [ev.CancelAsked(at, task, step, who)], f"{what} cancelled"
+    return [ev.CancelAsked(at, task, step, who, now)], f"{what} cancelled"
 
 
 def _find(args: Mapping[str, Data], machine: Machine, state: str) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from agentdeck.engine.clock import WallClock
 from agentdeck.engine.launch import Launch, Outcome, Watch, drive, programs, whoami
 from agentdeck.engine.storage import LEASE, Storage
 from agentdeck.errors import UsageError
+from agentdeck.store.faultpoint import passing
 from agentdeck.store.reader import Reader, RunRow
 from agentdeck.store.runs import set_run, take_lease
 from agentdeck.workflow.deck import WORKERS
@@ -57,7 +58,9 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: Again | None
         storage = Storage(wanted.db)
         try:
             await _take(storage, row)
+            passing("lease.taken")
             machine, view, last = _fold(reader, row, definition, again)
+            passing("resume.folded")
             folder = Path(str(row.source.get("folder") or "."))
             clock, who = WallClock(), wanted.who or whoami()
             launch = Launch(

@@ -76,16 +76,15 @@ class Storage:
         options: dict[str, Data],
         tags: tuple[str, ...] = (),
     ) -> None:
-        """The run's row, its definition and its lease are with the log before its first event."""
-        if self.path is None:
-            return
+        """The run's row, definition, lease and first event are on disk, together, when this returns."""
         new = NewRun(started.run, started.workflow, started.identity, started.at, False, tags, source, options)
 
         def create(connection: sqlite3.Connection) -> None:
             save_definition(connection, definition)
             create_run(connection, new, self.owner, started.at + LEASE)
 
-        self._done(self.log.call(create))
+        self.log.append(started.run, 1, [started], [create])
+        self.log.flush(30)
 
     @staticmethod
     def letter(run: str, identity: str, said: ev.KeepLetter | ev.SettleLetters) -> Also:

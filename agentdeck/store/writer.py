@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from agentdeck.core.events import Event
 from agentdeck.errors import StoreError
+from agentdeck.store.faultpoint import passing
 from agentdeck.store.faults import RunTaken, StoreBroken, code, explain, is_busy, is_of_the_place
 from agentdeck.store.log import Also, LogRow, OnCommit, OnFault
 from agentdeck.store.rows import Rows
@@ -269,7 +270,9 @@ class Writer:
                     self._insert(rows)
                     fn(self._connection)
         self._insert(rows)
+        passing("commit.before")
         self._connection.execute("COMMIT")
+        passing("commit.after")
         return answers
 
     @staticmethod
