@@ -80,6 +80,11 @@ def launch(db: Path, file: Path, order: Order) -> Engine:
     return Engine(run, arguments)
 
 
+def call(db: Path, *arguments: str) -> Engine:
+    """Another verb of the headless twin, beside the console."""
+    return Engine(arguments[0], [*arguments, "--db", str(db)])
+
+
 def resume(db: Path, run: str) -> Engine:
     """Start an engine that goes on with an interrupted run."""
     return Engine(run, ["resume", run, "--db", str(db), "--json"])

@@ -7,6 +7,7 @@ from itertools import groupby
 from agentdeck.console.axis import Axis
 from agentdeck.console.bars import BLOCKS
 from agentdeck.console.drawn import Piece, Pieces
+from agentdeck.core.clean import clean
 from agentdeck.insight.activity import Activity
 from agentdeck.insight.gantt import Row
 from agentdeck.insight.numbers import seconds
@@ -29,8 +30,9 @@ def attempts(row: Row, axis: Axis, end: float, now: float | None, *, critical: b
             continue
         if not span.attempt:
             _paint(cells, first, last, "·" if span.kind == "needs" else "┄", span.kind)
-            if last - max(0, first) >= len(span.kind) + 3 and span.kind != "needs":
-                _write(cells, max(0, first) + 1, span.kind, span.kind)
+            word = clean(span.kind)
+            if last - max(0, first) >= len(word) + 3 and word != "needs" and word.isascii():
+                _write(cells, max(0, first) + 1, word, span.kind)
             edge = max(edge, last)
             continue
         role = ROLES.get(span.kind, span.kind)
@@ -44,14 +46,14 @@ def attempts(row: Row, axis: Axis, end: float, now: float | None, *, critical: b
     if row.spans and row.spans[-1].attempt and edge < axis.width:
         span = row.spans[-1]
         _write(cells, edge + 1, seconds((end if span.until is None else span.until) - span.since), "dim")
-    if now is not None and 0 <= (column := axis.column(now)) < axis.width and cells[column][0] == " ":
+    if now is not None and 0 <= (column := axis.column(now)) < axis.width and cells[column] == (" ", "text"):
         cells[column] = ("│", "accent")
     return _joined(cells)
 
 
 def busy(name: str, activity: Activity, axis: Axis, end: float) -> Pieces:
     """How many attempts of an agent ran at once, as shares of the most; where some failed, in their colour."""
-    found = [activity.busy(name, axis.moment(c), axis.moment(c + 1)) for c in range(axis.width)]
+    found = activity.along(name, axis.start, (axis.end - axis.start) / axis.width, axis.width)
     high = max((many for many, _ in found), default=0.0)
     cells: list[Piece] = []
     for column, (many, failed) in enumerate(found):

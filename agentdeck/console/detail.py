@@ -17,13 +17,13 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 
-from agentdeck.insight.numbers import clock, moment, seconds
 from agentdeck.cli.step import page
 from agentdeck.console.look import GLYPHS
 from agentdeck.console.sheet import Item, Sheet, outline, prose
 from agentdeck.core.clean import clean
 from agentdeck.core.state import ENDED
 from agentdeck.errors import AgentdeckError, Fault
+from agentdeck.insight.numbers import clock, moment, seconds
 from agentdeck.insight.step import AttemptStory, StepStory, attempt_line, fault_line, recorded_story
 from agentdeck.store.reader import Reader
 from agentdeck.workflow.model import Data

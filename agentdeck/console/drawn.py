@@ -8,7 +8,8 @@ from typing import NamedTuple, TypeAlias
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
-from textual.geometry import Region
+from textual.events import MouseEvent
+from textual.geometry import Offset, Region
 from textual.selection import Selection
 from textual.strip import Strip
 from textual.widget import Widget
@@ -98,6 +99,10 @@ class Drawn(Widget, can_focus=True):
         if first >= 0:
             self.refresh(Region(0, first, width, last - first + 1))
 
+    def inside(self, event: MouseEvent) -> Offset:
+        """Where the mouse is on the lines, without border and padding."""
+        return event.offset - self.content_offset
+
     def on_resize(self) -> None:
         self._lines.clear()
         self.refresh()
@@ -121,7 +126,10 @@ class Drawn(Widget, can_focus=True):
         # What the cursor stands on is read by its own colours only.
         plain = line.ground == "cursor"
         segments = [
-            Segment(text, ground if plain else ground + (_ground(look, role) or look[role]))
+            Segment(
+                text if text.isprintable() else clean(text),
+                ground if plain else ground + (_ground(look, role) or look[role]),
+            )
             for text, role in line.pieces
         ]
         strip = Strip(segments).adjust_cell_length(width, ground)

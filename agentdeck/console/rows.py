@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar, cast
 
-from agentdeck.console.table import Column
+from agentdeck.console.columns import Column
+from agentdeck.console.seldom import Seldom
 
 R = TypeVar("R")
-
-#: Keeping the order of live rows up to date may take this share of the time.
-SHARE = 0.05
 
 
 class Rows(Generic[R]):
@@ -28,7 +25,7 @@ class Rows(Generic[R]):
         self._column: Column[R] | None = None
         self._reverse = False
         self._filter = ""
-        self._again = 0.0
+        self._seldom = Seldom()
 
     @property
     def count(self) -> int:
@@ -49,15 +46,15 @@ class Rows(Generic[R]):
         self._items = items
         if self._column is None and not self._filter and not self._reverse:
             self._shown = items
-        elif grew or time.monotonic() >= self._again:
-            self._arrange()
+        elif grew or self._seldom.due():
+            with self._seldom:
+                self._arrange()
 
     def arrange(self, column: Column[R] | None, reverse: bool, text: str) -> None:
         self._column, self._reverse, self._filter = column, reverse, text
         self._arrange()
 
     def _arrange(self) -> None:
-        began = time.monotonic()
         shown: Sequence[R] = self._items
         wanted = self._filter.casefold()
         inverse = wanted.startswith("!")
@@ -74,5 +71,3 @@ class Rows(Generic[R]):
         elif self._reverse:
             shown = shown[::-1]
         self._shown = shown
-        ended = time.monotonic()
-        self._again = ended + (ended - began) / SHARE

@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
+from agentdeck.console.columns import Column, Layout, fitted
 from agentdeck.console.drawn import Drawn, Line, Piece, Pieces, fit, fit_pieces
 from agentdeck.core.clean import clean
 
 R = TypeVar("R")
 K_co = TypeVar("K_co", bound=Hashable, covariant=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Column(Generic[R]):
-    """What a table shows of a row. `show` gives the cell: text, or pieces with their roles, already harmless.
-
-    `width` is the least it takes; what is left over goes to columns with `flex`, up to `most`. Where there is
-    too little room the column with the highest `rank` vanishes first, and those with rank 0 never. `order`
-    gives what the rows are sorted by (None comes last); without it the column cannot be sorted by.
-    """
-
-    name: str
-    show: Callable[[R], str | Pieces]
-    width: int
-    flex: int = 0
-    most: int = 10_000
-    right: bool = False
-    rank: int = 0
-    order: Callable[[R], object] | None = None
-    title: str | None = None
 
 
 class Source(Protocol[R]):
@@ -109,7 +89,7 @@ class Table(Drawn, Generic[R]):
         self.cursor = 0
         self.key: Hashable = None
         self._dragging = False
-        self._widths: tuple[int, tuple[tuple[Column[R], int], ...], int] | None = None
+        self._layout: tuple[int, Layout[R]] | None = None
 
     # What is seen --------------------------------------------------------------------------------------------
 
@@ -131,7 +111,7 @@ class Table(Drawn, Generic[R]):
                 found = self.source.find(self.key)
                 if found is not None and self.top <= here < self.top + self.page:
                     # The row under the cursor stays on the line of the screen where it was.
-                    self.top = max(0, self.top + found - here) if found != here else self.top
+                    self.top = max(0, self.top + found - here)
                 self.cursor = here if found is None else found
         self.cursor = max(0, min(self.cursor, count - 1))
         self.key = self.source.key(self.cursor) if count else self.key
@@ -175,38 +155,11 @@ class Table(Drawn, Generic[R]):
         pieces.append((" " * (width - used), "text"))
         return tuple(pieces)
 
-    def layout_of(self, width: int) -> tuple[tuple[tuple[Column[R], int], ...], int]:
-        """The columns that fit, each with its width, and the gap between them."""
-        if self._widths is not None and self._widths[0] == width:
-            return self._widths[1], self._widths[2]
-        kept = list(self.columns)
-        for gap in (2, 1):
-            if _least(kept, gap) <= width:
-                break
-        while _least(kept, gap) > width and any(column.rank for column in kept):
-            kept.remove(max(reversed(kept), key=lambda column: column.rank))
-        if _least(kept, 2) <= width:
-            gap = 2
-        widths = {column.name: column.width for column in kept}
-        left = width - _least(kept, gap)
-        while left > 0:
-            growing = [column for column in kept if column.flex and widths[column.name] < column.most]
-            if not growing:
-                break
-            total = sum(column.flex for column in growing)
-            for column in growing:
-                more = min(left, max(1, left * column.flex // total), column.most - widths[column.name])
-                widths[column.name] += more
-                left -= more
-        if left < 0:
-            # Not even the columns that stay have room: the last ones are cut.
-            for column in reversed(kept):
-                cut = min(widths[column.name], -left)
-                widths[column.name] -= cut
-                left += cut
-        shown = tuple((column, widths[column.name]) for column in kept)
-        self._widths = (width, shown, gap)
-        return shown, gap
+    def layout_of(self, width: int) -> Layout[R]:
+        """The columns that fit into this width."""
+        if self._layout is None or self._layout[0] != width:
+            self._layout = width, fitted(self.columns, width)
+        return self._layout[1]
 
     def _header(self, width: int) -> Line:
         shown, gap = self.layout_of(width - (self.source.count > self.page))
@@ -254,11 +207,11 @@ class Table(Drawn, Generic[R]):
             self.move_to(found, told=False)
 
     def rearrange(self) -> None:
-        """Sort and filter as chosen, and keep the cursor on its row."""
+        """Sort and filter as chosen, and show the first rows. The cursor stays on its row, where that is left."""
         self.source.arrange(self.sorted_by, self.reversed, self.filter)
         found = self.source.find(self.key) if self.key is not None else None
-        self.key = None
-        self.move_to(found or 0, told=False)
+        self.top, self.cursor = 0, found or 0
+        self.key = self.key if found is not None else None
         self.touch()
 
     def selected(self) -> list[Hashable]:
@@ -369,14 +322,15 @@ class Table(Drawn, Generic[R]):
         self.scroll_by(-3)
 
     def on_mouse_down(self, event: events.MouseDown) -> None:
-        if event.x == self.size.width - 1 and event.y > 0 and self.source.count > self.page:
+        x, y = self.inside(event)
+        if x == self.size.width - 1 and y > 0 and self.source.count > self.page:
             self._dragging = True
             self.capture_mouse()
-            self._drag_to(event.y)
+            self._drag_to(y)
 
     def on_mouse_move(self, event: events.MouseMove) -> None:
         if self._dragging:
-            self._drag_to(event.y)
+            self._drag_to(self.inside(event).y)
 
     def on_mouse_up(self) -> None:
         if self._dragging:
@@ -388,12 +342,13 @@ class Table(Drawn, Generic[R]):
         self.scroll_by(round(share * (self.source.count - self.page)) - self.top)
 
     def on_click(self, event: events.Click) -> None:
-        if event.x == self.size.width - 1 and self.source.count > self.page:
+        x, y = self.inside(event)
+        if x == self.size.width - 1 and self.source.count > self.page:
             return
-        if event.y == 0:
-            self._click_header(event.x)
-        elif event.y - 1 < min(self.page, self.source.count - self.top):
-            self.move_to(self.top + event.y - 1)
+        if y == 0:
+            self._click_header(x)
+        elif 0 < y <= min(self.page, self.source.count - self.top):
+            self.move_to(self.top + y - 1)
             if event.chain == 2:
                 self.action_open()
 
@@ -408,8 +363,3 @@ class Table(Drawn, Generic[R]):
                     self.sort_by(column)
                 return
             start += room + gap
-
-
-def _least(columns: Sequence[Column[R]], gap: int) -> int:
-    """The width that these columns need, with the gutter for marks."""
-    return 1 + sum(column.width for column in columns) + gap * max(0, len(columns) - 1)

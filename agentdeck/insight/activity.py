@@ -11,10 +11,11 @@ BUCKETS = 512
 
 class Activity:
     """Seconds of work per agent and stretch of time. All stretches are equally long; when there are too many,
-    neighbours become one. `start` is where the first begins."""
+    neighbours become one. `start` is where the first begins; until `until` all is known."""
 
     def __init__(self) -> None:
         self.start: float | None = None
+        self.until = 0.0
         self.width = 0.05
         self.work: dict[str, list[float]] = {}
         self.failed: dict[str, list[int]] = {}
@@ -41,19 +42,23 @@ class Activity:
         failed.extend([0] * (place + 1 - len(failed)))
         failed[place] += 1
 
-    def busy(self, agent: str, since: float, until: float) -> tuple[float, int]:
-        """How many attempts ran at once in that time, on average, and how many failed in it."""
-        if self.start is None or until <= since:
-            return 0.0, 0
+    def along(self, agent: str, start: float, cell: float, number: int) -> list[tuple[float, int]]:
+        """For so many stretches of `cell` seconds from `start`: how many attempts ran at once on average, and
+        how many failed."""
+        if self.start is None or cell <= 0:
+            return [(0.0, 0)] * number
         work, failed = self.work.get(agent, []), self.failed.get(agent, [])
-        first = max(0, int((since - self.start) / self.width))
-        last = max(first + 1, int((until - self.start) / self.width + 0.999))
-        spent = 0.0
-        for place in range(first, min(last, len(work))):
-            begin = self.start + place * self.width
-            share = (min(until, begin + self.width) - max(since, begin)) / self.width
-            spent += work[place] * max(0.0, share)
-        return spent / (until - since), sum(failed[first:last])
+        width, size = self.width, len(work)
+        found: list[tuple[float, int]] = []
+        for n in range(number):
+            since = (start - self.start + n * cell) / width
+            until = since + cell / width
+            first, last = max(0, int(since)), int(until)
+            spent = 0.0
+            for place in range(first, min(last + 1, size)):
+                spent += work[place] * (min(until, place + 1) - max(since, place))
+            found.append((max(0.0, spent) / cell, sum(failed[first : max(last, first + 1)])))
+        return found
 
     def _reach(self, since: float, until: float) -> None:
         if self.start is None:
@@ -100,4 +105,5 @@ def activity(events: Iterable[tuple[int, ev.Event]]) -> Activity:
             prefixes.pop(event.task, None)
     for name, since in running.values():
         found.add(name, since, at)
+    found.until = at
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import inf
 from typing import NamedTuple
 
 from agentdeck.core import events as ev
@@ -76,19 +77,18 @@ def _newer(row: Row, state: str, started: float | None, ended: float | None, att
 
 
 def critical(rows: Sequence[Row], needs: Mapping[str, Sequence[str]]) -> set[str]:
-    """The steps on which the task waited: from what ended last, back over the need that ended last each time."""
-    ended: dict[str, tuple[float, str]] = {}
+    """The steps on which the task waited: from what ended last, back over the need that ended last each time.
+    Of what still runs, the one that began last."""
+    ended: dict[str, tuple[float, float, str]] = {}
     for row in rows:
         if row.spans:
-            name = row.step.partition("[")[0]
-            until = row.spans[-1].until
-            ended[name] = max(
-                ended.get(name, (0.0, "")), (until if until is not None else float("inf"), row.step)
-            )
+            name, final = row.step.partition("[")[0], row.spans[-1]
+            until = inf if final.until is None else final.until
+            ended[name] = max(ended.get(name, (0.0, 0.0, "")), (until, final.since, row.step))
     path: set[str] = set()
     last = max(ended, key=lambda name: ended[name], default=None)
-    while last is not None and ended[last][1] not in path:
-        path.add(ended[last][1])
+    while last is not None and ended[last][2] not in path:
+        path.add(ended[last][2])
         above = [need for need in needs.get(last, ()) if need in ended]
         last = max(above, key=lambda name: ended[name], default=None)
     return path

@@ -5,6 +5,8 @@ Every row is exactly as wide as asked for, whatever is in a name.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from rich.cells import cell_len, set_cell_size
 
 from agentdeck.console.graph.card import Card, short
@@ -54,6 +56,8 @@ def title(node: Node, card: Card | None, width: int | None = None) -> str:
     tail = f" ×{short(times)}" if times else ""
     if width is None:
         return node.label + tail
+    if width - len(tail) < min(4, cell_len(node.label)):
+        tail = ""
     return fit(named(node.label, min(cell_len(node.label), max(0, width - len(tail)))) + tail, width)
 
 
@@ -64,23 +68,34 @@ def box_width(node: Node, card: Card | None, least: int, most: int) -> int:
     return max(least, min(inner + 4, most))
 
 
-def box_height(node: Node, card: Card | None, width: int) -> int:
-    """Four rows; a group has up to three more for its agents."""
+def box_height(node: Node, card: Card | None, width: int, more: int) -> int:
+    """Four rows; a group has up to so many `more` for its agents."""
     if node.kind != "group" or card is None:
         return 4
-    return 4 + min(3, -(-len(node.members) // (2 * (width - 4))))
+    return 4 + min(more, -(-len(node.members) // (2 * (width - 4))))
 
 
-def box(node: Node, card: Card | None, width: int, height: int, *, selected: bool = False) -> tuple[Row, ...]:
-    """A node drawn large. Without a card it tells what the agent does."""
+def box(
+    node: Node, card: Card | None, width: int, height: int, *, selected: bool = False, halves: bool = True
+) -> tuple[Row, ...]:
+    """A node drawn large. Without a card it tells what the agent does. Without `halves` (where there is no
+    colour) a group's agents are told by their signs."""
     inner = width - 4
     role = _border(card)
     corners, side, edge, _ = _BORDERS["selected" if selected else node.kind]
     edge_role = "cursor-line" if selected else role
-    lines = [_title(node, card, inner, selected)]
+    time = f" {card.time}" if card and card.time else ""
+    above = time if cell_len(title(node, card)) + 2 + len(time) <= inner else ""
+    name = title(node, card, inner - 2 - len(above))
+    state = card.state if card else "waiting"
+    lines: list[Row] = [
+        ((_glyph(node, card) + " ", state), (name, "cursor" if selected else "text"), (above, "dim"))
+    ]
     if node.kind == "group" and card is not None:
-        lines += _members(card, inner, height - 4)
-    lines.append(((fit(node.about, inner), "dim"),) if card is None else counts(node, card, inner))
+        lines += _members(card, inner, height - 4, halves)
+    lines.append(
+        ((fit(node.about, inner), "dim"),) if card is None else counts(node, card, inner, "" if above else time)
+    )
     note = f" {card.note} " if card and card.note else ""
     note_role = "critical" if card and card.note == CRITICAL else "dim"
     top = (
@@ -96,20 +111,8 @@ def box(node: Node, card: Card | None, width: int, height: int, *, selected: boo
 
 
 def _border(card: Card | None) -> str:
-    """The border tells what goes on, the glyph what went wrong."""
-    if card is None:
-        return "line"
-    if card.by_state["running"]:
-        return "running"
-    return {"failed": "failed", "done": "done", "ready": "ready"}.get(card.state, "line")
-
-
-def _title(node: Node, card: Card | None, inner: int, selected: bool) -> Row:
-    state = card.state if card else "waiting"
-    glyph = _glyph(node, card)
-    time = f" {card.time}" if card and card.time else ""
-    name = title(node, card, inner - 2 - len(time))
-    return (glyph + " ", state), (name, "cursor" if selected else "text"), (time, "dim")
+    """The border is in the colour of the state; what waits recedes."""
+    return card.state if card and card.state in ("running", "ready", "failed", "done") else "wire"
 
 
 def _glyph(node: Node, card: Card | None) -> str:
@@ -118,14 +121,17 @@ def _glyph(node: Node, card: Card | None) -> str:
     return SIGNS[card.state]
 
 
-def _members(card: Card, width: int, rows: int) -> list[Row]:
+def _members(card: Card, width: int, rows: int, halves: bool) -> list[Row]:
     """A group's agents, two to a character; where they are too many, each cell shows the worst of its share."""
-    cells = sample(card.members, width * 2 * rows)
-    cells += [""] * (-len(cells) % 2)
-    halves = [f"{above}/{below}" for above, below in zip(cells[::2], cells[1::2], strict=True)]
+    cells = sample(card.members, width * rows * (2 if halves else 1))
+    if halves:
+        cells += [""] * (-len(cells) % 2)
+        signs = [("▀", f"{above}/{below}") for above, below in zip(cells[::2], cells[1::2], strict=True)]
+    else:
+        signs = [(SIGNS[state], state) for state in cells]
     lines: list[Row] = []
     for row in range(rows):
-        spans = [("▀", role) for role in halves[row * width : (row + 1) * width]]
+        spans = signs[row * width : (row + 1) * width]
         lines.append((*spans, (" " * (width - len(spans)), "text")))
     return lines
 
@@ -135,16 +141,17 @@ def sample(states: tuple[str, ...], room: int) -> list[str]:
         return list(states)
     edges = [index * len(states) // room for index in range(room + 1)]
     rank = {state: index for index, state in enumerate(_FIRST)}
-    return [min(states[a:b], key=rank.__getitem__) for a, b in zip(edges, edges[1:], strict=False)]
+    return [min(states[a:b], key=rank.__getitem__) for a, b in pairwise(edges)]
 
 
-def counts(node: Node, card: Card, width: int) -> Row:
-    """`·7 ○3 ●2 ✓118 ✗1`, or the state's word where there is one step only."""
+def counts(node: Node, card: Card, width: int, time: str = "") -> Row:
+    """`·7 ○3 ●2 ✓118 ✗1`, or the state's word where there is one step only; the time at the end if it fits."""
     if node.kind == "spare" and not sum(card.counts):
         text = f"stood in ×{short(card.stand_ins)}" if card.stand_ins else "spare"
         return ((fit(text, width), "dim"),)
     if card.total <= 1:
-        return ((fit(card.state, width), card.state),)
+        time = time if len(card.state) + len(time) <= width else ""
+        return (fit(card.state, width - len(time)), card.state), (time, "dim")
     by_state = card.by_state
     by_state["waiting"] = max(0, card.total - sum(card.counts)) + by_state["waiting"]
     parts = {state: SIGNS[state] + short(number) for state, number in by_state.items() if number > 0}
@@ -161,7 +168,8 @@ def counts(node: Node, card: Card, width: int) -> Row:
             text = text if not spans else " " + text
             used += len(text)
             spans.append((text, state))
-    return (*spans, (" " * (width - used), "text"))
+    time = time if used + len(time) <= width else ""
+    return (*spans, (" " * (width - used - len(time)), "text"), (time, "dim"))
 
 
 def _bottom(node: Node, card: Card | None, width: int, selected: bool) -> Row:
@@ -171,39 +179,44 @@ def _bottom(node: Node, card: Card | None, width: int, selected: bool) -> Row:
     inner = width - 2
     if card is None or not card.total:
         return ((corners[2] + edge * inner + corners[3], role),)
-    by_state = card.by_state
-    failed = -(-by_state["failed"] * inner // card.total)
-    ended = max(failed, card.ended * inner // card.total)
+    total = max(card.total, card.ended)
+    failed = -(-card.by_state["failed"] * inner // total)
+    ended = max(failed, card.ended * inner // total)
     left = "─" if selected else edge
     spans = (
         (corners[2], role),
         (done_edge * (ended - failed), "done"),
         (done_edge * failed, "failed"),
-        (left * (inner - ended), "line"),
+        (left * (inner - ended), "wire"),
         (corners[3], role),
     )
     return tuple(span for span in spans if span[0])
 
 
 def chip_width(node: Node, card: Card | None, most: int) -> int:
-    return min(most, cell_len(title(node, card)) + 4 + (8 if card else 0))
+    return min(most, cell_len(title(node, card)) + 4 + (11 if card or node.kind == "group" else 0))
 
 
 def chip(node: Node, card: Card | None, width: int, *, selected: bool = False) -> Row:
-    """One line: `● extract 118/200`."""
+    """One line: `● extract 118/200 ✗3`."""
     state = card.state if card else "waiting"
     glyph = _glyph(node, card)
-    tail = ""
+    tail = failed = ""
     if card:
         if card.note:
             tail = card.note
         elif card.total > 1:
             tail = f"{short(card.ended)}/{short(card.total)}"
-        else:
+            failed = f" {SIGNS['failed']}{short(card.by_state['failed'])}" if card.by_state["failed"] else ""
+            if cell_len(title(node, card)) + len(tail) + len(failed) + 5 > width:
+                tail = f"{card.ended * 100 // card.total}%"
+        elif cell_len(title(node, card)) + len(card.time) + 5 <= width:
             tail = card.time
     inner = width - 4
     tail = " " + tail if tail and len(tail) < inner else ""
-    name = title(node, card, inner - len(tail))
+    failed = failed if len(tail) + len(failed) + 4 <= inner else ""
+    name = title(node, card, inner - len(tail) - len(failed))
     if selected:
-        return ((f"▐{glyph} {name}{tail}▌", "cursor"),)
-    return (" " + glyph + " ", state), (name, "text" if state != "waiting" else "dim"), (tail + " ", "dim")
+        return ((f"▐{glyph} {name}{tail}{failed}▌", "cursor"),)
+    name_role = "text" if state != "waiting" else "dim"
+    return (" " + glyph + " ", state), (name, name_role), (tail, "dim"), (failed + " ", "failed")

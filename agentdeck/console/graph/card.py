@@ -8,8 +8,8 @@ from typing import NamedTuple
 from agentdeck.console.graph.nodes import Node
 from agentdeck.core.tally import STATES, AgentTally
 
-#: The worst comes first: one failed step is seen among a thousand done ones.
-WORST = ("failed", "running", "ready", "waiting", "done", "cancelled", "skipped")
+#: What goes on comes first, then what went wrong: failures have a count of their own beside it.
+FIRST = ("running", "ready", "failed", "waiting", "done", "cancelled", "skipped")
 _NOTHING = dict.fromkeys(STATES, 0)
 
 
@@ -37,7 +37,7 @@ class Card(NamedTuple):
 
 def state_of(counts: Mapping[str, int]) -> str:
     """One word for an agent's steps; waiting where there are none."""
-    for state in WORST:
+    for state in FIRST:
         if counts[state] > 0:
             return state
     return "waiting"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections.abc import Sequence
+from itertools import pairwise
 
 #: Beyond so many bends the longest edges are not drawn.
 BENDS = 30_000
@@ -53,7 +54,7 @@ class Layered:
                 continue
             trunk = source if out[source] >= into[target] else -1 - target
             way = [source, *(self._bend(trunk, layer) for layer in range(first, last)), target]
-            for upper, lower in zip(way, way[1:], strict=False):
+            for upper, lower in pairwise(way):
                 if (upper, lower) not in self._hop:
                     self._hop.add((upper, lower))
                     self.down[upper].append(lower)

@@ -2,7 +2,7 @@
 
 Layers and their order are those of `layers.py`. Down a layer, every vertex would like to stand level with its
 neighbours; the nearest places to these wishes that keep order and distance are found exactly by pooling
-adjacent violators (isotonic regression), a few sweeps from either side. Deterministic, and linear but for sorting.
+adjacent violators (isotonic regression), a few sweeps from either side. Deterministic.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from os.path import commonprefix
 from typing import Literal, NamedTuple
 
 from agentdeck.core.clean import clean
@@ -41,12 +40,18 @@ class Node(NamedTuple):
 def nodes_of(definition: Definition) -> dict[str, Node]:
     """A node for each agent. What all their names begin with is left out of the labels where it is long."""
     labels = [clean(name) for name in definition.agents]
-    shared = re.sub(r"[^\W_]*$", "", commonprefix(labels)) if len(labels) > 2 else ""
+    shared = re.sub(r"[^\W_]*$", "", _shared(labels)) if len(labels) > 2 else ""
     cut = len(shared) if len(shared) >= 8 else 0
     return {
         name: Node(name, label[cut:] or label, _kind(agent), (name,), clean(_about(agent)))
         for (name, agent), label in zip(definition.agents.items(), labels, strict=True)
     }
+
+
+def _shared(labels: Sequence[str]) -> str:
+    """What all of them begin with."""
+    first, last = min(labels), max(labels)
+    return first[: next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))]
 
 
 def _kind(agent: Agent) -> Kind:

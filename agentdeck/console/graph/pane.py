@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from typing import ClassVar
 
 from rich.segment import Segment
-from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.geometry import Region, Size
+from textual.geometry import Offset, Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from agentdeck.console.graph.canvas import CRITICAL, Span
-from agentdeck.console.graph.card import card_of, seconds, state_of, steps_of
+from agentdeck.console.graph.canvas import Span
+from agentdeck.console.graph.card import card_of, state_of, steps_of
+from agentdeck.console.graph.critical import path, slack, takes
+from agentdeck.console.graph.ink import Ink, colourful
 from agentdeck.console.graph.nodes import edges_of, nodes_of
 from agentdeck.console.graph.scene import LEVELS, Edge, Level, Scene, best, scene
 from agentdeck.console.graph.status_map import StatusMap, legend
-from agentdeck.console.look import Look, look_of
+from agentdeck.console.graph.walk import Way, step
+from agentdeck.console.look import look_of
 from agentdeck.console.pane import Focus, Focused
 from agentdeck.core.tally import AgentTally
 from agentdeck.core.view import View
-from agentdeck.insight.bound import needs_of
 from agentdeck.workflow import graph
-from agentdeck.workflow.model import Definition, Simulate
+from agentdeck.workflow.model import Definition
 
 #: How long an edge glows after a result went along it.
 GLOW = 0.6
@@ -36,13 +37,12 @@ TRACED = 2000
 #: Seconds between two looks at the critical path.
 RETRACE = 2.0
 
-_ROLES = {"wire": "needs", "critical": "title", "lit": "done", "chosen": "text", "cursor-line": "accent"}
-
 
 class GraphPane(ScrollView, can_focus=True):
     """The graph of one workflow, live. Follows `tick`; posts `Focused` when a node was walked to or opened.
 
-    Before the first tick it shows what each agent does.
+    Before the first tick it shows what each agent does. `total` is how many tasks are to come, where that is
+    known before the log tells.
     """
 
     DEFAULT_CSS = "GraphPane { height: 1fr; width: 1fr; scrollbar-size: 1 1; }"
@@ -53,19 +53,25 @@ class GraphPane(ScrollView, can_focus=True):
         Binding("up", "walk('up')", "up the layer", show=False),
         Binding("down", "walk('down')", "down the layer", show=False),
         Binding("enter", "open", "open", show=False),
-        Binding("plus,equals_sign", "zoom(-1)", "more detail"),
-        Binding("minus", "zoom(1)", "less detail"),
+        Binding("plus,equals_sign", "zoom(-1)", "more"),
+        Binding("minus", "zoom(1)", "less"),
         Binding("0", "fit", "fit", show=False),
         Binding("s", "slack", "slack"),
     ]
 
     def __init__(
-        self, definition: Definition, *, name: str | None = None, id: str | None = None, classes: str | None = None
+        self,
+        definition: Definition,
+        *,
+        name: str | None = None,
+        id: str | None = None,  # noqa: A002
+        classes: str | None = None,
     ) -> None:
         super().__init__(name=name, id=id, classes=classes)
         self.definition = definition
         self.chosen = ""
         self.slack = False
+        self.total: int | None = None
         self._stands = nodes_of(definition)
         self._needs = edges_of(definition)
         self._layers = graph.levels(self._needs)
@@ -75,6 +81,7 @@ class GraphPane(ScrollView, can_focus=True):
         self._drawing: Scene | StatusMap | None = None
         self._built: object = None
         self._origin = (0, 0)
+        self._followed = Offset(0, 0)
         self._live = False
         self._turn = 0
         self._done: dict[str, int] = {}
@@ -84,12 +91,7 @@ class GraphPane(ScrollView, can_focus=True):
         self._traced = float("-inf")
         self._legend: list[Span] = []
         self._total: dict[str, int] = {}
-        self._styles: dict[str, Style] = {}
-        self._look: Look | None = None
-        self._declared = {
-            name: agent.does.takes if isinstance(agent.does, Simulate) else 1.0
-            for name, agent in definition.agents.items()
-        }
+        self._ink: Ink | None = None
 
     @property
     def level(self) -> Level:
@@ -104,10 +106,9 @@ class GraphPane(ScrollView, can_focus=True):
             return
         tallies = view.agents
         since = _oldest(view)
-        tasks = view.tasks.total or view.tasks.opened
-        first = not self._live
+        tasks = max(view.tasks.total or self.total or 0, view.tasks.opened)
         self._live = True
-        if first or self._built != self._key():
+        if self._built != self._key():
             self._build(tallies, tasks, since, now)
         drawing = self._drawing
         if isinstance(drawing, StatusMap):
@@ -129,7 +130,7 @@ class GraphPane(ScrollView, can_focus=True):
     # Drawing ---------------------------------------------------------------------------------------------------
 
     def _key(self) -> object:
-        return self.size, self._wanted, self._live, self._mono()
+        return self.size, self._wanted, self._live, self._halves()
 
     def _build(
         self, tallies: Mapping[str, AgentTally], tasks: int, since: Mapping[str, float], now: float
@@ -149,17 +150,19 @@ class GraphPane(ScrollView, can_focus=True):
         if level == "map":
             totals = {name: max(tasks, sum(steps_of(tallies.get(name)).values())) for name in self._stands}
             self._drawing = StatusMap(
-                self._stands, self._layers, totals, width, height - 1, halves=not self._mono()
+                self._stands, self._layers, totals, width, height - 1, halves=self._halves()
             )
             for name in self._stands:
                 self._drawing.put(name, steps_of(tallies.get(name)), 0 if name in self._many else tasks)
         else:
-            drawn = scene(self._stands, self._needs, cards, level, width, height)
+            drawn = scene(self._stands, self._needs, cards, level, width, height, halves=self._halves())
             self._drawing = drawn
             for name, node in drawn.nodes.items() if self._live else ():
                 drawn.put(name, card_of(node, tallies, tasks=tasks, many=name in self._many))
         self._built = self._key()
+        self._done, self._glow = {}, {}
         self._place()
+        self._followed = self.scroll_offset
         self._mark()
         self._choose(self.chosen)
         self.refresh()
@@ -175,13 +178,22 @@ class GraphPane(ScrollView, can_focus=True):
         self.virtual_size = Size(max(width, drawing.width), max(height, drawing.height))
 
     def _tick_scene(
-        self, drawing: Scene, tallies: Mapping[str, AgentTally], tasks: int, since: Mapping[str, float], now: float
+        self,
+        drawing: Scene,
+        tallies: Mapping[str, AgentTally],
+        tasks: int,
+        since: Mapping[str, float],
+        now: float,
     ) -> None:
         seen = self._seen(drawing)
         glowing = len(self._glow)
         self._glow = {name: until for name, until in self._glow.items() if now < until <= now + GLOW}
         changed = len(self._glow) != glowing
-        for name in chain(seen, self._behind(list(drawing.nodes))):
+        names = list(drawing.nodes)
+        # Where groups are many thousands strong, all of them take their turns.
+        crowded = drawing.level == "groups" and len(self._stands) > TRACED
+        due = self._behind(names) if crowded else chain(seen, self._behind(names))
+        for name in due:
             node = drawing.nodes[name]
             card = card_of(
                 node, tallies, tasks=tasks, since=since.get(name), now=now, many=name in self._many,
@@ -196,6 +208,16 @@ class GraphPane(ScrollView, can_focus=True):
             self._done[name] = done
         if changed:
             self._mark()
+        self._follow(drawing, seen)
+
+    def _follow(self, drawing: Scene, seen: list[str]) -> None:
+        """Stay with what runs, in a graph that is larger than the pane, until the operator moves."""
+        if self.chosen or not (self.max_scroll_x or self.max_scroll_y) or self.scroll_offset != self._followed:
+            return
+        running = [name for name, card in drawing.cards.items() if card.state == "running"]
+        if running and not set(running) & set(seen):
+            self._show(Region(*drawing.place(running[0])))
+            self._followed = self.scroll_offset
 
     def _tick_map(self, drawing: StatusMap, tallies: Mapping[str, AgentTally], tasks: int) -> None:
         rows: set[int] = set()
@@ -207,7 +229,7 @@ class GraphPane(ScrollView, can_focus=True):
             if drawing.full(name, sum(steps.values())):
                 self._built = None
             rows |= drawing.put(name, steps, 0 if name in self._many else tasks)
-        if not self._turn % (4 * BEHIND) or len(names) <= BEHIND:
+        if not self._total or not self._turn % (4 * BEHIND) or len(names) <= BEHIND:
             for tally in tallies.values():
                 for state, number in tally.steps.items():
                     self._total[state] = total[state] = total.get(state, 0) + number
@@ -226,7 +248,10 @@ class GraphPane(ScrollView, can_focus=True):
     def _behind(self, names: list[str]) -> Iterable[str]:
         """The next share of all nodes, in turn."""
         start = self._turn if self._turn < len(names) else 0
-        self._turn = start + BEHIND
+        share = BEHIND
+        if isinstance(self._drawing, Scene):
+            share = max(1, BEHIND * len(names) // len(self._stands))
+        self._turn = start + share
         return islice(names, start, self._turn)
 
     def _seen(self, drawing: Scene) -> list[str]:
@@ -234,8 +259,7 @@ class GraphPane(ScrollView, can_focus=True):
         return drawing.within(left, top, left + self.size.width, top + self.size.height)
 
     def _refresh_node(self, drawing: Scene, name: str) -> None:
-        place = drawing.layout.boxes[name]
-        self._refresh(Region(place.x, place.y, place.width, place.height))
+        self._refresh(Region(*drawing.place(name)))
 
     def _refresh(self, part: Region) -> None:
         """Repaint a part of the canvas, as far as it can be seen."""
@@ -250,22 +274,10 @@ class GraphPane(ScrollView, can_focus=True):
         """The critical path and the slack, from what attempts took so far."""
         if self._path and len(self._stands) > TRACED:
             return
-        takes = dict(self._declared)
-        for name in takes:
-            tally = tallies.get(name)
-            if tally is not None and tally.durations.count:
-                takes[name] = tally.durations.mean or 0.0
-        needs = needs_of(self.definition)
-        path = tuple(graph.critical_path(needs, takes)[0])
-        notes = {}
-        if self.slack:
-            notes = {
-                name: f"+{seconds(left)}" if left > 0.0005 else CRITICAL
-                for name, left in graph.slack(needs, takes).items()
-            }
-        self._notes = notes
-        if path != self._path:
-            self._path = path
+        spent = takes(self.definition, tallies)
+        self._notes = slack(self.definition, spent) if self.slack else {}
+        before, self._path = self._path, path(self.definition, spent)
+        if self._path != before:
             self._mark()
 
     def _mark(self) -> None:
@@ -275,7 +287,7 @@ class GraphPane(ScrollView, can_focus=True):
         edges = drawing.layout.wires.paths
         critical = [
             edge
-            for source, target in zip(self._path, self._path[1:], strict=False)
+            for source, target in pairwise(self._path)
             if (edge := (drawing.of[source], drawing.of[target])) in edges
         ]
         mine = drawing.edges.get(drawing.of.get(self.chosen, ""), [])
@@ -286,56 +298,29 @@ class GraphPane(ScrollView, can_focus=True):
 
     # Painting --------------------------------------------------------------------------------------------------
 
-    def render(self) -> str:
-        return ""
-
     def render_line(self, y: int) -> Strip:
         width = self.size.width
-        look = self._current()
-        ground = self.rich_style
+        look, ground = look_of(self.app), self.rich_style
+        if self._ink is None or self._ink.look is not look or self._ink.ground != ground:
+            self._ink = Ink(look, ground)
+        ink = self._ink
         drawing = self._drawing
         if drawing is None:
             return Strip.blank(width, ground)
         if drawing.level == "map" and y == self.size.height - 1:
-            return self._strip(self._legend, look, ground).adjust_cell_length(width, ground)
+            return ink.strip(self._legend).adjust_cell_length(width, ground)
         left, row = self.scroll_offset.x - self._origin[0], y + self.scroll_offset.y - self._origin[1]
         if not 0 <= row < drawing.height:
             return Strip.blank(width, ground)
         start, spans = drawing.row(row, max(0, left), min(drawing.width, left + width))
-        strip = self._strip(spans, look, ground)
+        strip = ink.strip(spans)
         if left < 0:
             strip = Strip([Segment(" " * -left, ground), *strip])
             start = left
         return strip.crop(left - start, left - start + width).adjust_cell_length(width, ground)
 
-    def _strip(self, spans: Iterable[Span], look: Look, ground: Style) -> Strip:
-        styles = self._styles
-        segments = []
-        for text, role in spans:
-            style = styles.get(role)
-            if style is None:
-                style = styles[role] = ground + self._style(look, role)
-            segments.append(Segment(text, style))
-        return Strip(segments)
-
-    def _style(self, look: Look, role: str) -> Style:
-        above, half, below = role.partition("/")
-        if half:
-            ink, paper = _ink(look, above), _ink(look, below) if below else None
-            return Style(color=ink.color) + (Style(bgcolor=paper.color) if paper else Style())
-        return look.cursor if role == "cursor" else look[_ROLES.get(role, role)]
-
-    def _current(self) -> Look:
-        look = look_of(self.app)
-        if look is not self._look:
-            self._look = look
-            self._styles = {}
-        return look
-
-    def _mono(self) -> bool:
-        """Whether states cannot be told by colour."""
-        look = look_of(self.app)
-        return look["done"].color is None or look["done"].color == look["failed"].color
+    def _halves(self) -> bool:
+        return colourful(look_of(self.app))
 
     # Moving ----------------------------------------------------------------------------------------------------
 
@@ -348,8 +333,7 @@ class GraphPane(ScrollView, can_focus=True):
                 self._refresh_node(drawing, one)
             self._mark()
             if name in drawing.of:
-                place = drawing.layout.boxes[drawing.of[name]]
-                self._show(Region(place.x, place.y, place.width, place.height))
+                self._show(Region(*drawing.place(drawing.of[name])))
         elif drawing is not None:
             drawing.chosen = name
             if name in self._stands:
@@ -361,41 +345,12 @@ class GraphPane(ScrollView, can_focus=True):
     def _show(self, part: Region) -> None:
         """Scroll so that this part of the canvas is in sight, with some room about it."""
         part = part.translate(self._origin).grow((1, 4, 1, 4))
-        self.scroll_to_region(part, animate=False, force=True)
+        self.scroll_to_region(part, animate=False, force=True, immediate=True)
 
-    def action_walk(self, way: str) -> None:
-        name = self._step(way)
+    def action_walk(self, way: Way) -> None:
+        name = step(self._drawing, self._needs, self._below, self.chosen, way) if self._drawing else ""
         if name and name != self.chosen:
             self._choose(name, tell=True)
-
-    def _step(self, way: str) -> str:
-        """Who stands that way of the chosen node: along an edge, or next in the layer."""
-        drawing = self._drawing
-        if drawing is None:
-            return ""
-        if isinstance(drawing, StatusMap):
-            return self._step_in_map(drawing, way)
-        at = drawing.of.get(self.chosen, "")
-        layers = drawing.layout.layers
-        if not at:
-            return layers[0][0] if layers else ""
-        boxes = drawing.layout.boxes
-        if way in ("left", "right"):
-            near = [a if way == "left" else b for a, b in drawing.edges[at] if at == (b if way == "left" else a)]
-            return min(near, key=lambda name: (abs(boxes[name].pin - boxes[at].pin), boxes[name].pin), default="")
-        layer = next(layer for layer in layers if at in layer)
-        index = layer.index(at) + (1 if way == "down" else -1)
-        return layer[index] if 0 <= index < len(layer) else ""
-
-    def _step_in_map(self, drawing: StatusMap, way: str) -> str:
-        if self.chosen not in self._stands:
-            return next(iter(drawing.names), "")
-        if way in ("left", "right"):
-            near = self._needs[self.chosen] if way == "left" else self._below[self.chosen]
-            return next(iter(near), "")
-        names = list(drawing.names)
-        index = names.index(self.chosen) + (1 if way == "down" else -1)
-        return names[index] if 0 <= index < len(names) else ""
 
     def action_open(self) -> None:
         if self.chosen:
@@ -403,7 +358,7 @@ class GraphPane(ScrollView, can_focus=True):
 
     def action_zoom(self, steps: int) -> None:
         """More detail or less."""
-        index = LEVELS.index(self.level) + steps
+        index = LEVELS.index(self._wanted or self.level) + steps
         if 0 <= index < len(LEVELS):
             self._wanted = LEVELS[index]
             self._rebuild()
@@ -435,11 +390,6 @@ class GraphPane(ScrollView, can_focus=True):
         self._built = None
         if not self._live and self.size:
             self._build({}, 0, {}, 0.0)
-
-
-def _ink(look: Look, state: str) -> Style:
-    """What waits recedes: in a map it is the ground on which the rest stands out."""
-    return look["line" if state == "waiting" else state]
 
 
 def _oldest(view: View) -> dict[str, float]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from agentdeck.console.graph.canvas import Row, Span, box, box_height, box_width, chip, chip_width
 from agentdeck.console.graph.card import Card
 from agentdeck.console.graph.layout import Box, Layout, lay_out
-from agentdeck.console.graph.lines import EAST, character, heavy
+from agentdeck.console.graph.lines import ALL, EAST, character, heavy
 from agentdeck.console.graph.nodes import Needs, Node, fold
 from agentdeck.workflow import graph
 
@@ -18,22 +20,42 @@ LEVELS: tuple[Level, ...] = ("boxes", "chips", "groups", "map")
 
 #: The narrowest and the widest box and chip.
 NARROW, WIDE = 16, 28
-CHIP_NARROW, CHIP_WIDE = 12, 30
+CHIP_NARROW, CHIP_ROOMY, CHIP_WIDE = 12, 20, 30
 #: With more columns a layer, boxes get more air.
 ROOMY = 36
+#: Up to so many groups are drawn as boxes.
+BOXED = 60
+#: Edges in these roles are seen without colour.
+BOLD = ("critical", "chosen")
 HEAD = "▸"
 
 
 class Scene:
-    """`cards` are what was drawn last: give a changed one to `put`."""
+    """`cards` are what was drawn last: give a changed one to `put`.
+
+    A graph that is too wide and not high is broken like a line of text: `cuts` are the columns of the layout at
+    which its bands begin, which are drawn one below the other.
+    """
 
     def __init__(
-        self, level: Level, nodes: Mapping[str, Node], layout: Layout, boxed: bool, cards: Mapping[str, Card]
+        self,
+        level: Level,
+        nodes: Mapping[str, Node],
+        layout: Layout,
+        boxed: bool,
+        cards: Mapping[str, Card],
+        *,
+        cuts: Sequence[int] = (0,),
+        halves: bool = True,
     ) -> None:
         self.level = level
         self.nodes = nodes
         self.layout = layout
-        self.width, self.height = layout.width, layout.height
+        self._cuts = [*cuts, layout.width]
+        self._band = layout.height + 1
+        self.width = max((b - a for a, b in zip(self._cuts, self._cuts[1:], strict=False)), default=0)
+        self.height = self._band * len(cuts) - 1
+        self._halves = halves
         self.cards: dict[str, Card] = dict(cards)
         self.chosen = ""
         self.of = {member: name for name, node in nodes.items() for member in node.members}
@@ -69,52 +91,68 @@ class Scene:
         self.chosen = name
 
     def mark(self, roles: Mapping[str, Iterable[Edge]]) -> set[int]:
-        """Draw exactly these edges in these roles, the last one on top. The rows that changed."""
+        """Draw exactly these edges in these roles, the last one on top: those of BOLD heavy, the others only in
+        their colour. The rows that changed."""
         marks: dict[int, dict[int, tuple[int, str]]] = {}
         for role, edges in roles.items():
             for edge in edges:
                 for x, y, sides in self.layout.wires.cells(*edge):
                     row = marks.setdefault(y, {})
-                    row[x] = (row[x][0] | sides if x in row else sides, role)
+                    row[x] = row.get(x, (0, ""))[0] | (heavy(sides) if role in BOLD else sides), role
         before, self._marks = self._marks, marks
-        return {y for y in before.keys() | marks.keys() if before.get(y) != marks.get(y)}
+        changed = {y for y in before.keys() | marks.keys() if before.get(y) != marks.get(y)}
+        return {y + band * self._band for y in changed for band in range(len(self._cuts) - 1)}
+
+    def place(self, name: str) -> tuple[int, int, int, int]:
+        """The cells of a node: left, top, width, height."""
+        x, y, width, height, _ = self.layout.boxes[name]
+        band = bisect_right(self._cuts, x, hi=len(self._cuts) - 1) - 1
+        return x - self._cuts[band], y + band * self._band, width, height
 
     def at(self, x: int, y: int) -> str:
         """The node at this cell; empty where there is none."""
-        for left, name in self._names.get(y, ()):
-            if left <= x < left + self.layout.boxes[name].width:
-                return name
+        band, row = divmod(y, self._band)
+        if 0 <= band < len(self._cuts) - 1:
+            x += self._cuts[band]
+            for left, name in self._names.get(row, ()):
+                if left <= x < left + self.layout.boxes[name].width:
+                    return name
         return ""
 
     def within(self, left: int, top: int, right: int, bottom: int) -> list[str]:
         """Nodes that have cells in this part of the canvas."""
         found: dict[str, None] = {}
-        for y in range(top, bottom):
-            for x, name in self._names.get(y, ()):
-                if x < right and x + self.layout.boxes[name].width > left:
+        for y in range(max(0, top), min(bottom, self.height)):
+            band, row = divmod(y, self._band)
+            cut, end = self._cuts[band : band + 2]
+            for x, name in self._names.get(row, ()):
+                if x < min(right + cut, end) and x + self.layout.boxes[name].width > left + cut:
                     found[name] = None
         return list(found)
 
     def row(self, y: int, left: int, right: int) -> tuple[int, list[Span]]:
         """At least the cells from `left` up to `right` of this row, and the column that they begin with."""
+        band, row = divmod(y, self._band)
+        cut, end = self._cuts[band : band + 2]
+        left, right = left + cut, min(right + cut, end)
         boxes = self.layout.boxes
-        names = [(x, name) for x, name in self._names.get(y, ()) if x < right and x + boxes[name].width > left]
+        names = [(x, name) for x, name in self._names.get(row, ()) if x < right and x + boxes[name].width > left]
         start = column = min(left, names[0][0]) if names else left
         spans: list[Span] = []
         for x, name in names:
-            self._wires(y, column, x, spans)
+            self._wires(row, column, x, spans)
             place = boxes[name]
-            spans.extend(self._node(name, place)[y - place.y])
+            spans.extend(self._node(name, place)[row - place.y])
             column = place.x + place.width
-        self._wires(y, column, right, spans)
-        return start, spans
+        self._wires(row, column, right, spans)
+        return start - cut, spans
 
     def _node(self, name: str, place: Box) -> tuple[Row, ...]:
         drawn = self._drawn.get(name)
         if drawn is None:
             node, card, chosen = self.nodes[name], self.cards.get(name), name == self.chosen
             if self._boxed:
-                drawn = box(node, card, place.width, place.height, selected=chosen)
+                drawn = box(node, card, place.width, place.height, selected=chosen, halves=self._halves)
             else:
                 drawn = (chip(node, card, place.width, selected=chosen),)
             self._drawn[name] = drawn
@@ -133,7 +171,7 @@ class Scene:
             if sides and x in marks:
                 over, kind = marks[x]
                 # What passes under another line comes to the top when it is marked.
-                sides = (sides if sides & over == over else over) | heavy(over)
+                sides = sides | over if sides & over & ALL == over & ALL else over
             if x in heads and sides & EAST:
                 sign = HEAD
             else:
@@ -155,6 +193,8 @@ def scene(
     level: Level,
     width: int,
     height: int,
+    *,
+    halves: bool = True,
 ) -> Scene:
     """Draw the graph at this level, as roomy as fits into so many cells."""
     layers = _layers(needs)
@@ -164,8 +204,10 @@ def scene(
     blank = Card() if cards else None
     roomy = width > ROOMY * depth
     cards = {name: card for name, card in cards.items() if name in nodes and nodes[name].kind != "group"}
-    boxed = level == "boxes" or (level == "groups" and len(nodes) <= 60)
+    boxed = level == "boxes" or (level == "groups" and len(nodes) <= BOXED)
     share = (width - 5 * (depth - 1)) // depth
+    deepest = max(Counter(layers[name] for name in nodes).values(), default=1)
+    members = max(2, min(12, height // deepest - 6))
     drawn: Layout | None = None
     for apart in (2, 1, 0) if roomy else (1, 0):
         if boxed:
@@ -174,9 +216,10 @@ def scene(
             sizes = {}
             for name, node in nodes.items():
                 wide = box_width(node, cards.get(name), least, most)
-                sizes[name] = wide, box_height(node, blank, wide)
+                sizes[name] = wide, box_height(node, blank, wide, members)
         else:
-            most = max(CHIP_NARROW, min(CHIP_WIDE, share))
+            # Where it has to be scrolled anyway, names are not cut for nothing.
+            most = min(CHIP_WIDE, share) if share >= CHIP_NARROW else CHIP_ROOMY
             sizes = {name: (chip_width(node, cards.get(name), most), 1) for name, node in nodes.items()}
         if not boxed and apart and len(nodes) > 60:
             continue
@@ -189,31 +232,44 @@ def scene(
         drawn = lay_out(needs, sizes, apart=apart, gap=3 + min(spare, 7 if boxed else 4))
         if drawn.width > width:
             drawn = lay_out(needs, sizes, apart=apart)
-    return Scene(level, nodes, drawn, boxed, cards)
+    cuts = _cuts(drawn, width, height) if drawn.width > width else [0]
+    return Scene(level, nodes, drawn, boxed, cards, cuts=cuts, halves=halves)
+
+
+def _cuts(layout: Layout, width: int, height: int) -> list[int]:
+    """Where to break a layout so that it fits: two columns before a layer. Only its beginning where it cannot."""
+    cuts = [0]
+    lefts = [layout.boxes[layer[0]].x for layer in layout.layers]
+    for left, after in zip(lefts, [*(left - 2 for left in lefts[1:]), layout.width], strict=True):
+        if after - cuts[-1] > width:
+            cuts.append(max(0, left - 2))
+        if after - cuts[-1] > width:
+            return [0]
+    return cuts if len(cuts) * (layout.height + 1) - 1 <= height else [0]
 
 
 def best(nodes: Mapping[str, Node], needs: Needs, cards: Mapping[str, Card], width: int, height: int) -> Level:
     """The most detailed level that fits. Where none does: chips while they can be read by scrolling, else groups
     if they fold it well, else the map."""
     rank = _layers(needs)
-    for level in ("boxes", "chips"):
+    levels: tuple[Level, ...] = ("boxes", "chips")
+    for level in levels:
         rows, columns = (4, NARROW + 4) if level == "boxes" else (1, CHIP_NARROW + 3)
         if _roomy(rank, rows, columns, width, height):
             drawn = scene(nodes, needs, cards, level, width, height)
             if drawn.width <= width and drawn.height <= height:
                 return level
     folded, edges = fold(nodes, needs, rank)
-    if len(folded) < len(nodes) and _roomy(_layers(edges), 2, NARROW, width * 2, height * 2):
+    if len(folded) < min(len(nodes), BOXED) and _roomy(_layers(edges), 2, NARROW, width * 2, height * 2):
         return "groups"
     return "chips" if len(nodes) <= 150 else "map"
 
 
 def _roomy(rank: Mapping[str, int], rows: int, columns: int, width: int, height: int) -> bool:
-    """Whether it is worth a try: no layer is higher and all together are not wider than there is room."""
-    sizes: dict[int, int] = {}
-    for layer in rank.values():
-        sizes[layer] = sizes.get(layer, 0) + 1
-    return max(sizes.values(), default=0) * rows <= height and len(sizes) * columns - 4 <= width
+    """Whether it is worth a try: whether nodes of this size, in so many layers, could fit with a break or two."""
+    sizes = Counter(rank.values())
+    bands = -(-(len(sizes) * columns - 4) // max(1, width))
+    return bands * (max(sizes.values(), default=0) * rows + 1) - 1 <= height
 
 
 def _layers(needs: Needs) -> dict[str, int]:

@@ -16,8 +16,9 @@ from agentdeck.console.graph.nodes import Node
 #: From left to right within an agent; a cell is an index into this, 0 is none.
 ORDER = ("", "done", "failed", "skipped", "cancelled", "running", "ready", "waiting")
 _CODE = {state: index for index, state in enumerate(ORDER)}
-#: The worst first: what a cell shows that stands for many steps.
 _LABEL = 16
+#: Cells of one agent in a map by columns, at most.
+CELLS = 200
 
 
 class StatusMap:
@@ -40,6 +41,7 @@ class StatusMap:
         self.chosen = ""
         self._halves = halves
         self._per = 2 if halves else 1
+        self._most = 1
         self._counts: dict[str, tuple[int, ...]] = {}
         self._cells: dict[str, list[tuple[int, int]]] = {}
         self._labels: dict[int, str] = {}
@@ -68,7 +70,7 @@ class StatusMap:
         top = 0
         for name in names:
             self._labels[top] = name
-            room = across * rows * self._per
+            room = self._most = across * rows * self._per
             count = min(max(1, totals.get(name, 1)), room)
             used = min(rows, -(-count // (across * self._per)))
             lines = used * self._per if count > across else 1
@@ -80,9 +82,10 @@ class StatusMap:
     def _columns(self, width: int, height: int, totals: Mapping[str, int]) -> None:
         """Layer by layer, each from top to bottom; apart while they fit, then close, then without a break."""
         high = height * self._per
-        deep = [sum(max(1, min(totals.get(name, 1), 200)) for name in layer) for layer in self.layers]
-        single = sum(deep) > 4 * width * high
-        if single:
+        self._most = CELLS
+        deep = [sum(max(1, min(totals.get(name, 1), CELLS)) for name in layer) for layer in self.layers]
+        if sum(deep) > 4 * width * high:
+            self._most = 1
             deep = [len(layer) for layer in self.layers]
         wide = sum(-(-count // high) for count in deep)
         apart = 1 if wide + len(deep) - 1 <= width else 0
@@ -94,7 +97,7 @@ class StatusMap:
                 x, y = x + stretch + apart, 0
             for name in layer:
                 cells = []
-                for _ in range(1 if single else max(1, min(totals.get(name, 1), 200))):
+                for _ in range(max(1, min(totals.get(name, 1), self._most))):
                     if y >= high:
                         x, y = x + stretch, 0
                     cells += [(x + more, y) for more in range(stretch)]
@@ -108,8 +111,9 @@ class StatusMap:
         return self._cells
 
     def full(self, name: str, steps: int) -> bool:
-        """Whether there are more steps than cells, and there could be more cells."""
-        return steps > len(self._cells[name]) and not self._labels and len(self._cells) * 2 < 1000
+        """Whether there are many more steps than cells, and there could be more cells."""
+        cells = len(self._cells[name])
+        return cells < self._most and steps > 1.5 * cells
 
     def put(self, name: str, counts: Mapping[str, int], expected: int = 0) -> set[int]:
         """Show these steps; the rows that changed."""
@@ -167,7 +171,7 @@ class StatusMap:
             if mine:
                 for index in range(length):
                     picked = x + index in mine
-                    spans.append((self._sign(codes), "cursor" if picked else self._role(codes)))
+                    spans.append(("◆", "cursor") if picked else (self._sign(codes), self._role(codes)))
             else:
                 spans.append((self._sign(codes) * length, self._role(codes)))
             x += length

@@ -7,6 +7,7 @@ that only passes an upright one is drawn as passing under it; where they join, t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from agentdeck.console.graph.layers import Layered
@@ -100,7 +101,7 @@ class Wires:
         if corners:
             found[corners[0]] = WEST
             found[corners[-1]] = found.get(corners[-1], 0) | EAST
-        for (x0, y0), (x1, y1) in zip(corners, corners[1:], strict=False):
+        for (x0, y0), (x1, y1) in pairwise(corners):
             if y0 == y1:
                 for x in range(x0, x1):
                     found[x, y0] = found.get((x, y0), 0) | EAST
@@ -151,7 +152,7 @@ def route(
         left = start + room
     for (source, target), way in graph.ways.items():
         corners: list[tuple[int, int]] = [(lefts[graph.rank[source]] + widths[graph.rank[source]], rows[source])]
-        for vertex, other in zip(way, way[1:], strict=False):
+        for vertex, other in pairwise(way):
             if rows[vertex] != rows[other]:
                 corners += [(at[vertex, other], rows[vertex]), (at[vertex, other], rows[other])]
         corners.append((lefts[graph.rank[target]] - 1, rows[target]))

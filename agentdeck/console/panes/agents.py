@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from agentdeck.console.bars import bar
-from agentdeck.console.drawn import Pieces, fit
+from agentdeck.console.columns import Column
+from agentdeck.console.drawn import Pieces
 from agentdeck.console.look import GLYPHS
 from agentdeck.console.pane import Focus, Focused
 from agentdeck.console.rows import Rows
-from agentdeck.console.table import Column, Table
+from agentdeck.console.table import Table
 from agentdeck.core.clean import clean
 from agentdeck.core.tally import AgentTally
 from agentdeck.core.view import View
@@ -122,7 +123,7 @@ def _waiting(tally: AgentTally) -> Pieces:
     reason, spent = longest(tally.waiting)
     if spent < 0.05:
         return (("–", "line"),)
-    return ((fit(clean(reason), 9), reason), (f"{seconds(spent):>7}", "text"))
+    return ((f"{seconds(spent):>7} ", "text"), (clean(reason), reason))
 
 
 def _tokens(tally: AgentTally) -> Pieces:
@@ -142,19 +143,19 @@ BAR = 10
 COLUMNS: tuple[Column[AgentTally], ...] = (
     Column("state", _state, 1, title=""),
     Column("agent", _name, 10, flex=1, most=28, order=lambda tally: tally.name),
-    Column("progress", _progress, BAR, rank=4, title=""),
+    Column("progress", _progress, BAR, rank=1, title=""),
     _count("ready"),
     _count("running"),
     _count("done"),
     _count("failed"),
-    _quantile("p50", 0.5, 3),
-    _quantile("p95", 0.95, 2),
+    _quantile("p50", 0.5, 4),
+    _quantile("p95", 0.95, 3),
     Column(
-        "tries", lambda tally: number(tally.attempts, "text"), 6, right=True, rank=6,
+        "tries", lambda tally: number(tally.attempts, "text"), 6, right=True, rank=7,
         order=lambda tally: tally.attempts,
     ),
     Column("ok", _success, 5, right=True, rank=5, order=success),
-    Column("waited for", _waiting, 16, rank=2, order=lambda tally: longest(tally.waiting)[1]),
-    Column("tokens", _tokens, 11, right=True, rank=7, order=lambda tally: tally.tokens_in),
+    Column("waited for", _waiting, 18, rank=2, order=lambda tally: longest(tally.waiting)[1]),
+    Column("tokens", _tokens, 11, right=True, rank=8, order=lambda tally: tally.tokens_in),
     Column("$", _usd, 8, right=True, rank=6, order=lambda tally: tally.cost),
 )  # fmt: skip

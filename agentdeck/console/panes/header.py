@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from agentdeck.console.bars import bar
 from agentdeck.console.drawn import Drawn, Line, Piece, Pieces, fit_pieces, width_of
 from agentdeck.console.look import GLYPHS
 from agentdeck.console.pane import Focus
+from agentdeck.console.seldom import Seldom
 from agentdeck.core.clean import clean
+from agentdeck.core.tally import total_cost
 from agentdeck.core.view import View
 from agentdeck.insight.attention import Attention, attention
 from agentdeck.insight.numbers import count, dollars, per_second, seconds
@@ -16,7 +19,6 @@ from agentdeck.insight.pace import Pace
 
 #: The pace of tasks is taken over so many seconds, that of steps over fewer, so that it is the one of now.
 TASKS, STEPS = 30.0, 5.0
-ENDED = ("done", "failed", "cancelled")
 
 
 class Header(Drawn, can_focus=False):
@@ -38,6 +40,8 @@ class Header(Drawn, can_focus=False):
         self._tasks = Pace(TASKS)
         self._steps = Pace(STEPS)
         self._attention = Attention()
+        self._sums = Sums()
+        self._seldom = Seldom()
         self._looked = 0.0
         self._run = ""
 
@@ -45,9 +49,11 @@ class Header(Drawn, can_focus=False):
         if view.run != self._run:
             self._run, self._tasks, self._steps = view.run, Pace(TASKS), Pace(STEPS)
         self._view, self._now = view, now
-        steps = view.steps()
         self._tasks.note(now, view.tasks.ended)
-        self._steps.note(now, sum(steps.get(state, 0) for state in ENDED))
+        if self._seldom.due():
+            with self._seldom:
+                self._sums = _sums(view)
+                self._steps.note(now, self._sums.ended)
         if not 0 <= now - self._looked < 0.5 or view.ended is not None:
             self._looked = now
             self._attention = attention(view, now, self._heard)
@@ -141,21 +147,17 @@ class Header(Drawn, can_focus=False):
         if view.ended is None:
             shown.append(((per_second(self._steps.per_second()).replace("/s", ""), "text"), (" steps/s", "dim")))
         budget = view.definition.budget if view.definition else None
-        used = [t for a in view.agents.values() for t in (a.tokens_in, a.tokens_out) if t is not None]
-        if used or (budget and budget.tokens):
-            shown.append(_against(count(sum(used)), sum(used), budget.tokens if budget else None, count, " tok"))
-        usd = view.usd
+        used = self._sums.tokens
+        if used is not None or (budget and budget.tokens):
+            shown.append(_against(count(used or 0), used, budget.tokens if budget else None, count, " tok"))
+        usd = self._sums.usd
         if usd is not None or (budget and budget.usd):
             shown.append(_against(dollars(usd), usd, budget.usd if budget else None, dollars, ""))
         return shown
 
     def _waiting(self, view: View, width: int) -> list[Pieces]:
         """What steps waited for so far, by reason, longest first. Needs are left out: they are the graph."""
-        spent: dict[str, float] = {}
-        for tally in view.agents.values():
-            for reason, time in tally.waiting.items():
-                if reason != "needs":
-                    spent[reason] = spent.get(reason, 0.0) + time
+        spent = self._sums.waited
         told = sorted(((time, reason) for reason, time in spent.items() if time >= 0.05), reverse=True)
         if not told:
             return [((" nothing waited yet", "dim"),)]
@@ -177,6 +179,32 @@ class Header(Drawn, can_focus=False):
             (found.silent, "silent", "warn"),
         )
         return [((f"{MARKS[word]} {number:,} {word}", role),) for number, word, role in told if number]
+
+
+class Sums(NamedTuple):
+    """What all agents together have done: steps ended, tokens and dollars used (None: not known), seconds waited
+    by reason."""
+
+    ended: int = 0
+    tokens: int | None = None
+    usd: float | None = None
+    waited: Mapping[str, float] = {}
+
+
+def _sums(view: View) -> Sums:
+    ended, tokens = 0, None
+    waited: dict[str, float] = {}
+    tallies = view.agents.values()
+    for tally in tallies:
+        counts = tally.counts
+        ended += counts["done"] + counts["failed"] + counts["cancelled"]
+        for used in (tally.tokens_in, tally.tokens_out):
+            if used is not None:
+                tokens = (tokens or 0) + used
+        for reason, spent in tally.waiting.items():
+            if reason != "needs":
+                waited[reason] = waited.get(reason, 0.0) + spent
+    return Sums(ended, tokens, total_cost(iter(tallies)), waited)
 
 
 GLYPH = "━"

@@ -11,10 +11,12 @@ from textual import events
 from textual.binding import Binding, BindingType
 
 from agentdeck.console.bars import spark
+from agentdeck.console.columns import Column
 from agentdeck.console.drawn import Pieces
 from agentdeck.console.pane import Focus, Focused
 from agentdeck.console.rows import Rows
-from agentdeck.console.table import Column, Table
+from agentdeck.console.seldom import Seldom
+from agentdeck.console.table import Table
 from agentdeck.core.clean import clean
 from agentdeck.core.ranges import range_of
 from agentdeck.core.view import View
@@ -53,17 +55,22 @@ class LimitsPane(Table[Limit]):
         self._change = change
         self._forecast = forecast
         self._editing = ""
-        self._typed = ""
+        self._typed = self._beside = ""
         self._said: dict[str, Pieces] = {}
         self._asked: dict[str, object] = {}
         self._undo: list[tuple[str, object]] = []
         self._use: dict[str, deque[float]] = {}
         self._sampled = 0.0
+        self._found: list[Limit] = []
+        self._seldom = Seldom()
 
     # What is seen --------------------------------------------------------------------------------------------
 
     def tick(self, view: View, now: float) -> None:
-        found = limits(view, now)
+        if self._seldom.due():
+            with self._seldom:
+                self._found = limits(view, now)
+        found = self._found
         self.rows.put(found)
         if not 0 <= now - self._sampled < EVERY:
             if now < self._sampled:
@@ -80,6 +87,7 @@ class LimitsPane(Table[Limit]):
 
     def look_at(self, focus: Focus) -> None:
         """The agent's own limits come under the cursor, if it has any."""
+        self._beside = focus.task
         if focus.agent and not self._editing and not str(self.key).startswith(f"agents.{focus.agent}."):
             prefix = f"agents.{focus.agent}."
             key = next(
@@ -93,7 +101,7 @@ class LimitsPane(Table[Limit]):
         self._leave()
         parts = str(event.key).split(".")
         if len(parts) > 2 and parts[0] == "agents":
-            self.post_message(Focused(Focus(".".join(parts[1:-1]))))
+            self.post_message(Focused(Focus(".".join(parts[1:-1]), self._beside)))
 
     def refused(self, name: str, why: str) -> None:
         """The owner did not take the value, or nobody answered."""
@@ -105,7 +113,7 @@ class LimitsPane(Table[Limit]):
 
     def _columns(self) -> tuple[Column[Limit], ...]:
         return (
-            Column("limit", _name, 20, flex=1, most=32, order=lambda limit: limit.name),
+            Column("limit", _name, 22, flex=1, most=32, order=lambda limit: limit.name),
             Column("now", self._now, 11, flex=1, most=20),
             Column("in use", _in_use, 13, right=True),
             Column("waiting", _waiting, 7, right=True, rank=2, order=lambda limit: limit.waiting),
@@ -248,6 +256,8 @@ def read(limit: Limit, text: str) -> object:
         return text
     else:
         value = units.size(text)
+        if text.replace(".", "", 1).isdigit() and float(text) != value:
+            raise ValueError("write a whole number")
     least, most = range_of(limit.name)
     if not least <= value <= most:
         raise ValueError(f"out of range: {written(limit, least)} to {written(limit, most)}")

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from agentdeck.console.bars import bar
+from agentdeck.console.columns import Column
 from agentdeck.console.drawn import Pieces
 from agentdeck.console.look import GLYPHS
 from agentdeck.console.pane import Focus, Focused
 from agentdeck.console.panes.agents import number
 from agentdeck.console.rows import Rows
-from agentdeck.console.table import Column, Table
+from agentdeck.console.seldom import Seldom
+from agentdeck.console.table import Table
 from agentdeck.core.clean import clean
 from agentdeck.core.shown import StepView, TaskRow, TaskView
 from agentdeck.core.view import View
@@ -27,12 +29,15 @@ class TasksPane(Table[Task]):
         self.rows = Rows[Task](name_of, lambda task: f"{name_of(task)} {task.state} {error_of(task)}")
         self.focused_on = Focus()
         self.now = 0.0
+        self._seldom = Seldom()
         super().__init__(self._columns(), self.rows, empty="no tasks yet")
 
     def tick(self, view: View, now: float) -> None:
-        self.now = now
-        self.rows.put(tasks_of(view))
-        self.touch()
+        if self._seldom.due():
+            with self._seldom:
+                self.now = now
+                self.rows.put(tasks_of(view))
+                self.touch()
 
     def look_at(self, focus: Focus) -> None:
         self.focused_on = focus

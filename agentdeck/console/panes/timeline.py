@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import ClassVar
 
@@ -17,18 +17,22 @@ from agentdeck.console.drawn import Drawn, Line, Pieces, fit, fit_pieces
 from agentdeck.console.look import GLYPHS
 from agentdeck.console.pane import Focus, Focused
 from agentdeck.console.panes.agents import state_of
+from agentdeck.console.seldom import Seldom
 from agentdeck.core.clean import clean
 from agentdeck.core.events import Event
 from agentdeck.core.shown import Moment
+from agentdeck.core.tally import AgentTally
 from agentdeck.core.view import View
 from agentdeck.insight.activity import Activity, activity
 from agentdeck.insight.gantt import Row, bars, critical, live
-from agentdeck.insight.numbers import seconds
+from agentdeck.insight.numbers import plural, seconds
 
 #: What was read of a task is read again so often at most, while the view knows more; in seconds.
 AGAIN = 1.0
-#: Activity changes slowly: it is drawn again so often at most.
+#: Activity is drawn again so often at most, and only when it has moved on by half a cell.
 SLOW = 0.25
+#: Activity that was not seen for longer is read, not guessed; in seconds.
+UNSEEN = 3.0
 #: Cells kept free behind the end, for what is written there.
 ROOM = 9
 MOMENTS = {
@@ -57,25 +61,27 @@ class TimelinePane(Drawn):
         Binding("0", "fit", "All", id="timeline.fit"),
     ]
 
-    def __init__(self, source: Callable[[str], Sequence[tuple[int, Event]]]) -> None:
+    def __init__(self, source: Callable[[str], Iterable[tuple[int, Event]]]) -> None:
         super().__init__()
         self._source = source
         self.focused_on = Focus()
         self.zoom = 1.0
         self.left: float | None = None
         self.top = self.cursor = 0
-        self._run = self._wanted = ""
+        self._run = self._fault = ""
+        self._wanted: str | None = None
         self._read: str | None = None
-        self._fault = ""
         self._events: Sequence[tuple[int, Event]] = ()
         self._seqs: list[int] = []
         self._known: object = None
         self._folded: list[Row] = []
         self._rows: list[Row] = []
         self._critical: set[str] = set()
-        self._agents: list[tuple[str, str]] = []
+        self._agents: list[AgentTally] = []
+        self._names: list[str] = []
+        self._seldom = Seldom()
         self._activity = Activity()
-        self._upto = 0.0
+        self._fresh = False
         self._failures: dict[str, int] = {}
         self._needs: dict[str, Sequence[str]] = {}
         self._moments: list[Moment] = []
@@ -88,14 +94,15 @@ class TimelinePane(Drawn):
 
     def tick(self, view: View, now: float) -> None:
         if view.run != self._run:
-            self._run, self._read, self._needs = view.run, None, {}
-            self._activity, self._upto, self._failures = Activity(), 0.0, {}
+            self._run, self._read, self._wanted, self._needs = view.run, None, None, {}
+            self._activity, self._failures = Activity(), {}
             if view.definition:
                 self._needs = {name: agent.needs for name, agent in view.definition.agents.items()}
         task = self.focused_on.task
-        if self._read != task and self._wanted != task + "\0":
+        if not task:
+            self._note(view, now)
+        if self._read != task and self._wanted != task:
             self._load(task, now)
-        self._note(view, now)
         self._ended = view.ended is not None
         if view.seq != self._told:
             self._told = view.seq
@@ -105,22 +112,30 @@ class TimelinePane(Drawn):
         else:
             start = view.started if view.started is not None else now
             self._times = start, view.ended if view.ended is not None else max(now, start), now
-            self._agents = [(t.name, state_of(t.steps)) for t in view.agents.values() if t.own or t.attempts]
-            if 0 <= now - self._drawn < SLOW and not self._ended:
+            cell = (self._times[1] - start) / self.zoom / max(1, self.size.width)
+            if 0 <= now - self._drawn < max(SLOW, cell / 2) and not self._ended:
                 return
+            self._agents = [tally for tally in view.agents.values() if tally.own or tally.attempts]
+            self._names = [tally.name for tally in self._agents]
         self._drawn = now
         self.touch()
 
     def _note(self, view: View, now: float) -> None:
-        """Go on with the activity where what was recorded ends."""
-        if self._upto and now > self._upto:
-            for tally in view.agents.values():
-                if tally.counts["running"] and view.ended is None:
-                    self._activity.add(tally.name, self._upto, now, tally.counts["running"])
-                if tally.failed_attempts > self._failures.get(tally.name, tally.failed_attempts):
-                    self._activity.fail(tally.name, now)
-                self._failures[tally.name] = tally.failed_attempts
-            self._upto = now
+        """Go on with the activity where what was recorded ends. After a while unseen it is read again."""
+        known = self._activity
+        if not known.until or now <= known.until or view.ended is not None:
+            return
+        if now - known.until > UNSEEN and not self._fresh:
+            known.until, self._read, self._wanted = 0.0, None, None
+            return
+        self._fresh = False
+        for tally in view.agents.values():
+            if tally.counts["running"]:
+                known.add(tally.name, known.until, now, tally.counts["running"])
+            if tally.failed_attempts > self._failures.get(tally.name, tally.failed_attempts):
+                known.fail(tally.name, now)
+            self._failures[tally.name] = tally.failed_attempts
+        known.until = now
 
     def _follow(self, view: View, now: float) -> None:
         """The rows of the task as of the view's last event."""
@@ -129,22 +144,25 @@ class TimelinePane(Drawn):
         number = bisect_right(self._seqs, view.seq) if self._read == name else 0
         steps = task.steps.values() if task else ()
         known = (name, number, tuple((s.key, s.state, s.attempts, s.started, s.ended) for s in steps))
-        if known != self._known:
-            self._known = known
-            self._folded = bars(self._events[:number], name)
-            self._rows = live(self._folded, task) if task else self._folded
-            self._critical = critical(self._rows, self._needs)
-            self._reach(self.cursor)
+        if known != self._known and self._seldom.due():
+            with self._seldom:
+                self._known = known
+                self._folded = bars(self._events[:number], name)
+                self._rows = live(self._folded, task) if task else self._folded
+                self._critical = critical(self._rows, self._needs)
+                self._names = [row.step for row in self._rows]
+                self._reach(self.cursor)
         if self._rows != self._folded and abs(now - self._asked) > AGAIN:
             self._load(name, now)
         first = [span.since for row in self._rows for span in row.spans]
         last = [span.until if span.until is not None else now for row in self._rows for span in row.spans]
         start = task.opened if task else min(first, default=now)
-        end = now if task and task.ended is None and not self._ended else max(last, default=now)
+        self._ended = self._ended or task is None or task.ended is not None
+        end = max(last, default=now) if self._ended else now
         self._times = min([start, *first]), max(end, start), now
 
     def _load(self, task: str, now: float) -> None:
-        self._asked, self._wanted = now, task + "\0"
+        self._asked, self._wanted = now, task
         self.run_worker(
             partial(_recorded, self._source, task),
             name=task, thread=True, exclusive=True, group="timeline", exit_on_error=False,
@@ -157,8 +175,8 @@ class TimelinePane(Drawn):
             self._read, self._fault = task, str(event.worker.error)
         elif event.state is WorkerState.SUCCESS and task == self.focused_on.task:
             self._read, self._fault, result = task, "", event.worker.result
-            if isinstance(result, tuple):
-                self._activity, self._upto = result
+            if isinstance(result, Activity):
+                self._activity, self._failures, self._fresh = result, {}, True
             elif result is not None:
                 self._events = result
                 self._seqs = [seq for seq, _ in result]
@@ -166,11 +184,12 @@ class TimelinePane(Drawn):
 
     def look_at(self, focus: Focus) -> None:
         if focus.task != self.focused_on.task:
-            self.zoom, self.left, self.top, self.cursor, self._rows, self._told = 1.0, None, 0, 0, [], -1
+            self.zoom, self.left, self.top, self.cursor, self._told = 1.0, None, 0, 0, -1
+            self._rows, self._names, self._known, self._drawn, self._seldom = [], [], None, 0.0, Seldom()
         self.focused_on = focus
         wanted = (focus.step or focus.agent) if focus.task else focus.agent
-        if wanted in (names := self._names()):
-            self._reach(names.index(wanted))
+        if wanted in self._names:
+            self._reach(self._names.index(wanted))
         self.touch()
 
     # What is seen --------------------------------------------------------------------------------------------
@@ -180,10 +199,7 @@ class TimelinePane(Drawn):
         """How many rows of the chart there is room for: the moments get what is left, and a third at least."""
         room = self.size.height - 1
         rest = min(len(self._moments), room // 3)
-        return max(1, min(len(self._names()), room - (rest + 1 if rest else 0)))
-
-    def _names(self) -> list[str]:
-        return [row.step for row in self._rows] if self.focused_on.task else [name for name, _ in self._agents]
+        return max(1, min(len(self._names), room - (rest + 1 if rest else 0)))
 
     def _axis(self, width: int) -> Axis:
         start, end, _ = self._times
@@ -195,7 +211,7 @@ class TimelinePane(Drawn):
         axis = self._axis(max(1, width - side - 1))
         if y == 0:
             return Line(((fit(self._title(), side), "dim"), (" ", "dim"), *axis.ruler()))
-        page, total = self.page, len(self._names())
+        page, total = self.page, len(self._names)
         at = self.top + y - 1
         if y <= page and at < total:
             label = self._label(at, side)
@@ -206,7 +222,7 @@ class TimelinePane(Drawn):
         if y <= page:
             return Line(((f"  {self._why_empty()}", "dim"),) if y == 1 else ())
         if y == page + 1:
-            more = f"· {total - page} rows more " if total > page else ""
+            more = f"· {plural(total - page, 'row')} more " if total > page else ""
             title = f" what happened {more}"
             return Line(((title, "dim"), ("─" * (width - len(title)), "line")))
         number = y - page - 2
@@ -223,7 +239,8 @@ class TimelinePane(Drawn):
 
     def _label(self, at: int, width: int) -> Pieces:
         if not self.focused_on.task:
-            name, state = self._agents[at]
+            state = state_of(self._agents[at].steps)
+            name = self._names[at]
             return ((f" {GLYPHS[state]} ", state), (fit(name, width - 3), "text"))
         row = self._rows[at]
         mark = "◆" if row.step in self._critical else " "
@@ -236,7 +253,7 @@ class TimelinePane(Drawn):
         if self.focused_on.task:
             row = self._rows[at]
             return attempts(row, axis, self._times[1], now, critical=row.step in self._critical)
-        return busy(self._agents[at][0], self._activity, axis, self._times[1])
+        return busy(self._names[at], self._activity, axis, self._times[1])
 
     def _moment(self, moment: Moment) -> Line:
         glyph, role = MOMENTS.get(moment.kind, ("·", "text"))
@@ -252,14 +269,13 @@ class TimelinePane(Drawn):
 
     def _reach(self, at: int) -> None:
         """Put the cursor on a row and bring it into view."""
-        total = len(self._names())
+        total = len(self._names)
         self.cursor = max(0, min(at, total - 1))
         self.top = max(0, min(max(self.cursor - self.page + 1, min(self.top, self.cursor)), total - self.page))
 
     def _tell(self, *, opened: bool = False) -> None:
-        names = self._names()
-        if names:
-            name, task = names[self.cursor], self.focused_on.task
+        if self._names:
+            name, task = self._names[self.cursor], self.focused_on.task
             agent = name.partition("[")[0]
             self.focused_on = Focus(agent, task, name if task else "")
             self.post_message(Focused(self.focused_on, opened=opened))
@@ -314,17 +330,15 @@ class TimelinePane(Drawn):
             self.touch()
 
     def on_click(self, event: events.Click) -> None:
-        if 0 < event.y <= self.page:
-            self._reach(self.top + event.y - 1)
+        y = self.inside(event).y
+        if 0 < y <= self.page:
+            self._reach(self.top + y - 1)
             self.touch()
             self._tell(opened=event.chain == 2)
 
 
 def _recorded(
-    source: Callable[[str], Sequence[tuple[int, Event]]], task: str
-) -> Sequence[tuple[int, Event]] | tuple[Activity, float]:
-    """In a thread: the events of a task, or the activity of the whole run and until when it is known."""
-    found = source(task)
-    if task:
-        return list(found)
-    return activity(found), found[-1][1].at if found else 0.0
+    source: Callable[[str], Iterable[tuple[int, Event]]], task: str
+) -> list[tuple[int, Event]] | Activity:
+    """In a thread: the events of a task, or the activity of the whole run."""
+    return list(source(task)) if task else activity(source(task))

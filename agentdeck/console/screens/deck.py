@@ -272,6 +272,11 @@ class DeckScreen(Shown):
             self.notify(f"{editor}: {error}", title="$EDITOR", severity="error", markup=False)
         self._look()
 
+    def action_letters(self) -> None:
+        from agentdeck.console.screens.letters import LettersScreen
+
+        self.app.push_screen(LettersScreen())
+
     def action_history(self) -> None:
         from agentdeck.console.screens.history import HistoryScreen
 

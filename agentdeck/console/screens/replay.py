@@ -1,10 +1,11 @@
-"""A replay: the run screen on a run's recorded events, played, stopped, stepped and sought. It changes nothing."""
+"""A replay: the run screen on a run's recorded events, played, stopped, stepped, sought. It changes nothing."""
 
 from __future__ import annotations
 
 import time
 from bisect import bisect_right
 from pathlib import Path
+
 from textual.app import ComposeResult
 from textual.containers import Container
 from textual.widgets import Footer
@@ -14,7 +15,7 @@ from agentdeck.console.log.lines import LineStore
 from agentdeck.console.log.tiled import LogTiles
 from agentdeck.console.panes.playbar import PlayBar
 from agentdeck.console.recording import Recording
-from agentdeck.console.screens.run import FOLD, FRAME, PANES, RunScreen
+from agentdeck.console.screens.run import FOLD, PANES, RunScreen
 from agentdeck.console.strip import Notice, Tabs
 from agentdeck.insight.playback import Playback
 from agentdeck.workflow.model import Data
@@ -27,6 +28,7 @@ class ReplayScreen(RunScreen):
 
     scope = "replay"
     BINDINGS = bindings("replay")
+    CSS = "ReplayScreen #playbar { height: auto; }"
 
     def __init__(self, db: Path, run: str) -> None:
         super().__init__(db, run)
@@ -43,12 +45,10 @@ class ReplayScreen(RunScreen):
         yield Container(id="playbar")
         yield Footer(show_command_palette=False)
 
-    def on_mount(self) -> None:
-        self.query_one("#playbar").styles.height = "auto"
+    def begin(self) -> None:
         self.recording.start()
-        self._pace(FRAME)
 
-    def on_unmount(self) -> None:
+    def end(self) -> None:
         self.recording.close()
 
     def frame(self) -> None:

@@ -94,10 +94,17 @@ class RunScreen(Verbs):
         yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
-        self.feed.start()
+        self.begin()
         self._pace(FRAME)
 
     def on_unmount(self) -> None:
+        self.end()
+
+    def begin(self) -> None:
+        """Let the run's events come."""
+        self.feed.start()
+
+    def end(self) -> None:
         self.feed.close()
 
     def on_screen_suspend(self) -> None:
@@ -359,6 +366,11 @@ class RunScreen(Verbs):
     def action_limits(self) -> None:
         self.used("t")
         self.go("limits")
+
+    def action_letters(self) -> None:
+        from agentdeck.console.screens.letters import LettersScreen
+
+        self.app.push_screen(LettersScreen(self.run))
 
     def action_replay(self) -> None:
         from agentdeck.console.screens.replay import ReplayScreen
