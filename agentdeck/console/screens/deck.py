@@ -251,7 +251,7 @@ class DeckScreen(Shown):
 
         def launched(order: Order | None) -> None:
             if order is not None:
-                self.deck.started(background.launch(self.deck.db, file, order))
+                self.deck.start(lambda: background.launch(self.deck.db, file, order))
 
         form = LaunchScreen(definition, file, self.deck.db, workers(None, definition.limits.workers))
         self.app.push_screen(form, launched)

@@ -386,8 +386,8 @@ class RunScreen(Verbs):
         if row is None or row.state != "interrupted":
             self.notify("nothing to resume: it is not interrupted", severity="warning", markup=False)
             return
-        self._resumed = time.monotonic()
-        self.deck.engines[self.run] = background.resume(self.db, self.run)
+        if self.deck.start(lambda: background.resume(self.db, self.run), look=False):
+            self._resumed = time.monotonic()
 
     def action_back(self) -> None:
         if self.zoomed:
