@@ -41,7 +41,11 @@ class DeckApp(App[None]):
         scrollbar-color-active: $primary; scrollbar-background: $background;
         scrollbar-background-hover: $background; scrollbar-background-active: $background;
     }
-    Footer { background: $panel; }
+    Footer { background: $panel; scrollbar-size: 0 0; }
+    CommandPalette > Vertical { width: 84; max-width: 96%; }
+    CommandPalette SearchIcon { display: none; }
+    CommandPalette #--input { border: round $primary; }
+    CommandPalette CommandList { border: round $line; }
     Toast { background: $panel; }
     """
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {Everything}
@@ -114,10 +118,18 @@ class DeckApp(App[None]):
             self._faults.append(str(error))
             return run
 
-    def started(self, engine: Engine) -> None:
-        """An engine was started here: look at its run, and remember it for when the console is closed."""
-        self.engines[engine.run] = engine
-        self.open_run(engine.run)
+    def start(self, engine: Callable[[], Engine], *, look: bool = True) -> bool:
+        """Start an engine, remember it for when the console is closed, and `look` at its run. False where no
+        process could be started; that is told."""
+        try:
+            made = engine()
+        except OSError as error:
+            self.notify(f"no process: {error}", title="not started", severity="error", markup=False)
+            return False
+        self.engines[made.run] = made
+        if look:
+            self.open_run(made.run)
+        return True
 
     def used(self, key: str) -> None:
         """One of the reminder's keys was used. When all were, it goes."""

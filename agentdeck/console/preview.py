@@ -25,9 +25,16 @@ DOES = (
 
 
 def workflow(
-    entry: Entry, look: Look, width: int, seen: Mapping[str, float], before: Sequence[RunRow] = ()
+    entry: Entry,
+    look: Look,
+    width: int,
+    seen: Mapping[str, float],
+    before: Sequence[RunRow] = (),
+    *,
+    drawn: bool = False,
 ) -> Text:
-    """A page on a workflow file. `seen` are durations by agent from earlier runs, `before` these runs."""
+    """A page on a workflow file. `seen` are durations by agent from earlier runs, `before` these runs. `drawn`:
+    its graph is shown beside the page, and needs no words."""
     text = Text(no_wrap=False)
     text.append(clean(entry.name), look["title"])
     text.append(f"  {clean(entry.path.name)}\n", look["dim"])
@@ -38,8 +45,9 @@ def workflow(
     if definition is None:
         return text
     made = plan(definition, definition.limits.workers, seconds=seen)
-    text.append("\n")
-    graph(text, made, definition, look, width)
+    if not drawn:
+        text.append("\n")
+        graph(text, made, definition, look, width)
     if definition.inputs:
         text.append("\nInputs\n", look["title"])
         longest = max(map(len, definition.inputs))
@@ -56,7 +64,7 @@ def workflow(
     text.append("  critical  ", look["dim"])
     text.append(clean(" → ".join(made.critical_path)) + "\n", look["critical"])
     if before:
-        text.append("\nBefore\n", look["title"])
+        text.append("\nEarlier runs\n", look["title"])
     for row in before:
         text.append(f"  {GLYPHS.get(row.state, ' ')} {row.state:<12}", look[row.state])
         took = seconds(row.seconds) if row.seconds is not None else "-"

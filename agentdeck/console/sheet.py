@@ -142,6 +142,8 @@ class Sheet(ScrollView, can_focus=True):
         self.cursor = shown[max(0, min(len(shown) - 1, at + by))]
         rows = [y for y, row in enumerate(self._rows) if row[0] == self.cursor]
         top, height = self.scroll_offset.y, self.size.height
+        if not rows:  # it has not been given any room yet
+            return
         if rows[0] < top:
             self.scroll_to(y=rows[0], animate=False)
         elif rows[-1] >= top + height:

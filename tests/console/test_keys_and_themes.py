@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from pathlib import Path
 
 import pytest
@@ -9,23 +11,19 @@ from textual.app import App
 from textual.color import Color
 
 from agentdeck.cli.bundled import themes as bundled
-from agentdeck.console import keymap, themes
+from agentdeck.console import keymap, screens, themes
 from agentdeck.console.actions import ACTIONS, BY_ID, EVERYWHERE, bindings
 from agentdeck.console.app import DeckApp
 from agentdeck.console.look import ROLES, Look
-from agentdeck.console.screens.deck import DeckScreen
 from agentdeck.console.screens.history import HistoryScreen
-from agentdeck.console.screens.replay import ReplayScreen
-from agentdeck.console.screens.run import RunScreen
 from tests.console.conftest import until
 
 SCREENS = {
-    "deck": DeckScreen,
-    "run": RunScreen,
-    "replay": ReplayScreen,
-    "history": HistoryScreen,
-    EVERYWHERE: DeckApp,
-}
+    kind.scope: kind
+    for module in pkgutil.iter_modules(screens.__path__, f"{screens.__name__}.")
+    for kind in vars(importlib.import_module(module.name)).values()
+    if isinstance(kind, type) and kind.__module__ == module.name and hasattr(kind, "scope")
+} | {EVERYWHERE: DeckApp}
 NAMES = sorted(file.stem for file in bundled().glob("*.yaml"))
 
 
@@ -39,7 +37,7 @@ def test_every_action_can_be_done_and_says_what_it_does() -> None:
 
 def test_no_two_actions_of_a_screen_have_the_same_key() -> None:
     everywhere = [key for action in ACTIONS if action.scope == EVERYWHERE for key in action.keys]
-    for scope in ("deck", "run", "history"):
+    for scope in SCREENS.keys() - {EVERYWHERE}:
         keys = [key for action in ACTIONS if action.scope == scope for key in action.keys] + everywhere
         assert len(set(keys)) == len(keys), scope
 

@@ -9,10 +9,12 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from textual import events
 from textual.app import ComposeResult, SuspendNotSupported
-from textual.containers import Container, VerticalScroll
+from textual.containers import Container, Vertical, VerticalScroll
+from textual.timer import Timer
 from textual.widgets import Footer, Static
 
 from agentdeck.console.actions import bindings
@@ -20,6 +22,7 @@ from agentdeck.console.library import EXAMPLES, FOLDER, HERE, RECENT, Entry, Lib
 from agentdeck.console.listing import Column, Listing, Row
 from agentdeck.console.look import GLYPHS, look_of
 from agentdeck.console.palette import Found
+from agentdeck.console.parts import part
 from agentdeck.console.screens.base import Shown
 from agentdeck.core.clean import clean
 from agentdeck.errors import AgentdeckError
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 # where it is first used, after the first paint.
 
 LOOK = 1.0
+SOON = 0.1
 PAST = 300
 ALIVE = ("running", "paused", "interrupted")
 
@@ -43,15 +47,17 @@ class DeckScreen(Shown):
 
     scope = "deck"
     BINDINGS = bindings("deck")
-    CSS = """
+    DEFAULT_CSS = """
     DeckScreen #deck { height: 1fr; }
     DeckScreen Listing { border: round $line; border-title-color: $primary; }
-    DeckScreen VerticalScroll { border: round $line; padding: 0 1; }
+    DeckScreen VerticalScroll { border: round $line; padding: 0 1; height: 1fr; }
+    DeckScreen #drawn { border: round $line; height: 1fr; }
+    DeckScreen #drawn:focus-within { border: round $primary; }
     DeckScreen Listing:focus, DeckScreen VerticalScroll:focus { border: round $primary; }
     DeckScreen #deck { layout: horizontal; }
-    DeckScreen Listing { width: 5fr; } DeckScreen VerticalScroll { width: 6fr; }
+    DeckScreen Listing { width: 4fr; } DeckScreen #about-it { width: 8fr; }
     DeckScreen.narrow #deck { layout: vertical; }
-    DeckScreen.narrow Listing, DeckScreen.narrow VerticalScroll { width: 100%; height: 1fr; }
+    DeckScreen.narrow Listing, DeckScreen.narrow #about-it { width: 100%; height: 1fr; }
     """
 
     def __init__(self, file: Path | None = None) -> None:
@@ -64,18 +70,24 @@ class DeckScreen(Shown):
         self._told = ""
         self._looking = False
         self._fault = ""
+        self._graph: Any = None
+        self._graphed: Entry | None = None
+        self._soon: Timer | None = None
 
     def compose(self) -> ComposeResult:
         with Container(id="deck"):
-            rows = Listing([Column(""), Column("", 14), Column("", 9, True), Column("", 8)], empty="looking …")
+            rows = Listing([Column(""), Column("", 14), Column("", 9, True), Column("", 10)], empty="looking …")
             rows.border_title = "agentdeck"
             yield rows
-            with VerticalScroll(id="page"):
-                yield Static(id="about", markup=False)
+            with Vertical(id="about-it"):
+                yield Container(id="drawn")
+                with VerticalScroll(id="page"):
+                    yield Static(id="about", markup=False)
         yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
         self.query_one(Listing).focus()
+        self.query_one("#drawn").display = False
         self.app.theme_changed_signal.subscribe(self, lambda _: self._page(again=True))
         self._timer = self.set_interval(LOOK, self._look)
         self.call_after_refresh(self._look)
@@ -137,7 +149,7 @@ class DeckScreen(Shown):
         for row in alive[:50]:
             done = f"{100 * row.tasks.done // preview.total_of(row)} %"
             state = (f"{GLYPHS[row.state]} {row.state}", row.state)
-            yield Row(f"run:{row.run}", ((f"{row.workflow} {row.run}", "text"), state, (done, "text"), ("", "")))
+            yield Row(f"run:{row.run}", ((row.workflow, "text"), state, (done, "text"), (row.run, "dim")))
         for group in (HERE, FOLDER, RECENT, EXAMPLES):
             entries = [entry for entry in self._library.entries.values() if entry.group == group]
             if entries:
@@ -173,10 +185,43 @@ class DeckScreen(Shown):
                 about.update(preview.run(row, look, width))
         elif (again or key != self._told) and (entry := self._entry) is not None:
             before = [row for row in self._runs if row.workflow == entry.name][:6]
-            about.update(preview.workflow(entry, look, width, self._seen.get(entry.name, {}), before))
+            drawn = not self.has_class("narrow")
+            seen = self._seen.get(entry.name, {})
+            about.update(preview.workflow(entry, look, width, seen, before, drawn=drawn))
+        if key != self._told or again:
+            self._draw_soon()
         if key != self._told:
             page.scroll_home(animate=False)
         self._told = key
+
+    def _draw_soon(self) -> None:
+        """Not for every row that is only walked over."""
+        if self._soon is not None:
+            self._soon.stop()
+        self._soon = self.set_timer(SOON, self._draw)
+
+    def _draw(self) -> None:
+        """The graph of the selected workflow, where there is room for it."""
+        entry, drawn = self._entry, self.query_one("#drawn")
+        shown = entry is not None and entry.definition is not None and not self.has_class("narrow")
+        drawn.display = shown
+        if entry is None or entry.definition is None or not shown:
+            return
+        if entry is not self._graphed:
+            self._graphed, self._graph = entry, part("graph", entry.definition)
+            drawn.remove_children()
+            drawn.mount(self._graph)
+        self.call_after_refresh(self._tick)
+
+    def _tick(self) -> None:
+        from agentdeck.core.view import View
+
+        if self._graphed is not None and self._graph.is_mounted:
+            self._graph.tick(View(self._graphed.definition), 0.0)
+
+    def on_resize(self, event: events.Resize) -> None:
+        super().on_resize(event)
+        self._page(again=True)
 
     @property
     def _entry(self) -> Entry | None:
@@ -206,7 +251,7 @@ class DeckScreen(Shown):
 
         def launched(order: Order | None) -> None:
             if order is not None:
-                self.deck.started(background.launch(self.deck.db, file, order))
+                self.deck.start(lambda: background.launch(self.deck.db, file, order))
 
         form = LaunchScreen(definition, file, self.deck.db, workers(None, definition.limits.workers))
         self.app.push_screen(form, launched)

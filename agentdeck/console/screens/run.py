@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textual import events
 from textual.app import ComposeResult
@@ -29,12 +29,16 @@ from agentdeck.core.view import View
 from agentdeck.store.reader import Reader
 from agentdeck.workflow.model import Definition
 
+if TYPE_CHECKING:
+    from agentdeck.insight.step import StepStory
+
 FRAME = 0.05
 SLOWEST = 0.5
 COST = 0.008  # seconds that a frame may take before there are fewer of them
 FOLD = 0.005  # of these, for taking events in
 CATCH_UP = 0.03  # while a long run is being opened, nobody expects more than a note of progress
 MOST_RECORDED = 200_000  # events of which the timeline is drawn
+FEW = 100  # events that may be missing from a view that is up to date
 OLD = 2.0  # seconds after which the age of what is shown is told
 
 PANES = ("graph", "agents", "tasks", "timeline", "log", "limits")
@@ -79,6 +83,7 @@ class RunScreen(Verbs):
         self._every = FRAME
         self._timer: Timer | None = None
         self._quiet = 0
+        self._caught_up = False
         self._resumed: float = 0.0
 
     def compose(self) -> ComposeResult:
@@ -135,8 +140,10 @@ class RunScreen(Verbs):
             (self.lines.extend if isinstance(self.lines, list) else self.lines.append)(lines)
         now = self.now
         self._tell_header(feed)
-        for pane in self.panes.values():
-            if pane.display and pane.size.height:
+        # How fast it goes can only be told from what happens now, not from how fast its past was read.
+        self._caught_up |= behind <= FEW
+        for name, pane in self.panes.items():
+            if pane.display and pane.size.height and (self._caught_up or name != "header"):
                 pane.tick(self.view, now)
         self._notice(feed, behind)
         self._adapt(time.perf_counter() - began, count + len(lines))
@@ -288,8 +295,30 @@ class RunScreen(Verbs):
         for pane in self.panes.values():
             if pane is not sender:
                 pane.look_at(event.focus)
-        if event.opened and event.focus.agent:
+        if event.opened:
+            self.open(event.focus)
+
+    def open(self, focus: Focus) -> None:
+        """What was chosen: a step tells its story, a task shows when what of it ran, an agent its log."""
+        step = focus.step or focus.agent.rpartition("/")[2]
+        if focus.task and step:
+            from agentdeck.console.detail import StepDetail
+
+            self.app.push_screen(StepDetail(partial(self._story, focus.task, step)))
+        elif focus.task:
+            self.go("timeline")
+        elif focus.agent:
             self.go("log")
+
+    def _story(self, task: str, step: str) -> StepStory:
+        """Called in a thread."""
+        from agentdeck.insight.step import recorded_story
+
+        reader = Reader(self.db)
+        try:
+            return recorded_story(reader, self.run, task, step)
+        finally:
+            reader.close()
 
     def recorded(self, task: str) -> list[tuple[int, Event]]:
         """What the store has of a task, of the whole run for an empty name. Called in a thread."""
@@ -357,8 +386,8 @@ class RunScreen(Verbs):
         if row is None or row.state != "interrupted":
             self.notify("nothing to resume: it is not interrupted", severity="warning", markup=False)
             return
-        self._resumed = time.monotonic()
-        self.deck.engines[self.run] = background.resume(self.db, self.run)
+        if self.deck.start(lambda: background.resume(self.db, self.run), look=False):
+            self._resumed = time.monotonic()
 
     def action_back(self) -> None:
         if self.zoomed:
