@@ -161,17 +161,14 @@ class GraphPane(ScrollView, can_focus=True):
                 drawn.put(name, card_of(node, tallies, tasks=tasks, many=name in self._many))
         self._built = self._key()
         self._done, self._glow = {}, {}
-        self._place()
+        self._place(self._drawing)
         self._followed = self.scroll_offset
         self._mark()
         self._choose(self.chosen)
         self.refresh()
 
-    def _place(self) -> None:
+    def _place(self, drawing: Scene | StatusMap) -> None:
         """What is smaller than the pane stands in its middle."""
-        drawing = self._drawing
-        if drawing is None:
-            return
         width, height = self.size.width, self.size.height
         free = max(0, height - drawing.height) // 2 if drawing.level != "map" else 0
         self._origin = (max(0, width - drawing.width) // 2, free)
@@ -376,10 +373,8 @@ class GraphPane(ScrollView, can_focus=True):
         drawing = self._drawing
         if drawing is None:
             return
-        x = event.x + self.scroll_offset.x - self._origin[0]
-        y = event.y + self.scroll_offset.y - self._origin[1]
-        name = drawing.at(x, y)
-        if name:
+        x, y = event.x + self.scroll_offset.x, event.y + self.scroll_offset.y
+        if name := drawing.at(x - self._origin[0], y - self._origin[1]):
             self._choose(name, tell=True, opened=event.chain > 1)
 
     def on_resize(self) -> None:
