@@ -80,7 +80,7 @@ class GraphPane(ScrollView, can_focus=True):
         self._wanted: Level | None = None
         self._drawing: Scene | StatusMap | None = None
         self._built: object = None
-        self._origin = (0, 0)
+        self._origin = Offset(0, 0)
         self._followed = Offset(0, 0)
         self._live = False
         self._turn = 0
@@ -161,20 +161,17 @@ class GraphPane(ScrollView, can_focus=True):
                 drawn.put(name, card_of(node, tallies, tasks=tasks, many=name in self._many))
         self._built = self._key()
         self._done, self._glow = {}, {}
-        self._place()
+        self._place(self._drawing)
         self._followed = self.scroll_offset
         self._mark()
         self._choose(self.chosen)
         self.refresh()
 
-    def _place(self) -> None:
+    def _place(self, drawing: Scene | StatusMap) -> None:
         """What is smaller than the pane stands in its middle."""
-        drawing = self._drawing
-        if drawing is None:
-            return
         width, height = self.size.width, self.size.height
         free = max(0, height - drawing.height) // 2 if drawing.level != "map" else 0
-        self._origin = (max(0, width - drawing.width) // 2, free)
+        self._origin = Offset(max(0, width - drawing.width) // 2, free)
         self.virtual_size = Size(max(width, drawing.width), max(height, drawing.height))
 
     def _tick_scene(
@@ -263,8 +260,9 @@ class GraphPane(ScrollView, can_focus=True):
 
     def _refresh(self, part: Region) -> None:
         """Repaint a part of the canvas, as far as it can be seen."""
-        offset = (self._origin[0] - self.scroll_offset.x, self._origin[1] - self.scroll_offset.y)
-        seen = part.translate(offset).intersection(Region(0, 0, self.size.width, self.size.height))
+        seen = part.translate(self._origin - self.scroll_offset).intersection(
+            Region(0, 0, self.size.width, self.size.height)
+        )
         if seen:
             self.refresh(seen)
 
@@ -373,13 +371,11 @@ class GraphPane(ScrollView, can_focus=True):
         self._traced = float("-inf")
 
     def on_click(self, event: events.Click) -> None:
-        drawing = self._drawing
-        if drawing is None:
+        at = event.get_content_offset(self)
+        if self._drawing is None or at is None:
             return
-        x = event.x + self.scroll_offset.x - self._origin[0]
-        y = event.y + self.scroll_offset.y - self._origin[1]
-        name = drawing.at(x, y)
-        if name:
+        x, y = at + self.scroll_offset - self._origin
+        if name := self._drawing.at(x, y):
             self._choose(name, tell=True, opened=event.chain > 1)
 
     def on_resize(self) -> None:

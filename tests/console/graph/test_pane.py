@@ -107,10 +107,12 @@ def test_the_mouse_selects_and_opens() -> None:
     async def check() -> None:
         app, story = Shown(definition(ORDER)), Story(definition(ORDER))
         async with app.run_test(size=(120, 30)) as pilot:
+            app.graph.styles.border = ("round", "white")
             pane = await shown(app, pilot, story, 1.0)
             rows = painted(pane).splitlines()
-            y = next(y for y, row in enumerate(rows) if "payment" in row)
-            await pilot.click(pane, offset=(rows[y].index("payment"), y), times=2)
+            y = next(y for y, row in enumerate(rows) if "╰" in row)
+            # The last cell of the box, counted from the pane's own border.
+            await pilot.click(pane, offset=(rows[y].index("╯") + 1, y + 1), times=2)
             await pilot.pause()
             assert {message.focus.agent for message in app.told} == {"payment"}
             assert app.told[-1].opened
