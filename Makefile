@@ -7,8 +7,8 @@ LIVE := .venv/.live
 
 .PHONY: run test test-live check bench soak clean
 
-run: $(READY)  ## a thousand orders through one workflow, live in this terminal
-	$(BIN)/agentdeck run workflows/order.yaml --tasks workflows/orders.jsonl --workers 400
+run: $(READY)  ## the console on a thousand orders that already run; headless where there is no terminal
+	$(BIN)/agentdeck demo
 
 test: $(READY)
 	$(BIN)/pytest

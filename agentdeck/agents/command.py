@@ -14,7 +14,7 @@ from typing import Any
 
 import anyio
 
-from agentdeck.agents.verb import Setting, Work
+from agentdeck.agents.verb import NOW, Setting, Work
 from agentdeck.errors import StepError
 from agentdeck.workflow.model import Agent, Command, Data
 from agentdeck.workflow.values import ExpressionError, Template, compile_template, show
@@ -63,12 +63,16 @@ class CommandVerb:
             else []
         )
         waiter = asyncio.create_task(process.wait())
+        grace = GRACE
         try:
             await _ended(process, waiter, pumps)
             await _drained(pumps, out, err)
+        except asyncio.CancelledError as cancelled:
+            grace = 0.0 if NOW in cancelled.args else GRACE
+            raise
         finally:
             with anyio.CancelScope(shield=True):
-                await _end_group(process.pid)
+                await _end_group(process.pid, grace)
                 await _close(process, [*pumps, *feed, waiter])
                 out.finish()
                 err.finish()
@@ -276,11 +280,11 @@ async def _close(process: asyncio.subprocess.Process, tasks: list[asyncio.Task[A
         transport.close()
 
 
-async def _end_group(group: int) -> None:
-    """TERM to the whole group, KILL to what is left of it after GRACE."""
+async def _end_group(group: int, grace: float = GRACE) -> None:
+    """TERM to the whole group, KILL to what is left of it after the grace."""
     if not _signal(group, signal.SIGTERM):
         return
-    end, pause = asyncio.get_running_loop().time() + GRACE, 0.01
+    end, pause = asyncio.get_running_loop().time() + grace, 0.01
     while asyncio.get_running_loop().time() < end:
         await asyncio.sleep(pause)
         if not _group_lives(group):

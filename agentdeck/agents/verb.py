@@ -73,6 +73,10 @@ class Verb(Protocol):
     async def run(self, work: Work) -> Data | Answer: ...
 
 
+#: What the cancellation of an attempt says when it is to end without grace.
+NOW = "now"
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """What all verbs of a run share. `sleep` is the run's clock; `functions` are Python agents given as objects,

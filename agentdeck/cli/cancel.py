@@ -11,10 +11,11 @@ from agentdeck.cli.options import db_option
 @click.argument("run", metavar="RUN")
 @click.option("--task", metavar="TASK", help="This task only.")
 @click.option("--step", metavar="STEP", help="This step only, in one task or in all.")
+@click.option("--now", is_flag=True, help="Kill running programs without the moment they have to end themselves.")
 @db_option
-def cancel(run: str, task: str | None, step: str | None, db: str | None) -> int:
-    """Cancel a run, a task of it, or a step."""
+def cancel(run: str, task: str | None, step: str | None, now: bool, db: str | None) -> int:
+    """Cancel a run, a task of it, or a step. What runs is stopped; programs get a moment to end themselves."""
     from agentdeck.cli.ask import ask
 
-    given = {"task": task, "step": step}
+    given = {"task": task, "step": step, "now": now}
     return ask(db, run, "cancel", {name: value for name, value in given.items() if value})

@@ -15,8 +15,9 @@ from agentdeck.cli.options import json_option
 def check(files: tuple[str, ...], as_json: bool) -> int:
     """Check workflow files without running anything. Exit code 2 if any has a fault."""
     from agentdeck.cli.errors import tidy
-    from agentdeck.cli.pages import dump, out, plural
+    from agentdeck.cli.pages import dump, out
     from agentdeck.errors import Issue
+    from agentdeck.insight.numbers import plural
     from agentdeck.workflow.check import check as look
 
     issues: list[Issue] = []

@@ -36,8 +36,9 @@ def line(row: dict[str, Data]) -> str:
     """One event for people."""
     import json
 
-    from agentdeck.cli.pages import clock, cut
+    from agentdeck.cli.pages import cut
     from agentdeck.core.clean import clean
+    from agentdeck.insight.numbers import clock
 
     place = "/".join(str(row[name]) for name in ("task", "step") if row.get(name))
     rest = " ".join(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -21,29 +23,88 @@ RATES = ("requests", "tokens", "input_tokens", "output_tokens")
 @db_option
 @json_option("The current values as one JSON object.")
 def limits(run: str, changes: tuple[str, ...], db: str | None, as_json: bool) -> int:
-    """Print the limits of a run, or change them: workers=8 agents.extract.timeout=10s openai.requests=80/min."""
-    from agentdeck.cli.ask import ask
-    from agentdeck.cli.options import store
-    from agentdeck.cli.pages import dump, out, table
-    from agentdeck.core.view import View
-    from agentdeck.workflow.model import restored
+    """Print the limits of a run, what uses them and who waits; or change them: workers=8
+    agents.extract.timeout=10s openai.requests=80/min.
 
+    `limits save RUN [FILE]` writes what was changed into the workflow's file, which keeps its comments.
+    """
+    import time
+
+    from agentdeck.cli.ask import ask
+    from agentdeck.cli.options import folded, store
+    from agentdeck.cli.pages import dump, out, table
+    from agentdeck.insight.why import ready
+
+    if run == "save":
+        return _save(db, changes)
     if changes:
         return ask(db, run, "limits", dict(_change(text) for text in changes))
     with store(db) as reader:
-        row = reader.run(run)
-        definition = restored(reader.definition(row.identity))
-        view = View(definition)
-        for seq, event in reader.events(row.run):
-            view.apply(seq, event)
+        row, definition, view = folded(reader, run)
     now = current(definition, view)
     if as_json:
         dump(now)
         return 0
-    rows = [(name, _shown(name, value), _use(name, view)) for name, value in now.items()]
+    living = row.state in ("running", "paused")
+    waits = ready(view, definition) if living else {}
+    if living:
+        view.now = max(view.now, time.time())
+    rows = [
+        (name, _shown(name, value), use(name, value, view, waits) if living else "")
+        for name, value in now.items()
+    ]
     for line in table(("limit", "value", "in use"), rows, right=(1,)):
         out(line)
     return 0
+
+
+def _save(db: str | None, args: tuple[str, ...]) -> int:
+    """Write the limits that were changed into the file: the run's own, or the one named."""
+    from agentdeck.cli.errors import say
+    from agentdeck.cli.options import store
+    from agentdeck.cli.pages import out
+    from agentdeck.cli.rewrite import rewrite
+    from agentdeck.core.clean import clean
+    from agentdeck.errors import UsageError
+
+    if not 1 <= len(args) <= 2:
+        raise UsageError("agentdeck limits save RUN [FILE]")
+    with store(db) as reader:
+        row = reader.run(args[0])
+        changed = {event.name: event.new for event in reader.of_kind(row.run, "limit_changed")}
+    if not changed:
+        say(f"{row.run}: no limit was changed")
+        return 0
+    own = str(row.source.get("file") or "")
+    if len(args) < 2 and not own.endswith((".yaml", ".yml")):
+        what = f"{own} is Python: write them there" if own else "it came from no file; name one"
+        raise UsageError(f"{row.run}: {what} ({', '.join(changed)})")
+    file = Path(args[1] if len(args) == 2 else own)
+    text = (file if file.exists() else Path(own)).read_bytes().decode("utf-8")
+    made = rewrite(text, changed, file)
+    if made == text:
+        say(f"{file} says so already")
+        return 0
+    _replace(file, made)
+    for name, value in changed.items():
+        out(clean(f"{file}: {name} = {_shown(name, value)}"))
+    return 0
+
+
+def _replace(file: Path, text: str) -> None:
+    """The new text is there whole or not at all."""
+    import os
+    import shutil
+
+    target = file.resolve()
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(text.encode("utf-8"))
+        if target.exists():
+            shutil.copymode(target, part)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def current(definition: Definition, view: View) -> dict[str, Data]:
@@ -89,14 +150,38 @@ def _shown(name: str, value: Data) -> str:
     return show_duration(value) if name.endswith(".timeout") else str(value)
 
 
-def _use(name: str, view: View) -> str:
-    """What uses it and who waits, where that is told of."""
-    agents = view.agents
+def use(name: str, value: Data, view: View, waits: Mapping[str, int]) -> str:
+    """What uses a limit now, and who waits for it."""
+    from agentdeck.insight.why import span
+
+    parts = name.split(".")
     if name == "workers":
-        running = sum(tally.steps["running"] for tally in agents.values() if tally.holds)
-        ready = sum(tally.steps["ready"] for tally in agents.values())
-        return f"{running:,} running, {ready:,} ready"
-    if name.endswith(".max_parallel"):
-        tally = agents.get(name.split(".")[1])
-        return f"{tally.steps['running']:,} running, {tally.steps['ready']:,} ready" if tally else ""
+        running = sum(tally.counts["running"] for tally in view.agents.values() if tally.holds)
+        told = [f"{running:,}/{value} running" if value is not None else f"{running:,} running"]
+        if isinstance(value, int) and running > value:
+            told = [f"{running:,}/{value} draining"]
+        if waits:
+            most = sorted(waits, key=lambda agent: -waits[agent])
+            who = ", ".join(f"{agent} {waits[agent]:,}" for agent in most[:4]) + (", …" if len(most) > 4 else "")
+            told.append(f"{sum(waits.values()):,} wait: {who}")
+        return "; ".join(told)
+    if parts[0] != "agents" or len(parts) != 3 or parts[1] not in view.agents:
+        held = [
+            step for task in view.open.values() for step in task.steps.values() if step.why and name in step.why
+        ]
+        return f"{len(held):,} wait" if held else ""
+    running_since = [one.at for (_, step), one in view.running.items() if step.partition("[")[0] == parts[1]]
+    if parts[2] == "timeout" and running_since:
+        return f"{len(running_since):,} running, the oldest for {span(view.now - min(running_since))}"
+    if parts[2] == "max_parallel":
+        return f"{len(running_since):,}/{value} running" + (
+            f"; {waits[parts[1]]:,} wait" if waits.get(parts[1]) else ""
+        )
+    if parts[2] == "attempts":
+        again = sum(
+            step.until is not None and step.state == "ready" and step.agent.name == parts[1]
+            for task in view.open.values()
+            for step in task.steps.values()
+        )
+        return f"{again:,} to be tried again" if again else ""
     return ""

@@ -19,8 +19,9 @@ def logs(run: str, db: str | None, agent: str | None, task: str | None, tail: in
     from dataclasses import asdict
 
     from agentdeck.cli.options import store
-    from agentdeck.cli.pages import clock, dump, out
+    from agentdeck.cli.pages import dump, out
     from agentdeck.core.clean import clean
+    from agentdeck.insight.numbers import clock
 
     with store(db) as reader:
         name = reader.run(run).run

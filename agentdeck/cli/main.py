@@ -13,16 +13,23 @@ from agentdeck.cli.errors import guarded
 
 #: verb: (module:function, what it does). In the order in which they are shown.
 TABLE: dict[str, tuple[str, str]] = {
+    "demo": ("agentdeck.cli.demo:demo", "Open the console on a workflow that is already running."),
     "run": ("agentdeck.cli.run:run", "Run a workflow, and stay until it is over."),
     "check": ("agentdeck.cli.check:check", "Check workflow files, and name every fault."),
     "plan": ("agentdeck.cli.plan:plan", "Show what would run, in what order, and how long at best."),
     "schema": ("agentdeck.cli.schema:schema", "Print the JSON Schema of workflow files."),
     "runs": ("agentdeck.cli.runs:runs", "List runs, newest first."),
     "show": ("agentdeck.cli.show:show", "Show one run: counts, agents, waiting, timeline."),
+    "why": ("agentdeck.cli.why:why", "Say why a step waits, was skipped, or failed."),
+    "diff": ("agentdeck.cli.diff:diff", "Show where two runs part."),
     "events": ("agentdeck.cli.events:events", "Print the log of a run."),
     "logs": ("agentdeck.cli.logs:logs", "Print what agents logged."),
+    "step": ("agentdeck.cli.step:step", "Tell the story of one step: inputs, attempts, output."),
     "watch": ("agentdeck.cli.watch:watch", "Follow a run live, from any process."),
     "resume": ("agentdeck.cli.resume:resume", "Go on with a run that was interrupted, drained or paused."),
+    "retry": ("agentdeck.cli.retry:retry", "Run again what failed, or an agent and all after it."),
+    "fork": ("agentdeck.cli.fork:fork", "Start a new run that shares the results of another one."),
+    "letters": ("agentdeck.cli.letters:letters", "Dead letters: list, show, retry, drop, export."),
     "pause": ("agentdeck.cli.pause:pause", "Start nothing new in a run; what runs goes on."),
     "drain": ("agentdeck.cli.drain:drain", "Let running steps finish and stop; the run can be resumed."),
     "cancel": ("agentdeck.cli.cancel:cancel", "Cancel a run, a task, or a step."),
@@ -31,6 +38,8 @@ TABLE: dict[str, tuple[str, str]] = {
     "limits": ("agentdeck.cli.limits:limits", "Print or change the limits of a run."),
     "budget": ("agentdeck.cli.budget:budget", "Show the budget of a run, or grant more."),
     "hurry": ("agentdeck.cli.hurry:hurry", "Let a task go before all others."),
+    "prune": ("agentdeck.cli.prune:prune", "Delete old runs, and give their space back."),
+    "backup": ("agentdeck.cli.backup:backup", "Copy the store into a file while runs go on."),
     "info": ("agentdeck.cli.info:info", "Show versions and where things are."),
     "config": ("agentdeck.cli.config:config", "Show each setting and where it comes from."),
     "completion": ("agentdeck.cli.completion:completion", "Print a shell's completion script."),
@@ -55,6 +64,10 @@ class Lazy(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
+        if name not in TABLE and name.endswith((".yaml", ".yml", ".py")):
+            from agentdeck.cli.console import show
+
+            ctx.exit(show(file=name))
         if name not in TABLE and not name.startswith("-"):
             near = difflib.get_close_matches(name, TABLE, n=1)
             ctx.fail(f"there is no verb {name}" + (f"; did you mean {near[0]}?" if near else ""))
@@ -73,16 +86,27 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
         ctx.exit()
 
 
-@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Lazy,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="The version."
 )
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """An operator's console for multi-agent workflows, in the terminal.
+
+    Without a verb it opens; with a workflow FILE it opens on that.
 
     Exit codes: 0 done, 1 something failed, 2 usage or invalid file, 3 the store or a provider is unusable,
     130 interrupted (resumable).
     """
+    if ctx.invoked_subcommand is None:
+        from agentdeck.cli.console import show
+
+        ctx.exit(show())
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 
 from agentdeck.cli.errors import tidy
-from agentdeck.cli.pages import plural, seconds
 from agentdeck.core import events as ev
 from agentdeck.core.clean import clean
 from agentdeck.core.view import View
 from agentdeck.engine.lines import LogLine
+from agentdeck.insight.numbers import plural, seconds
 from agentdeck.workflow.deck import deck_for
 from agentdeck.workflow.model import Approve, Definition, Prompt, Simulate
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from agentdeck.store.reader import Reader
+    from agentdeck.core.view import View
+    from agentdeck.store.reader import Reader, RunRow
     from agentdeck.workflow.model import Definition
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -45,3 +46,16 @@ def functions_of(file: str, folder: Path) -> tuple[Definition, dict[str, Callabl
 
     loaded = load(folder / file)
     return loaded.definition, dict(loaded.functions)
+
+
+def folded(reader: Reader, run: str) -> tuple[RunRow, Definition, View]:
+    """A run, the workflow as it was, and what its log says so far."""
+    from agentdeck.core.view import View
+    from agentdeck.workflow.model import restored
+
+    row = reader.run(run)
+    definition = restored(reader.definition(row.identity))
+    view = View(definition)
+    for seq, event in reader.events(row.run):
+        view.apply(seq, event)
+    return row, definition, view

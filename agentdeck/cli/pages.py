@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-import time
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import IO
@@ -50,32 +49,3 @@ def cut(text: str) -> str:
         return text
     width = shutil.get_terminal_size((80, 24)).columns
     return text if len(text) <= width else text[: width - 1] + "…"
-
-
-def seconds(value: float | None) -> str:
-    """A span of time in five characters or so."""
-    if value is None:
-        return "-"
-    if value < 1:
-        return f"{value * 1000:.0f} ms"
-    if value < 100:
-        return f"{value:.1f} s"
-    whole = round(value)
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    if whole < 86_400:
-        return f"{whole // 3600}h{whole // 60 % 60:02d}m"
-    return f"{whole // 86_400}d{whole // 3600 % 24:02d}h"
-
-
-def moment(at: float) -> str:
-    """A date and a time of day, here."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
-
-
-def clock(at: float) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(at)) + f".{int(at % 1 * 1000):03d}"
-
-
-def plural(number: int, word: str) -> str:
-    return f"{number:,} {word}{'' if number == 1 else 's'}"

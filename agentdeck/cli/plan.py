@@ -35,7 +35,10 @@ def plan(
 
     definition = override(load(Path(file)).definition, settings)
     made = make(
-        definition, settle(workers, definition.limits.workers), _number(tasks, definition), _seen(db, definition)
+        definition,
+        settle(workers, definition.limits.workers),
+        _number(tasks, definition),
+        _seen(db, definition, definition.folder or Path(file).parent),
     )
     if as_json:
         dump(render(made))
@@ -58,22 +61,23 @@ def _number(tasks: str | None, definition: Definition) -> int:
     return TaskFile(tasks, definition, names).count()
 
 
-def _seen(db: str | None, definition: Definition) -> dict[str, float]:
+def _seen(db: str | None, definition: Definition, folder: Path) -> dict[str, float]:
     """Durations from earlier runs; none where there is no store that can be read."""
     from agentdeck.cli.options import store
     from agentdeck.errors import StoreError
 
     try:
         with store(db) as reader:
-            seen: dict[str, float] = reader.durations(definition.name)
+            seen: dict[str, float] = reader.durations(definition.name, str(folder.resolve()))
     except StoreError:
         return {}
     return {name: value for name, value in seen.items() if name in definition.agents}
 
 
 def page(made: Plan) -> Iterator[str]:
-    from agentdeck.cli.pages import cut, plural, seconds, table
+    from agentdeck.cli.pages import cut, table
     from agentdeck.core.clean import clean
+    from agentdeck.insight.numbers import plural, seconds
 
     yield clean(f"{made.workflow}: {plural(made.tasks, 'task')} at {plural(made.workers or 0, 'worker')}")
     yield ""

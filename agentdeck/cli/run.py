@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 @click.option("--out", metavar="FILE", help="Write a JSON line per task as it ends.")
 @click.option("--skip-bad", is_flag=True, help="Leave out task lines that cannot be read.")
 @click.option("--yes", is_flag=True, help="Approve whatever asks a person.")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="A word to find the run by.")
+@click.option("--run-id", "name", default="", hidden=True)  # the console knows a run before it has begun
 @json_option("Print one JSON object at the end: the summary.")
 def run(
     file: str,
@@ -37,6 +39,8 @@ def run(
     out: str | None,
     skip_bad: bool,
     yes: bool,
+    tags: tuple[str, ...],
+    name: str,
     as_json: bool,
 ) -> int:
     """Run a workflow, and stay until it is over.
@@ -49,7 +53,7 @@ def run(
     from agentdeck.cli.overrides import override
     from agentdeck.cli.settings import database
     from agentdeck.cli.settings import workers as settle
-    from agentdeck.cli.tasks import STDIN, TaskFile
+    from agentdeck.cli.tasks import TaskFile, forget, kept_beside
     from agentdeck.workflow.loader import load
 
     path = Path(file)
@@ -59,12 +63,13 @@ def run(
     definition = override(loaded.definition, settings)
     folder = definition.folder or path.resolve().parent
     values = given.given(inputs, definition)
+    store = database(db)
     source: TaskFile | None = None
     total: int | None = 1
     if tasks is None:
         given.complete(definition, values)
     else:
-        source = TaskFile(tasks, definition, values, skip_bad=skip_bad)
+        source = TaskFile(tasks, definition, values, skip_bad=skip_bad, keep=kept_beside(store))
         total = source.count()
     functions = dict(loaded.functions)
     _check_python(loaded, definition, folder, file)
@@ -75,7 +80,6 @@ def run(
     from agentdeck.engine.launch import Launch
     from agentdeck.engine.launch import run as start
 
-    store = database(db)
     launch = Launch(
         definition,
         folder,
@@ -87,11 +91,14 @@ def run(
         {
             "file": str(path.resolve()),
             "folder": str(folder.resolve()),
-            **({"tasks": tasks if tasks == STDIN else str(Path(tasks).resolve())} if tasks else {}),
+            **({"tasks": source.place} if source else {}),
+            **({"total": total} if tasks else {}),
             **({"skip_bad": True} if skip_bad else {}),
             **({"set": list(settings)} if settings else {}),
         },
         yes,
+        tags=tuple(dict.fromkeys(tags)),
+        run=name,
     )
     lines = Lines(out)
     where = f" --db {db}" if db else ""
@@ -101,6 +108,8 @@ def run(
         lambda name: f"agentdeck resume {name}{where}",
         lines,
     )
+    if source is not None and outcome.state != "drained":
+        forget(source.place, store)
     return conclude(outcome, definition, as_json)
 
 

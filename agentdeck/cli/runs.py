@@ -20,22 +20,49 @@ STATES = ("running", "paused", "interrupted", "done", "failed", "cancelled")
 @click.option("--workflow", metavar="NAME", help="Of this workflow only.")
 @click.option("--state", type=click.Choice(STATES), help="In this state only.")
 @click.option("--text", metavar="TEXT", help="Where the id, workflow, tags or source hold this.")
+@click.option("--tag", metavar="TAG", help="That were launched with this tag.")
+@click.option("--since", metavar="WHEN", help="Started since: 2h (ago), or a date like 2026-01-31.")
+@click.option("--until", metavar="WHEN", help="Started before then.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=20, show_default=True, metavar="N")
+@click.option("--before", metavar="RUN", help="The page after the one that ended with this run.")
 @json_option("A JSON list of objects.")
 def runs(
-    db: str | None, workflow: str | None, state: str | None, text: str | None, limit: int, as_json: bool
+    db: str | None,
+    workflow: str | None,
+    state: str | None,
+    text: str | None,
+    tag: str | None,
+    since: str | None,
+    until: str | None,
+    limit: int,
+    before: str | None,
+    as_json: bool,
 ) -> None:
     """List runs, newest first."""
+    from agentdeck.cli.errors import hint
     from agentdeck.cli.options import store
-    from agentdeck.cli.pages import dump, moment, out, seconds, table
+    from agentdeck.cli.pages import dump, out, table
+    from agentdeck.insight.numbers import moment, seconds
 
+    first, last = when(since, "--since"), when(until, "--until")
     with store(db) as reader:
-        rows: list[RunRow] = reader.runs(limit, workflow=workflow, state=state, text=text)
+        rows: list[RunRow] = reader.runs(
+            limit + 1,
+            before=reader.run(before).key if before else None,
+            workflow=workflow,
+            state=state,
+            text=text,
+            since=first,
+            until=last,
+            tag=tag,
+        )
+    more, rows = len(rows) > limit, rows[:limit]
     if as_json:
         dump([render(row) for row in rows])
         return
     if not rows:
-        click.echo("no runs" if workflow or state or text else "no runs yet", err=True)
+        given = any(value is not None for value in (before, workflow, state, text, tag, since, until))
+        click.echo("no runs" if given else "no runs yet", err=True)
         return
     cells = [
         (row.run, row.state, moment(row.started), seconds(lasted(row)), counts(row), row.workflow + marks(row))
@@ -43,6 +70,29 @@ def runs(
     ]
     for line in table(("run", "state", "started", "took", "tasks", "workflow"), cells, right=(3,)):
         out(line)
+    if more:
+        hint(f"there are more: --before {rows[-1].run}")
+
+
+def when(text: str | None, option: str) -> float | None:
+    """A moment: so long ago (2h), or a date, with or without a time of day, here unless it says where."""
+    import time
+    from datetime import datetime
+
+    from agentdeck.errors import UsageError
+    from agentdeck.workflow.units import duration
+
+    if text is None:
+        return None
+    try:
+        return time.time() - duration(text)
+    except ValueError:
+        pass
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
+        what = "write 2h or 30d for so long ago, or a date like 2026-01-31 or 2026-01-31T18:00"
+        raise UsageError(f"{option}: {text!r} is no time; {what}") from None
 
 
 def lasted(row: RunRow) -> float | None:
@@ -60,7 +110,7 @@ def counts(row: RunRow) -> str:
 
 
 def marks(row: RunRow) -> str:
-    return " · simulated" if row.simulated else ""
+    return (" · simulated" if row.simulated else "") + "".join(f" #{tag}" for tag in row.tags)
 
 
 def render(row: RunRow) -> dict[str, Data]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -10,59 +10,102 @@ import click
 from agentdeck.cli.options import db_option, json_option
 
 if TYPE_CHECKING:
+    from agentdeck.core.shown import Moment
     from agentdeck.core.view import View
     from agentdeck.store.reader import RunRow
     from agentdeck.workflow.model import Data
 
 MOMENTS = 15
+RUNNING = 8
 
 
 @click.command()
 @click.argument("run", metavar="RUN")
+@click.option("--timeline", type=click.IntRange(0, 1000), metavar="N",
+              help=f"So many lines of what happened last (else {MOMENTS}; with --json none).")  # fmt: skip
 @db_option
-@json_option("The summary as one JSON object.")
-def show(run: str, db: str | None, as_json: bool) -> None:
-    """Show one run: counts, agents, waiting, timeline. RUN is an id, the beginning of one, or `last`."""
-    from agentdeck.cli.options import store
+@json_option("The summary as one JSON object, as `run --json` prints it.")
+def show(run: str, timeline: int | None, db: str | None, as_json: bool) -> None:
+    """Show one run, also while it goes on: counts, agents, what they waited for, timeline. RUN is an id, the
+    beginning of one, or `last`."""
+    import time
+
+    from agentdeck.cli.options import folded, store
     from agentdeck.cli.pages import dump, out
-    from agentdeck.core.view import View
     from agentdeck.insight.summary import summary
-    from agentdeck.workflow.model import restored
 
     with store(db) as reader:
-        row = reader.run(run)
-        definition = restored(reader.definition(row.identity))
-        view = View(definition)
-        for seq, event in reader.events(row.run):
-            view.apply(seq, event)
+        row, definition, view = folded(reader, run)
+    if row.state in ("running", "paused"):
+        view.now = max(view.now, time.time())
     told = summary(view, definition)
     told["state"] = row.state  # the log does not know that its owner died
+    most = timeline if timeline is not None else 0 if as_json else MOMENTS
+    moments = list(view.timeline)[-most:] if most else []
     if as_json:
-        dump(told)
+        dump({**told, "timeline": [one._asdict() for one in moments]} if timeline else told)
     else:
-        for line in page(row, view, told):
+        for line in page(row, view, told, moments):
             out(line)
 
 
-def page(row: RunRow, view: View, told: dict[str, Data]) -> Iterator[str]:
+def page(row: RunRow, view: View, told: dict[str, Data], moments: Sequence[Moment]) -> Iterator[str]:
     import json
 
-    from agentdeck.cli.pages import clock, cut, moment, seconds, table
+    from agentdeck.cli.pages import cut
     from agentdeck.core.clean import clean
+    from agentdeck.insight.numbers import clock
+
+    yield from _facts(row, view, told)
+    yield ""
+    yield from _agents(told)
+    waited = list(_waited(told))
+    if waited:
+        yield ""
+        yield from waited
+    if moments:
+        yield ""
+        if len(view.timeline) > len(moments):
+            yield f"the last {len(moments)} of what happened; more: --timeline 1000, agentdeck events {row.run}"
+        wide = max(len(_place(one)) for one in moments)
+        for one in moments:
+            yield cut(clean(f"{clock(one.at)}  {one.kind:<8} {_place(one):<{wide}}  {one.text}"))
+    if told["output"] is not None:
+        yield ""
+        yield "output"
+        yield clean(json.dumps(told["output"], indent=2, ensure_ascii=False), lines=True)
+
+
+def _facts(row: RunRow, view: View, told: dict[str, Data]) -> Iterator[str]:
+    from agentdeck.cli.pages import cut
+    from agentdeck.core.clean import clean
+    from agentdeck.insight.numbers import moment, seconds
 
     word = " · simulated" if told["simulated"] else ""
     yield clean(f"{row.run}  {row.workflow}  {row.state}{word}")
     yield f"started    {moment(row.started)}, {seconds(told['seconds'])}"
     if row.state in ("running", "paused"):
         yield clean(f"held by    process {row.pid} on {row.host}")
+    if row.state == "paused":
+        said = next((one.text for one in reversed(view.timeline) if one.kind == "paused"), "")
+        yield clean(f"paused     {said}")
+    if row.state == "interrupted":
+        yield f"go on      agentdeck resume {row.run}"
     if file := row.source.get("file"):
         yield clean(f"file       {file}")
+    if row.tags:
+        yield clean(f"tags       {', '.join(row.tags)}")
     tasks = told["tasks"]
     yield "tasks      " + ", ".join(
         f"{tasks[name]:,} {name}" for name in ("total", "done", "failed", "cancelled")
     )
     states = ", ".join(f"{n:,} {state}" for state, n in told["steps"].items() if n)
     yield f"steps      {states or 'none'}; {told['attempts']:,} attempts, {told['letters']:,} letters"
+    if view.running and row.state in ("running", "paused"):
+        oldest = sorted(view.running.values(), key=lambda started: started.at)[:RUNNING]
+        names = ", ".join(f"{one.task}/{one.step} {seconds(view.now - one.at)}" for one in oldest)
+        more = len(view.running) - len(oldest)
+        yield cut(clean(f"running    {names}" + (f" and {more:,} more" if more else "")))
     speedup = f", {told['speedup']:.2f} × sequential" if told["speedup"] else ""
     yield f"at best    {seconds(told['lower_bound_seconds'])}{speedup}"
     if told["critical_path"]:
@@ -70,30 +113,47 @@ def page(row: RunRow, view: View, told: dict[str, Data]) -> Iterator[str]:
     if told["usd"] is not None:
         saved = told["saved"] and f"; ${told['usd_all_reasoning']:.4f} if all were on the reasoning tier"
         yield f"cost       ${told['usd']:.4f}{saved or ''}"
-    yield ""
+
+
+def _agents(told: dict[str, Data]) -> list[str]:
+    from agentdeck.cli.pages import table
+    from agentdeck.insight.numbers import seconds
+
     rows = [
         (
             name,
+            f"{agent['steps']:,}",
             f"{agent['done']:,}",
             f"{agent['failed']:,}",
             f"{agent['attempts']:,}",
             seconds(agent["p50"]),
             seconds(agent["p95"]),
-            ", ".join(f"{reason} {seconds(value)}" for reason, value in agent["waiting"].items() if value) or "-",
         )
         for name, agent in told["agents"].items()
     ]
-    head = ("agent", "done", "failed", "tries", "p50", "p95", "waited for")
-    yield from table(head, rows, right=(1, 2, 3, 4, 5))
-    moments = list(view.timeline)[-MOMENTS:]
-    if moments:
-        yield ""
-        if len(view.timeline) > MOMENTS:
-            yield f"the last {MOMENTS} of what happened; all of it: agentdeck events {row.run}"
-        for one in moments:
-            place = "/".join(part for part in (one.task, one.step) if part)
-            yield cut(clean(f"{clock(one.at)}  {one.kind:<9} {place:<20} {one.text}"))
-    if told["output"] is not None:
-        yield ""
-        yield "output"
-        yield clean(json.dumps(told["output"], indent=2, ensure_ascii=False), lines=True)
+    return table(("agent", "steps", "done", "failed", "tries", "p50", "p95"), rows, right=(1, 2, 3, 4, 5, 6))
+
+
+def _waited(told: dict[str, Data]) -> Iterator[str]:
+    """How long steps waited for what, by agent: a column per reason, the largest first."""
+    from agentdeck.cli.pages import table
+    from agentdeck.insight.numbers import seconds
+
+    total: dict[str, float] = {}
+    for agent in told["agents"].values():
+        for reason, value in agent["waiting"].items():
+            total[reason] = total.get(reason, 0.0) + value
+    reasons = [reason for reason in sorted(total, key=lambda name: -total[name]) if total[reason]]
+    if not reasons:
+        return
+    rows = [
+        (name, *(seconds(agent["waiting"].get(reason) or None) for reason in reasons))
+        for name, agent in told["agents"].items()
+        if any(agent["waiting"].values())
+    ]
+    rows.append(("all", *(seconds(total[reason]) for reason in reasons)))
+    yield from table(("waited for", *reasons), rows, right=range(1, len(reasons) + 1))
+
+
+def _place(one: Moment) -> str:
+    return "/".join(part for part in (one.task, one.step) if part)

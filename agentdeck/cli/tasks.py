@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import shutil
@@ -22,7 +23,8 @@ STDIN = "-"
 
 class TaskFile:
     """The tasks of a file, or of stdin, for one workflow. Iterating opens the file anew. What comes through
-    stdin is put into a nameless file first: reading a pipe that is slow would hold up the run.
+    stdin is put into a file first: reading a pipe that is slow would hold up the run. With `keep`, a folder,
+    that file stays there until `forget`, so that whoever resumes the run still has it; else it has no name.
 
     A line that is no task ends the iteration with a UsageError that names it, or is left out with `skip_bad`.
     """
@@ -34,8 +36,10 @@ class TaskFile:
         inputs: Mapping[str, Data] | None = None,
         *,
         skip_bad: bool = False,
+        keep: Path | None = None,
     ) -> None:
         self.name = name
+        self.keep = keep
         self.definition = definition
         self.inputs = dict(inputs or {})
         self.skip_bad = skip_bad
@@ -43,6 +47,13 @@ class TaskFile:
         self._spool: IO[bytes] | None = None
         if name != STDIN and Path(name).suffix.lower() not in (".jsonl", ".ndjson", ".csv"):
             raise UsageError(f"{name}: tasks come from a .jsonl or .csv file, or from stdin (-)")
+
+    @property
+    def place(self) -> str:
+        """Where whoever resumes the run finds these tasks; `-` where nobody can."""
+        if self._spool is not None and self.keep is not None:
+            return str(self._spool.name)
+        return STDIN if self.name == STDIN else str(Path(self.name).resolve())
 
     @property
     def _shown(self) -> str:
@@ -68,7 +79,7 @@ class TaskFile:
     def _raw(self) -> Iterator[tuple[int, Data]]:
         if self.name == STDIN:
             if self._spool is None:
-                self._spool = tempfile.TemporaryFile(prefix="agentdeck-")  # noqa: SIM115
+                self._spool = self._spooled()
                 shutil.copyfileobj(sys.stdin.buffer, self._spool)
             self._spool.seek(0)
             yield from self._json(self._spool)
@@ -78,6 +89,12 @@ class TaskFile:
                 yield from self._csv(file) if self.name.lower().endswith(".csv") else self._json(file)
         except OSError as error:
             raise UsageError(f"{self.name}: {error.strerror or error}") from error
+
+    def _spooled(self) -> IO[bytes]:
+        if self.keep is None:
+            return tempfile.TemporaryFile(prefix="agentdeck-")
+        self.keep.mkdir(parents=True, exist_ok=True)
+        return tempfile.NamedTemporaryFile(dir=self.keep, prefix="stdin-", suffix=".jsonl", delete=False)
 
     def _json(self, lines: Iterable[bytes]) -> Iterator[tuple[int, Data]]:
         for number, line in enumerate(lines, 1):
@@ -146,6 +163,20 @@ class TaskFile:
         self.skipped += 1
         if not self.skip_bad:
             raise UsageError(f"{self._shown}:{line}: {what}; mend it, or go on without it: --skip-bad")
+
+
+def kept_beside(db: Path) -> Path:
+    """Where tasks that came through stdin are kept while their run is not over."""
+    return db.with_name(db.name + ".tasks")
+
+
+def forget(place: Data, db: Path) -> None:
+    """The run is over: what was kept of its stdin is of no more use."""
+    folder = kept_beside(db)
+    if isinstance(place, str) and Path(place).parent == folder:
+        Path(place).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def _decoded(lines: Iterable[bytes], name: str) -> Iterator[str]:

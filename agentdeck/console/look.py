@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from rich.style import Style
 from textual.app import App
+from textual.color import Color
 
 #: One character each, one cell wide in every terminal.
 GLYPHS: Mapping[str, str] = {
@@ -25,7 +26,8 @@ GLYPHS: Mapping[str, str] = {
     "drained": "!",
 }
 
-#: role: (theme variable of the foreground, what is added for those who see no colour)
+#: role: (theme variable of the foreground, what is added to it). `dim` is left out where the theme has a colour
+#: of its own for it: dimming a muted colour again makes it unreadable.
 ROLES: Mapping[str, tuple[str, str]] = {
     "waiting": ("text-muted", "dim"),
     "ready": ("warning", ""),
@@ -44,16 +46,16 @@ ROLES: Mapping[str, tuple[str, str]] = {
     "good": ("success", ""),
     "warn": ("warning", ""),
     "bad": ("error", ""),
-    "line": ("panel-lighten-2", "dim"),
-    "critical": ("secondary", "bold"),
+    "line": ("line", "dim"),
+    "critical": ("text-secondary", "bold"),
     "needs": ("text-muted", "dim"),
     "pool": ("primary", ""),
     "requests": ("warning", ""),
     "tokens": ("warning", ""),
     "concurrent": ("warning", ""),
     "budget": ("error", ""),
-    "backoff": ("secondary", ""),
-    "cooldown": ("secondary", ""),
+    "backoff": ("text-secondary", ""),
+    "cooldown": ("text-secondary", ""),
     "approval": ("accent", ""),
 }
 
@@ -62,37 +64,49 @@ class Look:
     """The roles under one theme. Made anew when the theme changes; `look_of(app)` keeps the current one."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
-        self.styles = {
-            role: Style.parse(f"{extra} {_colour(variables.get(name, ''))}".strip() or "none")
-            for role, (name, extra) in ROLES.items()
-        }
-        ground = _colour(variables.get("background", ""))
-        block = _colour(variables.get("block-cursor-background", "")) or _colour(variables.get("primary", ""))
-        front = _colour(variables.get("block-cursor-foreground", "")) or ground
-        self.cursor = Style.parse(f"{front} on {block}") if front and block else Style(reverse=True)
-        surface = _colour(variables.get("boost", "")) or _colour(variables.get("surface", ""))
-        self.raised = Style.parse(f"on {surface}") if surface else Style(bold=True)
+        variables = {"line": variables.get("panel-lighten-2", ""), **variables}
+        self.styles = {role: _style(name, extra, variables) for role, (name, extra) in ROLES.items()}
+        block = _colour(variables, "block-cursor-background") or _colour(variables, "primary")
+        front = variables.get("block-cursor-foreground", "")
+        if block.startswith("#") and not front.startswith("#"):
+            front = Color.parse(block).get_contrast_text(1.0).hex6.lower()
+        # The terminal's own colours may be any: turned round, they can be read wherever they can be read at all.
+        coloured = front.startswith("#") and block.startswith("#")
+        self.cursor = Style.parse(f"{front} on {block}") if coloured else Style(reverse=True)
+        surface = _colour(variables, "panel")
+        self.raised = Style.parse(f"on {surface}") if surface.startswith("#") else Style(bold=True)
 
     def __getitem__(self, role: str) -> Style:
         return self.styles.get(role) or self.styles["text"]
 
 
-def _colour(value: str) -> str:
-    """A theme variable as rich understands it; empty where it is no plain colour (`auto 87%`, `ansi_…` kept)."""
-    value = value.strip()
+def _style(name: str, extra: str, variables: Mapping[str, str]) -> Style:
+    colour = _colour(variables, name)
+    if extra == "dim" and colour.startswith("#"):
+        extra = ""
+    return Style.parse(f"{extra} {colour}".strip() or "none")
+
+
+def _colour(variables: Mapping[str, str], name: str) -> str:
+    """A theme variable as rich understands it: `#rrggbb`, a colour of the terminal, or empty. A share of the
+    text's colour (`auto 60%`) is mixed from foreground and background."""
+    value = variables.get(name, "").strip()
     if value.startswith("ansi_"):
-        name = value.removeprefix("ansi_")
-        return "default" if name == "default" else name
+        return value.removeprefix("ansi_").partition(" ")[0]
+    if value.startswith("auto") and variables.get("foreground", "").startswith("#"):
+        share = float(value.removeprefix("auto").strip().rstrip("%") or 100) / 100
+        ground, front = variables.get("background", "#000000"), variables["foreground"]
+        return Color.parse(ground).blend(Color.parse(front), share).hex6.lower()
     return value[:7] if value.startswith("#") else ""
 
 
-_LOOKS: dict[str, Look] = {}
+_current: tuple[Mapping[str, str], Look] | None = None
 
 
 def look_of(app: App[object]) -> Look:
-    """The look of the app's current theme."""
+    """The look of the app's current theme. Textual makes the variables anew for each change of theme."""
+    global _current
     variables = app.theme_variables
-    key = f"{app.theme}:{variables.get('background')}:{variables.get('accent')}"
-    if key not in _LOOKS:
-        _LOOKS[key] = Look(variables)
-    return _LOOKS[key]
+    if _current is None or _current[0] is not variables:
+        _current = variables, Look(variables)
+    return _current[1]

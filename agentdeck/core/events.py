@@ -31,7 +31,8 @@ class Usage(NamedTuple):
 
 
 class RunStarted(NamedTuple):
-    """The first event of every log. `inputs` are the run's own, before defaults; `limits` as launched."""
+    """The first event of every log. `inputs` are the run's own, before defaults; `limits` as launched. `origin`
+    is the run whose results a forked one shares."""
 
     at: float
     run: str
@@ -40,6 +41,7 @@ class RunStarted(NamedTuple):
     inputs: dict[str, Data]
     limits: dict[str, Data]
     who: str = ""
+    origin: str = ""
 
 
 class RunResumed(NamedTuple):
@@ -277,12 +279,20 @@ class StepAnswered(NamedTuple):
 
 
 class StepReopened(NamedTuple):
-    """A failed step goes again, and with it what depended on it, in the same task."""
+    """A step that had ended goes again, and with it what depended on it, in the same task.
+
+    `inputs` are laid over the task's. `was` is how the task had ended; empty if it is open. `again` names every
+    step of the task that goes again, and how it stood. `nested`: the step waits for a task under it that is
+    reopened next."""
 
     at: float
     task: str
     step: str
     who: str = ""
+    inputs: dict[str, Data] | None = None
+    was: str = ""
+    again: dict[str, str] | None = None
+    nested: bool = False
 
 
 class StepWaited(NamedTuple):
@@ -323,12 +333,21 @@ class Committed(NamedTuple):
 
 
 class CancelAsked(NamedTuple):
-    """Cancel the run, one task, or one step. `task` empty is the run."""
+    """Cancel the run, one task, or one step. `task` empty is the run. `now`: without grace."""
 
     at: float
     task: str = ""
     step: str = ""
     who: str = ""
+    now: bool = False
+
+
+class Together(NamedTuple):
+    """Events that are all taken in before anything is decided: a run that is over and taken up for a retry would
+    else be over again before the first step is reopened."""
+
+    at: float
+    events: tuple[Event, ...]
 
 
 class Reserved(NamedTuple):
@@ -390,12 +409,14 @@ class GiveBack(NamedTuple):
 
 
 class CancelAttempt(NamedTuple):
-    """Stop it. Whatever it still returns is ignored."""
+    """Stop it; `now`, without the grace that a process has to end by itself. Whatever it still returns is
+    ignored."""
 
     task: str
     step: str
     attempt: int
     why: str
+    now: bool = False
 
 
 class KeepLetter(NamedTuple):
@@ -408,6 +429,15 @@ class KeepLetter(NamedTuple):
     fault: Fault
     inputs: dict[str, Data]
     attempts: int
+
+
+class SettleLetters(NamedTuple):
+    """What has become of a step's letters: `retried` as it goes again, `closed` when it has ended well. Letters
+    of its items and of tasks under it go with it."""
+
+    task: str
+    step: str
+    state: str
 
 
 class PullTask(NamedTuple):
@@ -456,5 +486,7 @@ Event: TypeAlias = (
     | StepWaited
     | Noted
 )
-Signal: TypeAlias = TimerFired | Committed | CancelAsked | Reserved | Refused
-Action: TypeAlias = StartAttempt | Reserve | GiveBack | CancelAttempt | KeepLetter | PullTask | Record | Finish
+Signal: TypeAlias = TimerFired | Committed | CancelAsked | Together | Reserved | Refused
+Action: TypeAlias = (
+    StartAttempt | Reserve | GiveBack | CancelAttempt | KeepLetter | SettleLetters | PullTask | Record | Finish
+)

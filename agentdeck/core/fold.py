@@ -7,7 +7,7 @@ record. So a log folded by this class is the state its machine had.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from heapq import heapify, heappush
 from typing import Any
 
@@ -16,6 +16,7 @@ from agentdeck.core.accounts import Accounts
 from agentdeck.core.clocks import auto_timeout
 from agentdeck.core.joins import GO, NEVER, SKIP, WAIT, judge
 from agentdeck.core.program import Program, Rule
+from agentdeck.core.reopen import reopen, root_of
 from agentdeck.core.state import (
     BETWEEN,
     CANCELLED,
@@ -39,15 +40,27 @@ BUSY = frozenset({READY, RUNNING, HELD, BETWEEN})
 
 
 class Fold:
-    """Open tasks, who is ready and who runs.
+    """Open tasks, who is ready and who runs. Tasks that end are forgotten, but for those named in `keep`: they
+    stay in `closed`, so that their steps can be reopened.
 
     Invariants, after every event: `busy_tasks` counts the tasks with a busy step; `running` holds exactly the
     steps with a live attempt that holds a worker; a step in `ready` whose state is no longer READY is stale and
     is dropped when met. With `gated`, a step whose needs are not yet on disk waits in `uncommitted`.
     """
 
-    def __init__(self, program: Program, *, run: str = "", workers: int = 8, gated: bool = False) -> None:
+    def __init__(
+        self,
+        program: Program,
+        *,
+        run: str = "",
+        workers: int = 8,
+        gated: bool = False,
+        keep: Container[str] = (),
+    ) -> None:
         self.program = program
+        self.keep = keep
+        self.closed: dict[str, Task] = {}
+        self.before: dict[str, int] = {}
         self.run = run
         self.workers = workers
         self.gated = gated
@@ -73,11 +86,13 @@ class Fold:
         self.pruning: deque[Step] = deque()
         self.between: deque[Step] = deque()
         self.emptied: deque[Task] = deque()
+        self.mended: deque[Step] = deque()
         self.timers: list[tuple[float, int, str, Step, object]] = []
         self.next_due = float("inf")
         self.accounts = Accounts(program.definition.budget)
         self.turned: dict[str, Data] = {}
         self._ticket = 0
+        self._most = 4096
         self._apply: dict[type, Callable[[Any], None]] = {
             ev.RunStarted: self._run_started,
             ev.RunResumed: self._run_resumed,
@@ -104,6 +119,7 @@ class Fold:
             ev.StepCancelled: self._step_cancelled,
             ev.StepReleased: self._step_released,
             ev.StepAnswered: self._step_answered,
+            ev.StepReopened: self._step_reopened,
             ev.StepWaited: self._step_waited,
             ev.Noted: self._noted,
         }
@@ -176,15 +192,19 @@ class Fold:
         program, age = self.program, 0
         if event.parent is not None:
             above = self.tasks[event.parent[0]]
-            step = above.step(event.parent[1])
-            assert step is not None
-            program, age = above.program.nested[step.acting.name], above.age
+            holder = above.step(event.parent[1])
+            assert holder is not None
+            program, age = above.program.nested[holder.acting.name], above.age
         else:
             self.pulling = max(0, self.pulling - 1)
             self.top += 1
             self.ages += 1
             age = self.ages
         task = self.tasks[event.task] = Task(event.task, age, program, event.inputs, event.parent)
+        self.closed.pop(event.task, None)
+        if self.before:
+            for step in self._steps_of(task):
+                step.attempt = self.before.get(f"{task.id}/{step.key}", 0)
         for rule in program.rules:
             if not rule.needs and not rule.spare:
                 self._make_ready(task.at(rule.index), event.at, gate=False)
@@ -199,15 +219,37 @@ class Fold:
         task = self.tasks.pop(event.task)
         if self.accounts.tasks:
             self.accounts.close(event.task)
-        if len(self.timers) > 1024 and len(self.timers) > 8 * len(self.tasks):
-            self.timers = [timer for timer in self.timers if timer[3].task.id in self.tasks]
-            heapify(self.timers)
+        task.ended = event.state
+        if root_of(task.id) in self.keep:
+            self.closed[task.id] = task
+        elif task.parent is None and (self.before or self.closed):
+            self.before = {key: n for key, n in self.before.items() if root_of(key) != task.id}
+            self.closed = {name: other for name, other in self.closed.items() if root_of(name) != task.id}
+        if self.emptied and self.emptied[0] is task:
+            self.emptied.popleft()
+        if len(self.timers) + len(self.ready) + len(self.uncommitted) + len(self.special) > self._most:
+            self._trim()
         if task.busy:
             self.busy_tasks -= 1
         if task.parent is None:
             self.top -= 1
             self.failed_tasks += event.state == FAILED
             self.cancelled_tasks += event.state == CANCELLED
+
+    def _trim(self) -> None:
+        """Let go of what waits for nothing any more. Done now and then: each time costs a look at everything."""
+        tasks = self.tasks
+        self.timers = [timer for timer in self.timers if tasks.get(timer[3].task.id) is timer[3].task]
+        self.ready = [entry for entry in self.ready if entry[-1].state == READY]
+        heapify(self.timers)
+        heapify(self.ready)
+        self.uncommitted = deque(entry for entry in self.uncommitted if entry[1].state == READY)
+        self.special = deque(step for step in self.special if step.state == READY)
+        self.pruning = deque(step for step in self.pruning if tasks.get(step.task.id) is step.task)
+        self.doomed = deque(entry for entry in self.doomed if entry[0].state == WAITING)
+        self.between = deque(step for step in self.between if not step.ended)
+        left = len(self.timers) + len(self.ready) + len(self.uncommitted) + len(self.special)
+        self._most = 4096 + 2 * left
 
     def _task_hurried(self, event: ev.TaskHurried) -> None:
         self.hurried += 1
@@ -232,7 +274,7 @@ class Fold:
         timeout = rule.agent.timeout
         if timeout.total is not None and step.total_at is None:
             step.total_at = at + timeout.total
-            self._timer(step.total_at, "total", step, None)
+            self._timer(step.total_at, "total", step, step.total_at)
         if timeout.queue is not None:
             self._timer(at + timeout.queue, "queue", step, at)
         if rule.clocked and step.item < 0:
@@ -242,7 +284,7 @@ class Fold:
                     below.clock = at
                     within = below.rule.join.within
                     assert within is not None
-                    self._timer(at + within, "join", below, None)
+                    self._timer(at + within, "join", below, at)
         if gate and self.gated and self.seq > self.durable:
             self.uncommitted.append((self.seq, step))
         elif rule.special and step.item < 0 and step.acting is rule:
@@ -410,6 +452,8 @@ class Fold:
         for i in range(event.size):
             step = Step(task, group.rule, f"{group.key}[{i}]")
             step.item, step.group = i, group
+            if self.before:
+                step.attempt = self.before.get(f"{task.id}/{step.key}", 0)
             task.extra[step.key] = step
             items.append(step)
         group.items, group.left = items, event.size
@@ -428,6 +472,7 @@ class Fold:
         step = self.found(event.task, event.step)
         self._freed(step)
         step.fault = event.fault
+        step.letter |= event.letter
         self._end(step, FAILED, event.at, tolerated=event.tolerated)
 
     def _step_skipped(self, event: ev.StepSkipped) -> None:
@@ -449,9 +494,15 @@ class Fold:
             self.pruning.append(step)
         self._make_ready(step, event.at, gate=True)
 
+    def _step_reopened(self, event: ev.StepReopened) -> None:
+        reopen(self, event)
+
     def _end(self, step: Step, state: str, at: float, *, tolerated: bool = False) -> None:
-        """The step will not run again in this life of its task; tell everybody who needs it."""
+        """The step will not run again unless it is reopened; tell everybody who needs it."""
         self._busy(step, state)
+        if step.letter and state == DONE:
+            step.letter = False
+            self.mended.append(step)
         task = step.task
         group = step.group
         if group is not None:
@@ -496,6 +547,15 @@ class Fold:
             self._make_ready(step, at, gate=True)
         elif verdict in (NEVER, SKIP):
             self.doomed.append((step, verdict))
+
+    def forget(self, but: Container[str] = ()) -> None:
+        """Of tasks that have ended, remember from now on only those under `but` and under open ones."""
+        self.keep = ()
+        self.closed = {
+            name: task
+            for name, task in self.closed.items()
+            if (root := root_of(name)) in self.tasks or root in but
+        }
 
     def found(self, task: str, key: str) -> Step:
         """The step that a recorded event is about; it exists, else the log is not ours."""

@@ -8,7 +8,7 @@ one entry, instructions as values, state changed nowhere else.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from heapq import heappop
 from random import Random
 from typing import Any
@@ -18,6 +18,7 @@ from agentdeck.core.fold import AUTO
 from agentdeck.core.joins import GO, NEVER, SKIP, judge
 from agentdeck.core.metered import Metered, Place
 from agentdeck.core.program import Program
+from agentdeck.core.reopen import below, chain
 from agentdeck.core.scope import output_of, scope_of, scope_of_group
 from agentdeck.core.state import (
     BETWEEN,
@@ -41,8 +42,16 @@ INFINITY = float("inf")
 class Machine(Metered):
     """One run. `deadline` is when it next wants a `TimerFired`."""
 
-    def __init__(self, program: Program, *, run: str = "", workers: int = 8, gated: bool = False) -> None:
-        super().__init__(program, run=run, workers=workers, gated=gated)
+    def __init__(
+        self,
+        program: Program,
+        *,
+        run: str = "",
+        workers: int = 8,
+        gated: bool = False,
+        keep: Container[str] = (),
+    ) -> None:
+        super().__init__(program, run=run, workers=workers, gated=gated, keep=keep)
         self._finished = False
         self._handle: dict[type, Callable[[Any], None]] = {
             ev.StepSucceeded: self._on_succeeded,
@@ -63,6 +72,8 @@ class Machine(Metered):
             ev.TaskHurried: self._on_hurried,
             ev.StepReleased: self._on_released,
             ev.StepAnswered: self._on_answered,
+            ev.StepReopened: self._on_reopened,
+            ev.Together: self._on_together,
             ev.Noted: self._record,
         }
 
@@ -151,11 +162,42 @@ class Machine(Metered):
         if step is not None and step.state == OPEN and isinstance(step.acting.agent.does, Approve):
             self._record(event)
 
+    def _on_together(self, event: ev.Together) -> None:
+        for one in event.events:
+            self._handle[type(one)](one)
+
+    def _on_reopened(self, event: ev.StepReopened) -> None:
+        """Whatever of it still runs is cancelled first, so that the log tells how each attempt ended."""
+        if self.cancelling:
+            return
+        links = chain(self, event.task, event.step)
+        for task, step in links:
+            nested = step is not links[-1][1]
+            while live := [one for one in below(step) if not one.ended]:
+                self._cancel(live[0], event.at, f"{event.step} goes again")
+            was = "" if task.id in self.tasks else task.ended
+            again = {one.key: one.state for one in below(step)}
+            inputs = None if nested else event.inputs
+            self._record(ev.StepReopened(event.at, task.id, step.key, event.who, inputs, was, again, nested))
+            for key in again:
+                one = self.found(task.id, key)
+                if one.letter and not nested:
+                    self._actions.append(ev.SettleLetters(task.id, key, "retried"))
+        self._finished = self._finished and not links
+
     def _open_step(self, task: str, key: str) -> Step | None:
         found = self.tasks.get(task)
         return found.step(key) if found is not None else None
 
     def _on_cancel(self, event: ev.CancelAsked) -> None:
+        self._cancel_asked(event)
+        if event.now:
+            self._actions = [
+                action._replace(now=True) if type(action) is ev.CancelAttempt else action
+                for action in self._actions
+            ]
+
+    def _cancel_asked(self, event: ev.CancelAsked) -> None:
         why = f"cancelled by {event.who}" if event.who else "cancelled"
         if event.step:
             step = self._open_step(event.task, event.step)
@@ -176,17 +218,20 @@ class Machine(Metered):
         """End a step that has not ended, whatever it does, with all that hangs under it."""
         if step.state == RUNNING or (step.state == OPEN and step.items is None):
             self._actions.append(ev.CancelAttempt(step.task.id, step.key, step.attempt, why))
-        task = step.task.id
+        self._cancel_inside(step, at, why)
+        if not step.ended:
+            self._record(ev.StepCancelled(at, step.task.id, step.key, why))
+
+    def _cancel_inside(self, step: Step, at: float, why: str) -> None:
+        """End the items of a step and the task nested in it."""
         for item in step.items or ():
             if not item.ended:
                 self._cancel(item, at, why)
-        nested = self.tasks.get(f"{task}/{step.key}")
+        nested = self.tasks.get(f"{step.task.id}/{step.key}")
         if nested is not None:
             for inner in self._steps_of(nested):
                 if not inner.ended:
                     self._cancel(inner, at, why)
-        if not step.ended:
-            self._record(ev.StepCancelled(at, task, step.key, why))
 
     def _on_timer(self, event: ev.TimerFired) -> None:
         at = event.at
@@ -199,7 +244,7 @@ class Machine(Metered):
             self._open_due(at)
 
     def _due(self, kind: str, step: Step, token: object, at: float) -> None:
-        if step.task.id not in self.tasks:
+        if self.tasks.get(step.task.id) is not step.task:
             return
         if kind == "backoff":
             if step.state == HELD and step.until == token:
@@ -208,13 +253,13 @@ class Machine(Metered):
                 step.ready_at = at
                 self._push(step)
         elif kind == "join":
-            if step.state == WAITING:
+            if step.state == WAITING and step.clock == token:
                 self._join_overdue(step, at)
         elif kind == "queue":
             if step.state == READY and step.ready_at == token:
                 self._clock_fired(step, at, "queue", f"not started within {step.rule.agent.timeout.queue:g} s")
         elif kind == "total":
-            if not step.ended:
+            if not step.ended and step.total_at == token:
                 self._clock_fired(
                     step, at, "total", f"not done within {step.rule.agent.timeout.total:g} s in all"
                 )
@@ -287,9 +332,7 @@ class Machine(Metered):
             self._fail_for_good(step, at, fault)
 
     def _fail_for_good(self, step: Step, at: float, fault: Fault, *, letter: bool = True) -> None:
-        for item in step.items or ():
-            if not item.ended:
-                self._cancel(item, at, fault.message)
+        self._cancel_inside(step, at, fault.message)
         tolerated = step.rule.agent.on_error.action == "continue"
         if letter:
             scope = scope_of(step, self.run)
@@ -306,7 +349,7 @@ class Machine(Metered):
         while self.doomed or self.pruning or self.special or self.between or self.emptied:
             if self.doomed:
                 step, verdict = self.doomed.popleft()
-                if step.state == WAITING:
+                if step.state == WAITING and judge(step) == verdict:
                     self._give_up(step, verdict, at)
             elif self.pruning:
                 self._prune(self.pruning.popleft(), at)
@@ -320,6 +363,9 @@ class Machine(Metered):
                     self._next_round(step, at)
             else:
                 self._end_task(self.emptied.popleft(), at)
+        while self.mended:
+            step = self.mended.popleft()
+            self._actions.append(ev.SettleLetters(step.task.id, step.key, "closed"))
         if not self.paused and self._start(at):
             self._settle(at)
         else:
@@ -443,7 +489,7 @@ class Machine(Metered):
             self._fail_for_good(step, at, Fault("expression", str(error)))
 
     def _end_task(self, task: Task, at: float) -> None:
-        if task.id not in self.tasks or task.left:
+        if self.tasks.get(task.id) is not task or task.left:
             return
         steps = [s for s in task.steps if s is not None]
         leaves = [task.at(i) for i in task.program.leaves]

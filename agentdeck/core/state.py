@@ -25,8 +25,8 @@ class Step:
 
     __slots__ = (
         "absent", "acting", "arrivals", "arrived", "attempt", "broken", "clock", "fault", "group", "held", "item",
-        "items", "key", "left", "output", "previous", "ready_at", "round", "rule", "started_at", "state", "task",
-        "tier_up", "told", "tolerated", "total_at", "tries", "until", "waits",
+        "items", "key", "left", "letter", "output", "previous", "ready_at", "round", "rule", "started_at",
+        "state", "task", "tier_up", "told", "tolerated", "total_at", "tries", "until", "waits",
     )  # fmt: skip
 
     def __init__(self, task: Task, rule: Rule, key: str) -> None:
@@ -53,6 +53,7 @@ class Step:
         self.items: list[Step] | None = None
         self.arrivals: list[int] | None = None
         self.left = 0
+        self.letter = False
 
     @property
     def ended(self) -> bool:
@@ -60,9 +61,10 @@ class Step:
 
 
 class Task:
-    """One unit of work in the graph. `left` counts steps not ended, `busy` those that run or could."""
+    """One unit of work in the graph. `left` counts steps not ended, `busy` those that run or could. `ended` is
+    how it ended, where it has."""
 
-    __slots__ = ("age", "busy", "extra", "id", "inputs", "left", "parent", "program", "steps")
+    __slots__ = ("age", "busy", "ended", "extra", "id", "inputs", "left", "parent", "program", "steps")
 
     def __init__(
         self, task: str, age: int, program: Program, inputs: dict[str, Data], parent: tuple[str, str] | None
@@ -78,6 +80,7 @@ class Task:
         self.extra: dict[str, Step] = {}
         self.left = program.size
         self.busy = 0
+        self.ended = ""
 
     def step(self, key: str) -> Step | None:
         index = self.program.index.get(key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterable
 
 from agentdeck.core.events import Usage
@@ -18,17 +19,17 @@ class Durations:
     """A sample of seconds in bounded memory.
 
     Quantiles are exact up to EXACT values, and within 2.5 % beyond: logarithmic buckets, each 5 % wide, as in
-    HdrHistogram and DDSketch. Count, sum and extremes are always exact.
+    HdrHistogram and DDSketch. Count, sum and extremes are always exact. `last` holds the newest EXACT values.
     """
 
-    __slots__ = ("_buckets", "_values", "count", "high", "low", "total")
+    __slots__ = ("_buckets", "count", "high", "last", "low", "total")
 
     def __init__(self) -> None:
         self.count = 0
         self.total = 0.0
         self.low = math.inf
         self.high = 0.0
-        self._values: list[float] | None = []
+        self.last: deque[float] = deque(maxlen=EXACT)
         self._buckets: dict[int, int] = {}
 
     def add(self, seconds: float) -> None:
@@ -38,15 +39,12 @@ class Durations:
             self.low = seconds
         if seconds > self.high:
             self.high = seconds
-        values = self._values
-        if values is None:
-            self._bucket(seconds)
-        else:
-            values.append(seconds)
-            if len(values) > EXACT:
-                self._values = None
-                for value in values:
+        if self.count > EXACT:
+            if not self._buckets:
+                for value in self.last:
                     self._bucket(value)
+            self._bucket(seconds)
+        self.last.append(seconds)
 
     def _bucket(self, seconds: float) -> None:
         index = int(math.log(seconds) // _STEP) if seconds > _LEAST else int(math.log(_LEAST) // _STEP)
@@ -62,8 +60,8 @@ class Durations:
         if not self.count:
             return None
         rank = max(1, math.ceil(share * self.count))
-        if self._values is not None:
-            return sorted(self._values)[rank - 1]
+        if self.count <= EXACT:
+            return sorted(self.last)[rank - 1]
         for index in sorted(self._buckets):
             rank -= self._buckets[index]
             if rank <= 0:

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from agentdeck.core import events as ev
+from agentdeck.core.shown import Moment, StepView, TaskRow, Tasks, TaskView
 from agentdeck.core.tally import AgentTally, Family, total_cost
-from agentdeck.errors import Fault
-from agentdeck.workflow import graph
 from agentdeck.workflow.model import Data, Definition, Simulate
 
 RECENT = 200
@@ -25,92 +24,6 @@ MOMENTS = 1000
 #: Verbs whose steps wait for something else and hold no worker: their time is not work.
 SLOTLESS = ("dispatch", "workflow", "approve")
 ENDED = frozenset({"done", "failed", "skipped", "cancelled"})
-
-
-class StepView:
-    """One step of an open task. `since` is when it last stopped running (at first: when the task opened);
-    `until` is when its backoff ends; `reason` and `why` tell what a ready step waits for. `size` is how many
-    items an `each` has, -1 for any other step; `seen` how many of them the log has named."""
-
-    __slots__ = (
-        "agent", "attempts", "ended", "fault", "key", "letter", "reason", "seen", "since", "size", "started",
-        "state", "until", "why",
-    )  # fmt: skip
-
-    def __init__(self, key: str, agent: AgentTally, state: str, since: float) -> None:
-        self.key = key
-        self.agent = agent
-        self.state = state
-        self.since = since
-        self.started: float | None = None
-        self.ended: float | None = None
-        self.until: float | None = None
-        self.attempts = 0
-        self.fault: Fault | None = None
-        self.reason = self.why = ""
-        self.letter = False
-        self.size = -1
-        self.seen = 0
-
-
-class TaskView:
-    """A task and those of its steps that the log has told of."""
-
-    __slots__ = ("ended", "family", "fault", "id", "opened", "parent", "state", "steps")
-
-    def __init__(self, task: str, opened: float, family: Family, parent: tuple[str, str] | None) -> None:
-        self.id = task
-        self.opened = opened
-        self.family = family
-        self.parent = parent
-        self.state = "running"
-        self.ended: float | None = None
-        self.fault: Fault | None = None
-        self.steps: dict[str, StepView] = {}
-
-
-class TaskRow(NamedTuple):
-    """What is left of a task that ended."""
-
-    task: str
-    state: str
-    opened: float
-    ended: float
-    attempts: int
-    error: str = ""
-
-
-class Moment(NamedTuple):
-    """A line of the timeline: something that an operator would want to have noticed."""
-
-    seq: int
-    at: float
-    kind: str
-    text: str
-    task: str = ""
-    step: str = ""
-
-
-class Tasks:
-    """Counts of the run's own tasks; nested ones are not among them. `total` is None until the source ended."""
-
-    __slots__ = ("cancelled", "done", "failed", "opened", "total")
-
-    def __init__(self) -> None:
-        self.total: int | None = None
-        self.opened = self.done = self.failed = self.cancelled = 0
-
-    def add(self, state: str, number: int) -> None:
-        if state == "done":
-            self.done += number
-        elif state == "failed":
-            self.failed += number
-        elif state == "cancelled":
-            self.cancelled += number
-
-    @property
-    def ended(self) -> int:
-        return self.done + self.failed + self.cancelled
 
 
 class View:
@@ -145,9 +58,7 @@ class View:
         self._hedged: dict[tuple[str, str], ev.StepStarted] = {}
         self._kept_steps = 0
         self._families = {"": Family("")}
-        self._below: dict[str, list[str]] = {}
         if definition:
-            self._below = graph.dependents({n: a.needs for n, a in definition.agents.items()})
             self.simulated = any(isinstance(a.does, Simulate) for a in definition.agents.values())
             for name in definition.agents:
                 self._agent(self._families[""], name)
@@ -233,6 +144,8 @@ class View:
         self.run, self.workflow, self.identity, self.inputs = e.run, e.workflow, e.identity, e.inputs
         self.started = e.at
         self.limits = dict(e.limits)
+        if e.origin:
+            self._moment("forked", f"shares results of {e.origin}" + _by(e.who))
 
     def _run_resumed(self, e: ev.RunResumed) -> None:
         self.state, self.ended = "running", None
@@ -271,6 +184,10 @@ class View:
             self.tasks.opened += 1
         else:
             family = self._nested(e.parent)
+            earlier = self.failed.pop(e.task, None)  # its step goes again, and it with it
+            if earlier is not None:
+                self._kept_steps -= len(earlier.steps)
+                self.letters -= sum(step.letter for step in earlier.steps.values())
         family.opened += 1
         self.open[e.task] = TaskView(e.task, e.at, family, e.parent)
 
@@ -301,7 +218,7 @@ class View:
                 attempts += step.attempts
             error = e.fault.message if e.fault else ""
             self.recent.append(TaskRow(e.task, e.state, task.opened, e.at, attempts, error))
-        if e.state == "failed":
+        if e.state == "failed" or (self.letters and any(step.letter for step in task.steps.values())):
             self._keep(task)
 
     def _settle(self, task: TaskView) -> None:
@@ -314,14 +231,14 @@ class View:
                 left, step.seen = step.size - step.seen, step.size
                 step.agent.counts["ready"] -= left
                 step.agent.counts["cancelled"] += left
-        if len(task.steps) < len(task.family.agents):
+        if len(task.steps) < len(task.family.agents) and not task.partial:
             state = "skipped" if task.state == "done" else "cancelled"
             for key, tally in task.family.agents.items():
                 if tally.own and key not in task.steps:
                     self._move(self._step(task, key), state)
 
     def _keep(self, task: TaskView) -> None:
-        """A failed task stays whole, so that it can be looked into and opened again: the last KEPT_FAILED."""
+        """A task with a failure in it stays whole, to be looked into and opened again: the last KEPT_FAILED."""
         if self._kept_steps + len(task.steps) > KEPT_STEPS:
             task.steps = {}
         self._kept_steps += len(task.steps)
@@ -403,7 +320,7 @@ class View:
         agent.counts[state] += 1
         step.state = state
         step.since = step.ended = at
-        if step.letter:
+        if step.letter and state == "done":
             step.letter = False
             self.letters -= 1
         if step.fault is not None:
@@ -493,8 +410,26 @@ class View:
     def _step_reopened(self, e: ev.StepReopened) -> None:
         if self.ended is not None:
             self.state, self.ended = "running", None
-        self._moment("reopened", "goes again" + _by(e.who), e.task, e.step)
-        self._reopen(e.task, e.step, e.at)
+        if not e.nested:
+            self._moment("reopened", "goes again" + _by(e.who), e.task, e.step)
+        known = e.task in self.open or e.task in self.failed
+        if e.was and "/" not in e.task:
+            self._uncount(e.task, e.was)
+        task = self._task(e.task)
+        task.partial |= not known or not task.steps
+        for key, stood in (e.again or {}).items():
+            step = task.steps.get(key)
+            if step is None:
+                step = task.steps[key] = StepView(
+                    key, self._agent(task.family, key.partition("[")[0]), stood, e.at
+                )
+                step.letter = key == e.step and stood == "failed" and not e.nested and self.letters > 0
+            self._move(step, "running" if step.size >= 0 or (e.nested and key == e.step) else "waiting")
+            step.since, step.started, step.ended, step.until = e.at, None, None, None
+            step.reason = step.why = ""
+            if step.size >= 0 and not e.step.startswith(key + "["):
+                for item in [one for name, one in task.steps.items() if name.startswith(key + "[")]:
+                    self._move(item, "waiting")
 
     def _step_waited(self, e: ev.StepWaited) -> None:
         step = self._step(self._task(e.task), e.step)
@@ -541,7 +476,9 @@ class View:
             if item:
                 group = task.steps.get(name)
                 state = "ready"
-                if group is not None and group.seen < group.size:
+                if task.partial:
+                    state = "done"  # it is counted so, from when it was known
+                elif group is not None and group.seen < group.size:
                     group.seen += 1
                 else:
                     agent.counts["ready"] += 1
@@ -561,6 +498,9 @@ class View:
         if step.until is not None:
             step.agent.waited(step.reason or "backoff", min(step.until, at) - step.since)
             step.until, step.reason = None, ""
+        if step.letter and state == "done":
+            step.letter = False
+            self.letters -= 1
         self._move(step, state)
         step.ended = step.since = at
         return step
@@ -585,41 +525,10 @@ class View:
                 worker = self._agent(task.family, started.agent, own=False)
                 worker.busy += max(0.0, self.now - started.at)
 
-    def _reopen(self, task_id: str, key: str, at: float) -> None:
-        """A step and what depends on it wait again, and so do the steps above a nested task."""
-        if task_id not in self.open:
-            kept = self.failed.get(task_id)
-            if kept is None or kept.parent is None:
-                self._uncount(task_id)
-        task = self._task(task_id)
-        name = key.partition("[")[0]
-        self._again(task, key, at)
-        if name != key and name in task.steps:
-            task.steps[name].state, task.steps[name].ended = "running", None
-        below = list(self._below.get(name, ())) if not task.family.prefix else []
-        for dependent in below:
-            step = task.steps.get(dependent)
-            if step is None or step.state in ENDED:
-                self._again(task, dependent, at)
-                below += [n for n in self._below[dependent] if n not in below]
-        if task.parent is not None:
-            self._reopen(task.parent[0], task.parent[1], at)
-
-    def _again(self, task: TaskView, key: str, at: float) -> None:
-        step = task.steps.get(key)
-        if step is None:
-            # Of a task that is not remembered, what goes again had failed.
-            step = task.steps[key] = StepView(key, self._agent(task.family, key.partition("[")[0]), "failed", at)
-            step.letter = self.letters > 0
-        self._move(step, "waiting" if step.size < 0 else "running")
-        step.since, step.started, step.ended, step.until = at, None, None, None
-
-    def _uncount(self, task_id: str) -> None:
+    def _uncount(self, task_id: str, state: str) -> None:
         """A task that ended is open again."""
+        self.tasks.add(state, -1)
         row = next((row for row in reversed(self.recent) if row.task == task_id), None)
-        state = row.state if row else "failed"
-        if getattr(self.tasks, state, 0) > 0:
-            self.tasks.add(state, -1)
         if row:
             self.recent.remove(row)
 

@@ -36,9 +36,9 @@ class Control:
         """Let running steps finish and start nothing new; the run can be resumed."""
         self.send(lambda at: RunDrained(at, self.who))
 
-    def cancel(self, task: str = "", step: str = "") -> None:
-        """Cancel everything, or a task, or a step of it."""
-        self.send(lambda at: CancelAsked(at, task, step, self.who))
+    def cancel(self, task: str = "", step: str = "", *, now: bool = False) -> None:
+        """Cancel everything, or a task, or a step of it; `now`, without grace for what runs."""
+        self.send(lambda at: CancelAsked(at, task, step, self.who, now))
 
     def pause(self) -> None:
         self.send(lambda at: RunPaused(at, "", self.who))

@@ -19,7 +19,7 @@ import anyio
 
 from agentdeck.agents.build import build
 from agentdeck.agents.fit import Fit
-from agentdeck.agents.verb import Answer, Setting, Verb, Work
+from agentdeck.agents.verb import NOW, Answer, Setting, Verb, Work
 from agentdeck.core import events as ev
 from agentdeck.core.machine import Machine
 from agentdeck.core.program import Program, Rule
@@ -34,7 +34,9 @@ from agentdeck.engine.rates import Rates
 from agentdeck.engine.reuse import Reuse
 from agentdeck.engine.storage import Storage
 from agentdeck.errors import AgentdeckError, Fault, StepError, StoreError
+from agentdeck.store.faultpoint import passing
 from agentdeck.store.faults import StoreBroken
+from agentdeck.store.log import Also
 from agentdeck.workflow.model import Approve, Data, SubWorkflow
 from agentdeck.workflow.values import Template, compile_template
 
@@ -96,6 +98,7 @@ class Engine:
         self._workers: set[asyncio.Task[None]] = set()
         self._cancelled: set[tuple[str, str, int]] = set()
         self._held: list[ev.Event] = []
+        self._also: list[Also] = []
         self._pulled = machine.ages
         self._live: dict[tuple[str, str, int], asyncio.Task[None]] = {}
         self._inbox: deque[ev.Event | ev.Signal] = deque()
@@ -106,10 +109,11 @@ class Engine:
         self._finished = anyio.Event()
         self._failure: BaseException | None = None
         self._state = ""
+        self._ill = False
 
     async def run(
         self,
-        first: ev.Event,
+        first: ev.Event | ev.Signal,
         control: Control | None = None,
         beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> str:
@@ -134,7 +138,8 @@ class Engine:
                 group.cancel_scope.cancel()
         finally:
             for worker in self._workers:
-                worker.cancel()
+                if not worker.cancelling():  # a second one would take the grace from what it is ending
+                    worker.cancel()
             if self._workers:
                 await asyncio.wait(self._workers, timeout=PATIENCE)
             self.abandoned = len(self._workers)
@@ -159,13 +164,23 @@ class Engine:
         reason and goes on by itself; a damaged store ends it."""
         if isinstance(error, StoreBroken):
             self._loop.call_soon_threadsafe(self.stop, error)
-        elif error is not None:
-            if self.rates is not None:
-                self.rates.reset()
-            why = f"store: {error}"
-            self.post(lambda at: ev.RunPaused(at, why))
-        else:
-            self.post(lambda at: ev.RunUnpaused(at))
+            return
+        if error is not None and self.rates is not None:
+            self.rates.reset()
+        self._loop.call_soon_threadsafe(self._on_store, error)
+
+    def _on_store(self, error: StoreError | None) -> None:
+        """What a person paused stays paused when the store is well again, and what drains goes on draining."""
+        state = self.machine.state
+        if self._finished.is_set():
+            return
+        if error is not None and (state == "running" or (self._ill and state == "paused")):
+            self._ill = True
+            self.feed(ev.RunPaused(self.clock.now(), f"store: {error}"))
+        elif error is None and self._ill:
+            self._ill = False
+            if state == "paused":
+                self.feed(ev.RunUnpaused(self.clock.now()))
 
     def stop(self, error: BaseException) -> None:
         """End the run's execution here and now with an error that is not the workflow's."""
@@ -205,8 +220,8 @@ class Engine:
                         self.rates.ask(action)  # type: ignore[union-attr,arg-type]
                     elif kind is ev.GiveBack:
                         self.rates.give_back(action.ask)  # type: ignore[union-attr]
-                    elif kind is ev.KeepLetter:
-                        self.storage.keep(machine.run, view.identity, action)  # type: ignore[arg-type]
+                    elif kind is ev.KeepLetter or kind is ev.SettleLetters:
+                        self._also.append(self.storage.letter(machine.run, view.identity, action))  # type: ignore[arg-type]
                     else:
                         self._state = action.state  # type: ignore[union-attr]
                         self._finished.set()
@@ -229,7 +244,8 @@ class Engine:
     def _release(self) -> None:
         if self._held:
             events, self._held = self._held, []
-            self.log.append(self.machine.run, self.machine.seq - len(events) + 1, events)
+            also, self._also = self._also, []
+            self.log.append(self.machine.run, self.machine.seq - len(events) + 1, events, also)
 
     def _pull(self) -> None:
         try:
@@ -245,14 +261,14 @@ class Engine:
             self._inbox.append(ev.TaskOpened(at, str(self._pulled), inputs))
 
     def _cancel_attempt(self, action: ev.CancelAttempt) -> None:
-        self._cancel((action.task, action.step, action.attempt))
+        self._cancel((action.task, action.step, action.attempt), NOW if action.now else None)
 
-    def _cancel(self, key: tuple[str, str, int]) -> None:
+    def _cancel(self, key: tuple[str, str, int], how: str | None = None) -> None:
         """Once, not again and again: an agent that ignores it keeps its worker, and nobody waits for it."""
         worker = self._live.get(key)
         if worker is not None and key not in self._cancelled:
             self._cancelled.add(key)
-            worker.cancel()
+            worker.cancel(how)
 
     def _worker_ended(self, worker: asyncio.Task[None]) -> None:
         self._workers.discard(worker)
@@ -287,6 +303,8 @@ class Engine:
                     while self.log.backlog > BACKLOG:  # noqa: ASYNC110 - it shrinks in another thread
                         await anyio.sleep(0.005)
                     since = time.monotonic()
+            if self._finished.is_set():
+                return
             wake = anyio.Event()
             self._idle.append(wake)
             await wake.wait()
@@ -346,6 +364,7 @@ class Engine:
             if grant is not None and self.rates is not None:
                 work.tier_up, work.model, work.max_output = grant.shift, grant.model, grant.max_output
                 work.again = partial(self.rates.again, grant)
+            passing("attempt.started")
             if grant is not None and rule.agent.hedge and not rule.agent.once and not rule.agent.cache:
                 assert self.hedges is not None
                 valid = None if hands.fit is None else partial(_fits, hands.fit, scope)
@@ -354,6 +373,7 @@ class Engine:
                 answer, reused = await self.reuse.run(hands.verb, work)
             else:
                 answer = await hands.verb.run(work)
+            passing("attempt.effected")
             if type(answer) is Answer:
                 output, usage = answer
             else:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
-import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,17 +29,18 @@ from agentdeck.engine.reuse import Reuse
 from agentdeck.engine.storage import Storage
 from agentdeck.errors import UsageError
 from agentdeck.models.room import check_deck
+from agentdeck.store.faultpoint import passing
+from agentdeck.store.runs import new_run
 from agentdeck.workflow.deck import deck_for
 from agentdeck.workflow.loader import load
 from agentdeck.workflow.model import Data, Definition, SubWorkflow
-
-ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
     """What to run. `tasks` None is one task made of the inputs; else each item is laid over them, and is pulled
-    only when there is room for it. `db` None keeps nothing. `source` tells where the workflow came from."""
+    only when there is room for it. `db` None keeps nothing. `source` tells where the workflow came from. `run` is
+    the run's name where somebody wants to know it beforehand."""
 
     definition: Definition
     folder: Path
@@ -53,6 +52,8 @@ class Launch:
     source: Mapping[str, Data] = field(default_factory=dict)
     yes: bool = False
     who: str = ""
+    tags: tuple[str, ...] = ()
+    run: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +65,6 @@ class Outcome:
     state: str
     view: View = field(repr=False)
     abandoned: int = 0
-
-
-def new_run() -> str:
-    """A short name that sorts by time."""
-    number, text = int(time.time()), ""
-    while number:
-        number, digit = divmod(number, len(ALPHABET))
-        text = ALPHABET[digit] + text
-    return text + "".join(secrets.choice(ALPHABET) for _ in range(3))
 
 
 def complete(definition: Definition, given: Mapping[str, Data]) -> dict[str, Data]:
@@ -123,8 +115,8 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
     clock = clock or WallClock()
     storage = Storage(launch.db)
     try:
-        definition, name = launch.definition, new_run()
-        program = programs(definition, launch.folder, storage.durations(definition))
+        definition, name = launch.definition, launch.run or new_run()
+        program = programs(definition, launch.folder, storage.durations(definition, launch.folder))
         deck = deck_for(launch.folder)
         check_deck(deck, definitions(program))
         most = deck.workers
@@ -140,8 +132,17 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
             launch.who or whoami(),
         )
         source = {"folder": str(launch.folder.resolve()), **launch.source}
-        storage.begin(started, definition, source, {"workers": workers, "yes": launch.yes})
-        return await drive(launch, machine, View(definition), storage, clock, started, watch or Watch())
+        view, watch = View(definition), watch or Watch()
+        first: ev.Event | ev.Signal = started
+        if storage.durable:
+            storage.begin(started, definition, source, {"workers": workers, "yes": launch.yes}, launch.tags)
+            passing("run.created")
+            machine.apply(started)
+            view.apply(machine.seq, started)
+            if watch.event is not None:
+                watch.event(machine.seq, started)
+            first = ev.TimerFired(started.at)
+        return await drive(launch, machine, view, storage, clock, first, watch)
     finally:
         storage.close()
 
@@ -152,7 +153,7 @@ async def drive(
     view: View,
     storage: Storage,
     clock: Clock,
-    first: ev.Event,
+    first: ev.Event | ev.Signal,
     watch: Watch,
 ) -> Outcome:
     """Run a machine, new or restored, from its `first` event to its end."""
@@ -191,6 +192,7 @@ async def drive(
             with anyio.CancelScope(shield=True):
                 for close in closing:
                     await close()
+    passing("run.ended")
     storage.end(machine.run, state, view)
     return Outcome(machine.run, state, view, engine.abandoned)
 

@@ -8,18 +8,12 @@ from agentdeck.core import events as ev
 from agentdeck.core.caps import NAMES as CAPS
 from agentdeck.core.caps import told, turned
 from agentdeck.core.machine import Machine
+from agentdeck.core.ranges import range_of
 from agentdeck.core.state import OPEN, WAITING
+from agentdeck.engine.again import order_again
 from agentdeck.errors import UsageError
 from agentdeck.store.commands import Request
 from agentdeck.workflow.model import Data, ProviderLimits
-
-#: The least and the most that a limit may be set to.
-RANGES: dict[str, tuple[float, float]] = {
-    "workers": (0, 10_000),
-    "timeout": (0.001, 30 * 86_400),
-    "attempts": (1, 1_000),
-    "max_parallel": (1, 10_000),
-}
 
 
 def order(request: Request, machine: Machine, at: float) -> tuple[list[ev.Event | ev.Signal], Data]:
@@ -49,6 +43,9 @@ def order(request: Request, machine: Machine, at: float) -> tuple[list[ev.Event 
                 at, task, step, bool(args["approved"]), dict(args.get("fields") or {}), who
             )
             return [answered], f"{step} of task {task}: {'approved' if answered.approved else 'rejected'}"
+        case "retry":
+            together, answer = order_again(args, machine, at, who)
+            return [together], answer
         case "limits":
             return _limits(args, machine, at, who)
         case "budget":
@@ -59,14 +56,14 @@ def order(request: Request, machine: Machine, at: float) -> tuple[list[ev.Event 
 def _cancel(
     args: Mapping[str, Data], machine: Machine, at: float, who: str
 ) -> tuple[list[ev.Event | ev.Signal], Data]:
-    task, step = str(args.get("task") or ""), str(args.get("step") or "")
+    task, step, now = str(args.get("task") or ""), str(args.get("step") or ""), bool(args.get("now"))
     if step and not task:
         having = [t.id for t in machine.tasks.values() if t.step(step) is not None]
-        return [ev.CancelAsked(at, t, step, who) for t in having], f"{step} cancelled in {len(having)} tasks"
+        return [ev.CancelAsked(at, t, step, who, now) for t in having], f"{step} cancelled in {len(having)} tasks"
     if task and task not in machine.tasks:
         raise UsageError(f"task {task} is not open")
     what = f"step {step} of task {task}" if step else f"task {task}" if task else "the run"
-    return [ev.CancelAsked(at, task, step, who)], f"{what} cancelled"
+    return [ev.CancelAsked(at, task, step, who, now)], f"{what} cancelled"
 
 
 def _find(args: Mapping[str, Data], machine: Machine, state: str) -> tuple[str, str]:
@@ -96,7 +93,7 @@ def _limits(
         if head in machine.caps:
             events.append(ev.LimitChanged(at, name, *_turned(name, head, limit, value, machine), who))
             continue
-        least, most = RANGES.get(name.rsplit(".", 1)[-1], (0, float("inf")))
+        least, most = range_of(name)
         if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
             raise UsageError(f"{name}={value} is out of range: {least:g} to {most:g}")
         if name == "workers":

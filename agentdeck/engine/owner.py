@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import anyio
 
+from agentdeck.engine.again import recall, steps_of
 from agentdeck.engine.engine import Engine
 from agentdeck.engine.orders import order
 from agentdeck.engine.storage import LEASE, Storage
@@ -36,7 +37,7 @@ async def hold(engine: Engine, storage: Storage) -> None:
             now = engine.clock.now()
             try:
                 if reader.commands(engine.machine.run):
-                    await _carry_out(engine, storage)
+                    await _carry_out(engine, storage, reader)
                 if now - renewed > LEASE / 3:
                     run, owner = engine.machine.run, storage.owner
                     kept = await _call(storage, lambda db: renew_lease(db, run, owner, now + LEASE))  # noqa: B023
@@ -59,14 +60,19 @@ async def _call(storage: Storage, fn: Callable[[sqlite3.Connection], T]) -> T:
     return await asyncio.wrap_future(storage.log.call(fn))
 
 
-async def _carry_out(engine: Engine, storage: Storage) -> None:
+async def _carry_out(engine: Engine, storage: Storage, reader: Reader) -> None:
     run, now = engine.machine.run, engine.clock.now()
     requests: list[Request] = await _call(storage, lambda db: take_commands(db, run, now))
     for request in requests:
         try:
+            if request.verb == "retry":
+                await _call(storage, lambda db: None)  # all that was recorded is on disk
+                await recall(reader, engine.machine, steps_of(dict(request.args or {})))
             events, answer = order(request, engine.machine, engine.clock.now())
             for event in events:
                 engine.feed(event)
+            if request.verb == "retry":
+                engine.machine.forget()
             told = {"ok": True, "seq": engine.machine.seq, "answer": answer}
         except UsageError as error:
             told = {"ok": False, "answer": str(error)}

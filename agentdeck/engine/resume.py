@@ -12,11 +12,13 @@ from typing import Any
 from agentdeck.core import events as ev
 from agentdeck.core.machine import Machine
 from agentdeck.core.view import View
+from agentdeck.engine.again import Again
 from agentdeck.engine.clock import WallClock
 from agentdeck.engine.launch import Launch, Outcome, Watch, definitions, drive, programs, whoami
 from agentdeck.engine.storage import LEASE, Storage
 from agentdeck.errors import UsageError
 from agentdeck.models.room import check_deck
+from agentdeck.store.faultpoint import passing
 from agentdeck.store.reader import Reader, RunRow
 from agentdeck.store.runs import set_run, take_lease
 from agentdeck.workflow.deck import WORKERS, deck_for
@@ -40,15 +42,16 @@ def definition_of(reader: Reader, row: RunRow) -> Definition:
     return restored(reader.definition(row.identity))
 
 
-async def resume(wanted: Resume, watch: Watch | None = None) -> Outcome:
-    """Go on with a run whose owner died or drained. Recorded results are not made again; attempts that were
-    running are recorded as lost. Raises UsageError when somebody has it, or when it is over."""
+async def resume(wanted: Resume, watch: Watch | None = None, again: Again | None = None) -> Outcome:
+    """Go on with a run whose owner died or drained; with `again`, also with one that is over. Recorded results
+    are not made again; attempts that were running are recorded as lost. Raises UsageError when somebody has it,
+    or when it is over."""
     reader = Reader(wanted.db)
     try:
         row = reader.run(wanted.run)
-        if row.state not in ("interrupted", "drained"):
-            if row.state in ("running", "paused"):
-                raise UsageError(f"{row.run} is running, in process {row.pid} on {row.host}")
+        if row.state in ("running", "paused"):
+            raise UsageError(f"{row.run} is running, in process {row.pid} on {row.host}")
+        if row.state not in ("interrupted", "drained") and again is None:
             raise UsageError(
                 f"{row.run} is over ({row.state}); to run what failed again: agentdeck retry {row.run}"
             )
@@ -58,8 +61,10 @@ async def resume(wanted: Resume, watch: Watch | None = None) -> Outcome:
             folder = Path(str(row.source.get("folder") or "."))
             check_deck(deck_for(folder), definitions(programs(definition, folder, {})))
             await _take(storage, row)
-            machine, view, last = _fold(reader, row, definition)
-            now = WallClock()
+            passing("lease.taken")
+            machine, view, last = _fold(reader, row, definition, again)
+            passing("resume.folded")
+            clock, who = WallClock(), wanted.who or whoami()
             launch = Launch(
                 definition,
                 folder,
@@ -72,8 +77,10 @@ async def resume(wanted: Resume, watch: Watch | None = None) -> Outcome:
                 wanted.yes or bool(row.options.get("yes")),
                 wanted.who,
             )
-            first = ev.RunResumed(now.now(), max(0.0, now.now() - last), wanted.who or whoami())
-            return await drive(launch, machine, view, storage, now, first, watch or Watch())
+            now = clock.now()
+            reopened = again.events(now, who) if again is not None else ()
+            first = ev.Together(now, (ev.RunResumed(now, max(0.0, now - last), who), *reopened))
+            return await drive(launch, machine, view, storage, clock, first, watch or Watch())
         finally:
             storage.close()
     finally:
@@ -95,14 +102,25 @@ async def _take(storage: Storage, row: RunRow) -> None:
         raise UsageError(f"{row.run} was taken up by another process just now")
 
 
-def _fold(reader: Reader, row: RunRow, definition: Definition) -> tuple[Machine, View, float]:
+def _fold(
+    reader: Reader, row: RunRow, definition: Definition, again: Again | None
+) -> tuple[Machine, View, float]:
+    """The state its log tells. Of tasks that have ended, those are remembered whose steps go again."""
     folder = Path(str(row.source.get("folder") or "."))
-    program = programs(definition, folder, reader.durations(definition.name))
+    program = programs(definition, folder, reader.durations(definition.name, str(folder)))
     workers = row.options.get("workers")
-    machine = Machine(program, run=row.run, workers=workers if isinstance(workers, int) else WORKERS, gated=True)
+    roots = again.roots if again is not None else set()
+    machine = Machine(
+        program,
+        run=row.run,
+        workers=workers if isinstance(workers, int) else WORKERS,
+        gated=True,
+        keep=reader.reopened(row.run) | roots,
+    )
     view, last = View(definition), row.started
     for seq, event in reader.events(row.run):
         machine.apply(event)
         view.apply(seq, event)
         last = event.at
+    machine.forget(roots)
     return machine, view, last

@@ -10,6 +10,7 @@ from agentdeck.agents.verb import Answer, Verb, Work
 from agentdeck.engine.clock import Clock
 from agentdeck.engine.storage import Storage
 from agentdeck.errors import StepError
+from agentdeck.store.faultpoint import passing
 from agentdeck.store.once import cache_get, cache_put, once_claim, once_done, once_undone
 from agentdeck.workflow.model import Data, plain
 from agentdeck.workflow.values import compile_template
@@ -47,6 +48,7 @@ class Reuse:
                 f"once {key}: {claim.run} {claim.step} began it and told nothing since; "
                 "whether it took effect is not known. Look, then retry or drop the letter",
             )
+        passing("once.claimed")
         try:
             answer = await verb.run(work)
         except Exception:
@@ -54,7 +56,9 @@ class Reuse:
             await asyncio.wrap_future(call(lambda db: once_undone(db, key)))
             raise
         output = answer.output if isinstance(answer, Answer) else answer
+        passing("once.effected")
         await asyncio.wrap_future(call(lambda db: once_done(db, key, output)))
+        passing("once.done")
         return answer, False
 
     async def _cached(self, verb: Verb, work: Work) -> tuple[Data | Answer, bool]:

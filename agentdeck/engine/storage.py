@@ -6,7 +6,9 @@ import os
 import secrets
 import socket
 import sqlite3
+import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,11 +16,11 @@ from agentdeck.core import events as ev
 from agentdeck.core.view import View
 from agentdeck.errors import StoreError
 from agentdeck.store.durations import save_durations
-from agentdeck.store.letters import Letter, add_letter
-from agentdeck.store.log import Log
+from agentdeck.store.letters import Letter, add_letter, settle_letters
+from agentdeck.store.log import Also, Log
 from agentdeck.store.memory import MemoryLog
 from agentdeck.store.reader import Reader
-from agentdeck.store.runs import Counts, NewRun, Owner, create_run, end_run, save_definition, set_run
+from agentdeck.store.runs import Counts, NewRun, Owner, create_run, end_run, folder_of, save_definition, set_run
 from agentdeck.store.writer import Writer
 from agentdeck.workflow.model import Data, Definition
 
@@ -26,6 +28,8 @@ T = TypeVar("T")
 
 #: How long a run belongs to a process that shows no sign of life.
 LEASE = 3.0
+#: How long a run that is over waits for a store that cannot be written.
+PATIENCE = 3.0
 
 
 class Storage:
@@ -54,36 +58,43 @@ class Storage:
         if self._fault is not None:
             self._fault(error)
 
-    def durations(self, definition: Definition) -> dict[str, float]:
-        """Mean seconds per agent in earlier runs of this workflow."""
+    def durations(self, definition: Definition, folder: Path) -> dict[str, float]:
+        """Mean seconds per agent in earlier runs of the workflow of this name in this folder."""
         if self.path is None:
             return {}
         reader = Reader(self.path)
         try:
-            return reader.durations(definition.name)
+            return reader.durations(definition.name, str(folder.resolve()))
         finally:
             reader.close()
 
     def begin(
-        self, started: ev.RunStarted, definition: Definition, source: dict[str, Data], options: dict[str, Data]
+        self,
+        started: ev.RunStarted,
+        definition: Definition,
+        source: dict[str, Data],
+        options: dict[str, Data],
+        tags: tuple[str, ...] = (),
     ) -> None:
-        """The run's row, its definition and its lease are with the log before its first event."""
-        if self.path is None:
-            return
-        new = NewRun(started.run, started.workflow, started.identity, started.at, False, (), source, options)
+        """The run's row, definition, lease and first event are on disk, together, when this returns."""
+        new = NewRun(started.run, started.workflow, started.identity, started.at, False, tags, source, options)
 
         def create(connection: sqlite3.Connection) -> None:
             save_definition(connection, definition)
             create_run(connection, new, self.owner, started.at + LEASE)
 
-        self.log.call(create).result(30)
+        self.log.append(started.run, 1, [started], [create])
+        self.log.flush(30)
 
-    def keep(self, run: str, identity: str, kept: ev.KeepLetter) -> None:
-        """A letter goes with the events that tell of it."""
+    @staticmethod
+    def letter(run: str, identity: str, said: ev.KeepLetter | ev.SettleLetters) -> Also:
+        """What keeps or settles a letter, to go with the events that tell of it."""
+        if isinstance(said, ev.SettleLetters):
+            return lambda connection: settle_letters(connection, run, said.task, said.step, said.state)
         letter = Letter(
-            run, kept.task, kept.step, kept.agent, identity, kept.fault, kept.inputs, kept.attempts, kept.at
+            run, said.task, said.step, said.agent, identity, said.fault, said.inputs, said.attempts, said.at
         )
-        self.log.call(lambda connection: add_letter(connection, letter))
+        return lambda connection: add_letter(connection, letter)
 
     def progress(self, run: str, view: View, state: str) -> None:
         """Bring the run's row up to date."""
@@ -97,21 +108,33 @@ class Storage:
         if self.path is None:
             return
         counts = counts_of(view)
-        seconds = {
-            name: (tally.durations.count, mean)
-            for name, tally in view.agents.items()
-            if (mean := tally.durations.mean) is not None
-        }
+        seconds = {name: list(tally.durations.last) for name, tally in view.agents.items()}
 
         def close(connection: sqlite3.Connection) -> None:
             set_run(connection, run, simulated=view.simulated)
             end_run(connection, run, state, view.now, counts)
-            save_durations(connection, view.workflow, seconds)
+            if state != "drained":  # it will be told whole, once
+                save_durations(connection, view.workflow, folder_of(connection, run), seconds)
 
-        self.log.call(close).result(60)
+        self._done(self.log.call(close))
+
+    def _done(self, future: Future[None]) -> None:
+        """Wait until it is on disk; for ever while the store works. Raises StoreError when it has not worked for
+        PATIENCE seconds."""
+        since = time.monotonic()
+        while True:
+            try:
+                return future.result(0.5)
+            except TimeoutError:
+                fault = self.log.fault
+                if fault is None:
+                    since = time.monotonic()
+                elif time.monotonic() - since > PATIENCE:
+                    raise fault from None
 
     def close(self) -> None:
-        self.log.close()
+        """Raises StoreError when something could not be written. What fails now was given its time already."""
+        self.log.close(10.0 if self.log.fault is None else 1.0)
 
 
 def counts_of(view: View) -> Counts:

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeAlias, Union, get_args, get_origin, get_type_hints
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from agentdeck.core import events as core
 from agentdeck.errors import StoreError
@@ -219,7 +219,7 @@ def decode(
         given = {"at": at, "task": task, "step": step}
         values = {name: given[name] for name in spec.columns}
     if data != "{}":
-        values.update(json.loads(data))
+        values.update(_parsed(data))
         for name, restore in spec.restore.items():
             value = values.get(name)
             if value is not None:
@@ -233,6 +233,15 @@ def decode(
             f"an event of kind {kind} does not fit this version ({error}); update agentdeck"
         ) from None
     return event
+
+
+def _parsed(data: str) -> dict[str, Any]:
+    """JSON of our own. What the fast parser refuses (lone surrogates) the other one takes."""
+    try:
+        fields: dict[str, Any] = from_json(data)
+    except ValueError:
+        fields = json.loads(data)
+    return fields
 
 
 def large_field(kind: str) -> str:

@@ -1,22 +1,33 @@
-"""How long agents take, over all runs of a workflow: `durations` owns one mean per workflow and agent."""
+"""How long agents take, over all runs of a workflow: `durations` owns the newest seconds of each agent.
+
+A workflow is its name and the folder it came from: two of one name in two places do not mislead each other, and
+an edited one still knows what it knew.
+"""
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-#: Earlier runs weigh as much as this many steps at most, so that the mean follows what changes.
-MEMORY = 1000
+from agentdeck.store.codec import text_of
+
+#: So many attempts are remembered.
+MEMORY = 200
 
 
 def save_durations(
-    connection: sqlite3.Connection, workflow: str, durations: Mapping[str, tuple[int, float]]
+    connection: sqlite3.Connection, workflow: str, folder: str, durations: Mapping[str, Sequence[float]]
 ) -> None:
-    """Add a run's (count, mean seconds) per agent to what is known."""
-    connection.executemany(
-        "INSERT INTO durations (workflow, agent, count, mean) VALUES (?, ?, ?, ?)"
-        " ON CONFLICT (workflow, agent) DO UPDATE SET"
-        f" mean = (min(count, {MEMORY}) * mean + excluded.count * excluded.mean)"
-        f" / (min(count, {MEMORY}) + excluded.count), count = count + excluded.count",
-        [(workflow, agent, count, mean) for agent, (count, mean) in durations.items() if count > 0],
-    )
+    """Add what a run took, per agent, to what is known; the newest last."""
+    for agent, taken in durations.items():
+        if not taken:
+            continue
+        where = (workflow, folder, agent)
+        sql = "SELECT samples FROM durations WHERE workflow = ? AND folder = ? AND agent = ?"
+        row = connection.execute(sql, where).fetchone()
+        known = [*(json.loads(row[0]) if row else ()), *(round(seconds, 6) for seconds in taken)]
+        connection.execute(
+            "INSERT OR REPLACE INTO durations (workflow, folder, agent, samples) VALUES (?, ?, ?, ?)",
+            (*where, text_of(known[-MEMORY:])),
+        )

@@ -59,7 +59,7 @@ def explain(error: sqlite3.Error, path: Path) -> StoreError:
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
             what = "the file or its folder is read-only; make both writable, or choose another file with --db"
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            what = "another process has held the lock for too long; find it with `lsof` and end it"
+            what = "another process holds the lock; writing goes on when it lets go (`lsof` finds it)"
         case sqlite3.SQLITE_CORRUPT:
             return StoreBroken(
                 f"{path}: the database is damaged ({error}); restore a backup, or move it away to start anew"

@@ -74,10 +74,22 @@ def set_letter(connection: sqlite3.Connection, letter: int, state: str, why: str
     return connection.execute(sql, (state, why, letter)).rowcount == 1
 
 
-def close_letters(connection: sqlite3.Connection, run: str, task: str, step: str) -> int:
-    """The step succeeded after all: its letters are closed. How many there were."""
+def settle_letters(connection: sqlite3.Connection, run: str, task: str, step: str, state: str) -> int:
+    """A step goes again (`retried`) or has ended well after all (`closed`), and what is under it with it: its
+    items, tasks nested in it. How many letters that concerns."""
+    own = ("open",) if state == "retried" else ("open", "retried")
+    under = ("open",) if state == "retried" else ("retried",)
+    path = f"{task}/{step}"
     return connection.execute(
-        "UPDATE letters SET state = 'closed' WHERE run = ? AND task = ? AND step = ?"
-        " AND state IN ('open', 'retried')",
-        (run, task, step),
+        f"UPDATE letters SET state = ? WHERE run = ? AND ((task = ? AND step = ? AND state IN ({_marks(own)}))"
+        f" OR (((task = ? AND step >= ? AND step < ?) OR task = ? OR (task >= ? AND task < ?)"
+        f" OR (task >= ? AND task < ?)) AND state IN ({_marks(under)})))",
+        (
+            *(state, run, task, step, *own),
+            *(task, step + "[", step + "\\", path, path + "/", path + "0", path + "[", path + "\\", *under),
+        ),
     ).rowcount
+
+
+def _marks(values: tuple[str, ...]) -> str:
+    return ",".join("?" * len(values))

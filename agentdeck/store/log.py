@@ -18,6 +18,8 @@ LogRow: TypeAlias = tuple[float, str, str, int, str, str]
 OnCommit: TypeAlias = Callable[[str, int], None]
 #: What keeps the writer from writing; None when it writes again. Told from the writer's thread.
 OnFault: TypeAlias = Callable[[StoreError | None], None]
+#: What goes with events: statements on the tables beside them.
+Also: TypeAlias = Callable[[sqlite3.Connection], object]
 
 
 class Log(Protocol):
@@ -28,7 +30,14 @@ class Log(Protocol):
         """Events and log rows handed over and not yet on disk: the caller waits while this is large."""
         ...
 
-    def append(self, run: str, first_seq: int, events: Sequence[Event]) -> None: ...
+    def append(self, run: str, first_seq: int, events: Sequence[Event], also: Sequence[Also] = ()) -> None:
+        """Record events. `also` is done right after them, in the same transaction: both are kept, or neither."""
+        ...
+
+    @property
+    def fault(self) -> StoreError | None:
+        """What keeps it from writing now."""
+        ...
 
     def log(self, run: str, rows: Sequence[LogRow]) -> None: ...
 

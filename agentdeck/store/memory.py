@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from agentdeck.core.events import Event
-from agentdeck.store.log import LogRow, OnCommit
+from agentdeck.store.log import Also, LogRow, OnCommit
 from agentdeck.store.schema import upgrade
 
 T = TypeVar("T")
@@ -25,6 +25,7 @@ class MemoryLog:
     """
 
     backlog = 0
+    fault = None
 
     def __init__(self, on_commit: OnCommit | None = None, *, keep: bool = False) -> None:
         self.events: dict[str, list[Event]] = {}
@@ -34,9 +35,11 @@ class MemoryLog:
         self._connection: sqlite3.Connection | None = None
         self._lock = threading.RLock()
 
-    def append(self, run: str, first_seq: int, events: Sequence[Event]) -> None:
+    def append(self, run: str, first_seq: int, events: Sequence[Event], also: Sequence[Also] = ()) -> None:
         if not events:
             return
+        for fn in also:
+            self.call(fn)
         if self._keep:
             self.events.setdefault(run, []).extend(events)
         if self._on_commit is not None:

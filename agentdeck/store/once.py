@@ -44,6 +44,12 @@ def once_undone(connection: sqlite3.Connection, key: str) -> None:
     connection.execute("DELETE FROM once WHERE key = ? AND state = 'intent'", (key,))
 
 
+def once_forget(connection: sqlite3.Connection, run: str, step: str) -> int:
+    """A person has looked and says: do it again. How many intents of this step (`task/step`) there were."""
+    sql = "DELETE FROM once WHERE run = ? AND step = ? AND state = 'intent'"
+    return connection.execute(sql, (run, step)).rowcount
+
+
 class Cached(NamedTuple):
     """`found` tells a remembered None from nothing."""
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import os
 import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from agentdeck.workflow.model import Data
 PAGE = 2000
 
 _RUN = (
-    "run, workflow, identity, state, started, ended, simulated, tags, source, options,"
+    "runs.run, workflow, identity, state, runs.started, ended, simulated, tags, source, options,"
     " tasks_total, tasks_done, tasks_failed, tasks_cancelled, summary, owner, lease_until, pid, host"
 )
 
@@ -125,17 +126,20 @@ class Reader:
         state: str | None = None,
         text: str | None = None,
         since: float | None = None,
+        until: float | None = None,
         tag: str | None = None,
     ) -> list[RunRow]:
         """The newest runs that fit, newest first. `before` is the `key` of the last row of the page before.
+        `since` and `until` bound when they started.
 
         `text` is looked for in run, workflow, tags and source, without regard to case.
         """
         found: list[RunRow] = []
+        table, of = ("runs", "runs") if tag is None else ("tags CROSS JOIN runs ON runs.run = tags.run", "tags")
         while len(found) < limit:
             where, values = ["1"], list[Any]()
             if before is not None:
-                where.append("(started, run) < (?, ?)")
+                where.append(f"({of}.started, {of}.run) < (?, ?)")
                 values += before
             if workflow is not None:
                 where.append("workflow = ?")
@@ -145,16 +149,20 @@ class Reader:
                 where.append(f"state IN ({','.join('?' * len(stored))})")
                 values += stored
             if since is not None:
-                where.append("started >= ?")
+                where.append(f"{of}.started >= ?")
                 values.append(since)
+            if until is not None:
+                where.append(f"{of}.started <= ?")
+                values.append(until)
             if tag is not None:
-                where.append("tags LIKE ? ESCAPE '\\'")
-                values.append(f"%{_like(json.dumps(tag))}%")
+                where.append("tag = ?")
+                values.append(tag)
             if text:
-                where.append("(run || ' ' || workflow || ' ' || tags || ' ' || source) LIKE ? ESCAPE '\\'")
+                where.append("(runs.run || ' ' || workflow || ' ' || tags || ' ' || source) LIKE ? ESCAPE '\\'")
                 values.append(f"%{_like(text)}%")
             rows = self._rows(
-                f"SELECT {_RUN} FROM runs WHERE {' AND '.join(where)} ORDER BY started DESC, run DESC LIMIT ?",
+                f"SELECT {_RUN} FROM {table} WHERE {' AND '.join(where)}"
+                f" ORDER BY {of}.started DESC, {of}.run DESC LIMIT ?",
                 (*values, limit),
             )
             page = [_run_of(row) for row in rows]
@@ -193,9 +201,21 @@ class Reader:
         data: dict[str, Data] = json.loads(rows[0][0])
         return data
 
-    def durations(self, workflow: str) -> dict[str, float]:
-        """Mean seconds of each agent of a workflow, over its earlier runs."""
-        return dict(self._rows("SELECT agent, mean FROM durations WHERE workflow = ?", (workflow,)))
+    def durations(self, workflow: str, folder: str) -> dict[str, float]:
+        """Mean seconds of each agent of a workflow, over its newest attempts that succeeded."""
+        return {agent: sum(taken) / len(taken) for agent, taken in self._samples(workflow, folder)}
+
+    def quantiles(self, workflow: str, folder: str, share: float = 0.95) -> dict[str, tuple[int, float]]:
+        """Of each agent: how many attempts are remembered (200 at most), and the seconds that this share of
+        them did not exceed."""
+        return {
+            agent: (len(taken), sorted(taken)[max(1, math.ceil(share * len(taken))) - 1])
+            for agent, taken in self._samples(workflow, folder)
+        }
+
+    def _samples(self, workflow: str, folder: str) -> list[tuple[str, list[float]]]:
+        sql = "SELECT agent, samples FROM durations WHERE workflow = ? AND folder = ?"
+        return [(agent, json.loads(samples)) for agent, samples in self._rows(sql, (workflow, folder))]
 
     # What happened in a run ---------------------------------------------------------------------------------
 
@@ -210,6 +230,49 @@ class Reader:
             large = None if result is None else self.result(result)
             yield seq, decode(at, kind, task, step, data, large, result is not None)
 
+    def of_kind(self, run: str, kind: str) -> Iterator[Any]:
+        """The events of one kind (`limit_changed`), in order."""
+        sql = (
+            "SELECT seq, at, kind, task, step, data, result FROM events"
+            " WHERE run = ? AND seq > ? AND kind = ? ORDER BY seq LIMIT ?"
+        )
+        after = 0
+        while rows := self._rows(sql, (run, after, kind, PAGE)):
+            for after, at, _, task, step, data, result in rows:  # noqa: B007 - it is where to go on
+                large = None if result is None else self.result(result)
+                yield decode(at, kind, task, step, data, large, result is not None)
+
+    def reopened(self, run: str) -> set[str]:
+        """The run's own tasks in which a step was ever reopened."""
+        sql = "SELECT DISTINCT task FROM events WHERE run = ? AND kind = 'step_reopened'"
+        return {row[0].partition("/")[0] for row in self._rows(sql, (run,))}
+
+    def events_of(self, run: str, tasks: Iterable[str]) -> Iterator[Event]:
+        """What happened in these tasks of a run, and in tasks nested in them, in order."""
+        wanted, after = json.dumps(sorted(tasks)), 0
+        while True:
+            rows = self._rows(
+                "SELECT seq, at, kind, task, step, data, result FROM events WHERE run = ? AND seq > ?"
+                " AND iif(instr(task, '/'), substr(task, 1, instr(task, '/') - 1), task)"
+                " IN (SELECT value FROM json_each(?)) ORDER BY seq LIMIT ?",
+                (run, after, wanted, PAGE),
+            )
+            for _, at, kind, task, step, data, result in rows:
+                large = None if result is None else self.result(result)
+                yield decode(at, kind, task, step, data, large, result is not None)
+            if len(rows) < PAGE:
+                return
+            after = rows[-1][0]
+
+    def tasks_with(self, run: str, step: str) -> list[str]:
+        """The run's own tasks in which this step has ended at least once."""
+        rows = self._rows(
+            "SELECT DISTINCT task FROM events WHERE run = ? AND step = ? AND instr(task, '/') = 0 AND kind IN"
+            " ('step_succeeded', 'step_done', 'step_failed', 'step_skipped', 'step_cancelled', 'step_answered')",
+            (run, step),
+        )
+        return [row[0] for row in rows]
+
     def raw_events(self, run: str, after: int = 0, limit: int | None = None) -> Iterator[dict[str, Data]]:
         """The same as plain data: seq, at, event (its kind), run, task and step where it has them, and the
         fields that do not have their default."""
@@ -220,6 +283,22 @@ class Reader:
             if result is not None:
                 row[large_field(kind)] = self.result(result)
             yield row
+
+    def task_events(self, run: str, task: str) -> Iterator[tuple[int, Event]]:
+        """What happened in one task, in order: no other event of the run is decoded."""
+        after = 0
+        while True:
+            rows = self._rows(
+                "SELECT seq, at, kind, task, step, data, result FROM events"
+                " WHERE run = ? AND seq > ? AND task = ? ORDER BY seq LIMIT ?",
+                (run, after, task, PAGE),
+            )
+            for seq, at, kind, name, step, data, result in rows:
+                large = None if result is None else self.result(result)
+                yield seq, decode(at, kind, name, step, data, large, result is not None)
+            if len(rows) < PAGE:
+                return
+            after = rows[-1][0]
 
     def result(self, key: str) -> Data:
         """A large value by its hash, one at a time: a page of them may not fit into memory. None if pruned."""
@@ -249,9 +328,10 @@ class Reader:
         task: str | None = None,
         after: int = 0,
         tail: int | None = None,
+        limit: int | None = None,
     ) -> list[LogLine]:
         """Log lines in order. `agent` is a step's name, or an agent's, which stands for all its items
-        (`notes` for `notes[0]`, `notes[1]`…). `tail` gives the last so many."""
+        (`notes` for `notes[0]`, `notes[1]`…). `tail` gives the last so many, `limit` the first so many."""
         where, values = ["run = ?", "id > ?"], [run, after]
         if agent is not None:
             where.append("(step = ? OR (step >= ? AND step < ?))")
@@ -262,15 +342,19 @@ class Reader:
         sql = f"SELECT id, at, task, step, attempt, level, text FROM logs WHERE {' AND '.join(where)} ORDER BY id"
         if tail is not None:
             return [LogLine(*row) for row in reversed(self._rows(sql + " DESC LIMIT ?", (*values, tail)))]
-        return [LogLine(*row) for row in self._rows(sql, values)]
+        return [LogLine(*row) for row in self._rows(sql + " LIMIT ?", (*values, -1 if limit is None else limit))]
 
-    def letters(self, run: str | None = None, *, state: str | None = None) -> list[Letter]:
-        """Dead letters, oldest first: of one run, or of all."""
+    def letters(
+        self, run: str | None = None, *, state: str | None = None, ids: Sequence[int] | None = None
+    ) -> list[Letter]:
+        """Dead letters, oldest first: of one run, or of all; those with these ids."""
+        wanted = None if ids is None else json.dumps(list(ids))
         rows = self._rows(
             "SELECT run, task, step, agent, identity, fault, r.data, attempts, at, state, why, id"
             " FROM letters LEFT JOIN results r ON r.hash = inputs"
-            " WHERE (? IS NULL OR run = ?) AND (? IS NULL OR state = ?) ORDER BY id",
-            (run, run, state, state),
+            " WHERE (? IS NULL OR run = ?) AND (? IS NULL OR state = ?)"
+            " AND (? IS NULL OR id IN (SELECT value FROM json_each(?))) ORDER BY id",
+            (run, run, state, state, wanted, wanted),
         )
         return [
             Letter(
@@ -330,14 +414,19 @@ def held(owner: str | None, until: float | None, pid: int | None, host: str | No
     """Whether somebody runs it. On this machine a dead process is seen at once, elsewhere when the lease ends."""
     if not owner or until is None or until < now:
         return False
-    if pid and host == socket.gethostname():
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-        except OSError:
-            return True
-    return True
+    return not (pid and host == socket.gethostname() and is_dead(pid))
+
+
+def is_dead(pid: int) -> bool:
+    """Gone, or a zombie that its parent has not asked after yet."""
+    try:
+        os.kill(pid, 0)
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except ProcessLookupError:
+        return True
+    except (OSError, UnicodeDecodeError):
+        return False
+    return stat.rpartition(")")[2].split()[:1] == ["Z"]
 
 
 def _like(text: str) -> str:

@@ -5,11 +5,15 @@ The row is for lists; the truth is in the events. Its owner keeps it. Whoever ho
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
+import time
 from dataclasses import dataclass, field
 
 from agentdeck.store.codec import text_of
 from agentdeck.workflow.model import Data, Definition, plain
+
+ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,15 @@ class NewRun:
     options: dict[str, Data] = field(default_factory=dict)
 
 
+def new_run() -> str:
+    """A short name that sorts by time."""
+    number, text = int(time.time()), ""
+    while number:
+        number, digit = divmod(number, len(ALPHABET))
+        text = ALPHABET[digit] + text
+    return text + "".join(secrets.choice(ALPHABET) for _ in range(3))
+
+
 def save_definition(connection: sqlite3.Connection, definition: Definition) -> str:
     """Keep a workflow as it is now; its identity."""
     identity = definition.identity
@@ -75,6 +88,13 @@ def create_run(connection: sqlite3.Connection, new: NewRun, owner: Owner | None 
             owner.host if owner else None,
         ),
     )
+
+
+def folder_of(connection: sqlite3.Connection, run: str) -> str:
+    """Where the workflow of a run came from; empty where that is not known."""
+    sql = "SELECT coalesce(json_extract(source, '$.folder'), '') FROM runs WHERE run = ?"
+    row = connection.execute(sql, (run,)).fetchone()
+    return str(row[0]) if row else ""
 
 
 def set_run(

@@ -60,6 +60,8 @@ def open_for_writing(path: Path, *, busy_seconds: float = 30.0) -> sqlite3.Conne
             connection = sqlite3.connect(
                 path, timeout=busy_seconds, isolation_level=None, check_same_thread=False, cached_statements=256
             )
+            if not _version(connection, path):
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # `prune` gives space back to the disk
             upgrade(connection, path)
             for pragma in (
                 "journal_mode = WAL",  # a reader never waits for the writer

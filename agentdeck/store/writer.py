@@ -21,8 +21,9 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from agentdeck.core.events import Event
 from agentdeck.errors import StoreError
+from agentdeck.store.faultpoint import passing
 from agentdeck.store.faults import RunTaken, StoreBroken, code, explain, is_busy, is_of_the_place
-from agentdeck.store.log import LogRow, OnCommit, OnFault
+from agentdeck.store.log import Also, LogRow, OnCommit, OnFault
 from agentdeck.store.rows import Rows
 from agentdeck.store.schema import open_for_writing
 
@@ -32,13 +33,15 @@ BATCH = 8192  # records in one transaction at most: bounds its memory, and how l
 LINGER = 0.05  # seconds that log lines alone may wait for company
 AGAIN = 0.5  # seconds between tries while something is wrong
 IDLE = 2.0  # seconds without work after which the WAL is folded back into the file
-BUSY = 30.0  # seconds to wait for another process's lock before that counts as a fault
+BUSY = 30.0  # seconds to wait for another process's lock when the file is opened
+LOCKED = 2.0  # seconds to wait for it later before that counts as a fault, and is told
 
 
 class _Events(NamedTuple):
     run: str
     first: int
     events: Sequence[Event]
+    also: Sequence[Also] = ()
 
 
 class _Lines(NamedTuple):
@@ -78,6 +81,7 @@ class Writer:
         self._on_commit = on_commit
         self._on_fault = on_fault
         self._connection = open_for_writing(self.path, busy_seconds=BUSY)
+        self._connection.execute(f"PRAGMA busy_timeout = {int(LOCKED * 1000)}")
         self._queue: queue.SimpleQueue[_Item | _Stop] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._handed_over = 0
@@ -104,15 +108,16 @@ class Writer:
         """What keeps it from writing now."""
         return self._broken or self._fault
 
-    def append(self, run: str, first_seq: int, events: Sequence[Event]) -> None:
-        """Record events under `first_seq` and the numbers after it. Raises ValueError on a gap."""
+    def append(self, run: str, first_seq: int, events: Sequence[Event], also: Sequence[Also] = ()) -> None:
+        """Record events under `first_seq` and the numbers after it, and do `also` in the same transaction. Raises
+        ValueError on a gap."""
         if not events:
             return
         expected = self._next.get(run, first_seq)
         if first_seq != expected:
             raise ValueError(f"run {run}: event {first_seq} handed over where {expected} is next")
         self._next[run] = first_seq + len(events)
-        self._put(_Events(run, first_seq, events), len(events))
+        self._put(_Events(run, first_seq, events, also), len(events))
 
     def log(self, run: str, rows: Sequence[LogRow]) -> None:
         """Record lines that agents logged. They wait a moment for company."""
@@ -248,7 +253,7 @@ class Writer:
         rows = Rows()
         prepared = 0
         for item in items:  # before the lock is taken: others need not wait for this
-            if isinstance(item, _Call) or rows.large:
+            if isinstance(item, _Call) or rows.large or (isinstance(item, _Events) and item.also):
                 break
             self._prepare(item, rows)
             prepared += 1
@@ -261,8 +266,13 @@ class Writer:
                 if rows.large:
                     self._insert(rows)
                 self._prepare(item, rows)
+                for fn in item.also if isinstance(item, _Events) else ():
+                    self._insert(rows)
+                    fn(self._connection)
         self._insert(rows)
+        passing("commit.before")
         self._connection.execute("COMMIT")
+        passing("commit.after")
         return answers
 
     @staticmethod
@@ -325,6 +335,7 @@ class Writer:
         if code(error) in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN) and self.path.exists():
             with contextlib.suppress(StoreError):
                 fresh = open_for_writing(self.path)
+                fresh.execute(f"PRAGMA busy_timeout = {int(LOCKED * 1000)}")
                 self._connection.close()
                 self._connection = fresh
 
@@ -335,7 +346,7 @@ class Writer:
             self._connection.execute("PRAGMA busy_timeout = 0")
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         with contextlib.suppress(sqlite3.Error):
-            self._connection.execute(f"PRAGMA busy_timeout = {int(BUSY * 1000)}")
+            self._connection.execute(f"PRAGMA busy_timeout = {int(LOCKED * 1000)}")
 
     def _end(self, fault: StoreError, items: list[_Item]) -> None:
         """Nothing more will be written: tell everybody who waits."""

@@ -20,6 +20,7 @@ Operator: TypeAlias = "Callable[[Frame, Data, Data], Data]"
 
 WORK = 20_000
 LARGEST = 1_000_000
+LARGEST_TEXT = 4_000_000
 LARGEST_NUMBER = 10**30
 
 
@@ -292,9 +293,30 @@ def index_of(value: Data, key: Data) -> Data:
 
 
 def show(value: Data) -> str:
-    """A value inside text: strings as they are, null as nothing, the rest as JSON."""
+    """A value inside text: strings as they are, null as nothing, the rest as JSON. Raises ExpressionError for
+    more than LARGEST_TEXT: nobody reads that, and writing it would hold everybody else up."""
     if isinstance(value, str):
         return value
     if value is None:
         return ""
+    if isinstance(value, list | Mapping) and _left(value, LARGEST_TEXT) < 0:
+        raise ExpressionError(f"more than {LARGEST_TEXT // 1_000_000} MB of JSON inside text: use `with`")
     return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _left(value: Data, room: int) -> int:
+    """What is left of `room` characters after writing the value as JSON; negative as soon as there is none."""
+    if isinstance(value, str):
+        return room - len(value) - 2
+    room -= 4
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            room = _left(item, room - len(key) - 4)
+            if room < 0:
+                return room
+    elif isinstance(value, list):
+        for item in value:
+            room = _left(item, room - 2)
+            if room < 0:
+                return room
+    return room

@@ -62,7 +62,7 @@ class Deck:
 
     def __call__(self, *args: object, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self._command(args),
+            self.command(args),
             input=stdin,
             capture_output=True,
             text=True,
@@ -75,7 +75,7 @@ class Deck:
 
     def start(self, *args: object) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            self._command(args),
+            self.command(args),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -87,7 +87,7 @@ class Deck:
         return process
 
     @staticmethod
-    def _command(args: tuple[object, ...]) -> list[str]:
+    def command(args: tuple[object, ...]) -> list[str]:
         return [sys.executable, "-m", "agentdeck.cli.main", *map(str, args)]
 
 

@@ -314,3 +314,23 @@ def test_progress_in_a_terminal(deck: Deck) -> None:
     assert "simulated" in text
     assert "1 task done, 2 attempts" in text
     assert text.rfind("\x1b[?25h") > text.rfind("\x1b[?25l")  # the cursor is back
+
+
+def test_resume_has_the_tasks_that_came_through_stdin(deck: Deck, until: Until) -> None:
+    deck.write("slow.yaml", SLOW.replace("name: slow", "name: slow\ninputs: { n: { type: integer } }"))
+    process = subprocess.Popen(
+        deck.command(("run", "slow.yaml", "--tasks", "-", "--workers", "1")),
+        stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=deck.folder, env=deck.env, text=True,
+    )  # fmt: skip
+    deck.started.append(process)
+    process.stdin.write("".join(f'{{"n": {n}}}\n' for n in range(4)))  # type: ignore[union-attr]
+    process.stdin.close()  # type: ignore[union-attr]
+    process.stdin = None
+    until(lambda: "step_started" in deck("events", "last", "--json").stdout)
+    process.kill()
+    process.wait()
+    kept = deck.db.with_name(deck.db.name + ".tasks")
+    assert [path.stat().st_mode & 0o777 for path in kept.iterdir()] == [0o600]
+    told = json.loads(deck("resume", "last", "--json").stdout)
+    assert (told["state"], told["tasks"]["total"], told["tasks"]["done"]) == ("done", 4, 4)
+    assert not kept.exists()

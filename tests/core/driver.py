@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from heapq import heappop, heappush
 
 from agentdeck.core import events as ev
 from agentdeck.core.fold import BUSY, Fold
 from agentdeck.core.machine import Machine
 from agentdeck.core.program import Program
+from agentdeck.core.reopen import Everything, rebuild, root_of
 from agentdeck.core.state import ENDED, OPEN, RUNNING
 from agentdeck.core.window import Want, Window
 from agentdeck.errors import Fault
@@ -63,9 +64,13 @@ class Player:
         commit: float | None = None,
         desk: Desk | None = None,
         usage: Callable[[ev.StepStarted], ev.Usage] | None = None,
+        nested: Mapping[str, Definition] | None = None,
     ) -> None:
         self.definition = of
-        self.machine = Machine(Program(of), run="r", workers=workers, gated=commit is not None)
+        self.nested = {name: Program(below) for name, below in (nested or {}).items()}
+        self.machine = Machine(
+            Program(of, nested=self.nested), run="r", workers=workers, gated=commit is not None
+        )
         self.desk = desk
         self.usage = usage
         if desk is not None:
@@ -79,6 +84,7 @@ class Player:
         self.log: list[ev.Event] = []
         self.asked: list[ev.StartAttempt] = []
         self.cancels: list[ev.CancelAttempt] = []
+        self.letters: set[tuple[str, str]] = set()
         self.released: set[tuple[str, str]] = set()
         self.open_most = 0
         self.finished = ""
@@ -90,7 +96,16 @@ class Player:
         self._ticket += 1
         heappush(self._ends, (when, self._ticket, event))
 
+    def recall(self, task: str) -> None:
+        """Bring ended tasks back from the log, as the owner of a live run does."""
+        root = root_of(task)
+        past = [e for e in self.log if root_of(getattr(e, "task", "")) == root]
+        found = rebuild(self.machine.program, "r", int(root), past)
+        self.machine.closed |= {k: t for k, t in found.items() if k not in self.machine.tasks}
+
     def send(self, event: ev.Event | ev.Signal) -> None:
+        if isinstance(event, ev.StepReopened):
+            self.recall(event.task)
         todo = [event]
         while todo:
             before = self.machine.seq
@@ -102,7 +117,10 @@ class Player:
                             self.released.add((recorded.task, recorded.step))
                     case ev.StartAttempt(started=started):
                         self.asked.append(action)
-                        if self.machine.program.rules[self.machine.program.index[started.agent]].slot:
+                        if started.agent in self.nested:
+                            nested = f"{started.task}/{started.step}"
+                            todo.append(ev.TaskOpened(self.now, nested, {}, (started.task, started.step)))
+                        elif self._slot(started):
                             self._run(started)
                     case ev.PullTask():
                         self.opened += 1
@@ -120,6 +138,11 @@ class Player:
                         self.desk.gave_back.append(action.ask)
                     case ev.CancelAttempt():
                         self.cancels.append(action)
+                    case ev.SettleLetters(task=task, step=step, state="closed"):
+                        whole = f"{task}/{step}"
+                        self.letters -= {(t, s) for t, s in self.letters if under(f"{t}/{s}", whole)}
+                    case ev.KeepLetter(task=task, step=step):
+                        self.letters.add((task, step))
                     case ev.Finish(state=state):
                         assert not self.finished
                         self.finished = state
@@ -127,6 +150,11 @@ class Player:
                 self.at(self.now + self.commit, ev.Committed(self.now + self.commit, self.machine.seq))
             self.open_most = max(self.open_most, len(self.machine.tasks))
             check(self.machine, self.released)
+
+    def _slot(self, started: ev.StepStarted) -> bool:
+        step = self.machine.tasks[started.task].step(started.step)
+        assert step is not None
+        return step.acting.slot
 
     def _run(self, started: ev.StepStarted) -> None:
         length, end = self.plan(started)
@@ -152,6 +180,15 @@ class Player:
         else:
             return False
         return True
+
+    def retry(self, *steps: tuple[str, str], inputs: dict[str, object] | None = None) -> Player:
+        """Take up a run that is over, with these steps again."""
+        self.finished = ""
+        for task, _ in steps:
+            self.recall(task)
+        again = [ev.StepReopened(self.now, task, step, "ada", inputs) for task, step in steps]
+        self.send(ev.Together(self.now, (ev.RunResumed(self.now), *again)))
+        return self
 
     def play(self, limit: int = 100_000) -> Player:
         """Until the run is over."""
@@ -181,6 +218,11 @@ class Player:
         return [e.at for e in self.log if isinstance(e, ev.StepStarted) and e.step == step]
 
 
+def under(path: str, whole: str) -> bool:
+    """Whether a step is this one, an item of it, or in a task nested in it."""
+    return path == whole or path.startswith((whole + "[", whole + "/"))
+
+
 def check(machine: Machine, released: set[tuple[str, str]]) -> None:
     """Every invariant of the state. A person may have `released` joins before their time."""
     steps = [step for task in machine.tasks.values() for step in machine._steps_of(task)]
@@ -190,8 +232,9 @@ def check(machine: Machine, released: set[tuple[str, str]]) -> None:
     for task in machine.tasks.values():
         assert task.busy == sum(step.state in BUSY for step in machine._steps_of(task))
         assert task.left == sum(s is not None and s.state not in ENDED for s in task.steps)
-    for rule in machine.program.rules:
-        assert rule.live == sum(step.acting is rule for step in running)
+    programs = [machine.program, *machine.program.nested.values()]
+    for rule in (rule for program in programs for rule in program.rules):
+        assert rule.live == sum(step.acting is rule for step in running), rule.name
     for step in (s for s in steps if s.group is None):
         ended = [s.state for i in step.rule.needs if (s := step.task.steps[i]) is not None and s.state in ENDED]
         assert step.arrived == ended.count("done")
@@ -203,7 +246,7 @@ def check(machine: Machine, released: set[tuple[str, str]]) -> None:
 
 def refold(player: Player) -> Fold:
     """A machine made by folding the log alone."""
-    fold = Fold(Program(player.definition), run="r", workers=4)
+    fold = Fold(Program(player.definition, nested=player.nested), run="r", workers=4, keep=Everything())
     fold.workers = int(player.machine.workers) if not player.of(ev.LimitChanged) else 4
     for event in player.log:
         fold.apply(event)

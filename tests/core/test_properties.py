@@ -75,7 +75,8 @@ def joins(draw: st.DrawFn, needs: int) -> Join:
 
 @st.composite
 def actions(draw: st.DrawFn) -> list[tuple[float, str, int]]:
-    kinds = ["pause", "unpause", "workers", "cancel_task", "cancel_step", "cancel", "hurry", "release", "timeout"]
+    kinds = ["pause", "unpause", "workers", "cancel_task", "cancel_step", "cancel", "hurry", "release", "timeout",
+             "reopen", "reopen"]  # fmt: skip
     one = st.tuples(st.floats(0.0, 30.0), st.sampled_from(kinds), st.integers(0, 8))
     return sorted(draw(st.lists(one, max_size=6)))
 
@@ -93,6 +94,7 @@ def event_of(action: tuple[float, str, int], agents: list[Agent]) -> ev.Event | 
         "cancel": ev.CancelAsked(at),
         "hurry": ev.TaskHurried(at, task),
         "release": ev.StepReleased(at, task, name),
+        "reopen": ev.StepReopened(at, task, name, "ada", {"n": number} if number % 2 else None),
         "timeout": ev.LimitChanged(at, f"agents.{name}.timeout", 0, number + 0.5),
     }
     return events[kind]
@@ -131,8 +133,16 @@ def test_every_run_ends_and_every_promise_holds(
     player.at(31.0, ev.LimitChanged(31.0, "workers", 0, 4))
     player.play(20_000)
 
-    assert player.finished in ("done", "failed", "cancelled")
-    assert player.machine.tasks == {}
+    for _ in range(2):
+        assert player.finished in ("done", "failed", "cancelled")
+        assert player.machine.tasks == {}
+        wrong = [(e.task, e.step) for e in player.log if isinstance(e, ev.StepFailed) and e.letter]
+        some = [one for one in dict.fromkeys(wrong) if random() < 0.7]
+        player.retry(*some).play(20_000)
+        ends = {e.task: e.state for e in player.log if isinstance(e, ev.TaskEnded)}
+        assert player.machine.failed_tasks == list(ends.values()).count("failed")
+        assert player.machine.cancelled_tasks == list(ends.values()).count("cancelled")
+        assert player.machine.top == player.machine.busy_tasks == 0
     log = player.log
     live: Counter[tuple[str, str]] = Counter()
     over: set[tuple[str, str]] = set()
@@ -155,6 +165,13 @@ def test_every_run_ends_and_every_promise_holds(
                 failed[task, step] += type(event) is ev.StepFailed
             case ev.StepSkipped(task=task, step=step) | ev.StepDone(task=task, step=step):
                 over.add((task, step))
+            case ev.StepReopened(task=task, step=step, again=again):
+                assert again is not None
+                assert step in again
+                for key in again:
+                    assert live[task, key] == 0, "goes again while it runs"
+                    over.discard((task, key))
+                    failed[task, key] = 0
     assert all(count <= 1 for count in failed.values()), "one letter per finally failed step"
     assert not +live
 

@@ -238,7 +238,8 @@ def test_a_letter_is_closed_by_success_and_the_counts_go_back() -> None:
         definition=order(),
     )
     assert (view.letters, view.tasks.failed, view.state) == (1, 1, "failed")
-    fold(view, [ev.StepReopened(2.0, "1", "extract", "ada")])
+    again = dict.fromkeys(order().agents, "failed")
+    fold(view, [ev.StepReopened(2.0, "1", "extract", "ada", None, "failed", again)])
     assert (view.tasks.failed, view.state, view.steps()["waiting"]) == (0, "running", 5)
     for i, name in enumerate(order().agents):
         fold(view, attempt(3.0 + i, name, 1.0))
@@ -328,7 +329,7 @@ def test_events_of_a_task_that_is_not_remembered_do_not_raise() -> None:
     fold(
         view,
         [
-            ev.StepReopened(0.0, "9", "payment"),
+            ev.StepReopened(0.0, "9", "payment", "", None, "failed", {"payment": "failed"}),
             ev.StepStarted(0.0, "9", "payment", "payment", 4, 0.0),
             ev.AttemptFailed(1.0, "9", "payment", 4, fault),
             ev.StepFailed(1.0, "9", "payment", fault),

@@ -46,6 +46,8 @@ def test_the_view_agrees_with_the_machine_at_every_step(
         if player.finished or not player.step():
             break
 
+    # What failed goes again once, after the run was over.
+    player.retry(*sorted(player.letters)[:3]).play(20_000)
     for event in player.log[view.seq :]:
         view.apply(view.seq + 1, event)
     assert view.state == player.finished
@@ -54,8 +56,7 @@ def test_the_view_agrees_with_the_machine_at_every_step(
     counts = view.steps()
     assert counts["waiting"] == counts["ready"] == counts["running"] == 0
     assert sum(counts.values()) == view.tasks.opened * sum(not agent.spare for agent in agents)
-    letters = {(e.task, e.step) for e in player.log if isinstance(e, ev.StepFailed) and e.letter}
-    assert view.letters == len(letters)
+    assert view.letters == len(player.letters)
     made = summary(view, of)
     assert made["attempts"] == len(player.of(ev.StepStarted))
     assert all(seconds >= 0 for told in made["agents"].values() for seconds in told["waiting"].values())
@@ -70,5 +71,7 @@ def agree(player: Player, view: View) -> None:
     for task in machine.tasks.values():
         told = view.open[task.id].steps
         for step in task.steps:
-            if step is not None and (step.state in ENDED or step.state == RUNNING):
+            if step is None or (step.key not in told and view.open[task.id].partial):
+                continue
+            if step.state in ENDED or step.state == RUNNING:
                 assert told[step.key].state == step.state

@@ -22,8 +22,9 @@ from agentdeck.core import events as ev
 from agentdeck.engine.launch import Launch, Watch, run
 from agentdeck.engine.resume import Resume, resume
 from agentdeck.errors import StoreError, UsageError
-from agentdeck.store.reader import Reader
+from agentdeck.store.reader import Reader, is_dead
 from agentdeck.workflow.loader import load
+from agentdeck.workflow.model import Agent, Definition, Python
 
 pytestmark = pytest.mark.anyio
 
@@ -184,3 +185,27 @@ def test_an_agent_that_never_gives_up_does_not_hold_the_process(tmp_path: Path) 
     done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, timeout=30)
     assert done.returncode == 1
     assert json.loads(done.stdout)["agents"]["a"]["failed"] == 1
+
+
+async def test_a_cached_result_is_not_made_again_until_its_inputs_change(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def work(n: int) -> dict[str, int]:
+        made.append(n)
+        return {"n": n}
+
+    definition = Definition("w", {"a": Agent("a", Python("a"), cache=60.0)})
+    for n in (1, 1, 2):
+        launch = Launch(definition, tmp_path, {"n": n}, None, 2, {"a": work}, tmp_path / "deck.db")
+        outcome = await run(launch)
+        assert outcome.view.output == {"n": n}
+    assert made == [1, 2]
+
+
+def test_a_zombie_owns_no_run(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", "pass"])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert is_dead(process.pid)
+    process.wait()
+    assert is_dead(process.pid)
+    assert not is_dead(os.getpid())

@@ -189,3 +189,11 @@ def test_recorded_graphs_come_close_to_the_best_known_schedules() -> None:
     assert len(ratios) == 40
     assert math.exp(sum(map(math.log, ratios)) / 40) <= 1.015
     assert max(ratios) <= 1.17
+
+
+def test_only_invalid_answers_escalate() -> None:
+    retry = "retry: { attempts: 3, delay: 1ms, escalate: true }"
+    invalid = Played(agents(f'a: {{ prompt: hi, tier: routing, expect: "len(output) < 0", {retry} }}'))
+    assert [e.tier_up for e in invalid.of(ev.StepStarted)] == [0, 1, 2]
+    broken = Played(agents(f"a: {{ simulate: {{ takes: 1s, fails: 100% }}, tier: routing, {retry} }}"))
+    assert [e.tier_up for e in broken.of(ev.StepStarted)] == [0, 0, 0]

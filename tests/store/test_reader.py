@@ -6,6 +6,7 @@ import os
 import socket
 import sqlite3
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -128,12 +129,16 @@ def test_definitions_and_durations(path: Path, connection: sqlite3.Connection) -
     definition = Definition("order", {"a": Agent("a", Simulate(1.0))})
     identity = save_definition(connection, definition)
     assert save_definition(connection, definition) == identity == definition.identity
-    save_durations(connection, "order", {"a": (10, 2.0), "b": (0, 9.0)})
-    save_durations(connection, "order", {"a": (30, 4.0)})
+    save_durations(connection, "order", "/here", {"a": [2.0] * 100, "b": []})
+    save_durations(connection, "order", "/here", {"a": [4.0] * 150})
+    save_durations(connection, "order", "/there", {"a": [9.0]})
     reader = Reader(path)
     assert reader.definition(identity) == plain(definition)
-    assert reader.durations("order") == {"a": 3.5}
-    assert reader.durations("other") == {}
+    assert reader.durations("order", "/here") == {"a": 3.5}, "the newest 200: fifty of 2 s, the others 4 s"
+    assert reader.quantiles("order", "/here", 0.25) == {"a": (200, 2.0)}
+    assert reader.quantiles("order", "/here") == {"a": (200, 4.0)}
+    assert reader.durations("order", "/there") == {"a": 9.0}, "one name in two folders: two workflows"
+    assert reader.durations("other", "/here") == {}
     with pytest.raises(UsageError, match="no definition"):
         reader.definition("nope")
 
@@ -145,3 +150,24 @@ def test_pages_and_filters_are_answered_by_an_index(path: Path, connection: sqli
         plan = " ".join(row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + sql))
         assert "USING INDEX" in plan
         assert "TEMP B-TREE" not in plan
+
+
+def test_tags_follow_their_runs(path: Path, connection: sqlite3.Connection) -> None:
+    for number in range(30):
+        tags = ("nightly", "nightly") if number % 3 == 0 else ("100%", "ü")
+        new = replace(new_run(f"r{number:02}", 1000.0 + number, "order" if number % 2 else "audit"), tags=tags)
+        create_run(connection, new)
+    reader = Reader(path)
+    first = reader.runs(4, tag="nightly")
+    assert names(first) == ["r27", "r24", "r21", "r18"]
+    assert names(reader.runs(4, tag="nightly", before=first[-1].key)) == ["r15", "r12", "r09", "r06"]
+    assert names(reader.runs(tag="nightly", workflow="order", since=1009.0, until=1022.0)) == [
+        "r21",
+        "r15",
+        "r09",
+    ]
+    assert names(reader.runs(2, tag="ü")) == ["r29", "r28"]
+    assert reader.runs(tag="night") == []
+    connection.execute("DELETE FROM runs WHERE run = 'r27'")
+    assert names(reader.runs(1, tag="nightly")) == ["r24"]
+    assert connection.execute("SELECT count(*) FROM tags").fetchone() == (49,)

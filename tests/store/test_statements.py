@@ -8,7 +8,7 @@ import pytest
 
 from agentdeck.errors import Fault
 from agentdeck.store.commands import answer_command, put_command, take_commands
-from agentdeck.store.letters import Letter, add_letter, close_letters, set_letter
+from agentdeck.store.letters import Letter, add_letter, set_letter, settle_letters
 from agentdeck.store.log import Log
 from agentdeck.store.memory import MemoryLog
 from agentdeck.store.once import Cached, Claim, cache_get, cache_put, once_claim, once_done, once_undone
@@ -79,7 +79,7 @@ def test_letters_are_kept_grouped_and_closed(tmp_path: Path) -> None:
     assert not set_letter(c, 99, "dropped")
     with pytest.raises(ValueError, match="not lost"):
         set_letter(c, first, "lost")
-    assert close_letters(c, "r", "t1", "pay") == 2
+    assert settle_letters(c, "r", "t1", "pay", "closed") == 2
     assert [one.state for one in reader.letters()] == ["dropped", "closed", "closed"]
     assert reader.letters("other") == []
     assert [one.why for one in reader.letters(state="dropped")] == ["known"]

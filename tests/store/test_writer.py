@@ -393,14 +393,14 @@ def test_close_does_not_wait_for_ever(path: Path) -> None:
 
 
 def test_a_lock_held_for_too_long_is_told_and_waited_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agentdeck.store.writer.BUSY", 0.2)
+    monkeypatch.setattr("agentdeck.store.writer.LOCKED", 0.2)
     faults: list[StoreError | None] = []
     writer = Writer(path, None, faults.append)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     writer.append("r", 1, order(1))
     until(lambda: faults)
-    assert "another process has held the lock for too long" in str(faults[0])
+    assert "another process holds the lock" in str(faults[0])
     other.execute("ROLLBACK")
     writer.close()
     assert faults[-1] is None

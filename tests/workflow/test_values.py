@@ -231,3 +231,12 @@ def test_references_are_the_dotted_names_that_are_read() -> None:
     read = compile_expression("a.b.c + len(d) if status('e') else error(f) or {'k': class.from[g.h]}").references
     assert read == {("a", "b", "c"), ("d",), ("e",), ("f",), ("class", "from"), ("g", "h")}
     assert compile_template({"k": ["${a.b} and ${c}", 1]}).references == {("a", "b"), ("c",)}
+
+
+def test_huge_values_are_not_written_into_text() -> None:
+    huge = compile_template("all: ${x}")
+    for value in (["y" * 1000] * 5000, {str(n): {"n": n} for n in range(500_000)}, [[0] * 1000] * 2000):
+        with pytest.raises(ExpressionError, match="4 MB"):
+            huge.render({"x": value})
+    assert len(str(huge.render({"x": "y" * 5_000_000}))) == 5_000_005
+    assert compile_template("${x}").render({"x": ["y"] * 3}) == ["y"] * 3

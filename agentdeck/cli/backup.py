@@ -1,0 +1,23 @@
+"""`backup`: the store in one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from agentdeck.cli.options import db_option
+
+
+@click.command()
+@click.argument("file", metavar="FILE")
+@db_option
+@click.option("--force", is_flag=True, help="Replace FILE if it is there.")
+def backup(file: str, db: str | None, force: bool) -> None:
+    """Copy the store as it is now into FILE, while runs go on; the copy is checked. To use it: --db FILE."""
+    from agentdeck.cli.errors import say
+    from agentdeck.cli.settings import database
+    from agentdeck.insight.numbers import size
+    from agentdeck.store.backup import backup as copy
+
+    say(f"{file}: {size(copy(database(db), Path(file), force=force))}, checked")

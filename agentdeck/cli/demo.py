@@ -1,0 +1,84 @@
+"""`demo`: a bundled workflow that runs already, in the console; without a terminal, headless and shorter."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from agentdeck.workflow.model import Data
+
+ORDERS, BRIEF = 1000, 120
+WORKERS, BRIEF_WORKERS = 32, 64
+REMINDER = "demo  ·  p pauses and goes on  ·  t turns a limit  ·  ? shows all keys"
+SEED = 7
+COUNTRIES = ("DE", "FR", "NL", "PL", "SE", "US")
+NAMES = ("Ada", "Alan", "Barbara", "Edsger", "Frances", "Grace", "Hedy", "Katherine", "Niklaus", "Tony")
+
+
+@click.command()
+@click.option("--db", metavar="FILE", help="The store; else demo.db in the user's data folder.")
+@click.option("--tasks", type=click.IntRange(1, 100_000), metavar="N", help="How many orders.")
+@click.option("--workers", type=click.IntRange(1, 10_000), metavar="N", help="How many steps at once.")
+def demo(db: str | None, tasks: int | None, workers: int | None) -> int:
+    """Open the console on a bundled workflow that is already running: a thousand simulated orders.
+
+    Offline, without keys. Where there is no terminal it runs headless, with fewer orders.
+    """
+    from agentdeck.cli.bundled import workflows
+    from agentdeck.cli.console import terminal
+
+    path = Path(db).expanduser() if db else _folder() / "demo.db"
+    file = workflows() / "demo.yaml"
+    if not terminal():
+        return _headless(file, path, tasks or BRIEF, workers or BRIEF_WORKERS)
+    from importlib import import_module
+
+    background = import_module("agentdeck.console.background")
+    order = background.Order(tasks=_orders(path, tasks or ORDERS), workers=workers or WORKERS)
+    engine = background.launch(path, file, order)
+    app = import_module("agentdeck.console.app").DeckApp
+    app(path, run=engine.run, engine=engine, reminder=REMINDER).run()
+    return 0
+
+
+def _headless(file: Path, db: Path, tasks: int, workers: int) -> int:
+    from agentdeck.cli.errors import DONE, FAILED, say
+    from agentdeck.cli.run import run
+
+    say("no terminal here: the demo runs headless, with progress lines")
+    given = [str(file), "--db", str(db), "--tasks", str(_orders(db, tasks)), "--workers", str(workers)]
+    code = run.main(given, "agentdeck run", standalone_mode=False)
+    say(f"all of it is in the store: agentdeck show last --db {db}")
+    return DONE if code in (DONE, FAILED) else int(code)  # that some orders fail is what it shows
+
+
+def _folder() -> Path:
+    from platformdirs import user_data_dir
+
+    return Path(user_data_dir("agentdeck", appauthor=False))
+
+
+def _orders(db: Path, number: int) -> Path:
+    """A tasks file beside the store: the same orders each time."""
+    path = db.with_name(f"demo-{number}.jsonl")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    chance = random.Random(SEED)
+    with path.open("w", encoding="utf-8") as file:
+        for index in range(number):
+            file.write(json.dumps(_order(index, chance)) + "\n")
+    return path
+
+
+def _order(index: int, chance: random.Random) -> dict[str, Data]:
+    return {
+        "id": f"A-{1001 + index}",
+        "customer": chance.choice(NAMES),
+        "country": chance.choice(COUNTRIES),
+        "amount": round(chance.lognormvariate(4.2, 0.9), 2),
+        "broken": chance.random() < 0.02,
+    }

@@ -1,0 +1,157 @@
+"""`diff`: two runs beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from agentdeck.cli.options import db_option, json_option
+
+if TYPE_CHECKING:
+    from agentdeck.insight.diff import Story
+    from agentdeck.store.reader import Reader
+    from agentdeck.workflow.model import Data
+
+
+@click.command()
+@click.argument("one", metavar="RUN")
+@click.argument("other", metavar="RUN")
+@db_option
+@json_option("All differences as one JSON object.")
+def diff(one: str, other: str, db: str | None, as_json: bool) -> None:
+    """Show where two runs part: definitions, durations, attempts, waiting, outputs, and the first step that
+    ended otherwise. Tasks are matched by their inputs."""
+    from agentdeck.cli.options import store
+    from agentdeck.cli.pages import dump, out
+    from agentdeck.insight.diff import diff as compare
+
+    with store(db) as reader:
+        told = compare(_story(reader, one), _story(reader, other))
+        for parted in told["tasks"]["first"]:
+            parted["outputs"] = [
+                _result(reader, run, task, parted["step"])
+                for run, task in zip(told["runs"], parted["tasks"], strict=True)
+            ]
+    if as_json:
+        dump(told)
+    else:
+        for line in page(told):
+            out(line)
+
+
+def _story(reader: Reader, run: str) -> Story:
+    from agentdeck.insight.diff import Story
+    from agentdeck.workflow.model import restored
+
+    row = reader.run(run)
+    story = Story(restored(reader.definition(row.identity)))
+    for seq, event in reader.events(row.run):
+        story.apply(seq, event)
+    story.view.state = row.state  # the log does not know that its owner died
+    return story
+
+
+def _result(reader: Reader, run: str, task: str, step: str) -> Data:
+    """What a step returned, or why it failed; of the task itself where no step is named."""
+    from agentdeck.core import events as ev
+
+    inner, _, name = step.rpartition("/")
+    wanted, found = (f"{task}/{inner}" if inner else task, name), None
+    for _, event in reader.task_events(run, wanted[0]):
+        match event:
+            case ev.StepSucceeded(task=of, step=at, output=output) if (of, at) == wanted:
+                found = output
+            case ev.StepFailed(task=of, step=at, fault=fault) if (of, at) == wanted:
+                found = {"error": fault.message}
+            case ev.TaskEnded(task=of, output=output) if of == task and not step:
+                found = output
+    return found
+
+
+def page(told: dict[str, Data]) -> Iterator[str]:
+    from agentdeck.cli.pages import cut, table
+    from agentdeck.core.clean import clean
+    from agentdeck.insight.numbers import seconds
+
+    one, other = told["runs"]
+    names = told["workflows"]
+    yield clean(f"{one} and {other}: {names[0]}" + (f" and {names[1]}" if names[0] != names[1] else ""))
+    yield from _facts(told)
+    yield ""
+    rows = []
+    for name, agent in told["agents"].items():
+        for label, values, show in (
+            ("p50", agent["p50"], seconds),
+            ("p95", agent["p95"], seconds),
+            ("attempts", agent["attempts"], _plain),
+            ("failed", agent["failed"], _plain),
+            *((f"waited: {reason}", both, seconds) for reason, both in agent["waiting"].items()),
+            ("tokens in", agent["tokens_in"], _plain),
+            ("tokens out", agent["tokens_out"], _plain),
+            ("usd", agent["usd"], _plain),
+        ):
+            left, right = show(values[0]), show(values[1])
+            if left != right:
+                rows.append((name, label, left, right, _times(values)))
+                name = ""
+    if rows:
+        yield from table(("agent", "", one, other, ""), rows, right=(2, 3, 4))
+    else:
+        yield "no agent took, tried or waited another way"
+    yield ""
+    tasks = told["tasks"]
+    line = f"tasks      {tasks['same']:,} with the same output, {tasks['parted']:,} with another"
+    for run, number in zip(told["runs"], tasks["only"], strict=True):
+        line += f", {number:,} only in {run}" if number else ""
+    yield line
+    for parted in tasks["first"]:
+        task = " / ".join(dict.fromkeys(parted["tasks"]))
+        yield ""
+        first = f"first at {parted['step']}" if parted["step"] else "in its output"
+        yield clean(f"task {task} parts {first}" + ("" if parted["same_inputs"] else "; its inputs differ"))
+        states = parted["step_states"] if parted["step"] else parted["states"]
+        for run, state, output in zip(told["runs"], states, parted["outputs"], strict=True):
+            yield cut(clean(f"  {run}  {state or 'did not run':<9} {_short(output)}"))
+
+
+def _facts(told: dict[str, Data]) -> Iterator[str]:
+    from agentdeck.core.clean import clean
+    from agentdeck.insight.numbers import seconds
+
+    yield "state      " + " | ".join(dict.fromkeys(told["state"]))
+    yield f"took       {seconds(told['seconds'][0])} | {seconds(told['seconds'][1])}"
+    definition = told["definition"]
+    if definition["same"]:
+        yield "definition the same"
+    for word in ("added", "removed"):
+        if definition[word]:
+            yield clean(f"{word:<10} {', '.join(definition[word])}")
+    changes = [*definition["changed"].items(), ("", definition["workflow"])]
+    for agent, values in changes:
+        for name, both in values.items():
+            place = ".".join(part for part in (agent, name) if part)
+            yield clean(f"changed    {place}: {_short(both[0])} → {_short(both[1])}")
+    for word in ("inputs", "limits"):
+        for name, both in told[word].items():
+            yield clean(f"{word:<10} {name}: {_short(both[0])} → {_short(both[1])}")
+
+
+def _times(values: list[Data]) -> str:
+    """How many times as much."""
+    one, other = values
+    if not isinstance(one, int | float) or not isinstance(other, int | float) or one <= 0:
+        return ""
+    return f"× {other / one:.2f}"
+
+
+def _plain(value: Data) -> str:
+    return "-" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+
+
+def _short(value: Data) -> str:
+    import json
+
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 200 else text[:199] + "…"

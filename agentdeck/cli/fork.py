@@ -1,0 +1,50 @@
+"""`fork`: a new run on the results of another one."""
+
+from __future__ import annotations
+
+import click
+
+from agentdeck.cli.options import db_option, json_option
+
+
+@click.command()
+@click.argument("run", metavar="RUN")
+@click.option("--from", "start", metavar="AGENT", help="Share what comes before this agent, run the rest.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="inputs.n=5, or as in run: agents.a.timeout=5s.",
+)
+@db_option
+@click.option("--yes", is_flag=True, help="Approve whatever asks a person.")
+@json_option("Print one JSON object at the end: the summary.")
+def fork(run: str, start: str | None, settings: tuple[str, ...], db: str | None, yes: bool, as_json: bool) -> int:
+    """Start a new run that shares all results before AGENT; without it, all that did not fail.
+
+    The other run stays as it is. Shared results cost nothing and count as reused.
+    """
+    from agentdeck.cli.conduct import conclude
+    from agentdeck.cli.errors import say
+    from agentdeck.cli.options import store
+    from agentdeck.cli.overrides import override
+    from agentdeck.cli.retry import overlay
+    from agentdeck.cli.settings import database
+    from agentdeck.cli.takeup import take_up
+    from agentdeck.engine.fork import Fork
+    from agentdeck.engine.fork import fork as make
+    from agentdeck.engine.resume import definition_of
+    from agentdeck.insight.numbers import plural
+
+    others = [text for text in settings if not text.startswith("inputs.")]
+    with store(db) as reader:
+        row = reader.run(run)
+        inputs = overlay(reader, row, tuple(text for text in settings if text not in others))
+        definition = override(definition_of(reader, row), others)
+    source = {"set": [*(row.source.get("set") or ()), *others]} if others else {}
+    made = make(database(db), Fork(row.run, start, inputs, definition, source))
+    say(f"{made.run} shares {plural(made.shared, 'result')} of {row.run}")
+    with store(db) as reader:
+        new = reader.run(made.run)
+    return conclude(*take_up(new, db, yes), as_json)

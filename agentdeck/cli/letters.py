@@ -1,0 +1,305 @@
+"""`letters`: what finally failed, by cause; looked into, run again, dropped, exported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from agentdeck.cli.options import db_option, json_option
+
+if TYPE_CHECKING:
+    from agentdeck.engine.retry import Plan
+    from agentdeck.store.letters import Letter
+    from agentdeck.store.reader import Reader
+    from agentdeck.workflow.model import Data
+
+
+class Listing(click.Group):
+    """Without one of its verbs, it lists."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0] not in self.commands and args[0] not in ("-h", "--help")):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=Listing, subcommand_metavar="[RUN] | VERB …")
+def letters() -> None:
+    """Dead letters: steps that failed for good, of a run or of all, grouped by cause."""
+
+
+@letters.command("list")
+@click.argument("run", metavar="[RUN]", required=False)
+@click.option("--state", default="open", metavar="STATE", help="open, retried, closed, dropped, or all.")
+@db_option
+@json_option("A JSON list of causes, with their letters.")
+def listed(run: str | None, state: str, db: str | None, as_json: bool) -> None:
+    """List letters by cause, the most frequent first."""
+    from agentdeck.cli.options import store
+    from agentdeck.cli.pages import dump, out, table
+    from agentdeck.core.clean import clean
+    from agentdeck.insight.numbers import plural
+
+    with store(db) as reader:
+        found = _found(reader, run, state)
+    groups = by_cause(found)
+    if as_json:
+        dump([{**_cause(cause, some), "letters": [plainly(one) for one in some]} for cause, some in groups])
+        return
+    if not found:
+        click.echo("no letters", err=True)
+        return
+    for cause, some in groups:
+        last = some[-1]
+        out(
+            clean(
+                f"{cause}  {plural(len(some), 'letter')}  {last.agent}: {last.fault.kind}: {last.fault.message}"
+            )
+        )
+        rows = [
+            (
+                str(one.id),
+                one.run,
+                one.task,
+                one.step,
+                str(one.attempts),
+                "" if one.state == "open" else one.state,
+            )
+            for one in some[:SHOWN]
+        ]
+        for line in table(("id", "run", "task", "step", "attempts", ""), rows, right=(0, 4)):
+            out("  " + line)
+        if len(some) > SHOWN:
+            out(f"  … and {len(some) - SHOWN:,} more")
+
+
+#: Letters of one cause that a list shows.
+SHOWN = 5
+
+
+@letters.command()
+@click.argument("letter", metavar="ID", type=int)
+@db_option
+@json_option("One JSON object.")
+def show(letter: int, db: str | None, as_json: bool) -> None:
+    """Show a letter: its error, inputs, attempts and the version it failed under."""
+    import json
+
+    from agentdeck.cli.options import store
+    from agentdeck.cli.pages import dump, out
+    from agentdeck.core.clean import clean
+    from agentdeck.insight.numbers import moment
+
+    with store(db) as reader:
+        one = _named(reader, (letter,))[0]
+    if as_json:
+        dump(plainly(one))
+        return
+    out(f"letter {one.id}  {one.state}" + (clean(f": {one.why}") if one.why else ""))
+    out(clean(f"run {one.run}, task {one.task}, step {one.step}, {one.attempts} attempts, {moment(one.at)}"))
+    out(f"definition {one.identity[:12]}  cause {one.cause}")
+    out(clean(f"{one.fault.kind}: {one.fault.message}"))
+    if one.fault.detail:
+        out(clean(one.fault.detail, lines=True))
+    out(clean(json.dumps(one.inputs, ensure_ascii=False, indent=2), lines=True))
+
+
+@letters.command()
+@click.argument("ids", metavar="[ID]…", type=int, nargs=-1)
+@click.option("--cause", metavar="CAUSE", help="All open letters of this cause.")
+@click.option("--all", "everyone", is_flag=True, help="All open letters.")
+@click.option("--run", metavar="RUN", help="Of this run only.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="inputs.NAME=VALUE", help="Another input for the tasks."
+)
+@click.option("--try-one", is_flag=True, help="Run one of each cause, and the rest only if that went well.")
+@db_option
+@json_option("Print one JSON object per run: the summary.")
+def retry(
+    ids: tuple[int, ...],
+    cause: str | None,
+    everyone: bool,
+    run: str | None,
+    settings: tuple[str, ...],
+    try_one: bool,
+    db: str | None,
+    as_json: bool,
+) -> int:
+    """Run letters again, with what depended on them; what succeeds is closed."""
+    from agentdeck.cli.options import store
+    from agentdeck.cli.retry import release, show
+
+    if bool(ids) + (cause is not None) + everyone != 1:
+        raise click.UsageError("say which letters: their ids, --cause CAUSE, or --all")
+    with store(db) as reader:
+        if ids:
+            chosen = _open(_named(reader, ids))
+        else:
+            chosen = [one for one in _found(reader, run, "open") if everyone or one.cause == cause]
+        named = not everyone
+        plans = _plans(reader, chosen, named, settings)
+        trials = _plans(reader, [some[0] for _, some in by_cause(chosen)], named, settings) if try_one else []
+    if not chosen:
+        click.echo("no letters", err=True)
+        return 0
+    for trial in trials:
+        if trial.steps and not _tried(trial, db, as_json):
+            return 1
+    tried = {(trial.run, step) for trial in trials for step in trial.steps}
+    code = 0
+    for plan in plans:
+        rest = plan.without({step for name, step in tried if name == plan.run})
+        if rest.steps or not tried:
+            show(rest)
+        if rest.steps:
+            code = max(code, release(rest, db, as_json))
+    return code
+
+
+def _tried(trial: Plan, db: str | None, as_json: bool) -> bool:
+    """Run one letter of each cause, and say what came of it. Whether all of them are closed now."""
+    import time
+
+    from agentdeck.cli.errors import say
+    from agentdeck.cli.options import store
+    from agentdeck.cli.retry import release, show
+
+    show(trial)
+    with store(db) as reader:
+        newest = max((one.id for one in reader.letters(trial.run)), default=0)
+        release(trial, db, as_json)
+        good = True
+        for task, step in trial.steps:
+            while True:
+                own = [one for one in reader.letters(trial.run) if (one.task, one.step) == (task, step)]
+                again = [one for one in own if one.id > newest]
+                if again or all(one.state in ("closed", "dropped") for one in own):
+                    break
+                if reader.run(trial.run).state not in ("running", "paused"):
+                    again = own
+                    break
+                time.sleep(0.05)
+            if again:
+                good = False
+                say(f"task {task}: {step} failed again: {again[-1].fault.message}; the rest is left as it is")
+            else:
+                say(f"task {task}: {step} went well")
+    return good
+
+
+@letters.command()
+@click.argument("ids", metavar="ID…", type=int, nargs=-1, required=True)
+@click.option("--why", required=True, metavar="TEXT", help="Why it need not run again.")
+@db_option
+def drop(ids: tuple[int, ...], why: str, db: str | None) -> None:
+    """Close letters without running them."""
+    from agentdeck.cli.options import store
+    from agentdeck.cli.pages import out
+    from agentdeck.cli.settings import database
+    from agentdeck.insight.numbers import plural
+    from agentdeck.store.letters import set_letter
+    from agentdeck.store.writer import Writer
+
+    with store(db) as reader:
+        chosen = _open(_named(reader, ids))
+    writer = Writer(database(db))
+    try:
+        for one in chosen:
+            writer.call(lambda c, number=one.id: set_letter(c, number, "dropped", why)).result(30)  # type: ignore[misc]
+    finally:
+        writer.close()
+    out(f"{plural(len(chosen), 'letter')} dropped")
+
+
+@letters.command()
+@click.argument("run", metavar="[RUN]", required=False)
+@click.option("--state", default="open", metavar="STATE", help="open, retried, closed, dropped, or all.")
+@db_option
+def export(run: str | None, state: str, db: str | None) -> None:
+    """Print letters as JSON lines."""
+    from agentdeck.cli.options import store
+    from agentdeck.cli.pages import dump
+
+    with store(db) as reader:
+        for one in _found(reader, run, state):
+            dump(plainly(one))
+
+
+def _found(reader: Reader, run: str | None, state: str) -> list[Letter]:
+    from agentdeck.errors import UsageError
+    from agentdeck.store.letters import STATES
+
+    if state not in (*STATES, "all"):
+        raise UsageError(f"--state {state}: it is one of {', '.join(STATES)}, all")
+    name = reader.run(run).run if run is not None else None
+    return reader.letters(name, state=None if state == "all" else state)
+
+
+def _named(reader: Reader, ids: Sequence[int]) -> list[Letter]:
+    """The letters of these ids. Raises UsageError for one that is not there."""
+    from agentdeck.errors import UsageError
+
+    found = reader.letters(ids=ids)
+    missing = [str(number) for number in ids if number not in {one.id for one in found}]
+    if missing:
+        raise UsageError(f"there is no letter {', '.join(missing)}; see: agentdeck letters")
+    return found
+
+
+def _open(found: Iterable[Letter]) -> list[Letter]:
+    """Raises UsageError for a letter that somebody has dealt with."""
+    from agentdeck.errors import UsageError
+
+    known = list(found)
+    over = next((one for one in known if one.state != "open"), None)
+    if over is not None:
+        raise UsageError(f"letter {over.id} is {over.state}" + (f": {over.why}" if over.why else ""))
+    return known
+
+
+def _plans(reader: Reader, chosen: Sequence[Letter], named: bool, settings: tuple[str, ...]) -> list[Plan]:
+    """One plan for each run."""
+    from agentdeck.cli.retry import overlay
+    from agentdeck.engine.retry import of_letters
+
+    plans = []
+    for name in dict.fromkeys(one.run for one in chosen):
+        row = reader.run(name)
+        own = [one for one in chosen if one.run == name]
+        plans.append(of_letters(reader, row, own, named=named, inputs=overlay(reader, row, settings)))
+    return plans
+
+
+def by_cause(found: Iterable[Letter]) -> list[tuple[str, list[Letter]]]:
+    """Letters by their cause, the most frequent first."""
+    groups: dict[str, list[Letter]] = {}
+    for one in found:
+        groups.setdefault(one.cause, []).append(one)
+    return sorted(groups.items(), key=lambda group: -len(group[1]))
+
+
+def _cause(cause: str, some: Sequence[Letter]) -> dict[str, Data]:
+    last = some[-1]
+    return {"cause": cause, "count": len(some), "agent": last.agent, "kind": last.fault.kind,
+            "message": last.fault.message}  # fmt: skip
+
+
+def plainly(one: Letter) -> dict[str, Data]:
+    """A letter as JSON tells it."""
+    return {
+        "id": one.id,
+        "run": one.run,
+        "task": one.task,
+        "step": one.step,
+        "agent": one.agent,
+        "state": one.state,
+        "why": one.why,
+        "cause": one.cause,
+        "error": {name: value for name, value in one.fault._asdict().items() if value not in (None, "")},
+        "inputs": one.inputs,
+        "attempts": one.attempts,
+        "definition": one.identity,
+        "at": one.at,
+    }

@@ -1,0 +1,127 @@
+"""`retry`: what failed goes again, in this process or in the one that holds the run."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from agentdeck.cli.options import db_option, json_option
+
+if TYPE_CHECKING:
+    from agentdeck.engine.retry import Plan
+    from agentdeck.store.reader import Reader, RunRow
+    from agentdeck.workflow.model import Data
+
+
+@click.command()
+@click.argument("run", metavar="RUN")
+@click.option("--failed", is_flag=True, help="All that failed; so it is without any option.")
+@click.option("--agent", metavar="AGENT", help="What failed of this agent.")
+@click.option("--from", "start", metavar="AGENT", help="This agent and everything after it, failed or not.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="inputs.NAME=VALUE", help="Another input for its tasks."
+)
+@click.option("--yes", is_flag=True, help="Do not ask whether to go.")
+@db_option
+@json_option("Print one JSON object at the end: the summary.")
+def retry(
+    run: str,
+    failed: bool,
+    agent: str | None,
+    start: str | None,
+    settings: tuple[str, ...],
+    yes: bool,
+    db: str | None,
+    as_json: bool,
+) -> int:
+    """Run again what failed, with what depended on it. Earlier attempts stay in the history.
+
+    Says first what will run; on a terminal it asks before it goes.
+    """
+    from agentdeck.cli.options import store
+    from agentdeck.engine.resume import definition_of
+    from agentdeck.engine.retry import all_from, known_agent
+    from agentdeck.engine.retry import failed as all_failed
+
+    if start is not None and (failed or agent is not None):
+        raise click.UsageError("--from takes an agent and everything after it; leave out --failed and --agent")
+    with store(db) as reader:
+        row = reader.run(run)
+        inputs = overlay(reader, row, settings)
+        if agent is not None:
+            known_agent(definition_of(reader, row), agent)
+        plan = (
+            all_from(reader, row, start, inputs)
+            if start is not None
+            else all_failed(reader, row, agent=agent, inputs=inputs)
+        )
+    show(plan)
+    if not plan.steps:
+        return 0
+    if not yes and sys.stdin.isatty() and not click.confirm("Go?", err=True):
+        return 1
+    return release(plan, db, as_json)
+
+
+def overlay(reader: Reader, row: RunRow, settings: tuple[str, ...]) -> dict[str, Data]:
+    """`--set inputs.x=5` by the types that the workflow declares. Raises UsageError."""
+    from agentdeck.cli.inputs import given
+    from agentdeck.engine.resume import definition_of
+    from agentdeck.errors import UsageError
+
+    for text in settings:
+        if not text.startswith("inputs."):
+            raise UsageError(f"--set {text}: only inputs can be set here, as --set inputs.name=value")
+    return given([text.removeprefix("inputs.") for text in settings], definition_of(reader, row))
+
+
+def show(plan: Plan) -> None:
+    """What will run first, and what follows, before anything does."""
+    from agentdeck.cli.errors import say
+    from agentdeck.cli.pages import table
+    from agentdeck.insight.numbers import plural
+
+    for letter in plan.left:
+        say(f"letter {letter.id} left out, it may have taken effect: agentdeck letters show {letter.id}")
+    if not plan.steps:
+        click.echo(f"{plan.run}: nothing to run again", err=True)
+        return
+    tasks = len({task.partition("/")[0] for task, _ in plan.steps})
+    click.echo(f"{plan.run}: {plural(len(plan.steps), 'step')} of {plural(tasks, 'task')} again", err=True)
+    names = [*plan.first, *(name for name in plan.after if name not in plan.first)]
+    rows = [(f"{plan.first.get(name, 0) or '-'}", f"{plan.after.get(name, 0) or '-'}", name) for name in names]
+    for line in table(("first", "after", "agent"), rows, right=(0, 1)):
+        click.echo("  " + line, err=True)
+
+
+def release(plan: Plan, db: str | None, as_json: bool = False) -> int:
+    """Let it go: in the process that holds the run, or in this one, until the run is over."""
+    from agentdeck.cli.ask import ask
+    from agentdeck.cli.conduct import conclude
+    from agentdeck.cli.options import store
+    from agentdeck.cli.takeup import take_up
+
+    forget_unknown(plan, db)
+    with store(db) as reader:
+        row = reader.run(plan.run)
+    if row.state in ("running", "paused"):
+        return ask(db, plan.run, "retry", plan.request)
+    return conclude(*take_up(row, db, again=plan.again), as_json)
+
+
+def forget_unknown(plan: Plan, db: str | None) -> None:
+    """What may have taken effect is done again: a person has named it."""
+    if not plan.unknown:
+        return
+    from agentdeck.cli.settings import database
+    from agentdeck.store.once import once_forget
+    from agentdeck.store.writer import Writer
+
+    writer = Writer(database(db))
+    try:
+        for task, step in plan.unknown:
+            writer.call(lambda c, path=f"{task}/{step}": once_forget(c, plan.run, path)).result(30)  # type: ignore[misc]
+    finally:
+        writer.close()

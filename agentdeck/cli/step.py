@@ -1,0 +1,120 @@
+"""`step`: all about one step of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from agentdeck.cli.options import db_option, json_option
+
+if TYPE_CHECKING:
+    from agentdeck.insight.step import AttemptStory, StepStory
+    from agentdeck.workflow.model import Data
+
+
+@click.command()
+@click.argument("run", metavar="RUN")
+@click.argument("task", metavar="TASK")
+@click.argument("step", metavar="STEP")
+@db_option
+@json_option("One JSON object.")
+def step(run: str, task: str, step: str, db: str | None, as_json: bool) -> None:
+    """Tell the story of one step: what it read, what it was told to do, its attempts, its output.
+
+    RUN is an id, the beginning of one, or `last`; TASK is a task's number (below a sub-workflow `1/review`);
+    STEP is an agent's name, or an item of it (`notes[0]`).
+    """
+    from agentdeck.cli.options import store
+    from agentdeck.cli.pages import dump, out
+    from agentdeck.insight.step import recorded_story
+
+    with store(db) as reader:
+        told = recorded_story(reader, run, task, step)
+    if as_json:
+        dump(render(told))
+        return
+    for line in page(told):
+        out(line)
+
+
+def render(told: StepStory) -> dict[str, Data]:
+    """The story as plain data."""
+    fault = told.fault
+    return {
+        "run": told.run,
+        "task": told.task,
+        "step": told.step,
+        "agent": told.agent,
+        "verb": told.verb,
+        "state": told.state,
+        "opened": told.opened,
+        "ended": told.ended,
+        "items": told.size,
+        "inputs": told.inputs,
+        "asked": told.asked,
+        "output": told.output,
+        "fault": None if fault is None else fault._asdict(),
+        "letter": told.letter,
+        "attempts": [_attempt(one) for one in told.attempts],
+        "notes": [{"at": at, "text": text} for at, text in told.notes],
+    }
+
+
+def _attempt(one: AttemptStory) -> dict[str, Data]:
+    return {
+        "attempt": one.number,
+        "agent": one.agent,
+        "state": one.state,
+        "round": one.round,
+        "tier_up": one.tier_up,
+        "ready": one.ready,
+        "started": one.started,
+        "ended": one.ended,
+        "seconds": one.seconds,
+        "waited": one.waited,
+        "waits": one.waits,
+        "reused": one.reused,
+        "fault": None if one.fault is None else one.fault._asdict(),
+        "usage": None if one.usage is None else one.usage._asdict(),
+        "retry_at": one.retry_at,
+        "retry_for": one.retry_for,
+    }
+
+
+def page(told: StepStory) -> Iterator[str]:
+    """The story for people."""
+    from agentdeck.core.clean import clean
+    from agentdeck.insight.numbers import clock, seconds
+    from agentdeck.insight.step import attempt_line, fault_line
+
+    verb = f" ({told.verb})" if told.verb else ""
+    yield clean(f"{told.run}  task {told.task}  {told.step}{verb}  {told.state}")
+    if told.fault is not None:
+        yield clean(f"failed     {fault_line(told.fault)}")
+    if told.attempts:
+        yield ""
+        yield "attempts"
+        for one in told.attempts:
+            yield clean(f"  {clock(one.started)}  {attempt_line(one, seconds)}")
+    if told.notes:
+        yield ""
+        yield "on the way"
+        for at, text in told.notes:
+            yield clean(f"  {clock(at)}  {text}")
+    for title, value in (*told.asked.items(), ("inputs", told.inputs or None), ("output", told.output)):
+        if value is not None:
+            yield ""
+            yield title
+            yield from _value(value)
+
+
+def _value(value: Data) -> Iterator[str]:
+    import json
+
+    from agentdeck.core.clean import clean
+
+    text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+    for line in clean(text, lines=True).splitlines():
+        yield f"  {line}"

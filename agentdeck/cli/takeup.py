@@ -1,0 +1,129 @@
+"""Taking up a run in this process, whoever began it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agentdeck.core.view import View
+    from agentdeck.engine.again import Again
+    from agentdeck.engine.launch import Outcome
+    from agentdeck.store.reader import Reader, RunRow
+    from agentdeck.workflow.model import Data, Definition
+
+
+def so_far(reader: Reader, row: RunRow) -> tuple[Definition, View]:
+    from agentdeck.core.view import View
+    from agentdeck.engine.resume import definition_of
+
+    definition = definition_of(reader, row)
+    view = View(definition)
+    for seq, event in reader.events(row.run):
+        view.apply(seq, event)
+    return definition, view
+
+
+def take_up(
+    row: RunRow, db: str | None, yes: bool = False, again: Again | None = None
+) -> tuple[Outcome, Definition]:
+    """Go on with a run in this process until it is over; with steps that go `again`."""
+    from agentdeck.cli.conduct import Lines, conduct
+    from agentdeck.cli.narrate import narrator
+    from agentdeck.cli.options import store
+    from agentdeck.cli.settings import database
+    from agentdeck.cli.tasks import forget
+    from agentdeck.engine.resume import Resume, resume
+
+    with store(db) as reader:
+        definition, view = so_far(reader, row)
+    tasks = _tasks(definition, view)
+    wanted = Resume(row.run, database(db), _functions(row, definition), tasks, yes)
+    where = f" --db {db}" if db else ""
+    outcome = conduct(
+        lambda watch: resume(wanted, watch, again),
+        narrator(definition, _total(row, view, tasks), again=view),
+        lambda _: f"agentdeck resume {row.run}{where}",
+        Lines(None),
+    )
+    if outcome.state != "drained":
+        forget(row.source.get("tasks"), database(db))
+    return outcome, definition
+
+
+def _functions(row: RunRow, was: Definition) -> dict[str, Callable[..., Any]]:
+    """A workflow written in Python is loaded again: the store does not hold functions."""
+    from agentdeck.cli.options import functions_of
+    from agentdeck.errors import UsageError
+
+    file = str(row.source.get("file") or "")
+    if not file.endswith(".py"):
+        return {}
+    if not Path(file).exists():
+        raise UsageError(f"{row.run} needs the functions of {file}, which is not there any more")
+    definition, functions = functions_of(file, Path(file).parent)
+    if row.workflow != definition.name:
+        raise UsageError(f"{file} holds the workflow {definition.name} now; {row.run} is a run of {row.workflow}")
+    missing = [
+        name for name, agent in was.agents.items() if agent.does.verb == "python" and name not in functions
+    ]
+    if missing:
+        raise UsageError(f"{file} has no agent {', '.join(missing)} any more, which {row.run} needs")
+    return functions
+
+
+def carried_over(row: RunRow, db: str | None, accept: bool) -> RunRow:
+    """The run to go on with: this one, or, where its Python file has changed and that is accepted, a new one that
+    shares every result that still fits. Raises UsageError, with what changed, where it is not accepted."""
+    from agentdeck.cli.errors import say
+    from agentdeck.cli.options import functions_of, store
+    from agentdeck.cli.overrides import override
+    from agentdeck.cli.settings import database
+    from agentdeck.engine.fork import Fork, differences, fork, supersede
+    from agentdeck.engine.launch import whoami
+    from agentdeck.engine.resume import definition_of
+    from agentdeck.errors import UsageError
+
+    file = str(row.source.get("file") or "")
+    if not file.endswith(".py") or not Path(file).exists():
+        return row
+    new = override(functions_of(file, Path(file).parent)[0], row.source.get("set") or ())
+    if new.identity == row.identity or new.name != row.workflow:
+        return row
+    with store(db) as reader:
+        told = "; ".join(differences(definition_of(reader, row), new))
+    if not accept:
+        raise UsageError(
+            f"{file} has changed since {row.run} began: {told}. Put it back as it was, or go on with it as it is "
+            f"now where results still fit: agentdeck resume {row.run} --accept-changes"
+        )
+    made = fork(database(db), Fork(row.run, definition=new))
+    supersede(database(db), row, made.run, whoami())
+    say(f"{told}: {row.run} goes on as {made.run}, with {made.shared:,} of its results")
+    with store(db) as reader:
+        return reader.run(made.run)
+
+
+def _tasks(definition: Definition, view: View) -> Callable[[RunRow], Iterable[Mapping[str, Data]] | None]:
+    def reopen(row: RunRow) -> Iterable[Mapping[str, Data]] | None:
+        from agentdeck.cli.tasks import TaskFile
+
+        name = row.source.get("tasks")
+        if not name:
+            return None
+        if view.tasks.total is not None:
+            return []  # all of them are open or over already
+        return TaskFile(str(name), definition, view.inputs, skip_bad=bool(row.source.get("skip_bad")))
+
+    return reopen
+
+
+def _total(row: RunRow, view: View, tasks: Callable[[RunRow], Iterable[Mapping[str, Data]] | None]) -> int | None:
+    """How many tasks there are in all. The file is read once for that, so a line that went bad is told now."""
+    from agentdeck.cli.tasks import TaskFile
+
+    if view.tasks.total is not None:
+        return view.tasks.total
+    source = tasks(row)
+    return source.count() if isinstance(source, TaskFile) else 1

@@ -1,0 +1,222 @@
+"""The app: its screens, its theme, its keys, and the engines it has started."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TEXTUAL_FPS", "30")  # read by textual when it is imported
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import App
+from textual.command import Provider
+from textual.screen import Screen
+from textual.theme import Theme
+
+from agentdeck.console import keymap
+from agentdeck.console.actions import bindings
+from agentdeck.console.palette import Everything
+from agentdeck.console.themes import COLOURLESS, DEFAULT, BrokenTheme, Themes, config_folder
+from agentdeck.core.clean import clean
+from agentdeck.errors import AgentdeckError
+
+if TYPE_CHECKING:
+    from agentdeck.console.background import Engine
+
+LOOK = 1.0  # seconds between looks at theme files and keymap
+SETTLED = 0.3  # seconds after the first paint: then the other themes are read, and what is wrong is told
+
+
+class DeckApp(App[None]):
+    """The console on one store. `open` begins with this workflow selected, `run` with this run on the screen;
+    `engine` runs it, if it was started for this console; `reminder` is a line that stands there until its keys
+    were used."""
+
+    TITLE = "agentdeck"
+    CSS = """
+    * {
+        scrollbar-size: 1 1; scrollbar-color: $line; scrollbar-color-hover: $primary;
+        scrollbar-color-active: $primary; scrollbar-background: $background;
+        scrollbar-background-hover: $background; scrollbar-background-active: $background;
+    }
+    Footer { background: $panel; scrollbar-size: 0 0; }
+    CommandPalette > Vertical { width: 84; max-width: 96%; }
+    CommandPalette SearchIcon { display: none; }
+    CommandPalette #--input { border: round $primary; }
+    CommandPalette CommandList { border: round $line; }
+    Toast { background: $panel; }
+    """
+    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {Everything}
+    BINDINGS = bindings("everywhere")
+
+    def __init__(
+        self,
+        db: Path,
+        open: Path | None = None,  # noqa: A002
+        run: str | None = None,
+        *,
+        engine: Engine | None = None,
+        reminder: str = "",
+    ) -> None:
+        colourless = "NO_COLOR" in os.environ
+        super().__init__()
+        self.db = db
+        self.engines = {engine.run: engine} if engine is not None else {}
+        self.reminder = reminder
+        self._unused = {"p", "t", "?"} if reminder else set()
+        self._open, self._run = open, run
+        self._themes = Themes()
+        self._keymap_file = config_folder() / "keymap.yaml"
+        self._keymap_edited = 0
+        self._faults: list[str] = []
+        wanted = COLOURLESS if colourless else _chosen()
+        self._read_themes(wanted)
+        if wanted not in self.available_themes:
+            self._faults.append(f"there is no theme {wanted}; this is {DEFAULT}")
+            wanted = DEFAULT
+            self._read_themes(wanted)
+        self.theme = wanted if wanted in self.available_themes else "textual-dark"
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return {"line": "#7f7f7f"}
+
+    def get_default_screen(self) -> Screen[None]:
+        from agentdeck.console.screens.deck import DeckScreen
+
+        return DeckScreen(self._open)
+
+    def on_mount(self) -> None:
+        self._read_keymap()
+        if self._run is not None:
+            self.open_run(self._named(self._run))
+        self.set_timer(SETTLED, self._look)
+        self.set_interval(LOOK, self._look)
+
+    # Runs ---------------------------------------------------------------------------------------------------
+
+    def open_run(self, run: str) -> None:
+        """The run screen, on this run."""
+        from agentdeck.console.screens.run import RunScreen
+
+        self.push_screen(RunScreen(self.db, run))
+
+    def _named(self, run: str) -> str:
+        """The run that is meant by the beginning of an id, or by `last`; what was given if there is none."""
+        from agentdeck.store.reader import Reader
+
+        if run in self.engines:
+            return run
+        try:
+            reader = Reader(self.db)
+            try:
+                return reader.run(run).run
+            finally:
+                reader.close()
+        except AgentdeckError as error:
+            self._faults.append(str(error))
+            return run
+
+    def start(self, engine: Callable[[], Engine], *, look: bool = True) -> bool:
+        """Start an engine, remember it for when the console is closed, and `look` at its run. False where no
+        process could be started; that is told."""
+        try:
+            made = engine()
+        except OSError as error:
+            self.notify(f"no process: {error}", title="not started", severity="error", markup=False)
+            return False
+        self.engines[made.run] = made
+        if look:
+            self.open_run(made.run)
+        return True
+
+    def used(self, key: str) -> None:
+        """One of the reminder's keys was used. When all were, it goes."""
+        self._unused.discard(key)
+        if not self._unused:
+            self.reminder = ""
+
+    # Actions of everywhere ----------------------------------------------------------------------------------
+
+    def action_help(self) -> None:
+        from agentdeck.console.screens.help import Help
+
+        self.used("?")
+        self.push_screen(Help(self.screen))
+
+    def action_palette(self) -> None:
+        self._read_themes()
+        self.action_command_palette()
+
+    def action_theme(self) -> None:
+        self._read_themes()
+        if names := self.theme_names():
+            at = names.index(self.theme) + 1 if self.theme in names else 0
+            self.use_theme(names[at % len(names)])
+
+    def theme_names(self) -> list[str]:
+        """agentdeck's own themes and the operator's, those that could be read."""
+        return [name for name in self._themes.files() if name in self.available_themes]
+
+    def use_theme(self, name: str) -> None:
+        """This theme from now on, in later sessions too."""
+        self.theme = name
+        _choose(name)
+        self.notify(name, title="theme", timeout=1.5, markup=False)
+
+    async def action_quit(self) -> None:
+        """Close the console. Where runs that were started here still execute, ask what becomes of them."""
+        from agentdeck.console.leaving import leave
+
+        leave(self)
+
+    # Files that are edited while the console is open --------------------------------------------------------
+
+    def _look(self) -> None:
+        self._read_themes()
+        self._read_keymap()
+        faults, self._faults = self._faults, []
+        for fault in faults:
+            self.notify(clean(fault), severity="warning", timeout=8, markup=False)
+
+    def _read_themes(self, only: str = "") -> None:
+        for found in self._themes.changed(only):
+            if isinstance(found, BrokenTheme):
+                self._faults.append(f"theme left as it was: {found}")
+            else:
+                self._take(found)
+
+    def _take(self, theme: Theme) -> None:
+        self.register_theme(theme)
+        if self.is_running and theme.name == self.theme:
+            self._watch_theme(theme.name)
+
+    def _read_keymap(self) -> None:
+        try:
+            edited = self._keymap_file.stat().st_mtime_ns
+        except OSError:
+            edited = 0
+        if edited != self._keymap_edited:
+            self._keymap_edited = edited
+            keys, faults = keymap.load(self._keymap_file)
+            self.set_keymap(keys)
+            self._faults += faults
+
+
+def _chosen() -> str:
+    """The theme of the environment, else the one that was chosen last."""
+    if named := os.environ.get("AGENTDECK_THEME"):
+        return named
+    try:
+        return (config_folder() / "theme").read_text(encoding="utf-8").strip() or DEFAULT
+    except (OSError, ValueError):
+        return DEFAULT
+
+
+def _choose(name: str) -> None:
+    import contextlib
+
+    with contextlib.suppress(OSError):  # a config folder that cannot be written only forgets
+        config_folder().mkdir(parents=True, exist_ok=True)
+        (config_folder() / "theme").write_text(name + "\n", encoding="utf-8")

@@ -1,0 +1,108 @@
+"""What a node says about its state: a value that is compared from frame to frame. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from agentdeck.console.graph.nodes import Node
+from agentdeck.core.tally import STATES, AgentTally
+
+#: What goes on comes first, then what went wrong: failures have a count of their own beside it.
+FIRST = ("running", "ready", "failed", "waiting", "done", "cancelled", "skipped")
+_NOTHING = dict.fromkeys(STATES, 0)
+
+
+class Card(NamedTuple):
+    """`counts` are steps by state, `total` how many are expected. `times` is a number of items or agents to be
+    told beside the name. `members` are the states of a group's agents."""
+
+    state: str = "waiting"
+    counts: tuple[int, ...] = (0,) * len(STATES)
+    total: int = 0
+    time: str = ""
+    note: str = ""
+    times: int = 0
+    stand_ins: int = 0
+    members: tuple[str, ...] = ()
+
+    @property
+    def by_state(self) -> dict[str, int]:
+        return dict(zip(STATES, self.counts, strict=True))
+
+    @property
+    def ended(self) -> int:
+        return sum(self.counts[3:])
+
+
+def state_of(counts: Mapping[str, int]) -> str:
+    """One word for an agent's steps; waiting where there are none."""
+    for state in FIRST:
+        if counts[state] > 0:
+            return state
+    return "waiting"
+
+
+def steps_of(tally: AgentTally | None) -> Mapping[str, int]:
+    return tally.steps if tally else _NOTHING
+
+
+def card_of(
+    node: Node,
+    tallies: Mapping[str, AgentTally],
+    *,
+    tasks: int = 0,
+    since: float | None = None,
+    now: float = 0.0,
+    many: bool = False,
+    note: str = "",
+) -> Card:
+    """What to say of a node. `tasks` is how many tasks are expected at least, `since` when the oldest of its
+    running attempts began; `many` agents have a step per item, however many tasks there are."""
+    if node.kind == "group":
+        each = [steps_of(tallies.get(name)) for name in node.members]
+        counts = tuple(sum(steps[state] for steps in each) for state in STATES)
+        expected = tasks * len(each)
+        members = tuple(state_of(steps) for steps in each)
+    else:
+        counts = tuple(steps_of(tallies.get(node.name)).values())
+        expected = 0 if many or node.kind == "spare" else tasks
+        members = ()
+    tally = tallies.get(node.name)
+    durations = tally.durations if tally and node.kind != "group" else None
+    seen = sum(counts)
+    time = ""
+    if since is not None and (durations is None or not durations.count or seen <= 1):
+        time = seconds(max(0.0, now - since), whole=True)
+    elif durations is not None and durations.count:
+        time = seconds(durations.quantile(0.5) or 0.0)
+    return Card(
+        state_of(dict(zip(STATES, counts, strict=True))),
+        counts,
+        max(seen, expected),
+        time,
+        note,
+        len(members) or (seen if many else 0),
+        tally.attempts if tally and node.kind == "spare" else 0,
+        members,
+    )
+
+
+def seconds(value: float, *, whole: bool = False) -> str:
+    """A duration in at most five characters. `whole`: a clock that runs, so no more than a change a second."""
+    if value < 0.9995 and not whole:
+        return f"{value * 1000:.0f}ms"
+    if value < 9.95 and not whole:
+        return f"{value:.1f}s"
+    if value < 99.5:
+        return f"{value:.0f}s"
+    if value < 5970:
+        return f"{value / 60:.0f}m"
+    return f"{value / 3600:.0f}h" if value < 356400 else f"{value / 86400:.0f}d"
+
+
+def short(number: int) -> str:
+    """A count in at most four characters."""
+    if number < 10_000:
+        return str(number)
+    return f"{number // 1000}k" if number < 1_000_000 else f"{number // 1_000_000}M"

@@ -1,0 +1,34 @@
+"""The critical path of a graph as it goes, and how much later the others could end. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from agentdeck.console.graph.canvas import CRITICAL
+from agentdeck.console.graph.card import seconds
+from agentdeck.core.tally import AgentTally
+from agentdeck.insight.bound import needs_of
+from agentdeck.workflow import graph
+from agentdeck.workflow.model import Definition, Simulate
+
+
+def takes(definition: Definition, tallies: Mapping[str, AgentTally]) -> dict[str, float]:
+    """Seconds of one attempt of each agent: the mean seen so far, else what it is declared to take, else one."""
+    found = {}
+    for name, agent in definition.agents.items():
+        tally = tallies.get(name)
+        declared = agent.does.takes if isinstance(agent.does, Simulate) else 1.0
+        mean = tally.durations.mean if tally else None
+        found[name] = declared if mean is None else mean
+    return found
+
+
+def path(definition: Definition, spent: Mapping[str, float]) -> tuple[str, ...]:
+    """The agents of the chain that takes longest."""
+    return tuple(graph.critical_path(needs_of(definition), spent)[0])
+
+
+def slack(definition: Definition, spent: Mapping[str, float]) -> dict[str, str]:
+    """How much later each agent could end without delaying its task, for people."""
+    left = graph.slack(needs_of(definition), spent)
+    return {name: f"+{seconds(value)}" if value > 0.0005 else CRITICAL for name, value in left.items()}

@@ -1,0 +1,134 @@
+"""Where the nodes of a graph stand on a canvas of cells, left to right, and how the edges run between them.
+
+Layers and their order are those of `layers.py`. Down a layer, every vertex would like to stand level with its
+neighbours; the nearest places to these wishes that keep order and distance are found exactly by pooling
+adjacent violators (isotonic regression), a few sweeps from either side. Deterministic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from agentdeck.console.graph.layers import Layered
+from agentdeck.console.graph.wires import Wires, route
+
+SWEEPS = 6
+#: A bend follows a bend rather than anything else: long edges run straight.
+STRAIGHT = 6.0
+
+
+class Box(NamedTuple):
+    """The cells of one node. Edges come in and leave at row `pin`, counted from the canvas's top."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    pin: int
+
+
+class Layout(NamedTuple):
+    """`layers` are the names from left to right, each from top to bottom. `hidden` edges are not drawn: there
+    are too many long ones."""
+
+    boxes: dict[str, Box]
+    layers: tuple[tuple[str, ...], ...]
+    wires: Wires
+    hidden: frozenset[tuple[str, str]]
+    width: int
+    height: int
+
+
+def lay_out(
+    needs: Mapping[str, Sequence[str]], sizes: Mapping[str, tuple[int, int]], *, apart: int = 1, gap: int = 3
+) -> Layout:
+    """Draw up the plan. `sizes` are (width, height); all nodes of a layer become as wide as its widest.
+    `apart` rows lie between two nodes of a layer, at least `gap` columns between two layers.
+
+    Needs outside the graph are left out. The graph has no cycle.
+    """
+    names = list(needs)
+    index = {name: number for number, name in enumerate(names)}
+    graph = Layered([[index[need] for need in above if need in index] for above in needs.values()])
+    heights = [sizes[name][1] for name in names]
+    bends = len(graph.rank) - len(names)
+    heights += [1] * bends
+    pins = [(height - 1) // 2 for height in heights]
+    tops = _tops(graph, heights, pins, apart)
+    widths = [
+        max((sizes[names[vertex]][0] for vertex in layer if vertex < graph.size), default=1)
+        for layer in graph.layers
+    ]
+    rows = [top + pin for top, pin in zip(tops, pins, strict=True)]
+    wires, lefts = route(graph, rows, widths, gap, names)
+    boxes = {}
+    for node, name in enumerate(names):
+        rank = graph.rank[node]
+        boxes[name] = Box(lefts[rank], tops[node], widths[rank], heights[node], rows[node])
+    return Layout(
+        boxes,
+        tuple(tuple(names[vertex] for vertex in layer if vertex < graph.size) for layer in graph.layers),
+        wires,
+        frozenset((names[source], names[target]) for source, target in graph.hidden),
+        lefts[-1] + widths[-1] if lefts else 0,
+        max((top + height for top, height in zip(tops, heights, strict=True)), default=0),
+    )
+
+
+def _tops(graph: Layered, heights: list[int], pins: list[int], apart: int) -> list[int]:
+    """The first row of every vertex."""
+    size = graph.size
+    stacks: list[list[int]] = []
+    tops = [0.0] * len(heights)
+    for layer in graph.layers:
+        below, stack = 0, []
+        for before, vertex in zip([-1, *layer], layer, strict=False):
+            if before >= size and vertex >= size:
+                below += 1 if before >= 0 else 0
+            elif before >= 0:
+                below += heights[before] + apart
+            stack.append(below)
+            tops[vertex] = float(below)
+        stacks.append(stack)
+    middle = max((stack[-1] for stack in stacks if stack), default=0) / 2
+    for layer, stack in zip(graph.layers, stacks, strict=True):
+        for vertex in layer:
+            tops[vertex] += middle - stack[-1] / 2
+    count = len(graph.layers)
+    sweeps = SWEEPS if size < 2000 else 3
+    for sweep in range(sweeps):
+        last = sweep >= sweeps - 2
+        for number in range(count) if sweep % 2 == 0 else reversed(range(count)):
+            beside = graph.up if sweep % 2 == 0 else graph.down
+            other = graph.down if sweep % 2 == 0 else graph.up
+            wishes, weights = [], []
+            for vertex in graph.layers[number]:
+                pull = total = 0.0
+                near = beside[vertex] + other[vertex] if last else beside[vertex] or other[vertex]
+                for neighbour in near:
+                    weight = STRAIGHT if vertex >= size and neighbour >= size else 1.0
+                    pull += weight * (tops[neighbour] + pins[neighbour])
+                    total += weight
+                wishes.append(pull / total - pins[vertex] if total else tops[vertex])
+                weights.append(total or 0.1)
+            for vertex, top in zip(graph.layers[number], _nearest(wishes, weights, stacks[number]), strict=True):
+                tops[vertex] = top
+    least = min(tops, default=0.0)
+    # Rounding is monotone, so what is apart by whole rows stays so.
+    return [int(top - least + 0.5) for top in tops]
+
+
+def _nearest(wishes: list[float], weights: list[float], stack: list[int]) -> list[float]:
+    """The places nearest to the wishes (least weighted squares) that keep the stack's distances."""
+    pools: list[tuple[float, float, int]] = []
+    for wish, weight, offset in zip(wishes, weights, stack, strict=True):
+        value, total, members = wish - offset, weight, 1
+        while pools and pools[-1][0] > value:
+            before, more, others = pools.pop()
+            value = (before * more + value * total) / (more + total)
+            total += more
+            members += others
+        pools.append((value, total, members))
+    places = [value for value, _, members in pools for _ in range(members)]
+    return [place + offset for place, offset in zip(places, stack, strict=True)]

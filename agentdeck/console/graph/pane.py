@@ -1,0 +1,399 @@
+"""The graph pane: one canvas for the whole graph, repainted only where something changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import chain, islice, pairwise
+from typing import ClassVar
+
+from rich.segment import Segment
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Offset, Region, Size
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from agentdeck.console.graph.canvas import Span
+from agentdeck.console.graph.card import card_of, state_of, steps_of
+from agentdeck.console.graph.critical import path, slack, takes
+from agentdeck.console.graph.ink import Ink, colourful
+from agentdeck.console.graph.nodes import edges_of, nodes_of
+from agentdeck.console.graph.scene import LEVELS, Edge, Level, Scene, best, scene
+from agentdeck.console.graph.status_map import StatusMap, legend
+from agentdeck.console.graph.walk import Way, step
+from agentdeck.console.look import look_of
+from agentdeck.console.pane import Focus, Focused
+from agentdeck.core.tally import AgentTally
+from agentdeck.core.view import View
+from agentdeck.workflow import graph
+from agentdeck.workflow.model import Definition
+
+#: How long an edge glows after a result went along it.
+GLOW = 0.6
+#: Nodes out of sight that are brought up to date in one tick.
+BEHIND = 400
+#: Beyond so many agents the critical path is worked out from what is declared, once.
+TRACED = 2000
+#: Seconds between two looks at the critical path.
+RETRACE = 2.0
+
+
+class GraphPane(ScrollView, can_focus=True):
+    """The graph of one workflow, live. Follows `tick`; posts `Focused` when a node was walked to or opened.
+
+    Before the first tick it shows what each agent does. `total` is how many tasks are to come, where that is
+    known before the log tells.
+    """
+
+    DEFAULT_CSS = "GraphPane { height: 1fr; width: 1fr; scrollbar-size: 1 1; }"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left", "walk('left')", "to a need", show=False),
+        Binding("right", "walk('right')", "to a dependent", show=False),
+        Binding("up", "walk('up')", "up the layer", show=False),
+        Binding("down", "walk('down')", "down the layer", show=False),
+        Binding("enter", "open", "open", show=False),
+        Binding("plus,equals_sign", "zoom(-1)", "more"),
+        Binding("minus", "zoom(1)", "less"),
+        Binding("0", "fit", "fit", show=False),
+        Binding("s", "slack", "slack"),
+    ]
+
+    def __init__(
+        self,
+        definition: Definition,
+        *,
+        name: str | None = None,
+        id: str | None = None,  # noqa: A002
+        classes: str | None = None,
+    ) -> None:
+        super().__init__(name=name, id=id, classes=classes)
+        self.definition = definition
+        self.chosen = ""
+        self.slack = False
+        self.total: int | None = None
+        self._stands = nodes_of(definition)
+        self._needs = edges_of(definition)
+        self._layers = graph.levels(self._needs)
+        self._below = graph.dependents(self._needs)
+        self._many = {name for name, agent in definition.agents.items() if agent.each}
+        self._wanted: Level | None = None
+        self._drawing: Scene | StatusMap | None = None
+        self._built: object = None
+        self._origin = Offset(0, 0)
+        self._followed = Offset(0, 0)
+        self._live = False
+        self._turn = 0
+        self._done: dict[str, int] = {}
+        self._glow: dict[str, float] = {}
+        self._notes: dict[str, str] = {}
+        self._path: tuple[str, ...] = ()
+        self._traced = float("-inf")
+        self._legend: list[Span] = []
+        self._total: dict[str, int] = {}
+        self._ink: Ink | None = None
+
+    @property
+    def level(self) -> Level:
+        """The level of detail that is shown."""
+        return self._drawing.level if self._drawing else "boxes"  # type: ignore[return-value]
+
+    # The seam --------------------------------------------------------------------------------------------------
+
+    def tick(self, view: View, now: float) -> None:
+        """Bring what can be seen up to date, and a share of the rest."""
+        if not self.size:
+            return
+        tallies = view.agents
+        since = _oldest(view)
+        tasks = max(view.tasks.total or self.total or 0, view.tasks.opened)
+        self._live = True
+        if self._built != self._key():
+            self._build(tallies, tasks, since, now)
+        drawing = self._drawing
+        if isinstance(drawing, StatusMap):
+            self._tick_map(drawing, tallies, tasks)
+        elif drawing is not None:
+            if now - self._traced >= RETRACE or now < self._traced:
+                self._traced = now
+                self._trace(tallies)
+            self._tick_scene(drawing, tallies, tasks, since, now)
+
+    def look_at(self, focus: Focus) -> None:
+        """Select the agent that another pane looks at."""
+        name = focus.agent
+        while name and name not in self._stands:
+            name = name.rpartition("/")[0]
+        if name != self.chosen:
+            self._choose(name)
+
+    # Drawing ---------------------------------------------------------------------------------------------------
+
+    def _key(self) -> object:
+        return self.size, self._wanted, self._live, self._halves()
+
+    def _build(
+        self, tallies: Mapping[str, AgentTally], tasks: int, since: Mapping[str, float], now: float
+    ) -> None:
+        """Lay everything out for this size and level."""
+        width, height = self.size.width, self.size.height
+        cards = {}
+        if self._live and len(self._stands) <= TRACED:
+            cards = {
+                name: card_of(
+                    node, tallies, tasks=tasks, since=since.get(name), now=now, many=name in self._many,
+                    note=self._notes.get(name, ""),
+                )
+                for name, node in self._stands.items()
+            }  # fmt: skip
+        level = self._wanted or best(self._stands, self._needs, cards, width, height)
+        if level == "map":
+            totals = {name: max(tasks, sum(steps_of(tallies.get(name)).values())) for name in self._stands}
+            self._drawing = StatusMap(
+                self._stands, self._layers, totals, width, height - 1, halves=self._halves()
+            )
+            for name in self._stands:
+                self._drawing.put(name, steps_of(tallies.get(name)), 0 if name in self._many else tasks)
+        else:
+            drawn = scene(self._stands, self._needs, cards, level, width, height, halves=self._halves())
+            self._drawing = drawn
+            for name, node in drawn.nodes.items() if self._live else ():
+                drawn.put(name, card_of(node, tallies, tasks=tasks, many=name in self._many))
+        self._built = self._key()
+        self._done, self._glow = {}, {}
+        self._place(self._drawing)
+        self._followed = self.scroll_offset
+        self._mark()
+        self._choose(self.chosen)
+        self.refresh()
+
+    def _place(self, drawing: Scene | StatusMap) -> None:
+        """What is smaller than the pane stands in its middle."""
+        width, height = self.size.width, self.size.height
+        free = max(0, height - drawing.height) // 2 if drawing.level != "map" else 0
+        self._origin = Offset(max(0, width - drawing.width) // 2, free)
+        self.virtual_size = Size(max(width, drawing.width), max(height, drawing.height))
+
+    def _tick_scene(
+        self,
+        drawing: Scene,
+        tallies: Mapping[str, AgentTally],
+        tasks: int,
+        since: Mapping[str, float],
+        now: float,
+    ) -> None:
+        seen = self._seen(drawing)
+        glowing = len(self._glow)
+        self._glow = {name: until for name, until in self._glow.items() if now < until <= now + GLOW}
+        changed = len(self._glow) != glowing
+        names = list(drawing.nodes)
+        # Where groups are many thousands strong, all of them take their turns.
+        crowded = drawing.level == "groups" and len(self._stands) > TRACED
+        due = self._behind(names) if crowded else chain(seen, self._behind(names))
+        for name in due:
+            node = drawing.nodes[name]
+            card = card_of(
+                node, tallies, tasks=tasks, since=since.get(name), now=now, many=name in self._many,
+                note=self._notes.get(name, ""),
+            )  # fmt: skip
+            if drawing.put(name, card):
+                self._refresh_node(drawing, name)
+            done = card.by_state["done"]
+            if done > self._done.get(name, done):
+                changed = changed or name not in self._glow
+                self._glow[name] = now + GLOW
+            self._done[name] = done
+        if changed:
+            self._mark()
+        self._follow(drawing, seen)
+
+    def _follow(self, drawing: Scene, seen: list[str]) -> None:
+        """Stay with what runs, in a graph that is larger than the pane, until the operator moves."""
+        if self.chosen or not (self.max_scroll_x or self.max_scroll_y) or self.scroll_offset != self._followed:
+            return
+        running = [name for name, card in drawing.cards.items() if card.state == "running"]
+        if running and not set(running) & set(seen):
+            self._show(Region(*drawing.place(running[0])))
+            self._followed = self.scroll_offset
+
+    def _tick_map(self, drawing: StatusMap, tallies: Mapping[str, AgentTally], tasks: int) -> None:
+        rows: set[int] = set()
+        total: dict[str, int] = {}
+        names = list(self._stands)
+        behind = names if len(names) <= BEHIND else list(self._behind(names))
+        for name in behind:
+            steps = steps_of(tallies.get(name))
+            if drawing.full(name, sum(steps.values())):
+                self._built = None
+            rows |= drawing.put(name, steps, 0 if name in self._many else tasks)
+        if not self._total or not self._turn % (4 * BEHIND) or len(names) <= BEHIND:
+            for tally in tallies.values():
+                for state, number in tally.steps.items():
+                    self._total[state] = total[state] = total.get(state, 0) + number
+        line = legend(self._total)
+        if self.chosen in self._stands:
+            state = state_of(steps_of(tallies.get(self.chosen)))
+            line = [(f" {self._stands[self.chosen].label}: {state} ", "cursor"), *line]
+        if line != self._legend:
+            self._legend = line
+            self.refresh(Region(0, self.size.height - 1, self.size.width, 1))
+        top = self.scroll_offset.y
+        for row in rows:
+            if top <= row < top + self.size.height - 1:
+                self.refresh(Region(0, row - top, self.size.width, 1))
+
+    def _behind(self, names: list[str]) -> Iterable[str]:
+        """The next share of all nodes, in turn."""
+        start = self._turn if self._turn < len(names) else 0
+        share = BEHIND
+        if isinstance(self._drawing, Scene):
+            share = max(1, BEHIND * len(names) // len(self._stands))
+        self._turn = start + share
+        return islice(names, start, self._turn)
+
+    def _seen(self, drawing: Scene) -> list[str]:
+        left, top = self.scroll_offset.x - self._origin[0], self.scroll_offset.y - self._origin[1]
+        return drawing.within(left, top, left + self.size.width, top + self.size.height)
+
+    def _refresh_node(self, drawing: Scene, name: str) -> None:
+        self._refresh(Region(*drawing.place(name)))
+
+    def _refresh(self, part: Region) -> None:
+        """Repaint a part of the canvas, as far as it can be seen."""
+        seen = part.translate(self._origin - self.scroll_offset).intersection(
+            Region(0, 0, self.size.width, self.size.height)
+        )
+        if seen:
+            self.refresh(seen)
+
+    # Marks on the edges ----------------------------------------------------------------------------------------
+
+    def _trace(self, tallies: Mapping[str, AgentTally]) -> None:
+        """The critical path and the slack, from what attempts took so far."""
+        if self._path and len(self._stands) > TRACED:
+            return
+        spent = takes(self.definition, tallies)
+        self._notes = slack(self.definition, spent) if self.slack else {}
+        before, self._path = self._path, path(self.definition, spent)
+        if self._path != before:
+            self._mark()
+
+    def _mark(self) -> None:
+        drawing = self._drawing
+        if not isinstance(drawing, Scene):
+            return
+        edges = drawing.layout.wires.paths
+        critical = [
+            edge
+            for source, target in pairwise(self._path)
+            if (edge := (drawing.of[source], drawing.of[target])) in edges
+        ]
+        mine = drawing.edges.get(drawing.of.get(self.chosen, ""), [])
+        lit = [edge for name in self._glow for edge in drawing.edges[name] if edge[0] == name]
+        wanted: dict[str, list[Edge]] = {"critical": critical, "chosen": mine, "lit": lit}
+        for row in drawing.mark(wanted):
+            self._refresh(Region(0, row, drawing.width, 1))
+
+    # Painting --------------------------------------------------------------------------------------------------
+
+    def render_line(self, y: int) -> Strip:
+        width = self.size.width
+        look, ground = look_of(self.app), self.rich_style
+        if self._ink is None or self._ink.look is not look or self._ink.ground != ground:
+            self._ink = Ink(look, ground)
+        ink = self._ink
+        drawing = self._drawing
+        if drawing is None:
+            return Strip.blank(width, ground)
+        if drawing.level == "map" and y == self.size.height - 1:
+            return ink.strip(self._legend).adjust_cell_length(width, ground)
+        left, row = self.scroll_offset.x - self._origin[0], y + self.scroll_offset.y - self._origin[1]
+        if not 0 <= row < drawing.height:
+            return Strip.blank(width, ground)
+        start, spans = drawing.row(row, max(0, left), min(drawing.width, left + width))
+        strip = ink.strip(spans)
+        if left < 0:
+            strip = Strip([Segment(" " * -left, ground), *strip])
+            start = left
+        return strip.crop(left - start, left - start + width).adjust_cell_length(width, ground)
+
+    def _halves(self) -> bool:
+        return colourful(look_of(self.app))
+
+    # Moving ----------------------------------------------------------------------------------------------------
+
+    def _choose(self, name: str, *, tell: bool = False, opened: bool = False) -> None:
+        drawing = self._drawing
+        before, self.chosen = self.chosen, name
+        if isinstance(drawing, Scene):
+            drawing.choose(drawing.of.get(name, ""))
+            for one in {drawing.of.get(before, ""), drawing.of.get(name, "")} - {""}:
+                self._refresh_node(drawing, one)
+            self._mark()
+            if name in drawing.of:
+                self._show(Region(*drawing.place(drawing.of[name])))
+        elif drawing is not None:
+            drawing.chosen = name
+            if name in self._stands:
+                self._show(Region(*drawing.rows_of(name)))
+            self.refresh()
+        if tell:
+            self.post_message(Focused(Focus(agent=name), opened=opened))
+
+    def _show(self, part: Region) -> None:
+        """Scroll so that this part of the canvas is in sight, with some room about it."""
+        part = part.translate(self._origin).grow((1, 4, 1, 4))
+        self.scroll_to_region(part, animate=False, force=True, immediate=True)
+
+    def action_walk(self, way: Way) -> None:
+        name = step(self._drawing, self._needs, self._below, self.chosen, way) if self._drawing else ""
+        if name and name != self.chosen:
+            self._choose(name, tell=True)
+
+    def action_open(self) -> None:
+        if self.chosen:
+            self._choose(self.chosen, tell=True, opened=True)
+
+    def action_zoom(self, steps: int) -> None:
+        """More detail or less."""
+        index = LEVELS.index(self._wanted or self.level) + steps
+        if 0 <= index < len(LEVELS):
+            self._wanted = LEVELS[index]
+            self._rebuild()
+
+    def action_fit(self) -> None:
+        """Back to the level that fits."""
+        self._wanted = None
+        self._rebuild()
+
+    def action_slack(self) -> None:
+        self.slack = not self.slack
+        self._traced = float("-inf")
+
+    def on_click(self, event: events.Click) -> None:
+        at = event.get_content_offset(self)
+        if self._drawing is None or at is None:
+            return
+        x, y = at + self.scroll_offset - self._origin
+        if name := self._drawing.at(x, y):
+            self._choose(name, tell=True, opened=event.chain > 1)
+
+    def on_resize(self) -> None:
+        self._rebuild()
+
+    def _rebuild(self) -> None:
+        """Drawn anew at the next tick; at once while nothing ran yet."""
+        self._built = None
+        if not self._live and self.size:
+            self._build({}, 0, {}, 0.0)
+
+
+def _oldest(view: View) -> dict[str, float]:
+    """When the oldest running attempt of each agent began."""
+    since: dict[str, float] = {}
+    for (task, _), started in view.running.items():
+        opened = view.open.get(task)
+        name = (opened.family.prefix if opened else "") + started.agent
+        if name not in since or started.at < since[name]:
+            since[name] = started.at
+    return since

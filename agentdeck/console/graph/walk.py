@@ -1,0 +1,40 @@
+"""Where the arrow keys lead: along edges to the left and right, and up and down the layer. Pure."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from agentdeck.console.graph.nodes import Needs
+from agentdeck.console.graph.scene import Scene
+from agentdeck.console.graph.status_map import StatusMap
+
+Way = Literal["left", "right", "up", "down"]
+
+
+def step(drawing: Scene | StatusMap, needs: Needs, below: Needs, chosen: str, way: Way) -> str:
+    """The agent that way of the chosen one; empty where there is none. From nowhere, the first one."""
+    if isinstance(drawing, StatusMap):
+        return _in_map(drawing, needs, below, chosen, way)
+    at = drawing.of.get(chosen, "")
+    layers = drawing.layout.layers
+    if not at:
+        return layers[0][0] if layers else ""
+    boxes = drawing.layout.boxes
+    if way in ("left", "right"):
+        edges = drawing.edges[at]
+        near = [source for source, target in edges if target == at] if way == "left" else []
+        near += [target for source, target in edges if source == at] if way == "right" else []
+        return min(near, key=lambda name: (abs(boxes[name].pin - boxes[at].pin), boxes[name].pin), default="")
+    layer = next(layer for layer in layers if at in layer)
+    index = layer.index(at) + (1 if way == "down" else -1)
+    return layer[index] if 0 <= index < len(layer) else ""
+
+
+def _in_map(drawing: StatusMap, needs: Needs, below: Needs, chosen: str, way: Way) -> str:
+    names = list(drawing.names)
+    if chosen not in needs:
+        return names[0] if names else ""
+    if way in ("left", "right"):
+        return next(iter(needs[chosen] if way == "left" else below[chosen]), "")
+    index = names.index(chosen) + (1 if way == "down" else -1)
+    return names[index] if 0 <= index < len(names) else ""

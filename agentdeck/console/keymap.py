@@ -1,0 +1,112 @@
+"""The operator's own keys: `keymap.yaml` in the config folder, a map of action ids and keys.
+
+    run.pause: space
+    run.cancel: [c, delete]
+
+What cannot be kept is left out and told: an id that does not exist, a key that another action of the same screen
+has, an action that would be left without a key to quit by.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from agentdeck.console.actions import ACTIONS, ALWAYS, BY_ID, EVERYWHERE, Action
+
+#: What people write for keys that Textual calls otherwise.
+SPELLED = {
+    "?": "question_mark", ":": "colon", "/": "slash", "+": "plus", "-": "minus", "[": "left_square_bracket",
+    "]": "right_square_bracket", "<": "less_than_sign", ">": "greater_than_sign", ".": "full_stop", ",": "comma",
+    " ": "space", "esc": "escape", "return": "enter", "del": "delete",
+}  # fmt: skip
+KEY = re.compile(r"((ctrl|shift|alt|super)\+)*([a-z0-9_]+|[A-Z])")
+
+
+def load(file: Path) -> tuple[dict[str, str], list[str]]:
+    """The keys by action id, as Textual takes them, and a sentence for everything that was left out. A file that
+    is not there changes nothing."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}, []
+    except (OSError, ValueError) as error:
+        return {}, [f"{file.name}: {error}"]
+    try:
+        data = YAML(typ="safe", pure=True, plug_ins=[]).load(text)
+    except YAMLError as error:
+        return {}, [f"{file.name}: {' '.join(str(error).split())[:160]}"]
+    if data is None:
+        return {}, []
+    if not isinstance(data, dict):
+        return {}, [f"{file.name}: a keymap is a map, as in  run.pause: space"]
+    return resolve(data)
+
+
+def resolve(wanted: Mapping[Any, Any]) -> tuple[dict[str, str], list[str]]:
+    """Check a keymap against the registry."""
+    faults: list[str] = []
+    asked: dict[str, tuple[str, ...]] = {}
+    for name, value in wanted.items():
+        if name not in BY_ID:
+            near = difflib.get_close_matches(str(name), BY_ID, n=1)
+            faults.append(f"keymap: there is no action {name}" + (f"; did you mean {near[0]}?" if near else ""))
+            continue
+        try:
+            asked[name] = _keys(name, value)
+        except ValueError as error:
+            faults.append(str(error))
+    kept: dict[str, str] = {}
+    for name, keys in asked.items():
+        clash = next(
+            (
+                (key, other)
+                for key in keys
+                for other in ACTIONS
+                if other.id != name and _meet(BY_ID[name], other) and key in _now(other, asked, kept)
+            ),
+            None,
+        )
+        if clash is not None:
+            faults.append(f"keymap: {name}: {clash[0]} is {clash[1].id} already; it keeps its own keys")
+            continue
+        always = (ALWAYS[name],) if name in ALWAYS else ()
+        kept[name] = ",".join(dict.fromkeys((*keys, *always)))
+    return kept, faults
+
+
+def _now(action: Action, asked: Mapping[str, tuple[str, ...]], kept: Mapping[str, str]) -> tuple[str, ...]:
+    """The keys an action has: those kept for it already, else its default ones unless it asked for others."""
+    always = (ALWAYS[action.id],) if action.id in ALWAYS else ()
+    if action.id in kept:
+        return tuple(kept[action.id].split(","))
+    return always if action.id in asked else (*action.keys, *always)
+
+
+def _meet(one: Action, other: Action) -> bool:
+    return one.scope == other.scope or EVERYWHERE in (one.scope, other.scope)
+
+
+def _keys(name: str, value: object) -> tuple[str, ...]:
+    given = value if isinstance(value, list) else [value]
+    keys = []
+    for one in given:
+        if not isinstance(one, str | int) or isinstance(one, bool) or not str(one):
+            raise ValueError(f"keymap: {name}: {one!r} is no key; write it as  {name}: space")
+        key = SPELLED.get(str(one), str(one))
+        head, plus, last = key.rpartition("+")
+        key = head + plus + SPELLED.get(last, last)
+        if not KEY.fullmatch(key):
+            raise ValueError(f"keymap: {name}: {one!r} is no key; write it as  ctrl+k  or  f5")
+        keys.append(key)
+    if not keys:
+        raise ValueError(
+            f"keymap: {name}: no key at all; leave the line out to keep {', '.join(BY_ID[name].keys)}"
+        )
+    return tuple(keys)

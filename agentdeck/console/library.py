@@ -1,0 +1,143 @@
+"""The workflows that can be launched from here, and what became of them before."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agentdeck.cli.bundled import workflows as bundled
+from agentdeck.errors import Issue
+
+if TYPE_CHECKING:
+    from agentdeck.store.reader import RunRow
+    from agentdeck.workflow.model import Definition
+
+HERE, FOLDER, RECENT, EXAMPLES = "this folder", "workflows/", "recent", "examples"
+SUFFIXES = (".yaml", ".yml")
+PEEK = 4096
+KEPT = 8
+BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A workflow file as it was when it was read. `definition` is None where it does not load; `issues` then say
+    why. `edited` 0: it has not been read yet."""
+
+    path: Path
+    group: str
+    definition: Definition | None = None
+    issues: tuple[Issue, ...] = ()
+    edited: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.definition.name if self.definition else self.path.stem
+
+    @property
+    def faults(self) -> int:
+        return sum(not issue.warning for issue in self.issues)
+
+
+class Library:
+    """Workflow files by path. `scan` may be called from a thread; it reads what is new or was edited."""
+
+    def __init__(self, folder: Path, more: Iterable[Path] = ()) -> None:
+        self.folder = folder
+        self.more = [path.resolve() for path in more]
+        self.entries: dict[Path, Entry] = {}
+        self._lock = threading.Lock()
+
+    def scan(self, recent: Iterable[Path] = ()) -> bool:
+        """Look again; whether anything is different now."""
+        with self._lock:
+            before = self.entries
+            found: dict[Path, Entry] = {}
+            for group, path in self._files(recent):
+                if path not in found:
+                    known = before.get(path)
+                    try:
+                        edited = path.stat().st_mtime_ns
+                    except OSError:
+                        continue
+                    if known is not None and (known.edited, known.group) == (edited, group):
+                        found[path] = known
+                    else:
+                        found[path] = _read(path, group, edited)
+            self.entries = found
+            return found != before
+
+    def _files(self, recent: Iterable[Path]) -> Iterable[tuple[str, Path]]:
+        for path in self.more:
+            yield HERE, path
+        examples = bundled().resolve()
+        for group, folder in ((HERE, self.folder), (FOLDER, self.folder / "workflows")):
+            if folder.resolve() != examples:
+                yield from ((group, path) for path in _workflows(folder))
+        for path in recent:
+            if path.parent != examples:
+                yield RECENT, path
+        yield from ((EXAMPLES, path) for path in _workflows(examples))
+
+
+def _workflows(folder: Path) -> list[Path]:
+    """The workflow files of a folder: YAML that says so at its top level."""
+    try:
+        files = sorted(file.resolve() for file in folder.iterdir() if file.suffix in SUFFIXES)
+    except OSError:
+        return []
+    return [file for file in files if _says_so(file)]
+
+
+def _says_so(file: Path) -> bool:
+    try:
+        with file.open(encoding="utf-8", errors="replace") as text:
+            head = text.read(PEEK)
+    except OSError:
+        return False
+    lines = head.splitlines()
+    return any(line.startswith("agentdeck:") for line in lines) and not any(
+        line.startswith(("providers:", "tiers:")) for line in lines
+    )
+
+
+def _read(path: Path, group: str, edited: int) -> Entry:
+    from agentdeck.workflow.check import check
+    from agentdeck.workflow.loader import load  # both take longer to import than the screen to appear
+
+    issues = tuple(check(path))
+    if any(not issue.warning for issue in issues):
+        return Entry(path, group, None, issues, edited)
+    return Entry(path, group, load(path).definition, issues, edited)
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What earlier runs of a workflow say: the newest one, and how long the last ones took, oldest first."""
+
+    last: RunRow
+    seconds: tuple[float, ...]
+
+    @property
+    def spark(self) -> str:
+        """Past durations as a row of blocks, the longest one highest."""
+        if not self.seconds:
+            return ""
+        high = max(self.seconds) or 1.0
+        return "".join(BLOCKS[min(7, int(value / high * 7.99))] for value in self.seconds)
+
+
+def pasts(rows: Iterable[RunRow]) -> Mapping[str, Past]:
+    """Earlier runs by file, and by workflow's name for those from elsewhere. `rows` are newest first."""
+    newest: dict[str, RunRow] = {}
+    took: dict[str, list[float]] = {}
+    for row in rows:
+        for key in {str(row.source.get("file") or ""), row.workflow} - {""}:
+            newest.setdefault(key, row)
+            seconds = took.setdefault(key, [])
+            if row.seconds is not None and len(seconds) < KEPT:
+                seconds.insert(0, row.seconds)
+    return {key: Past(row, tuple(took[key])) for key, row in newest.items()}

@@ -1,0 +1,269 @@
+"""The log lines of a run, kept small: a million of them, at about a hundred bytes beyond their text.
+
+Columns instead of objects. A line is known by its number: how many came before it since the store was made, so
+it keeps it when the oldest are dropped. Text is made harmless here, at the door, and nowhere later.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from array import array
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+from agentdeck.core.clean import clean
+
+MOST = 1_000_000
+MOST_CHARACTERS = 400_000_000
+LONGEST = 65_536
+JOINED = 600  # characters of a streamed text that are gathered into one line
+STREAMS = 512  # streamed texts that are gathered at once
+GAP = "gap"
+
+#: How much a level weighs. Whatever else agents call theirs weighs as `info`.
+RANKS = {"debug": 1, "info": 2, "out": 2, "warning": 3, "err": 3, "error": 4, "critical": 5, GAP: 9}
+
+#: What terminals disagree on how wide it is: variation selectors, keycaps, skin tones, tags, fillers.
+_UNSTEADY = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u20e3\u3164\ufe00-\ufe0f\uffa0\U0001f3fb-\U0001f3ff"
+    "\U000e0100-\U000e01ef\U0001f1e6-\U0001f1ff]"
+)
+_FLAGS = {0x1F1E6 + i: chr(ord("A") + i) for i in range(26)}
+_ITEM = re.compile(r"\[\d+\]$")
+
+
+class Row(Protocol):
+    """A line as the store's reader gives it."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def at(self) -> float: ...
+    @property
+    def task(self) -> str: ...
+    @property
+    def step(self) -> str: ...
+    @property
+    def attempt(self) -> int: ...
+    @property
+    def level(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+
+
+class Line(NamedTuple):
+    """One line, all of it harmless. `agent` is named as in `View.agents`."""
+
+    number: int
+    id: int
+    at: float
+    agent: str
+    task: str
+    step: str
+    attempt: int
+    level: str
+    text: str
+
+
+def steady(text: str) -> str:
+    """One line of agents' text, harmless and as wide in every terminal as it is counted here."""
+    if len(text) > LONGEST:
+        text = f"{text[:LONGEST]} … {len(text) - LONGEST:,} more characters"
+    if text.isascii() and text.isprintable():
+        return text
+    text = clean(text)
+    if not text.isascii() and _UNSTEADY.search(text):
+        text = _UNSTEADY.sub("", text.translate(_FLAGS))
+    return text
+
+
+def agent_of(task: str, step: str) -> str:
+    """The agent's name as screens know it: `security`, `review/security` below a sub-workflow, no item."""
+    path = [*task.split("/")[1:], step]
+    return "/".join(_ITEM.sub("", part) for part in path)
+
+
+class LineStore:
+    """Lines `first` to `next - 1`. `dropped` counts those that came and are not kept any more, and those that
+    never came (`gap`). `changes` rises with every change.
+
+    Pieces that an agent in `streams` says are gathered into lines, per attempt: a line may grow while it is
+    one of the newest. `grown` holds the numbers of lines that grew lately, `growth` counts all of it.
+    """
+
+    def __init__(
+        self, most: int = MOST, *, most_characters: int = MOST_CHARACTERS, streams: Collection[str] = ()
+    ) -> None:
+        self.most = most
+        self.most_characters = most_characters
+        self.streams = frozenset(streams)
+        self.first = 0
+        self.dropped = 0
+        self.characters = 0
+        self.changes = 0
+        self.last_id = 0
+        self.growth = 0
+        self.grown: deque[int] = deque(maxlen=4096)
+        self.texts: list[str] = []
+        self.levels = array("b")
+        self.agents = array("i")
+        self.tasks: list[str] = []
+        self.steps: list[str] = []
+        self.names: list[str] = []
+        self._ids = array("q")
+        self._at = array("d")
+        self._attempts = array("i")
+        self._of_agent: list[array[int]] = []
+        self._agent_numbers: dict[str, int] = {}
+        self._level_names: list[str] = []
+        self._level_numbers: dict[str, int] = {}
+        self._places: dict[tuple[str, str], tuple[str, str, int]] = {}
+        self._open: dict[tuple[str, str, int], int] = {}
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @property
+    def next(self) -> int:
+        return self.first + len(self.texts)
+
+    def line(self, number: int) -> Line:
+        """A line that is kept. Raises IndexError for another."""
+        i = number - self.first
+        if i < 0:
+            raise IndexError(number)
+        agent = self.agents[i]
+        return Line(
+            number,
+            self._ids[i],
+            self._at[i],
+            self.names[agent] if agent >= 0 else "",
+            self.tasks[i],
+            self.steps[i],
+            self._attempts[i],
+            self._level_names[self.levels[i]],
+            self.texts[i],
+        )
+
+    def numbers(self, agent: str = "") -> Sequence[int]:
+        """The numbers of an agent's lines, rising; of all lines if it is empty. Grows with the store."""
+        if not agent:
+            return range(self.first, self.next)
+        index = self._agent_numbers.get(agent)
+        return array("q") if index is None else self._of_agent[index]
+
+    def agent_number(self, agent: str) -> int:
+        """How `agents` tells this one; -1 where it has said nothing."""
+        return self._agent_numbers.get(agent, -1)
+
+    def ranks(self) -> list[int]:
+        """The weight of each level, by its number in `levels`."""
+        return [RANKS.get(name, RANKS["info"]) for name in self._level_names]
+
+    # What comes in ------------------------------------------------------------------------------------------
+
+    def append(self, rows: Iterable[Row]) -> None:
+        """Take lines in. Those whose id was here before are left out."""
+        places, streams = self._places, self.streams
+        for row in rows:
+            if row.id <= self.last_id:
+                continue
+            self.last_id = row.id
+            place = places.get((row.task, row.step)) or self._place(row.task, row.step)
+            text = steady(row.text)
+            level = self._level(row.level)
+            if streams and self.names[place[2]] in streams and row.level == "info":
+                self._piece(row, place, level, text)
+            else:
+                self._add(row.id, row.at, place, row.attempt, level, text)
+        self.changes += 1
+        self._trim()
+
+    def gap(self, count: int) -> None:
+        """So many lines were not read: said in every agent's log, at this place."""
+        self.dropped += count
+        at = self._at[-1] if self._at else 0.0
+        number = self.next
+        self._add(self.last_id, at, ("", "", -1), 0, self._level(GAP), f"… {count:,} lines dropped")
+        for index in self._of_agent:
+            index.append(number)
+        self.changes += 1
+
+    def _add(self, key: int, at: float, place: tuple[str, str, int], attempt: int, level: int, text: str) -> None:
+        task, step, agent = place
+        if agent >= 0:
+            self._of_agent[agent].append(self.first + len(self.texts))
+        self.texts.append(text)
+        self.levels.append(level)
+        self.agents.append(agent)
+        self.tasks.append(task)
+        self.steps.append(step)
+        self._ids.append(key)
+        self._at.append(at)
+        self._attempts.append(attempt)
+        self.characters += len(text)
+
+    def _piece(self, row: Row, place: tuple[str, str, int], level: int, text: str) -> None:
+        key = (place[0], place[1], row.attempt)
+        number = self._open.get(key, -1)
+        i = number - self.first
+        if i >= 0 and len(self.texts[i]) + len(text) < JOINED:
+            self.texts[i] = f"{self.texts[i]} {text}"
+            self.characters += len(text) + 1
+            self.grown.append(number)
+            self.growth += 1
+            return
+        self._open.pop(key, None)
+        self._open[key] = self.next
+        if len(self._open) > STREAMS:
+            del self._open[next(iter(self._open))]
+        self._add(row.id, row.at, place, row.attempt, level, text)
+
+    def _place(self, task: str, step: str) -> tuple[str, str, int]:
+        """Task, step and agent, each kept once. Forgotten now and then, so that it does not grow with tasks."""
+        if len(self._places) >= 32_768:
+            self._places.clear()
+        name = steady(agent_of(task, step))
+        agent = self._agent_numbers.get(name)
+        if agent is None:
+            agent = self._agent_numbers[name] = len(self.names)
+            self.names.append(name)
+            self._of_agent.append(array("q"))
+        place = (steady(task), sys.intern(steady(step)), agent)
+        self._places[task, step] = place
+        return place
+
+    def _level(self, name: str) -> int:
+        number = self._level_numbers.get(name)
+        if number is None:
+            if len(self._level_names) >= 100:
+                return self._level("info")
+            number = self._level_numbers[name] = len(self._level_names)
+            self._level_names.append(steady(name)[:12])
+        return number
+
+    def _trim(self) -> None:
+        """Drop the oldest, many at a time, when there is a good deal more than should be."""
+        over = len(self.texts) - self.most
+        count = over if over > self.most // 16 else 0
+        if self.characters > self.most_characters:
+            spare, goal = 0, self.characters - self.most_characters * 15 // 16
+            for i, text in enumerate(self.texts):
+                spare += len(text)
+                if spare >= goal:
+                    count = max(count, i + 1)
+                    break
+        if not count:
+            return
+        self.characters -= sum(map(len, self.texts[:count]))
+        for column in (self.texts, self.tasks, self.steps):
+            del column[:count]
+        for numbers in (self.levels, self.agents, self._ids, self._at, self._attempts):
+            del numbers[:count]
+        self.first += count
+        self.dropped += count
+        for index in self._of_agent:
+            del index[: bisect_left(index, self.first)]

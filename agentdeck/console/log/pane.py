@@ -1,0 +1,304 @@
+"""A log pane: a line that tells what is shown, the lines, and a line to type into when one is wanted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from time import perf_counter
+from typing import ClassVar
+
+from rich.cells import cell_len, set_cell_size
+from rich.segment import Segment
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.events import Click
+from textual.strip import Strip
+from textual.widget import Widget
+from textual.widgets import Input
+
+from agentdeck.console.log.body import LogLines
+from agentdeck.console.log.lines import LineStore, steady
+from agentdeck.console.log.paint import clock
+from agentdeck.console.log.sieve import Sieve, Wanted, compiled, level_below
+from agentdeck.console.log.whole import WholeLine
+from agentdeck.console.look import look_of
+from agentdeck.console.pane import Focus, Focused
+from agentdeck.core.view import View
+
+SLICE = 0.004  # seconds of a frame for looking at lines
+HURRIED = 0.012  # while somebody waits for a pattern
+NARROW = 40
+STEPS = (0, 2, 3, 4)  # least levels that `l` goes through
+AROUND = (0, 2, 5)
+
+
+class LogHead(Widget):
+    """Who is shown, how it is sifted, and at the right `following` or how many lines came since."""
+
+    DEFAULT_CSS = "LogHead { height: 1; background: $panel; }"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parts: tuple[str, str, str, bool] = ("", "", "", False)
+        self._mark = 0
+
+    def tell(self, title: str, about: str, mark: str, calls: bool) -> None:
+        if (title, about, mark, calls) != self._parts:
+            self._parts = (title, about, mark, calls)
+            self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        title, about, mark, calls = self._parts
+        look, ground, width = look_of(self.app), self.rich_style, self.size.width
+        room = max(0, width - cell_len(mark) - 2)
+        self._mark = room
+        own = min(cell_len(title), room)
+        about = set_cell_size(about, max(0, room - own))
+        active = self.parent is not None and isinstance(self.parent, Widget) and self.parent.has_focus_within
+        return Strip(
+            [
+                Segment(" ", ground),
+                Segment(set_cell_size(title, own), ground + look["accent" if active else "title"]),
+                Segment(about, ground + look["dim"]),
+                Segment(mark, ground + (look.cursor if calls else look["dim"])),
+            ]
+        ).crop_extend(0, width, ground)
+
+    def on_click(self, event: Click) -> None:
+        if event.x >= self._mark and isinstance(self.parent, LogPane):
+            self.parent.body.action_follow()
+
+
+class LogPane(Vertical):
+    """The log of what the operator looks at, or of one agent where it is pinned.
+
+    The screen calls `tick` in its frame. `agent` pins the pane to one; else it follows `look_at`.
+    """
+
+    DEFAULT_CSS = """
+    LogPane { height: 1fr; width: 1fr; }
+    LogPane > Input { height: 1; border: none; padding: 0 1; display: none; }
+    LogPane > Input:focus { border: none; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("slash", "find", "Find", id="log.find"),
+        Binding("escape", "clear", "Clear", show=False, id="log.clear"),
+        Binding("l", "level", "Least level", id="log.least"),
+        Binding("t", "task", "This task", show=False, id="log.task"),
+        Binding("C", "around", "Lines around", show=False, id="log.around"),
+        Binding("o", "step", "Open step", id="log.step"),
+        Binding("S", "save", "Save", show=False, id="log.save"),
+    ]
+
+    def __init__(self, lines: LineStore, *, agent: str = "", title: str = "") -> None:
+        super().__init__()
+        self.lines = lines
+        self.agent = agent
+        self.title = title
+        self.focus_now = Focus(agent=agent)
+        self._names = len(lines.names)
+        self.wanted = Wanted(agents=self._family())
+        self.head = LogHead()
+        self.body = LogLines(Sieve(lines, self.wanted))
+        self.entry = Input()
+        self._entry_for = "find"
+        self._fault = ""
+        self._saving: Iterator[int] | None = None
+
+    def compose(self) -> ComposeResult:
+        yield self.head
+        yield self.body
+        yield self.entry
+
+    @property
+    def pinned(self) -> bool:
+        return bool(self.agent)
+
+    # The seam -----------------------------------------------------------------------------------------------
+
+    def tick(self, view: View, now: float) -> None:
+        self.frame()
+
+    def frame(self) -> None:
+        """What a tick does; it needs nothing but the lines."""
+        if self._names != len(self.lines.names):
+            self._names = len(self.lines.names)
+            if (family := self._family()) != self.wanted.agents:
+                self._want(agents=family)
+                return
+        sieve = self.body.sieve
+        sieve.advance(HURRIED if sieve.left > 10_000 else SLICE)
+        self.body.sync()
+        if self._saving is not None:
+            self._save_some()
+        self._tell()
+
+    def look_at(self, focus: Focus) -> None:
+        """Show the log of what is looked at now, from its end. A pinned pane stays with its agent."""
+        if self.pinned or focus == self.focus_now:
+            return
+        self.focus_now = focus
+        self._want(
+            agents=self._family(), task=focus.task, step=focus.step if "[" in focus.step else "", again=True
+        )
+
+    def _family(self) -> frozenset[str]:
+        """The agent that is looked at, and those below it where it is a sub-workflow."""
+        agent = self.focus_now.agent
+        below = (name for name in self.lines.names if name.startswith(agent + "/"))
+        return frozenset([agent, *below]) if agent else frozenset()
+
+    def _want(self, *, again: bool = False, **changes: object) -> None:
+        fields = {name: getattr(self.wanted, name) for name in Wanted.__dataclass_fields__}
+        self.wanted = Wanted(**{**fields, **changes})
+        self.body.show(Sieve(self.lines, self.wanted), again=again)
+        self.frame()
+
+    def _tell(self) -> None:
+        body, wanted, sieve = self.body, self.wanted, self.body.sieve
+        shown = self.title or steady(self.focus_now.agent) or "all agents"
+        parts = []
+        if wanted.task:
+            parts.append(f"task {steady(wanted.task)}")
+        if wanted.step:
+            parts.append(steady(wanted.step))
+        if wanted.level:
+            parts.append(f"{level_below(wanted.level)} and worse")
+        if wanted.pattern:
+            around = f" ±{wanted.around}" if wanted.around else ""
+            matches = len(sieve.matches)
+            parts.append(f"/{steady(wanted.pattern)}/{around} {matches:,} match{'es' * (matches != 1)}")
+        else:
+            parts.append(f"{len(sieve.rows):,} lines")
+        if sieve.left > 10_000:
+            parts.append(f"{sieve.left:,} to look at")
+        if self.lines.dropped:
+            parts.append(f"{self.lines.dropped:,} dropped")
+        if self._fault:
+            parts.append(self._fault)
+        new = body.new
+        if body.following:
+            mark = " ▼ following "
+        else:
+            mark = f" ▼ {new:,} new · End " if new else " ‖ End follows "
+        if self.size.width < NARROW:
+            mark = " ▼ " if body.following else f" ▼ {new:,} new " if new else " ‖ "
+        pin = "◆ " if self.pinned else ""
+        self.head.tell(pin + shown, "  " + " · ".join(parts), mark, bool(new))
+
+    # Finding ------------------------------------------------------------------------------------------------
+
+    def _ask(self, what: str, value: str, placeholder: str) -> None:
+        self._entry_for = what
+        with self.entry.prevent(Input.Changed):
+            self.entry.value = value
+        self.entry.placeholder = placeholder
+        self.entry.display = True
+        self.entry.focus()
+
+    def action_find(self) -> None:
+        self._ask("find", self.wanted.pattern, "regex; Enter keeps it, Esc clears it")
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        event.stop()
+        if self._entry_for == "find":
+            self.find(event.value)
+
+    def find(self, pattern: str) -> None:
+        """Show the lines that fit a pattern. A faulty one is told and changes nothing."""
+        self._fault = ""
+        try:
+            compiled(pattern)
+        except (re.error, OverflowError, RecursionError) as error:
+            self._fault = f"not a pattern: {error}"
+            self._tell()
+            return
+        if pattern != self.wanted.pattern:
+            self._want(pattern=pattern)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self._leave_entry()
+        if self._entry_for == "save" and event.value.strip():
+            self.save(Path(event.value.strip()))
+
+    def _leave_entry(self) -> None:
+        self.entry.display = False
+        self.body.focus()
+
+    def action_clear(self) -> None:
+        """Away with the line to type into, the pattern, the least level; when there is none, nothing."""
+        entered = bool(self.entry.display)
+        if entered:
+            self._leave_entry()
+        self._fault = ""
+        if (not entered or self._entry_for == "find") and (self.wanted.pattern or self.wanted.level):
+            self._want(pattern="", level=0)
+        elif self.body.cursor is not None:
+            self.body.cursor = None
+            self.body.refresh()
+
+    def action_level(self) -> None:
+        self._want(level=_after(STEPS, self.wanted.level))
+
+    def action_task(self) -> None:
+        """Only the task of the line under the cursor; once more, all of them."""
+        line = self.body.current()
+        if self.wanted.task:
+            self._want(task="")
+        elif line is not None:
+            self._want(task=line.task.partition("/")[0])
+
+    def action_around(self) -> None:
+        self._want(around=_after(AROUND, self.wanted.around))
+
+    # What one does with lines -------------------------------------------------------------------------------
+
+    def on_log_lines_chosen(self, event: LogLines.Chosen) -> None:
+        event.stop()
+        self.app.push_screen(WholeLine(event.line))
+
+    def action_step(self) -> None:
+        line = self.body.current()
+        if line is not None and line.step:
+            self.post_message(Focused(Focus(line.agent, line.task, line.step), opened=True))
+
+    def action_save(self) -> None:
+        name = re.sub(r"[^\w.-]+", "-", self.focus_now.agent) or "run"
+        self._ask("save", f"{name}.log", "file to save these lines to; Enter saves, Esc does not")
+
+    def save(self, path: Path) -> None:
+        """Write the shown lines into a file, some in each frame."""
+        self._saving = self._write(path.expanduser(), list(self.body.rows))
+
+    def _write(self, path: Path, numbers: list[int]) -> Iterator[int]:
+        written = 0
+        with path.open("w", encoding="utf-8") as file:
+            for number in numbers:
+                if number < self.lines.first:
+                    continue
+                line = self.lines.line(number)
+                place = "/".join(part for part in (line.task, line.step) if part)
+                file.write(f"{clock(int(line.at))} {line.level} {place} {line.text}\n")
+                written += 1
+                if written % 256 == 0:
+                    yield written
+        self.app.notify(f"{written:,} lines saved to {path.resolve()}", markup=False)
+
+    def _save_some(self) -> None:
+        assert self._saving is not None
+        until = perf_counter() + HURRIED
+        try:
+            while perf_counter() < until:
+                if next(self._saving, None) is None:
+                    self._saving = None
+                    return
+        except OSError as error:
+            self._saving = None
+            self.app.notify(f"not saved: {error.strerror or error}", severity="error", markup=False)
+
+
+def _after(steps: tuple[int, ...], now: int) -> int:
+    return steps[(steps.index(now) + 1) % len(steps)] if now in steps else steps[0]

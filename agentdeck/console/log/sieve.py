@@ -1,0 +1,193 @@
+"""Which lines are shown: by agent, task, level and a pattern with lines around it, looked for in slices of time.
+
+A sieve never looks at more than it has time for, so a pattern over a million lines holds no frame up. Without
+anything to look for it holds nothing: the store's own index is what is shown.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from bisect import bisect_left, bisect_right
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+from agentdeck.console.log.lines import RANKS, LineStore
+
+CHUNK = 128  # lines between two looks at the clock
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to show. Empty fields mean all. `task` stands for its nested tasks as well; `level` is the least
+    weight (`RANKS`); `around` lines are shown before and after each that fits the `pattern`."""
+
+    agents: frozenset[str] = frozenset()
+    task: str = ""
+    step: str = ""
+    level: int = 0
+    pattern: str = ""
+    around: int = 0
+
+
+def compiled(pattern: str) -> re.Pattern[str]:
+    """A pattern as people type it: without a capital letter it does not care about case. Raises re.error."""
+    return re.compile(pattern, 0 if any(c.isupper() for c in pattern) else re.IGNORECASE)
+
+
+class Sieve:
+    """The numbers of the lines that are wanted, rising: `rows`; those of them that fit the pattern: `matches`
+    (all, where there is none)."""
+
+    def __init__(self, lines: LineStore, wanted: Wanted) -> None:
+        self.lines = lines
+        self.wanted = wanted
+        self.pattern = compiled(wanted.pattern) if wanted.pattern else None
+        self._agent = next(iter(wanted.agents)) if len(wanted.agents) == 1 else ""
+        self._plain = not (self.pattern or wanted.task or wanted.step or wanted.level or len(wanted.agents) > 1)
+        self._rows = array("q")
+        self._matches = array("q")
+        self._reached = lines.first
+        self._growth = lines.growth
+        self._before: deque[int] = deque(maxlen=wanted.around)
+        self._after = 0
+
+    @property
+    def rows(self) -> Sequence[int]:
+        return self.lines.numbers(self._agent) if self._plain else self._rows
+
+    @property
+    def matches(self) -> Sequence[int]:
+        return self.rows if self._plain or not self.wanted.around else self._matches
+
+    @property
+    def left(self) -> int:
+        """Lines that were not looked at yet."""
+        return 0 if self._plain else self.lines.next - max(self._reached, self.lines.first)
+
+    def fits(self, number: int) -> bool:
+        """Whether a line that is shown is itself what was looked for, and not only near it."""
+        if self._plain or not self.wanted.around:
+            return True
+        at = bisect_left(self._matches, number)
+        return at < len(self._matches) and self._matches[at] == number
+
+    def near(self, number: int, step: int) -> int | None:
+        """The next match after a line (`step` 1) or before it (-1); None if there is none."""
+        found = self.matches
+        at = bisect_right(found, number) if step > 0 else bisect_left(found, number) - 1
+        return found[at] if 0 <= at < len(found) else None
+
+    def advance(self, seconds: float) -> bool:
+        """Look at more lines, for about so long. Whether `rows` changed."""
+        if self._plain:
+            return False
+        lines = self.lines
+        changed = self._forget()
+        if self.pattern is not None and lines.growth != self._growth:
+            changed |= self._look_again()
+        self._growth = lines.growth
+        source = lines.numbers(self._agent)
+        at, until = bisect_left(source, self._reached), perf_counter() + seconds
+        had = len(self._rows)
+        keep = self._keep()
+        while at < len(source):
+            chunk = source[at : at + CHUNK]
+            at += len(chunk)
+            self._take([number for number in chunk if keep(number)])
+            self._reached = chunk[-1] + 1
+            if perf_counter() > until:
+                break
+        else:
+            self._reached = lines.next
+        return changed or len(self._rows) != had
+
+    def _take(self, chunk: Sequence[int]) -> None:
+        """Those of a chunk that fit the pattern, with what is around them."""
+        if self.pattern is None:
+            self._rows.extend(chunk)
+            return
+        search, texts, first = self.pattern.search, self.lines.texts, self.lines.first
+        around = self.wanted.around
+        if not around:
+            self._rows.extend([number for number in chunk if search(texts[number - first])])
+            return
+        for number in chunk:
+            if search(texts[number - first]):
+                self._rows.extend(self._before)
+                self._before.clear()
+                self._rows.append(number)
+                self._matches.append(number)
+                self._after = around
+            elif self._after:
+                self._rows.append(number)
+                self._after -= 1
+            else:
+                self._before.append(number)
+
+    def _keep(self) -> Callable[[int], bool]:
+        """The test of everything but the pattern and the one agent."""
+        lines, wanted = self.lines, self.wanted
+        first, levels, tasks, steps, agents = lines.first, lines.levels, lines.tasks, lines.steps, lines.agents
+        heavy = [rank >= wanted.level for rank in lines.ranks()]
+        chosen = {-1, *(lines.agent_number(name) for name in wanted.agents)} if len(wanted.agents) > 1 else None
+        task, below, step = wanted.task, wanted.task + "/", wanted.step
+
+        def keep(number: int) -> bool:
+            i = number - first
+            if not heavy[levels[i]]:
+                return False
+            agent = agents[i]
+            if chosen is not None and agent not in chosen:
+                return False
+            if agent < 0:
+                return True
+            if task and tasks[i] != task and not tasks[i].startswith(below):
+                return False
+            return not step or steps[i] == step
+
+        return keep
+
+    def _forget(self) -> bool:
+        """Numbers of lines that the store dropped are dropped here."""
+        first = self.lines.first
+        self._reached = max(self._reached, first)
+        while self._before and self._before[0] < first:
+            self._before.popleft()
+        if not self._rows or self._rows[0] >= first:
+            return False
+        del self._rows[: bisect_left(self._rows, first)]
+        del self._matches[: bisect_left(self._matches, first)]
+        return True
+
+    def _look_again(self) -> bool:
+        """Lines that grew after they were looked at may fit now; what is around them is left out."""
+        assert self.pattern is not None
+        lines, found, keep = self.lines, False, self._keep()
+        count = min(lines.growth - self._growth, len(lines.grown))
+        recent = [lines.grown[-i] for i in range(1, count + 1)]
+        for number in set(recent):
+            if not lines.first <= number < self._reached or not keep(number):
+                continue
+            if self._agent and lines.agents[number - lines.first] != lines.agent_number(self._agent):
+                continue
+            if self.pattern.search(lines.texts[number - lines.first]):
+                found |= _put(self._rows, number)
+                if self.wanted.around:
+                    _put(self._matches, number)
+        return found
+
+
+def _put(numbers: array[int], number: int) -> bool:
+    at = bisect_left(numbers, number)
+    if at < len(numbers) and numbers[at] == number:
+        return False
+    numbers.insert(at, number)
+    return True
+
+
+def level_below(level: int) -> str:
+    """The name of a least weight, for people."""
+    return next(name for name, rank in RANKS.items() if rank == level) if level else "all"

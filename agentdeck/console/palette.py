@@ -1,0 +1,92 @@
+"""The command palette: every action of this moment, agents, tasks, runs, workflows and themes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from rich.text import Text
+from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.fuzzy import FuzzySearch
+
+from agentdeck.console.actions import EVERYWHERE, of
+from agentdeck.core.clean import clean
+from agentdeck.errors import AgentdeckError
+
+if TYPE_CHECKING:
+    from agentdeck.console.app import DeckApp
+
+
+class Found(NamedTuple):
+    """One thing that the palette can do. `first`: shown before anything is typed."""
+
+    title: str
+    help: str
+    do: Callable[[], object]
+    first: bool = False
+
+
+class Everything(Provider):
+    """Fuzzy search over all of it."""
+
+    _found: list[Found]
+
+    async def startup(self) -> None:
+        self._found = list(self._all())
+
+    def _all(self) -> Iterator[Found]:
+        app, screen = cast("DeckApp", self.app), self.screen
+        scope = getattr(screen, "scope", "")
+        live: dict[str, list[str]] = {}
+        for active in screen.active_bindings.values():
+            live.setdefault(active.binding.id or "", []).append(app.get_key_display(active.binding))
+        for action in (*of(scope), *of(EVERYWHERE)):
+            if action.method == "palette":
+                continue
+            where = app if action.scope == EVERYWHERE else screen
+            keys = " ".join(live.get(action.id, ()))
+            told = action.help + (f"  ·  {keys}" if keys else "")
+            yield Found(action.title, told, partial(where.run_action, action.method), True)
+        offers = getattr(screen, "offers", None)
+        if offers is not None:
+            yield from offers()
+        yield from _runs(app)
+        for name in app.theme_names():
+            yield Found(f"Theme: {name}", "Another look.", partial(app.use_theme, name))
+
+    async def discover(self) -> Hits:
+        for found in self._found:
+            if found.first:
+                yield DiscoveryHit(Text(clean(found.title)), found.do, found.title, _plain(found.help))
+
+    async def search(self, query: str) -> Hits:
+        fuzzy = FuzzySearch()
+        for found in self._found:
+            title = clean(found.title)
+            score, offsets = fuzzy.match(query, title)
+            if score > 0:
+                text = Text(title)
+                for offset in offsets:
+                    text.stylize("bold underline", offset, offset + 1)
+                yield Hit(score, text, found.do, title, _plain(found.help))
+
+
+def _plain(text: str) -> str:
+    """Help is read as markup by the palette: what looks like a tag is none."""
+    return clean(text).replace("[", "\\[")
+
+
+def _runs(app: DeckApp) -> Iterator[Found]:
+    from agentdeck.store.reader import Reader
+
+    try:
+        reader = Reader(app.db)
+        try:
+            rows = reader.runs(50)
+        finally:
+            reader.close()
+    except AgentdeckError:
+        return
+    for row in rows:
+        yield Found(f"Run {row.run}: {row.workflow}", row.state, partial(app.open_run, row.run))

@@ -1,0 +1,1 @@
+"""The panes of the run screen. Each shows one side of a `View`, by the seam in `console/pane.py`."""

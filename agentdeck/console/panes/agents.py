@@ -1,0 +1,161 @@
+"""All agents of a run: who works, who waits and for what, who fails, and what it costs."""
+
+from __future__ import annotations
+
+from agentdeck.console.bars import bar
+from agentdeck.console.columns import Column
+from agentdeck.console.drawn import Pieces
+from agentdeck.console.look import GLYPHS
+from agentdeck.console.pane import Focus, Focused
+from agentdeck.console.rows import Rows
+from agentdeck.console.table import Table
+from agentdeck.core.clean import clean
+from agentdeck.core.tally import AgentTally
+from agentdeck.core.view import View
+from agentdeck.insight.numbers import count, dollars, percent, seconds
+
+
+def state_of(steps: dict[str, int]) -> str:
+    """One word for all steps of an agent: what is going on, then what went wrong, then what is over."""
+    for state in ("running", "ready"):
+        if steps[state]:
+            return state
+    if steps["failed"]:
+        return "failed"
+    if steps["waiting"]:
+        return "waiting"
+    return next((state for state in ("done", "cancelled", "skipped") if steps[state]), "waiting")
+
+
+def number(value: int, role: str) -> Pieces:
+    """A count that speaks only where there is something to count."""
+    return ((f"{value:,}" if value < 100_000 else count(value), role),) if value else (("·", "line"),)
+
+
+def longest(waiting: dict[str, float]) -> tuple[str, float]:
+    """What was waited for longest, and for how long. Waiting for what it needs is no news."""
+    told = {reason: spent for reason, spent in waiting.items() if reason != "needs"}
+    reason = max(told, key=lambda r: told[r], default="")
+    return reason, told.get(reason, 0.0)
+
+
+def success(tally: AgentTally) -> float | None:
+    """The share of ended attempts that ended well. None while none has ended."""
+    ended = tally.durations.count + tally.reused + tally.failed_attempts
+    return (ended - tally.failed_attempts) / ended if ended else None
+
+
+class AgentsPane(Table[AgentTally]):
+    """The agents table. It follows what is looked at, and says what its cursor looks at."""
+
+    def __init__(self) -> None:
+        self.rows = Rows[AgentTally](lambda tally: tally.name, lambda tally: tally.name)
+        self.focused_on = Focus()
+        super().__init__(COLUMNS, self.rows, empty="no agents yet")
+
+    def tick(self, view: View, now: float) -> None:
+        self.rows.put([tally for tally in view.agents.values() if tally.own or tally.attempts])
+        self.touch()
+
+    def look_at(self, focus: Focus) -> None:
+        self.focused_on = focus
+        if focus.agent:
+            self.move_to_key(focus.agent)
+
+    def on_table_walked(self, event: Table.Walked) -> None:
+        event.stop()
+        self.focused_on = Focus(str(event.key), self.focused_on.task)
+        self.post_message(Focused(self.focused_on, opened=event.opened))
+
+
+def _state(tally: AgentTally) -> Pieces:
+    state = state_of(tally.steps)
+    return ((GLYPHS[state], state),)
+
+
+def _name(tally: AgentTally) -> Pieces:
+    state = state_of(tally.steps)
+    return ((clean(tally.name), state if state in ("running", "failed") else "text"),)
+
+
+def _count(state: str) -> Column[AgentTally]:
+    role = {"ready": "ready", "running": "running", "done": "done", "failed": "failed"}[state]
+    title = "queued" if state == "ready" else state
+    return Column(
+        title,
+        lambda tally: number(tally.steps[state], role),
+        7 if state == "running" else 6,
+        right=True,
+        rank=0 if state in ("running", "failed") else 1,
+        order=lambda tally: tally.steps[state],
+    )
+
+
+def _progress(tally: AgentTally) -> Pieces:
+    steps = tally.steps
+    parts = [(steps[state], state) for state in ("done", "skipped", "failed", "cancelled", "running")]
+    return bar(parts, max(1, sum(steps.values())), BAR)
+
+
+def _quantile(name: str, share: float, rank: int) -> Column[AgentTally]:
+    return Column(
+        name,
+        lambda tally: (
+            (("–", "line"),)
+            if (value := tally.durations.quantile(share)) is None
+            else ((seconds(value), "text"),)
+        ),
+        7,
+        right=True,
+        rank=rank,
+        order=lambda tally: tally.durations.quantile(share),
+    )
+
+
+def _success(tally: AgentTally) -> Pieces:
+    share = success(tally)
+    if share is None:
+        return (("–", "line"),)
+    return ((percent(share), "text" if share >= 0.95 else "warn" if share >= 0.5 else "bad"),)
+
+
+def _waiting(tally: AgentTally) -> Pieces:
+    reason, spent = longest(tally.waiting)
+    if spent < 0.05:
+        return (("–", "line"),)
+    return ((f"{seconds(spent):>7} ", "text"), (clean(reason), reason))
+
+
+def _tokens(tally: AgentTally) -> Pieces:
+    if tally.tokens_in is None and tally.tokens_out is None:
+        return (("–", "line"),)
+    shown = [count(n) if n is not None else "?" for n in (tally.tokens_in, tally.tokens_out)]
+    return ((f"{shown[0]}→{shown[1]}", "text"),)
+
+
+def _usd(tally: AgentTally) -> Pieces:
+    if tally.cost is None:
+        return (("?", "warn"),) if tally.unpriced else (("–", "line"),)
+    return ((dollars(tally.cost), "text"),)
+
+
+BAR = 10
+COLUMNS: tuple[Column[AgentTally], ...] = (
+    Column("state", _state, 1, title=""),
+    Column("agent", _name, 10, flex=1, most=28, order=lambda tally: tally.name),
+    Column("progress", _progress, BAR, rank=1, title=""),
+    _count("ready"),
+    _count("running"),
+    _count("done"),
+    _count("failed"),
+    _quantile("p50", 0.5, 4),
+    _quantile("p95", 0.95, 3),
+    Column(
+        "tries", lambda tally: number(tally.attempts, "text"), 6, right=True, rank=7,
+        order=lambda tally: tally.attempts,
+    ),
+    Column("ok", _success, 5, right=True, rank=5, order=success),
+    Column("waited for", _waiting, 18, rank=2, order=lambda tally: longest(tally.waiting)[1]),
+    Column("tokens", _tokens, 11, right=True, rank=8, order=lambda tally: tally.tokens_in),
+    Column("$", _usd, 8, right=True, rank=6, order=lambda tally: tally.cost),
+)  # fmt: skip

@@ -1,0 +1,244 @@
+"""The top of the run screen: how the run stands, how long it will take, what it costs, and who needs a person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from agentdeck.console.bars import bar
+from agentdeck.console.drawn import Drawn, Line, Piece, Pieces, fit_pieces, width_of
+from agentdeck.console.look import GLYPHS
+from agentdeck.console.pane import Focus
+from agentdeck.console.seldom import Seldom
+from agentdeck.core.clean import clean
+from agentdeck.core.tally import total_cost
+from agentdeck.core.view import View
+from agentdeck.insight.attention import Attention, attention
+from agentdeck.insight.numbers import count, dollars, per_second, seconds
+from agentdeck.insight.pace import Pace
+
+#: The pace of tasks is taken over so many seconds, that of steps over fewer, so that it is the one of now.
+TASKS, STEPS = 30.0, 5.0
+
+
+class Header(Drawn, can_focus=False):
+    """One to three lines, as high as it is.
+
+    `badges` (watching, replay), `age` (how old the data is, in seconds) and `total` (of tasks, where it is known
+    before the source has ended) are told by the screen before each tick; `heard` says when an attempt last gave
+    a sign of life, None where that is not known.
+    """
+
+    def __init__(self, heard: Callable[[str, str], float | None] | None = None) -> None:
+        super().__init__()
+        self.badges: tuple[str, ...] = ()
+        self.age = 0.0
+        self.total: int | None = None
+        self._heard = heard
+        self._view: View | None = None
+        self._now = 0.0
+        self._tasks = Pace(TASKS)
+        self._steps = Pace(STEPS)
+        self._attention = Attention()
+        self._sums = Sums()
+        self._seldom = Seldom()
+        self._looked = 0.0
+        self._run = ""
+
+    def tick(self, view: View, now: float) -> None:
+        if view.run != self._run:
+            self._run, self._tasks, self._steps = view.run, Pace(TASKS), Pace(STEPS)
+        self._view, self._now = view, now
+        self._tasks.note(now, view.tasks.ended)
+        if self._seldom.due():
+            with self._seldom:
+                self._sums = _sums(view)
+                self._steps.note(now, self._sums.ended)
+        if not 0 <= now - self._looked < 0.5 or view.ended is not None:
+            self._looked = now
+            self._attention = attention(view, now, self._heard)
+        self.touch()
+
+    def look_at(self, focus: Focus) -> None:
+        """The run's own numbers stay, whatever is looked at."""
+
+    def draw(self, y: int, width: int) -> Line:
+        view = self._view
+        if view is None:
+            return Line((("  no run", "dim"),) if y == 0 else ())
+        if y == 0:
+            return Line(_sides(self._title(view), self._right(view, self.size.height), width), "raised")
+        if y == 1:
+            return Line(_sides(self._progress(view, width), self._use(view), width))
+        return Line(_sides(self._waiting(view, width), self._people(), width))
+
+    def _title(self, view: View) -> list[Pieces]:
+        state = view.state
+        shown: list[Pieces] = [
+            ((f" {GLYPHS.get(state, '●')} {state}", state if state in GLYPHS else "warn"),),
+            ((clean(view.workflow), "title"),),
+        ]
+        badges = (*(("simulated",) if view.simulated else ()), *self.badges)
+        if badges:
+            shown.append(((" · ".join(badges), "warn"),))
+        if self.age > 1:
+            shown.append(((f"data {seconds(self.age)} old", "bad"),))
+        if view.state == "paused" and (why := _why_paused(view)):
+            shown.append(((why, "warn"),))
+        shown.append(((clean(view.run), "dim"),))
+        return shown
+
+    def _right(self, view: View, height: int) -> list[Pieces]:
+        shown: list[Pieces] = []
+        if height < 3:
+            shown += self._people()
+        if height < 2:
+            tasks = view.tasks
+            shown.append(((f"{tasks.ended:,}/{self._known(view)}", "text"),))
+        shown.append(((seconds(self._elapsed(view)), "text"),))
+        if view.ended is None:
+            left = self._eta(view)
+            shown.append((("ETA ", "dim"), (seconds(left) if left is not None else "–", "accent")))
+        return shown
+
+    def _elapsed(self, view: View) -> float:
+        if view.ended is not None or view.started is None:
+            return view.seconds
+        return max(0.0, self._now - view.started - view.idle)
+
+    def _eta(self, view: View) -> float | None:
+        """Seconds until all tasks have ended at the pace of the last ones. None where that cannot be known."""
+        pace, total = self._tasks.per_second(), self._total(view)
+        if total is None or not pace or view.state != "running":
+            return None
+        return max(0, total - view.tasks.ended) / pace
+
+    def _total(self, view: View) -> int | None:
+        return view.tasks.total if view.tasks.total is not None else self.total
+
+    def _known(self, view: View) -> str:
+        """How many tasks there are; with a plus where there may be more."""
+        total = self._total(view)
+        return f"{total:,}" if total is not None else f"{view.tasks.opened:,}+"
+
+    def _progress(self, view: View, width: int) -> list[Pieces]:
+        tasks = view.tasks
+        going = tasks.opened - tasks.ended
+        whole = self._total(view) or tasks.opened
+        parts = [
+            (tasks.done, "done"),
+            (tasks.failed, "failed"),
+            (tasks.cancelled, "cancelled"),
+            (going, "running"),
+        ]
+        size = max(8, min(60, width // 4))
+        counts: list[Piece] = [(f"{tasks.done:,}", "done"), (" done", "dim")]
+        for number, word in ((tasks.failed, "failed"), (tasks.cancelled, "cancelled"), (going, "open")):
+            if number:
+                counts += [(f"  {number:,}", "running" if word == "open" else word), (f" {word}", "dim")]
+        return [
+            ((" ", "text"), *bar(parts, max(1, whole), size)),
+            tuple(counts),
+            (("of ", "dim"), (self._known(view), "text"), (" tasks", "dim")),
+        ]
+
+    def _use(self, view: View) -> list[Pieces]:
+        shown: list[Pieces] = []
+        if view.ended is None:
+            shown.append(((per_second(self._steps.per_second()).replace("/s", ""), "text"), (" steps/s", "dim")))
+        budget = view.definition.budget if view.definition else None
+        used = self._sums.tokens
+        if used is not None or (budget and budget.tokens):
+            shown.append(_against(count(used or 0), used, budget.tokens if budget else None, count, " tok"))
+        usd = self._sums.usd
+        if usd is not None or (budget and budget.usd):
+            shown.append(_against(dollars(usd), usd, budget.usd if budget else None, dollars, ""))
+        return shown
+
+    def _waiting(self, view: View, width: int) -> list[Pieces]:
+        """What steps waited for so far, by reason, longest first. Needs are left out: they are the graph."""
+        spent = self._sums.waited
+        told = sorted(((time, reason) for reason, time in spent.items() if time >= 0.05), reverse=True)
+        if not told:
+            return [((" nothing waited yet", "dim"),)]
+        parts: list[Piece] = [(" ", "text")]
+        legend = [
+            ((f"{GLYPH} ", reason), (f"{clean(reason)} ", "dim"), (seconds(time), "text"))
+            for time, reason in told
+        ]
+        size = max(8, min(60, width // 4))
+        parts += bar(told, sum(time for time, _ in told), size)
+        return [tuple(parts), (("waited", "dim"),), *legend]
+
+    def _people(self) -> list[Pieces]:
+        """How many need a person. Nothing where none does."""
+        found = self._attention
+        told = (
+            (found.failed, "failed", "failed"),
+            (found.asking, "asking", "approval"),
+            (found.silent, "silent", "warn"),
+        )
+        return [((f"{MARKS[word]} {number:,} {word}", role),) for number, word, role in told if number]
+
+
+class Sums(NamedTuple):
+    """What all agents together have done: steps ended, tokens and dollars used (None: not known), seconds waited
+    by reason."""
+
+    ended: int = 0
+    tokens: int | None = None
+    usd: float | None = None
+    waited: Mapping[str, float] = {}
+
+
+def _sums(view: View) -> Sums:
+    ended, tokens = 0, None
+    waited: dict[str, float] = {}
+    tallies = view.agents.values()
+    for tally in tallies:
+        counts = tally.counts
+        ended += counts["done"] + counts["failed"] + counts["cancelled"]
+        for used in (tally.tokens_in, tally.tokens_out):
+            if used is not None:
+                tokens = (tokens or 0) + used
+        for reason, spent in tally.waiting.items():
+            if reason != "needs":
+                waited[reason] = waited.get(reason, 0.0) + spent
+    return Sums(ended, tokens, total_cost((tally.unpriced, tally.usd) for tally in tallies), waited)
+
+
+GLYPH = "━"
+MARKS = {"failed": "✗", "asking": "?", "silent": "…"}
+
+
+def _why_paused(view: View) -> str:
+    return next((clean(m.text) for m in reversed(view.timeline) if m.kind == "paused"), "")
+
+
+def _against(
+    shown: str, used: float | None, limit: float | None, form: Callable[[float], str], unit: str
+) -> Pieces:
+    """An amount, and what it may become where that is known: the closer, the louder."""
+    if not limit:
+        return ((shown, "text"), (unit, "dim"))
+    share = (used or 0) / limit
+    role = "bad" if share >= 0.95 else "warn" if share >= 0.7 else "text"
+    return ((shown, role), (f" of {form(limit)}{unit}", "dim"))
+
+
+def _sides(left: list[Pieces], right: list[Pieces], width: int) -> Pieces:
+    """Groups from the left and groups up to the right edge. Where there is too little room the later ones of the
+    left vanish, for what stands on the right is short and matters."""
+    gap: Piece = ("  ", "text")
+    tail: list[Piece] = []
+    for group in right:
+        tail += [gap, *group]
+    tail.append((" ", "text"))
+    room = width - width_of(tail)
+    head: list[Piece] = []
+    for number, group in enumerate(left):
+        more = [gap, *group] if number else list(group)
+        if number and width_of(head) + width_of(more) > room:
+            break
+        head += more
+    return fit_pieces((*fit_pieces(tuple(head), max(0, room)), *tail), width)

@@ -1,0 +1,301 @@
+"""Every limit of a run in one strip, and the place to turn them while it runs."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import ClassVar
+
+from textual import events
+from textual.binding import Binding, BindingType
+
+from agentdeck.console.bars import spark
+from agentdeck.console.columns import Column
+from agentdeck.console.drawn import Pieces
+from agentdeck.console.pane import Focus, Focused
+from agentdeck.console.rows import Rows
+from agentdeck.console.seldom import Seldom
+from agentdeck.console.table import Table
+from agentdeck.core.clean import clean
+from agentdeck.core.ranges import range_of
+from agentdeck.core.view import View
+from agentdeck.insight.limits import Limit, limits
+from agentdeck.insight.numbers import count, seconds
+from agentdeck.workflow import units
+
+SPARK = 16
+#: A sample of what is in use so often, in seconds.
+EVERY = 0.5
+#: Up to which value one key turns it by how much.
+TIMES = ((1.0, 0.1), (10.0, 1.0), (60.0, 5.0), (600.0, 30.0))
+COUNTS = ((32.0, 1.0), (128.0, 4.0), (1024.0, 16.0))
+
+
+class LimitsPane(Table[Limit]):
+    """Left and right, or typing, turn the limit under the cursor; nothing is asked for before Enter.
+
+    `change` asks the run's owner to set a limit. `forecast` says in a line what that would do; it is called while
+    a value is turned, on the loop, so it must be quick. Where the owner refuses, tell `refused`.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left,minus", "turn(-1)", "Less", id="limits.less"),
+        Binding("right,plus", "turn(1)", "More", id="limits.more"),
+        Binding("shift+left", "turn(-10)", "Much less", show=False, id="limits.much_less"),
+        Binding("shift+right", "turn(10)", "Much more", show=False, id="limits.much_more"),
+        Binding("u", "undo", "Undo", id="limits.undo"),
+    ]
+
+    def __init__(
+        self, change: Callable[[str, object], None], forecast: Callable[[str, object], str] | None = None
+    ) -> None:
+        self.rows = Rows[Limit](lambda limit: limit.name, lambda limit: limit.name)
+        super().__init__(self._columns(), self.rows, empty="no limits known")
+        self._change = change
+        self._forecast = forecast
+        self._editing = ""
+        self._typed = self._beside = ""
+        self._said: dict[str, Pieces] = {}
+        self._asked: dict[str, object] = {}
+        self._undo: list[tuple[str, object]] = []
+        self._use: dict[str, deque[float]] = {}
+        self._sampled = 0.0
+        self._found: list[Limit] = []
+        self._seldom = Seldom()
+
+    # What is seen --------------------------------------------------------------------------------------------
+
+    def tick(self, view: View, now: float) -> None:
+        if self._seldom.due():
+            with self._seldom:
+                self._found = limits(view, now)
+        found = self._found
+        self.rows.put(found)
+        if not 0 <= now - self._sampled < EVERY:
+            if now < self._sampled:
+                self._use.clear()
+            self._sampled = now
+            for limit in found:
+                if limit.use is not None:
+                    self._use.setdefault(limit.name, deque(maxlen=SPARK)).append(limit.use)
+        for name, value in list(self._asked.items()):
+            if view.limits.get(name) == value:
+                del self._asked[name]
+                self._said[name] = ((f"applied #{_told(view, name)}", "good"),)
+        self.touch()
+
+    def look_at(self, focus: Focus) -> None:
+        """The agent's own limits come under the cursor, if it has any."""
+        self._beside = focus.task
+        if focus.agent and not self._editing and not str(self.key).startswith(f"agents.{focus.agent}."):
+            prefix = f"agents.{focus.agent}."
+            key = next(
+                (k for at in range(self.rows.count) if (k := str(self.rows.key(at))).startswith(prefix)), ""
+            )
+            if key:
+                self.move_to_key(key)
+
+    def on_table_walked(self, event: Table.Walked) -> None:
+        event.stop()
+        self._leave()
+        parts = str(event.key).split(".")
+        if len(parts) > 2 and parts[0] == "agents":
+            self.post_message(Focused(Focus(".".join(parts[1:-1]), self._beside)))
+
+    def refused(self, name: str, why: str) -> None:
+        """The owner did not take the value, or nobody answered."""
+        self._asked.pop(name, None)
+        if self._undo and self._undo[-1][0] == name:
+            self._undo.pop()
+        self._said[name] = ((clean(why), "bad"),)
+        self.touch()
+
+    def _columns(self) -> tuple[Column[Limit], ...]:
+        return (
+            Column("limit", _name, 22, flex=1, most=32, order=lambda limit: limit.name),
+            Column("now", self._now, 11, flex=1, most=20),
+            Column("in use", _in_use, 13, right=True),
+            Column("waiting", _waiting, 7, right=True, rank=2, order=lambda limit: limit.waiting),
+            Column("use", self._spark, SPARK, rank=3, title="use over time"),
+            Column("effect", self._effect, 28, flex=3, rank=1, title=""),
+        )
+
+    def _now(self, limit: Limit) -> Pieces:
+        name = limit.name
+        if name == self._editing:
+            return ((f"{shown(limit, limit.value)} → ", "dim"), (clean(self._typed), "accent"), ("▏", "accent"))
+        if name in self._asked:
+            return ((f"{shown(limit, limit.value)} → {shown(limit, self._asked[name])} ", "dim"), ("…", "accent"))
+        return ((shown(limit, limit.value), "text"),)
+
+    def _spark(self, limit: Limit) -> Pieces:
+        top = limit.value if isinstance(limit.value, int | float) and not isinstance(limit.value, bool) else None
+        used = self._use.get(limit.name, ())
+        high = max([*used, top or 0], default=0)
+        return ((spark(list(used), SPARK, high or None), "warn" if limit.over else "running"),)
+
+    def _effect(self, limit: Limit) -> Pieces:
+        if limit.name != self._editing:
+            return self._said.get(limit.name, ())
+        try:
+            value = read(limit, self._typed)
+        except ValueError as error:
+            return ((clean(str(error)), "bad"),)
+        if value == limit.value:
+            return (("as it is", "dim"),)
+        text = self._forecast(limit.name, value) if self._forecast else "Enter applies, Esc leaves it"
+        return ((clean(text), "accent"),)
+
+    # What is done --------------------------------------------------------------------------------------------
+
+    def _limit(self) -> Limit | None:
+        return self.rows.row(self.cursor) if self.rows.count else None
+
+    def _edit(self, limit: Limit, text: str) -> None:
+        self._editing, self._typed = limit.name, text
+        self._said.pop(limit.name, None)
+        self.touch()
+
+    def _leave(self) -> None:
+        self._editing = ""
+        self.touch()
+
+    def action_turn(self, by: int) -> None:
+        limit = self._limit()
+        if limit is None:
+            return
+        value: object = limit.value
+        if self._editing == limit.name:
+            with suppress(ValueError):
+                value = read(limit, self._typed)
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            self._said[limit.name] = (("type its new value", "dim"),)
+            self.touch()
+            return
+        least, most = range_of(limit.name)
+        turned = min(most, max(least, value + by * _notch(limit, value, by)))
+        self._edit(limit, written(limit, turned))
+
+    def action_open(self) -> None:
+        limit = self._limit()
+        if limit is None or self._editing != limit.name:
+            return
+        try:
+            value = read(limit, self._typed)
+        except ValueError:
+            return
+        self._editing = ""
+        if value != limit.value:
+            self._undo.append((limit.name, limit.value))
+            self._ask(limit.name, value)
+        self.touch()
+
+    def action_undo(self) -> None:
+        if self._undo:
+            self._leave()
+            name, value = self._undo.pop()
+            self._ask(name, value)
+            self.touch()
+
+    def _ask(self, name: str, value: object) -> None:
+        self._asked[name] = value
+        self._said.pop(name, None)
+        self._change(name, value)
+
+    def action_clear(self) -> None:
+        if self._editing:
+            self._leave()
+        else:
+            super().action_clear()
+
+    def on_key(self, event: events.Key) -> None:
+        if self.typing:
+            super().on_key(event)
+            return
+        limit = self._limit()
+        if limit is None:
+            return
+        editing = self._editing == limit.name
+        character = event.character or ""
+        if event.key == "backspace" and editing:
+            self._edit(limit, self._typed[:-1])
+        elif character.isdigit() or (editing and character and character in "./%abcdefghijklmnopqrstuvwxyzM"):
+            self._edit(limit, (self._typed if editing else "") + character)
+        else:
+            return
+        event.stop()
+        event.prevent_default()
+
+
+def shown(limit: Limit, value: object) -> str:
+    """A value with its unit, as people read it."""
+    if value is None:
+        return "none"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return written(limit, value)
+    return clean(str(value))
+
+
+def written(limit: Limit, value: float) -> str:
+    """A number as it is typed: `read` gives it back."""
+    if limit.setting == "timeout":
+        return units.show_duration(value)
+    return f"{value:g}"
+
+
+def read(limit: Limit, text: str) -> object:
+    """What was typed as a value of this limit. Raises ValueError, with a sentence for people."""
+    text = text.strip()
+    if not text:
+        raise ValueError("type a value")
+    if limit.setting == "timeout":
+        value: float = float(text) if text.replace(".", "", 1).isdigit() else units.duration(text)
+    elif isinstance(limit.value, str):
+        units.rate(text)
+        return text
+    else:
+        value = units.size(text)
+        if text.replace(".", "", 1).isdigit() and float(text) != value:
+            raise ValueError("write a whole number")
+    least, most = range_of(limit.name)
+    if not least <= value <= most:
+        raise ValueError(f"out of range: {written(limit, least)} to {written(limit, most)}")
+    return value
+
+
+def _notch(limit: Limit, value: float, by: int) -> float:
+    """By how much one key turns a value: small ones finely, large ones coarsely, the same way up and down."""
+    size = value - 0.001 if by < 0 else value
+    steps, coarse = (TIMES, 60.0) if limit.setting == "timeout" else (COUNTS, 100.0)
+    return next((notch for upto, notch in steps if size < upto), coarse)
+
+
+def _name(limit: Limit) -> Pieces:
+    head, dot, tail = limit.name.removeprefix("agents.").rpartition(".")
+    return ((clean(head + dot), "dim"), (clean(tail), "text"))
+
+
+def _in_use(limit: Limit) -> Pieces:
+    if limit.use is None:
+        return (("–", "line"),)
+    if limit.setting == "timeout":
+        near = isinstance(limit.value, int | float) and limit.use > 0.8 * limit.value
+        return (("oldest ", "dim"), (seconds(limit.use), "warn" if near else "text"))
+    if limit.over:
+        return ((f"{limit.use:g}/{limit.value:g}", "warn"), (" draining", "warn"))
+    full = limit.use == limit.value
+    return ((f"{limit.use:g}/{shown(limit, limit.value)}", "accent" if full else "text"),)
+
+
+def _waiting(limit: Limit) -> Pieces:
+    if not limit.waiting:
+        return (("–" if limit.waiting is None else "·", "line"),)
+    return ((count(limit.waiting), "ready"),)
+
+
+def _told(view: View, name: str) -> int:
+    """Under which number the last change of this limit is in the log."""
+    return next(
+        (m.seq for m in reversed(view.timeline) if m.kind == "limit" and m.text.startswith(name + ":")), view.seq
+    )

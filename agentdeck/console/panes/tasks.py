@@ -1,0 +1,116 @@
+"""The tasks of a run: those that are open, those that failed, those that ended last."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from agentdeck.console.bars import bar
+from agentdeck.console.columns import Column
+from agentdeck.console.drawn import Pieces
+from agentdeck.console.look import GLYPHS
+from agentdeck.console.pane import Focus, Focused
+from agentdeck.console.panes.agents import number
+from agentdeck.console.rows import Rows
+from agentdeck.console.seldom import Seldom
+from agentdeck.console.table import Table
+from agentdeck.core.clean import clean
+from agentdeck.core.shown import StepView, TaskRow, TaskView
+from agentdeck.core.view import View
+from agentdeck.insight.numbers import seconds
+
+Task: TypeAlias = TaskView | TaskRow
+STRIP = 12
+
+
+class TasksPane(Table[Task]):
+    """The tasks table: open ones first, oldest on top, then failed ones and those that ended, newest first."""
+
+    def __init__(self) -> None:
+        self.rows = Rows[Task](name_of, lambda task: f"{name_of(task)} {task.state} {error_of(task)}")
+        self.focused_on = Focus()
+        self.now = 0.0
+        self._seldom = Seldom()
+        super().__init__(self._columns(), self.rows, empty="no tasks yet")
+
+    def tick(self, view: View, now: float) -> None:
+        if self._seldom.due():
+            with self._seldom:
+                self.now = now
+                self.rows.put(tasks_of(view))
+                self.touch()
+
+    def look_at(self, focus: Focus) -> None:
+        self.focused_on = focus
+        if focus.task:
+            self.move_to_key(focus.task)
+
+    def on_table_walked(self, event: Table.Walked) -> None:
+        event.stop()
+        self.focused_on = Focus(self.focused_on.agent, str(event.key))
+        self.post_message(Focused(self.focused_on, opened=event.opened))
+
+    def _age(self, task: Task) -> float:
+        return max(0.0, (self.now if task.ended is None else task.ended) - task.opened)
+
+    def _columns(self) -> tuple[Column[Task], ...]:
+        return (
+            Column("state", _state, 1, title="", order=lambda task: task.state),
+            Column("task", lambda task: clean(name_of(task)), 8, flex=1, most=24, order=name_of),
+            Column("is", lambda task: ((task.state, task.state),), 9, rank=4, order=lambda task: task.state),
+            Column("steps", _strip, STRIP, rank=2),
+            Column("age", lambda task: seconds(self._age(task)), 7, right=True, rank=1, order=self._age),
+            Column(
+                "tries", lambda task: number(attempts_of(task), "text"), 5, right=True, rank=3, order=attempts_of
+            ),
+            Column("error", lambda task: ((clean(error_of(task)), _tone(task)),), 12, flex=3, rank=1),
+        )
+
+
+def tasks_of(view: View) -> list[Task]:
+    """Each of the run's own tasks that is remembered, once."""
+    tasks: list[Task] = [task for task in view.open.values() if task.parent is None]
+    tasks += [task for task in reversed(view.failed.values()) if task.parent is None]
+    tasks += [row for row in reversed(view.recent) if row.task not in view.failed and row.task not in view.open]
+    return tasks
+
+
+def name_of(task: Task) -> str:
+    return task.task if isinstance(task, TaskRow) else task.id
+
+
+def attempts_of(task: Task) -> int:
+    return task.attempts if isinstance(task, TaskRow) else sum(step.attempts for step in task.steps.values())
+
+
+def error_of(task: Task) -> str:
+    """Why it failed; of an open task, what went wrong last."""
+    if isinstance(task, TaskRow):
+        return task.error
+    if task.fault is not None:
+        return task.fault.message
+    faulty = [step for step in task.steps.values() if step.fault is not None]
+    last = max(faulty, key=lambda step: step.since, default=None)
+    return f"{last.key}: {last.fault.message}" if last is not None and last.fault is not None else ""
+
+
+def _tone(task: Task) -> str:
+    return "bad" if task.state == "failed" else "warn"
+
+
+def _state(task: Task) -> Pieces:
+    return ((GLYPHS.get(task.state, "?"), task.state),)
+
+
+def _strip(task: Task) -> Pieces:
+    """A glyph for each agent of the task in order of declaration; a bar where they are too many, or forgotten."""
+    if isinstance(task, TaskRow) or not task.steps:
+        return bar([(1, task.state)], 1, STRIP) if task.ended is not None else ()
+    states = [_step(task.steps.get(key)) for key, tally in task.family.agents.items() if tally.own]
+    if len(states) <= STRIP:
+        return tuple((GLYPHS[state], state) for state in states)
+    order = ("done", "skipped", "failed", "cancelled", "running")
+    return bar([(states.count(state), state) for state in order], len(states), STRIP)
+
+
+def _step(step: StepView | None) -> str:
+    return "waiting" if step is None else step.state

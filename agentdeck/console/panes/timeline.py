@@ -1,0 +1,344 @@
+"""Time: what the steps of a task did and waited for, or how busy each agent was, and what was worth noticing."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import ClassVar
+
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.worker import Worker, WorkerState
+
+from agentdeck.console.axis import Axis, window
+from agentdeck.console.chart import attempts, busy
+from agentdeck.console.drawn import Drawn, Line, Pieces, fit, fit_pieces
+from agentdeck.console.look import GLYPHS
+from agentdeck.console.pane import Focus, Focused
+from agentdeck.console.panes.agents import state_of
+from agentdeck.console.seldom import Seldom
+from agentdeck.core.clean import clean
+from agentdeck.core.events import Event
+from agentdeck.core.shown import Moment
+from agentdeck.core.tally import AgentTally
+from agentdeck.core.view import View
+from agentdeck.insight.activity import Activity, activity
+from agentdeck.insight.gantt import Row, bars, critical, live
+from agentdeck.insight.numbers import plural, seconds
+
+#: What was read of a task is read again so often at most, while the view knows more; in seconds.
+AGAIN = 1.0
+#: Activity is drawn again so often at most, and only when it has moved on by half a cell.
+SLOW = 0.25
+#: Activity that was not seen for longer is read, not guessed; in seconds.
+UNSEEN = 3.0
+#: Cells kept free behind the end, for what is written there.
+ROOM = 9
+MOMENTS = {
+    "failed": ("✗", "failed"), "failure": ("✗", "bad"), "lost": ("!", "interrupted"), "retry": ("↻", "backoff"),
+    "fallback": ("↷", "warn"), "limit": ("⚑", "accent"), "paused": ("‖", "paused"), "ended": ("■", "text"),
+    "answered": ("?", "approval"), "released": ("▸", "accent"), "hurried": ("▸", "accent"),
+}  # fmt: skip
+
+
+class TimelinePane(Drawn):
+    """A chart of the task that is looked at, or of all agents where none is; the run's moments under it.
+
+    `source` gives the recorded events of a task, of the whole run for an empty name. It is called in a thread
+    when another task is looked at, and again while the run goes on; what was recorded after the view's last
+    event is not shown, so that a replay shows what was known then.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "walk(-1)", "Up", show=False, id="timeline.up"),
+        Binding("down,j", "walk(1)", "Down", show=False, id="timeline.down"),
+        Binding("enter", "open", "Open", show=False, id="timeline.open"),
+        Binding("left,h", "pan(-1)", "Earlier", id="timeline.earlier"),
+        Binding("right,l", "pan(1)", "Later", id="timeline.later"),
+        Binding("plus,equals_sign", "zoom(1)", "Zoom in", id="timeline.in"),
+        Binding("minus", "zoom(-1)", "Zoom out", id="timeline.out"),
+        Binding("0", "fit", "All", id="timeline.fit"),
+    ]
+
+    def __init__(self, source: Callable[[str], Iterable[tuple[int, Event]]]) -> None:
+        super().__init__()
+        self._source = source
+        self.focused_on = Focus()
+        self.zoom = 1.0
+        self.left: float | None = None
+        self.top = self.cursor = 0
+        self._run = self._fault = ""
+        self._wanted: str | None = None
+        self._read: str | None = None
+        self._events: Sequence[tuple[int, Event]] = ()
+        self._seqs: list[int] = []
+        self._known: object = None
+        self._folded: list[Row] = []
+        self._rows: list[Row] = []
+        self._critical: set[str] = set()
+        self._agents: list[AgentTally] = []
+        self._names: list[str] = []
+        self._seldom = Seldom()
+        self._activity = Activity()
+        self._fresh = False
+        self._failures: dict[str, int] = {}
+        self._needs: dict[str, Sequence[str]] = {}
+        self._moments: list[Moment] = []
+        self._told = -1
+        self._times = (0.0, 0.0, 0.0)
+        self._ended = False
+        self._asked = self._drawn = 0.0
+
+    # What is taken from the view -----------------------------------------------------------------------------
+
+    def tick(self, view: View, now: float) -> None:
+        if view.run != self._run:
+            self._run, self._read, self._wanted, self._needs = view.run, None, None, {}
+            self._activity, self._failures = Activity(), {}
+            if view.definition:
+                self._needs = {name: agent.needs for name, agent in view.definition.agents.items()}
+        task = self.focused_on.task
+        if not task:
+            self._note(view, now)
+        if self._read != task and self._wanted != task:
+            self._load(task, now)
+        self._ended = view.ended is not None
+        if view.seq != self._told:
+            self._told = view.seq
+            self._moments = [m for m in reversed(view.timeline) if not task or m.task == task]
+        if task:
+            self._follow(view, now)
+        else:
+            start = view.started if view.started is not None else now
+            self._times = start, view.ended if view.ended is not None else max(now, start), now
+            cell = (self._times[1] - start) / self.zoom / max(1, self.size.width)
+            if 0 <= now - self._drawn < max(SLOW, cell / 2) and not self._ended:
+                return
+            self._agents = [tally for tally in view.agents.values() if tally.own or tally.attempts]
+            self._names = [tally.name for tally in self._agents]
+        self._drawn = now
+        self.touch()
+
+    def _note(self, view: View, now: float) -> None:
+        """Go on with the activity where what was recorded ends. After a while unseen it is read again."""
+        known = self._activity
+        if not known.until or now <= known.until or view.ended is not None:
+            return
+        if now - known.until > UNSEEN and not self._fresh:
+            known.until, self._read, self._wanted = 0.0, None, None
+            return
+        self._fresh = False
+        for tally in view.agents.values():
+            if tally.counts["running"]:
+                known.add(tally.name, known.until, now, tally.counts["running"])
+            if tally.failed_attempts > self._failures.get(tally.name, tally.failed_attempts):
+                known.fail(tally.name, now)
+            self._failures[tally.name] = tally.failed_attempts
+        known.until = now
+
+    def _follow(self, view: View, now: float) -> None:
+        """The rows of the task as of the view's last event."""
+        name = self.focused_on.task
+        task = view.open.get(name) or view.failed.get(name)
+        number = bisect_right(self._seqs, view.seq) if self._read == name else 0
+        steps = task.steps.values() if task else ()
+        known = (name, number, tuple((s.key, s.state, s.attempts, s.started, s.ended) for s in steps))
+        if known != self._known and self._seldom.due():
+            with self._seldom:
+                self._known = known
+                self._folded = bars(self._events[:number], name)
+                self._rows = live(self._folded, task) if task else self._folded
+                self._critical = critical(self._rows, self._needs)
+                self._names = [row.step for row in self._rows]
+                self._reach(self.cursor)
+        if self._rows != self._folded and abs(now - self._asked) > AGAIN:
+            self._load(name, now)
+        first = [span.since for row in self._rows for span in row.spans]
+        last = [span.until if span.until is not None else now for row in self._rows for span in row.spans]
+        start = task.opened if task else min(first, default=now)
+        self._ended = self._ended or task is None or task.ended is not None
+        end = max(last, default=now) if self._ended else now
+        self._times = min([start, *first]), max(end, start), now
+
+    def _load(self, task: str, now: float) -> None:
+        self._asked, self._wanted = now, task
+        self.run_worker(
+            partial(_recorded, self._source, task),
+            name=task, thread=True, exclusive=True, group="timeline", exit_on_error=False,
+        )  # fmt: skip
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        event.stop()
+        task = event.worker.name
+        if event.state is WorkerState.ERROR:
+            self._read, self._fault = task, str(event.worker.error)
+        elif event.state is WorkerState.SUCCESS and task == self.focused_on.task:
+            self._read, self._fault, result = task, "", event.worker.result
+            if isinstance(result, Activity):
+                self._activity, self._failures, self._fresh = result, {}, True
+            elif result is not None:
+                self._events = result
+                self._seqs = [seq for seq, _ in result]
+            self._known, self._drawn = None, 0.0
+
+    def look_at(self, focus: Focus) -> None:
+        if focus.task != self.focused_on.task:
+            self.zoom, self.left, self.top, self.cursor, self._told = 1.0, None, 0, 0, -1
+            self._rows, self._names, self._known, self._drawn, self._seldom = [], [], None, 0.0, Seldom()
+        self.focused_on = focus
+        wanted = (focus.step or focus.agent) if focus.task else focus.agent
+        if wanted in self._names:
+            self._reach(self._names.index(wanted))
+        self.touch()
+
+    # What is seen --------------------------------------------------------------------------------------------
+
+    @property
+    def page(self) -> int:
+        """How many rows of the chart there is room for: the moments get what is left, and a third at least."""
+        room = self.size.height - 1
+        rest = min(len(self._moments), room // 3)
+        return max(1, min(len(self._names), room - (rest + 1 if rest else 0)))
+
+    def _axis(self, width: int) -> Axis:
+        start, end, _ = self._times
+        end += (end - start) * ROOM / width
+        return Axis(*window(start, end, self.zoom, self.left), width, start)
+
+    def draw(self, y: int, width: int) -> Line:
+        side = max(10, min(26, width // 4))
+        axis = self._axis(max(1, width - side - 1))
+        if y == 0:
+            return Line(((fit(self._title(), side), "dim"), (" ", "dim"), *axis.ruler()))
+        page, total = self.page, len(self._names)
+        at = self.top + y - 1
+        if y <= page and at < total:
+            label = self._label(at, side)
+            if at == self.cursor:
+                # Only the name: the colours of the bars say what is going on.
+                label = tuple((text, "cursor" if self.has_focus else "raised") for text, _ in label)
+            return Line((*label, (" ", "text"), *self._bars(at, axis)))
+        if y <= page:
+            return Line(((f"  {self._why_empty()}", "dim"),) if y == 1 else ())
+        if y == page + 1:
+            more = f"· {plural(total - page, 'row')} more " if total > page else ""
+            title = f" what happened {more}"
+            return Line(((title, "dim"), ("─" * (width - len(title)), "line")))
+        number = y - page - 2
+        return self._moment(self._moments[number]) if number < len(self._moments) else Line()
+
+    def _title(self) -> str:
+        task = self.focused_on.task
+        return f" task {task}" if task else " agents"
+
+    def _why_empty(self) -> str:
+        if self._fault:
+            return f"cannot read what was recorded: {clean(self._fault)}"
+        return "reading …" if self._read != self.focused_on.task else "nothing has run yet"
+
+    def _label(self, at: int, width: int) -> Pieces:
+        if not self.focused_on.task:
+            state = state_of(self._agents[at].steps)
+            name = self._names[at]
+            return ((f" {GLYPHS[state]} ", state), (fit(name, width - 3), "text"))
+        row = self._rows[at]
+        mark = "◆" if row.step in self._critical else " "
+        role = "critical" if row.step in self._critical else "text"
+        glyph = GLYPHS.get(row.state, "·")
+        return ((f" {glyph} ", row.state), (fit(row.step, width - 5), role), (f" {mark}", "critical"))
+
+    def _bars(self, at: int, axis: Axis) -> Pieces:
+        now = None if self._ended else self._times[2]
+        if self.focused_on.task:
+            row = self._rows[at]
+            return attempts(row, axis, self._times[1], now, critical=row.step in self._critical)
+        return busy(self._names[at], self._activity, axis, self._times[1])
+
+    def _moment(self, moment: Moment) -> Line:
+        glyph, role = MOMENTS.get(moment.kind, ("·", "text"))
+        where = clean("/".join(part for part in (moment.task, moment.step) if part))
+        since = seconds(max(0.0, moment.at - self._times[0]))
+        pieces: Pieces = (
+            (f" {since:>8}  ", "dim"), (f"{glyph} {moment.kind:<9}", role), (fit(where, 18) + " ", "text"),
+            (clean(moment.text), role if role in ("failed", "bad") else "text"),
+        )  # fmt: skip
+        return Line(fit_pieces(pieces, self.size.width))
+
+    # What is done --------------------------------------------------------------------------------------------
+
+    def _reach(self, at: int) -> None:
+        """Put the cursor on a row and bring it into view."""
+        total = len(self._names)
+        self.cursor = max(0, min(at, total - 1))
+        self.top = max(0, min(max(self.cursor - self.page + 1, min(self.top, self.cursor)), total - self.page))
+
+    def _tell(self, *, opened: bool = False) -> None:
+        if self._names:
+            name, task = self._names[self.cursor], self.focused_on.task
+            agent = name.partition("[")[0]
+            self.focused_on = Focus(agent, task, name if task else "")
+            self.post_message(Focused(self.focused_on, opened=opened))
+
+    def action_walk(self, by: int) -> None:
+        before = self.cursor
+        self._reach(self.cursor + by)
+        self.touch()
+        if self.cursor != before:
+            self._tell()
+
+    def action_open(self) -> None:
+        self._tell(opened=True)
+
+    def action_pan(self, by: int) -> None:
+        start, end, _ = self._times
+        first, last = window(start, end, self.zoom, self.left)
+        left = max(start, first + by * (last - first) / 5)
+        self.left = None if left + (last - first) >= end else left
+        self.touch()
+
+    def action_zoom(self, by: int) -> None:
+        """Around the middle; at the end where the end is followed."""
+        start, end, _ = self._times
+        first, last = window(start, end, self.zoom, self.left)
+        self.zoom = max(1.0, min(10_000.0, self.zoom * (1.5 if by > 0 else 1 / 1.5)))
+        if self.left is not None:
+            self.left = max(start, (first + last) / 2 - (end - start) / self.zoom / 2)
+        if self.zoom == 1.0:
+            self.left = None
+        self.touch()
+
+    def action_fit(self) -> None:
+        self.zoom, self.left = 1.0, None
+        self.touch()
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        event.stop()
+        self._scroll(event, 1)
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        event.stop()
+        self._scroll(event, -1)
+
+    def _scroll(self, event: events.MouseEvent, by: int) -> None:
+        if event.ctrl:
+            self.action_zoom(-by)
+        elif event.shift:
+            self.action_pan(by)
+        else:
+            self._reach(self.cursor + by)
+            self.touch()
+
+    def on_click(self, event: events.Click) -> None:
+        y = self.inside(event).y
+        if 0 < y <= self.page:
+            self._reach(self.top + y - 1)
+            self.touch()
+            self._tell(opened=event.chain == 2)
+
+
+def _recorded(
+    source: Callable[[str], Iterable[tuple[int, Event]]], task: str
+) -> list[tuple[int, Event]] | Activity:
+    """In a thread: the events of a task, or the activity of the whole run."""
+    return list(source(task)) if task else activity(source(task))

@@ -1,0 +1,95 @@
+"""Asking before something is stopped or lost: what it touches, and what can be done about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
+
+from rich.text import Text
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from agentdeck.console.look import look_of
+from agentdeck.core.clean import clean
+
+
+class Choice(NamedTuple):
+    """`value` is what the screen answers with; `key` chooses it at once."""
+
+    value: str
+    key: str
+    title: str
+    help: str = ""
+    danger: bool = False
+
+
+class Confirm(ModalScreen[str]):
+    """A question with its choices. Escape answers with nothing (""). The cursor begins on the first choice, so
+    what harms is never first."""
+
+    CSS = """
+    Confirm { align: center middle; }
+    Confirm > Vertical {
+        width: auto; min-width: 44; max-width: 90%; height: auto; max-height: 90%;
+        border: round $primary; background: $surface; padding: 1 2;
+    }
+    Confirm.danger > Vertical { border: round $error; }
+    Confirm Static { width: auto; max-width: 100%; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("down,j,tab,right", "move(1)", "Next", show=False),
+        Binding("up,k,shift+tab,left", "move(-1)", "Previous", show=False),
+        Binding("enter", "choose", "Choose", show=False),
+        Binding("escape", "dismiss('')", "Leave it", show=False),
+    ]
+
+    def __init__(self, title: str, touches: Sequence[str], choices: Sequence[Choice]) -> None:
+        super().__init__(classes="danger" if any(choice.danger for choice in choices) else "")
+        self.title_text = clean(title)
+        self.touches = [clean(line) for line in touches]
+        self.choices = list(choices)
+        self.cursor = 0
+
+    def compose(self) -> ComposeResult:
+        with Vertical():
+            yield Static(id="question", markup=False)
+            yield Static(id="choices", markup=False)
+
+    def on_mount(self) -> None:
+        look = look_of(self.app)
+        text = Text(self.title_text, look["title"])
+        for line in self.touches:
+            text.append("\n" + line, look["text"])
+        self.query_one("#question", Static).update(text)
+        self._draw()
+
+    def _draw(self) -> None:
+        look, text = look_of(self.app), Text()
+        for index, choice in enumerate(self.choices):
+            style = look.cursor if index == self.cursor else look["bad" if choice.danger else "text"]
+            text.append(f"\n {choice.key}  {choice.title} ", style)
+            if choice.help:
+                text.append(f"  {choice.help}", look["dim"])
+        self.query_one("#choices", Static).update(text)
+
+    def action_move(self, by: int) -> None:
+        self.cursor = (self.cursor + by) % len(self.choices)
+        self._draw()
+
+    def action_choose(self) -> None:
+        self.dismiss(self.choices[self.cursor].value)
+
+    def on_key(self, event: events.Key) -> None:
+        for choice in self.choices:
+            if event.key == choice.key:
+                event.stop()
+                self.dismiss(choice.value)
+
+
+def yes_or_no(yes: str) -> list[Choice]:
+    """The two choices of most questions; yes is answered with `yes`."""
+    return [Choice("", "n", "No, leave it"), Choice("yes", "y", yes, danger=True)]

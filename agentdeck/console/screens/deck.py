@@ -1,0 +1,304 @@
+"""The first screen: what can be launched, what runs now, and what the selected one is about."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textual import events
+from textual.app import ComposeResult, SuspendNotSupported
+from textual.containers import Container, Vertical, VerticalScroll
+from textual.timer import Timer
+from textual.widgets import Footer, Static
+
+from agentdeck.console.actions import bindings
+from agentdeck.console.library import EXAMPLES, FOLDER, HERE, RECENT, Entry, Library, Past, pasts
+from agentdeck.console.listing import Column, Listing, Row
+from agentdeck.console.look import GLYPHS, look_of
+from agentdeck.console.palette import Found
+from agentdeck.console.parts import part
+from agentdeck.console.screens.base import Shown
+from agentdeck.core.clean import clean
+from agentdeck.errors import AgentdeckError
+
+if TYPE_CHECKING:
+    from agentdeck.console.background import Order
+    from agentdeck.store.reader import RunRow
+    from agentdeck.workflow.model import Definition
+
+# What the store, the workflows and the page need takes longer to import than the screen to appear: that is done
+# where it is first used, after the first paint.
+
+LOOK = 1.0
+SOON = 0.1
+PAST = 300
+ALIVE = ("running", "paused", "interrupted")
+
+
+class DeckScreen(Shown):
+    """Workflows and runs in one list; a page on the selected one beside it. A thread looks at files and store
+    once a second, and only what changed is drawn."""
+
+    scope = "deck"
+    BINDINGS = bindings("deck")
+    DEFAULT_CSS = """
+    DeckScreen #deck { height: 1fr; }
+    DeckScreen Listing { border: round $line; border-title-color: $primary; }
+    DeckScreen VerticalScroll { border: round $line; padding: 0 1; height: 1fr; }
+    DeckScreen #drawn { border: round $line; height: 1fr; }
+    DeckScreen #drawn:focus-within { border: round $primary; }
+    DeckScreen Listing:focus, DeckScreen VerticalScroll:focus { border: round $primary; }
+    DeckScreen #deck { layout: horizontal; }
+    DeckScreen Listing { width: 4fr; } DeckScreen #about-it { width: 8fr; }
+    DeckScreen.narrow #deck { layout: vertical; }
+    DeckScreen.narrow Listing, DeckScreen.narrow #about-it { width: 100%; height: 1fr; }
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
+        super().__init__()
+        self._first = str(file.resolve()) if file else None
+        self._library = Library(Path.cwd(), [file] if file else [])
+        self._runs: list[RunRow] = []
+        self._pasts: dict[str, Past] = {}
+        self._seen: dict[str, dict[str, float]] = {}
+        self._told = ""
+        self._looking = False
+        self._fault = ""
+        self._graph: Any = None
+        self._graphed: Entry | None = None
+        self._soon: Timer | None = None
+
+    def compose(self) -> ComposeResult:
+        with Container(id="deck"):
+            rows = Listing([Column(""), Column("", 14), Column("", 9, True), Column("", 10)], empty="looking …")
+            rows.border_title = "agentdeck"
+            yield rows
+            with Vertical(id="about-it"):
+                yield Container(id="drawn")
+                with VerticalScroll(id="page"):
+                    yield Static(id="about", markup=False)
+        yield Footer(show_command_palette=False, compact=True)
+
+    def on_mount(self) -> None:
+        self.query_one(Listing).focus()
+        self.query_one("#drawn").display = False
+        self.app.theme_changed_signal.subscribe(self, lambda _: self._page(again=True))
+        self._timer = self.set_interval(LOOK, self._look)
+        self.call_after_refresh(self._look)
+
+    def on_screen_suspend(self) -> None:
+        self._timer.pause()
+
+    def on_screen_resume(self) -> None:
+        self._timer.resume()
+        self._look()
+
+    # Looking ------------------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        if not self._looking:
+            self._looking = True
+            self.run_worker(self._scan, thread=True, name="deck")
+
+    def _scan(self) -> None:
+        """In a thread: the store and the files."""
+        from agentdeck.store.reader import Reader
+
+        fault, runs, seen = "", [], {}
+        try:
+            reader = Reader(self.deck.db)
+            try:
+                runs = reader.runs(PAST)
+                places = {row.workflow: str(row.source.get("folder", "")) for row in reversed(runs)}
+                seen = {name: reader.durations(name, folder) for name, folder in places.items()}
+            finally:
+                reader.close()
+        except AgentdeckError as error:
+            fault = str(error)
+        recent = dict.fromkeys(
+            Path(str(row.source["file"])) for row in runs if str(row.source.get("file", "")).endswith(".yaml")
+        )
+        changed = self._library.scan(list(recent)[:8])
+        self.app.call_from_thread(self._take, runs, seen, fault, changed)
+
+    def _take(self, runs: list[RunRow], seen: dict[str, dict[str, float]], fault: str, changed: bool) -> None:
+        self._looking = False
+        if fault and fault != self._fault:
+            self.notify(clean(fault), title="store", severity="error", markup=False)
+        self._fault = fault
+        self._runs, self._pasts, self._seen = runs, dict(pasts(runs)), seen
+        rows = list(self._rows())
+        shown = self.query_one(Listing)
+        if rows != shown.rows:
+            shown.show(rows, self._first)
+            self._first = None
+        self._page(again=changed)
+
+    def _rows(self) -> Iterator[Row]:
+        from agentdeck.console import preview
+
+        alive = [row for row in self._runs if row.state in ALIVE]
+        if alive:
+            yield Row("", (("in progress", "title"),) + (("", ""),) * 3)
+        for row in alive[:50]:
+            done = f"{100 * row.tasks.done // preview.total_of(row)} %"
+            state = (f"{GLYPHS[row.state]} {row.state}", row.state)
+            yield Row(f"run:{row.run}", ((row.workflow, "text"), state, (done, "text"), (row.run, "dim")))
+        for group in (HERE, FOLDER, RECENT, EXAMPLES):
+            entries = [entry for entry in self._library.entries.values() if entry.group == group]
+            if entries:
+                yield Row("", ((group, "title"),) + (("", ""),) * 3)
+            for entry in entries:
+                yield Row(str(entry.path), self._cells(entry))
+
+    def _cells(self, entry: Entry) -> tuple[tuple[str, str], ...]:
+        past = self._pasts.get(str(entry.path)) or self._pasts.get(entry.name)
+        if entry.faults:
+            many = f"{entry.faults} fault{'s' * (entry.faults > 1)}"
+            return (entry.name, "bad"), (f"{GLYPHS['failed']} {many}", "bad"), ("", ""), ("", "")
+        if past is None:
+            return (entry.name, "text"), ("", ""), ("", ""), ("", "")
+        state = past.last.state
+        told = (f"{GLYPHS.get(state, ' ')} {state}", state)
+        return (entry.name, "text"), told, (_ago(past.last.started), "dim"), (past.spark, "accent")
+
+    # The page -----------------------------------------------------------------------------------------------
+
+    def on_listing_moved(self) -> None:
+        self._page()
+
+    def _page(self, *, again: bool = False) -> None:
+        from agentdeck.console import preview
+
+        key, look = self.query_one(Listing).key, look_of(self.app)
+        page, about = self.query_one("#page"), self.query_one("#about", Static)
+        width = max(20, page.size.width - 4)
+        if key.startswith("run:"):
+            row = next((row for row in self._runs if row.run == key[4:]), None)
+            if row is not None:
+                about.update(preview.run(row, look, width))
+        elif (again or key != self._told) and (entry := self._entry) is not None:
+            before = [row for row in self._runs if row.workflow == entry.name][:6]
+            drawn = not self.has_class("narrow")
+            seen = self._seen.get(entry.name, {})
+            about.update(preview.workflow(entry, look, width, seen, before, drawn=drawn))
+        if key != self._told or again:
+            self._draw_soon()
+        if key != self._told:
+            page.scroll_home(animate=False)
+        self._told = key
+
+    def _draw_soon(self) -> None:
+        """Not for every row that is only walked over."""
+        if self._soon is not None:
+            self._soon.stop()
+        self._soon = self.set_timer(SOON, self._draw)
+
+    def _draw(self) -> None:
+        """The graph of the selected workflow, where there is room for it."""
+        entry, drawn = self._entry, self.query_one("#drawn")
+        shown = entry is not None and entry.definition is not None and not self.has_class("narrow")
+        drawn.display = shown
+        if entry is None or entry.definition is None or not shown:
+            return
+        if entry is not self._graphed:
+            self._graphed, self._graph = entry, part("graph", entry.definition)
+            drawn.remove_children()
+            drawn.mount(self._graph)
+        self.call_after_refresh(self._tick)
+
+    def _tick(self) -> None:
+        from agentdeck.core.view import View
+
+        if self._graphed is not None and self._graph.is_mounted:
+            self._graph.tick(View(self._graphed.definition), 0.0)
+
+    def on_resize(self, event: events.Resize) -> None:
+        super().on_resize(event)
+        self._page(again=True)
+
+    @property
+    def _entry(self) -> Entry | None:
+        return self._library.entries.get(Path(self.query_one(Listing).key))
+
+    # Actions ------------------------------------------------------------------------------------------------
+
+    def on_listing_chosen(self) -> None:
+        self.action_launch()
+
+    def action_launch(self) -> None:
+        key = self.query_one(Listing).key
+        if key.startswith("run:"):
+            self.deck.open_run(key[4:])
+        elif (entry := self._entry) is not None:
+            if entry.definition is None:
+                self.notify(
+                    "its faults are on the right; e opens the file", title="it does not load", markup=False
+                )
+                return
+            self._launch(entry.path, entry.definition)
+
+    def _launch(self, file: Path, definition: Definition) -> None:
+        from agentdeck.cli.settings import workers
+        from agentdeck.console import background
+        from agentdeck.console.screens.launch import LaunchScreen
+
+        def launched(order: Order | None) -> None:
+            if order is not None:
+                self.deck.start(lambda: background.launch(self.deck.db, file, order))
+
+        form = LaunchScreen(definition, file, self.deck.db, workers(None, definition.limits.workers))
+        self.app.push_screen(form, launched)
+
+    def action_edit(self) -> None:
+        entry = self._entry
+        if entry is None:
+            return
+        editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+        line = next((issue.line for issue in entry.issues if issue.line), 0)
+        place = (
+            [f"+{line}"] if line and Path(shlex.split(editor)[0]).name in ("vi", "vim", "nvim", "nano") else []
+        )
+        try:
+            with self.app.suspend():
+                subprocess.run([*shlex.split(editor), *place, str(entry.path)], check=False)
+        except (OSError, ValueError, SuspendNotSupported) as error:
+            self.notify(f"{editor}: {error}", title="$EDITOR", severity="error", markup=False)
+        self._look()
+
+    def action_letters(self) -> None:
+        from agentdeck.console.screens.letters import LettersScreen
+
+        self.app.push_screen(LettersScreen())
+
+    def action_history(self) -> None:
+        from agentdeck.console.screens.history import HistoryScreen
+
+        self.app.push_screen(HistoryScreen())
+
+    async def action_leave(self) -> None:
+        await self.app.action_quit()
+
+    def offers(self) -> Iterator[Found]:
+        """For the palette: each workflow, to be selected."""
+        rows = self.query_one(Listing)
+        for entry in self._library.entries.values():
+            yield Found(
+                f"Workflow {entry.name}",
+                f"{entry.path.name}, {entry.group}",
+                partial(rows.show, rows.rows, str(entry.path)),
+            )
+
+
+def _ago(at: float) -> str:
+    past = max(0.0, time.time() - at)
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "m")):
+        if past >= size:
+            return f"{past / size:.0f}{unit} ago"
+    return "just now"

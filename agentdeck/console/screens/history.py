@@ -1,0 +1,145 @@
+"""All runs of the store, newest first; pages are read as the cursor comes near the end of what is there."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from textual.app import ComposeResult
+from textual.widgets import Footer, Input
+
+from agentdeck.cli.runs import counts, lasted
+from agentdeck.console.actions import bindings
+from agentdeck.console.listing import Column, Listing, Row
+from agentdeck.console.look import GLYPHS
+from agentdeck.console.screens.base import Shown
+from agentdeck.core.clean import clean
+from agentdeck.errors import AgentdeckError
+from agentdeck.insight.numbers import moment, seconds
+from agentdeck.store.reader import Reader, RunRow
+
+PAGE = 500
+NEAR = 200
+AGAIN = 2.0
+
+
+class HistoryScreen(Shown):
+    """A virtual table of runs with a filter. What is read is read in a thread."""
+
+    scope = "history"
+    BINDINGS = bindings("history")
+    CSS = """
+    HistoryScreen Listing { border: round $line; border-title-color: $primary; height: 1fr; }
+    HistoryScreen Listing:focus { border: round $primary; }
+    HistoryScreen Input { border: none; height: 1; background: $panel; padding: 0 1; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._runs: list[RunRow] = []
+        self._more = True
+        self._reading = False
+        self._text = ""
+        self._wanted = 0
+
+    def compose(self) -> ComposeResult:
+        yield Input(placeholder="filter: id, workflow, tag, file", compact=True)
+        columns = [
+            Column("workflow"), Column("run", 12), Column("state", 13), Column("started", 19),
+            Column("took", 8, True), Column("tasks", 22, True),
+        ]  # fmt: skip
+        rows = Listing(columns, empty="no runs")
+        rows.border_title = "History"
+        yield rows
+        yield Footer(show_command_palette=False, compact=True)
+
+    def on_mount(self) -> None:
+        self.query_one(Listing).focus()
+        self._timer = self.set_interval(AGAIN, self._fresh)
+        self._read(again=True)
+
+    def on_screen_suspend(self) -> None:
+        self._timer.pause()
+
+    def on_screen_resume(self) -> None:
+        self._timer.resume()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        self._text = event.value.strip()
+        self._read(again=True)
+
+    def on_input_submitted(self) -> None:
+        self.query_one(Listing).focus()
+
+    def on_listing_moved(self, event: Listing.Moved) -> None:
+        if event.left < NEAR and self._more:
+            self._read(again=False)
+
+    def _fresh(self) -> None:
+        """What is at the top may have changed; a long list that somebody walks in is left alone."""
+        if len(self._runs) <= PAGE:
+            self._read(again=True)
+
+    def _read(self, *, again: bool) -> None:
+        self._wanted += again
+        if again or not self._reading:
+            self._reading = True
+            before = None if again or not self._runs else self._runs[-1].key
+            self.run_worker(partial(self._page, self._wanted, self._text, before), thread=True, name="history")
+
+    def _page(self, wanted: int, text: str, before: tuple[float, str] | None) -> None:
+        fault, found = "", list[RunRow]()
+        try:
+            reader = Reader(self.deck.db)
+            try:
+                found = reader.runs(PAGE, before=before, text=text or None)
+            finally:
+                reader.close()
+        except AgentdeckError as error:
+            fault = str(error)
+        self.app.call_from_thread(self._take, wanted, found, before is None, fault)
+
+    def _take(self, wanted: int, found: list[RunRow], first: bool, fault: str) -> None:
+        self._reading = False
+        if fault:
+            self.notify(clean(fault), title="store", severity="error", markup=False)
+        if wanted != self._wanted:
+            return
+        self._more = len(found) == PAGE
+        shown = self.query_one(Listing)
+        if first:
+            self._runs = found
+            rows = [_row(run) for run in found]
+            if rows != shown.rows:
+                shown.show(rows)
+        else:
+            self._runs += found
+            shown.add([_row(run) for run in found])
+        shown.border_subtitle = f"{len(self._runs):,}{'+' if self._more else ''} runs"
+
+    def action_open(self) -> None:
+        if key := self.query_one(Listing).key:
+            self.deck.open_run(key)
+
+    def on_listing_chosen(self) -> None:
+        self.action_open()
+
+    def action_filter(self) -> None:
+        self.query_one(Input).focus()
+
+    def action_back(self) -> None:
+        field = self.query_one(Input)
+        if field.has_focus or field.value:
+            field.value = ""
+            self.query_one(Listing).focus()
+        else:
+            self.dismiss()
+
+
+def _row(run: RunRow) -> Row:
+    state = (f"{GLYPHS.get(run.state, ' ')} {run.state}", run.state)
+    name = run.workflow + (" · simulated" if run.simulated else "")
+    return Row(
+        run.run,
+        ((name, "text"), (run.run, "dim"), state, (moment(run.started), "dim"), (seconds(lasted(run)), "text"),
+         (counts(run), "text")),
+    )  # fmt: skip

@@ -1,0 +1,393 @@
+"""The launch form: inputs, tasks and limits of one workflow, and beside them what that would be like."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import ClassVar
+
+from rich.text import Text
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Button, Input, Label, Select, Static
+
+from agentdeck.cli.inputs import lacking, read
+from agentdeck.cli.overrides import override
+from agentdeck.cli.tasks import TaskFile
+from agentdeck.console.background import Order
+from agentdeck.console.look import Look, look_of
+from agentdeck.core.clean import clean
+from agentdeck.core.view import SLOTLESS
+from agentdeck.errors import AgentdeckError
+from agentdeck.insight.numbers import seconds as spell
+from agentdeck.insight.outlook import Outlook, outlook
+from agentdeck.store.reader import Reader
+from agentdeck.workflow.model import Agent, Data, Definition, Type
+from agentdeck.workflow.model import Input as Spec
+from agentdeck.workflow.units import show_duration
+
+#: Of so many agents the limits can be changed here; of more, one by one while the run executes.
+MOST = 40
+PREVIEWED = 3
+#: Bytes of a tasks file above which it is not read here.
+LARGE = 20_000_000
+
+
+class LaunchScreen(ModalScreen[Order | None]):
+    """Dismissed with an Order, or None. Every field is checked as it is typed; the outlook follows."""
+
+    DEFAULT_CSS = """
+    LaunchScreen { align: center middle; }
+    LaunchScreen > Vertical { width: 96%; height: 94%; max-width: 150; border: round $primary; padding: 0 1;
+        background: $surface; }
+    LaunchScreen Horizontal.body { height: 1fr; }
+    LaunchScreen #form { width: 3fr; padding-right: 1; }
+    LaunchScreen #outlook { width: 2fr; min-width: 34; padding: 0 1; border-left: solid $panel-lighten-2; }
+    LaunchScreen .row { height: auto; }
+    LaunchScreen .row Label { width: 22; padding: 0 1 0 0; text-align: right; }
+    LaunchScreen .row Input, LaunchScreen .row Select { width: 1fr; }
+    LaunchScreen .row Input.short { width: 12; }
+    LaunchScreen .row Label.unit { width: auto; text-align: left; color: $text-muted; padding: 0 2 0 1; }
+    LaunchScreen .note { height: auto; padding-left: 22; color: $text-muted; }
+    LaunchScreen .note.wrong { color: $error; text-style: bold; }
+    LaunchScreen .head { color: $primary; text-style: bold; padding-top: 1; }
+    LaunchScreen #foot { height: 1; align-horizontal: right; dock: bottom; }
+    LaunchScreen #foot Button { margin-left: 2; }
+    LaunchScreen.narrow Horizontal.body { layout: vertical; }
+    LaunchScreen.narrow #form { width: 100%; height: 3fr; }
+    LaunchScreen.narrow #outlook { width: 100%; height: 2fr; border-left: none;
+        border-top: solid $panel-lighten-2; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+r,ctrl+s,f5", "launch", "Launch"),
+        Binding("escape", "dismiss_none", "Back"),
+    ]
+
+    def __init__(self, definition: Definition, file: Path, db: Path, at_once: int) -> None:
+        super().__init__()
+        self.definition = definition
+        self.file = file
+        self.db = db
+        self.at_once = at_once
+        self.folder = (definition.folder or file.parent).resolve()
+        self.faults: dict[str, str] = {}
+        self.count = 1
+        self._input = {name: f"input-{i}" for i, name in enumerate(definition.inputs)}
+        turned = [a for a in definition.agents.values() if a.does.verb not in SLOTLESS]
+        self._agents = {agent.name: f"set-{i}" for i, agent in enumerate(turned[:MOST])}
+        self._beyond = max(0, len(turned) - MOST)
+        self._settings: dict[str, str] = {}
+        self._known: tuple[str, int] = ("", 1)
+        self._seen: dict[str, float] = {}
+        self._cost: list[float] = []
+
+    # What is on it -------------------------------------------------------------------------------------------
+
+    def compose(self) -> ComposeResult:
+        with Vertical() as frame:
+            frame.border_title = f"launch {clean(self.definition.name)}"
+            with Horizontal(classes="body"):
+                with VerticalScroll(id="form", can_focus=False):
+                    yield from self._inputs()
+                    yield from self._tasks()
+                    yield from self._limits()
+                with VerticalScroll(id="outlook", can_focus=False):
+                    yield Static(id="told", markup=False)
+            with Horizontal(id="foot"):
+                yield Button("Back  esc", id="back", compact=True)
+                yield Button("Launch  ctrl+r", id="launch", variant="primary", compact=True)
+
+    def _inputs(self) -> Iterator[Horizontal | Static | Label]:
+        if self.definition.inputs:
+            yield Label("inputs", classes="head")
+        for name, spec in self.definition.inputs.items():
+            label = Label(Text(clean(name) + (" *" if spec.required else "")))
+            key = self._input[name]
+            yield Horizontal(label, _field(key, spec.type, spec.default), classes="row")
+            yield Static(Text(_about(spec)), id=f"note-{key}", classes="note")
+
+    def _tasks(self) -> Iterator[Horizontal | Static | Label]:
+        yield Label("tasks", classes="head")
+        beside = sorted(self.file.parent.glob("*.jsonl"))
+        hint = (
+            f"one task; or a file, for instance {beside[0].name}"
+            if beside
+            else "one task; or a .jsonl, .csv file"
+        )
+        yield Horizontal(Label("tasks file"), Input(placeholder=hint, id="tasks", compact=True), classes="row")
+        yield Static("", id="note-tasks", classes="note", markup=False)
+
+    def _limits(self) -> Iterator[Horizontal | Static | Label]:
+        yield Label("limits", classes="head")
+        workers = Input(str(self.at_once), id="workers", classes="short", compact=True)
+        yield Horizontal(Label("workers"), workers, Label("steps at once", classes="unit"), classes="row")
+        yield Static("", id="note-workers", classes="note", markup=False)
+        for name, key in self._agents.items():
+            fields = []
+            for setting, now, unit in limits_of(self.definition.agents[name]):
+                text = Input(now, id=f"{key}-{setting}", classes="short", compact=True)
+                fields += [text, Label(unit, classes="unit")]
+            yield Horizontal(Label(Text(clean(name))), *fields, classes="row")
+            yield Static("", id=f"note-{key}", classes="note", markup=False)
+        if self._beyond:
+            yield Static(f"and {self._beyond} more agents: turn theirs in the run", classes="note")
+
+    def on_mount(self) -> None:
+        for note in self.query(".note").results(Static):
+            note.display = note.id is None or note.id.startswith("note-input")
+        first = self.query("#form Input").first()
+        first.focus()
+        self._recall()
+        self._check_all()
+
+    def on_resize(self) -> None:
+        self.set_class(self.size.width < 100, "narrow")
+
+    # What is typed -------------------------------------------------------------------------------------------
+
+    @on(Input.Changed)
+    @on(Select.Changed)
+    def _typed(self, event: Input.Changed | Select.Changed) -> None:
+        self._check_all()
+
+    @on(Input.Submitted)
+    def _next(self) -> None:
+        self.focus_next()
+
+    def _check_all(self) -> None:
+        faults: dict[str, str] = {}
+        values: dict[str, Data] = {}
+        for name, spec in self.definition.inputs.items():
+            text = self._text(self._input[name])
+            if text == "" and not (spec.type.kind == "string" and not spec.required):
+                continue
+            try:
+                values[name] = read(text, spec.type)
+            except ValueError as error:
+                faults[self._input[name]] = str(error)
+        self.count = self._count(values, faults)
+        self._settings = self._changed(faults)
+        workers = self._text("workers")
+        if not workers.isdecimal() or not 1 <= int(workers) <= 10_000:
+            faults["workers"] = "a whole number, 1 to 10000"
+        self.faults = faults
+        for what in (*self._input.values(), "tasks", "workers", *self._agents.values()):
+            self._say(what)
+        self.query_one("#launch", Button).disabled = bool(faults)
+        self._look_ahead()
+
+    def _count(self, values: dict[str, Data], faults: dict[str, str]) -> int:
+        """How many tasks there are, and a note of the first of them."""
+        name = self._text("tasks").strip()
+        if not name:
+            for missing in lacking(self.definition, values):
+                faults.setdefault(self._input[missing], "is needed")
+            self._note("tasks", "")
+            return 1
+        path = self._path(name)
+        known = f"{path} {path.stat().st_mtime_ns if path.is_file() else 0} {sorted(values)}"
+        if self._known[0] == known:
+            return self._known[1]
+        if path.is_file() and path.stat().st_size > LARGE:
+            self._note("tasks", "a large file: its tasks are counted when it is launched")
+            return 1
+        try:
+            file = TaskFile(str(path), self.definition, values)
+            count = file.count()
+            rows = [json.dumps(task, ensure_ascii=False) for task in islice(file, PREVIEWED)]
+        except AgentdeckError as error:
+            faults["tasks"] = str(error)
+            return 1
+        self._known = known, count
+        self._note("tasks", "\n".join([f"{count:,} tasks", *(clean(row)[:100] for row in rows)]))
+        return count
+
+    def _changed(self, faults: dict[str, str]) -> dict[str, str]:
+        """The settings that differ from the file."""
+        changed: dict[str, str] = {}
+        for name, key in self._agents.items():
+            for setting, now, _ in limits_of(self.definition.agents[name]):
+                text = self._text(f"{key}-{setting}").strip()
+                if text == now:
+                    continue
+                long = f"agents.{name}.{setting.replace('attempts', 'retry')}"
+                try:
+                    override(self.definition, [f"{long}={text or 'none'}"])
+                    changed[long] = text or "none"
+                except AgentdeckError as error:
+                    faults[key] = str(error).partition(": ")[2] or str(error)
+        return changed
+
+    def _text(self, name: str) -> str:
+        widget = self.query_one(f"#{name}")
+        if isinstance(widget, Select):
+            return "" if widget.is_blank() else str(widget.value)
+        assert isinstance(widget, Input)
+        return widget.value
+
+    def _path(self, name: str) -> Path:
+        given = Path(name).expanduser()
+        beside = self.file.parent / given
+        return beside if not given.exists() and beside.exists() else given
+
+    def _say(self, what: str) -> None:
+        found = self.query(f"#note-{what}")
+        if not found:
+            return
+        note, fault = found.first(Static), self.faults.get(what, "")
+        if note.has_class("wrong") == bool(fault) and not fault:
+            return
+        note.set_class(bool(fault), "wrong")
+        if fault:
+            note.display = True
+            note.update(Text("✗ " + clean(fault)))
+        elif what.startswith("input-"):
+            name = next(name for name, key in self._input.items() if key == what)
+            note.update(Text(_about(self.definition.inputs[name])))
+        else:
+            note.display = what == "tasks" and bool(self._text("tasks").strip())
+
+    def _note(self, what: str, text: str) -> None:
+        note = self.query_one(f"#note-{what}", Static)
+        note.display = bool(text)
+        note.update(Text(text))
+
+    # What it would be like -----------------------------------------------------------------------------------
+
+    def _recall(self) -> None:
+        """Durations and costs of earlier runs."""
+        if not self.db.exists():
+            return
+        try:
+            reader = Reader(self.db)
+        except AgentdeckError:
+            return
+        try:
+            self._seen = reader.durations(self.definition.name, str(self.folder))
+            for row in reader.runs(workflow=self.definition.name, limit=10):
+                usd, done = (row.summary or {}).get("usd"), row.tasks.done
+                if isinstance(usd, int | float) and done:
+                    self._cost.append(usd / done)
+        except AgentdeckError:
+            pass
+        finally:
+            reader.close()
+
+    @work(thread=True, exclusive=True, group="outlook")
+    def _look_ahead(self) -> None:
+        workers = self._text("workers")
+        if "workers" in self.faults:
+            return
+        told: Text
+        try:
+            settings = [f"{name}={value}" for name, value in self._settings.items()]
+            definition = override(self.definition, settings)
+            seen = outlook(definition, int(workers), self.count, self._seen, self._cost)
+            told = describe(seen, look_of(self.app))
+        except AgentdeckError as error:
+            told = Text(clean(str(error)))
+        self.app.call_from_thread(self._tell, told)
+
+    def _tell(self, told: Text) -> None:
+        if self.is_attached:
+            self.query_one("#told", Static).update(told)
+
+    # Leaving -------------------------------------------------------------------------------------------------
+
+    @on(Button.Pressed, "#launch")
+    def action_launch(self) -> None:
+        if self.faults:
+            self.notify(clean(next(iter(self.faults.values()))), severity="error", title="not yet")
+            return
+        texts = {name: self._text(key) for name, key in self._input.items()}
+        given = {
+            name: text
+            for name, text in texts.items()
+            if text != _shown(self.definition.inputs[name].default, self.definition.inputs[name].type)
+        }
+        tasks = self._text("tasks").strip()
+        self.dismiss(
+            Order(given, self._path(tasks) if tasks else None, int(self._text("workers")), dict(self._settings))
+        )
+
+    @on(Button.Pressed, "#back")
+    def action_dismiss_none(self) -> None:
+        self.dismiss(None)
+
+
+def limits_of(agent: Agent) -> list[tuple[str, str, str]]:
+    """(setting, its value as text, its unit) of an agent, as the file has them."""
+    attempt = agent.timeout.attempt
+    timeout = "" if attempt is None else show_duration(attempt)
+    found = [("timeout", timeout, "timeout"), ("attempts", str(agent.retry.attempts), "attempts")]
+    if agent.max_parallel is not None:
+        found.append(("max_parallel", str(agent.max_parallel), "at once"))
+    return found
+
+
+def _about(spec: Spec) -> str:
+    about = f"{spec.about}  " if spec.about else ""
+    return clean(f"{about}({', '.join(map(str, spec.type.choices)) or spec.type.kind})")
+
+
+def _field(name: str, kind: Type, default: Data) -> Input | Select[str]:
+    choices = ["true", "false"] if kind.kind == "boolean" else [str(choice) for choice in kind.choices]
+    text = _shown(default, kind)
+    if not choices:
+        return Input(text, id=name, compact=True)
+    options = [(clean(choice), choice) for choice in choices]
+    if text in choices:
+        return Select(options, allow_blank=True, value=text, id=name, compact=True)
+    return Select(options, allow_blank=True, id=name, compact=True)
+
+
+def _shown(value: Data, kind: Type) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) and kind.kind in ("string", "any", "choice") else json.dumps(value)
+
+
+def describe(seen: Outlook, look: Look) -> Text:
+    """The outlook as text: what to expect first, then why, then what will be executed."""
+    made, text = seen.plan, Text()
+
+    def line(label: str, value: str, role: str = "text", note: str = "") -> None:
+        text.append(f"{label:<12}", look["dim"])
+        text.append(value, look[role])
+        text.append(f"  {note}\n" if note else "\n", look["dim"])
+
+    line("expected", spell(seen.seconds), "title", f"{made.tasks:,} task{'s' * (made.tasks > 1)}")
+    line("at best", spell(made.lower_bound), note="no schedule is faster")
+    line("one by one", spell(made.sequential), "dim")
+    if made.tasks > 1:
+        line("first task", spell(seen.first))
+    line("workers", f"{seen.busy:.0%} busy", "warn" if seen.holds == "workers" else "text")
+    held = "more workers would help" if seen.holds == "workers" else "the critical path, not workers"
+    line("held by", held)
+    if seen.usd is None:
+        line("cost", "not known yet", "dim")
+    else:
+        low, high = seen.usd
+        line("cost", f"${low:.2f}" if high - low < 0.005 else f"${low:.2f} to ${high:.2f}")
+    if made.assumed:
+        line("assumed", "1 s each", "warn", clean(", ".join(made.assumed[:6]) + "…" * (len(made.assumed) > 6)))
+    text.append("\ncritical path\n", look["title"])
+    text.append(clean(" → ".join(made.critical_path)) + "\n", look["critical"])
+    text.append("\nlevels\n", look["title"])
+    for number, level in enumerate(made.levels, 1):
+        names = ", ".join(level[:8]) + (f" and {len(level) - 8} more" if len(level) > 8 else "")
+        text.append(f"{number:>2}  ", look["dim"])
+        text.append(clean(names) + "\n", look["text"])
+    text.append("\nwill be executed\n", look["title"])
+    for verb in ("command", "python", "http", "prompt", "workflow", "approve", "simulate"):
+        targets = [t or "nothing real" for t in made.named(verb)]
+        if targets:
+            shown = ", ".join(targets[:5]) + (f" and {len(targets) - 5} more" if len(targets) > 5 else "")
+            text.append(f"{verb:<9} ", look["dim"])
+            text.append(clean(shown) + "\n", look["text"])
+    return text

@@ -1,0 +1,315 @@
+"""Dead letters: by cause, one by one, with what it takes to look into them; run again or dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.widgets import Footer
+
+from agentdeck.console import background
+from agentdeck.console.actions import bindings
+from agentdeck.console.columns import Column
+from agentdeck.console.rows import Rows
+from agentdeck.console.screens.ask import Ask
+from agentdeck.console.screens.base import Shown
+from agentdeck.console.screens.confirm import Choice, Confirm
+from agentdeck.console.sheet import Item, Sheet, outline, prose
+from agentdeck.console.table import Table
+from agentdeck.core.clean import clean
+from agentdeck.errors import AgentdeckError
+from agentdeck.insight.numbers import moment, plural
+from agentdeck.store.letters import Letter
+from agentdeck.store.reader import LogLine, Reader
+
+AGAIN = 1.0
+LINES = 200
+
+
+class Cause(NamedTuple):
+    """Letters of one fingerprint, oldest first."""
+
+    cause: str
+    letters: tuple[Letter, ...]
+
+    @property
+    def last(self) -> Letter:
+        return self.letters[-1]
+
+
+CAUSES: tuple[Column[Cause], ...] = (
+    Column("letters", lambda one: f"{len(one.letters):,}", 7, right=True, order=lambda one: len(one.letters)),
+    Column("agent", lambda one: clean(one.last.agent), 12, order=lambda one: one.last.agent),
+    Column("cause", lambda one: clean(f"{one.last.fault.kind}: {one.last.fault.message}"), 20, flex=1),
+)
+LETTERS: tuple[Column[Letter], ...] = (
+    Column("id", lambda one: str(one.id), 6, right=True, order=lambda one: one.id),
+    Column("task", lambda one: clean(one.task), 8, flex=1, most=18, order=lambda one: one.task),
+    Column("step", lambda one: clean(one.step), 10, flex=2, order=lambda one: one.step),
+    Column("attempts", lambda one: str(one.attempts), 8, right=True, rank=2, order=lambda one: one.attempts),
+    Column("run", lambda one: clean(one.run), 11, rank=1),
+    Column("when", lambda one: moment(one.at)[5:], 14, rank=3, order=lambda one: one.at),
+)
+
+
+class LettersScreen(Shown):
+    """Open letters of a run, or of all runs (`run` empty). A thread reads them once a second; what is done to
+    them is done by `agentdeck letters` in a process of its own, so that it goes on when the console closes."""
+
+    scope = "letters"
+    BINDINGS = bindings("letters")
+    CSS = """
+    LettersScreen #lists { width: 1fr; }
+    LettersScreen Table, LettersScreen Sheet { border: round $panel; border-title-color: $text-muted; }
+    LettersScreen Table:focus, LettersScreen Sheet:focus { border: round $primary; border-title-color: $primary; }
+    LettersScreen Table { height: 1fr; }
+    LettersScreen #sheet { width: 1fr; }
+    LettersScreen.narrow #sheet { display: none; }
+    LettersScreen.narrow.reading #sheet { display: block; }
+    LettersScreen.narrow.reading #lists { display: none; }
+    """
+
+    def __init__(self, run: str = "") -> None:
+        super().__init__()
+        self.run = run
+        self.letters: list[Letter] = []
+        self.causes = Rows[Cause](lambda one: one.cause, lambda one: f"{one.last.agent} {one.last.fault.message}")
+        self.rows = Rows[Letter](lambda one: one.id, lambda one: f"{one.id} {one.task} {one.step} {one.run}")
+        self._asked: list[tuple[background.Engine, frozenset[int]]] = []
+        self._shown = 0
+
+    def compose(self) -> ComposeResult:
+        causes = Table(CAUSES, self.causes, empty="no open letters: nothing has failed for good")
+        causes.id, causes.border_title = "causes", f"letters of {self.run}" if self.run else "letters by cause"
+        letters = Table(LETTERS, self.rows, empty="")
+        letters.id, letters.border_title = "letters", "of this cause"
+        with Horizontal():
+            with Vertical(id="lists"):
+                yield causes
+                yield letters
+            sheet = Sheet()
+            sheet.id, sheet.border_title = "sheet", "letter"
+            yield sheet
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self.query_one("#causes").focus()
+        self._timer = self.set_interval(AGAIN, self._look)
+        self._look()
+
+    def on_screen_suspend(self) -> None:
+        self._timer.pause()
+
+    def on_screen_resume(self) -> None:
+        self._timer.resume()
+
+    # Looking -------------------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        self.run_worker(self._read, thread=True, name="letters", exclusive=True)
+
+    def _read(self) -> None:
+        fault, found = "", list[Letter]()
+        try:
+            reader = Reader(self.deck.db)
+            try:
+                found = reader.letters(self.run or None, state="open")
+            finally:
+                reader.close()
+        except AgentdeckError as error:
+            fault = str(error)
+        self.app.call_from_thread(self._take, found, fault)
+
+    def _take(self, found: list[Letter], fault: str) -> None:
+        if fault:
+            self.notify(clean(fault), title="store", severity="error", markup=False)
+            return
+        for asked in [one for one in self._asked if one[0].ended is not None]:
+            self._asked.remove(asked)
+            self._tell(*asked, {one.id for one in found})
+        if found != self.letters or not self._shown:
+            self.letters = found
+            groups: dict[str, list[Letter]] = {}
+            for letter in found:
+                groups.setdefault(letter.cause, []).append(letter)
+            causes = [Cause(cause, tuple(some)) for cause, some in groups.items()]
+            self.causes.put(sorted(causes, key=lambda one: -len(one.letters)))
+            self._causes.touch()
+            self._choose()
+
+    def _tell(self, engine: background.Engine, asked: frozenset[int], still: set[int]) -> None:
+        """What came of it."""
+        left = asked & still
+        words = engine.words.splitlines()
+        said = words[-1] if words and (left or engine.ended not in (0, 1)) else ""
+        title = f"{len(asked) - len(left):,} of {plural(len(asked), 'letter')} closed"
+        self.notify(said, title=title, severity="warning" if left else "information", markup=False)
+
+    @property
+    def _causes(self) -> Table[Cause]:
+        return self.query_one("#causes", Table)
+
+    @property
+    def _letters(self) -> Table[Letter]:
+        return self.query_one("#letters", Table)
+
+    @property
+    def cause(self) -> Cause | None:
+        return self.causes.row(self._causes.cursor) if self.causes.count else None
+
+    @property
+    def letter(self) -> Letter | None:
+        table = self._letters
+        return self.rows.row(table.cursor) if self.rows.count > table.cursor else None
+
+    def _choose(self) -> None:
+        """The letters of the cause under the cursor, and the page on one of them."""
+        cause = self.cause
+        self.rows.put(cause.letters if cause is not None else ())
+        self._letters.touch()
+        self._page()
+
+    def on_table_walked(self, event: Table.Walked) -> None:
+        event.stop()
+        if event.table.id == "causes":
+            self._choose()
+            if event.opened:
+                self._letters.focus()
+        else:
+            self._page()
+            if event.opened:
+                self.add_class("reading")
+                self.query_one(Sheet).focus()
+
+    def _page(self) -> None:
+        letter = self.letter
+        if letter is None:
+            self.query_one(Sheet).show([Item("nothing failed for good", "dim")])
+            self._shown = -1
+        elif letter.id != self._shown:
+            self._shown = letter.id
+            self.query_one(Sheet).show(page(letter))
+            self.run_worker(partial(self._said, letter), thread=True, name="said", exclusive=True)
+
+    def _said(self, letter: Letter) -> None:
+        """In a thread: what the step had said."""
+        try:
+            reader = Reader(self.deck.db)
+            try:
+                lines = reader.logs(letter.run, agent=letter.step, task=letter.task, tail=LINES)
+            finally:
+                reader.close()
+        except AgentdeckError:
+            return
+        self.app.call_from_thread(self._add, letter, lines)
+
+    def _add(self, letter: Letter, lines: list[LogLine]) -> None:
+        if letter.id == self._shown:
+            self.query_one(Sheet).show(page(letter, lines))
+
+    # What is done --------------------------------------------------------------------------------------------
+
+    def _chosen(self) -> list[Letter]:
+        """The marked letters; else the one selected, or the whole cause where the causes have the keys."""
+        if self._letters.marks:
+            marked = {key for key in self._letters.marks if isinstance(key, int)}
+            return [one for one in self.letters if one.id in marked]
+        if self.focused is self._causes:
+            return list(self.cause.letters) if self.cause is not None else []
+        return [self.letter] if self.letter is not None else []
+
+    def _call(self, verb: str, chosen: Sequence[Letter], *more: str) -> None:
+        ids = [one.id for one in chosen]
+        engine = background.call(self.deck.db, "letters", verb, *map(str, ids), *more)
+        self._asked.append((engine, frozenset(ids)))
+        self._letters.marks.clear()
+
+    def _sure(self, chosen: Sequence[Letter], what: str, *more: str) -> None:
+        if not chosen:
+            self.notify("no letter is selected", severity="warning", markup=False)
+            return
+        runs = len({one.run for one in chosen})
+        steps = sorted({one.step.partition("[")[0] for one in chosen})
+        touches = [
+            f"{plural(len(chosen), 'step')} of {plural(runs, 'run')}: {', '.join(steps[:6])}",
+            "and what depended on them, in the same tasks; old attempts are kept",
+        ]
+
+        def answered(answer: str | None) -> None:
+            if answer:
+                self._call("retry", chosen, *more)
+
+        choices = [Choice("yes", "y", what), Choice("", "n", "No, leave them")]
+        self.app.push_screen(Confirm(f"{what}?", touches, choices), answered)
+
+    def action_retry(self) -> None:
+        chosen = self._chosen()
+        self._sure(chosen, f"Retry {plural(len(chosen), 'letter')}")
+
+    def action_try_one(self) -> None:
+        """One of the cause first; the rest only if that went well."""
+        if self.cause is not None:
+            self._sure(self.cause.letters, "Try one, then the rest", "--try-one")
+
+    def action_edit(self) -> None:
+        chosen = self._chosen()
+        if not chosen:
+            return
+
+        def answered(text: str | None) -> None:
+            if text:
+                name, _, value = text.partition("=")
+                name = name.strip().removeprefix("inputs.")
+                self._call("retry", chosen, "--set", f"inputs.{name}={value.strip()}")
+
+        told = f"{plural(len(chosen), 'letter')} will run again with another input of the task"
+        self.app.push_screen(Ask("Retry with", told, placeholder="name=value"), answered)
+
+    def action_drop(self) -> None:
+        chosen = self._chosen()
+        if not chosen:
+            return
+
+        def answered(why: str | None) -> None:
+            if why:
+                self._call("drop", chosen, "--why", why)
+
+        told = f"{plural(len(chosen), 'letter')} will be closed without running again; the reason is kept"
+        self.app.push_screen(Ask("Drop", told, placeholder="why it need not run again"), answered)
+
+    def action_back(self) -> None:
+        if self.has_class("reading"):
+            self.remove_class("reading")
+            self._letters.focus()
+        elif self.focused is self._letters:
+            self._causes.focus()
+        else:
+            self.dismiss()
+
+
+def page(letter: Letter, lines: Sequence[LogLine] = ()) -> list[Item]:
+    """A letter to read: what went wrong first, then with what, then what had been said."""
+    fault = letter.fault
+    items = [
+        Item(f"{letter.step} of task {letter.task}", "title"),
+        Item(f"run {letter.run}   letter {letter.id}   {moment(letter.at)}", "dim"),
+        Item(),
+        Item(fault.message.partition("\n")[0], "bad", 0, f"{fault.kind}: "),
+    ]
+    if fault.clock:
+        items.append(Item(f"the {fault.clock} clock fired", "warn"))
+    items.append(Item(f"after {plural(letter.attempts, 'attempt')}", "dim"))
+    items.append(Item(f"definition {letter.identity[:12]}", "dim"))
+    more = "\n".join(filter(None, (fault.message.partition("\n")[2], fault.detail)))
+    if more:
+        items += [Item(), *prose(more, 0, "detail ")]
+    items += [Item(), *outline(letter.inputs, 0, "inputs ")]
+    if lines:
+        items += [Item(), Item(f"log, {plural(len(lines), 'line')}", "title")]
+        items += [
+            Item(f"#{line.attempt} {line.text}", "bad" if line.level == "error" else "text", 1) for line in lines
+        ]
+    return items

@@ -1,0 +1,149 @@
+"""Going again: what can be chosen, what would run, and how a run is asked for it.
+
+A run that nobody holds is taken up by `resume(…, again=plan.again)`; the owner of a live one is asked with the
+command `retry`, whose arguments are `plan.request`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from agentdeck.core.reopen import root_of
+from agentdeck.engine.again import Again
+from agentdeck.engine.resume import definition_of
+from agentdeck.errors import UsageError
+from agentdeck.store.letters import Letter
+from agentdeck.store.reader import Reader, RunRow
+from agentdeck.workflow import graph
+from agentdeck.workflow.model import Data, Definition
+
+#: A step that may have taken effect: it goes again only when a person names it.
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What would go again in one run. `first` counts the steps chosen, by agent; `after` what follows from them;
+    `left` are letters that were not named and whose effect nobody knows."""
+
+    run: str
+    steps: tuple[tuple[str, str], ...]
+    first: dict[str, int]
+    after: dict[str, int]
+    left: tuple[Letter, ...] = ()
+    unknown: tuple[tuple[str, str], ...] = ()
+    inputs: Mapping[str, Data] = field(default_factory=dict)
+
+    @property
+    def again(self) -> Again:
+        return Again(self.steps, self.inputs)
+
+    @property
+    def request(self) -> dict[str, Data]:
+        """The arguments of the command `retry`."""
+        return {"steps": [list(step) for step in self.steps], "inputs": dict(self.inputs)}
+
+    def without(self, steps: set[tuple[str, str]]) -> Plan:
+        """All but these; the counts are of what is left to choose."""
+        if not steps:
+            return self
+        left = tuple(one for one in self.steps if one not in steps)
+        first: dict[str, int] = {}
+        for task, step in left:
+            name = named(task, step)
+            first[name] = first.get(name, 0) + 1
+        return replace(self, steps=left, first=first, after={})
+
+
+def named(task: str, step: str) -> str:
+    """The agent of a step by its path: `pay`, or `review/security` in a nested task."""
+    return "/".join(part.partition("[")[0] for part in (*task.split("/")[1:], step))
+
+
+def failed(
+    reader: Reader, row: RunRow, *, agent: str | None = None, inputs: Mapping[str, Data] | None = None
+) -> Plan:
+    """Every step of the run that has failed for good and whose letter is open; of one agent."""
+    letters = [
+        letter
+        for letter in reader.letters(row.run, state="open")
+        if agent is None or agent in (letter.agent, letter.step.partition("[")[0])
+    ]
+    return of_letters(reader, row, letters, inputs=inputs)
+
+
+def of_letters(
+    reader: Reader,
+    row: RunRow,
+    letters: Iterable[Letter],
+    *,
+    named: bool = False,
+    inputs: Mapping[str, Data] | None = None,
+) -> Plan:
+    """The steps of these letters, which are all of one run. `named`: a person chose each of them."""
+    known = list(letters)
+    left = () if named else tuple(letter for letter in known if letter.fault.kind == UNKNOWN)
+    taken = [letter for letter in known if letter not in left]
+    steps = [(letter.task, letter.step) for letter in taken]
+    unknown = tuple((letter.task, letter.step) for letter in taken if letter.fault.kind == UNKNOWN)
+    return _plan(definition_of(reader, row), row.run, steps, left, unknown, inputs)
+
+
+def all_from(reader: Reader, row: RunRow, agent: str, inputs: Mapping[str, Data] | None = None) -> Plan:
+    """An agent and everything after it, in every task where it has ended."""
+    definition = definition_of(reader, row)
+    known_agent(definition, agent)
+    tasks = reader.tasks_with(row.run, agent)
+    return _plan(definition, row.run, [(task, agent) for task in tasks], (), (), inputs)
+
+
+def known_agent(definition: Definition, agent: str) -> None:
+    """Raises UsageError, with the name that was meant."""
+    if agent not in definition.agents:
+        import difflib
+
+        near = difflib.get_close_matches(agent, definition.agents, n=1)
+        known = f"did you mean {near[0]}?" if near else f"there are {', '.join(definition.agents)}"
+        raise UsageError(f"{definition.name} has no agent {agent}; {known}")
+
+
+def _plan(
+    definition: Definition,
+    run: str,
+    steps: Sequence[tuple[str, str]],
+    left: tuple[Letter, ...],
+    unknown: tuple[tuple[str, str], ...],
+    inputs: Mapping[str, Data] | None,
+) -> Plan:
+    """Steps in the order of the graph, and how many follow. Steps of nested tasks count under their path."""
+    order = {name: number for number, name in enumerate(definition.agents)}
+    unique = sorted(dict.fromkeys(steps), key=lambda step: _place(order, *step))
+    first: dict[str, int] = {}
+    again: dict[str, set[str]] = {}
+    needs = {name: agent.needs for name, agent in definition.agents.items()}
+    below = graph.dependents(needs)
+    for task, step in unique:
+        name = named(task, step)
+        first[name] = first.get(name, 0) + 1
+        reached = again.setdefault(root_of(task), set())
+        todo = list(below.get(name.partition("/")[0], ()))
+        while todo:
+            agent = todo.pop()
+            if agent not in reached and not definition.agents[agent].spare:
+                reached.add(agent)
+                todo += below[agent]
+    chosen = {(root_of(task), step) for task, step in unique}
+    after: dict[str, int] = {}
+    for name in graph.order(needs):
+        count = sum(name in reached and (task, name) not in chosen for task, reached in again.items())
+        if count:
+            after[name] = count
+    return Plan(run, tuple(unique), first, after, left, unknown, inputs or {})
+
+
+def _place(order: Mapping[str, int], task: str, step: str) -> tuple[int, int, str, str]:
+    """Tasks in their order, and what others depend on first: it takes them along."""
+    root = root_of(task)
+    name = (*task.split("/")[1:], step)[0].partition("[")[0]
+    return int(root) if root.isdigit() else 0, order.get(name, len(order)), task, step

@@ -1,0 +1,179 @@
+"""Where two runs part: what they ran, how long that took and waited, what came of it, and the first step whose
+result is another one.
+
+Tasks are matched by their inputs, then by their names. Results are compared by a hash, so two runs of any size
+are compared in memory that grows with their steps and not with what these returned.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from agentdeck.core import events as ev
+from agentdeck.core.view import View
+from agentdeck.insight.summary import summary
+from agentdeck.workflow.model import Data, Definition, plain
+
+FIRST = 10  # differing tasks that are told one by one
+OF_AGENT = ("done", "failed", "attempts", "p50", "p95", "tokens_in", "tokens_out", "usd")
+OF_RUN = ("state", "seconds", "attempts", "letters", "critical_path", "usd")
+
+
+@dataclass(slots=True)
+class Trace:
+    """One task: its inputs, how it ended, and each step's state and result (hashed), in order of ending."""
+
+    inputs: bytes
+    state: str = "open"
+    output: bytes = b""
+    steps: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+
+
+class Story:
+    """A run as it is compared: its view, and the trace of each of its tasks. Fed with its events."""
+
+    def __init__(self, definition: Definition) -> None:
+        self.definition = definition
+        self.view = View(definition)
+        self.tasks: dict[str, Trace] = {}
+
+    def apply(self, seq: int, event: ev.Event) -> None:
+        self.view.apply(seq, event)
+        match event:
+            case ev.TaskOpened(parent=None):
+                self.tasks[event.task] = Trace(_hash(event.inputs))
+            case ev.TaskEnded() if event.task in self.tasks:
+                trace = self.tasks[event.task]
+                trace.state, trace.output = event.state, _hash(event.output)
+            case ev.StepSucceeded():
+                self._step(event.task, event.step, "done", _hash(event.output))
+            case ev.StepAnswered():
+                self._step(event.task, event.step, "done", _hash([event.approved, event.fields]))
+            case ev.StepFailed():
+                self._step(event.task, event.step, "failed", event.fault.kind.encode())
+            case ev.StepSkipped():
+                self._step(event.task, event.step, "skipped", b"")
+            case ev.StepCancelled():
+                self._step(event.task, event.step, "cancelled", b"")
+
+    def _step(self, task: str, step: str, state: str, result: bytes) -> None:
+        """Steps of a nested task belong to the task above, under their whole name (`review/security`)."""
+        top, _, below = task.partition("/")
+        if (trace := self.tasks.get(top)) is not None:
+            trace.steps[f"{below}/{step}" if below else step] = (state, result)
+
+
+def _hash(value: Data) -> bytes:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return blake2b(text.encode("utf-8", "backslashreplace"), digest_size=12).digest()
+
+
+def diff(one: Story, other: Story) -> dict[str, Data]:
+    """All differences as plain data. Whatever has two values is a list of both, in the order of the arguments."""
+    told, others = summary(one.view, one.definition), summary(other.view, other.definition)
+    return {
+        "runs": [one.view.run, other.view.run],
+        "workflows": [one.view.workflow, other.view.workflow],
+        "definition": definitions(one.definition, other.definition),
+        "inputs": {name: both for name, both in _pairs(one.view.inputs, other.view.inputs) if both[0] != both[1]},
+        "limits": {name: both for name, both in _pairs(one.view.limits, other.view.limits) if both[0] != both[1]},
+        **{name: [told[name], others[name]] for name in OF_RUN},
+        "agents": {
+            name: {
+                **{key: [left.get(key), right.get(key)] for key in OF_AGENT},
+                "waiting": dict(_pairs(left.get("waiting", {}), right.get("waiting", {}))),
+            }
+            for name, (left, right) in _pairs(told["agents"], others["agents"], {})
+        },
+        "tasks": _tasks(one.tasks, other.tasks),
+    }
+
+
+def definitions(one: Definition, other: Definition) -> dict[str, Data]:
+    """What another workflow this is: agents added, removed, and each value of the others that changed."""
+    left, right = plain(one), plain(other)
+    mine, theirs = left.pop("agents"), right.pop("agents")
+    both = [name for name in mine if name in theirs and mine[name] != theirs[name]]
+    return {
+        "same": one.identity == other.identity,
+        "added": [name for name in theirs if name not in mine],
+        "removed": [name for name in mine if name not in theirs],
+        "changed": {name: dict(_changes(mine[name], theirs[name])) for name in both},
+        "workflow": dict(_changes(left, right)),
+    }
+
+
+def _changes(one: Data, other: Data, path: str = "") -> Iterator[tuple[str, list[Data]]]:
+    """Each value that differs, by its dotted name."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        for name, (left, right) in _pairs(one, other):
+            yield from _changes(left, right, f"{path}.{name}" if path else name)
+    elif one != other:
+        yield path, [one, other]
+
+
+def _pairs(one: Mapping[str, Data], other: Mapping[str, Data], none: Data = None) -> list[tuple[str, list[Data]]]:
+    return [(name, [one.get(name, none), other.get(name, none)]) for name in dict.fromkeys([*one, *other])]
+
+
+def _tasks(one: Mapping[str, Trace], other: Mapping[str, Trace]) -> dict[str, Data]:
+    matched, only, only_other = match(one, other)
+    parted = [pair for pair in matched if (one[pair[0]].state, one[pair[0]].output) != _end(other[pair[1]])]
+    first: list[Data] = []
+    for pair in matched:
+        if len(first) == FIRST:
+            break
+        if (step := parting(one[pair[0]], other[pair[1]])) or pair in parted:
+            traces = (one[pair[0]], other[pair[1]])
+            first.append(
+                {
+                    "tasks": list(pair),
+                    "states": [trace.state for trace in traces],
+                    "same_inputs": traces[0].inputs == traces[1].inputs,
+                    "step": step,
+                    "step_states": [trace.steps.get(step, ("", b""))[0] for trace in traces],
+                }
+            )
+    return {
+        "matched": len(matched),
+        "same": len(matched) - len(parted),
+        "parted": len(parted),
+        "only": [len(only), len(only_other)],
+        "first": first,
+    }
+
+
+def _end(trace: Trace) -> tuple[str, bytes]:
+    return trace.state, trace.output
+
+
+def match(
+    one: Mapping[str, Trace], other: Mapping[str, Trace]
+) -> tuple[list[tuple[str, str]], list[str], list[str]]:
+    """Which task is which: equal inputs first (equal ones among them in their order), then equal names."""
+    by_inputs: dict[bytes, deque[str]] = defaultdict(deque)
+    for task, trace in other.items():
+        by_inputs[trace.inputs].append(task)
+    pairs: dict[str, str] = {}
+    for task, trace in one.items():
+        if found := by_inputs[trace.inputs]:
+            pairs[task] = found.popleft()
+    left = set(other) - set(pairs.values())
+    for task in one:
+        if task not in pairs and task in left:
+            pairs[task] = task
+            left.remove(task)
+    matched = [(task, pairs[task]) for task in one if task in pairs]
+    return matched, [task for task in one if task not in pairs], [task for task in other if task in left]
+
+
+def parting(one: Trace, other: Trace) -> str:
+    """The first step, in the order in which they ended, that ended otherwise; empty if all are the same."""
+    for step in dict.fromkeys([*one.steps, *other.steps]):
+        if one.steps.get(step) != other.steps.get(step):
+            return step
+    return ""

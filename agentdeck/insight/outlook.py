@@ -1,0 +1,52 @@
+"""What a launch would be like at these limits, before it is made: how long, how much, and what holds it up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from agentdeck.core.view import SLOTLESS
+from agentdeck.insight.forecast import forecast
+from agentdeck.insight.plan import Plan, plan
+from agentdeck.workflow.model import Definition
+
+#: So many tasks are played; what more there are is as the average of the later ones.
+PLAYED = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """`seconds` is what is to be expected, `first` when the first task ends; the plan has the bound. `busy` is
+    the share of the workers' time that is work. `usd` is the least and the most that so many tasks have cost in
+    earlier runs, None where nobody knows. `holds` says what the run waits for: `path` or `workers`."""
+
+    plan: Plan
+    seconds: float
+    first: float
+    busy: float
+    holds: str
+    usd: tuple[float, float] | None = None
+
+
+def outlook(
+    definition: Definition,
+    workers: int,
+    tasks: int = 1,
+    seconds: Mapping[str, float] | None = None,
+    per_task: Sequence[float] = (),
+) -> Outlook:
+    """Play the launch on a virtual clock. `seconds` are durations by agent as seen before, `per_task` what a task
+    has cost in each of the earlier runs."""
+    made = plan(definition, workers, tasks, seconds)
+    known = {deed.agent: deed.seconds for deed in made.deeds}
+    played = forecast(definition, workers, min(tasks, PLAYED), known)
+    each = sum(d.seconds for d in made.deeds if not d.spare and d.verb not in SLOTLESS)
+    length, work = played.seconds, each * tasks
+    if tasks > PLAYED:
+        half = forecast(definition, workers, PLAYED // 2, known).seconds
+        slope = (played.seconds - half) / (PLAYED - PLAYED // 2)
+        length += (tasks - PLAYED) * max(slope, each / workers)
+    busy = min(1.0, work / (length * workers)) if length > 0 else 0.0
+    holds = "workers" if busy > 0.9 and tasks > 1 else "path"
+    usd = (min(per_task) * tasks, max(per_task) * tasks) if per_task else None
+    return Outlook(made, length, played.first, busy, holds, usd)

@@ -1,0 +1,389 @@
+"""Why a step waits, was skipped, failed: one sentence, with the numbers.
+
+What is not in the log (when a step became ready, who goes before it) is worked out from what is: the ends of
+its needs, and the order in which the core starts what is ready.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from agentdeck.core.program import assumed
+from agentdeck.core.shown import StepView, TaskView
+from agentdeck.core.view import ENDED, SLOTLESS, View
+from agentdeck.errors import UsageError
+from agentdeck.workflow import graph
+from agentdeck.workflow.model import PRIORITIES, Agent, Approve, Data, Definition
+
+
+class Reason(NamedTuple):
+    """`state` as in the words of steps; `reason` is what it waits for (needs, pool, paused, …), empty where it
+    does not wait."""
+
+    state: str
+    reason: str
+    text: str
+
+
+def why(view: View, definition: Definition, task: str, step: str, now: float) -> str:
+    """One sentence on a step of a task that the view still holds. Raises UsageError where there is no such."""
+    return reason(view, definition, task, step, now).text
+
+
+def reason(view: View, definition: Definition, task: str, step: str, now: float) -> Reason:
+    """The same with its parts."""
+    held = view.open.get(task) or view.failed.get(task)
+    if held is None:
+        raise UsageError(f"task {task} is not open in {view.run}")
+    return _Case(view, definition, held, now).of(step)
+
+
+def ready(view: View, definition: Definition) -> dict[str, int]:
+    """How many steps of each agent could start now and have not."""
+    found: dict[str, int] = {}
+    for task in view.open.values():
+        for key in _Case(view, definition, task, view.now).waiting():
+            name = key.partition("[")[0]
+            found[name] = found.get(name, 0) + 1
+    return found
+
+
+class _Case:
+    """One task under the question. `now` is the moment that is asked about."""
+
+    def __init__(self, view: View, definition: Definition, task: TaskView, now: float) -> None:
+        self.view, self.task, self.now = view, task, now
+        nested = task.family.prefix
+        self.agents = {} if nested else dict(definition.agents)
+        self.definition = definition
+        self._ready: dict[str, float | None] = {}
+
+    def of(self, key: str) -> Reason:
+        step, name = self.task.steps.get(key), key.partition("[")[0]
+        agent = self.agents.get(name)
+        if agent is None and step is None:
+            known = ", ".join(self.agents or self.task.steps)
+            raise UsageError(f"there is no step {key}; there are {known}")
+        if agent is not None and agent.spare and step is None:
+            return Reason("waiting", "needs", f"spare: runs only as the fallback of {self._relieved(name)}")
+        if step is not None and step.state in ENDED:
+            return self._ended(step, agent)
+        if self.task.state != "running":
+            return Reason("cancelled", "", f"did not run: its task ended {self.task.state}")
+        if step is not None and step.state == "running":
+            return self._running(step, agent)
+        if step is not None and step.until is not None and step.until > self.now:
+            return self._held_back(step, agent)
+        since = self._since(key, step, agent)
+        if since is None:
+            return self._needs(agent) if agent else Reason("waiting", "needs", "waits for what it needs")
+        return self._ready_since(key, step, agent, since)
+
+    # What is over
+
+    def _ended(self, step: StepView, agent: Agent | None) -> Reason:
+        if step.state == "failed":
+            return Reason("failed", "", self._failed(step))
+        if step.state != "done":
+            return Reason(
+                step.state, "", f"{step.state}: {step.why}" if step.why else f"{step.state} with its task"
+            )
+        took = "" if step.started is None or step.ended is None else f" in {span(step.ended - step.started)}"
+        tries = f", attempt {step.attempts}" if step.attempts > 1 else ""
+        return Reason("done", "", f"done{took}{tries}")
+
+    def _failed(self, step: StepView) -> str:
+        fault = step.fault
+        if fault is None:
+            return "failed"
+        if fault.kind == "needs":
+            own = [need for need in self._needs_of(step.key) if (n := self._step(need)) and n.state == "failed"]
+            told = "; ".join(f"its need {need} {self._failed(self.task.steps[need])}" for need in own)
+            return f"failed: {told or fault.message}"
+        if fault.kind in ("join", "budget", "expression", "rejected_by_person") or not step.attempts:
+            return f"failed: {fault.message}"
+        return f"failed after {_many(step.attempts, 'attempt')}: {_about(fault.kind, fault.message)}"
+
+    # What goes on
+
+    def _running(self, step: StepView, agent: Agent | None) -> Reason:
+        lasted = span(self.now - (step.started if step.started is not None else step.since))
+        if step.size >= 0:
+            return Reason("running", "", self._items(step, lasted))
+        if agent is not None and isinstance(agent.does, Approve):
+            left = None if agent.does.within is None or step.started is None else step.started + agent.does.within
+            ends = "" if left is None else f"; {agent.does.otherwise}s by itself in {span(left - self.now)}"
+            return Reason("running", "approval", f"asks a person since {lasted}{ends}")
+        below = self.view.open.get(f"{self.task.id}/{step.key}")
+        if below is not None:
+            return Reason("running", "", f"its sub-workflow runs for {lasted}: {self._below(below)}")
+        attempts = self._limit(step.key, "attempts", agent.retry.attempts if agent else None)
+        text = f"running for {lasted}, attempt {step.attempts}"
+        text += f" of {attempts}" if attempts and step.attempts <= attempts else ""
+        clock = self._limit(step.key, "timeout", agent.timeout.attempt if agent else None)
+        if clock and step.started is not None:
+            text += f"; its clock ends in {span(step.started + clock - self.now)}"
+        if step.fault is not None:
+            text += f"; before: {_about(step.fault.kind, step.fault.message)}"
+        return Reason("running", "", text)
+
+    def _items(self, group: StepView, lasted: str) -> str:
+        count = {"done": 0, "running": 0, "failed": 0}
+        for key, item in self.task.steps.items():
+            if key.startswith(group.key + "[") and item.state in count:
+                count[item.state] += 1
+        left = group.size - sum(count.values())
+        told = ", ".join(f"{number} {state}" for state, number in count.items() if number)
+        return f"running for {lasted}: of {_many(group.size, 'item')} {told or 'none began'}, {left} to go"
+
+    def _below(self, task: TaskView) -> str:
+        running = [key for key, step in task.steps.items() if step.state == "running"]
+        return f"{', '.join(running[:3])} of task {task.id}" if running else f"task {task.id} waits"
+
+    def _held_back(self, step: StepView, agent: Agent | None) -> Reason:
+        assert step.until is not None
+        attempts = self._limit(step.key, "attempts", agent.retry.attempts if agent else None)
+        of = f" of {attempts}" if attempts else ""
+        what = "the other side asked to wait" if step.reason == "cooldown" else "backoff"
+        left = span(step.until - self.now)
+        fault = f": {_about(step.fault.kind, step.fault.message)}" if step.fault else ""
+        text = f"tries again in {left} ({what}); attempt {step.attempts}{of} failed{fault}"
+        return Reason("ready", step.reason or "backoff", text)
+
+    def _ready_since(self, key: str, step: StepView | None, agent: Agent | None, since: float) -> Reason:
+        for_ = f"ready for {span(self.now - since)}"
+        view = self.view
+        if step is not None and step.why:
+            return Reason("ready", step.reason, f"{for_}; {step.why}")
+        if step is not None and step.reason and step.until is None:
+            return Reason("ready", step.reason, f"{for_}; waits for {step.reason}")
+        if view.state == "paused":
+            said = next((m.text for m in reversed(view.timeline) if m.kind == "paused"), "")
+            return Reason("ready", "paused", f"{for_}; the run is paused" + _more(said, "paused"))
+        if view.state == "draining":
+            return Reason("ready", "paused", f"{for_}; the run drains: nothing new starts")
+        name = key.partition("[")[0]
+        most = self._limit(name, "max_parallel", agent.max_parallel if agent else None)
+        live = sum(self._acts_for(where, name) for where in view.running)
+        ahead = self._ahead(key, agent)
+        if most is not None and live >= most:
+            same = sum(1 for one in ahead if one.partition("[")[0] == name)
+            return Reason("ready", "pool", f"{for_}; max_parallel of {name} full {live}/{most}; {same} ahead")
+        pool, busy = view.workers, sum(tally.counts["running"] for tally in view.agents.values() if tally.holds)
+        if pool is not None and busy >= pool:
+            return Reason("ready", "pool", f"{for_}; pool full {busy}/{pool}; {len(ahead)} ahead")
+        return Reason("ready", "pool", f"{for_}; the pool has room ({busy}/{pool}): it starts next")
+
+    def _acts_for(self, where: tuple[str, str], name: str) -> bool:
+        return where[1].partition("[")[0] == name and "/" not in where[0]
+
+    # Joins
+
+    def _needs(self, agent: Agent) -> Reason:
+        """What the join still waits for."""
+        needs = [need for need in agent.needs if not self._spare(need)]
+        pending = [need for need in needs if self._state(need) not in ENDED]
+        there = [need for need in needs if self._state(need) == "done"]
+        due = len([need for need in needs if self._state(need) != "skipped"])
+        told = " and ".join(f"{need} ({self._brief(need)})" for need in pending[:4])
+        told += f" and {len(pending) - 4} more" if len(pending) > 4 else ""
+        join = agent.join
+        goal = _goal(agent, due)
+        if join.kind in ("any", "progressive"):
+            text = f"waits for the first of {told}"
+        elif join.within is None and goal == due:
+            text = f"waits for {told}"
+        else:
+            text = f"{len(there)} of {due} arrived"
+            text += f", {goal} are enough" if goal < due else ""
+            text += self._clock(agent, len(there), goal)
+            text += f"; waits for {told}"
+        return Reason("waiting", "needs", text)
+
+    def _clock(self, agent: Agent, there: int, goal: int) -> str:
+        within = agent.join.within
+        begun = [at for need in agent.needs if (at := self._ready_at(need)) is not None]
+        if within is None:
+            return ""
+        floor = 1 if agent.join.min is None else min(agent.join.min, goal)
+        then = "goes with what there is" if there >= floor else f"fails if fewer than {floor} arrive"
+        if not begun:
+            return f"; its clock of {span(within)} has not begun"
+        return f"; {then} in {span(min(begun) + within - self.now)}"
+
+    def _brief(self, need: str) -> str:
+        """A need in a few words."""
+        step, agent = self._step(need), self.agents.get(need)
+        if step is not None and step.state == "running":
+            if agent is not None and isinstance(agent.does, Approve):
+                return f"asks a person since {span(self.now - (step.started or step.since))}"
+            return f"running for {span(self.now - (step.started or step.since))}"
+        if step is not None and step.until is not None and step.until > self.now:
+            return f"{'cooldown' if step.reason == 'cooldown' else 'retry'} in {span(step.until - self.now)}"
+        since = self._since(need, step, agent)
+        if since is not None:
+            return f"ready for {span(self.now - since)}"
+        pending = [n for n in agent.needs if self._state(n) not in ENDED] if agent else []
+        return f"waits for {', '.join(pending[:3])}" if pending else "waiting"
+
+    def _since(self, key: str, step: StepView | None, agent: Agent | None) -> float | None:
+        """Since when it is ready; None while its join waits."""
+        if step is not None and step.state == "ready":
+            return min(self.now, max(step.until or 0.0, step.since))
+        if agent is None or (step is not None and step.attempts and agent.join.kind == "progressive"):
+            return None
+        ready = self._ready_at(agent.name)
+        return ready if ready is None or step is None else max(ready, step.since)
+
+    def _ready_at(self, name: str) -> float | None:
+        """When the join of an agent was satisfied, by the ends of its needs; None while it is not."""
+        if name not in self._ready:
+            self._ready[name] = None
+            self._ready[name] = self._joined(name)
+        return self._ready[name]
+
+    def _joined(self, name: str) -> float | None:
+        agent = self.agents.get(name)
+        if agent is None:
+            return None
+        for moment in reversed(self.view.timeline):
+            if moment.kind == "released" and (moment.task, moment.step) == (self.task.id, name):
+                return moment.at
+        needs = [need for need in agent.needs if not self._spare(need)]
+        if not needs:
+            return self.task.opened
+        there, settled = list[float](), list[float]()
+        for need in needs:
+            step = self._step(need)
+            if step is not None and step.state in ENDED:
+                settled.append(step.since)
+                if step.state == "done":
+                    there.append(step.since)
+        skipped = sum(self._state(need) == "skipped" for need in needs)
+        goal = _goal(agent, len(needs) - skipped)
+        if len(there) >= goal > 0:
+            return sorted(there)[goal - 1]
+        return max(settled) if len(settled) == len(needs) and settled else None
+
+    # Who goes before it
+
+    def _ahead(self, key: str, agent: Agent | None) -> list[str]:
+        """The steps that are ready and start before this one: priority, age of the task, longest way to go,
+        declaration. That is the order of the core."""
+        if agent is None:
+            return []
+        takes = assumed(self.definition, {n: m for n, t in self.view.agents.items() if (m := t.durations.mean)})
+        left = graph.remaining({n: a.needs for n, a in self.agents.items()}, takes)
+        places = {name: i for i, name in enumerate(self.agents)}
+
+        def order(age: int, key: str) -> tuple[int, int, float, int, int]:
+            name, _, item = key.partition("[")
+            one = self.agents[name]
+            number = int(item[:-1]) if item[:-1].isdigit() else -1
+            return PRIORITIES[one.priority], age, -left[name], places[name], number
+
+        ages = self._ages()
+        mine = order(ages[self.task.id], key)
+        return [
+            other
+            for task in self.view.open.values()
+            if not task.family.prefix
+            for other in _Case(self.view, self.definition, task, self.now).waiting()
+            if (task.id, other) != (self.task.id, key) and order(ages[task.id], other) < mine
+        ]
+
+    def waiting(self) -> Iterator[str]:
+        """Its steps that are ready and have not started."""
+        for name, agent in self.agents.items():
+            if agent.spare or agent.does.verb in SLOTLESS:
+                continue
+            step = self._step(name)
+            if step is not None and step.size >= 0:
+                for number in range(step.size):
+                    item = self._step(f"{name}[{number}]")
+                    if item is None or (item.state == "ready" and not self._later(item)):
+                        yield f"{name}[{number}]"
+            elif (
+                (step is None or step.state in ("waiting", "ready"))
+                and not (step and self._later(step))
+                and self._since(name, step, agent) is not None
+            ):
+                yield name
+
+    def _later(self, step: StepView) -> bool:
+        return (step.until is not None and step.until > self.now) or bool(step.reason)
+
+    def _ages(self) -> dict[str, int]:
+        ages = {task: age for age, task in enumerate(self.view.open)}
+        hurried = (m.task for m in self.view.timeline if m.kind == "hurried" and m.task in ages)
+        return {**ages, **{task: -number for number, task in enumerate(hurried, 1)}}
+
+    # Looking things up
+
+    def _step(self, key: str) -> StepView | None:
+        return self.task.steps.get(key)
+
+    def _state(self, need: str) -> str:
+        step = self._step(need)
+        return step.state if step is not None else "waiting"
+
+    def _spare(self, name: str) -> bool:
+        agent = self.agents.get(name)
+        return agent is not None and agent.spare
+
+    def _needs_of(self, key: str) -> tuple[str, ...]:
+        agent = self.agents.get(key.partition("[")[0])
+        return agent.needs if agent else ()
+
+    def _relieved(self, name: str) -> str:
+        return ", ".join(n for n, a in self.agents.items() if a.on_error.fallback == name) or "nobody"
+
+    def _limit(self, key: str, setting: str, declared: Data) -> Data:
+        """A limit as it is now."""
+        return self.view.limits.get(f"agents.{key.partition('[')[0]}.{setting}", declared)
+
+
+def _goal(agent: Agent, due: int) -> int:
+    """How many arrivals make the join go at once."""
+    join = agent.join
+    if join.kind in ("any", "progressive"):
+        return min(1, due)
+    if join.quorum is None:
+        return due
+    if isinstance(join.quorum, int):
+        return min(due, join.quorum)
+    return max(1, math.ceil(join.quorum * due - 1e-9))
+
+
+def span(seconds: float) -> str:
+    """30 ms, 0.3 s, 14 s, 2m05s."""
+    seconds = max(0.0, seconds)
+    if 0 < seconds < 0.1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 120:
+        return f"{whole} s"
+    if whole < 7200:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole // 60 % 60:02d}m"
+
+
+def _many(number: int, word: str) -> str:
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def _about(kind: str, message: str) -> str:
+    """A fault in a line; its kind is told where the message alone does not say it."""
+    line = message.partition("\n")[0]
+    line = line if len(line) <= 200 else line[:199] + "…"
+    return line if kind in ("exception", "timeout", "exit", "needs") or kind in line else f"{kind}: {line}"
+
+
+def _more(said: str, known: str) -> str:
+    if said.startswith(known + ", "):
+        return f" {said.removeprefix(known + ', ')}"
+    return f": {said}" if said and said != known else ""

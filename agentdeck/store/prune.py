@@ -1,0 +1,252 @@
+"""Deleting old runs, and giving their space back, while others read and write.
+
+First the rows of the runs go, all that lists show of them, in one transaction: from then on they are gone, also
+if the process dies. What belonged to them is swept afterwards in short transactions, so that a writer beside
+this one waits for milliseconds: events and logs of no run, results that nothing points to, definitions that
+nothing used. Sweeping looks at what is there, not at what was just deleted: what a killed prune left is found
+by the next one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from socket import gethostname
+
+from agentdeck.store.faults import explain
+from agentdeck.store.reader import is_dead
+from agentdeck.store.schema import open_for_writing
+
+ROWS = 4000  # rows deleted in one transaction
+PAGE = 20_000  # rows of the log read at once
+BYTES = 8_000_000  # of results deleted in one transaction
+PAGES = 2000  # pages given back in one transaction
+RECENT = 3600.0  # a run that ended this long before the sweep may still have written beside it
+REST = 0.002  # seconds between transactions in which others get the lock
+
+
+@dataclass(frozen=True, slots=True)
+class Old:
+    """A run that may go. `events` is how many it has, `tasks` the file that its tasks came from."""
+
+    run: str
+    workflow: str
+    state: str
+    started: float
+    events: int
+    tasks: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What went. `freed` are the bytes that the file is smaller by; `left` those that are free in it, for new
+    records, because it cannot be made smaller now."""
+
+    runs: int = 0
+    events: int = 0
+    logs: int = 0
+    letters: int = 0
+    results: int = 0
+    definitions: int = 0
+    cached: int = 0
+    freed: int = 0
+    left: int = 0
+
+
+#: One that could be resumed goes only by its age, never by `keep` alone.
+_OLD = (
+    "SELECT run, workflow, state, started, owner, lease_until, pid, host,"
+    " coalesce((SELECT max(seq) FROM events e WHERE e.run = runs.run), 0),"
+    " coalesce(json_extract(source, '$.tasks'), '') FROM runs"
+    " WHERE (state IN ('done', 'failed', 'cancelled') OR :before IS NOT NULL)"
+    " AND (:before IS NULL OR :before > coalesce(ended,"
+    " (SELECT at FROM events e WHERE e.run = runs.run ORDER BY seq DESC LIMIT 1), started))"
+    " AND run NOT IN (SELECT run FROM runs ORDER BY started DESC, run DESC LIMIT :keep)"
+    " ORDER BY started, run"
+)
+
+
+def old(connection: sqlite3.Connection, *, before: float | None, keep: int, now: float) -> list[Old]:
+    """The runs that may go, oldest first: those whose last word was `before` then, but for the newest `keep`.
+    Without `before`, all but those. Never one that somebody holds."""
+    rows = connection.execute(_OLD, {"before": before, "keep": keep}).fetchall()
+    return [
+        Old(run, workflow, state, started, events, tasks)
+        for run, workflow, state, started, owner, until, pid, host, events, tasks in rows
+        if not _held(owner, until, pid, host, now)
+    ]
+
+
+def _held(owner: str | None, until: float | None, pid: int | None, host: str | None, now: float) -> bool:
+    """Whether somebody has it. On this machine, whoever lives does, even if the lease ran out: when the disk is
+    full it cannot be renewed, and that is when people prune."""
+    if not owner:
+        return False
+    return not is_dead(pid) if pid and host == gethostname() else (until or 0.0) >= now
+
+
+def prune(path: Path, runs: list[str], now: float) -> Pruned:
+    """Delete these runs, those of them that nobody holds by now, and whatever nothing points to any more."""
+    connection = open_for_writing(path)
+    try:
+        return _prune(connection, path, runs, now)
+    except sqlite3.Error as error:
+        raise explain(error, path) from error
+    finally:
+        connection.close()
+
+
+def _prune(connection: sqlite3.Connection, path: Path, runs: list[str], now: float) -> Pruned:
+    connection.execute("PRAGMA temp_store = FILE")
+    size = path.stat().st_size
+    gone, letters = _drop(connection, runs, now)
+    events, logs = _sweep(connection, "events", "seq"), _sweep(connection, "logs", "id")
+    with _transaction(connection):
+        cached = connection.execute("DELETE FROM cache WHERE expires < ?", (now,)).rowcount
+        definitions = connection.execute(
+            "DELETE FROM definitions WHERE identity NOT IN (SELECT identity FROM runs)"
+            " AND identity NOT IN (SELECT identity FROM letters)"
+        ).rowcount
+    results = _sweep_results(connection, now)
+    _shrink(connection)
+    left = _pragma(connection, "freelist_count") * _pragma(connection, "page_size")
+    freed = max(0, size - path.stat().st_size)
+    return Pruned(gone, events, logs, letters, results, definitions, cached, freed, left)
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """A short one; whoever waits for the lock gets it afterwards."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
+    time.sleep(REST)
+
+
+def _drop(connection: sqlite3.Connection, runs: list[str], now: float) -> tuple[int, int]:
+    """The rows of the runs, with their letters and commands. Whether somebody holds one is looked at in the
+    same transaction: a run that is taken up meanwhile stays."""
+    gone = letters = 0
+    for start in range(0, len(runs), 200):
+        with _transaction(connection):
+            for run in runs[start : start + 200]:
+                sql = "SELECT owner, lease_until, pid, host FROM runs WHERE run = ?"
+                row = connection.execute(sql, (run,)).fetchone()
+                if row is not None and not _held(row[0], row[1], row[2], row[3], now):
+                    gone += 1
+                    connection.execute("DELETE FROM runs WHERE run = ?", (run,))
+                    letters += connection.execute("DELETE FROM letters WHERE run = ?", (run,)).rowcount
+                    connection.execute("DELETE FROM commands WHERE run = ?", (run,))
+    return gone, letters
+
+
+def _strays(connection: sqlite3.Connection, table: str) -> Iterator[str]:
+    """Runs that this table still tells of and that are gone. Goes from run to run by the index."""
+    run = ""
+    while True:
+        row = connection.execute(f"SELECT min(run) FROM {table} WHERE run > ?", (run,)).fetchone()
+        if row[0] is None:
+            return
+        run = row[0]
+        if connection.execute("SELECT 1 FROM runs WHERE run = ?", (run,)).fetchone() is None:
+            yield run
+
+
+def _sweep(connection: sqlite3.Connection, table: str, key: str) -> int:
+    """Delete what a table holds of runs that are gone, so many rows at a time."""
+    runs, count = deque(_strays(connection, table)), 0
+    while runs:
+        left = ROWS
+        with _transaction(connection):
+            while runs and left:
+                some = connection.execute(
+                    f"DELETE FROM {table} WHERE run = ?1 AND {key} IN"
+                    f" (SELECT {key} FROM {table} WHERE run = ?1 ORDER BY {key} LIMIT ?2)",
+                    (runs[0], left),
+                ).rowcount
+                left -= some
+                if left:
+                    runs.popleft()
+        count += ROWS - left
+    return count
+
+
+def _sweep_results(connection: sqlite3.Connection, now: float) -> int:
+    """Delete the results that nothing points to.
+
+    All are suspects until the log, read page by page without a lock, is seen to point to them. A run that goes
+    on meanwhile may point to one of them anew: each transaction that deletes looks at what came since, first.
+    """
+    execute = connection.execute
+    execute("CREATE TEMP TABLE suspects AS SELECT hash, size FROM results")
+    execute("CREATE UNIQUE INDEX temp.suspects_by_hash ON suspects (hash)")
+    execute("CREATE TEMP TABLE seen (run TEXT PRIMARY KEY, seq INTEGER NOT NULL)")
+    after: tuple[str, int] = ("", 0)
+    while True:
+        sql = f"SELECT run, seq, result FROM events WHERE (run, seq) > (?, ?) ORDER BY run, seq LIMIT {PAGE}"
+        rows = execute(sql, after).fetchall()
+        pointed = ((result,) for _, _, result in rows if result is not None)
+        last = {run: seq for run, seq, _ in rows}
+        execute("BEGIN")
+        connection.executemany("DELETE FROM suspects WHERE hash = ?", pointed)
+        connection.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?)", list(last.items()))
+        execute("COMMIT")
+        if len(rows) < PAGE:
+            break
+        after = rows[-1][0], rows[-1][1]
+    count = 0
+    while True:
+        with _transaction(connection):
+            execute(
+                "DELETE FROM suspects WHERE hash IN (SELECT e.result FROM runs r JOIN events e ON e.run = r.run"
+                " AND e.seq > coalesce((SELECT seq FROM seen WHERE seen.run = r.run), 0)"
+                " WHERE e.result IS NOT NULL AND (r.ended IS NULL OR max(r.ended, r.started) > ?))",
+                (now - RECENT,),
+            )
+            for table, column in (("letters", "inputs"), ("once", "result"), ("cache", "result")):
+                execute(f"DELETE FROM suspects WHERE hash IN (SELECT {column} FROM {table})")
+            some = _few(connection)
+            connection.executemany("DELETE FROM results WHERE hash = ?", some)
+            connection.executemany("DELETE FROM suspects WHERE hash = ?", some)
+        count += len(some)
+        if not some:
+            return count
+
+
+def _few(connection: sqlite3.Connection) -> list[tuple[str]]:
+    """Suspects for one transaction: not too many, and not too much."""
+    some, size = list[tuple[str]](), 0
+    for key, bytes_ in connection.execute(f"SELECT hash, size FROM suspects LIMIT {ROWS}"):
+        some.append((key,))
+        size += bytes_
+        if size > BYTES:
+            break
+    return some
+
+
+def _shrink(connection: sqlite3.Connection) -> None:
+    """Give free pages back to the disk, some at a time, and fold the WAL into the file."""
+    while _pragma(connection, "auto_vacuum") == 2 and _pragma(connection, "freelist_count"):
+        before = _pragma(connection, "freelist_count")
+        connection.executescript(f"PRAGMA incremental_vacuum({PAGES})")  # `execute` would free one page
+        if _pragma(connection, "freelist_count") >= before:
+            break
+        time.sleep(REST)
+    with contextlib.suppress(sqlite3.Error):  # somebody reads just now: the next checkpoint does it
+        connection.execute("PRAGMA busy_timeout = 500")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])

@@ -1,0 +1,389 @@
+"""Retry, letters, fork and resume as an operator uses them: other processes, real runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agentdeck.store.reader import Reader
+from tests.cli.conftest import Deck
+
+Until = Callable[[Callable[[], bool]], None]
+
+#: `pay` works once there is a file `ok`, or with the input `ok`; every step leaves a line in `effects`.
+SHOP = """
+agentdeck: 1
+name: shop
+inputs:
+  n: { type: integer, default: 1 }
+  ok: { type: boolean, default: false }
+defaults: { retry: 1 }
+agents:
+  extract: { command: [sh, -c, 'echo "extract $1" >> effects', sh, "${inputs.n}"] }
+  pay:
+    needs: extract
+    command:
+      - sh
+      - -c
+      - 'echo "pay $1" >> effects; test -e ok || test "$2" = true || { echo "no funds $1" >&2; exit 3; }'
+      - sh
+      - ${inputs.n}
+      - ${inputs.ok}
+  ship: { needs: extract, command: [sh, -c, 'echo "ship $1" >> effects', sh, "${inputs.n}"] }
+  confirm: { needs: [pay, ship], command: [sh, -c, 'echo "confirm $1" >> effects', sh, "${inputs.n}"] }
+"""
+
+
+def effects(deck: Deck) -> dict[str, int]:
+    """How often each agent took effect."""
+    path = deck.folder / "effects"
+    words = [line.split()[0] for line in path.read_text().splitlines()] if path.exists() else []
+    return {word: words.count(word) for word in dict.fromkeys(words)}
+
+
+def broken(deck: Deck, tasks: int = 1) -> str:
+    """A run of the shop that has failed; its name."""
+    deck.write("shop.yaml", SHOP)
+    deck.write("t.jsonl", "".join(json.dumps({"n": n}) + "\n" for n in range(tasks)))
+    assert deck("run", "shop.yaml", "--tasks", "t.jsonl").returncode == 1
+    return newest(deck)
+
+
+def newest(deck: Deck) -> str:
+    name: str = json.loads(deck("runs", "--json").stdout)[0]["run"]
+    return name
+
+
+def state(deck: Deck, run: str) -> str:
+    reader = Reader(deck.db)
+    try:
+        return reader.run(run).state
+    finally:
+        reader.close()
+
+
+def test_retry_runs_what_failed_and_what_follows(deck: Deck) -> None:
+    run = broken(deck, 2)
+    assert json.loads(deck("letters", run, "--json").stdout)[0]["count"] == 2
+    deck.write("ok", "")
+    done = deck("retry", run)
+    assert done.returncode == 0, done.stderr
+    assert "2 steps of 2 tasks again" in done.stderr
+    assert [line.split() for line in done.stderr.splitlines() if line.startswith("  ")][1:] == [
+        ["2", "-", "pay"],
+        ["-", "2", "confirm"],
+    ]
+    assert effects(deck) == {"extract": 2, "pay": 4, "ship": 2, "confirm": 2}
+    assert state(deck, run) == "done"
+    assert deck("letters", run).stderr == "no letters\n"
+    assert [
+        one["state"] for one in map(json.loads, deck("letters", "export", "--state", "all").stdout.splitlines())
+    ] == [
+        "closed",
+        "closed",
+    ]
+    told = json.loads(deck("show", run, "--json").stdout)
+    assert told["agents"]["pay"]["attempts"] == 4, "old attempts stay in the history"
+    assert deck("retry", run).stderr == f"{run}: nothing to run again\n"
+
+
+def test_retry_from_an_agent_and_of_one_agent(deck: Deck) -> None:
+    run = broken(deck)
+    deck.write("ok", "")
+    assert deck("retry", run, "--agent", "ship").stderr == f"{run}: nothing to run again\n"
+    assert deck("retry", run, "--agent", "shop").returncode == 2
+    assert deck("retry", run, "--agent", "pay").returncode == 0
+    assert effects(deck) == {"extract": 1, "pay": 2, "ship": 1, "confirm": 1}
+    assert deck("retry", run, "--from", "extract").returncode == 0
+    assert effects(deck) == {"extract": 2, "pay": 3, "ship": 2, "confirm": 2}
+    assert deck("retry", run, "--from", "extarct").stderr.strip().endswith("did you mean extract?")
+
+
+def test_letters_by_cause_with_their_inputs(deck: Deck) -> None:
+    run = broken(deck, 3)
+    told = deck("letters").stdout.splitlines()
+    cause = told[0].split()[0]
+    assert told[0].startswith(f"{cause}  3 letters  pay: exit:")
+    one = json.loads(deck("letters", "show", 1, "--json").stdout)
+    assert (one["run"], one["step"], one["cause"], one["state"]) == (run, "pay", cause, "open")
+    assert "no funds" in deck("letters", "show", 1).stdout
+    assert one["inputs"]["inputs"]["n"] in (0, 1, 2)
+    assert deck("letters", "show", 9).returncode == 2
+    assert deck("letters", "retry").returncode == 2
+    assert deck("letters", "drop", 1, "--why", "paid by hand").stdout == "1 letter dropped\n"
+    assert deck("letters", "retry", 1).stderr == "agentdeck: letter 1 is dropped: paid by hand\n"
+    assert [json.loads(line)["id"] for line in deck("letters", "export").stdout.splitlines()] == [2, 3]
+    deck.write("ok", "")
+    assert deck("letters", "retry", "--cause", cause).returncode == 1, "the dropped one has failed for good"
+    assert effects(deck)["confirm"] == 2
+
+
+def test_other_inputs_for_one_retry(deck: Deck) -> None:
+    run = broken(deck, 2)
+    done = deck("letters", "retry", 1, "--set", "inputs.ok=true")
+    assert done.returncode == 1, "the other task has failed"
+    assert effects(deck)["confirm"] == 1
+    events = [json.loads(line) for line in deck("events", run, "--json").stdout.splitlines()]
+    assert [e["inputs"] for e in events if e["event"] == "step_reopened"] == [{"ok": True}]
+    assert deck("letters", "retry", 2, "--set", "n=1").returncode == 2
+    assert deck("letters", "retry", 2, "--set", "inputs.m=1").returncode == 2
+
+
+def test_one_is_tried_before_the_rest(deck: Deck) -> None:
+    broken(deck, 4)
+    done = deck("letters", "retry", "--all", "--try-one")
+    assert done.returncode == 1
+    assert "pay failed again" in done.stderr
+    assert effects(deck)["pay"] == 5
+    deck.write("ok", "")
+    done = deck("letters", "retry", "--all", "--try-one")
+    assert done.returncode == 0, done.stderr
+    assert "pay went well" in done.stderr
+    assert effects(deck)["pay"] == 9
+
+
+ALIVE = """
+agentdeck: 1
+name: alive
+defaults: { retry: 1 }
+agents:
+  pay: { command: [sh, -c, "echo pay >> effects; test -e ok"] }
+  after: { needs: pay, command: [sh, -c, "echo after >> effects"] }
+  long: { command: [sh, -c, "while ! test -e stop; do sleep 0.05; done"] }
+"""
+LONE = """
+agentdeck: 1
+name: lone
+inputs: { n: integer }
+defaults: { retry: 1 }
+agents:
+  pay:
+    command:
+      - sh
+      - -c
+      - 'echo pay >> effects; test "$1" = 9 && while ! test -e stop; do sleep 0.05; done; test -e ok'
+      - sh
+      - ${inputs.n}
+  after: { needs: pay, command: [sh, -c, "echo after >> effects"] }
+"""
+
+
+def test_the_owner_of_a_live_run_retries_when_asked(deck: Deck, until: Until) -> None:
+    deck.write("alive.yaml", ALIVE)
+    process = deck.start("run", "alive.yaml")
+    until(lambda: "1 letter" in deck("letters").stdout)
+    deck.write("ok", "")
+    done = deck("retry", "last")
+    assert done.returncode == 0, done.stderr
+    assert "1 of 1 steps go again" in done.stdout
+    until(lambda: effects(deck).get("after") == 1)
+    deck.write("stop", "")
+    assert process.wait(20) == 0
+    assert effects(deck) == {"pay": 2, "after": 1}
+
+
+def test_a_task_that_has_ended_goes_again_while_the_run_lives(deck: Deck, until: Until) -> None:
+    deck.write("lone.yaml", LONE)
+    deck.write("t.jsonl", "".join(json.dumps({"n": n}) + "\n" for n in (1, 2, 9)))
+    process = deck.start("run", "lone.yaml", "--tasks", "t.jsonl")
+    until(lambda: "2 letters" in deck("letters").stdout)
+    deck.write("ok", "")
+    done = deck("letters", "retry", "--all", "--try-one")
+    assert done.returncode == 0, done.stderr
+    assert "pay went well" in done.stderr
+    until(lambda: effects(deck).get("after") == 2)
+    deck.write("stop", "")
+    assert process.wait(20) == 0
+    told = json.loads(deck("show", "last", "--json").stdout)
+    assert told["tasks"]["done"] == 3
+    assert effects(deck) == {"pay": 5, "after": 3}
+
+
+def test_a_fork_shares_what_came_before(deck: Deck) -> None:
+    run = broken(deck, 2)
+    deck.write("ok", "")
+    done = deck("fork", run, "--json")
+    assert done.returncode == 0, done.stderr
+    assert "shares 4 results" in done.stderr
+    assert effects(deck) == {"extract": 2, "pay": 4, "ship": 2, "confirm": 2}
+    new = newest(deck)
+    assert new != run
+    assert state(deck, run) == "failed"
+    first = json.loads(deck("events", new, "--json").stdout.splitlines()[0])
+    assert (first["event"], first["origin"]) == ("run_started", run)
+    assert deck("fork", new, "--from", "confirm", "--set", "inputs.n=7").returncode == 0
+    assert effects(deck)["confirm"] == 4
+    assert (deck.folder / "effects").read_text().count("confirm 7") == 2
+    assert deck("fork", run, "--from", "nobody").returncode == 2
+
+
+def test_an_unknown_effect_is_done_again_only_when_it_is_named(deck: Deck, until: Until) -> None:
+    deck.write(
+        "once.yaml",
+        "agentdeck: 1\nname: once\ndefaults: { retry: 1 }\nagents:\n"
+        '  pay: { once: "pay-1", command: [sh, -c, "echo pay >> effects; test -e ok || sleep 30"] }\n',
+    )
+    process = deck.start("run", "once.yaml")
+    until(lambda: effects(deck).get("pay") == 1)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert deck("resume", "last").returncode == 1
+    deck.write("ok", "")
+    assert "it may have taken effect" in deck("retry", "last").stderr
+    assert effects(deck) == {"pay": 1}
+    assert deck("letters", "retry", 1).returncode == 0
+    assert effects(deck) == {"pay": 2}
+
+
+PYTHON = """
+from agentdeck import Workflow
+shop = Workflow("shop", defaults={"retry": 1})
+def note(name):
+    with open("effects", "a") as file:
+        file.write(name + "\\n")
+@shop.agent
+def extract() -> int:
+    note("extract")
+    return 1
+@shop.agent
+def pay(extract: int) -> int:
+    import time
+    note("pay")
+    time.sleep(%s)
+    return extract
+"""
+
+
+def test_a_python_workflow_that_changed(deck: Deck, until: Until) -> None:
+    deck.write("shop.py", PYTHON % 30)
+    process = deck.start("run", "shop.py")
+    until(lambda: effects(deck).get("pay") == 1)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    old = newest(deck)
+    deck.write(
+        "shop.py", PYTHON % 0 + "@shop.agent\ndef ship(pay: int) -> int:\n    note('ship')\n    return pay\n"
+    )
+    refused = deck("resume", old)
+    assert refused.returncode == 2
+    assert "ship is new" in refused.stderr
+    done = deck("resume", old, "--accept-changes")
+    assert done.returncode == 0, done.stderr
+    assert effects(deck) == {"extract": 1, "pay": 2, "ship": 1}
+    assert (state(deck, old), state(deck, "last")) == ("cancelled", "done")
+
+
+def test_resume_all(deck: Deck, until: Until) -> None:
+    deck.write("slow.yaml", "agentdeck: 1\nname: slow\nagents: { a: { simulate: { takes: 500ms } } }\n")
+    for count in (1, 2):
+        process = deck.start("run", "slow.yaml")
+        until(lambda count=count: len(json.loads(deck("runs", "--json").stdout)) == count)  # type: ignore[misc]
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert deck("resume").returncode == 2
+    done = deck("resume", "--all")
+    assert done.returncode == 0, done.stderr
+    assert {row["state"] for row in json.loads(deck("runs", "--json").stdout)} == {"done"}
+    assert deck("resume", "--all").stderr == "no run is interrupted\n"
+
+
+HELD = """
+agentdeck: 1
+name: held
+inputs: { n: { type: integer, default: 1 } }
+agents:
+  quick: { simulate: { takes: 10ms, returns: 1 } }
+  slow: { command: [sh, -c, "while ! test -e stop; do sleep 0.05; done"] }
+  join: { needs: [quick, slow], simulate: { takes: 10ms, returns: 2 } }
+"""
+
+
+def started(deck: Deck, until: Until, tasks: int = 1) -> str:
+    """A live run whose joins wait for a step that goes on until there is a file `stop`."""
+    deck.write("held.yaml", HELD)
+    deck.write("t.jsonl", "".join(json.dumps({"n": n}) + "\n" for n in range(tasks)))
+    deck.start("run", "held.yaml", "--tasks", "t.jsonl", "--workers", 2 * tasks)
+    reader = Reader(deck.db)
+    until(lambda: bool(reader.runs(1)))
+    run = reader.runs(1)[0].run
+    until(lambda: sum(e["event"] == "step_succeeded" for e in reader.raw_events(run)) == tasks)
+    reader.close()
+    return run
+
+
+def ended(deck: Deck, run: str) -> dict[str, object]:
+    reader = Reader(deck.db)
+    try:
+        kinds = ("step_succeeded", "step_cancelled", "step_released", "task_hurried", "task_ended")
+        return {f"{e['event']} {e.get('task', '')} {e.get('step', '')}".strip(): e.get("who")
+                for e in reader.raw_events(run) if e["event"] in kinds}  # fmt: skip
+    finally:
+        reader.close()
+
+
+def test_release_lets_a_join_go(deck: Deck, until: Until) -> None:
+    run = started(deck, until)
+    done = deck("release", run, "join")
+    assert (done.returncode, done.stdout) == (0, f"{run}: join goes with what has arrived\n")
+    until(lambda: "step_succeeded 1 join" in ended(deck, run))
+    assert ended(deck, run)["step_released 1 join"] == "ada"
+    assert deck("release", run, "join").returncode == 1
+    deck.write("stop", "")
+
+
+def test_cancel_of_a_task_and_of_a_step(deck: Deck, until: Until) -> None:
+    run = started(deck, until, 2)
+    assert deck("cancel", run, "--task", 1).stdout == f"{run}: task 1 cancelled\n"
+    until(lambda: "task_ended 1" in ended(deck, run))
+    assert "step_cancelled 1 slow" in ended(deck, run)
+    assert deck("cancel", run, "--task", 1).returncode == 1
+    assert deck("cancel", run, "--step", "slow").stdout == f"{run}: slow cancelled in 1 tasks\n"
+    assert deck.started[0].wait(20) == 1
+    assert "step_cancelled 2 slow" in ended(deck, run)
+    assert state(deck, run) == "cancelled"
+
+
+def test_hurry_puts_a_task_first(deck: Deck, until: Until) -> None:
+    run = started(deck, until, 2)
+    assert deck("hurry", run, 2).stdout == f"{run}: task 2 goes first\n"
+    until(lambda: "task_hurried 2" in ended(deck, run))
+    assert deck("hurry", run, 7).returncode == 1
+    deck.write("stop", "")
+    assert deck.started[0].wait(20) == 0
+
+
+def test_cancel_of_a_run_leaves_no_process(deck: Deck, until: Until) -> None:
+    run = started(deck, until, 4)
+    children = Path(f"/proc/{deck.started[0].pid}/task/{deck.started[0].pid}/children")
+    if not children.exists():
+        pytest.skip("needs /proc")
+    pids = [int(pid) for pid in children.read_text().split()]
+    assert len(pids) == 4
+    assert deck("cancel", run).returncode == 0
+    assert deck.started[0].wait(20) == 1
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+STUBBORN = """
+agentdeck: 1
+name: stubborn
+agents:
+  a: { command: [sh, -c, "trap '' TERM; echo started >> effects; while true; do sleep 0.05; done"] }
+"""
+
+
+@pytest.mark.parametrize("now", [True, False])
+def test_now_leaves_no_grace(deck: Deck, until: Until, now: bool) -> None:
+    deck.write("stubborn.yaml", STUBBORN)
+    process = deck.start("run", "stubborn.yaml")
+    until(lambda: effects(deck).get("started") == 1)
+    since = time.monotonic()
+    assert deck("cancel", "last", *(["--now"] if now else [])).returncode == 0
+    assert process.wait(20) == 1
+    assert (time.monotonic() - since < 0.8 + 0.3) is now

@@ -1,0 +1,31 @@
+"""`agentdeck step`: one step, headless."""
+
+from __future__ import annotations
+
+import json
+
+from tests.cli.conftest import QUICK, Deck
+
+
+def test_a_step_is_told_for_people_and_as_json(deck: Deck) -> None:
+    file = deck.write("quick.yaml", QUICK)
+    assert deck("run", file, "--input", "word=he\x1b[31my").returncode == 0
+    shown = deck("step", "last", "1", "first")
+    assert shown.returncode == 0, shown.stderr
+    assert "first (simulate)  done" in shown.stdout
+    assert "#1 done after" in shown.stdout
+    assert "\x1b" not in shown.stdout
+    told = json.loads(deck("step", "last", "1", "second", "--json").stdout)
+    assert told["state"] == "done"
+    assert told["output"] == 1
+    assert told["inputs"]["first"]["n"] == 1
+    assert [one["state"] for one in told["attempts"]] == ["done"]
+
+
+def test_what_is_not_there_is_named(deck: Deck) -> None:
+    file = deck.write("quick.yaml", QUICK)
+    deck("run", file, "--input", "word=x")
+    missing = deck("step", "last", "1", "secnd")
+    assert missing.returncode == 2
+    assert "did you mean second?" in missing.stderr
+    assert "no task 9" in deck("step", "last", "9", "first").stderr

@@ -1,0 +1,79 @@
+"""Small screens to try a pane on, and views made of events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from textual.app import App, ComposeResult
+from textual.message import Message
+from textual.widget import Widget
+
+from agentdeck.console.drawn import Drawn
+from agentdeck.console.pane import Focused
+from agentdeck.core import events as ev
+from agentdeck.core.view import View
+from agentdeck.errors import Fault
+from agentdeck.workflow.model import Agent, Definition, Python, Retry, Timeout
+
+ORDER = Definition(
+    "order",
+    {
+        "extract": Agent("extract", Python("shop:extract")),
+        "payment": Agent("payment", Python("shop:pay"), needs=("extract",), max_parallel=12),
+        "shipping": Agent("shipping", Python("shop:ship"), needs=("extract",), timeout=Timeout(attempt=10.0)),
+        "confirm": Agent("confirm", Python("shop:confirm"), needs=("payment", "shipping"), retry=Retry(5)),
+    },
+)
+
+
+class Stage(App[None]):
+    """One widget, and what it told."""
+
+    def __init__(self, widget: Widget) -> None:
+        super().__init__()
+        self.widget = widget
+        self.told: list[Message] = []
+
+    def compose(self) -> ComposeResult:
+        yield self.widget
+
+    def on_mount(self) -> None:
+        self.widget.focus()
+
+    def on_focused(self, message: Focused) -> None:
+        self.told.append(message)
+
+
+def page(widget: Drawn) -> list[str]:
+    """What can be read on the widget, line by line."""
+    return [
+        "".join(segment.text for segment in widget.render_line(y)).rstrip() for y in range(widget.size.height)
+    ]
+
+
+def view_of(events: Iterable[ev.Event], definition: Definition = ORDER) -> View:
+    view = View(definition)
+    for seq, event in enumerate(events, 1):
+        view.apply(seq, event)
+    return view
+
+
+def failed(message: str) -> Fault:
+    return Fault(kind="error", message=message)
+
+
+def order(workers: int = 16) -> list[ev.Event]:
+    """Two orders: `A` has run into a failure and is tried again, `B` has only begun."""
+    return [
+        ev.RunStarted(100.0, "r1", "order", "", {}, {"workers": workers}),
+        ev.TaskOpened(100.0, "A", {}),
+        ev.StepStarted(100.0, "A", "extract", "extract", 1, 100.0),
+        ev.TaskOpened(100.0, "B", {}),
+        ev.StepStarted(101.0, "B", "extract", "extract", 1, 100.0),
+        ev.StepSucceeded(102.0, "A", "extract", 1),
+        ev.StepStarted(104.0, "A", "payment", "payment", 1, 102.0),
+        ev.StepStarted(104.0, "A", "shipping", "shipping", 1, 102.0, {"requests": 1.5}),
+        ev.AttemptFailed(105.0, "A", "payment", 1, failed("card refused")),
+        ev.StepRetrying(105.0, "A", "payment", 107.0),
+        ev.StepStarted(107.5, "A", "payment", "payment", 2, 102.0),
+    ]

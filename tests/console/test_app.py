@@ -1,0 +1,180 @@
+"""The console as its user meets it: opened, looked around in, and left."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from textual.widgets import Static
+
+from agentdeck.console.app import DeckApp
+from agentdeck.console.listing import Listing
+from agentdeck.console.screens.confirm import Confirm
+from agentdeck.console.screens.deck import DeckScreen
+from agentdeck.console.screens.help import Help
+from agentdeck.console.screens.history import HistoryScreen
+from agentdeck.console.screens.launch import LaunchScreen
+from agentdeck.console.screens.run import RunScreen
+from agentdeck.engine.launch import Outcome
+from tests.console.conftest import SHOP, until
+
+pytestmark = pytest.mark.anyio
+
+
+def page(app: DeckApp) -> str:
+    """The text of the page on the selected row."""
+    return str(app.screen.query_one("#about", Static).render())
+
+
+def write(name: str, text: str) -> None:
+    Path(name).write_text(text, encoding="utf-8")
+
+
+async def test_the_deck_lists_workflows_and_their_faults(tmp_path: Path) -> None:
+    write("good.yaml", SHOP)
+    write("bad.yaml", "agentdeck: 1\nname: bad\nagents:\n  a: { simulat: {} }\n")
+    app = DeckApp(tmp_path / "none.db", open=Path("bad.yaml"))
+    async with app.run_test(size=(160, 48)) as pilot:
+        await until(pilot, lambda: bool(app.screen.query_one(Listing).rows))
+        rows = {row.cells[0][0]: row.cells[1][0] for row in app.screen.query_one(Listing).rows}
+        assert "shop" in rows
+        assert "fault" in rows["bad"]
+        assert {"this folder", "examples", "order"} <= set(rows)
+        await until(pilot, lambda: "line 4" in page(app))
+        assert "simulate" in page(app)
+
+        write("bad.yaml", SHOP.replace("name: shop", "name: better"))
+        await until(pilot, lambda: "better" in page(app))
+
+
+async def test_a_recorded_run_fills_the_run_screen(recorded: tuple[Path, Outcome]) -> None:
+    db, outcome = recorded
+    app = DeckApp(db, run="last")
+    async with app.run_test(size=(160, 48)) as pilot:
+        screen = app.screen
+        assert isinstance(screen, RunScreen)
+        await until(pilot, lambda: screen.view.state == "failed")
+        assert screen.run == outcome.run
+        assert (screen.view.tasks.done, screen.view.tasks.failed) == (2, 1)
+        assert screen.view.seq == outcome.view.seq
+        assert len(screen.lines) == 3 + 2
+        shown = {name for name, pane in screen.panes.items() if pane.display}
+        assert shown == {"header", "graph", "agents", "log", "limits"}
+        await pilot.press("3")
+        await until(pilot, lambda: screen.main == "tasks" and screen.panes["tasks"].display)
+        assert not screen.panes["agents"].display
+
+
+@pytest.mark.parametrize(("size", "on"), [((80, 24), {"graph"}), ((100, 30), {"graph", "agents"})])
+async def test_the_run_screen_adapts(recorded: tuple[Path, Outcome], size: tuple[int, int], on: set[str]) -> None:
+    app = DeckApp(recorded[0], run="last")
+    async with app.run_test(size=size) as pilot:
+        screen = app.screen
+        assert isinstance(screen, RunScreen)
+        await until(pilot, lambda: bool(screen.panes))
+        await pilot.pause()
+        assert {name for name, pane in screen.panes.items() if pane.display} == {"header", *on}
+
+
+async def test_too_small_is_said(tmp_path: Path) -> None:
+    app = DeckApp(tmp_path / "none.db")
+    async with app.run_test(size=(50, 12)) as pilot:
+        await pilot.pause()
+        notice = app.screen.query_one("#too-small", Static)
+        assert notice.display
+        assert "50x12" in str(notice.render())
+        await pilot.resize_terminal(80, 24)
+        await pilot.pause()
+        assert not notice.display
+
+
+async def test_history_finds_runs(recorded: tuple[Path, Outcome]) -> None:
+    db, outcome = recorded
+    app = DeckApp(db)
+    async with app.run_test(size=(120, 30)) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, DeckScreen))
+        await pilot.press("h")
+        await until(pilot, lambda: isinstance(app.screen, HistoryScreen))
+        rows = app.screen.query_one(Listing)
+        await until(pilot, lambda: len(rows.rows) == 1)
+        await pilot.press("slash", "z", "z")
+        await until(pilot, lambda: not rows.rows)
+        await pilot.press("escape")
+        await until(pilot, lambda: len(rows.rows) == 1)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, RunScreen))
+        assert app.screen.run == outcome.run  # type: ignore[attr-defined]
+
+
+async def test_help_tells_the_keys_of_the_screen(tmp_path: Path) -> None:
+    app = DeckApp(tmp_path / "none.db")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, DeckScreen))
+        await pilot.press("question_mark")
+        await until(pilot, lambda: isinstance(app.screen, Help))
+        await pilot.press("f1")
+        await until(pilot, lambda: isinstance(app.screen, DeckScreen))
+
+
+@pytest.mark.parametrize("keys", [("q",), ("ctrl+q",), ("question_mark", "ctrl+q"), ("h", "ctrl+q")])
+async def test_quitting(tmp_path: Path, keys: tuple[str, ...]) -> None:
+    app = DeckApp(tmp_path / "none.db")
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: isinstance(app.screen, DeckScreen))
+        await pilot.press(*keys)
+        await until(pilot, lambda: not app.is_running or app._exit)
+    assert app.return_code == 0
+
+
+async def test_the_palette_finds_actions_and_runs(recorded: tuple[Path, Outcome]) -> None:
+    app = DeckApp(recorded[0])
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, DeckScreen))
+        await pilot.press("colon")
+        await pilot.pause(0.1)
+        await pilot.press(*recorded[1].run)
+        await pilot.pause(0.4)
+        await pilot.press("enter")
+        await pilot.pause(0.1)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, RunScreen))
+
+
+async def test_a_run_is_launched_steered_and_cancelled(tmp_path: Path) -> None:
+    """In a process of its own; the question that asks what becomes of it when the console is closed."""
+    text = SHOP.replace('takes: 2ms, says: ["order', 'takes: 20s, says: ["order')
+    write("slow.yaml", text)
+    app = DeckApp(tmp_path / "deck.db", open=Path("slow.yaml"))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.screen.query_one(Listing).key.endswith("slow.yaml"))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, LaunchScreen))
+        await pilot.press("f5")
+        await until(pilot, lambda: isinstance(app.screen, RunScreen))
+        screen = app.screen
+        assert isinstance(screen, RunScreen)
+        await until(pilot, lambda: len(screen.view.running) == 1, 15)
+        engine = app.engines[screen.run]
+        assert os.getsid(engine.pid) == engine.pid
+
+        await pilot.press("p")
+        await until(pilot, lambda: screen.view.state == "paused")
+        await pilot.press("p")
+        await until(pilot, lambda: screen.view.state == "running")
+        workers = screen.view.workers
+        assert workers is not None
+        await pilot.press("right_square_bracket")
+        await until(pilot, lambda: (screen.view.workers or 0) > workers)
+
+        await pilot.press("X")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is screen)
+        assert screen.view.state == "running"
+
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await pilot.press("x")
+        await until(pilot, lambda: engine.ended is not None)
+    assert app.return_code == 0

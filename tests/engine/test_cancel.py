@@ -1,0 +1,104 @@
+"""Cancelling a run in which attempts of every verb run: it ends soon, and nothing of it is left."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+import anyio
+import pytest
+
+from agentdeck.core import events as ev
+from agentdeck.engine.control import Control
+from agentdeck.engine.launch import Launch, Watch, run
+from agentdeck.workflow.loader import load
+
+pytestmark = pytest.mark.anyio
+
+EACH = 200
+VERBS = """
+agentdeck: 1
+name: verbs
+inputs: {{ n: integer }}
+defaults: {{ retry: 1, timeout: 60s }}
+agents:
+  command: {{ command: [sleep, "60"] }}
+  http: {{ http: {{ url: "http://127.0.0.1:{port}/${{inputs.n}}" }} }}
+  simulate: {{ simulate: {{ takes: 60s }} }}
+  coroutine: {{ python: "slow:coroutine" }}
+  thread: {{ python: "slow:thread" }}
+"""
+SLOW = """
+import asyncio, time
+async def coroutine(n):
+    await asyncio.sleep(60)
+def thread(ctx):
+    while not ctx.cancelled():
+        time.sleep(0.05)
+"""
+
+
+def children() -> list[str]:
+    """Processes below this one that still run."""
+    found = []
+    for thread in Path("/proc/self/task").iterdir():
+        found += (thread / "children").read_text().split()
+    return [pid for pid in found if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"]
+
+
+def files() -> int:
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    if not Path("/proc/self/task").exists():
+        pytest.skip("needs /proc")
+    (tmp_path / "slow.py").write_text(SLOW)
+    return tmp_path
+
+
+async def test_cancel_leaves_nothing(place: Path) -> None:
+    silent: list[asyncio.StreamWriter] = []
+
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        silent.append(writer)
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(hold, "127.0.0.1", 0)
+    (place / "w.yaml").write_text(VERBS.format(port=server.sockets[0].getsockname()[1]))
+    definition = load(place / "w.yaml").definition
+    tasks = [{"n": n} for n in range(EACH)]
+    control, running, asked = Control("ada"), set[tuple[str, str]](), 0.0
+    before = files(), len(asyncio.all_tasks())
+
+    def seen(seq: int, event: ev.Event) -> None:
+        if isinstance(event, ev.StepStarted):
+            running.add((event.task, event.step))
+
+    async def cancel() -> None:
+        nonlocal asked
+        with anyio.fail_after(30):
+            while len(running) < 5 * EACH or len(children()) < EACH:  # noqa: ASYNC110
+                await anyio.sleep(0.05)
+        asked = time.monotonic()
+        control.cancel()
+
+    launch = Launch(definition, place, {}, tasks, 5 * EACH, db=place / "a.db")
+    async with anyio.create_task_group() as group:
+        group.start_soon(cancel)
+        outcome = await run(launch, Watch(seen, control=control))
+    took = time.monotonic() - asked
+    print(f"cancelled {len(running)} steps in {took:.2f} s")
+    assert outcome.state == "cancelled"
+    assert took < 2.0, f"{took:.2f} s for {len(running)} running steps"
+    assert outcome.view.steps()["cancelled"] == 5 * EACH
+    assert outcome.abandoned == 0
+    assert children() == []
+    server.close()
+    await anyio.sleep(0.1)
+    assert files() <= before[0] + 2, "file handles"
+    assert len(asyncio.all_tasks()) <= before[1], [task.get_coro() for task in asyncio.all_tasks()]

@@ -1,0 +1,37 @@
+"""What a launch would be like."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agentdeck.insight.outlook import outlook
+from agentdeck.workflow.loader import load, loads
+
+ORDER = load(Path(__file__).parents[2] / "workflows" / "order.yaml").definition
+
+
+def test_one_order_takes_its_critical_path() -> None:
+    seen = outlook(ORDER, 8)
+    assert (seen.seconds, seen.first, seen.holds) == (5.0, 5.0, "path")
+    assert seen.plan.critical_path == ("extract", "inventory", "confirm")
+
+
+def test_many_orders_take_their_work_over_the_workers() -> None:
+    seen = outlook(ORDER, 15, 10_000)
+    assert seen.seconds == pytest.approx(10_000 * 7.5 / 15, rel=0.02)
+    assert seen.holds == "workers"
+    assert seen.seconds >= seen.plan.lower_bound
+    assert outlook(ORDER, 30, 10_000).seconds == pytest.approx(seen.seconds / 2, rel=0.02)
+
+
+def test_cost_is_known_from_earlier_runs_only() -> None:
+    assert outlook(ORDER, 8).usd is None
+    assert outlook(ORDER, 8, 100, per_task=[0.02, 0.05]) == outlook(ORDER, 8, 100, per_task=[0.05, 0.02])
+    assert outlook(ORDER, 8, 100, per_task=[0.02, 0.05]).usd == pytest.approx((2.0, 5.0))
+
+
+def test_durations_seen_before_count() -> None:
+    one = loads("agentdeck: 1\nname: w\nagents:\n  a: { command: [ls] }\n").definition
+    assert outlook(one, 1, 4, {"a": 2.5}).seconds == 10.0

@@ -1,0 +1,92 @@
+"""What `why` works out from the log is what the core does: who is ready, since when, and who goes first."""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from random import Random
+
+import pytest
+
+from agentdeck.core import events as ev
+from agentdeck.core.machine import Machine
+from agentdeck.core.program import Program
+from agentdeck.core.state import READY, WAITING
+from agentdeck.core.view import View
+from agentdeck.insight.why import ready, reason
+from agentdeck.workflow.model import Agent, Definition, Join, Simulate
+
+
+def some_graph(chance: Random) -> Definition:
+    """Up to eight agents, each needing some of those before it, with joins of all kinds but progressive."""
+    agents: dict[str, Agent] = {}
+    for name in "abcdefgh"[: chance.randint(2, 8)]:
+        needs = tuple(n for n in agents if chance.random() < 0.4)
+        join = Join()
+        if len(needs) > 1:
+            join = chance.choice([Join(), Join("any"), Join("quorum", quorum=chance.randint(1, len(needs)))])
+        takes = float(chance.randint(1, 5))
+        priority = chance.choices(["high", "normal", "low"], [1, 4, 1])[0]
+        agents[name] = Agent(name, Simulate(takes), needs=needs, join=join, priority=priority)  # type: ignore[arg-type]
+    return Definition("d", agents)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_core_agrees(seed: int) -> None:
+    chance = Random(seed)
+    definition = some_graph(chance)
+    machine = Machine(Program(definition), run="r", workers=chance.randint(1, 3))
+    view, ends, count = View(definition), list[tuple[float, int, ev.StepStarted]](), 0
+    opened, now = 0, 0.0
+    todo: list[ev.Event | ev.Signal] = [ev.RunStarted(0.0, "r", "d", "", {}, {"workers": machine.workers})]
+    compared = 0
+    while todo or ends:
+        if not todo:
+            now, _, done = heappop(ends)
+            todo.append(ev.StepSucceeded(now, done.task, done.step, done.attempt))
+        for action in machine.handle(todo.pop(0)):
+            match action:
+                case ev.Record(event):
+                    view.apply(view.seq + 1, event)
+                case ev.StartAttempt(started):
+                    count += 1
+                    takes = definition.agents[started.agent].does
+                    assert isinstance(takes, Simulate)
+                    heappush(ends, (now + takes.takes, count, started))
+                case ev.PullTask():
+                    opened += 1
+                    todo.append(
+                        ev.TaskOpened(now, str(opened), {}) if opened < 6 else ev.TasksExhausted(now, opened)
+                    )
+        if todo:
+            continue
+        if opened == 3 and compared < 3:
+            todo.append(
+                ev.TaskHurried(now, next(reversed(machine.tasks))) if machine.tasks else ev.TimerFired(now)
+            )
+        compared += compare(machine, view, definition, now + 0.5)
+    assert compared or machine.workers > 2
+
+
+def compare(machine: Machine, view: View, definition: Definition, at: float) -> int:
+    """Every ready step of the core is one for `why`, with as many ahead of it, since the same moment."""
+    ordered = sorted(machine.ready, key=lambda entry: entry[:6])
+    queue = [entry[6] for entry in ordered if entry[6].state == READY]
+    queue = list(dict.fromkeys(queue))
+    per_agent: dict[str, int] = {}
+    for place, step in enumerate(queue):
+        found = reason(view, definition, step.task.id, step.key, at)
+        assert (found.state, found.reason) == ("ready", "pool"), found.text
+        assert found.text == (
+            f"ready for {at - step.ready_at:.1f} s;"
+            f" pool full {len(machine.running)}/{machine.workers}; {place} ahead"
+            if at - step.ready_at < 10
+            else f"ready for {round(at - step.ready_at)} s;"
+            f" pool full {len(machine.running)}/{machine.workers}; {place} ahead"
+        )
+        per_agent[step.key] = per_agent.get(step.key, 0) + 1
+    assert ready(view, definition) == per_agent
+    for task in machine.tasks.values():
+        for waiting in task.steps:
+            if waiting is not None and waiting.state == WAITING:
+                assert reason(view, definition, task.id, waiting.key, at).state == "waiting"
+    return len(queue)
