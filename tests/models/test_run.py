@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from agentdeck.core import events as ev
+from agentdeck.engine.control import Control
 from agentdeck.engine.launch import Launch, Outcome, Watch, run
 from agentdeck.engine.lines import LogLine
 from agentdeck.errors import ProviderError, UsageError
@@ -65,7 +66,13 @@ class Place:
             (self.folder / "w.yaml").write_text(workflow)
             workflow = self.folder / "w.yaml"
         launch = Launch(load(workflow).definition, self.folder, inputs, db=self.db)
-        return await run(launch, Watch(line=self.lines.append))
+        control = Control()
+
+        def seen(seq: int, event: ev.Event) -> None:
+            if isinstance(event, ev.Noted) and "is stopped" in event.text:
+                control.drain()
+
+        return await run(launch, Watch(seen, self.lines.append, control))
 
     async def asks(self, odd: str, more: str = "", *, tier: str = "odd", escalate: str = "false") -> Outcome:
         self.deck(odd)
@@ -124,7 +131,15 @@ async def test_what_passes_is_asked_again(place: Place, first: str, kind: str) -
     assert [fault.kind for fault in faults] == [kind, kind]
 
 
-@pytest.mark.parametrize("how", ["auth", "quota", "gone", "context", "filtered", "html", "redirect-9"])
+@pytest.mark.parametrize("how", ["auth", "quota"])
+async def test_what_needs_a_person_stops_the_provider_and_fails_nothing(place: Place, how: str) -> None:
+    outcome = await place.asks(how)
+    assert outcome.state == "drained"
+    assert len(place.server.asked) == 1
+    assert not events_of(place, outcome, ev.StepFailed)
+
+
+@pytest.mark.parametrize("how", ["gone", "context", "filtered", "html", "redirect-9"])
 async def test_what_does_not_pass_is_asked_once(place: Place, how: str) -> None:
     outcome = await place.asks(how)
     assert outcome.state == "failed"
@@ -227,7 +242,7 @@ async def test_the_key_is_nowhere(place: Place) -> None:
     """In nothing that was written, whoever repeats it: errors, answers, and answers in two pieces."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-        assert (await place.asks("auth")).state == "failed"
+        assert (await place.asks("auth")).state == "drained"
         outcome = await place.asks("echo")
     assert outcome.view.output == "Your key is [key], keep it"
     assert place.said().endswith("Your key is [key], keep it")
