@@ -374,7 +374,7 @@ agentdeck: 1
 name: stubborn
 agents:
   a:
-    command: [sh, -c, "trap 'echo told >> effects' TERM; echo started >> effects; while true; do sleep 0.05; done"]
+    command: [sh, -c, "trap 'echo told >> effects' TERM; echo started >> effects; while :; do sleep 0.05; done"]
 """
 
 
