@@ -15,7 +15,8 @@ from agentdeck.console.log.lines import LineStore
 from agentdeck.console.log.tiled import LogTiles
 from agentdeck.console.panes.playbar import PlayBar
 from agentdeck.console.recording import Recording
-from agentdeck.console.screens.run import FOLD, PANES, RunScreen
+from agentdeck.console.screens.run import FOLD, RunScreen
+from agentdeck.console.screens.stage import PANES
 from agentdeck.console.strip import Notice, Tabs
 from agentdeck.insight.playback import Playback
 from agentdeck.workflow.model import Data
@@ -77,7 +78,7 @@ class ReplayScreen(RunScreen):
         self.bar = PlayBar(playback)
         self.query_one("#playbar").mount(self.bar)
         self.build(recording.definition)
-        self.panes["header"].badges = ("replay",)
+        self.header.badges = ("replay",)
         playback.playing = True
         self.call_after_refresh(self.bar.focus)
         return self.bar
@@ -87,7 +88,7 @@ class ReplayScreen(RunScreen):
         lines = self.recording.lines
         wanted = bisect_right(lines, at, key=lambda line: line.at)
         if wanted < self._told:
-            self.lines = LineStore()
+            self.lines = LineStore(streams=self.lines.streams)
             self._told = 0
             self._renew_log()
         if wanted > self._told:

@@ -7,22 +7,20 @@ from pathlib import Path
 
 from agentdeck.console.command import tell
 from agentdeck.console.feed import Feed
-from agentdeck.console.pane import Focus
-from agentdeck.console.screens.base import Shown
 from agentdeck.console.screens.confirm import Choice, Confirm, yes_or_no
+from agentdeck.console.screens.stage import Stage
 from agentdeck.core.view import View
 from agentdeck.insight.numbers import plural
 from agentdeck.workflow.model import Approve, Data
 
 
-class Verbs(Shown):
+class Verbs(Stage):
     """The actions of the run screen that its owner carries out."""
 
     db: Path
     run: str
     view: View
     feed: Feed
-    selected: Focus
 
     def ask(self, verb: str, args: dict[str, Data] | None = None) -> None:
         """Ask the run's owner; the answer comes as a toast."""
