@@ -35,6 +35,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "cancel": ("agentdeck.cli.cancel:cancel", "Cancel a run, a task, or a step."),
     "approve": ("agentdeck.cli.approve:approve", "Answer a step that asks a person."),
     "release": ("agentdeck.cli.release:release", "Let a join go with what has arrived."),
+    "skip": ("agentdeck.cli.skip:skip", "Go on without a step."),
     "limits": ("agentdeck.cli.limits:limits", "Print or change the limits of a run."),
     "budget": ("agentdeck.cli.budget:budget", "Show the budget of a run, or grant more."),
     "hurry": ("agentdeck.cli.hurry:hurry", "Let a task go before all others."),

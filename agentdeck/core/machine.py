@@ -61,6 +61,7 @@ class Machine(Metered):
             ev.TimerFired: self._on_timer,
             ev.Committed: self._on_committed,
             ev.CancelAsked: self._on_cancel,
+            ev.SkipAsked: self._on_skip,
             ev.RunStarted: self._record,
             ev.RunResumed: self._on_resumed,
             ev.RunPaused: self._record,
@@ -214,13 +215,25 @@ class Machine(Metered):
                     if not step.ended:
                         self._cancel(step, event.at, why)
 
+    def _on_skip(self, event: ev.SkipAsked) -> None:
+        step = self._open_step(event.task, event.step)
+        if step is not None and not step.ended:
+            why = f"skipped by {event.who}" if event.who else "skipped"
+            self._stop(step, event.at, why)
+            if not step.ended:
+                self._record(ev.StepSkipped(event.at, event.task, event.step, why))
+
     def _cancel(self, step: Step, at: float, why: str) -> None:
         """End a step that has not ended, whatever it does, with all that hangs under it."""
+        self._stop(step, at, why)
+        if not step.ended:
+            self._record(ev.StepCancelled(at, step.task.id, step.key, why))
+
+    def _stop(self, step: Step, at: float, why: str) -> None:
+        """Stop its attempt, and end all that hangs under it."""
         if step.state == RUNNING or (step.state == OPEN and step.items is None):
             self._actions.append(ev.CancelAttempt(step.task.id, step.key, step.attempt, why))
         self._cancel_inside(step, at, why)
-        if not step.ended:
-            self._record(ev.StepCancelled(at, step.task.id, step.key, why))
 
     def _cancel_inside(self, step: Step, at: float, why: str) -> None:
         """End the items of a step and the task nested in it."""

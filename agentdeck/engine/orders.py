@@ -29,6 +29,8 @@ def order(request: Request, machine: Machine, at: float) -> tuple[list[ev.Event 
             return [ev.RunDrained(at, who)], f"draining: {len(machine.running)} steps finish"
         case "cancel":
             return _cancel(args, machine, at, who)
+        case "skip":
+            return _skip(args, machine, at, who)
         case "hurry":
             task = str(args["task"])
             if task not in machine.tasks:
@@ -64,6 +66,18 @@ def _cancel(
         raise UsageError(f"task {task} is not open")
     what = f"step {step} of task {task}" if step else f"task {task}" if task else "the run"
     return [ev.CancelAsked(at, task, step, who, now)], f"{what} cancelled"
+
+
+def _skip(
+    args: Mapping[str, Data], machine: Machine, at: float, who: str
+) -> tuple[list[ev.Event | ev.Signal], Data]:
+    """A step that has not ended: what needs it goes on without it."""
+    task, key = str(args["task"]), str(args["step"])
+    found = machine.tasks.get(task)
+    step = found.step(key) if found is not None else None
+    if step is None or step.ended:
+        raise UsageError(f"no step {key} of task {task} is open")
+    return [ev.SkipAsked(at, task, key, who)], f"{key} of task {task} skipped"
 
 
 def _find(args: Mapping[str, Data], machine: Machine, state: str) -> tuple[str, str]:
