@@ -117,6 +117,9 @@ class RunScreen(Verbs):
         self._tell_totals(feed)
         # How fast it goes can only be told from what happens now, not from how fast its past was read.
         self._caught_up |= behind <= FEW
+        if self._every >= FRAME and self._turned != len(self.view.limits):
+            feed.windows, self._turned = windows(self.view), len(self.view.limits)
+        self.panes["limits"].calls = feed.calls
         for name, pane in self.panes.items():
             if pane.display and pane.size.height and (self._caught_up or name != "header"):
                 pane.tick(self.view, now)
