@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @click.argument("run", metavar="RUN")
 @click.option("--failed", is_flag=True, help="All that failed; so it is without any option.")
 @click.option("--agent", metavar="AGENT", help="What failed of this agent.")
+@click.option("--task", metavar="TASK", help="Only in this task.")
 @click.option("--from", "start", metavar="AGENT", help="This agent and everything after it, failed or not.")
 @click.option(
     "--set", "settings", multiple=True, metavar="inputs.NAME=VALUE", help="Another input for its tasks."
@@ -30,6 +31,7 @@ def retry(
     run: str,
     failed: bool,
     agent: str | None,
+    task: str | None,
     start: str | None,
     settings: tuple[str, ...],
     yes: bool,
@@ -53,9 +55,9 @@ def retry(
         if agent is not None:
             known_agent(definition_of(reader, row), agent)
         plan = (
-            all_from(reader, row, start, inputs)
+            all_from(reader, row, start, inputs, task)
             if start is not None
-            else all_failed(reader, row, agent=agent, inputs=inputs)
+            else all_failed(reader, row, agent=agent, task=task, inputs=inputs)
         )
     show(plan)
     if not plan.steps:

@@ -108,7 +108,8 @@ def _limits(
             events.append(ev.LimitChanged(at, name, *_turned(name, head, limit, value, machine), who))
             continue
         least, most = range_of(name)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
+        fits = isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
+        if not fits and not (value is None and name.endswith(".max_parallel")):
             raise UsageError(f"{name}={value} is out of range: {least:g} to {most:g}")
         if name == "workers":
             old: Data = machine.workers

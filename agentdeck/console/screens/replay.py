@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
+from collections.abc import Callable
 from pathlib import Path
 
 from textual.app import ComposeResult
@@ -11,6 +12,7 @@ from textual.containers import Container
 from textual.widgets import Footer
 
 from agentdeck.console.actions import bindings
+from agentdeck.console.background import Engine
 from agentdeck.console.log.lines import LineStore
 from agentdeck.console.log.tiled import LogTiles
 from agentdeck.console.panes.playbar import PlayBar
@@ -136,6 +138,9 @@ class ReplayScreen(RunScreen):
 
     def ask(self, verb: str, args: dict[str, Data] | None = None) -> None:
         self.notify("a replay changes nothing; open the run itself for that", severity="warning", markup=False)
+
+    def take_up(self, engine: Callable[[], Engine]) -> None:
+        self.ask("resume")
 
     def change(self, name: str, value: object) -> None:
         self.ask("limits")

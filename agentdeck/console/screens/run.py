@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from textual import events
 from textual.app import ComposeResult
@@ -18,30 +17,31 @@ from agentdeck.console import background
 from agentdeck.console.actions import bindings
 from agentdeck.console.command import tell
 from agentdeck.console.feed import CATCHING_UP, Feed
+from agentdeck.console.foresight import Foresight
 from agentdeck.console.palette import Found
 from agentdeck.console.pane import Focus
+from agentdeck.console.screens.recall import Recall
 from agentdeck.console.screens.stage import PANES
-from agentdeck.console.screens.verbs import Verbs
 from agentdeck.console.strip import Notice, Tabs
-from agentdeck.core.events import Event
 from agentdeck.core.view import View
-from agentdeck.store.reader import LogLine, Reader
-
-if TYPE_CHECKING:
-    from agentdeck.insight.step import StepStory
+from agentdeck.insight.limits import windows
+from agentdeck.insight.turned import Standing, standing
+from agentdeck.store.asking import Answer
+from agentdeck.store.reader import LogLine
+from agentdeck.workflow.model import Data
 
 FRAME = 0.05
 SLOWEST = 0.5
 COST = 0.008  # seconds that a frame may take before there are fewer of them
 FOLD = 0.005  # of these, for taking events in
 CATCH_UP = 0.03  # while a long run is being opened, nobody expects more than a note of progress
-MOST_RECORDED = 200_000  # events of which the timeline is drawn
 FEW = 100  # events that may be missing from a view that is up to date
 OLD = 2.0  # seconds after which the age of what is shown is told
+HINT = 8.0  # seconds for which a hint stands
 HEARD = 20_000  # steps of which it is known when they last said something
 
 
-class RunScreen(Verbs):
+class RunScreen(Recall):
     """Panes around one view. The only timer is the frame: it folds what the feed has read, and lets every pane
     that can be seen draw what changed."""
 
@@ -59,6 +59,9 @@ class RunScreen(Verbs):
         self._quiet = 0
         self._caught_up = False
         self._resumed: float = 0.0
+        self._hint = ("", 0.0)
+        self._limits: dict[str, Data] = {}
+        self._foresight = Foresight(self._standing)
 
     def compose(self) -> ComposeResult:
         yield Container(id="header")
@@ -117,8 +120,9 @@ class RunScreen(Verbs):
         self._tell_totals(feed)
         # How fast it goes can only be told from what happens now, not from how fast its past was read.
         self._caught_up |= behind <= FEW
-        if self._every >= FRAME and self._turned != len(self.view.limits):
-            feed.windows, self._turned = windows(self.view), len(self.view.limits)
+        if self._limits != self.view.limits:
+            self._limits = dict(self.view.limits)
+            feed.windows = windows(self.view)
         self.panes["limits"].calls = feed.calls
         for name, pane in self.panes.items():
             if pane.display and pane.size.height and (self._caught_up or name != "header"):
@@ -200,6 +204,8 @@ class RunScreen(Verbs):
                 drained = self.view.state == "draining"
                 word = "drained" if drained else "interrupted: nobody runs it any more"
                 notice.tell("interrupted", f"{self.run} {word}  ·  R goes on where it was")
+        elif time.monotonic() < self._hint[1]:
+            notice.tell("accent", self._hint[0])
         elif feed.age > OLD:
             notice.tell("warn", f"what is shown is {feed.age:.0f} s old")
         elif self.deck.reminder:
@@ -209,40 +215,37 @@ class RunScreen(Verbs):
 
     # What the panes ask of it ---------------------------------------------------------------------------------
 
-    def open(self, focus: Focus) -> None:
-        """What was chosen: a step tells its story, a task shows when what of it ran, an agent its log."""
-        step = focus.step or focus.agent.rpartition("/")[2]
-        if focus.task and step:
-            from agentdeck.console.detail import StepDetail
-
-            self.app.push_screen(StepDetail(partial(self._story, focus.task, step)))
-        elif focus.task:
-            self.go("timeline")
-        elif focus.agent:
-            self.go("log")
-
-    def _story(self, task: str, step: str) -> StepStory:
-        """Called in a thread."""
-        from agentdeck.insight.step import recorded_story
-
-        reader = Reader(self.db)
-        try:
-            return recorded_story(reader, self.run, task, step)
-        finally:
-            reader.close()
-
-    def recorded(self, task: str) -> list[tuple[int, Event]]:
-        """What the store has of a task, of the whole run for an empty name. Called in a thread."""
-        reader = Reader(self.db)
-        try:
-            events = reader.events(self.run, limit=MOST_RECORDED)
-            return [(seq, e) for seq, e in events if not task or getattr(e, "task", "") == task]
-        finally:
-            reader.close()
-
     def change(self, name: str, value: object) -> None:
         """A limit was turned."""
-        tell(self.app, self.db, self.run, "limits", {name: value})
+        measure = name.removeprefix("budget.")
+        if measure != name:
+            verb, args = "budget", {"measure": measure, "amount": value, "more": False}
+        else:
+            verb, args = "limits", {name: value}
+
+        def answered(answer: Answer) -> None:
+            if not answer.ok:
+                self.panes["limits"].refused(name, answer.text)
+
+        self._foresight.forget()
+        tell(self.app, self.db, self.run, verb, args, answered)
+
+    def foresee(self, name: str, value: object) -> str:
+        """What turning a limit would do; "…" while that is worked out."""
+        return self._foresight(name, value)
+
+    def _standing(self) -> Standing:
+        assert self.view.definition is not None
+        return standing(self.view, self.view.definition, self.header.total)
+
+    def hint(self, text: str) -> None:
+        self._hint = text, time.monotonic() + HINT
+
+    def typed(self, query: str) -> Iterator[Found]:
+        """For the palette: a verb with its arguments."""
+        from agentdeck.console.typed import found
+
+        return found(self, query)
 
     def offers(self) -> Iterator[Found]:
         """For the palette: agents and open tasks of this run."""
@@ -263,12 +266,8 @@ class RunScreen(Verbs):
 
         self.app.push_screen(ReplayScreen(self.db, self.run))
 
-    def action_resume(self) -> None:
-        row = self.feed.row
-        if row is None or row.state != "interrupted":
-            self.notify("nothing to resume: it is not interrupted", severity="warning", markup=False)
-            return
-        if self.deck.start(lambda: background.resume(self.db, self.run), look=False):
+    def take_up(self, engine: Callable[[], background.Engine]) -> None:
+        if self.deck.start(engine, look=False):
             self._resumed = time.monotonic()
 
     def action_back(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from textual import events
@@ -70,7 +69,8 @@ class Stage(Shown):
     def change(self, name: str, value: object) -> None:
         raise NotImplementedError
 
-    foresee: Callable[[str, object], str] | None = None
+    def foresee(self, name: str, value: object) -> str:
+        raise NotImplementedError
 
     def open(self, focus: Focus) -> None:
         raise NotImplementedError
