@@ -224,7 +224,7 @@ async def test_what_failed_goes_again_while_the_run_executes(tmp_path: Path) -> 
         told = await deck.question()
         assert "pay of task 1: 1 step of 1 task, then tell" in told
         assert "what failed of pay: 2 steps of 2 tasks, then tell 2" in told
-        assert "by the process that runs it" in told
+        assert "the process that runs it does this" in told
         await pilot.press("1")
         await deck.until(lambda: deck.state("tell") == "done")
         assert view.letters == 1
@@ -240,7 +240,7 @@ async def test_a_run_that_is_over_is_taken_up_by_an_engine_of_its_own(tmp_path: 
         first = deck.app.engines[deck.screen.run]
         await deck.until(lambda: first.ended is not None)
         await pilot.press("R")
-        assert "in a process of its own" in await deck.question()
+        assert "a process of its own does this" in await deck.question()
         await pilot.press("1")
         await deck.until(lambda: view.state == "done")
         assert deck.app.engines[deck.screen.run] is not first

@@ -52,17 +52,19 @@ def test_more_workers_are_sooner_done_until_something_else_binds() -> None:
     assert binds == "4 workers bind"
     told = foretell(run, "workers", 8)
     assert "ETA 1m55s → 60.0 s" in told
-    assert "$9.00 more either way" in told
-    assert "then 8 workers bind" in told
+    assert "$9.00 to come" in told
+    assert "8 workers bind" in told
     assert "the critical path binds" in foretell(run, "workers", 1000)
     assert "nothing starts any more" in foretell(run, "workers", 0)
 
 
 def test_a_rate_and_an_agents_own_limit_bind() -> None:
     run = halfway(p_requests="6/min")
-    assert ahead(run) == (pytest.approx(900.0), "p.requests 6/min binds")
-    assert "then 4 workers bind" in foretell(run, "p.requests", "600/min")
-    assert "then a binds, 1 at once" in foretell(halfway(), "agents.a.max_parallel", 1)
+    seconds, binds = ahead(run)
+    assert seconds == pytest.approx(900.0)
+    assert binds == "p.requests binds"
+    assert "4 workers bind" in foretell(run, "p.requests", "600/min")
+    assert "a binds, 1 at once" in foretell(halfway(), "agents.a.max_parallel", 1)
 
 
 def test_timeouts_attempts_and_budgets_are_told_by_what_has_been_seen() -> None:

@@ -21,7 +21,7 @@ from agentdeck.core.clean import clean
 from agentdeck.core.ranges import range_of
 from agentdeck.core.view import View
 from agentdeck.insight.limits import RATES, Limit, limits, number
-from agentdeck.insight.numbers import count, seconds
+from agentdeck.insight.numbers import count, dollars, seconds
 from agentdeck.workflow import units
 from agentdeck.workflow.model import Rate
 
@@ -116,9 +116,9 @@ class LimitsPane(Table[Limit]):
 
     def _columns(self) -> tuple[Column[Limit], ...]:
         return (
-            Column("limit", _name, 22, flex=1, most=32, order=lambda limit: limit.name),
+            Column("limit", _name, 22, flex=1, most=28, order=lambda limit: limit.name),
             Column("now", self._now, 11, flex=1, most=20),
-            Column("in use", _in_use, 13, right=True),
+            Column("in use", _in_use, 14, right=True),
             Column("waiting", _waiting, 7, right=True, rank=2, order=lambda limit: limit.waiting),
             Column("use", self._spark, SPARK, rank=3, title="use over time"),
             Column("effect", self._effect, 28, flex=3, rank=1, title=""),
@@ -303,7 +303,8 @@ def _in_use(limit: Limit) -> Pieces:
         near = limit.most is not None and limit.use > 0.8 * limit.most
         return (("oldest ", "dim"), (seconds(limit.use), "warn" if near else "text"))
     of = "" if limit.most is None else f"/{written(limit, limit.most)}"
-    used = count(limit.use) if limit.setting.endswith("tokens") else written(limit, limit.use)
+    form = {"tokens": count, "usd": dollars}.get(limit.setting.rpartition("_")[2])
+    used = form(limit.use) if form else written(limit, limit.use)
     if limit.over:
         return ((used + of, "warn"), (" draining", "warn"))
     full = limit.most is not None and limit.use >= limit.most

@@ -165,8 +165,8 @@ class Recall(Verbs):
         choices += [Choice(str(at), str(at + 1), way.title, way.told) for at, way in enumerate(found)]
         choices.append(Choice("", "n", "Nothing, leave it"))
         alive = row.state in ("running", "paused")
-        where = "by the process that runs it" if alive else "in a process of its own"
-        touches = [f"old attempts and results are kept; it goes {where}"]
+        where = "the process that runs it does this" if alive else "a process of its own does this"
+        touches = [f"{where}; earlier attempts stay in the history"]
 
         def answered(answer: str | None) -> None:
             if answer == "resume":
