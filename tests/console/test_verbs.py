@@ -21,9 +21,12 @@ from agentdeck.console.pane import Focus
 from agentdeck.console.screens.answer import Answering
 from agentdeck.console.screens.ask import Ask
 from agentdeck.console.screens.confirm import Confirm
+from agentdeck.console.screens.letters import LettersScreen
 from agentdeck.console.screens.run import RunScreen
 from agentdeck.console.screens.sentence import Sentence
 from agentdeck.console.strip import Notice
+from agentdeck.engine.launch import Outcome
+from agentdeck.insight.step import StepStory
 from agentdeck.store.reader import Reader
 from tests.console.conftest import until
 
@@ -198,7 +201,7 @@ async def test_why_and_the_whole_story_of_a_step_that_runs(tmp_path: Path) -> No
         await pilot.press("exclamation_mark")
         await deck.until(lambda: deck.screen.selected == Focus("sign", "1", "sign"))
         await pilot.pause(0.1)
-        assert "1 of 1: sign of task 1 is asking" in deck.screen.query_one(Notice)._told[1]
+        assert "1 of 1: sign of task 1 asks" in deck.screen.query_one(Notice)._told[1]
 
 
 FAILS = """
@@ -335,3 +338,51 @@ async def test_verbs_are_typed_with_their_arguments(tmp_path: Path) -> None:
         assert "task 2 goes on without slow" in await deck.question()
         await pilot.press("y")
         await deck.until(lambda: deck.state("slow", "2") == "skipped")
+
+
+async def test_every_pane_opens_the_story_of_a_step_of_a_recorded_run(recorded: tuple[Path, Outcome]) -> None:
+    db, outcome = recorded
+    app = DeckApp(db, run="last")
+    async with app.run_test(size=(160, 48)) as pilot:
+        screen = app.screen
+        assert isinstance(screen, RunScreen)
+        await until(pilot, lambda: screen.view.state == "failed")
+
+        async def story(*keys: str) -> StepStory:
+            await pilot.press(*keys)
+            await until(pilot, lambda: isinstance(app.screen, StepDetail) and app.screen.story is not None)
+            detail = app.screen
+            assert isinstance(detail, StepDetail)
+            assert detail.story is not None
+            await pilot.press("escape")
+            await until(pilot, lambda: app.screen is not detail)
+            return detail.story
+
+        async def at(pane: str, key: str) -> None:
+            await pilot.press(key)
+            widget = screen.panes[pane]
+            await until(pilot, lambda: widget.has_focus or widget.has_focus_within)
+
+        await at("agents", "2")
+        screen.panes["agents"].move_to_key("pay")
+        assert (await story("enter")).fault is not None  # of no task: the one that failed says most
+        screen.select(Focus(task="3"))
+        assert (await story("enter")).task == "3"
+        await at("graph", "1")
+        screen.select(Focus("pick", "1"))
+        assert (await story("enter")).output == {"shelf": "north"}
+        await at("tasks", "3")
+        screen.select(Focus(task="2"))
+        await pilot.press("enter")
+        await until(pilot, lambda: screen.main == "timeline")
+        timeline = screen.panes["timeline"]
+        await until(pilot, lambda: timeline.has_focus and len(timeline._rows) > 2)
+        assert (await story("down", "enter")).task == "2"
+        await at("log", "5")
+        screen.select(Focus("read"))
+        await until(pilot, lambda: len(screen.panes["log"].following.body.rows) == 3)
+        assert (await story("home", "o")).step == "read"
+        screen.action_letters()
+        await until(pilot, lambda: isinstance(app.screen, LettersScreen) and app.screen.letter is not None)
+        assert (await story("o")).step == "pay"
+    assert outcome.run == screen.run

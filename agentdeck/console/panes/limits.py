@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 
 from agentdeck.console.bars import spark
 from agentdeck.console.columns import Column
-from agentdeck.console.drawn import Pieces
+from agentdeck.console.drawn import Line, Pieces, width_of
 from agentdeck.console.pane import Focus, Focused
 from agentdeck.console.rows import Rows
 from agentdeck.console.seldom import Seldom
@@ -47,6 +47,9 @@ class LimitsPane(Table[Limit]):
         Binding("shift+left", "turn(-10)", "Much less", show=False, id="limits.much_less"),
         Binding("shift+right", "turn(10)", "Much more", show=False, id="limits.much_more"),
         Binding("u", "undo", "Undo", id="limits.undo"),
+        Binding("enter", "open", "Apply", id="table.open"),
+        Binding("space", "mark", "Mark", show=False, id="table.mark"),
+        Binding("slash", "filter", "Filter", show=False, id="table.filter"),
     ]
 
     def __init__(
@@ -124,10 +127,30 @@ class LimitsPane(Table[Limit]):
             Column("effect", self._effect, 28, flex=3, rank=1, title=""),
         )
 
+    @property
+    def page(self) -> int:
+        return super().page - bool(self._beneath)
+
+    def draw(self, y: int, width: int) -> Line:
+        if self._beneath and y == self.size.height - 1:
+            return Line(((" ", "text"), *self._beneath), "raised")
+        return super().draw(y, width)
+
+    @property
+    def _beneath(self) -> Pieces:
+        """What turning it would do, where its column is too narrow for that."""
+        limit = self._limit()
+        if limit is None or limit.name != self._editing:
+            return ()
+        told = self._effect(limit)
+        room = next((room for column, room in self.layout_of(self.size.width)[0] if column.name == "effect"), 0)
+        return told if width_of(told) > room else ()
+
     def _now(self, limit: Limit) -> Pieces:
         name = limit.name
         if name == self._editing:
-            return ((f"{shown(limit, limit.value)} → ", "dim"), (clean(self._typed), "accent"), ("▏", "accent"))
+            before = f"{shown(limit, limit.value)} → " if self.size.width >= 100 else "→ "
+            return ((before, "dim"), (clean(self._typed), "accent"), ("▏", "accent"))
         if name in self._asked:
             return ((f"{shown(limit, limit.value)} → {shown(limit, self._asked[name])} ", "dim"), ("…", "accent"))
         return ((shown(limit, limit.value), "text"),)

@@ -159,8 +159,9 @@ class Stage(Shown):
     def select(self, focus: Focus, sender: object = None) -> None:
         """All panes but the one that told of it look at this now."""
         self.selected = focus
+        above = sender.ancestors_with_self if isinstance(sender, Widget) else ()
         for pane in self.panes.values():
-            if pane is not sender:
+            if pane not in above:
                 pane.look_at(focus)
 
     # Keys ---------------------------------------------------------------------------------------------------
