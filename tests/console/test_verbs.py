@@ -382,7 +382,8 @@ async def test_every_pane_opens_the_story_of_a_step_of_a_recorded_run(recorded: 
         screen.select(Focus("read"))
         await until(pilot, lambda: len(screen.panes["log"].following.body.rows) == 3)
         assert (await story("home", "o")).step == "read"
-        screen.action_letters()
+        await at("graph", "1")
+        await pilot.press("L")
         await until(pilot, lambda: isinstance(app.screen, LettersScreen) and app.screen.letter is not None)
         assert (await story("o")).step == "pay"
     assert outcome.run == screen.run
