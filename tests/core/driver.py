@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from heapq import heappop, heappush
 
 from agentdeck.core import events as ev
-from agentdeck.core.fold import BUSY, Fold
+from agentdeck.core.board import BUSY
+from agentdeck.core.fold import Fold
 from agentdeck.core.machine import Machine
 from agentdeck.core.program import Program
 from agentdeck.core.reopen import Everything, rebuild, root_of
