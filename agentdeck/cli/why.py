@@ -52,7 +52,7 @@ def why(run: str, step: str, task: str | None, db: str | None, as_json: bool) ->
 def _choose(view: View, step: str) -> str:
     """The task that is meant where none is named: the oldest open one where the step has not ended, else one
     where it failed, else the last one that ended."""
-    from agentdeck.core.view import ENDED
+    from agentdeck.core.state import ENDED
 
     def open_in(task: str) -> bool:
         found = view.open[task].steps.get(step)

@@ -7,14 +7,22 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from agentdeck.workflow import graph
-from agentdeck.workflow.model import PRIORITIES, Agent, Data, Definition, Dispatch, Python, Simulate, plain
+from agentdeck.workflow.model import (
+    PRIORITIES,
+    SLOTLESS,
+    Agent,
+    Data,
+    Definition,
+    Dispatch,
+    Python,
+    Simulate,
+    plain,
+)
 from agentdeck.workflow.values import compile_expression, compile_template
 
 if TYPE_CHECKING:
     from agentdeck.core.state import Step
 
-#: Verbs that wait for something else and hold no worker.
-SLOTLESS = frozenset({"dispatch", "workflow", "approve"})
 #: How many attempts a clock that sets itself looks back on.
 SEEN = 200
 REPORTS = ("missing(", "status(", "error(")

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from agentdeck.core.view import SLOTLESS
 from agentdeck.insight.forecast import forecast
 from agentdeck.insight.plan import Plan, plan
-from agentdeck.workflow.model import Definition
+from agentdeck.workflow.model import SLOTLESS, Definition
 
 #: So many tasks are played; what more there are is as the average of the later ones.
 PLAYED = 300

@@ -22,12 +22,11 @@ from agentdeck.cli.tasks import TaskFile
 from agentdeck.console.background import Order
 from agentdeck.console.look import Look, look_of
 from agentdeck.core.clean import clean
-from agentdeck.core.view import SLOTLESS
 from agentdeck.errors import AgentdeckError
 from agentdeck.insight.numbers import seconds as spell
 from agentdeck.insight.outlook import Outlook, outlook
 from agentdeck.store.reader import Reader
-from agentdeck.workflow.model import Agent, Data, Definition, Type
+from agentdeck.workflow.model import SLOTLESS, Agent, Data, Definition, Type
 from agentdeck.workflow.model import Input as Spec
 from agentdeck.workflow.units import show_duration
 
