@@ -10,7 +10,8 @@ from agentdeck.cli.options import db_option, json_option
 
 if TYPE_CHECKING:
     from agentdeck.core.view import View
-    from agentdeck.store.reader import Reader, RunRow
+    from agentdeck.store.listed import RunRow
+    from agentdeck.store.reader import Reader
     from agentdeck.workflow.model import Definition
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
+from agentdeck.core import actions as act
 from agentdeck.core import events as ev
 from agentdeck.core.fold import Fold
 from agentdeck.core.joins import SKIP
@@ -23,11 +24,11 @@ class Failing(Fold):
 
     def __init__(self, program: Program, **options: Any) -> None:
         super().__init__(program, **options)
-        self._actions: list[ev.Action] = []
+        self._actions: list[act.Action] = []
         self._finished = False
 
     def _record(self, event: ev.Event) -> None:
-        self._actions.append(ev.Record(event))
+        self._actions.append(act.Record(event))
         self.apply(event)
 
     # Failures
@@ -62,7 +63,7 @@ class Failing(Fold):
             scope = scope_of(step, self.run)
             inputs = {name: value for name, value in scope.items() if not name.startswith("__")}
             self._actions.append(
-                ev.KeepLetter(at, step.task.id, step.key, step.acting.name, fault, inputs, step.attempt)
+                act.KeepLetter(at, step.task.id, step.key, step.acting.name, fault, inputs, step.attempt)
             )
         self._record(ev.StepFailed(at, step.task.id, step.key, fault, tolerated, letter))
 
@@ -88,7 +89,7 @@ class Failing(Fold):
         self._cancel_asked(event)
         if event.now:
             self._actions = [
-                action._replace(now=True) if type(action) is ev.CancelAttempt else action
+                action._replace(now=True) if type(action) is act.CancelAttempt else action
                 for action in self._actions
             ]
 
@@ -112,7 +113,7 @@ class Failing(Fold):
     def _cancel(self, step: Step, at: float, why: str) -> None:
         """End a step that has not ended, whatever it does, with all that hangs under it."""
         if step.state == RUNNING or (step.state == OPEN and step.items is None):
-            self._actions.append(ev.CancelAttempt(step.task.id, step.key, step.attempt, why))
+            self._actions.append(act.CancelAttempt(step.task.id, step.key, step.attempt, why))
         self._cancel_inside(step, at, why)
         if not step.ended:
             self._record(ev.StepCancelled(at, step.task.id, step.key, why))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Container
 from heapq import heappop
 from typing import Any
 
+from agentdeck.core import actions as act
 from agentdeck.core import events as ev
 from agentdeck.core.joins import judge
 from agentdeck.core.metered import Place
@@ -76,7 +77,7 @@ class Machine(Steered):
             ev.Noted: self._record,
         }
 
-    def handle(self, event: ev.Event | ev.Signal) -> list[ev.Action]:
+    def handle(self, event: ev.Event | ev.Signal) -> list[act.Action]:
         """Take one event. What it asks for that makes no sense any more (an attempt that was cancelled, a step
         that has ended) changes nothing and records nothing."""
         self._actions = []
@@ -126,7 +127,7 @@ class Machine(Steered):
             for step in self._steps_of(task):
                 nested = f"{task.id}/{step.key}" in self.tasks
                 if step.state == OPEN and step.items is None and not nested:
-                    self._actions.append(ev.StartAttempt(self._started(step, event.at, step.attempt)))
+                    self._actions.append(act.StartAttempt(self._started(step, event.at, step.attempt)))
         self.pulling = 0
         self._finished = False
 
@@ -157,7 +158,7 @@ class Machine(Steered):
                 self._end_task(self.emptied.popleft(), at)
         while self.mended:
             step = self.mended.popleft()
-            self._actions.append(ev.SettleLetters(step.task.id, step.key, "closed"))
+            self._actions.append(act.SettleLetters(step.task.id, step.key, "closed"))
         if not self.paused and self._start(at):
             self._settle(at)
         else:
@@ -221,7 +222,7 @@ class Machine(Steered):
             while room > 0:
                 self.pulling += 1
                 room -= 1
-                self._actions.append(ev.PullTask())
+                self._actions.append(act.PullTask())
         return dropped
 
     def _finish(self, at: float) -> None:
@@ -232,7 +233,7 @@ class Machine(Steered):
             cancelled = self.cancelling or self.cancelled_tasks
             state = FAILED if self.failed_tasks else CANCELLED if cancelled else DONE
             self._record(ev.RunEnded(at, state))
-            self._actions.append(ev.Finish(state))
+            self._actions.append(act.Finish(state))
         elif self.state == "drained" and not self.running and not self.asking:
             self._finished = True
-            self._actions.append(ev.Finish("drained"))
+            self._actions.append(act.Finish("drained"))

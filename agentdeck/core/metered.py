@@ -10,6 +10,7 @@ from __future__ import annotations
 from heapq import heappush
 from typing import Any, TypeAlias
 
+from agentdeck.core import actions as act
 from agentdeck.core import events as ev
 from agentdeck.core.budget import Ledger
 from agentdeck.core.failing import Failing
@@ -78,9 +79,9 @@ class Metered(Failing):
                 reserved_usd=reserved.usd,
                 eased=eased,
             )
-        self._actions.append(ev.Record(started))
+        self._actions.append(act.Record(started))
         self.apply(started)
-        self._actions.append(ev.StartAttempt(started, step.acting.agent.timeout.idle, ask))
+        self._actions.append(act.StartAttempt(started, step.acting.agent.timeout.idle, ask))
 
     def _started(self, step: Step, at: float, attempt: int) -> ev.StepStarted:
         return ev.StepStarted(
@@ -153,7 +154,7 @@ class Metered(Failing):
         rule.asking += 1
         reduced = bool(self.accounts.force(task, "reduce"))
         self._actions.append(
-            ev.Reserve(self._asked, task, step.key, step.attempt + 1, self._shift(step), reduced)
+            act.Reserve(self._asked, task, step.key, step.attempt + 1, self._shift(step), reduced)
         )
         return True
 
@@ -184,7 +185,7 @@ class Metered(Failing):
             if step.acting.parked:
                 self._unpark(step.acting)
         if isinstance(event, ev.Reserved):
-            self._actions.append(ev.GiveBack(event.ask))
+            self._actions.append(act.GiveBack(event.ask))
         return None
 
     def _room(self, step: Step) -> bool:
@@ -202,7 +203,7 @@ class Metered(Failing):
         self._routes[self._lane(step)] = event.provider
         for name, ledger in self.accounts.of(event.task):
             if not ledger.admits(event.tokens, event.usd):
-                self._actions.append(ev.GiveBack(event.ask))
+                self._actions.append(act.GiveBack(event.ask))
                 self._over(step, place, name, ledger, event, given)
                 return
         eased = [rung for rung in ("reduce", "downgrade") if self.accounts.force(event.task, rung)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agentdeck.core import actions as act
 from agentdeck.core import events as ev
 from agentdeck.core.fold import AUTO
 from agentdeck.core.reopen import below, chain
@@ -50,5 +51,5 @@ class Steered(Timers):
             for key in again:
                 one = self.found(task.id, key)
                 if one.letter and not nested:
-                    self._actions.append(ev.SettleLetters(task.id, key, "retried"))
+                    self._actions.append(act.SettleLetters(task.id, key, "retried"))
         self._finished = self._finished and not links

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from heapq import heappop
 
+from agentdeck.core import actions as act
 from agentdeck.core import events as ev
 from agentdeck.core.joins import GO, NEVER, judge
 from agentdeck.core.metered import FOREVER
@@ -69,7 +70,7 @@ class Timers(Special):
     def _clock_fired(self, step: Step, at: float, clock: str, what: str) -> None:
         """`queue` and `total` are final: no further attempt could meet them."""
         if step.state == RUNNING:
-            self._actions.append(ev.CancelAttempt(step.task.id, step.key, step.attempt, what))
+            self._actions.append(act.CancelAttempt(step.task.id, step.key, step.attempt, what))
         self._fail_for_good(step, at, Fault("timeout", f"{what} ({clock} clock)", clock=clock))
 
     def _overdue(self, at: float) -> None:
@@ -91,6 +92,6 @@ class Timers(Special):
         self.next_due = due
         for step in sorted(late, key=lambda s: (s.started_at, s.task.age, s.rule.index, s.item)):
             what = f"no answer within {step.acting.attempt_timeout:g} s (attempt clock)"
-            self._actions.append(ev.CancelAttempt(step.task.id, step.key, step.attempt, what))
+            self._actions.append(act.CancelAttempt(step.task.id, step.key, step.attempt, what))
             fault = Fault("timeout", what, clock="attempt")
             self._failed(step, ev.AttemptFailed(at, step.task.id, step.key, step.attempt, fault))

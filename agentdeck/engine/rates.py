@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import anyio
 
+from agentdeck.core import actions as act
 from agentdeck.core import events as ev
 from agentdeck.core.caps import tightest, told, turned
 from agentdeck.core.fold import AUTO
@@ -115,7 +116,7 @@ class Rates:
 
     # For the engine
 
-    def ask(self, action: ev.Reserve) -> None:
+    def ask(self, action: act.Reserve) -> None:
         """Answer at once where that is possible, else as soon as the store has."""
         machine = self._machine
         if self._turn != machine.turns:  # an operator turned something: what was is to be tried again
@@ -130,7 +131,7 @@ class Rates:
         grant = Grant(rule, where, action.shift, "", "", most if action.reduced else None, want)
         self._place(action, grant, step)
 
-    def _place(self, action: ev.Reserve, grant: Grant, step: Step) -> None:
+    def _place(self, action: act.Reserve, grant: Grant, step: Step) -> None:
         """With the first model whose provider may be called now."""
         at = self._clock.now()
         models = self._models(grant)
@@ -163,7 +164,7 @@ class Rates:
         long = self._too_long.get(grant.where[:2], set())
         return [model for model in models if model not in long] or models
 
-    def _heard(self, action: ev.Reserve, grant: Grant, step: Step, answer: store.Answer) -> None:
+    def _heard(self, action: act.Reserve, grant: Grant, step: Step, answer: store.Answer) -> None:
         if isinstance(answer, store.Granted):
             grant.ids.append(answer.id)
             self._granted(action.ask, grant)
