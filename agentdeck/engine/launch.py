@@ -15,6 +15,7 @@ import anyio
 from agentdeck.agents.capture import capture
 from agentdeck.agents.verb import Setting
 from agentdeck.core import events as ev
+from agentdeck.core.caps import caps_of, shown
 from agentdeck.core.machine import Machine
 from agentdeck.core.program import Program
 from agentdeck.core.view import View
@@ -23,7 +24,6 @@ from agentdeck.engine.control import Control
 from agentdeck.engine.engine import Engine
 from agentdeck.engine.lines import LogLine
 from agentdeck.engine.owner import hold
-from agentdeck.engine.rates import caps_of, shown
 from agentdeck.engine.storage import Storage
 from agentdeck.errors import UsageError
 from agentdeck.models.room import check_deck

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,7 +18,7 @@ import anyio
 
 from agentdeck.core import actions as act
 from agentdeck.core import events as ev
-from agentdeck.core.caps import tightest, told, turned
+from agentdeck.core.caps import NO_LIMITS, caps_of, told, turned
 from agentdeck.core.fold import AUTO
 from agentdeck.core.machine import Machine
 from agentdeck.core.program import Program, Rule
@@ -35,9 +35,7 @@ from agentdeck.models.provider import Told
 from agentdeck.models.room import complete, models_for
 from agentdeck.store import rates as store
 from agentdeck.workflow.deck import Deck
-from agentdeck.workflow.model import Data, Definition, ProviderLimits
-
-NO_LIMITS = ProviderLimits()
+from agentdeck.workflow.model import ProviderLimits
 
 
 @dataclass(slots=True, eq=False)
@@ -60,17 +58,6 @@ class _Ask(NamedTuple):
 
     grant: Grant
     done: Callable[[store.Answer], None]
-
-
-def caps_of(deck: Deck, definition: Definition) -> dict[str, ProviderLimits]:
-    """The limits of each of the deck's providers, as the workflow tightens them."""
-    own = definition.limits.providers
-    return {name: tightest(one.limits, own.get(name, NO_LIMITS)) for name, one in deck.providers.items()}
-
-
-def shown(caps: Mapping[str, ProviderLimits]) -> dict[str, Data]:
-    """All of them that are set, by dotted name, as a person writes them."""
-    return {f"{name}.{key}": value for name, limits in caps.items() for key, value in told(limits).items()}
 
 
 class Rates:
