@@ -131,7 +131,8 @@ class Program:
         below = graph.dependents(needs)
         for rule in self.rules:
             rule.needs = tuple(self.index[n] for n in rule.agent.needs)
-            rule.upstream = tuple(dict.fromkeys((*rule.needs, *self.far(rule))))
+            far = self.far(rule)
+            rule.upstream = tuple(dict.fromkeys((*rule.needs, *far))) if far else rule.needs
             rule.dependents = tuple(self.index[n] for n in below[rule.name] if not agents[n].spare)
             rule.leaf = not rule.dependents and not rule.spare
             rule.clocked = tuple(i for i in rule.dependents if self.rules[i].join.within is not None)
