@@ -11,7 +11,8 @@ import click
 
 if TYPE_CHECKING:
     from agentdeck.core.view import View
-    from agentdeck.store.reader import Reader, RunRow
+    from agentdeck.store.listed import RunRow
+    from agentdeck.store.reader import Reader
     from agentdeck.workflow.model import Definition
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -11,7 +11,8 @@ from agentdeck.cli.options import db_option, json_option
 
 if TYPE_CHECKING:
     from agentdeck.engine.retry import Plan
-    from agentdeck.store.reader import Reader, RunRow
+    from agentdeck.store.listed import RunRow
+    from agentdeck.store.reader import Reader
     from agentdeck.workflow.model import Data
 
 

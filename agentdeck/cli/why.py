@@ -10,7 +10,8 @@ from agentdeck.cli.options import db_option, json_option
 
 if TYPE_CHECKING:
     from agentdeck.core.view import View
-    from agentdeck.store.reader import Reader, RunRow
+    from agentdeck.store.listed import RunRow
+    from agentdeck.store.reader import Reader
     from agentdeck.workflow.model import Definition
 
 
@@ -52,7 +53,7 @@ def why(run: str, step: str, task: str | None, db: str | None, as_json: bool) ->
 def _choose(view: View, step: str) -> str:
     """The task that is meant where none is named: the oldest open one where the step has not ended, else one
     where it failed, else the last one that ended."""
-    from agentdeck.core.view import ENDED
+    from agentdeck.core.state import ENDED
 
     def open_in(task: str) -> bool:
         found = view.open[task].steps.get(step)

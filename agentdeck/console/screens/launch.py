@@ -27,14 +27,13 @@ from agentdeck.console.background import Order
 from agentdeck.console.foretold import describe
 from agentdeck.console.look import look_of
 from agentdeck.console.turnable import asked, budget_of, caps_as_text, deck_of, limits_of, looser, turned
+from agentdeck.core.caps import caps_of
 from agentdeck.core.clean import clean
-from agentdeck.core.view import SLOTLESS
-from agentdeck.engine.rates import caps_of
 from agentdeck.errors import AgentdeckError, UsageError
 from agentdeck.insight.outlook import outlook
 from agentdeck.insight.prompting import Used, prompting, used_by
 from agentdeck.store.reader import Reader
-from agentdeck.workflow.model import Data, Definition, Type
+from agentdeck.workflow.model import SLOTLESS, Data, Definition, Type
 from agentdeck.workflow.model import Input as Spec
 
 #: Of so many agents the limits can be changed here; of more, one by one while the run executes.
