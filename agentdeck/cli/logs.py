@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import click
 
-from agentdeck.cli.options import db_option, json_option
+from agentdeck.cli import complete
+from agentdeck.cli.options import db_option, json_option, run_argument
 
 
 @click.command()
-@click.argument("run", metavar="RUN")
+@run_argument
 @db_option
-@click.option("--agent", metavar="NAME", help="Of this agent, or of one step of it (name[0]).")
+@click.option(
+    "--agent",
+    metavar="NAME",
+    shell_complete=complete.agents,
+    help="Of this agent, or of one step of it (name[0]).",
+)
 @click.option("--task", metavar="TASK", help="Of this task.")
 @click.option("--tail", type=click.IntRange(1), metavar="N", help="The last so many lines.")
 @json_option("JSON lines, one per line.")
 def logs(run: str, db: str | None, agent: str | None, task: str | None, tail: int | None, as_json: bool) -> None:
-    """Print what agents logged. RUN is an id, the beginning of one, or `last`."""
+    """Print what agents logged. RUN is an id, the beginning of one, or `last`.
+
+    \b
+    Examples:
+      agentdeck logs last --tail 50
+      agentdeck logs last --agent payment --task 17
+    """
     from dataclasses import asdict
 
     from agentdeck.cli.options import store
