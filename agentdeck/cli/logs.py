@@ -33,13 +33,18 @@ def logs(run: str, db: str | None, agent: str | None, task: str | None, tail: in
     from agentdeck.cli.options import store
     from agentdeck.cli.pages import dump, out
     from agentdeck.core.clean import clean
+    from agentdeck.engine.resume import definition_of
+    from agentdeck.engine.retry import known_agent
     from agentdeck.insight.numbers import clock
 
     with store(db) as reader:
-        name = reader.run(run).run
-        for line in reader.logs(name, agent=agent, task=task, tail=tail):
-            if as_json:
-                dump({"run": name, **asdict(line)})
-            else:
-                level = "" if line.level == "info" else f"{line.level}: "
-                out(clean(f"{clock(line.at)}  {line.task}/{line.step}  {level}{line.text}"))
+        row = reader.run(run)
+        found = reader.logs(row.run, agent=agent, task=task, tail=tail)
+        if agent is not None and not found:
+            known_agent(definition_of(reader, row), agent.partition("[")[0])
+    for line in found:
+        if as_json:
+            dump({"run": row.run, **asdict(line)})
+        else:
+            level = "" if line.level == "info" else f"{line.level}: "
+            out(clean(f"{clock(line.at)}  {line.task}/{line.step}  {level}{line.text}"))

@@ -71,7 +71,7 @@ class Lazy(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
-        if name not in TABLE and name.endswith((".yaml", ".yml", ".py")):
+        if name not in TABLE and (name.endswith((".yaml", ".yml", ".py")) or "/" in name):
             from agentdeck.cli.console import show
 
             ctx.exit(show(file=name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -65,4 +66,6 @@ def folded(reader: Reader, run: str) -> tuple[RunRow, Definition, View]:
     view = View(definition)
     for seq, event in reader.events(row.run):
         view.apply(seq, event)
+    if row.state in ("running", "paused") and view.state != "draining":  # the log was read later than the row
+        row = replace(row, state={"drained": "interrupted"}.get(view.state, view.state))
     return row, definition, view
