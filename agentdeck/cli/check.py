@@ -13,12 +13,13 @@ from agentdeck.cli.options import json_option
 @click.argument("files", nargs=-1, required=True, metavar="FILE…", type=click.Path())
 @json_option("One JSON object: files, and every issue with its place.")
 def check(files: tuple[str, ...], as_json: bool) -> int:
-    """Check workflow files, and name every fault as file:line:column, what is wrong, and what to do. Nothing
-    is run.
+    """Check workflow files, or a deck, and name every fault as file:line:column, what is wrong, and what to do.
+    Nothing is run.
 
     \b
     Examples:
       agentdeck check order.yaml
+      agentdeck check deck.yaml
       agentdeck check --json *.yaml
 
     Exit codes: 0 fine (warnings do not count), 2 some file has a fault.

@@ -6,12 +6,17 @@ from pathlib import Path
 
 from agentdeck.errors import InvalidFile, Issue
 from agentdeck.workflow.bindings import check_python
+from agentdeck.workflow.deck import is_deck, load_deck
 from agentdeck.workflow.loader import load
 
 
 def check(path: Path | str) -> list[Issue]:
-    """All faults and warnings, in the order of the file; none is a file that can run."""
+    """All faults and warnings, in the order of the file; none is a file that can run. A deck is told from a
+    workflow by its keys."""
     try:
+        if is_deck(Path(path)):
+            load_deck(Path(path))
+            return []
         loaded = load(path)
     except InvalidFile as error:
         return list(error.issues)

@@ -141,6 +141,19 @@ def deck_for(folder: Path) -> Deck:
     return load_deck(found) if found is not None else Deck()
 
 
+def is_deck(path: Path) -> bool:
+    """Whether a YAML file has keys of a deck and no agents. False for a file that cannot be read."""
+    if path.suffix not in (".yaml", ".yml"):
+        return False
+    try:
+        data = read_file(path).data
+    except InvalidFile:
+        return False
+    if not isinstance(data, dict) or "agents" in data:
+        return False
+    return path.name == "deck.yaml" or any(key in data for key in ("providers", "models", "tiers", "mcp"))
+
+
 def load_deck(path: Path) -> Deck:
     """Raises InvalidFile with every fault."""
     source = read_file(path)

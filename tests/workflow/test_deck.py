@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from agentdeck.errors import InvalidFile
+from agentdeck.workflow.check import check
 from agentdeck.workflow.deck import Deck, McpServer, Model, Provider, deck_for, find_deck, load_deck
 from agentdeck.workflow.model import ProviderLimits, Rate
 
@@ -100,3 +101,11 @@ def test_faults_have_their_place(tmp_path: Path, line: str, changed: str, fault:
 def test_what_is_no_deck_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(InvalidFile):
         load_deck(written(tmp_path, text))
+
+
+def test_check_knows_a_deck_from_a_workflow(tmp_path: Path) -> None:
+    assert check(written(tmp_path)) == []
+    broken = written(tmp_path / "broken", DECK.replace("[haiku, mini]", "[haiku, mimi]"))
+    assert [issue.what for issue in check(broken)] == ["mimi is not a model of this deck"]
+    empty = written(tmp_path / "empty", "agentdeck: 1\nlimits: { wokers: 3 }\n")
+    assert [issue.line for issue in check(empty)] == [2]
