@@ -26,6 +26,8 @@ from agentdeck.workflow.shape import (
 )
 from agentdeck.workflow.source import Source, read_file
 
+#: How a deck's file is called, wherever it lies.
+NAME = "deck.yaml"
 WORKERS = 20
 
 
@@ -126,12 +128,12 @@ DECK = Fields(
 
 
 def find_deck(folder: Path) -> Path | None:
-    """deck.yaml beside the workflow, else in the user's config folder, else none."""
+    """The file beside the workflow, else in the user's config folder, else none."""
     from platformdirs import user_config_dir
 
     for place in (folder, Path(user_config_dir("agentdeck", appauthor=False))):
-        if (place / "deck.yaml").is_file():
-            return place / "deck.yaml"
+        if (place / NAME).is_file():
+            return place / NAME
     return None
 
 
@@ -139,19 +141,6 @@ def deck_for(folder: Path) -> Deck:
     """The deck that runs from this folder are bound by. Raises InvalidFile."""
     found = find_deck(folder)
     return load_deck(found) if found is not None else Deck()
-
-
-def is_deck(path: Path) -> bool:
-    """Whether a YAML file has keys of a deck and no agents. False for a file that cannot be read."""
-    if path.suffix not in (".yaml", ".yml"):
-        return False
-    try:
-        data = read_file(path).data
-    except InvalidFile:
-        return False
-    if not isinstance(data, dict) or "agents" in data:
-        return False
-    return path.name == "deck.yaml" or any(key in data for key in ("providers", "models", "tiers", "mcp"))
 
 
 def load_deck(path: Path) -> Deck:
