@@ -13,7 +13,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import anyio
 
@@ -45,6 +45,9 @@ SLICE = 0.002
 #: Attempts that ignore their cancellation are left behind after this long.
 PATIENCE = 1.0
 BACKLOG = 50_000
+
+#: An attempt: task, step, number.
+Key: TypeAlias = tuple[str, str, int]
 
 
 class Hands:
@@ -86,6 +89,7 @@ class Engine:
         self.abandoned = 0
         self.rates: Rates | None = None
         self.hedges: Hedges | None = None
+        self.turned = 0.0  # when the loop was last seen turning, by time.monotonic
         self._settings = settings
         self._source = source
         self._watch = watch
@@ -96,11 +100,11 @@ class Engine:
         self._idle: list[anyio.Event] = []
         self._woken = 0
         self._workers: set[asyncio.Task[None]] = set()
-        self._cancelled: set[tuple[str, str, int]] = set()
+        self._cancelled: set[Key] = set()
         self._held: list[ev.Event] = []
         self._also: list[Also] = []
         self._pulled = machine.ages
-        self._live: dict[tuple[str, str, int], asyncio.Task[None]] = {}
+        self._live: dict[Key, asyncio.Task[None]] = {}
         self._inbox: deque[ev.Event | ev.Signal] = deque()
         self._feeding = False
         self._lines: deque[LogLine] = deque()
@@ -263,12 +267,22 @@ class Engine:
     def _cancel_attempt(self, action: ev.CancelAttempt) -> None:
         self._cancel((action.task, action.step, action.attempt), NOW if action.now else None)
 
-    def _cancel(self, key: tuple[str, str, int], how: str | None = None) -> None:
+    def _cancel(self, key: Key, how: str | None = None) -> None:
         """Once, not again and again: an agent that ignores it keeps its worker, and nobody waits for it."""
         worker = self._live.get(key)
         if worker is not None and key not in self._cancelled:
             self._cancelled.add(key)
             worker.cancel(how)
+
+    def running_in(self, worker: asyncio.Task[Any]) -> tuple[Key, float | None] | None:
+        """The attempt that a worker is at, and when its clock runs out. From any thread."""
+        for key, live in self._live.items():
+            if live is worker:
+                task = self.machine.tasks.get(key[0])
+                step = task.step(key[1]) if task is not None else None
+                timeout = step.acting.attempt_timeout if step is not None else None
+                return key, None if step is None or timeout is None else step.started_at + timeout
+        return None
 
     def _worker_ended(self, worker: asyncio.Task[None]) -> None:
         self._workers.discard(worker)
@@ -475,6 +489,7 @@ class Engine:
     async def _tick_lines(self) -> None:
         while True:
             await anyio.sleep(0.05)
+            self.turned = time.monotonic()
             self._release()
             self._flush_lines()
 
