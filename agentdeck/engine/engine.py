@@ -379,12 +379,12 @@ class Engine:
                 work.tier_up, work.model, work.max_output = grant.shift, grant.model, grant.max_output
                 work.again = partial(self.rates.again, grant)
             passing("attempt.started")
+            valid = None if hands.fit is None else partial(hands.fit, scope=scope)
             if grant is not None and rule.agent.hedge and not rule.agent.once and not rule.agent.cache:
                 assert self.hedges is not None
-                valid = None if hands.fit is None else partial(_fits, hands.fit, scope)
                 answer, grant, own = await self.hedges.run(hands.verb, work, grant, step, valid)
             elif rule.agent.once or rule.agent.cache:
-                answer, reused = await self.reuse.run(hands.verb, work)
+                answer, reused = await self.reuse.run(hands.verb, work, valid)
             else:
                 answer = await hands.verb.run(work)
             passing("attempt.effected")
@@ -392,8 +392,8 @@ class Engine:
                 output, usage = answer
             else:
                 output = answer
-            if hands.fit is not None and not reused:
-                output = hands.fit(output, scope)
+            if valid is not None:
+                output = valid(output)
         except asyncio.CancelledError:
             if key not in self._cancelled:
                 raise
@@ -518,11 +518,6 @@ class _Pulse:
 
 def _nothing() -> None:
     pass
-
-
-def _fits(fit: Fit, scope: Mapping[str, Data], output: Data) -> None:
-    """Raises StepError where it does not."""
-    fit(output, scope)
 
 
 def weigh(value: Data) -> int:
