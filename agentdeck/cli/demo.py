@@ -33,7 +33,7 @@ def demo(db: str | None, tasks: int | None, workers: int | None) -> int:
     from agentdeck.cli.console import terminal
 
     path = Path(db).expanduser() if db else _folder() / "demo.db"
-    file = workflows() / "demo.yaml"
+    file = workflows() / "demo" / "demo.yaml"
     if not terminal():
         return _headless(file, path, tasks or BRIEF, workers or BRIEF_WORKERS)
     from importlib import import_module

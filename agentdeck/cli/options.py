@@ -49,7 +49,10 @@ def functions_of(file: str, folder: Path) -> tuple[Definition, dict[str, Callabl
 
 
 def folded(reader: Reader, run: str) -> tuple[RunRow, Definition, View]:
-    """A run, the workflow as it was, and what its log says so far."""
+    """A run, the workflow as it was, and what its log says so far; the row of a run that goes on, too, is as the
+    log has it, which is written first."""
+    from dataclasses import replace
+
     from agentdeck.core.view import View
     from agentdeck.workflow.model import restored
 
@@ -58,4 +61,7 @@ def folded(reader: Reader, run: str) -> tuple[RunRow, Definition, View]:
     view = View(definition)
     for seq, event in reader.events(row.run):
         view.apply(seq, event)
+    living = ("running", "paused")
+    if row.state in living and view.state in living:
+        row = replace(row, state=view.state)
     return row, definition, view

@@ -104,15 +104,15 @@ class Storage:
         )
 
     def end(self, run: str, state: str, view: View) -> None:
-        """The run is over or has drained: its row says so, and what it learnt of durations is kept."""
+        """The run is over or has drained: its row says so, and what it used and learnt of durations is kept."""
         if self.path is None:
             return
-        counts = counts_of(view)
+        counts, used = counts_of(view), summary_of(view)
         seconds = {name: list(tally.durations.last) for name, tally in view.agents.items()}
 
         def close(connection: sqlite3.Connection) -> None:
             set_run(connection, run, simulated=view.simulated)
-            end_run(connection, run, state, view.now, counts)
+            end_run(connection, run, state, view.now, counts, used)
             if state != "drained":  # it will be told whole, once
                 save_durations(connection, view.workflow, folder_of(connection, run), seconds)
 
@@ -140,3 +140,13 @@ class Storage:
 def counts_of(view: View) -> Counts:
     tasks = view.tasks
     return Counts(tasks.total or tasks.opened, tasks.done, tasks.failed, tasks.cancelled)
+
+
+def summary_of(view: View) -> dict[str, Data]:
+    """What a run used, for whoever wants to know what the next one will."""
+    agents: dict[str, Data] = {
+        name: {"attempts": tally.attempts, "tokens_in": tally.tokens_in, "tokens_out": tally.tokens_out}
+        for name, tally in view.agents.items()
+        if tally.tokens_in is not None
+    }
+    return {"usd": view.usd, "agents": agents}
