@@ -61,6 +61,7 @@ class Machine(Steered):
             ev.TimerFired: self._on_timer,
             ev.Committed: self._on_committed,
             ev.CancelAsked: self._on_cancel,
+            ev.SkipAsked: self._on_skip,
             ev.RunStarted: self._record,
             ev.RunResumed: self._on_resumed,
             ev.RunPaused: self._record,
