@@ -18,7 +18,8 @@ from textual.widgets import Footer
 from agentdeck.console import background
 from agentdeck.console.actions import bindings
 from agentdeck.console.command import tell
-from agentdeck.console.feed import CATCHING_UP, Feed
+from agentdeck.console.feed import Feed
+from agentdeck.console.intake import LATE, Intake
 from agentdeck.console.palette import Found
 from agentdeck.console.pane import Focus, Focused
 from agentdeck.console.parts import part
@@ -34,11 +35,10 @@ if TYPE_CHECKING:
 
 FRAME = 0.05
 SLOWEST = 0.5
-COST = 0.008  # seconds that a frame may take before there are fewer of them
-FOLD = 0.005  # of these, for taking events in
-CATCH_UP = 0.03  # while a long run is being opened, nobody expects more than a note of progress
+BEHIND = 0.2  # between two pictures of a run that is being caught up with
+BELOW = 1.0  # the same of a run that shines through a question: all of the screen is then painted each time
+COST = 0.008  # processor seconds that a picture may take before there are fewer of them
 MOST_RECORDED = 200_000  # events of which the timeline is drawn
-FEW = 100  # events that may be missing from a view that is up to date
 OLD = 2.0  # seconds after which the age of what is shown is told
 
 PANES = ("graph", "agents", "tasks", "timeline", "log", "limits")
@@ -46,8 +46,8 @@ SIDE = ("agents", "tasks", "timeline")
 
 
 class RunScreen(Verbs):
-    """Panes around one view. The only timer is the frame: it folds what the feed has read, and lets every pane
-    that can be seen draw what changed."""
+    """Panes around one view. The only timer is the frame: it takes in what the feed has read, and lets every
+    pane that can be seen draw what changed."""
 
     scope = "run"
     BINDINGS = bindings("run")
@@ -74,6 +74,7 @@ class RunScreen(Verbs):
         super().__init__()
         self.db, self.run = db, run
         self.feed = Feed(db, run)
+        self.intake: Intake | None = None
         self.view = View()
         self.lines: Any = None
         self.selected = Focus()
@@ -82,7 +83,8 @@ class RunScreen(Verbs):
         self.panes: dict[str, Any] = {}
         self._every = FRAME
         self._timer: Timer | None = None
-        self._quiet = 0
+        self._quiet = self._taken = 0
+        self._drew = 0.0
         self._caught_up = False
         self._resumed: float = 0.0
 
@@ -105,15 +107,9 @@ class RunScreen(Verbs):
         self.feed.start()
 
     def end(self) -> None:
+        if self.intake is not None:
+            self.intake.close()
         self.feed.close()
-
-    def on_screen_suspend(self) -> None:
-        if self._timer is not None:
-            self._timer.pause()
-
-    def on_screen_resume(self) -> None:
-        if self._timer is not None:
-            self._timer.resume()
 
     # The frame ----------------------------------------------------------------------------------------------
 
@@ -125,28 +121,34 @@ class RunScreen(Verbs):
 
     def frame(self) -> None:
         """Take in what has come, and let the panes draw it."""
-        began = time.perf_counter()
         feed = self.feed
         if feed.definition is None:
             self._await()
             return
-        if not self.panes:
+        intake = self.intake
+        if intake is None:
             self.view = View(feed.definition)
             self.build(feed.definition)
-        behind = feed.behind(self.view)
-        count = feed.fold(self.view, CATCH_UP if behind > CATCHING_UP else FOLD)
-        lines = feed.lines()
-        if lines:
-            (self.lines.extend if isinstance(self.lines, list) else self.lines.append)(lines)
-        now = self.now
+            intake = self.intake = Intake(feed, self.view, self.lines)
+        intake.take()
+        late = intake.late > LATE
+        if not self.is_current or time.monotonic() - self._drew < self._rest(late):
+            return
+        began = time.thread_time()
+        self._drew = time.monotonic()
         self._tell_header(feed)
         # How fast it goes can only be told from what happens now, not from how fast its past was read.
-        self._caught_up |= behind <= FEW
+        self._caught_up |= not late
+        now = self.now
         for name, pane in self.panes.items():
             if pane.display and pane.size.height and (self._caught_up or name != "header"):
                 pane.tick(self.view, now)
-        self._notice(feed, behind)
-        self._adapt(time.perf_counter() - began, count + len(lines))
+        self._notice(feed, intake)
+        self._adapt(time.thread_time() - began, intake.taken)
+
+    def _rest(self, late: bool) -> float:
+        """Seconds between two pictures, at least."""
+        return 0.0 if self.is_active and not late else BEHIND if self.is_active else BELOW
 
     @property
     def now(self) -> float:
@@ -155,9 +157,10 @@ class RunScreen(Verbs):
         alive = row is not None and row.state in ("running", "paused") and self.view.ended is None
         return time.time() if alive else self.view.now
 
-    def _adapt(self, took: float, news: int) -> None:
+    def _adapt(self, took: float, taken: int) -> None:
         """Fewer frames where they cost too much or nothing comes any more; all of them again when it does."""
-        self._quiet = 0 if news else self._quiet + 1
+        self._quiet = 0 if taken != self._taken else self._quiet + 1
+        self._taken = taken
         wanted = self._every
         if took > COST:
             wanted = min(SLOWEST, self._every * 1.5)
@@ -217,13 +220,13 @@ class RunScreen(Verbs):
             header.total = total if isinstance(total, int) else None
             header.age = feed.age if feed.age > OLD else 0.0
 
-    def _notice(self, feed: Feed, behind: int) -> None:
+    def _notice(self, feed: Feed, intake: Intake) -> None:
         """One line, only when there is something to say, the most urgent first."""
         notice, row = self.query_one(Notice), feed.row
         if feed.fault:
             notice.tell("bad", f"{feed.fault}  ·  what is shown is {feed.age:.0f} s old")
-        elif behind > CATCHING_UP:
-            done, known = feed.known - behind, max(1, feed.known)
+        elif intake.late > LATE:
+            done, known = feed.known - intake.behind, max(1, feed.known)
             notice.tell("dim", f"taking in {feed.known:,} events … {100 * done // known} %")
         elif row is not None and row.state == "interrupted":
             if time.monotonic() - self._resumed < 3:
