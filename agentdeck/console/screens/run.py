@@ -15,7 +15,7 @@ from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Footer
 
-from agentdeck.console import background
+from agentdeck.console import background, pauses
 from agentdeck.console.actions import bindings
 from agentdeck.console.command import tell
 from agentdeck.console.feed import Feed
@@ -37,7 +37,10 @@ FRAME = 0.05
 SLOWEST = 0.5
 BEHIND = 0.2  # between two pictures of a run that is being caught up with
 BELOW = 1.0  # the same of a run that shines through a question: all of the screen is then painted each time
+BUSY = 0.3  # of the processor's time that the loop may take before there are half as many frames
+HALF = 0.1
 COST = 0.008  # processor seconds that a picture may take before there are fewer of them
+SETTLED = 1.0  # seconds after which a screen that was opened has all its parts, one that was closed has none
 MOST_RECORDED = 200_000  # events of which the timeline is drawn
 OLD = 2.0  # seconds after which the age of what is shown is told
 
@@ -84,7 +87,7 @@ class RunScreen(Verbs):
         self._every = FRAME
         self._timer: Timer | None = None
         self._quiet = self._taken = 0
-        self._drew = 0.0
+        self._drew = self._spent = self._clock = 0.0
         self._caught_up = False
         self._resumed: float = 0.0
 
@@ -110,6 +113,7 @@ class RunScreen(Verbs):
         if self.intake is not None:
             self.intake.close()
         self.feed.close()
+        self.app.set_timer(SETTLED, pauses.look_again)
 
     # The frame ----------------------------------------------------------------------------------------------
 
@@ -161,12 +165,17 @@ class RunScreen(Verbs):
         """Fewer frames where they cost too much or nothing comes any more; all of them again when it does."""
         self._quiet = 0 if taken != self._taken else self._quiet + 1
         self._taken = taken
+        spent, clock = time.thread_time(), time.monotonic()
+        busy = (spent - self._spent) / max(0.001, clock - self._clock)
+        self._spent, self._clock = spent, clock
         wanted = self._every
         if took > COST:
             wanted = min(SLOWEST, self._every * 1.5)
         elif self._quiet > 40:
             wanted = SLOWEST if self.view.ended is not None else 0.1
-        elif took < COST / 2:
+        elif busy > BUSY:
+            wanted = max(self._every, HALF)
+        elif took < COST / 2 and busy < BUSY / 2:
             wanted = FRAME
         if wanted != self._every:
             self._pace(wanted)
@@ -209,6 +218,7 @@ class RunScreen(Verbs):
         stage.mount(*made)
         self._lay_out()
         self.call_after_refresh(self._focus, self.main)
+        self.set_timer(SETTLED, pauses.set_aside)
 
     def _tell_header(self, feed: Feed) -> None:
         header, row = self.panes["header"], feed.row
@@ -277,8 +287,12 @@ class RunScreen(Verbs):
         self.main = name
         if name in SIDE:
             self.side = name
+        here = self.panes[name].display
         self._lay_out()
-        self.call_after_refresh(self._focus, name)
+        if here:
+            self._focus(name)  # at once, for the keys that are typed next are meant for it
+        else:
+            self.call_after_refresh(self._focus, name)
 
     def on_tabs_chosen(self, event: Tabs.Chosen) -> None:
         self.go(event.name)
