@@ -105,4 +105,4 @@ def check_row(strip: Strip, width: int, where: str) -> None:
 def cells(text: str) -> int:
     """The width of text as terminals count it: by the character, marks that combine not at all."""
     wide = sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
-    return wide - sum(unicodedata.category(c) in ("Mn", "Me", "Cf") for c in text)
+    return wide - sum(unicodedata.category(c) in ("Mn", "Me", "Mc", "Cf") for c in text)
