@@ -12,6 +12,7 @@ from textual.pilot import Pilot
 
 from agentdeck.console.app import DeckApp
 from agentdeck.console.detail import StepDetail
+from agentdeck.console.pane import Focus
 from agentdeck.console.screens.history import HistoryScreen
 from agentdeck.console.screens.letters import LettersScreen
 from agentdeck.console.screens.replay import ReplayScreen
@@ -57,6 +58,7 @@ async def test_every_pane_of_a_run(evil: Path, size: tuple[int, int], monkeypatc
                 while app.screen is not screen:
                     app.pop_screen()
             await pilot.press("escape", "escape")
+        screen.select(Focus())
         await pilot.press("5", "home", "W")
         await look(pilot, app, "log, wrapped")
         await pilot.press("enter")
