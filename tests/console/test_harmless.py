@@ -62,7 +62,7 @@ async def test_every_pane_of_a_run(evil: Path, size: tuple[int, int], monkeypatc
         await pilot.press("5", "home", "W")
         await look(pilot, app, "log, wrapped")
         await pilot.press("enter")
-        assert app.screen is not screen
+        await until(pilot, lambda: app.screen is not screen)
         await look(pilot, app, "one line, whole")
 
 
