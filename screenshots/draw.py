@@ -8,9 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from agentdeck.console.app import DeckApp
 from screenshots.shots import SHOTS, Place
-from screenshots.stage import Clock, lay_out, stopped
+from screenshots.stage import Clock, Pictured, lay_out, stopped
 
 LARGE, MIDDLE, SMALL = (160, 48), (100, 30), (80, 24)
 
@@ -38,10 +37,10 @@ async def drawn(picture: Picture, folder: Path) -> str:
     """The SVG of a picture."""
     clock, db = Clock(), lay_out(folder)
     with stopped(clock, folder, AGENTDECK_THEME=picture.theme):
-        app = DeckApp(db)
+        app = Pictured(db)
         async with app.run_test(size=picture.size) as pilot:
             await SHOTS[picture.shot](Place(pilot, db, clock))
-            return app.export_screenshot(title="agentdeck")
+            return app.export_screenshot()
 
 
 def main(names: list[str]) -> None:

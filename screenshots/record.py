@@ -147,7 +147,7 @@ def history() -> list[Past]:
         ago = 3 * DAY * (1 - number / 42) + chance.uniform(0.2, 0.9) * HOUR
         tasks = chance.randint(many[name] // 3, many[name]) if name in many else 0
         run = f"{'k3k4k5k6k7'[2 * (number // 10) :][:2]}{_letters(chance)}"
-        tags = (("nightly",) if number % 5 == 0 else ())
+        tags = ("nightly",) if number % 5 == 0 else ()
         steer = partial(_stopped, after=2.0) if number in (9, 30) else None
         speed = chance.uniform(0.8, 1.35)
         workers = chance.choice((4, 8, 16))
@@ -166,7 +166,10 @@ def history() -> list[Past]:
 def _documents(number: int) -> list[dict[str, str]]:
     kinds = ("Lease", "Invoice", "Minutes", "Manual", "Complaint", "Offer")
     text = "The {} of page {} names two parties, a date and a sum; it is signed on the last page."
-    return [{"title": (kind := kinds[n % 6]) + f" {n + 1}", "text": text.format(kind.lower(), n)} for n in range(number)]
+    return [
+        {"title": (kind := kinds[n % 6]) + f" {n + 1}", "text": text.format(kind.lower(), n)}
+        for n in range(number)
+    ]
 
 
 def _letters(chance: random.Random) -> str:
@@ -182,7 +185,12 @@ def _tasks(past: Past) -> list[dict[str, Any]] | None:
     if past.workflow == "order":
         lines = (workflows() / "orders.jsonl").read_text(encoding="utf-8").splitlines()
         return [json.loads(line) for line in lines[: past.tasks]]
-    asked = ("Can I move my flight to Friday?", "Where is my bag?", "I want my money back.", "A seat by the window")
+    asked = (
+        "Can I move my flight to Friday?",
+        "Where is my bag?",
+        "I want my money back.",
+        "A seat by the window",
+    )
     return [{"question": asked[index % 4]} for index in range(past.tasks)]
 
 

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from textual.pilot import Pilot
+from textual.widgets import OptionList
 
-from agentdeck.console.app import DeckApp
+from agentdeck.console.graph.pane import GraphPane
 from agentdeck.console.listing import Listing
+from agentdeck.console.pane import Focus
 from agentdeck.console.screens.history import HistoryScreen
-from agentdeck.console.screens.letters import LettersScreen
-from agentdeck.console.screens.replay import ReplayScreen
-from screenshots.stage import Clock, Still, open_run, settle, until
+from agentdeck.console.screens.launch import LaunchScreen
+from agentdeck.console.sheet import Sheet
+from screenshots.stage import Clock, StillReplay, begun, open_run, redrawn, settle, until
 
 
 class Place(NamedTuple):
@@ -32,83 +34,78 @@ SHOP, REVIEW, MAP, PAUSED = "k7qday", "k7qrev", "k7qmap", "k7qdoc"
 
 
 async def deck(place: Place, key: str = "") -> None:
-    """The first screen, with this row selected."""
-    rows = place.pilot.app.screen.query_one(Listing)
-    await until(place.pilot, lambda: bool(rows.rows))
+    """The first screen, with this row selected and its graph drawn."""
+    pilot = place.pilot
+    await begun(pilot)
+    rows = pilot.app.screen.query_one(Listing)
     if key:
-        wanted = next(row.key for row in rows.rows if row.key.endswith(key))
-        rows.show(rows.rows, wanted)
-    await settle(place.pilot, 0.4)
+        rows.show(rows.rows, next(row.key for row in rows.rows if row.key.endswith(key)))
+    await settle(pilot)
+    if not pilot.app.screen.has_class("narrow"):
+        await until(pilot, lambda: any(graph.size.height for graph in pilot.app.screen.query(GraphPane)))
+    await settle(pilot)
 
 
 async def run(place: Place, name: str, *keys: str) -> None:
     """A run as it looks now, after these keys."""
-    screen = await open_run(place.pilot, place.db, name, place.clock)
+    await open_run(place.pilot, place.db, name, place.clock)
     for key in keys:
         await place.pilot.press(key)
-        await _frames(place.pilot, screen)
-
-
-async def _frames(pilot: Pilot[None], screen: Still) -> None:
-    for _ in range(3):
-        screen.frame()
-        await settle(pilot)
+        await redrawn(place.pilot)
 
 
 async def step(place: Place, name: str, task: str, key: str) -> None:
     """One step's detail."""
-    from agentdeck.console.pane import Focus
-
     screen = await open_run(place.pilot, place.db, name, place.clock)
     screen.open(Focus(key, task, key))
-    await settle(place.pilot, 0.4)
+    await until(place.pilot, lambda: any(sheet.items for sheet in place.pilot.app.screen.query(Sheet)))
+    await settle(place.pilot)
 
 
 async def launch(place: Place, key: str) -> None:
     await deck(place, key)
     await place.pilot.press("enter")
-    await settle(place.pilot, 0.5)
+    await until(place.pilot, lambda: isinstance(place.pilot.app.screen, LaunchScreen))
+    await redrawn(place.pilot)
 
 
 async def history(place: Place) -> None:
-    await deck(place)
+    await begun(place.pilot)
     await place.pilot.press("h")
-    rows = place.pilot.app.screen.query_one(Listing)
-    assert isinstance(place.pilot.app.screen, HistoryScreen)
-    await until(place.pilot, lambda: bool(rows.rows))
-    await settle(place.pilot, 0.2)
+    await until(place.pilot, lambda: isinstance(place.pilot.app.screen, HistoryScreen))
+    await begun(place.pilot)
+    await settle(place.pilot)
 
 
 async def letters(place: Place) -> None:
-    await deck(place)
-    place.pilot.app.push_screen(LettersScreen())
-    await settle(place.pilot, 0.5)
+    await begun(place.pilot)
+    await place.pilot.press("l")
+    await until(place.pilot, lambda: any(sheet.items for sheet in place.pilot.app.screen.query(Sheet)))
+    await settle(place.pilot)
 
 
 async def replay(place: Place, name: str, at: str) -> None:
     """A run played up to a moment, and stopped there."""
-    screen = ReplayScreen(place.db, name)
-    screen.CSS = Still.CSS
-    place.pilot.app.push_screen(screen)
-    await until(place.pilot, lambda: screen.bar is not None)
+    pilot, screen = place.pilot, StillReplay(place.db, name)
+    pilot.app.push_screen(screen)
+    await screen.read(pilot)
     assert screen.bar is not None
-    playback = screen.bar.playback
-    playback.playing = False
-    await place.pilot.press("b", *at, "enter")
-    await until(place.pilot, lambda: playback.settled)
-    await settle(place.pilot, 0.4)
+    screen.bar.playback.playing = False
+    await pilot.press("b", *at, "enter")
+    await redrawn(pilot)
 
 
 async def keys(place: Place) -> None:
     await run(place, SHOP)
     await place.pilot.press("question_mark")
-    await settle(place.pilot, 0.2)
+    await settle(place.pilot)
 
 
 async def palette(place: Place) -> None:
-    await deck(place)
-    await place.pilot.press("colon", *"demo")
-    await settle(place.pilot, 0.6)
+    await begun(place.pilot)
+    await place.pilot.press("colon", *"lett")
+    await until(place.pilot, lambda: any(found.option_count for found in place.pilot.app.screen.query(OptionList)))
+    await redrawn(place.pilot)
 
 
 #: By name, in the order in which they are shown.
@@ -129,7 +126,3 @@ SHOTS: dict[str, Way] = {
     "keys": keys,
     "palette": palette,
 }  # fmt: skip
-
-
-def app(db: Path) -> DeckApp:
-    return DeckApp(db)

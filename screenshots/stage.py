@@ -4,6 +4,7 @@ are asked for. Nothing in a picture depends on the machine, the hour or the fold
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import shutil
 import sqlite3
@@ -13,17 +14,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
+from rich.console import Console
+from rich.segment import Segment
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from agentdeck.cli.bundled import workflows
 from agentdeck.console import seldom
+from agentdeck.console.app import DeckApp
 from agentdeck.console.feed import Feed
+from agentdeck.console.listing import Listing
+from agentdeck.console.screens.replay import ReplayScreen
 from agentdeck.console.screens.run import RunScreen
 from agentdeck.core.view import View
 from screenshots.record import DECK, FOLDER, NOW, RECORDED
+from screenshots.svg import svg
 
 #: A run that is looked at was on the screen for so long, with so many frames a second.
-BEFORE, FRAMES = 40.0, 2.0
+BEFORE, FRAMES = 32.0, 1.0
 
 
 def lay_out(folder: Path) -> Path:
@@ -93,8 +101,6 @@ class Told(Feed):
 class Still(RunScreen):
     """The run screen, whose frames come when they are asked for."""
 
-    CSS = RunScreen.CSS.replace("RunScreen", "Still")
-
     def __init__(self, db: Path, run: str) -> None:
         super().__init__(db, run)
         self.feed = Told(db, run)
@@ -107,6 +113,22 @@ class Still(RunScreen):
         return bool(self.feed.known) and len(self.feed._events) + self.view.seq >= self.feed.known
 
 
+class StillReplay(ReplayScreen):
+    """A replay, the same way. Time does not pass in it."""
+
+    def _pace(self, every: float) -> None:
+        """No timer."""
+
+    async def read(self, pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: self.recording.ready)
+        self.frame()
+        await settle(pilot)
+
+    def frame(self) -> None:
+        self._since = time.monotonic()
+        super().frame()
+
+
 async def until(pilot: Pilot[None], holds: Callable[[], bool], seconds: float = 20.0) -> None:
     """Let the app go on until it is so."""
     end = time.monotonic() + seconds
@@ -116,11 +138,28 @@ async def until(pilot: Pilot[None], holds: Callable[[], bool], seconds: float = 
         await pilot.pause(0.02)
 
 
-async def settle(pilot: Pilot[None], seconds: float = 0.0) -> None:
-    """Let threads, timers and layout come to rest."""
-    await pilot.pause(seconds)
+async def settle(pilot: Pilot[None]) -> None:
+    """Let threads and layout come to rest."""
+    await pilot.pause()
     await pilot.app.workers.wait_for_complete()
     await pilot.pause()
+
+
+async def redrawn(pilot: Pilot[None]) -> None:
+    """After something about the whole screen changed."""
+    for _ in range(2):
+        await settle(pilot)
+        for screen in pilot.app.screen_stack:
+            for field in screen.query(Input):
+                field.cursor_blink = False
+            if isinstance(screen, Still | StillReplay):
+                screen.frame()
+    await settle(pilot)
+
+
+async def begun(pilot: Pilot[None]) -> None:
+    """The first screen is there, with what the store and the folder hold."""
+    await until(pilot, lambda: any(listing.rows for listing in pilot.app.screen.query(Listing)))
 
 
 async def open_run(pilot: Pilot[None], db: Path, run: str, clock: Clock) -> Still:
@@ -134,8 +173,20 @@ async def open_run(pilot: Pilot[None], db: Path, run: str, clock: Clock) -> Stil
         screen.frame()
         if frame == 0:
             await pilot.pause()
-    for _ in range(3):
-        screen.frame()
-        await pilot.pause()
+    await redrawn(pilot)
     return screen
 
+
+class Pictured(DeckApp):
+    """The console, whose pictures are the same everywhere."""
+
+    def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
+        width, height = self.size
+        console = Console(
+            width=width, height=height, file=io.StringIO(), force_terminal=True, color_system="truecolor",
+            record=True, legacy_windows=False,
+        )  # fmt: skip
+        console.print(self.screen._compositor.render_update(full=True, screen_stack=self._background_screens))
+        segments = Segment.filter_control(console._record_buffer)
+        lines = Segment.split_and_crop_lines(segments, width, include_new_lines=False)
+        return svg(list(lines)[:height], width, height, title or "agentdeck")

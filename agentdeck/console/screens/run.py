@@ -51,7 +51,7 @@ class RunScreen(Verbs):
 
     scope = "run"
     BINDINGS = bindings("run")
-    CSS = """
+    DEFAULT_CSS = """
     RunScreen #header { height: 3; }
     RunScreen.middle #header { height: 2; } RunScreen.narrow #header { height: 1; }
     RunScreen #header > * { height: 100%; }
