@@ -32,7 +32,7 @@ class ReplayScreen(RunScreen):
 
     scope = "replay"
     BINDINGS = bindings("replay")
-    CSS = "ReplayScreen #playbar { height: auto; }"
+    DEFAULT_CSS = "ReplayScreen #playbar { height: auto; }"
 
     def __init__(self, db: Path, run: str) -> None:
         super().__init__(db, run)
