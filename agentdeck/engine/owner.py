@@ -16,6 +16,7 @@ from agentdeck.engine.orders import order
 from agentdeck.engine.storage import LEASE, Storage
 from agentdeck.errors import StoreError, UsageError
 from agentdeck.store.commands import Request, answer_command, take_commands
+from agentdeck.store.faultpoint import passing
 from agentdeck.store.faults import RunTaken
 from agentdeck.store.reader import Reader
 from agentdeck.store.runs import renew_lease
@@ -45,6 +46,7 @@ async def hold(engine: Engine, storage: Storage) -> None:
                         engine.stop(RunTaken(run))
                         return
                     renewed = now
+                    passing("lease.renewed")
                     if state != engine.view.state or engine.view.tasks.opened:
                         state = engine.view.state
                         storage.progress(run, engine.view, "paused" if state == "paused" else "running")
@@ -63,6 +65,7 @@ async def _call(storage: Storage, fn: Callable[[sqlite3.Connection], T]) -> T:
 async def _carry_out(engine: Engine, storage: Storage, reader: Reader) -> None:
     run, now = engine.machine.run, engine.clock.now()
     requests: list[Request] = await _call(storage, lambda db: take_commands(db, run, now))
+    passing("command.taken")
     for request in requests:
         try:
             if request.verb == "retry":
@@ -73,6 +76,7 @@ async def _carry_out(engine: Engine, storage: Storage, reader: Reader) -> None:
                 engine.feed(event)
             if request.verb == "retry":
                 engine.machine.forget()
+            passing("command.done")
             told = {"ok": True, "seq": engine.machine.seq, "answer": answer}
         except UsageError as error:
             told = {"ok": False, "answer": str(error)}

@@ -33,6 +33,7 @@ from agentdeck.models.prices import MILLION, Prices
 from agentdeck.models.provider import Told
 from agentdeck.models.room import complete, models_for
 from agentdeck.store import rates as store
+from agentdeck.store.faultpoint import passing
 from agentdeck.workflow.deck import Deck
 from agentdeck.workflow.model import Data, Definition, ProviderLimits
 
@@ -334,6 +335,8 @@ class Rates:
             return self._book.reserve(db, wanted, limits, now)
 
         answers = await asyncio.wrap_future(self._log.call(turn))
+        if answers:
+            passing("rates.reserved")
         for ask, answer in zip(asks, answers, strict=True):
             ask.done(answer)
 

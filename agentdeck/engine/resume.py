@@ -18,6 +18,7 @@ from agentdeck.engine.launch import Launch, Outcome, Watch, definitions, drive, 
 from agentdeck.engine.storage import LEASE, Storage
 from agentdeck.errors import UsageError
 from agentdeck.models.room import check_deck
+from agentdeck.store.commands import refuse_commands
 from agentdeck.store.faultpoint import passing
 from agentdeck.store.reader import Reader, RunRow
 from agentdeck.store.runs import set_run, take_lease
@@ -96,6 +97,7 @@ async def _take(storage: Storage, row: RunRow) -> None:
         taken = take_lease(db, row.run, owner, now + LEASE, now, row.owner or None)
         if taken:
             set_run(db, row.run, state="running")
+            refuse_commands(db, row.run, now, f"{row.run} was interrupted before anybody heard of it")
         return taken
 
     if not await asyncio.wrap_future(storage.log.call(take)):
@@ -105,7 +107,8 @@ async def _take(storage: Storage, row: RunRow) -> None:
 def _fold(
     reader: Reader, row: RunRow, definition: Definition, again: Again | None
 ) -> tuple[Machine, View, float]:
-    """The state its log tells. Of tasks that have ended, those are remembered whose steps go again."""
+    """The state its log tells, and when somebody last ran it: an owner who only waited renewed its lease
+    all the same. Of tasks that have ended, those are remembered whose steps go again."""
     folder = Path(str(row.source.get("folder") or "."))
     program = programs(definition, folder, reader.durations(definition.name, str(folder)))
     workers = row.options.get("workers")
@@ -117,10 +120,10 @@ def _fold(
         gated=True,
         keep=reader.reopened(row.run) | roots,
     )
-    view, last = View(definition), row.started
+    view, last = View(definition), max(row.started, (row.lease_until or 0.0) - LEASE)
     for seq, event in reader.events(row.run):
         machine.apply(event)
         view.apply(seq, event)
-        last = event.at
+        last = max(last, event.at)
     machine.forget(roots)
     return machine, view, last

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from agentdeck.core import events as ev
+from agentdeck.engine.storage import LEASE
 from agentdeck.store.reader import Reader
 from tests.cli.conftest import Deck
 
@@ -290,6 +292,61 @@ def test_resume_all(deck: Deck, until: Until) -> None:
     assert done.returncode == 0, done.stderr
     assert {row["state"] for row in json.loads(deck("runs", "--json").stdout)} == {"done"}
     assert deck("resume", "--all").stderr == "no run is interrupted\n"
+
+
+QUIET = """
+agentdeck: 1
+name: quiet
+agents:
+  ask: { approve: { ask: "Really?" } }
+  after: { needs: ask, simulate: { takes: 1ms } }
+"""
+
+
+def test_a_question_is_open_still_and_idle_is_only_the_time_without_an_owner(deck: Deck, until: Until) -> None:
+    """Nothing happened for more than a second before the kill, and yet somebody ran it."""
+    deck.write("quiet.yaml", QUIET)
+    process = deck.start("run", "quiet.yaml")
+    reader = Reader(deck.db)
+    until(lambda: bool(runs := reader.runs(1)) and reader.last_seq(runs[0].run) >= 3)
+    run = reader.runs(1)[0].run
+    quiet = max(event.at for _, event in reader.events(run))
+    until(lambda: (reader.run(run).lease_until or 0.0) - LEASE > quiet + 1)
+    alive = (reader.run(run).lease_until or 0.0) - LEASE
+    process.kill()
+    process.wait()
+    process = deck.start("resume", run)
+    until(lambda: reader.run(run).state == "running")
+    assert deck("approve", run, "ask", "yes").returncode == 0
+    assert process.wait(20) == 0
+    events = [event for _, event in reader.events(run)]
+    reader.close()
+    (resumed,) = (e for e in events if isinstance(e, ev.RunResumed))
+    assert 0.0 < resumed.idle <= resumed.at - alive
+    assert [e.attempt for e in events if isinstance(e, ev.StepStarted) and e.step == "ask"] == [1]
+    assert [e.who for e in events if isinstance(e, ev.StepAnswered)] == ["ada"]
+
+
+def test_what_was_asked_of_a_dead_owner_is_not_done_by_the_next(deck: Deck, until: Until) -> None:
+    """Whoever asked was told that nobody runs it."""
+    deck.write("quiet.yaml", QUIET)
+    process = deck.start("run", "quiet.yaml")
+    reader = Reader(deck.db)
+    until(lambda: bool(runs := reader.runs(1)) and reader.last_seq(runs[0].run) >= 3)
+    run = reader.runs(1)[0].run
+    os.kill(process.pid, signal.SIGSTOP)
+    asked = deck.start("cancel", run)
+    until(lambda: bool(reader.commands(run)))
+    process.kill()
+    process.wait()
+    assert asked.wait(20) == 1
+    assert f"{run} is interrupted: nobody runs it" in (asked.stderr.read() if asked.stderr else "")
+    process = deck.start("resume", run)
+    until(lambda: reader.run(run).state == "running")
+    assert deck("approve", run, "ask", "yes").returncode == 0
+    assert process.wait(20) == 0
+    assert reader.run(run).state == "done"
+    reader.close()
 
 
 HELD = """
