@@ -38,7 +38,7 @@ def limits(run: str, changes: tuple[str, ...], db: str | None, as_json: bool) ->
     if run == "save":
         return _save(db, changes)
     if changes:
-        return ask(db, run, "limits", dict(_change(text) for text in changes))
+        return ask(db, run, "limits", dict(_change(text) for text in changes), as_json)
     with store(db) as reader:
         row, definition, view = folded(reader, run)
     now = current(definition, view)
@@ -68,7 +68,7 @@ def _save(db: str | None, args: tuple[str, ...]) -> int:
     from agentdeck.errors import UsageError
 
     if not 1 <= len(args) <= 2:
-        raise UsageError("agentdeck limits save RUN [FILE]")
+        raise UsageError("say which run: agentdeck limits save RUN [FILE]")
     with store(db) as reader:
         row = reader.run(args[0])
         changed = {event.name: event.new for event in reader.of_kind(row.run, "limit_changed")}
@@ -82,7 +82,7 @@ def _save(db: str | None, args: tuple[str, ...]) -> int:
     file = Path(args[1] if len(args) == 2 else own)
     text = (file if file.exists() else Path(own)).read_bytes().decode("utf-8")
     made = rewrite(text, changed, file)
-    if made == text:
+    if made == text and file.exists():
         say(f"{file} says so already")
         return 0
     _replace(file, made)

@@ -47,15 +47,22 @@ async def hold(engine: Engine, storage: Storage) -> None:
                         return
                     renewed = now
                     passing("lease.renewed")
-                    if state != engine.view.state or engine.view.tasks.opened:
-                        state = engine.view.state
-                        storage.progress(run, engine.view, "paused" if state == "paused" else "running")
+                    _tell(engine, storage)
+                elif state != engine.view.state:
+                    _tell(engine, storage)
+                state = engine.view.state
             except StoreError:
                 # The writer says so itself, and the run pauses; what is asked meanwhile waits in the store.
                 pass
             await anyio.sleep(LOOK)
     finally:
         reader.close()
+
+
+def _tell(engine: Engine, storage: Storage) -> None:
+    """The run's row says how it goes."""
+    state = "paused" if engine.view.state == "paused" else "running"
+    storage.progress(engine.machine.run, engine.view, state)
 
 
 async def _call(storage: Storage, fn: Callable[[sqlite3.Connection], T]) -> T:
@@ -72,8 +79,11 @@ async def _carry_out(engine: Engine, storage: Storage, reader: Reader) -> None:
                 await _call(storage, lambda db: None)  # all that was recorded is on disk
                 await recall(reader, engine.machine, steps_of(dict(request.args or {})))
             events, answer = order(request, engine.machine, engine.clock.now())
+            before = engine.view.state
             for event in events:
                 engine.feed(event)
+            if engine.view.state != before:
+                _tell(engine, storage)  # whoever asked sees it as soon as they are told
             if request.verb == "retry":
                 engine.machine.forget()
             passing("command.done")

@@ -171,7 +171,7 @@ def torment(victim: Victim, chance: random.Random) -> bool:
         return False
     args = BEGIN if not state else ("resume", "last")
     if chance.random() < 0.5:
-        victim.run(*args, fault=f"{chance.choice(POINTS)}:{chance.randint(1, 30)}")
+        victim.run(*args, fault=f"{chance.choice(POINTS)}:{chance.randint(1, 10)}")
     else:
-        victim.kill_after(chance.uniform(0.2, 1.8), *args)
+        victim.kill_after(chance.uniform(0.2, 1.1), *args)
     return victim.kills > before
