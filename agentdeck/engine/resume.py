@@ -61,7 +61,10 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: Again | None
         try:
             folder = Path(str(row.source.get("folder") or "."))
             check_deck(deck_for(folder), definitions(programs(definition, folder, {})))
-            await _take(storage, row)
+            if not await _take(storage, row):
+                now_held = reader.run(row.run)
+                by = f"process {now_held.pid} on {now_held.host}" if now_held.pid else "another process"
+                raise UsageError(f"{row.run} was taken up just now by {by}; agentdeck watch {row.run}")
             passing("lease.taken")
             machine, view, last = _fold(reader, row, definition, again)
             passing("resume.folded")
@@ -88,7 +91,7 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: Again | None
         reader.close()
 
 
-async def _take(storage: Storage, row: RunRow) -> None:
+async def _take(storage: Storage, row: RunRow) -> bool:
     """The lease, in one statement: of two processes that resume the same run, one wins."""
     now = time.time()
     owner = storage.owner
@@ -100,8 +103,7 @@ async def _take(storage: Storage, row: RunRow) -> None:
             refuse_commands(db, row.run, now, f"{row.run} was interrupted before anybody heard of it")
         return taken
 
-    if not await asyncio.wrap_future(storage.log.call(take)):
-        raise UsageError(f"{row.run} was taken up by another process just now")
+    return await asyncio.wrap_future(storage.log.call(take))
 
 
 def _fold(
