@@ -104,7 +104,7 @@ class AtOnce(Writer):
         return future
 
     def _settle(self) -> None:
-        """What was handed over is on disk, and whoever waits for that was told: batches go one after the other."""
+        """What was handed over is on disk, and who waits for that was told: batches go one after the other."""
         for _ in range(2):
             wait([Writer.call(self, lambda connection: None)])
 

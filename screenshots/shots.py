@@ -104,7 +104,9 @@ async def keys(place: Place) -> None:
 async def palette(place: Place) -> None:
     await begun(place.pilot)
     await place.pilot.press("colon", *"lett")
-    await until(place.pilot, lambda: any(found.option_count for found in place.pilot.app.screen.query(OptionList)))
+    await until(
+        place.pilot, lambda: any(found.option_count for found in place.pilot.app.screen.query(OptionList))
+    )
     await redrawn(place.pilot)
 
 

@@ -44,7 +44,7 @@ def limits(run: str, changes: tuple[str, ...], db: str | None, as_json: bool) ->
     if run == "save":
         return _save(db, changes)
     if changes:
-        return ask(db, run, "limits", dict(_change(text) for text in changes))
+        return ask(db, run, "limits", dict(_change(text) for text in changes), as_json)
     with store(db) as reader:
         row, definition, view = folded(reader, run)
     now = current(definition, view)
@@ -74,7 +74,7 @@ def _save(db: str | None, args: tuple[str, ...]) -> int:
     from agentdeck.errors import UsageError
 
     if not 1 <= len(args) <= 2:
-        raise UsageError("agentdeck limits save RUN [FILE]")
+        raise UsageError("say which run: agentdeck limits save RUN [FILE]")
     with store(db) as reader:
         row = reader.run(args[0])
         changed = {event.name: event.new for event in reader.of_kind(row.run, "limit_changed")}

@@ -57,7 +57,7 @@ class Machine(Steered):
             ev.StepSucceeded: self._on_succeeded,
             ev.AttemptFailed: self._on_attempt_failed,
             ev.TaskOpened: self._record,
-            ev.TasksExhausted: self._record,
+            ev.TasksExhausted: self._on_exhausted,
             ev.TimerFired: self._on_timer,
             ev.Committed: self._on_committed,
             ev.CancelAsked: self._on_cancel,
@@ -131,6 +131,11 @@ class Machine(Steered):
                     self._actions.append(act.StartAttempt(self._started(step, event.at, step.attempt)))
         self.pulling = 0
         self._finished = False
+
+    def _on_exhausted(self, event: ev.TasksExhausted) -> None:
+        """Each worker that asks for a task hears of it; it is said once."""
+        if not self.exhausted:
+            self._record(event)
 
     def _on_together(self, event: ev.Together) -> None:
         for one in event.events:
