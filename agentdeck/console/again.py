@@ -9,7 +9,8 @@ from agentdeck.console.pane import Focus
 from agentdeck.engine.retry import Plan, all_from, failed
 from agentdeck.errors import UsageError
 from agentdeck.insight.numbers import plural
-from agentdeck.store.reader import Reader, RunRow
+from agentdeck.store.listed import RunRow
+from agentdeck.store.reader import Reader
 
 NAMED = 4  # agents that are named; of more, how many
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from agentdeck.core.view import SLOTLESS, View
+from agentdeck.core.view import View
 from agentdeck.insight.forecast import forecast
 from agentdeck.insight.limits import RATES, number
 from agentdeck.insight.numbers import dollars, percent, plural, seconds
-from agentdeck.workflow.model import Data, Definition
+from agentdeck.workflow.model import SLOTLESS, Data, Definition
 from agentdeck.workflow.units import rate
 
 #: A forecast plays so many steps at most; what more there are is as the average of the later ones.

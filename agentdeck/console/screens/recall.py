@@ -18,7 +18,8 @@ from agentdeck.core.view import View
 from agentdeck.errors import AgentdeckError
 from agentdeck.insight.attention import Need, needing
 from agentdeck.insight.why import Reason, reason
-from agentdeck.store.reader import Reader, RunRow
+from agentdeck.store.listed import RunRow
+from agentdeck.store.reader import Reader
 from agentdeck.workflow.model import restored
 
 if TYPE_CHECKING:
