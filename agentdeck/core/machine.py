@@ -14,9 +14,9 @@ from random import Random
 from typing import Any
 
 from agentdeck.core import events as ev
-from agentdeck.core.fold import AUTO
+from agentdeck.core.fold import AUTO, Place
 from agentdeck.core.joins import GO, NEVER, SKIP, judge
-from agentdeck.core.metered import Metered, Place
+from agentdeck.core.metered import Metered
 from agentdeck.core.program import Program
 from agentdeck.core.reopen import below, chain
 from agentdeck.core.scope import output_of, scope_of, scope_of_group

@@ -8,19 +8,17 @@ the pool opens. None of this is recorded but what came of it, so a log folds to 
 from __future__ import annotations
 
 from heapq import heappush
-from typing import Any, TypeAlias
+from typing import Any
 
 from agentdeck.core import events as ev
 from agentdeck.core.budget import Ledger
-from agentdeck.core.fold import Fold
+from agentdeck.core.fold import Fold, Place
 from agentdeck.core.program import Program
 from agentdeck.core.state import READY, Step
 from agentdeck.core.tiers import model_of, tier_of
 from agentdeck.workflow.model import ProviderLimits
 
 NEVER = float("inf")
-#: A ready step in the order of all (see `Fold.ready`).
-Place: TypeAlias = tuple[int, int, float, int, int, int, Step]
 #: The pool of those that wait for a budget rather than a provider.
 BUDGET = "budget"
 #: What an attempt that ends gives back.
@@ -119,7 +117,13 @@ class Metered(Fold):
             why = f"budget: low priority is dropped ({self._told(task)})"
             self._record(ev.StepSkipped(at, task, step.key, why))
             return False
+        row = self.row(step)
+        if row and row in self.rows:
+            self.rows[row][1].append(place)
+            return False
         if not rule.metered:
+            if row:
+                self.rows[row] = step, []
             self._begin(step, at)
             return True
         for name in (BUDGET, self._routes.get(self._lane(step), "")):
@@ -127,6 +131,8 @@ class Metered(Fold):
             if pool is not None and pool.until is not None:
                 self._wait(step, place, pool, at)
                 return False
+        if row:
+            self.rows[row] = step, []
         self._asked += 1
         self.asking[self._asked] = step, place, self._given
         self._keen.add(step)
@@ -147,6 +153,7 @@ class Metered(Fold):
 
     def _wait(self, step: Step, place: Place, pool: Pool, at: float) -> None:
         heappush(pool.heap, place)
+        self._leave(step)
         if step.told is None or step.told[0] != pool.reason:
             self._record(ev.StepWaited(at, step.task.id, step.key, pool.reason, pool.why))
 
@@ -161,6 +168,7 @@ class Metered(Fold):
                 if not self.paused and self._room(step):
                     return asked
                 heappush(self.ready, place)
+            self._leave(step)
             if step.acting.parked:
                 self._unpark(step.acting)
         if isinstance(event, ev.Reserved):

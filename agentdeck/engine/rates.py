@@ -109,7 +109,7 @@ class Rates:
         """Prompts are reserved where a deck says who answers, or a budget binds."""
         for rule in program.rules:
             rule.metered = on and rule.verb == "prompt"
-            rule.careful = rule.metered or rule.priority > 0
+            rule.careful |= rule.metered
         for nested in program.nested.values():
             self._meter(nested, on)
 

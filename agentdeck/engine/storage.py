@@ -7,7 +7,7 @@ import secrets
 import socket
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
@@ -15,7 +15,7 @@ from typing import TypeVar
 from agentdeck.core import events as ev
 from agentdeck.core.view import View
 from agentdeck.errors import StoreError
-from agentdeck.store.durations import save_durations
+from agentdeck.store.durations import TASK, save_durations
 from agentdeck.store.letters import Letter, add_letter, settle_letters
 from agentdeck.store.log import Also, Log
 from agentdeck.store.memory import MemoryLog
@@ -68,6 +68,16 @@ class Storage:
         finally:
             reader.close()
 
+    def work(self, workflow: str, folder: Path) -> list[float]:
+        """Seconds of work of the newest tasks in earlier runs of it."""
+        if self.path is None:
+            return []
+        reader = Reader(self.path)
+        try:
+            return reader.work(workflow, str(folder.resolve()))
+        finally:
+            reader.close()
+
     def begin(
         self,
         started: ev.RunStarted,
@@ -103,8 +113,9 @@ class Storage:
             lambda connection: set_run(connection, run, state=state, counts=counts, simulated=view.simulated)
         )
 
-    def end(self, run: str, state: str, view: View) -> None:
-        """The run is over or has drained: its row says so, and what it learnt of durations is kept."""
+    def end(self, run: str, state: str, view: View, work: Sequence[float] = ()) -> None:
+        """The run is over or has drained: its row says so, and what it learnt of durations is kept, with the
+        seconds of `work` of each task where they were counted."""
         if self.path is None:
             return
         counts = counts_of(view)
@@ -114,7 +125,8 @@ class Storage:
             set_run(connection, run, simulated=view.simulated)
             end_run(connection, run, state, view.now, counts)
             if state != "drained":  # it will be told whole, once
-                save_durations(connection, view.workflow, folder_of(connection, run), seconds)
+                folder = folder_of(connection, run)
+                save_durations(connection, view.workflow, folder, {**seconds, TASK: work})
 
         self._done(self.log.call(close))
 
