@@ -166,8 +166,12 @@ def use(name: str, value: Data, view: View, waits: Mapping[str, int]) -> str:
             told.append(f"{sum(waits.values()):,} wait: {who}")
         return "; ".join(told)
     if parts[0] != "agents" or len(parts) != 3 or parts[1] not in view.agents:
+        provider, _, limit = name.partition(".")
         held = [
-            step for task in view.open.values() for step in task.steps.values() if step.why and name in step.why
+            step
+            for task in view.open.values()
+            for step in task.steps.values()
+            if step.state == "ready" and step.why.startswith(f"{provider}:") and f" {limit} " in step.why
         ]
         return f"{len(held):,} wait" if held else ""
     running_since = [one.at for (_, step), one in view.running.items() if step.partition("[")[0] == parts[1]]

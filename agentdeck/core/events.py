@@ -347,7 +347,7 @@ class Together(NamedTuple):
     else be over again before the first step is reopened."""
 
     at: float
-    events: tuple[Event, ...]
+    events: tuple[Event | Signal, ...]
 
 
 class Reserved(NamedTuple):

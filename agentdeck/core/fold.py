@@ -47,8 +47,8 @@ class Fold:
 
     Invariants, after every event: `busy_tasks` counts the tasks with a busy step; `running` holds exactly the
     steps with a live attempt that holds a worker; a step in `ready` whose state is no longer READY is stale and
-    is dropped when met. With `gated`, a step whose needs are not yet on disk waits in `uncommitted`. `rows` holds,
-    where steps go one after another, the one that goes and those behind it.
+    is dropped when met. With `gated`, a step whose needs are not yet on disk waits in `uncommitted`. `rows`
+    holds, where steps go one after another, the one that goes and those behind it.
     """
 
     def __init__(

@@ -16,8 +16,10 @@ from agentdeck.store.durations import MEMORY
 
 #: Seconds of work of the median task under which it is small.
 SMALL = 0.1
-#: So many tasks must have been seen; it is looked at again after so many; and so much more it must be to turn back.
-LEAST, EACH, BACK = 5, 20, 1.5
+#: So many tasks must have been seen; it is looked at again after so many.
+LEAST, EACH = 5, 20
+#: So much larger they must be for their steps to go side by side again.
+BACK = 1.5
 
 
 class Adaptive:

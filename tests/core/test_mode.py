@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 
 from agentdeck.core import events as ev
-from agentdeck.core.program import Program
 from agentdeck.engine.adaptive import Adaptive
 from agentdeck.workflow.model import Retry
 from tests.core.driver import Desk, Player, agent, definition, prompt, refold
@@ -83,9 +82,7 @@ def chosen(works: list[float], known: list[float] | None = None) -> list[str]:
 
 def test_adaptive_says_what_it_chose_and_why() -> None:
     assert chosen([]) == ["side by side: nothing is known of this workflow yet"]
-    assert chosen([0.002] * 40)[1:] == [
-        "one after the other: a task is 2 ms of work (p50 of 5), under 100 ms"
-    ]
+    assert chosen([0.002] * 40)[1:] == ["one after the other: a task is 2 ms of work (p50 of 5), under 100 ms"]
     assert chosen([4.0] * 40)[1:] == []
     assert chosen([], [0.08, 0.09, 0.3]) == [
         "one after the other: a task is 90 ms of work (p50 of 3), under 100 ms"
