@@ -73,7 +73,7 @@ class Accounts:
             ledger.rungs.append(rung)
 
     def grant(self, name: str, value: Data) -> None:
-        """A new bound: `usd`, `tokens`, or `task.usd`, `task.tokens` for each task. Or a `tier` for all to come."""
+        """A new bound: `usd`, `tokens`, or `task.usd`, `task.tokens` for each task; or the `tier` of the rest."""
         if name == "tier":
             self.lowest = value is not None
             return
