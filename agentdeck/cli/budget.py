@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agentdeck.cli.options import db_option, json_option
+from agentdeck.cli.options import db_option, json_option, run_argument
 
 if TYPE_CHECKING:
     from agentdeck.core.accounts import Accounts
     from agentdeck.insight.money import Forecast
-    from agentdeck.store.reader import RunRow
+    from agentdeck.store.listed import RunRow
     from agentdeck.workflow.model import Data
 
 SHOWN = ("usd", "used_usd", "held_usd", "tokens", "used_tokens", "held_tokens", "rungs")
@@ -23,7 +23,7 @@ LAST = 200
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("run", metavar="RUN")
+@run_argument
 @click.argument("amount", required=False, metavar="[AMOUNT]")
 @click.option("--tokens", is_flag=True, help="The amount is in tokens, not in dollars.")
 @click.option("--task", is_flag=True, help="The budget of each task, not of the run.")
@@ -33,9 +33,16 @@ LAST = 200
 def budget(
     run: str, amount: str | None, tokens: bool, task: bool, routing: bool, db: str | None, as_json: bool
 ) -> int:
-    """Show the budget of a run, what the rest will cost, and what can be done; or change it: +0.40 grants 40
-    cents more, 2.50 is the whole of it from now on, +100k --tokens is in tokens. A run that was parked for its
-    budget goes on."""
+    """Show the budget of a run, what the rest will cost and what can be done; or change it: +0.40 grants 40 cents
+    more, 2.50 is the whole of it from now on. A run that was parked for its budget goes on.
+
+    \b
+    Examples:
+      agentdeck budget last
+      agentdeck budget last +0.40
+      agentdeck budget last +0.05 --routing
+      agentdeck budget last +100k --tokens
+    """
     from agentdeck.cli.ask import ask
     from agentdeck.cli.pages import dump, out
 

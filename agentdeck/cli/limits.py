@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agentdeck.cli.options import db_option, json_option
+from agentdeck.cli.options import db_option, json_option, run_argument
 
 if TYPE_CHECKING:
     from agentdeck.core.view import View
@@ -18,15 +18,21 @@ RATES = ("requests", "tokens", "input_tokens", "output_tokens")
 
 
 @click.command()
-@click.argument("run", metavar="RUN")
+@run_argument
 @click.argument("changes", nargs=-1, metavar="[NAME=VALUE…]")
 @db_option
 @json_option("The current values as one JSON object.")
 def limits(run: str, changes: tuple[str, ...], db: str | None, as_json: bool) -> int:
-    """Print the limits of a run, what uses them and who waits; or change them: workers=8
-    agents.extract.timeout=10s openai.requests=80/min.
+    """Print the limits of a run, what uses them and who waits; or change them while it runs.
 
     `limits save RUN [FILE]` writes what was changed into the workflow's file, which keeps its comments.
+
+    \b
+    Examples:
+      agentdeck limits last
+      agentdeck limits last workers=8 agents.extract.timeout=10s
+      agentdeck limits last openai.requests=80/min
+      agentdeck limits save last
     """
     import time
 
@@ -63,7 +69,7 @@ def _save(db: str | None, args: tuple[str, ...]) -> int:
     from agentdeck.cli.errors import say
     from agentdeck.cli.options import store
     from agentdeck.cli.pages import out
-    from agentdeck.cli.rewrite import rewrite
+    from agentdeck.cli.rewrite import save
     from agentdeck.core.clean import clean
     from agentdeck.errors import UsageError
 
@@ -80,31 +86,12 @@ def _save(db: str | None, args: tuple[str, ...]) -> int:
         what = f"{own} is Python: write them there" if own else "it came from no file; name one"
         raise UsageError(f"{row.run}: {what} ({', '.join(changed)})")
     file = Path(args[1] if len(args) == 2 else own)
-    text = (file if file.exists() else Path(own)).read_bytes().decode("utf-8")
-    made = rewrite(text, changed, file)
-    if made == text:
+    if not save(file, changed, file if file.exists() else Path(own)):
         say(f"{file} says so already")
         return 0
-    _replace(file, made)
     for name, value in changed.items():
         out(clean(f"{file}: {name} = {_shown(name, value)}"))
     return 0
-
-
-def _replace(file: Path, text: str) -> None:
-    """The new text is there whole or not at all."""
-    import os
-    import shutil
-
-    target = file.resolve()
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(text.encode("utf-8"))
-        if target.exists():
-            shutil.copymode(target, part)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def current(definition: Definition, view: View) -> dict[str, Data]:

@@ -14,7 +14,8 @@ from pathlib import Path
 from agentdeck.core.events import Event
 from agentdeck.core.view import View
 from agentdeck.errors import AgentdeckError
-from agentdeck.store.reader import LogLine, Reader, RunRow
+from agentdeck.store.listed import RunRow
+from agentdeck.store.reader import LogLine, Reader
 from agentdeck.workflow.model import Definition, restored
 
 LOOK = 0.05  # seconds between looks while nothing is new

@@ -14,7 +14,7 @@ from agentdeck.core.clean import clean
 from agentdeck.errors import Issue
 from agentdeck.insight.numbers import moment, seconds
 from agentdeck.insight.plan import Plan, plan
-from agentdeck.store.reader import RunRow
+from agentdeck.store.listed import RunRow
 from agentdeck.workflow.model import Definition, Input
 
 #: verb: what its target is called.

@@ -14,7 +14,8 @@ from agentdeck.engine.again import Again
 from agentdeck.engine.resume import definition_of
 from agentdeck.errors import UsageError
 from agentdeck.store.letters import Letter
-from agentdeck.store.reader import Reader, RunRow
+from agentdeck.store.listed import RunRow
+from agentdeck.store.reader import Reader
 from agentdeck.workflow import graph
 from agentdeck.workflow.model import Data, Definition
 
