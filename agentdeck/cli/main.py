@@ -135,7 +135,10 @@ def cli(ctx: click.Context) -> None:
 def main(args: Sequence[str] | None = None) -> None:
     """Called by the `agentdeck` script. Leaves by SystemExit."""
     given = list(sys.argv[1:] if args is None else args)
-    sys.exit(guarded(lambda: cli.main(given, "agentdeck", standalone_mode=False)))
+    code = guarded(lambda: cli.main(given, "agentdeck", standalone_mode=False))
+    if (left := sys.modules.get("agentdeck.cli.leave")) is not None:  # agents ran here
+        left.leave(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

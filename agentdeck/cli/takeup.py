@@ -31,12 +31,14 @@ def take_up(
 ) -> tuple[Outcome, Definition]:
     """Go on with a run in this process until it is over; with steps that go `again`."""
     from agentdeck.cli.conduct import Lines, conduct
+    from agentdeck.cli.leave import own_stdout
     from agentdeck.cli.narrate import narrator
     from agentdeck.cli.options import store
     from agentdeck.cli.settings import database
     from agentdeck.cli.tasks import forget
     from agentdeck.engine.resume import Resume, resume
 
+    own_stdout()
     with store(db) as reader:
         definition, view = so_far(reader, row)
     tasks = _tasks(definition, view)

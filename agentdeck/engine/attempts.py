@@ -7,7 +7,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
 import anyio
 from anyio.abc import TaskGroup
@@ -30,6 +30,9 @@ from agentdeck.errors import AgentdeckError, Fault, StepError
 from agentdeck.store.faultpoint import passing
 from agentdeck.workflow.model import Approve, Data, SubWorkflow
 from agentdeck.workflow.values import Template, compile_template
+
+#: An attempt: task, step, number.
+Key: TypeAlias = tuple[str, str, int]
 
 
 class Hands:
@@ -79,8 +82,8 @@ class Attempts:
         self._hedges = Hedges(rates, clock, feed)
         self._yes = yes
         self._hands: dict[Rule, Hands] = {}
-        self._live: dict[tuple[str, str, int], asyncio.Task[None]] = {}
-        self._cancelled: set[tuple[str, str, int]] = set()
+        self._live: dict[Key, asyncio.Task[None]] = {}
+        self._cancelled: set[Key] = set()
 
     async def run(self, start: act.StartAttempt) -> None:
         """Make the attempt and tell the core what came of it; nothing, where it makes no sense any more."""
@@ -137,11 +140,11 @@ class Attempts:
                 work.tier_up, work.model, work.max_output = grant.shift, grant.model, grant.max_output
                 work.again = partial(self._rates.again, grant)
             passing("attempt.started")
+            valid = None if hands.fit is None else partial(hands.fit, scope=scope)
             if grant is not None and rule.agent.hedge and not rule.agent.once and not rule.agent.cache:
-                valid = None if hands.fit is None else partial(_fits, hands.fit, scope)
                 answer, grant, own = await self._hedges.run(hands.verb, work, grant, step, valid)
             elif rule.agent.once or rule.agent.cache:
-                answer, reused = await self._reuse.run(hands.verb, work)
+                answer, reused = await self._reuse.run(hands.verb, work, valid)
             else:
                 answer = await hands.verb.run(work)
             passing("attempt.effected")
@@ -149,8 +152,8 @@ class Attempts:
                 output, usage = answer
             else:
                 output = answer
-            if hands.fit is not None and not reused:
-                output = hands.fit(output, scope)
+            if valid is not None:
+                output = valid(output)
         except asyncio.CancelledError:
             if key not in self._cancelled:
                 raise
@@ -177,12 +180,22 @@ class Attempts:
         else:
             self._feed(ev.AttemptFailed(at, *key, fault, usage, size), 1)
 
-    def cancel(self, key: tuple[str, str, int], how: str | None = None) -> None:
+    def cancel(self, key: Key, how: str | None = None) -> None:
         """Once, not again and again: an agent that ignores it keeps its worker, and nobody waits for it."""
         worker = self._live.get(key)
         if worker is not None and key not in self._cancelled:
             self._cancelled.add(key)
             worker.cancel(how)
+
+    def running_in(self, worker: asyncio.Task[Any]) -> tuple[Key, float | None] | None:
+        """The attempt that a worker is at, and when its clock runs out. From any thread."""
+        for key, live in list(self._live.items()):
+            if live is worker:
+                task = self._machine.tasks.get(key[0])
+                step = task.step(key[1]) if task is not None else None
+                timeout = step.acting.attempt_timeout if step is not None else None
+                return key, None if step is None or timeout is None else step.started_at + timeout
+        return None
 
     def _make_hands(self, step: Step) -> Hands | None:
         """The verb is built when first used; what cannot be built fails the step and says why."""
@@ -252,11 +265,6 @@ class _Pulse:
 
 def _nothing() -> None:
     pass
-
-
-def _fits(fit: Fit, scope: Mapping[str, Data], output: Data) -> None:
-    """Raises StepError where it does not."""
-    fit(output, scope)
 
 
 def weigh(value: Data) -> int:

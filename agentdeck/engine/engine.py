@@ -65,6 +65,7 @@ class Engine:
         self.view = view
         self.abandoned = 0
         self.rates = Rates(machine, storage, deck, clock, self.feed)
+        self.turned = 0.0  # when the loop was last seen turning, by time.monotonic
         self._source = source
         self._watch = watch
         self._on_line = on_line
@@ -79,7 +80,7 @@ class Engine:
         self._feeding = False
         self._lines: deque[LogLine] = deque()
         reuse = Reuse(storage, machine.run, clock)
-        self._attempts = Attempts(machine, clock, settings, self.feed, self._lines, reuse, self.rates, yes=yes)
+        self.attempts = Attempts(machine, clock, settings, self.feed, self._lines, reuse, self.rates, yes=yes)
         self._timer = anyio.Event()
         self._timer_at = 0.0
         self._finished = anyio.Event()
@@ -100,7 +101,7 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         try:
             async with anyio.create_task_group() as group:
-                self._attempts.group = group
+                self.attempts.group = group
                 group.start_soon(self._tick_timer)
                 group.start_soon(self._tick_lines)
                 group.start_soon(self.rates.pump)
@@ -235,7 +236,7 @@ class Engine:
             self._inbox.append(ev.TaskOpened(at, str(self._pulled), inputs))
 
     def _cancel_attempt(self, action: act.CancelAttempt) -> None:
-        self._attempts.cancel((action.task, action.step, action.attempt), NOW if action.now else None)
+        self.attempts.cancel((action.task, action.step, action.attempt), NOW if action.now else None)
 
     def _worker_ended(self, worker: asyncio.Task[None]) -> None:
         self._workers.discard(worker)
@@ -259,7 +260,7 @@ class Engine:
     # Workers
 
     async def _work(self) -> None:
-        starts, attempt = self._starts, self._attempts.run
+        starts, attempt = self._starts, self.attempts.run
         while True:
             self._woken -= 1
             since = time.monotonic()
@@ -293,6 +294,7 @@ class Engine:
     async def _tick_lines(self) -> None:
         while True:
             await anyio.sleep(0.05)
+            self.turned = time.monotonic()
             self._release()
             self._flush_lines()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -26,6 +27,7 @@ from agentdeck.engine.engine import Engine
 from agentdeck.engine.lines import LogLine
 from agentdeck.engine.owner import hold
 from agentdeck.engine.storage import Storage
+from agentdeck.engine.watchdog import Watchdog
 from agentdeck.errors import UsageError
 from agentdeck.models.room import check_deck
 from agentdeck.store.faultpoint import passing
@@ -102,11 +104,12 @@ def definitions(program: Program) -> Iterator[Definition]:
 @dataclass(frozen=True, slots=True)
 class Watch:
     """Who looks on: `event` sees every recorded event with its number, `line` every log line, both in the loop
-    of the run; `control` steers it."""
+    of the run; `control` steers it; `warn` is told, from any thread, of an agent that holds up all others."""
 
     event: Callable[[int, ev.Event], None] | None = None
     line: Callable[[LogLine], None] | None = None
     control: Control | None = None
+    warn: Callable[[str], None] | None = None
 
 
 async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = None) -> Outcome:
@@ -196,7 +199,8 @@ async def drive(
     )
     storage.attach(engine.committed, engine.fault)
     beside = partial(hold, engine, storage) if storage.durable else None
-    with capture():
+    guard = Watchdog(engine, storage, watch.warn) if isinstance(clock, WallClock) else nullcontext()
+    with capture(), guard:
         try:
             state = await engine.run(first, watch.control, beside)
         finally:
