@@ -14,6 +14,7 @@ import click
 from agentdeck.cli.errors import tidy
 from agentdeck.core import events as ev
 from agentdeck.core.clean import clean
+from agentdeck.core.fold import AUTO
 from agentdeck.core.view import View
 from agentdeck.engine.lines import LogLine
 from agentdeck.insight.numbers import plural, seconds
@@ -106,7 +107,7 @@ class Plain:
                 self.say("paused" + (f": {why}" if why else f" by {who}" if who else ""))
             case ev.RunUnpaused():
                 self.say("goes on")
-            case ev.LimitChanged(name=name, old=old, new=new):
+            case ev.LimitChanged(name=name, old=old, new=new) if event.who != AUTO:
                 self.say(f"limit {name}: {old} → {new}")
             case ev.Noted(task="", text=text):
                 self.say(clean(text))

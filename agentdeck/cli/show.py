@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 MOMENTS = 15
 RUNNING = 8
-HELD = 4
 
 
 @click.command()
@@ -119,7 +118,9 @@ def _facts(row: RunRow, view: View, told: dict[str, Data]) -> Iterator[str]:
         more = len(view.running) - len(oldest)
         yield cut(clean(f"running    {names}" + (f" and {more:,} more" if more else "")))
     if row.state in ("running", "paused"):
-        yield from (cut(clean(line)) for line in _held(view))
+        from agentdeck.cli.limits import held_up
+
+        yield from held_up(view)
     speedup = f", {told['speedup']:.2f} × sequential" if told["speedup"] else ""
     yield f"at best    {seconds(told['lower_bound_seconds'])}{speedup}"
     if told["critical_path"]:
@@ -132,22 +133,6 @@ def _facts(row: RunRow, view: View, told: dict[str, Data]) -> Iterator[str]:
     eased = [f"{name} {_eased(agent['eased'])}" for name, agent in told["agents"].items() if agent["eased"]]
     if eased:
         yield clean(f"budget     made cheaper: {'; '.join(eased)}")
-
-
-def _held(view: View) -> Iterator[str]:
-    """What keeps steps that could run from running, as far as that was told; the most first."""
-    from collections import Counter
-
-    from agentdeck.insight.numbers import plural
-
-    whys = Counter(
-        step.why
-        for task in view.open.values()
-        for step in task.steps.values()
-        if step.state == "ready" and step.why
-    )
-    for why, many in whys.most_common(HELD):
-        yield f"held up    {plural(many, 'step')}: {why}"
 
 
 def _eased(eased: dict[str, int]) -> str:

@@ -44,10 +44,10 @@ async def hold(engine: Engine, storage: Storage) -> None:
                     if not kept:
                         engine.stop(RunTaken(run))
                         return
-                    renewed = now
-                    if state != engine.view.state or engine.view.tasks.opened:
-                        state = engine.view.state
-                        storage.progress(run, engine.view, "paused" if state == "paused" else "running")
+                    renewed, state = now, ""
+                if state != engine.view.state:
+                    state = engine.view.state
+                    _progress(engine, storage)
             except StoreError:
                 # The writer says so itself, and the run pauses; what is asked meanwhile waits in the store.
                 pass
@@ -58,6 +58,11 @@ async def hold(engine: Engine, storage: Storage) -> None:
 
 async def _call(storage: Storage, fn: Callable[[sqlite3.Connection], T]) -> T:
     return await asyncio.wrap_future(storage.log.call(fn))
+
+
+def _progress(engine: Engine, storage: Storage) -> None:
+    state = "paused" if engine.view.state == "paused" else "running"
+    storage.progress(engine.machine.run, engine.view, state)
 
 
 async def _carry_out(engine: Engine, storage: Storage, reader: Reader) -> None:
@@ -73,6 +78,7 @@ async def _carry_out(engine: Engine, storage: Storage, reader: Reader) -> None:
                 engine.feed(event)
             if request.verb == "retry":
                 engine.machine.forget()
+            _progress(engine, storage)  # before the answer: who has it looks at the row next
             told = {"ok": True, "seq": engine.machine.seq, "answer": answer}
         except UsageError as error:
             told = {"ok": False, "answer": str(error)}
