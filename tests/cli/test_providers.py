@@ -58,7 +58,8 @@ def test_a_wrong_key_parks_says_what_to_do_and_goes_on_once_it_is_mended(
     assert deck("pause", "last").returncode == 0
     assert deck("resume", "last").returncode == 0
     _, said = process.communicate(timeout=30)
-    told = f"its steps wait, and none is lost; once that is mended: agentdeck pause {run}, then agentdeck resume {run}"
+    then = f"once that is mended: agentdeck pause {run}, then agentdeck resume {run}"
+    told = f"its steps wait, and none is lost; {then}"
     assert told in said
     assert "12 tasks done" in said
     assert BAD not in said + shown

