@@ -35,7 +35,7 @@ def budget(run: str, amount: str | None, tokens: bool, task: bool, db: str | Non
     if amount is not None:
         measure = ("task." if task else "") + ("tokens" if tokens else "usd")
         more = amount.startswith("+")
-        value = _read(amount.removeprefix("+"), tokens)
+        value = amount_of(amount.removeprefix("+"), tokens)
         return ask(db, run, "budget", {"measure": measure, "amount": value, "more": more})
     with store(db) as reader:
         row = reader.run(run)
@@ -50,7 +50,7 @@ def budget(run: str, amount: str | None, tokens: bool, task: bool, db: str | Non
     return 0
 
 
-def _read(text: str, tokens: bool) -> float:
+def amount_of(text: str, tokens: bool) -> float:
     from agentdeck.errors import UsageError
     from agentdeck.workflow.units import size
 

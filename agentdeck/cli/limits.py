@@ -69,7 +69,7 @@ def _save(db: str | None, args: tuple[str, ...]) -> int:
     from agentdeck.cli.errors import say
     from agentdeck.cli.options import store
     from agentdeck.cli.pages import out
-    from agentdeck.cli.rewrite import rewrite
+    from agentdeck.cli.rewrite import save
     from agentdeck.core.clean import clean
     from agentdeck.errors import UsageError
 
@@ -86,31 +86,12 @@ def _save(db: str | None, args: tuple[str, ...]) -> int:
         what = f"{own} is Python: write them there" if own else "it came from no file; name one"
         raise UsageError(f"{row.run}: {what} ({', '.join(changed)})")
     file = Path(args[1] if len(args) == 2 else own)
-    text = (file if file.exists() else Path(own)).read_bytes().decode("utf-8")
-    made = rewrite(text, changed, file)
-    if made == text:
+    if not save(file, changed, file if file.exists() else Path(own)):
         say(f"{file} says so already")
         return 0
-    _replace(file, made)
     for name, value in changed.items():
         out(clean(f"{file}: {name} = {_shown(name, value)}"))
     return 0
-
-
-def _replace(file: Path, text: str) -> None:
-    """The new text is there whole or not at all."""
-    import os
-    import shutil
-
-    target = file.resolve()
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(text.encode("utf-8"))
-        if target.exists():
-            shutil.copymode(target, part)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def current(definition: Definition, view: View) -> dict[str, Data]:

@@ -36,6 +36,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "budget": ("agentdeck.cli.budget:budget", "Show the budget of a run, or grant more."),
     "approve": ("agentdeck.cli.approve:approve", "Answer a step that asks a person."),
     "release": ("agentdeck.cli.release:release", "Let a join go with what has arrived."),
+    "skip": ("agentdeck.cli.skip:skip", "Go on without a step."),
     "hurry": ("agentdeck.cli.hurry:hurry", "Let a task go before all others."),
     "resume": ("agentdeck.cli.resume:resume", "Go on with a run that was interrupted, drained or paused."),
     "letters": ("agentdeck.cli.letters:letters", "Dead letters: list, show, retry, drop, export."),
@@ -135,7 +136,10 @@ def cli(ctx: click.Context) -> None:
 def main(args: Sequence[str] | None = None) -> None:
     """Called by the `agentdeck` script. Leaves by SystemExit."""
     given = list(sys.argv[1:] if args is None else args)
-    sys.exit(guarded(lambda: cli.main(given, "agentdeck", standalone_mode=False)))
+    code = guarded(lambda: cli.main(given, "agentdeck", standalone_mode=False))
+    if (left := sys.modules.get("agentdeck.cli.leave")) is not None:  # agents ran here
+        left.leave(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from agentdeck.cli.options import db_option, json_option, run_argument
 
 if TYPE_CHECKING:
     from agentdeck.engine.retry import Plan
-    from agentdeck.store.reader import Reader, RunRow
+    from agentdeck.store.listed import RunRow
+    from agentdeck.store.reader import Reader
     from agentdeck.workflow.model import Data
 
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 @run_argument
 @click.option("--failed", is_flag=True, help="All that failed; so it is without any option.")
 @click.option("--agent", metavar="AGENT", shell_complete=complete.agents, help="What failed of this agent.")
+@click.option("--task", metavar="TASK", help="Only in this task.")
 @click.option(
     "--from",
     "start",
@@ -37,6 +39,7 @@ def retry(
     run: str,
     failed: bool,
     agent: str | None,
+    task: str | None,
     start: str | None,
     settings: tuple[str, ...],
     yes: bool,
@@ -69,9 +72,9 @@ def retry(
         if agent is not None:
             known_agent(definition_of(reader, row), agent)
         plan = (
-            all_from(reader, row, start, inputs)
+            all_from(reader, row, start, inputs, task)
             if start is not None
-            else all_failed(reader, row, agent=agent, inputs=inputs)
+            else all_failed(reader, row, agent=agent, task=task, inputs=inputs)
         )
     show(plan)
     if not plan.steps:

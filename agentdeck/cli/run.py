@@ -63,12 +63,14 @@ def run(
     """
     from agentdeck.cli import inputs as given
     from agentdeck.cli.errors import tidy
+    from agentdeck.cli.leave import own_stdout
     from agentdeck.cli.overrides import override
     from agentdeck.cli.settings import database
     from agentdeck.cli.settings import workers as settle
     from agentdeck.cli.tasks import TaskFile, forget, kept_beside
     from agentdeck.workflow.loader import load
 
+    own_stdout()
     path = Path(file)
     loaded = load(path)
     for warning in loaded.warnings:

@@ -10,7 +10,7 @@ from agentdeck.cli import complete
 from agentdeck.cli.options import db_option, json_option
 
 if TYPE_CHECKING:
-    from agentdeck.store.reader import RunRow
+    from agentdeck.store.listed import RunRow
     from agentdeck.workflow.model import Data
 
 STATES = ("running", "paused", "interrupted", "done", "failed", "cancelled")

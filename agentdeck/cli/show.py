@@ -12,7 +12,7 @@ from agentdeck.cli.options import db_option, json_option, run_argument
 if TYPE_CHECKING:
     from agentdeck.core.shown import Moment
     from agentdeck.core.view import View
-    from agentdeck.store.reader import RunRow
+    from agentdeck.store.listed import RunRow
     from agentdeck.workflow.model import Data
 
 MOMENTS = 15

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from agentdeck.core.view import View
     from agentdeck.engine.again import Again
     from agentdeck.engine.launch import Outcome
-    from agentdeck.store.reader import Reader, RunRow
+    from agentdeck.store.listed import RunRow
+    from agentdeck.store.reader import Reader
     from agentdeck.workflow.model import Data, Definition
 
 
@@ -30,12 +31,14 @@ def take_up(
 ) -> tuple[Outcome, Definition]:
     """Go on with a run in this process until it is over; with steps that go `again`."""
     from agentdeck.cli.conduct import Lines, conduct
+    from agentdeck.cli.leave import own_stdout
     from agentdeck.cli.narrate import narrator
     from agentdeck.cli.options import store
     from agentdeck.cli.settings import database
     from agentdeck.cli.tasks import forget
     from agentdeck.engine.resume import Resume, resume
 
+    own_stdout()
     with store(db) as reader:
         definition, view = so_far(reader, row)
     tasks = _tasks(definition, view)

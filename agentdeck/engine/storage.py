@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
 
+from agentdeck.core import actions as act
 from agentdeck.core import events as ev
 from agentdeck.core.view import View
 from agentdeck.errors import StoreError
@@ -87,9 +88,9 @@ class Storage:
         self.log.flush(30)
 
     @staticmethod
-    def letter(run: str, identity: str, said: ev.KeepLetter | ev.SettleLetters) -> Also:
+    def letter(run: str, identity: str, said: act.KeepLetter | act.SettleLetters) -> Also:
         """What keeps or settles a letter, to go with the events that tell of it."""
-        if isinstance(said, ev.SettleLetters):
+        if isinstance(said, act.SettleLetters):
             return lambda connection: settle_letters(connection, run, said.task, said.step, said.state)
         letter = Letter(
             run, said.task, said.step, said.agent, identity, said.fault, said.inputs, said.attempts, said.at
@@ -104,15 +105,15 @@ class Storage:
         )
 
     def end(self, run: str, state: str, view: View) -> None:
-        """The run is over or has drained: its row says so, and what it learnt of durations is kept."""
+        """The run is over or has drained: its row says so, and what it used and learnt of durations is kept."""
         if self.path is None:
             return
-        counts = counts_of(view)
+        counts, used = counts_of(view), summary_of(view)
         seconds = {name: list(tally.durations.last) for name, tally in view.agents.items()}
 
         def close(connection: sqlite3.Connection) -> None:
             set_run(connection, run, simulated=view.simulated)
-            end_run(connection, run, state, view.now, counts)
+            end_run(connection, run, state, view.now, counts, used)
             if state != "drained":  # it will be told whole, once
                 save_durations(connection, view.workflow, folder_of(connection, run), seconds)
 
@@ -140,3 +141,13 @@ class Storage:
 def counts_of(view: View) -> Counts:
     tasks = view.tasks
     return Counts(tasks.total or tasks.opened, tasks.done, tasks.failed, tasks.cancelled)
+
+
+def summary_of(view: View) -> dict[str, Data]:
+    """What a run used, for whoever wants to know what the next one will."""
+    agents: dict[str, Data] = {
+        name: {"attempts": tally.attempts, "tokens_in": tally.tokens_in, "tokens_out": tally.tokens_out}
+        for name, tally in view.agents.items()
+        if tally.tokens_in is not None
+    }
+    return {"usd": view.usd, "agents": agents}
