@@ -21,7 +21,7 @@ from tests.cli.test_help import examples, parses
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
-NAMES = {"}": "right_curly_bracket", "{": "left_curly_bracket"}
+NAMES = {"}": "right_curly_bracket", "{": "left_curly_bracket", "!": "exclamation_mark"}
 #: A workflow that a page's example runs as a step.
 BELOW = "agentdeck: 1\nname: below\ninputs: { text: string }\nagents: { a: { prompt: '${inputs.text}' } }\n"
 NAMED = [pytest.param(page, id=page.stem) for page in PAGES]
