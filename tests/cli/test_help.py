@@ -123,6 +123,10 @@ def test_a_folder_that_may_not_be_read(deck: Deck) -> None:
         done = deck("run", folder / "w.yaml")
         assert done.returncode == 2
         assert "Permission denied" in done.stderr
+        done = deck("runs", "--db", folder / "deck.db")
+        assert done.returncode == 3
+        assert "choose another file" in done.stderr
+        assert deck("config", XDG_CONFIG_HOME=str(folder)).stderr.endswith("config.toml: Permission denied\n")
     finally:
         folder.chmod(0o700)
 
