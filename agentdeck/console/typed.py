@@ -11,7 +11,7 @@ from agentdeck.console.log.lines import agent_of
 from agentdeck.console.palette import Found
 from agentdeck.console.pane import Focus
 from agentdeck.console.panes.limits import read
-from agentdeck.core.view import ENDED
+from agentdeck.core.state import ENDED
 from agentdeck.insight.limits import limits
 
 if TYPE_CHECKING:
