@@ -74,6 +74,8 @@ class Fold(Steps):
     def _noted(self, event: ev.Noted) -> None:
         if event.data and "rung" in event.data:
             self.accounts.enter(str(event.data.get("budget", "")), str(event.data["rung"]))
+        if event.data and "mode" in event.data:
+            self._mode(event.data["mode"] == "sequential")
 
     def _run_started(self, event: ev.RunStarted) -> None:
         self.run = event.run

@@ -14,8 +14,8 @@ from typing import Any
 
 from agentdeck.core import actions as act
 from agentdeck.core import events as ev
+from agentdeck.core.board import Place
 from agentdeck.core.joins import judge
-from agentdeck.core.metered import Place
 from agentdeck.core.program import Program
 from agentdeck.core.scope import output_of
 from agentdeck.core.state import (

@@ -10,6 +10,7 @@ from agentdeck.core.caps import told, turned
 from agentdeck.core.machine import Machine
 from agentdeck.core.ranges import range_of
 from agentdeck.core.state import OPEN, WAITING
+from agentdeck.core.tiers import TIERS
 from agentdeck.engine.again import order_again
 from agentdeck.errors import UsageError
 from agentdeck.store.commands import Request
@@ -151,7 +152,22 @@ def _turned(name: str, provider: str, limit: str, value: Data, machine: Machine)
 def _budget(
     args: Mapping[str, Data], machine: Machine, at: float, who: str
 ) -> tuple[list[ev.Event | ev.Signal], Data]:
-    """More, or another bound; a run that was parked for it goes on."""
+    """More, or another bound, or the rest on the lowest tier; a run that was parked for it goes on."""
+    events: list[ev.Event | ev.Signal] = []
+    done: dict[str, Data] = {}
+    if args.get("lowest"):
+        events.append(ev.LimitChanged(at, "budget.tier", None, TIERS[0], who))
+        done["budget.tier"] = TIERS[0]
+    if args.get("amount") is not None:
+        changed, new = _bound(args, machine, at, who)
+        events.append(changed)
+        done[changed.name] = new
+    if machine.paused and machine.why.startswith("budget"):
+        events.append(ev.RunUnpaused(at, who))
+    return events, done
+
+
+def _bound(args: Mapping[str, Data], machine: Machine, at: float, who: str) -> tuple[ev.LimitChanged, float]:
     measure, amount = str(args["measure"]), args["amount"]
     if measure not in ("usd", "tokens", "task.usd", "task.tokens"):
         raise UsageError(f"there is no budget in {measure}; there are usd, tokens, task.usd and task.tokens")
@@ -162,10 +178,7 @@ def _budget(
     if args.get("more") and old is None:
         raise UsageError(f"there is no budget in {measure} that could grow; give it without +")
     new = int(new) if measure.endswith("tokens") else round(new, 6)
-    events: list[ev.Event | ev.Signal] = [ev.LimitChanged(at, f"budget.{measure}", old, new, who)]
-    if machine.paused and machine.why.startswith("budget"):
-        events.append(ev.RunUnpaused(at, who))
-    return events, {f"budget.{measure}": new}
+    return ev.LimitChanged(at, f"budget.{measure}", old, new, who), new
 
 
 def _names(machine: Machine) -> list[str]:

@@ -78,7 +78,7 @@ class Rates:
         self._clock = clock
         self._feed = feed
         self._book = store.Book(machine.run, storage.owner.name)
-        self._standing = Standing(self._tell)
+        self._standing = Standing(self._tell, self._mend)
         self._estimates = Estimates()
         self._prices = Prices(self._deck)
         self._price: dict[str, tuple[float, float] | None] = {}
@@ -98,7 +98,7 @@ class Rates:
         """Prompts are reserved where a deck says who answers, or a budget binds."""
         for rule in program.rules:
             rule.metered = on and rule.verb == "prompt"
-            rule.careful = rule.metered or rule.priority > 0
+            rule.careful |= rule.metered
         for nested in program.nested.values():
             self._meter(nested, on)
 
@@ -369,6 +369,14 @@ class Rates:
 
     def _tell(self, at: float, text: str) -> None:
         self._feed(ev.Noted(at, text))
+
+    def _mend(self, provider: str, kind: str) -> str:
+        """What to do about a provider that is stopped, so that what waits for it goes on."""
+        run, key = self._machine.run, self._deck.providers[provider].key
+        then = f"agentdeck pause {run}, then agentdeck resume {run}"
+        if kind == "auth" and (key is None or isinstance(key, str)):  # this process has it for good
+            then = f"agentdeck drain {run}, then agentdeck resume {run} with the right key"
+        return f"its steps wait, and none is lost; once that is mended: {then}"
 
     @staticmethod
     def _fitted(want: Want, limits: ProviderLimits) -> Want:

@@ -313,7 +313,7 @@ def test_a_low_budget_shortens_and_downgrades_and_then_asks(tmp_path: Path, fake
     rungs = [e.data["rung"] for e in played.of(ev.Noted) if e.data]
     assert rungs == ["reduce", "downgrade"]
     paused = played.of(ev.RunPaused)[0]
-    assert paused.why.startswith("budget of the run: $0.02 of $0.02 used")
+    assert paused.why.startswith("budget of the run: $0.0200 of $0.0200 used")
     starts = [e for e in played.of(ev.StepStarted) if e.at < paused.at]
     assert [e.model for e in starts] == sorted(e.model for e in starts)
     assert {e.model for e in starts} == {"mid", "small"}

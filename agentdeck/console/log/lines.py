@@ -82,8 +82,8 @@ class LineStore:
     never came (`gap`). `changes` rises with every change.
 
     Pieces that an agent in `streams` says are gathered into lines, per attempt: one that ends with a space goes
-    on with the next, so a line may grow while it is one of the newest.
-    `grown` holds the numbers of lines that grew lately, `growth` counts all of it.
+    on with the next, so a line may grow while it is one of the newest. `grown` holds the numbers of lines that
+    grew lately, `growth` counts all of it.
     """
 
     def __init__(
