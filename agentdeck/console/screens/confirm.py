@@ -71,11 +71,13 @@ class Confirm(ModalScreen[str]):
     def _draw(self) -> None:
         look, text = look_of(self.app), Text()
         long = max(cell_len(choice.title) for choice in self.choices)
+        room = self.app.size.width * 9 // 10 - 8
+        beside = all(long + 7 + cell_len(choice.help) <= room for choice in self.choices)
         for index, choice in enumerate(self.choices):
             style = look.cursor if index == self.cursor else look["bad" if choice.danger else "text"]
             text.append(f"\n {choice.key}  {choice.title} ", style)
             if choice.help:
-                gap = " " * (long - cell_len(choice.title) + 2)
+                gap = " " * (long - cell_len(choice.title) + 2) if beside else "\n      "
                 text.append(gap + choice.help, look["dim"])
         self.query_one("#choices", Static).update(text)
 

@@ -25,7 +25,7 @@ from agentdeck.console.screens.recall import Recall
 from agentdeck.console.screens.stage import PANES
 from agentdeck.console.strip import Notice, Tabs
 from agentdeck.core.view import View
-from agentdeck.insight.limits import windows
+from agentdeck.insight.limits import limits, windows
 from agentdeck.insight.turned import Standing, standing
 from agentdeck.store.asking import Answer
 from agentdeck.workflow.model import Data
@@ -254,8 +254,14 @@ class RunScreen(Recall):
         """For the palette: agents and open tasks of this run."""
         for name in self.view.agents:
             yield Found(f"Agent {name}", "Select it in every pane.", partial(self.select, Focus(agent=name)))
+        for limit in limits(self.view, self.now):
+            yield Found(f"Limit {limit.name}", "Turn it.", partial(self._to_limit, limit.name))
         for task in list(self.view.open)[:2000]:
             yield Found(f"Task {task}", "Select it in every pane.", partial(self.select, Focus(task=task)))
+
+    def _to_limit(self, name: str) -> None:
+        self.go("limits")
+        self.panes["limits"].move_to_key(name)
 
     # What the screen does -----------------------------------------------------------------------------------
 
