@@ -226,7 +226,7 @@ async def test_what_failed_goes_again_while_the_run_executes(tmp_path: Path) -> 
         await pilot.press("R")
         told = await deck.question()
         assert "pay of task 1: 1 step of 1 task, then tell" in told
-        assert "what failed of pay: 2 steps of 2 tasks, then tell 2" in told
+        assert "what failed of pay: 2 steps of 2 tasks, then tell" in told
         assert "the process that runs it does this" in told
         await pilot.press("1")
         await deck.until(lambda: deck.state("tell") == "done")

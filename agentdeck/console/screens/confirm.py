@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
@@ -78,7 +78,10 @@ class Confirm(ModalScreen[str]):
             text.append(f"\n {choice.key}  {choice.title} ", style)
             if choice.help:
                 gap = " " * (long - cell_len(choice.title) + 2) if beside else "\n      "
-                text.append(gap + choice.help, look["dim"])
+                told = (
+                    choice.help if cell_len(choice.help) <= room else set_cell_size(choice.help, room - 1) + "…"
+                )
+                text.append(gap + told, look["dim"])
         self.query_one("#choices", Static).update(text)
 
     def action_move(self, by: int) -> None:
