@@ -407,6 +407,8 @@ async def test_a_run_whose_engine_is_killed_is_interrupted_and_goes_on(tmp_path:
         await deck.until(lambda: deck.state("slow") == "running")
         os.kill(deck.app.engines[screen.run].pid, signal.SIGKILL)
         await deck.until(lambda: "R goes on where it was" in screen.query_one(Notice)._told[1])
+        assert "interrupted" in "".join(text for text, _ in screen.header.draw(0, 140).pieces)
         await pilot.press("R")
         await deck.until(lambda: screen.view.state == "running" and deck.state("slow") == "done")
+        assert "running" in "".join(text for text, _ in screen.header.draw(0, 140).pieces)
         assert any(m.kind == "resumed" for m in screen.view.timeline)

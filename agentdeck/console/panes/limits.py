@@ -266,6 +266,8 @@ def _typed(limit: Limit) -> str:
         return ".smhd"
     if limit.setting == "usd":
         return "$."
+    if limit.setting == "concurrent":
+        return "autone"
     if limit.setting.endswith("tokens") or isinstance(limit.value, str):
         return "./kMsminhdautone"
     return ""

@@ -78,9 +78,8 @@ class Confirm(ModalScreen[str]):
             text.append(f"\n {choice.key}  {choice.title} ", style)
             if choice.help:
                 gap = " " * (long - cell_len(choice.title) + 2) if beside else "\n      "
-                told = (
-                    choice.help if cell_len(choice.help) <= room else set_cell_size(choice.help, room - 1) + "…"
-                )
+                cut = not beside and cell_len(choice.help) > room - 6
+                told = set_cell_size(choice.help, room - 7) + "…" if cut else choice.help
                 text.append(gap + told, look["dim"])
         self.query_one("#choices", Static).update(text)
 
