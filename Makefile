@@ -5,7 +5,7 @@ READY := .venv/.ready
 BENCH := .venv/.bench
 LIVE := .venv/.live
 
-.PHONY: run test test-live check bench soak clean
+.PHONY: run test test-live check bench screenshots soak clean
 
 run: $(READY)  ## the console on a thousand orders that already run; headless where there is no terminal
 	$(BIN)/agentdeck demo
@@ -25,6 +25,9 @@ check: $(READY)
 
 bench: $(BENCH)
 	$(BIN)/python benchmarks/bench.py
+
+screenshots: $(READY)  ## the pictures of the README, from recorded runs
+	$(BIN)/python -m screenshots.draw
 
 soak: $(READY)
 	$(BIN)/pytest -m soak
