@@ -205,7 +205,7 @@ class Machine(Steered):
             step = place[6]
             if step.state != READY or (keen and step in keen):
                 continue
-            if self._held_back(step):
+            if self.gated and self._held_back(step):
                 continue
             rule = step.acting
             if rule.limit is not None and rule.live + rule.asking >= rule.limit:

@@ -17,7 +17,7 @@ from tests.core.graphs import Live, actions, event_of, graphs, nested
 KINDS = ["exception", "permanent", "rate_limit", "invalid"]
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     agents=graphs(),
     tasks=st.integers(1, 5),
@@ -97,7 +97,7 @@ def test_every_run_ends_and_every_promise_holds(
     assert not live.attempts
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     agents=graphs(),
     tasks=st.integers(1, 5),
