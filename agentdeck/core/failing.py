@@ -15,7 +15,7 @@ from agentdeck.core.joins import SKIP
 from agentdeck.core.program import Program
 from agentdeck.core.scope import scope_of
 from agentdeck.core.state import CANCELLED, FAILED, OPEN, RUNNING, WAITING, Step
-from agentdeck.errors import Fault
+from agentdeck.errors import STOPPING, Fault
 
 
 class Failing(Fold):
@@ -39,7 +39,7 @@ class Failing(Fold):
         self._record(event)
         rule = step.acting
         retry = rule.agent.retry
-        elsewhere = fault.kind in ("auth", "quota") or (fault.kind == "context" and fault.retry_after is not None)
+        elsewhere = fault.kind in STOPPING or (fault.kind == "context" and fault.retry_after is not None)
         if rule.metered and (elsewhere or (fault.kind == "rate_limit" and step.tries < rule.attempts)):
             # Its provider is left alone by everybody now: it asks again, and goes where there is room.
             self._record(ev.StepRetrying(at, event.task, event.step, at, "cooldown", step.tier_up))
@@ -112,11 +112,15 @@ class Failing(Fold):
 
     def _cancel(self, step: Step, at: float, why: str) -> None:
         """End a step that has not ended, whatever it does, with all that hangs under it."""
+        self._stop(step, at, why)
+        if not step.ended:
+            self._record(ev.StepCancelled(at, step.task.id, step.key, why))
+
+    def _stop(self, step: Step, at: float, why: str) -> None:
+        """Stop its attempt, and end all that hangs under it."""
         if step.state == RUNNING or (step.state == OPEN and step.items is None):
             self._actions.append(act.CancelAttempt(step.task.id, step.key, step.attempt, why))
         self._cancel_inside(step, at, why)
-        if not step.ended:
-            self._record(ev.StepCancelled(at, step.task.id, step.key, why))
 
     def _cancel_inside(self, step: Step, at: float, why: str) -> None:
         """End the items of a step and the task nested in it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from hypothesis import strategies as st
 
@@ -23,6 +23,8 @@ from agentdeck.workflow.model import (
 )
 from tests.core.driver import agent, definition
 
+Mode: TypeAlias = Literal["parallel", "sequential"]
+MODES: tuple[Mode, ...] = ("parallel", "parallel", "sequential")
 #: What a step of the verb `workflow` runs.
 INNER = definition(
     agent("first", retry=Retry(2, delay=1.0)),
@@ -108,7 +110,7 @@ def joins(draw: st.DrawFn, needs: int, *, progressive: bool) -> Join:
 
 KINDS = (*["plain"] * 6, "spare", "when", "each", "repeat", "approve", "workflow", "dispatch")
 ACTIONS = ("pause", "unpause", "workers", "cancel_task", "cancel_step", "cancel", "hurry", "release", "timeout",
-           "parallel", "attempts", "answer", "reopen", "reopen")  # fmt: skip
+           "parallel", "attempts", "answer", "skip", "reopen", "reopen")  # fmt: skip
 
 
 def actions() -> st.SearchStrategy[list[tuple[float, str, int]]]:
@@ -129,6 +131,7 @@ def event_of(action: tuple[float, str, int], agents: list[Agent]) -> ev.Event | 
         "cancel_step": ev.CancelAsked(at, task, name),
         "cancel": ev.CancelAsked(at),
         "hurry": ev.TaskHurried(at, task),
+        "skip": ev.SkipAsked(at, task, name),
         "release": ev.StepReleased(at, task, name),
         "answer": ev.StepAnswered(at, task, name, number % 2 == 0, {}, "ada"),
         "reopen": ev.StepReopened(at, task, name, "ada", {"n": number} if number % 2 else None),
@@ -142,8 +145,9 @@ def event_of(action: tuple[float, str, int], agents: list[Agent]) -> ev.Event | 
 class Live:
     """Follows a log: which attempts live, and what may at once. `holds` are those that hold a worker."""
 
-    def __init__(self, agents: list[Agent], workers: int) -> None:
+    def __init__(self, agents: list[Agent], workers: int, mode: Mode) -> None:
         self.workers = workers
+        self.mode = mode
         self.most = {a.name: a.max_parallel for a in agents}
         self.waiting = {a.name for a in agents if a.does.verb in SLOTLESS}
         self.attempts: dict[tuple[str, str], ev.StepStarted] = {}
@@ -164,6 +168,8 @@ class Live:
                     most = self.most.get(name) if "/" not in task else None
                     mine = [e for e in holds if e.agent == name and "/" not in e.task]
                     assert most is None or len(mine) <= most, "more of one agent than its limit"
+                    if self.mode == "sequential":
+                        assert sum(e.task == task for e in holds) == 1, "two steps of a task"
             case (
                 ev.AttemptFailed(task=task, step=step)
                 | ev.AttemptLost(task=task, step=step)
@@ -171,5 +177,6 @@ class Live:
                 | ev.StepAnswered(task=task, step=step)
                 | ev.StepFailed(task=task, step=step)
                 | ev.StepCancelled(task=task, step=step)
+                | ev.StepSkipped(task=task, step=step)
             ):
                 self.attempts.pop((task, step), None)

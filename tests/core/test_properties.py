@@ -12,7 +12,7 @@ from agentdeck.core import events as ev
 from agentdeck.errors import Fault
 from agentdeck.workflow.model import Agent, Budget, Prompt
 from tests.core.driver import Desk, Player, definition, refold
-from tests.core.graphs import Live, actions, event_of, graphs, nested
+from tests.core.graphs import MODES, Live, Mode, actions, event_of, graphs, nested
 
 KINDS = ["exception", "permanent", "rate_limit", "invalid"]
 
@@ -26,6 +26,7 @@ KINDS = ["exception", "permanent", "rate_limit", "invalid"]
     crashes=st.lists(st.floats(0.0, 30.0), max_size=2).map(sorted),
     seed=st.randoms(use_true_random=False),
     commit=st.sampled_from([None, 0.0, 0.3]),
+    mode=st.sampled_from(MODES),
 )
 def test_every_run_ends_and_every_promise_holds(
     agents: list[Agent],
@@ -35,6 +36,7 @@ def test_every_run_ends_and_every_promise_holds(
     crashes: list[float],
     seed: object,
     commit: float | None,
+    mode: Mode,
 ) -> None:
     random = seed.random  # type: ignore[attr-defined]
 
@@ -44,9 +46,8 @@ def test_every_run_ends_and_every_promise_holds(
             return length, Fault(KINDS[int(random() * len(KINDS))], "made to fail")
         return length, started.step
 
-    player = Player(
-        definition(*agents), workers=workers, tasks=tasks, plan=plan, commit=commit, nested=nested(agents)
-    )
+    made = replace(definition(*agents), mode=mode)
+    player = Player(made, workers=workers, tasks=tasks, plan=plan, commit=commit, nested=nested(agents))
     player.crashes = crashes
     for action in acts:
         player.at(action[0], event_of(action, agents))
@@ -67,7 +68,7 @@ def test_every_run_ends_and_every_promise_holds(
         assert player.machine.top == player.machine.busy_tasks == 0
     over: set[tuple[str, str]] = set()
     failed: Counter[tuple[str, str]] = Counter()
-    live = Live(agents, workers)
+    live = Live(agents, workers, mode)
     for event in player.log:
         live.take(event)
         match event:
@@ -108,6 +109,7 @@ def test_every_run_ends_and_every_promise_holds(
     tokens=st.sampled_from([None, 2000]),
     ask=st.booleans(),
     seed=st.randoms(use_true_random=False),
+    mode=st.sampled_from(MODES),
 )
 def test_what_is_reserved_never_exceeds_its_limit_and_everybody_comes_to_their_turn(
     agents: list[Agent],
@@ -119,6 +121,7 @@ def test_what_is_reserved_never_exceeds_its_limit_and_everybody_comes_to_their_t
     tokens: int | None,
     ask: bool,
     seed: object,
+    mode: Mode,
 ) -> None:
     """Half of the agents are prompts, behind a desk that grants so many in any ten seconds."""
     random = seed.random  # type: ignore[attr-defined]
@@ -134,7 +137,7 @@ def test_what_is_reserved_never_exceeds_its_limit_and_everybody_comes_to_their_t
 
     desk = Desk(most, takes)
     player = Player(
-        definition(*agents, budget=budget),
+        replace(definition(*agents, budget=budget), mode=mode),
         workers=workers,
         tasks=tasks,
         plan=plan,
@@ -158,7 +161,7 @@ def test_what_is_reserved_never_exceeds_its_limit_and_everybody_comes_to_their_t
     for one in started:
         inside = [e for e in started if one.at - 10.0 < e.at <= one.at]
         assert len(inside) <= most
-    live = Live(agents, workers)
+    live = Live(agents, workers, mode)
     for event in player.log:
         live.take(event)
     granted = {a.ask for a in desk.asked} - set(desk.gave_back)

@@ -122,7 +122,7 @@ class LaunchScreen(ModalScreen[Order | None]):
         for name, spec in self.definition.inputs.items():
             label = Label(Text(clean(name) + (" *" if spec.required else "")))
             key = self._input[name]
-            yield Horizontal(label, _field(key, spec.type, spec.default), classes="row")
+            yield Horizontal(label, field_of(key, spec.type, spec.default), classes="row")
             yield Static(Text(_about(spec)), id=f"note-{key}", classes="note")
 
     def _tasks(self) -> Iterator[Horizontal | Static | Label]:
@@ -394,7 +394,7 @@ def _about(spec: Spec) -> str:
     return clean(f"{about}({', '.join(map(str, spec.type.choices)) or spec.type.kind})")
 
 
-def _field(name: str, kind: Type, default: Data) -> Input | Select[str]:
+def field_of(name: str, kind: Type, default: Data) -> Input | Select[str]:
     choices = ["true", "false"] if kind.kind == "boolean" else [str(choice) for choice in kind.choices]
     text = _shown(default, kind)
     if not choices:
