@@ -12,6 +12,7 @@ from agentdeck.cli.options import db_option, json_option
 
 if TYPE_CHECKING:
     from agentdeck.core.view import View
+    from agentdeck.store.reader import Reader
     from agentdeck.workflow.model import Data, Definition
 
 RATES = ("requests", "tokens", "input_tokens", "output_tokens")
@@ -41,18 +42,18 @@ def limits(run: str, changes: tuple[str, ...], db: str | None, as_json: bool) ->
         return ask(db, run, "limits", dict(_change(text) for text in changes), as_json)
     with store(db) as reader:
         row, definition, view = folded(reader, run)
-    now = current(definition, view)
-    if as_json:
-        dump(now)
-        return 0
-    living = row.state in ("running", "paused")
-    waits = ready(view, definition) if living else {}
-    if living:
-        view.now = max(view.now, time.time())
-    rows = [
-        (name, _shown(name, value), use(name, value, view, waits) if living else "")
-        for name, value in now.items()
-    ]
+        now = current(definition, view)
+        if as_json:
+            dump(now)
+            return 0
+        living = row.state in ("running", "paused")
+        waits = ready(view, definition) if living else {}
+        if living:
+            view.now = max(view.now, time.time())
+        rows = [
+            (name, _shown(name, value), use(name, value, view, waits, reader) if living else "")
+            for name, value in now.items()
+        ]
     for line in table(("limit", "value", "in use"), rows, right=(1,)):
         out(line)
     return 0
@@ -88,7 +89,26 @@ def _save(db: str | None, args: tuple[str, ...]) -> int:
     _replace(file, made)
     for name, value in changed.items():
         out(clean(f"{file}: {name} = {_shown(name, value)}"))
+    for told in _beyond(changed, file.parent):
+        say(told)
     return 0
+
+
+def _beyond(changed: Mapping[str, Data], folder: Path) -> list[str]:
+    """Limits of providers that the deck holds lower: a workflow may tighten them, never loosen."""
+    from agentdeck.core.caps import tightest, told, turned
+    from agentdeck.workflow.deck import deck_for
+    from agentdeck.workflow.model import ProviderLimits
+
+    deck, found = deck_for(folder), []
+    for name, value in changed.items():
+        provider, _, limit = name.partition(".")
+        if provider in deck.providers:
+            wanted, own = turned(ProviderLimits(), {limit: value}), deck.providers[provider].limits
+            holds = told(tightest(own, wanted)).get(limit)
+            if holds != told(wanted).get(limit):
+                found.append(f"{name}: {holds} of {deck.file} still holds; raise it there")
+    return found
 
 
 def _replace(file: Path, text: str) -> None:
@@ -150,7 +170,7 @@ def _shown(name: str, value: Data) -> str:
     return show_duration(value) if name.endswith(".timeout") else str(value)
 
 
-def use(name: str, value: Data, view: View, waits: Mapping[str, int]) -> str:
+def use(name: str, value: Data, view: View, waits: Mapping[str, int], reader: Reader) -> str:
     """What uses a limit now, and who waits for it."""
     from agentdeck.insight.why import span
 
@@ -166,10 +186,7 @@ def use(name: str, value: Data, view: View, waits: Mapping[str, int]) -> str:
             told.append(f"{sum(waits.values()):,} wait: {who}")
         return "; ".join(told)
     if parts[0] != "agents" or len(parts) != 3 or parts[1] not in view.agents:
-        held = [
-            step for task in view.open.values() for step in task.steps.values() if step.why and name in step.why
-        ]
-        return f"{len(held):,} wait" if held else ""
+        return _called(parts[0], parts[-1], value, view, reader)
     running_since = [one.at for (_, step), one in view.running.items() if step.partition("[")[0] == parts[1]]
     if parts[2] == "timeout" and running_since:
         return f"{len(running_since):,} running, the oldest for {span(view.now - min(running_since))}"
@@ -185,3 +202,30 @@ def use(name: str, value: Data, view: View, waits: Mapping[str, int]) -> str:
         )
         return f"{again:,} to be tried again" if again else ""
     return ""
+
+
+def _called(provider: str, limit: str, value: Data, view: View, reader: Reader) -> str:
+    """What all runs together use of a provider's limit, and who of this one waits for it."""
+    from agentdeck.workflow.units import rate, show_duration
+
+    told = []
+    if limit == "concurrent":
+        live = reader.calls(provider, view.now).live
+        most = f"/{value}" if isinstance(value, int) else ""
+        told.append(f"{live:,}{most} draining" if isinstance(value, int) and live > value else f"{live:,}{most}")
+    elif limit in RATES and isinstance(value, str):
+        of = rate(value)
+        calls = reader.calls(provider, view.now - of.seconds)
+        used = {
+            "requests": calls.requests,
+            "tokens": calls.tokens_in + calls.tokens_out,
+            "input_tokens": calls.tokens_in,
+            "output_tokens": calls.tokens_out,
+        }[limit]
+        told.append(f"{used:,}/{of.count:,.0f} in the last {show_duration(of.seconds)}")
+    held = sum(
+        step.reason != "" and step.reason in limit and step.why.startswith(f"{provider}:")
+        for task in view.open.values()
+        for step in task.steps.values()
+    )
+    return "; ".join([*told, f"{held:,} wait"] if held else told)

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from agentdeck.core.events import Event
 from agentdeck.errors import Fault, UsageError
@@ -320,6 +320,13 @@ class Reader:
             after = rows[-1][0]
             left = None if left is None else left - len(rows)
 
+    def calls(self, provider: str, since: float) -> Calls:
+        """What counts for the limits of a provider since then."""
+        sums = "sum(iif(at > ?, requests, 0)), sum(iif(at > ?, tokens_in, 0)), sum(iif(at > ?, tokens_out, 0))"
+        sql = f"SELECT {sums}, sum(released IS NULL) FROM reservations WHERE provider = ?"
+        rows = self._rows(sql, (since, since, since, provider))
+        return Calls(*(int(value or 0) for value in rows[0])) if rows else Calls(0, 0, 0, 0)
+
     def logs(
         self,
         run: str,
@@ -408,6 +415,15 @@ def _run_of(row: tuple[Any, ...]) -> RunRow:
         pid,
         host or "",
     )
+
+
+class Calls(NamedTuple):
+    """Calls to a provider, of all runs: in a window, and how many have not ended."""
+
+    requests: int
+    tokens_in: int
+    tokens_out: int
+    live: int
 
 
 def held(owner: str | None, until: float | None, pid: int | None, host: str | None, now: float) -> bool:
