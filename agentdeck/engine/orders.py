@@ -10,6 +10,7 @@ from agentdeck.core.caps import told, turned
 from agentdeck.core.machine import Machine
 from agentdeck.core.ranges import range_of
 from agentdeck.core.state import OPEN, WAITING
+from agentdeck.core.tiers import TIERS
 from agentdeck.engine.again import order_again
 from agentdeck.errors import UsageError
 from agentdeck.store.commands import Request
@@ -30,6 +31,8 @@ def order(request: Request, machine: Machine, at: float) -> tuple[list[ev.Event 
             return [ev.RunDrained(at, who)], f"draining: {len(machine.running)} steps finish"
         case "cancel":
             return _cancel(args, machine, at, who)
+        case "skip":
+            return _skip(args, machine, at, who)
         case "hurry":
             task = str(args["task"])
             if task not in machine.tasks:
@@ -73,6 +76,18 @@ def _cancel(
     return [ev.CancelAsked(at, name, step, who, now) for name in live], what
 
 
+def _skip(
+    args: Mapping[str, Data], machine: Machine, at: float, who: str
+) -> tuple[list[ev.Event | ev.Signal], Data]:
+    """A step that has not ended: what needs it goes on without it."""
+    task, key = str(args["task"]), str(args["step"])
+    found = machine.tasks.get(task)
+    step = found.step(key) if found is not None else None
+    if step is None or step.ended:
+        raise UsageError(f"no step {key} of task {task} is open")
+    return [ev.SkipAsked(at, task, key, who)], f"{key} of task {task} skipped"
+
+
 def _find(args: Mapping[str, Data], machine: Machine, state: str) -> tuple[str, str]:
     """The step meant: in the task named, or in the only task where it stands in that state."""
     step, task = str(args["step"]), str(args.get("task") or "")
@@ -109,7 +124,8 @@ def _limits(
                 raise UsageError(f"there is no limit {name}; there are {', '.join(_names(machine))}") from None
             old = getattr(rule, setting)
         least, most = range_of(name)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
+        fits = isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
+        if not fits and not (value is None and name.endswith(".max_parallel")):
             allowed = f"{_shown(name, least)} to {_shown(name, most)}"
             raise UsageError(f"{name}={_shown(name, value)} is out of range: {allowed}")
         events.append(ev.LimitChanged(at, name, old, value, who))
@@ -136,7 +152,22 @@ def _turned(name: str, provider: str, limit: str, value: Data, machine: Machine)
 def _budget(
     args: Mapping[str, Data], machine: Machine, at: float, who: str
 ) -> tuple[list[ev.Event | ev.Signal], Data]:
-    """More, or another bound; a run that was parked for it goes on."""
+    """More, or another bound, or the rest on the lowest tier; a run that was parked for it goes on."""
+    events: list[ev.Event | ev.Signal] = []
+    done: dict[str, Data] = {}
+    if args.get("lowest"):
+        events.append(ev.LimitChanged(at, "budget.tier", None, TIERS[0], who))
+        done["budget.tier"] = TIERS[0]
+    if args.get("amount") is not None:
+        changed, new = _bound(args, machine, at, who)
+        events.append(changed)
+        done[changed.name] = new
+    if machine.paused and machine.why.startswith("budget"):
+        events.append(ev.RunUnpaused(at, who))
+    return events, done
+
+
+def _bound(args: Mapping[str, Data], machine: Machine, at: float, who: str) -> tuple[ev.LimitChanged, float]:
     measure, amount = str(args["measure"]), args["amount"]
     if measure not in ("usd", "tokens", "task.usd", "task.tokens"):
         raise UsageError(f"there is no budget in {measure}; there are usd, tokens, task.usd and task.tokens")
@@ -147,10 +178,7 @@ def _budget(
     if args.get("more") and old is None:
         raise UsageError(f"there is no budget in {measure} that could grow; give it without +")
     new = int(new) if measure.endswith("tokens") else round(new, 6)
-    events: list[ev.Event | ev.Signal] = [ev.LimitChanged(at, f"budget.{measure}", old, new, who)]
-    if machine.paused and machine.why.startswith("budget"):
-        events.append(ev.RunUnpaused(at, who))
-    return events, {f"budget.{measure}": new}
+    return ev.LimitChanged(at, f"budget.{measure}", old, new, who), new
 
 
 def _names(machine: Machine) -> list[str]:

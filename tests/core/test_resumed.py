@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from agentdeck.core import actions as act
 from agentdeck.core import events as ev
 from agentdeck.core.machine import Machine
 from agentdeck.core.program import Program
@@ -22,9 +23,9 @@ def killed(of: Definition, until: float, *events: ev.Event, workers: int = 4) ->
 
     def send(event: ev.Event | ev.Signal) -> None:
         for action in live.handle(event):
-            if isinstance(action, ev.Record):
+            if isinstance(action, act.Record):
                 log.append(action.event)
-            elif isinstance(action, ev.PullTask):
+            elif isinstance(action, act.PullTask):
                 opened = live.ages == 0
                 send(ev.TaskOpened(event.at, "1", {}) if opened else ev.TasksExhausted(event.at, 1))
 
@@ -42,11 +43,11 @@ def killed(of: Definition, until: float, *events: ev.Event, workers: int = 4) ->
 def resume(machine: Machine, at: float) -> list[ev.Event]:
     """What is recorded as somebody takes it up IDLE seconds after it was killed."""
     actions = machine.handle(ev.RunResumed(at, IDLE, "ada"))
-    return [action.event for action in actions if isinstance(action, ev.Record)]
+    return [action.event for action in actions if isinstance(action, act.Record)]
 
 
 def fire(machine: Machine, at: float) -> list[ev.Event]:
-    return [action.event for action in machine.handle(ev.TimerFired(at)) if isinstance(action, ev.Record)]
+    return [action.event for action in machine.handle(ev.TimerFired(at)) if isinstance(action, act.Record)]
 
 
 def state(machine: Machine, step: str) -> str:
@@ -110,7 +111,7 @@ def test_a_question_stays_open_and_keeps_its_time() -> None:
     machine = killed(definition(ask), 20.0)
     actions = machine.handle(ev.RunResumed(20.0 + IDLE, IDLE, "ada"))
     assert state(machine, "ask") == OPEN
-    (asked,) = (action.started for action in actions if isinstance(action, ev.StartAttempt))
+    (asked,) = (action.started for action in actions if isinstance(action, act.StartAttempt))
     assert asked.attempt == 1, "the same question, not another one"
     assert machine.deadline == 50.0 + IDLE
     machine.handle(ev.StepAnswered(21.0 + IDLE, "1", "ask", True, {}, "ada"))

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from agentdeck.core import events as ev
-from agentdeck.store.reader import Reader, RunRow
+from agentdeck.store.listed import RunRow
+from agentdeck.store.reader import Reader
 
 ROOT = Path(__file__).parents[2]
 TASKS = 4

@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
+from agentdeck.core import actions as act
 from agentdeck.core import events as ev
 from agentdeck.engine.clock import LoopClock, virtual
 from agentdeck.engine.control import Control
@@ -312,7 +313,7 @@ def test_a_low_budget_shortens_and_downgrades_and_then_asks(tmp_path: Path, fake
     rungs = [e.data["rung"] for e in played.of(ev.Noted) if e.data]
     assert rungs == ["reduce", "downgrade"]
     paused = played.of(ev.RunPaused)[0]
-    assert paused.why.startswith("budget of the run: $0.02 of $0.02 used")
+    assert paused.why.startswith("budget of the run: $0.0200 of $0.0200 used")
     starts = [e for e in played.of(ev.StepStarted) if e.at < paused.at]
     assert [e.model for e in starts] == sorted(e.model for e in starts)
     assert {e.model for e in starts} == {"mid", "small"}
@@ -360,7 +361,7 @@ def test_learnt_limits_tighten(tmp_path: Path, fakes: dict[str, Fake]) -> None:
 
 
 def test_without_deck_and_budget_nothing_is_reserved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[ev.Reserve] = []
+    asked: list[act.Reserve] = []
     monkeypatch.setattr(Rates, "ask", lambda rates, action: asked.append(action))
     played = Played(tmp_path, ONE, deck=False, tasks=3)
     assert played.outcome.state == "done"
