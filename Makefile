@@ -25,9 +25,10 @@ check: $(READY)
 
 bench: $(BENCH)
 	$(BIN)/python benchmarks/bench.py
+	-$(BIN)/python -m benchmarks.recovery
 
-soak: $(READY)
-	$(BIN)/pytest -m soak
+soak: $(READY)  ## a quarter of an hour of kills; AGENTDECK_SOAK=60 takes less of it
+	$(BIN)/pytest -m soak -rP
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
