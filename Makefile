@@ -25,12 +25,13 @@ check: $(READY)
 
 bench: $(BENCH)
 	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python -m benchmarks.recovery
 
 screenshots: $(READY)  ## the pictures of the README, from recorded runs
 	$(BIN)/python -m screenshots.draw
 
-soak: $(READY)
-	$(BIN)/pytest -m soak
+soak: $(READY)  ## a quarter of an hour of kills; AGENTDECK_SOAK=60 takes less of it
+	$(BIN)/pytest -m soak -rP
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
