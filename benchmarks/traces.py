@@ -118,18 +118,23 @@ def used(seen: list[Sent], what: str, count: float) -> float:
     return whole / (windows * count * 1.01)
 
 
-def main() -> None:
+def replayed(folder: Path) -> Iterator[tuple[str, float, float]]:
+    """Of each trace and set of limits: what it is, the most of any limit in any window, and how much of the limit
+    that binds was used."""
     from agentdeck.workflow.units import rate
 
     for name, several in LIMITS.items():
         for limits in several:
-            seen = replay(Path(sys.argv[1]) / name, limits)
-            told = []
-            for limit in limits.split(", "):
-                what, _, most = limit.partition(": ")
-                count = rate(most).count
-                told.append(f"{what} {worst(seen, what) / count:.1%} at most, {used(seen, what, count):.1%} used")
-            print(f"{name}: {'; '.join(told)}", flush=True)
+            seen = replay(folder / name, limits)
+            of = {what: rate(most).count for what, _, most in (one.partition(": ") for one in limits.split(", "))}
+            most = max(worst(seen, what) / count for what, count in of.items())
+            binds = max(used(seen, what, count) for what, count in of.items())
+            yield f"{name}, {limits}", most, binds
+
+
+def main() -> None:
+    for told, most, binds in replayed(Path(sys.argv[1])):
+        print(f"{told}: {most:.1%} at most, {binds:.1%} used", flush=True)
 
 
 if __name__ == "__main__":
