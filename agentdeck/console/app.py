@@ -41,12 +41,12 @@ class DeckApp(App[None]):
         scrollbar-color-active: $primary; scrollbar-background: $background;
         scrollbar-background-hover: $background; scrollbar-background-active: $background;
     }
-    Footer { background: $panel; scrollbar-size: 0 0; }
     CommandPalette > Vertical { width: 84; max-width: 96%; }
     CommandPalette SearchIcon { display: none; }
     CommandPalette #--input { border: round $primary; }
     CommandPalette CommandList { border: round $line; }
     Toast { background: $panel; }
+    Input { scrollbar-size: 0 0; }
     """
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {Everything}
     BINDINGS = bindings("everywhere")

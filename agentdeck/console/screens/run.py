@@ -13,12 +13,12 @@ from textual.app import ComposeResult
 from textual.containers import Container
 from textual.timer import Timer
 from textual.widget import Widget
-from textual.widgets import Footer
 
 from agentdeck.console import background
 from agentdeck.console.actions import bindings
 from agentdeck.console.command import tell
 from agentdeck.console.feed import CATCHING_UP, Feed
+from agentdeck.console.foot import Foot
 from agentdeck.console.palette import Found
 from agentdeck.console.pane import Focus, Focused
 from agentdeck.console.parts import part
@@ -91,7 +91,7 @@ class RunScreen(Verbs):
         yield Tabs(PANES)
         yield Container(id="stage")
         yield Notice()
-        yield Footer(show_command_palette=False, compact=True)
+        yield Foot()
 
     def on_mount(self) -> None:
         self.begin()
