@@ -105,7 +105,7 @@ class AtOnce(Writer):
         return future
 
     def _settle(self) -> None:
-        """What was handed over is on disk, and whoever waits for that was told: batches go one after the other."""
+        """What was handed over is on disk, and whoever waits for that was told: batches follow each other."""
         for _ in range(2):
             wait([Writer.call(self, lambda connection: None)])
 
@@ -251,8 +251,8 @@ def _bring_up_to_date(connection: sqlite3.Connection, db: Path, run: str, held: 
 
 
 def record(to: Path) -> None:
-    launching.hold = _nobody  # type: ignore[assignment]
-    storage.Writer = AtOnce  # type: ignore[misc]
+    launching.hold = _nobody  # type: ignore[attr-defined, assignment]
+    storage.Writer = AtOnce  # type: ignore[attr-defined]
     place = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(dir=place) as made:
         folder, db = Path(made) / "shop", Path(made) / "runs.db"

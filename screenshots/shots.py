@@ -43,8 +43,9 @@ async def deck(place: Place, key: str = "") -> None:
         rows.show(rows.rows, next(row.key for row in rows.rows if row.key.endswith(key)))
     await settle(pilot)
     peek, page = pilot.app.screen.query_one(Peek), pilot.app.screen.query_one("#about", Static)
-    await until(pilot, lambda: any(graph.size.height for graph in peek.query(GraphPane)))
-    if key.startswith("run:"):
+    wide = not pilot.app.screen.has_class("narrow")
+    await until(pilot, lambda: not wide or any(graph.size.height for graph in peek.query(GraphPane)))
+    if wide and key.startswith("run:"):
         await until(pilot, lambda: peek.told and peek.lines[-1].text in str(page.render()))
     await settle(pilot)
 

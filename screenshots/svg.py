@@ -1,5 +1,5 @@
-"""A screen as an SVG that looks the same everywhere: lines, corners and blocks are drawn as paths, so they join in
-any font; text is stretched to its cells; nothing is loaded, and nothing depends on the machine."""
+"""A screen as an SVG that looks the same everywhere: lines, corners and blocks are drawn as paths, so they join
+in any font; text is stretched to its cells; nothing is loaded, and nothing depends on the machine."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ FONT = "ui-monospace,'Cascadia Mono','JetBrains Mono',Menlo,Consolas,'DejaVu San
 #: What a terminal's own sixteen colours look like here.
 TERMINAL = TerminalTheme(
     (18, 20, 24), (208, 212, 218),
-    [(18, 20, 24), (225, 90, 96), (110, 190, 110), (214, 170, 80), (96, 150, 230), (190, 120, 210), (80, 190, 200),
-     (208, 212, 218)],
+    [(18, 20, 24), (225, 90, 96), (110, 190, 110), (214, 170, 80), (96, 150, 230), (190, 120, 210),
+     (80, 190, 200), (208, 212, 218)],
     [(110, 116, 126), (255, 120, 124), (140, 220, 140), (240, 200, 110), (130, 180, 255), (215, 150, 235),
      (110, 220, 228), (255, 255, 255)],
 )  # fmt: skip

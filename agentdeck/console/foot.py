@@ -1,4 +1,4 @@
-"""The bottom line: keys that work now, as many as there is room for. Help and the way out are always among them."""
+"""The bottom line: keys that work now, as many as fit. Help and the way out are always among them."""
 
 from __future__ import annotations
 

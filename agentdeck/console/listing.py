@@ -18,7 +18,6 @@ from textual.strip import Strip
 from agentdeck.console.look import look_of
 from agentdeck.core.clean import clean
 
-
 #: Cells of a column that shares what is left, at least.
 LEAST = 12
 

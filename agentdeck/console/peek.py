@@ -21,8 +21,8 @@ LINES = 10  # of the log that are kept
 
 
 class Peek(Container):
-    """The graph of a workflow, or of a run while it goes on, and the last `lines` of the run's log. One at a time;
-    what was there before is let go."""
+    """The graph of a workflow, or of a run while it goes on, and the last `lines` of the run's log. One at a
+    time; what was there before is let go."""
 
     DEFAULT_CSS = "Peek > * { height: 1fr; }"
 

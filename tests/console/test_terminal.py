@@ -42,7 +42,8 @@ class Terminal:
         }  # fmt: skip
         given = " ".join(f"{name}={shlex.quote(value)}" for name, value in env.items())
         command = shlex.join([sys.executable, "-m", "agentdeck.cli.main", *args])
-        shell = f"cd {shlex.quote(str(folder))}; env -u NO_COLOR -u COLUMNS -u LINES {given} {command}; echo left with $?; cat"
+        console = f"env -u NO_COLOR -u COLUMNS -u LINES {given} {command}"
+        shell = f"cd {shlex.quote(str(folder))}; {console}; echo left with $?; cat"
         self._tmux("-f", "/dev/null", "new-session", "-d", "-x", "140", "-y", "40", shell)
 
     def _tmux(self, *args: str) -> str:
