@@ -43,7 +43,7 @@ class Peek(Container):
     def at_workflow(self, definition: Definition) -> None:
         """Show what is not run."""
         self.rest()
-        self._draw(definition, View(definition))
+        self._draw(definition)
 
     def at_run(self, db: Path, run: str) -> None:
         """Show a run, from its events; nothing happens if it is shown already."""
@@ -66,24 +66,20 @@ class Peek(Container):
             self._feed = None
 
     def look(self) -> None:
-        """Take in what has come, and draw it."""
+        """Take in what has come of a run, and draw it."""
         feed = self._feed
-        if feed is not None and feed.definition is not None:
-            if self._drawn is not feed.definition:
-                self._draw(feed.definition, View(feed.definition))
-            feed.fold(self._view, FOLD)
-            self.lines.extend(feed.lines())
-        self._tick()
+        if feed is None or feed.definition is None:
+            return
+        if self._drawn is not feed.definition:
+            self._draw(feed.definition)
+            self._view = View(feed.definition)
+        feed.fold(self._view, FOLD)
+        self.lines.extend(feed.lines())
+        if self._graph.is_mounted and self.display:
+            self._graph.tick(self._view, time.time() if self._view.ended is None else self._view.now)
 
-    def _draw(self, definition: Definition, view: View) -> None:
-        self._view = view
+    def _draw(self, definition: Definition) -> None:
         if definition is not self._drawn:
             self._drawn, self._graph = definition, part("graph", definition)
             self.remove_children()
             self.mount(self._graph)
-        self.call_after_refresh(self._tick)
-
-    def _tick(self) -> None:
-        if self._graph is not None and self._graph.is_mounted and self.display:
-            alive = self._feed is not None and self._view.ended is None
-            self._graph.tick(self._view, time.time() if alive else self._view.now)

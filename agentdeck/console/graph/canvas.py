@@ -214,8 +214,8 @@ def chip(node: Node, card: Card | None, width: int, *, selected: bool = False) -
             tail = card.time
     inner = width - 4
     least = min(inner, cell_len(title(node, card)))  # the name comes before the numbers
-    tail = " " + tail if tail and len(tail) + 1 + least <= inner else ""
-    failed = failed if len(tail) + len(failed) + least <= inner else ""
+    failed = failed if len(failed) + least <= inner else ""
+    tail = " " + tail if tail and len(tail) + 1 + len(failed) + least <= inner else ""
     name = title(node, card, inner - len(tail) - len(failed))
     if selected:
         return ((f"▐{glyph} {name}{tail}{failed}▌", "cursor"),)

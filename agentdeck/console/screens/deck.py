@@ -58,7 +58,7 @@ class DeckScreen(Shown):
     DeckScreen #deck { layout: horizontal; }
     DeckScreen Listing { width: 9fr; max-width: 64; } DeckScreen #about-it { width: 16fr; }
     DeckScreen.narrow #deck { layout: vertical; }
-    DeckScreen.narrow Listing, DeckScreen.narrow #about-it { width: 100%; height: 1fr; }
+    DeckScreen.narrow Listing, DeckScreen.narrow #about-it { width: 100%; max-width: 100%; height: 1fr; }
     """
 
     def __init__(self, file: Path | None = None) -> None:
