@@ -5,7 +5,7 @@ READY := .venv/.ready
 BENCH := .venv/.bench
 LIVE := .venv/.live
 
-.PHONY: run test test-live check bench soak clean
+.PHONY: run test test-live check bench soak screenshots clean
 
 run: $(READY)  ## the console on a thousand orders that already run; headless where there is no terminal
 	$(BIN)/agentdeck demo
@@ -28,6 +28,9 @@ bench: $(BENCH)
 
 soak: $(READY)
 	$(BIN)/pytest -m soak
+
+screenshots: $(READY)  ## the pictures of every screen, from recorded runs
+	$(BIN)/python -m screenshots.draw
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build

@@ -79,6 +79,8 @@ class Listing(ScrollView, can_focus=True):
 
     def show(self, rows: Sequence[Row], key: str | None = None) -> None:
         """Show these rows, with the cursor on `key`, else where it was."""
+        if key is not None:
+            self.call_after_refresh(self._see)
         key = self.key if key is None else key
         before = self.key
         self.rows = list(rows)

@@ -56,7 +56,7 @@ class DeckScreen(Shown):
     DeckScreen #drawn:focus-within { border: round $primary; }
     DeckScreen Listing:focus, DeckScreen VerticalScroll:focus { border: round $primary; }
     DeckScreen #deck { layout: horizontal; }
-    DeckScreen Listing { width: 9fr; max-width: 64; } DeckScreen #about-it { width: 16fr; }
+    DeckScreen Listing { width: 9fr; min-width: 44; max-width: 64; } DeckScreen #about-it { width: 16fr; }
     DeckScreen.narrow #deck { layout: vertical; }
     DeckScreen.narrow Listing, DeckScreen.narrow #about-it { width: 100%; max-width: 100%; height: 1fr; }
     """

@@ -147,7 +147,7 @@ class LaunchScreen(ModalScreen[Order | None]):
         self._check_all()
 
     def on_resize(self) -> None:
-        self.set_class(self.size.width < 100, "narrow")
+        self.set_class(self.size.width < 112, "narrow")
 
     # What is typed -------------------------------------------------------------------------------------------
 
