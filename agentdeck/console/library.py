@@ -19,7 +19,7 @@ HERE, FOLDER, RECENT, EXAMPLES = "this folder", "workflows/", "recent", "example
 SUFFIXES = (".yaml", ".yml")
 PEEK = 4096
 KEPT = 8
-BLOCKS = "▁▂▃▄▅▆▇█"
+BLOCKS = "▁▂▃▄▅▆▇"  # not a full one: rows stay apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +123,13 @@ class Past:
 
     @property
     def spark(self) -> str:
-        """Past durations as a row of blocks, the longest one highest."""
+        """Past durations as a row of blocks: from half of the shortest up to the longest, so that it is seen
+        where they differ."""
         if not self.seconds:
             return ""
-        high = max(self.seconds) or 1.0
-        return "".join(BLOCKS[min(7, int(value / high * 7.99))] for value in self.seconds)
+        low, high = min(self.seconds) / 2, max(self.seconds)
+        most = len(BLOCKS) - 1
+        return "".join(BLOCKS[round((value - low) / ((high - low) or 1.0) * most)] for value in self.seconds)
 
 
 def pasts(rows: Iterable[RunRow]) -> Mapping[str, Past]:

@@ -11,12 +11,12 @@ from textual import events
 from textual.app import ComposeResult
 from textual.containers import Container
 from textual.timer import Timer
-from textual.widgets import Footer
 
 from agentdeck.console import background, pauses
 from agentdeck.console.actions import bindings
 from agentdeck.console.command import tell
 from agentdeck.console.feed import Feed
+from agentdeck.console.foot import Foot
 from agentdeck.console.foresight import Foresight
 from agentdeck.console.intake import LATE, Intake
 from agentdeck.console.palette import Found
@@ -71,7 +71,7 @@ class RunScreen(Recall):
         yield Tabs(PANES)
         yield Container(id="stage")
         yield Notice()
-        yield Footer(show_command_palette=False, compact=True)
+        yield Foot()
 
     def on_mount(self) -> None:
         self.begin()
