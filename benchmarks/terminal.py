@@ -82,7 +82,17 @@ class Terminal:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def text(self) -> bytes:
+        """The last of what was painted, without what moves and colours it."""
+        return ESCAPES.sub(b"", self.seen)
+
+    def hang_up(self) -> None:
+        """The window is closed: nobody reads, and the program loses its terminal."""
+        os.close(self._fd)
+        self._fd = -1
+
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
-        os.close(self._fd)
+        if self._fd >= 0:
+            self.hang_up()

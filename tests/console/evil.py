@@ -16,14 +16,16 @@ from textual.strip import Strip
 
 EVIL = (
     "\x1b]52;c;cm0gLXJmIC8=\x07clipboard \x1b]0;title\x07\x1b[2J\x1b[H\x1b[31mred\x1b[0m\x1b[6n\x1b[?1049h",
-    "\x1b]8;;http://evil.test\x1b\\link\x1b]8;;\x1b\\ \x1bP$q\"p\x1b\\ \x1b_apc\x1b\\ \x9b31m \x90q\x9c \x85\x8d\x84",
+    '\x1b]8;;http://evil.test\x1b\\link\x1b]8;;\x1b\\ \x1bP$q"p\x1b\\ \x1b_apc\x1b\\ \x9b31m \x90q\x9c \x85\x8d\x84',
     "\u202eright to left\u202c \u2066isolated\u2069 \u200e\u200f a\u200bb\u200cc\u200dd\ufeffe\u2060f",
     "[red]no style[/red] [/x] [@click=app.quit]no button[/] [link=http://evil.test]no link[/link] $primary",
     "\x00\x07\x08bell\x7f\r\x0b\x0c tab\there 株式会社 한국어 👩\u200d👩\u200d👧 🇩🇪 ❤️ 👍🏽 1\ufe0f\u20e3 e\u0301 क्षि",
 )
 ALL = " | ".join(EVIL)
 LONG = "x[red]株\x1b[31m" * 90_000
-FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\ufe00-\ufe0f]")
+FORBIDDEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\ufe00-\ufe0f]"
+)
 
 WORK = f"""
 import os, sys
@@ -52,7 +54,11 @@ def workflow() -> str:
         "fails": {"python": "work:fails", "needs": "says", "retry": 1},
         "shell": {"command": ["sh", "-c", 'printf "%s\n" "$1"; printf "%s\n" "$1" >&2', "sh", "${inputs.evil}"]},
         "model": {"needs": "says", "prompt": "${says} " + ALL},
-        "each": {"needs": "says", "each": "[inputs.evil, inputs.evil]", "simulate": {"takes": "1ms", "says": [ALL]}},
+        "each": {
+            "needs": "says",
+            "each": "[inputs.evil, inputs.evil]",
+            "simulate": {"takes": "1ms", "says": [ALL]},
+        },
         "asks": {
             "approve": {"ask": ALL + "${inputs.evil}", "show": ALL, "within": "300ms", "otherwise": "reject"},
             "needs": "says",
@@ -75,7 +81,9 @@ def recorded(folder: Path) -> Path:
     db = folder / "deck.db"
     call = [sys.executable, "-m", "agentdeck.cli.main", "run", file.name, "--tasks", "tasks.jsonl"]
     call += ["--tag", ALL.replace("\x00", ""), "--db", str(db), "--json"]
-    done = subprocess.run(call, cwd=home, capture_output=True, timeout=60, env={**os.environ, "PYTHONPATH": root()})
+    done = subprocess.run(
+        call, cwd=home, capture_output=True, timeout=60, env={**os.environ, "PYTHONPATH": root()}
+    )
     assert done.returncode == 1, done.stderr.decode(errors="replace")[-2000:]
     return db
 
