@@ -19,7 +19,8 @@ agentdeck: 1
 name: gate
 agents:
   says: { python: work:says }
-  child: { command: [sh, -c, 'printf "\\033[5mchild\\n"; printf "\\033[5mchild\\n" >&2; sh -c "echo grandchild"'] }
+  child:
+    command: [sh, -c, 'printf "\\033[5mchild\\n"; printf "\\033[5mchild\\n" >&2; sh -c "echo grandchild"']
   holds: { needs: [says, child], python: work:holds, timeout: 60s }
 """
 WORK = """

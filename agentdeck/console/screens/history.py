@@ -8,6 +8,7 @@ from textual.app import ComposeResult
 from textual.widgets import Footer, Input
 
 from agentdeck.cli.runs import counts, lasted
+from agentdeck.console import pauses
 from agentdeck.console.actions import bindings
 from agentdeck.console.listing import Column, Listing, Row
 from agentdeck.console.look import GLYPHS
@@ -56,6 +57,9 @@ class HistoryScreen(Shown):
         self.query_one(Listing).focus()
         self._timer = self.set_interval(AGAIN, self._fresh)
         self._read(again=True)
+
+    def on_unmount(self) -> None:
+        self.app.set_timer(pauses.SETTLED, pauses.look_again)
 
     def on_screen_suspend(self) -> None:
         self._timer.pause()
@@ -114,6 +118,7 @@ class HistoryScreen(Shown):
         else:
             self._runs += found
             shown.add([_row(run) for run in found])
+            pauses.set_aside()
         shown.border_subtitle = f"{len(self._runs):,}{'+' if self._more else ''} runs"
 
     def action_open(self) -> None:

@@ -40,7 +40,6 @@ BELOW = 1.0  # the same of a run that shines through a question: all of the scre
 BUSY = 0.3  # of the processor's time that the loop may take before there are half as many frames
 HALF = 0.1
 COST = 0.008  # processor seconds that a picture may take before there are fewer of them
-SETTLED = 1.0  # seconds after which a screen that was opened has all its parts, one that was closed has none
 MOST_RECORDED = 200_000  # events of which the timeline is drawn
 OLD = 2.0  # seconds after which the age of what is shown is told
 
@@ -113,7 +112,7 @@ class RunScreen(Verbs):
         if self.intake is not None:
             self.intake.close()
         self.feed.close()
-        self.app.set_timer(SETTLED, pauses.look_again)
+        self.app.set_timer(pauses.SETTLED, pauses.look_again)
 
     # The frame ----------------------------------------------------------------------------------------------
 
@@ -218,7 +217,7 @@ class RunScreen(Verbs):
         stage.mount(*made)
         self._lay_out()
         self.call_after_refresh(self._focus, self.main)
-        self.set_timer(SETTLED, pauses.set_aside)
+        self.set_timer(pauses.SETTLED, pauses.set_aside)
 
     def _tell_header(self, feed: Feed) -> None:
         header, row = self.panes["header"], feed.row
