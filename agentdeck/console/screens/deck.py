@@ -29,7 +29,7 @@ from agentdeck.errors import AgentdeckError
 
 if TYPE_CHECKING:
     from agentdeck.console.background import Order
-    from agentdeck.store.reader import RunRow
+    from agentdeck.store.reader import Reader, RunRow
     from agentdeck.workflow.model import Definition
 
 # What the store, the workflows and the page need takes longer to import than the screen to appear: that is done
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 LOOK = 1.0
 SOON = 0.1
 PAST = 300
+UNREAD = -2  # no version of a store
 ALIVE = ("running", "paused", "interrupted")
 
 
@@ -73,6 +74,8 @@ class DeckScreen(Shown):
         self._graph: Any = None
         self._graphed: Entry | None = None
         self._soon: Timer | None = None
+        self._reader: Reader | None = None
+        self._version = UNREAD
 
     def compose(self) -> ComposeResult:
         with Container(id="deck"):
@@ -99,6 +102,10 @@ class DeckScreen(Shown):
         self._timer.resume()
         self._look()
 
+    def on_unmount(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+
     # Looking ------------------------------------------------------------------------------------------------
 
     def _look(self) -> None:
@@ -110,17 +117,18 @@ class DeckScreen(Shown):
         """In a thread: the store and the files."""
         from agentdeck.store.reader import Reader
 
-        fault, runs, seen = "", [], {}
+        fault, runs, seen = "", self._runs, self._seen
         try:
-            reader = Reader(self.deck.db)
-            try:
+            reader = self._reader = self._reader or Reader(self.deck.db)
+            version = reader.version()
+            # Nobody writes when an owner dies: what runs is looked at again whether or not anybody wrote.
+            if version != self._version or any(row.state in ("running", "paused") for row in runs):
                 runs = reader.runs(PAST)
                 places = {row.workflow: str(row.source.get("folder", "")) for row in reversed(runs)}
                 seen = {name: reader.durations(name, folder) for name, folder in places.items()}
-            finally:
-                reader.close()
+                self._version = version
         except AgentdeckError as error:
-            fault = str(error)
+            fault, runs, seen, self._version = str(error), [], {}, UNREAD
         recent = dict.fromkeys(
             Path(str(row.source["file"])) for row in runs if str(row.source.get("file", "")).endswith(".yaml")
         )
