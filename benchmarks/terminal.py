@@ -59,14 +59,15 @@ class Terminal:
     def press(self, keys: str) -> None:
         os.write(self._fd, keys.encode())
 
-    def wait_for(self, text: str, timeout: float = 20.0) -> float:
-        """Seconds until the text was painted, counted from now. Raises TimeoutError."""
+    def wait_for(self, text: str, timeout: float = 20.0, *, raw: bool = False) -> float:
+        """Seconds until the text was painted, counted from now. Raises TimeoutError. `raw`: all of it is painted
+        at once, so that looking for it takes no time."""
         begin = time.perf_counter()
         wanted = text.encode()
         painted = b""
         while time.perf_counter() - begin < timeout:
             painted = (painted + self.read(0.5))[-100_000:]
-            if wanted in ESCAPES.sub(b"", painted):
+            if wanted in (painted if raw else ESCAPES.sub(b"", painted)):
                 return time.perf_counter() - begin
         raise TimeoutError(f"{text!r} was not painted within {timeout} s")
 
