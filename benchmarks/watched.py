@@ -12,6 +12,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 
 from agentdeck.console.app import DeckApp
 from agentdeck.console.screens.run import RunScreen
@@ -22,9 +23,9 @@ WRITE = 1.0
 class TimedRun(RunScreen):
     """Notes what each frame and each paint takes."""
 
-    frames: list[float] = []
-    paints: list[float] = []
-    ages: list[float] = []
+    frames: ClassVar[list[float]] = []
+    paints: ClassVar[list[float]] = []
+    ages: ClassVar[list[float]] = []
 
     def frame(self) -> None:
         began = time.thread_time()

@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from agentdeck.cli.options import db_option, json_option
+from agentdeck.cli.options import db_option, json_option, run_argument
 
 if TYPE_CHECKING:
     from agentdeck.core.view import View
     from agentdeck.workflow.model import Data, Definition
 
+#: So many reasons of waiting are told.
+HELD = 4
 RATES = ("requests", "tokens", "input_tokens", "output_tokens")
 
 
 @click.command()
-@click.argument("run", metavar="RUN")
+@run_argument
 @click.argument("changes", nargs=-1, metavar="[NAME=VALUE…]")
 @db_option
 @json_option("The current values as one JSON object.")
 def limits(run: str, changes: tuple[str, ...], db: str | None, as_json: bool) -> int:
-    """Print the limits of a run, what uses them and who waits; or change them: workers=8
-    agents.extract.timeout=10s openai.requests=80/min.
+    """Print the limits of a run, what uses them and who waits; or change them while it runs.
 
     `limits save RUN [FILE]` writes what was changed into the workflow's file, which keeps its comments.
+
+    \b
+    Examples:
+      agentdeck limits last
+      agentdeck limits last workers=8 agents.extract.timeout=10s
+      agentdeck limits last openai.requests=80/min
+      agentdeck limits save last
     """
     import time
 
@@ -38,7 +46,7 @@ def limits(run: str, changes: tuple[str, ...], db: str | None, as_json: bool) ->
     if run == "save":
         return _save(db, changes)
     if changes:
-        return ask(db, run, "limits", dict(_change(text) for text in changes))
+        return ask(db, run, "limits", dict(_change(text) for text in changes), as_json)
     with store(db) as reader:
         row, definition, view = folded(reader, run)
     now = current(definition, view)
@@ -55,6 +63,9 @@ def limits(run: str, changes: tuple[str, ...], db: str | None, as_json: bool) ->
     ]
     for line in table(("limit", "value", "in use"), rows, right=(1,)):
         out(line)
+    if living:
+        for line in held_up(view):
+            out(line)
     return 0
 
 
@@ -63,12 +74,12 @@ def _save(db: str | None, args: tuple[str, ...]) -> int:
     from agentdeck.cli.errors import say
     from agentdeck.cli.options import store
     from agentdeck.cli.pages import out
-    from agentdeck.cli.rewrite import rewrite
+    from agentdeck.cli.rewrite import save
     from agentdeck.core.clean import clean
     from agentdeck.errors import UsageError
 
     if not 1 <= len(args) <= 2:
-        raise UsageError("agentdeck limits save RUN [FILE]")
+        raise UsageError("say which run: agentdeck limits save RUN [FILE]")
     with store(db) as reader:
         row = reader.run(args[0])
         changed = {event.name: event.new for event in reader.of_kind(row.run, "limit_changed")}
@@ -80,31 +91,12 @@ def _save(db: str | None, args: tuple[str, ...]) -> int:
         what = f"{own} is Python: write them there" if own else "it came from no file; name one"
         raise UsageError(f"{row.run}: {what} ({', '.join(changed)})")
     file = Path(args[1] if len(args) == 2 else own)
-    text = (file if file.exists() else Path(own)).read_bytes().decode("utf-8")
-    made = rewrite(text, changed, file)
-    if made == text:
+    if not save(file, changed, file if file.exists() else Path(own)):
         say(f"{file} says so already")
         return 0
-    _replace(file, made)
     for name, value in changed.items():
         out(clean(f"{file}: {name} = {_shown(name, value)}"))
     return 0
-
-
-def _replace(file: Path, text: str) -> None:
-    """The new text is there whole or not at all."""
-    import os
-    import shutil
-
-    target = file.resolve()
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(text.encode("utf-8"))
-        if target.exists():
-            shutil.copymode(target, part)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def current(definition: Definition, view: View) -> dict[str, Data]:
@@ -166,8 +158,12 @@ def use(name: str, value: Data, view: View, waits: Mapping[str, int]) -> str:
             told.append(f"{sum(waits.values()):,} wait: {who}")
         return "; ".join(told)
     if parts[0] != "agents" or len(parts) != 3 or parts[1] not in view.agents:
+        provider, _, limit = name.partition(".")
         held = [
-            step for task in view.open.values() for step in task.steps.values() if step.why and name in step.why
+            step
+            for task in view.open.values()
+            for step in task.steps.values()
+            if step.state == "ready" and step.why.startswith(f"{provider}:") and f" {limit} " in step.why
         ]
         return f"{len(held):,} wait" if held else ""
     running_since = [one.at for (_, step), one in view.running.items() if step.partition("[")[0] == parts[1]]
@@ -185,3 +181,17 @@ def use(name: str, value: Data, view: View, waits: Mapping[str, int]) -> str:
         )
         return f"{again:,} to be tried again" if again else ""
     return ""
+
+
+def held_up(view: View) -> Iterator[str]:
+    """What keeps steps that could run from running, as far as that was told; the most first."""
+    from collections import Counter
+
+    from agentdeck.cli.pages import cut
+    from agentdeck.core.clean import clean
+    from agentdeck.insight.numbers import plural
+
+    steps = [step for task in view.open.values() for step in task.steps.values()]
+    whys = Counter(step.why for step in steps if step.state == "ready" and step.why)
+    for why, many in whys.most_common(HELD):
+        yield cut(clean(f"held up    {plural(many, 'step')}: {why}"))

@@ -12,16 +12,19 @@ import time
 from agentdeck.console.feed import CHUNK, Feed
 from agentdeck.console.log.lines import LineStore
 from agentdeck.core.view import View
+from agentdeck.store.reader import LogLine
 
 SLICE = 0.002  # seconds of folding at a time
 PAUSE = 0.002  # between two slices, at least
 FEW = 100  # events that may be missing from a view that is up to date
 LATE = 0.25  # seconds behind, after which that is told
+HEARD = 20_000  # steps of which it is known when they last said something
 
 
 class Intake:
     """What `feed` has read goes into `view` and `lines`. `take` in every frame; `close` at the end.
 
+    `heard` is when each step, by task and key, last said something; of many, those that ended are forgotten.
     `late` is since how many seconds the view has not been up to date, 0 while it is: nothing that is shown is
     older than that and the feed's own look at the store.
     """
@@ -29,6 +32,7 @@ class Intake:
     def __init__(self, feed: Feed, view: View, lines: LineStore) -> None:
         self.feed, self.view, self.lines = feed, view, lines
         self.taken = 0
+        self.heard: dict[tuple[str, str], float] = {}
         self._complete = time.monotonic()
         self._next: asyncio.TimerHandle | None = None
 
@@ -58,8 +62,16 @@ class Intake:
         while lines := feed.lines(CHUNK):
             self.lines.append(lines)
             self.taken += len(lines)
+            self._hear(lines)
             if time.perf_counter() > end:
                 break
         if self.behind <= FEW:
             self._complete = time.monotonic()
         self._next = asyncio.get_running_loop().call_later(PAUSE, self._slice) if feed.waiting else None
+
+    def _hear(self, lines: list[LogLine]) -> None:
+        for line in lines:
+            self.heard[line.task, line.step] = line.at
+        if len(self.heard) > HEARD:
+            running = self.view.running
+            self.heard = {key: at for key, at in self.heard.items() if key in running}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 import anyio
 
+from agentdeck.core import actions as act
 from agentdeck.core import events as ev
-from agentdeck.core.caps import tightest, told, turned
+from agentdeck.core.caps import NO_LIMITS, caps_of, told, turned
 from agentdeck.core.fold import AUTO
 from agentdeck.core.machine import Machine
 from agentdeck.core.program import Program, Rule
@@ -33,10 +34,9 @@ from agentdeck.models.prices import MILLION, Prices
 from agentdeck.models.provider import Told
 from agentdeck.models.room import complete, models_for
 from agentdeck.store import rates as store
+from agentdeck.store.faultpoint import passing
 from agentdeck.workflow.deck import Deck
-from agentdeck.workflow.model import Data, Definition, ProviderLimits
-
-NO_LIMITS = ProviderLimits()
+from agentdeck.workflow.model import ProviderLimits
 
 
 @dataclass(slots=True, eq=False)
@@ -61,17 +61,6 @@ class _Ask(NamedTuple):
     done: Callable[[store.Answer], None]
 
 
-def caps_of(deck: Deck, definition: Definition) -> dict[str, ProviderLimits]:
-    """The limits of each of the deck's providers, as the workflow tightens them."""
-    own = definition.limits.providers
-    return {name: tightest(one.limits, own.get(name, NO_LIMITS)) for name, one in deck.providers.items()}
-
-
-def shown(caps: Mapping[str, ProviderLimits]) -> dict[str, Data]:
-    """All of them that are set, by dotted name, as a person writes them."""
-    return {f"{name}.{key}": value for name, limits in caps.items() for key, value in told(limits).items()}
-
-
 class Rates:
     """All reservations of one run."""
 
@@ -89,7 +78,7 @@ class Rates:
         self._clock = clock
         self._feed = feed
         self._book = store.Book(machine.run, storage.owner.name)
-        self._standing = Standing(self._tell)
+        self._standing = Standing(self._tell, self._mend)
         self._estimates = Estimates()
         self._prices = Prices(self._deck)
         self._price: dict[str, tuple[float, float] | None] = {}
@@ -109,19 +98,16 @@ class Rates:
         """Prompts are reserved where a deck says who answers, or a budget binds."""
         for rule in program.rules:
             rule.metered = on and rule.verb == "prompt"
-            rule.careful = rule.metered or rule.priority > 0
+            rule.careful |= rule.metered
         for nested in program.nested.values():
             self._meter(nested, on)
 
     # For the engine
 
-    def ask(self, action: ev.Reserve) -> None:
+    def ask(self, action: act.Reserve) -> None:
         """Answer at once where that is possible, else as soon as the store has."""
         machine = self._machine
-        if self._turn != machine.turns:  # an operator turned something: what was is to be tried again
-            self._turn = machine.turns
-            self._limits.clear()
-            self._standing.start()
+        self._look()
         step = machine.found(action.task, action.step)
         rule = step.acting
         most = self._estimates.longest(rule, action.reduced)
@@ -130,7 +116,14 @@ class Rates:
         grant = Grant(rule, where, action.shift, "", "", most if action.reduced else None, want)
         self._place(action, grant, step)
 
-    def _place(self, action: ev.Reserve, grant: Grant, step: Step) -> None:
+    def _look(self) -> None:
+        """Where an operator turned something, what was is to be tried again."""
+        if self._turn != self._machine.turns:
+            self._turn = self._machine.turns
+            self._limits.clear()
+            self._standing.start()
+
+    def _place(self, action: act.Reserve, grant: Grant, step: Step) -> None:
         """With the first model whose provider may be called now."""
         at = self._clock.now()
         models = self._models(grant)
@@ -163,7 +156,7 @@ class Rates:
         long = self._too_long.get(grant.where[:2], set())
         return [model for model in models if model not in long] or models
 
-    def _heard(self, action: ev.Reserve, grant: Grant, step: Step, answer: store.Answer) -> None:
+    def _heard(self, action: act.Reserve, grant: Grant, step: Step, answer: store.Answer) -> None:
         if isinstance(answer, store.Granted):
             grant.ids.append(answer.id)
             self._granted(action.ask, grant)
@@ -323,6 +316,7 @@ class Rates:
     async def _exchange(self) -> None:
         asks, settled, news = self._asks, self._settled, self._news
         self._asks, self._settled, self._news = [], [], []
+        self._look()
         wanted = [store.Wanted(ask.grant.provider, *ask.grant.where, ask.grant.want) for ask in asks]
         limits = {one.provider: self.limits(one.provider) for one in wanted}
 
@@ -334,6 +328,8 @@ class Rates:
             return self._book.reserve(db, wanted, limits, now)
 
         answers = await asyncio.wrap_future(self._log.call(turn))
+        if answers:
+            passing("rates.reserved")
         for ask, answer in zip(asks, answers, strict=True):
             ask.done(answer)
 
@@ -373,6 +369,14 @@ class Rates:
 
     def _tell(self, at: float, text: str) -> None:
         self._feed(ev.Noted(at, text))
+
+    def _mend(self, provider: str, kind: str) -> str:
+        """What to do about a provider that is stopped, so that what waits for it goes on."""
+        run, key = self._machine.run, self._deck.providers[provider].key
+        then = f"agentdeck pause {run}, then agentdeck resume {run}"
+        if kind == "auth" and (key is None or isinstance(key, str)):  # this process has it for good
+            then = f"agentdeck drain {run}, then agentdeck resume {run} with the right key"
+        return f"its steps wait, and none is lost; once that is mended: {then}"
 
     @staticmethod
     def _fitted(want: Want, limits: ProviderLimits) -> Want:

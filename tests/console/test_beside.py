@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from agentdeck.store.reader import Reader, RunRow, is_dead
+from agentdeck.store.listed import RunRow, is_dead
+from agentdeck.store.reader import Reader
 from benchmarks.terminal import Terminal
 
 GATE = """

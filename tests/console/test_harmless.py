@@ -16,7 +16,8 @@ from agentdeck.console.pane import Focus
 from agentdeck.console.screens.history import HistoryScreen
 from agentdeck.console.screens.letters import LettersScreen
 from agentdeck.console.screens.replay import ReplayScreen
-from agentdeck.console.screens.run import PANES, RunScreen
+from agentdeck.console.screens.run import RunScreen
+from agentdeck.console.screens.stage import PANES
 from tests.console.conftest import until
 from tests.console.evil import ALL, check, recorded
 
@@ -60,7 +61,6 @@ async def test_every_pane_of_a_run(evil: Path, size: tuple[int, int], monkeypatc
             await pilot.press("escape", "escape")
         screen.select(Focus())
         screen.go("log")
-        await pilot.pause(0.1)
         await pilot.press("home", "W")
         await look(pilot, app, "log, wrapped")
         await pilot.press("enter")
@@ -74,7 +74,7 @@ async def test_every_step_told_whole(evil: Path, step: str) -> None:
     async with app.run_test(size=(100, 40)) as pilot:
         screen = await opened(pilot, app)
         task = max((row.task for row in screen.view.recent), key=len)
-        detail = StepDetail(lambda: screen._story(task, step))
+        detail = StepDetail(lambda: screen.story(task, step))
         await app.push_screen(detail)
         await until(pilot, lambda: detail.story is not None)
         for key in ("end", "home", "m", "end"):

@@ -54,8 +54,8 @@ class GraphPane(Grounded, ScrollView, can_focus=True):
         Binding("up", "walk('up')", "up the layer", show=False),
         Binding("down", "walk('down')", "down the layer", show=False),
         Binding("enter", "open", "open", show=False),
-        Binding("plus,equals_sign", "zoom(-1)", "more"),
-        Binding("minus", "zoom(1)", "less"),
+        Binding("plus,equals_sign", "zoom(-1)", "zoom"),
+        Binding("minus", "zoom(1)", "less", show=False),
         Binding("0", "fit", "fit", show=False),
         Binding("s", "slack", "slack"),
     ]

@@ -80,8 +80,9 @@ class LineStore:
     """Lines `first` to `next - 1`. `dropped` counts those that came and are not kept any more, and those that
     never came (`gap`). `changes` rises with every change.
 
-    Pieces that an agent in `streams` says are gathered into lines, per attempt: a line may grow while it is
-    one of the newest. `grown` holds the numbers of lines that grew lately, `growth` counts all of it.
+    Pieces that an agent in `streams` says are gathered into lines, per attempt: one that ends with a space goes
+    on with the next, so a line may grow while it is one of the newest. `grown` holds the numbers of lines that
+    grew lately, `growth` counts all of it.
     """
 
     def __init__(
@@ -197,9 +198,9 @@ class LineStore:
         key = (place[0], place[1], row.attempt)
         number = self._open.get(key, -1)
         i = number - self.first
-        if i >= 0 and len(self.texts[i]) + len(text) < JOINED:
-            self.texts[i] = f"{self.texts[i]} {text}"
-            self.characters += len(text) + 1
+        if i >= 0 and self.texts[i].endswith(" ") and len(self.texts[i]) + len(text) < JOINED:
+            self.texts[i] += text
+            self.characters += len(text)
             self.grown.append(number)
             self.growth += 1
             return

@@ -16,7 +16,8 @@ from agentdeck.console.screens.base import Shown
 from agentdeck.core.clean import clean
 from agentdeck.errors import AgentdeckError
 from agentdeck.insight.numbers import moment, seconds
-from agentdeck.store.reader import Reader, RunRow
+from agentdeck.store.listed import RunRow
+from agentdeck.store.reader import Reader
 
 PAGE = 500
 NEAR = 200
@@ -104,6 +105,8 @@ class HistoryScreen(Shown):
 
     def _take(self, wanted: int, found: list[RunRow], first: bool, fault: str) -> None:
         self._reading = False
+        if not self.query(Listing):  # the screen is being closed
+            return
         if fault:
             self.notify(clean(fault), title="store", severity="error", markup=False)
         if wanted != self._wanted:
