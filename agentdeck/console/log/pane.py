@@ -229,6 +229,11 @@ class LogPane(Vertical):
         self.entry.display = False
         self.body.focus()
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Where there is nothing to clear, Escape is the screen's."""
+        there = self.entry.display or self.wanted.pattern or self.wanted.level or self.body.cursor is not None
+        return action != "clear" or bool(there)
+
     def action_clear(self) -> None:
         """Away with the line to type into, the pattern, the least level; when there is none, nothing."""
         entered = bool(self.entry.display)
