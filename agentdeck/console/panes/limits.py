@@ -235,6 +235,9 @@ class LimitsPane(Table[Limit]):
         self._said.pop(name, None)
         self._change(name, value)
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return bool(action == "clear" and self._editing) or super().check_action(action, parameters)
+
     def action_clear(self) -> None:
         if self._editing:
             self._leave()
