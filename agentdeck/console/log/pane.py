@@ -87,7 +87,7 @@ class LogPane(Vertical):
         Binding("slash", "find", "Find", id="log.find"),
         Binding("escape", "clear", "Clear", show=False, id="log.clear"),
         Binding("l", "level", "Least level", show=False, id="log.least"),
-        Binding("t", "task", "This task", show=False, id="log.task"),
+        Binding("f", "task", "This task", show=False, id="log.task"),
         Binding("C", "around", "Lines around", show=False, id="log.around"),
         Binding("o", "step", "Open step", id="log.step"),
         Binding("S", "save", "Save", show=False, id="log.save"),
