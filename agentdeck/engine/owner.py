@@ -42,7 +42,7 @@ async def hold(engine: Engine, storage: Storage) -> None:
                 if reader.commands(engine.machine.run):
                     await _carry_out(engine, storage, reader)
                 if now - renewed > LEASE / 3:
-                    if _place(storage.path) != place:
+                    if place is None or _place(storage.path) != place:
                         engine.stop(StoreBroken(f"{storage.path} was removed or replaced while the run went on"))
                         return
                     run, owner = engine.machine.run, storage.owner
