@@ -10,6 +10,7 @@ from textual.widgets import Footer, Input
 from agentdeck.cli.runs import counts, lasted
 from agentdeck.console import pauses
 from agentdeck.console.actions import bindings
+from agentdeck.console.entry import Entry
 from agentdeck.console.listing import Column, Listing, Row
 from agentdeck.console.look import GLYPHS
 from agentdeck.console.screens.base import Shown
@@ -44,7 +45,7 @@ class HistoryScreen(Shown):
         self._wanted = 0
 
     def compose(self) -> ComposeResult:
-        yield Input(placeholder="filter: id, workflow, tag, file", compact=True)
+        yield Entry(placeholder="filter: id, workflow, tag, file", compact=True)
         columns = [
             Column("workflow"), Column("run", 12), Column("state", 13), Column("started", 19),
             Column("took", 8, True), Column("tasks", 22, True),
