@@ -22,9 +22,11 @@ from agentdeck.console.screens.letters import LettersScreen
 from agentdeck.console.screens.replay import ReplayScreen
 from agentdeck.console.screens.run import RunScreen
 from agentdeck.console.screens.stage import PANES
+from agentdeck.core.clean import dotted
 from benchmarks.terminal import Terminal
 from tests.console.conftest import until
-from tests.console.evil import ALL, FORBIDDEN, check, recorded, root
+from tests.console.evil import ALL, EVIL, FORBIDDEN, check, recorded, root
+from tests.console.log.samples import Shown
 
 pytestmark = pytest.mark.anyio
 #: What Textual itself writes: styles, places, modes, the shape of the mouse.
@@ -123,6 +125,17 @@ async def test_the_other_screens(evil: Path, size: tuple[int, int], monkeypatch:
             if app.screen is not screen:
                 app.pop_screen()
             app.pop_screen()
+
+
+@pytest.mark.parametrize("text", EVIL)
+async def test_what_is_typed_into_keeps_it_and_shows_dots(text: str) -> None:
+    entry = Entry(text)
+    async with Shown(entry).run_test(size=(200, 5)) as pilot:
+        await pilot.press("end")
+        row = entry.render_line(0)
+        assert not FORBIDDEN.search(row.text), row.text
+        assert entry.value == text
+        assert len(dotted(text)) == len(text)
 
 
 async def test_palette_questions_and_toasts(evil: Path, tmp_path: Path) -> None:
