@@ -27,7 +27,6 @@ from agentdeck.core.clean import dotted
 from benchmarks.terminal import Terminal
 from tests.console.conftest import until
 from tests.console.evil import ALL, EVIL, FORBIDDEN, check, recorded, root
-from tests.console.log.samples import Shown
 
 pytestmark = pytest.mark.anyio
 #: What Textual itself writes: styles, places, modes, the shape of the mouse.
@@ -130,9 +129,10 @@ async def test_the_other_screens(evil: Path, size: tuple[int, int], monkeypatch:
 
 @pytest.mark.parametrize("text", EVIL, ids=range(len(EVIL)))
 async def test_what_is_typed_into_keeps_it_and_shows_dots(text: str) -> None:
-    entry = Entry(text)
-    app = Shown(entry)
+    app = App[None]()
     async with app.run_test(size=(200, 5)) as pilot:
+        entry = Entry(text)
+        await app.mount(entry)
         await look(pilot, app, "an entry")
         assert entry.value == text
         assert len(dotted(text)) == len(text)
