@@ -65,9 +65,7 @@ def documents(url: str) -> float:
     """How many times the lower bound 500 documents take, each read by three agents."""
     agents = "\n".join(f'  {name}: {{ prompt: "{name} of document ${{task.n}}" }}' for name in READERS)
     work = f"agentdeck: 1\nname: documents\nagents:\n{agents}\n"
-    deck = DECK.format(
-        workers=AT_ONCE, url=url, model=MODEL, limits=f", limits: {{ concurrent: {AT_ONCE} }}"
-    )
+    deck = DECK.format(workers=AT_ONCE, url=url, model=MODEL, limits=f", limits: {{ concurrent: {AT_ONCE} }}")
     outcome, seconds, _ = launched(deck, work, [{"n": n} for n in range(DOCUMENTS)], AT_ONCE)
     assert outcome.view.steps()["done"] == DOCUMENTS * len(READERS)
     return seconds / (DOCUMENTS * len(READERS) * SECONDS / AT_ONCE)
