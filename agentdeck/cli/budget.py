@@ -49,7 +49,7 @@ def budget(
     if amount is not None or routing:
         measure = ("task." if task else "") + ("tokens" if tokens else "usd")
         more = amount is not None and amount.startswith("+")
-        value = None if amount is None else _read(amount.removeprefix("+"), tokens)
+        value = None if amount is None else amount_of(amount.removeprefix("+"), tokens)
         args = {"measure": measure, "amount": value, "more": more, "lowest": routing}
         return ask(db, run, "budget", args)
     found = _Found(run, db)
@@ -214,7 +214,7 @@ def _tokens(value: float | None) -> str:
     return "unknown" if value is None else f"{value:,.0f}"
 
 
-def _read(text: str, tokens: bool) -> float:
+def amount_of(text: str, tokens: bool) -> float:
     from agentdeck.errors import UsageError
     from agentdeck.workflow.units import size
 

@@ -36,6 +36,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "budget": ("agentdeck.cli.budget:budget", "Show the budget of a run, or grant more."),
     "approve": ("agentdeck.cli.approve:approve", "Answer a step that asks a person."),
     "release": ("agentdeck.cli.release:release", "Let a join go with what has arrived."),
+    "skip": ("agentdeck.cli.skip:skip", "Go on without a step."),
     "hurry": ("agentdeck.cli.hurry:hurry", "Let a task go before all others."),
     "resume": ("agentdeck.cli.resume:resume", "Go on with a run that was interrupted, drained or paused."),
     "letters": ("agentdeck.cli.letters:letters", "Dead letters: list, show, retry, drop, export."),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @run_argument
 @click.option("--failed", is_flag=True, help="All that failed; so it is without any option.")
 @click.option("--agent", metavar="AGENT", shell_complete=complete.agents, help="What failed of this agent.")
+@click.option("--task", metavar="TASK", help="Only in this task.")
 @click.option(
     "--from",
     "start",
@@ -38,6 +39,7 @@ def retry(
     run: str,
     failed: bool,
     agent: str | None,
+    task: str | None,
     start: str | None,
     settings: tuple[str, ...],
     yes: bool,
@@ -70,9 +72,9 @@ def retry(
         if agent is not None:
             known_agent(definition_of(reader, row), agent)
         plan = (
-            all_from(reader, row, start, inputs)
+            all_from(reader, row, start, inputs, task)
             if start is not None
-            else all_failed(reader, row, agent=agent, inputs=inputs)
+            else all_failed(reader, row, agent=agent, task=task, inputs=inputs)
         )
     show(plan)
     if not plan.steps:
@@ -124,7 +126,7 @@ def release(plan: Plan, db: str | None, as_json: bool = False) -> int:
     with store(db) as reader:
         row = reader.run(plan.run)
     if row.state in ("running", "paused"):
-        return ask(db, plan.run, "retry", plan.request)
+        return ask(db, plan.run, "retry", plan.request, as_json)
     return conclude(*take_up(row, db, again=plan.again), as_json)
 
 

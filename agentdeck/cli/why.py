@@ -43,9 +43,9 @@ def why(run: str, step: str, task: str | None, db: str | None, as_json: bool) ->
         task, step = step.rsplit("/", 1)
     with store(db) as reader:
         row, definition, view = folded(reader, run)
-        task = task or _choose(view, step)
+        task = task or chosen(view, step)
         if task not in view.open and task not in view.failed:
-            view = _only(reader, row, definition, task)
+            view = alone(reader, row, definition, task)
     living = row.state in ("running", "paused")
     found = reason(view, definition, task, step, time.time() if living else view.now)
     text = found.text
@@ -58,7 +58,7 @@ def why(run: str, step: str, task: str | None, db: str | None, as_json: bool) ->
         out(clean(f"{step} of task {task}: {text}" if row.tasks.total > 1 else f"{step}: {text}"))
 
 
-def _choose(view: View, step: str) -> str:
+def chosen(view: View, step: str) -> str:
     """The task that is meant where none is named: the oldest open one where the step has not ended, else one
     where it failed, else the last one that ended."""
     from agentdeck.core.state import ENDED
@@ -76,7 +76,7 @@ def _choose(view: View, step: str) -> str:
     return view.recent[-1].task if view.recent else next(iter(view.open), "1")
 
 
-def _only(reader: Reader, row: RunRow, definition: Definition, task: str) -> View:
+def alone(reader: Reader, row: RunRow, definition: Definition, task: str) -> View:
     """What is known of one task that ended long ago: its own events alone, as if it had not ended."""
     from agentdeck.core import events as ev
     from agentdeck.core.view import View

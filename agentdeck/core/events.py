@@ -342,6 +342,15 @@ class CancelAsked(NamedTuple):
     now: bool = False
 
 
+class SkipAsked(NamedTuple):
+    """Go on without a step that has not ended."""
+
+    at: float
+    task: str
+    step: str
+    who: str = ""
+
+
 class Together(NamedTuple):
     """Events that are all taken in before anything is decided: a run that is over and taken up for a retry would
     else be over again before the first step is reopened."""
@@ -408,4 +417,4 @@ Event: TypeAlias = (
     | StepWaited
     | Noted
 )
-Signal: TypeAlias = TimerFired | Committed | CancelAsked | Together | Reserved | Refused
+Signal: TypeAlias = TimerFired | Committed | CancelAsked | SkipAsked | Together | Reserved | Refused

@@ -112,11 +112,15 @@ class Failing(Fold):
 
     def _cancel(self, step: Step, at: float, why: str) -> None:
         """End a step that has not ended, whatever it does, with all that hangs under it."""
+        self._stop(step, at, why)
+        if not step.ended:
+            self._record(ev.StepCancelled(at, step.task.id, step.key, why))
+
+    def _stop(self, step: Step, at: float, why: str) -> None:
+        """Stop its attempt, and end all that hangs under it."""
         if step.state == RUNNING or (step.state == OPEN and step.items is None):
             self._actions.append(act.CancelAttempt(step.task.id, step.key, step.attempt, why))
         self._cancel_inside(step, at, why)
-        if not step.ended:
-            self._record(ev.StepCancelled(at, step.task.id, step.key, why))
 
     def _cancel_inside(self, step: Step, at: float, why: str) -> None:
         """End the items of a step and the task nested in it."""

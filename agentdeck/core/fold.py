@@ -83,7 +83,7 @@ class Fold(Steps):
     def _run_resumed(self, event: ev.RunResumed) -> None:
         self.state, self.paused = "running", False
         if event.idle:
-            clocks = {"join", "answer"}
+            clocks = {"join", "answer", "queue"}  # nobody could have met them; `backoff` and `total` go on
             self.timers = [
                 (due + event.idle if kind in clocks else due, n, kind, s, token)
                 for due, n, kind, s, token in self.timers

@@ -61,6 +61,7 @@ class Metered(Failing):
         self._routes: dict[str, str] = {}
         self._asked = 0
         self._given = 0
+        self._turned = 0
         self.turns = 0
         self.caps: dict[str, ProviderLimits] = {}
 
@@ -129,6 +130,7 @@ class Metered(Failing):
     def open_all(self) -> None:
         """A limit changed, or somebody said go: whoever waits asks again, whatever for."""
         self._given += 1
+        self._turned = self._given
         self.turns += 1
         for pool in self.pools.values():
             pool.until = None
@@ -196,7 +198,7 @@ class Metered(Failing):
             self._keen.discard(step)
             step.acting.asking -= 1
             if step.state == READY and self.tasks.get(step.task.id) is step.task:
-                if not self.paused and self._room(step):
+                if not self.paused and self._room(step) and not self._early(step):
                     return asked
                 heappush(self.ready, place)
             self._leave(step)
@@ -240,8 +242,8 @@ class Metered(Failing):
         self._wait(step, place, pool, event.at)
         if step.acting.parked:
             self._unpark(step.acting)
-        if given != self._given and event.reason in GIVEN:
-            pool.until = None  # something was given back since it asked
+        if given < self._turned or (given != self._given and event.reason in GIVEN):
+            pool.until = None  # a limit was turned, or something given back, since it asked
 
     # The ladder
 

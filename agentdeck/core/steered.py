@@ -35,6 +35,14 @@ class Steered(Timers):
         if step is not None and step.state == OPEN and isinstance(step.acting.agent.does, Approve):
             self._record(event)
 
+    def _on_skip(self, event: ev.SkipAsked) -> None:
+        step = self._open_step(event.task, event.step)
+        if step is not None and not step.ended:
+            why = f"skipped by {event.who}" if event.who else "skipped"
+            self._stop(step, event.at, why)
+            if not step.ended:
+                self._record(ev.StepSkipped(event.at, event.task, event.step, why))
+
     def _on_reopened(self, event: ev.StepReopened) -> None:
         """Whatever of it still runs is cancelled first, so that the log tells how each attempt ended."""
         if self.cancelling:

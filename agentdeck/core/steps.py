@@ -161,7 +161,9 @@ class Steps(Joining):
         self._end(step, FAILED, event.at, tolerated=event.tolerated)
 
     def _step_skipped(self, event: ev.StepSkipped) -> None:
-        self._end(self.found(event.task, event.step), SKIPPED, event.at)
+        step = self.found(event.task, event.step)
+        self._freed(step)
+        self._end(step, SKIPPED, event.at)
 
     def _step_cancelled(self, event: ev.StepCancelled) -> None:
         step = self.found(event.task, event.step)

@@ -86,16 +86,15 @@ class Window:
 
     def full(self, want: Want, limits: ProviderLimits, now: float, more: Want = NOTHING) -> Full | None:
         """What is in the way of one more call; None where it fits. More than a whole limit is taken as the whole
-        of it: else it would never fit. What is under way may come to so much `more` each than was reserved for
-        it: a small share of the limit is kept free for that."""
+        of it: else it would never fit. A limit of nothing lets nobody through. What is under way may come to so
+        much `more` each than was reserved for it: a small share of the limit is kept free for that."""
         found: Full | None = None
         for rate in RATES:
             limit: Rate | None = getattr(limits, rate)
             if limit is not None:
                 spare = min(more.of(rate) * (len(self.live) + 1), SAFE * limit.count)
-                until = self._sum(rate, limit.seconds, now).free_at(
-                    min(want.of(rate), limit.count - spare), limit.count - spare
-                )
+                room, count = self._sum(rate, limit.seconds, now), limit.count - spare
+                until = room.free_at(min(want.of(rate), count), count) if limit.count > 0 else NEVER
                 if until > now and (found is None or until > found.until):
                     found = Full("requests" if rate == "requests" else "tokens", until)
         self._forget(now - self.longest)

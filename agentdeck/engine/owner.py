@@ -16,6 +16,7 @@ from agentdeck.engine.orders import order
 from agentdeck.engine.storage import LEASE, Storage
 from agentdeck.errors import StoreError, UsageError
 from agentdeck.store.commands import Request, answer_command, take_commands
+from agentdeck.store.faultpoint import passing
 from agentdeck.store.faults import RunTaken
 from agentdeck.store.reader import Reader
 from agentdeck.store.runs import renew_lease
@@ -44,10 +45,12 @@ async def hold(engine: Engine, storage: Storage) -> None:
                     if not kept:
                         engine.stop(RunTaken(run))
                         return
-                    renewed, state = now, ""
-                if state != engine.view.state:
-                    state = engine.view.state
-                    _progress(engine, storage)
+                    renewed = now
+                    passing("lease.renewed")
+                    _tell(engine, storage)
+                elif state != engine.view.state:
+                    _tell(engine, storage)
+                state = engine.view.state
             except StoreError:
                 # The writer says so itself, and the run pauses; what is asked meanwhile waits in the store.
                 pass
@@ -56,29 +59,34 @@ async def hold(engine: Engine, storage: Storage) -> None:
         reader.close()
 
 
-async def _call(storage: Storage, fn: Callable[[sqlite3.Connection], T]) -> T:
-    return await asyncio.wrap_future(storage.log.call(fn))
-
-
-def _progress(engine: Engine, storage: Storage) -> None:
+def _tell(engine: Engine, storage: Storage) -> None:
+    """The run's row says how it goes."""
     state = "paused" if engine.view.state == "paused" else "running"
     storage.progress(engine.machine.run, engine.view, state)
+
+
+async def _call(storage: Storage, fn: Callable[[sqlite3.Connection], T]) -> T:
+    return await asyncio.wrap_future(storage.log.call(fn))
 
 
 async def _carry_out(engine: Engine, storage: Storage, reader: Reader) -> None:
     run, now = engine.machine.run, engine.clock.now()
     requests: list[Request] = await _call(storage, lambda db: take_commands(db, run, now))
+    passing("command.taken")
     for request in requests:
         try:
             if request.verb == "retry":
                 await _call(storage, lambda db: None)  # all that was recorded is on disk
                 await recall(reader, engine.machine, steps_of(dict(request.args or {})))
             events, answer = order(request, engine.machine, engine.clock.now())
+            before = engine.view.state
             for event in events:
                 engine.feed(event)
+            if engine.view.state != before:
+                _tell(engine, storage)  # whoever asked sees it as soon as they are told
             if request.verb == "retry":
                 engine.machine.forget()
-            _progress(engine, storage)  # before the answer: who has it looks at the row next
+            passing("command.done")
             told = {"ok": True, "seq": engine.machine.seq, "answer": answer}
         except UsageError as error:
             told = {"ok": False, "answer": str(error)}

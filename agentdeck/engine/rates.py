@@ -34,6 +34,7 @@ from agentdeck.models.prices import MILLION, Prices
 from agentdeck.models.provider import Told
 from agentdeck.models.room import complete, models_for
 from agentdeck.store import rates as store
+from agentdeck.store.faultpoint import passing
 from agentdeck.workflow.deck import Deck
 from agentdeck.workflow.model import ProviderLimits
 
@@ -109,10 +110,7 @@ class Rates:
     def ask(self, action: act.Reserve) -> None:
         """Answer at once where that is possible, else as soon as the store has."""
         machine = self._machine
-        if self._turn != machine.turns:  # an operator turned something: what was is to be tried again
-            self._turn = machine.turns
-            self._limits.clear()
-            self._standing.start()
+        self._look()
         step = machine.found(action.task, action.step)
         rule = step.acting
         most = self._estimates.longest(rule, action.reduced)
@@ -122,6 +120,13 @@ class Rates:
             rule, where, action.shift, "", "", most if action.reduced else None, estimate, estimate.want
         )
         self._place(action, grant, step)
+
+    def _look(self) -> None:
+        """Where an operator turned something, what was is to be tried again."""
+        if self._turn != self._machine.turns:
+            self._turn = self._machine.turns
+            self._limits.clear()
+            self._standing.start()
 
     def _place(self, action: act.Reserve, grant: Grant, step: Step) -> None:
         """With the first model whose provider may be called now."""
@@ -331,6 +336,7 @@ class Rates:
     async def _exchange(self) -> None:
         asks, settled, news = self._asks, self._settled, self._news
         self._asks, self._settled, self._news = [], [], []
+        self._look()
         grants = [ask.grant for ask in asks]
         wanted = [store.Wanted(one.provider, *one.where, one.want, one.estimate.more) for one in grants]
         limits = {one.provider: self.limits(one.provider) for one in wanted}
@@ -343,6 +349,8 @@ class Rates:
             return self._book.reserve(db, wanted, limits, now)
 
         answers = await asyncio.wrap_future(self._log.call(turn))
+        if answers:
+            passing("rates.reserved")
         for ask, answer in zip(asks, answers, strict=True):
             ask.done(answer)
 

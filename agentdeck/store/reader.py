@@ -70,6 +70,10 @@ class Reader:
             except sqlite3.Error as error:
                 raise explain(error, self.path) from error
 
+    def select(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """For the parts of the store that own other tables."""
+        return self._rows(sql, values)
+
     def version(self) -> int:
         """A number that changes whenever another connection committed something: cheap enough for every frame.
         -1 while there is no file."""

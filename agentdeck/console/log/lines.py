@@ -26,12 +26,6 @@ GAP = "gap"
 #: How much a level weighs. Whatever else agents call theirs weighs as `info`.
 RANKS = {"debug": 1, "info": 2, "out": 2, "warning": 3, "err": 3, "error": 4, "critical": 5, GAP: 9}
 
-#: What terminals disagree on how wide it is: variation selectors, keycaps, skin tones, tags, fillers.
-_UNSTEADY = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u20e3\u3164\ufe00-\ufe0f\uffa0\U0001f3fb-\U0001f3ff"
-    "\U000e0100-\U000e01ef\U0001f1e6-\U0001f1ff]"
-)
-_FLAGS = {0x1F1E6 + i: chr(ord("A") + i) for i in range(26)}
 _ITEM = re.compile(r"\[\d+\]$")
 
 
@@ -58,7 +52,6 @@ class Line(NamedTuple):
     """One line, all of it harmless. `agent` is named as in `View.agents`."""
 
     number: int
-    id: int
     at: float
     agent: str
     task: str
@@ -69,15 +62,12 @@ class Line(NamedTuple):
 
 
 def steady(text: str) -> str:
-    """One line of agents' text, harmless and as wide in every terminal as it is counted here."""
+    """One line of agents' text, harmless and not too long."""
     if len(text) > LONGEST:
         text = f"{text[:LONGEST]} … {len(text) - LONGEST:,} more characters"
     if text.isascii() and text.isprintable():
         return text
-    text = clean(text)
-    if not text.isascii() and _UNSTEADY.search(text):
-        text = _UNSTEADY.sub("", text.translate(_FLAGS))
-    return text
+    return clean(text)
 
 
 def agent_of(task: str, step: str) -> str:
@@ -90,8 +80,9 @@ class LineStore:
     """Lines `first` to `next - 1`. `dropped` counts those that came and are not kept any more, and those that
     never came (`gap`). `changes` rises with every change.
 
-    Pieces that an agent in `streams` says are gathered into lines, per attempt: a line may grow while it is
-    one of the newest. `grown` holds the numbers of lines that grew lately, `growth` counts all of it.
+    Pieces that an agent in `streams` says are gathered into lines, per attempt: one that ends with a space goes
+    on with the next, so a line may grow while it is one of the newest. `grown` holds the numbers of lines that
+    grew lately, `growth` counts all of it.
     """
 
     def __init__(
@@ -113,7 +104,6 @@ class LineStore:
         self.tasks: list[str] = []
         self.steps: list[str] = []
         self.names: list[str] = []
-        self._ids = array("q")
         self._at = array("d")
         self._attempts = array("i")
         self._of_agent: list[array[int]] = []
@@ -138,7 +128,6 @@ class LineStore:
         agent = self.agents[i]
         return Line(
             number,
-            self._ids[i],
             self._at[i],
             self.names[agent] if agent >= 0 else "",
             self.tasks[i],
@@ -178,7 +167,7 @@ class LineStore:
             if streams and self.names[place[2]] in streams and row.level == "info":
                 self._piece(row, place, level, text)
             else:
-                self._add(row.id, row.at, place, row.attempt, level, text)
+                self._add(row.at, place, row.attempt, level, text)
         self.changes += 1
         self._trim()
 
@@ -187,12 +176,12 @@ class LineStore:
         self.dropped += count
         at = self._at[-1] if self._at else 0.0
         number = self.next
-        self._add(self.last_id, at, ("", "", -1), 0, self._level(GAP), f"… {count:,} lines dropped")
+        self._add(at, ("", "", -1), 0, self._level(GAP), f"… {count:,} lines dropped")
         for index in self._of_agent:
             index.append(number)
         self.changes += 1
 
-    def _add(self, key: int, at: float, place: tuple[str, str, int], attempt: int, level: int, text: str) -> None:
+    def _add(self, at: float, place: tuple[str, str, int], attempt: int, level: int, text: str) -> None:
         task, step, agent = place
         if agent >= 0:
             self._of_agent[agent].append(self.first + len(self.texts))
@@ -201,7 +190,6 @@ class LineStore:
         self.agents.append(agent)
         self.tasks.append(task)
         self.steps.append(step)
-        self._ids.append(key)
         self._at.append(at)
         self._attempts.append(attempt)
         self.characters += len(text)
@@ -210,9 +198,9 @@ class LineStore:
         key = (place[0], place[1], row.attempt)
         number = self._open.get(key, -1)
         i = number - self.first
-        if i >= 0 and len(self.texts[i]) + len(text) < JOINED:
-            self.texts[i] = f"{self.texts[i]} {text}"
-            self.characters += len(text) + 1
+        if i >= 0 and self.texts[i].endswith(" ") and len(self.texts[i]) + len(text) < JOINED:
+            self.texts[i] += text
+            self.characters += len(text)
             self.grown.append(number)
             self.growth += 1
             return
@@ -220,7 +208,7 @@ class LineStore:
         self._open[key] = self.next
         if len(self._open) > STREAMS:
             del self._open[next(iter(self._open))]
-        self._add(row.id, row.at, place, row.attempt, level, text)
+        self._add(row.at, place, row.attempt, level, text)
 
     def _place(self, task: str, step: str) -> tuple[str, str, int]:
         """Task, step and agent, each kept once. Forgotten now and then, so that it does not grow with tasks."""
@@ -261,7 +249,7 @@ class LineStore:
         self.characters -= sum(map(len, self.texts[:count]))
         for column in (self.texts, self.tasks, self.steps):
             del column[:count]
-        for numbers in (self.levels, self.agents, self._ids, self._at, self._attempts):
+        for numbers in (self.levels, self.agents, self._at, self._attempts):
             del numbers[:count]
         self.first += count
         self.dropped += count

@@ -54,12 +54,12 @@ class LaunchScreen(ModalScreen[Order | None]):
     LaunchScreen #form { width: 3fr; padding-right: 1; }
     LaunchScreen #outlook { width: 2fr; min-width: 34; padding: 0 1; border-left: solid $panel-lighten-2; }
     LaunchScreen .row { height: auto; }
-    LaunchScreen .row Label { width: 22; padding: 0 1 0 0; text-align: right; }
+    LaunchScreen .row Label { width: 18; padding: 0 1 0 0; text-align: right; }
     LaunchScreen .row Input, LaunchScreen .row Select { width: 1fr; }
-    LaunchScreen .row Input { background: $boost; }
+    LaunchScreen .row Input { background: $panel; }
     LaunchScreen .row Input.short { width: 10; }
     LaunchScreen .row Label.unit { width: 12; text-align: left; color: $text-muted; padding: 0 1 0 1; }
-    LaunchScreen .note { height: auto; padding-left: 22; color: $text-muted; }
+    LaunchScreen .note { height: auto; padding-left: 18; color: $text-muted; }
     LaunchScreen .note.wrong { color: $error; text-style: bold; }
     LaunchScreen .head { color: $primary; text-style: bold; padding-top: 1; }
     LaunchScreen #foot { height: 1; align-horizontal: right; dock: bottom; }
@@ -122,7 +122,7 @@ class LaunchScreen(ModalScreen[Order | None]):
         for name, spec in self.definition.inputs.items():
             label = Label(Text(clean(name) + (" *" if spec.required else "")))
             key = self._input[name]
-            yield Horizontal(label, _field(key, spec.type, spec.default), classes="row")
+            yield Horizontal(label, field_of(key, spec.type, spec.default), classes="row")
             yield Static(Text(_about(spec)), id=f"note-{key}", classes="note")
 
     def _tasks(self) -> Iterator[Horizontal | Static | Label]:
@@ -179,7 +179,7 @@ class LaunchScreen(ModalScreen[Order | None]):
         self._check_all()
 
     def on_resize(self) -> None:
-        self.set_class(self.size.width < 100, "narrow")
+        self.set_class(self.size.width < 112, "narrow")
 
     # What is typed -------------------------------------------------------------------------------------------
 
@@ -394,7 +394,7 @@ def _about(spec: Spec) -> str:
     return clean(f"{about}({', '.join(map(str, spec.type.choices)) or spec.type.kind})")
 
 
-def _field(name: str, kind: Type, default: Data) -> Input | Select[str]:
+def field_of(name: str, kind: Type, default: Data) -> Input | Select[str]:
     choices = ["true", "false"] if kind.kind == "boolean" else [str(choice) for choice in kind.choices]
     text = _shown(default, kind)
     if not choices:
@@ -406,6 +406,9 @@ def _field(name: str, kind: Type, default: Data) -> Input | Select[str]:
 
 
 def _shown(value: Data, kind: Type) -> str:
+    """As it stands in its field, harmless; what is not changed there is not given."""
     if value is None:
         return ""
-    return value if isinstance(value, str) and kind.kind in ("string", "any", "choice") else json.dumps(value)
+    return (
+        clean(value) if isinstance(value, str) and kind.kind in ("string", "any", "choice") else json.dumps(value)
+    )

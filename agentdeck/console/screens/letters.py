@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
-from textual.widgets import Footer
 
 from agentdeck.console import background
 from agentdeck.console.actions import bindings
 from agentdeck.console.columns import Column
+from agentdeck.console.foot import Foot
 from agentdeck.console.rows import Rows
 from agentdeck.console.screens.ask import Ask
 from agentdeck.console.screens.base import Shown
@@ -22,6 +22,7 @@ from agentdeck.console.table import Table
 from agentdeck.core.clean import clean
 from agentdeck.errors import AgentdeckError
 from agentdeck.insight.numbers import moment, plural
+from agentdeck.insight.step import StepStory, recorded_story
 from agentdeck.store.letters import Letter
 from agentdeck.store.reader import LogLine, Reader
 
@@ -63,7 +64,7 @@ class LettersScreen(Shown):
     BINDINGS = bindings("letters")
     CSS = """
     LettersScreen #lists { width: 1fr; }
-    LettersScreen Table, LettersScreen Sheet { border: round $panel; border-title-color: $text-muted; }
+    LettersScreen Table, LettersScreen Sheet { border: round $line; border-title-color: $text-muted; }
     LettersScreen Table:focus, LettersScreen Sheet:focus { border: round $primary; border-title-color: $primary; }
     LettersScreen Table { height: 1fr; }
     LettersScreen #sheet { width: 1fr; }
@@ -93,7 +94,7 @@ class LettersScreen(Shown):
             sheet = Sheet()
             sheet.id, sheet.border_title = "sheet", "letter"
             yield sheet
-        yield Footer(show_command_palette=False)
+        yield Foot()
 
     def on_mount(self) -> None:
         self.query_one("#causes").focus()
@@ -267,6 +268,20 @@ class LettersScreen(Shown):
 
         told = f"{plural(len(chosen), 'letter')} will run again with another input of the task"
         self.app.push_screen(Ask("Retry with", told, placeholder="name=value"), answered)
+
+    def action_story(self) -> None:
+        letter = self.letter
+        if letter is not None:
+            from agentdeck.console.detail import StepDetail
+
+            def read() -> StepStory:
+                reader = Reader(self.deck.db)
+                try:
+                    return recorded_story(reader, letter.run, letter.task, letter.step)
+                finally:
+                    reader.close()
+
+            self.app.push_screen(StepDetail(read))
 
     def action_drop(self) -> None:
         chosen = self._chosen()
