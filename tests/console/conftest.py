@@ -57,7 +57,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
     return db, asyncio.run(start(Launch(definition, folder, {}, tasks, 4, db=db, source={"total": 3})))
 
 
-async def until(pilot: Pilot[None], holds: Callable[[], bool], seconds: float = 5.0) -> None:
+async def until(pilot: Pilot[None], holds: Callable[[], bool], seconds: float = 20.0) -> None:
     """Let the app go on until it is so."""
     end = time.monotonic() + seconds
     while not holds():

@@ -32,7 +32,7 @@ CHAIN = """
 agentdeck: 1
 name: work
 inputs: { n: integer }
-defaults: { retry: { attempts: 3, delay: 10ms } }
+defaults: { retry: { attempts: 9, delay: 10ms } }
 agents:
   a: { simulate: { takes: 10ms, jitter: 50%, returns: "${inputs.n + 1}" } }
   b: { simulate: { takes: 20ms, fails: 20%, returns: "${a * 2}" } }
