@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import click
 
-from agentdeck.cli.options import db_option, json_option
+from agentdeck.cli.options import db_option, json_option, run_argument
 
 SHOWN = ("usd", "used_usd", "held_usd", "tokens", "used_tokens", "held_tokens", "rungs")
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("run", metavar="RUN")
+@run_argument
 @click.argument("amount", required=False, metavar="[AMOUNT]")
 @click.option("--tokens", is_flag=True, help="The amount is in tokens, not in dollars.")
 @click.option("--task", is_flag=True, help="The budget of each task, not of the run.")
 @db_option
 @json_option("The budget as one JSON object.")
 def budget(run: str, amount: str | None, tokens: bool, task: bool, db: str | None, as_json: bool) -> int:
-    """Show the budget of a run, or change it: +0.40 grants 40 cents more, 2.50 is the whole of it from now on,
-    +100k --tokens is in tokens. A run that was parked for its budget goes on."""
+    """Show the budget of a run, or change it: +0.40 grants 40 cents more, 2.50 is the whole of it from now on.
+    A run that was parked for its budget goes on.
+
+    \b
+    Examples:
+      agentdeck budget last
+      agentdeck budget last +0.40
+      agentdeck budget last +100k --tokens
+    """
     from agentdeck.cli.ask import ask
     from agentdeck.cli.options import store
     from agentdeck.cli.pages import dump, out
@@ -28,7 +35,7 @@ def budget(run: str, amount: str | None, tokens: bool, task: bool, db: str | Non
     if amount is not None:
         measure = ("task." if task else "") + ("tokens" if tokens else "usd")
         more = amount.startswith("+")
-        value = _read(amount.removeprefix("+"), tokens)
+        value = amount_of(amount.removeprefix("+"), tokens)
         return ask(db, run, "budget", {"measure": measure, "amount": value, "more": more})
     with store(db) as reader:
         row = reader.run(run)
@@ -43,7 +50,7 @@ def budget(run: str, amount: str | None, tokens: bool, task: bool, db: str | Non
     return 0
 
 
-def _read(text: str, tokens: bool) -> float:
+def amount_of(text: str, tokens: bool) -> float:
     from agentdeck.errors import UsageError
     from agentdeck.workflow.units import size
 

@@ -21,6 +21,7 @@ from agentdeck.core import events as ev
 from agentdeck.engine.control import Control
 from agentdeck.engine.launch import Outcome, Watch
 from agentdeck.errors import UsageError
+from agentdeck.insight.numbers import plural
 from agentdeck.workflow.model import Data, Definition
 
 
@@ -92,6 +93,10 @@ def conduct(
         out.close()
     if outcome.state == "drained" and (command := again(outcome.run)):
         narrator.say(f"drained; go on with: {command}")
+    if (letters := outcome.view.letters) and (command := again(outcome.run)):
+        narrator.say(
+            f"{plural(letters, 'letter')}, kept to be run again: {command.replace('resume', 'letters', 1)}"
+        )
     return outcome
 
 

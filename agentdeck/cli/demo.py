@@ -21,13 +21,20 @@ NAMES = ("Ada", "Alan", "Barbara", "Edsger", "Frances", "Grace", "Hedy", "Kather
 
 
 @click.command()
-@click.option("--db", metavar="FILE", help="The store; else demo.db in the user's data folder.")
+@click.option(
+    "--db", metavar="FILE", type=click.Path(), help="The store; else demo.db in the user's data folder."
+)
 @click.option("--tasks", type=click.IntRange(1, 100_000), metavar="N", help="How many orders.")
 @click.option("--workers", type=click.IntRange(1, 10_000), metavar="N", help="How many steps at once.")
 def demo(db: str | None, tasks: int | None, workers: int | None) -> int:
     """Open the console on a bundled workflow that is already running: a thousand simulated orders.
 
     Offline, without keys. Where there is no terminal it runs headless, with fewer orders.
+
+    \b
+    Examples:
+      agentdeck demo
+      agentdeck demo --tasks 200 --workers 64
     """
     from agentdeck.cli.bundled import workflows
     from agentdeck.cli.console import terminal

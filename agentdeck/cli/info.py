@@ -11,7 +11,12 @@ from agentdeck.cli.options import db_option, json_option
 @db_option
 @json_option("One JSON object.")
 def info(db: str | None, as_json: bool) -> None:
-    """Show versions and where things are."""
+    """Show versions and where things are.
+
+    \b
+    Example:
+      agentdeck info
+    """
     import platform
     import sqlite3
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agentdeck.cli.options import db_option, json_option
+from agentdeck.cli.options import db_option, json_option, run_argument
 
 if TYPE_CHECKING:
     from agentdeck.core.view import View
@@ -18,15 +18,21 @@ RATES = ("requests", "tokens", "input_tokens", "output_tokens")
 
 
 @click.command()
-@click.argument("run", metavar="RUN")
+@run_argument
 @click.argument("changes", nargs=-1, metavar="[NAME=VALUE…]")
 @db_option
 @json_option("The current values as one JSON object.")
 def limits(run: str, changes: tuple[str, ...], db: str | None, as_json: bool) -> int:
-    """Print the limits of a run, what uses them and who waits; or change them: workers=8
-    agents.extract.timeout=10s openai.requests=80/min.
+    """Print the limits of a run, what uses them and who waits; or change them while it runs.
 
     `limits save RUN [FILE]` writes what was changed into the workflow's file, which keeps its comments.
+
+    \b
+    Examples:
+      agentdeck limits last
+      agentdeck limits last workers=8 agents.extract.timeout=10s
+      agentdeck limits last openai.requests=80/min
+      agentdeck limits save last
     """
     import time
 

@@ -103,7 +103,7 @@ class Plain:
                     f"{run} started: {event.workflow}, {plural(_workers(event.limits), 'worker')}{many}{word}"
                 )
             case ev.RunResumed():
-                self.say(f"{self.run} resumed, {self.ended:,} tasks had ended")
+                self.say(f"{self.run} resumed, {plural(self.ended, 'task')} had ended")
             case ev.RunPaused(why=why, who=who):
                 self.say("paused" + (f": {why}" if why else f" by {who}" if who else ""))
             case ev.RunUnpaused():

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from agentdeck.cli import complete
+
 if TYPE_CHECKING:
     from agentdeck.core.view import View
-    from agentdeck.store.reader import Reader, RunRow
+    from agentdeck.store.listed import RunRow
+    from agentdeck.store.reader import Reader
     from agentdeck.workflow.model import Definition
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -20,7 +23,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 def db_option(function: F) -> F:
     """`--db FILE`."""
     about = "The store; else AGENTDECK_DB, the project's or the user's file, or the default place."
-    return click.option("--db", metavar="FILE", help=about)(function)
+    return click.option("--db", metavar="FILE", type=click.Path(), help=about)(function)
+
+
+def run_argument(function: F) -> F:
+    """`RUN`: an id, the beginning of one, or `last`."""
+    return click.argument("run", metavar="RUN", shell_complete=complete.runs)(function)
 
 
 def json_option(about: str) -> Callable[[F], F]:

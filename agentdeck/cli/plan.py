@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("file", metavar="FILE")
-@click.option("--tasks", metavar="FILE|N", help="A task file, or how many tasks.")
+@click.argument("file", metavar="FILE", type=click.Path())
+@click.option("--tasks", metavar="FILE|N", type=click.Path(), help="A task file, or how many tasks.")
 @click.option("--workers", type=click.IntRange(1, 10_000), metavar="N", help="How many steps at once.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change a setting, as in `run`.")
 @db_option
@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 def plan(
     file: str, tasks: str | None, workers: int | None, settings: tuple[str, ...], db: str | None, as_json: bool
 ) -> None:
-    """Show levels, critical path, lower bound, and what will be run: commands, modules, hosts. Runs nothing."""
+    """Show levels, critical path, slack, lower bound, and what will be run: commands, modules, hosts. Nothing
+    is run. Durations are those of earlier runs, where there were some.
+
+    \b
+    Examples:
+      agentdeck plan order.yaml
+      agentdeck plan order.yaml --tasks orders.jsonl --workers 16
+      agentdeck plan order.yaml --tasks 1000 --set agents.payment.max_parallel=4 --json
+    """
     from agentdeck.cli.overrides import override
     from agentdeck.cli.pages import dump, out
     from agentdeck.cli.settings import workers as settle

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agentdeck.cli.options import db_option, json_option
+from agentdeck.cli.options import db_option, json_option, run_argument
 
 if TYPE_CHECKING:
     from agentdeck.core.shown import Moment
     from agentdeck.core.view import View
-    from agentdeck.store.reader import RunRow
+    from agentdeck.store.listed import RunRow
     from agentdeck.workflow.model import Data
 
 MOMENTS = 15
@@ -20,14 +20,21 @@ RUNNING = 8
 
 
 @click.command()
-@click.argument("run", metavar="RUN")
+@run_argument
 @click.option("--timeline", type=click.IntRange(0, 1000), metavar="N",
               help=f"So many lines of what happened last (else {MOMENTS}; with --json none).")  # fmt: skip
 @db_option
 @json_option("The summary as one JSON object, as `run --json` prints it.")
 def show(run: str, timeline: int | None, db: str | None, as_json: bool) -> None:
     """Show one run, also while it goes on: counts, agents, what they waited for, timeline. RUN is an id, the
-    beginning of one, or `last`."""
+    beginning of one, or `last`.
+
+    \b
+    Examples:
+      agentdeck show last
+      agentdeck show last --timeline 100
+      agentdeck show last --json
+    """
     import time
 
     from agentdeck.cli.options import folded, store

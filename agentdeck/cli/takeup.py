@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from agentdeck.core.view import View
     from agentdeck.engine.again import Again
     from agentdeck.engine.launch import Outcome
-    from agentdeck.store.reader import Reader, RunRow
+    from agentdeck.store.listed import RunRow
+    from agentdeck.store.reader import Reader
     from agentdeck.workflow.model import Data, Definition
 
 

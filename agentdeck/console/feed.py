@@ -9,12 +9,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 
 from agentdeck.core.events import Event
 from agentdeck.core.view import View
 from agentdeck.errors import AgentdeckError
-from agentdeck.store.reader import LogLine, Reader, RunRow
+from agentdeck.store.listed import RunRow
+from agentdeck.store.reader import LogLine, Reader
+from agentdeck.store.usage import in_use
 from agentdeck.workflow.model import Definition, restored
 
 LOOK = 0.05  # seconds between looks while nothing is new
@@ -30,6 +33,7 @@ class Feed:
 
     Invariant: events reach `fold` in order and each once. `row` is the run as the store lists it, None until it
     is there; `definition` comes with it. `fault` says why the store cannot be read now, empty while it can.
+    `calls` is what is in use of the limits of providers that `windows` names, while somebody runs it.
     """
 
     def __init__(self, db: Path, run: str) -> None:
@@ -38,6 +42,8 @@ class Feed:
         self.definition: Definition | None = None
         self.fault = ""
         self.known = 0
+        self.windows: Mapping[str, float] = {}
+        self.calls: Mapping[str, float] = {}
         self._db = db
         self._events: deque[tuple[int, Event]] = deque()
         self._lines: deque[LogLine] = deque()
@@ -96,6 +102,7 @@ class Feed:
                     if now != version or (self._alive and time.monotonic() - rowed > ROW):
                         self._look(reader)
                         rowed = time.monotonic()
+                        self.calls = in_use(reader, self.windows, time.time()) if self._alive else {}
                     if self.row is not None and now != version:
                         event, line, again = self._read(reader, event, line)
                     if self.row is not None and not again:

@@ -10,15 +10,16 @@ from __future__ import annotations
 from heapq import heappush
 from typing import Any, TypeAlias
 
+from agentdeck.core import actions as act
 from agentdeck.core import events as ev
 from agentdeck.core.budget import Ledger
-from agentdeck.core.fold import Fold
+from agentdeck.core.failing import Failing
 from agentdeck.core.program import Program
 from agentdeck.core.state import READY, Step
 from agentdeck.core.tiers import model_of, tier_of
 from agentdeck.workflow.model import ProviderLimits
 
-NEVER = float("inf")
+FOREVER = float("inf")
 #: A ready step in the order of all (see `Fold.ready`).
 Place: TypeAlias = tuple[int, int, float, int, int, int, Step]
 #: The pool of those that wait for a budget rather than a provider.
@@ -41,7 +42,7 @@ class Pool:
         self.until, self.reason, self.why = until, reason, why
 
 
-class Metered(Fold):
+class Metered(Failing):
     """The part of the machine that reserves.
 
     Invariant: each entry of `asking` keeps one worker's place until it is answered; a step in it that is READY
@@ -51,7 +52,6 @@ class Metered(Fold):
 
     def __init__(self, program: Program, **options: Any) -> None:
         super().__init__(program, **options)
-        self._actions: list[ev.Action] = []
         self.asking: dict[int, tuple[Step, Place, int]] = {}
         self._keen: set[Step] = set()
         self.pools: dict[str, Pool] = {}
@@ -61,19 +61,40 @@ class Metered(Fold):
         self.turns = 0
         self.caps: dict[str, ProviderLimits] = {}
 
-    def _record(self, event: ev.Event) -> None:
-        raise NotImplementedError
-
-    def _begin(self, step: Step, at: float, reserved: ev.Reserved | None = None, eased: str = "") -> None:
-        raise NotImplementedError
-
-    def _on_cancel(self, event: ev.CancelAsked) -> None:
-        raise NotImplementedError
-
     def _paid(self, step: Step, usage: ev.Usage | None, lost: bool) -> None:
         if step.held is not None:
             self.open_pools()
         super()._paid(step, usage, lost)
+
+    # Beginning
+
+    def _begin(self, step: Step, at: float, reserved: ev.Reserved | None = None, eased: str = "") -> None:
+        started = self._started(step, at, step.attempt + 1)
+        ask = 0
+        if reserved is not None:
+            ask = reserved.ask
+            started = started._replace(
+                model=reserved.model,
+                reserved_tokens=reserved.tokens,
+                reserved_usd=reserved.usd,
+                eased=eased,
+            )
+        self._actions.append(act.Record(started))
+        self.apply(started)
+        self._actions.append(act.StartAttempt(started, step.acting.agent.timeout.idle, ask))
+
+    def _started(self, step: Step, at: float, attempt: int) -> ev.StepStarted:
+        return ev.StepStarted(
+            at,
+            step.task.id,
+            step.key,
+            step.acting.name,
+            attempt,
+            step.ready_at,
+            step.waits if step.told is None else self._waited(step, at),
+            step.round,
+            step.tier_up,
+        )
 
     # Queues
 
@@ -88,7 +109,7 @@ class Metered(Fold):
     @property
     def _opens(self) -> float:
         """When the next pool opens by itself."""
-        return min((p.until for p in self.pools.values() if p.until is not None), default=NEVER)
+        return min((p.until for p in self.pools.values() if p.until is not None), default=FOREVER)
 
     def _open_due(self, at: float) -> None:
         for pool in self.pools.values():
@@ -133,7 +154,7 @@ class Metered(Fold):
         rule.asking += 1
         reduced = bool(self.accounts.force(task, "reduce"))
         self._actions.append(
-            ev.Reserve(self._asked, task, step.key, step.attempt + 1, self._shift(step), reduced)
+            act.Reserve(self._asked, task, step.key, step.attempt + 1, self._shift(step), reduced)
         )
         return True
 
@@ -164,7 +185,7 @@ class Metered(Fold):
             if step.acting.parked:
                 self._unpark(step.acting)
         if isinstance(event, ev.Reserved):
-            self._actions.append(ev.GiveBack(event.ask))
+            self._actions.append(act.GiveBack(event.ask))
         return None
 
     def _room(self, step: Step) -> bool:
@@ -182,7 +203,7 @@ class Metered(Fold):
         self._routes[self._lane(step)] = event.provider
         for name, ledger in self.accounts.of(event.task):
             if not ledger.admits(event.tokens, event.usd):
-                self._actions.append(ev.GiveBack(event.ask))
+                self._actions.append(act.GiveBack(event.ask))
                 self._over(step, place, name, ledger, event, given)
                 return
         eased = [rung for rung in ("reduce", "downgrade") if self.accounts.force(event.task, rung)]
@@ -224,7 +245,7 @@ class Metered(Fold):
         at, end = wanted.at, ledger.end
         assert end is not None
         pool = self.pools.setdefault(BUDGET, Pool())
-        pool.shut(NEVER, "budget", f"budget: {ledger.told()}")
+        pool.shut(FOREVER, "budget", f"budget: {ledger.told()}")
         self._wait(step, place, pool, at)
         if step.acting.parked:
             self._unpark(step.acting)

@@ -7,14 +7,22 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from agentdeck.workflow import graph
-from agentdeck.workflow.model import PRIORITIES, Agent, Data, Definition, Dispatch, Python, Simulate, plain
+from agentdeck.workflow.model import (
+    PRIORITIES,
+    SLOTLESS,
+    Agent,
+    Data,
+    Definition,
+    Dispatch,
+    Python,
+    Simulate,
+    plain,
+)
 from agentdeck.workflow.values import compile_expression, compile_template
 
 if TYPE_CHECKING:
     from agentdeck.core.state import Step
 
-#: Verbs that wait for something else and hold no worker.
-SLOTLESS = frozenset({"dispatch", "workflow", "approve"})
 #: How many attempts a clock that sets itself looks back on.
 SEEN = 200
 REPORTS = ("missing(", "status(", "error(")
@@ -123,7 +131,8 @@ class Program:
         below = graph.dependents(needs)
         for rule in self.rules:
             rule.needs = tuple(self.index[n] for n in rule.agent.needs)
-            rule.upstream = tuple(dict.fromkeys((*rule.needs, *self.far(rule))))
+            far = self.far(rule)
+            rule.upstream = tuple(dict.fromkeys((*rule.needs, *far))) if far else rule.needs
             rule.dependents = tuple(self.index[n] for n in below[rule.name] if not agents[n].spare)
             rule.leaf = not rule.dependents and not rule.spare
             rule.clocked = tuple(i for i in rule.dependents if self.rules[i].join.within is not None)

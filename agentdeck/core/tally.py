@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterable
 
 from agentdeck.core.events import Usage
@@ -29,7 +28,7 @@ class Durations:
         self.total = 0.0
         self.low = math.inf
         self.high = 0.0
-        self.last: deque[float] = deque(maxlen=EXACT)
+        self.last: list[float] = []  # a list: an empty deque takes 600 bytes, and most agents run once
         self._buckets: dict[int, int] = {}
 
     def add(self, seconds: float) -> None:
@@ -44,6 +43,7 @@ class Durations:
                 for value in self.last:
                     self._bucket(value)
             self._bucket(seconds)
+            del self.last[0]
         self.last.append(seconds)
 
     def _bucket(self, seconds: float) -> None:

@@ -16,6 +16,7 @@ import anyio
 from agentdeck.agents.capture import capture
 from agentdeck.agents.verb import Setting
 from agentdeck.core import events as ev
+from agentdeck.core.caps import caps_of, shown
 from agentdeck.core.machine import Machine
 from agentdeck.core.program import Program
 from agentdeck.core.view import View
@@ -23,11 +24,8 @@ from agentdeck.engine.arriving import LATER, Arriving
 from agentdeck.engine.clock import Clock, WallClock
 from agentdeck.engine.control import Control
 from agentdeck.engine.engine import Engine
-from agentdeck.engine.hedge import Hedges
 from agentdeck.engine.lines import LogLine
 from agentdeck.engine.owner import hold
-from agentdeck.engine.rates import Rates, caps_of, shown
-from agentdeck.engine.reuse import Reuse
 from agentdeck.engine.storage import Storage
 from agentdeck.engine.watchdog import Watchdog
 from agentdeck.errors import UsageError
@@ -170,7 +168,9 @@ async def drive(
             own = of is machine.program
             folder = launch.folder if own else of.definition.folder or launch.folder
             functions = launch.functions if own else {}
-            settings[of] = Setting(of.definition, folder, anyio.sleep, functions, closing, deck, rates.told)
+            settings[of] = Setting(
+                of.definition, folder, anyio.sleep, functions, closing, deck, engine.rates.told
+            )
         return settings[of]
 
     engine = Engine(
@@ -180,15 +180,13 @@ async def drive(
         setting,
         source_of(launch, machine.ages),
         view=view,
-        reuse=Reuse(storage, machine.run, clock),
+        deck=deck,
         watch=watch.event,
         on_line=watch.line,
         yes=launch.yes,
     )
     if isinstance(launch.tasks, Arriving):
         launch.tasks.attach(engine.arrived)
-    rates = engine.rates = Rates(machine, storage, deck, clock, engine.feed)
-    engine.hedges = Hedges(rates, clock, engine.feed)
     storage.attach(engine.committed, engine.fault)
     beside = partial(hold, engine, storage) if storage.durable else None
     guard = Watchdog(engine, storage, watch.warn) if isinstance(clock, WallClock) else nullcontext()

@@ -29,6 +29,8 @@ def order(request: Request, machine: Machine, at: float) -> tuple[list[ev.Event 
             return [ev.RunDrained(at, who)], f"draining: {len(machine.running)} steps finish"
         case "cancel":
             return _cancel(args, machine, at, who)
+        case "skip":
+            return _skip(args, machine, at, who)
         case "hurry":
             task = str(args["task"])
             if task not in machine.tasks:
@@ -66,6 +68,18 @@ def _cancel(
     return [ev.CancelAsked(at, task, step, who, now)], f"{what} cancelled"
 
 
+def _skip(
+    args: Mapping[str, Data], machine: Machine, at: float, who: str
+) -> tuple[list[ev.Event | ev.Signal], Data]:
+    """A step that has not ended: what needs it goes on without it."""
+    task, key = str(args["task"]), str(args["step"])
+    found = machine.tasks.get(task)
+    step = found.step(key) if found is not None else None
+    if step is None or step.ended:
+        raise UsageError(f"no step {key} of task {task} is open")
+    return [ev.SkipAsked(at, task, key, who)], f"{key} of task {task} skipped"
+
+
 def _find(args: Mapping[str, Data], machine: Machine, state: str) -> tuple[str, str]:
     """The step meant: in the task named, or in the only task where it stands in that state."""
     step, task = str(args["step"]), str(args.get("task") or "")
@@ -94,7 +108,8 @@ def _limits(
             events.append(ev.LimitChanged(at, name, *_turned(name, head, limit, value, machine), who))
             continue
         least, most = range_of(name)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
+        fits = isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
+        if not fits and not (value is None and name.endswith(".max_parallel")):
             raise UsageError(f"{name}={value} is out of range: {least:g} to {most:g}")
         if name == "workers":
             old: Data = machine.workers

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 import anyio
 
+from agentdeck.core import actions as act
 from agentdeck.core import events as ev
-from agentdeck.core.caps import tightest, told, turned
+from agentdeck.core.caps import NO_LIMITS, caps_of, told, turned
 from agentdeck.core.fold import AUTO
 from agentdeck.core.machine import Machine
 from agentdeck.core.program import Program, Rule
@@ -34,9 +35,7 @@ from agentdeck.models.provider import Told
 from agentdeck.models.room import complete, models_for
 from agentdeck.store import rates as store
 from agentdeck.workflow.deck import Deck
-from agentdeck.workflow.model import Data, Definition, ProviderLimits
-
-NO_LIMITS = ProviderLimits()
+from agentdeck.workflow.model import ProviderLimits
 
 
 @dataclass(slots=True, eq=False)
@@ -59,17 +58,6 @@ class _Ask(NamedTuple):
 
     grant: Grant
     done: Callable[[store.Answer], None]
-
-
-def caps_of(deck: Deck, definition: Definition) -> dict[str, ProviderLimits]:
-    """The limits of each of the deck's providers, as the workflow tightens them."""
-    own = definition.limits.providers
-    return {name: tightest(one.limits, own.get(name, NO_LIMITS)) for name, one in deck.providers.items()}
-
-
-def shown(caps: Mapping[str, ProviderLimits]) -> dict[str, Data]:
-    """All of them that are set, by dotted name, as a person writes them."""
-    return {f"{name}.{key}": value for name, limits in caps.items() for key, value in told(limits).items()}
 
 
 class Rates:
@@ -115,7 +103,7 @@ class Rates:
 
     # For the engine
 
-    def ask(self, action: ev.Reserve) -> None:
+    def ask(self, action: act.Reserve) -> None:
         """Answer at once where that is possible, else as soon as the store has."""
         machine = self._machine
         if self._turn != machine.turns:  # an operator turned something: what was is to be tried again
@@ -130,7 +118,7 @@ class Rates:
         grant = Grant(rule, where, action.shift, "", "", most if action.reduced else None, want)
         self._place(action, grant, step)
 
-    def _place(self, action: ev.Reserve, grant: Grant, step: Step) -> None:
+    def _place(self, action: act.Reserve, grant: Grant, step: Step) -> None:
         """With the first model whose provider may be called now."""
         at = self._clock.now()
         models = self._models(grant)
@@ -163,7 +151,7 @@ class Rates:
         long = self._too_long.get(grant.where[:2], set())
         return [model for model in models if model not in long] or models
 
-    def _heard(self, action: ev.Reserve, grant: Grant, step: Step, answer: store.Answer) -> None:
+    def _heard(self, action: act.Reserve, grant: Grant, step: Step, answer: store.Answer) -> None:
         if isinstance(answer, store.Granted):
             grant.ids.append(answer.id)
             self._granted(action.ask, grant)

@@ -19,7 +19,8 @@ from agentdeck.engine.storage import LEASE, Storage
 from agentdeck.errors import UsageError
 from agentdeck.models.room import check_deck
 from agentdeck.store.faultpoint import passing
-from agentdeck.store.reader import Reader, RunRow
+from agentdeck.store.listed import RunRow
+from agentdeck.store.reader import Reader
 from agentdeck.store.runs import set_run, take_lease
 from agentdeck.workflow.deck import WORKERS, deck_for
 from agentdeck.workflow.model import Data, Definition, restored

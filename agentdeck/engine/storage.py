@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
 
+from agentdeck.core import actions as act
 from agentdeck.core import events as ev
 from agentdeck.core.view import View
 from agentdeck.errors import StoreError
@@ -87,9 +88,9 @@ class Storage:
         self.log.flush(30)
 
     @staticmethod
-    def letter(run: str, identity: str, said: ev.KeepLetter | ev.SettleLetters) -> Also:
+    def letter(run: str, identity: str, said: act.KeepLetter | act.SettleLetters) -> Also:
         """What keeps or settles a letter, to go with the events that tell of it."""
-        if isinstance(said, ev.SettleLetters):
+        if isinstance(said, act.SettleLetters):
             return lambda connection: settle_letters(connection, run, said.task, said.step, said.state)
         letter = Letter(
             run, said.task, said.step, said.agent, identity, said.fault, said.inputs, said.attempts, said.at

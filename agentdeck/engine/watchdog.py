@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable
 
 from agentdeck.agents.stuck import interrupt
-from agentdeck.engine.engine import Engine, Key
+from agentdeck.engine.attempts import Key
+from agentdeck.engine.engine import Engine
 from agentdeck.engine.lines import LogLine
 from agentdeck.engine.storage import LEASE, Storage
 from agentdeck.errors import StoreError
@@ -67,7 +68,7 @@ class Watchdog:
 
     def _end_or_tell(self, still: float) -> None:
         task = asyncio.current_task(self._loop)
-        found = self._engine.running_in(task) if task is not None else None
+        found = self._engine.attempts.running_in(task) if task is not None else None
         if found is None:  # what holds it up is not an agent
             return
         key, due = found

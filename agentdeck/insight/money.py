@@ -28,7 +28,7 @@ def accounts_of(events: Iterable[ev.Event], budget: Budget | None) -> Accounts:
                 settle(event.task, event.step, event.usage, True)
             case ev.AttemptFailed():
                 settle(event.task, event.step, event.usage, event.fault.kind == "timeout")
-            case ev.AttemptLost() | ev.StepFailed() | ev.StepCancelled():
+            case ev.AttemptLost() | ev.StepFailed() | ev.StepSkipped() | ev.StepCancelled():
                 settle(event.task, event.step, None, True)
             case ev.TaskEnded():
                 accounts.close(event.task)

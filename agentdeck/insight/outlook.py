@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from agentdeck.core.view import SLOTLESS
 from agentdeck.insight.forecast import forecast
 from agentdeck.insight.plan import Plan, plan
 from agentdeck.insight.prompting import Prompting
-from agentdeck.workflow.model import Definition
+from agentdeck.workflow.model import SLOTLESS, Definition
 
 #: So many tasks are played; what more there are is as the average of the later ones.
 PLAYED = 300

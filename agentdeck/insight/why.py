@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 from agentdeck.core.program import assumed
 from agentdeck.core.shown import StepView, TaskView
-from agentdeck.core.view import ENDED, SLOTLESS, View
+from agentdeck.core.state import ENDED
+from agentdeck.core.view import View
 from agentdeck.errors import UsageError
 from agentdeck.workflow import graph
-from agentdeck.workflow.model import PRIORITIES, Agent, Approve, Data, Definition
+from agentdeck.workflow.model import PRIORITIES, SLOTLESS, Agent, Approve, Data, Definition
 
 
 class Reason(NamedTuple):

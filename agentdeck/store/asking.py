@@ -10,7 +10,8 @@ from typing import NamedTuple
 from agentdeck.core.clean import clean
 from agentdeck.errors import StoreError
 from agentdeck.store.commands import put_command
-from agentdeck.store.reader import Reader, RunRow
+from agentdeck.store.listed import RunRow
+from agentdeck.store.reader import Reader
 from agentdeck.store.writer import Writer
 from agentdeck.workflow.model import Data
 

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 from agentdeck.core.caps import tighten
 from agentdeck.core.window import NEVER, Full, Want, Window, longest
 from agentdeck.store.codec import text_of
-from agentdeck.store.reader import held
+from agentdeck.store.listed import held
 from agentdeck.workflow.model import ProviderLimits
 
 #: Other processes' calls end without telling: look again after so many seconds.

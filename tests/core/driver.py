@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from heapq import heappop, heappush
 
+from agentdeck.core import actions as act
 from agentdeck.core import events as ev
-from agentdeck.core.fold import BUSY, Fold
+from agentdeck.core.board import BUSY
+from agentdeck.core.fold import Fold
 from agentdeck.core.machine import Machine
 from agentdeck.core.program import Program
 from agentdeck.core.reopen import Everything, rebuild, root_of
@@ -39,9 +41,9 @@ class Desk:
         self.takes = takes
         self.tokens = tokens
         self.gave_back: list[int] = []
-        self.asked: list[ev.Reserve] = []
+        self.asked: list[act.Reserve] = []
 
-    def ask(self, action: ev.Reserve, now: float) -> tuple[float, ev.Signal]:
+    def ask(self, action: act.Reserve, now: float) -> tuple[float, ev.Signal]:
         self.asked.append(action)
         full = self.window.full(Want(), self.limits, now)
         where = now + self.takes, action.ask, action.task, action.step, "p"
@@ -82,8 +84,8 @@ class Player:
         self.now = 0.0
         self.opened = 0
         self.log: list[ev.Event] = []
-        self.asked: list[ev.StartAttempt] = []
-        self.cancels: list[ev.CancelAttempt] = []
+        self.asked: list[act.StartAttempt] = []
+        self.cancels: list[act.CancelAttempt] = []
         self.letters: set[tuple[str, str]] = set()
         self.released: set[tuple[str, str]] = set()
         self.open_most = 0
@@ -111,18 +113,18 @@ class Player:
             before = self.machine.seq
             for action in self.machine.handle(todo.pop(0)):
                 match action:
-                    case ev.Record(event=recorded):
+                    case act.Record(event=recorded):
                         self.log.append(recorded)
                         if isinstance(recorded, ev.StepReleased):
                             self.released.add((recorded.task, recorded.step))
-                    case ev.StartAttempt(started=started):
+                    case act.StartAttempt(started=started):
                         self.asked.append(action)
                         if started.agent in self.nested:
                             nested = f"{started.task}/{started.step}"
                             todo.append(ev.TaskOpened(self.now, nested, {}, (started.task, started.step)))
                         elif self._slot(started):
                             self._run(started)
-                    case ev.PullTask():
+                    case act.PullTask():
                         self.opened += 1
                         more = self.opened <= self.tasks
                         todo.append(
@@ -130,20 +132,20 @@ class Player:
                             if more
                             else ev.TasksExhausted(self.now, self.tasks)
                         )
-                    case ev.Reserve():
+                    case act.Reserve():
                         assert self.desk is not None
                         self.at(*self.desk.ask(action, self.now))
-                    case ev.GiveBack():
+                    case act.GiveBack():
                         assert self.desk is not None
                         self.desk.gave_back.append(action.ask)
-                    case ev.CancelAttempt():
+                    case act.CancelAttempt():
                         self.cancels.append(action)
-                    case ev.SettleLetters(task=task, step=step, state="closed"):
+                    case act.SettleLetters(task=task, step=step, state="closed"):
                         whole = f"{task}/{step}"
                         self.letters -= {(t, s) for t, s in self.letters if under(f"{t}/{s}", whole)}
-                    case ev.KeepLetter(task=task, step=step):
+                    case act.KeepLetter(task=task, step=step):
                         self.letters.add((task, step))
-                    case ev.Finish(state=state):
+                    case act.Finish(state=state):
                         assert not self.finished
                         self.finished = state
             if self.commit is not None and self.machine.seq > before:

@@ -279,6 +279,21 @@ def test_cancel_ends_everything_and_nothing_starts_after_it() -> None:
     assert player.now == 3.0
 
 
+@pytest.mark.parametrize("at", [0.5, 1.5])
+def test_a_step_that_is_skipped_waiting_or_running_is_gone_on_without(at: float) -> None:
+    graph = definition(agent("a"), agent("b", "a"), agent("c", "a"), agent("d", "b", "c"), agent("e", "b"))
+    player = Player(graph, plan=takes(dict.fromkeys("abcde", 1.0)))
+    player.at(at, ev.SkipAsked(at, "1", "b", "eva"))
+    player.play()
+    assert player.finished == "done"
+    assert [(e.step, e.why) for e in player.of(ev.StepSkipped) if isinstance(e, ev.StepSkipped)] == [
+        ("b", "skipped by eva"),
+        ("e", "all it needs was skipped"),
+    ]
+    assert player.starts("d") == [2.0]
+    assert len(player.cancels) == (at > 1)
+
+
 def test_nothing_that_read_a_result_starts_before_it_is_on_disk() -> None:
     player = Player(definition(*order()), plan=takes(SECONDS), commit=0.25).play()
     assert player.starts("payment") == [2.25]

@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
+from agentdeck.core import actions as act
 from agentdeck.core import events as ev
 from agentdeck.engine.clock import LoopClock, virtual
 from agentdeck.engine.control import Control
@@ -321,7 +322,7 @@ def test_learnt_limits_tighten(tmp_path: Path, fakes: dict[str, Fake]) -> None:
 
 
 def test_without_deck_and_budget_nothing_is_reserved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[ev.Reserve] = []
+    asked: list[act.Reserve] = []
     monkeypatch.setattr(Rates, "ask", lambda rates, action: asked.append(action))
     played = Played(tmp_path, ONE, deck=False, tasks=3)
     assert played.outcome.state == "done"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import ClassVar
 
@@ -20,9 +20,10 @@ from agentdeck.console.table import Table
 from agentdeck.core.clean import clean
 from agentdeck.core.ranges import range_of
 from agentdeck.core.view import View
-from agentdeck.insight.limits import Limit, limits
+from agentdeck.insight.limits import RATES, Limit, limits, number
 from agentdeck.insight.numbers import count, seconds
 from agentdeck.workflow import units
+from agentdeck.workflow.model import Rate
 
 SPARK = 16
 #: A sample of what is in use so often, in seconds.
@@ -36,7 +37,8 @@ class LimitsPane(Table[Limit]):
     """Left and right, or typing, turn the limit under the cursor; nothing is asked for before Enter.
 
     `change` asks the run's owner to set a limit. `forecast` says in a line what that would do; it is called while
-    a value is turned, on the loop, so it must be quick. Where the owner refuses, tell `refused`.
+    a value is turned, on the loop, so it must be quick. Where the owner refuses, tell `refused`. `calls`, told by
+    the screen before a tick, is what is in use of the limits of providers.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -50,6 +52,7 @@ class LimitsPane(Table[Limit]):
     def __init__(
         self, change: Callable[[str, object], None], forecast: Callable[[str, object], str] | None = None
     ) -> None:
+        self.calls: Mapping[str, float] = {}
         self.rows = Rows[Limit](lambda limit: limit.name, lambda limit: limit.name)
         super().__init__(self._columns(), self.rows, empty="no limits known")
         self._change = change
@@ -69,7 +72,7 @@ class LimitsPane(Table[Limit]):
     def tick(self, view: View, now: float) -> None:
         if self._seldom.due():
             with self._seldom:
-                self._found = limits(view, now)
+                self._found = limits(view, now, self.calls)
         found = self._found
         self.rows.put(found)
         if not 0 <= now - self._sampled < EVERY:
@@ -130,9 +133,8 @@ class LimitsPane(Table[Limit]):
         return ((shown(limit, limit.value), "text"),)
 
     def _spark(self, limit: Limit) -> Pieces:
-        top = limit.value if isinstance(limit.value, int | float) and not isinstance(limit.value, bool) else None
         used = self._use.get(limit.name, ())
-        high = max([*used, top or 0], default=0)
+        high = max([*used, limit.most or 0], default=0)
         return ((spark(list(used), SPARK, high or None), "warn" if limit.over else "running"),)
 
     def _effect(self, limit: Limit) -> Pieces:
@@ -169,17 +171,24 @@ class LimitsPane(Table[Limit]):
         if self._editing == limit.name:
             with suppress(ValueError):
                 value = read(limit, self._typed)
-        if not isinstance(value, int | float) or isinstance(value, bool):
+        if isinstance(value, str) and value != "auto":
+            one = units.rate(value)
+            count = max(1.0, one.count + by * _notch(limit, one.count, by))
+            self._edit(limit, units.show_rate(Rate(count, one.seconds)))
+        elif (now := number(value)) is not None:
+            least, most = range_of(limit.name)
+            self._edit(limit, written(limit, min(most, max(least, now + by * _notch(limit, now, by)))))
+        else:
             self._said[limit.name] = (("type its new value", "dim"),)
             self.touch()
-            return
-        least, most = range_of(limit.name)
-        turned = min(most, max(least, value + by * _notch(limit, value, by)))
-        self._edit(limit, written(limit, turned))
 
     def action_open(self) -> None:
+        """Apply what was typed; where nothing was, begin."""
         limit = self._limit()
-        if limit is None or self._editing != limit.name:
+        if limit is None:
+            return
+        if self._editing != limit.name:
+            self._edit(limit, shown(limit, limit.value))
             return
         try:
             value = read(limit, self._typed)
@@ -220,7 +229,7 @@ class LimitsPane(Table[Limit]):
         character = event.character or ""
         if event.key == "backspace" and editing:
             self._edit(limit, self._typed[:-1])
-        elif character.isdigit() or (editing and character and character in "./%abcdefghijklmnopqrstuvwxyzM"):
+        elif character.isdigit() or (editing and character and character in "./$abcdefghijklmnopqrstuvwxyzM"):
             self._edit(limit, (self._typed if editing else "") + character)
         else:
             return
@@ -232,16 +241,17 @@ def shown(limit: Limit, value: object) -> str:
     """A value with its unit, as people read it."""
     if value is None:
         return "none"
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return written(limit, value)
-    return clean(str(value))
+    told = number(value)
+    return clean(str(value)) if told is None else written(limit, told)
 
 
 def written(limit: Limit, value: float) -> str:
     """A number as it is typed: `read` gives it back."""
     if limit.setting == "timeout":
         return units.show_duration(value)
-    return f"{value:g}"
+    if limit.setting == "usd":
+        return f"${value:.2f}" if value >= 0.1 else f"${value:g}"
+    return units.show_size(value) if limit.setting.endswith("tokens") else f"{value:g}"
 
 
 def read(limit: Limit, text: str) -> object:
@@ -249,14 +259,20 @@ def read(limit: Limit, text: str) -> object:
     text = text.strip()
     if not text:
         raise ValueError("type a value")
+    plain = text.removeprefix("$").replace(".", "", 1).isdigit()
+    if limit.setting in RATES and not limit.name.startswith("budget."):
+        return None if text == "none" else units.show_rate(units.rate(text))
+    if limit.setting == "concurrent" and text in ("auto", "none"):
+        return text if text == "auto" else None
     if limit.setting == "timeout":
-        value: float = float(text) if text.replace(".", "", 1).isdigit() else units.duration(text)
-    elif isinstance(limit.value, str):
-        units.rate(text)
-        return text
+        value: float = float(text) if plain else units.duration(text)
+    elif limit.setting == "usd":
+        if not plain:
+            raise ValueError("write dollars like 0.40")
+        value = float(text.removeprefix("$"))
     else:
         value = units.size(text)
-        if text.replace(".", "", 1).isdigit() and float(text) != value:
+        if plain and float(text) != value:
             raise ValueError("write a whole number")
     least, most = range_of(limit.name)
     if not least <= value <= most:
@@ -267,7 +283,11 @@ def read(limit: Limit, text: str) -> object:
 def _notch(limit: Limit, value: float, by: int) -> float:
     """By how much one key turns a value: small ones finely, large ones coarsely, the same way up and down."""
     size = value - 0.001 if by < 0 else value
+    if limit.setting == "usd":
+        return 0.1 if size < 1 else 1.0
     steps, coarse = (TIMES, 60.0) if limit.setting == "timeout" else (COUNTS, 100.0)
+    if size >= 10_000:
+        coarse = 1000.0
     return next((notch for upto, notch in steps if size < upto), coarse)
 
 
@@ -280,12 +300,14 @@ def _in_use(limit: Limit) -> Pieces:
     if limit.use is None:
         return (("–", "line"),)
     if limit.setting == "timeout":
-        near = isinstance(limit.value, int | float) and limit.use > 0.8 * limit.value
+        near = limit.most is not None and limit.use > 0.8 * limit.most
         return (("oldest ", "dim"), (seconds(limit.use), "warn" if near else "text"))
+    of = "" if limit.most is None else f"/{written(limit, limit.most)}"
+    used = count(limit.use) if limit.setting.endswith("tokens") else written(limit, limit.use)
     if limit.over:
-        return ((f"{limit.use:g}/{limit.value:g}", "warn"), (" draining", "warn"))
-    full = limit.use == limit.value
-    return ((f"{limit.use:g}/{shown(limit, limit.value)}", "accent" if full else "text"),)
+        return ((used + of, "warn"), (" draining", "warn"))
+    full = limit.most is not None and limit.use >= limit.most
+    return ((used + of, "accent" if full else "text"),)
 
 
 def _waiting(limit: Limit) -> Pieces:

@@ -22,14 +22,13 @@ from agentdeck.console.library import EXAMPLES, FOLDER, HERE, RECENT, Entry, Lib
 from agentdeck.console.listing import Column, Listing, Row
 from agentdeck.console.look import GLYPHS, look_of
 from agentdeck.console.palette import Found
-from agentdeck.console.parts import part
 from agentdeck.console.screens.base import Shown
 from agentdeck.core.clean import clean
 from agentdeck.errors import AgentdeckError
 
 if TYPE_CHECKING:
     from agentdeck.console.background import Order
-    from agentdeck.store.reader import RunRow
+    from agentdeck.store.listed import RunRow
     from agentdeck.workflow.model import Definition
 
 # What the store, the workflows and the page need takes longer to import than the screen to appear: that is done
@@ -208,7 +207,9 @@ class DeckScreen(Shown):
         if entry is None or entry.definition is None or not shown:
             return
         if entry is not self._graphed:
-            self._graphed, self._graph = entry, part("graph", entry.definition)
+            from agentdeck.console.graph.pane import GraphPane
+
+            self._graphed, self._graph = entry, GraphPane(entry.definition)
             drawn.remove_children()
             drawn.mount(self._graph)
         self.call_after_refresh(self._tick)

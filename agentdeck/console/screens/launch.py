@@ -27,14 +27,13 @@ from agentdeck.console.background import Order
 from agentdeck.console.foretold import describe
 from agentdeck.console.look import look_of
 from agentdeck.console.turnable import asked, budget_of, caps_as_text, deck_of, limits_of, looser, turned
+from agentdeck.core.caps import caps_of
 from agentdeck.core.clean import clean
-from agentdeck.core.view import SLOTLESS
-from agentdeck.engine.rates import caps_of
 from agentdeck.errors import AgentdeckError, UsageError
 from agentdeck.insight.outlook import outlook
 from agentdeck.insight.prompting import Used, prompting, used_by
 from agentdeck.store.reader import Reader
-from agentdeck.workflow.model import Data, Definition, Type
+from agentdeck.workflow.model import SLOTLESS, Data, Definition, Type
 from agentdeck.workflow.model import Input as Spec
 
 #: Of so many agents the limits can be changed here; of more, one by one while the run executes.
@@ -123,7 +122,7 @@ class LaunchScreen(ModalScreen[Order | None]):
         for name, spec in self.definition.inputs.items():
             label = Label(Text(clean(name) + (" *" if spec.required else "")))
             key = self._input[name]
-            yield Horizontal(label, _field(key, spec.type, spec.default), classes="row")
+            yield Horizontal(label, field_of(key, spec.type, spec.default), classes="row")
             yield Static(Text(_about(spec)), id=f"note-{key}", classes="note")
 
     def _tasks(self) -> Iterator[Horizontal | Static | Label]:
@@ -395,7 +394,7 @@ def _about(spec: Spec) -> str:
     return clean(f"{about}({', '.join(map(str, spec.type.choices)) or spec.type.kind})")
 
 
-def _field(name: str, kind: Type, default: Data) -> Input | Select[str]:
+def field_of(name: str, kind: Type, default: Data) -> Input | Select[str]:
     choices = ["true", "false"] if kind.kind == "boolean" else [str(choice) for choice in kind.choices]
     text = _shown(default, kind)
     if not choices:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
+from collections.abc import Callable
 from pathlib import Path
 
 from textual.app import ComposeResult
@@ -11,11 +12,13 @@ from textual.containers import Container
 from textual.widgets import Footer
 
 from agentdeck.console.actions import bindings
+from agentdeck.console.background import Engine
 from agentdeck.console.log.lines import LineStore
 from agentdeck.console.log.tiled import LogTiles
 from agentdeck.console.panes.playbar import PlayBar
 from agentdeck.console.recording import Recording
-from agentdeck.console.screens.run import FOLD, PANES, RunScreen
+from agentdeck.console.screens.run import FOLD, RunScreen
+from agentdeck.console.screens.stage import PANES
 from agentdeck.console.strip import Notice, Tabs
 from agentdeck.insight.playback import Playback
 from agentdeck.workflow.model import Data
@@ -77,7 +80,7 @@ class ReplayScreen(RunScreen):
         self.bar = PlayBar(playback)
         self.query_one("#playbar").mount(self.bar)
         self.build(recording.definition)
-        self.panes["header"].badges = ("replay",)
+        self.header.badges = ("replay",)
         playback.playing = True
         self.call_after_refresh(self.bar.focus)
         return self.bar
@@ -87,7 +90,7 @@ class ReplayScreen(RunScreen):
         lines = self.recording.lines
         wanted = bisect_right(lines, at, key=lambda line: line.at)
         if wanted < self._told:
-            self.lines = LineStore()
+            self.lines = LineStore(streams=self.lines.streams)
             self._told = 0
             self._renew_log()
         if wanted > self._told:
@@ -135,6 +138,9 @@ class ReplayScreen(RunScreen):
 
     def ask(self, verb: str, args: dict[str, Data] | None = None) -> None:
         self.notify("a replay changes nothing; open the run itself for that", severity="warning", markup=False)
+
+    def take_up(self, engine: Callable[[], Engine]) -> None:
+        self.ask("resume")
 
     def change(self, name: str, value: object) -> None:
         self.ask("limits")

@@ -3,88 +3,65 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Container
 from textual.timer import Timer
-from textual.widget import Widget
 from textual.widgets import Footer
 
 from agentdeck.console import background
 from agentdeck.console.actions import bindings
 from agentdeck.console.command import tell
 from agentdeck.console.feed import CATCHING_UP, Feed
+from agentdeck.console.foresight import Foresight
 from agentdeck.console.palette import Found
-from agentdeck.console.pane import Focus, Focused
-from agentdeck.console.parts import part
-from agentdeck.console.screens.verbs import Verbs
+from agentdeck.console.pane import Focus
+from agentdeck.console.screens.recall import Recall
+from agentdeck.console.screens.stage import PANES
 from agentdeck.console.strip import Notice, Tabs
-from agentdeck.core.events import Event
 from agentdeck.core.view import View
-from agentdeck.store.reader import Reader
-from agentdeck.workflow.model import Definition
-
-if TYPE_CHECKING:
-    from agentdeck.insight.step import StepStory
+from agentdeck.insight.limits import windows
+from agentdeck.insight.turned import Standing, standing
+from agentdeck.store.asking import Answer
+from agentdeck.store.reader import LogLine
+from agentdeck.workflow.model import Data
 
 FRAME = 0.05
 SLOWEST = 0.5
 COST = 0.008  # seconds that a frame may take before there are fewer of them
 FOLD = 0.005  # of these, for taking events in
 CATCH_UP = 0.03  # while a long run is being opened, nobody expects more than a note of progress
-MOST_RECORDED = 200_000  # events of which the timeline is drawn
 FEW = 100  # events that may be missing from a view that is up to date
 OLD = 2.0  # seconds after which the age of what is shown is told
+HINT = 8.0  # seconds for which a hint stands
+HEARD = 20_000  # steps of which it is known when they last said something
 
-PANES = ("graph", "agents", "tasks", "timeline", "log", "limits")
-SIDE = ("agents", "tasks", "timeline")
 
-
-class RunScreen(Verbs):
+class RunScreen(Recall):
     """Panes around one view. The only timer is the frame: it folds what the feed has read, and lets every pane
     that can be seen draw what changed."""
 
     scope = "run"
     BINDINGS = bindings("run")
-    CSS = """
-    RunScreen #header { height: 3; }
-    RunScreen.middle #header { height: 2; } RunScreen.narrow #header { height: 1; }
-    RunScreen #header > * { height: 100%; }
-    RunScreen #stage { height: 1fr; }
-    RunScreen #stage > .pane { border: round $line; border-title-color: $text-muted; }
-    RunScreen #stage > .pane:focus, RunScreen #stage > .pane:focus-within {
-        border: round $primary; border-title-color: $primary;
-    }
-    RunScreen #stage > .away { display: none; }
-    RunScreen.wide #stage { layout: grid; grid-size: 2; grid-columns: 1fr 1fr; grid-rows: 6fr 4fr 6; }
-    RunScreen.wide #graph, RunScreen.wide #limits { column-span: 2; }
-    RunScreen.middle #stage { layout: grid; grid-size: 1; grid-rows: 1fr 1fr; }
-    RunScreen.narrow #stage > .pane, RunScreen.zoomed #stage > .pane { height: 1fr; width: 100%; }
-    RunScreen.zoomed #stage, RunScreen.narrow #stage { layout: vertical; }
-    RunScreen.narrow #stage > .pane { border: none; }
-    RunScreen #limits { height: 1fr; }
-    """
 
     def __init__(self, db: Path, run: str) -> None:
         super().__init__()
         self.db, self.run = db, run
         self.feed = Feed(db, run)
         self.view = View()
-        self.lines: Any = None
-        self.selected = Focus()
-        self.side, self.main = "agents", "graph"
-        self.zoomed = False
-        self.panes: dict[str, Any] = {}
+        self._heard: dict[tuple[str, str], float] = {}
         self._every = FRAME
         self._timer: Timer | None = None
         self._quiet = 0
         self._caught_up = False
         self._resumed: float = 0.0
+        self._hint = ("", 0.0)
+        self._limits: dict[str, Data] = {}
+        self._foresight = Foresight(self._standing)
 
     def compose(self) -> ComposeResult:
         yield Container(id="header")
@@ -137,11 +114,16 @@ class RunScreen(Verbs):
         count = feed.fold(self.view, CATCH_UP if behind > CATCHING_UP else FOLD)
         lines = feed.lines()
         if lines:
-            (self.lines.extend if isinstance(self.lines, list) else self.lines.append)(lines)
+            self.lines.append(lines)
+            self._hear(lines)
         now = self.now
-        self._tell_header(feed)
+        self._tell_totals(feed)
         # How fast it goes can only be told from what happens now, not from how fast its past was read.
         self._caught_up |= behind <= FEW
+        if self._limits != self.view.limits:
+            self._limits = dict(self.view.limits)
+            feed.windows = windows(self.view)
+        self.panes["limits"].calls = feed.calls
         for name, pane in self.panes.items():
             if pane.display and pane.size.height and (self._caught_up or name != "header"):
                 pane.tick(self.view, now)
@@ -184,38 +166,28 @@ class RunScreen(Verbs):
         else:
             notice.tell("dim", self.feed.fault or f"{self.run} is starting …")
 
-    def build(self, definition: Definition) -> None:
-        """Put the panes on the stage."""
-        self.lines = part("lines")
-        arguments: dict[str, tuple[object, ...]] = {
-            "graph": (definition,), "log": (self.lines,), "limits": (self.change,),
-            "timeline": (self.recorded,),
-        }  # fmt: skip
-        header = part("header")
-        self.query_one("#header").mount(header)
-        self.panes["header"] = header
-        stage = self.query_one("#stage")
-        made: list[Widget] = []
-        for name in PANES:
-            pane = part(name, *arguments.get(name, ()))
-            pane.id = name
-            pane.add_class("pane")
-            pane.border_title = name
-            self.panes[name] = pane
-            made.append(pane)
-        stage.mount(*made)
-        self._lay_out()
-        self.call_after_refresh(self._focus, self.main)
-
-    def _tell_header(self, feed: Feed) -> None:
-        header, row = self.panes["header"], feed.row
-        if hasattr(header, "badges") and row is not None:
+    def _tell_totals(self, feed: Feed) -> None:
+        """What only the run's row tells."""
+        header, row = self.header, feed.row
+        if row is not None:
             own = self.run in self.deck.engines
             alive = row.state in ("running", "paused")
             header.badges = () if own else ("watching",) if alive else ("recorded",)
             total = row.source.get("total")
-            header.total = total if isinstance(total, int) else None
+            header.total = self.panes["graph"].total = total if isinstance(total, int) else None
             header.age = feed.age if feed.age > OLD else 0.0
+
+    def _hear(self, lines: list[LogLine]) -> None:
+        """When each step last said something; of many, those that ended are forgotten."""
+        heard = self._heard
+        for line in lines:
+            heard[line.task, line.step] = line.at
+        if len(heard) > HEARD:
+            running = self.view.running
+            self._heard = {key: at for key, at in heard.items() if key in running}
+
+    def heard(self, task: str, step: str) -> float | None:
+        return self._heard.get((task, step))
 
     def _notice(self, feed: Feed, behind: int) -> None:
         """One line, only when there is something to say, the most urgent first."""
@@ -232,6 +204,8 @@ class RunScreen(Verbs):
                 drained = self.view.state == "draining"
                 word = "drained" if drained else "interrupted: nobody runs it any more"
                 notice.tell("interrupted", f"{self.run} {word}  ·  R goes on where it was")
+        elif time.monotonic() < self._hint[1]:
+            notice.tell("accent", self._hint[0])
         elif feed.age > OLD:
             notice.tell("warn", f"what is shown is {feed.age:.0f} s old")
         elif self.deck.reminder:
@@ -239,99 +213,39 @@ class RunScreen(Verbs):
         else:
             notice.tell("", "")
 
-    # Layout -------------------------------------------------------------------------------------------------
-
-    def on_resize(self, event: events.Resize) -> None:
-        super().on_resize(event)
-        self._lay_out()
-
-    def _lay_out(self) -> None:
-        """Which panes are on the stage: one when it is narrow or zoomed, else as many as fit."""
-        if not self.panes:
-            return
-        self.set_class(self.zoomed, "zoomed")
-        if self.zoomed or self.has_class("narrow"):
-            on = {self.main}
-        elif self.has_class("middle"):
-            on = {"graph", self.side if self.main in ("graph", self.side) else self.main}
-        else:
-            on = {"graph", self.side, "log", "limits"}
-        for name in PANES:
-            self.panes[name].set_class(name not in on, "away")
-        self.query_one(Tabs).tell(self.main, on)
-
-    def _focus(self, name: str) -> None:
-        pane = self.panes.get(name)
-        if pane is not None and name != "header":
-            target = pane if pane.can_focus else next((w for w in pane.walk_children() if w.focusable), None)
-            if target is not None:
-                target.focus()
-
-    def go(self, name: str) -> None:
-        """Bring a pane to the stage and give it the keys."""
-        if not self.panes:
-            return
-        self.main = name
-        if name in SIDE:
-            self.side = name
-        self._lay_out()
-        self.call_after_refresh(self._focus, name)
-
-    def on_tabs_chosen(self, event: Tabs.Chosen) -> None:
-        self.go(event.name)
-
-    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
-        for name, pane in self.panes.items():
-            if name != "header" and (event.widget is pane or pane in event.widget.ancestors):
-                self.main = name
-                self.query_one(Tabs).tell(name, None)
-
-    # Panes tell each other ----------------------------------------------------------------------------------
-
-    def on_focused(self, event: Focused) -> None:
-        event.stop()
-        self.selected = event.focus
-        sender = event._sender
-        for pane in self.panes.values():
-            if pane is not sender:
-                pane.look_at(event.focus)
-        if event.opened:
-            self.open(event.focus)
-
-    def open(self, focus: Focus) -> None:
-        """What was chosen: a step tells its story, a task shows when what of it ran, an agent its log."""
-        step = focus.step or focus.agent.rpartition("/")[2]
-        if focus.task and step:
-            from agentdeck.console.detail import StepDetail
-
-            self.app.push_screen(StepDetail(partial(self._story, focus.task, step)))
-        elif focus.task:
-            self.go("timeline")
-        elif focus.agent:
-            self.go("log")
-
-    def _story(self, task: str, step: str) -> StepStory:
-        """Called in a thread."""
-        from agentdeck.insight.step import recorded_story
-
-        reader = Reader(self.db)
-        try:
-            return recorded_story(reader, self.run, task, step)
-        finally:
-            reader.close()
-
-    def recorded(self, task: str) -> list[tuple[int, Event]]:
-        """What the store has of a task, of the whole run for an empty name. Called in a thread."""
-        reader = Reader(self.db)
-        try:
-            events = reader.events(self.run, limit=MOST_RECORDED)
-            return [(seq, e) for seq, e in events if not task or getattr(e, "task", "") == task]
-        finally:
-            reader.close()
+    # What the panes ask of it ---------------------------------------------------------------------------------
 
     def change(self, name: str, value: object) -> None:
         """A limit was turned."""
-        tell(self.app, self.db, self.run, "limits", {name: value})
+        measure = name.removeprefix("budget.")
+        if measure != name:
+            verb, args = "budget", {"measure": measure, "amount": value, "more": False}
+        else:
+            verb, args = "limits", {name: value}
+
+        def answered(answer: Answer) -> None:
+            if not answer.ok:
+                self.panes["limits"].refused(name, answer.text)
+
+        self._foresight.forget()
+        tell(self.app, self.db, self.run, verb, args, answered)
+
+    def foresee(self, name: str, value: object) -> str:
+        """What turning a limit would do; "…" while that is worked out."""
+        return self._foresight(name, value)
+
+    def _standing(self) -> Standing:
+        assert self.view.definition is not None
+        return standing(self.view, self.view.definition, self.header.total)
+
+    def hint(self, text: str) -> None:
+        self._hint = text, time.monotonic() + HINT
+
+    def typed(self, query: str) -> Iterator[Found]:
+        """For the palette: a verb with its arguments."""
+        from agentdeck.console.typed import found
+
+        return found(self, query)
 
     def offers(self) -> Iterator[Found]:
         """For the palette: agents and open tasks of this run."""
@@ -340,32 +254,7 @@ class RunScreen(Verbs):
         for task in list(self.view.open)[:2000]:
             yield Found(f"Task {task}", "Select it in every pane.", partial(self.select, Focus(task=task)))
 
-    def select(self, focus: Focus) -> None:
-        """As if a pane had selected it."""
-        self.selected = focus
-        for pane in self.panes.values():
-            pane.look_at(focus)
-
     # What the screen does -----------------------------------------------------------------------------------
-
-    def action_graph(self) -> None:
-        self.go("graph")
-
-    def action_agents(self) -> None:
-        self.go("agents")
-
-    def action_tasks(self) -> None:
-        self.go("tasks")
-
-    def action_timeline(self) -> None:
-        self.go("timeline")
-
-    def action_log(self) -> None:
-        self.go("log")
-
-    def action_limits(self) -> None:
-        self.used("t")
-        self.go("limits")
 
     def action_letters(self) -> None:
         from agentdeck.console.screens.letters import LettersScreen
@@ -377,16 +266,8 @@ class RunScreen(Verbs):
 
         self.app.push_screen(ReplayScreen(self.db, self.run))
 
-    def action_zoom(self) -> None:
-        self.zoomed = not self.zoomed
-        self.go(self.main)
-
-    def action_resume(self) -> None:
-        row = self.feed.row
-        if row is None or row.state != "interrupted":
-            self.notify("nothing to resume: it is not interrupted", severity="warning", markup=False)
-            return
-        if self.deck.start(lambda: background.resume(self.db, self.run), look=False):
+    def take_up(self, engine: Callable[[], background.Engine]) -> None:
+        if self.deck.start(engine, look=False):
             self._resumed = time.monotonic()
 
     def action_back(self) -> None:
