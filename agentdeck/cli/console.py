@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from agentdeck.cli.errors import USAGE, hint, say
 
@@ -25,6 +28,16 @@ def show(db: str | None = None, file: str | None = None) -> int:
         return USAGE
     from agentdeck.cli.settings import database
 
-    app = import_module("agentdeck.console.app").DeckApp
-    app(database(db), Path(file) if file else None).run()
+    app = import_module("agentdeck.console.app").DeckApp(database(db), Path(file) if file else None)
+    app.run()
+    goodbye(app.engines.values())
     return 0
+
+
+def goodbye(engines: Iterable[Any], db: Path | None = None) -> None:
+    """Once the screen is gone: how to find again what was left executing. `db` where it is not the usual one."""
+    where = f" --db {shlex.quote(str(db))}" if db else ""
+    for run in [engine.run for engine in engines if engine.ended is None]:
+        say(f"{run} executes without the console: agentdeck watch {run}{where}")
+    if db:
+        say(f"to open its store again: AGENTDECK_DB={shlex.quote(str(db))} agentdeck")

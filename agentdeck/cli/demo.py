@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ def demo(db: str | None, tasks: int | None, workers: int | None) -> int:
       agentdeck demo --tasks 200 --workers 64
     """
     from agentdeck.cli.bundled import workflows
-    from agentdeck.cli.console import terminal
+    from agentdeck.cli.console import goodbye, terminal
 
     path = Path(db).expanduser() if db else _folder() / "demo.db"
     file = workflows() / "demo" / "demo.yaml"
@@ -50,6 +51,7 @@ def demo(db: str | None, tasks: int | None, workers: int | None) -> int:
     engine = background.launch(path, file, order)
     app = import_module("agentdeck.console.app").DeckApp
     app(path, run=engine.run, engine=engine, reminder=REMINDER).run()
+    goodbye([engine], path)
     return 0
 
 
@@ -60,7 +62,7 @@ def _headless(file: Path, db: Path, tasks: int, workers: int) -> int:
     say("no terminal here: the demo runs headless, with progress lines")
     given = [str(file), "--db", str(db), "--tasks", str(_orders(db, tasks)), "--workers", str(workers)]
     code = run.main(given, "agentdeck run", standalone_mode=False)
-    say(f"all of it is in the store: agentdeck show last --db {db}")
+    say(f"all of it is in the store: agentdeck show last --db {shlex.quote(str(db))}")
     return DONE if code in (DONE, FAILED) else int(code)  # that some orders fail is what it shows
 
 

@@ -109,6 +109,7 @@ def _json(text: str) -> Data:
 
 
 def _short(text: str) -> str:
+    text = " ".join(text.split())
     return text if len(text) <= 60 else text[:57] + "…"
 
 

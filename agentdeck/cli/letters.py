@@ -176,24 +176,32 @@ def retry(
             chosen = _open(_named(reader, ids))
         else:
             chosen = [one for one in _found(reader, run, "open") if everyone or one.cause == cause]
-        named = not everyone
-        plans = _plans(reader, chosen, named, settings)
-        trials = _plans(reader, [some[0] for _, some in by_cause(chosen)], named, settings) if try_one else []
+        if cause is not None and not chosen:
+            _no_such_cause(reader, cause)
     if not chosen:
         click.echo("no letters", err=True)
         return 0
-    for trial in trials:
-        if trial.steps and not _tried(trial, db, as_json):
-            return 1
-    tried = {(trial.run, step) for trial in trials for step in trial.steps}
-    code = 0
-    for plan in plans:
-        rest = plan.without({step for name, step in tried if name == plan.run})
-        if rest.steps or not tried:
-            show(rest)
-        if rest.steps:
-            code = max(code, release(rest, db, as_json))
+    code, left = 0, chosen
+    if try_one:
+        first = [some[0] for _, some in by_cause(chosen)]
+        for trial in _plans(db, first, not everyone, settings):
+            show(trial)
+            if trial.steps and not _tried(trial, db, as_json):
+                return 1
+        left = [one for one in chosen if one not in first]
+    for plan in _plans(db, left, not everyone, settings):
+        show(plan)
+        if plan.steps:
+            code = max(code, release(plan, db, as_json))
     return code
+
+
+def _no_such_cause(reader: Reader, cause: str) -> None:
+    from agentdeck.errors import UsageError
+
+    known = [name for name, _ in by_cause(reader.letters(state="open"))]
+    there = f"there are {', '.join(known[:8])}" if known else "there is none"
+    raise UsageError(f"no open letter has the cause {cause}; {there}. See: agentdeck letters")
 
 
 def _tried(trial: Plan, db: str | None, as_json: bool) -> bool:
@@ -202,9 +210,8 @@ def _tried(trial: Plan, db: str | None, as_json: bool) -> bool:
 
     from agentdeck.cli.errors import say
     from agentdeck.cli.options import store
-    from agentdeck.cli.retry import release, show
+    from agentdeck.cli.retry import release
 
-    show(trial)
     with store(db) as reader:
         newest = max((one.id for one in reader.letters(trial.run)), default=0)
         release(trial, db, as_json)
@@ -307,16 +314,18 @@ def _open(found: Iterable[Letter]) -> list[Letter]:
     return known
 
 
-def _plans(reader: Reader, chosen: Sequence[Letter], named: bool, settings: tuple[str, ...]) -> list[Plan]:
+def _plans(db: str | None, chosen: Sequence[Letter], named: bool, settings: tuple[str, ...]) -> list[Plan]:
     """One plan for each run."""
+    from agentdeck.cli.options import store
     from agentdeck.cli.retry import overlay
     from agentdeck.engine.retry import of_letters
 
     plans = []
-    for name in dict.fromkeys(one.run for one in chosen):
-        row = reader.run(name)
-        own = [one for one in chosen if one.run == name]
-        plans.append(of_letters(reader, row, own, named=named, inputs=overlay(reader, row, settings)))
+    with store(db) as reader:
+        for name in dict.fromkeys(one.run for one in chosen):
+            row = reader.run(name)
+            own = [one for one in chosen if one.run == name]
+            plans.append(of_letters(reader, row, own, named=named, inputs=overlay(reader, row, settings)))
     return plans
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from agentdeck.core.view import View
     from agentdeck.workflow.model import Data, Definition
 
+#: So many reasons of waiting are told.
+HELD = 4
 RATES = ("requests", "tokens", "input_tokens", "output_tokens")
 
 
@@ -44,7 +46,7 @@ def limits(run: str, changes: tuple[str, ...], db: str | None, as_json: bool) ->
     if run == "save":
         return _save(db, changes)
     if changes:
-        return ask(db, run, "limits", dict(_change(text) for text in changes))
+        return ask(db, run, "limits", dict(_change(text) for text in changes), as_json)
     with store(db) as reader:
         row, definition, view = folded(reader, run)
     now = current(definition, view)
@@ -61,6 +63,9 @@ def limits(run: str, changes: tuple[str, ...], db: str | None, as_json: bool) ->
     ]
     for line in table(("limit", "value", "in use"), rows, right=(1,)):
         out(line)
+    if living:
+        for line in held_up(view):
+            out(line)
     return 0
 
 
@@ -74,7 +79,7 @@ def _save(db: str | None, args: tuple[str, ...]) -> int:
     from agentdeck.errors import UsageError
 
     if not 1 <= len(args) <= 2:
-        raise UsageError("agentdeck limits save RUN [FILE]")
+        raise UsageError("say which run: agentdeck limits save RUN [FILE]")
     with store(db) as reader:
         row = reader.run(args[0])
         changed = {event.name: event.new for event in reader.of_kind(row.run, "limit_changed")}
@@ -153,8 +158,12 @@ def use(name: str, value: Data, view: View, waits: Mapping[str, int]) -> str:
             told.append(f"{sum(waits.values()):,} wait: {who}")
         return "; ".join(told)
     if parts[0] != "agents" or len(parts) != 3 or parts[1] not in view.agents:
+        provider, _, limit = name.partition(".")
         held = [
-            step for task in view.open.values() for step in task.steps.values() if step.why and name in step.why
+            step
+            for task in view.open.values()
+            for step in task.steps.values()
+            if step.state == "ready" and step.why.startswith(f"{provider}:") and f" {limit} " in step.why
         ]
         return f"{len(held):,} wait" if held else ""
     running_since = [one.at for (_, step), one in view.running.items() if step.partition("[")[0] == parts[1]]
@@ -172,3 +181,17 @@ def use(name: str, value: Data, view: View, waits: Mapping[str, int]) -> str:
         )
         return f"{again:,} to be tried again" if again else ""
     return ""
+
+
+def held_up(view: View) -> Iterator[str]:
+    """What keeps steps that could run from running, as far as that was told; the most first."""
+    from collections import Counter
+
+    from agentdeck.cli.pages import cut
+    from agentdeck.core.clean import clean
+    from agentdeck.insight.numbers import plural
+
+    steps = [step for task in view.open.values() for step in task.steps.values()]
+    whys = Counter(step.why for step in steps if step.state == "ready" and step.why)
+    for why, many in whys.most_common(HELD):
+        yield cut(clean(f"held up    {plural(many, 'step')}: {why}"))

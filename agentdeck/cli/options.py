@@ -39,9 +39,14 @@ def json_option(about: str) -> Callable[[F], F]:
 def store(db: str | None) -> Iterator[Reader]:
     """A reader of the store, closed at the end. Raises StoreError."""
     from agentdeck.cli.settings import database
+    from agentdeck.errors import StoreError
     from agentdeck.store.reader import Reader
 
-    reader = Reader(database(db))
+    path = database(db)
+    try:
+        reader = Reader(path)
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}; choose another file with --db or AGENTDECK_DB") from None
     try:
         yield reader
     finally:

@@ -67,7 +67,7 @@ def _resume(row: RunRow, db: str | None, yes: bool, accept: bool, as_json: bool)
     from agentdeck.errors import UsageError
 
     if row.state == "paused":
-        return ask(db, row.run, "resume", {})
+        return ask(db, row.run, "resume", {}, as_json)
     if row.state == "running":
         raise UsageError(f"{row.run} is running, in process {row.pid} on {row.host}; agentdeck watch {row.run}")
     return conclude(*take_up(carried_over(row, db, accept), db, yes), as_json)

@@ -126,7 +126,7 @@ def release(plan: Plan, db: str | None, as_json: bool = False) -> int:
     with store(db) as reader:
         row = reader.run(plan.run)
     if row.state in ("running", "paused"):
-        return ask(db, plan.run, "retry", plan.request)
+        return ask(db, plan.run, "retry", plan.request, as_json)
     return conclude(*take_up(row, db, again=plan.again), as_json)
 
 

@@ -75,6 +75,8 @@ def _attempt(one: AttemptStory) -> dict[str, Data]:
         "state": one.state,
         "round": one.round,
         "tier_up": one.tier_up,
+        "model": one.model,
+        "eased": one.eased,
         "ready": one.ready,
         "started": one.started,
         "ended": one.ended,

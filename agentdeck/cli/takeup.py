@@ -122,6 +122,19 @@ def _tasks(definition: Definition, view: View) -> Callable[[RunRow], Iterable[Ma
     return reopen
 
 
+def expected(row: RunRow, definition: Definition, view: View) -> int | None:
+    """How many tasks the run will have; None where that cannot be told, as its file cannot be read any more."""
+    from agentdeck.cli.tasks import STDIN
+    from agentdeck.errors import AgentdeckError
+
+    if row.source.get("tasks") == STDIN:
+        return None
+    try:
+        return _total(row, view, _tasks(definition, view))
+    except (AgentdeckError, OSError):
+        return None
+
+
 def _total(row: RunRow, view: View, tasks: Callable[[RunRow], Iterable[Mapping[str, Data]] | None]) -> int | None:
     """How many tasks there are in all. The file is read once for that, so a line that went bad is told now."""
     from agentdeck.cli.tasks import TaskFile

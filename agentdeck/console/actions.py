@@ -76,6 +76,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("letters.retry", "Retry", "Run the marked letters again, or the one selected.", ("R",), shown=True),
     Action("letters.try_one", "Try one", "One of the cause; if that went well, the rest.", ("1",), shown=True),
     Action("letters.edit", "Retry with", "Run them again with another input.", ("e",), shown=True),
+    Action("letters.story", "Story", "The step whole: its attempts, what it was told, what it read.", ("o",)),
     Action("letters.drop", "Drop", "Close them with a reason; they do not run again.", ("D",), True, True),
     Action("letters.back", "Back", "To where you came from.", ("escape", "q"), shown=True),
     Action("history.open", "Open", "Look at the selected run.", ("enter",), shown=True),

@@ -24,8 +24,8 @@ LOOK = 0.05  # seconds between looks while nothing is new
 REST = 0.4  # the same for a run that is over: somebody may still retry in it
 ROW = 0.5  # seconds after which the run's row is read again even if nobody wrote: its owner may have died
 PAGE = 2000
-AHEAD = 40_000  # events and lines read before the frame has taken any
-CATCHING_UP = 2000  # this many events behind, the operator is told of it
+AHEAD = 40_000  # events and lines read before the loop has taken any
+CHUNK = 64  # events or lines between two looks at the clock
 
 
 class Feed:
@@ -60,24 +60,29 @@ class Feed:
         if self._thread.is_alive():
             self._thread.join(1.0)
 
-    # In the frame -------------------------------------------------------------------------------------------
+    # In the loop --------------------------------------------------------------------------------------------
 
     def fold(self, view: View, budget: float) -> int:
         """Apply what has come, for at most `budget` seconds; how many events that were."""
         events, count = self._events, 0
         end = time.perf_counter() + budget
         while events:
-            for _ in range(min(64, len(events))):
+            for _ in range(min(CHUNK, len(events))):
                 view.apply(*events.popleft())
                 count += 1
             if time.perf_counter() > end:
                 break
         return count
 
-    def lines(self, most: int = 5000) -> list[LogLine]:
+    def lines(self, most: int = 1000) -> list[LogLine]:
         """Log lines that have come since the last call, in order."""
         lines = self._lines
         return [lines.popleft() for _ in range(min(most, len(lines)))]
+
+    @property
+    def waiting(self) -> int:
+        """Events and lines that were read and not taken yet."""
+        return len(self._events) + len(self._lines)
 
     def behind(self, view: View) -> int:
         """How many events the view has yet to take in, as far as that is known."""

@@ -11,6 +11,7 @@ from agentdeck.console.log.lines import agent_of
 from agentdeck.console.palette import Found
 from agentdeck.console.pane import Focus
 from agentdeck.console.panes.limits import read
+from agentdeck.core.state import ENDED
 from agentdeck.insight.limits import limits
 
 if TYPE_CHECKING:
@@ -67,9 +68,8 @@ def _targets(screen: RunScreen, takes: list[str], text: str) -> Iterator[tuple[s
     task, slash, step = text.rpartition("/")
     known = task in view.open or task in view.failed
     if "step" in takes and slash and known:
-        keys = (*view.open.get(task, view.failed.get(task)).steps, *view.agents)  # type: ignore[union-attr]
-        for key in dict.fromkeys(keys):
-            if key.startswith(step) and "/" not in key:
+        for key in _steps(screen, task):
+            if key.startswith(step):
                 yield f"{task}/{key}", Focus(agent_of(task, key), task, key)
     if "task" in takes:
         if text in view.open:
@@ -80,12 +80,21 @@ def _targets(screen: RunScreen, takes: list[str], text: str) -> Iterator[tuple[s
     elif "step" in takes and not slash:
         for name in view.open:
             if name.startswith(text):
-                for key in view.open[name].steps:
+                for key in _steps(screen, name):
                     yield f"{name}/{key}", Focus(agent_of(name, key), name, key)
     if "agent" in takes:
         for name in view.agents:
             if name.startswith(text):
                 yield name, Focus(agent=name)
+
+
+def _steps(screen: RunScreen, task: str) -> list[str]:
+    """A task's steps: those that have not ended first."""
+    of = screen.view.open.get(task) or screen.view.failed[task]
+    names = [key for key, tally in of.family.agents.items() if tally.own]
+    keys = dict.fromkeys((*names, *of.steps))
+    over = [key for key in keys if (step := of.steps.get(key)) is not None and step.state in ENDED]
+    return [*(key for key in keys if key not in over), *over]
 
 
 def _limits(screen: RunScreen, word: str, rest: str) -> Iterator[Found]:

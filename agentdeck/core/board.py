@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Container
 from heapq import heapify, heappush
+from typing import TypeAlias
 
 from agentdeck.core.accounts import Accounts
 from agentdeck.core.program import Program, Rule
@@ -17,6 +18,8 @@ from agentdeck.core.state import BETWEEN, HELD, READY, RUNNING, WAITING, Step, T
 from agentdeck.workflow.model import Data
 
 BUSY = frozenset({READY, RUNNING, HELD, BETWEEN})
+#: A ready step in the order of all: priority, age of its task, how long it is still to go, index, item, ticket.
+Place: TypeAlias = tuple[int, int, float, int, int, int, Step]
 
 
 class Board:
@@ -25,7 +28,8 @@ class Board:
 
     Invariants, after every event: `busy_tasks` counts the tasks with a busy step; `running` holds exactly the
     steps with a live attempt that holds a worker; a step in `ready` whose state is no longer READY is stale and
-    is dropped when met. With `gated`, a step whose needs are not yet on disk waits in `uncommitted`.
+    is dropped when met. With `gated`, a step whose needs are not yet on disk waits in `uncommitted`. `rows`
+    holds, where steps go one after another, the one that goes and those behind it.
     """
 
     def __init__(
@@ -59,7 +63,7 @@ class Board:
         self.cancelled_tasks = 0
         self.busy_tasks = 0
         self.running: set[Step] = set()
-        self.ready: list[tuple[int, int, float, int, int, int, Step]] = []
+        self.ready: list[Place] = []
         self.uncommitted: deque[tuple[int, Step]] = deque()
         self.special: deque[Step] = deque()
         self.doomed: deque[tuple[Step, str]] = deque()
@@ -71,6 +75,8 @@ class Board:
         self.next_due = float("inf")
         self.accounts = Accounts(program.definition.budget)
         self.turned: dict[str, Data] = {}
+        self.single = program.serial
+        self.rows: dict[str, tuple[Step, list[Place]]] = {}
         self._ticket = 0
         self._most = 4096
 
@@ -145,6 +151,34 @@ class Board:
             if step.state == READY:
                 self._push(step)
                 room -= 1
+
+    # One after another
+
+    def row(self, step: Step) -> str:
+        """The steps of one row go one after another; empty where a step stands in none."""
+        task = step.task
+        return root_of(task.id) if self.single else task.id if task.program.serial else ""
+
+    def _leave(self, step: Step) -> None:
+        """If it was the one of its row that goes, the next may."""
+        name = self.row(step)
+        if name in self.rows and self.rows[name][0] is step:
+            for place in self.rows.pop(name)[1]:
+                heappush(self.ready, place)
+
+    def _mode(self, single: bool) -> None:
+        """The steps of each task go one after another from now on, or side by side."""
+        waiting = [place for _, places in self.rows.values() for place in places]
+        self.single = single
+        self.rows = {root_of(step.task.id): (step, []) for step in self.running} if single else {}
+        todo = [self.program]
+        while todo:
+            program = todo.pop()
+            todo += program.nested.values()
+            for rule in program.rules:
+                rule.careful |= single
+        for place in waiting:
+            heappush(self.ready, place)
 
     # Memory
 

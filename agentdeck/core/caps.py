@@ -49,7 +49,9 @@ def told(limits: ProviderLimits) -> dict[str, Data]:
     """Those that are set, as a person writes them."""
     given = {name: getattr(limits, name) for name in NAMES}
     return {
-        name: show_rate(value) if isinstance(value, Rate) else value for name, value in given.items() if value
+        name: show_rate(value) if isinstance(value, Rate) else value
+        for name, value in given.items()
+        if value is not None
     }
 
 
@@ -65,8 +67,8 @@ def read(name: str, value: Data) -> Rate | int | str | None:
     if value == "auto":
         return "auto"
     number = int(value)
-    if not 1 <= number <= 10_000:
-        raise ValueError(f"{value!r} is out of range: 1 to 10,000, or auto")
+    if not 0 <= number <= 10_000:
+        raise ValueError(f"{value!r} is out of range: 0 to 10,000, or auto")
     return number
 
 

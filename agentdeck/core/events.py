@@ -356,7 +356,7 @@ class Together(NamedTuple):
     else be over again before the first step is reopened."""
 
     at: float
-    events: tuple[Event, ...]
+    events: tuple[Event | Signal, ...]
 
 
 class Reserved(NamedTuple):

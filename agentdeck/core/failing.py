@@ -15,7 +15,7 @@ from agentdeck.core.joins import SKIP
 from agentdeck.core.program import Program
 from agentdeck.core.scope import scope_of
 from agentdeck.core.state import CANCELLED, FAILED, OPEN, RUNNING, WAITING, Step
-from agentdeck.errors import Fault
+from agentdeck.errors import STOPPING, Fault
 
 
 class Failing(Fold):
@@ -39,7 +39,7 @@ class Failing(Fold):
         self._record(event)
         rule = step.acting
         retry = rule.agent.retry
-        elsewhere = fault.kind in ("auth", "quota") or (fault.kind == "context" and fault.retry_after is not None)
+        elsewhere = fault.kind in STOPPING or (fault.kind == "context" and fault.retry_after is not None)
         if rule.metered and (elsewhere or (fault.kind == "rate_limit" and step.tries < rule.attempts)):
             # Its provider is left alone by everybody now: it asks again, and goes where there is room.
             self._record(ev.StepRetrying(at, event.task, event.step, at, "cooldown", step.tier_up))

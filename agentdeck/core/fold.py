@@ -74,6 +74,8 @@ class Fold(Steps):
     def _noted(self, event: ev.Noted) -> None:
         if event.data and "rung" in event.data:
             self.accounts.enter(str(event.data.get("budget", "")), str(event.data["rung"]))
+        if event.data and "mode" in event.data:
+            self._mode(event.data["mode"] == "sequential")
 
     def _run_started(self, event: ev.RunStarted) -> None:
         self.run = event.run
@@ -81,7 +83,7 @@ class Fold(Steps):
     def _run_resumed(self, event: ev.RunResumed) -> None:
         self.state, self.paused = "running", False
         if event.idle:
-            clocks = {"join", "answer"}
+            clocks = {"join", "answer", "queue"}  # nobody could have met them; `backoff` and `total` go on
             self.timers = [
                 (due + event.idle if kind in clocks else due, n, kind, s, token)
                 for due, n, kind, s, token in self.timers

@@ -14,8 +14,8 @@ from typing import Any
 
 from agentdeck.core import actions as act
 from agentdeck.core import events as ev
+from agentdeck.core.board import Place
 from agentdeck.core.joins import judge
-from agentdeck.core.metered import Place
 from agentdeck.core.program import Program
 from agentdeck.core.scope import output_of
 from agentdeck.core.state import (
@@ -57,7 +57,7 @@ class Machine(Steered):
             ev.StepSucceeded: self._on_succeeded,
             ev.AttemptFailed: self._on_attempt_failed,
             ev.TaskOpened: self._record,
-            ev.TasksExhausted: self._record,
+            ev.TasksExhausted: self._on_exhausted,
             ev.TimerFired: self._on_timer,
             ev.Committed: self._on_committed,
             ev.CancelAsked: self._on_cancel,
@@ -131,6 +131,11 @@ class Machine(Steered):
                     self._actions.append(act.StartAttempt(self._started(step, event.at, step.attempt)))
         self.pulling = 0
         self._finished = False
+
+    def _on_exhausted(self, event: ev.TasksExhausted) -> None:
+        """Each worker that asks for a task hears of it; it is said once."""
+        if not self.exhausted:
+            self._record(event)
 
     def _on_together(self, event: ev.Together) -> None:
         for one in event.events:

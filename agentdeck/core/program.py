@@ -33,7 +33,8 @@ class Rule:
 
     What an operator may turn while a run executes (`attempts`, `attempt_timeout`, `limit`) is here and mutable;
     everything else stays as compiled. `metered`: its attempts are reserved before they begin; `asking` counts
-    those that are being reserved. `careful`: its steps are looked at before they begin, as they may be dropped.
+    those that are being reserved. `careful`: its steps are looked at before they begin, as they may be dropped or
+    have to wait for one another.
     `times` are the seconds of its last attempts, where something follows them; `auto`: its clock does.
     """
 
@@ -113,6 +114,7 @@ class Program:
     """The rules of one workflow. `nested` holds, by agent name, the programs of its sub-workflows.
 
     `seconds` are the durations that order ready steps: as seen before, else as simulated, else one each.
+    `serial`: the steps of a task go one after another.
     """
 
     def __init__(
@@ -144,6 +146,10 @@ class Program:
                     {self.index[n]: None for n in [*does.cases.values(), *filter(None, [does.otherwise])]}
                 )
         self.size = sum(not rule.spare for rule in self.rules)
+        self.serial = definition.mode == "sequential"
+        if self.serial:
+            for rule in self.rules:
+                rule.careful = True
         self.leaves = tuple(rule.index for rule in self.rules if rule.leaf)
         self.output = compile_template(definition.output) if definition.output is not None else None
         self.reports = any(word in repr(definition.output) for word in REPORTS)

@@ -202,6 +202,7 @@ def rebuild(program: Program, run: str, age: int, events: Iterable[ev.Event]) ->
         were made."""
 
         def _freed(self, step: Step, usage: ev.Usage | None = None, lost: bool = True) -> None:
+            step.held = None  # it was paid then
             if step in self.running:
                 self.running.discard(step)
                 step.acting.live -= 1

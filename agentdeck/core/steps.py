@@ -7,6 +7,7 @@ from agentdeck.core.clocks import auto_timeout
 from agentdeck.core.joining import Joining
 from agentdeck.core.program import Rule
 from agentdeck.core.state import BETWEEN, CANCELLED, DONE, FAILED, HELD, OPEN, READY, RUNNING, SKIPPED, Step
+from agentdeck.errors import STOPPING
 
 
 class Steps(Joining):
@@ -46,6 +47,8 @@ class Steps(Joining):
             self._paid(step, usage, lost)
         if step in self.running:
             self.running.discard(step)
+            if self.rows:
+                self._leave(step)
             rule = step.acting
             rule.live -= 1
             if rule.parked:
@@ -67,7 +70,7 @@ class Steps(Joining):
         step = self.found(event.task, event.step)
         self._freed(step, event.usage, event.fault.kind == "timeout")
         step.fault = event.fault
-        step.tries += 1
+        step.tries += event.fault.kind not in STOPPING
         self._busy(step, BETWEEN)
 
     def _attempt_lost(self, event: ev.AttemptLost) -> None:

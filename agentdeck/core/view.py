@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from agentdeck.core import events as ev
+from agentdeck.core.fold import AUTO
 from agentdeck.core.picture import by
 from agentdeck.core.shown import TaskRow, TaskView
 from agentdeck.core.state import ENDED
@@ -104,7 +105,8 @@ class View(ViewSteps):
 
     def _limit_changed(self, e: ev.LimitChanged) -> None:
         self.limits[e.name] = e.new
-        self._moment("limit", f"{e.name}: {e.old} -> {e.new}" + by(e.who))
+        if e.who != AUTO:
+            self._moment("limit", f"{e.name}: {e.old} -> {e.new}" + by(e.who))
 
     # Tasks
 

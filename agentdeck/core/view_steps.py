@@ -28,6 +28,9 @@ class ViewSteps(Picture):
         step.attempts += 1
         worker = task.family.agents.get(doer) or self._agent(task.family, doer, own=False)
         worker.attempts += 1
+        if e.eased:
+            for how in e.eased.partition(":")[0].split(", "):
+                worker.ease(how)
 
     def _count_waits(self, step: StepView, at: float, ready: float, waits: dict[str, float] | None) -> None:
         """Share the time since the step last ran out among its reasons; what is left waited for the pool."""
@@ -150,7 +153,10 @@ class ViewSteps(Picture):
             self._moment("failed", text, e.task, e.step)
 
     def _step_skipped(self, e: ev.StepSkipped) -> None:
-        self._end(e.at, e.task, e.step, "skipped").why = e.why
+        step = self._end(e.at, e.task, e.step, "skipped")
+        step.why = e.why
+        if e.why.startswith("budget:"):
+            step.agent.ease("drop")
 
     def _step_cancelled(self, e: ev.StepCancelled) -> None:
         self._end(e.at, e.task, e.step, "cancelled").why = e.why

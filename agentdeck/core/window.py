@@ -75,12 +75,13 @@ class Window:
 
     def full(self, want: Want, limits: ProviderLimits, now: float) -> Full | None:
         """What is in the way of one more call; None where it fits. More than a whole limit is taken as the whole
-        of it: else it would never fit."""
+        of it: else it would never fit. A limit of nothing lets nobody through."""
         found: Full | None = None
         for rate in RATES:
             limit: Rate | None = getattr(limits, rate)
             if limit is not None:
-                until = self._sum(rate, limit.seconds, now).free_at(min(want.of(rate), limit.count), limit.count)
+                room = self._sum(rate, limit.seconds, now)
+                until = room.free_at(min(want.of(rate), limit.count), limit.count) if limit.count > 0 else NEVER
                 if until > now and (found is None or until > found.until):
                     found = Full("requests" if rate == "requests" else "tokens", until)
         self._forget(now - self.longest)

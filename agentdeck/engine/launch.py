@@ -20,6 +20,7 @@ from agentdeck.core.caps import caps_of, shown
 from agentdeck.core.machine import Machine
 from agentdeck.core.program import Program
 from agentdeck.core.view import View
+from agentdeck.engine.adaptive import Adaptive
 from agentdeck.engine.arriving import LATER, Arriving
 from agentdeck.engine.clock import Clock, WallClock
 from agentdeck.engine.control import Control
@@ -173,6 +174,18 @@ async def drive(
             )
         return settings[of]
 
+    adaptive: Adaptive | None = None
+    if machine.program.definition.mode == "adaptive":
+        adaptive = Adaptive(storage.work(view.workflow, launch.folder), machine)
+        if machine.seq <= 1:
+            first = ev.Together(first.at, (first, adaptive.first(first.at)))
+
+    def see(seq: int, event: ev.Event) -> None:
+        if watch.event is not None:
+            watch.event(seq, event)
+        if adaptive is not None and (chosen := adaptive.see(event)) is not None:
+            engine.feed(chosen)
+
     engine = Engine(
         machine,
         storage,
@@ -181,7 +194,7 @@ async def drive(
         source_of(launch, machine.ages),
         view=view,
         deck=deck,
-        watch=watch.event,
+        watch=watch.event if adaptive is None else see,
         on_line=watch.line,
         yes=launch.yes,
     )
@@ -198,7 +211,7 @@ async def drive(
                 for close in closing:
                     await close()
     passing("run.ended")
-    storage.end(machine.run, state, view)
+    storage.end(machine.run, state, view, adaptive.took if adaptive is not None else ())
     if engine.spoilt is not None:
         raise engine.spoilt
     return Outcome(machine.run, state, view, engine.abandoned)

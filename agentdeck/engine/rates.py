@@ -34,6 +34,7 @@ from agentdeck.models.prices import MILLION, Prices
 from agentdeck.models.provider import Told
 from agentdeck.models.room import complete, models_for
 from agentdeck.store import rates as store
+from agentdeck.store.faultpoint import passing
 from agentdeck.workflow.deck import Deck
 from agentdeck.workflow.model import ProviderLimits
 
@@ -77,7 +78,7 @@ class Rates:
         self._clock = clock
         self._feed = feed
         self._book = store.Book(machine.run, storage.owner.name)
-        self._standing = Standing(self._tell)
+        self._standing = Standing(self._tell, self._mend)
         self._estimates = Estimates()
         self._prices = Prices(self._deck)
         self._price: dict[str, tuple[float, float] | None] = {}
@@ -97,7 +98,7 @@ class Rates:
         """Prompts are reserved where a deck says who answers, or a budget binds."""
         for rule in program.rules:
             rule.metered = on and rule.verb == "prompt"
-            rule.careful = rule.metered or rule.priority > 0
+            rule.careful |= rule.metered
         for nested in program.nested.values():
             self._meter(nested, on)
 
@@ -106,10 +107,7 @@ class Rates:
     def ask(self, action: act.Reserve) -> None:
         """Answer at once where that is possible, else as soon as the store has."""
         machine = self._machine
-        if self._turn != machine.turns:  # an operator turned something: what was is to be tried again
-            self._turn = machine.turns
-            self._limits.clear()
-            self._standing.start()
+        self._look()
         step = machine.found(action.task, action.step)
         rule = step.acting
         most = self._estimates.longest(rule, action.reduced)
@@ -117,6 +115,13 @@ class Rates:
         where = action.task, action.step, action.attempt
         grant = Grant(rule, where, action.shift, "", "", most if action.reduced else None, want)
         self._place(action, grant, step)
+
+    def _look(self) -> None:
+        """Where an operator turned something, what was is to be tried again."""
+        if self._turn != self._machine.turns:
+            self._turn = self._machine.turns
+            self._limits.clear()
+            self._standing.start()
 
     def _place(self, action: act.Reserve, grant: Grant, step: Step) -> None:
         """With the first model whose provider may be called now."""
@@ -311,6 +316,7 @@ class Rates:
     async def _exchange(self) -> None:
         asks, settled, news = self._asks, self._settled, self._news
         self._asks, self._settled, self._news = [], [], []
+        self._look()
         wanted = [store.Wanted(ask.grant.provider, *ask.grant.where, ask.grant.want) for ask in asks]
         limits = {one.provider: self.limits(one.provider) for one in wanted}
 
@@ -322,6 +328,8 @@ class Rates:
             return self._book.reserve(db, wanted, limits, now)
 
         answers = await asyncio.wrap_future(self._log.call(turn))
+        if answers:
+            passing("rates.reserved")
         for ask, answer in zip(asks, answers, strict=True):
             ask.done(answer)
 
@@ -361,6 +369,14 @@ class Rates:
 
     def _tell(self, at: float, text: str) -> None:
         self._feed(ev.Noted(at, text))
+
+    def _mend(self, provider: str, kind: str) -> str:
+        """What to do about a provider that is stopped, so that what waits for it goes on."""
+        run, key = self._machine.run, self._deck.providers[provider].key
+        then = f"agentdeck pause {run}, then agentdeck resume {run}"
+        if kind == "auth" and (key is None or isinstance(key, str)):  # this process has it for good
+            then = f"agentdeck drain {run}, then agentdeck resume {run} with the right key"
+        return f"its steps wait, and none is lost; once that is mended: {then}"
 
     @staticmethod
     def _fitted(want: Want, limits: ProviderLimits) -> Want:

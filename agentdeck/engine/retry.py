@@ -7,7 +7,7 @@ command `retry`, whose arguments are `plan.request`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from agentdeck.core.reopen import root_of
 from agentdeck.engine.again import Again
@@ -44,17 +44,6 @@ class Plan:
     def request(self) -> dict[str, Data]:
         """The arguments of the command `retry`."""
         return {"steps": [list(step) for step in self.steps], "inputs": dict(self.inputs)}
-
-    def without(self, steps: set[tuple[str, str]]) -> Plan:
-        """All but these; the counts are of what is left to choose."""
-        if not steps:
-            return self
-        left = tuple(one for one in self.steps if one not in steps)
-        first: dict[str, int] = {}
-        for task, step in left:
-            name = named(task, step)
-            first[name] = first.get(name, 0) + 1
-        return replace(self, steps=left, first=first, after={})
 
 
 def named(task: str, step: str) -> str:

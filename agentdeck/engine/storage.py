@@ -7,7 +7,7 @@ import secrets
 import socket
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +16,7 @@ from agentdeck.core import actions as act
 from agentdeck.core import events as ev
 from agentdeck.core.view import View
 from agentdeck.errors import StoreError
-from agentdeck.store.durations import save_durations
+from agentdeck.store.durations import TASK, save_durations
 from agentdeck.store.letters import Letter, add_letter, settle_letters
 from agentdeck.store.log import Also, Log
 from agentdeck.store.memory import MemoryLog
@@ -69,6 +69,16 @@ class Storage:
         finally:
             reader.close()
 
+    def work(self, workflow: str, folder: Path) -> list[float]:
+        """Seconds of work of the newest tasks in earlier runs of it."""
+        if self.path is None:
+            return []
+        reader = Reader(self.path)
+        try:
+            return reader.work(workflow, str(folder.resolve()))
+        finally:
+            reader.close()
+
     def begin(
         self,
         started: ev.RunStarted,
@@ -104,8 +114,9 @@ class Storage:
             lambda connection: set_run(connection, run, state=state, counts=counts, simulated=view.simulated)
         )
 
-    def end(self, run: str, state: str, view: View) -> None:
-        """The run is over or has drained: its row says so, and what it used and learnt of durations is kept."""
+    def end(self, run: str, state: str, view: View, work: Sequence[float] = ()) -> None:
+        """The run is over or has drained: its row says so, and what it used and learnt of durations is kept, with
+        the seconds of `work` of each task where they were counted."""
         if self.path is None:
             return
         counts, used = counts_of(view), summary_of(view)
@@ -115,7 +126,8 @@ class Storage:
             set_run(connection, run, simulated=view.simulated)
             end_run(connection, run, state, view.now, counts, used)
             if state != "drained":  # it will be told whole, once
-                save_durations(connection, view.workflow, folder_of(connection, run), seconds)
+                folder = folder_of(connection, run)
+                save_durations(connection, view.workflow, folder, {**seconds, TASK: work})
 
         self._done(self.log.call(close))
 

@@ -45,9 +45,10 @@ def limits(view: View, now: float, calls: Mapping[str, float] | None = None) -> 
     """Workers first, then the budget and the providers, then what the workflow sets or somebody has changed per
     agent. `calls` tells what is in use of providers' limits, by name."""
     tallies = view.agents
-    found = {"workers": _workers(view, tallies)}
-    found |= {limit.name: limit for limit in _budget(view)}
-    found |= {limit.name: limit for limit in _providers(view, calls or {})}
+    held = _held(view)
+    found = {"workers": _workers(view, tallies, sum(held.values()))}
+    found |= {limit.name: limit for limit in _budget(view, held)}
+    found |= {limit.name: limit for limit in _providers(view, calls or {}, held)}
     oldest: dict[str, float] = {}
     for started in view.running.values():
         oldest[started.agent] = min(oldest.get(started.agent, now), started.at)
@@ -89,25 +90,36 @@ def number(value: Data) -> float | None:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _workers(view: View, tallies: Mapping[str, AgentTally]) -> Limit:
+def _held(view: View) -> dict[str, int]:
+    """Steps that wait for a provider or the budget, by the name of what they wait for."""
+    held: dict[str, int] = {}
+    if view.definition is None or any(a.does.verb == "prompt" for a in view.definition.agents.values()):
+        for task in view.open.values():
+            for step in task.steps.values():
+                if step.reason and step.state == "ready" and step.until is None:
+                    provider = "" if step.reason == "budget" else f"{step.why.partition(':')[0]}."
+                    held[provider + step.reason] = held.get(provider + step.reason, 0) + 1
+    return held
+
+
+def _workers(view: View, tallies: Mapping[str, AgentTally], elsewhere: int) -> Limit:
     held = [tally for tally in tallies.values() if tally.holds]
     running = sum(tally.counts["running"] for tally in held)
     waiting = sum(tally.counts["ready"] for tally in held)
-    return Limit("workers", view.workers, running, waiting, number(view.workers))
+    return Limit("workers", view.workers, running, max(0, waiting - elsewhere), number(view.workers))
 
 
-def _budget(view: View) -> list[Limit]:
+def _budget(view: View, held: Mapping[str, int]) -> list[Limit]:
     """The run's own, with what is spent of it; that of each task, which is spent by many."""
     own = (view.definition.budget if view.definition else None) or Budget()
     each = own.task or Budget()
     given = {"usd": own.usd, "tokens": own.tokens, "task.usd": each.usd, "task.tokens": each.tokens}
-    waiting = sum(step.reason == "budget" for task in view.open.values() for step in task.steps.values())
     found = []
     for measure, declared in given.items():
         value = view.limits.get(f"budget.{measure}", declared)
         if value is not None:
             use = {"usd": view.usd or 0.0, "tokens": _tokens(view)}.get(measure)
-            blocked = waiting if measure in ("usd", "tokens") else None
+            blocked = held.get("budget", 0) if measure in ("usd", "tokens") else None
             found.append(Limit(f"budget.{measure}", value, use, blocked, number(value)))
     return found
 
@@ -116,18 +128,9 @@ def _tokens(view: View) -> float:
     return sum((tally.tokens_in or 0) + (tally.tokens_out or 0) for tally in view.agents.values())
 
 
-def _providers(view: View, calls: Mapping[str, float]) -> list[Limit]:
-    wanted = windows(view)
-    if not wanted:
-        return []
-    held: dict[str, int] = {}
-    for task in view.open.values():
-        for step in task.steps.values():
-            if step.reason and step.state == "ready":
-                name = f"{step.why.partition(':')[0]}.{step.reason}"
-                held[name] = held.get(name, 0) + 1
+def _providers(view: View, calls: Mapping[str, float], held: Mapping[str, int]) -> list[Limit]:
     found = []
-    for name in wanted:
+    for name in windows(view):
         value = view.limits[name]
         most = number(view.limits.get(name + FOUND)) if value == "auto" else number(value)
         if isinstance(value, str) and value != "auto":

@@ -84,9 +84,9 @@ def foretell(run: Standing, name: str, value: Data) -> str:
     after, binds = ahead(replace(run, limits={**run.limits, name: value}))
     told = f"ETA {seconds(before)} → {seconds(after)}"
     if abs(after - before) < 0.02 * before:
-        told = f"ETA {seconds(after)}, as it is"
-    cost = f", {dollars(run.usd * run.left)} more either way" if run.usd else ""
-    return f"{told}{cost} · then {binds}"
+        told = f"ETA {seconds(after)} as now"
+    cost = f" · {dollars(run.usd * run.left)} to come" if run.usd else ""
+    return f"{told} · {binds}{cost}"
 
 
 def ahead(run: Standing) -> tuple[float, str]:
@@ -111,7 +111,7 @@ def ahead(run: Standing) -> tuple[float, str]:
         if isinstance(value, str) and name.rsplit(".", 1)[-1] in RATES and name.count(".") == 1:
             each = run.calls if name.endswith(".requests") else run.tokens
             one = rate(value)
-            bounds[f"{name} {value} binds"] = each * run.left * one.seconds / one.count
+            bounds[f"{name} binds"] = each * run.left * one.seconds / one.count
     most_, what = max((spent, what) for what, spent in bounds.items())
     if most_ >= 0.85 * length:
         return max(length, most_), what

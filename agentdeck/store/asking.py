@@ -56,16 +56,16 @@ def ask(
 def _answer(reader: Reader, row: RunRow, number: int, patience: float) -> Answer:
     end = time.monotonic() + patience
     while time.monotonic() < end:
+        row = reader.run(row.run)  # before its answer is looked for: a run answers before it is over
         request = reader.command(number)
         if request is not None and request.answer is not None:
             answer = request.answer
             return Answer(
                 row.run, bool(answer.get("ok")), _told(answer.get("answer")), int(answer.get("seq") or 0)
             )
+        if row.state not in ("running", "paused"):
+            return Answer(row.run, False, nobody(row))
         time.sleep(LOOK)
-    row = reader.run(row.run)
-    if row.state not in ("running", "paused"):
-        return Answer(row.run, False, nobody(row))
     late = f"process {row.pid} on {row.host} has not answered in {patience:g} s; it may still"
     return Answer(row.run, False, late)
 

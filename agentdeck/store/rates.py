@@ -155,13 +155,13 @@ class Book:
         )
 
     def release_all(self, db: sqlite3.Connection, now: float) -> None:
-        """Nothing of this run is under way any more. What was reserved still counts."""
-        for (provider,) in db.execute(
-            "SELECT DISTINCT provider FROM reservations WHERE run = ? AND owner = ? AND released IS NULL",
-            (self.run, self.owner),
+        """Nothing of this run is under way any more, nor of those who had it before and died. What was reserved
+        still counts."""
+        for provider, owner in db.execute(
+            "SELECT DISTINCT provider, owner FROM reservations WHERE run = ? AND released IS NULL", (self.run,)
         ).fetchall():
             self._read(db, provider, now)
-            self._free(db, provider, self.run, self.owner, now)
+            self._free(db, provider, self.run, owner, now)
             self._save(db, provider, now)
 
     # Inside the transaction ---------------------------------------------------------------------------------
@@ -254,16 +254,17 @@ class Book:
     def _save(self, db: sqlite3.Connection, provider: str, now: float) -> None:
         known = self._known[provider]
         known.longest = max(known.longest, known.window.longest)
-        db.execute(
-            "UPDATE providers SET rev = ?, longest = max(longest, ?) WHERE provider = ?",
-            (known.rev, known.window.longest, provider),
-        )
         if now > known.pruned + PRUNE:
             known.pruned = now
+            self._bury(db, provider, now)
             db.execute(
                 "DELETE FROM reservations WHERE provider = ? AND at < ? AND released IS NOT NULL",
                 (provider, now - known.longest - PRUNE),
             )
+        db.execute(
+            "UPDATE providers SET rev = ?, longest = max(longest, ?) WHERE provider = ?",
+            (known.rev, known.window.longest, provider),
+        )
 
 
 def _again(full: Full, now: float) -> float:

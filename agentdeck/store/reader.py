@@ -20,6 +20,7 @@ from agentdeck.core.events import Event
 from agentdeck.errors import Fault, UsageError
 from agentdeck.store.codec import decode, large_field
 from agentdeck.store.commands import COLUMNS, Request, request_of
+from agentdeck.store.durations import TASK
 from agentdeck.store.faults import explain
 from agentdeck.store.letters import Letter
 from agentdeck.store.listed import ROW, RunRow, run_of
@@ -169,6 +170,12 @@ class Reader:
         """Mean seconds of each agent of a workflow, over its newest attempts that succeeded."""
         return {agent: sum(taken) / len(taken) for agent, taken in self._samples(workflow, folder)}
 
+    def work(self, workflow: str, folder: str) -> list[float]:
+        """Seconds of work of its newest tasks, as far as somebody counted them."""
+        sql = "SELECT samples FROM durations WHERE workflow = ? AND folder = ? AND agent = ?"
+        found: list[float] = json.loads(next(iter(self._rows(sql, (workflow, folder, TASK))), ("[]",))[0])
+        return found
+
     def quantiles(self, workflow: str, folder: str, share: float = 0.95) -> dict[str, tuple[int, float]]:
         """Of each agent: how many attempts are remembered (200 at most), and the seconds that this share of
         them did not exceed."""
@@ -178,8 +185,8 @@ class Reader:
         }
 
     def _samples(self, workflow: str, folder: str) -> list[tuple[str, list[float]]]:
-        sql = "SELECT agent, samples FROM durations WHERE workflow = ? AND folder = ?"
-        return [(agent, json.loads(samples)) for agent, samples in self._rows(sql, (workflow, folder))]
+        sql = "SELECT agent, samples FROM durations WHERE workflow = ? AND folder = ? AND agent != ?"
+        return [(agent, json.loads(samples)) for agent, samples in self._rows(sql, (workflow, folder, TASK))]
 
     # What happened in a run ---------------------------------------------------------------------------------
 

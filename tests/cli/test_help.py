@@ -6,10 +6,13 @@ import os
 import re
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 import click
 import pytest
 
+from agentdeck.cli.console import goodbye
 from agentdeck.cli.letters import letters
 from agentdeck.cli.main import SECTIONS, TABLE, cli
 from tests.cli.conftest import QUICK, Deck
@@ -120,5 +123,30 @@ def test_a_folder_that_may_not_be_read(deck: Deck) -> None:
         done = deck("run", folder / "w.yaml")
         assert done.returncode == 2
         assert "Permission denied" in done.stderr
+        done = deck("runs", "--db", folder / "deck.db")
+        assert done.returncode == 3
+        assert "choose another file" in done.stderr
+        assert deck("config", XDG_CONFIG_HOME=str(folder)).stderr.endswith("config.toml: Permission denied\n")
     finally:
         folder.chmod(0o700)
+
+
+class Left(NamedTuple):
+    run: str
+    ended: int | None
+
+
+def test_leaving_tells_how_to_find_what_still_executes(capsys: pytest.CaptureFixture[str]) -> None:
+    goodbye([Left("one", None), Left("two", 0)], Path("my store.db"))
+    said = capsys.readouterr().err
+    assert "agentdeck watch one --db 'my store.db'" in said
+    assert "AGENTDECK_DB='my store.db' agentdeck" in said
+    assert "two" not in said
+    goodbye([Left("two", 0)])
+    assert capsys.readouterr().err == ""
+
+
+def test_info_tells_who_answers_prompts(deck: Deck) -> None:
+    assert "none: prompts are simulated" in deck("info").stdout
+    deck.write("deck.yaml", "agentdeck: 1\n")
+    assert str(deck.folder / "deck.yaml") in deck("info").stdout

@@ -79,6 +79,17 @@ def test_plan_for_people(deck: Deck) -> None:
     assert not deck.db.exists()
 
 
+def test_plan_says_who_would_answer(deck: Deck) -> None:
+    deck.write("w.yaml", "agentdeck: 1\nname: w\nagents: { a: { prompt: Hello } }\n")
+    assert "models         tier execution: simulated\n" in deck("plan", "w.yaml").stdout
+    providers, models = "p: { type: simulated }", "x: { provider: p, id: x }, y: { provider: p, id: y }"
+    deck.write(
+        "deck.yaml",
+        f"agentdeck: 1\nproviders: {{ {providers} }}\nmodels: {{ {models} }}\ntiers: {{ execution: [x, y] }}\n",
+    )
+    assert "models         tier execution: x of p, else y of p\n" in deck("plan", "w.yaml").stdout
+
+
 def test_schema_is_json(deck: Deck) -> None:
     assert json.loads(deck("schema").stdout)["$schema"]
 

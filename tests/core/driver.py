@@ -77,7 +77,8 @@ class Player:
         self.usage = usage
         if desk is not None:
             for rule in self.machine.program.rules:
-                rule.metered = rule.careful = rule.verb == "prompt"
+                rule.metered = rule.verb == "prompt"
+                rule.careful |= rule.metered
         self.plan = plan or (lambda started: (1.0, None))
         self.commit = commit
         self.tasks = tasks

@@ -259,6 +259,16 @@ def test_raising_workers_starts_at_once_and_lowering_drains() -> None:
     assert not player.cancels
 
 
+def test_nothing_of_an_agent_starts_while_it_may_run_nowhere() -> None:
+    graph = [agent("a", each="[1, 2, 3, 4]", max_parallel=2), agent("b"), agent("c", "b")]
+    player = Player(definition(*graph), workers=8, plan=takes({"c": 5.0}))
+    player.at(0.5, ev.LimitChanged(0.5, "agents.a.max_parallel", 2, 0))
+    player.at(50.0, ev.LimitChanged(50.0, "agents.a.max_parallel", 0, 4))
+    player.play()
+    assert [player.starts(f"a[{n}]") for n in range(4)] == [[0.0], [0.0], [50.0], [50.0]]
+    assert player.starts("c") == [1.0]
+
+
 def test_pause_and_drain() -> None:
     player = Player(definition(*order()), plan=takes(SECONDS))
     player.at(1.0, ev.RunPaused(1.0))

@@ -109,6 +109,7 @@ def event_of(action: tuple[float, str, int], agents: list[Agent]) -> ev.Event | 
     acts=actions(),
     seed=st.randoms(use_true_random=False),
     commit=st.sampled_from([None, 0.0, 0.3]),
+    mode=st.sampled_from(["parallel", "parallel", "sequential"]),
 )
 def test_every_run_ends_and_every_promise_holds(
     agents: list[Agent],
@@ -117,6 +118,7 @@ def test_every_run_ends_and_every_promise_holds(
     acts: list[tuple[float, str, int]],
     seed: object,
     commit: float | None,
+    mode: Literal["parallel", "sequential"],
 ) -> None:
     random = seed.random  # type: ignore[attr-defined]
 
@@ -126,7 +128,8 @@ def test_every_run_ends_and_every_promise_holds(
             return length, Fault(KINDS[int(random() * len(KINDS))], "made to fail")
         return length, started.step
 
-    player = Player(definition(*agents), workers=workers, tasks=tasks, plan=plan, commit=commit)
+    made = replace(definition(*agents), mode=mode)
+    player = Player(made, workers=workers, tasks=tasks, plan=plan, commit=commit)
     for action in acts:
         player.at(action[0], event_of(action, agents))
     # Whatever the operator did, in the end there is room and nothing is paused.
@@ -158,6 +161,8 @@ def test_every_run_ends_and_every_promise_holds(
                 assert live[task, step] == 1, "two live attempts"
                 assert (task, step) not in over, "started after it had ended"
                 assert sum(live.values()) <= max(limit, 1), "over the limit at a start"
+                if mode == "sequential":
+                    assert sum(n for (of, _), n in live.items() if of == task) == 1, "two steps of a task"
             case ev.AttemptFailed(task=task, step=step) | ev.StepSucceeded(task=task, step=step):
                 live[task, step] -= 1
             case ev.StepFailed(task=task, step=step) | ev.StepCancelled(task=task, step=step):
@@ -191,6 +196,7 @@ def test_every_run_ends_and_every_promise_holds(
     tokens=st.sampled_from([None, 2000]),
     ask=st.booleans(),
     seed=st.randoms(use_true_random=False),
+    mode=st.sampled_from(["parallel", "parallel", "sequential"]),
 )
 def test_what_is_reserved_never_exceeds_its_limit_and_everybody_comes_to_their_turn(
     agents: list[Agent],
@@ -202,6 +208,7 @@ def test_what_is_reserved_never_exceeds_its_limit_and_everybody_comes_to_their_t
     tokens: int | None,
     ask: bool,
     seed: object,
+    mode: Literal["parallel", "sequential"],
 ) -> None:
     """Half of the agents are prompts, behind a desk that grants so many in any ten seconds."""
     random = seed.random  # type: ignore[attr-defined]
@@ -217,7 +224,7 @@ def test_what_is_reserved_never_exceeds_its_limit_and_everybody_comes_to_their_t
 
     desk = Desk(most, takes)
     player = Player(
-        definition(*agents, budget=budget),
+        replace(definition(*agents, budget=budget), mode=mode),
         workers=workers,
         tasks=tasks,
         plan=plan,

@@ -130,6 +130,7 @@ async def test_of_two_that_resume_one_wins(tmp_path: Path) -> None:
         group.start_soon(one)
     assert won == ["done"]
     assert len(lost) == 1
+    assert f"process {os.getpid()} on " in lost[0]
 
 
 async def test_python_agents_end_themselves_and_never_the_run(capfd: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import resource
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -43,10 +44,11 @@ class Case:
         (folder / "t.jsonl").write_text("".join(lines))
         self.said: list[str] = []
 
-    def start(self) -> None:
+    def start(self, *under: str) -> None:
+        """`under` another program that starts it."""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "agentdeck.cli.main", "run", "w.yaml", "--tasks", "t.jsonl", "--workers", "4",
-             "--db", str(self.db), "--json"],
+            [*under, sys.executable, "-m", "agentdeck.cli.main", "run", "w.yaml", "--tasks", "t.jsonl",
+             "--workers", "4", "--db", str(self.db), "--json"],
             cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         self._listener = threading.Thread(target=self._listen, daemon=True)
@@ -258,3 +260,30 @@ def test_a_store_that_cannot_be_used_is_said_before_anything_runs(case: Case, wh
     assert len(case.said) == 1, case.said
     assert str(case.db) in case.said[0]
     assert not (case.folder / "effects").exists()
+
+
+#: Root may write whatever it likes; without these it is as anybody else.
+AS_ANYBODY = ("setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override")
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_what_may_not_be_written_stays_as_it_is(case: Case, what: str) -> None:
+    under = AS_ANYBODY if os.geteuid() == 0 else ()
+    if under and not shutil.which("setpriv"):
+        pytest.skip("root may write everything, and there is no setpriv")
+    place = case.folder / "place"
+    place.mkdir()
+    case.db = place / "deck.db"
+    case.db.touch()
+    locked = case.db if what == "file" else place
+    case.db.chmod(0o400 if what == "file" else 0o600)
+    locked.chmod(locked.stat().st_mode & 0o555)
+    try:
+        case.start(*under)
+        assert case.end() == 3
+        assert len(case.said) == 1, case.said
+        assert str(case.db) in case.said[0]
+        assert not (case.folder / "effects").exists()
+        assert not locked.stat().st_mode & 0o222
+    finally:
+        place.chmod(0o700)

@@ -170,6 +170,45 @@ def test_a_raised_limit_wakes_at_once_and_a_lowered_one_holds(tmp_path: Path) ->
     assert worst(late, 99.0) == 1
 
 
+@pytest.mark.parametrize(("name", "least", "more"), [("requests", "0/min", "600/min"), ("concurrent", 0, 40)])
+def test_nothing_is_let_through_where_the_limit_is_nothing(
+    tmp_path: Path, name: str, least: int | str, more: int | str
+) -> None:
+    async def steer(control: Control) -> None:
+        await anyio.sleep(20.5)
+        control.limit(f"one.{name}", more, least)
+        await anyio.sleep(400)
+        control.limit(f"one.{name}", least, more)
+
+    text = 'agents: { a: { prompt: "${inputs.n} " } }\ninputs: { n: integer }\n'
+    played = Played(tmp_path, text, limits=f"{name}: {more}", tasks=2000, workers=40, steer=steer)
+    first = played.log[0].at
+    starts = [at - first for at in played.starts]
+    assert len(starts) == 2000
+    assert any(at < 20.5 for at in starts)
+    assert not any(20.51 < at < 420.5 for at in starts), "no window opens it"
+    assert 420.5 <= min(at for at in starts if at > 20.51) < 420.7
+
+
+def test_two_limits_that_are_raised_together_wake_who_waits(tmp_path: Path) -> None:
+    """The first wakes it, and it asks while the second is turned."""
+
+    async def steer(control: Control) -> None:
+        for name, more, least in (("requests", "90/min", "0/min"), ("concurrent", 3, 0)):
+            await anyio.sleep(5)
+            control.limit(f"one.{name}", more, least)
+        await anyio.sleep(5.05)
+        control.limit("one.concurrent", 0, 3)
+        control.limit("one.requests", "0/min", "90/min")
+
+    text = 'agents: { a: { prompt: "${inputs.n} " } }\ninputs: { n: integer }\n'
+    limits = "requests: 90/min, concurrent: 3"
+    played = Played(tmp_path, text, limits=limits, tasks=60, workers=8, steer=steer)
+    starts = [at - played.log[0].at for at in played.starts]
+    assert len(starts) == 60
+    assert min(at for at in starts if at > 5.01) == pytest.approx(15.05, abs=0.01)
+
+
 def test_after_a_429_nobody_calls_before_its_time_and_there_is_no_storm(
     tmp_path: Path, fakes: dict[str, Fake]
 ) -> None:
@@ -274,7 +313,7 @@ def test_a_low_budget_shortens_and_downgrades_and_then_asks(tmp_path: Path, fake
     rungs = [e.data["rung"] for e in played.of(ev.Noted) if e.data]
     assert rungs == ["reduce", "downgrade"]
     paused = played.of(ev.RunPaused)[0]
-    assert paused.why.startswith("budget of the run: $0.02 of $0.02 used")
+    assert paused.why.startswith("budget of the run: $0.0200 of $0.0200 used")
     starts = [e for e in played.of(ev.StepStarted) if e.at < paused.at]
     assert [e.model for e in starts] == sorted(e.model for e in starts)
     assert {e.model for e in starts} == {"mid", "small"}

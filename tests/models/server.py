@@ -240,6 +240,9 @@ class Talk:
     async def do_limited(self) -> bool:
         return await self.refuse(429, "rate_limit_error", "slower", "rate_limit_exceeded", retry_after="0.05")
 
+    async def do_slower(self, seconds: str) -> bool:
+        return await self.refuse(429, "rate_limit_error", "slower", "rate_limit_exceeded", retry_after=seconds)
+
     async def do_quota(self) -> bool:
         return await self.refuse(
             429, "insufficient_quota", "You exceeded it", "insufficient_quota", retry_after="1"
@@ -255,6 +258,10 @@ class Talk:
         self.head(502, "text/html")
         self.send(b"<html><h1>502 Bad Gateway</h1></html>")
         return await self.end()
+
+    async def do_keyed(self, key: str) -> bool:
+        """Takes this key only."""
+        return await (self.do_ok() if self.asked.key == key else self.do_auth())
 
     async def do_auth(self) -> bool:
         return await self.refuse(401, "authentication_error", f"Incorrect API key provided: {self.asked.key}")

@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 
 from agentdeck.console.bars import spark
 from agentdeck.console.columns import Column
-from agentdeck.console.drawn import Pieces
+from agentdeck.console.drawn import Line, Pieces, width_of
 from agentdeck.console.pane import Focus, Focused
 from agentdeck.console.rows import Rows
 from agentdeck.console.seldom import Seldom
@@ -21,7 +21,7 @@ from agentdeck.core.clean import clean
 from agentdeck.core.ranges import range_of
 from agentdeck.core.view import View
 from agentdeck.insight.limits import RATES, Limit, limits, number
-from agentdeck.insight.numbers import count, seconds
+from agentdeck.insight.numbers import count, dollars, seconds
 from agentdeck.workflow import units
 from agentdeck.workflow.model import Rate
 
@@ -47,6 +47,9 @@ class LimitsPane(Table[Limit]):
         Binding("shift+left", "turn(-10)", "Much less", show=False, id="limits.much_less"),
         Binding("shift+right", "turn(10)", "Much more", show=False, id="limits.much_more"),
         Binding("u", "undo", "Undo", id="limits.undo"),
+        Binding("enter", "open", "Apply", id="table.open"),
+        Binding("space", "mark", "Mark", show=False, id="table.mark"),
+        Binding("slash", "filter", "Filter", show=False, id="table.filter"),
     ]
 
     def __init__(
@@ -116,18 +119,38 @@ class LimitsPane(Table[Limit]):
 
     def _columns(self) -> tuple[Column[Limit], ...]:
         return (
-            Column("limit", _name, 22, flex=1, most=32, order=lambda limit: limit.name),
+            Column("limit", _name, 22, flex=1, most=28, order=lambda limit: limit.name),
             Column("now", self._now, 11, flex=1, most=20),
-            Column("in use", _in_use, 13, right=True),
+            Column("in use", _in_use, 14, right=True),
             Column("waiting", _waiting, 7, right=True, rank=2, order=lambda limit: limit.waiting),
             Column("use", self._spark, SPARK, rank=3, title="use over time"),
             Column("effect", self._effect, 28, flex=3, rank=1, title=""),
         )
 
+    @property
+    def page(self) -> int:
+        return super().page - bool(self._beneath)
+
+    def draw(self, y: int, width: int) -> Line:
+        if self._beneath and y == self.size.height - 1:
+            return Line(((" ", "text"), *self._beneath), "raised")
+        return super().draw(y, width)
+
+    @property
+    def _beneath(self) -> Pieces:
+        """What turning it would do, where its column is too narrow for that."""
+        limit = self._limit()
+        if limit is None or limit.name != self._editing:
+            return ()
+        told = self._effect(limit)
+        room = next((room for column, room in self.layout_of(self.size.width)[0] if column.name == "effect"), 0)
+        return told if width_of(told) > room else ()
+
     def _now(self, limit: Limit) -> Pieces:
         name = limit.name
         if name == self._editing:
-            return ((f"{shown(limit, limit.value)} → ", "dim"), (clean(self._typed), "accent"), ("▏", "accent"))
+            before = f"{shown(limit, limit.value)} → " if self.size.width >= 100 else "→ "
+            return ((before, "dim"), (clean(self._typed), "accent"), ("▏", "accent"))
         if name in self._asked:
             return ((f"{shown(limit, limit.value)} → {shown(limit, self._asked[name])} ", "dim"), ("…", "accent"))
         return ((shown(limit, limit.value), "text"),)
@@ -303,7 +326,8 @@ def _in_use(limit: Limit) -> Pieces:
         near = limit.most is not None and limit.use > 0.8 * limit.most
         return (("oldest ", "dim"), (seconds(limit.use), "warn" if near else "text"))
     of = "" if limit.most is None else f"/{written(limit, limit.most)}"
-    used = count(limit.use) if limit.setting.endswith("tokens") else written(limit, limit.use)
+    form = {"tokens": count, "usd": dollars}.get(limit.setting.rpartition("_")[2])
+    used = form(limit.use) if form else written(limit, limit.use)
     if limit.over:
         return ((used + of, "warn"), (" draining", "warn"))
     full = limit.most is not None and limit.use >= limit.most

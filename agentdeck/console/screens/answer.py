@@ -43,6 +43,7 @@ class Answering(ModalScreen[Given | None]):
     Answering .row { height: auto; }
     Answering .row Label { width: 20; padding-right: 1; text-align: right; }
     Answering .row Input, Answering .row Select { width: 1fr; }
+    Answering Input { background: $panel; }
     Answering .note { height: 1; padding-left: 20; color: $error; display: none; }
     Answering #foot { height: 1; margin-top: 1; align-horizontal: right; }
     Answering #foot Button { margin-left: 2; }

@@ -46,16 +46,18 @@ class Recall(Verbs):
     # A step, whole --------------------------------------------------------------------------------------
 
     def open(self, focus: Focus) -> None:
-        """What was chosen: a step tells its story, a task shows when what of it ran, an agent its log."""
+        """What was chosen: a step tells its story, an agent that of the step that says most of it now, a task
+        shows when what of it ran. One below another workflow shows its log."""
         step = focus.step or focus.agent.rpartition("/")[2]
-        if focus.task and step:
+        task = focus.task
+        if not task and step and "/" not in focus.agent:
+            task = chosen(self.view, step)
+        if task and step:
             from agentdeck.console.detail import StepDetail
 
-            self.app.push_screen(StepDetail(partial(self.story, focus.task, step)))
-        elif focus.task:
-            self.go("timeline")
-        elif focus.agent:
-            self.go("log")
+            self.app.push_screen(StepDetail(partial(self.story, task, step)))
+        else:
+            self.go("timeline" if task else "log")
 
     def story(self, task: str, step: str) -> StepStory:
         """Called in a thread."""
@@ -87,9 +89,13 @@ class Recall(Verbs):
         at = needs.index(self._visited) + 1 if self._visited in needs else 0
         need = self._visited = needs[at % len(needs)]
         self.select(Focus(agent_of(need.task, need.step), need.task, need.step))
-        then = {"asking": "a answers it", "failed": "R retries it", "silent": "c cancels it"}[need.why]
-        what = f"{at % len(needs) + 1} of {len(needs)}: {need.step} of task {need.task} is {need.why}"
-        self.hint(f"{what}  ·  {then}, enter tells its story, w says why")
+        what, then = {
+            "asking": ("asks", "a answers"),
+            "failed": ("failed", "R retries"),
+            "silent": ("is silent", "c cancels"),
+        }[need.why]
+        place = f"{at % len(needs) + 1} of {len(needs)}"
+        self.hint(f"{place}: {need.step} of task {need.task} {what}  ·  {then}, enter opens, w why")
 
     def action_why(self) -> None:
         """One sentence on the selected step: why it waits, was skipped, or failed."""
@@ -166,8 +172,8 @@ class Recall(Verbs):
         choices += [Choice(str(at), str(at + 1), way.title, way.told) for at, way in enumerate(found)]
         choices.append(Choice("", "n", "Nothing, leave it"))
         alive = row.state in ("running", "paused")
-        where = "by the process that runs it" if alive else "in a process of its own"
-        touches = [f"old attempts and results are kept; it goes {where}"]
+        where = "the process that runs it does this" if alive else "a process of its own does this"
+        touches = [f"{where}; earlier attempts stay in the history"]
 
         def answered(answer: str | None) -> None:
             if answer == "resume":

@@ -17,12 +17,13 @@ from agentdeck.console.log.lines import LineStore
 from agentdeck.console.log.tiled import LogTiles
 from agentdeck.console.panes.playbar import PlayBar
 from agentdeck.console.recording import Recording
-from agentdeck.console.screens.run import FOLD, RunScreen
+from agentdeck.console.screens.run import RunScreen
 from agentdeck.console.screens.stage import PANES
 from agentdeck.console.strip import Notice, Tabs
 from agentdeck.insight.playback import Playback
 from agentdeck.workflow.model import Data
 
+FOLD = 0.005  # seconds of a frame for folding
 SEEK = 0.03  # seconds of a frame for folding, while a place far away is sought
 
 
@@ -31,7 +32,7 @@ class ReplayScreen(RunScreen):
 
     scope = "replay"
     BINDINGS = bindings("replay")
-    CSS = "ReplayScreen #playbar { height: auto; }"
+    DEFAULT_CSS = "ReplayScreen #playbar { height: auto; }"
 
     def __init__(self, db: Path, run: str) -> None:
         super().__init__(db, run)
@@ -59,6 +60,8 @@ class ReplayScreen(RunScreen):
         recording, notice = self.recording, self.query_one(Notice)
         now = time.monotonic()
         elapsed, self._since = min(1.0, now - self._since), now
+        if not self.is_active:
+            return
         if not recording.ready:
             told = f"reading {len(recording.events):,} of {recording.known:,} events …"
             notice.tell("bad" if recording.fault else "dim", recording.fault or told)

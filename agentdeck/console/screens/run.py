@@ -13,11 +13,12 @@ from textual.containers import Container
 from textual.timer import Timer
 from textual.widgets import Footer
 
-from agentdeck.console import background
+from agentdeck.console import background, pauses
 from agentdeck.console.actions import bindings
 from agentdeck.console.command import tell
-from agentdeck.console.feed import CATCHING_UP, Feed
+from agentdeck.console.feed import Feed
 from agentdeck.console.foresight import Foresight
+from agentdeck.console.intake import LATE, Intake
 from agentdeck.console.palette import Found
 from agentdeck.console.pane import Focus
 from agentdeck.console.screens.recall import Recall
@@ -27,23 +28,23 @@ from agentdeck.core.view import View
 from agentdeck.insight.limits import windows
 from agentdeck.insight.turned import Standing, standing
 from agentdeck.store.asking import Answer
-from agentdeck.store.reader import LogLine
 from agentdeck.workflow.model import Data
 
 FRAME = 0.05
 SLOWEST = 0.5
-COST = 0.008  # seconds that a frame may take before there are fewer of them
-FOLD = 0.005  # of these, for taking events in
-CATCH_UP = 0.03  # while a long run is being opened, nobody expects more than a note of progress
-FEW = 100  # events that may be missing from a view that is up to date
+BEHIND = 0.2  # between two pictures of a run that is being caught up with
+BELOW = 1.0  # the same of a run that shines through a question: all of the screen is then painted each time
+BUSY = 0.3  # of the processor's time that the loop may take before there are half as many frames
+HALF = 0.1
+COST = 0.008  # processor seconds that a picture may take before there are fewer of them
+SETTLED = 1.0  # seconds after which a screen that was opened has all its parts, one that was closed has none
 OLD = 2.0  # seconds after which the age of what is shown is told
 HINT = 8.0  # seconds for which a hint stands
-HEARD = 20_000  # steps of which it is known when they last said something
 
 
 class RunScreen(Recall):
-    """Panes around one view. The only timer is the frame: it folds what the feed has read, and lets every pane
-    that can be seen draw what changed."""
+    """Panes around one view. The only timer is the frame: it takes in what the feed has read, and lets every
+    pane that can be seen draw what changed."""
 
     scope = "run"
     BINDINGS = bindings("run")
@@ -52,11 +53,12 @@ class RunScreen(Recall):
         super().__init__()
         self.db, self.run = db, run
         self.feed = Feed(db, run)
+        self.intake: Intake | None = None
         self.view = View()
-        self._heard: dict[tuple[str, str], float] = {}
         self._every = FRAME
         self._timer: Timer | None = None
-        self._quiet = 0
+        self._quiet = self._taken = 0
+        self._drew = self._spent = self._clock = 0.0
         self._caught_up = False
         self._resumed: float = 0.0
         self._hint = ("", 0.0)
@@ -82,15 +84,10 @@ class RunScreen(Recall):
         self.feed.start()
 
     def end(self) -> None:
+        if self.intake is not None:
+            self.intake.close()
         self.feed.close()
-
-    def on_screen_suspend(self) -> None:
-        if self._timer is not None:
-            self._timer.pause()
-
-    def on_screen_resume(self) -> None:
-        if self._timer is not None:
-            self._timer.resume()
+        self.app.set_timer(SETTLED, pauses.look_again)
 
     # The frame ----------------------------------------------------------------------------------------------
 
@@ -102,33 +99,39 @@ class RunScreen(Recall):
 
     def frame(self) -> None:
         """Take in what has come, and let the panes draw it."""
-        began = time.perf_counter()
         feed = self.feed
         if feed.definition is None:
             self._await()
             return
-        if not self.panes:
+        intake = self.intake
+        if intake is None:
             self.view = View(feed.definition)
             self.build(feed.definition)
-        behind = feed.behind(self.view)
-        count = feed.fold(self.view, CATCH_UP if behind > CATCHING_UP else FOLD)
-        lines = feed.lines()
-        if lines:
-            self.lines.append(lines)
-            self._hear(lines)
-        now = self.now
-        self._tell_totals(feed)
-        # How fast it goes can only be told from what happens now, not from how fast its past was read.
-        self._caught_up |= behind <= FEW
+            intake = self.intake = Intake(feed, self.view, self.lines)
+            self.set_timer(SETTLED, pauses.set_aside)
+        intake.take()
         if self._limits != self.view.limits:
             self._limits = dict(self.view.limits)
             feed.windows = windows(self.view)
+        late = intake.late > LATE
+        if not self.is_current or time.monotonic() - self._drew < self._rest(late):
+            return
+        began = time.thread_time()
+        self._drew = time.monotonic()
+        self._tell_totals(feed)
+        # How fast it goes can only be told from what happens now, not from how fast its past was read.
+        self._caught_up |= not late
+        now = self.now
         self.panes["limits"].calls = feed.calls
         for name, pane in self.panes.items():
             if pane.display and pane.size.height and (self._caught_up or name != "header"):
                 pane.tick(self.view, now)
-        self._notice(feed, behind)
-        self._adapt(time.perf_counter() - began, count + len(lines))
+        self._notice(feed, intake)
+        self._adapt(time.thread_time() - began, intake.taken)
+
+    def _rest(self, late: bool) -> float:
+        """Seconds between two pictures, at least."""
+        return 0.0 if self.is_active and not late else BEHIND if self.is_active else BELOW
 
     @property
     def now(self) -> float:
@@ -137,15 +140,21 @@ class RunScreen(Recall):
         alive = row is not None and row.state in ("running", "paused") and self.view.ended is None
         return time.time() if alive else self.view.now
 
-    def _adapt(self, took: float, news: int) -> None:
+    def _adapt(self, took: float, taken: int) -> None:
         """Fewer frames where they cost too much or nothing comes any more; all of them again when it does."""
-        self._quiet = 0 if news else self._quiet + 1
+        self._quiet = 0 if taken != self._taken else self._quiet + 1
+        self._taken = taken
+        spent, clock = time.thread_time(), time.monotonic()
+        busy = (spent - self._spent) / max(0.001, clock - self._clock)
+        self._spent, self._clock = spent, clock
         wanted = self._every
         if took > COST:
             wanted = min(SLOWEST, self._every * 1.5)
         elif self._quiet > 40:
             wanted = SLOWEST if self.view.ended is not None else 0.1
-        elif took < COST / 2:
+        elif busy > BUSY:
+            wanted = max(self._every, HALF)
+        elif took < COST / 2 and busy < BUSY / 2:
             wanted = FRAME
         if wanted != self._every:
             self._pace(wanted)
@@ -177,25 +186,16 @@ class RunScreen(Recall):
             header.total = self.panes["graph"].total = total if isinstance(total, int) else None
             header.age = feed.age if feed.age > OLD else 0.0
 
-    def _hear(self, lines: list[LogLine]) -> None:
-        """When each step last said something; of many, those that ended are forgotten."""
-        heard = self._heard
-        for line in lines:
-            heard[line.task, line.step] = line.at
-        if len(heard) > HEARD:
-            running = self.view.running
-            self._heard = {key: at for key, at in heard.items() if key in running}
-
     def heard(self, task: str, step: str) -> float | None:
-        return self._heard.get((task, step))
+        return self.intake.heard.get((task, step)) if self.intake is not None else None
 
-    def _notice(self, feed: Feed, behind: int) -> None:
+    def _notice(self, feed: Feed, intake: Intake) -> None:
         """One line, only when there is something to say, the most urgent first."""
         notice, row = self.query_one(Notice), feed.row
         if feed.fault:
             notice.tell("bad", f"{feed.fault}  ·  what is shown is {feed.age:.0f} s old")
-        elif behind > CATCHING_UP:
-            done, known = feed.known - behind, max(1, feed.known)
+        elif intake.late > LATE:
+            done, known = feed.known - intake.behind, max(1, feed.known)
             notice.tell("dim", f"taking in {feed.known:,} events … {100 * done // known} %")
         elif row is not None and row.state == "interrupted":
             if time.monotonic() - self._resumed < 3:

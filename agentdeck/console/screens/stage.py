@@ -39,7 +39,7 @@ class Stage(Shown):
     Stage #stage > .pane:focus, Stage #stage > .pane:focus-within {
         border: round $primary; border-title-color: $primary;
     }
-    Stage.wide #stage { layout: grid; grid-size: 2; grid-columns: 1fr 1fr; grid-rows: 6fr 4fr 6; }
+    Stage.wide #stage { layout: grid; grid-size: 2; grid-columns: 1fr 1fr; grid-rows: 6fr 4fr 9; }
     Stage.wide #graph, Stage.wide #limits { column-span: 2; }
     Stage.middle #stage { layout: grid; grid-size: 1; grid-rows: 1fr 1fr; }
     Stage.narrow #stage > .pane, Stage.zoomed #stage > .pane { height: 1fr; width: 100%; }
@@ -159,8 +159,9 @@ class Stage(Shown):
     def select(self, focus: Focus, sender: object = None) -> None:
         """All panes but the one that told of it look at this now."""
         self.selected = focus
+        above = sender.ancestors_with_self if isinstance(sender, Widget) else ()
         for pane in self.panes.values():
-            if pane is not sender:
+            if pane not in above:
                 pane.look_at(focus)
 
     # Keys ---------------------------------------------------------------------------------------------------

@@ -1,0 +1,192 @@
+"""A place for pictures: the recorded store laid out in a folder, a clock that stands, frames that come when they
+are asked for. Nothing in a picture depends on the machine, the hour or the folder."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest.mock import patch
+
+from rich.console import Console
+from rich.segment import Segment
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from agentdeck.cli.bundled import workflows
+from agentdeck.console import seldom
+from agentdeck.console.app import DeckApp
+from agentdeck.console.feed import Feed
+from agentdeck.console.listing import Listing
+from agentdeck.console.screens.replay import ReplayScreen
+from agentdeck.console.screens.run import RunScreen
+from agentdeck.core.view import View
+from screenshots.record import DECK, FOLDER, NOW, RECORDED
+from screenshots.svg import svg
+
+#: A run that is looked at was on the screen for so long, with so many frames a second.
+BEFORE, FRAMES = 32.0, 1.0
+
+
+def lay_out(folder: Path) -> Path:
+    """A shop with workflows of its own and the recorded runs; the store."""
+    shop, db = folder / "shop", folder / "runs.db"
+    (shop / "workflows").mkdir(parents=True)
+    for name in ("code_review",):
+        shutil.copy(workflows() / f"{name}.yaml", shop / "workflows")
+    (shop / "deck.yaml").write_text(DECK, encoding="utf-8")
+    db.write_bytes(gzip.decompress(RECORDED.read_bytes()))
+    connection = sqlite3.connect(db, isolation_level=None)
+    connection.execute("UPDATE runs SET source = replace(source, ?, ?)", (FOLDER, str(shop)))
+    connection.close()
+    return db
+
+
+class Clock:
+    """What time.time() is, for the console."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@contextmanager
+def stopped(clock: Clock, folder: Path, **environment: str) -> Iterator[None]:
+    """In UTC, at the clock's time, with a home of nobody, in the shop."""
+    names = ("NO_COLOR", "AGENTDECK_THEME", "AGENTDECK_DB", "AGENTDECK_WORKERS", "COLORTERM")
+    kept, before = dict(os.environ), Path.cwd()
+    for name in names:
+        os.environ.pop(name, None)
+    os.environ.update(
+        TZ="UTC", XDG_CONFIG_HOME=str(folder / "config"), XDG_DATA_HOME=str(folder / "data"), **environment
+    )
+    time.tzset()
+    os.chdir(folder / "shop")
+    try:
+        with patch("time.time", clock), patch.object(seldom, "LITTLE", 1e9):
+            yield
+    finally:
+        os.chdir(before)
+        os.environ.clear()
+        os.environ.update(kept)
+        time.tzset()
+
+
+class Told(Feed):
+    """A feed that tells no more than has happened by now."""
+
+    def fold(self, view: View, budget: float) -> int:
+        events, now, count = self._events, time.time(), 0
+        while events and events[0][1].at <= now:
+            view.apply(*events.popleft())
+            count += 1
+        return count
+
+    def behind(self, view: View) -> int:
+        return 0
+
+    @property
+    def age(self) -> float:
+        return 0.0
+
+
+class Still(RunScreen):
+    """The run screen, whose frames come when they are asked for."""
+
+    def __init__(self, db: Path, run: str) -> None:
+        super().__init__(db, run)
+        self.feed = Told(db, run)
+
+    def _pace(self, every: float) -> None:
+        """No timer."""
+
+    def arrived(self) -> bool:
+        """Whether all of the run has been read."""
+        return bool(self.feed.known) and len(self.feed._events) + self.view.seq >= self.feed.known
+
+
+class StillReplay(ReplayScreen):
+    """A replay, the same way. Time does not pass in it."""
+
+    def _pace(self, every: float) -> None:
+        """No timer."""
+
+    async def read(self, pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: self.recording.ready)
+        self.frame()
+        await settle(pilot)
+
+    def frame(self) -> None:
+        self._since = time.monotonic()
+        super().frame()
+
+
+async def until(pilot: Pilot[None], holds: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Let the app go on until it is so."""
+    end = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > end:
+            raise TimeoutError("it did not come true")
+        await pilot.pause(0.02)
+
+
+async def settle(pilot: Pilot[None]) -> None:
+    """Let threads and layout come to rest."""
+    await pilot.pause()
+    await pilot.app.workers.wait_for_complete()
+    await pilot.pause()
+
+
+async def redrawn(pilot: Pilot[None]) -> None:
+    """After something about the whole screen changed."""
+    for _ in range(2):
+        await settle(pilot)
+        for screen in pilot.app.screen_stack:
+            for field in screen.query(Input):
+                field.cursor_blink = False
+            if isinstance(screen, Still | StillReplay):
+                screen.frame()
+    await settle(pilot)
+
+
+async def begun(pilot: Pilot[None]) -> None:
+    """The first screen is there, with what the store and the folder hold."""
+    await until(pilot, lambda: any(listing.rows for listing in pilot.app.screen.query(Listing)))
+
+
+async def open_run(pilot: Pilot[None], db: Path, run: str, clock: Clock) -> Still:
+    """Look at a run for a while, up to now."""
+    screen = Still(db, run)
+    pilot.app.push_screen(screen)
+    await until(pilot, screen.arrived)
+    clock.now = NOW - BEFORE
+    for frame in range(int(BEFORE * FRAMES) + 1):
+        clock.now = NOW - BEFORE + frame / FRAMES
+        screen.frame()
+        if frame == 0:
+            await pilot.pause()
+    await redrawn(pilot)
+    return screen
+
+
+class Pictured(DeckApp):
+    """The console, whose pictures are the same everywhere."""
+
+    def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
+        width, height = self.size
+        console = Console(
+            width=width, height=height, file=io.StringIO(), force_terminal=True, color_system="truecolor",
+            record=True, legacy_windows=False,
+        )  # fmt: skip
+        console.print(self.screen._compositor.render_update(full=True, screen_stack=self._background_screens))
+        segments = Segment.filter_control(console._record_buffer)
+        lines = Segment.split_and_crop_lines(segments, width, include_new_lines=False)
+        return svg(list(lines)[:height], width, height, title or "agentdeck")
