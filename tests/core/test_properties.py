@@ -32,6 +32,7 @@ def levels(log: list[ev.Event], workers: int) -> Iterator[tuple[ev.Event, int, i
                 | ev.StepSucceeded(task=task, step=step)
                 | ev.StepFailed(task=task, step=step)
                 | ev.StepCancelled(task=task, step=step)
+                | ev.StepSkipped(task=task, step=step)
             ):
                 live.discard((task, step))
         yield event, workers, len(live)
