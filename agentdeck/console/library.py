@@ -19,7 +19,7 @@ HERE, FOLDER, RECENT, EXAMPLES = "this folder", "workflows/", "recent", "example
 SUFFIXES = (".yaml", ".yml")
 PEEK = 4096
 KEPT = 8
-BLOCKS = "▁▂▃▄▅▆▇█"
+BLOCKS = "▁▂▃▄▅▆▇"  # not a full one: rows stay apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,7 @@ class Library:
         self.folder = folder
         self.more = [path.resolve() for path in more]
         self.entries: dict[Path, Entry] = {}
+        self._peeked: dict[Path, tuple[int, bool]] = {}
         self._lock = threading.Lock()
 
     def scan(self, recent: Iterable[Path] = ()) -> bool:
@@ -76,20 +77,31 @@ class Library:
         examples = bundled().resolve()
         for group, folder in ((HERE, self.folder), (FOLDER, self.folder / "workflows")):
             if folder.resolve() != examples:
-                yield from ((group, path) for path in _workflows(folder))
+                yield from ((group, path) for path in self._workflows(folder))
         for path in recent:
             if path.parent != examples:
                 yield RECENT, path
-        yield from ((EXAMPLES, path) for path in _workflows(examples))
+        yield from ((EXAMPLES, path) for path in self._workflows(examples))
 
+    def _workflows(self, folder: Path) -> list[Path]:
+        """The workflow files of a folder: YAML that says so at its top level."""
+        try:
+            files = sorted(file.resolve() for file in folder.iterdir() if file.suffix in SUFFIXES)
+        except OSError:
+            return []
+        return [file for file in files if self._is_one(file)]
 
-def _workflows(folder: Path) -> list[Path]:
-    """The workflow files of a folder: YAML that says so at its top level."""
-    try:
-        files = sorted(file.resolve() for file in folder.iterdir() if file.suffix in SUFFIXES)
-    except OSError:
-        return []
-    return [file for file in files if _says_so(file)]
+    def _is_one(self, file: Path) -> bool:
+        """Looked into again only when it was edited."""
+        try:
+            edited = file.stat().st_mtime_ns
+        except OSError:
+            return False
+        before, one = self._peeked.get(file, (0, False))
+        if before != edited:
+            one = _says_so(file)
+            self._peeked[file] = edited, one
+        return one
 
 
 def _says_so(file: Path) -> bool:
@@ -123,11 +135,13 @@ class Past:
 
     @property
     def spark(self) -> str:
-        """Past durations as a row of blocks, the longest one highest."""
+        """Past durations as a row of blocks: from half of the shortest up to the longest, so that it is seen
+        where they differ."""
         if not self.seconds:
             return ""
-        high = max(self.seconds) or 1.0
-        return "".join(BLOCKS[min(7, int(value / high * 7.99))] for value in self.seconds)
+        low, high = min(self.seconds) / 2, max(self.seconds)
+        most = len(BLOCKS) - 1
+        return "".join(BLOCKS[round((value - low) / ((high - low) or 1.0) * most)] for value in self.seconds)
 
 
 def pasts(rows: Iterable[RunRow]) -> Mapping[str, Past]:

@@ -12,6 +12,7 @@ import pytest
 from agentdeck.core import events as ev
 from agentdeck.engine.control import Control
 from agentdeck.engine.launch import Launch, Watch, run
+from agentdeck.store.reader import Reader
 from agentdeck.workflow.loader import load
 
 pytestmark = pytest.mark.anyio
@@ -91,6 +92,10 @@ async def test_cancel_leaves_nothing(place: Path) -> None:
     assert outcome.state == "cancelled"
     assert outcome.view.steps()["cancelled"] == 5 * EACH
     assert outcome.abandoned == 0
+    reader = Reader(place / "a.db")
+    marked = [line for line in reader.logs(outcome.run, agent="thread") if line.text.startswith("left behind")]
+    reader.close()
+    assert len(marked) == EACH, "who looks later sees which threads were abandoned"
     assert children() == []
     server.close()
     await anyio.sleep(0.1)
