@@ -65,8 +65,11 @@ def workflow() -> str:
             "needs": "says",
         },
     }
-    evil = {"type": "string", "about": ALL, "default": ALL}
-    return json.dumps({"agentdeck": 1, "name": "evil", "about": ALL, "inputs": {"evil": evil}, "agents": agents})
+    inputs = {
+        "evil": {"type": "string", "about": ALL, "default": ALL},
+        "chosen": {"type": list(EVIL), "about": ALL, "default": EVIL[3]},
+    }
+    return json.dumps({"agentdeck": 1, "name": "evil", "about": ALL, "inputs": inputs, "agents": agents})
 
 
 def recorded(folder: Path) -> Path:

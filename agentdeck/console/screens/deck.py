@@ -171,7 +171,7 @@ class DeckScreen(Shown):
                 yield Row(str(entry.path), self._cells(entry))
 
     def _cells(self, entry: Entry) -> tuple[tuple[str, str], ...]:
-        past = self._pasts.get(str(entry.path)) or self._pasts.get(entry.name)
+        past = self._pasts.get(str(entry.path))
         if entry.faults:
             many = f"{entry.faults} fault{'s' * (entry.faults > 1)}"
             return (entry.name, "bad"), (f"{GLYPHS['failed']} {many}", "bad"), ("", ""), ("", "")
@@ -197,7 +197,7 @@ class DeckScreen(Shown):
             if row is not None:
                 about.update(preview.run(row, look, width, self.query_one(Peek).lines))
         elif (again or key != self._told) and (entry := self._entry) is not None:
-            before = [row for row in self._runs if row.workflow == entry.name][:6]
+            before = [row for row in self._runs if row.source.get("file") == str(entry.path)][:6]
             drawn = not self.has_class("narrow")
             seen = self._seen.get(entry.name, {})
             about.update(preview.workflow(entry, look, width, seen, before, drawn=drawn))

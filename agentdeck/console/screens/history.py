@@ -10,6 +10,7 @@ from textual.widgets import Input
 from agentdeck.cli.runs import lasted, marks
 from agentdeck.console import pauses
 from agentdeck.console.actions import bindings
+from agentdeck.console.entry import Entry
 from agentdeck.console.foot import Foot
 from agentdeck.console.listing import Column, Listing, Row
 from agentdeck.console.look import GLYPHS
@@ -51,7 +52,7 @@ class HistoryScreen(Shown):
         self._wanted = 0
 
     def compose(self) -> ComposeResult:
-        yield Input(placeholder="filter: id, workflow, tag, file", compact=True)
+        yield Entry(placeholder="filter: id, workflow, tag, file", compact=True)
         rows = Listing(COLUMNS, empty="no runs")
         rows.border_title = "History"
         yield rows

@@ -181,6 +181,7 @@ class RunScreen(Recall):
         if row is not None:
             own = self.run in self.deck.engines
             alive = row.state in ("running", "paused")
+            header.lost = row.state == "interrupted" and self.view.state != "draining"
             header.badges = () if own else ("watching",) if alive else ("recorded",)
             total = row.source.get("total")
             header.total = self.panes["graph"].total = total if isinstance(total, int) else None
