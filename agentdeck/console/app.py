@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 
 os.environ.setdefault("TEXTUAL_FPS", "120")  # read by textual when it is imported: how soon a key is painted
 
@@ -41,12 +43,18 @@ class DeckApp(App[None]):
         scrollbar-color-active: $primary; scrollbar-background: $background;
         scrollbar-background-hover: $background; scrollbar-background-active: $background;
     }
-    Footer { background: $panel; scrollbar-size: 0 0; }
     CommandPalette > Vertical { width: 84; max-width: 96%; }
     CommandPalette SearchIcon { display: none; }
     CommandPalette #--input { border: round $primary; }
     CommandPalette CommandList { border: round $line; }
     Toast { background: $panel; }
+    Input { scrollbar-size: 0 0; }
+    DeckApp:nocolor .wide .pane:focus, DeckApp:nocolor .wide .pane:focus-within,
+    DeckApp:nocolor .middle .pane:focus, DeckApp:nocolor .middle .pane:focus-within,
+    DeckApp:nocolor Listing:focus, DeckApp:nocolor VerticalScroll:focus,
+    DeckApp:nocolor LettersScreen Table:focus, DeckApp:nocolor LettersScreen Sheet:focus {
+        border: heavy $primary;
+    }
     """
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {Everything}
     BINDINGS = bindings("everywhere")
@@ -61,7 +69,8 @@ class DeckApp(App[None]):
         reminder: str = "",
     ) -> None:
         colourless = "NO_COLOR" in os.environ
-        super().__init__()
+        # Without this, Textual turns the terminal's own colours into black on black where there are to be none.
+        super().__init__(ansi_color=True if colourless else None)
         self.db = db
         self.engines = {engine.run: engine} if engine is not None else {}
         self.reminder = reminder
@@ -71,6 +80,7 @@ class DeckApp(App[None]):
         self._keymap_file = config_folder() / "keymap.yaml"
         self._keymap_edited = 0
         self._faults: list[str] = []
+        self._terminal = False
         wanted = COLOURLESS if colourless else _chosen()
         self._read_themes(wanted)
         if wanted not in self.available_themes:
@@ -91,6 +101,7 @@ class DeckApp(App[None]):
         self._read_keymap()
         if self._run is not None:
             self.open_run(self._named(self._run))
+        self._terminal = _terminal()
         pauses.shorten()
         self.set_timer(SETTLED, self._settled)
         self.set_interval(LOOK, self._look)
@@ -179,6 +190,8 @@ class DeckApp(App[None]):
         self._look()
 
     def _look(self) -> None:
+        if self._terminal and not _terminal():
+            os.kill(os.getpid(), signal.SIGHUP)  # as if it had been told: there is nobody to say goodbye to
         self._read_themes()
         self._read_keymap()
         faults, self._faults = self._faults, []
@@ -207,6 +220,11 @@ class DeckApp(App[None]):
             keys, faults = keymap.load(self._keymap_file)
             self.set_keymap(keys)
             self._faults += faults
+
+
+def _terminal() -> bool:
+    """Whether there is one to read keys from. One whose window was closed is none any more."""
+    return sys.__stdin__ is not None and sys.__stdin__.isatty()
 
 
 def _chosen() -> str:

@@ -21,6 +21,7 @@ from agentdeck.core.machine import Machine
 from agentdeck.core.program import Program
 from agentdeck.core.view import View
 from agentdeck.engine.adaptive import Adaptive
+from agentdeck.engine.arriving import LATER, Arriving
 from agentdeck.engine.clock import Clock, WallClock
 from agentdeck.engine.control import Control
 from agentdeck.engine.engine import Engine
@@ -40,8 +41,8 @@ from agentdeck.workflow.model import Data, Definition, SubWorkflow
 @dataclass(frozen=True, slots=True)
 class Launch:
     """What to run. `tasks` None is one task made of the inputs; else each item is laid over them, and is pulled
-    only when there is room for it. `db` None keeps nothing. `source` tells where the workflow came from. `run` is
-    the run's name where somebody wants to know it beforehand."""
+    only when there is room for it; `Arriving` ones may come later. `db` None keeps nothing. `source` tells where
+    the workflow came from. `run` is the run's name where somebody wants to know it beforehand."""
 
     definition: Definition
     folder: Path
@@ -213,6 +214,8 @@ async def drive(
         on_line=watch.line,
         yes=launch.yes,
     )
+    if isinstance(launch.tasks, Arriving):
+        launch.tasks.attach(engine.arrived)
     storage.attach(engine.committed, engine.fault)
     beside = partial(hold, engine, storage) if storage.durable else None
     guard = Watchdog(engine, storage, watch.warn) if isinstance(clock, WallClock) else nullcontext()
@@ -225,6 +228,8 @@ async def drive(
                     await close()
     passing("run.ended")
     storage.end(machine.run, state, view, adaptive.took if adaptive is not None else ())
+    if engine.spoilt is not None:
+        raise engine.spoilt
     return Outcome(machine.run, state, view, engine.abandoned)
 
 
@@ -232,8 +237,8 @@ def whoami() -> str:
     return os.environ.get("USER") or os.environ.get("LOGNAME") or ""
 
 
-def source_of(launch: Launch, opened: int) -> Iterator[dict[str, Data]]:
-    """The tasks not opened yet."""
-    tasks = [{}] if launch.tasks is None else launch.tasks
+def source_of(launch: Launch, opened: int) -> Iterator[Mapping[str, Data]]:
+    """The tasks not opened yet, with LATER where one is to come."""
+    tasks: Iterable[Mapping[str, Data]] = [{}] if launch.tasks is None else launch.tasks
     for task in islice(tasks, opened, None):
-        yield complete(launch.definition, {**launch.inputs, **task})
+        yield task if task is LATER else complete(launch.definition, {**launch.inputs, **task})

@@ -24,13 +24,14 @@ TASKS, STEPS = 30.0, 5.0
 class Header(Drawn, can_focus=False):
     """One to three lines, as high as it is.
 
-    `badges` (watching, replay), `age` (how old the data is, in seconds) and `total` (of tasks, where it is known
-    before the source has ended) are told by the screen before each tick; `heard` says when an attempt last gave
-    a sign of life, None where that is not known.
+    Told by the screen before each tick: `lost` (nobody runs it any more, though it has not ended), `badges`
+    (watching, replay), `age` (how old the data is, in seconds) and `total` (of tasks, where it is known before
+    the source has ended). `heard` says when an attempt last gave a sign of life, None where that is not known.
     """
 
     def __init__(self, heard: Callable[[str, str], float | None] | None = None) -> None:
         super().__init__()
+        self.lost = False
         self.badges: tuple[str, ...] = ()
         self.age = 0.0
         self.total: int | None = None
@@ -73,7 +74,7 @@ class Header(Drawn, can_focus=False):
         return Line(_sides(self._waiting(view, width), self._people(), width))
 
     def _title(self, view: View) -> list[Pieces]:
-        state = view.state
+        state = "interrupted" if self.lost else view.state
         shown: list[Pieces] = [
             ((f" {GLYPHS.get(state, '●')} {state}", state if state in GLYPHS else "warn"),),
             ((clean(view.workflow), "title"),),
@@ -96,7 +97,7 @@ class Header(Drawn, can_focus=False):
             tasks = view.tasks
             shown.append(((f"{tasks.ended:,}/{self._known(view)}", "text"),))
         shown.append(((seconds(self._elapsed(view)), "text"),))
-        if view.ended is None:
+        if view.ended is None and not self.lost:
             left = self._eta(view)
             shown.append((("ETA ", "dim"), (seconds(left) if left is not None else "–", "accent")))
         return shown
@@ -160,7 +161,7 @@ class Header(Drawn, can_focus=False):
         spent = self._sums.waited
         told = sorted(((time, reason) for reason, time in spent.items() if time >= 0.05), reverse=True)
         if not told:
-            return [((" nothing waited yet", "dim"),)]
+            return [((" nothing waited" + (" yet" if view.ended is None else ""), "dim"),)]
         parts: list[Piece] = [(" ", "text")]
         legend = [
             ((f"{GLYPH} ", reason), (f"{clean(reason)} ", "dim"), (seconds(time), "text"))
@@ -175,12 +176,12 @@ class Header(Drawn, can_focus=False):
         found = self._attention
         whole = sum(found)
         told = (
-            (found.failed, "failed", "failed"),
+            (found.failed, "letters" if found.failed > 1 else "letter", "failed"),
             (found.asking, "asking", "approval"),
             (found.silent, "silent", "warn"),
         )
         groups: list[Pieces] = [
-            ((f"{MARKS[word]} {number:,} {word}", role),) for number, word, role in told if number
+            ((f"{MARKS[role]} {number:,} {word}", role),) for number, word, role in told if number
         ]
         if whole and self.size.height > 2:
             said = "1 needs a person" if whole == 1 else f"{whole:,} need a person"
@@ -215,7 +216,7 @@ def _sums(view: View) -> Sums:
 
 
 GLYPH = "━"
-MARKS = {"failed": "✗", "asking": "?", "silent": "…"}
+MARKS = {"failed": "✗", "approval": "?", "warn": "…"}
 
 
 def _why_paused(view: View) -> str:
