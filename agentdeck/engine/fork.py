@@ -17,7 +17,7 @@ from agentdeck.core.fold import Fold
 from agentdeck.core.reopen import Everything, unchosen
 from agentdeck.core.state import CANCELLED, DONE, FAILED, SKIPPED, Step, Task
 from agentdeck.engine.launch import programs, whoami
-from agentdeck.engine.resume import definition_of
+from agentdeck.engine.resume import definition_of, nested_of
 from agentdeck.engine.retry import known_agent
 from agentdeck.errors import UsageError
 from agentdeck.store.listed import RunRow
@@ -75,7 +75,8 @@ def fork(db: Path, wanted: Fork) -> Forked:
         if wanted.start is not None:
             known_agent(new, wanted.start)
         folder = Path(str(row.source.get("folder") or "."))
-        fold = Fold(programs(old, folder, {}), run=row.run, keep=Everything())
+        program = programs(old, folder, {}, nested_of(reader, row))
+        fold = Fold(program, run=row.run, keep=Everything())
         first: ev.RunStarted | None = None
         for _, event in reader.events(row.run):
             first = event if isinstance(event, ev.RunStarted) else first

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -84,22 +84,37 @@ def complete(definition: Definition, given: Mapping[str, Data]) -> dict[str, Dat
     return {**given, **inputs}
 
 
-def programs(definition: Definition, folder: Path, seconds: Mapping[str, float]) -> Program:
-    """The program of a workflow and of all its sub-workflows."""
+def programs(
+    definition: Definition,
+    folder: Path,
+    seconds: Mapping[str, float],
+    stored: Mapping[str, Definition] | None = None,
+    above: str = "",
+) -> Program:
+    """The program of a workflow and of all its sub-workflows: as they were when a run began, where they are
+    `stored` by their path (`review`, `review/security`), else as their files say now."""
     nested = {}
     for name, agent in definition.agents.items():
         if isinstance(agent.does, SubWorkflow):
-            loaded = load(folder / agent.does.file)
-            below = loaded.definition.folder or (folder / agent.does.file).parent
-            nested[name] = programs(loaded.definition, below, {})
+            file, path = folder / agent.does.file, f"{above}{name}"
+            kept = (stored or {}).get(path)
+            found = load(file).definition if kept is None else replace(kept, folder=file.parent)
+            nested[name] = programs(found, found.folder or file.parent, {}, stored, f"{path}/")
     return Program(definition, seconds, nested)
+
+
+def below(program: Program, above: str = "") -> Iterator[tuple[str, Definition]]:
+    """All sub-workflows by their path."""
+    for name, nested in program.nested.items():
+        yield f"{above}{name}", nested.definition
+        yield from below(nested, f"{above}{name}/")
 
 
 def definitions(program: Program) -> Iterator[Definition]:
     """The workflow and all its sub-workflows."""
     yield program.definition
-    for nested in program.nested.values():
-        yield from definitions(nested)
+    for _, nested in below(program):
+        yield nested
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +153,8 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
         view, watch = View(definition), watch or Watch()
         first: ev.Event | ev.Signal = started
         if storage.durable:
-            storage.begin(started, definition, source, {"workers": workers, "yes": launch.yes}, launch.tags)
+            options = {"workers": workers, "yes": launch.yes}
+            storage.begin(started, definition, source, options, launch.tags, dict(below(program)))
             passing("run.created")
             machine.apply(started)
             view.apply(machine.seq, started)

@@ -117,6 +117,18 @@ def test_what_belongs_to_it_goes_and_nothing_else(path: Path) -> None:
     assert prune(path, [], NOW).results == 0
 
 
+def test_definitions_stay_that_a_run_or_its_sub_workflows_need(path: Path) -> None:
+    fill(path, "old", 90)
+    connection = open_for_writing(path)
+    for identity in ("i" * 64, "nested", "nobody's"):
+        connection.execute("INSERT INTO definitions VALUES (?, '{}')", (identity,))
+    options = {"workers": 4, "nested": {"review": "nested"}}
+    create_run(connection, NewRun("new", "order", "i" * 64, NOW, options=options))
+    connection.close()
+    assert prune(path, ["old"], NOW).definitions == 1
+    assert count(path, "definitions", "identity IN ('" + "i" * 64 + "', 'nested')") == 2
+
+
 def test_what_a_killed_prune_left_is_found(path: Path) -> None:
     fill(path, "a", 90)
     fill(path, "c", 1)
