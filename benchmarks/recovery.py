@@ -1,6 +1,6 @@
 """How fast an operator is obeyed, and how fast a killed run goes on: real processes on a real file.
 
-    python benchmarks/recovery.py [--only WHAT]… [--tasks 10000]
+    python -m benchmarks.recovery [--only WHAT]… [--tasks 10000]
 
 Prints one row per promise with what was asked of it. A figure that is worse than that is marked, and fails.
 """

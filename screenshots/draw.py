@@ -25,7 +25,7 @@ class Picture(NamedTuple):
 PICTURES = {
     **{name: Picture(name) for name in SHOTS},
     "run-80x24": Picture("run", SMALL),
-    "deck-80x24": Picture("deck", SMALL),
+    "deck-80x24": Picture("workflow", SMALL),
     "run-100x30": Picture("run", MIDDLE),
     "run-light": Picture("run", theme="paper"),
     "run-okabe": Picture("run", theme="okabe"),

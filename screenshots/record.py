@@ -38,12 +38,13 @@ from agentdeck.store.reader import Reader
 from agentdeck.store.runs import set_run
 from agentdeck.store.writer import Writer
 from agentdeck.workflow.loader import load
-from agentdeck.workflow.model import restored
+from agentdeck.workflow.model import Agent, Definition, Simulate, restored
 
 T = TypeVar("T")
 
 HERE = Path(__file__).parent
 RECORDED = HERE / "runs.db.gz"
+SKY = HERE.parent / "tests" / "data" / "dags" / "montage-2mass-015d-001.json"
 #: The moment of the pictures: everything before it has happened, nothing after it.
 NOW = 1_781_516_520.0  # 2026-06-15 09:42:00 UTC
 #: Where the workflows of the recording are, until it is laid out somewhere.
@@ -104,7 +105,7 @@ class AtOnce(Writer):
         return future
 
     def _settle(self) -> None:
-        """What was handed over is on disk, and who waits for that was told: batches go one after the other."""
+        """What was handed over is on disk, and whoever waits for that was told: batches follow each other."""
         for _ in range(2):
             wait([Writer.call(self, lambda connection: None)])
 
@@ -156,11 +157,22 @@ def history() -> list[Past]:
     return [
         *pasts,
         Past("k7qrev", "code_review", 21 * MINUTE, inputs=review, tags=("pull-131",)),
-        Past("k7qdoc", "documents", 95.0, workers=6, speed=2.0, steer=partial(_paused, after=2.5)),
+        Past("k7qdoc", "documents", 95.0, workers=6, speed=2.0, steer=partial(_paused, after=1.0)),
         Past("k7qmap", "documents", 27.0, workers=24, inputs={"documents": _documents(240)}),
+        Past("k7qsky", "montage", 56.0, workers=14),
         Past("k7qnws", "content", 3.1),
         Past("k7qday", "demo", 64.0, 500, 24, steer=_busy_night, tags=("day-shift",)),
     ]
+
+
+def _montage() -> Definition:
+    """A mosaic of the sky, as astronomers put it together: a graph of a hundred agents."""
+    nodes = json.loads(SKY.read_text(encoding="utf-8"))["nodes"]
+    agents = {
+        node["id"]: Agent(node["id"], Simulate(takes=node["duration"], jitter=0.3), needs=tuple(node["deps"]))
+        for node in nodes
+    }
+    return Definition("montage", agents)
 
 
 def _documents(number: int) -> list[dict[str, str]]:
@@ -181,7 +193,8 @@ def _tasks(past: Past) -> list[dict[str, Any]] | None:
         return None
     if past.workflow == "demo":
         chance = random.Random(past.run)
-        return [_order(index, chance) for index in range(past.tasks)]
+        orders = [_order(index, chance) for index in range(past.tasks)]
+        return [order | {"broken": order["broken"] or chance.random() < 0.01} for order in orders]
     if past.workflow == "order":
         lines = (workflows() / "orders.jsonl").read_text(encoding="utf-8").splitlines()
         return [json.loads(line) for line in lines[: past.tasks]]
@@ -199,7 +212,7 @@ def play(past: Past, folder: Path, db: Path) -> None:
     since = NOW - past.ago
     control = Control("eva")
     file = folder / "workflows" / f"{past.workflow}.yaml"
-    definition, tasks = load(file).definition, _tasks(past)
+    definition, tasks = load(file).definition if file.is_file() else _montage(), _tasks(past)
     source = {"file": str(file)} | ({"total": past.tasks} if past.tasks else {})
 
     async def main() -> None:
@@ -238,8 +251,8 @@ def _bring_up_to_date(connection: sqlite3.Connection, db: Path, run: str, held: 
 
 
 def record(to: Path) -> None:
-    launching.hold = _nobody  # type: ignore[assignment]
-    storage.Writer = AtOnce  # type: ignore[misc]
+    launching.hold = _nobody  # type: ignore[attr-defined, assignment]
+    storage.Writer = AtOnce  # type: ignore[attr-defined]
     place = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(dir=place) as made:
         folder, db = Path(made) / "shop", Path(made) / "runs.db"

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from textual.pilot import Pilot
-from textual.widgets import OptionList
+from textual.widgets import OptionList, Static
 
 from agentdeck.console.graph.pane import GraphPane
 from agentdeck.console.listing import Listing
 from agentdeck.console.pane import Focus
+from agentdeck.console.peek import Peek
 from agentdeck.console.screens.history import HistoryScreen
 from agentdeck.console.screens.launch import LaunchScreen
 from agentdeck.console.sheet import Sheet
@@ -30,7 +31,7 @@ class Place(NamedTuple):
 Way: TypeAlias = Callable[[Place], Awaitable[None]]
 
 #: The runs of the recording.
-SHOP, REVIEW, MAP, PAUSED = "k7qday", "k7qrev", "k7qmap", "k7qdoc"
+SHOP, REVIEW, MAP, SKY = "k7qday", "k7qrev", "k7qmap", "k7qsky"
 
 
 async def deck(place: Place, key: str = "") -> None:
@@ -41,8 +42,11 @@ async def deck(place: Place, key: str = "") -> None:
     if key:
         rows.show(rows.rows, next(row.key for row in rows.rows if row.key.endswith(key)))
     await settle(pilot)
-    if not pilot.app.screen.has_class("narrow"):
-        await until(pilot, lambda: any(graph.size.height for graph in pilot.app.screen.query(GraphPane)))
+    peek, page = pilot.app.screen.query_one(Peek), pilot.app.screen.query_one("#about", Static)
+    wide = not pilot.app.screen.has_class("narrow")
+    await until(pilot, lambda: not wide or any(graph.size.height for graph in peek.query(GraphPane)))
+    if wide and key.startswith("run:"):
+        await until(pilot, lambda: peek.told and peek.lines[-1].text in str(page.render()))
     await settle(pilot)
 
 
@@ -112,15 +116,17 @@ async def palette(place: Place) -> None:
 
 #: By name, in the order in which they are shown.
 SHOTS: dict[str, Way] = {
-    "deck": partial(deck, key="code_review.yaml"),
-    "launch": partial(launch, key="demo.yaml"),
+    "deck": partial(deck, key=f"run:{SHOP}"),
+    "workflow": partial(deck, key="code_review.yaml"),
+    "launch": partial(launch, key="order.yaml"),
     "run": partial(run, name=SHOP),
     "review": partial(run, name=REVIEW),
-    "timeline": lambda place: run(place, REVIEW, "4", "z"),
+    "timeline": lambda place: run(place, SHOP, "4", "z"),
     "tasks": lambda place: run(place, SHOP, "3", "z"),
     "log": lambda place: run(place, SHOP, "5", "z"),
     "limits": lambda place: run(place, SHOP, "6", "z"),
-    "map": lambda place: run(place, MAP, "z", *"---"),
+    "large": lambda place: run(place, SKY, "z"),
+    "map": lambda place: run(place, SHOP, "z", *"---"),
     "step": partial(step, name=REVIEW, task="1", key="security"),
     "history": history,
     "replay": partial(replay, name=SHOP, at="40"),

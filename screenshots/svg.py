@@ -1,5 +1,5 @@
-"""A screen as an SVG that looks the same everywhere: lines, corners and blocks are paths, so they join in
-any font; text is stretched to its cells; nothing is loaded, and nothing depends on the machine."""
+"""A screen as an SVG that looks the same everywhere: lines, corners and blocks are drawn as paths, so they join
+in any font; text is stretched to its cells; nothing is loaded, and nothing depends on the machine."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def test_python_runs(page: Path, tmp_path: Path) -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
-        if "://" not in target and not target.startswith("screenshots/"):
+        if "://" not in target:
             assert (page.parent / target).exists(), target
 
 

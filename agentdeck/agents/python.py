@@ -156,6 +156,7 @@ class PythonVerb:
             )
         except asyncio.CancelledError:
             cancelled.set()
+            work.log("left behind: a thread cannot be stopped, it ends when the function returns", "warning")
             raise
         return await result if inspect.isawaitable(result) else result
 

@@ -41,7 +41,9 @@ def limits(run: str, changes: tuple[str, ...], db: str | None, as_json: bool) ->
     from agentdeck.cli.ask import ask
     from agentdeck.cli.options import folded, store
     from agentdeck.cli.pages import dump, out, table
+    from agentdeck.insight.limits import windows
     from agentdeck.insight.why import ready
+    from agentdeck.store.usage import in_use
 
     if run == "save":
         return _save(db, changes)
@@ -49,18 +51,19 @@ def limits(run: str, changes: tuple[str, ...], db: str | None, as_json: bool) ->
         return ask(db, run, "limits", dict(_change(text) for text in changes), as_json)
     with store(db) as reader:
         row, definition, view = folded(reader, run)
-    now = current(definition, view)
-    if as_json:
-        dump(now)
-        return 0
-    living = row.state in ("running", "paused")
-    waits = ready(view, definition) if living else {}
-    if living:
-        view.now = max(view.now, time.time())
-    rows = [
-        (name, _shown(name, value), use(name, value, view, waits) if living else "")
-        for name, value in now.items()
-    ]
+        now = current(definition, view)
+        if as_json:
+            dump(now)
+            return 0
+        living = row.state in ("running", "paused")
+        waits = ready(view, definition) if living else {}
+        if living:
+            view.now = max(view.now, time.time())
+        calls = in_use(reader, windows(view), time.time()) if living else {}
+        rows = [
+            (name, _shown(name, value), use(name, value, view, waits, calls) if living else "")
+            for name, value in now.items()
+        ]
     for line in table(("limit", "value", "in use"), rows, right=(1,)):
         out(line)
     if living:
@@ -96,7 +99,26 @@ def _save(db: str | None, args: tuple[str, ...]) -> int:
         return 0
     for name, value in changed.items():
         out(clean(f"{file}: {name} = {_shown(name, value)}"))
+    for told in _beyond(changed, file.parent):
+        say(told)
     return 0
+
+
+def _beyond(changed: Mapping[str, Data], folder: Path) -> list[str]:
+    """Limits of providers that the deck holds lower: a workflow may tighten them, never loosen."""
+    from agentdeck.core.caps import tightest, told, turned
+    from agentdeck.workflow.deck import deck_for
+    from agentdeck.workflow.model import ProviderLimits
+
+    deck, found = deck_for(folder), []
+    for name, value in changed.items():
+        provider, _, limit = name.partition(".")
+        if provider in deck.providers:
+            wanted, own = turned(ProviderLimits(), {limit: value}), deck.providers[provider].limits
+            holds = told(tightest(own, wanted)).get(limit)
+            if holds != told(wanted).get(limit):
+                found.append(f"{name}: {holds} of {deck.file} still holds; raise it there")
+    return found
 
 
 def current(definition: Definition, view: View) -> dict[str, Data]:
@@ -142,7 +164,7 @@ def _shown(name: str, value: Data) -> str:
     return show_duration(value) if name.endswith(".timeout") else str(value)
 
 
-def use(name: str, value: Data, view: View, waits: Mapping[str, int]) -> str:
+def use(name: str, value: Data, view: View, waits: Mapping[str, int], calls: Mapping[str, float]) -> str:
     """What uses a limit now, and who waits for it."""
     from agentdeck.insight.why import span
 
@@ -158,14 +180,7 @@ def use(name: str, value: Data, view: View, waits: Mapping[str, int]) -> str:
             told.append(f"{sum(waits.values()):,} wait: {who}")
         return "; ".join(told)
     if parts[0] != "agents" or len(parts) != 3 or parts[1] not in view.agents:
-        provider, _, limit = name.partition(".")
-        held = [
-            step
-            for task in view.open.values()
-            for step in task.steps.values()
-            if step.state == "ready" and step.why.startswith(f"{provider}:") and f" {limit} " in step.why
-        ]
-        return f"{len(held):,} wait" if held else ""
+        return _called(name, value, view, calls)
     running_since = [one.at for (_, step), one in view.running.items() if step.partition("[")[0] == parts[1]]
     if parts[2] == "timeout" and running_since:
         return f"{len(running_since):,} running, the oldest for {span(view.now - min(running_since))}"
@@ -181,6 +196,27 @@ def use(name: str, value: Data, view: View, waits: Mapping[str, int]) -> str:
         )
         return f"{again:,} to be tried again" if again else ""
     return ""
+
+
+def _called(name: str, value: Data, view: View, calls: Mapping[str, float]) -> str:
+    """What all runs together use of a provider's limit, and who of this one waits for it."""
+    from agentdeck.workflow.units import rate, show_duration
+
+    provider, _, limit = name.partition(".")
+    told = []
+    if name in calls and isinstance(value, str) and limit in RATES:
+        of = rate(value)
+        told.append(f"{calls[name]:,.0f}/{of.count:,.0f} in the last {show_duration(of.seconds)}")
+    elif name in calls:
+        most = f"/{value}" if isinstance(value, int) else ""
+        over = isinstance(value, int) and calls[name] > value
+        told.append(f"{calls[name]:,.0f}{most}{' draining' if over else ''}")
+    held = sum(
+        step.state == "ready" and step.reason in limit.split("_") and step.why.startswith(f"{provider}:")
+        for task in view.open.values()
+        for step in task.steps.values()
+    )
+    return "; ".join([*told, f"{held:,} wait"] if held else told)
 
 
 def held_up(view: View) -> Iterator[str]:

@@ -34,7 +34,7 @@ class Action:
 
 ACTIONS: tuple[Action, ...] = (
     Action("everywhere.help", "Help", "What can be done, with which keys.", ("question_mark", "f1"), shown=True),
-    Action("everywhere.palette", "Palette", "Find an action, agent, run, workflow, theme.", ("ctrl+p", "colon")),
+    Action("everywhere.palette", "Palette", "Find anything, or type a verb: hurry 17.", ("ctrl+p", "colon")),
     Action("everywhere.theme", "Theme", "Another look; the next of all themes.", ("f2",)),
     Action("everywhere.quit", "Quit", "Close the console. Runs go on unless you say otherwise.", ("ctrl+q",)),
     Action("deck.launch", "Launch", "Run the selected workflow, or open the run.", ("enter",), shown=True),

@@ -43,12 +43,18 @@ class DeckApp(App[None]):
         scrollbar-color-active: $primary; scrollbar-background: $background;
         scrollbar-background-hover: $background; scrollbar-background-active: $background;
     }
-    Footer { background: $panel; scrollbar-size: 0 0; }
     CommandPalette > Vertical { width: 84; max-width: 96%; }
     CommandPalette SearchIcon { display: none; }
     CommandPalette #--input { border: round $primary; }
     CommandPalette CommandList { border: round $line; }
     Toast { background: $panel; }
+    Input { scrollbar-size: 0 0; }
+    DeckApp:nocolor .wide .pane:focus, DeckApp:nocolor .wide .pane:focus-within,
+    DeckApp:nocolor .middle .pane:focus, DeckApp:nocolor .middle .pane:focus-within,
+    DeckApp:nocolor Listing:focus, DeckApp:nocolor VerticalScroll:focus,
+    DeckApp:nocolor LettersScreen Table:focus, DeckApp:nocolor LettersScreen Sheet:focus {
+        border: heavy $primary;
+    }
     """
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {Everything}
     BINDINGS = bindings("everywhere")
@@ -63,7 +69,8 @@ class DeckApp(App[None]):
         reminder: str = "",
     ) -> None:
         colourless = "NO_COLOR" in os.environ
-        super().__init__()
+        # Without this, Textual turns the terminal's own colours into black on black where there are to be none.
+        super().__init__(ansi_color=True if colourless else None)
         self.db = db
         self.engines = {engine.run: engine} if engine is not None else {}
         self.reminder = reminder

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 from agentdeck.insight.turned import Standing, foretell
 
-#: A run has moved on after so many forecasts of it.
-KEPT = 64
+#: Forecasts that are kept, and for how many seconds one holds: a run moves on.
+KEPT, HOLDS = 64, 5.0
 
 
 class Foresight:
@@ -17,18 +18,19 @@ class Foresight:
 
     def __init__(self, standing: Callable[[], Standing]) -> None:
         self._standing = standing
-        self._told: dict[tuple[str, object], str] = {}
+        self._told: dict[tuple[str, object], tuple[str, float]] = {}
         self._at_work = False
 
     def __call__(self, name: str, value: object) -> str:
         key = (name, value)
-        if key not in self._told and not self._at_work:
+        text, until = self._told.get(key, ("…", 0.0))
+        if time.monotonic() > until and not self._at_work:
             if len(self._told) >= KEPT:
                 self._told.clear()
             self._at_work = True
             run = self._standing()
             threading.Thread(target=self._work, args=(run, key), name="agentdeck-foresight", daemon=True).start()
-        return self._told.get(key, "…")
+        return text
 
     def forget(self) -> None:
         """The run stands otherwise now."""
@@ -36,8 +38,8 @@ class Foresight:
 
     def _work(self, run: Standing, key: tuple[str, object]) -> None:
         try:
-            self._told[key] = foretell(run, *key)
+            text = foretell(run, *key)
         except Exception as error:  # a forecast that fails is no reason to lose the screen
-            self._told[key] = f"no forecast: {error}"
-        finally:
-            self._at_work = False
+            text = f"no forecast: {error}"
+        self._told[key] = text, time.monotonic() + HOLDS
+        self._at_work = False

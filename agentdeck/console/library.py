@@ -19,7 +19,7 @@ HERE, FOLDER, RECENT, EXAMPLES = "this folder", "workflows/", "recent", "example
 SUFFIXES = (".yaml", ".yml")
 PEEK = 4096
 KEPT = 8
-BLOCKS = "▁▂▃▄▅▆▇█"
+BLOCKS = "▁▂▃▄▅▆▇"  # not a full one: rows stay apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +79,10 @@ class Library:
             if folder.resolve() != examples:
                 yield from ((group, path) for path in self._workflows(folder))
         for path in recent:
-            if path.parent != examples:
+            if examples not in path.parents:
                 yield RECENT, path
-        yield from ((EXAMPLES, path) for path in self._workflows(examples))
+        folders = [examples, *sorted(path for path in examples.iterdir() if path.is_dir())]
+        yield from ((EXAMPLES, path) for folder in folders for path in self._workflows(folder))
 
     def _workflows(self, folder: Path) -> list[Path]:
         """The workflow files of a folder: YAML that says so at its top level."""
@@ -135,21 +136,23 @@ class Past:
 
     @property
     def spark(self) -> str:
-        """Past durations as a row of blocks, the longest one highest."""
+        """Past durations as a row of blocks: from half of the shortest up to the longest, so that it is seen
+        where they differ."""
         if not self.seconds:
             return ""
-        high = max(self.seconds) or 1.0
-        return "".join(BLOCKS[min(7, int(value / high * 7.99))] for value in self.seconds)
+        low, high = min(self.seconds) / 2, max(self.seconds)
+        most = len(BLOCKS) - 1
+        return "".join(BLOCKS[round((value - low) / ((high - low) or 1.0) * most)] for value in self.seconds)
 
 
 def pasts(rows: Iterable[RunRow]) -> Mapping[str, Past]:
-    """Earlier runs by file, and by workflow's name for those from elsewhere. `rows` are newest first."""
+    """Earlier runs by file: two workflows may have one name. `rows` are newest first."""
     newest: dict[str, RunRow] = {}
     took: dict[str, list[float]] = {}
     for row in rows:
-        for key in {str(row.source.get("file") or ""), row.workflow} - {""}:
-            newest.setdefault(key, row)
-            seconds = took.setdefault(key, [])
-            if row.seconds is not None and len(seconds) < KEPT:
-                seconds.insert(0, row.seconds)
+        key = str(row.source.get("file") or "")
+        newest.setdefault(key, row)
+        seconds = took.setdefault(key, [])
+        if row.seconds is not None and len(seconds) < KEPT:
+            seconds.insert(0, row.seconds)
     return {key: Past(row, tuple(took[key])) for key, row in newest.items()}

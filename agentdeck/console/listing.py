@@ -19,9 +19,12 @@ from agentdeck.console.grounded import Grounded
 from agentdeck.console.look import look_of
 from agentdeck.core.clean import clean
 
+#: Cells of a column that shares what is left, at least.
+LEAST = 12
+
 
 class Column(NamedTuple):
-    """`width` 0 shares what is left."""
+    """`width` 0 shares what is left. The last ones vanish where there is no room."""
 
     title: str
     width: int = 0
@@ -37,6 +40,8 @@ class Row(NamedTuple):
 
 class Listing(Grounded, ScrollView, can_focus=True):
     """A list with a cursor. The cursor stays with its key when rows come and go."""
+
+    DEFAULT_CSS = "Listing { overflow-x: hidden; overflow-y: auto; }"
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down,j", "move(1)", "Down", show=False),
@@ -75,6 +80,8 @@ class Listing(Grounded, ScrollView, can_focus=True):
 
     def show(self, rows: Sequence[Row], key: str | None = None) -> None:
         """Show these rows, with the cursor on `key`, else where it was."""
+        if key is not None:
+            self.call_after_refresh(self._see)
         key = self.key if key is None else key
         before = self.key
         self.rows = list(rows)
@@ -189,14 +196,21 @@ class Listing(Grounded, ScrollView, can_focus=True):
             return self._draw(row.cells, width, style, plain=self.has_focus).apply_style(ground)
         return self._draw(row.cells, width, Style()).apply_style(ground)
 
+    def _widths(self, width: int) -> list[int]:
+        """Of each column; those that there is no room for have none, the last ones first."""
+        widths = [column.width or LEAST for column in self.columns]
+        while len(widths) > 1 and sum(widths) + 2 * len(widths) + 1 > width:
+            widths.pop()
+        shared = [at for at in range(len(widths)) if not self.columns[at].width]
+        for number, at in enumerate(shared):
+            left = width - 1 - sum(widths) - 2 * len(widths)
+            widths[at] += left // (len(shared) - number)
+        return widths
+
     def _draw(self, cells: Sequence[tuple[str, str]], width: int, over: Style, plain: bool = False) -> Strip:
         look = look_of(self.app)
-        fixed = sum(column.width + 2 for column in self.columns if column.width)
-        shared = [column for column in self.columns if not column.width]
-        left = max(4, (width - 1 - fixed) // max(1, len(shared)) - 2)
         segments = [Segment(" ", over)]
-        for column, (text, role) in zip(self.columns, cells, strict=True):
-            size = column.width or left
+        for column, (text, role), size in zip(self.columns, cells, self._widths(width), strict=False):
             text = clean(text)
             if cell_len(text) > size:
                 text = set_cell_size(text, size - 1) + "…"

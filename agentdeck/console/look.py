@@ -65,6 +65,8 @@ class Look:
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         variables = {"line": variables.get("panel-lighten-2", ""), **variables}
+        if variables.get("accent") == variables.get("success"):  # what runs and what is done are never alike
+            variables["accent"] = variables.get("primary", "")
         self.styles = {role: _style(name, extra, variables) for role, (name, extra) in ROLES.items()}
         block = _colour(variables, "block-cursor-background") or _colour(variables, "primary")
         front = variables.get("block-cursor-foreground", "")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from rich.text import Text
 
@@ -12,9 +13,10 @@ from agentdeck.console.library import Entry
 from agentdeck.console.look import GLYPHS, Look
 from agentdeck.core.clean import clean
 from agentdeck.errors import Issue
-from agentdeck.insight.numbers import moment, seconds
+from agentdeck.insight.numbers import clock, moment, seconds
 from agentdeck.insight.plan import Plan, plan
 from agentdeck.store.listed import RunRow
+from agentdeck.store.reader import LogLine
 from agentdeck.workflow.model import Definition, Input
 
 #: verb: what its target is called.
@@ -116,9 +118,9 @@ def total_of(row: RunRow) -> int:
     return max(1, row.tasks.total, told if isinstance(told, int) else 0)
 
 
-def run(row: RunRow, look: Look, width: int) -> Text:
-    """A page on a run."""
-    text = Text()
+def run(row: RunRow, look: Look, width: int, lines: Iterable[LogLine] = ()) -> Text:
+    """A page on a run; `lines` are the last of its log."""
+    text = Text(no_wrap=True, overflow="ellipsis")
     text.append(clean(row.workflow), look["title"])
     text.append(f"  {row.run}\n\n", look["dim"])
     text.append(f"{GLYPHS.get(row.state, ' ')} {row.state}", look[row.state])
@@ -139,12 +141,27 @@ def run(row: RunRow, look: Look, width: int) -> Text:
     if row.state in ("running", "paused"):
         facts.append(("held by", f"process {row.pid} on {row.host}"))
     if row.source.get("file"):
-        facts.append(("file", str(row.source["file"])))
+        facts.append(("file", near(str(row.source["file"]))))
     if row.source.get("tasks"):
-        facts.append(("tasks", str(row.source["tasks"])))
+        facts.append(("tasks", near(str(row.source["tasks"]))))
     for name, value in facts:
         text.append(f"{name:<9} ", look["dim"])
         text.append(clean(value) + "\n", look["text"])
     if row.state == "interrupted":
-        text.append("\nNobody runs it any more. Open it and press r to go on where it was.\n", look["warn"])
+        text.append("\nNobody runs it any more. Open it and press R to go on where it was.\n", look["warn"])
+    lines = list(lines)
+    if lines:
+        text.append("\nLatest\n", look["title"])
+    for line in lines:
+        text.append(f"{clock(line.at)}  ", look["dim"])
+        text.append(clean(f"{line.step} {line.task}  "), look["title"])
+        text.append(clean(line.text) + "\n", look["text"])
     return text
+
+
+def near(path: str) -> str:
+    """A path as it is seen from here, where that is shorter."""
+    for folder, short in ((Path.cwd(), ""), (Path.home(), "~/")):
+        if path.startswith(f"{folder}/"):
+            return short + path[len(str(folder)) + 1 :]
+    return path

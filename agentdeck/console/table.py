@@ -270,6 +270,10 @@ class Table(Drawn, Generic[R]):
         cell = column.show(row)
         return clean(cell if isinstance(cell, str) else "".join(text for text, _ in cell)).strip()
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Where there is nothing to clear, Escape is the screen's."""
+        return action != "clear" or bool(self.filter or self.marks)
+
     def action_clear(self) -> None:
         if self.filter:
             self.filter = ""

@@ -118,6 +118,14 @@ class Board:
         else:
             self._push(step)
 
+    def _early(self, step: Step) -> bool:
+        """Whether it would read a result that is not on disk: one that came after its join was satisfied."""
+        upstream = step.rule.upstream
+        if not self.gated or len(upstream) < 2:
+            return False
+        steps, durable = step.task.steps, self.durable
+        return any((above := steps[i]) is not None and above.end_seq > durable for i in upstream)
+
     def _push(self, step: Step) -> None:
         task, rule = step.task, step.rule
         self._ticket = ticket = self._ticket + 1

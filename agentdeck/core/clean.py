@@ -27,7 +27,8 @@ _FLAGS = {0x1F1E6 + i: chr(ord("A") + i) for i in range(26)}
 
 def escaped(json: str) -> str:
     """JSON in which such characters are written as escapes: the same data, harmless for a terminal."""
-    return _CONTROLS.sub(lambda found: _escape(found[0]), json)
+    plain = _CONTROLS.sub(lambda found: _escape(found[0]), json)
+    return plain if plain.isascii() else _UNSTEADY.sub(lambda found: _escape(found[0]), plain)
 
 
 def _escape(character: str) -> str:

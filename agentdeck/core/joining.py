@@ -14,6 +14,7 @@ class Joining(Board):
     def _end(self, step: Step, state: str, at: float, *, tolerated: bool = False) -> None:
         """The step will not run again unless it is reopened; tell everybody who needs it."""
         self._busy(step, state)
+        step.end_seq = self.seq
         if step.letter and state == DONE:
             step.letter = False
             self.mended.append(step)

@@ -113,7 +113,7 @@ class Machine(Steered):
             step = queue.popleft()[1]
             if step.state != READY:
                 continue
-            if step.rule.special and step.acting is step.rule:
+            if step.rule.special and step.item < 0 and step.acting is step.rule:
                 self.special.append(step)
             else:
                 self._push(step)
@@ -154,7 +154,7 @@ class Machine(Steered):
                 self._prune(self.pruning.popleft(), at)
             elif self.special:
                 step = self.special.popleft()
-                if step.state == READY:
+                if step.state == READY and not self._held_back(step):
                     self._open(step, at)
             elif self.between:
                 step = self.between.popleft()
@@ -211,6 +211,8 @@ class Machine(Steered):
             step = place[6]
             if step.state != READY or (keen and step in keen):
                 continue
+            if self.gated and self._held_back(step):
+                continue
             rule = step.acting
             if rule.limit is not None and rule.live + rule.asking >= rule.limit:
                 if rule.parked is None:
@@ -230,6 +232,12 @@ class Machine(Steered):
                 room -= 1
                 self._actions.append(act.PullTask())
         return dropped
+
+    def _held_back(self, step: Step) -> bool:
+        early = self._early(step)
+        if early:
+            self.uncommitted.append((self.seq, step))
+        return early
 
     def _finish(self, at: float) -> None:
         if self._finished:

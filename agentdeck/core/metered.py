@@ -198,7 +198,7 @@ class Metered(Failing):
             self._keen.discard(step)
             step.acting.asking -= 1
             if step.state == READY and self.tasks.get(step.task.id) is step.task:
-                if not self.paused and self._room(step):
+                if not self.paused and self._room(step) and not self._early(step):
                     return asked
                 heappush(self.ready, place)
             self._leave(step)

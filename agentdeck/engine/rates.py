@@ -26,7 +26,7 @@ from agentdeck.core.scope import scope_of
 from agentdeck.core.state import Step
 from agentdeck.core.window import Want
 from agentdeck.engine.clock import Clock
-from agentdeck.engine.estimate import Estimates
+from agentdeck.engine.estimate import Estimate, Estimates
 from agentdeck.engine.standing import Standing
 from agentdeck.engine.storage import Storage
 from agentdeck.errors import Fault, StoreError, UsageError
@@ -41,7 +41,8 @@ from agentdeck.workflow.model import ProviderLimits
 
 @dataclass(slots=True, eq=False)
 class Grant:
-    """What is reserved for one attempt, until it ends. `ids` are its rows in the store, the last one live."""
+    """What is reserved for one attempt, until it ends: `want`, which is the estimate as far as it fits. `ids` are
+    its rows in the store, the last one live; `number` tells which of its agent's attempts it is."""
 
     rule: Rule
     where: tuple[str, str, int]
@@ -49,9 +50,11 @@ class Grant:
     model: str
     provider: str
     max_output: int | None
+    estimate: Estimate
     want: Want
     ids: list[int] = field(default_factory=list)
     sent: float = 0.0
+    number: int | None = None
 
 
 class _Ask(NamedTuple):
@@ -111,9 +114,11 @@ class Rates:
         step = machine.found(action.task, action.step)
         rule = step.acting
         most = self._estimates.longest(rule, action.reduced)
-        want = self._estimates.of(rule, scope_of(step, machine.run), most)
+        estimate = self._estimates.of(rule, scope_of(step, machine.run), most)
         where = action.task, action.step, action.attempt
-        grant = Grant(rule, where, action.shift, "", "", most if action.reduced else None, want)
+        grant = Grant(
+            rule, where, action.shift, "", "", most if action.reduced else None, estimate, estimate.want
+        )
         self._place(action, grant, step)
 
     def _look(self) -> None:
@@ -190,7 +195,7 @@ class Rates:
     def begun(self, ask: int) -> Grant:
         """The attempt begins now."""
         grant = self._grants.pop(ask)
-        grant.sent = self._clock.now()
+        grant.sent, grant.number = self._clock.now(), self._estimates.began(grant.rule)
         return grant
 
     async def again(self, grant: Grant) -> None:
@@ -217,7 +222,9 @@ class Rates:
             return None
         provider = self._deck.models[model].provider
         want = self._fitted(grant.want, self.limits(provider))
-        spare = Grant(grant.rule, grant.where, grant.shift, model, provider, grant.max_output, want, sent=at)
+        spare = Grant(
+            grant.rule, grant.where, grant.shift, model, provider, grant.max_output, grant.estimate, want, sent=at
+        )
         tokens, usd = want.tokens_in + want.tokens_out, self.usd(spare) or 0.0
         if not all(ledger.admits(tokens, usd) for _, ledger in self._machine.accounts.of(grant.where[0])):
             return None
@@ -250,8 +257,8 @@ class Rates:
         after = self._standing.ended(grant.provider, at, fault, unused=unused)
         if after is not None:
             self._news.append(lambda db: self._book.cool_down(db, grant.provider, after))
-        if usage is not None:
-            self._estimates.saw(grant.rule, usage)
+        if grant.number is not None:
+            self._estimates.ended(grant.rule, grant.number, usage, grant.estimate.length)
         if unused:
             self._settle(grant, Want(0, 0, 0))
         elif usage is not None and usage.tokens_in is not None and usage.tokens_out is not None:
@@ -317,7 +324,8 @@ class Rates:
         asks, settled, news = self._asks, self._settled, self._news
         self._asks, self._settled, self._news = [], [], []
         self._look()
-        wanted = [store.Wanted(ask.grant.provider, *ask.grant.where, ask.grant.want) for ask in asks]
+        grants = [ask.grant for ask in asks]
+        wanted = [store.Wanted(one.provider, *one.where, one.want, one.estimate.more) for one in grants]
         limits = {one.provider: self.limits(one.provider) for one in wanted}
 
         def turn(db: sqlite3.Connection) -> list[store.Answer]:

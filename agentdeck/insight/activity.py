@@ -84,16 +84,16 @@ class Activity:
 def activity(events: Iterable[tuple[int, ev.Event]]) -> Activity:
     """Of a whole run, from its events up to the last one. Agents are named as in `View.agents`."""
     found = Activity()
-    running: dict[tuple[str, str, int], tuple[str, float]] = {}
+    running: dict[tuple[str, str], tuple[str, float]] = {}
     prefixes: dict[str, str] = {}
     at = 0.0
     for _, event in events:
         at = event.at
         if type(event) is ev.StepStarted:
             name = prefixes.get(event.task, "") + event.agent
-            running[event.task, event.step, event.attempt] = name, at
-        elif isinstance(event, ev.StepSucceeded | ev.AttemptFailed | ev.AttemptLost):
-            name, since = running.pop((event.task, event.step, event.attempt), ("", at))
+            running[event.task, event.step] = name, at
+        elif isinstance(event, ev.StepSucceeded | ev.AttemptFailed | ev.AttemptLost | ev.StepCancelled):
+            name, since = running.pop((event.task, event.step), ("", at))
             if name:
                 found.add(name, since, at)
                 if type(event) is ev.AttemptFailed:

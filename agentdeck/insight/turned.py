@@ -22,7 +22,8 @@ ENOUGH = 5
 class Standing:
     """A run as it stands: all that a forecast starts from. `left` is how many tasks have not ended; `known` how
     long attempts take, by agent; `last` the last of each; `failing` the share of attempts that fail; `calls` and
-    `tokens` are of prompts, per task; `usd` per task, None where it is not known."""
+    `tokens` are of prompts, per task, and `shares` which part of them counts for a provider's limit; `usd` per
+    task, None where it is not known."""
 
     definition: Definition
     limits: Mapping[str, Data]
@@ -32,6 +33,7 @@ class Standing:
     failing: Mapping[str, float]
     calls: float
     tokens: float
+    shares: Mapping[str, float]
     usd: float | None
     spent: float
 
@@ -41,8 +43,11 @@ class Standing:
         return value if isinstance(value, int) else 1
 
 
-def standing(view: View, definition: Definition, total: int | None = None) -> Standing:
-    """Taken from a view at once, so that a forecast can be worked out elsewhere."""
+def standing(
+    view: View, definition: Definition, total: int | None = None, calls: Mapping[str, float] | None = None
+) -> Standing:
+    """Taken from a view at once, so that a forecast can be worked out elsewhere. `calls` is what is in use of the
+    limits of providers, by name."""
     tallies, ended = view.agents, max(1, view.tasks.ended)
     known = {name: t.durations.mean for name, t in tallies.items() if t.durations.mean is not None}
     prompts = [t for name, t in tallies.items() if (a := definition.agents.get(name)) and a.does.verb == "prompt"]
@@ -58,6 +63,7 @@ def standing(view: View, definition: Definition, total: int | None = None) -> St
         {name: t.failed_attempts / tried[name] for name, t in tallies.items() if tried[name] >= ENOUGH},
         sum(t.attempts for t in prompts) / ended,
         sum((t.tokens_in or 0) + (t.tokens_out or 0) for t in prompts) / ended,
+        _shares(calls or {}),
         None if usd is None or not view.tasks.ended else usd / view.tasks.ended,
         usd or 0.0,
     )
@@ -109,13 +115,22 @@ def ahead(run: Standing) -> tuple[float, str]:
             bounds[f"{name} binds, {most} at once"] = spent / most
     for name, value in run.limits.items():
         if isinstance(value, str) and name.rsplit(".", 1)[-1] in RATES and name.count(".") == 1:
-            each = run.calls if name.endswith(".requests") else run.tokens
+            each = (run.calls if name.endswith(".requests") else run.tokens) * run.shares.get(name, 1.0)
             one = rate(value)
             bounds[f"{name} binds"] = each * run.left * one.seconds / one.count
     most_, what = max((spent, what) for what, spent in bounds.items())
     if most_ >= 0.85 * length:
         return max(length, most_), what
     return length, "the critical path binds"
+
+
+def _shares(calls: Mapping[str, float]) -> dict[str, float]:
+    """Which part of what is in use of all providers is this one's, limit by limit."""
+    whole: dict[str, float] = {}
+    for name, used in calls.items():
+        setting = name.rpartition(".")[2]
+        whole[setting] = whole.get(setting, 0.0) + used
+    return {name: used / total for name, used in calls.items() if (total := whole[name.rpartition(".")[2]])}
 
 
 def _at(definition: Definition, limits: Mapping[str, Data]) -> Definition:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,18 +41,28 @@ def ask(
         row = reader.run(run)
         if row.state not in ("running", "paused"):
             return Answer(row.run, False, nobody(row))
-        writer = Writer(path)
-        try:
-            asked = dict(args)
-            put = writer.call(lambda db: put_command(db, row.run, verb, asked, who, time.time()))
-            number = put.result(patience)
-        except TimeoutError:
-            raise writer.fault or StoreError(f"{path}: not written after {patience:g} s") from None
-        finally:
-            writer.close()
+        number = _put(path, row.run, verb, dict(args), who, patience)
         return _answer(reader, row, number, patience)
     finally:
         reader.close()
+
+
+def _put(path: Path, run: str, verb: str, args: Data, who: str, patience: float) -> int:
+    """The request is on disk; its id. What cannot be put in time is not put later either."""
+    writer, late = Writer(path), threading.Event()
+
+    def put(db: sqlite3.Connection) -> int:
+        if late.is_set():
+            raise TimeoutError
+        return put_command(db, run, verb, args, who, time.time())
+
+    try:
+        return writer.call(put).result(patience)
+    except TimeoutError:
+        late.set()
+        raise writer.fault or StoreError(f"{path}: not written after {patience:g} s") from None
+    finally:
+        writer.close(0.5 if late.is_set() else 10.0)
 
 
 def _answer(reader: Reader, row: RunRow, number: int, patience: float) -> Answer:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from agentdeck.core.caps import tighten
-from agentdeck.core.window import NEVER, Full, Want, Window, longest
+from agentdeck.core.window import NEVER, NOTHING, Full, Want, Window, longest
 from agentdeck.store.codec import text_of
 from agentdeck.store.listed import held
 from agentdeck.workflow.model import ProviderLimits
@@ -26,13 +26,15 @@ PRUNE = 10.0
 
 
 class Wanted(NamedTuple):
-    """A call that is about to be made, by which attempt."""
+    """A call that is about to be made, by which attempt. It may come to so much `more` than is reserved, and so
+    may others like it that are under way."""
 
     provider: str
     task: str
     step: str
     attempt: int
     want: Want
+    more: Want = NOTHING
 
 
 class Granted(NamedTuple):
@@ -173,9 +175,9 @@ class Book:
         if now < known.cooldown:
             return Refused("cooldown", known.cooldown)
         limits = tighten(limits, known.learnt)
-        full = known.window.full(one.want, limits, now)
+        full = known.window.full(one.want, limits, now, one.more)
         if full is not None and full.reason == "concurrent" and self._bury(db, one.provider, now):
-            full = known.window.full(one.want, limits, now)
+            full = known.window.full(one.want, limits, now, one.more)
         return None if full is None else Refused(full.reason, _again(full, now))
 
     def _reach(self, provider: str, limits: ProviderLimits) -> None:

@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 
 from agentdeck.errors import StoreError
-from agentdeck.store.faults import StoreBroken, code, explain, is_busy
+from agentdeck.store.faults import StoreBroken, code, explain, is_busy, is_full
 
 APPLICATION = 0x41474454  # "AGDT"
 
@@ -124,11 +124,11 @@ def _readable(path: Path) -> sqlite3.Connection:
             # Who made the file was killed at it; only a writer can take back what is half done.
             open_for_writing(path).close()
             return _reading(path, "mode=ro")
-        # A folder that may not be written, where SQLite cannot put its -shm: if no WAL is left, the file is at
-        # rest and can be read as it is.
+        # A folder that may not be written, or a full disk, where SQLite cannot put its -shm: if no WAL is left,
+        # the file is at rest and can be read as it is.
         wal = path.with_name(path.name + "-wal")
         if (
-            os.access(path.parent, os.W_OK)
+            (os.access(path.parent, os.W_OK) and not is_full(path))
             or not os.access(path, os.R_OK)
             or (wal.exists() and wal.stat().st_size)
         ):

@@ -185,6 +185,7 @@ def test_limits_of_providers_are_shown_and_turned(deck: Deck, until: Until) -> N
     process = deck.start("run", "w.yaml", "--tasks", "t.jsonl", "--json")
     until(lambda: "step_waited" in deck("events", "last", "--json").stdout)
     assert json.loads(deck("limits", "last", "--json").stdout)["p.requests"] == "1/h"
+    assert "1/1 in the last 1h; 1 wait" in deck("limits", "last").stdout
     assert "is not a rate" in deck("limits", "last", "p.requests=fast").stderr
     assert "p has no limit calls" in deck("limits", "last", "p.calls=3").stderr
     turned = deck("limits", "last", "p.requests=80/min")
@@ -192,3 +193,6 @@ def test_limits_of_providers_are_shown_and_turned(deck: Deck, until: Until) -> N
     out, _ = process.communicate(timeout=30)
     assert json.loads(out)["state"] == "done"
     assert json.loads(out)["agents"]["a"]["waiting"]["requests"] > 0
+    saved = deck("limits", "save", "last")
+    assert "p.requests = 80/min" in saved.stdout
+    assert "1/h of " in saved.stderr, "a workflow may tighten what the deck says, and no more"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from textual.pilot import Pilot
 from agentdeck.engine.launch import Launch, Outcome
 from agentdeck.engine.launch import run as start
 from agentdeck.workflow.loader import loads
+from tests.console import threads
 
 SHOP = """
 agentdeck: 1
@@ -45,6 +46,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(here)
     (tmp_path / "config" / "agentdeck").mkdir(parents=True)
     return tmp_path / "config" / "agentdeck"
+
+
+@pytest.fixture(autouse=True)
+def breaches(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Widgets that were touched from a thread that is not the app's. There must be none."""
+    found = threads.watch(monkeypatch)
+    yield found
+    assert not found
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from textual.app import App
 from textual.color import Color
+from textual.theme import BUILTIN_THEMES
 
 from agentdeck.cli.bundled import themes as bundled
 from agentdeck.console import keymap, screens, themes
@@ -16,6 +17,7 @@ from agentdeck.console.actions import ACTIONS, BY_ID, EVERYWHERE, bindings
 from agentdeck.console.app import DeckApp
 from agentdeck.console.look import ROLES, Look
 from agentdeck.console.screens.history import HistoryScreen
+from agentdeck.engine.launch import Outcome
 from tests.console.conftest import until
 
 SCREENS = {
@@ -177,6 +179,30 @@ async def test_no_color_is_the_plain_theme(tmp_path: Path, monkeypatch: pytest.M
     async with app.run_test() as pilot:
         await pilot.pause()
         assert app.theme == "plain"
+
+
+@pytest.mark.anyio
+async def test_no_color_leaves_the_terminal_its_own(
+    recorded: tuple[Path, Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    app = DeckApp(recorded[0], run="last")
+    async with app.run_test(size=(160, 48)) as pilot:
+        await until(pilot, lambda: bool(getattr(app.screen, "panes", None)))
+        await pilot.pause()
+        drawn = app.screen._compositor.render_strips()
+        styles = {segment.style for strip in drawn for segment in strip}
+        assert len(styles) > 3
+        for style in styles - {None}:
+            assert style.color is None or style.color.is_default  # type: ignore[union-attr]
+            assert style.bgcolor is None or style.bgcolor.is_default  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", sorted(BUILTIN_THEMES))
+def test_what_runs_and_what_is_done_differ_under_themes_from_elsewhere(name: str) -> None:
+    theme = BUILTIN_THEMES[name]
+    look = Look({**theme.to_color_system().generate(), **theme.variables})
+    assert look["running"].color != look["done"].color
 
 
 @pytest.mark.anyio

@@ -1,6 +1,7 @@
-"""Every screen as it is meant to look, small and large, dark, light and without colours, from recorded runs.
+"""Every screen as it is meant to look, small and large, dark, light and colourless, drawn from recorded runs.
 
-After a change that is meant:  pytest tests/console/test_pictures.py --snapshot-update  and look at them.
+After a change that is meant:  pytest tests/console/test_pictures.py --snapshot-update
+and a look at what changed.
 """
 
 from __future__ import annotations

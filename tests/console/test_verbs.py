@@ -387,3 +387,26 @@ async def test_every_pane_opens_the_story_of_a_step_of_a_recorded_run(recorded: 
         await until(pilot, lambda: isinstance(app.screen, LettersScreen) and app.screen.letter is not None)
         assert (await story("o")).step == "pay"
     assert outcome.run == screen.run
+
+
+async def test_a_run_that_cannot_be_taken_up_says_why(tmp_path: Path) -> None:
+    text = FAILS.replace("TAKES", "2ms")
+    async with steered(tmp_path, text, tasks=1) as deck:
+        pilot, screen = deck.pilot, deck.screen
+        await deck.until(lambda: screen.view.state == "failed" and screen.feed.row is not None)
+        await deck.until(lambda: deck.app.engines[screen.run].ended is not None)
+        screen.take_up(lambda: background.retry(deck.db, screen.run, ("--agent", "nobody")))
+        await deck.until(lambda: deck.app.engines[screen.run].ended == 2)
+        await pilot.pause(0.6)
+        assert "no agent nobody" in screen.query_one(Notice)._told[1]
+
+
+async def test_a_run_whose_engine_is_killed_is_interrupted_and_goes_on(tmp_path: Path) -> None:
+    async with steered(tmp_path, SHIP.replace("60s", "3s")) as deck:
+        pilot, screen = deck.pilot, deck.screen
+        await deck.until(lambda: deck.state("slow") == "running")
+        os.kill(deck.app.engines[screen.run].pid, signal.SIGKILL)
+        await deck.until(lambda: "R goes on where it was" in screen.query_one(Notice)._told[1])
+        await pilot.press("R")
+        await deck.until(lambda: screen.view.state == "running" and deck.state("slow") == "done")
+        assert any(m.kind == "resumed" for m in screen.view.timeline)

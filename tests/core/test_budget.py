@@ -86,6 +86,20 @@ def test_a_step_waits_for_what_others_may_give_back() -> None:
     assert any((e.waits or {}).get("budget", 0) > 0 for e in played.of(ev.StepStarted))  # type: ignore[union-attr]
 
 
+def test_a_step_that_goes_again_and_is_cancelled_first_uses_nothing() -> None:
+    played = player(Budget(tokens=1000), prompt("a"), tasks=2, workers=1)
+    played.plan = partial(failing, Fault("permanent", "no"))
+    played.at(0.5, ev.RunPaused(0.5))
+    played.at(2.0, ev.StepReopened(2.0, "1", "a"))
+    played.at(3.0, ev.CancelAsked(3.0, "1", "a"))
+    while played.now < 3.0 and played.step():
+        pass
+    ledger = played.machine.accounts.run
+    assert ledger is not None
+    assert [type(e) for e in played.log[-2:]] == [ev.StepCancelled, ev.TaskEnded]
+    assert (ledger.used_tokens, ledger.held_tokens) == (0, 0)
+
+
 def test_each_task_has_its_own_budget() -> None:
     agents = [prompt("a"), prompt("b", "a"), prompt("c", "b")]
     played = player(Budget(task=Budget(tokens=250, ladder=((1.0, "stop"),))), *agents, tasks=3).play()

@@ -310,6 +310,14 @@ def test_nothing_that_read_a_result_starts_before_it_is_on_disk() -> None:
     assert player.starts("confirm") == [4.5]
 
 
+def test_what_comes_after_a_join_went_is_on_disk_too_before_it_is_read() -> None:
+    graph = [agent("a"), agent("b"), agent("busy"), agent("c", "a", "b", join=Join("any"))]
+    player = Player(definition(*graph), workers=3, plan=takes({"b": 1.375, "busy": 1.375}), commit=0.25)
+    player.at(1.1, ev.LimitChanged(1.1, "workers", 3, 2))
+    player.play()
+    assert player.starts("c") == [1.625], "it was ready at 1.25, and there was room at 1.375: b was not on disk"
+
+
 def test_hurry_puts_a_task_first() -> None:
     player = Player(definition(agent("a"), agent("b", "a")), tasks=4, workers=1)
     player.at(0.5, ev.TaskHurried(0.5, "2"))

@@ -19,8 +19,10 @@ from pathlib import Path
 import pytest
 
 from agentdeck.core import events as ev
+from agentdeck.errors import StoreError
+from agentdeck.store.asking import ask
 from agentdeck.store.reader import Reader
-from agentdeck.store.schema import APPLICATION, VERSION
+from agentdeck.store.schema import APPLICATION, VERSION, open_for_writing
 
 WORK = """
 agentdeck: 1
@@ -176,6 +178,37 @@ def test_another_process_holds_the_lock(case: Case) -> None:
     connection.close()
     assert case.end() == 0
     paused_and_went_on(case.whole(), "another process holds the lock")
+
+
+def test_what_cannot_be_asked_in_time_is_not_done_later(case: Case) -> None:
+    case.start()
+    until(lambda: case.recorded() > 30)
+    connection = sqlite3.connect(case.db, isolation_level=None, timeout=10)
+    connection.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match="another process holds the lock"):
+        ask(case.db, "last", "cancel", {}, "ada", 2.5)
+    connection.execute("COMMIT")
+    connection.close()
+    assert case.end() == 0
+    paused_and_went_on(case.whole(), "another process holds the lock")
+
+
+def test_on_a_full_disk_what_is_there_can_be_read(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    if not mounted(small, "700k"):
+        pytest.skip("cannot mount a small disk here")
+    try:
+        path = small / "deck.db"
+        open_for_writing(path).close()
+        with (small / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(b"x" * 4096):
+                pass
+        Reader(path).close()
+        with pytest.raises(StoreError, match="the disk is full"):
+            open_for_writing(path).execute("INSERT INTO definitions VALUES ('x', 'y')")
+    finally:
+        subprocess.run(["umount", str(small)], capture_output=True, check=False)
 
 
 def test_what_a_person_paused_stays_paused(case: Case) -> None:

@@ -127,7 +127,8 @@ def test_requests_stay_within_the_limit_and_use_it(tmp_path: Path) -> None:
 
 def test_tokens_and_calls_at_once(tmp_path: Path, fakes: dict[str, Fake]) -> None:
     fakes["one"] = Fake(lambda question: Reply("x", tokens_in=50, tokens_out=50))
-    played = Played(tmp_path, ONE, limits="tokens: 2000/10s, concurrent: 5", tasks=120)
+    text = ONE.replace("timeout: 1h", "timeout: 1h, max_output: 50")
+    played = Played(tmp_path, text, limits="tokens: 2000/10s, concurrent: 5", tasks=120)
     assert played.outcome.state == "done"
     times = [at for at, _ in fakes["one"].calls]
     assert worst(times, 0.99) <= 5

@@ -119,3 +119,9 @@ def test_activity_stays_bounded_and_loses_no_work() -> None:
     assert sum(found.work["a"]) == pytest.approx(50_001.0)
     assert sum(found.failed["a"]) == 10_000
     assert found.along("a", 20_000, 40_000, 1)[0][0] == pytest.approx(0.5, rel=0.02)
+
+
+def test_a_cancelled_attempt_is_no_work_any_more() -> None:
+    later: list[ev.Event] = [*TASK, ev.StepCancelled(110.0, "B", "extract"), ev.RunPaused(130.0)]
+    found = activity(enumerate(later, 1))
+    assert sum(found.work["extract"]) == pytest.approx(2.0 + 9.0)

@@ -20,7 +20,7 @@ agents:
 """
 
 
-def halfway(tasks: int = 100, done: int = 10, **limits: Data) -> Standing:
+def halfway(tasks: int = 100, done: int = 10, calls: dict[str, float] | None = None, **limits: Data) -> Standing:
     """`a` takes 4 s and costs 10 cents, `b` takes 1 s; every fifth attempt of `b` fails at first."""
     definition = loads(WORK).definition
     view = View(definition)
@@ -41,7 +41,7 @@ def halfway(tasks: int = 100, done: int = 10, **limits: Data) -> Standing:
         log += [ev.StepSucceeded(at + 5, task, "b", again, "y"), ev.TaskEnded(at + 5, task, "done")]
     for seq, event in enumerate(log, 1):
         view.apply(seq, event)
-    return standing(view, definition, tasks)
+    return standing(view, definition, tasks, calls)
 
 
 def test_more_workers_are_sooner_done_until_something_else_binds() -> None:
@@ -63,6 +63,8 @@ def test_a_rate_and_an_agents_own_limit_bind() -> None:
     seconds, binds = ahead(run)
     assert seconds == pytest.approx(900.0)
     assert binds == "p.requests binds"
+    shared = halfway(p_requests="6/min", calls={"p.requests": 1.0, "q.requests": 3.0})
+    assert ahead(shared)[0] == pytest.approx(225.0)
     assert "4 workers bind" in foretell(run, "p.requests", "600/min")
     assert "a binds, 1 at once" in foretell(halfway(), "agents.a.max_parallel", 1)
 

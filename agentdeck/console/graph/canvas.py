@@ -213,8 +213,9 @@ def chip(node: Node, card: Card | None, width: int, *, selected: bool = False) -
         elif cell_len(title(node, card)) + len(card.time) + 5 <= width:
             tail = card.time
     inner = width - 4
-    tail = " " + tail if tail and len(tail) < inner else ""
-    failed = failed if len(tail) + len(failed) + 4 <= inner else ""
+    least = min(inner, cell_len(title(node, card)))  # the name comes before the numbers
+    failed = failed if len(failed) + least <= inner else ""
+    tail = " " + tail if tail and len(tail) + 1 + len(failed) + least <= inner else ""
     name = title(node, card, inner - len(tail) - len(failed))
     if selected:
         return ((f"▐{glyph} {name}{tail}{failed}▌", "cursor"),)

@@ -9,7 +9,7 @@ from agentdeck.console.graph.nodes import Node
 from agentdeck.core.tally import STATES, AgentTally
 
 #: What goes on comes first, then what went wrong: failures have a count of their own beside it.
-FIRST = ("running", "ready", "failed", "waiting", "done", "cancelled", "skipped")
+FIRST = ("running", "ready", "waiting", "failed", "done", "cancelled", "skipped")
 _NOTHING = dict.fromkeys(STATES, 0)
 
 

@@ -87,8 +87,8 @@ class LogPane(Vertical):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "find", "Find", id="log.find"),
         Binding("escape", "clear", "Clear", show=False, id="log.clear"),
-        Binding("l", "level", "Least level", id="log.least"),
-        Binding("t", "task", "This task", show=False, id="log.task"),
+        Binding("l", "level", "Least level", show=False, id="log.least"),
+        Binding("f", "task", "This task", show=False, id="log.task"),
         Binding("C", "around", "Lines around", show=False, id="log.around"),
         Binding("o", "step", "Open step", id="log.step"),
         Binding("S", "save", "Save", show=False, id="log.save"),
@@ -229,6 +229,11 @@ class LogPane(Vertical):
     def _leave_entry(self) -> None:
         self.entry.display = False
         self.body.focus()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Where there is nothing to clear, Escape is the screen's."""
+        there = self.entry.display or self.wanted.pattern or self.wanted.level or self.body.cursor is not None
+        return action != "clear" or bool(there)
 
     def action_clear(self) -> None:
         """Away with the line to type into, the pattern, the least level; when there is none, nothing."""

@@ -160,7 +160,7 @@ class Header(Drawn, can_focus=False):
         spent = self._sums.waited
         told = sorted(((time, reason) for reason, time in spent.items() if time >= 0.05), reverse=True)
         if not told:
-            return [((" nothing waited yet", "dim"),)]
+            return [((" nothing waited" + (" yet" if view.ended is None else ""), "dim"),)]
         parts: list[Piece] = [(" ", "text")]
         legend = [
             ((f"{GLYPH} ", reason), (f"{clean(reason)} ", "dim"), (seconds(time), "text"))
@@ -175,12 +175,12 @@ class Header(Drawn, can_focus=False):
         found = self._attention
         whole = sum(found)
         told = (
-            (found.failed, "failed", "failed"),
+            (found.failed, "letters" if found.failed > 1 else "letter", "failed"),
             (found.asking, "asking", "approval"),
             (found.silent, "silent", "warn"),
         )
         groups: list[Pieces] = [
-            ((f"{MARKS[word]} {number:,} {word}", role),) for number, word, role in told if number
+            ((f"{MARKS[role]} {number:,} {word}", role),) for number, word, role in told if number
         ]
         if whole and self.size.height > 2:
             said = "1 needs a person" if whole == 1 else f"{whole:,} need a person"
@@ -215,7 +215,7 @@ def _sums(view: View) -> Sums:
 
 
 GLYPH = "━"
-MARKS = {"failed": "✗", "asking": "?", "silent": "…"}
+MARKS = {"failed": "✗", "approval": "?", "warn": "…"}
 
 
 def _why_paused(view: View) -> str:

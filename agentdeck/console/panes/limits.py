@@ -293,10 +293,12 @@ def read(limit: Limit, text: str) -> object:
         if not plain:
             raise ValueError("write dollars like 0.40")
         value = float(text.removeprefix("$"))
-    else:
+    elif limit.setting.endswith("tokens"):
         value = units.size(text)
-        if plain and float(text) != value:
-            raise ValueError("write a whole number")
+    elif text.isdecimal():
+        value = int(text)
+    else:
+        raise ValueError("write a whole number")
     least, most = range_of(limit.name)
     if not least <= value <= most:
         raise ValueError(f"out of range: {written(limit, least)} to {written(limit, most)}")

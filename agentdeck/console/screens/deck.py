@@ -9,19 +9,21 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from textual import events
 from textual.app import ComposeResult, SuspendNotSupported
 from textual.containers import Container, Vertical, VerticalScroll
 from textual.timer import Timer
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from agentdeck.console.actions import bindings
+from agentdeck.console.foot import Foot
 from agentdeck.console.library import EXAMPLES, FOLDER, HERE, RECENT, Entry, Library, Past, pasts
 from agentdeck.console.listing import Column, Listing, Row
 from agentdeck.console.look import GLYPHS, look_of
 from agentdeck.console.palette import Found
+from agentdeck.console.peek import Peek
 from agentdeck.console.screens.base import Shown
 from agentdeck.core.clean import clean
 from agentdeck.errors import AgentdeckError
@@ -56,9 +58,9 @@ class DeckScreen(Shown):
     DeckScreen #drawn:focus-within { border: round $primary; }
     DeckScreen Listing:focus, DeckScreen VerticalScroll:focus { border: round $primary; }
     DeckScreen #deck { layout: horizontal; }
-    DeckScreen Listing { width: 4fr; } DeckScreen #about-it { width: 8fr; }
+    DeckScreen Listing { width: 9fr; min-width: 44; max-width: 64; } DeckScreen #about-it { width: 16fr; }
     DeckScreen.narrow #deck { layout: vertical; }
-    DeckScreen.narrow Listing, DeckScreen.narrow #about-it { width: 100%; height: 1fr; }
+    DeckScreen.narrow Listing, DeckScreen.narrow #about-it { width: 100%; max-width: 100%; height: 1fr; }
     """
 
     def __init__(self, file: Path | None = None) -> None:
@@ -71,36 +73,36 @@ class DeckScreen(Shown):
         self._told = ""
         self._looking = False
         self._fault = ""
-        self._graph: Any = None
-        self._graphed: Entry | None = None
         self._soon: Timer | None = None
         self._reader: Reader | None = None
         self._version = UNREAD
 
     def compose(self) -> ComposeResult:
         with Container(id="deck"):
-            rows = Listing([Column(""), Column("", 14), Column("", 9, True), Column("", 10)], empty="looking …")
+            rows = Listing([Column(""), Column("", 13), Column("", 8, True), Column("", 8)], empty="looking …")
             rows.border_title = "agentdeck"
             yield rows
             with Vertical(id="about-it"):
-                yield Container(id="drawn")
+                yield Peek()
                 with VerticalScroll(id="page"):
                     yield Static(id="about", markup=False)
-        yield Footer(show_command_palette=False, compact=True)
+        yield Foot()
 
     def on_mount(self) -> None:
         self.query_one(Listing).focus()
-        self.query_one("#drawn").display = False
+        self.query_one(Peek).display = False
         self.app.theme_changed_signal.subscribe(self, lambda _: self._page(again=True))
         self._timer = self.set_interval(LOOK, self._look)
         self.call_after_refresh(self._look)
 
     def on_screen_suspend(self) -> None:
         self._timer.pause()
+        self.query_one(Peek).rest()
 
     def on_screen_resume(self) -> None:
         self._timer.resume()
         self._look()
+        self._draw_soon()
 
     def on_unmount(self) -> None:
         if self._reader is not None:
@@ -157,7 +159,8 @@ class DeckScreen(Shown):
         if alive:
             yield Row("", (("in progress", "title"),) + (("", ""),) * 3)
         for row in alive[:50]:
-            done = f"{100 * row.tasks.done // preview.total_of(row)} %"
+            total = preview.total_of(row)
+            done = f"{100 * row.tasks.done // total} %" if total > 1 else ""
             state = (f"{GLYPHS[row.state]} {row.state}", row.state)
             yield Row(f"run:{row.run}", ((row.workflow, "text"), state, (done, "text"), (row.run, "dim")))
         for group in (HERE, FOLDER, RECENT, EXAMPLES):
@@ -168,7 +171,7 @@ class DeckScreen(Shown):
                 yield Row(str(entry.path), self._cells(entry))
 
     def _cells(self, entry: Entry) -> tuple[tuple[str, str], ...]:
-        past = self._pasts.get(str(entry.path)) or self._pasts.get(entry.name)
+        past = self._pasts.get(str(entry.path))
         if entry.faults:
             many = f"{entry.faults} fault{'s' * (entry.faults > 1)}"
             return (entry.name, "bad"), (f"{GLYPHS['failed']} {many}", "bad"), ("", ""), ("", "")
@@ -192,9 +195,9 @@ class DeckScreen(Shown):
         if key.startswith("run:"):
             row = next((row for row in self._runs if row.run == key[4:]), None)
             if row is not None:
-                about.update(preview.run(row, look, width))
+                about.update(preview.run(row, look, width, self.query_one(Peek).lines))
         elif (again or key != self._told) and (entry := self._entry) is not None:
-            before = [row for row in self._runs if row.workflow == entry.name][:6]
+            before = [row for row in self._runs if row.source.get("file") == str(entry.path)][:6]
             drawn = not self.has_class("narrow")
             seen = self._seen.get(entry.name, {})
             about.update(preview.workflow(entry, look, width, seen, before, drawn=drawn))
@@ -211,25 +214,17 @@ class DeckScreen(Shown):
         self._soon = self.set_timer(SOON, self._draw)
 
     def _draw(self) -> None:
-        """The graph of the selected workflow, where there is room for it."""
-        entry, drawn = self._entry, self.query_one("#drawn")
-        shown = entry is not None and entry.definition is not None and not self.has_class("narrow")
-        drawn.display = shown
-        if entry is None or entry.definition is None or not shown:
-            return
-        if entry is not self._graphed:
-            from agentdeck.console.graph.pane import GraphPane
-
-            self._graphed, self._graph = entry, GraphPane(entry.definition)
-            drawn.remove_children()
-            drawn.mount(self._graph)
-        self.call_after_refresh(self._tick)
-
-    def _tick(self) -> None:
-        from agentdeck.core.view import View
-
-        if self._graphed is not None and self._graph.is_mounted:
-            self._graph.tick(View(self._graphed.definition), 0.0)
+        """The graph of what is selected, where there is room for it."""
+        entry, peek, key = self._entry, self.query_one(Peek), self.query_one(Listing).key
+        run = key[4:] if key.startswith("run:") else ""
+        definition = entry.definition if entry is not None else None
+        peek.display = not self.has_class("narrow") and bool(run or definition)
+        if not peek.display:
+            peek.rest()
+        elif run:
+            peek.at_run(self.deck.db, run)
+        elif definition is not None:
+            peek.at_workflow(definition)
 
     def on_resize(self, event: events.Resize) -> None:
         super().on_resize(event)

@@ -22,7 +22,7 @@ class Help(ModalScreen[None]):
     CSS = """
     Help { align: center middle; }
     Help > VerticalScroll {
-        width: 78; max-width: 96%; height: auto; max-height: 92%;
+        width: 104; max-width: 96%; height: auto; max-height: 92%;
         border: round $primary; border-title-color: $primary; background: $surface; padding: 0 2;
     }
     """
@@ -46,7 +46,7 @@ class Help(ModalScreen[None]):
         helps: dict[str, str] = {}
         for active in self.about.active_bindings.values():
             binding, node = active.binding, active.node
-            if binding.system or not binding.description:
+            if binding.system or not binding.description or binding.action.startswith(("scroll_", "page_")):
                 continue
             if node is self.about and not binding.id:
                 node = self.app  # Textual's own

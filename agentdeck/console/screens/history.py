@@ -5,14 +5,16 @@ from __future__ import annotations
 from functools import partial
 
 from textual.app import ComposeResult
-from textual.widgets import Footer, Input
+from textual.widgets import Input
 
-from agentdeck.cli.runs import counts, lasted
+from agentdeck.cli.runs import lasted, marks
 from agentdeck.console import pauses
 from agentdeck.console.actions import bindings
 from agentdeck.console.entry import Entry
+from agentdeck.console.foot import Foot
 from agentdeck.console.listing import Column, Listing, Row
 from agentdeck.console.look import GLYPHS
+from agentdeck.console.preview import total_of
 from agentdeck.console.screens.base import Shown
 from agentdeck.core.clean import clean
 from agentdeck.errors import AgentdeckError
@@ -20,6 +22,11 @@ from agentdeck.insight.numbers import moment, seconds
 from agentdeck.store.listed import RunRow
 from agentdeck.store.reader import Reader
 
+#: As many as there is room for.
+COLUMNS = (
+    Column("state", 13), Column("workflow", 20), Column("run", 10), Column("started", 19),
+    Column("took", 8, True), Column("tasks", 12, True), Column("failed", 6, True), Column(""),
+)  # fmt: skip
 PAGE = 500
 NEAR = 200
 AGAIN = 2.0
@@ -46,14 +53,10 @@ class HistoryScreen(Shown):
 
     def compose(self) -> ComposeResult:
         yield Entry(placeholder="filter: id, workflow, tag, file", compact=True)
-        columns = [
-            Column("workflow"), Column("run", 12), Column("state", 13), Column("started", 19),
-            Column("took", 8, True), Column("tasks", 22, True),
-        ]  # fmt: skip
-        rows = Listing(columns, empty="no runs")
+        rows = Listing(COLUMNS, empty="no runs")
         rows.border_title = "History"
         yield rows
-        yield Footer(show_command_palette=False, compact=True)
+        yield Foot()
 
     def on_mount(self) -> None:
         self.query_one(Listing).focus()
@@ -145,10 +148,17 @@ class HistoryScreen(Shown):
 
 
 def _row(run: RunRow) -> Row:
-    state = (f"{GLYPHS.get(run.state, ' ')} {run.state}", run.state)
-    name = run.workflow + (" · simulated" if run.simulated else "")
+    tasks = run.tasks
     return Row(
         run.run,
-        ((name, "text"), (run.run, "dim"), state, (moment(run.started), "dim"), (seconds(lasted(run)), "text"),
-         (counts(run), "text")),
-    )  # fmt: skip
+        (
+            (f"{GLYPHS.get(run.state, ' ')} {run.state}", run.state),
+            (run.workflow, "text"),
+            (run.run, "dim"),
+            (moment(run.started), "dim"),
+            (seconds(lasted(run)), "text"),
+            (f"{tasks.done:,}/{total_of(run):,}", "text"),
+            (f"{tasks.failed:,}", "failed") if tasks.failed else ("·", "line"),
+            (marks(run).removeprefix(" · "), "dim"),
+        ),
+    )

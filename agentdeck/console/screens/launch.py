@@ -56,12 +56,12 @@ class LaunchScreen(ModalScreen[Order | None]):
     LaunchScreen #form { width: 3fr; padding-right: 1; }
     LaunchScreen #outlook { width: 2fr; min-width: 34; padding: 0 1; border-left: solid $panel-lighten-2; }
     LaunchScreen .row { height: auto; }
-    LaunchScreen .row Label { width: 22; padding: 0 1 0 0; text-align: right; }
+    LaunchScreen .row Label { width: 18; padding: 0 1 0 0; text-align: right; }
     LaunchScreen .row Input, LaunchScreen .row Select { width: 1fr; }
-    LaunchScreen .row Input { background: $boost; }
+    LaunchScreen .row Input { background: $panel; }
     LaunchScreen .row Input.short { width: 10; }
     LaunchScreen .row Label.unit { width: 12; text-align: left; color: $text-muted; padding: 0 1 0 1; }
-    LaunchScreen .note { height: auto; padding-left: 22; color: $text-muted; }
+    LaunchScreen .note { height: auto; padding-left: 18; color: $text-muted; }
     LaunchScreen .note.wrong { color: $error; text-style: bold; }
     LaunchScreen .head { color: $primary; text-style: bold; padding-top: 1; }
     LaunchScreen #foot { height: 1; align-horizontal: right; dock: bottom; }
@@ -181,7 +181,7 @@ class LaunchScreen(ModalScreen[Order | None]):
         self._check_all()
 
     def on_resize(self) -> None:
-        self.set_class(self.size.width < 100, "narrow")
+        self.set_class(self.size.width < 112, "narrow")
 
     # What is typed -------------------------------------------------------------------------------------------
 

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
-from textual.widgets import Footer
 
 from agentdeck.console import background
 from agentdeck.console.actions import bindings
 from agentdeck.console.columns import Column
+from agentdeck.console.foot import Foot
 from agentdeck.console.rows import Rows
 from agentdeck.console.screens.ask import Ask
 from agentdeck.console.screens.base import Shown
@@ -64,7 +64,7 @@ class LettersScreen(Shown):
     BINDINGS = bindings("letters")
     CSS = """
     LettersScreen #lists { width: 1fr; }
-    LettersScreen Table, LettersScreen Sheet { border: round $panel; border-title-color: $text-muted; }
+    LettersScreen Table, LettersScreen Sheet { border: round $line; border-title-color: $text-muted; }
     LettersScreen Table:focus, LettersScreen Sheet:focus { border: round $primary; border-title-color: $primary; }
     LettersScreen Table { height: 1fr; }
     LettersScreen #sheet { width: 1fr; }
@@ -94,7 +94,7 @@ class LettersScreen(Shown):
             sheet = Sheet()
             sheet.id, sheet.border_title = "sheet", "letter"
             yield sheet
-        yield Footer(show_command_palette=False)
+        yield Foot()
 
     def on_mount(self) -> None:
         self.query_one("#causes").focus()

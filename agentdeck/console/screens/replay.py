@@ -9,10 +9,10 @@ from pathlib import Path
 
 from textual.app import ComposeResult
 from textual.containers import Container
-from textual.widgets import Footer
 
-from agentdeck.console.actions import bindings
+from agentdeck.console.actions import bindings, of
 from agentdeck.console.background import Engine
+from agentdeck.console.foot import Foot
 from agentdeck.console.log.lines import LineStore
 from agentdeck.console.log.tiled import LogTiles
 from agentdeck.console.panes.playbar import PlayBar
@@ -24,6 +24,11 @@ from agentdeck.insight.playback import Playback
 from agentdeck.workflow.model import Data
 
 FOLD = 0.005  # seconds of a frame for folding
+#: What the run screen can do and a replay cannot.
+STEERING = frozenset(
+    action.method for action in of("run")
+    if action.method not in (*PANES, "zoom", "back")
+)  # fmt: skip
 SEEK = 0.03  # seconds of a frame for folding, while a place far away is sought
 
 
@@ -47,7 +52,11 @@ class ReplayScreen(RunScreen):
         yield Container(id="stage")
         yield Notice()
         yield Container(id="playbar")
-        yield Footer(show_command_palette=False)
+        yield Foot()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """A replay changes nothing: what steers a run is not offered."""
+        return action not in STEERING
 
     def begin(self) -> None:
         self.recording.start()

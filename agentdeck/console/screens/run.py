@@ -11,12 +11,12 @@ from textual import events
 from textual.app import ComposeResult
 from textual.containers import Container
 from textual.timer import Timer
-from textual.widgets import Footer
 
 from agentdeck.console import background, pauses
 from agentdeck.console.actions import bindings
 from agentdeck.console.command import tell
 from agentdeck.console.feed import Feed
+from agentdeck.console.foot import Foot
 from agentdeck.console.foresight import Foresight
 from agentdeck.console.intake import LATE, Intake
 from agentdeck.console.palette import Found
@@ -25,7 +25,7 @@ from agentdeck.console.screens.recall import Recall
 from agentdeck.console.screens.stage import PANES
 from agentdeck.console.strip import Notice, Tabs
 from agentdeck.core.view import View
-from agentdeck.insight.limits import windows
+from agentdeck.insight.limits import limits, windows
 from agentdeck.insight.turned import Standing, standing
 from agentdeck.store.asking import Answer
 from agentdeck.workflow.model import Data
@@ -38,6 +38,7 @@ BUSY = 0.3  # of the processor's time that the loop may take before there are ha
 HALF = 0.1
 COST = 0.008  # processor seconds that a picture may take before there are fewer of them
 OLD = 2.0  # seconds after which the age of what is shown is told
+UNUSABLE = (2, 3)  # how a process ends that never had the run: what it was told, or the store, is unusable
 HINT = 8.0  # seconds for which a hint stands
 
 
@@ -69,7 +70,7 @@ class RunScreen(Recall):
         yield Tabs(PANES)
         yield Container(id="stage")
         yield Notice()
-        yield Footer(show_command_palette=False, compact=True)
+        yield Foot()
 
     def on_mount(self) -> None:
         self.begin()
@@ -196,6 +197,8 @@ class RunScreen(Recall):
         elif intake.late > LATE:
             done, known = feed.known - intake.behind, max(1, feed.known)
             notice.tell("dim", f"taking in {feed.known:,} events … {100 * done // known} %")
+        elif (refused := self._refused()) and row is not None and row.state not in ("running", "paused"):
+            notice.tell("failed", f"it was not taken up: {refused}")
         elif row is not None and row.state == "interrupted":
             if time.monotonic() - self._resumed < 3:
                 notice.tell("dim", "resuming …")
@@ -235,7 +238,7 @@ class RunScreen(Recall):
 
     def _standing(self) -> Standing:
         assert self.view.definition is not None
-        return standing(self.view, self.view.definition, self.header.total)
+        return standing(self.view, self.view.definition, self.header.total, self.feed.calls)
 
     def hint(self, text: str) -> None:
         self._hint = text, time.monotonic() + HINT
@@ -250,8 +253,14 @@ class RunScreen(Recall):
         """For the palette: agents and open tasks of this run."""
         for name in self.view.agents:
             yield Found(f"Agent {name}", "Select it in every pane.", partial(self.select, Focus(agent=name)))
+        for limit in limits(self.view, self.now):
+            yield Found(f"Limit {limit.name}", "Turn it.", partial(self._to_limit, limit.name))
         for task in list(self.view.open)[:2000]:
             yield Found(f"Task {task}", "Select it in every pane.", partial(self.select, Focus(task=task)))
+
+    def _to_limit(self, name: str) -> None:
+        self.go("limits")
+        self.panes["limits"].move_to_key(name)
 
     # What the screen does -----------------------------------------------------------------------------------
 
@@ -264,6 +273,13 @@ class RunScreen(Recall):
         from agentdeck.console.screens.replay import ReplayScreen
 
         self.app.push_screen(ReplayScreen(self.db, self.run))
+
+    def _refused(self) -> str:
+        """Why the last process that was to go on with this run did not begin; empty where that is not so."""
+        engine = self.deck.engines.get(self.run)
+        if engine is None or engine.ended not in UNUSABLE:
+            return ""
+        return engine.words.rpartition("\n")[2] or f"its process ended with {engine.ended}"
 
     def take_up(self, engine: Callable[[], background.Engine]) -> None:
         if self.deck.start(engine, look=False):

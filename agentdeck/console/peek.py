@@ -1,0 +1,86 @@
+"""A look at a run that is not opened: its graph, as it stands."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from textual.containers import Container
+
+from agentdeck.console.feed import Feed
+from agentdeck.core.view import View
+from agentdeck.store.reader import LogLine
+from agentdeck.workflow.model import Definition
+
+EVERY = 0.25
+FOLD = 0.01  # seconds of each look, for taking events in
+LINES = 10  # of the log that are kept
+
+
+class Peek(Container):
+    """The graph of a workflow, or of a run while it goes on, and the last `lines` of the run's log. One at a
+    time; what was there before is let go."""
+
+    DEFAULT_CSS = "Peek > * { height: 1fr; }"
+
+    def __init__(self) -> None:
+        super().__init__(id="drawn")
+        self._feed: Feed | None = None
+        self._view = View()
+        self._graph: Any = None
+        self._drawn: object = None
+        self.lines: deque[LogLine] = deque(maxlen=LINES)
+
+    def on_mount(self) -> None:
+        self._timer = self.set_interval(EVERY, self.look)
+
+    def on_unmount(self) -> None:
+        self.rest()
+
+    def at_workflow(self, definition: Definition) -> None:
+        """Show what is not run."""
+        self.rest()
+        self._draw(definition)
+
+    def at_run(self, db: Path, run: str) -> None:
+        """Show a run, from its events; nothing happens if it is shown already."""
+        if self._feed is None or self._feed.run != run:
+            self.rest()
+            self.lines.clear()
+            self._feed = Feed(db, run)
+            self._feed.start()
+
+    @property
+    def told(self) -> bool:
+        """All that the store has of the run is shown."""
+        feed = self._feed
+        return feed is not None and bool(self.lines) and feed.known == self._view.seq
+
+    def rest(self) -> None:
+        """Read no more."""
+        if self._feed is not None:
+            self._feed.close()
+            self._feed = None
+
+    def look(self) -> None:
+        """Take in what has come of a run, and draw it."""
+        feed = self._feed
+        if feed is None or feed.definition is None:
+            return
+        if self._drawn is not feed.definition:
+            self._draw(feed.definition)
+            self._view = View(feed.definition)
+        feed.fold(self._view, FOLD)
+        self.lines.extend(feed.lines())
+        if self._graph.is_mounted and self.display:
+            self._graph.tick(self._view, time.time() if self._view.ended is None else self._view.now)
+
+    def _draw(self, definition: Definition) -> None:
+        if definition is not self._drawn:
+            from agentdeck.console.graph.pane import GraphPane
+
+            self._drawn, self._graph = definition, GraphPane(definition)
+            self.remove_children()
+            self.mount(self._graph)
