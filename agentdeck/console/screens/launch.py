@@ -408,9 +408,6 @@ def field_of(name: str, kind: Type, default: Data) -> Input | Select[str]:
 
 
 def _shown(value: Data, kind: Type) -> str:
-    """As it stands in its field, harmless; what is not changed there is not given."""
     if value is None:
         return ""
-    return (
-        clean(value) if isinstance(value, str) and kind.kind in ("string", "any", "choice") else json.dumps(value)
-    )
+    return value if isinstance(value, str) and kind.kind in ("string", "any", "choice") else json.dumps(value)
