@@ -50,7 +50,9 @@ class DeckApp(App[None]):
     DeckApp:nocolor .wide .pane:focus, DeckApp:nocolor .wide .pane:focus-within,
     DeckApp:nocolor .middle .pane:focus, DeckApp:nocolor .middle .pane:focus-within,
     DeckApp:nocolor Listing:focus, DeckApp:nocolor VerticalScroll:focus,
-    DeckApp:nocolor LettersScreen Table:focus, DeckApp:nocolor LettersScreen Sheet:focus { border: heavy $primary; }
+    DeckApp:nocolor LettersScreen Table:focus, DeckApp:nocolor LettersScreen Sheet:focus {
+        border: heavy $primary;
+    }
     """
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {Everything}
     BINDINGS = bindings("everywhere")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from textual.pilot import Pilot
@@ -23,7 +24,7 @@ from tests.console.conftest import until
 SIZES = (LEAST, (80, 24), (100, 30), (160, 48), (240, 70))
 
 
-def fits(screen: Screen[object]) -> None:
+def fits(screen: Screen[Any]) -> None:
     """What can have the keys can be seen, whole or by scrolling; the bottom line names help."""
     width, height = screen.size
     for widget in screen.focus_chain:
@@ -46,7 +47,7 @@ async def test_every_screen_fits(recorded: tuple[Path, Outcome], size: tuple[int
     db, outcome = recorded
     app = DeckApp(db)
 
-    async def on(pilot: Pilot[None], kind: type[Screen[object]]) -> None:
+    async def on(pilot: Pilot[None], kind: type[Screen[Any]]) -> None:
         await until(pilot, lambda: isinstance(app.screen, kind))
         await pilot.pause()
 
