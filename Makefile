@@ -5,7 +5,7 @@ READY := .venv/.ready
 BENCH := .venv/.bench
 LIVE := .venv/.live
 
-.PHONY: run test test-live check bench soak screenshots clean
+.PHONY: run test test-live check bench screenshots soak clean
 
 run: $(READY)  ## the console on a thousand orders that already run; headless where there is no terminal
 	$(BIN)/agentdeck demo
@@ -25,12 +25,13 @@ check: $(READY)
 
 bench: $(BENCH)
 	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python -m benchmarks.recovery
 
-soak: $(READY)
-	$(BIN)/pytest -m soak
-
-screenshots: $(READY)  ## the pictures of every screen, from recorded runs
+screenshots: $(READY)  ## the pictures of the README, from recorded runs
 	$(BIN)/python -m screenshots.draw
+
+soak: $(READY)  ## a quarter of an hour of kills; AGENTDECK_SOAK=60 takes less of it
+	$(BIN)/pytest -m soak -rP
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build

@@ -110,6 +110,9 @@ KINDS = {
     "unknown": "the process died while a `once` step ran: whether it took effect is not known",
 }
 
+#: They say nothing of the step: its provider cannot be used until a person has done something.
+STOPPING = frozenset({"auth", "quota"})
+
 RETRYABLE = frozenset({"exception", "timeout", "network", "rate_limit", "server", "invalid", "exit"})
 
 

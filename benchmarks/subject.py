@@ -54,6 +54,7 @@ def _agent(seconds: float) -> Callable[[], Awaitable[int]]:
 
 def core(tasks: int, workers: int = 64) -> float:
     """Seconds of the pure core for so many orders: no loop, no agents, no store."""
+    from agentdeck.core import actions as act
     from agentdeck.core import events as ev
     from agentdeck.core.machine import Machine
     from agentdeck.core.program import Program
@@ -67,10 +68,10 @@ def core(tasks: int, workers: int = 64) -> float:
     while todo:
         for action in machine.handle(todo.popleft()):
             now += 1e-6
-            if isinstance(action, ev.StartAttempt):
+            if isinstance(action, act.StartAttempt):
                 started = action.started
                 todo.append(ev.StepSucceeded(now, started.task, started.step, started.attempt))
-            elif isinstance(action, ev.PullTask):
+            elif isinstance(action, act.PullTask):
                 opened += 1
                 more = opened <= tasks
                 todo.append(ev.TaskOpened(now, str(opened), {}) if more else ev.TasksExhausted(now, tasks))

@@ -8,6 +8,7 @@ import re
 from agentdeck.errors import StepError
 from agentdeck.workflow.inputs import fits
 from agentdeck.workflow.model import Agent, Data
+from agentdeck.workflow.shape import kind as kind_of
 from agentdeck.workflow.values import Scope, compile_expression
 
 _FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n?```", re.S)
@@ -33,7 +34,7 @@ class Fit:
         if isinstance(output, str):
             output = parsed(output)
         if not isinstance(output, dict):
-            raise StepError("invalid", f"an object is expected, not a {type(output).__name__}")
+            raise StepError("invalid", f"an object is expected, not {kind_of(output)}")
         assert self._fields is not None
         wrong = []
         for name, kind in self._fields.items():

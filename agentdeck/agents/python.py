@@ -16,6 +16,7 @@ import anyio.to_thread
 
 from agentdeck.agents.capture import Voice, current
 from agentdeck.agents.result import to_data
+from agentdeck.agents.stuck import Stuck
 from agentdeck.agents.verb import Setting, Work
 from agentdeck.errors import Permanent, StepError
 from agentdeck.workflow.bindings import resolve
@@ -132,6 +133,9 @@ class PythonVerb:
                 raise
             # Nobody cancelled this attempt: the agent awaited something of its own that was cancelled.
             raise _fault(error) from None
+        except Stuck:
+            what = "never awaited, so nothing else could go on; make it a plain function (def)"
+            raise StepError("timeout", f"{what} (attempt clock)", clock="attempt") from None
         except BaseException as error:
             # SystemExit, KeyboardInterrupt and GeneratorExit too: an agent ends itself, never the run.
             raise _fault(error) from None
@@ -152,6 +156,7 @@ class PythonVerb:
             )
         except asyncio.CancelledError:
             cancelled.set()
+            work.log("left behind: a thread cannot be stopped, it ends when the function returns", "warning")
             raise
         return await result if inspect.isawaitable(result) else result
 

@@ -134,7 +134,7 @@ class _Turner:
             try:
                 dumped = dump(mode="json")
             except Exception as error:
-                raise _Bad(f"is a {type(value).__name__} that does not become JSON: {error}") from None
+                raise _Bad(f"is of type {type(value).__name__}, which does not become JSON: {error}") from None
             return self.turn(dumped, depth)
         if isinstance(value, TEXTS):
             return self.turn(str(value), depth)
@@ -142,7 +142,7 @@ class _Turner:
             plain = next(t for t in (int, float, str) if isinstance(value, t))
             return self.turn(plain(value), depth)
         fix = "return a dict, list, string, number, boolean or None"
-        raise _Bad(f"is a {type(value).__name__}, which is not plain data; {fix}")
+        raise _Bad(f"is of type {type(value).__name__}, which is not plain data; {fix}")
 
     def key(self, key: Any) -> str:
         if isinstance(key, Enum):

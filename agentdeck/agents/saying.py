@@ -14,7 +14,7 @@ LONGEST = 200
 
 class Saying:
     """Takes pieces of text; the log gets whole lines, and at least every `WAIT` the whole words of a line that is
-    not complete. An empty piece is a sign of life."""
+    not complete: these end with a space, and go on in the next ones. An empty piece is a sign of life."""
 
     def __init__(self, work: Work) -> None:
         self._work = work
@@ -47,7 +47,8 @@ class Saying:
         if not at and len(self._text) > LONGEST:
             at = len(self._text)
         words, self._text = self._text[:at], self._text[at:]
-        self._log(words)
+        if words.strip():
+            self._work.log(words)
 
     def _log(self, text: str) -> None:
         lines = [line.rstrip() for line in text.split("\n")]

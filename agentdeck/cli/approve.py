@@ -6,21 +6,28 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agentdeck.cli.options import db_option
+from agentdeck.cli import complete
+from agentdeck.cli.options import db_option, run_argument
 
 if TYPE_CHECKING:
     from agentdeck.workflow.model import Data, Definition
 
 
 @click.command()
-@click.argument("run", metavar="RUN")
-@click.argument("step", metavar="STEP")
+@run_argument
+@click.argument("step", metavar="STEP", shell_complete=complete.agents)
 @click.argument("answer", metavar="yes|no", type=click.Choice(["yes", "no"]))
 @click.option("--task", metavar="TASK", help="In this task; needed where the step waits in several.")
 @click.option("--field", "fields", multiple=True, metavar="NAME=VALUE", help="A value that the step asks for.")
 @db_option
 def approve(run: str, step: str, answer: str, task: str | None, fields: tuple[str, ...], db: str | None) -> int:
-    """Answer a step that asks a person."""
+    """Answer a step that asks a person.
+
+    \b
+    Examples:
+      agentdeck approve last sign_off yes
+      agentdeck approve last sign_off no --field reason="not before Monday"
+    """
     from agentdeck.cli.ask import ask
     from agentdeck.cli.options import store
     from agentdeck.workflow.model import restored

@@ -10,11 +10,16 @@ from agentdeck.cli.options import db_option
 
 
 @click.command()
-@click.argument("file", metavar="FILE")
+@click.argument("file", metavar="FILE", type=click.Path())
 @db_option
 @click.option("--force", is_flag=True, help="Replace FILE if it is there.")
 def backup(file: str, db: str | None, force: bool) -> None:
-    """Copy the store as it is now into FILE, while runs go on; the copy is checked. To use it: --db FILE."""
+    """Copy the store as it is now into FILE, while runs go on; the copy is checked. To use it: --db FILE.
+
+    \b
+    Example:
+      agentdeck backup monday.db
+    """
     from agentdeck.cli.errors import say
     from agentdeck.cli.settings import database
     from agentdeck.insight.numbers import size

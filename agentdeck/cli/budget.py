@@ -1,49 +1,220 @@
-"""`budget`: what a run may use, and granting more."""
+"""`budget`: what a run may use, what is left to be asked, and granting more."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import click
 
-from agentdeck.cli.options import db_option, json_option
+from agentdeck.cli.options import db_option, json_option, run_argument
+
+if TYPE_CHECKING:
+    from agentdeck.core.accounts import Accounts
+    from agentdeck.insight.money import Forecast
+    from agentdeck.store.listed import RunRow
+    from agentdeck.workflow.model import Data
 
 SHOWN = ("usd", "used_usd", "held_usd", "tokens", "used_tokens", "held_tokens", "rungs")
+#: Of so many tasks with a budget of their own, each is told.
+TASKS = 10
+#: The reservations that are looked back on.
+LAST = 200
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("run", metavar="RUN")
+@run_argument
 @click.argument("amount", required=False, metavar="[AMOUNT]")
 @click.option("--tokens", is_flag=True, help="The amount is in tokens, not in dollars.")
 @click.option("--task", is_flag=True, help="The budget of each task, not of the run.")
+@click.option("--routing", is_flag=True, help="Have all that is left answered by the routing tier.")
 @db_option
-@json_option("The budget as one JSON object.")
-def budget(run: str, amount: str | None, tokens: bool, task: bool, db: str | None, as_json: bool) -> int:
-    """Show the budget of a run, or change it: +0.40 grants 40 cents more, 2.50 is the whole of it from now on,
-    +100k --tokens is in tokens. A run that was parked for its budget goes on."""
-    from agentdeck.cli.ask import ask
-    from agentdeck.cli.options import store
-    from agentdeck.cli.pages import dump, out
-    from agentdeck.insight.money import accounts_of
-    from agentdeck.workflow.model import restored
+@json_option("The budget, and what is left, as one JSON object.")
+def budget(
+    run: str, amount: str | None, tokens: bool, task: bool, routing: bool, db: str | None, as_json: bool
+) -> int:
+    """Show the budget of a run, what the rest will cost and what can be done; or change it: +0.40 grants 40 cents
+    more, 2.50 is the whole of it from now on. A run that was parked for its budget goes on.
 
-    if amount is not None:
+    \b
+    Examples:
+      agentdeck budget last
+      agentdeck budget last +0.40
+      agentdeck budget last +0.05 --routing
+      agentdeck budget last +100k --tokens
+    """
+    from agentdeck.cli.ask import ask
+    from agentdeck.cli.pages import dump, out
+
+    if amount is not None or routing:
         measure = ("task." if task else "") + ("tokens" if tokens else "usd")
-        more = amount.startswith("+")
-        value = _read(amount.removeprefix("+"), tokens)
-        return ask(db, run, "budget", {"measure": measure, "amount": value, "more": more})
-    with store(db) as reader:
-        row = reader.run(run)
-        definition = restored(reader.definition(row.identity))
-        ledger = accounts_of((event for _, event in reader.events(row.run)), definition.budget).run
+        more = amount is not None and amount.startswith("+")
+        value = None if amount is None else amount_of(amount.removeprefix("+"), tokens)
+        args = {"measure": measure, "amount": value, "more": more, "lowest": routing}
+        return ask(db, run, "budget", args)
+    found = _Found(run, db)
     if as_json:
-        dump(None if ledger is None else {name: getattr(ledger, name) for name in SHOWN})
-    elif ledger is None:
-        out(f"{row.run} has no budget")
+        dump(found.data())
     else:
-        out(ledger.told() + (f"; in force: {', '.join(ledger.rungs)}" if ledger.rungs else ""))
+        for line in found.page():
+            out(line)
     return 0
 
 
-def _read(text: str, tokens: bool) -> float:
+class _Found:
+    """How a run stands with its budget."""
+
+    def __init__(self, run: str, db: str | None) -> None:
+        from collections import deque
+        from pathlib import Path
+
+        from agentdeck.cli.options import folded, store
+        from agentdeck.cli.takeup import expected
+        from agentdeck.insight.money import accounts_of, forecast, reserved
+        from agentdeck.models.room import complete
+        from agentdeck.workflow.deck import deck_for
+
+        with store(db) as reader:
+            self.row: RunRow
+            self.row, definition, self.view = folded(reader, run)
+            events = [event for _, event in reader.events(self.row.run)]
+        self.accounts: Accounts = accounts_of(events, definition.budget)
+        deck = complete(deck_for(Path(str(self.row.source.get("folder") or "."))))
+        self.left: Forecast = forecast(self.view, definition, deck, expected(self.row, definition, self.view))
+        last = deque(reserved(events), LAST)
+        self.largest = max((one[0] for one in last), default=0), max((one[1] for one in last), default=0.0)
+
+    def data(self) -> dict[str, Data] | None:
+        ledger = self.accounts.run
+        if ledger is None:
+            return None
+        measures = ("prompts", "tokens", "usd", "usd_routing")
+        return {
+            **{name: getattr(ledger, name) for name in SHOWN},
+            "tier": "routing" if self.accounts.lowest else None,
+            "left": {
+                **{name: self.left.total(name) for name in measures},
+                "unopened": self.left.unopened,
+                "agents": {one.agent: {m: getattr(one, m) for m in measures} for one in self.left.agents},
+            },
+        }
+
+    def page(self) -> Iterator[str]:
+        from agentdeck.core.clean import clean
+
+        row, ledger = self.row, self.accounts.run
+        yield clean(f"{row.run}  {row.workflow}  {row.state}")
+        if row.state == "paused":
+            said = next((one.text for one in reversed(self.view.timeline) if one.kind == "paused"), "")
+            yield clean(f"paused     {said}")
+        if ledger is None and not self.accounts.tasks:
+            yield f"{row.run} has no budget"
+        if ledger is not None:
+            yield f"budget     {ledger.told()}" + (
+                f"; in force: {', '.join(ledger.rungs)}" if ledger.rungs else ""
+            )
+        if self.accounts.lowest:
+            yield "tier       all that is left goes to the routing tier"
+        for name, one in list(self.accounts.tasks.items())[:TASKS]:
+            rungs = f"; in force: {', '.join(one.rungs)}" if one.rungs else ""
+            yield clean(f"task {name:<6}{one.told()}{rungs}")
+        if row.state not in ("done", "failed", "cancelled"):
+            yield from self._rest()
+
+    def _rest(self) -> Iterator[str]:
+        """What is left to be asked, and what a person can do about it."""
+        from agentdeck.cli.pages import table
+        from agentdeck.core.clean import clean
+        from agentdeck.insight.numbers import plural
+
+        open_ = self.view.tasks.opened - self.view.tasks.ended
+        more = self.left.unopened
+        not_begun = (
+            "; tasks not begun are not counted" if more is None else f" and {more:,} not begun" if more else ""
+        )
+        prompts = int(self.left.total("prompts") or 0)
+        yield f"left       {plural(prompts, 'prompt')} of {plural(open_, 'open task')}{not_begun}"
+        if not prompts:
+            return
+        yield ""
+        rows = [
+            (
+                one.agent,
+                f"{one.prompts:,}",
+                _tokens(one.tokens and one.prompts * one.tokens),
+                _usd(one.usd),
+                *(_usd(value and one.prompts * value) for value in (one.usd, one.usd_routing)),
+            )
+            for one in self.left.agents
+        ]
+        total = self.left.total("tokens"), self.left.total("usd"), self.left.total("usd_routing")
+        rows.append(("all", f"{prompts:,}", _tokens(total[0]), "", _usd(total[1]), _usd(total[2])))
+        heads = ("agent", "left", "tokens", "each", "about", "on routing")
+        yield from (clean(line) for line in table(heads, rows, right=range(1, 6)))
+        yield ""
+        yield "what can be done"
+        yield from self._offers(*total)
+
+    def _offers(self, tokens: float | None, usd: float | None, routing: float | None) -> Iterator[str]:
+        from agentdeck.insight.money import grant
+        from agentdeck.insight.numbers import plural
+
+        run, ledger = self.row.run, self.accounts.run
+        offers = []
+        bound = ledger is not None and ledger.usd is not None
+        if ledger is not None and bound:
+            for rest, more, what in (
+                (usd, "", "the rest as it is"),
+                (routing, " --routing", "the rest on the routing tier"),
+            ):
+                asks = "AMOUNT" if rest is None else _up(grant(ledger, rest, "usd", self.largest[1]))
+                offers.append((f"agentdeck budget {run} +{asks}{more}", f"{what}: about {_usd(rest)}"))
+        elif ledger is not None:
+            asks = "AMOUNT" if tokens is None else f"{grant(ledger, tokens, 'tokens', self.largest[0]):.0f}"
+            offers.append(
+                (f"agentdeck budget {run} +{asks} --tokens", f"the rest: about {_tokens(tokens)} tokens")
+            )
+            offers.append(
+                (
+                    f"agentdeck budget {run} +{asks} --tokens --routing",
+                    "the rest on the routing tier, as many tokens",
+                )
+            )
+        else:
+            offers.append(
+                (f"agentdeck budget {run} --routing", f"the rest on the routing tier: about {_usd(routing)}")
+            )
+        done = f"{plural(self.view.tasks.done, 'task')} done"
+        offers.append(
+            (f"agentdeck cancel {run}", f"stop with what there is: {done}, {self._kept()} results kept")
+        )
+        wide = max(len(command) for command, _ in offers)
+        for command, what in offers:
+            yield f"  {command:<{wide}}  {what}"
+
+    def _kept(self) -> str:
+        return f"{sum(tally.steps['done'] for tally in self.view.agents.values()):,}"
+
+
+def _usd(value: float | None) -> str:
+    from agentdeck.insight.numbers import dollars
+
+    return "unknown" if value is None else dollars(value)
+
+
+def _up(value: float) -> str:
+    """Dollars to be granted, rounded up to the digits that matter."""
+    import math
+
+    digits = 2 if value >= 0.1 else 4
+    return f"{math.ceil(value * 10**digits) / 10**digits:.{digits}f}"
+
+
+def _tokens(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:,.0f}"
+
+
+def amount_of(text: str, tokens: bool) -> float:
     from agentdeck.errors import UsageError
     from agentdeck.workflow.units import size
 

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import click
 
-from agentdeck.cli.options import db_option
+from agentdeck.cli import complete
+from agentdeck.cli.options import db_option, run_argument
 
 
 @click.command()
-@click.argument("run", metavar="RUN")
+@run_argument
 @click.option("--task", metavar="TASK", help="This task only.")
-@click.option("--step", metavar="STEP", help="This step only, in one task or in all.")
+@click.option(
+    "--step", metavar="STEP", shell_complete=complete.agents, help="This step only, in one task or in all."
+)
 @click.option("--now", is_flag=True, help="Kill running programs without the moment they have to end themselves.")
 @db_option
 def cancel(run: str, task: str | None, step: str | None, now: bool, db: str | None) -> int:
-    """Cancel a run, a task of it, or a step. What runs is stopped; programs get a moment to end themselves."""
+    """Cancel a run, a task of it, or a step. What runs is stopped; programs get a moment to end themselves.
+
+    \b
+    Examples:
+      agentdeck cancel last
+      agentdeck cancel last --task 17
+      agentdeck cancel last --task 17 --step payment --now
+    """
     from agentdeck.cli.ask import ask
 
     given = {"task": task, "step": step, "now": now}

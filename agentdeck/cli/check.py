@@ -10,10 +10,20 @@ from agentdeck.cli.options import json_option
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, metavar="FILE…")
+@click.argument("files", nargs=-1, required=True, metavar="FILE…", type=click.Path())
 @json_option("One JSON object: files, and every issue with its place.")
 def check(files: tuple[str, ...], as_json: bool) -> int:
-    """Check workflow files without running anything. Exit code 2 if any has a fault."""
+    """Check workflow files, or a deck, and name every fault as file:line:column, what is wrong, and what to do.
+    Nothing is run.
+
+    \b
+    Examples:
+      agentdeck check order.yaml
+      agentdeck check deck.yaml
+      agentdeck check --json *.yaml
+
+    Exit codes: 0 fine (warnings do not count), 2 some file has a fault.
+    """
     from agentdeck.cli.errors import tidy
     from agentdeck.cli.pages import dump, out
     from agentdeck.errors import Issue

@@ -8,7 +8,14 @@ import click
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print a shell's completion script: eval "$(agentdeck completion bash)"."""
+    """Print a shell's completion script: verbs, options, files, runs and agents.
+
+    \b
+    Examples:
+      eval "$(agentdeck completion bash)"      in ~/.bashrc
+      eval "$(agentdeck completion zsh)"       in ~/.zshrc, after compinit
+      agentdeck completion fish > ~/.config/fish/completions/agentdeck.fish
+    """
     from click.shell_completion import get_completion_class
 
     from agentdeck.cli.main import cli

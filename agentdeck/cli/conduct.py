@@ -9,15 +9,19 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import FrameType
 from typing import IO
 
+from agentdeck.agents.stuck import break_into, interruptible
 from agentdeck.cli.errors import DONE, FAILED, INTERRUPTED
 from agentdeck.cli.narrate import Narrator
 from agentdeck.core import events as ev
 from agentdeck.engine.control import Control
 from agentdeck.engine.launch import Outcome, Watch
 from agentdeck.errors import UsageError
+from agentdeck.insight.numbers import plural
 from agentdeck.workflow.model import Data, Definition
 
 
@@ -74,7 +78,8 @@ def conduct(
     try:
         runner = asyncio.Runner()
         try:
-            outcome = runner.run(_main(start, Watch(seen, narrator.line, control), narrator, lambda: again(name)))
+            watch = Watch(seen, narrator.line, control, narrator.say)
+            outcome = runner.run(_main(start, watch, narrator, lambda: again(name)))
         finally:
             # Closing the loop would wait for agents that ignore their cancellation; the process's end does not.
             if outcome is None or not outcome.abandoned:
@@ -84,21 +89,42 @@ def conduct(
         out.close()
     if outcome.state == "drained" and (command := again(outcome.run)):
         narrator.say(f"drained; go on with: {command}")
+    if (letters := outcome.view.letters) and (command := again(outcome.run)):
+        narrator.say(
+            f"{plural(letters, 'letter')}, kept to be run again: {command.replace('resume', 'letters', 1)}"
+        )
     return outcome
 
 
 async def _main(
     start: Callable[[Watch], Awaitable[Outcome]], watch: Watch, narrator: Narrator, again: Callable[[], str]
 ) -> Outcome:
-    with _signals(watch, narrator, again):
-        return await start(watch)
+    loop, pool = asyncio.get_running_loop(), ThreadPoolExecutor()
+    loop.set_default_executor(pool)
+    try:
+        with interruptible(), _signals(watch, narrator, again):
+            return await start(watch)
+    finally:
+        # Closing the loop waits for its executor, and that for functions that never return.
+        pool.shutdown(wait=False, cancel_futures=True)
+        loop.set_default_executor(ThreadPoolExecutor())
 
 
 @contextlib.contextmanager
 def _signals(watch: Watch, narrator: Narrator, again: Callable[[], str]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
-    control, asked = watch.control, 0
+    control, asked, pressed = watch.control, 0, 0
     assert control is not None
+
+    def press(number: int, frame: FrameType | None) -> None:
+        """Between two instructions of the main thread. Presses that the loop has not come to handle say that an
+        agent holds it up: the second one breaks into that agent, the third one leaves."""
+        nonlocal pressed
+        pressed += number == signal.SIGINT
+        if pressed - asked > 2:
+            os._exit(INTERRUPTED)
+        elif pressed - asked == 2:
+            break_into(frame)
 
     def stop(number: int) -> None:
         nonlocal asked
@@ -122,6 +148,7 @@ def _signals(watch: Watch, narrator: Narrator, again: Callable[[], str]) -> Iter
     for one in signals:
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(one, stop, one)
+            signal.signal(one, press)  # the loop is woken all the same
     try:
         yield
     finally:

@@ -14,7 +14,15 @@ from agentdeck.cli.options import db_option, json_option
 @click.option("--workers", type=click.IntRange(1, 10_000), metavar="N", help="As it would be with this flag.")
 @json_option("One JSON object: by name the value, its origin and place.")
 def config(db: str | None, workers: int | None, as_json: bool) -> None:
-    """Show each setting and where it comes from: flag, env, project, user or default."""
+    """Show each setting and where it comes from: flag, env, project, user or default.
+
+    Settings are `db` and `workers`: as a flag, as AGENTDECK_DB and AGENTDECK_WORKERS, or as a line of
+    .agentdeck.toml in the working folder or of config.toml in the user's.
+
+    \b
+    Example:
+      agentdeck config
+    """
     from agentdeck.cli.pages import dump, out, table
     from agentdeck.cli.settings import setting
 

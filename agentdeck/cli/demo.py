@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,19 +22,26 @@ NAMES = ("Ada", "Alan", "Barbara", "Edsger", "Frances", "Grace", "Hedy", "Kather
 
 
 @click.command()
-@click.option("--db", metavar="FILE", help="The store; else demo.db in the user's data folder.")
+@click.option(
+    "--db", metavar="FILE", type=click.Path(), help="The store; else demo.db in the user's data folder."
+)
 @click.option("--tasks", type=click.IntRange(1, 100_000), metavar="N", help="How many orders.")
 @click.option("--workers", type=click.IntRange(1, 10_000), metavar="N", help="How many steps at once.")
 def demo(db: str | None, tasks: int | None, workers: int | None) -> int:
     """Open the console on a bundled workflow that is already running: a thousand simulated orders.
 
     Offline, without keys. Where there is no terminal it runs headless, with fewer orders.
+
+    \b
+    Examples:
+      agentdeck demo
+      agentdeck demo --tasks 200 --workers 64
     """
     from agentdeck.cli.bundled import workflows
-    from agentdeck.cli.console import terminal
+    from agentdeck.cli.console import goodbye, terminal
 
     path = Path(db).expanduser() if db else _folder() / "demo.db"
-    file = workflows() / "demo.yaml"
+    file = workflows() / "demo" / "demo.yaml"
     if not terminal():
         return _headless(file, path, tasks or BRIEF, workers or BRIEF_WORKERS)
     from importlib import import_module
@@ -43,6 +51,7 @@ def demo(db: str | None, tasks: int | None, workers: int | None) -> int:
     engine = background.launch(path, file, order)
     app = import_module("agentdeck.console.app").DeckApp
     app(path, run=engine.run, engine=engine, reminder=REMINDER).run()
+    goodbye([engine], path)
     return 0
 
 
@@ -53,7 +62,7 @@ def _headless(file: Path, db: Path, tasks: int, workers: int) -> int:
     say("no terminal here: the demo runs headless, with progress lines")
     given = [str(file), "--db", str(db), "--tasks", str(_orders(db, tasks)), "--workers", str(workers)]
     code = run.main(given, "agentdeck run", standalone_mode=False)
-    say(f"all of it is in the store: agentdeck show last --db {db}")
+    say(f"all of it is in the store: agentdeck show last --db {shlex.quote(str(db))}")
     return DONE if code in (DONE, FAILED) else int(code)  # that some orders fail is what it shows
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from agentdeck.cli import complete
 from agentdeck.cli.options import db_option, json_option
 
 if TYPE_CHECKING:
@@ -16,13 +17,18 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("one", metavar="RUN")
-@click.argument("other", metavar="RUN")
+@click.argument("one", metavar="RUN", shell_complete=complete.runs)
+@click.argument("other", metavar="RUN", shell_complete=complete.runs)
 @db_option
 @json_option("All differences as one JSON object.")
 def diff(one: str, other: str, db: str | None, as_json: bool) -> None:
     """Show where two runs part: definitions, durations, attempts, waiting, outputs, and the first step that
-    ended otherwise. Tasks are matched by their inputs."""
+    ended otherwise. Tasks are matched by their inputs.
+
+    \b
+    Example:
+      agentdeck diff cay7sh cay7sn
+    """
     from agentdeck.cli.options import store
     from agentdeck.cli.pages import dump, out
     from agentdeck.insight.diff import diff as compare

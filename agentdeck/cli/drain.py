@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import click
 
-from agentdeck.cli.options import db_option
+from agentdeck.cli.options import db_option, run_argument
 
 
 @click.command()
-@click.argument("run", metavar="RUN")
+@run_argument
 @db_option
 def drain(run: str, db: str | None) -> int:
-    """Let running steps finish, then stop the process that holds the run; `resume` goes on."""
+    """Let running steps finish, then stop the process that holds the run; `resume` goes on.
+
+    \b
+    Example:
+      agentdeck drain last
+    """
     from agentdeck.cli.ask import ask
 
     return ask(db, run, "drain", {})

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agentdeck.cli.options import db_option, json_option
+from agentdeck.cli.options import db_option, json_option, run_argument
 
 if TYPE_CHECKING:
     from agentdeck.workflow.model import Data
@@ -15,11 +15,18 @@ SHOWN = ("seq", "at", "event", "run", "task", "step")
 
 
 @click.command()
-@click.argument("run", metavar="RUN")
+@run_argument
 @db_option
 @json_option("JSON lines, one per event.")
 def events(run: str, db: str | None, as_json: bool) -> None:
-    """Print the log of a run, in order. RUN is an id, the beginning of one, or `last`."""
+    """Print the log of a run, in order: everything that happened. RUN is an id, the beginning of one, or
+    `last`.
+
+    \b
+    Examples:
+      agentdeck events last
+      agentdeck events last --json > run.jsonl
+    """
     from agentdeck.cli.options import store
     from agentdeck.cli.pages import dump, out
 

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import click
 
-from agentdeck.cli.options import db_option, json_option
+from agentdeck.cli import complete
+from agentdeck.cli.options import db_option, json_option, run_argument
 
 
 @click.command()
-@click.argument("run", metavar="RUN")
-@click.option("--from", "start", metavar="AGENT", help="Share what comes before this agent, run the rest.")
+@run_argument
+@click.option(
+    "--from",
+    "start",
+    metavar="AGENT",
+    shell_complete=complete.agents,
+    help="Share what comes before this agent, run the rest.",
+)
 @click.option(
     "--set",
     "settings",
@@ -24,6 +31,15 @@ def fork(run: str, start: str | None, settings: tuple[str, ...], db: str | None,
     """Start a new run that shares all results before AGENT; without it, all that did not fail.
 
     The other run stays as it is. Shared results cost nothing and count as reused.
+
+    \b
+    Examples:
+      agentdeck fork last --from writer
+      agentdeck fork last --from writer --set inputs.topic="Wood stoves"
+      agentdeck fork last --set agents.writer.timeout=5m
+
+    Exit codes: 0 all done, 1 some steps finally failed, 2 usage or an invalid file, 3 the store or a
+    provider is unusable, 130 interrupted (resumable).
     """
     from agentdeck.cli.conduct import conclude
     from agentdeck.cli.errors import say

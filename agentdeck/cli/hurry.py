@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import click
 
-from agentdeck.cli.options import db_option
+from agentdeck.cli.options import db_option, run_argument
 
 
 @click.command()
-@click.argument("run", metavar="RUN")
+@run_argument
 @click.argument("task", metavar="TASK")
 @db_option
 def hurry(run: str, task: str, db: str | None) -> int:
-    """Let a task go before all others."""
+    """Let a task go before all others.
+
+    \b
+    Example:
+      agentdeck hurry last 17
+    """
     from agentdeck.cli.ask import ask
 
     return ask(db, run, "hurry", {"task": task})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from agentdeck.cli.options import db_option, json_option
@@ -11,15 +13,21 @@ from agentdeck.cli.options import db_option, json_option
 @db_option
 @json_option("One JSON object.")
 def info(db: str | None, as_json: bool) -> None:
-    """Show versions and where things are."""
+    """Show versions and where things are.
+
+    \b
+    Example:
+      agentdeck info
+    """
     import platform
     import sqlite3
 
     from agentdeck import __version__
     from agentdeck.cli.pages import dump, out
     from agentdeck.cli.settings import database, user_file
+    from agentdeck.workflow.deck import find_deck
 
-    path = database(db)
+    path, deck = database(db), find_deck(Path.cwd())
     told = {
         "agentdeck": __version__,
         "python": platform.python_version(),
@@ -28,9 +36,11 @@ def info(db: str | None, as_json: bool) -> None:
         "db": str(path),
         "db_bytes": path.stat().st_size if path.exists() else None,
         "config": str(user_file()),
+        "deck": None if deck is None else str(deck),
     }
     if as_json:
         dump(told)
         return
     for name, value in told.items():
-        out(f"{name.replace('_', ' '):<10} {'none yet' if value is None else value}")
+        absent = "none: prompts are simulated" if name == "deck" else "none yet"
+        out(f"{name.replace('_', ' '):<10} {absent if value is None else value}")

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from agentdeck.errors import UsageError
+from agentdeck.workflow.inputs import article
 from agentdeck.workflow.model import Data, Definition, Type
 
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
@@ -74,7 +75,7 @@ def read(text: str, kind: Type) -> Data:
         case "list" | "object":
             value = _json(text)
             if not isinstance(value, list if kind.kind == "list" else dict):
-                raise ValueError(f"{_short(text)} is not {_article(kind.kind)}, written as JSON")
+                raise ValueError(f"{_short(text)} is not {article(kind.kind)}, written as JSON")
             return value
         case "choice":
             for choice in kind.choices:
@@ -87,10 +88,6 @@ def read(text: str, kind: Type) -> Data:
         return text
 
 
-def _article(kind: str) -> str:
-    return ("an " if kind[0] in "aeiou" else "a ") + kind
-
-
 def _number(text: str, kind: str) -> Data:
     try:
         return int(text)
@@ -101,7 +98,7 @@ def _number(text: str, kind: str) -> Data:
             return float(text)
     except ValueError:
         pass
-    raise ValueError(f"{text!r} is not {_article(kind)}")
+    raise ValueError(f"{text!r} is not {article(kind)}")
 
 
 def _json(text: str) -> Data:
@@ -112,6 +109,7 @@ def _json(text: str) -> Data:
 
 
 def _short(text: str) -> str:
+    text = " ".join(text.split())
     return text if len(text) <= 60 else text[:57] + "…"
 
 

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from agentdeck.cli import complete
 from agentdeck.cli.options import db_option, json_option
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from agentdeck.engine.retry import Plan
     from agentdeck.store.letters import Letter
     from agentdeck.store.reader import Reader
@@ -20,23 +23,42 @@ class Listing(click.Group):
     """Without one of its verbs, it lists."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args or (args[0] not in self.commands and args[0] not in ("-h", "--help")):
+        named = args and (args[0] in self.commands or args[0] in ("-h", "--help"))
+        if not named and not (ctx.resilient_parsing and not args):
             args = ["list", *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        return [*super().shell_complete(ctx, incomplete), *complete.runs(ctx, None, incomplete)]
 
 
 @click.group(cls=Listing, subcommand_metavar="[RUN] | VERB …")
 def letters() -> None:
-    """Dead letters: steps that failed for good, of a run or of all, grouped by cause."""
+    """Dead letters: steps that failed for good, of a run or of all, grouped by cause.
+
+    \b
+    Examples:
+      agentdeck letters
+      agentdeck letters show 3
+      agentdeck letters retry --all --try-one
+      agentdeck letters drop 3 4 --why "test orders"
+    """
 
 
 @letters.command("list")
-@click.argument("run", metavar="[RUN]", required=False)
+@click.argument("run", metavar="[RUN]", required=False, shell_complete=complete.runs)
 @click.option("--state", default="open", metavar="STATE", help="open, retried, closed, dropped, or all.")
 @db_option
 @json_option("A JSON list of causes, with their letters.")
 def listed(run: str | None, state: str, db: str | None, as_json: bool) -> None:
-    """List letters by cause, the most frequent first."""
+    """List letters by cause, the most frequent first.
+
+    \b
+    Examples:
+      agentdeck letters
+      agentdeck letters last --json
+      agentdeck letters list --state all
+    """
     from agentdeck.cli.options import store
     from agentdeck.cli.pages import dump, out, table
     from agentdeck.core.clean import clean
@@ -84,7 +106,12 @@ SHOWN = 5
 @db_option
 @json_option("One JSON object.")
 def show(letter: int, db: str | None, as_json: bool) -> None:
-    """Show a letter: its error, inputs, attempts and the version it failed under."""
+    """Show a letter: its error, inputs, attempts and the version it failed under.
+
+    \b
+    Example:
+      agentdeck letters show 3
+    """
     import json
 
     from agentdeck.cli.options import store
@@ -110,7 +137,7 @@ def show(letter: int, db: str | None, as_json: bool) -> None:
 @click.argument("ids", metavar="[ID]…", type=int, nargs=-1)
 @click.option("--cause", metavar="CAUSE", help="All open letters of this cause.")
 @click.option("--all", "everyone", is_flag=True, help="All open letters.")
-@click.option("--run", metavar="RUN", help="Of this run only.")
+@click.option("--run", metavar="RUN", shell_complete=complete.runs, help="Of this run only.")
 @click.option(
     "--set", "settings", multiple=True, metavar="inputs.NAME=VALUE", help="Another input for the tasks."
 )
@@ -127,7 +154,18 @@ def retry(
     db: str | None,
     as_json: bool,
 ) -> int:
-    """Run letters again, with what depended on them; what succeeds is closed."""
+    """Run letters again, with what depended on them; what succeeds is closed.
+
+    \b
+    Examples:
+      agentdeck letters retry 3 4
+      agentdeck letters retry 3 --set inputs.country=FR
+      agentdeck letters retry --cause 5d1f --try-one
+      agentdeck letters retry --all --run last
+
+    Exit codes: 0 all done, 1 some steps finally failed, 2 usage or an invalid file, 3 the store or a
+    provider is unusable, 130 interrupted (resumable).
+    """
     from agentdeck.cli.options import store
     from agentdeck.cli.retry import release, show
 
@@ -138,24 +176,32 @@ def retry(
             chosen = _open(_named(reader, ids))
         else:
             chosen = [one for one in _found(reader, run, "open") if everyone or one.cause == cause]
-        named = not everyone
-        plans = _plans(reader, chosen, named, settings)
-        trials = _plans(reader, [some[0] for _, some in by_cause(chosen)], named, settings) if try_one else []
+        if cause is not None and not chosen:
+            _no_such_cause(reader, cause)
     if not chosen:
         click.echo("no letters", err=True)
         return 0
-    for trial in trials:
-        if trial.steps and not _tried(trial, db, as_json):
-            return 1
-    tried = {(trial.run, step) for trial in trials for step in trial.steps}
-    code = 0
-    for plan in plans:
-        rest = plan.without({step for name, step in tried if name == plan.run})
-        if rest.steps or not tried:
-            show(rest)
-        if rest.steps:
-            code = max(code, release(rest, db, as_json))
+    code, left = 0, chosen
+    if try_one:
+        first = [some[0] for _, some in by_cause(chosen)]
+        for trial in _plans(db, first, not everyone, settings):
+            show(trial)
+            if trial.steps and not _tried(trial, db, as_json):
+                return 1
+        left = [one for one in chosen if one not in first]
+    for plan in _plans(db, left, not everyone, settings):
+        show(plan)
+        if plan.steps:
+            code = max(code, release(plan, db, as_json))
     return code
+
+
+def _no_such_cause(reader: Reader, cause: str) -> None:
+    from agentdeck.errors import UsageError
+
+    known = [name for name, _ in by_cause(reader.letters(state="open"))]
+    there = f"there are {', '.join(known[:8])}" if known else "there is none"
+    raise UsageError(f"no open letter has the cause {cause}; {there}. See: agentdeck letters")
 
 
 def _tried(trial: Plan, db: str | None, as_json: bool) -> bool:
@@ -164,9 +210,8 @@ def _tried(trial: Plan, db: str | None, as_json: bool) -> bool:
 
     from agentdeck.cli.errors import say
     from agentdeck.cli.options import store
-    from agentdeck.cli.retry import release, show
+    from agentdeck.cli.retry import release
 
-    show(trial)
     with store(db) as reader:
         newest = max((one.id for one in reader.letters(trial.run)), default=0)
         release(trial, db, as_json)
@@ -194,7 +239,12 @@ def _tried(trial: Plan, db: str | None, as_json: bool) -> bool:
 @click.option("--why", required=True, metavar="TEXT", help="Why it need not run again.")
 @db_option
 def drop(ids: tuple[int, ...], why: str, db: str | None) -> None:
-    """Close letters without running them."""
+    """Close letters without running them.
+
+    \b
+    Example:
+      agentdeck letters drop 3 4 --why "test orders"
+    """
     from agentdeck.cli.options import store
     from agentdeck.cli.pages import out
     from agentdeck.cli.settings import database
@@ -214,11 +264,16 @@ def drop(ids: tuple[int, ...], why: str, db: str | None) -> None:
 
 
 @letters.command()
-@click.argument("run", metavar="[RUN]", required=False)
+@click.argument("run", metavar="[RUN]", required=False, shell_complete=complete.runs)
 @click.option("--state", default="open", metavar="STATE", help="open, retried, closed, dropped, or all.")
 @db_option
 def export(run: str | None, state: str, db: str | None) -> None:
-    """Print letters as JSON lines."""
+    """Print letters as JSON lines.
+
+    \b
+    Example:
+      agentdeck letters export last > letters.jsonl
+    """
     from agentdeck.cli.options import store
     from agentdeck.cli.pages import dump
 
@@ -259,16 +314,18 @@ def _open(found: Iterable[Letter]) -> list[Letter]:
     return known
 
 
-def _plans(reader: Reader, chosen: Sequence[Letter], named: bool, settings: tuple[str, ...]) -> list[Plan]:
+def _plans(db: str | None, chosen: Sequence[Letter], named: bool, settings: tuple[str, ...]) -> list[Plan]:
     """One plan for each run."""
+    from agentdeck.cli.options import store
     from agentdeck.cli.retry import overlay
     from agentdeck.engine.retry import of_letters
 
     plans = []
-    for name in dict.fromkeys(one.run for one in chosen):
-        row = reader.run(name)
-        own = [one for one in chosen if one.run == name]
-        plans.append(of_letters(reader, row, own, named=named, inputs=overlay(reader, row, settings)))
+    with store(db) as reader:
+        for name in dict.fromkeys(one.run for one in chosen):
+            row = reader.run(name)
+            own = [one for one in chosen if one.run == name]
+            plans.append(of_letters(reader, row, own, named=named, inputs=overlay(reader, row, settings)))
     return plans
 
 

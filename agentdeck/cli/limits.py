@@ -2,59 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from agentdeck.cli.options import db_option, json_option
+from agentdeck.cli.options import db_option, json_option, run_argument
 
 if TYPE_CHECKING:
     from agentdeck.core.view import View
     from agentdeck.workflow.model import Data, Definition
 
+#: So many reasons of waiting are told.
+HELD = 4
 RATES = ("requests", "tokens", "input_tokens", "output_tokens")
 
 
 @click.command()
-@click.argument("run", metavar="RUN")
+@run_argument
 @click.argument("changes", nargs=-1, metavar="[NAME=VALUE…]")
 @db_option
 @json_option("The current values as one JSON object.")
 def limits(run: str, changes: tuple[str, ...], db: str | None, as_json: bool) -> int:
-    """Print the limits of a run, what uses them and who waits; or change them: workers=8
-    agents.extract.timeout=10s openai.requests=80/min.
+    """Print the limits of a run, what uses them and who waits; or change them while it runs.
 
     `limits save RUN [FILE]` writes what was changed into the workflow's file, which keeps its comments.
+
+    \b
+    Examples:
+      agentdeck limits last
+      agentdeck limits last workers=8 agents.extract.timeout=10s
+      agentdeck limits last openai.requests=80/min
+      agentdeck limits save last
     """
     import time
 
     from agentdeck.cli.ask import ask
     from agentdeck.cli.options import folded, store
     from agentdeck.cli.pages import dump, out, table
+    from agentdeck.insight.limits import windows
     from agentdeck.insight.why import ready
+    from agentdeck.store.usage import in_use
 
     if run == "save":
         return _save(db, changes)
     if changes:
-        return ask(db, run, "limits", dict(_change(text) for text in changes))
+        return ask(db, run, "limits", dict(_change(text) for text in changes), as_json)
     with store(db) as reader:
         row, definition, view = folded(reader, run)
-    now = current(definition, view)
-    if as_json:
-        dump(now)
-        return 0
-    living = row.state in ("running", "paused")
-    waits = ready(view, definition) if living else {}
-    if living:
-        view.now = max(view.now, time.time())
-    rows = [
-        (name, _shown(name, value), use(name, value, view, waits) if living else "")
-        for name, value in now.items()
-    ]
+        now = current(definition, view)
+        if as_json:
+            dump(now)
+            return 0
+        living = row.state in ("running", "paused")
+        waits = ready(view, definition) if living else {}
+        if living:
+            view.now = max(view.now, time.time())
+        calls = in_use(reader, windows(view), time.time()) if living else {}
+        rows = [
+            (name, _shown(name, value), use(name, value, view, waits, calls) if living else "")
+            for name, value in now.items()
+        ]
     for line in table(("limit", "value", "in use"), rows, right=(1,)):
         out(line)
+    if living:
+        for line in held_up(view):
+            out(line)
     return 0
 
 
@@ -63,12 +77,12 @@ def _save(db: str | None, args: tuple[str, ...]) -> int:
     from agentdeck.cli.errors import say
     from agentdeck.cli.options import store
     from agentdeck.cli.pages import out
-    from agentdeck.cli.rewrite import rewrite
+    from agentdeck.cli.rewrite import save
     from agentdeck.core.clean import clean
     from agentdeck.errors import UsageError
 
     if not 1 <= len(args) <= 2:
-        raise UsageError("agentdeck limits save RUN [FILE]")
+        raise UsageError("say which run: agentdeck limits save RUN [FILE]")
     with store(db) as reader:
         row = reader.run(args[0])
         changed = {event.name: event.new for event in reader.of_kind(row.run, "limit_changed")}
@@ -80,31 +94,31 @@ def _save(db: str | None, args: tuple[str, ...]) -> int:
         what = f"{own} is Python: write them there" if own else "it came from no file; name one"
         raise UsageError(f"{row.run}: {what} ({', '.join(changed)})")
     file = Path(args[1] if len(args) == 2 else own)
-    text = (file if file.exists() else Path(own)).read_bytes().decode("utf-8")
-    made = rewrite(text, changed, file)
-    if made == text:
+    if not save(file, changed, file if file.exists() else Path(own)):
         say(f"{file} says so already")
         return 0
-    _replace(file, made)
     for name, value in changed.items():
         out(clean(f"{file}: {name} = {_shown(name, value)}"))
+    for told in _beyond(changed, file.parent):
+        say(told)
     return 0
 
 
-def _replace(file: Path, text: str) -> None:
-    """The new text is there whole or not at all."""
-    import os
-    import shutil
+def _beyond(changed: Mapping[str, Data], folder: Path) -> list[str]:
+    """Limits of providers that the deck holds lower: a workflow may tighten them, never loosen."""
+    from agentdeck.core.caps import tightest, told, turned
+    from agentdeck.workflow.deck import deck_for
+    from agentdeck.workflow.model import ProviderLimits
 
-    target = file.resolve()
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(text.encode("utf-8"))
-        if target.exists():
-            shutil.copymode(target, part)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+    deck, found = deck_for(folder), []
+    for name, value in changed.items():
+        provider, _, limit = name.partition(".")
+        if provider in deck.providers:
+            wanted, own = turned(ProviderLimits(), {limit: value}), deck.providers[provider].limits
+            holds = told(tightest(own, wanted)).get(limit)
+            if holds != told(wanted).get(limit):
+                found.append(f"{name}: {holds} of {deck.file} still holds; raise it there")
+    return found
 
 
 def current(definition: Definition, view: View) -> dict[str, Data]:
@@ -150,7 +164,7 @@ def _shown(name: str, value: Data) -> str:
     return show_duration(value) if name.endswith(".timeout") else str(value)
 
 
-def use(name: str, value: Data, view: View, waits: Mapping[str, int]) -> str:
+def use(name: str, value: Data, view: View, waits: Mapping[str, int], calls: Mapping[str, float]) -> str:
     """What uses a limit now, and who waits for it."""
     from agentdeck.insight.why import span
 
@@ -166,10 +180,7 @@ def use(name: str, value: Data, view: View, waits: Mapping[str, int]) -> str:
             told.append(f"{sum(waits.values()):,} wait: {who}")
         return "; ".join(told)
     if parts[0] != "agents" or len(parts) != 3 or parts[1] not in view.agents:
-        held = [
-            step for task in view.open.values() for step in task.steps.values() if step.why and name in step.why
-        ]
-        return f"{len(held):,} wait" if held else ""
+        return _called(name, value, view, calls)
     running_since = [one.at for (_, step), one in view.running.items() if step.partition("[")[0] == parts[1]]
     if parts[2] == "timeout" and running_since:
         return f"{len(running_since):,} running, the oldest for {span(view.now - min(running_since))}"
@@ -185,3 +196,38 @@ def use(name: str, value: Data, view: View, waits: Mapping[str, int]) -> str:
         )
         return f"{again:,} to be tried again" if again else ""
     return ""
+
+
+def _called(name: str, value: Data, view: View, calls: Mapping[str, float]) -> str:
+    """What all runs together use of a provider's limit, and who of this one waits for it."""
+    from agentdeck.workflow.units import rate, show_duration
+
+    provider, _, limit = name.partition(".")
+    told = []
+    if name in calls and isinstance(value, str) and limit in RATES:
+        of = rate(value)
+        told.append(f"{calls[name]:,.0f}/{of.count:,.0f} in the last {show_duration(of.seconds)}")
+    elif name in calls:
+        most = f"/{value}" if isinstance(value, int) else ""
+        over = isinstance(value, int) and calls[name] > value
+        told.append(f"{calls[name]:,.0f}{most}{' draining' if over else ''}")
+    held = sum(
+        step.state == "ready" and step.reason in limit.split("_") and step.why.startswith(f"{provider}:")
+        for task in view.open.values()
+        for step in task.steps.values()
+    )
+    return "; ".join([*told, f"{held:,} wait"] if held else told)
+
+
+def held_up(view: View) -> Iterator[str]:
+    """What keeps steps that could run from running, as far as that was told; the most first."""
+    from collections import Counter
+
+    from agentdeck.cli.pages import cut
+    from agentdeck.core.clean import clean
+    from agentdeck.insight.numbers import plural
+
+    steps = [step for task in view.open.values() for step in task.steps.values()]
+    whys = Counter(step.why for step in steps if step.state == "ready" and step.why)
+    for why, many in whys.most_common(HELD):
+        yield cut(clean(f"held up    {plural(many, 'step')}: {why}"))

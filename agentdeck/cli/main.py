@@ -6,10 +6,14 @@ import difflib
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import click
 
 from agentdeck.cli.errors import guarded
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 #: verb: (module:function, what it does). In the order in which they are shown.
 TABLE: dict[str, tuple[str, str]] = {
@@ -17,33 +21,37 @@ TABLE: dict[str, tuple[str, str]] = {
     "run": ("agentdeck.cli.run:run", "Run a workflow, and stay until it is over."),
     "check": ("agentdeck.cli.check:check", "Check workflow files, and name every fault."),
     "plan": ("agentdeck.cli.plan:plan", "Show what would run, in what order, and how long at best."),
-    "schema": ("agentdeck.cli.schema:schema", "Print the JSON Schema of workflow files."),
     "runs": ("agentdeck.cli.runs:runs", "List runs, newest first."),
     "show": ("agentdeck.cli.show:show", "Show one run: counts, agents, waiting, timeline."),
-    "why": ("agentdeck.cli.why:why", "Say why a step waits, was skipped, or failed."),
-    "diff": ("agentdeck.cli.diff:diff", "Show where two runs part."),
-    "events": ("agentdeck.cli.events:events", "Print the log of a run."),
-    "logs": ("agentdeck.cli.logs:logs", "Print what agents logged."),
-    "step": ("agentdeck.cli.step:step", "Tell the story of one step: inputs, attempts, output."),
     "watch": ("agentdeck.cli.watch:watch", "Follow a run live, from any process."),
-    "resume": ("agentdeck.cli.resume:resume", "Go on with a run that was interrupted, drained or paused."),
-    "retry": ("agentdeck.cli.retry:retry", "Run again what failed, or an agent and all after it."),
-    "fork": ("agentdeck.cli.fork:fork", "Start a new run that shares the results of another one."),
-    "letters": ("agentdeck.cli.letters:letters", "Dead letters: list, show, retry, drop, export."),
+    "why": ("agentdeck.cli.why:why", "Say why a step waits, was skipped, or failed."),
+    "step": ("agentdeck.cli.step:step", "Tell the story of one step: inputs, attempts, output."),
+    "logs": ("agentdeck.cli.logs:logs", "Print what agents logged."),
+    "events": ("agentdeck.cli.events:events", "Print everything that happened in a run, in order."),
+    "diff": ("agentdeck.cli.diff:diff", "Show where two runs part."),
     "pause": ("agentdeck.cli.pause:pause", "Start nothing new in a run; what runs goes on."),
     "drain": ("agentdeck.cli.drain:drain", "Let running steps finish and stop; the run can be resumed."),
     "cancel": ("agentdeck.cli.cancel:cancel", "Cancel a run, a task, or a step."),
-    "approve": ("agentdeck.cli.approve:approve", "Answer a step that asks a person."),
-    "release": ("agentdeck.cli.release:release", "Let a join go with what has arrived."),
     "limits": ("agentdeck.cli.limits:limits", "Print or change the limits of a run."),
     "budget": ("agentdeck.cli.budget:budget", "Show the budget of a run, or grant more."),
+    "approve": ("agentdeck.cli.approve:approve", "Answer a step that asks a person."),
+    "release": ("agentdeck.cli.release:release", "Let a join go with what has arrived."),
+    "skip": ("agentdeck.cli.skip:skip", "Go on without a step."),
     "hurry": ("agentdeck.cli.hurry:hurry", "Let a task go before all others."),
-    "prune": ("agentdeck.cli.prune:prune", "Delete old runs, and give their space back."),
+    "resume": ("agentdeck.cli.resume:resume", "Go on with a run that was interrupted, drained or paused."),
+    "letters": ("agentdeck.cli.letters:letters", "Dead letters: list, show, retry, drop, export."),
+    "retry": ("agentdeck.cli.retry:retry", "Run again what failed, or an agent and all after it."),
+    "fork": ("agentdeck.cli.fork:fork", "Start a new run that shares the results of another one."),
     "backup": ("agentdeck.cli.backup:backup", "Copy the store into a file while runs go on."),
-    "info": ("agentdeck.cli.info:info", "Show versions and where things are."),
+    "prune": ("agentdeck.cli.prune:prune", "Delete old runs, and give their space back."),
     "config": ("agentdeck.cli.config:config", "Show each setting and where it comes from."),
+    "info": ("agentdeck.cli.info:info", "Show versions and where things are."),
+    "schema": ("agentdeck.cli.schema:schema", "Print the JSON Schema of workflow files."),
     "completion": ("agentdeck.cli.completion:completion", "Print a shell's completion script."),
 }
+
+#: What one wants to do, by the first of the verbs for it; they go on to the next one that is named here.
+SECTIONS = {"demo": "Run", "runs": "Look", "pause": "Steer", "resume": "Mend", "backup": "Keep"}
 
 
 class Lazy(click.Group):
@@ -64,7 +72,7 @@ class Lazy(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
-        if name not in TABLE and name.endswith((".yaml", ".yml", ".py")):
+        if name not in TABLE and (name.endswith((".yaml", ".yml", ".py")) or "/" in name):
             from agentdeck.cli.console import show
 
             ctx.exit(show(file=name))
@@ -74,8 +82,23 @@ class Lazy(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Verbs"):
-            formatter.write_dl([(name, about) for name, (_, about) in TABLE.items()])
+        rows: dict[str, list[tuple[str, str]]] = {}
+        title = ""
+        for name, (_, about) in TABLE.items():
+            title = SECTIONS.get(name, title)
+            rows.setdefault(title, []).append((name.ljust(max(map(len, TABLE))), about))
+        for title, some in rows.items():
+            with formatter.section(title):
+                formatter.write_dl(some)
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_usage(ctx.command_path, "[FILE | VERB …]")
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        verbs = [CompletionItem(name, help=TABLE[name][1]) for name in TABLE if name.startswith(incomplete)]
+        return verbs or [CompletionItem(incomplete, type="file")]
 
 
 def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
@@ -98,10 +121,11 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 def cli(ctx: click.Context) -> None:
     """An operator's console for multi-agent workflows, in the terminal.
 
-    Without a verb it opens; with a workflow FILE it opens on that.
+    Without a verb the console opens; with a workflow FILE it opens on that. The first time: agentdeck demo.
+    RUN is a run's id, the beginning of one, or `last`.
 
-    Exit codes: 0 done, 1 something failed, 2 usage or invalid file, 3 the store or a provider is unusable,
-    130 interrupted (resumable).
+    Exit codes: 0 all done, 1 some steps finally failed, 2 usage or an invalid file, 3 the store or a provider
+    is unusable, 130 interrupted (resumable).
     """
     if ctx.invoked_subcommand is None:
         from agentdeck.cli.console import show
@@ -112,7 +136,10 @@ def cli(ctx: click.Context) -> None:
 def main(args: Sequence[str] | None = None) -> None:
     """Called by the `agentdeck` script. Leaves by SystemExit."""
     given = list(sys.argv[1:] if args is None else args)
-    sys.exit(guarded(lambda: cli.main(given, "agentdeck", standalone_mode=False)))
+    code = guarded(lambda: cli.main(given, "agentdeck", standalone_mode=False))
+    if (left := sys.modules.get("agentdeck.cli.leave")) is not None:  # agents ran here
+        left.leave(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import click
 from agentdeck.cli.errors import tidy
 from agentdeck.core import events as ev
 from agentdeck.core.clean import clean
+from agentdeck.core.fold import AUTO
 from agentdeck.core.view import View
 from agentdeck.engine.lines import LogLine
 from agentdeck.insight.numbers import plural, seconds
@@ -101,13 +102,15 @@ class Plain:
                     f"{run} started: {event.workflow}, {plural(_workers(event.limits), 'worker')}{many}{word}"
                 )
             case ev.RunResumed():
-                self.say(f"{self.run} resumed, {self.ended:,} tasks had ended")
+                self.say(f"{self.run} resumed, {plural(self.ended, 'task')} had ended")
             case ev.RunPaused(why=why, who=who):
                 self.say("paused" + (f": {why}" if why else f" by {who}" if who else ""))
             case ev.RunUnpaused():
                 self.say("goes on")
-            case ev.LimitChanged(name=name, old=old, new=new):
+            case ev.LimitChanged(name=name, old=old, new=new) if event.who != AUTO:
                 self.say(f"limit {name}: {old} → {new}")
+            case ev.Noted(task="", text=text):
+                self.say(clean(text))
 
     def line(self, line: LogLine) -> None:
         """Lines of agents are in the store; `logs` shows them."""
@@ -167,6 +170,10 @@ class Live:
             self.failures += 1
             if self.failures <= FAILURES:
                 self.say(f"task {event.task}: {event.step} failed: {clean(event.fault.message)}")
+        elif isinstance(event, ev.Noted) and not event.task:
+            self.say(clean(event.text))
+        elif isinstance(event, ev.RunPaused):
+            self.say("paused" + (f": {event.why}" if event.why else f" by {event.who}" if event.who else ""))
         elif isinstance(event, ev.StepStarted):
             agent = self.definition.agents.get(event.step)
             if agent is not None and isinstance(agent.does, Approve):
@@ -263,7 +270,11 @@ def _simulated(definition: Definition) -> bool:
     does = [agent.does for agent in definition.agents.values()]
     if any(isinstance(one, Simulate) for one in does):
         return True
-    return any(isinstance(one, Prompt) for one in does) and not deck_for(definition.folder or Path()).models
+    deck = deck_for(definition.folder or Path())
+    made_up = {name for name, provider in deck.providers.items() if provider.type == "simulated"}
+    if deck.models and not any(model.provider in made_up for model in deck.models.values()):
+        return False
+    return any(isinstance(one, Prompt) for one in does)
 
 
 def _workers(limits: dict[str, Any]) -> int:

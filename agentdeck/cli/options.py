@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from agentdeck.cli import complete
+
 if TYPE_CHECKING:
     from agentdeck.core.view import View
-    from agentdeck.store.reader import Reader, RunRow
+    from agentdeck.store.listed import RunRow
+    from agentdeck.store.reader import Reader
     from agentdeck.workflow.model import Definition
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -20,7 +23,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 def db_option(function: F) -> F:
     """`--db FILE`."""
     about = "The store; else AGENTDECK_DB, the project's or the user's file, or the default place."
-    return click.option("--db", metavar="FILE", help=about)(function)
+    return click.option("--db", metavar="FILE", type=click.Path(), help=about)(function)
+
+
+def run_argument(function: F) -> F:
+    """`RUN`: an id, the beginning of one, or `last`."""
+    return click.argument("run", metavar="RUN", shell_complete=complete.runs)(function)
 
 
 def json_option(about: str) -> Callable[[F], F]:
@@ -31,9 +39,14 @@ def json_option(about: str) -> Callable[[F], F]:
 def store(db: str | None) -> Iterator[Reader]:
     """A reader of the store, closed at the end. Raises StoreError."""
     from agentdeck.cli.settings import database
+    from agentdeck.errors import StoreError
     from agentdeck.store.reader import Reader
 
-    reader = Reader(database(db))
+    path = database(db)
+    try:
+        reader = Reader(path)
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}; choose another file with --db or AGENTDECK_DB") from None
     try:
         yield reader
     finally:
@@ -49,7 +62,10 @@ def functions_of(file: str, folder: Path) -> tuple[Definition, dict[str, Callabl
 
 
 def folded(reader: Reader, run: str) -> tuple[RunRow, Definition, View]:
-    """A run, the workflow as it was, and what its log says so far."""
+    """A run, the workflow as it was, and what its log says so far; the row of a run that goes on, too, is as the
+    log has it, which is written first."""
+    from dataclasses import replace
+
     from agentdeck.core.view import View
     from agentdeck.workflow.model import restored
 
@@ -58,4 +74,7 @@ def folded(reader: Reader, run: str) -> tuple[RunRow, Definition, View]:
     view = View(definition)
     for seq, event in reader.events(row.run):
         view.apply(seq, event)
+    living = ("running", "paused")
+    if row.state in living and view.state in living:
+        row = replace(row, state=view.state)
     return row, definition, view

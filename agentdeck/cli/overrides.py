@@ -8,9 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from agentdeck.cli.inputs import pair
+from agentdeck.core.caps import NAMES as CAPS
+from agentdeck.core.caps import turned
 from agentdeck.errors import UsageError
-from agentdeck.workflow.model import PRIORITIES, Agent, Definition
-from agentdeck.workflow.units import duration
+from agentdeck.workflow.model import PRIORITIES, Agent, Budget, Definition, ProviderLimits
+from agentdeck.workflow.units import duration, size
 
 CLOCKS = ("queue", "attempt", "idle", "total")
 OF_RETRY = ("attempts", "delay", "factor", "max_delay")
@@ -40,6 +42,14 @@ def _set(definition: Definition, name: str, value: str) -> Definition:
     parts = name.split(".")
     if parts == ["limits", "workers"]:
         return replace(definition, limits=replace(definition.limits, workers=_whole(value)))
+    if parts in (["budget", "usd"], ["budget", "tokens"]):
+        amount = {parts[1]: _amount(parts[1], value)}
+        return replace(definition, budget=replace(definition.budget or Budget(), **amount))
+    if len(parts) == 2 and parts[1] in CAPS:
+        own = definition.limits.providers
+        tighter = turned(own.get(parts[0], ProviderLimits()), {parts[1]: value or "none"})
+        limits = replace(definition.limits, providers={**own, parts[0]: tighter})
+        return replace(definition, limits=limits)
     if parts[0] == "agents" and len(parts) >= 3:
         agent = definition.agents.get(parts[1])
         if agent is None:
@@ -49,9 +59,18 @@ def _set(definition: Definition, name: str, value: str) -> Definition:
             raise UsageError(f"--set {name}: {setting} cannot be set here; {_near(setting, OF_AGENT)}")
         agents = {**definition.agents, agent.name: _agent(agent, setting, value)}
         return replace(definition, agents=agents)
-    names = ["limits.workers", *(f"agents.{agent}.{one}" for agent in definition.agents for one in OF_AGENT)]
+    names = [
+        "limits.workers",
+        "budget.usd",
+        "budget.tokens",
+        *(f"agents.{agent}.{one}" for agent in definition.agents for one in OF_AGENT),
+    ]
     near = difflib.get_close_matches(name, names, n=1)
-    known = f"did you mean {near[0]}?" if near else "write limits.workers=8 or agents.NAME.timeout=5s"
+    known = (
+        f"did you mean {near[0]}?"
+        if near
+        else "write limits.workers=8, agents.NAME.timeout=5s, PROVIDER.requests=50/min or budget.usd=2"
+    )
     raise UsageError(f"--set {name}: there is no such setting; {known}")
 
 
@@ -79,6 +98,21 @@ def _agent(agent: Agent, setting: str, value: str) -> Agent:
     else:
         changes = {"tier": value or None}
     return replace(agent, **changes)
+
+
+def _amount(measure: str, value: str) -> Any:
+    """Dollars, or tokens such as 400k; None takes the bound away."""
+    if value in ("", "none"):
+        return None
+    if measure == "tokens":
+        return size(value)
+    try:
+        dollars = float(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not a number of dollars") from None
+    if not 0 <= dollars < 1e9:
+        raise ValueError(f"{value} is out of range: from 0 on")
+    return dollars
 
 
 def _whole(value: str) -> int:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import click
 
-from agentdeck.cli.options import db_option
+from agentdeck.cli.options import db_option, run_argument
 
 
 @click.command()
-@click.argument("run", metavar="RUN")
+@run_argument
 @db_option
 def pause(run: str, db: str | None) -> int:
-    """Start nothing new in a run; what runs goes on. `resume` lets it go on."""
+    """Start nothing new in a run; what runs goes on. `resume` lets it go on.
+
+    \b
+    Example:
+      agentdeck pause last
+    """
     from agentdeck.cli.ask import ask
 
     return ask(db, run, "pause", {})

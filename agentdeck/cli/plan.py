@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("file", metavar="FILE")
-@click.option("--tasks", metavar="FILE|N", help="A task file, or how many tasks.")
+@click.argument("file", metavar="FILE", type=click.Path())
+@click.option("--tasks", metavar="FILE|N", type=click.Path(), help="A task file, or how many tasks.")
 @click.option("--workers", type=click.IntRange(1, 10_000), metavar="N", help="How many steps at once.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change a setting, as in `run`.")
 @db_option
@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 def plan(
     file: str, tasks: str | None, workers: int | None, settings: tuple[str, ...], db: str | None, as_json: bool
 ) -> None:
-    """Show levels, critical path, lower bound, and what will be run: commands, modules, hosts. Runs nothing."""
+    """Show levels, critical path, slack, lower bound, and what will be run: commands, modules, hosts. Nothing
+    is run. Durations are those of earlier runs, where there were some.
+
+    \b
+    Examples:
+      agentdeck plan order.yaml
+      agentdeck plan order.yaml --tasks orders.jsonl --workers 16
+      agentdeck plan order.yaml --tasks 1000 --set agents.payment.max_parallel=4 --json
+    """
     from agentdeck.cli.overrides import override
     from agentdeck.cli.pages import dump, out
     from agentdeck.cli.settings import workers as settle
@@ -43,8 +51,24 @@ def plan(
     if as_json:
         dump(render(made))
     else:
-        for line in page(made):
+        for line in page(made, _answering(definition, definition.folder or Path(file).parent)):
             out(line)
+
+
+def _answering(definition: Definition, folder: Path) -> dict[str, str]:
+    """Who would answer prompts, by what the plan calls it: a tier, or a model. Raises InvalidFile, UsageError."""
+    from agentdeck.insight.plan import target
+    from agentdeck.models.room import complete, models_for
+    from agentdeck.workflow.deck import deck_for
+
+    prompts = [agent for agent in definition.agents.values() if agent.does.verb == "prompt"]
+    if not prompts:
+        return {}
+    deck, found = complete(deck_for(folder)), dict[str, str]()
+    for agent in prompts:
+        of = [(name, deck.models[name].provider) for name in models_for(deck, agent)]
+        found[target(agent)] = ", else ".join(name if name == who else f"{name} of {who}" for name, who in of)
+    return found
 
 
 def _number(tasks: str | None, definition: Definition) -> int:
@@ -74,7 +98,7 @@ def _seen(db: str | None, definition: Definition, folder: Path) -> dict[str, flo
     return {name: value for name, value in seen.items() if name in definition.agents}
 
 
-def page(made: Plan) -> Iterator[str]:
+def page(made: Plan, answering: Mapping[str, str]) -> Iterator[str]:
     from agentdeck.cli.pages import cut, table
     from agentdeck.core.clean import clean
     from agentdeck.insight.numbers import plural, seconds
@@ -103,6 +127,6 @@ def page(made: Plan) -> Iterator[str]:
         yield clean(f"assumed        1 s each for {', '.join(made.assumed)}: no earlier run says")
     for verb, word in (("command", "commands"), ("python", "modules"), ("http", "hosts"), ("prompt", "models"),
                        ("workflow", "files"), ("approve", "asks")):  # fmt: skip
-        if named := made.named(verb):
+        if named := [f"{one}: {answering[one]}" if one in answering else one for one in made.named(verb)]:
             yield clean(f"{word:<14} {named[0]}")
             yield from (clean(f"{'':<14} {one}") for one in named[1:])

@@ -30,6 +30,11 @@ def prune(
 
     A run that a process holds is never touched. One that could still be resumed goes only by --older, counted
     from its last event. Runs that execute meanwhile are not held up.
+
+    \b
+    Examples:
+      agentdeck prune --older 30d --dry-run
+      agentdeck prune --older 30d --keep 100 --yes
     """
     import sys
     import time

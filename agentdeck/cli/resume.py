@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from agentdeck.cli import complete
 from agentdeck.cli.options import db_option, json_option
 
 if TYPE_CHECKING:
-    from agentdeck.store.reader import RunRow
+    from agentdeck.store.listed import RunRow
 
 
 @click.command()
-@click.argument("run", metavar="RUN", required=False)
+@click.argument("run", metavar="[RUN]", required=False, shell_complete=complete.runs)
 @click.option("--all", "everyone", is_flag=True, help="Every run that was interrupted, one after the other.")
 @db_option
 @click.option("--yes", is_flag=True, help="Approve whatever asks a person.")
@@ -25,6 +26,14 @@ def resume(
     """Go on with a run whose process died or drained: nothing recorded is run again.
 
     A run that is alive and paused is told to go on, and this returns at once.
+
+    \b
+    Examples:
+      agentdeck resume last
+      agentdeck resume --all
+
+    Exit codes: 0 all done, 1 some steps finally failed, 2 usage or an invalid file, 3 the store or a
+    provider is unusable, 130 interrupted (resumable).
     """
     from agentdeck.cli.options import store
 
@@ -58,7 +67,7 @@ def _resume(row: RunRow, db: str | None, yes: bool, accept: bool, as_json: bool)
     from agentdeck.errors import UsageError
 
     if row.state == "paused":
-        return ask(db, row.run, "resume", {})
+        return ask(db, row.run, "resume", {}, as_json)
     if row.state == "running":
         raise UsageError(f"{row.run} is running, in process {row.pid} on {row.host}; agentdeck watch {row.run}")
     return conclude(*take_up(carried_over(row, db, accept), db, yes), as_json)

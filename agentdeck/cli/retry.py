@@ -7,19 +7,28 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agentdeck.cli.options import db_option, json_option
+from agentdeck.cli import complete
+from agentdeck.cli.options import db_option, json_option, run_argument
 
 if TYPE_CHECKING:
     from agentdeck.engine.retry import Plan
-    from agentdeck.store.reader import Reader, RunRow
+    from agentdeck.store.listed import RunRow
+    from agentdeck.store.reader import Reader
     from agentdeck.workflow.model import Data
 
 
 @click.command()
-@click.argument("run", metavar="RUN")
+@run_argument
 @click.option("--failed", is_flag=True, help="All that failed; so it is without any option.")
-@click.option("--agent", metavar="AGENT", help="What failed of this agent.")
-@click.option("--from", "start", metavar="AGENT", help="This agent and everything after it, failed or not.")
+@click.option("--agent", metavar="AGENT", shell_complete=complete.agents, help="What failed of this agent.")
+@click.option("--task", metavar="TASK", help="Only in this task.")
+@click.option(
+    "--from",
+    "start",
+    metavar="AGENT",
+    shell_complete=complete.agents,
+    help="This agent and everything after it, failed or not.",
+)
 @click.option(
     "--set", "settings", multiple=True, metavar="inputs.NAME=VALUE", help="Another input for its tasks."
 )
@@ -30,6 +39,7 @@ def retry(
     run: str,
     failed: bool,
     agent: str | None,
+    task: str | None,
     start: str | None,
     settings: tuple[str, ...],
     yes: bool,
@@ -39,6 +49,15 @@ def retry(
     """Run again what failed, with what depended on it. Earlier attempts stay in the history.
 
     Says first what will run; on a terminal it asks before it goes.
+
+    \b
+    Examples:
+      agentdeck retry last
+      agentdeck retry last --agent payment --set inputs.country=FR
+      agentdeck retry last --from payment --yes
+
+    Exit codes: 0 all done, 1 some steps finally failed, 2 usage or an invalid file, 3 the store or a
+    provider is unusable, 130 interrupted (resumable).
     """
     from agentdeck.cli.options import store
     from agentdeck.engine.resume import definition_of
@@ -53,9 +72,9 @@ def retry(
         if agent is not None:
             known_agent(definition_of(reader, row), agent)
         plan = (
-            all_from(reader, row, start, inputs)
+            all_from(reader, row, start, inputs, task)
             if start is not None
-            else all_failed(reader, row, agent=agent, inputs=inputs)
+            else all_failed(reader, row, agent=agent, task=task, inputs=inputs)
         )
     show(plan)
     if not plan.steps:
@@ -107,7 +126,7 @@ def release(plan: Plan, db: str | None, as_json: bool = False) -> int:
     with store(db) as reader:
         row = reader.run(plan.run)
     if row.state in ("running", "paused"):
-        return ask(db, plan.run, "retry", plan.request)
+        return ask(db, plan.run, "retry", plan.request, as_json)
     return conclude(*take_up(row, db, again=plan.again), as_json)
 
 

@@ -6,7 +6,9 @@ that the parser names, and the result is loaded and compared: only what was mean
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,6 +21,25 @@ from agentdeck.workflow.units import show_duration, show_rate
 
 Place: TypeAlias = tuple[str, ...]
 _ALIAS = re.compile(r"\s*:\s*(\*[^\s,\]}]+)")
+
+
+def save(file: Path, changes: Mapping[str, Data], source: Path | None = None) -> bool:
+    """Write limits into a workflow file; with `source`, its text with them into another one. False: it says so
+    already. The new text is there whole or not at all. Raises UsageError as `rewrite` does, and OSError."""
+    text = (source or file).read_bytes().decode("utf-8")
+    made = rewrite(text, changes, file)
+    if made == text and (source is None or source == file):
+        return False
+    target = file.resolve()
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(made.encode("utf-8"))
+        if target.exists():
+            shutil.copymode(target, part)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    return True
 
 
 def rewrite(text: str, changes: Mapping[str, Data], file: Path) -> str:
@@ -52,6 +73,9 @@ def _ways(definition: Definition, name: str, value: Data) -> Iterator[tuple[Plac
     parts = name.split(".")
     if parts == ["workers"]:
         yield ("limits", "workers"), str(value)
+        return
+    if parts[0] == "budget":
+        yield ("budget", *parts[1:]), _written(value)
         return
     if parts[0] != "agents":
         yield ("limits", *parts), _written(value)
@@ -107,6 +131,8 @@ def _only(before: Definition, after: Definition, name: str) -> bool:
     parts = name.split(".")
     if parts == ["workers"]:
         return different <= {"limits.workers"}
+    if parts[0] == "budget":
+        return different <= ({"budget"} if before.budget is None else {name})
     if parts[0] != "agents":
         place = f"limits.providers.{name}."
         return all(place.startswith(f"{one}.") or f"{one}.".startswith(place) for one in different)

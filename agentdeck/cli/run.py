@@ -15,15 +15,18 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("file", metavar="FILE")
+@click.argument("file", metavar="FILE", type=click.Path())
 @click.option("-i", "--input", "inputs", multiple=True, metavar="KEY=VALUE", help="An input; @file reads a file.")
 @click.option(
-    "--tasks", metavar="FILE", help="A task per line of a .jsonl or .csv file; - is stdin (JSON lines)."
+    "--tasks",
+    metavar="FILE",
+    type=click.Path(),
+    help="A task per line of a .jsonl or .csv file; - is stdin (JSON lines).",
 )
 @click.option("--workers", type=click.IntRange(1, 10_000), metavar="N", help="How many steps at once.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="As agents.extract.timeout=5s.")
 @db_option
-@click.option("--out", metavar="FILE", help="Write a JSON line per task as it ends.")
+@click.option("--out", metavar="FILE", type=click.Path(), help="Write a JSON line per task as it ends.")
 @click.option("--skip-bad", is_flag=True, help="Leave out task lines that cannot be read.")
 @click.option("--yes", is_flag=True, help="Approve whatever asks a person.")
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="A word to find the run by.")
@@ -47,15 +50,27 @@ def run(
 
     stdout is data: the output of a single task, or with --json the summary. stderr tells how it goes.
     Ctrl-C once lets running steps finish (`resume` goes on later), twice cancels.
+
+    \b
+    Examples:
+      agentdeck run order.yaml
+      agentdeck run order.yaml -i customer="Grace Hopper" -i items=@items.json
+      agentdeck run order.yaml --tasks orders.jsonl --workers 400 --out done.jsonl
+      agentdeck run order.yaml --set agents.payment.timeout=5s --json
+
+    Exit codes: 0 all done, 1 some steps finally failed, 2 usage or an invalid file, 3 the store or a
+    provider is unusable, 130 interrupted (resumable).
     """
     from agentdeck.cli import inputs as given
     from agentdeck.cli.errors import tidy
+    from agentdeck.cli.leave import own_stdout
     from agentdeck.cli.overrides import override
     from agentdeck.cli.settings import database
     from agentdeck.cli.settings import workers as settle
     from agentdeck.cli.tasks import TaskFile, forget, kept_beside
     from agentdeck.workflow.loader import load
 
+    own_stdout()
     path = Path(file)
     loaded = load(path)
     for warning in loaded.warnings:

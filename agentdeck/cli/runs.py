@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from agentdeck.cli import complete
 from agentdeck.cli.options import db_option, json_option
 
 if TYPE_CHECKING:
-    from agentdeck.store.reader import RunRow
+    from agentdeck.store.listed import RunRow
     from agentdeck.workflow.model import Data
 
 STATES = ("running", "paused", "interrupted", "done", "failed", "cancelled")
@@ -17,7 +18,7 @@ STATES = ("running", "paused", "interrupted", "done", "failed", "cancelled")
 
 @click.command()
 @db_option
-@click.option("--workflow", metavar="NAME", help="Of this workflow only.")
+@click.option("--workflow", metavar="NAME", shell_complete=complete.workflows, help="Of this workflow only.")
 @click.option("--state", type=click.Choice(STATES), help="In this state only.")
 @click.option("--text", metavar="TEXT", help="Where the id, workflow, tags or source hold this.")
 @click.option("--tag", metavar="TAG", help="That were launched with this tag.")
@@ -38,7 +39,14 @@ def runs(
     before: str | None,
     as_json: bool,
 ) -> None:
-    """List runs, newest first."""
+    """List runs, newest first, of every process that writes to this store.
+
+    \b
+    Examples:
+      agentdeck runs
+      agentdeck runs --state failed --since 12h
+      agentdeck runs --workflow order --tag nightly --json
+    """
     from agentdeck.cli.errors import hint
     from agentdeck.cli.options import store
     from agentdeck.cli.pages import dump, out, table

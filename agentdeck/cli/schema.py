@@ -7,7 +7,13 @@ import click
 
 @click.command()
 def schema() -> None:
-    """Print the JSON Schema of workflow files, for editors."""
+    """Print the JSON Schema of workflow files, for editors.
+
+    \b
+    Example, with this line first in your files:
+      agentdeck schema > agentdeck.schema.json
+      # yaml-language-server: $schema=agentdeck.schema.json
+    """
     from agentdeck.cli.pages import dump
     from agentdeck.workflow.schema import schema as make
 

@@ -74,7 +74,8 @@ def _read(file: Path) -> dict[str, object]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
-        raise UsageError(f"{file}: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{file}: {reason}") from error
     for name in found:
         if name not in NAMES:
             near = difflib.get_close_matches(name, NAMES, n=1)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agentdeck.cli.options import db_option, json_option
+from agentdeck.cli.options import db_option, json_option, run_argument
 
 if TYPE_CHECKING:
     from agentdeck.core.shown import Moment
     from agentdeck.core.view import View
-    from agentdeck.store.reader import RunRow
+    from agentdeck.store.listed import RunRow
     from agentdeck.workflow.model import Data
 
 MOMENTS = 15
@@ -20,14 +20,21 @@ RUNNING = 8
 
 
 @click.command()
-@click.argument("run", metavar="RUN")
+@run_argument
 @click.option("--timeline", type=click.IntRange(0, 1000), metavar="N",
               help=f"So many lines of what happened last (else {MOMENTS}; with --json none).")  # fmt: skip
 @db_option
 @json_option("The summary as one JSON object, as `run --json` prints it.")
 def show(run: str, timeline: int | None, db: str | None, as_json: bool) -> None:
     """Show one run, also while it goes on: counts, agents, what they waited for, timeline. RUN is an id, the
-    beginning of one, or `last`."""
+    beginning of one, or `last`.
+
+    \b
+    Examples:
+      agentdeck show last
+      agentdeck show last --timeline 100
+      agentdeck show last --json
+    """
     import time
 
     from agentdeck.cli.options import folded, store
@@ -59,6 +66,10 @@ def page(row: RunRow, view: View, told: dict[str, Data], moments: Sequence[Momen
     yield from _facts(row, view, told)
     yield ""
     yield from _agents(told)
+    costs = list(_costs(told))
+    if costs:
+        yield ""
+        yield from costs
     waited = list(_waited(told))
     if waited:
         yield ""
@@ -106,6 +117,10 @@ def _facts(row: RunRow, view: View, told: dict[str, Data]) -> Iterator[str]:
         names = ", ".join(f"{one.task}/{one.step} {seconds(view.now - one.at)}" for one in oldest)
         more = len(view.running) - len(oldest)
         yield cut(clean(f"running    {names}" + (f" and {more:,} more" if more else "")))
+    if row.state in ("running", "paused"):
+        from agentdeck.cli.limits import held_up
+
+        yield from held_up(view)
     speedup = f", {told['speedup']:.2f} × sequential" if told["speedup"] else ""
     yield f"at best    {seconds(told['lower_bound_seconds'])}{speedup}"
     if told["critical_path"]:
@@ -113,6 +128,17 @@ def _facts(row: RunRow, view: View, told: dict[str, Data]) -> Iterator[str]:
     if told["usd"] is not None:
         saved = told["saved"] and f"; ${told['usd_all_reasoning']:.4f} if all were on the reasoning tier"
         yield f"cost       ${told['usd']:.4f}{saved or ''}"
+    elif any(agent["tokens_out"] for agent in told["agents"].values()):
+        yield "cost       unknown: not every model has a price"
+    eased = [f"{name} {_eased(agent['eased'])}" for name, agent in told["agents"].items() if agent["eased"]]
+    if eased:
+        yield clean(f"budget     made cheaper: {'; '.join(eased)}")
+
+
+def _eased(eased: dict[str, int]) -> str:
+    """How often, and what was done: 5 reduced, 3 downgraded."""
+    words = {"reduce": "reduced", "downgrade": "downgraded", "routing": "on the routing tier", "drop": "dropped"}
+    return ", ".join(f"{many:,} {words.get(how, how)}" for how, many in eased.items())
 
 
 def _agents(told: dict[str, Data]) -> list[str]:
@@ -132,6 +158,27 @@ def _agents(told: dict[str, Data]) -> list[str]:
         for name, agent in told["agents"].items()
     ]
     return table(("agent", "steps", "done", "failed", "tries", "p50", "p95"), rows, right=(1, 2, 3, 4, 5, 6))
+
+
+def _costs(told: dict[str, Data]) -> list[str]:
+    """What prompts used and cost, by agent, where there were any."""
+    from agentdeck.cli.pages import table
+    from agentdeck.insight.numbers import dollars
+
+    def number(value: int | None) -> str:
+        return "-" if value is None else f"{value:,}"
+
+    rows = [
+        (
+            name,
+            *(number(agent[key]) for key in ("tokens_in", "cached_in", "tokens_out")),
+            *(dollars(agent[key]) for key in ("usd", "usd_all_reasoning", "saved")),
+        )
+        for name, agent in told["agents"].items()
+        if agent["tokens_in"] is not None or agent["tokens_out"] is not None
+    ]
+    heads = ("tokens", "in", "cached", "out", "cost", "all reasoning", "saved")
+    return table(heads, rows, right=range(1, 7)) if rows else []
 
 
 def _waited(told: dict[str, Data]) -> Iterator[str]:

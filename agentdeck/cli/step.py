@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agentdeck.cli.options import db_option, json_option
+from agentdeck.cli import complete
+from agentdeck.cli.options import db_option, json_option, run_argument
 
 if TYPE_CHECKING:
     from agentdeck.insight.step import AttemptStory, StepStory
@@ -15,9 +16,9 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("run", metavar="RUN")
+@run_argument
 @click.argument("task", metavar="TASK")
-@click.argument("step", metavar="STEP")
+@click.argument("step", metavar="STEP", shell_complete=complete.agents)
 @db_option
 @json_option("One JSON object.")
 def step(run: str, task: str, step: str, db: str | None, as_json: bool) -> None:
@@ -25,6 +26,11 @@ def step(run: str, task: str, step: str, db: str | None, as_json: bool) -> None:
 
     RUN is an id, the beginning of one, or `last`; TASK is a task's number (below a sub-workflow `1/review`);
     STEP is an agent's name, or an item of it (`notes[0]`).
+
+    \b
+    Examples:
+      agentdeck step last 1 payment
+      agentdeck step last 1 notes[0] --json
     """
     from agentdeck.cli.options import store
     from agentdeck.cli.pages import dump, out
@@ -69,6 +75,8 @@ def _attempt(one: AttemptStory) -> dict[str, Data]:
         "state": one.state,
         "round": one.round,
         "tier_up": one.tier_up,
+        "model": one.model,
+        "eased": one.eased,
         "ready": one.ready,
         "started": one.started,
         "ended": one.ended,

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from agentdeck.core.view import View
     from agentdeck.engine.again import Again
     from agentdeck.engine.launch import Outcome
-    from agentdeck.store.reader import Reader, RunRow
+    from agentdeck.store.listed import RunRow
+    from agentdeck.store.reader import Reader
     from agentdeck.workflow.model import Data, Definition
 
 
@@ -30,12 +31,14 @@ def take_up(
 ) -> tuple[Outcome, Definition]:
     """Go on with a run in this process until it is over; with steps that go `again`."""
     from agentdeck.cli.conduct import Lines, conduct
+    from agentdeck.cli.leave import own_stdout
     from agentdeck.cli.narrate import narrator
     from agentdeck.cli.options import store
     from agentdeck.cli.settings import database
     from agentdeck.cli.tasks import forget
     from agentdeck.engine.resume import Resume, resume
 
+    own_stdout()
     with store(db) as reader:
         definition, view = so_far(reader, row)
     tasks = _tasks(definition, view)
@@ -117,6 +120,19 @@ def _tasks(definition: Definition, view: View) -> Callable[[RunRow], Iterable[Ma
         return TaskFile(str(name), definition, view.inputs, skip_bad=bool(row.source.get("skip_bad")))
 
     return reopen
+
+
+def expected(row: RunRow, definition: Definition, view: View) -> int | None:
+    """How many tasks the run will have; None where that cannot be told, as its file cannot be read any more."""
+    from agentdeck.cli.tasks import STDIN
+    from agentdeck.errors import AgentdeckError
+
+    if row.source.get("tasks") == STDIN:
+        return None
+    try:
+        return _total(row, view, _tasks(definition, view))
+    except (AgentdeckError, OSError):
+        return None
 
 
 def _total(row: RunRow, view: View, tasks: Callable[[RunRow], Iterable[Mapping[str, Data]] | None]) -> int | None:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import click
 
-from agentdeck.cli.options import db_option, json_option
+from agentdeck.cli.options import db_option, json_option, run_argument
 
 LOOK = 0.1
 
 
 @click.command()
-@click.argument("run", metavar="RUN")
+@run_argument
 @db_option
 @json_option("JSON lines, one per event.")
 def watch(run: str, db: str | None, as_json: bool) -> int:
     """Follow a run live until it ends: all events from its first one. Ctrl-C stops watching, not the run.
 
-    Exit code 0 if it ended done, 1 if failed or cancelled, 130 if it was interrupted.
+    \b
+    Examples:
+      agentdeck watch last
+      agentdeck watch last --json
+
+    Exit codes: 0 it ended done, 1 failed or cancelled, 130 it was interrupted.
     """
     import sys
     import time

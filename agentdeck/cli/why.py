@@ -6,23 +6,32 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agentdeck.cli.options import db_option, json_option
+from agentdeck.cli import complete
+from agentdeck.cli.options import db_option, json_option, run_argument
 
 if TYPE_CHECKING:
     from agentdeck.core.view import View
-    from agentdeck.store.reader import Reader, RunRow
+    from agentdeck.store.listed import RunRow
+    from agentdeck.store.reader import Reader
     from agentdeck.workflow.model import Definition
 
 
 @click.command()
-@click.argument("run", metavar="RUN")
-@click.argument("step", metavar="STEP")
+@run_argument
+@click.argument("step", metavar="STEP", shell_complete=complete.agents)
 @click.option("--task", metavar="TASK", help="Of this task; else of the oldest one where it has not ended.")
 @db_option
 @json_option("One JSON object: run, task, step, state, reason, why.")
 def why(run: str, step: str, task: str | None, db: str | None, as_json: bool) -> None:
     """Say in one sentence why a step waits, was skipped, or failed. STEP is an agent, an item (notes[2]), or
-    TASK/STEP."""
+    TASK/STEP.
+
+    \b
+    Examples:
+      agentdeck why last payment
+      agentdeck why last 17/payment
+      agentdeck why last notes[2] --json
+    """
     import time
 
     from agentdeck.cli.options import folded, store
@@ -34,9 +43,9 @@ def why(run: str, step: str, task: str | None, db: str | None, as_json: bool) ->
         task, step = step.rsplit("/", 1)
     with store(db) as reader:
         row, definition, view = folded(reader, run)
-        task = task or _choose(view, step)
+        task = task or chosen(view, step)
         if task not in view.open and task not in view.failed:
-            view = _only(reader, row, definition, task)
+            view = alone(reader, row, definition, task)
     living = row.state in ("running", "paused")
     found = reason(view, definition, task, step, time.time() if living else view.now)
     text = found.text
@@ -49,10 +58,10 @@ def why(run: str, step: str, task: str | None, db: str | None, as_json: bool) ->
         out(clean(f"{step} of task {task}: {text}" if row.tasks.total > 1 else f"{step}: {text}"))
 
 
-def _choose(view: View, step: str) -> str:
+def chosen(view: View, step: str) -> str:
     """The task that is meant where none is named: the oldest open one where the step has not ended, else one
     where it failed, else the last one that ended."""
-    from agentdeck.core.view import ENDED
+    from agentdeck.core.state import ENDED
 
     def open_in(task: str) -> bool:
         found = view.open[task].steps.get(step)
@@ -67,7 +76,7 @@ def _choose(view: View, step: str) -> str:
     return view.recent[-1].task if view.recent else next(iter(view.open), "1")
 
 
-def _only(reader: Reader, row: RunRow, definition: Definition, task: str) -> View:
+def alone(reader: Reader, row: RunRow, definition: Definition, task: str) -> View:
     """What is known of one task that ended long ago: its own events alone, as if it had not ended."""
     from agentdeck.core import events as ev
     from agentdeck.core.view import View

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault("TEXTUAL_FPS", "30")  # read by textual when it is imported
+os.environ.setdefault("TEXTUAL_FPS", "120")  # read by textual when it is imported: how soon a key is painted
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,7 @@ from textual.command import Provider
 from textual.screen import Screen
 from textual.theme import Theme
 
-from agentdeck.console import keymap
+from agentdeck.console import keymap, pauses
 from agentdeck.console.actions import bindings
 from agentdeck.console.palette import Everything
 from agentdeck.console.themes import COLOURLESS, DEFAULT, BrokenTheme, Themes, config_folder
@@ -98,7 +98,8 @@ class DeckApp(App[None]):
         self._read_keymap()
         if self._run is not None:
             self.open_run(self._named(self._run))
-        self.set_timer(SETTLED, self._look)
+        pauses.shorten()
+        self.set_timer(SETTLED, self._settled)
         self.set_interval(LOOK, self._look)
 
     # Runs ---------------------------------------------------------------------------------------------------
@@ -179,6 +180,10 @@ class DeckApp(App[None]):
         leave(self)
 
     # Files that are edited while the console is open --------------------------------------------------------
+
+    def _settled(self) -> None:
+        pauses.set_aside()
+        self._look()
 
     def _look(self) -> None:
         self._read_themes()

@@ -85,6 +85,11 @@ def call(db: Path, *arguments: str) -> Engine:
     return Engine(arguments[0], [*arguments, "--db", str(db)])
 
 
+def retry(db: Path, run: str, arguments: Sequence[str]) -> Engine:
+    """Start an engine that takes a run up for what goes again in it."""
+    return Engine(run, ["retry", run, *arguments, "--yes", "--db", str(db), "--json"])
+
+
 def resume(db: Path, run: str) -> Engine:
     """Start an engine that goes on with an interrupted run."""
     return Engine(run, ["resume", run, "--db", str(db), "--json"])

@@ -40,12 +40,13 @@ class StepDetail(ModalScreen[None]):
     StepDetail > Vertical {
         width: 94%; max-width: 150; height: 92%; border: round $primary; padding: 0 1; background: $surface;
     }
+    StepDetail > Vertical { border-subtitle-color: $text-muted; }
     StepDetail VerticalScroll { display: none; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "dismiss", "Close", id="step.close"),
         Binding("m", "markdown", "Markdown", id="step.markdown"),
-        Binding("p", "pager", "Pager", id="step.pager"),
+        Binding("o,p", "pager", "Pager", id="step.pager"),
         Binding("e", "editor", "Editor", id="step.editor"),
     ]
 
@@ -62,7 +63,8 @@ class StepDetail(ModalScreen[None]):
         return cls(lambda: recorded_story(reader, run, task, step))
 
     def compose(self) -> ComposeResult:
-        with Vertical():
+        with Vertical() as box:
+            box.border_subtitle = "m Markdown · o pager · e $EDITOR · y copy · esc close"
             yield self.sheet
             yield self.formatted
 

@@ -14,6 +14,7 @@ from textual.selection import Selection
 from textual.strip import Strip
 from textual.widget import Widget
 
+from agentdeck.console.grounded import Grounded
 from agentdeck.console.look import Look, look_of
 from agentdeck.core.clean import clean
 
@@ -66,7 +67,7 @@ def fit_pieces(pieces: Pieces, width: int, *, right: bool = False) -> Pieces:
     return tuple(kept)
 
 
-class Drawn(Widget, can_focus=True):
+class Drawn(Grounded, Widget, can_focus=True):
     """A widget that is its lines.
 
     `draw(y, width)` tells how line `y` of the viewport looks now; it reads state and changes none. `touch`
@@ -122,7 +123,7 @@ class Drawn(Widget, can_focus=True):
         if line is None:
             line = self._lines[y] = self.draw(y, width)
         look = look_of(self.app)
-        ground = self.rich_style + _ground(look, line.ground)
+        ground = self.ground + _ground(look, line.ground)
         # What the cursor stands on is read by its own colours only.
         plain = line.ground == "cursor"
         segments = [

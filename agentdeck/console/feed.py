@@ -9,20 +9,23 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 
 from agentdeck.core.events import Event
 from agentdeck.core.view import View
 from agentdeck.errors import AgentdeckError
-from agentdeck.store.reader import LogLine, Reader, RunRow
+from agentdeck.store.listed import RunRow
+from agentdeck.store.reader import LogLine, Reader
+from agentdeck.store.usage import in_use
 from agentdeck.workflow.model import Definition, restored
 
 LOOK = 0.05  # seconds between looks while nothing is new
 REST = 0.4  # the same for a run that is over: somebody may still retry in it
 ROW = 0.5  # seconds after which the run's row is read again even if nobody wrote: its owner may have died
 PAGE = 2000
-AHEAD = 40_000  # events and lines read before the frame has taken any
-CATCHING_UP = 2000  # this many events behind, the operator is told of it
+AHEAD = 40_000  # events and lines read before the loop has taken any
+CHUNK = 64  # events or lines between two looks at the clock
 
 
 class Feed:
@@ -30,6 +33,7 @@ class Feed:
 
     Invariant: events reach `fold` in order and each once. `row` is the run as the store lists it, None until it
     is there; `definition` comes with it. `fault` says why the store cannot be read now, empty while it can.
+    `calls` is what is in use of the limits of providers that `windows` names, while somebody runs it.
     """
 
     def __init__(self, db: Path, run: str) -> None:
@@ -38,6 +42,8 @@ class Feed:
         self.definition: Definition | None = None
         self.fault = ""
         self.known = 0
+        self.windows: Mapping[str, float] = {}
+        self.calls: Mapping[str, float] = {}
         self._db = db
         self._events: deque[tuple[int, Event]] = deque()
         self._lines: deque[LogLine] = deque()
@@ -54,24 +60,29 @@ class Feed:
         if self._thread.is_alive():
             self._thread.join(1.0)
 
-    # In the frame -------------------------------------------------------------------------------------------
+    # In the loop --------------------------------------------------------------------------------------------
 
     def fold(self, view: View, budget: float) -> int:
         """Apply what has come, for at most `budget` seconds; how many events that were."""
         events, count = self._events, 0
         end = time.perf_counter() + budget
         while events:
-            for _ in range(min(64, len(events))):
+            for _ in range(min(CHUNK, len(events))):
                 view.apply(*events.popleft())
                 count += 1
             if time.perf_counter() > end:
                 break
         return count
 
-    def lines(self, most: int = 5000) -> list[LogLine]:
+    def lines(self, most: int = 1000) -> list[LogLine]:
         """Log lines that have come since the last call, in order."""
         lines = self._lines
         return [lines.popleft() for _ in range(min(most, len(lines)))]
+
+    @property
+    def waiting(self) -> int:
+        """Events and lines that were read and not taken yet."""
+        return len(self._events) + len(self._lines)
 
     def behind(self, view: View) -> int:
         """How many events the view has yet to take in, as far as that is known."""
@@ -96,6 +107,7 @@ class Feed:
                     if now != version or (self._alive and time.monotonic() - rowed > ROW):
                         self._look(reader)
                         rowed = time.monotonic()
+                        self.calls = in_use(reader, self.windows, time.time()) if self._alive else {}
                     if self.row is not None and now != version:
                         event, line, again = self._read(reader, event, line)
                     if self.row is not None and not again:

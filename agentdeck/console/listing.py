@@ -15,6 +15,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from agentdeck.console.grounded import Grounded
 from agentdeck.console.look import look_of
 from agentdeck.core.clean import clean
 
@@ -37,7 +38,7 @@ class Row(NamedTuple):
     cells: tuple[tuple[str, str], ...]
 
 
-class Listing(ScrollView, can_focus=True):
+class Listing(Grounded, ScrollView, can_focus=True):
     """A list with a cursor. The cursor stays with its key when rows come and go."""
 
     DEFAULT_CSS = "Listing { overflow-x: hidden; overflow-y: auto; }"
@@ -178,7 +179,7 @@ class Listing(ScrollView, can_focus=True):
     def render_line(self, y: int) -> Strip:
         width = self.size.width
         look = look_of(self.app)
-        ground = self.rich_style
+        ground = self.ground
         if y < self._head:
             cells = tuple((column.title, "dim") for column in self.columns)
             return self._draw(cells, width, Style()).apply_style(ground)

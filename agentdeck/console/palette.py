@@ -61,6 +61,9 @@ class Everything(Provider):
                 yield DiscoveryHit(Text(clean(found.title)), found.do, found.title, _plain(found.help))
 
     async def search(self, query: str) -> Hits:
+        typed = getattr(self.screen, "typed", None)
+        for number, found in enumerate(typed(query) if typed is not None else ()):
+            yield Hit(2.0 - number / 1000, Text(clean(found.title)), found.do, found.title, _plain(found.help))
         fuzzy = FuzzySearch()
         for found in self._found:
             title = clean(found.title)

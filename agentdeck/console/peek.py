@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from pathlib import Path
-from typing import Any
 
 from textual.containers import Container
 
 from agentdeck.console.feed import Feed
-from agentdeck.console.parts import part
+from agentdeck.console.graph.pane import GraphPane
 from agentdeck.core.view import View
 from agentdeck.store.reader import LogLine
 from agentdeck.workflow.model import Definition
@@ -30,7 +29,7 @@ class Peek(Container):
         super().__init__(id="drawn")
         self._feed: Feed | None = None
         self._view = View()
-        self._graph: Any = None
+        self._graph: GraphPane | None = None
         self._drawn: object = None
         self.lines: deque[LogLine] = deque(maxlen=LINES)
 
@@ -75,11 +74,11 @@ class Peek(Container):
             self._view = View(feed.definition)
         feed.fold(self._view, FOLD)
         self.lines.extend(feed.lines())
-        if self._graph.is_mounted and self.display:
+        if self._graph is not None and self._graph.is_mounted and self.display:
             self._graph.tick(self._view, time.time() if self._view.ended is None else self._view.now)
 
     def _draw(self, definition: Definition) -> None:
         if definition is not self._drawn:
-            self._drawn, self._graph = definition, part("graph", definition)
+            self._drawn, self._graph = definition, GraphPane(definition)
             self.remove_children()
             self.mount(self._graph)

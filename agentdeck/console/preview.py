@@ -15,7 +15,8 @@ from agentdeck.core.clean import clean
 from agentdeck.errors import Issue
 from agentdeck.insight.numbers import clock, moment, seconds
 from agentdeck.insight.plan import Plan, plan
-from agentdeck.store.reader import LogLine, RunRow
+from agentdeck.store.listed import RunRow
+from agentdeck.store.reader import LogLine
 from agentdeck.workflow.model import Definition, Input
 
 #: verb: what its target is called.
@@ -47,8 +48,11 @@ def workflow(
         return text
     made = plan(definition, definition.limits.workers, seconds=seen)
     if not drawn:
+        from agentdeck.console.graph.text import draw_text
+
+        for line in draw_text(definition, width):
+            text.append("\n" + line, look["text"])
         text.append("\n")
-        graph(text, made, definition, look, width)
     if definition.inputs:
         text.append("\nInputs\n", look["title"])
         longest = max(map(len, definition.inputs))
@@ -85,28 +89,6 @@ def _issues(text: Text, issues: tuple[Issue, ...], look: Look) -> None:
         text.append(f"; {clean(issue.fix)}" if issue.fix else "", look["dim"])
     if issues:
         text.append("\n")
-
-
-def graph(text: Text, made: Plan, definition: Definition, look: Look, width: int) -> None:
-    """The levels of the graph side by side, as far as they fit, else one line each."""
-    levels = [[clean(name) for name in level] for level in made.levels]
-    critical = {clean(name) for name in made.critical_path}
-    widths = [max(map(len, level)) for level in levels]
-    if sum(widths) + 4 * len(levels) <= width and max(map(len, levels)) <= 8:
-        for row in range(max(map(len, levels))):
-            text.append("  ")
-            for index, level in enumerate(levels):
-                name = level[row] if row < len(level) else ""
-                text.append(f"{name:<{widths[index]}}", look["critical" if name in critical else "text"])
-                if index + 1 < len(levels):
-                    joins = (row < len(level) and row < len(levels[index + 1])) or row == 0
-                    text.append(" ─▸ " if joins else "    ", look["line"])
-            text.append("\n")
-        return
-    for number, level in enumerate(levels, 1):
-        text.append(f"  {number:>3}  ", look["dim"])
-        line = ", ".join(level)
-        text.append((line if len(line) < width * 2 else line[: width * 2] + "…") + "\n", look["text"])
 
 
 def _default(given: Input) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from agentdeck.core.events import Event
 from agentdeck.errors import AgentdeckError
-from agentdeck.store.reader import LogLine, Reader, RunRow
+from agentdeck.store.listed import RunRow
+from agentdeck.store.reader import LogLine, Reader
 from agentdeck.workflow.model import Definition, restored
 
 #: What is kept in memory at most. Of a longer run its first events are played, and the screen says so.

@@ -63,7 +63,7 @@ class Table(Drawn, Generic[R]):
         Binding("space", "mark", "Mark", id="table.mark"),
         Binding("slash", "filter", "Filter", id="table.filter"),
         Binding("less_than_sign", "sort(-1)", "Sort by the column before", show=False, id="table.sort_before"),
-        Binding("greater_than_sign", "sort(1)", "Sort", id="table.sort_next"),
+        Binding("greater_than_sign", "sort(1)", "Sort", show=False, id="table.sort_next"),
         Binding("r", "reverse", "Reverse", show=False, id="table.reverse"),
         Binding("y", "copy", "Copy row", show=False, id="table.copy"),
         Binding("escape", "clear", "Clear filter, marks", show=False, id="table.clear"),

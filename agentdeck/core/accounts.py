@@ -13,7 +13,7 @@ class Accounts:
     """All attempts of a run are held and settled here; without a budget nothing is kept.
 
     A nested task (`3/review`) uses the budget of the task it belongs to. Budgets go by name: empty is the run's,
-    else the task's.
+    else the task's. `lowest`: a person had the rest answered by the lowest tier.
     """
 
     def __init__(self, budget: Budget | None) -> None:
@@ -22,6 +22,7 @@ class Accounts:
         self.tasks: dict[str, Ledger] = {}
         self.prompts = 0
         self.prompts_usd = 0.0
+        self.lowest = False
 
     @property
     def bounds_usd(self) -> bool:
@@ -38,6 +39,11 @@ class Accounts:
                 ledger = self.tasks[top] = Ledger(self._each)
             found.append((top, ledger))
         return found
+
+    def eased(self, task: str) -> list[str]:
+        """What is done to prompts of this task to make them cheaper."""
+        rungs = [rung for rung in ("reduce", "downgrade") if self.force(task, rung)]
+        return [*(one for one in rungs if one == "reduce" or not self.lowest), *["routing"] * self.lowest]
 
     def force(self, task: str, rung: str) -> str:
         """The name of what a budget that binds a task does to it, empty where it does not."""
@@ -67,7 +73,10 @@ class Accounts:
             ledger.rungs.append(rung)
 
     def grant(self, name: str, value: Data) -> None:
-        """A new bound: `usd`, `tokens`, or `task.usd`, `task.tokens` for each task."""
+        """A new bound: `usd`, `tokens`, or `task.usd`, `task.tokens` for each task; or the `tier` of the rest."""
+        if name == "tier":
+            self.lowest = value is not None
+            return
         of, _, measure = name.rpartition(".")
         if of == "task":
             self._each = replace(self._each or Budget(), **{measure: value})

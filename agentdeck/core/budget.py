@@ -87,10 +87,16 @@ class Ledger:
         """How it stands, for people."""
         parts = []
         if self.usd is not None:
-            parts.append(f"${self.used_usd:.2f} of ${self.usd:.2f} used, ${self.held_usd:.2f} held")
+            used, held = dollars(self.used_usd), dollars(self.held_usd)
+            parts.append(f"{used} of {dollars(self.usd)} used, {held} held")
         if self.tokens is not None:
             parts.append(f"{self.used_tokens:,} of {self.tokens:,} tokens used, {self.held_tokens:,} held")
         return "; ".join(parts)
+
+
+def dollars(value: float) -> str:
+    """Small amounts in hundredths of a cent."""
+    return f"${value:.2f}" if value >= 0.1 or not value else f"${value:.4f}"
 
 
 def _share(part: float, whole: float | None) -> float:

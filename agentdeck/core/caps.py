@@ -6,10 +6,25 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from agentdeck.workflow.model import Data, ProviderLimits, Rate
+from agentdeck.workflow.deck import Deck
+from agentdeck.workflow.model import Data, Definition, ProviderLimits, Rate
 from agentdeck.workflow.units import rate, show_rate
 
 NAMES = tuple(field.name for field in fields(ProviderLimits))
+
+
+NO_LIMITS = ProviderLimits()
+
+
+def caps_of(deck: Deck, definition: Definition) -> dict[str, ProviderLimits]:
+    """The limits of each of the deck's providers, as the workflow tightens them."""
+    own = definition.limits.providers
+    return {name: tightest(one.limits, own.get(name, NO_LIMITS)) for name, one in deck.providers.items()}
+
+
+def shown(caps: Mapping[str, ProviderLimits]) -> dict[str, Data]:
+    """All of them that are set, by dotted name, as a person writes them."""
+    return {f"{name}.{key}": value for name, limits in caps.items() for key, value in told(limits).items()}
 
 
 def tightest(one: ProviderLimits, other: ProviderLimits) -> ProviderLimits:
@@ -34,7 +49,9 @@ def told(limits: ProviderLimits) -> dict[str, Data]:
     """Those that are set, as a person writes them."""
     given = {name: getattr(limits, name) for name in NAMES}
     return {
-        name: show_rate(value) if isinstance(value, Rate) else value for name, value in given.items() if value
+        name: show_rate(value) if isinstance(value, Rate) else value
+        for name, value in given.items()
+        if value is not None
     }
 
 
@@ -50,8 +67,8 @@ def read(name: str, value: Data) -> Rate | int | str | None:
     if value == "auto":
         return "auto"
     number = int(value)
-    if not 1 <= number <= 10_000:
-        raise ValueError(f"{value!r} is out of range: 1 to 10,000, or auto")
+    if not 0 <= number <= 10_000:
+        raise ValueError(f"{value!r} is out of range: 0 to 10,000, or auto")
     return number
 
 

@@ -1,4 +1,5 @@
-"""Text from agents, made harmless for a terminal: it cannot move the cursor, hide, or turn text around."""
+"""Text from agents, made harmless for a terminal: it cannot move the cursor, hide, or turn text around, and it
+is as wide in every terminal as it is counted here."""
 
 from __future__ import annotations
 
@@ -16,10 +17,18 @@ _CONTROLS = re.compile(
     "\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
 )
 
+#: What terminals disagree on how wide it is: variation selectors, keycaps, skin tones, fillers, halves of flags.
+_UNSTEADY = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u20e3\u3164\ufe00-\ufe0f\uffa0\U0001f3fb-\U0001f3ff"
+    "\U000e0100-\U000e01ef\U0001f1e6-\U0001f1ff]"
+)
+_FLAGS = {0x1F1E6 + i: chr(ord("A") + i) for i in range(26)}
+
 
 def escaped(json: str) -> str:
     """JSON in which such characters are written as escapes: the same data, harmless for a terminal."""
-    return _CONTROLS.sub(lambda found: _escape(found[0]), json)
+    plain = _CONTROLS.sub(lambda found: _escape(found[0]), json)
+    return plain if plain.isascii() else _UNSTEADY.sub(lambda found: _escape(found[0]), plain)
 
 
 def _escape(character: str) -> str:
@@ -31,12 +40,15 @@ def _escape(character: str) -> str:
 
 
 def clean(text: str, *, lines: bool = False) -> str:
-    """Without control characters, escape sequences, zero-width and direction characters; a tab is a space.
+    """Without control characters, escape sequences, zero-width and direction characters, and what has no width
+    of its own; a tab is a space, a flag its two letters.
 
     `lines` keeps newlines; else each run of them is a space.
     """
     text = text.replace("\r\n", "\n")
     if "\x1b" in text or _CONTROLS.search(text):
         text = _CONTROLS.sub("", _ESCAPES.sub("", text))
+    if not text.isascii() and _UNSTEADY.search(text):
+        text = _UNSTEADY.sub("", text.translate(_FLAGS))
     text = text.replace("\t", " ")
     return text if lines or "\n" not in text else " ".join(text.splitlines())

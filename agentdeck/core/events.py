@@ -1,6 +1,6 @@
-"""Everything that can happen in a run, and what the core asks for in return.
+"""Everything that can happen in a run.
 
-Events are past tense and are what the log holds; actions are imperative and are what the engine carries out.
+Events are past tense and are what the log holds; what the core asks for in return is in `core/actions.py`.
 Every event begins with `at`, seconds since the epoch on the run's clock: the core has no clock of its own.
 
 An event reaches the core by `Machine.handle`. What it accepts it records (a `Record` action), together with
@@ -342,12 +342,21 @@ class CancelAsked(NamedTuple):
     now: bool = False
 
 
+class SkipAsked(NamedTuple):
+    """Go on without a step that has not ended."""
+
+    at: float
+    task: str
+    step: str
+    who: str = ""
+
+
 class Together(NamedTuple):
     """Events that are all taken in before anything is decided: a run that is over and taken up for a retry would
     else be over again before the first step is reopened."""
 
     at: float
-    events: tuple[Event, ...]
+    events: tuple[Event | Signal, ...]
 
 
 class Reserved(NamedTuple):
@@ -376,84 +385,6 @@ class Refused(NamedTuple):
     reason: str
     until: float
     why: str = ""
-
-
-# Actions ----------------------------------------------------------------------------------------------------
-
-
-class StartAttempt(NamedTuple):
-    """Run it now: it holds its slot and its reservations. `ask` is the number under which they were made."""
-
-    started: StepStarted
-    timeout_idle: float | None = None
-    ask: int = 0
-
-
-class Reserve(NamedTuple):
-    """The step is next and a worker is kept for it: reserve a call to one of its tier's models, and answer with
-    `Reserved` or `Refused` under the same number. `shift` is by how many tiers it is up or down; `reduced`: it is
-    to use fewer tokens than it might."""
-
-    ask: int
-    task: str
-    step: str
-    attempt: int
-    shift: int = 0
-    reduced: bool = False
-
-
-class GiveBack(NamedTuple):
-    """What was reserved under this number is not needed."""
-
-    ask: int
-
-
-class CancelAttempt(NamedTuple):
-    """Stop it; `now`, without the grace that a process has to end by itself. Whatever it still returns is
-    ignored."""
-
-    task: str
-    step: str
-    attempt: int
-    why: str
-    now: bool = False
-
-
-class KeepLetter(NamedTuple):
-    """A step finally failed: keep what it takes to look into it and to try again."""
-
-    at: float
-    task: str
-    step: str
-    agent: str
-    fault: Fault
-    inputs: dict[str, Data]
-    attempts: int
-
-
-class SettleLetters(NamedTuple):
-    """What has become of a step's letters: `retried` as it goes again, `closed` when it has ended well. Letters
-    of its items and of tasks under it go with it."""
-
-    task: str
-    step: str
-    state: str
-
-
-class PullTask(NamedTuple):
-    """There is room: bring the next task, or say that there are no more."""
-
-
-class Record(NamedTuple):
-    """Append to the log, under the next sequence number."""
-
-    event: Event
-
-
-class Finish(NamedTuple):
-    """The run is over, or has drained: nothing more will be asked."""
-
-    state: str
 
 
 Event: TypeAlias = (
@@ -486,7 +417,4 @@ Event: TypeAlias = (
     | StepWaited
     | Noted
 )
-Signal: TypeAlias = TimerFired | Committed | CancelAsked | Together | Reserved | Refused
-Action: TypeAlias = (
-    StartAttempt | Reserve | GiveBack | CancelAttempt | KeepLetter | SettleLetters | PullTask | Record | Finish
-)
+Signal: TypeAlias = TimerFired | Committed | CancelAsked | SkipAsked | Together | Reserved | Refused

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from agentdeck.core.state import Step
+from agentdeck.workflow.model import Join
 
 GO, WAIT, NEVER, SKIP = "go", "wait", "never", "skip"
 
@@ -24,19 +25,14 @@ def judge(step: Step, *, overdue: bool = False) -> str:
     arrived, due = step.arrived, total - step.absent
     pending = due - arrived - step.tolerated - step.broken
     join = rule.join
-    if join.kind == "any":
-        goal = 1
-    elif join.kind == "progressive":
+    if join.kind == "progressive":
         # Each arrival starts a round of its own; only nothing at all ends it.
         return GO if arrived else WAIT if pending else NEVER
-    elif join.quorum is None:
-        if join.within is None:
-            return NEVER if step.broken else WAIT if pending else GO
-        goal = due
-    else:
-        goal = join.quorum if isinstance(join.quorum, int) else max(1, math.ceil(join.quorum * due - 1e-9))
-    floor = floor_of(step, goal)
-    if arrived >= goal or (join.quorum is None and join.kind == "all" and arrived + step.tolerated >= due):
+    if join.kind == "all" and join.within is None:
+        return NEVER if step.broken else WAIT if pending else GO
+    goal = goal_of(join, due)
+    floor = floor_of(join, goal)
+    if arrived >= goal or (join.kind == "all" and arrived + step.tolerated >= due):
         return GO
     if arrived >= floor and (overdue or not pending):
         return GO
@@ -45,9 +41,17 @@ def judge(step: Step, *, overdue: bool = False) -> str:
     return WAIT
 
 
-def floor_of(step: Step, goal: int) -> int:
+def goal_of(join: Join, due: int) -> int:
+    """How many arrivals let it go at once; `due` are the needs that were not skipped."""
+    if join.kind in ("any", "progressive"):
+        return 1
+    if join.quorum is None or isinstance(join.quorum, int):
+        return due if join.quorum is None else join.quorum
+    return max(1, math.ceil(join.quorum * due - 1e-9))
+
+
+def floor_of(join: Join, goal: int) -> int:
     """The fewest arrivals that can do: `min`, else 1 with a clock, else the goal itself."""
-    join = step.rule.join
     if join.min is not None:
         return min(join.min, goal)
     return 1 if join.within is not None else goal

@@ -8,19 +8,19 @@ the pool opens. None of this is recorded but what came of it, so a log folds to 
 from __future__ import annotations
 
 from heapq import heappush
-from typing import Any, TypeAlias
+from typing import Any
 
+from agentdeck.core import actions as act
 from agentdeck.core import events as ev
-from agentdeck.core.budget import Ledger
-from agentdeck.core.fold import Fold
+from agentdeck.core.board import Place
+from agentdeck.core.budget import Ledger, dollars
+from agentdeck.core.failing import Failing
 from agentdeck.core.program import Program
 from agentdeck.core.state import READY, Step
-from agentdeck.core.tiers import model_of, tier_of
+from agentdeck.core.tiers import TIERS, model_of, tier_of
 from agentdeck.workflow.model import ProviderLimits
 
-NEVER = float("inf")
-#: A ready step in the order of all (see `Fold.ready`).
-Place: TypeAlias = tuple[int, int, float, int, int, int, Step]
+FOREVER = float("inf")
 #: The pool of those that wait for a budget rather than a provider.
 BUDGET = "budget"
 #: What an attempt that ends gives back.
@@ -28,20 +28,24 @@ GIVEN = ("tokens", "concurrent", "budget")
 
 
 class Pool:
-    """Steps that wait for one provider. `until` is when it opens by itself; None: it is open."""
+    """Steps that wait for one provider. `until` is when it opens by itself; None: it is open. `told` are those
+    that were told that it will not, until a person does something."""
 
-    __slots__ = ("heap", "reason", "until", "why")
+    __slots__ = ("heap", "reason", "told", "until", "why")
 
     def __init__(self) -> None:
         self.heap: list[Place] = []
         self.until: float | None = None
         self.reason = self.why = ""
+        self.told: set[Step] = set()
 
     def shut(self, until: float, reason: str, why: str) -> None:
+        if why != self.why:
+            self.told.clear()
         self.until, self.reason, self.why = until, reason, why
 
 
-class Metered(Fold):
+class Metered(Failing):
     """The part of the machine that reserves.
 
     Invariant: each entry of `asking` keeps one worker's place until it is answered; a step in it that is READY
@@ -51,29 +55,50 @@ class Metered(Fold):
 
     def __init__(self, program: Program, **options: Any) -> None:
         super().__init__(program, **options)
-        self._actions: list[ev.Action] = []
         self.asking: dict[int, tuple[Step, Place, int]] = {}
         self._keen: set[Step] = set()
         self.pools: dict[str, Pool] = {}
         self._routes: dict[str, str] = {}
         self._asked = 0
         self._given = 0
+        self._turned = 0
         self.turns = 0
         self.caps: dict[str, ProviderLimits] = {}
-
-    def _record(self, event: ev.Event) -> None:
-        raise NotImplementedError
-
-    def _begin(self, step: Step, at: float, reserved: ev.Reserved | None = None, eased: str = "") -> None:
-        raise NotImplementedError
-
-    def _on_cancel(self, event: ev.CancelAsked) -> None:
-        raise NotImplementedError
 
     def _paid(self, step: Step, usage: ev.Usage | None, lost: bool) -> None:
         if step.held is not None:
             self.open_pools()
         super()._paid(step, usage, lost)
+
+    # Beginning
+
+    def _begin(self, step: Step, at: float, reserved: ev.Reserved | None = None, eased: str = "") -> None:
+        started = self._started(step, at, step.attempt + 1)
+        ask = 0
+        if reserved is not None:
+            ask = reserved.ask
+            started = started._replace(
+                model=reserved.model,
+                reserved_tokens=reserved.tokens,
+                reserved_usd=reserved.usd,
+                eased=eased,
+            )
+        self._actions.append(act.Record(started))
+        self.apply(started)
+        self._actions.append(act.StartAttempt(started, step.acting.agent.timeout.idle, ask))
+
+    def _started(self, step: Step, at: float, attempt: int) -> ev.StepStarted:
+        return ev.StepStarted(
+            at,
+            step.task.id,
+            step.key,
+            step.acting.name,
+            attempt,
+            step.ready_at,
+            step.waits if step.told is None else self._waited(step, at),
+            step.round,
+            step.tier_up,
+        )
 
     # Queues
 
@@ -88,7 +113,7 @@ class Metered(Fold):
     @property
     def _opens(self) -> float:
         """When the next pool opens by itself."""
-        return min((p.until for p in self.pools.values() if p.until is not None), default=NEVER)
+        return min((p.until for p in self.pools.values() if p.until is not None), default=FOREVER)
 
     def _open_due(self, at: float) -> None:
         for pool in self.pools.values():
@@ -105,6 +130,7 @@ class Metered(Fold):
     def open_all(self) -> None:
         """A limit changed, or somebody said go: whoever waits asks again, whatever for."""
         self._given += 1
+        self._turned = self._given
         self.turns += 1
         for pool in self.pools.values():
             pool.until = None
@@ -119,7 +145,13 @@ class Metered(Fold):
             why = f"budget: low priority is dropped ({self._told(task)})"
             self._record(ev.StepSkipped(at, task, step.key, why))
             return False
+        row = self.row(step)
+        if row and row in self.rows:
+            self.rows[row][1].append(place)
+            return False
         if not rule.metered:
+            if row:
+                self.rows[row] = step, []
             self._begin(step, at)
             return True
         for name in (BUDGET, self._routes.get(self._lane(step), "")):
@@ -127,17 +159,21 @@ class Metered(Fold):
             if pool is not None and pool.until is not None:
                 self._wait(step, place, pool, at)
                 return False
+        if row:
+            self.rows[row] = step, []
         self._asked += 1
         self.asking[self._asked] = step, place, self._given
         self._keen.add(step)
         rule.asking += 1
         reduced = bool(self.accounts.force(task, "reduce"))
         self._actions.append(
-            ev.Reserve(self._asked, task, step.key, step.attempt + 1, self._shift(step), reduced)
+            act.Reserve(self._asked, task, step.key, step.attempt + 1, self._shift(step), reduced)
         )
         return True
 
     def _shift(self, step: Step) -> int:
+        if self.accounts.lowest:
+            return -len(TIERS)
         return step.tier_up - bool(self.accounts.force(step.task.id, "downgrade"))
 
     def _lane(self, step: Step) -> str:
@@ -147,7 +183,11 @@ class Metered(Fold):
 
     def _wait(self, step: Step, place: Place, pool: Pool, at: float) -> None:
         heappush(pool.heap, place)
-        if step.told is None or step.told[0] != pool.reason:
+        self._leave(step)
+        stopped = pool.until == FOREVER and pool.reason == "cooldown" and step not in pool.told
+        if stopped:
+            pool.told.add(step)
+        if stopped or step.told is None or step.told[0] != pool.reason:
             self._record(ev.StepWaited(at, step.task.id, step.key, pool.reason, pool.why))
 
     def _answered(self, event: ev.Reserved | ev.Refused) -> tuple[Step, Place, int] | None:
@@ -158,13 +198,14 @@ class Metered(Fold):
             self._keen.discard(step)
             step.acting.asking -= 1
             if step.state == READY and self.tasks.get(step.task.id) is step.task:
-                if not self.paused and self._room(step):
+                if not self.paused and self._room(step) and not self._early(step):
                     return asked
                 heappush(self.ready, place)
+            self._leave(step)
             if step.acting.parked:
                 self._unpark(step.acting)
         if isinstance(event, ev.Reserved):
-            self._actions.append(ev.GiveBack(event.ask))
+            self._actions.append(act.GiveBack(event.ask))
         return None
 
     def _room(self, step: Step) -> bool:
@@ -182,10 +223,10 @@ class Metered(Fold):
         self._routes[self._lane(step)] = event.provider
         for name, ledger in self.accounts.of(event.task):
             if not ledger.admits(event.tokens, event.usd):
-                self._actions.append(ev.GiveBack(event.ask))
+                self._actions.append(act.GiveBack(event.ask))
                 self._over(step, place, name, ledger, event, given)
                 return
-        eased = [rung for rung in ("reduce", "downgrade") if self.accounts.force(event.task, rung)]
+        eased = self.accounts.eased(event.task)
         why = f"{', '.join(eased)}: {self._told(event.task)}" if eased else ""
         self._begin(step, event.at, event, why)
         self._climb(event.task, event.at)
@@ -201,8 +242,8 @@ class Metered(Fold):
         self._wait(step, place, pool, event.at)
         if step.acting.parked:
             self._unpark(step.acting)
-        if given != self._given and event.reason in GIVEN:
-            pool.until = None  # something was given back since it asked
+        if given < self._turned or (given != self._given and event.reason in GIVEN):
+            pool.until = None  # a limit was turned, or something given back, since it asked
 
     # The ladder
 
@@ -224,7 +265,7 @@ class Metered(Fold):
         at, end = wanted.at, ledger.end
         assert end is not None
         pool = self.pools.setdefault(BUDGET, Pool())
-        pool.shut(NEVER, "budget", f"budget: {ledger.told()}")
+        pool.shut(FOREVER, "budget", f"budget: {ledger.told()}")
         self._wait(step, place, pool, at)
         if step.acting.parked:
             self._unpark(step.acting)
@@ -232,12 +273,11 @@ class Metered(Fold):
             if not ledger.idle:
                 return
             of = f"task {name}" if name else "the run"
-            needs = f"${wanted.usd:.2f}" if ledger.usd is not None else f"{wanted.tokens:,} tokens"
+            needs = dollars(wanted.usd) if ledger.usd is not None else f"{wanted.tokens:,} tokens"
             why = f"budget of {of}: {ledger.told()}; the next prompt needs about {needs}"
             if end[1] == "ask":
-                self._record(
-                    ev.RunPaused(at, f"{why}; {self._left()}grant more: agentdeck budget {self.run} +AMOUNT")
-                )
+                offers = f"what is left, and what can be done: agentdeck budget {self.run}"
+                self._record(ev.RunPaused(at, f"{why}; {self._left()}{offers}"))
             else:
                 self._record(ev.Noted(at, f"{why}; stopped", name, "", {"rung": "stop", "budget": name}))
                 self._on_cancel(ev.CancelAsked(at, name, "", "the budget"))
@@ -248,7 +288,7 @@ class Metered(Fold):
         steps = [s for task in self.tasks.values() for s in self._steps_of(task) if s.rule.metered]
         left = sum(not s.ended and s.items is None for s in steps)
         paid, usd = self.accounts.prompts, self.accounts.prompts_usd
-        about = f", about ${usd / paid * left:.2f}" if paid and usd else ""
+        about = f", about {dollars(usd / paid * left)}" if paid and usd else ""
         return f"{left} prompts of open tasks are left{about}; " if left else ""
 
     def _told(self, task: str) -> str:

@@ -8,6 +8,8 @@ when calls take twice as long as they did at best.
 from __future__ import annotations
 
 FIRST, FEWER, SLOWER = 4.0, 0.7, 2.0
+#: By less than so many seconds, calls are slower by chance.
+LEAST_SLOWER = 0.05
 #: How much the last call counts in what calls take now, and how fast the best of old is forgotten.
 RECENT, FADES = 0.2, 1.0001
 
@@ -32,7 +34,7 @@ class Pace:
         """A call ended well after so long, while so many were under way."""
         self._now = seconds if not self._now else self._now + RECENT * (seconds - self._now)
         self._best = self._now if not self._best else min(self._best * FADES, self._now)
-        if self._now > SLOWER * self._best:
+        if self._now > SLOWER * self._best and self._now > self._best + LEAST_SLOWER:
             self._fewer(at)
         elif live >= self.places and at >= self._quiet:
             self.size = min(float(self.most), self.size + (1.0 if self._searching else 1.0 / self.size))

@@ -7,14 +7,22 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from agentdeck.workflow import graph
-from agentdeck.workflow.model import PRIORITIES, Agent, Data, Definition, Dispatch, Python, Simulate, plain
+from agentdeck.workflow.model import (
+    PRIORITIES,
+    SLOTLESS,
+    Agent,
+    Data,
+    Definition,
+    Dispatch,
+    Python,
+    Simulate,
+    plain,
+)
 from agentdeck.workflow.values import compile_expression, compile_template
 
 if TYPE_CHECKING:
     from agentdeck.core.state import Step
 
-#: Verbs that wait for something else and hold no worker.
-SLOTLESS = frozenset({"dispatch", "workflow", "approve"})
 #: How many attempts a clock that sets itself looks back on.
 SEEN = 200
 REPORTS = ("missing(", "status(", "error(")
@@ -25,7 +33,8 @@ class Rule:
 
     What an operator may turn while a run executes (`attempts`, `attempt_timeout`, `limit`) is here and mutable;
     everything else stays as compiled. `metered`: its attempts are reserved before they begin; `asking` counts
-    those that are being reserved. `careful`: its steps are looked at before they begin, as they may be dropped.
+    those that are being reserved. `careful`: its steps are looked at before they begin, as they may be dropped or
+    have to wait for one another.
     `times` are the seconds of its last attempts, where something follows them; `auto`: its clock does.
     """
 
@@ -105,6 +114,7 @@ class Program:
     """The rules of one workflow. `nested` holds, by agent name, the programs of its sub-workflows.
 
     `seconds` are the durations that order ready steps: as seen before, else as simulated, else one each.
+    `serial`: the steps of a task go one after another.
     """
 
     def __init__(
@@ -123,7 +133,8 @@ class Program:
         below = graph.dependents(needs)
         for rule in self.rules:
             rule.needs = tuple(self.index[n] for n in rule.agent.needs)
-            rule.upstream = tuple(dict.fromkeys((*rule.needs, *self.far(rule))))
+            far = self.far(rule)
+            rule.upstream = tuple(dict.fromkeys((*rule.needs, *far))) if far else rule.needs
             rule.dependents = tuple(self.index[n] for n in below[rule.name] if not agents[n].spare)
             rule.leaf = not rule.dependents and not rule.spare
             rule.clocked = tuple(i for i in rule.dependents if self.rules[i].join.within is not None)
@@ -135,6 +146,10 @@ class Program:
                     {self.index[n]: None for n in [*does.cases.values(), *filter(None, [does.otherwise])]}
                 )
         self.size = sum(not rule.spare for rule in self.rules)
+        self.serial = definition.mode == "sequential"
+        if self.serial:
+            for rule in self.rules:
+                rule.careful = True
         self.leaves = tuple(rule.index for rule in self.rules if rule.leaf)
         self.output = compile_template(definition.output) if definition.output is not None else None
         self.reports = any(word in repr(definition.output) for word in REPORTS)

@@ -9,7 +9,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "workers": (0, 10_000),
     "timeout": (0.001, 30 * 86_400),
     "attempts": (1, 1_000),
-    "max_parallel": (1, 10_000),
+    "max_parallel": (0, 10_000),
 }
 
 

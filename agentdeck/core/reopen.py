@@ -67,7 +67,10 @@ def unchosen(step: Step) -> bool:
 
 def below(step: Step) -> list[Step]:
     """The step, the group it is an item of, and everything that has come after it, in this order. What still
-    waits has used nothing of it and is left out, with all that comes after."""
+    waits has used nothing of it and is left out, with all that comes after.
+
+    Of what comes after, a join with `rest: cancel` waits for all its needs anew: those that were cancelled go
+    again too, and what only fed them."""
     task = step.task
     if step.group is not None and not step.group.ended:
         return [step]
@@ -75,7 +78,16 @@ def below(step: Step) -> list[Step]:
     first = found[-1]
     todo = [first]
     seen = {first.rule.index}
+    pruned: set[Step] = set()
     for above in todo:
+        if above is not first and (above.rule.join.rest == "cancel" or above in pruned):
+            for index in above.rule.needs:
+                need = task.steps[index]
+                if need is not None and need.state == CANCELLED and index not in seen:
+                    seen.add(index)
+                    todo.append(need)
+                    found.append(need)
+                    pruned.add(need)
         for index in above.rule.dependents:
             after = task.steps[index]
             if after is None or index in seen or after.state == WAITING:
@@ -202,6 +214,7 @@ def rebuild(program: Program, run: str, age: int, events: Iterable[ev.Event]) ->
         were made."""
 
         def _freed(self, step: Step, usage: ev.Usage | None = None, lost: bool = True) -> None:
+            step.held = None  # it was paid then
             if step in self.running:
                 self.running.discard(step)
                 step.acting.live -= 1

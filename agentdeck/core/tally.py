@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterable
 
 from agentdeck.core.events import Usage
@@ -29,7 +28,7 @@ class Durations:
         self.total = 0.0
         self.low = math.inf
         self.high = 0.0
-        self.last: deque[float] = deque(maxlen=EXACT)
+        self.last: list[float] = []  # a list: an empty deque takes 600 bytes, and most agents run once
         self._buckets: dict[int, int] = {}
 
     def add(self, seconds: float) -> None:
@@ -44,6 +43,7 @@ class Durations:
                 for value in self.last:
                     self._bucket(value)
             self._bucket(seconds)
+            del self.last[0]
         self.last.append(seconds)
 
     def _bucket(self, seconds: float) -> None:
@@ -87,13 +87,14 @@ class AgentTally:
 
     `counts["waiting"]` is kept as a difference to the number of tasks opened: read `steps` instead.
     `holds`: whether its attempts hold a worker, so that their time is work. `rounds`: whether an attempt that
-    ended well may be followed by another one, so that only `StepDone` ends the step.
+    ended well may be followed by another one, so that only `StepDone` ends the step. `eased` counts the attempts
+    that a low budget made cheaper, by how, and the steps that it dropped.
     """
 
     __slots__ = (
-        "attempts", "busy", "counts", "durations", "failed_attempts", "family", "holds", "input_bytes", "lost",
-        "name", "own", "reused", "rounds", "tokens_in", "tokens_out", "uncompared", "unpriced", "usd",
-        "usd_reasoning", "waiting",
+        "attempts", "busy", "cached_in", "counts", "durations", "eased", "failed_attempts", "family", "holds",
+        "input_bytes", "lost", "name", "own", "reused", "rounds", "tokens_in", "tokens_out", "uncompared",
+        "unpriced", "usd", "usd_reasoning", "waiting",
     )  # fmt: skip
 
     def __init__(self, name: str, family: Family, *, own: bool = False) -> None:
@@ -108,7 +109,9 @@ class AgentTally:
         self.busy = 0.0
         self.waiting: dict[str, float] = {}
         self.input_bytes = 0
+        self.eased: dict[str, int] = {}
         self.tokens_in: int | None = None
+        self.cached_in: int | None = None
         self.tokens_out: int | None = None
         self.usd: float | None = None
         self.usd_reasoning: float | None = None
@@ -135,10 +138,15 @@ class AgentTally:
         if seconds > 0:
             self.waiting[reason] = self.waiting.get(reason, 0.0) + seconds
 
+    def ease(self, how: str) -> None:
+        self.eased[how] = self.eased.get(how, 0) + 1
+
     def used(self, usage: Usage) -> None:
         """Add what one attempt used. A price that is not known makes the whole unknown, never less."""
         if usage.tokens_in is not None:
             self.tokens_in = (self.tokens_in or 0) + usage.tokens_in
+        if usage.cached_in is not None:
+            self.cached_in = (self.cached_in or 0) + usage.cached_in
         if usage.tokens_out is not None:
             self.tokens_out = (self.tokens_out or 0) + usage.tokens_out
         if usage.usd is not None:

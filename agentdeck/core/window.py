@@ -12,8 +12,11 @@ from typing import NamedTuple
 
 from agentdeck.workflow.model import ProviderLimits, Rate
 
-#: Windows are kept this much longer than they are: what is sent reaches the other side a little later.
-STRETCH = 1.01
+#: What is sent reaches the other side a little later, so windows are kept longer than they are: by this share of
+#: them, short ones by more, up to so many seconds.
+STRETCH, SHORT, LATE = 0.01, 0.03, 0.05
+#: At most this share of a limit is kept free for calls that use more than was reserved for them.
+SAFE = 0.03
 RATES = ("requests", "tokens", "input_tokens", "output_tokens")
 NEVER = float("inf")
 
@@ -34,6 +37,9 @@ class Want(NamedTuple):
         return self.tokens_in if rate == "input_tokens" else self.tokens_out
 
 
+NOTHING = Want(0)
+
+
 class Full(NamedTuple):
     """It does not fit now: why (requests, tokens, concurrent), and when it could at the earliest. NEVER: only
     when a call ends or a limit is raised."""
@@ -42,10 +48,15 @@ class Full(NamedTuple):
     until: float
 
 
+def stretched(seconds: float) -> float:
+    """How long a window of this length is kept."""
+    return seconds + max(STRETCH * seconds, min(LATE, SHORT * seconds))
+
+
 def longest(limits: ProviderLimits) -> float:
     """How far back these limits look."""
     rates: list[Rate | None] = [getattr(limits, rate) for rate in RATES]
-    return max((rate.seconds * STRETCH for rate in rates if rate is not None), default=0.0)
+    return max((stretched(rate.seconds) for rate in rates if rate is not None), default=0.0)
 
 
 class Window:
@@ -73,14 +84,17 @@ class Window:
         else:
             self.live.discard(number)
 
-    def full(self, want: Want, limits: ProviderLimits, now: float) -> Full | None:
+    def full(self, want: Want, limits: ProviderLimits, now: float, more: Want = NOTHING) -> Full | None:
         """What is in the way of one more call; None where it fits. More than a whole limit is taken as the whole
-        of it: else it would never fit."""
+        of it: else it would never fit. A limit of nothing lets nobody through. What is under way may come to so
+        much `more` each than was reserved for it: a small share of the limit is kept free for that."""
         found: Full | None = None
         for rate in RATES:
             limit: Rate | None = getattr(limits, rate)
             if limit is not None:
-                until = self._sum(rate, limit.seconds, now).free_at(min(want.of(rate), limit.count), limit.count)
+                spare = min(more.of(rate) * (len(self.live) + 1), SAFE * limit.count)
+                room, count = self._sum(rate, limit.seconds, now), limit.count - spare
+                until = room.free_at(min(want.of(rate), count), count) if limit.count > 0 else NEVER
                 if until > now and (found is None or until > found.until):
                     found = Full("requests" if rate == "requests" else "tokens", until)
         self._forget(now - self.longest)
@@ -96,10 +110,10 @@ class Window:
     def _sum(self, rate: str, seconds: float, now: float) -> _Sum:
         total = self._sums.get((rate, seconds))
         if total is None:
-            total = self._sums[rate, seconds] = _Sum(seconds * STRETCH)
+            total = self._sums[rate, seconds] = _Sum(stretched(seconds))
             for number, (at, want) in self._entries.items():
                 total.put(number, at, want.of(rate))
-            self.longest = max(self.longest, seconds * STRETCH)
+            self.longest = max(self.longest, stretched(seconds))
         total.forget(now)
         return total
 

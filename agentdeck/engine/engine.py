@@ -9,55 +9,36 @@ from __future__ import annotations
 
 import asyncio
 import time
-import zlib
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import anyio
 
-from agentdeck.agents.build import build
-from agentdeck.agents.fit import Fit
-from agentdeck.agents.verb import NOW, Answer, Setting, Verb, Work
+from agentdeck.agents.verb import NOW, Setting
+from agentdeck.core import actions as act
 from agentdeck.core import events as ev
 from agentdeck.core.machine import Machine
-from agentdeck.core.program import Program, Rule
-from agentdeck.core.scope import scope_of
-from agentdeck.core.state import OPEN, RUNNING, Step
+from agentdeck.core.program import Program
 from agentdeck.core.view import View
+from agentdeck.engine.attempts import Attempts
 from agentdeck.engine.clock import Clock
 from agentdeck.engine.control import Control, Make
-from agentdeck.engine.hedge import Hedges
-from agentdeck.engine.lines import AttemptLog, LogLine
+from agentdeck.engine.lines import LogLine
 from agentdeck.engine.rates import Rates
 from agentdeck.engine.reuse import Reuse
 from agentdeck.engine.storage import Storage
-from agentdeck.errors import AgentdeckError, Fault, StepError, StoreError
-from agentdeck.store.faultpoint import passing
+from agentdeck.errors import AgentdeckError, StoreError
 from agentdeck.store.faults import StoreBroken
 from agentdeck.store.log import Also
-from agentdeck.workflow.model import Approve, Data, SubWorkflow
-from agentdeck.workflow.values import Template, compile_template
+from agentdeck.workflow.deck import Deck
+from agentdeck.workflow.model import Data
 
 #: How long a worker may go on from one attempt to the next before it lets the loop look elsewhere.
 SLICE = 0.002
 #: Attempts that ignore their cancellation are left behind after this long.
 PATIENCE = 1.0
 BACKLOG = 50_000
-
-
-class Hands:
-    """What an agent's rule needs to be carried out: its verb, its compiled `with`, the check of its output."""
-
-    __slots__ = ("fit", "seeded", "verb", "with_")
-
-    def __init__(self, rule: Rule, setting: Setting) -> None:
-        agent = rule.agent
-        self.verb: Verb | None = build(agent, setting) if rule.slot else None
-        self.with_: Template | None = compile_template(dict(agent.with_)) if agent.with_ else None
-        self.fit = Fit(agent) if agent.output or agent.expect else None
-        self.seeded = rule.verb in ("simulate", "prompt")
 
 
 class Engine:
@@ -72,7 +53,7 @@ class Engine:
         source: Iterator[dict[str, Data]],
         *,
         view: View,
-        reuse: Reuse,
+        deck: Deck,
         watch: Callable[[int, ev.Event], None] | None = None,
         on_line: Callable[[LogLine], None] | None = None,
         yes: bool = False,
@@ -82,28 +63,24 @@ class Engine:
         self.log = storage.log
         self.clock = clock
         self.view = view
-        self.reuse = reuse
         self.abandoned = 0
-        self.rates: Rates | None = None
-        self.hedges: Hedges | None = None
-        self._settings = settings
+        self.rates = Rates(machine, storage, deck, clock, self.feed)
+        self.turned = 0.0  # when the loop was last seen turning, by time.monotonic
         self._source = source
         self._watch = watch
         self._on_line = on_line
-        self._yes = yes
-        self._hands: dict[Rule, Hands] = {}
-        self._starts: deque[ev.StartAttempt] = deque()
+        self._starts: deque[act.StartAttempt] = deque()
         self._idle: list[anyio.Event] = []
         self._woken = 0
         self._workers: set[asyncio.Task[None]] = set()
-        self._cancelled: set[tuple[str, str, int]] = set()
         self._held: list[ev.Event] = []
         self._also: list[Also] = []
         self._pulled = machine.ages
-        self._live: dict[tuple[str, str, int], asyncio.Task[None]] = {}
         self._inbox: deque[ev.Event | ev.Signal] = deque()
         self._feeding = False
         self._lines: deque[LogLine] = deque()
+        reuse = Reuse(storage, machine.run, clock)
+        self.attempts = Attempts(machine, clock, settings, self.feed, self._lines, reuse, self.rates, yes=yes)
         self._timer = anyio.Event()
         self._timer_at = 0.0
         self._finished = anyio.Event()
@@ -124,11 +101,10 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         try:
             async with anyio.create_task_group() as group:
-                self._group = group
+                self.attempts.group = group
                 group.start_soon(self._tick_timer)
                 group.start_soon(self._tick_lines)
-                if self.rates is not None:
-                    group.start_soon(self.rates.pump)
+                group.start_soon(self.rates.pump)
                 if control is not None:
                     control.attach(self.post)
                 if beside is not None:
@@ -145,8 +121,7 @@ class Engine:
             self.abandoned = len(self._workers)
         self._release()
         self._flush_lines()
-        if self.rates is not None:
-            self.rates.close()
+        self.rates.close()
         if self._failure is not None:
             raise self._failure
         return self._state
@@ -165,7 +140,7 @@ class Engine:
         if isinstance(error, StoreBroken):
             self._loop.call_soon_threadsafe(self.stop, error)
             return
-        if error is not None and self.rates is not None:
+        if error is not None:
             self.rates.reset()
         self._loop.call_soon_threadsafe(self._on_store, error)
 
@@ -203,24 +178,24 @@ class Engine:
                 seq = machine.seq
                 for action in machine.handle(self._inbox.popleft()):
                     kind = type(action)
-                    if kind is ev.Record:
+                    if kind is act.Record:
                         recorded = action.event  # type: ignore[union-attr]
                         seq += 1
                         batch.append(recorded)
                         view.apply(seq, recorded)
                         if watch is not None:
                             watch(seq, recorded)
-                    elif kind is ev.StartAttempt:
+                    elif kind is act.StartAttempt:
                         self._starts.append(action)  # type: ignore[arg-type]
-                    elif kind is ev.PullTask:
+                    elif kind is act.PullTask:
                         self._pull()
-                    elif kind is ev.CancelAttempt:
+                    elif kind is act.CancelAttempt:
                         self._cancel_attempt(action)  # type: ignore[arg-type]
-                    elif kind is ev.Reserve:
-                        self.rates.ask(action)  # type: ignore[union-attr,arg-type]
-                    elif kind is ev.GiveBack:
+                    elif kind is act.Reserve:
+                        self.rates.ask(action)  # type: ignore[arg-type]
+                    elif kind is act.GiveBack:
                         self.rates.give_back(action.ask)  # type: ignore[union-attr]
-                    elif kind is ev.KeepLetter or kind is ev.SettleLetters:
+                    elif kind is act.KeepLetter or kind is act.SettleLetters:
                         self._also.append(self.storage.letter(machine.run, view.identity, action))  # type: ignore[arg-type]
                     else:
                         self._state = action.state  # type: ignore[union-attr]
@@ -260,15 +235,8 @@ class Engine:
             self._pulled += 1
             self._inbox.append(ev.TaskOpened(at, str(self._pulled), inputs))
 
-    def _cancel_attempt(self, action: ev.CancelAttempt) -> None:
-        self._cancel((action.task, action.step, action.attempt), NOW if action.now else None)
-
-    def _cancel(self, key: tuple[str, str, int], how: str | None = None) -> None:
-        """Once, not again and again: an agent that ignores it keeps its worker, and nobody waits for it."""
-        worker = self._live.get(key)
-        if worker is not None and key not in self._cancelled:
-            self._cancelled.add(key)
-            worker.cancel(how)
+    def _cancel_attempt(self, action: act.CancelAttempt) -> None:
+        self.attempts.cancel((action.task, action.step, action.attempt), NOW if action.now else None)
 
     def _worker_ended(self, worker: asyncio.Task[None]) -> None:
         self._workers.discard(worker)
@@ -292,12 +260,12 @@ class Engine:
     # Workers
 
     async def _work(self) -> None:
-        starts = self._starts
+        starts, attempt = self._starts, self.attempts.run
         while True:
             self._woken -= 1
             since = time.monotonic()
             while starts:
-                await self._attempt(starts.popleft())
+                await attempt(starts.popleft())
                 if time.monotonic() - since > SLICE:
                     await asyncio.sleep(0)
                     while self.log.backlog > BACKLOG:  # noqa: ASYNC110 - it shrinks in another thread
@@ -308,142 +276,6 @@ class Engine:
             wake = anyio.Event()
             self._idle.append(wake)
             await wake.wait()
-
-    async def _attempt(self, start: ev.StartAttempt) -> None:
-        started = start.started
-        task = self.machine.tasks.get(started.task)
-        step = task.step(started.step) if task is not None else None
-        if step is None or step.attempt != started.attempt or step.state not in (RUNNING, OPEN):
-            if start.ask and self.rates is not None:
-                self.rates.give_back(start.ask)
-            return
-        rule = step.acting
-        hands = self._hands.get(rule) or self._make_hands(step)
-        if hands is None:
-            if start.ask and self.rates is not None:
-                self.rates.give_back(start.ask)
-            return
-        if hands.verb is None:
-            self._open(step, started, hands)
-            return
-        scope = scope_of(step, self.machine.run)
-        size = weigh(scope["needs"] if rule.needs else scope["inputs"])
-        key = (started.task, started.step, started.attempt)
-        pulse = None if start.timeout_idle is None else _Pulse(self.clock.now)
-        alive = pulse or _nothing
-        said = AttemptLog(self._lines, self.clock.now, alive, key)
-        fault: Fault | None = None
-        output: Data = None
-        usage: ev.Usage | None = None
-        own: ev.Usage | None = None  # of the call that won, where two were made
-        reused = False
-        grant = self.rates.begun(start.ask) if start.ask and self.rates is not None else None
-        worker = asyncio.current_task()
-        assert worker is not None
-        self._live[key] = worker
-        if pulse is not None:
-            self._group.start_soon(self._watch_idle, start, pulse)
-        try:
-            with_ = hands.with_.render(scope) if hands.with_ is not None else {}
-            timeout = rule.attempt_timeout
-            work = Work(
-                self.machine.run,
-                started.task,
-                started.step,
-                started.attempt,
-                rule.agent,
-                scope,
-                with_,
-                said,
-                alive,
-                None if timeout is None else started.at + timeout,
-                zlib.crc32(f"{started.task}/{started.step}/{started.attempt}".encode()) if hands.seeded else 0,
-                started.tier_up,
-                fault=step.fault.message if step.fault is not None and step.fault.kind == "invalid" else "",
-            )
-            if grant is not None and self.rates is not None:
-                work.tier_up, work.model, work.max_output = grant.shift, grant.model, grant.max_output
-                work.again = partial(self.rates.again, grant)
-            passing("attempt.started")
-            if grant is not None and rule.agent.hedge and not rule.agent.once and not rule.agent.cache:
-                assert self.hedges is not None
-                valid = None if hands.fit is None else partial(_fits, hands.fit, scope)
-                answer, grant, own = await self.hedges.run(hands.verb, work, grant, step, valid)
-            elif rule.agent.once or rule.agent.cache:
-                answer, reused = await self.reuse.run(hands.verb, work)
-            else:
-                answer = await hands.verb.run(work)
-            passing("attempt.effected")
-            if type(answer) is Answer:
-                output, usage = answer
-            else:
-                output = answer
-            if hands.fit is not None and not reused:
-                output = hands.fit(output, scope)
-        except asyncio.CancelledError:
-            if key not in self._cancelled:
-                raise
-        except StepError as error:
-            fault = error.fault
-        except AgentdeckError as error:
-            fault = Fault("expression", str(error))
-        except Exception as error:
-            fault = Fault("exception", f"{type(error).__name__}: {error}")
-        finally:
-            self._live.pop(key, None)
-            said.close()
-        if grant is not None and self.rates is not None:
-            late = step.fault is not None and step.fault.kind == "timeout" and step.attempt == started.attempt
-            gone = Fault("timeout" if late else "cancelled", "") if key in self._cancelled else fault
-            fault = self.rates.ended(grant, own or usage, gone, reused)
-        if key in self._cancelled:
-            self._cancelled.discard(key)
-            worker.uncancel()
-            return
-        at = self.clock.now()
-        if fault is None:
-            self.feed(ev.StepSucceeded(at, *key, output, usage, size, reused), 1)
-        else:
-            self.feed(ev.AttemptFailed(at, *key, fault, usage, size), 1)
-
-    def _make_hands(self, step: Step) -> Hands | None:
-        """The verb is built when first used; what cannot be built fails the step and says why."""
-        rule = step.acting
-        try:
-            hands = self._hands[rule] = Hands(rule, self._settings(step.task.program))
-        except AgentdeckError as error:
-            fault = error.fault if isinstance(error, StepError) else Fault("setup", str(error))
-            self.feed(ev.AttemptFailed(self.clock.now(), step.task.id, step.key, step.attempt, fault))
-            return None
-        return hands
-
-    def _open(self, step: Step, started: ev.StepStarted, hands: Hands) -> None:
-        """A step that others end: a nested task, or a person's answer."""
-        at, task, does = self.clock.now(), started.task, step.acting.agent.does
-        try:
-            scope = scope_of(step, self.machine.run)
-            if isinstance(does, SubWorkflow):
-                given = hands.with_.render(scope) if hands.with_ is not None else {}
-                nested = step.task.program.nested[step.acting.name].definition
-                inputs = {name: given.get(name, spec.default) for name, spec in nested.inputs.items()}
-                missing = [n for n, spec in nested.inputs.items() if spec.required and n not in given]
-                if missing:
-                    raise StepError(
-                        "setup", f"{does.file} needs the input {', '.join(missing)}; give it in `with`"
-                    )
-                self.feed(ev.TaskOpened(at, f"{task}/{started.step}", inputs, (task, started.step)))
-            elif isinstance(does, Approve):
-                if self._yes:
-                    self.feed(ev.StepAnswered(at, task, started.step, True, {}, "--yes"))
-                    return
-                ask = str(compile_template(does.ask).render(scope))
-                show = compile_template(does.show).render(scope) if does.show else None
-                said = AttemptLog(self._lines, self.clock.now, _nothing, (task, started.step, started.attempt))
-                said(f"asks: {ask}")
-                self.feed(ev.Noted(at, ask, task, started.step, {"asks": ask, "shows": show}))
-        except AgentdeckError as error:
-            fault = error.fault if isinstance(error, StepError) else Fault("expression", str(error))
-            self.feed(ev.AttemptFailed(at, task, started.step, started.attempt, fault))
 
     # Clocks
 
@@ -459,22 +291,10 @@ class Engine:
             if self._timer.is_set():
                 self._timer = anyio.Event()
 
-    async def _watch_idle(self, start: ev.StartAttempt, pulse: _Pulse) -> None:
-        started, limit = start.started, start.timeout_idle
-        assert limit is not None
-        key = (started.task, started.step, started.attempt)
-        while key in self._live:
-            left = pulse.last + limit - self.clock.now()
-            if left <= 0:
-                what = f"no sign of life for {limit:g} s (idle clock)"
-                self.feed(ev.AttemptFailed(self.clock.now(), *key, Fault("timeout", what, clock="idle")))
-                self._cancel(key)
-                return
-            await anyio.sleep(left)
-
     async def _tick_lines(self) -> None:
         while True:
             await anyio.sleep(0.05)
+            self.turned = time.monotonic()
             self._release()
             self._flush_lines()
 
@@ -486,38 +306,3 @@ class Engine:
         if self._on_line is not None:
             for row in rows:
                 self._on_line(row)
-
-
-class _Pulse:
-    """When an attempt last showed a sign of life."""
-
-    __slots__ = ("_now", "last")
-
-    def __init__(self, now: Callable[[], float]) -> None:
-        self._now = now
-        self.last = now()
-
-    def __call__(self) -> None:
-        self.last = self._now()
-
-
-def _nothing() -> None:
-    pass
-
-
-def _fits(fit: Fit, scope: Mapping[str, Data], output: Data) -> None:
-    """Raises StepError where it does not."""
-    fit(output, scope)
-
-
-def weigh(value: Data) -> int:
-    """About how many bytes a step was given, as JSON."""
-    if value is None or value is True or value is False:
-        return 4
-    if isinstance(value, str):
-        return len(value) + 2
-    if isinstance(value, int | float):
-        return 8
-    if isinstance(value, Mapping):
-        return 2 + sum(len(key) + 4 + weigh(item) for key, item in value.items())
-    return 2 + sum(weigh(item) + 2 for item in value)

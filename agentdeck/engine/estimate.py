@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from agentdeck.core.events import Usage
 from agentdeck.core.program import Rule
@@ -17,23 +18,66 @@ CHARACTERS_PER_TOKEN = 4
 #: What an image counts as, and how long an answer is where neither the agent nor what was seen says so.
 IMAGE, OUTPUT = 1000, 1024
 #: From so many answers on, nine in ten of what was seen is taken for what comes; of the last so many.
-LEAST, SHARE, SEEN = 5, 0.9, 200
+LEAST, SHARE, SEEN = 20, 0.9, 200
+
+
+class Estimate(NamedTuple):
+    """What is reserved for a prompt, and by how much more it may turn out to be used. `length` is how long the
+    prompt is, in tokens as far as can be told from its text."""
+
+    want: Want
+    more: Want
+    length: int
+
+
+class _Seen:
+    """What the attempts of one agent came to, in the order in which they began: of many that are under way the
+    short ones end first, and by those alone all would look short. `ended` are those that wait for an earlier one;
+    None is one of which nothing is known."""
+
+    __slots__ = ("answers", "began", "ended", "longer", "next")
+
+    def __init__(self) -> None:
+        self.longer: deque[float] = deque(maxlen=SEEN)
+        self.answers: deque[int] = deque(maxlen=SEEN)
+        self.ended: dict[int, tuple[float, int] | None] = {}
+        self.began = self.next = 0
+
+    def end(self, number: int, found: tuple[float, int] | None) -> None:
+        self.ended[number] = found
+        if len(self.ended) > SEEN:  # one of them takes for ever
+            self.next = min(self.ended)
+        while self.next in self.ended:
+            came = self.ended.pop(self.next)
+            self.next += 1
+            if came is not None:
+                self.longer.append(came[0])
+                self.answers.append(came[1])
 
 
 class Estimates:
-    """Per agent: by what was seen of it, else by the length of its prompt and the longest answer it may give."""
+    """Per agent: by the length of its prompt and what was seen of it. Until then, by the longest answer it may
+    give."""
 
     def __init__(self) -> None:
-        self._seen: dict[Rule, tuple[deque[int], deque[int]]] = {}
+        self._seen: dict[Rule, _Seen] = {}
         self._templates: dict[Rule, list[Template]] = {}
 
-    def of(self, rule: Rule, scope: Mapping[str, Data], most: int | None) -> Want:
+    def of(self, rule: Rule, scope: Mapping[str, Data], most: int | None) -> Estimate:
         """`most` is the longest answer that is allowed; None where nothing says."""
+        length = self._prompt(rule, scope)
         seen = self._seen.get(rule)
-        if seen is not None and len(seen[0]) >= LEAST:
-            tokens_in, tokens_out = _p90(seen[0]), _p90(seen[1])
-            return Want(1, tokens_in, tokens_out if most is None else min(most, tokens_out))
-        return Want(1, self._prompt(rule, scope), OUTPUT if most is None else most)
+        if seen is None or len(seen.answers) < LEAST:
+            return Estimate(Want(1, length, OUTPUT if most is None else most), Want(0, length // 2, 0), length)
+        longer, answers = sorted(seen.longer), sorted(seen.answers)
+        if most is not None:
+            answers = [min(most, answer) for answer in answers]
+        at = math.ceil(SHARE * len(answers)) - 1
+        want = Want(1, math.ceil(length * longer[at]), answers[at])
+        far = 2 * answers[-1] - answers[len(answers) // 2]  # answers of one length are no surprise
+        longest = far if most is None else min(most, far)
+        more = Want(0, math.ceil(length * longer[-1]) - want.tokens_in, longest - want.tokens_out)
+        return Estimate(want, more, length)
 
     def longest(self, rule: Rule, reduced: bool) -> int | None:
         """The longest answer an agent may give; half of it where it is to be short."""
@@ -41,14 +85,20 @@ class Estimates:
         most = does.max_output if isinstance(does, Prompt) else None
         return max(1, (most or OUTPUT) // 2) if reduced else most
 
-    def saw(self, rule: Rule, usage: Usage) -> None:
-        if usage.tokens_in is not None and usage.tokens_out is not None:
-            seen = self._seen.setdefault(rule, (deque(maxlen=SEEN), deque(maxlen=SEEN)))
-            seen[0].append(usage.tokens_in)
-            seen[1].append(usage.tokens_out)
+    def began(self, rule: Rule) -> int:
+        """The number of an attempt that begins now."""
+        seen = self._seen.setdefault(rule, _Seen())
+        seen.began += 1
+        return seen.began - 1
+
+    def ended(self, rule: Rule, number: int, usage: Usage | None, length: int) -> None:
+        """This attempt, whose prompt is so long, came to that."""
+        known = usage is not None and usage.tokens_in is not None and usage.tokens_out is not None
+        found = (usage.tokens_in / length, usage.tokens_out) if known else None  # type: ignore[union-attr, operator]
+        self._seen[rule].end(number, found)  # type: ignore[arg-type]
 
     def _prompt(self, rule: Rule, scope: Mapping[str, Data]) -> int:
-        """By the text's length. What cannot be rendered counts nothing: the attempt will say why."""
+        """By the text's length. What cannot be rendered counts next to nothing: the attempt will say why."""
         does = rule.agent.does
         assert isinstance(does, Prompt)
         if rule not in self._templates:
@@ -56,9 +106,5 @@ class Estimates:
         try:
             length = sum(len(show(text.render(scope))) for text in self._templates[rule])
         except AgentdeckError:
-            return 0
+            return 1
         return length // CHARACTERS_PER_TOKEN + 1 + IMAGE * len(does.images)
-
-
-def _p90(values: deque[int]) -> int:
-    return sorted(values)[math.ceil(SHARE * len(values)) - 1]

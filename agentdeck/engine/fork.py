@@ -19,7 +19,8 @@ from agentdeck.engine.launch import programs, whoami
 from agentdeck.engine.resume import definition_of
 from agentdeck.engine.retry import known_agent
 from agentdeck.errors import UsageError
-from agentdeck.store.reader import Reader, RunRow
+from agentdeck.store.listed import RunRow
+from agentdeck.store.reader import Reader
 from agentdeck.store.runs import (
     Counts,
     NewRun,

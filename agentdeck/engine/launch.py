@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -15,18 +16,18 @@ import anyio
 from agentdeck.agents.capture import capture
 from agentdeck.agents.verb import Setting
 from agentdeck.core import events as ev
+from agentdeck.core.caps import caps_of, shown
 from agentdeck.core.machine import Machine
 from agentdeck.core.program import Program
 from agentdeck.core.view import View
+from agentdeck.engine.adaptive import Adaptive
 from agentdeck.engine.clock import Clock, WallClock
 from agentdeck.engine.control import Control
 from agentdeck.engine.engine import Engine
-from agentdeck.engine.hedge import Hedges
 from agentdeck.engine.lines import LogLine
 from agentdeck.engine.owner import hold
-from agentdeck.engine.rates import Rates, caps_of, shown
-from agentdeck.engine.reuse import Reuse
 from agentdeck.engine.storage import Storage
+from agentdeck.engine.watchdog import Watchdog
 from agentdeck.errors import UsageError
 from agentdeck.models.room import check_deck
 from agentdeck.store.faultpoint import passing
@@ -103,11 +104,12 @@ def definitions(program: Program) -> Iterator[Definition]:
 @dataclass(frozen=True, slots=True)
 class Watch:
     """Who looks on: `event` sees every recorded event with its number, `line` every log line, both in the loop
-    of the run; `control` steers it."""
+    of the run; `control` steers it; `warn` is told, from any thread, of an agent that holds up all others."""
 
     event: Callable[[int, ev.Event], None] | None = None
     line: Callable[[LogLine], None] | None = None
     control: Control | None = None
+    warn: Callable[[str], None] | None = None
 
 
 async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = None) -> Outcome:
@@ -166,8 +168,22 @@ async def drive(
             own = of is machine.program
             folder = launch.folder if own else of.definition.folder or launch.folder
             functions = launch.functions if own else {}
-            settings[of] = Setting(of.definition, folder, anyio.sleep, functions, closing, deck, rates.told)
+            settings[of] = Setting(
+                of.definition, folder, anyio.sleep, functions, closing, deck, engine.rates.told
+            )
         return settings[of]
+
+    adaptive: Adaptive | None = None
+    if machine.program.definition.mode == "adaptive":
+        adaptive = Adaptive(storage.work(view.workflow, launch.folder), machine)
+        if machine.seq <= 1:
+            first = ev.Together(first.at, (first, adaptive.first(first.at)))
+
+    def see(seq: int, event: ev.Event) -> None:
+        if watch.event is not None:
+            watch.event(seq, event)
+        if adaptive is not None and (chosen := adaptive.see(event)) is not None:
+            engine.feed(chosen)
 
     engine = Engine(
         machine,
@@ -176,16 +192,15 @@ async def drive(
         setting,
         source_of(launch, machine.ages),
         view=view,
-        reuse=Reuse(storage, machine.run, clock),
-        watch=watch.event,
+        deck=deck,
+        watch=watch.event if adaptive is None else see,
         on_line=watch.line,
         yes=launch.yes,
     )
-    rates = engine.rates = Rates(machine, storage, deck, clock, engine.feed)
-    engine.hedges = Hedges(rates, clock, engine.feed)
     storage.attach(engine.committed, engine.fault)
     beside = partial(hold, engine, storage) if storage.durable else None
-    with capture():
+    guard = Watchdog(engine, storage, watch.warn) if isinstance(clock, WallClock) else nullcontext()
+    with capture(), guard:
         try:
             state = await engine.run(first, watch.control, beside)
         finally:
@@ -193,7 +208,7 @@ async def drive(
                 for close in closing:
                     await close()
     passing("run.ended")
-    storage.end(machine.run, state, view)
+    storage.end(machine.run, state, view, adaptive.took if adaptive is not None else ())
     return Outcome(machine.run, state, view, engine.abandoned)
 
 

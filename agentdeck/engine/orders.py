@@ -10,10 +10,12 @@ from agentdeck.core.caps import told, turned
 from agentdeck.core.machine import Machine
 from agentdeck.core.ranges import range_of
 from agentdeck.core.state import OPEN, WAITING
+from agentdeck.core.tiers import TIERS
 from agentdeck.engine.again import order_again
 from agentdeck.errors import UsageError
 from agentdeck.store.commands import Request
 from agentdeck.workflow.model import Data, ProviderLimits
+from agentdeck.workflow.units import show_duration
 
 
 def order(request: Request, machine: Machine, at: float) -> tuple[list[ev.Event | ev.Signal], Data]:
@@ -29,6 +31,8 @@ def order(request: Request, machine: Machine, at: float) -> tuple[list[ev.Event 
             return [ev.RunDrained(at, who)], f"draining: {len(machine.running)} steps finish"
         case "cancel":
             return _cancel(args, machine, at, who)
+        case "skip":
+            return _skip(args, machine, at, who)
         case "hurry":
             task = str(args["task"])
             if task not in machine.tasks:
@@ -57,13 +61,31 @@ def _cancel(
     args: Mapping[str, Data], machine: Machine, at: float, who: str
 ) -> tuple[list[ev.Event | ev.Signal], Data]:
     task, step, now = str(args.get("task") or ""), str(args.get("step") or ""), bool(args.get("now"))
-    if step and not task:
-        having = [t.id for t in machine.tasks.values() if t.step(step) is not None]
-        return [ev.CancelAsked(at, t, step, who, now) for t in having], f"{step} cancelled in {len(having)} tasks"
     if task and task not in machine.tasks:
         raise UsageError(f"task {task} is not open")
-    what = f"step {step} of task {task}" if step else f"task {task}" if task else "the run"
-    return [ev.CancelAsked(at, task, step, who, now)], f"{what} cancelled"
+    if not step:
+        return [ev.CancelAsked(at, task, "", who, now)], f"{f'task {task}' if task else 'the run'} cancelled"
+    found = {t.id: s for t in machine.tasks.values() if task in ("", t.id) and (s := t.step(step)) is not None}
+    where = f"of task {task}" if task else "of any open task"
+    if not found:
+        raise UsageError(f"there is no step {step} {where}")
+    live = [name for name, one in found.items() if not one.ended]
+    if not live:
+        raise UsageError(f"step {step} {where} is over ({', '.join(sorted({s.state for s in found.values()}))})")
+    what = f"step {step} of task {task} cancelled" if task else f"{step} cancelled in {len(live)} tasks"
+    return [ev.CancelAsked(at, name, step, who, now) for name in live], what
+
+
+def _skip(
+    args: Mapping[str, Data], machine: Machine, at: float, who: str
+) -> tuple[list[ev.Event | ev.Signal], Data]:
+    """A step that has not ended: what needs it goes on without it."""
+    task, key = str(args["task"]), str(args["step"])
+    found = machine.tasks.get(task)
+    step = found.step(key) if found is not None else None
+    if step is None or step.ended:
+        raise UsageError(f"no step {key} of task {task} is open")
+    return [ev.SkipAsked(at, task, key, who)], f"{key} of task {task} skipped"
 
 
 def _find(args: Mapping[str, Data], machine: Machine, state: str) -> tuple[str, str]:
@@ -93,9 +115,6 @@ def _limits(
         if head in machine.caps:
             events.append(ev.LimitChanged(at, name, *_turned(name, head, limit, value, machine), who))
             continue
-        least, most = range_of(name)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
-            raise UsageError(f"{name}={value} is out of range: {least:g} to {most:g}")
         if name == "workers":
             old: Data = machine.workers
         else:
@@ -104,8 +123,19 @@ def _limits(
             except (KeyError, ValueError):
                 raise UsageError(f"there is no limit {name}; there are {', '.join(_names(machine))}") from None
             old = getattr(rule, setting)
+        least, most = range_of(name)
+        fits = isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
+        if not fits and not (value is None and name.endswith(".max_parallel")):
+            allowed = f"{_shown(name, least)} to {_shown(name, most)}"
+            raise UsageError(f"{name}={_shown(name, value)} is out of range: {allowed}")
         events.append(ev.LimitChanged(at, name, old, value, who))
-    return events, dict(args.items())
+    return events, {name: _shown(name, value) for name, value in args.items()}
+
+
+def _shown(name: str, value: Data) -> Data:
+    """As a person writes it."""
+    timed = name.endswith(".timeout") and isinstance(value, int | float)
+    return show_duration(value) if timed else value
 
 
 def _turned(name: str, provider: str, limit: str, value: Data, machine: Machine) -> tuple[Data, Data]:
@@ -122,7 +152,22 @@ def _turned(name: str, provider: str, limit: str, value: Data, machine: Machine)
 def _budget(
     args: Mapping[str, Data], machine: Machine, at: float, who: str
 ) -> tuple[list[ev.Event | ev.Signal], Data]:
-    """More, or another bound; a run that was parked for it goes on."""
+    """More, or another bound, or the rest on the lowest tier; a run that was parked for it goes on."""
+    events: list[ev.Event | ev.Signal] = []
+    done: dict[str, Data] = {}
+    if args.get("lowest"):
+        events.append(ev.LimitChanged(at, "budget.tier", None, TIERS[0], who))
+        done["budget.tier"] = TIERS[0]
+    if args.get("amount") is not None:
+        changed, new = _bound(args, machine, at, who)
+        events.append(changed)
+        done[changed.name] = new
+    if machine.paused and machine.why.startswith("budget"):
+        events.append(ev.RunUnpaused(at, who))
+    return events, done
+
+
+def _bound(args: Mapping[str, Data], machine: Machine, at: float, who: str) -> tuple[ev.LimitChanged, float]:
     measure, amount = str(args["measure"]), args["amount"]
     if measure not in ("usd", "tokens", "task.usd", "task.tokens"):
         raise UsageError(f"there is no budget in {measure}; there are usd, tokens, task.usd and task.tokens")
@@ -133,10 +178,7 @@ def _budget(
     if args.get("more") and old is None:
         raise UsageError(f"there is no budget in {measure} that could grow; give it without +")
     new = int(new) if measure.endswith("tokens") else round(new, 6)
-    events: list[ev.Event | ev.Signal] = [ev.LimitChanged(at, f"budget.{measure}", old, new, who)]
-    if machine.paused and machine.why.startswith("budget"):
-        events.append(ev.RunUnpaused(at, who))
-    return events, {f"budget.{measure}": new}
+    return ev.LimitChanged(at, f"budget.{measure}", old, new, who), new
 
 
 def _names(machine: Machine) -> list[str]:

@@ -16,6 +16,7 @@ from agentdeck.engine.orders import order
 from agentdeck.engine.storage import LEASE, Storage
 from agentdeck.errors import StoreError, UsageError
 from agentdeck.store.commands import Request, answer_command, take_commands
+from agentdeck.store.faultpoint import passing
 from agentdeck.store.faults import RunTaken
 from agentdeck.store.reader import Reader
 from agentdeck.store.runs import renew_lease
@@ -45,15 +46,23 @@ async def hold(engine: Engine, storage: Storage) -> None:
                         engine.stop(RunTaken(run))
                         return
                     renewed = now
-                    if state != engine.view.state or engine.view.tasks.opened:
-                        state = engine.view.state
-                        storage.progress(run, engine.view, "paused" if state == "paused" else "running")
+                    passing("lease.renewed")
+                    _tell(engine, storage)
+                elif state != engine.view.state:
+                    _tell(engine, storage)
+                state = engine.view.state
             except StoreError:
                 # The writer says so itself, and the run pauses; what is asked meanwhile waits in the store.
                 pass
             await anyio.sleep(LOOK)
     finally:
         reader.close()
+
+
+def _tell(engine: Engine, storage: Storage) -> None:
+    """The run's row says how it goes."""
+    state = "paused" if engine.view.state == "paused" else "running"
+    storage.progress(engine.machine.run, engine.view, state)
 
 
 async def _call(storage: Storage, fn: Callable[[sqlite3.Connection], T]) -> T:
@@ -63,16 +72,21 @@ async def _call(storage: Storage, fn: Callable[[sqlite3.Connection], T]) -> T:
 async def _carry_out(engine: Engine, storage: Storage, reader: Reader) -> None:
     run, now = engine.machine.run, engine.clock.now()
     requests: list[Request] = await _call(storage, lambda db: take_commands(db, run, now))
+    passing("command.taken")
     for request in requests:
         try:
             if request.verb == "retry":
                 await _call(storage, lambda db: None)  # all that was recorded is on disk
                 await recall(reader, engine.machine, steps_of(dict(request.args or {})))
             events, answer = order(request, engine.machine, engine.clock.now())
+            before = engine.view.state
             for event in events:
                 engine.feed(event)
+            if engine.view.state != before:
+                _tell(engine, storage)  # whoever asked sees it as soon as they are told
             if request.verb == "retry":
                 engine.machine.forget()
+            passing("command.done")
             told = {"ok": True, "seq": engine.machine.seq, "answer": answer}
         except UsageError as error:
             told = {"ok": False, "answer": str(error)}

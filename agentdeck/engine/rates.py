@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 import anyio
 
+from agentdeck.core import actions as act
 from agentdeck.core import events as ev
-from agentdeck.core.caps import tightest, told, turned
+from agentdeck.core.caps import NO_LIMITS, caps_of, told, turned
 from agentdeck.core.fold import AUTO
 from agentdeck.core.machine import Machine
 from agentdeck.core.program import Program, Rule
@@ -25,7 +26,7 @@ from agentdeck.core.scope import scope_of
 from agentdeck.core.state import Step
 from agentdeck.core.window import Want
 from agentdeck.engine.clock import Clock
-from agentdeck.engine.estimate import Estimates
+from agentdeck.engine.estimate import Estimate, Estimates
 from agentdeck.engine.standing import Standing
 from agentdeck.engine.storage import Storage
 from agentdeck.errors import Fault, StoreError, UsageError
@@ -33,15 +34,15 @@ from agentdeck.models.prices import MILLION, Prices
 from agentdeck.models.provider import Told
 from agentdeck.models.room import complete, models_for
 from agentdeck.store import rates as store
+from agentdeck.store.faultpoint import passing
 from agentdeck.workflow.deck import Deck
-from agentdeck.workflow.model import Data, Definition, ProviderLimits
-
-NO_LIMITS = ProviderLimits()
+from agentdeck.workflow.model import ProviderLimits
 
 
 @dataclass(slots=True, eq=False)
 class Grant:
-    """What is reserved for one attempt, until it ends. `ids` are its rows in the store, the last one live."""
+    """What is reserved for one attempt, until it ends: `want`, which is the estimate as far as it fits. `ids` are
+    its rows in the store, the last one live; `number` tells which of its agent's attempts it is."""
 
     rule: Rule
     where: tuple[str, str, int]
@@ -49,9 +50,11 @@ class Grant:
     model: str
     provider: str
     max_output: int | None
+    estimate: Estimate
     want: Want
     ids: list[int] = field(default_factory=list)
     sent: float = 0.0
+    number: int | None = None
 
 
 class _Ask(NamedTuple):
@@ -59,17 +62,6 @@ class _Ask(NamedTuple):
 
     grant: Grant
     done: Callable[[store.Answer], None]
-
-
-def caps_of(deck: Deck, definition: Definition) -> dict[str, ProviderLimits]:
-    """The limits of each of the deck's providers, as the workflow tightens them."""
-    own = definition.limits.providers
-    return {name: tightest(one.limits, own.get(name, NO_LIMITS)) for name, one in deck.providers.items()}
-
-
-def shown(caps: Mapping[str, ProviderLimits]) -> dict[str, Data]:
-    """All of them that are set, by dotted name, as a person writes them."""
-    return {f"{name}.{key}": value for name, limits in caps.items() for key, value in told(limits).items()}
 
 
 class Rates:
@@ -89,7 +81,7 @@ class Rates:
         self._clock = clock
         self._feed = feed
         self._book = store.Book(machine.run, storage.owner.name)
-        self._standing = Standing(self._tell)
+        self._standing = Standing(self._tell, self._mend)
         self._estimates = Estimates()
         self._prices = Prices(self._deck)
         self._price: dict[str, tuple[float, float] | None] = {}
@@ -109,28 +101,34 @@ class Rates:
         """Prompts are reserved where a deck says who answers, or a budget binds."""
         for rule in program.rules:
             rule.metered = on and rule.verb == "prompt"
-            rule.careful = rule.metered or rule.priority > 0
+            rule.careful |= rule.metered
         for nested in program.nested.values():
             self._meter(nested, on)
 
     # For the engine
 
-    def ask(self, action: ev.Reserve) -> None:
+    def ask(self, action: act.Reserve) -> None:
         """Answer at once where that is possible, else as soon as the store has."""
         machine = self._machine
-        if self._turn != machine.turns:  # an operator turned something: what was is to be tried again
-            self._turn = machine.turns
-            self._limits.clear()
-            self._standing.start()
+        self._look()
         step = machine.found(action.task, action.step)
         rule = step.acting
         most = self._estimates.longest(rule, action.reduced)
-        want = self._estimates.of(rule, scope_of(step, machine.run), most)
+        estimate = self._estimates.of(rule, scope_of(step, machine.run), most)
         where = action.task, action.step, action.attempt
-        grant = Grant(rule, where, action.shift, "", "", most if action.reduced else None, want)
+        grant = Grant(
+            rule, where, action.shift, "", "", most if action.reduced else None, estimate, estimate.want
+        )
         self._place(action, grant, step)
 
-    def _place(self, action: ev.Reserve, grant: Grant, step: Step) -> None:
+    def _look(self) -> None:
+        """Where an operator turned something, what was is to be tried again."""
+        if self._turn != self._machine.turns:
+            self._turn = self._machine.turns
+            self._limits.clear()
+            self._standing.start()
+
+    def _place(self, action: act.Reserve, grant: Grant, step: Step) -> None:
         """With the first model whose provider may be called now."""
         at = self._clock.now()
         models = self._models(grant)
@@ -163,7 +161,7 @@ class Rates:
         long = self._too_long.get(grant.where[:2], set())
         return [model for model in models if model not in long] or models
 
-    def _heard(self, action: ev.Reserve, grant: Grant, step: Step, answer: store.Answer) -> None:
+    def _heard(self, action: act.Reserve, grant: Grant, step: Step, answer: store.Answer) -> None:
         if isinstance(answer, store.Granted):
             grant.ids.append(answer.id)
             self._granted(action.ask, grant)
@@ -197,7 +195,7 @@ class Rates:
     def begun(self, ask: int) -> Grant:
         """The attempt begins now."""
         grant = self._grants.pop(ask)
-        grant.sent = self._clock.now()
+        grant.sent, grant.number = self._clock.now(), self._estimates.began(grant.rule)
         return grant
 
     async def again(self, grant: Grant) -> None:
@@ -224,7 +222,9 @@ class Rates:
             return None
         provider = self._deck.models[model].provider
         want = self._fitted(grant.want, self.limits(provider))
-        spare = Grant(grant.rule, grant.where, grant.shift, model, provider, grant.max_output, want, sent=at)
+        spare = Grant(
+            grant.rule, grant.where, grant.shift, model, provider, grant.max_output, grant.estimate, want, sent=at
+        )
         tokens, usd = want.tokens_in + want.tokens_out, self.usd(spare) or 0.0
         if not all(ledger.admits(tokens, usd) for _, ledger in self._machine.accounts.of(grant.where[0])):
             return None
@@ -257,8 +257,8 @@ class Rates:
         after = self._standing.ended(grant.provider, at, fault, unused=unused)
         if after is not None:
             self._news.append(lambda db: self._book.cool_down(db, grant.provider, after))
-        if usage is not None:
-            self._estimates.saw(grant.rule, usage)
+        if grant.number is not None:
+            self._estimates.ended(grant.rule, grant.number, usage, grant.estimate.length)
         if unused:
             self._settle(grant, Want(0, 0, 0))
         elif usage is not None and usage.tokens_in is not None and usage.tokens_out is not None:
@@ -323,7 +323,9 @@ class Rates:
     async def _exchange(self) -> None:
         asks, settled, news = self._asks, self._settled, self._news
         self._asks, self._settled, self._news = [], [], []
-        wanted = [store.Wanted(ask.grant.provider, *ask.grant.where, ask.grant.want) for ask in asks]
+        self._look()
+        grants = [ask.grant for ask in asks]
+        wanted = [store.Wanted(one.provider, *one.where, one.want, one.estimate.more) for one in grants]
         limits = {one.provider: self.limits(one.provider) for one in wanted}
 
         def turn(db: sqlite3.Connection) -> list[store.Answer]:
@@ -334,6 +336,8 @@ class Rates:
             return self._book.reserve(db, wanted, limits, now)
 
         answers = await asyncio.wrap_future(self._log.call(turn))
+        if answers:
+            passing("rates.reserved")
         for ask, answer in zip(asks, answers, strict=True):
             ask.done(answer)
 
@@ -373,6 +377,14 @@ class Rates:
 
     def _tell(self, at: float, text: str) -> None:
         self._feed(ev.Noted(at, text))
+
+    def _mend(self, provider: str, kind: str) -> str:
+        """What to do about a provider that is stopped, so that what waits for it goes on."""
+        run, key = self._machine.run, self._deck.providers[provider].key
+        then = f"agentdeck pause {run}, then agentdeck resume {run}"
+        if kind == "auth" and (key is None or isinstance(key, str)):  # this process has it for good
+            then = f"agentdeck drain {run}, then agentdeck resume {run} with the right key"
+        return f"its steps wait, and none is lost; once that is mended: {then}"
 
     @staticmethod
     def _fitted(want: Want, limits: ProviderLimits) -> Want:

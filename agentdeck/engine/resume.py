@@ -18,8 +18,10 @@ from agentdeck.engine.launch import Launch, Outcome, Watch, definitions, drive, 
 from agentdeck.engine.storage import LEASE, Storage
 from agentdeck.errors import UsageError
 from agentdeck.models.room import check_deck
+from agentdeck.store.commands import refuse_commands
 from agentdeck.store.faultpoint import passing
-from agentdeck.store.reader import Reader, RunRow
+from agentdeck.store.listed import RunRow
+from agentdeck.store.reader import Reader
 from agentdeck.store.runs import set_run, take_lease
 from agentdeck.workflow.deck import WORKERS, deck_for
 from agentdeck.workflow.model import Data, Definition, restored
@@ -60,7 +62,10 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: Again | None
         try:
             folder = Path(str(row.source.get("folder") or "."))
             check_deck(deck_for(folder), definitions(programs(definition, folder, {})))
-            await _take(storage, row)
+            if not await _take(storage, row):
+                now_held = reader.run(row.run)
+                by = f"process {now_held.pid} on {now_held.host}" if now_held.pid else "another process"
+                raise UsageError(f"{row.run} was taken up just now by {by}; agentdeck watch {row.run}")
             passing("lease.taken")
             machine, view, last = _fold(reader, row, definition, again)
             passing("resume.folded")
@@ -87,7 +92,7 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: Again | None
         reader.close()
 
 
-async def _take(storage: Storage, row: RunRow) -> None:
+async def _take(storage: Storage, row: RunRow) -> bool:
     """The lease, in one statement: of two processes that resume the same run, one wins."""
     now = time.time()
     owner = storage.owner
@@ -96,16 +101,17 @@ async def _take(storage: Storage, row: RunRow) -> None:
         taken = take_lease(db, row.run, owner, now + LEASE, now, row.owner or None)
         if taken:
             set_run(db, row.run, state="running")
+            refuse_commands(db, row.run, now, f"{row.run} was interrupted before anybody heard of it")
         return taken
 
-    if not await asyncio.wrap_future(storage.log.call(take)):
-        raise UsageError(f"{row.run} was taken up by another process just now")
+    return await asyncio.wrap_future(storage.log.call(take))
 
 
 def _fold(
     reader: Reader, row: RunRow, definition: Definition, again: Again | None
 ) -> tuple[Machine, View, float]:
-    """The state its log tells. Of tasks that have ended, those are remembered whose steps go again."""
+    """The state its log tells, and when somebody last ran it: an owner who only waited renewed its lease
+    all the same. Of tasks that have ended, those are remembered whose steps go again."""
     folder = Path(str(row.source.get("folder") or "."))
     program = programs(definition, folder, reader.durations(definition.name, str(folder)))
     workers = row.options.get("workers")
@@ -117,10 +123,10 @@ def _fold(
         gated=True,
         keep=reader.reopened(row.run) | roots,
     )
-    view, last = View(definition), row.started
+    view, last = View(definition), max(row.started, (row.lease_until or 0.0) - LEASE)
     for seq, event in reader.events(row.run):
         machine.apply(event)
         view.apply(seq, event)
-        last = event.at
+        last = max(last, event.at)
     machine.forget(roots)
     return machine, view, last

@@ -7,14 +7,15 @@ command `retry`, whose arguments are `plan.request`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from agentdeck.core.reopen import root_of
 from agentdeck.engine.again import Again
 from agentdeck.engine.resume import definition_of
 from agentdeck.errors import UsageError
 from agentdeck.store.letters import Letter
-from agentdeck.store.reader import Reader, RunRow
+from agentdeck.store.listed import RunRow
+from agentdeck.store.reader import Reader
 from agentdeck.workflow import graph
 from agentdeck.workflow.model import Data, Definition
 
@@ -44,17 +45,6 @@ class Plan:
         """The arguments of the command `retry`."""
         return {"steps": [list(step) for step in self.steps], "inputs": dict(self.inputs)}
 
-    def without(self, steps: set[tuple[str, str]]) -> Plan:
-        """All but these; the counts are of what is left to choose."""
-        if not steps:
-            return self
-        left = tuple(one for one in self.steps if one not in steps)
-        first: dict[str, int] = {}
-        for task, step in left:
-            name = named(task, step)
-            first[name] = first.get(name, 0) + 1
-        return replace(self, steps=left, first=first, after={})
-
 
 def named(task: str, step: str) -> str:
     """The agent of a step by its path: `pay`, or `review/security` in a nested task."""
@@ -62,13 +52,19 @@ def named(task: str, step: str) -> str:
 
 
 def failed(
-    reader: Reader, row: RunRow, *, agent: str | None = None, inputs: Mapping[str, Data] | None = None
+    reader: Reader,
+    row: RunRow,
+    *,
+    agent: str | None = None,
+    task: str | None = None,
+    inputs: Mapping[str, Data] | None = None,
 ) -> Plan:
-    """Every step of the run that has failed for good and whose letter is open; of one agent."""
+    """Every step of the run that has failed for good and whose letter is open; of one agent, of one task."""
     letters = [
         letter
         for letter in reader.letters(row.run, state="open")
-        if agent is None or agent in (letter.agent, letter.step.partition("[")[0])
+        if (agent is None or agent in (letter.agent, letter.step.partition("[")[0]))
+        and (task is None or f"{letter.task}/".startswith(f"{task}/"))
     ]
     return of_letters(reader, row, letters, inputs=inputs)
 
@@ -90,11 +86,17 @@ def of_letters(
     return _plan(definition_of(reader, row), row.run, steps, left, unknown, inputs)
 
 
-def all_from(reader: Reader, row: RunRow, agent: str, inputs: Mapping[str, Data] | None = None) -> Plan:
-    """An agent and everything after it, in every task where it has ended."""
+def all_from(
+    reader: Reader,
+    row: RunRow,
+    agent: str,
+    inputs: Mapping[str, Data] | None = None,
+    task: str | None = None,
+) -> Plan:
+    """An agent and everything after it, in every task where it has ended, or in one."""
     definition = definition_of(reader, row)
     known_agent(definition, agent)
-    tasks = reader.tasks_with(row.run, agent)
+    tasks = [one for one in reader.tasks_with(row.run, agent) if task in (None, one)]
     return _plan(definition, row.run, [(task, agent) for task in tasks], (), (), inputs)
 
 

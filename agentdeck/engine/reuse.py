@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from collections.abc import Callable
 
 from agentdeck.agents.verb import Answer, Verb, Work
 from agentdeck.engine.clock import Clock
@@ -29,12 +30,15 @@ class Reuse:
         self._run = run
         self._clock = clock
 
-    async def run(self, verb: Verb, work: Work) -> tuple[Data | Answer, bool]:
-        """The answer, and whether it was had already."""
+    async def run(
+        self, verb: Verb, work: Work, fit: Callable[[Data], Data] | None = None
+    ) -> tuple[Data | Answer, bool]:
+        """The answer, and whether it was had already. What does not `fit` is never cached; what took effect once
+        did so whether it fits or not."""
         if work.agent.once is not None:
             key = compile_template(work.agent.once).render(work.scope)
             return await self._once(key if isinstance(key, str) else json.dumps(key), verb, work)
-        return await self._cached(verb, work)
+        return await self._cached(verb, work, fit)
 
     async def _once(self, key: str, verb: Verb, work: Work) -> tuple[Data | Answer, bool]:
         call, at = self._storage.log.call, self._clock.now()
@@ -61,7 +65,9 @@ class Reuse:
         passing("once.done")
         return answer, False
 
-    async def _cached(self, verb: Verb, work: Work) -> tuple[Data | Answer, bool]:
+    async def _cached(
+        self, verb: Verb, work: Work, fit: Callable[[Data], Data] | None
+    ) -> tuple[Data | Answer, bool]:
         seconds, call = work.agent.cache, self._storage.log.call
         assert seconds is not None
         read = {"agent": plain(work.agent), "with": work.with_, **{n: work.scope.get(n) for n in _READ}}
@@ -73,6 +79,8 @@ class Reuse:
             return cached.value, True
         answer = await verb.run(work)
         output = answer.output if isinstance(answer, Answer) else answer
+        if fit is not None:
+            output = fit(output)
         call(lambda db: cache_put(db, key, output, self._clock.now(), seconds))
         return answer, False
 

@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 
 from agentdeck.core.breaker import NEVER, Breaker
 from agentdeck.core.pace import Pace
-from agentdeck.errors import Fault
+from agentdeck.errors import STOPPING, Fault
 
-#: Kinds of faults that are the provider's, and those that stop it altogether.
+#: Kinds of faults that are the provider's.
 BROKEN = frozenset({"server", "network", "timeout"})
-STOPPING = frozenset({"auth", "quota"})
 #: Seconds to leave a provider alone that says "slower" and not for how long: twice as many each time, at most.
 COOL, COOLEST = 1.0, 60.0
 #: Processes come back at different moments: up to this share of the wait later, at most so many seconds.
@@ -21,11 +20,13 @@ LOOK = 0.25
 
 
 class Standing:
-    """Who may be called. `tell` notes what an operator should know; `learnt` is what providers say they allow."""
+    """Who may be called. `tell` notes what an operator should know, `mend` says what to do about a provider that
+    is stopped for a kind of fault; `learnt` is what providers say they allow."""
 
-    def __init__(self, tell: Callable[[float, str], None]) -> None:
+    def __init__(self, tell: Callable[[float, str], None], mend: Callable[[str, str], str]) -> None:
         self.learnt: dict[str, dict[str, float]] = {}
         self._tell = tell
+        self._mend = mend
         self._breakers: dict[str, Breaker] = {}
         self._stopped: dict[str, str] = {}
         self._slower: dict[str, int] = {}
@@ -70,7 +71,7 @@ class Standing:
             self._slower.pop(provider, None)
         if fault is not None and kind in STOPPING and provider not in self._stopped:
             self._stopped[provider] = f"{provider} is stopped ({kind}): {fault.message}"
-            self._tell(at, f"{self._stopped[provider]}; once that is mended, pause the run and let it go on")
+            self._tell(at, f"{self._stopped[provider]}; {self._mend(provider, kind)}")
         if fault is None or kind != "rate_limit":
             return None
         times = self._slower[provider] = self._slower.get(provider, 0) + 1

@@ -7,15 +7,16 @@ import secrets
 import socket
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
 
+from agentdeck.core import actions as act
 from agentdeck.core import events as ev
 from agentdeck.core.view import View
 from agentdeck.errors import StoreError
-from agentdeck.store.durations import save_durations
+from agentdeck.store.durations import TASK, save_durations
 from agentdeck.store.letters import Letter, add_letter, settle_letters
 from agentdeck.store.log import Also, Log
 from agentdeck.store.memory import MemoryLog
@@ -68,6 +69,16 @@ class Storage:
         finally:
             reader.close()
 
+    def work(self, workflow: str, folder: Path) -> list[float]:
+        """Seconds of work of the newest tasks in earlier runs of it."""
+        if self.path is None:
+            return []
+        reader = Reader(self.path)
+        try:
+            return reader.work(workflow, str(folder.resolve()))
+        finally:
+            reader.close()
+
     def begin(
         self,
         started: ev.RunStarted,
@@ -87,9 +98,9 @@ class Storage:
         self.log.flush(30)
 
     @staticmethod
-    def letter(run: str, identity: str, said: ev.KeepLetter | ev.SettleLetters) -> Also:
+    def letter(run: str, identity: str, said: act.KeepLetter | act.SettleLetters) -> Also:
         """What keeps or settles a letter, to go with the events that tell of it."""
-        if isinstance(said, ev.SettleLetters):
+        if isinstance(said, act.SettleLetters):
             return lambda connection: settle_letters(connection, run, said.task, said.step, said.state)
         letter = Letter(
             run, said.task, said.step, said.agent, identity, said.fault, said.inputs, said.attempts, said.at
@@ -103,18 +114,20 @@ class Storage:
             lambda connection: set_run(connection, run, state=state, counts=counts, simulated=view.simulated)
         )
 
-    def end(self, run: str, state: str, view: View) -> None:
-        """The run is over or has drained: its row says so, and what it learnt of durations is kept."""
+    def end(self, run: str, state: str, view: View, work: Sequence[float] = ()) -> None:
+        """The run is over or has drained: its row says so, and what it used and learnt of durations is kept, with
+        the seconds of `work` of each task where they were counted."""
         if self.path is None:
             return
-        counts = counts_of(view)
+        counts, used = counts_of(view), summary_of(view)
         seconds = {name: list(tally.durations.last) for name, tally in view.agents.items()}
 
         def close(connection: sqlite3.Connection) -> None:
             set_run(connection, run, simulated=view.simulated)
-            end_run(connection, run, state, view.now, counts)
+            end_run(connection, run, state, view.now, counts, used)
             if state != "drained":  # it will be told whole, once
-                save_durations(connection, view.workflow, folder_of(connection, run), seconds)
+                folder = folder_of(connection, run)
+                save_durations(connection, view.workflow, folder, {**seconds, TASK: work})
 
         self._done(self.log.call(close))
 
@@ -140,3 +153,13 @@ class Storage:
 def counts_of(view: View) -> Counts:
     tasks = view.tasks
     return Counts(tasks.total or tasks.opened, tasks.done, tasks.failed, tasks.cancelled)
+
+
+def summary_of(view: View) -> dict[str, Data]:
+    """What a run used, for whoever wants to know what the next one will."""
+    agents: dict[str, Data] = {
+        name: {"attempts": tally.attempts, "tokens_in": tally.tokens_in, "tokens_out": tally.tokens_out}
+        for name, tally in view.agents.items()
+        if tally.tokens_in is not None
+    }
+    return {"usd": view.usd, "agents": agents}

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from agentdeck.core.view import View
 from agentdeck.workflow.model import Approve
 
 SILENT = 30.0
+
+
+class Need(NamedTuple):
+    """A step that needs a person, and why: asking, failed, or silent."""
+
+    why: str
+    task: str
+    step: str
 
 
 class Attention(NamedTuple):
@@ -22,13 +30,30 @@ class Attention(NamedTuple):
 
 def attention(view: View, now: float, heard: Callable[[str, str], float | None] | None = None) -> Attention:
     """`heard` tells when the attempt of a task's step last said something; its start counts as well."""
+    counts = {"asking": 0, "silent": 0}
+    for need in _running(view, now, heard):
+        counts[need.why] += 1
+    return Attention(view.letters, counts["asking"], counts["silent"])
+
+
+def needing(view: View, now: float, heard: Callable[[str, str], float | None] | None = None) -> Iterator[Need]:
+    """Each of them that is remembered: who asks first, then what failed, then who is silent."""
+    running = list(_running(view, now, heard))
+    yield from (need for need in running if need.why == "asking")
+    for task in (*view.failed.values(), *view.open.values()):
+        for step in task.steps.values():
+            if step.letter:
+                yield Need("failed", task.id, step.key)
+    yield from (need for need in running if need.why == "silent")
+
+
+def _running(view: View, now: float, heard: Callable[[str, str], float | None] | None) -> Iterator[Need]:
     agents = view.definition.agents if view.definition else {}
-    asking = silent = 0
     for (task, step), started in view.running.items():
         agent = agents.get(step.partition("[")[0])
         if agent is not None and isinstance(agent.does, Approve):
-            asking += 1
+            yield Need("asking", task, step)
         elif now - started.at > SILENT:
             last = heard(task, step) if heard else None
-            silent += now - max(started.at, last or 0.0) > SILENT
-    return Attention(view.letters, asking, silent)
+            if now - max(started.at, last or 0.0) > SILENT:
+                yield Need("silent", task, step)

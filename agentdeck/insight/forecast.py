@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
+from agentdeck.core import actions as act
 from agentdeck.core import events as ev
 from agentdeck.core.machine import Machine
 from agentdeck.core.program import Program, assumed
@@ -43,16 +44,16 @@ def forecast(
         while todo:
             for action in machine.handle(todo.pop()):
                 match action:
-                    case ev.StartAttempt(started):
+                    case act.StartAttempt(started):
                         count += 1
                         length = takes(started) if takes else known[started.agent]
                         heappush(ends, (now + length, count, started))
-                    case ev.PullTask():
+                    case act.PullTask():
                         opened += 1
                         todo.insert(0, _next(opened, tasks, now, inputs))
-                    case ev.Record(ev.TaskEnded()):
+                    case act.Record(ev.TaskEnded()):
                         first = first or now
-                    case ev.Finish():
+                    case act.Finish():
                         return Forecast(now, first, most, count)
             most = max(most, len(machine.tasks))
         if not ends or (machine.deadline < ends[0][0]):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from agentdeck.core import events as ev
 from agentdeck.core.shown import TaskView
-from agentdeck.core.view import ENDED
+from agentdeck.core.state import ENDED
 
 
 class Span(NamedTuple):

@@ -1,23 +1,34 @@
-"""Every limit of a run: what it is now, what is in use of it, and who waits because of it."""
+"""Every limit of a run and of the providers it calls: what it is now, what is in use, and who waits for it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
+from agentdeck.core.caps import NAMES
 from agentdeck.core.tally import AgentTally
 from agentdeck.core.view import View
-from agentdeck.workflow.model import Agent, Data, Retry, Timeout
+from agentdeck.workflow.model import Agent, Budget, Data, Retry, Timeout
+from agentdeck.workflow.units import rate
+
+#: Limits of a provider that are so much in some time.
+RATES = NAMES[:-1]
+#: What a provider's `auto` has come to is told under its name with this at the end.
+FOUND = ".now"
+BUDGETS = ("usd", "tokens", "task.usd", "task.tokens")
 
 
 class Limit(NamedTuple):
-    """`name` as a change of it is told (`workers`, `agents.extract.timeout`). `use` and `waiting` are counts of
-    steps, and for a timeout `use` is how many seconds the oldest attempt has run; None where they mean nothing.
-    """
+    """`name` as a change of it is told (`workers`, `agents.extract.timeout`, `openai.requests`, `budget.usd`).
+    `use` and `waiting` are counts of steps; of a timeout `use` is how many seconds the oldest attempt has run, of
+    a rate what its last window has used, of a budget what is spent. None where they mean nothing or are not
+    known. `most` is how much there is of it, where that is a number."""
 
     name: str
     value: Data
     use: float | None = None
     waiting: int | None = None
+    most: float | None = None
 
     @property
     def setting(self) -> str:
@@ -26,14 +37,18 @@ class Limit(NamedTuple):
     @property
     def over(self) -> bool:
         """It was lowered below what is in use: what runs goes on, nothing new starts."""
-        counted = self.setting != "timeout" and isinstance(self.value, int | float)
-        return counted and self.use is not None and isinstance(self.value, int | float) and self.use > self.value
+        counted = self.setting not in ("timeout", "usd") and not self.name.startswith("budget.")
+        return counted and self.use is not None and self.most is not None and self.use > self.most
 
 
-def limits(view: View, now: float) -> list[Limit]:
-    """Workers first, then what the workflow sets or somebody has changed per agent, then all others by name."""
+def limits(view: View, now: float, calls: Mapping[str, float] | None = None) -> list[Limit]:
+    """Workers first, then the budget and the providers, then what the workflow sets or somebody has changed per
+    agent. `calls` tells what is in use of providers' limits, by name."""
     tallies = view.agents
-    found = {"workers": _workers(view, tallies)}
+    held = _held(view)
+    found = {"workers": _workers(view, tallies, sum(held.values()))}
+    found |= {limit.name: limit for limit in _budget(view, held)}
+    found |= {limit.name: limit for limit in _providers(view, calls or {}, held)}
     oldest: dict[str, float] = {}
     for started in view.running.values():
         oldest[started.agent] = min(oldest.get(started.agent, now), started.at)
@@ -50,17 +65,78 @@ def limits(view: View, now: float) -> list[Limit]:
             elif setting == "timeout":
                 use = max(0.0, now - oldest[name]) if name in oldest else None
             waiting = tally.counts["ready"] if tally and setting == "max_parallel" else None
-            found[full] = Limit(full, value, use, waiting)
+            found[full] = Limit(full, value, use, waiting, number(value))
     for name, value in sorted(view.limits.items()):
-        if name not in found:
-            found[name] = Limit(name, value)
+        if name not in found and not name.endswith(FOUND):
+            found[name] = Limit(name, value, None, None, number(value))
     return list(found.values())
 
 
-def _workers(view: View, tallies: dict[str, AgentTally]) -> Limit:
+def windows(view: View) -> dict[str, float]:
+    """The providers' limits by name, each with the length of its window in seconds; 0 for calls at once."""
+    found: dict[str, float] = {}
+    for name, value in view.limits.items():
+        provider, _, limit = name.partition(".")
+        if provider not in ("agents", "budget", "workers") and value is not None:
+            if limit == "concurrent":
+                found[name] = 0.0
+            elif limit in RATES and isinstance(value, str):
+                found[name] = rate(value).seconds
+    return found
+
+
+def number(value: Data) -> float | None:
+    """A limit as a number; None where it is none."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _held(view: View) -> dict[str, int]:
+    """Steps that wait for a provider or the budget, by the name of what they wait for."""
+    held: dict[str, int] = {}
+    if view.definition is None or any(a.does.verb == "prompt" for a in view.definition.agents.values()):
+        for task in view.open.values():
+            for step in task.steps.values():
+                if step.reason and step.state == "ready" and step.until is None:
+                    provider = "" if step.reason == "budget" else f"{step.why.partition(':')[0]}."
+                    held[provider + step.reason] = held.get(provider + step.reason, 0) + 1
+    return held
+
+
+def _workers(view: View, tallies: Mapping[str, AgentTally], elsewhere: int) -> Limit:
     held = [tally for tally in tallies.values() if tally.holds]
     running = sum(tally.counts["running"] for tally in held)
-    return Limit("workers", view.workers, running, sum(tally.counts["ready"] for tally in held))
+    waiting = sum(tally.counts["ready"] for tally in held)
+    return Limit("workers", view.workers, running, max(0, waiting - elsewhere), number(view.workers))
+
+
+def _budget(view: View, held: Mapping[str, int]) -> list[Limit]:
+    """The run's own, with what is spent of it; that of each task, which is spent by many."""
+    own = (view.definition.budget if view.definition else None) or Budget()
+    each = own.task or Budget()
+    given = {"usd": own.usd, "tokens": own.tokens, "task.usd": each.usd, "task.tokens": each.tokens}
+    found = []
+    for measure, declared in given.items():
+        value = view.limits.get(f"budget.{measure}", declared)
+        if value is not None:
+            use = {"usd": view.usd or 0.0, "tokens": _tokens(view)}.get(measure)
+            blocked = held.get("budget", 0) if measure in ("usd", "tokens") else None
+            found.append(Limit(f"budget.{measure}", value, use, blocked, number(value)))
+    return found
+
+
+def _tokens(view: View) -> float:
+    return sum((tally.tokens_in or 0) + (tally.tokens_out or 0) for tally in view.agents.values())
+
+
+def _providers(view: View, calls: Mapping[str, float], held: Mapping[str, int]) -> list[Limit]:
+    found = []
+    for name in windows(view):
+        value = view.limits[name]
+        most = number(view.limits.get(name + FOUND)) if value == "auto" else number(value)
+        if isinstance(value, str) and value != "auto":
+            most = rate(value).count
+        found.append(Limit(name, value, calls.get(name), held.get(name, 0), most))
+    return found
 
 
 def _settings(agent: Agent) -> tuple[tuple[str, Data, Data], ...]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from agentdeck.core.view import SLOTLESS
 from agentdeck.insight.forecast import forecast
 from agentdeck.insight.plan import Plan, plan
-from agentdeck.workflow.model import Definition
+from agentdeck.insight.prompting import Prompting
+from agentdeck.workflow.model import SLOTLESS, Definition
 
 #: So many tasks are played; what more there are is as the average of the later ones.
 PLAYED = 300
@@ -17,8 +17,8 @@ PLAYED = 300
 @dataclass(frozen=True, slots=True)
 class Outlook:
     """`seconds` is what is to be expected, `first` when the first task ends; the plan has the bound. `busy` is
-    the share of the workers' time that is work. `usd` is the least and the most that so many tasks have cost in
-    earlier runs, None where nobody knows. `holds` says what the run waits for: `path` or `workers`."""
+    the share of the workers' time that is work. `usd` is the least and the most that it would cost, None where
+    nobody knows. `holds` says what the run waits for: `path`, `workers`, or a provider's limit by its name."""
 
     plan: Plan
     seconds: float
@@ -33,10 +33,10 @@ def outlook(
     workers: int,
     tasks: int = 1,
     seconds: Mapping[str, float] | None = None,
-    per_task: Sequence[float] = (),
+    asks: Prompting | None = None,
 ) -> Outlook:
-    """Play the launch on a virtual clock. `seconds` are durations by agent as seen before, `per_task` what a task
-    has cost in each of the earlier runs."""
+    """Play the launch on a virtual clock. `seconds` are durations by agent as seen before, `asks` what its
+    prompts would use."""
     made = plan(definition, workers, tasks, seconds)
     known = {deed.agent: deed.seconds for deed in made.deeds}
     played = forecast(definition, workers, min(tasks, PLAYED), known)
@@ -48,5 +48,7 @@ def outlook(
         length += (tasks - PLAYED) * max(slope, each / workers)
     busy = min(1.0, work / (length * workers)) if length > 0 else 0.0
     holds = "workers" if busy > 0.9 and tasks > 1 else "path"
-    usd = (min(per_task) * tasks, max(per_task) * tasks) if per_task else None
-    return Outlook(made, length, played.first, busy, holds, usd)
+    asks = asks or Prompting()
+    if asks.seconds > length:
+        busy, length, holds = busy * length / asks.seconds, asks.seconds, asks.limit
+    return Outlook(made, length, played.first, busy, holds, asks.usd)

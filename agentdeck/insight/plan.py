@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from agentdeck.core.view import SLOTLESS
 from agentdeck.insight.bound import earliest, lower_bound, needs_of
 from agentdeck.workflow import graph
 from agentdeck.workflow.model import (
+    SLOTLESS,
     Agent,
     Approve,
     Command,

@@ -55,6 +55,8 @@ class AttemptStory:
     reused: bool = False
     retry_at: float | None = None
     retry_for: str = ""
+    model: str = ""
+    eased: str = ""
 
     @property
     def seconds(self) -> float | None:
@@ -292,6 +294,8 @@ class _Teller:
                 event.round,
                 event.tier_up,
                 dict(event.waits or {}),
+                model=event.model,
+                eased=event.eased,
             )
         )
         task, program = self.task, self.program
@@ -370,6 +374,8 @@ def attempt_line(one: AttemptStory, seconds: Callable[[float | None], str]) -> s
         parts.append(f"round {one.round}")
     if one.tier_up:
         parts.append(f"{one.tier_up} tier{'s' * (one.tier_up > 1)} up")
+    if one.eased:
+        parts.append(f"made cheaper ({one.eased})")
     if one.reused:
         parts.append("result reused")
     if one.waits:

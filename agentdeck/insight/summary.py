@@ -82,6 +82,8 @@ def _agent(tally: AgentTally) -> dict[str, Data]:
         "waiting": {reason: _round(seconds) for reason, seconds in sorted(tally.waiting.items())},
         "tokens_in": tally.tokens_in,
         "tokens_out": tally.tokens_out,
+        "cached_in": tally.cached_in,
+        "eased": dict(sorted(tally.eased.items())),
         **_money(tally.cost, tally.cost_all_reasoning),
     }
 

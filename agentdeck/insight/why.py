@@ -6,16 +6,17 @@ its needs, and the order in which the core starts what is ready.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from agentdeck.core.joins import floor_of, goal_of
 from agentdeck.core.program import assumed
 from agentdeck.core.shown import StepView, TaskView
-from agentdeck.core.view import ENDED, SLOTLESS, View
+from agentdeck.core.state import ENDED
+from agentdeck.core.view import View
 from agentdeck.errors import UsageError
 from agentdeck.workflow import graph
-from agentdeck.workflow.model import PRIORITIES, Agent, Approve, Data, Definition
+from agentdeck.workflow.model import PRIORITIES, SLOTLESS, Agent, Approve, Data, Definition
 
 
 class Reason(NamedTuple):
@@ -207,7 +208,7 @@ class _Case:
         begun = [at for need in agent.needs if (at := self._ready_at(need)) is not None]
         if within is None:
             return ""
-        floor = 1 if agent.join.min is None else min(agent.join.min, goal)
+        floor = floor_of(agent.join, goal)
         then = "goes with what there is" if there >= floor else f"fails if fewer than {floor} arrive"
         if not begun:
             return f"; its clock of {span(within)} has not begun"
@@ -346,15 +347,8 @@ class _Case:
 
 
 def _goal(agent: Agent, due: int) -> int:
-    """How many arrivals make the join go at once."""
-    join = agent.join
-    if join.kind in ("any", "progressive"):
-        return min(1, due)
-    if join.quorum is None:
-        return due
-    if isinstance(join.quorum, int):
-        return min(due, join.quorum)
-    return max(1, math.ceil(join.quorum * due - 1e-9))
+    """How many arrivals make the join go at once, as far as there are any to come."""
+    return min(due, goal_of(agent.join, due))
 
 
 def span(seconds: float) -> str:

@@ -47,6 +47,8 @@ class Anthropic:
                 return await self._read(stream, got, question.schema is not None)
         except StepError as error:
             kind, message, after, clock, detail = error.fault
+            if kind == "auth":
+                self._keys.refused(self._key)
             hide = self._keys.hide
             raise StepError(
                 kind, hide(message), retry_after=after, clock=clock, detail=hide(got.shown or got.text or detail)

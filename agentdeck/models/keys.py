@@ -42,6 +42,10 @@ class Keys:
             self._values[written] = await self._told(list(key["command"]), of)
         return self._values[written]
 
+    def refused(self, key: Data) -> None:
+        """The other side does not take it: the next one that reads it asks its command again."""
+        self._values.pop(json.dumps(key), None)
+
     def text(self, text: str, of: str) -> str:
         """A text of the deck with every `${env.X}` in it replaced, each of which is a secret."""
         for name in _NAMED.findall(text):

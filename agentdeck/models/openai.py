@@ -129,6 +129,8 @@ class OpenAI:
                     self._without.setdefault(question.model, set()).add(part)
                     kind, message = "server", f"{message}; the next attempt goes without {part}"
                     break
+        if kind == "auth":
+            self._keys.refused(self._key)
         hide = self._keys.hide
         return StepError(kind, hide(message), retry_after=after, clock=clock, detail=hide(text or detail))
 

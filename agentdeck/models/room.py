@@ -65,9 +65,15 @@ def raised(tier: str, up: int) -> str:
 def check_deck(deck: Deck, definitions: Iterable[Definition], env: Mapping[str, str] = environ) -> None:
     """Whether everybody these workflows may ask can be asked, as far as can be told without asking. Raises
     UsageError for a tier, model or tool that is not in the deck, ProviderError for a key that is not there."""
-    agents = [a for one in definitions for a in one.agents.values() if isinstance(a.does, Prompt)]
+    all_ = list(definitions)
+    agents = [a for one in all_ for a in one.agents.values() if isinstance(a.does, Prompt)]
     if not agents or not deck.models:
         return
+    where = deck.file.name if deck.file else "the deck"
+    for name in dict.fromkeys(name for one in all_ for name in one.limits.providers):
+        if name not in deck.providers:
+            fix = meant(name, deck.providers) or f"it has {', '.join(deck.providers)}"
+            raise UsageError(f"limits: provider {name} is not in {where}; {fix}")
     faults = []
     used = dict.fromkeys(deck.models[name].provider for agent in agents for name in models_for(deck, agent))
     for name in used:
@@ -83,7 +89,6 @@ def check_deck(deck: Deck, definitions: Iterable[Definition], env: Mapping[str, 
             if not slash:
                 raise UsageError(f"{agent.name}: {tool!r} names no tool; write it as server/tool")
             if server not in deck.mcp:
-                where = deck.file.name if deck.file else "the deck"
                 raise UsageError(_unknown(agent, "tools: the server", server, deck.mcp, where))
             for value in (*deck.mcp[server].env.values(), *deck.mcp[server].headers.values()):
                 if what := missing(value, env):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +12,8 @@ from typing import NamedTuple
 from agentdeck.core.clean import clean
 from agentdeck.errors import StoreError
 from agentdeck.store.commands import put_command
-from agentdeck.store.reader import Reader, RunRow
+from agentdeck.store.listed import RunRow
+from agentdeck.store.reader import Reader
 from agentdeck.store.writer import Writer
 from agentdeck.workflow.model import Data
 
@@ -38,33 +41,43 @@ def ask(
         row = reader.run(run)
         if row.state not in ("running", "paused"):
             return Answer(row.run, False, nobody(row))
-        writer = Writer(path)
-        try:
-            asked = dict(args)
-            put = writer.call(lambda db: put_command(db, row.run, verb, asked, who, time.time()))
-            number = put.result(patience)
-        except TimeoutError:
-            raise writer.fault or StoreError(f"{path}: not written after {patience:g} s") from None
-        finally:
-            writer.close()
+        number = _put(path, row.run, verb, dict(args), who, patience)
         return _answer(reader, row, number, patience)
     finally:
         reader.close()
 
 
+def _put(path: Path, run: str, verb: str, args: Data, who: str, patience: float) -> int:
+    """The request is on disk; its id. What cannot be put in time is not put later either."""
+    writer, late = Writer(path), threading.Event()
+
+    def put(db: sqlite3.Connection) -> int:
+        if late.is_set():
+            raise TimeoutError
+        return put_command(db, run, verb, args, who, time.time())
+
+    try:
+        return writer.call(put).result(patience)
+    except TimeoutError:
+        late.set()
+        raise writer.fault or StoreError(f"{path}: not written after {patience:g} s") from None
+    finally:
+        writer.close(0.5 if late.is_set() else 10.0)
+
+
 def _answer(reader: Reader, row: RunRow, number: int, patience: float) -> Answer:
     end = time.monotonic() + patience
     while time.monotonic() < end:
+        row = reader.run(row.run)  # before its answer is looked for: a run answers before it is over
         request = reader.command(number)
         if request is not None and request.answer is not None:
             answer = request.answer
             return Answer(
                 row.run, bool(answer.get("ok")), _told(answer.get("answer")), int(answer.get("seq") or 0)
             )
+        if row.state not in ("running", "paused"):
+            return Answer(row.run, False, nobody(row))
         time.sleep(LOOK)
-    row = reader.run(row.run)
-    if row.state not in ("running", "paused"):
-        return Answer(row.run, False, nobody(row))
     late = f"process {row.pid} on {row.host} has not answered in {patience:g} s; it may still"
     return Answer(row.run, False, late)
 

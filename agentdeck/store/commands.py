@@ -53,6 +53,15 @@ def take_commands(connection: sqlite3.Connection, run: str, now: float) -> list[
     return sorted((request_of(row) for row in rows), key=lambda request: request.id)
 
 
+def refuse_commands(connection: sqlite3.Connection, run: str, now: float, why: str) -> None:
+    """What was asked of an owner that died before it heard is not done by the next one: whoever asked was told
+    that nobody runs it."""
+    connection.execute(
+        "UPDATE commands SET taken_at = ?, answer = ? WHERE run = ? AND taken_at IS NULL",
+        (now, text_of({"ok": False, "answer": why}), run),
+    )
+
+
 def answer_command(connection: sqlite3.Connection, request: int, answer: Data) -> None:
     """Tell who asked what came of it."""
     connection.execute("UPDATE commands SET answer = ? WHERE id = ?", (text_of(answer), request))

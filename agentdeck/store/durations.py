@@ -1,7 +1,7 @@
 """How long agents take, over all runs of a workflow: `durations` owns the newest seconds of each agent.
 
 A workflow is its name and the folder it came from: two of one name in two places do not mislead each other, and
-an edited one still knows what it knew.
+an edited one still knows what it knew. Under no agent's name (`TASK`) are the seconds of work of whole tasks.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from agentdeck.store.codec import text_of
 
 #: So many attempts are remembered.
 MEMORY = 200
+TASK = ""
 
 
 def save_durations(

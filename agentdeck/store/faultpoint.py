@@ -19,6 +19,10 @@ POINTS = (
     "once.done",  # the result of `once` is on disk, the step's is not
     "commit.before",  # all of a batch is written, nothing committed
     "commit.after",  # committed, and nobody was told
+    "rates.reserved",  # room for a call is on disk, the call is not made
+    "lease.renewed",
+    "command.taken",  # what somebody asked is theirs to hear of, nothing of it is done
+    "command.done",  # it is carried out, and nobody was told
     "run.ended",  # the last event is handed to the log, the row says running
     "lease.taken",  # by who resumes
     "resume.folded",  # the state is restored, nothing is recorded

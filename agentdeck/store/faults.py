@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -20,6 +21,8 @@ class RunTaken(StoreError):
         super().__init__(f"run {run}: another process has taken it over and writes its log; this one stopped")
 
 
+#: Bytes that must be free for a file to be opened.
+LEAST = 64 * 1024
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _PLACE = {
     sqlite3.SQLITE_FULL,
@@ -51,11 +54,22 @@ def is_of_the_place(error: BaseException) -> bool:
     return isinstance(error, sqlite3.Error) and code(error) in _PLACE | _BROKEN
 
 
+def is_full(path: Path) -> bool:
+    """Whether the disk of this file has no room for SQLite to work in."""
+    try:
+        return shutil.disk_usage(path.parent).free < LEAST
+    except OSError:
+        return False
+
+
 def explain(error: sqlite3.Error, path: Path) -> StoreError:
     """What happened to which file, and what to do."""
+    what = "the disk is full; free some space, writing goes on by itself"
     match code(error):
         case sqlite3.SQLITE_FULL:
-            what = "the disk is full; free some space, writing goes on by itself"
+            pass
+        case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_CANTOPEN if is_full(path):
+            pass
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
             what = "the file or its folder is read-only; make both writable, or choose another file with --db"
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:

@@ -20,7 +20,7 @@ from pathlib import Path
 from socket import gethostname
 
 from agentdeck.store.faults import explain
-from agentdeck.store.reader import is_dead
+from agentdeck.store.listed import is_dead
 from agentdeck.store.schema import open_for_writing
 
 ROWS = 4000  # rows deleted in one transaction

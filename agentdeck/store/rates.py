@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from agentdeck.core.caps import tighten
-from agentdeck.core.window import NEVER, Full, Want, Window, longest
+from agentdeck.core.window import NEVER, NOTHING, Full, Want, Window, longest
 from agentdeck.store.codec import text_of
-from agentdeck.store.reader import held
+from agentdeck.store.listed import held
 from agentdeck.workflow.model import ProviderLimits
 
 #: Other processes' calls end without telling: look again after so many seconds.
@@ -26,13 +26,15 @@ PRUNE = 10.0
 
 
 class Wanted(NamedTuple):
-    """A call that is about to be made, by which attempt."""
+    """A call that is about to be made, by which attempt. It may come to so much `more` than is reserved, and so
+    may others like it that are under way."""
 
     provider: str
     task: str
     step: str
     attempt: int
     want: Want
+    more: Want = NOTHING
 
 
 class Granted(NamedTuple):
@@ -155,13 +157,13 @@ class Book:
         )
 
     def release_all(self, db: sqlite3.Connection, now: float) -> None:
-        """Nothing of this run is under way any more. What was reserved still counts."""
-        for (provider,) in db.execute(
-            "SELECT DISTINCT provider FROM reservations WHERE run = ? AND owner = ? AND released IS NULL",
-            (self.run, self.owner),
+        """Nothing of this run is under way any more, nor of those who had it before and died. What was reserved
+        still counts."""
+        for provider, owner in db.execute(
+            "SELECT DISTINCT provider, owner FROM reservations WHERE run = ? AND released IS NULL", (self.run,)
         ).fetchall():
             self._read(db, provider, now)
-            self._free(db, provider, self.run, self.owner, now)
+            self._free(db, provider, self.run, owner, now)
             self._save(db, provider, now)
 
     # Inside the transaction ---------------------------------------------------------------------------------
@@ -173,9 +175,9 @@ class Book:
         if now < known.cooldown:
             return Refused("cooldown", known.cooldown)
         limits = tighten(limits, known.learnt)
-        full = known.window.full(one.want, limits, now)
+        full = known.window.full(one.want, limits, now, one.more)
         if full is not None and full.reason == "concurrent" and self._bury(db, one.provider, now):
-            full = known.window.full(one.want, limits, now)
+            full = known.window.full(one.want, limits, now, one.more)
         return None if full is None else Refused(full.reason, _again(full, now))
 
     def _reach(self, provider: str, limits: ProviderLimits) -> None:
@@ -254,16 +256,17 @@ class Book:
     def _save(self, db: sqlite3.Connection, provider: str, now: float) -> None:
         known = self._known[provider]
         known.longest = max(known.longest, known.window.longest)
-        db.execute(
-            "UPDATE providers SET rev = ?, longest = max(longest, ?) WHERE provider = ?",
-            (known.rev, known.window.longest, provider),
-        )
         if now > known.pruned + PRUNE:
             known.pruned = now
+            self._bury(db, provider, now)
             db.execute(
                 "DELETE FROM reservations WHERE provider = ? AND at < ? AND released IS NOT NULL",
                 (provider, now - known.longest - PRUNE),
             )
+        db.execute(
+            "UPDATE providers SET rev = ?, longest = max(longest, ?) WHERE provider = ?",
+            (known.rev, known.window.longest, provider),
+        )
 
 
 def _again(full: Full, now: float) -> float:

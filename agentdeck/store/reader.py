@@ -9,11 +9,8 @@ from __future__ import annotations
 import difflib
 import json
 import math
-import os
-import socket
 import sqlite3
 import threading
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,50 +20,14 @@ from agentdeck.core.events import Event
 from agentdeck.errors import Fault, UsageError
 from agentdeck.store.codec import decode, large_field
 from agentdeck.store.commands import COLUMNS, Request, request_of
+from agentdeck.store.durations import TASK
 from agentdeck.store.faults import explain
 from agentdeck.store.letters import Letter
-from agentdeck.store.runs import Counts
+from agentdeck.store.listed import ROW, RunRow, run_of
 from agentdeck.store.schema import open_for_reading
 from agentdeck.workflow.model import Data
 
 PAGE = 2000
-
-_RUN = (
-    "runs.run, workflow, identity, state, runs.started, ended, simulated, tags, source, options,"
-    " tasks_total, tasks_done, tasks_failed, tasks_cancelled, summary, owner, lease_until, pid, host"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class RunRow:
-    """A run as lists show it. `state` is what is true now: a run that says `running` and whose owner died is
-    `interrupted` (so is one that drained). `owner` is empty where nobody holds the run."""
-
-    run: str
-    workflow: str
-    identity: str
-    state: str
-    started: float
-    ended: float | None
-    simulated: bool
-    tags: tuple[str, ...]
-    source: dict[str, Data]
-    options: dict[str, Data]
-    tasks: Counts
-    summary: Data
-    owner: str
-    lease_until: float | None
-    pid: int | None
-    host: str
-
-    @property
-    def key(self) -> tuple[float, str]:
-        """Where it stands in a list: what `before` of `Reader.runs` takes for the next page."""
-        return self.started, self.run
-
-    @property
-    def seconds(self) -> float | None:
-        return None if self.ended is None else self.ended - self.started
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +69,10 @@ class Reader:
                 return self._connection.execute(sql, values).fetchall()
             except sqlite3.Error as error:
                 raise explain(error, self.path) from error
+
+    def select(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """For the parts of the store that own other tables."""
+        return self._rows(sql, values)
 
     def version(self) -> int:
         """A number that changes whenever another connection committed something: cheap enough for every frame.
@@ -161,11 +126,11 @@ class Reader:
                 where.append("(runs.run || ' ' || workflow || ' ' || tags || ' ' || source) LIKE ? ESCAPE '\\'")
                 values.append(f"%{_like(text)}%")
             rows = self._rows(
-                f"SELECT {_RUN} FROM {table} WHERE {' AND '.join(where)}"
+                f"SELECT {ROW} FROM {table} WHERE {' AND '.join(where)}"
                 f" ORDER BY {of}.started DESC, {of}.run DESC LIMIT ?",
                 (*values, limit),
             )
-            page = [_run_of(row) for row in rows]
+            page = [run_of(row) for row in rows]
             found += [row for row in page if state is None or row.state == state]
             if len(page) < limit:
                 break
@@ -178,12 +143,12 @@ class Reader:
             if newest := self.runs(1):
                 return newest[0]
             raise UsageError(f"no runs yet in {self.path}")
-        rows = self._rows(f"SELECT {_RUN} FROM runs WHERE run = ?", (name,))
+        rows = self._rows(f"SELECT {ROW} FROM runs WHERE run = ?", (name,))
         if not rows and name:
             end = name + "\U0010ffff"
-            rows = self._rows(f"SELECT {_RUN} FROM runs WHERE run >= ? AND run < ? LIMIT 4", (name, end))
+            rows = self._rows(f"SELECT {ROW} FROM runs WHERE run >= ? AND run < ? LIMIT 4", (name, end))
         if len(rows) == 1:
-            return _run_of(rows[0])
+            return run_of(rows[0])
         if rows:
             several = ", ".join(row[0] for row in rows[:3]) + (", …" if len(rows) > 3 else "")
             raise UsageError(f"several runs begin with {name}: {several}; give more of the id")
@@ -205,6 +170,12 @@ class Reader:
         """Mean seconds of each agent of a workflow, over its newest attempts that succeeded."""
         return {agent: sum(taken) / len(taken) for agent, taken in self._samples(workflow, folder)}
 
+    def work(self, workflow: str, folder: str) -> list[float]:
+        """Seconds of work of its newest tasks, as far as somebody counted them."""
+        sql = "SELECT samples FROM durations WHERE workflow = ? AND folder = ? AND agent = ?"
+        found: list[float] = json.loads(next(iter(self._rows(sql, (workflow, folder, TASK))), ("[]",))[0])
+        return found
+
     def quantiles(self, workflow: str, folder: str, share: float = 0.95) -> dict[str, tuple[int, float]]:
         """Of each agent: how many attempts are remembered (200 at most), and the seconds that this share of
         them did not exceed."""
@@ -214,8 +185,8 @@ class Reader:
         }
 
     def _samples(self, workflow: str, folder: str) -> list[tuple[str, list[float]]]:
-        sql = "SELECT agent, samples FROM durations WHERE workflow = ? AND folder = ?"
-        return [(agent, json.loads(samples)) for agent, samples in self._rows(sql, (workflow, folder))]
+        sql = "SELECT agent, samples FROM durations WHERE workflow = ? AND folder = ? AND agent != ?"
+        return [(agent, json.loads(samples)) for agent, samples in self._rows(sql, (workflow, folder, TASK))]
 
     # What happened in a run ---------------------------------------------------------------------------------
 
@@ -381,52 +352,6 @@ class Reader:
         """One command, with its answer once there is one."""
         rows = self._rows(f"SELECT {COLUMNS} FROM commands WHERE id = ?", (request,))
         return request_of(rows[0]) if rows else None
-
-
-def _run_of(row: tuple[Any, ...]) -> RunRow:
-    (run, workflow, identity, state, started, ended, simulated, tags, source, options) = row[:10]
-    total, done, failed, cancelled, summary, owner, lease_until, pid, host = row[10:]
-    if state == "drained" or (
-        state in ("running", "paused") and not held(owner, lease_until, pid, host, time.time())
-    ):
-        state = "interrupted"
-    return RunRow(
-        run,
-        workflow,
-        identity,
-        state,
-        started,
-        ended,
-        bool(simulated),
-        tuple(json.loads(tags)),
-        json.loads(source),
-        json.loads(options),
-        Counts(total, done, failed, cancelled),
-        None if summary is None else json.loads(summary),
-        owner or "",
-        lease_until,
-        pid,
-        host or "",
-    )
-
-
-def held(owner: str | None, until: float | None, pid: int | None, host: str | None, now: float) -> bool:
-    """Whether somebody runs it. On this machine a dead process is seen at once, elsewhere when the lease ends."""
-    if not owner or until is None or until < now:
-        return False
-    return not (pid and host == socket.gethostname() and is_dead(pid))
-
-
-def is_dead(pid: int) -> bool:
-    """Gone, or a zombie that its parent has not asked after yet."""
-    try:
-        os.kill(pid, 0)
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except ProcessLookupError:
-        return True
-    except (OSError, UnicodeDecodeError):
-        return False
-    return stat.rpartition(")")[2].split()[:1] == ["Z"]
 
 
 def _like(text: str) -> str:

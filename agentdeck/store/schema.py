@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 
 from agentdeck.errors import StoreError
-from agentdeck.store.faults import StoreBroken, explain, is_busy
+from agentdeck.store.faults import StoreBroken, code, explain, is_busy, is_full
 
 APPLICATION = 0x41474454  # "AGDT"
 
@@ -116,26 +116,36 @@ def open_for_reading(path: Path) -> sqlite3.Connection | None:
 
 
 def _readable(path: Path) -> sqlite3.Connection:
-    uri = path.resolve().as_uri()
-    connection = sqlite3.connect(
-        uri + "?mode=ro", uri=True, timeout=30, isolation_level=None, check_same_thread=False
-    )
     try:
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.OperationalError:
-        connection.close()
-        # A folder that may not be written, where SQLite cannot put its -shm: if no WAL is left, the file is at
-        # rest and can be read as it is.
+        return _reading(path, "mode=ro")
+    except sqlite3.OperationalError as error:
+        free = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+        if code(error) == sqlite3.SQLITE_READONLY and free:
+            # Who made the file was killed at it; only a writer can take back what is half done.
+            open_for_writing(path).close()
+            return _reading(path, "mode=ro")
+        # A folder that may not be written, or a full disk, where SQLite cannot put its -shm: if no WAL is left,
+        # the file is at rest and can be read as it is.
         wal = path.with_name(path.name + "-wal")
         if (
-            os.access(path.parent, os.W_OK)
+            (os.access(path.parent, os.W_OK) and not is_full(path))
             or not os.access(path, os.R_OK)
             or (wal.exists() and wal.stat().st_size)
         ):
             raise
-        connection = sqlite3.connect(
-            uri + "?mode=ro&immutable=1", uri=True, isolation_level=None, check_same_thread=False
-        )
+        return _reading(path, "mode=ro&immutable=1")
+
+
+def _reading(path: Path, how: str) -> sqlite3.Connection:
+    """A connection that has read something."""
+    connection = sqlite3.connect(
+        f"{path.resolve().as_uri()}?{how}", uri=True, timeout=30, isolation_level=None, check_same_thread=False
+    )
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -172,11 +182,13 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def _private(path: Path) -> None:
-    """The file exists and is nobody else's to read. SQLite gives -wal and -shm the mode of the file."""
+    """The file exists and is nobody else's to read; one that may not be written stays so. SQLite gives -wal and
+    -shm the mode of the file."""
     if not path.exists():
         with contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     for file in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
         with contextlib.suppress(PermissionError, FileNotFoundError):
-            if file.stat().st_mode & 0o077 and file.is_file():
-                file.chmod(0o600)
+            mode = file.stat().st_mode
+            if mode & 0o077 and file.is_file():
+                file.chmod(mode & 0o700)

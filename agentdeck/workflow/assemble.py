@@ -36,6 +36,9 @@ from agentdeck.workflow.units import share
 
 Read = Mapping[str, Any]
 
+#: What most agents have: one object for all of them.
+RETRY, TIMEOUT, JOIN, ON_ERROR = Retry(), Timeout(), Join(), OnError()
+
 
 def definition(read: Read, needs: Mapping[str, tuple[str, ...]], folder: Path | None) -> Definition:
     """`read` has no fault; `needs` are complete."""
@@ -147,7 +150,7 @@ def retry(given: Any, default: Any) -> Retry:
     for value in (default, given):
         if value is not None:
             both.update(value if isinstance(value, Mapping) else {"attempts": value})
-    return Retry(**both)
+    return Retry(**both) if both else RETRY
 
 
 def timeout(given: Any, default: Any) -> Timeout:
@@ -161,17 +164,17 @@ def timeout(given: Any, default: Any) -> Timeout:
             if both["auto"]:
                 clocks["attempt"] = 30.0
         both.update(clocks)
-    return Timeout(**both)
+    return Timeout(**both) if both else TIMEOUT
 
 
 def join(given: Any) -> Join:
     if isinstance(given, str):
-        return Join(given)  # type: ignore[arg-type]
+        return JOIN if given == JOIN.kind else Join(given)  # type: ignore[arg-type]
     kind = given.get("kind") or ("quorum" if "quorum" in given else "all")
     return Join(**{**given, "kind": kind})
 
 
 def on_error(given: Any) -> OnError:
     if isinstance(given, str):
-        return OnError(given)  # type: ignore[arg-type]
+        return ON_ERROR if given == ON_ERROR.action else OnError(given)  # type: ignore[arg-type]
     return OnError(given.get("then", "fail"), given["fallback"])

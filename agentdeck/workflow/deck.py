@@ -26,6 +26,8 @@ from agentdeck.workflow.shape import (
 )
 from agentdeck.workflow.source import Source, read_file
 
+#: How a deck's file is called, wherever it lies.
+NAME = "deck.yaml"
 WORKERS = 20
 
 
@@ -126,12 +128,12 @@ DECK = Fields(
 
 
 def find_deck(folder: Path) -> Path | None:
-    """deck.yaml beside the workflow, else in the user's config folder, else none."""
+    """The file beside the workflow, else in the user's config folder, else none."""
     from platformdirs import user_config_dir
 
     for place in (folder, Path(user_config_dir("agentdeck", appauthor=False))):
-        if (place / "deck.yaml").is_file():
-            return place / "deck.yaml"
+        if (place / NAME).is_file():
+            return place / NAME
     return None
 
 

@@ -5,6 +5,11 @@ from __future__ import annotations
 from agentdeck.workflow.model import Data, Type
 
 
+def article(kind: str) -> str:
+    """`a list`, `an object`."""
+    return ("an " if kind[0] in "aeiou" else "a ") + kind
+
+
 def fits(value: Data, type_: Type) -> str:
     """Empty when it fits; else what is wrong, as the end of a sentence: "text, not a number"."""
     match type_.kind:
@@ -27,4 +32,4 @@ def fits(value: Data, type_: Type) -> str:
         case _:
             good = isinstance(value, dict)
     shown = repr(value)
-    return "" if good else f"{shown[:40]}{'…' if len(shown) > 40 else ''}, not a {type_.kind}"
+    return "" if good else f"{shown[:40]}{'…' if len(shown) > 40 else ''}, not {article(type_.kind)}"

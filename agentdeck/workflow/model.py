@@ -116,6 +116,8 @@ class Approve:
 
 Verb: TypeAlias = Python | Prompt | Http | Command | Simulate | Dispatch | SubWorkflow | Approve
 VERBS = ("python", "prompt", "http", "command", "simulate", "dispatch", "workflow", "approve")
+#: Verbs whose steps wait for something else and hold no worker: their time is not work.
+SLOTLESS = frozenset({"dispatch", "workflow", "approve"})
 
 # Policies ------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ anchor expands to is bounded, so a small file stays small in memory.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -108,6 +109,9 @@ class _TooMuch(Exception):
     pass
 
 
+_HALVES = re.compile("[\ud800-\udfff]")
+
+
 class _Reader:
     """Nodes into values."""
 
@@ -133,7 +137,7 @@ class _Reader:
     def scalar(self, node: Any, path: Path_) -> Data:
         tag, text = str(node.tag).rsplit(":", 1)[-1], node.value
         if node.style in ("'", '"', "|", ">") or tag == "str":
-            return text
+            return self.text(text, path)
         try:
             match tag:
                 case "null":
@@ -155,6 +159,17 @@ class _Reader:
             self.source.fault(path, f"the tag {node.tag} is not known", "leave it out")
         return text
 
+    def text(self, text: str, path: Path_) -> str:
+        """JSON writes what lies beyond 16 bits as two escapes: they are one character. Half of one is a fault."""
+        if text.isascii() or not _HALVES.search(text):
+            return text
+        units = text.encode("utf-16", "surrogatepass")
+        try:
+            return units.decode("utf-16")
+        except UnicodeDecodeError:
+            self.source.fault(path, "half of a character (\\ud800 to \\udfff)", "write it whole")
+            return units.decode("utf-16", "replace")
+
     def mapping(self, node: Any, path: Path_, depth: int) -> Data:
         found: dict[str, Data] = {}
         merged: list[Any] = []
@@ -164,7 +179,7 @@ class _Reader:
                 self.source.values.setdefault((*path, "?"), (mark.line + 1, mark.column + 1))
                 self.source.fault((*path, "?"), "a key must be a word", "quote it")
                 continue
-            key = str(key_node.value)
+            key = self.text(str(key_node.value), path)
             if key == "<<" and key_node.style is None:
                 merged.append(value_node)
                 continue

@@ -80,16 +80,17 @@ def test_becomes_plain(value: Any, data: Any) -> None:
 BAD: list[tuple[Any, str]] = [
     (
         b"x",
-        "the result is a bytes, which is not plain data; return a dict, list, string, number, boolean or None",
+        "the result is of type bytes, which is not plain data; "
+        "return a dict, list, string, number, boolean or None",
     ),
-    ({"a": [1, object()]}, "the result.a[1] is a object, which is not plain data"),
+    ({"a": [1, object()]}, "the result.a[1] is of type object, which is not plain data"),
     ([{"x": float("nan")}], "the result[0].x is nan"),
     (float("inf"), "the result is inf"),
     ({"a": {(1, 2): 3}}, "the result.a has a tuple as a key"),
     ({1: "a", "1": "b"}, "two keys that are '1'"),
     ([10**5000], "more than 4000 digits"),
-    (len, "is a builtin_function_or_method"),
-    (Point, "is a type"),
+    (len, "is of type builtin_function_or_method"),
+    (Point, "is of type type"),
 ]
 
 

@@ -47,10 +47,10 @@ def played(pieces: list[tuple[float, str]]) -> Heard:
 @pytest.mark.parametrize(
     ("pieces", "lines"),
     [
-        ([(0, "a "), (0.01, "b"), (0.01, "c d")], ["a bc", "|", "d"]),
+        ([(0, "a "), (0.01, "b"), (0.01, "c d")], ["a bc ", "|", "d"]),
         ([(0, "one two\nthree "), (0, "four\nfi"), (0, "ve")], ["one two", "three four", "|", "five"]),
-        ([(0.03, f"w{at} ") for at in range(8)], ["w0 w1 w2 w3", "w4 w5 w6 w7", "|"]),
-        ([(0, "a "), (3, "b ")], ["a", "b", "|"]),
+        ([(0.03, f"w{at} ") for at in range(8)], ["w0 w1 w2 w3 ", "w4 w5 w6 w7 ", "|"]),
+        ([(0, "a "), (3, "b ")], ["a ", "b ", "|"]),
         ([(0, "x" * 300)], ["x" * 300, "|"]),
         ([(0, "\n\n"), (0, "")], ["|"]),
     ],

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from agentdeck.core import events as ev
+from agentdeck.engine.storage import LEASE
 from agentdeck.store.reader import Reader
 from tests.cli.conftest import Deck
 
@@ -145,6 +147,18 @@ def test_one_is_tried_before_the_rest(deck: Deck) -> None:
     assert done.returncode == 0, done.stderr
     assert "pay went well" in done.stderr
     assert effects(deck)["pay"] == 9
+    plan = [line.split() for line in done.stderr.splitlines() if line.startswith("  ")]
+    assert plan == [["first", "after", "agent"], ["1", "-", "pay"], ["-", "1", "confirm"],
+                    ["first", "after", "agent"], ["3", "-", "pay"], ["-", "3", "confirm"]]  # fmt: skip
+
+
+def test_a_cause_that_is_not_there_is_named(deck: Deck) -> None:
+    broken(deck, 2)
+    cause = json.loads(deck("letters", "--json").stdout)[0]["cause"]
+    done = deck("letters", "retry", "--cause", "pay")
+    assert done.returncode == 2
+    assert f"no open letter has the cause pay; there are {cause}." in done.stderr
+    assert effects(deck)["pay"] == 2
 
 
 ALIVE = """
@@ -292,6 +306,61 @@ def test_resume_all(deck: Deck, until: Until) -> None:
     assert deck("resume", "--all").stderr == "no run is interrupted\n"
 
 
+QUIET = """
+agentdeck: 1
+name: quiet
+agents:
+  ask: { approve: { ask: "Really?" } }
+  after: { needs: ask, simulate: { takes: 1ms } }
+"""
+
+
+def test_a_question_is_open_still_and_idle_is_only_the_time_without_an_owner(deck: Deck, until: Until) -> None:
+    """Nothing happened for more than a second before the kill, and yet somebody ran it."""
+    deck.write("quiet.yaml", QUIET)
+    process = deck.start("run", "quiet.yaml")
+    reader = Reader(deck.db)
+    until(lambda: bool(runs := reader.runs(1)) and reader.last_seq(runs[0].run) >= 3)
+    run = reader.runs(1)[0].run
+    quiet = max(event.at for _, event in reader.events(run))
+    until(lambda: (reader.run(run).lease_until or 0.0) - LEASE > quiet + 1)
+    alive = (reader.run(run).lease_until or 0.0) - LEASE
+    process.kill()
+    process.wait()
+    process = deck.start("resume", run)
+    until(lambda: reader.run(run).state == "running")
+    assert deck("approve", run, "ask", "yes").returncode == 0
+    assert process.wait(20) == 0
+    events = [event for _, event in reader.events(run)]
+    reader.close()
+    (resumed,) = (e for e in events if isinstance(e, ev.RunResumed))
+    assert 0.0 < resumed.idle <= resumed.at - alive
+    assert [e.attempt for e in events if isinstance(e, ev.StepStarted) and e.step == "ask"] == [1]
+    assert [e.who for e in events if isinstance(e, ev.StepAnswered)] == ["ada"]
+
+
+def test_what_was_asked_of_a_dead_owner_is_not_done_by_the_next(deck: Deck, until: Until) -> None:
+    """Whoever asked was told that nobody runs it."""
+    deck.write("quiet.yaml", QUIET)
+    process = deck.start("run", "quiet.yaml")
+    reader = Reader(deck.db)
+    until(lambda: bool(runs := reader.runs(1)) and reader.last_seq(runs[0].run) >= 3)
+    run = reader.runs(1)[0].run
+    os.kill(process.pid, signal.SIGSTOP)
+    asked = deck.start("cancel", run)
+    until(lambda: bool(reader.commands(run)))
+    process.kill()
+    process.wait()
+    assert asked.wait(20) == 1
+    assert f"{run} is interrupted: nobody runs it" in (asked.stderr.read() if asked.stderr else "")
+    process = deck.start("resume", run)
+    until(lambda: reader.run(run).state == "running")
+    assert deck("approve", run, "ask", "yes").returncode == 0
+    assert process.wait(20) == 0
+    assert reader.run(run).state == "done"
+    reader.close()
+
+
 HELD = """
 agentdeck: 1
 name: held
@@ -346,6 +415,40 @@ def test_cancel_of_a_task_and_of_a_step(deck: Deck, until: Until) -> None:
     assert deck.started[0].wait(20) == 1
     assert "step_cancelled 2 slow" in ended(deck, run)
     assert state(deck, run) == "cancelled"
+
+
+def test_what_makes_no_sense_is_refused_with_what_there_is(deck: Deck, until: Until) -> None:
+    run = started(deck, until)
+    for args, told in (
+        (("cancel", run, "--step", "solw"), "there is no step solw of any open task"),
+        (("cancel", run, "--step", "quick", "--task", 1), "step quick of task 1 is over (done)"),
+        (("cancel", run, "--task", 9), "task 9 is not open"),
+        (
+            ("limits", run, "far.requests=80/min"),
+            "there is no limit far.requests; there are workers, agents.quick.",
+        ),
+        (("limits", run, "agents.slow.timeout=0s"), "agents.slow.timeout=0s is out of range: 1ms to 30d"),
+        (("release", run, "slow"), "no step slow stands there waiting"),
+        (("approve", run, "join", "yes"), "no step join stands there waiting"),
+    ):
+        done = deck(*args)
+        assert done.returncode == 1, args
+        assert told in done.stderr
+    told = json.loads(deck("limits", run, "agents.slow.timeout=50s", "--json").stdout)
+    assert told == {"run": run, "ok": True, "answer": "agents.slow.timeout = 50s"}
+    deck.write("stop", "")
+    assert deck.started[0].wait(20) == 0
+
+
+def test_who_paused_it_can_let_it_go_on_at_once(deck: Deck, until: Until) -> None:
+    run = started(deck, until)
+    for _ in range(3):
+        assert deck("pause", run).returncode == 0
+        assert state(deck, run) == "paused"
+        assert deck("resume", run).returncode == 0
+        assert state(deck, run) == "running"
+    deck.write("stop", "")
+    assert deck.started[0].wait(20) == 0
 
 
 def test_hurry_puts_a_task_first(deck: Deck, until: Until) -> None:

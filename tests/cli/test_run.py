@@ -106,7 +106,7 @@ def test_a_task_file_and_its_lines(deck: Deck) -> None:
         ("[1]", "t.jsonl:2: not a JSON object but a list"),
         ('{"wrod": "x"}', "did you mean word?"),
         ('{"n": 1}', "t.jsonl:2: needs the input word"),
-        ('{"word": "x", "n": "1"}', "t.jsonl:2: n is '1', not a integer"),
+        ('{"word": "x", "n": "1"}', "t.jsonl:2: n is '1', not an integer"),
     ],
 )
 def test_a_bad_line_is_named_or_left_out(deck: Deck, bad: str, told: str) -> None:

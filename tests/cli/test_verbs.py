@@ -79,6 +79,17 @@ def test_plan_for_people(deck: Deck) -> None:
     assert not deck.db.exists()
 
 
+def test_plan_says_who_would_answer(deck: Deck) -> None:
+    deck.write("w.yaml", "agentdeck: 1\nname: w\nagents: { a: { prompt: Hello } }\n")
+    assert "models         tier execution: simulated\n" in deck("plan", "w.yaml").stdout
+    providers, models = "p: { type: simulated }", "x: { provider: p, id: x }, y: { provider: p, id: y }"
+    deck.write(
+        "deck.yaml",
+        f"agentdeck: 1\nproviders: {{ {providers} }}\nmodels: {{ {models} }}\ntiers: {{ execution: [x, y] }}\n",
+    )
+    assert "models         tier execution: x of p, else y of p\n" in deck("plan", "w.yaml").stdout
+
+
 def test_schema_is_json(deck: Deck) -> None:
     assert json.loads(deck("schema").stdout)["$schema"]
 
@@ -174,6 +185,7 @@ def test_limits_of_providers_are_shown_and_turned(deck: Deck, until: Until) -> N
     process = deck.start("run", "w.yaml", "--tasks", "t.jsonl", "--json")
     until(lambda: "step_waited" in deck("events", "last", "--json").stdout)
     assert json.loads(deck("limits", "last", "--json").stdout)["p.requests"] == "1/h"
+    assert "1/1 in the last 1h; 1 wait" in deck("limits", "last").stdout
     assert "is not a rate" in deck("limits", "last", "p.requests=fast").stderr
     assert "p has no limit calls" in deck("limits", "last", "p.calls=3").stderr
     turned = deck("limits", "last", "p.requests=80/min")
@@ -181,3 +193,6 @@ def test_limits_of_providers_are_shown_and_turned(deck: Deck, until: Until) -> N
     out, _ = process.communicate(timeout=30)
     assert json.loads(out)["state"] == "done"
     assert json.loads(out)["agents"]["a"]["waiting"]["requests"] > 0
+    saved = deck("limits", "save", "last")
+    assert "p.requests = 80/min" in saved.stdout
+    assert "1/h of " in saved.stderr, "a workflow may tighten what the deck says, and no more"

@@ -18,6 +18,7 @@ KEYS = (
     "escape", "escape", "space", "pageup", "pagedown", "home", "end", "backspace", "slash", "question_mark",
     "colon", "plus", "minus", "full_stop", "comma", "less_than_sign", "greater_than_sign", "left_square_bracket",
     "right_square_bracket", "left_curly_bracket", "right_curly_bracket", "f1", "f2", "ctrl+p", "shift+right",
+    "exclamation_mark", "ctrl+y", "ctrl+n",
 )  # fmt: skip
 
 

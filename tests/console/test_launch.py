@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,18 +12,20 @@ from textual.widgets import Button, Input, Static
 from agentdeck.console.background import Order
 from agentdeck.console.screens.launch import LaunchScreen
 from agentdeck.workflow.loader import load
+from agentdeck.workflow.model import Rate
 
 ORDER = Path(__file__).parents[2] / "workflows" / "order.yaml"
 pytestmark = pytest.mark.anyio
 
 
 class Form(App[None]):
-    def __init__(self) -> None:
+    def __init__(self, file: Path = ORDER) -> None:
         super().__init__()
+        self.file = file
         self.orders: list[Order | None] = []
 
     def on_mount(self) -> None:
-        form = LaunchScreen(load(ORDER).definition, ORDER, Path("/nowhere/deck.db"), 20)
+        form = LaunchScreen(load(self.file).definition, self.file, Path("/nowhere/deck.db"), 20)
         self.push_screen(form, self.orders.append)
 
 
@@ -77,3 +80,65 @@ async def test_what_makes_no_sense_is_told_and_not_launched(field: str, text: st
         assert app.orders == []
         await pilot.press("escape")
         assert app.orders == [None]
+
+
+@pytest.fixture
+def asking(tmp_path: Path) -> Path:
+    """The demo, which asks models of its deck, in a folder of its own."""
+    shutil.copytree(ORDER.parent / "demo", tmp_path, dirs_exist_ok=True)
+    file = tmp_path / "demo.yaml"
+    file.write_text("# mine\n" + file.read_text())
+    return file
+
+
+@pytest.fixture
+def broken(asking: Path) -> Path:
+    """The same, with a deck that makes no sense."""
+    asking.with_name("deck.yaml").write_text("agentdeck: 1\nproviders: { it: { type: simulatd } }\n")
+    return asking
+
+
+def text_of(file: Path) -> str:
+    return file.read_text()
+
+
+async def test_limits_of_providers_and_the_budget_are_given_and_only_tightened(asking: Path) -> None:
+    app = Form(asking)
+    async with app.run_test(size=(140, 48)) as pilot:
+        form = app.screen
+        assert form.query_one("#cap-0-requests", Input).value == "60/min"
+        form.query_one("#cap-0-requests", Input).value = "70/min"
+        await pilot.pause()
+        assert "the deck allows 60/min" in shown(app, "#note-cap-0")
+        form.query_one("#cap-0-requests", Input).value = "30/min"
+        form.query_one("#budget-usd", Input).value = "2"
+        await pilot.pause()
+        await app.workers.wait_for_complete()
+        await pilot.press("ctrl+r")
+        assert app.orders == [Order({}, None, 20, {"budget.usd": "2", "sage.requests": "30/min"})]
+
+
+async def test_limits_are_written_into_the_file_and_comments_stay(asking: Path) -> None:
+    app = Form(asking)
+    async with app.run_test(size=(140, 48)) as pilot:
+        form = app.screen
+        assert form.query_one("#save", Button).disabled
+        changes = {"workers": "8", "budget-usd": "2", "cap-0-requests": "30/min", "set-1-timeout": "9s"}
+        for field, text in changes.items():
+            form.query_one(f"#{field}", Input).value = text
+        await pilot.pause()
+        await pilot.press("ctrl+s")
+        made = load(asking).definition
+        assert text_of(asking).startswith("# mine\n")
+        assert (made.limits.workers, made.budget and made.budget.usd) == (8, 2)
+        assert made.limits.providers["sage"].requests == Rate(30, 60.0)
+        assert made.agents["payment"].timeout.attempt == 9.0
+        assert made.agents["stock"].timeout.attempt == 8.0
+        assert app.orders == []
+
+
+async def test_a_deck_with_faults_is_told_before_anything_is_launched(broken: Path) -> None:
+    app = Form(broken)
+    async with app.run_test(size=(140, 48)):
+        assert "did you mean simulated?" in shown(app, "#note-deck")
+        assert app.screen.query_one("#launch", Button).disabled

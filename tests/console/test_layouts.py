@@ -17,7 +17,8 @@ from agentdeck.console.screens.history import HistoryScreen
 from agentdeck.console.screens.launch import LaunchScreen
 from agentdeck.console.screens.letters import LettersScreen
 from agentdeck.console.screens.replay import ReplayScreen
-from agentdeck.console.screens.run import PANES, RunScreen
+from agentdeck.console.screens.run import RunScreen
+from agentdeck.console.screens.stage import PANES
 from agentdeck.engine.launch import Outcome
 from tests.console.conftest import until
 

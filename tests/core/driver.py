@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from heapq import heappop, heappush
 
+from agentdeck.core import actions as act
 from agentdeck.core import events as ev
-from agentdeck.core.fold import BUSY, Fold
+from agentdeck.core.board import BUSY
+from agentdeck.core.fold import Fold
 from agentdeck.core.machine import Machine
 from agentdeck.core.program import Program
 from agentdeck.core.reopen import Everything, rebuild, root_of
-from agentdeck.core.state import ENDED, OPEN, RUNNING
+from agentdeck.core.state import DONE, ENDED, OPEN, RUNNING, Step
 from agentdeck.core.window import Want, Window
 from agentdeck.errors import Fault
 from agentdeck.workflow.model import Agent, Budget, Definition, Prompt, ProviderLimits, Python, Rate
@@ -39,9 +41,9 @@ class Desk:
         self.takes = takes
         self.tokens = tokens
         self.gave_back: list[int] = []
-        self.asked: list[ev.Reserve] = []
+        self.asked: list[act.Reserve] = []
 
-    def ask(self, action: ev.Reserve, now: float) -> tuple[float, ev.Signal]:
+    def ask(self, action: act.Reserve, now: float) -> tuple[float, ev.Signal]:
         self.asked.append(action)
         full = self.window.full(Want(), self.limits, now)
         where = now + self.takes, action.ask, action.task, action.step, "p"
@@ -68,6 +70,7 @@ class Player:
     ) -> None:
         self.definition = of
         self.nested = {name: Program(below) for name, below in (nested or {}).items()}
+        self.workers = workers
         self.machine = Machine(
             Program(of, nested=self.nested), run="r", workers=workers, gated=commit is not None
         )
@@ -75,18 +78,21 @@ class Player:
         self.usage = usage
         if desk is not None:
             for rule in self.machine.program.rules:
-                rule.metered = rule.careful = rule.verb == "prompt"
+                rule.metered = rule.verb == "prompt"
+                rule.careful |= rule.metered
         self.plan = plan or (lambda started: (1.0, None))
         self.commit = commit
         self.tasks = tasks
         self.now = 0.0
         self.opened = 0
         self.log: list[ev.Event] = []
-        self.asked: list[ev.StartAttempt] = []
-        self.cancels: list[ev.CancelAttempt] = []
+        self.asked: list[act.StartAttempt] = []
+        self.cancels: list[act.CancelAttempt] = []
         self.letters: set[tuple[str, str]] = set()
         self.released: set[tuple[str, str]] = set()
         self.open_most = 0
+        self.crashes: list[float] = []
+        self.ended_at: dict[tuple[str, str], int] = {}
         self.finished = ""
         self._ends: list[tuple[float, int, ev.Event | ev.Signal]] = []
         self._ticket = 0
@@ -111,18 +117,24 @@ class Player:
             before = self.machine.seq
             for action in self.machine.handle(todo.pop(0)):
                 match action:
-                    case ev.Record(event=recorded):
+                    case act.Record(event=recorded):
                         self.log.append(recorded)
                         if isinstance(recorded, ev.StepReleased):
                             self.released.add((recorded.task, recorded.step))
-                    case ev.StartAttempt(started=started):
+                        elif isinstance(recorded, ev.StepSucceeded | ev.StepDone | ev.StepAnswered):
+                            self.ended_at[recorded.task, recorded.step] = len(self.log)
+                    case act.StartAttempt(started=started):
                         self.asked.append(action)
+                        step = self._live(started)
+                        if step is None:
+                            continue
+                        self._check_gate(step)
                         if started.agent in self.nested:
                             nested = f"{started.task}/{started.step}"
                             todo.append(ev.TaskOpened(self.now, nested, {}, (started.task, started.step)))
-                        elif self._slot(started):
+                        elif step.acting.slot:
                             self._run(started)
-                    case ev.PullTask():
+                    case act.PullTask():
                         self.opened += 1
                         more = self.opened <= self.tasks
                         todo.append(
@@ -130,20 +142,20 @@ class Player:
                             if more
                             else ev.TasksExhausted(self.now, self.tasks)
                         )
-                    case ev.Reserve():
+                    case act.Reserve():
                         assert self.desk is not None
                         self.at(*self.desk.ask(action, self.now))
-                    case ev.GiveBack():
+                    case act.GiveBack():
                         assert self.desk is not None
                         self.desk.gave_back.append(action.ask)
-                    case ev.CancelAttempt():
+                    case act.CancelAttempt():
                         self.cancels.append(action)
-                    case ev.SettleLetters(task=task, step=step, state="closed"):
+                    case act.SettleLetters(task=task, step=step, state="closed"):
                         whole = f"{task}/{step}"
                         self.letters -= {(t, s) for t, s in self.letters if under(f"{t}/{s}", whole)}
-                    case ev.KeepLetter(task=task, step=step):
+                    case act.KeepLetter(task=task, step=step):
                         self.letters.add((task, step))
-                    case ev.Finish(state=state):
+                    case act.Finish(state=state):
                         assert not self.finished
                         self.finished = state
             if self.commit is not None and self.machine.seq > before:
@@ -151,10 +163,18 @@ class Player:
             self.open_most = max(self.open_most, len(self.machine.tasks))
             check(self.machine, self.released)
 
-    def _slot(self, started: ev.StepStarted) -> bool:
-        step = self.machine.tasks[started.task].step(started.step)
-        assert step is not None
-        return step.acting.slot
+    def _check_gate(self, step: Step) -> None:
+        """What it reads is on disk."""
+        for index in step.rule.upstream if self.commit is not None else ():
+            need = step.task.steps[index]
+            if need is not None and need.state == DONE:
+                assert self.ended_at[step.task.id, need.key] <= self.machine.durable
+
+    def _live(self, started: ev.StepStarted) -> Step | None:
+        """The step, unless it has gone on without this attempt."""
+        task = self.machine.tasks.get(started.task)
+        step = task.step(started.step) if task is not None else None
+        return step if step is not None and step.attempt == started.attempt and not step.ended else None
 
     def _run(self, started: ev.StepStarted) -> None:
         length, end = self.plan(started)
@@ -168,9 +188,33 @@ class Player:
                 ended = ended._replace(usage=self.usage(started))
         self.at(when, ended)
 
+    def crash(self) -> None:
+        """The process dies; another one takes the run up with what is on disk."""
+        if self.commit is not None:
+            del self.log[max(1, self.machine.durable) :]
+        reopened = {root_of(e.task) for e in self.log if isinstance(e, ev.StepReopened)}
+        program = Program(self.definition, nested=self.nested)
+        for nested in self.nested.values():
+            for rule in nested.rules:
+                rule.live, rule.parked = 0, None
+        gated = self.commit is not None
+        self.machine = Machine(program, run="r", workers=self.workers, gated=gated, keep=reopened)
+        for event in self.log:
+            self.machine.apply(event)
+        self.machine.forget()
+        self.opened = self.machine.ages
+        self.letters &= {(e.task, e.step) for e in self.log if isinstance(e, ev.StepFailed)}
+        lost = (ev.StepSucceeded, ev.AttemptFailed, ev.Committed)
+        self._ends = sorted(one for one in self._ends if not isinstance(one[2], lost))
+        self.send(ev.RunResumed(self.now))
+
     def step(self) -> bool:
         """Let the next thing happen; False when nothing will."""
         due = self.machine.deadline
+        if self.crashes and self.crashes[0] <= min(due, self._ends[0][0] if self._ends else due):
+            self.now = max(self.now, self.crashes.pop(0))
+            self.crash()
+            return True
         if self._ends and self._ends[0][0] <= due:
             self.now, _, event = heappop(self._ends)
             self.send(event._replace(at=self.now))

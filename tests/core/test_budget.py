@@ -60,7 +60,7 @@ def test_ask_parks_the_run_and_a_grant_lets_it_go_on() -> None:
     played = until_paused(player(Budget(usd=1.0), tasks=30))
     paused = played.of(ev.RunPaused)[0]
     assert paused.why.startswith("budget of the run: $1.00 of $1.00 used, $0.00 held")  # type: ignore[union-attr]
-    assert "agentdeck budget r +" in paused.why  # type: ignore[union-attr]
+    assert paused.why.endswith("what can be done: agentdeck budget r")  # type: ignore[union-attr]
     assert played.machine.accounts.run is not None
     assert played.machine.accounts.run.used_usd == pytest.approx(1.0)
     played.send(ev.LimitChanged(played.now, "budget.usd", 1.0, 9.0))
@@ -84,6 +84,20 @@ def test_a_step_waits_for_what_others_may_give_back() -> None:
     assert {e.reason for e in waited} == {"budget"}  # type: ignore[union-attr]
     assert len(waited) == len({e.task for e in waited}), "told once, not each time it asks"  # type: ignore[union-attr]
     assert any((e.waits or {}).get("budget", 0) > 0 for e in played.of(ev.StepStarted))  # type: ignore[union-attr]
+
+
+def test_a_step_that_goes_again_and_is_cancelled_first_uses_nothing() -> None:
+    played = player(Budget(tokens=1000), prompt("a"), tasks=2, workers=1)
+    played.plan = partial(failing, Fault("permanent", "no"))
+    played.at(0.5, ev.RunPaused(0.5))
+    played.at(2.0, ev.StepReopened(2.0, "1", "a"))
+    played.at(3.0, ev.CancelAsked(3.0, "1", "a"))
+    while played.now < 3.0 and played.step():
+        pass
+    ledger = played.machine.accounts.run
+    assert ledger is not None
+    assert [type(e) for e in played.log[-2:]] == [ev.StepCancelled, ev.TaskEnded]
+    assert (ledger.used_tokens, ledger.held_tokens) == (0, 0)
 
 
 def test_each_task_has_its_own_budget() -> None:

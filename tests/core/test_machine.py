@@ -259,6 +259,16 @@ def test_raising_workers_starts_at_once_and_lowering_drains() -> None:
     assert not player.cancels
 
 
+def test_nothing_of_an_agent_starts_while_it_may_run_nowhere() -> None:
+    graph = [agent("a", each="[1, 2, 3, 4]", max_parallel=2), agent("b"), agent("c", "b")]
+    player = Player(definition(*graph), workers=8, plan=takes({"c": 5.0}))
+    player.at(0.5, ev.LimitChanged(0.5, "agents.a.max_parallel", 2, 0))
+    player.at(50.0, ev.LimitChanged(50.0, "agents.a.max_parallel", 0, 4))
+    player.play()
+    assert [player.starts(f"a[{n}]") for n in range(4)] == [[0.0], [0.0], [50.0], [50.0]]
+    assert player.starts("c") == [1.0]
+
+
 def test_pause_and_drain() -> None:
     player = Player(definition(*order()), plan=takes(SECONDS))
     player.at(1.0, ev.RunPaused(1.0))
@@ -279,10 +289,33 @@ def test_cancel_ends_everything_and_nothing_starts_after_it() -> None:
     assert player.now == 3.0
 
 
+@pytest.mark.parametrize("at", [0.5, 1.5])
+def test_a_step_that_is_skipped_waiting_or_running_is_gone_on_without(at: float) -> None:
+    graph = definition(agent("a"), agent("b", "a"), agent("c", "a"), agent("d", "b", "c"), agent("e", "b"))
+    player = Player(graph, plan=takes(dict.fromkeys("abcde", 1.0)))
+    player.at(at, ev.SkipAsked(at, "1", "b", "eva"))
+    player.play()
+    assert player.finished == "done"
+    assert [(e.step, e.why) for e in player.of(ev.StepSkipped) if isinstance(e, ev.StepSkipped)] == [
+        ("b", "skipped by eva"),
+        ("e", "all it needs was skipped"),
+    ]
+    assert player.starts("d") == [2.0]
+    assert len(player.cancels) == (at > 1)
+
+
 def test_nothing_that_read_a_result_starts_before_it_is_on_disk() -> None:
     player = Player(definition(*order()), plan=takes(SECONDS), commit=0.25).play()
     assert player.starts("payment") == [2.25]
     assert player.starts("confirm") == [4.5]
+
+
+def test_what_comes_after_a_join_went_is_on_disk_too_before_it_is_read() -> None:
+    graph = [agent("a"), agent("b"), agent("busy"), agent("c", "a", "b", join=Join("any"))]
+    player = Player(definition(*graph), workers=3, plan=takes({"b": 1.375, "busy": 1.375}), commit=0.25)
+    player.at(1.1, ev.LimitChanged(1.1, "workers", 3, 2))
+    player.play()
+    assert player.starts("c") == [1.625], "it was ready at 1.25, and there was room at 1.375: b was not on disk"
 
 
 def test_hurry_puts_a_task_first() -> None:

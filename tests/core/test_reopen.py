@@ -105,6 +105,20 @@ def test_a_task_that_is_open_still() -> None:
     assert starts(player).count("shipping#1") == 1
 
 
+def test_a_group_that_failed_fast_goes_again_whole() -> None:
+    broken = Broken("a")
+    graph = [agent("src"), agent("a"), agent("b", "src"), agent("c", "a", "b", join=Join(rest="cancel"))]
+    player = Player(
+        definition(*graph), plan=lambda started: (5.0 if started.step == "src" else 1.0, broken.plan(started)[1])
+    ).play()
+    assert player.states() == {"a": "failed", "c": "failed", "b": "cancelled", "src": "cancelled"}
+    broken.steps.clear()
+    player.retry(("1", "a")).play()
+    assert player.finished == "done"
+    assert player.states() == dict.fromkeys(["src", "a", "b", "c"], "done")
+    same(player)
+
+
 def test_what_runs_below_is_cancelled_first() -> None:
     graph = [agent("a", on_error=OnError("continue"), retry=Retry(1)), agent("b", "a")]
     broken = Broken("a")

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentdeck.core import events as ev
+from agentdeck.core.picture import MOMENTS, RECENT
 from agentdeck.core.tally import EXACT, Durations
-from agentdeck.core.view import KEPT_FAILED, MOMENTS, RECENT, View
+from agentdeck.core.view import KEPT_FAILED, View
 from agentdeck.errors import Fault
 from agentdeck.insight.summary import summary
 from agentdeck.workflow.model import (

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentdeck.core import events as ev
-from agentdeck.core.state import ENDED, RUNNING
+from agentdeck.core.state import ENDED, OPEN, RUNNING
 from agentdeck.core.view import View
 from agentdeck.errors import Fault
 from agentdeck.insight.summary import summary
-from agentdeck.workflow.model import Agent
+from agentdeck.workflow.model import Agent, Python, SubWorkflow
 from tests.core.driver import Player, definition
-from tests.core.test_properties import actions, event_of, graphs
+from tests.core.graphs import actions, event_of, graphs
 
 
 @settings(max_examples=150, deadline=None)
@@ -31,6 +33,8 @@ def test_the_view_agrees_with_the_machine_at_every_step(
         length = round(random() * 8, 1)
         return length, Fault("exception", "made to fail") if random() < 0.25 else started.step
 
+    # Nested tasks are counted apart.
+    agents = [replace(a, does=Python("m:f")) if isinstance(a.does, SubWorkflow) else a for a in agents]
     of = definition(*agents)
     player = Player(of, workers=3, tasks=tasks, plan=plan)
     for action in acts:
@@ -55,19 +59,27 @@ def test_the_view_agrees_with_the_machine_at_every_step(
     assert not view.running
     counts = view.steps()
     assert counts["waiting"] == counts["ready"] == counts["running"] == 0
-    assert sum(counts.values()) == view.tasks.opened * sum(not agent.spare for agent in agents)
+    whole = view.tasks.opened * sum(not agent.spare for agent in agents)
+    assert sum(counts.values()) == whole + sum(size - 1 for size in expanded(player.log).values() if size)
     assert view.letters == len(player.letters)
     made = summary(view, of)
     assert made["attempts"] == len(player.of(ev.StepStarted))
     assert all(seconds >= 0 for told in made["agents"].values() for seconds in told["waiting"].values())
 
 
+def expanded(log: list[ev.Event]) -> dict[tuple[str, str], int]:
+    """How many items each step has that has become items; they are counted even if it is not expanded again."""
+    return {(e.task, e.step): e.size for e in log if isinstance(e, ev.StepExpanded)}
+
+
 def agree(player: Player, view: View) -> None:
     """What both know is the same: who runs, which tasks are open, and how each ended step ended."""
     machine = player.machine
-    assert set(view.running) == {(step.task.id, step.key) for step in machine.running}
+    steps = [step for task in machine.tasks.values() for step in machine._steps_of(task)]
+    live = [s for s in steps if s.state == RUNNING or (s.state == OPEN and s.items is None)]
+    assert set(view.running) == {(step.task.id, step.key) for step in live}
     assert set(view.open) == set(machine.tasks)
-    assert view.steps()["running"] == len(machine.running)
+    assert view.steps()["running"] == len(live)
     for task in machine.tasks.values():
         told = view.open[task.id].steps
         for step in task.steps:

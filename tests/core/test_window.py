@@ -34,6 +34,14 @@ def test_more_than_a_whole_limit_is_taken_as_the_whole() -> None:
     assert window.full(Want(1, 900, 0), limits, 0.0) == Full("tokens", 10.1)
 
 
+def test_a_limit_of_nothing_lets_nobody_through() -> None:
+    for limits in (ProviderLimits(requests=Rate(0, 10.0)), ProviderLimits(tokens=Rate(0, 10.0))):
+        full = Window().full(Want(1, 0, 0), limits, 0.0)
+        assert full is not None
+        assert full.until == NEVER
+    assert Window().full(Want(1, 0, 0), ProviderLimits(concurrent=0), 0.0) == Full("concurrent", NEVER)
+
+
 def test_entries_are_forgotten_once_no_window_reaches_them() -> None:
     window = Window()
     for number in range(1000):

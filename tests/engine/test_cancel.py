@@ -13,6 +13,7 @@ import pytest
 from agentdeck.core import events as ev
 from agentdeck.engine.control import Control
 from agentdeck.engine.launch import Launch, Watch, run
+from agentdeck.store.reader import Reader
 from agentdeck.workflow.loader import load
 
 pytestmark = pytest.mark.anyio
@@ -97,6 +98,10 @@ async def test_cancel_leaves_nothing(place: Path) -> None:
     assert took < 2.0, f"{took:.2f} s for {len(running)} running steps"
     assert outcome.view.steps()["cancelled"] == 5 * EACH
     assert outcome.abandoned == 0
+    reader = Reader(place / "a.db")
+    marked = [line for line in reader.logs(outcome.run, agent="thread") if line.text.startswith("left behind")]
+    reader.close()
+    assert len(marked) == EACH, "who looks later sees which threads were abandoned"
     assert children() == []
     server.close()
     await anyio.sleep(0.1)

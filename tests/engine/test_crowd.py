@@ -7,12 +7,12 @@ import json
 import subprocess
 import sys
 import time
-from bisect import bisect_right
 from pathlib import Path
 
 import pytest
 
 from agentdeck.store.reader import Reader
+from tests.engine.window import worst
 
 ROOT = Path(__file__).parents[2]
 DECK = """
@@ -88,15 +88,6 @@ class Crowd:
         for process in self.processes:
             process.kill()
             process.wait(10)
-
-
-def worst(seen: list[tuple[float, int]], seconds: float, *, tokens: bool = False) -> int:
-    """The most in any window of this length."""
-    times = [at for at, _ in seen]
-    sums = [0]
-    for _, each in seen:
-        sums.append(sums[-1] + (each if tokens else 1))
-    return max(sums[i + 1] - sums[bisect_right(times, at - seconds)] for i, at in enumerate(times))
 
 
 def used(seen: list[tuple[float, int]], begin: float, end: float, limit: float, seconds: float) -> float:

@@ -22,7 +22,8 @@ from agentdeck.core import events as ev
 from agentdeck.engine.launch import Launch, Watch, run
 from agentdeck.engine.resume import Resume, resume
 from agentdeck.errors import StoreError, UsageError
-from agentdeck.store.reader import Reader, is_dead
+from agentdeck.store.listed import is_dead
+from agentdeck.store.reader import Reader
 from agentdeck.workflow.loader import load
 from agentdeck.workflow.model import Agent, Definition, Python
 
@@ -32,7 +33,7 @@ CHAIN = """
 agentdeck: 1
 name: work
 inputs: { n: integer }
-defaults: { retry: { attempts: 3, delay: 10ms } }
+defaults: { retry: { attempts: 9, delay: 10ms } }
 agents:
   a: { simulate: { takes: 10ms, jitter: 50%, returns: "${inputs.n + 1}" } }
   b: { simulate: { takes: 20ms, fails: 20%, returns: "${a * 2}" } }
@@ -129,6 +130,7 @@ async def test_of_two_that_resume_one_wins(tmp_path: Path) -> None:
         group.start_soon(one)
     assert won == ["done"]
     assert len(lost) == 1
+    assert f"process {os.getpid()} on " in lost[0]
 
 
 async def test_python_agents_end_themselves_and_never_the_run(capfd: pytest.CaptureFixture[str]) -> None:

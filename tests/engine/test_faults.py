@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import resource
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -18,8 +19,10 @@ from pathlib import Path
 import pytest
 
 from agentdeck.core import events as ev
+from agentdeck.errors import StoreError
+from agentdeck.store.asking import ask
 from agentdeck.store.reader import Reader
-from agentdeck.store.schema import APPLICATION, VERSION
+from agentdeck.store.schema import APPLICATION, VERSION, open_for_writing
 
 WORK = """
 agentdeck: 1
@@ -43,10 +46,11 @@ class Case:
         (folder / "t.jsonl").write_text("".join(lines))
         self.said: list[str] = []
 
-    def start(self) -> None:
+    def start(self, *under: str) -> None:
+        """`under` another program that starts it."""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "agentdeck.cli.main", "run", "w.yaml", "--tasks", "t.jsonl", "--workers", "4",
-             "--db", str(self.db), "--json"],
+            [*under, sys.executable, "-m", "agentdeck.cli.main", "run", "w.yaml", "--tasks", "t.jsonl",
+             "--workers", "4", "--db", str(self.db), "--json"],
             cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         self._listener = threading.Thread(target=self._listen, daemon=True)
@@ -176,6 +180,37 @@ def test_another_process_holds_the_lock(case: Case) -> None:
     paused_and_went_on(case.whole(), "another process holds the lock")
 
 
+def test_what_cannot_be_asked_in_time_is_not_done_later(case: Case) -> None:
+    case.start()
+    until(lambda: case.recorded() > 30)
+    connection = sqlite3.connect(case.db, isolation_level=None, timeout=10)
+    connection.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match="another process holds the lock"):
+        ask(case.db, "last", "cancel", {}, "ada", 2.5)
+    connection.execute("COMMIT")
+    connection.close()
+    assert case.end() == 0
+    paused_and_went_on(case.whole(), "another process holds the lock")
+
+
+def test_on_a_full_disk_what_is_there_can_be_read(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    if not mounted(small, "700k"):
+        pytest.skip("cannot mount a small disk here")
+    try:
+        path = small / "deck.db"
+        open_for_writing(path).close()
+        with (small / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(b"x" * 4096):
+                pass
+        Reader(path).close()
+        with pytest.raises(StoreError, match="the disk is full"):
+            open_for_writing(path).execute("INSERT INTO definitions VALUES ('x', 'y')")
+    finally:
+        subprocess.run(["umount", str(small)], capture_output=True, check=False)
+
+
 def test_what_a_person_paused_stays_paused(case: Case) -> None:
     case.start()
     until(lambda: case.recorded() > 30)
@@ -260,3 +295,30 @@ def test_a_store_that_cannot_be_used_is_said_before_anything_runs(case: Case, wh
     assert len(case.said) == 1, case.said
     assert str(case.db) in case.said[0]
     assert not (case.folder / "effects").exists()
+
+
+#: Root may write whatever it likes; without these it is as anybody else.
+AS_ANYBODY = ("setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override")
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_what_may_not_be_written_stays_as_it_is(case: Case, what: str) -> None:
+    under = AS_ANYBODY if os.geteuid() == 0 else ()
+    if under and not shutil.which("setpriv"):
+        pytest.skip("root may write everything, and there is no setpriv")
+    place = case.folder / "place"
+    place.mkdir()
+    case.db = place / "deck.db"
+    case.db.touch()
+    locked = case.db if what == "file" else place
+    case.db.chmod(0o400 if what == "file" else 0o600)
+    locked.chmod(locked.stat().st_mode & 0o555)
+    try:
+        case.start(*under)
+        assert case.end() == 3
+        assert len(case.said) == 1, case.said
+        assert str(case.db) in case.said[0]
+        assert not (case.folder / "effects").exists()
+        assert not locked.stat().st_mode & 0o222
+    finally:
+        place.chmod(0o700)

@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
+from agentdeck.core import actions as act
 from agentdeck.core import events as ev
 from agentdeck.engine.clock import LoopClock, virtual
 from agentdeck.engine.control import Control
@@ -126,7 +127,8 @@ def test_requests_stay_within_the_limit_and_use_it(tmp_path: Path) -> None:
 
 def test_tokens_and_calls_at_once(tmp_path: Path, fakes: dict[str, Fake]) -> None:
     fakes["one"] = Fake(lambda question: Reply("x", tokens_in=50, tokens_out=50))
-    played = Played(tmp_path, ONE, limits="tokens: 2000/10s, concurrent: 5", tasks=120)
+    text = ONE.replace("timeout: 1h", "timeout: 1h, max_output: 50")
+    played = Played(tmp_path, text, limits="tokens: 2000/10s, concurrent: 5", tasks=120)
     assert played.outcome.state == "done"
     times = [at for at, _ in fakes["one"].calls]
     assert worst(times, 0.99) <= 5
@@ -167,6 +169,45 @@ def test_a_raised_limit_wakes_at_once_and_a_lowered_one_holds(tmp_path: Path) ->
     assert sum(20 <= at < 20.1 for at in starts) == 10
     late = [at for at in starts if at >= 225]
     assert worst(late, 99.0) == 1
+
+
+@pytest.mark.parametrize(("name", "least", "more"), [("requests", "0/min", "600/min"), ("concurrent", 0, 40)])
+def test_nothing_is_let_through_where_the_limit_is_nothing(
+    tmp_path: Path, name: str, least: int | str, more: int | str
+) -> None:
+    async def steer(control: Control) -> None:
+        await anyio.sleep(20.5)
+        control.limit(f"one.{name}", more, least)
+        await anyio.sleep(400)
+        control.limit(f"one.{name}", least, more)
+
+    text = 'agents: { a: { prompt: "${inputs.n} " } }\ninputs: { n: integer }\n'
+    played = Played(tmp_path, text, limits=f"{name}: {more}", tasks=2000, workers=40, steer=steer)
+    first = played.log[0].at
+    starts = [at - first for at in played.starts]
+    assert len(starts) == 2000
+    assert any(at < 20.5 for at in starts)
+    assert not any(20.51 < at < 420.5 for at in starts), "no window opens it"
+    assert 420.5 <= min(at for at in starts if at > 20.51) < 420.7
+
+
+def test_two_limits_that_are_raised_together_wake_who_waits(tmp_path: Path) -> None:
+    """The first wakes it, and it asks while the second is turned."""
+
+    async def steer(control: Control) -> None:
+        for name, more, least in (("requests", "90/min", "0/min"), ("concurrent", 3, 0)):
+            await anyio.sleep(5)
+            control.limit(f"one.{name}", more, least)
+        await anyio.sleep(5.05)
+        control.limit("one.concurrent", 0, 3)
+        control.limit("one.requests", "0/min", "90/min")
+
+    text = 'agents: { a: { prompt: "${inputs.n} " } }\ninputs: { n: integer }\n'
+    limits = "requests: 90/min, concurrent: 3"
+    played = Played(tmp_path, text, limits=limits, tasks=60, workers=8, steer=steer)
+    starts = [at - played.log[0].at for at in played.starts]
+    assert len(starts) == 60
+    assert min(at for at in starts if at > 5.01) == pytest.approx(15.05, abs=0.01)
 
 
 def test_after_a_429_nobody_calls_before_its_time_and_there_is_no_storm(
@@ -273,7 +314,7 @@ def test_a_low_budget_shortens_and_downgrades_and_then_asks(tmp_path: Path, fake
     rungs = [e.data["rung"] for e in played.of(ev.Noted) if e.data]
     assert rungs == ["reduce", "downgrade"]
     paused = played.of(ev.RunPaused)[0]
-    assert paused.why.startswith("budget of the run: $0.02 of $0.02 used")
+    assert paused.why.startswith("budget of the run: $0.0200 of $0.0200 used")
     starts = [e for e in played.of(ev.StepStarted) if e.at < paused.at]
     assert [e.model for e in starts] == sorted(e.model for e in starts)
     assert {e.model for e in starts} == {"mid", "small"}
@@ -321,7 +362,7 @@ def test_learnt_limits_tighten(tmp_path: Path, fakes: dict[str, Fake]) -> None:
 
 
 def test_without_deck_and_budget_nothing_is_reserved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[ev.Reserve] = []
+    asked: list[act.Reserve] = []
     monkeypatch.setattr(Rates, "ask", lambda rates, action: asked.append(action))
     played = Played(tmp_path, ONE, deck=False, tasks=3)
     assert played.outcome.state == "done"

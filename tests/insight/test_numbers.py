@@ -5,7 +5,7 @@ import pytest
 from agentdeck.core import events as ev
 from agentdeck.core.ranges import range_of
 from agentdeck.core.view import View
-from agentdeck.insight.attention import Attention, attention
+from agentdeck.insight.attention import Attention, attention, needing
 from agentdeck.insight.limits import limits
 from agentdeck.insight.numbers import count, dollars, per_second, percent
 from agentdeck.insight.pace import Pace
@@ -49,6 +49,8 @@ def test_silence_is_measured_from_the_last_sign_of_life() -> None:
     assert attention(view, 29.0) == Attention(0, 0, 0)
     assert attention(view, 31.0) == Attention(0, 0, 1)
     assert attention(view, 31.0, lambda task, step: 15.0) == Attention(0, 0, 0)
+    assert list(needing(view, 29.0)) == []
+    assert [need.why for need in needing(view, 31.0)] == ["silent"]
 
 
 def test_a_limit_that_was_changed_is_listed_even_where_the_workflow_sets_none() -> None:

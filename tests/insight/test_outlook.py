@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from agentdeck.insight.outlook import outlook
+from agentdeck.insight.prompting import Prompting
 from agentdeck.workflow.loader import load, loads
 
 ORDER = load(Path(__file__).parents[2] / "workflows" / "order.yaml").definition
@@ -26,10 +27,12 @@ def test_many_orders_take_their_work_over_the_workers() -> None:
     assert outlook(ORDER, 30, 10_000).seconds == pytest.approx(seen.seconds / 2, rel=0.02)
 
 
-def test_cost_is_known_from_earlier_runs_only() -> None:
+def test_what_rates_take_holds_up_the_run() -> None:
     assert outlook(ORDER, 8).usd is None
-    assert outlook(ORDER, 8, 100, per_task=[0.02, 0.05]) == outlook(ORDER, 8, 100, per_task=[0.05, 0.02])
-    assert outlook(ORDER, 8, 100, per_task=[0.02, 0.05]).usd == pytest.approx((2.0, 5.0))
+    held = outlook(ORDER, 8, 100, asks=Prompting(1000.0, "it.requests", (2.0, 5.0)))
+    assert (held.seconds, held.holds, held.usd) == (1000.0, "it.requests", (2.0, 5.0))
+    assert held.busy < outlook(ORDER, 8, 100).busy
+    assert outlook(ORDER, 8, 100, asks=Prompting(1.0, "it.requests")).holds == outlook(ORDER, 8, 100).holds
 
 
 def test_durations_seen_before_count() -> None:

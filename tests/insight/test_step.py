@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from agentdeck.core import actions as act
 from agentdeck.core import events as ev
 from agentdeck.core.machine import Machine
 from agentdeck.core.program import Program
@@ -32,9 +33,9 @@ def played(
 
     def feed(event: ev.Event | ev.Signal) -> None:
         for action in machine.handle(event):
-            if isinstance(action, ev.Record):
+            if isinstance(action, act.Record):
                 log.append(action.event)
-            elif isinstance(action, ev.StartAttempt):
+            elif isinstance(action, act.StartAttempt):
                 waiting.append(action.started)
 
     feed(ev.RunStarted(at, "r", "w", definition.identity, {}, {}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from random import Random
 
+from agentdeck.core import actions as act
 from agentdeck.core import events as ev
 from agentdeck.core.machine import Machine
 from agentdeck.core.program import Program
@@ -46,14 +47,14 @@ def compared(chance: Random) -> int:
             todo.append(ev.StepSucceeded(now, done.task, done.step, done.attempt))
         for action in machine.handle(todo.pop(0)):
             match action:
-                case ev.Record(event):
+                case act.Record(event):
                     view.apply(view.seq + 1, event)
-                case ev.StartAttempt(started):
+                case act.StartAttempt(started):
                     count += 1
                     takes = definition.agents[started.agent].does
                     assert isinstance(takes, Simulate)
                     heappush(ends, (now + takes.takes, count, started))
-                case ev.PullTask():
+                case act.PullTask():
                     opened += 1
                     todo.append(
                         ev.TaskOpened(now, str(opened), {}) if opened < 6 else ev.TasksExhausted(now, opened)

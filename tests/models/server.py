@@ -179,8 +179,9 @@ class Talk:
             return [text[at : at + 7] for at in range(0, len(text), 7)]
         return [word if at == 0 else f" {word}" for at, word in enumerate(WORDS)]
 
-    async def say(self, words: list[str]) -> bool:
-        self.start()
+    async def say(self, words: list[str], begun: bool = False) -> bool:
+        if not begun:
+            self.start()
         for word in words:
             self.word(word)
             await self.writer.drain()
@@ -194,11 +195,19 @@ class Talk:
     async def do_bench(self, count: str) -> bool:
         return await self.say([f" word{at}" for at in range(int(count))])
 
+    async def do_after(self, seconds: str) -> bool:
+        """Thinks, and then says all of it."""
+        self.start()
+        await asyncio.sleep(float(seconds))
+        return await self.say(self.words(), begun=True)
+
     async def do_pace(self, seconds: str) -> bool:
+        begin = asyncio.get_running_loop().time()
         self.start()
         words = self.words()
-        for word in words:
-            await asyncio.sleep(float(seconds) / len(words))
+        for number, word in enumerate(words, 1):
+            due = begin + float(seconds) * number / len(words)
+            await asyncio.sleep(due - asyncio.get_running_loop().time())
             self.word(word)
         return await self.finish(len(words))
 
@@ -240,6 +249,9 @@ class Talk:
     async def do_limited(self) -> bool:
         return await self.refuse(429, "rate_limit_error", "slower", "rate_limit_exceeded", retry_after="0.05")
 
+    async def do_slower(self, seconds: str) -> bool:
+        return await self.refuse(429, "rate_limit_error", "slower", "rate_limit_exceeded", retry_after=seconds)
+
     async def do_quota(self) -> bool:
         return await self.refuse(
             429, "insufficient_quota", "You exceeded it", "insufficient_quota", retry_after="1"
@@ -255,6 +267,10 @@ class Talk:
         self.head(502, "text/html")
         self.send(b"<html><h1>502 Bad Gateway</h1></html>")
         return await self.end()
+
+    async def do_keyed(self, key: str) -> bool:
+        """Takes this key only."""
+        return await (self.do_ok() if self.asked.key == key else self.do_auth())
 
     async def do_auth(self) -> bool:
         return await self.refuse(401, "authentication_error", f"Incorrect API key provided: {self.asked.key}")

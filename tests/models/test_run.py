@@ -79,7 +79,7 @@ class Place:
         return await self.run(ASKS % (escalate, tier, more))
 
     def said(self) -> str:
-        return " ".join(line.text for line in self.lines)
+        return " ".join(line.text.rstrip() for line in self.lines)
 
 
 @pytest.fixture(params=["openai", "anthropic"])

@@ -109,6 +109,28 @@ def test_old_rows_go_and_a_clock_that_was_set_back_blocks_for_one_window_only(db
     assert db.execute("SELECT count(*) FROM reservations WHERE at = 5000").fetchone() == (0,)
 
 
+def test_what_the_dead_left_open_does_not_stay_for_ever(db: sqlite3.Connection) -> None:
+    def count() -> int:
+        number: int = db.execute("SELECT count(*) FROM reservations WHERE at < 100").fetchone()[0]
+        return number
+
+    create_run(db, new_run("dead"), Owner("o1", 1, "elsewhere"), 20.0)
+    create_run(db, new_run("mine"), Owner("o2", 2, "h"), 9000.0)
+    Book("dead", "o1").reserve(db, wanted(3), TEN, 10.0)
+    mine = Book("mine", "o2")
+    mine.reserve(db, wanted(1), TEN, 11.0)
+    assert count() == 4
+    mine.reserve(db, wanted(1), TEN, 3000.0)
+    assert count() == 1, "mine is under way still"
+
+
+def test_who_takes_a_run_up_gives_back_what_the_one_before_had(db: sqlite3.Connection) -> None:
+    Book("r", "died").reserve(db, wanted(3), TEN, 0.0)
+    Book("r", "next").release_all(db, 1.0)
+    assert db.execute("SELECT count(*) FROM reservations WHERE released IS NULL").fetchone() == (0,)
+    assert len(granted(Book("x", "y").reserve(db, wanted(10), TEN, 2.0))) == 7, "it was sent, and counts"
+
+
 def test_a_turn_that_is_rolled_back_never_was(db: sqlite3.Connection) -> None:
     book = Book("r", "o")
     book.reserve(db, wanted(1), TEN, 0.0)

@@ -51,3 +51,29 @@ def test_the_store_imports_no_interface_and_no_network() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+KILLED = """
+import os, signal, sqlite3, sys
+from pathlib import Path
+from agentdeck.store.schema import open_for_writing
+open_for_writing(Path(sys.argv[1])).close()
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA journal_mode = DELETE").fetchall()  # as while the file is made
+connection.execute("PRAGMA cache_size = 1").fetchall()
+connection.execute("BEGIN")
+for n in range(2000):
+    connection.execute("INSERT INTO definitions VALUES (?, ?)", (str(n), "x" * 500))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_was_half_done_when_its_maker_was_killed_is_taken_back_for_readers_too(tmp_path: Path) -> None:
+    path = tmp_path / "deck.db"
+    subprocess.run([sys.executable, "-c", KILLED, str(path)], cwd=Path(__file__).parents[2], check=False)
+    assert path.with_name("deck.db-journal").stat().st_size
+    connection = schema.open_for_reading(path)
+    assert connection is not None
+    assert connection.execute("SELECT count(*) FROM definitions").fetchone() == (0,)
+    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    connection.close()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from agentdeck.errors import InvalidFile
+from agentdeck.workflow.check import check
 from agentdeck.workflow.deck import Deck, McpServer, Model, Provider, deck_for, find_deck, load_deck
 from agentdeck.workflow.model import ProviderLimits, Rate
 
@@ -94,9 +95,14 @@ def test_faults_have_their_place(tmp_path: Path, line: str, changed: str, fault:
     with pytest.raises(InvalidFile) as caught:
         load_deck(file)
     assert any(str(issue).startswith(f"{file}:{fault}") for issue in caught.value.issues), str(caught.value)
+    assert check(file) == list(caught.value.issues)
 
 
 @pytest.mark.parametrize("text", ["", "- a", "just text", "agentdeck: [", "agentdeck: 1\nmodels: 5\ntiers: x\n"])
 def test_what_is_no_deck_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(InvalidFile):
         load_deck(written(tmp_path, text))
+
+
+def test_what_is_a_deck_is_not_checked_as_a_workflow(tmp_path: Path) -> None:
+    assert check(written(tmp_path, DECK)) == []

@@ -44,6 +44,12 @@ def test_the_shortest_file_already_has_timeout_retries_and_isolation() -> None:
     assert order.agents["pay"].on_error == OnError("fail")
 
 
+def test_two_escapes_may_be_one_character_but_half_of_one_is_a_fault() -> None:
+    text = agents("a: { simulate: {} }") + 'about: "%s"\n'
+    assert loads(text % r"\ud83d\udc69 and \u00e9").definition.about == "👩 and é"
+    assert faults(text % r"\ud83d") == [r"f.yaml:5:8: half of a character (\ud800 to \udfff); write it whole"]
+
+
 def test_the_full_file_loads_whole() -> None:
     loaded = loads(FULL)
     review = loaded.definition

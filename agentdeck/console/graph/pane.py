@@ -21,6 +21,7 @@ from agentdeck.console.graph.nodes import edges_of, nodes_of
 from agentdeck.console.graph.scene import LEVELS, Edge, Level, Scene, best, scene
 from agentdeck.console.graph.status_map import StatusMap, legend
 from agentdeck.console.graph.walk import Way, step
+from agentdeck.console.grounded import Grounded
 from agentdeck.console.look import look_of
 from agentdeck.console.pane import Focus, Focused
 from agentdeck.core.tally import AgentTally
@@ -38,7 +39,7 @@ TRACED = 2000
 RETRACE = 2.0
 
 
-class GraphPane(ScrollView, can_focus=True):
+class GraphPane(Grounded, ScrollView, can_focus=True):
     """The graph of one workflow, live. Follows `tick`; posts `Focused` when a node was walked to or opened.
 
     Before the first tick it shows what each agent does. `total` is how many tasks are to come, where that is
@@ -53,8 +54,8 @@ class GraphPane(ScrollView, can_focus=True):
         Binding("up", "walk('up')", "up the layer", show=False),
         Binding("down", "walk('down')", "down the layer", show=False),
         Binding("enter", "open", "open", show=False),
-        Binding("plus,equals_sign", "zoom(-1)", "more"),
-        Binding("minus", "zoom(1)", "less"),
+        Binding("plus,equals_sign", "zoom(-1)", "zoom"),
+        Binding("minus", "zoom(1)", "less", show=False),
         Binding("0", "fit", "fit", show=False),
         Binding("s", "slack", "slack"),
     ]
@@ -298,7 +299,7 @@ class GraphPane(ScrollView, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         width = self.size.width
-        look, ground = look_of(self.app), self.rich_style
+        look, ground = look_of(self.app), self.ground
         if self._ink is None or self._ink.look is not look or self._ink.ground != ground:
             self._ink = Ink(look, ground)
         ink = self._ink

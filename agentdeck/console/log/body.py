@@ -17,6 +17,7 @@ from textual.selection import Selection
 from textual.strip import Strip
 from textual.widget import Widget
 
+from agentdeck.console.grounded import Grounded
 from agentdeck.console.lettering import extracted, selected, styled, wrapped
 from agentdeck.console.log import paint
 from agentdeck.console.log.lines import Line
@@ -37,7 +38,7 @@ class Piece(NamedTuple):
     text: str
 
 
-class LogLines(ScrollView, can_focus=True):
+class LogLines(Grounded, ScrollView, can_focus=True):
     """Rows scroll by whole lines, wrapped or not, so where the reader is never depends on the lines before.
 
     `following`: the end stays in sight. It ends when the reader scrolls up, and holds again at the end.
@@ -55,14 +56,14 @@ class LogLines(ScrollView, can_focus=True):
         Binding("end,G", "follow", "Follow", id="log.follow"),
         Binding("left", "shift(-8)", "Left", show=False, id="log.left"),
         Binding("right", "shift(8)", "Right", show=False, id="log.right"),
-        Binding("W", "wrap", "Wrap", id="log.wrap"),
+        Binding("W", "wrap", "Wrap", show=False, id="log.wrap"),
         Binding("T", "column('time')", "Time", show=False, id="log.time"),
         Binding("L", "column('level')", "Level", show=False, id="log.level"),
         Binding("A", "column('agent')", "Agent", show=False, id="log.agent"),
         Binding("n", "match(1)", "Next match", show=False, id="log.next"),
         Binding("N", "match(-1)", "Match before", show=False, id="log.previous"),
-        Binding("y", "copy", "Copy line", id="log.copy"),
-        Binding("enter", "open", "Whole line", id="log.open"),
+        Binding("y", "copy", "Copy line", show=False, id="log.copy"),
+        Binding("enter", "open", "Whole line", show=False, id="log.open"),
     ]
 
     class Chosen(Message):
@@ -243,7 +244,7 @@ class LogLines(ScrollView, can_focus=True):
         return page
 
     def render_line(self, y: int) -> Strip:
-        width, ground = self.size.width, self.rich_style
+        width, ground = self.size.width, self.ground
         if y >= len(self._page):
             if not self._page and y == 0:
                 return self._empty(width)

@@ -26,12 +26,6 @@ GAP = "gap"
 #: How much a level weighs. Whatever else agents call theirs weighs as `info`.
 RANKS = {"debug": 1, "info": 2, "out": 2, "warning": 3, "err": 3, "error": 4, "critical": 5, GAP: 9}
 
-#: What terminals disagree on how wide it is: variation selectors, keycaps, skin tones, tags, fillers.
-_UNSTEADY = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u20e3\u3164\ufe00-\ufe0f\uffa0\U0001f3fb-\U0001f3ff"
-    "\U000e0100-\U000e01ef\U0001f1e6-\U0001f1ff]"
-)
-_FLAGS = {0x1F1E6 + i: chr(ord("A") + i) for i in range(26)}
 _ITEM = re.compile(r"\[\d+\]$")
 
 
@@ -69,15 +63,12 @@ class Line(NamedTuple):
 
 
 def steady(text: str) -> str:
-    """One line of agents' text, harmless and as wide in every terminal as it is counted here."""
+    """One line of agents' text, harmless and not too long."""
     if len(text) > LONGEST:
         text = f"{text[:LONGEST]} … {len(text) - LONGEST:,} more characters"
     if text.isascii() and text.isprintable():
         return text
-    text = clean(text)
-    if not text.isascii() and _UNSTEADY.search(text):
-        text = _UNSTEADY.sub("", text.translate(_FLAGS))
-    return text
+    return clean(text)
 
 
 def agent_of(task: str, step: str) -> str:
@@ -90,8 +81,9 @@ class LineStore:
     """Lines `first` to `next - 1`. `dropped` counts those that came and are not kept any more, and those that
     never came (`gap`). `changes` rises with every change.
 
-    Pieces that an agent in `streams` says are gathered into lines, per attempt: a line may grow while it is
-    one of the newest. `grown` holds the numbers of lines that grew lately, `growth` counts all of it.
+    Pieces that an agent in `streams` says are gathered into lines, per attempt: one that ends with a space goes
+    on with the next, so a line may grow while it is one of the newest. `grown` holds the numbers of lines that
+    grew lately, `growth` counts all of it.
     """
 
     def __init__(
@@ -210,9 +202,9 @@ class LineStore:
         key = (place[0], place[1], row.attempt)
         number = self._open.get(key, -1)
         i = number - self.first
-        if i >= 0 and len(self.texts[i]) + len(text) < JOINED:
-            self.texts[i] = f"{self.texts[i]} {text}"
-            self.characters += len(text) + 1
+        if i >= 0 and self.texts[i].endswith(" ") and len(self.texts[i]) + len(text) < JOINED:
+            self.texts[i] += text
+            self.characters += len(text)
             self.grown.append(number)
             self.growth += 1
             return

@@ -26,6 +26,7 @@ from agentdeck.console.log.whole import WholeLine
 from agentdeck.console.look import look_of
 from agentdeck.console.pane import Focus, Focused
 from agentdeck.core.view import View
+from agentdeck.insight.numbers import plural
 
 SLICE = 0.004  # seconds of a frame for looking at lines
 HURRIED = 0.012  # while somebody waits for a pattern
@@ -85,7 +86,7 @@ class LogPane(Vertical):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "find", "Find", id="log.find"),
         Binding("escape", "clear", "Clear", show=False, id="log.clear"),
-        Binding("l", "level", "Least level", id="log.least"),
+        Binding("l", "level", "Least level", show=False, id="log.least"),
         Binding("t", "task", "This task", show=False, id="log.task"),
         Binding("C", "around", "Lines around", show=False, id="log.around"),
         Binding("o", "step", "Open step", id="log.step"),
@@ -171,7 +172,7 @@ class LogPane(Vertical):
             matches = len(sieve.matches)
             parts.append(f"/{steady(wanted.pattern)}/{around} {matches:,} match{'es' * (matches != 1)}")
         else:
-            parts.append(f"{len(sieve.rows):,} lines")
+            parts.append(plural(len(sieve.rows), "line"))
         if sieve.left > 10_000:
             parts.append(f"{sieve.left:,} to look at")
         if self.lines.dropped:

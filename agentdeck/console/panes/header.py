@@ -171,14 +171,21 @@ class Header(Drawn, can_focus=False):
         return [tuple(parts), (("waited", "dim"),), *legend]
 
     def _people(self) -> list[Pieces]:
-        """How many need a person. Nothing where none does."""
+        """How many need a person, and why. Nothing where none does."""
         found = self._attention
+        whole = sum(found)
         told = (
             (found.failed, "letters" if found.failed > 1 else "letter", "failed"),
             (found.asking, "asking", "approval"),
             (found.silent, "silent", "warn"),
         )
-        return [((f"{MARKS[role]} {number:,} {word}", role),) for number, word, role in told if number]
+        groups: list[Pieces] = [
+            ((f"{MARKS[role]} {number:,} {word}", role),) for number, word, role in told if number
+        ]
+        if whole and self.size.height > 2:
+            said = "1 needs a person" if whole == 1 else f"{whole:,} need a person"
+            groups.insert(0, ((said, "title"), (" !", "accent")))
+        return groups
 
 
 class Sums(NamedTuple):

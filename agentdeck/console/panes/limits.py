@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import ClassVar
 
@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 
 from agentdeck.console.bars import spark
 from agentdeck.console.columns import Column
-from agentdeck.console.drawn import Pieces
+from agentdeck.console.drawn import Line, Pieces, width_of
 from agentdeck.console.pane import Focus, Focused
 from agentdeck.console.rows import Rows
 from agentdeck.console.seldom import Seldom
@@ -20,9 +20,10 @@ from agentdeck.console.table import Table
 from agentdeck.core.clean import clean
 from agentdeck.core.ranges import range_of
 from agentdeck.core.view import View
-from agentdeck.insight.limits import Limit, limits
-from agentdeck.insight.numbers import count, seconds
+from agentdeck.insight.limits import RATES, Limit, limits, number
+from agentdeck.insight.numbers import count, dollars, seconds
 from agentdeck.workflow import units
+from agentdeck.workflow.model import Rate
 
 SPARK = 16
 #: A sample of what is in use so often, in seconds.
@@ -36,7 +37,8 @@ class LimitsPane(Table[Limit]):
     """Left and right, or typing, turn the limit under the cursor; nothing is asked for before Enter.
 
     `change` asks the run's owner to set a limit. `forecast` says in a line what that would do; it is called while
-    a value is turned, on the loop, so it must be quick. Where the owner refuses, tell `refused`.
+    a value is turned, on the loop, so it must be quick. Where the owner refuses, tell `refused`. `calls`, told by
+    the screen before a tick, is what is in use of the limits of providers.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -45,11 +47,15 @@ class LimitsPane(Table[Limit]):
         Binding("shift+left", "turn(-10)", "Much less", show=False, id="limits.much_less"),
         Binding("shift+right", "turn(10)", "Much more", show=False, id="limits.much_more"),
         Binding("u", "undo", "Undo", id="limits.undo"),
+        Binding("enter", "open", "Apply", id="table.open"),
+        Binding("space", "mark", "Mark", show=False, id="table.mark"),
+        Binding("slash", "filter", "Filter", show=False, id="table.filter"),
     ]
 
     def __init__(
         self, change: Callable[[str, object], None], forecast: Callable[[str, object], str] | None = None
     ) -> None:
+        self.calls: Mapping[str, float] = {}
         self.rows = Rows[Limit](lambda limit: limit.name, lambda limit: limit.name)
         super().__init__(self._columns(), self.rows, empty="no limits known")
         self._change = change
@@ -69,7 +75,7 @@ class LimitsPane(Table[Limit]):
     def tick(self, view: View, now: float) -> None:
         if self._seldom.due():
             with self._seldom:
-                self._found = limits(view, now)
+                self._found = limits(view, now, self.calls)
         found = self._found
         self.rows.put(found)
         if not 0 <= now - self._sampled < EVERY:
@@ -113,26 +119,45 @@ class LimitsPane(Table[Limit]):
 
     def _columns(self) -> tuple[Column[Limit], ...]:
         return (
-            Column("limit", _name, 22, flex=1, most=32, order=lambda limit: limit.name),
+            Column("limit", _name, 22, flex=1, most=28, order=lambda limit: limit.name),
             Column("now", self._now, 11, flex=1, most=20),
-            Column("in use", _in_use, 13, right=True),
+            Column("in use", _in_use, 14, right=True),
             Column("waiting", _waiting, 7, right=True, rank=2, order=lambda limit: limit.waiting),
             Column("use", self._spark, SPARK, rank=3, title="use over time"),
             Column("effect", self._effect, 28, flex=3, rank=1, title=""),
         )
 
+    @property
+    def page(self) -> int:
+        return super().page - bool(self._beneath)
+
+    def draw(self, y: int, width: int) -> Line:
+        if self._beneath and y == self.size.height - 1:
+            return Line(((" ", "text"), *self._beneath), "raised")
+        return super().draw(y, width)
+
+    @property
+    def _beneath(self) -> Pieces:
+        """What turning it would do, where its column is too narrow for that."""
+        limit = self._limit()
+        if limit is None or limit.name != self._editing:
+            return ()
+        told = self._effect(limit)
+        room = next((room for column, room in self.layout_of(self.size.width)[0] if column.name == "effect"), 0)
+        return told if width_of(told) > room else ()
+
     def _now(self, limit: Limit) -> Pieces:
         name = limit.name
         if name == self._editing:
-            return ((f"{shown(limit, limit.value)} → ", "dim"), (clean(self._typed), "accent"), ("▏", "accent"))
+            before = f"{shown(limit, limit.value)} → " if self.size.width >= 100 else "→ "
+            return ((before, "dim"), (clean(self._typed), "accent"), ("▏", "accent"))
         if name in self._asked:
             return ((f"{shown(limit, limit.value)} → {shown(limit, self._asked[name])} ", "dim"), ("…", "accent"))
         return ((shown(limit, limit.value), "text"),)
 
     def _spark(self, limit: Limit) -> Pieces:
-        top = limit.value if isinstance(limit.value, int | float) and not isinstance(limit.value, bool) else None
         used = self._use.get(limit.name, ())
-        high = max([*used, top or 0], default=0)
+        high = max([*used, limit.most or 0], default=0)
         return ((spark(list(used), SPARK, high or None), "warn" if limit.over else "running"),)
 
     def _effect(self, limit: Limit) -> Pieces:
@@ -169,17 +194,24 @@ class LimitsPane(Table[Limit]):
         if self._editing == limit.name:
             with suppress(ValueError):
                 value = read(limit, self._typed)
-        if not isinstance(value, int | float) or isinstance(value, bool):
+        if isinstance(value, str) and value != "auto":
+            one = units.rate(value)
+            count = max(1.0, one.count + by * _notch(limit, one.count, by))
+            self._edit(limit, units.show_rate(Rate(count, one.seconds)))
+        elif (now := number(value)) is not None:
+            least, most = range_of(limit.name)
+            self._edit(limit, written(limit, min(most, max(least, now + by * _notch(limit, now, by)))))
+        else:
             self._said[limit.name] = (("type its new value", "dim"),)
             self.touch()
-            return
-        least, most = range_of(limit.name)
-        turned = min(most, max(least, value + by * _notch(limit, value, by)))
-        self._edit(limit, written(limit, turned))
 
     def action_open(self) -> None:
+        """Apply what was typed; where nothing was, begin."""
         limit = self._limit()
-        if limit is None or self._editing != limit.name:
+        if limit is None:
+            return
+        if self._editing != limit.name:
+            self._edit(limit, shown(limit, limit.value))
             return
         try:
             value = read(limit, self._typed)
@@ -220,7 +252,7 @@ class LimitsPane(Table[Limit]):
         character = event.character or ""
         if event.key == "backspace" and editing:
             self._edit(limit, self._typed[:-1])
-        elif character.isdigit() or (editing and character and character in "./%abcdefghijklmnopqrstuvwxyzM"):
+        elif character.isdigit() or (editing and character and character in "./$abcdefghijklmnopqrstuvwxyzM"):
             self._edit(limit, (self._typed if editing else "") + character)
         else:
             return
@@ -232,16 +264,17 @@ def shown(limit: Limit, value: object) -> str:
     """A value with its unit, as people read it."""
     if value is None:
         return "none"
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return written(limit, value)
-    return clean(str(value))
+    told = number(value)
+    return clean(str(value)) if told is None else written(limit, told)
 
 
 def written(limit: Limit, value: float) -> str:
     """A number as it is typed: `read` gives it back."""
     if limit.setting == "timeout":
         return units.show_duration(value)
-    return f"{value:g}"
+    if limit.setting == "usd":
+        return f"${value:.2f}" if value >= 0.1 else f"${value:g}"
+    return units.show_size(value) if limit.setting.endswith("tokens") else f"{value:g}"
 
 
 def read(limit: Limit, text: str) -> object:
@@ -249,15 +282,23 @@ def read(limit: Limit, text: str) -> object:
     text = text.strip()
     if not text:
         raise ValueError("type a value")
+    plain = text.removeprefix("$").replace(".", "", 1).isdigit()
+    if limit.setting in RATES and not limit.name.startswith("budget."):
+        return None if text == "none" else units.show_rate(units.rate(text))
+    if limit.setting == "concurrent" and text in ("auto", "none"):
+        return text if text == "auto" else None
     if limit.setting == "timeout":
-        value: float = float(text) if text.replace(".", "", 1).isdigit() else units.duration(text)
-    elif isinstance(limit.value, str):
-        units.rate(text)
-        return text
-    else:
+        value: float = float(text) if plain else units.duration(text)
+    elif limit.setting == "usd":
+        if not plain:
+            raise ValueError("write dollars like 0.40")
+        value = float(text.removeprefix("$"))
+    elif limit.setting.endswith("tokens"):
         value = units.size(text)
-        if text.replace(".", "", 1).isdigit() and float(text) != value:
-            raise ValueError("write a whole number")
+    elif text.isdecimal():
+        value = int(text)
+    else:
+        raise ValueError("write a whole number")
     least, most = range_of(limit.name)
     if not least <= value <= most:
         raise ValueError(f"out of range: {written(limit, least)} to {written(limit, most)}")
@@ -267,7 +308,11 @@ def read(limit: Limit, text: str) -> object:
 def _notch(limit: Limit, value: float, by: int) -> float:
     """By how much one key turns a value: small ones finely, large ones coarsely, the same way up and down."""
     size = value - 0.001 if by < 0 else value
+    if limit.setting == "usd":
+        return 0.1 if size < 1 else 1.0
     steps, coarse = (TIMES, 60.0) if limit.setting == "timeout" else (COUNTS, 100.0)
+    if size >= 10_000:
+        coarse = 1000.0
     return next((notch for upto, notch in steps if size < upto), coarse)
 
 
@@ -280,12 +325,15 @@ def _in_use(limit: Limit) -> Pieces:
     if limit.use is None:
         return (("–", "line"),)
     if limit.setting == "timeout":
-        near = isinstance(limit.value, int | float) and limit.use > 0.8 * limit.value
+        near = limit.most is not None and limit.use > 0.8 * limit.most
         return (("oldest ", "dim"), (seconds(limit.use), "warn" if near else "text"))
+    of = "" if limit.most is None else f"/{written(limit, limit.most)}"
+    form = {"tokens": count, "usd": dollars}.get(limit.setting.rpartition("_")[2])
+    used = form(limit.use) if form else written(limit, limit.use)
     if limit.over:
-        return ((f"{limit.use:g}/{limit.value:g}", "warn"), (" draining", "warn"))
-    full = limit.use == limit.value
-    return ((f"{limit.use:g}/{shown(limit, limit.value)}", "accent" if full else "text"),)
+        return ((used + of, "warn"), (" draining", "warn"))
+    full = limit.most is not None and limit.use >= limit.most
+    return ((used + of, "accent" if full else "text"),)
 
 
 def _waiting(limit: Limit) -> Pieces:

@@ -54,10 +54,10 @@ class TimelinePane(Drawn):
         Binding("up,k", "walk(-1)", "Up", show=False, id="timeline.up"),
         Binding("down,j", "walk(1)", "Down", show=False, id="timeline.down"),
         Binding("enter", "open", "Open", show=False, id="timeline.open"),
-        Binding("left,h", "pan(-1)", "Earlier", id="timeline.earlier"),
-        Binding("right,l", "pan(1)", "Later", id="timeline.later"),
-        Binding("plus,equals_sign", "zoom(1)", "Zoom in", id="timeline.in"),
-        Binding("minus", "zoom(-1)", "Zoom out", id="timeline.out"),
+        Binding("left,h", "pan(-1)", "Earlier", show=False, id="timeline.earlier"),
+        Binding("right,l", "pan(1)", "Later", show=False, id="timeline.later"),
+        Binding("plus,equals_sign", "zoom(1)", "Zoom", id="timeline.in"),
+        Binding("minus", "zoom(-1)", "Zoom out", show=False, id="timeline.out"),
         Binding("0", "fit", "All", id="timeline.fit"),
     ]
 

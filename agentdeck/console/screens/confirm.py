@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
@@ -69,11 +70,15 @@ class Confirm(ModalScreen[str]):
 
     def _draw(self) -> None:
         look, text = look_of(self.app), Text()
+        long = max(cell_len(choice.title) for choice in self.choices)
+        room = self.app.size.width * 9 // 10 - 8
+        beside = all(long + 7 + cell_len(choice.help) <= room for choice in self.choices)
         for index, choice in enumerate(self.choices):
             style = look.cursor if index == self.cursor else look["bad" if choice.danger else "text"]
             text.append(f"\n {choice.key}  {choice.title} ", style)
             if choice.help:
-                text.append(f"  {choice.help}", look["dim"])
+                gap = " " * (long - cell_len(choice.title) + 2) if beside else "\n      "
+                text.append(gap + choice.help, look["dim"])
         self.query_one("#choices", Static).update(text)
 
     def action_move(self, by: int) -> None:

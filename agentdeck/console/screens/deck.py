@@ -30,7 +30,7 @@ from agentdeck.errors import AgentdeckError
 
 if TYPE_CHECKING:
     from agentdeck.console.background import Order
-    from agentdeck.store.reader import RunRow
+    from agentdeck.store.listed import RunRow
     from agentdeck.workflow.model import Definition
 
 # What the store, the workflows and the page need takes longer to import than the screen to appear: that is done

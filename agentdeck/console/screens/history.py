@@ -17,7 +17,8 @@ from agentdeck.console.screens.base import Shown
 from agentdeck.core.clean import clean
 from agentdeck.errors import AgentdeckError
 from agentdeck.insight.numbers import moment, seconds
-from agentdeck.store.reader import Reader, RunRow
+from agentdeck.store.listed import RunRow
+from agentdeck.store.reader import Reader
 
 #: As many as there is room for.
 COLUMNS = (

@@ -1,4 +1,7 @@
-"""The launch form: inputs, tasks and limits of one workflow, and beside them what that would be like."""
+"""The launch form: inputs, tasks and limits of one workflow, and beside them what that would be like.
+
+What is typed can be launched, and its limits can be written into the file.
+"""
 
 from __future__ import annotations
 
@@ -18,18 +21,20 @@ from textual.widgets import Button, Input, Label, Select, Static
 
 from agentdeck.cli.inputs import lacking, read
 from agentdeck.cli.overrides import override
+from agentdeck.cli.rewrite import save
 from agentdeck.cli.tasks import TaskFile
 from agentdeck.console.background import Order
-from agentdeck.console.look import Look, look_of
+from agentdeck.console.foretold import describe
+from agentdeck.console.look import look_of
+from agentdeck.console.turnable import asked, budget_of, caps_as_text, deck_of, limits_of, looser, turned
+from agentdeck.core.caps import caps_of
 from agentdeck.core.clean import clean
-from agentdeck.core.view import SLOTLESS
-from agentdeck.errors import AgentdeckError
-from agentdeck.insight.numbers import seconds as spell
-from agentdeck.insight.outlook import Outlook, outlook
+from agentdeck.errors import AgentdeckError, UsageError
+from agentdeck.insight.outlook import outlook
+from agentdeck.insight.prompting import Used, prompting, used_by
 from agentdeck.store.reader import Reader
-from agentdeck.workflow.model import Agent, Data, Definition, Type
+from agentdeck.workflow.model import SLOTLESS, Data, Definition, Type
 from agentdeck.workflow.model import Input as Spec
-from agentdeck.workflow.units import show_duration
 
 #: Of so many agents the limits can be changed here; of more, one by one while the run executes.
 MOST = 40
@@ -60,12 +65,16 @@ class LaunchScreen(ModalScreen[Order | None]):
     LaunchScreen #foot { height: 1; align-horizontal: right; dock: bottom; }
     LaunchScreen #foot Button { margin-left: 2; }
     LaunchScreen.narrow Horizontal.body { layout: vertical; }
+    LaunchScreen.narrow .row Label { width: 14; }
+    LaunchScreen.narrow .row Label.unit { width: 11; }
+    LaunchScreen.narrow .note { padding-left: 14; }
     LaunchScreen.narrow #form { width: 100%; height: 3fr; }
     LaunchScreen.narrow #outlook { width: 100%; height: 2fr; border-left: none;
         border-top: solid $panel-lighten-2; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+r,ctrl+s,f5", "launch", "Launch"),
+        Binding("ctrl+r,f5", "launch", "Launch"),
+        Binding("ctrl+s", "save", "Save to file"),
         Binding("escape", "dismiss_none", "Back"),
     ]
 
@@ -82,10 +91,13 @@ class LaunchScreen(ModalScreen[Order | None]):
         turned = [a for a in definition.agents.values() if a.does.verb not in SLOTLESS]
         self._agents = {agent.name: f"set-{i}" for i, agent in enumerate(turned[:MOST])}
         self._beyond = max(0, len(turned) - MOST)
+        self._deck, self._deck_fault = deck_of(self.folder)
+        self._caps = caps_of(self._deck, definition)
+        self._providers = {name: f"cap-{i}" for i, name in enumerate(asked(definition, self._deck))}
         self._settings: dict[str, str] = {}
         self._known: tuple[str, int] = ("", 1)
         self._seen: dict[str, float] = {}
-        self._cost: list[float] = []
+        self._used: dict[str, Used] = {}
 
     # What is on it -------------------------------------------------------------------------------------------
 
@@ -101,6 +113,7 @@ class LaunchScreen(ModalScreen[Order | None]):
                     yield Static(id="told", markup=False)
             with Horizontal(id="foot"):
                 yield Button("Back  esc", id="back", compact=True)
+                yield Button("Save limits to file  ctrl+s", id="save", compact=True)
                 yield Button("Launch  ctrl+r", id="launch", variant="primary", compact=True)
 
     def _inputs(self) -> Iterator[Horizontal | Static | Label]:
@@ -109,7 +122,7 @@ class LaunchScreen(ModalScreen[Order | None]):
         for name, spec in self.definition.inputs.items():
             label = Label(Text(clean(name) + (" *" if spec.required else "")))
             key = self._input[name]
-            yield Horizontal(label, _field(key, spec.type, spec.default), classes="row")
+            yield Horizontal(label, field_of(key, spec.type, spec.default), classes="row")
             yield Static(Text(_about(spec)), id=f"note-{key}", classes="note")
 
     def _tasks(self) -> Iterator[Horizontal | Static | Label]:
@@ -125,9 +138,28 @@ class LaunchScreen(ModalScreen[Order | None]):
 
     def _limits(self) -> Iterator[Horizontal | Static | Label]:
         yield Label("limits", classes="head")
+        yield Static("", id="note-deck", classes="note", markup=False)
         workers = Input(str(self.at_once), id="workers", classes="short", compact=True)
-        yield Horizontal(Label("workers"), workers, Label("steps at once", classes="unit"), classes="row")
+        yield Horizontal(Label("workers"), workers, Label("at once", classes="unit"), classes="row")
         yield Static("", id="note-workers", classes="note", markup=False)
+        if self._providers or self.definition.budget is not None:
+            fields = []
+            for setting, now, unit in budget_of(self.definition):
+                fields += [
+                    Input(now, id=f"budget-{setting}", classes="short", compact=True),
+                    Label(unit, classes="unit"),
+                ]
+            yield Horizontal(Label("budget"), *fields, classes="row")
+            yield Static("", id="note-budget", classes="note", markup=False)
+        for name, key in self._providers.items():
+            fields = []
+            for setting, now, unit in caps_as_text(self._caps[name]):
+                fields += [
+                    Input(now, id=f"{key}-{setting}", classes="short", compact=True),
+                    Label(unit, classes="unit"),
+                ]
+            yield Horizontal(Label(Text(clean(name))), *fields, classes="row")
+            yield Static("", id=f"note-{key}", classes="note", markup=False)
         for name, key in self._agents.items():
             fields = []
             for setting, now, unit in limits_of(self.definition.agents[name]):
@@ -176,10 +208,14 @@ class LaunchScreen(ModalScreen[Order | None]):
         workers = self._text("workers")
         if not workers.isdecimal() or not 1 <= int(workers) <= 10_000:
             faults["workers"] = "a whole number, 1 to 10000"
+        if self._deck_fault:
+            faults["deck"] = self._deck_fault
         self.faults = faults
-        for what in (*self._input.values(), "tasks", "workers", *self._agents.values()):
+        rows = (*self._providers.values(), *self._agents.values())
+        for what in (*self._input.values(), "tasks", "deck", "workers", "budget", *rows):
             self._say(what)
         self.query_one("#launch", Button).disabled = bool(faults)
+        self.query_one("#save", Button).disabled = bool(faults) or not self._turned()
         self._look_ahead()
 
     def _count(self, values: dict[str, Data], faults: dict[str, str]) -> int:
@@ -208,21 +244,39 @@ class LaunchScreen(ModalScreen[Order | None]):
         self._note("tasks", "\n".join([f"{count:,} tasks", *(clean(row)[:100] for row in rows)]))
         return count
 
+    def _fields(self) -> Iterator[tuple[str, str, str, str]]:
+        """(widget, name of the setting, value before, row) of every limit but the workers."""
+        for setting, now, _ in budget_of(self.definition) if self.query("#note-budget") else ():
+            yield f"budget-{setting}", f"budget.{setting}", now, "budget"
+        for provider, key in self._providers.items():
+            for setting, now, _ in caps_as_text(self._caps[provider]):
+                yield f"{key}-{setting}", f"{provider}.{setting}", now, key
+        for name, key in self._agents.items():
+            for setting, now, _ in limits_of(self.definition.agents[name]):
+                long = f"agents.{name}.{setting.replace('attempts', 'retry')}"
+                yield f"{key}-{setting}", long, now, key
+
     def _changed(self, faults: dict[str, str]) -> dict[str, str]:
         """The settings that differ from the file."""
         changed: dict[str, str] = {}
-        for name, key in self._agents.items():
-            for setting, now, _ in limits_of(self.definition.agents[name]):
-                text = self._text(f"{key}-{setting}").strip()
-                if text == now:
-                    continue
-                long = f"agents.{name}.{setting.replace('attempts', 'retry')}"
-                try:
-                    override(self.definition, [f"{long}={text or 'none'}"])
-                    changed[long] = text or "none"
-                except AgentdeckError as error:
-                    faults[key] = str(error).partition(": ")[2] or str(error)
+        for widget, name, now, row in self._fields():
+            text = self._text(widget).strip()
+            if text == now:
+                continue
+            try:
+                override(self.definition, [f"{name}={text or 'none'}"])
+                if row in self._providers.values() and looser(text, now):
+                    raise UsageError(f": the deck allows {now}; more of it is set there")
+                changed[name] = text or "none"
+            except AgentdeckError as error:
+                faults[row] = str(error).partition(": ")[2] or str(error)
         return changed
+
+    def _turned(self) -> dict[str, Data]:
+        """The limits that differ from the file."""
+        workers = self._text("workers")
+        changed: dict[str, Data] = {} if workers == str(self.at_once) else {"workers": int(workers)}
+        return changed | turned(self.definition, self._settings)
 
     def _text(self, name: str) -> str:
         widget = self.query_one(f"#{name}")
@@ -271,9 +325,8 @@ class LaunchScreen(ModalScreen[Order | None]):
         try:
             self._seen = reader.durations(self.definition.name, str(self.folder))
             for row in reader.runs(workflow=self.definition.name, limit=10):
-                usd, done = (row.summary or {}).get("usd"), row.tasks.done
-                if isinstance(usd, int | float) and done:
-                    self._cost.append(usd / done)
+                if row.summary and row.tasks.total and not self._used:
+                    self._used = used_by(row.summary, row.tasks.total)
         except AgentdeckError:
             pass
         finally:
@@ -288,7 +341,8 @@ class LaunchScreen(ModalScreen[Order | None]):
         try:
             settings = [f"{name}={value}" for name, value in self._settings.items()]
             definition = override(self.definition, settings)
-            seen = outlook(definition, int(workers), self.count, self._seen, self._cost)
+            asks = prompting(definition, self._deck, self.count, self._used)
+            seen = outlook(definition, int(workers), self.count, self._seen, asks)
             told = describe(seen, look_of(self.app))
         except AgentdeckError as error:
             told = Text(clean(str(error)))
@@ -316,19 +370,23 @@ class LaunchScreen(ModalScreen[Order | None]):
             Order(given, self._path(tasks) if tasks else None, int(self._text("workers")), dict(self._settings))
         )
 
+    @on(Button.Pressed, "#save")
+    def action_save(self) -> None:
+        """Write the limits that were changed into the file, whose comments stay."""
+        found = {} if self.faults else self._turned()
+        if not found:
+            self.notify("no limit was changed", severity="warning")
+            return
+        try:
+            save(self.file, found)
+        except (AgentdeckError, OSError, UnicodeDecodeError) as error:
+            self.notify(clean(str(error)), severity="error", title="not saved", markup=False)
+            return
+        self.notify(clean(f"{self.file.name}: {', '.join(found)}"), title="saved", markup=False)
+
     @on(Button.Pressed, "#back")
     def action_dismiss_none(self) -> None:
         self.dismiss(None)
-
-
-def limits_of(agent: Agent) -> list[tuple[str, str, str]]:
-    """(setting, its value as text, its unit) of an agent, as the file has them."""
-    attempt = agent.timeout.attempt
-    timeout = "" if attempt is None else show_duration(attempt)
-    found = [("timeout", timeout, "timeout"), ("attempts", str(agent.retry.attempts), "attempts")]
-    if agent.max_parallel is not None:
-        found.append(("max_parallel", str(agent.max_parallel), "at once"))
-    return found
 
 
 def _about(spec: Spec) -> str:
@@ -336,7 +394,7 @@ def _about(spec: Spec) -> str:
     return clean(f"{about}({', '.join(map(str, spec.type.choices)) or spec.type.kind})")
 
 
-def _field(name: str, kind: Type, default: Data) -> Input | Select[str]:
+def field_of(name: str, kind: Type, default: Data) -> Input | Select[str]:
     choices = ["true", "false"] if kind.kind == "boolean" else [str(choice) for choice in kind.choices]
     text = _shown(default, kind)
     if not choices:
@@ -351,44 +409,3 @@ def _shown(value: Data, kind: Type) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) and kind.kind in ("string", "any", "choice") else json.dumps(value)
-
-
-def describe(seen: Outlook, look: Look) -> Text:
-    """The outlook as text: what to expect first, then why, then what will be executed."""
-    made, text = seen.plan, Text()
-
-    def line(label: str, value: str, role: str = "text", note: str = "") -> None:
-        text.append(f"{label:<12}", look["dim"])
-        text.append(value, look[role])
-        text.append(f"  {note}\n" if note else "\n", look["dim"])
-
-    line("expected", spell(seen.seconds), "title", f"{made.tasks:,} task{'s' * (made.tasks > 1)}")
-    line("at best", spell(made.lower_bound), note="no schedule is faster")
-    line("one by one", spell(made.sequential), "dim")
-    if made.tasks > 1:
-        line("first task", spell(seen.first))
-    line("workers", f"{seen.busy:.0%} busy", "warn" if seen.holds == "workers" else "text")
-    held = "more workers would help" if seen.holds == "workers" else "the critical path, not workers"
-    line("held by", held)
-    if seen.usd is None:
-        line("cost", "not known yet", "dim")
-    else:
-        low, high = seen.usd
-        line("cost", f"${low:.2f}" if high - low < 0.005 else f"${low:.2f} to ${high:.2f}")
-    if made.assumed:
-        line("assumed", "1 s each", "warn", clean(", ".join(made.assumed[:6]) + "…" * (len(made.assumed) > 6)))
-    text.append("\ncritical path\n", look["title"])
-    text.append(clean(" → ".join(made.critical_path)) + "\n", look["critical"])
-    text.append("\nlevels\n", look["title"])
-    for number, level in enumerate(made.levels, 1):
-        names = ", ".join(level[:8]) + (f" and {len(level) - 8} more" if len(level) > 8 else "")
-        text.append(f"{number:>2}  ", look["dim"])
-        text.append(clean(names) + "\n", look["text"])
-    text.append("\nwill be executed\n", look["title"])
-    for verb in ("command", "python", "http", "prompt", "workflow", "approve", "simulate"):
-        targets = [t or "nothing real" for t in made.named(verb)]
-        if targets:
-            shown = ", ".join(targets[:5]) + (f" and {len(targets) - 5} more" if len(targets) > 5 else "")
-            text.append(f"{verb:<9} ", look["dim"])
-            text.append(clean(shown) + "\n", look["text"])
-    return text

@@ -22,6 +22,7 @@ from agentdeck.console.table import Table
 from agentdeck.core.clean import clean
 from agentdeck.errors import AgentdeckError
 from agentdeck.insight.numbers import moment, plural
+from agentdeck.insight.step import StepStory, recorded_story
 from agentdeck.store.letters import Letter
 from agentdeck.store.reader import LogLine, Reader
 
@@ -267,6 +268,20 @@ class LettersScreen(Shown):
 
         told = f"{plural(len(chosen), 'letter')} will run again with another input of the task"
         self.app.push_screen(Ask("Retry with", told, placeholder="name=value"), answered)
+
+    def action_story(self) -> None:
+        letter = self.letter
+        if letter is not None:
+            from agentdeck.console.detail import StepDetail
+
+            def read() -> StepStory:
+                reader = Reader(self.deck.db)
+                try:
+                    return recorded_story(reader, letter.run, letter.task, letter.step)
+                finally:
+                    reader.close()
+
+            self.app.push_screen(StepDetail(read))
 
     def action_drop(self) -> None:
         chosen = self._chosen()

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
+from collections.abc import Callable
 from pathlib import Path
 
 from textual.app import ComposeResult
 from textual.containers import Container
 
 from agentdeck.console.actions import bindings, of
+from agentdeck.console.background import Engine
 from agentdeck.console.foot import Foot
 from agentdeck.console.log.lines import LineStore
 from agentdeck.console.log.tiled import LogTiles
 from agentdeck.console.panes.playbar import PlayBar
 from agentdeck.console.recording import Recording
-from agentdeck.console.screens.run import FOLD, PANES, RunScreen
+from agentdeck.console.screens.run import RunScreen
+from agentdeck.console.screens.stage import PANES
 from agentdeck.console.strip import Notice, Tabs
 from agentdeck.insight.playback import Playback
 from agentdeck.workflow.model import Data
 
+FOLD = 0.005  # seconds of a frame for folding
 #: What the run screen can do and a replay cannot.
 STEERING = frozenset(
     action.method for action in of("run")
@@ -65,6 +69,8 @@ class ReplayScreen(RunScreen):
         recording, notice = self.recording, self.query_one(Notice)
         now = time.monotonic()
         elapsed, self._since = min(1.0, now - self._since), now
+        if not self.is_active:
+            return
         if not recording.ready:
             told = f"reading {len(recording.events):,} of {recording.known:,} events …"
             notice.tell("bad" if recording.fault else "dim", recording.fault or told)
@@ -86,7 +92,7 @@ class ReplayScreen(RunScreen):
         self.bar = PlayBar(playback)
         self.query_one("#playbar").mount(self.bar)
         self.build(recording.definition)
-        self.panes["header"].badges = ("replay",)
+        self.header.badges = ("replay",)
         playback.playing = True
         self.call_after_refresh(self.bar.focus)
         return self.bar
@@ -96,7 +102,7 @@ class ReplayScreen(RunScreen):
         lines = self.recording.lines
         wanted = bisect_right(lines, at, key=lambda line: line.at)
         if wanted < self._told:
-            self.lines = LineStore()
+            self.lines = LineStore(streams=self.lines.streams)
             self._told = 0
             self._renew_log()
         if wanted > self._told:
@@ -144,6 +150,9 @@ class ReplayScreen(RunScreen):
 
     def ask(self, verb: str, args: dict[str, Data] | None = None) -> None:
         self.notify("a replay changes nothing; open the run itself for that", severity="warning", markup=False)
+
+    def take_up(self, engine: Callable[[], Engine]) -> None:
+        self.ask("resume")
 
     def change(self, name: str, value: object) -> None:
         self.ask("limits")

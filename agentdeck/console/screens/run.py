@@ -3,88 +3,68 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Container
 from textual.timer import Timer
-from textual.widget import Widget
 
-from agentdeck.console import background
+from agentdeck.console import background, pauses
 from agentdeck.console.actions import bindings
 from agentdeck.console.command import tell
-from agentdeck.console.feed import CATCHING_UP, Feed
+from agentdeck.console.feed import Feed
 from agentdeck.console.foot import Foot
+from agentdeck.console.foresight import Foresight
+from agentdeck.console.intake import LATE, Intake
 from agentdeck.console.palette import Found
-from agentdeck.console.pane import Focus, Focused
-from agentdeck.console.parts import part
-from agentdeck.console.screens.verbs import Verbs
+from agentdeck.console.pane import Focus
+from agentdeck.console.screens.recall import Recall
+from agentdeck.console.screens.stage import PANES
 from agentdeck.console.strip import Notice, Tabs
-from agentdeck.core.events import Event
 from agentdeck.core.view import View
-from agentdeck.store.reader import Reader
-from agentdeck.workflow.model import Definition
-
-if TYPE_CHECKING:
-    from agentdeck.insight.step import StepStory
+from agentdeck.insight.limits import limits, windows
+from agentdeck.insight.turned import Standing, standing
+from agentdeck.store.asking import Answer
+from agentdeck.workflow.model import Data
 
 FRAME = 0.05
 SLOWEST = 0.5
-COST = 0.008  # seconds that a frame may take before there are fewer of them
-FOLD = 0.005  # of these, for taking events in
-CATCH_UP = 0.03  # while a long run is being opened, nobody expects more than a note of progress
-MOST_RECORDED = 200_000  # events of which the timeline is drawn
-FEW = 100  # events that may be missing from a view that is up to date
+BEHIND = 0.2  # between two pictures of a run that is being caught up with
+BELOW = 1.0  # the same of a run that shines through a question: all of the screen is then painted each time
+BUSY = 0.3  # of the processor's time that the loop may take before there are half as many frames
+HALF = 0.1
+COST = 0.008  # processor seconds that a picture may take before there are fewer of them
+SETTLED = 1.0  # seconds after which a screen that was opened has all its parts, one that was closed has none
 OLD = 2.0  # seconds after which the age of what is shown is told
+UNUSABLE = (2, 3)  # how a process ends that never had the run: what it was told, or the store, is unusable
+HINT = 8.0  # seconds for which a hint stands
 
-PANES = ("graph", "agents", "tasks", "timeline", "log", "limits")
-SIDE = ("agents", "tasks", "timeline")
 
-
-class RunScreen(Verbs):
-    """Panes around one view. The only timer is the frame: it folds what the feed has read, and lets every pane
-    that can be seen draw what changed."""
+class RunScreen(Recall):
+    """Panes around one view. The only timer is the frame: it takes in what the feed has read, and lets every
+    pane that can be seen draw what changed."""
 
     scope = "run"
     BINDINGS = bindings("run")
-    DEFAULT_CSS = """
-    RunScreen #header { height: 3; }
-    RunScreen.middle #header { height: 2; } RunScreen.narrow #header { height: 1; }
-    RunScreen #header > * { height: 100%; }
-    RunScreen #stage { height: 1fr; }
-    RunScreen #stage > .pane { border: round $line; border-title-color: $text-muted; }
-    RunScreen #stage > .pane:focus, RunScreen #stage > .pane:focus-within {
-        border: round $primary; border-title-color: $primary;
-    }
-    RunScreen #stage > .away { display: none; }
-    RunScreen.wide #stage { layout: grid; grid-size: 2; grid-columns: 1fr 1fr; grid-rows: 6fr 4fr 6; }
-    RunScreen.wide #graph, RunScreen.wide #limits { column-span: 2; }
-    RunScreen.middle #stage { layout: grid; grid-size: 1; grid-rows: 1fr 1fr; }
-    RunScreen.narrow #stage > .pane, RunScreen.zoomed #stage > .pane { height: 1fr; width: 100%; }
-    RunScreen.zoomed #stage, RunScreen.narrow #stage { layout: vertical; }
-    RunScreen.narrow #stage > .pane { border: none; }
-    RunScreen #limits { height: 1fr; }
-    """
 
     def __init__(self, db: Path, run: str) -> None:
         super().__init__()
         self.db, self.run = db, run
         self.feed = Feed(db, run)
+        self.intake: Intake | None = None
         self.view = View()
-        self.lines: Any = None
-        self.selected = Focus()
-        self.side, self.main = "agents", "graph"
-        self.zoomed = False
-        self.panes: dict[str, Any] = {}
         self._every = FRAME
         self._timer: Timer | None = None
-        self._quiet = 0
+        self._quiet = self._taken = 0
+        self._drew = self._spent = self._clock = 0.0
         self._caught_up = False
         self._resumed: float = 0.0
+        self._hint = ("", 0.0)
+        self._limits: dict[str, Data] = {}
+        self._foresight = Foresight(self._standing)
 
     def compose(self) -> ComposeResult:
         yield Container(id="header")
@@ -105,15 +85,10 @@ class RunScreen(Verbs):
         self.feed.start()
 
     def end(self) -> None:
+        if self.intake is not None:
+            self.intake.close()
         self.feed.close()
-
-    def on_screen_suspend(self) -> None:
-        if self._timer is not None:
-            self._timer.pause()
-
-    def on_screen_resume(self) -> None:
-        if self._timer is not None:
-            self._timer.resume()
+        self.app.set_timer(SETTLED, pauses.look_again)
 
     # The frame ----------------------------------------------------------------------------------------------
 
@@ -125,28 +100,39 @@ class RunScreen(Verbs):
 
     def frame(self) -> None:
         """Take in what has come, and let the panes draw it."""
-        began = time.perf_counter()
         feed = self.feed
         if feed.definition is None:
             self._await()
             return
-        if not self.panes:
+        intake = self.intake
+        if intake is None:
             self.view = View(feed.definition)
             self.build(feed.definition)
-        behind = feed.behind(self.view)
-        count = feed.fold(self.view, CATCH_UP if behind > CATCHING_UP else FOLD)
-        lines = feed.lines()
-        if lines:
-            (self.lines.extend if isinstance(self.lines, list) else self.lines.append)(lines)
-        now = self.now
-        self._tell_header(feed)
+            intake = self.intake = Intake(feed, self.view, self.lines)
+            self.set_timer(SETTLED, pauses.set_aside)
+        intake.take()
+        if self._limits != self.view.limits:
+            self._limits = dict(self.view.limits)
+            feed.windows = windows(self.view)
+        late = intake.late > LATE
+        if not self.is_current or time.monotonic() - self._drew < self._rest(late):
+            return
+        began = time.thread_time()
+        self._drew = time.monotonic()
+        self._tell_totals(feed)
         # How fast it goes can only be told from what happens now, not from how fast its past was read.
-        self._caught_up |= behind <= FEW
+        self._caught_up |= not late
+        now = self.now
+        self.panes["limits"].calls = feed.calls
         for name, pane in self.panes.items():
             if pane.display and pane.size.height and (self._caught_up or name != "header"):
                 pane.tick(self.view, now)
-        self._notice(feed, behind)
-        self._adapt(time.perf_counter() - began, count + len(lines))
+        self._notice(feed, intake)
+        self._adapt(time.thread_time() - began, intake.taken)
+
+    def _rest(self, late: bool) -> float:
+        """Seconds between two pictures, at least."""
+        return 0.0 if self.is_active and not late else BEHIND if self.is_active else BELOW
 
     @property
     def now(self) -> float:
@@ -155,15 +141,21 @@ class RunScreen(Verbs):
         alive = row is not None and row.state in ("running", "paused") and self.view.ended is None
         return time.time() if alive else self.view.now
 
-    def _adapt(self, took: float, news: int) -> None:
+    def _adapt(self, took: float, taken: int) -> None:
         """Fewer frames where they cost too much or nothing comes any more; all of them again when it does."""
-        self._quiet = 0 if news else self._quiet + 1
+        self._quiet = 0 if taken != self._taken else self._quiet + 1
+        self._taken = taken
+        spent, clock = time.thread_time(), time.monotonic()
+        busy = (spent - self._spent) / max(0.001, clock - self._clock)
+        self._spent, self._clock = spent, clock
         wanted = self._every
         if took > COST:
             wanted = min(SLOWEST, self._every * 1.5)
         elif self._quiet > 40:
             wanted = SLOWEST if self.view.ended is not None else 0.1
-        elif took < COST / 2:
+        elif busy > BUSY:
+            wanted = max(self._every, HALF)
+        elif took < COST / 2 and busy < BUSY / 2:
             wanted = FRAME
         if wanted != self._every:
             self._pace(wanted)
@@ -184,47 +176,30 @@ class RunScreen(Verbs):
         else:
             notice.tell("dim", self.feed.fault or f"{self.run} is starting …")
 
-    def build(self, definition: Definition) -> None:
-        """Put the panes on the stage."""
-        self.lines = part("lines")
-        arguments: dict[str, tuple[object, ...]] = {
-            "graph": (definition,), "log": (self.lines,), "limits": (self.change,),
-            "timeline": (self.recorded,),
-        }  # fmt: skip
-        header = part("header")
-        self.query_one("#header").mount(header)
-        self.panes["header"] = header
-        stage = self.query_one("#stage")
-        made: list[Widget] = []
-        for name in PANES:
-            pane = part(name, *arguments.get(name, ()))
-            pane.id = name
-            pane.add_class("pane")
-            pane.border_title = name
-            self.panes[name] = pane
-            made.append(pane)
-        stage.mount(*made)
-        self._lay_out()
-        self.call_after_refresh(self._focus, self.main)
-
-    def _tell_header(self, feed: Feed) -> None:
-        header, row = self.panes["header"], feed.row
-        if hasattr(header, "badges") and row is not None:
+    def _tell_totals(self, feed: Feed) -> None:
+        """What only the run's row tells."""
+        header, row = self.header, feed.row
+        if row is not None:
             own = self.run in self.deck.engines
             alive = row.state in ("running", "paused")
             header.badges = () if own else ("watching",) if alive else ("recorded",)
             total = row.source.get("total")
-            header.total = total if isinstance(total, int) else None
+            header.total = self.panes["graph"].total = total if isinstance(total, int) else None
             header.age = feed.age if feed.age > OLD else 0.0
 
-    def _notice(self, feed: Feed, behind: int) -> None:
+    def heard(self, task: str, step: str) -> float | None:
+        return self.intake.heard.get((task, step)) if self.intake is not None else None
+
+    def _notice(self, feed: Feed, intake: Intake) -> None:
         """One line, only when there is something to say, the most urgent first."""
         notice, row = self.query_one(Notice), feed.row
         if feed.fault:
             notice.tell("bad", f"{feed.fault}  ·  what is shown is {feed.age:.0f} s old")
-        elif behind > CATCHING_UP:
-            done, known = feed.known - behind, max(1, feed.known)
+        elif intake.late > LATE:
+            done, known = feed.known - intake.behind, max(1, feed.known)
             notice.tell("dim", f"taking in {feed.known:,} events … {100 * done // known} %")
+        elif (refused := self._refused()) and row is not None and row.state not in ("running", "paused"):
+            notice.tell("failed", f"it was not taken up: {refused}")
         elif row is not None and row.state == "interrupted":
             if time.monotonic() - self._resumed < 3:
                 notice.tell("dim", "resuming …")
@@ -232,6 +207,8 @@ class RunScreen(Verbs):
                 drained = self.view.state == "draining"
                 word = "drained" if drained else "interrupted: nobody runs it any more"
                 notice.tell("interrupted", f"{self.run} {word}  ·  R goes on where it was")
+        elif time.monotonic() < self._hint[1]:
+            notice.tell("accent", self._hint[0])
         elif feed.age > OLD:
             notice.tell("warn", f"what is shown is {feed.age:.0f} s old")
         elif self.deck.reminder:
@@ -239,133 +216,54 @@ class RunScreen(Verbs):
         else:
             notice.tell("", "")
 
-    # Layout -------------------------------------------------------------------------------------------------
-
-    def on_resize(self, event: events.Resize) -> None:
-        super().on_resize(event)
-        self._lay_out()
-
-    def _lay_out(self) -> None:
-        """Which panes are on the stage: one when it is narrow or zoomed, else as many as fit."""
-        if not self.panes:
-            return
-        self.set_class(self.zoomed, "zoomed")
-        if self.zoomed or self.has_class("narrow"):
-            on = {self.main}
-        elif self.has_class("middle"):
-            on = {"graph", self.side if self.main in ("graph", self.side) else self.main}
-        else:
-            on = {"graph", self.side, "log", "limits"}
-        for name in PANES:
-            self.panes[name].set_class(name not in on, "away")
-        self.query_one(Tabs).tell(self.main, on)
-
-    def _focus(self, name: str) -> None:
-        pane = self.panes.get(name)
-        if pane is not None and name != "header":
-            target = pane if pane.can_focus else next((w for w in pane.walk_children() if w.focusable), None)
-            if target is not None:
-                target.focus()
-
-    def go(self, name: str) -> None:
-        """Bring a pane to the stage and give it the keys."""
-        if not self.panes:
-            return
-        self.main = name
-        if name in SIDE:
-            self.side = name
-        self._lay_out()
-        self.call_after_refresh(self._focus, name)
-
-    def on_tabs_chosen(self, event: Tabs.Chosen) -> None:
-        self.go(event.name)
-
-    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
-        for name, pane in self.panes.items():
-            if name != "header" and (event.widget is pane or pane in event.widget.ancestors):
-                self.main = name
-                self.query_one(Tabs).tell(name, None)
-
-    # Panes tell each other ----------------------------------------------------------------------------------
-
-    def on_focused(self, event: Focused) -> None:
-        event.stop()
-        self.selected = event.focus
-        sender = event._sender
-        for pane in self.panes.values():
-            if pane is not sender:
-                pane.look_at(event.focus)
-        if event.opened:
-            self.open(event.focus)
-
-    def open(self, focus: Focus) -> None:
-        """What was chosen: a step tells its story, a task shows when what of it ran, an agent its log."""
-        step = focus.step or focus.agent.rpartition("/")[2]
-        if focus.task and step:
-            from agentdeck.console.detail import StepDetail
-
-            self.app.push_screen(StepDetail(partial(self._story, focus.task, step)))
-        elif focus.task:
-            self.go("timeline")
-        elif focus.agent:
-            self.go("log")
-
-    def _story(self, task: str, step: str) -> StepStory:
-        """Called in a thread."""
-        from agentdeck.insight.step import recorded_story
-
-        reader = Reader(self.db)
-        try:
-            return recorded_story(reader, self.run, task, step)
-        finally:
-            reader.close()
-
-    def recorded(self, task: str) -> list[tuple[int, Event]]:
-        """What the store has of a task, of the whole run for an empty name. Called in a thread."""
-        reader = Reader(self.db)
-        try:
-            events = reader.events(self.run, limit=MOST_RECORDED)
-            return [(seq, e) for seq, e in events if not task or getattr(e, "task", "") == task]
-        finally:
-            reader.close()
+    # What the panes ask of it ---------------------------------------------------------------------------------
 
     def change(self, name: str, value: object) -> None:
         """A limit was turned."""
-        tell(self.app, self.db, self.run, "limits", {name: value})
+        measure = name.removeprefix("budget.")
+        if measure != name:
+            verb, args = "budget", {"measure": measure, "amount": value, "more": False}
+        else:
+            verb, args = "limits", {name: value}
+
+        def answered(answer: Answer) -> None:
+            if not answer.ok:
+                self.panes["limits"].refused(name, answer.text)
+
+        self._foresight.forget()
+        tell(self.app, self.db, self.run, verb, args, answered)
+
+    def foresee(self, name: str, value: object) -> str:
+        """What turning a limit would do; "…" while that is worked out."""
+        return self._foresight(name, value)
+
+    def _standing(self) -> Standing:
+        assert self.view.definition is not None
+        return standing(self.view, self.view.definition, self.header.total, self.feed.calls)
+
+    def hint(self, text: str) -> None:
+        self._hint = text, time.monotonic() + HINT
+
+    def typed(self, query: str) -> Iterator[Found]:
+        """For the palette: a verb with its arguments."""
+        from agentdeck.console.typed import found
+
+        return found(self, query)
 
     def offers(self) -> Iterator[Found]:
         """For the palette: agents and open tasks of this run."""
         for name in self.view.agents:
             yield Found(f"Agent {name}", "Select it in every pane.", partial(self.select, Focus(agent=name)))
+        for limit in limits(self.view, self.now):
+            yield Found(f"Limit {limit.name}", "Turn it.", partial(self._to_limit, limit.name))
         for task in list(self.view.open)[:2000]:
             yield Found(f"Task {task}", "Select it in every pane.", partial(self.select, Focus(task=task)))
 
-    def select(self, focus: Focus) -> None:
-        """As if a pane had selected it."""
-        self.selected = focus
-        for pane in self.panes.values():
-            pane.look_at(focus)
+    def _to_limit(self, name: str) -> None:
+        self.go("limits")
+        self.panes["limits"].move_to_key(name)
 
     # What the screen does -----------------------------------------------------------------------------------
-
-    def action_graph(self) -> None:
-        self.go("graph")
-
-    def action_agents(self) -> None:
-        self.go("agents")
-
-    def action_tasks(self) -> None:
-        self.go("tasks")
-
-    def action_timeline(self) -> None:
-        self.go("timeline")
-
-    def action_log(self) -> None:
-        self.go("log")
-
-    def action_limits(self) -> None:
-        self.used("t")
-        self.go("limits")
 
     def action_letters(self) -> None:
         from agentdeck.console.screens.letters import LettersScreen
@@ -377,16 +275,15 @@ class RunScreen(Verbs):
 
         self.app.push_screen(ReplayScreen(self.db, self.run))
 
-    def action_zoom(self) -> None:
-        self.zoomed = not self.zoomed
-        self.go(self.main)
+    def _refused(self) -> str:
+        """Why the last process that was to go on with this run did not begin; empty where that is not so."""
+        engine = self.deck.engines.get(self.run)
+        if engine is None or engine.ended not in UNUSABLE:
+            return ""
+        return engine.words.rpartition("\n")[2] or f"its process ended with {engine.ended}"
 
-    def action_resume(self) -> None:
-        row = self.feed.row
-        if row is None or row.state != "interrupted":
-            self.notify("nothing to resume: it is not interrupted", severity="warning", markup=False)
-            return
-        if self.deck.start(lambda: background.resume(self.db, self.run), look=False):
+    def take_up(self, engine: Callable[[], background.Engine]) -> None:
+        if self.deck.start(engine, look=False):
             self._resumed = time.monotonic()
 
     def action_back(self) -> None:

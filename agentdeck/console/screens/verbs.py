@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agentdeck.console.command import tell
 from agentdeck.console.feed import Feed
-from agentdeck.console.pane import Focus
-from agentdeck.console.screens.base import Shown
-from agentdeck.console.screens.confirm import Choice, Confirm, yes_or_no
+from agentdeck.console.panes.limits import shown
+from agentdeck.console.screens.ask import Ask
+from agentdeck.console.screens.confirm import Confirm, yes_or_no
+from agentdeck.console.screens.stage import Stage
 from agentdeck.core.view import View
-from agentdeck.insight.numbers import plural
+from agentdeck.errors import AgentdeckError
+from agentdeck.insight.attention import needing
+from agentdeck.insight.limits import limits
+from agentdeck.insight.numbers import plural, seconds
 from agentdeck.workflow.model import Approve, Data
 
+if TYPE_CHECKING:
+    from agentdeck.insight.step import StepStory
 
-class Verbs(Shown):
+
+class Verbs(Stage):
     """The actions of the run screen that its owner carries out."""
 
     db: Path
     run: str
     view: View
     feed: Feed
-    selected: Focus
+
+    @property
+    def now(self) -> float:
+        raise NotImplementedError
+
+    def story(self, task: str, step: str) -> StepStory:
+        raise NotImplementedError
 
     def ask(self, verb: str, args: dict[str, Data] | None = None) -> None:
         """Ask the run's owner; the answer comes as a toast."""
@@ -78,23 +93,63 @@ class Verbs(Shown):
             wanted = round(now * factor)
             self.ask("limits", {"workers": max(1, wanted if wanted != now else now + (1 if factor > 1 else -1))})
 
+    def action_budget(self) -> None:
+        """More of what the run may spend."""
+        now = {one.name: one for one in limits(self.view, self.view.now) if one.name.startswith("budget.")}
+        told = [
+            f"{name.removeprefix('budget.')}: {shown(one, one.value)}"
+            + (f", {shown(one, one.use)} used" if one.use is not None else "")
+            for name, one in now.items()
+        ]
+        told.append("+0.40 grants 40 cents more, 2.50 is the whole of it from now on, +100k tokens is in tokens")
+
+        def answered(text: str | None) -> None:
+            if text:
+                self.grant(text)
+
+        self.app.push_screen(Ask("Budget", "\n".join(told), placeholder="+0.40"), answered)
+
+    def grant(self, text: str) -> None:
+        """An amount as it is typed."""
+        from agentdeck.cli.budget import amount_of
+
+        tokens = text.endswith("tokens")
+        amount = text.removesuffix("tokens").strip()
+        try:
+            value = amount_of(amount.removeprefix("+"), tokens)
+        except AgentdeckError as error:
+            self.notify(str(error), severity="error", markup=False)
+            return
+        measure = "tokens" if tokens else "usd"
+        self.ask("budget", {"measure": measure, "amount": value, "more": amount.startswith("+")})
+
     # The selection ------------------------------------------------------------------------------------------
+
+    @property
+    def step(self) -> str:
+        """The step that is meant, in whatever tasks; empty where none is."""
+        return self.selected.step or self.selected.agent.rpartition("/")[2]
+
+    def _lacks(self, task: bool, step: bool) -> bool:
+        """Whether something is missing that this verb acts on; said."""
+        lack = "a task first: 3 shows them" if task and not self.selected.task else ""
+        lack = lack or ("an agent first" if step and not self.step else "")
+        if lack:
+            self.notify(f"select {lack}", severity="warning", markup=False)
+        return bool(lack)
 
     def action_cancel(self) -> None:
         """What is selected, the smallest thing that is meant: a step, a task, an agent's steps, else the run."""
-        focus, view = self.selected, self.view
-        step = focus.step or focus.agent.rpartition("/")[2]
-        if focus.task and step:
-            touches = [f"step {step} of task {focus.task}, and what needs it"]
-            self._sure(
-                f"Cancel {step}?", touches, "Cancel the step", "cancel", {"task": focus.task, "step": step}
-            )
-        elif focus.task:
-            of = [step for task, step in view.running if task == focus.task]
-            touches = [f"task {focus.task}", f"{plural(len(of), 'running step')} will be stopped"]
-            self._sure(f"Cancel task {focus.task}?", touches, "Cancel the task", "cancel", {"task": focus.task})
+        task, step = self.selected.task, self.step
+        if task and step:
+            touches = [f"step {step} of task {task}, and what needs it", *self._stands(task, step)]
+            self._sure(f"Cancel {step}?", touches, "Cancel the step", "cancel", {"task": task, "step": step})
+        elif task:
+            of = [step for one, step in self.view.running if f"{one}/".startswith(f"{task}/")]
+            touches = [f"task {task}", f"{plural(len(of), 'running step')} will be stopped"]
+            self._sure(f"Cancel task {task}?", touches, "Cancel the task", "cancel", {"task": task})
         elif step:
-            tally = view.agents.get(focus.agent)
+            tally = self.view.agents.get(self.selected.agent)
             counts = tally.steps if tally else {}
             waiting = counts.get("ready", 0) + counts.get("waiting", 0)
             touches = [
@@ -106,52 +161,86 @@ class Verbs(Shown):
         else:
             self.action_cancel_run()
 
-    def action_hurry(self) -> None:
-        if not self.selected.task:
-            self.notify("select a task first: 3 shows them", severity="warning", markup=False)
+    def action_skip(self) -> None:
+        if self._lacks(task=True, step=True):
             return
-        self.ask("hurry", {"task": self.selected.task})
+        task, step = self.selected.task, self.step
+        touches = [f"task {task} goes on without {step}", *self._stands(task, step)]
+        definition = self.view.definition
+        needing = [n for n, a in definition.agents.items() if step in a.needs] if definition else []
+        if needing and "/" not in task:
+            touches.append(f"{', '.join(needing)} will not wait for it any more")
+        self._sure(f"Skip {step}?", touches, "Skip the step", "skip", {"task": task, "step": step})
+
+    def _stands(self, task: str, step: str) -> list[str]:
+        """What would be lost of a step now."""
+        started = self.view.running.get((task, step))
+        return [f"attempt {started.attempt} has run for {seconds(self.now - started.at)}"] if started else []
+
+    def action_hold(self) -> None:
+        """Let an agent start nothing more, or let it go on as it was."""
+        if self._lacks(task=False, step=True):
+            return
+        agent = self.selected.agent or self.step.partition("[")[0]
+        name = f"agents.{agent}.max_parallel"
+        definition = self.view.definition
+        if definition is None or agent not in definition.agents:
+            self.notify(
+                f"{agent} is not an agent of {self.view.workflow} itself", severity="warning", markup=False
+            )
+            return
+        now = self.view.limits.get(name, definition.agents[agent].max_parallel)
+        if now == 0:
+            before = (m.text for m in reversed(self.view.timeline) if m.kind == "limit")
+            held = next((text for text in before if text.startswith(f"{name}: ") and "-> 0" in text), "")
+            was = held.removeprefix(f"{name}: ").partition(" -> ")[0]
+            self.ask("limits", {name: int(was) if was.isdecimal() else None})
+        else:
+            self.ask("limits", {name: 0})
+
+    def action_hurry(self) -> None:
+        if not self._lacks(task=True, step=False):
+            self.ask("hurry", {"task": self.selected.task.partition("/")[0]})
 
     def action_release(self) -> None:
-        focus = self.selected
-        step = focus.step or focus.agent
-        if not step:
-            self.notify("select the agent whose join waits", severity="warning", markup=False)
+        if self._lacks(task=False, step=True):
             return
-        where = self._where(step)
-        touches = [f"{step}{f' of task {focus.task}' if focus.task else ''} goes with what has arrived"]
+        step, where = self.step, self._where(self.step)
+        task, definition = str(where.get("task", "")), self.view.definition
+        touches = [f"{step}{f' of task {task}' if task else ''} goes with what has arrived"]
+        if task and definition is not None and step in definition.agents:
+            needs = definition.agents[step].needs
+            open_ = self.view.open.get(task)
+            there = [n for n in needs if open_ and (s := open_.steps.get(n)) is not None and s.state == "done"]
+            lacks = [n for n in needs if n not in there]
+            touches.append(f"{len(there)} of {len(needs)} arrived; without: {', '.join(lacks) or 'nothing'}")
         self._sure(f"Release {step}?", touches, "Let it go", "release", {"step": step, **where})
 
     def action_answer(self) -> None:
-        step, where = self._asking()
-        if not step:
+        step, task = self._asking()
+        definition = self.view.definition
+        agent = definition.agents.get(step.partition("[")[0]) if definition and step else None
+        if agent is None or not isinstance(agent.does, Approve):
             self.notify("nobody asks anything here", severity="warning", markup=False)
             return
-        agent = self.view.definition.agents.get(step) if self.view.definition else None
-        asks = agent.does.ask if agent is not None and isinstance(agent.does, Approve) else step
+        from agentdeck.console.screens.answer import Answering, Given
 
-        def answered(answer: str | None) -> None:
-            if answer:
-                self.ask("approve", {"step": step, "approved": answer == "yes", "fields": {}, **where})
+        def answered(given: Given | None) -> None:
+            if given is not None:
+                told = {"step": step, "task": task, "approved": given.approved, "fields": given.fields}
+                self.ask("approve", told)
 
-        choices = [
-            Choice("", "escape", "Not now"),
-            Choice("yes", "y", "Approve"),
-            Choice("no", "n", "Reject", danger=True),
-        ]
-        task = f" · task {where['task']}" if where else ""
-        self.app.push_screen(Confirm(asks, [f"{step}{task}"], choices), answered)
+        story = partial(self.story, task, step)
+        self.app.push_screen(Answering(task, step, agent.does, story), answered)
 
-    def _asking(self) -> tuple[str, dict[str, Data]]:
-        """The step that asks a person: the selected one, else the first there is."""
-        definition = self.view.definition
-        asks = {n for n, a in definition.agents.items() if isinstance(a.does, Approve)} if definition else set()
-        open_ = [(task, step) for task, step in self.view.running if step.partition("[")[0] in asks]
-        focus = self.selected
-        for task, step in open_:
-            if focus.task in ("", task) and (focus.step or focus.agent) in ("", step):
-                return step, {"task": task}
-        return (open_[0][1], {"task": open_[0][0]}) if open_ else ("", {})
+    def _asking(self) -> tuple[str, str]:
+        """The step that asks a person, and its task: the selected one, else the first there is."""
+        open_ = [need for need in needing(self.view, self.now) if need.why == "asking"]
+        focus, step = self.selected, self.step
+        for need in open_:
+            if focus.task in ("", need.task) and step in ("", need.step, need.step.partition("[")[0]):
+                return need.step, need.task
+        return (open_[0].step, open_[0].task) if open_ else ("", "")
 
     def _where(self, step: str) -> dict[str, Data]:
         """The task meant: the selected one, else the oldest open one where this step still waits."""

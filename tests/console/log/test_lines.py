@@ -94,12 +94,14 @@ def test_agents_are_named_as_screens_name_them(task: str, step: str, agent: str)
 
 def test_streamed_pieces_are_gathered_by_attempt() -> None:
     lines = LineStore(streams=["write"])
-    for number, (task, word) in enumerate([("1", "a"), ("2", "x"), ("1", "b"), ("2", "y"), ("1", "c")], 1):
+    for number, (task, word) in enumerate([("1", "a "), ("2", "x "), ("1", "b "), ("2", "y"), ("1", "c")], 1):
         lines.append([row(number, word, step="write", task=task)])
     assert lines.texts == ["a b c", "x y"]
     lines.append([row(9, "d", step="write", attempt=2), row(10, "e", step="write", level="warning")])
     assert lines.texts == ["a b c", "x y", "d", "e"]
     assert lines.growth == 3
+    lines.append([row(11, "a line of its own", step="write", task="2")])
+    assert lines.texts[-1] == "a line of its own"
 
 
 def test_a_long_line_is_cut_and_says_so() -> None:

@@ -97,7 +97,7 @@ def test_what_comes_later_is_found_and_what_is_dropped_is_forgotten() -> None:
 def test_a_line_that_grows_until_it_fits_is_found() -> None:
     lines = LineStore(streams=["write"])
     sieve = Sieve(lines, Wanted(pattern="the end"))
-    lines.append([row(1, "this is the", step="write"), row(2, "other")])
+    lines.append([row(1, "this is the ", step="write"), row(2, "other")])
     sieve.advance(1.0)
     assert list(sieve.rows) == []
     lines.append([row(3, "end", step="write")])

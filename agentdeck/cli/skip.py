@@ -1,0 +1,26 @@
+"""`skip`: asked of the process that holds a run."""
+
+from __future__ import annotations
+
+import click
+
+from agentdeck.cli import complete
+from agentdeck.cli.options import db_option, run_argument
+
+
+@click.command()
+@run_argument
+@click.argument("step", metavar="STEP", shell_complete=complete.agents)
+@click.option("--task", metavar="TASK", default="1", show_default=True, help="In this task.")
+@db_option
+def skip(run: str, step: str, task: str, db: str | None) -> int:
+    """Go on without a step that has not ended: what needs it does not wait for it any more. What only needs
+    skipped steps is skipped too.
+
+    \b
+    Example:
+      agentdeck skip last courier --task 17
+    """
+    from agentdeck.cli.ask import ask
+
+    return ask(db, run, "skip", {"task": task, "step": step})

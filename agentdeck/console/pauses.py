@@ -1,0 +1,33 @@
+"""Pauses that the interpreter makes, kept short.
+
+Of the objects of a console most stay for as long as it is open: modules, classes, styles, widgets. Walking over
+them all in search of garbage takes 60 ms and more, every second while events pour in; so what stays is set aside.
+A thread that reads events holds the interpreter for as long as it may before the loop gets a turn, and a key
+needs several turns.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+
+SWITCH = 0.0005  # seconds that a thread may hold the interpreter while another wants it
+YOUNG = 3_000  # objects between two looks for garbage among the newest: about a page of events
+
+
+def shorten() -> None:
+    """From the first moment of the console."""
+    sys.setswitchinterval(SWITCH)
+    gc.set_threshold(YOUNG, 8, 20)
+
+
+def set_aside() -> None:
+    """What is here now will stay, and is not looked at again. Takes no time."""
+    gc.freeze()
+
+
+def look_again() -> None:
+    """A screen was closed: much of what was set aside may be garbage now. Takes as long as all there is."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()

@@ -1,0 +1,152 @@
+"""The form of a step that asks a person: what it asks and shows, what it wants to know, and the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Button, Input, Label, Select, Static
+
+from agentdeck.cli.inputs import read
+from agentdeck.console.screens.launch import field_of
+from agentdeck.console.sheet import Item, Sheet, outline, prose
+from agentdeck.core.clean import clean
+from agentdeck.errors import AgentdeckError
+from agentdeck.insight.step import StepStory
+from agentdeck.workflow.model import Approve, Data
+
+
+class Given(NamedTuple):
+    """An answer, with the values of its fields."""
+
+    approved: bool
+    fields: dict[str, Data]
+
+
+class Answering(ModalScreen[Given | None]):
+    """Dismissed with the answer, or None. `story` tells what the step asks with its values filled in; called in
+    a thread."""
+
+    DEFAULT_CSS = """
+    Answering { align: center middle; }
+    Answering > Vertical { width: 90%; max-width: 110; height: auto; max-height: 92%; border: round $primary;
+        background: $surface; padding: 0 1; border-title-color: $primary; }
+    Answering Sheet { height: 3; }
+    Answering VerticalScroll { height: auto; max-height: 12; margin-top: 1; }
+    Answering .row { height: auto; }
+    Answering .row Label { width: 20; padding-right: 1; text-align: right; }
+    Answering .row Input, Answering .row Select { width: 1fr; }
+    Answering Input { background: $panel; }
+    Answering .note { height: 1; padding-left: 20; color: $error; display: none; }
+    Answering #foot { height: 1; margin-top: 1; align-horizontal: right; }
+    Answering #foot Button { margin-left: 2; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+y", "approve", "Approve", id="answer.approve"),
+        Binding("ctrl+n", "reject", "Reject", id="answer.reject"),
+        Binding("y", "approve", show=False),
+        Binding("n", "reject", show=False),
+        Binding("escape", "dismiss_none", "Not now"),
+    ]
+
+    def __init__(self, task: str, step: str, does: Approve, story: Callable[[], StepStory]) -> None:
+        super().__init__()
+        self._of, self._does, self._story = f"{step} of task {task} asks", does, story
+        self._keys = {name: f"field-{at}" for at, name in enumerate(does.fields)}
+        self.sheet = Sheet(list(prose(clean(does.ask, lines=True), 0)))
+
+    def compose(self) -> ComposeResult:
+        with Vertical() as box:
+            box.border_title = clean(self._of)
+            yield self.sheet
+            if self._does.fields:
+                with VerticalScroll(can_focus=False):
+                    for name, kind in self._does.fields.items():
+                        key = self._keys[name]
+                        yield Horizontal(Label(Text(clean(name))), field_of(key, kind, None), classes="row")
+                        yield Static(id=f"note-{key}", classes="note", markup=False)
+            with Horizontal(id="foot"):
+                yield Button("Not now  esc", id="later", compact=True)
+                yield Button("Reject  ctrl+n", id="reject", variant="error", compact=True)
+                yield Button("Approve  ctrl+y", id="approve", variant="success", compact=True)
+
+    def on_mount(self) -> None:
+        fields = self.query("Input, Select")
+        (fields.first() if fields else self.query_one("#later")).focus()
+        self.run_worker(self._fill(), exclusive=True)
+
+    def _fit(self, items: list[Item]) -> None:
+        """As high as what it shows, as far as there is room."""
+        width = max(20, self.sheet.size.width - 4)
+        lines = sum(1 + len(item.text) // width for item in items)
+        self.sheet.styles.height = max(2, min(lines, self.size.height // 2))
+
+    async def _fill(self) -> None:
+        """What it asks, with the values it asks about."""
+        try:
+            told = (await asyncio.to_thread(self._story)).asked
+        except AgentdeckError:
+            return
+        items: list[Item] = []
+        for name in ("asks", "shows"):
+            value = told.get(name)
+            if isinstance(value, str):
+                items += [*([Item()] if items else []), *prose(clean(value, lines=True), 0)]
+            elif value is not None:
+                items += [Item(), *outline(value, 0, name)]
+        if items:
+            self.sheet.show(items)
+            self._fit(items)
+
+    def _values(self) -> dict[str, Data] | None:
+        """What was typed, by its types. None, with a note at each fault, where it does not fit."""
+        values: dict[str, Data] = {}
+        sound = True
+        for name, kind in self._does.fields.items():
+            widget, note = (
+                self.query_one(f"#{self._keys[name]}"),
+                self.query_one(f"#note-{self._keys[name]}", Static),
+            )
+            text = widget.value if isinstance(widget, Input | Select) else ""
+            note.display = False
+            if not isinstance(text, str) or text == "":
+                continue
+            try:
+                values[name] = read(text, kind)
+            except ValueError as error:
+                note.update(clean(str(error)))
+                note.display, sound = True, False
+        return values if sound else None
+
+    @on(Input.Submitted)
+    def _next(self) -> None:
+        self.focus_next()
+
+    @on(Button.Pressed)
+    def _pressed(self, event: Button.Pressed) -> None:
+        event.stop()
+        if event.button.id == "later":
+            self.dismiss(None)
+        else:
+            self._answer(event.button.id == "approve")
+
+    def _answer(self, approved: bool) -> None:
+        values = self._values()
+        if values is not None:
+            self.dismiss(Given(approved, values))
+
+    def action_approve(self) -> None:
+        self._answer(True)
+
+    def action_reject(self) -> None:
+        self._answer(False)
+
+    def action_dismiss_none(self) -> None:
+        self.dismiss(None)

@@ -1,0 +1,280 @@
+"""Carries out one attempt: the verb with its inputs, its clocks, what it says, and what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections import deque
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Protocol, TypeAlias
+
+import anyio
+from anyio.abc import TaskGroup
+
+from agentdeck.agents.build import build
+from agentdeck.agents.fit import Fit
+from agentdeck.agents.verb import Answer, Setting, Verb, Work
+from agentdeck.core import actions as act
+from agentdeck.core import events as ev
+from agentdeck.core.machine import Machine
+from agentdeck.core.program import Program, Rule
+from agentdeck.core.scope import scope_of
+from agentdeck.core.state import OPEN, RUNNING, Step
+from agentdeck.engine.clock import Clock
+from agentdeck.engine.hedge import Hedges
+from agentdeck.engine.lines import AttemptLog, LogLine
+from agentdeck.engine.rates import Rates
+from agentdeck.engine.reuse import Reuse
+from agentdeck.errors import AgentdeckError, Fault, StepError
+from agentdeck.store.faultpoint import passing
+from agentdeck.workflow.model import Approve, Data, SubWorkflow
+from agentdeck.workflow.values import Template, compile_template
+
+#: An attempt: task, step, number.
+Key: TypeAlias = tuple[str, str, int]
+
+
+class Hands:
+    """What an agent's rule needs to be carried out: its verb, its compiled `with`, the check of its output."""
+
+    __slots__ = ("fit", "seeded", "verb", "with_")
+
+    def __init__(self, rule: Rule, setting: Setting) -> None:
+        agent = rule.agent
+        self.verb: Verb | None = build(agent, setting) if rule.slot else None
+        self.with_: Template | None = compile_template(dict(agent.with_)) if agent.with_ else None
+        self.fit = Fit(agent) if agent.output or agent.expect else None
+        self.seeded = rule.verb in ("simulate", "prompt")
+
+
+class Feed(Protocol):
+    """Has the core handle an event. A worker that is free afterwards says `own=1`."""
+
+    def __call__(self, event: ev.Event | ev.Signal, own: int = 0) -> None: ...
+
+
+class Attempts:
+    """All attempts of a run, each in the worker that calls `run`. `feed` takes what came of it; `lines` what it
+    said. `group` is where clocks beside an attempt run; it is there before the first attempt."""
+
+    group: TaskGroup
+
+    def __init__(
+        self,
+        machine: Machine,
+        clock: Clock,
+        settings: Callable[[Program], Setting],
+        feed: Feed,
+        lines: deque[LogLine],
+        reuse: Reuse,
+        rates: Rates,
+        *,
+        yes: bool = False,
+    ) -> None:
+        self._machine = machine
+        self._clock = clock
+        self._settings = settings
+        self._feed = feed
+        self._lines = lines
+        self._reuse = reuse
+        self._rates = rates
+        self._hedges = Hedges(rates, clock, feed)
+        self._yes = yes
+        self._hands: dict[Rule, Hands] = {}
+        self._live: dict[Key, asyncio.Task[None]] = {}
+        self._cancelled: set[Key] = set()
+
+    async def run(self, start: act.StartAttempt) -> None:
+        """Make the attempt and tell the core what came of it; nothing, where it makes no sense any more."""
+        started = start.started
+        task = self._machine.tasks.get(started.task)
+        step = task.step(started.step) if task is not None else None
+        if step is None or step.attempt != started.attempt or step.state not in (RUNNING, OPEN):
+            self._rates.give_back(start.ask)
+            return
+        rule = step.acting
+        hands = self._hands.get(rule) or self._make_hands(step)
+        if hands is None:
+            self._rates.give_back(start.ask)
+            return
+        if hands.verb is None:
+            self._open(step, started, hands)
+            return
+        scope = scope_of(step, self._machine.run)
+        size = weigh(scope["needs"] if rule.needs else scope["inputs"])
+        key = (started.task, started.step, started.attempt)
+        pulse = None if start.timeout_idle is None else _Pulse(self._clock.now)
+        alive = pulse or _nothing
+        said = AttemptLog(self._lines, self._clock.now, alive, key)
+        fault: Fault | None = None
+        output: Data = None
+        usage: ev.Usage | None = None
+        own: ev.Usage | None = None  # of the call that won, where two were made
+        reused = False
+        grant = self._rates.begun(start.ask) if start.ask else None
+        worker = asyncio.current_task()
+        assert worker is not None
+        self._live[key] = worker
+        if pulse is not None:
+            self.group.start_soon(self._watch_idle, start, pulse)
+        try:
+            with_ = hands.with_.render(scope) if hands.with_ is not None else {}
+            timeout = rule.attempt_timeout
+            work = Work(
+                self._machine.run,
+                started.task,
+                started.step,
+                started.attempt,
+                rule.agent,
+                scope,
+                with_,
+                said,
+                alive,
+                None if timeout is None else started.at + timeout,
+                zlib.crc32(f"{started.task}/{started.step}/{started.attempt}".encode()) if hands.seeded else 0,
+                started.tier_up,
+                fault=step.fault.message if step.fault is not None and step.fault.kind == "invalid" else "",
+            )
+            if grant is not None:
+                work.tier_up, work.model, work.max_output = grant.shift, grant.model, grant.max_output
+                work.again = partial(self._rates.again, grant)
+            passing("attempt.started")
+            valid = None if hands.fit is None else partial(hands.fit, scope=scope)
+            if grant is not None and rule.agent.hedge and not rule.agent.once and not rule.agent.cache:
+                answer, grant, own = await self._hedges.run(hands.verb, work, grant, step, valid)
+            elif rule.agent.once or rule.agent.cache:
+                answer, reused = await self._reuse.run(hands.verb, work, valid)
+            else:
+                answer = await hands.verb.run(work)
+            passing("attempt.effected")
+            if type(answer) is Answer:
+                output, usage = answer
+            else:
+                output = answer
+            if valid is not None:
+                output = valid(output)
+        except asyncio.CancelledError:
+            if key not in self._cancelled:
+                raise
+        except StepError as error:
+            fault = error.fault
+        except AgentdeckError as error:
+            fault = Fault("expression", str(error))
+        except Exception as error:
+            fault = Fault("exception", f"{type(error).__name__}: {error}")
+        finally:
+            self._live.pop(key, None)
+            said.close()
+        if grant is not None:
+            late = step.fault is not None and step.fault.kind == "timeout" and step.attempt == started.attempt
+            gone = Fault("timeout" if late else "cancelled", "") if key in self._cancelled else fault
+            fault = self._rates.ended(grant, own or usage, gone, reused)
+        if key in self._cancelled:
+            self._cancelled.discard(key)
+            worker.uncancel()
+            return
+        at = self._clock.now()
+        if fault is None:
+            self._feed(ev.StepSucceeded(at, *key, output, usage, size, reused), 1)
+        else:
+            self._feed(ev.AttemptFailed(at, *key, fault, usage, size), 1)
+
+    def cancel(self, key: Key, how: str | None = None) -> None:
+        """Once, not again and again: an agent that ignores it keeps its worker, and nobody waits for it."""
+        worker = self._live.get(key)
+        if worker is not None and key not in self._cancelled:
+            self._cancelled.add(key)
+            worker.cancel(how)
+
+    def running_in(self, worker: asyncio.Task[Any]) -> tuple[Key, float | None] | None:
+        """The attempt that a worker is at, and when its clock runs out. From any thread."""
+        for key, live in list(self._live.items()):
+            if live is worker:
+                task = self._machine.tasks.get(key[0])
+                step = task.step(key[1]) if task is not None else None
+                timeout = step.acting.attempt_timeout if step is not None else None
+                return key, None if step is None or timeout is None else step.started_at + timeout
+        return None
+
+    def _make_hands(self, step: Step) -> Hands | None:
+        """The verb is built when first used; what cannot be built fails the step and says why."""
+        rule = step.acting
+        try:
+            hands = self._hands[rule] = Hands(rule, self._settings(step.task.program))
+        except AgentdeckError as error:
+            fault = error.fault if isinstance(error, StepError) else Fault("setup", str(error))
+            self._feed(ev.AttemptFailed(self._clock.now(), step.task.id, step.key, step.attempt, fault))
+            return None
+        return hands
+
+    def _open(self, step: Step, started: ev.StepStarted, hands: Hands) -> None:
+        """A step that others end: a nested task, or a person's answer."""
+        at, task, does = self._clock.now(), started.task, step.acting.agent.does
+        try:
+            scope = scope_of(step, self._machine.run)
+            if isinstance(does, SubWorkflow):
+                given = hands.with_.render(scope) if hands.with_ is not None else {}
+                nested = step.task.program.nested[step.acting.name].definition
+                inputs = {name: given.get(name, spec.default) for name, spec in nested.inputs.items()}
+                missing = [n for n, spec in nested.inputs.items() if spec.required and n not in given]
+                if missing:
+                    raise StepError(
+                        "setup", f"{does.file} needs the input {', '.join(missing)}; give it in `with`"
+                    )
+                self._feed(ev.TaskOpened(at, f"{task}/{started.step}", inputs, (task, started.step)))
+            elif isinstance(does, Approve):
+                if self._yes:
+                    self._feed(ev.StepAnswered(at, task, started.step, True, {}, "--yes"))
+                    return
+                ask = str(compile_template(does.ask).render(scope))
+                show = compile_template(does.show).render(scope) if does.show else None
+                said = AttemptLog(self._lines, self._clock.now, _nothing, (task, started.step, started.attempt))
+                said(f"asks: {ask}")
+                self._feed(ev.Noted(at, ask, task, started.step, {"asks": ask, "shows": show}))
+        except AgentdeckError as error:
+            fault = error.fault if isinstance(error, StepError) else Fault("expression", str(error))
+            self._feed(ev.AttemptFailed(at, task, started.step, started.attempt, fault))
+
+    async def _watch_idle(self, start: act.StartAttempt, pulse: _Pulse) -> None:
+        started, limit = start.started, start.timeout_idle
+        assert limit is not None
+        key = (started.task, started.step, started.attempt)
+        while key in self._live:
+            left = pulse.last + limit - self._clock.now()
+            if left <= 0:
+                what = f"no sign of life for {limit:g} s (idle clock)"
+                self._feed(ev.AttemptFailed(self._clock.now(), *key, Fault("timeout", what, clock="idle")))
+                self.cancel(key)
+                return
+            await anyio.sleep(left)
+
+
+class _Pulse:
+    """When an attempt last showed a sign of life."""
+
+    __slots__ = ("_now", "last")
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self.last = now()
+
+    def __call__(self) -> None:
+        self.last = self._now()
+
+
+def _nothing() -> None:
+    pass
+
+
+def weigh(value: Data) -> int:
+    """About how many bytes a step was given, as JSON."""
+    if value is None or value is True or value is False:
+        return 4
+    if isinstance(value, str):
+        return len(value) + 2
+    if isinstance(value, int | float):
+        return 8
+    if isinstance(value, Mapping):
+        return 2 + sum(len(key) + 4 + weigh(item) for key, item in value.items())
+    return 2 + sum(weigh(item) + 2 for item in value)

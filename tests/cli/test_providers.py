@@ -1,0 +1,100 @@
+"""What an operator sees and does when a provider does not do its part."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.cli.conftest import ROOT, Deck
+
+Until = Callable[[Callable[[], bool]], None]
+GOOD, BAD = "sk-good-0123456789", "sk-bad-0123456789"
+DECK = """
+agentdeck: 1
+providers: {{ far: {{ type: openai, url: "{url}/v1", key: {key} }} }}
+models: {{ m: {{ provider: far, id: {how}, price: {{ in: 1, out: 1 }} }} }}
+tiers: {{ execution: m }}
+"""
+WORK = """
+agentdeck: 1
+name: asks
+agents: { a: { prompt: "Say ${task.n}.", retry: { attempts: 3, delay: 10ms } } }
+"""
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    call = [sys.executable, "-m", "tests.models.server"]
+    with subprocess.Popen(call, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        yield server.stdout.readline().strip()
+        server.stdin.close()
+
+
+def begin(deck: Deck, url: str, how: str, key: str) -> subprocess.Popen[str]:
+    deck.write("deck.yaml", DECK.format(url=url, how=how, key=key))
+    deck.write("w.yaml", WORK)
+    deck.write("t.jsonl", "".join(f'{{"n": {n}}}\n' for n in range(12)))
+    return deck.start("run", "w.yaml", "--tasks", "t.jsonl", "--workers", "4")
+
+
+def test_a_wrong_key_parks_says_what_to_do_and_goes_on_once_it_is_mended(
+    deck: Deck, until: Until, url: str
+) -> None:
+    key = deck.write("key", BAD)
+    process = begin(deck, url, f"keyed-{GOOD}", f'{{ command: [cat, "{key}"] }}')
+    until(lambda: "held up" in deck("show", "last").stdout)
+    stopped = "far is stopped (auth): far answered 401: Incorrect API key provided: [key]"
+    shown = deck("show", "last").stdout
+    run = shown.split()[0]
+    assert f"5 steps: {stopped}; look at this provider's `key` in the deck\n" in shown
+    assert stopped in deck("why", "last", "a").stdout
+    assert stopped in deck("limits", "last").stdout
+    key.write_text(GOOD)
+    assert deck("pause", "last").returncode == 0
+    assert deck("resume", "last").returncode == 0
+    _, said = process.communicate(timeout=30)
+    then = f"once that is mended: agentdeck pause {run}, then agentdeck resume {run}"
+    told = f"its steps wait, and none is lost; {then}"
+    assert told in said
+    assert "12 tasks done" in said
+    assert BAD not in said + shown
+
+
+def test_a_wrong_key_from_the_environment_is_mended_by_draining(deck: Deck, until: Until, url: str) -> None:
+    deck.env["FAR_KEY"] = BAD
+    process = begin(deck, url, f"keyed-{GOOD}", '"${env.FAR_KEY}"')
+    until(lambda: "held up" in deck("show", "last").stdout)
+    assert "then agentdeck resume" in deck("show", "last").stdout
+    assert deck("drain", "last").returncode == 0
+    _, said = process.communicate(timeout=30)
+    assert "with the right key" in said
+    assert "0 tasks done, 5 open" in said
+    again = deck("resume", "last", FAR_KEY=GOOD)
+    assert again.returncode == 0
+    assert "12 tasks done" in again.stderr
+
+
+def test_a_provider_that_says_slower_is_told_in_plain_words(deck: Deck, until: Until, url: str) -> None:
+    process = begin(deck, url, "slower-30", "none-needed")
+    until(lambda: "held up" in deck("show", "last").stdout)
+    assert "far rests: far asked to be left alone" in deck("show", "last").stdout
+    assert "far rests: far asked to be left alone" in deck("limits", "last").stdout
+    said = deck("why", "last", "a").stdout
+    assert "left alone" in said or "the other side asked to wait" in said, said
+    assert process.poll() is None
+
+
+def test_a_provider_that_fails_rests_and_that_is_told(deck: Deck, until: Until, url: str) -> None:
+    deck.write("t.jsonl", "".join(f'{{"n": {n}}}\n' for n in range(12)))
+    process = begin(deck, url, "broken", "none-needed")
+    until(lambda: "rests for" in deck("show", "last").stdout)
+    assert "of its last 1" in deck("show", "last").stdout
+    deck("cancel", "last")
+    _, said = process.communicate(timeout=30)
+    assert "far rests for 5 s: " in said
+    assert "calls failed" in said

@@ -1,0 +1,412 @@
+"""Each verb, typed on the run screen, and what an engine in a process of its own makes of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from agentdeck.console import background
+from agentdeck.console.app import DeckApp
+from agentdeck.console.background import Order
+from agentdeck.console.detail import StepDetail
+from agentdeck.console.pane import Focus
+from agentdeck.console.screens.answer import Answering
+from agentdeck.console.screens.ask import Ask
+from agentdeck.console.screens.confirm import Confirm
+from agentdeck.console.screens.letters import LettersScreen
+from agentdeck.console.screens.run import RunScreen
+from agentdeck.console.screens.sentence import Sentence
+from agentdeck.console.strip import Notice
+from agentdeck.engine.launch import Outcome
+from agentdeck.insight.step import StepStory
+from agentdeck.store.reader import Reader
+from tests.console.conftest import until
+
+pytestmark = pytest.mark.anyio
+
+#: Nothing ends by itself: `slow` runs for a minute, `sign` asks, `pack` waits for two of two unless released.
+SHIP = """
+agentdeck: 1
+name: ship
+inputs:
+  id: { type: string, default: A-1 }
+agents:
+  read: { simulate: { takes: 2ms, says: ["order ${inputs.id}"], returns: { id: "${inputs.id}" } } }
+  slow: { needs: read, simulate: 60s }
+  sign: { needs: read, approve: { ask: "Ship ${inputs.id}?", show: "${read}", fields: { boxes: integer } } }
+  pack: { needs: [read, slow], join: { quorum: 2, min: 1, within: 1h }, simulate: { takes: 2ms, returns: 1 } }
+  tell: { needs: [slow, sign], simulate: { takes: 2ms, returns: 1 } }
+"""
+
+
+class Steered:
+    """The run screen on a run that another process executes."""
+
+    def __init__(self, app: DeckApp, pilot: Pilot[None], db: Path) -> None:
+        self.app, self.pilot, self.db = app, pilot, db
+        assert isinstance(app.screen, RunScreen)
+        self.screen = app.screen
+
+    def state(self, step: str, task: str = "1") -> str:
+        view = self.screen.view
+        of = view.open.get(task) or view.failed.get(task)
+        found = of.steps.get(step) if of else None
+        return found.state if found else "waiting"
+
+    def select(self, agent: str = "", task: str = "", step: str = "") -> None:
+        self.screen.select(Focus(agent, task, step))
+
+    async def until(self, holds: Callable[[], bool], seconds: float = 20.0) -> None:
+        await until(self.pilot, holds, seconds)
+
+    async def question(self) -> str:
+        """Wait for the question before something is done, and what it says it touches."""
+        await self.until(lambda: isinstance(self.app.screen, Confirm))
+        asked = self.app.screen
+        assert isinstance(asked, Confirm)
+        await self.pilot.pause()
+        return "\n".join((asked.title_text, *asked.touches, *(f"{c.title}: {c.help}" for c in asked.choices)))
+
+    async def back(self) -> None:
+        await self.until(lambda: self.app.screen is self.screen)
+
+
+@asynccontextmanager
+async def steered(
+    folder: Path, text: str = SHIP, tasks: int = 1, deck: str = "", size: tuple[int, int] = (140, 42)
+) -> AsyncIterator[Steered]:
+    """Launched from the console; killed in the end."""
+    file = folder / "w.yaml"
+    file.write_text(text, encoding="utf-8")
+    if deck:
+        (folder / "deck.yaml").write_text(deck, encoding="utf-8")
+    rows = folder / "t.jsonl"
+    rows.write_text("".join(json.dumps({"id": f"A-{n}"}) + "\n" for n in range(1, tasks + 1)), encoding="utf-8")
+    db = folder / "deck.db"
+    app = DeckApp(db)
+    async with app.run_test(size=size) as pilot:
+        app.start(lambda: background.launch(db, file, Order(tasks=rows, workers=8)))
+        await pilot.pause()
+        deck_ = Steered(app, pilot, db)
+        try:
+            await deck_.until(lambda: bool(deck_.screen.panes) and deck_.screen.view.tasks.opened == tasks)
+            yield deck_
+        finally:
+            for engine in app.engines.values():
+                if engine.ended is None:
+                    os.kill(engine.pid, signal.SIGKILL)
+
+
+async def test_a_step_is_skipped_a_join_released_and_the_approval_answered_with_its_form(tmp_path: Path) -> None:
+    async with steered(tmp_path) as deck:
+        pilot = deck.pilot
+        await deck.until(lambda: deck.state("slow") == "running" and deck.state("sign") == "running")
+
+        deck.select("pack", "1", "pack")
+        await pilot.press("J")
+        assert "1 of 2 arrived; without: slow" in await deck.question()
+        await pilot.press("y")
+        await deck.until(lambda: deck.state("pack") == "done")
+
+        deck.select("slow", "1", "slow")
+        await pilot.press("S")
+        told = await deck.question()
+        assert "task 1 goes on without slow" in told
+        assert "attempt 1 has run for" in told
+        assert "pack, tell will not wait for it" in told
+        await pilot.press("escape")
+        await deck.back()
+        assert deck.state("slow") == "running"
+        await pilot.press("S")
+        await deck.question()
+        await pilot.press("y")
+        await deck.until(lambda: deck.state("slow") == "skipped")
+
+        await pilot.press("a")
+        await deck.until(lambda: isinstance(deck.app.screen, Answering))
+        form = deck.app.screen
+        assert isinstance(form, Answering)
+        await deck.until(lambda: any("Ship A-1?" in item.text for item in form.sheet.items))
+        await pilot.press(*"many", "ctrl+y")
+        assert form.query_one("#note-field-0").display
+        field = form.query_one(Input)
+        field.value = ""
+        await pilot.press("3", "ctrl+y")
+        await deck.until(lambda: deck.screen.view.state == "done")
+        reader = Reader(deck.db)
+        answers = list(reader.of_kind(deck.screen.run, "step_answered"))
+        reader.close()
+        assert [(e.approved, e.fields) for e in answers] == [(True, {"boxes": 3})]
+
+
+async def test_tasks_are_hurried_and_cancelled_steps_too_and_an_agent_is_held(tmp_path: Path) -> None:
+    async with steered(tmp_path, tasks=3) as deck:
+        pilot, view = deck.pilot, deck.screen.view
+        await deck.until(lambda: all(deck.state("slow", str(n)) == "running" for n in (1, 2, 3)))
+        await pilot.press("H")  # no task is selected: nothing is asked for
+        deck.select(task="2")
+        await pilot.press("H")
+        await deck.until(lambda: any(m.kind == "hurried" and m.task == "2" for m in view.timeline))
+
+        deck.select("sign", "2", "sign")
+        await pilot.press("c")
+        assert "step sign of task 2" in await deck.question()
+        await pilot.press("y")
+        await deck.until(lambda: deck.state("sign", "2") == "cancelled")
+
+        deck.select(task="3")
+        await pilot.press("c")
+        assert "2 running steps will be stopped" in await deck.question()
+        await pilot.press("y")
+        await deck.until(lambda: view.tasks.cancelled == 1)
+
+        deck.select("slow")
+        await pilot.press("P")
+        await deck.until(lambda: view.limits.get("agents.slow.max_parallel") == 0)
+        await pilot.press("P")
+        await deck.until(lambda: view.limits["agents.slow.max_parallel"] is None)
+
+        await pilot.press("c")
+        assert "2 steps of slow will be stopped" in await deck.question()
+        await pilot.press("y")
+        await deck.until(lambda: deck.state("slow", "1") == "cancelled")
+
+        await pilot.press("X")
+        assert "a cancelled run cannot be resumed" in await deck.question()
+        await pilot.press("y")
+        await deck.until(lambda: view.state == "cancelled")
+
+
+async def test_why_and_the_whole_story_of_a_step_that_runs(tmp_path: Path) -> None:
+    async with steered(tmp_path) as deck:
+        pilot = deck.pilot
+        await deck.until(lambda: deck.state("slow") == "running")
+        deck.select("tell")
+        await pilot.press("w")
+        await deck.until(lambda: isinstance(deck.app.screen, Sentence))
+        assert "waits for slow (running for" in str(deck.app.screen.text.render())  # type: ignore[attr-defined]
+        await pilot.press("enter")
+        await deck.until(lambda: isinstance(deck.app.screen, StepDetail))
+        await pilot.press("escape")
+        await deck.back()
+
+        await pilot.press("exclamation_mark")
+        await deck.until(lambda: deck.screen.selected == Focus("sign", "1", "sign"))
+        await pilot.pause(0.1)
+        assert "1 of 1: sign of task 1 asks" in deck.screen.query_one(Notice)._told[1]
+
+
+FAILS = """
+agentdeck: 1
+name: fails
+inputs:
+  id: { type: string, default: A-1 }
+agents:
+  read: { simulate: { takes: 2ms, returns: 1 } }
+  pay: { needs: read, retry: 1, command: [test, -e, "${inputs.id}"] }
+  tell: { needs: pay, simulate: { takes: 2ms, returns: 1 } }
+  last: { needs: read, simulate: TAKES }
+"""
+
+
+async def test_what_failed_goes_again_while_the_run_executes(tmp_path: Path) -> None:
+    async with steered(tmp_path, FAILS.replace("TAKES", "60s"), tasks=2) as deck:
+        pilot, view = deck.pilot, deck.screen.view
+        await deck.until(lambda: view.letters == 2)
+        (tmp_path / "A-1").touch()
+        deck.select("pay", "1", "pay")
+        await pilot.press("R")
+        told = await deck.question()
+        assert "pay of task 1: 1 step of 1 task, then tell" in told
+        assert "what failed of pay: 2 steps of 2 tasks, then tell 2" in told
+        assert "the process that runs it does this" in told
+        await pilot.press("1")
+        await deck.until(lambda: deck.state("tell") == "done")
+        assert view.letters == 1
+        assert deck.state("pay", "2") == "failed"
+
+
+async def test_a_run_that_is_over_is_taken_up_by_an_engine_of_its_own(tmp_path: Path) -> None:
+    async with steered(tmp_path, FAILS.replace("TAKES", "2ms"), tasks=2) as deck:
+        pilot, view = deck.pilot, deck.screen.view
+        await deck.until(lambda: view.state == "failed")
+        (tmp_path / "A-1").touch()
+        (tmp_path / "A-2").touch()
+        first = deck.app.engines[deck.screen.run]
+        await deck.until(lambda: first.ended is not None)
+        await pilot.press("R")
+        assert "a process of its own does this" in await deck.question()
+        await pilot.press("1")
+        await deck.until(lambda: view.state == "done")
+        assert deck.app.engines[deck.screen.run] is not first
+        assert (view.tasks.done, view.letters) == (2, 0)
+
+        deck.select("pay", "2")
+        await pilot.press("R")
+        told = await deck.question()
+        assert "from pay on in task 2: 1 step of 1 task, then tell" in told
+        await pilot.press("1")
+        await deck.until(lambda: view.agents["pay"].attempts == 5)
+
+
+BUDGETED = """
+agentdeck: 1
+name: budgeted
+budget: { tokens: 700 }
+inputs: { id: string }
+agents: { a: { prompt: "Say something about ${inputs.id}.", max_output: 100 } }
+"""
+
+
+async def test_a_budget_is_granted_and_the_run_goes_on(tmp_path: Path) -> None:
+    async with steered(tmp_path, BUDGETED, tasks=12) as deck:
+        pilot, view = deck.pilot, deck.screen.view
+        await deck.until(lambda: view.state == "paused")
+        await pilot.press("B")
+        await deck.until(lambda: isinstance(deck.app.screen, Ask))
+        await pilot.press(*"+100k tokens", "enter")
+        await deck.until(lambda: view.state == "done")
+        assert view.limits["budget.tokens"] == 100_700
+
+
+PROVIDERS = """
+agentdeck: 1
+providers: { p: { type: simulated, limits: { requests: 2/h, concurrent: 4 } } }
+models: { m: { provider: p, id: m } }
+tiers: { execution: m }
+"""
+TALK = """
+agentdeck: 1
+name: talk
+inputs: { id: string }
+agents: { a: { prompt: "Say something about ${inputs.id}." } }
+"""
+
+
+async def test_a_providers_limit_shows_its_use_and_is_turned(tmp_path: Path) -> None:
+    async with steered(tmp_path, TALK, tasks=5, deck=PROVIDERS) as deck:
+        pilot, view = deck.pilot, deck.screen.view
+        pane = deck.screen.panes["limits"]
+
+        def line() -> str:
+            texts = ("".join(text for text, _ in pane.draw(y, 130).pieces) for y in range(pane.size.height))
+            return next((text for text in texts if " p.requests" in text), "")
+
+        await deck.until(lambda: "2/2" in line() and view.tasks.done == 2)
+        await deck.until(lambda: " 3 " in line())  # who waits
+        await pilot.press("t")
+        await deck.until(lambda: pane.has_focus)
+        pane.move_to_key("p.requests")
+        await pilot.press(*"600/min")
+        await deck.until(lambda: "ETA" in line())
+        await pilot.press("enter")
+        await deck.until(lambda: view.state == "done")
+        assert view.limits["p.requests"] == "600/min"
+        await deck.until(lambda: "applied #" in line())
+
+
+async def test_verbs_are_typed_with_their_arguments(tmp_path: Path) -> None:
+    async with steered(tmp_path, tasks=2) as deck:
+        pilot, view = deck.pilot, deck.screen.view
+        await deck.until(lambda: deck.state("slow", "2") == "running")
+
+        async def type_(text: str) -> None:
+            titles = [found.title for found in deck.screen.typed(text)]
+            assert titles, text
+            await pilot.press("colon")
+            await pilot.pause(0.1)
+            deck.app.screen.query_one(Input).value = text
+            await pilot.pause(0.4)
+            await pilot.press("enter")
+            await pilot.pause(0.1)
+            if deck.app.screen is not deck.screen and not isinstance(deck.app.screen, Confirm):
+                await pilot.press("enter")
+
+        await type_("workers 3")
+        await deck.until(lambda: view.workers == 3)
+        await type_("hurry 2")
+        await deck.until(lambda: any(m.kind == "hurried" and m.task == "2" for m in view.timeline))
+        await type_("skip 2/slow")
+        assert "task 2 goes on without slow" in await deck.question()
+        await pilot.press("y")
+        await deck.until(lambda: deck.state("slow", "2") == "skipped")
+
+
+async def test_every_pane_opens_the_story_of_a_step_of_a_recorded_run(recorded: tuple[Path, Outcome]) -> None:
+    db, outcome = recorded
+    app = DeckApp(db, run="last")
+    async with app.run_test(size=(160, 48)) as pilot:
+        screen = app.screen
+        assert isinstance(screen, RunScreen)
+        await until(pilot, lambda: screen.view.state == "failed")
+
+        async def story(*keys: str) -> StepStory:
+            await pilot.press(*keys)
+            await until(pilot, lambda: isinstance(app.screen, StepDetail) and app.screen.story is not None)
+            detail = app.screen
+            assert isinstance(detail, StepDetail)
+            assert detail.story is not None
+            await pilot.press("escape")
+            await until(pilot, lambda: app.screen is not detail)
+            return detail.story
+
+        async def at(pane: str, key: str) -> None:
+            await pilot.press(key)
+            widget = screen.panes[pane]
+            await until(pilot, lambda: widget.has_focus or widget.has_focus_within)
+
+        await at("agents", "2")
+        screen.panes["agents"].move_to_key("pay")
+        assert (await story("enter")).fault is not None  # of no task: the one that failed says most
+        screen.select(Focus(task="3"))
+        assert (await story("enter")).task == "3"
+        await at("graph", "1")
+        screen.select(Focus("pick", "1"))
+        assert (await story("enter")).output == {"shelf": "north"}
+        await at("tasks", "3")
+        screen.select(Focus(task="2"))
+        await pilot.press("enter")
+        await until(pilot, lambda: screen.main == "timeline")
+        timeline = screen.panes["timeline"]
+        await until(pilot, lambda: timeline.has_focus and len(timeline._rows) > 2)
+        assert (await story("down", "enter")).task == "2"
+        await at("log", "5")
+        screen.select(Focus("read"))
+        await until(pilot, lambda: len(screen.panes["log"].following.body.rows) == 3)
+        assert (await story("home", "o")).step == "read"
+        await at("graph", "1")
+        await pilot.press("L")
+        await until(pilot, lambda: isinstance(app.screen, LettersScreen) and app.screen.letter is not None)
+        assert (await story("o")).step == "pay"
+    assert outcome.run == screen.run
+
+
+async def test_a_run_that_cannot_be_taken_up_says_why(tmp_path: Path) -> None:
+    text = FAILS.replace("TAKES", "2ms")
+    async with steered(tmp_path, text, tasks=1) as deck:
+        pilot, screen = deck.pilot, deck.screen
+        await deck.until(lambda: screen.view.state == "failed" and screen.feed.row is not None)
+        await deck.until(lambda: deck.app.engines[screen.run].ended is not None)
+        screen.take_up(lambda: background.retry(deck.db, screen.run, ("--agent", "nobody")))
+        await deck.until(lambda: deck.app.engines[screen.run].ended == 2)
+        await pilot.pause(0.6)
+        assert "no agent nobody" in screen.query_one(Notice)._told[1]
+
+
+async def test_a_run_whose_engine_is_killed_is_interrupted_and_goes_on(tmp_path: Path) -> None:
+    async with steered(tmp_path, SHIP.replace("60s", "3s")) as deck:
+        pilot, screen = deck.pilot, deck.screen
+        await deck.until(lambda: deck.state("slow") == "running")
+        os.kill(deck.app.engines[screen.run].pid, signal.SIGKILL)
+        await deck.until(lambda: "R goes on where it was" in screen.query_one(Notice)._told[1])
+        await pilot.press("R")
+        await deck.until(lambda: screen.view.state == "running" and deck.state("slow") == "done")
+        assert any(m.kind == "resumed" for m in screen.view.timeline)

@@ -1,0 +1,79 @@
+"""What turning a limit would do, told from runs of known shape."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentdeck.core import events as ev
+from agentdeck.core.view import View
+from agentdeck.errors import Fault
+from agentdeck.insight.turned import Standing, ahead, foretell, standing
+from agentdeck.workflow.loader import loads
+from agentdeck.workflow.model import Data
+
+WORK = """
+agentdeck: 1
+name: w
+agents:
+  a: { prompt: hello, timeout: 20s }
+  b: { needs: a, simulate: 1s }
+"""
+
+
+def halfway(tasks: int = 100, done: int = 10, calls: dict[str, float] | None = None, **limits: Data) -> Standing:
+    """`a` takes 4 s and costs 10 cents, `b` takes 1 s; every fifth attempt of `b` fails at first."""
+    definition = loads(WORK).definition
+    view = View(definition)
+    known = {"workers": 4, **{name.replace("_", "."): value for name, value in limits.items()}}
+    log: list[ev.Event] = [ev.RunStarted(0.0, "r", "w", "", {}, known)]
+    for n in range(1, done + 1):
+        task, at = str(n), 10.0 * n
+        log += [
+            ev.TaskOpened(at, task, {}),
+            ev.StepStarted(at, task, "a", "a", 1, at),
+            ev.StepSucceeded(at + 4, task, "a", 1, "x", ev.Usage(80, 20, usd=0.1)),
+            ev.StepStarted(at + 4, task, "b", "b", 1, at + 4),
+        ]
+        again = 1 + (n % 5 == 0)
+        if again == 2:
+            log.append(ev.AttemptFailed(at + 4, task, "b", 1, Fault("server", "no")))
+            log.append(ev.StepStarted(at + 4, task, "b", "b", 2, at + 4))
+        log += [ev.StepSucceeded(at + 5, task, "b", again, "y"), ev.TaskEnded(at + 5, task, "done")]
+    for seq, event in enumerate(log, 1):
+        view.apply(seq, event)
+    return standing(view, definition, tasks, calls)
+
+
+def test_more_workers_are_sooner_done_until_something_else_binds() -> None:
+    run = halfway()
+    assert run.left == 90
+    seconds, binds = ahead(run)
+    assert seconds == pytest.approx(90 * 5 / 4, rel=0.05)
+    assert binds == "4 workers bind"
+    told = foretell(run, "workers", 8)
+    assert "ETA 1m55s → 60.0 s" in told
+    assert "$9.00 to come" in told
+    assert "8 workers bind" in told
+    assert "the critical path binds" in foretell(run, "workers", 1000)
+    assert "nothing starts any more" in foretell(run, "workers", 0)
+
+
+def test_a_rate_and_an_agents_own_limit_bind() -> None:
+    run = halfway(p_requests="6/min")
+    seconds, binds = ahead(run)
+    assert seconds == pytest.approx(900.0)
+    assert binds == "p.requests binds"
+    shared = halfway(p_requests="6/min", calls={"p.requests": 1.0, "q.requests": 3.0})
+    assert ahead(shared)[0] == pytest.approx(225.0)
+    assert "4 workers bind" in foretell(run, "p.requests", "600/min")
+    assert "a binds, 1 at once" in foretell(halfway(), "agents.a.max_parallel", 1)
+
+
+def test_timeouts_attempts_and_budgets_are_told_by_what_has_been_seen() -> None:
+    run = halfway()
+    assert foretell(run, "agents.a.timeout", 3.0) == "100% of the last 10 took longer and would be cut"
+    assert "none would be cut" in foretell(run, "agents.a.timeout", 5.0)
+    assert "about 3% of steps fail for good" in foretell(run, "agents.b.attempts", 2)
+    assert foretell(run, "budget.usd", 3.0) == "enough for about 20 tasks of the 90 that are left"
+    assert foretell(run, "budget.usd", 30.0) == "enough for all 90 tasks that are left"
+    assert foretell(halfway(tasks=10), "workers", 8) == "nothing is left to do"

@@ -1,0 +1,132 @@
+"""What README and docs show: commands that exist, YAML that loads, Python that runs, links, keys, figures."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agentdeck.cli.main import TABLE
+from agentdeck.console.actions import ACTIONS
+from agentdeck.console.keymap import SPELLED
+from agentdeck.console.keymap import load as keymap
+from agentdeck.console.themes import read as theme
+from agentdeck.workflow.deck import load_deck
+from agentdeck.workflow.loader import load
+from tests.cli.test_help import examples, parses
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
+NAMES = {"}": "right_curly_bracket", "{": "left_curly_bracket", "!": "exclamation_mark"}
+#: A workflow that a page's example runs as a step.
+BELOW = "agentdeck: 1\nname: below\ninputs: { text: string }\nagents: { a: { prompt: '${inputs.text}' } }\n"
+NAMED = [pytest.param(page, id=page.stem) for page in PAGES]
+
+
+def blocks(page: Path, *kinds: str) -> Iterator[str]:
+    """The fenced blocks of these languages."""
+    for kind, text in re.findall(r"^```(\w+)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S):
+        if kind in kinds:
+            yield text
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """Every command of agentdeck that a page shows in a block: typed after `$`, or a line of a script."""
+    for text in blocks(page, "console"):
+        yield from examples(re.sub(r"^\$ ", " ", "\n".join(re.findall(r"^\$ .*$", text, re.M)), flags=re.M))
+    for text in blocks(page, "sh"):
+        lines = "\n".join(f" {line.partition('  #')[0]}" for line in text.splitlines())
+        yield from examples(lines)
+
+
+@pytest.mark.parametrize("page", NAMED)
+def test_commands_exist_and_parse(page: Path) -> None:
+    for words in commands(page):
+        if words[0].endswith(".yaml"):
+            assert (ROOT / words[0]).is_file()
+        elif not words[0].startswith("-"):
+            assert words[0] in TABLE
+            assert parses(words), words
+
+
+def test_the_readme_shows_commands() -> None:
+    shown = {words[0] for words in commands(ROOT / "README.md")}
+    assert {"run", "plan", "limits", "letters", "resume", "show", "diff"} <= shown
+
+
+def test_examples_that_the_readme_runs_are_there() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert all((ROOT / name).is_file() for name in re.findall(r"\bworkflows/[\w/.]+\.\w+", text))
+
+
+@pytest.mark.parametrize("page", NAMED)
+def test_yaml_loads_without_a_warning(page: Path, tmp_path: Path) -> None:
+    (tmp_path / "publish.yaml").write_text(BELOW)
+    for text in blocks(page, "yaml"):
+        if "providers:" in text and "agents:" not in text:
+            file = tmp_path / "deck.yaml"
+            file.write_text(text, encoding="utf-8")
+            load_deck(file)
+            file.unlink()
+        elif re.search(r"^agents:", text, re.M):
+            file = tmp_path / "workflow.yaml"
+            file.write_text(text, encoding="utf-8")
+            assert not load(file).warnings
+
+
+@pytest.mark.parametrize("page", NAMED)
+def test_python_runs(page: Path, tmp_path: Path) -> None:
+    for number, text in enumerate(blocks(page, "python")):
+        file = tmp_path / f"shown{number}.py"
+        file.write_text(text, encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, file.name], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", NAMED)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_keys_of_the_console_are_as_told() -> None:
+    text = (ROOT / "docs/console.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\w+) \| ([^|]+) \| (`[^|]+`) \|$", text, re.M)
+    assert rows
+    for scope, title, keys in rows:
+        there = {action.keys for action in ACTIONS if (action.scope, action.title) == (scope, title)}
+        told = tuple(SPELLED.get(key, NAMES.get(key, key)) for key in re.findall(r"`([^`]+)`", keys))
+        assert any(set(told) <= set(known) for known in there), (scope, title, keys)
+
+
+def test_keymap_and_theme_of_the_console_page_are_taken(tmp_path: Path) -> None:
+    keys, colours = blocks(ROOT / "docs/console.md", "yaml")
+    (tmp_path / "keymap.yaml").write_text(keys)
+    assert keymap(tmp_path / "keymap.yaml")[1] == []
+    (tmp_path / "amber.yaml").write_text(colours)
+    assert theme(tmp_path / "amber.yaml").name == "amber"
+
+
+def test_figures_are_those_that_were_measured() -> None:
+    """Copy the rows from benchmarks/results.md when it was written anew."""
+    measured = (ROOT / "benchmarks/results.md").read_text(encoding="utf-8").splitlines()
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Figures")[2].partition("## ")[0]
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(rows) > 2
+    assert set(rows) <= set(measured)
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "workflows").rglob("*.yaml")), ids=lambda path: path.stem)
+def test_examples_teach_no_bad_habit(file: Path) -> None:
+    if file.name == "deck.yaml":
+        load_deck(file)
+    else:
+        assert not load(file).warnings
