@@ -161,7 +161,7 @@ def history() -> list[Past]:
         Past("k7qmap", "documents", 27.0, workers=24, inputs={"documents": _documents(240)}),
         Past("k7qsky", "montage", 56.0, workers=14),
         Past("k7qnws", "content", 3.1),
-        Past("k7qday", "demo", 64.0, 500, 24, steer=_busy_night, tags=("day-shift",)),
+        Past("k7qday", "demo", 49.0, 500, 24, steer=_busy_night, tags=("day-shift",)),
     ]
 
 

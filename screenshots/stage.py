@@ -9,7 +9,7 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
@@ -28,6 +28,7 @@ from agentdeck.console.screens.replay import ReplayScreen
 from agentdeck.console.screens.run import RunScreen
 from agentdeck.core.view import View
 from agentdeck.store.reader import LogLine, Reader
+from agentdeck.store.usage import in_use
 from screenshots.record import DECK, FOLDER, NOW, RECORDED
 from screenshots.svg import svg
 
@@ -86,6 +87,19 @@ class Told(Feed):
 
     read = False
 
+    @property
+    def calls(self) -> Mapping[str, float]:  # type: ignore[override]
+        """What is in use now, and not when the thread last looked."""
+        reader = Reader(self._db)
+        try:
+            return in_use(reader, self.windows, time.time())
+        finally:
+            reader.close()
+
+    @calls.setter
+    def calls(self, found: Mapping[str, float]) -> None:
+        """Found for another moment."""
+
     def _read(self, reader: Reader, event: int, line: int) -> tuple[int, int, bool]:
         event, line, again = super()._read(reader, event, line)
         self.read = not again
@@ -101,16 +115,13 @@ class Told(Feed):
     def lines(self, most: int = 1000) -> list[LogLine]:
         lines, now = self._lines, time.time()
         told: list[LogLine] = []
-        while lines and lines[0].at <= now and len(told) < most:
+        while lines and lines[0].at <= now:
             told.append(lines.popleft())
         return told
 
     @property
     def waiting(self) -> int:
-        now = time.time()
-        return bool(self._events and self._events[0][1].at <= now) + bool(
-            self._lines and self._lines[0].at <= now
-        )
+        return 0  # what is left is taken in the next frame
 
     def behind(self, view: View) -> int:
         return 0
