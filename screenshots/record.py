@@ -161,7 +161,7 @@ def history() -> list[Past]:
         Past("k7qmap", "documents", 27.0, workers=24, inputs={"documents": _documents(240)}),
         Past("k7qsky", "montage", 56.0, workers=14),
         Past("k7qnws", "content", 3.1),
-        Past("k7qday", "demo", 64.0, 500, 24, steer=_busy_night, tags=("day-shift",)),
+        Past("k7qday", "demo", 49.0, 500, 24, steer=_busy_night, tags=("day-shift",)),
     ]
 
 
@@ -212,12 +212,15 @@ def play(past: Past, folder: Path, db: Path) -> None:
     since = NOW - past.ago
     control = Control("eva")
     file = folder / "workflows" / f"{past.workflow}.yaml"
-    definition, tasks = load(file).definition if file.is_file() else _montage(), _tasks(past)
+    if past.workflow == "demo":
+        file = folder / "workflows" / "demo" / "demo.yaml"  # beside its own deck
+    own = file.parent if (file.parent / "deck.yaml").is_file() else folder
+    definition, tasks = _montage() if past.workflow == "montage" else load(file).definition, _tasks(past)
     source = {"file": str(file)} | ({"total": past.tasks} if past.tasks else {})
 
     async def main() -> None:
         order = launching.Launch(
-            definition, folder, past.inputs, tasks, past.workers, db=db, source=source, who="eva",
+            definition, own, past.inputs, tasks, past.workers, db=db, source=source, who="eva",
             tags=past.tags, run=past.run,
         )  # fmt: skip
         async with anyio.create_task_group() as group:

@@ -9,7 +9,7 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
@@ -27,6 +27,8 @@ from agentdeck.console.listing import Listing
 from agentdeck.console.screens.replay import ReplayScreen
 from agentdeck.console.screens.run import RunScreen
 from agentdeck.core.view import View
+from agentdeck.store.reader import LogLine, Reader
+from agentdeck.store.usage import in_use
 from screenshots.record import DECK, FOLDER, NOW, RECORDED
 from screenshots.svg import svg
 
@@ -81,7 +83,27 @@ def stopped(clock: Clock, folder: Path, **environment: str) -> Iterator[None]:
 
 
 class Told(Feed):
-    """A feed that tells no more than has happened by now."""
+    """A feed that tells no more than has happened by now. `read` once it has all there is."""
+
+    read = False
+
+    @property
+    def calls(self) -> Mapping[str, float]:  # type: ignore[override]
+        """What is in use now, and not when the thread last looked."""
+        reader = Reader(self._db)
+        try:
+            return in_use(reader, self.windows, time.time())
+        finally:
+            reader.close()
+
+    @calls.setter
+    def calls(self, found: Mapping[str, float]) -> None:
+        """Found for another moment."""
+
+    def _read(self, reader: Reader, event: int, line: int) -> tuple[int, int, bool]:
+        event, line, again = super()._read(reader, event, line)
+        self.read = not again
+        return event, line, again
 
     def fold(self, view: View, budget: float) -> int:
         events, now, count = self._events, time.time(), 0
@@ -89,6 +111,17 @@ class Told(Feed):
             view.apply(*events.popleft())
             count += 1
         return count
+
+    def lines(self, most: int = 1000) -> list[LogLine]:
+        lines, now = self._lines, time.time()
+        told: list[LogLine] = []
+        while lines and lines[0].at <= now:
+            told.append(lines.popleft())
+        return told
+
+    @property
+    def waiting(self) -> int:
+        return 0  # what is left is taken in the next frame
 
     def behind(self, view: View) -> int:
         return 0
@@ -108,9 +141,12 @@ class Still(RunScreen):
     def _pace(self, every: float) -> None:
         """No timer."""
 
+    def _rest(self, late: bool) -> float:
+        return 0.0
+
     def arrived(self) -> bool:
         """Whether all of the run has been read."""
-        return bool(self.feed.known) and len(self.feed._events) + self.view.seq >= self.feed.known
+        return isinstance(self.feed, Told) and self.feed.read
 
 
 class StillReplay(ReplayScreen):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from pathlib import Path
-from typing import Any
 
 from textual.containers import Container
 
@@ -29,7 +28,7 @@ class Peek(Container):
         super().__init__(id="drawn")
         self._feed: Feed | None = None
         self._view = View()
-        self._graph: Any = None
+        self._graph: GraphPane | None = None
         self._drawn: object = None
         self.lines: deque[LogLine] = deque(maxlen=LINES)
 
@@ -74,7 +73,7 @@ class Peek(Container):
             self._view = View(feed.definition)
         feed.fold(self._view, FOLD)
         self.lines.extend(feed.lines())
-        if self._graph.is_mounted and self.display:
+        if self._graph is not None and self._graph.is_mounted and self.display:
             self._graph.tick(self._view, time.time() if self._view.ended is None else self._view.now)
 
     def _draw(self, definition: Definition) -> None:

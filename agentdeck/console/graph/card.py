@@ -8,8 +8,8 @@ from typing import NamedTuple
 from agentdeck.console.graph.nodes import Node
 from agentdeck.core.tally import STATES, AgentTally
 
-#: What goes on comes first, then what went wrong: failures have a count of their own beside it.
-FIRST = ("running", "ready", "waiting", "failed", "done", "cancelled", "skipped")
+#: One failure in so many: fewer are told by their count alone, and the agent does well.
+FEW = 10
 _NOTHING = dict.fromkeys(STATES, 0)
 
 
@@ -36,11 +36,12 @@ class Card(NamedTuple):
 
 
 def state_of(counts: Mapping[str, int]) -> str:
-    """One word for an agent's steps; waiting where there are none."""
-    for state in FIRST:
-        if counts[state] > 0:
-            return state
-    return "waiting"
+    """One word for an agent's steps: what goes on, then what went wrong, then what is over; waiting where there
+    are none."""
+    on = next((state for state in ("running", "ready", "waiting") if counts[state] > 0), None)
+    if on is None and counts["failed"] * FEW > counts["done"]:
+        return "failed"
+    return on or next((state for state in ("done", "cancelled", "skipped") if counts[state] > 0), "waiting")
 
 
 def steps_of(tally: AgentTally | None) -> Mapping[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from agentdeck.console.bars import bar
 from agentdeck.console.columns import Column
 from agentdeck.console.drawn import Pieces
+from agentdeck.console.graph.card import state_of
 from agentdeck.console.look import GLYPHS
 from agentdeck.console.pane import Focus, Focused
 from agentdeck.console.rows import Rows
@@ -13,18 +14,6 @@ from agentdeck.core.clean import clean
 from agentdeck.core.tally import AgentTally
 from agentdeck.core.view import View
 from agentdeck.insight.numbers import count, dollars, percent, seconds
-
-
-def state_of(steps: dict[str, int]) -> str:
-    """One word for all steps of an agent: what is going on, then what went wrong, then what is over."""
-    for state in ("running", "ready"):
-        if steps[state]:
-            return state
-    if steps["failed"]:
-        return "failed"
-    if steps["waiting"]:
-        return "waiting"
-    return next((state for state in ("done", "cancelled", "skipped") if steps[state]), "waiting")
 
 
 def number(value: int, role: str) -> Pieces:

@@ -14,9 +14,9 @@ from textual.worker import Worker, WorkerState
 from agentdeck.console.axis import Axis, window
 from agentdeck.console.chart import attempts, busy
 from agentdeck.console.drawn import Drawn, Line, Pieces, fit, fit_pieces
+from agentdeck.console.graph.card import state_of
 from agentdeck.console.look import GLYPHS
 from agentdeck.console.pane import Focus, Focused
-from agentdeck.console.panes.agents import state_of
 from agentdeck.console.seldom import Seldom
 from agentdeck.core.clean import clean
 from agentdeck.core.events import Event
