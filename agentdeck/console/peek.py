@@ -9,6 +9,7 @@ from pathlib import Path
 from textual.containers import Container
 
 from agentdeck.console.feed import Feed
+from agentdeck.console.graph.pane import GraphPane
 from agentdeck.core.view import View
 from agentdeck.store.reader import LogLine
 from agentdeck.workflow.model import Definition
@@ -78,8 +79,6 @@ class Peek(Container):
 
     def _draw(self, definition: Definition) -> None:
         if definition is not self._drawn:
-            from agentdeck.console.graph.pane import GraphPane
-
             self._drawn, self._graph = definition, GraphPane(definition)
             self.remove_children()
             self.mount(self._graph)
