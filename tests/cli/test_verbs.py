@@ -158,7 +158,7 @@ agents: { a: { prompt: "Say something about ${task.n}.", max_output: 500 } }
 def test_a_run_parked_for_its_budget_goes_on_with_a_grant(deck: Deck, until: Until) -> None:
     deck.write("w.yaml", BUDGETED)
     deck.write("t.jsonl", "".join(f'{{"n": {n}}}\n' for n in range(40)))
-    process = deck.start("run", "w.yaml", "--tasks", "t.jsonl", "--workers", "2", "--json")
+    process = deck.start("run", "w.yaml", "--tasks", "t.jsonl", "--workers", "10", "--json")
     until(lambda: '"paused"' in deck("runs", "--json").stdout)
     assert "tokens used" in deck("budget", "last").stdout
     assert "budget of the run: " in deck("show", "last").stdout
