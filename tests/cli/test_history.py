@@ -25,8 +25,8 @@ QUEUE = """
 agentdeck: 1
 name: queue
 agents:
-  one:   { simulate: { takes: 4s } }
-  two:   { simulate: { takes: 4s } }
+  one:   { simulate: { takes: 10m } }
+  two:   { simulate: { takes: 10m } }
   three: { needs: one, simulate: { takes: 1s } }
   gate:  { approve: { ask: "Go?" } }
   late:  { needs: gate, simulate: { takes: 1ms } }

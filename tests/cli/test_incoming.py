@@ -128,7 +128,7 @@ def test_killed_while_more_was_to_come(
 ) -> None:
     process = piped()
     put(process, 1, 2, 3)
-    until(lambda: lines(deck) == [1, 2, 3])
+    until(lambda: '"done": 3' in deck("show", "last", "--json").stdout)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     told = json.loads(deck("resume", "last", "--json").stdout)
