@@ -88,7 +88,7 @@ class Told(Feed):
     read = False
 
     @property
-    def calls(self) -> Mapping[str, float]:  # type: ignore[override]
+    def calls(self) -> Mapping[str, float]:
         """What is in use now, and not when the thread last looked."""
         reader = Reader(self._db)
         try:
