@@ -25,6 +25,7 @@ check: $(READY)
 
 bench: $(BENCH)
 	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python -m benchmarks.models $(TRACES)
 	$(BIN)/python -m benchmarks.recovery
 
 screenshots: $(READY)  ## the pictures of the README, from recorded runs

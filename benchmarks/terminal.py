@@ -59,14 +59,15 @@ class Terminal:
     def press(self, keys: str) -> None:
         os.write(self._fd, keys.encode())
 
-    def wait_for(self, text: str, timeout: float = 20.0) -> float:
-        """Seconds until the text was painted, counted from now. Raises TimeoutError."""
+    def wait_for(self, text: str, timeout: float = 20.0, *, raw: bool = False) -> float:
+        """Seconds until the text was painted, counted from now. Raises TimeoutError. `raw`: all of it is painted
+        at once, so that looking for it takes no time."""
         begin = time.perf_counter()
         wanted = text.encode()
         painted = b""
         while time.perf_counter() - begin < timeout:
             painted = (painted + self.read(0.5))[-100_000:]
-            if wanted in ESCAPES.sub(b"", painted):
+            if wanted in (painted if raw else ESCAPES.sub(b"", painted)):
                 return time.perf_counter() - begin
         raise TimeoutError(f"{text!r} was not painted within {timeout} s")
 
@@ -82,7 +83,17 @@ class Terminal:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def text(self) -> bytes:
+        """The last of what was painted, without what moves and colours it."""
+        return ESCAPES.sub(b"", self.seen)
+
+    def hang_up(self) -> None:
+        """The window is closed: nobody reads, and the program loses its terminal."""
+        os.close(self._fd)
+        self._fd = -1
+
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
-        os.close(self._fd)
+        if self._fd >= 0:
+            self.hang_up()

@@ -26,6 +26,8 @@ from agentdeck.workflow.loader import loads
 
 #: Seconds for a token that is read, and for one that is said.
 READS, SAYS = 1 / 8000, 0.02
+#: So many tokens come in one piece.
+AT_ONCE = 10
 LIMITS = {
     "azure-2023-code-first-1200.csv": (
         "tokens: 300k/min",
@@ -71,7 +73,11 @@ class Replay:
     async def answer(self, question: Question, said: Callable[[str], None]) -> Reply:
         tokens_in, tokens_out = self._rows[int(question.turns[0].text.partition(" ")[0])]
         self.seen.append(Sent(LoopClock().now(), 1, tokens_in, tokens_out))
-        await anyio.sleep(tokens_in * READS + tokens_out * SAYS)
+        await anyio.sleep(tokens_in * READS)
+        for at in range(0, tokens_out, AT_ONCE):
+            words = min(AT_ONCE, tokens_out - at)
+            await anyio.sleep(words * SAYS)
+            said("word" * words)
         return Reply("x", tokens_in=tokens_in, tokens_out=tokens_out)
 
     async def close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from agentdeck.agents.fit import parsed
@@ -66,7 +66,7 @@ class PromptVerb:
         question = self._question(work, model.id, tools)
         used = _Used()
         saying = Saying(work)
-        curtain = Curtain(room.keys, saying)
+        curtain = Curtain(room.keys, _Counted(work, saying))
         try:
             for turn in range(ROUNDS + 1):
                 if turn:
@@ -140,6 +140,22 @@ class PromptVerb:
             return parsed(text)
         except StepError:
             return text
+
+
+class _Counted:
+    """Passes text on, and tells how much it has become."""
+
+    def __init__(self, work: Work, out: Callable[[str], None]) -> None:
+        self._work = work
+        self._out = out
+        self._said = 0
+        self._tell = work.grew(0)
+
+    def __call__(self, piece: str) -> None:
+        self._out(piece)
+        self._said += len(piece)
+        if self._said >= self._tell:
+            self._tell = self._work.grew(self._said)
 
 
 class _Used:

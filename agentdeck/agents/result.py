@@ -17,6 +17,8 @@ from agentdeck.workflow.model import Data
 
 LARGEST = 16_000_000
 DEEPEST = 100
+#: So many keys and indices name a place; those after them are left out.
+NAMED = 8
 #: Longer numbers Python itself refuses to write out.
 LONGEST_INT = 14_000  # bits
 SIMPLE = frozenset({type(None), bool})
@@ -31,7 +33,7 @@ def to_data(value: Any) -> Data:
     try:
         return _Turner().turn(value, 0)
     except _Bad as bad:
-        place = "the result" + "".join(reversed(bad.place))
+        place = "the result" + "".join(reversed(bad.place[-NAMED:])) + "…" * (len(bad.place) > NAMED)
         raise StepError("invalid", f"{place} {bad.what}") from None
 
 

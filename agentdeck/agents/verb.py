@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,10 @@ from agentdeck.core.events import Usage
 from agentdeck.models.provider import Told
 from agentdeck.workflow.deck import Deck
 from agentdeck.workflow.model import Agent, Data, Definition
+
+
+def _never(characters: int) -> int:
+    return sys.maxsize
 
 
 async def _at_once() -> None:
@@ -56,6 +61,7 @@ class Work:
     max_output: int | None = None  # fewer tokens than the agent asks for, when a budget runs low
     fault: str = ""  # why the attempt before this one was refused, when it was `invalid`
     again: Callable[[], Awaitable[None]] = _at_once  # awaited before each further request of the same attempt
+    grew: Callable[[int], int] = _never  # told how many characters were said; gives when it wants to hear again
 
     @property
     def id(self) -> str:

@@ -80,6 +80,10 @@ def conduct(
         try:
             watch = Watch(seen, narrator.line, control, narrator.say)
             outcome = runner.run(_main(start, watch, narrator, lambda: again(name)))
+        except UsageError as error:  # a task that is none, in the middle
+            if not name or not again(name):
+                raise
+            raise UsageError(f"{error}; what has ended is kept, go on with: {again(name)}") from None
         finally:
             # Closing the loop would wait for agents that ignore their cancellation; the process's end does not.
             if outcome is None or not outcome.abandoned:

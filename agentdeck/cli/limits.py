@@ -79,13 +79,18 @@ def _save(db: str | None, args: tuple[str, ...]) -> int:
     from agentdeck.cli.pages import out
     from agentdeck.cli.rewrite import save
     from agentdeck.core.clean import clean
+    from agentdeck.core.fold import AUTO
     from agentdeck.errors import UsageError
 
     if not 1 <= len(args) <= 2:
         raise UsageError("say which run: agentdeck limits save RUN [FILE]")
     with store(db) as reader:
         row = reader.run(args[0])
-        changed = {event.name: event.new for event in reader.of_kind(row.run, "limit_changed")}
+        changed = {
+            event.name: event.new
+            for event in reader.of_kind(row.run, "limit_changed")
+            if event.who != AUTO and event.name != "budget.tier"  # those are of this run alone
+        }
     if not changed:
         say(f"{row.run}: no limit was changed")
         return 0

@@ -83,6 +83,8 @@ class Plain:
         match event:
             case ev.TaskOpened(task=task, parent=None):
                 self.tasks.add(task)
+            case ev.TasksExhausted(total=total):
+                self.total = total
             case ev.TaskEnded(task=task, state=state) if task in self.tasks:
                 self.tasks.discard(task)
                 self.ended += 1

@@ -10,6 +10,8 @@ import click
 from agentdeck.cli.options import db_option, json_option
 
 if TYPE_CHECKING:
+    from agentdeck.cli.incoming import Incoming
+    from agentdeck.cli.tasks import TaskFile
     from agentdeck.workflow.loader import Loaded
     from agentdeck.workflow.model import Definition
 
@@ -79,13 +81,13 @@ def run(
     folder = definition.folder or path.resolve().parent
     values = given.given(inputs, definition)
     store = database(db)
-    source: TaskFile | None = None
+    source: TaskFile | Incoming | None = None
     total: int | None = 1
     if tasks is None:
         given.complete(definition, values)
     else:
-        source = TaskFile(tasks, definition, values, skip_bad=skip_bad, keep=kept_beside(store))
-        total = source.count()
+        given_tasks = TaskFile(tasks, definition, values, skip_bad=skip_bad, keep=kept_beside(store))
+        source, total = _opened(given_tasks, store)
     functions = dict(loaded.functions)
     _check_python(loaded, definition, folder, file)
 
@@ -107,7 +109,7 @@ def run(
             "file": str(path.resolve()),
             "folder": str(folder.resolve()),
             **({"tasks": source.place} if source else {}),
-            **({"total": total} if tasks else {}),
+            **({"total": total} if tasks and total is not None else {}),
             **({"skip_bad": True} if skip_bad else {}),
             **({"set": list(settings)} if settings else {}),
         },
@@ -126,6 +128,22 @@ def run(
     if source is not None and outcome.state != "drained":
         forget(source.place, store)
     return conclude(outcome, definition, as_json)
+
+
+def _opened(file: TaskFile, store: Path) -> tuple[TaskFile | Incoming, int | None]:
+    """The tasks, and how many where that is known: all of a file is looked at before anything starts."""
+    from agentdeck.cli.incoming import Incoming, is_pipe
+    from agentdeck.cli.tasks import STDIN, forget
+
+    source: TaskFile | Incoming = file
+    try:
+        if file.name == STDIN and is_pipe():
+            source = Incoming(file)
+            return source, source.begin()
+        return file, file.count()
+    except BaseException:
+        forget(source.place, store)
+        raise
 
 
 def _check_python(loaded: Loaded, definition: Definition, folder: Path, file: str) -> None:

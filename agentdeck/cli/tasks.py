@@ -19,6 +19,8 @@ from agentdeck.workflow.inputs import fits
 from agentdeck.workflow.model import Data, Definition
 
 STDIN = "-"
+#: More bytes are not read for one task.
+LONGEST = 16_000_000
 
 
 class TaskFile:
@@ -70,7 +72,14 @@ class TaskFile:
 
     def __iter__(self) -> Iterator[dict[str, Data]]:
         self.skipped = 0
-        for line, task in self._raw():
+        yield from self._each(self._raw())
+
+    def tasks(self, lines: Iterable[bytes]) -> Iterator[dict[str, Data]]:
+        """The tasks that these lines of JSON are."""
+        return self._each(self._json(lines))
+
+    def _each(self, raw: Iterable[tuple[int, Data]]) -> Iterator[dict[str, Data]]:
+        for line, task in raw:
             try:
                 yield self._checked(task)
             except ValueError as error:
@@ -79,18 +88,19 @@ class TaskFile:
     def _raw(self) -> Iterator[tuple[int, Data]]:
         if self.name == STDIN:
             if self._spool is None:
-                self._spool = self._spooled()
+                self._spool = self.spooled()
                 shutil.copyfileobj(sys.stdin.buffer, self._spool)
             self._spool.seek(0)
-            yield from self._json(self._spool)
+            yield from self._json(_lines(self._spool))
             return
         try:
             with Path(self.name).open("rb") as file:
-                yield from self._csv(file) if self.name.lower().endswith(".csv") else self._json(file)
+                yield from self._csv(file) if self.name.lower().endswith(".csv") else self._json(_lines(file))
         except OSError as error:
             raise UsageError(f"{self.name}: {error.strerror or error}") from error
 
-    def _spooled(self) -> IO[bytes]:
+    def spooled(self) -> IO[bytes]:
+        """An empty file for what comes through stdin."""
         if self.keep is None:
             return tempfile.TemporaryFile(prefix="agentdeck-")
         self.keep.mkdir(parents=True, exist_ok=True)
@@ -98,6 +108,8 @@ class TaskFile:
 
     def _json(self, lines: Iterable[bytes]) -> Iterator[tuple[int, Data]]:
         for number, line in enumerate(lines, 1):
+            if len(line) > LONGEST:
+                raise UsageError(f"{self._shown}:{number}: a line of more than {LONGEST // 10**6} MB is no task")
             try:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8")
                 if not text.strip():
@@ -177,6 +189,11 @@ def forget(place: Data, db: Path) -> None:
         Path(place).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             folder.rmdir()
+
+
+def _lines(file: IO[bytes]) -> Iterator[bytes]:
+    """The lines of a file, none of them read much further than it may be long."""
+    return iter(lambda: file.readline(LONGEST + 1), b"")
 
 
 def _decoded(lines: Iterable[bytes], name: str) -> Iterator[str]:

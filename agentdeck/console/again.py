@@ -28,7 +28,8 @@ class Way(NamedTuple):
         plan = self.plan
         tasks = {task.partition("/")[0] for task, _ in plan.steps}
         first = f"{plural(len(plan.steps), 'step')} of {plural(len(tasks), 'task')}"
-        follow = [f"{name} {count:,}" if count > 1 else name for name, count in plan.after.items()]
+        alike = len(set(plan.after.values()) | {len(tasks)}) == 1
+        follow = [name if alike else f"{name} {count:,}" for name, count in plan.after.items()]
         more = f", … {len(follow) - NAMED} more agents" if len(follow) > NAMED else ""
         after = f", then {', '.join(follow[:NAMED])}{more}" if follow else ""
         left = f"; {plural(len(plan.left), 'letter')} left out, it may have taken effect" if plan.left else ""

@@ -14,7 +14,7 @@ from agentdeck.console.log.lines import LineStore
 from agentdeck.core.view import View
 from agentdeck.store.reader import LogLine
 
-SLICE = 0.003  # seconds of folding at a time
+SLICE = 0.002  # seconds of folding at a time
 PAUSE = 0.002  # between two slices, at least
 FEW = 100  # events that may be missing from a view that is up to date
 LATE = 0.25  # seconds behind, after which that is told

@@ -49,6 +49,7 @@ class Library:
         self.folder = folder
         self.more = [path.resolve() for path in more]
         self.entries: dict[Path, Entry] = {}
+        self._peeked: dict[Path, tuple[int, bool]] = {}
         self._lock = threading.Lock()
 
     def scan(self, recent: Iterable[Path] = ()) -> bool:
@@ -76,20 +77,32 @@ class Library:
         examples = bundled().resolve()
         for group, folder in ((HERE, self.folder), (FOLDER, self.folder / "workflows")):
             if folder.resolve() != examples:
-                yield from ((group, path) for path in _workflows(folder))
+                yield from ((group, path) for path in self._workflows(folder))
         for path in recent:
-            if path.parent != examples:
+            if examples not in path.parents:
                 yield RECENT, path
-        yield from ((EXAMPLES, path) for path in _workflows(examples))
+        folders = [examples, *sorted(path for path in examples.iterdir() if path.is_dir())]
+        yield from ((EXAMPLES, path) for folder in folders for path in self._workflows(folder))
 
+    def _workflows(self, folder: Path) -> list[Path]:
+        """The workflow files of a folder: YAML that says so at its top level."""
+        try:
+            files = sorted(file.resolve() for file in folder.iterdir() if file.suffix in SUFFIXES)
+        except OSError:
+            return []
+        return [file for file in files if self._is_one(file)]
 
-def _workflows(folder: Path) -> list[Path]:
-    """The workflow files of a folder: YAML that says so at its top level."""
-    try:
-        files = sorted(file.resolve() for file in folder.iterdir() if file.suffix in SUFFIXES)
-    except OSError:
-        return []
-    return [file for file in files if _says_so(file)]
+    def _is_one(self, file: Path) -> bool:
+        """Looked into again only when it was edited."""
+        try:
+            edited = file.stat().st_mtime_ns
+        except OSError:
+            return False
+        before, one = self._peeked.get(file, (0, False))
+        if before != edited:
+            one = _says_so(file)
+            self._peeked[file] = edited, one
+        return one
 
 
 def _says_so(file: Path) -> bool:
@@ -133,13 +146,13 @@ class Past:
 
 
 def pasts(rows: Iterable[RunRow]) -> Mapping[str, Past]:
-    """Earlier runs by file, and by workflow's name for those from elsewhere. `rows` are newest first."""
+    """Earlier runs by file: two workflows may have one name. `rows` are newest first."""
     newest: dict[str, RunRow] = {}
     took: dict[str, list[float]] = {}
     for row in rows:
-        for key in {str(row.source.get("file") or ""), row.workflow} - {""}:
-            newest.setdefault(key, row)
-            seconds = took.setdefault(key, [])
-            if row.seconds is not None and len(seconds) < KEPT:
-                seconds.insert(0, row.seconds)
+        key = str(row.source.get("file") or "")
+        newest.setdefault(key, row)
+        seconds = took.setdefault(key, [])
+        if row.seconds is not None and len(seconds) < KEPT:
+            seconds.insert(0, row.seconds)
     return {key: Past(row, tuple(took[key])) for key, row in newest.items()}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from textual.message import Message
 
-from agentdeck.core.view import View
+if TYPE_CHECKING:
+    from agentdeck.core.view import View
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,10 +75,12 @@ class Board:
         self.next_due = float("inf")
         self.accounts = Accounts(program.definition.budget)
         self.turned: dict[str, Data] = {}
-        self.single = program.serial
+        self.single = False
         self.rows: dict[str, tuple[Step, list[Place]]] = {}
         self._ticket = 0
         self._most = 4096
+        if program.serial:
+            self._mode(True)
 
     def found(self, task: str, key: str) -> Step:
         """The step that a recorded event is about; it exists, else the log is not ours."""

@@ -39,6 +39,13 @@ def _escape(character: str) -> str:
     return f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"
 
 
+def dotted(text: str) -> str:
+    """As long as it was, with a dot for each character that would not be shown: for text that is being edited."""
+    if text.isascii() and text.isprintable():
+        return text
+    return _UNSTEADY.sub("·", _CONTROLS.sub("·", text.replace("\n", "·").replace("\t", "·")))
+
+
 def clean(text: str, *, lines: bool = False) -> str:
     """Without control characters, escape sequences, zero-width and direction characters, and what has no width
     of its own; a tab is a space, a flag its two letters.

@@ -139,6 +139,7 @@ class Attempts:
             if grant is not None:
                 work.tier_up, work.model, work.max_output = grant.shift, grant.model, grant.max_output
                 work.again = partial(self._rates.again, grant)
+                work.grew = partial(self._rates.grew, grant)
             passing("attempt.started")
             valid = None if hands.fit is None else partial(hands.fit, scope=scope)
             if grant is not None and rule.agent.hedge and not rule.agent.once and not rule.agent.cache:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -21,6 +22,7 @@ from agentdeck.core import events as ev
 from agentdeck.core.machine import Machine
 from agentdeck.core.program import Program
 from agentdeck.core.view import View
+from agentdeck.engine.arriving import LATER
 from agentdeck.engine.attempts import Attempts
 from agentdeck.engine.clock import Clock
 from agentdeck.engine.control import Control, Make
@@ -50,7 +52,7 @@ class Engine:
         storage: Storage,
         clock: Clock,
         settings: Callable[[Program], Setting],
-        source: Iterator[dict[str, Data]],
+        source: Iterator[Mapping[str, Data]],
         *,
         view: View,
         deck: Deck,
@@ -76,6 +78,8 @@ class Engine:
         self._held: list[ev.Event] = []
         self._also: list[Also] = []
         self._pulled = machine.ages
+        self._unmet = 0  # tasks asked for that are to come later
+        self.spoilt: AgentdeckError | None = None
         self._inbox: deque[ev.Event | ev.Signal] = deque()
         self._feeding = False
         self._lines: deque[LogLine] = deque()
@@ -222,18 +226,38 @@ class Engine:
             also, self._also = self._also, []
             self.log.append(self.machine.run, self.machine.seq - len(events) + 1, events, also)
 
+    def arrived(self) -> None:
+        """From any thread: tasks that were to come are there."""
+        with suppress(RuntimeError):  # the loop is closed: nobody waits for them any more
+            self._loop.call_soon_threadsafe(self._pull_again)
+
+    def _pull_again(self) -> None:
+        want, self._unmet = self._unmet, 0
+        for _ in range(want):
+            if not self.machine.exhausted and self.machine.state != "drained":
+                self._pull()
+        if self._inbox:
+            self.feed(self._inbox.pop())  # with those before it
+
     def _pull(self) -> None:
+        if self.spoilt is not None:
+            return
+        at = self.clock.now()
         try:
             inputs = next(self._source, None)
         except AgentdeckError as error:
-            self.stop(error)
+            # What runs comes to its end; then this is told.
+            self.spoilt = error
+            self._inbox.append(ev.RunDrained(at))
             return
-        at = self.clock.now()
+        if inputs is LATER:
+            self._unmet += 1
+            return
         if inputs is None:
             self._inbox.append(ev.TasksExhausted(at, self._pulled))
         else:
             self._pulled += 1
-            self._inbox.append(ev.TaskOpened(at, str(self._pulled), inputs))
+            self._inbox.append(ev.TaskOpened(at, str(self._pulled), dict(inputs)))
 
     def _cancel_attempt(self, action: act.CancelAttempt) -> None:
         self.attempts.cancel((action.task, action.step, action.attempt), NOW if action.now else None)

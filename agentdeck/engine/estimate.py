@@ -17,8 +17,11 @@ from agentdeck.workflow.values import Template, compile_template, show
 CHARACTERS_PER_TOKEN = 4
 #: What an image counts as, and how long an answer is where neither the agent nor what was seen says so.
 IMAGE, OUTPUT = 1000, 1024
-#: From so many answers on, nine in ten of what was seen is taken for what comes; of the last so many.
-LEAST, SHARE, SEEN = 20, 0.9, 200
+#: From so many answers on, nine in ten of what was seen is taken for what comes; of the last so many. Where they
+#: differ much, it takes more of them: the first ones may be unlike the rest.
+LEAST, MANY, SHARE, SEEN = 10, 100, 0.9, 200
+#: They differ much where the longest is so many times as long as the one in the middle.
+UNLIKE = 1.5
 
 
 class Estimate(NamedTuple):
@@ -43,7 +46,15 @@ class _Seen:
         self.ended: dict[int, tuple[float, int] | None] = {}
         self.began = self.next = 0
 
+    @property
+    def enough(self) -> bool:
+        """Whether they tell what is to come."""
+        many = len(self.answers)
+        return many >= MANY or (many >= LEAST and max(self.answers) <= UNLIKE * sorted(self.answers)[many // 2])
+
     def end(self, number: int, found: tuple[float, int] | None) -> None:
+        if number < self.next:  # the others did not wait for it
+            return
         self.ended[number] = found
         if len(self.ended) > SEEN:  # one of them takes for ever
             self.next = min(self.ended)
@@ -67,7 +78,7 @@ class Estimates:
         """`most` is the longest answer that is allowed; None where nothing says."""
         length = self._prompt(rule, scope)
         seen = self._seen.get(rule)
-        if seen is None or len(seen.answers) < LEAST:
+        if seen is None or not seen.enough:
             return Estimate(Want(1, length, OUTPUT if most is None else most), Want(0, length // 2, 0), length)
         longer, answers = sorted(seen.longer), sorted(seen.answers)
         if most is not None:

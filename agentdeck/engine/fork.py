@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agentdeck.core import events as ev
+from agentdeck.core.caps import caps_of, shown
 from agentdeck.core.fold import Fold
 from agentdeck.core.reopen import Everything, unchosen
 from agentdeck.core.state import CANCELLED, DONE, FAILED, SKIPPED, Step, Task
 from agentdeck.engine.launch import programs, whoami
-from agentdeck.engine.resume import definition_of
+from agentdeck.engine.resume import definition_of, nested_of
 from agentdeck.engine.retry import known_agent
 from agentdeck.errors import UsageError
 from agentdeck.store.listed import RunRow
@@ -34,6 +35,7 @@ from agentdeck.store.runs import (
 )
 from agentdeck.store.writer import Writer
 from agentdeck.workflow import graph
+from agentdeck.workflow.deck import deck_for
 from agentdeck.workflow.model import Data, Definition, Dispatch, plain
 
 #: What of an agent may change without its earlier results being wrong.
@@ -72,7 +74,9 @@ def fork(db: Path, wanted: Fork) -> Forked:
         new = wanted.definition or old
         if wanted.start is not None:
             known_agent(new, wanted.start)
-        fold = Fold(programs(old, Path(str(row.source.get("folder") or ".")), {}), run=row.run, keep=Everything())
+        folder = Path(str(row.source.get("folder") or "."))
+        program = programs(old, folder, {}, nested_of(reader, row))
+        fold = Fold(program, run=row.run, keep=Everything())
         first: ev.RunStarted | None = None
         for _, event in reader.events(row.run):
             first = event if isinstance(event, ev.RunStarted) else first
@@ -83,9 +87,8 @@ def fork(db: Path, wanted: Fork) -> Forked:
         raise UsageError(f"{row.run} has no events yet: there is nothing to share")
     name, at = new_run(), time.time()
     inputs = {**first.inputs, **wanted.inputs}
-    started = ev.RunStarted(
-        at, name, new.name, new.identity, inputs, {"workers": fold.workers}, wanted.who or whoami(), row.run
-    )
+    limits: dict[str, Data] = {"workers": fold.workers, **shown(caps_of(deck_for(folder), new))}
+    started = ev.RunStarted(at, name, new.name, new.identity, inputs, limits, wanted.who or whoami(), row.run)
     redo = anew(old, new, wanted.start)
     tasks = sorted(
         (task for task in {**fold.closed, **fold.tasks}.values() if task.parent is None),

@@ -62,10 +62,14 @@ class Hedges:
             counts[1] += 1
             late = self._clock.now() - grant.sent
             self._note(step, f"no answer after {late:.1f} s: {spare.model} is asked as well", spare.model)
-            again = partial(self._rates.again, spare)
-            second = asyncio.create_task(
-                _call(verb, replace(work, model=spare.model, max_output=spare.max_output, again=again), valid)
+            own = replace(
+                work,
+                model=spare.model,
+                max_output=spare.max_output,
+                again=partial(self._rates.again, spare),
+                grew=partial(self._rates.grew, spare),
             )
+            second = asyncio.create_task(_call(verb, own, valid))
             won = await _winner(first, second)
         except asyncio.CancelledError:
             await _stop(first, second)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -21,6 +21,7 @@ from agentdeck.core.machine import Machine
 from agentdeck.core.program import Program
 from agentdeck.core.view import View
 from agentdeck.engine.adaptive import Adaptive
+from agentdeck.engine.arriving import LATER, Arriving
 from agentdeck.engine.clock import Clock, WallClock
 from agentdeck.engine.control import Control
 from agentdeck.engine.engine import Engine
@@ -40,8 +41,8 @@ from agentdeck.workflow.model import Data, Definition, SubWorkflow
 @dataclass(frozen=True, slots=True)
 class Launch:
     """What to run. `tasks` None is one task made of the inputs; else each item is laid over them, and is pulled
-    only when there is room for it. `db` None keeps nothing. `source` tells where the workflow came from. `run` is
-    the run's name where somebody wants to know it beforehand."""
+    only when there is room for it; `Arriving` ones may come later. `db` None keeps nothing. `source` tells where
+    the workflow came from. `run` is the run's name where somebody wants to know it beforehand."""
 
     definition: Definition
     folder: Path
@@ -83,22 +84,37 @@ def complete(definition: Definition, given: Mapping[str, Data]) -> dict[str, Dat
     return {**given, **inputs}
 
 
-def programs(definition: Definition, folder: Path, seconds: Mapping[str, float]) -> Program:
-    """The program of a workflow and of all its sub-workflows."""
+def programs(
+    definition: Definition,
+    folder: Path,
+    seconds: Mapping[str, float],
+    stored: Mapping[str, Definition] | None = None,
+    above: str = "",
+) -> Program:
+    """The program of a workflow and of all its sub-workflows: as they were when a run began, where they are
+    `stored` by their path (`review`, `review/security`), else as their files say now."""
     nested = {}
     for name, agent in definition.agents.items():
         if isinstance(agent.does, SubWorkflow):
-            loaded = load(folder / agent.does.file)
-            below = loaded.definition.folder or (folder / agent.does.file).parent
-            nested[name] = programs(loaded.definition, below, {})
+            file, path = folder / agent.does.file, f"{above}{name}"
+            kept = (stored or {}).get(path)
+            found = load(file).definition if kept is None else replace(kept, folder=file.parent)
+            nested[name] = programs(found, found.folder or file.parent, {}, stored, f"{path}/")
     return Program(definition, seconds, nested)
+
+
+def below(program: Program, above: str = "") -> Iterator[tuple[str, Definition]]:
+    """All sub-workflows by their path."""
+    for name, nested in program.nested.items():
+        yield f"{above}{name}", nested.definition
+        yield from below(nested, f"{above}{name}/")
 
 
 def definitions(program: Program) -> Iterator[Definition]:
     """The workflow and all its sub-workflows."""
     yield program.definition
-    for nested in program.nested.values():
-        yield from definitions(nested)
+    for _, nested in below(program):
+        yield nested
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +153,8 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
         view, watch = View(definition), watch or Watch()
         first: ev.Event | ev.Signal = started
         if storage.durable:
-            storage.begin(started, definition, source, {"workers": workers, "yes": launch.yes}, launch.tags)
+            options = {"workers": workers, "yes": launch.yes}
+            storage.begin(started, definition, source, options, launch.tags, dict(below(program)))
             passing("run.created")
             machine.apply(started)
             view.apply(machine.seq, started)
@@ -197,6 +214,8 @@ async def drive(
         on_line=watch.line,
         yes=launch.yes,
     )
+    if isinstance(launch.tasks, Arriving):
+        launch.tasks.attach(engine.arrived)
     storage.attach(engine.committed, engine.fault)
     beside = partial(hold, engine, storage) if storage.durable else None
     guard = Watchdog(engine, storage, watch.warn) if isinstance(clock, WallClock) else nullcontext()
@@ -209,6 +228,8 @@ async def drive(
                     await close()
     passing("run.ended")
     storage.end(machine.run, state, view, adaptive.took if adaptive is not None else ())
+    if engine.spoilt is not None:
+        raise engine.spoilt
     return Outcome(machine.run, state, view, engine.abandoned)
 
 
@@ -216,8 +237,8 @@ def whoami() -> str:
     return os.environ.get("USER") or os.environ.get("LOGNAME") or ""
 
 
-def source_of(launch: Launch, opened: int) -> Iterator[dict[str, Data]]:
-    """The tasks not opened yet."""
-    tasks = [{}] if launch.tasks is None else launch.tasks
+def source_of(launch: Launch, opened: int) -> Iterator[Mapping[str, Data]]:
+    """The tasks not opened yet, with LATER where one is to come."""
+    tasks: Iterable[Mapping[str, Data]] = [{}] if launch.tasks is None else launch.tasks
     for task in islice(tasks, opened, None):
-        yield complete(launch.definition, {**launch.inputs, **task})
+        yield task if task is LATER else complete(launch.definition, {**launch.inputs, **task})

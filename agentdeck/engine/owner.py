@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import anyio
@@ -17,7 +18,7 @@ from agentdeck.engine.storage import LEASE, Storage
 from agentdeck.errors import StoreError, UsageError
 from agentdeck.store.commands import Request, answer_command, take_commands
 from agentdeck.store.faultpoint import passing
-from agentdeck.store.faults import RunTaken
+from agentdeck.store.faults import RunTaken, StoreBroken
 from agentdeck.store.reader import Reader
 from agentdeck.store.runs import renew_lease
 
@@ -31,6 +32,7 @@ async def hold(engine: Engine, storage: Storage) -> None:
     """Beside the engine, as long as the run lasts. Losing the lease stops this process's part of the run."""
     assert storage.path is not None
     reader = Reader(storage.path)
+    place = _place(storage.path)
     renewed = 0.0
     state = ""
     try:
@@ -40,6 +42,9 @@ async def hold(engine: Engine, storage: Storage) -> None:
                 if reader.commands(engine.machine.run):
                     await _carry_out(engine, storage, reader)
                 if now - renewed > LEASE / 3:
+                    if place is None or _place(storage.path) != place:
+                        engine.stop(StoreBroken(f"{storage.path} was removed or replaced while the run went on"))
+                        return
                     run, owner = engine.machine.run, storage.owner
                     kept = await _call(storage, lambda db: renew_lease(db, run, owner, now + LEASE))  # noqa: B023
                     if not kept:
@@ -57,6 +62,15 @@ async def hold(engine: Engine, storage: Storage) -> None:
             await anyio.sleep(LOOK)
     finally:
         reader.close()
+
+
+def _place(path: Path) -> tuple[int, int] | None:
+    """Which file it is; None where there is none. What is written into a removed one is lost."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _tell(engine: Engine, storage: Storage) -> None:

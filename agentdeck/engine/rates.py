@@ -26,7 +26,7 @@ from agentdeck.core.scope import scope_of
 from agentdeck.core.state import Step
 from agentdeck.core.window import Want
 from agentdeck.engine.clock import Clock
-from agentdeck.engine.estimate import Estimate, Estimates
+from agentdeck.engine.estimate import CHARACTERS_PER_TOKEN, Estimate, Estimates
 from agentdeck.engine.standing import Standing
 from agentdeck.engine.storage import Storage
 from agentdeck.errors import Fault, StoreError, UsageError
@@ -195,7 +195,9 @@ class Rates:
     def begun(self, ask: int) -> Grant:
         """The attempt begins now."""
         grant = self._grants.pop(ask)
-        grant.sent, grant.number = self._clock.now(), self._estimates.began(grant.rule)
+        grant.sent = self._clock.now()
+        if grant.provider:
+            grant.number = self._estimates.began(grant.rule)
         return grant
 
     async def again(self, grant: Grant) -> None:
@@ -212,6 +214,17 @@ class Rates:
                 grant.sent = self._clock.now()
                 return
             await anyio.sleep(max(0.0, got.until - self._clock.now()))
+
+    def grew(self, grant: Grant, characters: int) -> int:
+        """The answer is so long by now: where that is more than was reserved, twice as much is from now on. Gives
+        the length at which to tell again."""
+        said = characters // CHARACTERS_PER_TOKEN
+        if said > grant.want.tokens_out and len(grant.ids) == 1:
+            number, provider, now = grant.ids[0], grant.provider, self._clock.now()
+            grant.want = grant.want._replace(tokens_out=2 * said)
+            self._news.append(lambda db: self._book.grow(db, number, provider, 2 * said, now))
+            self._wake.set()
+        return (max(said, grant.want.tokens_out) + 1) * CHARACTERS_PER_TOKEN
 
     async def second(self, grant: Grant, step: Step) -> Grant | None:
         """One more call of the same attempt, to another model of its tier, if there is room for it at once."""

@@ -15,7 +15,7 @@ from agentdeck.core.view import View
 from agentdeck.engine.again import Again
 from agentdeck.engine.clock import WallClock
 from agentdeck.engine.launch import Launch, Outcome, Watch, definitions, drive, programs, whoami
-from agentdeck.engine.storage import LEASE, Storage
+from agentdeck.engine.storage import LEASE, NESTED, Storage
 from agentdeck.errors import UsageError
 from agentdeck.models.room import check_deck
 from agentdeck.store.commands import refuse_commands
@@ -44,6 +44,11 @@ def definition_of(reader: Reader, row: RunRow) -> Definition:
     return restored(reader.definition(row.identity))
 
 
+def nested_of(reader: Reader, row: RunRow) -> dict[str, Definition]:
+    """Its sub-workflows by their path, as they were when the run began."""
+    return {path: restored(reader.definition(one)) for path, one in (row.options.get(NESTED) or {}).items()}
+
+
 async def resume(wanted: Resume, watch: Watch | None = None, again: Again | None = None) -> Outcome:
     """Go on with a run whose owner died or drained; with `again`, also with one that is over. Recorded results
     are not made again; attempts that were running are recorded as lost. Raises UsageError when somebody has it,
@@ -61,7 +66,7 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: Again | None
         storage = Storage(wanted.db)
         try:
             folder = Path(str(row.source.get("folder") or "."))
-            check_deck(deck_for(folder), definitions(programs(definition, folder, {})))
+            check_deck(deck_for(folder), definitions(programs(definition, folder, {}, nested_of(reader, row))))
             if not await _take(storage, row):
                 now_held = reader.run(row.run)
                 by = f"process {now_held.pid} on {now_held.host}" if now_held.pid else "another process"
@@ -113,7 +118,8 @@ def _fold(
     """The state its log tells, and when somebody last ran it: an owner who only waited renewed its lease
     all the same. Of tasks that have ended, those are remembered whose steps go again."""
     folder = Path(str(row.source.get("folder") or "."))
-    program = programs(definition, folder, reader.durations(definition.name, str(folder)))
+    seconds = reader.durations(definition.name, str(folder))
+    program = programs(definition, folder, seconds, nested_of(reader, row))
     workers = row.options.get("workers")
     roots = again.roots if again is not None else set()
     machine = Machine(

@@ -7,7 +7,7 @@ import secrets
 import socket
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
@@ -27,6 +27,8 @@ from agentdeck.workflow.model import Data, Definition
 
 T = TypeVar("T")
 
+#: Among a run's options: the identities of its sub-workflows by their path.
+NESTED = "nested"
 #: How long a run belongs to a process that shows no sign of life.
 LEASE = 3.0
 #: How long a run that is over waits for a store that cannot be written.
@@ -86,12 +88,18 @@ class Storage:
         source: dict[str, Data],
         options: dict[str, Data],
         tags: tuple[str, ...] = (),
+        below: Mapping[str, Definition] | None = None,
     ) -> None:
-        """The run's row, definition, lease and first event are on disk, together, when this returns."""
+        """The run's row, definition, lease and first event are on disk, together, when this returns. `below` are
+        the sub-workflows by their path; whoever resumes the run finds them as they are now."""
+        nested = below or {}
+        if nested:
+            options = {**options, NESTED: {path: one.identity for path, one in nested.items()}}
         new = NewRun(started.run, started.workflow, started.identity, started.at, False, tags, source, options)
 
         def create(connection: sqlite3.Connection) -> None:
-            save_definition(connection, definition)
+            for one in (definition, *nested.values()):
+                save_definition(connection, one)
             create_run(connection, new, self.owner, started.at + LEASE)
 
         self.log.append(started.run, 1, [started], [create])

@@ -46,6 +46,7 @@ def outlook(
         half = forecast(definition, workers, PLAYED // 2, known).seconds
         slope = (played.seconds - half) / (PLAYED - PLAYED // 2)
         length += (tasks - PLAYED) * max(slope, each / workers)
+    length = max(length, made.lower_bound)  # which counts every agent, where `when` skips some of them here
     busy = min(1.0, work / (length * workers)) if length > 0 else 0.0
     holds = "workers" if busy > 0.9 and tasks > 1 else "path"
     asks = asks or Prompting()

@@ -112,6 +112,7 @@ def _prune(connection: sqlite3.Connection, path: Path, runs: list[str], now: flo
         definitions = connection.execute(
             "DELETE FROM definitions WHERE identity NOT IN (SELECT identity FROM runs)"
             " AND identity NOT IN (SELECT identity FROM letters)"
+            " AND identity NOT IN (SELECT value FROM runs, json_each(runs.options, '$.nested'))"
         ).rowcount
     results = _sweep_results(connection, now)
     _shrink(connection)

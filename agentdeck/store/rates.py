@@ -140,6 +140,24 @@ class Book:
             self.reset()
             raise
 
+    def grow(self, db: sqlite3.Connection, number: int, provider: str, tokens_out: int, now: float) -> None:
+        """A call that is under way says more than was reserved for it."""
+        try:
+            self._read(db, provider, now)
+            known = self._known[provider]
+            known.rev += 1
+            row = db.execute(
+                "UPDATE reservations SET rev = ?, tokens_out = ? WHERE id = ? AND provider = ? AND owner = ?"
+                " AND released IS NULL RETURNING at, requests, tokens_in, tokens_out",
+                (known.rev, tokens_out, number, provider, self.owner),
+            ).fetchone()
+            if row is not None:
+                known.window.put(number, row[0], Want(*row[1:]), True)
+            self._save(db, provider, now)
+        except BaseException:
+            self.reset()
+            raise
+
     def cool_down(self, db: sqlite3.Connection, provider: str, until: float) -> None:
         """Nobody calls it before then. The latest word holds."""
         db.execute(

@@ -28,6 +28,9 @@ from agentdeck.store.schema import open_for_reading
 from agentdeck.workflow.model import Data
 
 PAGE = 2000
+#: Where text is looked for, where it is found most often first: each by itself, joined it takes twice as long.
+SEARCHED = ("source", "workflow", "runs.run", "tags")
+FOUND = " OR ".join(rf"{column} LIKE ? ESCAPE '\'" for column in SEARCHED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +126,8 @@ class Reader:
                 where.append("tag = ?")
                 values.append(tag)
             if text:
-                where.append("(runs.run || ' ' || workflow || ' ' || tags || ' ' || source) LIKE ? ESCAPE '\\'")
-                values.append(f"%{_like(text)}%")
+                where.append(f"({FOUND})")
+                values += [f"%{_like(text)}%"] * len(SEARCHED)
             rows = self._rows(
                 f"SELECT {ROW} FROM {table} WHERE {' AND '.join(where)}"
                 f" ORDER BY {of}.started DESC, {of}.run DESC LIMIT ?",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 import tracemalloc
 from collections.abc import Mapping
 from pathlib import Path
@@ -159,34 +158,27 @@ async def test_cancel_kills_what_ignores_term(deck: Deck) -> None:
         with anyio.fail_after(10):
             while not all(map(started, files)):  # noqa: ASYNC110
                 await anyio.sleep(0.01)
-        begun = time.monotonic()
         tasks.cancel_scope.cancel()
-    assert time.monotonic() - begun < 1.5
     assert not any(lives(int(file.read_text())) for file in files)
 
 
-async def test_cancel_of_a_polite_one_is_quick(deck: Deck) -> None:
-    begun = time.monotonic()
-    with anyio.move_on_after(0.3) as scope:
-        await deck.run("sleep", "60")
+async def test_cancel_of_a_polite_one_does_not_wait_for_its_end(deck: Deck) -> None:
+    with anyio.fail_after(60), anyio.move_on_after(0.3) as scope:
+        await deck.run("sleep", "300")
     assert scope.cancelled_caught
-    assert time.monotonic() - begun < 0.9
 
 
 async def test_left_behind_child_is_killed(deck: Deck) -> None:
-    begun = time.monotonic()
-    pid = await deck.run("sh", "-c", "sleep 60 & echo $!")
-    assert time.monotonic() - begun < 2
+    pid = await deck.run("sh", "-c", "sleep 300 & echo $!")
     assert isinstance(pid, int)
     assert not lives(pid)
 
 
 async def test_pipe_held_by_one_that_escaped_does_not_hang(deck: Deck) -> None:
-    begun = time.monotonic()
-    code = "import subprocess; print(subprocess.Popen(['sleep', '20'], start_new_session=True).pid)"
+    code = "import subprocess; print(subprocess.Popen(['sleep', '300'], start_new_session=True).pid)"
     pid = await deck.python(code)
-    assert time.monotonic() - begun < 2
     assert isinstance(pid, int)
+    assert lives(pid), "nobody waited for it"
     os.kill(pid, 9)
 
 

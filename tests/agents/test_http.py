@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -281,10 +280,8 @@ async def test_one_client_and_no_shared_cookies(server: Server) -> None:
     await setting.closing[0]()
 
 
-async def test_cancel_is_quick(server: Server) -> None:
-    server.reply = lambda asked: Reply(wait=5)
-    begun = time.monotonic()
-    with anyio.move_on_after(0.2) as scope:
+async def test_cancel_does_not_wait_for_the_reply(server: Server) -> None:
+    server.reply = lambda asked: Reply(wait=300)
+    with anyio.fail_after(60), anyio.move_on_after(0.2) as scope:
         await ask(server.base)
     assert scope.cancelled_caught
-    assert time.monotonic() - begun < 1

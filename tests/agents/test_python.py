@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import anyio
@@ -206,11 +207,9 @@ async def test_cancellation_passes_and_a_thread_can_ask_for_it() -> None:
         await anyio.sleep_forever()
 
     for function in (slow, forever):
-        since = time.monotonic()
-        with anyio.move_on_after(0.1) as scope:
+        with anyio.fail_after(60), anyio.move_on_after(0.1) as scope:
             await call(function)
         assert scope.cancelled_caught
-        assert time.monotonic() - since < 1
     assert started.is_set()
     assert await asyncio.to_thread(seen.wait, 2)
 
@@ -247,13 +246,20 @@ async def test_a_bare_coroutine_costs_little() -> None:
 
     made, agent = verb(f)
     work = Work("r", "t", "a", 1, agent, SCOPE, {}, lambda text, level="info": None, lambda: None)
-    best = 1.0
-    for _ in range(5):
-        since = time.perf_counter()
-        for _ in range(2_000):
-            await made.run(work)
-        best = min(best, (time.perf_counter() - since) / 2_000)
-    assert best < 20e-6  # about 1 µs on an idle machine
+    await made.run(work)
+    called: list[str] = []
+
+    def profile(frame: FrameType, what: str, _: object) -> None:
+        if what == "call":
+            called.append(frame.f_code.co_name)
+
+    sys.setprofile(profile)
+    try:
+        await made.run(work)
+    finally:
+        sys.setprofile(None)
+    assert called.count("f") == 1
+    assert len(called) <= 8, called
 
 
 async def test_a_function_of_a_module_in_the_workflows_folder(tmp_path: Path) -> None:

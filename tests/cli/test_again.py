@@ -41,9 +41,9 @@ agents:
 """
 
 
-def effects(deck: Deck) -> dict[str, int]:
+def effects(deck: Deck, where: str = ".") -> dict[str, int]:
     """How often each agent took effect."""
-    path = deck.folder / "effects"
+    path = deck.folder / where / "effects"
     words = [line.split()[0] for line in path.read_text().splitlines()] if path.exists() else []
     return {word: words.count(word) for word in dict.fromkeys(words)}
 
@@ -290,6 +290,45 @@ def test_a_python_workflow_that_changed(deck: Deck, until: Until) -> None:
     assert done.returncode == 0, done.stderr
     assert effects(deck) == {"extract": 1, "pay": 2, "ship": 1}
     assert (state(deck, old), state(deck, "last")) == ("cancelled", "done")
+
+
+ABOVE = """
+agentdeck: 1
+name: above
+agents:
+  sub: { workflow: parts/below.yaml }
+  end: { needs: sub, simulate: { takes: 1ms, returns: "${sub}" } }
+output: ${end}
+"""
+BELOW = """
+agentdeck: 1
+name: below
+agents:
+  x: { command: [sh, -c, "echo x >> effects; echo 7"] }
+  y: { needs: x, command: [sh, -c, "echo y >> effects; while ! test -e stop; do sleep 0.05; done; echo 8"] }
+output: ${x + y}
+"""
+
+
+@pytest.mark.parametrize("now", ["", BELOW.replace("x", "q")])
+def test_a_run_goes_on_with_its_sub_workflows_as_they_were(deck: Deck, until: Until, now: str) -> None:
+    (deck.folder / "parts").mkdir()
+    deck.write("above.yaml", ABOVE)
+    below = deck.write("parts/below.yaml", BELOW)
+    process = deck.start("run", "above.yaml")
+    until(lambda: "y" in effects(deck, "parts"))
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    below.write_text(now) if now else below.unlink()
+    (deck.folder / "parts" / "stop").touch()
+    done = deck("resume", "last")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "15\n"
+    assert effects(deck, "parts") == {"x": 1, "y": 2}
+    assert deck("prune", "--older", "1d", "--yes").returncode == 0
+    assert deck("retry", "last", "--from", "sub").returncode == 0
+    assert deck("fork", "last", "--from", "end").returncode == 0
+    assert effects(deck, "parts") == {"x": 2, "y": 3}
 
 
 def test_resume_all(deck: Deck, until: Until) -> None:

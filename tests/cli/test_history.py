@@ -75,7 +75,7 @@ def test_why_it_ended_so(deck: Deck) -> None:
     assert deck("why", "last", "2/gift").stdout == "gift of task 2: skipped: when: extract.n > 100 is false\n"
     told = json.loads(deck("why", "last", "confirm", "--task", 1, "--json").stdout)
     assert (told["task"], told["step"], told["state"], told["reason"]) == ("1", "confirm", "done", "")
-    assert told["why"].startswith("done in 1")
+    assert told["why"].startswith("done in ")
     for args in (("last", "confrim"), ("last", "confirm", "--task", 9), ("nope", "confirm")):
         done = deck("why", *args)
         assert (done.returncode, done.stdout) == (2, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -98,3 +99,67 @@ def test_a_provider_that_fails_rests_and_that_is_told(deck: Deck, until: Until, 
     _, said = process.communicate(timeout=30)
     assert "far rests for 5 s: " in said
     assert "calls failed" in said
+
+
+def test_a_price_that_is_not_known_is_told_as_unknown(deck: Deck, url: str) -> None:
+    begin(deck, url, "ok", "none-needed").communicate(timeout=30)
+    assert "cost       $0.00" in deck("show", "last").stdout
+    deck.write("deck.yaml", (deck.folder / "deck.yaml").read_text().replace(", price: { in: 1, out: 1 }", ""))
+    assert deck("run", "w.yaml", "--tasks", "t.jsonl", "--json").returncode == 0
+    assert "cost       unknown: not every model has a price" in deck("show", "last").stdout
+    told = json.loads(deck("show", "last", "--json").stdout)
+    assert (told["usd"], told["agents"]["a"]["usd"], told["agents"]["a"]["cached_in"]) == (None, None, 60)
+
+
+def test_a_provider_that_is_not_in_the_deck_is_named_before_anything_starts(deck: Deck, url: str) -> None:
+    deck.write("deck.yaml", DECK.format(url=url, how="ok", key="x").replace("provider: far", "provider: fra"))
+    deck.write("w.yaml", WORK)
+    done = deck("run", "w.yaml")
+    assert done.returncode == 2
+    assert "fra" in done.stderr
+    assert "did you mean far?" in done.stderr
+    assert "no runs" in deck("runs").stderr + deck("runs").stdout
+
+
+CHEAP = (
+    " }\ntiers: { execution: m }",
+    ", c: { provider: far, id: ok, price: { in: 0.1, out: 0.1 } } }\ntiers: { execution: m, routing: c }",
+)
+BUDGETED = """
+agentdeck: 1
+name: asks
+budget: { usd: 0.0004 }
+agents: { a: { prompt: "Say ${task.n}.", max_output: 20 } }
+"""
+
+
+def test_a_budget_that_is_used_up_shows_what_is_left_and_what_can_be_done(
+    deck: Deck, until: Until, url: str
+) -> None:
+    deck.write("deck.yaml", DECK.format(url=url, how="ok", key="none-needed").replace(*CHEAP))
+    deck.write("w.yaml", BUDGETED)
+    deck.write("t.jsonl", "".join(f'{{"n": {n}}}\n' for n in range(40)))
+    process = deck.start("run", "w.yaml", "--tasks", "t.jsonl", "--workers", "4")
+    until(lambda: "paused" in deck("runs").stdout)
+    page = deck("budget", "last").stdout
+    run = page.split()[0]
+    told = json.loads(deck("budget", "last", "--json").stdout)
+    left = told["left"]
+    assert left["prompts"] == 40 - sum(agent["done"] for agent in steps(deck))
+    assert left["usd"] == pytest.approx(left["prompts"] * 41e-6)
+    assert left["usd_routing"] == pytest.approx(left["prompts"] * 4.1e-6)
+    assert f"left       {left['prompts']} prompts of " in page
+    for command in (f"agentdeck budget {run} +0.0", f"agentdeck cancel {run}"):
+        assert command in page
+    (routing,) = [line for line in page.splitlines() if "--routing" in line]
+    offer = routing.split()[3]
+    assert deck("budget", "last", offer, "--routing").returncode == 0
+    _, said = process.communicate(timeout=60)
+    assert "40 tasks done" in said
+    shown = deck("show", "last").stdout
+    assert f"budget     made cheaper: a {left['prompts']} on the routing tier" in shown
+    assert "limit budget.tier: None → routing" in said
+
+
+def steps(deck: Deck) -> list[dict[str, int]]:
+    return list(json.loads(deck("show", "last", "--json").stdout)["agents"].values())

@@ -1,6 +1,4 @@
-"""Text that tries to take the terminal over, a workflow whose every word is it, and what may not be seen."""
-
-# ruff: noqa: E501
+"""Text that tries to take the terminal over, a workflow whose every word is such text, what may not be seen."""
 
 from __future__ import annotations
 
@@ -18,10 +16,11 @@ from textual.strip import Strip
 
 EVIL = (
     "\x1b]52;c;cm0gLXJmIC8=\x07clipboard \x1b]0;title\x07\x1b[2J\x1b[H\x1b[31mred\x1b[0m\x1b[6n\x1b[?1049h",
-    '\x1b]8;;http://evil.test\x1b\\link\x1b]8;;\x1b\\ \x1bP$q"p\x1b\\ \x1b_apc\x1b\\ \x9b31m \x90q\x9c \x85\x8d\x84',
+    '\x1b]8;;http://evil.test\x1b\\link\x1b]8;;\x1b\\ \x1bP$q"p\x1b\\ \x1b_apc\x1b\\ \x9b31m \x90q\x9c',
     "\u202eright to left\u202c \u2066isolated\u2069 \u200e\u200f a\u200bb\u200cc\u200dd\ufeffe\u2060f",
     "[red]no style[/red] [/x] [@click=app.quit]no button[/] [link=http://evil.test]no link[/link] $primary",
-    "\x00\x07\x08bell\x7f\r\x0b\x0c tab\there 株式会社 한국어 👩\u200d👩\u200d👧 🇩🇪 ❤️ 👍🏽 1\ufe0f\u20e3 e\u0301 क्षि",
+    "\x85\x8d\x84 \x00\x07\x08bell\x7f\r\x0b\x0c tab\there",
+    "株式会社 한국어 👩\u200d👩\u200d👧 🇩🇪 ❤️ 👍🏽 1\ufe0f\u20e3 e\u0301 क्षि",
 )
 ALL = " | ".join(EVIL)
 LONG = "x[red]株\x1b[31m" * 90_000
@@ -66,8 +65,11 @@ def workflow() -> str:
             "needs": "says",
         },
     }
-    evil = {"type": "string", "about": ALL, "default": ALL}
-    return json.dumps({"agentdeck": 1, "name": "evil", "about": ALL, "inputs": {"evil": evil}, "agents": agents})
+    inputs = {
+        "evil": {"type": "string", "about": ALL, "default": ALL},
+        "chosen": {"type": list(EVIL), "about": ALL, "default": EVIL[3]},
+    }
+    return json.dumps({"agentdeck": 1, "name": "evil", "about": ALL, "inputs": inputs, "agents": agents})
 
 
 def recorded(folder: Path) -> Path:

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.app import App
 from textual.pilot import Pilot
 
 from agentdeck.console.app import DeckApp
 from agentdeck.console.detail import StepDetail
+from agentdeck.console.entry import Entry
 from agentdeck.console.pane import Focus
 from agentdeck.console.screens.history import HistoryScreen
+from agentdeck.console.screens.launch import LaunchScreen
 from agentdeck.console.screens.letters import LettersScreen
 from agentdeck.console.screens.replay import ReplayScreen
 from agentdeck.console.screens.run import RunScreen
 from agentdeck.console.screens.stage import PANES
+from agentdeck.core.clean import dotted
+from benchmarks.terminal import Terminal
 from tests.console.conftest import until
-from tests.console.evil import ALL, check, recorded
+from tests.console.evil import ALL, EVIL, FORBIDDEN, check, recorded, root
 
 pytestmark = pytest.mark.anyio
+#: What Textual itself writes: styles, places, modes, the shape of the mouse.
+SPOKEN = re.compile(rb"\x1b\[[0-9;]*[mH]|\x1b\[[?>=<][0-9;]*(?:\$p|[hlu])|\x1b\]22;\w*\x07")
 SIZES = [(80, 24), (160, 48)]
 
 
@@ -30,7 +39,7 @@ def evil(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return recorded(tmp_path_factory.mktemp("evil"))
 
 
-async def look(pilot: Pilot[None], app: DeckApp, where: str) -> None:
+async def look(pilot: Pilot[None], app: App[None], where: str) -> None:
     await pilot.pause()
     check(app, where)
 
@@ -92,6 +101,8 @@ async def test_the_other_screens(evil: Path, size: tuple[int, int], monkeypatch:
         await pilot.pause(0.5)
         await look(pilot, app, "deck")
         await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, LaunchScreen))
+        await until(pilot, lambda: bool(app.screen.query(Entry)))
         await look(pilot, app, "launch")
         for _ in range(6):
             await pilot.press("tab", "end")
@@ -116,6 +127,17 @@ async def test_the_other_screens(evil: Path, size: tuple[int, int], monkeypatch:
             app.pop_screen()
 
 
+@pytest.mark.parametrize("text", EVIL, ids=range(len(EVIL)))
+async def test_what_is_typed_into_keeps_it_and_shows_dots(text: str) -> None:
+    app = App[None]()
+    async with app.run_test(size=(200, 5)) as pilot:
+        entry = Entry(text)
+        await app.mount(entry)
+        await look(pilot, app, "an entry")
+        assert entry.value == text
+        assert len(dotted(text)) == len(text)
+
+
 async def test_palette_questions_and_toasts(evil: Path, tmp_path: Path) -> None:
     db = tmp_path / "deck.db"
     shutil.copy(evil, db)
@@ -136,3 +158,24 @@ async def test_palette_questions_and_toasts(evil: Path, tmp_path: Path) -> None:
         screen.feed.fault = ALL
         await pilot.pause(0.2)
         check(app, "a fault of the store")
+
+
+def test_a_real_terminal_is_told_nothing_but_colours_places_and_modes(evil: Path, tmp_path: Path) -> None:
+    call = f"DeckApp(Path({str(evil)!r}), run='last').run()"
+    call = f"from pathlib import Path; from agentdeck.console.app import DeckApp; {call}"
+    env = {"PYTHONPATH": root(), "XDG_CONFIG_HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path)}
+    terminal = Terminal([sys.executable, "-c", call], env=env, folder=tmp_path)
+    try:
+        terminal.wait_for("done")
+        for keys in ("2", "3", "4", "5", "5z", "\x1b[F", "z", "L", "q", "3\r", "\x1b"):
+            terminal.press(keys)
+            terminal.drain(0.15)
+        seen = terminal.seen
+    finally:
+        terminal.close()
+    assert "株式会社".encode() in seen
+    left = SPOKEN.sub(b"", seen)
+    assert not re.search(rb"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f]", left), set(re.findall(rb"\x1b.{0,12}", left))
+    assert not FORBIDDEN.search(left.decode().replace("\r", "").replace("\n", ""))
+    assert not re.search(rb"\x1b(\[31m|\[6n|\[2J)", seen)
+    assert seen.count(b"\x1b[?1049h") <= 1

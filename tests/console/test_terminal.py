@@ -91,7 +91,7 @@ def test_an_evening_at_the_console(terminal: Terminal, tmp_path: Path) -> None:
     terminal.wait(r"● running +shop")
 
     terminal.press("t")
-    terminal.wait("← Less  → More")
+    terminal.wait("→ Turn  u Undo")
     terminal.type("3")
     terminal.press("Enter")
     terminal.wait(r"workers +3 +3/3")

@@ -89,6 +89,7 @@ class Player:
         self.asked: list[act.StartAttempt] = []
         self.cancels: list[act.CancelAttempt] = []
         self.letters: set[tuple[str, str]] = set()
+        self.retried: set[tuple[str, str]] = set()
         self.released: set[tuple[str, str]] = set()
         self.open_most = 0
         self.crashes: list[float] = []
@@ -150,11 +151,15 @@ class Player:
                         self.desk.gave_back.append(action.ask)
                     case act.CancelAttempt():
                         self.cancels.append(action)
-                    case act.SettleLetters(task=task, step=step, state="closed"):
-                        whole = f"{task}/{step}"
-                        self.letters -= {(t, s) for t, s in self.letters if under(f"{t}/{s}", whole)}
+                    case act.SettleLetters(task=task, step=step, state=stands):
+                        within = {one for one in self.letters if under("/".join(one), f"{task}/{step}")}
+                        if stands == "retried":
+                            self.retried |= within
+                        else:
+                            self.letters -= {one for one in within if one == (task, step) or one in self.retried}
                     case act.KeepLetter(task=task, step=step):
                         self.letters.add((task, step))
+                        self.retried.discard((task, step))
                     case act.Finish(state=state):
                         assert not self.finished
                         self.finished = state

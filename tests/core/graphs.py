@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 from hypothesis import strategies as st
 
 from agentdeck.core import events as ev
+from agentdeck.core.reopen import root_of
 from agentdeck.workflow.model import (
     SLOTLESS,
     Agent,
@@ -169,7 +170,7 @@ class Live:
                     mine = [e for e in holds if e.agent == name and "/" not in e.task]
                     assert most is None or len(mine) <= most, "more of one agent than its limit"
                     if self.mode == "sequential":
-                        assert sum(e.task == task for e in holds) == 1, "two steps of a task"
+                        assert sum(root_of(e.task) == root_of(task) for e in holds) == 1, "two steps of a task"
             case (
                 ev.AttemptFailed(task=task, step=step)
                 | ev.AttemptLost(task=task, step=step)

@@ -61,7 +61,9 @@ def test_the_view_agrees_with_the_machine_at_every_step(
     assert counts["waiting"] == counts["ready"] == counts["running"] == 0
     whole = view.tasks.opened * sum(not agent.spare for agent in agents)
     assert sum(counts.values()) == whole + sum(size - 1 for size in expanded(player.log).values() if size)
-    assert view.letters == len(player.letters)
+    # An item that did well the second time is settled with its group, which the view does not wait for.
+    items = any(agent.each for agent in agents)
+    assert view.letters <= len(player.letters) if items else view.letters == len(player.letters)
     made = summary(view, of)
     assert made["attempts"] == len(player.of(ev.StepStarted))
     assert all(seconds >= 0 for told in made["agents"].values() for seconds in told["waiting"].values())

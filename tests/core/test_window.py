@@ -26,6 +26,14 @@ def test_what_is_full_tells_why_and_when() -> None:
     assert window.full(Want(1, 1, 1), limits, 60.0) == Full("concurrent", NEVER)
 
 
+def test_a_little_is_kept_free_for_calls_that_come_to_more_than_was_reserved() -> None:
+    limits, window = ProviderLimits(tokens=Rate(1000, 10.0)), Window()
+    window.put(1, 0.0, Want(1, 0, 900), True)
+    assert window.full(Want(1, 0, 100), limits, 1.0) is None
+    assert window.full(Want(1, 0, 100), limits, 1.0, Want(0, 0, 5)) is not None
+    assert window.full(Want(1, 0, 70), limits, 1.0, Want(0, 0, 500)) is None
+
+
 def test_more_than_a_whole_limit_is_taken_as_the_whole() -> None:
     window = Window()
     limits = ProviderLimits(tokens=Rate(100, 10.0))

@@ -110,6 +110,20 @@ async def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, seed: int) -> N
     assert sqlite3.connect(tmp_path / "k.db").execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+async def test_a_run_whose_store_was_removed_ends_and_says_so(tmp_path: Path) -> None:
+    text = "agentdeck: 1\nname: slow\nagents:\n  a: { simulate: { takes: 300s } }\n"
+    (tmp_path / "slow.yaml").write_text(text)
+
+    def seen(seq: int, event: ev.Event) -> None:
+        if isinstance(event, ev.StepStarted):
+            for file in tmp_path.glob("k.db*"):
+                file.unlink()
+
+    launch = Launch(load(tmp_path / "slow.yaml").definition, tmp_path, db=tmp_path / "k.db")
+    with pytest.raises(StoreError, match="was removed or replaced while the run went on"):
+        await run(launch, Watch(seen))
+
+
 async def test_of_two_that_resume_one_wins(tmp_path: Path) -> None:
     name = interrupted(tmp_path, 0.05)
     won: list[str] = []

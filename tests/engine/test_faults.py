@@ -237,10 +237,8 @@ def test_interrupted_while_it_cannot_write_it_ends_with_3_and_can_be_resumed(cas
     hard = resource.prlimit(case.process.pid, resource.RLIMIT_FSIZE)[1]
     resource.prlimit(case.process.pid, resource.RLIMIT_FSIZE, (100_000, hard))
     until(lambda: case.heard("paused: store: "))
-    since = time.monotonic()
     case.process.send_signal(signal.SIGINT)
     assert case.end() == 3
-    assert time.monotonic() - since < 25
     assert case.heard("the disk failed")
     assert not case.heard("Traceback"), "".join(case.said)
     reader = Reader(case.db)

@@ -6,6 +6,8 @@ import contextlib
 import io
 import json
 import sys
+import time
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +238,27 @@ async def test_nothing_starts_without_a_key(place: Place, monkeypatch: pytest.Mo
 async def test_unknown_names_are_refused_before_anything_starts(place: Place, more: str, what: str) -> None:
     with pytest.raises(UsageError, match=what.replace("?", r"\?")):
         await place.asks("ok", more)
+
+
+async def test_a_clock_that_jumps_moves_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, jumps = time.time, cycle((0.0, 7200.0, -7200.0))
+    monkeypatch.setattr(time, "time", lambda: real() + next(jumps))
+    place.server.plan = {"x": ["limited", "pace-0.1"]}
+    outcome = await place.asks("x", ", timeout: { attempt: 30s, total: 5m }")
+    assert outcome.view.output == SENTENCE
+    times = [event.at for event in events_of(place, outcome, object)]
+    assert times == sorted(times)
+    assert times[-1] - times[0] < 60
+
+
+async def test_a_server_that_is_not_there_fails_by_name_and_is_asked_as_often_as_it_says(place: Place) -> None:
+    place.server.url = "http://127.0.0.1:1"
+    outcome = await place.asks("ok")
+    assert outcome.state == "failed"
+    faults = [event.fault for event in events_of(place, outcome, ev.AttemptFailed)]
+    assert {fault.kind for fault in faults} == {"network"}
+    assert len(faults) == 3
+    assert "it cannot be reached at http://127.0.0.1:1" in faults[0].message
 
 
 async def test_the_key_is_nowhere(place: Place) -> None:

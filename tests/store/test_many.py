@@ -17,12 +17,14 @@ from tests.store.samples import new_run
 WRITES = """
 import sys, time
 from pathlib import Path
+import agentdeck.store.writer
 from agentdeck.store.commands import put_command
 from agentdeck.store.runs import create_run
 from agentdeck.store.writer import Writer
 from tests.store.samples import new_run, order
 path, name, end = Path(sys.argv[1]), sys.argv[2], time.monotonic() + float(sys.argv[3])
 faults, done, seq = [], 0, 1
+agentdeck.store.writer.LOCKED = 60.0  # a machine that is busy is no fault
 while time.monotonic() < end:
     writer = Writer(path, on_fault=faults.append)  # opened anew and anew, as by verbs that ask for something
     if not done:

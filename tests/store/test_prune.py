@@ -117,6 +117,18 @@ def test_what_belongs_to_it_goes_and_nothing_else(path: Path) -> None:
     assert prune(path, [], NOW).results == 0
 
 
+def test_definitions_stay_that_a_run_or_its_sub_workflows_need(path: Path) -> None:
+    fill(path, "old", 90)
+    connection = open_for_writing(path)
+    for identity in ("i" * 64, "nested", "nobody's"):
+        connection.execute("INSERT INTO definitions VALUES (?, '{}')", (identity,))
+    options = {"workers": 4, "nested": {"review": "nested"}}
+    create_run(connection, NewRun("new", "order", "i" * 64, NOW, options=options))
+    connection.close()
+    assert prune(path, ["old"], NOW).definitions == 1
+    assert count(path, "definitions", "identity IN ('" + "i" * 64 + "', 'nested')") == 2
+
+
 def test_what_a_killed_prune_left_is_found(path: Path) -> None:
     fill(path, "a", 90)
     fill(path, "c", 1)
@@ -147,7 +159,7 @@ def test_a_writer_beside_it_neither_waits_nor_loses_anything(path: Path) -> None
     writer.call(
         lambda db: create_run(db, NewRun("live", "order", "i" * 64, time.time()), owner, time.time() + 99)
     )
-    slowest, stop = 0.0, threading.Event()
+    beside, stop = 0, threading.Event()
     done: list[object] = []
 
     def deleting() -> None:
@@ -159,14 +171,13 @@ def test_a_writer_beside_it_neither_waits_nor_loses_anything(path: Path) -> None
     seq = 1
     while not stop.is_set() or seq < 100:
         old_text = f"old{seq % 12:02}same{seq % 10}" * 400
-        since = time.monotonic()
         writer.append("live", seq, [ev.StepSucceeded(NOW, "1", f"s{seq}", 1, {"text": old_text})])
         writer.flush(5)
-        slowest = max(slowest, time.monotonic() - since)
+        beside += not stop.is_set()
         seq += 1
     thread.join()
     writer.close()
     assert done
     whole(path)
     assert count(path, "events") == seq - 1
-    assert slowest < 1.0
+    assert beside > 3, "it got its turn while the other one deleted"

@@ -46,6 +46,16 @@ def test_two_processes_share_one_limit(db: sqlite3.Connection) -> None:
     assert len(granted(one.reserve(db, wanted(9), TEN, 160.6))) == 6
 
 
+def test_an_answer_that_becomes_longer_takes_its_room_as_it_goes(db: sqlite3.Connection) -> None:
+    book, other = Book("r", "o"), Book("x", "y")
+    (number,) = granted(book.reserve(db, wanted(1, 100), TEN, 0.0))
+    book.grow(db, number, "p", 800, 1.0)
+    assert granted(other.reserve(db, wanted(1, 200), TEN, 2.0)) == []
+    book.settle(db, [Settled(number, "p", 0.0, Want(1, 100, 650))], 3.0)
+    book.grow(db, number, "p", 5000, 3.0)  # it has ended
+    assert len(granted(other.reserve(db, wanted(1, 200), TEN, 4.0))) == 1
+
+
 def test_nobody_overtakes_within_one_turn(db: sqlite3.Connection) -> None:
     book = Book("r", "o")
     big = Wanted("p", "1", "big", 1, Want(1, 800, 0))

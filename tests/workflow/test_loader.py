@@ -178,7 +178,7 @@ def test_all_faults_come_at_once_in_the_order_of_the_file() -> None:
     ("line", "fault"),
     [
         ("inputs: { n: { type: [a, b], default: c } }", "f.yaml:5:39: the default of n is 'c', not one of a, b"),
-        ("inputs: { n: { type: integer, default: x } }", "f.yaml:5:40: the default of n is 'x', not a integer"),
+        ("inputs: { n: { type: integer, default: x } }", "f.yaml:5:40: the default of n is 'x', not an integer"),
         ("inputs: { item: string }", "f.yaml:5:11: item means something else to a Python agent"),
         ("inputs: { n: int }", "f.yaml:5:14: 'int' is not one of any, string, number, integer"),
         ("limits: { workers: 0 }", "f.yaml:5:20: 0 is too small; the least is 1"),

@@ -8,6 +8,7 @@ adjacent violators (isotonic regression), a few sweeps from either side. Determi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from agentdeck.console.graph.layers import Layered
@@ -115,8 +116,11 @@ def _tops(graph: Layered, heights: list[int], pins: list[int], apart: int) -> li
             for vertex, top in zip(graph.layers[number], _nearest(wishes, weights, stacks[number]), strict=True):
                 tops[vertex] = top
     least = min(tops, default=0.0)
-    # Rounding is monotone, so what is apart by whole rows stays so.
-    return [int(top - least + 0.5) for top in tops]
+    rows = [int(top - least + 0.5) for top in tops]
+    for layer, stack in zip(graph.layers, stacks, strict=True):  # a half may have been rounded both ways
+        for (above, at), (vertex, below) in pairwise(zip(layer, stack, strict=True)):
+            rows[vertex] = max(rows[vertex], rows[above] + below - at)
+    return rows
 
 
 def _nearest(wishes: list[float], weights: list[float], stack: list[int]) -> list[float]:

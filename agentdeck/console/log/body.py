@@ -58,7 +58,7 @@ class LogLines(Grounded, ScrollView, can_focus=True):
         Binding("right", "shift(8)", "Right", show=False, id="log.right"),
         Binding("W", "wrap", "Wrap", show=False, id="log.wrap"),
         Binding("T", "column('time')", "Time", show=False, id="log.time"),
-        Binding("L", "column('level')", "Level", show=False, id="log.level"),
+        Binding("V", "column('level')", "Level", show=False, id="log.level"),
         Binding("A", "column('agent')", "Agent", show=False, id="log.agent"),
         Binding("n", "match(1)", "Next match", show=False, id="log.next"),
         Binding("N", "match(-1)", "Match before", show=False, id="log.previous"),

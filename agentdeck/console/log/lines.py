@@ -52,7 +52,6 @@ class Line(NamedTuple):
     """One line, all of it harmless. `agent` is named as in `View.agents`."""
 
     number: int
-    id: int
     at: float
     agent: str
     task: str
@@ -105,7 +104,6 @@ class LineStore:
         self.tasks: list[str] = []
         self.steps: list[str] = []
         self.names: list[str] = []
-        self._ids = array("q")
         self._at = array("d")
         self._attempts = array("i")
         self._of_agent: list[array[int]] = []
@@ -130,7 +128,6 @@ class LineStore:
         agent = self.agents[i]
         return Line(
             number,
-            self._ids[i],
             self._at[i],
             self.names[agent] if agent >= 0 else "",
             self.tasks[i],
@@ -170,7 +167,7 @@ class LineStore:
             if streams and self.names[place[2]] in streams and row.level == "info":
                 self._piece(row, place, level, text)
             else:
-                self._add(row.id, row.at, place, row.attempt, level, text)
+                self._add(row.at, place, row.attempt, level, text)
         self.changes += 1
         self._trim()
 
@@ -179,12 +176,12 @@ class LineStore:
         self.dropped += count
         at = self._at[-1] if self._at else 0.0
         number = self.next
-        self._add(self.last_id, at, ("", "", -1), 0, self._level(GAP), f"… {count:,} lines dropped")
+        self._add(at, ("", "", -1), 0, self._level(GAP), f"… {count:,} lines dropped")
         for index in self._of_agent:
             index.append(number)
         self.changes += 1
 
-    def _add(self, key: int, at: float, place: tuple[str, str, int], attempt: int, level: int, text: str) -> None:
+    def _add(self, at: float, place: tuple[str, str, int], attempt: int, level: int, text: str) -> None:
         task, step, agent = place
         if agent >= 0:
             self._of_agent[agent].append(self.first + len(self.texts))
@@ -193,7 +190,6 @@ class LineStore:
         self.agents.append(agent)
         self.tasks.append(task)
         self.steps.append(step)
-        self._ids.append(key)
         self._at.append(at)
         self._attempts.append(attempt)
         self.characters += len(text)
@@ -212,7 +208,7 @@ class LineStore:
         self._open[key] = self.next
         if len(self._open) > STREAMS:
             del self._open[next(iter(self._open))]
-        self._add(row.id, row.at, place, row.attempt, level, text)
+        self._add(row.at, place, row.attempt, level, text)
 
     def _place(self, task: str, step: str) -> tuple[str, str, int]:
         """Task, step and agent, each kept once. Forgotten now and then, so that it does not grow with tasks."""
@@ -253,7 +249,7 @@ class LineStore:
         self.characters -= sum(map(len, self.texts[:count]))
         for column in (self.texts, self.tasks, self.steps):
             del column[:count]
-        for numbers in (self.levels, self.agents, self._ids, self._at, self._attempts):
+        for numbers in (self.levels, self.agents, self._at, self._attempts):
             del numbers[:count]
         self.first += count
         self.dropped += count

@@ -18,6 +18,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 from textual.widgets import Input
 
+from agentdeck.console.entry import Entry
 from agentdeck.console.log.body import LogLines
 from agentdeck.console.log.lines import LineStore, steady
 from agentdeck.console.log.paint import clock
@@ -87,7 +88,7 @@ class LogPane(Vertical):
         Binding("slash", "find", "Find", id="log.find"),
         Binding("escape", "clear", "Clear", show=False, id="log.clear"),
         Binding("l", "level", "Least level", show=False, id="log.least"),
-        Binding("t", "task", "This task", show=False, id="log.task"),
+        Binding("f", "task", "This task", show=False, id="log.task"),
         Binding("C", "around", "Lines around", show=False, id="log.around"),
         Binding("o", "step", "Open step", id="log.step"),
         Binding("S", "save", "Save", show=False, id="log.save"),
@@ -103,7 +104,7 @@ class LogPane(Vertical):
         self.wanted = Wanted(agents=self._family())
         self.head = LogHead()
         self.body = LogLines(Sieve(lines, self.wanted))
-        self.entry = Input()
+        self.entry = Entry()
         self._entry_for = "find"
         self._fault = ""
         self._saving: Iterator[int] | None = None

@@ -29,8 +29,8 @@ class LogTiles(Grid):
     LogTiles { height: 1fr; grid-gutter: 0 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("p", "pin", "Pin", id="log.pin"),
-        Binding("P", "unpin_all", "Unpin all", show=False, id="log.unpin-all"),
+        Binding("i", "pin", "Pin", id="log.pin"),
+        Binding("I", "unpin_all", "Unpin all", show=False, id="log.unpin-all"),
     ]
 
     def __init__(self, lines: LineStore) -> None:

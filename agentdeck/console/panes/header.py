@@ -24,13 +24,14 @@ TASKS, STEPS = 30.0, 5.0
 class Header(Drawn, can_focus=False):
     """One to three lines, as high as it is.
 
-    `badges` (watching, replay), `age` (how old the data is, in seconds) and `total` (of tasks, where it is known
-    before the source has ended) are told by the screen before each tick; `heard` says when an attempt last gave
-    a sign of life, None where that is not known.
+    Told by the screen before each tick: `lost` (nobody runs it any more, though it has not ended), `badges`
+    (watching, replay), `age` (how old the data is, in seconds) and `total` (of tasks, where it is known before
+    the source has ended). `heard` says when an attempt last gave a sign of life, None where that is not known.
     """
 
     def __init__(self, heard: Callable[[str, str], float | None] | None = None) -> None:
         super().__init__()
+        self.lost = False
         self.badges: tuple[str, ...] = ()
         self.age = 0.0
         self.total: int | None = None
@@ -73,7 +74,7 @@ class Header(Drawn, can_focus=False):
         return Line(_sides(self._waiting(view, width), self._people(), width))
 
     def _title(self, view: View) -> list[Pieces]:
-        state = view.state
+        state = "interrupted" if self.lost else view.state
         shown: list[Pieces] = [
             ((f" {GLYPHS.get(state, '●')} {state}", state if state in GLYPHS else "warn"),),
             ((clean(view.workflow), "title"),),
@@ -96,7 +97,7 @@ class Header(Drawn, can_focus=False):
             tasks = view.tasks
             shown.append(((f"{tasks.ended:,}/{self._known(view)}", "text"),))
         shown.append(((seconds(self._elapsed(view)), "text"),))
-        if view.ended is None:
+        if view.ended is None and not self.lost:
             left = self._eta(view)
             shown.append((("ETA ", "dim"), (seconds(left) if left is not None else "–", "accent")))
         return shown

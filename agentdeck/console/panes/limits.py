@@ -42,12 +42,12 @@ class LimitsPane(Table[Limit]):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left,minus", "turn(-1)", "Less", id="limits.less"),
-        Binding("right,plus", "turn(1)", "More", id="limits.more"),
+        Binding("left,minus", "turn(-1)", "Less", show=False, id="limits.less"),
+        Binding("right,plus", "turn(1)", "Turn", id="limits.more"),
         Binding("shift+left", "turn(-10)", "Much less", show=False, id="limits.much_less"),
         Binding("shift+right", "turn(10)", "Much more", show=False, id="limits.much_more"),
         Binding("u", "undo", "Undo", id="limits.undo"),
-        Binding("enter", "open", "Apply", id="table.open"),
+        Binding("enter", "open", "Apply", show=False, id="table.open"),
         Binding("space", "mark", "Mark", show=False, id="table.mark"),
         Binding("slash", "filter", "Filter", show=False, id="table.filter"),
     ]
@@ -124,7 +124,7 @@ class LimitsPane(Table[Limit]):
             Column("in use", _in_use, 14, right=True),
             Column("waiting", _waiting, 7, right=True, rank=2, order=lambda limit: limit.waiting),
             Column("use", self._spark, SPARK, rank=3, title="use over time"),
-            Column("effect", self._effect, 28, flex=3, rank=1, title=""),
+            Column("effect", self._effect, 28, flex=3, rank=1, title="enter applies, esc leaves it"),
         )
 
     @property
@@ -235,6 +235,9 @@ class LimitsPane(Table[Limit]):
         self._said.pop(name, None)
         self._change(name, value)
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return bool(action == "clear" and self._editing) or super().check_action(action, parameters)
+
     def action_clear(self) -> None:
         if self._editing:
             self._leave()
@@ -252,12 +255,25 @@ class LimitsPane(Table[Limit]):
         character = event.character or ""
         if event.key == "backspace" and editing:
             self._edit(limit, self._typed[:-1])
-        elif character.isdigit() or (editing and character and character in "./$abcdefghijklmnopqrstuvwxyzM"):
+        elif character.isdigit() or (editing and character and character in _typed(limit)):
             self._edit(limit, (self._typed if editing else "") + character)
         else:
             return
         event.stop()
         event.prevent_default()
+
+
+def _typed(limit: Limit) -> str:
+    """What a value of it may hold beside digits; other keys keep their meaning."""
+    if limit.setting == "timeout":
+        return ".smhd"
+    if limit.setting == "usd":
+        return "$."
+    if limit.setting == "concurrent":
+        return "autone"
+    if limit.setting.endswith("tokens") or isinstance(limit.value, str):
+        return "./kMsminhdautone"
+    return ""
 
 
 def shown(limit: Limit, value: object) -> str:

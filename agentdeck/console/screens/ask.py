@@ -11,6 +11,7 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from agentdeck.console.entry import Entry
 from agentdeck.core.clean import clean
 
 
@@ -34,7 +35,7 @@ class Ask(ModalScreen[str]):
         with Vertical() as box:
             box.border_title = clean(self._title)
             yield Static(clean(self._touches, lines=True), markup=False)
-            yield Input(self._value, placeholder=self._placeholder, compact=True)
+            yield Entry(self._value, placeholder=self._placeholder, compact=True)
 
     @on(Input.Submitted)
     def _done(self, event: Input.Submitted) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
@@ -78,7 +78,9 @@ class Confirm(ModalScreen[str]):
             text.append(f"\n {choice.key}  {choice.title} ", style)
             if choice.help:
                 gap = " " * (long - cell_len(choice.title) + 2) if beside else "\n      "
-                text.append(gap + choice.help, look["dim"])
+                cut = not beside and cell_len(choice.help) > room - 6
+                told = set_cell_size(choice.help, room - 7) + "…" if cut else choice.help
+                text.append(gap + told, look["dim"])
         self.query_one("#choices", Static).update(text)
 
     def action_move(self, by: int) -> None:

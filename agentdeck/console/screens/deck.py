@@ -31,6 +31,7 @@ from agentdeck.errors import AgentdeckError
 if TYPE_CHECKING:
     from agentdeck.console.background import Order
     from agentdeck.store.listed import RunRow
+    from agentdeck.store.reader import Reader
     from agentdeck.workflow.model import Definition
 
 # What the store, the workflows and the page need takes longer to import than the screen to appear: that is done
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 LOOK = 1.0
 SOON = 0.1
 PAST = 300
+UNREAD = -2  # no version of a store
 ALIVE = ("running", "paused", "interrupted")
 
 
@@ -72,6 +74,8 @@ class DeckScreen(Shown):
         self._looking = False
         self._fault = ""
         self._soon: Timer | None = None
+        self._reader: Reader | None = None
+        self._version = UNREAD
 
     def compose(self) -> ComposeResult:
         with Container(id="deck"):
@@ -100,6 +104,10 @@ class DeckScreen(Shown):
         self._look()
         self._draw_soon()
 
+    def on_unmount(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+
     # Looking ------------------------------------------------------------------------------------------------
 
     def _look(self) -> None:
@@ -111,17 +119,18 @@ class DeckScreen(Shown):
         """In a thread: the store and the files."""
         from agentdeck.store.reader import Reader
 
-        fault, runs, seen = "", [], {}
+        fault, runs, seen = "", self._runs, self._seen
         try:
-            reader = Reader(self.deck.db)
-            try:
+            reader = self._reader = self._reader or Reader(self.deck.db)
+            version = reader.version()
+            # Nobody writes when an owner dies: what runs is looked at again whether or not anybody wrote.
+            if version != self._version or any(row.state in ("running", "paused") for row in runs):
                 runs = reader.runs(PAST)
                 places = {row.workflow: str(row.source.get("folder", "")) for row in reversed(runs)}
                 seen = {name: reader.durations(name, folder) for name, folder in places.items()}
-            finally:
-                reader.close()
+                self._version = version
         except AgentdeckError as error:
-            fault = str(error)
+            fault, runs, seen, self._version = str(error), [], {}, UNREAD
         recent = dict.fromkeys(
             Path(str(row.source["file"])) for row in runs if str(row.source.get("file", "")).endswith(".yaml")
         )
@@ -130,6 +139,8 @@ class DeckScreen(Shown):
 
     def _take(self, runs: list[RunRow], seen: dict[str, dict[str, float]], fault: str, changed: bool) -> None:
         self._looking = False
+        if not self.query(Listing):  # the console is being closed
+            return
         if fault and fault != self._fault:
             self.notify(clean(fault), title="store", severity="error", markup=False)
         self._fault = fault
@@ -160,7 +171,7 @@ class DeckScreen(Shown):
                 yield Row(str(entry.path), self._cells(entry))
 
     def _cells(self, entry: Entry) -> tuple[tuple[str, str], ...]:
-        past = self._pasts.get(str(entry.path)) or self._pasts.get(entry.name)
+        past = self._pasts.get(str(entry.path))
         if entry.faults:
             many = f"{entry.faults} fault{'s' * (entry.faults > 1)}"
             return (entry.name, "bad"), (f"{GLYPHS['failed']} {many}", "bad"), ("", ""), ("", "")
@@ -186,7 +197,7 @@ class DeckScreen(Shown):
             if row is not None:
                 about.update(preview.run(row, look, width, self.query_one(Peek).lines))
         elif (again or key != self._told) and (entry := self._entry) is not None:
-            before = [row for row in self._runs if row.workflow == entry.name][:6]
+            before = [row for row in self._runs if row.source.get("file") == str(entry.path)][:6]
             drawn = not self.has_class("narrow")
             seen = self._seen.get(entry.name, {})
             about.update(preview.workflow(entry, look, width, seen, before, drawn=drawn))

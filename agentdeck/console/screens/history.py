@@ -8,7 +8,9 @@ from textual.app import ComposeResult
 from textual.widgets import Input
 
 from agentdeck.cli.runs import lasted, marks
+from agentdeck.console import pauses
 from agentdeck.console.actions import bindings
+from agentdeck.console.entry import Entry
 from agentdeck.console.foot import Foot
 from agentdeck.console.listing import Column, Listing, Row
 from agentdeck.console.look import GLYPHS
@@ -50,7 +52,7 @@ class HistoryScreen(Shown):
         self._wanted = 0
 
     def compose(self) -> ComposeResult:
-        yield Input(placeholder="filter: id, workflow, tag, file", compact=True)
+        yield Entry(placeholder="filter: id, workflow, tag, file", compact=True)
         rows = Listing(COLUMNS, empty="no runs")
         rows.border_title = "History"
         yield rows
@@ -60,6 +62,9 @@ class HistoryScreen(Shown):
         self.query_one(Listing).focus()
         self._timer = self.set_interval(AGAIN, self._fresh)
         self._read(again=True)
+
+    def on_unmount(self) -> None:
+        self.app.set_timer(pauses.SETTLED, pauses.look_again)
 
     def on_screen_suspend(self) -> None:
         self._timer.pause()
@@ -104,6 +109,8 @@ class HistoryScreen(Shown):
 
     def _take(self, wanted: int, found: list[RunRow], first: bool, fault: str) -> None:
         self._reading = False
+        if not self.query(Listing):  # the screen is being closed
+            return
         if fault:
             self.notify(clean(fault), title="store", severity="error", markup=False)
         if wanted != self._wanted:
@@ -118,6 +125,7 @@ class HistoryScreen(Shown):
         else:
             self._runs += found
             shown.add([_row(run) for run in found])
+            pauses.set_aside()
         shown.border_subtitle = f"{len(self._runs):,}{'+' if self._more else ''} runs"
 
     def action_open(self) -> None:

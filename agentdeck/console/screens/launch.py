@@ -16,6 +16,7 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Select, Static
 
@@ -24,6 +25,7 @@ from agentdeck.cli.overrides import override
 from agentdeck.cli.rewrite import save
 from agentdeck.cli.tasks import TaskFile
 from agentdeck.console.background import Order
+from agentdeck.console.entry import Entry
 from agentdeck.console.foretold import describe
 from agentdeck.console.look import look_of
 from agentdeck.console.turnable import asked, budget_of, caps_as_text, deck_of, limits_of, looser, turned
@@ -56,9 +58,9 @@ class LaunchScreen(ModalScreen[Order | None]):
     LaunchScreen .row { height: auto; }
     LaunchScreen .row Label { width: 18; padding: 0 1 0 0; text-align: right; }
     LaunchScreen .row Input, LaunchScreen .row Select { width: 1fr; }
-    LaunchScreen .row Input.short { width: 10; }
     LaunchScreen .row Input { background: $panel; }
-    LaunchScreen .row Label.unit { width: auto; text-align: left; color: $text-muted; padding: 0 1; }
+    LaunchScreen .row Input.short { width: 10; }
+    LaunchScreen .row Label.unit { width: 12; text-align: left; color: $text-muted; padding: 0 1 0 1; }
     LaunchScreen .note { height: auto; padding-left: 18; color: $text-muted; }
     LaunchScreen .note.wrong { color: $error; text-style: bold; }
     LaunchScreen .head { color: $primary; text-style: bold; padding-top: 1; }
@@ -129,24 +131,24 @@ class LaunchScreen(ModalScreen[Order | None]):
         yield Label("tasks", classes="head")
         beside = sorted(self.file.parent.glob("*.jsonl"))
         hint = (
-            f"one task; or a file, for instance {beside[0].name}"
+            f"one task; or a file, for instance {clean(beside[0].name)}"
             if beside
             else "one task; or a .jsonl, .csv file"
         )
-        yield Horizontal(Label("tasks file"), Input(placeholder=hint, id="tasks", compact=True), classes="row")
+        yield Horizontal(Label("tasks file"), Entry(placeholder=hint, id="tasks", compact=True), classes="row")
         yield Static("", id="note-tasks", classes="note", markup=False)
 
     def _limits(self) -> Iterator[Horizontal | Static | Label]:
         yield Label("limits", classes="head")
         yield Static("", id="note-deck", classes="note", markup=False)
-        workers = Input(str(self.at_once), id="workers", classes="short", compact=True)
+        workers = Entry(str(self.at_once), id="workers", classes="short", compact=True)
         yield Horizontal(Label("workers"), workers, Label("at once", classes="unit"), classes="row")
         yield Static("", id="note-workers", classes="note", markup=False)
         if self._providers or self.definition.budget is not None:
             fields = []
             for setting, now, unit in budget_of(self.definition):
                 fields += [
-                    Input(now, id=f"budget-{setting}", classes="short", compact=True),
+                    Entry(now, id=f"budget-{setting}", classes="short", compact=True),
                     Label(unit, classes="unit"),
                 ]
             yield Horizontal(Label("budget"), *fields, classes="row")
@@ -155,7 +157,7 @@ class LaunchScreen(ModalScreen[Order | None]):
             fields = []
             for setting, now, unit in caps_as_text(self._caps[name]):
                 fields += [
-                    Input(now, id=f"{key}-{setting}", classes="short", compact=True),
+                    Entry(now, id=f"{key}-{setting}", classes="short", compact=True),
                     Label(unit, classes="unit"),
                 ]
             yield Horizontal(Label(Text(clean(name))), *fields, classes="row")
@@ -163,7 +165,7 @@ class LaunchScreen(ModalScreen[Order | None]):
         for name, key in self._agents.items():
             fields = []
             for setting, now, unit in limits_of(self.definition.agents[name]):
-                text = Input(now, id=f"{key}-{setting}", classes="short", compact=True)
+                text = Entry(now, id=f"{key}-{setting}", classes="short", compact=True)
                 fields += [text, Label(unit, classes="unit")]
             yield Horizontal(Label(Text(clean(name))), *fields, classes="row")
             yield Static("", id=f"note-{key}", classes="note", markup=False)
@@ -398,8 +400,8 @@ def field_of(name: str, kind: Type, default: Data) -> Input | Select[str]:
     choices = ["true", "false"] if kind.kind == "boolean" else [str(choice) for choice in kind.choices]
     text = _shown(default, kind)
     if not choices:
-        return Input(text, id=name, compact=True)
-    options = [(clean(choice), choice) for choice in choices]
+        return Entry(text, id=name, compact=True)
+    options = [(Content(clean(choice)), choice) for choice in choices]
     if text in choices:
         return Select(options, allow_blank=True, value=text, id=name, compact=True)
     return Select(options, allow_blank=True, id=name, compact=True)

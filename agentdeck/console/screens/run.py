@@ -37,7 +37,6 @@ BELOW = 1.0  # the same of a run that shines through a question: all of the scre
 BUSY = 0.3  # of the processor's time that the loop may take before there are half as many frames
 HALF = 0.1
 COST = 0.008  # processor seconds that a picture may take before there are fewer of them
-SETTLED = 1.0  # seconds after which a screen that was opened has all its parts, one that was closed has none
 OLD = 2.0  # seconds after which the age of what is shown is told
 UNUSABLE = (2, 3)  # how a process ends that never had the run: what it was told, or the store, is unusable
 HINT = 8.0  # seconds for which a hint stands
@@ -88,7 +87,7 @@ class RunScreen(Recall):
         if self.intake is not None:
             self.intake.close()
         self.feed.close()
-        self.app.set_timer(SETTLED, pauses.look_again)
+        self.app.set_timer(pauses.SETTLED, pauses.look_again)
 
     # The frame ----------------------------------------------------------------------------------------------
 
@@ -109,7 +108,7 @@ class RunScreen(Recall):
             self.view = View(feed.definition)
             self.build(feed.definition)
             intake = self.intake = Intake(feed, self.view, self.lines)
-            self.set_timer(SETTLED, pauses.set_aside)
+            self.set_timer(pauses.SETTLED, pauses.set_aside)
         intake.take()
         if self._limits != self.view.limits:
             self._limits = dict(self.view.limits)
@@ -182,6 +181,7 @@ class RunScreen(Recall):
         if row is not None:
             own = self.run in self.deck.engines
             alive = row.state in ("running", "paused")
+            header.lost = row.state == "interrupted" and self.view.state != "draining"
             header.badges = () if own else ("watching",) if alive else ("recorded",)
             total = row.source.get("total")
             header.total = self.panes["graph"].total = total if isinstance(total, int) else None

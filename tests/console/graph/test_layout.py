@@ -89,6 +89,11 @@ def test_known_shapes(needs: Needs) -> None:
     check(needs, drawn(needs))
 
 
+def test_halves_of_a_row_are_rounded_alike() -> None:
+    needs: Needs = {"n0": [], "n1": ["n0"], "n2": [], "n3": ["n0", "n2"], "n4": ["n2", "n3"]}
+    check(needs, drawn(needs, 1, 0))
+
+
 def test_the_same_graph_is_drawn_the_same() -> None:
     needs = layered(5, 7)
     assert drawn(needs).boxes == drawn(needs).boxes

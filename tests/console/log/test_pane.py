@@ -156,9 +156,9 @@ async def test_least_level_and_task_narrow_what_is_shown() -> None:
         await ready(pilot, pane)
         await pilot.press("l", "l")
         assert "warning and worse · 20 lines" in head(pane)
-        await pilot.press("t")
+        await pilot.press("f")
         assert [text.split()[-1] for text in screen(pane) if text] == ["14", "19", "34", "39"]
-        await pilot.press("t")
+        await pilot.press("f")
         await pilot.press("escape")
         assert "40 lines" in head(pane)
 
@@ -212,9 +212,9 @@ async def test_columns_can_be_hidden_and_make_way_in_narrow_panes() -> None:
     async with Shown(pane).run_test(size=(80, 24)) as pilot:
         await ready(pilot, pane)
         assert screen(pane)[0].split()[1:] == ["warn", "extract", "1", "hello"]
-        await pilot.press("T", "L", "A")
+        await pilot.press("T", "V", "A")
         assert screen(pane)[0].split() == ["hello"]
-        await pilot.press("T", "L", "A")
+        await pilot.press("T", "V", "A")
         await pilot.resize_terminal(30, 24)
         await pilot.pause()
         assert screen(pane)[0].split() == ["hello"]
@@ -272,7 +272,7 @@ async def test_panes_are_pinned_beside_the_one_that_follows() -> None:
     async with Shown(tiles).run_test(size=(160, 48)) as pilot:
         tiles.look_at(Focus("agent0"))
         tiles.following.body.focus()
-        await pilot.press("p")
+        await pilot.press("i")
         assert tiles.pinned == ["agent0"]
         assert not tiles.pin("agent0")
         for i in range(1, 6):
@@ -283,9 +283,9 @@ async def test_panes_are_pinned_beside_the_one_that_follows() -> None:
         tiles.frame()
         assert screen(tiles.panes[3])[0].endswith("by 2")
         tiles.panes[2].body.focus()
-        await pilot.press("p")
+        await pilot.press("i")
         await pilot.pause()
         assert tiles.pinned == ["agent0", "agent2", "agent3", "agent4", "agent5"]
-        await pilot.press("P")
+        await pilot.press("I")
         await pilot.pause()
         assert tiles.panes == [tiles.following]
