@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 BENCH := .venv/.bench
-LIVE := .venv/.live
+PROXY := .venv/proxy
 
 .PHONY: run test test-live check bench screenshots soak clean
 
@@ -13,8 +13,8 @@ run: $(READY)  ## the console on a thousand orders that already run; headless wh
 test: $(READY)
 	$(BIN)/pytest
 
-test-live: $(LIVE)  ## prompts against a real proxy, which makes its answers up
-	$(BIN)/pytest -m live
+test-live: $(READY) $(PROXY)/.ready  ## prompts against a real proxy, which makes its answers up
+	PATH="$(CURDIR)/$(PROXY)/bin:$$PATH" $(BIN)/pytest -m live
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -44,8 +44,9 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 
-$(LIVE): $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,live]'
+$(PROXY)/.ready: | $(READY)  # apart: it wants an older rich than the console
+	$(PYTHON) -m venv $(PROXY)
+	$(PROXY)/bin/python -m pip install --quiet --disable-pip-version-check 'litellm[proxy]>=1.100'
 	touch $@
 
 $(BENCH): $(READY)

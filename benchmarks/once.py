@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import resource
 import sys
@@ -41,6 +42,7 @@ def measure(who: str, what: str) -> dict[str, float]:
         tasks = FEWER.get((who, what), tasks)
         takes = TAKES if timed else {}
         WHO[who](needs, 1, workers, None, {})  # what the first use imports and compiles is in no figure
+        gc.collect()  # nor is what it left behind
         before = _peak_mb()
         seconds = WHO[who](needs, tasks, workers, Path(folder) / "bench.db" if disk else None, takes)
         return {

@@ -47,6 +47,8 @@ async def deck(place: Place, key: str = "") -> None:
     await until(pilot, lambda: not wide or any(graph.size.height for graph in peek.query(GraphPane)))
     if wide and key.startswith("run:"):
         await until(pilot, lambda: peek.told and peek.lines[-1].text in str(page.render()))
+        peek.query_one(GraphPane)._built = None  # drawn anew, from all of it
+        peek.look()
     await settle(pilot)
 
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import time
 from collections import deque
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textual.containers import Container
 
-from agentdeck.console.feed import Feed
-from agentdeck.console.graph.pane import GraphPane
-from agentdeck.core.view import View
-from agentdeck.store.reader import LogLine
-from agentdeck.workflow.model import Definition
+if TYPE_CHECKING:
+    from agentdeck.console.feed import Feed
+    from agentdeck.console.graph.pane import GraphPane
+    from agentdeck.core.view import View
+    from agentdeck.store.reader import LogLine
+    from agentdeck.workflow.model import Definition
+
+# All of these take longer to import than the first screen to appear, and nothing of them is on it.
 
 EVERY = 0.25
 FOLD = 0.01  # seconds of each look, for taking events in
@@ -28,7 +32,7 @@ class Peek(Container):
     def __init__(self) -> None:
         super().__init__(id="drawn")
         self._feed: Feed | None = None
-        self._view = View()
+        self._view: View | None = None
         self._graph: GraphPane | None = None
         self._drawn: object = None
         self.lines: deque[LogLine] = deque(maxlen=LINES)
@@ -47,6 +51,8 @@ class Peek(Container):
     def at_run(self, db: Path, run: str) -> None:
         """Show a run, from its events; nothing happens if it is shown already."""
         if self._feed is None or self._feed.run != run:
+            from agentdeck.console.feed import Feed
+
             self.rest()
             self.lines.clear()
             self._feed = Feed(db, run)
@@ -56,7 +62,7 @@ class Peek(Container):
     def told(self) -> bool:
         """All that the store has of the run is shown."""
         feed = self._feed
-        return feed is not None and bool(self.lines) and feed.known == self._view.seq
+        return feed is not None and bool(self.lines) and self._view is not None and feed.known == self._view.seq
 
     def rest(self) -> None:
         """Read no more."""
@@ -69,7 +75,9 @@ class Peek(Container):
         feed = self._feed
         if feed is None or feed.definition is None:
             return
-        if self._drawn is not feed.definition:
+        if self._view is None or self._drawn is not feed.definition:
+            from agentdeck.core.view import View
+
             self._draw(feed.definition)
             self._view = View(feed.definition)
         feed.fold(self._view, FOLD)
@@ -79,6 +87,8 @@ class Peek(Container):
 
     def _draw(self, definition: Definition) -> None:
         if definition is not self._drawn:
+            from agentdeck.console.graph.pane import GraphPane
+
             self._drawn, self._graph = definition, GraphPane(definition)
             self.remove_children()
             self.mount(self._graph)

@@ -173,7 +173,7 @@ class Player:
         for index in step.rule.upstream if self.commit is not None else ():
             need = step.task.steps[index]
             if need is not None and need.state == DONE:
-                assert self.ended_at[step.task.id, need.key] <= self.machine.durable
+                assert self.ended_at.get((step.task.id, need.key), 0) <= self.machine.durable
 
     def _live(self, started: ev.StepStarted) -> Step | None:
         """The step, unless it has gone on without this attempt."""
