@@ -39,9 +39,7 @@ BEFORE, FRAMES = 32.0, 1.0
 def lay_out(folder: Path) -> Path:
     """A shop with workflows of its own and the recorded runs; the store."""
     shop, db = folder / "shop", folder / "runs.db"
-    (shop / "workflows").mkdir(parents=True)
-    for name in ("code_review",):
-        shutil.copy(workflows() / f"{name}.yaml", shop / "workflows")
+    shutil.copytree(workflows(), shop / "workflows")
     (shop / "deck.yaml").write_text(DECK, encoding="utf-8")
     db.write_bytes(gzip.decompress(RECORDED.read_bytes()))
     connection = sqlite3.connect(db, isolation_level=None)
