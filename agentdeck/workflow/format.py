@@ -8,6 +8,7 @@ from typing import Any
 
 from agentdeck.workflow import units
 from agentdeck.workflow.model import RUNGS, Data
+from agentdeck.workflow.operators import LARGEST_NUMBER
 from agentdeck.workflow.shape import (
     Anything,
     Choice,
@@ -93,7 +94,7 @@ RATE = Unit(units.rate, r"^\s*\d+(\.\d+)?[kM]?/(\d+(\.\d+)?)?(ms|s|min|m|h|d)\s*
 SIZE = Unit(units.size, r"^\s*\d+(\.\d+)?[kMG]?\s*$", numbers=True)
 SHARE = Unit(units.share, r"^\s*(100(\.0+)?|\d{1,2}(\.\d+)?)%\s*$")
 WORD = Text()
-EXPRESSION = Text(check=_expression, number=True)
+EXPRESSION = Text(check=_expression, number=True, most=LARGEST_NUMBER)
 TEMPLATE = Text(empty=True, check=_template, number=True)
 SAYING = Text(check=_template, number=True)
 VALUE = Value()

@@ -52,10 +52,12 @@ def meant(name: str, known: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Text:
-    """A string; `check` may look closer and raise ValueError."""
+    """A string; `check` may look closer and raise ValueError. A `number` may stand there without quotes, one of
+    `most` and no more."""
 
     empty: bool = False
     number: bool = False
+    most: int | None = None
     pattern: str = ""
     check: Callable[[str], object] | None = None
 
@@ -82,6 +84,8 @@ class Text:
         found: dict[str, Data] = {"type": ["string", "number"] if self.number else "string"}
         if not self.empty:
             found["pattern"] = self.pattern or r"\S"
+        if self.most is not None:
+            found |= {"minimum": -self.most, "maximum": self.most}
         return found
 
 
