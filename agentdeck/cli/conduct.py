@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,6 +31,7 @@ class Lines:
 
     def __init__(self, file: str | None) -> None:
         self._open: dict[str, Mapping[str, Data]] = {}
+        self._waiting: deque[tuple[int, str]] = deque()
         self._file: IO[str] | None = None
         if file is not None:
             try:
@@ -37,7 +39,7 @@ class Lines:
             except OSError as error:
                 raise UsageError(f"--out {file}: {error.strerror or error}") from error
 
-    def event(self, event: ev.Event) -> None:
+    def event(self, seq: int, event: ev.Event) -> None:
         if self._file is None:
             return
         if isinstance(event, ev.TaskOpened):
@@ -51,10 +53,20 @@ class Lines:
                 "output": event.output,
                 "error": event.fault.message if event.fault else None,
             }
-            self._file.write(json.dumps(line) + "\n")
-            self._file.flush()
+            self._waiting.append((seq, json.dumps(line)))
 
-    def close(self) -> None:
+    def kept(self, seq: int) -> None:
+        """Everything up to this event is on disk: a task told here is never run again."""
+        if self._file is None or not self._waiting or self._waiting[0][0] > seq:
+            return
+        while self._waiting and self._waiting[0][0] <= seq:
+            self._file.write(self._waiting.popleft()[1] + "\n")
+        self._file.flush()
+
+    def close(self, whole: bool) -> None:
+        """`whole`: all of the run is on disk."""
+        if whole and self._waiting:
+            self.kept(self._waiting[-1][0])
         if self._file is not None:
             self._file.close()
 
@@ -71,14 +83,14 @@ def conduct(
         nonlocal name
         if isinstance(event, ev.RunStarted):
             name = event.run
-        out.event(event)
+        out.event(seq, event)
         narrator.event(seq, event)
 
     outcome: Outcome | None = None
     try:
         runner = asyncio.Runner()
         try:
-            watch = Watch(seen, narrator.line, control, narrator.say)
+            watch = Watch(seen, narrator.line, control, narrator.say, out.kept)
             outcome = runner.run(_main(start, watch, narrator, lambda: again(name)))
         except UsageError as error:  # a task that is none, in the middle
             if not name or not again(name):
@@ -90,7 +102,7 @@ def conduct(
                 runner.close()
     finally:
         narrator.close(outcome.view if outcome else None, outcome.state if outcome else "")
-        out.close()
+        out.close(outcome is not None)
     if outcome.state == "drained" and (command := again(outcome.run)):
         narrator.say(f"drained; go on with: {command}")
     if (letters := outcome.view.letters) and (command := again(outcome.run)):

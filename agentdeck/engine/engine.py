@@ -58,6 +58,7 @@ class Engine:
         deck: Deck,
         watch: Callable[[int, ev.Event], None] | None = None,
         on_line: Callable[[LogLine], None] | None = None,
+        on_kept: Callable[[int], None] | None = None,
         yes: bool = False,
     ) -> None:
         self.machine = machine
@@ -71,6 +72,7 @@ class Engine:
         self._source = source
         self._watch = watch
         self._on_line = on_line
+        self._on_kept = on_kept
         self._starts: deque[act.StartAttempt] = deque()
         self._idle: list[anyio.Event] = []
         self._woken = 0
@@ -137,6 +139,8 @@ class Engine:
     def committed(self, run: str, seq: int) -> None:
         """From the log's thread."""
         self.post(lambda at: ev.Committed(at, seq))
+        if self._on_kept is not None:
+            self._loop.call_soon_threadsafe(self._on_kept, seq)
 
     def fault(self, error: StoreError | None) -> None:
         """From the log's thread: the store cannot be written (None: it can again). The run pauses with the

@@ -120,12 +120,14 @@ def definitions(program: Program) -> Iterator[Definition]:
 @dataclass(frozen=True, slots=True)
 class Watch:
     """Who looks on: `event` sees every recorded event with its number, `line` every log line, both in the loop
-    of the run; `control` steers it; `warn` is told, from any thread, of an agent that holds up all others."""
+    of the run; `control` steers it; `warn` is told, from any thread, of an agent that holds up all others; `kept`
+    is told, in the loop, up to which event all is on disk."""
 
     event: Callable[[int, ev.Event], None] | None = None
     line: Callable[[LogLine], None] | None = None
     control: Control | None = None
     warn: Callable[[str], None] | None = None
+    kept: Callable[[int], None] | None = None
 
 
 async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = None) -> Outcome:
@@ -212,6 +214,7 @@ async def drive(
         deck=deck,
         watch=watch.event if adaptive is None else see,
         on_line=watch.line,
+        on_kept=watch.kept,
         yes=launch.yes,
     )
     if isinstance(launch.tasks, Arriving):
