@@ -10,8 +10,8 @@ PROXY := .venv/proxy
 run: $(READY)  ## the console on a thousand orders that already run; headless where there is no terminal
 	$(BIN)/agentdeck demo
 
-test: $(READY)
-	$(BIN)/pytest
+test: $(READY)  ## in several processes: much of the time is waiting
+	$(BIN)/pytest -n 4
 
 test-live: $(READY) $(PROXY)/.ready  ## prompts against a real proxy, which makes its answers up
 	PATH="$(CURDIR)/$(PROXY)/bin:$$PATH" $(BIN)/pytest -m live
