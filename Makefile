@@ -24,9 +24,7 @@ check: $(READY)
 	$(MAKE) test
 
 bench: $(BENCH)
-	$(BIN)/python benchmarks/bench.py
-	$(BIN)/python -m benchmarks.models $(TRACES)
-	$(BIN)/python -m benchmarks.recovery
+	$(BIN)/python benchmarks/bench.py $(if $(TRACES),--traces $(TRACES))
 
 screenshots: $(READY)  ## the pictures of the README, from recorded runs
 	$(BIN)/python -m screenshots.draw

@@ -3,7 +3,8 @@
 Each measurement is a process of its own. Subject, floor and peer take turns within one run, so that whatever
 else the machine does hits them alike; each figure is the median of its turns.
 
-    python benchmarks/bench.py [--repeats N] [--only WHAT]…      (with --only, prints and writes nothing)
+    python benchmarks/bench.py [--repeats N] [--only WHAT]… [--traces FOLDER]
+                                                                 (with --only, prints and writes nothing)
 """
 
 from __future__ import annotations
@@ -52,6 +53,12 @@ ROWS = (
     Row("starts", "`agentdeck --version`, `check`", "≤ 150 ms, ≤ 400 ms", ALONE, ("version", "check")),
     Row("dags", "recorded graphs, against best known", "≤ 1.015, worst ≤ 1.17", ALONE, ("mean", "worst")),
 )
+#: What is measured by programs of their own, each of which prints a table.
+TABLES = (
+    ("The console", "benchmarks.console"),
+    ("Prompts and limits", "benchmarks.models"),
+    ("Recovery, commands, lists", "benchmarks.recovery"),
+)
 UNITS = {
     "rate": lambda value: f"{value:,.0f} steps/s",
     "seconds": lambda value: f"{value * 1000:.2f} ms",
@@ -96,10 +103,19 @@ def turns(row: Row, repeats: int) -> dict[str, str]:
     return cells
 
 
+def table(module: str, *args: str) -> str:
+    """What one of them prints, or why it prints nothing."""
+    call = [sys.executable, "-m", module, *args]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=1800)
+    lines = done.stderr.strip().splitlines() or ["no message"]
+    return done.stdout.strip() or f"It failed: {lines[-1]}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure everything; write benchmarks/results.md.")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--only", action="append", choices=[row.what for row in ROWS])
+    parser.add_argument("--traces", default="", help="Traces of requests, to be replayed through limits.")
     asked = parser.parse_args()
     lines = [
         "# Measured",
@@ -118,6 +134,10 @@ def main() -> None:
         lines.append(f"| {row.title} | {row.reach} | " + " | ".join(cells.get(who, "–") for who in ALL) + " |")
         print(lines[-1], flush=True)
     if not asked.only:
+        for title, module in TABLES:
+            given = [asked.traces] if asked.traces and module.endswith(".models") else []
+            lines += ["", f"## {title}", "", table(module, *given)]
+            print("\n".join(lines[-3:]), flush=True)
         RESULTS.write_text("\n".join(lines) + "\n")
 
 

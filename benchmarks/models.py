@@ -143,15 +143,15 @@ def main() -> None:
         told = f"{turns[0][0]:.3f} to {turns[-1][0]:.3f} ×, {median(own for own, _ in turns):.3f} at the median"
         row(what, "≤ 1.05 × lower bound", f"{told}; a bare httpx loop {floor:.3f} ×")
         one, many, own = streaming.served()
-        bare = min(one.wall, many.wall)
-        wall, work = own.wall / bare - 1, own.cpu / min(one.cpu, many.cpu) - 1
+        alone = min(one.wall, many.wall)
+        wall, work = own.wall / alone - 1, own.cpu / min(one.cpu, many.cpu) - 1
         row(
             f"{streaming.AT_ONCE} streams at once, over a bare httpx loop",
             "≤ 15 %",
             f"{wall:+.1%}, work {work:+.1%}",
         )
         whole = through_a_run(url)
-        row("the same as prompts of a run, with log and store", "–", f"{whole:.2f} s; bare {bare:.2f} s")
+        row("the same as prompts of a run, with log and store", "–", f"{whole:.2f} s; bare {alone:.2f} s")
     if len(sys.argv) > 1:
         for told, most, least in traces.replayed(Path(sys.argv[1])):
             row(told, "never exceeded, ≥ 95 % used", f"{most:.1%} at most, {least:.1%} used")

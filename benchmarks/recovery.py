@@ -332,14 +332,14 @@ def main() -> int:
         "cancelling": cancelling,
     }
     missed = 0
-    print(f"{'what':<72}{'measured':>12}{'asked':>10}")
+    print("| what | measured | asked |\n|---|---|---|")
     for name in given.only or every:
         for figure in measures[name]():
             late = figure.most is not None and figure.value > figure.most
             missed += late
             asked = "–" if figure.most is None else f"≤ {figure.most:g}"
             value = f"{figure.value:,.2f} {figure.unit}"
-            print(f"{figure.what:<72}{value:>12}{asked:>10}{'  missed' if late else ''}", flush=True)
+            print(f"| {figure.what} | {value}{' (missed)' if late else ''} | {asked} |", flush=True)
     return 1 if missed else 0
 
 

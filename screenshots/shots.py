@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from textual.pilot import Pilot
-from textual.widgets import OptionList, Static
+from textual.widgets import Input, OptionList, Static
 
 from agentdeck.console.graph.pane import GraphPane
 from agentdeck.console.listing import Listing
@@ -72,6 +72,10 @@ async def launch(place: Place, key: str) -> None:
     await deck(place, key)
     await place.pilot.press("enter")
     await until(place.pilot, lambda: isinstance(place.pilot.app.screen, LaunchScreen))
+    form = place.pilot.app.screen
+    form.query_one("#tasks", Input).value = "orders.jsonl"
+    form.query_one("#workers", Input).value = "64"
+    await until(place.pilot, lambda: "1,000 tasks" in str(form.query_one("#told", Static).visual))
     await redrawn(place.pilot)
 
 

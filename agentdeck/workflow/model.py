@@ -15,6 +15,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
+from agentdeck.errors import StoreError
+
 #: Plain JSON-like data: None, bool, int, float, str, lists and string-keyed dicts of them.
 Data: TypeAlias = Any
 
@@ -312,8 +314,11 @@ def plain(value: Any) -> Data:
 
 
 def restored(data: Mapping[str, Data]) -> Definition:
-    """The definition behind its `plain` data: `restored(plain(x)) == x`."""
-    value = _restore(Definition, data)
+    """The definition behind its `plain` data: `restored(plain(x)) == x`. Raises StoreError for what is none."""
+    try:
+        value = _restore(Definition, data)
+    except (TypeError, KeyError, ValueError, AttributeError, StopIteration) as error:
+        raise StoreError(f"what is kept of this workflow cannot be read: {error}") from error
     assert isinstance(value, Definition)
     return value
 

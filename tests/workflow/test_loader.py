@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentdeck.errors import InvalidFile, Issue
+from agentdeck.errors import InvalidFile, Issue, StoreError
 from agentdeck.workflow.loader import load, loads
 from agentdeck.workflow.model import Join, OnError, Retry, Timeout, plain, restored
 
@@ -71,6 +71,9 @@ def test_identity_is_the_content_and_survives_being_stored() -> None:
     assert review == spaced
     assert review.identity == spaced.identity
     assert restored(plain(review)) == review
+    for damaged in ({}, {"name": 1}, {**plain(review), "agents": {"a": {"verb": "juggle"}}}):
+        with pytest.raises(StoreError, match="cannot be read"):
+            restored(damaged)
     assert loads(FULL.replace("min: 2", "min: 1")).definition.identity != review.identity
 
 
