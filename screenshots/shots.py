@@ -106,9 +106,11 @@ async def replay(place: Place, name: str, at: str) -> None:
 
 
 async def keys(place: Place) -> None:
-    await run(place, SHOP)
+    screen = await open_run(place.pilot, place.db, SHOP, place.clock)
     await place.pilot.press("question_mark")
     await settle(place.pilot)
+    screen.query_one(GraphPane)._built = None  # drawn anew, without what lit up last
+    await redrawn(place.pilot)
 
 
 async def palette(place: Place) -> None:

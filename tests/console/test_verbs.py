@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -102,7 +103,8 @@ async def steered(
         finally:
             for engine in app.engines.values():
                 if engine.ended is None:
-                    os.kill(engine.pid, signal.SIGKILL)
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(engine.pid, signal.SIGKILL)
 
 
 async def test_a_step_is_skipped_a_join_released_and_the_approval_answered_with_its_form(tmp_path: Path) -> None:
