@@ -139,8 +139,8 @@ class DeckScreen(Shown):
 
     def _take(self, runs: list[RunRow], seen: dict[str, dict[str, float]], fault: str, changed: bool) -> None:
         self._looking = False
-        if not self.query(Listing):  # the console is being closed
-            return
+        if not all(self.query(part) for part in ("Listing", "#page", "#about", "Peek")):
+            return  # the console is being closed
         if fault and fault != self._fault:
             self.notify(clean(fault), title="store", severity="error", markup=False)
         self._fault = fault
