@@ -125,6 +125,8 @@ class LettersScreen(Shown):
         self.app.call_from_thread(self._take, found, fault)
 
     def _take(self, found: list[Letter], fault: str) -> None:
+        if not self.query(Sheet):  # the screen is being closed
+            return
         if fault:
             self.notify(clean(fault), title="store", severity="error", markup=False)
             return
@@ -208,7 +210,7 @@ class LettersScreen(Shown):
         self.app.call_from_thread(self._add, letter, lines)
 
     def _add(self, letter: Letter, lines: list[LogLine]) -> None:
-        if letter.id == self._shown:
+        if letter.id == self._shown and self.query(Sheet):
             self.query_one(Sheet).show(page(letter, lines))
 
     # What is done --------------------------------------------------------------------------------------------
