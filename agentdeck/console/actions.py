@@ -80,7 +80,11 @@ ACTIONS: tuple[Action, ...] = (
     Action("letters.drop", "Drop", "Close them with a reason; they do not run again.", ("D",), True, True),
     Action("letters.back", "Back", "To where you came from.", ("escape", "q"), shown=True),
     Action("history.open", "Open", "Look at the selected run.", ("enter",), shown=True),
-    Action("history.filter", "Filter", "Only runs whose id, workflow or file hold it.", ("slash",), shown=True),
+    Action("history.filter", "Filter", "Words, state:failed, workflow:order, since:12h.", ("slash",), shown=True),
+    Action("history.retry", "Retry", "Run again what failed in it.", ("R",), shown=True),
+    Action("history.fork", "Fork", "A new run on its results, from whatever failed on.", ("f",), shown=True),
+    Action("history.cancel", "Cancel", "End a run that executes.", ("X",), True, True),
+    Action("history.delete", "Delete", "Delete it for good, with its events and logs.", ("D",), True, True),
     Action("history.back", "Back", "To where you came from.", ("escape", "q"), shown=True),
 )  # fmt: skip
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
-from textual.widgets import Static
+from textual.widgets import Input, Static
 
 from agentdeck.console.app import DeckApp
 from agentdeck.console.listing import Listing
@@ -105,6 +106,43 @@ async def test_history_finds_runs(recorded: tuple[Path, Outcome]) -> None:
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, RunScreen))
         assert app.screen.run == outcome.run  # type: ignore[attr-defined]
+
+
+async def test_a_listed_run_is_filtered_forked_and_deleted(
+    recorded: tuple[Path, Outcome], tmp_path: Path
+) -> None:
+    db = tmp_path / "own.db"
+    shutil.copy(recorded[0], db)
+    app = DeckApp(db)
+    async with app.run_test(size=(140, 30)) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, DeckScreen))
+        await pilot.press("h")
+        await until(pilot, lambda: isinstance(app.screen, HistoryScreen))
+        history = app.screen
+        rows = history.query_one(Listing)
+        await until(pilot, lambda: len(rows.rows) == 1)
+        for text, many in (("state:done", 0), ("state:failed since:1d", 1), ("until:1d", 0)):
+            history.query_one(Input).value = text
+            await until(pilot, lambda many=many: len(rows.rows) == many)  # type: ignore[misc]
+        history.query_one(Input).value = ""
+        await until(pilot, lambda: len(rows.rows) == 1)
+        rows.focus()
+        await pilot.press("X")
+        assert isinstance(app.screen, HistoryScreen)
+        await pilot.press("f")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await pilot.press("y")
+        await until(pilot, lambda: isinstance(app.screen, RunScreen), 20)
+        (made,) = app.engines
+        await until(pilot, lambda: app.engines[made].ended is not None, 20)
+        await pilot.press("q")
+        await until(pilot, lambda: app.screen is history and len(rows.rows) == 2, 10)
+        await until(pilot, lambda: rows.key != "")
+        await pilot.press("home", "D")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        gone = rows.key
+        await pilot.press("y")
+        await until(pilot, lambda: len(rows.rows) == 1 and rows.rows[0].key != gone, 10)
 
 
 async def test_help_tells_the_keys_of_the_screen(tmp_path: Path) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from textual.app import ComposeResult
 from textual.widgets import Input
 
-from agentdeck.cli.runs import lasted, marks
+from agentdeck.cli.runs import lasted, marks, when
 from agentdeck.console import pauses
 from agentdeck.console.actions import bindings
 from agentdeck.console.entry import Entry
@@ -15,7 +16,7 @@ from agentdeck.console.foot import Foot
 from agentdeck.console.listing import Column, Listing, Row
 from agentdeck.console.look import GLYPHS
 from agentdeck.console.preview import total_of
-from agentdeck.console.screens.base import Shown
+from agentdeck.console.screens.kept import Kept
 from agentdeck.core.clean import clean
 from agentdeck.errors import AgentdeckError
 from agentdeck.insight.numbers import moment, seconds
@@ -32,7 +33,7 @@ NEAR = 200
 AGAIN = 2.0
 
 
-class HistoryScreen(Shown):
+class HistoryScreen(Kept):
     """A virtual table of runs with a filter. What is read is read in a thread."""
 
     scope = "history"
@@ -52,7 +53,7 @@ class HistoryScreen(Shown):
         self._wanted = 0
 
     def compose(self) -> ComposeResult:
-        yield Entry(placeholder="filter: id, workflow, tag, file", compact=True)
+        yield Entry(placeholder="filter: words, state:failed, workflow:order, since:12h, tag:x", compact=True)
         rows = Listing(COLUMNS, empty="no runs")
         rows.border_title = "History"
         yield rows
@@ -100,7 +101,7 @@ class HistoryScreen(Shown):
         try:
             reader = Reader(self.deck.db)
             try:
-                found = reader.runs(PAGE, before=before, text=text or None)
+                found = reader.runs(PAGE, before=before, **wanted_of(text))
             finally:
                 reader.close()
         except AgentdeckError as error:
@@ -128,6 +129,14 @@ class HistoryScreen(Shown):
             pauses.set_aside()
         shown.border_subtitle = f"{len(self._runs):,}{'+' if self._more else ''} runs"
 
+    @property
+    def chosen(self) -> RunRow | None:
+        key = self.query_one(Listing).key
+        return next((run for run in self._runs if run.run == key), None)
+
+    def again(self) -> None:
+        self._read(again=True)
+
     def action_open(self) -> None:
         if key := self.query_one(Listing).key:
             self.deck.open_run(key)
@@ -145,6 +154,21 @@ class HistoryScreen(Shown):
             self.query_one(Listing).focus()
         else:
             self.dismiss()
+
+
+def wanted_of(text: str) -> dict[str, Any]:
+    """A filter as the store takes it: `state:failed since:12h`, and words. Raises UsageError for no time."""
+    found: dict[str, Any] = {}
+    words = []
+    for word in text.split():
+        name, colon, value = word.partition(":")
+        if colon and value and name in ("state", "workflow", "tag"):
+            found[name] = value
+        elif colon and value and name in ("since", "until"):
+            found[name] = when(value, f"{name}:")
+        else:
+            words.append(word)
+    return {**found, "text": " ".join(words) or None}
 
 
 def _row(run: RunRow) -> Row:
