@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -385,7 +386,10 @@ def test_what_was_asked_of_a_dead_owner_is_not_done_by_the_next(deck: Deck, unti
     reader = Reader(deck.db)
     until(lambda: bool(runs := reader.runs(1)) and reader.last_seq(runs[0].run) >= 3)
     run = reader.runs(1)[0].run
+    guard = sqlite3.connect(deck.db, isolation_level=None, timeout=10)
+    guard.execute("BEGIN IMMEDIATE")  # nobody is stopped while writing: that would keep everybody from asking
     os.kill(process.pid, signal.SIGSTOP)
+    guard.close()
     asked = deck.start("cancel", run)
     until(lambda: bool(reader.commands(run)))
     process.kill()
