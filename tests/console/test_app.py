@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import Input, Static
 
+from agentdeck.console import background
 from agentdeck.console.app import DeckApp
 from agentdeck.console.listing import Listing
 from agentdeck.console.screens.confirm import Confirm
@@ -26,6 +27,10 @@ pytestmark = pytest.mark.anyio
 def page(app: DeckApp) -> str:
     """The text of the page on the selected row."""
     return str(app.screen.query_one("#about", Static).render())
+
+
+def text_into(file: Path, text: str) -> None:
+    file.write_text(text, encoding="utf-8")
 
 
 def write(name: str, text: str) -> None:
@@ -143,6 +148,49 @@ async def test_a_listed_run_is_filtered_forked_and_deleted(
         gone = rows.key
         await pilot.press("y")
         await until(pilot, lambda: len(rows.rows) == 1 and rows.rows[0].key != gone, 10)
+
+
+LONG = """
+agentdeck: 1
+name: long
+agents:
+  wait: { simulate: { takes: 300s } }
+"""
+
+
+async def test_a_listed_run_is_retried_and_one_that_executes_is_cancelled(
+    recorded: tuple[Path, Outcome], tmp_path: Path
+) -> None:
+    db, file = tmp_path / "own.db", tmp_path / "long.yaml"
+    shutil.copy(recorded[0], db)
+    text_into(file, LONG)
+    app = DeckApp(db)
+    async with app.run_test(size=(140, 30)) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, DeckScreen))
+        app.start(lambda: background.launch(db, file, background.Order()), look=False)
+        (long,) = app.engines
+        await pilot.press("h")
+        await until(pilot, lambda: isinstance(app.screen, HistoryScreen))
+        history = app.screen
+        rows = history.query_one(Listing)
+        await until(pilot, lambda: [row.key for row in rows.rows] == [long, recorded[1].run], 20)
+        rows.focus()
+        await pilot.press("home")
+        await pilot.press("D")
+        assert app.screen is history, "what executes is not deleted"
+        await pilot.press("X")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await pilot.press("y")
+        await until(pilot, lambda: app.engines[long].ended is not None, 20)
+        await until(pilot, lambda: "cancelled" in rows.rows[0].cells[0][0], 20)
+        await pilot.press("end", "R")
+        await until(pilot, lambda: isinstance(app.screen, Confirm), 10)
+        await pilot.press("y")
+        await until(pilot, lambda: isinstance(app.screen, RunScreen), 20)
+        assert app.screen.run == recorded[1].run  # type: ignore[attr-defined]
+        await until(pilot, lambda: app.engines[recorded[1].run].ended is not None, 20)
+        view = app.screen.view  # type: ignore[attr-defined]
+        await until(pilot, lambda: sum(moment.kind == "failed" for moment in view.timeline) == 2, 10)
 
 
 async def test_help_tells_the_keys_of_the_screen(tmp_path: Path) -> None:

@@ -44,10 +44,10 @@ class Kept(Shown):
         except AgentdeckError as error:
             self.app.call_from_thread(self._refuse, str(error))
             return
-        failed = next((way for way in found if way.plan.steps and not way.arguments), None)
-        if failed is None:
+        if not found:
             self.app.call_from_thread(self._refuse, f"{row.run}: nothing failed that could go again")
             return
+        failed = found[0]  # without a selection there is no narrower way
 
         def answered(answer: str | None) -> None:
             if answer:
