@@ -15,6 +15,7 @@ from agentdeck.core.shown import StepView, TaskView
 from agentdeck.core.state import ENDED
 from agentdeck.core.view import View
 from agentdeck.errors import UsageError
+from agentdeck.insight.numbers import plural
 from agentdeck.workflow import graph
 from agentdeck.workflow.model import PRIORITIES, SLOTLESS, Agent, Approve, Data, Definition
 
@@ -105,7 +106,7 @@ class _Case:
             return f"failed: {told or fault.message}"
         if fault.kind in ("join", "budget", "expression", "rejected_by_person") or not step.attempts:
             return f"failed: {fault.message}"
-        return f"failed after {_many(step.attempts, 'attempt')}: {_about(fault.kind, fault.message)}"
+        return f"failed after {plural(step.attempts, 'attempt')}: {_about(fault.kind, fault.message)}"
 
     # What goes on
 
@@ -137,7 +138,7 @@ class _Case:
                 count[item.state] += 1
         left = group.size - sum(count.values())
         told = ", ".join(f"{number} {state}" for state, number in count.items() if number)
-        return f"running for {lasted}: of {_many(group.size, 'item')} {told or 'none began'}, {left} to go"
+        return f"running for {lasted}: of {plural(group.size, 'item')} {told or 'none began'}, {left} to go"
 
     def _below(self, task: TaskView) -> str:
         running = [key for key, step in task.steps.items() if step.state == "running"]
@@ -364,10 +365,6 @@ def span(seconds: float) -> str:
     if whole < 7200:
         return f"{whole // 60}m{whole % 60:02d}s"
     return f"{whole // 3600}h{whole // 60 % 60:02d}m"
-
-
-def _many(number: int, word: str) -> str:
-    return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
 def _about(kind: str, message: str) -> str:
