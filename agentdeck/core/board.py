@@ -28,8 +28,9 @@ class Board:
 
     Invariants, after every event: `busy_tasks` counts the tasks with a busy step; `running` holds exactly the
     steps with a live attempt that holds a worker; a step in `ready` whose state is no longer READY is stale and
-    is dropped when met. With `gated`, a step whose needs are not yet on disk waits in `uncommitted`. `rows`
-    holds, where steps go one after another, the one that goes and those behind it.
+    is dropped when met. With `gated`, a step whose needs are not yet on disk waits in `uncommitted`. `parked`
+    holds, by rule, those that its `max_parallel` kept from starting. `rows` holds, where steps go one after
+    another, the one that goes and those behind it.
     """
 
     def __init__(
@@ -44,7 +45,6 @@ class Board:
         self.program = program
         self.keep = keep
         self.closed: dict[str, Task] = {}
-        self.before: dict[str, int] = {}
         self.run = run
         self.workers = workers
         self.gated = gated
@@ -64,6 +64,7 @@ class Board:
         self.busy_tasks = 0
         self.running: set[Step] = set()
         self.ready: list[Place] = []
+        self.parked: dict[Rule, deque[Step]] = {}
         self.uncommitted: deque[tuple[int, Step]] = deque()
         self.special: deque[Step] = deque()
         self.doomed: deque[tuple[Step, str]] = deque()
@@ -152,15 +153,18 @@ class Board:
                 if task.busy == 0:
                     self.busy_tasks -= 1
 
-    def _unpark(self, rule: Rule) -> None:
-        """Let as many steps go that were held back by `max_parallel` as there is room for now."""
-        parked = rule.parked or deque()
-        room = len(parked) if rule.limit is None else rule.limit - rule.live - rule.asking
-        while room > 0 and parked:
-            step = parked.popleft()
-            if step.state == READY:
-                self._push(step)
-                room -= 1
+    def _unpark(self) -> None:
+        """Of each rule, let as many parked steps go as there is room for now. Those that find none are parked
+        again, so it does no harm to let too many go; one too few would wait for ever."""
+        for rule, parked in list(self.parked.items()):
+            room = len(parked) if rule.limit is None else rule.limit - rule.live - rule.asking
+            while room > 0 and parked:
+                step = parked.popleft()
+                if step.state == READY:
+                    self._push(step)
+                    room -= 1
+            if not parked:
+                del self.parked[rule]
 
     # One after another
 

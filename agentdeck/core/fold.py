@@ -117,8 +117,6 @@ class Fold(Steps):
         if setting == "attempt_timeout":
             rule.auto = False
         self.next_due = event.at  # every live attempt is looked at anew
-        if setting == "limit":
-            self._unpark(rule)
 
     def setting(self, name: str) -> tuple[Rule, str]:
         """The rule and field behind a dotted limit name; KeyError where there is none."""
@@ -131,22 +129,22 @@ class Fold(Steps):
     # Tasks
 
     def _task_opened(self, event: ev.TaskOpened) -> None:
-        program, age = self.program, 0
+        program, age, past = self.program, 0, dict[str, int]()
         if event.parent is not None:
             above = self.tasks[event.parent[0]]
             holder = above.step(event.parent[1])
             assert holder is not None
-            program, age = above.program.nested[holder.acting.name], above.age
+            program, age, past = above.program.nested[holder.acting.name], above.age, above.past
         else:
             self.pulling = max(0, self.pulling - 1)
             self.top += 1
             self.ages += 1
             age = self.ages
-        task = self.tasks[event.task] = Task(event.task, age, program, event.inputs, event.parent)
+        task = self.tasks[event.task] = Task(event.task, age, program, event.inputs, event.parent, past)
         self.closed.pop(event.task, None)
-        if self.before:
+        if past:
             for step in self._steps_of(task):
-                step.attempt = self.before.get(f"{task.id}/{step.key}", 0)
+                step.attempt = past.get(f"{task.id}/{step.key}", 0)
         for rule in program.rules:
             if not rule.needs and not rule.spare:
                 self._make_ready(task.at(rule.index), event.at, gate=False)
@@ -162,10 +160,11 @@ class Fold(Steps):
         if self.accounts.tasks:
             self.accounts.close(event.task)
         task.ended = event.state
+        if self._comes_again(task):
+            task.past.update((f"{task.id}/{step.key}", step.attempt) for step in self._steps_of(task))
         if root_of(task.id) in self.keep:
             self.closed[task.id] = task
-        elif task.parent is None and (self.before or self.closed):
-            self.before = {key: n for key, n in self.before.items() if root_of(key) != task.id}
+        elif task.parent is None and self.closed:
             self.closed = {name: other for name, other in self.closed.items() if root_of(name) != task.id}
         if self.emptied and self.emptied[0] is task:
             self.emptied.popleft()
@@ -178,13 +177,23 @@ class Fold(Steps):
             self.failed_tasks += event.state == FAILED
             self.cancelled_tasks += event.state == CANCELLED
 
+    def _comes_again(self, task: Task) -> bool:
+        """Whether another nested task may come by its name: in another round, or for a fallback."""
+        while task.parent is not None and (above := self.tasks.get(task.parent[0])) is not None:
+            holder = above.step(task.parent[1])
+            if holder is not None and (holder.rule.rounds or holder.rule.fallback is not None):
+                return True
+            task = above
+        return False
+
     def _task_hurried(self, event: ev.TaskHurried) -> None:
         self.hurried += 1
+        gated = {step for _, step in self.uncommitted}.union(self.special)
         for name, task in self.tasks.items():
             if name == event.task or name.startswith(event.task + "/"):
                 task.age = -self.hurried
                 for step in self._steps_of(task):
-                    if step.state == READY:
+                    if step.state == READY and step not in gated:
                         self._push(step)
 
     def _step_reopened(self, event: ev.StepReopened) -> None:

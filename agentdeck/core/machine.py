@@ -17,7 +17,6 @@ from agentdeck.core import events as ev
 from agentdeck.core.board import Place
 from agentdeck.core.joins import judge
 from agentdeck.core.program import Program
-from agentdeck.core.scope import output_of
 from agentdeck.core.state import (
     BETWEEN,
     CANCELLED,
@@ -28,11 +27,8 @@ from agentdeck.core.state import (
     RUNNING,
     WAITING,
     Step,
-    Task,
 )
 from agentdeck.core.steered import Steered
-from agentdeck.errors import AgentdeckError, Fault
-from agentdeck.workflow.model import Data
 
 
 class Machine(Steered):
@@ -170,31 +166,6 @@ class Machine(Steered):
         else:
             self._finish(at)
 
-    def _end_task(self, task: Task, at: float) -> None:
-        if self.tasks.get(task.id) is not task or task.left:
-            return
-        steps = [s for s in task.steps if s is not None]
-        leaves = [task.at(i) for i in task.program.leaves]
-        bad = [s for s in leaves if s.state == FAILED and s.rule.agent.on_error.action == "fail"]
-        output: Data = None
-        fault: Fault | None = None
-        state = DONE
-        if bad:
-            state = FAILED
-            first = next((s for s in steps if s.state == FAILED and s.fault and s.fault.kind != "needs"), bad[0])
-            assert first.fault is not None
-            fault = first.fault._replace(message=f"{first.key}: {first.fault.message}", detail="")
-        elif any(s.state == CANCELLED for s in leaves):
-            state = CANCELLED
-        else:
-            try:
-                output = output_of(task, self.run)
-            except AgentdeckError as error:
-                state, fault = FAILED, Fault("expression", f"output: {error}")
-        self._record(ev.TaskEnded(at, task.id, state, output, fault))
-        if task.parent is not None:
-            self._nested_ended(task.parent, at, state, output, fault)
-
     # Starting
 
     def _start(self, at: float) -> bool:
@@ -206,7 +177,17 @@ class Machine(Steered):
         ready: list[Place] = self.ready
         free = self.workers - len(self.running) - len(self.asking)
         keen, dropped = self._keen, False
-        while free > 0 and (ready if not self.pools else (ready := self._first())):
+        if free > 0 and self.parked:
+            self._unpark()
+        while free > 0:
+            if self.pools:
+                ready = self._first()
+            if not ready:
+                if self.parked:
+                    self._unpark()
+                if not self.ready:
+                    break
+                continue
             place = heappop(ready)
             step = place[6]
             if step.state != READY or (keen and step in keen):
@@ -215,9 +196,7 @@ class Machine(Steered):
                 continue
             rule = step.acting
             if rule.limit is not None and rule.live + rule.asking >= rule.limit:
-                if rule.parked is None:
-                    rule.parked = deque()
-                rule.parked.append(step)
+                self.parked.setdefault(rule, deque()).append(step)
                 continue
             if rule.careful:
                 free -= self._next(step, place, at)

@@ -145,7 +145,7 @@ class Metered(Failing):
             why = f"budget: low priority is dropped ({self._told(task)})"
             self._record(ev.StepSkipped(at, task, step.key, why))
             return False
-        row = self.row(step)
+        row = self.row(step) if rule.slot else ""
         if row and row in self.rows:
             self.rows[row][1].append(place)
             return False
@@ -202,8 +202,6 @@ class Metered(Failing):
                     return asked
                 heappush(self.ready, place)
             self._leave(step)
-            if step.acting.parked:
-                self._unpark(step.acting)
         if isinstance(event, ev.Reserved):
             self._actions.append(act.GiveBack(event.ask))
         return None
@@ -240,8 +238,6 @@ class Metered(Failing):
         pool = self.pools.setdefault(event.provider, Pool())
         pool.shut(event.until, event.reason, event.why)
         self._wait(step, place, pool, event.at)
-        if step.acting.parked:
-            self._unpark(step.acting)
         if given < self._turned or (given != self._given and event.reason in GIVEN):
             pool.until = None  # a limit was turned, or something given back, since it asked
 
@@ -267,8 +263,6 @@ class Metered(Failing):
         pool = self.pools.setdefault(BUDGET, Pool())
         pool.shut(FOREVER, "budget", f"budget: {ledger.told()}")
         self._wait(step, place, pool, at)
-        if step.acting.parked:
-            self._unpark(step.acting)
         if given == self._given:
             if not ledger.idle:
                 return

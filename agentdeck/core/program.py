@@ -21,7 +21,7 @@ from agentdeck.workflow.model import (
 from agentdeck.workflow.values import compile_expression, compile_template
 
 if TYPE_CHECKING:
-    from agentdeck.core.state import Step
+    pass
 
 #: How many attempts a clock that sets itself looks back on.
 SEEN = 200
@@ -58,7 +58,6 @@ class Rule:
         "name",
         "needs",
         "on",
-        "parked",
         "priority",
         "remaining",
         "reports",
@@ -99,7 +98,6 @@ class Rule:
         self.asking = 0
         self.auto = self.slot and agent.timeout.auto
         self.times: deque[float] | None = deque(maxlen=SEEN) if self.auto or agent.hedge else None
-        self.parked: deque[Step] | None = None
         self.reports = False
         self.needs: tuple[int, ...] = ()
         self.upstream: tuple[int, ...] = ()

@@ -154,10 +154,10 @@ def _forget(fold: Fold, step: Step) -> None:
     if step.group is None:
         task.left += 1
     for item in step.items or ():
-        fold.before[f"{task.id}/{item.key}"] = item.attempt
-        step.letter |= item.letter | _bury(fold, f"{task.id}/{item.key}")
+        task.past[f"{task.id}/{item.key}"] = item.attempt
+        step.letter |= item.letter | _bury(fold, task.past, f"{task.id}/{item.key}")
         del task.extra[item.key]
-    step.letter |= _bury(fold, f"{task.id}/{step.key}")
+    step.letter |= _bury(fold, task.past, f"{task.id}/{step.key}")
     step.acting = step.rule
     step.tries = step.tier_up = step.left = 0
     step.round = 1
@@ -167,15 +167,15 @@ def _forget(fold: Fold, step: Step) -> None:
     fold._busy(step, WAITING)
 
 
-def _bury(fold: Fold, nested: str) -> bool:
+def _bury(fold: Fold, past: dict[str, int], nested: str) -> bool:
     """Forget a nested task that has ended, all but its attempts. Whether it has a letter."""
     task = fold.closed.pop(nested, None)
     if task is None:
         return False
     letter = False
     for step in fold._steps_of(task):
-        fold.before[f"{nested}/{step.key}"] = step.attempt
-        letter |= step.letter | _bury(fold, f"{nested}/{step.key}")
+        past[f"{nested}/{step.key}"] = step.attempt
+        letter |= step.letter | _bury(fold, past, f"{nested}/{step.key}")
     return letter
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from agentdeck.core import events as ev
 from agentdeck.core.metered import Metered
-from agentdeck.core.scope import scope_of, scope_of_group
-from agentdeck.core.state import CANCELLED, DONE, FAILED, OPEN, Step
+from agentdeck.core.scope import output_of, scope_of, scope_of_group
+from agentdeck.core.state import CANCELLED, DONE, FAILED, OPEN, Step, Task
 from agentdeck.errors import AgentdeckError, Fault
 from agentdeck.workflow.model import Data, Dispatch
 
@@ -101,6 +101,31 @@ class Special(Metered):
                 self._record(ev.StepRepeated(at, task, step.key, step.round + 1))
         except AgentdeckError as error:
             self._fail_for_good(step, at, Fault("expression", str(error)))
+
+    def _end_task(self, task: Task, at: float) -> None:
+        if self.tasks.get(task.id) is not task or task.left:
+            return
+        steps = [s for s in task.steps if s is not None]
+        leaves = [task.at(i) for i in task.program.leaves]
+        bad = [s for s in leaves if s.state == FAILED and s.rule.agent.on_error.action == "fail"]
+        output: Data = None
+        fault: Fault | None = None
+        state = DONE
+        if bad:
+            state = FAILED
+            first = next((s for s in steps if s.state == FAILED and s.fault and s.fault.kind != "needs"), bad[0])
+            assert first.fault is not None
+            fault = first.fault._replace(message=f"{first.key}: {first.fault.message}", detail="")
+        elif any(s.state == CANCELLED for s in leaves):
+            state = CANCELLED
+        else:
+            try:
+                output = output_of(task, self.run)
+            except AgentdeckError as error:
+                state, fault = FAILED, Fault("expression", f"output: {error}")
+        self._record(ev.TaskEnded(at, task.id, state, output, fault))
+        if task.parent is not None:
+            self._nested_ended(task.parent, at, state, output, fault)
 
     def _nested_ended(
         self, parent: tuple[str, str], at: float, state: str, output: Data, fault: Fault | None

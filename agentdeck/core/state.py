@@ -63,18 +63,26 @@ class Step:
 
 class Task:
     """One unit of work in the graph. `left` counts steps not ended, `busy` those that run or could. `ended` is
-    how it ended, where it has."""
+    how it ended, where it has. `past` counts the attempts of steps that were forgotten since, by path; a nested
+    task shares it with the one it is in."""
 
-    __slots__ = ("age", "busy", "ended", "extra", "id", "inputs", "left", "parent", "program", "steps")
+    __slots__ = ("age", "busy", "ended", "extra", "id", "inputs", "left", "parent", "past", "program", "steps")
 
     def __init__(
-        self, task: str, age: int, program: Program, inputs: dict[str, Data], parent: tuple[str, str] | None
+        self,
+        task: str,
+        age: int,
+        program: Program,
+        inputs: dict[str, Data],
+        parent: tuple[str, str] | None,
+        past: dict[str, int],
     ) -> None:
         self.id = task
         self.age = age
         self.program = program
         self.inputs = inputs
         self.parent = parent
+        self.past = past
         self.steps: list[Step | None] = [
             None if rule.spare else Step(self, rule, rule.name) for rule in program.rules
         ]

@@ -52,6 +52,7 @@ class Steered(Timers):
             nested = step is not links[-1][1]
             while live := [one for one in below(step) if not one.ended]:
                 self._cancel(live[0], event.at, f"{event.step} goes again")
+            self._end_cancelled(event.at)
             was = "" if task.id in self.tasks else task.ended
             again = {one.key: one.state for one in below(step)}
             inputs = None if nested else event.inputs
@@ -61,3 +62,11 @@ class Steered(Timers):
                 if one.letter and not nested:
                     self._actions.append(act.SettleLetters(task.id, key, "retried"))
         self._finished = self._finished and not links
+
+    def _end_cancelled(self, at: float) -> None:
+        """End the tasks nested in steps that have just been cancelled, before another takes their name."""
+        for task in list(self.emptied):
+            holder = self._open_step(*task.parent) if task.parent is not None else None
+            if holder is not None and holder.ended:
+                self._end_task(task, at)
+                self.closed[task.id] = task

@@ -49,10 +49,7 @@ class Steps(Joining):
             self.running.discard(step)
             if self.rows:
                 self._leave(step)
-            rule = step.acting
-            rule.live -= 1
-            if rule.parked:
-                self._unpark(rule)
+            step.acting.live -= 1
 
     def _step_succeeded(self, event: ev.StepSucceeded) -> None:
         step = self.found(event.task, event.step)
@@ -139,8 +136,8 @@ class Steps(Joining):
         for i in range(event.size):
             step = Step(task, group.rule, f"{group.key}[{i}]")
             step.item, step.group = i, group
-            if self.before:
-                step.attempt = self.before.get(f"{task.id}/{step.key}", 0)
+            if task.past:
+                step.attempt = task.past.get(f"{task.id}/{step.key}", 0)
             task.extra[step.key] = step
             items.append(step)
         group.items, group.left = items, event.size

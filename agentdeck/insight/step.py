@@ -161,7 +161,7 @@ class _Teller:
         if isinstance(event, ev.TaskOpened):
             self.story.opened = event.at
             if self.program is not None:
-                self.task = Task(event.task, 0, self.program, event.inputs, event.parent)
+                self.task = Task(event.task, 0, self.program, event.inputs, event.parent, {})
             return
         key = getattr(event, "step", "")
         if key == self.story.step:

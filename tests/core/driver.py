@@ -201,7 +201,7 @@ class Player:
         program = Program(self.definition, nested=self.nested)
         for nested in self.nested.values():
             for rule in nested.rules:
-                rule.live, rule.parked = 0, None
+                rule.live = 0
         gated = self.commit is not None
         self.machine = Machine(program, run="r", workers=self.workers, gated=gated, keep=reopened)
         for event in self.log:

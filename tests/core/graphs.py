@@ -81,6 +81,11 @@ def graphs(draw: st.DrawFn) -> list[Agent]:
                 )
             case "workflow":
                 one = replace(one, does=SubWorkflow("inner.yaml"))
+                often = draw(st.sampled_from(["once", "once", "each", "repeat"]))
+                if often == "each":
+                    one = replace(one, each="[1, 2]")
+                elif often == "repeat":
+                    one = replace(one, repeat=Repeat("1 > 2", 2))
             case "dispatch":
                 one = replace(one, does=Dispatch("inputs.n % 3", {"0": f"b{i}", "1": f"c{i}"}))
         agents.append(one)
@@ -152,6 +157,7 @@ class Live:
         self.most = {a.name: a.max_parallel for a in agents}
         self.waiting = {a.name for a in agents if a.does.verb in SLOTLESS}
         self.attempts: dict[tuple[str, str], ev.StepStarted] = {}
+        self.last: dict[tuple[str, str], int] = {}
 
     def take(self, event: ev.Event) -> None:
         """Take in the next event. Raises AssertionError where it breaks a promise."""
@@ -162,6 +168,8 @@ class Live:
                 self.most[name.split(".")[1]] = new
             case ev.StepStarted(task=task, step=step, agent=name):
                 assert (task, step) not in self.attempts, "two live attempts"
+                assert event.attempt > self.last.get((task, step), 0), "there was one of this number"
+                self.last[task, step] = event.attempt
                 self.attempts[task, step] = event
                 holds = [e for e in self.attempts.values() if "/" in e.task or e.agent not in self.waiting]
                 if event in holds:
