@@ -27,10 +27,10 @@ class Board:
     stay in `closed`, so that their steps can be reopened.
 
     Invariants, after every event: `busy_tasks` counts the tasks with a busy step; `running` holds exactly the
-    steps with a live attempt that holds a worker; a step in `ready` whose state is no longer READY is stale and
-    is dropped when met. With `gated`, a step whose needs are not yet on disk waits in `uncommitted`. `parked`
-    holds, by rule, those that its `max_parallel` kept from starting. `rows` holds, where steps go one after
-    another, the one that goes and those behind it.
+    steps with a live attempt that holds a worker; a step in `ready` whose state is no longer READY, or that went
+    again since, is stale and is dropped when met. With `gated`, a step whose needs are not yet on disk waits in
+    `uncommitted`. `parked` holds, by rule, those that its `max_parallel` kept from starting. `rows` holds, where
+    steps go one after another, the one that goes and those behind it.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Board:
         self.busy_tasks = 0
         self.running: set[Step] = set()
         self.ready: list[Place] = []
-        self.parked: dict[Rule, deque[Step]] = {}
+        self.parked: dict[Rule, deque[Place]] = {}
         self.uncommitted: deque[tuple[int, Step]] = deque()
         self.special: deque[Step] = deque()
         self.doomed: deque[tuple[Step, str]] = deque()
@@ -123,11 +123,14 @@ class Board:
 
     def _early(self, step: Step) -> bool:
         """Whether it would read a result that is not on disk: one that came after its join was satisfied."""
-        upstream = step.rule.upstream
-        if not self.gated or len(upstream) < 2:
+        if not self.gated:
             return False
         steps, durable = step.task.steps, self.durable
-        return any((above := steps[i]) is not None and above.end_seq > durable for i in upstream)
+        for index in step.rule.upstream:
+            above = steps[index]
+            if above is not None and above.end_seq > durable:
+                return True
+        return False
 
     def _push(self, step: Step) -> None:
         task, rule = step.task, step.rule
@@ -159,9 +162,9 @@ class Board:
         for rule, parked in list(self.parked.items()):
             room = len(parked) if rule.limit is None else rule.limit - rule.live - rule.asking
             while room > 0 and parked:
-                step = parked.popleft()
-                if step.state == READY:
-                    self._push(step)
+                place = parked.popleft()
+                if place[6].state == READY:
+                    heappush(self.ready, place)
                     room -= 1
             if not parked:
                 del self.parked[rule]

@@ -190,13 +190,13 @@ class Machine(Steered):
                 continue
             place = heappop(ready)
             step = place[6]
-            if step.state != READY or (keen and step in keen):
+            if step.state != READY or place[5] < step.since or (keen and step in keen):
                 continue
             if self.gated and self._held_back(step):
                 continue
             rule = step.acting
             if rule.limit is not None and rule.live + rule.asking >= rule.limit:
-                self.parked.setdefault(rule, deque()).append(step)
+                self.parked.setdefault(rule, deque()).append(place)
                 continue
             if rule.careful:
                 free -= self._next(step, place, at)

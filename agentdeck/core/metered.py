@@ -197,7 +197,7 @@ class Metered(Failing):
             step, place, _ = asked
             self._keen.discard(step)
             step.acting.asking -= 1
-            if step.state == READY and self.tasks.get(step.task.id) is step.task:
+            if step.state == READY and place[5] >= step.since and self.tasks.get(step.task.id) is step.task:
                 if not self.paused and self._room(step) and not self._early(step):
                     return asked
                 heappush(self.ready, place)

@@ -131,10 +131,12 @@ def reopen(fold: Fold, event: ev.StepReopened) -> None:
     for one in task.steps:
         if one is not None:
             _recount(one, anew=one in steps)
+    anew = {step.rule.index for step in steps if step.item < 0}
     for step in steps:
         if step.state != WAITING:
             continue
-        if step.item >= 0 or (step is root and step.attempt and judge(step) != GO):
+        alone = step is root and step.attempt and anew.isdisjoint(step.rule.needs)
+        if step.item >= 0 or (alone and judge(step) != GO):
             fold._make_ready(step, event.at, gate=True)
         else:
             fold._join(step, event.at)
@@ -164,6 +166,7 @@ def _forget(fold: Fold, step: Step) -> None:
     step.output = step.previous = step.fault = None
     step.until = step.clock = step.total_at = None
     step.waits = step.items = step.arrivals = None
+    step.since = fold._ticket + 1
     fold._busy(step, WAITING)
 
 

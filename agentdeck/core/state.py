@@ -21,13 +21,14 @@ class Step:
     `arrived`, `absent`, `tolerated` and `broken` count how its needs ended: well, skipped, failed but tolerated,
     failed. Their sum never exceeds the number of needs. `told` is why it waits, where the log says so, and since
     when; `held` are the tokens and dollars that are held for its attempt. `end_seq` is the number of the event
-    that ended it last.
+    that ended it last. A ticket below `since` is of a time before it went again: it is worth nothing.
     """
 
     __slots__ = (
         "absent", "acting", "arrivals", "arrived", "attempt", "broken", "clock", "end_seq", "fault", "group",
         "held", "item", "items", "key", "left", "letter", "output", "previous", "ready_at", "round", "rule",
-        "started_at", "state", "task", "tier_up", "told", "tolerated", "total_at", "tries", "until", "waits",
+        "since", "started_at", "state", "task", "tier_up", "told", "tolerated", "total_at", "tries", "until",
+        "waits",
     )  # fmt: skip
 
     def __init__(self, task: Task, rule: Rule, key: str) -> None:
@@ -53,7 +54,7 @@ class Step:
         self.group: Step | None = None
         self.items: list[Step] | None = None
         self.arrivals: list[int] | None = None
-        self.left = self.end_seq = 0
+        self.left = self.end_seq = self.since = 0
         self.letter = False
 
     @property

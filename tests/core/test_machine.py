@@ -6,8 +6,8 @@ import pytest
 
 from agentdeck.core import events as ev
 from agentdeck.errors import Fault
-from agentdeck.workflow.model import Agent, Approve, Dispatch, Join, OnError, Repeat, Retry, Timeout
-from tests.core.driver import Player, agent, definition
+from agentdeck.workflow.model import Agent, Approve, Dispatch, Join, OnError, Repeat, Retry, SubWorkflow, Timeout
+from tests.core.driver import Desk, Player, agent, definition, prompt
 
 BROKEN = Fault("permanent", "broken")
 FLAKY = Fault("exception", "flaky")
@@ -323,3 +323,32 @@ def test_hurry_puts_a_task_first() -> None:
     player.at(0.5, ev.TaskHurried(0.5, "2"))
     player.play()
     assert player.finished == "done"
+
+
+def test_what_is_hurried_waits_for_the_disk_and_for_its_condition_all_the_same() -> None:
+    graph = [agent("a"), agent("b", "a"), agent("c", "a", when="1 > 2")]
+    player = Player(definition(*graph), commit=0.25)
+    player.at(1.1, ev.TaskHurried(1.1, "1"))
+    player.play()
+    assert player.starts("b") == [1.25]
+    assert player.states()["c"] == "skipped"
+
+
+@pytest.mark.parametrize("at", [1.0, 2.0])
+def test_when_the_one_that_was_let_go_is_cancelled_the_next_one_goes(at: float) -> None:
+    """It waited for the provider, and the others of its agent for it."""
+    many = prompt("many", each="[1, 2, 3]", max_parallel=1)
+    player = Player(definition(many), workers=2, tasks=2, desk=Desk(most=1, takes=0.0))
+    player.at(at, ev.CancelAsked(at, "1"))
+    player.play()
+    assert player.states("2")["many"] == "done"
+
+
+def test_attempts_of_a_sub_workflow_count_on_over_its_rounds() -> None:
+    below = definition(agent("x"), agent("many", each="[1, 2]"), name="below")
+    loop = Agent("loop", SubWorkflow("below.yaml"), repeat=Repeat("1 > 2", 3))
+    player = Player(definition(loop), nested={"loop": below}).play()
+    of = [
+        (e.step, e.attempt) for e in player.of(ev.StepStarted) if isinstance(e, ev.StepStarted) and e.task != "1"
+    ]
+    assert sorted(of) == [(step, n) for step in ("many[0]", "many[1]", "x") for n in (1, 2, 3)]

@@ -8,7 +8,7 @@ import pytest
 
 from agentdeck.core import events as ev
 from agentdeck.engine.adaptive import Adaptive
-from agentdeck.workflow.model import Retry
+from agentdeck.workflow.model import Agent, Retry, SubWorkflow
 from tests.core.driver import Desk, Player, agent, definition, prompt, refold
 from tests.core.test_machine import SECONDS, order, takes
 
@@ -51,6 +51,15 @@ def test_prompts_that_are_reserved_go_one_after_the_other_too(most: int) -> None
     player = Player(replace(definition(*agents), mode="sequential"), tasks=2, desk=desk).play()
     assert most_at_once(player) == 1
     assert len(player.of(ev.StepSucceeded)) == 6
+
+
+def test_items_that_are_sub_workflows_hold_no_row_while_their_steps_go() -> None:
+    below = definition(agent("x"), agent("y", "x"), name="below")
+    sub = Agent("sub", SubWorkflow("below.yaml"), each="[1, 2, 3]")
+    sequential = replace(definition(sub, agent("after", "sub")), mode="sequential")
+    player = Player(sequential, plan=takes({}), nested={"sub": below}).play()
+    assert player.finished == "done"
+    assert player.now == 7.0, "six steps of sub-workflows, one after the other, and the one after them"
 
 
 def chosen(works: list[float], known: list[float] | None = None) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from agentdeck.core import events as ev
@@ -300,3 +302,39 @@ def test_a_run_that_nobody_retries_keeps_no_ended_task() -> None:
     for event in player.log:
         fold.apply(event)
     assert set(fold.closed) == {"3"}
+
+
+def test_steps_inside_and_outside_of_one_that_goes_again_are_asked_for_at_once() -> None:
+    below = definition(agent("x"), agent("y", on_error=OnError("continue")), name="below")
+    sub = Agent("sub", SubWorkflow("below.yaml"), needs=("a",), join=Join("any"))
+    broken = Broken("a", "x", "y")
+    graph = definition(agent("a"), agent("b"), replace(sub, needs=("a", "b")))
+    player = Player(graph, plan=broken.plan, nested={"sub": below}).play()
+    assert player.finished == "failed"
+    broken.steps.clear()
+    player.retry(("1/sub", "y"), ("1", "a"), ("1/sub", "x")).play()
+    assert player.finished == "done"
+    same(player)
+
+
+def test_one_that_goes_again_waits_for_a_need_that_goes_again_with_it() -> None:
+    graph = definition(agent("a"), agent("b", "a"), agent("c", "a", "b", join=Join("all", rest="cancel")))
+    player = Player(graph, tasks=1, plan=Broken().plan)
+    player.at(1.5, ev.CancelAsked(1.5, "1"))
+    player.play()
+    player.retry(("1", "b")).play()
+    assert starts(player) == ["a#1", "b#1", "b#2", "c#1"]
+
+
+def test_a_place_from_before_it_went_again_starts_nothing() -> None:
+    """It was ready and waited for a worker when it was taken back; what it needs is made anew."""
+    graph = definition(agent("a"), agent("b", "a"), agent("long"))
+    player = Player(
+        graph, workers=2, plan=lambda started: (1.0 if started.step == "a" else 9.0, None), commit=0.5
+    )
+    player.at(1.2, ev.LimitChanged(1.2, "workers", 2, 1))
+    player.at(2.0, ev.StepReopened(2.0, "1", "a", "ada"))
+    player.at(3.0, ev.LimitChanged(3.0, "workers", 1, 2))
+    player.play()
+    assert player.starts("a") == [0.0, 3.0]
+    assert player.starts("b") == [4.5]
