@@ -1,4 +1,7 @@
-"""What holds for every test: nothing of the user's own is read or written."""
+"""What holds for every test: nothing of the user's own is read or written; random cases are the same each time.
+
+`make soak` looks for new ones.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,11 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("suite", max_examples=150, deadline=None, derandomize=True)
+settings.register_profile("search", max_examples=5000, deadline=None, print_blob=True)
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.forked import Forked
+
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = """
 agentdeck: 1
@@ -47,8 +49,9 @@ output: ${after}
 class Deck:
     """`agentdeck` in a folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, forked: Forked) -> None:
         self.folder = folder
+        self.forked = forked
         self.db = folder / "deck.db"
         kept = {name: value for name, value in os.environ.items() if not name.startswith("AGENTDECK_")}
         config = {"XDG_CONFIG_HOME": str(folder / "config"), "PYTHONPATH": str(ROOT)}
@@ -61,16 +64,8 @@ class Deck:
         return path
 
     def __call__(self, *args: object, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(args),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            cwd=self.folder,
-            env={**self.env, **env},
-            timeout=60,
-            check=False,
+        return self.forked.run(
+            [*map(str, args)], cwd=self.folder, env={**self.env, **env}, stdin=stdin, timeout=60
         )
 
     def start(self, *args: object) -> subprocess.Popen[str]:
@@ -91,9 +86,16 @@ class Deck:
         return [sys.executable, "-m", "agentdeck.cli.main", *map(str, args)]
 
 
+@pytest.fixture(scope="session")
+def forked() -> Iterator[Forked]:
+    made = Forked()
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def deck(tmp_path: Path) -> Iterator[Deck]:
-    made = Deck(tmp_path)
+def deck(tmp_path: Path, forked: Forked) -> Iterator[Deck]:
+    made = Deck(tmp_path, forked)
     yield made
     for process in made.started:
         if process.poll() is None:

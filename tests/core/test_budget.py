@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agentdeck.core import events as ev
@@ -120,7 +120,6 @@ def test_what_an_attempt_without_usage_costs() -> None:
     assert ledger_of == {"network": 0, "timeout": 100}
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     costs=st.lists(st.tuples(st.integers(0, 100), st.floats(0.1, 5.0), st.booleans()), min_size=1, max_size=90),
     tokens=st.integers(0, 3000),

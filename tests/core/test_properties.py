@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agentdeck.core import events as ev
@@ -18,7 +18,6 @@ ENDS = (ev.StepSucceeded, ev.StepDone, ev.StepFailed, ev.StepSkipped, ev.StepCan
 KINDS = ["exception", "permanent", "rate_limit", "invalid"]
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     agents=graphs(),
     tasks=st.integers(1, 5),
@@ -103,7 +102,6 @@ def test_every_run_ends_and_every_promise_holds(
     assert not live.attempts
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     agents=graphs(),
     tasks=st.integers(1, 5),
@@ -184,7 +182,6 @@ def test_what_is_reserved_never_exceeds_its_limit_and_everybody_comes_to_their_t
         assert player.machine.accounts.run.held_tokens == 0
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     agents=graphs(),
     tasks=st.integers(1, 4),

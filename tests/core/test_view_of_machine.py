@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agentdeck.core import events as ev
@@ -17,7 +17,6 @@ from tests.core.driver import Player, definition
 from tests.core.graphs import actions, event_of, graphs
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     agents=graphs(),
     tasks=st.integers(1, 4),
