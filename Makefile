@@ -11,7 +11,7 @@ run: $(READY)  ## the console on a thousand orders that already run; headless wh
 	$(BIN)/agentdeck demo
 
 test: $(READY)  ## in several processes: much of the time is waiting
-	$(BIN)/pytest -n 4
+	$(BIN)/pytest -n 4 --dist worksteal
 
 test-live: $(READY) $(PROXY)/.ready  ## prompts against a real proxy, which makes its answers up
 	PATH="$(CURDIR)/$(PROXY)/bin:$$PATH" $(BIN)/pytest -m live

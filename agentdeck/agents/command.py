@@ -281,8 +281,8 @@ async def _close(process: asyncio.subprocess.Process, tasks: list[asyncio.Task[A
 
 
 async def _end_group(group: int, grace: float = GRACE) -> None:
-    """TERM to the whole group, KILL to what is left of it after the grace."""
-    if not _signal(group, signal.SIGTERM):
+    """TERM to the whole group, KILL to what is left of it after the grace; without grace nothing but KILL."""
+    if not _signal(group, signal.SIGTERM if grace else signal.SIGKILL) or not grace:
         return
     end, pause = asyncio.get_running_loop().time() + grace, 0.01
     while asyncio.get_running_loop().time() < end:

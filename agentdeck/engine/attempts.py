@@ -190,7 +190,7 @@ class Attempts:
 
     def running_in(self, worker: asyncio.Task[Any]) -> tuple[Key, float | None] | None:
         """The attempt that a worker is at, and when its clock runs out. From any thread."""
-        for key, live in list(self._live.items()):
+        for key, live in self._live.copy().items():  # in one go, as the loop may change it meanwhile
             if live is worker:
                 task = self._machine.tasks.get(key[0])
                 step = task.step(key[1]) if task is not None else None
