@@ -4,6 +4,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 BENCH := .venv/.bench
 PROXY := .venv/proxy
+# The tests start hundreds of processes: compiled once, not by each of them.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test test-live check bench screenshots soak clean
 

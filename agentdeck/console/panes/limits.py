@@ -76,20 +76,23 @@ class LimitsPane(Table[Limit]):
         if self._seldom.due():
             with self._seldom:
                 self._found = limits(view, now, self.calls)
-        found = self._found
-        self.rows.put(found)
-        if not 0 <= now - self._sampled < EVERY:
-            if now < self._sampled:
-                self._use.clear()
-            self._sampled = now
-            for limit in found:
-                if limit.use is not None:
-                    self._use.setdefault(limit.name, deque(maxlen=SPARK)).append(limit.use)
+            self._sample(now)
+        self.rows.put(self._found)
         for name, value in list(self._asked.items()):
             if view.limits.get(name) == value:
                 del self._asked[name]
                 self._said[name] = ((f"applied #{_told(view, name)}", "good"),)
         self.touch()
+
+    def _sample(self, now: float) -> None:
+        if 0 <= now - self._sampled < EVERY:
+            return
+        if now < self._sampled:
+            self._use.clear()
+        self._sampled = now
+        for limit in self._found:
+            if limit.use is not None:
+                self._use.setdefault(limit.name, deque(maxlen=SPARK)).append(limit.use)
 
     def look_at(self, focus: Focus) -> None:
         """The agent's own limits come under the cursor, if it has any."""
