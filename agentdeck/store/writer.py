@@ -340,11 +340,11 @@ class Writer:
                 self._connection = fresh
 
     def _checkpoint(self) -> None:
-        """Fold the WAL back and cut it, unless somebody is reading or writing just now."""
-        self._dirty = False
+        """Fold the WAL back and cut it; later, where somebody is reading or writing just now."""
         with contextlib.suppress(sqlite3.Error):
             self._connection.execute("PRAGMA busy_timeout = 0")
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            ((busy, _, _),) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._dirty = bool(busy)
         with contextlib.suppress(sqlite3.Error):
             self._connection.execute(f"PRAGMA busy_timeout = {int(LOCKED * 1000)}")
 
