@@ -10,10 +10,11 @@ from agentdeck.agents.fit import parsed
 from agentdeck.agents.saying import Saying
 from agentdeck.agents.verb import Answer, Setting, Work
 from agentdeck.core.events import Usage
+from agentdeck.core.tiers import tier_of
 from agentdeck.errors import StepError
 from agentdeck.models.keys import Curtain
 from agentdeck.models.provider import Call, Question, Reply, Tool, Turn
-from agentdeck.models.room import SIMULATED, Room, models_for, raised, tier_of
+from agentdeck.models.room import SIMULATED, Room, models_for
 from agentdeck.models.toolbox import named
 from agentdeck.models.typed import instruction, schema_of
 from agentdeck.workflow.model import Agent, Data, Prompt
@@ -116,7 +117,7 @@ class PromptVerb:
             min(given) if given else None,
             does.stop,
             tools,
-            raised(tier_of(work.agent), work.tier_up),
+            tier_of(work.agent, work.tier_up),
             work.seed,
         )
 

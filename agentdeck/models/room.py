@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from os import environ
 
+from agentdeck.core.tiers import TIERS, tier_of
 from agentdeck.errors import ProviderError, StepError, UsageError
 from agentdeck.models.keys import Keys, missing
 from agentdeck.models.prices import Prices
@@ -16,12 +17,6 @@ from agentdeck.workflow.model import Agent, Definition, Prompt
 from agentdeck.workflow.shape import meant
 
 SIMULATED = "simulated"
-RUNGS = ("routing", "execution", "reasoning")
-TIER = "execution"
-
-
-def tier_of(agent: Agent) -> str:
-    return agent.tier or TIER
 
 
 def complete(deck: Deck) -> Deck:
@@ -32,7 +27,7 @@ def complete(deck: Deck) -> Deck:
         deck.workers,
         {**deck.providers, SIMULATED: made.Provider(SIMULATED)},
         {SIMULATED: made.Model(SIMULATED, SIMULATED)},
-        dict.fromkeys(RUNGS, (SIMULATED,)),
+        dict.fromkeys(TIERS, (SIMULATED,)),
         deck.mcp,
         deck.file,
     )
@@ -49,17 +44,10 @@ def models_for(deck: Deck, agent: Agent, tier_up: int = 0) -> tuple[str, ...]:
         if named not in deck.models:
             raise UsageError(_unknown(agent, "model", named, deck.models, where))
         return (named,)
-    tier = raised(tier_of(agent), tier_up)
+    tier = tier_of(agent, tier_up)
     if tier not in deck.tiers:
         raise UsageError(_unknown(agent, "tier", tier, deck.tiers, where))
     return deck.tiers[tier]
-
-
-def raised(tier: str, up: int) -> str:
-    """The tier so many above (or below); the highest stays, and so does one with a name of its own."""
-    if tier not in RUNGS:
-        return tier
-    return RUNGS[max(0, min(RUNGS.index(tier) + up, len(RUNGS) - 1))]
 
 
 def check_deck(deck: Deck, definitions: Iterable[Definition], env: Mapping[str, str] = environ) -> None:
