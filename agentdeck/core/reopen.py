@@ -1,17 +1,16 @@
 """Going again: a step that has ended, and what depended on it, in the same task.
 
-`chain` works out what goes again, `reopen` applies it to a fold, and `rebuild` brings back a task that has ended
-and left memory from its recorded events. Attempts go on counting; everything else of a step begins anew.
+`chain` works out what goes again, and `reopen` applies it to a fold. Attempts go on counting; everything else of
+a step begins anew. A task that has ended and left memory is brought back by `past` first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Container
+from typing import TYPE_CHECKING
 
 from agentdeck.core import events as ev
 from agentdeck.core.joins import GO, judge
-from agentdeck.core.program import Program, Rule
 from agentdeck.core.state import CANCELLED, DONE, ENDED, FAILED, OPEN, SKIPPED, WAITING, Step, Task
 from agentdeck.workflow.model import Dispatch
 
@@ -199,37 +198,3 @@ def _recount(step: Step, *, anew: bool) -> None:
             step.tolerated += 1
         else:
             step.broken += 1
-
-
-# Bringing back -------------------------------------------------------------------------------------------------
-
-
-def rebuild(program: Program, run: str, age: int, events: Iterable[ev.Event]) -> dict[str, Task]:
-    """A task that has ended, with the ended tasks nested in it, from its recorded events; by their ids.
-
-    `program` may be one that a live machine uses: its counts are as before when this returns. `age` is the
-    task's place among the run's own. Tasks that have not ended are not among what is given back.
-    """
-    from agentdeck.core.fold import Fold
-
-    class Past(Fold):
-        """Attempts of the past hold no worker, so they leave room for nobody; and they were timed when they
-        were made."""
-
-        def _freed(self, step: Step, usage: ev.Usage | None = None, lost: bool = True) -> None:
-            step.held = None  # it was paid then
-            if step in self.running:
-                self.running.discard(step)
-                step.acting.live -= 1
-
-        def _timed(self, rule: Rule, seconds: float, at: float) -> None:
-            pass
-
-    fold: Any = Past(program, run=run, keep=Everything())
-    fold.ages = age - 1
-    for event in events:
-        fold.apply(event)
-    for step in list(fold.running):
-        fold._freed(step)
-    closed: dict[str, Task] = fold.closed
-    return closed

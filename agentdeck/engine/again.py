@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from agentdeck.core import events as ev
 from agentdeck.core.machine import Machine
-from agentdeck.core.reopen import chain, rebuild, root_of
+from agentdeck.core.past import rebuild
+from agentdeck.core.reopen import chain, root_of
 from agentdeck.errors import UsageError
 from agentdeck.store.reader import Reader
 from agentdeck.workflow.model import Data

@@ -10,8 +10,9 @@ from agentdeck.core import events as ev
 from agentdeck.core.board import BUSY
 from agentdeck.core.fold import Fold
 from agentdeck.core.machine import Machine
+from agentdeck.core.past import rebuild
 from agentdeck.core.program import Program
-from agentdeck.core.reopen import Everything, rebuild, root_of
+from agentdeck.core.reopen import Everything, root_of
 from agentdeck.core.state import DONE, ENDED, OPEN, RUNNING, Step
 from agentdeck.core.window import Want, Window
 from agentdeck.errors import Fault
