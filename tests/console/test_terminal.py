@@ -31,6 +31,14 @@ agents:
 """
 
 
+#: An editor that waits for Enter and then gives the shop another agent.
+EDIT = """
+echo "the editor has $1"
+read answer
+echo '  wrap: { needs: pay, simulate: { takes: 10ms } }' >> "$1"
+"""
+
+
 class Terminal:
     """A terminal of 140x40 cells with the console in it."""
 
@@ -39,6 +47,7 @@ class Terminal:
         env = {
             "PYTHONPATH": str(ROOT), "XDG_CONFIG_HOME": str(folder / "config"), "TERM": "screen-256color",
             "XDG_DATA_HOME": str(folder / "data"), "AGENTDECK_DB": str(folder / "deck.db"), "USER": "eva",
+            "EDITOR": f"sh {folder / 'edit.sh'}",
         }  # fmt: skip
         given = " ".join(f"{name}={shlex.quote(value)}" for name, value in env.items())
         command = shlex.join([sys.executable, "-m", "agentdeck.cli.main", *args])
@@ -76,6 +85,7 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
     (tmp_path / "shop.yaml").write_text(SHOP, encoding="utf-8")
     orders = "".join(json.dumps({"id": f"A-{number}"}) + "\n" for number in range(1, 400))
     (tmp_path / "orders.jsonl").write_text(orders, encoding="utf-8")
+    (tmp_path / "edit.sh").write_text(EDIT, encoding="utf-8")
     made = Terminal(tmp_path, "shop.yaml")
     yield made
     made.close()
@@ -116,3 +126,14 @@ def test_an_evening_at_the_console(terminal: Terminal, tmp_path: Path) -> None:
     terminal.wait("(?i)keep running")
     terminal.press("x")
     terminal.wait("left with 0")
+
+
+def test_a_workflow_is_edited_and_shown_as_it_is_then(terminal: Terminal, tmp_path: Path) -> None:
+    before = terminal.wait(r"shop\.yaml")
+    assert "wrap" not in before
+    terminal.press("e")
+    terminal.wait(r"the editor has .*shop\.yaml")
+    terminal.press("Enter")
+    shown = terminal.wait(r"wrap")
+    assert "pay" in shown
+    assert "3 agents" in shown
