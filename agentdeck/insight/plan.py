@@ -83,6 +83,8 @@ def plan(
     needs = needs_of(definition)
     path, length = graph.critical_path(needs, takes)
     slack = graph.slack(needs, takes)
+    # With `mode: sequential`, one step of each task at a time is as much as there can be.
+    at_once = min(workers or tasks, tasks) if definition.mode == "sequential" else workers
     work = tasks * sum(takes[name] for name in needs if agents[name].does.verb not in SLOTLESS)
     return Plan(
         workflow=definition.name,
@@ -91,7 +93,7 @@ def plan(
         levels=tuple(map(tuple, graph.levels(needs))),
         critical_path=tuple(path),
         path_seconds=length,
-        lower_bound=lower_bound(earliest(definition, takes), work, workers),
+        lower_bound=lower_bound(earliest(definition, takes), work, at_once),
         sequential=work,
         deeds=tuple(
             Deed(

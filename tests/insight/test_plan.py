@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -14,6 +15,7 @@ from agentdeck.workflow.model import (
     Definition,
     Dispatch,
     Http,
+    Limits,
     Prompt,
     Python,
     Simulate,
@@ -49,6 +51,16 @@ def test_many_tasks_share_the_workers() -> None:
     made = plan(order(), workers=16, tasks=200)
     assert made.lower_bound == 200 * 7.5 / 16
     assert made.sequential == 1500.0
+
+
+@pytest.mark.parametrize(
+    ("workers", "tasks", "bound"), [(16, 1, 7.5), (16, 8, 7.5), (2, 8, 30.0), (None, 3, 7.5)]
+)
+def test_with_one_step_of_each_task_at_a_time_more_workers_than_tasks_help_nobody(
+    workers: int | None, tasks: int, bound: float
+) -> None:
+    one_by_one = replace(order(), mode="sequential", limits=Limits(workers=None))
+    assert plan(one_by_one, workers=workers, tasks=tasks).lower_bound == bound
 
 
 def test_what_was_seen_wins_and_guesses_are_marked() -> None:
