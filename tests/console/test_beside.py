@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from agentdeck.core import events as ev
 from agentdeck.store.listed import RunRow, is_dead
 from agentdeck.store.reader import Reader
 from benchmarks.terminal import Terminal
@@ -23,6 +24,7 @@ agents:
   child:
     command: [sh, -c, 'printf "\\033[5mchild\\n"; printf "\\033[5mchild\\n" >&2; sh -c "echo grandchild"']
   holds: { needs: [says, child], python: work:holds, timeout: 60s }
+  after: { needs: holds, command: ["true"] }
 """
 WORK = """
 import asyncio, os, subprocess, sys
@@ -82,13 +84,17 @@ class Stage:
 
     @property
     def holding(self) -> bool:
-        """The last step runs."""
+        """The step that waits runs."""
+        return self.recorded(ev.StepStarted, "holds")
+
+    def recorded(self, kind: type, step: str = "") -> bool:
         row = self.row
         if row is None:
             return False
         reader = Reader(self.db)
         try:
-            return any(getattr(event, "step", "") == "holds" for _, event in reader.events(row.run))
+            found = (event for _, event in reader.events(row.run) if type(event) is kind)
+            return any(not step or getattr(event, "step", "") == step for event in found)
         finally:
             reader.close()
 
@@ -129,7 +135,7 @@ class Stage:
 def stage(tmp_path: Path) -> Iterator[Stage]:
     one = Stage(tmp_path)
     try:
-        one.until(lambda: one.holding, "the last step runs")
+        one.until(lambda: one.holding, "the step that waits runs")
         yield one
     finally:
         one.end()
@@ -169,8 +175,9 @@ def test_closing_the_console_asks_what_becomes_of_the_run(stage: Stage, key: str
     stage.until(stage.gone, "the console has ended")
     assert stage.terminal.process.returncode == 0
     if key == "d":
-        stage.go()  # a drained run lets what runs finish
-    stage.until(lambda: stage.state == state or (key == "d" and stage.state == "done"), f"the run is {state}")
+        stage.until(lambda: stage.recorded(ev.RunDrained), "nothing new starts")
+        stage.go()  # what runs may finish, and the next does not start
+    stage.until(lambda: stage.state == state, f"the run is {state}")
 
 
 def test_nothing_that_agents_or_their_children_write_reaches_the_terminal(stage: Stage) -> None:
