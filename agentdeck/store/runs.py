@@ -62,9 +62,11 @@ def new_run() -> str:
 def save_definition(connection: sqlite3.Connection, definition: Definition) -> str:
     """Keep a workflow as it is now; its identity."""
     identity = definition.identity
-    connection.execute(
-        "INSERT OR IGNORE INTO definitions (identity, text) VALUES (?, ?)", (identity, text_of(plain(definition)))
-    )
+    if connection.execute("SELECT 1 FROM definitions WHERE identity = ?", (identity,)).fetchone() is None:
+        connection.execute(
+            "INSERT OR IGNORE INTO definitions (identity, text) VALUES (?, ?)",
+            (identity, text_of(plain(definition))),
+        )
     return identity
 
 

@@ -293,24 +293,48 @@ class Definition:
     output: Data = None
     mode: Literal["parallel", "sequential", "adaptive"] = "parallel"
     folder: Path | None = field(default=None, compare=False)
+    _identity: str = field(default="", init=False, compare=False, repr=False)
 
     @property
     def identity(self) -> str:
         """The hash of the definition: equal for equal workflows, wherever they were written."""
-        text = json.dumps(plain(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        if not self._identity:
+            text = json.dumps(plain(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+            object.__setattr__(self, "_identity", hashlib.sha256(text.encode()).hexdigest())
+        return self._identity
+
+
+#: What is no part of what a workflow is.
+UNTOLD = ("folder", "_identity")
 
 
 def plain(value: Any) -> Data:
-    """A value of this module as plain data, with the verb's name told and the folder left out."""
-    if is_dataclass(value) and not isinstance(value, type):
-        data = {f.name: plain(getattr(value, f.name)) for f in fields(value) if f.name != "folder"}
+    """A value of this module as plain data, with the verb's name told and what is UNTOLD left out."""
+    if type(value) in _ATOMS:
+        return value
+    names = _told(type(value))
+    if names is not None:
+        data = {name: plain(getattr(value, name)) for name in names}
         return {"verb": value.verb, **data} if isinstance(value, Verb) else data
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return value
+
+
+_ATOMS = frozenset({str, int, float, bool, NoneType})
+
+
+_FIELDS: dict[type, tuple[str, ...] | None] = {}
+
+
+def _told(kind: type) -> tuple[str, ...] | None:
+    """The fields of a dataclass of this module that `plain` tells of; None for any other type."""
+    if kind not in _FIELDS:
+        names = (f.name for f in fields(kind) if f.name not in UNTOLD) if is_dataclass(kind) else None
+        _FIELDS[kind] = None if names is None else tuple(names)
+    return _FIELDS[kind]
 
 
 def restored(data: Mapping[str, Data]) -> Definition:
