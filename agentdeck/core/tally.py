@@ -88,13 +88,14 @@ class AgentTally:
     `counts["waiting"]` is kept as a difference to the number of tasks opened: read `steps` instead.
     `holds`: whether its attempts hold a worker, so that their time is work. `rounds`: whether an attempt that
     ended well may be followed by another one, so that only `StepDone` ends the step. `eased` counts the attempts
-    that a low budget made cheaper, by how, and the steps that it dropped.
+    that a low budget made cheaper, by how, and the steps that it dropped. `spoilt` are those of its failed steps
+    that were never tried, because what they need failed.
     """
 
     __slots__ = (
         "attempts", "busy", "cached_in", "counts", "durations", "eased", "failed_attempts", "family", "holds",
-        "input_bytes", "lost", "name", "own", "reused", "rounds", "tokens_in", "tokens_out", "uncompared",
-        "unpriced", "usd", "usd_reasoning", "waiting",
+        "input_bytes", "lost", "name", "own", "reused", "rounds", "spoilt", "tokens_in", "tokens_out",
+        "uncompared", "unpriced", "usd", "usd_reasoning", "waiting",
     )  # fmt: skip
 
     def __init__(self, name: str, family: Family, *, own: bool = False) -> None:
@@ -104,7 +105,7 @@ class AgentTally:
         self.holds = True
         self.rounds = False
         self.counts = dict.fromkeys(STATES, 0)
-        self.attempts = self.failed_attempts = self.lost = self.reused = 0
+        self.attempts = self.failed_attempts = self.lost = self.reused = self.spoilt = 0
         self.durations = Durations()
         self.busy = 0.0
         self.waiting: dict[str, float] = {}

@@ -145,6 +145,7 @@ class ViewSteps(Picture):
     def _step_failed(self, e: ev.StepFailed) -> None:
         step = self._end(e.at, e.task, e.step, "failed")
         step.fault = e.fault
+        step.agent.spoilt += e.fault.kind == "needs" and step.size < 0
         if e.letter:
             if not step.letter:
                 step.letter = True
@@ -189,6 +190,9 @@ class ViewSteps(Picture):
                     key, self._agent(task.family, key.partition("[")[0]), stood, e.at
                 )
                 step.letter = key == e.step and stood == "failed" and not e.nested and self.letters > 0
+            needs = key != e.step if step.fault is None else step.fault.kind == "needs"
+            if stood == "failed" and needs and step.size < 0 and step.agent.spoilt:
+                step.agent.spoilt -= 1
             self._move(step, "running" if step.size >= 0 or (e.nested and key == e.step) else "waiting")
             step.since, step.started, step.ended, step.until = e.at, None, None, None
             step.reason = step.why = ""

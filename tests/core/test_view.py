@@ -239,9 +239,14 @@ def test_a_letter_is_closed_by_success_and_the_counts_go_back() -> None:
         definition=order(),
     )
     assert (view.letters, view.tasks.failed, view.state) == (1, 1, "failed")
+    assert {name: tally.spoilt for name, tally in view.agents.items()} == {
+        **dict.fromkeys(order().agents, 1),
+        "extract": 0,
+    }
     again = dict.fromkeys(order().agents, "failed")
     fold(view, [ev.StepReopened(2.0, "1", "extract", "ada", None, "failed", again)])
     assert (view.tasks.failed, view.state, view.steps()["waiting"]) == (0, "running", 5)
+    assert not any(tally.spoilt for tally in view.agents.values())
     for i, name in enumerate(order().agents):
         fold(view, attempt(3.0 + i, name, 1.0))
     fold(view, [ev.TaskEnded(9.0, "1", "done", 1), ev.RunEnded(9.0, "done")])

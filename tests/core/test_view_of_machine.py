@@ -63,6 +63,7 @@ def test_the_view_agrees_with_the_machine_at_every_step(
     # An item that did well the second time is settled with its group, which the view does not wait for.
     items = any(agent.each for agent in agents)
     assert view.letters <= len(player.letters) if items else view.letters == len(player.letters)
+    assert all(0 <= tally.spoilt <= tally.steps["failed"] for tally in view.agents.values())
     made = summary(view, of)
     assert made["attempts"] == len(player.of(ev.StepStarted))
     assert all(seconds >= 0 for told in made["agents"].values() for seconds in told["waiting"].values())

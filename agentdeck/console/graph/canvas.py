@@ -167,7 +167,7 @@ def counts(node: Node, card: Card, width: int, time: str = "") -> Row:
         if state in kept:
             text = text if not spans else " " + text
             used += len(text)
-            spans.append((text, state))
+            spans.append((text, card.failed_role if state == "failed" else state))
     time = time if used + len(time) <= width else ""
     return (*spans, (" " * (width - used - len(time)), "text"), (time, "dim"))
 
@@ -186,7 +186,7 @@ def _bottom(node: Node, card: Card | None, width: int, selected: bool) -> Row:
     spans = (
         (corners[2], role),
         (done_edge * (ended - failed), "done"),
-        (done_edge * failed, "failed"),
+        (done_edge * failed, card.failed_role),
         (left * (inner - ended), "wire"),
         (corners[3], role),
     )
@@ -220,4 +220,9 @@ def chip(node: Node, card: Card | None, width: int, *, selected: bool = False) -
     if selected:
         return ((f"▐{glyph} {name}{tail}{failed}▌", "cursor"),)
     name_role = "text" if state != "waiting" else "dim"
-    return (" " + glyph + " ", state), (name, name_role), (tail, "dim"), (failed + " ", "failed")
+    return (
+        (" " + glyph + " ", state),
+        (name, name_role),
+        (tail, "dim"),
+        (failed + " ", card.failed_role if card else "failed"),
+    )

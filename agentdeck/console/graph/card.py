@@ -15,7 +15,8 @@ _NOTHING = dict.fromkeys(STATES, 0)
 
 class Card(NamedTuple):
     """`counts` are steps by state, `total` how many are expected. `times` is a number of items or agents to be
-    told beside the name. `members` are the states of a group's agents."""
+    told beside the name. `members` are the states of a group's agents. `spoilt` of the failed steps were never
+    tried: something they need failed."""
 
     state: str = "waiting"
     counts: tuple[int, ...] = (0,) * len(STATES)
@@ -25,6 +26,12 @@ class Card(NamedTuple):
     times: int = 0
     stand_ins: int = 0
     members: tuple[str, ...] = ()
+    spoilt: int = 0
+
+    @property
+    def failed_role(self) -> str:
+        """What catches the eye is where it failed, not all that comes after."""
+        return failed_role(self.by_state["failed"], self.spoilt)
 
     @property
     def by_state(self) -> dict[str, int]:
@@ -42,6 +49,10 @@ def state_of(counts: Mapping[str, int]) -> str:
     if on is None and counts["failed"] * FEW > counts["done"]:
         return "failed"
     return on or next((state for state in ("done", "cancelled", "skipped") if counts[state] > 0), "waiting")
+
+
+def failed_role(failed: int, spoilt: int) -> str:
+    return "failed" if failed > spoilt else "dim"
 
 
 def steps_of(tally: AgentTally | None) -> Mapping[str, int]:
@@ -86,6 +97,7 @@ def card_of(
         len(members) or (seen if many else 0),
         tally.attempts if tally and node.kind == "spare" else 0,
         members,
+        sum(one.spoilt for name in node.members or (node.name,) if (one := tallies.get(name)) is not None),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from agentdeck.console.bars import bar
 from agentdeck.console.columns import Column
 from agentdeck.console.drawn import Pieces
-from agentdeck.console.graph.card import state_of
+from agentdeck.console.graph.card import failed_role, state_of
 from agentdeck.console.look import GLYPHS
 from agentdeck.console.pane import Focus, Focused
 from agentdeck.console.rows import Rows
@@ -67,12 +67,16 @@ def _name(tally: AgentTally) -> Pieces:
     return ((clean(tally.name), state if state in ("running", "failed") else "text"),)
 
 
+def _failed(tally: AgentTally) -> str:
+    return failed_role(tally.steps["failed"], tally.spoilt)
+
+
 def _count(state: str) -> Column[AgentTally]:
     role = {"ready": "ready", "running": "running", "done": "done", "failed": "failed"}[state]
     title = "queued" if state == "ready" else state
     return Column(
         title,
-        lambda tally: number(tally.steps[state], role),
+        lambda tally: number(tally.steps[state], _failed(tally) if state == "failed" else role),
         7 if state == "running" else 6,
         right=True,
         rank=0 if state in ("running", "failed") else 1,
@@ -82,6 +86,9 @@ def _count(state: str) -> Column[AgentTally]:
 
 def _progress(tally: AgentTally) -> Pieces:
     steps = tally.steps
+    own = max(0, steps["failed"] - tally.spoilt)
+    steps["cancelled"] += steps["failed"] - own  # as little happened to them
+    steps["failed"] = own
     parts = [(steps[state], state) for state in ("done", "skipped", "failed", "cancelled", "running")]
     return bar(parts, max(1, sum(steps.values())), BAR)
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from agentdeck.console.graph.canvas import Row, box, box_height, chip, fit, named
+from agentdeck.console.graph.canvas import Row, box, box_height, chip, counts, fit, named
 from agentdeck.console.graph.card import Card, seconds
 from agentdeck.console.graph.nodes import Node, edges_of, fold, nodes_of
 from agentdeck.console.graph.status_map import StatusMap
@@ -50,6 +50,13 @@ cards = st.one_of(
         st.integers(0, 2000),
     ),
 )
+
+
+def test_where_it_failed_stands_out_and_what_came_of_it_does_not() -> None:
+    for spoilt, role in ((2, "dim"), (1, "failed")):
+        said = card(done=5, failed=2)._replace(spoilt=spoilt)
+        assert ("✗2", role) in [(text.strip(), role) for text, role in counts(node_of("a"), said, 30)]
+        assert ("✗2", role) in [(text.strip(), role) for text, role in chip(node_of("a"), said, 40)]
 
 
 @given(
