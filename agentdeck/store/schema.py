@@ -169,9 +169,16 @@ def upgrade(connection: sqlite3.Connection, path: Path) -> None:
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:
     """The version of the file; 0 is an empty file. Raises StoreError for one that is not ours, or newer."""
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    application: int = connection.execute("PRAGMA application_id").fetchone()[0]
-    filled = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    alone = not connection.in_transaction
+    if alone:
+        connection.execute("BEGIN")  # somebody may be making it just now: see all of that, or nothing
+    try:
+        filled = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+        application: int = connection.execute("PRAGMA application_id").fetchone()[0]
+    finally:
+        if alone:
+            connection.execute("ROLLBACK")
     if application != APPLICATION and (version or application or filled):
         raise StoreBroken(f"{path}: this is a database of another program; choose another file with --db")
     if version > VERSION:

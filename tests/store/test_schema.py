@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -77,3 +78,32 @@ def test_what_was_half_done_when_its_maker_was_killed_is_taken_back_for_readers_
     assert connection.execute("SELECT count(*) FROM definitions").fetchone() == (0,)
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.close()
+
+
+@pytest.mark.parametrize("number", range(1, 7))
+def test_a_file_that_is_made_while_it_is_opened_is_not_another_programs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """The other process commits the schema after so many statements of this one."""
+    path = tmp_path / "deck.db"
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("PRAGMA journal_mode = WAL")
+    done = 0
+
+    class Watched(sqlite3.Connection):
+        def execute(self, sql: str, *values: object) -> sqlite3.Cursor:
+            nonlocal done
+            cursor = super().execute(sql, *values)  # type: ignore[arg-type]
+            done += 1
+            if done == number:
+                schema.upgrade(other, path)
+            return cursor
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **kw: connect(*args, **kw, factory=Watched))
+    opened = schema.open_for_reading(path)
+    assert done >= number
+    if opened is not None:
+        assert opened.execute("PRAGMA user_version").fetchone()[0] == schema.VERSION
+        opened.close()
+    other.close()
