@@ -59,6 +59,7 @@ class Steered(Timers):
             self._record(ev.StepReopened(event.at, task.id, step.key, event.who, inputs, was, again, nested))
             for key in again:
                 one = self.found(task.id, key)
+                self._keen.discard(one)  # whatever it had asked for is given back
                 if one.letter and not nested:
                     self._actions.append(act.SettleLetters(task.id, key, "retried"))
         self._finished = self._finished and not links

@@ -11,7 +11,7 @@ from agentdeck.core.fold import Fold
 from agentdeck.core.program import Program
 from agentdeck.errors import Fault
 from agentdeck.workflow.model import Agent, Dispatch, Join, OnError, Repeat, Retry, SubWorkflow
-from tests.core.driver import Plan, Player, agent, definition, refold
+from tests.core.driver import Desk, Plan, Player, agent, definition, prompt, refold
 
 BROKEN = Fault("permanent", "broken")
 
@@ -338,3 +338,14 @@ def test_a_place_from_before_it_went_again_starts_nothing() -> None:
     player.play()
     assert player.starts("a") == [0.0, 3.0]
     assert player.starts("b") == [4.5]
+
+
+def test_one_that_goes_again_while_it_asked_asks_again() -> None:
+    graph = definition(agent("a"), prompt("p", "a"))
+    desk = Desk(takes=0.75)
+    player = Player(graph, plan=lambda started: (1.0 if started.attempt == 1 else 0.125, None), desk=desk)
+    player.at(1.25, ev.StepReopened(1.25, "1", "a", "ada"))
+    player.play()
+    assert player.starts("a") == [0.0, 1.25]
+    assert player.starts("p") == [2.125]
+    assert len(desk.gave_back) == 1, "what was reserved for the first time"
