@@ -43,7 +43,9 @@ class Terminal:
     """A terminal of 140x40 cells with the console in it."""
 
     def __init__(self, folder: Path, *args: str) -> None:
-        self.name = f"agentdeck-{os.getpid()}"
+        self.name = (
+            f"agentdeck-{os.getpid()}-{folder.name}"  # a server of its own: the last one may still be going
+        )
         env = {
             "PYTHONPATH": str(ROOT), "XDG_CONFIG_HOME": str(folder / "config"), "TERM": "screen-256color",
             "XDG_DATA_HOME": str(folder / "data"), "AGENTDECK_DB": str(folder / "deck.db"), "USER": "eva",
