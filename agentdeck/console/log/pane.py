@@ -198,7 +198,7 @@ class LogPane(Vertical):
             self.entry.value = value
         self.entry.placeholder = placeholder
         self.entry.display = True
-        self.entry.focus()
+        self.screen.set_focus(self.entry)  # at once: what is typed next is meant for it
 
     def action_find(self) -> None:
         self._ask("find", self.wanted.pattern, "regex; Enter keeps it, Esc clears it")

@@ -73,9 +73,11 @@ class LimitsPane(Table[Limit]):
     # What is seen --------------------------------------------------------------------------------------------
 
     def tick(self, view: View, now: float) -> None:
-        if self._seldom.due():
+        sampled = 0 <= now - self._sampled < EVERY
+        if not sampled or self._seldom.due():
             with self._seldom:
                 self._found = limits(view, now, self.calls)
+        if not sampled:
             self._sample(now)
         self.rows.put(self._found)
         for name, value in list(self._asked.items()):
@@ -85,8 +87,6 @@ class LimitsPane(Table[Limit]):
         self.touch()
 
     def _sample(self, now: float) -> None:
-        if 0 <= now - self._sampled < EVERY:
-            return
         if now < self._sampled:
             self._use.clear()
         self._sampled = now

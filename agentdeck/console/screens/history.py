@@ -145,7 +145,7 @@ class HistoryScreen(Kept):
         self.action_open()
 
     def action_filter(self) -> None:
-        self.query_one(Input).focus()
+        self.set_focus(self.query_one(Input))  # at once: what is typed next is meant for it
 
     def action_back(self) -> None:
         field = self.query_one(Input)

@@ -146,7 +146,7 @@ class ReplayScreen(RunScreen):
 
     def action_bar(self) -> None:
         if self.bar is not None:
-            self.bar.focus()
+            self.set_focus(self.bar)  # at once: what is typed next is meant for it
 
     def ask(self, verb: str, args: dict[str, Data] | None = None) -> None:
         self.notify("a replay changes nothing; open the run itself for that", severity="warning", markup=False)
