@@ -177,7 +177,7 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
         version: int = connection.execute("PRAGMA user_version").fetchone()[0]
         application: int = connection.execute("PRAGMA application_id").fetchone()[0]
     finally:
-        if alone:
+        if alone and connection.in_transaction:  # some errors have ended it themselves
             connection.execute("ROLLBACK")
     if application != APPLICATION and (version or application or filled):
         raise StoreBroken(f"{path}: this is a database of another program; choose another file with --db")

@@ -324,8 +324,6 @@ def plain(value: Any) -> Data:
 
 
 _ATOMS = frozenset({str, int, float, bool, NoneType})
-
-
 _FIELDS: dict[type, tuple[str, ...] | None] = {}
 
 
