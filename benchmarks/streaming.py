@@ -19,7 +19,7 @@ import httpx
 from agentdeck.models.keys import Keys
 from agentdeck.models.openai import OpenAI
 from agentdeck.models.provider import Question, Turn
-from agentdeck.models.wire import STREAMS, Wire
+from agentdeck.models.wire import Wire
 from agentdeck.workflow.deck import Provider
 
 AT_ONCE = 64
@@ -64,7 +64,7 @@ async def measure(url: str) -> tuple[Took, Took, Took]:
     """The best of a bare loop with one client, of one with as many clients as we have, and of ours."""
     one = [httpx.AsyncClient(timeout=None, limits=httpx.Limits(max_connections=None))]
     many = [httpx.AsyncClient(timeout=None, limits=httpx.Limits(max_connections=None)) for _ in range(4)]
-    provider = OpenAI("it", Provider("openai", url=url), Keys({}), Wire("it", streams=STREAMS))
+    provider = OpenAI("it", Provider("openai", url=url), Keys({}), Wire("it"))
     turn = iter(range(10**9))
     asks: list[Callable[[], Awaitable[int]]] = [
         lambda: bare(one[0], url),

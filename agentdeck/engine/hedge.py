@@ -17,7 +17,8 @@ from agentdeck.core.clocks import LEAST, quantile
 from agentdeck.core.program import Rule
 from agentdeck.core.state import Step
 from agentdeck.engine.clock import Clock
-from agentdeck.engine.rates import Grant, Rates
+from agentdeck.engine.grant import Grant
+from agentdeck.engine.rates import Rates
 from agentdeck.errors import Fault, StepError
 from agentdeck.workflow.model import Data
 

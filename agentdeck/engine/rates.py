@@ -7,12 +7,9 @@ store decides, in one transaction for all that ask at once; where it has none, t
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
 
 import anyio
 
@@ -21,47 +18,23 @@ from agentdeck.core import events as ev
 from agentdeck.core.caps import NO_LIMITS, caps_of, told, turned
 from agentdeck.core.fold import AUTO
 from agentdeck.core.machine import Machine
-from agentdeck.core.program import Program, Rule
+from agentdeck.core.program import Program
 from agentdeck.core.scope import scope_of
 from agentdeck.core.state import Step
 from agentdeck.core.window import Want
 from agentdeck.engine.clock import Clock
-from agentdeck.engine.estimate import CHARACTERS_PER_TOKEN, Estimate, Estimates
+from agentdeck.engine.estimate import CHARACTERS_PER_TOKEN, Estimates
+from agentdeck.engine.exchange import Exchange
+from agentdeck.engine.grant import Grant
 from agentdeck.engine.standing import Standing
 from agentdeck.engine.storage import Storage
-from agentdeck.errors import Fault, StoreError, UsageError
+from agentdeck.errors import Fault, UsageError
 from agentdeck.models.prices import MILLION, Prices
 from agentdeck.models.provider import Told
 from agentdeck.models.room import complete, models_for
 from agentdeck.store import rates as store
-from agentdeck.store.faultpoint import passing
 from agentdeck.workflow.deck import Deck
 from agentdeck.workflow.model import ProviderLimits
-
-
-@dataclass(slots=True, eq=False)
-class Grant:
-    """What is reserved for one attempt, until it ends: `want`, which is the estimate as far as it fits. `ids` are
-    its rows in the store, the last one live; `number` tells which of its agent's attempts it is."""
-
-    rule: Rule
-    where: tuple[str, str, int]
-    shift: int
-    model: str
-    provider: str
-    max_output: int | None
-    estimate: Estimate
-    want: Want
-    ids: list[int] = field(default_factory=list)
-    sent: float = 0.0
-    number: int | None = None
-
-
-class _Ask(NamedTuple):
-    """One that waits for the store. `done` hears what it said."""
-
-    grant: Grant
-    done: Callable[[store.Answer], None]
 
 
 class Rates:
@@ -77,23 +50,21 @@ class Rates:
     ) -> None:
         self._machine = machine
         self._deck = complete(deck)
-        self._log = storage.log
         self._clock = clock
         self._feed = feed
-        self._book = store.Book(machine.run, storage.owner.name)
         self._standing = Standing(self._tell, self._mend)
         self._estimates = Estimates()
         self._prices = Prices(self._deck)
         self._price: dict[str, tuple[float, float] | None] = {}
         self._too_long: dict[tuple[str, str], set[str]] = {}
         self._grants: dict[int, Grant] = {}
-        self._asks: list[_Ask] = []
-        self._settled: list[store.Settled] = []
-        self._news: list[Callable[[sqlite3.Connection], None]] = []
         self._limits: dict[str, ProviderLimits] = {}
         self._shown: dict[str, int] = {}
         self._turn = machine.turns
-        self._wake = anyio.Event()
+        self._book = store.Book(machine.run, storage.owner.name)
+        self._exchange = Exchange(storage.log, clock, self._book, self.limits, self._cooled)
+        self.pump = self._exchange.pump
+        self.reset = self._exchange.reset
         machine.caps = caps_of(deck, machine.program.definition)
         self._meter(machine.program, bool(deck.models) or machine.program.definition.budget is not None)
 
@@ -142,11 +113,10 @@ class Rates:
             grant.provider = self._deck.models[grant.model].provider
             grant.want = self._fitted(grant.want, self.limits(grant.provider))
             self._standing.began(grant.provider)
-            if self.limits(grant.provider) == NO_LIMITS:
+            if self.limits(grant.provider) == NO_LIMITS or self._exchange.pass_on(grant):
                 self._granted(action.ask, grant)
             else:
-                self._asks.append(_Ask(grant, partial(self._heard, action, grant, step)))
-                self._wake.set()
+                self._exchange.ask(grant, partial(self._heard, action, grant, step))
 
     def _models(self, grant: Grant) -> Sequence[str]:
         """Who may answer, first the preferred one, without those for whom it was too long."""
@@ -169,7 +139,7 @@ class Rates:
         at, provider = self._clock.now(), grant.provider
         self._standing.ended(provider, at, None, unused=True)
         if answer.reason == "cooldown":
-            self._standing.cool(provider, answer.until, f"{provider} asked to be left alone", at)
+            self._cooled(provider, answer.until)
             self._place(action, grant, step)
             return
         limits = told(self.limits(provider))
@@ -190,7 +160,7 @@ class Rates:
         grant = self._grants.pop(ask, None)
         if grant is not None and grant.provider:
             self._standing.ended(grant.provider, self._clock.now(), None, unused=True)
-            self._settle(grant, Want(0, 0, 0))
+            self._exchange.settle(grant, Want(0, 0, 0))
 
     def begun(self, ask: int) -> Grant:
         """The attempt begins now."""
@@ -204,11 +174,10 @@ class Rates:
         """One more request of the same attempt. What the one before it used is told with the last."""
         if not grant.ids:
             return
-        self._settled.append(store.Settled(grant.ids[-1], grant.provider, grant.sent, None))
+        self._exchange.settle(grant, None)
         while True:
             answer: asyncio.Future[store.Answer] = asyncio.get_running_loop().create_future()
-            self._asks.append(_Ask(grant, partial(self._answer, grant, answer)))
-            self._wake.set()
+            self._exchange.ask(grant, partial(self._answer, grant, answer))
             got = await answer
             if isinstance(got, store.Granted):
                 grant.sent = self._clock.now()
@@ -220,10 +189,9 @@ class Rates:
         the length at which to tell again."""
         said = characters // CHARACTERS_PER_TOKEN
         if said > grant.want.tokens_out and len(grant.ids) == 1:
-            number, provider, now = grant.ids[0], grant.provider, self._clock.now()
+            number, provider = grant.ids[0], grant.provider
             grant.want = grant.want._replace(tokens_out=2 * said)
-            self._news.append(lambda db: self._book.grow(db, number, provider, 2 * said, now))
-            self._wake.set()
+            self._exchange.tell(lambda db, now: self._book.grow(db, number, provider, 2 * said, now))
         return (max(said, grant.want.tokens_out) + 1) * CHARACTERS_PER_TOKEN
 
     async def second(self, grant: Grant, step: Step) -> Grant | None:
@@ -244,8 +212,7 @@ class Rates:
         self._standing.began(provider)
         if self.limits(provider) != NO_LIMITS:
             answer: asyncio.Future[store.Answer] = asyncio.get_running_loop().create_future()
-            self._asks.append(_Ask(spare, partial(self._answer, spare, answer)))
-            self._wake.set()
+            self._exchange.ask(spare, partial(self._answer, spare, answer))
             try:
                 got = await answer
             except asyncio.CancelledError:
@@ -269,18 +236,20 @@ class Rates:
             self._show_pace(grant.provider, at)
         after = self._standing.ended(grant.provider, at, fault, unused=unused)
         if after is not None:
-            self._news.append(lambda db: self._book.cool_down(db, grant.provider, after))
+            self._exchange.tell(lambda db, _: self._book.cool_down(db, grant.provider, after))
         if grant.number is not None:
             self._estimates.ended(grant.rule, grant.number, usage, grant.estimate.length)
         if unused:
-            self._settle(grant, Want(0, 0, 0))
+            self._exchange.settle(grant, Want(0, 0, 0))
         elif usage is not None and usage.tokens_in is not None and usage.tokens_out is not None:
             before = len(grant.ids) - 1
             spent = max(0, usage.tokens_in - before * grant.want.tokens_in)
-            self._settle(grant, Want(1, spent, max(0, usage.tokens_out - before * grant.want.tokens_out)))
+            self._exchange.settle(
+                grant, Want(1, spent, max(0, usage.tokens_out - before * grant.want.tokens_out))
+            )
         else:
             lost = fault is None or kind in ("timeout", "cancelled")
-            self._settle(grant, None if lost else Want(1, 0, 0))
+            self._exchange.settle(grant, None if lost else Want(1, 0, 0))
         task_step = grant.where[:2]
         if fault is None:
             self._too_long.pop(task_step, None)
@@ -305,8 +274,7 @@ class Rates:
         allows = {name: float(window.limit) for name, window in said.items() if window.limit}
         if allows and self._standing.learnt.get(provider) != allows:
             self._standing.learnt[provider] = allows
-            self._news.append(lambda db: self._book.learn(db, provider, allows))
-            self._wake.set()
+            self._exchange.tell(lambda db, _: self._book.learn(db, provider, allows))
 
     def limits(self, provider: str) -> ProviderLimits:
         """As they are now: the deck's, tightened by the workflow, or as an operator turned them."""
@@ -320,64 +288,13 @@ class Rates:
             return replace(limits, concurrent=self._standing.places(provider, max(1, self._machine.workers)))
         return limits
 
-    # The store
-
-    async def pump(self) -> None:
-        """Hand over to the store what has come together, as long as the run lasts."""
-        while True:
-            await self._wake.wait()
-            self._wake = anyio.Event()
-            while self._asks or self._settled or self._news:
-                try:
-                    await self._exchange()
-                except StoreError:
-                    return  # the log says so itself, and the run stops
-
-    async def _exchange(self) -> None:
-        asks, settled, news = self._asks, self._settled, self._news
-        self._asks, self._settled, self._news = [], [], []
-        self._look()
-        grants = [ask.grant for ask in asks]
-        wanted = [store.Wanted(one.provider, *one.where, one.want, one.estimate.more) for one in grants]
-        limits = {one.provider: self.limits(one.provider) for one in wanted}
-
-        def turn(db: sqlite3.Connection) -> list[store.Answer]:
-            now = self._clock.now()
-            self._book.settle(db, settled, now)
-            for tell in news:
-                tell(db)
-            return self._book.reserve(db, wanted, limits, now)
-
-        answers = await asyncio.wrap_future(self._log.call(turn))
-        if answers:
-            passing("rates.reserved")
-        for ask, answer in zip(asks, answers, strict=True):
-            ask.done(answer)
-
     def close(self) -> None:
         """The run is over here: nothing of it is under way any more."""
         if not self._machine.caps or all(limits == NO_LIMITS for limits in map(self.limits, self._machine.caps)):
             return
-        settled, self._settled = self._settled, []
-
-        def turn(db: sqlite3.Connection) -> None:
-            now = self._clock.now()
-            self._book.settle(db, settled, now)
-            self._book.release_all(db, now)
-
-        with suppress(StoreError):
-            self._log.call(turn)
-
-    def reset(self) -> None:
-        """The store was rolled back: read it anew."""
-        self._book.reset()
+        self._exchange.close()
 
     # Inside
-
-    def _settle(self, grant: Grant, want: Want | None) -> None:
-        if grant.ids:
-            self._settled.append(store.Settled(grant.ids[-1], grant.provider, grant.sent, want))
-            self._wake.set()
 
     def _answer(self, grant: Grant, future: asyncio.Future[store.Answer], answer: store.Answer) -> None:
         """To whoever waits for one more call. If nobody does any more, it is given back."""
@@ -386,7 +303,10 @@ class Rates:
         if not future.done():
             future.set_result(answer)
         elif isinstance(answer, store.Granted):
-            self._settle(grant, Want(0, 0, 0))
+            self._exchange.settle(grant, Want(0, 0, 0))
+
+    def _cooled(self, provider: str, until: float) -> None:
+        self._standing.cool(provider, until, f"{provider} asked to be left alone", self._clock.now())
 
     def _tell(self, at: float, text: str) -> None:
         self._feed(ev.Noted(at, text))

@@ -1,17 +1,19 @@
 """HTTP to providers: the one place that knows httpx.
 
-A client's connections slow each other down (each request looks through all of them), so streams are spread over
-clients of `STREAMS` each: 64 streams at once take 3 % longer than in a bare loop with 8 to a client, 7 % with 20,
-19 % with 64 (benchmarks/streaming.py). Redirects are not followed: the key is for the host that the deck names.
+Each stream has a transport with one connection of its own. A pool looks through all its connections at each request
+and at each end of one, and a client also keeps cookies, redirects and a history, none of which is wanted here: that
+takes twice the work of a call (benchmarks/streaming.py). Nothing is redirected: the key is for the host that the
+deck names.
 """
 
 from __future__ import annotations
 
 import json
 import ssl
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from urllib.request import getproxies, proxy_bypass
 
 import anyio
 import httpx
@@ -21,8 +23,13 @@ from agentdeck.models.fault import refusal
 from agentdeck.models.stream import MB, Events
 from agentdeck.workflow.model import Data
 
-STREAMS = 8
-CONNECT = 30.0
+TIMEOUT = {"connect": 30.0, "read": None, "write": None, "pool": None}
+HEADERS = {
+    "content-type": "application/json",
+    "accept": "text/event-stream",
+    "accept-encoding": "identity",
+    "user-agent": "agentdeck",
+}
 MOST_BODY = 16 * MB
 MOST_ERROR = MB // 16
 #: Seconds for what may come after the end of an answer.
@@ -32,26 +39,23 @@ PATIENCE = 0.2
 class Wire:
     """What all streams of one provider share."""
 
-    def __init__(self, who: str, hide: Callable[[str], str] = str, streams: int = STREAMS) -> None:
+    def __init__(self, who: str, hide: Callable[[str], str] = str) -> None:
         self.who = who
         self._hide = hide
-        self._streams = streams
-        self._clients: list[tuple[httpx.AsyncClient, list[None]]] = []
-        self._trust: ssl.SSLContext | None = None  # takes 20 ms to make, so it is made once
+        self._urls: dict[str, httpx.URL] = {}
+        self._idle: list[httpx.AsyncHTTPTransport] = []
+        self._all: list[httpx.AsyncHTTPTransport] = []
+        self._trust: ssl.SSLContext | None = None
 
     @asynccontextmanager
     async def post(self, url: str, headers: Mapping[str, str], body: Data) -> AsyncIterator[Stream]:
         """Yields an answer of status 200. Raises StepError for everything else, whatever httpx calls it; also for
         what goes wrong while the stream is read inside."""
-        content = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
-        headers = {"content-type": "application/json", "accept": "text/event-stream", **headers}
-        encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
-        client, busy = self._client()
-        busy.append(None)
+        transport: httpx.AsyncHTTPTransport | None = None
         try:
-            response = await client.send(
-                client.build_request("POST", url, headers=encoded, content=content), stream=True
-            )
+            request = self._request(url, headers, body)
+            transport = self._idle.pop() if self._idle else self._make(request.url)
+            response = await transport.handle_async_request(request)
             try:
                 if response.status_code != 200:
                     raise await self._refused(url, response)
@@ -72,28 +76,40 @@ class Wire:
             reason = self._hide(" ".join(str(error).split())[:200]) or type(error).__name__
             raise StepError("network", f"{self.who} {what}: {reason}") from None
         finally:
-            busy.pop()
+            if transport is not None:
+                self._idle.append(transport)
 
     async def close(self) -> None:
-        clients, self._clients = self._clients, []
-        for client, _ in clients:
-            await client.aclose()
+        transports, self._all, self._idle = self._all, [], []
+        for transport in transports:
+            await transport.aclose()
 
-    def _client(self) -> tuple[httpx.AsyncClient, list[None]]:
-        for each in self._clients:
-            if len(each[1]) < self._streams:
-                return each
-        self._trust = self._trust or httpx.create_ssl_context()
-        client = httpx.AsyncClient(
-            verify=self._trust,
-            timeout=httpx.Timeout(None, connect=CONNECT),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=self._streams),
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            headers={"accept-encoding": "identity", "user-agent": "agentdeck"},
-            follow_redirects=False,
+    def _request(self, url: str, headers: Mapping[str, str], body: Data) -> httpx.Request:
+        to = self._urls.get(url)
+        if to is None:
+            to = self._urls[url] = httpx.URL(url)
+        given = {**HEADERS, **headers}
+        if to.userinfo:
+            given.setdefault("authorization", f"Basic {b64encode(to.userinfo).decode()}")
+        return httpx.Request(
+            "POST",
+            to,
+            headers=[(name.encode(), value.encode()) for name, value in given.items()],
+            content=json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"),
+            extensions={"timeout": TIMEOUT},
         )
-        self._clients.append((client, []))
-        return self._clients[-1]
+
+    def _make(self, url: httpx.URL) -> httpx.AsyncHTTPTransport:
+        """To where the environment has this url's requests sent."""
+        if self._trust is None:  # once, as it takes 20 ms; where nothing is encrypted, nobody needs to be trusted
+            secure = url.scheme == "https"
+            self._trust = httpx.create_ssl_context() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        proxies = {} if proxy_bypass(url.host) else getproxies()
+        one = httpx.Limits(max_connections=1, max_keepalive_connections=1)
+        proxy = proxies.get(url.scheme) or proxies.get("all")
+        transport = httpx.AsyncHTTPTransport(verify=self._trust, limits=one, proxy=proxy)
+        self._all.append(transport)
+        return transport
 
     async def _refused(self, url: str, response: httpx.Response) -> StepError:
         status = response.status_code

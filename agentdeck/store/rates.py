@@ -27,7 +27,8 @@ PRUNE = 10.0
 
 class Wanted(NamedTuple):
     """A call that is about to be made, by which attempt. It may come to so much `more` than is reserved, and so
-    may others like it that are under way."""
+    may others like it that are under way. `passed_on`: it has the place of a call that is settled in the same
+    transaction."""
 
     provider: str
     task: str
@@ -35,6 +36,7 @@ class Wanted(NamedTuple):
     attempt: int
     want: Want
     more: Want = NOTHING
+    passed_on: bool = False
 
 
 class Granted(NamedTuple):
@@ -60,6 +62,15 @@ class Settled(NamedTuple):
 
 
 Answer: TypeAlias = Granted | Refused
+
+
+class Seen(NamedTuple):
+    """A provider as the last transaction left it: how many calls are under way, whosever; whether it says itself
+    what it allows; until when it is to be left alone."""
+
+    live: int
+    learnt: bool
+    cooldown: float
 
 
 class _Known:
@@ -102,7 +113,9 @@ class Book:
             shut: dict[str, Refused] = {}
             answers: list[Answer] = []
             for one in wanted:
-                refused = shut.get(one.provider) or self._in_the_way(db, one, limits[one.provider], now)
+                refused = None
+                if not one.passed_on:
+                    refused = shut.get(one.provider) or self._in_the_way(db, one, limits[one.provider], now)
                 if refused is not None:
                     shut[one.provider] = refused
                     answers.append(refused)
@@ -139,6 +152,11 @@ class Book:
         except BaseException:
             self.reset()
             raise
+
+    def seen(self, provider: str) -> Seen:
+        """After a turn with it."""
+        known = self._known[provider]
+        return Seen(len(known.window.live), bool(known.learnt), known.cooldown)
 
     def grow(self, db: sqlite3.Connection, number: int, provider: str, tokens_out: int, now: float) -> None:
         """A call that is under way says more than was reserved for it."""

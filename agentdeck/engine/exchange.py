@@ -1,0 +1,184 @@
+"""What a run and the store tell each other of reservations: in turns, one transaction for all that has come
+together meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import NamedTuple
+
+import anyio
+
+from agentdeck.core.window import Want, longest
+from agentdeck.engine.clock import Clock
+from agentdeck.engine.grant import Grant
+from agentdeck.errors import StoreError
+from agentdeck.store import rates as store
+from agentdeck.store.faultpoint import passing
+from agentdeck.store.log import Log
+from agentdeck.workflow.model import ProviderLimits
+
+
+class _Ask(NamedTuple):
+    """One that waits for the store. `done` hears what it said."""
+
+    grant: Grant
+    done: Callable[[store.Answer], None]
+    passed_on: bool = False
+
+
+class _Turn(NamedTuple):
+    """What the store said: to each that asked, and of each provider that it was about."""
+
+    answers: Sequence[store.Answer]
+    seen: Mapping[str, store.Seen]
+
+
+class Exchange:
+    """The one way to the book. `limits` tells a provider's limits as they are now; `cooled` hears until when a
+    provider is to be left alone, whoever was told so."""
+
+    def __init__(
+        self,
+        log: Log,
+        clock: Clock,
+        book: store.Book,
+        limits: Callable[[str], ProviderLimits],
+        cooled: Callable[[str, float], None],
+    ) -> None:
+        self._log = log
+        self._clock = clock
+        self._book = book
+        self._limits = limits
+        self._cooled = cooled
+        self._asks: list[_Ask] = []
+        self._settled: list[store.Settled] = []
+        self._news: list[Callable[[sqlite3.Connection, float], None]] = []
+        self._left: Counter[str] = Counter()  # places whose calls have ended since the last turn, by provider
+        self._coming: dict[Grant, tuple[float, Want | None] | None] = {}  # passed on, their rows not written yet
+        self._seen: dict[str, store.Seen] = {}
+        self._wake = anyio.Event()
+
+    def ask(self, grant: Grant, done: Callable[[store.Answer], None]) -> None:
+        """Have it reserved as soon as there is room; `done` hears whether there was."""
+        self._asks.append(_Ask(grant, done))
+        self._wake.set()
+
+    def pass_on(self, grant: Grant) -> bool:
+        """Let a call have the place of one of this run that has just ended. Only the number of calls at once may
+        be limited: that stays as it is, so nobody needs to be asked, and the store is told afterwards."""
+        provider = grant.provider
+        limits, seen = self._limits(provider), self._seen.get(provider)
+        most = limits.concurrent
+        if (
+            not self._left[provider]
+            or seen is None
+            or seen.learnt
+            or longest(limits)
+            or not isinstance(most, int)
+        ):
+            return False
+        if seen.live > most or seen.cooldown > self._clock.now():
+            return False
+        self._left[provider] -= 1
+        self._coming[grant] = None
+        self._asks.append(_Ask(grant, partial(self._written, grant), True))
+        self._wake.set()
+        return True
+
+    def settle(self, grant: Grant, want: Want | None) -> None:
+        """Its last call has ended and came to `want`; None: to what was reserved."""
+        if grant in self._coming:
+            self._coming[grant] = grant.sent, want
+        elif grant.ids:
+            self._left[grant.provider] += 1
+            self._settled.append(store.Settled(grant.ids[-1], grant.provider, grant.sent, want))
+            self._wake.set()
+
+    def tell(self, news: Callable[[sqlite3.Connection, float], None]) -> None:
+        """To be done in the next turn."""
+        self._news.append(news)
+        self._wake.set()
+
+    async def pump(self) -> None:
+        """Take turns, as long as the run lasts."""
+        while True:
+            await self._wake.wait()
+            self._wake = anyio.Event()
+            while self._asks or self._settled or self._news:
+                try:
+                    await self._turn()
+                except StoreError:
+                    return  # the log says so itself, and the run stops
+
+    async def _turn(self) -> None:
+        asks, self._asks = self._asks, []
+        turn = self._next(asks)
+        answers, seen = await asyncio.wrap_future(self._log.call(turn))
+        for name, one in seen.items():
+            if one.cooldown > max(self._clock.now(), self._cooldown(name)):
+                self._cooled(name, one.cooldown)
+        self._seen.update(seen)
+        if answers:
+            passing("rates.reserved")
+        for ask, answer in zip(asks, answers, strict=True):
+            ask.done(answer)
+
+    def _next(self, asks: Sequence[_Ask]) -> Callable[[sqlite3.Connection], _Turn]:
+        """What is to be done in the writer's thread about these and all that has come together."""
+        settled, self._settled = self._settled, []
+        news, self._news = self._news, []
+        self._left.clear()
+        wanted = [
+            store.Wanted(one.provider, *one.where, one.want, one.estimate.more, passed_on)
+            for one, _, passed_on in asks
+        ]
+        limits = {one.provider: self._limits(one.provider) for one in wanted}
+        providers = {*limits, *(one.provider for one in settled)}
+
+        def turn(db: sqlite3.Connection) -> _Turn:
+            now = self._clock.now()
+            self._book.settle(db, settled, now)
+            for tell in news:
+                tell(db, now)
+            answers = self._book.reserve(db, wanted, limits, now)
+            return _Turn(answers, {name: self._book.seen(name) for name in providers})
+
+        return turn
+
+    def _cooldown(self, provider: str) -> float:
+        seen = self._seen.get(provider)
+        return 0.0 if seen is None else seen.cooldown
+
+    def _written(self, grant: Grant, answer: store.Answer) -> None:
+        """The row of a call that began without one. It may have ended since."""
+        ended = self._coming.pop(grant)
+        if isinstance(answer, store.Granted):
+            grant.ids.append(answer.id)
+            if ended is not None:
+                sent, want = ended
+                self._settled.append(store.Settled(answer.id, grant.provider, sent, want))
+
+    def close(self) -> None:
+        """The run is over here: nothing of it is under way any more."""
+        passed_on = [ask for ask in self._asks if ask.passed_on]
+        ended = [(ask.grant.provider, self._coming[ask.grant]) for ask in passed_on]
+        turn = self._next(passed_on)
+
+        def last(db: sqlite3.Connection) -> None:
+            answers, now = turn(db).answers, self._clock.now()
+            numbers = [answer.id for answer in answers if isinstance(answer, store.Granted)]
+            late = [store.Settled(n, who, *end) for n, (who, end) in zip(numbers, ended, strict=True) if end]
+            self._book.settle(db, late, now)
+            self._book.release_all(db, now)
+
+        with suppress(StoreError):
+            self._log.call(last)
+
+    def reset(self) -> None:
+        """The store was rolled back: read it anew."""
+        self._book.reset()

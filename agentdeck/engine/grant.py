@@ -1,0 +1,27 @@
+"""What is reserved for one attempt's calls of a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from agentdeck.core.program import Rule
+from agentdeck.core.window import Want
+from agentdeck.engine.estimate import Estimate
+
+
+@dataclass(slots=True, eq=False)
+class Grant:
+    """It holds until the attempt ends: `want`, which is the estimate as far as it fits. `ids` are its rows in the
+    store, the last one live; `number` tells which of its agent's attempts it is."""
+
+    rule: Rule
+    where: tuple[str, str, int]
+    shift: int
+    model: str
+    provider: str
+    max_output: int | None
+    estimate: Estimate
+    want: Want
+    ids: list[int] = field(default_factory=list)
+    sent: float = 0.0
+    number: int | None = None
