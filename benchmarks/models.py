@@ -21,7 +21,7 @@ from typing import Any
 import httpx
 
 from agentdeck.engine.launch import Launch, Outcome, run
-from agentdeck.engine.loop import new_loop
+from agentdeck.engine.loop import OwnLoop
 from agentdeck.workflow.loader import load, loads
 from benchmarks import streaming, traces
 
@@ -58,7 +58,7 @@ def launched(deck: str, work: str, tasks: list[dict[str, Any]], workers: int) ->
         (folder / "deck.yaml").write_text(deck)
         launch = Launch(loads(work).definition, folder, {}, tasks, workers, db=folder / "runs.db")
         worked, since = _worked(), time.perf_counter()
-        with asyncio.Runner(loop_factory=new_loop) as runner:
+        with asyncio.Runner(loop_factory=OwnLoop) as runner:
             outcome = runner.run(run(launch))
         return outcome, time.perf_counter() - since, _worked() - worked
 

@@ -181,6 +181,11 @@ class Attempts:
         else:
             self._feed(ev.AttemptFailed(at, *key, fault, usage, size), 1)
 
+    @property
+    def busy(self) -> bool:
+        """Whether any attempt is under way."""
+        return bool(self._live)
+
     def cancel(self, key: Key, how: str | None = None) -> None:
         """Once, not again and again: an agent that ignores it keeps its worker, and nobody waits for it."""
         worker = self._live.get(key)

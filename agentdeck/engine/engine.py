@@ -27,6 +27,7 @@ from agentdeck.engine.attempts import Attempts
 from agentdeck.engine.clock import Clock
 from agentdeck.engine.control import Control, Make
 from agentdeck.engine.lines import LogLine
+from agentdeck.engine.loop import OwnLoop
 from agentdeck.engine.rates import Rates
 from agentdeck.engine.reuse import Reuse
 from agentdeck.engine.storage import Storage
@@ -84,6 +85,7 @@ class Engine:
         self.spoilt: AgentdeckError | None = None
         self._inbox: deque[ev.Event | ev.Signal] = deque()
         self._feeding = False
+        self._alone = False  # in a loop of its own
         self._lines: deque[LogLine] = deque()
         reuse = Reuse(storage, machine.run, clock)
         self.attempts = Attempts(machine, clock, settings, self.feed, self._lines, reuse, self.rates, yes=yes)
@@ -105,6 +107,7 @@ class Engine:
         Everything recorded is with the log when this returns; the caller flushes it.
         """
         self._loop = asyncio.get_running_loop()
+        self._alone = isinstance(self._loop, OwnLoop)
         try:
             async with anyio.create_task_group() as group:
                 self.attempts.group = group
@@ -138,9 +141,12 @@ class Engine:
 
     def committed(self, run: str, seq: int) -> None:
         """From the log's thread."""
-        self.post(lambda at: ev.Committed(at, seq))
+        self._loop.call_soon_threadsafe(self._is_kept, seq)
+
+    def _is_kept(self, seq: int, own: int = 0) -> None:
+        self.feed(ev.Committed(self.clock.now(), seq), own)
         if self._on_kept is not None:
-            self._loop.call_soon_threadsafe(self._on_kept, seq)
+            self._on_kept(seq)
 
     def fault(self, error: StoreError | None) -> None:
         """From the log's thread: the store cannot be written (None: it can again). The run pauses with the
@@ -210,25 +216,38 @@ class Engine:
                         self._finished.set()
         finally:
             self._feeding = False
-            if batch:
-                self._append(batch)
+            kept = bool(batch) and self._append(batch)
+        if kept:
+            self._is_kept(machine.seq, own)
+            return
         self._hand_out(own)
         if machine.deadline < self._timer_at:
             self._timer.set()
 
-    def _append(self, batch: list[ev.Event]) -> None:
+    def _append(self, batch: list[ev.Event]) -> bool:
         """Hand events to the log. Starts alone wait for company: nobody waits for them, and each commit of its
-        own would be in the way of the next result."""
+        own would be in the way of the next result. True: they are on disk."""
         held = self._held
         held.extend(batch)
         if type(batch[-1]) is not ev.StepStarted or any(type(event) is not ev.StepStarted for event in batch):
-            self._release()
+            return self._release(self._alone and self._waits_for_disk())
+        return False
 
-    def _release(self) -> None:
-        if self._held:
-            events, self._held = self._held, []
-            also, self._also = self._also, []
-            self.log.append(self.machine.run, self.machine.seq - len(events) + 1, events, also)
+    def _waits_for_disk(self) -> bool:
+        """Whether nothing is under way, and what comes next waits for what is to be recorded now."""
+        return bool(self.machine.uncommitted) and not (self._starts or self._woken or self.attempts.busy)
+
+    def _release(self, now: bool = False) -> bool:
+        """`now`: write them here, where that is possible. True: they are on disk."""
+        if not self._held:
+            return False
+        events, self._held = self._held, []
+        also, self._also = self._also, []
+        run, first = self.machine.run, self.machine.seq - len(events) + 1
+        if now and self.log.append_now(run, first, events, also):
+            return True
+        self.log.append(run, first, events, also)
+        return False
 
     def arrived(self) -> None:
         """From any thread: tasks that were to come are there."""

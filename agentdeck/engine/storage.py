@@ -102,8 +102,9 @@ class Storage:
                 save_definition(connection, one)
             create_run(connection, new, self.owner, started.at + LEASE)
 
-        self.log.append(started.run, 1, [started], [create])
-        self.log.flush(30)
+        if not self.log.append_now(started.run, 1, [started], [create]):
+            self.log.append(started.run, 1, [started], [create])
+            self.log.flush(30)
 
     @staticmethod
     def letter(run: str, identity: str, said: act.KeepLetter | act.SettleLetters) -> Also:

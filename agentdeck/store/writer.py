@@ -13,18 +13,18 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from agentdeck.core.events import Event
 from agentdeck.errors import StoreError
-from agentdeck.store.faultpoint import passing
+from agentdeck.store.batch import Call, Conflict, Events, Item, Lines, commit, roll_back, weight
 from agentdeck.store.faults import RunTaken, StoreBroken, code, explain, is_busy, is_of_the_place
 from agentdeck.store.log import Also, LogRow, OnCommit, OnFault
-from agentdeck.store.rows import Rows
+from agentdeck.store.room import Room
 from agentdeck.store.schema import open_for_writing
 
 T = TypeVar("T")
@@ -37,32 +37,8 @@ BUSY = 30.0  # seconds to wait for another process's lock when the file is opene
 LOCKED = 2.0  # seconds to wait for it later before that counts as a fault, and is told
 
 
-class _Events(NamedTuple):
-    run: str
-    first: int
-    events: Sequence[Event]
-    also: Sequence[Also] = ()
-
-
-class _Lines(NamedTuple):
-    run: str
-    rows: Sequence[LogRow]
-
-
-class _Call(NamedTuple):
-    fn: Callable[[sqlite3.Connection], Any]
-    future: Future[Any]
-
-
 class _Stop(NamedTuple):
     pass
-
-
-_Item: TypeAlias = _Events | _Lines | _Call
-
-
-class _Conflict(Exception):
-    """A sequence number is taken already."""
 
 
 class Writer:
@@ -82,8 +58,11 @@ class Writer:
         self._on_fault = on_fault
         self._connection = open_for_writing(self.path, busy_seconds=BUSY)
         self._connection.execute(f"PRAGMA busy_timeout = {int(LOCKED * 1000)}")
-        self._queue: queue.SimpleQueue[_Item | _Stop] = queue.SimpleQueue()
+        self._room = Room(self.path)
+        self._queue: queue.SimpleQueue[Item | _Stop] = queue.SimpleQueue()
         self._lock = threading.Lock()
+        self._using = threading.Lock()  # the connection
+        self._waiting = 0  # items that are handed over and not written
         self._handed_over = 0
         self._committed = 0
         self._next: dict[str, int] = {}
@@ -113,16 +92,40 @@ class Writer:
         ValueError on a gap."""
         if not events:
             return
+        self._check(run, first_seq)
+        self._next[run] = first_seq + len(events)
+        self._put(Events(run, first_seq, events, also), len(events))
+
+    def append_now(self, run: str, first_seq: int, events: Sequence[Event], also: Sequence[Also] = ()) -> bool:
+        """As `append`, but the caller's thread writes them, and they are on disk when this returns: that spares
+        two changes of threads. False: nothing was done, as the writer's thread is at work, another process
+        writes, or something is wrong; `append` copes with all of that."""
+        self._check(run, first_seq)
+        if self._waiting or self._closed or self.fault or run in self._taken:
+            return False
+        if not self._using.acquire(blocking=False):
+            return False
+        try:
+            with self._not_waiting():
+                commit(self._connection, [Events(run, first_seq, events, also)])
+                self._done()
+        except (sqlite3.Error, Conflict):
+            roll_back(self._connection)
+            return False
+        finally:
+            self._using.release()
+        self._next[run] = first_seq + len(events)
+        return True
+
+    def _check(self, run: str, first_seq: int) -> None:
         expected = self._next.get(run, first_seq)
         if first_seq != expected:
             raise ValueError(f"run {run}: event {first_seq} handed over where {expected} is next")
-        self._next[run] = first_seq + len(events)
-        self._put(_Events(run, first_seq, events, also), len(events))
 
     def log(self, run: str, rows: Sequence[LogRow]) -> None:
         """Record lines that agents logged. They wait a moment for company."""
         if rows:
-            self._put(_Lines(run, rows), len(rows))
+            self._put(Lines(run, rows), len(rows))
 
     def call(self, fn: Callable[[sqlite3.Connection], T]) -> Future[T]:
         """Run `fn` in the writer's thread and transaction, between what was handed over before and after.
@@ -131,7 +134,7 @@ class Writer:
         all else is. `fn` may run again after a fault of the disk (its first try was rolled back).
         """
         future: Future[T] = Future()
-        self._put(_Call(fn, future), 0)
+        self._put(Call(fn, future), 0)
         return future
 
     def flush(self, timeout: float | None = None) -> None:
@@ -155,24 +158,28 @@ class Writer:
             reason = self.fault or f"{self.path}: no time"
             raise StoreError(f"{self.backlog} records could not be written: {reason}")
 
-    def _put(self, item: _Item, weight: int) -> None:
+    def _put(self, item: Item, records: int) -> None:
         with self._lock:
             if self._broken is not None:
                 raise self._broken
             if self._closed:
                 raise StoreError(f"{self.path}: the writer is closed")
-            self._handed_over += weight
+            self._handed_over += records
+            self._waiting += 1
             self._queue.put(item)
 
     # In the writer's thread -------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        items: list[_Item] = []
+        items: list[Item] = []
         try:
             while not self._stopping:
                 items = self._gather()
                 if items:
-                    self._write(items)
+                    with self._using:
+                        self._write(items)
+                    with self._lock:
+                        self._waiting -= len(items)
         except StoreError as fault:
             self._end(fault, items)
         except BaseException as error:  # our own mistake: say so, rather than leave everybody waiting
@@ -181,9 +188,9 @@ class Writer:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.close()
 
-    def _gather(self) -> list[_Item]:
+    def _gather(self) -> list[Item]:
         """All that waits, up to BATCH records; log lines alone wait LINGER for more. Sets `_stopping`."""
-        items: list[_Item] = []
+        items: list[Item] = []
         weight, urgent, until = 0, False, 0.0
         while weight < BATCH:
             try:
@@ -201,29 +208,27 @@ class Writer:
             if isinstance(item, _Stop):
                 self._stopping = True
                 break
-            if isinstance(item, _Lines):
+            if isinstance(item, Lines):
                 weight += len(item.rows)
                 until = until or time.monotonic() + LINGER
             else:
-                weight += len(item.events) if isinstance(item, _Events) else 1
+                weight += len(item.events) if isinstance(item, Events) else 1
                 urgent = True
             items.append(item)
         return items
 
-    def _write(self, items: list[_Item]) -> None:
+    def _write(self, items: list[Item]) -> None:
         """Commit the batch, however long it takes. Raises StoreError when it never will be."""
         while True:
-            kept = [
-                item for item in items if not (isinstance(item, _Events | _Lines) and item.run in self._taken)
-            ]
+            kept = [item for item in items if not (isinstance(item, Events | Lines) and item.run in self._taken)]
             try:
-                answers = self._transaction(kept)
+                answers = commit(self._connection, kept)
                 break
-            except _Conflict:
-                self._rollback()
+            except Conflict:
+                roll_back(self._connection)
                 self._give_up_taken(kept)
             except sqlite3.Error as error:
-                self._rollback()
+                roll_back(self._connection)
                 if not is_of_the_place(error):
                     raise
                 fault = explain(error, self.path)
@@ -233,11 +238,11 @@ class Writer:
                 if self._abandon.wait(0.0 if is_busy(error) else AGAIN):
                     raise fault from error
                 self._reopen_if_it_helps(error)
-        self._dirty = True
+        self._done()
         if self._fault is not None:
             self._tell(None)
-        self._committed += sum(_weight(item) for item in items)
-        last = {item.run: item.first + len(item.events) - 1 for item in kept if isinstance(item, _Events)}
+        self._committed += sum(weight(item) for item in items)
+        last = {item.run: item.first + len(item.events) - 1 for item in kept if isinstance(item, Events)}
         if self._on_commit is not None:
             for run, seq in last.items():
                 with contextlib.suppress(Exception):  # whoever listened has gone; the records are safe
@@ -248,69 +253,14 @@ class Writer:
             else:
                 _tell_caller(future, value)
 
-    def _transaction(self, items: list[_Item]) -> list[tuple[Future[Any], Any, BaseException | None]]:
-        answers: list[tuple[Future[Any], Any, BaseException | None]] = []
-        rows = Rows()
-        prepared = 0
-        for item in items:  # before the lock is taken: others need not wait for this
-            if isinstance(item, _Call) or rows.large or (isinstance(item, _Events) and item.also):
-                break
-            self._prepare(item, rows)
-            prepared += 1
-        self._connection.execute("BEGIN IMMEDIATE")
-        for item in items[prepared:]:
-            if isinstance(item, _Call):
-                self._insert(rows)
-                answers.append((item.future, *self._answer(item)))
-            else:
-                if rows.large:
-                    self._insert(rows)
-                self._prepare(item, rows)
-                for fn in item.also if isinstance(item, _Events) else ():
-                    self._insert(rows)
-                    fn(self._connection)
-        self._insert(rows)
-        passing("commit.before")
-        self._connection.execute("COMMIT")
-        passing("commit.after")
-        return answers
+    def _done(self) -> None:
+        self._dirty = True
+        self._room.committed(self._connection)
 
-    @staticmethod
-    def _prepare(item: _Events | _Lines, rows: Rows) -> None:
-        if isinstance(item, _Events):
-            rows.add_events(item.run, item.first, item.events)
-        else:
-            rows.add_lines(item.run, item.rows)
-
-    def _insert(self, rows: Rows) -> None:
-        try:
-            rows.insert(self._connection)
-        except sqlite3.IntegrityError as error:
-            raise _Conflict from error
-
-    def _answer(self, item: _Call) -> tuple[Any, BaseException | None]:
-        connection = self._connection
-        connection.execute("SAVEPOINT call")
-        try:
-            value = item.fn(connection)
-        except Exception as failure:
-            if is_of_the_place(failure):
-                raise
-            connection.execute("ROLLBACK TO call")
-            connection.execute("RELEASE call")
-            return None, failure
-        connection.execute("RELEASE call")
-        return value, None
-
-    def _rollback(self) -> None:
-        if self._connection.in_transaction:
-            with contextlib.suppress(sqlite3.Error):
-                self._connection.execute("ROLLBACK")
-
-    def _give_up_taken(self, items: list[_Item]) -> None:
+    def _give_up_taken(self, items: list[Item]) -> None:
         """Find whose numbers are taken; these runs belong to another process now."""
         found = False
-        for run, first in {i.run: i.first for i in reversed(items) if isinstance(i, _Events)}.items():
+        for run, first in {i.run: i.first for i in reversed(items) if isinstance(i, Events)}.items():
             sql = "SELECT max(seq) FROM events WHERE run = ?"
             last = self._connection.execute(sql, (run,)).fetchone()[0]
             if last is not None and last >= first:
@@ -341,14 +291,22 @@ class Writer:
 
     def _checkpoint(self) -> None:
         """Fold the WAL back and cut it; later, where somebody is reading or writing just now."""
-        with contextlib.suppress(sqlite3.Error):
-            self._connection.execute("PRAGMA busy_timeout = 0")
+        with contextlib.suppress(sqlite3.Error), self._using, self._not_waiting():
             ((busy, _, _),) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             self._dirty = bool(busy)
-        with contextlib.suppress(sqlite3.Error):
+            if not busy:
+                self._room.cut()
+
+    @contextlib.contextmanager
+    def _not_waiting(self) -> Iterator[None]:
+        """What another process has locked is left to it."""
+        self._connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            yield
+        finally:
             self._connection.execute(f"PRAGMA busy_timeout = {int(LOCKED * 1000)}")
 
-    def _end(self, fault: StoreError, items: list[_Item]) -> None:
+    def _end(self, fault: StoreError, items: list[Item]) -> None:
         """Nothing more will be written: tell everybody who waits."""
         with self._lock:
             self._broken = fault
@@ -358,7 +316,7 @@ class Writer:
                     if not isinstance(item, _Stop):
                         items = [*items, item]
         for item in items:
-            if isinstance(item, _Call) and not item.future.done():
+            if isinstance(item, Call) and not item.future.done():
                 _tell_caller(item.future, failure=fault)
         if self._on_fault is not None:
             with contextlib.suppress(Exception):
@@ -376,7 +334,3 @@ def _tell_caller(future: Future[Any], value: Any = None, failure: BaseException 
 
 def _nothing(_: sqlite3.Connection) -> None:
     """What `flush` waits for."""
-
-
-def _weight(item: _Item) -> int:
-    return len(item.events) if isinstance(item, _Events) else len(item.rows) if isinstance(item, _Lines) else 0
