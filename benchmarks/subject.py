@@ -23,7 +23,7 @@ def run(needs: Needs, tasks: int, workers: int, db: Path | None, takes: dict[str
     """Seconds for so many tasks, from the call to the result."""
     from agentdeck import Workflow
     from agentdeck.engine import launch
-    from agentdeck.engine.loop import OwnLoop
+    from agentdeck.engine.loop import own_runner
 
     workflow = Workflow("bench")
     for name, above in needs.items():
@@ -35,10 +35,10 @@ def run(needs: Needs, tasks: int, workers: int, db: Path | None, takes: dict[str
 
     definition = workflow.definition  # loaded and checked, as a file is before it runs
     wanted = launch.Launch(definition, ROOT, {}, source(), workers, workflow.functions, db)
-    begin = time.perf_counter()
-    with asyncio.Runner(loop_factory=OwnLoop) as runner:
+    with own_runner() as runner:
+        begin = time.perf_counter()
         outcome = runner.run(launch.run(wanted))
-    seconds = time.perf_counter() - begin
+        seconds = time.perf_counter() - begin
     assert outcome.view.steps()["done"] == tasks * len(needs), outcome.view.steps()
     return seconds
 

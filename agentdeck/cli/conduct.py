@@ -21,7 +21,7 @@ from agentdeck.cli.narrate import Narrator
 from agentdeck.core import events as ev
 from agentdeck.engine.control import Control
 from agentdeck.engine.launch import Outcome, Watch
-from agentdeck.engine.loop import OwnLoop
+from agentdeck.engine.loop import own_runner
 from agentdeck.errors import UsageError
 from agentdeck.insight.numbers import plural
 from agentdeck.workflow.model import Data, Definition
@@ -89,7 +89,7 @@ def conduct(
 
     outcome: Outcome | None = None
     try:
-        runner = asyncio.Runner(loop_factory=OwnLoop)
+        runner = own_runner()
         try:
             watch = Watch(seen, narrator.line, control, narrator.say, out.kept)
             outcome = runner.run(_main(start, watch, narrator, lambda: again(name)))

@@ -22,6 +22,9 @@ from agentdeck.store.faultpoint import passing
 from agentdeck.store.log import Log
 from agentdeck.workflow.model import ProviderLimits
 
+#: Seconds that the store may hear later of places that were passed on.
+LINGER = 0.02
+
 
 class _Ask(NamedTuple):
     """One that waits for the store. `done` hears what it said."""
@@ -62,11 +65,13 @@ class Exchange:
         self._coming: dict[Grant, tuple[float, Want | None] | None] = {}  # passed on, their rows not written yet
         self._seen: dict[str, store.Seen] = {}
         self._wake = anyio.Event()
+        self._looking = False
+        self._later: asyncio.TimerHandle | None = None
 
     def ask(self, grant: Grant, done: Callable[[store.Answer], None]) -> None:
         """Have it reserved as soon as there is room; `done` hears whether there was."""
         self._asks.append(_Ask(grant, done))
-        self._wake.set()
+        self._came()
 
     def pass_on(self, grant: Grant) -> bool:
         """Let a call have the place of one of this run that has just ended. Only the number of calls at once may
@@ -87,7 +92,7 @@ class Exchange:
         self._left[provider] -= 1
         self._coming[grant] = None
         self._asks.append(_Ask(grant, partial(self._written, grant), True))
-        self._wake.set()
+        self._came()
         return True
 
     def settle(self, grant: Grant, want: Want | None) -> None:
@@ -97,23 +102,40 @@ class Exchange:
         elif grant.ids:
             self._left[grant.provider] += 1
             self._settled.append(store.Settled(grant.ids[-1], grant.provider, grant.sent, want))
-            self._wake.set()
+            self._came()
 
     def tell(self, news: Callable[[sqlite3.Connection, float], None]) -> None:
         """To be done in the next turn."""
         self._news.append(news)
-        self._wake.set()
+        self._came()
 
     async def pump(self) -> None:
         """Take turns, as long as the run lasts."""
         while True:
             await self._wake.wait()
             self._wake = anyio.Event()
-            while self._asks or self._settled or self._news:
+            if self._later is not None:
+                self._later.cancel()
+                self._later = None
+            if self._asks or self._settled or self._news:
                 try:
                     await self._turn()
                 except StoreError:
                     return  # the log says so itself, and the run stops
+
+    def _came(self) -> None:
+        """Something has come together. Once all that happens now has happened: what nobody waits to hear of, as
+        each place that was left is passed on already, is told with the next thing that somebody does wait for."""
+        if not self._looking:
+            self._looking = True
+            asyncio.get_running_loop().call_soon(self._look)
+
+    def _look(self) -> None:
+        self._looking = False
+        if self._news or any(self._left.values()) or not all(ask.passed_on for ask in self._asks):
+            self._wake.set()
+        elif self._later is None:
+            self._later = asyncio.get_running_loop().call_later(LINGER, lambda: self._wake.set())
 
     async def _turn(self) -> None:
         asks, self._asks = self._asks, []
@@ -162,6 +184,8 @@ class Exchange:
             if ended is not None:
                 sent, want = ended
                 self._settled.append(store.Settled(answer.id, grant.provider, sent, want))
+                self._left[grant.provider] += 1
+                self._came()
 
     def close(self) -> None:
         """The run is over here: nothing of it is under way any more."""

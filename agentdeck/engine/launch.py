@@ -33,7 +33,7 @@ from agentdeck.errors import UsageError
 from agentdeck.models.room import check_deck
 from agentdeck.store.faultpoint import passing
 from agentdeck.store.runs import new_run
-from agentdeck.workflow.deck import deck_for
+from agentdeck.workflow.deck import Deck, deck_for
 from agentdeck.workflow.loader import load
 from agentdeck.workflow.model import Data, Definition, SubWorkflow
 
@@ -163,7 +163,7 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
             if watch.event is not None:
                 watch.event(machine.seq, started)
             first = ev.TimerFired(started.at)
-        return await drive(launch, machine, view, storage, clock, first, watch)
+        return await drive(launch, machine, view, storage, clock, first, watch, deck)
     finally:
         storage.close()
 
@@ -176,11 +176,11 @@ async def drive(
     clock: Clock,
     first: ev.Event | ev.Signal,
     watch: Watch,
+    deck: Deck,
 ) -> Outcome:
     """Run a machine, new or restored, from its `first` event to its end."""
     closing: list[Callable[[], Awaitable[None]]] = []
     settings: dict[Program, Setting] = {}
-    deck = deck_for(launch.folder)
 
     def setting(of: Program) -> Setting:
         if of not in settings:

@@ -21,7 +21,7 @@ from agentdeck.core.machine import Machine
 from agentdeck.core.program import Program
 from agentdeck.core.scope import scope_of
 from agentdeck.core.state import Step
-from agentdeck.core.window import Want
+from agentdeck.core.window import Want, longest
 from agentdeck.engine.clock import Clock
 from agentdeck.engine.estimate import CHARACTERS_PER_TOKEN, Estimates
 from agentdeck.engine.exchange import Exchange
@@ -188,7 +188,7 @@ class Rates:
         """The answer is so long by now: where that is more than was reserved, twice as much is from now on. Gives
         the length at which to tell again."""
         said = characters // CHARACTERS_PER_TOKEN
-        if said > grant.want.tokens_out and len(grant.ids) == 1:
+        if said > grant.want.tokens_out and len(grant.ids) == 1 and longest(self.limits(grant.provider)):
             number, provider = grant.ids[0], grant.provider
             grant.want = grant.want._replace(tokens_out=2 * said)
             self._exchange.tell(lambda db, now: self._book.grow(db, number, provider, 2 * said, now))

@@ -66,7 +66,8 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: Again | None
         storage = Storage(wanted.db)
         try:
             folder = Path(str(row.source.get("folder") or "."))
-            check_deck(deck_for(folder), definitions(programs(definition, folder, {}, nested_of(reader, row))))
+            deck = deck_for(folder)
+            check_deck(deck, definitions(programs(definition, folder, {}, nested_of(reader, row))))
             if not await _take(storage, row):
                 now_held = reader.run(row.run)
                 by = f"process {now_held.pid} on {now_held.host}" if now_held.pid else "another process"
@@ -90,7 +91,7 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: Again | None
             now = clock.now()
             reopened = again.events(now, who) if again is not None else ()
             first = ev.Together(now, (ev.RunResumed(now, max(0.0, now - last), who), *reopened))
-            return await drive(launch, machine, view, storage, clock, first, watch or Watch())
+            return await drive(launch, machine, view, storage, clock, first, watch or Watch(), deck)
         finally:
             storage.close()
     finally:

@@ -61,6 +61,11 @@ class Keys:
                 text = text.replace(secret, BLACK)
         return text
 
+    @property
+    def known(self) -> bool:
+        """Whether there is any key to hide."""
+        return bool(self._secrets)
+
     def held(self, text: str) -> int:
         """How many characters at the end of a text may be the beginning of a key."""
         return max((_overlap(text, secret) for secret in self._secrets), default=0)
@@ -100,8 +105,8 @@ class Curtain:
         self._rest = ""
 
     def __call__(self, piece: str) -> None:
-        if not piece:
-            self._out("")
+        if not piece or not self._keys.known:
+            self._out(piece)
             return
         text = self._keys.hide(self._rest + piece)
         held = self._keys.held(text)

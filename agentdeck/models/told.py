@@ -21,11 +21,12 @@ _NAMES = {
 def told(headers: Mapping[str, str]) -> Told:
     """By limit; only those that the headers speak of."""
     found: dict[str, Window] = {}
-    for word, name in _NAMES.items():
+    said = {name: value for name, value in headers.items() if "ratelimit" in name}
+    for word, name in _NAMES.items() if said else ():
         window = Window(
-            _number(_first(headers, f"x-ratelimit-limit-{word}", f"anthropic-ratelimit-{word}-limit")),
-            _number(_first(headers, f"x-ratelimit-remaining-{word}", f"anthropic-ratelimit-{word}-remaining")),
-            _reset(_first(headers, f"x-ratelimit-reset-{word}", f"anthropic-ratelimit-{word}-reset")),
+            _number(_first(said, f"x-ratelimit-limit-{word}", f"anthropic-ratelimit-{word}-limit")),
+            _number(_first(said, f"x-ratelimit-remaining-{word}", f"anthropic-ratelimit-{word}-remaining")),
+            _reset(_first(said, f"x-ratelimit-reset-{word}", f"anthropic-ratelimit-{word}-reset")),
         )
         if window != Window():
             found[name] = window

@@ -1,9 +1,9 @@
 """HTTP to providers: the one place that knows httpx.
 
-Each stream has a transport with one connection of its own. A pool looks through all its connections at each request
-and at each end of one, and a client also keeps cookies, redirects and a history, none of which is wanted here: that
-takes twice the work of a call (benchmarks/streaming.py). Nothing is redirected: the key is for the host that the
-deck names.
+Each stream has a transport with one connection of its own. A pool looks through all its connections at each
+request and at the end of each, and a client also keeps cookies, redirects and a history, none of which is wanted
+here: together that doubles the work of a call (benchmarks/streaming.py). No redirect is followed: the key is for
+the host that the deck names.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class Wire:
         self._idle: list[httpx.AsyncHTTPTransport] = []
         self._all: list[httpx.AsyncHTTPTransport] = []
         self._trust: ssl.SSLContext | None = None
+        self._proxy: str | None = None
 
     @asynccontextmanager
     async def post(self, url: str, headers: Mapping[str, str], body: Data) -> AsyncIterator[Stream]:
@@ -104,10 +105,10 @@ class Wire:
         if self._trust is None:  # once, as it takes 20 ms; where nothing is encrypted, nobody needs to be trusted
             secure = url.scheme == "https"
             self._trust = httpx.create_ssl_context() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        proxies = {} if proxy_bypass(url.host) else getproxies()
+            proxies = {} if proxy_bypass(url.host) else getproxies()
+            self._proxy = proxies.get(url.scheme) or proxies.get("all")
         one = httpx.Limits(max_connections=1, max_keepalive_connections=1)
-        proxy = proxies.get(url.scheme) or proxies.get("all")
-        transport = httpx.AsyncHTTPTransport(verify=self._trust, limits=one, proxy=proxy)
+        transport = httpx.AsyncHTTPTransport(verify=self._trust, limits=one, proxy=self._proxy)
         self._all.append(transport)
         return transport
 
@@ -147,7 +148,7 @@ class Stream:
 
     async def read(self, take: Callable[[Mapping[str, Data]], bool]) -> None:
         """Gives the JSON of each event to `take`, until it says True, or `[DONE]` or the end has come."""
-        events, chunks = Events(self._who), self._response.aiter_bytes()
+        events, chunks = Events(self._who), self._bytes()
         async for chunk in chunks:
             for text in events.feed(chunk):
                 if text == "[DONE]" or take(self._json(text)):
@@ -163,11 +164,19 @@ class Stream:
     async def body(self) -> Mapping[str, Data]:
         """The whole answer of a server that does not stream, or not this time."""
         body = bytearray()
-        async for chunk in self._response.aiter_bytes():
+        async for chunk in self._bytes():
             body += chunk
             if len(body) > MOST_BODY:
                 raise StepError("server", f"{self._who} sent more than {MOST_BODY // MB} MB, which is no answer")
         return self._json(bytes(body))
+
+    def _bytes(self) -> AsyncIterator[bytes]:
+        """As they come. The response's own way to give them does more at each piece than all else."""
+        plain = self.headers.get("content-encoding", "identity") == "identity"
+        stream = self._response.stream
+        if plain and isinstance(stream, httpx.AsyncByteStream):
+            return aiter(stream)
+        return self._response.aiter_bytes()
 
     def _json(self, text: str | bytes) -> Mapping[str, Data]:
         try:

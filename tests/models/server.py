@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from random import Random
 from typing import Any, NamedTuple
 
+from agentdeck.engine.loop import own_runner
 from agentdeck.models.invent import fitting
 
 SENTENCE = "The tenant pays the rent on the first of each month — notice is three months"
@@ -60,7 +61,7 @@ class Server:
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, BrokenPipeError):
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             while await self._serve(reader, writer):
                 pass
         writer.close()
@@ -95,6 +96,7 @@ class Talk:
         self.asked = asked
         self.writer = writer
         self.anthropic = anthropic
+        self.held: bytearray | None = None  # what is to go out together
 
     async def go(self, how: str) -> bool:
         name, _, rest = how.partition("-")
@@ -110,10 +112,14 @@ class Talk:
         self.writer.write("\r\n".join([*lines, "", ""]).encode())
 
     def send(self, data: bytes) -> None:
-        if data:
+        if self.held is not None:
+            self.held += data
+        elif data:
             self.writer.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
 
     async def end(self) -> bool:
+        held, self.held = self.held, None
+        self.send(bytes(held or b""))
         self.writer.write(b"0\r\n\r\n")
         await self.writer.drain()
         return True
@@ -196,9 +202,10 @@ class Talk:
         return await self.say([f" word{at}" for at in range(int(count))])
 
     async def do_after(self, seconds: str) -> bool:
-        """Thinks, and then says all of it."""
+        """Thinks, and then says all of it at once."""
         self.start()
         await asyncio.sleep(float(seconds))
+        self.held = bytearray()
         return await self.say(self.words(), begun=True)
 
     async def do_pace(self, seconds: str) -> bool:
@@ -437,4 +444,5 @@ async def _main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main())
+    with own_runner() as runner:
+        runner.run(_main())
