@@ -42,16 +42,17 @@ def plan(
     from agentdeck.workflow.loader import load
 
     definition = override(load(Path(file)).definition, settings)
+    folder = definition.folder or Path(file).parent
     made = make(
         definition,
-        settle(workers, definition.limits.workers),
+        settle(workers, definition, folder),
         _number(tasks, definition),
-        _seen(db, definition, definition.folder or Path(file).parent),
+        _seen(db, definition, folder),
     )
     if as_json:
         dump(render(made))
     else:
-        for line in page(made, _answering(definition, definition.folder or Path(file).parent)):
+        for line in page(made, _answering(definition, folder)):
             out(line)
 
 

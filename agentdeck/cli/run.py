@@ -102,7 +102,7 @@ def run(
         folder,
         values,
         source,
-        settle(workers, definition.limits.workers),
+        settle(workers, definition, folder),
         functions,
         store,
         {

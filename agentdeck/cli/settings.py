@@ -7,8 +7,12 @@ import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agentdeck.errors import UsageError
+
+if TYPE_CHECKING:
+    from agentdeck.workflow.model import Definition
 
 NAMES = ("db", "workers")
 PROJECT = ".agentdeck.toml"
@@ -52,12 +56,14 @@ def database(flag: str | None = None) -> Path:
     return Path(str(setting("db", flag).value)).expanduser()
 
 
-def workers(flag: int | None, of_workflow: int | None) -> int:
-    """How many steps at once. What a workflow says of itself stands between environment and files."""
+def workers(flag: int | None, definition: Definition, folder: Path) -> int:
+    """How many steps at once. What the workflow and its deck say, the lower of both, stands between environment
+    and files. Raises InvalidFile for a deck that makes no sense."""
+    from agentdeck.workflow.deck import deck_for
+
     found = setting("workers", flag)
-    if of_workflow is not None and found.origin not in ("flag", "env"):
-        return of_workflow
-    return int(found.value)
+    said = [n for n in (definition.limits.workers, deck_for(folder).workers) if n is not None]
+    return min(said) if said and found.origin not in ("flag", "env") else int(found.value)
 
 
 def _default(name: str) -> str | int:

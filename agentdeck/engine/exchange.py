@@ -87,7 +87,7 @@ class Exchange:
             or not isinstance(most, int)
         ):
             return False
-        if seen.live > most or seen.cooldown > self._clock.now():
+        if seen.live > most or seen.owed or seen.cooldown > self._clock.now():
             return False
         self._left[provider] -= 1
         self._coming[grant] = None
@@ -168,7 +168,7 @@ class Exchange:
             for tell in news:
                 tell(db, now)
             answers = self._book.reserve(db, wanted, limits, now)
-            return _Turn(answers, {name: self._book.seen(name) for name in providers})
+            return _Turn(answers, {name: self._book.seen(name, now) for name in providers})
 
         return turn
 

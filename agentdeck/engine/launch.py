@@ -33,7 +33,7 @@ from agentdeck.errors import UsageError
 from agentdeck.models.room import check_deck
 from agentdeck.store.faultpoint import passing
 from agentdeck.store.runs import new_run
-from agentdeck.workflow.deck import Deck, deck_for
+from agentdeck.workflow.deck import WORKERS, Deck, deck_for
 from agentdeck.workflow.loader import load
 from agentdeck.workflow.model import Data, Definition, SubWorkflow
 
@@ -139,7 +139,7 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
         program = programs(definition, launch.folder, storage.durations(definition, launch.folder))
         deck = deck_for(launch.folder)
         check_deck(deck, definitions(program))
-        most = deck.workers
+        most = deck.workers or WORKERS
         workers = launch.workers or min(definition.limits.workers or most, most)
         machine = Machine(program, run=name, workers=workers, gated=storage.durable)
         started = ev.RunStarted(

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from agentdeck.core.caps import tighten
+from agentdeck.core.sharing import AGAIN, Waiting, owed
 from agentdeck.core.window import NEVER, NOTHING, Full, Want, Window, longest
 from agentdeck.store.codec import text_of
 from agentdeck.store.listed import held
@@ -66,26 +68,32 @@ Answer: TypeAlias = Granted | Refused
 
 class Seen(NamedTuple):
     """A provider as the last transaction left it: how many calls are under way, whosever; whether it says itself
-    what it allows; until when it is to be left alone."""
+    what it allows; until when it is to be left alone; whether the next place is another process's."""
 
     live: int
     learnt: bool
     cooldown: float
+    owed: bool
 
 
 class _Known:
     """A provider as far as this process has read it."""
 
-    __slots__ = ("cooldown", "learnt", "longest", "owners", "pruned", "rev", "window")
+    __slots__ = ("cooldown", "learnt", "longest", "owners", "pruned", "rev", "waiting", "window")
 
     def __init__(self) -> None:
         self.rev = 0
         self.longest = 0.0
         self.cooldown = 0.0
         self.learnt: dict[str, float] = {}
+        self.waiting: dict[str, Waiting] = {}
         self.window = Window()
         self.owners: dict[int, tuple[str, str]] = {}
         self.pruned = 0.0
+
+    def live(self) -> Counter[str]:
+        """How many calls each process has under way."""
+        return Counter(owner for _, owner in self.owners.values())
 
 
 class Book:
@@ -111,19 +119,20 @@ class Book:
                 self._reach(provider, limits[provider])
                 self._read(db, provider, now)
             shut: dict[str, Refused] = {}
-            answers: list[Answer] = []
-            for one in wanted:
-                refused = None
-                if not one.passed_on:
-                    refused = shut.get(one.provider) or self._in_the_way(db, one, limits[one.provider], now)
+            answers: dict[int, Answer] = {
+                n: self._insert(db, one, now) for n, one in enumerate(wanted) if one.passed_on
+            }
+            for n, one in enumerate(wanted):
+                if one.passed_on:
+                    continue
+                refused = shut.get(one.provider) or self._in_the_way(db, one, limits[one.provider], now)
                 if refused is not None:
                     shut[one.provider] = refused
-                    answers.append(refused)
-                else:
-                    answers.append(self._insert(db, one, now))
+                answers[n] = refused or self._insert(db, one, now)
             for provider in {one.provider for one in wanted}:
+                self._wait(db, provider, limits[provider], shut.get(provider), now)
                 self._save(db, provider, now)
-            return answers
+            return [answers[n] for n in range(len(wanted))]
         except BaseException:
             self.reset()
             raise
@@ -153,10 +162,13 @@ class Book:
             self.reset()
             raise
 
-    def seen(self, provider: str) -> Seen:
-        """After a turn with it."""
+    def seen(self, provider: str, now: float) -> Seen:
+        """After a turn with it, and for when one more of this run's calls has ended."""
         known = self._known[provider]
-        return Seen(len(known.window.live), bool(known.learnt), known.cooldown)
+        live = known.live()
+        live[self.owner] -= 1
+        left = owed(known.waiting, live, self.owner, now)
+        return Seen(len(known.window.live), bool(known.learnt), known.cooldown, left)
 
     def grow(self, db: sqlite3.Connection, number: int, provider: str, tokens_out: int, now: float) -> None:
         """A call that is under way says more than was reserved for it."""
@@ -214,7 +226,31 @@ class Book:
         full = known.window.full(one.want, limits, now, one.more)
         if full is not None and full.reason == "concurrent" and self._bury(db, one.provider, now):
             full = known.window.full(one.want, limits, now, one.more)
-        return None if full is None else Refused(full.reason, _again(full, now))
+        if full is not None:
+            return Refused(full.reason, _again(full, now))
+        left = known.waiting and isinstance(limits.concurrent, int)
+        if left and owed(known.waiting, known.live(), self.owner, now):
+            return Refused("concurrent", now + LOOK)
+        return None
+
+    def _wait(
+        self,
+        db: sqlite3.Connection,
+        provider: str,
+        limits: ProviderLimits,
+        refused: Refused | None,
+        now: float,
+    ) -> None:
+        """Tell the others whether this process waits for a place."""
+        waiting = self._known[provider].waiting
+        before = waiting.pop(self.owner, None)
+        if refused is not None and refused.reason == "concurrent" and isinstance(limits.concurrent, int):
+            since = now if before is None or before.until < now else before.since
+            waiting[self.owner] = Waiting(since, now + AGAIN, limits.concurrent)
+        elif before is None:
+            return
+        told = {who: list(one) for who, one in waiting.items() if now < one.until}
+        db.execute("UPDATE providers SET waiting = ? WHERE provider = ?", (text_of(told), provider))
 
     def _reach(self, provider: str, limits: ProviderLimits) -> None:
         """For a window longer than any before, what was forgotten is read again."""
@@ -239,16 +275,18 @@ class Book:
         """What has changed since it was last looked at, by whomever."""
         known = self._known.setdefault(provider, _Known())
         row = db.execute(
-            "SELECT rev, longest, cooldown_until, learnt FROM providers WHERE provider = ?", (provider,)
+            "SELECT rev, longest, cooldown_until, learnt, waiting FROM providers WHERE provider = ?", (provider,)
         ).fetchone()
         if row is None:
             db.execute("INSERT INTO providers (provider) VALUES (?)", (provider,))
-            row = (0, 0.0, 0.0, "{}")
+            row = (0, 0.0, 0.0, "{}", "{}")
         if known.rev > row[0]:  # what it had read was rolled back
             known = self._known[provider] = _Known()
         known.longest, known.cooldown = row[1], row[2]
         if row[3] != "{}":
             known.learnt = json.loads(row[3])
+        told = {} if row[4] == "{}" else json.loads(row[4])
+        known.waiting = {who: Waiting(*one) for who, one in told.items()}
         self._follow(db, provider, known, row[0], now)
 
     def _follow(self, db: sqlite3.Connection, provider: str, known: _Known, rev: int, now: float) -> None:

@@ -70,9 +70,9 @@ class McpServer:
 
 @dataclass(frozen=True, slots=True)
 class Deck:
-    """Without a file: 20 workers, and every tier served by the simulated provider."""
+    """Without a file: every tier is served by the simulated provider. `workers` None: it does not say."""
 
-    workers: int = WORKERS
+    workers: int | None = None
     providers: Mapping[str, Provider] = field(default_factory=dict)
     models: Mapping[str, Model] = field(default_factory=dict)
     tiers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -161,7 +161,7 @@ def load_deck(path: Path) -> Deck:
         name: McpServer(**{**given, "command": tuple(given.get("command", ()))})
         for name, given in read.get("mcp", {}).items()
     }
-    return Deck(read.get("limits", {}).get("workers", WORKERS), providers, models, tiers, mcp, path)
+    return Deck(read.get("limits", {}).get("workers"), providers, models, tiers, mcp, path)
 
 
 def _model(given: Mapping[str, Any]) -> Model:

@@ -252,7 +252,7 @@ class DeckScreen(Shown):
             self._launch(entry.path, entry.definition)
 
     def _launch(self, file: Path, definition: Definition) -> None:
-        from agentdeck.cli.settings import workers
+        from agentdeck.cli.settings import setting, workers
         from agentdeck.console import background
         from agentdeck.console.screens.launch import LaunchScreen
 
@@ -260,8 +260,11 @@ class DeckScreen(Shown):
             if order is not None:
                 self.deck.start(lambda: background.launch(self.deck.db, file, order))
 
-        form = LaunchScreen(definition, file, self.deck.db, workers(None, definition.limits.workers))
-        self.app.push_screen(form, launched)
+        try:
+            most = workers(None, definition, definition.folder or file.parent)
+        except AgentdeckError:  # the form says what is wrong with the deck
+            most = definition.limits.workers or int(setting("workers").value)
+        self.app.push_screen(LaunchScreen(definition, file, self.deck.db, most), launched)
 
     def action_edit(self) -> None:
         entry = self._entry
