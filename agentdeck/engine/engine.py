@@ -144,9 +144,11 @@ class Engine:
         self._loop.call_soon_threadsafe(self._is_kept, seq)
 
     def _is_kept(self, seq: int, own: int = 0) -> None:
-        self.feed(ev.Committed(self.clock.now(), seq), own)
+        if seq <= self.machine.durable:
+            return  # what was written here since has overtaken it
         if self._on_kept is not None:
             self._on_kept(seq)
+        self.feed(ev.Committed(self.clock.now(), seq), own)
 
     def fault(self, error: StoreError | None) -> None:
         """From the log's thread: the store cannot be written (None: it can again). The run pauses with the
