@@ -91,7 +91,8 @@ class Wire:
             to = self._urls[url] = httpx.URL(url)
         given = {**HEADERS, **headers}
         if to.userinfo:
-            given.setdefault("authorization", f"Basic {b64encode(to.userinfo).decode()}")
+            pair = f"{to.username}:{to.password}".encode()
+            given.setdefault("authorization", f"Basic {b64encode(pair).decode()}")
         return httpx.Request(
             "POST",
             to,

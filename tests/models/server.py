@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import sys
+import zlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from random import Random
@@ -97,6 +98,7 @@ class Talk:
         self.writer = writer
         self.anthropic = anthropic
         self.held: bytearray | None = None  # what is to go out together
+        self.packer: Any = None
 
     async def go(self, how: str) -> bool:
         name, _, rest = how.partition("-")
@@ -108,10 +110,14 @@ class Talk:
     def head(self, status: int = 200, kind: str = "text/event-stream", **more: str) -> None:
         headers = {"content-type": kind, "transfer-encoding": "chunked", **LIMITS}
         headers |= {name.replace("_", "-"): value for name, value in more.items()}
+        if self.packer is not None:
+            headers["content-encoding"] = "gzip"
         lines = [f"HTTP/1.1 {status} Whatever", *(f"{name}: {value}" for name, value in headers.items())]
         self.writer.write("\r\n".join([*lines, "", ""]).encode())
 
     def send(self, data: bytes) -> None:
+        if self.packer is not None and data:
+            data = self.packer.compress(data) + self.packer.flush(zlib.Z_SYNC_FLUSH)
         if self.held is not None:
             self.held += data
         elif data:
@@ -243,6 +249,11 @@ class Talk:
         self.start()
         self.word("Half an answer")
         return await self.end()
+
+    async def do_packed(self) -> bool:
+        """As some gateways do, whoever asks for it or not."""
+        self.packer = zlib.compressobj(wbits=31)
+        return await self.do_ok()
 
     async def do_length(self) -> bool:
         self.start()

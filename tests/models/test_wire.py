@@ -137,6 +137,33 @@ async def test_many_streams_are_spread_and_their_connections_used_again(
     assert server.connections == 64
 
 
+async def test_requests_go_where_the_environment_sends_them(
+    asker: Callable[..., Asker], server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", server.url)
+    assert (await asker("openai", "http://models.invalid/v1")("ok")).text == TEXT
+    assert server.asked[-1].path == "http://models.invalid/v1/chat/completions"
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert (await asker("openai")("ok")).text == TEXT
+
+
+async def test_a_name_and_a_password_in_the_url_are_sent_where_there_is_no_key(
+    asker: Callable[..., Asker], server: Server
+) -> None:
+    url = server.url.replace("//", "//eva:pass%20word@") + "/v1"
+    await asker("openai", url, key=None)("ok")
+    assert server.asked[-1].headers["authorization"] == "Basic ZXZhOnBhc3Mgd29yZA=="
+    await asker("openai", url)("ok")
+    assert server.asked[-1].key == SECRET
+    fault = await asker("openai", url, key=None).fault("broken")
+    assert "pass" not in fault.message + fault.detail
+
+
+async def test_an_answer_that_comes_packed_is_read(ask: Asker) -> None:
+    assert (await ask("packed")).text == TEXT
+
+
 async def test_a_part_that_a_server_does_not_take_is_left_out_next_time(asker: Callable[..., Asker]) -> None:
     ask = asker("openai")
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
