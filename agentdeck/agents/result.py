@@ -30,6 +30,8 @@ def to_data(value: Any) -> Data:
     kind = type(value)
     if kind in SIMPLE or (kind is str and len(value) <= LARGEST and value.isascii()):
         return value
+    if kind is int and value.bit_length() <= LONGEST_INT:
+        return value
     try:
         return _Turner().turn(value, 0)
     except _Bad as bad:

@@ -281,6 +281,11 @@ def weigh(value: Data) -> int:
         return len(value) + 2
     if isinstance(value, int | float):
         return 8
+    size = 2
     if isinstance(value, Mapping):
-        return 2 + sum(len(key) + 4 + weigh(item) for key, item in value.items())
-    return 2 + sum(weigh(item) + 2 for item in value)
+        for key, item in value.items():
+            size += len(key) + 4 + weigh(item)
+    else:
+        for item in value:
+            size += weigh(item) + 2
+    return size

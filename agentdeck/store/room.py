@@ -41,11 +41,15 @@ class Room:
 
     @staticmethod
     def _make(connection: sqlite3.Connection) -> None:
-        ((cache,),) = connection.execute("PRAGMA cache_size").fetchall()
+        kept = {
+            name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("cache_size", "busy_timeout")
+        }
         connection.execute("PRAGMA cache_size = 10")  # what does not fit goes into the WAL before its time
+        connection.execute("PRAGMA busy_timeout = 0")  # whoever else is writing is in a greater hurry
         try:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("INSERT INTO results (hash, data, size) VALUES ('', zeroblob(?), 0)", (AHEAD,))
         finally:
             roll_back(connection)
-            connection.execute(f"PRAGMA cache_size = {cache}")
+            for name, value in kept.items():
+                connection.execute(f"PRAGMA {name} = {value}")
