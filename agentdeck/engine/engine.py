@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import suppress
+from itertools import count
 from typing import Any
 
 import anyio
@@ -42,6 +43,8 @@ SLICE = 0.002
 #: Attempts that ignore their cancellation are left behind after this long.
 PATIENCE = 1.0
 BACKLOG = 50_000
+#: So many times in a row the loop's thread writes by itself before it lets the loop look elsewhere.
+TURNS = 8
 
 
 class Engine:
@@ -143,12 +146,12 @@ class Engine:
         """From the log's thread."""
         self._loop.call_soon_threadsafe(self._is_kept, seq)
 
-    def _is_kept(self, seq: int, own: int = 0) -> None:
+    def _is_kept(self, seq: int) -> None:
         if seq <= self.machine.durable:
             return  # what was written here since has overtaken it
         if self._on_kept is not None:
             self._on_kept(seq)
-        self.feed(ev.Committed(self.clock.now(), seq), own)
+        self.feed(ev.Committed(self.clock.now(), seq))
 
     def fault(self, error: StoreError | None) -> None:
         """From the log's thread: the store cannot be written (None: it can again). The run pauses with the
@@ -186,6 +189,19 @@ class Engine:
         self._inbox.append(event)
         if self._feeding:
             return
+        for turn in count():
+            if not self._take_in(turn < TURNS):
+                break
+            seq = self.machine.seq
+            if self._on_kept is not None:
+                self._on_kept(seq)
+            self._inbox.append(ev.Committed(self.clock.now(), seq))
+        self._hand_out(own)
+        if self.machine.deadline < self._timer_at:
+            self._timer.set()
+
+    def _take_in(self, now: bool) -> bool:
+        """Handle all that is in the inbox. True: what came of it is on disk already, which `now` allows."""
         self._feeding = True
         machine, view, watch = self.machine, self.view, self._watch
         batch: list[ev.Event] = []
@@ -218,21 +234,16 @@ class Engine:
                         self._finished.set()
         finally:
             self._feeding = False
-            kept = bool(batch) and self._append(batch)
-        if kept:
-            self._is_kept(machine.seq, own)
-            return
-        self._hand_out(own)
-        if machine.deadline < self._timer_at:
-            self._timer.set()
+            kept = bool(batch) and self._append(batch, now)
+        return kept
 
-    def _append(self, batch: list[ev.Event]) -> bool:
+    def _append(self, batch: list[ev.Event], now: bool) -> bool:
         """Hand events to the log. Starts alone wait for company: nobody waits for them, and each commit of its
         own would be in the way of the next result. True: they are on disk."""
         held = self._held
         held.extend(batch)
         if type(batch[-1]) is not ev.StepStarted or any(type(event) is not ev.StepStarted for event in batch):
-            return self._release(self._alone and self._waits_for_disk())
+            return self._release(now and self._alone and self._waits_for_disk())
         return False
 
     def _waits_for_disk(self) -> bool:

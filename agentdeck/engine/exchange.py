@@ -8,7 +8,6 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import NamedTuple
 
 import anyio
@@ -27,11 +26,10 @@ LINGER = 0.02
 
 
 class _Ask(NamedTuple):
-    """One that waits for the store. `done` hears what it said."""
+    """One that waits for the store. `done` hears what it said; None: it has its place already."""
 
     grant: Grant
-    done: Callable[[store.Answer], None]
-    passed_on: bool = False
+    done: Callable[[store.Answer], None] | None
 
 
 class _Turn(NamedTuple):
@@ -65,6 +63,7 @@ class Exchange:
         self._coming: dict[Grant, tuple[float, Want | None] | None] = {}  # passed on, their rows not written yet
         self._seen: dict[str, store.Seen] = {}
         self._wake = anyio.Event()
+        self._gone: set[Grant] = set()  # of those, which are settled with their rows
         self._looking = False
         self._later: asyncio.TimerHandle | None = None
 
@@ -91,7 +90,7 @@ class Exchange:
             return False
         self._left[provider] -= 1
         self._coming[grant] = None
-        self._asks.append(_Ask(grant, partial(self._written, grant), True))
+        self._asks.append(_Ask(grant, None))
         self._came()
         return True
 
@@ -100,7 +99,8 @@ class Exchange:
         if grant in self._coming:
             self._coming[grant] = grant.sent, want
         elif grant.ids:
-            self._left[grant.provider] += 1
+            self._left[grant.provider] += grant.live  # between two rounds of tools it has none
+            grant.live = False
             self._settled.append(store.Settled(grant.ids[-1], grant.provider, grant.sent, want))
             self._came()
 
@@ -132,7 +132,7 @@ class Exchange:
 
     def _look(self) -> None:
         self._looking = False
-        if self._news or any(self._left.values()) or not all(ask.passed_on for ask in self._asks):
+        if self._news or any(self._left.values()) or any(ask.done is not None for ask in self._asks):
             self._wake.set()
         elif self._later is None:
             self._later = asyncio.get_running_loop().call_later(LINGER, lambda: self._wake.set())
@@ -148,17 +148,33 @@ class Exchange:
         if answers:
             passing("rates.reserved")
         for ask, answer in zip(asks, answers, strict=True):
-            ask.done(answer)
+            if ask.done is None:
+                self._written(ask.grant, answer)
+        again: list[_Ask] = []
+        for ask, answer in zip(asks, answers, strict=True):
+            if ask.done is None:
+                continue
+            if isinstance(answer, store.Refused) and len(again) < self._left[ask.grant.provider]:
+                again.append(ask)  # a place was left meanwhile, and who has it is not decided yet
+            else:
+                ask.done(answer)
+        if again:
+            self._asks = again + self._asks
+            self._came()
 
     def _next(self, asks: Sequence[_Ask]) -> Callable[[sqlite3.Connection], _Turn]:
-        """What is to be done in the writer's thread about these and all that has come together."""
+        """What is to be done in the writer's thread about these and all that has come together. What ended before
+        its row was written is settled with it."""
         settled, self._settled = self._settled, []
         news, self._news = self._news, []
         self._left.clear()
         wanted = [
-            store.Wanted(one.provider, *one.where, one.want, one.estimate.more, passed_on)
-            for one, _, passed_on in asks
+            store.Wanted(
+                one.provider, *one.where, one.want, one.estimate.more, done is None, self._coming.get(one)
+            )
+            for one, done in asks
         ]
+        self._gone = {one for one, done in asks if done is None and self._coming[one] is not None}
         limits = {one.provider: self._limits(one.provider) for one in wanted}
         providers = {*limits, *(one.provider for one in settled)}
 
@@ -177,28 +193,24 @@ class Exchange:
         return 0.0 if seen is None else seen.cooldown
 
     def _written(self, grant: Grant, answer: store.Answer) -> None:
-        """The row of a call that began without one. It may have ended since."""
+        """The row of a call that began without one. It may have ended while that was written."""
         ended = self._coming.pop(grant)
-        if isinstance(answer, store.Granted):
-            grant.ids.append(answer.id)
-            if ended is not None:
-                sent, want = ended
-                self._settled.append(store.Settled(answer.id, grant.provider, sent, want))
-                self._left[grant.provider] += 1
-                self._came()
+        assert isinstance(answer, store.Granted)
+        grant.placed(answer.id)
+        if grant in self._gone:
+            grant.live = False  # settled in the same transaction
+        elif ended is not None:
+            sent, want = ended
+            grant.sent = sent
+            self.settle(grant, want)
 
     def close(self) -> None:
         """The run is over here: nothing of it is under way any more."""
-        passed_on = [ask for ask in self._asks if ask.passed_on]
-        ended = [(ask.grant.provider, self._coming[ask.grant]) for ask in passed_on]
-        turn = self._next(passed_on)
+        turn = self._next([ask for ask in self._asks if ask.done is None])
 
         def last(db: sqlite3.Connection) -> None:
-            answers, now = turn(db).answers, self._clock.now()
-            numbers = [answer.id for answer in answers if isinstance(answer, store.Granted)]
-            late = [store.Settled(n, who, *end) for n, (who, end) in zip(numbers, ended, strict=True) if end]
-            self._book.settle(db, late, now)
-            self._book.release_all(db, now)
+            turn(db)
+            self._book.release_all(db, self._clock.now())
 
         with suppress(StoreError):
             self._log.call(last)

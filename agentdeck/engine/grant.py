@@ -12,7 +12,7 @@ from agentdeck.engine.estimate import Estimate
 @dataclass(slots=True, eq=False)
 class Grant:
     """It holds until the attempt ends: `want`, which is the estimate as far as it fits. `ids` are its rows in the
-    store, the last one live; `number` tells which of its agent's attempts it is."""
+    store, and `live` whether the last one has a place; `number` tells which of its agent's attempts it is."""
 
     rule: Rule
     where: tuple[str, str, int]
@@ -25,3 +25,9 @@ class Grant:
     ids: list[int] = field(default_factory=list)
     sent: float = 0.0
     number: int | None = None
+    live: bool = False
+
+    def placed(self, number: int) -> None:
+        """The store has given it a place, under this number."""
+        self.ids.append(number)
+        self.live = True

@@ -50,7 +50,9 @@ if hasattr(selectors, "EpollSelector"):
                 timeout = 0
             found = []
             for fd, mask in self._same.poll(timeout, 1):
-                key = self.get_map()[fd]
+                key = self.get_map().get(fd)
+                if key is None:  # closed before it was taken out, while a copy of it is open
+                    continue
                 events = selectors.EVENT_READ * bool(mask & ~select.EPOLLOUT)
                 events |= selectors.EVENT_WRITE * bool(mask & ~select.EPOLLIN)
                 found.append((key, events & key.events))

@@ -133,7 +133,7 @@ class Rates:
 
     def _heard(self, action: act.Reserve, grant: Grant, step: Step, answer: store.Answer) -> None:
         if isinstance(answer, store.Granted):
-            grant.ids.append(answer.id)
+            grant.placed(answer.id)
             self._granted(action.ask, grant)
             return
         at, provider = self._clock.now(), grant.provider
@@ -278,6 +278,7 @@ class Rates:
 
     def limits(self, provider: str) -> ProviderLimits:
         """As they are now: the deck's, tightened by the workflow, or as an operator turned them."""
+        self._look()
         limits = self._limits.get(provider)
         if limits is None:
             turns = self._machine.turned
@@ -299,7 +300,7 @@ class Rates:
     def _answer(self, grant: Grant, future: asyncio.Future[store.Answer], answer: store.Answer) -> None:
         """To whoever waits for one more call. If nobody does any more, it is given back."""
         if isinstance(answer, store.Granted):
-            grant.ids.append(answer.id)
+            grant.placed(answer.id)
         if not future.done():
             future.set_result(answer)
         elif isinstance(answer, store.Granted):

@@ -106,10 +106,13 @@ class Wire:
         if self._trust is None:  # once, as it takes 20 ms; where nothing is encrypted, nobody needs to be trusted
             secure = url.scheme == "https"
             self._trust = httpx.create_ssl_context() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            proxies = {} if proxy_bypass(url.host) else getproxies()
-            self._proxy = proxies.get(url.scheme) or proxies.get("all")
+            self._proxy = _proxy_for(url)
         one = httpx.Limits(max_connections=1, max_keepalive_connections=1)
-        transport = httpx.AsyncHTTPTransport(verify=self._trust, limits=one, proxy=self._proxy)
+        try:
+            transport = httpx.AsyncHTTPTransport(verify=self._trust, limits=one, proxy=self._proxy)
+        except (ValueError, ImportError):
+            what = f"{self.who} cannot be asked through the proxy that the environment names"
+            raise StepError("setup", f"{what}; look at {url.scheme}_proxy and all_proxy") from None
         self._all.append(transport)
         return transport
 
@@ -188,6 +191,17 @@ class Stream:
             shown = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
             raise StepError("server", f"{self._who} sent what is no JSON object", detail=shown[:2000])
         return data
+
+
+def _proxy_for(url: httpx.URL) -> str | None:
+    """What the environment says, in all the forms that are about: with and without scheme and port."""
+    found = getproxies()
+    place = f"{url.host}:{url.port or (443 if url.scheme == 'https' else 80)}"
+    beside = [entry.rpartition("://")[2].strip() for entry in found.get("no", "").split(",")]
+    if proxy_bypass(place) or url.host in beside or place in beside:
+        return None
+    proxy = found.get(url.scheme) or found.get("all")
+    return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
 
 
 def plain(url: str) -> str:

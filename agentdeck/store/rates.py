@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from agentdeck.core.caps import tighten
-from agentdeck.core.sharing import AGAIN, Waiting, owed
+from agentdeck.core.sharing import Waiting, owed, waits
 from agentdeck.core.window import NEVER, NOTHING, Full, Want, Window, longest
 from agentdeck.store.codec import text_of
 from agentdeck.store.listed import held
@@ -30,7 +30,7 @@ PRUNE = 10.0
 class Wanted(NamedTuple):
     """A call that is about to be made, by which attempt. It may come to so much `more` than is reserved, and so
     may others like it that are under way. `passed_on`: it has the place of a call that is settled in the same
-    transaction."""
+    transaction; `ended`: and has ended since, as in `Settled`."""
 
     provider: str
     task: str
@@ -39,6 +39,7 @@ class Wanted(NamedTuple):
     want: Want
     more: Want = NOTHING
     passed_on: bool = False
+    ended: tuple[float, Want | None] | None = None
 
 
 class Granted(NamedTuple):
@@ -119,9 +120,12 @@ class Book:
                 self._reach(provider, limits[provider])
                 self._read(db, provider, now)
             shut: dict[str, Refused] = {}
-            answers: dict[int, Answer] = {
-                n: self._insert(db, one, now) for n, one in enumerate(wanted) if one.passed_on
-            }
+            answers: dict[int, Answer] = {}
+            for n, one in enumerate(wanted):
+                if one.passed_on:
+                    answers[n] = given = self._insert(db, one, now)
+                    if one.ended is not None:
+                        self._settle(db, Settled(given.id, one.provider, *one.ended), now)
             for n, one in enumerate(wanted):
                 if one.passed_on:
                     continue
@@ -130,7 +134,11 @@ class Book:
                     shut[one.provider] = refused
                 answers[n] = refused or self._insert(db, one, now)
             for provider in {one.provider for one in wanted}:
-                self._wait(db, provider, limits[provider], shut.get(provider), now)
+                got = any(
+                    wanted[n].provider == provider and isinstance(answer, Granted)
+                    for n, answer in answers.items()
+                )
+                self._wait(db, provider, limits[provider], shut.get(provider), got, now)
                 self._save(db, provider, now)
             return [answers[n] for n in range(len(wanted))]
         except BaseException:
@@ -143,19 +151,7 @@ class Book:
             for provider in {one.provider for one in settled}:
                 self._read(db, provider, now)
             for one in settled:
-                known = self._known[one.provider]
-                known.rev += 1
-                used = one.want or (None, None, None)
-                row = db.execute(
-                    "UPDATE reservations SET rev = ?, released = ?, settled = ?, at = max(at, ?),"
-                    " requests = coalesce(?, requests), tokens_in = coalesce(?, tokens_in),"
-                    " tokens_out = coalesce(?, tokens_out) WHERE id = ? AND provider = ? AND owner = ?"
-                    " RETURNING at, requests, tokens_in, tokens_out",
-                    (known.rev, now, one.want is not None, one.sent, *used, one.id, one.provider, self.owner),
-                ).fetchone()
-                if row is not None:
-                    known.window.put(one.id, row[0], Want(*row[1:]), False)
-                    known.owners.pop(one.id, None)
+                self._settle(db, one, now)
             for provider in {one.provider for one in settled}:
                 self._save(db, provider, now)
         except BaseException:
@@ -216,6 +212,21 @@ class Book:
 
     # Inside the transaction ---------------------------------------------------------------------------------
 
+    def _settle(self, db: sqlite3.Connection, one: Settled, now: float) -> None:
+        known = self._known[one.provider]
+        known.rev += 1
+        used = one.want or (None, None, None)
+        row = db.execute(
+            "UPDATE reservations SET rev = ?, released = ?, settled = ?, at = max(at, ?),"
+            " requests = coalesce(?, requests), tokens_in = coalesce(?, tokens_in),"
+            " tokens_out = coalesce(?, tokens_out) WHERE id = ? AND provider = ? AND owner = ?"
+            " RETURNING at, requests, tokens_in, tokens_out",
+            (known.rev, now, one.want is not None, one.sent, *used, one.id, one.provider, self.owner),
+        ).fetchone()
+        if row is not None:
+            known.window.put(one.id, row[0], Want(*row[1:]), False)
+            known.owners.pop(one.id, None)
+
     def _in_the_way(
         self, db: sqlite3.Connection, one: Wanted, limits: ProviderLimits, now: float
     ) -> Refused | None:
@@ -239,14 +250,14 @@ class Book:
         provider: str,
         limits: ProviderLimits,
         refused: Refused | None,
+        got: bool,
         now: float,
     ) -> None:
-        """Tell the others whether this process waits for a place."""
+        """Tell the others whether this process waits for a place; it may have `got` some that it asked for."""
         waiting = self._known[provider].waiting
         before = waiting.pop(self.owner, None)
         if refused is not None and refused.reason == "concurrent" and isinstance(limits.concurrent, int):
-            since = now if before is None or before.until < now else before.since
-            waiting[self.owner] = Waiting(since, now + AGAIN, limits.concurrent)
+            waiting[self.owner] = waits(before, limits.concurrent, got, now)
         elif before is None:
             return
         told = {who: list(one) for who, one in waiting.items() if now < one.until}
@@ -275,12 +286,15 @@ class Book:
         """What has changed since it was last looked at, by whomever."""
         known = self._known.setdefault(provider, _Known())
         row = db.execute(
-            "SELECT rev, longest, cooldown_until, learnt, waiting FROM providers WHERE provider = ?", (provider,)
+            "SELECT rev, longest, cooldown_until, learnt, waiting, pruned FROM providers WHERE provider = ?",
+            (provider,),
         ).fetchone()
         if row is None:
             db.execute("INSERT INTO providers (provider) VALUES (?)", (provider,))
-            row = (0, 0.0, 0.0, "{}", "{}")
-        if known.rev > row[0]:  # what it had read was rolled back
+            row = (0, 0.0, 0.0, "{}", "{}", 0)
+        if (
+            known.rev > row[0] or known.rev < row[5]
+        ):  # what it had read was rolled back, or what it had not is gone
             known = self._known[provider] = _Known()
         known.longest, known.cooldown = row[1], row[2]
         if row[3] != "{}":
@@ -333,10 +347,12 @@ class Book:
         if now > known.pruned + PRUNE:
             known.pruned = now
             self._bury(db, provider, now)
-            db.execute(
-                "DELETE FROM reservations WHERE provider = ? AND at < ? AND released IS NOT NULL",
+            gone = db.execute(
+                "DELETE FROM reservations WHERE provider = ? AND at < ? AND released IS NOT NULL RETURNING rev",
                 (provider, now - known.longest - PRUNE),
-            )
+            ).fetchall()
+            if gone:
+                db.execute("UPDATE providers SET pruned = ? WHERE provider = ?", (max(gone)[0], provider))
         db.execute(
             "UPDATE providers SET rev = ?, longest = max(longest, ?) WHERE provider = ?",
             (known.rev, known.window.longest, provider),

@@ -105,17 +105,19 @@ class Writer:
             return False
         if not self._using.acquire(blocking=False):
             return False
+        written = False
         try:
             with self._not_waiting():
                 commit(self._connection, [Events(run, first_seq, events, also)])
+                self._next[run] = first_seq + len(events)
+                written = True
                 self._done()
         except (sqlite3.Error, Conflict):
-            roll_back(self._connection)
-            return False
+            pass
         finally:
+            roll_back(self._connection)  # where it did not come to its end, whatever stopped it
             self._using.release()
-        self._next[run] = first_seq + len(events)
-        return True
+        return written
 
     def _check(self, run: str, first_seq: int) -> None:
         expected = self._next.get(run, first_seq)

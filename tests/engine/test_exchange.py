@@ -47,7 +47,7 @@ class Side:
         def told(answer: Answer) -> None:
             self.answers[step] = answer
             if isinstance(answer, Granted):
-                grant.ids.append(answer.id)
+                grant.placed(answer.id)
 
         self.exchange.ask(grant, told)
         return grant

@@ -1,3 +1,4 @@
--- Who waits for one of a provider's places, so that others leave it the next one: by owner, since when, until when
--- that holds unless it asks again, and how many calls at once it would go along with.
+-- Who waits for one of a provider's places, so that others leave it the next one: by owner, as in core/sharing.py.
 ALTER TABLE providers ADD COLUMN waiting TEXT NOT NULL DEFAULT '{}';  -- json
+-- The newest change among the reservations that were deleted: who has not read that far has to read all again.
+ALTER TABLE providers ADD COLUMN pruned INTEGER NOT NULL DEFAULT 0;
