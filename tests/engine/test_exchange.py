@@ -123,6 +123,44 @@ def test_a_call_that_ends_before_its_row_is_written_is_settled_all_the_same(plac
     place.play(scene, side)
 
 
+def test_calls_that_are_over_in_no_time_wait_for_nobody(place: Place) -> None:
+    """The next one asks while the rows of those before it are on their way."""
+    side = place.side("r", concurrent=1)
+
+    async def scene() -> None:
+        now = side.ask("0")
+        await anyio.sleep(0.001)
+        for n in range(1, 200):
+            side.exchange.settle(now, ONE)
+            now = side.grant(str(n))
+            if not side.exchange.pass_on(now):
+                now = side.ask(str(n))
+                await anyio.sleep(0.001)
+                assert isinstance(side.answers[str(n)], Granted), n
+            await anyio.sleep(0.003)
+        assert side.clock.now() < 1.0
+
+    place.play(scene, side)
+
+
+def test_between_two_rounds_of_tools_there_is_no_place_to_leave(place: Place) -> None:
+    side = place.side("r", concurrent=1)
+
+    async def scene() -> None:
+        first = side.ask("rounds")
+        await anyio.sleep(0.001)
+        side.exchange.settle(first, None)  # a round is over
+        side.ask("other")
+        await anyio.sleep(0.001)
+        assert isinstance(side.answers["other"], Granted)
+        side.exchange.settle(first, ONE)  # and the attempt, before it has a place for the next round
+        assert not side.exchange.pass_on(side.grant("third"))
+        await anyio.sleep(0.1)
+        assert [step for step, live in place.rows() if live] == ["other"]
+
+    place.play(scene, side)
+
+
 def test_what_asks_beside_it_gets_no_place_that_is_passed_on(place: Place) -> None:
     side = place.side("r", concurrent=1)
 

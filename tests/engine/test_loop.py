@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import threading
 from collections.abc import Callable, Coroutine
@@ -14,6 +15,7 @@ from agentdeck.core import events as ev
 from agentdeck.engine.launch import Launch, Watch, run
 from agentdeck.engine.loop import own_runner
 from agentdeck.store.reader import Reader
+from agentdeck.workflow.loader import loads
 
 
 def play(scene: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -70,6 +72,23 @@ def test_one_that_has_always_more_to_read_is_in_nobodys_way() -> None:
     play(scene)
 
 
+def test_one_that_was_closed_before_it_was_taken_out_harms_nobody() -> None:
+    async def scene() -> None:
+        loop, (here, there), called = asyncio.get_running_loop(), socket.socketpair(), asyncio.Event()
+        number, copy = here.fileno(), os.dup(here.fileno())
+        loop.add_reader(number, lambda: None)
+        here.close()
+        loop.remove_reader(number)
+        there.send(b"x")
+        await asyncio.sleep(0.01)
+        loop.call_later(0.001, called.set)
+        await called.wait()
+        os.close(copy)
+        there.close()
+
+    play(scene)
+
+
 def test_writing_hanging_up_timers_and_other_threads() -> None:
     async def scene() -> None:
         loop, (here, there) = asyncio.get_running_loop(), socket.socketpair()
@@ -117,6 +136,17 @@ def test_what_a_step_reads_is_on_disk_before_it_starts(tmp_path: Path) -> None:
     assert found == [(f"a{n}", True) for n in range(1, 60)]
     assert kept == sorted(set(kept))
     assert len(kept) >= 59
+
+
+def test_much_that_ends_by_itself_is_no_deep_well(tmp_path: Path) -> None:
+    """Each step waits for the disk, and none runs: nothing else turns the loop."""
+    text = "agentdeck: 1\nname: w\ninputs: { l: { type: list, default: [] } }\n"
+    text += "agents:\n  a: { each: inputs.l, simulate: 1ms }\n"
+    text += "  b: { each: a, needs: a, simulate: 1ms }\n  c: { each: b, needs: b, simulate: 1ms }\n"
+    rows: list[dict[str, Any]] = [{} for _ in range(600)]
+    with own_runner() as runner:
+        outcome = runner.run(run(Launch(loads(text).definition, tmp_path, {}, rows, 4, db=tmp_path / "a.db")))
+    assert (outcome.state, outcome.view.tasks.done) == ("done", 600)
 
 
 async def nothing() -> int:

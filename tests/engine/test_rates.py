@@ -9,6 +9,8 @@ from typing import Any
 import anyio
 import pytest
 
+from agentdeck.agents.prompt import PromptVerb
+from agentdeck.agents.verb import Work
 from agentdeck.core import actions as act
 from agentdeck.core import events as ev
 from agentdeck.engine.clock import LoopClock, virtual
@@ -172,6 +174,31 @@ def test_a_raised_limit_wakes_at_once_and_a_lowered_one_holds(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("name", "least", "more"), [("requests", "0/min", "600/min"), ("concurrent", 0, 40)])
+def test_a_lowered_limit_holds_for_the_next_round_of_tools(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spans: list[tuple[float, float]] = []
+
+    async def rounds(self: PromptVerb, work: Work) -> str:
+        for turn in range(20):
+            if turn:
+                await work.again()
+            begin = LoopClock().now()
+            await anyio.sleep(1)
+            spans.append((begin, LoopClock().now()))
+        return "x"
+
+    async def steer(control: Control) -> None:
+        await anyio.sleep(3.5)
+        control.limit("one.concurrent", 4, 1)
+
+    monkeypatch.setattr(PromptVerb, "run", rounds)
+    Played(tmp_path, ONE, limits="concurrent: 4", tasks=4, workers=4, steer=steer)
+    first = min(begin for begin, _ in spans)
+    busy = [sum(a <= first + at < b for a, b in spans) for at in (2.5, 5.5, 10.5, 15.5)]
+    assert busy == [4, 1, 1, 1]
+
+
 def test_nothing_is_let_through_where_the_limit_is_nothing(
     tmp_path: Path, name: str, least: int | str, more: int | str
 ) -> None:

@@ -143,9 +143,16 @@ async def test_requests_go_where_the_environment_sends_them(
     monkeypatch.setenv("http_proxy", server.url)
     assert (await asker("openai", "http://models.invalid/v1")("ok")).text == TEXT
     assert server.asked[-1].path == "http://models.invalid/v1/chat/completions"
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("http_proxy", server.url.removeprefix("http://"))
+    assert (await asker("openai", "http://models.invalid/v1")("ok")).text == TEXT
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    assert (await asker("openai")("ok")).text == TEXT
+    for beside in ("127.0.0.1", server.url, server.url.removeprefix("http://"), "localhost, 127.0.0.1"):
+        monkeypatch.setenv("no_proxy", beside)
+        assert (await asker("openai")("ok")).text == TEXT
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("http_proxy", "foo://eva:secret@127.0.0.1:9")
+    fault = await asker("openai").fault("ok")
+    assert (fault.kind, "secret" in fault.message) == ("setup", False)
 
 
 async def test_a_name_and_a_password_in_the_url_are_sent_where_there_is_no_key(

@@ -92,6 +92,32 @@ def test_two_that_share_one_place_have_it_in_turns(db: sqlite3.Connection) -> No
         who, other = other, who
 
 
+def test_fewer_places_than_processes_go_round_in_slices(db: sqlite3.Connection) -> None:
+    """Each has more to do than it gets, and would keep the only place for ever."""
+    books, limits = alive(db, "o1", "o2"), {"p": ProviderLimits(concurrent=1)}
+    got, held = [0, 0], [list[int](), list[int]()]
+    for turn in range(400):
+        now = 100.0 + turn / 20
+        for n, book in enumerate(books):
+            book.settle(db, [Settled(one, "p", now, Want(1, 0, 0)) for one in held[n]], now)
+            held[n] = granted(book.reserve(db, wanted(3), limits, now))
+            got[n] += len(held[n])
+        assert len(held[0]) + len(held[1]) <= 1
+    assert min(got) > 150, got
+
+
+def test_what_was_deleted_before_it_was_read_is_not_taken_for_live(db: sqlite3.Connection) -> None:
+    one, other = alive(db, "o1", "o2")
+    held = granted(one.reserve(db, wanted(2), FOUR, 100.0))
+    mine = granted(other.reserve(db, wanted(2), FOUR, 100.0))
+    one.settle(db, [Settled(n, "p", 100.0, Want(1, 0, 0)) for n in held], 101.0)
+    for at in range(102, 140):  # the other is busy with its two calls
+        (number,) = granted(one.reserve(db, wanted(1), FOUR, float(at)))
+        one.settle(db, [Settled(number, "p", float(at), Want(1, 0, 0))], at + 0.5)
+    other.settle(db, [Settled(n, "p", 100.0, Want(1, 0, 0)) for n in mine], 141.0)
+    assert len(granted(other.reserve(db, wanted(4), FOUR, 141.0))) == 4
+
+
 def test_a_place_is_left_to_nobody_who_has_gone_or_could_not_take_it(db: sqlite3.Connection) -> None:
     one, gone, small = alive(db, "o1", "o2", "o3")
     held = granted(one.reserve(db, wanted(4), FOUR, 100.0))

@@ -183,7 +183,12 @@ def test_what_cannot_be_written_here_leaves_nothing_behind(path: Path) -> None:
     def fails(db: sqlite3.Connection) -> None:
         db.execute("INSERT INTO nowhere VALUES (1)")
 
+    def is_stopped(_: sqlite3.Connection) -> None:
+        raise KeyboardInterrupt
+
     assert not writer.append_now("s", 1, order(0), [fails])
+    with pytest.raises(KeyboardInterrupt):
+        writer.append_now("s", 1, order(0), [is_stopped])
     assert not writer.append_now("r", 1, order(0)), "the number is taken"
     assert writer.append_now("s", 1, order(0))
     writer.append("r", 1, order(0))
