@@ -173,7 +173,6 @@ def test_a_raised_limit_wakes_at_once_and_a_lowered_one_holds(tmp_path: Path) ->
     assert worst(late, 99.0) == 1
 
 
-@pytest.mark.parametrize(("name", "least", "more"), [("requests", "0/min", "600/min"), ("concurrent", 0, 40)])
 def test_a_lowered_limit_holds_for_the_next_round_of_tools(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,6 +198,7 @@ def test_a_lowered_limit_holds_for_the_next_round_of_tools(
     assert busy == [4, 1, 1, 1]
 
 
+@pytest.mark.parametrize(("name", "least", "more"), [("requests", "0/min", "600/min"), ("concurrent", 0, 40)])
 def test_nothing_is_let_through_where_the_limit_is_nothing(
     tmp_path: Path, name: str, least: int | str, more: int | str
 ) -> None:
