@@ -1,10 +1,10 @@
 """Measures everything and writes benchmarks/results.md.
 
-Each measurement is a process of its own. Subject, floor and peer take turns within one run, so that whatever
+Each measurement is a process of its own. Subject, floor and peer take turns within one row, so that whatever
 else the machine does hits them alike; each figure is the median of its turns.
 
     python benchmarks/bench.py [--repeats N] [--only WHAT]… [--traces FOLDER]
-                                                                 (with --only, prints and writes nothing)
+                                                    (with --only, these rows and tables are measured anew)
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from statistics import median
 
@@ -115,12 +117,49 @@ def table(module: str, *args: str) -> str:
     return done.stdout.strip() or f"It failed: {lines[-1]}"
 
 
+def rows(asked: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    """Each row that is asked for: its title, and the row."""
+    for row in ROWS:
+        if not asked.only or row.what in asked.only:
+            cells = turns(row, asked.repeats)
+            shown = " | ".join(cells.get(who, "–") for who in ALL)
+            yield row.title, f"| {row.title} | {row.reach} | {shown} |"
+
+
+def tables(asked: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    """Each table that is asked for: its title, and the table."""
+    for title, module in TABLES:
+        name = module.partition(".")[2]
+        if not asked.only or name in asked.only:
+            yield title, table(module, *([asked.traces] if asked.traces and name == "models" else []))
+
+
+def merged(old: str, new: dict[str, str]) -> str:
+    """The results with these rows and tables in the place of their own."""
+    parts = old.split("\n## ")
+    for title, text in new.items():
+        if text.startswith(f"| {title} |"):
+            lines = [text if line.startswith(f"| {title} |") else line for line in parts[0].splitlines()]
+            parts[0] = "\n".join(lines) + "\n"
+        else:
+            parts = [f"{title}\n\n{text}\n" if part.startswith(f"{title}\n") else part for part in parts]
+    return "\n## ".join(parts)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure everything; write benchmarks/results.md.")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--only", action="append", choices=[row.what for row in ROWS])
+    names = [*(row.what for row in ROWS), *(module.partition(".")[2] for _, module in TABLES)]
+    parser.add_argument("--only", action="append", choices=names)
     parser.add_argument("--traces", default="", help="Traces of requests, to be replayed through limits.")
     asked = parser.parse_args()
+    found: dict[str, str] = {}
+    for title, text in chain(rows(asked), tables(asked)):
+        found[title] = text
+        print(text, flush=True)
+    if asked.only:
+        RESULTS.write_text(merged(RESULTS.read_text(), found))
+        return
     lines = [
         "# Measured",
         "",
@@ -130,19 +169,11 @@ def main() -> None:
         "",
         "| what | reach | agentdeck | floor | LangGraph |",
         "|---|---|---|---|---|",
+        *(found[row.title] for row in ROWS),
     ]
-    for row in ROWS:
-        if asked.only and row.what not in asked.only:
-            continue
-        cells = turns(row, asked.repeats)
-        lines.append(f"| {row.title} | {row.reach} | " + " | ".join(cells.get(who, "–") for who in ALL) + " |")
-        print(lines[-1], flush=True)
-    if not asked.only:
-        for title, module in TABLES:
-            given = [asked.traces] if asked.traces and module.endswith(".models") else []
-            lines += ["", f"## {title}", "", table(module, *given)]
-            print("\n".join(lines[-3:]), flush=True)
-        RESULTS.write_text("\n".join(lines) + "\n")
+    for title, _ in TABLES:
+        lines += ["", f"## {title}", "", found[title]]
+    RESULTS.write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
