@@ -27,8 +27,8 @@ class Waiting(NamedTuple):
 
 def waits(before: Waiting | None, most: int, got: bool, now: float) -> Waiting:
     """Its word after one more try, in which it `got` some places or none, and was refused another."""
-    still = before is not None and now < before.until and not got
-    return Waiting(before.since if still and before is not None else now, now + AGAIN, most)
+    since = now if before is None or got or now >= before.until else before.since
+    return Waiting(since, now + AGAIN, most)
 
 
 def owed(waiting: Mapping[str, Waiting], live: Mapping[str, int], me: str, now: float) -> bool:

@@ -292,9 +292,7 @@ class Book:
         if row is None:
             db.execute("INSERT INTO providers (provider) VALUES (?)", (provider,))
             row = (0, 0.0, 0.0, "{}", "{}", 0)
-        if (
-            known.rev > row[0] or known.rev < row[5]
-        ):  # what it had read was rolled back, or what it had not is gone
+        if known.rev > row[0] or known.rev < row[5]:  # what was read was rolled back, or what was not is gone
             known = self._known[provider] = _Known()
         known.longest, known.cooldown = row[1], row[2]
         if row[3] != "{}":
@@ -352,7 +350,8 @@ class Book:
                 (provider, now - known.longest - PRUNE),
             ).fetchall()
             if gone:
-                db.execute("UPDATE providers SET pruned = ? WHERE provider = ?", (max(gone)[0], provider))
+                sql = "UPDATE providers SET pruned = max(pruned, ?) WHERE provider = ?"
+                db.execute(sql, (max(gone)[0], provider))
         db.execute(
             "UPDATE providers SET rev = ?, longest = max(longest, ?) WHERE provider = ?",
             (known.rev, known.window.longest, provider),

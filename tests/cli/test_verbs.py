@@ -94,6 +94,23 @@ def test_schema_is_json(deck: Deck) -> None:
     assert json.loads(deck("schema").stdout)["$schema"]
 
 
+def test_the_workers_of_a_deck_hold_and_a_workflow_may_have_fewer(deck: Deck) -> None:
+    def workers(of_deck: str, of_workflow: str, *flags: object, **env: str) -> list[int]:
+        deck.write("deck.yaml", f"agentdeck: 1\n{of_deck}\n")
+        deck.write("w.yaml", f"agentdeck: 1\nname: w\n{of_workflow}\nagents: {{ a: {{ simulate: 1ms }} }}\n")
+        planned = json.loads(deck("plan", "w.yaml", "--json", *flags, **env).stdout)["workers"]
+        run = json.loads(deck("run", "w.yaml", "--json", *flags, **env).stdout)["run"]
+        events = map(json.loads, deck("events", run, "--json").stdout.splitlines())
+        return [planned, next(e["limits"]["workers"] for e in events if e["event"] == "run_started")]
+
+    assert workers("", "") == [8, 8]
+    assert workers("limits: { workers: 16 }", "") == [16, 16]
+    assert workers("limits: { workers: 16 }", "limits: { workers: 3 }") == [3, 3]
+    assert workers("limits: { workers: 2 }", "limits: { workers: 3 }") == [2, 2]
+    assert workers("limits: { workers: 2 }", "", "--workers", 5) == [5, 5]
+    assert workers("limits: { workers: 2 }", "", AGENTDECK_WORKERS="6") == [6, 6]
+
+
 def test_settings_and_where_they_come_from(deck: Deck) -> None:
     deck.write(".agentdeck.toml", 'workers = 3\ndb = "project.db"\n')
     told = json.loads(deck("config", "--json").stdout)

@@ -52,6 +52,13 @@ class Side:
         self.exchange.ask(grant, told)
         return grant
 
+    async def hold(self, *steps: str) -> list[Grant]:
+        """Calls that have their places."""
+        grants = [self.ask(step) for step in steps]
+        await anyio.sleep(0.001)
+        assert all(isinstance(self.answers[step], Granted) for step in steps)
+        return grants
+
 
 class Place:
     def __init__(self) -> None:
@@ -87,8 +94,7 @@ def test_a_place_is_passed_on_at_once_and_the_store_hears_of_it_soon(place: Plac
     side = place.side("r", concurrent=2)
 
     async def scene() -> None:
-        first, _ = side.ask("a"), side.ask("b")
-        await anyio.sleep(0.001)
+        first, _ = await side.hold("a", "b")
         side.exchange.settle(first, ONE)
         next_one = side.grant("c")
         assert side.exchange.pass_on(next_one)
@@ -108,8 +114,7 @@ def test_a_call_that_ends_before_its_row_is_written_is_settled_all_the_same(plac
     side = place.side("r", concurrent=1)
 
     async def scene() -> None:
-        first = side.ask("a")
-        await anyio.sleep(0.001)
+        (first,) = await side.hold("a")
         side.exchange.settle(first, ONE)
         short = side.grant("b")
         assert side.exchange.pass_on(short)
@@ -128,8 +133,7 @@ def test_calls_that_are_over_in_no_time_wait_for_nobody(place: Place) -> None:
     side = place.side("r", concurrent=1)
 
     async def scene() -> None:
-        now = side.ask("0")
-        await anyio.sleep(0.001)
+        (now,) = await side.hold("0")
         for n in range(1, 200):
             side.exchange.settle(now, ONE)
             now = side.grant(str(n))
@@ -147,8 +151,7 @@ def test_between_two_rounds_of_tools_there_is_no_place_to_leave(place: Place) ->
     side = place.side("r", concurrent=1)
 
     async def scene() -> None:
-        first = side.ask("rounds")
-        await anyio.sleep(0.001)
+        (first,) = await side.hold("rounds")
         side.exchange.settle(first, None)  # a round is over
         side.ask("other")
         await anyio.sleep(0.001)
@@ -165,8 +168,7 @@ def test_what_asks_beside_it_gets_no_place_that_is_passed_on(place: Place) -> No
     side = place.side("r", concurrent=1)
 
     async def scene() -> None:
-        first = side.ask("a")
-        await anyio.sleep(0.001)
+        (first,) = await side.hold("a")
         side.ask("late")
         side.exchange.settle(first, ONE)
         assert side.exchange.pass_on(side.grant("b"))
@@ -192,8 +194,7 @@ def test_it_is_asked_for_where_more_than_the_number_of_calls_counts(
     side = place.side("r", concurrent=2)
 
     async def scene() -> None:
-        first, _ = side.ask("a"), side.ask("b")
-        await anyio.sleep(0.001)
+        first, _ = await side.hold("a", "b")
         side.limits = ProviderLimits(**limits)
         side.exchange.settle(first, ONE)
         assert not side.exchange.pass_on(side.grant("c")), why
@@ -205,8 +206,7 @@ def test_it_is_left_to_another_process_that_waits(place: Place) -> None:
     side, other = place.side("r", concurrent=2), place.side("s", concurrent=2)
 
     async def scene() -> None:
-        first, second = side.ask("a"), side.ask("b")
-        await anyio.sleep(0.001)
+        first, second = await side.hold("a", "b")
         for _ in range(12):
             other.ask("theirs")
             await anyio.sleep(0.1)
@@ -230,8 +230,7 @@ def test_what_another_process_was_told_is_heard_while_places_are_passed_on(place
     side, other = place.side("r", concurrent=1), place.side("s", concurrent=1)
 
     async def scene() -> None:
-        now = side.ask("0")
-        await anyio.sleep(0.001)
+        (now,) = await side.hold("0")
         until = side.clock.now() + 30
         other.exchange.tell(lambda db, _: other.book.cool_down(db, "p", until))
         await anyio.sleep(0.001)
@@ -250,8 +249,7 @@ def test_what_was_passed_on_last_is_written_when_the_run_ends(place: Place, tmp_
     side = place.side("r", concurrent=2)
 
     async def scene() -> None:
-        first, second = side.ask("a"), side.ask("b")
-        await anyio.sleep(0.001)
+        first, second = await side.hold("a", "b")
         side.exchange.settle(first, ONE)
         side.exchange.settle(second, ONE)
         ended = side.grant("c")
