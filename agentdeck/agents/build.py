@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
 from agentdeck.agents.verb import Setting, Verb
 from agentdeck.errors import StepError
-from agentdeck.workflow.model import Agent, Command, Http, Prompt, Python, Simulate
+from agentdeck.workflow.model import Agent
 
 
 def build(agent: Agent, setting: Setting) -> Verb:
     """Raises StepError of kind `setup` where it cannot be made (no such module, no such function)."""
-    match agent.does:
-        case Python():
-            from agentdeck.agents.python import PythonVerb
+    make = _maker(agent.does.verb)
+    if make is None:
+        raise StepError("setup", f"{agent.does.verb} holds no worker and is carried out by the engine itself")
+    return make(agent, setting)
 
-            return PythonVerb(agent, setting)
-        case Simulate():
-            from agentdeck.agents.simulate import SimulateVerb
 
-            return SimulateVerb(agent, setting)
-        case Command():
-            from agentdeck.agents.command import CommandVerb
+@cache
+def _maker(verb: str) -> Callable[[Agent, Setting], Verb] | None:
+    if verb == "python":
+        from agentdeck.agents.python import PythonVerb
 
-            return CommandVerb(agent, setting)
-        case Http():
-            from agentdeck.agents.http import HttpVerb
+        return PythonVerb
+    if verb == "simulate":
+        from agentdeck.agents.simulate import SimulateVerb
 
-            return HttpVerb(agent, setting)
-        case Prompt():
-            from agentdeck.agents.prompt import PromptVerb
+        return SimulateVerb
+    if verb == "command":
+        from agentdeck.agents.command import CommandVerb
 
-            return PromptVerb(agent, setting)
-    raise StepError("setup", f"{agent.does.verb} holds no worker and is carried out by the engine itself")
+        return CommandVerb
+    if verb == "http":
+        from agentdeck.agents.http import HttpVerb
+
+        return HttpVerb
+    if verb == "prompt":
+        from agentdeck.agents.prompt import PromptVerb
+
+        return PromptVerb
+    return None

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import anyio
@@ -22,6 +23,7 @@ from agentdeck.errors import Permanent, StepError
 from agentdeck.workflow.bindings import resolve
 from agentdeck.workflow.model import Agent, Data, Python
 
+OPEN_ENDED = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 HERE = str(Path(__file__).resolve().parents[1])
 #: Names of the scope that an input of the same name hides.
 HIDDEN = frozenset({"run", "task"})
@@ -88,9 +90,7 @@ class PythonVerb:
         self._whole = whole
         self._names: list[tuple[str, bool]] = []
         self._rest = False
-        self._async = inspect.iscoroutinefunction(self._function) or inspect.iscoroutinefunction(
-            getattr(self._function, "__call__", None)  # noqa: B004
-        )
+        self._async = _is_async(self._function)
         self._limiter = None if self._async else anyio.CapacityLimiter(10_000)
         if not whole and not _takes_nothing(self._function):
             self._read_signature()
@@ -182,13 +182,21 @@ class PythonVerb:
         return found
 
 
+# Of plain functions both are told without `inspect`, which takes longer than a small agent's whole step.
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    if type(function) is FunctionType and function.__code__.co_flags & inspect.CO_COROUTINE:
+        return True
+    called = getattr(function, "__call__", None)  # noqa: B004
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
+
+
 def _takes_nothing(function: Callable[..., Any]) -> bool:
-    """Told without `inspect`, which takes longer than a small agent's whole step."""
     code = getattr(function, "__code__", None)
-    flags = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
     return (
         code is not None
-        and not (code.co_argcount or code.co_kwonlyargcount or code.co_flags & flags)
+        and not (code.co_argcount or code.co_kwonlyargcount or code.co_flags & OPEN_ENDED)
         and not hasattr(function, "__wrapped__")
     )
 

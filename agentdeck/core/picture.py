@@ -114,10 +114,11 @@ class Picture:
     def _step(self, task: TaskView, key: str) -> StepView:
         step = task.steps.get(key)
         if step is None:
-            name, _, item = key.partition("[")
+            name, state = key, "waiting"
+            if key[-1:] == "]":
+                name = key.partition("[")[0]
             agent = self._agent(task.family, name)
-            state = "waiting"
-            if item:
+            if name is not key:
                 group = task.steps.get(name)
                 state = "ready"
                 if task.partial:

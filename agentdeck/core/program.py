@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from agentdeck.workflow import graph
 from agentdeck.workflow.model import (
@@ -19,9 +18,6 @@ from agentdeck.workflow.model import (
     plain,
 )
 from agentdeck.workflow.values import compile_expression, compile_template
-
-if TYPE_CHECKING:
-    pass
 
 #: How many attempts a clock that sets itself looks back on.
 SEEN = 200
@@ -125,17 +121,18 @@ class Program:
         self.nested = nested or {}
         agents = definition.agents
         needs: dict[str, Sequence[str]] = {name: agent.needs for name, agent in agents.items()}
-        remaining = graph.remaining(needs, assumed(definition, seconds or {}))
+        below = graph.dependents(needs)
+        remaining = graph.remaining(needs, assumed(definition, seconds or {}), below)
         self.rules = [Rule(agent, i, remaining[name]) for i, (name, agent) in enumerate(agents.items())]
         self.index = {rule.name: rule.index for rule in self.rules}
-        below = graph.dependents(needs)
+        at = self.index.__getitem__
         for rule in self.rules:
-            rule.needs = tuple(self.index[n] for n in rule.agent.needs)
+            rule.needs = tuple(map(at, rule.agent.needs))
             far = self.far(rule)
             rule.upstream = tuple(dict.fromkeys((*rule.needs, *far))) if far else rule.needs
-            rule.dependents = tuple(self.index[n] for n in below[rule.name] if not agents[n].spare)
+            rule.dependents = tuple([at(n) for n in below[rule.name] if not agents[n].spare])
             rule.leaf = not rule.dependents and not rule.spare
-            rule.clocked = tuple(i for i in rule.dependents if self.rules[i].join.within is not None)
+            rule.clocked = tuple([i for i in rule.dependents if self.rules[i].join.within is not None])
             if rule.agent.on_error.fallback:
                 rule.fallback = self.rules[self.index[rule.agent.on_error.fallback]]
             if isinstance(rule.agent.does, Dispatch):
@@ -157,6 +154,8 @@ class Program:
         agent = rule.agent
         told = [agent.when, agent.each, agent.expect, agent.repeat.until if agent.repeat else None]
         values: list[Data] = [agent.with_, agent.once] if agent.with_ or agent.once else []
+        if not values and type(agent.does) is Python and not any(told):
+            return []  # most of them
         if isinstance(agent.does, Dispatch):
             told.append(agent.does.on)
         elif not isinstance(agent.does, Python):

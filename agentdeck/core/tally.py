@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from agentdeck.core.events import Usage
 
 STATES = ("waiting", "ready", "running", "done", "failed", "skipped", "cancelled")
+_NONE = dict.fromkeys(STATES, 0)
 
 EXACT = 200
 _STEP = math.log(1.05)
@@ -104,7 +105,7 @@ class AgentTally:
         self.own = own
         self.holds = True
         self.rounds = False
-        self.counts = dict.fromkeys(STATES, 0)
+        self.counts = _NONE.copy()
         self.attempts = self.failed_attempts = self.lost = self.reused = self.spoilt = 0
         self.durations = Durations()
         self.busy = 0.0

@@ -85,8 +85,9 @@ class Attempts:
         self._live: dict[Key, asyncio.Task[None]] = {}
         self._cancelled: set[Key] = set()
 
-    async def run(self, start: act.StartAttempt) -> None:
-        """Make the attempt and tell the core what came of it; nothing, where it makes no sense any more."""
+    async def run(self, start: act.StartAttempt, worker: asyncio.Task[None]) -> None:
+        """Make the attempt in the `worker` that awaits this, and tell the core what came of it; nothing, where it
+        makes no sense any more."""
         started = start.started
         task = self._machine.tasks.get(started.task)
         step = task.step(started.step) if task is not None else None
@@ -113,8 +114,6 @@ class Attempts:
         own: ev.Usage | None = None  # of the call that won, where two were made
         reused = False
         grant = self._rates.begun(start.ask) if start.ask else None
-        worker = asyncio.current_task()
-        assert worker is not None
         self._live[key] = worker
         if pulse is not None:
             self.group.start_soon(self._watch_idle, start, pulse)
@@ -275,14 +274,15 @@ def _nothing() -> None:
 
 def weigh(value: Data) -> int:
     """About how many bytes a step was given, as JSON."""
-    if value is None or value is True or value is False:
-        return 4
-    if isinstance(value, str):
+    kind = type(value)
+    if kind is str:
         return len(value) + 2
-    if isinstance(value, int | float):
+    if kind is int or kind is float:
         return 8
+    if value is None or kind is bool:
+        return 4
     size = 2
-    if isinstance(value, Mapping):
+    if kind is dict or isinstance(value, Mapping):
         for key, item in value.items():
             size += len(key) + 4 + weigh(item)
     else:

@@ -201,10 +201,13 @@ class Engine:
             self._timer.set()
 
     def _take_in(self, now: bool) -> bool:
-        """Handle all that is in the inbox. True: what came of it is on disk already, which `now` allows."""
+        """Handle all that is in the inbox. True: what came of it is on disk already, which `now` allows.
+
+        Starts alone wait for company: nobody waits for them, and each commit of its own would be in the way of
+        the next result."""
         self._feeding = True
-        machine, view, watch = self.machine, self.view, self._watch
-        batch: list[ev.Event] = []
+        machine, view, watch, held = self.machine, self.view, self._watch, self._held
+        pressing = False
         try:
             while self._inbox:
                 seq = machine.seq
@@ -213,7 +216,9 @@ class Engine:
                     if kind is act.Record:
                         recorded = action.event  # type: ignore[union-attr]
                         seq += 1
-                        batch.append(recorded)
+                        held.append(recorded)
+                        if type(recorded) is not ev.StepStarted:
+                            pressing = True
                         view.apply(seq, recorded)
                         if watch is not None:
                             watch(seq, recorded)
@@ -234,17 +239,8 @@ class Engine:
                         self._finished.set()
         finally:
             self._feeding = False
-            kept = bool(batch) and self._append(batch, now)
+            kept = pressing and self._release(now and self._alone and self._waits_for_disk())
         return kept
-
-    def _append(self, batch: list[ev.Event], now: bool) -> bool:
-        """Hand events to the log. Starts alone wait for company: nobody waits for them, and each commit of its
-        own would be in the way of the next result. True: they are on disk."""
-        held = self._held
-        held.extend(batch)
-        if type(batch[-1]) is not ev.StepStarted or any(type(event) is not ev.StepStarted for event in batch):
-            return self._release(now and self._alone and self._waits_for_disk())
-        return False
 
     def _waits_for_disk(self) -> bool:
         """Whether nothing is under way, and what comes next waits for what is to be recorded now."""
@@ -320,12 +316,13 @@ class Engine:
     # Workers
 
     async def _work(self) -> None:
-        starts, attempt = self._starts, self.attempts.run
+        starts, attempt, worker = self._starts, self.attempts.run, asyncio.current_task()
+        assert worker is not None
         while True:
             self._woken -= 1
             since = time.monotonic()
             while starts:
-                await attempt(starts.popleft())
+                await attempt(starts.popleft(), worker)
                 if time.monotonic() - since > SLICE:
                     await asyncio.sleep(0)
                     while self.log.backlog > BACKLOG:  # noqa: ASYNC110 - it shrinks in another thread

@@ -18,12 +18,16 @@ import selectors
 
 #: What `select` can look at.
 MOST = 1024
+#: So many new objects make the collector look through them. 700, as Python has it, are those of 70 steps: it
+#: finds them all alive, time and again.
+YOUNG = 10_000
 
 
 def own_runner() -> asyncio.Runner:
     """For a process that does nothing but run: what is there by now stays, so the collector need not look through
     it again and again, which holds up everything for 30 ms."""
     gc.freeze()
+    gc.set_threshold(YOUNG)
     return asyncio.Runner(loop_factory=OwnLoop)
 
 

@@ -16,10 +16,11 @@ def dependents(needs: Needs) -> dict[str, list[str]]:
     return back
 
 
-def order(needs: Needs) -> list[str]:
-    """Every agent after all it needs; ties in order of declaration. Agents on or behind a cycle are left out."""
+def order(needs: Needs, below: Needs | None = None) -> list[str]:
+    """Every agent after all it needs; ties in order of declaration. Agents on or behind a cycle are left out.
+    `below` are the `dependents`, where they are known already."""
     missing = {name: len(above) for name, above in needs.items()}
-    below = dependents(needs)
+    below = below or dependents(needs)
     ready = [name for name, count in missing.items() if count == 0]
     done: list[str] = []
     for name in ready:
@@ -69,12 +70,13 @@ def upstream(needs: Needs, name: str) -> set[str]:
     return seen
 
 
-def remaining(needs: Needs, seconds: Mapping[str, float]) -> dict[str, float]:
-    """The longest way from the start of each agent to the end of the graph, itself included."""
-    below = dependents(needs)
+def remaining(needs: Needs, seconds: Mapping[str, float], below: Needs | None = None) -> dict[str, float]:
+    """The longest way from the start of each agent to the end of the graph, itself included. `below` are the
+    `dependents`, where they are known already."""
+    below = below or dependents(needs)
     left: dict[str, float] = {}
-    for name in reversed(order(needs)):
-        left[name] = seconds.get(name, 1.0) + max((left[d] for d in below[name]), default=0.0)
+    for name in reversed(order(needs, below)):
+        left[name] = seconds.get(name, 1.0) + max([left[d] for d in below[name]], default=0.0)
     return left
 
 
