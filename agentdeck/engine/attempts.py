@@ -89,9 +89,11 @@ class Attempts:
         """Make the attempt in the `worker` that awaits this, and tell the core what came of it; nothing, where it
         makes no sense any more."""
         started = start.started
-        task = self._machine.tasks.get(started.task)
-        step = task.step(started.step) if task is not None else None
-        if step is None or step.attempt != started.attempt or step.state not in (RUNNING, OPEN):
+        key: Key = started.task, started.step, started.attempt
+        task_id, name, number = key
+        task = self._machine.tasks.get(task_id)
+        step = task.step(name) if task is not None else None
+        if step is None or step.attempt != number or step.state not in (RUNNING, OPEN):
             self._rates.give_back(start.ask)
             return
         rule = step.acting
@@ -104,7 +106,6 @@ class Attempts:
             return
         scope = scope_of(step, self._machine.run)
         size = weigh(scope["needs"] if rule.needs else scope["inputs"])
-        key = (started.task, started.step, started.attempt)
         pulse = None if start.timeout_idle is None else _Pulse(self._clock.now)
         alive = pulse or _nothing
         said = AttemptLog(self._lines, self._clock.now, alive, key)
@@ -119,19 +120,19 @@ class Attempts:
             self.group.start_soon(self._watch_idle, start, pulse)
         try:
             with_ = hands.with_.render(scope) if hands.with_ is not None else {}
-            timeout = rule.attempt_timeout
+            timeout, agent = rule.attempt_timeout, rule.agent
             work = Work(
                 self._machine.run,
-                started.task,
-                started.step,
-                started.attempt,
-                rule.agent,
+                task_id,
+                name,
+                number,
+                agent,
                 scope,
                 with_,
                 said,
                 alive,
                 None if timeout is None else started.at + timeout,
-                zlib.crc32(f"{started.task}/{started.step}/{started.attempt}".encode()) if hands.seeded else 0,
+                zlib.crc32(f"{task_id}/{name}/{number}".encode()) if hands.seeded else 0,
                 started.tier_up,
                 fault=step.fault.message if step.fault is not None and step.fault.kind == "invalid" else "",
             )
@@ -141,9 +142,9 @@ class Attempts:
                 work.grew = partial(self._rates.grew, grant)
             passing("attempt.started")
             valid = None if hands.fit is None else partial(hands.fit, scope=scope)
-            if grant is not None and rule.agent.hedge and not rule.agent.once and not rule.agent.cache:
+            if grant is not None and agent.hedge and not agent.once and not agent.cache:
                 answer, grant, own = await self._hedges.run(hands.verb, work, grant, step, valid)
-            elif rule.agent.once or rule.agent.cache:
+            elif agent.once or agent.cache:
                 answer, reused = await self._reuse.run(hands.verb, work, valid)
             else:
                 answer = await hands.verb.run(work)
@@ -167,7 +168,7 @@ class Attempts:
             self._live.pop(key, None)
             said.close()
         if grant is not None:
-            late = step.fault is not None and step.fault.kind == "timeout" and step.attempt == started.attempt
+            late = step.fault is not None and step.fault.kind == "timeout" and step.attempt == number
             gone = Fault("timeout" if late else "cancelled", "") if key in self._cancelled else fault
             fault = self._rates.ended(grant, own or usage, gone, reused)
         if key in self._cancelled:
