@@ -43,6 +43,10 @@ SLICE = 0.002
 #: Attempts that ignore their cancellation are left behind after this long.
 PATIENCE = 1.0
 BACKLOG = 50_000
+#: Of these nobody need know that they are on disk, unless a step waits for it: they go there with the next record
+#: that is not among them, or after HOLD.
+HOLD = 0.01
+UNHURRIED = frozenset({ev.StepStarted, ev.StepSucceeded, ev.TaskOpened, ev.TaskEnded})
 #: So many times in a row the loop's thread writes by itself before it lets the loop look elsewhere.
 TURNS = 8
 
@@ -82,6 +86,7 @@ class Engine:
         self._woken = 0
         self._workers: set[asyncio.Task[None]] = set()
         self._held: list[ev.Event] = []
+        self._holding: asyncio.TimerHandle | None = None
         self._also: list[Also] = []
         self._pulled = machine.ages
         self._unmet = 0  # tasks asked for that are to come later
@@ -203,11 +208,11 @@ class Engine:
     def _take_in(self, now: bool) -> bool:
         """Handle all that is in the inbox. True: what came of it is on disk already, which `now` allows.
 
-        Starts alone wait for company: nobody waits for them, and each commit of its own would be in the way of
-        the next result."""
+        What nobody waits for waits for company: each commit of its own would be in the way of the next result.
+        Starts wait until something else is recorded."""
         self._feeding = True
         machine, view, watch, held = self.machine, self.view, self._watch, self._held
-        pressing = False
+        news = pressing = False
         try:
             while self._inbox:
                 seq = machine.seq
@@ -218,7 +223,8 @@ class Engine:
                         seq += 1
                         held.append(recorded)
                         if type(recorded) is not ev.StepStarted:
-                            pressing = True
+                            news = True
+                            pressing |= type(recorded) not in UNHURRIED
                         view.apply(seq, recorded)
                         if watch is not None:
                             watch(seq, recorded)
@@ -239,7 +245,11 @@ class Engine:
                         self._finished.set()
         finally:
             self._feeding = False
-            kept = pressing and self._release(now and self._alone and self._waits_for_disk())
+            kept = False
+            if news and (pressing or self._also or machine.uncommitted):
+                kept = self._release(now and self._alone and self._waits_for_disk())
+            elif news and self._holding is None:
+                self._holding = self._loop.call_later(HOLD, self._release_held)
         return kept
 
     def _waits_for_disk(self) -> bool:
@@ -250,6 +260,9 @@ class Engine:
         """`now`: write them here, where that is possible. True: they are on disk."""
         if not self._held:
             return False
+        if self._holding is not None:
+            self._holding.cancel()
+            self._holding = None
         events, self._held = self._held, []
         also, self._also = self._also, []
         run, first = self.machine.run, self.machine.seq - len(events) + 1
@@ -257,6 +270,10 @@ class Engine:
             return True
         self.log.append(run, first, events, also)
         return False
+
+    def _release_held(self) -> None:
+        with suppress(StoreError):  # the log says so itself, and the run stops
+            self._release()
 
     def arrived(self) -> None:
         """From any thread: tasks that were to come are there."""
