@@ -61,8 +61,9 @@ class Anthropic:
         usage: dict[str, Data] = {}
         if stream.whole:
             self._whole(await stream.body(), got, usage)
+            got.came()
         else:
-            await stream.read(lambda event: self._take(event, got, usage))
+            await stream.read(lambda event: self._take(event, got, usage), got.came)
         if not got.complete:
             raise StepError("network", f"{self._who} was cut off: the answer has no end")
         answered = got.shown if typed else ""
@@ -86,7 +87,6 @@ class Anthropic:
         match event.get("type"):
             case "message_start":
                 _overlay(usage, of(event, "message", "usage"))
-                got.say(None)
             case "content_block_start":
                 self._block(event.get("content_block"), at, got)
             case "content_block_delta":
@@ -104,8 +104,6 @@ class Anthropic:
                 raise mid_stream(self._who, event.get("error"))
             case None if event.get("error"):
                 raise mid_stream(self._who, event["error"])
-            case _:
-                got.say(None)
         return False
 
     def _whole(self, body: Mapping[str, Data], got: Gathered, usage: dict[str, Data]) -> None:

@@ -16,7 +16,8 @@ MOST_TEXT = 16_000_000
 
 class Gathered:
     """Text and calls of tools, piece by piece. `complete` once the model has said that it is done, `ended` why.
-    The arguments of the tool `shown` are an answer too, and are said as they come."""
+    The arguments of the tool `shown` are an answer too. `came` passes on what is new of either, and is to be
+    called whenever something came: that is a sign of life."""
 
     def __init__(self, who: str, said: Callable[[str], None], shown: str = "") -> None:
         self.who = who
@@ -25,6 +26,7 @@ class Gathered:
         self._shown = shown
         self._said = said
         self._pieces: list[str] = []
+        self._new: list[str] = []
         self._size = 0
         self._calls: dict[Any, _Pieces] = {}
 
@@ -38,14 +40,17 @@ class Gathered:
         called = (call for call in self._calls.values() if call.name == self._shown)
         return "".join(piece for call in called for piece in call.arguments)
 
+    def came(self) -> None:
+        new = "".join(self._new)
+        self._new.clear()
+        self._said(new)
+
     def say(self, piece: Data) -> None:
-        """A piece of text; whatever else is a sign of life."""
+        """A piece of text; anything else is none."""
         if piece and isinstance(piece, str):
             self._grow(piece)
             self._pieces.append(piece)
-            self._said(piece)
-        else:
-            self._said("")
+            self._new.append(piece)
 
     def call(self, at: Data, *, id: str = "", name: str = "", piece: str = "") -> None:  # noqa: A002
         """A piece of the call at this place."""
@@ -55,7 +60,8 @@ class Gathered:
         call.id, call.name = call.id or id, call.name or name
         call.arguments.append(piece)
         self._grow(piece)
-        self._said(piece if call.name == self._shown else "")
+        if call.name == self._shown:
+            self._new.append(piece)
 
     def calls(self) -> tuple[Call, ...]:
         """The calls, complete. Raises StepError of kind `invalid` for arguments that are none."""

@@ -81,8 +81,9 @@ class OpenAI:
         usage: dict[str, Data] = {}
         if stream.whole:
             self._take(await stream.body(), got, usage, "message")
+            got.came()
         else:
-            await stream.read(lambda event: self._take(event, got, usage, "delta"))
+            await stream.read(lambda event: self._take(event, got, usage, "delta"), got.came)
         if not got.complete:
             raise StepError("network", f"{self._who} was cut off: the answer has no end")
         calls = got.calls()
@@ -103,21 +104,24 @@ class OpenAI:
             raise mid_stream(self._who, event["error"])
         choices = event.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
-        delta = of(choice, part)
+        if isinstance(choice, dict):
+            self._choose(choice, choice.get(part), got)
+        if isinstance(event.get("usage"), dict):
+            usage.update(event["usage"])
+        return False
+
+    def _choose(self, choice: Mapping[str, Data], delta: Data, got: Gathered) -> None:
         if isinstance(delta, dict):
             got.say(delta.get("content"))
             if delta.get("refusal"):
                 raise StepError("refused", f"{self._who} refused: {str(delta['refusal'])[:300]}")
             if delta.get("tool_calls"):
                 _call(delta["tool_calls"], got)
-        ended = of(choice, "finish_reason")
+        ended = choice.get("finish_reason")
         if ended == "content_filter":
             raise StepError("refused", f"{self._who} refused the content (content_filter)")
         if ended:
             got.complete, got.ended = True, ENDED.get(str(ended), "stop")
-        if isinstance(event.get("usage"), dict):
-            usage.update(event["usage"])
-        return False
 
     def _told(self, error: StepError, question: Question, body: Mapping[str, Data], text: str) -> StepError:
         """The error with the text that had come; where it refuses an optional part, the next attempt goes

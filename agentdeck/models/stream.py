@@ -25,6 +25,7 @@ class Events:
 
     def feed(self, chunk: bytes) -> list[str]:
         found: list[str] = []
+        data = self._data
         *lines, rest = chunk.split(b"\n")
         for line in lines:
             if self._pieces:
@@ -34,13 +35,13 @@ class Events:
             if line.endswith(b"\r"):
                 line = line[:-1]
             if not line:
-                if self._data:
-                    found.append("\n".join(self._data))
-                    self._data.clear()
+                if data:
+                    found.append("\n".join(data))
+                    data.clear()
                 self._size = 0
             elif line.startswith(b"data:"):
                 self._grow(len(line))
-                self._data.append(self._text(line[6:] if line[5:6] == b" " else line[5:]))
+                data.append(self._text(line[6:] if line[5:6] == b" " else line[5:]))
         if rest:
             self._grow(len(rest))
             self._pieces.append(rest)

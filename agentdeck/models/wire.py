@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import ssl
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from urllib.request import getproxies, proxy_bypass
 
@@ -30,6 +30,8 @@ HEADERS = {
     "accept-encoding": "identity",
     "user-agent": "agentdeck",
 }
+#: What `json.loads` comes to, for whoever has text.
+DECODER = json.JSONDecoder()
 MOST_BODY = 16 * MB
 MOST_ERROR = MB // 16
 #: Seconds for what may come after the end of an answer.
@@ -150,20 +152,27 @@ class Stream:
             what = f"{who} answered with {kind[:60]!r}, which is no stream of answers"
             raise StepError("rejected", f"{what}; look at its `url` in the deck")
 
-    async def read(self, take: Callable[[Mapping[str, Data]], bool]) -> None:
-        """Gives the JSON of each event to `take`, until it says True, or `[DONE]` or the end has come."""
+    async def read(self, take: Callable[[Mapping[str, Data]], bool], came: Callable[[], None]) -> None:
+        """Gives the JSON of each event to `take`, until it says True, or `[DONE]` or the end has come. `came` is
+        called after all events that came together."""
         events, chunks = Events(self._who), self._bytes()
         async for chunk in chunks:
-            for text in events.feed(chunk):
-                if text == "[DONE]" or take(self._json(text)):
-                    # The rest is the end of the body: read it, and the connection can be used again.
-                    with anyio.move_on_after(PATIENCE):
-                        async for _ in chunks:
-                            pass
-                    return
-        for text in events.end():
-            if text == "[DONE]" or take(self._json(text)):
+            if self._take(events.feed(chunk), take, came):
+                # The rest is the end of the body: read it, and the connection can be used again.
+                with anyio.move_on_after(PATIENCE):
+                    async for _ in chunks:
+                        pass
                 return
+        self._take(events.end(), take, came)
+
+    def _take(
+        self, texts: Sequence[str], take: Callable[[Mapping[str, Data]], bool], came: Callable[[], None]
+    ) -> bool:
+        """True: the last was among them."""
+        try:
+            return any(text == "[DONE]" or take(self._json(text)) for text in texts)
+        finally:
+            came()
 
     async def body(self) -> Mapping[str, Data]:
         """The whole answer of a server that does not stream, or not this time."""
@@ -184,7 +193,7 @@ class Stream:
 
     def _json(self, text: str | bytes) -> Mapping[str, Data]:
         try:
-            data = json.loads(text)
+            data = json.loads(text) if isinstance(text, bytes) else DECODER.decode(text)
         except (ValueError, RecursionError):
             data = None
         if not isinstance(data, dict):
