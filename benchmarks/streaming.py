@@ -43,7 +43,7 @@ async def bare(client: httpx.AsyncClient, url: str, model: str = MODEL) -> int:
 async def ours(provider: OpenAI) -> int:
     said: list[str] = []
     await provider.answer(Question(MODEL, [Turn("user", "go")]), said.append)
-    return sum(1 for piece in said if piece)
+    return len("".join(said).split())
 
 
 class Took(NamedTuple):

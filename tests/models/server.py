@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 import sys
 import zlib
 from collections.abc import AsyncIterator, Mapping
@@ -59,12 +60,20 @@ class Server:
         self.asked: list[Asked] = []
         self.plan: dict[str, list[str]] = {}
         self.busy = self.most_busy = self.connections = 0
+        self._open: set[asyncio.StreamWriter] = set()
+
+    def close(self) -> None:
+        """All connections."""
+        for writer in self._open:
+            writer.close()
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self._open.add(writer)
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             while await self._serve(reader, writer):
                 pass
+        self._open.discard(writer)
         writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
@@ -437,11 +446,12 @@ class Talk:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[Server]:
+async def serving(secure: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
     """A server on a free port of this machine."""
     server = Server()
-    listening = await asyncio.start_server(server.connected, "127.0.0.1", 0, backlog=512)
-    server.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    listening = await asyncio.start_server(server.connected, "127.0.0.1", 0, backlog=512, ssl=secure)
+    scheme = "https" if secure else "http"
+    server.url = f"{scheme}://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
     try:
         yield server
     finally:

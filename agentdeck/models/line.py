@@ -1,0 +1,126 @@
+"""Where requests to a url go, and the connections that take them there."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Mapping
+from typing import TypeAlias
+from urllib.request import getproxies, proxy_bypass
+
+import httpcore
+import httpx
+
+from agentdeck.models.socket import Sockets
+from agentdeck.workflow.model import Data
+
+TIMEOUT = {"connect": 30.0, "read": None, "write": None, "pool": None}
+HEADERS = {
+    "content-type": "application/json",
+    "accept": "text/event-stream",
+    "accept-encoding": "identity",
+    "user-agent": "agentdeck",
+}
+#: Seconds that a connection is kept for the next request.
+KEPT = 5.0
+
+Connection: TypeAlias = httpcore.AsyncHTTPConnection | httpcore.AsyncConnectionPool
+
+
+class NoProxy(Exception):
+    """The proxy that the environment names cannot be used; says where it was named."""
+
+
+class Way:
+    """To one url, as the environment has its requests sent. Raises httpx.InvalidURL or httpx.UnsupportedProtocol
+    for what leads nowhere, and NoProxy."""
+
+    def __init__(self, url: str) -> None:
+        to = httpx.URL(url)
+        if to.scheme not in ("http", "https") or not to.host:
+            raise httpx.UnsupportedProtocol("neither http nor https")
+        self._to = to
+        self._target = httpcore.URL(scheme=to.raw_scheme, host=to.raw_host, port=to.port, target=to.raw_path)
+        self._given = {"host": to.netloc.decode("ascii"), **HEADERS}
+        if to.userinfo:
+            pair = f"{to.username}:{to.password}".encode()
+            self._given["authorization"] = f"Basic {b64encode(pair).decode()}"
+        # Once, as it takes 20 ms; where nothing is encrypted, nobody needs to be trusted.
+        self._trust = httpx.create_ssl_context() if to.scheme == "https" else None
+        self._sockets = Sockets()
+        proxy = proxy_for(to)
+        try:
+            self._proxy = None if proxy is None else httpx.Proxy(proxy)
+        except (ValueError, httpx.InvalidURL):
+            raise self._no_proxy() from None
+
+    def request(self, headers: Mapping[str, str], body: Data) -> httpcore.Request:
+        content = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+        given = {**self._given, **headers, "content-length": str(len(content))}
+        return httpcore.Request(
+            b"POST",
+            self._target,
+            headers=[(name.encode(), value.encode()) for name, value in given.items()],
+            content=content,
+            extensions={"timeout": TIMEOUT},
+        )
+
+    def connection(self) -> Connection:
+        """One of its own, made when first used."""
+        proxy = self._proxy
+        if proxy is None:
+            return httpcore.AsyncHTTPConnection(
+                self._target.origin, self._trust, KEPT, network_backend=self._sockets
+            )
+        by = httpcore.URL(
+            scheme=proxy.url.raw_scheme, host=proxy.url.raw_host, port=proxy.url.port, target=proxy.url.raw_path
+        )
+        if proxy.url.scheme.startswith("socks"):
+            try:
+                return httpcore.AsyncSOCKSProxy(
+                    by, proxy.raw_auth, self._trust, 1, 1, KEPT, network_backend=self._sockets
+                )
+            except RuntimeError:  # a package that it needs is missing
+                raise self._no_proxy() from None
+        return httpcore.AsyncHTTPProxy(
+            by,
+            proxy.raw_auth,
+            proxy.headers.raw,
+            self._trust,
+            max_connections=1,
+            max_keepalive_connections=1,
+            keepalive_expiry=KEPT,
+            network_backend=self._sockets,
+        )
+
+    def _no_proxy(self) -> NoProxy:
+        return NoProxy(f"{self._to.scheme}_proxy and all_proxy")
+
+
+class Line:
+    """One connection at a time, for one request after the other; a new one where the last has gone."""
+
+    def __init__(self, way: Way) -> None:
+        self._way = way
+        self._connection = way.connection()
+
+    async def send(self, request: httpcore.Request) -> httpcore.Response:
+        kept = self._connection
+        if isinstance(kept, httpcore.AsyncHTTPConnection) and (not kept.is_available() or kept.has_expired()):
+            await kept.aclose()
+            self._connection = kept = self._way.connection()
+        return await kept.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        await self._connection.aclose()
+
+
+def proxy_for(url: httpx.URL) -> str | None:
+    """What the environment says, in all the forms that are about: with and without scheme and port."""
+    found = getproxies()
+    place = f"{url.host}:{url.port or (443 if url.scheme == 'https' else 80)}"
+    beside = [entry.rpartition("://")[2].strip() for entry in found.get("no", "").split(",")]
+    if proxy_bypass(place) or url.host in beside or place in beside:
+        return None
+    proxy = found.get(url.scheme) or found.get("all")
+    return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
