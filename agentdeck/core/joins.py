@@ -18,7 +18,7 @@ def judge(step: Step, *, overdue: bool = False) -> str:
     """
     rule = step.rule
     total = len(rule.needs)
-    if total == 0:
+    if step.arrived == total:
         return GO
     if step.absent == total:
         return SKIP
