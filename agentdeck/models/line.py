@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 from urllib.request import getproxies, proxy_bypass
 
@@ -53,6 +53,23 @@ class Way:
             self._proxy = None if proxy is None else httpx.Proxy(proxy)
         except (ValueError, httpx.InvalidURL):
             raise self._no_proxy() from None
+        self._idle: list[Line] = []
+        self._all: list[Line] = []
+
+    def line(self) -> Line:
+        """One that nobody uses; to be given back."""
+        if self._idle:
+            return self._idle.pop()
+        line = Line(self._connection)
+        self._all.append(line)
+        return line
+
+    def give_back(self, line: Line) -> None:
+        self._idle.append(line)
+
+    async def close(self) -> None:
+        for line in self._all:
+            await line.close()
 
     def request(self, headers: Mapping[str, str], body: Data) -> httpcore.Request:
         content = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
@@ -65,8 +82,8 @@ class Way:
             extensions={"timeout": TIMEOUT},
         )
 
-    def connection(self) -> Connection:
-        """One of its own, made when first used."""
+    def _connection(self) -> Connection:
+        """It is made when first used."""
         proxy = self._proxy
         if proxy is None:
             return httpcore.AsyncHTTPConnection(
@@ -98,21 +115,25 @@ class Way:
 
 
 class Line:
-    """One connection at a time, for one request after the other; a new one where the last has gone."""
+    """One connection at a time, for one request after the other; `connect` makes a new one where the last is no
+    good any more."""
 
-    def __init__(self, way: Way) -> None:
-        self._way = way
-        self._connection = way.connection()
+    def __init__(self, connect: Callable[[], Connection]) -> None:
+        self._connect = connect
+        self._connection: Connection | None = None
 
     async def send(self, request: httpcore.Request) -> httpcore.Response:
         kept = self._connection
         if isinstance(kept, httpcore.AsyncHTTPConnection) and (not kept.is_available() or kept.has_expired()):
             await kept.aclose()
-            self._connection = kept = self._way.connection()
+            kept = None
+        if kept is None:
+            kept = self._connection = self._connect()
         return await kept.handle_async_request(request)
 
-    async def aclose(self) -> None:
-        await self._connection.aclose()
+    async def close(self) -> None:
+        if self._connection is not None:
+            await self._connection.aclose()
 
 
 def proxy_for(url: httpx.URL) -> str | None:

@@ -9,7 +9,6 @@ work (benchmarks/streaming.py). No redirect is followed: the key is for the host
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
@@ -19,7 +18,7 @@ import httpx
 
 from agentdeck.errors import StepError
 from agentdeck.models.fault import refusal
-from agentdeck.models.line import Line, NoProxy, Way
+from agentdeck.models.line import NoProxy, Way
 from agentdeck.models.stream import MB, Events
 from agentdeck.workflow.model import Data
 
@@ -46,28 +45,27 @@ class Wire:
         self.who = who
         self._hide = hide
         self._ways: dict[str, Way] = {}
-        self._idle: defaultdict[str, list[Line]] = defaultdict(list)
-        self._all: list[Line] = []
 
     @asynccontextmanager
     async def post(self, url: str, headers: Mapping[str, str], body: Data) -> AsyncIterator[Stream]:
         """Yields an answer of status 200. Raises StepError for everything else, whatever httpcore calls it; also
         for what goes wrong while the stream is read inside."""
-        line: Line | None = None
         try:
             way = self._ways.get(url)
             if way is None:
                 way = self._ways[url] = Way(url)
-            request = way.request(headers, body)
-            line = self._idle[url].pop() if self._idle[url] else self._make(way)
-            response = await line.send(request)
+            request, line = way.request(headers, body), way.line()
             try:
-                if response.status != 200:
-                    raise await self._refused(url, response)
-                yield Stream(self.who, response)
+                response = await line.send(request)
+                try:
+                    if response.status != 200:
+                        raise await self._refused(url, response)
+                    yield Stream(self.who, response)
+                finally:
+                    with anyio.move_on_after(0.5, shield=True):
+                        await response.aclose()
             finally:
-                with anyio.move_on_after(0.5, shield=True):
-                    await response.aclose()
+                way.give_back(line)
         except UNASKED as error:
             what = f"{self.who} cannot be asked at {plain(url)} ({type(error).__name__})"
             raise StepError("setup", f"{what}; look at its `url` and `key` in the deck") from None
@@ -83,20 +81,10 @@ class Wire:
             what = f"cannot be reached at {plain(url)}" if lost else "was cut off"
             reason = self._hide(" ".join(str(error).split())[:200]) or type(error).__name__
             raise StepError("network", f"{self.who} {what}: {reason}") from None
-        finally:
-            if line is not None:
-                self._idle[url].append(line)
 
     async def close(self) -> None:
-        lines, self._all = self._all, []
-        self._idle.clear()
-        for line in lines:
-            await line.aclose()
-
-    def _make(self, way: Way) -> Line:
-        line = Line(way)
-        self._all.append(line)
-        return line
+        for way in self._ways.values():
+            await way.close()
 
     async def _refused(self, url: str, response: httpcore.Response) -> StepError:
         status, headers = response.status, headers_of(response)
