@@ -7,7 +7,7 @@ from collections import deque
 from agentdeck.core import events as ev
 from agentdeck.core.shown import Moment, StepView, TaskRow, Tasks, TaskView
 from agentdeck.core.tally import AgentTally, Family, total_cost
-from agentdeck.workflow.model import SLOTLESS, Data, Definition, Simulate
+from agentdeck.workflow.model import SLOTLESS, Agent, Data, Definition, Simulate
 
 RECENT = 200
 MOMENTS = 1000
@@ -43,8 +43,8 @@ class Picture:
         self._families = {"": Family("")}
         if definition:
             self.simulated = any(isinstance(a.does, Simulate) for a in definition.agents.values())
-            for name in definition.agents:
-                self._agent(self._families[""], name)
+            for name, agent in definition.agents.items():
+                self._tally(self._families[""], name, agent, True)
 
     # Questions
 
@@ -91,14 +91,19 @@ class Picture:
         """The tally of an agent of this family, made if need be. `own`: it has steps of its own."""
         tally = family.agents.get(name)
         if tally is None:
-            tally = family.agents[name] = AgentTally(family.prefix + name, family, own=own)
             agent = self.definition.agents.get(name) if self.definition and not family.prefix else None
-            if agent:
-                tally.own = not agent.spare
-                tally.holds = agent.does.verb not in SLOTLESS
-                tally.rounds = agent.repeat is not None or agent.join.kind == "progressive"
+            tally = self._tally(family, name, agent, own)
         elif own and not tally.own:
             tally.own = True
+        return tally
+
+    @staticmethod
+    def _tally(family: Family, name: str, agent: Agent | None, own: bool) -> AgentTally:
+        tally = family.agents[name] = AgentTally(family.prefix + name, family, own=own)
+        if agent is not None:
+            tally.own = not agent.spare
+            tally.holds = agent.does.verb not in SLOTLESS
+            tally.rounds = agent.repeat is not None or agent.join.kind == "progressive"
         return tally
 
     def _task(self, task: str) -> TaskView:

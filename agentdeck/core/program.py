@@ -125,14 +125,15 @@ class Program:
         remaining = graph.remaining(needs, assumed(definition, seconds or {}), below)
         self.rules = [Rule(agent, i, remaining[name]) for i, (name, agent) in enumerate(agents.items())]
         self.index = {rule.name: rule.index for rule in self.rules}
-        at = self.index.__getitem__
+        at, clocks = self.index.__getitem__, any(rule.join.within is not None for rule in self.rules)
         for rule in self.rules:
             rule.needs = tuple(map(at, rule.agent.needs))
             far = self.far(rule)
             rule.upstream = tuple(dict.fromkeys((*rule.needs, *far))) if far else rule.needs
             rule.dependents = tuple([at(n) for n in below[rule.name] if not agents[n].spare])
             rule.leaf = not rule.dependents and not rule.spare
-            rule.clocked = tuple([i for i in rule.dependents if self.rules[i].join.within is not None])
+            if clocks:
+                rule.clocked = tuple([i for i in rule.dependents if self.rules[i].join.within is not None])
             if rule.agent.on_error.fallback:
                 rule.fallback = self.rules[self.index[rule.agent.on_error.fallback]]
             if isinstance(rule.agent.does, Dispatch):
@@ -152,10 +153,12 @@ class Program:
     def far(self, rule: Rule) -> list[int]:
         """Agents further up that this one's texts name. Notes on the way whether it asks how its needs ended."""
         agent = rule.agent
+        if not (agent.with_ or agent.when or agent.each or agent.expect or agent.repeat or agent.once) and (
+            type(agent.does) is Python
+        ):
+            return []  # most of them
         told = [agent.when, agent.each, agent.expect, agent.repeat.until if agent.repeat else None]
         values: list[Data] = [agent.with_, agent.once] if agent.with_ or agent.once else []
-        if not values and type(agent.does) is Python and not any(told):
-            return []  # most of them
         if isinstance(agent.does, Dispatch):
             told.append(agent.does.on)
         elif not isinstance(agent.does, Python):

@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import suppress
-from itertools import count
 from typing import Any
 
 import anyio
@@ -194,9 +193,9 @@ class Engine:
         self._inbox.append(event)
         if self._feeding:
             return
-        for turn in count():
-            if not self._take_in(turn < TURNS):
-                break
+        turn = 0
+        while self._take_in(turn < TURNS):
+            turn += 1
             seq = self.machine.seq
             if self._on_kept is not None:
                 self._on_kept(seq)
@@ -211,12 +210,12 @@ class Engine:
         What nobody waits for waits for company: each commit of its own would be in the way of the next result.
         Starts wait until something else is recorded."""
         self._feeding = True
-        machine, view, watch, held = self.machine, self.view, self._watch, self._held
+        inbox, machine, view, watch, held = self._inbox, self.machine, self.view, self._watch, self._held
         news = pressing = False
         try:
-            while self._inbox:
+            while inbox:
                 seq = machine.seq
-                for action in machine.handle(self._inbox.popleft()):
+                for action in machine.handle(inbox.popleft()):
                     kind = type(action)
                     if kind is act.Record:
                         recorded = action.event  # type: ignore[union-attr]
