@@ -129,6 +129,7 @@ class Engine:
                 await self._finished.wait()
                 group.cancel_scope.cancel()
         finally:
+            self.release()
             for worker in self._workers:
                 if not worker.cancelling():  # a second one would take the grace from what it is ending
                     worker.cancel()
@@ -248,7 +249,7 @@ class Engine:
             if news and (pressing or self._also or machine.uncommitted):
                 kept = self._release(now and self._alone and self._waits_for_disk())
             elif news and self._holding is None:
-                self._holding = self._loop.call_later(HOLD, self._release_held)
+                self._holding = self._loop.call_later(HOLD, self.release)
         return kept
 
     def _waits_for_disk(self) -> bool:
@@ -270,7 +271,8 @@ class Engine:
         self.log.append(run, first, events, also)
         return False
 
-    def _release_held(self) -> None:
+    def release(self) -> None:
+        """Hand to the log what is still held, for whoever wants to find it on disk."""
         with suppress(StoreError):  # the log says so itself, and the run stops
             self._release()
 

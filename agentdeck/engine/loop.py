@@ -19,6 +19,7 @@ import time
 
 #: Seconds for what is at hand, before what has come meanwhile is looked for.
 AT_HAND = 0.005
+MANY = 64
 #: What `select` can look at.
 MOST = 1024
 #: So many new objects make the collector look through them. 700, as Python has it, are those of 70 steps: it
@@ -51,6 +52,7 @@ if hasattr(selectors, "EpollSelector"):
             self._looked = 0.0
 
         def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+            many = 1
             if timeout is None:
                 timeout = -1
             elif timeout > 0:
@@ -59,9 +61,11 @@ if hasattr(selectors, "EpollSelector"):
                     timeout = 0
             elif time.monotonic() < self._looked + AT_HAND:
                 return []
+            else:
+                many = MANY  # who is never done with what is at hand is not to be in the way of all others
             self._looked = time.monotonic()
             found = []
-            for fd, mask in self._same.poll(timeout, 1):
+            for fd, mask in self._same.poll(timeout, many):
                 key = self.get_map().get(fd)
                 if key is None:  # closed before it was taken out, while a copy of it is open
                     continue

@@ -75,6 +75,7 @@ def _place(path: Path) -> tuple[int, int] | None:
 
 def _tell(engine: Engine, storage: Storage) -> None:
     """The run's row says how it goes."""
+    engine.release()
     state = "paused" if engine.view.state == "paused" else "running"
     storage.progress(engine.machine.run, engine.view, state)
 
@@ -90,6 +91,7 @@ async def _carry_out(engine: Engine, storage: Storage, reader: Reader) -> None:
     for request in requests:
         try:
             if request.verb == "retry":
+                engine.release()
                 await _call(storage, lambda db: None)  # all that was recorded is on disk
                 await recall(reader, engine.machine, steps_of(dict(request.args or {})))
             events, answer = order(request, engine.machine, engine.clock.now())
@@ -106,4 +108,5 @@ async def _carry_out(engine: Engine, storage: Storage, reader: Reader) -> None:
             told = {"ok": False, "answer": str(error)}
         except (KeyError, TypeError, ValueError) as error:
             told = {"ok": False, "answer": f"{request.verb} is missing or has a wrong {error}"}
+        engine.release()
         storage.log.call(partial(answer_command, request=request.id, answer=told))

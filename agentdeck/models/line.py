@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 from urllib.request import getproxies, proxy_bypass
 
+import anyio
 import httpcore
 import httpx
 
@@ -124,16 +125,46 @@ class Line:
 
     async def send(self, request: httpcore.Request) -> httpcore.Response:
         kept = self._connection
-        if isinstance(kept, httpcore.AsyncHTTPConnection) and (not kept.is_available() or kept.has_expired()):
-            await kept.aclose()
+        if kept is not None and not _free(kept):
+            await _close(kept)
             kept = None
-        if kept is None:
-            kept = self._connection = self._connect()
-        return await kept.handle_async_request(request)
+        kept = kept or self._connect()
+        self._connection = None  # until it has an answer: one through a proxy might never be free again
+        try:
+            response = await kept.handle_async_request(request)
+            self._connection = kept
+        finally:
+            if self._connection is None:
+                await _close(kept)
+        return response
+
+    async def finish(self, response: httpcore.Response) -> None:
+        """Nobody reads the answer any more."""
+        kept, self._connection = self._connection, None
+        assert kept is not None
+        try:
+            with anyio.move_on_after(0.5, shield=True):
+                await response.aclose()
+                self._connection = kept
+        finally:
+            if self._connection is None:
+                await _close(kept)
 
     async def close(self) -> None:
         if self._connection is not None:
             await self._connection.aclose()
+
+
+def _free(connection: Connection) -> bool:
+    """Whether it can take a request. One whose answer was left at an unlucky moment never will."""
+    if isinstance(connection, httpcore.AsyncConnectionPool):
+        return all(one.is_idle() for one in connection.connections)
+    return connection.is_available() and not connection.has_expired()
+
+
+async def _close(connection: Connection) -> None:
+    with anyio.CancelScope(shield=True):
+        await connection.aclose()
 
 
 def proxy_for(url: httpx.URL) -> str | None:

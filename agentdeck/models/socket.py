@@ -7,6 +7,7 @@ of the work of a call (benchmarks/streaming.py).
 from __future__ import annotations
 
 import asyncio
+import select
 import ssl
 from collections.abc import Iterable
 from typing import Any
@@ -22,6 +23,9 @@ NEXT_ADDRESS = 0.25
 class Sockets(httpcore.AsyncNetworkBackend):
     """How httpcore gets to them."""
 
+    def __init__(self) -> None:
+        self._connecting: set[asyncio.Task[Socket]] = set()
+
     async def connect_tcp(
         self,
         host: str,
@@ -32,6 +36,17 @@ class Sockets(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         if not 0 < port < 65536:
             raise httpcore.ConnectError(f"there is no port {port}")
+        # In a task of its own that is not cancelled: asyncio would lose a connection that is just being made.
+        task = asyncio.ensure_future(self._connect(host, port, timeout))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_drop)
+            raise
+
+    async def _connect(self, host: str, port: int, timeout: float | None) -> Socket:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout):
@@ -84,6 +99,9 @@ class Socket(asyncio.Protocol, httpcore.AsyncNetworkStream):
         self._out.append(buffer)
 
     async def aclose(self) -> None:
+        self.drop()
+
+    def drop(self) -> None:
         self._transport.abort()
 
     async def start_tls(
@@ -104,6 +122,9 @@ class Socket(asyncio.Protocol, httpcore.AsyncNetworkStream):
         except OSError as error:  # of ssl, too
             self._transport.abort()
             raise httpcore.ConnectError(str(error)) from error
+        except Exception as error:  # asyncio stumbles where one TLS breaks off inside another
+            self._transport.abort()
+            raise httpcore.ConnectError("no secure connection came about") from error
         if secured is None:
             raise httpcore.ConnectError("the connection was closed")
         self._transport = secured
@@ -111,12 +132,18 @@ class Socket(asyncio.Protocol, httpcore.AsyncNetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         if info == "is_readable":  # while nobody reads: it is at its end
-            return bool(self._come) or self._over
+            return bool(self._come) or self._over or self._pending()
         return self._transport.get_extra_info(info)
+
+    def _pending(self) -> bool:
+        """Whether something has come that the loop has not seen yet."""
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
     def _send(self) -> None:
         if self._out:
-            self._transport.writelines(self._out)
+            self._transport.write(b"".join(self._out))
             self._out.clear()
 
     # For asyncio
@@ -143,3 +170,9 @@ class Socket(asyncio.Protocol, httpcore.AsyncNetworkStream):
     def _wake(self) -> None:
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
+
+
+def _drop(task: asyncio.Task[Socket]) -> None:
+    """Nobody waits for this connection any more."""
+    if not task.cancelled() and task.exception() is None:
+        task.result().drop()

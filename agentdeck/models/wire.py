@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 import httpcore
@@ -62,8 +62,7 @@ class Wire:
                         raise await self._refused(url, response)
                     yield Stream(self.who, response)
                 finally:
-                    with anyio.move_on_after(0.5, shield=True):
-                        await response.aclose()
+                    await line.finish(response)
             finally:
                 way.give_back(line)
         except UNASKED as error:
@@ -127,7 +126,7 @@ class Stream:
         async for chunk in chunks:
             if self._take(events.feed(chunk), take, came):
                 # The rest is the end of the body: read it, and the connection can be used again.
-                with anyio.move_on_after(PATIENCE):
+                with suppress(*BROKEN), anyio.move_on_after(PATIENCE):
                     async for _ in chunks:
                         pass
                 return
@@ -140,7 +139,8 @@ class Stream:
         try:
             return any(text == "[DONE]" or take(self._json(text)) for text in texts)
         finally:
-            came()
+            if texts:  # comments keep a connection alive, and say nothing of an answer
+                came()
 
     async def body(self) -> Mapping[str, Data]:
         """The whole answer of a server that does not stream, or not this time."""
@@ -174,7 +174,11 @@ class _Parts(httpx.AsyncByteStream):
 
 def headers_of(response: httpcore.Response) -> dict[str, str]:
     """By their names in small letters."""
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
+    found: dict[str, str] = {}
+    for raw, value in response.headers:
+        name, text = raw.decode("latin-1").lower(), value.decode("latin-1")
+        found[name] = f"{found[name]}, {text}" if name in found else text
+    return found
 
 
 def bytes_of(response: httpcore.Response, headers: Mapping[str, str]) -> AsyncIterator[bytes]:

@@ -108,6 +108,7 @@ class Talk:
         self.anthropic = anthropic
         self.held: bytearray | None = None  # what is to go out together
         self.packer: Any = None
+        self.loose = False  # the body has no end
 
     async def go(self, how: str) -> bool:
         name, _, rest = how.partition("-")
@@ -135,9 +136,10 @@ class Talk:
     async def end(self) -> bool:
         held, self.held = self.held, None
         self.send(bytes(held or b""))
-        self.writer.write(b"0\r\n\r\n")
+        if not self.loose:
+            self.writer.write(b"0\r\n\r\n")
         await self.writer.drain()
-        return True
+        return not self.loose
 
     async def refuse(self, status: int, kind: str, message: str, code: str = "", **headers: str) -> bool:
         error: dict[str, Any] = {"type": kind, "message": message}
@@ -246,6 +248,21 @@ class Talk:
         self.word(" answer")
         await self.writer.drain()
         return False
+
+    async def do_mumble(self) -> bool:
+        """Keeps the connection alive, and says nothing."""
+        self.start()
+        self.word("Half an")
+        for _ in range(600):
+            self.send(b": still there\n\n")
+            await self.writer.drain()
+            await asyncio.sleep(0.05)
+        return False
+
+    async def do_loose(self) -> bool:
+        """Says all, and goes without closing the door."""
+        self.loose = True
+        return await self.do_ok()
 
     async def do_endless(self) -> bool:
         """Ends cleanly, but without saying so."""

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 import struct
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -112,6 +113,62 @@ async def test_a_connection_that_the_server_closed_is_not_used_again(ask: Asker,
     await anyio.wait_all_tasks_blocked()
     assert (await ask("ok")).text == TEXT
     assert server.connections == 2
+
+
+async def test_an_end_is_seen_before_the_loop_has_seen_it() -> None:
+    over = threading.Event()
+
+    def serve(listening: socket.socket) -> None:
+        with listening, listening.accept()[0] as one:
+            one.recv(10)
+            one.send(b"answer")
+        over.set()
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    threading.Thread(target=serve, args=(listening,)).start()
+    stream = await Sockets().connect_tcp("127.0.0.1", listening.getsockname()[1], 5.0)
+    assert not stream.get_extra_info("is_readable")
+    await stream.write(b"go")
+    assert await stream.read(100) == b"answer"
+    over.wait(10)  # which holds up the loop
+    assert stream.get_extra_info("is_readable")
+    await stream.aclose()
+
+
+async def test_a_connection_that_nobody_waits_for_any_more_is_closed() -> None:
+    gone = anyio.Event()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        gone.set()
+        writer.close()
+
+    async with await asyncio.start_server(connected, "127.0.0.1", 0) as listening:
+        sockets = Sockets()
+        task = asyncio.create_task(sockets.connect_tcp("127.0.0.1", listening.sockets[0].getsockname()[1]))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        task.cancel()
+        with anyio.fail_after(10):
+            await gone.wait()
+
+
+@pytest.mark.parametrize("then", ["closes", "says what nobody understands"])
+async def test_a_tunnel_that_breaks_is_dug_again(
+    asker: Callable[..., Asker], monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 Go on\r\n\r\n")
+        await reader.read(10)
+        if then != "closes":
+            writer.write(b"what?" * 10)
+        writer.close()
+
+    async with await asyncio.start_server(connected, "127.0.0.1", 0) as listening:
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}")
+        ask = asker("openai", "https://127.0.0.1:9/v1")
+        assert [(await ask.fault("ok")).kind for _ in range(2)] == ["network", "network"]
 
 
 async def test_a_request_is_one_piece(asker: Callable[..., Asker]) -> None:

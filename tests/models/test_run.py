@@ -148,8 +148,9 @@ async def test_what_does_not_pass_is_asked_once(place: Place, how: str) -> None:
     assert len(place.server.asked) == 1
 
 
-async def test_a_stream_that_stalls_is_cut_by_the_idle_clock(place: Place) -> None:
-    place.server.plan = {"x": ["stall"]}
+@pytest.mark.parametrize("how", ["stall", "mumble"])
+async def test_a_stream_that_stalls_is_cut_by_the_idle_clock(place: Place, how: str) -> None:
+    place.server.plan = {"x": [how]}
     outcome = await place.asks("x", ", timeout: { idle: 200ms, attempt: 20s }")
     assert outcome.view.output == SENTENCE
     assert "Half an" in place.said()

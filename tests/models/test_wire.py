@@ -167,6 +167,11 @@ async def test_a_name_and_a_password_in_the_url_are_sent_where_there_is_no_key(
     assert "pass" not in fault.message + fault.detail
 
 
+async def test_an_answer_that_is_whole_counts_although_its_end_is_missing(ask: Asker) -> None:
+    assert (await ask("loose")).text == TEXT
+    assert (await ask("ok")).text == TEXT
+
+
 async def test_an_answer_that_comes_packed_is_read(ask: Asker) -> None:
     assert (await ask("packed")).text == TEXT
 

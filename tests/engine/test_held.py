@@ -1,0 +1,66 @@
+"""What is held back for company reaches the disk, whatever happens to the run."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from agentdeck.core import events as ev
+from agentdeck.engine.launch import Launch, Watch, run
+from agentdeck.store.reader import Reader
+from agentdeck.workflow.loader import loads
+
+WORK = """
+agentdeck: 1
+name: w
+agents:
+  quick: { simulate: { takes: 1ms, returns: 1 } }
+  slow: { simulate: { takes: 60s } }
+"""
+
+
+def test_a_result_is_kept_where_the_run_is_broken_off_at_once(tmp_path: Path) -> None:
+    async def scene() -> None:
+        def see(seq: int, event: ev.Event) -> None:
+            if isinstance(event, ev.StepSucceeded):
+                running.cancel()
+
+        launch = Launch(loads(WORK).definition, tmp_path, db=tmp_path / "a.db")
+        running = asyncio.create_task(run(launch, Watch(see)))
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    asyncio.run(scene())
+    assert [event.step for event in recorded(tmp_path / "a.db") if isinstance(event, ev.StepSucceeded)] == [
+        "quick"
+    ]
+
+
+def test_a_result_that_nobody_waits_for_is_kept_soon(tmp_path: Path) -> None:
+    async def scene() -> None:
+        kept: list[int] = []
+        succeeded = asyncio.get_running_loop().create_future()
+
+        def see(seq: int, event: ev.Event) -> None:
+            if isinstance(event, ev.StepSucceeded):
+                succeeded.set_result(seq)
+
+        launch = Launch(loads(WORK).definition, tmp_path, db=tmp_path / "a.db")
+        running = asyncio.create_task(run(launch, Watch(see, kept=kept.append)))
+        seq = await succeeded
+        while not kept or kept[-1] < seq:  # noqa: ASYNC110 - told from another thread
+            await asyncio.sleep(0.001)
+        running.cancel()
+        await asyncio.wait([running])
+
+    asyncio.run(asyncio.wait_for(scene(), 10))
+
+
+def recorded(db: Path) -> list[ev.Event]:
+    reader = Reader(db)
+    (row,) = reader.runs()
+    events = [event for _, event in reader.events(row.run)]
+    reader.close()
+    return events
