@@ -246,7 +246,7 @@ class Engine:
         finally:
             self._feeding = False
             kept = False
-            if news and (pressing or self._also or machine.uncommitted):
+            if news and (pressing or self._also or machine.uncommitted or held[-1].at > held[0].at + HOLD):
                 kept = self._release(now and self._alone and self._waits_for_disk())
             elif news and self._holding is None:
                 self._holding = self._loop.call_later(HOLD, self.release)

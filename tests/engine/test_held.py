@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from agentdeck import Workflow
 from agentdeck.core import events as ev
 from agentdeck.engine.launch import Launch, Watch, run
+from agentdeck.store.log import Also
+from agentdeck.store.memory import MemoryLog
 from agentdeck.store.reader import Reader
 from agentdeck.workflow.loader import loads
 
@@ -56,6 +60,28 @@ def test_a_result_that_nobody_waits_for_is_kept_soon(tmp_path: Path) -> None:
         await asyncio.wait([running])
 
     asyncio.run(asyncio.wait_for(scene(), 10))
+
+
+def test_a_busy_run_does_not_hold_back_more_and_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The timer that lets go of what is held is late where all workers are busy."""
+    sizes: list[int] = []
+    append = MemoryLog.append
+
+    def seen(log: MemoryLog, run: str, first: int, events: Sequence[ev.Event], also: Sequence[Also] = ()) -> None:
+        sizes.append(len(events))
+        append(log, run, first, events, also)
+
+    monkeypatch.setattr(MemoryLog, "append", seen)
+    workflow = Workflow("busy")
+    workflow.agent(name="a")(nothing)
+    tasks: list[dict[str, int]] = [{} for _ in range(5000)]
+    asyncio.run(run(Launch(workflow.definition, tmp_path, {}, tasks, 64, workflow.functions)))
+    assert sum(sizes) > 4 * len(tasks)
+    assert max(sizes) < len(tasks)
+
+
+async def nothing() -> int:
+    return 1
 
 
 def recorded(db: Path) -> list[ev.Event]:
