@@ -19,6 +19,7 @@ import time
 
 #: Seconds for what is at hand, before what has come meanwhile is looked for.
 AT_HAND = 0.005
+#: Where that is never done, so much of what has come is taken at each look.
 MANY = 64
 #: What `select` can look at.
 MOST = 1024
