@@ -42,7 +42,7 @@ async def bare(client: httpx.AsyncClient, url: str, model: str = MODEL) -> int:
 
 async def ours(provider: OpenAI) -> int:
     said: list[str] = []
-    await provider.answer(Question(MODEL, [Turn("user", "go")]), said.append)
+    await provider.answer(Question(MODEL, [Turn("user", "go")]), said.append, lambda: None)
     return len("".join(said).split())
 
 

@@ -70,7 +70,7 @@ class Replay:
         self._rows = rows
         self.seen: list[Sent] = []
 
-    async def answer(self, question: Question, said: Callable[[str], None]) -> Reply:
+    async def answer(self, question: Question, said: Callable[[str], None], sent: Callable[[], None]) -> Reply:
         tokens_in, tokens_out = self._rows[int(question.turns[0].text.partition(" ")[0])]
         self.seen.append(Sent(LoopClock().now(), 1, tokens_in, tokens_out))
         await anyio.sleep(tokens_in * READS)

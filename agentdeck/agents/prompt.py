@@ -72,7 +72,7 @@ class PromptVerb:
             for turn in range(ROUNDS + 1):
                 if turn:
                     await work.again()
-                reply = await provider.answer(question, curtain)
+                reply = await provider.answer(question, curtain, work.sent)
                 used.add(reply)
                 self._setting.told(model.provider, reply.told)
                 if not reply.calls or not tools:

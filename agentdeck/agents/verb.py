@@ -18,6 +18,10 @@ def _never(characters: int) -> int:
     return sys.maxsize
 
 
+def _nothing() -> None:
+    pass
+
+
 async def _at_once() -> None:
     pass
 
@@ -61,6 +65,7 @@ class Work:
     max_output: int | None = None  # fewer tokens than the agent asks for, when a budget runs low
     fault: str = ""  # why the attempt before this one was refused, when it was `invalid`
     again: Callable[[], Awaitable[None]] = _at_once  # awaited before each further request of the same attempt
+    sent: Callable[[], None] = _nothing  # called when the last byte of a request has been written
     grew: Callable[[int], int] = _never  # told how many characters were said; gives when it wants to hear again
 
     @property

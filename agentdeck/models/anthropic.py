@@ -37,13 +37,13 @@ class Anthropic:
         self._keys = keys
         self._wire = wire
 
-    async def answer(self, question: Question, said: Callable[[str], None]) -> Reply:
+    async def answer(self, question: Question, said: Callable[[str], None], sent: Callable[[], None]) -> Reply:
         key = await self._keys.read(self._key, f"provider {self._who}")
         headers = {"anthropic-version": VERSION, **({"x-api-key": key} if key else {})}
         got = Gathered(self._who, said, ANSWER)
         body = await _body(question)
         try:
-            async with self._wire.post(self._url, headers, body) as stream:
+            async with self._wire.post(self._url, headers, body, sent) as stream:
                 return await self._read(stream, got, question.schema is not None)
         except StepError as error:
             kind, message, after, clock, detail = error.fault

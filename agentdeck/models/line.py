@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from urllib.request import getproxies, proxy_bypass
 
 import anyio
@@ -72,15 +72,20 @@ class Way:
         for line in self._all:
             await line.close()
 
-    def request(self, headers: Mapping[str, str], body: Data) -> httpcore.Request:
+    def request(self, headers: Mapping[str, str], body: Data, sent: Callable[[], None]) -> httpcore.Request:
         content = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+
+        async def trace(event: str, _: Mapping[str, Any]) -> None:
+            if event == "http11.send_request_body.complete":
+                sent()
+
         given = {**self._given, **headers, "content-length": str(len(content))}
         return httpcore.Request(
             b"POST",
             self._target,
             headers=[(name.encode(), value.encode()) for name, value in given.items()],
             content=content,
-            extensions={"timeout": TIMEOUT},
+            extensions={"timeout": TIMEOUT, "trace": trace},
         )
 
     def _connection(self) -> Connection:

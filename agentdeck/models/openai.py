@@ -36,13 +36,13 @@ class OpenAI:
         self._wire = wire
         self._without: dict[str, set[str]] = {}
 
-    async def answer(self, question: Question, said: Callable[[str], None]) -> Reply:
+    async def answer(self, question: Question, said: Callable[[str], None], sent: Callable[[], None]) -> Reply:
         key = await self._keys.read(self._key, f"provider {self._who}")
         headers = {"authorization": f"Bearer {key}"} if key else {}
         got = Gathered(self._who, said)
         body = await self._body(question)
         try:
-            async with self._wire.post(self._url, headers, body) as stream:
+            async with self._wire.post(self._url, headers, body, sent) as stream:
                 return await self._read(stream, got)
         except StepError as error:
             raise self._told(error, question, body, got.text) from None

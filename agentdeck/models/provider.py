@@ -86,9 +86,12 @@ class Provider(Protocol):
 
     `answer` streams: `said` gets each piece of text as it comes, and "" as a sign of life that is no text. It
     raises StepError with a kind of `agentdeck.errors.KINDS`; the text that had come is in the fault's `detail`.
-    It honours cancellation at once.
+    It honours cancellation at once. `sent` is called when the last byte of the request has been written: from
+    then on the provider's server may count it. It is not called for a request that was never sent whole.
     """
 
-    async def answer(self, question: Question, said: Callable[[str], None]) -> Reply: ...
+    async def answer(
+        self, question: Question, said: Callable[[str], None], sent: Callable[[], None]
+    ) -> Reply: ...
 
     async def close(self) -> None: ...

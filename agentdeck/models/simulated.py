@@ -29,7 +29,8 @@ class Simulated:
         self._throttles = provider.throttles
         self._sleep = sleep
 
-    async def answer(self, question: Question, said: Callable[[str], None]) -> Reply:
+    async def answer(self, question: Question, said: Callable[[str], None], sent: Callable[[], None]) -> Reply:
+        sent()
         asked = question.system + "".join(turn.text for turn in question.turns)
         random = Random(question.seed)
         chance = random.random()

@@ -47,14 +47,19 @@ class Wire:
         self._ways: dict[str, Way] = {}
 
     @asynccontextmanager
-    async def post(self, url: str, headers: Mapping[str, str], body: Data) -> AsyncIterator[Stream]:
-        """Yields an answer of status 200. Raises StepError for everything else, whatever httpcore calls it; also
-        for what goes wrong while the stream is read inside."""
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: Data, sent: Callable[[], None]
+    ) -> AsyncIterator[Stream]:
+        """Yield an answer of status 200; `sent` is called once the whole request has been written.
+
+        Raises StepError for everything else, whatever httpcore calls it, and for what goes wrong while the stream
+        is read inside.
+        """
         try:
             way = self._ways.get(url)
             if way is None:
                 way = self._ways[url] = Way(url)
-            request, line = way.request(headers, body), way.line()
+            request, line = way.request(headers, body, sent), way.line()
             try:
                 response = await line.send(request)
                 try:

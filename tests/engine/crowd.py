@@ -27,7 +27,7 @@ class Counting:
     def __init__(self, file: Path) -> None:
         self._file = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
-    async def answer(self, question: Question, said: Callable[[str], None]) -> Reply:
+    async def answer(self, question: Question, said: Callable[[str], None], sent: Callable[[], None]) -> Reply:
         os.write(self._file, f"{time.time():.6f} {TOKENS_IN + TOKENS_OUT}\n".encode())
         await anyio.sleep(TAKES)
         return Reply("x", tokens_in=TOKENS_IN, tokens_out=TOKENS_OUT)

@@ -86,7 +86,7 @@ class Fake:
         self._answer = answer
         self._takes = takes
 
-    async def answer(self, question: Question, said: Callable[[str], None]) -> Reply:
+    async def answer(self, question: Question, said: Callable[[str], None], sent: Callable[[], None]) -> Reply:
         self.calls.append((LoopClock().now(), question))
         await anyio.sleep(self._takes)
         found = self._answer(question)
@@ -359,13 +359,15 @@ def test_concurrent_auto_finds_what_the_provider_takes_and_shows_it(
     live = 0
 
     class Narrow(Fake):
-        async def answer(self, question: Question, said: Callable[[str], None]) -> Reply:
+        async def answer(
+            self, question: Question, said: Callable[[str], None], sent: Callable[[], None]
+        ) -> Reply:
             nonlocal live
             live += 1
             try:
                 if live > 10:
                     raise StepError("rate_limit", "429", retry_after=0.5)
-                return await super().answer(question, said)
+                return await super().answer(question, said, sent)
             finally:
                 live -= 1
 
@@ -402,11 +404,11 @@ class Dragging(Fake):
 
     cancelled = 0
 
-    async def answer(self, question: Question, said: Callable[[str], None]) -> Reply:
+    async def answer(self, question: Question, said: Callable[[str], None], sent: Callable[[], None]) -> Reply:
         number = len(self.calls)
         self._takes = 100.0 if number % 10 == 9 else 2.0 - number / 400
         try:
-            return await super().answer(question, said)
+            return await super().answer(question, said, sent)
         except BaseException:
             self.cancelled += 1
             raise
@@ -446,9 +448,11 @@ def test_the_second_call_is_kept_where_the_first_fails(tmp_path: Path, fakes: di
         return StepError("network", "cut") if late else Reply("slow", tokens_in=10, tokens_out=10)
 
     class Late(Fake):
-        async def answer(self, question: Question, said: Callable[[str], None]) -> Reply:
+        async def answer(
+            self, question: Question, said: Callable[[str], None], sent: Callable[[], None]
+        ) -> Reply:
             self._takes = 5.0 if len(self.calls) >= 30 else 1.0 - len(self.calls) / 100
-            return await super().answer(question, said)
+            return await super().answer(question, said, sent)
 
     fakes["one"] = Late(answer)
     fakes["two"] = Fake(lambda question: Reply("fast", tokens_in=10, tokens_out=10), takes=20.0)

@@ -32,11 +32,15 @@ class Asker:
     def __init__(self, room: Room) -> None:
         self.room = room
         self.said: list[str] = []
+        self.sent = 0
+
+    def _count_sent(self) -> None:
+        self.sent += 1
 
     async def __call__(self, model: str, **more: Any) -> Reply:
         question = Question(model, [Turn("user", "What does it say?")], **more)
         with anyio.fail_after(10):
-            return await self.room.provider("it").answer(question, self.said.append)
+            return await self.room.provider("it").answer(question, self.said.append, self._count_sent)
 
     async def fault(self, model: str, **more: Any) -> Fault:
         with pytest.raises(StepError) as caught:

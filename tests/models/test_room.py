@@ -115,7 +115,7 @@ class Asked:
 
     async def __call__(self, seed: int, **more: object) -> Reply:
         question = Question("m", [Turn("user", "Is the lease good?")], seed=seed, **more)  # type: ignore[arg-type]
-        return await self.provider.answer(question, self.said.append)
+        return await self.provider.answer(question, self.said.append, lambda: None)
 
 
 async def test_simulated_answers_are_the_same_for_the_same_seed() -> None:

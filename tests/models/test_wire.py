@@ -31,6 +31,18 @@ async def test_an_answer_is_streamed_and_counted(ask: Asker, server: Server, how
     assert "END" in str(asked.body)
 
 
+async def test_sent_is_reported_once_per_request_and_only_when_it_left(
+    ask: Asker, asker: Callable[..., Asker]
+) -> None:
+    await ask("ok")
+    assert ask.sent == 1
+    await ask.fault("limited")
+    assert ask.sent == 2
+    unreachable = asker("openai", "http://127.0.0.1:9/v1")
+    await unreachable.fault("ok")
+    assert unreachable.sent == 0
+
+
 async def test_what_is_not_counted_is_unknown(ask: Asker) -> None:
     reply = await ask("nousage")
     assert (reply.text, reply.tokens_in, reply.tokens_out) == ("Hello", None, None)
