@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import json
-import math
 import os
 import signal
 from collections.abc import Mapping
@@ -14,17 +12,12 @@ from typing import Any
 
 import anyio
 
+from agentdeck.agents.command_output import CHUNK, MOST_STDERR, MOST_STDOUT, Log, Stream, failure, result_of
 from agentdeck.agents.verb import NOW, Setting, Work
 from agentdeck.errors import StepError
 from agentdeck.workflow.model import Agent, Command, Data
 from agentdeck.workflow.values import ExpressionError, Template, compile_template, show
 
-MB = 1024 * 1024
-MOST_STDOUT = 4 * MB
-MOST_STDERR = 64 * 1024
-MOST_LINES = 20_000
-LONGEST_LINE = 64 * 1024
-CHUNK = 64 * 1024
 GRACE = 0.8  # seconds from TERM to KILL
 DRAIN = 0.3  # seconds without output that pipes may stay open after the exit
 LONGEST_DRAIN = 2.0
@@ -38,6 +31,7 @@ class CommandVerb:
         command = agent.does
         assert isinstance(command, Command)
         self.folder = setting.folder
+        self.accepted = frozenset(command.ok)
         self.args = [compile_template(arg) for arg in command.args]
         self.env = {name: compile_template(value) for name, value in command.env.items()}
         self.cwd = None if command.cwd is None else compile_template(command.cwd)
@@ -52,8 +46,8 @@ class CommandVerb:
         data = None if self.input is None else show(_render(self.input, work)).encode("utf-8", "replace")
         with anyio.CancelScope(shield=True):  # a process that was started is never lost
             process = await _start(args, env, cwd, data is not None)
-        log = _Log(work)
-        out, err = _Stream(log, "out", MOST_STDOUT), _Stream(log, "err", MOST_STDERR)
+        log = Log(work)
+        out, err = Stream(log, "out", MOST_STDOUT), Stream(log, "err", MOST_STDERR)
         assert process.stdout is not None
         assert process.stderr is not None
         pumps = [asyncio.create_task(out.read(process.stdout)), asyncio.create_task(err.read(process.stderr))]
@@ -78,9 +72,12 @@ class CommandVerb:
                 err.finish()
                 log.finish()
         code = process.returncode
+        assert code is not None
+        if code not in self.accepted:
+            raise failure(code, out, err)
         if code:
-            raise StepError("exit", _exit_message(code, err.last_line()), detail=err.text()[-2000:])
-        return _answer(out)
+            work.log(f"exited with {code}, which `ok` accepts")
+        return result_of(out)
 
     def _env(self, work: Work) -> dict[str, str]:
         env = dict(os.environ)
@@ -162,85 +159,6 @@ async def _feed(stdin: asyncio.StreamWriter, data: bytes) -> None:
         stdin.close()
 
 
-class _Log:
-    """The attempt's log: at most MOST_LINES lines of both streams together."""
-
-    def __init__(self, work: Work) -> None:
-        self.work = work
-        self.lines = 0
-        self.dropped = 0
-
-    def add(self, line: bytes, level: str) -> None:
-        if self.lines >= MOST_LINES:
-            self.dropped += 1
-            return
-        self.lines += 1
-        self.work.log(line.removesuffix(b"\r").decode("utf-8", "replace"), level)
-
-    def finish(self) -> None:
-        if self.dropped:
-            self.work.log(f"… {self.dropped:,} lines dropped", "out")
-            self.dropped = 0
-
-
-class _Stream:
-    """One of the two streams: its lines go to the log, its tail is kept."""
-
-    def __init__(self, log: _Log, level: str, most: int) -> None:
-        self.log = log
-        self.level = level
-        self.most = most
-        self.total = 0
-        self.kept = bytearray()
-        self._line = bytearray()
-
-    async def read(self, reader: asyncio.StreamReader) -> None:
-        while chunk := await reader.read(CHUNK):
-            self.take(chunk)
-            await asyncio.sleep(0)  # a flood leaves room for others
-
-    def take(self, chunk: bytes) -> None:
-        self.total += len(chunk)
-        self.kept += chunk
-        if len(self.kept) > self.most + MB:
-            del self.kept[: -self.most]
-        self.log.work.alive()
-        first, *rest = chunk.split(b"\n")
-        self._grow(first)
-        if self.log.lines >= MOST_LINES and rest:
-            self.log.dropped += len(rest)
-            self._line = bytearray(rest[-1][: LONGEST_LINE + 1])
-            return
-        for part in rest:
-            self._flush()
-            self._grow(part)
-
-    def _grow(self, part: bytes) -> None:
-        self._line += part[: max(0, LONGEST_LINE + 1 - len(self._line))]
-
-    def _flush(self) -> None:
-        cut = len(self._line) > LONGEST_LINE
-        self.log.add(
-            bytes(self._line[: LONGEST_LINE - 4]) + " …".encode() if cut else bytes(self._line), self.level
-        )
-        self._line = bytearray()
-
-    def finish(self) -> None:
-        if self._line:
-            self._flush()
-
-    def text(self) -> str:
-        return self.kept[-self.most :].decode("utf-8", "replace")
-
-    def last_line(self) -> str:
-        """The last line that is not empty; "" where its start was not kept."""
-        kept = bytes(self.kept[-self.most :]).rstrip()
-        start = kept.rfind(b"\n") + 1
-        if not start and self.total > self.most and self.level == "out":
-            return ""
-        return kept[start:].decode("utf-8", "replace").strip()
-
-
 async def _ended(
     process: asyncio.subprocess.Process, waiter: asyncio.Task[int], pumps: list[asyncio.Task[None]]
 ) -> None:
@@ -254,7 +172,7 @@ async def _ended(
                 pump.result()
 
 
-async def _drained(pumps: list[asyncio.Task[None]], out: _Stream, err: _Stream) -> None:
+async def _drained(pumps: list[asyncio.Task[None]], out: Stream, err: Stream) -> None:
     """Read what is left in the pipes; one held open by a process left behind is not waited for."""
     end = asyncio.get_running_loop().time() + LONGEST_DRAIN
     while asyncio.get_running_loop().time() < end:
@@ -321,54 +239,3 @@ def _group_lives(group: int) -> bool:
         if len(fields) > 2 and int(fields[2]) == group and fields[0] not in (b"Z", b"X"):
             return True
     return not found
-
-
-def _exit_message(code: int, last: str) -> str:
-    if code > 0:
-        what = f"exited with {code}"
-    else:
-        try:
-            what = f"ended by {signal.Signals(-code).name}"
-        except ValueError:
-            what = f"ended by signal {-code}"
-    last = "".join(c for c in last if c.isprintable())[:500]
-    return f"{what}: {last}" if last else what
-
-
-_NONE = object()
-
-
-def _answer(out: _Stream) -> Data:
-    last = out.last_line()
-    if last[:1] in ("{", "["):
-        value = _json(last)
-        if value is not _NONE:
-            return value
-    if out.total > MOST_STDOUT:
-        raise StepError(
-            "invalid",
-            f"wrote {math.ceil(out.total / MB)} MB to stdout, the most is {MOST_STDOUT // MB} MB; "
-            "print the result as one line of JSON at the end",
-        )
-    text = out.text().strip()
-    value = _json(text)
-    return text if value is _NONE else value
-
-
-def _json(text: str) -> Data:
-    """The value, or _NONE: NaN and infinities are no JSON."""
-    try:
-        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
-    except (ValueError, RecursionError):
-        return _NONE
-
-
-def _refuse(word: str) -> None:
-    raise ValueError(word)
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(text)
-    return value

@@ -101,6 +101,8 @@ def page(told: StepStory) -> Iterator[str]:
     yield clean(f"{told.run}  task {told.task}  {told.step}{verb}  {told.state}")
     if told.fault is not None:
         yield clean(f"failed     {fault_line(told.fault)}")
+        if told.fault.detail:
+            yield from _value(told.fault.detail)
     if told.attempts:
         yield ""
         yield "attempts"

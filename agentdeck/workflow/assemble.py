@@ -118,7 +118,7 @@ def verb(given: Read) -> Verb:
         case "command":
             if isinstance(value, list):
                 return Command(tuple(value))
-            return Command(**{**value, "args": tuple(value["args"])})
+            return Command(**{**value, "args": tuple(value["args"]), "ok": tuple(value.get("ok", (0,)))})
         case "simulate":
             return simulate(value)
         case "dispatch":

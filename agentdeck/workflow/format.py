@@ -185,13 +185,15 @@ HTTP = Fields(
     short_key="url",
 )
 ARGS = Many(TEMPLATE, least=1)
+EXIT_CODES = Many(Number(whole=True, least=0, most=255), one=True, least=1)
 COMMAND = Either(
     [
         (is_list, ARGS),
         (
             is_map,
             Fields(
-                {"args": ARGS, "env": Table(VALUE, raw=True), "cwd": SAYING, "input": TEMPLATE}, required=["args"]
+                {"args": ARGS, "env": Table(VALUE, raw=True), "cwd": SAYING, "input": TEMPLATE, "ok": EXIT_CODES},
+                required=["args"],
             ),
         ),
     ],

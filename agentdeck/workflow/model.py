@@ -62,12 +62,14 @@ class Http:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Run a program, never through a shell. Each argument is a template rendered on its own."""
+    """Run a program, never through a shell. Each argument is a template rendered on its own. `ok` are the exit
+    codes that are no failure."""
 
     args: tuple[str, ...]
     env: Mapping[str, Data] = field(default_factory=dict)
     cwd: str | None = None
     input: str | None = None
+    ok: tuple[int, ...] = (0,)
     verb = "command"
 
 
@@ -314,13 +316,23 @@ def plain(value: Any) -> Data:
         return value
     names = _told(type(value))
     if names is not None:
-        data = {name: plain(getattr(value, name)) for name in names}
+        data = {name: plain(getattr(value, name)) for name in names if not _is_later_default(value, name)}
         return {"verb": value.verb, **data} if isinstance(value, Verb) else data
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return value
+
+
+#: Fields that came after version 0.1, with their defaults. They are left out while they hold the default, so a
+#: workflow that does not use them keeps its identity, and with it its history and its cached results.
+LATER_FIELDS: Mapping[tuple[type, str], Data] = {(Command, "ok"): (0,)}
+
+
+def _is_later_default(value: Any, name: str) -> bool:
+    key = (type(value), name)
+    return key in LATER_FIELDS and getattr(value, name) == LATER_FIELDS[key]
 
 
 _ATOMS = frozenset({str, int, float, bool, NoneType})

@@ -12,7 +12,8 @@ from typing import Any
 import anyio
 import pytest
 
-from agentdeck.agents.command import MOST_LINES, CommandVerb
+from agentdeck.agents.command import CommandVerb
+from agentdeck.agents.command_output import FAILURE_TAIL, MOST_LINES
 from agentdeck.agents.verb import Setting, Work
 from agentdeck.errors import Fault, StepError
 from agentdeck.workflow.model import Agent, Command, Data, Definition
@@ -124,6 +125,26 @@ async def test_exit_code_and_signal(deck: Deck) -> None:
     assert "first" in fault.detail
     assert (await deck.fault("sh", "-c", "exit 4")).message == "exited with 4"
     assert (await deck.fault("sh", "-c", "kill -KILL $$")).message == "ended by SIGKILL"
+
+
+async def test_a_failure_keeps_the_end_of_both_streams(deck: Deck) -> None:
+    fault = await deck.fault("sh", "-c", "echo found 3 problems; echo one warning >&2; exit 1")
+    assert fault.message == "exited with 1: one warning"
+    assert fault.detail == "stdout:\nfound 3 problems\nstderr:\none warning"
+    fault = await deck.fault("sh", "-c", "echo a.py:1 unused import; exit 1")
+    assert fault.message == "exited with 1: a.py:1 unused import"
+    fault = await deck.fault(sys.executable, "-c", "print('é' * 50_000, 'end'); raise SystemExit(2)")
+    assert fault.detail.startswith(f"stdout (100,005 bytes, the last {FAILURE_TAIL:,} characters):\né")
+    assert fault.detail.endswith("é end")
+    assert len(fault.detail) < FAILURE_TAIL + 100
+
+
+async def test_exit_codes_that_are_accepted(deck: Deck) -> None:
+    assert await deck.run("sh", "-c", "echo '[\"a\"]'; exit 1", ok=(0, 1)) == ["a"]
+    assert deck.lines[-1] == ("info", "exited with 1, which `ok` accepts")
+    assert (await deck.fault("sh", "-c", "exit 2", ok=(0, 1))).message == "exited with 2"
+    assert (await deck.fault("true", ok=(1,))).message == "exited with 0"
+    assert (await deck.fault("sh", "-c", "kill -KILL $$", ok=(0, 9))).message == "ended by SIGKILL"
 
 
 async def test_setup_faults(deck: Deck) -> None:

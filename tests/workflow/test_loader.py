@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import textwrap
 import time
 from pathlib import Path
@@ -77,6 +78,16 @@ def test_identity_is_the_content_and_survives_being_stored() -> None:
     assert loads(FULL.replace("min: 2", "min: 1")).definition.identity != review.identity
 
 
+def test_keys_that_version_0_1_did_not_have_leave_identities_as_they_were() -> None:
+    text = "agentdeck: 1\nname: same\nagents:\n  a: { command: [ls] }\n  b: { http: 'http://h/${a}' }\n"
+    definition = loads(text).definition
+    assert definition.identity == "8e0f9c1d44fba9afa3a82dc28ab31e436027b8e20a368c8c634f2d3761fefbc3"
+    assert restored(plain(definition)) == definition
+    other = loads(text.replace("[ls]", "{ args: [ls], ok: [0, 1] }")).definition
+    assert other.identity != definition.identity
+    assert restored(json.loads(json.dumps(plain(other)))) == other
+
+
 @pytest.mark.parametrize("file", sorted((ROOT / "workflows").glob("*.yaml")), ids=lambda f: f.stem)
 def test_examples_load_without_a_warning(file: Path) -> None:
     assert load(file).warnings == ()
@@ -124,6 +135,8 @@ def test_needs_are_read_off_the_references() -> None:
         ("a: { dispatch: inputs.x }", "f.yaml:4:8: a has nobody to choose"),
         ("a: { simulate: 1s, repeat: { max: 2 } }", "f.yaml:4:30: until is missing; add until:"),
         ("a: { command: ['${a b}'] }", "f.yaml:4:18: 'a b' is not an expression"),
+        ("a: { command: { args: [ls], ok: [yes] } }", "f.yaml:4:36: a whole number is needed here, not text"),
+        ("a: { command: { args: [ls], ok: [300] } }", "f.yaml:4:36: 300 is too large; the most is 255"),
         ("a: { command: ['${item}'] }", "f.yaml:4:18: there is no item here"),
         ("a: { simulate: 1s, each: item.list }", "f.yaml:4:28: there is no item here"),
         ("a: { simulate: 1s, when: output.ok }", "f.yaml:4:28: there is no output here yet; output is known"),

@@ -1,0 +1,169 @@
+"""What a command wrote: its lines go to the step's log, its tail is kept for the result or the failure."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import signal
+
+from agentdeck.agents.verb import Work
+from agentdeck.errors import StepError
+from agentdeck.workflow.model import Data
+
+MB = 1024 * 1024
+MOST_STDOUT = 4 * MB
+MOST_STDERR = 64 * 1024
+MOST_LINES = 20_000
+LONGEST_LINE = 64 * 1024
+CHUNK = 64 * 1024
+#: Characters of each stream that a failure keeps, from its end.
+FAILURE_TAIL = 8_000
+
+
+class Log:
+    """The attempt's log: at most MOST_LINES lines of both streams together."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.lines = 0
+        self.dropped = 0
+
+    def add(self, line: bytes, level: str) -> None:
+        if self.lines >= MOST_LINES:
+            self.dropped += 1
+            return
+        self.lines += 1
+        self.work.log(line.removesuffix(b"\r").decode("utf-8", "replace"), level)
+
+    def finish(self) -> None:
+        if self.dropped:
+            self.work.log(f"… {self.dropped:,} lines dropped", "out")
+            self.dropped = 0
+
+
+class Stream:
+    """One of the two streams: its lines go to the log, its tail is kept."""
+
+    def __init__(self, log: Log, level: str, most: int) -> None:
+        self.log = log
+        self.level = level
+        self.most = most
+        self.total = 0
+        self.kept = bytearray()
+        self._line = bytearray()
+
+    async def read(self, reader: asyncio.StreamReader) -> None:
+        while chunk := await reader.read(CHUNK):
+            self.take(chunk)
+            await asyncio.sleep(0)  # a flood leaves room for others
+
+    def take(self, chunk: bytes) -> None:
+        self.total += len(chunk)
+        self.kept += chunk
+        if len(self.kept) > self.most + MB:
+            del self.kept[: -self.most]
+        self.log.work.alive()
+        first, *rest = chunk.split(b"\n")
+        self._grow(first)
+        if self.log.lines >= MOST_LINES and rest:
+            self.log.dropped += len(rest)
+            self._line = bytearray(rest[-1][: LONGEST_LINE + 1])
+            return
+        for part in rest:
+            self._flush()
+            self._grow(part)
+
+    def _grow(self, part: bytes) -> None:
+        self._line += part[: max(0, LONGEST_LINE + 1 - len(self._line))]
+
+    def _flush(self) -> None:
+        cut = len(self._line) > LONGEST_LINE
+        self.log.add(
+            bytes(self._line[: LONGEST_LINE - 4]) + " …".encode() if cut else bytes(self._line), self.level
+        )
+        self._line = bytearray()
+
+    def finish(self) -> None:
+        if self._line:
+            self._flush()
+
+    def text(self) -> str:
+        return self.kept[-self.most :].decode("utf-8", "replace")
+
+    def tail(self) -> str:
+        """The last FAILURE_TAIL characters."""
+        return bytes(self.kept[-4 * FAILURE_TAIL :]).decode("utf-8", "replace")[-FAILURE_TAIL:].rstrip()
+
+    def cut_note(self) -> str:
+        """What to say where `tail` is not all that was written."""
+        if self.total <= FAILURE_TAIL:
+            return ""
+        return f" ({self.total:,} bytes, the last {FAILURE_TAIL:,} characters)"
+
+    def last_line(self) -> str:
+        """The last line that is not empty; "" where its start was not kept."""
+        kept = bytes(self.kept[-self.most :]).rstrip()
+        start = kept.rfind(b"\n") + 1
+        if not start and self.total > self.most and self.level == "out":
+            return ""
+        return kept[start:].decode("utf-8", "replace").strip()
+
+
+def failure(code: int, out: Stream, err: Stream) -> StepError:
+    """The failure of a command: how it ended, and in its detail the end of both streams. Many programs (linters,
+    test runners) write what they found to stdout."""
+    streams = [(name, stream) for name, stream in (("stdout", out), ("stderr", err)) if stream.total]
+    detail = "\n".join(f"{name}{stream.cut_note()}:\n{stream.tail()}" for name, stream in streams)
+    return StepError("exit", _ending(code, err.last_line() or out.last_line()), detail=detail)
+
+
+def _ending(code: int, last: str) -> str:
+    if code >= 0:
+        what = f"exited with {code}"
+    else:
+        try:
+            what = f"ended by {signal.Signals(-code).name}"
+        except ValueError:
+            what = f"ended by signal {-code}"
+    last = "".join(c for c in last if c.isprintable())[:500]
+    return f"{what}: {last}" if last else what
+
+
+_NONE = object()
+
+
+def result_of(out: Stream) -> Data:
+    last = out.last_line()
+    if last[:1] in ("{", "["):
+        value = _json(last)
+        if value is not _NONE:
+            return value
+    if out.total > MOST_STDOUT:
+        raise StepError(
+            "invalid",
+            f"wrote {math.ceil(out.total / MB)} MB to stdout, the most is {MOST_STDOUT // MB} MB; "
+            "print the result as one line of JSON at the end",
+        )
+    text = out.text().strip()
+    value = _json(text)
+    return text if value is _NONE else value
+
+
+def _json(text: str) -> Data:
+    """The value, or _NONE: NaN and infinities are no JSON."""
+    try:
+        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    except (ValueError, RecursionError):
+        return _NONE
+
+
+def _refuse(word: str) -> None:
+    raise ValueError(word)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
