@@ -11,7 +11,7 @@ def scope_of(step: Step, run: str) -> dict[str, Data]:
     `previous`. What is absent is null or, in `needs`, left out: the order never depends on arrival."""
     task, rule = step.task, step.rule
     steps = task.steps
-    scope: dict[str, Data] = {"inputs": task.inputs, "run": {"id": run}, "task": {"id": task.id, **task.inputs}}
+    scope: dict[str, Data] = {"inputs": task.inputs, "run": {"id": run}, "task": _task(task)}
     for i in rule.upstream:
         above = steps[i]
         if above is not None:
@@ -25,6 +25,13 @@ def scope_of(step: Step, run: str) -> dict[str, Data]:
     if rule.reports or step.acting.reports:
         report(scope, task, rule.upstream, rule.needs)
     return scope
+
+
+def _task(task: Task) -> dict[str, Data]:
+    """The inputs of the task, and its `id`: always the number that the engine gave it, which no other task of the
+    run has. An input named `id` is `inputs.id`; if it hid the number, `once: "pay-${task.id}"` of two tasks with
+    equal inputs would be one key."""
+    return {**task.inputs, "id": task.id}
 
 
 def report(scope: dict[str, Data], task: Task, upstream: tuple[int, ...], needs: tuple[int, ...]) -> None:
@@ -59,7 +66,7 @@ def output_of(task: Task, run: str) -> Data:
         scope: dict[str, Data] = {
             "inputs": task.inputs,
             "run": {"id": run},
-            "task": {"id": task.id, **task.inputs},
+            "task": _task(task),
         }
         for step in task.steps:
             if step is not None:

@@ -248,6 +248,7 @@ def _warnings(
     for name in read.get("inputs", {}):
         if name not in used and not python and not whole:
             source.fault(("inputs", name), f"nothing reads the input {name}", key=True, warning=True)
+    _task_id(read, agents, source)
     fallbacks = set()
     for name, agent in agents.items():
         on_error = agent.get("on_error")
@@ -266,6 +267,19 @@ def _warnings(
         if spare:
             what = f"{name} needs {spare[0]}, which is spare: it never has a result of its own"
             source.fault(("agents", name), what, key=True, warning=True)
+
+
+def _task_id(read: Mapping[str, Any], agents: Mapping[str, dict[str, Any]], source: Source) -> None:
+    """`task.id` beside an input named `id`: the author may mean the input."""
+    if "id" not in read.get("inputs", {}):
+        return
+    read_by = [found for name, agent in agents.items() for found in references(agent, ("agents", name))]
+    for ref, path in [*read_by, *of_value(read.get("output"), ("output",))]:
+        if ref[:2] == ("task", "id"):
+            what = "task.id is the number of the task in its run, not the input id"
+            source.fault(
+                path, what, "write inputs.id for the input, or give the input another name", warning=True
+            )
 
 
 def _inputs(name: str, agent: dict[str, Any], *, short: bool = False) -> list[tuple[tuple[str, ...], Path_]]:

@@ -23,11 +23,11 @@ SHOP = """
 agentdeck: 1
 name: shop
 agents:
-  read: { simulate: { takes: 400ms, says: ["order ${task.id}"], returns: { id: "${task.id}" } } }
+  read: { simulate: { takes: 400ms, says: ["order ${task.order}"], returns: { id: "${task.order}" } } }
   pay:
     needs: read
     retry: 1
-    command: ["sh", "-c", 'test "$0" != A-2 || test -e open', "${task.id}"]
+    command: ["sh", "-c", 'test "$0" != A-2 || test -e open', "${task.order}"]
 """
 
 
@@ -85,7 +85,7 @@ class Terminal:
 @pytest.fixture
 def terminal(tmp_path: Path) -> Iterator[Terminal]:
     (tmp_path / "shop.yaml").write_text(SHOP, encoding="utf-8")
-    orders = "".join(json.dumps({"id": f"A-{number}"}) + "\n" for number in range(1, 400))
+    orders = "".join(json.dumps({"order": f"A-{number}"}) + "\n" for number in range(1, 400))
     (tmp_path / "orders.jsonl").write_text(orders, encoding="utf-8")
     (tmp_path / "edit.sh").write_text(EDIT, encoding="utf-8")
     made = Terminal(tmp_path, "shop.yaml")

@@ -393,6 +393,20 @@ def test_previous_without_repeat_is_surely_wrong() -> None:
     ]
 
 
+def test_task_id_beside_an_input_named_id_is_a_warning() -> None:
+    told = warnings(
+        "agentdeck: 1\nname: w\ninputs: { id: string }\nagents:\n"
+        "  pay: { once: 'pay-${task.id}', command: [pay, '${inputs.id}'] }\noutput: '${task.id}'\n"
+    )
+    fix = "task.id is the number of the task in its run, not the input id; write inputs.id for the input"
+    assert [str(w)[:100] for w in told] == [
+        f"f.yaml:5:16: warning: {fix}"[:100],
+        f"f.yaml:6:9: warning: {fix}"[:100],
+    ]
+    text = agents("a: { command: [pay, '${task.id}', '${task.key}'] }")
+    assert not [w for w in warnings(text) if "task.id" in w.what]
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     st.integers(0, len(FULL)),
