@@ -14,6 +14,7 @@ from agentdeck.agents.verb import Setting, Work
 from agentdeck.errors import StepError
 from agentdeck.models.fault import retry_after
 from agentdeck.workflow.model import Agent, Data, Http
+from agentdeck.workflow.url import UrlError, compile_url, is_listed
 from agentdeck.workflow.values import ExpressionError, Template, compile_template, show
 
 MB = 1024 * 1024
@@ -65,7 +66,8 @@ class HttpVerb:
         assert isinstance(action, Http)
         self.setting = setting
         self.method = compile_template(action.method)
-        self.url = compile_template(action.url)
+        self.url = compile_url(action.url)
+        self.hosts = action.hosts
         self.headers = {name: compile_template(value) for name, value in action.headers.items()}
         self.body = compile_template(action.body)
 
@@ -73,7 +75,7 @@ class HttpVerb:
         method = show(_render(self.method, work)).strip().upper()
         if not _TOKEN.fullmatch(method):
             raise StepError("setup", f"{method[:40]!r} is no HTTP method")
-        url = _url(show(_render(self.url, work)).strip())
+        url = self._url(work)
         headers = self._headers(work)
         body = _render(self.body, work)
         content: bytes | None = None
@@ -96,6 +98,21 @@ class HttpVerb:
             reason = _line(str(error)) or type(error).__name__
             raise StepError("network", f"{where}: {what}: {reason}") from None
 
+    def _url(self, work: Work) -> httpx.URL:
+        try:
+            url = _url(self.url.render(work.scope))
+        except ExpressionError as error:
+            raise StepError("expression", str(error)) from None
+        except UrlError as error:
+            raise StepError("setup", str(error)) from None
+        if self.url.from_value and not self._is_listed(url):
+            fix = f"its `hosts` has {', '.join(self.hosts)}" if self.hosts else f"add hosts: [{_host(url)}]"
+            raise StepError("setup", f"the host {_host(url)} comes from a value and is not listed; {fix}")
+        return url
+
+    def _is_listed(self, url: httpx.URL) -> bool:
+        return is_listed(url.raw_host.decode("ascii", "replace"), _origin(url)[2], self.hosts)
+
     def _headers(self, work: Work) -> dict[str, bytes]:
         headers: dict[str, bytes] = {}
         for name, template in self.headers.items():
@@ -115,6 +132,7 @@ class HttpVerb:
     ) -> Data:
         """Follows redirects itself: the agent's headers are only for the origin they were written for."""
         client = _Shared.of(self.setting)
+        own = url.raw_host
         for _ in range(MOST_REDIRECTS + 1):
             encoded = {name.encode(): value for name, value in headers.items()}
             request = client.build_request(method, url, headers=encoded, content=content)
@@ -127,6 +145,9 @@ class HttpVerb:
             finally:
                 with anyio.move_on_after(0.5, shield=True):
                     await response.aclose()
+            if target.raw_host != own and not self._is_listed(target):
+                what = f"a redirect to {_host(target)}, which is not listed; add it to `hosts` if it may be asked"
+                raise StepError("rejected", f"{method} {_plain(url)} answered {status}: {what}")
             if _origin(target) != _origin(url):
                 headers = {"content-type": headers["content-type"]} if "content-type" in headers else {}
             if (status == 303 and method != "HEAD") or (status in (301, 302) and method == "POST"):
@@ -188,6 +209,11 @@ def _origin(url: httpx.URL) -> tuple[str, str, int]:
 def _plain(url: httpx.URL) -> str:
     """The url for messages: without userinfo, query and fragment, which may hold secrets."""
     return str(url.copy_with(userinfo=b"", query=None, fragment=None))
+
+
+def _host(url: httpx.URL) -> str:
+    """The host for messages."""
+    return _line(url.host)[:100]
 
 
 def _line(text: str) -> str:

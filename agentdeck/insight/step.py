@@ -33,6 +33,7 @@ from agentdeck.workflow.model import (
     plain,
     restored,
 )
+from agentdeck.workflow.url import compile_url
 from agentdeck.workflow.values import compile_template, show
 
 
@@ -347,7 +348,7 @@ def asked(agent: Agent, scope: dict[str, Data]) -> dict[str, Data]:
             parts = {"command": shlex.join(show(filled(word)) for word in does.args)}
             parts |= {"env": filled(dict(does.env)), "cwd": filled(does.cwd), "stdin": filled(does.input)}
         case Http():
-            parts = {"request": f"{show(filled(does.method))} {show(filled(does.url))}"}
+            parts = {"request": f"{show(filled(does.method))} {_url(does.url, scope)}"}
             parts |= {"headers": filled(dict(does.headers)), "body": filled(does.body)}
         case Python():
             parts = {"call": does.target}
@@ -358,6 +359,13 @@ def asked(agent: Agent, scope: dict[str, Data]) -> dict[str, Data]:
     if agent.with_:
         parts["with"] = filled(dict(agent.with_))
     return {name: value for name, value in parts.items() if value not in (None, {}, [], "")}
+
+
+def _url(url: str, scope: dict[str, Data]) -> str:
+    try:
+        return compile_url(url).render(scope)
+    except AgentdeckError as error:
+        return f"(not known: {error})"
 
 
 def fault_line(fault: Fault) -> str:

@@ -114,7 +114,8 @@ def verb(given: Read) -> Verb:
         case "prompt":
             return Prompt(value, **beside)
         case "http":
-            return Http(**{**value, "method": value.get("method", "GET").upper()})
+            hosts = tuple(value.get("hosts", ()))
+            return Http(**{**value, "method": value.get("method", "GET").upper(), "hosts": hosts})
         case "command":
             if isinstance(value, list):
                 return Command(tuple(value))

@@ -27,6 +27,7 @@ from agentdeck.workflow.shape import (
     is_text,
 )
 from agentdeck.workflow.source import Path_, Source
+from agentdeck.workflow.url import check_listed, compile_url
 from agentdeck.workflow.values import OPERATORS, ExpressionError, compile_expression, compile_template
 
 #: Names that expressions use for something else, so no agent has them.
@@ -68,6 +69,13 @@ def _expression(text: str) -> None:
 def _template(text: str) -> None:
     try:
         compile_template(text)
+    except ExpressionError as error:
+        raise ValueError(str(error)) from None
+
+
+def _url(text: str) -> None:
+    try:
+        compile_url(text)
     except ExpressionError as error:
         raise ValueError(str(error)) from None
 
@@ -178,10 +186,12 @@ TOKENS = Either(
     ],
     "[in, out]",
 )
+URL = Text(check=_url, number=True)
+HOSTS = Many(Text(check=check_listed), one=True, least=1)
 HTTP = Fields(
-    {"url": SAYING, "method": WORD, "headers": Table(VALUE, raw=True), "body": VALUE},
+    {"url": URL, "method": WORD, "headers": Table(VALUE, raw=True), "body": VALUE, "hosts": HOSTS},
     required=["url"],
-    short=SAYING,
+    short=URL,
     short_key="url",
 )
 ARGS = Many(TEMPLATE, least=1)

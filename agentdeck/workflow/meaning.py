@@ -12,6 +12,7 @@ from agentdeck.workflow.model import VERBS
 from agentdeck.workflow.references import of_value, references
 from agentdeck.workflow.shape import BAD, meant
 from agentdeck.workflow.source import Path_, Source
+from agentdeck.workflow.url import compile_url
 
 #: Names that are not agents. `output` is what an agent itself gave.
 KNOWN = frozenset({"inputs", "needs", "item", "previous", "run", "task", "output"})
@@ -59,6 +60,7 @@ def needs_of(read: Mapping[str, Any], source: Source, parameters: Mapping[str, t
         _join(name, agent, needs, source)
         _fallback(name, agent, agents, needs, source)
         _cases(name, agent, agents, source)
+        _hosts(name, agent, source)
     _output(read, agents, source)
     if not source.issues:
         _warnings(read, agents, needs, source)
@@ -223,6 +225,20 @@ def _cases(name: str, agent: dict[str, Any], agents: Mapping[str, Any], source: 
             source.fault(where, f"{target} is not an agent here", meant(target, agents))
         elif target == name:
             source.fault(("agents", name, "dispatch"), f"{name} chooses itself", "name another agent", key=True)
+
+
+def _hosts(name: str, agent: dict[str, Any], source: Source) -> None:
+    """A host that comes from a value is one that the file lists."""
+    http = agent.get("http")
+    url = http.get("url") if isinstance(http, dict) else None
+    if not isinstance(http, dict) or not isinstance(url, str):
+        return
+    if "hosts" in http or not compile_url(url).from_value:
+        return
+    inside: Path_ = ("agents", name, "http", "url")
+    where: Path_ = inside if inside in source.values else ("agents", name, "http")
+    what = "the host of this url comes from a value, and no hosts are listed"
+    source.fault(where, what, "add hosts: [api.example.com], or put a / between the host and the value")
 
 
 def _output(read: Mapping[str, Any], agents: Mapping[str, Any], source: Source) -> None:

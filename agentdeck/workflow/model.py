@@ -51,12 +51,14 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Http:
-    """Send one request. All parts are templates."""
+    """Send one request. All parts but `hosts` are templates. `hosts` are those that may be asked beside the one
+    that `url` names literally."""
 
     url: str
     method: str = "GET"
     headers: Mapping[str, Data] = field(default_factory=dict)
     body: Data = None
+    hosts: tuple[str, ...] = ()
     verb = "http"
 
 
@@ -327,7 +329,7 @@ def plain(value: Any) -> Data:
 
 #: Fields that came after version 0.1, with their defaults. They are left out while they hold the default, so a
 #: workflow that does not use them keeps its identity, and with it its history and its cached results.
-LATER_FIELDS: Mapping[tuple[type, str], Data] = {(Command, "ok"): (0,)}
+LATER_FIELDS: Mapping[tuple[type, str], Data] = {(Command, "ok"): (0,), (Http, "hosts"): ()}
 
 
 def _is_later_default(value: Any, name: str) -> bool:

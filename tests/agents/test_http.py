@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -255,6 +256,96 @@ async def test_connection_faults(server: Server) -> None:
 )
 async def test_urls_that_are_none(url: str) -> None:
     assert (await fault(url)).kind == "setup"
+
+
+@pytest.mark.parametrize(
+    ("url", "value", "path"),
+    [
+        ("/items/${inputs.x}", "@other-host/", "/items/%40other-host%2F"),
+        ("/items/${inputs.x}/all", "a/../b", "/items/a%2F..%2Fb/all"),
+        ("/items/${inputs.x}", "a?b#c", "/items/a%3Fb%23c"),
+        ("/items/${inputs.x}", "50% é", "/items/50%25%20%C3%A9"),
+        ("/items?q=${inputs.x}&r=1", "a&b=c+d #e", "/items?q=a%26b%3Dc%2Bd%20%23e&r=1"),
+        ("/items?${inputs.x}=1", "a=b&c", "/items?a%3Db%26c=1"),
+        ("/items?q=${inputs.x}", [1, None], "/items?q=%5B1%2C%20null%5D"),
+        ("/items/${inputs.x}", "a\r\nX-Evil: 1", "/items/a%0D%0AX-Evil%3A%201"),
+        ("/items/${inputs.x}", "a\\b", "/items/a%5Cb"),
+        ("/items/v${inputs.x}", "..", "/items/v.."),
+        ("/items#${inputs.x}", "a b", "/items"),
+    ],
+)
+async def test_values_in_a_url_are_encoded(server: Server, url: str, value: Data, path: str) -> None:
+    await ask(server.base + url, {"inputs": {"x": value}})
+    assert server.asked[0].path == path
+    assert "x-evil" not in server.asked[0].headers
+
+
+@pytest.mark.parametrize(
+    ("url", "value"),
+    [
+        ("/items/${inputs.x}/all", ".."),
+        ("/items/${inputs.x}", "."),
+        ("/items/.${inputs.x}?a", "."),
+        ("/items/%2e${inputs.x}", "."),
+    ],
+)
+async def test_a_value_cannot_lead_to_another_path(server: Server, url: str, value: str) -> None:
+    got = await fault(server.base + url, {"inputs": {"x": value}})
+    assert got.kind == "setup"
+    assert "part of the path" in got.message
+    assert not server.asked
+
+
+@pytest.mark.parametrize(
+    "value", ["@127.0.0.1:PORT/", ".evil.test", "/", ":PORT", "\\@evil", "\r\nHost: x", "%2f"]
+)
+async def test_a_value_behind_the_host_leads_nowhere(server: Server, value: str) -> None:
+    """Nothing is sent, whether the value is no part of a host or makes one that is not listed."""
+    value = value.replace("PORT", server.base.rpartition(":")[2])
+    got = await fault("http://127.0.0.1${inputs.x}", {"inputs": {"x": value}})
+    assert got.kind == "setup"
+    assert "cannot stand in the host" in got.message or "is not listed; add hosts: [" in got.message
+    assert not server.asked
+
+
+async def test_a_host_from_a_value_has_to_be_listed(server: Server) -> None:
+    port = server.base.rpartition(":")[2]
+    scope = {"inputs": {"url": server.base + "/a/b?c=d&e", "host": f"127.0.0.1:{port}", "port": int(port)}}
+    got = await fault("${inputs.url}", scope)
+    assert got.kind == "setup"
+    assert "127.0.0.1 comes from a value and is not listed; add hosts: [127.0.0.1]" in got.message
+    assert "its `hosts` has a.example" in (await fault("${inputs.url}", scope, hosts=("a.example",))).message
+    assert (await fault("${inputs.url}", scope, hosts=("127.0.0.1:1",))).kind == "setup"
+    assert not server.asked
+    for hosts in (("127.0.0.1",), (f"127.0.0.1:{port}",), ("x", "*"), ("*.0.0.1",)):
+        await ask("${inputs.url}", scope, hosts=hosts)
+        assert server.asked.pop().path == "/a/b?c=d&e"
+    await ask("http://${inputs.host}/x", scope, hosts=("127.0.0.1",))
+    await ask("http://127.0.0.1:${inputs.port}/x", scope)
+    assert len(server.asked) == 2
+    tricks = ("http://127.0.0.1@evil.test/", "http://127.0.0.1\\@evil.test/", "http://evil.test#127.0.0.1")
+    for url in tricks:
+        got = await fault("${inputs.url}", {"inputs": {"url": url}}, hosts=("127.0.0.1",))
+        assert "evil.test comes from a value" in got.message
+
+
+async def test_a_password_from_a_value_is_no_host(server: Server) -> None:
+    url = server.base.replace("//", "//ada:${inputs.x}@")
+    await ask(url + "/a", {"inputs": {"x": "p@evil/:"}})
+    assert server.asked[0].headers["authorization"] == "Basic " + b64encode(b"ada:p@evil/:").decode()
+
+
+async def test_a_redirect_to_a_host_that_is_not_listed_is_not_followed(server: Server) -> None:
+    port = server.base.rpartition(":")[2]
+    away = f"http://localhost:{port}/there"
+    server.reply = lambda asked: (
+        Reply(200, {}, b"there") if asked.path == "/there" else Reply(302, {"location": away})
+    )
+    got = await fault(server.base + "/a")
+    assert got.kind == "rejected"
+    assert "a redirect to localhost, which is not listed" in got.message
+    assert len(server.asked) == 1
+    assert await ask(server.base + "/a", hosts=("localhost",)) == "there"
 
 
 async def test_other_setup_faults(server: Server) -> None:

@@ -135,6 +135,13 @@ def test_needs_are_read_off_the_references() -> None:
         ("a: { dispatch: inputs.x }", "f.yaml:4:8: a has nobody to choose"),
         ("a: { simulate: 1s, repeat: { max: 2 } }", "f.yaml:4:30: until is missing; add until:"),
         ("a: { command: ['${a b}'] }", "f.yaml:4:18: 'a b' is not an expression"),
+        (
+            "a: { http: '${inputs.zz}' }",
+            "f.yaml:4:14: the host of this url comes from a value, and no hosts are listed; add hosts: ",
+        ),
+        ("a: { http: { url: 'http://a${item}/' } }", "f.yaml:4:21: the host of this url comes from a value"),
+        ("a: { http: '${inputs.zz}/x' }", "f.yaml:4:14: a url with values in it begins with http:// or https://"),
+        ("a: { http: { url: 'http://a', hosts: ['http://a'] } }", "f.yaml:4:41: 'http://a' is no host; write it"),
         ("a: { command: { args: [ls], ok: [yes] } }", "f.yaml:4:36: a whole number is needed here, not text"),
         ("a: { command: { args: [ls], ok: [300] } }", "f.yaml:4:36: 300 is too large; the most is 255"),
         ("a: { command: ['${item}'] }", "f.yaml:4:18: there is no item here"),
