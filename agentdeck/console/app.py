@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ from textual.theme import Theme
 
 from agentdeck.console import keymap, pauses
 from agentdeck.console.actions import bindings
+from agentdeck.console.daemon_executor import DaemonExecutor
 from agentdeck.console.palette import Everything
 from agentdeck.console.themes import COLOURLESS, DEFAULT, BrokenTheme, Themes, config_folder
 from agentdeck.core.clean import clean
@@ -98,6 +100,7 @@ class DeckApp(App[None]):
         return DeckScreen(self._open)
 
     def on_mount(self) -> None:
+        asyncio.get_running_loop().set_default_executor(DaemonExecutor())
         self._read_keymap()
         if self._run is not None:
             self.open_run(self._named(self._run))

@@ -111,6 +111,7 @@ class LogLines(Grounded, ScrollView, can_focus=True):
 
     def show(self, sieve: Sieve, *, again: bool = False) -> None:
         """Show what another sieve lets through; from its end if `again`, else from where the reader is."""
+        self.sieve.close()
         self.sieve = sieve
         self._drawn = ()
         if again:
@@ -163,7 +164,9 @@ class LogLines(Grounded, ScrollView, can_focus=True):
         if top != self.scroll_offset.y:
             self._scroll(top)
         seen = tuple(rows[max(0, top - self.lead) : top + size.height])
-        drawn = (top, seen, lines.growth, lines.dropped if top == 0 else 0, size, total == 0)
+        marked = self.sieve.search.marked if self.sieve.search is not None else 0
+        state = (total == 0, self.sieve.fault, marked)
+        drawn = (top, seen, lines.growth, lines.dropped if top == 0 else 0, size, state)
         if drawn != self._drawn:
             self._drawn = drawn
             if self.columns.agent:
@@ -271,7 +274,7 @@ class LogLines(Grounded, ScrollView, can_focus=True):
             front = [Segment(segment.text, ground) for segment in front]
             base = ground
         whole = self._text(number)
-        marks = paint.spans(line, whole, look, self.sieve.pattern)
+        marks = paint.spans(line, whole, look, self.sieve.search)
         marks += selected(
             self.text_selection, number, len(whole), self.screen.get_component_rich_style("screen--selection")
         )
@@ -280,7 +283,9 @@ class LogLines(Grounded, ScrollView, can_focus=True):
         return strip.crop_extend(0, width, ground)
 
     def _empty(self, width: int) -> Strip:
-        if self.sieve.left:
+        if self.sieve.fault:
+            text = self.sieve.fault
+        elif self.sieve.left:
             text = f"looking through {self.sieve.left:,} lines"
         elif self.sieve.wanted.pattern or self.sieve.wanted.level:
             text = "no line fits; Esc shows all"

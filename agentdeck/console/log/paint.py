@@ -14,6 +14,7 @@ from rich.style import Style
 
 from agentdeck.console.lettering import Span
 from agentdeck.console.log.lines import GAP, Line
+from agentdeck.console.log.search import Search
 from agentdeck.console.look import Look
 from agentdeck.core.clean import escaped
 
@@ -113,13 +114,13 @@ def _folded(text: str) -> str:
     return escaped(json.dumps(value, ensure_ascii=False))
 
 
-def spans(line: Line, text: str, look: Look, pattern: re.Pattern[str] | None) -> list[Span]:
+def spans(line: Line, text: str, look: Look, search: Search | None) -> list[Span]:
     """What stands out in the shown text: keys of JSON, and what was looked for."""
     found: list[Span] = []
     if text[:1] in ("{", "[") and folded(line.text):
         found += [(key.start(), key.end(), look["title"] + QUIET) for key in _KEYS.finditer(text)]
-    if pattern is not None:
-        found += [(m.start(), m.end(), HIT) for m in pattern.finditer(text) if m.end() > m.start()]
+    if search is not None:
+        found += [(start, end, HIT) for start, end in search.marks(text)]
     return found
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import ClassVar
 
+import regex
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from textual.app import ComposeResult
@@ -22,7 +23,8 @@ from agentdeck.console.entry import Entry
 from agentdeck.console.log.body import LogLines
 from agentdeck.console.log.lines import LineStore, steady
 from agentdeck.console.log.paint import clock
-from agentdeck.console.log.sieve import Sieve, Wanted, compiled, level_below
+from agentdeck.console.log.search import compiled
+from agentdeck.console.log.sieve import Sieve, Wanted, level_below
 from agentdeck.console.log.whole import WholeLine
 from agentdeck.console.look import look_of
 from agentdeck.console.pane import Focus, Focused
@@ -114,6 +116,9 @@ class LogPane(Vertical):
         yield self.body
         yield self.entry
 
+    def on_unmount(self) -> None:
+        self.body.sieve.close()
+
     @property
     def pinned(self) -> bool:
         return bool(self.agent)
@@ -161,7 +166,7 @@ class LogPane(Vertical):
     def _tell(self) -> None:
         body, wanted, sieve = self.body, self.wanted, self.body.sieve
         shown = self.title or steady(self.focus_now.agent) or "all agents"
-        parts = []
+        parts = [fault for fault in (self._fault, sieve.fault) if fault]
         if wanted.task:
             parts.append(f"task {steady(wanted.task)}")
         if wanted.step:
@@ -174,12 +179,10 @@ class LogPane(Vertical):
             parts.append(f"/{steady(wanted.pattern)}/{around} {matches:,} match{'es' * (matches != 1)}")
         else:
             parts.append(plural(len(sieve.rows), "line"))
-        if sieve.left > 10_000:
+        if sieve.left > 10_000 and not sieve.fault:
             parts.append(f"{sieve.left:,} to look at")
         if self.lines.dropped:
             parts.append(f"{self.lines.dropped:,} dropped")
-        if self._fault:
-            parts.append(self._fault)
         new = body.new
         if body.following:
             mark = " ▼ following "
@@ -213,7 +216,7 @@ class LogPane(Vertical):
         self._fault = ""
         try:
             compiled(pattern)
-        except (re.error, OverflowError, RecursionError) as error:
+        except (regex.error, OverflowError, RecursionError, ValueError) as error:
             self._fault = f"not a pattern: {error}"
             self._tell()
             return

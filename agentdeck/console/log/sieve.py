@@ -1,22 +1,25 @@
 """Which lines are shown: by agent, task, level and a pattern with lines around it, looked for in slices of time.
 
-A sieve never looks at more than it has time for, so a pattern over a million lines holds no frame up. Without
-anything to look for it holds nothing: the store's own index is what is shown.
+A sieve never looks at more than it has time for, so a million lines hold no frame up; the pattern itself is
+searched in a thread (`search.py`). Without anything to look for it holds nothing: the store's own index is what
+is shown.
 """
 
 from __future__ import annotations
 
-import re
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from time import perf_counter
 
 from agentdeck.console.log.lines import RANKS, LineStore
+from agentdeck.console.log.search import TOO_LONG, Chunk, Search, compiled
 
-CHUNK = 128  # lines between two looks at the clock
+CHUNK = 128  # lines between two looks at the clock, and that are searched under one time limit
+CHARACTERS = 65_536  # the same, of their texts
+AHEAD = 32_768  # lines that are given to the search before it has answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +35,6 @@ class Wanted:
     around: int = 0
 
 
-def compiled(pattern: str) -> re.Pattern[str]:
-    """A pattern as people type it: without a capital letter it does not care about case. Raises re.error."""
-    return re.compile(pattern, 0 if any(c.isupper() for c in pattern) else re.IGNORECASE)
-
-
 class Sieve:
     """The numbers of the lines that are wanted, rising: `rows`; those of them that fit the pattern: `matches`
     (all, where there is none)."""
@@ -44,12 +42,13 @@ class Sieve:
     def __init__(self, lines: LineStore, wanted: Wanted) -> None:
         self.lines = lines
         self.wanted = wanted
-        self.pattern = compiled(wanted.pattern) if wanted.pattern else None
+        self.search = Search(compiled(wanted.pattern)) if wanted.pattern else None
         self._agent = next(iter(wanted.agents)) if len(wanted.agents) == 1 else ""
-        self._plain = not (self.pattern or wanted.task or wanted.step or wanted.level or len(wanted.agents) > 1)
+        self._plain = not (self.search or wanted.task or wanted.step or wanted.level or len(wanted.agents) > 1)
         self._rows = array("q")
         self._matches = array("q")
-        self._reached = lines.first
+        self._reached = self._searched = lines.first
+        self._asked = 0
         self._growth = lines.growth
         self._before: deque[int] = deque(maxlen=wanted.around)
         self._after = 0
@@ -65,7 +64,23 @@ class Sieve:
     @property
     def left(self) -> int:
         """Lines that were not looked at yet."""
-        return 0 if self._plain else self.lines.next - max(self._reached, self.lines.first)
+        reached = self._reached if self.search is None else self._searched
+        return 0 if self._plain else self.lines.next - max(reached, self.lines.first)
+
+    @property
+    def searching(self) -> bool:
+        """Whether more rows may come without new lines."""
+        return not self.fault and (self.left > 0 or self._asked > 0)
+
+    @property
+    def fault(self) -> str:
+        """Why the search ended before all lines were looked at; empty where it did not."""
+        return TOO_LONG if self.search is not None and self.search.stopped else ""
+
+    def close(self) -> None:
+        """The rows are not needed any more."""
+        if self.search is not None:
+            self.search.close()
 
     def fits(self, number: int) -> bool:
         """Whether a line that is shown is itself what was looked for, and not only near it."""
@@ -86,40 +101,76 @@ class Sieve:
             return False
         lines = self.lines
         changed = self._forget()
-        if self.pattern is not None and lines.growth != self._growth:
-            changed |= self._look_again()
+        had = len(self._rows)
+        if (search := self.search) is not None:
+            changed |= self._collect(search)
+            if lines.growth != self._growth:
+                self._look_again()
+            if search.stopped:
+                return changed or len(self._rows) != had
         self._growth = lines.growth
         source = lines.numbers(self._agent)
         at, until = bisect_left(source, self._reached), perf_counter() + seconds
-        had = len(self._rows)
         keep = self._keep()
-        while at < len(source):
+        while at < len(source) and self._asked < AHEAD:
             chunk = source[at : at + CHUNK]
             at += len(chunk)
             self._take([number for number in chunk if keep(number)])
             self._reached = chunk[-1] + 1
             if perf_counter() > until:
                 break
-        else:
+        if at >= len(source):
             self._reached = lines.next
+        if not self._asked:
+            self._searched = self._reached
         return changed or len(self._rows) != had
 
-    def _take(self, chunk: Sequence[int]) -> None:
-        """Those of a chunk that fit the pattern, with what is around them."""
-        if self.pattern is None:
-            self._rows.extend(chunk)
+    def _take(self, numbers: list[int]) -> None:
+        """Lines that are wanted, but for the pattern: shown, or given to the search."""
+        if self.search is None:
+            self._rows.extend(numbers)
             return
-        search, texts, first = self.pattern.search, self.lines.texts, self.lines.first
-        around = self.wanted.around
-        if not around:
-            self._rows.extend([number for number in chunk if search(texts[number - first])])
-            return
-        for number in chunk:
-            if search(texts[number - first]):
+        texts, first = self.lines.texts, self.lines.first
+        part: list[int] = []
+        size = 0
+        for number in numbers:
+            part.append(number)
+            size += len(texts[number - first])
+            if size >= CHARACTERS:
+                self._look(part)
+                part, size = [], 0
+        self._look(part)
+
+    def _look(self, numbers: list[int], *, again: bool = False) -> None:
+        if numbers and self.search is not None:
+            texts, first = self.lines.texts, self.lines.first
+            self._asked += len(numbers)
+            self.search.look(Chunk(numbers, [texts[number - first] for number in numbers], again))
+
+    def _collect(self, search: Search) -> bool:
+        """Take in what the search has found. Whether lines that grew fit now."""
+        changed = False
+        for chunk, fitting in search.found():
+            self._asked -= len(chunk.numbers)
+            if chunk.again:
+                changed |= self._put_grown(fitting)
+            else:
+                self._searched = chunk.numbers[-1] + 1
+                self._add(chunk.numbers, fitting)
+        return changed
+
+    def _add(self, numbers: Sequence[int], fitting: Set[int]) -> None:
+        """Those lines of a chunk that fit the pattern, with what is around them."""
+        around, first = self.wanted.around, self.lines.first
+        for number in numbers:
+            if number < first:
+                continue
+            if number in fitting:
                 self._rows.extend(self._before)
                 self._before.clear()
                 self._rows.append(number)
-                self._matches.append(number)
+                if around:
+                    self._matches.append(number)
                 self._after = around
             elif self._after:
                 self._rows.append(number)
@@ -162,18 +213,25 @@ class Sieve:
         del self._matches[: bisect_left(self._matches, first)]
         return True
 
-    def _look_again(self) -> bool:
+    def _look_again(self) -> None:
         """Lines that grew after they were looked at may fit now; what is around them is left out."""
-        assert self.pattern is not None
-        lines, found, keep = self.lines, False, self._keep()
+        lines, keep = self.lines, self._keep()
         count = min(lines.growth - self._growth, len(lines.grown))
-        recent = [lines.grown[-i] for i in range(1, count + 1)]
-        for number in set(recent):
-            if not lines.first <= number < self._reached or not keep(number):
-                continue
-            if self._agent and lines.agents[number - lines.first] != lines.agent_number(self._agent):
-                continue
-            if self.pattern.search(lines.texts[number - lines.first]):
+        recent = {lines.grown[-i] for i in range(1, count + 1)}
+        agent = lines.agent_number(self._agent) if self._agent else None
+        grown = [
+            number
+            for number in sorted(recent)
+            if lines.first <= number < self._reached
+            and keep(number)
+            and (agent is None or lines.agents[number - lines.first] == agent)
+        ]
+        self._look(grown, again=True)
+
+    def _put_grown(self, fitting: Set[int]) -> bool:
+        found = False
+        for number in fitting:
+            if number >= self.lines.first:
                 found |= _put(self._rows, number)
                 if self.wanted.around:
                     _put(self._matches, number)

@@ -42,6 +42,14 @@ async def ready(pilot: Pilot[None], pane: LogPane) -> None:
     await pilot.pause()
 
 
+async def searched(pilot: Pilot[None], pane: LogPane) -> None:
+    """Until all lines were looked at."""
+    pane.frame()
+    while pane.body.sieve.searching:
+        await pilot.pause(0.01)
+        pane.frame()
+
+
 async def test_it_follows_until_the_reader_scrolls_and_then_counts_what_is_new() -> None:
     lines = many()
     pane = LogPane(lines)
@@ -128,7 +136,7 @@ async def test_a_pattern_is_typed_found_walked_and_cleared() -> None:
     async with Shown(pane).run_test(size=(80, 24)) as pilot:
         await ready(pilot, pane)
         await pilot.press("slash", *"7$")
-        pane.frame()
+        await searched(pilot, pane)
         assert "50 matches" in head(pane)
         assert [text[-1] for text in screen(pane)] == ["7"] * len(screen(pane))
         await pilot.press("enter", "N")
@@ -289,3 +297,17 @@ async def test_panes_are_pinned_beside_the_one_that_follows() -> None:
         await pilot.press("I")
         await pilot.pause()
         assert tiles.panes == [tiles.following]
+
+
+async def test_a_pattern_that_takes_too_long_says_so_and_every_key_still_works() -> None:
+    lines = many()
+    lines.append(rows(["a" * 60 + "c"], 2000))
+    pane = LogPane(lines)
+    async with Shown(pane).run_test(size=(80, 24)) as pilot:
+        await ready(pilot, pane)
+        await pilot.press("slash", *"(a|aa)+$")
+        await searched(pilot, pane)
+        assert "this pattern takes too long: stopped after 1 s" in head(pane)
+        await pilot.press("escape")
+        pane.frame()
+        assert "501 lines" in head(pane)

@@ -1,0 +1,51 @@
+"""The console can be quit while a worker thread hangs."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HUNG = """
+import sys, threading, time
+from pathlib import Path
+from agentdeck.console.app import DeckApp
+
+class Hung(DeckApp):
+    def on_mount(self):
+        super().on_mount()
+        self.run_worker(lambda: time.sleep(3600), thread=True)
+        self.run_worker(lambda: time.sleep(3600), thread=True)
+
+Hung(Path(sys.argv[1])).run()
+print("left", flush=True)
+"""
+
+
+def test_ctrl_q_leaves_the_process_while_workers_hang(tmp_path: Path) -> None:
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", HUNG, str(tmp_path / "deck.db")],
+        stdin=slave, stdout=slave, stderr=slave, cwd=tmp_path, env={**os.environ, "TERM": "xterm-256color"},
+    )  # fmt: skip
+    os.close(slave)
+    try:
+        seen, end, pressed = b"", time.monotonic() + 60, 0.0
+        while process.poll() is None and time.monotonic() < end:
+            if select.select([master], [], [], 0.1)[0]:
+                try:
+                    seen += os.read(master, 65536)
+                except OSError:
+                    break  # the other side is closed
+            if b"Quit" in seen and time.monotonic() - pressed > 2:
+                os.write(master, b"\x11")
+                pressed = time.monotonic()
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(master)
