@@ -228,7 +228,7 @@ def supersede(db: Path, row: RunRow, new: str, who: str) -> None:
     reader.close()
     writer = Writer(db)
     try:
-        if not writer.call(lambda c: take_lease(c, row.run, owner, now + 5, now, row.owner or None)).result(30):
+        if not writer.call(lambda c: take_lease(c, row.run, owner, now + 5, now)).result(30):
             raise UsageError(f"{row.run} was taken up by another process just now")
         counts = Counts(row.tasks.total, row.tasks.done, row.tasks.failed, row.tasks.cancelled)
         writer.append(

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import anyio
+
 from agentdeck.core import events as ev
 from agentdeck.core.machine import Machine
 from agentdeck.core.view import View
@@ -25,6 +27,9 @@ from agentdeck.store.reader import Reader
 from agentdeck.store.runs import set_run, take_lease
 from agentdeck.workflow.deck import WORKERS, deck_for
 from agentdeck.workflow.model import Data, Definition, restored
+
+#: Seconds between two looks at a lease that may be over.
+LOOK = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,7 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: Again | None
     or when it is over."""
     reader = Reader(wanted.db)
     try:
-        row = reader.run(wanted.run)
+        row = await _observed(reader, wanted.run)
         if row.state in ("running", "paused"):
             raise UsageError(f"{row.run} is running, in process {row.pid} on {row.host}")
         if row.state not in ("interrupted", "drained") and again is None:
@@ -68,7 +73,9 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: Again | None
             folder = Path(str(row.source.get("folder") or "."))
             deck = deck_for(folder)
             check_deck(deck, definitions(programs(definition, folder, {}, nested_of(reader, row))))
-            if not await _take(storage, row):
+            if await _take(storage, row):
+                storage.holds(row.run)
+            else:
                 now_held = reader.run(row.run)
                 by = f"process {now_held.pid} on {now_held.host}" if now_held.pid else "another process"
                 raise UsageError(f"{row.run} was taken up just now by {by}; agentdeck watch {row.run}")
@@ -98,13 +105,29 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: Again | None
         reader.close()
 
 
+async def _observed(reader: Reader, run: str) -> RunRow:
+    """The run's row. Where its lease is of another machine and has run out by the clock of this one, observe it
+    until it is renewed after all or is over."""
+    row = first = reader.run(run)
+    while (
+        row.state in ("running", "paused")
+        and row.lease_until == first.lease_until
+        and row.owner == first.owner
+        and (row.lease_until or 0.0) < time.time()
+        and not row.is_local
+    ):
+        await anyio.sleep(LOOK)
+        row = reader.run(row.run)
+    return row
+
+
 async def _take(storage: Storage, row: RunRow) -> bool:
     """The lease, in one statement: of two processes that resume the same run, one wins."""
     now = time.time()
     owner = storage.owner
 
     def take(db: Any) -> bool:
-        taken = take_lease(db, row.run, owner, now + LEASE, now, row.owner or None)
+        taken = take_lease(db, row.run, owner, now + LEASE, now)
         if taken:
             set_run(db, row.run, state="running")
             refuse_commands(db, row.run, now, f"{row.run} was interrupted before anybody heard of it")

@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,11 +18,22 @@ from agentdeck.core import events as ev
 from agentdeck.core.view import View
 from agentdeck.errors import StoreError
 from agentdeck.store.durations import TASK, save_durations
+from agentdeck.store.lease import begin_to_own, cease_to_own
 from agentdeck.store.letters import Letter, add_letter, settle_letters
 from agentdeck.store.log import Also, Log
 from agentdeck.store.memory import MemoryLog
 from agentdeck.store.reader import Reader
-from agentdeck.store.runs import Counts, NewRun, Owner, create_run, end_run, folder_of, save_definition, set_run
+from agentdeck.store.runs import (
+    Counts,
+    NewRun,
+    Owner,
+    create_run,
+    end_run,
+    folder_of,
+    release_lease,
+    save_definition,
+    set_run,
+)
 from agentdeck.store.writer import Writer
 from agentdeck.workflow.model import Data, Definition
 
@@ -29,7 +41,7 @@ T = TypeVar("T")
 
 #: Among a run's options: the identities of its sub-workflows by their path.
 NESTED = "nested"
-#: How long a run belongs to a process that shows no sign of life.
+#: How long a lease is valid. It is renewed three times as often.
 LEASE = 3.0
 #: How long a run that is over waits for a store that cannot be written.
 PATIENCE = 3.0
@@ -42,12 +54,12 @@ class Storage:
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self.durable = path is not None
-        self.owner = Owner(
-            f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}", os.getpid(), socket.gethostname()
-        )
+        self.owner = Owner.here(f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
         self._committed: Callable[[str, int], None] | None = None
         self._fault: Callable[[StoreError | None], None] | None = None
+        self._run = ""  # the run that this process holds
         self.log: Log = MemoryLog() if path is None else Writer(path, self._on_commit, self._on_fault)
+        begin_to_own(self.owner.name)
 
     def attach(self, committed: Callable[[str, int], None], fault: Callable[[StoreError | None], None]) -> None:
         """Who is told of commits and of faults, from the log's thread."""
@@ -102,9 +114,14 @@ class Storage:
                 save_definition(connection, one)
             create_run(connection, new, self.owner, started.at + LEASE)
 
+        self.holds(started.run)
         if not self.log.append_now(started.run, 1, [started], [create]):
             self.log.append(started.run, 1, [started], [create])
             self.log.flush(30)
+
+    def holds(self, run: str) -> None:
+        """This process has the run's lease: `close` releases it, where the run did not end before that."""
+        self._run = run
 
     @staticmethod
     def letter(run: str, identity: str, said: act.KeepLetter | act.SettleLetters) -> Also:
@@ -139,6 +156,7 @@ class Storage:
                 save_durations(connection, view.workflow, folder, {**seconds, TASK: work})
 
         self._done(self.log.call(close))
+        self._run = ""
 
     def _done(self, future: Future[None]) -> None:
         """Wait until it is on disk; for ever while the store works. Raises StoreError when it has not worked for
@@ -155,7 +173,13 @@ class Storage:
                     raise fault from None
 
     def close(self) -> None:
-        """Raises StoreError when something could not be written. What fails now was given its time already."""
+        """Release the run and close the log. Raises StoreError when something could not be written. What fails
+        now was given its time already."""
+        run, owner = self._run, self.owner
+        if run:
+            with suppress(StoreError):
+                self.log.call(lambda connection: release_lease(connection, run, owner))
+        cease_to_own(owner.name)
         self.log.close(10.0 if self.log.fault is None else 1.0)
 
 

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from agentdeck.store.lease import Lease, held
 from agentdeck.store.runs import Counts
 from agentdeck.workflow.model import Data
 
 #: The columns that `run_of` takes.
 ROW = (
     "runs.run, workflow, identity, state, runs.started, ended, simulated, tags, source, options,"
-    " tasks_total, tasks_done, tasks_failed, tasks_cancelled, summary, owner, lease_until, pid, host"
+    " tasks_total, tasks_done, tasks_failed, tasks_cancelled, summary, owner, lease_until, pid, host,"
+    " machine, process_start"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
     """A run as lists show it. `state` is what is true now: a run that says `running` and whose owner died is
-    `interrupted` (so is one that drained). `owner` is empty where nobody holds the run."""
+    `interrupted` (so is one that drained). `owner` is empty where no process holds the run; `is_local` says
+    whether `pid` is one of this machine."""
 
     run: str
     workflow: str
@@ -41,6 +41,7 @@ class RunRow:
     lease_until: float | None
     pid: int | None
     host: str
+    is_local: bool = False
 
     @property
     def key(self) -> tuple[float, str]:
@@ -55,10 +56,9 @@ class RunRow:
 def run_of(row: tuple[Any, ...]) -> RunRow:
     """The row of the columns `ROW`."""
     (run, workflow, identity, state, started, ended, simulated, tags, source, options) = row[:10]
-    total, done, failed, cancelled, summary, owner, lease_until, pid, host = row[10:]
-    if state == "drained" or (
-        state in ("running", "paused") and not held(owner, lease_until, pid, host, time.time())
-    ):
+    total, done, failed, cancelled, summary = row[10:15]
+    lease = Lease(run, *row[15:])
+    if state == "drained" or (state in ("running", "paused") and not held(lease, time.time())):
         state = "interrupted"
     return RunRow(
         run,
@@ -73,27 +73,9 @@ def run_of(row: tuple[Any, ...]) -> RunRow:
         json.loads(options),
         Counts(total, done, failed, cancelled),
         None if summary is None else json.loads(summary),
-        owner or "",
-        lease_until,
-        pid,
-        host or "",
+        lease.owner or "",
+        lease.until,
+        lease.pid,
+        lease.host or "",
+        lease.is_local,
     )
-
-
-def held(owner: str | None, until: float | None, pid: int | None, host: str | None, now: float) -> bool:
-    """Whether somebody runs it. On this machine a dead process is seen at once, elsewhere when the lease ends."""
-    if not owner or until is None or until < now:
-        return False
-    return not (pid and host == socket.gethostname() and is_dead(pid))
-
-
-def is_dead(pid: int) -> bool:
-    """Gone, or a zombie that its parent has not asked after yet."""
-    try:
-        os.kill(pid, 0)
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except ProcessLookupError:
-        return True
-    except (OSError, UnicodeDecodeError):
-        return False
-    return stat.rpartition(")")[2].split()[:1] == ["Z"]

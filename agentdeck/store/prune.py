@@ -17,10 +17,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from socket import gethostname
 
 from agentdeck.store.faults import explain
-from agentdeck.store.listed import is_dead
+from agentdeck.store.lease import Lease, held, lease_of
 from agentdeck.store.schema import open_for_writing
 
 ROWS = 4000  # rows deleted in one transaction
@@ -61,7 +60,7 @@ class Pruned:
 
 #: One that could be resumed goes only by its age, never by `keep` alone.
 _OLD = (
-    "SELECT run, workflow, state, started, owner, lease_until, pid, host,"
+    "SELECT workflow, state, started, run, owner, lease_until, pid, host, machine, process_start,"
     " coalesce((SELECT max(seq) FROM events e WHERE e.run = runs.run), 0),"
     " coalesce(json_extract(source, '$.tasks'), '') FROM runs"
     " WHERE (state IN ('done', 'failed', 'cancelled') OR :before IS NOT NULL)"
@@ -78,17 +77,9 @@ def old(connection: sqlite3.Connection, *, before: float | None, keep: int, now:
     rows = connection.execute(_OLD, {"before": before, "keep": keep}).fetchall()
     return [
         Old(run, workflow, state, started, events, tasks)
-        for run, workflow, state, started, owner, until, pid, host, events, tasks in rows
-        if not _held(owner, until, pid, host, now)
+        for workflow, state, started, run, *lease, events, tasks in rows
+        if not held(Lease(run, *lease), now)
     ]
-
-
-def _held(owner: str | None, until: float | None, pid: int | None, host: str | None, now: float) -> bool:
-    """Whether somebody has it. On this machine, whoever lives does, even if the lease ran out: when the disk is
-    full it cannot be renewed, and that is when people prune."""
-    if not owner:
-        return False
-    return not is_dead(pid) if pid and host == gethostname() else (until or 0.0) >= now
 
 
 def prune(path: Path, runs: list[str], now: float) -> Pruned:
@@ -142,13 +133,13 @@ def _drop(connection: sqlite3.Connection, runs: list[str], now: float) -> tuple[
     for start in range(0, len(runs), 200):
         with _transaction(connection):
             for run in runs[start : start + 200]:
-                sql = "SELECT owner, lease_until, pid, host FROM runs WHERE run = ?"
-                row = connection.execute(sql, (run,)).fetchone()
-                if row is not None and not _held(row[0], row[1], row[2], row[3], now):
+                lease = lease_of(connection, run)
+                if lease is not None and not held(lease, now):
                     gone += 1
                     connection.execute("DELETE FROM runs WHERE run = ?", (run,))
                     letters += connection.execute("DELETE FROM letters WHERE run = ?", (run,)).rowcount
                     connection.execute("DELETE FROM commands WHERE run = ?", (run,))
+                    connection.execute("DELETE FROM processes WHERE run = ?", (run,))
     return gone, letters
 
 

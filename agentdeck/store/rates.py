@@ -16,7 +16,7 @@ from agentdeck.core.caps import tighten
 from agentdeck.core.sharing import Waiting, owed, waits
 from agentdeck.core.window import NEVER, NOTHING, Full, Want, Window, longest
 from agentdeck.store.codec import text_of
-from agentdeck.store.listed import held
+from agentdeck.store.lease import held, lease_of
 from agentdeck.workflow.model import ProviderLimits
 
 #: Other processes' calls end without telling: look again after so many seconds.
@@ -321,10 +321,8 @@ class Book:
         """Free what processes hold that are no more: their runs belong to others, or their leases ran out."""
         known, found = self._known[provider], False
         for run, owner in set(known.owners.values()) - {(self.run, self.owner)}:
-            row = db.execute(
-                "SELECT owner, lease_until, pid, host FROM runs WHERE run = ? AND owner = ?", (run, owner)
-            ).fetchone()
-            if row is None or not held(row[0], row[1], row[2], row[3], now):
+            lease = lease_of(db, run)
+            if lease is None or lease.owner != owner or not held(lease, now):
                 self._free(db, provider, run, owner, now)
                 found = True
         return found

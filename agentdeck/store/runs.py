@@ -6,11 +6,14 @@ The row is for lists; the truth is in the events. Its owner keeps it. Whoever ho
 from __future__ import annotations
 
 import secrets
+import socket
 import sqlite3
 import time
 from dataclasses import dataclass, field
 
 from agentdeck.store.codec import text_of
+from agentdeck.store.lease import held, lease_of
+from agentdeck.store.process import this_process
 from agentdeck.workflow.model import Data, Definition, plain
 
 ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
@@ -18,11 +21,20 @@ ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A process that runs runs. `name` is unique to it, also after its pid is used again."""
+    """A process that executes runs. `name` is unique to it, also after its pid is used again; `machine` and
+    `start` identify the process (`store/process.py`)."""
 
     name: str
     pid: int
     host: str
+    machine: str | None = None
+    start: str | None = None
+
+    @classmethod
+    def here(cls, name: str) -> Owner:
+        """This process, under a name."""
+        process = this_process()
+        return cls(name, process.pid, socket.gethostname(), process.machine, process.start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +86,8 @@ def create_run(connection: sqlite3.Connection, new: NewRun, owner: Owner | None 
     """A new row, in state `running`, held by `owner` until then. Raises sqlite3.IntegrityError if it exists."""
     connection.execute(
         "INSERT INTO runs (run, workflow, identity, state, started, simulated, tags, source, options,"
-        " owner, lease_until, pid, host) VALUES (?, ?, ?, 'running', ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " owner, lease_until, pid, host, machine, process_start)"
+        " VALUES (?, ?, ?, 'running', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             new.run,
             new.workflow,
@@ -88,6 +101,8 @@ def create_run(connection: sqlite3.Connection, new: NewRun, owner: Owner | None 
             until if owner else None,
             owner.pid if owner else None,
             owner.host if owner else None,
+            owner.machine if owner else None,
+            owner.start if owner else None,
         ),
     )
 
@@ -144,21 +159,21 @@ def end_run(
     )
 
 
-def take_lease(
-    connection: sqlite3.Connection, run: str, owner: Owner, until: float, now: float, dead: str | None = None
-) -> bool:
-    """Take a run that nobody holds, whose lease ran out, or whose holder is known to be `dead` (its name).
+def take_lease(connection: sqlite3.Connection, run: str, owner: Owner, until: float, now: float) -> bool:
+    """Take a run that no process holds. `now` is the time of day.
 
-    False: somebody holds it. One statement, so of two processes that try, one gets it.
+    False: a process holds it. Whether one does is looked at in the transaction that takes it, so of two processes
+    that try, one gets it.
     """
-    return (
-        connection.execute(
-            "UPDATE runs SET owner = ?, pid = ?, host = ?, lease_until = ? WHERE run = ?"
-            " AND (owner IS NULL OR owner = ? OR owner IS ? OR lease_until < ?)",
-            (owner.name, owner.pid, owner.host, until, run, owner.name, dead, now),
-        ).rowcount
-        == 1
+    lease = lease_of(connection, run)
+    if lease is None or (lease.owner != owner.name and held(lease, now)):
+        return False
+    connection.execute(
+        "UPDATE runs SET owner = ?, pid = ?, host = ?, machine = ?, process_start = ?, lease_until = ?"
+        " WHERE run = ?",
+        (owner.name, owner.pid, owner.host, owner.machine, owner.start, until, run),
     )
+    return True
 
 
 def renew_lease(connection: sqlite3.Connection, run: str, owner: Owner, until: float) -> bool:

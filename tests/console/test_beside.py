@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from agentdeck.core import events as ev
-from agentdeck.store.listed import RunRow, is_dead
+from agentdeck.store.listed import RunRow
+from agentdeck.store.process import is_running
 from agentdeck.store.reader import Reader
 from benchmarks.terminal import Terminal
 
@@ -186,7 +187,7 @@ def test_nothing_that_agents_or_their_children_write_reaches_the_terminal(stage:
     stage.terminal.press("5")
     stage.sees("grandchild")
     stage.go()
-    stage.until(lambda: is_dead(row.pid or 0), "the engine has ended")
+    stage.until(lambda: not is_running(row.pid or 0), "the engine has ended")
     assert stage.state == "done"
     stage.terminal.press("\x11")
     stage.until(stage.gone, "the console has ended")

@@ -22,7 +22,7 @@ from agentdeck.core import events as ev
 from agentdeck.engine.launch import Launch, Watch, run
 from agentdeck.engine.resume import Resume, resume
 from agentdeck.errors import StoreError, UsageError
-from agentdeck.store.listed import is_dead
+from agentdeck.store.process import is_running
 from agentdeck.store.reader import Reader
 from agentdeck.workflow.loader import load
 from agentdeck.workflow.model import Agent, Definition, Python
@@ -221,7 +221,7 @@ async def test_a_cached_result_is_not_made_again_until_its_inputs_change(tmp_pat
 def test_a_zombie_owns_no_run(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", "pass"])
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    assert is_dead(process.pid)
+    assert not is_running(process.pid)
     process.wait()
-    assert is_dead(process.pid)
-    assert not is_dead(os.getpid())
+    assert not is_running(process.pid)
+    assert is_running(os.getpid())

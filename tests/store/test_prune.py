@@ -15,6 +15,7 @@ from agentdeck.core import events as ev
 from agentdeck.errors import Fault
 from agentdeck.store.letters import Letter, add_letter
 from agentdeck.store.once import cache_put, once_claim, once_done
+from agentdeck.store.process import start_of, this_machine
 from agentdeck.store.prune import old, prune
 from agentdeck.store.reader import Reader
 from agentdeck.store.runs import Counts, NewRun, Owner, create_run, end_run
@@ -36,7 +37,7 @@ def fill(
     """A run that began so many days ago, with ten results of its own and one that all runs share."""
     new = NewRun(run, "order", "i" * 64, NOW - days * DAY)
     writer = Writer(path)
-    until = NOW + 60 if owner and owner.name != "late" else NOW - 60
+    until = NOW + 60 if owner and owner.name != "late" else NOW - 600
     writer.call(lambda db: create_run(db, new, owner, until)).result(5)
     events: list[ev.Event] = [ev.TaskOpened(new.started, "1", {"text": "shared" * 500})]
     events += [
@@ -47,6 +48,11 @@ def fill(
     if state != "running":
         writer.call(lambda db: end_run(db, run, state, new.started + 60, Counts(1, 1))).result(5)
     writer.close()
+
+
+def parent() -> Owner:
+    """A process that lives, and has not renewed its lease for long."""
+    return Owner("late", os.getppid(), gethostname(), this_machine(), start_of(os.getppid()))
 
 
 def count(path: Path, table: str, where: str = "1") -> int:
@@ -74,11 +80,11 @@ def choose(path: Path, *, days: float | None = None, keep: int = 0) -> list[str]
 
 
 def test_who_may_go(path: Path) -> None:
-    me, gone = os.getpid(), 2**22 - 3
+    gone = 2**22 - 3
     fill(path, "a", 90)
     fill(path, "b", 60, state="failed")
     fill(path, "held", 50, state="running", owner=Owner("held", gone, "elsewhere"))
-    fill(path, "full", 50, state="running", owner=Owner("late", me, gethostname()))
+    fill(path, "full", 50, state="running", owner=parent())
     fill(path, "dead", 40, state="running", owner=Owner("late", gone, gethostname()))
     fill(path, "c", 10)
     fill(path, "d", 1)

@@ -8,6 +8,7 @@ import pytest
 
 from agentdeck.errors import Fault
 from agentdeck.store.commands import answer_command, put_command, take_commands
+from agentdeck.store.lease import BOUND
 from agentdeck.store.letters import Letter, add_letter, set_letter, settle_letters
 from agentdeck.store.log import Log
 from agentdeck.store.memory import MemoryLog
@@ -27,11 +28,13 @@ def test_a_lease_has_one_holder(tmp_path: Path) -> None:
     assert not take_lease(c, "r", YOU, 20.0, now=9.0)
     assert renew_lease(c, "r", ME, 15.0)
     assert not take_lease(c, "r", YOU, 20.0, now=14.0)
-    assert take_lease(c, "r", YOU, 20.0, now=16.0), "it ran out"
+    assert not take_lease(c, "r", YOU, 20.0, now=16.0), "the clocks of two machines differ"
+    assert take_lease(c, "r", YOU, 20.0, now=15.0 + BOUND + 1), "it ran out long ago"
     assert not renew_lease(c, "r", ME, 99.0), "the old holder learns it"
     assert not release_lease(c, "r", ME)
-    assert not take_lease(c, "r", ME, 30.0, now=17.0, dead="somebody else")
-    assert take_lease(c, "r", ME, 30.0, now=17.0, dead="you"), "the holder is known to be dead"
+    assert not take_lease(c, "r", ME, 30.0, now=17.0)
+    assert release_lease(c, "r", YOU)
+    assert take_lease(c, "r", ME, 30.0, now=17.0)
     assert release_lease(c, "r", ME)
     assert take_lease(c, "r", YOU, 40.0, now=18.0)
     assert not take_lease(c, "no such run", YOU, 40.0, now=18.0)
