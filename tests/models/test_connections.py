@@ -1,4 +1,4 @@
-"""Connections to providers: encrypted or not, by a proxy or not, kept, lost, and read no faster than used."""
+"""Connections to providers: encrypted or not, through a proxy or not, reused, lost, cancelled."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import asyncio
 import socket
 import ssl
 import struct
-import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
-import httpcore
 import pytest
 
-from agentdeck.models.socket import Sockets
 from tests.models.conftest import Asker
 from tests.models.server import WORDS, Server, serving
 
@@ -54,22 +51,6 @@ async def tunnel() -> AsyncIterator[tuple[str, list[bytes]]]:
         yield f"http://eva:secret@127.0.0.1:{listening.sockets[0].getsockname()[1]}", asked
 
 
-@asynccontextmanager
-async def saying(say: Callable[[asyncio.StreamWriter], object]) -> AsyncIterator[httpcore.AsyncNetworkStream]:
-    """A connection to a server that does what `say` does, once it was sent something."""
-
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(1)
-        if asyncio.iscoroutine(done := say(writer)):
-            await done
-
-    async with await asyncio.start_server(connected, "127.0.0.1", 0) as listening:
-        stream = await Sockets().connect_tcp("127.0.0.1", listening.sockets[0].getsockname()[1], 5.0)
-        await stream.write(b"go")
-        yield stream
-        await stream.aclose()
-
-
 async def test_an_encrypted_answer_is_read_and_its_connection_kept(
     asker: Callable[..., Asker], secure: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +76,7 @@ async def test_an_encrypted_answer_comes_through_a_proxy(
         ask = asker("openai", f"{secure.url}/v1")
         assert [(await ask("ok")).text for _ in range(2)] == [TEXT, TEXT]
         (head,) = asked
+    assert ask.sent == 2  # the request to the proxy is not one to the provider
     assert head.startswith(f"CONNECT {secure.url.removeprefix('https://')} ".encode())
     assert b"roxy-" in head  # and its own authorization, not the provider's
     assert b"Bearer" not in head
@@ -104,7 +86,9 @@ async def test_a_proxy_at_a_port_that_is_none_is_a_fault(
     asker: Callable[..., Asker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:99999")
-    assert (await asker("openai").fault("ok")).kind in ("network", "setup")
+    assert (await asker("openai").fault("ok")).kind == "setup"
+    monkeypatch.delenv("http_proxy")
+    assert (await asker("openai", "http://127.0.0.1:99999/v1").fault("ok")).kind == "setup"
 
 
 async def test_a_connection_that_the_server_closed_is_not_used_again(ask: Asker, server: Server) -> None:
@@ -115,42 +99,55 @@ async def test_a_connection_that_the_server_closed_is_not_used_again(ask: Asker,
     assert server.connections == 2
 
 
-async def test_an_end_is_seen_before_the_loop_has_seen_it() -> None:
-    over = threading.Event()
-
-    def serve(listening: socket.socket) -> None:
-        with listening, listening.accept()[0] as one:
-            one.recv(10)
-            one.send(b"answer")
-        over.set()
-
-    listening = socket.create_server(("127.0.0.1", 0))
-    threading.Thread(target=serve, args=(listening,)).start()
-    stream = await Sockets().connect_tcp("127.0.0.1", listening.getsockname()[1], 5.0)
-    assert not stream.get_extra_info("is_readable")
-    await stream.write(b"go")
-    assert await stream.read(100) == b"answer"
-    over.wait(10)  # which holds up the loop
-    assert stream.get_extra_info("is_readable")
-    await stream.aclose()
-
-
-async def test_a_connection_that_nobody_waits_for_any_more_is_closed() -> None:
-    gone = anyio.Event()
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_request_that_is_cancelled_before_its_answer_closes_its_connection(
+    asker: Callable[..., Asker], scheme: str
+) -> None:
+    came, gone = anyio.Event(), anyio.Event()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(10)
+        came.set()
         await reader.read()
         gone.set()
         writer.close()
 
     async with await asyncio.start_server(connected, "127.0.0.1", 0) as listening:
-        sockets = Sockets()
-        task = asyncio.create_task(sockets.connect_tcp("127.0.0.1", listening.sockets[0].getsockname()[1]))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        task.cancel()
+        ask = asker("openai", f"{scheme}://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1")
+        task = asyncio.create_task(ask("ok"))
         with anyio.fail_after(10):
+            await came.wait()
+            task.cancel()
             await gone.wait()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+
+async def test_a_stream_that_is_cancelled_closes_its_connection_and_the_next_one_has_its_own(
+    ask: Asker, server: Server
+) -> None:
+    begun = anyio.Event()
+    task = asyncio.create_task(ask("stall"))
+    ask.said = Pieces(begun)
+    with anyio.fail_after(10):
+        await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await ask("ok")).text == TEXT
+    assert server.connections == 2
+
+
+class Pieces(list[str]):
+    """Sets an event when the first piece of an answer comes."""
+
+    def __init__(self, event: anyio.Event) -> None:
+        super().__init__()
+        self._event = event
+
+    def append(self, piece: str) -> None:
+        super().append(piece)
+        self._event.set()
 
 
 @pytest.mark.parametrize("then", ["closes", "says what nobody understands"])
@@ -169,58 +166,56 @@ async def test_a_tunnel_that_breaks_is_dug_again(
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}")
         ask = asker("openai", "https://127.0.0.1:9/v1")
         assert [(await ask.fault("ok")).kind for _ in range(2)] == ["network", "network"]
+    assert ask.sent == 0
 
 
-async def test_a_request_is_one_piece(asker: Callable[..., Asker]) -> None:
-    come: list[bytes] = []
+async def test_a_request_is_sent_whole(asker: Callable[..., Asker]) -> None:
+    came = bytearray()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        come.append(await reader.read(65536))
+        came.extend(head := await reader.readuntil(b"\r\n\r\n"))
+        (size,) = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length: ")]
+        came.extend(await reader.readexactly(int(size.split()[1])))
+        writer.close()
+
+    async with await asyncio.start_server(connected, "127.0.0.1", 0) as listening:
+        url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
+        ask = asker("openai", url)
+        fault = await ask.fault("ok")
+    assert (fault.kind, ask.sent) == ("network", 1)
+    assert came.startswith(b"POST /v1/chat/completions HTTP/1.1\r\n")
+    assert came.endswith(b"}")
+
+
+async def test_a_connection_that_is_reset_is_a_fault(asker: Callable[..., Asker]) -> None:
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"}")
+        now = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, now)
+        writer.close()
+
+    async with await asyncio.start_server(connected, "127.0.0.1", 0) as listening:
+        url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
+        assert (await asker("openai", url).fault("ok")).kind == "network"
+
+
+async def test_a_proxy_for_other_urls_may_be_unusable(
+    asker: Callable[..., Asker], server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", server.url)
+    monkeypatch.setenv("https_proxy", "foo://127.0.0.1:9")
+    monkeypatch.setenv("all_proxy", "foo://127.0.0.1:9")
+    assert (await asker("openai", "http://models.invalid/v1")("ok")).text == TEXT
+
+
+async def test_a_redirect_to_no_url_is_a_refusal(asker: Callable[..., Asker]) -> None:
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"}")
+        writer.write(b"HTTP/1.1 302 Found\r\nlocation: http://[x\r\ncontent-length: 0\r\n\r\n")
         writer.close()
 
     async with await asyncio.start_server(connected, "127.0.0.1", 0) as listening:
         url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
         fault = await asker("openai", url).fault("ok")
-    assert fault.kind == "network"
-    (request,) = come
-    assert request.startswith(b"POST /v1/chat/completions HTTP/1.1\r\n")
-    assert request.endswith(b"}")
-
-
-async def test_no_more_is_taken_than_somebody_reads() -> None:
-    size, sent = 20_000_000, anyio.Event()
-
-    async def flood(writer: asyncio.StreamWriter) -> None:
-        writer.write(b"x" * size)
-        await writer.drain()
-        sent.set()
-        writer.close()
-
-    async with saying(flood) as stream:
-        got = len(await stream.read(1000))
-        with anyio.move_on_after(0.2):
-            await sent.wait()
-        assert not sent.is_set()
-        while data := await stream.read(65536):
-            got += len(data)
-            assert len(data) <= 65536
-    assert (got, sent.is_set()) == (size, True)
-
-
-async def test_whoever_says_nothing_is_not_waited_for_longer_than_asked() -> None:
-    async with saying(lambda writer: None) as stream:
-        with pytest.raises(httpcore.ReadTimeout):
-            await stream.read(100, timeout=0.01)
-        with pytest.raises(httpcore.ConnectTimeout):
-            await stream.start_tls(ssl.create_default_context(), "localhost", timeout=0.01)
-
-
-async def test_a_connection_that_breaks_says_so() -> None:
-    def reset(writer: asyncio.StreamWriter) -> None:
-        now = struct.pack("ii", 1, 0)
-        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, now)
-        writer.close()
-
-    async with saying(reset) as stream:
-        with pytest.raises(httpcore.ReadError):
-            await stream.read(100)
+    assert fault.kind == "rejected"
+    assert "answered 302: a redirect" in fault.message

@@ -1,0 +1,112 @@
+"""httpx clients for the URLs of one provider: one per concurrent stream, used again by the next stream.
+
+An httpx pool scans all its connections at each request and at the end of each response; beyond about 100
+connections that is most of the work. With one connection per client there is nothing to scan.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable, Callable
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from urllib.request import getproxies, proxy_bypass
+
+import anyio
+import httpx
+
+TIMEOUT = httpx.Timeout(None, connect=30.0)
+LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=1, keepalive_expiry=5.0)
+HEADERS = {
+    "content-type": "application/json",
+    "accept": "text/event-stream",
+    "accept-encoding": "identity",
+    "user-agent": "agentdeck",
+}
+
+
+class BadProxy(Exception):
+    """The proxy named in the environment cannot be used. The text names the environment variables."""
+
+
+class Clients:
+    """Clients for one URL. Raises httpx.InvalidURL, httpx.UnsupportedProtocol or BadProxy for an URL that cannot
+    be requested. `hook` is called with each response, before its body is read."""
+
+    def __init__(self, url: str, hook: Callable[[httpx.Response], Awaitable[None]]) -> None:
+        given = httpx.URL(url)
+        if given.scheme not in ("http", "https") or not given.host:
+            raise httpx.UnsupportedProtocol("neither http nor https")
+        if not _port_exists(given):
+            raise httpx.InvalidURL("no such port")
+        # httpx sends userinfo in place of an Authorization header; here the header takes precedence.
+        self.url = given.copy_with(userinfo=b"")
+        self.auth = httpx.BasicAuth(given.username, given.password) if given.userinfo else None
+        # Loading the trusted certificates takes 20 ms: once, and not for http. An empty context trusts nothing.
+        https = given.scheme == "https"
+        self._verify = httpx.create_ssl_context() if https else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        proxy = environment_proxy(given)
+        try:
+            self._proxy = None if proxy is None else httpx.Proxy(proxy)
+        except (ValueError, httpx.InvalidURL):
+            raise self._bad_proxy() from None
+        if self._proxy is not None and not _port_exists(self._proxy.url):
+            raise self._bad_proxy()
+        self._hook = hook
+        self._idle: list[httpx.AsyncClient] = []
+        self._all: set[httpx.AsyncClient] = set()
+
+    def acquire(self) -> httpx.AsyncClient:
+        """A client that no other stream uses, to be given to `release` or `discard`."""
+        if self._idle:
+            return self._idle.pop()
+        try:
+            client = httpx.AsyncClient(
+                headers=HEADERS,
+                verify=self._verify,
+                proxy=self._proxy,
+                trust_env=False,  # the environment's proxies and certificates are read above
+                timeout=TIMEOUT,
+                limits=LIMITS,
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+                event_hooks={"response": [self._hook]},
+            )
+        except ImportError:  # SOCKS needs a package that is not installed
+            raise self._bad_proxy() from None
+        self._all.add(client)
+        return client
+
+    def release(self, client: httpx.AsyncClient) -> None:
+        """Keep the client for the next stream."""
+        self._idle.append(client)
+
+    async def discard(self, client: httpx.AsyncClient) -> None:
+        """Close a client whose request was cancelled or failed: its connection may be in any state."""
+        self._all.discard(client)
+        with anyio.CancelScope(shield=True):
+            await client.aclose()
+
+    async def close(self) -> None:
+        for client in self._all:
+            await client.aclose()
+
+    def _bad_proxy(self) -> BadProxy:
+        return BadProxy(f"{self.url.scheme}_proxy and all_proxy")
+
+
+def _port_exists(url: httpx.URL) -> bool:
+    """httpx accepts ports that no socket does."""
+    return url.port is None or 0 < url.port < 65536
+
+
+def environment_proxy(url: httpx.URL) -> str | None:
+    """The proxy that the environment names for this URL, with or without a scheme; None for a direct connection.
+
+    httpx reads the environment too, but fails where any of the proxies is unusable, also one for other URLs.
+    """
+    found = getproxies()
+    place = f"{url.host}:{url.port or (443 if url.scheme == 'https' else 80)}"
+    direct = [entry.rpartition("://")[2].strip() for entry in found.get("no", "").split(",")]
+    if proxy_bypass(place) or url.host in direct or place in direct:
+        return None
+    proxy = found.get(url.scheme) or found.get("all")
+    return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
