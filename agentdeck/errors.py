@@ -96,6 +96,8 @@ KINDS = {
     "rejected": "the other side refused this request (4xx)",
     "auth": "the key is missing or wrong",
     "quota": "the account is used up",
+    "model": "this model may not be used with this key",
+    "forbidden": "the other side refused (403) and did not say whether for the key, the model or the prompt",
     "context": "the prompt is longer than the model's window",
     "refused": "the model refused the content",
     "invalid": "the answer does not fit `output` or `expect`",
@@ -110,8 +112,8 @@ KINDS = {
     "unknown": "the process died while a `once` step ran: whether it took effect is not known",
 }
 
-#: They say nothing of the step: its provider cannot be used until a person has done something.
-STOPPING = frozenset({"auth", "quota"})
+#: They say nothing of the step: its provider, or its model, cannot be used until an operator has done something.
+STOPPING = frozenset({"auth", "quota", "model"})
 
 RETRYABLE = frozenset({"exception", "timeout", "network", "rate_limit", "server", "invalid", "exit"})
 

@@ -39,9 +39,12 @@ class Failing(Fold):
         self._record(event)
         rule = step.acting
         retry = rule.agent.retry
-        elsewhere = fault.kind in STOPPING or (fault.kind == "context" and fault.retry_after is not None)
-        if rule.metered and (elsewhere or (fault.kind == "rate_limit" and step.tries < rule.attempts)):
-            # Its provider is left alone by everybody now: it asks again, and goes where there is room.
+        elsewhere = fault.kind in STOPPING or (
+            fault.kind in ("context", "forbidden") and fault.retry_after is not None
+        )
+        held_back = fault.kind == "rate_limit" and fault.retry_after is not None and step.tries < rule.attempts
+        if rule.metered and (elsewhere or held_back):
+            # No step calls its provider now: it asks again, and goes where there is room.
             self._record(ev.StepRetrying(at, event.task, event.step, at, "cooldown", step.tier_up))
         elif fault.retryable and step.tries < rule.attempts:
             ceiling = min(retry.max_delay, retry.delay * retry.factor ** (step.tries - 1))

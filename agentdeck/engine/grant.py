@@ -12,7 +12,8 @@ from agentdeck.engine.estimate import Estimate
 @dataclass(slots=True, eq=False)
 class Grant:
     """It holds until the attempt ends: `want`, which is the estimate as far as it fits. `ids` are its rows in the
-    store, and `live` whether the last one has a place; `number` tells which of its agent's attempts it is."""
+    store, and `live` whether the last one has a place; `number` tells which of its agent's attempts it is, and
+    `epoch` what its provider's breaker had decided when it began."""
 
     rule: Rule
     where: tuple[str, str, int]
@@ -26,6 +27,7 @@ class Grant:
     sent: float = 0.0
     number: int | None = None
     live: bool = False
+    epoch: int = 0
 
     def placed(self, number: int) -> None:
         """The store has given it a place, under this number."""

@@ -35,6 +35,7 @@ from agentdeck.models.room import complete, models_for
 from agentdeck.store import rates as store
 from agentdeck.workflow.deck import Deck
 from agentdeck.workflow.model import ProviderLimits
+from agentdeck.workflow.units import show_duration
 
 
 class Rates:
@@ -56,7 +57,7 @@ class Rates:
         self._estimates = Estimates()
         self._prices = Prices(self._deck)
         self._price: dict[str, tuple[float, float] | None] = {}
-        self._too_long: dict[tuple[str, str], set[str]] = {}
+        self._without: dict[tuple[str, str], set[str]] = {}
         self._grants: dict[int, Grant] = {}
         self._limits: dict[str, ProviderLimits] = {}
         self._shown: dict[str, int] = {}
@@ -103,23 +104,24 @@ class Rates:
         """With the first model whose provider may be called now."""
         at = self._clock.now()
         models = self._models(grant)
-        grant.model = self._standing.choose([(m, self._deck.models[m].provider) for m in models], at)
+        pairs = [(m, self._deck.models[m].provider) for m in models]
+        grant.model = self._standing.choose(pairs, at)
         if not models:
             self._granted(action.ask, grant)  # nobody answers; the attempt will say so
         elif not grant.model:
-            provider, until, why = self._standing.soonest([self._deck.models[m].provider for m in models], at)
-            self._feed(ev.Refused(at, action.ask, *grant.where[:2], provider, "cooldown", until, why))
+            pool, until, why = self._standing.soonest(pairs, at)
+            self._feed(ev.Refused(at, action.ask, *grant.where[:2], pool, "cooldown", until, why))
         else:
             grant.provider = self._deck.models[grant.model].provider
             grant.want = self._fitted(grant.want, self.limits(grant.provider))
-            self._standing.began(grant.provider)
+            grant.epoch = self._standing.began(grant.provider)
             if self.limits(grant.provider) == NO_LIMITS or self._exchange.pass_on(grant):
                 self._granted(action.ask, grant)
             else:
                 self._exchange.ask(grant, partial(self._heard, action, grant, step))
 
     def _models(self, grant: Grant) -> Sequence[str]:
-        """Who may answer, first the preferred one, without those for whom it was too long."""
+        """Who may answer, first the preferred one, without those that this step cannot use."""
         agent = grant.rule.agent
         try:
             models = models_for(self._deck, agent, grant.shift)
@@ -128,8 +130,8 @@ class Rates:
                 models = models_for(self._deck, agent)
             except UsageError:
                 return ()
-        long = self._too_long.get(grant.where[:2], set())
-        return [model for model in models if model not in long] or models
+        without = self._without.get(grant.where[:2], set())
+        return [model for model in models if model not in without] or models
 
     def _heard(self, action: act.Reserve, grant: Grant, step: Step, answer: store.Answer) -> None:
         if isinstance(answer, store.Granted):
@@ -137,7 +139,7 @@ class Rates:
             self._granted(action.ask, grant)
             return
         at, provider = self._clock.now(), grant.provider
-        self._standing.ended(provider, at, None, unused=True)
+        self._standing.unused(provider, grant.epoch)
         if answer.reason == "cooldown":
             self._cooled(provider, answer.until)
             self._place(action, grant, step)
@@ -159,7 +161,7 @@ class Rates:
         """It was never sent."""
         grant = self._grants.pop(ask, None)
         if grant is not None and grant.provider:
-            self._standing.ended(grant.provider, self._clock.now(), None, unused=True)
+            self._standing.unused(grant.provider, grant.epoch)
             self._exchange.settle(grant, Want(0, 0, 0))
 
     def begun(self, ask: int) -> Grant:
@@ -209,17 +211,17 @@ class Rates:
         tokens, usd = want.tokens_in + want.tokens_out, self.usd(spare) or 0.0
         if not all(ledger.admits(tokens, usd) for _, ledger in self._machine.accounts.of(grant.where[0])):
             return None
-        self._standing.began(provider)
+        spare.epoch = self._standing.began(provider)
         if self.limits(provider) != NO_LIMITS:
             answer: asyncio.Future[store.Answer] = asyncio.get_running_loop().create_future()
             self._exchange.ask(spare, partial(self._answer, spare, answer))
             try:
                 got = await answer
             except asyncio.CancelledError:
-                self._standing.ended(provider, self._clock.now(), None, unused=True)
+                self._standing.unused(provider, spare.epoch)
                 raise
             if not isinstance(got, store.Granted):
-                self._standing.ended(provider, self._clock.now(), None, unused=True)
+                self._standing.unused(provider, spare.epoch)
                 return None
         spare.sent = self._clock.now()
         return spare
@@ -232,11 +234,15 @@ class Rates:
         if not grant.provider:
             return fault
         at, kind = self._clock.now(), fault.kind if fault is not None else ""
-        if not unused and self._standing.paced(grant.provider, at, at - grant.sent, fault):
-            self._show_pace(grant.provider, at)
-        after = self._standing.ended(grant.provider, at, fault, unused=unused)
-        if after is not None:
-            self._exchange.tell(lambda db, _: self._book.cool_down(db, grant.provider, after))
+        if unused:
+            self._standing.unused(grant.provider, grant.epoch)
+        else:
+            if self._standing.paced(grant.provider, at, at - grant.sent, fault):
+                self._show_pace(grant.provider, at)
+            fault, asked = self._capped(grant.provider, fault)
+            until = self._standing.ended(grant.provider, grant.epoch, at, fault, asked)
+            if until is not None:
+                self._exchange.tell(lambda db, _: self._book.cool_down(db, grant.provider, until))
         if grant.number is not None:
             self._estimates.ended(grant.rule, grant.number, usage, grant.estimate.length)
         if unused:
@@ -250,14 +256,34 @@ class Rates:
         else:
             lost = fault is None or kind in ("timeout", "cancelled")
             self._exchange.settle(grant, None if lost else Want(1, 0, 0))
-        task_step = grant.where[:2]
+        return self._elsewhere(grant, fault, at, unused=unused)
+
+    def _elsewhere(self, grant: Grant, fault: Fault | None, at: float, *, unused: bool) -> Fault | None:
+        """Whether the step is to ask another model: what this one, or its provider, refused it for good."""
+        step = grant.where[:2]
         if fault is None:
-            self._too_long.pop(task_step, None)
-        elif kind == "context":
-            self._too_long.setdefault(task_step, set()).add(grant.model)
-            if any(model not in self._too_long[task_step] for model in self._models(grant)):
-                return fault._replace(retry_after=0.0)
-        return fault
+            self._without.pop(step, None)
+            if not unused:
+                self._standing.answered(grant.model, grant.provider)
+            return None
+        if fault.kind not in ("context", "forbidden", "model"):
+            return fault
+        if fault.kind != "model":
+            self._without.setdefault(step, set()).add(grant.model)
+        others = any(model not in self._without.get(step, ()) for model in self._models(grant))
+        if fault.kind == "context":
+            return fault._replace(retry_after=0.0) if others else fault
+        return self._standing.refused(grant.model, grant.provider, step, at, fault, others=others)
+
+    def _capped(self, provider: str, fault: Fault | None) -> tuple[Fault | None, float | None]:
+        """The fault with no longer a wait than the deck allows, and what the server asked for where that was
+        longer."""
+        most = self._deck.providers[provider].max_retry_after
+        if fault is None or fault.retry_after is None or fault.retry_after <= most:
+            return fault, None
+        asked = f"{show_duration(round(fault.retry_after))}, capped at {show_duration(most)}"
+        said = f"{fault.message} (it asked to wait {asked})"
+        return fault._replace(message=said, retry_after=most), fault.retry_after
 
     def _show_pace(self, provider: str, at: float) -> None:
         """What `auto` has come to, each time that it has changed by a fifth."""
@@ -316,6 +342,8 @@ class Rates:
         """What to do about a provider that is stopped, so that what waits for it goes on."""
         run, key = self._machine.run, self._deck.providers[provider].key
         then = f"agentdeck pause {run}, then agentdeck resume {run}"
+        if kind == "model":
+            return f"the tier's next model answers, else its steps wait; once the key may use it: {then}"
         if kind == "auth" and (key is None or isinstance(key, str)):  # this process has it for good
             then = f"agentdeck drain {run}, then agentdeck resume {run} with the right key"
         return f"its steps wait, and none is lost; once that is mended: {then}"

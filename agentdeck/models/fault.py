@@ -19,6 +19,21 @@ _QUOTA = ("insufficient_quota", "billing", "credit balance", "insufficient_funds
 _CONTEXT = ("context_length", "context length", "context window", "prompt is too long", "request_too_large",
             "input is too long", "too many tokens in the prompt")  # fmt: skip
 _CONTENT = ("content_filter", "content_policy", "content policy", "content management policy")
+#: What a 403 is about. OpenAI, Azure, Google, OpenRouter and litellm put it in words only.
+_MODERATED = re.compile(
+    r"content.?(filter|polic|management)|moderat|flagged|safety|unsafe|prohibited|usage polic|policy violation"
+    r"|violat\w* \w* ?polic|guardrail|responsible.?ai|harmful"
+)
+_MODEL = re.compile(r"(?<![a-z])model(_|s?\b)|\bdeployment\b|sample from this")
+_KEY = re.compile(
+    r"(invalid|incorrect|expired|revoked|disabled|unknown|missing|blocked|leaked)[ _]+(api[ _]?)?"
+    r"(key|token|credential)"
+    r"|(key|token|credential)s?[^.]{0,30}\b(invalid|incorrect|expired|revoked|disabled|not valid|blocked|leaked)"
+    r"|\b(account|organi[sz]ation|project|user|team|workspace|subscription)\b[^.]{0,40}"
+    r"\b(suspended|deactivated|disabled|banned|blocked|inactive|expired|terminated|not active|restricted)"
+    r"|missing scopes?|unauthenticated|not authenticated|authentication|verify your|not verified"
+    r"|ip[ _]address|ip.{0,10}not (allowed|authorized)|billing|payment"
+)
 _AUTH = ("authentication_error", "permission_error", "auth_error", "invalid_api_key", "permission_denied")
 _STATUS = {
     "overloaded_error": 529,
@@ -104,11 +119,23 @@ def _kind(status: int, words: str) -> str:
         return "context"
     if status in (400, 403, 422) and says(_CONTENT):
         return "refused"
-    if status in (401, 403, 407) or (status in (200, 400) and says(_AUTH)):
+    if status == 403:
+        return _forbidden(words)
+    if status in (401, 407) or (status in (200, 400) and says(_AUTH)):
         return "auth"
     if status in (408, 409, 425) or status >= 500 or status < 300:
         return "server"
     return "rejected"
+
+
+def _forbidden(words: str) -> str:
+    """Whether a 403 is about the prompt, the key, or a model; `forbidden` where it does not say. A body that
+    names a missing scope of the key often names a model too, so the key comes first."""
+    if _MODERATED.search(words):
+        return "refused"
+    if _KEY.search(words):
+        return "auth"
+    return "model" if _MODEL.search(words) else "forbidden"
 
 
 def _status(told: Data) -> int:
@@ -171,6 +198,8 @@ def _line(text: str) -> str:
 def _advice(kind: str, status: int) -> str:
     if kind == "auth":
         return "; look at this provider's `key` in the deck"
+    if kind in ("model", "forbidden"):
+        return "; look at what the key may use, and at the model's `id` in the deck"
     if kind == "rejected" and status == 404:
         return "; look at the model's `id` and the provider's `url` in the deck"
     return ""

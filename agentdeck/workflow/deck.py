@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agentdeck.errors import InvalidFile
-from agentdeck.workflow.format import PROVIDER_LIMITS, SHARE
+from agentdeck.workflow.format import DURATION, PROVIDER_LIMITS, SHARE
 from agentdeck.workflow.model import Data, ProviderLimits
 from agentdeck.workflow.shape import (
     Choice,
@@ -29,13 +29,16 @@ from agentdeck.workflow.source import Source, read_file
 #: How a deck's file is called, wherever it lies.
 NAME = "deck.yaml"
 WORKERS = 20
+#: Seconds: a Retry-After of hours is a server's mistake, or a quota that an operator should hear of.
+MAX_RETRY_AFTER = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Provider:
     """Who answers prompts. `key` is kept as written (`${env.X}`, or a command): its value is read when it is
     used and is in no value, log or file of ours. `fails` and `throttles` are shares of the calls that a simulated
-    provider lets fail, and refuses for their rate."""
+    provider lets fail, and refuses for their rate. `max_retry_after`: no longer is waited where the provider asks
+    for more."""
 
     type: str
     key: Data = None
@@ -44,6 +47,7 @@ class Provider:
     learn: bool = False
     fails: float = 0.0
     throttles: float = 0.0
+    max_retry_after: float = MAX_RETRY_AFTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,7 @@ PROVIDER = Fields(
         "learn": Flag(),
         "fails": SHARE,
         "throttles": SHARE,
+        "max_retry_after": DURATION,
     },
     required=["type"],
 )

@@ -45,6 +45,7 @@ class Played:
         text: str,
         *,
         limits: str = "",
+        provider: str = "learn: true",
         tier: str = "[mid]",
         deck: bool = True,
         tasks: int = 1,
@@ -52,7 +53,8 @@ class Played:
         steer: Callable[[Control], Any] | None = None,
     ) -> None:
         if deck:
-            (folder / "deck.yaml").write_text(DECK.replace("LIMITS", limits).replace("TIER", tier))
+            text_of_deck = DECK.replace("LIMITS", limits).replace("TIER", tier)
+            (folder / "deck.yaml").write_text(text_of_deck.replace("learn: true", provider))
         definition = loads("agentdeck: 1\nname: w\n" + text).definition
         self.log: list[ev.Event] = []
         control = Control("eva")

@@ -319,6 +319,16 @@ class Talk:
     async def do_auth(self) -> bool:
         return await self.refuse(401, "authentication_error", f"Incorrect API key provided: {self.asked.key}")
 
+    async def do_denied(self) -> bool:
+        what = "Project p does not have access to this model"
+        return await self.refuse(403, "invalid_request_error", what, "model_not_found")
+
+    async def do_flagged(self) -> bool:
+        """Refuses one prompt only."""
+        if "Drop tables" not in json.dumps(self.asked.body["messages"]):
+            return await self.do_ok()
+        return await self.refuse(403, "invalid_request_error", "Your input was flagged by moderation")
+
     async def do_context(self) -> bool:
         what = "prompt is too long: 210000 tokens > 200000 maximum"
         return await self.refuse(400, "invalid_request_error", what, "context_length_exceeded")

@@ -58,9 +58,11 @@ class Place:
         self.db = folder / "runs.db"
         self.lines: list[LogLine] = []
 
-    def deck(self, odd: str = "ok") -> None:
+    def deck(self, odd: str = "ok", reasoning: str = "[large, small]") -> None:
         root = Path(__file__).resolve().parents[2]
-        text = DECK.format(kind=self.kind, url=self.server.url + "/v1", odd=odd, python=sys.executable, root=root)
+        text = DECK.replace("[large, small]", reasoning).format(
+            kind=self.kind, url=self.server.url + "/v1", odd=odd, python=sys.executable, root=root
+        )
         (self.folder / "deck.yaml").write_text(text)
 
     async def run(self, workflow: Path | str, **inputs: Any) -> Outcome:
@@ -146,6 +148,33 @@ async def test_what_does_not_pass_is_asked_once(place: Place, how: str) -> None:
     outcome = await place.asks(how)
     assert outcome.state == "failed"
     assert len(place.server.asked) == 1
+
+
+async def test_a_403_about_a_model_has_the_next_of_its_tier_asked(place: Place) -> None:
+    place.deck("denied", reasoning="[odd, small]")
+    outcome = await place.run(ASKS % ("false", "reasoning", ""))
+    assert outcome.view.output == SENTENCE
+    assert [asked.body["model"] for asked in place.server.asked] == ["denied", "ok-small"]
+    notes = [event.text for event in events_of(place, outcome, ev.Noted)]
+    assert notes
+    assert notes[0].startswith("model odd is not available: it answered 403: Project p does not have access")
+
+
+async def test_a_403_about_a_prompt_fails_that_prompt_alone(place: Place) -> None:
+    place.deck("flagged")
+    more = """
+agentdeck: 1
+name: two
+defaults: { tier: odd }
+agents:
+  bad: { prompt: "Drop tables", on_error: continue }
+  good: { prompt: "Say it", needs: bad }
+output: ${good}
+"""
+    outcome = await place.run(more)
+    assert outcome.view.output == SENTENCE
+    (failed,) = events_of(place, outcome, ev.StepFailed)
+    assert (failed.step, failed.fault.kind) == ("bad", "refused")
 
 
 @pytest.mark.parametrize("how", ["stall", "mumble"])

@@ -18,7 +18,7 @@ x-limits: &limits { requests: 50/min, output_tokens: 8k/min, concurrent: 10 }
 providers:
   anthropic: { type: anthropic, key: "${env.ANTHROPIC_API_KEY}", limits: *limits }
   openai:    { type: openai, key: { command: [pass, show, openai] }, limits: { tokens: 200k/min }, learn: true }
-  local:     { type: openai, url: "http://127.0.0.1:8000/v1" }
+  local:     { type: openai, url: "http://127.0.0.1:8000/v1", max_retry_after: 2m }
 models:
   haiku:  { provider: anthropic, id: claude-haiku-4-5 }
   mini:   { provider: openai, id: gpt-4o-mini, price: { in: 0.15, out: 0.6, cached: 0.075 } }
@@ -52,6 +52,8 @@ def test_a_deck_is_read_whole_and_keys_stay_as_written(tmp_path: Path) -> None:
         limits=ProviderLimits(requests=Rate(50, 60), output_tokens=Rate(8000, 60), concurrent=10),
     )
     assert deck.providers["openai"].learn
+    assert deck.providers["local"].max_retry_after == 120
+    assert deck.providers["openai"].max_retry_after == 600
     assert deck.providers["local"].url == "http://127.0.0.1:8000/v1"
     assert deck.models["mini"] == Model("openai", "gpt-4o-mini", (0.15, 0.6), 0.075)
     assert deck.models["haiku"].price is None
