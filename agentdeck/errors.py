@@ -5,6 +5,7 @@ AgentdeckError
 ├── UsageError         a call that makes no sense as given (unknown run, limit out of range)
 ├── StoreError         the database cannot be used: locked, read-only, full, corrupt, too new
 ├── ProviderError      a provider cannot be used at all: no key, no route
+├── OutputError        stdout, or a file that was asked for, cannot be written
 └── StepError          one attempt of one step failed; carries the `Fault` that is recorded
 
 Every message is for a person: what happened, where, what to do.
@@ -64,6 +65,19 @@ class ProviderError(AgentdeckError):
     """A provider cannot be used at all."""
 
     exit_code = 3
+
+
+class OutputError(AgentdeckError):
+    """Output cannot be written. The run it belongs to, and its results, are in the store."""
+
+    exit_code = 3
+
+
+class PipeClosed(OutputError):
+    """The process that reads stdout has closed it, as `head` does. Not a BrokenPipeError: click ends the process
+    with code 1 at one of those."""
+
+    exit_code = 141
 
 
 class Fault(NamedTuple):

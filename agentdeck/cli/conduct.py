@@ -17,6 +17,7 @@ from typing import IO
 
 from agentdeck.agents.stuck import break_into, interruptible
 from agentdeck.cli.errors import DONE, FAILED, INTERRUPTED
+from agentdeck.cli.leave import leave_now
 from agentdeck.cli.narrate import Narrator
 from agentdeck.core import events as ev
 from agentdeck.engine.control import Control
@@ -161,17 +162,18 @@ def _signals(watch: Watch, narrator: Narrator, again: Callable[[], str]) -> Iter
             narrator.close(None, "")
             os._exit(INTERRUPTED)
 
-    signals = (signal.SIGINT, signal.SIGTERM)
-    for one in signals:
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    for one in before:
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(one, stop, one)
             signal.signal(one, press)  # the loop is woken all the same
     try:
         yield
     finally:
-        for one in signals:
+        for one, handler in before.items():
             with contextlib.suppress(NotImplementedError):
                 loop.remove_signal_handler(one)
+                signal.signal(one, handler)
 
 
 def conclude(outcome: Outcome, definition: Definition, as_json: bool) -> int:
@@ -191,8 +193,5 @@ def conclude(outcome: Outcome, definition: Definition, as_json: bool) -> int:
             dump(output, indent=2)
     code = {"done": DONE, "drained": INTERRUPTED}.get(outcome.state, FAILED)
     if outcome.abandoned:
-        with contextlib.suppress(OSError, ValueError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)
+        leave_now(code)
     return code

@@ -5,21 +5,26 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 
-#: 0 done, 1 something failed, 2 usage or invalid file, 3 store or provider unusable, 130 interrupted.
+from agentdeck.cli import streams
+from agentdeck.errors import OutputError, PipeClosed
+
+#: 0 done, 1 something failed, 2 usage or invalid file, 3 store, provider or output unusable, 130 interrupted.
 DONE, FAILED, USAGE, UNUSABLE, BUG, INTERRUPTED = 0, 1, 2, 3, 70, 130
 
 
 def guarded(call: Callable[[], object]) -> int:
-    """Run it; its exit code. Nothing but SystemExit leaves this."""
+    """Run it; its exit code. Nothing but SystemExit leaves this, and nothing stays in the buffer of stdout."""
     try:
         code = call()
-        sys.stdout.flush()
+        streams.flush()
         return code if isinstance(code, int) else DONE
     except click.exceptions.Exit as left:
-        return left.exit_code
+        code = left.exit_code
+        return guarded(lambda: code)
     except (click.Abort, KeyboardInterrupt):
         say("interrupted")
         return INTERRUPTED
@@ -28,10 +33,12 @@ def guarded(call: Callable[[], object]) -> int:
         if isinstance(wrong, click.UsageError) and wrong.ctx is not None:
             hint(f"see `{wrong.ctx.command_path} --help`")
         return wrong.exit_code if wrong.exit_code != 1 else USAGE
-    except BrokenPipeError:
-        _hush()
-        return FAILED
+    except PipeClosed as error:  # no message: whoever wrote `| head` knows
+        streams.discard()
+        return error.exit_code
     except Exception as error:
+        if isinstance(error, OutputError):
+            streams.discard()
         return _unexpected(error)
 
 
@@ -49,6 +56,9 @@ def _unexpected(error: Exception) -> int:
     if isinstance(error, AgentdeckError):
         say(str(error))
         return error.exit_code
+    if (broken := _store_fault(error)) is not None:
+        say(broken)
+        return UNUSABLE
     if isinstance(error, OSError) and error.filename:
         say(f"{os.fspath(_text(error.filename))}: {error.strerror or error}")
         return USAGE
@@ -58,16 +68,18 @@ def _unexpected(error: Exception) -> int:
     return BUG
 
 
+def _store_fault(error: Exception) -> str | None:
+    """What an error of SQLite says about the store, where the code that met it did not say it itself."""
+    sqlite3 = sys.modules.get("sqlite3")
+    if sqlite3 is None or not isinstance(error, sqlite3.Error):
+        return None
+    from agentdeck.store.faults import explain
+
+    return str(explain(error, Path("the store")))
+
+
 def _text(name: object) -> str:
     return name.decode(errors="replace") if isinstance(name, bytes) else str(name)
-
-
-def _hush() -> None:
-    """Whoever read stdout has gone: the interpreter must not complain about it at its end."""
-    import contextlib
-
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def tidy(text: str) -> str:

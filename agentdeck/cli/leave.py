@@ -7,6 +7,9 @@ import os
 import sys
 import threading
 import time
+from typing import NoReturn
+
+from agentdeck.cli import streams
 
 #: How long threads may go on once all else is over.
 GRACE = 0.3
@@ -23,8 +26,7 @@ def own_stdout() -> None:
         os.dup2(2, 1)
     except (OSError, ValueError):
         return
-    stream = os.fdopen(ours, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
-    sys.stdout = stream
+    sys.stdout = streams.stdout(ours)
 
 
 def leave(code: int) -> None:
@@ -36,7 +38,14 @@ def leave(code: int) -> None:
             continue
         thread.join(max(0.0, end - time.monotonic()))
         if thread.is_alive():
-            with contextlib.suppress(OSError, ValueError):
-                sys.stdout.flush()
-                sys.stderr.flush()
-            os._exit(code)
+            leave_now(code)
+
+
+def leave_now(code: int) -> NoReturn:
+    """End this process without waiting for its threads. What stdout could not take decides the exit code."""
+    from agentdeck.cli.errors import guarded
+
+    code = guarded(lambda: code)
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.flush()
+    os._exit(code)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from agentdeck.cli import streams
 from agentdeck.cli.errors import guarded
 
 if TYPE_CHECKING:
@@ -124,8 +127,8 @@ def cli(ctx: click.Context) -> None:
     Without a verb the console opens; with a workflow FILE it opens on that. The first time: agentdeck demo.
     RUN is a run's id, the beginning of one, or `last`.
 
-    Exit codes: 0 all done, 1 some steps finally failed, 2 usage or an invalid file, 3 the store or a provider
-    is unusable, 130 interrupted (resumable).
+    Exit codes: 0 all done, 1 some steps finally failed, 2 usage or an invalid file, 3 the store, a provider or
+    the output is unusable, 130 interrupted (resumable).
     """
     if ctx.invoked_subcommand is None:
         from agentdeck.cli.console import show
@@ -136,7 +139,10 @@ def cli(ctx: click.Context) -> None:
 def main(args: Sequence[str] | None = None) -> None:
     """Called by the `agentdeck` script. Leaves by SystemExit."""
     given = list(sys.argv[1:] if args is None else args)
+    streams.prepare()
     code = guarded(lambda: cli.main(given, "agentdeck", standalone_mode=False))
+    with contextlib.suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is decided: only the end of the process is left
     if (left := sys.modules.get("agentdeck.cli.leave")) is not None:  # agents ran here
         left.leave(code)
     sys.exit(code)

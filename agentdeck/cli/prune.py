@@ -36,6 +36,7 @@ def prune(
       agentdeck prune --older 30d --dry-run
       agentdeck prune --older 30d --keep 100 --yes
     """
+    import sqlite3
     import sys
     import time
     from dataclasses import asdict
@@ -45,6 +46,7 @@ def prune(
     from agentdeck.cli.settings import database
     from agentdeck.errors import UsageError
     from agentdeck.insight.numbers import plural, size
+    from agentdeck.store.faults import explain
     from agentdeck.store.prune import old
     from agentdeck.store.prune import prune as delete
     from agentdeck.store.schema import open_for_reading
@@ -58,6 +60,8 @@ def prune(
         raise UsageError(f"no runs yet in {path}")
     try:
         found = old(connection, before=before, keep=keep or 0, now=now)
+    except sqlite3.Error as error:
+        raise explain(error, path) from error
     finally:
         connection.close()
     if dry_run:
