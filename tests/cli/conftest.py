@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,7 +33,7 @@ SLOW = """
 agentdeck: 1
 name: slow
 agents:
-  one: { simulate: { takes: 700ms, returns: 1 } }
+  one: { simulate: { takes: 1500ms, returns: 1 } }
   two: { needs: one, simulate: { takes: 200ms, returns: 2 } }
 output: ${two}
 """
@@ -89,6 +90,8 @@ class Deck:
 @pytest.fixture(scope="session")
 def forked() -> Iterator[Forked]:
     made = Forked()
+    with tempfile.TemporaryDirectory() as folder:  # its imports are done before a test waits for something
+        made.run(["--version"], cwd=Path(folder), env=dict(os.environ), stdin="", timeout=60)
     yield made
     made.close()
 

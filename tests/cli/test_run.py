@@ -275,7 +275,7 @@ made = Workflow("made", output="${second}")
 
 @made.agent
 def first():
-    time.sleep(0.7)
+    time.sleep(1.5)
     return 20
 
 @made.agent
