@@ -13,10 +13,11 @@ from typing import Any
 import anyio
 
 from agentdeck.agents.command_output import CHUNK, MOST_STDERR, MOST_STDOUT, Log, Stream, failure, result_of
+from agentdeck.agents.rendering import render_text
 from agentdeck.agents.verb import NOW, Setting, Work
 from agentdeck.errors import StepError
 from agentdeck.workflow.model import Agent, Command, Data
-from agentdeck.workflow.values import ExpressionError, Template, compile_template, show
+from agentdeck.workflow.values import Template, compile_template
 
 GRACE = 0.8  # seconds from TERM to KILL
 DRAIN = 0.3  # seconds without output that pipes may stay open after the exit
@@ -39,11 +40,13 @@ class CommandVerb:
 
     async def run(self, work: Work) -> Data:
         """Run it to its end. Whatever is left of its process group is gone when this returns or is cancelled."""
-        args = [_word(_render(arg, work), f"argument {n}") for n, arg in enumerate(self.args)]
+        args = [await _word(arg, work, f"argument {n}") for n, arg in enumerate(self.args)]
         if not args or not args[0]:
             raise StepError("setup", "the command is empty; name a program first")
-        env, cwd = self._env(work), self._cwd(work)
-        data = None if self.input is None else show(_render(self.input, work)).encode("utf-8", "replace")
+        env, cwd = await self._env(work), await self._cwd(work)
+        data = None
+        if self.input is not None:
+            data = (await render_text(self.input, work.scope)).encode("utf-8", "replace")
         with anyio.CancelScope(shield=True):  # a process that was started is never lost
             process = await _start(args, env, cwd, data is not None)
         log = Log(work)
@@ -79,37 +82,30 @@ class CommandVerb:
             work.log(f"exited with {code}, which `ok` accepts")
         return result_of(out)
 
-    def _env(self, work: Work) -> dict[str, str]:
+    async def _env(self, work: Work) -> dict[str, str]:
         env = dict(os.environ)
         for name, template in self.env.items():
             if not name or "=" in name or "\0" in name:
                 raise StepError("setup", f"{name!r} cannot be the name of an environment variable")
-            env[name] = _word(_render(template, work), f"env {name}")
+            env[name] = await _word(template, work, f"env {name}")
         env["AGENTDECK_RUN"], env["AGENTDECK_TASK"] = work.run, work.task
         env["AGENTDECK_STEP"], env["AGENTDECK_ATTEMPT"] = work.step, str(work.attempt)
         return env
 
-    def _cwd(self, work: Work) -> Path:
+    async def _cwd(self, work: Work) -> Path:
         if self.cwd is None:
             cwd = self.folder
         else:
-            cwd = self.folder / _word(_render(self.cwd, work), "cwd")
+            cwd = self.folder / await _word(self.cwd, work, "cwd")
         if not cwd.is_dir():
             what = "is not a folder" if cwd.exists() else "does not exist"
             raise StepError("setup", f"cwd {what}: {cwd}; make it, or change `cwd`")
         return cwd
 
 
-def _render(template: Template, work: Work) -> Data:
-    try:
-        return template.render(work.scope)
-    except ExpressionError as error:
-        raise StepError("expression", str(error)) from None
-
-
-def _word(value: Data, what: str) -> str:
+async def _word(template: Template, work: Work, what: str) -> str:
     """One word for the operating system: strings as they are, null as nothing, the rest as JSON."""
-    text = show(value)
+    text = await render_text(template, work.scope)
     if "\0" in text:
         raise StepError("setup", f"{what} holds a NUL byte, which no program can be given")
     try:

@@ -8,14 +8,17 @@ import re
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import anyio
+import anyio.to_thread
 import httpx
 
+from agentdeck.agents.rendering import is_light, render, render_text
 from agentdeck.agents.verb import Setting, Work
 from agentdeck.errors import StepError
 from agentdeck.models.fault import retry_after
+from agentdeck.workflow.json_text import json_text
 from agentdeck.workflow.model import Agent, Data, Http
 from agentdeck.workflow.url import UrlError, compile_url, is_listed
-from agentdeck.workflow.values import ExpressionError, Template, compile_template, show
+from agentdeck.workflow.values import ExpressionError, compile_template, show
 
 MB = 1024 * 1024
 MOST_BODY = 16 * MB
@@ -72,17 +75,17 @@ class HttpVerb:
         self.body = compile_template(action.body)
 
     async def run(self, work: Work) -> Data:
-        method = show(_render(self.method, work)).strip().upper()
+        method = (await render_text(self.method, work.scope)).strip().upper()
         if not _TOKEN.fullmatch(method):
             raise StepError("setup", f"{method[:40]!r} is no HTTP method")
         url = self._url(work)
-        headers = self._headers(work)
-        body = _render(self.body, work)
+        headers = await self._headers(work)
+        body = await render(self.body, work.scope)
         content: bytes | None = None
         if isinstance(body, str):
             content = body.encode("utf-8", "replace")
         elif body is not None:
-            content = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+            content = await _json_body(body, is_light(self.body, work.scope))
             headers.setdefault("content-type", b"application/json")
         where = f"{method} {_plain(url)}"
         try:
@@ -113,10 +116,10 @@ class HttpVerb:
     def _is_listed(self, url: httpx.URL) -> bool:
         return is_listed(url.raw_host.decode("ascii", "replace"), _origin(url)[2], self.hosts)
 
-    def _headers(self, work: Work) -> dict[str, bytes]:
+    async def _headers(self, work: Work) -> dict[str, bytes]:
         headers: dict[str, bytes] = {}
         for name, template in self.headers.items():
-            value = _render(template, work)
+            value = await render(template, work.scope)
             if value is None:
                 continue
             text = show(value).strip()
@@ -163,11 +166,13 @@ class HttpVerb:
         raise StepError("rejected", f"{method} {_plain(url)}: more than {MOST_REDIRECTS} redirects")
 
 
-def _render(template: Template, work: Work) -> Data:
-    try:
-        return template.render(work.scope)
-    except ExpressionError as error:
-        raise StepError("expression", str(error)) from None
+async def _json_body(body: Data, light: bool) -> bytes:
+    """In a thread where it is large."""
+
+    def written() -> bytes:
+        return json_text(body).encode("utf-8", "replace")
+
+    return written() if light else await anyio.to_thread.run_sync(written)
 
 
 def _url(text: str) -> httpx.URL:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from agentdeck.agents.fit import parsed
+from agentdeck.agents.rendering import render, render_text
 from agentdeck.agents.saying import Saying
 from agentdeck.agents.verb import Answer, Setting, Work
 from agentdeck.core.events import Usage
@@ -64,7 +65,7 @@ class PromptVerb:
         provider = room.provider(model.provider)
         simulated = room.deck.providers[model.provider].type == SIMULATED
         tools = [] if simulated else await room.tools.tools(self._does.tools)
-        question = self._question(work, model.id, tools)
+        question = await self._question(work, model.id, tools)
         used = _Used()
         saying = Saying(work)
         curtain = Curtain(room.keys, _Counted(work, saying))
@@ -96,22 +97,22 @@ class PromptVerb:
         usage = used.usage(name, room)
         return Answer(self._output(room.keys.hide(reply.text)), usage)
 
-    def _question(self, work: Work, model: str, tools: Sequence[Tool]) -> Question:
+    async def _question(self, work: Work, model: str, tools: Sequence[Tool]) -> Question:
         does, scope = self._does, work.scope
-        text = show(self._text.render(scope))
+        text = await render_text(self._text, scope)
         if work.fault:
             again = f"An answer to this was refused: {work.fault}."
             text += f"\n\n{again}" + (f" {instruction(self._schema)}" if self._schema else "")
         images: list[str] = []
         for template in self._images:
-            value = template.render(scope)
+            value = await render(template, scope)
             files = value if isinstance(value, list) else [value]
             images += [str(self._setting.folder / show(file)) for file in files if file is not None]
         given = [most for most in (does.max_output, work.max_output) if most is not None]
         return Question(
             model,
             (Turn("user", text, images),),
-            show(self._system.render(scope)),
+            await render_text(self._system, scope),
             self._schema,
             does.temperature,
             min(given) if given else None,

@@ -16,7 +16,7 @@ import anyio
 import anyio.to_thread
 
 from agentdeck.agents.capture import Voice, current
-from agentdeck.agents.result import to_data
+from agentdeck.agents.result import data_of, to_data
 from agentdeck.agents.stuck import Stuck
 from agentdeck.agents.verb import Setting, Work
 from agentdeck.errors import Permanent, StepError
@@ -115,16 +115,14 @@ class PythonVerb:
         token = current.set(voice)
         try:
             if not self._async:
-                result = await self._in_thread(work)
-                if type(result) is _Raised:
-                    raise _fault(result.error) from None
-            elif self._bare:
+                return await self._in_thread(work)
+            if self._bare:
                 result = await self._function()
             elif self._whole:
                 result = await self._function(_everything(work))
             else:
                 result = await self._function(**self._arguments(work, None))
-            return to_data(result)
+            return await data_of(result)
         except StepError:
             raise
         except asyncio.CancelledError as error:
@@ -143,7 +141,7 @@ class PythonVerb:
             voice.finish()
             current.reset(token)
 
-    async def _in_thread(self, work: Work) -> Any:
+    async def _in_thread(self, work: Work) -> Data:
         cancelled = threading.Event()
         if self._whole:
             arguments: dict[str, Any] = {}
@@ -158,7 +156,9 @@ class PythonVerb:
             cancelled.set()
             work.log("left behind: a thread cannot be stopped, it ends when the function returns", "warning")
             raise
-        return await result if inspect.isawaitable(result) else result
+        if type(result) is _Raised:
+            raise _fault(result.error) from None
+        return await data_of(await result) if inspect.isawaitable(result) else result
 
     def _arguments(self, work: Work, cancelled: threading.Event | None) -> dict[str, Any]:
         scope, with_ = work.scope, work.with_
@@ -242,8 +242,10 @@ def _by_place(function: Callable[..., Any], first: list[str]) -> Callable[..., A
 
 
 def _shielded(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+    """What the function returns: an awaitable, or plain data, made here, where it holds up nothing."""
     try:
-        return function(**arguments)
+        result = function(**arguments)
+        return result if inspect.isawaitable(result) else to_data(result)
     except BaseException as error:
         return _Raised(error)
 

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import date, time
 from decimal import Decimal
 from enum import Enum
+from json.encoder import encode_basestring
 from pathlib import PurePath
 from typing import Any
 from uuid import UUID
 
+import anyio.to_thread
+
 from agentdeck.errors import StepError
+from agentdeck.workflow.json_text import DIGITS_PER_BIT, room_left
 from agentdeck.workflow.model import Data
 
 LARGEST = 16_000_000
 DEEPEST = 100
+#: Values below this are made in the loop, larger ones in a thread.
+SHORT = 16_000
+ESCAPED = re.compile(r'["\\]')
 #: So many keys and indices name a place; those after them are left out.
 NAMED = 8
 #: Longer numbers Python itself refuses to write out.
@@ -28,7 +36,7 @@ TEXTS = (PurePath, date, time, Decimal, UUID)
 def to_data(value: Any) -> Data:
     """Plain data of the same content. Raises StepError of kind `invalid`, naming the place in the value."""
     kind = type(value)
-    if kind in SIMPLE or (kind is str and len(value) <= LARGEST and value.isascii()):
+    if kind in SIMPLE or (kind is str and len(value) <= SHORT and value.isascii()):
         return value
     if kind is int and value.bit_length() <= LONGEST_INT:
         return value
@@ -37,6 +45,13 @@ def to_data(value: Any) -> Data:
     except _Bad as bad:
         place = "the result" + "".join(reversed(bad.place[-NAMED:])) + "…" * (len(bad.place) > NAMED)
         raise StepError("invalid", f"{place} {bad.what}") from None
+
+
+async def data_of(value: Any) -> Data:
+    """`to_data` in a loop: in a thread where the value is large, or an object of unknown size."""
+    if room_left(value, SHORT) >= 0:
+        return to_data(value)
+    return await anyio.to_thread.run_sync(to_data, value, abandon_on_cancel=True)
 
 
 class _Bad(Exception):
@@ -49,7 +64,7 @@ class _Bad(Exception):
 
 
 class _Turner:
-    """Walks one value and keeps count of its size."""
+    """Walks one value and keeps count of its size as JSON."""
 
     def __init__(self) -> None:
         self.size = 0
@@ -63,21 +78,29 @@ class _Turner:
                 "invalid", f"the result is over the limit of {most}; write it to a file and return its path"
             )
 
+    def grow_text(self, text: str) -> None:
+        """A string with its quotes, its escapes and a comma, in bytes."""
+        if len(text) <= LARGEST and not (text.isascii() and text.isprintable() and not ESCAPED.search(text)):
+            self.grow(len(encode_basestring(text).encode()) + 1)
+        else:
+            self.grow(len(text) + 3)
+
     def turn(self, value: Any, depth: int) -> Data:
         kind = type(value)
         if kind is str:
-            self.grow(len(value) + 2)
-            return value if value.isascii() else _whole(value)
+            whole = value if value.isascii() else _whole(value)
+            self.grow_text(whole)
+            return whole
         if value is None or kind is bool:
-            self.grow(4)
+            self.grow(5)
             return value
         if kind is int:
             if value.bit_length() > LONGEST_INT:
                 raise _Bad("is a number of more than 4000 digits; return it as a string")
-            self.grow(8)
+            self.grow(int(value.bit_length() * DIGITS_PER_BIT) + 2)
             return value
         if kind is float:
-            self.grow(8)
+            self.grow(len(repr(value)) + 1)
             if not math.isfinite(value):
                 raise _Bad(f"is {value}, which JSON cannot say; return a number or None")
             return value
@@ -152,8 +175,9 @@ class _Turner:
         if isinstance(key, Enum):
             key = key.value
         if isinstance(key, str):
-            self.grow(len(key) + 4)
-            return _whole(str.__str__(key))
+            name = _whole(str.__str__(key))
+            self.grow_text(name)
+            return name
         if isinstance(key, bool | int | float):
             return str(key)
         raise _Bad(f"has a {type(key).__name__} as a key; keys are strings")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from random import Random
 
+from agentdeck.agents.rendering import render, render_text
 from agentdeck.agents.verb import Answer, Setting, Work
 from agentdeck.core.events import Usage
 from agentdeck.errors import StepError
 from agentdeck.models.invent import fitting
 from agentdeck.models.typed import schema_of
 from agentdeck.workflow.model import Agent, Simulate
-from agentdeck.workflow.values import compile_template, show
+from agentdeck.workflow.values import compile_template
 
 
 class SimulateVerb:
@@ -30,11 +31,11 @@ class SimulateVerb:
         pause = takes / (len(self._says) + 1)
         for line in self._says:
             await self._sleep(pause)
-            work.log(show(line.render(work.scope)))
+            work.log(await render_text(line, work.scope))
         await self._sleep(pause)
         if fails:
             raise StepError("exception", "simulated failure")
-        output = self._returns.render(work.scope)
+        output = await render(self._returns, work.scope)
         if output is None and work.agent.output:
             output = fitting(schema_of(work.agent.output), random)
         tokens_in, tokens_out = does.tokens

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
@@ -14,6 +14,7 @@ from anyio.abc import TaskGroup
 
 from agentdeck.agents.build import build
 from agentdeck.agents.fit import Fit
+from agentdeck.agents.rendering import render
 from agentdeck.agents.verb import Answer, Setting, Verb, Work
 from agentdeck.core import actions as act
 from agentdeck.core import events as ev
@@ -28,6 +29,7 @@ from agentdeck.engine.rates import Rates
 from agentdeck.engine.reuse import Reuse
 from agentdeck.errors import AgentdeckError, Fault, StepError
 from agentdeck.store.faultpoint import passing
+from agentdeck.workflow.json_text import estimated_size
 from agentdeck.workflow.model import Approve, Data, SubWorkflow
 from agentdeck.workflow.values import Template, compile_template
 
@@ -105,7 +107,7 @@ class Attempts:
             self._open(step, started, hands)
             return
         scope = scope_of(step, self._machine.run)
-        size = weigh(scope["needs"] if rule.needs else scope["inputs"])
+        size = estimated_size(scope["needs"] if rule.needs else scope["inputs"])
         pulse = None if start.timeout_idle is None else _Pulse(self._clock.now)
         alive = pulse or _nothing
         said = AttemptLog(self._lines, self._clock.now, alive, key)
@@ -119,7 +121,7 @@ class Attempts:
         if pulse is not None:
             self.group.start_soon(self._watch_idle, start, pulse)
         try:
-            with_ = hands.with_.render(scope) if hands.with_ is not None else {}
+            with_ = await render(hands.with_, scope) if hands.with_ is not None else {}
             timeout, agent = rule.attempt_timeout, rule.agent
             work = Work(
                 self._machine.run,
@@ -271,22 +273,3 @@ class _Pulse:
 
 def _nothing() -> None:
     pass
-
-
-def weigh(value: Data) -> int:
-    """About how many bytes a step was given, as JSON."""
-    kind = type(value)
-    if kind is str:
-        return len(value) + 2
-    if kind is int or kind is float:
-        return 8
-    if value is None or kind is bool:
-        return 4
-    size = 2
-    if kind is dict or isinstance(value, Mapping):
-        for key, item in value.items():
-            size += len(key) + 4 + weigh(item)
-    else:
-        for item in value:
-            size += weigh(item) + 2
-    return size

@@ -6,13 +6,18 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Callable
+from functools import partial
 
+import anyio.to_thread
+
+from agentdeck.agents.rendering import LIGHT
 from agentdeck.agents.verb import Answer, Verb, Work
 from agentdeck.engine.clock import Clock
 from agentdeck.engine.storage import Storage
 from agentdeck.errors import StepError
 from agentdeck.store.faultpoint import passing
 from agentdeck.store.once import cache_get, cache_put, once_claim, once_done, once_undone
+from agentdeck.workflow.json_text import json_text, room_left
 from agentdeck.workflow.model import Data, plain
 from agentdeck.workflow.values import compile_template
 
@@ -71,8 +76,7 @@ class Reuse:
         seconds, call = work.agent.cache, self._storage.log.call
         assert seconds is not None
         read = {"agent": plain(work.agent), "with": work.with_, **{n: work.scope.get(n) for n in _READ}}
-        text = json.dumps(read, sort_keys=True, ensure_ascii=False, default=str)
-        key = hashlib.sha256(text.encode()).hexdigest()
+        key = _hash(read) if room_left(read, LIGHT) >= 0 else await anyio.to_thread.run_sync(_hash, read)
         now = self._clock.now()
         cached = await asyncio.wrap_future(call(lambda db: cache_get(db, key, now)))
         if cached.found:
@@ -83,6 +87,12 @@ class Reuse:
             output = fit(output)
         call(lambda db: cache_put(db, key, output, self._clock.now(), seconds))
         return answer, False
+
+
+def _hash(read: Data) -> str:
+    """The hash of plain data, whatever the order of its keys."""
+    dump = partial(json.dumps, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(json_text(read, dump=dump, sort=True).encode()).hexdigest()
 
 
 #: What a result depends on besides the agent itself and its `with`.

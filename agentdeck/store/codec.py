@@ -27,6 +27,7 @@ from pydantic_core import from_json, to_json
 
 from agentdeck.core import events as core
 from agentdeck.errors import StoreError
+from agentdeck.workflow.json_text import SLICE, json_text, room_left
 from agentdeck.workflow.model import Data
 
 INLINE = 512
@@ -49,13 +50,19 @@ def snake(name: str) -> str:
 def text_of(value: Data) -> str:
     """JSON of plain data, compact. Never fails: see the module."""
     try:
-        return to_json(value, inf_nan_mode="constants").decode()
+        if room_left(value, SLICE) >= 0:
+            return to_json(value, inf_nan_mode="constants").decode()
+        return json_text(value, dump=_compact, comma=",", colon=":")
     except Exception:
         pass
     try:
         return json.dumps(value, separators=(",", ":"))  # ASCII: takes lone surrogates
     except Exception as error:
         return json.dumps(f"<not recordable: {type(error).__name__}: {str(error)[:200]}>")
+
+
+def _compact(value: Data) -> str:
+    return to_json(value, inf_nan_mode="constants").decode()
 
 
 def hashed(text: str) -> Result:

@@ -1,18 +1,19 @@
 """What an expression can do: functions, operators, and the budget that each evaluation has.
 
 Whatever reads a whole value pays for it from the budget before it does the work, so no value, however large,
-makes an evaluation run long. Plain data only: what is missing is null, and null has no fields.
+makes an evaluation run long. A unit of work is about 1 µs, so WORK is about 20 ms; the bound is 50 ms. Plain data
+only: what is missing is null, and null has no fields.
 """
 
 from __future__ import annotations
 
 import ast
-import json
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from agentdeck.errors import AgentdeckError
+from agentdeck.workflow.json_text import SMALL_INT, TooLong, json_text
 from agentdeck.workflow.model import Data
 
 Scope: TypeAlias = Mapping[str, Data]
@@ -22,6 +23,12 @@ WORK = 20_000
 LARGEST = 1_000_000
 LARGEST_TEXT = 4_000_000
 LARGEST_NUMBER = 10**30
+#: Characters of JSON that one unit of work writes: 1 µs for a float, less for anything else.
+WRITTEN = 20
+#: Numbers that are added up or compared between two looks at how large they are.
+NUMBERS = 1_000
+_SCALARS = frozenset({type(None), bool, int, float})
+_NUMBERS = frozenset({bool, int, float})
 
 
 class ExpressionError(AgentdeckError):
@@ -54,11 +61,27 @@ class Frame:
             todo = [value]
             for one in todo:
                 self.spend(len(one) // 4 + 1)
-                for item in one.values() if isinstance(one, dict) else one:
+                items = one.values() if isinstance(one, dict) else one
+                if len(one) > 16 and _SCALARS.issuperset(map(type, items)):
+                    continue
+                for item in items:
                     if isinstance(item, list | tuple | dict):
                         todo.append(item)
                     elif isinstance(item, str):
                         self.spend(len(item) // 64)
+
+    def show(self, value: Data) -> str:
+        """The value inside text (`show`), paid for by its length as it is written."""
+        if isinstance(value, str):
+            self.spend(len(value) // 64)
+            return value
+        if value is None:
+            return ""
+        text = _json(value, min(LARGEST, self.left * WRITTEN))
+        if text is None:
+            raise ExpressionError("the expression does too much work")
+        self.spend(len(text) // WRITTEN + 1)
+        return text
 
 
 def _kind(value: Data) -> str:
@@ -92,18 +115,31 @@ def _extreme(name: str, pick: Callable[[Iterable[Any]], Any]) -> Callable[..., D
         items = _items(frame, values[0]) if len(values) == 1 else list(values)
         if not items:
             return None
-        if not (all(isinstance(i, int | float) for i in items) or all(isinstance(i, str) for i in items)):
+        kinds = set(map(type, items))
+        if kinds == {str}:
+            return pick(items)
+        if not kinds <= _NUMBERS:
             raise ExpressionError(f"{name} needs numbers or strings")
-        return pick(items)
+        return pick(bounded(pick(some)) for some in _some(items))
 
     return function
 
 
 def _sum(frame: Frame, values: Data) -> Data:
     items = _items(frame, values)
-    if not all(isinstance(i, int | float) for i in items):
+    if not _NUMBERS.issuperset(map(type, items)):
         raise ExpressionError("sum needs numbers")
-    return bounded(sum(items))
+    total: Any = 0
+    for some in _some(items):
+        if int in map(type, some):
+            bounded(min(some)), bounded(max(some))  # adding numbers of thousands of digits takes long
+        total = bounded(total + sum(some))
+    return total
+
+
+def _some(items: list[Data]) -> Iterator[list[Data]]:
+    """The items, NUMBERS at a time."""
+    return (items[at : at + NUMBERS] for at in range(0, len(items), NUMBERS))
 
 
 def _round(frame: Frame, value: Data, digits: Data = 0) -> Data:
@@ -113,8 +149,7 @@ def _round(frame: Frame, value: Data, digits: Data = 0) -> Data:
 
 
 def _str(frame: Frame, value: Data) -> Data:
-    frame.weigh(value)
-    return show(value)
+    return frame.show(value)
 
 
 def _number(make: Callable[[Any], Any], name: str) -> Callable[..., Data]:
@@ -134,7 +169,7 @@ def _text(method: Callable[[str], str], name: str) -> Callable[..., Data]:
     def function(frame: Frame, value: Data) -> Data:
         if not isinstance(value, str):
             raise ExpressionError(f"{name} of {_kind(value)}")
-        frame.spend(len(value) // 64 + 1)
+        frame.spend(len(value) // 32 + 1)
         return method(value)
 
     return function
@@ -143,11 +178,20 @@ def _text(method: Callable[[str], str], name: str) -> Callable[..., Data]:
 def _join(frame: Frame, values: Data, between: Data = ", ") -> Data:
     if not isinstance(between, str):
         raise ExpressionError(f"join with {_kind(between)} between; it takes a string")
-    frame.weigh(values)
-    texts = [show(item) for item in _items(frame, values)]
+    items = _items(frame, values)
+    kinds = set(map(type, items))
+    if kinds == {str}:
+        texts: list[str] = items
+    elif kinds == {int} and min(items) > -SMALL_INT and max(items) < SMALL_INT:
+        frame.spend(len(items) // 4)
+        texts = list(map(str, items))
+    else:
+        frame.spend(2 * len(items))
+        texts = [frame.show(item) for item in items]
     size = sum(map(len, texts)) + len(texts) * len(between)
     if size > LARGEST:
         raise ExpressionError(f"join would make {size:,} characters")
+    frame.spend(size // 512)
     return between.join(texts)
 
 
@@ -294,29 +338,22 @@ def index_of(value: Data, key: Data) -> Data:
 
 def show(value: Data) -> str:
     """A value inside text: strings as they are, null as nothing, the rest as JSON. Raises ExpressionError for
-    more than LARGEST_TEXT: nobody reads that, and writing it would hold everybody else up."""
+    more than LARGEST_TEXT characters of JSON."""
     if isinstance(value, str):
         return value
     if value is None:
         return ""
-    if isinstance(value, list | Mapping) and _left(value, LARGEST_TEXT) < 0:
+    text = _json(value, LARGEST_TEXT)
+    if text is None:
         raise ExpressionError(f"more than {LARGEST_TEXT // 1_000_000} MB of JSON inside text: use `with`")
-    return json.dumps(value, ensure_ascii=False, default=str)
+    return text
 
 
-def _left(value: Data, room: int) -> int:
-    """What is left of `room` characters after writing the value as JSON; negative as soon as there is none."""
-    if isinstance(value, str):
-        return room - len(value) - 2
-    room -= 4
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            room = _left(item, room - len(key) - 4)
-            if room < 0:
-                return room
-    elif isinstance(value, list):
-        for item in value:
-            room = _left(item, room - 2)
-            if room < 0:
-                return room
-    return room
+def _json(value: Data, most: int) -> str | None:
+    """None where it would be longer than `most`."""
+    try:
+        return json_text(value, most)
+    except TooLong:
+        return None
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        raise ExpressionError("the number is too large") from None

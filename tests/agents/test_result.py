@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import namedtuple
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -15,7 +16,7 @@ import pydantic
 import pytest
 
 from agentdeck.agents import result
-from agentdeck.agents.result import to_data
+from agentdeck.agents.result import data_of, to_data
 from agentdeck.errors import StepError
 
 Pair = namedtuple("Pair", "a b")
@@ -131,3 +132,40 @@ def test_what_is_too_large_is_refused() -> None:
     for value in ("x" * (result.LARGEST + 1), ["x" * 1_000_000] * 17):
         with pytest.raises(StepError, match=message):
             to_data(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "copies"),
+    [
+        (10**4000, 4_000),
+        ("é" * 1_000, 8_000),
+        ("\x01" * 1_000, 2_700),
+        ('"' * 1_000, 8_000),
+        (1 / 7, 850_000),
+        (None, 3_200_000),
+    ],
+)
+def test_the_limit_counts_what_is_written(value: Any, copies: int) -> None:
+    """10,000 integers of 4,001 digits counted 80 kB: they are 40 MB, and took 8 s to write."""
+    with pytest.raises(StepError, match="over the limit of 16 MB"):
+        to_data([value] * copies)
+    assert len(to_data([value] * (copies * 9 // 10))) == copies * 9 // 10
+
+
+@pytest.mark.anyio
+async def test_large_results_are_made_beside_the_loop() -> None:
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0)
+            ticks += 1
+
+    ticker = asyncio.create_task(tick())
+    assert await data_of({"a": [1, "b", None]}) == {"a": [1, "b", None]}
+    assert not ticks, "a small value is made at once"
+    value = [{"n": i} for i in range(100_000)]
+    assert await data_of(value) == value
+    assert ticks
+    ticker.cancel()
