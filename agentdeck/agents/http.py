@@ -15,6 +15,7 @@ from agentdeck.agents.rendering import is_light, render, render_text
 from agentdeck.agents.verb import Setting, Work
 from agentdeck.errors import StepError
 from agentdeck.models.fault import retry_after
+from agentdeck.models.inflate import ACCEPTED, decoded
 from agentdeck.workflow.json_text import json_text
 from agentdeck.workflow.model import Agent, Data, Http
 from agentdeck.workflow.url import UrlError, compile_url, is_listed
@@ -49,6 +50,7 @@ class _Shared:
         if self._client is None:
             self._client = httpx.AsyncClient(
                 timeout=httpx.Timeout(None, connect=CONNECT),
+                headers={"accept-encoding": ACCEPTED},
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
                 cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # steps share no cookies
                 follow_redirects=False,
@@ -236,9 +238,7 @@ async def _answer(work: Work, method: str, url: httpx.URL, response: httpx.Respo
         after = retry_after(response.headers) if kind in ("rate_limit", "server") else None
         raise StepError(kind, f"{where}: {short}" if short else where, retry_after=after, detail=text[:2000])
     body = bytearray()
-    if not _decodable(response):
-        raise StepError("invalid", f"{where}: its content is encoded more than once")
-    async for chunk in response.aiter_bytes():
+    async for chunk in decoded(response):
         work.alive()
         body += chunk
         if len(body) > MOST_BODY:
@@ -260,11 +260,9 @@ async def _answer(work: Work, method: str, url: httpx.URL, response: httpx.Respo
 async def _error_text(work: Work, response: httpx.Response) -> str:
     """The start of the body of a refusal; what cannot be read of it is not missed."""
     body = bytearray()
-    if not _decodable(response):
-        return ""
     try:
         with anyio.move_on_after(10):
-            async for chunk in response.aiter_bytes():
+            async for chunk in decoded(response):
                 work.alive()
                 body += chunk
                 if len(body) > MOST_ERROR:
@@ -272,12 +270,6 @@ async def _error_text(work: Work, response: httpx.Response) -> str:
     except httpx.HTTPError:
         pass
     return _text(bytes(body[:MOST_ERROR]), response)
-
-
-def _decodable(response: httpx.Response) -> bool:
-    """Encoded once at most: each further layer lets a few bytes grow a thousandfold."""
-    codings = [c.strip().lower() for c in response.headers.get("content-encoding", "").split(",")]
-    return sum(1 for c in codings if c not in ("", "identity")) <= 1
 
 
 def _text(body: bytes, response: httpx.Response) -> str:

@@ -16,6 +16,7 @@ import httpx
 from agentdeck.errors import StepError
 from agentdeck.models.clients import BadProxy, Clients
 from agentdeck.models.fault import refusal
+from agentdeck.models.inflate import decoded
 from agentdeck.models.stream import MB, Events
 from agentdeck.workflow.model import Data
 
@@ -125,7 +126,7 @@ class Wire:
     async def _refused(self, response: httpx.Response) -> StepError:
         body = bytearray()
         with anyio.move_on_after(10), suppress(*BROKEN, httpx.DecodingError):
-            async for chunk in response.aiter_bytes():
+            async for chunk in decoded(response, whole=False):
                 body += chunk
                 if len(body) > MOST_ERROR:
                     break
@@ -203,8 +204,7 @@ class Stream:
 
     def _chunks(self) -> AsyncIterator[bytes]:
         """The body, decoded: some gateways compress it although nothing in the request allows it."""
-        encoded = self.headers.get("content-encoding", "identity") != "identity"
-        return self._response.aiter_bytes() if encoded else self._response.aiter_raw()
+        return decoded(self._response, whole=False)
 
     async def body(self) -> Mapping[str, Data]:
         """The whole answer of a server that does not stream, or not this time."""

@@ -225,6 +225,13 @@ async def test_bodies_too_large(server: Server) -> None:
     assert (await fault(server.base)).kind == "invalid"
     server.reply = lambda asked: Reply(200, {"content-encoding": "gzip, gzip"}, gzip.compress(bomb))
     assert "more than once" in (await fault(server.base)).message
+    server.reply = lambda asked: Reply(200, {"content-encoding": "br"}, b"x")
+    assert "encoded as 'br', which is not known" in (await fault(server.base)).message
+    server.reply = lambda asked: Reply(200, {"content-encoding": "gzip"}, gzip.compress(b"whole")[:-4])
+    assert "cut off" in (await fault(server.base)).message
+    server.reply = lambda asked: Reply(500, {"content-encoding": "gzip"}, bomb)
+    got = await fault(server.base)
+    assert got.message.endswith("x" * 200)
     server.reply = lambda asked: Reply(500, {}, b"x" * 20_000_000)
     assert (await fault(server.base)).kind == "server"
 
