@@ -44,3 +44,8 @@ class Pane(Protocol):
     def tick(self, view: View, now: float) -> None: ...
 
     def look_at(self, focus: Focus) -> None: ...
+
+    @property
+    def highlighted(self) -> Focus | None:
+        """What the cursor of this pane is on, where the other panes do not look at that: while this pane has the
+        keys, they act on it. None: on what all look at."""

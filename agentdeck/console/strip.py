@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from textual import events
 from textual.message import Message
@@ -15,7 +16,8 @@ from agentdeck.core.clean import clean
 
 
 class Tabs(Widget):
-    """The panes by number. The one that has the keys stands out; those on the stage are brighter."""
+    """The panes by number. The one that has the keys stands out; those on the stage are brighter. At the right,
+    what a key acts on. The numbers are left out while digits are typed into a field."""
 
     DEFAULT_CSS = "Tabs { height: 1; }"
 
@@ -31,6 +33,8 @@ class Tabs(Widget):
         self._names = tuple(names)
         self._main = ""
         self._on: frozenset[str] = frozenset()
+        self._target = ""
+        self._numbers = True
 
     def tell(self, main: str, on: Collection[str] | None) -> None:
         """Which pane has the keys, and which are on the stage (None: as before)."""
@@ -39,12 +43,25 @@ class Tabs(Widget):
             self._main, self._on = main, shown
             self.refresh()
 
+    def tell_target(self, target: str, *, numbers: bool = True) -> None:
+        """What a key acts on; and whether a number key switches panes now."""
+        if (target, numbers) != (self._target, self._numbers):
+            self._target, self._numbers = clean(target), numbers
+            self.refresh()
+
     def render_line(self, y: int) -> Strip:
         look, ground = look_of(self.app), self.rich_style
         segments = [Segment(" ", ground)]
         for number, name in enumerate(self._names, 1):
             style = look.cursor if name == self._main else look["text" if name in self._on else "dim"]
-            segments.append(Segment(f" {number} {name} ", ground + style))
+            segments.append(Segment(f" {number if self._numbers else ' '} {name} ", ground + style))
+        room = self.size.width - sum(segment.cell_length for segment in segments) - 2
+        if self._target and room > 3:
+            shown = self._target
+            if cell_len(shown) > room:
+                shown = set_cell_size(shown, room - 1) + "…"
+            segments.append(Segment(" " * (room - cell_len(shown) + 1), ground))
+            segments.append(Segment(shown, ground + look["accent"]))
         return Strip(segments).adjust_cell_length(self.size.width, ground)
 
     def on_click(self, event: events.Click) -> None:

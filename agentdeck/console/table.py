@@ -11,6 +11,7 @@ from textual.message import Message
 
 from agentdeck.console.columns import Column, Layout, fitted
 from agentdeck.console.drawn import Drawn, Line, Piece, Pieces, fit, fit_pieces
+from agentdeck.console.entry import refuse_lines
 from agentdeck.core.clean import clean
 
 R = TypeVar("R")
@@ -306,7 +307,11 @@ class Table(Drawn, Generic[R]):
     def on_paste(self, event: events.Paste) -> None:
         if self.typing:
             event.stop()
-            self.filter += clean(event.text)
+            lines = event.text.strip("\r\n").splitlines()
+            if len(lines) > 1:
+                refuse_lines(self, len(lines))
+                return
+            self.filter += clean("".join(lines))
             self.rearrange()
 
     # The mouse -----------------------------------------------------------------------------------------------

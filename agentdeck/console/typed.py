@@ -57,9 +57,14 @@ def found(screen: RunScreen, query: str) -> Iterator[Found]:
 
 def _do(screen: RunScreen, method: str, focus: Focus) -> None:
     screen.select(focus)
-    if method:
-        act: Callable[[], object] = getattr(screen, f"action_{method}")
+    if not method:
+        return
+    act: Callable[[], object] = getattr(screen, f"action_{method}")
+    screen.given = focus  # a pane that does not show it must not have its own row acted on
+    try:
         act()
+    finally:
+        screen.given = None
 
 
 def _targets(screen: RunScreen, takes: list[str], text: str) -> Iterator[tuple[str, Focus]]:

@@ -55,6 +55,7 @@ async def opened(pilot: Pilot[None], app: DeckApp) -> RunScreen:
 @pytest.mark.parametrize("size", SIZES)
 async def test_every_pane_of_a_run(evil: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RunScreen, "action_back", lambda _: None)
+    monkeypatch.setattr(RunScreen, "action_up", lambda _: None)
     app = DeckApp(evil, run="last")
     async with app.run_test(size=size) as pilot:
         screen = await opened(pilot, app)

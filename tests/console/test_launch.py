@@ -76,8 +76,10 @@ async def test_what_makes_no_sense_is_told_and_not_launched(field: str, text: st
         note = "#note-" + field.strip("#").removesuffix("-timeout").removesuffix("-attempts")
         assert told in shown(app, note)
         assert app.screen.query_one("#launch", Button).disabled
+        app.screen.query_one("#back", Button).focus()
         await pilot.press("ctrl+r")
         assert app.orders == []
+        assert app.screen.focused is app.screen.query_one(field)
         await pilot.press("escape")
         assert app.orders == [None]
 

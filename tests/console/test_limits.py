@@ -56,15 +56,19 @@ async def test_typing_sets_a_value_and_what_is_out_of_range_is_said_and_not_aske
     pane = LimitsPane(owner.change, owner.foresee)
     async with Stage(pane).run_test(size=(120, 8)) as pilot:
         pane.tick(view_of(order()), 108.0)
-        await pilot.press(*"99999")
+        await pilot.press(*"123")
+        assert "16" in line_of(pane, "workers")
+        assert "123" not in line_of(pane, "workers")  # no field is open: digits are the screen's
+        await pilot.press("enter", *"99999")
         assert "out of range: 0 to 10000" in line_of(pane, "workers")
         await pilot.press("enter")
         assert owner.asked == []
         await pilot.press("backspace", "backspace", "backspace", "enter")
         assert owner.asked == [("workers", 99)]
-        await pilot.press("down", "down", *"90", "s", "enter")
+        await pilot.press("down", "down", "enter", *"90", "s", "enter")
         assert owner.asked[-1] == ("agents.shipping.timeout", 90.0)
-        await pilot.press("up", "5", "escape", "enter")
+        await pilot.press("up", "enter", "5", "escape")
+        assert not pane.editing
         assert len(owner.asked) == 2
 
 

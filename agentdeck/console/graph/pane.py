@@ -120,6 +120,10 @@ class GraphPane(Grounded, ScrollView, can_focus=True):
                 self._trace(tallies)
             self._tick_scene(drawing, tallies, tasks, since, now)
 
+    @property
+    def highlighted(self) -> Focus | None:
+        return None  # what is chosen here is what all panes look at
+
     def look_at(self, focus: Focus) -> None:
         """Select the agent that another pane looks at."""
         name = focus.agent

@@ -142,6 +142,11 @@ class LogPane(Vertical):
             self._save_some()
         self._tell()
 
+    @property
+    def highlighted(self) -> Focus | None:
+        line = self.body.current() if self.body.cursor is not None else None
+        return Focus(line.agent, line.task, line.step) if line is not None and line.step else None
+
     def look_at(self, focus: Focus) -> None:
         """Show the log of what is looked at now, from its end. A pinned pane stays with its agent."""
         if self.pinned or focus == self.focus_now:

@@ -60,6 +60,10 @@ class LogTiles(Grid):
     def look_at(self, focus: Focus) -> None:
         self.following.look_at(focus)
 
+    @property
+    def highlighted(self) -> Focus | None:
+        return next((pane for pane in self.panes if pane.has_focus_within), self.following).highlighted
+
     def pin(self, agent: str) -> bool:
         """Keep an agent's log in sight. False if it is there already, or there is no room."""
         if not agent or agent in self.pinned or len(self.pinned) >= PINNED:

@@ -51,6 +51,12 @@ class AgentsPane(Table[AgentTally]):
         if focus.agent:
             self.move_to_key(focus.agent)
 
+    @property
+    def highlighted(self) -> Focus | None:
+        if not self.rows.count or self.key == self.focused_on.agent:
+            return None
+        return Focus(str(self.key), self.focused_on.task)
+
     def on_table_walked(self, event: Table.Walked) -> None:
         event.stop()
         self.focused_on = Focus(str(event.key), self.focused_on.task)

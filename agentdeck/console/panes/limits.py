@@ -34,7 +34,8 @@ COUNTS = ((32.0, 1.0), (128.0, 4.0), (1024.0, 16.0))
 
 
 class LimitsPane(Table[Limit]):
-    """Left and right, or typing, turn the limit under the cursor; nothing is asked for before Enter.
+    """Left and right turn the limit under the cursor; Enter opens a field to type its value into. Nothing is
+    asked for before Enter. While no field is open, digits are the screen's: they switch panes.
 
     `change` asks the run's owner to set a limit. `forecast` says in a line what that would do; it is called while
     a value is turned, on the loop, so it must be quick. Where the owner refuses, tell `refused`. `calls`, told by
@@ -47,7 +48,7 @@ class LimitsPane(Table[Limit]):
         Binding("shift+left", "turn(-10)", "Much less", show=False, id="limits.much_less"),
         Binding("shift+right", "turn(10)", "Much more", show=False, id="limits.much_more"),
         Binding("u", "undo", "Undo", id="limits.undo"),
-        Binding("enter", "open", "Apply", show=False, id="table.open"),
+        Binding("enter", "open", "Edit, apply", id="table.open"),
         Binding("space", "mark", "Mark", show=False, id="table.mark"),
         Binding("slash", "filter", "Filter", show=False, id="table.filter"),
     ]
@@ -62,6 +63,7 @@ class LimitsPane(Table[Limit]):
         self._forecast = forecast
         self._editing = ""
         self._typed = self._beside = ""
+        self._untouched = False  # the field holds the value that is in force: the first character replaces it
         self._said: dict[str, Pieces] = {}
         self._asked: dict[str, object] = {}
         self._undo: list[tuple[str, object]] = []
@@ -153,7 +155,8 @@ class LimitsPane(Table[Limit]):
         name = limit.name
         if name == self._editing:
             before = f"{shown(limit, limit.value)} → " if self.size.width >= 100 else "→ "
-            return ((before, "dim"), (clean(self._typed), "accent"), ("▏", "accent"))
+            role = "cursor" if self._untouched and self.has_focus else "accent"
+            return ((before, "dim"), (clean(self._typed), role), ("▏", "accent"))
         if name in self._asked:
             return ((f"{shown(limit, limit.value)} → {shown(limit, self._asked[name])} ", "dim"), ("…", "accent"))
         return ((shown(limit, limit.value), "text"),)
@@ -180,8 +183,17 @@ class LimitsPane(Table[Limit]):
     def _limit(self) -> Limit | None:
         return self.rows.row(self.cursor) if self.rows.count else None
 
-    def _edit(self, limit: Limit, text: str) -> None:
-        self._editing, self._typed = limit.name, text
+    @property
+    def editing(self) -> bool:
+        """Whether a field is open, and digits are typed into it."""
+        return bool(self._editing)
+
+    @property
+    def highlighted(self) -> Focus | None:
+        return None
+
+    def _edit(self, limit: Limit, text: str, *, untouched: bool = False) -> None:
+        self._editing, self._typed, self._untouched = limit.name, text, untouched
         self._said.pop(limit.name, None)
         self.touch()
 
@@ -205,7 +217,7 @@ class LimitsPane(Table[Limit]):
             least, most = range_of(limit.name)
             self._edit(limit, written(limit, min(most, max(least, now + by * _notch(limit, now, by)))))
         else:
-            self._said[limit.name] = (("type its new value", "dim"),)
+            self._said[limit.name] = (("enter opens a field for its new value", "dim"),)
             self.touch()
 
     def action_open(self) -> None:
@@ -214,7 +226,7 @@ class LimitsPane(Table[Limit]):
         if limit is None:
             return
         if self._editing != limit.name:
-            self._edit(limit, shown(limit, limit.value))
+            self._edit(limit, shown(limit, limit.value), untouched=True)
             return
         try:
             value = read(limit, self._typed)
@@ -254,12 +266,13 @@ class LimitsPane(Table[Limit]):
         limit = self._limit()
         if limit is None:
             return
-        editing = self._editing == limit.name
+        if self._editing != limit.name:
+            return
         character = event.character or ""
-        if event.key == "backspace" and editing:
+        if event.key == "backspace":
             self._edit(limit, self._typed[:-1])
-        elif character.isdigit() or (editing and character and character in _typed(limit)):
-            self._edit(limit, (self._typed if editing else "") + character)
+        elif character.isdigit() or (character and character in _typed(limit)):
+            self._edit(limit, ("" if self._untouched else self._typed) + character)
         else:
             return
         event.stop()

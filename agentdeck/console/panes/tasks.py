@@ -44,9 +44,15 @@ class TasksPane(Table[Task]):
         if focus.task:
             self.move_to_key(focus.task)
 
+    @property
+    def highlighted(self) -> Focus | None:
+        if not self.rows.count or self.key == self.focused_on.task:
+            return None
+        return Focus(task=str(self.key))
+
     def on_table_walked(self, event: Table.Walked) -> None:
         event.stop()
-        self.focused_on = Focus(self.focused_on.agent, str(event.key))
+        self.focused_on = Focus(task=str(event.key))
         self.post_message(Focused(self.focused_on, opened=event.opened))
 
     def _age(self, task: Task) -> float:

@@ -192,6 +192,13 @@ class TimelinePane(Drawn):
             self._reach(self._names.index(wanted))
         self.touch()
 
+    @property
+    def highlighted(self) -> Focus | None:
+        name, task = self._names[self.cursor] if self._names else "", self.focused_on.task
+        if not name or name in (self.focused_on.step, self.focused_on.agent):
+            return None
+        return Focus(name.partition("[")[0], task, name) if task else Focus(name)
+
     # What is seen --------------------------------------------------------------------------------------------
 
     @property

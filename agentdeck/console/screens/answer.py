@@ -15,7 +15,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Select, Static
 
 from agentdeck.cli.inputs import read
-from agentdeck.console.screens.launch import field_of
+from agentdeck.console.screens.fields import field_of
 from agentdeck.console.sheet import Item, Sheet, outline, prose
 from agentdeck.core.clean import clean
 from agentdeck.errors import AgentdeckError

@@ -16,7 +16,6 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Select, Static
 
@@ -28,6 +27,7 @@ from agentdeck.console.background import Order
 from agentdeck.console.entry import Entry
 from agentdeck.console.foretold import describe
 from agentdeck.console.look import look_of
+from agentdeck.console.screens.fields import about, field_of, shown_value
 from agentdeck.console.turnable import asked, budget_of, caps_as_text, deck_of, limits_of, looser, turned
 from agentdeck.core.caps import caps_of
 from agentdeck.core.clean import clean
@@ -35,8 +35,7 @@ from agentdeck.errors import AgentdeckError, UsageError
 from agentdeck.insight.outlook import outlook
 from agentdeck.insight.prompting import Used, prompting, used_by
 from agentdeck.store.reader import Reader
-from agentdeck.workflow.model import SLOTLESS, Data, Definition, Type
-from agentdeck.workflow.model import Input as Spec
+from agentdeck.workflow.model import SLOTLESS, Data, Definition
 
 #: Of so many agents the limits can be changed here; of more, one by one while the run executes.
 MOST = 40
@@ -97,6 +96,7 @@ class LaunchScreen(ModalScreen[Order | None]):
         self._caps = caps_of(self._deck, definition)
         self._providers = {name: f"cap-{i}" for i, name in enumerate(asked(definition, self._deck))}
         self._settings: dict[str, str] = {}
+        self._wrong: dict[str, str] = {}  # row: the field in it that has the fault
         self._known: tuple[str, int] = ("", 1)
         self._seen: dict[str, float] = {}
         self._used: dict[str, Used] = {}
@@ -125,7 +125,7 @@ class LaunchScreen(ModalScreen[Order | None]):
             label = Label(Text(clean(name) + (" *" if spec.required else "")))
             key = self._input[name]
             yield Horizontal(label, field_of(key, spec.type, spec.default), classes="row")
-            yield Static(Text(_about(spec)), id=f"note-{key}", classes="note")
+            yield Static(Text(about(spec)), id=f"note-{key}", classes="note")
 
     def _tasks(self) -> Iterator[Horizontal | Static | Label]:
         yield Label("tasks", classes="head")
@@ -261,6 +261,7 @@ class LaunchScreen(ModalScreen[Order | None]):
     def _changed(self, faults: dict[str, str]) -> dict[str, str]:
         """The settings that differ from the file."""
         changed: dict[str, str] = {}
+        self._wrong = {}
         for widget, name, now, row in self._fields():
             text = self._text(widget).strip()
             if text == now:
@@ -271,7 +272,8 @@ class LaunchScreen(ModalScreen[Order | None]):
                     raise UsageError(f": the deck allows {now}; more of it is set there")
                 changed[name] = text or "none"
             except AgentdeckError as error:
-                faults[row] = str(error).partition(": ")[2] or str(error)
+                faults.setdefault(row, str(error).partition(": ")[2] or str(error))
+                self._wrong.setdefault(row, widget)
         return changed
 
     def _turned(self) -> dict[str, Data]:
@@ -305,7 +307,7 @@ class LaunchScreen(ModalScreen[Order | None]):
             note.update(Text("✗ " + clean(fault)))
         elif what.startswith("input-"):
             name = next(name for name, key in self._input.items() if key == what)
-            note.update(Text(_about(self.definition.inputs[name])))
+            note.update(Text(about(self.definition.inputs[name])))
         else:
             note.display = what == "tasks" and bool(self._text("tasks").strip())
 
@@ -359,18 +361,29 @@ class LaunchScreen(ModalScreen[Order | None]):
     @on(Button.Pressed, "#launch")
     def action_launch(self) -> None:
         if self.faults:
-            self.notify(clean(next(iter(self.faults.values()))), severity="error", title="not yet")
+            self._to_fault()
             return
         texts = {name: self._text(key) for name, key in self._input.items()}
         given = {
             name: text
             for name, text in texts.items()
-            if text != _shown(self.definition.inputs[name].default, self.definition.inputs[name].type)
+            if text != shown_value(self.definition.inputs[name].default, self.definition.inputs[name].type)
         }
         tasks = self._text("tasks").strip()
         self.dismiss(
             Order(given, self._path(tasks) if tasks else None, int(self._text("workers")), dict(self._settings))
         )
+
+    def _to_fault(self) -> None:
+        """Name the first field that is wrong, and go there."""
+        rows = (*self._input.items(), *self._providers.items(), *self._agents.items())
+        named = {key: name for name, key in rows}
+        key, fault = next(iter(self.faults.items()))
+        name = "tasks file" if key == "tasks" else named.get(key, key)
+        self.notify(clean(f"{name}: {fault}"), severity="error", title="not launched", markup=False)
+        field = self.query(f"#{self._wrong.get(key, key)}")
+        if field:
+            field.first().focus()
 
     @on(Button.Pressed, "#save")
     def action_save(self) -> None:
@@ -389,25 +402,3 @@ class LaunchScreen(ModalScreen[Order | None]):
     @on(Button.Pressed, "#back")
     def action_dismiss_none(self) -> None:
         self.dismiss(None)
-
-
-def _about(spec: Spec) -> str:
-    about = f"{spec.about}  " if spec.about else ""
-    return clean(f"{about}({', '.join(map(str, spec.type.choices)) or spec.type.kind})")
-
-
-def field_of(name: str, kind: Type, default: Data) -> Input | Select[str]:
-    choices = ["true", "false"] if kind.kind == "boolean" else [str(choice) for choice in kind.choices]
-    text = _shown(default, kind)
-    if not choices:
-        return Entry(text, id=name, compact=True)
-    options = [(Content(clean(choice)), choice) for choice in choices]
-    if text in choices:
-        return Select(options, allow_blank=True, value=text, id=name, compact=True)
-    return Select(options, allow_blank=True, id=name, compact=True)
-
-
-def _shown(value: Data, kind: Type) -> str:
-    if value is None:
-        return ""
-    return value if isinstance(value, str) and kind.kind in ("string", "any", "choice") else json.dumps(value)

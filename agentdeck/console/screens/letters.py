@@ -269,7 +269,25 @@ class LettersScreen(Shown):
                 self._call("retry", chosen, "--set", f"inputs.{name}={value.strip()}")
 
         told = f"{plural(len(chosen), 'letter')} will run again with another input of the task"
-        self.app.push_screen(Ask("Retry with", told, placeholder="name=value"), answered)
+        fault = partial(self._not_an_input, {one.run for one in chosen})
+        self.app.push_screen(Ask("Retry with", told, placeholder="name=value", fault=fault), answered)
+
+    def _not_an_input(self, runs: set[str], text: str) -> str:
+        """Why `name=value` is no input of the tasks of these runs; empty where it is one."""
+        from agentdeck.cli.retry import overlay
+
+        if not text.partition("=")[0].strip() or "=" not in text:
+            return "write it as name=value"
+        try:
+            reader = Reader(self.deck.db)
+            try:
+                for run in runs:
+                    overlay(reader, reader.run(run), (f"inputs.{text.removeprefix('inputs.')}",))
+            finally:
+                reader.close()
+        except AgentdeckError as error:
+            return str(error).removeprefix("-i ")
+        return ""
 
     def action_story(self) -> None:
         letter = self.letter

@@ -103,12 +103,12 @@ class Recall(Verbs):
             return
         from agentdeck.console.screens.sentence import Sentence
 
-        step = self.step
-        task = self.selected.task or chosen(self.view, step)
+        step, agent = self.step, self.target.agent
+        task = self.target.task or chosen(self.view, step)
 
         def answered(more: bool | None) -> None:
             if more:
-                self.open(Focus(self.selected.agent, task, step))
+                self.open(Focus(agent, task, step))
 
         say = partial(self._why, task, step)
         self.app.push_screen(Sentence(f"{step} of task {task}", say), answered)
@@ -147,7 +147,7 @@ class Recall(Verbs):
 
     def action_retry(self) -> None:
         """What failed, or from here on; an interrupted run goes on."""
-        self.app.run_worker(partial(self._look_back, self.selected), thread=True, name="again", exclusive=True)
+        self.app.run_worker(partial(self._look_back, self.target), thread=True, name="again", exclusive=True)
 
     def _look_back(self, focus: Focus) -> None:
         """In a thread: what can go again."""

@@ -27,7 +27,7 @@ FOLD = 0.005  # seconds of a frame for folding
 #: What the run screen can do and a replay cannot.
 STEERING = frozenset(
     action.method for action in of("run")
-    if action.method not in (*PANES, "zoom", "back")
+    if action.method not in (*PANES, "zoom", "back", "up")
 )  # fmt: skip
 SEEK = 0.03  # seconds of a frame for folding, while a place far away is sought
 
@@ -82,6 +82,7 @@ class ReplayScreen(RunScreen):
         for pane in self.panes.values():
             if pane.display and pane.size.height:
                 pane.tick(self.view, bar.playback.now)
+        self.tell_target()
         cut = recording.cut
         notice.tell("warn" if cut else "", f"the last {cut:,} events are not played" if cut else "")
 

@@ -126,6 +126,7 @@ class RunScreen(Recall):
         for name, pane in self.panes.items():
             if pane.display and pane.size.height and (self._caught_up or name != "header"):
                 pane.tick(self.view, now)
+        self.tell_target()
         self._notice(feed, intake)
         self._adapt(time.thread_time() - began, intake.taken)
 
@@ -287,7 +288,4 @@ class RunScreen(Recall):
             self._resumed = time.monotonic()
 
     def action_back(self) -> None:
-        if self.zoomed:
-            self.action_zoom()
-        else:
-            self.dismiss()
+        self.dismiss()

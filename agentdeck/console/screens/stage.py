@@ -28,7 +28,7 @@ SIDE = ("agents", "tasks", "timeline")
 class Stage(Shown):
     """`panes` are there once the run's definition is known, the header among them. `main` has the keys, or is
     about to get them; `side` is the one of SIDE that stands beside others. `selected` is what all of them look
-    at."""
+    at; `target` is what a key acts on. `given`, while it is set, is acted on instead."""
 
     DEFAULT_CSS = """
     Stage #header { height: 3; }
@@ -54,6 +54,7 @@ class Stage(Shown):
         self.header = Header(self.heard)
         self.lines = LineStore()
         self.selected = Focus()
+        self.given: Focus | None = None
         self.side, self.main = "agents", "graph"
         self.zoomed = False
 
@@ -164,6 +165,25 @@ class Stage(Shown):
             if pane not in above:
                 pane.look_at(focus)
 
+    @property
+    def target(self) -> Focus:
+        """What is highlighted in the pane that has the keys."""
+        if self.given is not None:
+            return self.given
+        pane = self.panes.get(self.main)
+        here = pane.highlighted if pane is not None else None
+        return self.selected if here is None else here
+
+    def tell_target(self) -> None:
+        """Name it above the panes. A task that is highlighted is selected as soon as its table has the keys."""
+        target = self.target
+        if self.main == "tasks" and target != self.selected and self.panes["tasks"].has_focus:
+            self.select(target)
+        step = target.step or target.agent
+        task = f"task {target.task}" if target.task else ""
+        numbers = not (self.main == "limits" and self.panes["limits"].editing)
+        self.query_one(Tabs).tell_target(" › ".join(part for part in (task, step) if part), numbers=numbers)
+
     # Keys ---------------------------------------------------------------------------------------------------
 
     def action_graph(self) -> None:
@@ -184,6 +204,18 @@ class Stage(Shown):
     def action_limits(self) -> None:
         self.deck.used("t")
         self.go("limits")
+
+    def action_up(self) -> None:
+        """One level: the zoom, the pane, what is selected, and then the screen."""
+        focus = self.selected
+        if self.zoomed:
+            self.action_zoom()
+        elif self.main != "graph":
+            self.go("graph")
+        elif focus != Focus():
+            self.select(Focus(task=focus.task) if focus.agent or focus.step else Focus())
+        else:
+            self.dismiss()
 
     def action_zoom(self) -> None:
         self.zoomed = not self.zoomed

@@ -14,14 +14,35 @@ from agentdeck.console.screens.ask import Ask
 from agentdeck.console.screens.confirm import Confirm, yes_or_no
 from agentdeck.console.screens.stage import Stage
 from agentdeck.core.view import View
-from agentdeck.errors import AgentdeckError
+from agentdeck.errors import UsageError
 from agentdeck.insight.attention import needing
 from agentdeck.insight.limits import limits
 from agentdeck.insight.numbers import plural, seconds
+from agentdeck.store.asking import Answer
 from agentdeck.workflow.model import Approve, Data
 
 if TYPE_CHECKING:
     from agentdeck.insight.step import StepStory
+
+
+def _amount(text: str) -> dict[str, Data]:
+    """A grant as the owner of a run is asked for it. Raises UsageError."""
+    from agentdeck.cli.budget import amount_of
+
+    tokens = text.endswith("tokens")
+    amount = text.removesuffix("tokens").strip()
+    value = amount_of(amount.removeprefix("+"), tokens)
+    if not 0 < value < float("inf"):
+        raise UsageError(f"{amount} is not an amount; write what is more than nothing")
+    return {"measure": "tokens" if tokens else "usd", "amount": value, "more": amount.startswith("+")}
+
+
+def _not_an_amount(text: str) -> str:
+    try:
+        _amount(text)
+    except UsageError as error:
+        return str(error)
+    return ""
 
 
 class Verbs(Stage):
@@ -73,10 +94,11 @@ class Verbs(Stage):
 
     def action_cancel_run(self) -> None:
         view = self.view
-        left = (view.tasks.total or view.tasks.opened) - view.tasks.ended
+        total = view.tasks.total if view.tasks.total is not None else self.header.total
+        left = plural(max(0, (total or view.tasks.opened) - view.tasks.ended), "task")
         touches = [
             f"{plural(len(view.running), 'running step')} will be stopped",
-            f"{plural(max(0, left), 'task')} will not be done",
+            f"{left} will not be done" + ("" if total else ", and those that were not read yet"),
             "a cancelled run cannot be resumed",
         ]
         self._sure(f"Cancel {self.run}?", touches, "Cancel the run", "cancel")
@@ -95,6 +117,10 @@ class Verbs(Stage):
 
     def action_budget(self) -> None:
         """More of what the run may spend."""
+        self._ask_budget()
+
+    def _ask_budget(self, text: str = "", refused: str = "") -> None:
+        """`refused`: why the owner of the run did not take this text."""
         now = {one.name: one for one in limits(self.view, self.view.now) if one.name.startswith("budget.")}
         told = [
             f"{name.removeprefix('budget.')}: {shown(one, one.value)}"
@@ -107,40 +133,39 @@ class Verbs(Stage):
             if text:
                 self.grant(text)
 
-        self.app.push_screen(Ask("Budget", "\n".join(told), placeholder="+0.40"), answered)
+        question = Ask("Budget", "\n".join(told), text, "+0.40", _not_an_amount, refused)
+        self.app.push_screen(question, answered)
 
     def grant(self, text: str) -> None:
-        """An amount as it is typed."""
-        from agentdeck.cli.budget import amount_of
-
-        tokens = text.endswith("tokens")
-        amount = text.removesuffix("tokens").strip()
-        try:
-            value = amount_of(amount.removeprefix("+"), tokens)
-        except AgentdeckError as error:
-            self.notify(str(error), severity="error", markup=False)
+        """An amount as it is typed. Where it is refused, the question comes again, with the text in it."""
+        if fault := _not_an_amount(text):
+            self._ask_budget(text, fault)
             return
-        measure = "tokens" if tokens else "usd"
-        self.ask("budget", {"measure": measure, "amount": value, "more": amount.startswith("+")})
+
+        def answered(answer: Answer) -> None:
+            if not answer.ok and self.is_active:
+                self._ask_budget(text, answer.text)
+
+        tell(self.app, self.db, self.run, "budget", _amount(text), answered)
 
     # The selection ------------------------------------------------------------------------------------------
 
     @property
     def step(self) -> str:
         """The step that is meant, in whatever tasks; empty where none is."""
-        return self.selected.step or self.selected.agent.rpartition("/")[2]
+        return self.target.step or self.target.agent.rpartition("/")[2]
 
     def _lacks(self, task: bool, step: bool) -> bool:
         """Whether something is missing that this verb acts on; said."""
-        lack = "a task first: 3 shows them" if task and not self.selected.task else ""
+        lack = "a task first: 3 shows them" if task and not self.target.task else ""
         lack = lack or ("an agent first" if step and not self.step else "")
         if lack:
             self.notify(f"select {lack}", severity="warning", markup=False)
         return bool(lack)
 
     def action_cancel(self) -> None:
-        """What is selected, the smallest thing that is meant: a step, a task, an agent's steps, else the run."""
-        task, step = self.selected.task, self.step
+        """What is highlighted: a step, a task, or an agent's steps."""
+        task, step = self.target.task, self.step
         if task and step:
             touches = [f"step {step} of task {task}, and what needs it", *self._stands(task, step)]
             self._sure(f"Cancel {step}?", touches, "Cancel the step", "cancel", {"task": task, "step": step})
@@ -149,7 +174,7 @@ class Verbs(Stage):
             touches = [f"task {task}", f"{plural(len(of), 'running step')} will be stopped"]
             self._sure(f"Cancel task {task}?", touches, "Cancel the task", "cancel", {"task": task})
         elif step:
-            tally = self.view.agents.get(self.selected.agent)
+            tally = self.view.agents.get(self.target.agent)
             counts = tally.steps if tally else {}
             waiting = counts.get("ready", 0) + counts.get("waiting", 0)
             touches = [
@@ -159,12 +184,12 @@ class Verbs(Stage):
             ]
             self._sure(f"Cancel {step} in every open task?", touches, "Cancel them", "cancel", {"step": step})
         else:
-            self.action_cancel_run()
+            self.notify("select a task, an agent or a step first; X cancels the run", severity="warning")
 
     def action_skip(self) -> None:
         if self._lacks(task=True, step=True):
             return
-        task, step = self.selected.task, self.step
+        task, step = self.target.task, self.step
         touches = [f"task {task} goes on without {step}", *self._stands(task, step)]
         definition = self.view.definition
         needing = [n for n, a in definition.agents.items() if step in a.needs] if definition else []
@@ -181,7 +206,7 @@ class Verbs(Stage):
         """Let an agent start nothing more, or let it go on as it was."""
         if self._lacks(task=False, step=True):
             return
-        agent = self.selected.agent or self.step.partition("[")[0]
+        agent = self.target.agent or self.step.partition("[")[0]
         name = f"agents.{agent}.max_parallel"
         definition = self.view.definition
         if definition is None or agent not in definition.agents:
@@ -200,7 +225,7 @@ class Verbs(Stage):
 
     def action_hurry(self) -> None:
         if not self._lacks(task=True, step=False):
-            self.ask("hurry", {"task": self.selected.task.partition("/")[0]})
+            self.ask("hurry", {"task": self.target.task.partition("/")[0]})
 
     def action_release(self) -> None:
         if self._lacks(task=False, step=True):
@@ -236,7 +261,7 @@ class Verbs(Stage):
     def _asking(self) -> tuple[str, str]:
         """The step that asks a person, and its task: the selected one, else the first there is."""
         open_ = [need for need in needing(self.view, self.now) if need.why == "asking"]
-        focus, step = self.selected, self.step
+        focus, step = self.target, self.step
         for need in open_:
             if focus.task in ("", need.task) and step in ("", need.step, need.step.partition("[")[0]):
                 return need.step, need.task
@@ -244,8 +269,8 @@ class Verbs(Stage):
 
     def _where(self, step: str) -> dict[str, Data]:
         """The task meant: the selected one, else the oldest open one where this step still waits."""
-        if self.selected.task:
-            return {"task": self.selected.task}
+        if self.target.task:
+            return {"task": self.target.task}
         for task in self.view.open.values():
             found = task.steps.get(step)
             if found is None or found.state == "waiting":
