@@ -27,6 +27,7 @@ from agentdeck.console.listing import Listing
 from agentdeck.console.screens.replay import ReplayScreen
 from agentdeck.console.screens.run import RunScreen
 from agentdeck.core.view import View
+from agentdeck.store import lease
 from agentdeck.store.reader import LogLine, Reader
 from agentdeck.store.usage import in_use
 from screenshots.record import DECK, FOLDER, NOW, RECORDED
@@ -71,7 +72,9 @@ def stopped(clock: Clock, folder: Path, **environment: str) -> Iterator[None]:
     time.tzset()
     os.chdir(folder / "shop")
     try:
-        with patch("time.time", clock), patch.object(seldom, "LITTLE", 1e9):
+        # The recorded leases are of another machine and never renewed, however long a process draws.
+        still = patch.object(lease, "UNRENEWED", float("inf"))
+        with patch("time.time", clock), patch.object(seldom, "LITTLE", 1e9), still:
             yield
     finally:
         os.chdir(before)
