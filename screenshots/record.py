@@ -28,6 +28,7 @@ import anyio
 from agentdeck.cli.bundled import workflows
 from agentdeck.cli.demo import SEED, _order
 from agentdeck.core import events as ev
+from agentdeck.core.events import Author
 from agentdeck.core.view import View
 from agentdeck.engine import launch as launching
 from agentdeck.engine import storage
@@ -220,7 +221,7 @@ def play(past: Past, folder: Path, db: Path) -> None:
 
     async def main() -> None:
         order = launching.Launch(
-            definition, own, past.inputs, tasks, past.workers, db=db, source=source, who="eva",
+            definition, own, past.inputs, tasks, past.workers, db=db, source=source, author=Author("eva"),
             tags=past.tags, run=past.run,
         )  # fmt: skip
         async with anyio.create_task_group() as group:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import click
 
 from agentdeck.cli import complete
-from agentdeck.cli.options import db_option, run_argument
+from agentdeck.cli.options import by_option, db_option, run_argument
 
 if TYPE_CHECKING:
-    from agentdeck.workflow.model import Data, Definition
+    from agentdeck.store.listed import RunRow
+    from agentdeck.store.reader import Reader
+    from agentdeck.workflow.model import Approve, Data
 
 
 @click.command()
@@ -19,36 +21,58 @@ if TYPE_CHECKING:
 @click.argument("answer", metavar="yes|no", type=click.Choice(["yes", "no"]))
 @click.option("--task", metavar="TASK", help="In this task; needed where the step waits in several.")
 @click.option("--field", "fields", multiple=True, metavar="NAME=VALUE", help="A value that the step asks for.")
+@by_option
 @db_option
-def approve(run: str, step: str, answer: str, task: str | None, fields: tuple[str, ...], db: str | None) -> int:
+def approve(
+    run: str, step: str, answer: str, task: str | None, fields: tuple[str, ...], by: str | None, db: str | None
+) -> int:
     """Answer a step that asks a person.
+
+    Every field that the step declares without a default has to be given. The answer is recorded with your
+    account, this host, and the name of --by.
 
     \b
     Examples:
       agentdeck approve last sign_off yes
-      agentdeck approve last sign_off no --field reason="not before Monday"
+      agentdeck approve last sign_off no --field reason="not before Monday" --by "Grace Hopper"
     """
     from agentdeck.cli.ask import ask
     from agentdeck.cli.options import store
-    from agentdeck.workflow.model import restored
+    from agentdeck.core.decision import refusal
+    from agentdeck.errors import UsageError
 
     with store(db) as reader:
         row = reader.run(run)
-        values = _fields(restored(reader.definition(row.identity)), step, fields)
+        does = _asking(reader, row, step, task)
+    values = _fields(does, step, fields)
+    if does is not None and (why := refusal(step, does, values)):
+        raise UsageError(why)
     args: dict[str, Data] = {"step": step, "approved": answer == "yes", "fields": values}
-    return ask(db, row.run, "approve", {**args, **({"task": task} if task else {})})
+    return ask(db, row.run, "approve", {**args, **({"task": task} if task else {})}, by=by)
 
 
-def _fields(definition: Definition, step: str, fields: tuple[str, ...]) -> dict[str, Data]:
-    """Values by the types that the step declares. A step below another workflow declares none here."""
+def _asking(reader: Reader, row: RunRow, step: str, task: str | None) -> Approve | None:
+    """What the step asks, by the workflow as it was launched. None where it has no such step: the process that
+    holds the run says which there are."""
+    from agentdeck.engine.resume import definition_of, nested_of
+    from agentdeck.workflow.model import Approve
+
+    above, _, name = step.rpartition("/")
+    path = "/".join(part.partition("[")[0] for part in (task or above).split("/")[1:])
+    definition = nested_of(reader, row).get(path) if path else definition_of(reader, row)
+    agent = definition.agents.get(name.partition("[")[0]) if definition is not None else None
+    return agent.does if agent is not None and isinstance(agent.does, Approve) else None
+
+
+def _fields(does: Approve | None, step: str, fields: tuple[str, ...]) -> dict[str, Data]:
+    """Values by the types that the step declares."""
     import difflib
 
     from agentdeck.cli.inputs import pair, read
     from agentdeck.errors import UsageError
-    from agentdeck.workflow.model import Approve, Type
+    from agentdeck.workflow.model import Type
 
-    agent = definition.agents.get(step.partition("[")[0])
-    declared = agent.does.fields if agent is not None and isinstance(agent.does, Approve) else {}
+    declared = does.fields if does is not None else {}
     values: dict[str, Data] = {}
     for text in fields:
         name, value = pair(text, "--field")

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
-
 from agentdeck.cli.errors import DONE, FAILED, say
 from agentdeck.workflow.model import Data
 
 
-def ask(db: str | None, run: str, verb: str, args: dict[str, Data], as_json: bool = False) -> int:
-    """Ask, wait for the answer, tell it."""
+def ask(
+    db: str | None, run: str, verb: str, args: dict[str, Data], as_json: bool = False, by: str | None = None
+) -> int:
+    """Ask, wait for the answer, print it. `by` is the name given with --by, recorded beside the account."""
+    from agentdeck.cli.author import author
     from agentdeck.cli.pages import dump, out
     from agentdeck.cli.settings import database
     from agentdeck.store.asking import ask as put
 
-    who = os.environ.get("USER") or os.environ.get("LOGNAME") or ""
-    answer = put(database(db), run, verb, args, who)
+    answer = put(database(db), run, verb, args, author(by or ""))
     if as_json:
         dump({"run": answer.run, "ok": answer.ok, "answer": answer.text})
         return DONE if answer.ok else FAILED

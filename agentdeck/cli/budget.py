@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agentdeck.cli.options import db_option, json_option, run_argument
+from agentdeck.cli.options import by_option, db_option, json_option, run_argument
 
 if TYPE_CHECKING:
     from agentdeck.core.accounts import Accounts
@@ -28,10 +28,18 @@ LAST = 200
 @click.option("--tokens", is_flag=True, help="The amount is in tokens, not in dollars.")
 @click.option("--task", is_flag=True, help="The budget of each task, not of the run.")
 @click.option("--routing", is_flag=True, help="Have all that is left answered by the routing tier.")
+@by_option
 @db_option
 @json_option("The budget, and what is left, as one JSON object.")
 def budget(
-    run: str, amount: str | None, tokens: bool, task: bool, routing: bool, db: str | None, as_json: bool
+    run: str,
+    amount: str | None,
+    tokens: bool,
+    task: bool,
+    routing: bool,
+    by: str | None,
+    db: str | None,
+    as_json: bool,
 ) -> int:
     """Show the budget of a run, what the rest will cost and what can be done; or change it: +0.40 grants 40 cents
     more, 2.50 is the whole of it from now on. A run that was parked for its budget goes on.
@@ -51,7 +59,7 @@ def budget(
         more = amount is not None and amount.startswith("+")
         value = None if amount is None else amount_of(amount.removeprefix("+"), tokens)
         args = {"measure": measure, "amount": value, "more": more, "lowest": routing}
-        return ask(db, run, "budget", args)
+        return ask(db, run, "budget", args, by=by)
     found = _Found(run, db)
     if as_json:
         dump(found.data())

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import IO
 
 from agentdeck.agents.stuck import break_into, interruptible
+from agentdeck.cli.author import author
 from agentdeck.cli.errors import DONE, FAILED, INTERRUPTED
 from agentdeck.cli.leave import leave_now
 from agentdeck.cli.narrate import Narrator
@@ -78,7 +79,7 @@ def conduct(
 ) -> Outcome:
     """Stay with a run until it is over. Ctrl-C or TERM drains, a second one cancels, a third one leaves at once.
     `again` is the command that resumes the run, or empty where it cannot be."""
-    control = Control(os.environ.get("USER", ""))
+    control = Control(author().text)
     name = ""
 
     def seen(seq: int, event: ev.Event) -> None:

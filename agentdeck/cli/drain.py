@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
-from agentdeck.cli.options import db_option, run_argument
+from agentdeck.cli.options import by_option, db_option, run_argument
 
 
 @click.command()
 @run_argument
+@by_option
 @db_option
-def drain(run: str, db: str | None) -> int:
+def drain(run: str, by: str | None, db: str | None) -> int:
     """Let running steps finish, then stop the process that holds the run; `resume` goes on.
 
     \b
@@ -19,4 +20,4 @@ def drain(run: str, db: str | None) -> int:
     """
     from agentdeck.cli.ask import ask
 
-    return ask(db, run, "drain", {})
+    return ask(db, run, "drain", {}, by=by)

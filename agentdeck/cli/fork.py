@@ -41,6 +41,7 @@ def fork(run: str, start: str | None, settings: tuple[str, ...], db: str | None,
     Exit codes: 0 all done, 1 some steps finally failed, 2 usage or an invalid file, 3 the store or a
     provider is unusable, 130 interrupted (resumable).
     """
+    from agentdeck.cli.author import author
     from agentdeck.cli.conduct import conclude
     from agentdeck.cli.errors import say
     from agentdeck.cli.options import store
@@ -59,7 +60,7 @@ def fork(run: str, start: str | None, settings: tuple[str, ...], db: str | None,
         inputs = overlay(reader, row, tuple(text for text in settings if text not in others))
         definition = override(definition_of(reader, row), others)
     source = {"set": [*(row.source.get("set") or ()), *others]} if others else {}
-    made = make(database(db), Fork(row.run, start, inputs, definition, source))
+    made = make(database(db), Fork(row.run, start, inputs, definition, source, author()))
     say(f"{made.run} shares {plural(made.shared, 'result')} of {row.run}")
     with store(db) as reader:
         new = reader.run(made.run)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import click
 
-from agentdeck.cli.options import db_option, run_argument
+from agentdeck.cli.options import by_option, db_option, run_argument
 
 
 @click.command()
 @run_argument
 @click.argument("task", metavar="TASK")
+@by_option
 @db_option
-def hurry(run: str, task: str, db: str | None) -> int:
+def hurry(run: str, task: str, by: str | None, db: str | None) -> int:
     """Let a task go before all others.
 
     \b
@@ -20,4 +21,4 @@ def hurry(run: str, task: str, db: str | None) -> int:
     """
     from agentdeck.cli.ask import ask
 
-    return ask(db, run, "hurry", {"task": task})
+    return ask(db, run, "hurry", {"task": task}, by=by)

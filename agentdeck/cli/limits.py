@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agentdeck.cli.options import db_option, json_option, run_argument
+from agentdeck.cli.options import by_option, db_option, json_option, run_argument
 
 if TYPE_CHECKING:
     from agentdeck.core.view import View
@@ -22,9 +22,10 @@ RATES = ("requests", "tokens", "input_tokens", "output_tokens")
 @click.command()
 @run_argument
 @click.argument("changes", nargs=-1, metavar="[NAME=VALUE…]")
+@by_option
 @db_option
 @json_option("The current values as one JSON object.")
-def limits(run: str, changes: tuple[str, ...], db: str | None, as_json: bool) -> int:
+def limits(run: str, changes: tuple[str, ...], by: str | None, db: str | None, as_json: bool) -> int:
     """Print the limits of a run, what uses them and who waits; or change them while it runs.
 
     `limits save RUN [FILE]` writes what was changed into the workflow's file, which keeps its comments.
@@ -48,7 +49,7 @@ def limits(run: str, changes: tuple[str, ...], db: str | None, as_json: bool) ->
     if run == "save":
         return _save(db, changes)
     if changes:
-        return ask(db, run, "limits", dict(_change(text) for text in changes), as_json)
+        return ask(db, run, "limits", dict(_change(text) for text in changes), as_json, by)
     with store(db) as reader:
         row, definition, view = folded(reader, run)
         now = current(definition, view)

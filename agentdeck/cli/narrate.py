@@ -14,6 +14,7 @@ import click
 from agentdeck.cli.errors import tidy
 from agentdeck.core import events as ev
 from agentdeck.core.clean import clean
+from agentdeck.core.decision import describe
 from agentdeck.core.fold import AUTO
 from agentdeck.core.view import View
 from agentdeck.engine.lines import LogLine
@@ -94,6 +95,8 @@ class Plain:
                 self.say(
                     f"task {task} waits for a person: agentdeck approve {self.run} {step} yes|no --task {task}"
                 )
+            case ev.StepAnswered(task=task, step=step):
+                self.say(f"task {task}: {step} {clean(describe(event))}")
             case ev.StepFailed(task=task, step=step, fault=fault, letter=True):
                 self._failure(f"task {task}: {step} failed: {clean(fault.message)}")
             case ev.RunStarted(run=run):
@@ -176,6 +179,8 @@ class Live:
             self.say(clean(event.text))
         elif isinstance(event, ev.RunPaused):
             self.say("paused" + (f": {event.why}" if event.why else f" by {event.who}" if event.who else ""))
+        elif isinstance(event, ev.StepAnswered):
+            self.say(f"task {event.task}: {event.step} {clean(describe(event))}")
         elif isinstance(event, ev.StepStarted):
             agent = self.definition.agents.get(event.step)
             if agent is not None and isinstance(agent.does, Approve):

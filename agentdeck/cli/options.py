@@ -35,6 +35,12 @@ def json_option(about: str) -> Callable[[F], F]:
     return click.option("--json", "as_json", is_flag=True, help=about)
 
 
+def by_option(function: F) -> F:
+    """`--by NAME`."""
+    about = "Who decides this, where several people share the account; recorded beside it."
+    return click.option("--by", metavar="NAME", help=about)(function)
+
+
 @contextmanager
 def store(db: str | None) -> Iterator[Reader]:
     """A reader of the store, closed at the end. Raises StoreError."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
-from agentdeck.cli.options import db_option, run_argument
+from agentdeck.cli.options import by_option, db_option, run_argument
 
 
 @click.command()
 @run_argument
+@by_option
 @db_option
-def pause(run: str, db: str | None) -> int:
+def pause(run: str, by: str | None, db: str | None) -> int:
     """Start nothing new in a run; what runs goes on. `resume` lets it go on.
 
     \b
@@ -19,4 +20,4 @@ def pause(run: str, db: str | None) -> int:
     """
     from agentdeck.cli.ask import ask
 
-    return ask(db, run, "pause", {})
+    return ask(db, run, "pause", {}, by=by)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import click
 
 from agentdeck.cli import complete
-from agentdeck.cli.options import db_option, run_argument
+from agentdeck.cli.options import by_option, db_option, run_argument
 
 
 @click.command()
 @run_argument
 @click.argument("step", metavar="STEP", shell_complete=complete.agents)
 @click.option("--task", metavar="TASK", help="In this task; needed where the step waits in several.")
+@by_option
 @db_option
-def release(run: str, step: str, task: str | None, db: str | None) -> int:
+def release(run: str, step: str, task: str | None, by: str | None, db: str | None) -> int:
     """Let a join go with what has arrived, instead of waiting for the rest.
 
     \b
@@ -22,4 +23,4 @@ def release(run: str, step: str, task: str | None, db: str | None) -> int:
     """
     from agentdeck.cli.ask import ask
 
-    return ask(db, run, "release", {"step": step, **({"task": task} if task else {})})
+    return ask(db, run, "release", {"step": step, **({"task": task} if task else {})}, by=by)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from agentdeck.cli import complete
-from agentdeck.cli.options import db_option, json_option, run_argument
+from agentdeck.cli.options import by_option, db_option, json_option, run_argument
 
 if TYPE_CHECKING:
     from agentdeck.engine.retry import Plan
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     "--set", "settings", multiple=True, metavar="inputs.NAME=VALUE", help="Another input for its tasks."
 )
 @click.option("--yes", is_flag=True, help="Do not ask whether to go.")
+@by_option
 @db_option
 @json_option("Print one JSON object at the end: the summary.")
 def retry(
@@ -43,6 +44,7 @@ def retry(
     start: str | None,
     settings: tuple[str, ...],
     yes: bool,
+    by: str | None,
     db: str | None,
     as_json: bool,
 ) -> int:
@@ -81,7 +83,7 @@ def retry(
         return 0
     if not yes and sys.stdin.isatty() and not click.confirm("Go?", err=True):
         return 1
-    return release(plan, db, as_json)
+    return release(plan, db, as_json, by or "")
 
 
 def overlay(reader: Reader, row: RunRow, settings: tuple[str, ...]) -> dict[str, Data]:
@@ -115,7 +117,7 @@ def show(plan: Plan) -> None:
         click.echo("  " + line, err=True)
 
 
-def release(plan: Plan, db: str | None, as_json: bool = False) -> int:
+def release(plan: Plan, db: str | None, as_json: bool = False, by: str = "") -> int:
     """Let it go: in the process that holds the run, or in this one, until the run is over."""
     from agentdeck.cli.ask import ask
     from agentdeck.cli.conduct import conclude
@@ -126,8 +128,8 @@ def release(plan: Plan, db: str | None, as_json: bool = False) -> int:
     with store(db) as reader:
         row = reader.run(plan.run)
     if row.state in ("running", "paused"):
-        return ask(db, plan.run, "retry", plan.request, as_json)
-    return conclude(*take_up(row, db, again=plan.again), as_json)
+        return ask(db, plan.run, "retry", plan.request, as_json, by)
+    return conclude(*take_up(row, db, again=plan.again, by=by), as_json)
 
 
 def forget_unknown(plan: Plan, db: str | None) -> None:

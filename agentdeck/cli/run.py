@@ -92,6 +92,7 @@ def run(
     _check_python(loaded, definition, folder, file)
 
     # What costs most to import comes last: a mistake is told at once.
+    from agentdeck.cli.author import author
     from agentdeck.cli.conduct import Lines, conclude, conduct
     from agentdeck.cli.narrate import narrator
     from agentdeck.engine.launch import Launch
@@ -114,6 +115,7 @@ def run(
             **({"set": list(settings)} if settings else {}),
         },
         yes,
+        author(),
         tags=tuple(dict.fromkeys(tags)),
         run=name,
     )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MOMENTS = 15
 RUNNING = 8
+WAYS = {"person": "a person", "timeout": "timeout", "yes": "--yes", "unknown": "an unknown way"}
 
 
 @click.command()
@@ -112,6 +113,10 @@ def _facts(row: RunRow, view: View, told: dict[str, Data]) -> Iterator[str]:
     )
     states = ", ".join(f"{n:,} {state}" for state, n in told["steps"].items() if n)
     yield f"steps      {states or 'none'}; {told['attempts']:,} attempts, {told['letters']:,} letters"
+    if approvals := told["approvals"]["how"]:
+        ways = ", ".join(f"{count:,} by {WAYS.get(way, way)}" for way, count in approvals.items())
+        words = f"{told['approvals']['approved']:,} approved, {told['approvals']['rejected']:,} rejected"
+        yield f"approvals  {words}; {ways}"
     if view.running and row.state in ("running", "paused"):
         oldest = sorted(view.running.values(), key=lambda started: started.at)[:RUNNING]
         names = ", ".join(f"{one.task}/{one.step} {seconds(view.now - one.at)}" for one in oldest)

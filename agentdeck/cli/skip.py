@@ -5,15 +5,16 @@ from __future__ import annotations
 import click
 
 from agentdeck.cli import complete
-from agentdeck.cli.options import db_option, run_argument
+from agentdeck.cli.options import by_option, db_option, run_argument
 
 
 @click.command()
 @run_argument
 @click.argument("step", metavar="STEP", shell_complete=complete.agents)
 @click.option("--task", metavar="TASK", default="1", show_default=True, help="In this task.")
+@by_option
 @db_option
-def skip(run: str, step: str, task: str, db: str | None) -> int:
+def skip(run: str, step: str, task: str, by: str | None, db: str | None) -> int:
     """Go on without a step that has not ended: what needs it does not wait for it any more. What only needs
     skipped steps is skipped too.
 
@@ -23,4 +24,4 @@ def skip(run: str, step: str, task: str, db: str | None) -> int:
     """
     from agentdeck.cli.ask import ask
 
-    return ask(db, run, "skip", {"task": task, "step": step})
+    return ask(db, run, "skip", {"task": task, "step": step}, by=by)

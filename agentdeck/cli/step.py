@@ -64,6 +64,7 @@ def render(told: StepStory) -> dict[str, Data]:
         "fault": None if fault is None else fault._asdict(),
         "letter": told.letter,
         "attempts": [_attempt(one) for one in told.attempts],
+        "decision": told.decision,
         "notes": [{"at": at, "text": text} for at, text in told.notes],
     }
 

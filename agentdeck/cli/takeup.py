@@ -27,9 +27,10 @@ def so_far(reader: Reader, row: RunRow) -> tuple[Definition, View]:
 
 
 def take_up(
-    row: RunRow, db: str | None, yes: bool = False, again: Again | None = None
+    row: RunRow, db: str | None, yes: bool = False, again: Again | None = None, by: str = ""
 ) -> tuple[Outcome, Definition]:
     """Go on with a run in this process until it is over; with steps that go `again`."""
+    from agentdeck.cli.author import author
     from agentdeck.cli.conduct import Lines, conduct
     from agentdeck.cli.leave import own_stdout
     from agentdeck.cli.narrate import narrator
@@ -42,7 +43,7 @@ def take_up(
     with store(db) as reader:
         definition, view = so_far(reader, row)
     tasks = _tasks(definition, view)
-    wanted = Resume(row.run, database(db), _functions(row, definition), tasks, yes)
+    wanted = Resume(row.run, database(db), _functions(row, definition), tasks, yes, author(by))
     where = f" --db {db}" if db else ""
     outcome = conduct(
         lambda watch: resume(wanted, watch, again),
@@ -79,12 +80,12 @@ def _functions(row: RunRow, was: Definition) -> dict[str, Callable[..., Any]]:
 def carried_over(row: RunRow, db: str | None, accept: bool) -> RunRow:
     """The run to go on with: this one, or, where its Python file has changed and that is accepted, a new one that
     shares every result that still fits. Raises UsageError, with what changed, where it is not accepted."""
+    from agentdeck.cli.author import author
     from agentdeck.cli.errors import say
     from agentdeck.cli.options import functions_of, store
     from agentdeck.cli.overrides import override
     from agentdeck.cli.settings import database
     from agentdeck.engine.fork import Fork, differences, fork, supersede
-    from agentdeck.engine.launch import whoami
     from agentdeck.engine.resume import definition_of
     from agentdeck.errors import UsageError
 
@@ -101,8 +102,8 @@ def carried_over(row: RunRow, db: str | None, accept: bool) -> RunRow:
             f"{file} has changed since {row.run} began: {told}. Put it back as it was, or go on with it as it is "
             f"now where results still fit: agentdeck resume {row.run} --accept-changes"
         )
-    made = fork(database(db), Fork(row.run, definition=new))
-    supersede(database(db), row, made.run, whoami())
+    made = fork(database(db), Fork(row.run, definition=new, author=author()))
+    supersede(database(db), row, made.run, author().text)
     say(f"{told}: {row.run} goes on as {made.run}, with {made.shared:,} of its results")
     with store(db) as reader:
         return reader.run(made.run)

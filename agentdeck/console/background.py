@@ -6,6 +6,7 @@ reach the screen.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from agentdeck.cli.author import TOOL
 from agentdeck.core.clean import clean
 from agentdeck.store.runs import new_run
 
@@ -43,6 +45,7 @@ class Engine:
             stdout=subprocess.DEVNULL,
             stderr=self._words,
             start_new_session=True,
+            env={**os.environ, TOOL: "console"},
         )
         # Taken notice of at once when it ends: a process nobody waits for looks alive to everyone.
         threading.Thread(target=self._process.wait, name=f"agentdeck-wait-{run}", daemon=True).start()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from textual.app import App
 
 from agentdeck.core.clean import clean
+from agentdeck.engine.author import current_author
 from agentdeck.errors import AgentdeckError
 from agentdeck.store.asking import Answer, ask
 from agentdeck.workflow.model import Data
@@ -36,9 +36,8 @@ def _ask(
     args: dict[str, Data],
     then: Callable[[Answer], None] | None,
 ) -> None:
-    who = os.environ.get("USER") or os.environ.get("LOGNAME") or ""
     try:
-        answer = ask(db, run, verb, args, who)
+        answer = ask(db, run, verb, args, current_author("console"))
     except AgentdeckError as error:
         answer = Answer(run, False, str(error))
     app.call_from_thread(_answered, app, verb, answer, then)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from agentdeck.console.screens.confirm import Choice, Confirm
+from agentdeck.engine.author import current_author
 from agentdeck.errors import AgentdeckError
 
 if TYPE_CHECKING:
@@ -38,10 +38,10 @@ def leave(app: DeckApp) -> None:
 def _ask_all(app: DeckApp, runs: list[str], verb: str) -> None:
     from agentdeck.store.asking import ask
 
-    who = os.environ.get("USER") or os.environ.get("LOGNAME") or ""
+    author = current_author("console")
     for run in runs:
         try:
-            ask(app.db, run, verb, {}, who)
+            ask(app.db, run, verb, {}, author)
         except AgentdeckError:
             continue  # whoever cannot be asked is not stopped by staying here
     app.call_from_thread(app.exit)

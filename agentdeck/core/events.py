@@ -27,6 +27,24 @@ class Usage(NamedTuple):
     simulated: bool = False
 
 
+class Author(NamedTuple):
+    """Who did something: the user of the operating system, the host, and the tool (`console`, `cli`, `api`). `by`
+    is the name that was given with `--by`, where one account serves several people."""
+
+    user: str
+    host: str = ""
+    tool: str = ""
+    by: str = ""
+
+    @property
+    def text(self) -> str:
+        """`ada@mica (cli)`, or `Grace (ada@mica, cli)`."""
+        account = f"{self.user}@{self.host}" if self.host else self.user
+        if self.by:
+            return f"{self.by} ({', '.join(filter(None, (account, self.tool)))})"
+        return f"{account} ({self.tool})" if self.tool else account
+
+
 # The run ---------------------------------------------------------------------------------------------------
 
 
@@ -268,7 +286,9 @@ class StepReleased(NamedTuple):
 
 
 class StepAnswered(NamedTuple):
-    """Somebody answered an approval, or its time ran out (`who` empty)."""
+    """An approval was decided. `how`: by a `person`, by `timeout` (nobody answered in time), by `yes` (the run
+    was started with --yes); empty in logs of version 0.1, which recorded no more than `who`. `who` is the text of
+    `author`. `defaults` names the fields that were not given and took their default."""
 
     at: float
     task: str
@@ -276,6 +296,9 @@ class StepAnswered(NamedTuple):
     approved: bool
     fields: dict[str, Data]
     who: str = ""
+    how: str = ""
+    author: Author | None = None
+    defaults: tuple[str, ...] = ()
 
 
 class StepReopened(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from agentdeck.core import events as ev
+from agentdeck.core.decision import Approvals
 from agentdeck.core.shown import Moment, StepView, TaskRow, Tasks, TaskView
 from agentdeck.core.tally import AgentTally, Family, total_cost
 from agentdeck.workflow.model import SLOTLESS, Agent, Data, Definition, Simulate
@@ -38,6 +39,7 @@ class Picture:
         self.recent: deque[TaskRow] = deque(maxlen=RECENT)
         self.failed: dict[str, TaskView] = {}
         self.timeline: deque[Moment] = deque(maxlen=MOMENTS)
+        self.approvals = Approvals()
         self._hedged: dict[tuple[str, str], ev.StepStarted] = {}
         self._kept_steps = 0
         self._families = {"": Family("")}

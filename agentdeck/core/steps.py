@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agentdeck.core import events as ev
 from agentdeck.core.clocks import auto_timeout
+from agentdeck.core.decision import output_of
 from agentdeck.core.joining import Joining
 from agentdeck.core.program import Rule
 from agentdeck.core.state import BETWEEN, CANCELLED, DONE, FAILED, HELD, OPEN, READY, RUNNING, SKIPPED, Step
@@ -169,5 +170,5 @@ class Steps(Joining):
 
     def _step_answered(self, event: ev.StepAnswered) -> None:
         step = self.found(event.task, event.step)
-        step.output = {"approved": event.approved, **event.fields}
+        step.output = output_of(event)
         self._end(step, DONE, event.at)

@@ -6,6 +6,7 @@ from heapq import heappop
 
 from agentdeck.core import actions as act
 from agentdeck.core import events as ev
+from agentdeck.core.decision import TIMEOUT, complete
 from agentdeck.core.joins import GO, NEVER, judge
 from agentdeck.core.metered import FOREVER
 from agentdeck.core.special import Special
@@ -56,7 +57,11 @@ class Timers(Special):
         elif kind == "answer" and step.state == OPEN and step.attempt == token:
             does = step.acting.agent.does
             assert isinstance(does, Approve)
-            self._record(ev.StepAnswered(at, step.task.id, step.key, does.otherwise == "approve", {}))
+            approved = does.otherwise == "approve"
+            fields, defaults = complete(does, {})
+            self._record(
+                ev.StepAnswered(at, step.task.id, step.key, approved, fields, "", TIMEOUT, None, defaults)
+            )
 
     def _join_overdue(self, step: Step, at: float) -> None:
         verdict = judge(step, overdue=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agentdeck.core import events as ev
+from agentdeck.core.decision import describe
 from agentdeck.core.picture import Picture, by
 from agentdeck.core.shown import StepView
 
@@ -169,9 +170,10 @@ class ViewSteps(Picture):
         step = self._step(self._task(e.task), e.step)
         asked = step.started if step.started is not None else step.since
         step.agent.waited("approval", e.at - asked)
-        self._end(e.at, e.task, e.step, "done")
-        text = "approved" if e.approved else "rejected"
-        self._moment("answered", text + (by(e.who) if e.who else ": time ran out"), e.task, e.step)
+        text = describe(e)
+        self._end(e.at, e.task, e.step, "done").why = text
+        self.approvals.add(e)
+        self._moment("answered", text, e.task, e.step)
 
     def _step_reopened(self, e: ev.StepReopened) -> None:
         if self.ended is not None:

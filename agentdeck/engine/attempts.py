@@ -18,6 +18,7 @@ from agentdeck.agents.rendering import render
 from agentdeck.agents.verb import Answer, Setting, Verb, Work
 from agentdeck.core import actions as act
 from agentdeck.core import events as ev
+from agentdeck.core.decision import YES, complete, describe
 from agentdeck.core.machine import Machine
 from agentdeck.core.program import Program, Rule
 from agentdeck.core.scope import scope_of
@@ -73,7 +74,9 @@ class Attempts:
         rates: Rates,
         *,
         yes: bool = False,
+        author: ev.Author | None = None,
     ) -> None:
+        self._author = author
         self._machine = machine
         self._clock = clock
         self._settings = settings
@@ -233,7 +236,11 @@ class Attempts:
                 self._feed(ev.TaskOpened(at, f"{task}/{started.step}", inputs, (task, started.step)))
             elif isinstance(does, Approve):
                 if self._yes:
-                    self._feed(ev.StepAnswered(at, task, started.step, True, {}, "--yes"))
+                    fields, defaults = complete(does, {})
+                    who = self._author.text if self._author is not None else ""
+                    self._feed(
+                        ev.StepAnswered(at, task, started.step, True, fields, who, YES, self._author, defaults)
+                    )
                     return
                 ask = str(compile_template(does.ask).render(scope))
                 show = compile_template(does.show).render(scope) if does.show else None
@@ -243,6 +250,13 @@ class Attempts:
         except AgentdeckError as error:
             fault = error.fault if isinstance(error, StepError) else Fault("expression", str(error))
             self._feed(ev.AttemptFailed(at, task, started.step, started.attempt, fault))
+
+    def answered(self, event: ev.StepAnswered) -> None:
+        """Writes a decision into the log of its step."""
+        task = self._machine.tasks.get(event.task)
+        step = task.step(event.step) if task is not None else None
+        number = step.attempt if step is not None else 1
+        AttemptLog(self._lines, lambda: event.at, _nothing, (event.task, event.step, number))(describe(event))
 
     async def _watch_idle(self, start: act.StartAttempt, pulse: _Pulse) -> None:
         started, limit = start.started, start.timeout_idle

@@ -67,6 +67,7 @@ class Engine:
         on_line: Callable[[LogLine], None] | None = None,
         on_kept: Callable[[int], None] | None = None,
         yes: bool = False,
+        author: ev.Author | None = None,
     ) -> None:
         self.machine = machine
         self.storage = storage
@@ -95,7 +96,9 @@ class Engine:
         self._alone = False  # in a loop of its own
         self._lines: deque[LogLine] = deque()
         reuse = Reuse(storage, machine.run, clock)
-        self.attempts = Attempts(machine, clock, settings, self.feed, self._lines, reuse, self.rates, yes=yes)
+        self.attempts = Attempts(
+            machine, clock, settings, self.feed, self._lines, reuse, self.rates, yes=yes, author=author
+        )
         self._timer = anyio.Event()
         self._timer_at = 0.0
         self._finished = anyio.Event()
@@ -225,6 +228,8 @@ class Engine:
                         if type(recorded) is not ev.StepStarted:
                             news = True
                             pressing |= type(recorded) not in UNHURRIED
+                            if type(recorded) is ev.StepAnswered:
+                                self.attempts.answered(recorded)
                         view.apply(seq, recorded)
                         if watch is not None:
                             watch(seq, recorded)

@@ -16,7 +16,8 @@ from agentdeck.core.caps import caps_of, shown
 from agentdeck.core.fold import Fold
 from agentdeck.core.reopen import Everything, unchosen
 from agentdeck.core.state import CANCELLED, DONE, FAILED, SKIPPED, Step, Task
-from agentdeck.engine.launch import programs, whoami
+from agentdeck.engine.author import current_author
+from agentdeck.engine.launch import programs
 from agentdeck.engine.resume import definition_of, nested_of
 from agentdeck.engine.retry import known_agent
 from agentdeck.errors import UsageError
@@ -52,7 +53,7 @@ class Fork:
     inputs: Mapping[str, Data] = field(default_factory=dict)
     definition: Definition | None = None
     source: Mapping[str, Data] = field(default_factory=dict)
-    who: str = ""
+    author: ev.Author | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +88,9 @@ def fork(db: Path, wanted: Fork) -> Forked:
         raise UsageError(f"{row.run} has no events yet: there is nothing to share")
     name, at = new_run(), time.time()
     inputs = {**first.inputs, **wanted.inputs}
+    author = wanted.author or current_author("api")
     limits: dict[str, Data] = {"workers": fold.workers, **shown(caps_of(deck_for(folder), new))}
-    started = ev.RunStarted(at, name, new.name, new.identity, inputs, limits, wanted.who or whoami(), row.run)
+    started = ev.RunStarted(at, name, new.name, new.identity, inputs, limits, author.text, row.run)
     redo = anew(old, new, wanted.start)
     tasks = sorted(
         (task for task in {**fold.closed, **fold.tasks}.values() if task.parent is None),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -17,11 +16,13 @@ from agentdeck.agents.capture import capture
 from agentdeck.agents.verb import Setting
 from agentdeck.core import events as ev
 from agentdeck.core.caps import caps_of, shown
+from agentdeck.core.decision import required
 from agentdeck.core.machine import Machine
 from agentdeck.core.program import Program
 from agentdeck.core.view import View
 from agentdeck.engine.adaptive import Adaptive
 from agentdeck.engine.arriving import LATER, Arriving
+from agentdeck.engine.author import current_author
 from agentdeck.engine.clock import Clock, WallClock
 from agentdeck.engine.control import Control
 from agentdeck.engine.engine import Engine
@@ -35,7 +36,7 @@ from agentdeck.store.faultpoint import passing
 from agentdeck.store.runs import new_run
 from agentdeck.workflow.deck import WORKERS, Deck, deck_for
 from agentdeck.workflow.loader import load
-from agentdeck.workflow.model import Data, Definition, SubWorkflow
+from agentdeck.workflow.model import Approve, Data, Definition, SubWorkflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Launch:
     db: Path | None = None
     source: Mapping[str, Data] = field(default_factory=dict)
     yes: bool = False
-    who: str = ""
+    author: ev.Author | None = None
     tags: tuple[str, ...] = ()
     run: str = ""
 
@@ -136,9 +137,12 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
     storage = Storage(launch.db)
     try:
         definition, name = launch.definition, launch.run or new_run()
+        author = launch.author or current_author("api")
+        launch = replace(launch, author=author)
         program = programs(definition, launch.folder, storage.durations(definition, launch.folder))
         deck = deck_for(launch.folder)
         check_deck(deck, definitions(program))
+        check_yes(launch.yes, definitions(program))
         most = deck.workers or WORKERS
         workers = launch.workers or min(definition.limits.workers or most, most)
         machine = Machine(program, run=name, workers=workers, gated=storage.durable)
@@ -149,7 +153,7 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
             definition.identity if storage.durable else "",
             dict(launch.inputs),
             {"workers": workers, **shown(caps_of(deck, definition))},
-            launch.who or whoami(),
+            author.text,
         )
         source = {"folder": str(launch.folder.resolve()), **launch.source}
         view, watch = View(definition), watch or Watch()
@@ -216,6 +220,7 @@ async def drive(
         on_line=watch.line,
         on_kept=watch.kept,
         yes=launch.yes,
+        author=launch.author,
     )
     if isinstance(launch.tasks, Arriving):
         launch.tasks.attach(engine.arrived)
@@ -236,8 +241,15 @@ async def drive(
     return Outcome(machine.run, state, view, engine.abandoned)
 
 
-def whoami() -> str:
-    return os.environ.get("USER") or os.environ.get("LOGNAME") or ""
+def check_yes(yes: bool, found: Iterable[Definition]) -> None:
+    """Raises UsageError where --yes would have to answer an approval with a field that has no default."""
+    for one in found if yes else ():
+        for name, agent in one.agents.items():
+            if isinstance(agent.does, Approve) and (lacking := required(agent.does)):
+                raise UsageError(
+                    f"--yes cannot answer {name}: it needs a value for {', '.join(lacking)}; "
+                    f"give it a default ({lacking[0]}: {{type: …, default: …}}), or answer without --yes"
+                )
 
 
 def source_of(launch: Launch, opened: int) -> Iterator[Mapping[str, Data]]:

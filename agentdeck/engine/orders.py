@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from agentdeck.core import events as ev
 from agentdeck.core.caps import NAMES as CAPS
 from agentdeck.core.caps import told, turned
+from agentdeck.core.decision import PERSON, complete, describe, refusal
 from agentdeck.core.machine import Machine
 from agentdeck.core.ranges import range_of
 from agentdeck.core.state import OPEN, WAITING
@@ -14,7 +15,7 @@ from agentdeck.core.tiers import TIERS
 from agentdeck.engine.again import order_again
 from agentdeck.errors import UsageError
 from agentdeck.store.commands import Request
-from agentdeck.workflow.model import Data, ProviderLimits
+from agentdeck.workflow.model import Approve, Data, ProviderLimits
 from agentdeck.workflow.units import show_duration
 
 
@@ -43,10 +44,8 @@ def order(request: Request, machine: Machine, at: float) -> tuple[list[ev.Event 
             return [ev.StepReleased(at, task, step, who)], f"{step} goes with what has arrived"
         case "approve":
             task, step = _find(args, machine, OPEN)
-            answered = ev.StepAnswered(
-                at, task, step, bool(args["approved"]), dict(args.get("fields") or {}), who
-            )
-            return [answered], f"{step} of task {task}: {'approved' if answered.approved else 'rejected'}"
+            answered = _answer(request, machine, task, step, at)
+            return [answered], f"{step} of task {task}: {describe(answered)}"
         case "retry":
             together, answer = order_again(args, machine, at, who)
             return [together], answer
@@ -55,6 +54,23 @@ def order(request: Request, machine: Machine, at: float) -> tuple[list[ev.Event 
         case "budget":
             return _budget(args, machine, at, who)
     raise UsageError(f"a run cannot be asked to {request.verb}")
+
+
+def _answer(request: Request, machine: Machine, task: str, key: str, at: float) -> ev.StepAnswered:
+    """The decision of a person, with the defaults of the fields that were not given. Raises UsageError where a
+    field lacks that every answer gives, or does not fit its type."""
+    args = dict(request.args or {})
+    step = machine.tasks[task].step(key)
+    does = step.acting.agent.does if step is not None else None
+    if not isinstance(does, Approve):
+        raise UsageError(f"{key} of task {task} asks no person")
+    given = dict(args.get("fields") or {})
+    if why := refusal(key, does, given):
+        raise UsageError(why)
+    fields, defaults = complete(does, given)
+    return ev.StepAnswered(
+        at, task, key, bool(args["approved"]), fields, request.who, PERSON, request.author, defaults
+    )
 
 
 def _cancel(

@@ -15,8 +15,9 @@ from agentdeck.core import events as ev
 from agentdeck.core.machine import Machine
 from agentdeck.core.view import View
 from agentdeck.engine.again import Again
+from agentdeck.engine.author import current_author
 from agentdeck.engine.clock import WallClock
-from agentdeck.engine.launch import Launch, Outcome, Watch, definitions, drive, programs, whoami
+from agentdeck.engine.launch import Launch, Outcome, Watch, check_yes, definitions, drive, programs
 from agentdeck.engine.storage import LEASE, NESTED, Storage
 from agentdeck.errors import UsageError
 from agentdeck.models.room import check_deck
@@ -41,7 +42,7 @@ class Resume:
     functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     tasks: Callable[[RunRow], Iterable[Mapping[str, Data]] | None] | None = None
     yes: bool = False
-    who: str = ""
+    author: ev.Author | None = None
 
 
 def definition_of(reader: Reader, row: RunRow) -> Definition:
@@ -72,7 +73,10 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: Again | None
         try:
             folder = Path(str(row.source.get("folder") or "."))
             deck = deck_for(folder)
-            check_deck(deck, definitions(programs(definition, folder, {}, nested_of(reader, row))))
+            program = programs(definition, folder, {}, nested_of(reader, row))
+            check_deck(deck, definitions(program))
+            yes = wanted.yes or bool(row.options.get("yes"))
+            check_yes(yes, definitions(program))
             if await _take(storage, row):
                 storage.holds(row.run)
             else:
@@ -82,7 +86,8 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: Again | None
             passing("lease.taken")
             machine, view, last = _fold(reader, row, definition, again)
             passing("resume.folded")
-            clock, who = WallClock(), wanted.who or whoami()
+            clock, author = WallClock(), wanted.author or current_author("api")
+            who = author.text
             launch = Launch(
                 definition,
                 folder,
@@ -92,8 +97,8 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: Again | None
                 wanted.functions,
                 wanted.db,
                 row.source,
-                wanted.yes or bool(row.options.get("yes")),
-                wanted.who,
+                yes,
+                author,
             )
             now = clock.now()
             reopened = again.events(now, who) if again is not None else ()

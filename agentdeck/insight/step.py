@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agentdeck.core import events as ev
+from agentdeck.core.decision import describe, output_of, record
 from agentdeck.core.program import Program
 from agentdeck.core.scope import scope_of
 from agentdeck.core.state import CANCELLED, DONE, FAILED, SKIPPED, WAITING, Step, Task
@@ -73,7 +74,7 @@ class StepStory:
     """One step of one task. `state` is waiting until the log says more. `inputs` is what it could read: the
     task's inputs, upstream results by name, `item` and `previous`, as they were when its last attempt began.
     `asked` is what its agent was told to do, with all values filled in, in named parts. `notes` are the
-    moments between attempts, with their times."""
+    moments between attempts, with their times. `decision` is the record of who decided an approval, and how."""
 
     task: str
     step: str
@@ -91,6 +92,7 @@ class StepStory:
     size: int | None = None
     attempts: list[AttemptStory] = field(default_factory=list)
     notes: list[tuple[float, str]] = field(default_factory=list)
+    decision: dict[str, Data] | None = None
 
     @property
     def known(self) -> bool:
@@ -186,7 +188,7 @@ class _Teller:
                     step.output = [item.output for item in step.items]
                 self._done(task, step)
             case ev.StepAnswered():
-                step.output = {"approved": event.approved, **event.fields}
+                step.output = output_of(event)
                 self._done(task, step)
             case ev.StepExpanded():
                 step.items = [self._item(task, step, i) for i in range(event.size)]
@@ -270,13 +272,12 @@ class _Teller:
                 self._note(at, "join released" + _by(event.who))
             case ev.StepAnswered():
                 story.state, story.ended = "done", at
-                story.output = {"approved": event.approved, **event.fields}
+                story.output, story.decision = output_of(event), record(event)
                 if last is not None:
                     last.ended, last.state = at, "done"
-                word = "approved" if event.approved else "rejected"
-                self._note(at, word + (_by(event.who) or " when its time was up"))
+                self._note(at, describe(event))
             case ev.StepReopened():
-                story.state, story.ended, story.fault = "waiting", None, None
+                story.state, story.ended, story.fault, story.decision = "waiting", None, None, None
                 self._note(at, "opened again" + _by(event.who))
             case ev.StepWaited():
                 self._note(at, f"waits for {event.reason}" + (f": {event.why}" if event.why else ""))

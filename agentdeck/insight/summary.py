@@ -40,6 +40,7 @@ def summary(view: View, definition: Definition | None = None) -> dict[str, Data]
         "steps": view.steps(),
         "attempts": sum(tally.attempts for tally in agents.values()),
         "letters": view.letters,
+        "approvals": view.approvals.summary(),
         "critical_path": path,
         "lower_bound_seconds": _round(bound),
         "sequential_seconds": _round(work),

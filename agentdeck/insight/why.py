@@ -94,6 +94,8 @@ class _Case:
             )
         took = "" if step.started is None or step.ended is None else f" in {span(step.ended - step.started)}"
         tries = f", attempt {step.attempts}" if step.attempts > 1 else ""
+        if step.why:  # an approval: who decided it, and how
+            return Reason("done", "", step.why + took.replace(" in ", ", after ", 1))
         return Reason("done", "", f"done{took}{tries}")
 
     def _failed(self, step: StepView) -> str:

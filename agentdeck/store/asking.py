@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agentdeck.core.clean import clean
+from agentdeck.core.events import Author
 from agentdeck.errors import StoreError
 from agentdeck.store.commands import put_command
 from agentdeck.store.listed import RunRow
@@ -32,7 +33,7 @@ class Answer(NamedTuple):
 
 
 def ask(
-    path: Path, run: str, verb: str, args: Mapping[str, Data], who: str, patience: float = PATIENCE
+    path: Path, run: str, verb: str, args: Mapping[str, Data], author: Author, patience: float = PATIENCE
 ) -> Answer:
     """Ask, and wait for the answer. A run that nobody holds is told of at once. Raises UsageError for a run that
     is not known, StoreError where the store cannot be used."""
@@ -41,20 +42,20 @@ def ask(
         row = reader.run(run)
         if row.state not in ("running", "paused"):
             return Answer(row.run, False, nobody(row))
-        number = _put(path, row.run, verb, dict(args), who, patience)
+        number = _put(path, row.run, verb, dict(args), author, patience)
         return _answer(reader, row, number, patience)
     finally:
         reader.close()
 
 
-def _put(path: Path, run: str, verb: str, args: Data, who: str, patience: float) -> int:
+def _put(path: Path, run: str, verb: str, args: Data, author: Author, patience: float) -> int:
     """The request is on disk; its id. What cannot be put in time is not put later either."""
     writer, late = Writer(path), threading.Event()
 
     def put(db: sqlite3.Connection) -> int:
         if late.is_set():
             raise TimeoutError
-        return put_command(db, run, verb, args, who, time.time())
+        return put_command(db, run, verb, args, author, time.time())
 
     try:
         return writer.call(put).result(patience)

@@ -8,39 +8,52 @@ from __future__ import annotations
 import json
 import sqlite3
 from dataclasses import dataclass
+from typing import TypeAlias
 
+from agentdeck.core.events import Author
 from agentdeck.store.codec import text_of
 from agentdeck.workflow.model import Data
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One command. `taken_at` None: nobody has taken it yet."""
+    """One command. `taken_at` None: no process has taken it yet."""
 
     id: int
     run: str
     verb: str
     args: Data
-    who: str
+    author: Author
     at: float
     taken_at: float | None = None
     answer: Data = None
 
-
-COLUMNS = "id, run, verb, args, who, at, taken_at, answer"
-
-
-def request_of(row: tuple[int, str, str, str, str, float, float | None, str | None]) -> Request:
-    """A request from its row."""
-    number, run, verb, args, who, at, taken_at, answer = row
-    return Request(number, run, verb, json.loads(args), who, at, taken_at, json.loads(answer) if answer else None)
+    @property
+    def who(self) -> str:
+        """The author as events record it."""
+        return self.author.text
 
 
-def put_command(connection: sqlite3.Connection, run: str, verb: str, args: Data, who: str, at: float) -> int:
+COLUMNS = "id, run, verb, args, who, at, taken_at, answer, author"
+Columns: TypeAlias = tuple[int, str, str, str, str, float, float | None, str | None, str | None]
+
+
+def request_of(row: Columns) -> Request:
+    """A request from its row. Version 0.1 wrote no more of the author than a name."""
+    number, run, verb, args, who, at, taken_at, answer, author = row
+    asked = Author(**json.loads(author)) if author else Author(who or "unknown")
+    return Request(
+        number, run, verb, json.loads(args), asked, at, taken_at, json.loads(answer) if answer else None
+    )
+
+
+def put_command(
+    connection: sqlite3.Connection, run: str, verb: str, args: Data, author: Author, at: float
+) -> int:
     """Ask; the id under which the answer will be."""
     cursor = connection.execute(
-        "INSERT INTO commands (run, verb, args, who, at) VALUES (?, ?, ?, ?, ?)",
-        (run, verb, text_of(args), who, at),
+        "INSERT INTO commands (run, verb, args, who, author, at) VALUES (?, ?, ?, ?, ?, ?)",
+        (run, verb, text_of(args), author.text, text_of(author._asdict()), at),
     )
     return int(cursor.lastrowid or 0)
 

@@ -127,8 +127,14 @@ def verb(given: Read) -> Verb:
             return Dispatch(**{**on, **beside})
         case "workflow":
             return SubWorkflow(value)
-    fields = {key: type_(kind) for key, kind in value.get("fields", {}).items()}
-    return Approve(**{**value, "fields": fields})
+    return approve(value)
+
+
+def approve(value: Read) -> Approve:
+    given = value.get("fields", {})
+    fields = {key: input_(field).type for key, field in given.items()}
+    defaults = {key: field["default"] for key, field in given.items() if "default" in field}
+    return Approve(**{**value, "fields": fields, "defaults": defaults})
 
 
 def simulate(value: Any) -> Simulate:

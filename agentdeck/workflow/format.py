@@ -237,8 +237,13 @@ DISPATCH = Either(
     "an expression",
 )
 ANSWER = Choice(["approve", "reject"])
+APPROVAL_FIELD = Fields(
+    {"type": TYPE, "default": Anything(), "choices": Many(Anything(), least=1)},
+    short=TYPE,
+    short_key="type",
+)
 APPROVE = Fields(
-    {"ask": SAYING, "show": TEMPLATE, "fields": Table(TYPE), "within": DURATION, "otherwise": ANSWER},
+    {"ask": SAYING, "show": TEMPLATE, "fields": Table(APPROVAL_FIELD), "within": DURATION, "otherwise": ANSWER},
     required=["ask"],
     short=SAYING,
     short_key="ask",

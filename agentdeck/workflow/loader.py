@@ -106,6 +106,17 @@ def _defaults(read: Mapping[str, Any], source: Source) -> None:
             wrong = fits(given["default"], assemble.input_(given).type)
             if wrong and given["default"] is not None:
                 source.fault(("inputs", name, "default"), f"the default of {name} is {wrong}")
+    for agent, given in agents_of(read).items():
+        asks = given.get("approve")
+        if isinstance(asks, dict) and isinstance(asks.get("fields"), dict) and "approved" in asks["fields"]:
+            where: Path_ = ("agents", agent, "approve", "fields", "approved")
+            source.fault(where, "approved is the decision itself", "give the field another name", key=True)
+        for name, field_ in (asks.get("fields") or {} if isinstance(asks, dict) else {}).items():
+            if isinstance(field_, dict) and clean(field_) and "default" in field_:
+                wrong = fits(field_["default"], assemble.input_(field_).type)
+                if wrong:
+                    path = ("agents", agent, "approve", "fields", name, "default")
+                    source.fault(path, f"the default of {name} is {wrong}")
 
 
 def _sub_workflows(read: Mapping[str, Any], source: Source, folder: Path | None, way: _Way) -> None:

@@ -265,6 +265,7 @@ def _warnings(
         if name not in used and not python and not whole:
             source.fault(("inputs", name), f"nothing reads the input {name}", key=True, warning=True)
     _task_id(read, agents, source)
+    _rejected(agents, needs, source)
     fallbacks = set()
     for name, agent in agents.items():
         on_error = agent.get("on_error")
@@ -283,6 +284,28 @@ def _warnings(
         if spare:
             what = f"{name} needs {spare[0]}, which is spare: it never has a result of its own"
             source.fault(("agents", name), what, key=True, warning=True)
+
+
+def _rejected(agents: Mapping[str, dict[str, Any]], needs: Needs, source: Source) -> None:
+    """A rejected approval is a result as any other: what needs it runs, unless it looks at `approved`."""
+    for name, agent in agents.items():
+        reads = {_result_of(ref)[:2] for ref, _ in references(agent, ("agents", name))}
+        for need in needs[name]:
+            if agents[need].get("approve") is None or (need, "approved") in reads:
+                continue
+            said = agent.get("needs")
+            at: Path_ = ("agents", name, "needs")
+            if isinstance(said, list) and (*at, said.index(need)) in source.values:
+                at = (*at, said.index(need))
+            what = f"{name} also runs when {need} is rejected"
+            fix = f"add when: {need}.approved" if "when" not in agent else f"ask for {need}.approved in its when"
+            known = at in source.values or at in source.keys
+            source.fault(at if known else ("agents", name), what, fix, key=not known, warning=True)
+
+
+def _result_of(ref: tuple[str, ...]) -> tuple[str, ...]:
+    """`needs.a.x` reads `a.x`."""
+    return ref[1:] if ref[0] == "needs" and len(ref) > 1 else ref
 
 
 def _task_id(read: Mapping[str, Any], agents: Mapping[str, dict[str, Any]], source: Source) -> None:

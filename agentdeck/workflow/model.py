@@ -110,13 +110,15 @@ class SubWorkflow:
 
 @dataclass(frozen=True, slots=True)
 class Approve:
-    """Ask a person. `within` None waits for ever; `otherwise` is the answer when time is up."""
+    """Ask a person. `within` None waits for ever; `otherwise` is the answer when time is up. An answer gives
+    every one of `fields` that has no value in `defaults`."""
 
     ask: str
     show: str | None = None
     fields: Mapping[str, Type] = field(default_factory=dict)
     within: float | None = None
     otherwise: Literal["approve", "reject"] = "reject"
+    defaults: Mapping[str, Data] = field(default_factory=dict)
     verb = "approve"
 
 
@@ -329,7 +331,11 @@ def plain(value: Any) -> Data:
 
 #: Fields that came after version 0.1, with their defaults. They are left out while they hold the default, so a
 #: workflow that does not use them keeps its identity, and with it its history and its cached results.
-LATER_FIELDS: Mapping[tuple[type, str], Data] = {(Command, "ok"): (0,), (Http, "hosts"): ()}
+LATER_FIELDS: Mapping[tuple[type, str], Data] = {
+    (Command, "ok"): (0,),
+    (Http, "hosts"): (),
+    (Approve, "defaults"): {},
+}
 
 
 def _is_later_default(value: Any, name: str) -> bool:

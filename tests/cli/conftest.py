@@ -12,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from agentdeck.engine.author import current_author
 from tests.cli.forked import Forked
 
+#: How the store names who acts on the command line in these tests.
+WHO = current_author("cli").text
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = """
 agentdeck: 1
@@ -56,7 +59,12 @@ class Deck:
         self.db = folder / "deck.db"
         kept = {name: value for name, value in os.environ.items() if not name.startswith("AGENTDECK_")}
         config = {"XDG_CONFIG_HOME": str(folder / "config"), "PYTHONPATH": str(ROOT)}
-        self.env = {**kept, **config, "AGENTDECK_DB": str(self.db), "USER": "ada"}
+        self.env = {
+            **kept,
+            **config,
+            "AGENTDECK_DB": str(self.db),
+            "USER": "ada",
+        }
         self.started: list[subprocess.Popen[str]] = []
 
     def write(self, name: str, text: str) -> Path:

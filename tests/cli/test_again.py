@@ -14,7 +14,7 @@ import pytest
 from agentdeck.core import events as ev
 from agentdeck.engine.storage import LEASE
 from agentdeck.store.reader import Reader
-from tests.cli.conftest import Deck
+from tests.cli.conftest import WHO, Deck
 
 Until = Callable[[Callable[[], bool]], None]
 
@@ -376,7 +376,7 @@ def test_a_question_is_open_still_and_idle_is_only_the_time_without_an_owner(dec
     (resumed,) = (e for e in events if isinstance(e, ev.RunResumed))
     assert 0.0 < resumed.idle <= resumed.at - alive
     assert [e.attempt for e in events if isinstance(e, ev.StepStarted) and e.step == "ask"] == [1]
-    assert [e.who for e in events if isinstance(e, ev.StepAnswered)] == ["ada"]
+    assert [e.who for e in events if isinstance(e, ev.StepAnswered)] == [WHO]
 
 
 def test_what_was_asked_of_a_dead_owner_is_not_done_by_the_next(deck: Deck, until: Until) -> None:
@@ -443,7 +443,7 @@ def test_release_lets_a_join_go(deck: Deck, until: Until) -> None:
     done = deck("release", run, "join")
     assert (done.returncode, done.stdout) == (0, f"{run}: join goes with what has arrived\n")
     until(lambda: "step_succeeded 1 join" in ended(deck, run))
-    assert ended(deck, run)["step_released 1 join"] == "ada"
+    assert ended(deck, run)["step_released 1 join"] == WHO
     assert deck("release", run, "join").returncode == 1
     deck.write("stop", "")
 

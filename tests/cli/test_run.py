@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.cli.conftest import ASKS, QUICK, SLOW, Deck
+from tests.cli.conftest import ASKS, QUICK, SLOW, WHO, Deck
 
 Until = Callable[[Callable[[], bool]], None]
 
@@ -233,7 +233,7 @@ def test_asking_from_another_process(deck: Deck, until: Until) -> None:
     assert "waits for a person" in err
     answered = [e for e in map(json.loads, deck("events", "last", "--json").stdout.splitlines())
                 if e["event"] == "step_answered"]  # fmt: skip
-    assert answered[0]["who"] == "ada"
+    assert answered[0]["who"] == WHO
 
 
 def test_cancel_from_another_process(deck: Deck, until: Until) -> None:

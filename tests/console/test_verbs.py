@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import Input
+from textual.widgets import Input, Static
 
 from agentdeck.console import background
 from agentdeck.console.app import DeckApp
@@ -137,6 +137,10 @@ async def test_a_step_is_skipped_a_join_released_and_the_approval_answered_with_
         form = deck.app.screen
         assert isinstance(form, Answering)
         await deck.until(lambda: any("Ship A-1?" in item.text for item in form.sheet.items))
+        note = form.query_one("#note-field-0", Static)
+        await pilot.press("ctrl+y")
+        assert note.display
+        assert "boxes is needed" in str(note.render())
         await pilot.press(*"many", "ctrl+y")
         assert form.query_one("#note-field-0").display
         field = form.query_one(Input)
@@ -146,7 +150,11 @@ async def test_a_step_is_skipped_a_join_released_and_the_approval_answered_with_
         reader = Reader(deck.db)
         answers = list(reader.of_kind(deck.screen.run, "step_answered"))
         reader.close()
-        assert [(e.approved, e.fields) for e in answers] == [(True, {"boxes": 3})]
+        assert [(e.approved, e.fields, e.how) for e in answers] == [(True, {"boxes": 3}, "person")]
+        author = answers[0].author
+        assert (author.tool, author.text) == ("console", answers[0].who)
+        moments = [m.text for m in deck.screen.view.timeline if m.kind == "answered"]
+        assert moments == [f"approved by {author.text}"]
 
 
 async def test_tasks_are_hurried_and_cancelled_steps_too_and_an_agent_is_held(tmp_path: Path) -> None:

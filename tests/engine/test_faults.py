@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from agentdeck.core import events as ev
+from agentdeck.core.events import Author
 from agentdeck.errors import StoreError
 from agentdeck.store.asking import ask
 from agentdeck.store.reader import Reader
@@ -186,7 +187,7 @@ def test_what_cannot_be_asked_in_time_is_not_done_later(case: Case) -> None:
     connection = sqlite3.connect(case.db, isolation_level=None, timeout=10)
     connection.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreError, match="another process holds the lock"):
-        ask(case.db, "last", "cancel", {}, "ada", 2.5)
+        ask(case.db, "last", "cancel", {}, Author("ada"), 2.5)
     connection.execute("COMMIT")
     connection.close()
     assert case.end() == 0

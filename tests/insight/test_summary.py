@@ -25,6 +25,7 @@ KEYS = {
         "steps",
         "attempts",
         "letters",
+        "approvals",
         "critical_path",
     ),
     *("lower_bound_seconds", "sequential_seconds", "speedup", "agents", "output"),

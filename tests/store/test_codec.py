@@ -34,6 +34,8 @@ def value_of(hint: Any) -> st.SearchStrategy[Any]:
     origin = getattr(hint, "__origin__", None)
     if origin is dict:
         return st.dictionaries(words, value_of(args[1]), max_size=3)
+    if origin is tuple and args[-1] is Ellipsis:
+        return st.lists(value_of(args[0]), max_size=3).map(tuple)
     if origin is tuple:
         return st.tuples(*map(value_of, args))
     if args:

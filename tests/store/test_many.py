@@ -18,6 +18,7 @@ WRITES = """
 import sys, time
 from pathlib import Path
 import agentdeck.store.writer
+from agentdeck.core.events import Author
 from agentdeck.store.commands import put_command
 from agentdeck.store.runs import create_run
 from agentdeck.store.writer import Writer
@@ -31,7 +32,7 @@ while time.monotonic() < end:
         writer.call(lambda db: create_run(db, new_run(name))).result(20)
     for _ in range(20):
         writer.append(name, seq, order(done))
-        writer.call(lambda db: put_command(db, name, "pause", {}, "ada", 1.0)).result(20)
+        writer.call(lambda db: put_command(db, name, "pause", {}, Author("ada"), 1.0)).result(20)
         seq, done = seq + 12, done + 1
     writer.close()
 assert not faults, faults

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from agentdeck.core.events import Author
 from agentdeck.errors import Fault
 from agentdeck.store.commands import answer_command, put_command, take_commands
 from agentdeck.store.lease import BOUND
@@ -92,9 +93,9 @@ def test_commands_are_taken_once_and_answered(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     c = open_for_writing(path)
     reader = Reader(path)
-    first = put_command(c, "r", "pause", {}, "ann", 1.0)
-    put_command(c, "r", "limits", {"workers": 8}, "bob", 2.0)
-    put_command(c, "other", "pause", {}, "ann", 3.0)
+    first = put_command(c, "r", "pause", {}, Author("ann"), 1.0)
+    put_command(c, "r", "limits", {"workers": 8}, Author("bob"), 2.0)
+    put_command(c, "other", "pause", {}, Author("ann"), 3.0)
     assert [command.verb for command in reader.commands("r")] == ["pause", "limits"]
     taken = take_commands(c, "r", 5.0)
     assert [(command.verb, command.args, command.who) for command in taken] == [

@@ -18,6 +18,8 @@ from agentdeck.cli.inputs import read
 from agentdeck.console.screens.fields import field_of
 from agentdeck.console.sheet import Item, Sheet, outline, prose
 from agentdeck.core.clean import clean
+from agentdeck.core.decision import required
+from agentdeck.engine.author import current_author
 from agentdeck.errors import AgentdeckError
 from agentdeck.insight.step import StepStory
 from agentdeck.workflow.model import Approve, Data
@@ -45,7 +47,8 @@ class Answering(ModalScreen[Given | None]):
     Answering .row Input, Answering .row Select { width: 1fr; }
     Answering Input { background: $panel; }
     Answering .note { height: 1; padding-left: 20; color: $error; display: none; }
-    Answering #foot { height: 1; margin-top: 1; align-horizontal: right; }
+    Answering #foot { height: 1; align-horizontal: right; }
+    Answering #signed { height: 1; margin-top: 1; color: $text-muted; text-align: right; }
     Answering #foot Button { margin-left: 2; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -70,8 +73,11 @@ class Answering(ModalScreen[Given | None]):
                 with VerticalScroll(can_focus=False):
                     for name, kind in self._does.fields.items():
                         key = self._keys[name]
-                        yield Horizontal(Label(Text(clean(name))), field_of(key, kind, None), classes="row")
+                        default = self._does.defaults.get(name)
+                        label = name if name in self._does.defaults else f"{name} *"
+                        yield Horizontal(Label(Text(clean(label))), field_of(key, kind, default), classes="row")
                         yield Static(id=f"note-{key}", classes="note", markup=False)
+            yield Static(clean(self._signed()), id="signed", markup=False)
             with Horizontal(id="foot"):
                 yield Button("Not now  esc", id="later", compact=True)
                 yield Button("Reject  ctrl+n", id="reject", variant="error", compact=True)
@@ -81,6 +87,11 @@ class Answering(ModalScreen[Given | None]):
         fields = self.query("Input, Select")
         (fields.first() if fields else self.query_one("#later")).focus()
         self.run_worker(self._fill(), exclusive=True)
+
+    @staticmethod
+    def _signed() -> str:
+        """What is recorded with the answer."""
+        return f"recorded as {current_author('console').text}"
 
     def _fit(self, items: list[Item]) -> None:
         """As high as what it shows, as far as there is room."""
@@ -108,7 +119,7 @@ class Answering(ModalScreen[Given | None]):
     def _values(self) -> dict[str, Data] | None:
         """What was typed, by its types. None, with a note at each fault, where it does not fit."""
         values: dict[str, Data] = {}
-        sound = True
+        lacking, sound = required(self._does), True
         for name, kind in self._does.fields.items():
             widget, note = (
                 self.query_one(f"#{self._keys[name]}"),
@@ -117,12 +128,18 @@ class Answering(ModalScreen[Given | None]):
             text = widget.value if isinstance(widget, Input | Select) else ""
             note.display = False
             if not isinstance(text, str) or text == "":
+                if name in lacking:
+                    note.update(clean(f"{name} is needed: every answer gives it"))
+                    note.display, sound = True, False
                 continue
             try:
-                values[name] = read(text, kind)
+                value = read(text, kind)
             except ValueError as error:
                 note.update(clean(str(error)))
                 note.display, sound = True, False
+                continue
+            if name not in self._does.defaults or value != self._does.defaults[name]:
+                values[name] = value  # an untouched default is recorded as a default
         return values if sound else None
 
     @on(Input.Submitted)
