@@ -6,17 +6,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from agentdeck.agents.python import Context
-    from agentdeck.api import Result, RunFailed, Workflow
+    from agentdeck.api import Result, RunBlocked, RunFailed, Workflow
     from agentdeck.errors import AgentdeckError, Permanent
 
 __version__ = "0.1.0"
-__all__ = ["AgentdeckError", "Context", "Permanent", "Result", "RunFailed", "Workflow", "__version__"]
+__all__ = [
+    "AgentdeckError",
+    "Context",
+    "Permanent",
+    "Result",
+    "RunBlocked",
+    "RunFailed",
+    "Workflow",
+    "__version__",
+]
 
 _HOMES = {
     "AgentdeckError": "agentdeck.errors",
     "Context": "agentdeck.agents.python",
     "Permanent": "agentdeck.errors",
     "Result": "agentdeck.api",
+    "RunBlocked": "agentdeck.api",
     "RunFailed": "agentdeck.api",
     "Workflow": "agentdeck.api",
 }

@@ -43,6 +43,11 @@ class RunFailed(AgentdeckError):
         self.result = result
 
 
+class RunBlocked(RunFailed):
+    """A run stopped, as nothing could go on in it until an operator acts: a provider refuses the key, the budget
+    is used up, a step asks for approval. Where it has a store, it can be resumed."""
+
+
 class Workflow:
     """A workflow written in Python.
 
@@ -104,12 +109,15 @@ class Workflow:
         db: str | Path | None = None,
         tasks: Iterable[Mapping[str, Data]] | None = None,
         check: bool = True,
+        wait: bool = False,
         **inputs: Data,
     ) -> Result:
         """Run it in the caller's loop. Keyword arguments are its inputs. Raises RunFailed when it did not end
-        well and `check` is true."""
+        well and `check` is true: RunBlocked where it could not go on until an operator acts. With `wait` it waits
+        for the operator instead, who answers from another process (`agentdeck approve`, `agentdeck budget`)."""
         from agentdeck.core.events import Event, StepSucceeded
         from agentdeck.engine.launch import Launch, Watch, run
+        from agentdeck.engine.standstill import stopped
         from agentdeck.insight.summary import summary
 
         definition = self.definition
@@ -127,6 +135,7 @@ class Workflow:
             workers,
             self.functions,
             Path(db) if db is not None else None,
+            wait=wait,
         )
         outcome = await run(launch, Watch(watch) if tasks is None else None)
         told = summary(outcome.view, definition)
@@ -136,6 +145,9 @@ class Workflow:
             for name in definition.agents
         }  # fmt: skip
         result = Result(outcome.run, outcome.state, told["output"], steps, told)
+        if check and outcome.causes:
+            why = stopped(outcome.run, outcome.causes, resumable=db is not None)
+            raise RunBlocked(f"{self.name}: run {outcome.run} {why}", result)
         if check and outcome.state != "done":
             raise RunFailed(f"{self.name}: run {outcome.run} ended {outcome.state}", result)
         return result

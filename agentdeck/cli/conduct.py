@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
@@ -17,13 +17,14 @@ from typing import IO
 
 from agentdeck.agents.stuck import break_into, interruptible
 from agentdeck.cli.author import author
-from agentdeck.cli.errors import DONE, FAILED, INTERRUPTED
+from agentdeck.cli.errors import DONE, FAILED, INTERRUPTED, UNUSABLE
 from agentdeck.cli.leave import leave_now
 from agentdeck.cli.narrate import Narrator
 from agentdeck.core import events as ev
 from agentdeck.engine.control import Control
 from agentdeck.engine.launch import Outcome, Watch
 from agentdeck.engine.loop import own_runner
+from agentdeck.engine.standstill import Cause
 from agentdeck.errors import UsageError
 from agentdeck.insight.numbers import plural
 from agentdeck.workflow.model import Data, Definition
@@ -93,7 +94,14 @@ def conduct(
     try:
         runner = own_runner()
         try:
-            watch = Watch(seen, narrator.line, control, narrator.say, out.kept)
+            watch = Watch(
+                seen,
+                narrator.line,
+                control,
+                narrator.say,
+                out.kept,
+                lambda run, found: _waits(narrator, run, found),
+            )
             outcome = runner.run(_main(start, watch, narrator, lambda: again(name)))
         except UsageError as error:  # a task that is none, in the middle
             if not name or not again(name):
@@ -106,13 +114,20 @@ def conduct(
     finally:
         narrator.close(outcome.view if outcome else None, outcome.state if outcome else "")
         out.close(outcome is not None)
-    if outcome.state == "drained" and (command := again(outcome.run)):
+    if outcome.state == "drained" and not outcome.causes and (command := again(outcome.run)):
         narrator.say(f"drained; go on with: {command}")
     if (letters := outcome.view.letters) and (command := again(outcome.run)):
         narrator.say(
             f"{plural(letters, 'letter')}, kept to be run again: {command.replace('resume', 'letters', 1)}"
         )
     return outcome
+
+
+def _waits(narrator: Narrator, run: str, found: Iterable[Cause]) -> None:
+    """Say what a run waits for in which nothing can go on, and how to answer."""
+    narrator.say("nothing can go on until an operator acts:")
+    for cause in found:
+        narrator.say(f"  {cause.why}: {cause.waiting}; {cause.remedy(run, stopped=False)}")
 
 
 async def _main(
@@ -177,8 +192,9 @@ def _signals(watch: Watch, narrator: Narrator, again: Callable[[], str]) -> Iter
                 signal.signal(one, handler)
 
 
-def conclude(outcome: Outcome, definition: Definition, as_json: bool) -> int:
-    """Print what is data, and find the exit code. Threads that ignored their cancellation are left behind."""
+def conclude(outcome: Outcome, definition: Definition, as_json: bool, *, good: bool = False) -> int:
+    """Print what is data, and find the exit code; `good`: what was asked for ended well, whatever else has failed
+    in the run. Threads that ignored their cancellation are left behind."""
     from agentdeck.cli.pages import dump, out
     from agentdeck.core.clean import clean
     from agentdeck.insight.summary import summary
@@ -193,6 +209,10 @@ def conclude(outcome: Outcome, definition: Definition, as_json: bool) -> int:
         else:
             dump(output, indent=2)
     code = {"done": DONE, "drained": INTERRUPTED}.get(outcome.state, FAILED)
+    if good:
+        code = DONE
+    if outcome.causes:  # it stopped by itself
+        code = UNUSABLE if any(cause.kind == "provider" for cause in outcome.causes) else FAILED
     if outcome.abandoned:
         leave_now(code)
     return code

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from agentdeck.cli import complete
-from agentdeck.cli.options import db_option, json_option, run_argument
+from agentdeck.cli.options import db_option, json_option, run_argument, wait_option
 
 
 @click.command()
@@ -26,8 +26,17 @@ from agentdeck.cli.options import db_option, json_option, run_argument
 )
 @db_option
 @click.option("--yes", is_flag=True, help="Approve whatever asks a person.")
+@wait_option
 @json_option("Print one JSON object at the end: the summary.")
-def fork(run: str, start: str | None, settings: tuple[str, ...], db: str | None, yes: bool, as_json: bool) -> int:
+def fork(
+    run: str,
+    start: str | None,
+    settings: tuple[str, ...],
+    db: str | None,
+    yes: bool,
+    wait: bool,
+    as_json: bool,
+) -> int:
     """Start a new run that shares all results before AGENT; without it, all that did not fail.
 
     The other run stays as it is. Shared results cost nothing and count as reused.
@@ -48,7 +57,7 @@ def fork(run: str, start: str | None, settings: tuple[str, ...], db: str | None,
     from agentdeck.cli.overrides import override
     from agentdeck.cli.retry import overlay
     from agentdeck.cli.settings import database
-    from agentdeck.cli.takeup import take_up
+    from agentdeck.cli.takeup import Execution, take_up
     from agentdeck.engine.fork import Fork
     from agentdeck.engine.fork import fork as make
     from agentdeck.engine.resume import definition_of
@@ -64,4 +73,4 @@ def fork(run: str, start: str | None, settings: tuple[str, ...], db: str | None,
     say(f"{made.run} shares {plural(made.shared, 'result')} of {row.run}")
     with store(db) as reader:
         new = reader.run(made.run)
-    return conclude(*take_up(new, db, yes), as_json)
+    return conclude(*take_up(new, Execution(db, yes, wait, as_json)), as_json)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from agentdeck.cli import complete
-from agentdeck.cli.options import db_option, json_option
+from agentdeck.cli.options import db_option, json_option, wait_option
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+    from agentdeck.cli.takeup import Execution
     from agentdeck.engine.retry import Plan
     from agentdeck.store.letters import Letter
     from agentdeck.store.reader import Reader
@@ -142,6 +143,7 @@ def show(letter: int, db: str | None, as_json: bool) -> None:
     "--set", "settings", multiple=True, metavar="inputs.NAME=VALUE", help="Another input for the tasks."
 )
 @click.option("--try-one", is_flag=True, help="Run one of each cause, and the rest only if that went well.")
+@wait_option
 @db_option
 @json_option("Print one JSON object per run: the summary.")
 def retry(
@@ -151,6 +153,7 @@ def retry(
     run: str | None,
     settings: tuple[str, ...],
     try_one: bool,
+    wait: bool,
     db: str | None,
     as_json: bool,
 ) -> int:
@@ -163,11 +166,12 @@ def retry(
       agentdeck letters retry --cause 5d1f --try-one
       agentdeck letters retry --all --run last
 
-    Exit codes: 0 all done, 1 some steps finally failed, 2 usage or an invalid file, 3 the store or a
-    provider is unusable, 130 interrupted (resumable).
+    Exit codes: 0 these letters and what depended on them are done, 1 some of it failed again, 2 usage or an
+    invalid file, 3 the store or a provider is unusable, 130 interrupted (resumable).
     """
     from agentdeck.cli.options import store
     from agentdeck.cli.retry import release, show
+    from agentdeck.cli.takeup import Execution
 
     if bool(ids) + (cause is not None) + everyone != 1:
         raise click.UsageError("say which letters: their ids, --cause CAUSE, or --all")
@@ -181,18 +185,18 @@ def retry(
     if not chosen:
         click.echo("no letters", err=True)
         return 0
-    code, left = 0, chosen
+    code, left, how = 0, chosen, Execution(db, wait=wait, as_json=as_json)
     if try_one:
         first = [some[0] for _, some in by_cause(chosen)]
         for trial in _plans(db, first, not everyone, settings):
             show(trial)
-            if trial.steps and not _tried(trial, db, as_json):
+            if trial.steps and not _tried(trial, how):
                 return 1
         left = [one for one in chosen if one not in first]
     for plan in _plans(db, left, not everyone, settings):
         show(plan)
         if plan.steps:
-            code = max(code, release(plan, db, as_json))
+            code = max(code, release(plan, how))
     return code
 
 
@@ -204,7 +208,7 @@ def _no_such_cause(reader: Reader, cause: str) -> None:
     raise UsageError(f"no open letter has the cause {cause}; {there}. See: agentdeck letters")
 
 
-def _tried(trial: Plan, db: str | None, as_json: bool) -> bool:
+def _tried(trial: Plan, how: Execution) -> bool:
     """Run one letter of each cause, and say what came of it. Whether all of them are closed now."""
     import time
 
@@ -212,9 +216,9 @@ def _tried(trial: Plan, db: str | None, as_json: bool) -> bool:
     from agentdeck.cli.options import store
     from agentdeck.cli.retry import release
 
-    with store(db) as reader:
+    with store(how.db) as reader:
         newest = max((one.id for one in reader.letters(trial.run)), default=0)
-        release(trial, db, as_json)
+        release(trial, how)
         good = True
         for task, step in trial.steps:
             while True:

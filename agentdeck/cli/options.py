@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +40,17 @@ def by_option(function: F) -> F:
     """`--by NAME`."""
     about = "Who decides this, where several people share the account; recorded beside it."
     return click.option("--by", metavar="NAME", help=about)(function)
+
+
+def wait_option(function: F) -> F:
+    """`--wait`: stay where nothing can go on. In a terminal that is so without it."""
+    about = "Wait for an operator where nothing can go on; without a terminal the run stops then, resumable."
+    return click.option("--wait", is_flag=True, help=about)(function)
+
+
+def attended() -> bool:
+    """Whether an operator can see this process: any of its standard streams is a terminal."""
+    return any(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
 
 
 @contextmanager

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from agentdeck.cli import complete
-from agentdeck.cli.options import db_option, json_option
+from agentdeck.cli.options import db_option, json_option, wait_option
 
 if TYPE_CHECKING:
+    from agentdeck.cli.takeup import Execution
     from agentdeck.store.listed import RunRow
 
 
@@ -18,10 +19,17 @@ if TYPE_CHECKING:
 @click.option("--all", "everyone", is_flag=True, help="Every run that was interrupted, one after the other.")
 @db_option
 @click.option("--yes", is_flag=True, help="Approve whatever asks a person.")
+@wait_option
 @click.option("--accept-changes", is_flag=True, help="Go on with a Python workflow as it is now.")
 @json_option("Print one JSON object at the end of each run: the summary.")
 def resume(
-    run: str | None, everyone: bool, db: str | None, yes: bool, accept_changes: bool, as_json: bool
+    run: str | None,
+    everyone: bool,
+    db: str | None,
+    yes: bool,
+    wait: bool,
+    accept_changes: bool,
+    as_json: bool,
 ) -> int:
     """Go on with a run whose process died or drained: nothing recorded is run again.
 
@@ -36,38 +44,40 @@ def resume(
     provider is unusable, 130 interrupted (resumable).
     """
     from agentdeck.cli.options import store
+    from agentdeck.cli.takeup import Execution
 
     if (run is None) is not everyone:
         raise click.UsageError("say which run, or --all")
     with store(db) as reader:
         rows = [reader.run(run)] if run is not None else reader.runs(100_000, state="interrupted")
+    how = Execution(db, yes, wait, as_json)
     if run is not None:
-        return _resume(rows[0], db, yes, accept_changes, as_json)
+        return _resume(rows[0], how, accept_changes)
     if not rows:
         click.echo("no run is interrupted", err=True)
-    return max([_one_of_all(row, db, yes, accept_changes, as_json) for row in reversed(rows)], default=0)
+    return max([_one_of_all(row, how, accept_changes) for row in reversed(rows)], default=0)
 
 
-def _one_of_all(row: RunRow, db: str | None, yes: bool, accept: bool, as_json: bool) -> int:
+def _one_of_all(row: RunRow, how: Execution, accept: bool) -> int:
     """One that cannot be resumed does not keep the others from it."""
     from agentdeck.cli.errors import FAILED, say
     from agentdeck.errors import UsageError
 
     try:
-        return _resume(row, db, yes, accept, as_json)
+        return _resume(row, how, accept)
     except UsageError as error:
         say(str(error))
         return FAILED
 
 
-def _resume(row: RunRow, db: str | None, yes: bool, accept: bool, as_json: bool) -> int:
+def _resume(row: RunRow, how: Execution, accept: bool) -> int:
     from agentdeck.cli.ask import ask
     from agentdeck.cli.conduct import conclude
     from agentdeck.cli.takeup import carried_over, take_up
     from agentdeck.errors import UsageError
 
     if row.state == "paused":
-        return ask(db, row.run, "resume", {}, as_json)
+        return ask(how.db, row.run, "resume", {}, how.as_json)
     if row.state == "running":
         raise UsageError(f"{row.run} is running, in process {row.pid} on {row.host}; agentdeck watch {row.run}")
-    return conclude(*take_up(carried_over(row, db, accept), db, yes), as_json)
+    return conclude(*take_up(carried_over(row, how.db, accept), how), how.as_json)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from agentdeck.cli import complete
-from agentdeck.cli.options import by_option, db_option, json_option, run_argument
+from agentdeck.cli.options import by_option, db_option, json_option, run_argument, wait_option
 
 if TYPE_CHECKING:
+    from agentdeck.cli.takeup import Execution
     from agentdeck.engine.retry import Plan
     from agentdeck.store.listed import RunRow
     from agentdeck.store.reader import Reader
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 )
 @click.option("--yes", is_flag=True, help="Do not ask whether to go.")
 @by_option
+@wait_option
 @db_option
 @json_option("Print one JSON object at the end: the summary.")
 def retry(
@@ -45,6 +47,7 @@ def retry(
     settings: tuple[str, ...],
     yes: bool,
     by: str | None,
+    wait: bool,
     db: str | None,
     as_json: bool,
 ) -> int:
@@ -58,10 +61,11 @@ def retry(
       agentdeck retry last --agent payment --set inputs.country=FR
       agentdeck retry last --from payment --yes
 
-    Exit codes: 0 all done, 1 some steps finally failed, 2 usage or an invalid file, 3 the store or a
-    provider is unusable, 130 interrupted (resumable).
+    Exit codes: 0 what was to run again is done, 1 some of it finally failed, 2 usage or an invalid file, 3 the
+    store or a provider is unusable, 130 interrupted (resumable).
     """
     from agentdeck.cli.options import store
+    from agentdeck.cli.takeup import Execution
     from agentdeck.engine.resume import definition_of
     from agentdeck.engine.retry import all_from, known_agent
     from agentdeck.engine.retry import failed as all_failed
@@ -83,7 +87,7 @@ def retry(
         return 0
     if not yes and sys.stdin.isatty() and not click.confirm("Go?", err=True):
         return 1
-    return release(plan, db, as_json, by or "")
+    return release(plan, Execution(db, wait=wait, as_json=as_json, by=by or ""))
 
 
 def overlay(reader: Reader, row: RunRow, settings: tuple[str, ...]) -> dict[str, Data]:
@@ -117,19 +121,38 @@ def show(plan: Plan) -> None:
         click.echo("  " + line, err=True)
 
 
-def release(plan: Plan, db: str | None, as_json: bool = False, by: str = "") -> int:
+def release(plan: Plan, how: Execution) -> int:
     """Let it go: in the process that holds the run, or in this one, until the run is over."""
     from agentdeck.cli.ask import ask
     from agentdeck.cli.conduct import conclude
     from agentdeck.cli.options import store
     from agentdeck.cli.takeup import take_up
 
-    forget_unknown(plan, db)
-    with store(db) as reader:
+    forget_unknown(plan, how.db)
+    with store(how.db) as reader:
         row = reader.run(plan.run)
+        newest = max((letter.id for letter in reader.letters(plan.run)), default=0)
     if row.state in ("running", "paused"):
-        return ask(db, plan.run, "retry", plan.request, as_json, by)
-    return conclude(*take_up(row, db, again=plan.again, by=by), as_json)
+        return ask(how.db, plan.run, "retry", plan.request, how.as_json, by=how.by)
+    outcome, definition = take_up(row, how, plan.again)
+    good = outcome.state == "failed" and _succeeded(plan, how.db, newest)
+    return conclude(outcome, definition, how.as_json, good=good)
+
+
+def _succeeded(plan: Plan, db: str | None, newest: int) -> bool:
+    """Whether the steps that were chosen, and what follows them in their tasks, ended well. Letters up to
+    `newest` are from before; other steps of the run may have failed then, and stay failed."""
+    from agentdeck.cli.options import store
+    from agentdeck.core.reopen import root_of
+
+    chosen, roots = set(plan.steps), {root_of(task) for task, _ in plan.steps}
+    with store(db) as reader:
+        letters = reader.letters(plan.run)
+    return not any(
+        letter.state in ("open", "retried")
+        and ((letter.task, letter.step) in chosen or (letter.id > newest and root_of(letter.task) in roots))
+        for letter in letters
+    )
 
 
 def forget_unknown(plan: Plan, db: str | None) -> None:

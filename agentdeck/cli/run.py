@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agentdeck.cli.options import db_option, json_option
+from agentdeck.cli.options import attended, db_option, json_option, wait_option
 
 if TYPE_CHECKING:
     from agentdeck.cli.incoming import Incoming
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 @click.option("--out", metavar="FILE", type=click.Path(), help="Write a JSON line per task as it ends.")
 @click.option("--skip-bad", is_flag=True, help="Leave out task lines that cannot be read.")
 @click.option("--yes", is_flag=True, help="Approve whatever asks a person.")
+@wait_option
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="A word to find the run by.")
 @click.option("--run-id", "name", default="", hidden=True)  # the console knows a run before it has begun
 @json_option("Print one JSON object at the end: the summary.")
@@ -44,6 +45,7 @@ def run(
     out: str | None,
     skip_bad: bool,
     yes: bool,
+    wait: bool,
     tags: tuple[str, ...],
     name: str,
     as_json: bool,
@@ -118,6 +120,7 @@ def run(
         author(),
         tags=tuple(dict.fromkeys(tags)),
         run=name,
+        wait=wait or attended(),
     )
     lines = Lines(out)
     where = f" --db {db}" if db else ""

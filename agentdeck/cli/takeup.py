@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,24 +27,37 @@ def so_far(reader: Reader, row: RunRow) -> tuple[Definition, View]:
     return definition, view
 
 
-def take_up(
-    row: RunRow, db: str | None, yes: bool = False, again: Again | None = None, by: str = ""
-) -> tuple[Outcome, Definition]:
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """The options of verbs that go on with a run in this process. Without `wait`, and without a terminal, a run
+    stops where nothing can go on until an operator acts."""
+
+    db: str | None
+    yes: bool = False
+    wait: bool = False
+    as_json: bool = False
+    by: str = ""
+
+
+def take_up(row: RunRow, how: Execution, again: Again | None = None) -> tuple[Outcome, Definition]:
     """Go on with a run in this process until it is over; with steps that go `again`."""
     from agentdeck.cli.author import author
     from agentdeck.cli.conduct import Lines, conduct
     from agentdeck.cli.leave import own_stdout
     from agentdeck.cli.narrate import narrator
-    from agentdeck.cli.options import store
+    from agentdeck.cli.options import attended, store
     from agentdeck.cli.settings import database
     from agentdeck.cli.tasks import forget
     from agentdeck.engine.resume import Resume, resume
 
     own_stdout()
+    db = how.db
     with store(db) as reader:
         definition, view = so_far(reader, row)
     tasks = _tasks(definition, view)
-    wanted = Resume(row.run, database(db), _functions(row, definition), tasks, yes, author(by))
+    functions = _functions(row, definition)
+    wait = how.wait or attended()
+    wanted = Resume(row.run, database(db), functions, tasks, how.yes, author(how.by), wait)
     where = f" --db {db}" if db else ""
     outcome = conduct(
         lambda watch: resume(wanted, watch, again),

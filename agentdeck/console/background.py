@@ -71,7 +71,7 @@ class Engine:
 def launch(db: Path, file: Path, order: Order) -> Engine:
     """Start a run of a workflow file. Its id is known at once; its row comes when the engine is up."""
     run = new_run()
-    arguments = ["run", str(file), "--run-id", run, "--db", str(db), "--json"]
+    arguments = ["run", str(file), "--run-id", run, "--db", str(db), "--json", "--wait"]
     for name, text in order.inputs.items():
         arguments += ["-i", f"{name}=@{text}" if text.startswith("@") else f"{name}={text}"]
     if order.tasks is not None:
@@ -90,9 +90,9 @@ def call(db: Path, *arguments: str) -> Engine:
 
 def retry(db: Path, run: str, arguments: Sequence[str]) -> Engine:
     """Start an engine that takes a run up for what goes again in it."""
-    return Engine(run, ["retry", run, *arguments, "--yes", "--db", str(db), "--json"])
+    return Engine(run, ["retry", run, *arguments, "--yes", "--wait", "--db", str(db), "--json"])
 
 
 def resume(db: Path, run: str) -> Engine:
     """Start an engine that goes on with an interrupted run."""
-    return Engine(run, ["resume", run, "--db", str(db), "--json"])
+    return Engine(run, ["resume", run, "--wait", "--db", str(db), "--json"])

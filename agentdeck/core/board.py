@@ -7,7 +7,7 @@ the moves that keep the counts.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from heapq import heapify, heappush
 from typing import TypeAlias
 
@@ -198,6 +198,13 @@ class Board:
             heappush(self.ready, place)
 
     # Memory
+
+    def unended(self) -> Iterator[Step]:
+        """The steps of open tasks that have not ended."""
+        for task in self.tasks.values():
+            for step in self._steps_of(task):
+                if not step.ended:
+                    yield step
 
     def _trim(self) -> None:
         """Let go of what waits for nothing any more. Done now and then: each time costs a look at everything."""

@@ -24,6 +24,26 @@ class Timers(Special):
         due = min(self.timers[0][0] if self.timers else FOREVER, self.next_due)
         return min(due, self._opens) if self.pools else due
 
+    @property
+    def awaits_time(self) -> bool:
+        """Whether time alone will change something: a backoff, a limit of time, a pool that opens by itself."""
+        if any(pool.heap and pool.until not in (None, FOREVER) for pool in self.pools.values()):
+            return True
+        return any(self._counts(kind, step, token) for _, _, kind, step, token in self.timers)
+
+    def _counts(self, kind: str, step: Step, token: object) -> bool:
+        """Whether a timer still means something. Those of steps that have gone on stay in the heap."""
+        if self.tasks.get(step.task.id) is not step.task or step.ended:
+            return False
+        wants = {
+            "backoff": (HELD, step.until),
+            "join": (WAITING, step.clock),
+            "queue": (READY, step.ready_at),
+            "answer": (OPEN, step.attempt),
+            "total": (step.state, step.total_at),
+        }
+        return wants[kind] == (step.state, token)
+
     def _on_timer(self, event: ev.TimerFired) -> None:
         at = event.at
         while self.timers and self.timers[0][0] <= at:

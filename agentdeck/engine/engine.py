@@ -146,6 +146,16 @@ class Engine:
             raise self._failure
         return self._state
 
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is under way and nothing will change by itself: no attempt, no start, no commit that a
+        step depends on, no task that is still to arrive, no timer. A store that cannot be written is not quiet,
+        as it is tried again."""
+        machine = self.machine
+        arriving = self._unmet and not machine.exhausted
+        busy = machine.running or machine.asking or machine.uncommitted or self.attempts.busy
+        return not (busy or arriving or self._starts or self._woken or self._ill or machine.awaits_time)
+
     def post(self, make: Make) -> None:
         """From any thread: have the core handle what `make` gives for the moment it is handled."""
         self._loop.call_soon_threadsafe(lambda: self.feed(make(self.clock.now())))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from agentdeck.core.decision import required
 from agentdeck.core.machine import Machine
 from agentdeck.core.program import Program
 from agentdeck.core.view import View
+from agentdeck.engine import standstill
 from agentdeck.engine.adaptive import Adaptive
 from agentdeck.engine.arriving import LATER, Arriving
 from agentdeck.engine.author import current_author
@@ -28,6 +28,7 @@ from agentdeck.engine.control import Control
 from agentdeck.engine.engine import Engine
 from agentdeck.engine.lines import LogLine
 from agentdeck.engine.owner import hold
+from agentdeck.engine.standstill import Cause
 from agentdeck.engine.storage import Storage
 from agentdeck.engine.watchdog import Watchdog
 from agentdeck.errors import UsageError
@@ -43,7 +44,8 @@ from agentdeck.workflow.model import Approve, Data, Definition, SubWorkflow
 class Launch:
     """What to run. `tasks` None is one task made of the inputs; else each item is laid over them, and is pulled
     only when there is room for it; `Arriving` ones may come later. `db` None keeps nothing. `source` tells where
-    the workflow came from. `run` is the run's name where somebody wants to know it beforehand."""
+    the workflow came from. `run` is the run's name where somebody wants to know it beforehand. Without `wait` the
+    run stops where nothing can go on until an operator acts."""
 
     definition: Definition
     folder: Path
@@ -57,17 +59,20 @@ class Launch:
     author: ev.Author | None = None
     tags: tuple[str, ...] = ()
     run: str = ""
+    wait: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a run ended. `state`: done, failed, cancelled, or drained (resumable). `abandoned` attempts ignored
-    their cancellation and may still be running."""
+    their cancellation and may still be running. `causes` are why it was drained, where it waited for an operator
+    that is not there."""
 
     run: str
     state: str
     view: View = field(repr=False)
     abandoned: int = 0
+    causes: tuple[Cause, ...] = ()
 
 
 def complete(definition: Definition, given: Mapping[str, Data]) -> dict[str, Data]:
@@ -122,13 +127,15 @@ def definitions(program: Program) -> Iterator[Definition]:
 class Watch:
     """Who looks on: `event` sees every recorded event with its number, `line` every log line, both in the loop
     of the run; `control` steers it; `warn` is told, from any thread, of an agent that holds up all others; `kept`
-    is told, in the loop, up to which event all is on disk."""
+    is told, in the loop, up to which event all is on disk; `standstill` is told what a run waits for in which
+    nothing can go on."""
 
     event: Callable[[int, ev.Event], None] | None = None
     line: Callable[[LogLine], None] | None = None
     control: Control | None = None
     warn: Callable[[str], None] | None = None
     kept: Callable[[int], None] | None = None
+    standstill: Callable[[str, tuple[Cause, ...]], None] | None = None
 
 
 async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = None) -> Outcome:
@@ -225,7 +232,15 @@ async def drive(
     if isinstance(launch.tasks, Arriving):
         launch.tasks.attach(engine.arrived)
     storage.attach(engine.committed, engine.fault)
-    beside = partial(hold, engine, storage) if storage.durable else None
+    causes: tuple[Cause, ...] = ()
+
+    async def beside() -> None:
+        nonlocal causes
+        async with anyio.create_task_group() as group:
+            if storage.durable:
+                group.start_soon(hold, engine, storage)
+            causes = await standstill.watch(engine, launch.wait, watch.standstill)
+
     guard = Watchdog(engine, storage, watch.warn) if isinstance(clock, WallClock) else nullcontext()
     with capture(), guard:
         try:
@@ -238,7 +253,7 @@ async def drive(
     storage.end(machine.run, state, view, adaptive.took if adaptive is not None else ())
     if engine.spoilt is not None:
         raise engine.spoilt
-    return Outcome(machine.run, state, view, engine.abandoned)
+    return Outcome(machine.run, state, view, engine.abandoned, causes if state == "drained" else ())
 
 
 def check_yes(yes: bool, found: Iterable[Definition]) -> None:

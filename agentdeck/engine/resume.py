@@ -43,6 +43,7 @@ class Resume:
     tasks: Callable[[RunRow], Iterable[Mapping[str, Data]] | None] | None = None
     yes: bool = False
     author: ev.Author | None = None
+    wait: bool = True
 
 
 def definition_of(reader: Reader, row: RunRow) -> Definition:
@@ -99,6 +100,7 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: Again | None
                 row.source,
                 yes,
                 author,
+                wait=wanted.wait,
             )
             now = clock.now()
             reopened = again.events(now, who) if again is not None else ()

@@ -83,7 +83,7 @@ def test_why_it_ended_so(deck: Deck) -> None:
 
 
 def test_why_it_waits_now(deck: Deck, until: Callable[[Callable[[], bool]], None]) -> None:
-    deck.start("run", deck.write("queue.yaml", QUEUE), "--workers", 1)
+    deck.start("run", deck.write("queue.yaml", QUEUE), "--workers", 1, "--wait")
     until(lambda: "running" in deck("why", "last", "one").stdout)
     said = deck("why", "last", "one").stdout
     assert said.startswith("one: running for ")

@@ -33,7 +33,7 @@ agents:
 def begin(deck: Deck, until: Until) -> tuple[subprocess.Popen[str], str]:
     """A run that waits for an answer."""
     deck.write("waits.yaml", WAITS)
-    process = deck.start("run", "waits.yaml")
+    process = deck.start("run", "waits.yaml", "--wait")
     reader = Reader(deck.db)
     until(lambda: bool(runs := reader.runs(1)) and reader.last_seq(runs[0].run) >= 3)
     run = reader.runs(1)[0].run

@@ -40,7 +40,7 @@ def begin(deck: Deck, url: str, how: str, key: str) -> subprocess.Popen[str]:
     deck.write("deck.yaml", DECK.format(url=url, how=how, key=key))
     deck.write("w.yaml", WORK)
     deck.write("t.jsonl", "".join(f'{{"n": {n}}}\n' for n in range(12)))
-    return deck.start("run", "w.yaml", "--tasks", "t.jsonl", "--workers", "4")
+    return deck.start("run", "w.yaml", "--tasks", "t.jsonl", "--workers", "4", "--wait")
 
 
 def test_a_wrong_key_parks_says_what_to_do_and_goes_on_once_it_is_mended(
@@ -139,7 +139,7 @@ def test_a_budget_that_is_used_up_shows_what_is_left_and_what_can_be_done(
     deck.write("deck.yaml", DECK.format(url=url, how="ok", key="none-needed").replace(*CHEAP))
     deck.write("w.yaml", BUDGETED)
     deck.write("t.jsonl", "".join(f'{{"n": {n}}}\n' for n in range(40)))
-    process = deck.start("run", "w.yaml", "--tasks", "t.jsonl", "--workers", "4")
+    process = deck.start("run", "w.yaml", "--tasks", "t.jsonl", "--workers", "4", "--wait")
     until(lambda: "paused" in deck("runs").stdout)
     page = deck("budget", "last").stdout
     run = page.split()[0]

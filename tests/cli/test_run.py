@@ -164,7 +164,7 @@ def test_a_module_that_is_not_there(deck: Deck) -> None:
 
 def test_control_c_drains_and_resume_goes_on(deck: Deck, until: Until) -> None:
     deck.write("slow.yaml", SLOW)
-    process = deck.start("run", "slow.yaml")
+    process = deck.start("run", "slow.yaml", "--wait")
     until(lambda: "step_started" in deck("events", "last", "--json").stdout)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
@@ -184,8 +184,8 @@ def test_control_c_drains_and_resume_goes_on(deck: Deck, until: Until) -> None:
 
 
 def test_control_c_twice_cancels(deck: Deck, until: Until) -> None:
-    deck.write("slow.yaml", SLOW.replace("700ms", "60s").replace("one: {", "one: { timeout: 2m,"))
-    process = deck.start("run", "slow.yaml")
+    deck.write("slow.yaml", SLOW.replace("1500ms", "60s").replace("one: {", "one: { timeout: 2m,"))
+    process = deck.start("run", "slow.yaml", "--wait")
     until(lambda: "step_started" in deck("events", "last", "--json").stdout)
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
@@ -201,7 +201,7 @@ def test_control_c_twice_cancels(deck: Deck, until: Until) -> None:
 def test_resume_takes_the_task_file_up_again(deck: Deck, until: Until) -> None:
     deck.write("slow.yaml", SLOW.replace("name: slow", "name: slow\ninputs: { n: { type: integer } }"))
     deck.write("t.jsonl", "".join(f'{{"n": {n}}}\n' for n in range(6)))
-    process = deck.start("run", "slow.yaml", "--tasks", "t.jsonl", "--workers", "1")
+    process = deck.start("run", "slow.yaml", "--tasks", "t.jsonl", "--workers", "1", "--wait")
     until(lambda: "step_started" in deck("events", "last", "--json").stdout)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=20)
@@ -212,7 +212,7 @@ def test_resume_takes_the_task_file_up_again(deck: Deck, until: Until) -> None:
 
 def test_asking_from_another_process(deck: Deck, until: Until) -> None:
     deck.write("asks.yaml", ASKS)
-    process = deck.start("run", "asks.yaml")
+    process = deck.start("run", "asks.yaml", "--wait")
     until(lambda: "gate" in deck("events", "last", "--json").stdout)
     done = deck("limits", "last", "workers=3")
     assert (done.returncode, "workers = 3" in done.stdout) == (0, True), done.stderr
@@ -238,7 +238,7 @@ def test_asking_from_another_process(deck: Deck, until: Until) -> None:
 
 def test_cancel_from_another_process(deck: Deck, until: Until) -> None:
     deck.write("asks.yaml", ASKS)
-    process = deck.start("run", "asks.yaml")
+    process = deck.start("run", "asks.yaml", "--wait")
     until(lambda: "gate" in deck("events", "last", "--json").stdout)
     watching = deck.start("watch", "last")
     assert deck("cancel", "last").returncode == 0
@@ -283,7 +283,7 @@ def second(first):
     return first + 1
 """,
     )
-    process = deck.start("run", "made.py")
+    process = deck.start("run", "made.py", "--wait")
     until(lambda: "step_started" in deck("events", "last", "--json").stdout)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=20)

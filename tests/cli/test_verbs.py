@@ -175,7 +175,7 @@ agents: { a: { prompt: "Say something about ${task.n}.", max_output: 100 } }
 def test_a_run_parked_for_its_budget_goes_on_with_a_grant(deck: Deck, until: Until) -> None:
     deck.write("w.yaml", BUDGETED)
     deck.write("t.jsonl", "".join(f'{{"n": {n}}}\n' for n in range(40)))
-    process = deck.start("run", "w.yaml", "--tasks", "t.jsonl", "--workers", "10", "--json")
+    process = deck.start("run", "w.yaml", "--tasks", "t.jsonl", "--workers", "10", "--json", "--wait")
     until(lambda: '"paused"' in deck("runs", "--json").stdout)
     assert "tokens used" in deck("budget", "last").stdout
     assert "budget of the run: " in deck("show", "last").stdout
@@ -199,7 +199,7 @@ def test_limits_of_providers_are_shown_and_turned(deck: Deck, until: Until) -> N
     )
     deck.write("w.yaml", "agentdeck: 1\nname: w\nagents: { a: { prompt: hello } }\n")
     deck.write("t.jsonl", '{"n": 1}\n{"n": 2}\n')
-    process = deck.start("run", "w.yaml", "--tasks", "t.jsonl", "--json")
+    process = deck.start("run", "w.yaml", "--tasks", "t.jsonl", "--json", "--wait")
     until(lambda: "step_waited" in deck("events", "last", "--json").stdout)
     assert json.loads(deck("limits", "last", "--json").stdout)["p.requests"] == "1/h"
     assert "1/1 in the last 1h; 1 wait" in deck("limits", "last").stdout

@@ -226,7 +226,8 @@ class LettersScreen(Shown):
 
     def _call(self, verb: str, chosen: Sequence[Letter], *more: str) -> None:
         ids = [one.id for one in chosen]
-        engine = background.call(self.deck.db, "letters", verb, *map(str, ids), *more)
+        wait = ("--wait",) if verb == "retry" else ()  # this console answers what the run asks
+        engine = background.call(self.deck.db, "letters", verb, *map(str, ids), *more, *wait)
         self._asked.append((engine, frozenset(ids)))
         self._letters.marks.clear()
 
