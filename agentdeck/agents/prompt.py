@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
@@ -23,6 +24,8 @@ from agentdeck.workflow.values import compile_template, show
 
 #: How often a model may ask for tools before it has to answer.
 ROUNDS = 10
+#: Seconds between two lines of the log that tell of a tool's progress.
+PROGRESS_EVERY = 0.5
 
 
 class _Shared:
@@ -129,7 +132,8 @@ class PromptVerb:
             return f"There is no tool {call.name}."
         hide = self._room.keys.hide
         work.log(hide(f"→ {name} {json.dumps(call.arguments, ensure_ascii=False)}"[:1000]))
-        result = await self._room.tools.call(name, call.arguments)
+        progress = _Progress(work, name)
+        result = await self._room.tools.call(name, call.arguments, progress)
         first = result.text.strip().partition("\n")[0][:500]
         work.log(f"← {name} {'failed: ' if result.wrong else ''}{first}", "warning" if result.wrong else "info")
         return result.text
@@ -142,6 +146,22 @@ class PromptVerb:
             return parsed(text)
         except StepError:
             return text
+
+
+class _Progress:
+    """Writes what a tool says of its progress to the step's log, of a flood one line in a while. Each counts as a
+    sign of life."""
+
+    def __init__(self, work: Work, name: str) -> None:
+        self._work = work
+        self._name = name
+        self._next = 0.0
+
+    def __call__(self, text: str) -> None:
+        self._work.alive()
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + PROGRESS_EVERY
+            self._work.log(f"… {self._name} {text[:500]}")
 
 
 class _Counted:

@@ -9,9 +9,11 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+import anyio
 import pytest
 
 from agentdeck.errors import StepError
+from agentdeck.models import mcp_server
 from agentdeck.models.keys import Keys
 from agentdeck.models.toolbox import Toolbox, named
 from agentdeck.workflow.deck import McpServer
@@ -73,7 +75,7 @@ async def test_a_url_has_tools(toolbox: Callable[..., Toolbox], url: str) -> Non
 
 async def test_a_server_that_died_is_lost_once_and_started_again(toolbox: Callable[..., Toolbox]) -> None:
     box = toolbox()
-    with pytest.raises(StepError, match="the MCP server sums was lost at die") as caught:
+    with pytest.raises(StepError, match=r"the MCP server sums was lost at die: it ended with code 3$") as caught:
         await box.call("sums/die", {})
     assert caught.value.fault.kind == "network"
     assert await box.call("sums/add", {"a": 2, "b": 3}) == ("5", False)
@@ -94,6 +96,112 @@ async def test_a_server_that_cannot_be_used_says_so(
     with pytest.raises(StepError, match="the MCP server bad ") as caught:
         await toolbox(bad=spec).tools(["bad/x"])
     assert caught.value.fault.kind == kind
+
+
+def plain(*args: str) -> McpServer:
+    return McpServer(
+        (sys.executable, "-m", "tests.models.mcp_plain", *args),
+        {"PYTHONPATH": str(ROOT), "TOKEN": "${env.TOKEN}"},
+    )
+
+
+async def test_a_list_of_tools_in_pages_is_read_whole(toolbox: Callable[..., Toolbox]) -> None:
+    box = toolbox(plain=plain())
+    assert [tool.name for tool in await box.tools(["plain/show", "plain/tool_2_1"])] == [
+        "plain__show",
+        "plain__tool_2_1",
+    ]
+    with pytest.raises(StepError, match="has no tool zz; it has show, work, refuse, leave, tool_1_0"):
+        await box.tools(["plain/zz"])
+    with pytest.raises(StepError, match="lists more than 100 pages of tools"):
+        await toolbox(endless=plain("endless")).tools(["endless/show"])
+
+
+async def test_what_is_in_an_answer_is_shown(toolbox: Callable[..., Toolbox]) -> None:
+    text, wrong = await toolbox(plain=plain()).call("plain/show", {})
+    assert not wrong
+    assert text.split("\n") == [
+        "first",
+        "inside a.txt",
+        "[resource file:///b.pdf (application/pdf, 300 bytes)]",
+        "[link to file:///c.txt (1,234 bytes): the third]",
+        "[image (image/png, 3,000 bytes)]",
+    ]
+
+
+async def test_progress_is_passed_on_and_keeps_a_call_alive(
+    toolbox: Callable[..., Toolbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    box = toolbox(plain=plain())
+    assert await box.call("plain/work", {}, told.append) == ("worked", False)
+    assert told == ["1 of 3 part 1 [key]", "2 of 3 part 2 [key]", "3 of 3 part 3 [key]"]
+    monkeypatch.setattr(mcp_server, "CALL", 3.0)
+    assert (await box.call("plain/work", {"pause": 1.1})).text == "worked"  # 3.3 s in all
+    monkeypatch.setattr(mcp_server, "CALL", 0.1)
+    assert "more than 0.1 s without a sign" in (await box.call("plain/work", {"pause": 1})).text
+
+
+async def test_a_refused_call_is_an_answer_and_the_server_goes_on(toolbox: Callable[..., Toolbox]) -> None:
+    box = toolbox(plain=plain())
+    text, wrong = await box.call("plain/refuse", {})
+    assert wrong
+    assert "no such argument" in text
+    assert (await box.call("plain/work", {})).text == "worked"
+    assert len(box._servers) == 1
+
+
+async def test_a_server_that_does_not_start_is_shown_with_its_stderr_at_once(
+    toolbox: Callable[..., Toolbox],
+) -> None:
+    """Its child keeps the pipes open for a minute."""
+    with anyio.fail_after(30), pytest.raises(StepError) as caught:
+        await toolbox(bad=plain("fail")).tools(["bad/x"])
+    fault = caught.value.fault
+    assert fault.kind == "setup"
+    assert fault.message == "the MCP server bad cannot be used: it ended with code 3: no licence for [key]"
+    assert fault.detail.endswith("no licence for [key]")
+    assert len(fault.detail) < 5_000
+
+
+async def test_a_server_that_ends_during_a_call_says_how(toolbox: Callable[..., Toolbox]) -> None:
+    with anyio.fail_after(30), pytest.raises(StepError) as caught:
+        await toolbox(plain=plain()).call("plain/leave", {})
+    assert caught.value.fault.kind == "network"
+    assert caught.value.fault.message == (
+        "the MCP server plain was lost at leave: it ended with code 7: disk is full at [key]"
+    )
+
+
+def test_the_package_is_imported_beside_the_loop() -> None:
+    """In a process of its own, where nothing has imported it: the loop goes round while it is imported."""
+    code = """
+import asyncio, sys
+from agentdeck.models.keys import Keys
+from agentdeck.models.toolbox import Toolbox
+from agentdeck.workflow.deck import McpServer
+from agentdeck.errors import StepError
+
+async def main():
+    ticks = 0
+    async def tick():
+        nonlocal ticks
+        while "mcp.client.stdio" not in sys.modules:
+            await asyncio.sleep(0.001)
+            ticks += 1
+    ticker = asyncio.create_task(tick())
+    box = Toolbox({"bad": McpServer(("false",))}, Keys({}))
+    try:
+        await box.tools(["bad/x"])
+    except StepError:
+        print(ticks)
+    ticker.cancel()
+
+assert "mcp" not in sys.modules
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 10
 
 
 def test_names_of_tools_are_what_models_take() -> None:

@@ -1,0 +1,170 @@
+"""An MCP server that is a program: starting it, exchanging messages with it, noticing at once that it has ended.
+
+The transport of the package `mcp` notices the end of its server only when all its pipes are closed, which a
+process that the server left behind (a wrapper's child) may put off for minutes; and it says neither how the
+server ended nor what it wrote to stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import IO, Any, NamedTuple
+
+import anyio
+from anyio.abc import Process
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+#: Seconds from the end of stdin to TERM, and from TERM to KILL.
+GRACE = 2.0
+#: Seconds between two looks whether the server still runs, while it starts and later.
+LOOK, LONGEST_LOOK = 0.02, 0.25
+#: Seconds that what a server wrote before its end is still read.
+DRAIN = 0.2
+#: Bytes of one message; a longer line is no answer but a flood.
+LONGEST_MESSAGE = 32 * 1024 * 1024
+#: Bytes of stderr that a failure shows.
+STDERR_TAIL = 4_000
+
+_CLOSED = (anyio.ClosedResourceError, anyio.BrokenResourceError, OSError)
+
+
+class StdioServer(NamedTuple):
+    """A running server. `ended` is set as soon as its process has ended."""
+
+    process: Process
+    ended: anyio.Event
+    read: MemoryObjectReceiveStream[Any]
+    write: MemoryObjectSendStream[Any]
+
+    @property
+    def ending(self) -> str:
+        """How the process ended."""
+        code = self.process.returncode
+        if code is None:
+            return "it still runs"
+        return f"ended by signal {-code}" if code < 0 else f"ended with code {code}"
+
+
+async def start_process(command: Sequence[str], env: Mapping[str, str], stderr: IO[bytes]) -> Process:
+    """The server's process, in a process group of its own. Raises OSError."""
+    return await anyio.open_process(
+        list(command),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        env=env,
+        start_new_session=True,
+    )
+
+
+def stderr_tail(stderr: IO[bytes]) -> str:
+    """The end of what the server wrote to this file."""
+    number = stderr.fileno()
+    size = os.fstat(number).st_size
+    tail = os.pread(number, STDERR_TAIL, max(0, size - STDERR_TAIL))
+    return tail.decode("utf-8", "replace").strip()
+
+
+@asynccontextmanager
+async def stdio_server(
+    command: Sequence[str], env: Mapping[str, str], stderr: IO[bytes]
+) -> AsyncIterator[StdioServer]:
+    """Start a server; its `read` and `write` are what `mcp.ClientSession` takes. On leaving it is ended, with its
+    process group. Raises OSError where it cannot be started."""
+    from mcp.shared.message import SessionMessage
+
+    parse = _parser()
+    with anyio.CancelScope(shield=True):  # a process that was started is never lost
+        process = await start_process(command, env, stderr)
+    to_session, read = anyio.create_memory_object_stream[Any](0)
+    write, from_session = anyio.create_memory_object_stream[Any](0)
+    server = StdioServer(process, anyio.Event(), read, write)
+
+    async def pass_answers() -> None:
+        assert process.stdout is not None
+        pieces: list[bytes] = []  # of a line that is not complete
+        with suppress(anyio.EndOfStream, *_CLOSED):
+            while sum(map(len, pieces)) <= LONGEST_MESSAGE:
+                first, *more = (await process.stdout.receive()).split(b"\n")
+                pieces.append(first)
+                if not more:
+                    continue
+                lines, pieces = [b"".join(pieces), *more[:-1]], [more[-1]]
+                for line in filter(bytes.strip, lines):
+                    try:
+                        message: Any = SessionMessage(parse(line))
+                    except ValueError as error:
+                        message = error  # a server that prints something else; the session reports it
+                    await to_session.send(message)
+
+    async def pass_requests() -> None:
+        assert process.stdin is not None
+        with suppress(*_CLOSED):
+            async for sent in from_session:
+                text = sent.message.model_dump_json(by_alias=True, exclude_unset=True)
+                await process.stdin.send(text.encode() + b"\n")
+
+    async def look() -> None:
+        """`Process.wait` also waits for the pipes."""
+        pause = LOOK
+        while process.returncode is None:
+            await anyio.sleep(pause)
+            pause = min(LONGEST_LOOK, pause * 1.1)
+        with anyio.move_on_after(DRAIN):
+            await answered.wait()
+        server.ended.set()
+
+    answered = anyio.Event()
+
+    async def answers() -> None:
+        try:
+            await pass_answers()
+        finally:
+            answered.set()
+            to_session.close()
+
+    try:
+        async with anyio.create_task_group() as tasks:
+            for task in (answers, pass_requests, look):
+                tasks.start_soon(task)
+            try:
+                yield server
+            finally:
+                tasks.cancel_scope.cancel()
+    finally:
+        for stream in (to_session, read, write, from_session):
+            stream.close()
+        with anyio.CancelScope(shield=True):
+            await _end(process)
+
+
+async def _end(process: Process) -> None:
+    """Closing stdin asks the server to end; its group is ended by signals after that."""
+    assert process.stdin is not None
+    with suppress(*_CLOSED):
+        await process.stdin.aclose()
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with anyio.move_on_after(GRACE):
+            while process.returncode is None:  # noqa: ASYNC110
+                await anyio.sleep(LOOK)
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, number)
+    transport: Any = getattr(getattr(process, "_process", None), "_transport", None)
+    if transport is not None:
+        transport.close()
+
+
+def _parser() -> Any:
+    """What reads a message, in the first and in the second version of the package."""
+    try:
+        from mcp_types import jsonrpc_message_adapter
+    except ImportError:
+        from mcp import types
+
+        first: Any = types.JSONRPCMessage
+        return first.model_validate_json
+    return lambda line: jsonrpc_message_adapter.validate_json(line, by_name=False)
