@@ -8,7 +8,7 @@ from typing import NamedTuple
 from agentdeck.core.caps import NAMES
 from agentdeck.core.tally import AgentTally
 from agentdeck.core.view import View
-from agentdeck.workflow.model import Agent, Budget, Data, Retry, Timeout
+from agentdeck.workflow.model import Agent, Budget, Data, Retry, default_timeout
 from agentdeck.workflow.units import rate
 
 #: Limits of a provider that are so much in some time.
@@ -142,7 +142,7 @@ def _providers(view: View, calls: Mapping[str, float], held: Mapping[str, int]) 
 def _settings(agent: Agent) -> tuple[tuple[str, Data, Data], ...]:
     """Setting, value, and what it is where nobody says anything."""
     return (
-        ("timeout", agent.timeout.attempt, Timeout().attempt),
+        ("timeout", agent.timeout.attempt, default_timeout(agent.does.verb).attempt),
         ("attempts", agent.retry.attempts, Retry().attempts),
         ("max_parallel", agent.max_parallel, None),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,15 @@ from agentdeck.workflow.model import (
     Timeout,
     Type,
     Verb,
+    default_timeout,
 )
 from agentdeck.workflow.units import share
 
 Read = Mapping[str, Any]
 
 #: What most agents have: one object for all of them.
-RETRY, TIMEOUT, JOIN, ON_ERROR = Retry(), Timeout(), Join(), OnError()
+RETRY, JOIN, ON_ERROR = Retry(), Join(), OnError()
+TIMEOUTS = {name: default_timeout(name) for name in VERBS}
 
 
 def definition(read: Read, needs: Mapping[str, tuple[str, ...]], folder: Path | None) -> Definition:
@@ -84,16 +87,17 @@ def budget(given: Read) -> Budget:
 
 def agent(name: str, given: Read, defaults: Read, needs: tuple[str, ...]) -> Agent:
     both = {**defaults, **given}
+    does = verb(given)
     simple = {key: both[key] for key in ("max_parallel", "cache", "tier", "hedge", "priority") if key in both}
     own = {key: given[key] for key in ("about", "when", "each", "once", "expect", "spare") if key in given}
     return Agent(
         name=name,
-        does=verb(given),
+        does=does,
         needs=needs,
         with_=given.get("with", {}),
         join=join(given.get("join", "all")),
         retry=retry(given.get("retry"), defaults.get("retry")),
-        timeout=timeout(given.get("timeout"), defaults.get("timeout")),
+        timeout=timeout(TIMEOUTS[does.verb], given.get("timeout"), defaults.get("timeout")),
         on_error=on_error(both.get("on_error", "fail")),
         repeat=Repeat(**given["repeat"]) if "repeat" in given else None,
         output={key: type_(kind) for key, kind in given["output"].items()} if "output" in given else None,
@@ -160,7 +164,9 @@ def retry(given: Any, default: Any) -> Retry:
     return Retry(**both) if both else RETRY
 
 
-def timeout(given: Any, default: Any) -> Timeout:
+def timeout(usual: Timeout, given: Any, default: Any) -> Timeout:
+    """A duration is the clock of an attempt; a map is laid over the default. Where an attempt's clock is written
+    and no idle clock, there is none: an attempt that was allowed minutes may be silent for minutes."""
     both: dict[str, Any] = {}
     for value in (default, given):
         if value is None:
@@ -169,9 +175,11 @@ def timeout(given: Any, default: Any) -> Timeout:
         if "attempt" in clocks:
             both["auto"] = clocks["attempt"] == "auto"
             if both["auto"]:
-                clocks["attempt"] = 30.0
+                clocks["attempt"] = usual.attempt
+            elif "idle" not in both:
+                both["idle"] = None
         both.update(clocks)
-    return Timeout(**both) if both else TIMEOUT
+    return replace(usual, **both) if both else usual
 
 
 def join(given: Any) -> Join:

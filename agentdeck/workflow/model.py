@@ -164,6 +164,15 @@ class Timeout:
     auto: bool = False
 
 
+#: A stream that goes on may take minutes, one that stalls may not.
+PROMPT_TIMEOUT = Timeout(attempt=300.0, idle=30.0)
+
+
+def default_timeout(verb: str) -> Timeout:
+    """The clocks of an agent with this verb whose file says nothing of them."""
+    return PROMPT_TIMEOUT if verb == Prompt.verb else Timeout()
+
+
 @dataclass(frozen=True, slots=True)
 class Retry:
     """`attempts` counts the first one. The wait before attempt n+1 is drawn from 0 to

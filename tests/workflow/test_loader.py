@@ -313,6 +313,23 @@ def test_warnings_for_what_is_legal_but_surely_wrong() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("written", "clocks"),
+    [
+        ("", Timeout(attempt=300.0, idle=30.0)),
+        (", timeout: 1m", Timeout(attempt=60.0)),
+        (", timeout: { attempt: 1m, idle: 5s }", Timeout(attempt=60.0, idle=5.0)),
+        (", timeout: { idle: 5s }", Timeout(attempt=300.0, idle=5.0)),
+        (", timeout: { total: 1h }", Timeout(attempt=300.0, idle=30.0, total=3600.0)),
+        (", timeout: auto", Timeout(attempt=300.0, idle=30.0, auto=True)),
+    ],
+)
+def test_a_prompt_may_take_minutes_and_may_not_stall(written: str, clocks: Timeout) -> None:
+    found = loads(agents(f"a: {{ prompt: Hello{written} }}", "b: { simulate: 1s }")).definition.agents
+    assert found["a"].timeout == clocks
+    assert found["b"].timeout == Timeout(attempt=30.0)
+
+
 def test_defaults_are_laid_under_every_agent() -> None:
     text = agents("a: { simulate: 1s, timeout: { total: 9m } }", "b: { simulate: 1s, retry: 1 }").replace(
         "agents:", "defaults: { timeout: 5s, retry: { attempts: 7, delay: 2s }, priority: low }\nagents:"
