@@ -85,7 +85,8 @@ class Fault(NamedTuple):
 
     `kind` is one of KINDS. `retry_after` is what the other side asked for, in seconds. `clock` names the
     clock that fired when kind is `timeout`. `detail` may hold more for a reader (a traceback, a body);
-    it is never parsed.
+    it is never parsed. `cut_at` is the number of output tokens at which an answer was cut that is of no use
+    incomplete: the next attempt is given more.
     """
 
     kind: str
@@ -93,6 +94,7 @@ class Fault(NamedTuple):
     retry_after: float | None = None
     clock: str = ""
     detail: str = ""
+    cut_at: int = 0
 
     @property
     def retryable(self) -> bool:
@@ -112,7 +114,7 @@ KINDS = {
     "quota": "the account is used up",
     "model": "this model may not be used with this key",
     "forbidden": "the other side refused (403) and did not say whether for the key, the model or the prompt",
-    "context": "the prompt is longer than the model's window",
+    "context": "the prompt or the answer is longer than the model can take",
     "refused": "the model refused the content",
     "invalid": "the answer does not fit `output` or `expect`",
     "expression": "an expression of the workflow could not be evaluated",
@@ -136,10 +138,17 @@ class StepError(AgentdeckError):
     """One attempt of one step failed. Verbs raise this; anything else they raise becomes `exception`."""
 
     def __init__(
-        self, kind: str, message: str, *, retry_after: float | None = None, clock: str = "", detail: str = ""
+        self,
+        kind: str,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        clock: str = "",
+        detail: str = "",
+        cut_at: int = 0,
     ) -> None:
         super().__init__(message)
-        self.fault = Fault(kind, message, retry_after, clock, detail)
+        self.fault = Fault(kind, message, retry_after, clock, detail, cut_at)
 
 
 class Permanent(AgentdeckError):

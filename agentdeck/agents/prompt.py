@@ -15,13 +15,17 @@ from agentdeck.core.events import Usage
 from agentdeck.core.tiers import tier_of
 from agentdeck.errors import StepError
 from agentdeck.models.keys import Curtain
+from agentdeck.models.output_limit import output_limit, unless_limited
 from agentdeck.models.provider import Call, Question, Reply, Tool, Turn
 from agentdeck.models.room import SIMULATED, Room, models_for
 from agentdeck.models.toolbox import named
 from agentdeck.models.typed import instruction, schema_of
+from agentdeck.workflow.deck import Model
 from agentdeck.workflow.model import Agent, Data, Prompt
 from agentdeck.workflow.values import compile_template, show
 
+#: For a length that is not counted.
+CHARACTERS_PER_TOKEN = 4
 #: How often a model may ask for tools before it has to answer.
 ROUNDS = 10
 #: Seconds between two lines of the log that tell of a tool's progress.
@@ -68,7 +72,7 @@ class PromptVerb:
         provider = room.provider(model.provider)
         simulated = room.deck.providers[model.provider].type == SIMULATED
         tools = [] if simulated else await room.tools.tools(self._does.tools)
-        question = await self._question(work, model.id, tools)
+        question = await self._question(work, model, tools)
         used = _Used()
         saying = Saying(work)
         curtain = Curtain(room.keys, _Counted(work, saying))
@@ -79,6 +83,7 @@ class PromptVerb:
                 reply = await provider.answer(question, curtain, work.sent)
                 used.add(reply)
                 self._setting.told(model.provider, reply.told)
+                self._refuse_unusable(work, reply, question, model)
                 if not reply.calls or not tools:
                     break
                 curtain.close()
@@ -100,10 +105,36 @@ class PromptVerb:
         usage = used.usage(name, room)
         return Answer(self._output(room.keys.hide(reply.text)), usage)
 
-    async def _question(self, work: Work, model: str, tools: Sequence[Tool]) -> Question:
+    def _refuse_unusable(self, work: Work, reply: Reply, question: Question, model: Model) -> None:
+        """Raises StepError for an answer that is complete and yet none: cut where a part is of no use, empty, or
+        with calls that cannot be made."""
+        useless, hide = not reply.text and not reply.calls, self._room.keys.hide
+        detail = hide(reply.text[:2000])
+        if reply.ended == "length" and (reply.wrong or useless or self._broken(reply.text)):
+            most, anthropic = output_limit(model), self._room.deck.providers[model.provider].type == "anthropic"
+            allowed = question.max_output or (unless_limited(model.id) if anthropic else most)
+            raise cut(reply, detail, allowed, most, escalate=work.agent.retry.escalate)
+        if reply.wrong:
+            raise StepError("invalid", hide(reply.wrong), detail=detail)
+        if reply.calls and not question.tools:
+            names = ", ".join(dict.fromkeys(call.name for call in reply.calls))
+            what = f"the model wants tools called that it was not offered: {names[:200]}"
+            raise StepError("invalid", hide(what), detail=detail)
+        if useless:
+            rest = ", only reasoning" if reply.thought else ""
+            raise StepError("invalid", f"the answer is empty{rest} (it ended with: {reply.ended})")
+
+    def _broken(self, text: str) -> bool:
+        """Whether this is no answer of the type that was asked for."""
+        try:
+            return self._schema is not None and not isinstance(parsed(text), dict)
+        except StepError:
+            return True
+
+    async def _question(self, work: Work, model: Model, tools: Sequence[Tool]) -> Question:
         does, scope = self._does, work.scope
         text = await render_text(self._text, scope)
-        if work.fault:
+        if work.fault and not work.cut_at:
             again = f"An answer to this was refused: {work.fault}."
             text += f"\n\n{again}" + (f" {instruction(self._schema)}" if self._schema else "")
         images: list[str] = []
@@ -111,19 +142,30 @@ class PromptVerb:
             value = await render(template, scope)
             files = value if isinstance(value, list) else [value]
             images += [str(self._setting.folder / show(file)) for file in files if file is not None]
-        given = [most for most in (does.max_output, work.max_output) if most is not None]
         return Question(
-            model,
+            model.id,
             (Turn("user", text, images),),
             await render_text(self._system, scope),
             self._schema,
             does.temperature,
-            min(given) if given else None,
+            self._longest(work, model),
             does.stop,
             tools,
             tier_of(work.agent, work.tier_up),
             work.seed,
         )
+
+    def _longest(self, work: Work, model: Model) -> int | None:
+        """The output tokens that this attempt may use; None for the model's own maximum."""
+        wanted = max(self._does.max_output or 0, 2 * work.cut_at) or model.max_output
+        bounds = [most for most in (wanted, output_limit(model), work.max_output) if most is not None]
+        if wanted is None and work.max_output is None:
+            return None
+        longest = min(bounds)
+        if longest <= work.cut_at:
+            what = f"the answer was cut at {work.cut_at:,} output tokens, and the budget allows no more"
+            raise StepError("budget", what, cut_at=work.cut_at)
+        return longest
 
     async def _call(self, work: Work, call: Call) -> str:
         """What the tool answers, for the model to read."""
@@ -162,6 +204,20 @@ class _Progress:
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + PROGRESS_EVERY
             self._work.log(f"… {self._name} {text[:500]}")
+
+
+def cut(reply: Reply, detail: str, allowed: int | None, most: int | None, *, escalate: bool) -> StepError:
+    """For an answer that was cut at its longest allowed length. The next attempt may use twice as much, up to
+    what the model can give; where it can give no more, a model a tier up is asked or another one of the tier."""
+    at = allowed or reply.tokens_out or len(reply.text) // CHARACTERS_PER_TOKEN + 1
+    what = f"the answer was cut at {at:,} output tokens and cannot be used"
+    if allowed is None or (most is not None and allowed >= most):
+        fix = "the model gives no more; ask for less, or name a model that gives more"
+        kind = "invalid" if escalate else "context"
+        return StepError(kind, f"{what}: {fix}", detail=detail, cut_at=at)
+    more = 2 * at if most is None else min(2 * at, most)
+    then = f"the next attempt may use {more:,}; set `max_output` to what it needs"
+    return StepError("invalid", f"{what}: {then}", detail=detail, cut_at=at)
 
 
 class _Counted:

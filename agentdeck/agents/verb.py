@@ -63,6 +63,7 @@ class Work:
     tier_up: int = 0
     model: str = ""  # the name in the deck of who is to answer a prompt; empty: the first of its tier
     max_output: int | None = None  # fewer tokens than the agent asks for, when a budget runs low
+    cut_at: int = 0  # the number of output tokens at which the answer before this one was cut, 0 when it was not
     fault: str = ""  # why the attempt before this one was refused, when it was `invalid`
     again: Callable[[], Awaitable[None]] = _at_once  # awaited before each further request of the same attempt
     sent: Callable[[], None] = _nothing  # called when the last byte of a request has been written

@@ -90,10 +90,11 @@ class Estimates:
         more = Want(0, math.ceil(length * longer[-1]) - want.tokens_in, longest - want.tokens_out)
         return Estimate(want, more, length)
 
-    def longest(self, rule: Rule, reduced: bool) -> int | None:
-        """The longest answer an agent may give; half of it where it is to be short."""
+    def longest(self, rule: Rule, reduced: bool, cut_at: int = 0) -> int | None:
+        """The longest answer an agent may give; half of it where it is to be short. Twice as much as where the
+        answer before it was cut, if that was of no use."""
         does = rule.agent.does
-        most = does.max_output if isinstance(does, Prompt) else None
+        most = max((does.max_output if isinstance(does, Prompt) else None) or 0, 2 * cut_at) or None
         return max(1, (most or OUTPUT) // 2) if reduced else most
 
     def began(self, rule: Rule) -> int:

@@ -11,6 +11,7 @@ from agentdeck.models.fault import mid_stream
 from agentdeck.models.gather import Gathered, counted, of
 from agentdeck.models.image import read_image
 from agentdeck.models.keys import Keys
+from agentdeck.models.output_limit import unless_limited
 from agentdeck.models.provider import Question, Reply, Turn
 from agentdeck.models.told import told
 from agentdeck.models.wire import Stream, Wire
@@ -19,8 +20,6 @@ from agentdeck.workflow.model import Data
 
 URL = "https://api.anthropic.com"
 VERSION = "2023-06-01"
-#: The protocol wants a number; this is what every model of it can give.
-MOST_OUTPUT = 4096
 ENDED = {"max_tokens": "length", "tool_use": "tools", "model_context_window_exceeded": "length"}
 #: A typed answer is the input of this tool.
 ANSWER = "answer"
@@ -46,7 +45,7 @@ class Anthropic:
             async with self._wire.post(self._url, headers, body, sent) as stream:
                 return await self._read(stream, got, question.schema is not None)
         except StepError as error:
-            kind, message, after, clock, detail = error.fault
+            kind, message, after, clock, detail, _ = error.fault
             if kind == "auth":
                 self._keys.refused(self._key)
             hide = self._keys.hide
@@ -66,8 +65,9 @@ class Anthropic:
             await stream.read(lambda event: self._take(event, got, usage), got.came)
         if not got.complete:
             raise StepError("network", f"{self._who} was cut off: the answer has no end")
-        answered = got.shown if typed else ""
-        text, calls = answered or got.text, () if answered else got.calls()
+        answered = got.shown_or("{}") if typed else ""
+        calls, wrong = ((), "") if answered else got.calls()
+        text = answered or got.text
         cached = counted(usage.get("cache_read_input_tokens"), 0)
         fresh = counted(usage.get("input_tokens"), 0)
         tokens_in = None if fresh is None else fresh + (cached or 0) + (_made(usage) or 0)
@@ -79,6 +79,8 @@ class Anthropic:
             cached,
             "tools" if calls else "stop" if got.ended == "tools" else got.ended,
             told(stream.headers),
+            thought=got.thought,
+            wrong=got.wrong or wrong,
         )
 
     def _take(self, event: Mapping[str, Data], got: Gathered, usage: dict[str, Data]) -> bool:
@@ -121,12 +123,16 @@ class Anthropic:
             given = of(block, "input")
             piece = json.dumps(given) if given else ""
             got.call(at, id=str(of(block, "id") or ""), name=str(of(block, "name") or ""), piece=piece)
+        elif of(block, "type") in ("thinking", "redacted_thinking"):
+            got.thought = True
         else:
             got.say(of(block, "text"))
 
     def _end(self, reason: Data, got: Gathered) -> None:
         if reason in ("refusal", "content_filter"):
             raise StepError("refused", f"{self._who} refused the content ({reason})")
+        if reason == "pause_turn":
+            got.wrong = "it paused its turn (pause_turn), which only tools of the provider's own need"
         if reason:
             got.ended = ENDED.get(str(reason), "stop")
 
@@ -134,7 +140,7 @@ class Anthropic:
 async def _body(question: Question) -> dict[str, Data]:
     body: dict[str, Data] = {
         "model": question.model,
-        "max_tokens": question.max_output or MOST_OUTPUT,
+        "max_tokens": question.max_output or unless_limited(question.model),
         "stream": True,
         "messages": [await _message(turn) for turn in question.turns],
     }

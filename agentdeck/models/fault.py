@@ -48,6 +48,14 @@ _STATUS = {
 }
 
 
+class Refusal(StepError):
+    """The provider answered with a status other than 200."""
+
+    def __init__(self, status: int, kind: str, message: str, retry_after: float | None, detail: str) -> None:
+        super().__init__(kind, message, retry_after=retry_after, detail=detail)
+        self.status = status
+
+
 def refusal(who: str, status: int, headers: Mapping[str, str], body: str) -> StepError:
     """The answer to a request was not a stream but a status and a body."""
     told = _error(body)
@@ -60,7 +68,7 @@ def refusal(who: str, status: int, headers: Mapping[str, str], body: str) -> Ste
         kind = "server"
     after = retry_after(headers) if kind in ("rate_limit", "server") else None
     said = f"{who} answered {status}" + (f": {_line(message)}" if message else "")
-    return StepError(kind, said + _advice(kind, status), retry_after=after, detail=body[:MOST_DETAIL])
+    return Refusal(status, kind, said + _advice(kind, status), after, body[:MOST_DETAIL])
 
 
 def mid_stream(who: str, told: Data) -> StepError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from agentdeck.errors import StepError
@@ -15,20 +15,24 @@ MOST_TEXT = 16_000_000
 
 
 class Gathered:
-    """Text and calls of tools, piece by piece. `complete` once the model has said that it is done, `ended` why.
-    The arguments of the tool `shown` are an answer too. `came` passes on what is new of either, and is to be
-    called whenever something came: that is a sign of life."""
+    """Text and calls of tools, piece by piece. `complete` once the model has said that it is done, `ended` why;
+    `thought` once there was reasoning, `wrong` why the answer is of no use. The arguments of the tool `shown` are
+    an answer too. `came` passes on what is new of either, and is to be called whenever something came: that is a
+    sign of life."""
 
     def __init__(self, who: str, said: Callable[[str], None], shown: str = "") -> None:
         self.who = who
         self.complete = False
         self.ended = "stop"
+        self.thought = False
+        self.wrong = ""
         self._shown = shown
         self._said = said
         self._pieces: list[str] = []
         self._new: list[str] = []
         self._size = 0
-        self._calls: dict[Any, _Pieces] = {}
+        self._calls: list[_Pieces] = []
+        self._latest: dict[Any, _Pieces] = {}  # by the place that the provider names
 
     @property
     def text(self) -> str:
@@ -37,46 +41,61 @@ class Gathered:
     @property
     def shown(self) -> str:
         """The arguments of the tool `shown`, as far as they have come; empty where it is not called."""
-        called = (call for call in self._calls.values() if call.name == self._shown)
-        return "".join(piece for call in called for piece in call.arguments)
+        return self.shown_or("")
+
+    def shown_or(self, empty: str) -> str:
+        """The same; `empty` where it is called without arguments."""
+        called = [call for call in self._calls if call.name == self._shown]
+        text = "".join(piece for call in called for piece in call.arguments)
+        return text or (empty if called else "")
 
     def came(self) -> None:
         new = "".join(self._new)
         self._new.clear()
         self._said(new)
 
-    def say(self, piece: Data) -> None:
-        """A piece of text; anything else is none."""
-        if piece and isinstance(piece, str):
-            self._grow(piece)
-            self._pieces.append(piece)
-            self._new.append(piece)
+    def say(self, content: Data) -> None:
+        """A piece of text, or a list of parts, of which those of type `text` are text."""
+        if isinstance(content, list):
+            for part in content:
+                if of(part, "type") in ("text", "output_text", None):
+                    self.say(of(part, "text"))
+                elif of(part, "type") in ("thinking", "reasoning"):
+                    self.thought = True
+        elif content and isinstance(content, str):
+            self._grow(content)
+            self._pieces.append(content)
+            self._new.append(content)
 
     def call(self, at: Data, *, id: str = "", name: str = "", piece: str = "") -> None:  # noqa: A002
-        """A piece of the call at this place."""
-        if at not in self._calls:
-            self._calls[at] = _Pieces()
-        call = self._calls[at]
+        """A piece of the call at this place. Some providers give calls that come one after the other the same
+        place: a name with another id, or after arguments that are complete, begins a new call."""
+        call = self._by_id(id) or self._latest.get(at)
+        if call is None or (name and call.over(id, piece)):
+            call = _Pieces()
+            self._calls.append(call)
+        self._latest[at] = call
         call.id, call.name = call.id or id, call.name or name
         call.arguments.append(piece)
         self._grow(piece)
         if call.name == self._shown:
             self._new.append(piece)
 
-    def calls(self) -> tuple[Call, ...]:
-        """The calls, complete. Raises StepError of kind `invalid` for arguments that are none."""
-        made = []
-        for at, call in self._calls.items():
-            text = "".join(call.arguments).strip()
-            try:
-                arguments = json.loads(text) if text else {}
-            except (ValueError, RecursionError):
-                arguments = None
-            if not isinstance(arguments, Mapping) or not call.name:
-                what = f"{self.who} wants the tool {call.name or '(no name)'} called with what is no JSON object"
-                raise StepError("invalid", what, detail=text[:2000])
-            made.append(Call(call.id or f"call_{at}", call.name, arguments))
-        return tuple(made)
+    def _by_id(self, id: str) -> _Pieces | None:  # noqa: A002
+        return next((call for call in self._calls if call.id == id), None) if id else None
+
+    def calls(self) -> tuple[tuple[Call, ...], str]:
+        """The calls that are complete, and what is wrong with the first that is not; empty where nothing is."""
+        made, wrong = [], ""
+        for number, call in enumerate(self._calls):
+            arguments = call.read()
+            if arguments is not None and call.name:
+                made.append(Call(call.id or f"call_{number}", call.name, arguments))
+            elif not wrong:
+                name = call.name or "(no name)"
+                shown = "".join(call.arguments).strip()[:200]
+                wrong = f"it wants the tool {name} called with what is no JSON object: {shown}"
+        return tuple(made), wrong
 
     def _grow(self, piece: str) -> None:
         self._size += len(piece)
@@ -91,6 +110,21 @@ class _Pieces:
         self.id = ""
         self.name = ""
         self.arguments: list[str] = []
+
+    def over(self, id: str, piece: str) -> bool:  # noqa: A002
+        """Whether a name that comes with this id and piece begins another call."""
+        if id and self.id:
+            return id != self.id
+        return bool(self.name and piece) and any(self.arguments) and self.read() is not None
+
+    def read(self) -> dict[str, Data] | None:
+        """The arguments; None where they are no JSON object."""
+        text = "".join(self.arguments).strip()
+        try:
+            arguments = json.loads(text) if text else {}
+        except (ValueError, RecursionError):
+            return None
+        return arguments if isinstance(arguments, dict) else None
 
 
 def counted(value: Data, least: int) -> int | None:

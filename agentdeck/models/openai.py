@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from agentdeck.errors import StepError
-from agentdeck.models.fault import mid_stream
+from agentdeck.models.fault import Refusal, mid_stream
 from agentdeck.models.gather import Gathered, counted, of
 from agentdeck.models.image import read_image
 from agentdeck.models.keys import Keys
@@ -20,6 +21,9 @@ from agentdeck.workflow.model import Data
 
 URL = "https://api.openai.com/v1"
 ENDED = {"stop": "stop", "length": "length", "tool_calls": "tools", "function_call": "tools"}
+#: Why an answer ended that is none: the provider failed, or refused.
+FAILED = ("error", "insufficient_system_resource", "aborted", "cancelled")
+REFUSED = ("content_filter", "safety", "recitation", "blocklist", "prohibited_content", "sensitive")
 #: Parts of a request that not every compatible server takes, and what a refusal calls them.
 OPTIONAL = ("response_format", "stream_options", "temperature", "max_completion_tokens", "max_tokens")
 
@@ -86,7 +90,7 @@ class OpenAI:
             await stream.read(lambda event: self._take(event, got, usage, "delta"), got.came)
         if not got.complete:
             raise StepError("network", f"{self._who} was cut off: the answer has no end")
-        calls = got.calls()
+        calls, wrong = got.calls()
         empty = not got.text and not calls
         return Reply(
             got.text,
@@ -94,8 +98,10 @@ class OpenAI:
             counted(of(usage, "prompt_tokens"), 1),
             counted(of(usage, "completion_tokens"), 0 if empty else 1),
             counted(of(usage, "prompt_tokens_details", "cached_tokens"), 0),
-            "tools" if calls else got.ended,
+            "tools" if calls and not wrong else got.ended,
             told(stream.headers),
+            thought=got.thought,
+            wrong=wrong,
         )
 
     def _take(self, event: Mapping[str, Data], got: Gathered, usage: dict[str, Data], part: str) -> bool:
@@ -111,32 +117,46 @@ class OpenAI:
         return False
 
     def _choose(self, choice: Mapping[str, Data], delta: Data, got: Gathered) -> None:
+        if choice.get("error"):
+            raise mid_stream(self._who, choice["error"])
         if isinstance(delta, dict):
             got.say(delta.get("content"))
+            got.thought = got.thought or bool(delta.get("reasoning_content") or delta.get("reasoning"))
             if delta.get("refusal"):
                 raise StepError("refused", f"{self._who} refused: {str(delta['refusal'])[:300]}")
             if delta.get("tool_calls"):
                 _call(delta["tool_calls"], got)
-        ended = choice.get("finish_reason")
-        if ended == "content_filter":
-            raise StepError("refused", f"{self._who} refused the content (content_filter)")
+            if delta.get("function_call"):  # the older form: one call, without a place
+                _call([{"function": delta["function_call"]}], got)
+        ended = str(choice.get("finish_reason") or "")
+        if ended.lower() in REFUSED:
+            raise StepError("refused", f"{self._who} refused the content ({ended})")
+        if ended.lower() in FAILED:
+            raise mid_stream(self._who, {"message": f"finish_reason {ended}"})
         if ended:
-            got.complete, got.ended = True, ENDED.get(str(ended), "stop")
+            got.complete, got.ended = True, ENDED.get(ended, "stop")
 
     def _told(self, error: StepError, question: Question, body: Mapping[str, Data], text: str) -> StepError:
         """The error with the text that had come; where it refuses an optional part, the next attempt goes
         without it."""
-        kind, message, after, clock, detail = error.fault
-        if kind == "rejected":
-            for part in OPTIONAL:
-                if part in body and part in detail:
-                    self._without.setdefault(question.model, set()).add(part)
-                    kind, message = "server", f"{message}; the next attempt goes without {part}"
-                    break
+        kind, message, after, clock, detail, _ = error.fault
+        part = _refused_part(error, body) if isinstance(error, Refusal) else ""
+        if part:
+            self._without.setdefault(question.model, set()).add(part)
+            kind, message = "server", f"{message}; the next attempt goes without {part}"
         if kind == "auth":
             self._keys.refused(self._key)
         hide = self._keys.hide
         return StepError(kind, hide(message), retry_after=after, clock=clock, detail=hide(text or detail))
+
+
+def _refused_part(error: Refusal, body: Mapping[str, Data]) -> str:
+    """The optional part of the request that a refusal names. Some servers (llama.cpp's among them) answer 500
+    where others say 400; a 500 that names several parts may only repeat the request."""
+    named = [part for part in OPTIONAL if part in body and re.search(rf"\b{part}\b", error.fault.detail)]
+    if error.status == 500:
+        return named[0] if len(named) == 1 else ""
+    return named[0] if named and error.fault.kind == "rejected" else ""
 
 
 def _call(calls: Data, got: Gathered) -> None:

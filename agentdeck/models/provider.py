@@ -39,7 +39,8 @@ class Tool(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Question:
     """What is asked of a model. `model` is the provider's own id for it. `schema` is the JSON Schema of the
-    answer, None for text. `tier` and `seed` mean something to the simulated provider only."""
+    answer, None for text. `max_output` None: the model's own maximum. `tier` and `seed` mean something to the
+    simulated provider only."""
 
     model: str
     turns: Sequence[Turn]
@@ -69,7 +70,8 @@ Told: TypeAlias = Mapping[str, Window]
 @dataclass(frozen=True, slots=True)
 class Reply:
     """A complete answer. Token counts of None are unknown. `tokens_in` includes `cached_in`. `ended`: stop,
-    length, tools. `said` is everything in its text."""
+    length, tools. `thought`: there was reasoning. `wrong` says why the answer cannot be used, although it was
+    complete and is paid for."""
 
     text: str
     calls: Sequence[Call] = ()
@@ -79,6 +81,8 @@ class Reply:
     ended: str = "stop"
     told: Told = field(default_factory=dict)
     simulated: bool = False
+    thought: bool = False
+    wrong: str = ""
 
 
 class Provider(Protocol):

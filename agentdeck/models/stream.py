@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
+
 from agentdeck.errors import StepError
 
 MB = 1024 * 1024
@@ -11,6 +13,8 @@ MOST_EVENT = 8 * MB
 
 class Events:
     """Takes bytes as they come, wherever they are cut, and gives the data of each event that is complete.
+
+    Lines end with LF, CRLF or CR, and a byte order mark at the beginning is left out, as in the standard.
 
     Raises StepError of kind `server` for what cannot be a stream of events: too large, or no UTF-8. `who` is
     named in it. Names of events, ids and comments are passed over: both protocols repeat the name in the data.
@@ -22,18 +26,22 @@ class Events:
         self._pieces: list[bytes] = []  # of a line that is not complete
         self._data: list[str] = []
         self._size = 0  # of both
+        self._begin: bytes | None = b""  # the first bytes, until there are enough to see a byte order mark
+        self._cut = False  # the last chunk ended with a CR, which may be half of a CRLF
 
     def feed(self, chunk: bytes) -> list[str]:
         found: list[str] = []
         data = self._data
+        if self._begin is not None:
+            chunk = self._without_mark(chunk)
+        if self._cut or b"\r" in chunk:
+            chunk = self._with_line_feeds(chunk)
         *lines, rest = chunk.split(b"\n")
         for line in lines:
             if self._pieces:
                 self._size -= sum(map(len, self._pieces))
                 line = b"".join((*self._pieces, line))
                 self._pieces.clear()
-            if line.endswith(b"\r"):
-                line = line[:-1]
             if not line:
                 if data:
                     found.append("\n".join(data))
@@ -49,7 +57,23 @@ class Events:
 
     def end(self) -> list[str]:
         """The stream is over: what an event without its blank line holds."""
-        return self.feed(b"\n\n")
+        rest, self._begin = self._begin or b"", None
+        return self.feed(rest + b"\n\n")
+
+    def _without_mark(self, chunk: bytes) -> bytes:
+        begin = (self._begin or b"") + chunk
+        if len(begin) < len(BOM_UTF8) and BOM_UTF8.startswith(begin):
+            self._begin = begin
+            return b""
+        self._begin = None
+        return begin.removeprefix(BOM_UTF8)
+
+    def _with_line_feeds(self, chunk: bytes) -> bytes:
+        if self._cut and chunk.startswith(b"\n"):
+            chunk, self._cut = chunk[1:], False
+        if chunk:
+            self._cut = chunk.endswith(b"\r")
+        return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _grow(self, size: int) -> None:
         self._size += size

@@ -3,38 +3,50 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from agentdeck.models.provider import Told, Window
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_NAMES = {
-    "requests": "requests",
-    "tokens": "tokens",
-    "input-tokens": "input_tokens",
-    "output-tokens": "output_tokens",
-}
+#: `x-ratelimit-remaining-tokens` as OpenAI has it; between the two, proxies name what is limited: litellm has
+#: `x-ratelimit-api_key-limit-requests`.
+_OPENAI = re.compile(
+    r"x-ratelimit-(?:(?P<scope>[a-z0-9_-]+)-)?(?P<what>limit|remaining|reset)"
+    r"-(?P<of>requests|tokens|input-tokens|output-tokens)"
+)
+_ANTHROPIC = re.compile(
+    r"anthropic-ratelimit-(?P<scope>)(?P<of>requests|tokens|input-tokens|output-tokens)"
+    r"-(?P<what>limit|remaining|reset)"
+)
 
 
 def told(headers: Mapping[str, str]) -> Told:
-    """By limit; only those that the headers speak of."""
-    found: dict[str, Window] = {}
-    said = {name: value for name, value in headers.items() if "ratelimit" in name}
-    for word, name in _NAMES.items() if said else ():
-        window = Window(
-            _number(_first(said, f"x-ratelimit-limit-{word}", f"anthropic-ratelimit-{word}-limit")),
-            _number(_first(said, f"x-ratelimit-remaining-{word}", f"anthropic-ratelimit-{word}-remaining")),
-            _reset(_first(said, f"x-ratelimit-reset-{word}", f"anthropic-ratelimit-{word}-reset")),
-        )
-        if window != Window():
-            found[name] = window
-    return found
+    """By limit; only those that the headers speak of. Where they speak of the same limit for several scopes (a
+    model, a key, a team), the lowest limit and the least that is left count."""
+    said: dict[str, dict[str, dict[str, str]]] = {}
+    for name, value in headers.items():
+        found = "ratelimit" in name and (_OPENAI.fullmatch(name) or _ANTHROPIC.fullmatch(name))
+        if found:
+            scopes = said.setdefault(found["of"].replace("-", "_"), {})
+            scopes.setdefault(found["scope"] or "", {})[found["what"]] = value.strip()
+    windows = {of: _tightest([_window(parts) for parts in scopes.values()]) for of, scopes in said.items()}
+    return {of: window for of, window in windows.items() if window != Window()}
 
 
-def _first(headers: Mapping[str, str], *names: str) -> str:
-    return next((headers[name].strip() for name in names if name in headers), "")
+def _window(parts: Mapping[str, str]) -> Window:
+    return Window(
+        _number(parts.get("limit", "")), _number(parts.get("remaining", "")), _reset(parts.get("reset", ""))
+    )
+
+
+def _tightest(windows: Sequence[Window]) -> Window:
+    return Window(
+        min((w.limit for w in windows if w.limit is not None), default=None),
+        min((w.left for w in windows if w.left is not None), default=None),
+        max((w.reset for w in windows if w.reset is not None), default=None),
+    )
 
 
 def _number(text: str) -> int | None:

@@ -44,7 +44,11 @@ class Letter:
 
 def add_letter(connection: sqlite3.Connection, letter: Letter) -> int:
     """Keep a letter; its id."""
-    fault = {name: value for name, value in letter.fault._asdict().items() if value not in (None, "")}
+    fault = {
+        name: value
+        for name, value in letter.fault._asdict().items()
+        if value not in (None, "") and (name, value) != ("cut_at", 0)
+    }
     cursor = connection.execute(
         "INSERT INTO letters (run, task, step, agent, identity, cause, fault, inputs, attempts, state, why, at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agentdeck.errors import InvalidFile
-from agentdeck.workflow.format import DURATION, PROVIDER_LIMITS, SHARE
+from agentdeck.workflow.format import DURATION, PROVIDER_LIMITS, SHARE, SIZE
 from agentdeck.workflow.model import Data, ProviderLimits
 from agentdeck.workflow.shape import (
     Choice,
@@ -53,12 +53,14 @@ class Provider:
 @dataclass(frozen=True, slots=True)
 class Model:
     """What a provider answers with. `price` is dollars per million tokens (in, out); None is looked up. `cached`
-    is the price of input that the provider had kept; None is the same as for other input."""
+    is the price of input that the provider had kept; None is the same as for other input. `max_output` is the
+    longest answer it can give, in tokens; None where the deck does not say."""
 
     provider: str
     id: str
     price: tuple[float, float] | None = None
     cached: float | None = None
+    max_output: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,7 @@ MODEL = Fields(
         "price": Fields(
             {"in": Number(least=0), "out": Number(least=0), "cached": Number(least=0)}, required=["in", "out"]
         ),
+        "max_output": SIZE,
     },
     required=["provider", "id"],
 )
@@ -171,9 +174,9 @@ def load_deck(path: Path) -> Deck:
 
 def _model(given: Mapping[str, Any]) -> Model:
     price = given.get("price")
-    if price is None:
-        return Model(given["provider"], given["id"])
-    return Model(given["provider"], given["id"], (price["in"], price["out"]), price.get("cached"))
+    paid = None if price is None else (price["in"], price["out"])
+    cached = None if price is None else price.get("cached")
+    return Model(given["provider"], given["id"], paid, cached, given.get("max_output"))
 
 
 def _named(read: Mapping[str, Any], source: Source) -> None:

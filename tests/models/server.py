@@ -286,6 +286,18 @@ class Talk:
         self.word("Too long")
         return await self.finish(2, reason="max_tokens" if self.anthropic else "length")
 
+    async def do_room(self, tokens: str) -> bool:
+        """An answer of so many tokens, cut where fewer are allowed."""
+        allowed = self.asked.body.get("max_tokens") or self.asked.body.get("max_completion_tokens") or 10**9
+        if allowed >= int(tokens):
+            return await self.do_ok()
+        self.start()
+        self.word('{"n": ')
+        return await self.finish(allowed, reason="max_tokens" if self.anthropic else "length")
+
+    async def do_prose(self) -> bool:
+        return await self.say(["No JSON", " here"])
+
     async def do_filtered(self) -> bool:
         self.start()
         return await self.finish(0, reason="refusal" if self.anthropic else "content_filter")
@@ -340,6 +352,104 @@ class Talk:
         if "response_format" in self.asked.body:
             return await self.refuse(400, "invalid_request_error", "unknown parameter: response_format")
         return await self.say(['{"n": 7}'])
+
+    async def do_llamacpp(self, status: str = "500") -> bool:
+        """As llama-cpp-python's server refuses a type of `response_format` that it does not know."""
+        if "response_format" in self.asked.body:
+            place = "[{'type': 'literal_error', 'loc': ('body', 'response_format', 'type'), "
+            what = "'msg': \"Input should be 'text' or 'json_object'\", 'input': 'json_schema'}]"
+            return await self.refuse(int(status), "internal_server_error", place + what)
+        return await self.say(['{"n": 7}'])
+
+    async def do_repeats(self) -> bool:
+        """A failure whose message holds the whole request."""
+        return await self.refuse(500, "api_error", f"failed: {json.dumps(self.asked.body)}")
+
+    async def do_nothing(self) -> bool:
+        self.start()
+        return await self.finish(0)
+
+    async def do_thinks(self, *_: str) -> bool:
+        """Reasons, and gives no answer."""
+        self.head()
+        if self.anthropic:
+            self.event({"type": "message_start", "message": {"content": [], "usage": {"input_tokens": 20}}})
+            block = {"type": "thinking", "thinking": ""}
+            self.event({"type": "content_block_start", "index": 0, "content_block": block})
+            delta = {"type": "thinking_delta", "thinking": "Hm"}
+            self.event({"type": "content_block_delta", "index": 0, "delta": delta})
+        else:
+            self.delta({"reasoning_content": "Hm"})
+        return await self.finish(9)
+
+    async def do_parts(self) -> bool:
+        """The content as a list of parts."""
+        self.head()
+        thought = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}
+        self.delta({"role": "assistant", "content": [thought]})
+        self.delta({"content": [{"type": "text", "text": "In "}, {"type": "text", "text": "parts"}]})
+        return await self.finish(2)
+
+    async def do_wholeparts(self) -> bool:
+        self.head(200, "application/json")
+        message = {"role": "assistant", "content": [{"type": "text", "text": "In "}, {"text": "parts"}]}
+        self.send(json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]}).encode())
+        return await self.end()
+
+    async def do_reason(self, word: str) -> bool:
+        """Ends with this finish_reason."""
+        self.start()
+        self.word("Half an answer")
+        return await self.finish(2, reason=word)
+
+    async def do_choiceerror(self) -> bool:
+        self.start()
+        self.word("Half an answer")
+        error = {"code": 429, "message": "too much"}
+        self.event({"choices": [{"index": 0, "delta": {}, "finish_reason": "error", "error": error}]})
+        return await self.end()
+
+    async def do_marked(self) -> bool:
+        """A byte order mark first, and lines that end with CR only."""
+        send = self.send
+        self.send = lambda data: send(data.replace(b"\n", b"\r"))  # type: ignore[method-assign]
+        head = self.head
+
+        def marked(*given: Any, **more: Any) -> None:
+            head(*given, **more)
+            send(b"\xef\xbb\xbf")
+
+        self.head = marked  # type: ignore[method-assign]
+        return await self.do_ok()
+
+    async def do_shared(self, how: str = "ids") -> bool:
+        """Two calls that have the same index, one after the other."""
+        self.head()
+        for number in (1, 2):
+            id_ = {"id": f"call_{number}"} if how == "ids" else {}
+            function = {"name": "sums__add", "arguments": f'{{"a": {number}, '}
+            self.delta({"tool_calls": [{"index": 0, **id_, "function": function}]})
+            self.delta({"tool_calls": [{"index": 0, "function": {"arguments": f'"b": {number}}}'}}]})
+        return await self.finish(3, reason="tool_calls")
+
+    async def do_unoffered(self) -> bool:
+        """Some text, and a call of a tool that the request did not have."""
+        self.start()
+        self.word("I will")
+        if self.anthropic:
+            block = {"type": "tool_use", "id": "call_1", "name": "launch_rocket", "input": {}}
+            self.event({"type": "content_block_start", "index": 1, "content_block": block})
+            return await self.finish(3, reason="tool_use")
+        function = {"name": "launch_rocket", "arguments": "{}"}
+        self.delta({"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": function}]})
+        return await self.finish(3, reason="tool_calls")
+
+    async def do_halfcall(self) -> bool:
+        """A call whose arguments are cut."""
+        self.head()
+        function = {"name": "sums__add", "arguments": '{"a": '}
+        self.delta({"tool_calls": [{"index": 0, "id": "call_1", "function": function}]})
+        return await self.finish(3, reason="length")
 
     async def do_html(self) -> bool:
         self.head(200, "text/html; charset=utf-8")

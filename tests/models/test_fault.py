@@ -145,3 +145,19 @@ def test_what_headers_say_of_limits() -> None:
     assert found["output_tokens"].reset == pytest.approx(20, abs=2)
     assert set(found) == {"requests", "tokens", "output_tokens"}
     assert told({"content-type": "x"}) == {}
+
+
+def test_limits_of_proxies_name_a_scope_and_the_tightest_counts() -> None:
+    found = told(
+        {
+            "x-ratelimit-limit-requests": "500",
+            "x-ratelimit-remaining-requests": "499",
+            "x-ratelimit-api_key-limit-requests": "20",
+            "x-ratelimit-api_key-remaining-requests": "19",
+            "x-ratelimit-model_per_key-remaining-requests": "7",
+            "x-ratelimit-api_key-limit-tokens": "9223372036854775807",
+            "x-ratelimit-team-limit-tokens": "3000",
+            "llm_provider-x-ratelimit-limit-requests": "1",
+        }
+    )
+    assert found == {"requests": Window(20, 7), "tokens": Window(3000)}

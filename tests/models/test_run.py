@@ -33,7 +33,7 @@ providers:
 models:
   small: {{ provider: it, id: ok-small, price: {{ in: 1, out: 5, cached: 0.1 }} }}
   large: {{ provider: it, id: ok-large, price: {{ in: 10, out: 50 }} }}
-  odd: {{ provider: it, id: {odd} }}
+  odd: {{ provider: it, id: {odd}{limit} }}
 tiers: {{ routing: small, execution: small, reasoning: [large, small], odd: odd }}
 mcp:
   sums: {{ command: [{python}, -m, tests.models.sums], env: {{ PYTHONPATH: "{root}" }} }}
@@ -58,10 +58,15 @@ class Place:
         self.db = folder / "runs.db"
         self.lines: list[LogLine] = []
 
-    def deck(self, odd: str = "ok", reasoning: str = "[large, small]") -> None:
+    def deck(self, odd: str = "ok", reasoning: str = "[large, small]", limit: int | None = None) -> None:
         root = Path(__file__).resolve().parents[2]
         text = DECK.replace("[large, small]", reasoning).format(
-            kind=self.kind, url=self.server.url + "/v1", odd=odd, python=sys.executable, root=root
+            kind=self.kind,
+            url=self.server.url + "/v1",
+            odd=odd,
+            python=sys.executable,
+            root=root,
+            limit="" if limit is None else f", max_output: {limit}",
         )
         (self.folder / "deck.yaml").write_text(text)
 
@@ -78,8 +83,10 @@ class Place:
 
         return await run(launch, Watch(seen, self.lines.append, control))
 
-    async def asks(self, odd: str, more: str = "", *, tier: str = "odd", escalate: str = "false") -> Outcome:
-        self.deck(odd)
+    async def asks(
+        self, odd: str, more: str = "", *, tier: str = "odd", escalate: str = "false", limit: int | None = None
+    ) -> Outcome:
+        self.deck(odd, limit=limit)
         return await self.run(ASKS % (escalate, tier, more))
 
     def said(self) -> str:
@@ -195,7 +202,7 @@ async def test_the_letter_has_what_had_come(place: Place) -> None:
 
 
 async def test_what_does_not_fit_is_told_to_the_model(place: Place) -> None:
-    outcome = await place.asks("length", ", output: { n: integer }", escalate="true")
+    outcome = await place.asks("prose", ", output: { n: integer }", escalate="true")
     first, *rest = place.server.asked
     assert "was refused" not in json.dumps(first.body["messages"])
     assert len(rest) == 2
@@ -207,10 +214,53 @@ async def test_what_does_not_fit_is_told_to_the_model(place: Place) -> None:
 
 
 async def test_an_invalid_answer_escalates_a_tier(place: Place) -> None:
-    place.server.plan = {"ok-small": ["length"]}
+    place.server.plan = {"ok-small": ["prose"]}
     outcome = await place.asks("ok", ", output: { n: integer }", tier="execution", escalate="true")
     assert [asked.body["model"] for asked in place.server.asked] == ["ok-small", "ok-large"]
     assert isinstance(outcome.view.output["n"], int)
+
+
+async def test_a_typed_answer_that_is_cut_is_asked_for_with_more_room(place: Place) -> None:
+    outcome = await place.asks("room-250", ", output: { n: integer }, max_output: 100")
+    assert [asked.body["max_tokens"] for asked in place.server.asked] == [100, 200, 400]
+    assert isinstance(outcome.view.output["n"], int)
+    assert "was refused" not in json.dumps(place.server.asked[-1].body["messages"])
+    first, second = [event.fault for event in events_of(place, outcome, ev.AttemptFailed)]
+    assert (first.kind, first.cut_at, second.cut_at) == ("invalid", 100, 200)
+    assert "cut at 100 output tokens" in first.message
+    assert "the next attempt may use 200" in first.message
+
+
+async def test_a_typed_answer_may_use_what_the_model_can_give_and_no_more(place: Place) -> None:
+    options = ", output: { n: integer }, max_output: 100"
+    outcome = await place.asks("room-250", options, limit=150)
+    assert [asked.body["max_tokens"] for asked in place.server.asked] == [100, 150]
+    faults = [event.fault for event in events_of(place, outcome, ev.AttemptFailed)]
+    assert [fault.kind for fault in faults] == ["invalid", "context"]
+    assert "the model gives no more" in faults[-1].message
+    assert outcome.state == "failed"
+
+
+async def test_a_text_that_is_cut_is_an_answer_and_says_so(place: Place) -> None:
+    outcome = await place.asks("length")
+    assert outcome.view.output == "Too long"
+    assert "cut at its longest allowed length" in place.said()
+
+
+@pytest.mark.parametrize(
+    ("how", "part"),
+    [
+        ("nothing", "the answer is empty (it ended with: stop)"),
+        ("thinks", "the answer is empty, only reasoning"),
+        ("unoffered", "tools called that it was not offered: launch_rocket"),
+    ],
+)
+async def test_an_answer_without_an_answer_is_a_fault(place: Place, how: str, part: str) -> None:
+    outcome = await place.asks(how)
+    faults = [event.fault for event in events_of(place, outcome, ev.AttemptFailed)]
+    assert [fault.kind for fault in faults] == ["invalid"] * 3
+    assert part in faults[0].message
+    assert outcome.state == "failed"
 
 
 async def test_the_agents_options_reach_the_model(place: Place) -> None:

@@ -12,13 +12,19 @@ from agentdeck.models.stream import Events
 LINES = st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]), max_size=20)
 
 
-@given(st.lists(st.lists(LINES, min_size=1, max_size=3), max_size=5), st.sampled_from(["\n", "\r\n"]), st.data())
+@given(
+    st.lists(st.lists(LINES, min_size=1, max_size=3), max_size=5),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.sampled_from(["", "\ufeff"]),
+    st.data(),
+)
 def test_events_do_not_depend_on_where_bytes_are_cut(
-    events: list[list[str]], end: str, data: st.DataObject
+    events: list[list[str]], end: str, mark: str, data: st.DataObject
 ) -> None:
-    sent = "".join(
+    text = mark + "".join(
         f": comment{end}event: x{end}" + "".join(f"data: {line}{end}" for line in event) + end for event in events
-    ).encode()
+    )
+    sent = text.encode()
     cuts = sorted(data.draw(st.lists(st.integers(0, len(sent)), max_size=10)))
     reader, found = Events("it"), []
     for start, stop in zip([0, *cuts], [*cuts, len(sent)], strict=True):

@@ -197,6 +197,101 @@ async def test_a_part_that_a_server_does_not_take_is_left_out_next_time(asker: C
     assert (await ask("picky", schema=schema)).text == '{"n": 7}'
 
 
+@pytest.mark.parametrize("how", ["llamacpp", "llamacpp-400", "llamacpp-422"])
+async def test_an_answer_of_a_type_falls_back_as_llama_cpp_refuses_it(
+    asker: Callable[..., Asker], how: str
+) -> None:
+    ask = asker("openai")
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    fault = await ask.fault(how, schema=schema)
+    assert (fault.kind, fault.retryable) == ("server", True)
+    assert "goes without response_format" in fault.message
+    assert (await ask(how, schema=schema)).text == '{"n": 7}'
+
+
+async def test_a_failure_that_repeats_the_request_takes_nothing_from_the_next(
+    asker: Callable[..., Asker], server: Server
+) -> None:
+    ask = asker("openai")
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    for _ in range(2):
+        fault = await ask.fault("repeats", schema=schema, max_output=50)
+        assert "goes without" not in fault.message
+    assert {"response_format", "max_tokens"} <= server.asked[-1].body.keys()
+
+
+@pytest.mark.parametrize("how", ["parts", "wholeparts"])
+async def test_content_may_be_a_list_of_parts(asker: Callable[..., Asker], how: str) -> None:
+    reply = await asker("openai")(how)
+    assert (reply.text, reply.ended) == ("In parts", "stop")
+    assert reply.thought == (how == "parts")
+
+
+@pytest.mark.parametrize(
+    ("how", "kind", "part"),
+    [
+        ("reason-error", "server", "finish_reason error"),
+        ("reason-insufficient_system_resource", "server", "insufficient_system_resource"),
+        ("reason-SAFETY", "refused", "SAFETY"),
+        ("choiceerror", "rate_limit", "too much"),
+    ],
+)
+async def test_an_answer_that_ended_with_a_failure_is_one(
+    asker: Callable[..., Asker], how: str, kind: str, part: str
+) -> None:
+    fault = await asker("openai").fault(how)
+    assert fault.kind == kind
+    assert part in fault.message
+    assert fault.detail == "Half an answer"
+
+
+async def test_an_event_stream_may_begin_with_a_mark_and_end_its_lines_with_cr(ask: Asker) -> None:
+    assert (await ask("marked")).text == TEXT
+
+
+@pytest.mark.parametrize("how", ["shared", "shared-noids"])
+async def test_calls_that_share_an_index_are_two(asker: Callable[..., Asker], how: str) -> None:
+    reply = await asker("openai")(how)
+    assert [(call.name, call.arguments) for call in reply.calls] == [
+        ("sums__add", {"a": 1, "b": 1}),
+        ("sums__add", {"a": 2, "b": 2}),
+    ]
+    assert len({call.id for call in reply.calls}) == 2
+
+
+async def test_a_call_that_is_cut_says_so_and_is_paid_for(asker: Callable[..., Asker]) -> None:
+    reply = await asker("openai")("halfcall")
+    assert (reply.calls, reply.ended, reply.tokens_out) == ((), "length", 3)
+    assert "sums__add called with what is no JSON object" in reply.wrong
+
+
+@pytest.mark.parametrize("how", ["nothing", "thinks"])
+async def test_an_empty_answer_says_whether_there_was_reasoning(ask: Asker, how: str) -> None:
+    reply = await ask(how)
+    assert (reply.text, reply.calls, reply.thought) == ("", (), how == "thinks")
+
+
+@pytest.mark.parametrize(
+    ("model", "tokens"),
+    [
+        ("claude-3-haiku-20240307", 4096),
+        ("claude-3-5-sonnet-latest", 8192),
+        ("anthropic.claude-opus-4-20250514-v1:0", 32_000),
+        ("claude-opus-4-1", 32_000),
+        ("claude-opus-4-5-20251101", 64_000),
+        ("claude-haiku-4-5", 64_000),
+        ("anthropic/claude-sonnet-5-5", 64_000),
+        ("llama", 4096),
+    ],
+)
+async def test_an_answer_may_be_as_long_as_the_model_can_give(
+    asker: Callable[..., Asker], server: Server, model: str, tokens: int
+) -> None:
+    await asker("anthropic")(model)
+    await asker("anthropic")(model, max_output=50)
+    assert [asked.body["max_tokens"] for asked in server.asked] == [tokens, 50]
+
+
 async def test_the_key_is_in_no_error(ask: Asker) -> None:
     fault = await ask.fault("auth")
     assert "[key]" in fault.message

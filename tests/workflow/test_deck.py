@@ -21,7 +21,7 @@ providers:
   local:     { type: openai, url: "http://127.0.0.1:8000/v1", max_retry_after: 2m }
 models:
   haiku:  { provider: anthropic, id: claude-haiku-4-5 }
-  mini:   { provider: openai, id: gpt-4o-mini, price: { in: 0.15, out: 0.6, cached: 0.075 } }
+  mini:   { provider: openai, id: gpt-4o-mini, price: { in: 0.15, out: 0.6, cached: 0.075 }, max_output: 16k }
 tiers:
   routing:   [haiku, mini]
   execution: mini
@@ -55,8 +55,8 @@ def test_a_deck_is_read_whole_and_keys_stay_as_written(tmp_path: Path) -> None:
     assert deck.providers["local"].max_retry_after == 120
     assert deck.providers["openai"].max_retry_after == 600
     assert deck.providers["local"].url == "http://127.0.0.1:8000/v1"
-    assert deck.models["mini"] == Model("openai", "gpt-4o-mini", (0.15, 0.6), 0.075)
-    assert deck.models["haiku"].price is None
+    assert deck.models["mini"] == Model("openai", "gpt-4o-mini", (0.15, 0.6), 0.075, 16_000)
+    assert (deck.models["haiku"].price, deck.models["haiku"].max_output) == (None, None)
     assert deck.tiers == {"routing": ("haiku", "mini"), "execution": ("mini",)}
     assert deck.mcp["files"] == McpServer(("npx", "server"), {"TOKEN": "${env.ANTHROPIC_API_KEY}"})
     assert deck.mcp["wiki"] == McpServer(url="https://wiki.example/mcp")
