@@ -32,6 +32,7 @@ class CommandVerb:
         command = agent.does
         assert isinstance(command, Command)
         self.folder = setting.folder
+        self.children = setting.children
         self.accepted = frozenset(command.ok)
         self.args = [compile_template(arg) for arg in command.args]
         self.env = {name: compile_template(value) for name, value in command.env.items()}
@@ -47,8 +48,14 @@ class CommandVerb:
         data = None
         if self.input is not None:
             data = (await render_text(self.input, work.scope)).encode("utf-8", "replace")
-        with anyio.CancelScope(shield=True):  # a process that was started is never lost
-            process = await _start(args, env, cwd, data is not None)
+        with self.children.child(work.task, work.step, work.attempt) as child:
+            with anyio.CancelScope(shield=True):  # a process that was started is never lost
+                process = await _start(args, child.environment(env), cwd, data is not None)
+            child.started(process.pid)
+            return await self._follow(process, data, work)
+
+    async def _follow(self, process: asyncio.subprocess.Process, data: bytes | None, work: Work) -> Data:
+        """Read what it says until it has ended, and end it where this is cancelled."""
         log = Log(work)
         out, err = Stream(log, "out", MOST_STDOUT), Stream(log, "err", MOST_STDERR)
         assert process.stdout is not None

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from agentdeck.core.events import Usage
 from agentdeck.models.provider import Told
+from agentdeck.processes.children import Children
 from agentdeck.workflow.deck import Deck
 from agentdeck.workflow.model import Agent, Data, Definition
 
@@ -93,7 +94,8 @@ NOW = "now"
 class Setting:
     """What all verbs of a run share. `sleep` is the run's clock; `functions` are Python agents given as objects,
     by agent name; `closing` collects what must be awaited when the run ends (clients, pools). `told` gets what a
-    provider's headers say of its limits, with the provider's name in the deck."""
+    provider's headers say of its limits, with the provider's name in the deck. `children` are the processes that
+    verbs start."""
 
     definition: Definition
     folder: Path
@@ -102,3 +104,4 @@ class Setting:
     closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     deck: Deck = field(default_factory=Deck)
     told: Callable[[str, Told], None] = _unheard
+    children: Children = field(default_factory=Children)

@@ -192,6 +192,7 @@ async def drive(
     """Run a machine, new or restored, from its `first` event to its end."""
     closing: list[Callable[[], Awaitable[None]]] = []
     settings: dict[Program, Setting] = {}
+    children = storage.children(machine.run)
 
     def setting(of: Program) -> Setting:
         if of not in settings:
@@ -199,7 +200,7 @@ async def drive(
             folder = launch.folder if own else of.definition.folder or launch.folder
             functions = launch.functions if own else {}
             settings[of] = Setting(
-                of.definition, folder, anyio.sleep, functions, closing, deck, engine.rates.told
+                of.definition, folder, anyio.sleep, functions, closing, deck, engine.rates.told, children
             )
         return settings[of]
 

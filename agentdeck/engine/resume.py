@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 
 from agentdeck.core import events as ev
 from agentdeck.core.machine import Machine
@@ -21,9 +22,11 @@ from agentdeck.engine.launch import Launch, Outcome, Watch, check_yes, definitio
 from agentdeck.engine.storage import LEASE, NESTED, Storage
 from agentdeck.errors import UsageError
 from agentdeck.models.room import check_deck
+from agentdeck.processes.ending import end
 from agentdeck.store.commands import refuse_commands
 from agentdeck.store.faultpoint import passing
 from agentdeck.store.listed import RunRow
+from agentdeck.store.processes import processes_of, remove_processes
 from agentdeck.store.reader import Reader
 from agentdeck.store.runs import set_run, take_lease
 from agentdeck.workflow.deck import WORKERS, deck_for
@@ -80,6 +83,7 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: Again | None
             check_yes(yes, definitions(program))
             if await _take(storage, row):
                 storage.holds(row.run)
+                await _end_leftovers(storage, row.run, watch)
             else:
                 now_held = reader.run(row.run)
                 by = f"process {now_held.pid} on {now_held.host}" if now_held.pid else "another process"
@@ -141,6 +145,17 @@ async def _take(storage: Storage, row: RunRow) -> bool:
         return taken
 
     return await asyncio.wrap_future(storage.log.call(take))
+
+
+async def _end_leftovers(storage: Storage, run: str, watch: Watch | None) -> None:
+    """End the processes that the last owner's agents started and that outlived it: their steps run again."""
+    groups = await asyncio.wrap_future(storage.log.call(lambda db: processes_of(db, run)))
+    if not groups:
+        return
+    ended = await anyio.to_thread.run_sync(end, groups)
+    await asyncio.wrap_future(storage.log.call(lambda db: remove_processes(db, run)))
+    if ended and watch is not None and watch.warn is not None:
+        watch.warn(f"ended {ended} {'process' if ended == 1 else 'processes'} that agents of {run} left running")
 
 
 def _fold(

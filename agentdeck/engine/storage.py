@@ -17,11 +17,13 @@ from agentdeck.core import actions as act
 from agentdeck.core import events as ev
 from agentdeck.core.view import View
 from agentdeck.errors import StoreError
+from agentdeck.processes.children import Children
 from agentdeck.store.durations import TASK, save_durations
 from agentdeck.store.lease import begin_to_own, cease_to_own
 from agentdeck.store.letters import Letter, add_letter, settle_letters
 from agentdeck.store.log import Also, Log
 from agentdeck.store.memory import MemoryLog
+from agentdeck.store.processes import add_process, remove_process
 from agentdeck.store.reader import Reader
 from agentdeck.store.runs import (
     Counts,
@@ -122,6 +124,16 @@ class Storage:
     def holds(self, run: str) -> None:
         """This process has the run's lease: `close` releases it, where the run did not end before that."""
         self._run = run
+
+    def children(self, run: str) -> Children:
+        """The processes of a run, which are recorded where the run is."""
+        if not self.durable:
+            return Children()
+        call = self.log.call
+        return Children(
+            lambda child: call(lambda db: add_process(db, run, child)),
+            lambda mark: call(lambda db: remove_process(db, mark)),
+        )
 
     @staticmethod
     def letter(run: str, identity: str, said: act.KeepLetter | act.SettleLetters) -> Also:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 import anyio
 
 from agentdeck.errors import StepError
+from agentdeck.processes.children import Children
 from agentdeck.workflow.model import Data
 
 _NAMED = re.compile(r"\$\{env\.([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -80,9 +81,13 @@ class Keys:
         """What a command prints. What it says besides is shown to nobody: it may hold the key."""
         shown = " ".join(command)
         try:
-            with anyio.fail_after(PATIENCE):
+            with Children().child() as child, anyio.fail_after(PATIENCE):
                 done = await anyio.run_process(
-                    command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    check=False,
+                    env=child.environment(os.environ),
                 )
         except TimeoutError:
             raise StepError("auth", f"{of} has no key: `{shown}` took more than {PATIENCE:g} s") from None

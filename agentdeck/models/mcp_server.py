@@ -16,6 +16,7 @@ from agentdeck.models.keys import Keys
 from agentdeck.models.mcp_result import Result, result_of
 from agentdeck.models.mcp_stdio import StdioServer, stderr_tail, stdio_server
 from agentdeck.models.provider import Tool
+from agentdeck.processes.children import Children
 from agentdeck.workflow.deck import McpServer
 from agentdeck.workflow.model import Data
 
@@ -34,11 +35,12 @@ Progress = Callable[[str], None]
 class Server:
     """One session. It lives in a task of its own: what opens a session has to close it."""
 
-    def __init__(self, name: str, spec: McpServer, keys: Keys) -> None:
+    def __init__(self, name: str, spec: McpServer, keys: Keys, children: Children) -> None:
         self.tools: dict[str, Tool] = {}
         self._name = name
         self._spec = spec
         self._keys = keys
+        self._children = children
         self._session: Any = None
         self._process: StdioServer | None = None
         self._stderr: IO[bytes] | None = None
@@ -127,12 +129,13 @@ class Server:
         if self._spec.command:
             env = {key: self._keys.text(value, owner) for key, value in self._spec.env.items()}
             assert self._stderr is not None
-            environment = {**mcp.get_default_environment(), **env}
-            async with (
-                stdio_server(self._spec.command, environment, self._stderr) as self._process,
-                mcp.ClientSession(self._process.read, self._process.write) as session,
-            ):
-                yield session
+            with self._children.child() as child:
+                child.ends_whole = True
+                environment = child.environment({**mcp.get_default_environment(), **env})
+                async with stdio_server(self._spec.command, environment, self._stderr) as self._process:
+                    child.started(self._process.process.pid)
+                    async with mcp.ClientSession(self._process.read, self._process.write) as session:
+                        yield session
         else:
             headers = {key: self._keys.text(value, owner) for key, value in self._spec.headers.items()}
             async with mcp.create_mcp_http_client(headers=headers) as client:

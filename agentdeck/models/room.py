@@ -11,6 +11,7 @@ from agentdeck.models.keys import Keys, missing
 from agentdeck.models.prices import Prices
 from agentdeck.models.provider import Provider
 from agentdeck.models.toolbox import Toolbox
+from agentdeck.processes.children import Children
 from agentdeck.workflow import deck as made
 from agentdeck.workflow.deck import Deck
 from agentdeck.workflow.model import Agent, Definition, Prompt
@@ -89,12 +90,16 @@ class Room:
     """Everybody whom the prompts of a run may ask. Each is made when first asked, and asked by many at a time."""
 
     def __init__(
-        self, deck: Deck, sleep: Callable[[float], Awaitable[None]], env: Mapping[str, str] = environ
+        self,
+        deck: Deck,
+        sleep: Callable[[float], Awaitable[None]],
+        env: Mapping[str, str] = environ,
+        children: Children | None = None,
     ) -> None:
         self.deck = complete(deck)
         self.keys = Keys(env)
         self.prices = Prices(self.deck)
-        self.tools = Toolbox(self.deck.mcp, self.keys)
+        self.tools = Toolbox(self.deck.mcp, self.keys, children)
         self._sleep = sleep
         self._providers: dict[str, Provider] = {}
 

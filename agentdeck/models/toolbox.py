@@ -10,6 +10,7 @@ from agentdeck.models.keys import Keys
 from agentdeck.models.mcp_result import Result
 from agentdeck.models.mcp_server import Progress, Server
 from agentdeck.models.provider import Tool
+from agentdeck.processes.children import Children
 from agentdeck.workflow.deck import McpServer
 from agentdeck.workflow.model import Data
 
@@ -24,9 +25,10 @@ def _unheard(text: str) -> None:
 class Toolbox:
     """The servers that tools were asked of. Each is started when first asked, and again when it has died."""
 
-    def __init__(self, servers: Mapping[str, McpServer], keys: Keys) -> None:
+    def __init__(self, servers: Mapping[str, McpServer], keys: Keys, children: Children | None = None) -> None:
         self._specs = servers
         self._keys = keys
+        self._children = children or Children()
         self._servers: dict[str, Server] = {}
 
     async def tools(self, names: Sequence[str]) -> list[Tool]:
@@ -59,7 +61,7 @@ class Toolbox:
         if server is None or server.dead:
             if name not in self._specs:
                 raise StepError("setup", f"there is no MCP server {name} in the deck")
-            lost, server = server, Server(name, self._specs[name], self._keys)
+            lost, server = server, Server(name, self._specs[name], self._keys, self._children)
             self._servers[name] = server
             if lost is not None:
                 await lost.close()

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from agentdeck.store.process import is_running, start_of, this_machine
+from agentdeck.processes.identity import is_running, start_of, this_machine
 
 #: Seconds that a lease of another machine may go without being renewed while this process looks on.
 UNRENEWED = 15.0

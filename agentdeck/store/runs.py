@@ -11,9 +11,9 @@ import sqlite3
 import time
 from dataclasses import dataclass, field
 
+from agentdeck.processes.identity import this_process
 from agentdeck.store.codec import text_of
 from agentdeck.store.lease import held, lease_of
-from agentdeck.store.process import this_process
 from agentdeck.workflow.model import Data, Definition, plain
 
 ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
@@ -22,7 +22,7 @@ ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 @dataclass(frozen=True, slots=True)
 class Owner:
     """A process that executes runs. `name` is unique to it, also after its pid is used again; `machine` and
-    `start` identify the process (`store/process.py`)."""
+    `start` identify the process (`processes/identity.py`)."""
 
     name: str
     pid: int

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from agentdeck.core import events as ev
-from agentdeck.store.process import start_of
+from agentdeck.processes.identity import start_of
 from agentdeck.store.reader import Reader
 from agentdeck.store.schema import open_for_writing
 from tests.cli.conftest import Deck

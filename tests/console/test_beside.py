@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from agentdeck.core import events as ev
+from agentdeck.processes.identity import is_running
 from agentdeck.store.listed import RunRow
-from agentdeck.store.process import is_running
 from agentdeck.store.reader import Reader
 from benchmarks.terminal import Terminal
 

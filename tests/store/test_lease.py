@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from agentdeck.store import process
+from agentdeck.processes import identity
+from agentdeck.processes.identity import Process, is_running, start_of, this_machine, this_process
 from agentdeck.store.lease import BOUND, UNRENEWED, Lease, LeaseObserver, begin_to_own, cease_to_own, held
-from agentdeck.store.process import Process, is_running, start_of, this_machine, this_process
 
 NOW = 1_789_000_000.0
 HOUR = 3600.0
@@ -95,7 +95,7 @@ def test_a_process_is_told_from_another_one_with_its_pid() -> None:
 def test_without_proc_the_start_is_what_ps_prints(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on systems other than Linux."""
 
-    class NoProc(type(process.Path())):  # type: ignore[misc]
+    class NoProc(type(identity.Path())):  # type: ignore[misc]
         def read_bytes(self) -> bytes:
             raise FileNotFoundError
 
@@ -104,7 +104,7 @@ def test_without_proc_the_start_is_what_ps_prints(monkeypatch: pytest.MonkeyPatc
 
     if subprocess.run(["which", "ps"], capture_output=True, check=False).returncode:
         pytest.skip("there is no ps here")
-    monkeypatch.setattr(process, "Path", NoProc)
+    monkeypatch.setattr(identity, "Path", NoProc)
     found = start_of(os.getpid())
     assert found
     assert time.strptime(found, "%a %b %d %H:%M:%S %Y")

@@ -13,9 +13,9 @@ import pytest
 
 from agentdeck.core import events as ev
 from agentdeck.errors import Fault
+from agentdeck.processes.identity import start_of, this_machine
 from agentdeck.store.letters import Letter, add_letter
 from agentdeck.store.once import cache_put, once_claim, once_done
-from agentdeck.store.process import start_of, this_machine
 from agentdeck.store.prune import old, prune
 from agentdeck.store.reader import Reader
 from agentdeck.store.runs import Counts, NewRun, Owner, create_run, end_run

@@ -1,0 +1,167 @@
+"""The engine's side of the processes that its agents start: each gets a mark, and the watcher hears of it."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import secrets
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from agentdeck.processes.ending import MARK
+from agentdeck.processes.identity import start_of
+
+_ROOT = str(Path(__file__).parents[2])
+_PROGRAM = "import sys; sys.path.append(sys.argv[1]); from agentdeck.processes.watcher import main; main()"
+#: Seconds that the end of this process waits for the watcher.
+_PATIENCE = 2.0
+
+
+class Child(NamedTuple):
+    """A process that an attempt started, as it is recorded. `pid` is 0 where it is not known, and else also the
+    number of its group; MCP servers belong to no task."""
+
+    mark: str
+    pid: int = 0
+    start: str = ""
+    task: str = ""
+    step: str = ""
+    attempt: int = 0
+
+
+class _Watcher:
+    """The watcher of this process. It is started with the first child, and again if it was killed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lines: dict[str, list[str]] = {}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pipe = -1
+
+    def tell(self, verb: str, mark: str, *more: object) -> None:
+        line = " ".join((verb, mark, *map(str, more))) + "\n"
+        with self._lock:
+            if verb in "+=":
+                self._lines.setdefault(mark, []).append(line)
+            else:
+                self._lines.pop(mark, None)
+            if self._process is None:
+                self._start()
+            elif not self._write(line):
+                self._close()
+                self._start(line if verb == "!" else "")
+
+    def _start(self, more: str = "") -> None:
+        """A new one hears of all children at once. Where none can be started, commands run without one."""
+        read, self._pipe = os.pipe()
+        try:
+            environ = {name: value for name, value in os.environ.items() if name != MARK}
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _PROGRAM, _ROOT, str(os.getpid())],
+                stdin=read,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                env=environ,
+                start_new_session=True,
+            )
+        except OSError:
+            os.close(self._pipe)
+            return
+        finally:
+            os.close(read)
+        os.set_blocking(self._pipe, False)
+        self._write("".join(line for lines in self._lines.values() for line in lines) + more)
+
+    def _write(self, text: str) -> bool:
+        data = text.encode()
+        try:
+            while data:
+                data = data[os.write(self._pipe, data) :]
+        except OSError:
+            return False
+        return True
+
+    def _close(self) -> None:
+        if self._process is not None:
+            os.close(self._pipe)
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def leave(self) -> None:
+        """At the end of this process: the watcher ends what is left, and itself."""
+        with self._lock:
+            if self._process is not None:
+                os.close(self._pipe)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(_PATIENCE)
+                self._process = None
+
+    def forked(self) -> None:
+        """In a child made by `os.fork`: the watcher is its parent's."""
+        if self._process is not None:
+            os.close(self._pipe)
+            self._process.returncode = 0  # not this process's to wait for
+        self.__init__()  # type: ignore[misc]
+
+
+_WATCHER = _Watcher()
+atexit.register(_WATCHER.leave)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_WATCHER.forked)
+
+
+class Children:
+    """Those of one run. `record` hears of each that has started, `forget` of each that is gone."""
+
+    def __init__(
+        self, record: Callable[[Child], object] | None = None, forget: Callable[[str], object] | None = None
+    ) -> None:
+        self._record = record
+        self._forget = forget
+
+    @contextmanager
+    def child(self, task: str = "", step: str = "", attempt: int = 0) -> Iterator[Starting]:
+        """Around the life of one process, from before its start. When the block ends well, what the process left
+        in a session of its own goes on; when it raises, all of it is ended."""
+        mark = secrets.token_hex(12)
+        child = Starting(Child(mark, task=task, step=step, attempt=attempt), self._record)
+        _WATCHER.tell("+", mark)
+        verb = "!"
+        try:
+            yield child
+            verb = "!" if child.ends_whole else "-"
+        finally:
+            _WATCHER.tell(verb, mark)
+            if self._forget is not None and child.recorded:
+                self._forget(mark)
+
+
+class Starting:
+    """A process that is about to start. `ends_whole`: nothing of it may outlive the block."""
+
+    def __init__(self, child: Child, record: Callable[[Child], object] | None) -> None:
+        self.child = child
+        self.ends_whole = False
+        self.recorded = False
+        self._record = record
+
+    def environment(self, env: Mapping[str, str]) -> dict[str, str]:
+        """These variables and the mark."""
+        return {**env, MARK: self.child.mark}
+
+    def started(self, pid: int = 0) -> None:
+        """It runs now, in a group that it leads; without a pid, it is known by its mark only."""
+        self.child = self.child._replace(pid=pid, start=(start_of(pid) or "") if pid else "")
+        if pid:
+            _WATCHER.tell("=", self.child.mark, pid, self.child.start)
+        if self._record is not None:
+            self._record(self.child)
+            self.recorded = True

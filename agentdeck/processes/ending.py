@@ -1,0 +1,119 @@
+"""Finds and ends the processes that agents started, with all that these started.
+
+Two ways lead to them. A process group is left only by a program that asks for it (`setsid`). A mark in the
+environment is inherited across that too, and is seen in /proc on Linux. A process counts as ours with the mark,
+or in a group whose leader has it or is the process that was recorded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from agentdeck.processes.identity import start_of
+
+#: The environment variable that holds the mark.
+MARK = "AGENTDECK_PROCESS"
+#: Seconds from TERM to KILL.
+GRACE = 0.8
+#: Seconds after which what cannot be killed is given up: a process that waits for a device.
+PATIENCE = 5.0
+PAUSE = 0.02
+#: A process is unmarked while it executes another program, for less than a millisecond: look so many times.
+LOOKS = 3
+
+
+class Group(NamedTuple):
+    """A marked process that leads a group. `pid` 0: only the mark is known."""
+
+    mark: str
+    pid: int = 0
+    start: str = ""
+
+
+def end(groups: Collection[Group], grace: float = GRACE, *, leaderless: bool = False) -> int:
+    """TERM to all that is alive of these groups, KILL to what is left after the grace; how many processes there
+    were. A group that outlived its leader is ended only if it is `leaderless`: known to be still the same."""
+    marks = {one.mark for one in groups}
+    led = {one.pid for one in groups if one.pid and _is_the_same(one, leaderless)}
+    seen: set[int] = set()
+    begun, quiet = time.monotonic(), 0
+    told: set[int] = set()
+    while time.monotonic() < begun + PATIENCE:
+        alive = _members(marks, led)
+        quiet = 0 if alive else quiet + 1
+        if quiet >= LOOKS:
+            break
+        seen |= alive
+        kill = time.monotonic() >= begun + grace
+        for pid in alive:
+            if kill or pid not in told:
+                told.add(pid)
+                _signal(pid, signal.SIGKILL if kill else signal.SIGTERM)
+        time.sleep(PAUSE)
+    return len(seen)
+
+
+def marked(marks: Iterable[str]) -> Iterator[int]:
+    """The processes with one of these marks, on Linux; this one is not among them."""
+    wanted, name, me = {mark.encode() for mark in marks}, MARK.encode() + b"=", os.getpid()
+    for pid in _all():
+        try:
+            entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        except OSError:
+            continue  # it has ended, or belongs to another user
+        if pid != me and any(entry.startswith(name) and entry[len(name) :] in wanted for entry in entries):
+            yield pid
+
+
+def _members(marks: set[str], led: set[int]) -> set[int]:
+    """All that is alive with these marks and in the groups that are `led`, to which those are added whose leader
+    has a mark. (A command that reads a key has a mark, and is in the group of the engine.)"""
+    found = set(marked(marks))
+    led.update(pid for pid in found if _group_of(pid) == pid)
+    if not led:
+        return found
+    groups = {pid: _group_of(pid) for pid in _all()}
+    if not groups:  # there is no /proc; a negative number signals the whole group
+        return {-pid for pid in led if _exists(-pid)}
+    return found | {pid for pid, group in groups.items() if group in led}
+
+
+def _is_the_same(group: Group, leaderless: bool) -> bool:
+    found = start_of(group.pid)
+    return found == group.start if found else leaderless
+
+
+def _all() -> Iterator[int]:
+    try:
+        names = os.listdir("/proc")  # noqa: PTH208
+    except OSError:
+        return
+    yield from (int(name) for name in names if name.isdigit())
+
+
+def _group_of(pid: int) -> int:
+    """The group of a process that has not ended; 0 else."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return 0
+    return int(fields[2]) if len(fields) > 2 and fields[0] not in (b"Z", b"X") else 0
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True
+
+
+def _signal(pid: int, number: int) -> None:
+    with contextlib.suppress(OSError):  # it has ended, or belongs to another user
+        os.kill(pid, number)
