@@ -9,6 +9,7 @@ import secrets
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ from agentdeck.processes.identity import start_of
 
 _ROOT = str(Path(__file__).parents[2])
 _PROGRAM = "import sys; sys.path.append(sys.argv[1]); from agentdeck.processes.watcher import main; main()"
+#: Seconds within which a watcher that ends is not replaced by itself.
+_AT_ONCE = 1.0
 #: Seconds that the end of this process waits for the watcher.
 _PATIENCE = 2.0
 
@@ -78,6 +81,18 @@ class _Watcher:
             os.close(read)
         os.set_blocking(self._pipe, False)
         self._write("".join(line for lines in self._lines.values() for line in lines) + more)
+        threading.Thread(
+            target=self._follow, args=(self._process,), name="agentdeck-watcher", daemon=True
+        ).start()
+
+    def _follow(self, process: subprocess.Popen[bytes]) -> None:
+        """In a thread: replace a watcher that was killed; one that died at once, with the next child only."""
+        since = time.monotonic()
+        process.wait()
+        with self._lock:
+            if self._process is process and time.monotonic() - since > _AT_ONCE:
+                self._close()
+                self._start()
 
     def _write(self, text: str) -> bool:
         data = text.encode()

@@ -12,7 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from agentdeck.core.events import Author
+from agentdeck.store.commands import put_command
 from agentdeck.store.faultpoint import POINTS
+from agentdeck.store.reader import Reader
+from agentdeck.store.writer import Writer
 from tests.engine.victim import Victim, torment
 
 #: At once, where there are hundreds.
@@ -47,10 +51,18 @@ def test_killed_at_a_named_point(tmp_path: Path, point: str) -> None:
 
 
 def ask_until_it_dies(victim: Victim, point: str) -> None:
-    """A run that somebody asks something of, and that is killed at it."""
+    """A run that is asked for something, and killed at it. The requests are put into the store directly: the run
+    may end before a process for one has started."""
+    reader = Reader(victim.db)
+    run = reader.runs(1)[0].run
+    reader.close()
+    writer, ada = Writer(victim.db), Author("ada")
     process = victim.start("resume", "last", fault=f"{point}:1")
     while process.poll() is None:
-        victim.run("limits", "last", "workers=5")
+        asked = writer.call(lambda db: put_command(db, run, "limits", {"workers": 5}, ada, time.time()))
+        asked.result(30)
+        time.sleep(0.02)
+    writer.close()
     victim.kills += process.returncode < 0
 
 
