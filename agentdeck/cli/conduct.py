@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import sys
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import FrameType
-from typing import IO
 
 from agentdeck.agents.stuck import break_into, interruptible
 from agentdeck.cli.author import author
 from agentdeck.cli.errors import DONE, FAILED, INTERRUPTED, UNUSABLE
 from agentdeck.cli.leave import leave_now
 from agentdeck.cli.narrate import Narrator
+from agentdeck.cli.out_file import OutFile
 from agentdeck.core import events as ev
 from agentdeck.engine.control import Control
 from agentdeck.engine.launch import Outcome, Watch
@@ -27,60 +24,19 @@ from agentdeck.engine.loop import own_runner
 from agentdeck.engine.standstill import Cause
 from agentdeck.errors import UsageError
 from agentdeck.insight.numbers import plural
-from agentdeck.workflow.model import Data, Definition
-
-
-class Lines:
-    """`--out`: a JSON line per task as it ends. Holds the inputs of the tasks that are open, no more."""
-
-    def __init__(self, file: str | None) -> None:
-        self._open: dict[str, Mapping[str, Data]] = {}
-        self._waiting: deque[tuple[int, str]] = deque()
-        self._file: IO[str] | None = None
-        if file is not None:
-            try:
-                self._file = Path(file).open("w", encoding="utf-8")  # noqa: SIM115
-            except OSError as error:
-                raise UsageError(f"--out {file}: {error.strerror or error}") from error
-
-    def event(self, seq: int, event: ev.Event) -> None:
-        if self._file is None:
-            return
-        if isinstance(event, ev.TaskOpened):
-            if event.parent is None:
-                self._open[event.task] = event.inputs
-        elif isinstance(event, ev.TaskEnded) and event.task in self._open:
-            line = {
-                "task": event.task,
-                "state": event.state,
-                "inputs": self._open.pop(event.task),
-                "output": event.output,
-                "error": event.fault.message if event.fault else None,
-            }
-            self._waiting.append((seq, json.dumps(line)))
-
-    def kept(self, seq: int) -> None:
-        """Everything up to this event is on disk: a task told here is never run again."""
-        if self._file is None or not self._waiting or self._waiting[0][0] > seq:
-            return
-        while self._waiting and self._waiting[0][0] <= seq:
-            self._file.write(self._waiting.popleft()[1] + "\n")
-        self._file.flush()
-
-    def close(self, whole: bool) -> None:
-        """`whole`: all of the run is on disk."""
-        if whole and self._waiting:
-            self.kept(self._waiting[-1][0])
-        if self._file is not None:
-            self._file.close()
+from agentdeck.workflow.model import Definition
 
 
 def conduct(
-    start: Callable[[Watch], Awaitable[Outcome]], narrator: Narrator, again: Callable[[str], str], out: Lines
+    start: Callable[[Watch], Awaitable[Outcome]],
+    narrator: Narrator,
+    again: Callable[[str], str],
+    out: OutFile,
 ) -> Outcome:
     """Stay with a run until it is over. Ctrl-C or TERM drains, a second one cancels, a third one leaves at once.
     `again` is the command that resumes the run, or empty where it cannot be."""
     control = Control(author().text)
+    out.tell = narrator.say
     name = ""
 
     def seen(seq: int, event: ev.Event) -> None:
@@ -113,7 +69,9 @@ def conduct(
                 runner.close()
     finally:
         narrator.close(outcome.view if outcome else None, outcome.state if outcome else "")
-        out.close(outcome is not None)
+        if outcome is not None:
+            out.finish(outcome.run)
+        out.close()
     if outcome.state == "drained" and not outcome.causes and (command := again(outcome.run)):
         narrator.say(f"drained; go on with: {command}")
     if (letters := outcome.view.letters) and (command := again(outcome.run)):
@@ -192,10 +150,11 @@ def _signals(watch: Watch, narrator: Narrator, again: Callable[[], str]) -> Iter
                 signal.signal(one, handler)
 
 
-def conclude(outcome: Outcome, definition: Definition, as_json: bool, *, good: bool = False) -> int:
+def conclude(outcome: Outcome, definition: Definition, out: OutFile, as_json: bool, *, good: bool = False) -> int:
     """Print what is data, and find the exit code; `good`: what was asked for ended well, whatever else has failed
     in the run. Threads that ignored their cancellation are left behind."""
-    from agentdeck.cli.pages import dump, out
+    from agentdeck.cli.pages import dump
+    from agentdeck.cli.pages import out as print_line
     from agentdeck.core.clean import clean
     from agentdeck.insight.summary import summary
 
@@ -205,7 +164,7 @@ def conclude(outcome: Outcome, definition: Definition, as_json: bool, *, good: b
     elif told["output"] is not None and outcome.state == "done":
         output = told["output"]
         if isinstance(output, str):
-            out(clean(output, lines=True) if sys.stdout.isatty() else output)
+            print_line(clean(output, lines=True) if sys.stdout.isatty() else output)
         else:
             dump(output, indent=2)
     code = {"done": DONE, "drained": INTERRUPTED}.get(outcome.state, FAILED)
@@ -213,6 +172,8 @@ def conclude(outcome: Outcome, definition: Definition, as_json: bool, *, good: b
         code = DONE
     if outcome.causes:  # it stopped by itself
         code = UNUSABLE if any(cause.kind == "provider" for cause in outcome.causes) else FAILED
+    if out.failed:
+        code = UNUSABLE
     if outcome.abandoned:
         leave_now(code)
     return code

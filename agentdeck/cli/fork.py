@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from agentdeck.cli import complete
-from agentdeck.cli.options import db_option, json_option, run_argument, wait_option
+from agentdeck.cli.options import db_option, json_option, out_option, run_argument, wait_option
 
 
 @click.command()
@@ -27,6 +27,7 @@ from agentdeck.cli.options import db_option, json_option, run_argument, wait_opt
 @db_option
 @click.option("--yes", is_flag=True, help="Approve whatever asks a person.")
 @wait_option
+@out_option
 @json_option("Print one JSON object at the end: the summary.")
 def fork(
     run: str,
@@ -35,6 +36,7 @@ def fork(
     db: str | None,
     yes: bool,
     wait: bool,
+    out: str | None,
     as_json: bool,
 ) -> int:
     """Start a new run that shares all results before AGENT; without it, all that did not fail.
@@ -73,4 +75,4 @@ def fork(
     say(f"{made.run} shares {plural(made.shared, 'result')} of {row.run}")
     with store(db) as reader:
         new = reader.run(made.run)
-    return conclude(*take_up(new, Execution(db, yes, wait, as_json)), as_json)
+    return conclude(*take_up(new, Execution(db, yes, wait, as_json, out=out)), as_json)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from agentdeck.cli import complete
-from agentdeck.cli.options import db_option, json_option, wait_option
+from agentdeck.cli.options import db_option, json_option, out_option, wait_option
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -144,6 +144,7 @@ def show(letter: int, db: str | None, as_json: bool) -> None:
 )
 @click.option("--try-one", is_flag=True, help="Run one of each cause, and the rest only if that went well.")
 @wait_option
+@out_option
 @db_option
 @json_option("Print one JSON object per run: the summary.")
 def retry(
@@ -154,6 +155,7 @@ def retry(
     settings: tuple[str, ...],
     try_one: bool,
     wait: bool,
+    out: str | None,
     db: str | None,
     as_json: bool,
 ) -> int:
@@ -185,7 +187,11 @@ def retry(
     if not chosen:
         click.echo("no letters", err=True)
         return 0
-    code, left, how = 0, chosen, Execution(db, wait=wait, as_json=as_json)
+    if out is not None and len({one.run for one in chosen}) > 1:
+        raise click.UsageError(
+            "--out takes the tasks of one run, and these letters are of several: add --run RUN"
+        )
+    code, left, how = 0, chosen, Execution(db, wait=wait, as_json=as_json, out=out)
     if try_one:
         first = [some[0] for _, some in by_cause(chosen)]
         for trial in _plans(db, first, not everyone, settings):

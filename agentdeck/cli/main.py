@@ -31,6 +31,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "step": ("agentdeck.cli.step:step", "Tell the story of one step: inputs, attempts, output."),
     "logs": ("agentdeck.cli.logs:logs", "Print what agents logged."),
     "events": ("agentdeck.cli.events:events", "Print everything that happened in a run, in order."),
+    "results": ("agentdeck.cli.results:results", "Print or write the final state of every task."),
     "diff": ("agentdeck.cli.diff:diff", "Show where two runs part."),
     "pause": ("agentdeck.cli.pause:pause", "Start nothing new in a run; what runs goes on."),
     "drain": ("agentdeck.cli.drain:drain", "Let running steps finish and stop; the run can be resumed."),

@@ -42,6 +42,12 @@ def by_option(function: F) -> F:
     return click.option("--by", metavar="NAME", help=about)(function)
 
 
+def out_option(function: F) -> F:
+    """`--out FILE`."""
+    about = "Write a JSON line per task, in its final state."
+    return click.option("--out", metavar="FILE", type=click.Path(), help=about)(function)
+
+
 def wait_option(function: F) -> F:
     """`--wait`: stay where nothing can go on. In a terminal that is so without it."""
     about = "Wait for an operator where nothing can go on; without a terminal the run stops then, resumable."

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from agentdeck.cli import complete
-from agentdeck.cli.options import db_option, json_option, wait_option
+from agentdeck.cli.options import db_option, json_option, out_option, wait_option
 
 if TYPE_CHECKING:
     from agentdeck.cli.takeup import Execution
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @db_option
 @click.option("--yes", is_flag=True, help="Approve whatever asks a person.")
 @wait_option
+@out_option
 @click.option("--accept-changes", is_flag=True, help="Go on with a Python workflow as it is now.")
 @json_option("Print one JSON object at the end of each run: the summary.")
 def resume(
@@ -28,6 +29,7 @@ def resume(
     db: str | None,
     yes: bool,
     wait: bool,
+    out: str | None,
     accept_changes: bool,
     as_json: bool,
 ) -> int:
@@ -48,9 +50,11 @@ def resume(
 
     if (run is None) is not everyone:
         raise click.UsageError("say which run, or --all")
+    if everyone and out is not None:
+        raise click.UsageError("--out takes the tasks of one run; leave out --all")
     with store(db) as reader:
         rows = [reader.run(run)] if run is not None else reader.runs(100_000, state="interrupted")
-    how = Execution(db, yes, wait, as_json)
+    how = Execution(db, yes, wait, as_json, out=out)
     if run is not None:
         return _resume(rows[0], how, accept_changes)
     if not rows:
@@ -73,10 +77,11 @@ def _one_of_all(row: RunRow, how: Execution, accept: bool) -> int:
 def _resume(row: RunRow, how: Execution, accept: bool) -> int:
     from agentdeck.cli.ask import ask
     from agentdeck.cli.conduct import conclude
-    from agentdeck.cli.takeup import carried_over, take_up
+    from agentdeck.cli.takeup import carried_over, not_here, take_up
     from agentdeck.errors import UsageError
 
     if row.state == "paused":
+        not_here(row, how)
         return ask(how.db, row.run, "resume", {}, how.as_json)
     if row.state == "running":
         raise UsageError(f"{row.run} is running, in process {row.pid} on {row.host}; agentdeck watch {row.run}")

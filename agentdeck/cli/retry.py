@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from agentdeck.cli import complete
-from agentdeck.cli.options import by_option, db_option, json_option, run_argument, wait_option
+from agentdeck.cli.options import by_option, db_option, json_option, out_option, run_argument, wait_option
 
 if TYPE_CHECKING:
     from agentdeck.cli.takeup import Execution
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 @click.option("--yes", is_flag=True, help="Do not ask whether to go.")
 @by_option
 @wait_option
+@out_option
 @db_option
 @json_option("Print one JSON object at the end: the summary.")
 def retry(
@@ -48,6 +49,7 @@ def retry(
     yes: bool,
     by: str | None,
     wait: bool,
+    out: str | None,
     db: str | None,
     as_json: bool,
 ) -> int:
@@ -87,7 +89,7 @@ def retry(
         return 0
     if not yes and sys.stdin.isatty() and not click.confirm("Go?", err=True):
         return 1
-    return release(plan, Execution(db, wait=wait, as_json=as_json, by=by or ""))
+    return release(plan, Execution(db, wait=wait, as_json=as_json, by=by or "", out=out))
 
 
 def overlay(reader: Reader, row: RunRow, settings: tuple[str, ...]) -> dict[str, Data]:
@@ -126,17 +128,18 @@ def release(plan: Plan, how: Execution) -> int:
     from agentdeck.cli.ask import ask
     from agentdeck.cli.conduct import conclude
     from agentdeck.cli.options import store
-    from agentdeck.cli.takeup import take_up
+    from agentdeck.cli.takeup import not_here, take_up
 
     forget_unknown(plan, how.db)
     with store(how.db) as reader:
         row = reader.run(plan.run)
         newest = max((letter.id for letter in reader.letters(plan.run)), default=0)
     if row.state in ("running", "paused"):
+        not_here(row, how)
         return ask(how.db, plan.run, "retry", plan.request, how.as_json, by=how.by)
-    outcome, definition = take_up(row, how, plan.again)
+    outcome, definition, out = take_up(row, how, plan.again)
     good = outcome.state == "failed" and _succeeded(plan, how.db, newest)
-    return conclude(outcome, definition, how.as_json, good=good)
+    return conclude(outcome, definition, out, how.as_json, good=good)
 
 
 def _succeeded(plan: Plan, db: str | None, newest: int) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agentdeck.cli.options import attended, db_option, json_option, wait_option
+from agentdeck.cli.options import attended, db_option, json_option, out_option, wait_option
 
 if TYPE_CHECKING:
     from agentdeck.cli.incoming import Incoming
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option("--workers", type=click.IntRange(1, 10_000), metavar="N", help="How many steps at once.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="As agents.extract.timeout=5s.")
 @db_option
-@click.option("--out", metavar="FILE", type=click.Path(), help="Write a JSON line per task as it ends.")
+@out_option
 @click.option("--skip-bad", is_flag=True, help="Leave out task lines that cannot be read.")
 @click.option("--yes", is_flag=True, help="Approve whatever asks a person.")
 @wait_option
@@ -95,8 +95,9 @@ def run(
 
     # What costs most to import comes last: a mistake is told at once.
     from agentdeck.cli.author import author
-    from agentdeck.cli.conduct import Lines, conclude, conduct
+    from agentdeck.cli.conduct import conclude, conduct
     from agentdeck.cli.narrate import narrator
+    from agentdeck.cli.out_file import OutFile
     from agentdeck.engine.launch import Launch
     from agentdeck.engine.launch import run as start
 
@@ -122,7 +123,8 @@ def run(
         run=name,
         wait=wait or attended(),
     )
-    lines = Lines(out)
+    lines = OutFile(out, store)
+    lines.empty()
     where = f" --db {db}" if db else ""
     outcome = conduct(
         lambda watch: start(launch, watch),
@@ -132,7 +134,7 @@ def run(
     )
     if source is not None and outcome.state != "drained":
         forget(source.place, store)
-    return conclude(outcome, definition, as_json)
+    return conclude(outcome, definition, lines, as_json)
 
 
 def _opened(file: TaskFile, store: Path) -> tuple[TaskFile | Incoming, int | None]:

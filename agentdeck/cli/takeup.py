@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from agentdeck.cli.out_file import OutFile
     from agentdeck.core.view import View
     from agentdeck.engine.again import Again
     from agentdeck.engine.launch import Outcome
@@ -37,15 +38,28 @@ class Execution:
     wait: bool = False
     as_json: bool = False
     by: str = ""
+    out: str | None = None
 
 
-def take_up(row: RunRow, how: Execution, again: Again | None = None) -> tuple[Outcome, Definition]:
+def not_here(row: RunRow, how: Execution) -> None:
+    """Another process holds the run, and this one only asks it. Raises UsageError for what it cannot do then."""
+    from agentdeck.errors import UsageError
+
+    if how.out is not None:
+        raise UsageError(
+            f"{row.run} is {row.state} in process {row.pid} on {row.host}, and only the process that executes a"
+            f" run writes --out; once it has ended: agentdeck results {row.run} --out {how.out}"
+        )
+
+
+def take_up(row: RunRow, how: Execution, again: Again | None = None) -> tuple[Outcome, Definition, OutFile]:
     """Go on with a run in this process until it is over; with steps that go `again`."""
     from agentdeck.cli.author import author
-    from agentdeck.cli.conduct import Lines, conduct
+    from agentdeck.cli.conduct import conduct
     from agentdeck.cli.leave import own_stdout
     from agentdeck.cli.narrate import narrator
     from agentdeck.cli.options import attended, store
+    from agentdeck.cli.out_file import OutFile
     from agentdeck.cli.settings import database
     from agentdeck.cli.tasks import forget
     from agentdeck.engine.resume import Resume, resume
@@ -59,15 +73,17 @@ def take_up(row: RunRow, how: Execution, again: Again | None = None) -> tuple[Ou
     wait = how.wait or attended()
     wanted = Resume(row.run, database(db), functions, tasks, how.yes, author(how.by), wait)
     where = f" --db {db}" if db else ""
+    out = OutFile(how.out, database(db))
+    out.begin(row.run, again.roots if again is not None else ())
     outcome = conduct(
         lambda watch: resume(wanted, watch, again),
         narrator(definition, _total(row, view, tasks), again=view),
         lambda _: f"agentdeck resume {row.run}{where}",
-        Lines(None),
+        out,
     )
     if outcome.state != "drained":
         forget(row.source.get("tasks"), database(db))
-    return outcome, definition
+    return outcome, definition, out
 
 
 def _functions(row: RunRow, was: Definition) -> dict[str, Callable[..., Any]]:

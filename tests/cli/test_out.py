@@ -1,33 +1,157 @@
-"""`--out`: what is told there is on disk."""
+"""`--out`: each task once, in its final state, whatever happened to the run and to the disk."""
 
 from __future__ import annotations
 
 import json
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from agentdeck.cli.conduct import Lines
+import pytest
+
+from agentdeck.cli.out_file import OutFile
 from agentdeck.core import events as ev
+from tests.cli.conftest import Deck
+
+Until = Callable[[Callable[[], bool]], None]
+WORK = """
+agentdeck: 1
+name: work
+inputs: { n: integer, even: { type: boolean, default: false } }
+agents:
+  first: { command: [test, -e, "${'/' if inputs.n % 2 or inputs.even else '/missing'}"] }
+  second: { needs: first, simulate: { takes: 60ms, returns: "${inputs.n}" } }
+output: ${second}
+"""
 
 
-def test_a_task_is_told_once_its_end_is_on_disk(tmp_path: Path) -> None:
+def tasks(deck: Deck, number: int) -> Path:
+    deck.write("work.yaml", WORK)
+    return deck.write("t.jsonl", "".join(f'{{"n": {n}}}\n' for n in range(1, number + 1)))
+
+
+def lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def states(file: Path) -> list[tuple[str, str]]:
+    return [(line["task"], line["state"]) for line in lines(file)]
+
+
+def mode(file: Path) -> int:
+    return stat.S_IMODE(file.stat().st_mode)
+
+
+def test_a_task_is_written_once_its_end_is_on_disk(tmp_path: Path) -> None:
     file = tmp_path / "out.jsonl"
-    lines = Lines(str(file))
+    out = OutFile(str(file), tmp_path / "deck.db")
     for seq in (1, 2, 3):
-        lines.event(seq, ev.TaskOpened(0.0, str(seq), {"n": seq}))
+        out.event(seq, ev.TaskOpened(0.0, str(seq), {"n": seq}))
     for seq in (4, 5, 6):
-        lines.event(seq, ev.TaskEnded(1.0, str(seq - 3), "done", seq))
-    lines.kept(3)
+        out.event(seq, ev.TaskEnded(1.0, str(seq - 3), "done", seq))
+    out.kept(3)
     assert file.read_text() == ""
-    lines.kept(5)
+    out.kept(5)
     assert [json.loads(line)["task"] for line in file.read_text().splitlines()] == ["1", "2"]
-    lines.close(whole=False)
+    out.close()
     assert len(file.read_text().splitlines()) == 2
 
 
-def test_what_is_left_is_told_when_the_run_is_over(tmp_path: Path) -> None:
-    file = tmp_path / "out.jsonl"
-    lines = Lines(str(file))
-    lines.event(1, ev.TaskOpened(0.0, "1", {"n": 1}))
-    lines.event(2, ev.TaskEnded(1.0, "1", "done", "x"))
-    lines.close(whole=True)
-    assert json.loads(file.read_text())["output"] == "x"
+def test_retries_replace_the_lines_of_their_tasks(deck: Deck) -> None:
+    file = deck.folder / "done.jsonl"
+    assert deck("run", "work.yaml", "--tasks", tasks(deck, 6), "--out", file, "--workers", 3).returncode == 1
+    expected = [(str(n), "done" if n % 2 else "failed") for n in range(1, 7)]
+    assert states(file) == expected  # in the order of the tasks, not in that of their ends
+    assert mode(file) == 0o600
+    assert deck("letters", "retry", 1, "--set", "inputs.even=true", "--out", file).returncode == 0
+    assert [line["state"] for line in lines(file)].count("failed") == 2
+    mended = [line for line in lines(file) if line["inputs"]["even"]]
+    assert [line["state"] for line in mended] == ["done"]
+    assert deck("retry", "last", "--set", "inputs.even=true", "--out", file).returncode == 0
+    assert states(file) == [(str(n), "done") for n in range(1, 7)]
+    assert [line["output"] for line in lines(file)] == [1, 2, 3, 4, 5, 6]
+    printed = deck("results", "last").stdout
+    assert printed == file.read_text()
+
+
+def test_resume_completes_what_a_killed_process_left(deck: Deck, until: Until) -> None:
+    file = deck.folder / "done.jsonl"
+    process = deck.start("run", "work.yaml", "--tasks", tasks(deck, 30), "--out", file, "--workers", 2)
+    until(lambda: file.exists() and len(file.read_bytes().splitlines()) > 4)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    other = deck.folder / "other.jsonl"
+    assert deck("resume", "last", "--out", other).returncode == 1
+    assert states(other) == [(str(n), "done" if n % 2 else "failed") for n in range(1, 31)]
+    assert mode(other) == 0o600
+
+
+def test_a_fork_writes_what_it_shares_too(deck: Deck) -> None:
+    file = deck.folder / "fork.jsonl"
+    assert deck("run", "work.yaml", "--tasks", tasks(deck, 4)).returncode == 1
+    assert deck("fork", "last", "--set", "inputs.even=true", "--out", file).returncode == 0
+    assert states(file) == [(str(n), "done") for n in range(1, 5)]
+
+
+def test_an_operators_file_keeps_its_mode_and_its_place(deck: Deck) -> None:
+    target = deck.write("target.jsonl", "old\n")
+    target.chmod(0o640)
+    link = deck.folder / "link.jsonl"
+    link.symlink_to(target)
+    assert deck("run", "work.yaml", "--tasks", tasks(deck, 1), "--out", link).returncode == 0
+    assert (link.is_symlink(), states(target), mode(target)) == (True, [("1", "done")], 0o640)
+
+
+def test_what_is_no_regular_file_is_appended_to(deck: Deck) -> None:
+    command = f"{sys.executable} -m agentdeck run work.yaml --tasks {tasks(deck, 3)} --out /dev/stdout | cat"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=deck.folder, env=deck.env, capture_output=True, text=True, timeout=60
+    )
+    found = [json.loads(line)["task"] for line in done.stdout.splitlines()]
+    assert sorted(found) == ["1", "2", "3"], done.stderr
+    full = deck("run", "work.yaml", "--tasks", tasks(deck, 3), "--out", "/dev/full")
+    assert full.returncode == 3
+    assert "/dev/full: No space left on device; the run goes on; its results are in the store" in full.stderr
+    assert "2 tasks done, 1 failed" in full.stderr
+    assert deck("results", "last", "--out", "/nowhere/x").returncode == 3
+    assert deck("results", "last", "--out", "late.jsonl").returncode == 0
+    assert len(states(deck.folder / "late.jsonl")) == 3
+
+
+def test_a_disk_that_is_full_leaves_whole_lines(deck: Deck) -> None:
+    """The file is on a disk of its own, of 16 kB."""
+    (deck.folder / "small").mkdir()
+    if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
+        pytest.skip("no namespaces here to make a small disk in")
+    given = deck.write("t.jsonl", "".join(f'{{"n": 1, "text": "{"x" * 300}"}}\n' for _ in range(120)))
+    deck.write("work.yaml", WORK.replace("n: integer,", "n: integer, text: string,"))
+    script = (
+        f"mount -t tmpfs -o size=16k none small && {sys.executable} -m agentdeck run work.yaml --tasks {given}"
+        " --out small/done.jsonl --workers 4; echo code $?; ls -A small; cat small/done.jsonl"
+    )
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", script],
+        cwd=deck.folder, env=deck.env, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    code, name, *left = done.stdout.splitlines()
+    assert (code, name) == ("code 3", "done.jsonl"), done.stderr
+    assert "small/done.jsonl: No space left on device; the run goes on" in done.stderr
+    assert "120 tasks done" in done.stderr
+    assert 0 < len([json.loads(line) for line in left]) < 120
+    hint = done.stderr.partition("write them with: agentdeck ")[2].splitlines()[0]
+    assert deck(*hint.replace("small/done.jsonl", "late.jsonl").split()).returncode == 0
+    assert len(states(deck.folder / "late.jsonl")) == 120
+
+
+def test_a_run_of_another_process_is_refused(deck: Deck, until: Until) -> None:
+    deck.write("waits.yaml", 'agentdeck: 1\nname: waits\nagents: { gate: { approve: { ask: "?" } } }\n')
+    deck.start("run", "waits.yaml", "--wait")
+    until(lambda: "gate" in deck("events", "last").stdout)
+    assert deck("pause", "last").returncode == 0
+    done = deck("resume", "last", "--out", "x.jsonl")
+    assert done.returncode == 2
+    assert "agentdeck results" in done.stderr

@@ -1,0 +1,44 @@
+"""`results`: the final state of every task of a run, as `run --out` writes it."""
+
+from __future__ import annotations
+
+import click
+
+from agentdeck.cli.options import db_option, out_option, run_argument
+
+
+@click.command()
+@run_argument
+@out_option
+@db_option
+def results(run: str, out: str | None, db: str | None) -> None:
+    """Print a JSON line per task that has ended, in the order of the tasks, or write them to a file.
+
+    The lines are those of `run --out`: task, state, inputs, output, error.
+
+    \b
+    Examples:
+      agentdeck results last > all.jsonl
+      agentdeck results last --out done.jsonl
+    """
+    from agentdeck.cli.options import store
+    from agentdeck.cli.out_file import write_final
+    from agentdeck.cli.pages import out as print_line
+    from agentdeck.cli.settings import database
+    from agentdeck.errors import OutputError
+    from agentdeck.store.final_states import final_states
+
+    with store(db) as reader:
+        name = reader.run(run).run
+    states = final_states(database(db), name)
+    if out is None:
+        for state in states:
+            if state.state != "open":
+                print_line(state.line)
+        return
+    try:
+        ended, opened = write_final(out, states)
+    except OSError as error:
+        raise OutputError(f"{out}: {error.strerror or error}") from None
+    left = f"; {opened - ended:,} have not ended" if opened > ended else ""
+    click.echo(f"{name}: {ended:,} task{'' if ended == 1 else 's'} in {out}{left}", err=True)
