@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from agentdeck.agents.fit import parsed
 from agentdeck.agents.rendering import render, render_text
 from agentdeck.agents.saying import Saying
+from agentdeck.agents.spending import Spending, length_of
 from agentdeck.agents.verb import Answer, Setting, Work
-from agentdeck.core.events import Usage
 from agentdeck.core.tiers import tier_of
 from agentdeck.errors import StepError
 from agentdeck.models.keys import Curtain
@@ -73,15 +73,27 @@ class PromptVerb:
         simulated = room.deck.providers[model.provider].type == SIMULATED
         tools = [] if simulated else await room.tools.tools(self._does.tools)
         question = await self._question(work, model, tools)
-        used = _Used()
+        spending = Spending(name, room.prices, work.expected_out, simulated=simulated)
+        work.spendings.append(spending)
+        called = 0
         saying = Saying(work)
-        curtain = Curtain(room.keys, _Counted(work, saying))
+        curtain = Curtain(room.keys, _Counted(work, saying, spending))
+
+        def sent() -> None:
+            spending.sent()
+            work.sent()
+
         try:
             for turn in range(ROUNDS + 1):
                 if turn:
-                    await work.again()
-                reply = await provider.answer(question, curtain, work.sent)
-                used.add(reply)
+                    question = await self._more(work, question, spending)
+                spending.begin(question)
+                try:
+                    reply = await provider.answer(question, curtain, sent)
+                except StepError as error:
+                    spending.failed(error)
+                    raise
+                spending.answered(reply)
                 self._setting.told(model.provider, reply.told)
                 self._refuse_unusable(work, reply, question, model)
                 if not reply.calls or not tools:
@@ -93,17 +105,25 @@ class PromptVerb:
                 turns = [*question.turns, Turn("assistant", reply.text, calls=reply.calls)]
                 for call in reply.calls:
                     turns.append(Turn("tool", await self._call(work, call), call=call.id))
-                    used.calls += 1
+                    called += 1
                 question = replace(question, turns=turns)
         finally:
             curtain.close()
             saying.close()
-        if used.calls:
-            work.log(f"{used.calls} calls of tools in {turn} rounds")
+        if called:
+            work.log(f"{called} calls of tools in {turn} rounds")
         if reply.ended == "length":
             work.log("the answer was cut at its longest allowed length (max_output)", "warning")
-        usage = used.usage(name, room)
-        return Answer(self._output(room.keys.hide(reply.text)), usage)
+        return Answer(self._output(room.keys.hide(reply.text)), spending.usage())
+
+    async def _more(self, work: Work, question: Question, spending: Spending) -> Question:
+        """The question of the next round of tools, once the budget and the limits have room for it."""
+        if work.afford is not None:
+            most = await work.afford(spending, length_of(question))
+            if most is not None:
+                question = replace(question, max_output=most)
+        await work.again()
+        return question
 
     def _refuse_unusable(self, work: Work, reply: Reply, question: Question, model: Model) -> None:
         """Raises StepError for an answer that is complete and yet none: cut where a part is of no use, empty, or
@@ -223,8 +243,9 @@ def cut(reply: Reply, detail: str, allowed: int | None, most: int | None, *, esc
 class _Counted:
     """Passes text on, and tells how much it has become."""
 
-    def __init__(self, work: Work, out: Callable[[str], None]) -> None:
+    def __init__(self, work: Work, out: Callable[[str], None], spending: Spending) -> None:
         self._work = work
+        self._spending = spending
         self._out = out
         self._said = 0
         self._tell = work.grew(0)
@@ -232,42 +253,6 @@ class _Counted:
     def __call__(self, piece: str) -> None:
         self._out(piece)
         self._said += len(piece)
+        self._spending.said(piece)
         if self._said >= self._tell:
             self._tell = self._work.grew(self._said)
-
-
-class _Used:
-    """What all rounds of an attempt used; a count unknown in one of them is unknown."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-        self._replies: list[Reply] = []
-
-    def add(self, reply: Reply) -> None:
-        self._replies.append(reply)
-
-    def usage(self, name: str, room: Room) -> Usage:
-        replies, prices = self._replies, room.prices
-        return Usage(
-            _count(reply.tokens_in for reply in replies),
-            _count(reply.tokens_out for reply in replies),
-            _count(reply.cached_in for reply in replies),
-            _sum(prices.usd(name, r.tokens_in, r.tokens_out, r.cached_in) for r in replies),
-            _sum(prices.usd_top(r.tokens_in, r.tokens_out, r.cached_in) for r in replies),
-            name,
-            any(reply.simulated for reply in replies),
-        )
-
-
-def _sum(counts: Iterable[float | None]) -> float | None:
-    total = 0.0
-    for count in counts:
-        if count is None:
-            return None
-        total += count
-    return total
-
-
-def _count(counts: Iterable[int | None]) -> int | None:
-    total = _sum(counts)
-    return None if total is None else int(total)

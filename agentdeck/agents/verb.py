@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from agentdeck.agents.spending import Spending
 from agentdeck.core.events import Usage
 from agentdeck.models.provider import Told
 from agentdeck.processes.children import Children
@@ -68,6 +69,10 @@ class Work:
     fault: str = ""  # why the attempt before this one was refused, when it was `invalid`
     again: Callable[[], Awaitable[None]] = _at_once  # awaited before each further request of the same attempt
     sent: Callable[[], None] = _nothing  # called when the last byte of a request has been written
+    #: Awaited with what was used so far and the size of the next request, in bytes: gives its `max_output`.
+    afford: Callable[[Spending, int], Awaitable[int | None]] | None = None
+    spendings: list[Spending] = field(default_factory=list)  # what each call of this attempt has used so far
+    expected_out: int = 0  # how long an answer usually is, in tokens
     grew: Callable[[int], int] = _never  # told how many characters were said; gives when it wants to hear again
 
     @property

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from agentdeck.store.listed import RunRow
     from agentdeck.workflow.model import Data
 
-SHOWN = ("usd", "used_usd", "held_usd", "tokens", "used_tokens", "held_tokens", "rungs")
+SHOWN = (
+    "usd", "used_usd", "held_usd", "likely_usd", "tokens", "used_tokens", "held_tokens", "likely_tokens", "rungs",
+)  # fmt: skip
 #: Of so many tasks with a budget of their own, each is told.
 TASKS = 10
 #: The reservations that are looked back on.
@@ -78,7 +80,7 @@ class _Found:
 
         from agentdeck.cli.options import folded, store
         from agentdeck.cli.takeup import expected
-        from agentdeck.insight.money import accounts_of, forecast, reserved
+        from agentdeck.insight.money import accounts_of, forecast, likely
         from agentdeck.models.room import complete
         from agentdeck.workflow.deck import deck_for
 
@@ -89,7 +91,7 @@ class _Found:
         self.accounts: Accounts = accounts_of(events, definition.budget)
         deck = complete(deck_for(Path(str(self.row.source.get("folder") or "."))))
         self.left: Forecast = forecast(self.view, definition, deck, expected(self.row, definition, self.view))
-        last = deque(reserved(events), LAST)
+        last = deque(likely(events), LAST)
         self.largest = max((one[0] for one in last), default=0), max((one[1] for one in last), default=0.0)
 
     def data(self) -> dict[str, Data] | None:

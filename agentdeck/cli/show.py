@@ -132,7 +132,9 @@ def _facts(row: RunRow, view: View, told: dict[str, Data]) -> Iterator[str]:
         yield clean(f"critical   {' → '.join(told['critical_path'])}")
     if told["usd"] is not None:
         saved = told["saved"] and f"; ${told['usd_all_reasoning']:.4f} if all were on the reasoning tier"
-        yield f"cost       ${told['usd']:.4f}{saved or ''}"
+        guessed = sum(agent["estimated"] for agent in told["agents"].values())
+        part = f"; estimated for {guessed:,} attempts that were cut off" if guessed else ""
+        yield f"cost       ${told['usd']:.4f}{saved or ''}{part}"
     elif any(agent["tokens_out"] for agent in told["agents"].values()):
         yield "cost       unknown: not every model has a price"
     eased = [f"{name} {_eased(agent['eased'])}" for name, agent in told["agents"].items() if agent["eased"]]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from agentdeck.core.budget import Ledger
+from agentdeck.core.budget import NO_HOLD, Hold, Ledger
 from agentdeck.core.events import Usage
 from agentdeck.workflow.model import Budget, Data
+
+INFINITE = float("inf")
 
 
 class Accounts:
@@ -49,17 +51,34 @@ class Accounts:
         """The name of what a budget that binds a task does to it, empty where it does not."""
         return next((rung for _, ledger in self.of(task) if rung in ledger.rungs), "")
 
-    def hold(self, task: str, held: tuple[int, float]) -> None:
-        for _, ledger in self.of(task):
-            ledger.hold(*held)
+    def left(self, task: str, own: Hold = NO_HOLD) -> tuple[float, float]:
+        """Tokens and dollars that the budgets of a task leave, whatever is held of them; infinite where nothing
+        bounds them. `own` is what an attempt of it has used so far."""
+        each = [ledger.left(own) for _, ledger in self.of(task)]
+        return min((one[0] for one in each), default=INFINITE), min((one[1] for one in each), default=INFINITE)
 
-    def settle(self, task: str, held: tuple[int, float], usage: Usage | None, *, lost: bool) -> None:
-        """An attempt ended. What is not known of its use is taken as held, if it was sent at all."""
+    def refuses(self, task: str, hold: Hold, own: Hold = NO_HOLD) -> tuple[str, Ledger] | None:
+        """The first budget that does not admit this attempt, by name. `own` is what is held for it already."""
+        return next((one for one in self.of(task) if not one[1].admits(hold, own)), None)
+
+    def hold(self, task: str, hold: Hold) -> None:
+        for _, ledger in self.of(task):
+            ledger.hold(hold)
+
+    def grow(self, task: str, before: Hold, after: Hold) -> None:
+        """More is held for an attempt under way."""
+        for _, ledger in self.of(task):
+            ledger.release(before)
+            ledger.hold(after)
+
+    def settle(self, task: str, held: Hold, usage: Usage | None, *, lost: bool) -> None:
+        """An attempt ended. What is not known of its use is taken as likely, if it was sent at all."""
+        likely = held.likely
         if usage is None:
-            used = held if lost else (0, 0.0)
+            used = likely if lost else (0, 0.0)
         else:
-            tokens = held[0] if usage.tokens_in is None else usage.tokens_in + (usage.tokens_out or 0)
-            used = tokens, held[1] if usage.usd is None else usage.usd
+            tokens = likely[0] if usage.tokens_in is None else usage.tokens_in + (usage.tokens_out or 0)
+            used = tokens, likely[1] if usage.usd is None else usage.usd
             if usage.usd is not None:
                 self.prompts += 1
                 self.prompts_usd += usage.usd
@@ -68,7 +87,7 @@ class Accounts:
 
     def enter(self, name: str, rung: str) -> None:
         """A rung of the budget of this name is in force from now on."""
-        ledger = dict(self.of(name)).get(name)
+        ledger = dict(self.of(name)).get(name) if name else self.run
         if ledger is not None and rung not in ledger.rungs:
             ledger.rungs.append(rung)
 

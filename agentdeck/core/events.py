@@ -11,12 +11,15 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
+from agentdeck.core.budget import Hold
 from agentdeck.errors import Fault
 from agentdeck.workflow.model import Data
 
 
 class Usage(NamedTuple):
-    """What an attempt used. Token counts of None are unknown, never zero; so is `usd`."""
+    """What an attempt used, all its requests together. Token counts of None are unknown, never zero; so is `usd`.
+    `estimated`: a part of it was never counted by the provider, because a request was cut or cancelled, and is
+    estimated from the text."""
 
     tokens_in: int | None = None
     tokens_out: int | None = None
@@ -25,6 +28,7 @@ class Usage(NamedTuple):
     usd_reasoning: float | None = None
     model: str = ""
     simulated: bool = False
+    estimated: bool = False
 
 
 class Author(NamedTuple):
@@ -151,7 +155,8 @@ class TaskHurried(NamedTuple):
 class StepStarted(NamedTuple):
     """An attempt began. `agent` is who does the work (another one's name for a fallback). `ready` is when the
     step became ready; `waits` tells how that time went, by reason, where it was not all `pool`. `model` is the
-    deck's name of who answers; so much is reserved for it. `eased` tells what a low budget did to it."""
+    deck's name of who answers; so much is reserved for it, and so much it likely uses. `eased` tells what a low
+    budget did to it."""
 
     at: float
     task: str
@@ -166,6 +171,31 @@ class StepStarted(NamedTuple):
     reserved_tokens: int = 0
     reserved_usd: float = 0.0
     eased: str = ""
+    likely_in: int = 0
+    likely_out: int = 0
+    likely_usd: float = 0.0
+
+
+class ReservationGrew(NamedTuple):
+    """One more request of an attempt is about to be sent. So much is reserved for all of its requests from now
+    on: what those before used, and the most that this one can use."""
+
+    at: float
+    task: str
+    step: str
+    attempt: int
+    reserved_tokens: int = 0
+    reserved_usd: float = 0.0
+    likely_in: int = 0
+    likely_out: int = 0
+    likely_usd: float = 0.0
+
+
+def hold_of(event: StepStarted | ReservationGrew | Reserved) -> Hold:
+    """What is reserved of the budgets by this event."""
+    if isinstance(event, Reserved):
+        return Hold(event.tokens, event.usd, event.likely_in, event.likely_out, event.likely_usd)
+    return Hold(event.reserved_tokens, event.reserved_usd, *event[-3:])
 
 
 class StepSucceeded(NamedTuple):
@@ -194,12 +224,13 @@ class AttemptFailed(NamedTuple):
 
 
 class AttemptLost(NamedTuple):
-    """The process that ran it died. It counts against nothing but its tokens."""
+    """The process that ran it died. It counts against nothing but its tokens, which are estimated."""
 
     at: float
     task: str
     step: str
     attempt: int
+    usage: Usage | None = None
 
 
 class StepRetrying(NamedTuple):
@@ -250,7 +281,7 @@ class StepDone(NamedTuple):
 
 class StepFailed(NamedTuple):
     """Finally. `tolerated` with `on_error: continue`. `letter`: whether it becomes one; a step that failed only
-    because what it needs failed does not."""
+    because what it needs failed does not. `usage` is that of an attempt which this ended."""
 
     at: float
     task: str
@@ -258,22 +289,28 @@ class StepFailed(NamedTuple):
     fault: Fault
     tolerated: bool = False
     letter: bool = True
+    usage: Usage | None = None
 
 
 class StepSkipped(NamedTuple):
-    """It will not run, and that is no failure. `why` is for people."""
+    """It will not run, and that is no failure. `why` is for people; `usage` is that of an attempt which this
+    ended."""
 
     at: float
     task: str
     step: str
     why: str
+    usage: Usage | None = None
 
 
 class StepCancelled(NamedTuple):
+    """`usage` is that of an attempt which this ended."""
+
     at: float
     task: str
     step: str
     why: str = ""
+    usage: Usage | None = None
 
 
 class StepReleased(NamedTuple):
@@ -394,6 +431,9 @@ class Reserved(NamedTuple):
     model: str
     tokens: int = 0
     usd: float = 0.0
+    likely_in: int = 0
+    likely_out: int = 0
+    likely_usd: float = 0.0
 
 
 class Refused(NamedTuple):
@@ -423,6 +463,7 @@ Event: TypeAlias = (
     | TaskEnded
     | TaskHurried
     | StepStarted
+    | ReservationGrew
     | StepSucceeded
     | AttemptFailed
     | AttemptLost

@@ -5,6 +5,7 @@ Whatever else the machine does ends in one of these.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -18,14 +19,21 @@ from agentdeck.core.state import CANCELLED, FAILED, OPEN, RUNNING, WAITING, Step
 from agentdeck.errors import STOPPING, Fault
 
 
+def _unknown(task: str, step: str, attempt: int) -> ev.Usage | None:
+    return None
+
+
 class Failing(Fold):
     """The part of the machine that ends steps which cannot go on. `_actions` are what the event at hand asks
-    for, so far."""
+    for, so far. `usage_so_far` tells what an attempt under way (task, step, number) has used: the machine asks
+    when it ends the attempt itself, and records the answer with the end, so that the log alone gives the same
+    state."""
 
     def __init__(self, program: Program, **options: Any) -> None:
         super().__init__(program, **options)
         self._actions: list[act.Action] = []
         self._finished = False
+        self.usage_so_far: Callable[[str, str, int], ev.Usage | None] = _unknown
 
     def _record(self, event: ev.Event) -> None:
         self._actions.append(act.Record(event))
@@ -43,9 +51,11 @@ class Failing(Fold):
             fault.kind in ("context", "forbidden") and fault.retry_after is not None
         )
         held_back = fault.kind == "rate_limit" and fault.retry_after is not None and step.tries < rule.attempts
-        if rule.metered and (elsewhere or held_back):
-            # No step calls its provider now: it asks again, and goes where there is room.
-            self._record(ev.StepRetrying(at, event.task, event.step, at, "cooldown", step.tier_up))
+        short = fault.kind == "budget" and step.tries < rule.attempts
+        if rule.metered and (elsewhere or held_back or short):
+            # No step calls its provider now, or the budget has no room: it asks again, and waits where it must.
+            reason = "budget" if short else "cooldown"
+            self._record(ev.StepRetrying(at, event.task, event.step, at, reason, step.tier_up))
         elif fault.retryable and step.tries < rule.attempts:
             ceiling = min(retry.max_delay, retry.delay * retry.factor ** (step.tries - 1))
             wait = Random(f"{self.run}/{event.task}/{event.step}/{event.attempt}").random() * ceiling
@@ -68,7 +78,7 @@ class Failing(Fold):
             self._actions.append(
                 act.KeepLetter(at, step.task.id, step.key, step.acting.name, fault, inputs, step.attempt)
             )
-        self._record(ev.StepFailed(at, step.task.id, step.key, fault, tolerated, letter))
+        self._record(ev.StepFailed(at, step.task.id, step.key, fault, tolerated, letter, self._used(step)))
 
     def _give_up(self, step: Step, verdict: str, at: float) -> None:
         if verdict == SKIP:
@@ -117,7 +127,11 @@ class Failing(Fold):
         """End a step that has not ended, whatever it does, with all that hangs under it."""
         self._stop(step, at, why)
         if not step.ended:
-            self._record(ev.StepCancelled(at, step.task.id, step.key, why))
+            self._record(ev.StepCancelled(at, step.task.id, step.key, why, self._used(step)))
+
+    def _used(self, step: Step) -> ev.Usage | None:
+        """What the attempt that is being ended has used, where something is held for it."""
+        return None if step.held is None else self.usage_so_far(step.task.id, step.key, step.attempt)
 
     def _stop(self, step: Step, at: float, why: str) -> None:
         """Stop its attempt, and end all that hangs under it."""

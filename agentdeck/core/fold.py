@@ -46,6 +46,7 @@ class Fold(Steps):
             ev.TaskEnded: self._task_ended,
             ev.TaskHurried: self._task_hurried,
             ev.StepStarted: self._step_started,
+            ev.ReservationGrew: self._reservation_grew,
             ev.StepSucceeded: self._step_succeeded,
             ev.AttemptFailed: self._attempt_failed,
             ev.AttemptLost: self._attempt_lost,

@@ -50,6 +50,7 @@ class Machine(Steered):
     ) -> None:
         super().__init__(program, run=run, workers=workers, gated=gated, keep=keep)
         self._handle: dict[type, Callable[[Any], None]] = {
+            ev.ReservationGrew: self._on_reservation_grew,
             ev.StepSucceeded: self._on_succeeded,
             ev.AttemptFailed: self._on_attempt_failed,
             ev.TaskOpened: self._record,
@@ -89,6 +90,12 @@ class Machine(Steered):
         if step is not None:
             self._record(event)
 
+    def _on_reservation_grew(self, event: ev.ReservationGrew) -> None:
+        step = self._live(event.task, event.step, event.attempt)
+        if step is not None and step.held is not None:
+            self._record(event)
+            self._climb(event.task, event.at)
+
     def _on_attempt_failed(self, event: ev.AttemptFailed) -> None:
         step = self._live(event.task, event.step, event.attempt)
         if step is not None:
@@ -119,7 +126,7 @@ class Machine(Steered):
         self._on_committed(ev.Committed(event.at, self.seq))
         self._record(event)
         for step in sorted(self.running, key=lambda s: (s.task.age, s.rule.index, s.item)):
-            self._record(ev.AttemptLost(event.at, step.task.id, step.key, step.attempt))
+            self._record(ev.AttemptLost(event.at, step.task.id, step.key, step.attempt, self._lost(step)))
         for task in list(self.tasks.values()):
             for step in self._steps_of(task):
                 nested = f"{task.id}/{step.key}" in self.tasks

@@ -13,7 +13,7 @@ from typing import Any
 from agentdeck.core import actions as act
 from agentdeck.core import events as ev
 from agentdeck.core.board import Place
-from agentdeck.core.budget import Ledger, dollars
+from agentdeck.core.budget import Hold, Ledger, dollars
 from agentdeck.core.failing import Failing
 from agentdeck.core.program import Program
 from agentdeck.core.state import READY, Step
@@ -65,6 +65,16 @@ class Metered(Failing):
         self.turns = 0
         self.caps: dict[str, ProviderLimits] = {}
 
+    def _lost(self, step: Step) -> ev.Usage | None:
+        """What an attempt likely used whose process died: all that is known is what was reserved for it."""
+        if step.held is None:
+            return None
+        hold: Hold = step.held
+        # Zero is what was not known: no price, or a log of a version that did not record it.
+        return ev.Usage(
+            hold.likely_in or None, hold.likely_out or None, usd=hold.likely[1] or None, estimated=True
+        )
+
     def _paid(self, step: Step, usage: ev.Usage | None, lost: bool) -> None:
         if step.held is not None:
             self.open_pools()
@@ -82,6 +92,9 @@ class Metered(Failing):
                 reserved_tokens=reserved.tokens,
                 reserved_usd=reserved.usd,
                 eased=eased,
+                likely_in=reserved.likely_in,
+                likely_out=reserved.likely_out,
+                likely_usd=reserved.likely_usd,
             )
         self._actions.append(act.Record(started))
         self.apply(started)
@@ -219,11 +232,11 @@ class Metered(Failing):
             return
         step, place, given = found
         self._routes[self._lane(step)] = event.provider
-        for name, ledger in self.accounts.of(event.task):
-            if not ledger.admits(event.tokens, event.usd):
-                self._actions.append(act.GiveBack(event.ask))
-                self._over(step, place, name, ledger, event, given)
-                return
+        over = self.accounts.refuses(event.task, ev.hold_of(event))
+        if over is not None:
+            self._actions.append(act.GiveBack(event.ask))
+            self._over(step, place, *over, event, given)
+            return
         eased = self.accounts.eased(event.task)
         why = f"{', '.join(eased)}: {self._told(event.task)}" if eased else ""
         self._begin(step, event.at, event, why)
@@ -264,10 +277,11 @@ class Metered(Failing):
         pool.shut(FOREVER, "budget", f"budget: {ledger.told()}")
         self._wait(step, place, pool, at)
         if given == self._given:
-            if not ledger.idle:
+            if not ledger.idle():
                 return
             of = f"task {name}" if name else "the run"
-            needs = dollars(wanted.usd) if ledger.usd is not None else f"{wanted.tokens:,} tokens"
+            tokens, usd = ev.hold_of(wanted).likely
+            needs = dollars(usd) if ledger.usd is not None else f"{tokens:,} tokens"
             why = f"budget of {of}: {ledger.told()}; the next prompt needs about {needs}"
             if end[1] == "ask":
                 offers = f"what is left, and what can be done: agentdeck budget {self.run}"

@@ -143,10 +143,10 @@ class Picture:
             step.agent.counts[state] += 1
         step.state = state
 
-    def _end(self, at: float, task_id: str, key: str, state: str) -> StepView:
+    def _end(self, at: float, task_id: str, key: str, state: str, usage: ev.Usage | None = None) -> StepView:
         task = self._task(task_id)
         step = self._step(task, key)
-        self._drop_attempt(task, step)
+        self._drop_attempt(task, step, usage)
         if step.until is not None:
             step.agent.waited(step.reason or "backoff", min(step.until, at) - step.since)
             step.until, step.reason = None, ""
@@ -168,14 +168,21 @@ class Picture:
         self.running[where] = other
         return started
 
-    def _drop_attempt(self, task: TaskView, step: StepView) -> None:
-        """Whatever still runs for this step runs no more; the time it took was work."""
+    def _drop_attempt(self, task: TaskView, step: StepView, usage: ev.Usage | None) -> None:
+        """Whatever still runs for this step runs no more; the time it took was work, and `usage` what it used."""
         where = (task.id, step.key)
         for attempts in (self.running, self._hedged):
             started = attempts.pop(where, None)
             if started is not None:
                 worker = self._agent(task.family, started.agent, own=False)
                 worker.busy += max(0.0, self.now - started.at)
+                self._used(worker, usage)
+                usage = None
+
+    def _used(self, worker: AgentTally, usage: ev.Usage | None) -> None:
+        if usage is not None:
+            worker.used(usage)
+            self.simulated |= usage.simulated
 
     def _uncount(self, task_id: str, state: str) -> None:
         """A task that ended is open again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agentdeck.core.budget import Hold
 from agentdeck.core.program import Program, Rule
 from agentdeck.errors import Fault
 from agentdeck.workflow.model import Data
@@ -49,7 +50,7 @@ class Step:
         self.total_at: float | None = None
         self.waits: dict[str, float] | None = None
         self.told: tuple[str, float] | None = None
-        self.held: tuple[int, float] | None = None
+        self.held: Hold | None = None
         self.item = -1
         self.group: Step | None = None
         self.items: list[Step] | None = None

@@ -41,7 +41,7 @@ class Steered(Timers):
             why = f"skipped by {event.who}" if event.who else "skipped"
             self._stop(step, event.at, why)
             if not step.ended:
-                self._record(ev.StepSkipped(event.at, event.task, event.step, why))
+                self._record(ev.StepSkipped(event.at, event.task, event.step, why, self._used(step)))
 
     def _on_reopened(self, event: ev.StepReopened) -> None:
         """Whatever of it still runs is cancelled first, so that the log tells how each attempt ended."""

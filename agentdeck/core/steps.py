@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agentdeck.core import events as ev
+from agentdeck.core.budget import NO_HOLD
 from agentdeck.core.clocks import auto_timeout
 from agentdeck.core.decision import output_of
 from agentdeck.core.joining import Joining
@@ -21,7 +22,7 @@ class Steps(Joining):
         step.started_at = event.at
         step.waits = step.told = None
         if event.model or event.reserved_tokens:
-            step.held = event.reserved_tokens, event.reserved_usd
+            step.held = ev.hold_of(event)
             self.accounts.hold(event.task, step.held)
         if rule.slot:
             self._busy(step, RUNNING)
@@ -39,11 +40,11 @@ class Steps(Joining):
                 self._timer(event.at + within, "answer", step, event.attempt)
 
     def _paid(self, step: Step, usage: ev.Usage | None, lost: bool) -> None:
-        held, step.held = step.held or (0, 0.0), None
+        held, step.held = step.held or NO_HOLD, None
         self.accounts.settle(step.task.id, held, usage, lost=lost)
 
     def _freed(self, step: Step, usage: ev.Usage | None = None, lost: bool = True) -> None:
-        """Its attempt holds nothing any more. Without `usage`, what was held for it counts as used if `lost`."""
+        """Its attempt holds nothing any more. Without `usage`, what it likely used counts as used if `lost`."""
         if step.held is not None or usage is not None:
             self._paid(step, usage, lost)
         if step in self.running:
@@ -52,9 +53,14 @@ class Steps(Joining):
                 self._leave(step)
             step.acting.live -= 1
 
+    def _reservation_grew(self, event: ev.ReservationGrew) -> None:
+        step = self.found(event.task, event.step)
+        before, step.held = step.held or NO_HOLD, ev.hold_of(event)
+        self.accounts.grow(event.task, before, step.held)
+
     def _step_succeeded(self, event: ev.StepSucceeded) -> None:
         step = self.found(event.task, event.step)
-        self._freed(step, event.usage)
+        self._freed(step, event.usage, not event.reused)
         if step.acting.times is not None and not event.reused:
             self._timed(step.acting, event.at - step.started_at, event.at)
         step.output = event.output
@@ -73,7 +79,7 @@ class Steps(Joining):
 
     def _attempt_lost(self, event: ev.AttemptLost) -> None:
         step = self.found(event.task, event.step)
-        self._freed(step)
+        self._freed(step, event.usage)
         self._busy(step, READY)
         step.ready_at = event.at
         self._push(step)
@@ -153,19 +159,19 @@ class Steps(Joining):
 
     def _step_failed(self, event: ev.StepFailed) -> None:
         step = self.found(event.task, event.step)
-        self._freed(step)
+        self._freed(step, event.usage)
         step.fault = event.fault
         step.letter |= event.letter
         self._end(step, FAILED, event.at, tolerated=event.tolerated)
 
     def _step_skipped(self, event: ev.StepSkipped) -> None:
         step = self.found(event.task, event.step)
-        self._freed(step)
+        self._freed(step, event.usage)
         self._end(step, SKIPPED, event.at)
 
     def _step_cancelled(self, event: ev.StepCancelled) -> None:
         step = self.found(event.task, event.step)
-        self._freed(step)
+        self._freed(step, event.usage)
         self._end(step, CANCELLED, event.at)
 
     def _step_answered(self, event: ev.StepAnswered) -> None:

@@ -90,12 +90,13 @@ class AgentTally:
     `holds`: whether its attempts hold a worker, so that their time is work. `rounds`: whether an attempt that
     ended well may be followed by another one, so that only `StepDone` ends the step. `eased` counts the attempts
     that a low budget made cheaper, by how, and the steps that it dropped. `spoilt` are those of its failed steps
-    that were never tried, because what they need failed.
+    that were never tried, because what they need failed. `estimated` counts the attempts whose use was estimated
+    in part: they were cut, cancelled or lost.
     """
 
     __slots__ = (
-        "attempts", "busy", "cached_in", "counts", "durations", "eased", "failed_attempts", "family", "holds",
-        "input_bytes", "lost", "name", "own", "reused", "rounds", "spoilt", "tokens_in", "tokens_out",
+        "attempts", "busy", "cached_in", "counts", "durations", "eased", "estimated", "failed_attempts", "family",
+        "holds", "input_bytes", "lost", "name", "own", "reused", "rounds", "spoilt", "tokens_in", "tokens_out",
         "uncompared", "unpriced", "usd", "usd_reasoning", "waiting",
     )  # fmt: skip
 
@@ -112,6 +113,7 @@ class AgentTally:
         self.waiting: dict[str, float] = {}
         self.input_bytes = 0
         self.eased: dict[str, int] = {}
+        self.estimated = 0
         self.tokens_in: int | None = None
         self.cached_in: int | None = None
         self.tokens_out: int | None = None
@@ -145,6 +147,7 @@ class AgentTally:
 
     def used(self, usage: Usage) -> None:
         """Add what one attempt used. A price that is not known makes the whole unknown, never less."""
+        self.estimated += usage.estimated
         if usage.tokens_in is not None:
             self.tokens_in = (self.tokens_in or 0) + usage.tokens_in
         if usage.cached_in is not None:

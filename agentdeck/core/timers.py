@@ -119,4 +119,5 @@ class Timers(Special):
             what = f"no answer within {step.acting.attempt_timeout:g} s (attempt clock)"
             self._actions.append(act.CancelAttempt(step.task.id, step.key, step.attempt, what))
             fault = Fault("timeout", what, clock="attempt")
-            self._failed(step, ev.AttemptFailed(at, step.task.id, step.key, step.attempt, fault))
+            used = self._used(step)
+            self._failed(step, ev.AttemptFailed(at, step.task.id, step.key, step.attempt, fault, used))

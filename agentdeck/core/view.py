@@ -45,6 +45,7 @@ class View(ViewSteps):
             ev.TaskEnded: self._task_ended,
             ev.TaskHurried: self._task_hurried,
             ev.StepStarted: self._step_started,
+            ev.ReservationGrew: self._reservation_grew,
             ev.StepSucceeded: self._step_succeeded,
             ev.AttemptFailed: self._attempt_failed,
             ev.AttemptLost: self._attempt_lost,
@@ -157,7 +158,7 @@ class View(ViewSteps):
         """Nothing of an ended task runs or waits any more: whatever the log left open ended with it."""
         for step in task.steps.values():
             if step.state not in ENDED:
-                self._drop_attempt(task, step)
+                self._drop_attempt(task, step, None)
                 self._move(step, "cancelled")
             if step.size > step.seen:
                 left, step.seen = step.size - step.seen, step.size

@@ -98,13 +98,14 @@ class ViewSteps(Picture):
         worker.input_bytes += e.input_bytes
         if started:
             worker.busy += max(0.0, e.at - started.at)
-        if e.usage is not None:
-            worker.used(e.usage)
-            self.simulated |= e.usage.simulated
+        self._used(worker, e.usage)
         step.fault, step.since = e.fault, e.at
         if (e.task, e.step) not in self.running:
             self._move(step, "ready")
         self._moment("failure", f"attempt {e.attempt}: {e.fault.message}", e.task, e.step)
+
+    def _reservation_grew(self, e: ev.ReservationGrew) -> None:
+        """Nothing that is shown."""
 
     def _attempt_lost(self, e: ev.AttemptLost) -> None:
         task = self._task(e.task)
@@ -112,6 +113,7 @@ class ViewSteps(Picture):
         started = self._end_attempt((e.task, e.step), e.attempt)
         worker = self._agent(task.family, started.agent, own=False) if started else step.agent
         worker.lost += 1
+        self._used(worker, e.usage)
         step.since = e.at
         if (e.task, e.step) not in self.running:
             self._move(step, "ready")
@@ -144,7 +146,7 @@ class ViewSteps(Picture):
         self._end(e.at, e.task, e.step, "done")
 
     def _step_failed(self, e: ev.StepFailed) -> None:
-        step = self._end(e.at, e.task, e.step, "failed")
+        step = self._end(e.at, e.task, e.step, "failed", e.usage)
         step.fault = e.fault
         step.agent.spoilt += e.fault.kind == "needs" and step.size < 0
         if e.letter:
@@ -155,13 +157,13 @@ class ViewSteps(Picture):
             self._moment("failed", text, e.task, e.step)
 
     def _step_skipped(self, e: ev.StepSkipped) -> None:
-        step = self._end(e.at, e.task, e.step, "skipped")
+        step = self._end(e.at, e.task, e.step, "skipped", e.usage)
         step.why = e.why
         if e.why.startswith("budget:"):
             step.agent.ease("drop")
 
     def _step_cancelled(self, e: ev.StepCancelled) -> None:
-        self._end(e.at, e.task, e.step, "cancelled").why = e.why
+        self._end(e.at, e.task, e.step, "cancelled", e.usage).why = e.why
 
     def _step_released(self, e: ev.StepReleased) -> None:
         self._moment("released", "goes with what has arrived" + by(e.who), e.task, e.step)

@@ -15,6 +15,7 @@ from anyio.abc import TaskGroup
 from agentdeck.agents.build import build
 from agentdeck.agents.fit import Fit
 from agentdeck.agents.rendering import render
+from agentdeck.agents.spending import together
 from agentdeck.agents.verb import Answer, Setting, Verb, Work
 from agentdeck.core import actions as act
 from agentdeck.core import events as ev
@@ -89,6 +90,8 @@ class Attempts:
         self._hands: dict[Rule, Hands] = {}
         self._live: dict[Key, asyncio.Task[None]] = {}
         self._cancelled: set[Key] = set()
+        self._works: dict[Key, Work] = {}
+        machine.usage_so_far = self._usage_so_far
 
     async def run(self, start: act.StartAttempt, worker: asyncio.Task[None]) -> None:
         """Make the attempt in the `worker` that awaits this, and tell the core what came of it; nothing, where it
@@ -146,6 +149,8 @@ class Attempts:
                 work.tier_up, work.model, work.max_output = grant.shift, grant.model, grant.max_output
                 work.again = partial(self._rates.again, grant)
                 work.grew = partial(self._rates.grew, grant)
+                work.afford, work.expected_out = partial(self._rates.afford, grant), grant.hold.likely_out
+                self._works[key] = work
             passing("attempt.started")
             valid = None if hands.fit is None else partial(hands.fit, scope=scope)
             if grant is not None and agent.hedge and not agent.once and not agent.cache:
@@ -172,7 +177,10 @@ class Attempts:
             fault = Fault("exception", f"{type(error).__name__}: {error}")
         finally:
             self._live.pop(key, None)
+            spent = self._works.pop(key, None)
             said.close()
+        if usage is None and spent is not None and not reused:
+            usage = together(spent.spendings)
         if grant is not None:
             late = step.fault is not None and step.fault.kind == "timeout" and step.attempt == number
             gone = Fault("timeout" if late else "cancelled", "") if key in self._cancelled else fault
@@ -259,6 +267,12 @@ class Attempts:
         number = step.attempt if step is not None else 1
         AttemptLog(self._lines, lambda: event.at, _nothing, (event.task, event.step, number))(describe(event))
 
+    def _usage_so_far(self, task: str, step: str, attempt: int) -> ev.Usage:
+        """What a prompt under way has used; nothing where no request of it was sent yet."""
+        work = self._works.get((task, step, attempt))
+        found = None if work is None else together(work.spendings)
+        return found or ev.Usage(0, 0, 0, 0.0, 0.0, "" if work is None else work.model)
+
     async def _watch_idle(self, start: act.StartAttempt, pulse: _Pulse) -> None:
         started, limit = start.started, start.timeout_idle
         assert limit is not None
@@ -267,7 +281,10 @@ class Attempts:
             left = pulse.last + limit - self._clock.now()
             if left <= 0:
                 what = f"no sign of life for {limit:g} s (idle clock)"
-                self._feed(ev.AttemptFailed(self._clock.now(), *key, Fault("timeout", what, clock="idle")))
+                fault, used = Fault("timeout", what, clock="idle"), None
+                if key in self._works:
+                    used = self._usage_so_far(*key)
+                self._feed(ev.AttemptFailed(self._clock.now(), *key, fault, used))
                 self.cancel(key)
                 return
             await anyio.sleep(left)

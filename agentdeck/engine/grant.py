@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from agentdeck.core.budget import NO_HOLD, Hold
 from agentdeck.core.program import Rule
 from agentdeck.core.window import Want
 from agentdeck.engine.estimate import Estimate
@@ -13,7 +14,9 @@ from agentdeck.engine.estimate import Estimate
 class Grant:
     """It holds until the attempt ends: `want`, which is the estimate as far as it fits. `ids` are its rows in the
     store, and `live` whether the last one has a place; `number` tells which of its agent's attempts it is, and
-    `epoch` what its provider's breaker had decided when it began."""
+    `epoch` what its provider's breaker had decided when it began. `hold` is what is held of the budgets for it;
+    `size` is the bytes of its prompt, and `reduced` whether its answer is to be short. `requests` counts its
+    requests, the next one among them; `cut_at` is where the answer of the attempt before it was cut."""
 
     rule: Rule
     where: tuple[str, str, int]
@@ -28,6 +31,11 @@ class Grant:
     number: int | None = None
     live: bool = False
     epoch: int = 0
+    reduced: bool = False
+    hold: Hold = NO_HOLD
+    size: int = 0
+    cut_at: int = 0
+    requests: int = 1
 
     def placed(self, number: int) -> None:
         """The store has given it a place, under this number."""

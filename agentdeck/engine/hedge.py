@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
+from agentdeck.agents.spending import together
 from agentdeck.agents.verb import Answer, Verb, Work
 from agentdeck.core import events as ev
 from agentdeck.core.clocks import LEAST, quantile
@@ -67,6 +68,7 @@ class Hedges:
                 work,
                 model=spare.model,
                 max_output=spare.max_output,
+                afford=partial(self._rates.afford, spare),
                 again=partial(self._rates.again, spare),
                 grew=partial(self._rates.grew, spare),
             )
@@ -85,7 +87,7 @@ class Hedges:
         found = _won(won.result(), winner)
         if winner is spare:
             self._note(step, f"{spare.model} was first", spare.model)
-        return found if error is not None else self._paid(found, loser)
+        return self._paid(found, work, winner)
 
     def _late(self, step: Step, counts: list[int]) -> float | None:
         """After how many seconds it is asked again; None: never."""
@@ -94,17 +96,11 @@ class Hedges:
             return None
         return quantile(times, int((rule.agent.hedge or "p95")[1:]) / 100)
 
-    def _paid(self, won: Won, loser: Grant) -> Won:
-        """What the cancelled call used is not known: it is paid as it was reserved."""
+    def _paid(self, won: Won, work: Work, winner: Grant) -> Won:
+        """Both calls are paid. What the one that lost had used is estimated, where it was cancelled."""
         if won.usage is None or not isinstance(won.answer, Answer):
             return won
-        usage, usd = won.usage, self._rates.usd(loser)
-        total = usage._replace(
-            tokens_in=None if usage.tokens_in is None else usage.tokens_in + loser.want.tokens_in,
-            tokens_out=None if usage.tokens_out is None else usage.tokens_out + loser.want.tokens_out,
-            usd=None if usage.usd is None or usd is None else usage.usd + usd,
-        )
-        return won._replace(answer=won.answer._replace(usage=total))
+        return won._replace(answer=won.answer._replace(usage=together(work.spendings, winner.model)))
 
     def _note(self, step: Step, text: str, model: str) -> None:
         self._feed(ev.Noted(self._clock.now(), text, step.task.id, step.key, {"hedge": model}))

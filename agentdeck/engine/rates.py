@@ -13,6 +13,7 @@ from functools import partial
 
 import anyio
 
+from agentdeck.agents.spending import Spending
 from agentdeck.core import actions as act
 from agentdeck.core import events as ev
 from agentdeck.core.caps import NO_LIMITS, caps_of, told, turned
@@ -26,10 +27,10 @@ from agentdeck.engine.clock import Clock
 from agentdeck.engine.estimate import CHARACTERS_PER_TOKEN, Estimates
 from agentdeck.engine.exchange import Exchange
 from agentdeck.engine.grant import Grant
+from agentdeck.engine.holds import Holds
 from agentdeck.engine.standing import Standing
 from agentdeck.engine.storage import Storage
 from agentdeck.errors import Fault, UsageError
-from agentdeck.models.prices import MILLION, Prices
 from agentdeck.models.provider import Told
 from agentdeck.models.room import complete, models_for
 from agentdeck.store import rates as store
@@ -55,8 +56,7 @@ class Rates:
         self._feed = feed
         self._standing = Standing(self._tell, self._mend)
         self._estimates = Estimates()
-        self._prices = Prices(self._deck)
-        self._price: dict[str, tuple[float, float] | None] = {}
+        self._holds = Holds(machine, self._deck, clock, feed)
         self._without: dict[tuple[str, str], set[str]] = {}
         self._grants: dict[int, Grant] = {}
         self._limits: dict[str, ProviderLimits] = {}
@@ -92,6 +92,7 @@ class Rates:
         grant = Grant(
             rule, where, action.shift, "", "", most if action.reduced else None, estimate, estimate.want
         )
+        grant.reduced = action.reduced
         self._place(action, grant, step)
 
     def _look(self) -> None:
@@ -152,11 +153,9 @@ class Rates:
 
     def _granted(self, ask: int, grant: Grant) -> None:
         self._grants[ask] = grant
-        tokens = grant.want.tokens_in + grant.want.tokens_out
-        usd = (self.usd(grant) if grant.model and self._machine.accounts.bounds_usd else None) or 0.0
-        self._feed(
-            ev.Reserved(self._clock.now(), ask, *grant.where[:2], grant.provider, grant.model, tokens, usd)
-        )
+        task, key = grant.where[:2]
+        hold = self._holds.reserve(grant, self._machine.found(task, key))
+        self._feed(ev.Reserved(self._clock.now(), ask, task, key, grant.provider, grant.model, *hold))
 
     def give_back(self, ask: int) -> None:
         """It was never sent."""
@@ -187,6 +186,10 @@ class Rates:
                 return
             await anyio.sleep(max(0.0, got.until - self._clock.now()))
 
+    async def afford(self, grant: Grant, spending: Spending, size: int) -> int | None:
+        """The longest answer that one more request of the same attempt may ask for, once the budget admits it."""
+        return await self._holds.afford(grant, spending, size, partial(self._exchange.settle, grant, None))
+
     def grew(self, grant: Grant, characters: int) -> int:
         """The answer is so long by now: where that is more than was reserved, twice as much is from now on. Gives
         the length at which to tell again."""
@@ -209,8 +212,7 @@ class Rates:
         spare = Grant(
             grant.rule, grant.where, grant.shift, model, provider, grant.max_output, grant.estimate, want, sent=at
         )
-        tokens, usd = want.tokens_in + want.tokens_out, self.usd(spare) or 0.0
-        if not all(ledger.admits(tokens, usd) for _, ledger in self._machine.accounts.of(grant.where[0])):
+        if not self._holds.admits(spare, step, grant):
             return None
         spare.epoch = self._standing.began(provider)
         if self.limits(provider) != NO_LIMITS:
@@ -244,6 +246,9 @@ class Rates:
             until = self._standing.ended(grant.provider, grant.epoch, at, fault, asked)
             if until is not None:
                 self._exchange.tell(lambda db, _: self._book.cool_down(db, grant.provider, until))
+            self._holds.ended(grant, usage, fault)
+        if usage is not None and usage.estimated:
+            usage = None  # what the provider counts is not known
         if grant.number is not None:
             self._estimates.ended(grant.rule, grant.number, usage, grant.estimate.length)
         if unused:
@@ -362,16 +367,3 @@ class Rates:
             tokens_in = min(tokens_in, most)
             tokens_out = min(tokens_out, most - tokens_in)
         return Want(1, tokens_in, tokens_out)
-
-    def usd(self, grant: Grant) -> float | None:
-        """What it may cost; None where the price is not known."""
-        if grant.model not in self._price:
-            price = self._prices.price(grant.model)
-            self._price[grant.model] = None if price is None else (price.input, price.output)
-            if price is None and self._machine.accounts.bounds_usd:
-                what = f"the price of {grant.model} is not known: a budget in dollars does not count it"
-                self._tell(self._clock.now(), what)
-        each = self._price[grant.model]
-        if each is None:
-            return None
-        return (grant.want.tokens_in * each[0] + grant.want.tokens_out * each[1]) / MILLION

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from agentdeck.core import events as ev
 from agentdeck.core.accounts import Accounts
-from agentdeck.core.budget import Ledger
+from agentdeck.core.budget import NO_HOLD, Hold, Ledger
 from agentdeck.core.tally import AgentTally
 from agentdeck.core.view import View
 from agentdeck.models.prices import Prices
@@ -68,20 +68,20 @@ def forecast(view: View, definition: Definition, deck: Deck, total: int | None) 
 
 
 def grant(ledger: Ledger, rest: float, measure: str, largest: float) -> float:
-    """How much more has to be granted for so much `rest` to go through. `largest` is what was reserved for the
-    largest of the last prompts: the last one has to fit as well."""
+    """How much more has to be granted for so much `rest` to go through. `largest` is what the largest of the last
+    prompts was likely to use: the last one begins only where it likely fits."""
     usd = measure == "usd"
     bound = (ledger.usd if usd else ledger.tokens) or 0.0
-    used = ledger.used_usd + ledger.held_usd if usd else float(ledger.used_tokens + ledger.held_tokens)
+    used = ledger.used_usd + ledger.likely_usd if usd else float(ledger.used_tokens + ledger.likely_tokens)
     share = ledger.end[0] if ledger.end is not None else 1.0
     return max(0.0, (used + rest * SPARE + largest) / share - bound)
 
 
-def reserved(events: Iterable[ev.Event]) -> Iterator[tuple[int, float]]:
-    """What was reserved for each attempt: tokens and dollars."""
+def likely(events: Iterable[ev.Event]) -> Iterator[tuple[int, float]]:
+    """What each attempt was likely to use: tokens and dollars."""
     for event in events:
         if isinstance(event, ev.StepStarted) and event.reserved_tokens:
-            yield event.reserved_tokens, event.reserved_usd
+            yield ev.hold_of(event).likely
 
 
 def _asks(tally: AgentTally, definition: Definition) -> bool:
@@ -117,24 +117,28 @@ def _middle(values: list[float | None]) -> float | None:
 def accounts_of(events: Iterable[ev.Event], budget: Budget | None) -> Accounts:
     """What was used and what is held after these events, as the run itself counts it."""
     accounts = Accounts(budget)
-    held: dict[tuple[str, str], tuple[int, float]] = {}
+    held: dict[tuple[str, str], Hold] = {}
 
     def settle(task: str, step: str, usage: ev.Usage | None, lost: bool) -> None:
         mine = held.pop((task, step), None)
         if mine is not None or usage is not None:
-            accounts.settle(task, mine or (0, 0.0), usage, lost=lost)
+            accounts.settle(task, mine or NO_HOLD, usage, lost=lost)
 
     for event in events:
         match event:
             case ev.StepStarted() if event.model or event.reserved_tokens:
-                held[event.task, event.step] = event.reserved_tokens, event.reserved_usd
+                held[event.task, event.step] = ev.hold_of(event)
                 accounts.hold(event.task, held[event.task, event.step])
+            case ev.ReservationGrew():
+                before = held.get((event.task, event.step), NO_HOLD)
+                held[event.task, event.step] = ev.hold_of(event)
+                accounts.grow(event.task, before, held[event.task, event.step])
             case ev.StepSucceeded():
-                settle(event.task, event.step, event.usage, True)
+                settle(event.task, event.step, event.usage, not event.reused)
             case ev.AttemptFailed():
                 settle(event.task, event.step, event.usage, event.fault.kind == "timeout")
             case ev.AttemptLost() | ev.StepFailed() | ev.StepSkipped() | ev.StepCancelled():
-                settle(event.task, event.step, None, True)
+                settle(event.task, event.step, event.usage, True)
             case ev.TaskEnded():
                 accounts.close(event.task)
             case ev.LimitChanged() if event.name.startswith("budget."):

@@ -238,7 +238,7 @@ class _Teller:
             case ev.AttemptFailed() if last is not None:
                 last.ended, last.state, last.fault, last.usage = at, "failed", event.fault, event.usage
             case ev.AttemptLost() if last is not None:
-                last.ended, last.state = at, "lost"
+                last.ended, last.state, last.usage = at, "lost", event.usage
             case ev.StepRetrying() if last is not None:
                 story.state = "ready"
                 last.retry_at, last.retry_for = event.until, event.reason
@@ -258,6 +258,8 @@ class _Teller:
                     story.output = [item.output for item in own.items]
             case ev.StepFailed():
                 story.state, story.ended, story.fault, story.letter = "failed", at, event.fault, event.letter
+                if last is not None and event.usage is not None:
+                    last.usage = event.usage
                 if event.tolerated:
                     self._note(at, "failed, and the task goes on without it")
             case ev.StepSkipped():
@@ -266,7 +268,7 @@ class _Teller:
             case ev.StepCancelled():
                 story.state, story.ended = "cancelled", at
                 if last is not None and last.ended is None:
-                    last.ended, last.state = at, "cancelled"
+                    last.ended, last.state, last.usage = at, "cancelled", event.usage
                 self._note(at, event.why or "cancelled")
             case ev.StepReleased():
                 self._note(at, "join released" + _by(event.who))
@@ -408,4 +410,6 @@ def used(usage: ev.Usage) -> list[str]:
         parts.append("{} tokens in, {} out".format(*known))
     if usage.usd is not None:
         parts.append(f"${usage.usd:.4f}")
+    if usage.estimated:
+        parts.append("estimated")
     return parts

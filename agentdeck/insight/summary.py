@@ -85,6 +85,7 @@ def _agent(tally: AgentTally) -> dict[str, Data]:
         "tokens_out": tally.tokens_out,
         "cached_in": tally.cached_in,
         "eased": dict(sorted(tally.eased.items())),
+        "estimated": tally.estimated,
         **_money(tally.cost, tally.cost_all_reasoning),
     }
 

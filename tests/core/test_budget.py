@@ -1,4 +1,4 @@
-"""The ladder: what is used plus what is held decides, and no crowd overshoots together."""
+"""The ladder looks at what is used and likely; what is held makes calls wait, so no crowd overshoots together."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agentdeck.core import actions as act
 from agentdeck.core import events as ev
-from agentdeck.core.budget import Ledger
+from agentdeck.core.budget import Hold, Ledger
 from agentdeck.errors import Fault
-from agentdeck.workflow.model import Agent, Budget
+from agentdeck.workflow.model import Agent, Budget, Timeout
 from tests.core.driver import Desk, Player, definition, prompt, refold
 
 
@@ -155,3 +156,134 @@ def test_a_crowd_never_overshoots_together(
     if played.machine.paused:
         assert not played.machine.running
         assert tokens - ledger.used_tokens < 100
+
+
+@given(
+    calls=st.lists(
+        st.tuples(st.integers(1, 400), st.floats(0.0, 1.0), st.floats(0.0, 1.0), st.floats(0.1, 5.0)),
+        min_size=1,
+        max_size=80,
+    ),
+    tokens=st.integers(0, 5000),
+    task_tokens=st.none() | st.integers(0, 900),
+    workers=st.integers(1, 64),
+)
+def test_no_budget_is_exceeded_by_more_than_the_last_calls_rest(
+    calls: list[tuple[int, float, float, float]], tokens: int, task_tokens: int | None, workers: int
+) -> None:
+    """Random calls, each with what is held, likely and really used (shares of what is held): of the run's budget,
+    and of each task's, no more is used than there is, and the rest of one call. No rung comes into force while
+    used plus likely is below it."""
+    ladder = ((0.4, "reduce"), (0.6, "downgrade"), (0.8, "drop"), (1.0, "ask"))
+    nested = None if task_tokens is None else Budget(tokens=task_tokens, ladder=((1.0, "stop"),))
+
+    def held(task: str) -> tuple[int, int]:
+        most, likely, _, _ = calls[int(task) - 1]
+        return most, max(1, int(most * likely))
+
+    class Varied(Desk):
+        def ask(self, action: act.Reserve, now: float) -> tuple[float, ev.Signal]:
+            when, answer = super().ask(action, now)
+            if isinstance(answer, ev.Reserved):
+                most, likely = held(action.task)
+                answer = answer._replace(tokens=most, usd=0.0, likely_out=likely)
+            return when, answer
+
+    played = Player(
+        definition(prompt("a"), prompt("b", "a"), budget=Budget(tokens=tokens, ladder=ladder, task=nested)),
+        workers=workers,
+        tasks=len(calls),
+        desk=Varied(),
+        plan=lambda started: (calls[int(started.task) - 1][3], None),
+        usage=lambda started: ev.Usage(0, int(held(started.task)[0] * calls[int(started.task) - 1][2])),
+    )
+    ledger = played.machine.accounts.run
+    assert isinstance(ledger, Ledger)
+    largest = max(most for most, _, _, _ in calls)
+    highest = 0.0
+    for _ in range(2000):
+        if played.finished or played.machine.paused or not played.step():
+            break
+        highest = max(highest, ledger.share())
+        assert ledger.used_tokens <= tokens + largest
+        assert ledger.used_tokens + ledger.held_tokens <= tokens + largest
+        for task, one in played.machine.accounts.tasks.items():
+            assert one.used_tokens <= (task_tokens or 0) + held(task)[0]
+    for event in played.of(ev.Noted):
+        rung = event.data["rung"]  # type: ignore[union-attr,index]
+        if rung != "stop":
+            assert highest >= next(at for at, name in ladder if name == rung) - 1e-9
+    assert refold(played).snapshot()["accounts"] == played.machine.snapshot()["accounts"]
+
+
+def test_what_is_held_makes_new_calls_wait_and_changes_nothing_else() -> None:
+    """Ten calls hold the whole budget, and likely use a hundredth of it."""
+
+    class Cheap(Desk):
+        def ask(self, action: act.Reserve, now: float) -> tuple[float, ev.Signal]:
+            when, answer = super().ask(action, now)
+            return when, answer._replace(likely_out=1) if isinstance(answer, ev.Reserved) else answer
+
+    ladder = ((0.3, "reduce"), (0.5, "downgrade"), (0.7, "drop"), (0.9, "ask"))
+    played = Player(
+        definition(prompt("a", priority="low"), budget=Budget(tokens=1000, ladder=ladder)),
+        workers=64,
+        tasks=64,
+        desk=Cheap(),
+        usage=lambda started: ev.Usage(0, 1),
+    ).play()
+    assert played.finished == "done"
+    assert len(played.of(ev.StepSucceeded)) == 64
+    assert not played.of(ev.Noted)
+    assert {e.reason for e in played.of(ev.StepWaited)} == {"budget"}  # type: ignore[union-attr]
+    starts = played.starts("a")
+    assert max(starts.count(at) for at in starts) <= 9
+
+
+def test_a_call_that_likely_fits_is_the_last_one() -> None:
+    """It holds more than is left, and nothing else is under way."""
+    ledger = Ledger(Budget(tokens=100))
+    ledger.settle(Hold(), (80, 0.0))
+    assert not ledger.admits(Hold(50, 0.0, 10, 20)), "likely more than is left"
+    assert ledger.admits(Hold(50, 0.0, 5, 10))
+    ledger.hold(Hold(50, 0.0, 5, 10))
+    assert not ledger.admits(Hold(50, 0.0, 1, 1)), "another one is under way"
+
+
+def test_a_reservation_that_grows_replaces_what_was_held() -> None:
+    played = player(Budget(tokens=1000), tasks=1, seconds=5.0)
+    ledger = played.machine.accounts.run
+    assert ledger is not None
+    while not played.machine.running:
+        played.step()
+    played.send(ev.ReservationGrew(played.now, "1", "a", 1, 300, 0.3, 150, 50, 0.1))
+    assert (ledger.held_tokens, ledger.likely_tokens) == (300, 200)
+    assert refold(played).snapshot()["accounts"] == played.machine.snapshot()["accounts"]
+    played.play()
+    assert (ledger.used_tokens, ledger.held_tokens, ledger.likely_tokens) == (100, 0, 0)
+
+
+def test_an_attempt_that_is_ended_is_paid_with_what_it_had_used() -> None:
+    """The machine asks what it has used so far, and records the answer: the log alone gives the same accounts."""
+    usage = ev.Usage(30, 12, usd=0.01, estimated=True)
+    for how in ("cancel", "timeout", "lost"):
+        played = player(Budget(tokens=1000, usd=9.0), prompt("a", timeout=Timeout(attempt=3.0)), seconds=50.0)
+        played.machine.usage_so_far = lambda task, step, attempt: usage
+        ledger = played.machine.accounts.run
+        assert ledger is not None
+        while not played.machine.running:
+            played.step()
+        if how == "cancel":
+            played.send(ev.CancelAsked(played.now, "1", "a"))
+        elif how == "timeout":
+            while not played.of(ev.AttemptFailed):
+                played.step()
+        else:
+            played.crash()
+            ledger = played.machine.accounts.run
+            assert ledger is not None
+        used = 100 if how == "lost" else 42
+        assert ledger.used_tokens == used, how
+        assert refold(played).snapshot()["accounts"] == played.machine.snapshot()["accounts"]
+        ended = played.of({"cancel": ev.StepCancelled, "timeout": ev.AttemptFailed, "lost": ev.AttemptLost}[how])
+        assert ended[0].usage.estimated  # type: ignore[union-attr]

@@ -90,6 +90,7 @@ class Fake:
 
     async def answer(self, question: Question, said: Callable[[str], None], sent: Callable[[], None]) -> Reply:
         self.calls.append((LoopClock().now(), question))
+        sent()
         await anyio.sleep(self._takes)
         found = self._answer(question)
         if isinstance(found, StepError):
@@ -433,7 +434,8 @@ def test_a_late_prompt_is_asked_twice_and_the_first_valid_answer_wins(
     twice = [e for e in played.of(ev.StepSucceeded) if e.usage.tokens_in > 10]
     assert len(twice) == len(hedged)
     assert twice[0].usage.model == "small"
-    assert twice[0].usage.usd == pytest.approx((20 * 0.1 + 20 * 1) / 1e6), "both calls are paid"
+    assert twice[0].usage.usd == pytest.approx((20 * 0.1 + (1 + 10) * 1) / 1e6), "both calls are paid"
+    assert twice[0].usage.estimated, "nothing counted the one that was cancelled"
 
 
 def test_what_may_happen_once_only_is_never_asked_twice(tmp_path: Path, fakes: dict[str, Fake]) -> None:

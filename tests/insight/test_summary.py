@@ -33,7 +33,7 @@ KEYS = {
 }
 AGENT_KEYS = {
     *("steps", "done", "failed", "attempts", "success_rate", "p50", "p95", "input_bytes", "waiting"),
-    *("tokens_in", "tokens_out", "cached_in", "eased", "usd", "usd_all_reasoning", "saved"),
+    *("tokens_in", "tokens_out", "cached_in", "eased", "estimated", "usd", "usd_all_reasoning", "saved"),
 }
 
 
