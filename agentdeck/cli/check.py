@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from agentdeck.cli.options import json_option
+
+if TYPE_CHECKING:
+    from agentdeck.errors import Issue
 
 
 @click.command()
@@ -26,13 +30,14 @@ def check(files: tuple[str, ...], as_json: bool) -> int:
     """
     from agentdeck.cli.errors import tidy
     from agentdeck.cli.pages import dump, out
-    from agentdeck.errors import Issue
     from agentdeck.insight.numbers import plural
     from agentdeck.workflow.check import check as look
 
     issues: list[Issue] = []
     for file in files:
         found = list(look(Path(file)))
+        if all(issue.warning for issue in found):
+            found += _against_deck(Path(file))
         issues += found
         if not as_json:
             for issue in found:
@@ -45,3 +50,28 @@ def check(files: tuple[str, ...], as_json: bool) -> int:
     if as_json:
         dump({"ok": good, "files": list(files), "issues": [issue._asdict() for issue in issues]})
     return 0 if good else 2
+
+
+def _against_deck(file: Path) -> list[Issue]:
+    """A fault where a prompt names a tier, a model or a tool that the deck beside the file does not have."""
+    from agentdeck.errors import InvalidFile, Issue, ProviderError, UsageError
+    from agentdeck.workflow.deck import NAME, deck_for
+    from agentdeck.workflow.loader import load
+
+    if file.name == NAME:
+        return []
+    definition = load(file).definition
+    folder = definition.folder or file.resolve().parent
+    try:
+        deck = deck_for(folder)
+        if not deck.models:
+            return []
+        from agentdeck.engine.launch import definitions, programs
+        from agentdeck.models.room import check_deck
+
+        check_deck(deck, definitions(programs(definition, folder, {})))
+    except UsageError as error:
+        return [Issue(str(file), 0, 0, str(error))]
+    except (InvalidFile, ProviderError):  # another file's fault; a key that this shell does not have
+        pass
+    return []

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from agentdeck.cli.errors import say
 from agentdeck.cli.tasks import LONGEST, TaskFile
 from agentdeck.engine.arriving import Arriving
 from agentdeck.errors import AgentdeckError, UsageError
@@ -77,7 +76,7 @@ class Incoming(Arriving):
         except OSError as fault:
             error = UsageError(f"stdin: {fault.strerror or fault}")
         if self._file.skipped and error is None:
-            say(f"stdin: {self._file.skipped:,} bad line{'s' * (self._file.skipped > 1)} left out")
+            self._file.tell_skipped()
         self.end(error)
         self._ended.set()
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
-from agentdeck.cli.errors import say
+from agentdeck.cli.errors import hint, say
 from agentdeck.cli.inputs import known_name, lacking, read
 from agentdeck.errors import UsageError
 from agentdeck.workflow.inputs import fits
@@ -21,6 +21,8 @@ from agentdeck.workflow.model import Data, Definition
 STDIN = "-"
 #: More bytes are not read for one task.
 LONGEST = 16_000_000
+#: Bad lines that are named one by one.
+NAMED = 20
 
 
 class TaskFile:
@@ -46,6 +48,7 @@ class TaskFile:
         self.inputs = dict(inputs or {})
         self.skip_bad = skip_bad
         self.skipped = 0
+        self._named: list[tuple[int, str]] = []
         self._spool: IO[bytes] | None = None
         if name != STDIN and Path(name).suffix.lower() not in (".jsonl", ".ndjson", ".csv"):
             raise UsageError(f"{name}: tasks come from a .jsonl or .csv file, or from stdin (-)")
@@ -65,13 +68,22 @@ class TaskFile:
         """Read all of it once: how many tasks there are. Raises UsageError at the first line that is none."""
         number = sum(1 for _ in self)
         if self.skipped:
-            say(f"{self._shown}: {self.skipped:,} bad line{'s' * (self.skipped > 1)} left out")
+            self.tell_skipped()
         if not number:
             raise UsageError(f"{self._shown} has no tasks")
         return number
 
+    def tell_skipped(self) -> None:
+        """Name the lines that were left out, with the reason: the first NAMED of them."""
+        say(f"{self._shown}: {self.skipped:,} bad line{'s' * (self.skipped > 1)} left out")
+        for line, what in self._named:
+            hint(f"{self._shown}:{line}: {what}")
+        if self.skipped > len(self._named):
+            hint(f"… and {self.skipped - len(self._named):,} more")
+
     def __iter__(self) -> Iterator[dict[str, Data]]:
         self.skipped = 0
+        self._named.clear()
         yield from self._each(self._raw())
 
     def tasks(self, lines: Iterable[bytes]) -> Iterator[dict[str, Data]]:
@@ -173,6 +185,8 @@ class TaskFile:
 
     def _bad(self, line: int, what: str) -> None:
         self.skipped += 1
+        if self.skip_bad and self.skipped <= NAMED:
+            self._named.append((line, what))
         if not self.skip_bad:
             raise UsageError(f"{self._shown}:{line}: {what}; mend it, or go on without it: --skip-bad")
 
