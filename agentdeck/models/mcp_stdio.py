@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import IO, Any, NamedTuple
 
@@ -158,13 +158,12 @@ async def _end(process: Process) -> None:
         transport.close()
 
 
-def _parser() -> Any:
-    """What reads a message, in the first and in the second version of the package."""
-    try:
-        from mcp_types import jsonrpc_message_adapter
-    except ImportError:
-        from mcp import types
+def _parser() -> Callable[[bytes], Any]:
+    """What reads a message, in the first and in the second major version of the package."""
+    from mcp import types
 
-        first: Any = types.JSONRPCMessage
-        return first.model_validate_json
-    return lambda line: jsonrpc_message_adapter.validate_json(line, by_name=False)
+    messages: Any = types
+    adapter = getattr(messages, "jsonrpc_message_adapter", None)
+    if adapter is None:
+        return messages.JSONRPCMessage.model_validate_json  # type: ignore[no-any-return]
+    return lambda line: adapter.validate_json(line, by_name=False)
