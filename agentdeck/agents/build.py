@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
+from agentdeck.agents.masked import Masked
 from agentdeck.agents.verb import Setting, Verb
 from agentdeck.errors import StepError
 from agentdeck.workflow.model import Agent
@@ -15,7 +16,8 @@ def build(agent: Agent, setting: Setting) -> Verb:
     make = _maker(agent.does.verb)
     if make is None:
         raise StepError("setup", f"{agent.does.verb} holds no worker and is carried out by the engine itself")
-    return make(agent, setting)
+    verb = make(agent, setting)
+    return Masked(verb, setting.keys) if setting.keys.has_secrets else verb
 
 
 @cache

@@ -17,6 +17,7 @@ from agentdeck.agents.rendering import render_text
 from agentdeck.agents.verb import NOW, Setting, Work
 from agentdeck.errors import StepError
 from agentdeck.workflow.model import Agent, Command, Data
+from agentdeck.workflow.secret_uses import secret_names
 from agentdeck.workflow.values import Template, compile_template
 
 GRACE = 0.8  # seconds from TERM to KILL
@@ -36,12 +37,14 @@ class CommandVerb:
         self.accepted = frozenset(command.ok)
         self.args = [compile_template(arg) for arg in command.args]
         self.env = {name: compile_template(value) for name, value in command.env.items()}
+        self.secrets = {name: secret_names(template) for name, template in self.env.items()}
+        self.keys = setting.keys
         self.cwd = None if command.cwd is None else compile_template(command.cwd)
         self.input = None if command.input is None else compile_template(command.input)
 
     async def run(self, work: Work) -> Data:
         """Run it to its end. Whatever is left of its process group is gone when this returns or is cancelled."""
-        args = [await _word(arg, work, f"argument {n}") for n, arg in enumerate(self.args)]
+        args = [await _word(arg, work.scope, f"argument {n}") for n, arg in enumerate(self.args)]
         if not args or not args[0]:
             raise StepError("setup", "the command is empty; name a program first")
         env, cwd = await self._env(work), await self._cwd(work)
@@ -56,7 +59,7 @@ class CommandVerb:
 
     async def _follow(self, process: asyncio.subprocess.Process, data: bytes | None, work: Work) -> Data:
         """Read what it says until it has ended, and end it where this is cancelled."""
-        log = Log(work)
+        log = Log(work, self.keys.hide)
         out, err = Stream(log, "out", MOST_STDOUT), Stream(log, "err", MOST_STDERR)
         assert process.stdout is not None
         assert process.stderr is not None
@@ -94,25 +97,29 @@ class CommandVerb:
         for name, template in self.env.items():
             if not name or "=" in name or "\0" in name:
                 raise StepError("setup", f"{name!r} cannot be the name of an environment variable")
-            env[name] = await _word(template, work, f"env {name}")
+            env[name] = await self._value(name, template, work)
         env["AGENTDECK_RUN"], env["AGENTDECK_TASK"] = work.run, work.task
         env["AGENTDECK_STEP"], env["AGENTDECK_ATTEMPT"] = work.step, str(work.attempt)
         return env
+
+    async def _value(self, name: str, template: Template, work: Work) -> str:
+        scope = await self.keys.with_secrets(work.scope, self.secrets[name])
+        return await _word(template, scope, f"env {name}")
 
     async def _cwd(self, work: Work) -> Path:
         if self.cwd is None:
             cwd = self.folder
         else:
-            cwd = self.folder / await _word(self.cwd, work, "cwd")
+            cwd = self.folder / await _word(self.cwd, work.scope, "cwd")
         if not cwd.is_dir():
             what = "is not a folder" if cwd.exists() else "does not exist"
             raise StepError("setup", f"cwd {what}: {cwd}; make it, or change `cwd`")
         return cwd
 
 
-async def _word(template: Template, work: Work, what: str) -> str:
+async def _word(template: Template, scope: Mapping[str, Data], what: str) -> str:
     """One word for the operating system: strings as they are, null as nothing, the rest as JSON."""
-    text = await render_text(template, work.scope)
+    text = await render_text(template, scope)
     if "\0" in text:
         raise StepError("setup", f"{what} holds a NUL byte, which no program can be given")
     try:

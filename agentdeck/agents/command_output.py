@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import signal
+from collections.abc import Callable
 
 from agentdeck.agents.verb import Work
 from agentdeck.errors import StepError
@@ -24,8 +25,9 @@ FAILURE_TAIL = 8_000
 class Log:
     """The attempt's log: at most MOST_LINES lines of both streams together."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, hide: Callable[[str], str]) -> None:
         self.work = work
+        self.hide = hide
         self.lines = 0
         self.dropped = 0
 
@@ -89,11 +91,12 @@ class Stream:
             self._flush()
 
     def text(self) -> str:
-        return self.kept[-self.most :].decode("utf-8", "replace")
+        return self.log.hide(self.kept[-self.most :].decode("utf-8", "replace"))
 
     def tail(self) -> str:
-        """The last FAILURE_TAIL characters."""
-        return bytes(self.kept[-4 * FAILURE_TAIL :]).decode("utf-8", "replace")[-FAILURE_TAIL:].rstrip()
+        """The last FAILURE_TAIL characters, cut only after secrets were hidden."""
+        text = bytes(self.kept[-8 * FAILURE_TAIL :]).decode("utf-8", "replace")
+        return self.log.hide(text)[-FAILURE_TAIL:].rstrip()
 
     def cut_note(self) -> str:
         """What to say where `tail` is not all that was written."""
@@ -107,7 +110,7 @@ class Stream:
         start = kept.rfind(b"\n") + 1
         if not start and self.total > self.most and self.level == "out":
             return ""
-        return kept[start:].decode("utf-8", "replace").strip()
+        return self.log.hide(kept[start:].decode("utf-8", "replace").strip())
 
 
 def failure(code: int, out: Stream, err: Stream) -> StepError:

@@ -18,6 +18,7 @@ from agentdeck.models.fault import retry_after
 from agentdeck.models.inflate import ACCEPTED, decoded
 from agentdeck.workflow.json_text import json_text
 from agentdeck.workflow.model import Agent, Data, Http
+from agentdeck.workflow.secret_uses import secret_names
 from agentdeck.workflow.url import UrlError, compile_url, is_listed
 from agentdeck.workflow.values import ExpressionError, compile_template, show
 
@@ -75,6 +76,9 @@ class HttpVerb:
         self.hosts = action.hosts
         self.headers = {name: compile_template(value) for name, value in action.headers.items()}
         self.body = compile_template(action.body)
+        self.secrets = {name: secret_names(template) for name, template in self.headers.items()}
+        self.body_secrets = secret_names(self.body)
+        self.keys = setting.keys
 
     async def run(self, work: Work) -> Data:
         method = (await render_text(self.method, work.scope)).strip().upper()
@@ -82,7 +86,7 @@ class HttpVerb:
             raise StepError("setup", f"{method[:40]!r} is no HTTP method")
         url = self._url(work)
         headers = await self._headers(work)
-        body = await render(self.body, work.scope)
+        body = await render(self.body, await self.keys.with_secrets(work.scope, self.body_secrets))
         content: bytes | None = None
         if isinstance(body, str):
             content = body.encode("utf-8", "replace")
@@ -121,7 +125,7 @@ class HttpVerb:
     async def _headers(self, work: Work) -> dict[str, bytes]:
         headers: dict[str, bytes] = {}
         for name, template in self.headers.items():
-            value = await render(template, work.scope)
+            value = await render(template, await self.keys.with_secrets(work.scope, self.secrets[name]))
             if value is None:
                 continue
             text = show(value).strip()
@@ -145,7 +149,7 @@ class HttpVerb:
             work.alive()
             try:
                 if response.status_code not in _REDIRECTS or "location" not in response.headers:
-                    return await _answer(work, method, url, response)
+                    return await self._answer(work, method, url, response)
                 status, target = response.status_code, _target(method, url, response)
             finally:
                 with anyio.move_on_after(0.5, shield=True):
@@ -166,6 +170,34 @@ class HttpVerb:
                 headers.pop("content-type", None)
             url = target
         raise StepError("rejected", f"{method} {_plain(url)}: more than {MOST_REDIRECTS} redirects")
+
+    async def _answer(self, work: Work, method: str, url: httpx.URL, response: httpx.Response) -> Data:
+        status = response.status_code
+        where = f"{method} {_plain(url)} answered {status}"
+        if not response.is_success:
+            text = self.keys.hide(await _error_text(work, response))
+            short = _line(text)
+            kind = _kind(status)
+            after = retry_after(response.headers) if kind in ("rate_limit", "server") else None
+            raise StepError(kind, f"{where}: {short}" if short else where, retry_after=after, detail=text[:2000])
+        body = bytearray()
+        async for chunk in decoded(response):
+            work.alive()
+            body += chunk
+            if len(body) > MOST_BODY:
+                raise StepError("invalid", f"{where}: the body is larger than {MOST_BODY // MB} MB")
+        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json" and not kind.endswith("+json"):
+            return _text(bytes(body), response)
+        if not body and (method == "HEAD" or status in (204, 205)):
+            return None
+        try:
+            return json.loads(bytes(body), parse_constant=_refuse, parse_float=_finite)
+        except (ValueError, RecursionError) as error:
+            text = self.keys.hide(_text(bytes(body[:8000]), response))
+            raise StepError(
+                "invalid", f"{where}: the body is no JSON: {_line(str(error))}", detail=text[:2000]
+            ) from None
 
 
 async def _json_body(body: Data, light: bool) -> bytes:
@@ -226,35 +258,6 @@ def _host(url: httpx.URL) -> str:
 def _line(text: str) -> str:
     """The start of a text, in one line, without control characters."""
     return "".join(c for c in " ".join(text[:4000].split()) if c.isprintable())[:200]
-
-
-async def _answer(work: Work, method: str, url: httpx.URL, response: httpx.Response) -> Data:
-    status = response.status_code
-    where = f"{method} {_plain(url)} answered {status}"
-    if not response.is_success:
-        text = await _error_text(work, response)
-        short = _line(text)
-        kind = _kind(status)
-        after = retry_after(response.headers) if kind in ("rate_limit", "server") else None
-        raise StepError(kind, f"{where}: {short}" if short else where, retry_after=after, detail=text[:2000])
-    body = bytearray()
-    async for chunk in decoded(response):
-        work.alive()
-        body += chunk
-        if len(body) > MOST_BODY:
-            raise StepError("invalid", f"{where}: the body is larger than {MOST_BODY // MB} MB")
-    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json" and not kind.endswith("+json"):
-        return _text(bytes(body), response)
-    if not body and (method == "HEAD" or status in (204, 205)):
-        return None
-    try:
-        return json.loads(bytes(body), parse_constant=_refuse, parse_float=_finite)
-    except (ValueError, RecursionError) as error:
-        text = _text(bytes(body[:8000]), response)
-        raise StepError(
-            "invalid", f"{where}: the body is no JSON: {_line(str(error))}", detail=text[:2000]
-        ) from None
 
 
 async def _error_text(work: Work, response: httpx.Response) -> str:

@@ -43,7 +43,7 @@ class _Shared:
         for close in setting.closing:
             if isinstance(close, cls):
                 return close.room
-        shared = cls(Room(setting.deck, setting.sleep, children=setting.children))
+        shared = cls(Room(setting.deck, setting.sleep, keys=setting.keys, children=setting.children))
         setting.closing.append(shared)
         return shared.room
 

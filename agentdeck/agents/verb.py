@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from agentdeck.agents.spending import Spending
 from agentdeck.core.events import Usage
+from agentdeck.models.keys import Keys
 from agentdeck.models.provider import Told
 from agentdeck.processes.children import Children
 from agentdeck.workflow.deck import Deck
@@ -100,7 +101,7 @@ class Setting:
     """What all verbs of a run share. `sleep` is the run's clock; `functions` are Python agents given as objects,
     by agent name; `closing` collects what must be awaited when the run ends (clients, pools). `told` gets what a
     provider's headers say of its limits, with the provider's name in the deck. `children` are the processes that
-    verbs start."""
+    verbs start. `keys` reads the deck's secrets and hides them."""
 
     definition: Definition
     folder: Path
@@ -110,3 +111,4 @@ class Setting:
     deck: Deck = field(default_factory=Deck)
     told: Callable[[str, Told], None] = _unheard
     children: Children = field(default_factory=Children)
+    keys: Keys = field(default_factory=Keys)

@@ -32,6 +32,7 @@ from agentdeck.engine.standstill import Cause
 from agentdeck.engine.storage import Storage
 from agentdeck.engine.watchdog import Watchdog
 from agentdeck.errors import UsageError
+from agentdeck.models.keys import Keys
 from agentdeck.models.room import check_deck
 from agentdeck.store.faultpoint import passing
 from agentdeck.store.runs import new_run
@@ -193,6 +194,7 @@ async def drive(
     closing: list[Callable[[], Awaitable[None]]] = []
     settings: dict[Program, Setting] = {}
     children = storage.children(machine.run)
+    keys = Keys(secrets=deck.secrets)
 
     def setting(of: Program) -> Setting:
         if of not in settings:
@@ -200,7 +202,7 @@ async def drive(
             folder = launch.folder if own else of.definition.folder or launch.folder
             functions = launch.functions if own else {}
             settings[of] = Setting(
-                of.definition, folder, anyio.sleep, functions, closing, deck, engine.rates.told, children
+                of.definition, folder, anyio.sleep, functions, closing, deck, engine.rates.told, children, keys
             )
         return settings[of]
 

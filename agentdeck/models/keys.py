@@ -7,26 +7,40 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 
 import anyio
 
 from agentdeck.errors import StepError
+from agentdeck.models.masking import forms
 from agentdeck.processes.children import Children
+from agentdeck.workflow.deck import Secret
 from agentdeck.workflow.model import Data
+from agentdeck.workflow.shape import meant
 
+_SECRET = re.compile(r"\$\{secret\.([A-Za-z_][A-Za-z0-9_]*)\}")
+#: Characters of a file that a secret may have.
+LONGEST_SECRET = 64 * 1024
 _NAMED = re.compile(r"\$\{env\.([A-Za-z_][A-Za-z0-9_]*)\}")
 #: Shorter values are no secrets ("none", "any"), and words of ordinary text.
 LEAST = 8
+#: The same for secrets, which are declared as such.
+LEAST_SECRET = 4
 BLACK = "[key]"
+#: Bits of a number that may be a secret's digits.
+LONGEST_INT = 1_000
 PATIENCE = 30.0
 
 
 class Keys:
-    """The values behind a deck's keys, by how they are written there."""
+    """The values behind a deck's keys and secrets, by how they are written there."""
 
-    def __init__(self, env: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self, env: Mapping[str, str] = os.environ, secrets: Mapping[str, Secret] = MappingProxyType({})
+    ) -> None:
         self._env = env
+        self._declared = secrets
         self._values: dict[str, str] = {}
         self._secrets: list[str] = []
 
@@ -55,12 +69,74 @@ class Keys:
             self._keep(self._env[name].strip())
         return _NAMED.sub(lambda found: self._env[found[1]].strip(), text)
 
+    async def secret(self, name: str) -> str:
+        """The value of a secret of the deck. Raises StepError of kind `setup`."""
+        spec, owner = self._declared.get(name), f"the secret {name}"
+        if spec is None:
+            raise StepError(
+                "setup", f"{owner} is not in the deck; {meant(name, self._declared) or 'it has none'}"
+            )
+        if name not in self._values:
+            try:
+                value = await self._secret_value(spec, owner)
+            except StepError as error:
+                raise StepError("setup", error.fault.message.replace("has no key", "has no value")) from None
+            except (OSError, UnicodeError) as error:
+                reason = getattr(error, "strerror", None) or "it is no text"
+                raise StepError("setup", f"{owner} has no value: {spec.file} cannot be read: {reason}") from None
+            if len(value) < LEAST_SECRET:
+                what = f"has fewer than {LEAST_SECRET} characters, too few to recognise it in what comes back"
+                raise StepError("setup", f"{owner} {what}" if value else f"{owner} is empty")
+            self._keep(value, LEAST_SECRET)
+            self._values[name] = value
+        return self._values[name]
+
+    async def _secret_value(self, spec: Secret, owner: str) -> str:
+        if spec.env is not None:
+            if not self._env.get(spec.env):
+                raise StepError("setup", f"{owner} has no value: {spec.env} is not set in the environment")
+            return self._env[spec.env].strip()
+        if spec.file is not None:
+            async with await anyio.open_file(spec.file, encoding="utf-8") as file:
+                return (await file.read(LONGEST_SECRET)).strip()
+        return await self._told(list(spec.command), owner)
+
+    async def with_secrets(self, scope: Mapping[str, Data], names: Iterable[str]) -> Mapping[str, Data]:
+        """A scope in which `secret.NAME` can be read, for a template that is rendered and sent at once."""
+        secrets = {name: await self.secret(name) for name in names}
+        return {**scope, "secret": secrets} if secrets else scope
+
+    async def filled(self, text: str, of: str) -> str:
+        """A text of the deck with every `${env.X}` and `${secret.X}` in it replaced."""
+        found = {name: await self.secret(name) for name in _SECRET.findall(text)}
+        pieces = _SECRET.split(text)  # text, name, text, …
+        return "".join(found[piece] if n % 2 else self.text(piece, of) for n, piece in enumerate(pieces))
+
+    def hide_data(self, value: Data) -> Data:
+        """Plain data without any key that was read; the value itself where there is none in it."""
+        if not self._secrets:
+            return value
+        if isinstance(value, str):
+            return self.hide(value)
+        if isinstance(value, Mapping):
+            return {self.hide(str(key)): self.hide_data(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.hide_data(item) for item in value]
+        if type(value) is float or (type(value) is int and value.bit_length() < LONGEST_INT):
+            return BLACK if self.hide(str(value)) != str(value) else value
+        return value
+
     def hide(self, text: str) -> str:
         """The text without any key that was read."""
         for secret in self._secrets:
             if secret in text:
                 text = text.replace(secret, BLACK)
         return text
+
+    @property
+    def has_secrets(self) -> bool:
+        """Whether the deck declares secrets."""
+        return bool(self._declared)
 
     @property
     def known(self) -> bool:
@@ -71,11 +147,9 @@ class Keys:
         """How many characters at the end of a text may be the beginning of a key."""
         return max((_overlap(text, secret) for secret in self._secrets), default=0)
 
-    def _keep(self, secret: str) -> None:
-        for form in (secret, json.dumps(secret)[1:-1]):
-            if len(form) >= LEAST and form not in self._secrets:
-                self._secrets.append(form)
-                self._secrets.sort(key=len, reverse=True)
+    def _keep(self, secret: str, least: int = LEAST) -> None:
+        # A new list each time: other threads are reading the old one.
+        self._secrets = sorted({*self._secrets, *forms(secret, least)}, key=len, reverse=True)
 
     async def _told(self, command: list[str], of: str) -> str:
         """What a command prints. What it says besides is shown to nobody: it may hold the key."""

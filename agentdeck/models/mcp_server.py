@@ -127,7 +127,7 @@ class Server:
         mcp = await anyio.to_thread.run_sync(_Package)  # its import takes a second
         owner = f"the MCP server {self._name}"
         if self._spec.command:
-            env = {key: self._keys.text(value, owner) for key, value in self._spec.env.items()}
+            env = {key: await self._keys.filled(value, owner) for key, value in self._spec.env.items()}
             assert self._stderr is not None
             with self._children.child() as child:
                 child.ends_whole = True
@@ -137,7 +137,7 @@ class Server:
                     async with mcp.ClientSession(self._process.read, self._process.write) as session:
                         yield session
         else:
-            headers = {key: self._keys.text(value, owner) for key, value in self._spec.headers.items()}
+            headers = {key: await self._keys.filled(value, owner) for key, value in self._spec.headers.items()}
             async with mcp.create_mcp_http_client(headers=headers) as client:
                 client.follow_redirects = False
                 async with (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 from os import environ
 
 from agentdeck.core.tiers import TIERS, tier_of
@@ -10,6 +11,7 @@ from agentdeck.errors import ProviderError, StepError, UsageError
 from agentdeck.models.keys import Keys, missing
 from agentdeck.models.prices import Prices
 from agentdeck.models.provider import Provider
+from agentdeck.models.secrets import check_secrets
 from agentdeck.models.toolbox import Toolbox
 from agentdeck.processes.children import Children
 from agentdeck.workflow import deck as made
@@ -24,13 +26,11 @@ def complete(deck: Deck) -> Deck:
     """The deck itself, or, where it has no models, the one that has every tier served by `simulated`."""
     if deck.models:
         return deck
-    return Deck(
-        deck.workers,
-        {**deck.providers, SIMULATED: made.Provider(SIMULATED)},
-        {SIMULATED: made.Model(SIMULATED, SIMULATED)},
-        dict.fromkeys(TIERS, (SIMULATED,)),
-        deck.mcp,
-        deck.file,
+    return replace(
+        deck,
+        providers={**deck.providers, SIMULATED: made.Provider(SIMULATED)},
+        models={SIMULATED: made.Model(SIMULATED, SIMULATED)},
+        tiers=dict.fromkeys(TIERS, (SIMULATED,)),
     )
 
 
@@ -55,6 +55,7 @@ def check_deck(deck: Deck, definitions: Iterable[Definition], env: Mapping[str, 
     """Whether everybody these workflows may ask can be asked, as far as can be told without asking. Raises
     UsageError for a tier, model or tool that is not in the deck, ProviderError for a key that is not there."""
     all_ = list(definitions)
+    check_secrets(deck, all_, env)
     agents = [a for one in all_ for a in one.agents.values() if isinstance(a.does, Prompt)]
     if not agents or not deck.models:
         return
@@ -95,9 +96,10 @@ class Room:
         sleep: Callable[[float], Awaitable[None]],
         env: Mapping[str, str] = environ,
         children: Children | None = None,
+        keys: Keys | None = None,
     ) -> None:
         self.deck = complete(deck)
-        self.keys = Keys(env)
+        self.keys = keys or Keys(env, deck.secrets)
         self.prices = Prices(self.deck)
         self.tools = Toolbox(self.deck.mcp, self.keys, children)
         self._sleep = sleep

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from agentdeck.errors import InvalidFile, Issue
 from agentdeck.workflow.bindings import check_python
-from agentdeck.workflow.deck import NAME, deck_for, load_deck
+from agentdeck.workflow.deck import NAME, Deck, deck_for, load_deck
 from agentdeck.workflow.loader import Loaded, load
+from agentdeck.workflow.secret_uses import secret_uses
 from agentdeck.workflow.shape import meant
 
 
@@ -22,23 +24,33 @@ def check(path: Path | str) -> list[Issue]:
         return list(error.issues)
     folder = loaded.definition.folder or Path(path).resolve().parent
     issues = check_python(loaded.definition, folder, loaded.functions, loaded.positions, str(path))
-    return sorted([*loaded.warnings, *issues, *_limits(loaded, folder, str(path))], key=lambda issue: issue[:3])
+    issues += _against_deck(loaded, folder, str(path))
+    return sorted([*loaded.warnings, *issues], key=lambda issue: issue[:3])
 
 
-def _limits(loaded: Loaded, folder: Path, file: str) -> list[Issue]:
-    """A fault for limits of a provider that the deck does not have. Nothing is known without a deck."""
+def _against_deck(loaded: Loaded, folder: Path, file: str) -> list[Issue]:
+    """Faults for what the workflow names and the deck does not have."""
     try:
         deck = deck_for(folder)
     except InvalidFile as error:
         return list(error.issues)
-    if deck.file is None:
-        return []
-    issues = []
-    for name in loaded.definition.limits.providers:
+    return [*_limits(loaded, deck, file), *_secrets(loaded, deck, file)]
+
+
+def _limits(loaded: Loaded, deck: Deck, file: str) -> Iterator[Issue]:
+    """Limits of providers. Nothing is known of them without a deck."""
+    for name in loaded.definition.limits.providers if deck.file is not None else ():
         if name not in deck.providers:
             line, column = loaded.positions.get(("limits", name), (0, 0))
             known = f"it has {', '.join(deck.providers)}" if deck.providers else "it has none"
             fix = meant(name, deck.providers) or known
             what = f"limits: {name} is not a provider of {deck.file}"
-            issues.append(Issue(file, line, column, what, fix))
-    return issues
+            yield Issue(file, line, column, what, fix)
+
+
+def _secrets(loaded: Loaded, deck: Deck, file: str) -> Iterator[Issue]:
+    for use in secret_uses(loaded.definition):
+        if use.name not in deck.secrets:
+            line, column = loaded.positions.get(use.path, (0, 0))
+            fix = meant(use.name, deck.secrets) or f"add it to secrets in {NAME}: {use.name}"
+            yield Issue(file, line, column, f"the deck has no secret {use.name}", fix)

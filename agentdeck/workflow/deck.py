@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,6 +76,16 @@ class McpServer:
 
 
 @dataclass(frozen=True, slots=True)
+class Secret:
+    """Where a secret comes from: a variable of the environment, the first line that a command prints, or a file.
+    Its value is read when it is used, and is in no value, log or file of ours."""
+
+    env: str | None = None
+    command: tuple[str, ...] = ()
+    file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Deck:
     """Without a file: every tier is served by the simulated provider. `workers` None: it does not say."""
 
@@ -84,6 +95,15 @@ class Deck:
     tiers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     mcp: Mapping[str, McpServer] = field(default_factory=dict)
     file: Path | None = None
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
+
+
+NAMES = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def _secret_name(name: str) -> None:
+    if not NAMES.fullmatch(name):
+        raise ValueError(f"{name!r} cannot name a secret; use letters, digits and _, a letter first")
 
 
 KEY = Either(
@@ -122,6 +142,9 @@ MCP = Fields(
     },
     exactly=("command", "url"),
 )
+SECRET = Fields(
+    {"env": Text(), "command": Many(Text(), least=1), "file": Text()}, exactly=("env", "command", "file")
+)
 DECK = Fields(
     {
         "agentdeck": Number(whole=True, least=1, most=1),
@@ -130,6 +153,7 @@ DECK = Fields(
         "models": Table(MODEL),
         "tiers": Table(Many(Text(), one=True, least=1)),
         "mcp": Table(MCP),
+        "secrets": Table(SECRET, key=_secret_name, pattern=rf"^{NAMES.pattern}$"),
     },
     required=["agentdeck"],
 )
@@ -169,7 +193,14 @@ def load_deck(path: Path) -> Deck:
         name: McpServer(**{**given, "command": tuple(given.get("command", ()))})
         for name, given in read.get("mcp", {}).items()
     }
-    return Deck(read.get("limits", {}).get("workers"), providers, models, tiers, mcp, path)
+    secrets = {name: _secret(given, path.parent) for name, given in read.get("secrets", {}).items()}
+    return Deck(read.get("limits", {}).get("workers"), providers, models, tiers, mcp, path, secrets)
+
+
+def _secret(given: Mapping[str, Any], folder: Path) -> Secret:
+    """Relative files are looked for beside the deck."""
+    file = str(folder / Path(given["file"]).expanduser()) if "file" in given else None
+    return Secret(given.get("env"), tuple(given.get("command", ())), file)
 
 
 def _model(given: Mapping[str, Any]) -> Model:
@@ -180,7 +211,7 @@ def _model(given: Mapping[str, Any]) -> Model:
 
 
 def _named(read: Mapping[str, Any], source: Source) -> None:
-    """Models name providers of the deck, tiers name its models."""
+    """Models name providers of the deck, tiers name its models, MCP servers its secrets."""
     providers, models = read.get("providers") or {}, read.get("models") or {}
     if not isinstance(providers, dict) or not isinstance(models, dict):
         return
@@ -195,3 +226,13 @@ def _named(read: Mapping[str, Any], source: Source) -> None:
             if isinstance(model, str) and model not in models:
                 what = f"{model} is not a model of this deck"
                 source.fault(("tiers", name, i), what, meant(model, models))
+    secrets, servers = read.get("secrets") or {}, read.get("mcp")
+    for name, server in (servers if isinstance(servers, dict) else {}).items():
+        for key in ("env", "headers"):
+            values = server.get(key) if isinstance(server, dict) else None
+            for field_, value in (values if isinstance(values, dict) else {}).items():
+                for secret in re.findall(r"\$\{secret\.(\w+)\}", value) if isinstance(value, str) else ():
+                    if isinstance(secrets, dict) and secret not in secrets:
+                        fix = meant(secret, secrets) or f"add it to secrets: {secret}"
+                        what = f"{secret} is not a secret of this deck"
+                        source.fault(("mcp", name, key, field_), what, fix)

@@ -32,7 +32,7 @@ from agentdeck.workflow.values import OPERATORS, ExpressionError, compile_expres
 
 #: Names that expressions use for something else, so no agent has them.
 RESERVED = (
-    *("inputs", "needs", "item", "previous", "run", "task", "output", "env", "true", "false", "null"),
+    *("inputs", "needs", "item", "previous", "run", "task", "output", "env", "secret", "true", "false", "null"),
     *OPERATORS,
 )
 #: Names that a Python function's parameters have a meaning for already, so no input has them.

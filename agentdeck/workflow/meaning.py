@@ -10,6 +10,7 @@ from agentdeck.workflow import graph
 from agentdeck.workflow.format import BESIDE
 from agentdeck.workflow.model import VERBS
 from agentdeck.workflow.references import of_value, references
+from agentdeck.workflow.secret_uses import check_uses
 from agentdeck.workflow.shape import BAD, meant
 from agentdeck.workflow.source import Path_, Source
 from agentdeck.workflow.url import compile_url
@@ -61,6 +62,7 @@ def needs_of(read: Mapping[str, Any], source: Source, parameters: Mapping[str, t
         _fallback(name, agent, agents, needs, source)
         _cases(name, agent, agents, source)
         _hosts(name, agent, source)
+        check_uses(name, agent, source)
     _output(read, agents, source)
     if not source.issues:
         _warnings(read, agents, needs, source)
@@ -120,7 +122,7 @@ def _reads(
     done: set[tuple[str, Path_]] = set()
     for ref, path in references(agent, ("agents", name)):
         first = ref[0]
-        if (first, path) in done and first != "inputs":
+        if ((first, path) in done and first != "inputs") or first == "secret":
             continue
         done.add((first, path))
         if first in agents and first not in above and not whole:
@@ -247,6 +249,8 @@ def _output(read: Mapping[str, Any], agents: Mapping[str, Any], source: Source) 
             inputs = read.get("inputs", {})
             if len(ref) > 1 and isinstance(inputs, dict) and ref[1] not in inputs:
                 source.fault(path, f"there is no input {ref[1]}", meant(ref[1], inputs))
+        elif ref[0] == "secret":
+            source.fault(path, "a secret cannot stand here: it would be recorded")
         elif ref[0] not in agents and ref[0] not in ("run", "task"):
             source.fault(path, f"{ref[0]} is not an agent here", meant(ref[0], agents))
 

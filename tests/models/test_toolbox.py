@@ -16,7 +16,7 @@ from agentdeck.errors import StepError
 from agentdeck.models import mcp_server
 from agentdeck.models.keys import Keys
 from agentdeck.models.toolbox import Toolbox, named
-from agentdeck.workflow.deck import McpServer
+from agentdeck.workflow.deck import McpServer, Secret
 
 pytest.importorskip("mcp")
 pytestmark = pytest.mark.anyio
@@ -140,6 +140,23 @@ async def test_progress_is_passed_on_and_keeps_a_call_alive(
     assert (await box.call("plain/work", {"pause": 1.1})).text == "worked"  # 3.3 s in all
     monkeypatch.setattr(mcp_server, "CALL", 0.1)
     assert "more than 0.1 s without a sign" in (await box.call("plain/work", {"pause": 1})).text
+
+
+async def test_secrets_of_the_deck_reach_a_server_and_do_not_come_back(
+    toolbox: Callable[..., Toolbox], url: str
+) -> None:
+    keys = Keys({"V": TOKEN}, {"S": Secret(env="V")})
+    given = McpServer(plain().command, {"PYTHONPATH": str(ROOT), "TOKEN": "${secret.S}"})
+    far = McpServer(url=url, headers={"authorization": "Bearer ${secret.S}"})
+    box = Toolbox({"plain": given, "far": far}, keys)
+    told: list[str] = []
+    await box.call("plain/work", {}, told.append)
+    assert told[0] == "1 of 3 part 1 [key]"
+    with pytest.raises(StepError) as caught:
+        await box.call("plain/leave", {})
+    assert TOKEN not in repr(caught.value.fault)
+    assert await box.call("far/add", {"a": 2, "b": 3}) == ("5", False)
+    await box.close()
 
 
 async def test_a_refused_call_is_an_answer_and_the_server_goes_on(toolbox: Callable[..., Toolbox]) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from agentdeck.errors import InvalidFile
 from agentdeck.workflow.check import check
-from agentdeck.workflow.deck import Deck, McpServer, Model, Provider, deck_for, find_deck, load_deck
+from agentdeck.workflow.deck import Deck, McpServer, Model, Provider, Secret, deck_for, find_deck, load_deck
 from agentdeck.workflow.model import ProviderLimits, Rate
 
 DECK = """\
@@ -28,6 +28,10 @@ tiers:
 mcp:
   files: { command: [npx, server], env: { TOKEN: "${env.ANTHROPIC_API_KEY}" } }
   wiki:  { url: "https://wiki.example/mcp" }
+secrets:
+  DB: { file: keys/db }
+  CRM: { command: [pass, show, crm] }
+  WIKI: { env: WIKI_TOKEN }
 """
 
 
@@ -60,6 +64,11 @@ def test_a_deck_is_read_whole_and_keys_stay_as_written(tmp_path: Path) -> None:
     assert deck.tiers == {"routing": ("haiku", "mini"), "execution": ("mini",)}
     assert deck.mcp["files"] == McpServer(("npx", "server"), {"TOKEN": "${env.ANTHROPIC_API_KEY}"})
     assert deck.mcp["wiki"] == McpServer(url="https://wiki.example/mcp")
+    assert deck.secrets == {
+        "DB": Secret(file=str(tmp_path / "keys/db")),
+        "CRM": Secret(command=("pass", "show", "crm")),
+        "WIKI": Secret(env="WIKI_TOKEN"),
+    }
     assert "sk-secret" not in repr(deck)
 
 
@@ -89,6 +98,13 @@ def test_the_deck_beside_the_workflow_comes_before_the_users(tmp_path: Path) -> 
         ("requests: 50/min", "requests: 50", "3:31: 50 is not a rate; write it like"),
         ("workers: 12", "wokers: 12", "2:11: wokers is not known here; did you mean workers?"),
         ("{ url: ", "{ command: [x], url: ", "16:26: command and url: only one of them can be there"),
+        (
+            "env: { TOKEN: ",
+            "env: { X: '${secret.WIKY}', T: ",
+            "15:46: WIKY is not a secret of this deck; did you",
+        ),
+        ("{ env: WIKI_TOKEN }", "{ env: X, file: y }", "20:19: env and file: only one of them can be there"),
+        ("  DB: { file: keys/db }", "  'a-b': { env: X }", "18:3: 'a-b' cannot name a secret; use letters"),
         ("agentdeck: 1", "agentdeck: 9", "1:12: 9 is too large; the most is 1"),
     ],
 )
