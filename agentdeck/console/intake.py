@@ -26,12 +26,15 @@ class Intake:
 
     `heard` is when each step, by task and key, last said something; of many, those that ended are forgotten.
     `late` is since how many seconds the view has not been up to date, 0 while it is: nothing that is shown is
-    older than that and the feed's own look at the store.
+    older than that and the feed's own look at the store. `caught_up` once the view has had all events that there
+    were when it was opened: before that, nothing in it is true of any moment that an operator would ask about.
     """
 
     def __init__(self, feed: Feed, view: View, lines: LineStore) -> None:
         self.feed, self.view, self.lines = feed, view, lines
         self.taken = 0
+        self.caught_up = False
+        self._opened_at = feed.known
         self.heard: dict[tuple[str, str], float] = {}
         self._complete = time.monotonic()
         self._next: asyncio.TimerHandle | None = None
@@ -55,6 +58,14 @@ class Intake:
     def late(self) -> float:
         return 0.0 if self.behind <= FEW else time.monotonic() - self._complete
 
+    @property
+    def reading(self) -> float | None:
+        """The share of all known events that the view has, while it is catching up; None while it is not."""
+        if self.caught_up and self.late <= LATE:
+            return None
+        known = self.feed.known
+        return (known - self.behind) / known if known else 0.0
+
     def _slice(self) -> None:
         feed = self.feed
         end = time.perf_counter() + SLICE
@@ -67,6 +78,7 @@ class Intake:
                 break
         if self.behind <= FEW:
             self._complete = time.monotonic()
+            self.caught_up |= self.behind == 0 or self.view.seq >= self._opened_at
         self._next = asyncio.get_running_loop().call_later(PAUSE, self._slice) if feed.waiting else None
 
     def _hear(self, lines: list[LogLine]) -> None:

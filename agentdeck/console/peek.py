@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 # All of these take longer to import than the first screen to appear, and nothing of them is on it.
 
-EVERY = 0.25
+EVERY = 0.05
+SELDOM = 5  # looks of which one is taken, once all is read
 FOLD = 0.01  # seconds of each look, for taking events in
 LINES = 10  # of the log that are kept
 
@@ -35,6 +36,8 @@ class Peek(Container):
         self._view: View | None = None
         self._graph: GraphPane | None = None
         self._drawn: object = None
+        self._caught_up = False
+        self._looks = 0
         self.lines: deque[LogLine] = deque(maxlen=LINES)
 
     def on_mount(self) -> None:
@@ -56,6 +59,7 @@ class Peek(Container):
             self.rest()
             self.lines.clear()
             self._feed = Feed(db, run)
+            self._caught_up = False
             self._feed.start()
 
     @property
@@ -63,6 +67,15 @@ class Peek(Container):
         """All that the store has of the run is shown."""
         feed = self._feed
         return feed is not None and bool(self.lines) and self._view is not None and feed.known == self._view.seq
+
+    @property
+    def reading(self) -> str:
+        """`reading 64 %` while the graph does not show how the run stands; empty where it does."""
+        feed = self._feed
+        if feed is None or self._caught_up:
+            return ""
+        seq = self._view.seq if self._view is not None and self._drawn is feed.definition else 0
+        return f"reading {min(99, 100 * seq // max(1, feed.known))} %"
 
     def rest(self) -> None:
         """Read no more."""
@@ -73,7 +86,8 @@ class Peek(Container):
     def look(self) -> None:
         """Take in what has come of a run, and draw it."""
         feed = self._feed
-        if feed is None or feed.definition is None:
+        self._looks += 1
+        if feed is None or feed.definition is None or (self._caught_up and self._looks % SELDOM):
             return
         if self._view is None or self._drawn is not feed.definition:
             from agentdeck.core.view import View
@@ -82,7 +96,8 @@ class Peek(Container):
             self._view = View(feed.definition)
         feed.fold(self._view, FOLD)
         self.lines.extend(feed.lines())
-        if self._graph is not None and self._graph.is_mounted and self.display:
+        self._caught_up |= self._view.seq >= feed.known
+        if self._graph is not None and self._graph.is_mounted and self.display and self._caught_up:
             self._graph.tick(self._view, time.time() if self._view.ended is None else self._view.now)
 
     def _draw(self, definition: Definition) -> None:

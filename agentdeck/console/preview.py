@@ -118,8 +118,8 @@ def total_of(row: RunRow) -> int:
     return max(1, row.tasks.total, told if isinstance(told, int) else 0)
 
 
-def run(row: RunRow, look: Look, width: int, lines: Iterable[LogLine] = ()) -> Text:
-    """A page on a run; `lines` are the last of its log."""
+def run(row: RunRow, look: Look, width: int, lines: Iterable[LogLine] = (), reading: str = "") -> Text:
+    """A page on a run; `lines` are the last of its log. `reading` says how far its graph is read."""
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(clean(row.workflow), look["title"])
     text.append(f"  {row.run}\n\n", look["dim"])
@@ -147,6 +147,9 @@ def run(row: RunRow, look: Look, width: int, lines: Iterable[LogLine] = ()) -> T
     for name, value in facts:
         text.append(f"{name:<9} ", look["dim"])
         text.append(clean(value) + "\n", look["text"])
+    if reading:
+        text.append(f"{'graph':<9} ", look["dim"])
+        text.append(reading + "\n", look["warn"])
     if row.state == "interrupted":
         text.append("\nNobody runs it any more. Open it and press R to go on where it was.\n", look["warn"])
     lines = list(lines)

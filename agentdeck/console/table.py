@@ -81,6 +81,7 @@ class Table(Drawn, Generic[R]):
         self.columns = tuple(columns)
         self.source = source
         self.empty = empty
+        self.waits_for = ""
         self.marks: set[Hashable] = set()
         self.sorted_by: Column[R] | None = None
         self.reversed = False
@@ -98,6 +99,11 @@ class Table(Drawn, Generic[R]):
     def page(self) -> int:
         """How many rows there is room for."""
         return max(1, self.size.height - 1 - (self.typing or bool(self.filter)))
+
+    def wait(self, why: str) -> None:
+        """There are no rows yet, and why not."""
+        self.waits_for = why
+        self.touch()
 
     def touch(self) -> None:
         self.settle()
@@ -127,7 +133,7 @@ class Table(Drawn, Generic[R]):
         count = self.source.count
         if at >= count:
             if not count and y == 1:
-                why = f"nothing matches /{clean(self.filter)}" if self.filter else self.empty
+                why = f"nothing matches /{clean(self.filter)}" if self.filter else self.waits_for or self.empty
                 return Line((("  " + why, "dim"),))
             return Line()
         room = width - (count > self.page)

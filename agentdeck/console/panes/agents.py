@@ -43,6 +43,7 @@ class AgentsPane(Table[AgentTally]):
         super().__init__(COLUMNS, self.rows, empty="no agents yet")
 
     def tick(self, view: View, now: float) -> None:
+        self.waits_for = ""
         self.rows.put([tally for tally in view.agents.values() if tally.own or tally.attempts])
         self.touch()
 

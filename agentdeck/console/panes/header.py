@@ -24,13 +24,16 @@ TASKS, STEPS = 30.0, 5.0
 class Header(Drawn, can_focus=False):
     """One to three lines, as high as it is.
 
-    Told by the screen before each tick: `lost` (nobody runs it any more, though it has not ended), `badges`
-    (watching, replay), `age` (how old the data is, in seconds) and `total` (of tasks, where it is known before
-    the source has ended). `heard` says when an attempt last gave a sign of life, None where that is not known.
+    Told by the screen before each tick: `reading` (the share of the events that the view has, while it catches
+    up: neither state nor counts, pace or ETA are shown then), `lost` (nobody runs it any more, though it has not
+    ended), `badges` (watching, replay), `age` (how old the data is, in seconds) and `total` (of tasks, where it
+    is known before the source has ended). `heard` says when an attempt last gave a sign of life, None where that
+    is not known.
     """
 
     def __init__(self, heard: Callable[[str, str], float | None] | None = None) -> None:
         super().__init__()
+        self.reading: float | None = None
         self.lost = False
         self.badges: tuple[str, ...] = ()
         self.age = 0.0
@@ -50,6 +53,11 @@ class Header(Drawn, can_focus=False):
         if view.run != self._run:
             self._run, self._tasks, self._steps = view.run, Pace(TASKS), Pace(STEPS)
         self._view, self._now = view, now
+        if self.reading is not None:
+            # How fast a run goes is told from what happens now, not from how fast its past is read.
+            self._tasks, self._steps = Pace(TASKS), Pace(STEPS)
+            self.touch()
+            return
         self._tasks.note(now, view.tasks.ended)
         if self._seldom.due():
             with self._seldom:
@@ -67,11 +75,30 @@ class Header(Drawn, can_focus=False):
         view = self._view
         if view is None:
             return Line((("  no run", "dim"),) if y == 0 else ())
+        if self.reading is not None:
+            return self._catching_up(view, self.reading, y, width)
         if y == 0:
             return Line(_sides(self._title(view), self._right(view, self.size.height), width), "raised")
         if y == 1:
             return Line(_sides(self._progress(view, width), self._use(view), width))
         return Line(_sides(self._waiting(view, width), self._people(), width))
+
+    @property
+    def told_reading(self) -> str:
+        """`reading 64 %`."""
+        return f"reading {min(99, int(100 * (self.reading or 0.0)))} %"
+
+    def _catching_up(self, view: View, share: float, y: int, width: int) -> Line:
+        if y == 0:
+            name = view.workflow or (view.definition.name if view.definition else "")
+            shown: list[Pieces] = [((f" … {self.told_reading}", "warn"),), ((clean(name), "title"),)]
+            if self.badges:
+                shown.append(((" · ".join(self.badges), "warn"),))
+            return Line(_sides([*shown, ((clean(view.run), "dim"),)], [], width), "raised")
+        if y == 1:
+            size = max(8, min(60, width // 4))
+            return Line(((" ", "text"), *bar([(round(1000 * share), "accent")], 1000, size)))
+        return Line()
 
     def _title(self, view: View) -> list[Pieces]:
         state = "interrupted" if self.lost else view.state

@@ -81,6 +81,7 @@ class LimitsPane(Table[Limit]):
                 self._found = limits(view, now, self.calls)
         if not sampled:
             self._sample(now)
+        self.waits_for = ""
         self.rows.put(self._found)
         for name, value in list(self._asked.items()):
             if view.limits.get(name) == value:

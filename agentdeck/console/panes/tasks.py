@@ -36,6 +36,7 @@ class TasksPane(Table[Task]):
         if self._seldom.due():
             with self._seldom:
                 self.now = now
+                self.waits_for = ""
                 self.rows.put(tasks_of(view))
                 self.touch()
 

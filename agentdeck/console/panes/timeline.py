@@ -68,7 +68,7 @@ class TimelinePane(Drawn):
         self.zoom = 1.0
         self.left: float | None = None
         self.top = self.cursor = 0
-        self._run = self._fault = ""
+        self._run = self._fault = self._waits_for = ""
         self._wanted: str | None = None
         self._read: str | None = None
         self._events: Sequence[tuple[int, Event]] = ()
@@ -98,6 +98,7 @@ class TimelinePane(Drawn):
             self._activity, self._failures = Activity(), {}
             if view.definition:
                 self._needs = {name: agent.needs for name, agent in view.definition.agents.items()}
+        self._waits_for = ""
         task = self.focused_on.task
         if not task:
             self._note(view, now)
@@ -192,6 +193,11 @@ class TimelinePane(Drawn):
             self._reach(self._names.index(wanted))
         self.touch()
 
+    def wait(self, why: str) -> None:
+        """There is nothing to draw yet, and why not."""
+        self._waits_for = why
+        self.touch()
+
     @property
     def highlighted(self) -> Focus | None:
         name, task = self._names[self.cursor] if self._names else "", self.focused_on.task
@@ -242,6 +248,8 @@ class TimelinePane(Drawn):
     def _why_empty(self) -> str:
         if self._fault:
             return f"cannot read what was recorded: {clean(self._fault)}"
+        if self._waits_for:
+            return self._waits_for
         return "reading …" if self._read != self.focused_on.task else "nothing has run yet"
 
     def _label(self, at: int, width: int) -> Pieces:

@@ -195,7 +195,8 @@ class DeckScreen(Shown):
         if key.startswith("run:"):
             row = next((row for row in self._runs if row.run == key[4:]), None)
             if row is not None:
-                about.update(preview.run(row, look, width, self.query_one(Peek).lines))
+                peek = self.query_one(Peek)
+                about.update(preview.run(row, look, width, peek.lines, peek.reading if peek.display else ""))
         elif (again or key != self._told) and (entry := self._entry) is not None:
             before = [row for row in self._runs if row.source.get("file") == str(entry.path)][:6]
             drawn = not self.has_class("narrow")

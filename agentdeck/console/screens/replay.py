@@ -79,9 +79,11 @@ class ReplayScreen(RunScreen):
         bar.pass_time(elapsed, FOLD if bar.playback.settled else SEEK)
         self.view = bar.playback.view
         self._follow(bar.playback.now)
-        for pane in self.panes.values():
-            if pane.display and pane.size.height:
-                pane.tick(self.view, bar.playback.now)
+        playback = bar.playback
+        self.header.reading = None if playback.settled else playback.index / max(1, playback.target)
+        for name, pane in self.panes.items():
+            if pane.display and pane.size.height and (playback.settled or name == "header"):
+                pane.tick(self.view, playback.now)
         self.tell_target()
         cut = recording.cut
         notice.tell("warn" if cut else "", f"the last {cut:,} events are not played" if cut else "")

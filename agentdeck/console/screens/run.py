@@ -59,7 +59,6 @@ class RunScreen(Recall):
         self._timer: Timer | None = None
         self._quiet = self._taken = 0
         self._drew = self._spent = self._clock = 0.0
-        self._caught_up = False
         self._resumed: float = 0.0
         self._hint = ("", 0.0)
         self._limits: dict[str, Data] = {}
@@ -119,16 +118,24 @@ class RunScreen(Recall):
         began = time.thread_time()
         self._drew = time.monotonic()
         self._tell_totals(feed)
-        # How fast it goes can only be told from what happens now, not from how fast its past was read.
-        self._caught_up |= not late
-        now = self.now
         self.panes["limits"].calls = feed.calls
-        for name, pane in self.panes.items():
-            if pane.display and pane.size.height and (self._caught_up or name != "header"):
-                pane.tick(self.view, now)
+        self.header.reading = intake.reading
+        self.tick_panes(caught_up=intake.caught_up)
         self.tell_target()
         self._notice(feed, intake)
         self._adapt(time.thread_time() - began, intake.taken)
+
+    def tick_panes(self, *, caught_up: bool) -> None:
+        """Let the panes that can be seen draw the view. Before it has caught up it is not drawn: its states and
+        counts were true once, and are false now. The log's lines are true whenever they were read."""
+        now = self.now
+        for name, pane in self.panes.items():
+            if not (pane.display and pane.size.height):
+                continue
+            if caught_up or name in ("header", "log"):
+                pane.tick(self.view, now)
+            elif name != "graph":
+                pane.wait(self.header.told_reading)
 
     def _rest(self, late: bool) -> float:
         """Seconds between two pictures, at least."""
@@ -196,9 +203,8 @@ class RunScreen(Recall):
         notice, row = self.query_one(Notice), feed.row
         if feed.fault:
             notice.tell("bad", f"{feed.fault}  ·  what is shown is {feed.age:.0f} s old")
-        elif intake.late > LATE:
-            done, known = feed.known - intake.behind, max(1, feed.known)
-            notice.tell("dim", f"taking in {feed.known:,} events … {100 * done // known} %")
+        elif intake.reading is not None:
+            notice.tell("dim", f"{self.header.told_reading} of {feed.known:,} events")
         elif (refused := self._refused()) and row is not None and row.state not in ("running", "paused"):
             notice.tell("failed", f"it was not taken up: {refused}")
         elif row is not None and row.state == "interrupted":

@@ -75,6 +75,8 @@ class Verbs(Stage):
             if answer:
                 self.ask(verb, args)
 
+        if self.header.reading is not None:
+            touches = [f"{self.header.told_reading}: what it touches is not known yet"]
         self.app.push_screen(Confirm(title, touches, yes_or_no(yes)), answered)
 
     # The run ------------------------------------------------------------------------------------------------
