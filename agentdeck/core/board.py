@@ -15,6 +15,8 @@ from agentdeck.core.accounts import Accounts
 from agentdeck.core.program import Program, Rule
 from agentdeck.core.reopen import root_of
 from agentdeck.core.state import BETWEEN, HELD, READY, RUNNING, WAITING, Step, Task
+from agentdeck.core.waits import HELD as HELD_BACK
+from agentdeck.core.waits import MAX_PARALLEL, Wait, WaitClock
 from agentdeck.workflow.model import Data
 
 BUSY = frozenset({READY, RUNNING, HELD, BETWEEN})
@@ -75,6 +77,7 @@ class Board:
         self.timers: list[tuple[float, int, str, Step, object]] = []
         self.next_due = float("inf")
         self.accounts = Accounts(program.definition.budget)
+        self.waiting = WaitClock()
         self.turned: dict[str, Data] = {}
         self.single = False
         self.rows: dict[str, tuple[Step, list[Place]]] = {}
@@ -98,7 +101,7 @@ class Board:
     def _make_ready(self, step: Step, at: float, *, gate: bool) -> None:
         """The join is satisfied. What read results waits until they are on disk."""
         self._busy(step, READY)
-        step.ready_at = at
+        self._ready_from(step, at)
         rule = step.rule
         timeout = rule.agent.timeout
         if timeout.total is not None and step.total_at is None:
@@ -120,6 +123,11 @@ class Board:
             self.special.append(step)
         else:
             self._push(step)
+
+    def _ready_from(self, step: Step, at: float) -> None:
+        """It may start from now on, and waits."""
+        step.ready_at = at
+        step.wait = Wait(self.waiting)
 
     def _early(self, step: Step) -> bool:
         """Whether it would read a result that is not on disk: one that came after its join was satisfied."""
@@ -156,6 +164,25 @@ class Board:
                 if task.busy == 0:
                     self.busy_tasks -= 1
 
+    def _park(self, place: Place, rule: Rule) -> None:
+        """As many of its agent run as may: it waits for one of them to end, or for its agent to be let go on."""
+        self.parked.setdefault(rule, deque()).append(place)
+        self._set_aside(place[6], MAX_PARALLEL if rule.limit else HELD_BACK)
+
+    def _reason_parked(self) -> None:
+        """A `max_parallel` was changed: at 0 its agent is held."""
+        for rule, parked in self.parked.items():
+            for place in parked:
+                self._set_aside(place[6], HELD_BACK if rule.limit == 0 else MAX_PARALLEL)
+
+    def _set_aside(self, step: Step, reason: str) -> None:
+        if step.wait is not None:
+            step.wait.set_aside(self.waiting, reason)
+
+    def _take_up(self, step: Step) -> None:
+        if step.wait is not None:
+            step.wait.take_up(self.waiting)
+
     def _unpark(self) -> None:
         """Of each rule, let as many parked steps go as there is room for now. Those that find none are parked
         again, so it does no harm to let too many go; one too few would wait for ever."""
@@ -163,6 +190,7 @@ class Board:
             room = len(parked) if rule.limit is None else rule.limit - rule.live - rule.asking
             while room > 0 and parked:
                 place = parked.popleft()
+                self._take_up(place[6])
                 if place[6].state == READY:
                     heappush(self.ready, place)
                     room -= 1
@@ -181,6 +209,7 @@ class Board:
         name = self.row(step)
         if name in self.rows and self.rows[name][0] is step:
             for place in self.rows.pop(name)[1]:
+                self._take_up(place[6])
                 heappush(self.ready, place)
 
     def _mode(self, single: bool) -> None:
@@ -195,6 +224,7 @@ class Board:
             for rule in program.rules:
                 rule.careful |= single
         for place in waiting:
+            self._take_up(place[6])
             heappush(self.ready, place)
 
     # Memory

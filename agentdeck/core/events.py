@@ -154,7 +154,8 @@ class TaskHurried(NamedTuple):
 
 class StepStarted(NamedTuple):
     """An attempt began. `agent` is who does the work (another one's name for a fallback). `ready` is when the
-    step became ready; `waits` tells how that time went, by reason, where it was not all `pool`. `model` is the
+    step became ready; `waits` tells how that time went, by reason, where it was not all `pool`. Where it names
+    `pool` it is the whole of it, a backoff before included; in logs of version 0.1 it is a part. `model` is the
     deck's name of who answers; so much is reserved for it, and so much it likely uses. `eased` tells what a low
     budget did to it."""
 

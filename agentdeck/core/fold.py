@@ -85,11 +85,18 @@ class Fold(Steps):
         self.state, self.paused = "running", False
         if event.idle:
             clocks = {"join", "answer", "queue"}  # nobody could have met them; `backoff` and `total` go on
-            self.timers = [
-                (due + event.idle if kind in clocks else due, n, kind, s, token)
-                for due, n, kind, s, token in self.timers
-            ]
+            moved = []
+            for due, n, kind, s, token in self.timers:
+                # A queue timer is known by when its step became ready, which moves too.
+                token = token + event.idle if kind == "queue" and isinstance(token, float) else token
+                moved.append((due + event.idle if kind in clocks else due, n, kind, s, token))
+            self.timers = moved
             self.timers.sort(key=lambda timer: timer[:2])
+            for step in self.unended():
+                if step.state == READY:  # in the time when no process ran the run, it waited for nothing
+                    step.ready_at += event.idle
+                    if step.told is not None:
+                        step.told = step.told[0], step.told[1] + event.idle
 
     def _run_paused(self, event: ev.RunPaused | ev.RunDrained) -> None:
         self.paused, self.why = True, getattr(event, "why", "")

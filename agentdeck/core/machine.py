@@ -7,7 +7,6 @@ one entry, instructions as values, state changed nowhere else.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Container
 from heapq import heappop
 from typing import Any
@@ -29,6 +28,7 @@ from agentdeck.core.state import (
     Step,
 )
 from agentdeck.core.steered import Steered
+from agentdeck.core.waits import POOL, RunWait
 
 
 class Machine(Steered):
@@ -79,8 +79,13 @@ class Machine(Steered):
         """Take one event. What it asks for that makes no sense any more (an attempt that was cancelled, a step
         that has ended) changes nothing and records nothing."""
         self._actions = []
+        waiting = self.waiting
+        if event.at > waiting.at:
+            waiting.advance(event.at)
         self._handle[type(event)](event)
         self._settle(event.at)
+        full = len(self.running) + len(self.asking) >= self.workers
+        waiting.state = RunWait.PAUSED if self.paused else RunWait.FULL if full else RunWait.FREE
         return self._actions
 
     # What comes in
@@ -125,6 +130,12 @@ class Machine(Steered):
         self.durable = self.seq
         self._on_committed(ev.Committed(event.at, self.seq))
         self._record(event)
+        for step in self.unended():
+            if step.state == READY and step.wait is not None and step.wait.spent is None:
+                # What it waited for in the process before is known as far as the log tells.
+                reason, since = step.told or (POOL, step.ready_at)
+                step.wait.add(POOL, since - step.ready_at)
+                step.wait.add(reason, event.at - since)
         for step in sorted(self.running, key=lambda s: (s.task.age, s.rule.index, s.item)):
             self._record(ev.AttemptLost(event.at, step.task.id, step.key, step.attempt, self._lost(step)))
         for task in list(self.tasks.values()):
@@ -203,7 +214,7 @@ class Machine(Steered):
                 continue
             rule = step.acting
             if rule.limit is not None and rule.live + rule.asking >= rule.limit:
-                self.parked.setdefault(rule, deque()).append(place)
+                self._park(place, rule)
                 continue
             if rule.careful:
                 free -= self._next(step, place, at)

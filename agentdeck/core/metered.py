@@ -18,6 +18,7 @@ from agentdeck.core.failing import Failing
 from agentdeck.core.program import Program
 from agentdeck.core.state import READY, Step
 from agentdeck.core.tiers import TIERS, model_of, tier_of
+from agentdeck.core.waits import MAX_PARALLEL, STARTING
 from agentdeck.workflow.model import ProviderLimits
 
 FOREVER = float("inf")
@@ -108,7 +109,7 @@ class Metered(Failing):
             step.acting.name,
             attempt,
             step.ready_at,
-            step.waits if step.told is None else self._waited(step, at),
+            step.waits if step.wait is None else self.waiting.waits(step.wait, step.ready_at, step.waits),
             step.round,
             step.tier_up,
         )
@@ -161,6 +162,7 @@ class Metered(Failing):
         row = self.row(step) if rule.slot else ""
         if row and row in self.rows:
             self.rows[row][1].append(place)
+            self._set_aside(step, MAX_PARALLEL)
             return False
         if not rule.metered:
             if row:
@@ -177,6 +179,7 @@ class Metered(Failing):
         self._asked += 1
         self.asking[self._asked] = step, place, self._given
         self._keen.add(step)
+        self._set_aside(step, STARTING)
         rule.asking += 1
         reduced = bool(self.accounts.force(task, "reduce"))
         self._actions.append(
@@ -196,6 +199,7 @@ class Metered(Failing):
 
     def _wait(self, step: Step, place: Place, pool: Pool, at: float) -> None:
         heappush(pool.heap, place)
+        self._set_aside(step, pool.reason)
         self._leave(step)
         stopped = pool.until == FOREVER and pool.reason == "cooldown" and step not in pool.told
         if stopped:
@@ -213,6 +217,7 @@ class Metered(Failing):
             if step.state == READY and place[5] >= step.since and self.tasks.get(step.task.id) is step.task:
                 if not self.paused and self._room(step) and not self._early(step):
                     return asked
+                self._take_up(step)
                 heappush(self.ready, place)
             self._leave(step)
         if isinstance(event, ev.Reserved):

@@ -164,7 +164,7 @@ def _forget(fold: Fold, step: Step) -> None:
     step.round = 1
     step.output = step.previous = step.fault = None
     step.until = step.clock = step.total_at = None
-    step.waits = step.items = step.arrivals = None
+    step.wait = step.waits = step.items = step.arrivals = None
     step.since = fold._ticket + 1
     fold._busy(step, WAITING)
 

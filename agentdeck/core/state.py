@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agentdeck.core.budget import Hold
 from agentdeck.core.program import Program, Rule
+from agentdeck.core.waits import Wait
 from agentdeck.errors import Fault
 from agentdeck.workflow.model import Data
 
@@ -21,15 +22,16 @@ class Step:
 
     `arrived`, `absent`, `tolerated` and `broken` count how its needs ended: well, skipped, failed but tolerated,
     failed. Their sum never exceeds the number of needs. `told` is why it waits, where the log says so, and since
-    when; `held` are the tokens and dollars that are held for its attempt. `end_seq` is the number of the event
-    that ended it last. A ticket below `since` is of a time before it went again: it is worth nothing.
+    when; `wait` is how it waited since it became ready, and `waits` a backoff before that. `held` are the tokens
+    and dollars that are held for its attempt. `end_seq` is the number of the event that ended it last. A ticket
+    below `since` is of a time before it went again: it is worth nothing.
     """
 
     __slots__ = (
         "absent", "acting", "arrivals", "arrived", "attempt", "broken", "clock", "end_seq", "fault", "group",
         "held", "item", "items", "key", "left", "letter", "output", "previous", "ready_at", "round", "rule",
         "since", "started_at", "state", "task", "tier_up", "told", "tolerated", "total_at", "tries", "until",
-        "waits",
+        "wait", "waits",
     )  # fmt: skip
 
     def __init__(self, task: Task, rule: Rule, key: str) -> None:
@@ -48,6 +50,7 @@ class Step:
         self.until: float | None = None
         self.clock: float | None = None
         self.total_at: float | None = None
+        self.wait: Wait | None = None
         self.waits: dict[str, float] | None = None
         self.told: tuple[str, float] | None = None
         self.held: Hold | None = None

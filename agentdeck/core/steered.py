@@ -16,6 +16,8 @@ class Steered(Timers):
 
     def _on_turned(self, event: ev.LimitChanged | ev.RunUnpaused) -> None:
         self._record(event)
+        if isinstance(event, ev.LimitChanged) and event.name.endswith(".max_parallel"):
+            self._reason_parked()
         if event.who == AUTO:
             self.open_pools()
         else:

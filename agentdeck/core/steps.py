@@ -20,7 +20,7 @@ class Steps(Joining):
         rule = step.acting
         step.attempt = event.attempt
         step.started_at = event.at
-        step.waits = step.told = None
+        step.wait = step.waits = step.told = None
         if event.model or event.reserved_tokens:
             step.held = ev.hold_of(event)
             self.accounts.hold(event.task, step.held)
@@ -81,7 +81,7 @@ class Steps(Joining):
         step = self.found(event.task, event.step)
         self._freed(step, event.usage)
         self._busy(step, READY)
-        step.ready_at = event.at
+        self._ready_from(step, event.at)
         self._push(step)
 
     def _step_retrying(self, event: ev.StepRetrying) -> None:
@@ -94,17 +94,7 @@ class Steps(Joining):
 
     def _step_waited(self, event: ev.StepWaited) -> None:
         step = self.found(event.task, event.step)
-        self._waited(step, event.at)
         step.told = event.reason, event.at
-
-    def _waited(self, step: Step, at: float) -> dict[str, float] | None:
-        """How it waited until now, by reason, as far as the log says."""
-        if step.told is not None:
-            reason, since = step.told
-            step.waits = {**(step.waits or {})}
-            step.waits[reason] = step.waits.get(reason, 0.0) + at - since
-            step.told = reason, at
-        return step.waits
 
     def _timed(self, rule: Rule, seconds: float, at: float) -> None:
         """A clock that sets itself: by the last attempts that ended well."""
@@ -121,7 +111,7 @@ class Steps(Joining):
         step.acting = step.task.program.rules[step.task.program.index[event.agent]]
         step.tries = 0
         self._busy(step, READY)
-        step.ready_at = event.at
+        self._ready_from(step, event.at)
         self._push(step)
 
     def _step_repeated(self, event: ev.StepRepeated) -> None:
@@ -132,7 +122,7 @@ class Steps(Joining):
         if step.arrivals:
             step.arrivals.pop(0)
         self._busy(step, READY)
-        step.ready_at = event.at
+        self._ready_from(step, event.at)
         self._push(step)
 
     def _step_expanded(self, event: ev.StepExpanded) -> None:

@@ -61,7 +61,7 @@ class Timers(Special):
             if step.state == HELD and step.until == token:
                 step.until = None
                 self._busy(step, READY)
-                step.ready_at = at
+                self._ready_from(step, at)
                 self._push(step)
         elif kind == "join":
             if step.state == WAITING and step.clock == token:

@@ -34,10 +34,19 @@ class ViewSteps(Picture):
                 worker.ease(how)
 
     def _count_waits(self, step: StepView, at: float, ready: float, waits: dict[str, float] | None) -> None:
-        """Share the time since the step last ran out among its reasons; what is left waited for the pool."""
+        """Share the time since the step last ran out among its reasons. Where `waits` names the pool it is the
+        whole of it; else, and in logs of version 0.1, what is left waited for the pool."""
         since = step.since
         waiting = step.agent.waiting
         told = ""
+        if waits is not None and "pool" in waits:
+            if step.until is None and ready > since:
+                step.agent.waited("needs", ready - since)
+            for reason, seconds in waits.items():
+                step.agent.waited(reason, seconds)
+            step.until = None
+            step.reason = step.why = ""
+            return
         if step.until is None:
             if ready > since:
                 waiting["needs"] = waiting.get("needs", 0.0) + ready - since

@@ -171,6 +171,9 @@ class _Fold:
         elif e.ready > since:
             step.spans.append(Span("needs", since, e.ready))
             since = e.ready
+        if e.waits is not None and "pool" in e.waits:
+            self._told(step, since, e)
+            return
         held = [(max(since, at), reason) for at, reason in step.held]
         if not held:
             at = since
@@ -185,6 +188,20 @@ class _Fold:
         for (at, reason), (end, _) in zip(held, [*held[1:], (e.at, "")], strict=True):
             if min(end, e.at) > at:
                 step.spans.append(Span(reason, at, min(end, e.at)))
+
+    def _told(self, step: _Step, since: float, e: ev.StepStarted) -> None:
+        """Reasons that add up to the whole: those that began late in the log come late, the others before."""
+        waits = dict(e.waits or {})
+        if step.until is not None and step.spans:
+            backoff = step.spans[-1]
+            waits[backoff.kind] = waits.get(backoff.kind, 0.0) - ((backoff.until or e.at) - backoff.since)
+        late = [reason for _, reason in step.held]
+        ordered = sorted(waits, key=lambda reason: late.index(reason) + 1 if reason in late else 0)
+        for reason in ordered:
+            until = min(e.at, since + waits[reason])
+            if until > since:
+                step.spans.append(Span(reason, since, until))
+                since = until
 
     def _ended(self, step: _Step, at: float, attempt: int, kind: str, state: str) -> None:
         for place in range(len(step.spans) - 1, -1, -1):

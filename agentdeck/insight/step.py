@@ -336,8 +336,9 @@ def attempt_line(one: AttemptStory, seconds: Callable[[float | None], str]) -> s
         parts.append(f"made cheaper ({one.eased})")
     if one.reused:
         parts.append("result reused")
-    if one.waits:
-        parts.append("waited " + ", ".join(f"{seconds(time)} for {why}" for why, time in one.waits.items()))
+    waits = [f"{seconds(time)} for {why}" for why, time in one.waits.items() if time >= 0.001]
+    if waits:
+        parts.append("waited " + ", ".join(waits))
     elif one.waited >= 0.001:
         parts.append(f"waited {seconds(one.waited)}")
     if one.usage is not None:

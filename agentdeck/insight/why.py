@@ -174,11 +174,14 @@ class _Case:
         ahead = self._ahead(key, agent)
         if most is not None and live >= most:
             same = sum(1 for one in ahead if one.partition("[")[0] == name)
-            return Reason("ready", "pool", f"{for_}; max_parallel of {name} full {live}/{most}; {same} ahead")
+            if most == 0:
+                return Reason("ready", "held", f"{for_}; {name} is held: its max_parallel is 0")
+            full = f"max_parallel of {name} full {live}/{most}; {same} ahead"
+            return Reason("ready", "max_parallel", f"{for_}; {full}")
         pool, busy = view.workers, sum(tally.counts["running"] for tally in view.agents.values() if tally.holds)
         if pool is not None and busy >= pool:
             return Reason("ready", "pool", f"{for_}; pool full {busy}/{pool}; {len(ahead)} ahead")
-        return Reason("ready", "pool", f"{for_}; the pool has room ({busy}/{pool}): it starts next")
+        return Reason("ready", "starting", f"{for_}; the pool has room ({busy}/{pool}): it starts next")
 
     def _acts_for(self, where: tuple[str, str], name: str) -> bool:
         return where[1].partition("[")[0] == name and "/" not in where[0]
