@@ -19,8 +19,9 @@ from agentdeck.core.fold import AUTO
 from agentdeck.core.view import View
 from agentdeck.engine.lines import LogLine
 from agentdeck.insight.numbers import plural, seconds
+from agentdeck.insight.summary import simulation, task_counts
 from agentdeck.workflow.deck import deck_for
-from agentdeck.workflow.model import Approve, Definition, Prompt, Simulate
+from agentdeck.workflow.model import Approve, Definition, Prompt
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -50,15 +51,9 @@ def narrator(definition: Definition, total: int | None, *, again: View | None = 
 
 def ending(view: View, state: str) -> str:
     """A run in one line."""
-    tasks = view.tasks
-    counts = [f"{plural(tasks.done, 'task')} done"]
-    counts += [f"{n:,} {word}" for n, word in ((tasks.failed, "failed"), (tasks.cancelled, "cancelled")) if n]
-    left = tasks.opened - tasks.ended
-    if left > 0:
-        counts.append(f"{left:,} open")
     attempts = sum(tally.attempts for tally in view.agents.values())
-    marks = f"{plural(attempts, 'attempt')}{' · simulated' if view.simulated else ''}"
-    return f"{view.run} {state} in {seconds(view.seconds)}: {', '.join(counts)}, {marks}"
+    marks = plural(attempts, "attempt") + (f" · {word}" if (word := simulation(view)) else "")
+    return f"{view.run} {state} in {seconds(view.seconds)}: {task_counts(view.tasks)}, {marks}"
 
 
 class Plain:
@@ -102,7 +97,7 @@ class Plain:
             case ev.RunStarted(run=run):
                 self.run = run
                 many = f", {plural(self.total, 'task')}" if self.total is not None else ""
-                word = " · simulated" if _simulated(self.definition) else ""
+                word = f" · {made_up}" if (made_up := _simulated(self.definition)) else ""
                 self.say(
                     f"{run} started: {event.workflow}, {plural(_workers(event.limits), 'worker')}{many}{word}"
                 )
@@ -214,8 +209,8 @@ class Live:
         eta = self._eta(elapsed, total)
         if eta is not None:
             head.append(f"  about {seconds(eta)} left")
-        if view.simulated:
-            head.append("  simulated", "yellow")
+        if word := simulation(view):
+            head.append(f"  {word}", "yellow")
         grid = Table.grid(padding=(0, 2))
         for justify in ("left", "left", "right", "right", "right", "right"):
             grid.add_column(justify=justify, no_wrap=True)
@@ -272,16 +267,15 @@ def _bar(steps: dict[str, int], total: int) -> Any:
     return bar
 
 
-def _simulated(definition: Definition) -> bool:
-    """Whether it can be told before that some of it will be made up."""
-    does = [agent.does for agent in definition.agents.values()]
-    if any(isinstance(one, Simulate) for one in does):
-        return True
-    deck = deck_for(definition.folder or Path())
-    made_up = {name for name, provider in deck.providers.items() if provider.type == "simulated"}
-    if deck.models and not any(model.provider in made_up for model in deck.models.values()):
-        return False
-    return any(isinstance(one, Prompt) for one in does)
+def _simulated(definition: Definition) -> str:
+    """What of a run will be made up, as far as that is known before it starts."""
+    view = View(definition)
+    prompts = any(isinstance(agent.does, Prompt) for agent in definition.agents.values())
+    if prompts and not view.simulated:
+        deck = deck_for(definition.folder or Path())
+        made_up = {name for name, provider in deck.providers.items() if provider.type == "simulated"}
+        view.simulated = not deck.models or any(model.provider in made_up for model in deck.models.values())
+    return simulation(view)
 
 
 def _workers(limits: dict[str, Any]) -> int:

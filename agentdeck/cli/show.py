@@ -92,8 +92,9 @@ def _facts(row: RunRow, view: View, told: dict[str, Data]) -> Iterator[str]:
     from agentdeck.cli.pages import cut
     from agentdeck.core.clean import clean
     from agentdeck.insight.numbers import moment, seconds
+    from agentdeck.insight.summary import simulation, task_counts, unknown_cost
 
-    word = " · simulated" if told["simulated"] else ""
+    word = f" · {made_up}" if (made_up := simulation(view)) else ""
     yield clean(f"{row.run}  {row.workflow}  {row.state}{word}")
     yield f"started    {moment(row.started)}, {seconds(told['seconds'])}"
     if row.state in ("running", "paused"):
@@ -107,10 +108,7 @@ def _facts(row: RunRow, view: View, told: dict[str, Data]) -> Iterator[str]:
         yield clean(f"file       {file}")
     if row.tags:
         yield clean(f"tags       {', '.join(row.tags)}")
-    tasks = told["tasks"]
-    yield "tasks      " + ", ".join(
-        f"{tasks[name]:,} {name}" for name in ("total", "done", "failed", "cancelled")
-    )
+    yield f"tasks      {task_counts(view.tasks)}"
     states = ", ".join(f"{n:,} {state}" for state, n in told["steps"].items() if n)
     yield f"steps      {states or 'none'}; {told['attempts']:,} attempts, {told['letters']:,} letters"
     if approvals := told["approvals"]["how"]:
@@ -135,8 +133,8 @@ def _facts(row: RunRow, view: View, told: dict[str, Data]) -> Iterator[str]:
         guessed = sum(agent["estimated"] for agent in told["agents"].values())
         part = f"; estimated for {guessed:,} attempts that were cut off" if guessed else ""
         yield f"cost       ${told['usd']:.4f}{saved or ''}{part}"
-    elif any(agent["tokens_out"] for agent in told["agents"].values()):
-        yield "cost       unknown: not every model has a price"
+    elif reason := unknown_cost(view):
+        yield f"cost       unknown: {reason}"
     eased = [f"{name} {_eased(agent['eased'])}" for name, agent in told["agents"].items() if agent["eased"]]
     if eased:
         yield clean(f"budget     made cheaper: {'; '.join(eased)}")

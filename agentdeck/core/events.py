@@ -54,7 +54,7 @@ class Author(NamedTuple):
 
 class RunStarted(NamedTuple):
     """The first event of every log. `inputs` are the run's own, before defaults; `limits` as launched. `origin`
-    is the run whose results a forked one shares."""
+    is the run whose results a forked one shares. `tasks` is how many were given, where they were counted."""
 
     at: float
     run: str
@@ -64,6 +64,7 @@ class RunStarted(NamedTuple):
     limits: dict[str, Data]
     who: str = ""
     origin: str = ""
+    tasks: int | None = None
 
 
 class RunResumed(NamedTuple):
@@ -125,10 +126,12 @@ class TaskOpened(NamedTuple):
 
 
 class TasksExhausted(NamedTuple):
-    """The source has no more tasks."""
+    """No more tasks are opened; `total` have been. `cut`: the run was cancelled, and the source was not at its
+    end."""
 
     at: float
     total: int
+    cut: bool = False
 
 
 class TaskEnded(NamedTuple):

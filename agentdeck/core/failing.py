@@ -116,7 +116,7 @@ class Failing(Fold):
         if not event.task:
             self.cancelling = True
             if not self.exhausted:
-                self._record(ev.TasksExhausted(event.at, self.ages))
+                self._record(ev.TasksExhausted(event.at, self.ages, cut=True))
         for task in list(self.tasks.values()):
             if not event.task or task.id == event.task or task.id.startswith(event.task + "/"):
                 for step in self._steps_of(task):

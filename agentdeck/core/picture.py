@@ -29,7 +29,8 @@ class Picture:
         self.ended: float | None = None
         self.now = 0.0
         self.idle = 0.0
-        self.simulated = False
+        self.simulated = False  # answers of models were, or every agent that works is
+        self.simulated_agents = 0
         self.tasks = Tasks()
         self.limits: dict[str, Data] = {}
         self.output: Data = None
@@ -44,7 +45,11 @@ class Picture:
         self._kept_steps = 0
         self._families = {"": Family("")}
         if definition:
-            self.simulated = any(isinstance(a.does, Simulate) for a in definition.agents.values())
+            made_up = [
+                isinstance(a.does, Simulate) for a in definition.agents.values() if a.does.verb not in SLOTLESS
+            ]
+            self.simulated_agents = sum(made_up)
+            self.simulated = bool(made_up) and all(made_up)
             for name, agent in definition.agents.items():
                 self._tally(self._families[""], name, agent, True)
 
@@ -71,13 +76,13 @@ class Picture:
     @property
     def usd(self) -> float | None:
         """What the run cost so far. None where that is not known."""
-        return total_cost((tally.unpriced, tally.usd) for tally in self.agents.values())
+        return total_cost((tally.costs_unknown, tally.usd) for tally in self.agents.values())
 
     @property
     def usd_all_reasoning(self) -> float | None:
         """What the same work would have cost on the reasoning tier. None where any price is not known."""
         agents = self.agents.values()
-        return total_cost((tally.unpriced or tally.uncompared, tally.usd_reasoning) for tally in agents)
+        return total_cost((tally.costs_unknown or tally.uncompared, tally.usd_reasoning) for tally in agents)
 
     def steps(self) -> dict[str, int]:
         """Steps by state, over all agents."""
@@ -105,6 +110,7 @@ class Picture:
         if agent is not None:
             tally.own = not agent.spare
             tally.holds = agent.does.verb not in SLOTLESS
+            tally.simulates = isinstance(agent.does, Simulate)
             tally.rounds = agent.repeat is not None or agent.join.kind == "progressive"
         return tally
 

@@ -75,12 +75,19 @@ class Moment(NamedTuple):
 
 
 class Tasks:
-    """Counts of the run's own tasks; nested ones are not among them. `total` is None until the source ended."""
+    """Counts of the run's own tasks; nested ones are not among them.
 
-    __slots__ = ("cancelled", "done", "failed", "opened", "total")
+    `given` is how many tasks the run was launched with, None where they were not counted. `total` is None until
+    no more are opened; then it is how many the run has, with those that were never started. `at_least`: it may
+    have had more, as it was cancelled before its source ended.
+    """
+
+    __slots__ = ("at_least", "cancelled", "done", "failed", "given", "opened", "total")
 
     def __init__(self) -> None:
+        self.given: int | None = None
         self.total: int | None = None
+        self.at_least = False
         self.opened = self.done = self.failed = self.cancelled = 0
 
     def add(self, state: str, number: int) -> None:
@@ -94,3 +101,10 @@ class Tasks:
     @property
     def ended(self) -> int:
         return self.done + self.failed + self.cancelled
+
+    @property
+    def never_started(self) -> int | None:
+        """How many tasks of a run that opens no more were never opened; None where that is not known."""
+        if self.total is None:
+            return None if self.given is None else max(0, self.given - self.opened)
+        return None if self.at_least else max(0, self.total - self.opened)

@@ -87,6 +87,8 @@ class AgentTally:
     counts for the agent that did the work, which is another one for a fallback.
 
     `counts["waiting"]` is kept as a difference to the number of tasks opened: read `steps` instead.
+    `simulates`: it is a `simulate` agent. `unpriced`: a model of it has no price; `unreported` counts calls whose
+    provider did not say what they used.
     `holds`: whether its attempts hold a worker, so that their time is work. `rounds`: whether an attempt that
     ended well may be followed by another one, so that only `StepDone` ends the step. `eased` counts the attempts
     that a low budget made cheaper, by how, and the steps that it dropped. `spoilt` are those of its failed steps
@@ -96,8 +98,8 @@ class AgentTally:
 
     __slots__ = (
         "attempts", "busy", "cached_in", "counts", "durations", "eased", "estimated", "failed_attempts", "family",
-        "holds", "input_bytes", "lost", "name", "own", "reused", "rounds", "spoilt", "tokens_in", "tokens_out",
-        "uncompared", "unpriced", "usd", "usd_reasoning", "waiting",
+        "holds", "input_bytes", "lost", "name", "own", "reused", "rounds", "simulates", "spoilt", "tokens_in",
+        "tokens_out", "uncompared", "unpriced", "unreported", "usd", "usd_reasoning", "waiting",
     )  # fmt: skip
 
     def __init__(self, name: str, family: Family, *, own: bool = False) -> None:
@@ -105,7 +107,7 @@ class AgentTally:
         self.family = family
         self.own = own
         self.holds = True
-        self.rounds = False
+        self.rounds = self.simulates = False
         self.counts = _NONE.copy()
         self.attempts = self.failed_attempts = self.lost = self.reused = self.spoilt = 0
         self.durations = Durations()
@@ -120,6 +122,7 @@ class AgentTally:
         self.usd: float | None = None
         self.usd_reasoning: float | None = None
         self.unpriced = self.uncompared = False
+        self.unreported = 0
 
     @property
     def steps(self) -> dict[str, int]:
@@ -129,14 +132,19 @@ class AgentTally:
         return counts
 
     @property
+    def costs_unknown(self) -> bool:
+        """Whether some call cost something that is not known."""
+        return self.unpriced or self.unreported > 0
+
+    @property
     def cost(self) -> float | None:
         """What it cost. None where nothing was priced, or where any attempt's price is unknown."""
-        return None if self.unpriced else self.usd
+        return None if self.costs_unknown else self.usd
 
     @property
     def cost_all_reasoning(self) -> float | None:
         """What the same work would have cost on the reasoning tier; None where any price is not known."""
-        return None if self.unpriced or self.uncompared else self.usd_reasoning
+        return None if self.costs_unknown or self.uncompared else self.usd_reasoning
 
     def waited(self, reason: str, seconds: float) -> None:
         if seconds > 0:
@@ -158,7 +166,9 @@ class AgentTally:
             self.usd = (self.usd or 0.0) + usage.usd
             self.uncompared |= usage.usd_reasoning is None
             self.usd_reasoning = (self.usd_reasoning or 0.0) + (usage.usd_reasoning or 0.0)
-        elif usage.tokens_in is not None or usage.tokens_out is not None or usage.model:
+        elif usage.model and (usage.tokens_in is None or usage.tokens_out is None):
+            self.unreported += 1
+        elif usage.tokens_in is not None or usage.tokens_out is not None:
             self.unpriced = True
 
 

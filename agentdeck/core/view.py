@@ -76,6 +76,7 @@ class View(ViewSteps):
         self.run, self.workflow, self.identity, self.inputs = e.run, e.workflow, e.identity, e.inputs
         self.started = e.at
         self.limits = dict(e.limits)
+        self.tasks.given = e.tasks
         if e.origin:
             self._moment("forked", f"shares results of {e.origin}" + by(e.who))
 
@@ -136,7 +137,9 @@ class View(ViewSteps):
         return family
 
     def _tasks_exhausted(self, e: ev.TasksExhausted) -> None:
-        self.tasks.total = e.total
+        tasks = self.tasks
+        tasks.total = max(e.total, tasks.given or 0) if e.cut else e.total
+        tasks.at_least = e.cut and tasks.given is None
 
     def _task_ended(self, e: ev.TaskEnded) -> None:
         task = self._task(e.task)

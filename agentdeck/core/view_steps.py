@@ -86,7 +86,7 @@ class ViewSteps(Picture):
             worker.input_bytes += input_bytes
             if usage is not None:
                 worker.used(usage)
-                self.simulated |= usage.simulated
+                self.simulated |= usage.simulated and not worker.simulates
         state = "waiting" if agent.rounds and key[-1] != "]" else "done"
         agent.counts[step.state] -= 1
         agent.counts[state] += 1

@@ -90,7 +90,7 @@ def fork(db: Path, wanted: Fork) -> Forked:
     inputs = {**first.inputs, **wanted.inputs}
     author = wanted.author or current_author("api")
     limits: dict[str, Data] = {"workers": fold.workers, **shown(caps_of(deck_for(folder), new))}
-    started = ev.RunStarted(at, name, new.name, new.identity, inputs, limits, author.text, row.run)
+    started = ev.RunStarted(at, name, new.name, new.identity, inputs, limits, author.text, row.run, first.tasks)
     redo = anew(old, new, wanted.start)
     tasks = sorted(
         (task for task in {**fold.closed, **fold.tasks}.values() if task.parent is None),

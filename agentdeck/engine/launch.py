@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -162,6 +162,7 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
             dict(launch.inputs),
             {"workers": workers, **shown(caps_of(deck, definition))},
             author.text,
+            tasks=_given(launch),
         )
         source = {"folder": str(launch.folder.resolve()), **launch.source}
         view, watch = View(definition), watch or Watch()
@@ -268,6 +269,16 @@ def check_yes(yes: bool, found: Iterable[Definition]) -> None:
                     f"--yes cannot answer {name}: it needs a value for {', '.join(lacking)}; "
                     f"give it a default ({lacking[0]}: {{type: …, default: …}}), or answer without --yes"
                 )
+
+
+def _given(launch: Launch) -> int | None:
+    """How many tasks the run has, where they were counted before it starts."""
+    if launch.tasks is None:
+        return 1
+    counted = launch.source.get("total")
+    if isinstance(counted, int):
+        return counted
+    return len(launch.tasks) if isinstance(launch.tasks, Sized) else None
 
 
 def source_of(launch: Launch, opened: int) -> Iterator[Mapping[str, Data]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from agentdeck.core.shown import Tasks
 from agentdeck.core.tally import AgentTally
 from agentdeck.core.view import View
 from agentdeck.insight.bound import earliest, lower_bound, needs_of
+from agentdeck.insight.numbers import plural
 from agentdeck.workflow import graph
 from agentdeck.workflow.model import Data, Definition
 
@@ -31,11 +33,13 @@ def summary(view: View, definition: Definition | None = None) -> dict[str, Data]
         "state": view.state,
         "seconds": _round(seconds),
         "simulated": view.simulated,
+        "simulated_agents": view.simulated_agents,
         "tasks": {
-            "total": tasks.total if tasks.total is not None else tasks.opened,
+            "total": _total(tasks),
             "done": tasks.done,
             "failed": tasks.failed,
             "cancelled": tasks.cancelled,
+            "never_started": tasks.never_started,
         },
         "steps": view.steps(),
         "attempts": sum(tally.attempts for tally in agents.values()),
@@ -49,6 +53,46 @@ def summary(view: View, definition: Definition | None = None) -> dict[str, Data]
         **_money(view.usd, view.usd_all_reasoning),
         "output": view.output if one else None,
     }
+
+
+def _total(tasks: Tasks) -> int:
+    """How many tasks the run has, as far as it is known."""
+    if tasks.total is not None:
+        return tasks.total
+    return max(tasks.opened, tasks.given or 0)
+
+
+def task_counts(tasks: Tasks) -> str:
+    """`150 tasks done, 3 failed`; where some were never started, `1,000 tasks: 150 done, 850 never started`."""
+    unopened = tasks.never_started or 0
+    ended = f"{tasks.done:,} done" if unopened or tasks.at_least else f"{plural(tasks.done, 'task')} done"
+    others = (
+        (tasks.failed, "failed"),
+        (tasks.cancelled, "cancelled"),
+        (tasks.opened - tasks.ended, "open"),
+        (unopened, "not started" if tasks.total is None else "never started"),
+    )
+    counts = ", ".join([ended, *(f"{number:,} {word}" for number, word in others if number > 0)])
+    if not unopened and not tasks.at_least:
+        return counts
+    return f"{'at least ' if tasks.at_least else ''}{plural(_total(tasks), 'task')}: {counts}"
+
+
+def simulation(view: View) -> str:
+    """What of the run is made up: `simulated` where answers of models are or every agent that works is, else how
+    many agents are; empty where none is."""
+    if view.simulated:
+        return "simulated"
+    return f"{plural(view.simulated_agents, 'agent')} simulated" if view.simulated_agents else ""
+
+
+def unknown_cost(view: View) -> str:
+    """Why the cost of a run is not known; empty where it is, or where no model was asked."""
+    tallies = list(view.agents.values())
+    missing = sum(tally.unreported for tally in tallies)
+    told = ["not every model has a price"] if any(tally.unpriced for tally in tallies) else []
+    told += [f"usage missing for {plural(missing, 'call')}"] if missing else []
+    return ", ".join(told)
 
 
 def _path(view: View, definition: Definition | None) -> tuple[list[str], float]:
@@ -84,6 +128,7 @@ def _agent(tally: AgentTally) -> dict[str, Data]:
         "tokens_in": tally.tokens_in,
         "tokens_out": tally.tokens_out,
         "cached_in": tally.cached_in,
+        "usage_missing": tally.unreported,
         "eased": dict(sorted(tally.eased.items())),
         "estimated": tally.estimated,
         **_money(tally.cost, tally.cost_all_reasoning),

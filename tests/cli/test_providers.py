@@ -74,7 +74,7 @@ def test_a_wrong_key_from_the_environment_is_mended_by_draining(deck: Deck, unti
     assert deck("drain", "last").returncode == 0
     _, said = process.communicate(timeout=30)
     assert "with the right key" in said
-    assert "0 tasks done, 5 open" in said
+    assert "12 tasks: 0 done, 5 open, 7 not started" in said
     again = deck("resume", "last", FAR_KEY=GOOD)
     assert again.returncode == 0
     assert "12 tasks done" in again.stderr

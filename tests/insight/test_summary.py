@@ -21,6 +21,7 @@ KEYS = {
         "state",
         "seconds",
         "simulated",
+        "simulated_agents",
         "tasks",
         "steps",
         "attempts",
@@ -33,7 +34,17 @@ KEYS = {
 }
 AGENT_KEYS = {
     *("steps", "done", "failed", "attempts", "success_rate", "p50", "p95", "input_bytes", "waiting"),
-    *("tokens_in", "tokens_out", "cached_in", "eased", "estimated", "usd", "usd_all_reasoning", "saved"),
+    *(
+        "tokens_in",
+        "tokens_out",
+        "cached_in",
+        "usage_missing",
+        "eased",
+        "estimated",
+        "usd",
+        "usd_all_reasoning",
+        "saved",
+    ),
 }
 
 
@@ -71,7 +82,7 @@ def test_one_order() -> None:
     assert made["speedup"] == 1.5
     assert made["critical_path"] == ["extract", "inventory", "confirm"]
     assert made["simulated"] is True
-    assert made["tasks"] == {"total": 1, "done": 1, "failed": 0, "cancelled": 0}
+    assert made["tasks"] == {"total": 1, "done": 1, "failed": 0, "cancelled": 0, "never_started": 0}
     assert made["agents"]["confirm"]["p50"] == 1.0
     assert made["agents"]["confirm"]["waiting"] == {"needs": 4.0}
     assert made["agents"]["confirm"]["usd"] is None

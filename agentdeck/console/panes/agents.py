@@ -138,7 +138,7 @@ def _tokens(tally: AgentTally) -> Pieces:
 
 def _usd(tally: AgentTally) -> Pieces:
     if tally.cost is None:
-        return (("?", "warn"),) if tally.unpriced else (("–", "line"),)
+        return (("?", "warn"),) if tally.costs_unknown else (("–", "line"),)
     return ((dollars(tally.cost), "text"),)
 
 

@@ -16,6 +16,7 @@ from agentdeck.core.view import View
 from agentdeck.insight.attention import Attention, attention
 from agentdeck.insight.numbers import count, dollars, per_second, seconds
 from agentdeck.insight.pace import Pace
+from agentdeck.insight.summary import simulation
 
 #: The pace of tasks is taken over so many seconds, that of steps over fewer, so that it is the one of now.
 TASKS, STEPS = 30.0, 5.0
@@ -106,7 +107,7 @@ class Header(Drawn, can_focus=False):
             ((f" {GLYPHS.get(state, '●')} {state}", state if state in GLYPHS else "warn"),),
             ((clean(view.workflow), "title"),),
         ]
-        badges = (*(("simulated",) if view.simulated else ()), *self.badges)
+        badges = (*((word,) if (word := simulation(view)) else ()), *self.badges)
         if badges:
             shown.append(((" · ".join(badges), "warn"),))
         if self.age > 1:
@@ -239,7 +240,7 @@ def _sums(view: View) -> Sums:
         for reason, spent in tally.waiting.items():
             if reason != "needs":
                 waited[reason] = waited.get(reason, 0.0) + spent
-    return Sums(ended, tokens, total_cost((tally.unpriced, tally.usd) for tally in tallies), waited)
+    return Sums(ended, tokens, total_cost((tally.costs_unknown, tally.usd) for tally in tallies), waited)
 
 
 GLYPH = "━"

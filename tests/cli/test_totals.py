@@ -1,0 +1,104 @@
+"""What a run says of its tasks, of what was simulated, and of what it cost."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+
+from agentdeck.core import events as ev
+from agentdeck.core.view import View
+from agentdeck.insight.summary import simulation, summary, task_counts, unknown_cost
+from agentdeck.workflow.model import Agent, Definition, Prompt, Simulate
+from tests.cli.conftest import Deck
+
+Until = Callable[[Callable[[], bool]], None]
+SLEEPS = """
+agentdeck: 1
+name: sleeps
+inputs: { n: integer }
+agents: { a: { simulate: { takes: 50ms, returns: 1 } } }
+"""
+
+
+def cancelled(deck: Deck, until: Until, *args: object, **streams: object) -> str:
+    process = deck.start("run", deck.write("w.yaml", SLEEPS), "--workers", 4, *args)
+    until(lambda: "task_ended" in deck("events", "last", "--json").stdout)
+    assert deck("cancel", "last").returncode == 0
+    return process.communicate(timeout=30)[1]
+
+
+def test_a_cancelled_run_counts_what_it_never_started(deck: Deck, until: Until) -> None:
+    given = deck.write("t.jsonl", "".join(f'{{"n": {n}}}\n' for n in range(1000)))
+    said = cancelled(deck, until, "--tasks", given)
+    tasks = json.loads(deck("show", "last", "--json").stdout)["tasks"]
+    assert tasks["total"] == 1000
+    assert tasks["done"] + tasks["failed"] + tasks["cancelled"] + tasks["never_started"] == 1000
+    assert tasks["never_started"] > 0
+    left = f"{tasks['cancelled']} cancelled, {tasks['never_started']} never started"
+    told = f"1,000 tasks: {tasks['done']:,} done, {left}"
+    assert told in said
+    assert f"tasks      {told}" in deck("show", "last").stdout
+    assert f"{tasks['done']}/1,000" in deck("runs").stdout
+
+
+def test_tasks_that_were_not_counted_are_at_least_so_many(deck: Deck, until: Until) -> None:
+    deck.write("w.yaml", SLEEPS)
+    with subprocess.Popen(["yes", '{"n": 1}'], stdout=subprocess.PIPE) as endless:
+        process = subprocess.Popen(
+            deck.command(("run", "w.yaml", "--workers", 4, "--tasks", "-")),
+            stdin=endless.stdout, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            cwd=deck.folder, env=deck.env,
+        )  # fmt: skip
+        deck.started.append(process)
+        until(lambda: "task_ended" in deck("events", "last", "--json").stdout)
+        assert deck("cancel", "last").returncode == 0
+        said = process.communicate(timeout=30)[1]
+        endless.kill()
+    tasks = json.loads(deck("show", "last", "--json").stdout)["tasks"]
+    assert tasks["never_started"] is None
+    assert f"at least {tasks['total']:,} tasks: {tasks['done']:,} done, {tasks['cancelled']} cancelled" in said
+
+
+def folded(*events: ev.Event) -> View:
+    agents = {
+        "real": Agent("real", Prompt("?")),
+        "made_up": Agent("made_up", Simulate()),
+    }
+    view = View(Definition("w", agents))
+    for seq, event in enumerate(events, 1):
+        view.apply(seq, event)
+    return view
+
+
+def answered(step: str, usage: ev.Usage) -> list[ev.Event]:
+    return [
+        ev.RunStarted(0.0, "r", "w", "", {}, {}),
+        ev.TaskOpened(0.0, "1", {}),
+        ev.StepStarted(0.0, "1", step, step, 1, 0.0),
+        ev.StepSucceeded(1.0, "1", step, 1, "x", usage),
+    ]
+
+
+def test_one_simulated_agent_is_not_a_simulated_run() -> None:
+    view = folded(*answered("made_up", ev.Usage(5, 5, simulated=True, model="simulated")))
+    assert (view.simulated, simulation(view)) == (False, "1 agent simulated")
+    assert summary(view)["simulated_agents"] == 1
+    view = folded(*answered("real", ev.Usage(5, 5, simulated=True, model="simulated")))
+    assert (view.simulated, simulation(view)) == (True, "simulated")
+
+
+def test_a_call_without_usage_is_not_a_model_without_a_price() -> None:
+    view = folded(*answered("real", ev.Usage(None, None, model="m")))
+    assert view.usd is None
+    assert unknown_cost(view) == "usage missing for 1 call"
+    assert summary(view)["agents"]["real"]["usage_missing"] == 1
+    assert unknown_cost(folded(*answered("real", ev.Usage(5, 5, model="m")))) == "not every model has a price"
+    assert unknown_cost(folded(*answered("real", ev.Usage(5, 5, usd=0.1, model="m")))) == ""
+
+
+def test_a_log_of_version_0_1_counts_what_it_tells() -> None:
+    view = folded(
+        ev.RunStarted(0.0, "r", "w", "", {}, {}), ev.TaskOpened(0.0, "1", {}), ev.TasksExhausted(1.0, 1)
+    )
+    assert task_counts(view.tasks) == "0 tasks done, 1 open"
