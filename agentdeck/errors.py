@@ -149,8 +149,8 @@ class StepError(AgentdeckError):
     ) -> None:
         super().__init__(message)
         self.fault = Fault(kind, message, retry_after, clock, detail, cut_at)
-        #: Tokens in, out and cached that the provider had counted when an answer failed; None where it had not.
-        self.counts: tuple[int | None, int | None, int | None] | None = None
+        #: Whether a provider had begun to answer: then the prompt was read, and is billed.
+        self.begun = False
 
 
 class Permanent(AgentdeckError):

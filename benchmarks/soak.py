@@ -123,7 +123,8 @@ def soak(minutes: float, faults: float, per_second: int) -> tuple[list[Sample], 
         many = int(minutes * 60 * per_second * 1.5) + 100
         (folder / "tasks.jsonl").write_text("".join(f'{{"n": {n}}}\n' for n in range(many)))
         db = folder / "runs.db"
-        run = [sys.executable, "-m", "agentdeck", "run", "soak.yaml", "--tasks", "tasks.jsonl", "--db", str(db)]
+        command = Path(sys.executable).with_name("agentdeck")
+        run = [str(command), "run", "soak.yaml", "--tasks", "tasks.jsonl", "--db", str(db)]
         environment = {**os.environ, "XDG_CONFIG_HOME": place, "PYTHONPATH": str(ROOT)}
         with subprocess.Popen(
             run, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -141,6 +142,8 @@ def soak(minutes: float, faults: float, per_second: int) -> tuple[list[Sample], 
 def watch(engine: subprocess.Popen[bytes], db: Path, minutes: float) -> list[Sample]:
     """Ten samples, after a start of a few seconds that is not counted."""
     while not db.exists() or not db.stat().st_size:
+        if engine.poll() is not None:
+            raise SystemExit(f"the run ended at once with {engine.returncode}")
         time.sleep(0.1)
     time.sleep(5)
     since = time.monotonic()

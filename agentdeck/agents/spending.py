@@ -57,15 +57,9 @@ class Spending:
         self._end(_Request(reply.tokens_in, reply.tokens_out, reply.cached_in, reply.simulated))
 
     def failed(self, error: StepError) -> None:
-        """The request failed. What was counted before it did is in the error; a refusal is not billed."""
-        if error.counts is not None:
-            self._end(_Request(*error.counts, self._simulated))
-        elif self._said:
-            self._end(self._cut(self._said // BYTES_PER_TOKEN))
-        elif self._sent and error.fault.kind == "network":
-            self._end(self._cut(0))
-        else:
-            self._end(None)
+        """The request failed. One that was refused is not billed; one that was cut while it was answered is."""
+        billed = self._said or error.begun or (self._sent and error.fault.kind == "network")
+        self._end(self._cut(self._said // BYTES_PER_TOKEN) if billed else None)
 
     def usage(self) -> Usage | None:
         """All requests together, one under way as if it were cut now. None where nothing was used."""

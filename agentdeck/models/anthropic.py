@@ -40,18 +40,21 @@ class Anthropic:
         key = await self._keys.read(self._key, f"provider {self._who}")
         headers = {"anthropic-version": VERSION, **({"x-api-key": key} if key else {})}
         got = Gathered(self._who, said, ANSWER)
-        body = await _body(question)
+        body, begun = await _body(question), False
         try:
             async with self._wire.post(self._url, headers, body, sent) as stream:
+                begun = True
                 return await self._read(stream, got, question.schema is not None)
         except StepError as error:
             kind, message, after, clock, detail, _ = error.fault
             if kind == "auth":
                 self._keys.refused(self._key)
             hide = self._keys.hide
-            raise StepError(
+            raised = StepError(
                 kind, hide(message), retry_after=after, clock=clock, detail=hide(got.shown or got.text or detail)
-            ) from None
+            )
+            raised.begun = begun
+            raise raised from None
 
     async def close(self) -> None:
         await self._wire.close()

@@ -44,12 +44,15 @@ class OpenAI:
         key = await self._keys.read(self._key, f"provider {self._who}")
         headers = {"authorization": f"Bearer {key}"} if key else {}
         got = Gathered(self._who, said)
-        body = await self._body(question)
+        body, begun = await self._body(question), False
         try:
             async with self._wire.post(self._url, headers, body, sent) as stream:
+                begun = True
                 return await self._read(stream, got)
         except StepError as error:
-            raise self._told(error, question, body, got.text) from None
+            raised = self._told(error, question, body, got.text)
+            raised.begun = begun
+            raise raised from None
 
     async def close(self) -> None:
         await self._wire.close()

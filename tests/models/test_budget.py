@@ -138,6 +138,14 @@ async def test_what_came_of_an_answer_that_was_cut_is_estimated(place: Place, ho
     assert told["usd"] == pytest.approx(failed.usage.usd)
 
 
+async def test_an_answer_that_the_provider_broke_off_costs_its_prompt(place: Place) -> None:
+    outcome = await run_bounded(place, "filtered", "{ usd: 10 }", tasks=1)
+    (failed,) = events_of(place, outcome, ev.AttemptFailed)
+    assert failed.fault.kind == "refused"
+    assert failed.usage.estimated
+    assert failed.usage.tokens_in >= len(TEXT) // 4
+
+
 async def test_a_refused_request_costs_nothing(place: Place) -> None:
     outcome = await run_bounded(place, "broken", "{ usd: 10 }", tasks=1)
     assert {event.usage for event in events_of(place, outcome, ev.AttemptFailed)} == {None}
