@@ -10,9 +10,9 @@ from typing import NamedTuple
 from agentdeck.core.events import Usage
 from agentdeck.core.program import Rule
 from agentdeck.core.window import Want
+from agentdeck.engine.prompt_size import PromptSize
 from agentdeck.errors import AgentdeckError
 from agentdeck.workflow.model import Data, Prompt
-from agentdeck.workflow.values import Template, compile_template, show
 
 CHARACTERS_PER_TOKEN = 4
 #: What an image counts as, and how long an answer is where neither the agent nor what was seen says so.
@@ -72,7 +72,7 @@ class Estimates:
 
     def __init__(self) -> None:
         self._seen: dict[Rule, _Seen] = {}
-        self._templates: dict[Rule, list[Template]] = {}
+        self._sizes: dict[Rule, PromptSize] = {}
 
     def of(self, rule: Rule, scope: Mapping[str, Data], most: int | None) -> Estimate:
         """`most` is the longest answer that is allowed; None where nothing says."""
@@ -113,10 +113,10 @@ class Estimates:
         """By the text's length. What cannot be rendered counts next to nothing: the attempt will say why."""
         does = rule.agent.does
         assert isinstance(does, Prompt)
-        if rule not in self._templates:
-            self._templates[rule] = [compile_template(text) for text in (does.text, does.system or "")]
+        if rule not in self._sizes:
+            self._sizes[rule] = PromptSize(does)
         try:
-            length = sum(len(show(text.render(scope))) for text in self._templates[rule])
+            length = self._sizes[rule].characters(scope)
         except AgentdeckError:
             return 1
         return length // CHARACTERS_PER_TOKEN + 1 + IMAGE * len(does.images)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import anyio
 
-from agentdeck.agents.spending import BYTES_PER_TOKEN, Spending, bytes_of
+from agentdeck.agents.spending import BYTES_PER_TOKEN, Spending
 from agentdeck.core import events as ev
 from agentdeck.core.budget import Hold
 from agentdeck.core.machine import Machine
@@ -24,12 +24,12 @@ from agentdeck.core.scope import scope_of
 from agentdeck.core.state import Step
 from agentdeck.engine.clock import Clock
 from agentdeck.engine.grant import Grant
+from agentdeck.engine.prompt_size import PromptSize
 from agentdeck.errors import AgentdeckError, Fault, StepError
 from agentdeck.models.output_limit import output_limit
 from agentdeck.models.prices import MILLION, Prices
 from agentdeck.workflow.deck import Deck
 from agentdeck.workflow.model import Prompt
-from agentdeck.workflow.values import Template, compile_template, show
 
 #: The longest answer of an agent that declares none, in tokens: every model in use can give as much.
 DEFAULT_OUTPUT = 4096
@@ -68,7 +68,7 @@ class Holds:
         self._feed = feed
         self._price: dict[str, tuple[float, float] | None] = {}
         self._seen: dict[Rule, deque[_Attempt]] = {}
-        self._templates: dict[Rule, list[Template]] = {}
+        self._sizes: dict[Rule, PromptSize] = {}
         self._waiting: set[tuple[str, str]] = set()
 
     def reserve(self, grant: Grant, step: Step) -> Hold:
@@ -186,11 +186,11 @@ class Holds:
         """Bytes of the prompt's text. What cannot be rendered counts nothing: the attempt will say why."""
         does = rule.agent.does
         assert isinstance(does, Prompt)
-        if rule not in self._templates:
-            self._templates[rule] = [compile_template(text) for text in (does.text, does.system or "")]
+        if rule not in self._sizes:
+            self._sizes[rule] = PromptSize(does)
         scope = scope_of(step, self._machine.run)
         try:
-            size = sum(bytes_of(show(text.render(scope))) for text in self._templates[rule])
+            size = self._sizes[rule].bytes(scope)
         except AgentdeckError:
             return 0
         again = len(step.fault.message) if step.fault is not None and step.fault.kind == "invalid" else 0

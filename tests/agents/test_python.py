@@ -190,6 +190,26 @@ async def test_the_traceback_shows_only_the_agents_own_frames() -> None:
         assert "agentdeck/agents" not in detail
 
 
+async def test_large_results_become_data_beside_the_loop() -> None:
+    threads: list[int] = []
+
+    class Telling(dict[str, Any]):
+        def items(self) -> Any:
+            threads.append(threading.get_ident())
+            return super().items()
+
+    value = Telling({str(i): i for i in range(10_000)})
+
+    async def later() -> Any:
+        return value
+
+    for function in (lambda: value, later):
+        threads.clear()
+        assert await call(function) == dict(value)
+        # A coroutine's result is looked at in the loop, as far as it takes to see that it is large.
+        assert threads[-1] != threading.get_ident()
+
+
 async def test_a_result_that_is_no_data_is_invalid() -> None:
     assert (await fault(lambda: object())).kind == "invalid"
 
