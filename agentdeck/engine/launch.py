@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 
 from agentdeck.agents.capture import capture
 from agentdeck.agents.verb import Setting
@@ -254,7 +255,9 @@ async def drive(
                 for close in closing:
                     await close()
     passing("run.ended")
-    storage.end(machine.run, state, view, adaptive.took if adaptive is not None else ())
+    took = adaptive.took if adaptive is not None else ()
+    with anyio.CancelScope(shield=True):  # in a thread: large results may still be on their way to the disk
+        await anyio.to_thread.run_sync(storage.end, machine.run, state, view, took)
     if engine.spoilt is not None:
         raise engine.spoilt
     return Outcome(machine.run, state, view, engine.abandoned, causes if state == "drained" else ())

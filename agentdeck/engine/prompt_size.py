@@ -1,7 +1,7 @@
 """How long a prompt's text will be, without writing it.
 
-The loop asks before each call, to reserve tokens and money. Writing 4 MB of values takes up to 0.2 s and is done in
-a thread, where the call is made; their size as compact JSON is known after 15 ms.
+The loop asks before each call, to reserve tokens and money. Writing 4 MB of values takes up to 0.2 s and is done
+in a thread, where the call is made; their size as compact JSON is known after 15 ms.
 """
 
 from __future__ import annotations
