@@ -90,7 +90,7 @@ class _Found:
             events = [event for _, event in reader.events(self.row.run)]
         self.accounts: Accounts = accounts_of(events, definition.budget)
         deck = complete(deck_for(Path(str(self.row.source.get("folder") or "."))))
-        self.left: Forecast = forecast(self.view, definition, deck, expected(self.row, definition, self.view))
+        self.left: Forecast = forecast(self.view, definition, deck, expected(self.row, self.view))
         last = deque(likely(events), LAST)
         self.largest = max((one[0] for one in last), default=0), max((one[1] for one in last), default=0.0)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 import threading
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 #: A pipe that brought something and is then silent for this long is slow: the run begins with what there is.
 SILENT = 0.3
 BLOCK = 65_536
+#: Tasks recorded together at most.
+BATCH = 500
 
 
 def is_pipe() -> bool:
@@ -31,15 +32,13 @@ def is_pipe() -> bool:
 
 
 class Incoming(Arriving):
-    """Reads stdin in a thread of its own. What is read is kept in `file`'s place before anybody gets it, so that
-    whoever resumes the run still has it; no more is read than the run is a little ahead of."""
+    """Reads stdin in a thread of its own. What is read is recorded before the run gets it, so `resume` still has
+    it; no more is read than the run is a little ahead of."""
 
     def __init__(self, file: TaskFile) -> None:
         super().__init__()
         self._file = file
-        self._spool = file.spooled()
-        self._batch: list[dict[str, Data]] = []
-        self.place = str(self._spool.name)
+        self._batch: list[tuple[dict[str, Data], bytes]] = []
         self._read = time.monotonic()
         self._ended = threading.Event()
         # From here on stdin is nobody else's: neither agents nor their children take tasks away.
@@ -69,8 +68,11 @@ class Incoming(Arriving):
             try:
                 for task in self._file.tasks(self._lines()):
                     self._batch.append(task)
+                    if len(self._batch) == BATCH:
+                        self._give()
             finally:
                 self._give()
+            self.stream.end()
         except AgentdeckError as fault:
             error = fault
         except OSError as fault:
@@ -99,8 +101,6 @@ class Incoming(Arriving):
     def _give(self) -> None:
         batch, self._batch = self._batch, []
         if batch:
-            self._spool.writelines(json.dumps(task).encode() + b"\n" for task in batch)
-            self._spool.flush()
-            os.fsync(self._spool.fileno())
-        for task in batch:
+            self.stream.add([text for _, text in batch])
+        for task, _ in batch:
             self.put(task)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--yes", is_flag=True, help="Approve whatever asks a person.")
 @wait_option
 @out_option
-@click.option("--accept-changes", is_flag=True, help="Go on with a Python workflow as it is now.")
+@click.option("--accept-changes", is_flag=True, help="Go on with modules and images as they are now.")
 @json_option("Print one JSON object at the end of each run: the summary.")
 def resume(
     run: str | None,
@@ -35,7 +35,9 @@ def resume(
 ) -> int:
     """Go on with a run whose process died or drained: nothing recorded is run again.
 
-    A run that is alive and paused is told to go on, and this returns at once.
+    A run that is alive and paused is told to go on, and this returns at once. Tasks and definitions are those of
+    the launch, whatever became of their files; Python modules and images are compared with their hashes at the
+    launch, and a difference is refused without --accept-changes.
 
     \b
     Examples:
@@ -85,4 +87,4 @@ def _resume(row: RunRow, how: Execution, accept: bool) -> int:
         return ask(how.db, row.run, "resume", {}, how.as_json)
     if row.state == "running":
         raise UsageError(f"{row.run} is running, in process {row.pid} on {row.host}; agentdeck watch {row.run}")
-    return conclude(*take_up(carried_over(row, how.db, accept), how), how.as_json)
+    return conclude(*take_up(carried_over(row, how.db, accept), how, accept=accept), how.as_json)

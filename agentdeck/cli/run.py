@@ -12,6 +12,7 @@ from agentdeck.cli.options import attended, db_option, json_option, out_option, 
 if TYPE_CHECKING:
     from agentdeck.cli.incoming import Incoming
     from agentdeck.cli.tasks import TaskFile
+    from agentdeck.store.tasks import TaskSpool
     from agentdeck.workflow.loader import Loaded
     from agentdeck.workflow.model import Definition
 
@@ -71,7 +72,7 @@ def run(
     from agentdeck.cli.overrides import override
     from agentdeck.cli.settings import database
     from agentdeck.cli.settings import workers as settle
-    from agentdeck.cli.tasks import TaskFile, forget, kept_beside
+    from agentdeck.cli.tasks import TaskFile
     from agentdeck.workflow.loader import load
 
     own_stdout()
@@ -83,13 +84,15 @@ def run(
     folder = definition.folder or path.resolve().parent
     values = given.given(inputs, definition)
     store = database(db)
-    source: TaskFile | Incoming | None = None
+    source: TaskSpool | Incoming | None = None
+    place = ""
     total: int | None = 1
     if tasks is None:
         given.complete(definition, values)
     else:
-        given_tasks = TaskFile(tasks, definition, values, skip_bad=skip_bad, keep=kept_beside(store))
-        source, total = _opened(given_tasks, store)
+        given_tasks = TaskFile(tasks, definition, values, skip_bad=skip_bad)
+        place = given_tasks.place
+        source, total = _opened(given_tasks)
     functions = dict(loaded.functions)
     _check_python(loaded, definition, folder, file)
 
@@ -112,7 +115,7 @@ def run(
         {
             "file": str(path.resolve()),
             "folder": str(folder.resolve()),
-            **({"tasks": source.place} if source else {}),
+            **({"tasks": place} if place else {}),
             **({"total": total} if tasks and total is not None else {}),
             **({"skip_bad": True} if skip_bad else {}),
             **({"set": list(settings)} if settings else {}),
@@ -132,25 +135,19 @@ def run(
         lambda name: f"agentdeck resume {name}{where}",
         lines,
     )
-    if source is not None and outcome.state != "drained":
-        forget(source.place, store)
     return conclude(outcome, definition, lines, as_json)
 
 
-def _opened(file: TaskFile, store: Path) -> tuple[TaskFile | Incoming, int | None]:
-    """The tasks, and how many where that is known: all of a file is looked at before anything starts."""
+def _opened(file: TaskFile) -> tuple[TaskSpool | Incoming, int | None]:
+    """The tasks, and how many where that is known: all of a file is read before anything starts."""
     from agentdeck.cli.incoming import Incoming, is_pipe
-    from agentdeck.cli.tasks import STDIN, forget
+    from agentdeck.cli.tasks import STDIN
 
-    source: TaskFile | Incoming = file
-    try:
-        if file.name == STDIN and is_pipe():
-            source = Incoming(file)
-            return source, source.begin()
-        return file, file.count()
-    except BaseException:
-        forget(source.place, store)
-        raise
+    if file.name == STDIN and is_pipe():
+        source = Incoming(file)
+        return source, source.begin()
+    spool = file.spool()
+    return spool, spool.count
 
 
 def _check_python(loaded: Loaded, definition: Definition, folder: Path, file: str) -> None:

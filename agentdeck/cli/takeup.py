@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from agentdeck.engine.launch import Outcome
     from agentdeck.store.listed import RunRow
     from agentdeck.store.reader import Reader
+    from agentdeck.store.tasks import Recorded
     from agentdeck.workflow.model import Data, Definition
 
 
@@ -52,7 +53,9 @@ def not_here(row: RunRow, how: Execution) -> None:
         )
 
 
-def take_up(row: RunRow, how: Execution, again: Again | None = None) -> tuple[Outcome, Definition, OutFile]:
+def take_up(
+    row: RunRow, how: Execution, again: Again | None = None, accept: bool = False
+) -> tuple[Outcome, Definition, OutFile]:
     """Go on with a run in this process until it is over; with steps that go `again`."""
     from agentdeck.cli.author import author
     from agentdeck.cli.conduct import conduct
@@ -63,27 +66,47 @@ def take_up(row: RunRow, how: Execution, again: Again | None = None) -> tuple[Ou
     from agentdeck.cli.settings import database
     from agentdeck.cli.tasks import forget
     from agentdeck.engine.resume import Resume, resume
+    from agentdeck.store.tasks import recorded
 
     own_stdout()
     db = how.db
     with store(db) as reader:
         definition, view = so_far(reader, row)
+        kept = recorded(reader, row.run)
+    _announce(row, view, kept, again)
     tasks = _tasks(definition, view)
     functions = _functions(row, definition)
     wait = how.wait or attended()
-    wanted = Resume(row.run, database(db), functions, tasks, how.yes, author(how.by), wait)
+    wanted = Resume(row.run, database(db), functions, tasks, how.yes, author(how.by), wait, accept)
     where = f" --db {db}" if db else ""
     out = OutFile(how.out, database(db))
     out.begin(row.run, again.roots if again is not None else ())
     outcome = conduct(
         lambda watch: resume(wanted, watch, again),
-        narrator(definition, _total(row, view, tasks), again=view),
+        narrator(definition, _total(row, view, tasks, kept), again=view),
         lambda _: f"agentdeck resume {row.run}{where}",
         out,
     )
     if outcome.state != "drained":
         forget(row.source.get("tasks"), database(db))
     return outcome, definition, out
+
+
+def _announce(row: RunRow, view: View, kept: Recorded | None, again: Again | None) -> None:
+    """Say where the rest of the tasks comes from, if that is not the list that was launched, and what has
+    changed."""
+    from agentdeck.cli.errors import say
+    from agentdeck.engine.sources import changed_files
+
+    if again is not None and (changes := changed_files(row)):
+        say(f"{'; '.join(changes.values())} since {row.run} was launched: it goes on with what is there now")
+    if view.tasks.total is not None or not row.source.get("tasks"):
+        return
+    if kept is None:
+        file = row.source["tasks"]
+        say(f"{row.run} was launched by version 0.1, which did not record its tasks: {file} is read again")
+    elif not kept.complete:
+        say(f"stdin was still open when {row.run} was interrupted: it has the {kept.tasks:,} tasks that had come")
 
 
 def _functions(row: RunRow, was: Definition) -> dict[str, Callable[..., Any]]:
@@ -148,29 +171,30 @@ def _tasks(definition: Definition, view: View) -> Callable[[RunRow], Iterable[Ma
             return None
         if view.tasks.total is not None:
             return []  # all of them are open or over already
-        return TaskFile(str(name), definition, view.inputs, skip_bad=bool(row.source.get("skip_bad")))
+        return TaskFile(str(name), definition, view.inputs, skip_bad=bool(row.source.get("skip_bad")))  # of 0.1
 
     return reopen
 
 
-def expected(row: RunRow, definition: Definition, view: View) -> int | None:
-    """How many tasks the run will have; None where that cannot be told, as its file cannot be read any more."""
-    from agentdeck.cli.tasks import STDIN
-    from agentdeck.errors import AgentdeckError
-
-    if row.source.get("tasks") == STDIN:
-        return None
-    try:
-        return _total(row, view, _tasks(definition, view))
-    except (AgentdeckError, OSError):
-        return None
-
-
-def _total(row: RunRow, view: View, tasks: Callable[[RunRow], Iterable[Mapping[str, Data]] | None]) -> int | None:
-    """How many tasks there are in all. The file is read once for that, so a line that went bad is told now."""
-    from agentdeck.cli.tasks import TaskFile
-
+def expected(row: RunRow, view: View) -> int | None:
+    """How many tasks the run will have; None where that is not known, as they come through a pipe."""
     if view.tasks.total is not None:
         return view.tasks.total
+    total = row.source.get("total")
+    return int(total) if total is not None else None if row.source.get("tasks") else 1
+
+
+def _total(
+    row: RunRow,
+    view: View,
+    tasks: Callable[[RunRow], Iterable[Mapping[str, Data]] | None],
+    kept: Recorded | None,
+) -> int | None:
+    """How many tasks there are in all. A file of a run of version 0.1 is read once for that, so a line that went
+    bad is told now."""
+    from agentdeck.cli.tasks import TaskFile
+
+    if view.tasks.total is not None or kept is not None:
+        return view.tasks.total if kept is None else kept.tasks
     source = tasks(row)
     return source.count() if isinstance(source, TaskFile) else 1

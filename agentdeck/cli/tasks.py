@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
-import shutil
 import sys
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
 from agentdeck.cli.errors import hint, say
 from agentdeck.cli.inputs import known_name, lacking, read
 from agentdeck.errors import UsageError
+from agentdeck.store.tasks import TaskSpool
 from agentdeck.workflow.inputs import fits
 from agentdeck.workflow.model import Data, Definition
 
@@ -26,9 +25,7 @@ NAMED = 20
 
 
 class TaskFile:
-    """The tasks of a file, or of stdin, for one workflow. Iterating opens the file anew. What comes through
-    stdin is put into a file first: reading a pipe that is slow would hold up the run. With `keep`, a folder,
-    that file stays there until `forget`, so that whoever resumes the run still has it; else it has no name.
+    """The tasks of a file, or of stdin, for one workflow. Iterating opens the file anew; stdin can be read once.
 
     A line that is no task ends the iteration with a UsageError that names it, or is left out with `skip_bad`.
     """
@@ -40,24 +37,19 @@ class TaskFile:
         inputs: Mapping[str, Data] | None = None,
         *,
         skip_bad: bool = False,
-        keep: Path | None = None,
     ) -> None:
         self.name = name
-        self.keep = keep
         self.definition = definition
         self.inputs = dict(inputs or {})
         self.skip_bad = skip_bad
         self.skipped = 0
         self._named: list[tuple[int, str]] = []
-        self._spool: IO[bytes] | None = None
         if name != STDIN and Path(name).suffix.lower() not in (".jsonl", ".ndjson", ".csv"):
             raise UsageError(f"{name}: tasks come from a .jsonl or .csv file, or from stdin (-)")
 
     @property
     def place(self) -> str:
-        """Where whoever resumes the run finds these tasks; `-` where nobody can."""
-        if self._spool is not None and self.keep is not None:
-            return str(self._spool.name)
+        """Where these tasks came from, for lists of runs; `-` for stdin."""
         return STDIN if self.name == STDIN else str(Path(self.name).resolve())
 
     @property
@@ -66,7 +58,22 @@ class TaskFile:
 
     def count(self) -> int:
         """Read all of it once: how many tasks there are. Raises UsageError at the first line that is none."""
-        number = sum(1 for _ in self)
+        return self._read(lambda line: None)
+
+    def spool(self) -> TaskSpool:
+        """All tasks, read once: a file that changes afterwards changes nothing in the run. Raises UsageError at
+        the first line that is none."""
+        spool = TaskSpool()
+        self._read(spool.add)
+        return spool
+
+    def _read(self, take: Callable[[bytes], None]) -> int:
+        """Hand every task to `take` as a line of JSON; how many there were."""
+        self.skipped = number = 0
+        self._named.clear()
+        for _, line in self._each(self._raw()):
+            take(line)
+            number += 1
         if self.skipped:
             self.tell_skipped()
         if not number:
@@ -84,26 +91,23 @@ class TaskFile:
     def __iter__(self) -> Iterator[dict[str, Data]]:
         self.skipped = 0
         self._named.clear()
-        yield from self._each(self._raw())
+        return (task for task, _ in self._each(self._raw()))
 
-    def tasks(self, lines: Iterable[bytes]) -> Iterator[dict[str, Data]]:
-        """The tasks that these lines of JSON are."""
+    def tasks(self, lines: Iterable[bytes]) -> Iterator[tuple[dict[str, Data], bytes]]:
+        """The tasks that these lines of JSON are, each with its text."""
         return self._each(self._json(lines))
 
-    def _each(self, raw: Iterable[tuple[int, Data]]) -> Iterator[dict[str, Data]]:
-        for line, task in raw:
+    def _each(self, raw: Iterable[tuple[int, Data, bytes]]) -> Iterator[tuple[dict[str, Data], bytes]]:
+        for line, task, text in raw:
             try:
-                yield self._checked(task)
+                yield self._checked(task), text or json.dumps(task).encode()
             except ValueError as error:
                 self._bad(line, str(error))
 
-    def _raw(self) -> Iterator[tuple[int, Data]]:
+    def _raw(self) -> Iterator[tuple[int, Data, bytes]]:
+        """Each task with the number of its line, and its text where that is JSON already."""
         if self.name == STDIN:
-            if self._spool is None:
-                self._spool = self.spooled()
-                shutil.copyfileobj(sys.stdin.buffer, self._spool)
-            self._spool.seek(0)
-            yield from self._json(_lines(self._spool))
+            yield from self._json(_lines(sys.stdin.buffer))
             return
         try:
             with Path(self.name).open("rb") as file:
@@ -111,14 +115,7 @@ class TaskFile:
         except OSError as error:
             raise UsageError(f"{self.name}: {error.strerror or error}") from error
 
-    def spooled(self) -> IO[bytes]:
-        """An empty file for what comes through stdin."""
-        if self.keep is None:
-            return tempfile.TemporaryFile(prefix="agentdeck-")
-        self.keep.mkdir(parents=True, exist_ok=True)
-        return tempfile.NamedTemporaryFile(dir=self.keep, prefix="stdin-", suffix=".jsonl", delete=False)
-
-    def _json(self, lines: Iterable[bytes]) -> Iterator[tuple[int, Data]]:
+    def _json(self, lines: Iterable[bytes]) -> Iterator[tuple[int, Data, bytes]]:
         for number, line in enumerate(lines, 1):
             if len(line) > LONGEST:
                 raise UsageError(f"{self._shown}:{number}: a line of more than {LONGEST // 10**6} MB is no task")
@@ -136,9 +133,9 @@ class TaskFile:
             if not isinstance(task, dict):
                 self._bad(number, f"not a JSON object but {_kind(task)}")
                 continue
-            yield number, task
+            yield number, task, text.strip(" \t\r\n").encode()
 
-    def _csv(self, lines: Iterable[bytes]) -> Iterator[tuple[int, Data]]:
+    def _csv(self, lines: Iterable[bytes]) -> Iterator[tuple[int, Data, bytes]]:
         reader = csv.reader(_decoded(lines, self.name))
         try:
             header = [name.strip() for name in next(reader, [])]
@@ -165,7 +162,7 @@ class TaskFile:
                 except ValueError as error:
                     self._bad(reader.line_num, str(error))
                     continue
-                yield reader.line_num, task
+                yield reader.line_num, task, b""
         except csv.Error as error:
             raise UsageError(f"{self.name}:{reader.line_num}: not CSV ({error})") from error
 
@@ -191,14 +188,9 @@ class TaskFile:
             raise UsageError(f"{self._shown}:{line}: {what}; mend it, or go on without it: --skip-bad")
 
 
-def kept_beside(db: Path) -> Path:
-    """Where tasks that came through stdin are kept while their run is not over."""
-    return db.with_name(db.name + ".tasks")
-
-
 def forget(place: Data, db: Path) -> None:
-    """The run is over: what was kept of its stdin is of no more use."""
-    folder = kept_beside(db)
+    """The run is over: version 0.1 wrote what came through stdin into a file beside the store."""
+    folder = db.with_name(db.name + ".tasks")
     if isinstance(place, str) and Path(place).parent == folder:
         Path(place).unlink(missing_ok=True)
         with contextlib.suppress(OSError):

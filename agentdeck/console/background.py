@@ -93,6 +93,7 @@ def retry(db: Path, run: str, arguments: Sequence[str]) -> Engine:
     return Engine(run, ["retry", run, *arguments, "--yes", "--wait", "--db", str(db), "--json"])
 
 
-def resume(db: Path, run: str) -> Engine:
-    """Start an engine that goes on with an interrupted run."""
-    return Engine(run, ["resume", run, "--wait", "--db", str(db), "--json"])
+def resume(db: Path, run: str, accept: bool = False) -> Engine:
+    """Start an engine that goes on with an interrupted run; with `accept`, although its files have changed."""
+    accepted = ["--accept-changes"] if accept else []
+    return Engine(run, ["resume", run, *accepted, "--wait", "--db", str(db), "--json"])

@@ -6,6 +6,7 @@ import queue
 from collections.abc import Callable, Iterator, Mapping
 
 from agentdeck.errors import AgentdeckError
+from agentdeck.store.tasks import TaskStream
 from agentdeck.workflow.model import Data
 
 #: What is given where the next task is not there yet: no task. `Arriving.attach` says when to ask again.
@@ -15,9 +16,11 @@ AHEAD = 1000
 
 
 class Arriving:
-    """An iterator that never waits. One thread puts, one takes."""
+    """An iterator that never waits. One thread puts, one takes. `stream` records what comes: a task is added to
+    it before it is put."""
 
     def __init__(self) -> None:
+        self.stream = TaskStream()
         self._queue: queue.Queue[Mapping[str, Data] | None] = queue.Queue(AHEAD)
         self._wake: Callable[[], None] | None = None
         self._wanted = False

@@ -17,9 +17,10 @@ from agentdeck.core.fold import Fold
 from agentdeck.core.reopen import Everything, unchosen
 from agentdeck.core.state import CANCELLED, DONE, FAILED, SKIPPED, Step, Task
 from agentdeck.engine.author import current_author
-from agentdeck.engine.launch import programs
+from agentdeck.engine.launch import OVERLAY, programs
 from agentdeck.engine.resume import definition_of, nested_of
 from agentdeck.engine.retry import known_agent
+from agentdeck.engine.sources import FILES, accepted, changed_files, note_changes
 from agentdeck.errors import UsageError
 from agentdeck.store.listed import RunRow
 from agentdeck.store.reader import Reader
@@ -34,6 +35,7 @@ from agentdeck.store.runs import (
     set_run,
     take_lease,
 )
+from agentdeck.store.tasks import copy_tasks
 from agentdeck.store.writer import Writer
 from agentdeck.workflow import graph
 from agentdeck.workflow.deck import deck_for
@@ -103,16 +105,18 @@ def fork(db: Path, wanted: Fork) -> Forked:
     if fold.exhausted:
         events.append(ev.TasksExhausted(at, len(tasks)))
     source: dict[str, Data] = {**row.source, **wanted.source, "forked": row.run}
-    _write(
-        db,
-        NewRun(name, new.name, new.identity, at, row.simulated, row.tags, source, dict(row.options)),
-        new,
-        events,
-    )
+    options = accepted(row) if row.options.get(FILES) else dict(row.options)
+    if changes := changed_files(row):
+        events.insert(1, note_changes(at, changes, author))
+    overlay = {**(row.options.get(OVERLAY) or {}), **wanted.inputs}
+    if overlay:
+        options[OVERLAY] = overlay
+    made = NewRun(name, new.name, new.identity, at, row.simulated, row.tags, source, options)
+    _write(db, made, new, events, row.run)
     return Forked(name, row.run, sum(type(event) is ev.StepSucceeded for event in events), len(tasks))
 
 
-def _write(db: Path, row: NewRun, definition: Definition, events: Sequence[ev.Event]) -> None:
+def _write(db: Path, row: NewRun, definition: Definition, events: Sequence[ev.Event], origin: str) -> None:
     writer = Writer(db)
     try:
         writer.append(
@@ -122,6 +126,7 @@ def _write(db: Path, row: NewRun, definition: Definition, events: Sequence[ev.Ev
             [
                 lambda connection: save_definition(connection, definition),
                 lambda connection: create_run(connection, row),
+                lambda connection: copy_tasks(connection, origin, row.run),
                 lambda connection: set_run(connection, row.run, state="drained"),
             ],
         )

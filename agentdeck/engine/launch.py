@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sized
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -29,6 +31,7 @@ from agentdeck.engine.control import Control
 from agentdeck.engine.engine import Engine
 from agentdeck.engine.lines import LogLine
 from agentdeck.engine.owner import hold
+from agentdeck.engine.sources import FILES, files_of
 from agentdeck.engine.standstill import Cause
 from agentdeck.engine.storage import Storage
 from agentdeck.engine.watchdog import Watchdog
@@ -37,9 +40,16 @@ from agentdeck.models.keys import Keys
 from agentdeck.models.room import check_deck
 from agentdeck.store.faultpoint import passing
 from agentdeck.store.runs import new_run
+from agentdeck.store.tasks import Rest, TaskList, TaskSpool, end_tasks, spool_of
 from agentdeck.workflow.deck import WORKERS, Deck, deck_for
 from agentdeck.workflow.loader import load
 from agentdeck.workflow.model import Approve, Data, Definition, SubWorkflow
+
+#: Among a run's options: what its tasks came from, where they could not be recorded.
+TASKS = "tasks"
+ITERATOR = "iterator"
+#: Among a run's options: inputs that go over those of every task.
+OVERLAY = "overlay"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +57,8 @@ class Launch:
     """What to run. `tasks` None is one task made of the inputs; else each item is laid over them, and is pulled
     only when there is room for it; `Arriving` ones may come later. `db` None keeps nothing. `source` tells where
     the workflow came from. `run` is the run's name where somebody wants to know it beforehand. Without `wait` the
-    run stops where nothing can go on until an operator acts."""
+    run stops where nothing can go on until an operator acts. `overlay` are inputs that go over those of every
+    task."""
 
     definition: Definition
     folder: Path
@@ -62,6 +73,7 @@ class Launch:
     tags: tuple[str, ...] = ()
     run: str = ""
     wait: bool = True
+    overlay: Mapping[str, Data] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +180,13 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
         source = {"folder": str(launch.folder.resolve()), **launch.source}
         view, watch = View(definition), watch or Watch()
         first: ev.Event | ev.Signal = started
+        rest = await record_tasks(launch.tasks, storage, name)
         if storage.durable:
-            options = {"workers": workers, "yes": launch.yes}
-            storage.begin(started, definition, source, options, launch.tags, dict(below(program)))
+            files = files_of(program, launch.folder, launch.functions)
+            options = {"workers": workers, "yes": launch.yes, **({FILES: files} if files else {})}
+            if launch.tasks is not None and rest is None:
+                options[TASKS] = ITERATOR
+            storage.begin(started, definition, source, options, launch.tags, dict(below(program)), rest)
             passing("run.created")
             machine.apply(started)
             view.apply(machine.seq, started)
@@ -180,6 +196,24 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
         return await drive(launch, machine, view, storage, clock, first, watch, deck)
     finally:
         storage.close()
+
+
+async def record_tasks(tasks: Iterable[Mapping[str, Data]] | None, storage: Storage, run: str) -> Rest | None:
+    """Writes the tasks into the store, before the run's row; what is returned writes the rest of them together
+    with that row. None where there is nothing to write: no store, no tasks, or an iterator that only the program
+    that made it can read. Tasks of such a one are recorded as they are opened."""
+    if isinstance(tasks, Arriving):
+        return tasks.stream.attach(storage.log if storage.durable else None, run)
+    if not storage.durable or not isinstance(tasks, TaskSpool | Sequence):
+        return None
+    spool = tasks if isinstance(tasks, TaskSpool) else await asyncio.to_thread(spool_of, tasks)
+    rest = await asyncio.to_thread(spool.record, storage.log, run)
+
+    def last(connection: sqlite3.Connection) -> None:
+        rest(connection)
+        end_tasks(connection, run, spool.count)
+
+    return last
 
 
 async def drive(
@@ -287,5 +321,9 @@ def _given(launch: Launch) -> int | None:
 def source_of(launch: Launch, opened: int) -> Iterator[Mapping[str, Data]]:
     """The tasks not opened yet, with LATER where one is to come."""
     tasks: Iterable[Mapping[str, Data]] = [{}] if launch.tasks is None else launch.tasks
-    for task in islice(tasks, opened, None):
-        yield task if task is LATER else complete(launch.definition, {**launch.inputs, **task})
+    left = tasks.after(opened) if isinstance(tasks, TaskList) else islice(tasks, opened, None)
+    for task in left:
+        if task is LATER:
+            yield task
+        else:
+            yield complete(launch.definition, {**launch.inputs, **task, **launch.overlay})

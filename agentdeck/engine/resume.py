@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,19 @@ from agentdeck.core.view import View
 from agentdeck.engine.again import Again
 from agentdeck.engine.author import current_author
 from agentdeck.engine.clock import WallClock
-from agentdeck.engine.launch import Launch, Outcome, Watch, check_yes, definitions, drive, programs
+from agentdeck.engine.launch import (
+    ITERATOR,
+    OVERLAY,
+    TASKS,
+    Launch,
+    Outcome,
+    Watch,
+    check_yes,
+    definitions,
+    drive,
+    programs,
+)
+from agentdeck.engine.sources import accepted, changed_files, note_changes, refuse_changes
 from agentdeck.engine.storage import LEASE, NESTED, Storage
 from agentdeck.errors import UsageError
 from agentdeck.models.room import check_deck
@@ -28,7 +41,8 @@ from agentdeck.store.faultpoint import passing
 from agentdeck.store.listed import RunRow
 from agentdeck.store.processes import processes_of, remove_processes
 from agentdeck.store.reader import Reader
-from agentdeck.store.runs import set_run, take_lease
+from agentdeck.store.runs import set_options, set_run, take_lease
+from agentdeck.store.tasks import RecordedTasks, recorded
 from agentdeck.workflow.deck import WORKERS, deck_for
 from agentdeck.workflow.model import Data, Definition, restored
 
@@ -38,7 +52,8 @@ LOOK = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Which run to take up, and what the store does not hold: functions given as objects, and the tasks."""
+    """Which run to take up, and what the store does not hold: functions given as objects, and, for a run of
+    version 0.1, the tasks. `accept`: go on although files that the run depends on have changed."""
 
     run: str
     db: Path
@@ -47,6 +62,7 @@ class Resume:
     yes: bool = False
     author: ev.Author | None = None
     wait: bool = True
+    accept: bool = False
 
 
 def definition_of(reader: Reader, row: RunRow) -> Definition:
@@ -73,6 +89,9 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: Again | None
                 f"{row.run} is over ({row.state}); to run what failed again: agentdeck retry {row.run}"
             )
         definition = definition_of(reader, row)
+        changes = changed_files(row)
+        if again is None and not wanted.accept:
+            refuse_changes(row, changes)
         storage = Storage(wanted.db)
         try:
             folder = Path(str(row.source.get("folder") or "."))
@@ -97,7 +116,7 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: Again | None
                 definition,
                 folder,
                 view.inputs,
-                wanted.tasks(row) if wanted.tasks is not None else None,
+                _tasks(reader, row, view, wanted, again),
                 machine.workers,
                 wanted.functions,
                 wanted.db,
@@ -105,10 +124,15 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: Again | None
                 yes,
                 author,
                 wait=wanted.wait,
+                overlay=row.options.get(OVERLAY) or {},
             )
             now = clock.now()
             reopened = again.events(now, who) if again is not None else ()
-            first = ev.Together(now, (ev.RunResumed(now, max(0.0, now - last), who), *reopened))
+            resumed = ev.RunResumed(now, max(0.0, now - last), who)
+            noted = [note_changes(now, changes, author)] if changes else []
+            if changes:
+                storage.log.call(partial(set_options, run=row.run, options=accepted(row)))
+            first = ev.Together(now, (resumed, *noted, *reopened))
             return await drive(launch, machine, view, storage, clock, first, watch or Watch(), deck)
         finally:
             storage.close()
@@ -130,6 +154,26 @@ async def _observed(reader: Reader, run: str) -> RunRow:
         await anyio.sleep(LOOK)
         row = reader.run(row.run)
     return row
+
+
+def _tasks(
+    reader: Reader, row: RunRow, view: View, wanted: Resume, again: Again | None
+) -> Iterable[Mapping[str, Data]] | None:
+    """The tasks that were launched: from the store. A run of version 0.1 has none there and reads its file again.
+    Raises UsageError where they came from an iterator of a Python program and not all of them were taken."""
+    if view.tasks.total is not None:
+        return []
+    if recorded(reader, row.run) is not None:
+        return RecordedTasks(reader, row.run)
+    if row.options.get(TASKS) != ITERATOR:
+        return wanted.tasks(row) if wanted.tasks is not None else None
+    if again is None and not wanted.accept:
+        raise UsageError(
+            f"the tasks of {row.run} came from an iterator in a program; {view.tasks.opened:,} of them were "
+            f"taken, the others are not recorded (those of a list are). To go on with the {view.tasks.opened:,} "
+            f"alone: agentdeck resume {row.run} --accept-changes"
+        )
+    return []
 
 
 async def _take(storage: Storage, row: RunRow) -> bool:

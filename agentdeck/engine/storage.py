@@ -36,6 +36,7 @@ from agentdeck.store.runs import (
     save_definition,
     set_run,
 )
+from agentdeck.store.tasks import Rest
 from agentdeck.store.writer import Writer
 from agentdeck.workflow.model import Data, Definition
 
@@ -103,9 +104,11 @@ class Storage:
         options: dict[str, Data],
         tags: tuple[str, ...] = (),
         below: Mapping[str, Definition] | None = None,
+        tasks: Rest | None = None,
     ) -> None:
         """The run's row, definition, lease and first event are on disk, together, when this returns. `below` are
-        the sub-workflows by their path; whoever resumes the run finds them as they are now."""
+        the sub-workflows by their path; whoever resumes the run finds them as they are now.
+        `tasks` writes what is left of its list."""
         nested = below or {}
         if nested:
             options = {**options, NESTED: {path: one.identity for path, one in nested.items()}}
@@ -115,6 +118,8 @@ class Storage:
             for one in (definition, *nested.values()):
                 save_definition(connection, one)
             create_run(connection, new, self.owner, started.at + LEASE)
+            if tasks is not None:
+                tasks(connection)
 
         self.holds(started.run)
         if not self.log.append_now(started.run, 1, [started], [create]):

@@ -17,11 +17,12 @@ from agentdeck.core.decision import describe, output_of, record
 from agentdeck.core.program import Program
 from agentdeck.core.scope import scope_of
 from agentdeck.core.state import CANCELLED, DONE, FAILED, SKIPPED, WAITING, Step, Task
+from agentdeck.engine.resume import definition_of, nested_of
 from agentdeck.errors import AgentdeckError, Fault, UsageError
 from agentdeck.insight.asked import asked
 from agentdeck.store.reader import Reader
 from agentdeck.workflow.loader import load
-from agentdeck.workflow.model import Agent, Data, Definition, SubWorkflow, restored
+from agentdeck.workflow.model import Agent, Data, Definition, SubWorkflow
 
 
 @dataclass(slots=True)
@@ -118,7 +119,10 @@ def recorded_story(reader: Reader, run: str, task: str, step: str) -> StepStory:
     """The story of a step in a store. Raises UsageError where there is no such run, task or step."""
     row = reader.run(run)
     folder = Path(str(row.source.get("folder") or "."))
-    definition = definition_for(restored(reader.definition(row.identity)), folder, task)
+    path = "/".join(_ITEM.sub("", part) for part in task.split("/")[1:])
+    definition = nested_of(reader, row).get(path) if path else definition_of(reader, row)
+    if definition is None:  # version 0.1 did not record every sub-workflow
+        definition = definition_for(definition_of(reader, row), folder, task)
     events = (event for _, event in reader.task_events(row.run, task))
     told = step_story(definition, events, task, step, run=row.run)
     if told.opened is None:

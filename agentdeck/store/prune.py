@@ -27,6 +27,7 @@ PAGE = 20_000  # rows of the log read at once
 BYTES = 8_000_000  # of results deleted in one transaction
 PAGES = 2000  # pages given back in one transaction
 RECENT = 3600.0  # a run that ended this long before the sweep may still have written beside it
+TASK_BLOCKS = 200  # blocks of tasks deleted in one transaction, of 64 kB or less each
 REST = 0.002  # seconds between transactions in which others get the lock
 
 
@@ -56,6 +57,7 @@ class Pruned:
     cached: int = 0
     freed: int = 0
     left: int = 0
+    task_blocks: int = 0
 
 
 #: One that could be resumed goes only by its age, never by `keep` alone.
@@ -98,6 +100,7 @@ def _prune(connection: sqlite3.Connection, path: Path, runs: list[str], now: flo
     size = path.stat().st_size
     gone, letters = _drop(connection, runs, now)
     events, logs = _sweep(connection, "events", "seq"), _sweep(connection, "logs", "id")
+    blocks = _sweep_tasks(connection, now)
     with _transaction(connection):
         cached = connection.execute("DELETE FROM cache WHERE expires < ?", (now,)).rowcount
         definitions = connection.execute(
@@ -109,7 +112,7 @@ def _prune(connection: sqlite3.Connection, path: Path, runs: list[str], now: flo
     _shrink(connection)
     left = _pragma(connection, "freelist_count") * _pragma(connection, "page_size")
     freed = max(0, size - path.stat().st_size)
-    return Pruned(gone, events, logs, letters, results, definitions, cached, freed, left)
+    return Pruned(gone, events, logs, letters, results, definitions, cached, freed, left, blocks)
 
 
 @contextmanager
@@ -139,6 +142,7 @@ def _drop(connection: sqlite3.Connection, runs: list[str], now: float) -> tuple[
                     connection.execute("DELETE FROM runs WHERE run = ?", (run,))
                     letters += connection.execute("DELETE FROM letters WHERE run = ?", (run,)).rowcount
                     connection.execute("DELETE FROM commands WHERE run = ?", (run,))
+                    connection.execute("DELETE FROM run_tasks WHERE run = ?", (run,))
                     connection.execute("DELETE FROM processes WHERE run = ?", (run,))
     return gone, letters
 
@@ -172,6 +176,29 @@ def _sweep(connection: sqlite3.Connection, table: str, key: str) -> int:
                     runs.popleft()
         count += ROWS - left
     return count
+
+
+def _sweep_tasks(connection: sqlite3.Connection, now: float) -> int:
+    """Delete the lists of tasks of runs that are gone, then the blocks that no list has. A list of a run that has
+    no row yet may be of one that is being launched: it stays until it is old. A launch adds a block and the row
+    that points to it in one transaction, so no block is deleted under it."""
+    for run in list(_strays(connection, "run_tasks")):
+        with _transaction(connection):
+            connection.execute(
+                "DELETE FROM run_tasks WHERE run = ?1 AND NOT EXISTS (SELECT 1 FROM runs WHERE run = ?1)"
+                " AND (SELECT max(at) FROM run_tasks WHERE run = ?1) < ?2",
+                (run, now - RECENT),
+            )
+    count = 0
+    while True:
+        with _transaction(connection):
+            some = connection.execute(
+                "DELETE FROM task_blocks WHERE hash IN (SELECT hash FROM task_blocks WHERE NOT EXISTS"
+                f" (SELECT 1 FROM run_tasks WHERE block = hash) LIMIT {TASK_BLOCKS})"
+            ).rowcount
+        count += some
+        if some < TASK_BLOCKS:
+            return count
 
 
 def _sweep_results(connection: sqlite3.Connection, now: float) -> int:

@@ -138,6 +138,11 @@ def set_run(
     )
 
 
+def set_options(connection: sqlite3.Connection, run: str, options: dict[str, Data]) -> None:
+    """Replace what is recorded of how a run was launched."""
+    connection.execute("UPDATE runs SET options = ? WHERE run = ?", (text_of(options), run))
+
+
 def end_run(
     connection: sqlite3.Connection, run: str, state: str, ended: float, counts: Counts, summary: Data = None
 ) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.cli.conftest import QUICK, Deck
+from tests.cli.conftest import QUICK, WHO, Deck
 
 SHOP = """
 agentdeck: 1
@@ -100,8 +100,8 @@ def test_why_it_waits_now(deck: Deck, until: Callable[[Callable[[], bool]], None
     assert "1/1 running; 1 wait: two 1" in limits
     assert "1 running, the oldest for " in limits
     deck("pause", "last")
-    assert deck("why", "last", "two").stdout.endswith("; the run is paused by ada\n")
-    assert "paused     paused, by ada" in deck("show", "last").stdout
+    assert deck("why", "last", "two").stdout.endswith(f"; the run is paused by {WHO}\n")
+    assert f"paused     paused, by {WHO}" in deck("show", "last").stdout
     deck.started[0].kill()
     deck.started[0].wait()
     until(lambda: "nobody runs" in deck("why", "last", "two").stdout)

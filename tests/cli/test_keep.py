@@ -68,15 +68,21 @@ def test_what_came_through_stdin_goes_with_its_run(
         process = subprocess.Popen(
             deck.command(("run", file, "--tasks", "-")), stdin=tasks, env=deck.env, stderr=subprocess.DEVNULL
         )
-    kept = deck.folder / "deck.db.tasks"
     until(lambda: "running" in deck("runs").stdout)
-    assert len(list(kept.iterdir())) == 1
+
+    def kept() -> list[int]:
+        with sqlite3.connect(deck.db) as db:
+            return [
+                db.execute(f"SELECT count(*) FROM {one}").fetchone()[0] for one in ("run_tasks", "task_blocks")
+            ]
+
+    assert kept() == [2, 1]
     process.kill()
     process.wait()
     assert "0 runs deleted" in deck("prune", "--keep", 0, "--yes").stdout, "it could be resumed"
-    assert kept.exists()
+    assert kept() == [2, 1]
     assert "1 run deleted" in deck("prune", "--older", "1ms", "--yes").stdout
-    assert not kept.exists()
+    assert kept() == [0, 0]
 
 
 def test_a_run_that_goes_on_is_not_pruned(deck: Deck, until: Callable[[Callable[[], bool]], None]) -> None:

@@ -422,3 +422,43 @@ async def test_a_run_whose_engine_is_killed_is_interrupted_and_goes_on(tmp_path:
         await deck.until(lambda: screen.view.state == "running" and deck.state("slow") == "done")
         assert "running" in "".join(text for text, _ in screen.header.draw(0, 140).pieces)
         assert any(m.kind == "resumed" for m in screen.view.timeline)
+
+
+HOLD = """
+agentdeck: 1
+name: hold
+inputs: { id: string }
+agents:
+  slow: { python: "held_shop:work", timeout: 1m }
+"""
+HELD_SHOP = """
+import pathlib, time
+def work(id):
+    while not pathlib.Path(__file__).with_name("open").exists():
+        time.sleep(0.02)
+    return id
+"""
+
+
+async def test_resume_shows_what_changed_since_the_launch_and_asks(tmp_path: Path) -> None:
+    module = tmp_path / "held_shop.py"
+    module.write_text(HELD_SHOP, encoding="utf-8")
+    async with steered(tmp_path, HOLD) as deck:
+        pilot, screen = deck.pilot, deck.screen
+        await deck.until(lambda: deck.state("slow") == "running")
+        os.kill(deck.app.engines[screen.run].pid, signal.SIGKILL)
+        await deck.until(lambda: "R goes on where it was" in screen.query_one(Notice)._told[1])
+        module.write_text(HELD_SHOP + "# changed\n", encoding="utf-8")
+        (tmp_path / "open").touch()
+        await pilot.press("R")
+        assert "module held_shop.py changed" in await deck.question()
+        await pilot.press("escape")
+        await deck.back()
+        assert not any(m.kind == "resumed" for m in screen.view.timeline)
+        await pilot.press("R")
+        await deck.question()
+        await pilot.press("y")
+        await deck.until(lambda: screen.view.state == "done")
+        [told] = [m.text for m in screen.view.timeline if "accepted by" in m.text]
+        assert told.startswith("module held_shop.py changed since the launch; accepted by ")
+        assert told.endswith("(console)")

@@ -11,7 +11,7 @@ from agentdeck.console import background
 from agentdeck.console.background import Engine
 from agentdeck.console.log.lines import agent_of
 from agentdeck.console.pane import Focus
-from agentdeck.console.screens.confirm import Choice, Confirm
+from agentdeck.console.screens.confirm import Choice, Confirm, yes_or_no
 from agentdeck.console.screens.verbs import Verbs
 from agentdeck.core.events import Event
 from agentdeck.core.view import View
@@ -194,4 +194,28 @@ class Recall(Verbs):
         if row is None or row.state != "interrupted":
             self.notify("nothing to resume: it is not interrupted", severity="warning", markup=False)
         else:
+            compare = partial(self._compare, row)
+            self.app.run_worker(compare, thread=True, name="changed files", exclusive=True)
+
+    def _compare(self, row: RunRow) -> None:
+        """In a thread: which files differ from the launch, then resume or ask."""
+        from agentdeck.engine.sources import changed_files
+
+        self.app.call_from_thread(self._resume, list(changed_files(row).values()))
+
+    def _resume(self, changes: list[str]) -> None:
+        if not changes:
             self.take_up(lambda: background.resume(self.db, self.run))
+            return
+
+        def answered(answer: str | None) -> None:
+            if answer:
+                self.take_up(lambda: background.resume(self.db, self.run, accept=True))
+
+        touches = [
+            *changes,
+            "since the launch; what ran already keeps its result",
+            "that you accept it is recorded",
+        ]
+        title = f"Resume {self.run} with what is there now?"
+        self.app.push_screen(Confirm(title, touches, yes_or_no("Resume with the changes")), answered)
