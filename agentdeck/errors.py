@@ -86,7 +86,8 @@ class Fault(NamedTuple):
     `kind` is one of KINDS. `retry_after` is what the other side asked for, in seconds. `clock` names the
     clock that fired when kind is `timeout`. `detail` may hold more for a reader (a traceback, a body);
     it is never parsed. `cut_at` is the number of output tokens at which an answer was cut that is of no use
-    incomplete: the next attempt is given more.
+    incomplete: the next attempt is given more. `once_key` is the key whose effect is not known when kind is
+    `unknown`.
     """
 
     kind: str
@@ -95,6 +96,7 @@ class Fault(NamedTuple):
     clock: str = ""
     detail: str = ""
     cut_at: int = 0
+    once_key: str = ""
 
     @property
     def retryable(self) -> bool:
@@ -146,9 +148,10 @@ class StepError(AgentdeckError):
         clock: str = "",
         detail: str = "",
         cut_at: int = 0,
+        once_key: str = "",
     ) -> None:
         super().__init__(message)
-        self.fault = Fault(kind, message, retry_after, clock, detail, cut_at)
+        self.fault = Fault(kind, message, retry_after, clock, detail, cut_at, once_key)
         #: Whether a provider had begun to answer: then the prompt was read, and is billed.
         self.begun = False
 

@@ -118,10 +118,12 @@ def show(letter: int, db: str | None, as_json: bool) -> None:
     from agentdeck.cli.options import store
     from agentdeck.cli.pages import dump, out
     from agentdeck.core.clean import clean
+    from agentdeck.engine.once_decision import choices, undecided_key
     from agentdeck.insight.numbers import moment
 
     with store(db) as reader:
         one = _named(reader, (letter,))[0]
+        undecided = undecided_key(reader, one)
     if as_json:
         dump(plainly(one))
         return
@@ -131,6 +133,9 @@ def show(letter: int, db: str | None, as_json: bool) -> None:
     out(clean(f"{one.fault.kind}: {one.fault.message}"))
     if one.fault.detail:
         out(clean(one.fault.detail, lines=True))
+    if undecided:
+        did, again = choices(one.id)
+        out(f"Then decide it:\n  {did}   (JSON or text; nothing is executed)\n  {again}   (it is executed again)")
     out(clean(json.dumps(one.inputs, ensure_ascii=False, indent=2), lines=True))
 
 
@@ -143,6 +148,8 @@ def show(letter: int, db: str | None, as_json: bool) -> None:
     "--set", "settings", multiple=True, metavar="inputs.NAME=VALUE", help="Another input for the tasks."
 )
 @click.option("--try-one", is_flag=True, help="Run one of each cause, and the rest only if that went well.")
+@click.option("--took-effect", metavar="RESULT", help="It did, with this result (JSON or text); execute nothing.")
+@click.option("--again", is_flag=True, help="It did not take effect, or may do so twice: execute it again.")
 @wait_option
 @out_option
 @db_option
@@ -154,6 +161,8 @@ def retry(
     run: str | None,
     settings: tuple[str, ...],
     try_one: bool,
+    took_effect: str | None,
+    again: bool,
     wait: bool,
     out: str | None,
     db: str | None,
@@ -161,16 +170,22 @@ def retry(
 ) -> int:
     """Run letters again, with what depended on them; what succeeds is closed.
 
+    The letter of a `once` step that may have taken effect is decided first: with --took-effect, the result is
+    recorded under its key and nothing is executed; with --again, the step is executed again.
+
     \b
     Examples:
       agentdeck letters retry 3 4
       agentdeck letters retry 3 --set inputs.country=FR
       agentdeck letters retry --cause 5d1f --try-one
       agentdeck letters retry --all --run last
+      agentdeck letters retry 3 --took-effect '{"receipt": 17}'
+      agentdeck letters retry 3 --again
 
     Exit codes: 0 these letters and what depended on them are done, 1 some of it failed again, 2 usage or an
     invalid file, 3 the store or a provider is unusable, 130 interrupted (resumable).
     """
+    from agentdeck.cli.once_decision import decide
     from agentdeck.cli.options import store
     from agentdeck.cli.retry import release, show
     from agentdeck.cli.takeup import Execution
@@ -191,6 +206,7 @@ def retry(
         raise click.UsageError(
             "--out takes the tasks of one run, and these letters are of several: add --run RUN"
         )
+    decide(chosen, took_effect, again, db)
     code, left, how = 0, chosen, Execution(db, wait=wait, as_json=as_json, out=out)
     if try_one:
         first = [some[0] for _, some in by_cause(chosen)]

@@ -111,7 +111,7 @@ def show(plan: Plan) -> None:
     from agentdeck.insight.numbers import plural
 
     for letter in plan.left:
-        say(f"letter {letter.id} left out, it may have taken effect: agentdeck letters show {letter.id}")
+        say(f"letter {letter.id} is left out, as it may have taken effect: agentdeck letters show {letter.id}")
     if not plan.steps:
         click.echo(f"{plan.run}: nothing to run again", err=True)
         return
@@ -130,7 +130,6 @@ def release(plan: Plan, how: Execution) -> int:
     from agentdeck.cli.options import store
     from agentdeck.cli.takeup import not_here, take_up
 
-    forget_unknown(plan, how.db)
     with store(how.db) as reader:
         row = reader.run(plan.run)
         newest = max((letter.id for letter in reader.letters(plan.run)), default=0)
@@ -156,19 +155,3 @@ def _succeeded(plan: Plan, db: str | None, newest: int) -> bool:
         and ((letter.task, letter.step) in chosen or (letter.id > newest and root_of(letter.task) in roots))
         for letter in letters
     )
-
-
-def forget_unknown(plan: Plan, db: str | None) -> None:
-    """What may have taken effect is done again: a person has named it."""
-    if not plan.unknown:
-        return
-    from agentdeck.cli.settings import database
-    from agentdeck.store.once import once_forget
-    from agentdeck.store.writer import Writer
-
-    writer = Writer(database(db))
-    try:
-        for task, step in plan.unknown:
-            writer.call(lambda c, path=f"{task}/{step}": once_forget(c, plan.run, path)).result(30)  # type: ignore[misc]
-    finally:
-        writer.close()

@@ -57,6 +57,7 @@ ROLES: Mapping[str, tuple[str, str]] = {
     "backoff": ("text-secondary", ""),
     "cooldown": ("text-secondary", ""),
     "approval": ("accent", ""),
+    "held": ("text-secondary", ""),
 }
 
 

@@ -14,12 +14,12 @@ from typing import TypeAlias
 from agentdeck.core.accounts import Accounts
 from agentdeck.core.program import Program, Rule
 from agentdeck.core.reopen import root_of
-from agentdeck.core.state import BETWEEN, HELD, READY, RUNNING, WAITING, Step, Task
+from agentdeck.core.state import BETWEEN, DEFERRED, HELD, READY, RUNNING, WAITING, Step, Task
 from agentdeck.core.waits import HELD as HELD_BACK
 from agentdeck.core.waits import MAX_PARALLEL, Wait, WaitClock
 from agentdeck.workflow.model import Data
 
-BUSY = frozenset({READY, RUNNING, HELD, BETWEEN})
+BUSY = frozenset({READY, RUNNING, HELD, BETWEEN, DEFERRED})
 #: A ready step in the order of all: priority, age of its task, how long it is still to go, index, item, ticket.
 Place: TypeAlias = tuple[int, int, float, int, int, int, Step]
 

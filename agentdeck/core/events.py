@@ -237,6 +237,18 @@ class AttemptLost(NamedTuple):
     usage: Usage | None = None
 
 
+class AttemptDeferred(NamedTuple):
+    """An attempt ended before it did anything: the step waits, without a worker, for `reason`, and begins anew
+    when what it waits for has happened. It counts against nothing. `why` is a sentence for people."""
+
+    at: float
+    task: str
+    step: str
+    attempt: int
+    reason: str
+    why: str = ""
+
+
 class StepRetrying(NamedTuple):
     """The step waits (reason `backoff`, or `cooldown` where the other side asked) and goes again at `until`."""
 
@@ -415,6 +427,15 @@ class SkipAsked(NamedTuple):
     who: str = ""
 
 
+class DeferralEnded(NamedTuple):
+    """What the deferred attempt waited for has happened, or may have."""
+
+    at: float
+    task: str
+    step: str
+    attempt: int
+
+
 class Together(NamedTuple):
     """Events that are all taken in before anything is decided: a run that is over and taken up for a retry would
     else be over again before the first step is reopened."""
@@ -471,6 +492,7 @@ Event: TypeAlias = (
     | StepSucceeded
     | AttemptFailed
     | AttemptLost
+    | AttemptDeferred
     | StepRetrying
     | StepFellBack
     | StepRepeated
@@ -485,4 +507,6 @@ Event: TypeAlias = (
     | StepWaited
     | Noted
 )
-Signal: TypeAlias = TimerFired | Committed | CancelAsked | SkipAsked | Together | Reserved | Refused
+Signal: TypeAlias = (
+    TimerFired | Committed | CancelAsked | SkipAsked | DeferralEnded | Together | Reserved | Refused
+)

@@ -19,6 +19,7 @@ from agentdeck.core.program import Program
 from agentdeck.core.state import (
     BETWEEN,
     CANCELLED,
+    DEFERRED,
     DONE,
     FAILED,
     OPEN,
@@ -53,6 +54,8 @@ class Machine(Steered):
             ev.ReservationGrew: self._on_reservation_grew,
             ev.StepSucceeded: self._on_succeeded,
             ev.AttemptFailed: self._on_attempt_failed,
+            ev.AttemptDeferred: self._on_deferred,
+            ev.DeferralEnded: self._on_deferral_ended,
             ev.TaskOpened: self._record,
             ev.TasksExhausted: self._on_exhausted,
             ev.TimerFired: self._on_timer,
@@ -106,6 +109,21 @@ class Machine(Steered):
         if step is not None:
             self._failed(step, event)
 
+    def _on_deferred(self, event: ev.AttemptDeferred) -> None:
+        step = self._live(event.task, event.step, event.attempt)
+        if step is not None:
+            self._record(event)
+            if step.wait is not None:
+                step.wait.set_aside(self.waiting, event.reason)
+
+    def _on_deferral_ended(self, event: ev.DeferralEnded) -> None:
+        step = self._open_step(event.task, event.step)
+        if step is not None and step.state == DEFERRED and step.attempt == event.attempt:
+            self._busy(step, READY)
+            if step.wait is not None:
+                step.wait.take_up(self.waiting)
+            self._push(step)
+
     def _live(self, task: str, key: str, attempt: int) -> Step | None:
         """The step, if this attempt of it is still the one that counts."""
         found = self.tasks.get(task)
@@ -140,6 +158,8 @@ class Machine(Steered):
             self._record(ev.AttemptLost(event.at, step.task.id, step.key, step.attempt, self._lost(step)))
         for task in list(self.tasks.values()):
             for step in self._steps_of(task):
+                if step.state == DEFERRED:
+                    self._on_deferral_ended(ev.DeferralEnded(event.at, task.id, step.key, step.attempt))
                 nested = f"{task.id}/{step.key}" in self.tasks
                 if step.state == OPEN and step.items is None and not nested:
                     self._actions.append(act.StartAttempt(self._started(step, event.at, step.attempt)))

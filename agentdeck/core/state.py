@@ -14,7 +14,8 @@ ENDED = frozenset({DONE, FAILED, SKIPPED, CANCELLED})
 
 # Where a step that is not ended stands, finer than its state: HELD is a backoff, BETWEEN is after an attempt and
 # before what follows from it, OPEN is a step that waits for others to end it (items, a nested task, a person).
-HELD, BETWEEN, OPEN = "held", "between", "open"
+# DEFERRED is a step that waits for something outside the run, as the holder of its `once` key.
+HELD, BETWEEN, OPEN, DEFERRED = "held", "between", "open", "deferred"
 
 
 class Step:

@@ -8,7 +8,19 @@ from agentdeck.core.clocks import auto_timeout
 from agentdeck.core.decision import output_of
 from agentdeck.core.joining import Joining
 from agentdeck.core.program import Rule
-from agentdeck.core.state import BETWEEN, CANCELLED, DONE, FAILED, HELD, OPEN, READY, RUNNING, SKIPPED, Step
+from agentdeck.core.state import (
+    BETWEEN,
+    CANCELLED,
+    DEFERRED,
+    DONE,
+    FAILED,
+    HELD,
+    OPEN,
+    READY,
+    RUNNING,
+    SKIPPED,
+    Step,
+)
 from agentdeck.errors import STOPPING
 
 
@@ -83,6 +95,17 @@ class Steps(Joining):
         self._busy(step, READY)
         self._ready_from(step, event.at)
         self._push(step)
+
+    def _attempt_deferred(self, event: ev.AttemptDeferred) -> None:
+        """The `queue` clock goes on: the step has not started its work."""
+        step = self.found(event.task, event.step)
+        self._freed(step, lost=False)
+        self._busy(step, DEFERRED)
+        self._ready_from(step, event.at)
+        step.told = event.reason, event.at
+        queue = step.rule.agent.timeout.queue
+        if queue is not None:
+            self._timer(event.at + queue, "queue", step, event.at)
 
     def _step_retrying(self, event: ev.StepRetrying) -> None:
         step = self.found(event.task, event.step)

@@ -10,7 +10,7 @@ from agentdeck.core.decision import TIMEOUT, complete
 from agentdeck.core.joins import GO, NEVER, judge
 from agentdeck.core.metered import FOREVER
 from agentdeck.core.special import Special
-from agentdeck.core.state import HELD, OPEN, READY, RUNNING, WAITING, Step
+from agentdeck.core.state import DEFERRED, HELD, OPEN, READY, RUNNING, WAITING, Step
 from agentdeck.errors import Fault
 from agentdeck.workflow.model import Approve
 
@@ -26,10 +26,13 @@ class Timers(Special):
 
     @property
     def awaits_time(self) -> bool:
-        """Whether time alone will change something: a backoff, a limit of time, a pool that opens by itself."""
+        """Whether something will change without an operator: a backoff, a limit of time, a pool that opens by
+        itself, a process that holds the `once` key of a step."""
         if any(pool.heap and pool.until not in (None, FOREVER) for pool in self.pools.values()):
             return True
-        return any(self._counts(kind, step, token) for _, _, kind, step, token in self.timers)
+        if any(self._counts(kind, step, token) for _, _, kind, step, token in self.timers):
+            return True
+        return any(step.state == DEFERRED for task in self.tasks.values() for step in self._steps_of(task))
 
     def _counts(self, kind: str, step: Step, token: object) -> bool:
         """Whether a timer still means something. Those of steps that have gone on stay in the heap."""
@@ -38,7 +41,7 @@ class Timers(Special):
         wants = {
             "backoff": (HELD, step.until),
             "join": (WAITING, step.clock),
-            "queue": (READY, step.ready_at),
+            "queue": (DEFERRED if step.state == DEFERRED else READY, step.ready_at),
             "answer": (OPEN, step.attempt),
             "total": (step.state, step.total_at),
         }
@@ -67,7 +70,7 @@ class Timers(Special):
             if step.state == WAITING and step.clock == token:
                 self._join_overdue(step, at)
         elif kind == "queue":
-            if step.state == READY and step.ready_at == token:
+            if step.state in (READY, DEFERRED) and step.ready_at == token:
                 self._clock_fired(step, at, "queue", f"not started within {step.rule.agent.timeout.queue:g} s")
         elif kind == "total":
             if not step.ended and step.total_at == token:

@@ -49,6 +49,7 @@ class View(ViewSteps):
             ev.StepSucceeded: self._step_succeeded,
             ev.AttemptFailed: self._attempt_failed,
             ev.AttemptLost: self._attempt_lost,
+            ev.AttemptDeferred: self._attempt_deferred,
             ev.StepRetrying: self._step_retrying,
             ev.StepFellBack: self._step_fell_back,
             ev.StepRepeated: self._step_repeated,

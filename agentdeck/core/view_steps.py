@@ -128,6 +128,18 @@ class ViewSteps(Picture):
             self._move(step, "ready")
         self._moment("lost", f"attempt {e.attempt} was lost with its process", e.task, e.step)
 
+    def _attempt_deferred(self, e: ev.AttemptDeferred) -> None:
+        """It does not count as an attempt."""
+        task = self._task(e.task)
+        step = self._step(task, e.step)
+        started = self._end_attempt((e.task, e.step), e.attempt)
+        worker = self._agent(task.family, started.agent, own=False) if started else step.agent
+        worker.attempts -= 1
+        step.attempts -= 1
+        step.since, step.started, step.reason, step.why = e.at, None, e.reason, e.why
+        self._move(step, "ready")
+        self._moment("held", e.why, e.task, e.step)
+
     def _step_retrying(self, e: ev.StepRetrying) -> None:
         step = self._step(self._task(e.task), e.step)
         step.until, step.reason = e.until, e.reason

@@ -26,9 +26,10 @@ from agentdeck.core.scope import scope_of
 from agentdeck.core.state import OPEN, RUNNING, Step
 from agentdeck.engine.clock import Clock
 from agentdeck.engine.hedge import Hedges
+from agentdeck.engine.key_waiters import KeyWaiters
 from agentdeck.engine.lines import AttemptLog, LogLine
 from agentdeck.engine.rates import Rates
-from agentdeck.engine.reuse import Reuse
+from agentdeck.engine.reuse import Deferred, Reuse
 from agentdeck.errors import AgentdeckError, Fault, StepError
 from agentdeck.store.faultpoint import passing
 from agentdeck.workflow.json_text import estimated_size
@@ -84,6 +85,7 @@ class Attempts:
         self._feed = feed
         self._lines = lines
         self._reuse = reuse
+        self._key_waiters = KeyWaiters(machine, clock, feed, reuse)
         self._rates = rates
         self._hedges = Hedges(rates, clock, feed)
         self._yes = yes
@@ -122,6 +124,7 @@ class Attempts:
         usage: ev.Usage | None = None
         own: ev.Usage | None = None  # of the call that won, where two were made
         reused = False
+        deferred: Deferred | None = None
         grant = self._rates.begun(start.ask) if start.ask else None
         self._live[key] = worker
         if pulse is not None:
@@ -173,6 +176,8 @@ class Attempts:
             fault = error.fault
         except AgentdeckError as error:
             fault = Fault("expression", str(error))
+        except Deferred as found:
+            deferred = found
         except Exception as error:
             fault = Fault("exception", f"{type(error).__name__}: {error}")
         finally:
@@ -184,13 +189,16 @@ class Attempts:
         if grant is not None:
             late = step.fault is not None and step.fault.kind == "timeout" and step.attempt == number
             gone = Fault("timeout" if late else "cancelled", "") if key in self._cancelled else fault
-            fault = self._rates.ended(grant, own or usage, gone, reused)
+            fault = self._rates.ended(grant, own or usage, gone, reused or deferred is not None)
         if key in self._cancelled:
             self._cancelled.discard(key)
             worker.uncancel()
             return
         at = self._clock.now()
-        if fault is None:
+        if deferred is not None:
+            self._feed(ev.AttemptDeferred(at, *key, "held", deferred.why), 1)
+            self._key_waiters.add(deferred.key, key, self.group)
+        elif fault is None:
             self._feed(ev.StepSucceeded(at, *key, output, usage, size, reused), 1)
         else:
             self._feed(ev.AttemptFailed(at, *key, fault, usage, size), 1)

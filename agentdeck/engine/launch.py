@@ -288,6 +288,7 @@ async def drive(
             with anyio.CancelScope(shield=True):
                 for close in closing:
                     await close()
+                await children.close()
     passing("run.ended")
     took = adaptive.took if adaptive is not None else ()
     with anyio.CancelScope(shield=True):  # in a thread: large results may still be on their way to the disk

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from agentdeck.core.reopen import root_of
 from agentdeck.engine.again import Again
+from agentdeck.engine.once_decision import refusal, undecided_key
 from agentdeck.engine.resume import definition_of
 from agentdeck.errors import UsageError
 from agentdeck.store.letters import Letter
@@ -19,21 +20,17 @@ from agentdeck.store.reader import Reader
 from agentdeck.workflow import graph
 from agentdeck.workflow.model import Data, Definition
 
-#: A step that may have taken effect: it goes again only when a person names it.
-UNKNOWN = "unknown"
-
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What would go again in one run. `first` counts the steps chosen, by agent; `after` what follows from them;
-    `left` are letters that were not named and whose effect nobody knows."""
+    `left` are letters of steps that may have taken effect."""
 
     run: str
     steps: tuple[tuple[str, str], ...]
     first: dict[str, int]
     after: dict[str, int]
     left: tuple[Letter, ...] = ()
-    unknown: tuple[tuple[str, str], ...] = ()
     inputs: Mapping[str, Data] = field(default_factory=dict)
 
     @property
@@ -77,13 +74,15 @@ def of_letters(
     named: bool = False,
     inputs: Mapping[str, Data] | None = None,
 ) -> Plan:
-    """The steps of these letters, which are all of one run. `named`: a person chose each of them."""
+    """The steps of these letters, which are all of one run. Those that may have taken effect are left out until
+    an operator has decided that. `named`: the operator chose each of them. Raises UsageError then."""
     known = list(letters)
-    left = () if named else tuple(letter for letter in known if letter.fault.kind == UNKNOWN)
-    taken = [letter for letter in known if letter not in left]
-    steps = [(letter.task, letter.step) for letter in taken]
-    unknown = tuple((letter.task, letter.step) for letter in taken if letter.fault.kind == UNKNOWN)
-    return _plan(definition_of(reader, row), row.run, steps, left, unknown, inputs)
+    undecided = {letter.id: key for letter in known if (key := undecided_key(reader, letter))}
+    left = tuple(letter for letter in known if letter.id in undecided)
+    if left and named:
+        raise UsageError(refusal(left[0], undecided[left[0].id]))
+    steps = [(letter.task, letter.step) for letter in known if letter.id not in undecided]
+    return _plan(definition_of(reader, row), row.run, steps, left, inputs)
 
 
 def all_from(
@@ -97,7 +96,7 @@ def all_from(
     definition = definition_of(reader, row)
     known_agent(definition, agent)
     tasks = [one for one in reader.tasks_with(row.run, agent) if task in (None, one)]
-    return _plan(definition, row.run, [(task, agent) for task in tasks], (), (), inputs)
+    return _plan(definition, row.run, [(task, agent) for task in tasks], (), inputs)
 
 
 def known_agent(definition: Definition, agent: str) -> None:
@@ -115,7 +114,6 @@ def _plan(
     run: str,
     steps: Sequence[tuple[str, str]],
     left: tuple[Letter, ...],
-    unknown: tuple[tuple[str, str], ...],
     inputs: Mapping[str, Data] | None,
 ) -> Plan:
     """Steps in the order of the graph, and how many follow. Steps of nested tasks count under their path."""
@@ -141,7 +139,7 @@ def _plan(
         count = sum(name in reached and (task, name) not in chosen for task, reached in again.items())
         if count:
             after[name] = count
-    return Plan(run, tuple(unique), first, after, left, unknown, inputs or {})
+    return Plan(run, tuple(unique), first, after, left, inputs or {})
 
 
 def _place(order: Mapping[str, int], task: str, step: str) -> tuple[int, int, str, str]:

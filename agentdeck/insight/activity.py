@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from agentdeck.core import events as ev
 
 BUCKETS = 512
+#: What ends an attempt.
+ENDS = (ev.StepSucceeded, ev.AttemptFailed, ev.AttemptLost, ev.AttemptDeferred, ev.StepCancelled)
 
 
 class Activity:
@@ -92,7 +94,7 @@ def activity(events: Iterable[tuple[int, ev.Event]]) -> Activity:
         if type(event) is ev.StepStarted:
             name = prefixes.get(event.task, "") + event.agent
             running[event.task, event.step] = name, at
-        elif isinstance(event, ev.StepSucceeded | ev.AttemptFailed | ev.AttemptLost | ev.StepCancelled):
+        elif isinstance(event, ENDS):
             name, since = running.pop((event.task, event.step), ("", at))
             if name:
                 found.add(name, since, at)

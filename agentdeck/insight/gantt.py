@@ -129,6 +129,11 @@ class _Fold:
                 self._ended(self.step(key), at, attempt, "failed", "ready")
             case ev.AttemptLost(at=at, step=key, attempt=attempt):
                 self._ended(self.step(key), at, attempt, "lost", "ready")
+            case ev.AttemptDeferred(at=at, step=key, attempt=attempt, reason=reason):
+                step = self.step(key)
+                step.spans = [span for span in step.spans if span.attempt != attempt or span.until is not None]
+                step.state, step.since = "ready", at
+                step.held.append((at, reason))
             case ev.StepRetrying(at=at, step=key, until=until, reason=reason):
                 step = self.step(key)
                 step.spans.append(Span(reason, at, until))

@@ -139,6 +139,8 @@ def accounts_of(events: Iterable[ev.Event], budget: Budget | None) -> Accounts:
                 settle(event.task, event.step, event.usage, event.fault.kind == "timeout")
             case ev.AttemptLost() | ev.StepFailed() | ev.StepSkipped() | ev.StepCancelled():
                 settle(event.task, event.step, event.usage, True)
+            case ev.AttemptDeferred():
+                settle(event.task, event.step, None, False)
             case ev.TaskEnded():
                 accounts.close(event.task)
             case ev.LimitChanged() if event.name.startswith("budget."):

@@ -229,6 +229,10 @@ class _Teller:
                 last.ended, last.state, last.fault, last.usage = at, "failed", event.fault, event.usage
             case ev.AttemptLost() if last is not None:
                 last.ended, last.state, last.usage = at, "lost", event.usage
+            case ev.AttemptDeferred() if last is not None:
+                story.attempts.pop()
+                story.state = "ready"
+                self._note(at, event.why)
             case ev.StepRetrying() if last is not None:
                 story.state = "ready"
                 last.retry_at, last.retry_for = event.until, event.reason

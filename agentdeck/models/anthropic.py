@@ -46,7 +46,7 @@ class Anthropic:
                 begun = True
                 return await self._read(stream, got, question.schema is not None)
         except StepError as error:
-            kind, message, after, clock, detail, _ = error.fault
+            kind, message, after, clock, detail = error.fault[:5]
             if kind == "auth":
                 self._keys.refused(self._key)
             hide = self._keys.hide

@@ -142,7 +142,7 @@ class OpenAI:
     def _told(self, error: StepError, question: Question, body: Mapping[str, Data], text: str) -> StepError:
         """The error with the text that had come; where it refuses an optional part, the next attempt goes
         without it."""
-        kind, message, after, clock, detail, _ = error.fault
+        kind, message, after, clock, detail = error.fault[:5]
         part = _refused_part(error, body) if isinstance(error, Refusal) else ""
         if part:
             self._without.setdefault(question.model, set()).add(part)

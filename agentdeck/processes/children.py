@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import anyio.to_thread
+
 from agentdeck.processes.ending import MARK
 from agentdeck.processes.identity import start_of
 
@@ -110,14 +112,18 @@ class _Watcher:
             self._process.wait()
             self._process = None
 
-    def leave(self) -> None:
+    def rest(self) -> None:
+        """At the end of a run: the watcher ends, unless another run has children. The next child starts one."""
+        self.leave(only_idle=True)
+
+    def leave(self, *, only_idle: bool = False) -> None:
         """At the end of this process: the watcher ends what is left, and itself."""
         with self._lock:
-            if self._process is not None:
+            if self._process is not None and not (only_idle and self._lines):
                 os.close(self._pipe)
+                process, self._process = self._process, None
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    self._process.wait(_PATIENCE)
-                self._process = None
+                    process.wait(_PATIENCE)
 
     def forked(self) -> None:
         """In a child made by `os.fork`: the watcher is its parent's."""
@@ -141,6 +147,10 @@ class Children:
     ) -> None:
         self._record = record
         self._forget = forget
+
+    async def close(self) -> None:
+        """The run is over."""
+        await anyio.to_thread.run_sync(_WATCHER.rest)
 
     @contextmanager
     def child(self, task: str = "", step: str = "", attempt: int = 0) -> Iterator[Starting]:

@@ -11,10 +11,10 @@ import json
 import math
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from agentdeck.core.events import Event
 from agentdeck.errors import Fault, UsageError
@@ -24,6 +24,7 @@ from agentdeck.store.durations import TASK
 from agentdeck.store.faults import explain
 from agentdeck.store.letters import Letter
 from agentdeck.store.listed import ROW, RunRow, run_of
+from agentdeck.store.once import Claim, once_key_of, once_look
 from agentdeck.store.schema import open_for_reading
 from agentdeck.workflow.model import Data
 
@@ -46,6 +47,9 @@ class LogLine:
     text: str
 
 
+T = TypeVar("T")
+
+
 class Reader:
     """Reads a store. A file that is missing or empty is a store without runs; it is looked for again at every
     question. Raises StoreError where the file cannot be read."""
@@ -63,13 +67,17 @@ class Reader:
                 self._connection = None
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return self._ask(lambda connection: connection.execute(sql, values).fetchall()) or []
+
+    def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T | None:
+        """None while there is no file."""
         with self._lock:
             if self._connection is None:
                 self._connection = open_for_reading(self.path)
                 if self._connection is None:
-                    return []
+                    return None
             try:
-                return self._connection.execute(sql, values).fetchall()
+                return question(self._connection)
             except sqlite3.Error as error:
                 raise explain(error, self.path) from error
 
@@ -343,6 +351,16 @@ class Reader:
             )
             for run, task, step, agent, identity, fault, inputs, attempts, at, stands, why, number in rows
         ]
+
+    # Keys of `once` -----------------------------------------------------------------------------------------
+
+    def once(self, key: str) -> Claim:
+        """How it stands with a key."""
+        return self._ask(lambda connection: once_look(connection, key)) or Claim("new")
+
+    def once_key_of(self, run: str, step: str) -> str:
+        """The key that this step (`task/step`) claimed and that has no result."""
+        return self._ask(lambda connection: once_key_of(connection, run, step)) or ""
 
     # Commands -----------------------------------------------------------------------------------------------
 

@@ -237,7 +237,7 @@ def test_a_fork_shares_what_came_before(deck: Deck) -> None:
     assert deck("fork", run, "--from", "nobody").returncode == 2
 
 
-def test_an_unknown_effect_is_done_again_only_when_it_is_named(deck: Deck, until: Until) -> None:
+def test_what_may_have_taken_effect_is_executed_again_only_when_that_is_decided(deck: Deck, until: Until) -> None:
     deck.write(
         "once.yaml",
         "agentdeck: 1\nname: once\ndefaults: { retry: 1 }\nagents:\n"
@@ -251,7 +251,12 @@ def test_an_unknown_effect_is_done_again_only_when_it_is_named(deck: Deck, until
     deck.write("ok", "")
     assert "it may have taken effect" in deck("retry", "last").stderr
     assert effects(deck) == {"pay": 1}
-    assert deck("letters", "retry", 1).returncode == 0
+    refused = deck("letters", "retry", 1)
+    assert refused.returncode == 2
+    assert "agentdeck letters retry 1 --took-effect RESULT" in refused.stderr
+    assert "agentdeck letters retry 1 --again" in refused.stderr
+    assert effects(deck) == {"pay": 1}
+    assert deck("letters", "retry", 1, "--again").returncode == 0
     assert effects(deck) == {"pay": 2}
 
 
@@ -509,7 +514,7 @@ def test_cancel_of_a_run_leaves_no_process(deck: Deck, until: Until) -> None:
     if not children.exists():
         pytest.skip("needs /proc")
     pids = [int(pid) for pid in children.read_text().split()]
-    assert len(pids) == 4
+    assert len(pids) == 5, "four commands, and the watcher"
     assert deck("cancel", run).returncode == 0
     assert deck.started[0].wait(20) == 1
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 
@@ -44,7 +45,8 @@ def children() -> set[str]:
     """Processes below this one that still run."""
     found = []
     for thread in Path("/proc/self/task").iterdir():
-        found += (thread / "children").read_text().split()
+        with contextlib.suppress(FileNotFoundError):  # the thread has ended
+            found += (thread / "children").read_text().split()
     return {pid for pid in found if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"}
 
 

@@ -116,7 +116,7 @@ class Victim:
         for letter in reader.letters(state="open"):
             assert letter.fault.kind == "unknown"
             self.unknown += 1
-            self.run("letters", "retry", str(letter.id))
+            self.run("letters", "retry", str(letter.id), "--again")
         reader.close()
 
     def effects(self) -> Counter[str]:

@@ -15,7 +15,7 @@ from agentdeck.core import events as ev
 from agentdeck.errors import Fault
 from agentdeck.processes.identity import start_of, this_machine
 from agentdeck.store.letters import Letter, add_letter
-from agentdeck.store.once import cache_put, once_claim, once_done
+from agentdeck.store.once import Holder, cache_put, once_claim, once_done
 from agentdeck.store.prune import old, prune
 from agentdeck.store.reader import Reader
 from agentdeck.store.runs import Counts, NewRun, Owner, create_run, end_run
@@ -102,7 +102,7 @@ def test_what_belongs_to_it_goes_and_nothing_else(path: Path) -> None:
     writer = Writer(path)
     letter = Letter("a", "1", "s1", "s1", "i" * 64, Fault("exit", "x"), {"only": "letter" * 200}, 3, NOW)
     writer.call(lambda db: add_letter(db, letter))
-    writer.call(lambda db: once_claim(db, "k", "a", "1/s1", NOW))
+    writer.call(lambda db: once_claim(db, "k", Holder("a", "1/s1"), NOW))
     writer.call(lambda db: once_done(db, "k", "once" * 300))
     writer.call(lambda db: cache_put(db, "new", "fresh" * 300, NOW - 9, 500.0))
     writer.call(lambda db: cache_put(db, "old", "expired" * 300, NOW - 9, 5.0)).result(5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,20 @@ from agentdeck.store.lease import BOUND
 from agentdeck.store.letters import Letter, add_letter, set_letter, settle_letters
 from agentdeck.store.log import Log
 from agentdeck.store.memory import MemoryLog
-from agentdeck.store.once import Cached, Claim, cache_get, cache_put, once_claim, once_done, once_undone
+from agentdeck.store.once import (
+    Cached,
+    Claim,
+    Holder,
+    cache_get,
+    cache_put,
+    once_broken_off,
+    once_claim,
+    once_decide,
+    once_done,
+    once_key_of,
+    once_look,
+    once_undone,
+)
 from agentdeck.store.reader import Reader
 from agentdeck.store.runs import Owner, create_run, release_lease, renew_lease, take_lease
 from agentdeck.store.schema import open_for_writing
@@ -43,14 +57,36 @@ def test_a_lease_has_one_holder(tmp_path: Path) -> None:
 
 def test_once_is_claimed_then_done_or_unknown(tmp_path: Path) -> None:
     c = open_for_writing(tmp_path / "a.db")
-    assert once_claim(c, "k", "r1", "s", 1.0).state == "new"
-    assert once_claim(c, "k", "r2", "z", 2.0) == Claim("unknown", None, "r1", "s")
-    once_undone(c, "k")
-    assert once_claim(c, "k", "r2", "z", 3.0).state == "new"
+    first, second = Holder("r1", "1/s", 1, "me"), Holder("r2", "1/z", 1, "you")
+    assert once_claim(c, "k", first, 1.0).state == "new"
+    assert once_claim(c, "k", second, 2.0) == Claim("unknown", None, first, 1.0)
+    once_undone(c, "k", second)
+    assert once_claim(c, "k", second, 2.0).state == "unknown", "another one's claim stays"
+    once_undone(c, "k", first)
+    assert once_claim(c, "k", second, 3.0).state == "new"
     once_done(c, "k", {"sent": True})
-    assert once_claim(c, "k", "r3", "s", 4.0) == Claim("done", {"sent": True}, "r2", "z")
-    once_undone(c, "k")
-    assert once_claim(c, "k", "r3", "s", 5.0).state == "done", "what took effect stays"
+    assert once_claim(c, "k", first, 4.0) == Claim("done", {"sent": True}, second, 3.0)
+    once_undone(c, "k", second)
+    assert not once_decide(c, "k", None), "what took effect stays"
+    assert once_claim(c, "k", first, 5.0).state == "done"
+
+
+def test_a_key_is_held_while_the_process_of_its_holder_executes_the_run(tmp_path: Path) -> None:
+    c = open_for_writing(tmp_path / "a.db")
+    create_run(c, new_run("r"), ME, time.time() + 60)
+    holder = Holder("r", "1/s", 1, ME.name)
+    assert once_claim(c, "k", holder, 1.0).state == "new"
+    assert once_look(c, "k") == Claim("held", None, holder, 1.0)
+    assert not once_decide(c, "k", ("paid",)), "it may still take effect"
+    release_lease(c, "r", ME)
+    assert once_look(c, "k").state == "unknown"
+    assert once_key_of(c, "r", "1/s") == "k"
+    assert once_decide(c, "k", ("paid",))
+    assert once_look(c, "k").result == "paid"
+    assert once_claim(c, "b", holder, 1.0).state == "new"
+    once_broken_off(c, "b")
+    assert once_decide(c, "b", None)
+    assert once_look(c, "b").state == "new"
 
 
 def test_the_cache_forgets(tmp_path: Path) -> None:
@@ -119,8 +155,9 @@ def test_the_memory_log_commits_at_once() -> None:
     assert told == [("r", 12), ("r", 24)]
     assert log.events["r"] == order(1) + order(2)
     assert log.rows["r"] == [(1.0, "t", "s", 1, "info", "hi")]
-    assert log.call(lambda c: once_claim(c, "k", "r", "s", 1.0)).result().state == "new"
-    assert log.call(lambda c: once_claim(c, "k", "r", "s", 1.0)).result().state == "unknown"
+    holder = Holder("r", "1/s")
+    assert log.call(lambda c: once_claim(c, "k", holder, 1.0)).result().state == "new"
+    assert log.call(lambda c: once_claim(c, "k", holder, 1.0)).result().state == "unknown"
     assert isinstance(log.call(lambda c: [][0]).exception(), IndexError)
     log.flush()
     log.close()

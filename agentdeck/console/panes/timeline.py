@@ -39,6 +39,7 @@ MOMENTS = {
     "failed": ("✗", "failed"), "failure": ("✗", "bad"), "lost": ("!", "interrupted"), "retry": ("↻", "backoff"),
     "fallback": ("↷", "warn"), "limit": ("⚑", "accent"), "paused": ("‖", "paused"), "ended": ("■", "text"),
     "answered": ("?", "approval"), "released": ("▸", "accent"), "hurried": ("▸", "accent"),
+    "held": ("‖", "paused"),
 }  # fmt: skip
 
 

@@ -249,8 +249,60 @@ class LettersScreen(Shown):
         choices = [Choice("yes", "y", what), Choice("", "n", "No, leave them")]
         self.app.push_screen(Confirm(f"{what}?", touches, choices), answered)
 
+    def _undecided(self, chosen: Sequence[Letter]) -> list[Letter]:
+        """Those of steps that may have taken effect, and of which no operator has said whether they did."""
+        from agentdeck.engine.once_decision import UNKNOWN, undecided_key
+
+        unknown = [one for one in chosen if one.fault.kind == UNKNOWN]
+        if not unknown:
+            return []
+        try:
+            reader = Reader(self.deck.db)
+            try:
+                return [one for one in unknown if undecided_key(reader, one)]
+            finally:
+                reader.close()
+        except AgentdeckError:
+            return unknown
+
+    def _decide(self, letter: Letter) -> None:
+        """Ask whether a `once` step took effect; its result is recorded, or it is executed again."""
+
+        def recorded(result: str | None) -> None:
+            if result:
+                self._call("retry", [letter], "--took-effect", result)
+
+        def answered(answer: str | None) -> None:
+            if answer == "again":
+                self._call("retry", [letter], "--again")
+            elif answer == "did":
+                told = "the result is recorded under the key, and the step is done with it; nothing is executed"
+                self.app.push_screen(
+                    Ask("It took effect, with the result", told, placeholder="JSON or text"), recorded
+                )
+
+        touches = [letter.fault.message.partition("\n")[0], *letter.fault.detail.splitlines()]
+        choices = [
+            Choice("", "n", "Not now, leave it"),
+            Choice("did", "t", "It took effect: record its result"),
+            Choice("again", "a", "It did not: execute it again", danger=True),
+        ]
+        self.app.push_screen(
+            Confirm(f"Did {letter.step} of task {letter.task} take effect?", touches, choices), answered
+        )
+
     def action_retry(self) -> None:
         chosen = self._chosen()
+        undecided = self._undecided(chosen)
+        if len(chosen) == 1 and undecided:
+            self._decide(undecided[0])
+            return
+        if undecided:
+            told = "may have taken effect: retry it by itself to decide that"
+            self.notify(f"letter {undecided[0].id} {told}", severity="warning", markup=False)
+            chosen = [one for one in chosen if one not in undecided]
+            if not chosen:
+                return
         self._sure(chosen, f"Retry {plural(len(chosen), 'letter')}")
 
     def action_try_one(self) -> None:

@@ -1,0 +1,103 @@
+"""Steps that wait for a key of `once` which another step holds, and when they try again."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TypeAlias
+
+import anyio
+from anyio.abc import TaskGroup
+
+from agentdeck.core import events as ev
+from agentdeck.core.machine import Machine
+from agentdeck.core.state import DEFERRED, READY, RUNNING, Step
+from agentdeck.engine.clock import Clock
+from agentdeck.engine.reuse import Reuse
+from agentdeck.errors import StoreError
+
+#: A deferred attempt: task, step, number.
+Waiter: TypeAlias = tuple[str, str, int]
+
+#: Seconds between two looks at keys that other processes hold; they do not report that they let go of one.
+LOOK = 0.25
+
+
+class KeyWaiters:
+    """When a key has its result, or is known to have none, all its waiters try again, and end at once. When its
+    holder failed without effect, the first one does; the next one when that has failed, too, or does not try."""
+
+    def __init__(self, machine: Machine, clock: Clock, feed: Callable[[ev.Signal], None], reuse: Reuse) -> None:
+        self._machine = machine
+        self._clock = clock
+        self._feed = feed
+        self._reuse = reuse
+        self._waiting: dict[str, deque[Waiter]] = {}
+        self._trying: dict[str, Waiter] = {}
+        self._changed = anyio.Event()
+        reuse.released = self._look_now
+
+    def add(self, key: str, waiter: Waiter, group: TaskGroup) -> None:
+        """An attempt was deferred for this key."""
+        if not self._waiting:
+            group.start_soon(self._watch)
+        self._waiting.setdefault(key, deque()).append(waiter)
+        self._look_now()  # the key may be free by now
+
+    def _look_now(self) -> None:
+        self._changed.set()
+
+    async def _watch(self) -> None:
+        """As long as a step waits."""
+        while self._waiting:
+            # A holder in this process reports its end; the step that was chosen to try next may not try.
+            reported = self._reuse.live.issuperset(self._waiting)
+            with anyio.move_on_after(None if reported else LOOK):
+                await self._changed.wait()
+            self._changed = anyio.Event()
+            self._forget_ended()
+            try:
+                states = await self._reuse.look([*self._waiting])
+            except StoreError:
+                await anyio.sleep(LOOK)  # the run pauses, and goes on by itself
+                continue
+            for key, state in states.items():
+                self._act(key, state)
+
+    def _act(self, key: str, state: str) -> None:
+        if state == "held":
+            self._trying.pop(key, None)
+        elif state == "new":
+            if not self._is_trying(key):
+                self._trying[key] = self._waiting[key].popleft()
+                self._wake(self._trying[key])
+        else:
+            for waiter in self._waiting[key]:
+                self._wake(waiter)
+            self._waiting[key].clear()
+        if not self._waiting[key]:
+            del self._waiting[key]
+
+    def _wake(self, waiter: Waiter) -> None:
+        self._feed(ev.DeferralEnded(self._clock.now(), *waiter))
+
+    def _is_trying(self, key: str) -> bool:
+        """Whether the waiter that was woken last is about to claim the key."""
+        waiter = self._trying.get(key)
+        step = self._step(waiter) if waiter is not None else None
+        return step is not None and step.state in (READY, RUNNING)
+
+    def _forget_ended(self) -> None:
+        """Waiters that were cancelled or ran out of time wait no more."""
+        for key, waiters in [*self._waiting.items()]:
+            left = deque(
+                one for one in waiters if (s := self._step(one)) and s.state == DEFERRED and s.attempt == one[2]
+            )
+            if left:
+                self._waiting[key] = left
+            else:
+                del self._waiting[key]
+
+    def _step(self, waiter: Waiter) -> Step | None:
+        task = self._machine.tasks.get(waiter[0])
+        return task.step(waiter[1]) if task is not None else None

@@ -1,0 +1,87 @@
+"""Letters of `once` steps that may have taken effect: an operator decides whether they did."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from agentdeck.agents.fit import Fit
+from agentdeck.core.events import Author
+from agentdeck.engine.resume import definition_of
+from agentdeck.errors import AgentdeckError, UsageError
+from agentdeck.store.letters import Letter, set_letter
+from agentdeck.store.once import once_decide
+from agentdeck.store.reader import Reader
+from agentdeck.store.writer import Writer
+from agentdeck.workflow.model import Data
+
+#: The kind of their fault.
+UNKNOWN = "unknown"
+
+
+def undecided_key(reader: Reader, letter: Letter) -> str:
+    """The key of a letter that an operator has to decide; empty where there is nothing to decide (any more)."""
+    if letter.fault.kind != UNKNOWN:
+        return ""
+    key = letter.fault.once_key or reader.once_key_of(letter.run, f"{letter.task}/{letter.step}")
+    return key if key and reader.once(key).state == "unknown" else ""
+
+
+def choices(letter: int) -> tuple[str, str]:
+    """The two commands that decide a letter."""
+    return (
+        f"agentdeck letters retry {letter} --took-effect RESULT",
+        f"agentdeck letters retry {letter} --again",
+    )
+
+
+def refusal(letter: Letter, key: str) -> str:
+    """Why such a letter is not simply run again, and what can be done."""
+    did, again = choices(letter.id)
+    return (
+        f"letter {letter.id}: it is not known whether once key {key} took effect. Check that "
+        f"(agentdeck letters show {letter.id}), then: {did}, which records RESULT and executes nothing; "
+        f"or: {again}, which executes it again"
+    )
+
+
+def decide(
+    db: Path, letters: Sequence[Letter], took_effect: tuple[Data] | None, author: Author
+) -> dict[int, str]:
+    """Record for the keys of these letters that they took effect, with this result, or (None) that they are to be
+    executed again. The keys by letter. Raises UsageError where there is nothing to decide."""
+    reader = Reader(db)
+    try:
+        keys = {one.id: undecided_key(reader, one) for one in letters}
+        for one in letters:
+            if not keys[one.id]:
+                raise UsageError(
+                    f"letter {one.id} leaves nothing to decide: it is known what its step did; "
+                    f"agentdeck letters retry {one.id}"
+                )
+            if took_effect is not None:
+                _check_result(reader, one, took_effect[0])
+    finally:
+        reader.close()
+    said = "to be executed again" if took_effect is None else "took effect"
+    writer = Writer(db)
+    try:
+        for number, key in keys.items():
+            if not writer.call(lambda c, key=key: once_decide(c, key, took_effect)).result(30):  # type: ignore[misc]
+                raise UsageError(f"once key {key} was decided by another process just now")
+            why = f"{said}, says {author.text}"
+            writer.call(lambda c, n=number, why=why: set_letter(c, n, "open", why)).result(30)  # type: ignore[misc]
+    finally:
+        writer.close()
+    return keys
+
+
+def _check_result(reader: Reader, letter: Letter, result: Data) -> None:
+    """Raises UsageError where what follows could not read the result. Nested workflows are not checked."""
+    agent = definition_of(reader, reader.run(letter.run)).agents.get(letter.agent)
+    if agent is None or "/" in letter.task or not isinstance(letter.inputs, dict):
+        return
+    try:
+        Fit(agent)(result, letter.inputs)
+    except AgentdeckError as error:
+        raise UsageError(f"--took-effect: {letter.step} cannot have returned that: {error}") from None
