@@ -12,7 +12,7 @@ import json
 import ssl
 import sys
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Any, NamedTuple
@@ -609,16 +609,40 @@ Server.talk = Talk
 
 
 @asynccontextmanager
+async def listening(
+    connected: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[int]:
+    """The port of a server that calls `connected` for each connection. From Python 3.12.1 on, leaving an asyncio
+    server by `async with` waits for all connections, also for those that a client keeps for its next request."""
+    open_: set[asyncio.StreamWriter] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        open_.add(writer)
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            await connected(reader, writer)
+        open_.discard(writer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for writer in open_:
+            writer.close()
+
+
+@asynccontextmanager
 async def serving(secure: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
     """A server on a free port of this machine."""
     server = Server()
-    listening = await asyncio.start_server(server.connected, "127.0.0.1", 0, backlog=512, ssl=secure)
+    made = await asyncio.start_server(server.connected, "127.0.0.1", 0, backlog=512, ssl=secure)
     scheme = "https" if secure else "http"
-    server.url = f"{scheme}://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    server.url = f"{scheme}://127.0.0.1:{made.sockets[0].getsockname()[1]}"
     try:
         yield server
     finally:
-        listening.close()
+        made.close()
 
 
 async def _main() -> None:

@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from tests.models.conftest import Asker
-from tests.models.server import WORDS, Server, serving
+from tests.models.server import WORDS, Server, listening, serving
 
 pytestmark = pytest.mark.anyio
 TLS = Path(__file__).resolve().parent.parent / "data" / "tls"
@@ -47,8 +47,8 @@ async def tunnel() -> AsyncIterator[tuple[str, list[bytes]]]:
         writer.write(b"HTTP/1.1 200 Go on\r\n\r\n")
         await asyncio.gather(pump(reader, beyond[1]), pump(beyond[0], writer), return_exceptions=True)
 
-    async with await asyncio.start_server(connected, "127.0.0.1", 0) as listening:
-        yield f"http://eva:secret@127.0.0.1:{listening.sockets[0].getsockname()[1]}", asked
+    async with listening(connected) as port:
+        yield f"http://eva:secret@127.0.0.1:{port}", asked
 
 
 async def test_an_encrypted_answer_is_read_and_its_connection_kept(
@@ -110,10 +110,9 @@ async def test_a_request_that_is_cancelled_before_its_answer_closes_its_connecti
         came.set()
         await reader.read()
         gone.set()
-        writer.close()
 
-    async with await asyncio.start_server(connected, "127.0.0.1", 0) as listening:
-        ask = asker("openai", f"{scheme}://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1")
+    async with listening(connected) as port:
+        ask = asker("openai", f"{scheme}://127.0.0.1:{port}/v1")
         task = asyncio.create_task(ask("ok"))
         with anyio.fail_after(10):
             await came.wait()
@@ -162,8 +161,8 @@ async def test_a_tunnel_that_breaks_is_dug_again(
             writer.write(b"what?" * 10)
         writer.close()
 
-    async with await asyncio.start_server(connected, "127.0.0.1", 0) as listening:
-        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}")
+    async with listening(connected) as port:
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
         ask = asker("openai", "https://127.0.0.1:9/v1")
         assert [(await ask.fault("ok")).kind for _ in range(2)] == ["network", "network"]
     assert ask.sent == 0
@@ -178,8 +177,8 @@ async def test_a_request_is_sent_whole(asker: Callable[..., Asker]) -> None:
         came.extend(await reader.readexactly(int(size.split()[1])))
         writer.close()
 
-    async with await asyncio.start_server(connected, "127.0.0.1", 0) as listening:
-        url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
+    async with listening(connected) as port:
+        url = f"http://127.0.0.1:{port}/v1"
         ask = asker("openai", url)
         fault = await ask.fault("ok")
     assert (fault.kind, ask.sent) == ("network", 1)
@@ -194,8 +193,8 @@ async def test_a_connection_that_is_reset_is_a_fault(asker: Callable[..., Asker]
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, now)
         writer.close()
 
-    async with await asyncio.start_server(connected, "127.0.0.1", 0) as listening:
-        url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
+    async with listening(connected) as port:
+        url = f"http://127.0.0.1:{port}/v1"
         assert (await asker("openai", url).fault("ok")).kind == "network"
 
 
@@ -214,8 +213,8 @@ async def test_a_redirect_to_no_url_is_a_refusal(asker: Callable[..., Asker]) ->
         writer.write(b"HTTP/1.1 302 Found\r\nlocation: http://[x\r\ncontent-length: 0\r\n\r\n")
         writer.close()
 
-    async with await asyncio.start_server(connected, "127.0.0.1", 0) as listening:
-        url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
+    async with listening(connected) as port:
+        url = f"http://127.0.0.1:{port}/v1"
         fault = await asker("openai", url).fault("ok")
     assert fault.kind == "rejected"
     assert "answered 302: a redirect" in fault.message
