@@ -183,8 +183,10 @@ class PromptVerb:
             return None
         longest = min(bounds)
         if longest <= work.cut_at:
-            what = f"the answer was cut at {work.cut_at:,} output tokens, and the budget allows no more"
-            raise StepError("budget", what, cut_at=work.cut_at)
+            what = f"the answer was cut at {work.cut_at:,} output tokens"
+            if work.max_output is not None and work.max_output <= work.cut_at:
+                raise StepError("budget", f"{what}, and the budget allows no more", cut_at=work.cut_at)
+            raise StepError("context", f"{what}, and {model.id} gives no more", cut_at=work.cut_at)
         return longest
 
     async def _call(self, work: Work, call: Call) -> str:

@@ -66,6 +66,12 @@ class Step:
     def ended(self) -> bool:
         return self.state in ENDED
 
+    @property
+    def cut_at(self) -> int:
+        """The output tokens at which the answer was cut that is now asked for again; 0 where none was. A fallback
+        and a further round begin without: theirs is another answer."""
+        return self.fault.cut_at if self.fault is not None and self.tries else 0
+
 
 class Task:
     """One unit of work in the graph. `left` counts steps not ended, `busy` those that run or could. `ended` is

@@ -145,7 +145,7 @@ class Attempts:
                 None if timeout is None else started.at + timeout,
                 zlib.crc32(f"{task_id}/{name}/{number}".encode()) if hands.seeded else 0,
                 started.tier_up,
-                cut_at=step.fault.cut_at if step.fault is not None else 0,
+                cut_at=step.cut_at,
                 fault=step.fault.message if step.fault is not None and step.fault.kind == "invalid" else "",
             )
             if grant is not None:

@@ -85,8 +85,7 @@ class Rates:
         self._look()
         step = machine.found(action.task, action.step)
         rule = step.acting
-        cut_at = step.fault.cut_at if step.fault is not None else 0
-        most = self._estimates.longest(rule, action.reduced, cut_at)
+        most = self._estimates.longest(rule, action.reduced, step.cut_at)
         estimate = self._estimates.of(rule, scope_of(step, machine.run), most)
         where = action.task, action.step, action.attempt
         grant = Grant(

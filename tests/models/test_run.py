@@ -231,13 +231,30 @@ async def test_a_typed_answer_that_is_cut_is_asked_for_with_more_room(place: Pla
     assert "the next attempt may use 200" in first.message
 
 
-async def test_a_typed_answer_may_use_what_the_model_can_give_and_no_more(place: Place) -> None:
+@pytest.mark.parametrize("escalate", ["false", "true"])
+async def test_a_typed_answer_may_use_what_the_model_can_give_and_no_more(place: Place, escalate: str) -> None:
     options = ", output: { n: integer }, max_output: 100"
-    outcome = await place.asks("room-250", options, limit=150)
+    outcome = await place.asks("room-250", options, limit=150, escalate=escalate)
     assert [asked.body["max_tokens"] for asked in place.server.asked] == [100, 150]
     faults = [event.fault for event in events_of(place, outcome, ev.AttemptFailed)]
-    assert [fault.kind for fault in faults] == ["invalid", "context"]
-    assert "the model gives no more" in faults[-1].message
+    assert [fault.kind for fault in faults] == ["invalid", *["invalid"] * (escalate == "true"), "context"]
+    assert "gives no more" in faults[-1].message
+    assert outcome.state == "failed"
+
+
+async def test_a_fallback_begins_without_the_room_of_what_it_replaces(place: Place) -> None:
+    place.deck("room-250", limit=150)
+    outcome = await place.run(
+        """
+        agentdeck: 1
+        name: asks
+        defaults: { retry: { attempts: 2, delay: 10ms }, tier: odd }
+        agents:
+          it: { prompt: Long?, max_output: 100, output: { n: integer }, on_error: { fallback: short } }
+          short: { prompt: Short?, max_output: 100, output: { n: integer }, spare: true }
+        """
+    )
+    assert [asked.body["max_tokens"] for asked in place.server.asked] == [100, 150, 100, 150]
     assert outcome.state == "failed"
 
 
