@@ -7,13 +7,16 @@ PROXY := .venv/proxy
 # The tests start hundreds of processes: compiled once, not by each of them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-live check bench screenshots soak clean
+.PHONY: run test test-live check bench screenshots soak clean test-all
 
 run: $(READY)  ## the console on a thousand orders that already run; headless where there is no terminal
 	$(BIN)/agentdeck demo
 
 test: $(READY)  ## in several processes: much of the time is waiting
 	$(BIN)/pytest -n 4 --dist worksteal
+
+test-all: $(READY)  ## on every Python from 3.11 on that this machine has; PYTHONS="python3.12 /path/to/python" names them
+	$(BIN)/python tests/every_python.py $(PYTHONS)
 
 test-live: $(READY) $(PROXY)/.ready  ## prompts against a real proxy, which makes its answers up
 	PATH="$(CURDIR)/$(PROXY)/bin:$$PATH" $(BIN)/pytest -m live

@@ -167,9 +167,9 @@ def _sweep(connection: sqlite3.Connection, table: str, key: str) -> int:
         with _transaction(connection):
             while runs and left:
                 some = connection.execute(
-                    f"DELETE FROM {table} WHERE run = ?1 AND {key} IN"
-                    f" (SELECT {key} FROM {table} WHERE run = ?1 ORDER BY {key} LIMIT ?2)",
-                    (runs[0], left),
+                    f"DELETE FROM {table} WHERE run = :run AND {key} IN"
+                    f" (SELECT {key} FROM {table} WHERE run = :run ORDER BY {key} LIMIT :most)",
+                    {"run": runs[0], "most": left},
                 ).rowcount
                 left -= some
                 if left:

@@ -24,7 +24,8 @@ agents:
 def age(deck: Deck, run: str, days: float) -> None:
     with sqlite3.connect(deck.db) as connection:
         connection.execute(
-            "UPDATE runs SET started = started - ?1, ended = ended - ?1 WHERE run = ?2", (days * 86_400, run)
+            "UPDATE runs SET started = started - :age, ended = ended - :age WHERE run = :run",
+            {"age": days * 86_400, "run": run},
         )
 
 

@@ -360,8 +360,9 @@ def test_a_damaged_page_ends_the_writer_and_says_so(path: Path) -> None:
         list(Reader(path).events("r"))
 
 
+#: pathlib imports urllib when it first needs it, and this user may not be able to read the interpreter.
 OPEN = """
-import os, sys
+import os, sys, urllib.parse
 from pathlib import Path
 from agentdeck.errors import StoreError
 from agentdeck.store.writer import Writer
