@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
 from agentdeck.errors import AgentdeckError
 from agentdeck.workflow.model import Data, Definition
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Function = TypeVar("Function")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +67,23 @@ class Workflow:
         self._folder = Path(inspect.stack()[1].filename).resolve().parent
 
     @overload
-    def agent(self, function: Function, /) -> Function: ...
+    def agent(self, function: Function, /, *, name: str | None = None, **settings: Data) -> Function: ...
 
     @overload
     def agent(self, /, *, name: str | None = None, **settings: Data) -> Callable[[Function], Function]: ...
 
     def agent(self, function: Any = None, /, *, name: str | None = None, **settings: Data) -> Any:
-        """Make a function an agent. `settings` are the file's own keys: `timeout="10s"`, `retry=5`."""
+        """Make a function, or an object of a known framework, an agent. `settings` are the file's own keys:
+        `timeout="10s"`, `retry=5`. An object without a name of its own is named after its type."""
 
         def add(function: Function) -> Function:
-            called = name or function.__name__
+            called = name or _name_of(function)
             if called in self._agents:
-                raise ValueError(f"{self.name} has an agent {called} already")
-            target = f"{function.__module__}:{function.__qualname__}"
+                raise ValueError(f"{self.name} has an agent {called} already; give this one a name=")
+            target = f"{function.__module__}:{getattr(function, '__qualname__', called)}"
             keys = {("with" if key == "with_" else key): value for key, value in settings.items()}
             self._agents[called] = {"python": target, **keys}
-            self.functions[called] = function
+            self.functions[called] = cast("Callable[..., Any]", function)
             self._definition = None
             return function
 
@@ -151,6 +154,16 @@ class Workflow:
         if check and outcome.state != "done":
             raise RunFailed(f"{self.name}: run {outcome.run} ended {outcome.state}", result)
         return result
+
+
+def _name_of(function: Any) -> str:
+    """The name of a function, of what a partial calls, or of an object's type, as `review_crew`."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    name = getattr(function, "__name__", None)
+    return (
+        name if isinstance(name, str) else re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(function).__name__).lower()
+    )
 
 
 def _state(agent: Mapping[str, Data]) -> str:

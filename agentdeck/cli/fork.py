@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from agentdeck.cli import complete
-from agentdeck.cli.options import db_option, json_option, out_option, run_argument, wait_option
+from agentdeck.cli.options import db_option, folder_option, json_option, out_option, run_argument, wait_option
 
 
 @click.command()
@@ -28,6 +30,7 @@ from agentdeck.cli.options import db_option, json_option, out_option, run_argume
 @click.option("--yes", is_flag=True, help="Approve whatever asks a person.")
 @wait_option
 @out_option
+@folder_option
 @json_option("Print one JSON object at the end: the summary.")
 def fork(
     run: str,
@@ -37,6 +40,7 @@ def fork(
     yes: bool,
     wait: bool,
     out: str | None,
+    folder: Path | None,
     as_json: bool,
 ) -> int:
     """Start a new run that shares all results before AGENT; without it, all that did not fail.
@@ -55,7 +59,7 @@ def fork(
     from agentdeck.cli.author import author
     from agentdeck.cli.conduct import conclude
     from agentdeck.cli.errors import say
-    from agentdeck.cli.options import store
+    from agentdeck.cli.options import moved, store
     from agentdeck.cli.overrides import override
     from agentdeck.cli.retry import overlay
     from agentdeck.cli.settings import database
@@ -67,7 +71,7 @@ def fork(
 
     others = [text for text in settings if not text.startswith("inputs.")]
     with store(db) as reader:
-        row = reader.run(run)
+        row = moved(reader, run, folder)
         inputs = overlay(reader, row, tuple(text for text in settings if text not in others))
         definition = override(definition_of(reader, row), others)
     source = {"set": [*(row.source.get("set") or ()), *others]} if others else {}

@@ -48,6 +48,24 @@ def out_option(function: F) -> F:
     return click.option("--out", metavar="FILE", type=click.Path(), help=about)(function)
 
 
+def folder_option(function: F) -> F:
+    """`--folder DIR`."""
+    about = "Where the workflow is now, if its folder has moved since; recorded with the run."
+    return click.option("--folder", metavar="DIR", type=click.Path(path_type=Path), help=about)(function)
+
+
+def moved(reader: Reader, run: str, folder: Path | None) -> RunRow:
+    """The run, after its folder was changed where `--folder` was given."""
+    row = reader.run(run)
+    if folder is not None:
+        from agentdeck.cli.author import author
+        from agentdeck.engine.moved import move
+
+        move(reader.path, row, folder, author().text)
+        row = reader.run(row.run)
+    return row
+
+
 def wait_option(function: F) -> F:
     """`--wait`: stay where nothing can go on. In a terminal that is so without it."""
     about = "Wait for an operator where nothing can go on; without a terminal the run stops then, resumable."

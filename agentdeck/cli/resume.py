@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from agentdeck.cli import complete
-from agentdeck.cli.options import db_option, json_option, out_option, wait_option
+from agentdeck.cli.options import db_option, folder_option, json_option, out_option, wait_option
 
 if TYPE_CHECKING:
     from agentdeck.cli.takeup import Execution
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 @click.option("--yes", is_flag=True, help="Approve whatever asks a person.")
 @wait_option
 @out_option
+@folder_option
 @click.option("--accept-changes", is_flag=True, help="Go on with modules and images as they are now.")
 @json_option("Print one JSON object at the end of each run: the summary.")
 def resume(
@@ -30,6 +32,7 @@ def resume(
     yes: bool,
     wait: bool,
     out: str | None,
+    folder: Path | None,
     accept_changes: bool,
     as_json: bool,
 ) -> int:
@@ -47,15 +50,17 @@ def resume(
     Exit codes: 0 all done, 1 some steps finally failed, 2 usage or an invalid file, 3 the store or a
     provider is unusable, 130 interrupted (resumable).
     """
-    from agentdeck.cli.options import store
+    from agentdeck.cli.options import moved, store
     from agentdeck.cli.takeup import Execution
 
     if (run is None) is not everyone:
         raise click.UsageError("say which run, or --all")
     if everyone and out is not None:
         raise click.UsageError("--out takes the tasks of one run; leave out --all")
+    if everyone and folder is not None:
+        raise click.UsageError("--folder is that of one run; leave out --all")
     with store(db) as reader:
-        rows = [reader.run(run)] if run is not None else reader.runs(100_000, state="interrupted")
+        rows = [moved(reader, run, folder)] if run is not None else reader.runs(100_000, state="interrupted")
     how = Execution(db, yes, wait, as_json, out=out)
     if run is not None:
         return _resume(rows[0], how, accept_changes)

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from agentdeck.cli import complete
-from agentdeck.cli.options import by_option, db_option, json_option, out_option, run_argument, wait_option
+from agentdeck.cli.options import (
+    by_option,
+    db_option,
+    folder_option,
+    json_option,
+    out_option,
+    run_argument,
+    wait_option,
+)
 
 if TYPE_CHECKING:
     from agentdeck.cli.takeup import Execution
@@ -37,6 +46,7 @@ if TYPE_CHECKING:
 @by_option
 @wait_option
 @out_option
+@folder_option
 @db_option
 @json_option("Print one JSON object at the end: the summary.")
 def retry(
@@ -50,6 +60,7 @@ def retry(
     by: str | None,
     wait: bool,
     out: str | None,
+    folder: Path | None,
     db: str | None,
     as_json: bool,
 ) -> int:
@@ -66,7 +77,7 @@ def retry(
     Exit codes: 0 what was to run again is done, 1 some of it finally failed, 2 usage or an invalid file, 3 the
     store or a provider is unusable, 130 interrupted (resumable).
     """
-    from agentdeck.cli.options import store
+    from agentdeck.cli.options import moved, store
     from agentdeck.cli.takeup import Execution
     from agentdeck.engine.resume import definition_of
     from agentdeck.engine.retry import all_from, known_agent
@@ -75,7 +86,7 @@ def retry(
     if start is not None and (failed or agent is not None):
         raise click.UsageError("--from takes an agent and everything after it; leave out --failed and --agent")
     with store(db) as reader:
-        row = reader.run(run)
+        row = moved(reader, run, folder)
         inputs = overlay(reader, row, settings)
         if agent is not None:
             known_agent(definition_of(reader, row), agent)

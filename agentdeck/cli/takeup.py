@@ -118,7 +118,10 @@ def _functions(row: RunRow, was: Definition) -> dict[str, Callable[..., Any]]:
     if not file.endswith(".py"):
         return {}
     if not Path(file).exists():
-        raise UsageError(f"{row.run} needs the functions of {file}, which is not there any more")
+        raise UsageError(
+            f"{row.run} needs the functions of {file}, which is not there any more; if its folder has moved:"
+            f" agentdeck resume {row.run} --folder DIR"
+        )
     definition, functions = functions_of(file, Path(file).parent)
     if row.workflow != definition.name:
         raise UsageError(f"{file} holds the workflow {definition.name} now; {row.run} is a run of {row.workflow}")

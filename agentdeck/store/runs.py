@@ -143,6 +143,11 @@ def set_options(connection: sqlite3.Connection, run: str, options: dict[str, Dat
     connection.execute("UPDATE runs SET options = ? WHERE run = ?", (text_of(options), run))
 
 
+def set_source(connection: sqlite3.Connection, run: str, source: dict[str, Data]) -> None:
+    """Where the workflow of a run is, once that has changed."""
+    connection.execute("UPDATE runs SET source = ? WHERE run = ?", (text_of(source), run))
+
+
 def end_run(
     connection: sqlite3.Connection, run: str, state: str, ended: float, counts: Counts, summary: Data = None
 ) -> None:

@@ -20,12 +20,21 @@ def define(
 ) -> Definition:
     """The definition. Parameters that name agents are needs; those that name nothing known are inputs, with
     their defaults, unless the workflow declares its inputs itself. Raises InvalidFile."""
-    parameters = {agent: tuple(inspect.signature(function).parameters) for agent, function in functions.items()}
+    parameters = {agent: tuple(_parameters(function)) for agent, function in functions.items()}
     data: dict[str, Data] = {"agentdeck": 1, "name": name, **settings}
     data["agents"] = {agent: dict(keys) for agent, keys in agents.items()}
     if "inputs" not in data:
         data["inputs"] = _inputs(agents, functions)
     return from_data(data, f"<{name}>", folder, parameters)
+
+
+def _parameters(function: Any) -> Mapping[str, inspect.Parameter]:
+    """The parameters of a function. An object that is called by a method of its framework gets one map with all
+    that it may read; a built-in may not tell its parameters: both name no need and no input."""
+    try:
+        return inspect.signature(function).parameters if callable(function) else {}
+    except (TypeError, ValueError):
+        return {}
 
 
 def _inputs(
@@ -34,7 +43,7 @@ def _inputs(
     found: dict[str, Data] = {}
     for agent, function in functions.items():
         given = agents[agent].get("with", {})
-        for key, parameter in inspect.signature(function).parameters.items():
+        for key, parameter in _parameters(function).items():
             known = key in agents or key in given or key in ("ctx", "item", "previous", "inputs", "needs")
             if known or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
                 continue
