@@ -49,6 +49,10 @@ class _Watcher:
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe = -1
 
+    @property
+    def running(self) -> bool:
+        return self._process is not None
+
     def tell(self, verb: str, mark: str, *more: object) -> None:
         line = " ".join((verb, mark, *map(str, more))) + "\n"
         with self._lock:
@@ -150,7 +154,8 @@ class Children:
 
     async def close(self) -> None:
         """The run is over."""
-        await anyio.to_thread.run_sync(_WATCHER.rest)
+        if _WATCHER.running:
+            await anyio.to_thread.run_sync(_WATCHER.rest)
 
     @contextmanager
     def child(self, task: str = "", step: str = "", attempt: int = 0) -> Iterator[Starting]:
