@@ -165,8 +165,9 @@ def main() -> None:
         ran = through_a_run(url)
         row("the same as prompts of a run, with log and store", "–", f"{ran:.2f} s; bare {alone:.2f} s")
     if len(sys.argv) > 1:
-        for told, most, least in traces.replayed(Path(sys.argv[1])):
-            row(told, "never exceeded, ≥ 95 % used", f"{most:.1%} at most, {least:.1%} used")
+        for told, (most, binds) in traces.replayed(Path(sys.argv[1]), more=True):
+            shares = ", ".join(f"{how} {share:.1%}" for how, share in most.items())
+            row(told, "never exceeded by token or end, ≥ 90 % used", f"at most {shares}; {binds:.1%} used")
     usd, all_reasoning = tiers()
     row(
         "code_review in tiers against all on reasoning, at list prices",

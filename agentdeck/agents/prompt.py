@@ -77,7 +77,8 @@ class PromptVerb:
         work.spendings.append(spending)
         called = 0
         saying = Saying(work)
-        curtain = Curtain(room.keys, _Counted(work, saying, spending))
+        counted = _Counted(work, saying, spending)
+        curtain = Curtain(room.keys, counted)
 
         def sent() -> None:
             spending.sent()
@@ -85,8 +86,6 @@ class PromptVerb:
 
         try:
             for turn in range(ROUNDS + 1):
-                if turn:
-                    question = await self._more(work, question, spending)
                 spending.begin(question)
                 try:
                     reply = await provider.answer(question, curtain, sent)
@@ -106,7 +105,8 @@ class PromptVerb:
                 for call in reply.calls:
                     turns.append(Turn("tool", await self._call(work, call), call=call.id))
                     called += 1
-                question = replace(question, turns=turns)
+                question = await self._more(work, replace(question, turns=turns), spending, reply)
+                counted.restart()
         finally:
             curtain.close()
             saying.close()
@@ -116,13 +116,13 @@ class PromptVerb:
             work.log("the answer was cut at its longest allowed length (max_output)", "warning")
         return Answer(self._output(room.keys.hide(reply.text)), spending.usage())
 
-    async def _more(self, work: Work, question: Question, spending: Spending) -> Question:
+    async def _more(self, work: Work, question: Question, spending: Spending, reply: Reply) -> Question:
         """The question of the next round of tools, once the budget and the limits have room for it."""
         if work.afford is not None:
             most = await work.afford(spending, length_of(question))
             if most is not None:
                 question = replace(question, max_output=most)
-        await work.again()
+        await work.again(reply.tokens_in, reply.tokens_out)
         return question
 
     def _refuse_unusable(self, work: Work, reply: Reply, question: Question, model: Model) -> None:
@@ -243,18 +243,27 @@ def cut(reply: Reply, detail: str, allowed: int | None, most: int | None, *, esc
 
 
 class _Counted:
-    """Passes text on, and tells how much it has become."""
+    """Passes text on, and reports that the answer has begun and how long it has become."""
 
     def __init__(self, work: Work, out: Callable[[str], None], spending: Spending) -> None:
         self._work = work
         self._spending = spending
         self._out = out
+        self.restart()
+
+    def restart(self) -> None:
+        """Another request begins."""
+        self._began = False
         self._said = 0
-        self._tell = work.grew(0)
+        self._report_at = 0
 
     def __call__(self, piece: str) -> None:
+        if not self._began:
+            self._began = True
+            self._work.answered()
+            self._report_at = self._work.grew(0)
         self._out(piece)
         self._said += len(piece)
         self._spending.said(piece)
-        if self._said >= self._tell:
-            self._tell = self._work.grew(self._said)
+        if self._said >= self._report_at:
+            self._report_at = self._work.grew(self._said)

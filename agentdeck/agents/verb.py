@@ -25,7 +25,7 @@ def _nothing() -> None:
     pass
 
 
-async def _at_once() -> None:
+async def _at_once(tokens_in: int | None, tokens_out: int | None) -> None:
     pass
 
 
@@ -68,12 +68,14 @@ class Work:
     max_output: int | None = None  # fewer tokens than the agent asks for, when a budget runs low
     cut_at: int = 0  # the number of output tokens at which the answer before this one was cut, 0 when it was not
     fault: str = ""  # why the attempt before this one was refused, when it was `invalid`
-    again: Callable[[], Awaitable[None]] = _at_once  # awaited before each further request of the same attempt
+    again: Callable[[int | None, int | None], Awaitable[None]] = _at_once  # awaited before each further request
+    # of the same attempt, with the tokens that the one before it used: of its prompt and its answer, if known
     sent: Callable[[], None] = _nothing  # called when the last byte of a request has been written
     #: Awaited with what was used so far and the size of the next request, in bytes: gives its `max_output`.
     afford: Callable[[Spending, int], Awaitable[int | None]] | None = None
     spendings: list[Spending] = field(default_factory=list)  # what each call of this attempt has used so far
     expected_out: int = 0  # how long an answer usually is, in tokens
+    answered: Callable[[], None] = _nothing  # called when the answer to a request has begun
     grew: Callable[[int], int] = _never  # told how many characters were said; gives when it wants to hear again
 
     @property

@@ -149,10 +149,9 @@ class Attempts:
                 fault=step.fault.message if step.fault is not None and step.fault.kind == "invalid" else "",
             )
             if grant is not None:
-                work.tier_up, work.model, work.max_output = grant.shift, grant.model, grant.max_output
-                work.again = partial(self._rates.again, grant)
-                work.grew = partial(self._rates.grew, grant)
-                work.afford, work.expected_out = partial(self._rates.afford, grant), grant.hold.likely_out
+                work.tier_up = grant.shift
+                self._rates.connect(work, grant)
+                work.expected_out = grant.hold.likely_out
                 self._works[key] = work
             passing("attempt.started")
             valid = None if hands.fit is None else partial(hands.fit, scope=scope)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from agentdeck.core.events import Usage
 from agentdeck.core.program import Rule
 from agentdeck.core.window import Want
+from agentdeck.engine.lengths import Lengths
 from agentdeck.engine.prompt_size import PromptSize
 from agentdeck.errors import AgentdeckError
 from agentdeck.workflow.model import Data, Prompt
@@ -38,13 +39,14 @@ class _Seen:
     short ones end first, and by those alone all would look short. `ended` are those that wait for an earlier one;
     None is one of which nothing is known."""
 
-    __slots__ = ("answers", "began", "ended", "longer", "next")
+    __slots__ = ("answers", "began", "ended", "lengths", "longer", "next")
 
     def __init__(self) -> None:
         self.longer: deque[float] = deque(maxlen=SEEN)
         self.answers: deque[int] = deque(maxlen=SEEN)
         self.ended: dict[int, tuple[float, int] | None] = {}
         self.began = self.next = 0
+        self.lengths = Lengths()
 
     @property
     def enough(self) -> bool:
@@ -64,6 +66,7 @@ class _Seen:
             if came is not None:
                 self.longer.append(came[0])
                 self.answers.append(came[1])
+                self.lengths.add(came[1])
 
 
 class Estimates:
@@ -96,6 +99,10 @@ class Estimates:
         does = rule.agent.does
         most = max((does.max_output if isinstance(does, Prompt) else None) or 0, 2 * cut_at) or None
         return max(1, (most or OUTPUT) // 2) if reduced else most
+
+    def lengths(self, rule: Rule) -> Lengths:
+        """How long its answers became."""
+        return self._seen.setdefault(rule, _Seen()).lengths
 
     def began(self, rule: Rule) -> int:
         """The number of an attempt that begins now."""

@@ -59,6 +59,7 @@ class Exchange:
         self._asks: list[_Ask] = []
         self._settled: list[store.Settled] = []
         self._news: list[Callable[[sqlite3.Connection, float], None]] = []
+        self._moved: dict[Grant, None] = {}
         self._left: Counter[str] = Counter()  # places whose calls have ended since the last turn, by provider
         self._coming: dict[Grant, tuple[float, Want | None] | None] = {}  # passed on, their rows not written yet
         self._seen: dict[str, store.Seen] = {}
@@ -97,11 +98,19 @@ class Exchange:
     def settle(self, grant: Grant, want: Want | None) -> None:
         """Its last call has ended and came to `want`; None: to what was reserved."""
         if grant in self._coming:
-            self._coming[grant] = grant.sent, want
+            self._coming[grant] = grant.at, want
         elif grant.ids:
             self._left[grant.provider] += grant.live  # between two rounds of tools it has none
             grant.live = False
-            self._settled.append(store.Settled(grant.ids[-1], grant.provider, grant.sent, want))
+            self._moved.pop(grant, None)
+            self._settled.append(store.Settled(grant.ids[-1], grant.provider, grant.at, want))
+            self._came()
+
+    def move(self, grant: Grant) -> None:
+        """Its call has been sent, or its answer has begun or become longer. The store hears of it soon: until
+        then the call counts as one that was not sent, which is never too little."""
+        if grant.live:
+            self._moved[grant] = None
             self._came()
 
     def tell(self, news: Callable[[sqlite3.Connection, float], None]) -> None:
@@ -117,7 +126,7 @@ class Exchange:
             if self._later is not None:
                 self._later.cancel()
                 self._later = None
-            if self._asks or self._settled or self._news:
+            if self._asks or self._settled or self._news or self._moved:
                 try:
                     await self._turn()
                 except StoreError:
@@ -167,19 +176,16 @@ class Exchange:
         its row was written is settled with it."""
         settled, self._settled = self._settled, []
         news, self._news = self._news, []
+        moved, self._moved = [_moved(grant) for grant in self._moved], {}
         self._left.clear()
-        wanted = [
-            store.Wanted(
-                one.provider, *one.where, one.want, one.estimate.more, done is None, self._coming.get(one)
-            )
-            for one, done in asks
-        ]
+        wanted = [_wanted(one, done is None, self._coming.get(one)) for one, done in asks]
         self._gone = {one for one, done in asks if done is None and self._coming[one] is not None}
         limits = {one.provider: self._limits(one.provider) for one in wanted}
         providers = {*limits, *(one.provider for one in settled)}
 
         def turn(db: sqlite3.Connection) -> _Turn:
             now = self._clock.now()
+            self._book.move(db, moved, now)
             self._book.settle(db, settled, now)
             for tell in news:
                 tell(db, now)
@@ -200,8 +206,7 @@ class Exchange:
         if grant in self._gone:
             grant.live = False  # settled in the same transaction
         elif ended is not None:
-            sent, want = ended
-            grant.sent = sent
+            grant.at, want = ended
             self.settle(grant, want)
 
     def close(self) -> None:
@@ -218,3 +223,12 @@ class Exchange:
     def reset(self) -> None:
         """The store was rolled back: read it anew."""
         self._book.reset()
+
+
+def _wanted(grant: Grant, passed_on: bool, ended: tuple[float, Want | None] | None) -> store.Wanted:
+    want = grant.want._replace(tokens_out=grant.most)
+    return store.Wanted(grant.provider, *grant.where, want, grant.estimate.more, passed_on, ended, grant.forecast)
+
+
+def _moved(grant: Grant) -> store.Moved:
+    return store.Moved(grant.ids[-1], grant.provider, *grant.stage, grant.most, grant.forecast)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import NamedTuple, TypeAlias
 
 from agentdeck.agents.spending import together
@@ -62,16 +61,10 @@ class Hedges:
             if spare is None:
                 return _won(await first, grant)
             counts[1] += 1
-            late = self._clock.now() - grant.sent
+            late = self._clock.now() - grant.began
             self._note(step, f"no answer after {late:.1f} s: {spare.model} is asked as well", spare.model)
-            own = replace(
-                work,
-                model=spare.model,
-                max_output=spare.max_output,
-                afford=partial(self._rates.afford, spare),
-                again=partial(self._rates.again, spare),
-                grew=partial(self._rates.grew, spare),
-            )
+            own = replace(work)
+            self._rates.connect(own, spare)
             second = asyncio.create_task(_call(verb, own, valid))
             won = await _winner(first, second)
         except asyncio.CancelledError:

@@ -14,6 +14,7 @@ from functools import partial
 import anyio
 
 from agentdeck.agents.spending import Spending
+from agentdeck.agents.verb import Work
 from agentdeck.core import actions as act
 from agentdeck.core import events as ev
 from agentdeck.core.caps import NO_LIMITS, caps_of, told, turned
@@ -22,9 +23,10 @@ from agentdeck.core.machine import Machine
 from agentdeck.core.program import Program
 from agentdeck.core.scope import scope_of
 from agentdeck.core.state import Step
-from agentdeck.core.window import Want, longest
+from agentdeck.core.window import Want
+from agentdeck.engine.calls import Calls
 from agentdeck.engine.clock import Clock
-from agentdeck.engine.estimate import CHARACTERS_PER_TOKEN, Estimates
+from agentdeck.engine.estimate import Estimates
 from agentdeck.engine.exchange import Exchange
 from agentdeck.engine.grant import Grant
 from agentdeck.engine.holds import Holds
@@ -64,6 +66,7 @@ class Rates:
         self._turn = machine.turns
         self._book = store.Book(machine.run, storage.owner.name)
         self._exchange = Exchange(storage.log, clock, self._book, self.limits, self._cooled)
+        self._calls = Calls(self._estimates, self._exchange, clock, self.limits)
         self.pump = self._exchange.pump
         self.reset = self._exchange.reset
         machine.caps = caps_of(deck, machine.program.definition)
@@ -91,7 +94,7 @@ class Rates:
         grant = Grant(
             rule, where, action.shift, "", "", most if action.reduced else None, estimate, estimate.want
         )
-        grant.reduced = action.reduced
+        grant.reduced, grant.longest = action.reduced, most
         self._place(action, grant, step)
 
     def _look(self) -> None:
@@ -116,6 +119,7 @@ class Rates:
             grant.provider = self._deck.models[grant.model].provider
             grant.want = self._fitted(grant.want, self.limits(grant.provider))
             grant.epoch = self._standing.began(grant.provider)
+            self._calls.plan(grant)
             if self.limits(grant.provider) == NO_LIMITS or self._exchange.pass_on(grant):
                 self._granted(action.ask, grant)
             else:
@@ -166,38 +170,42 @@ class Rates:
     def begun(self, ask: int) -> Grant:
         """The attempt begins now."""
         grant = self._grants.pop(ask)
-        grant.sent = self._clock.now()
+        grant.began = self._clock.now()
         if grant.provider:
             grant.number = self._estimates.began(grant.rule)
         return grant
 
-    async def again(self, grant: Grant) -> None:
-        """One more request of the same attempt. What the one before it used is told with the last."""
+    def connect(self, work: Work, grant: Grant) -> None:
+        """Have an attempt's work report how far its calls are."""
+        work.model, work.max_output = grant.model, grant.max_output
+        work.afford, work.again = partial(self.afford, grant), partial(self.again, grant)
+        work.sent = partial(self._calls.sent, grant)
+        work.answered = partial(self._calls.answered, grant)
+        work.grew = partial(self._calls.grew, grant)
+
+    async def again(self, grant: Grant, tokens_in: int | None, tokens_out: int | None) -> None:
+        """Reserve one more request of the same attempt; the one before it used so much."""
         if not grant.ids:
             return
-        self._exchange.settle(grant, None)
+        known = tokens_in is not None and tokens_out is not None
+        self._calls.next_request(grant, Want(1, tokens_in or 0, tokens_out or 0) if known else None)
         while True:
             answer: asyncio.Future[store.Answer] = asyncio.get_running_loop().create_future()
+            self._calls.plan(grant)
             self._exchange.ask(grant, partial(self._answer, grant, answer))
             got = await answer
             if isinstance(got, store.Granted):
-                grant.sent = self._clock.now()
+                grant.closed = False
                 return
             await anyio.sleep(max(0.0, got.until - self._clock.now()))
 
     async def afford(self, grant: Grant, spending: Spending, size: int) -> int | None:
         """The longest answer that one more request of the same attempt may ask for, once the budget admits it."""
-        return await self._holds.afford(grant, spending, size, partial(self._exchange.settle, grant, None))
 
-    def grew(self, grant: Grant, characters: int) -> int:
-        """The answer is so long by now: where that is more than was reserved, twice as much is from now on. Gives
-        the length at which to tell again."""
-        said = characters // CHARACTERS_PER_TOKEN
-        if said > grant.want.tokens_out and len(grant.ids) == 1 and longest(self.limits(grant.provider)):
-            number, provider = grant.ids[0], grant.provider
-            grant.want = grant.want._replace(tokens_out=2 * said)
-            self._exchange.tell(lambda db, now: self._book.grow(db, number, provider, 2 * said, now))
-        return (max(said, grant.want.tokens_out) + 1) * CHARACTERS_PER_TOKEN
+        def leave() -> None:
+            self._calls.next_request(grant, self._calls.last(grant, spending.usage()))
+
+        return await self._holds.afford(grant, spending, size, leave)
 
     async def second(self, grant: Grant, step: Step) -> Grant | None:
         """One more call of the same attempt, to another model of its tier, if there is room for it at once."""
@@ -209,11 +217,20 @@ class Rates:
         provider = self._deck.models[model].provider
         want = self._fitted(grant.want, self.limits(provider))
         spare = Grant(
-            grant.rule, grant.where, grant.shift, model, provider, grant.max_output, grant.estimate, want, sent=at
+            grant.rule,
+            grant.where,
+            grant.shift,
+            model,
+            provider,
+            grant.max_output,
+            grant.estimate,
+            want,
+            began=at,
         )
         if not self._holds.admits(spare, step, grant):
             return None
-        spare.epoch = self._standing.began(provider)
+        spare.epoch, spare.longest = self._standing.began(provider), grant.longest
+        self._calls.plan(spare)
         if self.limits(provider) != NO_LIMITS:
             answer: asyncio.Future[store.Answer] = asyncio.get_running_loop().create_future()
             self._exchange.ask(spare, partial(self._answer, spare, answer))
@@ -225,7 +242,7 @@ class Rates:
             if not isinstance(got, store.Granted):
                 self._standing.unused(provider, spare.epoch)
                 return None
-        spare.sent = self._clock.now()
+        spare.began = self._clock.now()
         return spare
 
     def ended(
@@ -235,11 +252,11 @@ class Rates:
         next sees it. Gives the fault as the core is to take it."""
         if not grant.provider:
             return fault
-        at, kind = self._clock.now(), fault.kind if fault is not None else ""
+        at = self._clock.now()
         if unused:
             self._standing.unused(grant.provider, grant.epoch)
         else:
-            if self._standing.paced(grant.provider, at, at - grant.sent, fault):
+            if self._standing.paced(grant.provider, at, at - grant.began, fault):
                 self._show_pace(grant.provider, at)
             fault, asked = self._capped(grant.provider, fault)
             until = self._standing.ended(grant.provider, grant.epoch, at, fault, asked)
@@ -248,19 +265,12 @@ class Rates:
             self._holds.ended(grant, usage, fault)
         if usage is not None and usage.estimated:
             usage = None  # what the provider counts is not known
-        if grant.number is not None:
-            self._estimates.ended(grant.rule, grant.number, usage, grant.estimate.length)
         if unused:
-            self._exchange.settle(grant, Want(0, 0, 0))
-        elif usage is not None and usage.tokens_in is not None and usage.tokens_out is not None:
-            before = len(grant.ids) - 1
-            spent = max(0, usage.tokens_in - before * grant.want.tokens_in)
-            self._exchange.settle(
-                grant, Want(1, spent, max(0, usage.tokens_out - before * grant.want.tokens_out))
-            )
+            self._calls.unused(grant)
+            if grant.number is not None:
+                self._estimates.ended(grant.rule, grant.number, usage, grant.estimate.length)
         else:
-            lost = fault is None or kind in ("timeout", "cancelled")
-            self._exchange.settle(grant, None if lost else Want(1, 0, 0))
+            self._calls.ended(grant, usage, fault)
         return self._elsewhere(grant, fault, at, unused=unused)
 
     def _elsewhere(self, grant: Grant, fault: Fault | None, at: float, *, unused: bool) -> Fault | None:

@@ -44,6 +44,7 @@ class Anthropic:
         try:
             async with self._wire.post(self._url, headers, body, sent) as stream:
                 begun = True
+                said("")  # the answer has begun
                 return await self._read(stream, got, question.schema is not None)
         except StepError as error:
             kind, message, after, clock, detail = error.fault[:5]

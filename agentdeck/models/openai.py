@@ -48,6 +48,7 @@ class OpenAI:
         try:
             async with self._wire.post(self._url, headers, body, sent) as stream:
                 begun = True
+                said("")  # the answer has begun
                 return await self._read(stream, got)
         except StepError as error:
             raised = self._told(error, question, body, got.text)

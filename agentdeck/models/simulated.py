@@ -31,6 +31,7 @@ class Simulated:
 
     async def answer(self, question: Question, said: Callable[[str], None], sent: Callable[[], None]) -> Reply:
         sent()
+        said("")
         asked = question.system + "".join(turn.text for turn in question.turns)
         random = Random(question.seed)
         chance = random.random()

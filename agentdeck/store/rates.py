@@ -13,8 +13,20 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from agentdeck.core.caps import tighten
+from agentdeck.core.outlook import Forecast
 from agentdeck.core.sharing import Waiting, owed, waits
-from agentdeck.core.window import NEVER, NOTHING, Full, Want, Window, longest
+from agentdeck.core.window import (
+    COUNTED,
+    LATEST,
+    NEVER,
+    NOTHING,
+    RESERVED,
+    Entry,
+    Full,
+    Want,
+    Window,
+    longest,
+)
 from agentdeck.store.codec import text_of
 from agentdeck.store.lease import held, lease_of
 from agentdeck.workflow.model import ProviderLimits
@@ -22,15 +34,18 @@ from agentdeck.workflow.model import ProviderLimits
 #: Other processes' calls end without telling: look again after so many seconds.
 LOOK = 0.1
 #: A reservation this far in the future was made by a clock that has been set back since.
-AHEAD = 1.0
+AHEAD = LATEST + 1.0
+#: Seconds between two looks whether a process that has calls in the way is still alive.
+ALIVE = 0.5
 #: Seconds between two times that old rows are deleted.
 PRUNE = 10.0
 
 
 class Wanted(NamedTuple):
-    """A call that is about to be made, by which attempt. It may come to so much `more` than is reserved, and so
-    may others like it that are under way. `passed_on`: it has the place of a call that is settled in the same
-    transaction; `ended`: and has ended since, as in `Settled`."""
+    """A call that is about to be made, by which attempt. Its prompt may come to so much `more` than is reserved,
+    and so may others like it that are under way. `want` has the longest answer that it may get, `forecast` what
+    is expected. `passed_on`: it has the place of a call that is settled in the same transaction; `ended`: and has
+    ended since, as in `Settled`."""
 
     provider: str
     task: str
@@ -40,6 +55,7 @@ class Wanted(NamedTuple):
     more: Want = NOTHING
     passed_on: bool = False
     ended: tuple[float, Want | None] | None = None
+    forecast: Forecast | None = None
 
 
 class Granted(NamedTuple):
@@ -56,15 +72,28 @@ class Refused(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """What a call came to. `sent` is when it was; `want` None leaves what was reserved."""
+    """What a call came to. It counts from `at`; `want` None leaves what was reserved."""
 
     id: int
     provider: str
-    sent: float
+    at: float
     want: Want | None
 
 
+class Moved(NamedTuple):
+    """How far a call under way is: its stage, from when it counts, the longest answer it may get, and what is
+    expected of that."""
+
+    id: int
+    provider: str
+    stage: int
+    at: float
+    tokens_out: int
+    forecast: Forecast | None
+
+
 Answer: TypeAlias = Granted | Refused
+NO_FORECAST = (None,) * len(Forecast._fields)
 
 
 class Seen(NamedTuple):
@@ -80,7 +109,7 @@ class Seen(NamedTuple):
 class _Known:
     """A provider as far as this process has read it."""
 
-    __slots__ = ("cooldown", "learnt", "longest", "owners", "pruned", "rev", "waiting", "window")
+    __slots__ = ("checked", "cooldown", "learnt", "longest", "owners", "pruned", "rev", "waiting", "window")
 
     def __init__(self) -> None:
         self.rev = 0
@@ -91,6 +120,7 @@ class _Known:
         self.window = Window()
         self.owners: dict[int, tuple[str, str]] = {}
         self.pruned = 0.0
+        self.checked = -NEVER
 
     def live(self) -> Counter[str]:
         """How many calls each process has under way."""
@@ -146,7 +176,7 @@ class Book:
             raise
 
     def settle(self, db: sqlite3.Connection, settled: Sequence[Settled], now: float) -> None:
-        """These calls have ended. What they used counts from when they were sent."""
+        """These calls have ended. What they said counts from now, the rest from when they were counted."""
         try:
             for provider in {one.provider for one in settled}:
                 self._read(db, provider, now)
@@ -166,20 +196,15 @@ class Book:
         left = owed(known.waiting, live, self.owner, now)
         return Seen(len(known.window.live), bool(known.learnt), known.cooldown, left)
 
-    def grow(self, db: sqlite3.Connection, number: int, provider: str, tokens_out: int, now: float) -> None:
-        """A call that is under way says more than was reserved for it."""
+    def move(self, db: sqlite3.Connection, moved: Sequence[Moved], now: float) -> None:
+        """These calls have been sent, or their answers have begun or become longer."""
         try:
-            self._read(db, provider, now)
-            known = self._known[provider]
-            known.rev += 1
-            row = db.execute(
-                "UPDATE reservations SET rev = ?, tokens_out = ? WHERE id = ? AND provider = ? AND owner = ?"
-                " AND released IS NULL RETURNING at, requests, tokens_in, tokens_out",
-                (known.rev, tokens_out, number, provider, self.owner),
-            ).fetchone()
-            if row is not None:
-                known.window.put(number, row[0], Want(*row[1:]), True)
-            self._save(db, provider, now)
+            for provider in {one.provider for one in moved}:
+                self._read(db, provider, now)
+            for one in moved:
+                self._move(db, one)
+            for provider in {one.provider for one in moved}:
+                self._save(db, provider, now)
         except BaseException:
             self.reset()
             raise
@@ -217,15 +242,32 @@ class Book:
         known.rev += 1
         used = one.want or (None, None, None)
         row = db.execute(
-            "UPDATE reservations SET rev = ?, released = ?, settled = ?, at = max(at, ?),"
+            "UPDATE reservations SET rev = ?, released = ?, settled = ?, at = ?, stage = ?,"
             " requests = coalesce(?, requests), tokens_in = coalesce(?, tokens_in),"
             " tokens_out = coalesce(?, tokens_out) WHERE id = ? AND provider = ? AND owner = ?"
-            " RETURNING at, requests, tokens_in, tokens_out",
-            (known.rev, now, one.want is not None, one.sent, *used, one.id, one.provider, self.owner),
+            " RETURNING requests, tokens_in, tokens_out",
+            (known.rev, now, one.want is not None, one.at, COUNTED, *used, one.id, one.provider, self.owner),
         ).fetchone()
         if row is not None:
-            known.window.put(one.id, row[0], Want(*row[1:]), False)
+            known.window.put(one.id, Entry(one.at, Want(*row), ended=now))
             known.owners.pop(one.id, None)
+
+    def _move(self, db: sqlite3.Connection, one: Moved) -> None:
+        known = self._known[one.provider]
+        known.rev += 1
+        row = db.execute(
+            "UPDATE reservations SET rev = ?, stage = ?, at = ?, tokens_out = ?, said = ?, said_at = ?,"
+            " likely = ?, spread = ?, pace = ? WHERE id = ? AND provider = ? AND owner = ? AND released IS NULL"
+            " RETURNING requests, tokens_in",
+            (
+                *(known.rev, one.stage, one.at, one.tokens_out),
+                *(one.forecast or NO_FORECAST),
+                *(one.id, one.provider, self.owner),
+            ),
+        ).fetchone()
+        if row is not None:
+            want = Want(row[0], row[1], one.tokens_out)
+            known.window.put(one.id, Entry(one.at, want, one.stage, None, one.forecast))
 
     def _in_the_way(
         self, db: sqlite3.Connection, one: Wanted, limits: ProviderLimits, now: float
@@ -234,15 +276,22 @@ class Book:
         if now < known.cooldown:
             return Refused("cooldown", known.cooldown)
         limits = tighten(limits, known.learnt)
-        full = known.window.full(one.want, limits, now, one.more)
-        if full is not None and full.reason == "concurrent" and self._bury(db, one.provider, now):
-            full = known.window.full(one.want, limits, now, one.more)
+        full = known.window.full(one.want, limits, now, one.more, one.forecast)
+        if full is not None and self._hindered(full, known, now) and self._bury(db, one.provider, now):
+            full = known.window.full(one.want, limits, now, one.more, one.forecast)
         if full is not None:
             return Refused(full.reason, _again(full, now))
         left = known.waiting and isinstance(limits.concurrent, int)
         if left and owed(known.waiting, known.live(), self.owner, now):
             return Refused("concurrent", now + LOOK)
         return None
+
+    def _hindered(self, full: Full, known: _Known, now: float) -> bool:
+        """Whether it is time to look if other processes that have calls under way are still alive."""
+        if not known.window.live or (full.reason != "concurrent" and now < known.checked + ALIVE):
+            return False
+        known.checked = now
+        return True
 
     def _wait(
         self,
@@ -273,12 +322,17 @@ class Book:
         known = self._known[one.provider]
         known.rev += 1
         cursor = db.execute(
-            "INSERT INTO reservations (provider, rev, run, owner, task, step, attempt, at, requests, tokens_in,"
-            " tokens_out) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (one.provider, known.rev, self.run, self.owner, one.task, one.step, one.attempt, now, *one.want),
+            "INSERT INTO reservations (provider, rev, run, owner, task, step, attempt, at, stage, requests,"
+            " tokens_in, tokens_out, said, said_at, likely, spread, pace)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(one.provider, known.rev, self.run, self.owner, one.task, one.step, one.attempt, now, RESERVED),
+                *one.want,
+                *(one.forecast or NO_FORECAST),
+            ),
         )
         number = int(cursor.lastrowid or 0)
-        known.window.put(number, now, one.want, True)
+        known.window.put(number, Entry(now, one.want, RESERVED, None, one.forecast))
         known.owners[number] = self.run, self.owner
         return Granted(number)
 
@@ -303,15 +357,15 @@ class Book:
 
     def _follow(self, db: sqlite3.Connection, provider: str, known: _Known, rev: int, now: float) -> None:
         if known.rev < rev:
-            for number, run, owner, at, requests, tokens_in, tokens_out, released in db.execute(
-                "SELECT id, run, owner, at, requests, tokens_in, tokens_out, released FROM reservations"
-                " WHERE provider = ? AND rev > ?",
+            for number, run, owner, at, stage, released, *of in db.execute(
+                "SELECT id, run, owner, at, stage, released, requests, tokens_in, tokens_out, said, said_at,"
+                " likely, spread, pace FROM reservations WHERE provider = ? AND rev > ?",
                 (provider, known.rev),
             ):
-                live = released is None
                 at = now if at > now + AHEAD else at
-                known.window.put(number, at, Want(requests, tokens_in, tokens_out), live)
-                if live:
+                forecast = None if of[3] is None else Forecast(*of[3:])
+                known.window.put(number, Entry(at, Want(*of[:3]), stage, released, forecast))
+                if released is None:
                     known.owners[number] = run, owner
                 else:
                     known.owners.pop(number, None)
@@ -328,12 +382,14 @@ class Book:
         return found
 
     def _free(self, db: sqlite3.Connection, provider: str, run: str, owner: str, now: float) -> None:
+        """End what this process has under way. What was not noted as sent may have been, up to now: bytes that it
+        has written reach the server even if it is dead."""
         known = self._known[provider]
         rev = known.rev + 1
         db.execute(
-            "UPDATE reservations SET released = ?, rev = ? WHERE provider = ? AND run = ? AND owner = ?"
-            " AND released IS NULL",
-            (now, rev, provider, run, owner),
+            "UPDATE reservations SET released = ?, rev = ?, at = CASE stage WHEN ? THEN ? ELSE at END, stage = ?"
+            " WHERE provider = ? AND run = ? AND owner = ? AND released IS NULL",
+            (now, rev, RESERVED, now + LATEST, COUNTED, provider, run, owner),
         )
         self._follow(db, provider, known, rev, now)
 
@@ -344,8 +400,8 @@ class Book:
             known.pruned = now
             self._bury(db, provider, now)
             gone = db.execute(
-                "DELETE FROM reservations WHERE provider = ? AND at < ? AND released IS NOT NULL RETURNING rev",
-                (provider, now - known.longest - PRUNE),
+                "DELETE FROM reservations WHERE provider = ? AND at < ? AND released < ? RETURNING rev",
+                (provider, *[now - known.longest - PRUNE] * 2),
             ).fetchall()
             if gone:
                 sql = "UPDATE providers SET pruned = max(pruned, ?) WHERE provider = ?"

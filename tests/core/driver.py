@@ -14,7 +14,7 @@ from agentdeck.core.past import rebuild
 from agentdeck.core.program import Program
 from agentdeck.core.reopen import Everything, root_of
 from agentdeck.core.state import DONE, ENDED, OPEN, RUNNING, Step
-from agentdeck.core.window import Want, Window
+from agentdeck.core.window import Entry, Want, Window
 from agentdeck.errors import Fault
 from agentdeck.workflow.model import Agent, Budget, Definition, Prompt, ProviderLimits, Python, Rate
 
@@ -50,7 +50,7 @@ class Desk:
         where = now + self.takes, action.ask, action.task, action.step, "p"
         if full is not None:
             return now + self.takes, ev.Refused(*where, full.reason, full.until, "p: all used up")
-        self.window.put(action.ask, now, Want(), False)
+        self.window.put(action.ask, Entry(now, Want(), ended=now))
         return now + self.takes, ev.Reserved(*where, "m", self.tokens, self.tokens / 1000)
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from agentdeck.core.sharing import AGAIN, SLICE
-from agentdeck.core.window import Want
-from agentdeck.store.lease import BOUND
+from agentdeck.core.window import COUNTED, LATEST, Want
+from agentdeck.store.lease import BOUND, OBSERVED
 from agentdeck.store.memory import MemoryLog
-from agentdeck.store.rates import PRUNE, Book, Granted, Refused, Settled, Wanted
+from agentdeck.store.rates import PRUNE, Book, Granted, Moved, Refused, Settled, Wanted
 from agentdeck.store.runs import Owner, create_run, release_lease, take_lease
 from agentdeck.store.schema import open_for_writing
 from agentdeck.store.writer import Writer
@@ -34,16 +34,31 @@ def db(tmp_path: Path) -> sqlite3.Connection:
     return open_for_writing(tmp_path / "a.db")
 
 
+@pytest.fixture(autouse=True)
+def unseen_leases() -> None:
+    """Tests have leases of the same name, and take seconds on a busy machine."""
+    OBSERVED._seen.clear()
+
+
 def granted(answers: list[Granted | Refused]) -> list[int]:
     return [answer.id for answer in answers if isinstance(answer, Granted)]
 
 
+def answered(book: Book, db: sqlite3.Connection, ids: list[int], at: float, tokens_out: int = 0) -> None:
+    """The answers to these calls have begun."""
+    book.move(db, [Moved(number, "p", COUNTED, at, tokens_out, None) for number in ids], at)
+
+
 def test_two_processes_share_one_limit(db: sqlite3.Connection) -> None:
     one, other = Book("r1", "o1"), Book("r2", "o2")
-    assert len(granted(one.reserve(db, wanted(6), TEN, 100.0))) == 6
+    first = granted(one.reserve(db, wanted(6), TEN, 100.0))
+    assert len(first) == 6
+    answered(one, db, first, 100.0)
     answers = other.reserve(db, wanted(6), TEN, 110.0)
     assert len(granted(answers)) == 4
-    assert answers[4:] == [Refused("requests", 160.6)] * 2
+    answered(other, db, granted(answers), 110.0)
+    answers += other.reserve(db, wanted(2), TEN, 110.0)
+    assert answers[6:] == [Refused("requests", 160.6)] * 2
     assert granted(one.reserve(db, wanted(1), TEN, 160.5)) == []
     assert len(granted(one.reserve(db, wanted(9), TEN, 160.6))) == 6
 
@@ -132,17 +147,18 @@ def test_a_place_that_is_passed_on_is_not_asked_for(db: sqlite3.Connection) -> N
 def test_an_answer_that_becomes_longer_takes_its_room_as_it_goes(db: sqlite3.Connection) -> None:
     book, other = Book("r", "o"), Book("x", "y")
     (number,) = granted(book.reserve(db, wanted(1, 100), TEN, 0.0))
-    book.grow(db, number, "p", 800, 1.0)
+    answered(book, db, [number], 1.0, 800)
     assert granted(other.reserve(db, wanted(1, 200), TEN, 2.0)) == []
     book.settle(db, [Settled(number, "p", 0.0, Want(1, 100, 650))], 3.0)
-    book.grow(db, number, "p", 5000, 3.0)  # it has ended
+    answered(book, db, [number], 3.0, 5000)  # it has ended
     assert len(granted(other.reserve(db, wanted(1, 200), TEN, 4.0))) == 1
 
 
 def test_nobody_overtakes_within_one_turn(db: sqlite3.Connection) -> None:
     book = Book("r", "o")
     big = Wanted("p", "1", "big", 1, Want(1, 800, 0))
-    book.reserve(db, wanted(1, 500), TEN, 0.0)
+    (number,) = granted(book.reserve(db, wanted(1, 500), TEN, 0.0))
+    book.settle(db, [Settled(number, "p", 0.0, None)], 0.5)
     answers = book.reserve(db, [big, *wanted(2, 1)], TEN, 1.0)
     assert answers == [Refused("tokens", 60.6)] * 3
 
@@ -153,10 +169,11 @@ def test_what_was_used_counts_from_when_it_was_sent_and_the_rest_is_free(db: sql
     assert granted(other.reserve(db, wanted(1, 500), TEN, 1.0)) == []
     book.settle(db, [Settled(number, "p", 2.0, Want(1, 300, 100))], 5.0)
     assert len(granted(other.reserve(db, wanted(1, 500), TEN, 6.0))) == 1
-    assert other.reserve(db, wanted(1, 500), TEN, 60.6) == [Refused("tokens", 62.6)]
-    (number,) = granted(book.reserve(db, wanted(1, 500), TEN, 62.6))
+    assert granted(other.reserve(db, wanted(1, 300), TEN, 62.5)) == []
+    (number,) = granted(book.reserve(db, wanted(1, 300), TEN, 62.6))  # the prompt counts no longer
     book.settle(db, [Settled(number, "p", 0.0, Want(0, 0, 0))], 62.7)
-    assert len(granted(book.reserve(db, wanted(1, 500), TEN, 62.8))) == 1
+    assert granted(other.reserve(db, wanted(1, 401), TEN, 65.5)) == []
+    assert len(granted(other.reserve(db, wanted(1, 401), TEN, 65.6))) == 1, "nor the answer, which ended later"
 
 
 def test_slots_of_the_dead_are_free_again(db: sqlite3.Connection) -> None:
@@ -197,6 +214,7 @@ def test_old_rows_go_and_a_clock_that_was_set_back_blocks_for_one_window_only(db
     book = Book("r", "o")
     rows = granted(book.reserve(db, wanted(10), TEN, 5000.0))
     fresh = Book("r2", "o2")
+    answered(book, db, rows, 5000.0)
     assert fresh.reserve(db, wanted(1), TEN, 1000.0) == [Refused("requests", 1060.6)]
     assert len(granted(fresh.reserve(db, wanted(1), TEN, 1060.6))) == 1
     book.settle(db, [Settled(n, "p", 5000.0, None) for n in rows], 5001.0)
@@ -224,6 +242,26 @@ def test_who_takes_a_run_up_gives_back_what_the_one_before_had(db: sqlite3.Conne
     Book("r", "next").release_all(db, 1.0)
     assert db.execute("SELECT count(*) FROM reservations WHERE released IS NULL").fetchone() == (0,)
     assert len(granted(Book("x", "y").reserve(db, wanted(10), TEN, 2.0))) == 7, "it was sent, and counts"
+
+
+def test_a_call_that_is_not_sent_counts_as_now_in_every_process(db: sqlite3.Connection) -> None:
+    one, other = alive(db, "o1", "o2")
+    held = granted(one.reserve(db, wanted(10), TEN, 0.0))
+    assert granted(other.reserve(db, wanted(1), TEN, 200.0)) == []
+    answered(one, db, held, 201.0)
+    assert granted(other.reserve(db, wanted(1), TEN, 261.5)) == []
+    assert len(granted(other.reserve(db, wanted(10), TEN, 261.6))) == 10
+
+
+def test_what_a_dead_process_may_have_sent_counts_from_when_that_is_noticed(db: sqlite3.Connection) -> None:
+    create_run(db, new_run("dead"), Owner("o1", 1, "elsewhere"), 10.0)
+    dead, other = Book("dead", "o1"), Book("other", "o2")
+    held = granted(dead.reserve(db, wanted(10), TEN, 0.0))
+    answered(dead, db, held[:5], 1.0)
+    assert len(granted(other.reserve(db, wanted(10), TEN, 90.0))) == 5, "the others hold their places"
+    assert granted(other.reserve(db, wanted(1), TEN, 90.0 + LATEST + 60.5)) == []
+    (row,) = db.execute("SELECT min(at) FROM reservations WHERE run = 'dead' AND at > 1").fetchall()
+    assert row[0] == 90.0 + LATEST
 
 
 def test_a_turn_that_is_rolled_back_never_was(db: sqlite3.Connection) -> None:
