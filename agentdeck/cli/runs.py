@@ -73,7 +73,7 @@ def runs(
         click.echo("no runs" if given else "no runs yet", err=True)
         return
     cells = [
-        (row.run, row.state, moment(row.started), seconds(lasted(row)), counts(row), row.workflow + marks(row))
+        (row.run, row.state, moment(row.started), seconds(row.seconds), counts(row), row.workflow + marks(row))
         for row in rows
     ]
     for line in table(("run", "state", "started", "took", "tasks", "workflow"), cells, right=(3,)):
@@ -103,15 +103,6 @@ def when(text: str | None, option: str) -> float | None:
         raise UsageError(f"{option}: {text!r} is no time; {what}") from None
 
 
-def lasted(row: RunRow) -> float | None:
-    """Seconds so far, or in all."""
-    import time
-
-    if row.state in ("running", "paused"):
-        return time.time() - row.started
-    return row.seconds
-
-
 def counts(row: RunRow) -> str:
     done = f"{row.tasks.done:,}/{row.tasks.total:,}"
     return done + (f" ({row.tasks.failed:,} failed)" if row.tasks.failed else "")
@@ -127,7 +118,7 @@ def render(row: RunRow) -> dict[str, Data]:
         "workflow": row.workflow,
         "state": row.state,
         "started": row.started,
-        "seconds": lasted(row),
+        "seconds": row.seconds,
         "simulated": row.simulated,
         "tags": list(row.tags),
         "tasks": {

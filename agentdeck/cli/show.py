@@ -96,7 +96,8 @@ def _facts(row: RunRow, view: View, told: dict[str, Data]) -> Iterator[str]:
 
     word = f" · {made_up}" if (made_up := simulation(view)) else ""
     yield clean(f"{row.run}  {row.workflow}  {row.state}{word}")
-    yield f"started    {moment(row.started)}, {seconds(told['seconds'])}"
+    idle = f", and {seconds(view.idle)} in which no process ran it" if view.idle >= 1 else ""
+    yield f"started    {moment(row.started)}, {seconds(told['seconds'])}{idle}"
     if row.state in ("running", "paused"):
         yield clean(f"held by    process {row.pid} on {row.host}")
     if row.state == "paused":

@@ -13,7 +13,7 @@ from agentdeck.insight.gantt import Row
 from agentdeck.insight.numbers import seconds
 
 #: How an attempt that did not end well ends.
-ENDS = {"failed": "✗", "lost": "!", "cancelled": "⊘"}
+ENDS = {"failed": "✗", "lost": "!", "cancelled": "⊘", "rejected": "¬", "asking": "?"}
 ROLES = {"lost": "interrupted", "ready": "failed"}
 
 

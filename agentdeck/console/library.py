@@ -153,6 +153,6 @@ def pasts(rows: Iterable[RunRow]) -> Mapping[str, Past]:
         key = str(row.source.get("file") or "")
         newest.setdefault(key, row)
         seconds = took.setdefault(key, [])
-        if row.seconds is not None and len(seconds) < KEPT:
+        if row.ended is not None and row.seconds is not None and len(seconds) < KEPT:
             seconds.insert(0, row.seconds)
     return {key: Past(row, tuple(took[key])) for key, row in newest.items()}

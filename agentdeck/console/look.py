@@ -17,7 +17,9 @@ GLYPHS: Mapping[str, str] = {
     "waiting": "·",
     "ready": "○",
     "running": "●",
+    "asking": "?",
     "done": "✓",
+    "rejected": "¬",
     "failed": "✗",
     "skipped": "↷",
     "cancelled": "⊘",
@@ -32,7 +34,9 @@ ROLES: Mapping[str, tuple[str, str]] = {
     "waiting": ("text-muted", "dim"),
     "ready": ("warning", ""),
     "running": ("accent", "bold"),
+    "asking": ("asking", "bold"),
     "done": ("success", ""),
+    "rejected": ("rejected", "bold"),
     "failed": ("error", "bold"),
     "skipped": ("text-muted", "dim"),
     "cancelled": ("text-muted", "dim"),
@@ -50,6 +54,10 @@ ROLES: Mapping[str, tuple[str, str]] = {
     "critical": ("text-secondary", "bold"),
     "needs": ("text-muted", "dim"),
     "pool": ("primary", ""),
+    "max_parallel": ("primary", ""),
+    "held": ("text-secondary", ""),
+    "starting": ("text-muted", "dim"),
+    "place": ("primary", ""),
     "requests": ("warning", ""),
     "tokens": ("warning", ""),
     "concurrent": ("warning", ""),
@@ -57,7 +65,6 @@ ROLES: Mapping[str, tuple[str, str]] = {
     "backoff": ("text-secondary", ""),
     "cooldown": ("text-secondary", ""),
     "approval": ("accent", ""),
-    "held": ("text-secondary", ""),
 }
 
 
@@ -68,6 +75,7 @@ class Look:
         variables = {"line": variables.get("panel-lighten-2", ""), **variables}
         if variables.get("accent") == variables.get("success"):  # what runs and what is done are never alike
             variables["accent"] = variables.get("primary", "")
+        _keep_apart(variables)
         self.styles = {role: _style(name, extra, variables) for role, (name, extra) in ROLES.items()}
         block = _colour(variables, "block-cursor-background") or _colour(variables, "primary")
         front = variables.get("block-cursor-foreground", "")
@@ -81,6 +89,18 @@ class Look:
 
     def __getitem__(self, role: str) -> Style:
         return self.styles.get(role) or self.styles["text"]
+
+
+def _keep_apart(variables: dict[str, str]) -> None:
+    """What asks and what was rejected have a colour that no other state has, where the theme has one to spare."""
+    taken = {_colour(variables, name) for name in ("accent", "success", "error", "text-muted")}
+    for name in ("asking", "rejected"):
+        for choice in ("primary", "secondary", "text-secondary", "warning", "foreground"):
+            colour = _colour(variables, choice)
+            if colour not in taken:
+                break
+        taken.add(colour)
+        variables[name] = colour
 
 
 def _style(name: str, extra: str, variables: Mapping[str, str]) -> Style:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -136,8 +135,9 @@ def run(row: RunRow, look: Look, width: int, lines: Iterable[LogLine] = (), read
     text.append(f"{tasks.done:,} of {total:,} tasks done", look["text"])
     text.append(f", {tasks.failed:,} failed" if tasks.failed else "", look["failed"])
     text.append("\n\n")
-    took = row.seconds if row.ended else time.time() - row.started
-    facts = [("started", moment(row.started)), ("took" if row.ended else "since", seconds(took))]
+    facts = [("started", moment(row.started)), ("took" if row.ended else "runs for", seconds(row.seconds))]
+    if row.idle >= 1:
+        facts.append(("idle", f"{seconds(row.idle)} in which no process ran it"))
     if row.state in ("running", "paused"):
         facts.append(("held by", f"process {row.pid} on {row.host}"))
     if row.source.get("file"):

@@ -8,7 +8,7 @@ from agentdeck.core import events as ev
 from agentdeck.core.decision import Approvals
 from agentdeck.core.shown import Moment, StepView, TaskRow, Tasks, TaskView
 from agentdeck.core.tally import AgentTally, Family, total_cost
-from agentdeck.workflow.model import SLOTLESS, Agent, Data, Definition, Simulate
+from agentdeck.workflow.model import SLOTLESS, Agent, Approve, Data, Definition, Simulate
 
 RECENT = 200
 MOMENTS = 1000
@@ -111,6 +111,7 @@ class Picture:
             tally.own = not agent.spare
             tally.holds = agent.does.verb not in SLOTLESS
             tally.simulates = isinstance(agent.does, Simulate)
+            tally.asks = isinstance(agent.does, Approve)
             tally.rounds = agent.repeat is not None or agent.join.kind == "progressive"
         return tally
 
@@ -144,6 +145,9 @@ class Picture:
         return step
 
     def _move(self, step: StepView, state: str) -> None:
+        if step.rejected:
+            step.rejected = False
+            step.agent.rejected -= 1
         if step.size < 0:
             step.agent.counts[step.state] -= 1
             step.agent.counts[state] += 1

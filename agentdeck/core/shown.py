@@ -14,8 +14,8 @@ class StepView:
     items an `each` has, -1 for any other step; `seen` how many of them the log has named."""
 
     __slots__ = (
-        "agent", "attempts", "ended", "fault", "key", "letter", "reason", "seen", "since", "size", "started",
-        "state", "until", "why",
+        "agent", "attempts", "ended", "fault", "key", "letter", "reason", "rejected", "seen", "since", "size",
+        "started", "state", "until", "why",
     )  # fmt: skip
 
     def __init__(self, key: str, agent: AgentTally, state: str, since: float) -> None:
@@ -29,9 +29,16 @@ class StepView:
         self.attempts = 0
         self.fault: Fault | None = None
         self.reason = self.why = ""
-        self.letter = False
+        self.letter = self.rejected = False
         self.size = -1
         self.seen = 0
+
+    @property
+    def shown(self) -> str:
+        """Its state as screens tell it: `asking` while a person has to answer, `rejected` where one said no."""
+        if self.state == "running" and self.agent.asks:
+            return "asking"
+        return "rejected" if self.rejected else self.state
 
 
 class TaskView:
@@ -51,6 +58,12 @@ class TaskView:
         self.steps: dict[str, StepView] = {}
         self.partial = False
 
+    @property
+    def shown(self) -> str:
+        """Its state as screens tell it: `asking` where nothing of it runs, and a person has to answer."""
+        states = {step.shown for step in self.steps.values()} if self.state == "running" else ()
+        return "asking" if "asking" in states and "running" not in states else self.state
+
 
 class TaskRow(NamedTuple):
     """What is left of a task that ended."""
@@ -61,6 +74,10 @@ class TaskRow(NamedTuple):
     ended: float
     attempts: int
     error: str = ""
+
+    @property
+    def shown(self) -> str:
+        return self.state
 
 
 class Moment(NamedTuple):

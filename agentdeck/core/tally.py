@@ -9,6 +9,8 @@ from agentdeck.core.events import Usage
 
 STATES = ("waiting", "ready", "running", "done", "failed", "skipped", "cancelled")
 _NONE = dict.fromkeys(STATES, 0)
+#: As screens tell them apart: a step that asks a person is not work, and a rejected approval is not done.
+SHOWN = ("waiting", "ready", "running", "asking", "done", "rejected", "failed", "skipped", "cancelled")
 
 EXACT = 200
 _STEP = math.log(1.05)
@@ -93,13 +95,15 @@ class AgentTally:
     ended well may be followed by another one, so that only `StepDone` ends the step. `eased` counts the attempts
     that a low budget made cheaper, by how, and the steps that it dropped. `spoilt` are those of its failed steps
     that were never tried, because what they need failed. `estimated` counts the attempts whose use was estimated
-    in part: they were cut, cancelled or lost.
+    in part: they were cut, cancelled or lost. `asks`: its steps ask a person; `rejected` of those that are done
+    were rejected.
     """
 
     __slots__ = (
-        "attempts", "busy", "cached_in", "counts", "durations", "eased", "estimated", "failed_attempts", "family",
-        "holds", "input_bytes", "lost", "name", "own", "reused", "rounds", "simulates", "spoilt", "tokens_in",
-        "tokens_out", "uncompared", "unpriced", "unreported", "usd", "usd_reasoning", "waiting",
+        "asks", "attempts", "busy", "cached_in", "counts", "durations", "eased", "estimated", "failed_attempts",
+        "family", "holds", "input_bytes", "lost", "name", "own", "rejected", "reused", "rounds", "simulates",
+        "spoilt", "tokens_in", "tokens_out", "uncompared", "unpriced", "unreported", "usd", "usd_reasoning",
+        "waiting",
     )  # fmt: skip
 
     def __init__(self, name: str, family: Family, *, own: bool = False) -> None:
@@ -107,7 +111,8 @@ class AgentTally:
         self.family = family
         self.own = own
         self.holds = True
-        self.rounds = self.simulates = False
+        self.rounds = self.simulates = self.asks = False
+        self.rejected = 0
         self.counts = _NONE.copy()
         self.attempts = self.failed_attempts = self.lost = self.reused = self.spoilt = 0
         self.durations = Durations()
@@ -135,6 +140,16 @@ class AgentTally:
     def costs_unknown(self) -> bool:
         """Whether some call cost something that is not known."""
         return self.unpriced or self.unreported > 0
+
+    @property
+    def shown(self) -> dict[str, int]:
+        """Steps by state as screens tell them apart."""
+        counts = self.steps
+        asking = counts["running"] if self.asks else 0
+        rejected = min(self.rejected, max(0, counts["done"]))
+        more = {"asking": asking, "rejected": rejected}
+        less = {"running": asking, "done": rejected}
+        return {state: counts.get(state, 0) + more.get(state, 0) - less.get(state, 0) for state in SHOWN}
 
     @property
     def cost(self) -> float | None:

@@ -195,6 +195,9 @@ class ViewSteps(Picture):
         step.agent.waited("approval", e.at - asked)
         text = describe(e)
         self._end(e.at, e.task, e.step, "done").why = text
+        if not e.approved and not step.rejected:
+            step.rejected = True
+            step.agent.rejected += 1
         self.approvals.add(e)
         self._moment("answered", text, e.task, e.step)
 

@@ -153,8 +153,11 @@ class Storage:
     def progress(self, run: str, view: View, state: str) -> None:
         """Bring the run's row up to date."""
         counts = counts_of(view)
+        simulated, idle = view.simulated, view.idle
         self.log.call(
-            lambda connection: set_run(connection, run, state=state, counts=counts, simulated=view.simulated)
+            lambda connection: set_run(
+                connection, run, state=state, counts=counts, simulated=simulated, idle=idle
+            )
         )
 
     def end(self, run: str, state: str, view: View, work: Sequence[float] = ()) -> None:
@@ -166,7 +169,7 @@ class Storage:
         seconds = {name: list(tally.durations.last) for name, tally in view.agents.items()}
 
         def close(connection: sqlite3.Connection) -> None:
-            set_run(connection, run, simulated=view.simulated)
+            set_run(connection, run, simulated=view.simulated, idle=view.idle)
             end_run(connection, run, state, view.now, counts, used)
             if state != "drained":  # it will be told whole, once
                 folder = folder_of(connection, run)

@@ -12,7 +12,7 @@ SILENT = 30.0
 
 
 class Need(NamedTuple):
-    """A step that needs a person, and why: asking, failed, or silent."""
+    """A step that needs a person, and why: asking, failed, or silent. `budget`: the whole run does."""
 
     why: str
     task: str
@@ -21,11 +21,12 @@ class Need(NamedTuple):
 
 class Attention(NamedTuple):
     """Letters to look into, approvals that wait for an answer, attempts that gave no sign of life for SILENT
-    seconds."""
+    seconds; 1 for a run that its budget has paused."""
 
     failed: int = 0
     asking: int = 0
     silent: int = 0
+    budget: int = 0
 
 
 def attention(view: View, now: float, heard: Callable[[str, str], float | None] | None = None) -> Attention:
@@ -33,11 +34,24 @@ def attention(view: View, now: float, heard: Callable[[str, str], float | None] 
     counts = {"asking": 0, "silent": 0}
     for need in _running(view, now, heard):
         counts[need.why] += 1
-    return Attention(view.letters, counts["asking"], counts["silent"])
+    return Attention(view.letters, counts["asking"], counts["silent"], int(paused_by_budget(view)))
+
+
+def why_paused(view: View) -> str:
+    """The sentence with which the run was paused; empty where it is not, or an operator did it without one."""
+    if view.state != "paused":
+        return ""
+    return next((moment.text for moment in reversed(view.timeline) if moment.kind == "paused"), "")
+
+
+def paused_by_budget(view: View) -> bool:
+    return why_paused(view).startswith("budget")
 
 
 def needing(view: View, now: float, heard: Callable[[str, str], float | None] | None = None) -> Iterator[Need]:
     """Each of them that is remembered: who asks first, then what failed, then who is silent."""
+    if paused_by_budget(view):
+        yield Need("budget", "", "")
     running = list(_running(view, now, heard))
     yield from (need for need in running if need.why == "asking")
     for task in (*view.failed.values(), *view.open.values()):

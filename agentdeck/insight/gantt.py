@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from math import inf
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from agentdeck.core.state import ENDED
 
 class Span(NamedTuple):
     """A stretch of time in one state. `kind` is why it waited (`needs`, `pool`, `backoff`, …) where `attempt`
-    is 0, else how the attempt stands: running, done, failed, lost, cancelled. `until` None goes on."""
+    is 0, else how the attempt stands: running, done, rejected, failed, lost, cancelled. `until` None goes on."""
 
     kind: str
     since: float
@@ -73,7 +73,21 @@ def _newer(row: Row, state: str, started: float | None, ended: float | None, att
         spans.append(Span("running", started, None, attempts))
     if spans and spans[-1].until is None and spans[-1].attempt and state != "running":
         spans[-1] = spans[-1]._replace(kind=state if state in ENDED else "failed", until=ended)
-    return row._replace(state=state, spans=tuple(spans))
+    rejected = row.state == "rejected" and state == "done"
+    return row._replace(state="rejected" if rejected else state, spans=tuple(spans))
+
+
+def asking(rows: Sequence[Row], agents: Collection[str]) -> list[Row]:
+    """The rows, where a step of these agents does not run but asks a person while it goes on."""
+    return [
+        row
+        if row.agent not in agents or row.state != "running"
+        else row._replace(
+            state="asking",
+            spans=tuple(s._replace(kind="asking") if s.until is None and s.attempt else s for s in row.spans),
+        )
+        for row in rows
+    ]
 
 
 def critical(rows: Sequence[Row], needs: Mapping[str, Sequence[str]]) -> set[str]:
@@ -148,14 +162,14 @@ class _Fold:
                 self._over(self.step(key), at, "skipped")
             case ev.StepCancelled(at=at, step=key):
                 self._over(self.step(key), at, "cancelled")
-            case ev.StepAnswered(at=at, step=key):
-                self._over(self.step(key), at, "done")
+            case ev.StepAnswered(at=at, step=key, approved=approved):
+                self._over(self.step(key), at, "done" if approved else "rejected")
             case ev.StepReopened(at=at, step=key):
                 step = self.step(key)
                 step.state, step.since = "ready", at
             case ev.TaskEnded(at=at):
                 for step in self.steps.values():
-                    if step.state not in ENDED:
+                    if step.state not in (*ENDED, "rejected"):
                         self._over(step, at, "cancelled")
 
     def _started(self, step: _Step, e: ev.StepStarted) -> None:

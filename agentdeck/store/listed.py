@@ -15,7 +15,7 @@ from agentdeck.workflow.model import Data
 ROW = (
     "runs.run, workflow, identity, state, runs.started, ended, simulated, tags, source, options,"
     " tasks_total, tasks_done, tasks_failed, tasks_cancelled, summary, owner, lease_until, pid, host,"
-    " machine, process_start"
+    " machine, process_start, idle"
 )
 
 
@@ -42,6 +42,7 @@ class RunRow:
     pid: int | None
     host: str
     is_local: bool = False
+    idle: float = 0.0
 
     @property
     def key(self) -> tuple[float, str]:
@@ -50,14 +51,19 @@ class RunRow:
 
     @property
     def seconds(self) -> float | None:
-        return None if self.ended is None else self.ended - self.started
+        """For how long processes have run it, so far or in all: the time in between is left out. None where that
+        is not known: its process died."""
+        end = time.time() if self.state in ("running", "paused") else self.ended
+        if end is None:
+            return None
+        return max(0.0, end - self.started - self.idle)
 
 
 def run_of(row: tuple[Any, ...]) -> RunRow:
     """The row of the columns `ROW`."""
     (run, workflow, identity, state, started, ended, simulated, tags, source, options) = row[:10]
     total, done, failed, cancelled, summary = row[10:15]
-    lease = Lease(run, *row[15:])
+    lease = Lease(run, *row[15:21])
     if state == "drained" or (state in ("running", "paused") and not held(lease, time.time())):
         state = "interrupted"
     return RunRow(
@@ -78,4 +84,5 @@ def run_of(row: tuple[Any, ...]) -> RunRow:
         lease.pid,
         lease.host or "",
         lease.is_local,
+        row[21],
     )

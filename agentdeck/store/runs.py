@@ -121,18 +121,21 @@ def set_run(
     state: str | None = None,
     counts: Counts | None = None,
     simulated: bool | None = None,
+    idle: float | None = None,
 ) -> None:
-    """Note how a run goes: `running`, `paused`, `drained`, and its tasks so far. None leaves as it is."""
+    """Note how a run goes: `running`, `paused`, `drained`, its tasks so far, and for how long no process ran it.
+    None leaves as it is."""
     connection.execute(
         "UPDATE runs SET state = coalesce(?, state), ended = iif(? IS NULL, ended, NULL),"
         " tasks_total = coalesce(?, tasks_total), tasks_done = coalesce(?, tasks_done),"
         " tasks_failed = coalesce(?, tasks_failed), tasks_cancelled = coalesce(?, tasks_cancelled),"
-        " simulated = coalesce(?, simulated) WHERE run = ?",
+        " simulated = coalesce(?, simulated), idle = coalesce(?, idle) WHERE run = ?",
         (
             state,
             state,
             *((counts.total, counts.done, counts.failed, counts.cancelled) if counts else (None,) * 4),
             simulated,
+            idle,
             run,
         ),
     )

@@ -11,16 +11,16 @@ from rich.cells import cell_len, set_cell_size
 
 from agentdeck.console.graph.card import Card, short
 from agentdeck.console.graph.nodes import Kind, Node
+from agentdeck.console.look import GLYPHS
+from agentdeck.core.tally import SHOWN
 
 CRITICAL = "critical"
 Span = tuple[str, str]
 Row = tuple[Span, ...]
 
-SIGNS = {
-    "waiting": "·", "ready": "○", "running": "●", "done": "✓", "failed": "✗", "skipped": "↷", "cancelled": "⊘",
-}  # fmt: skip
+SIGNS = {state: GLYPHS[state] for state in SHOWN}
 #: Which counts stay when there is no room for all.
-_FIRST = ("failed", "running", "done", "ready", "waiting", "skipped", "cancelled")
+_FIRST = ("failed", "asking", "running", "rejected", "done", "ready", "waiting", "skipped", "cancelled")
 #: corners, sides, top and bottom, done part of the bottom
 _BORDERS: dict[Kind | str, tuple[str, str, str, str]] = {
     "agent": ("╭╮╰╯", "│", "─", "━"),
@@ -112,7 +112,11 @@ def box(
 
 def _border(card: Card | None) -> str:
     """The border is in the colour of the state; what waits recedes."""
-    return card.state if card and card.state in ("running", "ready", "failed", "done") else "wire"
+    return (
+        card.state
+        if card and card.state in ("running", "asking", "ready", "failed", "rejected", "done")
+        else "wire"
+    )
 
 
 def _glyph(node: Node, card: Card | None) -> str:

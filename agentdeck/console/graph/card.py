@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from agentdeck.console.graph.nodes import Node
-from agentdeck.core.tally import STATES, AgentTally
+from agentdeck.core.tally import SHOWN, AgentTally
 
 #: One failure in so many: fewer are told by their count alone, and the agent does well.
 FEW = 10
-_NOTHING = dict.fromkeys(STATES, 0)
+_NOTHING = dict.fromkeys(SHOWN, 0)
 
 
 class Card(NamedTuple):
@@ -19,7 +19,7 @@ class Card(NamedTuple):
     tried: something they need failed."""
 
     state: str = "waiting"
-    counts: tuple[int, ...] = (0,) * len(STATES)
+    counts: tuple[int, ...] = (0,) * len(SHOWN)
     total: int = 0
     time: str = ""
     note: str = ""
@@ -35,20 +35,22 @@ class Card(NamedTuple):
 
     @property
     def by_state(self) -> dict[str, int]:
-        return dict(zip(STATES, self.counts, strict=True))
+        return dict(zip(SHOWN, self.counts, strict=True))
 
     @property
     def ended(self) -> int:
-        return sum(self.counts[3:])
+        return sum(self.counts[SHOWN.index("done") :])
 
 
 def state_of(counts: Mapping[str, int]) -> str:
     """One word for an agent's steps: what goes on, then what went wrong, then what is over; waiting where there
     are none."""
-    on = next((state for state in ("running", "ready", "waiting") if counts[state] > 0), None)
+    on = next((state for state in ("asking", "running", "ready", "waiting") if counts[state] > 0), None)
     if on is None and counts["failed"] * FEW > counts["done"]:
         return "failed"
-    return on or next((state for state in ("done", "cancelled", "skipped") if counts[state] > 0), "waiting")
+    return on or next(
+        (state for state in ("done", "rejected", "cancelled", "skipped") if counts[state] > 0), "waiting"
+    )
 
 
 def failed_role(failed: int, spoilt: int) -> str:
@@ -56,7 +58,7 @@ def failed_role(failed: int, spoilt: int) -> str:
 
 
 def steps_of(tally: AgentTally | None) -> Mapping[str, int]:
-    return tally.steps if tally else _NOTHING
+    return tally.shown if tally else _NOTHING
 
 
 def card_of(
@@ -73,7 +75,7 @@ def card_of(
     running attempts began; `many` agents have a step per item, however many tasks there are."""
     if node.kind == "group":
         each = [steps_of(tallies.get(name)) for name in node.members]
-        counts = tuple(sum(steps[state] for steps in each) for state in STATES)
+        counts = tuple(sum(steps[state] for steps in each) for state in SHOWN)
         expected = tasks * len(each)
         members = tuple(state_of(steps) for steps in each)
     else:
@@ -89,7 +91,7 @@ def card_of(
     elif durations is not None and durations.count:
         time = seconds(durations.quantile(0.5) or 0.0)
     return Card(
-        state_of(dict(zip(STATES, counts, strict=True))),
+        state_of(dict(zip(SHOWN, counts, strict=True))),
         counts,
         max(seen, expected),
         time,

@@ -233,7 +233,7 @@ class GraphPane(Grounded, ScrollView, can_focus=True):
             rows |= drawing.put(name, steps, 0 if name in self._many else tasks)
         if not self._total or not self._turn % (4 * BEHIND) or len(names) <= BEHIND:
             for tally in tallies.values():
-                for state, number in tally.steps.items():
+                for state, number in tally.shown.items():
                     self._total[state] = total[state] = total.get(state, 0) + number
         line = legend(self._total)
         if self.chosen in self._stands:

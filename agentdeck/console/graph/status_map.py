@@ -14,7 +14,7 @@ from agentdeck.console.graph.card import short
 from agentdeck.console.graph.nodes import Node
 
 #: From left to right within an agent; a cell is an index into this, 0 is none.
-ORDER = ("", "done", "failed", "skipped", "cancelled", "running", "ready", "waiting")
+ORDER = ("", "done", "rejected", "failed", "skipped", "cancelled", "asking", "running", "ready", "waiting")
 _CODE = {state: index for index, state in enumerate(ORDER)}
 _LABEL = 16
 #: Cells of one agent in a map by columns, at most.

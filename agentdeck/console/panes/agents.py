@@ -65,13 +65,13 @@ class AgentsPane(Table[AgentTally]):
 
 
 def _state(tally: AgentTally) -> Pieces:
-    state = state_of(tally.steps)
+    state = state_of(tally.shown)
     return ((GLYPHS[state], state),)
 
 
 def _name(tally: AgentTally) -> Pieces:
-    state = state_of(tally.steps)
-    return ((clean(tally.name), state if state in ("running", "failed") else "text"),)
+    state = state_of(tally.shown)
+    return ((clean(tally.name), state if state in ("running", "asking", "failed") else "text"),)
 
 
 def _failed(tally: AgentTally) -> str:
@@ -83,7 +83,7 @@ def _count(state: str) -> Column[AgentTally]:
     title = "queued" if state == "ready" else state
     return Column(
         title,
-        lambda tally: number(tally.steps[state], _failed(tally) if state == "failed" else role),
+        lambda tally: _beside(tally, state, _failed(tally) if state == "failed" else role),
         7 if state == "running" else 6,
         right=True,
         rank=0 if state in ("running", "failed") else 1,
@@ -91,12 +91,25 @@ def _count(state: str) -> Column[AgentTally]:
     )
 
 
+def _beside(tally: AgentTally, state: str, role: str) -> Pieces:
+    """How many steps are in a state, and before it, with its glyph, in one that has no column of its own."""
+    counts, other = tally.shown, BESIDE.get(state, "")
+    many = counts[other] if other else 0
+    if not many:
+        return number(counts[state], role)
+    beside = (f"{GLYPHS[other]}{count(many)}", other)
+    return (beside, (" ", "text"), *number(counts[state], role)) if counts[state] else (beside,)
+
+
 def _progress(tally: AgentTally) -> Pieces:
-    steps = tally.steps
+    steps = tally.shown
     own = max(0, steps["failed"] - tally.spoilt)
     steps["cancelled"] += steps["failed"] - own  # as little happened to them
     steps["failed"] = own
-    parts = [(steps[state], state) for state in ("done", "skipped", "failed", "cancelled", "running")]
+    parts = [
+        (steps[state], state)
+        for state in ("done", "rejected", "skipped", "failed", "cancelled", "asking", "running")
+    ]
     return bar(parts, max(1, sum(steps.values())), BAR)
 
 
@@ -143,6 +156,8 @@ def _usd(tally: AgentTally) -> Pieces:
 
 
 BAR = 10
+#: column: the state that is told in it too.
+BESIDE = {"running": "asking", "done": "rejected"}
 COLUMNS: tuple[Column[AgentTally], ...] = (
     Column("state", _state, 1, title=""),
     Column("agent", _name, 10, flex=1, most=28, order=lambda tally: tally.name),
@@ -158,7 +173,7 @@ COLUMNS: tuple[Column[AgentTally], ...] = (
         order=lambda tally: tally.attempts,
     ),
     Column("ok", _success, 5, right=True, rank=5, order=success),
-    Column("waited for", _waiting, 18, rank=2, order=lambda tally: longest(tally.waiting)[1]),
+    Column("waited for", _waiting, 20, rank=2, order=lambda tally: longest(tally.waiting)[1]),
     Column("tokens", _tokens, 11, right=True, rank=8, order=lambda tally: tally.tokens_in),
     Column("$", _usd, 8, right=True, rank=6, order=lambda tally: tally.cost),
 )  # fmt: skip

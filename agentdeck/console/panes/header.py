@@ -13,7 +13,7 @@ from agentdeck.console.seldom import Seldom
 from agentdeck.core.clean import clean
 from agentdeck.core.tally import total_cost
 from agentdeck.core.view import View
-from agentdeck.insight.attention import Attention, attention
+from agentdeck.insight.attention import Attention, attention, paused_by_budget, why_paused
 from agentdeck.insight.numbers import count, dollars, per_second, seconds
 from agentdeck.insight.pace import Pace
 from agentdeck.insight.summary import simulation
@@ -103,8 +103,13 @@ class Header(Drawn, can_focus=False):
 
     def _title(self, view: View) -> list[Pieces]:
         state = "interrupted" if self.lost else view.state
+        budget = state == "paused" and paused_by_budget(view)
+        word = "paused: budget" if budget else state
         shown: list[Pieces] = [
-            ((f" {GLYPHS.get(state, '●')} {state}", state if state in GLYPHS else "warn"),),
+            (
+                (f" {GLYPHS.get(state, '●')} {word}", state if state in GLYPHS else "warn"),
+                *((("  B", "accent"), (" grants more", "text")) if budget else ()),
+            ),
             ((clean(view.workflow), "title"),),
         ]
         badges = (*((word,) if (word := simulation(view)) else ()), *self.badges)
@@ -112,8 +117,8 @@ class Header(Drawn, can_focus=False):
             shown.append(((" · ".join(badges), "warn"),))
         if self.age > 1:
             shown.append(((f"data {seconds(self.age)} old", "bad"),))
-        if view.state == "paused" and (why := _why_paused(view)):
-            shown.append(((why, "warn"),))
+        if why := why_paused(view):
+            shown.append(((clean(why), "warn"),))
         shown.append(((clean(view.run), "dim"),))
         return shown
 
@@ -124,7 +129,8 @@ class Header(Drawn, can_focus=False):
         if height < 2:
             tasks = view.tasks
             shown.append(((f"{tasks.ended:,}/{self._known(view)}", "text"),))
-        shown.append(((seconds(self._elapsed(view)), "text"),))
+        idle = ((f" +{seconds(view.idle)} idle", "dim"),) if view.idle >= 1 and self.size.width >= 100 else ()
+        shown.append(((seconds(self._elapsed(view)), "text"), *idle))
         if view.ended is None and not self.lost:
             left = self._eta(view)
             shown.append((("ETA ", "dim"), (seconds(left) if left is not None else "–", "accent")))
@@ -204,12 +210,15 @@ class Header(Drawn, can_focus=False):
         found = self._attention
         whole = sum(found)
         told = (
+            (found.budget * (self.size.height > 2), "budget used up", "paused"),
             (found.failed, "letters" if found.failed > 1 else "letter", "failed"),
             (found.asking, "asking", "approval"),
             (found.silent, "silent", "warn"),
         )
         groups: list[Pieces] = [
-            ((f"{MARKS[role]} {number:,} {word}", role),) for number, word, role in told if number
+            ((f"{MARKS[role]} {word if role == 'paused' else f'{number:,} {word}'}", role),)
+            for number, word, role in told
+            if number
         ]
         if whole and self.size.height > 2:
             said = "1 needs a person" if whole == 1 else f"{whole:,} need a person"
@@ -244,11 +253,7 @@ def _sums(view: View) -> Sums:
 
 
 GLYPH = "━"
-MARKS = {"failed": "✗", "approval": "?", "warn": "…"}
-
-
-def _why_paused(view: View) -> str:
-    return next((clean(m.text) for m in reversed(view.timeline) if m.kind == "paused"), "")
+MARKS = {"paused": "‖", "failed": "✗", "approval": "?", "warn": "…"}
 
 
 def _against(

@@ -26,7 +26,7 @@ class TasksPane(Table[Task]):
     """The tasks table: open ones first, oldest on top, then failed ones and those that ended, newest first."""
 
     def __init__(self) -> None:
-        self.rows = Rows[Task](name_of, lambda task: f"{name_of(task)} {task.state} {error_of(task)}")
+        self.rows = Rows[Task](name_of, lambda task: f"{name_of(task)} {task.shown} {error_of(task)}")
         self.focused_on = Focus()
         self.now = 0.0
         self._seldom = Seldom()
@@ -61,9 +61,9 @@ class TasksPane(Table[Task]):
 
     def _columns(self) -> tuple[Column[Task], ...]:
         return (
-            Column("state", _state, 1, title="", order=lambda task: task.state),
+            Column("state", _state, 1, title="", order=lambda task: task.shown),
             Column("task", lambda task: clean(name_of(task)), 8, flex=1, most=24, order=name_of),
-            Column("is", lambda task: ((task.state, task.state),), 9, rank=4, order=lambda task: task.state),
+            Column("is", lambda task: ((task.shown, task.shown),), 9, rank=4, order=lambda task: task.shown),
             Column("steps", _strip, STRIP, rank=2),
             Column("age", lambda task: seconds(self._age(task)), 7, right=True, rank=1, order=self._age),
             Column(
@@ -105,7 +105,7 @@ def _tone(task: Task) -> str:
 
 
 def _state(task: Task) -> Pieces:
-    return ((GLYPHS.get(task.state, "?"), task.state),)
+    return ((GLYPHS[task.shown], task.shown),)
 
 
 def _strip(task: Task) -> Pieces:
@@ -115,9 +115,9 @@ def _strip(task: Task) -> Pieces:
     states = [_step(task.steps.get(key)) for key, tally in task.family.agents.items() if tally.own]
     if len(states) <= STRIP:
         return tuple((GLYPHS[state], state) for state in states)
-    order = ("done", "skipped", "failed", "cancelled", "running")
+    order = ("done", "rejected", "skipped", "failed", "cancelled", "asking", "running")
     return bar([(states.count(state), state) for state in order], len(states), STRIP)
 
 
 def _step(step: StepView | None) -> str:
-    return "waiting" if step is None else step.state
+    return "waiting" if step is None else step.shown

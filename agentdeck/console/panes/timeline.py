@@ -24,8 +24,9 @@ from agentdeck.core.shown import Moment
 from agentdeck.core.tally import AgentTally
 from agentdeck.core.view import View
 from agentdeck.insight.activity import Activity, activity
-from agentdeck.insight.gantt import Row, bars, critical, live
+from agentdeck.insight.gantt import Row, asking, bars, critical, live
 from agentdeck.insight.numbers import plural, seconds
+from agentdeck.workflow.model import Approve
 
 #: What was read of a task is read again so often at most, while the view knows more; in seconds.
 AGAIN = 1.0
@@ -85,6 +86,7 @@ class TimelinePane(Drawn):
         self._fresh = False
         self._failures: dict[str, int] = {}
         self._needs: dict[str, Sequence[str]] = {}
+        self._asks: frozenset[str] = frozenset()
         self._moments: list[Moment] = []
         self._told = -1
         self._times = (0.0, 0.0, 0.0)
@@ -98,6 +100,8 @@ class TimelinePane(Drawn):
             self._run, self._read, self._wanted, self._needs = view.run, None, None, {}
             self._activity, self._failures = Activity(), {}
             if view.definition:
+                agents = view.definition.agents.items()
+                self._asks = frozenset(name for name, one in agents if isinstance(one.does, Approve))
                 self._needs = {name: agent.needs for name, agent in view.definition.agents.items()}
         self._waits_for = ""
         task = self.focused_on.task
@@ -150,7 +154,8 @@ class TimelinePane(Drawn):
             with self._seldom:
                 self._known = known
                 self._folded = bars(self._events[:number], name)
-                self._rows = live(self._folded, task) if task else self._folded
+                rows = live(self._folded, task) if task else self._folded
+                self._rows = asking(rows, self._asks)
                 self._critical = critical(self._rows, self._needs)
                 self._names = [row.step for row in self._rows]
                 self._reach(self.cursor)
@@ -255,7 +260,7 @@ class TimelinePane(Drawn):
 
     def _label(self, at: int, width: int) -> Pieces:
         if not self.focused_on.task:
-            state = state_of(self._agents[at].steps)
+            state = state_of(self._agents[at].shown)
             name = self._names[at]
             return ((f" {GLYPHS[state]} ", state), (fit(name, width - 3), "text"))
         row = self._rows[at]

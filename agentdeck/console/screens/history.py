@@ -8,7 +8,7 @@ from typing import Any
 from textual.app import ComposeResult
 from textual.widgets import Input
 
-from agentdeck.cli.runs import lasted, marks, when
+from agentdeck.cli.runs import marks, when
 from agentdeck.console import pauses
 from agentdeck.console.actions import bindings
 from agentdeck.console.entry import Entry
@@ -180,7 +180,7 @@ def _row(run: RunRow) -> Row:
             (run.workflow, "text"),
             (run.run, "dim"),
             (moment(run.started), "dim"),
-            (seconds(lasted(run)), "text"),
+            (seconds(run.seconds), "text"),
             (f"{tasks.done:,}/{total_of(run):,}", "text"),
             (f"{tasks.failed:,}", "failed") if tasks.failed else ("·", "line"),
             (marks(run).removeprefix(" · "), "dim"),

@@ -39,6 +39,10 @@ class Recall(Verbs):
         """Say it for a while."""
         raise NotImplementedError
 
+    def to_budget(self) -> None:
+        """Show the budget among the limits."""
+        raise NotImplementedError
+
     def take_up(self, engine: Callable[[], Engine]) -> None:
         """Start a process that goes on with this run."""
         raise NotImplementedError
@@ -88,6 +92,11 @@ class Recall(Verbs):
             return
         at = needs.index(self._visited) + 1 if self._visited in needs else 0
         need = self._visited = needs[at % len(needs)]
+        if need.why == "budget":
+            self.to_budget()
+            place = f"{at % len(needs) + 1} of {len(needs)}"
+            self.hint(f"{place}: the budget is used up  ·  B grants more, X cancels the run")
+            return
         self.select(Focus(agent_of(need.task, need.step), need.task, need.step))
         what, then = {
             "asking": ("asks", "a answers"),

@@ -266,6 +266,10 @@ class RunScreen(Recall):
         for task in list(self.view.open)[:2000]:
             yield Found(f"Task {task}", "Select it in every pane.", partial(self.select, Focus(task=task)))
 
+    def to_budget(self) -> None:
+        names = (limit.name for limit in limits(self.view, self.now))
+        self._to_limit(next((name for name in names if name.startswith("budget.")), ""))
+
     def _to_limit(self, name: str) -> None:
         self.go("limits")
         self.panes["limits"].move_to_key(name)
