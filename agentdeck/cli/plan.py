@@ -123,7 +123,10 @@ def page(made: Plan, answering: Mapping[str, str]) -> Iterator[str]:
     yield ""
     yield clean(f"critical path  {' → '.join(made.critical_path)}  ({seconds(made.path_seconds)})")
     yield f"lower bound    {seconds(made.lower_bound)}"
-    yield f"sequential     {seconds(made.sequential)}"
+    if made.uncounted:
+        yield clean(f"sequential     not known: the items of {', '.join(made.uncounted)} are counted in the run")
+    else:
+        yield f"sequential     {seconds(made.sequential)}"
     if made.assumed:
         yield clean(f"assumed        1 s each for {', '.join(made.assumed)}: no earlier run says")
     for verb, word in (("command", "commands"), ("python", "modules"), ("http", "hosts"), ("prompt", "models"),

@@ -20,9 +20,13 @@ def describe(seen: Outlook, look: Look) -> Text:
         text.append(value, look[role])
         text.append(f"  {note}\n" if note else "\n", look["dim"])
 
-    line("expected", spell(seen.seconds), "title", f"{made.tasks:,} task{'s' * (made.tasks > 1)}")
+    # How many items an `each` gives is known in a run at the earliest: without it there is only a least.
+    least = "at least " if made.uncounted else ""
+    line("expected", least + spell(seen.seconds), "title", f"{made.tasks:,} task{'s' * (made.tasks > 1)}")
     line("at best", spell(made.lower_bound), note="no schedule is faster")
-    line("one by one", spell(made.sequential), "dim")
+    line("one by one", "not known" if made.uncounted else spell(made.sequential), "dim")
+    if made.uncounted:
+        line("items", "not known", "warn", clean(f"of {', '.join(made.uncounted[:6])}: counted in the run"))
     if made.tasks > 1:
         line("first task", spell(seen.first))
     line("workers", f"{seen.busy:.0%} busy", "warn" if seen.holds == "workers" else "text")

@@ -10,6 +10,9 @@ from agentdeck.core import events as ev
 from agentdeck.core.shown import TaskView
 from agentdeck.core.state import ENDED
 
+#: What ends a join and what begins after it are at most so far apart, in seconds.
+SAME = 0.0005
+
 
 class Span(NamedTuple):
     """A stretch of time in one state. `kind` is why it waited (`needs`, `pool`, `backoff`, …) where `attempt`
@@ -91,19 +94,26 @@ def asking(rows: Sequence[Row], agents: Collection[str]) -> list[Row]:
 
 
 def critical(rows: Sequence[Row], needs: Mapping[str, Sequence[str]]) -> set[str]:
-    """The steps on which the task waited: from what ended last, back over the need that ended last each time.
+    """The steps on which the task waited: from what ended last, back over the need that let it begin each time.
+    That is the last of those that had ended when its join was satisfied: the second of three for a quorum of two.
     Of what still runs, the one that began last."""
     ended: dict[str, tuple[float, float, str]] = {}
+    ready: dict[str, float] = {}
     for row in rows:
         if row.spans:
             name, final = row.step.partition("[")[0], row.spans[-1]
             until = inf if final.until is None else final.until
             ended[name] = max(ended.get(name, (0.0, 0.0, "")), (until, final.since, row.step))
+            first = row.spans[0]
+            begins = first.until if first.kind == "needs" and first.until is not None else first.since
+            ready[name] = min(ready.get(name, inf), begins)
     path: set[str] = set()
     last = max(ended, key=lambda name: ended[name], default=None)
     while last is not None and ended[last][2] not in path:
         path.add(ended[last][2])
-        above = [need for need in needs.get(last, ()) if need in ended]
+        before = ready[last] + SAME
+        above = [need for need in needs.get(last, ()) if need in ended and ended[need][0] <= before]
+        above = above or [need for need in needs.get(last, ()) if need in ended]
         last = max(above, key=lambda name: ended[name], default=None)
     return path
 

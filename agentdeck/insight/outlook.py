@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agentdeck.insight.forecast import forecast
 from agentdeck.insight.plan import Plan, plan
@@ -16,9 +16,10 @@ PLAYED = 300
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """`seconds` is what is to be expected, `first` when the first task ends; the plan has the bound. `busy` is
-    the share of the workers' time that is work. `usd` is the least and the most that it would cost, None where
-    nobody knows. `holds` says what the run waits for: `path`, `workers`, or a provider's limit by its name."""
+    """`seconds` is what is to be expected, at least where the plan has agents with items not counted; `first` is
+    when the first task ends; the plan has the bound. `busy` is the share of the workers' time that is work. `usd`
+    is the least and the most that it would cost, None where that is not known. `holds` says what the run waits
+    for: `path`, `workers`, or a provider's limit by its name."""
 
     plan: Plan
     seconds: float
@@ -37,10 +38,11 @@ def outlook(
 ) -> Outlook:
     """Play the launch on a virtual clock. `seconds` are durations by agent as seen before, `asks` what its
     prompts would use."""
-    made = plan(definition, workers, tasks, seconds)
-    known = {deed.agent: deed.seconds for deed in made.deeds}
+    asks = asks or Prompting()
+    made = plan(definition, workers, tasks, seconds, asks.items)
+    definition, known = _played(definition, made, workers)
     played = forecast(definition, workers, min(tasks, PLAYED), known)
-    each = sum(d.seconds for d in made.deeds if not d.spare and d.verb not in SLOTLESS)
+    each = sum(d.seconds * (d.items or 1) for d in made.deeds if not d.spare and d.verb not in SLOTLESS)
     length, work = played.seconds, each * tasks
     if tasks > PLAYED:
         half = forecast(definition, workers, PLAYED // 2, known).seconds
@@ -49,7 +51,20 @@ def outlook(
     length = max(length, made.lower_bound)  # which counts every agent, where `when` skips some of them here
     busy = min(1.0, work / (length * workers)) if length > 0 else 0.0
     holds = "workers" if busy > 0.9 and tasks > 1 else "path"
-    asks = asks or Prompting()
     if asks.seconds > length:
         busy, length, holds = busy * length / asks.seconds, asks.seconds, asks.limit
     return Outlook(made, length, played.first, busy, holds, asks.usd)
+
+
+def _played(definition: Definition, made: Plan, workers: int) -> tuple[Definition, dict[str, float]]:
+    """The workflow as it is played, and the seconds of its agents. What `each` gives is only known in a run, so
+    such an agent is played as one step that takes as long as its items do, so many at once."""
+    known = {deed.agent: deed.seconds for deed in made.deeds}
+    agents = dict(definition.agents)
+    for deed in made.deeds:
+        if deed.many:
+            agent = agents[deed.agent]
+            at_once = min(workers, agent.max_parallel or workers)
+            agents[deed.agent] = replace(agent, each=None)
+            known[deed.agent] = deed.seconds * max(1.0, (deed.items or 1.0) / max(1, at_once))
+    return replace(definition, agents=agents), known

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from agentdeck.insight.bound import earliest, lower_bound, needs_of
+from agentdeck.insight.bound import lower_bound, needs_of, schedule
 from agentdeck.workflow import graph
 from agentdeck.workflow.model import (
     SLOTLESS,
@@ -28,7 +28,8 @@ from agentdeck.workflow.model import (
 class Deed:
     """What one agent will do: its verb, and the command, module, host, model, file or person it turns to.
     `seconds` is one attempt; `source` says where that is from: seen, simulated or assumed. `slack` is how
-    much later it could end without delaying its task. `many`: one step per item, counted here as one."""
+    much later it could end without delaying its task. `many`: one step per item, of which a task has `items`;
+    None where that is not known, and one is counted."""
 
     agent: str
     verb: str
@@ -38,15 +39,17 @@ class Deed:
     slack: float
     many: bool
     spare: bool
+    items: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A workflow's plan for so many tasks at so many workers.
 
-    `path_seconds` is the critical path, which waits for every need. `lower_bound` is what no schedule can beat;
-    it is lower than the path where a join may go without all of its needs. `sequential` is one step after
-    another. `assumed` names the agents whose seconds are a guess of one each.
+    `path_seconds` is the critical path, over the need that lets each join go. `lower_bound` is what no schedule
+    can beat: the path, or more. `sequential` is one step after another. `assumed` names the agents whose seconds
+    are a guess of one each, `uncounted` those whose number of items is not known: with more than one item each,
+    everything but the path takes longer.
     """
 
     workflow: str
@@ -63,6 +66,10 @@ class Plan:
     def assumed(self) -> tuple[str, ...]:
         return tuple(deed.agent for deed in self.deeds if deed.source == "assumed")
 
+    @property
+    def uncounted(self) -> tuple[str, ...]:
+        return tuple(deed.agent for deed in self.deeds if deed.many and deed.items is None)
+
     def named(self, verb: str) -> list[str]:
         """What the agents of one verb turn to, each once, in order of declaration."""
         return list(dict.fromkeys(deed.target for deed in self.deeds if deed.verb == verb))
@@ -73,27 +80,31 @@ def plan(
     workers: int | None = None,
     tasks: int = 1,
     seconds: Mapping[str, float] | None = None,
+    items: Mapping[str, float] | None = None,
 ) -> Plan:
-    """Work out the plan. `seconds` are durations by agent, seen in earlier runs; where there are none, what a
-    simulated agent takes, else one second."""
+    """Work out the plan. `items` are how many each agent with `each` has of a task. `seconds` are durations by
+    agent, seen in earlier runs; where there are none, what a simulated agent takes, else one second."""
     agents = definition.agents
     workers = workers if workers is not None else definition.limits.workers
     known = {name: _seconds(agent, seconds or {}) for name, agent in agents.items()}
     takes = {name: value for name, (value, _) in known.items()}
     needs = needs_of(definition)
-    path, length = graph.critical_path(needs, takes)
-    slack = graph.slack(needs, takes)
+    best = schedule(definition, takes)
+    many = {name: (items or {}).get(name) for name, agent in agents.items() if agent.each is not None}
     # With `mode: sequential`, one step of each task at a time is as much as there can be.
     at_once = min(workers or tasks, tasks) if definition.mode == "sequential" else workers
-    work = tasks * sum(takes[name] for name in needs if agents[name].does.verb not in SLOTLESS)
+    counted = {name: many.get(name) or 1.0 for name in needs if agents[name].does.verb not in SLOTLESS}
+    work = tasks * sum(takes[name] * count for name, count in counted.items())
+    # What a join cancels need not be done: it is no part of the bound.
+    least = tasks * sum(min(takes[name], best.runs[name]) * count for name, count in counted.items())
     return Plan(
         workflow=definition.name,
         tasks=tasks,
         workers=workers,
         levels=tuple(map(tuple, graph.levels(needs))),
-        critical_path=tuple(path),
-        path_seconds=length,
-        lower_bound=lower_bound(earliest(definition, takes), work, at_once),
+        critical_path=best.path,
+        path_seconds=best.seconds,
+        lower_bound=lower_bound(best.seconds, least, at_once),
         sequential=work,
         deeds=tuple(
             Deed(
@@ -102,8 +113,9 @@ def plan(
                 target=target(agent),
                 seconds=takes[name],
                 source=known[name][1],
-                slack=slack.get(name, 0.0),
+                slack=best.slack.get(name, 0.0),
                 many=agent.each is not None,
+                items=many.get(name),
                 spare=agent.spare,
             )
             for name, agent in agents.items()
@@ -152,6 +164,7 @@ def render(made: Plan) -> dict[str, Data]:
         "lower_bound_seconds": round(made.lower_bound, 6),
         "sequential_seconds": round(made.sequential, 6),
         "assumed": list(made.assumed),
+        "items_not_known": list(made.uncounted),
         "runs": {
             "commands": made.named("command"),
             "modules": made.named("python"),

@@ -4,7 +4,7 @@ dollars; by what earlier runs used, else by the lengths of the prompts."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from agentdeck.core.caps import tightest
@@ -30,11 +30,13 @@ class Used(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Prompting:
     """`seconds` is the least time that the rates alone take, and `limit` the one that takes it (empty: none).
-    `usd` is the least and the most that it would cost; None where a price is not known or nothing is asked."""
+    `usd` is the least and the most that it would cost; None where a price or the number of calls is not known, or
+    nothing is asked. `items` are how many a task has of each agent with `each`, as earlier runs had them."""
 
     seconds: float = 0.0
     limit: str = ""
     usd: tuple[float, float] | None = None
+    items: Mapping[str, float] = field(default_factory=dict)
 
 
 def used_by(summary: Mapping[str, Any], tasks: int) -> dict[str, Used]:
@@ -68,7 +70,11 @@ def prompting(definition: Definition, deck: Deck, tasks: int, seen: Mapping[str,
     seconds, limit = _slowest(definition, deck, use)
     known = [cost for cost in costs if cost is not None]
     usd = (sum(low for low, _ in known), sum(high for _, high in known))
-    return Prompting(seconds, limit, usd if known and len(known) == len(costs) else None)
+    many = [name for name, agent in definition.agents.items() if agent.each is not None and not agent.spare]
+    counted = {name: seen[name].calls for name in many if name in seen}
+    unknown = any(name not in seen and definition.agents[name].does.verb == "prompt" for name in many)
+    known_all = known and len(known) == len(costs) and not unknown
+    return Prompting(seconds, limit, usd if known_all else None, counted)
 
 
 def _calls(definition: Definition, deck: Deck, seen: Mapping[str, Used]) -> Iterator[tuple[str, Used, bool]]:

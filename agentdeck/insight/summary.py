@@ -5,9 +5,8 @@ from __future__ import annotations
 from agentdeck.core.shown import Tasks
 from agentdeck.core.tally import AgentTally
 from agentdeck.core.view import View
-from agentdeck.insight.bound import earliest, lower_bound, needs_of
+from agentdeck.insight.bound import earliest, lower_bound, schedule
 from agentdeck.insight.numbers import plural
-from agentdeck.workflow import graph
 from agentdeck.workflow.model import Data, Definition
 
 
@@ -106,9 +105,7 @@ def _path(view: View, definition: Definition | None) -> tuple[list[str], float]:
         mean[name] = each
         # An agent that only some tasks reached delays the average task by that share.
         share[name] = min(each, tally.durations.total / max(1, view.tasks.opened))
-    needs = needs_of(definition)
-    seconds = {name: mean.get(name, 0.0) for name in needs}
-    return graph.critical_path(needs, seconds)[0], earliest(definition, share)
+    return list(schedule(definition, mean).path), earliest(definition, share)
 
 
 def _agent(tally: AgentTally) -> dict[str, Data]:

@@ -119,11 +119,13 @@ def test_a_log_without_its_definition_still_has_a_summary() -> None:
     [
         (Join(), 5.0),
         (Join("any"), 4.0),
-        (Join("progressive"), 4.0),
+        (Join("progressive"), 5.0),
         (Join("quorum", quorum=2), 4.5),
         (Join("quorum", quorum=0.5), 4.5),
-        (Join("quorum", quorum=3, within=60.0, min=2), 4.5),
-        (Join(within=60.0), 4.0),
+        (Join("quorum", quorum=3, within=60.0, min=2), 5.0),
+        (Join("quorum", quorum=3, within=0.1, min=2), 4.5),
+        (Join(within=60.0), 5.0),
+        (Join(within=0.1), 4.0),
     ],
 )
 def test_a_join_waits_only_for_enough(join: Join, seconds: float) -> None:

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from agentdeck.console.graph.canvas import CRITICAL
 from agentdeck.console.graph.card import seconds
 from agentdeck.core.tally import AgentTally
-from agentdeck.insight.bound import needs_of
-from agentdeck.workflow import graph
+from agentdeck.insight.bound import schedule
 from agentdeck.workflow.model import Definition, Simulate
 
 
@@ -24,11 +23,11 @@ def takes(definition: Definition, tallies: Mapping[str, AgentTally]) -> dict[str
 
 
 def path(definition: Definition, spent: Mapping[str, float]) -> tuple[str, ...]:
-    """The agents of the chain that takes longest."""
-    return tuple(graph.critical_path(needs_of(definition), spent)[0])
+    """The agents of the chain that takes longest, over the need that lets each join go."""
+    return schedule(definition, spent).path
 
 
 def slack(definition: Definition, spent: Mapping[str, float]) -> dict[str, str]:
     """How much later each agent could end without delaying its task, for people."""
-    left = graph.slack(needs_of(definition), spent)
+    left = schedule(definition, spent).slack
     return {name: f"+{seconds(value)}" if value > 0.0005 else CRITICAL for name, value in left.items()}
