@@ -19,7 +19,7 @@ from agentdeck.workflow.deck import Secret
 from agentdeck.workflow.model import Data
 from agentdeck.workflow.shape import meant
 
-_SECRET = re.compile(r"\$\{secret\.([A-Za-z_][A-Za-z0-9_]*)\}")
+_SECRET = re.compile(r"\$\{\s*secret\.([A-Za-z_][A-Za-z0-9_]*)\s*\}")
 #: Characters of a file that a secret may have.
 LONGEST_SECRET = 64 * 1024
 _NAMED = re.compile(r"\$\{env\.([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -43,6 +43,7 @@ class Keys:
         self._declared = secrets
         self._values: dict[str, str] = {}
         self._secrets: list[str] = []
+        self._reading = anyio.Lock()
 
     async def read(self, key: Data, of: str) -> str:
         """The value; empty where there is no key. Raises StepError of kind `auth`; `of` is named in it."""
@@ -70,26 +71,29 @@ class Keys:
         return _NAMED.sub(lambda found: self._env[found[1]].strip(), text)
 
     async def secret(self, name: str) -> str:
-        """The value of a secret of the deck. Raises StepError of kind `setup`."""
+        """The value of a secret of the deck, read once in a run. Raises StepError of kind `setup`."""
+        async with self._reading:
+            if name not in self._values:
+                self._values[name] = await self._read_secret(name)
+            return self._values[name]
+
+    async def _read_secret(self, name: str) -> str:
         spec, owner = self._declared.get(name), f"the secret {name}"
         if spec is None:
-            raise StepError(
-                "setup", f"{owner} is not in the deck; {meant(name, self._declared) or 'it has none'}"
-            )
-        if name not in self._values:
-            try:
-                value = await self._secret_value(spec, owner)
-            except StepError as error:
-                raise StepError("setup", error.fault.message.replace("has no key", "has no value")) from None
-            except (OSError, UnicodeError) as error:
-                reason = getattr(error, "strerror", None) or "it is no text"
-                raise StepError("setup", f"{owner} has no value: {spec.file} cannot be read: {reason}") from None
-            if len(value) < LEAST_SECRET:
-                what = f"has fewer than {LEAST_SECRET} characters, too few to recognise it in what comes back"
-                raise StepError("setup", f"{owner} {what}" if value else f"{owner} is empty")
-            self._keep(value, LEAST_SECRET)
-            self._values[name] = value
-        return self._values[name]
+            fix = meant(name, self._declared) or "it has none"
+            raise StepError("setup", f"{owner} is not in the deck; {fix}")
+        try:
+            value = await self._secret_value(spec, owner)
+        except StepError as error:
+            raise StepError("setup", error.fault.message.replace("has no key", "has no value")) from None
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is no text"
+            raise StepError("setup", f"{owner} has no value: {spec.file} cannot be read: {reason}") from None
+        if len(value) < LEAST_SECRET:
+            what = f"has fewer than {LEAST_SECRET} characters, too few to recognise it in what comes back"
+            raise StepError("setup", f"{owner} {what}" if value else f"{owner} is empty")
+        self._keep(value, LEAST_SECRET)
+        return value
 
     async def _secret_value(self, spec: Secret, owner: str) -> str:
         if spec.env is not None:

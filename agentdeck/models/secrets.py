@@ -15,7 +15,7 @@ from agentdeck.workflow.secret_uses import secret_uses
 from agentdeck.workflow.shape import meant
 
 #: As it is written in the `env` and `headers` of an MCP server.
-WRITTEN = re.compile(r"\$\{secret\.([A-Za-z_][A-Za-z0-9_]*)\}")
+WRITTEN = re.compile(r"\$\{\s*secret\.([A-Za-z_][A-Za-z0-9_]*)\s*\}")
 
 
 def check_secrets(deck: Deck, definitions: Iterable[Definition], env: Mapping[str, str] = environ) -> None:

@@ -25,7 +25,7 @@ from agentdeck.workflow.shape import (
     is_text,
     meant,
 )
-from agentdeck.workflow.source import Source, read_file
+from agentdeck.workflow.source import Path_, Source, read_file
 
 #: How a deck's file is called, wherever it lies.
 NAME = "deck.yaml"
@@ -98,6 +98,7 @@ class Deck:
     secrets: Mapping[str, Secret] = field(default_factory=dict)
 
 
+_USE = re.compile(r"\$\{\s*secret\.(\w+)\s*\}")
 NAMES = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -181,6 +182,8 @@ def load_deck(path: Path) -> Deck:
     read = DECK.read(source.data, (), source)
     if isinstance(read, Mapping):
         _named(read, source)
+        secrets = read.get("secrets")
+        _secret_uses(read, (), secrets if isinstance(secrets, dict) else {}, source)
     if source.issues or not clean(read):
         raise InvalidFile(sorted(source.issues, key=lambda issue: issue[:3]))
     providers = {
@@ -211,7 +214,7 @@ def _model(given: Mapping[str, Any]) -> Model:
 
 
 def _named(read: Mapping[str, Any], source: Source) -> None:
-    """Models name providers of the deck, tiers name its models, MCP servers its secrets."""
+    """Models name providers of the deck, tiers name its models."""
     providers, models = read.get("providers") or {}, read.get("models") or {}
     if not isinstance(providers, dict) or not isinstance(models, dict):
         return
@@ -226,13 +229,19 @@ def _named(read: Mapping[str, Any], source: Source) -> None:
             if isinstance(model, str) and model not in models:
                 what = f"{model} is not a model of this deck"
                 source.fault(("tiers", name, i), what, meant(model, models))
-    secrets, servers = read.get("secrets") or {}, read.get("mcp")
-    for name, server in (servers if isinstance(servers, dict) else {}).items():
-        for key in ("env", "headers"):
-            values = server.get(key) if isinstance(server, dict) else None
-            for field_, value in (values if isinstance(values, dict) else {}).items():
-                for secret in re.findall(r"\$\{secret\.(\w+)\}", value) if isinstance(value, str) else ():
-                    if isinstance(secrets, dict) and secret not in secrets:
-                        fix = meant(secret, secrets) or f"add it to secrets: {secret}"
-                        what = f"{secret} is not a secret of this deck"
-                        source.fault(("mcp", name, key, field_), what, fix)
+
+
+def _secret_uses(value: Any, path: Path_, secrets: Mapping[str, Any], source: Source) -> None:
+    """Secrets stand in `env` and `headers` of MCP servers, and are in the deck."""
+    if isinstance(value, str):
+        for name in _USE.findall(value):
+            if len(path) < 3 or path[0] != "mcp" or path[2] not in ("env", "headers"):
+                fix = "a provider's key is read from env or command" if path[0] == "providers" else ""
+                source.fault(path, "a secret cannot stand here", fix)
+            elif name not in secrets:
+                fix = meant(name, secrets) or f"add it to secrets: {name}"
+                source.fault(path, f"{name} is not a secret of this deck", fix)
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in inner:
+        if path or key != "secrets":
+            _secret_uses(item, (*path, key), secrets, source)

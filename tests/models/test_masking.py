@@ -7,6 +7,7 @@ from base64 import b64encode, urlsafe_b64encode
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
+import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,8 +80,17 @@ async def test_where_secrets_come_from(tmp_path: Path) -> None:
     }
     keys = Keys({"V": " from-env "}, secrets)
     assert [await keys.secret(name) for name in "FCE"] == ["from-a-file", "first", "from-env"]
-    assert await keys.filled("a ${secret.F} ${env.V} ${secret.C}", "x") == "a from-a-file from-env first"
+    assert await keys.filled("a ${secret.F} ${env.V} ${ secret.C }", "x") == "a from-a-file from-env first"
     assert keys.hide("from-a-file") == "[key]"
+
+
+async def test_a_command_is_asked_once_by_many(tmp_path: Path) -> None:
+    script = f"echo x >> {tmp_path / 'asked'}; sleep 0.2; echo the-secret"
+    keys = Keys({}, {"S": Secret(command=("sh", "-c", script))})
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(keys.secret, "S")
+    assert (tmp_path / "asked").read_text() == "x\n"
 
 
 @pytest.mark.parametrize(

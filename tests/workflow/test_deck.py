@@ -103,6 +103,12 @@ def test_the_deck_beside_the_workflow_comes_before_the_users(tmp_path: Path) -> 
             "env: { X: '${secret.WIKY}', T: ",
             "15:46: WIKY is not a secret of this deck; did you",
         ),
+        ("[npx, server]", "[npx, '${secret.CRM}']", "15:27: a secret cannot stand here"),
+        (
+            '"${env.ANTHROPIC_API_KEY}", limits',
+            '"${secret.CRM}", limits',
+            "5:38: a secret cannot stand here; a provider's key is read from env or command",
+        ),
         ("{ env: WIKI_TOKEN }", "{ env: X, file: y }", "20:19: env and file: only one of them can be there"),
         ("  DB: { file: keys/db }", "  'a-b': { env: X }", "18:3: 'a-b' cannot name a secret; use letters"),
         ("agentdeck: 1", "agentdeck: 9", "1:12: 9 is too large; the most is 1"),
