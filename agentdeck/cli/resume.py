@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from agentdeck.cli import complete
-from agentdeck.cli.options import db_option, folder_option, json_option, out_option, wait_option
+from agentdeck.cli.options import by_option, db_option, folder_option, json_option, out_option, wait_option
 
 if TYPE_CHECKING:
     from agentdeck.cli.takeup import Execution
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 @out_option
 @folder_option
 @click.option("--accept-changes", is_flag=True, help="Go on with modules and images as they are now.")
+@by_option
 @json_option("Print one JSON object at the end of each run: the summary.")
 def resume(
     run: str | None,
@@ -34,6 +35,7 @@ def resume(
     out: str | None,
     folder: Path | None,
     accept_changes: bool,
+    by: str | None,
     as_json: bool,
 ) -> int:
     """Go on with a run whose process died or drained: nothing recorded is run again.
@@ -61,7 +63,7 @@ def resume(
         raise click.UsageError("--folder is that of one run; leave out --all")
     with store(db) as reader:
         rows = [moved(reader, run, folder)] if run is not None else reader.runs(100_000, state="interrupted")
-    how = Execution(db, yes, wait, as_json, out=out)
+    how = Execution(db, yes, wait, as_json, by or "", out)
     if run is not None:
         return _resume(rows[0], how, accept_changes)
     if not rows:
@@ -89,7 +91,7 @@ def _resume(row: RunRow, how: Execution, accept: bool) -> int:
 
     if row.state == "paused":
         not_here(row, how)
-        return ask(how.db, row.run, "resume", {}, how.as_json)
+        return ask(how.db, row.run, "resume", {}, how.as_json, how.by)
     if row.state == "running":
         raise UsageError(f"{row.run} is running, in process {row.pid} on {row.host}; agentdeck watch {row.run}")
     return conclude(*take_up(carried_over(row, how.db, accept), how, accept=accept), how.as_json)

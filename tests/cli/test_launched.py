@@ -18,7 +18,7 @@ from agentdeck.store.reader import Reader
 from agentdeck.store.tasks import BLOCK, RecordedTasks, TaskSpool, recorded
 from agentdeck.store.writer import Writer
 from agentdeck.workflow.loader import loads
-from tests.cli.conftest import WHO, Deck
+from tests.cli.conftest import Deck
 
 Until = Callable[[Callable[[], bool]], None]
 NOTE = """
@@ -143,9 +143,9 @@ def test_a_changed_module_is_named_and_refused_until_it_is_accepted(
     assert f"module {module} changed since" in refused.stderr
     assert "--accept-changes" in refused.stderr
     assert "run_resumed" not in deck("events", "last").stdout
-    done = deck("resume", "last", "--accept-changes")
+    done = deck("resume", "last", "--accept-changes", "--by", "Grace")
     assert (done.returncode, done.stdout) == (0, "cheap x\n"), done.stderr
-    assert f"module {module} changed since the launch; accepted by {WHO}" in deck("show", "last").stdout
+    assert f"module {module} changed since the launch; accepted by Grace (" in deck("show", "last").stdout
     log = [json.loads(line) for line in deck("events", "last", "--json").stdout.splitlines()]
     [record] = [
         event["data"] for event in log if event["event"] == "noted" and "changed" in event.get("data", {})

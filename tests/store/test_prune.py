@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import threading
@@ -20,6 +21,7 @@ from agentdeck.store.prune import old, prune
 from agentdeck.store.reader import Reader
 from agentdeck.store.runs import Counts, NewRun, Owner, create_run, end_run
 from agentdeck.store.schema import open_for_writing
+from agentdeck.store.tasks import RecordedTasks, add_blocks, block_of
 from agentdeck.store.writer import Writer
 
 NOW = 1_789_000_000.0
@@ -187,3 +189,26 @@ def test_a_writer_beside_it_neither_waits_nor_loses_anything(path: Path) -> None
     whole(path)
     assert count(path, "events") == seq - 1
     assert beside > 3, "it got its turn while the other one deleted"
+
+
+def test_lists_of_tasks_go_with_their_runs_and_shared_blocks_with_the_last_one(path: Path) -> None:
+    """A list without a run may be of one that is being launched: it stays until it is old."""
+    for days, run in enumerate(("a", "b"), 1):
+        fill(path, run, days)
+    writer = Writer(path)
+    shared = [json.dumps({"n": n}).encode() for n in range(100)]
+    for run in ("a", "b", "launching", "left"):
+        own = [json.dumps({"run": run}).encode()]
+        blocks = [block_of(1, shared), block_of(101, own)]
+        writer.call(lambda db, run=run, blocks=blocks: add_blocks(db, run, blocks)).result(5)  # type: ignore[misc]
+    writer.call(lambda db: db.execute("UPDATE run_tasks SET at = at - 7200 WHERE run = 'left'")).result(5)
+    writer.close()
+    assert prune(path, ["a"], time.time()).task_blocks == 2
+    assert count(path, "run_tasks", "run IN ('a', 'left')") == 0
+    assert count(path, "run_tasks", "run IN ('b', 'launching')") == 4
+    assert count(path, "task_blocks") == 3, "what they share, and one each"
+    reader = Reader(path)
+    assert len(list(RecordedTasks(reader, "b"))) == 101
+    reader.close()
+    assert prune(path, ["b"], time.time() + 7200).task_blocks == 3
+    assert count(path, "task_blocks") == count(path, "run_tasks") == 0
