@@ -46,6 +46,14 @@ class Lease(NamedTuple):
             return False
         return self.machine == this_machine() if self.machine else self.host == socket.gethostname()
 
+    @property
+    def is_of_earlier_boot(self) -> bool:
+        """Whether its process ran here before the machine was started anew."""
+        if self.host != socket.gethostname() or not self.machine:
+            return False
+        boot, _, namespace = self.machine.partition(" ")
+        return bool(namespace) and boot != this_machine().partition(" ")[0]
+
 
 class LeaseObserver:
     """When each lease of another machine was last renewed, as far as this process saw, on its monotonic clock."""
@@ -92,6 +100,8 @@ def held(lease: Lease, now: float, observed: LeaseObserver = OBSERVED) -> bool:
         if lease.pid == os.getpid() and lease.start == start_of(lease.pid):
             return lease.owner in _HERE
         return is_running(lease.pid, lease.start)
+    if lease.is_of_earlier_boot:
+        return False
     return now <= lease.until + BOUND and observed.unrenewed(lease) < UNRENEWED
 
 

@@ -44,11 +44,17 @@ def test_a_pid_that_is_used_again_holds_nothing(other: Process) -> None:
     assert not held(lease(other, NOW + HOUR, pid=2**22 - 3), NOW)
 
 
-def test_a_process_of_an_earlier_boot_holds_nothing_for_long(other: Process) -> None:
-    """Its pid says nothing now, so it is as if it were on another machine."""
-    earlier = lease(other, machine="another boot")
-    assert held(earlier, NOW + 1)
-    assert not held(earlier, NOW + BOUND + 1)
+def test_a_process_of_an_earlier_boot_holds_nothing(other: Process) -> None:
+    earlier = lease(other, NOW + 1, machine="11111111 pid:[1]", host=socket.gethostname())
+    assert not held(earlier, NOW)
+
+
+def test_a_process_of_another_container_holds_its_run_by_its_lease(other: Process) -> None:
+    """Pids of another namespace say nothing here."""
+    boot = other.machine.partition(" ")[0]
+    away = lease(other, machine=f"{boot} pid:[1]", host=socket.gethostname())
+    assert held(away, NOW + 1)
+    assert not held(away, NOW + BOUND + 1)
 
 
 def test_a_lease_of_another_machine_is_over_when_it_is_not_renewed_while_this_one_looks_on(
