@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from agentdeck.workflow import graph
+from agentdeck.workflow.expression_types import check_output_types, check_types
 from agentdeck.workflow.format import BESIDE
 from agentdeck.workflow.model import VERBS
 from agentdeck.workflow.references import of_value, references
@@ -63,7 +64,9 @@ def needs_of(read: Mapping[str, Any], source: Source, parameters: Mapping[str, t
         _cases(name, agent, agents, source)
         _hosts(name, agent, source)
         check_uses(name, agent, source)
+        check_types(name, agent, read, source)
     _output(read, agents, source)
+    check_output_types(read, source)
     if not source.issues:
         _warnings(read, agents, needs, source)
     return needs

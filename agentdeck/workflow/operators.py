@@ -195,6 +195,16 @@ def _join(frame: Frame, values: Data, between: Data = ", ") -> Data:
     return between.join(texts)
 
 
+def _of_map(name: str, pick: Callable[[dict[str, Data]], Iterable[Data]]) -> Callable[..., Data]:
+    def function(frame: Frame, value: Data) -> Data:
+        if not isinstance(value, dict):
+            raise ExpressionError(f"{name} of {_kind(value)}; it takes a map")
+        frame.spend(len(value) // 8 + 1)
+        return list(pick(value))
+
+    return function
+
+
 def _missing(frame: Frame) -> Data:
     return list(frame.scope.get("__missing__") or [])
 
@@ -220,6 +230,8 @@ FUNCTIONS: dict[str, tuple[Callable[..., Data], int, int]] = {
     "lower": (_text(str.lower, "lower"), 1, 1),
     "upper": (_text(str.upper, "upper"), 1, 1),
     "join": (_join, 1, 2),
+    "values": (_of_map("values", dict.values), 1, 1),
+    "keys": (_of_map("keys", dict.keys), 1, 1),
     "missing": (_missing, 0, 0),
     "status": (_of_agent("__status__"), 1, 1),
     "error": (_of_agent("__error__"), 1, 1),

@@ -262,6 +262,15 @@ def _chain(first: Run, rest: list[tuple[Operator, Run]]) -> Run:
     return run
 
 
+def tree_of(text: str) -> tuple[ast.expr, Callable[[ast.expr], tuple[str, ...] | None]]:
+    """The tree of an expression that compiles, and what tells the dotted name that a node of it is."""
+    compiler = _Compiler(text)
+    try:
+        return _parse(compiler.parsed).body, _path
+    except SyntaxError as error:
+        return compiler.with_words(error).body, _path
+
+
 class Expression:
     """A bare expression (`when`, `each`, `expect`, `until`). `references` are the dotted names it reads."""
 

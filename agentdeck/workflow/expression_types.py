@@ -1,0 +1,219 @@
+"""Types of expressions, as far as a file tells them: what cannot work with any value of its type is refused.
+
+Known are literals, results of functions and operators, `needs` and `inputs` (maps), inputs and typed outputs with
+a declared type, and the ids. Everything else may be anything, and is never refused.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+from agentdeck.workflow.references import EXPRESSIONS, TEMPLATES
+from agentdeck.workflow.source import Path_, Source
+from agentdeck.workflow.values import Expression, ExpressionError, compile_expression, split, tree_of
+
+#: A type, and None for one that is not known.
+Kind: TypeAlias = str | None
+Names: TypeAlias = Callable[[tuple[str, ...]], Kind]
+
+_DECLARED = {
+    "string": "string", "number": "number", "integer": "number", "boolean": "boolean", "list": "list",
+    "object": "map",
+}  # fmt: skip
+#: Of each function: the types for which it fails whatever the value, and what it needs instead.
+_REFUSES = {
+    "sum": ({"string", "number", "boolean", "map"}, "a list"),
+    "any": ({"number", "boolean"}, "a list"),
+    "all": ({"number", "boolean"}, "a list"),
+    "join": ({"number", "boolean"}, "a list"),
+    "len": ({"number", "boolean"}, "a list, a map or a string"),
+    "round": ({"string", "list", "map"}, "a number"),
+    "lower": ({"number", "boolean", "list", "map"}, "a string"),
+    "upper": ({"number", "boolean", "list", "map"}, "a string"),
+    "values": ({"string", "number", "boolean", "list"}, "a map"),
+    "keys": ({"string", "number", "boolean", "list"}, "a map"),
+}
+_GIVES = {
+    "len": "number", "sum": "number", "round": "number", "int": "number", "float": "number", "any": "boolean",
+    "all": "boolean", "str": "string", "lower": "string", "upper": "string", "join": "string", "missing": "list",
+    "values": "list", "keys": "list",
+}  # fmt: skip
+_NUMERIC = {"number", "boolean"}
+_SIGNS = {ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%"}
+
+
+def check_types(name: str, agent: dict[str, Any], read: Mapping[str, Any], source: Source) -> None:
+    """Note a fault for each expression of an agent that fails whatever its values are."""
+    agents = read.get("agents")
+    names = _names(read.get("inputs"), agents if isinstance(agents, dict) else {})
+    for expression, path in _expressions(agent, ("agents", name)):
+        found = _Checked(expression, names)
+        if found.fault is not None:
+            source.fault(path, *found.fault)
+        elif path[2:] == ("each",) and found.kind not in (None, "list"):
+            source.fault(path, f"each needs a list, and {expression.text.strip()} is a {found.kind}")
+
+
+def check_output_types(read: Mapping[str, Any], source: Source) -> None:
+    """The same for the output of the workflow."""
+    agents = read.get("agents")
+    names = _names(read.get("inputs"), agents if isinstance(agents, dict) else {})
+    for expression, path in _inside(read.get("output"), ("output",)):
+        if (fault := _Checked(expression, names).fault) is not None:
+            source.fault(path, *fault)
+
+
+def _names(inputs: Any, agents: Mapping[str, Any]) -> Names:
+    def kind(path: tuple[str, ...]) -> Kind:
+        match path:
+            case ("needs",) | ("inputs",):
+                return "map"
+            case ("task", "id") | ("run", "id"):
+                return "string"
+            case ("inputs", name) if isinstance(inputs, dict):
+                return _declared(inputs.get(name))
+            case ("needs", agent, *rest) if agent in agents:
+                return _output(agents[agent], rest)
+            case (agent, *rest) if agent in agents:
+                return _output(agents[agent], rest)
+        return None
+
+    return kind
+
+
+def _declared(spec: Any) -> Kind:
+    given = spec.get("type") if isinstance(spec, dict) else spec
+    return _DECLARED.get(given) if isinstance(given, str) else None
+
+
+def _output(agent: Any, rest: list[str]) -> Kind:
+    """The type of a result, or of a field of it. A fallback may answer in another form."""
+    if not isinstance(agent, dict) or "each" in agent or isinstance(agent.get("on_error"), dict):
+        return None
+    output = agent.get("output")
+    if not isinstance(output, dict):
+        return None
+    if not rest:
+        return "map"
+    return _declared(output.get(rest[0])) if len(rest) == 1 else None
+
+
+def _expressions(agent: Mapping[str, Any], path: Path_) -> Iterator[tuple[Expression, Path_]]:
+    for key in EXPRESSIONS:
+        yield from _bare(agent.get(key), (*path, key))
+    for key in TEMPLATES:
+        yield from _inside(agent.get(key), (*path, key))
+    simulate, dispatch, repeat = (agent.get(key) for key in ("simulate", "dispatch", "repeat"))
+    if isinstance(simulate, dict):
+        for key in ("says", "returns"):
+            yield from _inside(simulate.get(key), (*path, "simulate", key))
+    if isinstance(repeat, dict):
+        yield from _bare(repeat.get("until"), (*path, "repeat", "until"))
+    yield from _bare(dispatch, (*path, "dispatch"))
+    if isinstance(dispatch, dict):
+        yield from _bare(dispatch.get("on"), (*path, "dispatch", "on"))
+
+
+def _bare(text: Any, path: Path_) -> Iterator[tuple[Expression, Path_]]:
+    if isinstance(text, str):
+        try:
+            yield compile_expression(text), path
+        except ExpressionError:
+            return  # a fault of its own
+
+
+def _inside(value: Any, path: Path_) -> Iterator[tuple[Expression, Path_]]:
+    if isinstance(value, str):
+        try:
+            parts = split(value)
+        except ExpressionError:
+            return
+        for part in parts:
+            if isinstance(part, Expression):
+                yield part, path
+    elif isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, item in items:
+            yield from _inside(item, (*path, key))
+
+
+class _Checked:
+    """One expression: its type, and the first fault in it as (what, fix)."""
+
+    def __init__(self, expression: Expression, names: Names) -> None:
+        self.fault: tuple[str, str] | None = None
+        self._names = names
+        tree, self._path = tree_of(expression.text)
+        self.kind = self._of(tree)
+
+    def _refuse(self, what: str, fix: str = "") -> None:
+        self.fault = self.fault or (what, fix)
+
+    def _of(self, node: ast.expr) -> Kind:
+        path = self._path(node)
+        if path == ("true",) or path == ("false",):
+            return "boolean"
+        if path is not None:
+            return self._names(path)
+        match node:
+            case ast.Constant(value=value):
+                kinds: dict[type, str] = {bool: "boolean", int: "number", float: "number", str: "string"}
+                return kinds.get(type(value))
+            case ast.Call(func=ast.Name(id=function), args=args):
+                return self._call(function, args)
+            case ast.BinOp(left=left, op=op, right=right):
+                return self._arithmetic(op, left, right)
+            case ast.Compare(left=left, ops=ops, comparators=others):
+                self._compare([left, *others], ops)
+                return "boolean"
+            case ast.IfExp(test=test, body=body, orelse=other):
+                self._of(test)
+                first, second = self._of(body), self._of(other)
+                return first if first == second else None
+        for below in ast.iter_child_nodes(node):
+            if isinstance(below, ast.expr):
+                self._of(below)
+        match node:
+            case ast.List():
+                return "list"
+            case ast.Dict():
+                return "map"
+            case ast.UnaryOp(op=ast.Not()):
+                return "boolean"
+        return None
+
+    def _call(self, function: str, args: list[ast.expr]) -> Kind:
+        if function in ("status", "error"):
+            return None  # their argument is a name
+        kinds = [self._of(arg) for arg in args]
+        if function in ("min", "max"):
+            refused, needed = (
+                ({"number", "boolean"}, "a list, or several values") if len(args) == 1 else (set(), "")
+            )
+        else:
+            refused, needed = _REFUSES.get(function, (set[str](), ""))
+        if kinds and kinds[0] in refused:
+            text = ast.unparse(args[0])
+            fix = f"use {function}(values({text}))" if kinds[0] == "map" and needed.startswith("a list") else ""
+            self._refuse(f"{function} needs {needed}, and {text} is a {kinds[0]}", fix)
+        return _GIVES.get(function)
+
+    def _arithmetic(self, op: ast.operator, left: ast.expr, right: ast.expr) -> Kind:
+        first, second = self._of(left), self._of(right)
+        if isinstance(op, ast.Add) and (None in (first, second) or first == second in ("string", "list")):
+            return first if first == second else None
+        if any(kind is not None and kind not in _NUMERIC for kind in (first, second)):
+            sign = _SIGNS.get(type(op), "+")
+            fix = "use str() to put text together" if sign == "+" and "string" in (first, second) else ""
+            self._refuse(f"{first or 'a value'} {sign} {second or 'a value'} is not possible", fix)
+        return "number"
+
+    def _compare(self, parts: list[ast.expr], ops: list[ast.cmpop]) -> None:
+        kinds = [self._of(part) for part in parts]
+        for first, second, op in zip(kinds, kinds[1:], ops, strict=False):
+            if not isinstance(op, ast.Lt | ast.LtE | ast.Gt | ast.GtE) or None in (first, second):
+                continue
+            if not ({first, second} <= _NUMERIC or first == second == "string"):
+                self._refuse(f"a {first} and a {second} have no order")
