@@ -10,7 +10,10 @@ from pathlib import Path
 import anyio
 import pytest
 
+from agentdeck.agents.prompt import PromptVerb
+from agentdeck.agents.verb import Work
 from agentdeck.core import events as ev
+from agentdeck.engine.clock import LoopClock
 from agentdeck.errors import StepError
 from agentdeck.models.provider import Question, Reply
 from benchmarks.limits import Setup, Trial, evaluate
@@ -80,6 +83,29 @@ def test_what_was_never_sent_is_not_counted(tmp_path: Path, fakes: dict[str, Fak
     done = played.of(ev.StepSucceeded)
     assert len(done) == 5
     assert max(event.at for event in done) - played.log[0].at < 50, "in the first window"
+
+
+def test_each_round_of_tools_counts_from_when_its_own_request_was_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three requests each; before every one something else takes a while."""
+    sent: list[float] = []
+
+    async def rounds(self: PromptVerb, work: Work) -> str:
+        for turn in range(3):
+            if turn:
+                await work.again(10, 10)
+            await anyio.sleep((len(sent) * 7) % 10)
+            work.sent()
+            sent.append(LoopClock().now())
+            await anyio.sleep(0.5)
+            work.answered()
+        return "x"
+
+    monkeypatch.setattr(PromptVerb, "run", rounds)
+    Played(tmp_path, ONE, limits="requests: 5/10s", tasks=20)
+    assert len(sent) == 60
+    assert worst(sent, 10.0) <= 5
 
 
 @pytest.mark.parametrize(
