@@ -16,9 +16,11 @@ from agentdeck.agents.verb import Setting, Work
 from agentdeck.errors import StepError
 from agentdeck.models.fault import retry_after
 from agentdeck.models.inflate import ACCEPTED, decoded
+from agentdeck.workflow.deck import MAX_RETRY_AFTER
 from agentdeck.workflow.json_text import json_text
 from agentdeck.workflow.model import Agent, Data, Http
 from agentdeck.workflow.secret_uses import secret_names
+from agentdeck.workflow.units import show_duration
 from agentdeck.workflow.url import UrlError, compile_url, is_listed
 from agentdeck.workflow.values import ExpressionError, compile_template, show
 
@@ -179,6 +181,10 @@ class HttpVerb:
             short = _line(text)
             kind = _kind(status)
             after = retry_after(response.headers) if kind in ("rate_limit", "server") else None
+            if after is not None and after > MAX_RETRY_AFTER:
+                asked, most = show_duration(round(after)), show_duration(MAX_RETRY_AFTER)
+                where += f" (it asked to wait {asked}, capped at {most})"
+                after = MAX_RETRY_AFTER
             raise StepError(kind, f"{where}: {short}" if short else where, retry_after=after, detail=text[:2000])
         body = bytearray()
         async for chunk in decoded(response):

@@ -121,7 +121,15 @@ class Accounts:
         """As plain data, for comparing."""
         ledgers = {"": self.run, **self.tasks}
         return {
-            name: [one.usd, one.tokens, one.used_tokens, round(one.used_usd, 9), one.held_tokens, one.rungs]
+            name: [
+                one.usd,
+                one.tokens,
+                one.used_tokens,
+                round(one.used_usd, 9),
+                one.held_tokens,
+                one.likely_tokens,
+                one.rungs,
+            ]
             for name, one in sorted(ledgers.items())
             if one is not None and (one.used_tokens or one.held_tokens or one.rungs or not name)
         }

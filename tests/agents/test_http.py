@@ -163,6 +163,13 @@ async def test_status_classes(server: Server, status: int, kind: str) -> None:
     assert got.retry_after == (7.0 if kind in ("rate_limit", "server") else None)
 
 
+async def test_a_retry_after_of_hours_is_capped_and_shown(server: Server) -> None:
+    server.reply = lambda asked: Reply(429, {"retry-after": "7200"}, b"slower")
+    got = await fault(server.base + "/path")
+    assert got.retry_after == 600
+    assert "asked to wait 2h, capped at 10m" in got.message
+
+
 def test_retry_after() -> None:
     def of(**fields: str) -> float | None:
         return retry_after(httpx.Headers({name.replace("_", "-"): value for name, value in fields.items()}))

@@ -287,3 +287,10 @@ def test_an_attempt_that_is_ended_is_paid_with_what_it_had_used() -> None:
         assert refold(played).snapshot()["accounts"] == played.machine.snapshot()["accounts"]
         ended = played.of({"cancel": ev.StepCancelled, "timeout": ev.AttemptFailed, "lost": ev.AttemptLost}[how])
         assert ended[0].usage.estimated  # type: ignore[union-attr]
+
+
+def test_a_log_that_does_not_tell_what_is_likely_is_taken_at_its_most() -> None:
+    """Version 0.1 recorded what was reserved only."""
+    old = ev.StepStarted(0.0, "1", "a", "a", 1, 0.0, model="m", reserved_tokens=100, reserved_usd=0.5)
+    assert ev.hold_of(old) == Hold(100, 0.5)
+    assert ev.hold_of(old).likely == (100, 0.5)
