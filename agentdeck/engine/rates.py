@@ -348,7 +348,7 @@ class Rates:
             self._exchange.settle(grant, Want(0, 0, 0))
 
     def _cooled(self, provider: str, until: float) -> None:
-        self._standing.cool(provider, until, f"{provider} asked to be left alone", self._clock.now())
+        self._standing.cool(provider, until, "another run was asked to wait", self._clock.now())
 
     def _tell(self, at: float, text: str) -> None:
         self._feed(ev.Noted(at, text))

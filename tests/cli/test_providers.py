@@ -83,8 +83,8 @@ def test_a_wrong_key_from_the_environment_is_mended_by_draining(deck: Deck, unti
 def test_a_provider_that_says_slower_is_told_in_plain_words(deck: Deck, until: Until, url: str) -> None:
     process = begin(deck, url, "slower-30", "none-needed")
     until(lambda: "held up" in deck("show", "last").stdout)
-    assert "far rests: far asked to be left alone" in deck("show", "last").stdout
-    assert "far rests: far asked to be left alone" in deck("limits", "last").stdout
+    assert "far is left alone: it asked to wait 30s" in deck("show", "last").stdout
+    assert "far is left alone: it asked to wait 30s" in deck("limits", "last").stdout
     said = deck("why", "last", "a").stdout
     assert "left alone" in said or "the other side asked to wait" in said, said
     assert process.poll() is None
