@@ -152,6 +152,13 @@ class AgentTally:
         return {state: counts.get(state, 0) + more.get(state, 0) - less.get(state, 0) for state in SHOWN}
 
     @property
+    def typical(self) -> float | None:
+        """Seconds of an attempt: the mean of those that ended well; where none did, at least what they ran until
+        they failed or were cancelled. None where none has ended."""
+        mean = self.durations.mean
+        return self.busy / self.attempts if mean is None and self.busy and self.attempts else mean
+
+    @property
     def cost(self) -> float | None:
         """What it cost. None where nothing was priced, or where any attempt's price is unknown."""
         return None if self.costs_unknown else self.usd

@@ -102,7 +102,7 @@ def _path(view: View, definition: Definition | None) -> tuple[list[str], float]:
     share: dict[str, float] = {}
     for name, tally in view.agents.items():
         each = tally.durations.mean or 0.0
-        mean[name] = each
+        mean[name] = tally.typical or 0.0
         # An agent that only some tasks reached delays the average task by that share.
         share[name] = min(each, tally.durations.total / max(1, view.tasks.opened))
     return list(schedule(definition, mean).path), earliest(definition, share)

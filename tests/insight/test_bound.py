@@ -7,15 +7,17 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from agentdeck.console.foretold import describe
-from agentdeck.console.graph.critical import path, slack
+from agentdeck.console.graph.critical import path, slack, takes
 from agentdeck.console.look import Look
 from agentdeck.core import events as ev
+from agentdeck.core.view import View
 from agentdeck.insight.bound import schedule
 from agentdeck.insight.forecast import forecast
 from agentdeck.insight.gantt import bars, critical
 from agentdeck.insight.outlook import outlook
 from agentdeck.insight.plan import plan
 from agentdeck.insight.prompting import Prompting
+from agentdeck.insight.summary import summary
 from agentdeck.workflow.loader import loads
 from agentdeck.workflow.model import Definition, Join
 from tests.core.driver import agent, definition
@@ -78,9 +80,9 @@ def test_it_is_the_schedule_that_the_machine_plays(
         within = None
     assume(within is None or min(lengths[:3]) < within)  # else nothing is there when the clock ends: it fails
     join = Join(kind, 2 if kind == "quorum" else None, within, None, rest)  # type: ignore[arg-type]
-    takes = dict(zip(TAKES, lengths, strict=True))
-    played = forecast(polled(join), 100, 1, takes).seconds
-    best = schedule(polled(join), takes).seconds
+    spent = dict(zip(TAKES, lengths, strict=True))
+    played = forecast(polled(join), 100, 1, spent).seconds
+    best = schedule(polled(join), spent).seconds
     assert best <= played + 1e-6
     if kind != "progressive":
         assert best == pytest.approx(played)
@@ -110,3 +112,23 @@ def test_items_are_counted_where_they_are_known_and_told_as_unknown_where_not() 
     assert known.plan.sequential == 1.0 + 8 * 2.0 + 1.0
     assert known.seconds == pytest.approx(1.0 + 4.0 + 1.0)
     assert known.plan.sequential >= known.seconds >= known.plan.lower_bound
+
+
+def test_a_step_that_was_cancelled_because_it_was_too_slow_is_not_on_the_path() -> None:
+    of = polled(Join("quorum", quorum=2, rest="cancel"))
+    log: list[ev.Event] = [
+        ev.RunStarted(0.0, "r", "w", "", {}, {}),
+        ev.TaskOpened(0.0, "1", {}),
+        *(ev.StepStarted(0.0, "1", name, name, 1, 0.0) for name in ("slow", "fast", "second")),
+        ev.StepSucceeded(1.5, "1", "fast", 1),
+        ev.StepSucceeded(2.0, "1", "second", 1),
+        ev.StepStarted(2.0, "1", "sum", "sum", 1, 2.0),
+        ev.StepCancelled(2.0, "1", "slow", "sum went on without it"),
+        ev.StepSucceeded(3.0, "1", "sum", 1),
+        ev.TaskEnded(3.0, "1", "done"),
+    ]
+    view = View(of)
+    for seq, event in enumerate(log, 1):
+        view.apply(seq, event)
+    assert path(of, takes(of, view.agents)) == ("second", "sum")
+    assert summary(view)["critical_path"] == ["second", "sum"]

@@ -12,12 +12,12 @@ from agentdeck.workflow.model import Definition, Simulate
 
 
 def takes(definition: Definition, tallies: Mapping[str, AgentTally]) -> dict[str, float]:
-    """Seconds of one attempt of each agent: the mean seen so far, else what it is declared to take, else one."""
+    """Seconds of one attempt of each agent: as seen so far, else what it is declared to take, else one."""
     found = {}
     for name, agent in definition.agents.items():
         tally = tallies.get(name)
         declared = agent.does.takes if isinstance(agent.does, Simulate) else 1.0
-        mean = tally.durations.mean if tally else None
+        mean = tally.typical if tally else None
         found[name] = declared if mean is None else mean
     return found
 
