@@ -77,7 +77,7 @@ class Holds:
         if not grant.model:
             return grant.hold
         if self._machine.accounts.of(grant.where[0]):
-            grant.cut_at = step.fault.cut_at if step.fault is not None else 0
+            grant.cut_at = step.cut_at
             grant.size = self._size(grant.rule, step)
             grant.hold = self._hold(grant, grant.size)
         else:
