@@ -114,6 +114,8 @@ class PromptVerb:
             work.log(f"{called} calls of tools in {turn} rounds")
         if reply.ended == "length":
             work.log("the answer was cut at its longest allowed length (max_output)", "warning")
+        elif reply.ended not in ("stop", "tools"):
+            work.log(room.keys.hide(f"the answer ended for a reason that is not known: {reply.ended}"), "warning")
         return Answer(self._output(room.keys.hide(reply.text)), spending.usage())
 
     async def _more(self, work: Work, question: Question, spending: Spending, reply: Reply) -> Question:

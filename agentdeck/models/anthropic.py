@@ -8,7 +8,7 @@ from typing import Any
 
 from agentdeck.errors import StepError
 from agentdeck.models.fault import mid_stream
-from agentdeck.models.gather import Gathered, counted, of
+from agentdeck.models.gather import ENDED, Gathered, counted, of
 from agentdeck.models.image import read_image
 from agentdeck.models.keys import Keys
 from agentdeck.models.output_limit import unless_limited
@@ -20,7 +20,6 @@ from agentdeck.workflow.model import Data
 
 URL = "https://api.anthropic.com"
 VERSION = "2023-06-01"
-ENDED = {"max_tokens": "length", "tool_use": "tools", "model_context_window_exceeded": "length"}
 #: A typed answer is the input of this tool.
 ANSWER = "answer"
 
@@ -69,7 +68,7 @@ class Anthropic:
             await stream.read(lambda event: self._take(event, got, usage), got.came)
         if not got.complete:
             raise StepError("network", f"{self._who} was cut off: the answer has no end")
-        answered = got.shown_or("{}") if typed else ""
+        answered = got.shown_or("" if got.ended == "length" else "{}") if typed else ""
         calls, wrong = ((), "") if answered else got.calls()
         text = answered or got.text
         cached = counted(usage.get("cache_read_input_tokens"), 0)
@@ -84,7 +83,7 @@ class Anthropic:
             "tools" if calls else "stop" if got.ended == "tools" else got.ended,
             told(stream.headers),
             thought=got.thought,
-            wrong=got.wrong or wrong,
+            wrong=got.wrong or wrong or got.uncalled(calls, typed=typed),
         )
 
     def _take(self, event: Mapping[str, Data], got: Gathered, usage: dict[str, Data]) -> bool:
@@ -137,8 +136,11 @@ class Anthropic:
             raise StepError("refused", f"{self._who} refused the content ({reason})")
         if reason == "pause_turn":
             got.wrong = "it paused its turn (pause_turn), which only tools of the provider's own need"
-        if reason:
-            got.ended = ENDED.get(str(reason), "stop")
+        named = str(reason or "")[:100]
+        if ENDED.get(named) == "failed":
+            raise mid_stream(self._who, {"message": f"stop_reason {named}"})
+        if named:
+            got.ended = ENDED.get(named, named)
 
 
 async def _body(question: Question) -> dict[str, Data]:

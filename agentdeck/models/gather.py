@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from agentdeck.errors import StepError
@@ -12,6 +12,22 @@ from agentdeck.workflow.model import Data
 
 #: An answer longer than this is none.
 MOST_TEXT = 16_000_000
+#: A count of tokens above this is none.
+MOST_TOKENS = 10**9
+#: Why answers end, in the words of the protocols and of servers that have their own: the answer is whole, it was
+#: cut at its longest length, tools are to be called, or the provider failed.
+ENDED = {
+    **dict.fromkeys(
+        ("stop", "end_turn", "stop_sequence", "eos", "eos_token", "complete", "completed", "done"), "stop"
+    ),
+    **dict.fromkeys(("length", "max_tokens", "model_length", "model_context_window_exceeded"), "length"),
+    **dict.fromkeys(("tool_calls", "tool_use", "function_call"), "tools"),
+    **dict.fromkeys(
+        ("error", "insufficient_system_resource", "abort", "aborted", "cancelled", "network_error", "timeout",
+         "malformed_function_call"),
+        "failed",
+    ),
+}  # fmt: skip
 
 
 class Gathered:
@@ -58,10 +74,13 @@ class Gathered:
         """A piece of text, or a list of parts, of which those of type `text` are text."""
         if isinstance(content, list):
             for part in content:
-                if of(part, "type") in ("text", "output_text", None):
-                    self.say(of(part, "text"))
+                text = part if isinstance(part, str) else of(part, "text")
+                if isinstance(text, str) and of(part, "type") in ("text", "output_text", None):
+                    self.say(text)
                 elif of(part, "type") in ("thinking", "reasoning"):
                     self.thought = True
+        elif isinstance(content, dict):
+            self.say([content])
         elif content and isinstance(content, str):
             self._grow(content)
             self._pieces.append(content)
@@ -70,6 +89,7 @@ class Gathered:
     def call(self, at: Data, *, id: str = "", name: str = "", piece: str = "") -> None:  # noqa: A002
         """A piece of the call at this place. Some providers give calls that come one after the other the same
         place: a name with another id, or after arguments that are complete, begins a new call."""
+        at = at if isinstance(at, int | str) else None
         call = self._by_id(id) or self._latest.get(at)
         if call is None or (name and call.over(id, piece)):
             call = _Pieces()
@@ -89,6 +109,8 @@ class Gathered:
         made, wrong = [], ""
         for number, call in enumerate(self._calls):
             arguments = call.read()
+            if self.ended == "length" and call is self._calls[-1] and not any(call.arguments):
+                arguments = None  # cut before them
             if arguments is not None and call.name:
                 made.append(Call(call.id or f"call_{number}", call.name, arguments))
             elif not wrong:
@@ -96,6 +118,11 @@ class Gathered:
                 shown = "".join(call.arguments).strip()[:200]
                 wrong = f"it wants the tool {name} called with what is no JSON object: {shown}"
         return tuple(made), wrong
+
+    def uncalled(self, calls: Sequence[Call], *, typed: bool) -> str:
+        """What is wrong where tools were to be called, and none was. A typed answer may be the call itself."""
+        whole = calls or typed or self.ended != "tools"
+        return "" if whole else "it ended in order to call tools, and called none"
 
     def _grow(self, piece: str) -> None:
         self._size += len(piece)
@@ -129,7 +156,7 @@ class _Pieces:
 
 def counted(value: Data, least: int) -> int | None:
     """A count of tokens. Servers that do not count say nothing, or a number that cannot be."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= least else None
+    return value if type(value) is int and least <= value <= MOST_TOKENS else None
 
 
 def of(value: Data, *names: str) -> Data:

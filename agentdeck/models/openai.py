@@ -9,7 +9,7 @@ from typing import Any
 
 from agentdeck.errors import StepError
 from agentdeck.models.fault import Refusal, mid_stream
-from agentdeck.models.gather import Gathered, counted, of
+from agentdeck.models.gather import ENDED, Gathered, counted, of
 from agentdeck.models.image import read_image
 from agentdeck.models.keys import Keys
 from agentdeck.models.provider import Question, Reply, Turn
@@ -20,9 +20,7 @@ from agentdeck.workflow.deck import Provider
 from agentdeck.workflow.model import Data
 
 URL = "https://api.openai.com/v1"
-ENDED = {"stop": "stop", "length": "length", "tool_calls": "tools", "function_call": "tools"}
-#: Why an answer ended that is none: the provider failed, or refused.
-FAILED = ("error", "insufficient_system_resource", "aborted", "cancelled")
+#: Why an answer ended that the provider refused.
 REFUSED = ("content_filter", "safety", "recitation", "blocklist", "prohibited_content", "sensitive")
 #: Parts of a request that not every compatible server takes, and what a refusal calls them.
 OPTIONAL = ("response_format", "stream_options", "temperature", "max_completion_tokens", "max_tokens")
@@ -49,7 +47,7 @@ class OpenAI:
             async with self._wire.post(self._url, headers, body, sent) as stream:
                 begun = True
                 said("")  # the answer has begun
-                return await self._read(stream, got)
+                return await self._read(stream, got, question.schema is not None)
         except StepError as error:
             raised = self._told(error, question, body, got.text)
             raised.begun = begun
@@ -85,7 +83,7 @@ class OpenAI:
         body["messages"] = [*start, *[await _message(turn) for turn in question.turns]]
         return body
 
-    async def _read(self, stream: Stream, got: Gathered) -> Reply:
+    async def _read(self, stream: Stream, got: Gathered, typed: bool) -> Reply:
         usage: dict[str, Data] = {}
         if stream.whole:
             self._take(await stream.body(), got, usage, "message")
@@ -105,17 +103,18 @@ class OpenAI:
             "tools" if calls and not wrong else got.ended,
             told(stream.headers),
             thought=got.thought,
-            wrong=wrong,
+            wrong=wrong or got.uncalled(calls, typed=typed),
         )
 
     def _take(self, event: Mapping[str, Data], got: Gathered, usage: dict[str, Data], part: str) -> bool:
         """One event, or a whole answer. Never the last: usage comes after the end, and what tells is `[DONE]`."""
-        if event.get("error"):
-            raise mid_stream(self._who, event["error"])
         choices = event.get("choices")
+        failed = event.get("error") or (event if _is_error(event) else None)
+        if failed:
+            raise mid_stream(self._who, failed)
         choice = choices[0] if isinstance(choices, list) and choices else None
         if isinstance(choice, dict):
-            self._choose(choice, choice.get(part), got)
+            self._choose(choice, choice.get(part, choice.get("message")), got)
         if isinstance(event.get("usage"), dict):
             usage.update(event["usage"])
         return False
@@ -132,13 +131,13 @@ class OpenAI:
                 _call(delta["tool_calls"], got)
             if delta.get("function_call"):  # the older form: one call, without a place
                 _call([{"function": delta["function_call"]}], got)
-        ended = str(choice.get("finish_reason") or "")
+        ended = str(choice.get("finish_reason") or "")[:100]
         if ended.lower() in REFUSED:
             raise StepError("refused", f"{self._who} refused the content ({ended})")
-        if ended.lower() in FAILED:
+        if ENDED.get(ended.lower()) == "failed":
             raise mid_stream(self._who, {"message": f"finish_reason {ended}"})
         if ended:
-            got.complete, got.ended = True, ENDED.get(ended, "stop")
+            got.complete, got.ended = True, ENDED.get(ended.lower(), ended)
 
     def _told(self, error: StepError, question: Question, body: Mapping[str, Data], text: str) -> StepError:
         """The error with the text that had come; where it refuses an optional part, the next attempt goes
@@ -163,10 +162,20 @@ def _refused_part(error: Refusal, body: Mapping[str, Data]) -> str:
     return named[0] if named and error.fault.kind == "rejected" else ""
 
 
+def _is_error(event: Mapping[str, Data]) -> bool:
+    """Whether an event without choices is an error that is not under `error`, as servers of vLLM and FastAPI send
+    it."""
+    if event.get("object") == "error":
+        return True
+    return not event.keys() & {"choices", "usage"} and bool(event.get("message") or event.get("detail"))
+
+
 def _call(calls: Data, got: Gathered) -> None:
     """Pieces of calls of tools."""
     for place, call in enumerate(calls if isinstance(calls, list) else []):
         name, piece, at = of(call, "function", "name"), of(call, "function", "arguments"), of(call, "index")
+        if isinstance(piece, dict):
+            piece = json.dumps(piece)
         got.call(place if at is None else at, id=_word(of(call, "id")), name=_word(name), piece=_word(piece))
 
 

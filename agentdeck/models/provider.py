@@ -70,8 +70,8 @@ Told: TypeAlias = Mapping[str, Window]
 @dataclass(frozen=True, slots=True)
 class Reply:
     """A complete answer. Token counts of None are unknown. `tokens_in` includes `cached_in`. `ended`: stop,
-    length, tools. `thought`: there was reasoning. `wrong` says why the answer cannot be used, although it was
-    complete and is paid for."""
+    length, tools, or the provider's own word where that is none of these. `thought`: there was reasoning. `wrong`
+    says why the answer cannot be used, although it was complete and is paid for."""
 
     text: str
     calls: Sequence[Call] = ()

@@ -425,6 +425,13 @@ class Talk:
         self.word("Half an answer")
         return await self.finish(2, reason=word)
 
+    async def do_raw(self, events: str) -> bool:
+        """These events, a list in JSON."""
+        self.head()
+        for event in json.loads(events):
+            self.send(f"data: {json.dumps(event)}\n\n".encode())
+        return await self.end()
+
     async def do_choiceerror(self) -> bool:
         self.start()
         self.word("Half an answer")

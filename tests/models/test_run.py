@@ -264,6 +264,12 @@ async def test_a_text_that_is_cut_is_an_answer_and_says_so(place: Place) -> None
     assert "cut at its longest allowed length" in place.said()
 
 
+async def test_an_end_for_an_unknown_reason_is_in_the_log(place: Place) -> None:
+    outcome = await place.asks("reason-tired")
+    assert outcome.view.output == "Half an answer"
+    assert "ended for a reason that is not known: tired" in place.said()
+
+
 @pytest.mark.parametrize(
     ("how", "part"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import anyio
@@ -232,6 +233,8 @@ async def test_content_may_be_a_list_of_parts(asker: Callable[..., Asker], how: 
     [
         ("reason-error", "server", "finish_reason error"),
         ("reason-insufficient_system_resource", "server", "insufficient_system_resource"),
+        ("reason-abort", "server", "finish_reason abort"),
+        ("reason-network_error", "server", "finish_reason network_error"),
         ("reason-SAFETY", "refused", "SAFETY"),
         ("choiceerror", "rate_limit", "too much"),
     ],
@@ -243,6 +246,77 @@ async def test_an_answer_that_ended_with_a_failure_is_one(
     assert fault.kind == kind
     assert part in fault.message
     assert fault.detail == "Half an answer"
+
+
+@pytest.mark.parametrize(
+    ("word", "ended"),
+    [("model_length", "length"), ("MAX_TOKENS", "length"), ("eos_token", "stop"), ("tired", "tired")],
+)
+async def test_why_an_answer_ended_is_understood_in_the_words_of_other_servers(
+    asker: Callable[..., Asker], word: str, ended: str
+) -> None:
+    assert (await asker("openai")(f"reason-{word}")).ended == ended
+
+
+def _raw(*deltas: object, ended: str) -> str:
+    events = [{"choices": [{"delta": delta}]} for delta in deltas]
+    return "raw-" + json.dumps([*events, {"choices": [{"delta": {}, "finish_reason": ended}]}])
+
+
+def _called(**function: object) -> dict[str, object]:
+    return {"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", **function}}]}
+
+
+async def test_an_answer_that_calls_tools_and_names_none_is_none(asker: Callable[..., Asker]) -> None:
+    ask = asker("openai")
+    assert "called none" in (await ask(_raw({"content": "I will"}, ended="tool_calls"))).wrong
+    typed = await ask(
+        _raw({"content": '{"n": 1}'}, ended="tool_calls"), schema={"type": "object", "properties": {}}
+    )
+    assert (typed.text, typed.wrong) == ('{"n": 1}', "")
+
+
+async def test_a_call_that_is_cut_before_its_arguments_is_not_made(asker: Callable[..., Asker]) -> None:
+    reply = await asker("openai")(_raw(_called(arguments=""), ended="length"))
+    assert (reply.calls, reply.ended) == ((), "length")
+    assert "f called with what is no JSON object" in reply.wrong
+    block = {"type": "tool_use", "id": "c", "name": "answer", "input": {}}
+    start = {"type": "content_block_start", "index": 0, "content_block": block}
+    end = [{"type": "message_delta", "delta": {"stop_reason": "max_tokens"}}, {"type": "message_stop"}]
+    model, schema = (
+        "raw-" + json.dumps([start, *end]),
+        {"type": "object", "properties": {"n": {"type": "integer"}}},
+    )
+    reply = await asker("anthropic")(model, schema=schema)
+    assert (reply.text, reply.calls, reply.ended) == ("", (), "length")
+    assert reply.wrong
+
+
+async def test_arguments_may_be_an_object_and_places_anything(asker: Callable[..., Asker]) -> None:
+    reply = await asker("openai")(_raw(_called(arguments={"a": 1}), ended="tool_calls"))
+    assert [call.arguments for call in reply.calls] == [{"a": 1}]
+    odd = {"tool_calls": [{"index": [0], "id": "c", "function": {"name": "f", "arguments": "{}"}}]}
+    assert len((await asker("openai")(_raw(odd, ended="tool_calls"))).calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("event", "kind"),
+    [
+        ({"object": "error", "message": "too much", "code": 400}, "rejected"),
+        ({"message": "too much", "code": 429}, "rate_limit"),
+        ({"detail": "too much"}, "server"),
+    ],
+)
+async def test_an_error_may_stand_by_itself(asker: Callable[..., Asker], event: object, kind: str) -> None:
+    fault = await asker("openai").fault("raw-" + json.dumps([event]))
+    assert (fault.kind, "too much" in fault.message) == (kind, True)
+
+
+async def test_counts_that_cannot_be_are_unknown(asker: Callable[..., Asker]) -> None:
+    end = {"choices": [{"delta": {"content": "Hello"}, "finish_reason": "stop"}]}
+    usage = {"choices": [], "usage": {"prompt_tokens": 10**30, "completion_tokens": 10**30}}
+    reply = await asker("openai")("raw-" + json.dumps([end, usage]))
+    assert (reply.text, reply.tokens_in, reply.tokens_out) == ("Hello", None, None)
 
 
 async def test_an_event_stream_may_begin_with_a_mark_and_end_its_lines_with_cr(ask: Asker) -> None:
