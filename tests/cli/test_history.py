@@ -114,7 +114,7 @@ def test_show_tells_what_was_waited_for(deck: Deck) -> None:
     lines = deck("show", "last").stdout.splitlines()
     assert "tags       nightly" in lines
     head = next(line for line in lines if line.startswith("waited for"))
-    assert {"needs", "pool", "backoff"} >= set(head.split()[2:]) >= {"needs", "backoff"}
+    assert {"needs", "pool", "starting", "backoff"} >= set(head.split()[2:]) >= {"needs", "backoff"}
     assert any(line.split()[1:2] == ["failure"] and "2/payment" in line for line in lines)
     assert all(len(line) <= 100 for line in lines)
     one = deck("show", "last", "--timeline", 1).stdout

@@ -298,9 +298,9 @@ def test_kill_9_leaves_a_prefix_with_all_that_was_reported(path: Path, seed: int
 def test_a_newer_schema_is_refused(path: Path) -> None:
     Writer(path).close()
     connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version = 7")
+    connection.execute(f"PRAGMA user_version = {VERSION + 1}")
     connection.close()
-    message = rf"written by a newer agentdeck \(schema 7, this one knows {VERSION}\); update agentdeck"
+    message = rf"written by a newer agentdeck \(schema {VERSION + 1}, this one knows {VERSION}\); update agentdeck"
     for opened in (Writer, Reader):
         with pytest.raises(StoreError, match=message):
             opened(path)
