@@ -224,12 +224,12 @@ class _Count:
         most = max(0.0, min(want.said(self.rate), count - sent))
         outlook = self._see(now)
         until = -NEVER
-        for when, needs in outlook.needs(most, forecast, count):
+        for when, needs in outlook.needs(most, forecast):
             left = self.sent.total_at(when) + self.said.total_at(when)
             if left + needs + sent > count + 1e-6:
                 over = left + needs + sent - count
                 until = max(until, _Sum.both_free_at(self.sent, self.said, over, when) - (when - now))
-        started = self.sent.total + self.begun.total + outlook.needs_started(most, forecast, count) + sent
+        started = self.sent.total + self.begun.total + outlook.needs_started(most, forecast) + sent
         if started > count + 1e-6:
             until = max(until, _Sum.both_free_at(self.sent, self.begun, started - count, now))
         return until

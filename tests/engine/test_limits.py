@@ -113,6 +113,7 @@ def test_each_round_of_tools_counts_from_when_its_own_request_was_sent(
     [
         pytest.param(recorded(TRACE), "6k", 0.5, id="recorded code"),
         pytest.param(generated("heavy", 200, seed=7), "10k", 0.5, id="heavy-tailed"),
+        pytest.param(generated("changing", 200, seed=7), "10k", 0.5, id="changing at once"),
     ],
 )
 def test_no_window_has_more_output_than_the_limit(rows: list[Row], limit: str, least: float) -> None:

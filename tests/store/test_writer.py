@@ -300,7 +300,9 @@ def test_a_newer_schema_is_refused(path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute(f"PRAGMA user_version = {VERSION + 1}")
     connection.close()
-    message = rf"written by a newer agentdeck \(schema {VERSION + 1}, this one knows {VERSION}\); update agentdeck"
+    message = (
+        rf"written by a newer agentdeck \(schema {VERSION + 1}, this one knows {VERSION}\); update agentdeck"
+    )
     for opened in (Writer, Reader):
         with pytest.raises(StoreError, match=message):
             opened(path)
