@@ -198,8 +198,11 @@ class _Found:
         offers.append(
             (f"agentdeck cancel {run}", f"stop with what there is: {done}, {self._kept()} results kept")
         )
-        wide = max(len(command) for command, _ in offers)
-        for command, what in offers:
+        from agentdeck.cli.db_hint import with_db
+
+        named = [(with_db(command), what) for command, what in offers]
+        wide = max(len(command) for command, _ in named)
+        for command, what in named:
             yield f"  {command:<{wide}}  {what}"
 
     def _kept(self) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from agentdeck.cli import streams
+from agentdeck.cli.db_hint import with_db
 from agentdeck.errors import OutputError, PipeClosed
 
 #: 0 done, 1 something failed, 2 usage or invalid file, 3 store, provider or output unusable, 130 interrupted.
@@ -83,10 +84,10 @@ def _text(name: object) -> str:
 
 
 def tidy(text: str) -> str:
-    """Text that may hold what an agent or a file said, for a terminal."""
+    """Text that may hold what an agent or a file said, for a terminal; commands in it repeat --db."""
     from agentdeck.core.clean import clean
 
-    return clean(text, lines=True)
+    return with_db(clean(text, lines=True))
 
 
 def say(text: str) -> None:

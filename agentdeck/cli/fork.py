@@ -7,7 +7,15 @@ from pathlib import Path
 import click
 
 from agentdeck.cli import complete
-from agentdeck.cli.options import db_option, folder_option, json_option, out_option, run_argument, wait_option
+from agentdeck.cli.options import (
+    by_option,
+    db_option,
+    folder_option,
+    json_option,
+    out_option,
+    run_argument,
+    wait_option,
+)
 
 
 @click.command()
@@ -31,6 +39,7 @@ from agentdeck.cli.options import db_option, folder_option, json_option, out_opt
 @wait_option
 @out_option
 @folder_option
+@by_option
 @json_option("Print one JSON object at the end: the summary.")
 def fork(
     run: str,
@@ -41,6 +50,7 @@ def fork(
     wait: bool,
     out: str | None,
     folder: Path | None,
+    by: str | None,
     as_json: bool,
 ) -> int:
     """Start a new run that shares all results before AGENT; without it, all that did not fail.
@@ -71,12 +81,12 @@ def fork(
 
     others = [text for text in settings if not text.startswith("inputs.")]
     with store(db) as reader:
-        row = moved(reader, run, folder)
+        row = moved(reader, run, folder, by)
         inputs = overlay(reader, row, tuple(text for text in settings if text not in others))
         definition = override(definition_of(reader, row), others)
     source = {"set": [*(row.source.get("set") or ()), *others]} if others else {}
-    made = make(database(db), Fork(row.run, start, inputs, definition, source, author()))
+    made = make(database(db), Fork(row.run, start, inputs, definition, source, author(by or "")))
     say(f"{made.run} shares {plural(made.shared, 'result')} of {row.run}")
     with store(db) as reader:
         new = reader.run(made.run)
-    return conclude(*take_up(new, Execution(db, yes, wait, as_json, out=out)), as_json)
+    return conclude(*take_up(new, Execution(db, yes, wait, as_json, by or "", out)), as_json)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from agentdeck.cli import complete
-from agentdeck.cli.options import db_option, json_option, out_option, wait_option
+from agentdeck.cli.options import by_option, db_option, folder_option, json_option, out_option, wait_option
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -115,6 +116,7 @@ def show(letter: int, db: str | None, as_json: bool) -> None:
     """
     import json
 
+    from agentdeck.cli.db_hint import with_db
     from agentdeck.cli.options import store
     from agentdeck.cli.pages import dump, out
     from agentdeck.core.clean import clean
@@ -135,7 +137,8 @@ def show(letter: int, db: str | None, as_json: bool) -> None:
         out(clean(one.fault.detail, lines=True))
     if undecided:
         did, again = choices(one.id)
-        out(f"Then decide it:\n  {did}   (JSON or text; nothing is executed)\n  {again}   (it is executed again)")
+        out(with_db(f"Then decide it:\n  {did}   (JSON or text; nothing is executed)"))
+        out(with_db(f"  {again}   (it is executed again)"))
     out(clean(json.dumps(one.inputs, ensure_ascii=False, indent=2), lines=True))
 
 
@@ -150,8 +153,10 @@ def show(letter: int, db: str | None, as_json: bool) -> None:
 @click.option("--try-one", is_flag=True, help="Run one of each cause, and the rest only if that went well.")
 @click.option("--took-effect", metavar="RESULT", help="It did, with this result (JSON or text); execute nothing.")
 @click.option("--again", is_flag=True, help="It did not take effect, or may do so twice: execute it again.")
+@by_option
 @wait_option
 @out_option
+@folder_option
 @db_option
 @json_option("Print one JSON object per run: the summary.")
 def retry(
@@ -163,8 +168,10 @@ def retry(
     try_one: bool,
     took_effect: str | None,
     again: bool,
+    by: str | None,
     wait: bool,
     out: str | None,
+    folder: Path | None,
     db: str | None,
     as_json: bool,
 ) -> int:
@@ -186,7 +193,7 @@ def retry(
     invalid file, 3 the store or a provider is unusable, 130 interrupted (resumable).
     """
     from agentdeck.cli.once_decision import decide
-    from agentdeck.cli.options import store
+    from agentdeck.cli.options import moved, store
     from agentdeck.cli.retry import release, show
     from agentdeck.cli.takeup import Execution
 
@@ -202,12 +209,13 @@ def retry(
     if not chosen:
         click.echo("no letters", err=True)
         return 0
-    if out is not None and len({one.run for one in chosen}) > 1:
-        raise click.UsageError(
-            "--out takes the tasks of one run, and these letters are of several: add --run RUN"
-        )
-    decide(chosen, took_effect, again, db)
-    code, left, how = 0, chosen, Execution(db, wait=wait, as_json=as_json, out=out)
+    _one_run(chosen, out, folder)
+    how = Execution(db, wait=wait, as_json=as_json, by=by or "", out=out)
+    if folder is not None:
+        with store(db) as reader:
+            moved(reader, chosen[0].run, folder, by)
+    decide(chosen, took_effect, again, how)
+    code, left = 0, chosen
     if try_one:
         first = [some[0] for _, some in by_cause(chosen)]
         for trial in _plans(db, first, not everyone, settings):
@@ -220,6 +228,18 @@ def retry(
         if plan.steps:
             code = max(code, release(plan, how))
     return code
+
+
+def _one_run(chosen: Sequence[Letter], out: str | None, folder: Path | None) -> None:
+    """Raises UsageError for an option that is about one run, where the letters are of several."""
+    if len({one.run for one in chosen}) < 2:
+        return
+    if out is not None:
+        raise click.UsageError(
+            "--out takes the tasks of one run, and these letters are of several: add --run RUN"
+        )
+    if folder is not None:
+        raise click.UsageError("--folder is that of one run, and these letters are of several: add --run RUN")
 
 
 def _no_such_cause(reader: Reader, cause: str) -> None:
@@ -263,14 +283,16 @@ def _tried(trial: Plan, how: Execution) -> bool:
 @letters.command()
 @click.argument("ids", metavar="ID…", type=int, nargs=-1, required=True)
 @click.option("--why", required=True, metavar="TEXT", help="Why it need not run again.")
+@by_option
 @db_option
-def drop(ids: tuple[int, ...], why: str, db: str | None) -> None:
-    """Close letters without running them.
+def drop(ids: tuple[int, ...], why: str, by: str | None, db: str | None) -> None:
+    """Close letters without running them. The reason is recorded with its author.
 
     \b
     Example:
       agentdeck letters drop 3 4 --why "test orders"
     """
+    from agentdeck.cli.author import author
     from agentdeck.cli.options import store
     from agentdeck.cli.pages import out
     from agentdeck.cli.settings import database
@@ -280,10 +302,11 @@ def drop(ids: tuple[int, ...], why: str, db: str | None) -> None:
 
     with store(db) as reader:
         chosen = _open(_named(reader, ids))
+    reason = f"{why}, says {author(by or '').text}"
     writer = Writer(database(db))
     try:
         for one in chosen:
-            writer.call(lambda c, number=one.id: set_letter(c, number, "dropped", why)).result(30)  # type: ignore[misc]
+            writer.call(lambda c, number=one.id: set_letter(c, number, "dropped", reason)).result(30)  # type: ignore[misc]
     finally:
         writer.close()
     out(f"{plural(len(chosen), 'letter')} dropped")

@@ -14,7 +14,7 @@ import click
 from agentdeck.cli.errors import tidy
 from agentdeck.core import events as ev
 from agentdeck.core.clean import clean
-from agentdeck.core.decision import describe
+from agentdeck.core.decision import command, describe
 from agentdeck.core.fold import AUTO
 from agentdeck.core.view import View
 from agentdeck.engine.lines import LogLine
@@ -68,7 +68,8 @@ class Plain:
         self.told = self.failures = 0
         self.top = set(again.open) if again else set[str]()
         self.tasks = {task for task in self.top if again is None or again.open[task].parent is None}
-        self.asks = {name for name, agent in definition.agents.items() if isinstance(agent.does, Approve)}
+        verbs = {name: agent.does for name, agent in definition.agents.items()}
+        self.asks = {name: does for name, does in verbs.items() if isinstance(does, Approve)}
 
     def say(self, text: str) -> None:
         click.echo(tidy(text), err=True)
@@ -79,17 +80,15 @@ class Plain:
         match event:
             case ev.TaskOpened(task=task, parent=None):
                 self.tasks.add(task)
-            case ev.TasksExhausted(total=total):
-                self.total = total
+            case ev.TasksExhausted(total=total, cut=cut):
+                self.total = None if cut else total  # a cancelled run has no further tenths
             case ev.TaskEnded(task=task, state=state) if task in self.tasks:
                 self.tasks.discard(task)
                 self.ended += 1
                 self.failed += state == "failed"
                 self._tenth()
             case ev.StepStarted(task=task, step=step) if step in self.asks:
-                self.say(
-                    f"task {task} waits for a person: agentdeck approve {self.run} {step} yes|no --task {task}"
-                )
+                self.say(f"task {task} waits for a person: {command(self.run, task, step, self.asks[step])}")
             case ev.StepAnswered(task=task, step=step):
                 self.say(f"task {task}: {step} {clean(describe(event))}")
             case ev.StepFailed(task=task, step=step, fault=fault, letter=True):
@@ -179,7 +178,7 @@ class Live:
         elif isinstance(event, ev.StepStarted):
             agent = self.definition.agents.get(event.step)
             if agent is not None and isinstance(agent.does, Approve):
-                ask = f"agentdeck approve {self.view.run} {event.step} yes|no --task {event.task}"
+                ask = command(self.view.run, event.task, event.step, agent.does)
                 self.say(f"task {event.task} waits for a person: {ask}")
 
     def line(self, line: LogLine) -> None:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from agentdeck.cli.takeup import Execution
     from agentdeck.store.letters import Letter
     from agentdeck.workflow.model import Data
 
 
-def decide(chosen: Sequence[Letter], took_effect: str | None, again: bool, db: str | None) -> None:
+def decide(chosen: Sequence[Letter], took_effect: str | None, again: bool, how: Execution) -> None:
     """Record it. Nothing to do without one of the two options."""
     from agentdeck.cli.author import author
     from agentdeck.cli.errors import say
@@ -27,7 +28,7 @@ def decide(chosen: Sequence[Letter], took_effect: str | None, again: bool, db: s
     if took_effect is not None and len(chosen) != 1:
         raise click.UsageError("--took-effect takes one letter: each has its own result")
     result = None if took_effect is None else (result_of(took_effect),)
-    keys = once_decision.decide(database(db), chosen, result, author())
+    keys = once_decision.decide(database(how.db), chosen, result, author(how.by))
     said = "will be executed again" if result is None else "is recorded with this result, and not executed"
     for key in dict.fromkeys(keys.values()):
         say(f"once key {key} {said}")

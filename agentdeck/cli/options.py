@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from agentdeck.cli import complete
+from agentdeck.cli.db_hint import remember
 
 if TYPE_CHECKING:
     from agentdeck.core.view import View
@@ -24,7 +25,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 def db_option(function: F) -> F:
     """`--db FILE`."""
     about = "The store; else AGENTDECK_DB, the project's or the user's file, or the default place."
-    return click.option("--db", metavar="FILE", type=click.Path(), help=about)(function)
+    option = click.option("--db", metavar="FILE", type=click.Path(), callback=remember, help=about)
+    return option(function)
 
 
 def run_argument(function: F) -> F:
@@ -54,14 +56,14 @@ def folder_option(function: F) -> F:
     return click.option("--folder", metavar="DIR", type=click.Path(path_type=Path), help=about)(function)
 
 
-def moved(reader: Reader, run: str, folder: Path | None) -> RunRow:
-    """The run, after its folder was changed where `--folder` was given."""
+def moved(reader: Reader, run: str, folder: Path | None, by: str | None = None) -> RunRow:
+    """The run, after its folder was changed where `--folder` was given. `by` is the name of `--by`."""
     row = reader.run(run)
     if folder is not None:
         from agentdeck.cli.author import author
         from agentdeck.engine.moved import move
 
-        move(reader.path, row, folder, author().text)
+        move(reader.path, row, folder, author(by or "").text)
         row = reader.run(row.run)
     return row
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import stat
 import sys
 import tempfile
@@ -140,7 +141,7 @@ class OutFile:
         self._fd = None
 
     def _command(self, run: str) -> str:
-        return f"agentdeck results {run} --db {self.db} --out {self.name}"
+        return f"agentdeck results {run} --out {shlex.quote(self.name or '')}"
 
     def _append(self, lines: Iterable[str]) -> None:
         """All of these lines, or none of them."""

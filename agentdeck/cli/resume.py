@@ -62,7 +62,7 @@ def resume(
     if everyone and folder is not None:
         raise click.UsageError("--folder is that of one run; leave out --all")
     with store(db) as reader:
-        rows = [moved(reader, run, folder)] if run is not None else reader.runs(100_000, state="interrupted")
+        rows = [moved(reader, run, folder, by)] if run is not None else reader.runs(100_000, state="interrupted")
     how = Execution(db, yes, wait, as_json, by or "", out)
     if run is not None:
         return _resume(rows[0], how, accept_changes)
@@ -94,4 +94,4 @@ def _resume(row: RunRow, how: Execution, accept: bool) -> int:
         return ask(how.db, row.run, "resume", {}, how.as_json, how.by)
     if row.state == "running":
         raise UsageError(f"{row.run} is running, in process {row.pid} on {row.host}; agentdeck watch {row.run}")
-    return conclude(*take_up(carried_over(row, how.db, accept), how, accept=accept), how.as_json)
+    return conclude(*take_up(carried_over(row, how, accept), how, accept=accept), how.as_json)

@@ -86,7 +86,7 @@ def retry(
     if start is not None and (failed or agent is not None):
         raise click.UsageError("--from takes an agent and everything after it; leave out --failed and --agent")
     with store(db) as reader:
-        row = moved(reader, run, folder)
+        row = moved(reader, run, folder, by)
         inputs = overlay(reader, row, settings)
         if agent is not None:
             known_agent(definition_of(reader, row), agent)

@@ -128,11 +128,10 @@ def run(
     )
     lines = OutFile(out, store)
     lines.empty()
-    where = f" --db {db}" if db else ""
     outcome = conduct(
         lambda watch: start(launch, watch),
         narrator(definition, total),
-        lambda name: f"agentdeck resume {name}{where}",
+        lambda name: f"agentdeck resume {name}",
         lines,
     )
     return conclude(outcome, definition, lines, as_json)

@@ -89,6 +89,7 @@ def page(row: RunRow, view: View, told: dict[str, Data], moments: Sequence[Momen
 
 
 def _facts(row: RunRow, view: View, told: dict[str, Data]) -> Iterator[str]:
+    from agentdeck.cli.db_hint import with_db
     from agentdeck.cli.pages import cut
     from agentdeck.core.clean import clean
     from agentdeck.insight.numbers import moment, seconds
@@ -104,7 +105,7 @@ def _facts(row: RunRow, view: View, told: dict[str, Data]) -> Iterator[str]:
         said = next((one.text for one in reversed(view.timeline) if one.kind == "paused"), "")
         yield clean(f"paused     {said}")
     if row.state == "interrupted":
-        yield f"go on      agentdeck resume {row.run}"
+        yield with_db(f"go on      agentdeck resume {row.run}")
     if file := row.source.get("file"):
         yield clean(f"file       {file}")
     if row.tags:

@@ -78,13 +78,12 @@ def take_up(
     functions = _functions(row, definition)
     wait = how.wait or attended()
     wanted = Resume(row.run, database(db), functions, tasks, how.yes, author(how.by), wait, accept)
-    where = f" --db {db}" if db else ""
     out = OutFile(how.out, database(db))
     out.begin(row.run, again.roots if again is not None else ())
     outcome = conduct(
         lambda watch: resume(wanted, watch, again),
         narrator(definition, _total(row, view, tasks, kept), again=view),
-        lambda _: f"agentdeck resume {row.run}{where}",
+        lambda _: f"agentdeck resume {row.run}",
         out,
     )
     if outcome.state != "drained":
@@ -133,7 +132,7 @@ def _functions(row: RunRow, was: Definition) -> dict[str, Callable[..., Any]]:
     return functions
 
 
-def carried_over(row: RunRow, db: str | None, accept: bool) -> RunRow:
+def carried_over(row: RunRow, how: Execution, accept: bool) -> RunRow:
     """The run to go on with: this one, or, where its Python file has changed and that is accepted, a new one that
     shares every result that still fits. Raises UsageError, with what changed, where it is not accepted."""
     from agentdeck.cli.author import author
@@ -151,17 +150,18 @@ def carried_over(row: RunRow, db: str | None, accept: bool) -> RunRow:
     new = override(functions_of(file, Path(file).parent)[0], row.source.get("set") or ())
     if new.identity == row.identity or new.name != row.workflow:
         return row
-    with store(db) as reader:
+    with store(how.db) as reader:
         told = "; ".join(differences(definition_of(reader, row), new))
     if not accept:
         raise UsageError(
             f"{file} has changed since {row.run} began: {told}. Put it back as it was, or go on with it as it is "
             f"now where results still fit: agentdeck resume {row.run} --accept-changes"
         )
-    made = fork(database(db), Fork(row.run, definition=new, author=author()))
-    supersede(database(db), row, made.run, author().text)
+    who = author(how.by)
+    made = fork(database(how.db), Fork(row.run, definition=new, author=who))
+    supersede(database(how.db), row, made.run, who.text)
     say(f"{told}: {row.run} goes on as {made.run}, with {made.shared:,} of its results")
-    with store(db) as reader:
+    with store(how.db) as reader:
         return reader.run(made.run)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import deque
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -52,6 +53,12 @@ def refusal(step: str, does: Approve, given: Mapping[str, Data]) -> str:
         if name in given and (wrong := fits(given[name], kind)):
             return f"{name} of {step} is {wrong}"
     return ""
+
+
+def command(run: str, task: str, step: str, does: Approve | None) -> str:
+    """The command that answers a step. It names the fields that every answer has to give."""
+    fields = "".join(f" --field {name}=…" for name in (required(does) if does is not None else ()))
+    return f"agentdeck approve {run} {shlex.quote(step)} yes|no --task {shlex.quote(task)}{fields}"
 
 
 def how_of(event: ev.StepAnswered) -> str:

@@ -15,8 +15,10 @@ import anyio
 
 from agentdeck.core import events as ev
 from agentdeck.core.board import Place
+from agentdeck.core.decision import command, required
 from agentdeck.core.machine import Machine
 from agentdeck.core.metered import BUDGET, FOREVER
+from agentdeck.core.program import Program
 from agentdeck.core.state import OPEN, READY, Step
 from agentdeck.workflow.model import Approve
 
@@ -31,12 +33,15 @@ NAMED = 3
 
 class Cause(NamedTuple):
     """What steps wait for. `kind` is provider, budget or approval; `why` is a sentence; `steps` names the first
-    few of `number` as (task, step)."""
+    few of `number` as (task, step). `asks` is the question of an approval; `yes`: --yes can answer the workflow's
+    approvals."""
 
     kind: str
     why: str
     steps: tuple[tuple[str, str], ...]
     number: int
+    asks: Approve | None = None
+    yes: bool = True
 
     @property
     def waiting(self) -> str:
@@ -55,8 +60,10 @@ class Cause(NamedTuple):
             grant = f"agentdeck budget {run} shows it and grants more"
             return f"{resume} --wait, then {grant}" if stopped else grant
         task, step = self.steps[0]
-        answer = f"agentdeck approve {run} {step} yes|no --task {task}"
-        return f"{resume} --wait, then {answer}; or {resume} --yes" if stopped else answer
+        answer = command(run, task, step, self.asks)
+        if not stopped:
+            return answer
+        return f"{resume} --wait, then {answer}" + (f"; or {resume} --yes" if self.yes else "")
 
 
 def _again(run: str, resume: str) -> str:
@@ -80,8 +87,19 @@ def causes(machine: Machine) -> tuple[Cause, ...]:
     for step in machine.unended():
         if step.state == OPEN and step.items is None and isinstance(step.acting.agent.does, Approve):
             by_agent.setdefault(step.rule.name, []).append(step)
-    found += [_cause("approval", f"{agent} asks for approval", steps) for agent, steps in by_agent.items()]
+    yes = _yes_answers(machine.program)
+    for agent, steps in by_agent.items():
+        asks = steps[0].acting.agent.does
+        assert isinstance(asks, Approve)
+        found.append(_cause("approval", f"{agent} asks for approval", steps)._replace(asks=asks, yes=yes))
     return tuple(found)
+
+
+def _yes_answers(program: Program) -> bool:
+    """Whether no approval, in sub-workflows neither, has a field that each answer has to give."""
+    verbs = [agent.does for agent in program.definition.agents.values()]
+    own = not any(isinstance(does, Approve) and required(does) for does in verbs)
+    return own and all(_yes_answers(nested) for nested in program.nested.values())
 
 
 def _cause(kind: str, why: str, steps: list[Step]) -> Cause:

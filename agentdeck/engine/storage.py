@@ -205,7 +205,8 @@ class Storage:
 
 def counts_of(view: View) -> Counts:
     tasks = view.tasks
-    return Counts(tasks.total or tasks.opened, tasks.done, tasks.failed, tasks.cancelled)
+    total = tasks.total or max(tasks.given or 0, tasks.opened)
+    return Counts(total, tasks.done, tasks.failed, tasks.cancelled)
 
 
 def summary_of(view: View) -> dict[str, Data]:

@@ -273,6 +273,7 @@ def _warnings(
             source.fault(("inputs", name), f"nothing reads the input {name}", key=True, warning=True)
     _task_id(read, agents, source)
     _rejected(agents, needs, source)
+    _approved_without_fields(agents, source)
     fallbacks = set()
     for name, agent in agents.items():
         on_error = agent.get("on_error")
@@ -308,6 +309,23 @@ def _rejected(agents: Mapping[str, dict[str, Any]], needs: Needs, source: Source
             fix = f"add when: {need}.approved" if "when" not in agent else f"ask for {need}.approved in its when"
             known = at in source.values or at in source.keys
             source.fault(at if known else ("agents", name), what, fix, key=not known, warning=True)
+
+
+def _approved_without_fields(agents: Mapping[str, dict[str, Any]], source: Source) -> None:
+    """A timeout that approves gives fields their defaults only: a field without one is null in what follows."""
+    for name, agent in agents.items():
+        asks = agent.get("approve")
+        if not isinstance(asks, dict) or asks.get("otherwise") != "approve" or asks.get("within") is None:
+            continue
+        fields = asks.get("fields") or {}
+        for lacking in [
+            key for key, kind in fields.items() if not (isinstance(kind, dict) and "default" in kind)
+        ]:
+            at: Path_ = ("agents", name, "approve", "fields", lacking)
+            what = f"{lacking} is null when {name} is approved because nobody answered in time"
+            source.fault(
+                at, what, f"give it a default: {lacking}: {{ type: …, default: … }}", key=True, warning=True
+            )
 
 
 def _result_of(ref: tuple[str, ...]) -> tuple[str, ...]:

@@ -119,7 +119,7 @@ def test_letters_by_cause_with_their_inputs(deck: Deck) -> None:
     assert deck("letters", "show", 9).returncode == 2
     assert deck("letters", "retry").returncode == 2
     assert deck("letters", "drop", 1, "--why", "paid by hand").stdout == "1 letter dropped\n"
-    assert deck("letters", "retry", 1).stderr == "agentdeck: letter 1 is dropped: paid by hand\n"
+    assert deck("letters", "retry", 1).stderr == f"agentdeck: letter 1 is dropped: paid by hand, says {WHO}\n"
     assert [json.loads(line)["id"] for line in deck("letters", "export").stdout.splitlines()] == [2, 3]
     deck.write("ok", "")
     assert deck("letters", "retry", "--cause", cause).returncode == 0, "those of the cause went well"

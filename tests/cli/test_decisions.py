@@ -132,6 +132,36 @@ def test_an_old_log_says_unknown_and_never_timed_out(deck: Deck) -> None:
     assert "approved by ada" in deck("why", "last", "gate").stdout
 
 
+def test_check_warns_of_fields_that_a_timeout_leaves_without_a_value(deck: Deck) -> None:
+    deck.write("paid.yaml", (PAID % "4h").replace("otherwise: reject", "otherwise: approve"))
+    told = "warning: reason is null when gate is approved because nobody answered in time; give it a default"
+    done = deck("check", "paid.yaml")
+    assert done.returncode == 0
+    assert done.stdout.count(told) == done.stdout.count("warning: ") == 1  # the other field has a default
+
+
+BREAKS = """
+agentdeck: 1
+name: breaks
+agents: { a: { command: [test, -e, there], retry: 1 } }
+"""
+
+
+def test_letters_and_fork_take_the_name_of_who_decides(deck: Deck) -> None:
+    deck.write("w.yaml", BREAKS)
+    for _ in range(2):
+        assert deck("run", "w.yaml").returncode == 1
+    by = ("--by", "Grace Hopper")
+    assert deck("letters", "drop", 1, "--why", "a test order", *by).returncode == 0
+    [cause] = json.loads(deck("letters", "list", "--state", "dropped", "--json").stdout)
+    assert cause["letters"][0]["why"] == f"a test order, says Grace Hopper ({WHO.replace(' (', ', ')}"
+    deck.write("there", "")
+    assert deck("letters", "retry", 2, *by).returncode == 0
+    assert "resumed, by Grace Hopper (" in deck("show", "last").stdout
+    assert deck("fork", "last", *by).returncode == 0
+    assert "Grace Hopper (" in deck("events", "last").stdout
+
+
 def test_check_warns_where_a_rejection_would_go_unseen(deck: Deck) -> None:
     text = PAID % "4h"
     deck.write("paid.yaml", text)

@@ -39,6 +39,22 @@ def folder(deck: Deck, text: str, name: str) -> Path:
     return place
 
 
+def test_letters_are_retried_in_the_new_folder(deck: Deck) -> None:
+    old = folder(deck, LOCAL.replace("[cat, add]", "[cat, add], retry: 1"), "local.yaml")
+    assert deck("run", "old/local.yaml").returncode == 1
+    assert deck("run", "old/local.yaml").returncode == 1
+    new = old.rename(deck.folder / "new")
+    (new / "add").write_text("7")
+    several = deck("letters", "retry", "--all", "--folder", "new")
+    assert several.returncode == 2
+    assert "--folder is that of one run" in several.stderr
+    assert deck("letters", "retry", 1, "--folder", "nowhere").returncode == 2
+    done = deck("letters", "retry", 1, "--folder", "new", "--by", "Grace")
+    assert (done.returncode, done.stdout) == (0, "7\n"), done.stderr
+    run = json.loads(deck("letters", "show", 1, "--json").stdout)["run"]
+    assert f"the workflow is in {new} now, and was in {old}, by Grace (" in deck("events", run).stdout
+
+
 def test_resume_in_the_new_folder(deck: Deck, until: Until) -> None:
     old = folder(deck, MADE, "made.py")
     (old / "add").write_text("1")

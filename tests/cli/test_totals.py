@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 
@@ -35,10 +36,22 @@ def test_a_cancelled_run_counts_what_it_never_started(deck: Deck, until: Until) 
     assert tasks["total"] == 1000
     assert tasks["done"] + tasks["failed"] + tasks["cancelled"] + tasks["never_started"] == 1000
     assert tasks["never_started"] > 0
+    assert set(re.findall(r"%: [\d,]+ of ([\d,]+)", said)) <= {"1,000"}  # not of those that were open
     left = f"{tasks['cancelled']} cancelled, {tasks['never_started']} never started"
     told = f"1,000 tasks: {tasks['done']:,} done, {left}"
     assert told in said
     assert f"tasks      {told}" in deck("show", "last").stdout
+    assert f"{tasks['done']}/1,000" in deck("runs").stdout
+
+
+def test_a_run_that_stopped_early_lists_all_its_tasks(deck: Deck, until: Until) -> None:
+    given = deck.write("t.jsonl", "".join(f'{{"n": {n}}}\n' for n in range(1000)))
+    process = deck.start("run", deck.write("w.yaml", SLEEPS), "--workers", 4, "--tasks", given)
+    until(lambda: "task_ended" in deck("events", "last", "--json").stdout)
+    assert deck("drain", "last").returncode == 0
+    process.communicate(timeout=30)
+    tasks = json.loads(deck("runs", "--json").stdout)[0]["tasks"]
+    assert tasks["total"] == 1000
     assert f"{tasks['done']}/1,000" in deck("runs").stdout
 
 

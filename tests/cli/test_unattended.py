@@ -60,7 +60,12 @@ def steps(deck: Deck) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(
-    ("how", "told"), [("keyed-sk-right-0123456789", "far answered 401"), ("quota", "stopped (quota)")]
+    ("how", "told"),
+    [
+        ("keyed-sk-right-0123456789", "far answered 401"),
+        ("entitled-sk-right-0123456789", "far answered 403"),
+        ("quota", "stopped (quota)"),
+    ],
 )
 def test_a_provider_that_cannot_be_used_ends_the_run_with_3(deck: Deck, url: str, how: str, told: str) -> None:
     provider(deck, url, how)
@@ -93,6 +98,24 @@ def test_an_approval_that_nobody_will_answer_ends_the_run_with_1(deck: Deck) -> 
     assert deck("fork", "last").returncode == 1
     approved = deck("resume", "last", "--yes")
     assert approved.returncode == 0, approved.stderr
+
+
+def test_commands_that_a_stop_names_are_complete(deck: Deck) -> None:
+    """They name the store and the fields to give, and offer --yes only where it can answer."""
+    deck.write("asks.yaml", ASKS.replace('ask: "Really?"', 'ask: "Really?", fields: { reason: string }'))
+    done = deck("run", "asks.yaml", "--db", "my store.db")
+    run = done.stderr.split()[0]
+    resume = f"agentdeck resume {run} --db 'my store.db' --wait"
+    answer = f"agentdeck approve {run} --db 'my store.db' gate yes|no --task 1 --field reason=…"
+    assert f"{resume}, then {answer}\n" in done.stderr
+    assert "--yes" not in done.stderr
+    again = deck("fork", run, "--db", "my store.db")
+    assert f"--db 'my store.db' --wait, then agentdeck approve {again.stderr.split()[1]} --db" in again.stderr
+    assert (
+        f"go on      agentdeck resume {run} --db 'my store.db'\n"
+        in deck("show", run, "--db", "my store.db").stdout
+    )
+    assert "--db" not in deck("run", "asks.yaml").stderr  # the environment says which store
 
 
 def test_an_approval_with_a_time_limit_is_waited_for(deck: Deck) -> None:

@@ -354,6 +354,12 @@ class Talk:
     async def do_auth(self) -> bool:
         return await self.refuse(401, "authentication_error", f"Incorrect API key provided: {self.asked.key}")
 
+    async def do_entitled(self, key: str) -> bool:
+        """Answers 403 to any other key."""
+        if self.asked.key == key:
+            return await self.do_ok()
+        return await self.refuse(403, "permission_error", "This API key was revoked", "invalid_api_key")
+
     async def do_denied(self) -> bool:
         what = "Project p does not have access to this model"
         return await self.refuse(403, "invalid_request_error", what, "model_not_found")
