@@ -31,7 +31,7 @@ class Place(NamedTuple):
 Way: TypeAlias = Callable[[Place], Awaitable[None]]
 
 #: The runs of the recording.
-SHOP, REVIEW, MAP, SKY = "k7qday", "k7qrev", "k7qmap", "k7qsky"
+SHOP, REVIEW, MAP, SKY, NEWS = "k7qday", "k7qrev", "k7qmap", "k7qsky", "k7qnws"
 
 
 async def deck(place: Place, key: str = "") -> None:
@@ -47,9 +47,7 @@ async def deck(place: Place, key: str = "") -> None:
     await until(pilot, lambda: not wide or any(graph.size.height for graph in peek.query(GraphPane)))
     if wide and key.startswith("run:"):
         await until(pilot, lambda: peek.told and peek.lines[-1].text in str(page.render()))
-        peek.query_one(GraphPane)._built = None  # drawn anew, from all of it
-        peek.look()
-    await settle(pilot)
+    await redrawn(pilot)
 
 
 async def run(place: Place, name: str, *keys: str) -> None:
@@ -114,10 +112,11 @@ async def keys(place: Place) -> None:
 
 
 async def palette(place: Place) -> None:
-    await begun(place.pilot)
+    await deck(place, f"run:{NEWS}")
     await place.pilot.press("colon", *"lett")
+    # Until nothing is found but what has all four letters in it: for fewer, there is more.
     await until(
-        place.pilot, lambda: any(found.option_count for found in place.pilot.app.screen.query(OptionList))
+        place.pilot, lambda: [found.option_count for found in place.pilot.app.screen.query(OptionList)] == [1]
     )
     await redrawn(place.pilot)
 

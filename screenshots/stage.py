@@ -23,7 +23,10 @@ from agentdeck.cli.bundled import workflows
 from agentdeck.console import seldom
 from agentdeck.console.app import DeckApp
 from agentdeck.console.feed import Feed
+from agentdeck.console.graph.pane import GraphPane
 from agentdeck.console.listing import Listing
+from agentdeck.console.peek import Peek
+from agentdeck.console.screens.deck import DeckScreen
 from agentdeck.console.screens.replay import ReplayScreen
 from agentdeck.console.screens.run import RunScreen
 from agentdeck.core.view import View
@@ -191,7 +194,19 @@ async def redrawn(pilot: Pilot[None]) -> None:
                 field.cursor_blink = False
             if isinstance(screen, Still | StillReplay):
                 screen.frame()
+            if isinstance(screen, DeckScreen):
+                await drawn(pilot, screen)
     await settle(pilot)
+
+
+async def drawn(pilot: Pilot[None], deck: DeckScreen) -> None:
+    """The graph of the deck is there, drawn once from all that the store has of the run. It is read again when
+    the size changes, also under a dialog."""
+    await until(pilot, lambda: deck.drawn)
+    peek = deck.query_one(Peek)
+    for graph in peek.query(GraphPane):
+        graph._built = None
+    peek.draw()
 
 
 async def begun(pilot: Pilot[None]) -> None:

@@ -69,6 +69,13 @@ class Peek(Container):
         return feed is not None and bool(self.lines) and self._view is not None and feed.known == self._view.seq
 
     @property
+    def whole(self) -> bool:
+        """There is a graph, of all that the store has of the run."""
+        graph, feed = self._graph, self._feed
+        there = graph is not None and graph.is_mounted and graph.size.height > 0
+        return there and (feed is None or (self._caught_up and self.told and self._drawn is feed.definition))
+
+    @property
     def reading(self) -> str:
         """`reading 64 %` while the graph does not show how the run stands; empty where it does."""
         feed = self._feed
@@ -85,9 +92,14 @@ class Peek(Container):
 
     def look(self) -> None:
         """Take in what has come of a run, and draw it."""
-        feed = self._feed
         self._looks += 1
-        if feed is None or feed.definition is None or (self._caught_up and self._looks % SELDOM):
+        if not self._caught_up or not self._looks % SELDOM:
+            self.draw()
+
+    def draw(self) -> None:
+        """Take in what has come, and draw it at once."""
+        feed = self._feed
+        if feed is None or feed.definition is None:
             return
         if self._view is None or self._drawn is not feed.definition:
             from agentdeck.core.view import View

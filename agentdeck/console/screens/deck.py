@@ -208,6 +208,12 @@ class DeckScreen(Shown):
             page.scroll_home(animate=False)
         self._told = key
 
+    @property
+    def drawn(self) -> bool:
+        """Whether the graph of what is selected is shown whole, or there is no room for one."""
+        peek = self.query_one(Peek)
+        return self._soon is None and (not peek.display or peek.whole)
+
     def _draw_soon(self) -> None:
         """Not for every row that is only walked over."""
         if self._soon is not None:
@@ -216,6 +222,7 @@ class DeckScreen(Shown):
 
     def _draw(self) -> None:
         """The graph of what is selected, where there is room for it."""
+        self._soon = None
         entry, peek, key = self._entry, self.query_one(Peek), self.query_one(Listing).key
         run = key[4:] if key.startswith("run:") else ""
         definition = entry.definition if entry is not None else None
