@@ -10,8 +10,6 @@ from agentdeck.cli import complete
 from agentdeck.cli.options import by_option, db_option, run_argument
 
 if TYPE_CHECKING:
-    from agentdeck.store.listed import RunRow
-    from agentdeck.store.reader import Reader
     from agentdeck.workflow.model import Approve, Data
 
 
@@ -40,28 +38,16 @@ def approve(
     from agentdeck.cli.options import store
     from agentdeck.core.decision import refusal
     from agentdeck.errors import UsageError
+    from agentdeck.insight.asked import approval
 
     with store(db) as reader:
         row = reader.run(run)
-        does = _asking(reader, row, step, task)
+        does = approval(reader, row, step, task)
     values = _fields(does, step, fields)
     if does is not None and (why := refusal(step, does, values)):
         raise UsageError(why)
     args: dict[str, Data] = {"step": step, "approved": answer == "yes", "fields": values}
     return ask(db, row.run, "approve", {**args, **({"task": task} if task else {})}, by=by)
-
-
-def _asking(reader: Reader, row: RunRow, step: str, task: str | None) -> Approve | None:
-    """What the step asks, by the workflow as it was launched. None where it has no such step: the process that
-    holds the run says which there are."""
-    from agentdeck.engine.resume import definition_of, nested_of
-    from agentdeck.workflow.model import Approve
-
-    above, _, name = step.rpartition("/")
-    path = "/".join(part.partition("[")[0] for part in (task or above).split("/")[1:])
-    definition = nested_of(reader, row).get(path) if path else definition_of(reader, row)
-    agent = definition.agents.get(name.partition("[")[0]) if definition is not None else None
-    return agent.does if agent is not None and isinstance(agent.does, Approve) else None
 
 
 def _fields(does: Approve | None, step: str, fields: tuple[str, ...]) -> dict[str, Data]:

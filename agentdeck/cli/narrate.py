@@ -56,6 +56,14 @@ def ending(view: View, state: str) -> str:
     return f"{view.run} {state} in {seconds(view.seconds)}: {task_counts(view.tasks)}, {marks}"
 
 
+def waits_for(run: str, definition: Definition, asked: ev.Noted) -> str:
+    """That a step asks a person, and the command that answers it. What a sub-workflow's step has for fields, the
+    command says when it is called."""
+    agent = None if "/" in asked.task else definition.agents.get(asked.step.partition("[")[0])
+    does = agent.does if agent is not None and isinstance(agent.does, Approve) else None
+    return f"task {asked.task} waits for a person: {command(run, asked.task, asked.step, does)}"
+
+
 class Plain:
     """Plain lines: the start, what fails, every tenth of the tasks, what a person is asked, the end."""
 
@@ -68,8 +76,6 @@ class Plain:
         self.told = self.failures = 0
         self.top = set(again.open) if again else set[str]()
         self.tasks = {task for task in self.top if again is None or again.open[task].parent is None}
-        verbs = {name: agent.does for name, agent in definition.agents.items()}
-        self.asks = {name: does for name, does in verbs.items() if isinstance(does, Approve)}
 
     def say(self, text: str) -> None:
         click.echo(tidy(text), err=True)
@@ -87,8 +93,8 @@ class Plain:
                 self.ended += 1
                 self.failed += state == "failed"
                 self._tenth()
-            case ev.StepStarted(task=task, step=step) if step in self.asks:
-                self.say(f"task {task} waits for a person: {command(self.run, task, step, self.asks[step])}")
+            case ev.Noted() if event.asks:
+                self.say(waits_for(self.run, self.definition, event))
             case ev.StepAnswered(task=task, step=step):
                 self.say(f"task {task}: {step} {clean(describe(event))}")
             case ev.StepFailed(task=task, step=step, fault=fault, letter=True):
@@ -175,11 +181,8 @@ class Live:
             self.say("paused" + (f": {event.why}" if event.why else f" by {event.who}" if event.who else ""))
         elif isinstance(event, ev.StepAnswered):
             self.say(f"task {event.task}: {event.step} {clean(describe(event))}")
-        elif isinstance(event, ev.StepStarted):
-            agent = self.definition.agents.get(event.step)
-            if agent is not None and isinstance(agent.does, Approve):
-                ask = command(self.view.run, event.task, event.step, agent.does)
-                self.say(f"task {event.task} waits for a person: {ask}")
+        elif isinstance(event, ev.Noted) and event.asks:
+            self.say(waits_for(self.view.run, self.definition, event))
 
     def line(self, line: LogLine) -> None:
         self.lines.append(line)

@@ -90,6 +90,7 @@ class Table(Drawn, Generic[R]):
         self.top = 0
         self.cursor = 0
         self.key: Hashable = None
+        self._sought: Hashable = None
         self._dragging = False
         self._layout: tuple[int, Layout[R]] | None = None
 
@@ -112,6 +113,8 @@ class Table(Drawn, Generic[R]):
     def settle(self) -> None:
         """Let cursor and viewport fit the rows as they are now."""
         count = self.source.count
+        if self._sought is not None and count:
+            self.move_to_key(self._sought)
         if self.key is not None:
             here = self.cursor
             if here >= count or self.source.key(here) != self.key:
@@ -200,7 +203,7 @@ class Table(Drawn, Generic[R]):
         count = self.source.count
         if not count:
             return
-        before = self.key
+        before, self._sought = self.key, None
         self.cursor = max(0, min(at, count - 1))
         self.key = self.source.key(self.cursor)
         self.top = max(self.cursor - self.page + 1, min(self.top, self.cursor))
@@ -209,8 +212,12 @@ class Table(Drawn, Generic[R]):
             self.post_message(self.Walked(self, self.key, False))
 
     def move_to_key(self, key: Hashable) -> None:
-        """Put the cursor on a row, without telling anybody. Nothing happens where it is not shown."""
-        if key != self.key and (found := self.source.find(key)) is not None:
+        """Put the cursor on a row, without telling the screen: at once, or when the row comes."""
+        self._sought = None
+        found = self.source.find(key)
+        if found is None:
+            self._sought = key
+        elif key != self.key:
             self.move_to(found, told=False)
 
     def rearrange(self) -> None:

@@ -391,6 +391,11 @@ class Noted(NamedTuple):
     step: str = ""
     data: dict[str, Data] | None = None
 
+    @property
+    def asks(self) -> bool:
+        """Whether this is the question with which a step asks a person."""
+        return self.data is not None and "asks" in self.data
+
 
 # Never recorded: they only let the core decide ----------------------------------------------------------------
 

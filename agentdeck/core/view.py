@@ -187,4 +187,6 @@ class View(ViewSteps):
         self._moment("hurried", "goes first" + by(e.who), e.task)
 
     def _noted(self, e: ev.Noted) -> None:
+        if e.asks:  # of a sub-workflow there is no definition that says so
+            self._step(self._task(e.task), e.step).agent.asks = True
         self._moment("noted", e.text, e.task, e.step)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from agentdeck.core.view import View
-from agentdeck.workflow.model import Approve
 
 SILENT = 30.0
 
@@ -62,11 +61,13 @@ def needing(view: View, now: float, heard: Callable[[str, str], float | None] | 
 
 
 def _running(view: View, now: float, heard: Callable[[str, str], float | None] | None) -> Iterator[Need]:
-    agents = view.definition.agents if view.definition else {}
     for (task, step), started in view.running.items():
-        agent = agents.get(step.partition("[")[0])
-        if agent is not None and isinstance(agent.does, Approve):
+        open_ = view.open.get(task)
+        agent = open_.steps[step].agent if open_ is not None and step in open_.steps else None
+        if agent is not None and agent.asks:
             yield Need("asking", task, step)
+        elif agent is not None and not agent.holds:
+            continue  # it waits for its sub-workflow, whose steps are looked at themselves
         elif now - started.at > SILENT:
             last = heard(task, step) if heard else None
             if now - max(started.at, last or 0.0) > SILENT:

@@ -116,9 +116,10 @@ class _Case:
         lasted = span(self.now - (step.started if step.started is not None else step.since))
         if step.size >= 0:
             return Reason("running", "", self._items(step, lasted))
-        if agent is not None and isinstance(agent.does, Approve):
-            left = None if agent.does.within is None or step.started is None else step.started + agent.does.within
-            ends = "" if left is None else f"; {agent.does.otherwise}s by itself in {span(left - self.now)}"
+        if step.agent.asks:
+            does, ends = agent.does if agent is not None else None, ""
+            if isinstance(does, Approve) and does.within is not None and step.started is not None:
+                ends = f"; {does.otherwise}s by itself in {span(step.started + does.within - self.now)}"
             return Reason("running", "approval", f"asks a person since {lasted}{ends}")
         below = self.view.open.get(f"{self.task.id}/{step.key}")
         if below is not None:
@@ -224,7 +225,7 @@ class _Case:
         """A need in a few words."""
         step, agent = self._step(need), self.agents.get(need)
         if step is not None and step.state == "running":
-            if agent is not None and isinstance(agent.does, Approve):
+            if step.agent.asks:
                 return f"asks a person since {span(self.now - (step.started or step.since))}"
             return f"running for {span(self.now - (step.started or step.since))}"
         if step is not None and step.until is not None and step.until > self.now:

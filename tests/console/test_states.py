@@ -19,7 +19,8 @@ from agentdeck.console.panes.timeline import TimelinePane
 from agentdeck.core import events as ev
 from agentdeck.core.tally import SHOWN
 from agentdeck.core.view import View
-from agentdeck.insight.attention import Attention, attention, needing
+from agentdeck.insight.attention import Attention, Need, attention, needing
+from agentdeck.insight.why import reason
 from agentdeck.workflow.loader import loads
 from tests.console.scenes import Stage, page
 
@@ -78,6 +79,35 @@ def test_asking_is_not_running_and_rejected_is_not_done() -> None:
 def test_a_rejected_approval_that_goes_again_is_not_rejected_any_more() -> None:
     again = ev.StepReopened(6.0, "1", "sign", was="done", again={"sign": "done", "ship": "skipped"})
     assert view_of(*NO, again).agents["sign"].shown["rejected"] == 0
+
+
+REVIEW = """
+agentdeck: 1
+name: review
+agents:
+  check: { workflow: sign.yaml }
+  other: { approve: { ask: "Now?" } }
+"""
+
+
+def test_an_approval_inside_a_sub_workflow_asks_too() -> None:
+    view = View(loads(REVIEW).definition)
+    events: list[ev.Event] = [
+        ev.RunStarted(0.0, "r", "review", "", {}, {"workers": 4}),
+        ev.TaskOpened(0.0, "1", {}),
+        ev.StepStarted(0.0, "1", "check", "check", 1, 0.0),
+        ev.TaskOpened(0.0, "1/check", {}, ("1", "check")),
+        ev.StepStarted(0.0, "1/check", "sign", "sign", 1, 0.0),
+        ev.Noted(0.0, "Go?", "1/check", "sign", {"asks": "Go?", "shows": None}),
+    ]
+    for seq, event in enumerate(events, 1):
+        view.apply(seq, event)
+    assert view.open["1/check"].shown == "asking"
+    assert view.agents["check/sign"].shown["asking"] == 1
+    assert attention(view, 3600.0) == Attention(0, 1, 0, 0)  # the step that waits for it is not silent
+    assert list(needing(view, 1.0)) == [Need("asking", "1/check", "sign")]
+    assert view.definition is not None
+    assert reason(view, view.definition, "1/check", "sign", 9.0).text == "asks a person since 9.0 s"
 
 
 async def test_every_pane_tells_them_apart() -> None:

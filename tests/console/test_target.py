@@ -109,6 +109,17 @@ async def test_a_key_acts_on_the_highlighted_agent_step_and_line(tmp_path: Path)
         assert "step work of task 2" in told
 
 
+async def test_panes_that_were_not_seen_yet_open_on_what_is_selected(tmp_path: Path) -> None:
+    async with slow(tmp_path, 30) as (pilot, screen):
+        screen.select(Focus("work", "3", "work"))
+        for key in "234":
+            await pilot.press(key)
+            pane = screen.panes[screen.main]
+            await until(pilot, lambda pane=pane: pane.has_focus)  # type: ignore[misc]
+            assert screen.target.task == "3", key
+            assert key == "3" or screen.target.step == "work", key
+
+
 async def test_a_verb_with_its_argument_acts_on_that_and_not_on_the_row(tmp_path: Path) -> None:
     async with slow(tmp_path, 30) as (pilot, screen):
         await pilot.press("3")

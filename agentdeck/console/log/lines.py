@@ -76,6 +76,12 @@ def agent_of(task: str, step: str) -> str:
     return "/".join(_ITEM.sub("", part) for part in path)
 
 
+def task_of(agent: str, task: str) -> str:
+    """This task, or the one of its sub-workflow that an agent belongs to: `1/review` for `review/security`."""
+    *above, name = agent.split("/")
+    return task if not task or agent_of(task, name) == agent else "/".join((task.partition("/")[0], *above))
+
+
 class LineStore:
     """Lines `first` to `next - 1`. `dropped` counts those that came and are not kept any more, and those that
     never came (`gap`). `changes` rises with every change.

@@ -6,6 +6,7 @@ from agentdeck.console.bars import bar
 from agentdeck.console.columns import Column
 from agentdeck.console.drawn import Pieces
 from agentdeck.console.graph.card import failed_role, state_of
+from agentdeck.console.log.lines import task_of
 from agentdeck.console.look import GLYPHS
 from agentdeck.console.pane import Focus, Focused
 from agentdeck.console.rows import Rows
@@ -56,12 +57,15 @@ class AgentsPane(Table[AgentTally]):
     def highlighted(self) -> Focus | None:
         if not self.rows.count or self.key == self.focused_on.agent:
             return None
-        return Focus(str(self.key), self.focused_on.task)
+        return self._focus(str(self.key))
 
     def on_table_walked(self, event: Table.Walked) -> None:
         event.stop()
-        self.focused_on = Focus(str(event.key), self.focused_on.task)
+        self.focused_on = self._focus(str(event.key))
         self.post_message(Focused(self.focused_on, opened=event.opened))
+
+    def _focus(self, agent: str) -> Focus:
+        return Focus(agent, task_of(agent, self.focused_on.task))
 
 
 def _state(tally: AgentTally) -> Pieces:

@@ -43,7 +43,7 @@ class TasksPane(Table[Task]):
     def look_at(self, focus: Focus) -> None:
         self.focused_on = focus
         if focus.task:
-            self.move_to_key(focus.task)
+            self.move_to_key(focus.task.partition("/")[0])
 
     @property
     def highlighted(self) -> Focus | None:

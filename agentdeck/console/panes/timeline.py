@@ -15,6 +15,7 @@ from agentdeck.console.axis import Axis, window
 from agentdeck.console.chart import attempts, busy
 from agentdeck.console.drawn import Drawn, Line, Pieces, fit, fit_pieces
 from agentdeck.console.graph.card import state_of
+from agentdeck.console.log.lines import agent_of
 from agentdeck.console.look import GLYPHS
 from agentdeck.console.pane import Focus, Focused
 from agentdeck.console.seldom import Seldom
@@ -26,7 +27,6 @@ from agentdeck.core.view import View
 from agentdeck.insight.activity import Activity, activity
 from agentdeck.insight.gantt import Row, asking, bars, critical, live
 from agentdeck.insight.numbers import plural, seconds
-from agentdeck.workflow.model import Approve
 
 #: What was read of a task is read again so often at most, while the view knows more; in seconds.
 AGAIN = 1.0
@@ -86,12 +86,12 @@ class TimelinePane(Drawn):
         self._fresh = False
         self._failures: dict[str, int] = {}
         self._needs: dict[str, Sequence[str]] = {}
-        self._asks: frozenset[str] = frozenset()
         self._moments: list[Moment] = []
         self._told = -1
         self._times = (0.0, 0.0, 0.0)
         self._ended = False
         self._asked = self._drawn = 0.0
+        self._sought = ""
 
     # What is taken from the view -----------------------------------------------------------------------------
 
@@ -100,8 +100,6 @@ class TimelinePane(Drawn):
             self._run, self._read, self._wanted, self._needs = view.run, None, None, {}
             self._activity, self._failures = Activity(), {}
             if view.definition:
-                agents = view.definition.agents.items()
-                self._asks = frozenset(name for name, one in agents if isinstance(one.does, Approve))
                 self._needs = {name: agent.needs for name, agent in view.definition.agents.items()}
         self._waits_for = ""
         task = self.focused_on.task
@@ -123,6 +121,7 @@ class TimelinePane(Drawn):
                 return
             self._agents = [tally for tally in view.agents.values() if tally.own or tally.attempts]
             self._names = [tally.name for tally in self._agents]
+            self._seek()
         self._drawn = now
         self.touch()
 
@@ -155,10 +154,13 @@ class TimelinePane(Drawn):
                 self._known = known
                 self._folded = bars(self._events[:number], name)
                 rows = live(self._folded, task) if task else self._folded
-                self._rows = asking(rows, self._asks)
+                self._rows = asking(
+                    rows, {step.agent.name.rpartition("/")[2] for step in steps if step.agent.asks}
+                )
                 self._critical = critical(self._rows, self._needs)
                 self._names = [row.step for row in self._rows]
                 self._reach(self.cursor)
+                self._seek()
         if self._rows != self._folded and abs(now - self._asked) > AGAIN:
             self._load(name, now)
         first = [span.since for row in self._rows for span in row.spans]
@@ -194,10 +196,15 @@ class TimelinePane(Drawn):
             self.zoom, self.left, self.top, self.cursor, self._told = 1.0, None, 0, 0, -1
             self._rows, self._names, self._known, self._drawn, self._seldom = [], [], None, 0.0, Seldom()
         self.focused_on = focus
-        wanted = (focus.step or focus.agent) if focus.task else focus.agent
-        if wanted in self._names:
-            self._reach(self._names.index(wanted))
+        self._sought = (focus.step or focus.agent) if focus.task else focus.agent
+        self._seek()
         self.touch()
+
+    def _seek(self) -> None:
+        """Put the cursor on what is looked at, as soon as its row is there."""
+        if self._sought in self._names:
+            self._reach(self._names.index(self._sought))
+            self._sought = ""
 
     def wait(self, why: str) -> None:
         """There is nothing to draw yet, and why not."""
@@ -209,7 +216,7 @@ class TimelinePane(Drawn):
         name, task = self._names[self.cursor] if self._names else "", self.focused_on.task
         if not name or name in (self.focused_on.step, self.focused_on.agent):
             return None
-        return Focus(name.partition("[")[0], task, name) if task else Focus(name)
+        return Focus(agent_of(task, name), task, name) if task else Focus(name)
 
     # What is seen --------------------------------------------------------------------------------------------
 
@@ -295,10 +302,10 @@ class TimelinePane(Drawn):
         self.top = max(0, min(max(self.cursor - self.page + 1, min(self.top, self.cursor)), total - self.page))
 
     def _tell(self, *, opened: bool = False) -> None:
+        self._sought = ""
         if self._names:
             name, task = self._names[self.cursor], self.focused_on.task
-            agent = name.partition("[")[0]
-            self.focused_on = Focus(agent, task, name if task else "")
+            self.focused_on = Focus(agent_of(task, name), task, name) if task else Focus(name)
             self.post_message(Focused(self.focused_on, opened=opened))
 
     def action_walk(self, by: int) -> None:
@@ -347,6 +354,7 @@ class TimelinePane(Drawn):
         elif event.shift:
             self.action_pan(by)
         else:
+            self._sought = ""
             self._reach(self.cursor + by)
             self.touch()
 

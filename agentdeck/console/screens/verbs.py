@@ -14,11 +14,12 @@ from agentdeck.console.screens.ask import Ask
 from agentdeck.console.screens.confirm import Confirm, yes_or_no
 from agentdeck.console.screens.stage import Stage
 from agentdeck.core.view import View
-from agentdeck.errors import UsageError
+from agentdeck.errors import AgentdeckError, UsageError
 from agentdeck.insight.attention import needing
 from agentdeck.insight.limits import limits
 from agentdeck.insight.numbers import plural, seconds
 from agentdeck.store.asking import Answer
+from agentdeck.store.reader import Reader
 from agentdeck.workflow.model import Approve, Data
 
 if TYPE_CHECKING:
@@ -245,12 +246,36 @@ class Verbs(Stage):
 
     def action_answer(self) -> None:
         step, task = self._asking()
-        definition = self.view.definition
-        agent = definition.agents.get(step.partition("[")[0]) if definition and step else None
-        if agent is None or not isinstance(agent.does, Approve):
-            self.notify("nobody asks anything here", severity="warning", markup=False)
+        if step:
+            look = partial(self._look_up, task, step)
+            self.app.run_worker(look, thread=True, name="approval", exclusive=True)
+        else:
+            self.notify("no step asks anything here", severity="warning", markup=False)
+
+    def _look_up(self, task: str, step: str) -> None:
+        """In a thread: what the step asks, as the workflow or its sub-workflow has it."""
+        from agentdeck.insight.asked import approval
+
+        try:
+            reader = Reader(self.db)
+            try:
+                does = approval(reader, reader.run(self.run), step, task)
+            finally:
+                reader.close()
+        except AgentdeckError as error:
+            self.app.call_from_thread(self.notify, str(error), severity="error", markup=False)
             return
+        if does is None:  # version 0.1 did not record every sub-workflow
+            told = f"what it asks is not recorded; agentdeck approve {self.run} {step} yes|no --task {task}"
+            self.app.call_from_thread(self.notify, told, severity="warning", markup=False)
+        else:
+            self.app.call_from_thread(self._answer, task, step, does)
+
+    def _answer(self, task: str, step: str, does: Approve) -> None:
         from agentdeck.console.screens.answer import Answering, Given
+
+        if not self.is_active:
+            return
 
         def answered(given: Given | None) -> None:
             if given is not None:
@@ -258,7 +283,7 @@ class Verbs(Stage):
                 self.ask("approve", told)
 
         story = partial(self.story, task, step)
-        self.app.push_screen(Answering(task, step, agent.does, story), answered)
+        self.app.push_screen(Answering(task, step, does, story), answered)
 
     def _asking(self) -> tuple[str, str]:
         """The step that asks a person, and its task: the selected one, else the first there is."""
@@ -266,6 +291,10 @@ class Verbs(Stage):
         focus, step = self.target, self.step
         for need in open_:
             if focus.task in ("", need.task) and step in ("", need.step, need.step.partition("[")[0]):
+                return need.step, need.task
+        below = (f"{focus.task}/{step}/", f"{focus.task}/{step}[") if step else (f"{focus.task}/",)
+        for need in open_:
+            if focus.task and f"{need.task}/".startswith(below):
                 return need.step, need.task
         return (open_[0].step, open_[0].task) if open_ else ("", "")
 
