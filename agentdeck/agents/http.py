@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 import httpx
 
-from agentdeck.agents.rendering import is_light, render, render_text
+from agentdeck.agents.rendering import is_light, render, render_text, render_url
 from agentdeck.agents.verb import Setting, Work
 from agentdeck.errors import StepError
 from agentdeck.models.fault import retry_after
@@ -22,7 +22,7 @@ from agentdeck.workflow.model import Agent, Data, Http
 from agentdeck.workflow.secret_uses import secret_names
 from agentdeck.workflow.units import show_duration
 from agentdeck.workflow.url import UrlError, compile_url, is_listed
-from agentdeck.workflow.values import ExpressionError, compile_template, show
+from agentdeck.workflow.values import compile_template, show
 
 MB = 1024 * 1024
 MOST_BODY = 16 * MB
@@ -86,7 +86,7 @@ class HttpVerb:
         method = (await render_text(self.method, work.scope)).strip().upper()
         if not _TOKEN.fullmatch(method):
             raise StepError("setup", f"{method[:40]!r} is no HTTP method")
-        url = self._url(work)
+        url = await self._url(work)
         headers = await self._headers(work)
         body = await render(self.body, await self.keys.with_secrets(work.scope, self.body_secrets))
         content: bytes | None = None
@@ -109,11 +109,9 @@ class HttpVerb:
             reason = _line(str(error)) or type(error).__name__
             raise StepError("network", f"{where}: {what}: {reason}") from None
 
-    def _url(self, work: Work) -> httpx.URL:
+    async def _url(self, work: Work) -> httpx.URL:
         try:
-            url = _url(self.url.render(work.scope))
-        except ExpressionError as error:
-            raise StepError("expression", str(error)) from None
+            url = _url(await render_url(self.url, work.scope))
         except UrlError as error:
             raise StepError("setup", str(error)) from None
         if self.url.from_value and not self._is_listed(url):

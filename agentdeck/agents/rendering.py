@@ -9,6 +9,7 @@ import anyio.to_thread
 from agentdeck.errors import StepError
 from agentdeck.workflow.json_text import room_left
 from agentdeck.workflow.model import Data
+from agentdeck.workflow.url import UrlTemplate
 from agentdeck.workflow.values import ExpressionError, Scope, Template, show
 
 #: Characters of values that are written in the loop: about 1 ms.
@@ -35,7 +36,17 @@ async def render_text(template: Template, scope: Scope) -> str:
         raise StepError("expression", str(error)) from None
 
 
-def is_light(template: Template, scope: Scope) -> bool:
+async def render_url(template: UrlTemplate, scope: Scope) -> str:
+    """The url. Raises UrlError, and StepError of kind `expression`."""
+    try:
+        if is_light(template, scope):
+            return template.render(scope)
+        return await anyio.to_thread.run_sync(template.render, scope)
+    except ExpressionError as error:
+        raise StepError("expression", str(error)) from None
+
+
+def is_light(template: Template | UrlTemplate, scope: Scope) -> bool:
     """Whether the values that a template reads are small enough to be written in the loop."""
     room = LIGHT
     for name in template.references:

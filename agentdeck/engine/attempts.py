@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 
 from agentdeck.agents.build import build
 from agentdeck.agents.fit import Fit
-from agentdeck.agents.rendering import render
+from agentdeck.agents.rendering import render, render_text
 from agentdeck.agents.spending import together
 from agentdeck.agents.verb import Answer, Setting, Verb, Work
 from agentdeck.core import actions as act
@@ -112,7 +112,7 @@ class Attempts:
             self._rates.give_back(start.ask)
             return
         if hands.verb is None:
-            self._open(step, started, hands)
+            await self._open(step, started, hands)
             return
         scope = scope_of(step, self._machine.run)
         size = estimated_size(scope["needs"] if rule.needs else scope["inputs"])
@@ -235,13 +235,20 @@ class Attempts:
             return None
         return hands
 
-    def _open(self, step: Step, started: ev.StepStarted, hands: Hands) -> None:
-        """A step that others end: a nested task, or a person's answer."""
+    async def _open(self, step: Step, started: ev.StepStarted, hands: Hands) -> None:
+        """A step that others end: a nested task, or a person's answer. A step that ended while its values were
+        filled in is left as it is."""
         at, task, does = self._clock.now(), started.task, step.acting.agent.does
+
+        def over() -> bool:
+            return step.attempt != started.attempt or step.state not in (RUNNING, OPEN)
+
         try:
             scope = scope_of(step, self._machine.run)
             if isinstance(does, SubWorkflow):
-                given = hands.with_.render(scope) if hands.with_ is not None else {}
+                given = await render(hands.with_, scope) if hands.with_ is not None else {}
+                if over():
+                    return
                 nested = step.task.program.nested[step.acting.name].definition
                 inputs = {name: given.get(name, spec.default) for name, spec in nested.inputs.items()}
                 missing = [n for n, spec in nested.inputs.items() if spec.required and n not in given]
@@ -258,14 +265,17 @@ class Attempts:
                         ev.StepAnswered(at, task, started.step, True, fields, who, YES, self._author, defaults)
                     )
                     return
-                ask = str(compile_template(does.ask).render(scope))
-                show = compile_template(does.show).render(scope) if does.show else None
+                ask = await render_text(compile_template(does.ask), scope)
+                shown = await render(compile_template(does.show), scope) if does.show else None
+                if over():
+                    return
                 said = AttemptLog(self._lines, self._clock.now, _nothing, (task, started.step, started.attempt))
                 said(f"asks: {ask}")
-                self._feed(ev.Noted(at, ask, task, started.step, {"asks": ask, "shows": show}))
+                self._feed(ev.Noted(at, ask, task, started.step, {"asks": ask, "shows": shown}))
         except AgentdeckError as error:
             fault = error.fault if isinstance(error, StepError) else Fault("expression", str(error))
-            self._feed(ev.AttemptFailed(at, task, started.step, started.attempt, fault))
+            if not over():
+                self._feed(ev.AttemptFailed(at, task, started.step, started.attempt, fault))
 
     def answered(self, event: ev.StepAnswered) -> None:
         """Writes a decision into the log of its step."""

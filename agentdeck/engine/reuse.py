@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import anyio.to_thread
 
-from agentdeck.agents.rendering import LIGHT
+from agentdeck.agents.rendering import LIGHT, render
 from agentdeck.agents.verb import Answer, Verb, Work
 from agentdeck.engine.clock import Clock
 from agentdeck.engine.storage import Storage
@@ -71,7 +71,7 @@ class Reuse:
         """The answer, and whether it was had already. What does not `fit` is never cached; what took effect once
         did so whether it fits or not. Raises Deferred."""
         if work.agent.once is not None:
-            key = compile_template(work.agent.once).render(work.scope)
+            key = await render(compile_template(work.agent.once), work.scope)
             return await self._once(key if isinstance(key, str) else json.dumps(key), verb, work)
         return await self._cached(verb, work, fit)
 

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import anyio
@@ -16,6 +17,8 @@ from agentdeck.engine.control import Control
 from agentdeck.engine.launch import Launch, Outcome, Watch, run
 from agentdeck.store.reader import Reader
 from agentdeck.workflow.loader import load
+from agentdeck.workflow.model import Data
+from agentdeck.workflow.values import Scope, Template
 
 pytestmark = pytest.mark.anyio
 
@@ -240,6 +243,53 @@ async def test_an_approvals_fields_reach_what_comes_after(place: Place) -> None:
     )
     assert outcome.state == "done"
     assert place.calls == ["fair 3.5"]
+
+
+async def test_large_values_of_a_question_and_of_inputs_are_written_beside_the_loop(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: dict[int, set[int]] = {}
+    render = Template.render
+
+    def spied(template: Template, scope: Scope) -> Data:
+        value = render(template, scope)
+        threads.setdefault(len(json.dumps(value)) // 100_000, set()).add(get_ident())
+        return value
+
+    monkeypatch.setattr(Template, "render", spied)
+    place.write(
+        "inner.yaml", "end: { simulate: 1ms }", top="inputs: { text: string }\noutput: '${len(inputs.text)}'\n"
+    )
+    outcome = await place.run(
+        "gate: { approve: { ask: 'Look at ${inputs.many}?', show: 'This is ${inputs.many}' } }",
+        "sub: { needs: gate, workflow: inner.yaml, with: { text: 'all ${inputs.many}' } }",
+        top="inputs: { many: list }\noutput: '${sub}'\n",
+        yes=False,
+        steer=lambda control, event: (
+            control.send(lambda at: ev.StepAnswered(at, "1", "gate", True, {}, "ada"))
+            if isinstance(event, ev.Noted) and event.step == "gate"
+            else None
+        ),
+        many=list(range(60_000)),
+    )
+    assert outcome.state == "done"
+    assert outcome.view.output > 300_000
+    large = set().union(*(found for size, found in threads.items() if size))
+    assert large
+    assert get_ident() not in large
+
+
+async def test_a_question_that_is_no_text_is_asked_as_json(place: Place) -> None:
+    asked: list[str] = []
+
+    def answer(control: Control, event: ev.Event) -> None:
+        if isinstance(event, ev.Noted) and event.step == "gate":
+            asked.append(event.text)
+            control.send(lambda at: ev.StepAnswered(at, "1", "gate", True, {}, "ada"))
+
+    agent = "gate: { approve: { ask: '${inputs.what}' } }"
+    await place.run(agent, top="inputs: { what: object }\n", steer=answer, what={"a": None, "b": True})
+    assert [json.loads(text) for text in asked] == [{"a": None, "b": True}]
 
 
 async def test_a_no_is_an_answer_like_any_other_and_time_gives_one_too(place: Place) -> None:
