@@ -21,7 +21,8 @@ from collections.abc import Iterable
 from math import inf, sqrt
 from typing import NamedTuple
 
-#: Moments ahead that are looked at, as shares of the window.
+#: Moments ahead that are looked at, as shares of the window. After the last one comes the end of all answers under
+#: way: some take longer than a window, and may end together.
 AHEAD = (0.0, 1 / 60, 1 / 30, 1 / 15, 2 / 15, 4 / 15, 8 / 15, 1.0)
 #: How far above its mean the sum of answers may come, for a server that counts them from their beginning.
 DEVIATIONS = 3.0
@@ -71,8 +72,8 @@ class Outlook:
 
     def __init__(self, now: float, seconds: float) -> None:
         self.now = now
-        self.whens = [now + share * seconds for share in AHEAD]
-        self.ahead = [0.0] * len(AHEAD)
+        self.whens = [*(now + share * seconds for share in AHEAD), inf]
+        self.ahead = [0.0] * len(self.whens)
         self.started = Total()
 
     def add(self, most: float, forecast: Forecast | None, recent: bool) -> None:

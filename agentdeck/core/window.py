@@ -228,6 +228,8 @@ class _Count:
             left = self.sent.total_at(when) + self.said.total_at(when)
             if left + needs + sent > count + 1e-6:
                 over = left + needs + sent - count
+                if when == NEVER:
+                    return NEVER  # no passing of time, but only the end of a call makes room
                 until = max(until, _Sum.both_free_at(self.sent, self.said, over, when) - (when - now))
         started = self.sent.total + self.begun.total + outlook.needs_started(most, forecast) + sent
         if started > count + 1e-6:

@@ -108,6 +108,13 @@ def test_each_round_of_tools_counts_from_when_its_own_request_was_sent(
     assert worst(sent, 10.0) <= 5
 
 
+def test_answers_that_take_longer_than_a_window_may_end_together() -> None:
+    """The mix turns from short answers to long ones, which take 90 s each and may count when they end."""
+    rows = [Row(100, 15)] * 120 + [Row(100, 900)] * 40
+    found = measured(rows, "output_tokens: 10k/min", says=0.1)
+    assert found.most["end"] <= 1.0
+
+
 @pytest.mark.parametrize(
     ("rows", "limit", "least"),
     [
