@@ -21,8 +21,8 @@ from collections.abc import Iterable
 from math import inf, sqrt
 from typing import NamedTuple
 
-#: Moments ahead that are looked at, as shares of the window. After the last one comes the end of all answers under
-#: way: some take longer than a window, and may end together.
+#: Moments ahead that are looked at, as shares of the window. After the last one comes the end of all answers that
+#: are under way: some take longer than a window, and may end together.
 AHEAD = (0.0, 1 / 60, 1 / 30, 1 / 15, 2 / 15, 4 / 15, 8 / 15, 1.0)
 #: How far above its mean the sum of answers may come, for a server that counts them from their beginning.
 DEVIATIONS = 3.0

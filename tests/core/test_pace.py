@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from heapq import heappop, heappush
+from random import Random
 
 import pytest
 
@@ -34,6 +35,40 @@ def test_it_finds_what_the_provider_takes(refuses: bool) -> None:
     settled = places[1000:]
     assert 12 <= sum(settled) / len(settled) <= 45
     assert max(settled) <= 60
+
+
+def replayed(capacity: int, at_random: float) -> tuple[float, float]:
+    """Ten minutes at a provider that serves `capacity` calls at once in about a second each and refuses more at
+    once, and others at random. Calls that ended well per second, and the share that was refused."""
+    random, pace = Random(1), Pace(64)
+    now, live, good, refused = 0.0, 0, 0, 0
+    ends: list[tuple[float, float, bool]] = []
+    while now < 600.0:
+        while live < pace.places:
+            live += 1
+            bad = random.random() < at_random or live > capacity
+            heappush(ends, (now + (0.05 if bad else random.uniform(0.8, 1.2)), now, bad))
+        now, began, bad = heappop(ends)
+        if bad:
+            pace.refused(now)
+            refused += 1
+        else:
+            pace.ended(now, now - began, live)
+            good += 1
+        live -= 1
+    return good / 600.0, refused / (good + refused)
+
+
+@pytest.mark.parametrize(("capacity", "at_random"), [(64, 0.01), (64, 0.02), (20, 0.01), (20, 0.02), (8, 0.02)])
+def test_calls_that_are_refused_at_random_take_few_places(capacity: int, at_random: float) -> None:
+    assert replayed(capacity, at_random)[0] >= 0.87 * capacity
+
+
+@pytest.mark.parametrize("capacity", [4, 8, 20])
+def test_few_calls_are_refused_on_the_way_to_what_the_provider_takes(capacity: int) -> None:
+    good, refused = replayed(capacity, 0.0)
+    assert good >= 0.9 * capacity
+    assert refused <= 0.1
 
 
 def test_it_starts_small_doubles_and_stays_within_its_bounds() -> None:
