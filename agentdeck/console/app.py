@@ -21,7 +21,7 @@ from textual.theme import Theme
 from agentdeck.console import keymap, pauses
 from agentdeck.console.actions import bindings
 from agentdeck.console.daemon_executor import DaemonExecutor
-from agentdeck.console.palette import Everything
+from agentdeck.console.palette import Everything, Palette
 from agentdeck.console.themes import COLOURLESS, DEFAULT, BrokenTheme, Themes, config_folder
 from agentdeck.core.clean import clean
 from agentdeck.errors import AgentdeckError
@@ -162,7 +162,8 @@ class DeckApp(App[None]):
 
     def action_palette(self) -> None:
         self._read_themes()
-        self.action_command_palette()
+        if not isinstance(self.screen, Palette):
+            self.push_screen(Palette(id="--command-palette"))
 
     def action_theme(self) -> None:
         self._read_themes()

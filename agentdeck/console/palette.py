@@ -7,10 +7,12 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from rich.text import Text
-from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.app import ComposeResult
+from textual.command import CommandInput, CommandPalette, DiscoveryHit, Hit, Hits, Provider
 from textual.fuzzy import FuzzySearch
 
 from agentdeck.console.actions import EVERYWHERE, of
+from agentdeck.console.entry import Entry
 from agentdeck.core.clean import clean
 from agentdeck.errors import AgentdeckError
 
@@ -25,6 +27,20 @@ class Found(NamedTuple):
     help: str
     do: Callable[[], object]
     first: bool = False
+
+
+class PaletteInput(CommandInput, Entry):
+    """The line of the palette. What is pasted into it is treated as in other fields."""
+
+
+class Palette(CommandPalette):
+    """The palette of textual with that line."""
+
+    def compose(self) -> ComposeResult:
+        for widget in super().compose():
+            if isinstance(widget, CommandInput):
+                widget = PaletteInput(placeholder=self._placeholder, select_on_focus=False)
+            yield widget
 
 
 class Everything(Provider):

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from textual.events import Paste
 from textual.widgets import Input, Static
 
 from agentdeck.console import background
@@ -225,6 +226,21 @@ async def test_the_palette_finds_actions_and_runs(recorded: tuple[Path, Outcome]
         await pilot.pause(0.1)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, RunScreen))
+
+
+async def test_the_palette_takes_no_text_of_several_lines(tmp_path: Path) -> None:
+    app = DeckApp(tmp_path / "deck.db")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, DeckScreen))
+        await pilot.press("colon")
+        await until(pilot, lambda: isinstance(app.focused, Input))
+        line = app.focused
+        assert isinstance(line, Input)
+        line.post_message(Paste("hurry 17\ncancel 18"))
+        await until(pilot, lambda: bool(app._notifications))
+        assert line.value == ""
+        line.post_message(Paste("hist\n"))
+        await until(pilot, lambda: line.value == "hist")
 
 
 async def test_a_run_is_launched_steered_and_cancelled(tmp_path: Path) -> None:

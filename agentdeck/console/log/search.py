@@ -62,8 +62,9 @@ def expanded(pattern: str) -> int:
 
 
 def _count(pattern: str, at: int) -> int:
-    """The least count of `{3}` or `{3,}`; 0 where the bracket begins no count."""
-    least = pattern[at + 1 : pattern.find("}", at)].partition(",")[0]
+    """The least count of `{3}` or `{3,}`; 0 where the bracket begins no count, as while it is typed."""
+    end = pattern.find("}", at)
+    least = pattern[at + 1 : end].partition(",")[0] if end > at else ""
     return max(1, int(least)) if least.isdecimal() and len(least) < 9 else 0
 
 

@@ -149,7 +149,16 @@ def test_the_places_to_highlight_are_found_in_the_thread_too(lines: LineStore) -
 
 @pytest.mark.parametrize(
     ("pattern", "characters"),
-    [("abc", 3), ("(ab{3}){10}", 40), ("[a-z]{8}-[^,]{4}", 13), (r"\{{2}x", 3), ("a{b}", 4), ("(a{2}){0,9}", 2)],
+    [
+        ("abc", 3),
+        ("(ab{3}){10}", 40),
+        ("[a-z]{8}-[^,]{4}", 13),
+        (r"\{{2}x", 3),
+        ("a{b}", 4),
+        ("(a{2}){0,9}", 2),
+        ("a{30", 4),
+        ("(a{2,3", 6),
+    ],
 )
 def test_counts_are_written_out_to_measure_a_pattern(pattern: str, characters: int) -> None:
     assert expanded(pattern) == characters
