@@ -157,7 +157,7 @@ def test_the_places_to_highlight_are_found_in_the_thread_too(lines: LineStore) -
         ("a{b}", 4),
         ("(a{2}){0,9}", 2),
         ("a{30", 4),
-        ("(a{2,3", 6),
+        ("(a{2,3", 5),
     ],
 )
 def test_counts_are_written_out_to_measure_a_pattern(pattern: str, characters: int) -> None:
