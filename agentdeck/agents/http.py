@@ -157,9 +157,13 @@ class HttpVerb:
             if target.raw_host != own and not self._is_listed(target):
                 what = f"a redirect to {_host(target)}, which is not listed; add it to `hosts` if it may be asked"
                 raise StepError("rejected", f"{method} {_plain(url)} answered {status}: {what}")
+            becomes_get = (status == 303 and method != "HEAD") or (status in (301, 302) and method == "POST")
             if _origin(target) != _origin(url):
                 headers = {"content-type": headers["content-type"]} if "content-type" in headers else {}
-            if (status == 303 and method != "HEAD") or (status in (301, 302) and method == "POST"):
+                if self.body_secrets and content is not None and not becomes_get:
+                    what = f"a redirect to {_plain(target)}, which is not followed with a secret in the body"
+                    raise StepError("rejected", f"{method} {_plain(url)} answered {status}: {what}")
+            if becomes_get:
                 method, content = "GET", None
                 headers = {
                     name: value

@@ -15,7 +15,8 @@ from agentdeck.workflow.model import Data
 #: How much of a body is kept for a reader.
 MOST_DETAIL = 4000
 
-_QUOTA = ("insufficient_quota", "billing", "credit balance", "insufficient_funds", "exceeded your current quota")
+_QUOTA = ("insufficient_quota", "billing", "credit balance", "insufficient_funds", "exceeded your current quota",
+          "available credits", "spending limit")  # fmt: skip
 _CONTEXT = ("context_length", "context length", "context window", "prompt is too long", "request_too_large",
             "input is too long", "too many tokens in the prompt")  # fmt: skip
 _CONTENT = ("content_filter", "content_policy", "content policy", "content management policy")
@@ -28,13 +29,16 @@ _MODEL = re.compile(r"(?<![a-z])model(_|s?\b)|\bdeployment\b|sample from this")
 _KEY = re.compile(
     r"(invalid|incorrect|expired|revoked|disabled|unknown|missing|blocked|leaked)[ _]+(api[ _]?)?"
     r"(key|token|credential)"
-    r"|(key|token|credential)s?[^.]{0,30}\b(invalid|incorrect|expired|revoked|disabled|not valid|blocked|leaked)"
+    r"|(key|token|credential)s?[^.]{0,30}"
+    r"\b(invalid|incorrect|expired|revoked|disabled|not valid|blocked|leaked|suspended)"
     r"|\b(account|organi[sz]ation|project|user|team|workspace|subscription)\b[^.]{0,40}"
     r"\b(suspended|deactivated|disabled|banned|blocked|inactive|expired|terminated|not active|restricted)"
     r"|missing scopes?|unauthenticated|not authenticated|authentication|verify your|not verified"
     r"|ip[ _]address|ip.{0,10}not (allowed|authorized)|billing|payment"
 )
-_AUTH = ("authentication_error", "permission_error", "auth_error", "invalid_api_key", "permission_denied")
+#: Google says of a bad key, and Anthropic of a closed account, that the request is bad.
+_AUTH = ("authentication_error", "permission_error", "auth_error", "invalid_api_key", "permission_denied",
+         "api key not valid", "organization has been disabled")  # fmt: skip
 _STATUS = {
     "overloaded_error": 529,
     "rate_limit_error": 429,

@@ -20,6 +20,8 @@ from agentdeck.agents.http import HttpVerb
 from agentdeck.agents.verb import Setting, Work
 from agentdeck.errors import Fault, StepError
 from agentdeck.models.fault import retry_after
+from agentdeck.models.keys import Keys
+from agentdeck.workflow.deck import Secret
 from agentdeck.workflow.model import Agent, Data, Definition, Http
 
 pytestmark = pytest.mark.anyio
@@ -88,9 +90,12 @@ async def other() -> AsyncIterator[Server]:
     running.close()
 
 
+KEYS = {"T": "secret-123456"}, {"TOKEN": Secret(env="T")}
+
+
 async def ask(url: str, scope: Mapping[str, Data] | None = None, **fields: Any) -> Data:
     agent = Agent("a", Http(url, **fields))
-    setting = Setting(Definition("w", {"a": agent}), Path(), anyio.sleep)
+    setting = Setting(Definition("w", {"a": agent}), Path(), anyio.sleep, keys=Keys(*KEYS))
     work = Work("r1", "t1", "a", 1, agent, scope or {}, {}, lambda *a: None, lambda: None)
     try:
         return await HttpVerb(agent, setting).run(work)
@@ -211,6 +216,21 @@ async def test_redirect_to_another_origin_drops_headers(server: Server, other: S
     assert not {"authorization", "cookie", "x-api-key", "x-other"} & set(got.headers)
     assert got.headers["host"] == other.base.removeprefix("http://")
     assert (got.method, got.body) == (("POST", b'{"a": 1}') if status in (307, 308) else ("GET", b""))
+
+
+@pytest.mark.parametrize("status", [302, 307, 308])
+async def test_a_secret_in_the_body_goes_to_no_other_origin(server: Server, other: Server, status: int) -> None:
+    server.reply = lambda asked: Reply(status, {"location": other.base + "/there?key=k"})
+    body = {"key": "${secret.TOKEN}"}
+    if status == 302:  # asked again by GET, without the body
+        await ask(server.base, method="POST", body=body)
+        assert other.asked[0].body == b""
+        return
+    got = await fault(server.base, method="POST", body=body)
+    assert got.kind == "rejected"
+    assert f"a redirect to {other.base}/there, which is not followed with a secret in the body" in got.message
+    assert json.loads(server.asked[0].body) == {"key": "secret-123456"}
+    assert other.asked == []
 
 
 async def test_redirects_that_lead_nowhere(server: Server) -> None:
