@@ -113,7 +113,8 @@ class Plain:
             case ev.RunUnpaused():
                 self.say("goes on")
             case ev.LimitChanged(name=name, old=old, new=new) if event.who != AUTO:
-                self.say(f"limit {name}: {old} → {new}")
+                was, now = ("none" if value is None else value for value in (old, new))
+                self.say(f"limit {name}: {was} → {now}")
             case ev.Noted(task="", text=text):
                 self.say(clean(text))
 

@@ -109,7 +109,8 @@ class View(ViewSteps):
     def _limit_changed(self, e: ev.LimitChanged) -> None:
         self.limits[e.name] = e.new
         if e.who != AUTO:
-            self._moment("limit", f"{e.name}: {e.old} -> {e.new}" + by(e.who))
+            was, now = ("none" if value is None else value for value in (e.old, e.new))
+            self._moment("limit", f"{e.name}: {was} -> {now}" + by(e.who))
 
     # Tasks
 

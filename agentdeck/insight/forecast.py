@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 
 from agentdeck.core import actions as act
@@ -62,6 +62,21 @@ def forecast(
             continue
         now, _, done = heappop(ends)
         todo.append(_ended(definition, done, now))
+
+
+def without_items(
+    definition: Definition, seconds: Mapping[str, float], items: Mapping[str, float], workers: int
+) -> tuple[Definition, dict[str, float]]:
+    """The workflow as it is played, and the seconds of its agents. What `each` gives is only known in a run, so
+    such an agent is played as one step that takes as long as its items do, so many at once."""
+    agents, known = dict(definition.agents), dict(seconds)
+    for name, agent in definition.agents.items():
+        if agent.each is not None:
+            at_once = max(1, min(workers, agent.max_parallel or workers))
+            agents[name] = replace(agent, each=None)
+            if name in known:
+                known[name] *= max(1.0, items.get(name, 1.0) / at_once)
+    return replace(definition, agents=agents), known
 
 
 def _next(opened: int, tasks: int, now: float, inputs: dict[str, object]) -> ev.Event:

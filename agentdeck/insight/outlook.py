@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from agentdeck.insight.forecast import forecast
+from agentdeck.insight.forecast import forecast, without_items
 from agentdeck.insight.plan import Plan, plan
 from agentdeck.insight.prompting import Prompting
 from agentdeck.workflow.model import SLOTLESS, Definition
@@ -40,7 +40,9 @@ def outlook(
     prompts would use."""
     asks = asks or Prompting()
     made = plan(definition, workers, tasks, seconds, asks.items)
-    definition, known = _played(definition, made, workers)
+    counted = {deed.agent: deed.items or 1.0 for deed in made.deeds if deed.many}
+    known = {deed.agent: deed.seconds for deed in made.deeds}
+    definition, known = without_items(definition, known, counted, workers)
     played = forecast(definition, workers, min(tasks, PLAYED), known)
     each = sum(d.seconds * (d.items or 1) for d in made.deeds if not d.spare and d.verb not in SLOTLESS)
     length, work = played.seconds, each * tasks
@@ -54,17 +56,3 @@ def outlook(
     if asks.seconds > length:
         busy, length, holds = busy * length / asks.seconds, asks.seconds, asks.limit
     return Outlook(made, length, played.first, busy, holds, asks.usd)
-
-
-def _played(definition: Definition, made: Plan, workers: int) -> tuple[Definition, dict[str, float]]:
-    """The workflow as it is played, and the seconds of its agents. What `each` gives is only known in a run, so
-    such an agent is played as one step that takes as long as its items do, so many at once."""
-    known = {deed.agent: deed.seconds for deed in made.deeds}
-    agents = dict(definition.agents)
-    for deed in made.deeds:
-        if deed.many:
-            agent = agents[deed.agent]
-            at_once = min(workers, agent.max_parallel or workers)
-            agents[deed.agent] = replace(agent, each=None)
-            known[deed.agent] = deed.seconds * max(1.0, (deed.items or 1.0) / max(1, at_once))
-    return replace(definition, agents=agents), known

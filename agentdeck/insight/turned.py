@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from agentdeck.core.tally import AgentTally
 from agentdeck.core.view import View
-from agentdeck.insight.forecast import forecast
+from agentdeck.insight.forecast import forecast, without_items
 from agentdeck.insight.limits import RATES, number
 from agentdeck.insight.numbers import dollars, percent, plural, seconds
 from agentdeck.workflow.model import SLOTLESS, Data, Definition
@@ -23,7 +24,7 @@ class Standing:
     """A run as it stands: all that a forecast starts from. `left` is how many tasks have not ended; `known` how
     long attempts take, by agent; `last` the last of each; `failing` the share of attempts that fail; `calls` and
     `tokens` are of prompts, per task, and `shares` which part of them counts for a provider's limit; `usd` per
-    task, None where it is not known."""
+    task, None where it is not known; `items` how many a task has of an agent with `each`."""
 
     definition: Definition
     limits: Mapping[str, Data]
@@ -36,6 +37,7 @@ class Standing:
     shares: Mapping[str, float]
     usd: float | None
     spent: float
+    items: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def workers(self) -> int:
@@ -66,7 +68,15 @@ def standing(
         _shares(calls or {}),
         None if usd is None or not view.tasks.ended else usd / view.tasks.ended,
         usd or 0.0,
+        {name: _items(tallies[name]) for name, a in definition.agents.items() if a.each and name in tallies},
     )
+
+
+def _items(tally: AgentTally) -> float:
+    """Items of a task. A task in which they are not counted yet has one waiting step."""
+    steps = tally.steps
+    counted = tally.family.opened - steps["waiting"]
+    return max(1.0, (sum(steps.values()) - steps["waiting"]) / counted) if counted > 0 else 1.0
 
 
 def foretell(run: Standing, name: str, value: Data) -> str:
@@ -99,13 +109,14 @@ def ahead(run: Standing) -> tuple[float, str]:
     """Seconds until what is left is done, and what binds then."""
     definition, workers = _at(run.definition, run.limits), max(1, run.workers)
     plays = max(1, min(run.left, STEPS // max(1, len(definition.agents))))
-    length = forecast(definition, workers, plays, run.known).seconds
+    played, known = without_items(definition, run.known, run.items, workers)
+    length = forecast(played, workers, plays, known).seconds
     if plays < run.left:
         half = max(1, plays // 2)
-        slope = (length - forecast(definition, workers, half, run.known).seconds) / max(1, plays - half)
+        slope = (length - forecast(played, workers, half, known).seconds) / max(1, plays - half)
         length += (run.left - plays) * slope
     work = {
-        name: run.known.get(name, 0.0) * run.left
+        name: run.known.get(name, 0.0) * run.items.get(name, 1.0) * run.left
         for name, one in definition.agents.items()
         if not one.spare and one.does.verb not in SLOTLESS
     }

@@ -92,5 +92,7 @@ def nobody(row: RunRow) -> str:
 
 def _told(answer: Data) -> str:
     if isinstance(answer, dict):
-        return clean(", ".join(f"{name} = {value}" for name, value in answer.items()))
+        return clean(
+            ", ".join(f"{name} = {'none' if value is None else value}" for name, value in answer.items())
+        )
     return clean(str(answer))

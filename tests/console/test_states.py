@@ -156,3 +156,10 @@ async def test_a_run_paused_by_its_budget_says_so_and_what_to_do() -> None:
     assert next(needing(view, 3.0)).why == "budget"
     by_hand = view_of(ev.RunPaused(2.0, "", "ada"))
     assert attention(by_hand, 3.0) == Attention(0, 1, 0, 0)
+
+
+def test_a_limit_that_is_not_set_reads_none() -> None:
+    view = view_of(ev.LimitChanged(2.0, "agents.read.max_parallel", None, 0, "ada"))
+    assert [one.text for one in view.timeline if one.kind == "limit"] == [
+        "agents.read.max_parallel: none -> 0, by ada"
+    ]

@@ -77,3 +77,33 @@ def test_timeouts_attempts_and_budgets_are_told_by_what_has_been_seen() -> None:
     assert foretell(run, "budget.usd", 3.0) == "enough for about 20 tasks of the 90 that are left"
     assert foretell(run, "budget.usd", 30.0) == "enough for all 90 tasks that are left"
     assert foretell(halfway(tasks=10), "workers", 8) == "nothing is left to do"
+
+
+def test_items_of_each_are_counted_as_the_run_had_them() -> None:
+    definition = loads(
+        """
+agentdeck: 1
+name: w
+inputs: { docs: list }
+agents:
+  read: { each: inputs.docs, simulate: 1s }
+  tell: { needs: read, simulate: 1s }
+"""
+    ).definition
+    view = View(definition)
+    log: list[ev.Event] = [ev.RunStarted(0.0, "r", "w", "", {}, {"workers": 4})]
+    for n in range(1, 3):
+        task, at = str(n), 20.0 * n
+        log += [ev.TaskOpened(at, task, {}), ev.StepExpanded(at, task, "read", 12)]
+        for item in (f"read[{number}]" for number in range(12)):
+            log += [ev.StepStarted(at, task, item, "read", 1, at), ev.StepSucceeded(at + 1, task, item, 1, "x")]
+        log += [ev.StepStarted(at + 1, task, "tell", "tell", 1, at + 1)]
+        log += [ev.StepSucceeded(at + 2, task, "tell", 1, "y"), ev.TaskEnded(at + 2, task, "done")]
+    log.append(ev.TaskOpened(90.0, "3", {}))  # its items are not counted yet
+    for seq, event in enumerate(log, 1):
+        view.apply(seq, event)
+    run = standing(view, definition, 12)
+    assert run.items == {"read": 12.0}
+    seconds, binds = ahead(run)
+    assert seconds == pytest.approx(10 * 13 / 4, rel=0.15)  # ten tasks of 13 s of work, four at once
+    assert binds == "4 workers bind"
