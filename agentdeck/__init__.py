@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+# Importing `typing` takes 20 ms, in which Ctrl-C would show a traceback: the handler is set later.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from agentdeck.agents.python import Context
     from agentdeck.api import Result, RunBlocked, RunFailed, Workflow
     from agentdeck.errors import AgentdeckError, Permanent

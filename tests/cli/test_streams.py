@@ -84,6 +84,12 @@ def test_a_damaged_store_is_an_error_of_the_store(deck: Deck, verb: tuple[str, .
     assert "the database is damaged" in done.stderr
 
 
+def test_little_is_imported_before_interrupts_are_handled() -> None:
+    code = "import sys; before = set(sys.modules); import agentdeck.__main__; print(*set(sys.modules) - before)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    assert set(done.stdout.split()) <= {"agentdeck", "agentdeck.__main__", "__future__", "_signal"}
+
+
 def test_an_interrupt_at_any_moment(deck: Deck) -> None:
     """Before the interpreter has come to the command line, the traceback is Python's own."""
     deck.write("slow.yaml", SLOW)
