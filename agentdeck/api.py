@@ -80,7 +80,8 @@ class Workflow:
             called = name or _name_of(function)
             if called in self._agents:
                 raise ValueError(f"{self.name} has an agent {called} already; give this one a name=")
-            target = f"{function.__module__}:{getattr(function, '__qualname__', called)}"
+            module = getattr(function, "__module__", None) or type(function).__module__
+            target = f"{module}:{getattr(function, '__qualname__', called)}"
             keys = {("with" if key == "with_" else key): value for key, value in settings.items()}
             self._agents[called] = {"python": target, **keys}
             self.functions[called] = cast("Callable[..., Any]", function)
@@ -119,6 +120,7 @@ class Workflow:
         well and `check` is true: RunBlocked where it could not go on until an operator acts. With `wait` it waits
         for the operator instead, who answers from another process (`agentdeck approve`, `agentdeck budget`)."""
         from agentdeck.core.events import Event, StepSucceeded
+        from agentdeck.core.named_commands import with_db
         from agentdeck.engine.launch import Launch, Watch, run
         from agentdeck.engine.standstill import stopped
         from agentdeck.insight.summary import summary
@@ -150,7 +152,8 @@ class Workflow:
         result = Result(outcome.run, outcome.state, told["output"], steps, told)
         if check and outcome.causes:
             why = stopped(outcome.run, outcome.causes, resumable=db is not None)
-            raise RunBlocked(f"{self.name}: run {outcome.run} {why}", result)
+            told_where = with_db(why, str(db) if db is not None else "")
+            raise RunBlocked(f"{self.name}: run {outcome.run} {told_where}", result)
         if check and outcome.state != "done":
             raise RunFailed(f"{self.name}: run {outcome.run} ended {outcome.state}", result)
         return result

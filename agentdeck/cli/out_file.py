@@ -34,6 +34,13 @@ DEVICES = ("/dev/", "/proc/")
 STDOUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 
+def refuse_input(out: str | None, *inputs: Path | str | None) -> None:
+    """Raises UsageError where --out names a file that the command reads, or the store: it would be replaced."""
+    for one in inputs if out is not None else ():
+        if one is not None and Path(str(out)).resolve() == Path(one).resolve():
+            raise UsageError(f"--out {out}: this is the file {one}, which would be lost; name another one")
+
+
 class OutFile:
     """The file of one command. Without a name it does nothing. Holds the inputs of open tasks, no more. `tell` is
     called with what goes wrong; `failed` is set while the file lacks something that it should have."""
@@ -52,9 +59,10 @@ class OutFile:
         self._regular = False
         if name is None:
             return
+        refuse_input(name, db)
         try:
             self._fd = _opened(name)
-            self._regular = stat.S_ISREG(os.fstat(self._fd).st_mode) and not name.startswith(DEVICES)
+            self._regular = _is_replaceable(name, self._fd)
         except OSError as error:
             raise UsageError(f"--out {name}: {error.strerror or error}") from error
 
@@ -172,6 +180,35 @@ def _opened(name: str) -> int:
     if name in STDOUT:
         return os.dup(sys.stdout.fileno())
     return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, PRIVATE)
+
+
+def _is_replaceable(name: str, fd: int) -> bool:
+    return stat.S_ISREG(os.fstat(fd).st_mode) and not name.startswith(DEVICES)
+
+
+def write_results(name: str, states: Iterable[FinalState]) -> tuple[int, int]:
+    """Write the final states of a run. A regular file is replaced; a pipe or a device is written to, and stays
+    what it is: replacing /dev/null would take it from every process. Raises OSError."""
+    existed = os.path.lexists(name)
+    fd = _opened(name)
+    try:
+        if _is_replaceable(name, fd):
+            return write_final(name, states)
+        ended = opened = 0
+        with os.fdopen(os.dup(fd), "w", encoding="utf-8") as file:
+            for state in states:
+                opened += 1
+                if state.state != "open":
+                    ended += 1
+                    file.write(state.line + "\n")
+        return ended, opened
+    except OSError:
+        if not existed:
+            with contextlib.suppress(OSError):
+                Path(name).unlink()
+        raise
+    finally:
+        os.close(fd)
 
 
 def write_final(name: str, states: Iterable[FinalState]) -> tuple[int, int]:

@@ -22,12 +22,13 @@ def results(run: str, out: str | None, db: str | None) -> None:
       agentdeck results last --out done.jsonl
     """
     from agentdeck.cli.options import store
-    from agentdeck.cli.out_file import write_final
+    from agentdeck.cli.out_file import refuse_input, write_results
     from agentdeck.cli.pages import out as print_line
     from agentdeck.cli.settings import database
     from agentdeck.errors import OutputError
     from agentdeck.store.final_states import final_states
 
+    refuse_input(out, database(db))
     with store(db) as reader:
         name = reader.run(run).run
     states = final_states(database(db), name)
@@ -37,7 +38,7 @@ def results(run: str, out: str | None, db: str | None) -> None:
                 print_line(state.line)
         return
     try:
-        ended, opened = write_final(out, states)
+        ended, opened = write_results(out, states)
     except OSError as error:
         raise OutputError(f"{out}: {error.strerror or error}") from None
     left = f"; {opened - ended:,} have not ended" if opened > ended else ""

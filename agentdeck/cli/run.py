@@ -100,7 +100,7 @@ def run(
     from agentdeck.cli.author import author
     from agentdeck.cli.conduct import conclude, conduct
     from agentdeck.cli.narrate import narrator
-    from agentdeck.cli.out_file import OutFile
+    from agentdeck.cli.out_file import OutFile, refuse_input
     from agentdeck.engine.launch import Launch
     from agentdeck.engine.launch import run as start
 
@@ -126,6 +126,7 @@ def run(
         run=name,
         wait=wait or attended(),
     )
+    refuse_input(out, path, tasks if tasks != "-" else None)
     lines = OutFile(out, store)
     lines.empty()
     outcome = conduct(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import stat
 import subprocess
@@ -120,6 +121,36 @@ def test_what_is_no_regular_file_is_appended_to(deck: Deck) -> None:
     assert deck("results", "last", "--out", "/nowhere/x").returncode == 3
     assert deck("results", "last", "--out", "late.jsonl").returncode == 0
     assert len(states(deck.folder / "late.jsonl")) == 3
+
+
+def test_results_are_written_to_a_pipe_that_stays_one(deck: Deck) -> None:
+    """As root, a device that is replaced is taken from every process of the machine."""
+    assert deck("run", "work.yaml", "--tasks", tasks(deck, 3), "--out", "o.jsonl").returncode == 1
+    pipe = deck.folder / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE, text=True) as reader:
+        done = deck("results", "last", "--out", pipe)
+        if not pipe.is_fifo():
+            reader.kill()
+        text, _ = reader.communicate(timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert pipe.is_fifo()
+    assert text == (deck.folder / "o.jsonl").read_text()
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "work.yaml", "deck.db"])
+def test_a_file_that_is_read_is_not_written(deck: Deck, name: str) -> None:
+    given = tasks(deck, 3)
+    assert deck("run", "work.yaml", "--tasks", given).returncode == 1
+    before = (deck.folder / name).read_bytes()
+    again = deck("run", "work.yaml", "--tasks", given, "--out", name)
+    assert again.returncode == 2
+    assert "which would be lost" in again.stderr
+    assert (deck.folder / name).read_bytes() == before
+    if name == "deck.db":
+        assert deck("results", "last", "--out", name).returncode == 2
+        assert deck("retry", "last", "--out", name).returncode == 2
+    assert len(json.loads(deck("runs", "--json").stdout)) == 1
 
 
 def test_a_disk_that_is_full_leaves_whole_lines(deck: Deck) -> None:

@@ -46,6 +46,12 @@ async def test_an_object_may_be_given_a_name() -> None:
     assert (await made.run(n=1)).output == {"seen": ["n"]}
 
 
+def test_an_object_without_a_module() -> None:
+    work = Workflow("work")
+    work.agent((1).__add__, name="add", with_={"value": 2})
+    assert work.definition.agents["add"].name == "add"
+
+
 async def test_a_partial_and_a_callable_object() -> None:
     made = Workflow("made", output="${doubler}")
 

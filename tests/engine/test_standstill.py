@@ -30,6 +30,7 @@ def asking(**settings: str) -> Workflow:
 async def test_a_run_that_nobody_will_answer_raises(tmp_path: Path) -> None:
     with pytest.raises(RunBlocked, match=r"gate asks for approval: 1 step waits.*agentdeck resume") as raised:
         await asking().run(db=tmp_path / "deck.db")
+    assert str(raised.value).count(f"--db {tmp_path / 'deck.db'}") == 3  # in each command
     assert raised.value.result.state == "drained"
     assert raised.value.result.steps["other"].state == "done"  # what could go on went on
 
