@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -27,6 +28,9 @@ CALL = 60.0
 MOST_PAGES = 100
 #: The code of the error that the package raises where the connection is gone.
 CONNECTION_CLOSED = -32000
+
+#: Where the package logs.
+LOGGERS = ("mcp", "client")
 
 #: Told of the progress of a call, in words.
 Progress = Callable[[str], None]
@@ -82,6 +86,8 @@ class Server:
                 code = getattr(getattr(error, "error", None), "code", CONNECTION_CLOSED)
                 if code != CONNECTION_CLOSED:  # the server refused the call, and goes on
                     return Result(f"the call was refused: {_first(error)}", True)
+                if type(error).__name__ == "ValidationError":  # of pydantic, by which the package reads
+                    return Result(f"the tool's answer cannot be read: {_first(error)}", True)
                 self._stop.set()
                 raise self._failure("network", f"was lost at {tool}: {_first(error)}") from None
         if result is None:
@@ -215,10 +221,20 @@ class _Package:
             from mcp.shared._httpx_utils import create_mcp_http_client
         except ImportError:
             raise StepError("setup", "tools need the package mcp: pip install 'agentdeck[mcp]'") from None
+        for name in LOGGERS:
+            _silence(logging.getLogger(name))
         self.ClientSession: Any = ClientSession
         self.get_default_environment: Any = get_default_environment
         self.streamable_http_client: Any = streamable_http_client
         self.create_mcp_http_client: Any = create_mcp_http_client
+
+
+def _silence(logger: logging.Logger) -> None:
+    """The package logs what servers send wrong, with tracebacks that show it, keys included. That would go to the
+    terminal. Whoever has set this logger up gets it."""
+    if logger.level == logging.NOTSET and not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+        logger.propagate = False
 
 
 def _bottom(error: BaseException) -> BaseException:
@@ -230,4 +246,5 @@ def _bottom(error: BaseException) -> BaseException:
 
 def _first(error: BaseException) -> str:
     error = _bottom(error)
-    return f"{type(error).__name__}: {error}"[:300]
+    text = str(error).partition("For further information")[0]  # pydantic's, with a link to its documentation
+    return f"{type(error).__name__}: {' '.join(text.split())}"[:300]

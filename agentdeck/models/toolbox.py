@@ -33,8 +33,12 @@ class Toolbox:
 
     async def tools(self, names: Sequence[str]) -> list[Tool]:
         """The tools behind `server/tool` names, under names that models take (`named`)."""
-        found = []
+        found: list[Tool] = []
+        called: dict[str, str] = {}
         for name in names:
+            if called.setdefault(named(name), name) != name:
+                what = f"{called[named(name)]} and {name} are both {named(name)} for models"
+                raise StepError("setup", f"{what}; give the prompt one of them")
             server, _, tool = name.partition("/")
             known = (await self._server(server)).tools
             if tool not in known:

@@ -29,7 +29,7 @@ def send(message: dict[str, Any]) -> None:
 
 def listed(cursor: str | None) -> dict[str, Any]:
     page = int(cursor or 0)
-    names = ["show", "work", "refuse", "leave"] if page == 0 else [f"tool_{page}_{i}" for i in range(2)]
+    names = ["show", "work", "refuse", "mumble", "leave"] if page == 0 else [f"tool_{page}_{i}" for i in range(2)]
     tools = [{"name": name, "inputSchema": {"type": "object"}} for name in names]
     more = "endless" in sys.argv or page + 1 < PAGES
     return {"tools": tools, **({"nextCursor": str(page + 1)} if more else {})}
@@ -49,6 +49,10 @@ def call(params: dict[str, Any]) -> dict[str, Any]:
                 send({"method": "notifications/progress", "params": progress})
                 time.sleep(float(params["arguments"].get("pause", 0)))
             return {"content": [{"type": "text", "text": "worked"}]}
+        case "mumble":
+            token = params.get("_meta", {}).get("progressToken")
+            send({"method": "notifications/progress", "params": {"progressToken": token, "progress": "half"}})
+            return {"content": "no list"}
         case "leave":
             print("disk is full at", os.environ.get("TOKEN"), file=sys.stderr, flush=True)
             subprocess.Popen(["sleep", "60"])  # keeps the pipes open

@@ -15,6 +15,7 @@ import pytest
 from agentdeck.errors import StepError
 from agentdeck.models import mcp_server
 from agentdeck.models.keys import Keys
+from agentdeck.models.mcp_server import LOGGERS
 from agentdeck.models.toolbox import Toolbox, named
 from agentdeck.workflow.deck import McpServer, Secret
 
@@ -111,7 +112,7 @@ async def test_a_list_of_tools_in_pages_is_read_whole(toolbox: Callable[..., Too
         "plain__show",
         "plain__tool_2_1",
     ]
-    with pytest.raises(StepError, match="has no tool zz; it has show, work, refuse, leave, tool_1_0"):
+    with pytest.raises(StepError, match="has no tool zz; it has show, work, refuse, mumble, leave, tool_1_0"):
         await box.tools(["plain/zz"])
     with pytest.raises(StepError, match="lists more than 100 pages of tools"):
         await toolbox(endless=plain("endless")).tools(["endless/show"])
@@ -168,6 +169,25 @@ async def test_a_refused_call_is_an_answer_and_the_server_goes_on(toolbox: Calla
     assert len(box._servers) == 1
 
 
+async def test_an_answer_that_is_none_is_told_to_the_model_and_nothing_is_logged(
+    toolbox: Callable[..., Toolbox], caplog: pytest.LogCaptureFixture
+) -> None:
+    box = toolbox(plain=plain())
+    text, wrong = await box.call("plain/mumble", {})
+    assert wrong
+    assert "the tool's answer cannot be read: ValidationError" in text
+    assert (await box.call("plain/work", {})).text == "worked"
+    assert len(box._servers) == 1
+    assert [record for record in caplog.records if record.name.startswith(LOGGERS)] == []
+
+
+async def test_tools_that_would_have_one_name_are_refused(toolbox: Callable[..., Toolbox]) -> None:
+    with pytest.raises(
+        StepError, match=r"plain/tool_1_0 and plain/tool\.1_0 are both plain__tool_1_0 for models"
+    ):
+        await toolbox(plain=plain()).tools(["plain/tool_1_0", "plain/tool.1_0"])
+
+
 async def test_a_server_that_does_not_start_is_shown_with_its_stderr_at_once(
     toolbox: Callable[..., Toolbox],
 ) -> None:
@@ -195,6 +215,7 @@ def test_the_package_is_imported_beside_the_loop() -> None:
     code = """
 import asyncio, sys
 from agentdeck.models.keys import Keys
+from agentdeck.models.mcp_server import LOGGERS
 from agentdeck.models.toolbox import Toolbox
 from agentdeck.workflow.deck import McpServer
 from agentdeck.errors import StepError
