@@ -19,10 +19,12 @@ from agentdeck.console import background
 from agentdeck.console.app import DeckApp
 from agentdeck.console.background import Order
 from agentdeck.console.entry import Entry
+from agentdeck.console.listing import Listing
 from agentdeck.console.pane import Focus
 from agentdeck.console.screens.ask import Ask
 from agentdeck.console.screens.confirm import Confirm
 from agentdeck.console.screens.deck import DeckScreen
+from agentdeck.console.screens.history import HistoryScreen
 from agentdeck.console.screens.letters import LettersScreen
 from agentdeck.console.screens.run import RunScreen
 from agentdeck.console.strip import Tabs
@@ -107,6 +109,15 @@ async def test_a_key_acts_on_the_highlighted_agent_step_and_line(tmp_path: Path)
         told = await question(pilot)
         assert told.startswith("Cancel work?")
         assert "step work of task 2" in told
+
+
+async def test_cancelling_from_the_history_counts_tasks_that_were_not_opened_yet(tmp_path: Path) -> None:
+    async with slow(tmp_path, 30) as (pilot, screen):
+        history = HistoryScreen()
+        screen.app.push_screen(history)
+        await until(pilot, lambda: any(one.rows for one in history.query(Listing)))
+        await pilot.press("X")
+        assert "30 tasks of slow will not be done" in await question(pilot)
 
 
 async def test_panes_that_were_not_seen_yet_open_on_what_is_selected(tmp_path: Path) -> None:

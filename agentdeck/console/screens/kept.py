@@ -9,6 +9,7 @@ from agentdeck.console import background
 from agentdeck.console.again import ways
 from agentdeck.console.command import tell
 from agentdeck.console.pane import Focus
+from agentdeck.console.preview import total_of
 from agentdeck.console.screens.base import Shown
 from agentdeck.console.screens.confirm import Choice, Confirm
 from agentdeck.core.clean import clean
@@ -90,7 +91,8 @@ class Kept(Shown):
             if answer:
                 tell(self.app, self.deck.db, row.run, "cancel", {}, lambda _: self.again())
 
-        touches = [f"{plural(row.tasks.total, 'task')} of {row.workflow}; what has ended is kept."]
+        left = max(0, total_of(row) - row.tasks.done - row.tasks.failed)
+        touches = [f"{plural(left, 'task')} of {row.workflow} will not be done; what has ended is kept."]
         choices = [Choice("", "n", "No, let it run"), Choice("yes", "y", "Cancel it", "", True)]
         self.app.push_screen(Confirm(f"Cancel {row.run}?", touches, choices), answered)
 
