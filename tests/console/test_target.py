@@ -21,6 +21,7 @@ from agentdeck.console.background import Order
 from agentdeck.console.entry import Entry
 from agentdeck.console.listing import Listing
 from agentdeck.console.pane import Focus
+from agentdeck.console.screens.answer import Answering
 from agentdeck.console.screens.ask import Ask
 from agentdeck.console.screens.confirm import Confirm
 from agentdeck.console.screens.deck import DeckScreen
@@ -29,6 +30,7 @@ from agentdeck.console.screens.letters import LettersScreen
 from agentdeck.console.screens.run import RunScreen
 from agentdeck.console.strip import Tabs
 from agentdeck.engine.launch import Outcome
+from agentdeck.insight.attention import needing
 from tests.console.conftest import until
 
 pytestmark = pytest.mark.anyio
@@ -109,6 +111,27 @@ async def test_a_key_acts_on_the_highlighted_agent_step_and_line(tmp_path: Path)
         told = await question(pilot)
         assert told.startswith("Cancel work?")
         assert "step work of task 2" in told
+
+
+async def test_an_approval_inside_a_sub_workflow_is_found_and_answered(tmp_path: Path) -> None:
+    sign = 'agentdeck: 1\nname: sign\nagents: { sign: { approve: { ask: "Go?" } } }\n'
+    (tmp_path / "sign.yaml").write_text(sign, encoding="utf-8")
+    (tmp_path / "w.yaml").write_text(
+        "agentdeck: 1\nname: w\nagents: { check: { workflow: sign.yaml } }\n", encoding="utf-8"
+    )
+    app = DeckApp(tmp_path / "deck.db")
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.start(lambda: background.launch(app.db, tmp_path / "w.yaml", Order()))
+        await until(pilot, lambda: isinstance(app.screen, RunScreen))
+        screen = app.screen
+        assert isinstance(screen, RunScreen)
+        await until(pilot, lambda: bool(screen.panes) and list(needing(screen.view, 0.0)) != [])
+        await pilot.press("exclamation_mark")
+        assert screen.target == Focus("check/sign", "1/check", "sign")
+        await pilot.press("a")
+        await until(pilot, lambda: isinstance(app.screen, Answering))
+        await pilot.press("ctrl+y")
+        await until(pilot, lambda: screen.view.state == "done")
 
 
 async def test_cancelling_from_the_history_counts_tasks_that_were_not_opened_yet(tmp_path: Path) -> None:
