@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections.abc import Iterator
-from heapq import heappop, heappush
+from heapq import heappop, heappush, merge
+from itertools import accumulate, islice
 from typing import NamedTuple
 
 from agentdeck.core.outlook import Forecast, Outlook
@@ -28,8 +29,6 @@ SAFE = 0.03
 LOOK = 1 / 60
 #: Sums of seconds since the epoch are exact to less than this.
 ROUNDING = 1e-6
-#: So many moments are remembered for which it is known how much still counts.
-PROFILE = 64
 RATES = ("requests", "tokens", "input_tokens", "output_tokens")
 NEVER = float("inf")
 
@@ -250,7 +249,7 @@ class _Sum:
     """Amounts, each of which counts for so many seconds from its moment. Those that are RESERVED have none
     yet."""
 
-    __slots__ = ("_amounts", "_ats", "_open", "_order", "_profile", "seconds", "total")
+    __slots__ = ("_amounts", "_ats", "_open", "_order", "_passed", "seconds", "total")
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -259,7 +258,7 @@ class _Sum:
         self._ats: dict[int, tuple[float, int]] = {}
         self._order: list[tuple[float, int]] = []
         self._open = 0.0
-        self._profile: dict[float, float] = {}
+        self._passed: list[float] = []  # how much the first n of the order come to; empty: not worked out
 
     def put(self, number: int, at: float, amount: float, stage: int = COUNTED) -> None:
         before = self._ats.get(number)
@@ -267,7 +266,7 @@ class _Sum:
             self._open -= self._amounts[number]
         elif before is not None:
             del self._order[bisect_right(self._order, (before[0], number)) - 1]
-            self._profile.clear()
+            self._passed.clear()
         self.total += amount - self._amounts.get(number, 0.0)
         self._amounts[number] = amount
         self._ats[number] = at, stage
@@ -275,7 +274,7 @@ class _Sum:
             self._open += amount
         else:
             insort(self._order, (at, number))
-            self._profile.clear()
+            self._passed.clear()
 
     def forget(self, now: float) -> None:
         """Drop what counts no longer."""
@@ -285,16 +284,13 @@ class _Sum:
                 del self._ats[number]
                 self.total -= self._amounts.pop(number)
             del self._order[:old]
-            self._profile.clear()
+            self._passed.clear()
 
     def total_at(self, when: float) -> float:
         """How much of it will still count at this moment."""
-        passed = self._profile.get(when)
-        if passed is None:
-            if len(self._profile) > PROFILE:
-                self._profile.clear()
-            old = bisect_right(self._order, (when - self.seconds + ROUNDING, 0))
-            passed = self._profile[when] = sum(self._amounts[number] for _, number in self._order[:old])
+        if not self._passed:
+            self._passed = list(accumulate((self._amounts[number] for _, number in self._order), initial=0.0))
+        passed = self._passed[bisect_right(self._order, (when - self.seconds + ROUNDING, 0))]
         return self.total - passed
 
     def free_at(self, over: float, now: float) -> float:
@@ -308,18 +304,19 @@ class _Sum:
         return NEVER
 
     def ends(self, now: float) -> Iterator[tuple[float, float]]:
-        """When which amounts end to count, at the earliest: one that is sent may be counted any moment now."""
-        for at, number in self._order:
-            if at > now:
-                break
+        """When which amounts end to count, in order and at the earliest: one that is sent may be counted any
+        moment now. Those that have ended by now are left out."""
+        first = bisect_right(self._order, (now - self.seconds, NEVER))
+        last = bisect_right(self._order, (now, NEVER))
+        for at, number in islice(self._order, first, last):
             yield at + self.seconds, self._amounts[number]
-        late = sum(self._amounts[number] for at, number in self._order if at > now)
+        late = sum(self._amounts[number] for _, number in islice(self._order, last, None))
         yield now + self.seconds, self._open + late
 
     @staticmethod
     def both_free_at(one: _Sum, other: _Sum, over: float, now: float) -> float:
         """When so much less counts of two together."""
-        for until, amount in sorted([*one.ends(now), *other.ends(now)]):
+        for until, amount in merge(one.ends(now), other.ends(now)):
             if until > now:
                 over -= amount
                 if over <= 1e-6:
