@@ -22,6 +22,8 @@ def backup(path: Path, to: Path, *, force: bool = False) -> int:
     if to.is_dir():
         raise UsageError(f"{to}: this is a folder; name a file in it")
     if to.exists():
+        if not to.is_file():
+            raise UsageError(f"{to}: this is a device or a pipe; name a file")
         if to.samefile(path):
             raise UsageError(f"{to}: this is the store itself; name another file")
         if not force:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import stat
 import threading
@@ -72,6 +73,11 @@ def test_what_is_refused(tmp_path: Path) -> None:
         backup(path, tmp_path / "nowhere/copy.db")
     with pytest.raises(UsageError, match="folder"):
         backup(path, tmp_path, force=True)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(UsageError, match="a device or a pipe"):
+        backup(path, pipe, force=True)
+    assert pipe.is_fifo()
     backup(path, to, force=True)
     assert sqlite3.connect(to).execute("PRAGMA journal_mode").fetchone() == ("delete",)
 
