@@ -17,7 +17,7 @@ from agentdeck.core.fold import Fold
 from agentdeck.core.reopen import Everything, unchosen
 from agentdeck.core.state import CANCELLED, DONE, FAILED, SKIPPED, Step, Task
 from agentdeck.engine.author import current_author
-from agentdeck.engine.launch import OVERLAY, programs
+from agentdeck.engine.launch import ITERATOR, OVERLAY, TASKS, programs
 from agentdeck.engine.resume import definition_of, nested_of
 from agentdeck.engine.retry import known_agent
 from agentdeck.engine.sources import FILES, accepted, changed_files, note_changes
@@ -81,8 +81,10 @@ def fork(db: Path, wanted: Fork) -> Forked:
         program = programs(old, folder, {}, nested_of(reader, row))
         fold = Fold(program, run=row.run, keep=Everything())
         first: ev.RunStarted | None = None
+        cut = False
         for _, event in reader.events(row.run):
             first = event if isinstance(event, ev.RunStarted) else first
+            cut = event.cut if isinstance(event, ev.TasksExhausted) else cut
             fold.apply(event)
     finally:
         reader.close()
@@ -102,8 +104,9 @@ def fork(db: Path, wanted: Fork) -> Forked:
     for task in tasks:
         events.append(ev.TaskOpened(at, task.id, {**task.inputs, **wanted.inputs}))
         events += shared(task, redo, row.run, at)
-    if fold.exhausted:
-        events.append(ev.TasksExhausted(at, len(tasks)))
+    # A run that was cancelled left tasks out: the new run opens them, where they are recorded.
+    if fold.exhausted and (not cut or row.options.get(TASKS) == ITERATOR):
+        events.append(ev.TasksExhausted(at, len(tasks), cut))
     source: dict[str, Data] = {**row.source, **wanted.source, "forked": row.run}
     options = accepted(row) if row.options.get(FILES) else dict(row.options)
     if changes := changed_files(row):

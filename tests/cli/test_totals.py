@@ -44,6 +44,17 @@ def test_a_cancelled_run_counts_what_it_never_started(deck: Deck, until: Until) 
     assert f"{tasks['done']}/1,000" in deck("runs").stdout
 
 
+def test_a_fork_of_a_cancelled_run_does_the_rest(deck: Deck, until: Until) -> None:
+    given = deck.write("t.jsonl", "".join(f'{{"n": {n}}}\n' for n in range(200)))
+    cancelled(deck, until, "--tasks", given)
+    done = deck("fork", "last", "--out", "o.jsonl", "--json")
+    assert done.returncode == 0, done.stderr
+    tasks = json.loads(done.stdout)["tasks"]
+    assert (tasks["total"], tasks["done"], tasks["never_started"]) == (200, 200, 0)
+    inputs = [json.loads(line)["inputs"]["n"] for line in (deck.folder / "o.jsonl").read_text().splitlines()]
+    assert inputs == list(range(200))
+
+
 def test_a_run_that_stopped_early_lists_all_its_tasks(deck: Deck, until: Until) -> None:
     given = deck.write("t.jsonl", "".join(f'{{"n": {n}}}\n' for n in range(1000)))
     process = deck.start("run", deck.write("w.yaml", SLEEPS), "--workers", 4, "--tasks", given)
