@@ -38,7 +38,7 @@ from agentdeck.store.runs import (
 from agentdeck.store.tasks import copy_tasks
 from agentdeck.store.writer import Writer
 from agentdeck.workflow import graph
-from agentdeck.workflow.deck import deck_for
+from agentdeck.workflow.deck import WORKERS, deck_for
 from agentdeck.workflow.model import Data, Definition, Dispatch, plain
 
 #: What of an agent may change without its earlier results being wrong.
@@ -79,7 +79,8 @@ def fork(db: Path, wanted: Fork) -> Forked:
             known_agent(new, wanted.start)
         folder = Path(str(row.source.get("folder") or "."))
         program = programs(old, folder, {}, nested_of(reader, row))
-        fold = Fold(program, run=row.run, keep=Everything())
+        given = row.options.get("workers")
+        fold = Fold(program, run=row.run, keep=Everything(), workers=given if isinstance(given, int) else WORKERS)
         first: ev.RunStarted | None = None
         cut = False
         for _, event in reader.events(row.run):
@@ -93,7 +94,10 @@ def fork(db: Path, wanted: Fork) -> Forked:
     name, at = new_run(), time.time()
     inputs = {**first.inputs, **wanted.inputs}
     author = wanted.author or current_author("api")
-    limits: dict[str, Data] = {"workers": fold.workers, **shown(caps_of(deck_for(folder), new))}
+    workers = fold.workers
+    if new.limits.workers is not None and new.limits.workers != old.limits.workers:
+        workers = new.limits.workers
+    limits: dict[str, Data] = {"workers": workers, **shown(caps_of(deck_for(folder), new))}
     started = ev.RunStarted(at, name, new.name, new.identity, inputs, limits, author.text, row.run, first.tasks)
     redo = anew(old, new, wanted.start)
     tasks = sorted(
@@ -109,6 +113,7 @@ def fork(db: Path, wanted: Fork) -> Forked:
         events.append(ev.TasksExhausted(at, len(tasks), cut))
     source: dict[str, Data] = {**row.source, **wanted.source, "forked": row.run}
     options = accepted(row) if row.options.get(FILES) else dict(row.options)
+    options["workers"] = workers
     if changes := changed_files(row):
         events.insert(1, note_changes(at, changes, author))
     overlay = {**(row.options.get(OVERLAY) or {}), **wanted.inputs}

@@ -55,6 +55,19 @@ def test_a_fork_of_a_cancelled_run_does_the_rest(deck: Deck, until: Until) -> No
     assert inputs == list(range(200))
 
 
+def test_a_fork_has_the_workers_of_the_run_or_those_it_is_given(deck: Deck) -> None:
+    assert deck("run", deck.write("w.yaml", SLEEPS), "-i", "n=1", "--workers", 3).returncode == 0
+    for more, workers in ((), 3), (("--set", "limits.workers=5"), 5):
+        assert deck("fork", "last", "--from", "a", *more).returncode == 0
+        (started,) = (
+            json.loads(line)
+            for line in deck("events", "last", "--json").stdout.splitlines()
+            if "run_started" in line
+        )
+        assert started["limits"]["workers"] == workers
+        assert json.loads(deck("limits", "last", "--json").stdout)["workers"] == workers
+
+
 def test_a_run_that_stopped_early_lists_all_its_tasks(deck: Deck, until: Until) -> None:
     given = deck.write("t.jsonl", "".join(f'{{"n": {n}}}\n' for n in range(1000)))
     process = deck.start("run", deck.write("w.yaml", SLEEPS), "--workers", 4, "--tasks", given)
