@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
-import sys
 
 os.environ.setdefault("TEXTUAL_FPS", "120")  # read by textual when it is imported: how soon a key is painted
 
@@ -21,6 +19,7 @@ from textual.theme import Theme
 from agentdeck.console import keymap, pauses
 from agentdeck.console.actions import bindings
 from agentdeck.console.daemon_executor import DaemonExecutor
+from agentdeck.console.hangup import end_on_hangup
 from agentdeck.console.palette import Everything, Palette
 from agentdeck.console.themes import COLOURLESS, DEFAULT, BrokenTheme, Themes, config_folder
 from agentdeck.core.clean import clean
@@ -82,7 +81,6 @@ class DeckApp(App[None]):
         self._keymap_file = config_folder() / "keymap.yaml"
         self._keymap_edited = 0
         self._faults: list[str] = []
-        self._terminal = False
         wanted = COLOURLESS if colourless else _chosen()
         self._read_themes(wanted)
         if wanted not in self.available_themes:
@@ -104,7 +102,7 @@ class DeckApp(App[None]):
         self._read_keymap()
         if self._run is not None:
             self.open_run(self._named(self._run))
-        self._terminal = _terminal()
+        end_on_hangup()
         pauses.shorten()
         self.set_timer(SETTLED, self._settled)
         self.set_interval(LOOK, self._look)
@@ -194,8 +192,6 @@ class DeckApp(App[None]):
         self._look()
 
     def _look(self) -> None:
-        if self._terminal and not _terminal():
-            os.kill(os.getpid(), signal.SIGHUP)  # as if it had been told: there is nobody to say goodbye to
         self._read_themes()
         self._read_keymap()
         faults, self._faults = self._faults, []
@@ -224,11 +220,6 @@ class DeckApp(App[None]):
             keys, faults = keymap.load(self._keymap_file)
             self.set_keymap(keys)
             self._faults += faults
-
-
-def _terminal() -> bool:
-    """Whether there is one to read keys from. One whose window was closed is none any more."""
-    return sys.__stdin__ is not None and sys.__stdin__.isatty()
 
 
 def _chosen() -> str:

@@ -158,7 +158,7 @@ def test_a_budget_that_is_used_up_shows_what_is_left_and_what_can_be_done(
     assert "40 tasks done" in said
     shown = deck("show", "last").stdout
     assert f"budget     made cheaper: a {left['prompts']} on the routing tier" in shown
-    assert "limit budget.tier: None → routing" in said
+    assert "limit budget.tier: none → routing" in said
 
 
 def steps(deck: Deck) -> list[dict[str, int]]:

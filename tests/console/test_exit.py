@@ -1,10 +1,11 @@
-"""The console can be quit while a worker thread hangs."""
+"""The console ends: by ctrl+q while a worker thread hangs, and with its terminal while its loop is blocked."""
 
 from __future__ import annotations
 
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -49,3 +50,30 @@ def test_ctrl_q_leaves_the_process_while_workers_hang(tmp_path: Path) -> None:
         process.kill()
         process.wait()
         os.close(master)
+
+
+BLOCKED = """
+import time
+from agentdeck.console.hangup import end_on_hangup
+end_on_hangup()
+print("blocked", flush=True)
+time.sleep(3600)
+"""
+
+
+def test_a_closed_terminal_ends_the_process_while_its_loop_is_blocked() -> None:
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", BLOCKED], stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+    )
+    os.close(slave)
+    try:
+        assert b"blocked" in os.read(master, 100)
+        assert process.poll() is None
+    finally:
+        os.close(master)
+    try:
+        assert process.wait(30) == -signal.SIGHUP
+    finally:
+        process.kill()
+        process.wait()
