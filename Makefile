@@ -13,7 +13,7 @@ run: $(READY)  ## the console on a thousand orders that already run; headless wh
 	$(BIN)/agentdeck demo
 
 test: $(READY)  ## in several processes: much of the time is waiting
-	$(BIN)/pytest -n 4 --dist worksteal
+	$(BIN)/pytest -n 6 --dist worksteal
 
 test-all: $(READY)  ## on every Python from 3.11 on that this machine has; PYTHONS="python3.12 /path/to/python" names them
 	$(BIN)/python tests/every_python.py $(PYTHONS)

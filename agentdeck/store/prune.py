@@ -185,9 +185,9 @@ def _sweep_tasks(connection: sqlite3.Connection, now: float) -> int:
     for run in list(_strays(connection, "run_tasks")):
         with _transaction(connection):
             connection.execute(
-                "DELETE FROM run_tasks WHERE run = ?1 AND NOT EXISTS (SELECT 1 FROM runs WHERE run = ?1)"
-                " AND (SELECT max(at) FROM run_tasks WHERE run = ?1) < ?2",
-                (run, now - RECENT),
+                "DELETE FROM run_tasks WHERE run = ? AND NOT EXISTS (SELECT 1 FROM runs WHERE run = ?)"
+                " AND (SELECT max(at) FROM run_tasks WHERE run = ?) < ?",
+                (run, run, run, now - RECENT),
             )
     count = 0
     while True:
