@@ -91,11 +91,11 @@ def test_little_is_imported_before_interrupts_are_handled() -> None:
 
 
 def test_an_interrupt_at_any_moment(deck: Deck) -> None:
-    """Before the interpreter has come to the command line, the traceback is Python's own. Once in hundreds of
-    interrupts one was lost and the run went on to its end; where is not known yet, so one of twelve may be."""
+    """Before the interpreter has come to the command line, the traceback is Python's own. SIGINT may be ignored
+    where the tests run (a job in the background of a shell), and a child would inherit that."""
     deck.write("slow.yaml", SLOW)
     command = [sys.executable, "-m", "agentdeck", "run", "slow.yaml"]
-    ended, went_on = [], []
+    ended = []
     for number in range(12):
         process = subprocess.Popen(
             command,
@@ -105,20 +105,18 @@ def test_an_interrupt_at_any_moment(deck: Deck) -> None:
             text=True,
             cwd=deck.folder,
             env={**deck.env, "AGENTDECK_DB": str(deck.folder / f"{number}.db")},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         deck.started.append(process)
         time.sleep(number * 0.06)
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=60)[1]
-        if process.returncode == 0 and "done" in said:
-            went_on.append(said)
-        elif "Traceback" in said or process.returncode != 130:
+        if "Traceback" in said or process.returncode != 130:
             assert process.returncode in (-signal.SIGINT, 1, 130), said
             assert not _reached_main(said), said
         else:
             ended.append(said)
     assert ended
-    assert len(went_on) <= 1
 
 
 def _reached_main(said: str) -> bool:
