@@ -34,7 +34,7 @@ def guarded(call: Callable[[], object]) -> int:
         if isinstance(wrong, click.UsageError) and wrong.ctx is not None:
             hint(f"see `{wrong.ctx.command_path} --help`")
         return wrong.exit_code if wrong.exit_code != 1 else USAGE
-    except PipeClosed as error:  # no message: whoever wrote `| head` knows
+    except PipeClosed as error:  # no message: closing the pipe is intended, as in `| head`
         streams.discard()
         return error.exit_code
     except Exception as error:

@@ -5,7 +5,7 @@ that is opened gets the free descriptor, so that output would be written into th
 in its place that refuses to be written.
 
 stdout is data: a write that fails raises `OutputError`. stderr is narration: what cannot be written there is
-dropped, as a run must not end because nobody can read how it goes.
+dropped: a run must not end because its narration cannot be written.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class DaemonExecutor(ThreadPoolExecutor):
                 return
             try:
                 result = fn(*args, **kwargs)
-            except BaseException as error:  # as ThreadPoolExecutor does: it belongs to whoever awaits the future
+            except BaseException as error:  # as ThreadPoolExecutor does: the awaiting code gets it
                 future.set_exception(error)
             else:
                 future.set_result(result)

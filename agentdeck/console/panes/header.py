@@ -26,7 +26,7 @@ class Header(Drawn, can_focus=False):
     """One to three lines, as high as it is.
 
     Told by the screen before each tick: `reading` (the share of the events that the view has, while it catches
-    up: neither state nor counts, pace or ETA are shown then), `lost` (nobody runs it any more, though it has not
+    up: neither state nor counts, pace or ETA are shown then), `lost` (no process runs it, though it has not
     ended), `badges` (watching, replay), `age` (how old the data is, in seconds) and `total` (of tasks, where it
     is known before the source has ended). `heard` says when an attempt last gave a sign of life, None where that
     is not known.
