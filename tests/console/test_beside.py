@@ -109,8 +109,13 @@ class Stage:
             else:
                 self.terminal.read(0.02)
 
-    def sees(self, text: str) -> None:
+    def press(self, key: str) -> None:
+        """Press a key; what `sees` looks for may be painted from now on, also while something else is waited for."""
         self.terminal.seen = b""
+        self.terminal.press(key)
+
+    def sees(self, text: str) -> None:
+        """Wait until a text was painted since the last key."""
         self.until(lambda: text in self.shown(), f"{text!r} on the screen")
 
     def shown(self) -> str:
@@ -163,16 +168,16 @@ def test_when_the_engine_dies_the_console_says_so_and_one_key_goes_on(stage: Sta
     os.kill(row.pid, signal.SIGKILL)
     stage.sees("interrupted")
     stage.go()
-    stage.terminal.press("R")
+    stage.press("R")
     stage.until(lambda: stage.state == "done", "the run is done")
     stage.sees("done")
 
 
 @pytest.mark.parametrize(("key", "state"), [("k", "running"), ("d", "interrupted"), ("x", "cancelled")])
 def test_closing_the_console_asks_what_becomes_of_the_run(stage: Stage, key: str, state: str) -> None:
-    stage.terminal.press("\x11")
+    stage.press("\x11")
     stage.sees("Close the console?")
-    stage.terminal.press(key)
+    stage.press(key)
     stage.until(stage.gone, "the console has ended")
     assert stage.terminal.process.returncode == 0
     if key == "d":
@@ -184,12 +189,12 @@ def test_closing_the_console_asks_what_becomes_of_the_run(stage: Stage, key: str
 def test_nothing_that_agents_or_their_children_write_reaches_the_terminal(stage: Stage) -> None:
     row = stage.row
     assert row is not None
-    stage.terminal.press("5")
+    stage.press("5")
     stage.sees("grandchild")
     stage.go()
     stage.until(lambda: not is_running(row.pid or 0), "the engine has ended")
     assert stage.state == "done"
-    stage.terminal.press("\x11")
+    stage.press("\x11")
     stage.until(stage.gone, "the console has ended")
     assert b"\x1b[5m" not in stage.terminal.seen
     reader = Reader(stage.db)
