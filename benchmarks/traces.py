@@ -128,8 +128,11 @@ def recorded(file: Path) -> list[Row]:
 
 
 def generated(kind: str, count: int = 1200, seed: int = 1) -> list[Row]:
-    """Answers of a kind: heavy-tailed, of two very different lengths, slowly growing, or changing all at once."""
+    """Answers of a kind: heavy-tailed, of two very different lengths, slowly growing, changing all at once, or in
+    sections of very different lengths."""
     random = Random(seed)
+    if kind == "sections":
+        return sections(count, random)
     length: Callable[[int], float] = {
         "heavy": lambda n: random.lognormvariate(4, 1.2),
         "two kinds": lambda n: random.gauss(30, 5) if random.random() < 0.9 else random.gauss(800, 80),
@@ -137,6 +140,16 @@ def generated(kind: str, count: int = 1200, seed: int = 1) -> list[Row]:
         "changing": lambda n: random.gauss(600, 100) if n // 100 % 2 else random.gauss(40, 10),
     }[kind]
     return [Row(random.randint(50, 2000), max(1, min(MOST, int(length(n))))) for n in range(count)]
+
+
+def sections(count: int, random: Random) -> list[Row]:
+    """Short, middling and long answers, of which 5 to 120 alike follow each other."""
+    rows: list[Row] = []
+    while len(rows) < count:
+        mean = random.choice((15, 100, 400, 900))
+        lengths = (int(random.gauss(mean, 0.15 * mean)) for _ in range(random.randint(5, 120)))
+        rows += [Row(random.randint(50, 500), max(1, min(MOST, length))) for length in lengths]
+    return rows[:count]
 
 
 def replay(rows: Sequence[Row], limits: str, says: float = SAYS) -> list[Seen]:
@@ -202,7 +215,7 @@ def replayed(folder: Path, *, more: bool = False) -> Iterator[tuple[str, Result]
         for limits in several:
             yield f"{name}, {limits}", measured(recorded(folder / name), limits)
     if more:
-        for kind in ("heavy", "two kinds", "growing", "changing"):
+        for kind in ("heavy", "two kinds", "growing", "changing", "sections"):
             for limits in GENERATED_LIMITS:
                 yield f"generated: {kind}, {limits}", measured(generated(kind), limits)
 

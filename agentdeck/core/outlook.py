@@ -3,16 +3,13 @@
 A server counts an output token when it is generated, or all of an answer's when it ends. While an answer is under
 way its tokens therefore count as now, and once it has ended they count for one window from then. What an
 answer has not said yet does not count yet, but it must fit by the time it is said: into what the window has
-freed by then. So a call is admitted where, at each of several moments ahead, what still counts then plus the most
-that all answers under way can have said by then stays within the limit. No answer is longer than its `most`, nor
-grows faster than its `pace`.
+freed by then. So a call is admitted where, at every moment ahead, what still counts then plus the most that all
+answers under way can have said by then stays within the limit. No answer is longer than its `most`, nor grows
+faster than its `pace`.
 
 Reserving less, the sum that is likely, was measured as well: with the mean plus five standard deviations, limits
 of three to ten times the longest answer are used by 10 to 12 percent more, but a window was exceeded when the
 lengths of all answers changed at once. A limit that holds is worth more than that.
-
-What is said between two of these moments is not looked at: mixes that were made to break it exceed a limit by up
-to 1.6 percent. Keeping 2 percent more free later left 0.3 percent of that, and cost 2 percent of use.
 
 A server may also count an answer when its request comes in. It cannot know the length by then, so no reservation
 of ours can bound what it counts exactly: the likely sum plus DEVIATIONS standard deviations is kept free.
@@ -20,13 +17,11 @@ of ours can bound what it counts exactly: the likely sum plus DEVIATIONS standar
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import insort
+from collections.abc import Iterable, Iterator
 from math import inf, sqrt
 from typing import NamedTuple
 
-#: Moments ahead that are looked at, as shares of the window. After the last one comes the end of all answers that
-#: are under way: some take longer than a window, and may end together.
-AHEAD = (0.0, 1 / 60, 1 / 30, 1 / 15, 2 / 15, 4 / 15, 8 / 15, 1.0)
 #: How far above its mean the sum of answers may come, for a server that counts them from their beginning.
 DEVIATIONS = 3.0
 
@@ -68,27 +63,36 @@ class Total(NamedTuple):
 
 
 class Outlook:
-    """All answers under way, as one that is `now` sees them. `started` is what those come to in the end that were
-    sent within the window."""
+    """All answers under way, as one that is `now` sees them. They come to `most` at the most; `started` is what
+    those come to in the end that were sent within the window."""
 
-    __slots__ = ("ahead", "now", "started", "whens")
+    __slots__ = ("_growing", "_pace", "_said", "most", "now", "started")
 
-    def __init__(self, now: float, seconds: float) -> None:
+    def __init__(self, now: float) -> None:
         self.now = now
-        self.whens = [*(now + share * seconds for share in AHEAD), inf]
-        self.ahead = [0.0] * len(self.whens)
+        self.most = 0.0
         self.started = Total()
+        self._said = 0.0
+        self._pace = 0.0
+        #: Of each that has not said its most: when it may have, by how much it grows until then, and its pace.
+        self._growing: list[tuple[float, float, float]] = []
 
     def add(self, most: float, forecast: Forecast | None, recent: bool) -> None:
-        self.ahead = [needs for _, needs in self.needs(most, forecast)]
+        self.most += most
         if recent:
             self.started = self.started.plus(most, forecast)
+        said = most if forecast is None else forecast.by(self.now, most)
+        self._said += said
+        if forecast is not None and said < most:
+            insort(self._growing, (self.now + (most - said) / forecast.pace, most - said, forecast.pace))
+            self._pace += forecast.pace
 
-    def needs(self, most: float, forecast: Forecast | None) -> Iterable[tuple[float, float]]:
-        """With one more answer: how much room is needed, at each moment ahead."""
-        for when, total in zip(self.whens, self.ahead, strict=True):
-            yield when, total + (most if forecast is None else forecast.by(when, most))
-
-    def needs_started(self, most: float, forecast: Forecast | None) -> float:
-        """With one more: what all that were sent within the window come to in the end."""
-        return self.started.plus(most, forecast).needs
+    def said_by(self, moments: Iterable[float]) -> Iterator[float]:
+        """The most that all of them can have said, by each of these moments. They come in order."""
+        said, pace, ended = self._said, self._pace, 0
+        for when in moments:
+            while ended < len(self._growing) and self._growing[ended][0] <= when:
+                said += self._growing[ended][1]
+                pace -= self._growing[ended][2]
+                ended += 1
+            yield said + pace * (when - self.now)

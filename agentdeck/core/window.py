@@ -27,6 +27,8 @@ LATEST = 2.0
 SAFE = 0.03
 #: What is under way may end sooner than expected: look again after this share of the window.
 LOOK = 1 / 60
+#: At most so many moments ahead are looked at, see `_Count._fits_from`.
+MOMENTS = 100
 #: Sums of seconds since the epoch are exact to less than this.
 ROUNDING = 1e-6
 RATES = ("requests", "tokens", "input_tokens", "output_tokens")
@@ -222,23 +224,38 @@ class _Count:
             return self.sent.free_at(self.sent.total + sent - count, now)
         most = max(0.0, min(want.said(self.rate), count - sent))
         outlook = self._see(now)
+        room = count + 1e-6 - sent
+        until = self._fits_from(outlook, most, NEVER if forecast is None else forecast.pace, room)
+        started = self.sent.total + self.begun.total + outlook.started.plus(most, forecast).needs
+        if started > room:
+            until = max(until, _Sum.both_free_at(self.sent, self.begun, started - room, now))
+        return until
+
+    def _fits_from(self, outlook: Outlook, most: float, pace: float, room: float) -> float:
+        """From when on an answer that comes to so much at this pace fits, at every moment ahead.
+
+        The answers under way only grow, and what counts is freed in steps. So between two steps the room is least
+        just before the second, and these are the moments to look at. The answer may have said by then what there
+        is room for, so it may begin so much earlier.
+        """
+        if self.sent.never_free + outlook.most + most > room:
+            return NEVER  # no passing of time, but only the end of a call makes room
+        counts = self.sent.total + self.said.total
         until = -NEVER
-        for when, needs in outlook.needs(most, forecast):
-            left = self.sent.total_at(when) + self.said.total_at(when)
-            if left + needs + sent > count + 1e-6:
-                over = left + needs + sent - count
-                if when == NEVER:
-                    return NEVER  # no passing of time, but only the end of a call makes room
-                until = max(until, _Sum.both_free_at(self.sent, self.said, over, when) - (when - now))
-        started = self.sent.total + self.begun.total + outlook.needs_started(most, forecast) + sent
-        if started > count + 1e-6:
-            until = max(until, _Sum.both_free_at(self.sent, self.begun, started - count, now))
+        if counts + outlook.most + most <= room:
+            return until
+        moments = sorted({*self.sent.steps(MOMENTS), *self.said.steps(MOMENTS)})
+        for when, said in zip(moments, outlook.said_by(moments), strict=True):
+            left = room - counts - said
+            if left < most:
+                until = max(until, when - max(0.0, left) / pace)
+            counts = self.sent.total_at(when) + self.said.total_at(when)
         return until
 
     def _see(self, now: float) -> Outlook:
         outlook = self._outlook
         if outlook is None or outlook.now != now:
-            outlook = self._outlook = Outlook(now, self.seconds)
+            outlook = self._outlook = Outlook(now)
             for entry in self._live.values():
                 recent = entry.stage == RESERVED or entry.at > now - self.seconds
                 outlook.add(entry.want.said(self.rate), entry.forecast, recent)
@@ -292,6 +309,19 @@ class _Sum:
             self._passed = list(accumulate((self._amounts[number] for _, number in self._order), initial=0.0))
         passed = self._passed[bisect_right(self._order, (when - self.seconds + ROUNDING, 0))]
         return self.total - passed
+
+    @property
+    def never_free(self) -> float:
+        """How much of it counts until something happens, however long that lasts."""
+        return self._open
+
+    def steps(self, most: int) -> Iterator[float]:
+        """When it becomes less. Where it does so more often than `most`, only every nth of these moments: what is
+        freed between two of them counts until the second."""
+        each = -(-len(self._order) // most) or 1
+        last = len(self._order) - 1
+        for index in range(last % each if last >= 0 else 0, len(self._order), each):
+            yield self._order[index][0] + self.seconds
 
     def free_at(self, over: float, now: float) -> float:
         """When so much less counts."""

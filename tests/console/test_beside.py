@@ -110,7 +110,7 @@ class Stage:
                 self.terminal.read(0.02)
 
     def press(self, key: str) -> None:
-        """Press a key; what `sees` looks for may be painted from now on, also while something else is waited for."""
+        """Press a key. `sees` looks at what is painted from now on, also while something else is waited for."""
         self.terminal.seen = b""
         self.terminal.press(key)
 
