@@ -101,7 +101,7 @@ class Workflow:
     def definition(self) -> Definition:
         """The value. Reading it checks the workflow whole; raises InvalidFile with every fault."""
         if self._definition is None:
-            from agentdeck.workflow.python import define
+            from agentdeck.workflow.decorators import define
 
             self._definition = define(self.name, self._settings, self._agents, self.functions, self._folder)
         return self._definition
@@ -119,11 +119,11 @@ class Workflow:
         """Run it in the caller's loop. Keyword arguments are its inputs. Raises RunFailed when it did not end
         well and `check` is true: RunBlocked where it could not go on until an operator acts. With `wait` it waits
         for the operator instead, who answers from another process (`agentdeck approve`, `agentdeck budget`)."""
-        from agentdeck.core.events import Event, StepSucceeded
-        from agentdeck.core.named_commands import with_db
+        from agentdeck.command_hint import with_db
         from agentdeck.engine.launch import Launch, Watch, run
-        from agentdeck.engine.standstill import stopped
+        from agentdeck.engine.stalled import stopped
         from agentdeck.insight.summary import summary
+        from agentdeck.scheduler.events import Event, StepSucceeded
 
         definition = self.definition
         outputs: dict[str, Data] = {}

@@ -15,8 +15,8 @@ from textual.app import App, ComposeResult
 
 from agentdeck.console.graph.layout import lay_out
 from agentdeck.console.graph.pane import GraphPane
-from agentdeck.core import events as ev
-from agentdeck.core.view import View
+from agentdeck.scheduler import events as ev
+from agentdeck.views.run_view import View
 from agentdeck.workflow.model import Agent, Definition, Simulate
 from benchmarks.graphs import ORDER, Needs, chain, fan, layered
 

@@ -42,7 +42,7 @@ tiers: {{ execution: m }}
 
 @contextmanager
 def serving() -> Iterator[str]:
-    call = [sys.executable, "-m", "tests.models.server"]
+    call = [sys.executable, "-m", "tests.providers.server"]
     with subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdin is not None
         assert server.stdout is not None

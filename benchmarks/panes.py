@@ -19,13 +19,13 @@ from pathlib import Path
 
 from textual.app import App, ComposeResult
 
-from agentdeck.console import pauses
+from agentdeck.console import gc_tuning
 from agentdeck.console.app import DeckApp
 from agentdeck.console.graph.layout import lay_out
-from agentdeck.console.listing import Listing
 from agentdeck.console.log.lines import LineStore
 from agentdeck.console.log.pane import LogPane
 from agentdeck.console.pane import Focus
+from agentdeck.console.row_list import Listing
 from agentdeck.console.screens.history import HistoryScreen
 from agentdeck.store.reader import LogLine
 from benchmarks.graph_canvas import cpu, show
@@ -75,8 +75,8 @@ async def log() -> list[tuple[str, str, str]]:
     store = LineStore()
     pane = LogPane(store)
     async with Shown(pane).run_test(size=SIZE) as pilot:
-        pauses.shorten()
-        pauses.set_aside()
+        gc_tuning.shorten()
+        gc_tuning.set_aside()
         before = resident()
         for start in range(0, LINES, 1000):
             store.append(_lines(start))

@@ -21,9 +21,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from agentdeck.core import events as ev
-from agentdeck.core.events import Author
-from agentdeck.store.asking import ask
+from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.events import Author
+from agentdeck.store.command_client import ask
 from agentdeck.store.reader import Reader
 from benchmarks import history
 

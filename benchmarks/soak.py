@@ -63,7 +63,7 @@ def possible(workers: int, faults: float) -> float:
 
 async def serve(faults: float) -> None:
     """Prints its url, and at the end of its input how many requests met what."""
-    from tests.models.server import Server, Talk
+    from tests.providers.server import Server, Talk
 
     random, met = Random(1), Counter[str]()
 

@@ -17,10 +17,10 @@ from typing import NamedTuple
 
 import httpx
 
-from agentdeck.models.keys import Keys
-from agentdeck.models.openai import OpenAI
-from agentdeck.models.provider import Question, Turn
-from agentdeck.models.wire import Wire
+from agentdeck.providers.http_stream import Wire
+from agentdeck.providers.keys import Keys
+from agentdeck.providers.openai import OpenAI
+from agentdeck.providers.provider import Question, Turn
 from agentdeck.workflow.deck import Provider
 
 AT_ONCE = 64
@@ -113,7 +113,7 @@ async def measure(url: str) -> Found:
 
 def served() -> Found:
     """The same, against a server that is a process of its own."""
-    call = [sys.executable, "-m", "tests.models.server"]
+    call = [sys.executable, "-m", "tests.providers.server"]
     with subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdin is not None
         assert server.stdout is not None

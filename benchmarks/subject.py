@@ -73,10 +73,10 @@ def _agent(seconds: float) -> Callable[[], Awaitable[int]]:
 
 def core(tasks: int, workers: int = 64) -> float:
     """Seconds of the pure core for so many orders: no loop, no agents, no store."""
-    from agentdeck.core import actions as act
-    from agentdeck.core import events as ev
-    from agentdeck.core.machine import Machine
-    from agentdeck.core.program import Program
+    from agentdeck.scheduler import actions as act
+    from agentdeck.scheduler import events as ev
+    from agentdeck.scheduler.machine import Machine
+    from agentdeck.scheduler.program import Program
     from agentdeck.workflow.model import Agent, Definition, Python
 
     agents = {name: Agent(name, Python("m:f"), needs=tuple(above)) for name, above in ORDER.items()}

@@ -24,8 +24,8 @@ import anyio
 
 from agentdeck.engine.clock import LoopClock, virtual
 from agentdeck.engine.launch import Launch, run
-from agentdeck.models.provider import Question, Reply
-from agentdeck.models.room import Room
+from agentdeck.providers.provider import Question, Reply
+from agentdeck.providers.registry import Room
 from agentdeck.workflow.loader import loads
 from agentdeck.workflow.units import rate
 

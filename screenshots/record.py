@@ -27,17 +27,17 @@ import anyio
 
 from agentdeck.cli.bundled import workflows
 from agentdeck.cli.demo import SEED, _order
-from agentdeck.core import events as ev
-from agentdeck.core.events import Author
-from agentdeck.core.view import View
 from agentdeck.engine import launch as launching
-from agentdeck.engine import storage
+from agentdeck.engine import run_storage
 from agentdeck.engine.clock import virtual
-from agentdeck.engine.control import Control
+from agentdeck.engine.run_control import Control
+from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.events import Author
 from agentdeck.store.log import Also
 from agentdeck.store.reader import Reader
 from agentdeck.store.runs import set_run
 from agentdeck.store.writer import Writer
+from agentdeck.views.run_view import View
 from agentdeck.workflow.loader import load
 from agentdeck.workflow.model import Agent, Definition, Simulate, restored
 
@@ -248,7 +248,7 @@ def _bring_up_to_date(connection: sqlite3.Connection, db: Path, run: str, held: 
     finally:
         reader.close()
     state = "paused" if view.state == "paused" else "running"
-    set_run(connection, run, state=state, counts=storage.counts_of(view), simulated=view.simulated)
+    set_run(connection, run, state=state, counts=run_storage.counts_of(view), simulated=view.simulated)
     lease = (HOST, HOST, 1, 9e9) if held else (None,) * 4
     sql = "UPDATE runs SET owner = ?, host = ?, pid = ?, lease_until = ? WHERE run = ?"
     connection.execute(sql, (*lease, run))
@@ -256,7 +256,7 @@ def _bring_up_to_date(connection: sqlite3.Connection, db: Path, run: str, held: 
 
 def record(to: Path) -> None:
     launching.hold = _nobody  # type: ignore[attr-defined, assignment]
-    storage.Writer = AtOnce  # type: ignore[attr-defined]
+    run_storage.Writer = AtOnce  # type: ignore[attr-defined]
     place = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(dir=place) as made:
         folder, db = Path(made) / "shop", Path(made) / "runs.db"

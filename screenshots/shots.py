@@ -11,12 +11,12 @@ from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, Static
 
 from agentdeck.console.graph.pane import GraphPane
-from agentdeck.console.listing import Listing
+from agentdeck.console.outline import Sheet
 from agentdeck.console.pane import Focus
-from agentdeck.console.peek import Peek
+from agentdeck.console.row_list import Listing
+from agentdeck.console.run_preview import Peek
 from agentdeck.console.screens.history import HistoryScreen
 from agentdeck.console.screens.launch import LaunchScreen
-from agentdeck.console.sheet import Sheet
 from screenshots.stage import Clock, StillReplay, begun, open_run, redrawn, settle, until
 
 

@@ -20,19 +20,19 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from agentdeck.cli.bundled import workflows
-from agentdeck.console import seldom
+from agentdeck.console import throttle
 from agentdeck.console.app import DeckApp
 from agentdeck.console.feed import Feed
 from agentdeck.console.graph.pane import GraphPane
-from agentdeck.console.listing import Listing
-from agentdeck.console.peek import Peek
+from agentdeck.console.row_list import Listing
+from agentdeck.console.run_preview import Peek
 from agentdeck.console.screens.deck import DeckScreen
 from agentdeck.console.screens.replay import ReplayScreen
 from agentdeck.console.screens.run import RunScreen
-from agentdeck.core.view import View
 from agentdeck.store import lease
 from agentdeck.store.reader import LogLine, Reader
 from agentdeck.store.usage import in_use
+from agentdeck.views.run_view import View
 from screenshots.record import DECK, FOLDER, NOW, RECORDED
 from screenshots.svg import svg
 
@@ -77,7 +77,7 @@ def stopped(clock: Clock, folder: Path, **environment: str) -> Iterator[None]:
     try:
         # The recorded leases are of another machine and never renewed, however long a process draws.
         still = patch.object(lease, "UNRENEWED", float("inf"))
-        with patch("time.time", clock), patch.object(seldom, "LITTLE", 1e9), still:
+        with patch("time.time", clock), patch.object(throttle, "LITTLE", 1e9), still:
             yield
     finally:
         os.chdir(before)

@@ -22,7 +22,7 @@ def test_starting_up_loads_nothing_heavy(statement: str) -> None:
 
 
 def test_core_needs_no_loop_and_no_disk() -> None:
-    loaded = loaded_by("import agentdeck.core.view, agentdeck.core.events, agentdeck.workflow.graph")
+    loaded = loaded_by("import agentdeck.views.run_view, agentdeck.scheduler.events, agentdeck.workflow.graph")
     assert loaded & {"anyio", "asyncio", "sqlite3", "httpx", "pydantic", "ruamel", "textual"} == set()
 
 

@@ -13,12 +13,12 @@ from typing import Any
 import anyio
 
 from agentdeck.agents.command_output import CHUNK, MOST_STDERR, MOST_STDOUT, Log, Stream, failure, result_of
-from agentdeck.agents.rendering import render_text
+from agentdeck.agents.template_rendering import render_text
 from agentdeck.agents.verb import NOW, Setting, Work
 from agentdeck.errors import StepError
+from agentdeck.workflow.expressions import Template, compile_template
 from agentdeck.workflow.model import Agent, Command, Data
 from agentdeck.workflow.secret_uses import secret_names
-from agentdeck.workflow.values import Template, compile_template
 
 GRACE = 0.8  # seconds from TERM to KILL
 DRAIN = 0.3  # seconds without output that pipes may stay open after the exit

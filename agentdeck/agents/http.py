@@ -11,18 +11,18 @@ import anyio
 import anyio.to_thread
 import httpx
 
-from agentdeck.agents.rendering import is_light, render, render_text, render_url
+from agentdeck.agents.template_rendering import is_light, render, render_text, render_url
 from agentdeck.agents.verb import Setting, Work
 from agentdeck.errors import StepError
-from agentdeck.models.fault import retry_after
-from agentdeck.models.inflate import ACCEPTED, decoded
+from agentdeck.providers.decompression import ACCEPTED, decoded
+from agentdeck.providers.provider_errors import retry_after
 from agentdeck.workflow.deck import MAX_RETRY_AFTER
+from agentdeck.workflow.expressions import compile_template, show
 from agentdeck.workflow.json_text import json_text
 from agentdeck.workflow.model import Agent, Data, Http
 from agentdeck.workflow.secret_uses import secret_names
 from agentdeck.workflow.units import show_duration
 from agentdeck.workflow.url import UrlError, compile_url, is_listed
-from agentdeck.workflow.values import compile_template, show
 
 MB = 1024 * 1024
 MOST_BODY = 16 * MB

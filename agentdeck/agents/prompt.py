@@ -7,22 +7,22 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from agentdeck.agents.fit import parsed
-from agentdeck.agents.rendering import render, render_text
-from agentdeck.agents.saying import Saying
-from agentdeck.agents.spending import Spending, length_of
+from agentdeck.agents.answer_check import parsed
+from agentdeck.agents.attempt_usage import Spending, length_of
+from agentdeck.agents.template_rendering import render, render_text
+from agentdeck.agents.text_stream import Saying
 from agentdeck.agents.verb import Answer, Setting, Work
-from agentdeck.core.tiers import tier_of
 from agentdeck.errors import StepError
-from agentdeck.models.keys import Curtain
-from agentdeck.models.output_limit import output_limit, unless_limited
-from agentdeck.models.provider import Call, Question, Reply, Tool, Turn
-from agentdeck.models.room import SIMULATED, Room, models_for
-from agentdeck.models.toolbox import named
-from agentdeck.models.typed import instruction, schema_of
+from agentdeck.providers.keys import Curtain
+from agentdeck.providers.output_limit import output_limit, unless_limited
+from agentdeck.providers.output_schema import instruction, schema_of
+from agentdeck.providers.provider import Call, Question, Reply, Tool, Turn
+from agentdeck.providers.registry import SIMULATED, Room, models_for
+from agentdeck.providers.tools import named
+from agentdeck.scheduler.tiers import tier_of
 from agentdeck.workflow.deck import Model
+from agentdeck.workflow.expressions import compile_template, show
 from agentdeck.workflow.model import Agent, Data, Prompt
-from agentdeck.workflow.values import compile_template, show
 
 #: For a length that is not counted.
 CHARACTERS_PER_TOKEN = 4

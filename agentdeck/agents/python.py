@@ -15,13 +15,13 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from agentdeck.agents.capture import Voice, current
-from agentdeck.agents.result import data_of, to_data
-from agentdeck.agents.stuck import Stuck
+from agentdeck.agents.loop_interrupt import Stuck
+from agentdeck.agents.output_capture import Voice, current
+from agentdeck.agents.plain_data import data_of, to_data
 from agentdeck.agents.verb import Setting, Work
 from agentdeck.errors import Permanent, StepError
-from agentdeck.workflow.bindings import resolve
 from agentdeck.workflow.model import Agent, Data, Python
+from agentdeck.workflow.python_binding import resolve
 
 OPEN_ENDED = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 HERE = str(Path(__file__).resolve().parents[1])

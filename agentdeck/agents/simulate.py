@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from random import Random
 
-from agentdeck.agents.rendering import render, render_text
+from agentdeck.agents.template_rendering import render, render_text
 from agentdeck.agents.verb import Answer, Setting, Work
-from agentdeck.core.events import Usage
 from agentdeck.errors import StepError
-from agentdeck.models.invent import fitting
-from agentdeck.models.typed import schema_of
+from agentdeck.providers.made_up_answers import fitting
+from agentdeck.providers.output_schema import schema_of
+from agentdeck.scheduler.events import Usage
+from agentdeck.workflow.expressions import compile_template
 from agentdeck.workflow.model import Agent, Simulate
-from agentdeck.workflow.values import compile_template
 
 
 class SimulateVerb:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from agentdeck.agents.spending import Spending
-from agentdeck.core.events import Usage
-from agentdeck.models.keys import Keys
-from agentdeck.models.provider import Told
+from agentdeck.agents.attempt_usage import Spending
 from agentdeck.processes.children import Children
+from agentdeck.providers.keys import Keys
+from agentdeck.providers.provider import Told
+from agentdeck.scheduler.events import Usage
 from agentdeck.workflow.deck import Deck
 from agentdeck.workflow.model import Agent, Data, Definition
 

@@ -34,11 +34,11 @@ def approve(
       agentdeck approve last sign_off yes
       agentdeck approve last sign_off no --field reason="not before Monday" --by "Grace Hopper"
     """
-    from agentdeck.cli.ask import ask
     from agentdeck.cli.options import store
-    from agentdeck.core.decision import refusal
+    from agentdeck.cli.send_command import ask
     from agentdeck.errors import UsageError
-    from agentdeck.insight.asked import approval
+    from agentdeck.insight.prompt_text import approval
+    from agentdeck.scheduler.approvals import refusal
 
     with store(db) as reader:
         row = reader.run(run)

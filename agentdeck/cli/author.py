@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from agentdeck.core.events import Author
+    from agentdeck.scheduler.events import Author
 
 #: Set by the console for the engines that it starts: what they record was asked for there.
 TOOL = "AGENTDECK_TOOL"

@@ -20,9 +20,9 @@ def backup(file: str, db: str | None, force: bool) -> None:
     Example:
       agentdeck backup monday.db
     """
-    from agentdeck.cli.errors import say
+    from agentdeck.cli.error_output import say
     from agentdeck.cli.settings import database
-    from agentdeck.insight.numbers import size
+    from agentdeck.insight.formatting import size
     from agentdeck.store.backup import backup as copy
 
     say(f"{file}: {size(copy(database(db), Path(file), force=force))}, checked")

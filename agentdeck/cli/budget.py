@@ -10,9 +10,9 @@ import click
 from agentdeck.cli.options import by_option, db_option, json_option, run_argument
 
 if TYPE_CHECKING:
-    from agentdeck.core.accounts import Accounts
-    from agentdeck.insight.money import Forecast
-    from agentdeck.store.listed import RunRow
+    from agentdeck.insight.budget_forecast import Forecast
+    from agentdeck.scheduler.budget_accounts import Accounts
+    from agentdeck.store.run_list import RunRow
     from agentdeck.workflow.model import Data
 
 SHOWN = (
@@ -53,8 +53,8 @@ def budget(
       agentdeck budget last +0.05 --routing
       agentdeck budget last +100k --tokens
     """
-    from agentdeck.cli.ask import ask
-    from agentdeck.cli.pages import dump, out
+    from agentdeck.cli.send_command import ask
+    from agentdeck.cli.text_tables import dump, out
 
     if amount is not None or routing:
         measure = ("task." if task else "") + ("tokens" if tokens else "usd")
@@ -79,9 +79,9 @@ class _Found:
         from pathlib import Path
 
         from agentdeck.cli.options import folded, store
-        from agentdeck.cli.takeup import expected
-        from agentdeck.insight.money import accounts_of, forecast, likely
-        from agentdeck.models.room import complete
+        from agentdeck.cli.resume_session import expected
+        from agentdeck.insight.budget_forecast import accounts_of, forecast, likely
+        from agentdeck.providers.registry import complete
         from agentdeck.workflow.deck import deck_for
 
         with store(db) as reader:
@@ -110,7 +110,7 @@ class _Found:
         }
 
     def page(self) -> Iterator[str]:
-        from agentdeck.core.clean import clean
+        from agentdeck.terminal_text import clean
 
         row, ledger = self.row, self.accounts.run
         yield clean(f"{row.run}  {row.workflow}  {row.state}")
@@ -133,9 +133,9 @@ class _Found:
 
     def _rest(self) -> Iterator[str]:
         """What is left to be asked, and what a person can do about it."""
-        from agentdeck.cli.pages import table
-        from agentdeck.core.clean import clean
-        from agentdeck.insight.numbers import plural
+        from agentdeck.cli.text_tables import table
+        from agentdeck.insight.formatting import plural
+        from agentdeck.terminal_text import clean
 
         open_ = self.view.tasks.opened - self.view.tasks.ended
         more = self.left.unopened
@@ -166,8 +166,8 @@ class _Found:
         yield from self._offers(*total)
 
     def _offers(self, tokens: float | None, usd: float | None, routing: float | None) -> Iterator[str]:
-        from agentdeck.insight.money import grant
-        from agentdeck.insight.numbers import plural
+        from agentdeck.insight.budget_forecast import grant
+        from agentdeck.insight.formatting import plural
 
         run, ledger = self.row.run, self.accounts.run
         offers = []
@@ -210,7 +210,7 @@ class _Found:
 
 
 def _usd(value: float | None) -> str:
-    from agentdeck.insight.numbers import dollars
+    from agentdeck.insight.formatting import dollars
 
     return "unknown" if value is None else dollars(value)
 

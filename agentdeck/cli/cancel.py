@@ -26,7 +26,7 @@ def cancel(run: str, task: str | None, step: str | None, now: bool, by: str | No
       agentdeck cancel last --task 17
       agentdeck cancel last --task 17 --step payment --now
     """
-    from agentdeck.cli.ask import ask
+    from agentdeck.cli.send_command import ask
 
     given = {"task": task, "step": step, "now": now}
     return ask(db, run, "cancel", {name: value for name, value in given.items() if value}, by=by)

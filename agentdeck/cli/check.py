@@ -28,9 +28,9 @@ def check(files: tuple[str, ...], as_json: bool) -> int:
 
     Exit codes: 0 fine (warnings do not count), 2 some file has a fault.
     """
-    from agentdeck.cli.errors import tidy
-    from agentdeck.cli.pages import dump, out
-    from agentdeck.insight.numbers import plural
+    from agentdeck.cli.error_output import tidy
+    from agentdeck.cli.text_tables import dump, out
+    from agentdeck.insight.formatting import plural
     from agentdeck.workflow.check import check as look
 
     issues: list[Issue] = []
@@ -67,7 +67,7 @@ def _against_deck(file: Path) -> list[Issue]:
         if not deck.models:
             return []
         from agentdeck.engine.launch import definitions, programs
-        from agentdeck.models.room import check_deck
+        from agentdeck.providers.registry import check_deck
 
         check_deck(deck, definitions(programs(definition, folder, {})))
     except UsageError as error:

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from agentdeck.cli.errors import USAGE, hint, say
+from agentdeck.cli.error_output import USAGE, hint, say
 
 
 def terminal() -> bool:

@@ -19,6 +19,6 @@ def with_db(text: str) -> str:
     """The text, with --db in each command where it was given to this process."""
     if not _db:
         return text
-    from agentdeck.core import named_commands
+    from agentdeck import command_hint
 
-    return named_commands.with_db(text, _db)
+    return command_hint.with_db(text, _db)

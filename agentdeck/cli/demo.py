@@ -46,7 +46,7 @@ def demo(db: str | None, tasks: int | None, workers: int | None) -> int:
         return _headless(file, path, tasks or BRIEF, workers or BRIEF_WORKERS)
     from importlib import import_module
 
-    background = import_module("agentdeck.console.background")
+    background = import_module("agentdeck.console.engine_process")
     order = background.Order(tasks=_orders(path, tasks or ORDERS), workers=workers or WORKERS)
     engine = background.launch(path, file, order)
     app = import_module("agentdeck.console.app").DeckApp
@@ -56,7 +56,7 @@ def demo(db: str | None, tasks: int | None, workers: int | None) -> int:
 
 
 def _headless(file: Path, db: Path, tasks: int, workers: int) -> int:
-    from agentdeck.cli.errors import DONE, FAILED, say
+    from agentdeck.cli.error_output import DONE, FAILED, say
     from agentdeck.cli.run import run
 
     say("no terminal here: the demo runs headless, with progress lines")

@@ -30,7 +30,7 @@ def diff(one: str, other: str, db: str | None, as_json: bool) -> None:
       agentdeck diff cay7sh cay7sn
     """
     from agentdeck.cli.options import store
-    from agentdeck.cli.pages import dump, out
+    from agentdeck.cli.text_tables import dump, out
     from agentdeck.insight.diff import diff as compare
 
     with store(db) as reader:
@@ -61,7 +61,7 @@ def _story(reader: Reader, run: str) -> Story:
 
 def _result(reader: Reader, run: str, task: str, step: str) -> Data:
     """What a step returned, or why it failed; of the task itself where no step is named."""
-    from agentdeck.core import events as ev
+    from agentdeck.scheduler import events as ev
 
     inner, _, name = step.rpartition("/")
     wanted, found = (f"{task}/{inner}" if inner else task, name), None
@@ -77,9 +77,9 @@ def _result(reader: Reader, run: str, task: str, step: str) -> Data:
 
 
 def page(told: dict[str, Data]) -> Iterator[str]:
-    from agentdeck.cli.pages import cut, table
-    from agentdeck.core.clean import clean
-    from agentdeck.insight.numbers import seconds
+    from agentdeck.cli.text_tables import cut, table
+    from agentdeck.insight.formatting import seconds
+    from agentdeck.terminal_text import clean
 
     one, other = told["runs"]
     names = told["workflows"]
@@ -123,8 +123,8 @@ def page(told: dict[str, Data]) -> Iterator[str]:
 
 
 def _facts(told: dict[str, Data]) -> Iterator[str]:
-    from agentdeck.core.clean import clean
-    from agentdeck.insight.numbers import seconds
+    from agentdeck.insight.formatting import seconds
+    from agentdeck.terminal_text import clean
 
     yield "state      " + " | ".join(dict.fromkeys(told["state"]))
     yield f"took       {seconds(told['seconds'][0])} | {seconds(told['seconds'][1])}"

@@ -28,7 +28,7 @@ def events(run: str, db: str | None, as_json: bool) -> None:
       agentdeck events last --json > run.jsonl
     """
     from agentdeck.cli.options import store
-    from agentdeck.cli.pages import dump, out
+    from agentdeck.cli.text_tables import dump, out
 
     with store(db) as reader:
         name = reader.run(run).run
@@ -43,9 +43,9 @@ def line(row: dict[str, Data]) -> str:
     """One event for people."""
     import json
 
-    from agentdeck.cli.pages import cut
-    from agentdeck.core.clean import clean
-    from agentdeck.insight.numbers import clock
+    from agentdeck.cli.text_tables import cut
+    from agentdeck.insight.formatting import clock
+    from agentdeck.terminal_text import clean
 
     place = "/".join(str(row[name]) for name in ("task", "step") if row.get(name))
     rest = " ".join(

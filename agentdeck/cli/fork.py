@@ -67,17 +67,17 @@ def fork(
     provider is unusable, 130 interrupted (resumable).
     """
     from agentdeck.cli.author import author
-    from agentdeck.cli.conduct import conclude
-    from agentdeck.cli.errors import say
+    from agentdeck.cli.error_output import say
     from agentdeck.cli.options import moved, store
     from agentdeck.cli.overrides import override
+    from agentdeck.cli.resume_session import Execution, take_up
     from agentdeck.cli.retry import overlay
+    from agentdeck.cli.run_session import conclude
     from agentdeck.cli.settings import database
-    from agentdeck.cli.takeup import Execution, take_up
     from agentdeck.engine.fork import Fork
     from agentdeck.engine.fork import fork as make
     from agentdeck.engine.resume import definition_of
-    from agentdeck.insight.numbers import plural
+    from agentdeck.insight.formatting import plural
 
     others = [text for text in settings if not text.startswith("inputs.")]
     with store(db) as reader:

@@ -19,6 +19,6 @@ def hurry(run: str, task: str, by: str | None, db: str | None) -> int:
     Example:
       agentdeck hurry last 17
     """
-    from agentdeck.cli.ask import ask
+    from agentdeck.cli.send_command import ask
 
     return ask(db, run, "hurry", {"task": task}, by=by)

@@ -14,7 +14,7 @@ from agentdeck.cli.options import by_option, db_option, folder_option, json_opti
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from agentdeck.cli.takeup import Execution
+    from agentdeck.cli.resume_session import Execution
     from agentdeck.engine.retry import Plan
     from agentdeck.store.letters import Letter
     from agentdeck.store.reader import Reader
@@ -62,9 +62,9 @@ def listed(run: str | None, state: str, db: str | None, as_json: bool) -> None:
       agentdeck letters list --state all
     """
     from agentdeck.cli.options import store
-    from agentdeck.cli.pages import dump, out, table
-    from agentdeck.core.clean import clean
-    from agentdeck.insight.numbers import plural
+    from agentdeck.cli.text_tables import dump, out, table
+    from agentdeck.insight.formatting import plural
+    from agentdeck.terminal_text import clean
 
     with store(db) as reader:
         found = _found(reader, run, state)
@@ -118,10 +118,10 @@ def show(letter: int, db: str | None, as_json: bool) -> None:
 
     from agentdeck.cli.db_hint import with_db
     from agentdeck.cli.options import store
-    from agentdeck.cli.pages import dump, out
-    from agentdeck.core.clean import clean
+    from agentdeck.cli.text_tables import dump, out
     from agentdeck.engine.once_decision import choices, undecided_key
-    from agentdeck.insight.numbers import moment
+    from agentdeck.insight.formatting import moment
+    from agentdeck.terminal_text import clean
 
     with store(db) as reader:
         one = _named(reader, (letter,))[0]
@@ -194,8 +194,8 @@ def retry(
     """
     from agentdeck.cli.once_decision import decide
     from agentdeck.cli.options import moved, store
+    from agentdeck.cli.resume_session import Execution
     from agentdeck.cli.retry import release, show
-    from agentdeck.cli.takeup import Execution
 
     if bool(ids) + (cause is not None) + everyone != 1:
         raise click.UsageError("say which letters: their ids, --cause CAUSE, or --all")
@@ -254,7 +254,7 @@ def _tried(trial: Plan, how: Execution) -> bool:
     """Run one letter of each cause, and say what came of it. Whether all of them are closed now."""
     import time
 
-    from agentdeck.cli.errors import say
+    from agentdeck.cli.error_output import say
     from agentdeck.cli.options import store
     from agentdeck.cli.retry import release
 
@@ -294,9 +294,9 @@ def drop(ids: tuple[int, ...], why: str, by: str | None, db: str | None) -> None
     """
     from agentdeck.cli.author import author
     from agentdeck.cli.options import store
-    from agentdeck.cli.pages import out
     from agentdeck.cli.settings import database
-    from agentdeck.insight.numbers import plural
+    from agentdeck.cli.text_tables import out
+    from agentdeck.insight.formatting import plural
     from agentdeck.store.letters import set_letter
     from agentdeck.store.writer import Writer
 
@@ -324,7 +324,7 @@ def export(run: str | None, state: str, db: str | None) -> None:
       agentdeck letters export last > letters.jsonl
     """
     from agentdeck.cli.options import store
-    from agentdeck.cli.pages import dump
+    from agentdeck.cli.text_tables import dump
 
     with store(db) as reader:
         for one in _found(reader, run, state):

@@ -11,7 +11,7 @@ import click
 from agentdeck.cli.options import by_option, db_option, json_option, run_argument
 
 if TYPE_CHECKING:
-    from agentdeck.core.view import View
+    from agentdeck.views.run_view import View
     from agentdeck.workflow.model import Data, Definition
 
 #: So many reasons of waiting are told.
@@ -39,9 +39,9 @@ def limits(run: str, changes: tuple[str, ...], by: str | None, db: str | None, a
     """
     import time
 
-    from agentdeck.cli.ask import ask
     from agentdeck.cli.options import folded, store
-    from agentdeck.cli.pages import dump, out, table
+    from agentdeck.cli.send_command import ask
+    from agentdeck.cli.text_tables import dump, out, table
     from agentdeck.insight.limits import windows
     from agentdeck.insight.why import ready
     from agentdeck.store.usage import in_use
@@ -75,13 +75,13 @@ def limits(run: str, changes: tuple[str, ...], by: str | None, db: str | None, a
 
 def _save(db: str | None, args: tuple[str, ...]) -> int:
     """Write the limits that were changed into the file: the run's own, or the one named."""
-    from agentdeck.cli.errors import say
+    from agentdeck.cli.error_output import say
     from agentdeck.cli.options import store
-    from agentdeck.cli.pages import out
     from agentdeck.cli.rewrite import save
-    from agentdeck.core.clean import clean
-    from agentdeck.core.fold import AUTO
+    from agentdeck.cli.text_tables import out
     from agentdeck.errors import UsageError
+    from agentdeck.scheduler.fold import AUTO
+    from agentdeck.terminal_text import clean
 
     if not 1 <= len(args) <= 2:
         raise UsageError("say which run: agentdeck limits save RUN [FILE]")
@@ -112,7 +112,7 @@ def _save(db: str | None, args: tuple[str, ...]) -> int:
 
 def _beyond(changed: Mapping[str, Data], folder: Path) -> list[str]:
     """Limits of providers that the deck holds lower: a workflow may tighten them, never loosen."""
-    from agentdeck.core.caps import tightest, told, turned
+    from agentdeck.limits.provider_limits import tightest, told, turned
     from agentdeck.workflow.deck import deck_for
     from agentdeck.workflow.model import ProviderLimits
 
@@ -229,9 +229,9 @@ def held_up(view: View) -> Iterator[str]:
     """What keeps steps that could run from running, as far as that was told; the most first."""
     from collections import Counter
 
-    from agentdeck.cli.pages import cut
-    from agentdeck.core.clean import clean
-    from agentdeck.insight.numbers import plural
+    from agentdeck.cli.text_tables import cut
+    from agentdeck.insight.formatting import plural
+    from agentdeck.terminal_text import clean
 
     steps = [step for task in view.open.values() for step in task.steps.values()]
     whys = Counter(step.why for step in steps if step.state == "ready" and step.why)

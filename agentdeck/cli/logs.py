@@ -31,11 +31,11 @@ def logs(run: str, db: str | None, agent: str | None, task: str | None, tail: in
     from dataclasses import asdict
 
     from agentdeck.cli.options import store
-    from agentdeck.cli.pages import dump, out
-    from agentdeck.core.clean import clean
+    from agentdeck.cli.text_tables import dump, out
     from agentdeck.engine.resume import definition_of
     from agentdeck.engine.retry import known_agent
-    from agentdeck.insight.numbers import clock
+    from agentdeck.insight.formatting import clock
+    from agentdeck.terminal_text import clean
 
     with store(db) as reader:
         row = reader.run(run)

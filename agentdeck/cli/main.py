@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from agentdeck.cli import streams
-from agentdeck.cli.errors import guarded
+from agentdeck.cli.error_output import guarded
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -144,7 +144,7 @@ def main(args: Sequence[str] | None = None) -> None:
     code = guarded(lambda: cli.main(given, "agentdeck", standalone_mode=False))
     with contextlib.suppress(ValueError):  # not in the main thread
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is decided: only the end of the process is left
-    if (left := sys.modules.get("agentdeck.cli.leave")) is not None:  # agents ran here
+    if (left := sys.modules.get("agentdeck.cli.process_exit")) is not None:  # agents ran here
         left.leave(code)
     sys.exit(code)
 

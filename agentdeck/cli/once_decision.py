@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from agentdeck.cli.takeup import Execution
+    from agentdeck.cli.resume_session import Execution
     from agentdeck.store.letters import Letter
     from agentdeck.workflow.model import Data
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def decide(chosen: Sequence[Letter], took_effect: str | None, again: bool, how: Execution) -> None:
     """Record it. Nothing to do without one of the two options."""
     from agentdeck.cli.author import author
-    from agentdeck.cli.errors import say
+    from agentdeck.cli.error_output import say
     from agentdeck.cli.settings import database
     from agentdeck.engine import once_decision
 

@@ -14,9 +14,9 @@ from agentdeck.cli import complete
 from agentdeck.cli.db_hint import remember
 
 if TYPE_CHECKING:
-    from agentdeck.core.view import View
-    from agentdeck.store.listed import RunRow
     from agentdeck.store.reader import Reader
+    from agentdeck.store.run_list import RunRow
+    from agentdeck.views.run_view import View
     from agentdeck.workflow.model import Definition
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -61,7 +61,7 @@ def moved(reader: Reader, run: str, folder: Path | None, by: str | None = None) 
     row = reader.run(run)
     if folder is not None:
         from agentdeck.cli.author import author
-        from agentdeck.engine.moved import move
+        from agentdeck.engine.moved_workflow import move
 
         move(reader.path, row, folder, author(by or "").text)
         row = reader.run(row.run)
@@ -110,7 +110,7 @@ def folded(reader: Reader, run: str) -> tuple[RunRow, Definition, View]:
     log has it, which is written first."""
     from dataclasses import replace
 
-    from agentdeck.core.view import View
+    from agentdeck.views.run_view import View
     from agentdeck.workflow.model import restored
 
     row = reader.run(run)

@@ -20,9 +20,9 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from agentdeck.cli.errors import say
-from agentdeck.core import events as ev
+from agentdeck.cli.error_output import say
 from agentdeck.errors import UsageError
+from agentdeck.scheduler import events as ev
 from agentdeck.store.final_states import FinalState, final_states
 from agentdeck.workflow.model import Data
 
@@ -30,7 +30,7 @@ from agentdeck.workflow.model import Data
 PRIVATE = 0o600
 #: Names of streams, which may lead to a regular file that a shell has opened: it is not ours to replace.
 DEVICES = ("/dev/", "/proc/")
-#: Descriptor 1 is stderr while agents run (cli/leave.py); these names mean the stdout that was given.
+#: Descriptor 1 is stderr while agents run (cli/process_exit.py); these names mean the stdout that was given.
 STDOUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from agentdeck.cli.inputs import pair
-from agentdeck.core.caps import NAMES as CAPS
-from agentdeck.core.caps import turned
 from agentdeck.errors import UsageError
+from agentdeck.limits.provider_limits import NAMES as CAPS
+from agentdeck.limits.provider_limits import turned
 from agentdeck.workflow.model import PRIORITIES, Agent, Budget, Definition, ProviderLimits
 from agentdeck.workflow.units import duration, size
 

@@ -18,6 +18,6 @@ def pause(run: str, by: str | None, db: str | None) -> int:
     Example:
       agentdeck pause last
     """
-    from agentdeck.cli.ask import ask
+    from agentdeck.cli.send_command import ask
 
     return ask(db, run, "pause", {}, by=by)

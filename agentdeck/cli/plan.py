@@ -35,8 +35,8 @@ def plan(
       agentdeck plan order.yaml --tasks 1000 --set agents.payment.max_parallel=4 --json
     """
     from agentdeck.cli.overrides import override
-    from agentdeck.cli.pages import dump, out
     from agentdeck.cli.settings import workers as settle
+    from agentdeck.cli.text_tables import dump, out
     from agentdeck.insight.plan import plan as make
     from agentdeck.insight.plan import render
     from agentdeck.workflow.loader import load
@@ -59,7 +59,7 @@ def plan(
 def _answering(definition: Definition, folder: Path) -> dict[str, str]:
     """Who would answer prompts, by what the plan calls it: a tier, or a model. Raises InvalidFile, UsageError."""
     from agentdeck.insight.plan import target
-    from agentdeck.models.room import complete, models_for
+    from agentdeck.providers.registry import complete, models_for
     from agentdeck.workflow.deck import deck_for
 
     prompts = [agent for agent in definition.agents.values() if agent.does.verb == "prompt"]
@@ -100,9 +100,9 @@ def _seen(db: str | None, definition: Definition, folder: Path) -> dict[str, flo
 
 
 def page(made: Plan, answering: Mapping[str, str]) -> Iterator[str]:
-    from agentdeck.cli.pages import cut, table
-    from agentdeck.core.clean import clean
-    from agentdeck.insight.numbers import plural, seconds
+    from agentdeck.cli.text_tables import cut, table
+    from agentdeck.insight.formatting import plural, seconds
+    from agentdeck.terminal_text import clean
 
     yield clean(f"{made.workflow}: {plural(made.tasks, 'task')} at {plural(made.workers or 0, 'worker')}")
     yield ""

@@ -41,15 +41,15 @@ def prune(
     import time
     from dataclasses import asdict
 
-    from agentdeck.cli.errors import say
-    from agentdeck.cli.pages import dump, out
+    from agentdeck.cli.error_output import say
     from agentdeck.cli.settings import database
+    from agentdeck.cli.text_tables import dump, out
     from agentdeck.errors import UsageError
-    from agentdeck.insight.numbers import plural, size
-    from agentdeck.store.faults import explain
+    from agentdeck.insight.formatting import plural, size
     from agentdeck.store.prune import old
     from agentdeck.store.prune import prune as delete
     from agentdeck.store.schema import open_for_reading
+    from agentdeck.store.sqlite_errors import explain
 
     if older is None and keep is None:
         raise UsageError("say what may go: --older 30d, --keep 100, or both")
@@ -109,8 +109,8 @@ def _forget(found: list[Old], path: Path) -> None:
 
 def page(found: list[Old]) -> list[str]:
     """What would go, for people."""
-    from agentdeck.cli.pages import table
-    from agentdeck.insight.numbers import moment, plural
+    from agentdeck.cli.text_tables import table
+    from agentdeck.insight.formatting import moment, plural
 
     if not found:
         return ["nothing to delete"]

@@ -21,6 +21,6 @@ def release(run: str, step: str, task: str | None, by: str | None, db: str | Non
     Example:
       agentdeck release last synthesis --task 17
     """
-    from agentdeck.cli.ask import ask
+    from agentdeck.cli.send_command import ask
 
     return ask(db, run, "release", {"step": step, **({"task": task} if task else {})}, by=by)

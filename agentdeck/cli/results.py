@@ -23,8 +23,8 @@ def results(run: str, out: str | None, db: str | None) -> None:
     """
     from agentdeck.cli.options import store
     from agentdeck.cli.out_file import refuse_input, write_results
-    from agentdeck.cli.pages import out as print_line
     from agentdeck.cli.settings import database
+    from agentdeck.cli.text_tables import out as print_line
     from agentdeck.errors import OutputError
     from agentdeck.store.final_states import final_states
 

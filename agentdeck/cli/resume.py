@@ -11,8 +11,8 @@ from agentdeck.cli import complete
 from agentdeck.cli.options import by_option, db_option, folder_option, json_option, out_option, wait_option
 
 if TYPE_CHECKING:
-    from agentdeck.cli.takeup import Execution
-    from agentdeck.store.listed import RunRow
+    from agentdeck.cli.resume_session import Execution
+    from agentdeck.store.run_list import RunRow
 
 
 @click.command()
@@ -53,7 +53,7 @@ def resume(
     provider is unusable, 130 interrupted (resumable).
     """
     from agentdeck.cli.options import moved, store
-    from agentdeck.cli.takeup import Execution
+    from agentdeck.cli.resume_session import Execution
 
     if (run is None) is not everyone:
         raise click.UsageError("say which run, or --all")
@@ -73,7 +73,7 @@ def resume(
 
 def _one_of_all(row: RunRow, how: Execution, accept: bool) -> int:
     """One that cannot be resumed does not keep the others from it."""
-    from agentdeck.cli.errors import FAILED, say
+    from agentdeck.cli.error_output import FAILED, say
     from agentdeck.errors import UsageError
 
     try:
@@ -84,9 +84,9 @@ def _one_of_all(row: RunRow, how: Execution, accept: bool) -> int:
 
 
 def _resume(row: RunRow, how: Execution, accept: bool) -> int:
-    from agentdeck.cli.ask import ask
-    from agentdeck.cli.conduct import conclude
-    from agentdeck.cli.takeup import carried_over, not_here, take_up
+    from agentdeck.cli.resume_session import carried_over, not_here, take_up
+    from agentdeck.cli.run_session import conclude
+    from agentdeck.cli.send_command import ask
     from agentdeck.errors import UsageError
 
     if row.state == "paused":

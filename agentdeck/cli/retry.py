@@ -20,10 +20,10 @@ from agentdeck.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from agentdeck.cli.takeup import Execution
+    from agentdeck.cli.resume_session import Execution
     from agentdeck.engine.retry import Plan
-    from agentdeck.store.listed import RunRow
     from agentdeck.store.reader import Reader
+    from agentdeck.store.run_list import RunRow
     from agentdeck.workflow.model import Data
 
 
@@ -78,7 +78,7 @@ def retry(
     store or a provider is unusable, 130 interrupted (resumable).
     """
     from agentdeck.cli.options import moved, store
-    from agentdeck.cli.takeup import Execution
+    from agentdeck.cli.resume_session import Execution
     from agentdeck.engine.resume import definition_of
     from agentdeck.engine.retry import all_from, known_agent
     from agentdeck.engine.retry import failed as all_failed
@@ -117,9 +117,9 @@ def overlay(reader: Reader, row: RunRow, settings: tuple[str, ...]) -> dict[str,
 
 def show(plan: Plan) -> None:
     """What will run first, and what follows, before anything does."""
-    from agentdeck.cli.errors import say
-    from agentdeck.cli.pages import table
-    from agentdeck.insight.numbers import plural
+    from agentdeck.cli.error_output import say
+    from agentdeck.cli.text_tables import table
+    from agentdeck.insight.formatting import plural
 
     for letter in plan.left:
         say(f"letter {letter.id} is left out, as it may have taken effect: agentdeck letters show {letter.id}")
@@ -136,10 +136,10 @@ def show(plan: Plan) -> None:
 
 def release(plan: Plan, how: Execution) -> int:
     """Let it go: in the process that holds the run, or in this one, until the run is over."""
-    from agentdeck.cli.ask import ask
-    from agentdeck.cli.conduct import conclude
     from agentdeck.cli.options import store
-    from agentdeck.cli.takeup import not_here, take_up
+    from agentdeck.cli.resume_session import not_here, take_up
+    from agentdeck.cli.run_session import conclude
+    from agentdeck.cli.send_command import ask
 
     with store(how.db) as reader:
         row = reader.run(plan.run)
@@ -156,7 +156,7 @@ def _succeeded(plan: Plan, db: str | None, newest: int) -> bool:
     """Whether the steps that were chosen, and what follows them in their tasks, ended well. Letters up to
     `newest` are from before; other steps of the run may have failed then, and stay failed."""
     from agentdeck.cli.options import store
-    from agentdeck.core.reopen import root_of
+    from agentdeck.scheduler.reopen import root_of
 
     chosen, roots = set(plan.steps), {root_of(task) for task, _ in plan.steps}
     with store(db) as reader:

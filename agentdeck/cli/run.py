@@ -10,7 +10,7 @@ import click
 from agentdeck.cli.options import attended, db_option, json_option, out_option, wait_option
 
 if TYPE_CHECKING:
-    from agentdeck.cli.incoming import Incoming
+    from agentdeck.cli.task_pipe import Incoming
     from agentdeck.cli.tasks import TaskFile
     from agentdeck.store.tasks import TaskSpool
     from agentdeck.workflow.loader import Loaded
@@ -67,9 +67,9 @@ def run(
     provider is unusable, 130 interrupted (resumable).
     """
     from agentdeck.cli import inputs as given
-    from agentdeck.cli.errors import tidy
-    from agentdeck.cli.leave import own_stdout
+    from agentdeck.cli.error_output import tidy
     from agentdeck.cli.overrides import override
+    from agentdeck.cli.process_exit import own_stdout
     from agentdeck.cli.settings import database
     from agentdeck.cli.settings import workers as settle
     from agentdeck.cli.tasks import TaskFile
@@ -98,9 +98,9 @@ def run(
 
     # What costs most to import comes last: a mistake is told at once.
     from agentdeck.cli.author import author
-    from agentdeck.cli.conduct import conclude, conduct
-    from agentdeck.cli.narrate import narrator
     from agentdeck.cli.out_file import OutFile, refuse_input
+    from agentdeck.cli.progress import narrator
+    from agentdeck.cli.run_session import conclude, conduct
     from agentdeck.engine.launch import Launch
     from agentdeck.engine.launch import run as start
 
@@ -140,7 +140,7 @@ def run(
 
 def _opened(file: TaskFile) -> tuple[TaskSpool | Incoming, int | None]:
     """The tasks, and how many where that is known: all of a file is read before anything starts."""
-    from agentdeck.cli.incoming import Incoming, is_pipe
+    from agentdeck.cli.task_pipe import Incoming, is_pipe
     from agentdeck.cli.tasks import STDIN
 
     if file.name == STDIN and is_pipe():
@@ -153,7 +153,7 @@ def _opened(file: TaskFile) -> tuple[TaskSpool | Incoming, int | None]:
 def _check_python(loaded: Loaded, definition: Definition, folder: Path, file: str) -> None:
     """A module or function that is missing is told before anything starts."""
     from agentdeck.errors import InvalidFile
-    from agentdeck.workflow.bindings import check_python
+    from agentdeck.workflow.python_binding import check_python
 
     faults = [
         issue

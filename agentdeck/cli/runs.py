@@ -10,7 +10,7 @@ from agentdeck.cli import complete
 from agentdeck.cli.options import db_option, json_option
 
 if TYPE_CHECKING:
-    from agentdeck.store.listed import RunRow
+    from agentdeck.store.run_list import RunRow
     from agentdeck.workflow.model import Data
 
 STATES = ("running", "paused", "interrupted", "done", "failed", "cancelled")
@@ -47,10 +47,10 @@ def runs(
       agentdeck runs --state failed --since 12h
       agentdeck runs --workflow order --tag nightly --json
     """
-    from agentdeck.cli.errors import hint
+    from agentdeck.cli.error_output import hint
     from agentdeck.cli.options import store
-    from agentdeck.cli.pages import dump, out, table
-    from agentdeck.insight.numbers import moment, seconds
+    from agentdeck.cli.text_tables import dump, out, table
+    from agentdeck.insight.formatting import moment, seconds
 
     first, last = when(since, "--since"), when(until, "--until")
     with store(db) as reader:

@@ -14,7 +14,7 @@ def schema() -> None:
       agentdeck schema > agentdeck.schema.json
       # yaml-language-server: $schema=agentdeck.schema.json
     """
-    from agentdeck.cli.pages import dump
+    from agentdeck.cli.text_tables import dump
     from agentdeck.workflow.schema import schema as make
 
     dump(make(), indent=2)

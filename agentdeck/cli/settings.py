@@ -69,7 +69,7 @@ def workers(flag: int | None, definition: Definition, folder: Path) -> int:
 def _default(name: str) -> str | int:
     if name == "workers":
         return 8
-    from agentdeck.store.place import database as place
+    from agentdeck.store.location import database as place
 
     return str(place())
 

@@ -10,9 +10,9 @@ import click
 from agentdeck.cli.options import db_option, json_option, run_argument
 
 if TYPE_CHECKING:
-    from agentdeck.core.shown import Moment
-    from agentdeck.core.view import View
-    from agentdeck.store.listed import RunRow
+    from agentdeck.store.run_list import RunRow
+    from agentdeck.views.rows import Moment
+    from agentdeck.views.run_view import View
     from agentdeck.workflow.model import Data
 
 MOMENTS = 15
@@ -39,7 +39,7 @@ def show(run: str, timeline: int | None, db: str | None, as_json: bool) -> None:
     import time
 
     from agentdeck.cli.options import folded, store
-    from agentdeck.cli.pages import dump, out
+    from agentdeck.cli.text_tables import dump, out
     from agentdeck.insight.summary import summary
 
     with store(db) as reader:
@@ -60,9 +60,9 @@ def show(run: str, timeline: int | None, db: str | None, as_json: bool) -> None:
 def page(row: RunRow, view: View, told: dict[str, Data], moments: Sequence[Moment]) -> Iterator[str]:
     import json
 
-    from agentdeck.cli.pages import cut
-    from agentdeck.core.clean import clean
-    from agentdeck.insight.numbers import clock
+    from agentdeck.cli.text_tables import cut
+    from agentdeck.insight.formatting import clock
+    from agentdeck.terminal_text import clean
 
     yield from _facts(row, view, told)
     yield ""
@@ -90,10 +90,10 @@ def page(row: RunRow, view: View, told: dict[str, Data], moments: Sequence[Momen
 
 def _facts(row: RunRow, view: View, told: dict[str, Data]) -> Iterator[str]:
     from agentdeck.cli.db_hint import with_db
-    from agentdeck.cli.pages import cut
-    from agentdeck.core.clean import clean
-    from agentdeck.insight.numbers import moment, seconds
+    from agentdeck.cli.text_tables import cut
+    from agentdeck.insight.formatting import moment, seconds
     from agentdeck.insight.summary import simulation, task_counts, unknown_cost
+    from agentdeck.terminal_text import clean
 
     word = f" · {made_up}" if (made_up := simulation(view)) else ""
     yield clean(f"{row.run}  {row.workflow}  {row.state}{word}")
@@ -149,8 +149,8 @@ def _eased(eased: dict[str, int]) -> str:
 
 
 def _agents(told: dict[str, Data]) -> list[str]:
-    from agentdeck.cli.pages import table
-    from agentdeck.insight.numbers import seconds
+    from agentdeck.cli.text_tables import table
+    from agentdeck.insight.formatting import seconds
 
     rows = [
         (
@@ -169,8 +169,8 @@ def _agents(told: dict[str, Data]) -> list[str]:
 
 def _costs(told: dict[str, Data]) -> list[str]:
     """What prompts used and cost, by agent, where there were any."""
-    from agentdeck.cli.pages import table
-    from agentdeck.insight.numbers import dollars
+    from agentdeck.cli.text_tables import table
+    from agentdeck.insight.formatting import dollars
 
     def number(value: int | None) -> str:
         return "-" if value is None else f"{value:,}"
@@ -190,8 +190,8 @@ def _costs(told: dict[str, Data]) -> list[str]:
 
 def _waited(told: dict[str, Data]) -> Iterator[str]:
     """How long steps waited for what, by agent: a column per reason, the largest first."""
-    from agentdeck.cli.pages import table
-    from agentdeck.insight.numbers import seconds
+    from agentdeck.cli.text_tables import table
+    from agentdeck.insight.formatting import seconds
 
     total: dict[str, float] = {}
     for agent in told["agents"].values():

@@ -22,6 +22,6 @@ def skip(run: str, step: str, task: str, by: str | None, db: str | None) -> int:
     Example:
       agentdeck skip last courier --task 17
     """
-    from agentdeck.cli.ask import ask
+    from agentdeck.cli.send_command import ask
 
     return ask(db, run, "skip", {"task": task, "step": step}, by=by)

@@ -33,7 +33,7 @@ def step(run: str, task: str, step: str, db: str | None, as_json: bool) -> None:
       agentdeck step last 1 notes[0] --json
     """
     from agentdeck.cli.options import store
-    from agentdeck.cli.pages import dump, out
+    from agentdeck.cli.text_tables import dump, out
     from agentdeck.insight.step import recorded_story
 
     with store(db) as reader:
@@ -94,9 +94,9 @@ def _attempt(one: AttemptStory) -> dict[str, Data]:
 
 def page(told: StepStory) -> Iterator[str]:
     """The story for people."""
-    from agentdeck.core.clean import clean
-    from agentdeck.insight.numbers import clock, seconds
+    from agentdeck.insight.formatting import clock, seconds
     from agentdeck.insight.step import attempt_line, fault_line
+    from agentdeck.terminal_text import clean
 
     verb = f" ({told.verb})" if told.verb else ""
     yield clean(f"{told.run}  task {told.task}  {told.step}{verb}  {told.state}")
@@ -124,7 +124,7 @@ def page(told: StepStory) -> Iterator[str]:
 def _value(value: Data) -> Iterator[str]:
     import json
 
-    from agentdeck.core.clean import clean
+    from agentdeck.terminal_text import clean
 
     text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
     for line in clean(text, lines=True).splitlines():

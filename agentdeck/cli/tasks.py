@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
-from agentdeck.cli.errors import hint, say
+from agentdeck.cli.error_output import hint, say
 from agentdeck.cli.inputs import known_name, lacking, read
 from agentdeck.errors import UsageError
 from agentdeck.store.tasks import TaskSpool

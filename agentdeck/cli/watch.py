@@ -26,10 +26,10 @@ def watch(run: str, db: str | None, as_json: bool) -> int:
     import sys
     import time
 
-    from agentdeck.cli.errors import DONE, FAILED, INTERRUPTED, say
+    from agentdeck.cli.error_output import DONE, FAILED, INTERRUPTED, say
     from agentdeck.cli.events import line
     from agentdeck.cli.options import store
-    from agentdeck.cli.pages import dump, out
+    from agentdeck.cli.text_tables import dump, out
 
     with store(db) as reader:
         row = reader.run(run)

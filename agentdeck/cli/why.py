@@ -10,9 +10,9 @@ from agentdeck.cli import complete
 from agentdeck.cli.options import db_option, json_option, run_argument
 
 if TYPE_CHECKING:
-    from agentdeck.core.view import View
-    from agentdeck.store.listed import RunRow
     from agentdeck.store.reader import Reader
+    from agentdeck.store.run_list import RunRow
+    from agentdeck.views.run_view import View
     from agentdeck.workflow.model import Definition
 
 
@@ -35,9 +35,9 @@ def why(run: str, step: str, task: str | None, db: str | None, as_json: bool) ->
     import time
 
     from agentdeck.cli.options import folded, store
-    from agentdeck.cli.pages import dump, out
-    from agentdeck.core.clean import clean
+    from agentdeck.cli.text_tables import dump, out
     from agentdeck.insight.why import reason
+    from agentdeck.terminal_text import clean
 
     if task is None and "/" in step:
         task, step = step.rsplit("/", 1)
@@ -61,7 +61,7 @@ def why(run: str, step: str, task: str | None, db: str | None, as_json: bool) ->
 def chosen(view: View, step: str) -> str:
     """The task that is meant where none is named: the oldest open one where the step has not ended, else one
     where it failed, else the last one that ended."""
-    from agentdeck.core.state import ENDED
+    from agentdeck.scheduler.state import ENDED
 
     def open_in(task: str) -> bool:
         found = view.open[task].steps.get(step)
@@ -78,9 +78,9 @@ def chosen(view: View, step: str) -> str:
 
 def alone(reader: Reader, row: RunRow, definition: Definition, task: str) -> View:
     """What is known of one task that ended long ago: its own events alone, as if it had not ended."""
-    from agentdeck.core import events as ev
-    from agentdeck.core.view import View
     from agentdeck.errors import UsageError
+    from agentdeck.scheduler import events as ev
+    from agentdeck.views.run_view import View
 
     view, state = View(definition), ""
     for seq, event in reader.events(row.run):

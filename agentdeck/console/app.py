@@ -16,17 +16,17 @@ from textual.command import Provider
 from textual.screen import Screen
 from textual.theme import Theme
 
-from agentdeck.console import keymap, pauses
+from agentdeck.console import gc_tuning, keymap
 from agentdeck.console.actions import bindings
 from agentdeck.console.daemon_executor import DaemonExecutor
 from agentdeck.console.hangup import end_on_hangup
 from agentdeck.console.palette import Everything, Palette
 from agentdeck.console.themes import COLOURLESS, DEFAULT, BrokenTheme, Themes, config_folder
-from agentdeck.core.clean import clean
 from agentdeck.errors import AgentdeckError
+from agentdeck.terminal_text import clean
 
 if TYPE_CHECKING:
-    from agentdeck.console.background import Engine
+    from agentdeck.console.engine_process import Engine
 
 LOOK = 1.0  # seconds between looks at theme files and keymap
 SETTLED = 0.3  # seconds after the first paint: then the other themes are read, and what is wrong is told
@@ -103,7 +103,7 @@ class DeckApp(App[None]):
         if self._run is not None:
             self.open_run(self._named(self._run))
         end_on_hangup()
-        pauses.shorten()
+        gc_tuning.shorten()
         self.set_timer(SETTLED, self._settled)
         self.set_interval(LOOK, self._look)
 
@@ -181,14 +181,14 @@ class DeckApp(App[None]):
 
     async def action_quit(self) -> None:
         """Close the console. Where runs that were started here still execute, ask what becomes of them."""
-        from agentdeck.console.leaving import leave
+        from agentdeck.console.quit import leave
 
         leave(self)
 
     # Files that are edited while the console is open --------------------------------------------------------
 
     def _settled(self) -> None:
-        pauses.set_aside()
+        gc_tuning.set_aside()
         self._look()
 
     def _look(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agentdeck.console.drawn import Piece, Pieces
+from agentdeck.console.line_widget import Piece, Pieces
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
 #: What a part is drawn with, so that it can be told apart without colour too. The rest is solid.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
-from agentdeck.console.drawn import Pieces
+from agentdeck.console.line_widget import Pieces
 
 R = TypeVar("R")
 

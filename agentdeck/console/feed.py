@@ -12,12 +12,12 @@ from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
-from agentdeck.core.events import Event
-from agentdeck.core.view import View
 from agentdeck.errors import AgentdeckError
-from agentdeck.store.listed import RunRow
+from agentdeck.scheduler.events import Event
 from agentdeck.store.reader import LogLine, Reader
+from agentdeck.store.run_list import RunRow
 from agentdeck.store.usage import in_use
+from agentdeck.views.run_view import View
 from agentdeck.workflow.model import Definition, restored
 
 LOOK = 0.05  # seconds between looks while nothing is new

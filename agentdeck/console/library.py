@@ -12,7 +12,7 @@ from agentdeck.cli.bundled import workflows as bundled
 from agentdeck.errors import Issue
 
 if TYPE_CHECKING:
-    from agentdeck.store.listed import RunRow
+    from agentdeck.store.run_list import RunRow
     from agentdeck.workflow.model import Definition
 
 HERE, FOLDER, RECENT, EXAMPLES = "this folder", "workflows/", "recent", "examples"

@@ -12,9 +12,9 @@ from textual.command import CommandInput, CommandPalette, DiscoveryHit, Hit, Hit
 from textual.fuzzy import FuzzySearch
 
 from agentdeck.console.actions import EVERYWHERE, of
-from agentdeck.console.entry import Entry
-from agentdeck.core.clean import clean
+from agentdeck.console.text_entry import Entry
 from agentdeck.errors import AgentdeckError
+from agentdeck.terminal_text import clean
 
 if TYPE_CHECKING:
     from agentdeck.console.app import DeckApp

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from textual.message import Message
 
 if TYPE_CHECKING:
-    from agentdeck.core.view import View
+    from agentdeck.views.run_view import View
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from agentdeck.core.events import Event
 from agentdeck.errors import AgentdeckError
-from agentdeck.store.listed import RunRow
+from agentdeck.scheduler.events import Event
 from agentdeck.store.reader import LogLine, Reader
+from agentdeck.store.run_list import RunRow
 from agentdeck.workflow.model import Definition, restored
 
 #: What is kept in memory at most. Of a longer run its first events are played, and the screen says so.

@@ -10,9 +10,9 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 
 from agentdeck.console.columns import Column, Layout, fitted
-from agentdeck.console.drawn import Drawn, Line, Piece, Pieces, fit, fit_pieces
-from agentdeck.console.entry import refuse_lines
-from agentdeck.core.clean import clean
+from agentdeck.console.line_widget import Drawn, Line, Piece, Pieces, fit, fit_pieces
+from agentdeck.console.text_entry import refuse_lines
+from agentdeck.terminal_text import clean
 
 R = TypeVar("R")
 K_co = TypeVar("K_co", bound=Hashable, covariant=True)

@@ -12,29 +12,29 @@ from typing import Any, Protocol, TypeAlias
 import anyio
 from anyio.abc import TaskGroup
 
-from agentdeck.agents.build import build
-from agentdeck.agents.fit import Fit
-from agentdeck.agents.rendering import render, render_text
-from agentdeck.agents.spending import together
+from agentdeck.agents.answer_check import Fit
+from agentdeck.agents.attempt_usage import together
+from agentdeck.agents.factory import build
+from agentdeck.agents.template_rendering import render, render_text
 from agentdeck.agents.verb import Answer, Setting, Verb, Work
-from agentdeck.core import actions as act
-from agentdeck.core import events as ev
-from agentdeck.core.decision import YES, complete, describe
-from agentdeck.core.machine import Machine
-from agentdeck.core.program import Program, Rule
-from agentdeck.core.scope import scope_of
-from agentdeck.core.state import OPEN, RUNNING, Step
 from agentdeck.engine.clock import Clock
 from agentdeck.engine.hedge import Hedges
 from agentdeck.engine.key_waiters import KeyWaiters
-from agentdeck.engine.lines import AttemptLog, LogLine
-from agentdeck.engine.rates import Rates
-from agentdeck.engine.reuse import Deferred, Reuse
+from agentdeck.engine.log_lines import AttemptLog, LogLine
+from agentdeck.engine.reservations import Rates
+from agentdeck.engine.result_reuse import Deferred, Reuse
 from agentdeck.errors import AgentdeckError, Fault, StepError
-from agentdeck.store.faultpoint import passing
+from agentdeck.scheduler import actions as act
+from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.approvals import YES, complete, describe
+from agentdeck.scheduler.machine import Machine
+from agentdeck.scheduler.program import Program, Rule
+from agentdeck.scheduler.scope import scope_of
+from agentdeck.scheduler.state import OPEN, RUNNING, Step
+from agentdeck.store.fault_point import passing
+from agentdeck.workflow.expressions import Template, compile_template
 from agentdeck.workflow.json_text import estimated_size
 from agentdeck.workflow.model import Approve, Data, SubWorkflow
-from agentdeck.workflow.values import Template, compile_template
 
 #: An attempt: task, step, number.
 Key: TypeAlias = tuple[str, str, int]

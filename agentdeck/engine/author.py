@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 
-from agentdeck.core.events import Author
+from agentdeck.scheduler.events import Author
 
 
 def current_author(tool: str, by: str = "") -> Author:

@@ -17,23 +17,23 @@ from typing import Any
 import anyio
 
 from agentdeck.agents.verb import NOW, Setting
-from agentdeck.core import actions as act
-from agentdeck.core import events as ev
-from agentdeck.core.machine import Machine
-from agentdeck.core.program import Program
-from agentdeck.core.view import View
-from agentdeck.engine.arriving import LATER
 from agentdeck.engine.attempts import Attempts
 from agentdeck.engine.clock import Clock
-from agentdeck.engine.control import Control, Make
-from agentdeck.engine.lines import LogLine
+from agentdeck.engine.log_lines import LogLine
 from agentdeck.engine.loop import OwnLoop
-from agentdeck.engine.rates import Rates
-from agentdeck.engine.reuse import Reuse
-from agentdeck.engine.storage import Storage
+from agentdeck.engine.reservations import Rates
+from agentdeck.engine.result_reuse import Reuse
+from agentdeck.engine.run_control import Control, Make
+from agentdeck.engine.run_storage import Storage
+from agentdeck.engine.task_feed import LATER
 from agentdeck.errors import AgentdeckError, StoreError
-from agentdeck.store.faults import StoreBroken
+from agentdeck.scheduler import actions as act
+from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.machine import Machine
+from agentdeck.scheduler.program import Program
 from agentdeck.store.log import Also
+from agentdeck.store.sqlite_errors import StoreBroken
+from agentdeck.views.run_view import View
 from agentdeck.workflow.deck import Deck
 from agentdeck.workflow.model import Data
 

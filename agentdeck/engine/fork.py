@@ -11,19 +11,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agentdeck.core import events as ev
-from agentdeck.core.caps import caps_of, shown
-from agentdeck.core.fold import Fold
-from agentdeck.core.reopen import Everything, unchosen
-from agentdeck.core.state import CANCELLED, DONE, FAILED, SKIPPED, Step, Task
 from agentdeck.engine.author import current_author
 from agentdeck.engine.launch import ITERATOR, OVERLAY, TASKS, programs
 from agentdeck.engine.resume import definition_of, nested_of
 from agentdeck.engine.retry import known_agent
-from agentdeck.engine.sources import FILES, accepted, changed_files, note_changes
+from agentdeck.engine.source_hashes import FILES, accepted, changed_files, note_changes
 from agentdeck.errors import UsageError
-from agentdeck.store.listed import RunRow
+from agentdeck.limits.provider_limits import caps_of, shown
+from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.fold import Fold
+from agentdeck.scheduler.reopen import Everything, unchosen
+from agentdeck.scheduler.state import CANCELLED, DONE, FAILED, SKIPPED, Step, Task
 from agentdeck.store.reader import Reader
+from agentdeck.store.run_list import RunRow
 from agentdeck.store.runs import (
     Counts,
     NewRun,

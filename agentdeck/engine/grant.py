@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from agentdeck.core.budget import NO_HOLD, Hold
-from agentdeck.core.outlook import Forecast
-from agentdeck.core.program import Rule
-from agentdeck.core.window import COUNTED, LATEST, RESERVED, SENT, Want
-from agentdeck.engine.estimate import Estimate
+from agentdeck.engine.prompt_estimate import Estimate
+from agentdeck.limits.budget import NO_HOLD, Hold
+from agentdeck.limits.output_reservation import Forecast
+from agentdeck.limits.rate_window import COUNTED, LATEST, RESERVED, SENT, Want
+from agentdeck.scheduler.program import Rule
 
 
 @dataclass(slots=True, eq=False)

@@ -10,16 +10,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
-from agentdeck.agents.spending import together
+from agentdeck.agents.attempt_usage import together
 from agentdeck.agents.verb import Answer, Verb, Work
-from agentdeck.core import events as ev
-from agentdeck.core.clocks import LEAST, quantile
-from agentdeck.core.program import Rule
-from agentdeck.core.state import Step
 from agentdeck.engine.clock import Clock
 from agentdeck.engine.grant import Grant
-from agentdeck.engine.rates import Rates
+from agentdeck.engine.reservations import Rates
 from agentdeck.errors import Fault, StepError
+from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.adaptive_timeout import LEAST, quantile
+from agentdeck.scheduler.program import Rule
+from agentdeck.scheduler.state import Step
 from agentdeck.workflow.model import Data
 
 #: Of an agent's attempts, at most this share is asked twice.

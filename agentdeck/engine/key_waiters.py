@@ -9,12 +9,12 @@ from typing import TypeAlias
 import anyio
 from anyio.abc import TaskGroup
 
-from agentdeck.core import events as ev
-from agentdeck.core.machine import Machine
-from agentdeck.core.state import DEFERRED, READY, RUNNING, Step
 from agentdeck.engine.clock import Clock
-from agentdeck.engine.reuse import Reuse
+from agentdeck.engine.result_reuse import Reuse
 from agentdeck.errors import StoreError
+from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.machine import Machine
+from agentdeck.scheduler.state import DEFERRED, READY, RUNNING, Step
 
 #: A deferred attempt: task, step, number.
 Waiter: TypeAlias = tuple[str, str, int]

@@ -14,33 +14,33 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from agentdeck.agents.capture import capture
+from agentdeck.agents.output_capture import capture
 from agentdeck.agents.verb import Setting
-from agentdeck.core import events as ev
-from agentdeck.core.caps import caps_of, shown
-from agentdeck.core.decision import required
-from agentdeck.core.machine import Machine
-from agentdeck.core.program import Program
-from agentdeck.core.view import View
-from agentdeck.engine import standstill
-from agentdeck.engine.adaptive import Adaptive
-from agentdeck.engine.arriving import LATER, Arriving
+from agentdeck.engine import stalled
+from agentdeck.engine.adaptive_mode import Adaptive
 from agentdeck.engine.author import current_author
 from agentdeck.engine.clock import Clock, WallClock
-from agentdeck.engine.control import Control
 from agentdeck.engine.engine import Engine
-from agentdeck.engine.lines import LogLine
-from agentdeck.engine.owner import hold
-from agentdeck.engine.sources import FILES, files_of
-from agentdeck.engine.standstill import Cause
-from agentdeck.engine.storage import Storage
+from agentdeck.engine.log_lines import LogLine
+from agentdeck.engine.run_control import Control
+from agentdeck.engine.run_owner import hold
+from agentdeck.engine.run_storage import Storage
+from agentdeck.engine.source_hashes import FILES, files_of
+from agentdeck.engine.stalled import Cause
+from agentdeck.engine.task_feed import LATER, Arriving
 from agentdeck.engine.watchdog import Watchdog
 from agentdeck.errors import UsageError
-from agentdeck.models.keys import Keys
-from agentdeck.models.room import check_deck
-from agentdeck.store.faultpoint import passing
+from agentdeck.limits.provider_limits import caps_of, shown
+from agentdeck.providers.keys import Keys
+from agentdeck.providers.registry import check_deck
+from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.approvals import required
+from agentdeck.scheduler.machine import Machine
+from agentdeck.scheduler.program import Program
+from agentdeck.store.fault_point import passing
 from agentdeck.store.runs import new_run
 from agentdeck.store.tasks import Rest, TaskList, TaskSpool, end_tasks, spool_of
+from agentdeck.views.run_view import View
 from agentdeck.workflow.deck import WORKERS, Deck, deck_for
 from agentdeck.workflow.loader import load
 from agentdeck.workflow.model import Approve, Data, Definition, SubWorkflow
@@ -278,7 +278,7 @@ async def drive(
         async with anyio.create_task_group() as group:
             if storage.durable:
                 group.start_soon(hold, engine, storage)
-            causes = await standstill.watch(engine, launch.wait, watch.standstill)
+            causes = await stalled.watch(engine, launch.wait, watch.standstill)
 
     guard = Watchdog(engine, storage, watch.warn) if isinstance(clock, WallClock) else nullcontext()
     with capture(), guard:

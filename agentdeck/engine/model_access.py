@@ -1,9 +1,9 @@
 """Which models of a provider may not be used with its key.
 
-A 403 can be about the key, about one model or about one prompt, and many servers do not say which. What is clear
-from the body was sorted before (`models/fault.py`). A 403 that says nothing is taken as that model's, which does
-the least harm: the tier's next model answers. It is taken as the prompt's where the model has answered others
-with the same key, and as the provider's once other models of it are refused in the same way.
+A 403 can be about the key, about one model or about one prompt, and many servers do not say which. What the
+body says was sorted before (`providers/provider_errors.py`). A 403 that says nothing is taken as that model's,
+which does the least harm: the tier's next model answers. It is taken as the prompt's where the model has answered
+others with the same key, and as the provider's once other models of it are refused in the same way.
 """
 
 from __future__ import annotations

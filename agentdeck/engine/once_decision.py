@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from agentdeck.agents.fit import Fit
-from agentdeck.core.events import Author
+from agentdeck.agents.answer_check import Fit
 from agentdeck.engine.resume import definition_of
 from agentdeck.errors import AgentdeckError, UsageError
+from agentdeck.scheduler.events import Author
 from agentdeck.store.letters import Letter, set_letter
 from agentdeck.store.once import once_decide
 from agentdeck.store.reader import Reader

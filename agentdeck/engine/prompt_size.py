@@ -10,10 +10,10 @@ from collections.abc import Mapping
 
 from pydantic_core import to_json
 
+from agentdeck.workflow.expression_functions import LARGEST_TEXT
+from agentdeck.workflow.expressions import Expression, ExpressionError, show, split
 from agentdeck.workflow.json_text import room_left
 from agentdeck.workflow.model import Data, Prompt
-from agentdeck.workflow.operators import LARGEST_TEXT
-from agentdeck.workflow.values import Expression, ExpressionError, show, split
 
 #: Characters of a value that are simply written.
 SHORT = 4_000

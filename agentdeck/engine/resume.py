@@ -13,10 +13,6 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from agentdeck.core import events as ev
-from agentdeck.core.machine import Machine
-from agentdeck.core.view import View
-from agentdeck.engine.again import Again
 from agentdeck.engine.author import current_author
 from agentdeck.engine.clock import WallClock
 from agentdeck.engine.launch import (
@@ -31,18 +27,22 @@ from agentdeck.engine.launch import (
     drive,
     programs,
 )
-from agentdeck.engine.sources import accepted, changed_files, note_changes, refuse_changes
-from agentdeck.engine.storage import LEASE, NESTED, Storage
+from agentdeck.engine.reopened_steps import Again
+from agentdeck.engine.run_storage import LEASE, NESTED, Storage
+from agentdeck.engine.source_hashes import accepted, changed_files, note_changes, refuse_changes
 from agentdeck.errors import UsageError
-from agentdeck.models.room import check_deck
 from agentdeck.processes.ending import end
+from agentdeck.providers.registry import check_deck
+from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.machine import Machine
 from agentdeck.store.commands import refuse_commands
-from agentdeck.store.faultpoint import passing
-from agentdeck.store.listed import RunRow
+from agentdeck.store.fault_point import passing
 from agentdeck.store.processes import processes_of, remove_processes
 from agentdeck.store.reader import Reader
+from agentdeck.store.run_list import RunRow
 from agentdeck.store.runs import set_options, set_run, take_lease
 from agentdeck.store.tasks import RecordedTasks, recorded
+from agentdeck.views.run_view import View
 from agentdeck.workflow.deck import WORKERS, deck_for
 from agentdeck.workflow.model import Data, Definition, restored
 

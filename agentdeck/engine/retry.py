@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from agentdeck.core.reopen import root_of
-from agentdeck.engine.again import Again
 from agentdeck.engine.once_decision import refusal, undecided_key
+from agentdeck.engine.reopened_steps import Again
 from agentdeck.engine.resume import definition_of
 from agentdeck.errors import UsageError
+from agentdeck.scheduler.reopen import root_of
 from agentdeck.store.letters import Letter
-from agentdeck.store.listed import RunRow
 from agentdeck.store.reader import Reader
+from agentdeck.store.run_list import RunRow
 from agentdeck.workflow import graph
 from agentdeck.workflow.model import Data, Definition
 

@@ -12,11 +12,11 @@ import threading
 import time
 from collections.abc import Callable
 
-from agentdeck.agents.stuck import interrupt
+from agentdeck.agents.loop_interrupt import interrupt
 from agentdeck.engine.attempts import Key
 from agentdeck.engine.engine import Engine
-from agentdeck.engine.lines import LogLine
-from agentdeck.engine.storage import LEASE, Storage
+from agentdeck.engine.log_lines import LogLine
+from agentdeck.engine.run_storage import LEASE, Storage
 from agentdeck.errors import StoreError
 from agentdeck.store.runs import renew_lease
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from agentdeck.core.view import View
+from agentdeck.views.run_view import View
 
 SILENT = 30.0
 

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from agentdeck.core import events as ev
-from agentdeck.core.view import View
 from agentdeck.insight.summary import summary
+from agentdeck.scheduler import events as ev
+from agentdeck.views.run_view import View
 from agentdeck.workflow.model import Data, Definition, plain
 
 FIRST = 10  # differing tasks that are told one by one

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 
-from agentdeck.core import actions as act
-from agentdeck.core import events as ev
-from agentdeck.core.machine import Machine
-from agentdeck.core.program import Program, assumed
+from agentdeck.scheduler import actions as act
+from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.machine import Machine
+from agentdeck.scheduler.program import Program, assumed
 from agentdeck.workflow.model import Definition
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from agentdeck.core.caps import NAMES
-from agentdeck.core.tally import AgentTally
-from agentdeck.core.view import View
+from agentdeck.limits.provider_limits import NAMES
+from agentdeck.views.agent_totals import AgentTally
+from agentdeck.views.run_view import View
 from agentdeck.workflow.model import Agent, Budget, Data, Retry, default_timeout
 from agentdeck.workflow.units import rate
 

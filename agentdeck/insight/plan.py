@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from agentdeck.insight.bound import lower_bound, needs_of, schedule
+from agentdeck.insight.lower_bound import lower_bound, needs_of, schedule
 from agentdeck.workflow import graph
 from agentdeck.workflow.model import (
     SLOTLESS,

@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agentdeck.core import events as ev
-from agentdeck.core.decision import describe, output_of, record
-from agentdeck.core.program import Program
-from agentdeck.core.scope import scope_of
-from agentdeck.core.state import CANCELLED, DONE, FAILED, SKIPPED, WAITING, Step, Task
 from agentdeck.engine.resume import definition_of, nested_of
 from agentdeck.errors import AgentdeckError, Fault, UsageError
-from agentdeck.insight.asked import asked
+from agentdeck.insight.prompt_text import asked
+from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.approvals import describe, output_of, record
+from agentdeck.scheduler.program import Program
+from agentdeck.scheduler.scope import scope_of
+from agentdeck.scheduler.state import CANCELLED, DONE, FAILED, SKIPPED, WAITING, Step, Task
 from agentdeck.store.reader import Reader
 from agentdeck.workflow.loader import load
 from agentdeck.workflow.model import Agent, Data, Definition, SubWorkflow

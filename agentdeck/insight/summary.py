@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from agentdeck.core.shown import Tasks
-from agentdeck.core.tally import AgentTally
-from agentdeck.core.view import View
-from agentdeck.insight.bound import earliest, lower_bound, schedule
-from agentdeck.insight.numbers import plural
+from agentdeck.insight.formatting import plural
+from agentdeck.insight.lower_bound import earliest, lower_bound, schedule
+from agentdeck.views.agent_totals import AgentTally
+from agentdeck.views.rows import Tasks
+from agentdeck.views.run_view import View
 from agentdeck.workflow.model import Data, Definition
 
 

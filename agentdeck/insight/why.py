@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from agentdeck.core.joins import floor_of, goal_of
-from agentdeck.core.program import assumed
-from agentdeck.core.shown import StepView, TaskView
-from agentdeck.core.state import ENDED
-from agentdeck.core.view import View
 from agentdeck.errors import UsageError
-from agentdeck.insight.numbers import plural
+from agentdeck.insight.formatting import plural
+from agentdeck.scheduler.joins import floor_of, goal_of
+from agentdeck.scheduler.program import assumed
+from agentdeck.scheduler.state import ENDED
+from agentdeck.views.rows import StepView, TaskView
+from agentdeck.views.run_view import View
 from agentdeck.workflow import graph
 from agentdeck.workflow.model import PRIORITIES, SLOTLESS, Agent, Approve, Data, Definition
 

@@ -8,8 +8,8 @@ import sqlite3
 from pathlib import Path
 
 from agentdeck.errors import StoreError, UsageError
-from agentdeck.store.faults import StoreBroken, explain
 from agentdeck.store.schema import open_for_reading
+from agentdeck.store.sqlite_errors import StoreBroken, explain
 
 
 def backup(path: Path, to: Path, *, force: bool = False) -> int:

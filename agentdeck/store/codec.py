@@ -25,8 +25,8 @@ from typing import Any, NamedTuple, TypeAlias, Union, get_args, get_origin, get_
 
 from pydantic_core import from_json, to_json
 
-from agentdeck.core import events as core
 from agentdeck.errors import StoreError
+from agentdeck.scheduler import events as core
 from agentdeck.workflow.json_text import SLICE, json_text, room_left
 from agentdeck.workflow.model import Data
 

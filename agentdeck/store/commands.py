@@ -10,7 +10,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from agentdeck.core.events import Author
+from agentdeck.scheduler.events import Author
 from agentdeck.store.codec import text_of
 from agentdeck.workflow.model import Data
 

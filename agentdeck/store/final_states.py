@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from agentdeck.core import events as ev
 from agentdeck.errors import StoreError
+from agentdeck.scheduler import events as ev
 from agentdeck.store.codec import decode
-from agentdeck.store.faults import explain
 from agentdeck.store.schema import open_for_reading
+from agentdeck.store.sqlite_errors import explain
 from agentdeck.workflow.model import Data
 
 PAGE = 500

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Protocol, TypeAlias, TypeVar
 
-from agentdeck.core.events import Event
 from agentdeck.errors import StoreError
+from agentdeck.scheduler.events import Event
 
 T = TypeVar("T")
 

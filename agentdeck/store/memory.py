@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
 
-from agentdeck.core.events import Event
+from agentdeck.scheduler.events import Event
 from agentdeck.store.log import Also, LogRow, OnCommit
 from agentdeck.store.schema import upgrade
 

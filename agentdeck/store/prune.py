@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from agentdeck.store.faults import explain
 from agentdeck.store.lease import Lease, held, lease_of
 from agentdeck.store.schema import open_for_writing
+from agentdeck.store.sqlite_errors import explain
 
 ROWS = 4000  # rows deleted in one transaction
 PAGE = 20_000  # rows of the log read at once

@@ -16,16 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from agentdeck.core.events import Event
 from agentdeck.errors import Fault, UsageError
+from agentdeck.scheduler.events import Event
 from agentdeck.store.codec import decode, large_field
 from agentdeck.store.commands import COLUMNS, Request, request_of
 from agentdeck.store.durations import TASK
-from agentdeck.store.faults import explain
 from agentdeck.store.letters import Letter
-from agentdeck.store.listed import ROW, RunRow, run_of
 from agentdeck.store.once import Claim, once_key_of, once_look
+from agentdeck.store.run_list import ROW, RunRow, run_of
 from agentdeck.store.schema import open_for_reading
+from agentdeck.store.sqlite_errors import explain
 from agentdeck.workflow.model import Data
 
 PAGE = 2000

@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 
 from agentdeck.errors import StoreError
-from agentdeck.store.faults import StoreBroken, code, explain, is_busy, is_full
+from agentdeck.store.sqlite_errors import StoreBroken, code, explain, is_busy, is_full
 
 APPLICATION = 0x41474454  # "AGDT"
 

@@ -19,13 +19,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from agentdeck.core.events import Event
 from agentdeck.errors import StoreError
-from agentdeck.store.batch import Call, Conflict, Events, Item, Lines, commit, roll_back, weight
-from agentdeck.store.faults import RunTaken, StoreBroken, code, explain, is_busy, is_of_the_place
+from agentdeck.scheduler.events import Event
 from agentdeck.store.log import Also, LogRow, OnCommit, OnFault
-from agentdeck.store.room import Room
 from agentdeck.store.schema import open_for_writing
+from agentdeck.store.sqlite_errors import RunTaken, StoreBroken, code, explain, is_busy, is_of_the_place
+from agentdeck.store.wal_space import Room
+from agentdeck.store.write_batch import Call, Conflict, Events, Item, Lines, commit, roll_back, weight
 
 T = TypeVar("T")
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agentdeck.errors import InvalidFile, Issue
-from agentdeck.workflow.bindings import check_python
 from agentdeck.workflow.deck import NAME, Deck, deck_for, load_deck
+from agentdeck.workflow.file_shape import meant
 from agentdeck.workflow.loader import Loaded, load
+from agentdeck.workflow.python_binding import check_python
 from agentdeck.workflow.secret_uses import secret_uses
-from agentdeck.workflow.shape import meant
 
 
 def check(path: Path | str) -> list[Issue]:

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from agentdeck.errors import InvalidFile
-from agentdeck.workflow.format import DURATION, PROVIDER_LIMITS, SHARE, SIZE
-from agentdeck.workflow.model import Data, ProviderLimits
-from agentdeck.workflow.shape import (
+from agentdeck.workflow.file_format import DURATION, PROVIDER_LIMITS, SHARE, SIZE
+from agentdeck.workflow.file_shape import (
     Choice,
     Either,
     Fields,
@@ -25,7 +24,8 @@ from agentdeck.workflow.shape import (
     is_text,
     meant,
 )
-from agentdeck.workflow.source import Path_, Source, read_file
+from agentdeck.workflow.model import Data, ProviderLimits
+from agentdeck.workflow.yaml_source import Path_, Source, read_file
 
 #: How a deck's file is called, wherever it lies.
 NAME = "deck.yaml"

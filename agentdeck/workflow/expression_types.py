@@ -10,9 +10,9 @@ import ast
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
+from agentdeck.workflow.expressions import Expression, ExpressionError, compile_expression, split, tree_of
 from agentdeck.workflow.references import EXPRESSIONS, TEMPLATES
-from agentdeck.workflow.source import Path_, Source
-from agentdeck.workflow.values import Expression, ExpressionError, compile_expression, split, tree_of
+from agentdeck.workflow.yaml_source import Path_, Source
 
 #: A type, and None for one that is not known.
 Kind: TypeAlias = str | None

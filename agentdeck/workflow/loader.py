@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from agentdeck.errors import InvalidFile, Issue
-from agentdeck.workflow import assemble
-from agentdeck.workflow.format import WORKFLOW
+from agentdeck.workflow import builder
+from agentdeck.workflow.file_format import WORKFLOW
+from agentdeck.workflow.file_shape import clean, kind, meant
+from agentdeck.workflow.graph_check import agents_of, needs_of
 from agentdeck.workflow.inputs import fits
-from agentdeck.workflow.meaning import agents_of, needs_of
 from agentdeck.workflow.model import Data, Definition
-from agentdeck.workflow.shape import clean, kind, meant
-from agentdeck.workflow.source import Path_, Place, Source, read_file, read_text, refusal
+from agentdeck.workflow.yaml_source import Path_, Place, Source, read_file, read_text, refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def _finish(source: Source, folder: Path | None, way: _Way, parameters: Mapping[
         raise InvalidFile(sorted(set(faults), key=lambda issue: (issue.file != source.file, issue[:3])))
     warnings = sorted(set(source.issues), key=lambda issue: (issue.file != source.file, issue[:3]))
     positions = {**source.values, **source.keys}
-    return Loaded(assemble.definition(read, needs, folder), tuple(warnings), positions)
+    return Loaded(builder.definition(read, needs, folder), tuple(warnings), positions)
 
 
 def _defaults(read: Mapping[str, Any], source: Source) -> None:
@@ -103,7 +103,7 @@ def _defaults(read: Mapping[str, Any], source: Source) -> None:
     inputs = read.get("inputs")
     for name, given in (inputs if isinstance(inputs, dict) else {}).items():
         if isinstance(given, dict) and clean(given) and "default" in given:
-            wrong = fits(given["default"], assemble.input_(given).type)
+            wrong = fits(given["default"], builder.input_(given).type)
             if wrong and given["default"] is not None:
                 source.fault(("inputs", name, "default"), f"the default of {name} is {wrong}")
     for agent, given in agents_of(read).items():
@@ -113,7 +113,7 @@ def _defaults(read: Mapping[str, Any], source: Source) -> None:
             source.fault(where, "approved is the decision itself", "give the field another name", key=True)
         for name, field_ in (asks.get("fields") or {} if isinstance(asks, dict) else {}).items():
             if isinstance(field_, dict) and clean(field_) and "default" in field_:
-                wrong = fits(field_["default"], assemble.input_(field_).type)
+                wrong = fits(field_["default"], builder.input_(field_).type)
                 if wrong:
                     path = ("agents", agent, "approve", "fields", name, "default")
                     source.fault(path, f"the default of {name} is {wrong}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from agentdeck.workflow.source import Path_
-from agentdeck.workflow.values import ExpressionError, compile_expression, compile_template
+from agentdeck.workflow.expressions import ExpressionError, compile_expression, compile_template
+from agentdeck.workflow.yaml_source import Path_
 
 #: Expressions of an agent. Those that come after its work see its own `output`.
 EXPRESSIONS = ("when", "each", "expect")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentdeck.workflow.format import WORKFLOW
+from agentdeck.workflow.file_format import WORKFLOW
 from agentdeck.workflow.model import Data
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from agentdeck.workflow.expressions import Expression, Template, split
 from agentdeck.workflow.model import Command, Data, Definition, Http
 from agentdeck.workflow.references import of_value, references
-from agentdeck.workflow.source import Path_, Source
-from agentdeck.workflow.values import Expression, Template, split
+from agentdeck.workflow.yaml_source import Path_, Source
 
 #: The keys of an agent whose templates may hold secrets. Their values go to another program or server only.
 PLACES = (("http", "headers"), ("http", "body"), ("command", "env"))

@@ -14,7 +14,7 @@ from enum import Enum
 from urllib.parse import quote, unquote
 
 from agentdeck.errors import AgentdeckError
-from agentdeck.workflow.values import Expression, ExpressionError, Scope, show, split
+from agentdeck.workflow.expressions import Expression, ExpressionError, Scope, show, split
 
 _SCHEME = re.compile(r"\s*https?://", re.IGNORECASE)
 _HOST = re.compile(r"(?:[^\s/?#@\\%:\[\]\x00-\x1f\x7f]*|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?")

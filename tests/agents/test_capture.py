@@ -14,7 +14,7 @@ from typing import Any
 import anyio.to_thread
 import pytest
 
-from agentdeck.agents.capture import LONGEST, Voice, capture, current
+from agentdeck.agents.output_capture import LONGEST, Voice, capture, current
 
 pytestmark = pytest.mark.anyio
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agentdeck.agents.fit import Fit
+from agentdeck.agents.answer_check import Fit
 from agentdeck.errors import StepError
 from agentdeck.workflow.model import Agent, Prompt, Type
 

@@ -19,8 +19,8 @@ import pytest
 from agentdeck.agents.http import HttpVerb
 from agentdeck.agents.verb import Setting, Work
 from agentdeck.errors import Fault, StepError
-from agentdeck.models.fault import retry_after
-from agentdeck.models.keys import Keys
+from agentdeck.providers.keys import Keys
+from agentdeck.providers.provider_errors import retry_after
 from agentdeck.workflow.deck import Secret
 from agentdeck.workflow.model import Agent, Data, Definition, Http
 

@@ -15,7 +15,7 @@ from typing import Any
 import anyio
 import pytest
 
-from agentdeck.agents.capture import capture
+from agentdeck.agents.output_capture import capture
 from agentdeck.agents.python import Context, PythonVerb
 from agentdeck.agents.verb import Setting, Work
 from agentdeck.errors import Fault, Permanent, StepError, UsageError

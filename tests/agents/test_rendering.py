@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from agentdeck.agents.rendering import is_light, render, render_text, render_url
+from agentdeck.agents.template_rendering import is_light, render, render_text, render_url
 from agentdeck.errors import StepError
+from agentdeck.workflow.expressions import compile_template
 from agentdeck.workflow.url import compile_url
-from agentdeck.workflow.values import compile_template
 
 pytestmark = pytest.mark.anyio
 LARGE = [{"n": i} for i in range(100_000)]

@@ -15,8 +15,8 @@ from uuid import UUID
 import pydantic
 import pytest
 
-from agentdeck.agents import result
-from agentdeck.agents.result import data_of, to_data
+from agentdeck.agents import plain_data
+from agentdeck.agents.plain_data import data_of, to_data
 from agentdeck.errors import StepError
 
 Pair = namedtuple("Pair", "a b")
@@ -84,10 +84,10 @@ BAD: list[tuple[Any, str]] = [
         "the result is of type bytes, which is not plain data; "
         "return a dict, list, string, number, boolean or None",
     ),
-    ({"a": [1, object()]}, "the result.a[1] is of type object, which is not plain data"),
+    ({"a": [1, object()]}, "the plain_data.a[1] is of type object, which is not plain data"),
     ([{"x": float("nan")}], "the result[0].x is nan"),
     (float("inf"), "the result is inf"),
-    ({"a": {(1, 2): 3}}, "the result.a has a tuple as a key"),
+    ({"a": {(1, 2): 3}}, "the plain_data.a has a tuple as a key"),
     ({1: "a", "1": "b"}, "two keys that are '1'"),
     ([10**5000], "more than 4000 digits"),
     (len, "is of type builtin_function_or_method"),
@@ -129,7 +129,7 @@ def test_the_result_is_a_copy() -> None:
 
 def test_what_is_too_large_is_refused() -> None:
     message = "the result is over the limit of 16 MB; write it to a file and return its path"
-    for value in ("x" * (result.LARGEST + 1), ["x" * 1_000_000] * 17):
+    for value in ("x" * (plain_data.LARGEST + 1), ["x" * 1_000_000] * 17):
         with pytest.raises(StepError, match=message):
             to_data(value)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import anyio
 import pytest
 
-from agentdeck.agents.saying import Saying
+from agentdeck.agents.text_stream import Saying
 from agentdeck.agents.verb import Work
 from agentdeck.engine.clock import virtual
 from agentdeck.workflow.model import Agent, Prompt

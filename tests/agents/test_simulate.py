@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from agentdeck.agents.build import build
-from agentdeck.agents.fit import Fit
+from agentdeck.agents.answer_check import Fit
+from agentdeck.agents.factory import build
 from agentdeck.agents.verb import Answer, Setting, Work
-from agentdeck.core.events import Usage
 from agentdeck.errors import StepError
+from agentdeck.scheduler.events import Usage
 from agentdeck.workflow.model import Agent, Data, Definition, Prompt, Simulate, Type
 
 pytestmark = pytest.mark.anyio

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 #: What each process imports for itself: the console is another one's business, and `leave` tells by being there.
-APART = ("agentdeck.console", "agentdeck.cli.leave")
+APART = ("agentdeck.console", "agentdeck.cli.process_exit")
 ROOT = Path(__file__).resolve().parents[2]
 
 

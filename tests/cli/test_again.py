@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from agentdeck.core import events as ev
-from agentdeck.engine.storage import LEASE
+from agentdeck.engine.run_storage import LEASE
+from agentdeck.scheduler import events as ev
 from agentdeck.store.reader import Reader
 from tests.cli.conftest import WHO, Deck
 

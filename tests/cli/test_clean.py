@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentdeck.core.clean import clean, escaped
+from agentdeck.terminal_text import clean, escaped
 
 
 @pytest.mark.parametrize(

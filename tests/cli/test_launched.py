@@ -174,8 +174,8 @@ def test_a_retry_after_a_fix_says_what_changed_and_goes_on(deck: Deck) -> None:
 
 
 def test_a_changed_image_of_a_prompt_is_refused(deck: Deck) -> None:
-    from agentdeck.core.program import Program
-    from agentdeck.engine.sources import files_of
+    from agentdeck.engine.source_hashes import files_of
+    from agentdeck.scheduler.program import Program
 
     (deck.folder / "cat.png").write_bytes(b"\x89PNG\r\n\x1a\n1")
     text = "agentdeck: 1\nname: w\nagents:\n  a: { prompt: 'What is it?', images: cat.png }\n"

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
-from agentdeck.core import events as ev
 from agentdeck.processes.identity import start_of
+from agentdeck.scheduler import events as ev
 from agentdeck.store.reader import Reader
 from agentdeck.store.schema import open_for_writing
 from tests.cli.conftest import Deck

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import pytest
 
-from agentdeck.core import events as ev
+from agentdeck.scheduler import events as ev
 from agentdeck.store.reader import Reader
 from tests.cli.conftest import Deck
 

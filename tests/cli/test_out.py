@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from agentdeck.cli.out_file import OutFile
-from agentdeck.core import events as ev
+from agentdeck.scheduler import events as ev
 from tests.cli.conftest import Deck
 
 Until = Callable[[Callable[[], bool]], None]

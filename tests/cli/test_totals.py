@@ -7,9 +7,9 @@ import re
 import subprocess
 from collections.abc import Callable
 
-from agentdeck.core import events as ev
-from agentdeck.core.view import View
 from agentdeck.insight.summary import simulation, summary, task_counts, unknown_cost
+from agentdeck.scheduler import events as ev
+from agentdeck.views.run_view import View
 from agentdeck.workflow.model import Agent, Definition, Prompt, Simulate
 from tests.cli.conftest import Deck
 

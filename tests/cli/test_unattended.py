@@ -41,7 +41,7 @@ agents:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    call = [sys.executable, "-m", "tests.models.server"]
+    call = [sys.executable, "-m", "tests.providers.server"]
     with subprocess.Popen(call, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdin is not None
         assert server.stdout is not None

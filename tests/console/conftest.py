@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
-from agentdeck.console import seldom
+from agentdeck.console import throttle
 from agentdeck.engine.launch import Launch, Outcome
 from agentdeck.engine.launch import run as start
 from agentdeck.workflow.loader import loads
@@ -52,7 +52,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(autouse=True)
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
     """What may be left out where it took long is never left out: a busy machine shows the same."""
-    monkeypatch.setattr(seldom, "LITTLE", float("inf"))
+    monkeypatch.setattr(throttle, "LITTLE", float("inf"))
 
 
 @pytest.fixture(autouse=True)

@@ -8,11 +8,11 @@ from textual.app import App, ComposeResult
 from textual.message import Message
 from textual.widget import Widget
 
-from agentdeck.console.drawn import Drawn
+from agentdeck.console.line_widget import Drawn
 from agentdeck.console.pane import Focused
-from agentdeck.core import events as ev
-from agentdeck.core.view import View
 from agentdeck.errors import Fault
+from agentdeck.scheduler import events as ev
+from agentdeck.views.run_view import View
 from agentdeck.workflow.model import Agent, Definition, Python, Retry, Timeout
 
 ORDER = Definition(

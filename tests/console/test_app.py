@@ -10,9 +10,9 @@ import pytest
 from textual.events import Paste
 from textual.widgets import Input, Static
 
-from agentdeck.console import background
+from agentdeck.console import engine_process
 from agentdeck.console.app import DeckApp
-from agentdeck.console.listing import Listing
+from agentdeck.console.row_list import Listing
 from agentdeck.console.screens.confirm import Confirm
 from agentdeck.console.screens.deck import DeckScreen
 from agentdeck.console.screens.help import Help
@@ -168,7 +168,7 @@ async def test_a_listed_run_is_retried_and_one_that_executes_is_cancelled(
     app = DeckApp(db)
     async with app.run_test(size=(140, 30)) as pilot:
         await until(pilot, lambda: isinstance(app.screen, DeckScreen))
-        app.start(lambda: background.launch(db, file, background.Order()), look=False)
+        app.start(lambda: engine_process.launch(db, file, engine_process.Order()), look=False)
         (long,) = app.engines
         await pilot.press("h")
         await until(pilot, lambda: isinstance(app.screen, HistoryScreen))

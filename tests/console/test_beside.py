@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from agentdeck.core import events as ev
 from agentdeck.processes.identity import is_running
-from agentdeck.store.listed import RunRow
+from agentdeck.scheduler import events as ev
 from agentdeck.store.reader import Reader
+from agentdeck.store.run_list import RunRow
 from benchmarks.terminal import Terminal
 
 GATE = """
@@ -45,9 +45,9 @@ async def holds():
 START = """
 import sys
 from pathlib import Path
-from agentdeck.console import background
+from agentdeck.console import engine_process
 from agentdeck.console.app import DeckApp
-engine = background.launch(Path("deck.db"), Path("gate.yaml"), background.Order())
+engine = engine_process.launch(Path("deck.db"), Path("gate.yaml"), engine_process.Order())
 DeckApp(Path("deck.db"), run=engine.run, engine=engine).run()
 """
 

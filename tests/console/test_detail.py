@@ -11,7 +11,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Markdown, Static
 
-from agentdeck.console.detail import StepDetail
+from agentdeck.console.step_detail import StepDetail
 from agentdeck.engine.launch import Launch, run
 from agentdeck.store.reader import Reader
 from agentdeck.workflow.loader import load

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 from agentdeck.console.feed import Feed
-from agentdeck.core.view import View
 from agentdeck.engine.launch import Outcome
+from agentdeck.views.run_view import View
 
 
 def wait(holds: object) -> None:

@@ -14,16 +14,16 @@ from textual.app import App
 from textual.pilot import Pilot
 
 from agentdeck.console.app import DeckApp
-from agentdeck.console.detail import StepDetail
-from agentdeck.console.entry import Entry
 from agentdeck.console.pane import Focus
 from agentdeck.console.screens.history import HistoryScreen
 from agentdeck.console.screens.launch import LaunchScreen
 from agentdeck.console.screens.letters import LettersScreen
+from agentdeck.console.screens.pane_layout import PANES
 from agentdeck.console.screens.replay import ReplayScreen
 from agentdeck.console.screens.run import RunScreen
-from agentdeck.console.screens.stage import PANES
-from agentdeck.core.clean import dotted
+from agentdeck.console.step_detail import StepDetail
+from agentdeck.console.text_entry import Entry
+from agentdeck.terminal_text import dotted
 from benchmarks.terminal import Terminal
 from tests.console.conftest import until
 from tests.console.evil import ALL, EVIL, FORBIDDEN, check, recorded, root

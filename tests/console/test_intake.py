@@ -10,13 +10,13 @@ import pytest
 
 from agentdeck.console.app import DeckApp
 from agentdeck.console.feed import Feed
-from agentdeck.console.intake import Intake
+from agentdeck.console.feed_intake import Intake
 from agentdeck.console.log.lines import LineStore
 from agentdeck.console.screens.history import HistoryScreen
 from agentdeck.console.screens.run import RunScreen
-from agentdeck.core import events as ev
-from agentdeck.core.view import View
 from agentdeck.engine.launch import Outcome
+from agentdeck.scheduler import events as ev
+from agentdeck.views.run_view import View
 from tests.console.conftest import until
 from tests.console.log.samples import rows
 

@@ -15,8 +15,8 @@ from agentdeck.cli.bundled import themes as bundled
 from agentdeck.console import keymap, screens, themes
 from agentdeck.console.actions import ACTIONS, BY_ID, EVERYWHERE, bindings
 from agentdeck.console.app import DeckApp
-from agentdeck.console.look import ROLES, Look
 from agentdeck.console.screens.history import HistoryScreen
+from agentdeck.console.state_style import ROLES, Look
 from agentdeck.engine.launch import Outcome
 from tests.console.conftest import until
 

@@ -9,7 +9,7 @@ import pytest
 from textual.app import App
 from textual.widgets import Button, Input, Static
 
-from agentdeck.console.background import Order
+from agentdeck.console.engine_process import Order
 from agentdeck.console.screens.launch import LaunchScreen
 from agentdeck.workflow.loader import load
 from agentdeck.workflow.model import Rate

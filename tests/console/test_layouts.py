@@ -10,15 +10,15 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 
 from agentdeck.console.app import DeckApp
-from agentdeck.console.foot import Foot, Hint, fitting
-from agentdeck.console.listing import Listing
+from agentdeck.console.footer import Foot, Hint, fitting
+from agentdeck.console.row_list import Listing
 from agentdeck.console.screens.base import LEAST
 from agentdeck.console.screens.history import HistoryScreen
 from agentdeck.console.screens.launch import LaunchScreen
 from agentdeck.console.screens.letters import LettersScreen
+from agentdeck.console.screens.pane_layout import PANES
 from agentdeck.console.screens.replay import ReplayScreen
 from agentdeck.console.screens.run import RunScreen
-from agentdeck.console.screens.stage import PANES
 from agentdeck.engine.launch import Outcome
 from tests.console.conftest import until
 

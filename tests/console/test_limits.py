@@ -4,8 +4,8 @@ import pytest
 
 from agentdeck.console.pane import Focus
 from agentdeck.console.panes.limits import LimitsPane, read, written
-from agentdeck.core import events as ev
 from agentdeck.insight.limits import Limit
+from agentdeck.scheduler import events as ev
 from tests.console.scenes import Stage, order, page, view_of
 
 pytestmark = pytest.mark.anyio

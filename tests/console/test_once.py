@@ -12,8 +12,8 @@ from agentdeck.console.app import DeckApp
 from agentdeck.console.screens.ask import Ask
 from agentdeck.console.screens.confirm import Confirm
 from agentdeck.console.screens.letters import LettersScreen
-from agentdeck.core import events as ev
 from agentdeck.engine.launch import Launch, run
+from agentdeck.scheduler import events as ev
 from agentdeck.store.letters import Letter
 from agentdeck.store.reader import Reader
 from agentdeck.workflow.loader import load

@@ -10,9 +10,9 @@ from agentdeck.console.panes.agents import AgentsPane
 from agentdeck.console.panes.header import Header
 from agentdeck.console.panes.tasks import TasksPane
 from agentdeck.console.panes.timeline import TimelinePane
-from agentdeck.core import events as ev
-from agentdeck.core.clean import clean
-from agentdeck.core.view import View
+from agentdeck.scheduler import events as ev
+from agentdeck.terminal_text import clean
+from agentdeck.views.run_view import View
 from tests.console.scenes import Stage, failed, order, page, view_of
 
 pytestmark = pytest.mark.anyio

@@ -6,7 +6,7 @@ import pytest
 from textual.app import App, ComposeResult
 
 from agentdeck.console.panes.playbar import PlayBar
-from agentdeck.insight.playback import Playback
+from agentdeck.insight.replay import Playback
 from tests.insight.test_playback import DEFINITION, LOG
 
 pytestmark = pytest.mark.anyio

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from agentdeck.console import intake
+from agentdeck.console import feed_intake
 from agentdeck.console.app import DeckApp
 from agentdeck.console.panes.header import Header
-from agentdeck.console.peek import Peek
+from agentdeck.console.run_preview import Peek
 from agentdeck.console.screens.confirm import Confirm
 from agentdeck.console.screens.run import RunScreen
 from agentdeck.console.table import Table
-from agentdeck.core import events as ev
-from agentdeck.core.view import View
 from agentdeck.engine.launch import Launch, Outcome
 from agentdeck.engine.launch import run as start
+from agentdeck.scheduler import events as ev
+from agentdeck.views.run_view import View
 from agentdeck.workflow.loader import loads
 from tests.console.conftest import until
 from tests.console.scenes import Stage, page
@@ -45,8 +45,8 @@ def long_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
 async def test_a_finished_run_says_how_far_it_is_read_until_all_is(
     long_run: tuple[Path, Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake, "SLICE", 0.0)  # 64 events at a time
-    monkeypatch.setattr(intake, "PAUSE", 0.05)
+    monkeypatch.setattr(feed_intake, "SLICE", 0.0)  # 64 events at a time
+    monkeypatch.setattr(feed_intake, "PAUSE", 0.05)
     db, outcome = long_run
     app = DeckApp(db, run=outcome.run)
     async with app.run_test(size=(160, 48)) as pilot:
@@ -77,8 +77,8 @@ async def test_a_finished_run_says_how_far_it_is_read_until_all_is(
 async def test_what_would_be_lost_is_not_counted_before_it_is_read(
     long_run: tuple[Path, Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake, "SLICE", 0.0)
-    monkeypatch.setattr(intake, "PAUSE", 60.0)
+    monkeypatch.setattr(feed_intake, "SLICE", 0.0)
+    monkeypatch.setattr(feed_intake, "PAUSE", 60.0)
     db, outcome = long_run
     app = DeckApp(db, run=outcome.run)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -114,7 +114,7 @@ async def test_the_pace_begins_when_the_past_is_read() -> None:
 async def test_the_deck_does_not_draw_a_run_before_it_is_read(
     long_run: tuple[Path, Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agentdeck.console.peek.FOLD", 0.0)
+    monkeypatch.setattr("agentdeck.console.run_preview.FOLD", 0.0)
     db, outcome = long_run
     peek = Peek()
     async with Stage(peek).run_test(size=(160, 48)) as pilot:

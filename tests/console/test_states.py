@@ -10,17 +10,17 @@ import pytest
 from agentdeck.console.app import DeckApp
 from agentdeck.console.graph.card import Card, card_of, state_of
 from agentdeck.console.graph.nodes import nodes_of
-from agentdeck.console.look import GLYPHS, look_of
 from agentdeck.console.pane import Focus
 from agentdeck.console.panes.agents import AgentsPane
 from agentdeck.console.panes.header import Header
 from agentdeck.console.panes.tasks import TasksPane
 from agentdeck.console.panes.timeline import TimelinePane
-from agentdeck.core import events as ev
-from agentdeck.core.tally import SHOWN
-from agentdeck.core.view import View
+from agentdeck.console.state_style import GLYPHS, look_of
 from agentdeck.insight.attention import Attention, Need, attention, needing
 from agentdeck.insight.why import reason
+from agentdeck.scheduler import events as ev
+from agentdeck.views.agent_totals import SHOWN
+from agentdeck.views.run_view import View
 from agentdeck.workflow.loader import loads
 from tests.console.scenes import Stage, page
 

@@ -5,8 +5,8 @@ from rich.cells import cell_len
 from textual.app import App, ComposeResult
 
 from agentdeck.console.columns import Column
-from agentdeck.console.rows import Rows
 from agentdeck.console.table import Table
+from agentdeck.console.table_rows import Rows
 from tests.console.scenes import page
 
 Item = tuple[str, int]

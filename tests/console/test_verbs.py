@@ -14,18 +14,18 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
-from agentdeck.console import background
+from agentdeck.console import engine_process
 from agentdeck.console.app import DeckApp
-from agentdeck.console.background import Order
-from agentdeck.console.detail import StepDetail
+from agentdeck.console.engine_process import Order
 from agentdeck.console.pane import Focus
 from agentdeck.console.screens.answer import Answering
 from agentdeck.console.screens.ask import Ask
 from agentdeck.console.screens.confirm import Confirm
 from agentdeck.console.screens.letters import LettersScreen
+from agentdeck.console.screens.live_sentence import Sentence
 from agentdeck.console.screens.run import RunScreen
-from agentdeck.console.screens.sentence import Sentence
-from agentdeck.console.strip import Notice
+from agentdeck.console.status_lines import Notice
+from agentdeck.console.step_detail import StepDetail
 from agentdeck.engine.launch import Outcome
 from agentdeck.insight.step import StepStory
 from agentdeck.store.reader import Reader
@@ -94,7 +94,7 @@ async def steered(
     db = folder / "deck.db"
     app = DeckApp(db)
     async with app.run_test(size=size) as pilot:
-        app.start(lambda: background.launch(db, file, Order(tasks=rows, workers=8)))
+        app.start(lambda: engine_process.launch(db, file, Order(tasks=rows, workers=8)))
         await pilot.pause()
         deck_ = Steered(app, pilot, db)
         try:
@@ -405,7 +405,7 @@ async def test_a_run_that_cannot_be_taken_up_says_why(tmp_path: Path) -> None:
         pilot, screen = deck.pilot, deck.screen
         await deck.until(lambda: screen.view.state == "failed" and screen.feed.row is not None)
         await deck.until(lambda: deck.app.engines[screen.run].ended is not None)
-        screen.take_up(lambda: background.retry(deck.db, screen.run, ("--agent", "nobody")))
+        screen.take_up(lambda: engine_process.retry(deck.db, screen.run, ("--agent", "nobody")))
         await deck.until(lambda: deck.app.engines[screen.run].ended == 2)
         await pilot.pause(0.6)
         assert "no agent nobody" in screen.query_one(Notice)._told[1]

@@ -14,8 +14,8 @@ from pathlib import Path
 import anyio
 
 from agentdeck.cli.main import main
-from agentdeck.models.provider import Question, Reply
-from agentdeck.models.room import Room
+from agentdeck.providers.provider import Question, Reply
+from agentdeck.providers.registry import Room
 
 TAKES = 0.05
 TOKENS_IN, TOKENS_OUT = 20, 30

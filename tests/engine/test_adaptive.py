@@ -7,9 +7,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from agentdeck.core import events as ev
 from agentdeck.engine.clock import LoopClock, virtual
 from agentdeck.engine.launch import Launch, Watch, run
+from agentdeck.scheduler import events as ev
 from agentdeck.workflow.loader import loads
 
 WORK = """

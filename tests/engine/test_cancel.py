@@ -10,9 +10,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from agentdeck.core import events as ev
-from agentdeck.engine.control import Control
 from agentdeck.engine.launch import Launch, Watch, run
+from agentdeck.engine.run_control import Control
+from agentdeck.scheduler import events as ev
 from agentdeck.store.reader import Reader
 from agentdeck.workflow.loader import load
 

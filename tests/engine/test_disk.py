@@ -18,11 +18,11 @@ import anyio
 import pytest
 
 from agentdeck import RunFailed, Workflow
-from agentdeck.core import events as ev
 from agentdeck.engine.launch import Launch, Watch, run
 from agentdeck.engine.resume import Resume, resume
 from agentdeck.errors import StoreError, UsageError
 from agentdeck.processes.identity import is_running
+from agentdeck.scheduler import events as ev
 from agentdeck.store.reader import Reader
 from agentdeck.workflow.loader import load
 from agentdeck.workflow.model import Agent, Definition, Python

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from agentdeck.core.events import Usage
-from agentdeck.core.program import Rule
-from agentdeck.core.window import Want
-from agentdeck.engine.estimate import LEAST, MANY, OUTPUT, SEEN, Estimates
+from agentdeck.engine.prompt_estimate import LEAST, MANY, OUTPUT, SEEN, Estimates
+from agentdeck.limits.rate_window import Want
+from agentdeck.scheduler.events import Usage
+from agentdeck.scheduler.program import Rule
 from agentdeck.workflow.model import Agent, Prompt
 
 RULE = Rule(Agent("a", Prompt("${inputs.text}")), 0, 1.0)

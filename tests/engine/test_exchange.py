@@ -9,14 +9,14 @@ from typing import Any, cast
 import anyio
 import pytest
 
-from agentdeck.core.program import Rule
-from agentdeck.core.window import NOTHING, Want
 from agentdeck.engine.clock import LoopClock, virtual
-from agentdeck.engine.estimate import Estimate
-from agentdeck.engine.exchange import Exchange
 from agentdeck.engine.grant import Grant
+from agentdeck.engine.prompt_estimate import Estimate
+from agentdeck.engine.reservation_batcher import Exchange
+from agentdeck.limits.rate_window import NOTHING, Want
+from agentdeck.scheduler.program import Rule
 from agentdeck.store.memory import MemoryLog
-from agentdeck.store.rates import Answer, Book, Granted, Refused
+from agentdeck.store.reservations import Answer, Book, Granted, Refused
 from agentdeck.store.runs import Owner, create_run
 from agentdeck.workflow.model import ProviderLimits, Rate
 from tests.store.samples import new_run

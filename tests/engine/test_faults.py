@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from agentdeck.core import events as ev
-from agentdeck.core.events import Author
 from agentdeck.errors import StoreError
-from agentdeck.store.asking import ask
+from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.events import Author
+from agentdeck.store.command_client import ask
 from agentdeck.store.reader import Reader
 from agentdeck.store.schema import APPLICATION, VERSION, open_for_writing
 

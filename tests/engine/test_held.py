@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from agentdeck import Workflow
-from agentdeck.core import events as ev
 from agentdeck.engine.launch import Launch, Watch, run
+from agentdeck.scheduler import events as ev
 from agentdeck.store.log import Also
 from agentdeck.store.memory import MemoryLog
 from agentdeck.store.reader import Reader

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from agentdeck.core import events as ev
 from agentdeck.errors import StepError
-from agentdeck.insight.money import accounts_of
-from agentdeck.models.provider import Question, Reply
+from agentdeck.insight.budget_forecast import accounts_of
+from agentdeck.providers.provider import Question, Reply
+from agentdeck.scheduler import events as ev
 from agentdeck.workflow.loader import loads
 from tests.engine.test_rates import Dragging, Fake, Played, fakes
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from agentdeck.core.events import Author
+from agentdeck.scheduler.events import Author
 from agentdeck.store.commands import put_command
-from agentdeck.store.faultpoint import POINTS
+from agentdeck.store.fault_point import POINTS
 from agentdeck.store.reader import Reader
 from agentdeck.store.writer import Writer
 from tests.engine.victim import Victim, torment

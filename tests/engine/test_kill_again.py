@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from agentdeck.core import events as ev
-from agentdeck.store.listed import RunRow
+from agentdeck.scheduler import events as ev
 from agentdeck.store.reader import Reader
+from agentdeck.store.run_list import RunRow
 
 ROOT = Path(__file__).parents[2]
 TASKS = 4

@@ -6,7 +6,7 @@ from math import inf
 
 import pytest
 
-from agentdeck.engine.lengths import MEMORY, PACES, TRUSTED, Lengths, Paces
+from agentdeck.engine.answer_lengths import MEMORY, PACES, TRUSTED, Lengths, Paces
 
 
 def test_an_answer_may_be_as_long_as_allowed_until_enough_were_seen() -> None:

@@ -12,10 +12,10 @@ import pytest
 
 from agentdeck.agents.prompt import PromptVerb
 from agentdeck.agents.verb import Work
-from agentdeck.core import events as ev
 from agentdeck.engine.clock import LoopClock
 from agentdeck.errors import StepError
-from agentdeck.models.provider import Question, Reply
+from agentdeck.providers.provider import Question, Reply
+from agentdeck.scheduler import events as ev
 from benchmarks.limits import Setup, Trial, evaluate
 from benchmarks.traces import Row, generated, measured, recorded
 from tests.engine.test_rates import ONE, Fake, Played, fakes, worst

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from agentdeck import Workflow
-from agentdeck.core import events as ev
 from agentdeck.engine import loop as loop_module
 from agentdeck.engine.launch import Launch, Watch, run
 from agentdeck.engine.loop import own_runner
+from agentdeck.scheduler import events as ev
 from agentdeck.store.reader import Reader
 from agentdeck.workflow.loader import loads
 

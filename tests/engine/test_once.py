@@ -12,14 +12,14 @@ from pathlib import Path
 import anyio
 import pytest
 
-from agentdeck.core import events as ev
-from agentdeck.core.view import View
-from agentdeck.engine.control import Control
 from agentdeck.engine.launch import Launch, Outcome, Watch, run
+from agentdeck.engine.run_control import Control
 from agentdeck.errors import StepError
 from agentdeck.insight.why import reason
+from agentdeck.scheduler import events as ev
 from agentdeck.store.once import Holder, once_claim
 from agentdeck.store.reader import Reader
+from agentdeck.views.run_view import View
 from agentdeck.workflow.loader import loads
 from agentdeck.workflow.model import Data, Definition
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from agentdeck.core import events as ev
-from agentdeck.models.provider import Question, Reply
+from agentdeck.providers.provider import Question, Reply
+from agentdeck.scheduler import events as ev
 from tests.engine.test_rates import Fake, Played, fakes
 
 __all__ = ["fakes"]

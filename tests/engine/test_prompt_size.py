@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from agentdeck.engine.prompt_size import PromptSize
 from agentdeck.errors import AgentdeckError
+from agentdeck.workflow.expressions import compile_template, show
 from agentdeck.workflow.model import Prompt
-from agentdeck.workflow.values import compile_template, show
 
 DATA = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=40),

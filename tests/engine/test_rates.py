@@ -11,15 +11,15 @@ import pytest
 
 from agentdeck.agents.prompt import PromptVerb
 from agentdeck.agents.verb import Work
-from agentdeck.core import actions as act
-from agentdeck.core import events as ev
 from agentdeck.engine.clock import LoopClock, virtual
-from agentdeck.engine.control import Control
 from agentdeck.engine.launch import Launch, Outcome, Watch, run
-from agentdeck.engine.rates import Rates
+from agentdeck.engine.reservations import Rates
+from agentdeck.engine.run_control import Control
 from agentdeck.errors import StepError
-from agentdeck.models.provider import Question, Reply, Window
-from agentdeck.models.room import Room
+from agentdeck.providers.provider import Question, Reply, Window
+from agentdeck.providers.registry import Room
+from agentdeck.scheduler import actions as act
+from agentdeck.scheduler import events as ev
 from agentdeck.workflow.loader import loads
 
 DECK = """

@@ -7,10 +7,10 @@ from pathlib import Path
 import anyio
 import pytest
 
-from agentdeck.core import events as ev
-from agentdeck.engine.control import Control
+from agentdeck.engine.run_control import Control
 from agentdeck.errors import StepError
-from agentdeck.models.provider import Question, Reply
+from agentdeck.providers.provider import Question, Reply
+from agentdeck.scheduler import events as ev
 from tests.engine.test_rates import ONE, Fake, Played, fakes
 
 __all__ = ["fakes"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from agentdeck.core.breaker import FIRST_COOL
-from agentdeck.engine.standing import SPREAD, Standing
+from agentdeck.engine.provider_health import SPREAD, Standing
 from agentdeck.errors import Fault
+from agentdeck.limits.circuit_breaker import FIRST_COOL
 
 THROTTLED = Fault("rate_limit", "429")
 

@@ -9,7 +9,7 @@ import pytest
 
 from agentdeck import RunBlocked, Workflow
 from agentdeck.engine.launch import Launch, Outcome, Watch, run
-from agentdeck.engine.standstill import Cause
+from agentdeck.engine.stalled import Cause
 
 pytestmark = pytest.mark.anyio
 

@@ -11,11 +11,11 @@ from typing import Any
 import anyio
 import pytest
 
-from agentdeck.core import events as ev
 from agentdeck.engine.clock import LoopClock, virtual
-from agentdeck.engine.control import Control
 from agentdeck.engine.launch import Launch, Outcome, Watch, run
+from agentdeck.engine.run_control import Control
 from agentdeck.insight.forecast import forecast
+from agentdeck.scheduler import events as ev
 from agentdeck.workflow.loader import load, loads
 from agentdeck.workflow.model import Agent, Definition, Python, Timeout
 

@@ -12,13 +12,13 @@ from typing import Any
 import anyio
 import pytest
 
-from agentdeck.core import events as ev
-from agentdeck.engine.control import Control
 from agentdeck.engine.launch import Launch, Outcome, Watch, run
+from agentdeck.engine.run_control import Control
+from agentdeck.scheduler import events as ev
 from agentdeck.store.reader import Reader
+from agentdeck.workflow.expressions import Scope, Template
 from agentdeck.workflow.loader import load
 from agentdeck.workflow.model import Data
-from agentdeck.workflow.values import Scope, Template
 
 pytestmark = pytest.mark.anyio
 

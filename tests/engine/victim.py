@@ -13,8 +13,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from agentdeck.core import events as ev
-from agentdeck.store.faultpoint import POINTS
+from agentdeck.scheduler import events as ev
+from agentdeck.store.fault_point import POINTS
 from agentdeck.store.reader import Reader
 from tests.engine.window import worst
 

@@ -6,21 +6,21 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from agentdeck.console.foretold import describe
-from agentdeck.console.graph.critical import path, slack, takes
-from agentdeck.console.look import Look
-from agentdeck.core import events as ev
-from agentdeck.core.view import View
-from agentdeck.insight.bound import schedule
+from agentdeck.console.forecast_text import describe
+from agentdeck.console.graph.critical_path import path, slack, takes
+from agentdeck.console.state_style import Look
 from agentdeck.insight.forecast import forecast
-from agentdeck.insight.gantt import bars, critical
-from agentdeck.insight.outlook import outlook
+from agentdeck.insight.launch_forecast import outlook
+from agentdeck.insight.lower_bound import schedule
 from agentdeck.insight.plan import plan
-from agentdeck.insight.prompting import Prompting
+from agentdeck.insight.prompt_forecast import Prompting
 from agentdeck.insight.summary import summary
+from agentdeck.insight.task_timeline import bars, critical
+from agentdeck.scheduler import events as ev
+from agentdeck.views.run_view import View
 from agentdeck.workflow.loader import loads
 from agentdeck.workflow.model import Definition, Join
-from tests.core.driver import agent, definition
+from tests.scheduler.driver import agent, definition
 
 TAKES = {"fast": 1.0, "second": 2.0, "slow": 20.0, "sum": 0.1}
 

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from agentdeck.core import events as ev
-from agentdeck.core.view import View
 from agentdeck.errors import Fault
-from agentdeck.insight.activity import BUCKETS, Activity, activity
-from agentdeck.insight.gantt import Row, Span, bars, critical, live
+from agentdeck.insight.agent_activity import BUCKETS, Activity, activity
+from agentdeck.insight.task_timeline import Row, Span, bars, critical, live
+from agentdeck.scheduler import events as ev
+from agentdeck.views.run_view import View
 
 REFUSED = Fault(kind="error", message="refused")
 TASK: list[ev.Event] = [

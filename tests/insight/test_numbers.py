@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from agentdeck.core import events as ev
-from agentdeck.core.ranges import range_of
-from agentdeck.core.view import View
 from agentdeck.insight.attention import Attention, attention, needing
+from agentdeck.insight.formatting import count, dollars, per_second, percent
 from agentdeck.insight.limits import limits
-from agentdeck.insight.numbers import count, dollars, per_second, percent
-from agentdeck.insight.pace import Pace
+from agentdeck.insight.throughput import Pace
+from agentdeck.limits.ranges import range_of
+from agentdeck.scheduler import events as ev
+from agentdeck.views.run_view import View
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agentdeck.insight.outlook import outlook
-from agentdeck.insight.prompting import Prompting
+from agentdeck.insight.launch_forecast import outlook
+from agentdeck.insight.prompt_forecast import Prompting
 from agentdeck.workflow.loader import load, loads
 
 ORDER = load(Path(__file__).parents[2] / "workflows" / "order.yaml").definition

@@ -8,11 +8,11 @@ import anyio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentdeck.core import events as ev
-from agentdeck.core.view import View
 from agentdeck.engine.clock import LoopClock, virtual
 from agentdeck.engine.launch import Launch, Watch, run
-from agentdeck.insight.playback import Playback
+from agentdeck.insight.replay import Playback
+from agentdeck.scheduler import events as ev
+from agentdeck.views.run_view import View
 from agentdeck.workflow.loader import loads
 
 DEFINITION = loads(

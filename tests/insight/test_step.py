@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from agentdeck.core import actions as act
-from agentdeck.core import events as ev
-from agentdeck.core.machine import Machine
-from agentdeck.core.program import Program
 from agentdeck.errors import Fault
 from agentdeck.insight.step import definition_for, step_story
+from agentdeck.scheduler import actions as act
+from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.machine import Machine
+from agentdeck.scheduler.program import Program
 from agentdeck.workflow.loader import load
 from agentdeck.workflow.model import Definition
 

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from agentdeck.core import events as ev
-from agentdeck.core.view import View
-from agentdeck.insight.bound import earliest, lower_bound
+from agentdeck.insight.lower_bound import earliest, lower_bound
 from agentdeck.insight.summary import summary
+from agentdeck.scheduler import events as ev
+from agentdeck.views.run_view import View
 from agentdeck.workflow.model import Agent, Definition, Join, Python, Simulate
 
 TAKES = {"extract": 2.0, "payment": 1.5, "inventory": 2.0, "shipping": 1.0, "confirm": 1.0}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from agentdeck.core import events as ev
-from agentdeck.core.view import View
 from agentdeck.errors import Fault
-from agentdeck.insight.turned import Standing, ahead, foretell, standing
+from agentdeck.insight.what_if import Standing, ahead, foretell, standing
+from agentdeck.scheduler import events as ev
+from agentdeck.views.run_view import View
 from agentdeck.workflow.loader import loads
 from agentdeck.workflow.model import Data
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from agentdeck.core import events as ev
-from agentdeck.core.view import View
 from agentdeck.errors import Fault, UsageError
 from agentdeck.insight.why import reason, why
+from agentdeck.scheduler import events as ev
+from agentdeck.views.run_view import View
 from agentdeck.workflow.model import Agent, Approve, Definition, Join, Retry, Simulate, Timeout
 
 NEEDS: dict[str, tuple[str, ...]] = {

@@ -5,13 +5,13 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from random import Random
 
-from agentdeck.core import actions as act
-from agentdeck.core import events as ev
-from agentdeck.core.machine import Machine
-from agentdeck.core.program import Program
-from agentdeck.core.state import READY, WAITING
-from agentdeck.core.view import View
 from agentdeck.insight.why import ready, reason
+from agentdeck.scheduler import actions as act
+from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.machine import Machine
+from agentdeck.scheduler.program import Program
+from agentdeck.scheduler.state import READY, WAITING
+from agentdeck.views.run_view import View
 from agentdeck.workflow.model import Agent, Definition, Join, Simulate
 
 

@@ -14,10 +14,10 @@ import pytest
 from agentdeck.agents.command import CommandVerb
 from agentdeck.agents.verb import Setting, Work
 from agentdeck.errors import StepError
-from agentdeck.models.keys import Keys
-from agentdeck.models.toolbox import Toolbox
 from agentdeck.processes.children import Child, Children
 from agentdeck.processes.identity import is_running, start_of
+from agentdeck.providers.keys import Keys
+from agentdeck.providers.tools import Toolbox
 from agentdeck.workflow.deck import McpServer
 from agentdeck.workflow.model import Agent, Command, Data, Definition
 
@@ -95,7 +95,7 @@ async def test_a_command_is_recorded_while_it_runs(tmp_path: Path) -> None:
 async def test_an_mcp_server_that_ignores_its_end_ends_with_its_session(tmp_path: Path) -> None:
     """What it started in a session of its own, too."""
     pytest.importorskip("mcp")
-    start = f"{DAEMON} & exec {sys.executable} -m tests.models.sums"
+    start = f"{DAEMON} & exec {sys.executable} -m tests.providers.sums"
     server = McpServer(("sh", "-c", f"cd {tmp_path}; {start}"), {"PYTHONPATH": str(ROOT)})
     box = Toolbox({"sums": server}, Keys({}))
     assert (await box.call("sums/add", {"a": 2, "b": 3})).text == "5"
@@ -107,7 +107,7 @@ async def test_an_mcp_server_that_ignores_its_end_ends_with_its_session(tmp_path
 async def test_a_command_that_reads_a_key_leaves_nothing_when_it_takes_too_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agentdeck.models.keys.PATIENCE", 0.5)
+    monkeypatch.setattr("agentdeck.providers.keys.PATIENCE", 0.5)
     script = f"cd {tmp_path}; sh -c 'echo $$ > daemon.new; mv daemon.new daemon; sleep 300; :' & wait"
     with pytest.raises(StepError, match="took more than"):
         await Keys({}).read({"command": ["sh", "-c", script]}, "p")

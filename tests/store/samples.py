@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentdeck.core.events import Event, StepStarted, StepSucceeded, TaskEnded, TaskOpened
+from agentdeck.scheduler.events import Event, StepStarted, StepSucceeded, TaskEnded, TaskOpened
 from agentdeck.store.runs import NewRun
 
 

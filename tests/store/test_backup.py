@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from agentdeck.core import events as ev
 from agentdeck.errors import StoreError, UsageError
+from agentdeck.scheduler import events as ev
 from agentdeck.store.backup import backup
 from agentdeck.store.reader import Reader
 from agentdeck.store.runs import create_run

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentdeck.core.events import AttemptFailed, Event, StepStarted, StepSucceeded, TaskOpened
 from agentdeck.errors import Fault, StoreError
+from agentdeck.scheduler.events import AttemptFailed, Event, StepStarted, StepSucceeded, TaskOpened
 from agentdeck.store import codec
 from agentdeck.workflow.model import Data
 

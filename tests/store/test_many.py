@@ -8,7 +8,7 @@ import textwrap
 import time
 from pathlib import Path
 
-from agentdeck.core import events as ev
+from agentdeck.scheduler import events as ev
 from agentdeck.store.reader import Reader
 from agentdeck.store.runs import create_run
 from agentdeck.store.writer import Writer
@@ -18,7 +18,7 @@ WRITES = """
 import sys, time
 from pathlib import Path
 import agentdeck.store.writer
-from agentdeck.core.events import Author
+from agentdeck.scheduler.events import Author
 from agentdeck.store.commands import put_command
 from agentdeck.store.runs import create_run
 from agentdeck.store.writer import Writer

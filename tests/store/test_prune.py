@@ -12,9 +12,9 @@ from socket import gethostname
 
 import pytest
 
-from agentdeck.core import events as ev
 from agentdeck.errors import Fault
 from agentdeck.processes.identity import start_of, this_machine
+from agentdeck.scheduler import events as ev
 from agentdeck.store.letters import Letter, add_letter
 from agentdeck.store.once import Holder, cache_put, once_claim, once_done
 from agentdeck.store.prune import old, prune

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from agentdeck.core.sharing import AGAIN, SLICE
-from agentdeck.core.window import COUNTED, LATEST, Want
+from agentdeck.limits.fair_sharing import AGAIN, SLICE
+from agentdeck.limits.rate_window import COUNTED, LATEST, Want
 from agentdeck.store.lease import BOUND, OBSERVED
 from agentdeck.store.memory import MemoryLog
-from agentdeck.store.rates import PRUNE, Book, Granted, Moved, Refused, Settled, Wanted
+from agentdeck.store.reservations import PRUNE, Book, Granted, Moved, Refused, Settled, Wanted
 from agentdeck.store.runs import Owner, create_run, release_lease, take_lease
 from agentdeck.store.schema import open_for_writing
 from agentdeck.store.writer import Writer
@@ -282,9 +282,9 @@ def test_it_works_without_a_file() -> None:
 
 PROCESS = """
 import sys, time
-from agentdeck.core.sharing import AGAIN, SLICE
-from agentdeck.core.window import Want
-from agentdeck.store.rates import Book, Granted, Settled, Wanted
+from agentdeck.limits.fair_sharing import AGAIN, SLICE
+from agentdeck.limits.rate_window import Want
+from agentdeck.store.reservations import Book, Granted, Settled, Wanted
 from agentdeck.store.writer import Writer
 from agentdeck.workflow.model import ProviderLimits, Rate
 name, path, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])

@@ -13,8 +13,8 @@ import pytest
 
 from agentdeck.errors import UsageError
 from agentdeck.store.durations import save_durations
-from agentdeck.store.listed import RunRow
 from agentdeck.store.reader import Reader
+from agentdeck.store.run_list import RunRow
 from agentdeck.store.runs import Counts, NewRun, Owner, create_run, end_run, save_definition, set_run
 from agentdeck.store.schema import open_for_writing
 from agentdeck.workflow.model import Agent, Definition, Simulate, plain

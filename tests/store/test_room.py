@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from agentdeck.store.room import AHEAD, OFTEN, Room
 from agentdeck.store.schema import open_for_writing
+from agentdeck.store.wal_space import AHEAD, OFTEN, Room
 
 
 def size(path: Path) -> int:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agentdeck.core.events import Author
 from agentdeck.errors import Fault
+from agentdeck.scheduler.events import Author
 from agentdeck.store.commands import answer_command, put_command, take_commands
 from agentdeck.store.lease import BOUND
 from agentdeck.store.letters import Letter, add_letter, set_letter, settle_letters

@@ -19,12 +19,12 @@ from pathlib import Path
 
 import pytest
 
-from agentdeck.core.events import Event, Noted, TaskOpened
 from agentdeck.errors import StoreError
-from agentdeck.store.faults import RunTaken, StoreBroken
+from agentdeck.scheduler.events import Event, Noted, TaskOpened
 from agentdeck.store.reader import Reader
 from agentdeck.store.runs import create_run
 from agentdeck.store.schema import VERSION, open_for_writing
+from agentdeck.store.sqlite_errors import RunTaken, StoreBroken
 from agentdeck.store.writer import Writer
 from tests.store.samples import new_run, order
 
@@ -586,7 +586,7 @@ def test_a_file_that_becomes_read_only_is_opened_again(path: Path) -> None:
 
 
 def test_large_results_between_calls_keep_their_order(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agentdeck.store.rows.LARGE", 1000)
+    monkeypatch.setattr("agentdeck.store.row_batch.LARGE", 1000)
     writer = Writer(path)
     events: list[Event] = [TaskOpened(1.0, f"t{number}", {"x": str(number) * 900}) for number in range(50)]
     gate = threading.Event()

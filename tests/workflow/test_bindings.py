@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from agentdeck.errors import StepError
-from agentdeck.workflow.bindings import check_python, resolve
 from agentdeck.workflow.check import check
 from agentdeck.workflow.loader import load
+from agentdeck.workflow.python_binding import check_python, resolve
 
 HEAD = "agentdeck: 1\nname: w\n"
 

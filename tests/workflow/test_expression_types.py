@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from agentdeck.errors import InvalidFile
+from agentdeck.workflow.expressions import ExpressionError, compile_expression
 from agentdeck.workflow.loader import load
-from agentdeck.workflow.values import ExpressionError, compile_expression
 
 FILE = """
 agentdeck: 1

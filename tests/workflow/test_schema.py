@@ -11,10 +11,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from agentdeck.workflow.format import WORKFLOW
+from agentdeck.workflow.file_format import WORKFLOW
+from agentdeck.workflow.file_shape import clean
 from agentdeck.workflow.schema import schema
-from agentdeck.workflow.shape import clean
-from agentdeck.workflow.source import Source, read_text
+from agentdeck.workflow.yaml_source import Source, read_text
 
 FULL: dict[str, Any] = read_text((Path(__file__).parent / "full.yaml").read_text(), "full.yaml").data
 VALIDATOR = jsonschema.Draft202012Validator(schema())

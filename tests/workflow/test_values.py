@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agentdeck.workflow.operators import FUNCTIONS
-from agentdeck.workflow.values import ExpressionError, compile_expression, compile_template
+from agentdeck.workflow.expression_functions import FUNCTIONS
+from agentdeck.workflow.expressions import ExpressionError, compile_expression, compile_template
 
 SCOPE = {
     "inputs": {"n": 3, "name": "Ann", "list": [1, 2, 3]},

@@ -11,8 +11,8 @@ from rich.cells import cell_len, set_cell_size
 
 from agentdeck.console.graph.card import Card, short
 from agentdeck.console.graph.nodes import Kind, Node
-from agentdeck.console.look import GLYPHS
-from agentdeck.core.tally import SHOWN
+from agentdeck.console.state_style import GLYPHS
+from agentdeck.views.agent_totals import SHOWN
 
 CRITICAL = "critical"
 Span = tuple[str, str]

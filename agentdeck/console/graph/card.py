@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from agentdeck.console.graph.nodes import Node
-from agentdeck.core.tally import SHOWN, AgentTally
+from agentdeck.views.agent_totals import SHOWN, AgentTally
 
 #: One failure in so many: fewer are told by their count alone, and the agent does well.
 FEW = 10

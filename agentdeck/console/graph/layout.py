@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from agentdeck.console.graph.edges import Wires, route
 from agentdeck.console.graph.layers import Layered
-from agentdeck.console.graph.wires import Wires, route
 
 SWEEPS = 6
 #: A bend follows a bend rather than anything else: long edges run straight.

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from agentdeck.core.clean import clean
+from agentdeck.terminal_text import clean
 from agentdeck.workflow.model import (
     Agent,
     Approve,

@@ -13,19 +13,19 @@ from textual.geometry import Offset, Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from agentdeck.console.background_color import Grounded
 from agentdeck.console.graph.canvas import Span
 from agentdeck.console.graph.card import card_of, state_of, steps_of
-from agentdeck.console.graph.critical import path, slack, takes
-from agentdeck.console.graph.ink import Ink, colourful
+from agentdeck.console.graph.critical_path import path, slack, takes
+from agentdeck.console.graph.navigation import Way, step
 from agentdeck.console.graph.nodes import edges_of, nodes_of
 from agentdeck.console.graph.scene import LEVELS, Edge, Level, Scene, best, scene
 from agentdeck.console.graph.status_map import StatusMap, legend
-from agentdeck.console.graph.walk import Way, step
-from agentdeck.console.grounded import Grounded
-from agentdeck.console.look import look_of
+from agentdeck.console.graph.styles import Ink, colourful
 from agentdeck.console.pane import Focus, Focused
-from agentdeck.core.tally import AgentTally
-from agentdeck.core.view import View
+from agentdeck.console.state_style import look_of
+from agentdeck.views.agent_totals import AgentTally
+from agentdeck.views.run_view import View
 from agentdeck.workflow import graph
 from agentdeck.workflow.model import Definition
 

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
+from agentdeck.console.graph.box_chars import ALL, EAST, character, heavy
 from agentdeck.console.graph.canvas import Row, Span, box, box_height, box_width, chip, chip_width
 from agentdeck.console.graph.card import Card
 from agentdeck.console.graph.layout import Box, Layout, lay_out
-from agentdeck.console.graph.lines import ALL, EAST, character, heavy
 from agentdeck.console.graph.nodes import Needs, Node, fold
 from agentdeck.workflow import graph
 

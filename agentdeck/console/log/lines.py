@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
-from agentdeck.core.clean import clean
+from agentdeck.terminal_text import clean
 
 MOST = 1_000_000
 MOST_CHARACTERS = 400_000_000

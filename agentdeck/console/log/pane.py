@@ -19,17 +19,17 @@ from textual.strip import Strip
 from textual.widget import Widget
 from textual.widgets import Input
 
-from agentdeck.console.entry import Entry
-from agentdeck.console.log.body import LogLines
+from agentdeck.console.log.line_detail import WholeLine
+from agentdeck.console.log.line_filter import Sieve, Wanted, level_below
+from agentdeck.console.log.line_style import clock
 from agentdeck.console.log.lines import LineStore, steady
-from agentdeck.console.log.paint import clock
+from agentdeck.console.log.lines_widget import LogLines
 from agentdeck.console.log.search import compiled
-from agentdeck.console.log.sieve import Sieve, Wanted, level_below
-from agentdeck.console.log.whole import WholeLine
-from agentdeck.console.look import look_of
 from agentdeck.console.pane import Focus, Focused
-from agentdeck.core.view import View
-from agentdeck.insight.numbers import plural
+from agentdeck.console.state_style import look_of
+from agentdeck.console.text_entry import Entry
+from agentdeck.insight.formatting import plural
+from agentdeck.views.run_view import View
 
 SLICE = 0.004  # seconds of a frame for looking at lines
 HURRIED = 0.012  # while somebody waits for a pattern

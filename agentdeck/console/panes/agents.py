@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from agentdeck.console.bars import bar
 from agentdeck.console.columns import Column
-from agentdeck.console.drawn import Pieces
 from agentdeck.console.graph.card import failed_role, state_of
+from agentdeck.console.line_widget import Pieces
 from agentdeck.console.log.lines import task_of
-from agentdeck.console.look import GLYPHS
 from agentdeck.console.pane import Focus, Focused
-from agentdeck.console.rows import Rows
+from agentdeck.console.state_style import GLYPHS
 from agentdeck.console.table import Table
-from agentdeck.core.clean import clean
-from agentdeck.core.tally import AgentTally
-from agentdeck.core.view import View
-from agentdeck.insight.numbers import count, dollars, percent, seconds
+from agentdeck.console.table_rows import Rows
+from agentdeck.insight.formatting import count, dollars, percent, seconds
+from agentdeck.terminal_text import clean
+from agentdeck.views.agent_totals import AgentTally
+from agentdeck.views.run_view import View
 
 
 def number(value: int, role: str) -> Pieces:

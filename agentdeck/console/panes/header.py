@@ -6,17 +6,17 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from agentdeck.console.bars import bar
-from agentdeck.console.drawn import Drawn, Line, Piece, Pieces, fit_pieces, width_of
-from agentdeck.console.look import GLYPHS
+from agentdeck.console.line_widget import Drawn, Line, Piece, Pieces, fit_pieces, width_of
 from agentdeck.console.pane import Focus
-from agentdeck.console.seldom import Seldom
-from agentdeck.core.clean import clean
-from agentdeck.core.tally import total_cost
-from agentdeck.core.view import View
+from agentdeck.console.state_style import GLYPHS
+from agentdeck.console.throttle import Seldom
 from agentdeck.insight.attention import Attention, attention, paused_by_budget, why_paused
-from agentdeck.insight.numbers import count, dollars, per_second, seconds
-from agentdeck.insight.pace import Pace
+from agentdeck.insight.formatting import count, dollars, per_second, seconds
 from agentdeck.insight.summary import simulation
+from agentdeck.insight.throughput import Pace
+from agentdeck.terminal_text import clean
+from agentdeck.views.agent_totals import total_cost
+from agentdeck.views.run_view import View
 
 #: The pace of tasks is taken over so many seconds, that of steps over fewer, so that it is the one of now.
 TASKS, STEPS = 30.0, 5.0

@@ -12,16 +12,16 @@ from textual.binding import Binding, BindingType
 
 from agentdeck.console.bars import spark
 from agentdeck.console.columns import Column
-from agentdeck.console.drawn import Line, Pieces, width_of
+from agentdeck.console.line_widget import Line, Pieces, width_of
 from agentdeck.console.pane import Focus, Focused
-from agentdeck.console.rows import Rows
-from agentdeck.console.seldom import Seldom
 from agentdeck.console.table import Table
-from agentdeck.core.clean import clean
-from agentdeck.core.ranges import range_of
-from agentdeck.core.view import View
+from agentdeck.console.table_rows import Rows
+from agentdeck.console.throttle import Seldom
+from agentdeck.insight.formatting import count, dollars, seconds
 from agentdeck.insight.limits import RATES, Limit, limits, number
-from agentdeck.insight.numbers import count, dollars, seconds
+from agentdeck.limits.ranges import range_of
+from agentdeck.terminal_text import clean
+from agentdeck.views.run_view import View
 from agentdeck.workflow import units
 from agentdeck.workflow.model import Rate
 

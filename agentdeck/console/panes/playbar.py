@@ -8,9 +8,9 @@ from typing import ClassVar
 from textual import events
 from textual.binding import Binding, BindingType
 
-from agentdeck.console.drawn import Drawn, Line, Piece, fit
-from agentdeck.insight.numbers import seconds
-from agentdeck.insight.playback import Playback
+from agentdeck.console.line_widget import Drawn, Line, Piece, fit
+from agentdeck.insight.formatting import seconds
+from agentdeck.insight.replay import Playback
 
 #: What a mark is drawn with; where several fall into one cell, the first of these is seen.
 MARKS = {

@@ -6,17 +6,17 @@ from typing import TypeAlias
 
 from agentdeck.console.bars import bar
 from agentdeck.console.columns import Column
-from agentdeck.console.drawn import Pieces
-from agentdeck.console.look import GLYPHS
+from agentdeck.console.line_widget import Pieces
 from agentdeck.console.pane import Focus, Focused
 from agentdeck.console.panes.agents import number
-from agentdeck.console.rows import Rows
-from agentdeck.console.seldom import Seldom
+from agentdeck.console.state_style import GLYPHS
 from agentdeck.console.table import Table
-from agentdeck.core.clean import clean
-from agentdeck.core.shown import StepView, TaskRow, TaskView
-from agentdeck.core.view import View
-from agentdeck.insight.numbers import seconds
+from agentdeck.console.table_rows import Rows
+from agentdeck.console.throttle import Seldom
+from agentdeck.insight.formatting import seconds
+from agentdeck.terminal_text import clean
+from agentdeck.views.rows import StepView, TaskRow, TaskView
+from agentdeck.views.run_view import View
 
 Task: TypeAlias = TaskView | TaskRow
 STRIP = 12

@@ -11,22 +11,22 @@ from textual import events
 from textual.binding import Binding, BindingType
 from textual.worker import Worker, WorkerState
 
-from agentdeck.console.axis import Axis, window
-from agentdeck.console.chart import attempts, busy
-from agentdeck.console.drawn import Drawn, Line, Pieces, fit, fit_pieces
 from agentdeck.console.graph.card import state_of
+from agentdeck.console.line_widget import Drawn, Line, Pieces, fit, fit_pieces
 from agentdeck.console.log.lines import agent_of
-from agentdeck.console.look import GLYPHS
 from agentdeck.console.pane import Focus, Focused
-from agentdeck.console.seldom import Seldom
-from agentdeck.core.clean import clean
-from agentdeck.core.events import Event
-from agentdeck.core.shown import Moment
-from agentdeck.core.tally import AgentTally
-from agentdeck.core.view import View
-from agentdeck.insight.activity import Activity, activity
-from agentdeck.insight.gantt import Row, asking, bars, critical, live
-from agentdeck.insight.numbers import plural, seconds
+from agentdeck.console.state_style import GLYPHS
+from agentdeck.console.throttle import Seldom
+from agentdeck.console.time_axis import Axis, window
+from agentdeck.console.timeline_rows import attempts, busy
+from agentdeck.insight.agent_activity import Activity, activity
+from agentdeck.insight.formatting import plural, seconds
+from agentdeck.insight.task_timeline import Row, asking, bars, critical, live
+from agentdeck.scheduler.events import Event
+from agentdeck.terminal_text import clean
+from agentdeck.views.agent_totals import AgentTally
+from agentdeck.views.rows import Moment
+from agentdeck.views.run_view import View
 
 #: What was read of a task is read again so often at most, while the view knows more; in seconds.
 AGAIN = 1.0

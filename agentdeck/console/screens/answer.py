@@ -15,13 +15,13 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Select, Static
 
 from agentdeck.cli.inputs import read
+from agentdeck.console.outline import Item, Sheet, outline, prose
 from agentdeck.console.screens.fields import field_of
-from agentdeck.console.sheet import Item, Sheet, outline, prose
-from agentdeck.core.clean import clean
-from agentdeck.core.decision import required
 from agentdeck.engine.author import current_author
 from agentdeck.errors import AgentdeckError
 from agentdeck.insight.step import StepStory
+from agentdeck.scheduler.approvals import required
+from agentdeck.terminal_text import clean
 from agentdeck.workflow.model import Approve, Data
 
 

@@ -12,8 +12,8 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from agentdeck.console.entry import Entry
-from agentdeck.core.clean import clean
+from agentdeck.console.text_entry import Entry
+from agentdeck.terminal_text import clean
 
 
 class Ask(ModalScreen[str]):

@@ -18,20 +18,20 @@ from textual.timer import Timer
 from textual.widgets import Static
 
 from agentdeck.console.actions import bindings
-from agentdeck.console.foot import Foot
+from agentdeck.console.footer import Foot
 from agentdeck.console.library import EXAMPLES, FOLDER, HERE, RECENT, Entry, Library, Past, pasts
-from agentdeck.console.listing import Column, Listing, Row
-from agentdeck.console.look import GLYPHS, look_of
 from agentdeck.console.palette import Found
-from agentdeck.console.peek import Peek
+from agentdeck.console.row_list import Column, Listing, Row
+from agentdeck.console.run_preview import Peek
 from agentdeck.console.screens.base import Shown
-from agentdeck.core.clean import clean
+from agentdeck.console.state_style import GLYPHS, look_of
 from agentdeck.errors import AgentdeckError
+from agentdeck.terminal_text import clean
 
 if TYPE_CHECKING:
-    from agentdeck.console.background import Order
-    from agentdeck.store.listed import RunRow
+    from agentdeck.console.engine_process import Order
     from agentdeck.store.reader import Reader
+    from agentdeck.store.run_list import RunRow
     from agentdeck.workflow.model import Definition
 
 # What the store, the workflows and the page need takes longer to import than the screen to appear: that is done
@@ -153,13 +153,13 @@ class DeckScreen(Shown):
         self._page(again=changed)
 
     def _rows(self) -> Iterator[Row]:
-        from agentdeck.console import preview
+        from agentdeck.console import summary_text
 
         alive = [row for row in self._runs if row.state in ALIVE]
         if alive:
             yield Row("", (("in progress", "title"),) + (("", ""),) * 3)
         for row in alive[:50]:
-            total = preview.total_of(row)
+            total = summary_text.total_of(row)
             done = f"{100 * row.tasks.done // total} %" if total > 1 else ""
             state = (f"{GLYPHS[row.state]} {row.state}", row.state)
             yield Row(f"run:{row.run}", ((row.workflow, "text"), state, (done, "text"), (row.run, "dim")))
@@ -187,7 +187,7 @@ class DeckScreen(Shown):
         self._page()
 
     def _page(self, *, again: bool = False) -> None:
-        from agentdeck.console import preview
+        from agentdeck.console import summary_text
 
         key, look = self.query_one(Listing).key, look_of(self.app)
         page, about = self.query_one("#page"), self.query_one("#about", Static)
@@ -196,12 +196,12 @@ class DeckScreen(Shown):
             row = next((row for row in self._runs if row.run == key[4:]), None)
             if row is not None:
                 peek = self.query_one(Peek)
-                about.update(preview.run(row, look, width, peek.lines, peek.reading if peek.display else ""))
+                about.update(summary_text.run(row, look, width, peek.lines, peek.reading if peek.display else ""))
         elif (again or key != self._told) and (entry := self._entry) is not None:
             before = [row for row in self._runs if row.source.get("file") == str(entry.path)][:6]
             drawn = not self.has_class("narrow")
             seen = self._seen.get(entry.name, {})
-            about.update(preview.workflow(entry, look, width, seen, before, drawn=drawn))
+            about.update(summary_text.workflow(entry, look, width, seen, before, drawn=drawn))
         if key != self._told or again:
             self._draw_soon()
         if key != self._told:
@@ -261,12 +261,12 @@ class DeckScreen(Shown):
 
     def _launch(self, file: Path, definition: Definition) -> None:
         from agentdeck.cli.settings import setting, workers
-        from agentdeck.console import background
+        from agentdeck.console import engine_process
         from agentdeck.console.screens.launch import LaunchScreen
 
         def launched(order: Order | None) -> None:
             if order is not None:
-                self.deck.start(lambda: background.launch(self.deck.db, file, order))
+                self.deck.start(lambda: engine_process.launch(self.deck.db, file, order))
 
         try:
             most = workers(None, definition, definition.folder or file.parent)

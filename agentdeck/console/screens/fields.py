@@ -7,8 +7,8 @@ import json
 from textual.content import Content
 from textual.widgets import Input, Select
 
-from agentdeck.console.entry import Entry
-from agentdeck.core.clean import clean
+from agentdeck.console.text_entry import Entry
+from agentdeck.terminal_text import clean
 from agentdeck.workflow.model import Data, Type
 from agentdeck.workflow.model import Input as Spec
 

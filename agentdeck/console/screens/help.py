@@ -14,8 +14,8 @@ from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
 from agentdeck.console.actions import BY_ID
-from agentdeck.console.look import look_of
-from agentdeck.core.clean import clean
+from agentdeck.console.state_style import look_of
+from agentdeck.terminal_text import clean
 
 
 class Help(ModalScreen[None]):

@@ -9,19 +9,19 @@ from textual.app import ComposeResult
 from textual.widgets import Input
 
 from agentdeck.cli.runs import marks, when
-from agentdeck.console import pauses
+from agentdeck.console import gc_tuning
 from agentdeck.console.actions import bindings
-from agentdeck.console.entry import Entry
-from agentdeck.console.foot import Foot
-from agentdeck.console.listing import Column, Listing, Row
-from agentdeck.console.look import GLYPHS
-from agentdeck.console.preview import total_of
-from agentdeck.console.screens.kept import Kept
-from agentdeck.core.clean import clean
+from agentdeck.console.footer import Foot
+from agentdeck.console.row_list import Column, Listing, Row
+from agentdeck.console.screens.run_list_actions import Kept
+from agentdeck.console.state_style import GLYPHS
+from agentdeck.console.summary_text import total_of
+from agentdeck.console.text_entry import Entry
 from agentdeck.errors import AgentdeckError
-from agentdeck.insight.numbers import moment, seconds
-from agentdeck.store.listed import RunRow
+from agentdeck.insight.formatting import moment, seconds
 from agentdeck.store.reader import Reader
+from agentdeck.store.run_list import RunRow
+from agentdeck.terminal_text import clean
 
 #: As many as there is room for.
 COLUMNS = (
@@ -65,7 +65,7 @@ class HistoryScreen(Kept):
         self._read(again=True)
 
     def on_unmount(self) -> None:
-        self.app.set_timer(pauses.SETTLED, pauses.look_again)
+        self.app.set_timer(gc_tuning.SETTLED, gc_tuning.look_again)
 
     def on_screen_suspend(self) -> None:
         self._timer.pause()
@@ -126,7 +126,7 @@ class HistoryScreen(Kept):
         else:
             self._runs += found
             shown.add([_row(run) for run in found])
-            pauses.set_aside()
+            gc_tuning.set_aside()
         shown.border_subtitle = f"{len(self._runs):,}{'+' if self._more else ''} runs"
 
     @property

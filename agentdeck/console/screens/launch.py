@@ -23,18 +23,18 @@ from agentdeck.cli.inputs import lacking, read
 from agentdeck.cli.overrides import override
 from agentdeck.cli.rewrite import save
 from agentdeck.cli.tasks import TaskFile
-from agentdeck.console.background import Order
-from agentdeck.console.entry import Entry
-from agentdeck.console.foretold import describe
-from agentdeck.console.look import look_of
+from agentdeck.console.editable_limits import asked, budget_of, caps_as_text, deck_of, limits_of, looser, turned
+from agentdeck.console.engine_process import Order
+from agentdeck.console.forecast_text import describe
 from agentdeck.console.screens.fields import about, field_of, shown_value
-from agentdeck.console.turnable import asked, budget_of, caps_as_text, deck_of, limits_of, looser, turned
-from agentdeck.core.caps import caps_of
-from agentdeck.core.clean import clean
+from agentdeck.console.state_style import look_of
+from agentdeck.console.text_entry import Entry
 from agentdeck.errors import AgentdeckError, UsageError
-from agentdeck.insight.outlook import outlook
-from agentdeck.insight.prompting import Used, prompting, used_by
+from agentdeck.insight.launch_forecast import outlook
+from agentdeck.insight.prompt_forecast import Used, prompting, used_by
+from agentdeck.limits.provider_limits import caps_of
 from agentdeck.store.reader import Reader
+from agentdeck.terminal_text import clean
 from agentdeck.workflow.model import SLOTLESS, Data, Definition
 
 #: Of so many agents the limits can be changed here; of more, one by one while the run executes.

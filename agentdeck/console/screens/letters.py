@@ -9,22 +9,22 @@ from typing import NamedTuple
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
-from agentdeck.console import background
+from agentdeck.console import engine_process
 from agentdeck.console.actions import bindings
 from agentdeck.console.columns import Column
-from agentdeck.console.foot import Foot
-from agentdeck.console.rows import Rows
+from agentdeck.console.footer import Foot
+from agentdeck.console.outline import Item, Sheet, outline, prose
 from agentdeck.console.screens.ask import Ask
 from agentdeck.console.screens.base import Shown
 from agentdeck.console.screens.confirm import Choice, Confirm
-from agentdeck.console.sheet import Item, Sheet, outline, prose
 from agentdeck.console.table import Table
-from agentdeck.core.clean import clean
+from agentdeck.console.table_rows import Rows
 from agentdeck.errors import AgentdeckError
-from agentdeck.insight.numbers import moment, plural
+from agentdeck.insight.formatting import moment, plural
 from agentdeck.insight.step import StepStory, recorded_story
 from agentdeck.store.letters import Letter
 from agentdeck.store.reader import LogLine, Reader
+from agentdeck.terminal_text import clean
 
 AGAIN = 1.0
 LINES = 200
@@ -79,7 +79,7 @@ class LettersScreen(Shown):
         self.letters: list[Letter] = []
         self.causes = Rows[Cause](lambda one: one.cause, lambda one: f"{one.last.agent} {one.last.fault.message}")
         self.rows = Rows[Letter](lambda one: one.id, lambda one: f"{one.id} {one.task} {one.step} {one.run}")
-        self._asked: list[tuple[background.Engine, frozenset[int]]] = []
+        self._asked: list[tuple[engine_process.Engine, frozenset[int]]] = []
         self._shown = 0
 
     def compose(self) -> ComposeResult:
@@ -143,7 +143,7 @@ class LettersScreen(Shown):
             self._causes.touch()
             self._choose()
 
-    def _tell(self, engine: background.Engine, asked: frozenset[int], still: set[int]) -> None:
+    def _tell(self, engine: engine_process.Engine, asked: frozenset[int], still: set[int]) -> None:
         """What came of it."""
         left = asked & still
         words = engine.words.splitlines()
@@ -227,7 +227,7 @@ class LettersScreen(Shown):
     def _call(self, verb: str, chosen: Sequence[Letter], *more: str) -> None:
         ids = [one.id for one in chosen]
         wait = ("--wait",) if verb == "retry" else ()  # this console answers what the run asks
-        engine = background.call(self.deck.db, "letters", verb, *map(str, ids), *more, *wait)
+        engine = engine_process.call(self.deck.db, "letters", verb, *map(str, ids), *more, *wait)
         self._asked.append((engine, frozenset(ids)))
         self._letters.marks.clear()
 
@@ -345,7 +345,7 @@ class LettersScreen(Shown):
     def action_story(self) -> None:
         letter = self.letter
         if letter is not None:
-            from agentdeck.console.detail import StepDetail
+            from agentdeck.console.step_detail import StepDetail
 
             def read() -> StepStory:
                 reader = Reader(self.deck.db)

@@ -11,16 +11,16 @@ from textual.app import ComposeResult
 from textual.containers import Container
 
 from agentdeck.console.actions import bindings, of
-from agentdeck.console.background import Engine
-from agentdeck.console.foot import Foot
+from agentdeck.console.engine_process import Engine
+from agentdeck.console.footer import Foot
 from agentdeck.console.log.lines import LineStore
-from agentdeck.console.log.tiled import LogTiles
+from agentdeck.console.log.tiles import LogTiles
 from agentdeck.console.panes.playbar import PlayBar
 from agentdeck.console.recording import Recording
+from agentdeck.console.screens.pane_layout import PANES
 from agentdeck.console.screens.run import RunScreen
-from agentdeck.console.screens.stage import PANES
-from agentdeck.console.strip import Notice, Tabs
-from agentdeck.insight.playback import Playback
+from agentdeck.console.status_lines import Notice, Tabs
+from agentdeck.insight.replay import Playback
 from agentdeck.workflow.model import Data
 
 FOLD = 0.005  # seconds of a frame for folding

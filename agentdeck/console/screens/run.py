@@ -12,22 +12,22 @@ from textual.app import ComposeResult
 from textual.containers import Container
 from textual.timer import Timer
 
-from agentdeck.console import background, pauses
+from agentdeck.console import engine_process, gc_tuning
 from agentdeck.console.actions import bindings
-from agentdeck.console.command import tell
+from agentdeck.console.commands import tell
 from agentdeck.console.feed import Feed
-from agentdeck.console.foot import Foot
-from agentdeck.console.foresight import Foresight
-from agentdeck.console.intake import LATE, Intake
+from agentdeck.console.feed_intake import LATE, Intake
+from agentdeck.console.footer import Foot
+from agentdeck.console.forecast_worker import Foresight
 from agentdeck.console.palette import Found
 from agentdeck.console.pane import Focus
-from agentdeck.console.screens.recall import Recall
-from agentdeck.console.screens.stage import PANES
-from agentdeck.console.strip import Notice, Tabs
-from agentdeck.core.view import View
+from agentdeck.console.screens.history_actions import Recall
+from agentdeck.console.screens.pane_layout import PANES
+from agentdeck.console.status_lines import Notice, Tabs
 from agentdeck.insight.limits import limits, windows
-from agentdeck.insight.turned import Standing, standing
-from agentdeck.store.asking import Answer
+from agentdeck.insight.what_if import Standing, standing
+from agentdeck.store.command_client import Answer
+from agentdeck.views.run_view import View
 from agentdeck.workflow.model import Data
 
 FRAME = 0.05
@@ -86,7 +86,7 @@ class RunScreen(Recall):
         if self.intake is not None:
             self.intake.close()
         self.feed.close()
-        self.app.set_timer(pauses.SETTLED, pauses.look_again)
+        self.app.set_timer(gc_tuning.SETTLED, gc_tuning.look_again)
 
     # The frame ----------------------------------------------------------------------------------------------
 
@@ -107,7 +107,7 @@ class RunScreen(Recall):
             self.view = View(feed.definition)
             self.build(feed.definition)
             intake = self.intake = Intake(feed, self.view, self.lines)
-            self.set_timer(pauses.SETTLED, pauses.set_aside)
+            self.set_timer(gc_tuning.SETTLED, gc_tuning.set_aside)
         intake.take()
         if self._limits != self.view.limits:
             self._limits = dict(self.view.limits)
@@ -253,7 +253,7 @@ class RunScreen(Recall):
 
     def typed(self, query: str) -> Iterator[Found]:
         """For the palette: a verb with its arguments."""
-        from agentdeck.console.typed import found
+        from agentdeck.console.typed_commands import found
 
         return found(self, query)
 
@@ -293,7 +293,7 @@ class RunScreen(Recall):
             return ""
         return engine.words.rpartition("\n")[2] or f"its process ended with {engine.ended}"
 
-    def take_up(self, engine: Callable[[], background.Engine]) -> None:
+    def take_up(self, engine: Callable[[], engine_process.Engine]) -> None:
         if self.deck.start(engine, look=False):
             self._resumed = time.monotonic()
 

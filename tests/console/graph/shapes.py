@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agentdeck.core import events as ev
-from agentdeck.core.view import View
+from agentdeck.scheduler import events as ev
+from agentdeck.views.run_view import View
 from agentdeck.workflow.model import Agent, Definition, OnError, Simulate
 
 Needs = dict[str, list[str]]

@@ -10,7 +10,7 @@ from agentdeck.console.graph.card import Card, seconds
 from agentdeck.console.graph.nodes import Node, edges_of, fold, nodes_of
 from agentdeck.console.graph.status_map import StatusMap
 from agentdeck.console.graph.text import draw_text
-from agentdeck.core.tally import SHOWN
+from agentdeck.views.agent_totals import SHOWN
 from agentdeck.workflow import graph
 from agentdeck.workflow.model import Agent, Definition, Simulate
 from tests.console.graph.shapes import ORDER, Needs, definition, fan, layered, with_spare

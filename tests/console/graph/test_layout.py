@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agentdeck.console.graph.box_chars import DOWN, EAST, NORTH, SOUTH, WEST, character, heavy
 from agentdeck.console.graph.layout import Layout, lay_out
-from agentdeck.console.graph.lines import DOWN, EAST, NORTH, SOUTH, WEST, character, heavy
 from tests.console.graph.shapes import ORDER, Needs, fan, layered
 
 

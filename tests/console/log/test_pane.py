@@ -8,12 +8,12 @@ import pytest
 from textual.events import MouseScrollDown, MouseScrollUp
 from textual.pilot import Pilot
 
+from agentdeck.console.log.line_detail import WholeLine
 from agentdeck.console.log.lines import LineStore
 from agentdeck.console.log.pane import LogPane
-from agentdeck.console.log.tiled import LogTiles
-from agentdeck.console.log.whole import WholeLine
+from agentdeck.console.log.tiles import LogTiles
 from agentdeck.console.pane import Focus, Pane
-from agentdeck.core.view import View
+from agentdeck.views.run_view import View
 from tests.console.log.samples import Shown, row, rows
 
 pytestmark = pytest.mark.anyio

@@ -7,9 +7,9 @@ import time
 import pytest
 import regex
 
+from agentdeck.console.log.line_filter import CHUNK, Sieve, Wanted
 from agentdeck.console.log.lines import RANKS, LineStore
 from agentdeck.console.log.search import compiled, expanded
-from agentdeck.console.log.sieve import CHUNK, Sieve, Wanted
 from tests.console.log.samples import row, rows
 
 

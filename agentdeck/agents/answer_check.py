@@ -1,0 +1,62 @@
+"""Whether an answer is what the workflow asked for: its typed `output`, and `expect`."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from agentdeck.errors import StepError
+from agentdeck.workflow.expressions import Scope, compile_expression
+from agentdeck.workflow.file_shape import kind as kind_of
+from agentdeck.workflow.inputs import fits
+from agentdeck.workflow.model import Agent, Data
+
+_FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n?```", re.S)
+
+
+class Fit:
+    """Takes an output and gives it back, parsed where it was text. Raises StepError of kind `invalid` with what
+    is wrong: the next attempt is told."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._fields = agent.output
+        self._text = agent.expect
+        self._expect = compile_expression(agent.expect) if agent.expect else None
+
+    def __call__(self, output: Data, scope: Scope) -> Data:
+        if self._fields is not None:
+            output = self._typed(output)
+        if self._expect is not None and not self._expect.evaluate({**scope, "output": output}):
+            raise StepError("invalid", f"expect: {self._text} is false")
+        return output
+
+    def _typed(self, output: Data) -> Data:
+        if isinstance(output, str):
+            output = parsed(output)
+        if not isinstance(output, dict):
+            raise StepError("invalid", f"an object is expected, not {kind_of(output)}")
+        assert self._fields is not None
+        wrong = []
+        for name, kind in self._fields.items():
+            if name not in output:
+                wrong.append(f"field {name} is missing")
+            elif what := fits(output[name], kind):
+                wrong.append(f"field {name} is {what}")
+        if wrong:
+            raise StepError("invalid", "; ".join(wrong))
+        return output
+
+
+def parsed(text: str) -> Data:
+    """The JSON that the text is, or else the first that stands in a fence in it. Raises StepError of kind
+    `invalid`."""
+    for part in (text, *_FENCE.findall(text)):
+        try:
+            return json.loads(part, parse_constant=_no_number)
+        except (ValueError, RecursionError):
+            continue
+    raise StepError("invalid", "an object is expected, and this is no JSON")
+
+
+def _no_number(name: str) -> Data:
+    raise ValueError(f"{name} is no JSON")

@@ -1,0 +1,54 @@
+"""Hides the deck's secrets in everything that comes out of a step, before it is recorded anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio.to_thread
+
+from agentdeck.agents.template_rendering import LIGHT
+from agentdeck.agents.verb import Answer, Verb, Work
+from agentdeck.errors import StepError
+from agentdeck.providers.keys import Keys
+from agentdeck.workflow.json_text import room_left
+from agentdeck.workflow.model import Data
+
+
+class Masked:
+    """A verb whose log lines, results and faults are without any secret that was read in this run. `once` and
+    `cache`, which record results too, see only these."""
+
+    def __init__(self, verb: Verb, keys: Keys) -> None:
+        self._verb = verb
+        self._keys = keys
+
+    async def run(self, work: Work) -> Data | Answer:
+        hide = self._keys.hide
+        work.log = _masked(work.log, hide)
+        try:
+            answer = await self._verb.run(work)
+        except StepError as error:
+            fault = error.fault
+            hidden = StepError(fault.kind, hide(fault.message))
+            hidden.fault = fault._replace(message=hidden.fault.message, detail=hide(fault.detail))
+            raise hidden from None
+        except Exception as error:
+            raise StepError("exception", hide(f"{type(error).__name__}: {error}")) from None
+        if type(answer) is Answer:
+            return answer._replace(output=await self._hidden(answer.output))
+        return await self._hidden(answer)
+
+    async def _hidden(self, value: Data) -> Data:
+        """In a thread where it is large."""
+        if not self._keys.known:
+            return value
+        if room_left(value, LIGHT) >= 0:
+            return self._keys.hide_data(value)
+        return await anyio.to_thread.run_sync(self._keys.hide_data, value)
+
+
+def _masked(log: Callable[..., None], hide: Callable[[str], str]) -> Callable[..., None]:
+    def masked(text: str, level: str = "info") -> None:
+        log(hide(str(text)), level)
+
+    return masked

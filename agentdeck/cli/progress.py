@@ -1,0 +1,286 @@
+"""What a run tells on stderr while it goes: live progress in a terminal, else plain lines."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import click
+
+from agentdeck.cli.error_output import tidy
+from agentdeck.engine.log_lines import LogLine
+from agentdeck.insight.formatting import plural, seconds
+from agentdeck.insight.summary import simulation, task_counts
+from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.approvals import command, describe
+from agentdeck.scheduler.fold import AUTO
+from agentdeck.terminal_text import clean
+from agentdeck.views.run_view import View
+from agentdeck.workflow.deck import deck_for
+from agentdeck.workflow.model import Approve, Definition, Prompt
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+FAILURES = 20
+FRAMES = 8
+
+
+class Narrator(Protocol):
+    """Sees what happens, and tells a person."""
+
+    def event(self, seq: int, event: ev.Event) -> None: ...
+
+    def line(self, line: LogLine) -> None: ...
+
+    def say(self, text: str) -> None: ...
+
+    def close(self, view: View | None, state: str) -> None: ...
+
+
+def narrator(definition: Definition, total: int | None, *, again: View | None = None) -> Narrator:
+    """The one that fits where stderr goes. `total` is how many tasks there are, if that is known."""
+    if sys.stderr.isatty():
+        return Live(definition, total, again)
+    return Plain(definition, total, again)
+
+
+def ending(view: View, state: str) -> str:
+    """A run in one line."""
+    attempts = sum(tally.attempts for tally in view.agents.values())
+    marks = plural(attempts, "attempt") + (f" · {word}" if (word := simulation(view)) else "")
+    return f"{view.run} {state} in {seconds(view.seconds)}: {task_counts(view.tasks)}, {marks}"
+
+
+def waits_for(run: str, definition: Definition, asked: ev.Noted) -> str:
+    """That a step asks a person, and the command that answers it. What a sub-workflow's step has for fields, the
+    command says when it is called."""
+    agent = None if "/" in asked.task else definition.agents.get(asked.step.partition("[")[0])
+    does = agent.does if agent is not None and isinstance(agent.does, Approve) else None
+    return f"task {asked.task} waits for a person: {command(run, asked.task, asked.step, does)}"
+
+
+class Plain:
+    """Plain lines: the start, what fails, every tenth of the tasks, what a person is asked, the end."""
+
+    def __init__(self, definition: Definition, total: int | None, again: View | None) -> None:
+        self.definition = definition
+        self.total = total
+        self.run = again.run if again else ""
+        self.ended = again.tasks.ended if again else 0
+        self.failed = again.tasks.failed if again else 0
+        self.told = self.failures = 0
+        self.top = set(again.open) if again else set[str]()
+        self.tasks = {task for task in self.top if again is None or again.open[task].parent is None}
+
+    def say(self, text: str) -> None:
+        click.echo(tidy(text), err=True)
+
+    def event(self, seq: int, event: ev.Event) -> None:
+        if type(event) is ev.StepSucceeded:  # half of all there are
+            return
+        match event:
+            case ev.TaskOpened(task=task, parent=None):
+                self.tasks.add(task)
+            case ev.TasksExhausted(total=total, cut=cut):
+                self.total = None if cut else total  # a cancelled run has no further tenths
+            case ev.TaskEnded(task=task, state=state) if task in self.tasks:
+                self.tasks.discard(task)
+                self.ended += 1
+                self.failed += state == "failed"
+                self._tenth()
+            case ev.Noted() if event.asks:
+                self.say(waits_for(self.run, self.definition, event))
+            case ev.StepAnswered(task=task, step=step):
+                self.say(f"task {task}: {step} {clean(describe(event))}")
+            case ev.StepFailed(task=task, step=step, fault=fault, letter=True):
+                self._failure(f"task {task}: {step} failed: {clean(fault.message)}")
+            case ev.RunStarted(run=run):
+                self.run = run
+                many = f", {plural(self.total, 'task')}" if self.total is not None else ""
+                word = f" · {made_up}" if (made_up := _simulated(self.definition)) else ""
+                self.say(
+                    f"{run} started: {event.workflow}, {plural(_workers(event.limits), 'worker')}{many}{word}"
+                )
+            case ev.RunResumed():
+                self.say(f"{self.run} resumed, {plural(self.ended, 'task')} had ended")
+            case ev.RunPaused(why=why, who=who):
+                self.say("paused" + (f": {why}" if why else f" by {who}" if who else ""))
+            case ev.RunUnpaused():
+                self.say("goes on")
+            case ev.LimitChanged(name=name, old=old, new=new) if event.who != AUTO:
+                was, now = ("none" if value is None else value for value in (old, new))
+                self.say(f"limit {name}: {was} → {now}")
+            case ev.Noted(task="", text=text):
+                self.say(clean(text))
+
+    def line(self, line: LogLine) -> None:
+        """Lines of agents are in the store; `logs` shows them."""
+
+    def _failure(self, text: str) -> None:
+        self.failures += 1
+        if self.failures <= FAILURES:
+            self.say(text)
+        elif self.failures == FAILURES + 1:
+            self.say(f"… more failures are not told here: agentdeck show {self.run}")
+
+    def _tenth(self) -> None:
+        if self.total is None or self.total < 10:
+            return
+        tenth = self.ended * 10 // self.total
+        if tenth > self.told and self.ended < self.total:
+            self.told = tenth
+            failed = f", {self.failed:,} failed" if self.failed else ""
+            self.say(f"{tenth * 10} %: {self.ended:,} of {self.total:,} tasks{failed}")
+
+    def close(self, view: View | None, state: str) -> None:
+        if view is not None:
+            self.say(ending(view, state))
+
+
+class Live:
+    """Per agent a bar of done and failed beside queued and running, then the last lines that agents said."""
+
+    def __init__(self, definition: Definition, total: int | None, again: View | None) -> None:
+        from rich.console import Console
+        from rich.live import Live as Screen
+
+        self.definition = definition
+        self.total = total
+        self.view = again or View(definition)
+        self.lines: deque[LogLine] = deque(maxlen=5)
+        self.failures = 0
+        self._lock = threading.Lock()
+        self._began = time.monotonic()
+        self._before = self.view.seconds
+        self._ended_before = self.view.tasks.ended
+        self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+        self._screen = Screen(
+            get_renderable=self._page, console=self._console, refresh_per_second=FRAMES, transient=True
+        )
+        self._screen.start()
+
+    def say(self, text: str) -> None:
+        from rich.text import Text
+
+        self._console.print(Text(tidy(text)))
+
+    def event(self, seq: int, event: ev.Event) -> None:
+        with self._lock:
+            self.view.apply(seq, event)
+        if isinstance(event, ev.StepFailed) and event.letter:
+            self.failures += 1
+            if self.failures <= FAILURES:
+                self.say(f"task {event.task}: {event.step} failed: {clean(event.fault.message)}")
+        elif isinstance(event, ev.Noted) and not event.task:
+            self.say(clean(event.text))
+        elif isinstance(event, ev.RunPaused):
+            self.say("paused" + (f": {event.why}" if event.why else f" by {event.who}" if event.who else ""))
+        elif isinstance(event, ev.StepAnswered):
+            self.say(f"task {event.task}: {event.step} {clean(describe(event))}")
+        elif isinstance(event, ev.Noted) and event.asks:
+            self.say(waits_for(self.view.run, self.definition, event))
+
+    def line(self, line: LogLine) -> None:
+        self.lines.append(line)
+
+    def _page(self) -> RenderableType:
+        from rich.console import Group
+
+        try:
+            with self._lock:
+                return Group(*self._rows())
+        except RuntimeError:  # the view changed size under us: the next frame shows it
+            return Group()
+
+    def _rows(self) -> list[Any]:
+        from rich.table import Table
+        from rich.text import Text
+
+        view, tasks = self.view, self.view.tasks
+        elapsed = self._before + time.monotonic() - self._began
+        total = tasks.total if tasks.total is not None else self.total
+        head = Text(no_wrap=True, overflow="ellipsis")
+        head.append(clean(f"{view.run}  {view.workflow}  "), "bold")
+        head.append(
+            f"{view.state}  {tasks.ended:,}/{total if total is not None else '?'} tasks  {seconds(elapsed)}"
+        )
+        eta = self._eta(elapsed, total)
+        if eta is not None:
+            head.append(f"  about {seconds(eta)} left")
+        if word := simulation(view):
+            head.append(f"  {word}", "yellow")
+        grid = Table.grid(padding=(0, 2))
+        for justify in ("left", "left", "right", "right", "right", "right"):
+            grid.add_column(justify=justify, no_wrap=True)
+        titles = ("agent", "", "queued", "running", "done", "failed")
+        grid.add_row(*(Text(title, "dim") for title in titles))
+        height = max(3, self._console.height - 10)
+        agents = [tally for tally in view.agents.values() if tally.own or tally.attempts]
+        for tally in agents[:height]:
+            steps = tally.steps
+            grid.add_row(
+                Text(clean(tally.name)[:24]),
+                _bar(steps, (total or tasks.opened) if not tally.family.prefix else 0),
+                Text(str(steps["ready"])),
+                Text(str(steps["running"]), "cyan" if steps["running"] else "dim"),
+                Text(str(steps["done"]), "green" if steps["done"] else "dim"),
+                Text(str(steps["failed"]), "red" if steps["failed"] else "dim"),
+            )
+        rows: list[Any] = [head, grid]
+        if len(agents) > height:
+            rows.append(Text(f"… and {len(agents) - height} more agents", "dim"))
+        for line in list(self.lines):
+            text = clean(f"{line.task}/{line.step}: {line.text[:400]}")
+            rows.append(Text(text, "dim", no_wrap=True, overflow="ellipsis"))
+        return rows
+
+    def _eta(self, elapsed: float, total: int | None) -> float | None:
+        ended = self.view.tasks.ended - self._ended_before
+        if total is None or ended < 1 or self.view.tasks.ended >= total:
+            return None
+        return (elapsed - self._before) / ended * (total - self.view.tasks.ended)
+
+    def close(self, view: View | None, state: str) -> None:
+        self._screen.stop()
+        if view is not None:
+            self.say(ending(view, state))
+
+
+def _bar(steps: dict[str, int], total: int) -> Any:
+    from rich.text import Text
+
+    width = 20
+    whole = max(1, total, sum(steps.values()))
+    bar, at, seen = Text(), 0, 0
+    for number, style in (
+        (steps["done"] + steps["skipped"], "green"),
+        (steps["failed"] + steps["cancelled"], "red"),
+        (steps["running"], "cyan"),
+    ):
+        seen += number
+        upto = min(width, seen * width // whole)
+        bar.append("━" * (upto - at), style)
+        at = max(at, upto)
+    bar.append("─" * (width - at), "dim")
+    return bar
+
+
+def _simulated(definition: Definition) -> str:
+    """What of a run will be made up, as far as that is known before it starts."""
+    view = View(definition)
+    prompts = any(isinstance(agent.does, Prompt) for agent in definition.agents.values())
+    if prompts and not view.simulated:
+        deck = deck_for(definition.folder or Path())
+        made_up = {name for name, provider in deck.providers.items() if provider.type == "simulated"}
+        view.simulated = not deck.models or any(model.provider in made_up for model in deck.models.values())
+    return simulation(view)
+
+
+def _workers(limits: dict[str, Any]) -> int:
+    value = limits.get("workers")
+    return value if isinstance(value, int) else 0

@@ -1,0 +1,166 @@
+"""Widgets that draw themselves line by line, and repaint only the lines that changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple, TypeAlias
+
+from rich.cells import cell_len, set_cell_size
+from rich.segment import Segment
+from rich.style import Style
+from textual.events import MouseEvent
+from textual.geometry import Offset, Region
+from textual.selection import Selection
+from textual.strip import Strip
+from textual.widget import Widget
+
+from agentdeck.console.background_color import Grounded
+from agentdeck.console.state_style import Look, look_of
+from agentdeck.terminal_text import clean
+
+#: Text without control characters, and the role it plays (`look.ROLES`, or a ground).
+Piece: TypeAlias = tuple[str, str]
+Pieces: TypeAlias = tuple[Piece, ...]
+
+
+class Line(NamedTuple):
+    """A line of a widget as it is to be seen; its ground is `cursor`, `raised` or none. Equal lines look the
+    same under one theme."""
+
+    pieces: Pieces = ()
+    ground: str = ""
+
+
+def width_of(pieces: Iterable[Piece]) -> int:
+    """How many cells they take."""
+    return sum(len(text) if text.isascii() else cell_len(text) for text, _ in pieces)
+
+
+def fit(text: str, width: int, *, right: bool = False) -> str:
+    """Text made harmless and exactly `width` cells wide: cut with an ellipsis, or filled up."""
+    if width <= 0:
+        return ""
+    text = clean(text if len(text) <= width * 8 else text[: width * 8])
+    long = len(text) if text.isascii() else cell_len(text)
+    if long > width:
+        return set_cell_size(text, width - 1) + "…"
+    return text.rjust(len(text) + width - long) if right else text + " " * (width - long)
+
+
+def fit_pieces(pieces: Pieces, width: int, *, right: bool = False) -> Pieces:
+    """The same for a row of pieces."""
+    long = width_of(pieces)
+    if long == width:
+        return pieces
+    if long < width:
+        space = (" " * (width - long), "text")
+        return (space, *pieces) if right else (*pieces, space)
+    kept: list[Piece] = []
+    left = width
+    for text, role in pieces:
+        here = cell_len(text)
+        if here >= left:
+            kept.append((fit(text + "…" if here == left else text, left), role))
+            break
+        kept.append((text, role))
+        left -= here
+    return tuple(kept)
+
+
+class Drawn(Grounded, Widget, can_focus=True):
+    """A widget that is its lines.
+
+    `draw(y, width)` tells how line `y` of the viewport looks now; it reads state and changes none. `touch`
+    draws all lines that can be seen, compares them with what is on the screen and refreshes those that differ:
+    no layout, and nothing at all where nothing changed.
+    """
+
+    ALLOW_SELECT = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: dict[int, Line] = {}
+
+    def draw(self, y: int, width: int) -> Line:
+        raise NotImplementedError
+
+    def touch(self) -> None:
+        """Repaint what changed since the last time."""
+        width, height = self.size
+        first = last = -1
+        for y in range(height):
+            line = self.draw(y, width)
+            if self._lines.get(y) == line:
+                if first >= 0:
+                    self.refresh(Region(0, first, width, last - first + 1))
+                    first = -1
+                continue
+            self._lines[y] = line
+            first, last = (y if first < 0 else first), y
+        if first >= 0:
+            self.refresh(Region(0, first, width, last - first + 1))
+
+    def inside(self, event: MouseEvent) -> Offset:
+        """Where the mouse is on the lines, without border and padding."""
+        return event.offset - self.content_offset
+
+    def on_resize(self) -> None:
+        self._lines.clear()
+        self.refresh()
+
+    def on_mount(self) -> None:
+        self.app.theme_changed_signal.subscribe(self, lambda _: self.refresh())
+
+    def on_focus(self) -> None:
+        self.touch()
+
+    def on_blur(self) -> None:
+        self.touch()
+
+    def render_line(self, y: int) -> Strip:
+        width = self.size.width
+        line = self._lines.get(y)
+        if line is None:
+            line = self._lines[y] = self.draw(y, width)
+        look = look_of(self.app)
+        ground = self.ground + _ground(look, line.ground)
+        # What the cursor stands on is read by its own colours only.
+        plain = line.ground == "cursor"
+        segments = [
+            Segment(
+                text if text.isprintable() else clean(text),
+                ground if plain else ground + (_ground(look, role) or look[role]),
+            )
+            for text, role in line.pieces
+        ]
+        strip = Strip(segments).adjust_cell_length(width, ground)
+        selection = self.text_selection
+        if selection is not None and (span := selection.get_span(y)) is not None:
+            strip = self._selected(strip, *span)
+        return strip.apply_offsets(0, y)
+
+    def _selected(self, strip: Strip, start: int, end: int) -> Strip:
+        """The strip with the characters from start to end (-1: the last one) shown as selected."""
+        style = self.screen.get_component_rich_style("screen--selection")
+        segments: list[Segment] = []
+        at = 0
+        for text, own, _ in strip:
+            a, b = max(0, start - at), len(text) if end < 0 else max(0, end - at)
+            marked = (own or Style()) + style
+            parts = ((text[:a], own), (text[a:b], marked), (text[max(a, b) :], own))
+            segments += [Segment(part, how) for part, how in parts if part]
+            at += len(text)
+        return Strip(segments)
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        lines = (self._lines.get(y, Line()) for y in range(self.size.height))
+        text = "\n".join("".join(text for text, _ in line.pieces).rstrip() for line in lines)
+        return selection.extract(text), "\n"
+
+
+def _ground(look: Look, ground: str) -> Style:
+    if ground == "cursor":
+        return look.cursor
+    if ground == "raised":
+        return look.raised
+    return Style()

@@ -1,0 +1,227 @@
+"""A page of text to read: an outline whose parts fold, wrapped to the width, with selection and copy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import ClassVar, NamedTuple
+
+from rich.segment import Segment
+from textual.binding import Binding, BindingType
+from textual.events import Click, Resize
+from textual.geometry import Size
+from textual.scroll_view import ScrollView
+from textual.selection import Selection
+from textual.strip import Strip
+
+from agentdeck.console.log.lines import steady
+from agentdeck.console.state_style import look_of
+from agentdeck.console.styled_cells import extracted, selected, styled, wrapped
+from agentdeck.terminal_text import clean, escaped
+from agentdeck.workflow.model import Data
+
+LONGEST = 20_000  # characters of one line of a page
+MOST = 20_000  # lines of a page
+OPEN_LINES = 60  # an outline with more lines than these begins folded
+
+
+class Item(NamedTuple):
+    """A line of a page. Those that follow with a greater `depth` are inside it; `shut` folds them at first.
+    `label` stands before the text in the role of a title."""
+
+    text: str = ""
+    role: str = "text"
+    depth: int = 0
+    label: str = ""
+    shut: bool = False
+
+
+class Sheet(ScrollView, can_focus=True):
+    """Shows items. Enter, or a click on the mark, folds and unfolds the one under the cursor."""
+
+    DEFAULT_CSS = "Sheet { height: 1fr; overflow-x: hidden; overflow-y: scroll; scrollbar-size-vertical: 1; }"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "move(-1)", "Up", show=False, id="sheet.up"),
+        Binding("down,j", "move(1)", "Down", show=False, id="sheet.down"),
+        Binding("home,g", "move(-1000000)", "Top", show=False, id="sheet.first"),
+        Binding("end,G", "move(1000000)", "End", show=False, id="sheet.last"),
+        Binding("enter,space", "fold", "Fold", id="sheet.fold"),
+        Binding("right,plus", "fold_all(False)", "Unfold all", show=False, id="sheet.unfold-all"),
+        Binding("left,minus", "fold_all(True)", "Fold all", show=False, id="sheet.fold-all"),
+        Binding("y", "copy", "Copy", id="sheet.copy"),
+    ]
+
+    def __init__(self, items: Sequence[Item] = ()) -> None:
+        super().__init__()
+        self.cursor = 0
+        self.items: list[Item] = []
+        self._shut: set[int] = set()
+        self._rows: list[tuple[int, int, str]] = []  # item, where the row begins in its text, the row
+        self.show(items)
+
+    def show(self, items: Sequence[Item]) -> None:
+        """Another page, made harmless. Folds are kept where the same labels come again."""
+        known = {(item.label, item.depth): i in self._shut for i, item in enumerate(self.items)}
+        self.items = [item._replace(text=steady(item.text), label=steady(item.label)) for item in items[:MOST]]
+        if len(items) > MOST:
+            self.items.append(Item(f"… {len(items) - MOST:,} more lines", "warn"))
+        self._shut = {i for i, item in enumerate(self.items) if known.get((item.label, item.depth), item.shut)}
+        self.cursor = min(self.cursor, max(0, len(self.items) - 1))
+        self._lay()
+
+    def folds(self, i: int) -> bool:
+        """Whether there is something inside an item."""
+        return i + 1 < len(self.items) and self.items[i + 1].depth > self.items[i].depth
+
+    def text(self, i: int) -> str:
+        """The whole line of an item, as it is shown and copied."""
+        item = self.items[i]
+        mark = ("▸ " if i in self._shut else "▾ ") if self.folds(i) else "  "
+        between = " " if item.label and item.text else ""
+        return f"{'  ' * item.depth}{mark}{item.label}{between}{item.text}"
+
+    def _visible(self) -> Iterator[int]:
+        above: int | None = None
+        for i, item in enumerate(self.items):
+            if above is not None and item.depth > above:
+                continue
+            above = item.depth if i in self._shut else None
+            yield i
+
+    def _lay(self) -> None:
+        width = self.size.width
+        if not width:
+            return
+        self._rows = []
+        for i in self._visible():
+            indent = 2 * self.items[i].depth + 2
+            text = self.text(i)
+            front, rest = text[:indent], text[indent:]
+            pieces = wrapped(rest, max(8, width - indent), words=True)
+            self._rows.append((i, 0, front + pieces[0][1]))
+            self._rows += [(i, indent + start, piece) for start, piece in pieces[1:]]
+        self.virtual_size = Size(width, len(self._rows))
+        self.refresh()
+
+    def on_resize(self, event: Resize) -> None:
+        self._lay()
+
+    def render_line(self, y: int) -> Strip:
+        ground, width = self.rich_style, self.size.width
+        at = y + self.scroll_offset.y
+        if at >= len(self._rows):
+            return Strip.blank(width, ground)
+        i, start, text = self._rows[at]
+        item, look = self.items[i], look_of(self.app)
+        here = i == self.cursor and self.has_focus
+        if here:
+            ground = ground + look.raised
+        indent = 2 * item.depth + 2
+        base = ground + look[item.role]
+        spans = [(0, indent, look["accent"]), (indent, indent + len(item.label), look["title"])]
+        whole = self.text(i) if self.text_selection is not None else ""
+        style = self.screen.get_component_rich_style("screen--selection")
+        spans += selected(self.text_selection, i, len(whole), style)
+        front = [Segment(" " * indent, ground)] if start else []
+        strip = Strip([*front, *styled(text, base, spans, start)])
+        return strip.apply_offsets(start - (indent if start else 0), i).crop_extend(0, width, ground)
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        return extracted(selection, [(i, self.text(i)) for i in self._visible()]), "\n"
+
+    def selection_updated(self, selection: Selection | None) -> None:
+        self.refresh()
+
+    # What the reader does -----------------------------------------------------------------------------------
+
+    def action_move(self, by: int) -> None:
+        shown = list(self._visible())
+        if not shown:
+            return
+        at = shown.index(self.cursor) if self.cursor in shown else 0
+        self.cursor = shown[max(0, min(len(shown) - 1, at + by))]
+        rows = [y for y, row in enumerate(self._rows) if row[0] == self.cursor]
+        top, height = self.scroll_offset.y, self.size.height
+        if not rows:  # it has not been given any room yet
+            return
+        if rows[0] < top:
+            self.scroll_to(y=rows[0], animate=False)
+        elif rows[-1] >= top + height:
+            self.scroll_to(y=min(rows[0], rows[-1] - height + 1), animate=False)
+        self.refresh()
+
+    def action_fold(self) -> None:
+        if self.cursor < len(self.items) and self.folds(self.cursor):
+            self._shut ^= {self.cursor}
+            self._lay()
+
+    def action_fold_all(self, shut: bool) -> None:
+        self._shut = {i for i in range(len(self.items)) if self.folds(i)} if shut else set()
+        self.cursor = 0 if shut else self.cursor
+        self._lay()
+
+    def action_copy(self) -> None:
+        """The item under the cursor with all that is inside it."""
+        if not self.items:
+            return
+        depth, end = self.items[self.cursor].depth, self.cursor + 1
+        while end < len(self.items) and self.items[end].depth > depth:
+            end += 1
+        text = "\n".join(self.text(i)[2 * depth + 2 :] for i in range(self.cursor, end))
+        self.app.copy_to_clipboard(text)
+        self.app.notify(f"copied {len(text):,} characters", timeout=2)
+
+    def on_click(self, event: Click) -> None:
+        at = event.y + self.scroll_offset.y
+        if at < len(self._rows):
+            self.cursor = self._rows[at][0]
+            if event.x < 2 * self.items[self.cursor].depth + 2:
+                self.action_fold()
+            self.refresh()
+
+
+def outline(value: Data, depth: int = 0, label: str = "", *, deepest: int = 40) -> list[Item]:
+    """JSON as items, one a value; lists and objects fold, and begin folded below the second level if there
+    is much of it. Text with several lines is shown as such."""
+    items = list(_outline(value, depth, label, deepest))
+    if len(items) > OPEN_LINES:
+        items = [item._replace(shut=item.depth > depth) for item in items]
+    return items
+
+
+def _outline(value: Data, depth: int, label: str, deepest: int) -> Iterator[Item]:
+    if isinstance(value, dict | list) and value and deepest:
+        number = len(value)
+        word = ("key" if isinstance(value, dict) else "item") + "s" * (number != 1)
+        yield Item(f"{number:,} {word}", "dim", depth, label)
+        pairs: Iterable[tuple[object, Data]]
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, inner in pairs:
+            yield from _outline(inner, depth + 1, str(key)[:200], deepest - 1)
+    elif isinstance(value, str) and ("\n" in value or not label):
+        yield from prose(value, depth, label)
+    else:
+        text = json.dumps(value, ensure_ascii=False)
+        yield Item(escaped(_cut(text)), _role(value), depth, label)
+
+
+def prose(text: str, depth: int = 0, label: str = "", role: str = "text") -> Iterator[Item]:
+    """Text of several lines; below its label, where it has one."""
+    lines = clean(text, lines=True).split("\n")
+    if label:
+        yield Item(f"{len(lines):,} line{'s' * (len(lines) != 1)}", "dim", depth, label)
+        depth += 1
+    for line in lines:
+        yield Item(_cut(line), role, depth)
+
+
+def _cut(text: str) -> str:
+    if len(text) <= LONGEST:
+        return text
+    return f"{text[:LONGEST]} … {len(text) - LONGEST:,} more characters"
+
+
+def _role(value: Data) -> str:
+    if value is None:
+        return "dim"
+    return "good" if isinstance(value, bool | int | float) else "text"

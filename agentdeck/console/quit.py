@@ -1,0 +1,47 @@
+"""Closing the console while runs that were started from it still execute."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agentdeck.console.screens.confirm import Choice, Confirm
+from agentdeck.engine.author import current_author
+from agentdeck.errors import AgentdeckError
+
+if TYPE_CHECKING:
+    from agentdeck.console.app import DeckApp
+
+
+def leave(app: DeckApp) -> None:
+    """Close the console, after a question where there is one to ask. A second ctrl+q in that question closes."""
+    alive = [engine.run for engine in app.engines.values() if engine.ended is None]
+    if not alive or isinstance(app.screen, Confirm):
+        app.exit()
+        return
+
+    def answered(choice: str | None) -> None:
+        if choice in ("drain", "cancel"):
+            app.run_worker(lambda: _ask_all(app, alive, choice), thread=True, name=f"{choice} and quit")
+        elif choice:
+            app.exit()
+
+    many = f"{len(alive)} runs execute" if len(alive) > 1 else f"{alive[0]} executes"
+    choices = [
+        Choice("keep", "k", "Keep running in the background", "look at them again any time"),
+        Choice("drain", "d", "Drain", "running steps finish; resume later"),
+        Choice("cancel", "x", "Cancel", "stop everything for good", danger=True),
+        Choice("", "s", "Stay here"),
+    ]
+    app.push_screen(Confirm("Close the console?", [f"{many} in the background."], choices), answered)
+
+
+def _ask_all(app: DeckApp, runs: list[str], verb: str) -> None:
+    from agentdeck.store.command_client import ask
+
+    author = current_author("console")
+    for run in runs:
+        try:
+            ask(app.db, run, verb, {}, author)
+        except AgentdeckError:
+            continue  # whoever cannot be asked is not stopped by staying here
+    app.call_from_thread(app.exit)

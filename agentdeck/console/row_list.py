@@ -1,0 +1,220 @@
+"""A list of rows, drawn line by line: as many as there are, at the price of those that can be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
+
+from rich.cells import cell_len, set_cell_size
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from agentdeck.console.background_color import Grounded
+from agentdeck.console.state_style import look_of
+from agentdeck.terminal_text import clean
+
+#: Cells of a column that shares what is left, at least.
+LEAST = 12
+
+
+class Column(NamedTuple):
+    """`width` 0 shares what is left. The last ones vanish where there is no room."""
+
+    title: str
+    width: int = 0
+    right: bool = False
+
+
+class Row(NamedTuple):
+    """One line: pairs of text and role, one per column. Without a key it is a heading, and never selected."""
+
+    key: str
+    cells: tuple[tuple[str, str], ...]
+
+
+class Listing(Grounded, ScrollView, can_focus=True):
+    """A list with a cursor. The cursor stays with its key when rows come and go."""
+
+    DEFAULT_CSS = "Listing { overflow-x: hidden; overflow-y: auto; }"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("down,j", "move(1)", "Down", show=False),
+        Binding("up,k", "move(-1)", "Up", show=False),
+        Binding("pagedown", "page(1)", "Page down", show=False),
+        Binding("pageup", "page(-1)", "Page up", show=False),
+        Binding("home,g", "edge(0)", "First", show=False),
+        Binding("end,G", "edge(1)", "Last", show=False),
+    ]
+
+    class Moved(Message):
+        """The cursor stands on another row now. `left` is how many rows are below it."""
+
+        def __init__(self, rows: Listing, key: str, left: int) -> None:
+            super().__init__()
+            self.rows, self.key, self.left = rows, key, left
+
+    class Chosen(Message):
+        """A row was double-clicked."""
+
+        def __init__(self, rows: Listing, key: str) -> None:
+            super().__init__()
+            self.rows, self.key = rows, key
+
+    def __init__(self, columns: Sequence[Column], *, empty: str = "") -> None:
+        super().__init__()
+        self.columns = tuple(columns)
+        self.empty = empty
+        self.rows: list[Row] = []
+        self.cursor = 0
+
+    @property
+    def key(self) -> str:
+        """Of the selected row; empty where there is none."""
+        return self.rows[self.cursor].key if self.cursor < len(self.rows) else ""
+
+    def show(self, rows: Sequence[Row], key: str | None = None) -> None:
+        """Show these rows, with the cursor on `key`, else where it was."""
+        if key is not None:
+            self.call_after_refresh(self._see)
+        key = self.key if key is None else key
+        before = self.key
+        self.rows = list(rows)
+        found = next((i for i, row in enumerate(self.rows) if row.key and row.key == key), None)
+        if found is None:
+            found = self._near(min(self.cursor, max(0, len(self.rows) - 1)), 1)
+        self.cursor = found
+        self.virtual_size = Size(self.size.width, len(self.rows) + self._head)
+        self.refresh()
+        if self.key != before:
+            self._tell()
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """More rows at the end."""
+        self.rows += rows
+        self.virtual_size = Size(self.size.width, len(self.rows) + self._head)
+        self.refresh()
+
+    @property
+    def _head(self) -> int:
+        return 1 if any(column.title for column in self.columns) else 0
+
+    # Moving -------------------------------------------------------------------------------------------------
+
+    def action_move(self, by: int) -> None:
+        self._go(self.cursor + by, by)
+
+    def action_page(self, by: int) -> None:
+        self._go(self.cursor + by * max(1, self.size.height - 2), by)
+
+    def action_edge(self, end: int) -> None:
+        self._go(len(self.rows) - 1 if end else 0, -1 if end else 1)
+
+    def _go(self, to: int, way: int) -> None:
+        if not self.rows:
+            return
+        to = self._near(max(0, min(len(self.rows) - 1, to)), 1 if way > 0 else -1)
+        if to != self.cursor:
+            old, self.cursor = self.cursor, to
+            self._line(old)
+            self._line(to)
+            self._see()
+            self._tell()
+
+    def _near(self, to: int, way: int) -> int:
+        """The nearest row that can be selected: this way, else the other."""
+        for step in (way, -way):
+            at = to
+            while 0 <= at < len(self.rows):
+                if self.rows[at].key:
+                    return at
+                at += step
+        return to
+
+    def _see(self) -> None:
+        """Keep the cursor in sight, and its heading where there is one."""
+        height = self.size.height - self._head
+        top = round(self.scroll_offset.y)
+        least = self.cursor - 1 if self.cursor and not self.rows[self.cursor - 1].key else self.cursor
+        if least < top:
+            self.scroll_to(y=least, animate=False)
+        elif self.cursor >= top + height:
+            self.scroll_to(y=self.cursor - height + 1, animate=False)
+
+    def _tell(self) -> None:
+        self.post_message(self.Moved(self, self.key, len(self.rows) - 1 - self.cursor))
+
+    def _line(self, row: int) -> None:
+        y = row + self._head - round(self.scroll_offset.y)
+        self.refresh(Region(0, y, self.size.width, 1))
+
+    def on_click(self, event: events.Click) -> None:
+        offset = event.get_content_offset(self)
+        if offset is None:
+            return
+        row = offset.y - self._head + round(self.scroll_offset.y)
+        if offset.y >= self._head and 0 <= row < len(self.rows) and self.rows[row].key:
+            self._go(row, 1)
+            if event.chain == 2:
+                self.post_message(self.Chosen(self, self.key))
+
+    def on_focus(self) -> None:
+        self.refresh()
+
+    def on_blur(self) -> None:
+        self.refresh()
+
+    def on_resize(self) -> None:
+        self.virtual_size = Size(self.size.width, len(self.rows) + self._head)
+        if self.rows:
+            self._see()
+
+    # Drawing ------------------------------------------------------------------------------------------------
+
+    def render_line(self, y: int) -> Strip:
+        width = self.size.width
+        look = look_of(self.app)
+        ground = self.ground
+        if y < self._head:
+            cells = tuple((column.title, "dim") for column in self.columns)
+            return self._draw(cells, width, Style()).apply_style(ground)
+        index = y - self._head + round(self.scroll_offset.y)
+        if index >= len(self.rows):
+            told = self.empty if not self.rows and y == self._head else ""
+            return Strip([Segment(set_cell_size(" " + told, width), look["dim"])], width).apply_style(ground)
+        row = self.rows[index]
+        if not row.key:
+            title = " " + clean(row.cells[0][0])
+            return Strip([Segment(set_cell_size(title, width), look["title"])], width).apply_style(ground)
+        if index == self.cursor:
+            style = look.cursor if self.has_focus else look.raised
+            return self._draw(row.cells, width, style, plain=self.has_focus).apply_style(ground)
+        return self._draw(row.cells, width, Style()).apply_style(ground)
+
+    def _widths(self, width: int) -> list[int]:
+        """Of each column; those that there is no room for have none, the last ones first."""
+        widths = [column.width or LEAST for column in self.columns]
+        while len(widths) > 1 and sum(widths) + 2 * len(widths) + 1 > width:
+            widths.pop()
+        shared = [at for at in range(len(widths)) if not self.columns[at].width]
+        for number, at in enumerate(shared):
+            left = width - 1 - sum(widths) - 2 * len(widths)
+            widths[at] += left // (len(shared) - number)
+        return widths
+
+    def _draw(self, cells: Sequence[tuple[str, str]], width: int, over: Style, plain: bool = False) -> Strip:
+        look = look_of(self.app)
+        segments = [Segment(" ", over)]
+        for column, (text, role), size in zip(self.columns, cells, self._widths(width), strict=False):
+            text = clean(text)
+            if cell_len(text) > size:
+                text = set_cell_size(text, size - 1) + "…"
+            gap = " " * (size - cell_len(text))
+            text = gap + text if column.right else text + gap
+            segments.append(Segment(text + "  ", over if plain else look[role] + over))
+        return Strip(segments).adjust_cell_length(width, over)

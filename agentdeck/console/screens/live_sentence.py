@@ -1,0 +1,50 @@
+"""One sentence on something that goes on, kept up to date until it is closed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from agentdeck.terminal_text import clean
+
+AGAIN = 0.5
+
+
+class Sentence(ModalScreen[bool]):
+    """`say` gives the sentence as it is now; it is called on the loop. Dismissed with True where more was wanted
+    than a sentence."""
+
+    CSS = """
+    Sentence { align: center middle; }
+    Sentence > Vertical { width: auto; min-width: 40; max-width: 90%; height: auto; border: round $primary;
+        background: $surface; padding: 1 2; border-title-color: $primary; border-subtitle-color: $text-muted; }
+    Sentence Static { width: auto; max-width: 100%; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,w,q", "dismiss(False)", "Close"),
+        Binding("enter,o", "dismiss(True)", "The whole story"),
+    ]
+
+    def __init__(self, title: str, say: Callable[[], str]) -> None:
+        super().__init__()
+        self._title, self._say = title, say
+        self.text = Static(markup=False)
+
+    def compose(self) -> ComposeResult:
+        with Vertical() as box:
+            box.border_title = clean(self._title)
+            box.border_subtitle = "enter: the whole story"
+            yield self.text
+
+    def on_mount(self) -> None:
+        self.refresh_text()
+        self.set_interval(AGAIN, self.refresh_text)
+
+    def refresh_text(self) -> None:
+        self.text.update(clean(self._say()))

@@ -1,0 +1,98 @@
+"""Two single lines of the run screen: the tabs of its panes, and what the console has to say about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from rich.cells import cell_len, set_cell_size
+from rich.segment import Segment
+from textual import events
+from textual.message import Message
+from textual.strip import Strip
+from textual.widget import Widget
+
+from agentdeck.console.state_style import look_of
+from agentdeck.terminal_text import clean
+
+
+class Tabs(Widget):
+    """The panes by number. The one that has the keys stands out; those on the stage are brighter. At the right,
+    what a key acts on. The numbers are left out while digits are typed into a field."""
+
+    DEFAULT_CSS = "Tabs { height: 1; }"
+
+    class Chosen(Message):
+        """A tab was clicked."""
+
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__()
+        self._names = tuple(names)
+        self._main = ""
+        self._on: frozenset[str] = frozenset()
+        self._target = ""
+        self._numbers = True
+
+    def tell(self, main: str, on: Collection[str] | None) -> None:
+        """Which pane has the keys, and which are on the stage (None: as before)."""
+        shown = self._on if on is None else frozenset(on)
+        if (main, shown) != (self._main, self._on):
+            self._main, self._on = main, shown
+            self.refresh()
+
+    def tell_target(self, target: str, *, numbers: bool = True) -> None:
+        """What a key acts on; and whether a number key switches panes now."""
+        if (target, numbers) != (self._target, self._numbers):
+            self._target, self._numbers = clean(target), numbers
+            self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        look, ground = look_of(self.app), self.rich_style
+        segments = [Segment(" ", ground)]
+        for number, name in enumerate(self._names, 1):
+            style = look.cursor if name == self._main else look["text" if name in self._on else "dim"]
+            segments.append(Segment(f" {number if self._numbers else ' '} {name} ", ground + style))
+        room = self.size.width - sum(segment.cell_length for segment in segments) - 2
+        if self._target and room > 3:
+            shown = self._target
+            if cell_len(shown) > room:
+                shown = set_cell_size(shown, room - 1) + "…"
+            segments.append(Segment(" " * (room - cell_len(shown) + 1), ground))
+            segments.append(Segment(shown, ground + look["accent"]))
+        return Strip(segments).adjust_cell_length(self.size.width, ground)
+
+    def on_click(self, event: events.Click) -> None:
+        at = 1
+        for number, name in enumerate(self._names, 1):
+            at += len(f" {number} {name} ")
+            if event.x < at:
+                self.post_message(self.Chosen(name))
+                return
+
+
+class Notice(Widget):
+    """One line that is there only when there is something to say."""
+
+    DEFAULT_CSS = "Notice { height: 1; display: none; }"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told = ("", "")
+
+    def tell(self, role: str, text: str) -> None:
+        """Say it, or nothing any more."""
+        if (role, text) != self._told:
+            self._told = (role, clean(text))
+            if self.display != bool(text):
+                self.display = bool(text)
+            self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        role, text = self._told
+        ground = self.rich_style
+        return Strip([Segment(" " + text, ground + look_of(self.app)[role])]).adjust_cell_length(
+            self.size.width, ground
+        )

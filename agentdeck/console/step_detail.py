@@ -1,0 +1,188 @@
+"""One step of a run, whole: its attempts, what it was told, what it read, what it gave."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from textual.app import ComposeResult, SuspendNotSupported
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.screen import ModalScreen
+
+from agentdeck.cli.step import page
+from agentdeck.console.outline import Item, Sheet, outline, prose
+from agentdeck.console.state_style import GLYPHS
+from agentdeck.errors import AgentdeckError, Fault
+from agentdeck.insight.formatting import clock, moment, seconds
+from agentdeck.insight.step import AttemptStory, StepStory, attempt_line, fault_line, recorded_story
+from agentdeck.scheduler.state import ENDED
+from agentdeck.store.reader import Reader
+from agentdeck.terminal_text import clean
+from agentdeck.workflow.model import Data
+
+AGAIN = 1.0  # seconds between two looks at a step that has not ended
+SHORT = 12  # lines of inputs that are shown unfolded
+
+
+class StepDetail(ModalScreen[None]):
+    """Reads its story with `read`, outside of the loop, and again while the step has not ended."""
+
+    DEFAULT_CSS = """
+    StepDetail { align: center middle; }
+    StepDetail > Vertical {
+        width: 94%; max-width: 150; height: 92%; border: round $primary; padding: 0 1; background: $surface;
+    }
+    StepDetail > Vertical { border-subtitle-color: $text-muted; }
+    StepDetail VerticalScroll { display: none; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q", "dismiss", "Close", id="step.close"),
+        Binding("m", "markdown", "Markdown", id="step.markdown"),
+        Binding("o,p", "pager", "Pager", id="step.pager"),
+        Binding("e", "editor", "Editor", id="step.editor"),
+    ]
+
+    def __init__(self, read: Callable[[], StepStory]) -> None:
+        super().__init__()
+        self._read = read
+        self.story: StepStory | None = None
+        self.sheet = Sheet([Item("reading …", "dim")])
+        self.formatted = VerticalScroll()
+
+    @classmethod
+    def of(cls, reader: Reader, run: str, task: str, step: str) -> StepDetail:
+        """The step of a recorded run."""
+        return cls(lambda: recorded_story(reader, run, task, step))
+
+    def compose(self) -> ComposeResult:
+        with Vertical() as box:
+            box.border_subtitle = "m Markdown · o pager · e $EDITOR · y copy · esc close"
+            yield self.sheet
+            yield self.formatted
+
+    async def on_mount(self) -> None:
+        self.sheet.focus()
+        self.run_worker(self._follow(), exclusive=True)
+
+    async def _follow(self) -> None:
+        """Read the story, and again until the step has ended."""
+        while True:
+            try:
+                story = await asyncio.to_thread(self._read)
+            except AgentdeckError as error:
+                self.sheet.show([Item(str(error), "bad")])
+                return
+            if story != self.story:
+                self.story = story
+                self.sheet.show(items_of(story))
+            if story.state in ENDED:
+                return
+            await asyncio.sleep(AGAIN)
+
+    async def action_markdown(self) -> None:
+        """The output as Markdown, or as it is."""
+        if self.story is None:
+            return
+        if self.formatted.display:
+            self.formatted.display, self.sheet.display = False, True
+            self.sheet.focus()
+            return
+        from textual.widgets import Markdown
+
+        await self.formatted.remove_children()
+        await self.formatted.mount(Markdown(markdown_of(self.story.output), open_links=False))
+        self.formatted.display, self.sheet.display = True, False
+        self.formatted.focus()
+
+    def action_pager(self) -> None:
+        default = next((name for name in ("less", "more") if shutil.which(name)), "cat")
+        self._hand_over(os.environ.get("PAGER") or default)
+
+    def action_editor(self) -> None:
+        default = next((name for name in ("nano", "vim", "vi") if shutil.which(name)), "ed")
+        self._hand_over(os.environ.get("VISUAL") or os.environ.get("EDITOR") or default)
+
+    def _hand_over(self, program: str) -> None:
+        """Give the terminal to a program that shows the story, until it ends."""
+        if self.story is None:
+            return
+        with tempfile.TemporaryDirectory(prefix="agentdeck-") as folder:
+            file = Path(folder) / "step.txt"
+            file.write_text("\n".join(page(self.story)) + "\n", encoding="utf-8")
+            try:
+                with self.app.suspend():
+                    subprocess.run([*shlex.split(program), str(file)], check=False)
+            except SuspendNotSupported:
+                self.app.notify("this terminal cannot be given to another program", severity="warning")
+            except (OSError, ValueError) as error:
+                self.app.notify(f"{program} does not start: {error}", severity="error", markup=False)
+
+
+def items_of(story: StepStory) -> list[Item]:
+    """The story as a page that folds."""
+    glyph = GLYPHS.get(story.state, "?")
+    verb = f" · {story.verb}" if story.verb else ""
+    title = f"{glyph} {story.state}  ·  task {story.task}{verb}  ·  run {story.run}"
+    items = [Item(title, story.state, 0, story.step)]
+    if story.opened is not None:
+        times = f"task opened {moment(story.opened)}"
+        if story.ended is not None:
+            times += f", step ended {clock(story.ended)}"
+        items.append(Item(times, "dim"))
+    if story.fault is not None:
+        items += list(_fault(story.fault, 0))
+    if story.attempts:
+        items += [Item(), Item(str(len(story.attempts)), "dim", 0, "attempts")]
+        for one in story.attempts:
+            items += _attempt(one)
+    if story.notes:
+        items += [Item(), Item("", "dim", 0, "on the way")]
+        items += [Item(text, "text", 1, clock(at)) for at, text in story.notes]
+    for name, value in story.asked.items():
+        items += [Item(), *_section(name, value)]
+    if story.inputs:
+        inputs = outline(story.inputs, 0, "inputs")
+        items += [Item(), inputs[0]._replace(shut=len(inputs) > SHORT), *inputs[1:]]
+    if story.state == "done" or story.output is not None:
+        items += [Item(), *_section("output", story.output)]
+    return items
+
+
+def _section(label: str, value: Data) -> list[Item]:
+    if isinstance(value, str):
+        lines = list(prose(value, 1))
+        return [Item(f"{len(value):,} characters", "dim", 0, label), *lines]
+    return outline(value, 0, label)
+
+
+def _attempt(one: AttemptStory) -> Iterator[Item]:
+    role = {"lost": "warn", "running": "running"}.get(one.state, "bad" if one.fault else "text")
+    yield Item(attempt_line(one, seconds), role, 1, clock(one.started))
+    if one.fault is not None and one.fault.detail:
+        for line in prose(one.fault.detail, 2, "detail", "dim"):
+            yield line._replace(shut=line.depth == 2)
+
+
+def _fault(fault: Fault, depth: int) -> Iterator[Item]:
+    yield Item(fault_line(fault), "failed", depth)
+    if fault.detail:
+        yield from prose(fault.detail, depth + 1, role="dim")
+
+
+def markdown_of(output: Data) -> str:
+    """An output as Markdown: text as it is, the texts of an object under their names, the rest as JSON."""
+    import json
+
+    if isinstance(output, str):
+        return clean(output, lines=True)
+    if isinstance(output, dict) and any(isinstance(value, str) for value in output.values()):
+        return "\n\n".join(f"## {clean(str(key))}\n\n{markdown_of(value)}" for key, value in output.items())
+    return f"```json\n{clean(json.dumps(output, indent=2, ensure_ascii=False), lines=True)}\n```"

@@ -1,0 +1,170 @@
+"""What is told of a workflow before it runs, and of a run before it is opened, as text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from rich.text import Text
+
+from agentdeck.console.library import Entry
+from agentdeck.console.state_style import GLYPHS, Look
+from agentdeck.errors import Issue
+from agentdeck.insight.formatting import clock, moment, seconds
+from agentdeck.insight.plan import Plan, plan
+from agentdeck.store.reader import LogLine
+from agentdeck.store.run_list import RunRow
+from agentdeck.terminal_text import clean
+from agentdeck.workflow.model import Definition, Input
+
+#: verb: what its target is called.
+DOES = (
+    ("command", "runs"), ("python", "calls"), ("http", "asks"), ("prompt", "prompts"), ("workflow", "uses"),
+    ("approve", "a person"),
+)  # fmt: skip
+
+
+def workflow(
+    entry: Entry,
+    look: Look,
+    width: int,
+    seen: Mapping[str, float],
+    before: Sequence[RunRow] = (),
+    *,
+    drawn: bool = False,
+) -> Text:
+    """A page on a workflow file. `seen` are durations by agent from earlier runs, `before` these runs. `drawn`:
+    its graph is shown beside the page, and needs no words."""
+    text = Text(no_wrap=False)
+    text.append(clean(entry.name), look["title"])
+    text.append(f"  {clean(entry.path.name)}\n", look["dim"])
+    definition = entry.definition
+    if definition is not None and definition.about:
+        text.append(clean(definition.about) + "\n", look["text"])
+    _issues(text, entry.issues, look)
+    if definition is None:
+        return text
+    made = plan(definition, definition.limits.workers, seconds=seen)
+    if not drawn:
+        from agentdeck.console.graph.text import draw_text
+
+        for line in draw_text(definition, width):
+            text.append("\n" + line, look["text"])
+        text.append("\n")
+    if definition.inputs:
+        text.append("\nInputs\n", look["title"])
+        longest = max(map(len, definition.inputs))
+        for name, given in definition.inputs.items():
+            text.append(f"  {clean(name):<{min(longest, 20)}} ", look["text"])
+            text.append(f"{given.type.kind:<8}", look["dim"])
+            text.append(_default(given), look["warn" if given.required else "dim"])
+            text.append(("  " + clean(given.about) if given.about else "") + "\n", look["dim"])
+    text.append("\nWhat it does\n", look["title"])
+    _does(text, made, definition, look)
+    text.append("\nOne task\n", look["title"])
+    text.append(f"  at least {seconds(made.lower_bound)}", look["text"])
+    text.append(f", one step after another {seconds(made.sequential)}\n", look["dim"])
+    text.append("  critical  ", look["dim"])
+    text.append(clean(" → ".join(made.critical_path)) + "\n", look["critical"])
+    if before:
+        text.append("\nEarlier runs\n", look["title"])
+    for row in before:
+        text.append(f"  {GLYPHS.get(row.state, ' ')} {row.state:<12}", look[row.state])
+        took = seconds(row.seconds) if row.seconds is not None else "-"
+        text.append(f"{took:>8}  {row.tasks.done:>7,} tasks", look["text"])
+        text.append(f", {row.tasks.failed:,} failed" if row.tasks.failed else "", look["failed"])
+        text.append(f"  {moment(row.started)}  {row.run}\n", look["dim"])
+    return text
+
+
+def _issues(text: Text, issues: tuple[Issue, ...], look: Look) -> None:
+    for issue in issues:
+        role, glyph = ("warn", "!") if issue.warning else ("bad", GLYPHS["failed"])
+        text.append(f"\n{glyph} ", look[role])
+        if issue.line:
+            text.append(f"line {issue.line}: ", look[role])
+        text.append(clean(issue.what), look["text"])
+        text.append(f"; {clean(issue.fix)}" if issue.fix else "", look["dim"])
+    if issues:
+        text.append("\n")
+
+
+def _default(given: Input) -> str:
+    if given.required:
+        return "needed"
+    value = clean(json.dumps(given.default, ensure_ascii=False))
+    return value if len(value) <= 30 else value[:29] + "…"
+
+
+def _does(text: Text, made: Plan, definition: Definition, look: Look) -> None:
+    simulated = len(made.named("simulate")) and [d.agent for d in made.deeds if d.verb == "simulate"]
+    if simulated:
+        text.append(f"  simulates  {len(simulated)} of {len(definition.agents)} agents\n", look["text"])
+    for verb, word in DOES:
+        named = made.named(verb)
+        for index, one in enumerate(named[:6]):
+            text.append(f"  {word if not index else '':<10} ", look["dim"])
+            told = clean(one)
+            text.append((told if len(told) <= 90 else told[:89] + "…") + "\n", look["text"])
+        if len(named) > 6:
+            text.append(f"  {'':<10} … {len(named) - 6} more\n", look["dim"])
+
+
+def total_of(row: RunRow) -> int:
+    """How many tasks a run has in all: what its tasks file said, else those that came so far."""
+    told = row.source.get("total")
+    return max(1, row.tasks.total, told if isinstance(told, int) else 0)
+
+
+def run(row: RunRow, look: Look, width: int, lines: Iterable[LogLine] = (), reading: str = "") -> Text:
+    """A page on a run; `lines` are the last of its log. `reading` says how far its graph is read."""
+    text = Text(no_wrap=True, overflow="ellipsis")
+    text.append(clean(row.workflow), look["title"])
+    text.append(f"  {row.run}\n\n", look["dim"])
+    text.append(f"{GLYPHS.get(row.state, ' ')} {row.state}", look[row.state])
+    text.append(" · simulated" if row.simulated else "", look["dim"])
+    text.append("\n\n")
+    tasks = row.tasks
+    total = total_of(row)
+    wide = max(10, min(40, width - 4))
+    done, failed = (round(wide * n / total) for n in (tasks.done, tasks.failed))
+    text.append("━" * done, look["done"])
+    text.append("━" * failed, look["failed"])
+    text.append("─" * max(0, wide - done - failed) + "\n", look["line"])
+    text.append(f"{tasks.done:,} of {total:,} tasks done", look["text"])
+    text.append(f", {tasks.failed:,} failed" if tasks.failed else "", look["failed"])
+    text.append("\n\n")
+    facts = [("started", moment(row.started)), ("took" if row.ended else "runs for", seconds(row.seconds))]
+    if row.idle >= 1:
+        facts.append(("idle", f"{seconds(row.idle)} in which no process ran it"))
+    if row.state in ("running", "paused"):
+        facts.append(("held by", f"process {row.pid} on {row.host}"))
+    if row.source.get("file"):
+        facts.append(("file", near(str(row.source["file"]))))
+    if row.source.get("tasks"):
+        facts.append(("tasks", near(str(row.source["tasks"]))))
+    for name, value in facts:
+        text.append(f"{name:<9} ", look["dim"])
+        text.append(clean(value) + "\n", look["text"])
+    if reading:
+        text.append(f"{'graph':<9} ", look["dim"])
+        text.append(reading + "\n", look["warn"])
+    if row.state == "interrupted":
+        text.append("\nNobody runs it any more. Open it and press R to go on where it was.\n", look["warn"])
+    lines = list(lines)
+    if lines:
+        text.append("\nLatest\n", look["title"])
+    for line in lines:
+        text.append(f"{clock(line.at)}  ", look["dim"])
+        text.append(clean(f"{line.step} {line.task}  "), look["title"])
+        text.append(clean(line.text) + "\n", look["text"])
+    return text
+
+
+def near(path: str) -> str:
+    """A path as it is seen from here, where that is shorter."""
+    for folder, short in ((Path.cwd(), ""), (Path.home(), "~/")):
+        if path.startswith(f"{folder}/"):
+            return short + path[len(str(folder)) + 1 :]
+    return path

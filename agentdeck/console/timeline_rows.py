@@ -1,0 +1,85 @@
+"""Rows of a timeline, drawn along an axis."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+from agentdeck.console.bars import BLOCKS
+from agentdeck.console.line_widget import Piece, Pieces
+from agentdeck.console.time_axis import Axis
+from agentdeck.insight.agent_activity import Activity
+from agentdeck.insight.formatting import seconds
+from agentdeck.insight.task_timeline import Row
+from agentdeck.terminal_text import clean
+
+#: How an attempt that did not end well ends.
+ENDS = {"failed": "✗", "lost": "!", "cancelled": "⊘", "rejected": "¬", "asking": "?"}
+ROLES = {"lost": "interrupted", "ready": "failed"}
+
+
+def attempts(row: Row, axis: Axis, end: float, now: float | None, *, critical: bool) -> Pieces:
+    """Waits as dotted lines in the colour of their reason, attempts as bars, the first cell of a further one its
+    number, the last cell of one that failed how it ended; how long the last took behind it; now as a line."""
+    cells: list[Piece] = [(" ", "text")] * axis.width
+    body = "█" if critical else "━"
+    edge = 0
+    for span in row.spans:
+        until = end if span.until is None else span.until
+        first, last = axis.column(span.since), axis.column(until)
+        if last < 0 or first >= axis.width:
+            continue
+        if not span.attempt:
+            _paint(cells, first, last, "·" if span.kind == "needs" else "┄", span.kind)
+            word = clean(span.kind)
+            if last - max(0, first) >= len(word) + 3 and word != "needs" and word.isascii():
+                _write(cells, max(0, first) + 1, word, span.kind)
+            edge = max(edge, last)
+            continue
+        role = ROLES.get(span.kind, span.kind)
+        last = max(last, first + 1)
+        _paint(cells, first, last, body, role)
+        if span.attempt > 1 and last - first > 1:
+            _write(cells, first, str(span.attempt), role)
+        if span.kind in ENDS:
+            _write(cells, last - 1, ENDS[span.kind], role)
+        edge = max(edge, last)
+    if row.spans and row.spans[-1].attempt and edge < axis.width:
+        span = row.spans[-1]
+        _write(cells, edge + 1, seconds((end if span.until is None else span.until) - span.since), "dim")
+    if now is not None and 0 <= (column := axis.column(now)) < axis.width and cells[column] == (" ", "text"):
+        cells[column] = ("│", "accent")
+    return _joined(cells)
+
+
+def busy(name: str, activity: Activity, axis: Axis, end: float) -> Pieces:
+    """How many attempts of an agent ran at once, as shares of the most; where some failed, in their colour."""
+    found = activity.along(name, axis.start, (axis.end - axis.start) / axis.width, axis.width)
+    high = max((many for many, _ in found), default=0.0)
+    cells: list[Piece] = []
+    for column, (many, failed) in enumerate(found):
+        if axis.moment(column) > end:
+            cells.append((" ", "text"))
+        elif high <= 0 or many <= 0:
+            cells.append(("·" if failed == 0 else "✗", "line" if failed == 0 else "failed"))
+        else:
+            block = BLOCKS[max(1, min(8, round(many / high * 8)))]
+            cells.append((block, "failed" if failed else "running"))
+    return _joined(cells)
+
+
+def _paint(cells: list[Piece], first: int, last: int, mark: str, role: str) -> None:
+    for column in range(max(0, first), min(last, len(cells))):
+        cells[column] = (mark, role)
+
+
+def _write(cells: list[Piece], at: int, text: str, role: str) -> None:
+    for column, mark in enumerate(text, at):
+        if 0 <= column < len(cells):
+            cells[column] = (mark, role)
+
+
+def _joined(cells: list[Piece]) -> Pieces:
+    """Neighbours in the same role as one piece."""
+    return tuple(
+        ("".join(mark for mark, _ in run), role) for role, run in groupby(cells, key=lambda cell: cell[1])
+    )

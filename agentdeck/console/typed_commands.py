@@ -1,0 +1,121 @@
+"""Verbs typed with their arguments into the palette: `hurry 17`, `cancel 3/pay`, `workers 12`, `budget +0.40`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
+
+from agentdeck.console.log.lines import agent_of
+from agentdeck.console.palette import Found
+from agentdeck.console.pane import Focus
+from agentdeck.console.panes.limits import read
+from agentdeck.insight.limits import limits
+from agentdeck.scheduler.state import ENDED
+
+if TYPE_CHECKING:
+    from agentdeck.console.screens.run import RunScreen
+
+OFFERED = 12  # arguments that are offered for a verb
+
+
+class Typed(NamedTuple):
+    """`takes` is what the verb acts on: a task, an agent, or a step (`TASK/STEP`)."""
+
+    takes: str
+    method: str
+    help: str
+
+
+VERBS = {
+    "hurry": Typed("task", "hurry", "goes before all others"),
+    "cancel": Typed("task agent step", "cancel", "tells first what it stops"),
+    "skip": Typed("step", "skip", "its task goes on without it"),
+    "release": Typed("agent step", "release", "goes with what has arrived"),
+    "hold": Typed("agent", "hold", "starts nothing more, or goes on"),
+    "retry": Typed("task agent step", "retry", "tells first what goes again"),
+    "why": Typed("agent step", "why", "one sentence on it"),
+    "answer": Typed("step", "answer", "approve or reject"),
+    "go": Typed("task agent step", "", "select it in every pane"),
+}
+
+
+def found(screen: RunScreen, query: str) -> Iterator[Found]:
+    """What a line means on this screen; nothing where its first word is no verb with arguments."""
+    word, _, rest = query.strip().partition(" ")
+    rest = rest.strip()
+    if word in VERBS and (rest or query.endswith(" ")):
+        verb = VERBS[word]
+        for text, focus in islice(_targets(screen, verb.takes.split(), rest), OFFERED):
+            yield Found(f"{word} {text}", verb.help, partial(_do, screen, verb.method, focus))
+    elif word == "budget" and rest:
+        yield Found(f"budget {rest}", "what the run may spend", partial(screen.grant, rest))
+    else:
+        yield from _limits(screen, word, rest)
+
+
+def _do(screen: RunScreen, method: str, focus: Focus) -> None:
+    screen.select(focus)
+    if not method:
+        return
+    act: Callable[[], object] = getattr(screen, f"action_{method}")
+    screen.given = focus  # a pane that does not show it must not have its own row acted on
+    try:
+        act()
+    finally:
+        screen.given = None
+
+
+def _targets(screen: RunScreen, takes: list[str], text: str) -> Iterator[tuple[str, Focus]]:
+    """Tasks, agents and steps that begin with a text, as they are written; what is written whole comes first."""
+    view = screen.view
+    task, slash, step = text.rpartition("/")
+    known = task in view.open or task in view.failed
+    if "step" in takes and slash and known:
+        for key in _steps(screen, task):
+            if key.startswith(step):
+                yield f"{task}/{key}", Focus(agent_of(task, key), task, key)
+    if "task" in takes:
+        if text in view.open:
+            yield text, Focus(task=text)
+        for name in (*view.open, *view.failed):
+            if name.startswith(text) and name != text:
+                yield name, Focus(task=name)
+    elif "step" in takes and not slash:
+        for name in view.open:
+            if name.startswith(text):
+                for key in _steps(screen, name):
+                    yield f"{name}/{key}", Focus(agent_of(name, key), name, key)
+    if "agent" in takes:
+        for name in view.agents:
+            if name.startswith(text):
+                yield name, Focus(agent=name)
+
+
+def _steps(screen: RunScreen, task: str) -> list[str]:
+    """A task's steps: those that have not ended first."""
+    of = screen.view.open.get(task) or screen.view.failed[task]
+    names = [key for key, tally in of.family.agents.items() if tally.own]
+    keys = dict.fromkeys((*names, *of.steps))
+    over = [key for key in keys if (step := of.steps.get(key)) is not None and step.state in ENDED]
+    return [*(key for key in keys if key not in over), *over]
+
+
+def _limits(screen: RunScreen, word: str, rest: str) -> Iterator[Found]:
+    """`workers 12`, `workers=12`, `limits openai.requests=80/min`."""
+    line = rest if word == "limits" else f"{word} {rest}".strip()
+    name, _, text = line.replace("=", " ", 1).partition(" ")
+    text = text.strip()
+    if not name or not (text or word == "limits"):
+        return
+    for limit in limits(screen.view, screen.now):
+        if limit.name != name and not (word == "limits" and limit.name.startswith(name)):
+            continue
+        try:
+            value = read(limit, text)
+        except ValueError as error:
+            yield Found(f"{limit.name} = {text}", f"it is {limit.value} now; {error}", lambda: None)
+        else:
+            told = screen.foresee(limit.name, value)
+            yield Found(f"{limit.name} = {text}", told, partial(screen.change, limit.name, value))

@@ -1,0 +1,61 @@
+"""Steps that are to go again: as they are asked for, and what the owner of a live run does about it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from agentdeck.errors import UsageError
+from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.machine import Machine
+from agentdeck.scheduler.reopen import chain, root_of
+from agentdeck.store.reader import Reader
+from agentdeck.views.ended_task import rebuild
+from agentdeck.workflow.model import Data
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Steps that are to go again when the run is taken up, as (task, step), and inputs laid over their tasks'."""
+
+    steps: Sequence[tuple[str, str]]
+    inputs: Mapping[str, Data] = field(default_factory=dict)
+
+    @property
+    def roots(self) -> set[str]:
+        return {root_of(task) for task, _ in self.steps}
+
+    def events(self, at: float, who: str) -> tuple[ev.StepReopened, ...]:
+        inputs = dict(self.inputs) or None
+        return tuple(ev.StepReopened(at, task, step, who, inputs) for task, step in self.steps)
+
+
+async def recall(reader: Reader, machine: Machine, steps: Iterable[tuple[str, str]]) -> None:
+    """Bring the ended tasks of these steps back from the store. All that was recorded of them is on disk."""
+    roots = {root_of(task) for task, _ in steps}
+    past: dict[str, list[ev.Event]] = {root: [] for root in roots}
+
+    def read() -> None:
+        for event in reader.events_of(machine.run, roots):
+            past[root_of(event.task)].append(event)  # type: ignore[union-attr]
+
+    await asyncio.to_thread(read)
+    for root, events in past.items():
+        if events:
+            found = rebuild(machine.program, machine.run, int(root), events)
+            machine.closed |= {name: task for name, task in found.items() if name not in machine.tasks}
+
+
+def order_again(args: Mapping[str, Data], machine: Machine, at: float, who: str) -> tuple[ev.Together, Data]:
+    """The event that a `retry` means. Raises UsageError where nothing of it can go again."""
+    steps = steps_of(args)
+    can = [step for step in steps if chain(machine, *step)]
+    if not can:
+        raise UsageError("nothing of that can go again: it has not ended, or a retry has it already")
+    again = Again(can, dict(args.get("inputs") or {}))
+    return ev.Together(at, again.events(at, who)), f"{len(can)} of {len(steps)} steps go again"
+
+
+def steps_of(args: Mapping[str, Data]) -> list[tuple[str, str]]:
+    return [(str(task), str(step)) for task, step in args["steps"]]

@@ -1,0 +1,218 @@
+"""Results that are had already: `once` for good, `cache` for a while."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import sqlite3
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from datetime import datetime
+from functools import partial
+from typing import TypeVar
+
+import anyio.to_thread
+
+from agentdeck.agents.template_rendering import LIGHT, render
+from agentdeck.agents.verb import Answer, Verb, Work
+from agentdeck.engine.clock import Clock
+from agentdeck.engine.run_storage import Storage
+from agentdeck.errors import StepError, StoreError
+from agentdeck.store.fault_point import passing
+from agentdeck.store.once import (
+    Claim,
+    Holder,
+    cache_get,
+    cache_put,
+    once_broken_off,
+    once_claim,
+    once_done,
+    once_look,
+    once_undone,
+)
+from agentdeck.workflow.expressions import compile_template
+from agentdeck.workflow.json_text import json_text, room_left
+from agentdeck.workflow.model import Agent, Data, Http, plain
+
+T = TypeVar("T")
+
+
+class Deferred(Exception):
+    """The key of a step is held by another one: the step waits for it, without a worker."""
+
+    def __init__(self, key: str, why: str) -> None:
+        self.key = key
+        self.why = why
+        super().__init__(why)
+
+
+class Reuse:
+    """Stands before the verb of an agent with `once` or `cache`.
+
+    `once`: the intent is on disk before the effect begins, the result before anything reads it. A step whose key
+    is held by another one that is executed, in whatever run or process, is deferred until that one has ended. A
+    process that died, or an attempt that was cancelled, leaves an intent without a result: whether it took effect
+    is not known, so the step fails with `unknown` rather than doing it twice, and an operator decides.
+    """
+
+    def __init__(self, storage: Storage, run: str, clock: Clock) -> None:
+        self._storage = storage
+        self._run = run
+        self._clock = clock
+        #: Keys that attempts of this engine hold; changed in the turn of the store's writer, so in step with it.
+        self.live: set[str] = set()
+        #: Called when an attempt of this engine has let go of a key.
+        self.released: Callable[[], None] = _nothing
+
+    async def run(
+        self, verb: Verb, work: Work, fit: Callable[[Data], Data] | None = None
+    ) -> tuple[Data | Answer, bool]:
+        """The answer, and whether it was had already. What does not `fit` is never cached; what took effect once
+        did so whether it fits or not. Raises Deferred."""
+        if work.agent.once is not None:
+            key = await render(compile_template(work.agent.once), work.scope)
+            return await self._once(key if isinstance(key, str) else json.dumps(key), verb, work)
+        return await self._cached(verb, work, fit)
+
+    async def look(self, keys: Collection[str]) -> dict[str, str]:
+        """How it stands with these keys: new, held, done or unknown."""
+        return await self._turn(lambda db: {key: self._state(key, once_look(db, key)).state for key in keys})
+
+    async def _once(self, key: str, verb: Verb, work: Work) -> tuple[Data | Answer, bool]:
+        what = described(work.agent)
+        me = Holder(self._run, f"{work.task}/{work.step}", work.attempt, self._storage.owner.name, what)
+        claim = await self._claim(key, me)
+        if claim.state == "done":
+            return claim.result, True
+        if claim.state == "held":
+            task, _, step = claim.holder.step.rpartition("/")
+            why = f"waits for once key {key}, held by step {step} of task {task} of run {claim.holder.run}"
+            raise Deferred(key, why)
+        if claim.state == "unknown":
+            message, detail = unknown(key, claim)
+            raise StepError("unknown", message, detail=detail, once_key=key)
+        passing("once.claimed")
+        try:
+            answer = await verb.run(work)
+        except Exception:
+            # The verb came back with an error, which says that it had no effect.
+            await self._let_go(key, lambda db: once_undone(db, key, me))
+            self.released()
+            raise
+        except BaseException:
+            with suppress(StoreError):
+                self._let_go(key, lambda db: once_broken_off(db, key))
+            self.released()
+            raise
+        output = answer.output if isinstance(answer, Answer) else answer
+        passing("once.effected")
+        await self._let_go(key, lambda db: once_done(db, key, output))
+        passing("once.done")
+        self.released()
+        return answer, False
+
+    async def _claim(self, key: str, me: Holder) -> Claim:
+        at = self._clock.now()
+
+        def claim(db: sqlite3.Connection) -> Claim:
+            found = self._state(key, once_claim(db, key, me, at))
+            if found.state == "new":
+                self.live.add(key)
+            return found
+
+        future = self._storage.log.call(claim)
+        try:
+            return await asyncio.shield(asyncio.wrap_future(future))
+        except asyncio.CancelledError:
+            with suppress(StoreError):
+                self._storage.log.call(lambda db: self._undo_claim(db, key, me))
+            self.released()
+            raise
+
+    def _undo_claim(self, db: sqlite3.Connection, key: str, me: Holder) -> None:
+        """It was cancelled before it began."""
+        if once_look(db, key).holder == me:
+            once_undone(db, key, me)
+            self.live.discard(key)
+
+    def _state(self, key: str, claim: Claim) -> Claim:
+        """An intent of this process that no attempt of it stands for any more is as that of a dead one."""
+        if claim.state in ("held", "unknown") and claim.holder.owner == self._storage.owner.name:
+            return claim._replace(state="held" if key in self.live else "unknown")
+        return claim
+
+    def _let_go(self, key: str, record: Callable[[sqlite3.Connection], None]) -> asyncio.Future[None]:
+        """Record how it ended; done when that is on disk."""
+
+        def let_go(db: sqlite3.Connection) -> None:
+            record(db)
+            self.live.discard(key)
+
+        return asyncio.wrap_future(self._storage.log.call(let_go))
+
+    async def _turn(self, fn: Callable[[sqlite3.Connection], T]) -> T:
+        return await asyncio.wrap_future(self._storage.log.call(fn))
+
+    async def _cached(
+        self, verb: Verb, work: Work, fit: Callable[[Data], Data] | None
+    ) -> tuple[Data | Answer, bool]:
+        seconds, call = work.agent.cache, self._storage.log.call
+        assert seconds is not None
+        read = {"agent": plain(work.agent), "with": work.with_, **{n: work.scope.get(n) for n in _READ}}
+        key = _hash(read) if room_left(read, LIGHT) >= 0 else await anyio.to_thread.run_sync(_hash, read)
+        now = self._clock.now()
+        cached = await asyncio.wrap_future(call(lambda db: cache_get(db, key, now)))
+        if cached.found:
+            return cached.value, True
+        answer = await verb.run(work)
+        output = answer.output if isinstance(answer, Answer) else answer
+        if fit is not None:
+            output = fit(output)
+        call(lambda db: cache_put(db, key, output, self._clock.now(), seconds))
+        return answer, False
+
+
+def _hash(read: Data) -> str:
+    """The hash of plain data, whatever the order of its keys."""
+    dump = partial(json.dumps, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(json_text(read, dump=dump, sort=True).encode()).hexdigest()
+
+
+#: What a result depends on besides the agent itself and its `with`.
+_READ = ("inputs", "needs", "item", "previous")
+
+
+def _nothing() -> None:
+    pass
+
+
+def described(agent: Agent) -> str:
+    """What an agent does, as its file says it: values are left out, which may be secret."""
+    does = agent.does
+    for name in ("target", "url", "args", "model", "text"):
+        target = getattr(does, name, None)
+        if target:
+            text = " ".join(target) if isinstance(target, tuple | list) else str(target)
+            method = f"{does.method} " if isinstance(does, Http) else ""
+            return f"{does.verb}: {method}{text}"[:300]
+    return does.verb
+
+
+def unknown(key: str, claim: Claim) -> tuple[str, str]:
+    """The message and the detail of a step whose key was claimed and never came to a result."""
+    holder = claim.holder
+    task, _, step = holder.step.rpartition("/")
+    at = datetime.fromtimestamp(claim.at).astimezone().isoformat(" ", "seconds")
+    message = (
+        f"once {key}: step {step} of task {task} of run {holder.run} began it and did not report; "
+        "it may have taken effect"
+    )
+    lines = [
+        "Check whether it took effect:",
+        f"  key      {key}",
+        f"  run      {holder.run}, task {task}, step {step}, attempt {holder.attempt or 'not known'}",
+        f"  began    {at}",
+        f"  it does  {holder.what or 'not known'}",
+    ]
+    return message, "\n".join(lines)

@@ -1,0 +1,219 @@
+"""What one run keeps, and where: its log, its row, its letters, what it learnt of durations."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import sqlite3
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from agentdeck.errors import StoreError
+from agentdeck.processes.children import Children
+from agentdeck.scheduler import actions as act
+from agentdeck.scheduler import events as ev
+from agentdeck.store.durations import TASK, save_durations
+from agentdeck.store.lease import begin_to_own, cease_to_own
+from agentdeck.store.letters import Letter, add_letter, settle_letters
+from agentdeck.store.log import Also, Log
+from agentdeck.store.memory import MemoryLog
+from agentdeck.store.processes import add_process, remove_process
+from agentdeck.store.reader import Reader
+from agentdeck.store.runs import (
+    Counts,
+    NewRun,
+    Owner,
+    create_run,
+    end_run,
+    folder_of,
+    release_lease,
+    save_definition,
+    set_run,
+)
+from agentdeck.store.tasks import Rest
+from agentdeck.store.writer import Writer
+from agentdeck.views.run_view import View
+from agentdeck.workflow.model import Data, Definition
+
+T = TypeVar("T")
+
+#: Among a run's options: the identities of its sub-workflows by their path.
+NESTED = "nested"
+#: How long a lease is valid. It is renewed three times as often.
+LEASE = 3.0
+#: How long a run that is over waits for a store that cannot be written.
+PATIENCE = 3.0
+
+
+class Storage:
+    """One run's part of the store. Without a file (`durable` False) only `once` and `cache` are kept, and only
+    while the run lasts."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.durable = path is not None
+        self.owner = Owner.here(f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
+        self._committed: Callable[[str, int], None] | None = None
+        self._fault: Callable[[StoreError | None], None] | None = None
+        self._run = ""  # the run that this process holds
+        self.log: Log = MemoryLog() if path is None else Writer(path, self._on_commit, self._on_fault)
+        begin_to_own(self.owner.name)
+
+    def attach(self, committed: Callable[[str, int], None], fault: Callable[[StoreError | None], None]) -> None:
+        """Who is told of commits and of faults, from the log's thread."""
+        self._committed, self._fault = committed, fault
+
+    def _on_commit(self, run: str, seq: int) -> None:
+        if self._committed is not None:
+            self._committed(run, seq)
+
+    def _on_fault(self, error: StoreError | None) -> None:
+        if self._fault is not None:
+            self._fault(error)
+
+    def durations(self, definition: Definition, folder: Path) -> dict[str, float]:
+        """Mean seconds per agent in earlier runs of the workflow of this name in this folder."""
+        if self.path is None:
+            return {}
+        reader = Reader(self.path)
+        try:
+            return reader.durations(definition.name, str(folder.resolve()))
+        finally:
+            reader.close()
+
+    def work(self, workflow: str, folder: Path) -> list[float]:
+        """Seconds of work of the newest tasks in earlier runs of it."""
+        if self.path is None:
+            return []
+        reader = Reader(self.path)
+        try:
+            return reader.work(workflow, str(folder.resolve()))
+        finally:
+            reader.close()
+
+    def begin(
+        self,
+        started: ev.RunStarted,
+        definition: Definition,
+        source: dict[str, Data],
+        options: dict[str, Data],
+        tags: tuple[str, ...] = (),
+        below: Mapping[str, Definition] | None = None,
+        tasks: Rest | None = None,
+    ) -> None:
+        """The run's row, definition, lease and first event are on disk, together, when this returns. `below` are
+        the sub-workflows by their path; whoever resumes the run finds them as they are now.
+        `tasks` writes what is left of its list."""
+        nested = below or {}
+        if nested:
+            options = {**options, NESTED: {path: one.identity for path, one in nested.items()}}
+        new = NewRun(started.run, started.workflow, started.identity, started.at, False, tags, source, options)
+
+        def create(connection: sqlite3.Connection) -> None:
+            for one in (definition, *nested.values()):
+                save_definition(connection, one)
+            create_run(connection, new, self.owner, started.at + LEASE)
+            if tasks is not None:
+                tasks(connection)
+
+        self.holds(started.run)
+        if not self.log.append_now(started.run, 1, [started], [create]):
+            self.log.append(started.run, 1, [started], [create])
+            self.log.flush(30)
+
+    def holds(self, run: str) -> None:
+        """This process has the run's lease: `close` releases it, where the run did not end before that."""
+        self._run = run
+
+    def children(self, run: str) -> Children:
+        """The processes of a run, which are recorded where the run is."""
+        if not self.durable:
+            return Children()
+        call = self.log.call
+        return Children(
+            lambda child: call(lambda db: add_process(db, run, child)),
+            lambda mark: call(lambda db: remove_process(db, mark)),
+        )
+
+    @staticmethod
+    def letter(run: str, identity: str, said: act.KeepLetter | act.SettleLetters) -> Also:
+        """What keeps or settles a letter, to go with the events that tell of it."""
+        if isinstance(said, act.SettleLetters):
+            return lambda connection: settle_letters(connection, run, said.task, said.step, said.state)
+        letter = Letter(
+            run, said.task, said.step, said.agent, identity, said.fault, said.inputs, said.attempts, said.at
+        )
+        return lambda connection: add_letter(connection, letter)
+
+    def progress(self, run: str, view: View, state: str) -> None:
+        """Bring the run's row up to date."""
+        counts = counts_of(view)
+        simulated, idle = view.simulated, view.idle
+        self.log.call(
+            lambda connection: set_run(
+                connection, run, state=state, counts=counts, simulated=simulated, idle=idle
+            )
+        )
+
+    def end(self, run: str, state: str, view: View, work: Sequence[float] = ()) -> None:
+        """The run is over or has drained: its row says so, and what it used and learnt of durations is kept, with
+        the seconds of `work` of each task where they were counted."""
+        if self.path is None:
+            return
+        counts, used = counts_of(view), summary_of(view)
+        seconds = {name: list(tally.durations.last) for name, tally in view.agents.items()}
+
+        def close(connection: sqlite3.Connection) -> None:
+            set_run(connection, run, simulated=view.simulated, idle=view.idle)
+            end_run(connection, run, state, view.now, counts, used)
+            if state != "drained":  # it will be told whole, once
+                folder = folder_of(connection, run)
+                save_durations(connection, view.workflow, folder, {**seconds, TASK: work})
+
+        self._done(self.log.call(close))
+        self._run = ""
+
+    def _done(self, future: Future[None]) -> None:
+        """Wait until it is on disk; for ever while the store works. Raises StoreError when it has not worked for
+        PATIENCE seconds."""
+        since = time.monotonic()
+        while True:
+            try:
+                return future.result(0.5)
+            except TimeoutError:
+                fault = self.log.fault
+                if fault is None:
+                    since = time.monotonic()
+                elif time.monotonic() - since > PATIENCE:
+                    raise fault from None
+
+    def close(self) -> None:
+        """Release the run and close the log. Raises StoreError when something could not be written. What fails
+        now was given its time already."""
+        run, owner = self._run, self.owner
+        if run:
+            with suppress(StoreError):
+                self.log.call(lambda connection: release_lease(connection, run, owner))
+        cease_to_own(owner.name)
+        self.log.close(10.0 if self.log.fault is None else 1.0)
+
+
+def counts_of(view: View) -> Counts:
+    tasks = view.tasks
+    total = tasks.total or max(tasks.given or 0, tasks.opened)
+    return Counts(total, tasks.done, tasks.failed, tasks.cancelled)
+
+
+def summary_of(view: View) -> dict[str, Data]:
+    """What a run used, for whoever wants to know what the next one will."""
+    agents: dict[str, Data] = {
+        name: {"attempts": tally.attempts, "tokens_in": tally.tokens_in, "tokens_out": tally.tokens_out}
+        for name, tally in view.agents.items()
+        if tally.tokens_in is not None
+    }
+    return {"usd": view.usd, "agents": agents}

@@ -1,0 +1,150 @@
+"""Files that a run depends on and that its definition only names: hashed at launch, compared at resume.
+
+Recorded are the modules that `python:` agents name, the modules of the workflow's own folders that were imported
+by the time of the launch, and the images of prompts whose name is written out. A module that is imported later,
+and an image whose name a task gives, are not covered. Sub-workflows need no hash: their definitions are in the
+store.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from agentdeck.errors import UsageError
+from agentdeck.scheduler.events import Author, Noted
+from agentdeck.scheduler.program import Program
+from agentdeck.store.run_list import RunRow
+from agentdeck.workflow.model import Data, Prompt, Python
+
+#: Among a run's options: what was recorded, by path.
+FILES = "files"
+#: Folders inside a project that hold other people's modules.
+FOREIGN = frozenset({"site-packages", "dist-packages", "node_modules", ".tox", ".nox"})
+PIECE = 1 << 20
+
+
+def files_of(
+    program: Program, folder: Path, functions: Mapping[str, Callable[..., Any]]
+) -> dict[str, dict[str, Data]]:
+    """The files of a workflow with their hashes, by path: relative to `folder` where they are inside it."""
+    found: dict[Path, str] = {}
+    folders: set[Path] = set()
+    for definition, base in _definitions(program, folder):
+        folders.add(base)
+        for name, agent in definition.agents.items():
+            if isinstance(agent.does, Python):
+                own = functions.get(name) if definition is program.definition else None
+                path = _file_of(own) if own is not None else _module_file(agent.does.target, base)
+                if path is not None:
+                    found[path] = "module"
+            elif isinstance(agent.does, Prompt):
+                for image in agent.does.images:
+                    if "${" not in image:
+                        found[(base / image).resolve()] = "image"
+    if any(kind == "module" for kind in found.values()):
+        for path in _imported(folders):
+            found.setdefault(path, "module")
+    hashed = ((path, kind, hash_of(path)) for path, kind in found.items())
+    return {_named(path, folder): {"kind": kind, "hash": text} for path, kind, text in hashed if text}
+
+
+def _definitions(program: Program, folder: Path) -> Iterator[tuple[Any, Path]]:
+    definition = program.definition
+    base = folder if definition.folder is None else definition.folder
+    yield definition, base.resolve()
+    for nested in program.nested.values():
+        yield from _definitions(nested, base)
+
+
+def _file_of(function: Any) -> Path | None:
+    try:
+        file = inspect.getsourcefile(inspect.unwrap(function))
+    except (TypeError, ValueError):
+        return None
+    return Path(file).resolve() if file else None
+
+
+def _module_file(target: str, folder: Path) -> Path | None:
+    """The file of `module:name`: as it was imported, else as it would be found."""
+    name = target.partition(":")[0]
+    loaded = getattr(sys.modules.get(name), "__file__", None)
+    if isinstance(loaded, str):
+        return Path(loaded).resolve()
+    for place in (folder, Path.cwd()):
+        stem = place.joinpath(*name.split("."))
+        for path in (stem.with_name(stem.name + ".py"), stem / "__init__.py"):
+            if path.is_file():
+                return path.resolve()
+    return None
+
+
+def _imported(folders: set[Path]) -> Iterator[Path]:
+    """The modules inside these folders that this process has imported: not agentdeck, not installed packages."""
+    own = Path(__file__).resolve().parents[1]
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None)
+        if not isinstance(file, str):
+            continue
+        path = Path(file)
+        if not path.is_absolute() or FOREIGN.intersection(path.parts) or path.is_relative_to(own):
+            continue
+        if any(path.is_relative_to(folder) for folder in folders):
+            yield path.resolve()
+
+
+def _named(path: Path, folder: Path) -> str:
+    base = folder.resolve()
+    return str(path.relative_to(base) if path.is_relative_to(base) else path)
+
+
+def hash_of(path: Path) -> str:
+    """The hash of a file's bytes; empty where it cannot be read."""
+    digest = blake2b(digest_size=16)
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(PIECE):
+                digest.update(piece)
+    except OSError:
+        return ""
+    return digest.hexdigest()
+
+
+def changed_files(row: RunRow, folder: Path | None = None) -> dict[str, str]:
+    """What differs from the launch (or from what was accepted since), in words by path: `module shop.py changed`.
+    Empty where nothing does, or where version 0.1 launched the run and recorded no hashes."""
+    base = folder or Path(str(row.source.get("folder") or "."))
+    told = {}
+    for name, known in (row.options.get(FILES) or {}).items():
+        now = hash_of(base / name)
+        if now != known["hash"]:
+            told[name] = f"{known['kind']} {name} {'changed' if now else 'is missing'}"
+    return told
+
+
+def accepted(row: RunRow, folder: Path | None = None) -> dict[str, Data]:
+    """The run's options with the files as they are now."""
+    base = folder or Path(str(row.source.get("folder") or "."))
+    files = {
+        name: {**known, "hash": hash_of(base / name)} for name, known in (row.options.get(FILES) or {}).items()
+    }
+    return {**row.options, FILES: files}
+
+
+def note_changes(at: float, changes: Mapping[str, str], author: Author) -> Noted:
+    """The record of who went on although files had changed."""
+    text = f"{'; '.join(changes.values())} since the launch; accepted by {author.text}"
+    return Noted(at, text, data={"changed": list(changes), "author": author._asdict()})
+
+
+def refuse_changes(row: RunRow, changes: Mapping[str, str]) -> None:
+    """Raises UsageError, with what differs and how to go on."""
+    if changes:
+        raise UsageError(
+            f"{'; '.join(changes.values())} since {row.run} was launched: put back what it was launched with, "
+            f"or go on with it as it is now: agentdeck resume {row.run} --accept-changes"
+        )

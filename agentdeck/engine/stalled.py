@@ -1,0 +1,146 @@
+"""A run in which nothing can go on until an operator acts: which steps wait, for what, and what to do about it.
+
+A provider that refuses its key, an exhausted budget with the rung `ask`, and an approval without a time limit are
+mended from outside the run. With an operator at hand the run waits and says so. Without one it would wait for
+ever: it stops instead, as with `drain`, and `resume` goes on with it. Steps that do not depend on what is missing
+have all ended by then, as only a run in which nothing moves is at a standstill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import anyio
+
+from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.approvals import command, required
+from agentdeck.scheduler.board import Place
+from agentdeck.scheduler.machine import Machine
+from agentdeck.scheduler.metered import BUDGET, FOREVER
+from agentdeck.scheduler.program import Program
+from agentdeck.scheduler.state import OPEN, READY, Step
+from agentdeck.workflow.model import Approve
+
+if TYPE_CHECKING:
+    from agentdeck.engine.engine import Engine
+
+#: How often a run in which nothing moves is looked at.
+LOOK = 0.1
+#: Steps that a cause names.
+NAMED = 3
+
+
+class Cause(NamedTuple):
+    """What steps wait for. `kind` is provider, budget or approval; `why` is a sentence; `steps` names the first
+    few of `number` as (task, step). `asks` is the question of an approval; `yes`: --yes can answer the workflow's
+    approvals."""
+
+    kind: str
+    why: str
+    steps: tuple[tuple[str, str], ...]
+    number: int
+    asks: Approve | None = None
+    yes: bool = True
+
+    @property
+    def waiting(self) -> str:
+        """The steps, for people: `3 steps wait (write of task 1, write of task 2, …)`."""
+        named = [f"{step} of task {task}" for task, step in self.steps]
+        if self.number > len(named):
+            named.append("…")
+        return f"{self.number:,} step{' waits' if self.number == 1 else 's wait'} ({', '.join(named)})"
+
+    def remedy(self, run: str, *, stopped: bool) -> str:
+        """What the operator does about it, while the run waits or once it has stopped."""
+        resume = f"agentdeck resume {run}"
+        if self.kind == "provider":
+            return f"once that is mended: {resume}" if stopped else f"once that is mended: {_again(run, resume)}"
+        if self.kind == "budget":
+            grant = f"agentdeck budget {run} shows it and grants more"
+            return f"{resume} --wait, then {grant}" if stopped else grant
+        task, step = self.steps[0]
+        answer = command(run, task, step, self.asks)
+        if not stopped:
+            return answer
+        return f"{resume} --wait, then {answer}" + (f"; or {resume} --yes" if self.yes else "")
+
+
+def _again(run: str, resume: str) -> str:
+    return f"agentdeck pause {run}, then {resume}; where the key changed: agentdeck drain {run}, then {resume}"
+
+
+def causes(machine: Machine) -> tuple[Cause, ...]:
+    """What the steps of a run in which nothing moves wait for; empty where an operator has paused it."""
+    found = []
+    if machine.paused:
+        if not machine.why.startswith("budget"):
+            return ()
+        heaps = [machine.ready, *(pool.heap for pool in machine.pools.values())]
+        steps = [step for heap in heaps for step in _live(machine, heap)]
+        found.append(_cause("budget", machine.why.partition("; ")[0], steps))
+    else:
+        for name, pool in machine.pools.items():
+            if pool.until == FOREVER and (steps := list(_live(machine, pool.heap))):
+                found.append(_cause("budget" if name == BUDGET else "provider", pool.why, steps))
+    by_agent: dict[str, list[Step]] = {}
+    for step in machine.unended():
+        if step.state == OPEN and step.items is None and isinstance(step.acting.agent.does, Approve):
+            by_agent.setdefault(step.rule.name, []).append(step)
+    yes = _yes_answers(machine.program)
+    for agent, steps in by_agent.items():
+        asks = steps[0].acting.agent.does
+        assert isinstance(asks, Approve)
+        found.append(_cause("approval", f"{agent} asks for approval", steps)._replace(asks=asks, yes=yes))
+    return tuple(found)
+
+
+def _yes_answers(program: Program) -> bool:
+    """Whether no approval, in sub-workflows neither, has a field that each answer has to give."""
+    verbs = [agent.does for agent in program.definition.agents.values()]
+    own = not any(isinstance(does, Approve) and required(does) for does in verbs)
+    return own and all(_yes_answers(nested) for nested in program.nested.values())
+
+
+def _cause(kind: str, why: str, steps: list[Step]) -> Cause:
+    return Cause(kind, why, tuple((step.task.id, step.key) for step in steps[:NAMED]), len(steps))
+
+
+def _live(machine: Machine, heap: Iterable[Place]) -> Iterator[Step]:
+    """Entries of a queue whose step still waits in it."""
+    for entry in sorted(heap):
+        step = entry[6]
+        if step.state == READY and entry[5] >= step.since and machine.tasks.get(step.task.id) is step.task:
+            yield step
+
+
+async def watch(
+    engine: Engine, wait: bool, tell: Callable[[str, tuple[Cause, ...]], None] | None
+) -> tuple[Cause, ...]:
+    """Beside the engine: say what the run waits for, once and again when that changes. Without `wait` the run is
+    stopped then, and what it waited for is returned."""
+    machine, looked = engine.machine, -1
+    told: tuple[Cause, ...] = ()
+    while True:
+        await anyio.sleep(LOOK)
+        if machine.seq == looked or not engine.quiet:
+            continue
+        looked = machine.seq
+        found = causes(machine)
+        if not found:
+            continue
+        if not wait:
+            at = engine.clock.now()
+            engine.feed(ev.Together(at, (ev.Noted(at, stopped(machine.run, found)), ev.RunDrained(at))))
+            return found
+        if found != told and tell is not None:
+            tell(machine.run, found)
+        told = found
+
+
+def stopped(run: str, found: Iterable[Cause], *, resumable: bool = True) -> str:
+    """Why a run has stopped, for people and for its log."""
+    lines = [
+        f"{one.why}: {one.waiting}" + (f"; {one.remedy(run, stopped=True)}" if resumable else "") for one in found
+    ]
+    return f"stopped, as nothing can go on without an operator: {'; '.join(lines)}"

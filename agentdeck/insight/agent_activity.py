@@ -1,0 +1,111 @@
+"""How busy each agent was over time, in bounded memory however long the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from agentdeck.scheduler import events as ev
+
+BUCKETS = 512
+#: What ends an attempt.
+ENDS = (ev.StepSucceeded, ev.AttemptFailed, ev.AttemptLost, ev.AttemptDeferred, ev.StepCancelled)
+
+
+class Activity:
+    """Seconds of work per agent and stretch of time. All stretches are equally long; when there are too many,
+    neighbours become one. `start` is where the first begins; until `until` all is known."""
+
+    def __init__(self) -> None:
+        self.start: float | None = None
+        self.until = 0.0
+        self.width = 0.05
+        self.work: dict[str, list[float]] = {}
+        self.failed: dict[str, list[int]] = {}
+
+    def add(self, agent: str, since: float, until: float, many: float = 1.0) -> None:
+        """`many` attempts of the agent ran from `since` to `until`."""
+        if until <= since:
+            return
+        self._reach(since, until)
+        assert self.start is not None
+        work = self.work.setdefault(agent, [])
+        first, last = (int((at - self.start) / self.width) for at in (since, until))
+        work.extend([0.0] * (last + 1 - len(work)))
+        for place in range(first, last + 1):
+            begin = self.start + place * self.width
+            work[place] += max(0.0, min(until, begin + self.width) - max(since, begin)) * many
+
+    def fail(self, agent: str, at: float) -> None:
+        """An attempt of the agent failed."""
+        self._reach(at, at)
+        assert self.start is not None
+        place = int((at - self.start) / self.width)
+        failed = self.failed.setdefault(agent, [])
+        failed.extend([0] * (place + 1 - len(failed)))
+        failed[place] += 1
+
+    def along(self, agent: str, start: float, cell: float, number: int) -> list[tuple[float, int]]:
+        """For so many stretches of `cell` seconds from `start`: how many attempts ran at once on average, and
+        how many failed."""
+        if self.start is None or cell <= 0:
+            return [(0.0, 0)] * number
+        work, failed = self.work.get(agent, []), self.failed.get(agent, [])
+        width, size = self.width, len(work)
+        found: list[tuple[float, int]] = []
+        for n in range(number):
+            since = (start - self.start + n * cell) / width
+            until = since + cell / width
+            first, last = max(0, int(since)), int(until)
+            spent = 0.0
+            for place in range(first, min(last + 1, size)):
+                spent += work[place] * (min(until, place + 1) - max(since, place))
+            found.append((max(0.0, spent) / cell, sum(failed[first : max(last, first + 1)])))
+        return found
+
+    def _reach(self, since: float, until: float) -> None:
+        if self.start is None:
+            self.start = since
+        while since < self.start:
+            # Earlier than the first: there is room in front.
+            more = int((self.start - since) / self.width) + 1
+            self.start -= more * self.width
+            for row in self.work.values():
+                row[:0] = [0.0] * more
+            for counts in self.failed.values():
+                counts[:0] = [0] * more
+        while until - self.start >= BUCKETS * self.width:
+            self.width *= 2
+            self.work = {
+                name: [sum(row[i : i + 2]) for i in range(0, len(row), 2)] for name, row in self.work.items()
+            }
+            self.failed = {
+                name: [sum(row[i : i + 2]) for i in range(0, len(row), 2)] for name, row in self.failed.items()
+            }
+
+
+def activity(events: Iterable[tuple[int, ev.Event]]) -> Activity:
+    """Of a whole run, from its events up to the last one. Agents are named as in `View.agents`."""
+    found = Activity()
+    running: dict[tuple[str, str], tuple[str, float]] = {}
+    prefixes: dict[str, str] = {}
+    at = 0.0
+    for _, event in events:
+        at = event.at
+        if type(event) is ev.StepStarted:
+            name = prefixes.get(event.task, "") + event.agent
+            running[event.task, event.step] = name, at
+        elif isinstance(event, ENDS):
+            name, since = running.pop((event.task, event.step), ("", at))
+            if name:
+                found.add(name, since, at)
+                if type(event) is ev.AttemptFailed:
+                    found.fail(name, at)
+        elif type(event) is ev.TaskOpened and event.parent is not None:
+            above, step = event.parent
+            prefixes[event.task] = f"{prefixes.get(above, '')}{step.partition('[')[0]}/"
+        elif type(event) is ev.TaskEnded:
+            prefixes.pop(event.task, None)
+    for name, since in running.values():
+        found.add(name, since, at)
+    found.until = at
+    return found

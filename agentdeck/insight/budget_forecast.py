@@ -1,0 +1,150 @@
+"""How the budget of a run stands, from its log, and what the rest of it will cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from agentdeck.limits.budget import NO_HOLD, Hold, Ledger
+from agentdeck.providers.prices import Prices
+from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.budget_accounts import Accounts
+from agentdeck.views.agent_totals import AgentTally
+from agentdeck.views.run_view import View
+from agentdeck.workflow.deck import Deck
+from agentdeck.workflow.model import Budget, Definition, Prompt
+
+LOWEST = "routing"
+#: What is granted beyond the forecast: it is a mean.
+SPARE = 1.1
+
+
+class Left(NamedTuple):
+    """The prompts of an agent that are still to be asked, and what one of them uses at the mean so far, as it is
+    asked now and as it would be on the routing tier. None is not known."""
+
+    agent: str
+    prompts: int
+    tokens: float | None
+    usd: float | None
+    usd_routing: float | None
+
+
+class Forecast(NamedTuple):
+    """What is left of a run. `unopened` tasks are among it, where their number is known; None: it is not."""
+
+    agents: tuple[Left, ...]
+    unopened: int | None
+
+    def total(self, measure: str) -> float | None:
+        """Of `prompts`, `tokens`, `usd` or `usd_routing`; None where any part of it is not known."""
+        each = [(one.prompts, getattr(one, measure) if measure != "prompts" else 1) for one in self.agents]
+        if any(value is None for _, value in each):
+            return None
+        return sum(prompts * value for prompts, value in each)
+
+
+def forecast(view: View, definition: Definition, deck: Deck, total: int | None) -> Forecast:
+    """What is still to be asked, and its cost. `total` is how many tasks there will be, where that is known. An
+    agent that has not answered yet is taken to be like the mean of the others."""
+    prices = Prices(deck)
+    routing = next(iter(deck.tiers.get(LOWEST, ())), "")
+    tallies = [tally for tally in view.agents.values() if _asks(tally, definition)]
+    if total is None:
+        total = view.tasks.total
+    unopened = None if total is None else max(0, total - view.tasks.opened)
+    means = {tally.name: _mean(tally, prices, routing) for tally in tallies}
+    seen = [mean for mean in means.values() if mean.tokens is not None]
+    other = Left("", 0, *(_middle([getattr(one, name) for one in seen]) for name in Left._fields[2:]))
+    found = []
+    for tally in tallies:
+        mean = means[tally.name]
+        steps = tally.steps
+        left = steps["waiting"] + steps["ready"] + steps["running"]
+        left += round((unopened or 0) * _each(tally, view))
+        if left:
+            found.append((other if mean.tokens is None else mean)._replace(agent=tally.name, prompts=left))
+    return Forecast(tuple(found), unopened)
+
+
+def grant(ledger: Ledger, rest: float, measure: str, largest: float) -> float:
+    """How much more has to be granted for so much `rest` to go through. `largest` is what the largest of the last
+    prompts was likely to use: the last one begins only where it likely fits."""
+    usd = measure == "usd"
+    bound = (ledger.usd if usd else ledger.tokens) or 0.0
+    used = ledger.used_usd + ledger.likely_usd if usd else float(ledger.used_tokens + ledger.likely_tokens)
+    share = ledger.end[0] if ledger.end is not None else 1.0
+    return max(0.0, (used + rest * SPARE + largest) / share - bound)
+
+
+def likely(events: Iterable[ev.Event]) -> Iterator[tuple[int, float]]:
+    """What each attempt was likely to use: tokens and dollars."""
+    for event in events:
+        if isinstance(event, ev.StepStarted) and event.reserved_tokens:
+            yield ev.hold_of(event).likely
+
+
+def _asks(tally: AgentTally, definition: Definition) -> bool:
+    agent = None if tally.family.prefix else definition.agents.get(tally.name)
+    return isinstance(agent.does, Prompt) if agent is not None else tally.tokens_out is not None
+
+
+def _each(tally: AgentTally, view: View) -> float:
+    """How many prompts of it a task has, by those that have begun."""
+    steps = tally.steps
+    return sum(steps.values()) / max(1, view.tasks.opened) if tally.attempts else 1.0
+
+
+def _mean(tally: AgentTally, prices: Prices, routing: str) -> Left:
+    many = tally.durations.count
+    if not many or tally.tokens_in is None or tally.tokens_out is None:
+        return Left(tally.name, 0, None, None, None)
+    cheap = prices.usd(routing, tally.tokens_in, tally.tokens_out, None)
+    return Left(
+        tally.name,
+        0,
+        (tally.tokens_in + tally.tokens_out) / many,
+        None if tally.cost is None else tally.cost / many,
+        None if cheap is None else cheap / many,
+    )
+
+
+def _middle(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def accounts_of(events: Iterable[ev.Event], budget: Budget | None) -> Accounts:
+    """What was used and what is held after these events, as the run itself counts it."""
+    accounts = Accounts(budget)
+    held: dict[tuple[str, str], Hold] = {}
+
+    def settle(task: str, step: str, usage: ev.Usage | None, lost: bool) -> None:
+        mine = held.pop((task, step), None)
+        if mine is not None or usage is not None:
+            accounts.settle(task, mine or NO_HOLD, usage, lost=lost)
+
+    for event in events:
+        match event:
+            case ev.StepStarted() if event.model or event.reserved_tokens:
+                held[event.task, event.step] = ev.hold_of(event)
+                accounts.hold(event.task, held[event.task, event.step])
+            case ev.ReservationGrew():
+                before = held.get((event.task, event.step), NO_HOLD)
+                held[event.task, event.step] = ev.hold_of(event)
+                accounts.grow(event.task, before, held[event.task, event.step])
+            case ev.StepSucceeded():
+                settle(event.task, event.step, event.usage, not event.reused)
+            case ev.AttemptFailed():
+                settle(event.task, event.step, event.usage, event.fault.kind == "timeout")
+            case ev.AttemptLost() | ev.StepFailed() | ev.StepSkipped() | ev.StepCancelled():
+                settle(event.task, event.step, event.usage, True)
+            case ev.AttemptDeferred():
+                settle(event.task, event.step, None, False)
+            case ev.TaskEnded():
+                accounts.close(event.task)
+            case ev.LimitChanged() if event.name.startswith("budget."):
+                accounts.grant(event.name.removeprefix("budget."), event.new)
+            case ev.Noted() if event.data and "rung" in event.data:
+                accounts.enter(str(event.data.get("budget", "")), str(event.data["rung"]))
+    return accounts

@@ -1,0 +1,127 @@
+"""How fast a task could go at best, and through which agents: one schedule, from which both are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from agentdeck.scheduler.joins import floor_of, goal_of
+from agentdeck.workflow import graph
+from agentdeck.workflow.model import Agent, Definition
+
+Needs = Mapping[str, tuple[str, ...]]
+
+
+def needs_of(definition: Definition) -> dict[str, tuple[str, ...]]:
+    """The graph of agents that run by themselves: spare ones run only as somebody's fallback."""
+    spare = {name for name, agent in definition.agents.items() if agent.spare}
+    return {
+        name: tuple(need for need in agent.needs if need not in spare)
+        for name, agent in definition.agents.items()
+        if name not in spare
+    }
+
+
+class Schedule(NamedTuple):
+    """One task with as many workers as it likes, each step beginning as soon as its join lets it.
+
+    `path` is the critical path: from the step that ends last, back over the need that let each join go, which is
+    the second of three for a quorum of two. `seconds` is when the task is over: no schedule is faster. `slack` is
+    how much later each agent could end without delaying that, and `runs` how long each goes until it has ended or
+    is cancelled.
+    """
+
+    path: tuple[str, ...]
+    seconds: float
+    slack: Mapping[str, float]
+    runs: Mapping[str, float]
+
+
+def schedule(definition: Definition, seconds: Mapping[str, float]) -> Schedule:
+    """Agents without seconds take none."""
+    needs = needs_of(definition)
+    below = graph.dependents(needs)
+    start: dict[str, float] = {}
+    end: dict[str, float] = {}
+    last_of: dict[str, list[str]] = {}
+    for name in graph.order(needs):
+        agent = definition.agents[name]
+        arrivals = sorted(needs[name], key=end.__getitem__)
+        start[name] = _starts(agent, arrivals, start, end)
+        # Each arrival at a progressive join is a round, so the last of them comes before its end.
+        begins = end[arrivals[-1]] if arrivals and _in_rounds(agent) else start[name]
+        end[name] = begins + seconds.get(name, 0.0)
+        last_of[name] = [need for need in needs[name] if end[need] <= begins]
+    for name, agent in definition.agents.items():
+        if name in start and agent.join.rest == "cancel":
+            _cut(name, start[name], needs, below, start, end)
+    total = max(end.values(), default=0.0)
+    final = next((n for n in end if end[n] == total and not below[n]), None)
+    final = final or next((n for n in end if end[n] == total), None)
+    path: list[str] = []
+    while final is not None:
+        path.append(final)
+        final = max(last_of[final], key=end.__getitem__, default=None)
+    runs = {name: end[name] - start[name] for name in end}
+    return Schedule(tuple(reversed(path)), total, _slack(needs, last_of, start, end, total), runs)
+
+
+def _in_rounds(agent: Agent) -> bool:
+    return agent.join.kind == "progressive" and agent.join.rest != "cancel"
+
+
+def _starts(agent: Agent, arrivals: list[str], start: Mapping[str, float], end: Mapping[str, float]) -> float:
+    """When the join lets it go; `arrivals` are its needs by when they end."""
+    if not arrivals:
+        return 0.0
+    join = agent.join
+    goal = max(1, min(len(arrivals), goal_of(join, len(arrivals))))
+    goes = end[arrivals[goal - 1]]
+    if join.within is not None and join.kind not in ("any", "progressive"):
+        # Its clock begins with the first need that is ready; then `min` arrivals are enough.
+        clock = min(start[need] for need in arrivals) + join.within
+        enough = max(1, min(goal, floor_of(join, goal)))
+        goes = min(goes, max(clock, end[arrivals[enough - 1]]))
+    return goes
+
+
+def _cut(
+    name: str,
+    at: float,
+    needs: Needs,
+    below: Mapping[str, list[str]],
+    start: dict[str, float],
+    end: dict[str, float],
+) -> None:
+    """With `rest: cancel`, what nobody else waits for ends when the join goes, and what only fed it."""
+    for need in needs[name]:
+        if end[need] > at and all(start[other] <= at for other in below[need]):
+            end[need] = at
+            start[need] = min(start[need], at)
+            _cut(need, at, needs, below, start, end)
+
+
+def _slack(
+    needs: Needs,
+    last_of: Mapping[str, list[str]],
+    start: Mapping[str, float],
+    end: Mapping[str, float],
+    total: float,
+) -> dict[str, float]:
+    """A need that came too late for a join delays only the end of the task."""
+    latest = dict.fromkeys(end, total)
+    for name in reversed(graph.order(needs)):
+        for need in last_of[name]:
+            latest[need] = min(latest[need], start[name] + max(0.0, latest[name] - end[name]))
+    return {name: max(0.0, latest[name] - end[name]) for name in end}
+
+
+def earliest(definition: Definition, seconds: Mapping[str, float]) -> float:
+    """When one task could be through with as many workers as it likes. Agents without seconds take none."""
+    return schedule(definition, seconds).seconds
+
+
+def lower_bound(path: float, work: float, workers: int | None) -> float:
+    """No schedule ends before this: one task takes its longest path, and all the work shares the workers
+    (Graham's bound). `workers` None is as many as one likes."""
+    return max(path, work / workers) if workers else path

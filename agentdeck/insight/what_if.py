@@ -1,0 +1,185 @@
+"""What turning a limit would do to a run that executes: when it ends, what it costs, what it waits for next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from agentdeck.insight.forecast import forecast, without_items
+from agentdeck.insight.formatting import dollars, percent, plural, seconds
+from agentdeck.insight.limits import RATES, number
+from agentdeck.views.agent_totals import AgentTally
+from agentdeck.views.run_view import View
+from agentdeck.workflow.model import SLOTLESS, Data, Definition
+from agentdeck.workflow.units import rate
+
+#: A forecast plays so many steps at most; what more there are is as the average of the later ones.
+STEPS = 3000
+#: An attempt is told of by the last so many of its agent.
+ENOUGH = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A run as it stands: all that a forecast starts from. `left` is how many tasks have not ended; `known` how
+    long attempts take, by agent; `last` the last of each; `failing` the share of attempts that fail; `calls` and
+    `tokens` are of prompts, per task, and `shares` which part of them counts for a provider's limit; `usd` per
+    task, None where it is not known; `items` how many a task has of an agent with `each`."""
+
+    definition: Definition
+    limits: Mapping[str, Data]
+    left: int
+    known: Mapping[str, float]
+    last: Mapping[str, tuple[float, ...]]
+    failing: Mapping[str, float]
+    calls: float
+    tokens: float
+    shares: Mapping[str, float]
+    usd: float | None
+    spent: float
+    items: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def workers(self) -> int:
+        value = self.limits.get("workers")
+        return value if isinstance(value, int) else 1
+
+
+def standing(
+    view: View, definition: Definition, total: int | None = None, calls: Mapping[str, float] | None = None
+) -> Standing:
+    """Taken from a view at once, so that a forecast can be worked out elsewhere. `calls` is what is in use of the
+    limits of providers, by name."""
+    tallies, ended = view.agents, max(1, view.tasks.ended)
+    known = {name: t.durations.mean for name, t in tallies.items() if t.durations.mean is not None}
+    prompts = [t for name, t in tallies.items() if (a := definition.agents.get(name)) and a.does.verb == "prompt"]
+    tried = {name: t.durations.count + t.failed_attempts for name, t in tallies.items()}
+    whole = max(view.tasks.total or total or 0, view.tasks.opened)
+    usd = view.usd
+    return Standing(
+        definition,
+        dict(view.limits),
+        max(0, whole - view.tasks.ended),
+        {name: mean for name, mean in known.items() if name in definition.agents},
+        {name: tuple(t.durations.last) for name, t in tallies.items()},
+        {name: t.failed_attempts / tried[name] for name, t in tallies.items() if tried[name] >= ENOUGH},
+        sum(t.attempts for t in prompts) / ended,
+        sum((t.tokens_in or 0) + (t.tokens_out or 0) for t in prompts) / ended,
+        _shares(calls or {}),
+        None if usd is None or not view.tasks.ended else usd / view.tasks.ended,
+        usd or 0.0,
+        {name: _items(tallies[name]) for name, a in definition.agents.items() if a.each and name in tallies},
+    )
+
+
+def _items(tally: AgentTally) -> float:
+    """Items of a task. A task in which they are not counted yet has one waiting step."""
+    steps = tally.steps
+    counted = tally.family.opened - steps["waiting"]
+    return max(1.0, (sum(steps.values()) - steps["waiting"]) / counted) if counted > 0 else 1.0
+
+
+def foretell(run: Standing, name: str, value: Data) -> str:
+    """One line on what the run would be like with this limit."""
+    setting, parts = name.rsplit(".", 1)[-1], name.split(".")
+    agent = ".".join(parts[1:-1]) if parts[0] == "agents" else ""
+    wanted = number(value)
+    if setting == "timeout" and wanted is not None:
+        return _timeout(run, agent, wanted)
+    if setting == "attempts" and wanted is not None:
+        return _attempts(run, agent, int(wanted))
+    if parts[0] == "budget" and wanted is not None:
+        return _budget(run, setting, wanted, per_task="task" in parts)
+    if not run.left:
+        return "nothing is left to do"
+    if name == "workers" and wanted == 0:
+        return "nothing starts any more until it is raised; what runs goes on"
+    if setting == "max_parallel" and wanted == 0:
+        return f"{agent} starts nothing more until it is raised; what runs goes on"
+    before, _ = ahead(run)
+    after, binds = ahead(replace(run, limits={**run.limits, name: value}))
+    told = f"ETA {seconds(before)} → {seconds(after)}"
+    if abs(after - before) < 0.02 * before:
+        told = f"ETA {seconds(after)} as now"
+    cost = f" · {dollars(run.usd * run.left)} to come" if run.usd else ""
+    return f"{told} · {binds}{cost}"
+
+
+def ahead(run: Standing) -> tuple[float, str]:
+    """Seconds until what is left is done, and what binds then."""
+    definition, workers = _at(run.definition, run.limits), max(1, run.workers)
+    plays = max(1, min(run.left, STEPS // max(1, len(definition.agents))))
+    played, known = without_items(definition, run.known, run.items, workers)
+    length = forecast(played, workers, plays, known).seconds
+    if plays < run.left:
+        half = max(1, plays // 2)
+        slope = (length - forecast(played, workers, half, known).seconds) / max(1, plays - half)
+        length += (run.left - plays) * slope
+    work = {
+        name: run.known.get(name, 0.0) * run.items.get(name, 1.0) * run.left
+        for name, one in definition.agents.items()
+        if not one.spare and one.does.verb not in SLOTLESS
+    }
+    bounds = {f"{workers} workers bind": sum(work.values()) / workers}
+    for name, spent in work.items():
+        if most := definition.agents[name].max_parallel:
+            bounds[f"{name} binds, {most} at once"] = spent / most
+    for name, value in run.limits.items():
+        if isinstance(value, str) and name.rsplit(".", 1)[-1] in RATES and name.count(".") == 1:
+            each = (run.calls if name.endswith(".requests") else run.tokens) * run.shares.get(name, 1.0)
+            one = rate(value)
+            bounds[f"{name} binds"] = each * run.left * one.seconds / one.count
+    most_, what = max((spent, what) for what, spent in bounds.items())
+    if most_ >= 0.85 * length:
+        return max(length, most_), what
+    return length, "the critical path binds"
+
+
+def _shares(calls: Mapping[str, float]) -> dict[str, float]:
+    """Which part of what is in use of all providers is this one's, limit by limit."""
+    whole: dict[str, float] = {}
+    for name, used in calls.items():
+        setting = name.rpartition(".")[2]
+        whole[setting] = whole.get(setting, 0.0) + used
+    return {name: used / total for name, used in calls.items() if (total := whole[name.rpartition(".")[2]])}
+
+
+def _at(definition: Definition, limits: Mapping[str, Data]) -> Definition:
+    """The workflow with what operators turned."""
+    agents = dict(definition.agents)
+    for name, value in limits.items():
+        parts = name.split(".")
+        if parts[0] == "agents" and parts[-1] == "max_parallel" and parts[1] in agents:
+            agents[parts[1]] = replace(agents[parts[1]], max_parallel=value or None)
+    return replace(definition, agents=agents)
+
+
+def _timeout(run: Standing, agent: str, wanted: float) -> str:
+    last = run.last.get(agent, ())
+    if len(last) < ENOUGH:
+        return "applies to attempts under way too"
+    longer = sum(one > wanted for one in last)
+    if not longer:
+        return f"the longest of the last {len(last)} took {seconds(max(last))}: none would be cut"
+    return f"{percent(longer / len(last))} of the last {len(last)} took longer and would be cut"
+
+
+def _attempts(run: Standing, agent: str, wanted: int) -> str:
+    share = run.failing.get(agent)
+    if share is None:
+        return f"a step is tried {plural(wanted, 'time')} before it fails for good"
+    if not share:
+        return f"no attempt of {agent} has failed so far"
+    return f"{percent(share)} of attempts fail: about {percent(share**wanted)} of steps fail for good"
+
+
+def _budget(run: Standing, measure: str, wanted: float, *, per_task: bool) -> str:
+    each = run.usd if measure == "usd" else run.tokens
+    if per_task or not each:
+        return "what is spent already counts"
+    spent = run.spent if measure == "usd" else 0.0
+    enough = max(0, int((wanted - spent) / each)) if measure == "usd" else int(wanted / each)
+    if measure == "usd" and enough >= run.left:
+        return f"enough for all {run.left:,} tasks that are left"
+    of = f" of the {run.left:,} that are left" if measure == "usd" else " in all"
+    return f"enough for about {plural(enough, 'task')}{of}"

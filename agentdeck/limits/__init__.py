@@ -1,0 +1,1 @@
+"""Pure: rate windows, circuit breaker, adaptive concurrency, fair sharing, budgets."""

@@ -1,0 +1,223 @@
+"""Keys: read when they are used, held in memory only, and blacked out of everything that is said."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+
+import anyio
+
+from agentdeck.errors import StepError
+from agentdeck.processes.children import Children
+from agentdeck.providers.secret_forms import forms
+from agentdeck.workflow.deck import Secret
+from agentdeck.workflow.file_shape import meant
+from agentdeck.workflow.model import Data
+
+_SECRET = re.compile(r"\$\{\s*secret\.([A-Za-z_][A-Za-z0-9_]*)\s*\}")
+#: Characters of a file that a secret may have.
+LONGEST_SECRET = 64 * 1024
+_NAMED = re.compile(r"\$\{env\.([A-Za-z_][A-Za-z0-9_]*)\}")
+#: Shorter values are no secrets ("none", "any"), and words of ordinary text.
+LEAST = 8
+#: The same for secrets, which are declared as such.
+LEAST_SECRET = 4
+BLACK = "[key]"
+#: Bits of a number that may be a secret's digits.
+LONGEST_INT = 1_000
+PATIENCE = 30.0
+
+
+class Keys:
+    """The values behind a deck's keys and secrets, by how they are written there."""
+
+    def __init__(
+        self, env: Mapping[str, str] = os.environ, secrets: Mapping[str, Secret] = MappingProxyType({})
+    ) -> None:
+        self._env = env
+        self._declared = secrets
+        self._values: dict[str, str] = {}
+        self._secrets: list[str] = []
+        self._reading = anyio.Lock()
+
+    async def read(self, key: Data, of: str) -> str:
+        """The value; empty where there is no key. Raises StepError of kind `auth`; `of` is named in it."""
+        if key is None:
+            return ""
+        if isinstance(key, str):
+            value = self.text(key, of)
+            self._keep(value)
+            return value
+        written = json.dumps(key)
+        if written not in self._values:
+            self._values[written] = await self._told(list(key["command"]), of)
+        return self._values[written]
+
+    def refused(self, key: Data) -> None:
+        """The other side does not take it: the next one that reads it asks its command again."""
+        self._values.pop(json.dumps(key), None)
+
+    def text(self, text: str, of: str) -> str:
+        """A text of the deck with every `${env.X}` in it replaced, each of which is a secret."""
+        for name in _NAMED.findall(text):
+            if not self._env.get(name):
+                raise StepError("auth", f"{of} has no key: {name} is not set in the environment")
+            self._keep(self._env[name].strip())
+        return _NAMED.sub(lambda found: self._env[found[1]].strip(), text)
+
+    async def secret(self, name: str) -> str:
+        """The value of a secret of the deck, read once in a run. Raises StepError of kind `setup`."""
+        async with self._reading:
+            if name not in self._values:
+                self._values[name] = await self._read_secret(name)
+            return self._values[name]
+
+    async def _read_secret(self, name: str) -> str:
+        spec, owner = self._declared.get(name), f"the secret {name}"
+        if spec is None:
+            fix = meant(name, self._declared) or "it has none"
+            raise StepError("setup", f"{owner} is not in the deck; {fix}")
+        try:
+            value = await self._secret_value(spec, owner)
+        except StepError as error:
+            raise StepError("setup", error.fault.message.replace("has no key", "has no value")) from None
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is no text"
+            raise StepError("setup", f"{owner} has no value: {spec.file} cannot be read: {reason}") from None
+        if len(value) < LEAST_SECRET:
+            what = f"has fewer than {LEAST_SECRET} characters, too few to recognise it in what comes back"
+            raise StepError("setup", f"{owner} {what}" if value else f"{owner} is empty")
+        self._keep(value, LEAST_SECRET)
+        return value
+
+    async def _secret_value(self, spec: Secret, owner: str) -> str:
+        if spec.env is not None:
+            if not self._env.get(spec.env):
+                raise StepError("setup", f"{owner} has no value: {spec.env} is not set in the environment")
+            return self._env[spec.env].strip()
+        if spec.file is not None:
+            async with await anyio.open_file(spec.file, encoding="utf-8") as file:
+                return (await file.read(LONGEST_SECRET)).strip()
+        return await self._told(list(spec.command), owner)
+
+    async def with_secrets(self, scope: Mapping[str, Data], names: Iterable[str]) -> Mapping[str, Data]:
+        """A scope in which `secret.NAME` can be read, for a template that is rendered and sent at once."""
+        secrets = {name: await self.secret(name) for name in names}
+        return {**scope, "secret": secrets} if secrets else scope
+
+    async def filled(self, text: str, of: str) -> str:
+        """A text of the deck with every `${env.X}` and `${secret.X}` in it replaced."""
+        found = {name: await self.secret(name) for name in _SECRET.findall(text)}
+        pieces = _SECRET.split(text)  # text, name, text, …
+        return "".join(found[piece] if n % 2 else self.text(piece, of) for n, piece in enumerate(pieces))
+
+    def hide_data(self, value: Data) -> Data:
+        """Plain data without any key that was read; the value itself where there is none in it."""
+        if not self._secrets:
+            return value
+        if isinstance(value, str):
+            return self.hide(value)
+        if isinstance(value, Mapping):
+            return {self.hide(str(key)): self.hide_data(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.hide_data(item) for item in value]
+        if type(value) is float or (type(value) is int and value.bit_length() < LONGEST_INT):
+            return BLACK if self.hide(str(value)) != str(value) else value
+        return value
+
+    def hide(self, text: str) -> str:
+        """The text without any key that was read."""
+        for secret in self._secrets:
+            if secret in text:
+                text = text.replace(secret, BLACK)
+        return text
+
+    @property
+    def has_secrets(self) -> bool:
+        """Whether the deck declares secrets."""
+        return bool(self._declared)
+
+    @property
+    def known(self) -> bool:
+        """Whether there is any key to hide."""
+        return bool(self._secrets)
+
+    def held(self, text: str) -> int:
+        """How many characters at the end of a text may be the beginning of a key."""
+        return max((_overlap(text, secret) for secret in self._secrets), default=0)
+
+    def _keep(self, secret: str, least: int = LEAST) -> None:
+        # A new list each time: other threads are reading the old one.
+        self._secrets = sorted({*self._secrets, *forms(secret, least)}, key=len, reverse=True)
+
+    async def _told(self, command: list[str], of: str) -> str:
+        """What a command prints. What it says besides is shown to nobody: it may hold the key."""
+        shown = " ".join(command)
+        try:
+            with Children().child() as child, anyio.fail_after(PATIENCE):
+                done = await anyio.run_process(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    check=False,
+                    env=child.environment(os.environ),
+                )
+        except TimeoutError:
+            raise StepError("auth", f"{of} has no key: `{shown}` took more than {PATIENCE:g} s") from None
+        except OSError as error:
+            raise StepError("auth", f"{of} has no key: `{shown}`: {error.strerror}") from None
+        value = done.stdout.decode("utf-8", "replace").strip().partition("\n")[0].strip()
+        if done.returncode or not value:
+            what = f"ended with code {done.returncode}" if done.returncode else "printed nothing"
+            raise StepError("auth", f"{of} has no key: `{shown}` {what}; run it by hand")
+        self._keep(value)
+        return value
+
+
+class Curtain:
+    """Passes text on without keys, also where one comes in two pieces."""
+
+    def __init__(self, keys: Keys, out: Callable[[str], None]) -> None:
+        self._keys = keys
+        self._out = out
+        self._rest = ""
+
+    def __call__(self, piece: str) -> None:
+        if not piece or not self._keys.known:
+            self._out(piece)
+            return
+        text = self._keys.hide(self._rest + piece)
+        held = self._keys.held(text)
+        self._rest = text[len(text) - held :]
+        if held < len(text):
+            self._out(text[: len(text) - held])
+
+    def close(self) -> None:
+        if self._rest:
+            self._out(self._rest)
+            self._rest = ""
+
+
+def missing(key: Data, env: Mapping[str, str] = os.environ) -> str:
+    """Why this key cannot be read, as far as can be told without reading it; empty when nothing is wrong."""
+    if isinstance(key, str):
+        unset = [name for name in _NAMED.findall(key) if not env.get(name)]
+        return f"{', '.join(unset)} is not set in the environment" if unset else ""
+    if isinstance(key, Mapping) and shutil.which(key["command"][0]) is None:
+        return f"there is no command {key['command'][0]}"
+    return ""
+
+
+def _overlap(text: str, secret: str) -> int:
+    """How much of the secret's beginning the text ends with."""
+    at = text.find(secret[0], max(0, len(text) - len(secret) + 1))
+    while at >= 0:
+        if secret.startswith(text[at:]):
+            return len(text) - at
+        at = text.find(secret[0], at + 1)
+    return 0

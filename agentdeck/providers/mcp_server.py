@@ -1,0 +1,250 @@
+"""One MCP server of the deck (package `mcp`, an extra): its session, its list of tools, its calls."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import IO, Any
+
+import anyio
+import anyio.to_thread
+
+from agentdeck.errors import StepError
+from agentdeck.processes.children import Children
+from agentdeck.providers.keys import Keys
+from agentdeck.providers.mcp_result import Result, result_of
+from agentdeck.providers.mcp_stdio import StdioServer, stderr_tail, stdio_server
+from agentdeck.providers.provider import Tool
+from agentdeck.workflow.deck import McpServer
+from agentdeck.workflow.model import Data
+
+START = 30.0
+#: Seconds that a call may take without a sign of progress.
+CALL = 60.0
+#: Pages of a list of tools that are read.
+MOST_PAGES = 100
+#: The code of the error that the package raises where the connection is gone.
+CONNECTION_CLOSED = -32000
+
+#: Where the package logs.
+LOGGERS = ("mcp", "client")
+
+#: Told of the progress of a call, in words.
+Progress = Callable[[str], None]
+
+
+class Server:
+    """One session. It lives in a task of its own: what opens a session has to close it."""
+
+    def __init__(self, name: str, spec: McpServer, keys: Keys, children: Children) -> None:
+        self.tools: dict[str, Tool] = {}
+        self._name = name
+        self._spec = spec
+        self._keys = keys
+        self._children = children
+        self._session: Any = None
+        self._process: StdioServer | None = None
+        self._stderr: IO[bytes] | None = None
+        self._fault: StepError | None = None
+        self._up = anyio.Event()
+        self._stop = anyio.Event()
+        self._task = asyncio.create_task(self._live())
+
+    @property
+    def dead(self) -> bool:
+        return self._task.done() or self._stop.is_set()
+
+    async def ready(self) -> None:
+        with anyio.move_on_after(START):
+            await self._up.wait()
+        if self._fault is not None:
+            raise self._fault
+        if not self._up.is_set():
+            raise self._failure("network", f"did not start within {START:g} s")
+
+    async def call(self, tool: str, arguments: Mapping[str, Data], progress: Progress) -> Result:
+        """What the tool answers. Raises StepError of kind `network` where the server is lost."""
+
+        async def progressed(done: float, total: float | None, message: str | None) -> None:
+            scope.deadline = anyio.current_time() + CALL
+            of = "" if total is None else f" of {total:g}"
+            progress(self._keys.hide(f"{done:g}{of}" + (f" {message}" if message else "")))
+
+        result: Any = None
+        with anyio.CancelScope(deadline=anyio.current_time() + CALL) as scope:
+            try:
+                result = await self._unless_ended(
+                    lambda: self._session.call_tool(tool, dict(arguments), progress_callback=progressed)
+                )
+            except _Ended:
+                self._stop.set()
+                raise self._failure("network", f"was lost at {tool}") from None
+            except Exception as error:
+                code = getattr(getattr(error, "error", None), "code", CONNECTION_CLOSED)
+                if code != CONNECTION_CLOSED:  # the server refused the call, and goes on
+                    return Result(f"the call was refused: {_first(error)}", True)
+                if type(error).__name__ == "ValidationError":  # of pydantic, by which the package reads
+                    return Result(f"the tool's answer cannot be read: {_first(error)}", True)
+                self._stop.set()
+                raise self._failure("network", f"was lost at {tool}: {_first(error)}") from None
+        if result is None:
+            return Result(f"the tool took more than {CALL:g} s without a sign of progress", True)
+        return result_of(result.model_dump(by_alias=True, mode="json"))
+
+    async def close(self) -> None:
+        self._stop.set()
+        await asyncio.wait([self._task], timeout=8)
+        if not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=1)
+
+    async def _live(self) -> None:
+        with tempfile.TemporaryFile() as self._stderr:
+            try:
+                async with self._open() as session:
+                    with anyio.fail_after(START):
+                        await self._unless_ended(session.initialize)
+                        await self._unless_ended(lambda: self._list(session))
+                    self._session = session
+                    self._up.set()
+                    await self._stop.wait()
+            except Exception as error:
+                self._fault = self._start_failure(_bottom(error))
+            finally:
+                self._up.set()
+        self._stderr = None
+
+    def _start_failure(self, error: BaseException) -> StepError:
+        if isinstance(error, StepError):
+            return error
+        kind = "setup" if self._spec.command else "network"
+        if isinstance(error, _Ended):
+            return self._failure(kind, "cannot be used")
+        if isinstance(error, TimeoutError):
+            return self._failure("network", f"did not start within {START:g} s")
+        return self._failure(kind, f"cannot be used: {_first(error)}")
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[Any]:
+        """An open session, not yet greeted."""
+        mcp = await anyio.to_thread.run_sync(_Package)  # its import takes a second
+        owner = f"the MCP server {self._name}"
+        if self._spec.command:
+            env = {key: await self._keys.filled(value, owner) for key, value in self._spec.env.items()}
+            assert self._stderr is not None
+            with self._children.child() as child:
+                child.ends_whole = True
+                environment = child.environment({**mcp.get_default_environment(), **env})
+                async with stdio_server(self._spec.command, environment, self._stderr) as self._process:
+                    child.started(self._process.process.pid)
+                    async with mcp.ClientSession(self._process.read, self._process.write) as session:
+                        yield session
+        else:
+            headers = {key: await self._keys.filled(value, owner) for key, value in self._spec.headers.items()}
+            async with mcp.create_mcp_http_client(headers=headers) as client:
+                client.follow_redirects = False
+                async with (
+                    mcp.streamable_http_client(self._spec.url or "", http_client=client) as streams,
+                    mcp.ClientSession(streams[0], streams[1]) as session,
+                ):
+                    yield session
+
+    async def _list(self, session: Any) -> None:
+        from mcp.types import PaginatedRequestParams
+
+        cursor: str | None = None
+        for _ in range(MOST_PAGES):
+            params = PaginatedRequestParams(cursor=cursor) if cursor is not None else None
+            listed = (await session.list_tools(params=params)).model_dump(by_alias=True, mode="json")
+            for tool in listed["tools"]:
+                about = str(tool.get("description") or "")
+                self.tools[tool["name"]] = Tool(
+                    tool["name"], about, tool.get("inputSchema") or {"type": "object"}
+                )
+            cursor = listed.get("nextCursor")
+            if not cursor:
+                return
+        raise self._failure("setup", f"lists more than {MOST_PAGES} pages of tools")
+
+    async def _unless_ended(self, ask: Callable[[], Awaitable[Any]]) -> Any:
+        """The answer to a request; _Ended as soon as the server's process has ended."""
+        if self._process is None:
+            return await ask()
+        ended = self._process.ended
+        found: list[Any] = []
+        async with anyio.create_task_group() as tasks:
+
+            async def watch() -> None:
+                await ended.wait()
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(watch)
+            try:
+                found.append(await ask())
+            except Exception as error:
+                with anyio.move_on_after(0.5):  # the connection may be closed before the process is seen to end
+                    await ended.wait()
+                found.append(error)
+            tasks.cancel_scope.cancel()
+        if found and not isinstance(found[0], Exception):
+            return found[0]
+        if ended.is_set():
+            raise _Ended
+        raise found[0]
+
+    def _failure(self, kind: str, what: str) -> StepError:
+        """A fault that says how the server's process ended, and what it wrote to stderr."""
+        said = stderr_tail(self._stderr) if self._stderr is not None and self._process is not None else ""
+        if self._process is not None and self._process.ended.is_set():
+            what += f": it {self._process.ending}"
+        last = said.rpartition("\n")[2][:300]
+        message = f"the MCP server {self._name} {what}" + (f": {last}" if last else "")
+        hide = self._keys.hide
+        return StepError(kind, hide(message), detail=hide(f"stderr:\n{said}") if said else "")
+
+
+class _Ended(Exception):
+    """The process of the server has ended."""
+
+
+class _Package:
+    """What is used of the package `mcp`. Making one imports it."""
+
+    def __init__(self) -> None:
+        try:
+            from mcp import ClientSession
+            from mcp.client.stdio import get_default_environment
+            from mcp.client.streamable_http import streamable_http_client
+            from mcp.shared._httpx_utils import create_mcp_http_client
+        except ImportError:
+            raise StepError("setup", "tools need the package mcp: pip install 'agentdeck[mcp]'") from None
+        for name in LOGGERS:
+            _silence(logging.getLogger(name))
+        self.ClientSession: Any = ClientSession
+        self.get_default_environment: Any = get_default_environment
+        self.streamable_http_client: Any = streamable_http_client
+        self.create_mcp_http_client: Any = create_mcp_http_client
+
+
+def _silence(logger: logging.Logger) -> None:
+    """The package logs what servers send wrong, with tracebacks that show it, keys included. That would go to the
+    terminal. Whoever has set this logger up gets it."""
+    if logger.level == logging.NOTSET and not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+        logger.propagate = False
+
+
+def _bottom(error: BaseException) -> BaseException:
+    """What is at the bottom of groups of exceptions."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _first(error: BaseException) -> str:
+    error = _bottom(error)
+    text = str(error).partition("For further information")[0]  # pydantic's, with a link to its documentation
+    return f"{type(error).__name__}: {' '.join(text.split())}"[:300]

@@ -1,0 +1,201 @@
+"""`openai`: chat completions, of whoever speaks them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from agentdeck.errors import StepError
+from agentdeck.providers.http_stream import Stream, Wire
+from agentdeck.providers.images import read_image
+from agentdeck.providers.keys import Keys
+from agentdeck.providers.output_schema import instruction, strict
+from agentdeck.providers.provider import Question, Reply, Turn
+from agentdeck.providers.provider_errors import Refusal, mid_stream
+from agentdeck.providers.rate_headers import told
+from agentdeck.providers.stream_answer import ENDED, Gathered, counted, of
+from agentdeck.workflow.deck import Provider
+from agentdeck.workflow.model import Data
+
+URL = "https://api.openai.com/v1"
+#: Why an answer ended that the provider refused.
+REFUSED = ("content_filter", "safety", "recitation", "blocklist", "prohibited_content", "sensitive")
+#: Parts of a request that not every compatible server takes, and what a refusal calls them.
+OPTIONAL = ("response_format", "stream_options", "temperature", "max_completion_tokens", "max_tokens")
+
+
+class OpenAI:
+    """`without` holds, by model, what a server has refused to take: it is not asked for again."""
+
+    def __init__(self, name: str, provider: Provider, keys: Keys, wire: Wire) -> None:
+        self._who = name
+        self._key = provider.key
+        self._url = (provider.url or URL).rstrip("/") + "/chat/completions"
+        self._most = "max_tokens" if provider.url else "max_completion_tokens"
+        self._keys = keys
+        self._wire = wire
+        self._without: dict[str, set[str]] = {}
+
+    async def answer(self, question: Question, said: Callable[[str], None], sent: Callable[[], None]) -> Reply:
+        key = await self._keys.read(self._key, f"provider {self._who}")
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        got = Gathered(self._who, said)
+        body, begun = await self._body(question), False
+        try:
+            async with self._wire.post(self._url, headers, body, sent) as stream:
+                begun = True
+                said("")  # the answer has begun
+                return await self._read(stream, got, question.schema is not None)
+        except StepError as error:
+            raised = self._told(error, question, body, got.text)
+            raised.begun = begun
+            raise raised from None
+
+    async def close(self) -> None:
+        await self._wire.close()
+
+    async def _body(self, question: Question) -> dict[str, Data]:
+        without = self._without.get(question.model, set())
+        system = question.system
+        body: dict[str, Data] = {"model": question.model, "stream": True}
+        body["stream_options"] = {"include_usage": True}
+        if question.temperature is not None:
+            body["temperature"] = question.temperature
+        if question.max_output is not None:
+            most = self._most if self._most not in without else "max_completion_tokens"
+            body[most] = question.max_output
+        if question.stop:
+            body["stop"] = list(question.stop)
+        if question.tools:
+            body["tools"] = [
+                {"type": "function", "function": {"name": t.name, "description": t.about, "parameters": t.schema}}
+                for t in question.tools
+            ]
+        if question.schema is not None:
+            named = {"name": "answer", "schema": question.schema, "strict": strict(question.schema)}
+            body["response_format"] = {"type": "json_schema", "json_schema": named}
+            if "response_format" in without:
+                system = f"{system}\n\n{instruction(question.schema)}".strip()
+        body = {name: value for name, value in body.items() if name not in without}
+        start = [{"role": "system", "content": system}] if system else []
+        body["messages"] = [*start, *[await _message(turn) for turn in question.turns]]
+        return body
+
+    async def _read(self, stream: Stream, got: Gathered, typed: bool) -> Reply:
+        usage: dict[str, Data] = {}
+        if stream.whole:
+            self._take(await stream.body(), got, usage, "message")
+            got.came()
+        else:
+            await stream.read(lambda event: self._take(event, got, usage, "delta"), got.came)
+        if not got.complete:
+            raise StepError("network", f"{self._who} was cut off: the answer has no end")
+        calls, wrong = got.calls()
+        empty = not got.text and not calls
+        return Reply(
+            got.text,
+            calls,
+            counted(of(usage, "prompt_tokens"), 1),
+            counted(of(usage, "completion_tokens"), 0 if empty else 1),
+            counted(of(usage, "prompt_tokens_details", "cached_tokens"), 0),
+            "tools" if calls and not wrong else got.ended,
+            told(stream.headers),
+            thought=got.thought,
+            wrong=wrong or got.uncalled(calls, typed=typed),
+        )
+
+    def _take(self, event: Mapping[str, Data], got: Gathered, usage: dict[str, Data], part: str) -> bool:
+        """One event, or a whole answer. Never the last: usage comes after the end, and what tells is `[DONE]`."""
+        choices = event.get("choices")
+        failed = event.get("error") or (event if _is_error(event) else None)
+        if failed:
+            raise mid_stream(self._who, failed)
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        if isinstance(choice, dict):
+            self._choose(choice, choice.get(part, choice.get("message")), got)
+        if isinstance(event.get("usage"), dict):
+            usage.update(event["usage"])
+        return False
+
+    def _choose(self, choice: Mapping[str, Data], delta: Data, got: Gathered) -> None:
+        if choice.get("error"):
+            raise mid_stream(self._who, choice["error"])
+        if isinstance(delta, dict):
+            got.say(delta.get("content"))
+            got.thought = got.thought or bool(delta.get("reasoning_content") or delta.get("reasoning"))
+            if delta.get("refusal"):
+                raise StepError("refused", f"{self._who} refused: {str(delta['refusal'])[:300]}")
+            if delta.get("tool_calls"):
+                _call(delta["tool_calls"], got)
+            if delta.get("function_call"):  # the older form: one call, without a place
+                _call([{"function": delta["function_call"]}], got)
+        ended = str(choice.get("finish_reason") or "")[:100]
+        if ended.lower() in REFUSED:
+            raise StepError("refused", f"{self._who} refused the content ({ended})")
+        if ENDED.get(ended.lower()) == "failed":
+            raise mid_stream(self._who, {"message": f"finish_reason {ended}"})
+        if ended:
+            got.complete, got.ended = True, ENDED.get(ended.lower(), ended)
+
+    def _told(self, error: StepError, question: Question, body: Mapping[str, Data], text: str) -> StepError:
+        """The error with the text that had come; where it refuses an optional part, the next attempt goes
+        without it."""
+        kind, message, after, clock, detail = error.fault[:5]
+        part = _refused_part(error, body) if isinstance(error, Refusal) else ""
+        if part:
+            self._without.setdefault(question.model, set()).add(part)
+            kind, message = "server", f"{message}; the next attempt goes without {part}"
+        if kind == "auth":
+            self._keys.refused(self._key)
+        hide = self._keys.hide
+        return StepError(kind, hide(message), retry_after=after, clock=clock, detail=hide(text or detail))
+
+
+def _refused_part(error: Refusal, body: Mapping[str, Data]) -> str:
+    """The optional part of the request that a refusal names. Some servers (llama.cpp's among them) answer 500
+    where others say 400; a 500 that names several parts may only repeat the request."""
+    named = [part for part in OPTIONAL if part in body and re.search(rf"\b{part}\b", error.fault.detail)]
+    if error.status == 500:
+        return named[0] if len(named) == 1 else ""
+    return named[0] if named and error.fault.kind == "rejected" else ""
+
+
+def _is_error(event: Mapping[str, Data]) -> bool:
+    """Whether an event without choices is an error that is not under `error`, as servers of vLLM and FastAPI send
+    it."""
+    if event.get("object") == "error":
+        return True
+    return not event.keys() & {"choices", "usage"} and bool(event.get("message") or event.get("detail"))
+
+
+def _call(calls: Data, got: Gathered) -> None:
+    """Pieces of calls of tools."""
+    for place, call in enumerate(calls if isinstance(calls, list) else []):
+        name, piece, at = of(call, "function", "name"), of(call, "function", "arguments"), of(call, "index")
+        if isinstance(piece, dict):
+            piece = json.dumps(piece)
+        got.call(place if at is None else at, id=_word(of(call, "id")), name=_word(name), piece=_word(piece))
+
+
+def _word(value: Data) -> str:
+    return value if isinstance(value, str) else ""
+
+
+async def _message(turn: Turn) -> dict[str, Any]:
+    if turn.role == "tool":
+        return {"role": "tool", "tool_call_id": turn.call, "content": turn.text}
+    message: dict[str, Any] = {"role": turn.role, "content": turn.text}
+    if turn.images:
+        parts: list[Data] = [{"type": "text", "text": turn.text}]
+        for file in turn.images:
+            kind, data = await read_image(file)
+            parts.append({"type": "image_url", "image_url": {"url": f"data:{kind};base64,{data}"}})
+        message["content"] = parts
+    if turn.calls:
+        message["tool_calls"] = [
+            {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": json.dumps(c.arguments)}}
+            for c in turn.calls
+        ]
+    return message

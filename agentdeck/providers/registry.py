@@ -1,0 +1,141 @@
+"""Who answers prompts, as the deck says; without one, the simulated provider."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
+from os import environ
+
+from agentdeck.errors import ProviderError, StepError, UsageError
+from agentdeck.processes.children import Children
+from agentdeck.providers.keys import Keys, missing
+from agentdeck.providers.prices import Prices
+from agentdeck.providers.provider import Provider
+from agentdeck.providers.secrets import check_secrets
+from agentdeck.providers.tools import Toolbox
+from agentdeck.scheduler.tiers import TIERS, tier_of
+from agentdeck.workflow import deck as made
+from agentdeck.workflow.deck import Deck
+from agentdeck.workflow.file_shape import meant
+from agentdeck.workflow.model import Agent, Definition, Prompt
+
+SIMULATED = "simulated"
+
+
+def complete(deck: Deck) -> Deck:
+    """The deck itself, or, where it has no models, the one that has every tier served by `simulated`."""
+    if deck.models:
+        return deck
+    return replace(
+        deck,
+        providers={**deck.providers, SIMULATED: made.Provider(SIMULATED)},
+        models={SIMULATED: made.Model(SIMULATED, SIMULATED)},
+        tiers=dict.fromkeys(TIERS, (SIMULATED,)),
+    )
+
+
+def models_for(deck: Deck, agent: Agent, tier_up: int = 0) -> tuple[str, ...]:
+    """The models that may answer an agent, first the preferred one. Raises UsageError where there is none."""
+    if not deck.models or deck.models.keys() == {SIMULATED}:
+        return (SIMULATED,)
+    assert isinstance(agent.does, Prompt)
+    named = agent.does.model
+    where = deck.file.name if deck.file else "the deck"
+    if named is not None and tier_up <= 0:
+        if named not in deck.models:
+            raise UsageError(_unknown(agent, "model", named, deck.models, where))
+        return (named,)
+    tier = tier_of(agent, tier_up)
+    if tier not in deck.tiers:
+        raise UsageError(_unknown(agent, "tier", tier, deck.tiers, where))
+    return deck.tiers[tier]
+
+
+def check_deck(deck: Deck, definitions: Iterable[Definition], env: Mapping[str, str] = environ) -> None:
+    """Whether everybody these workflows may ask can be asked, as far as can be told without asking. Raises
+    UsageError for a tier, model or tool that is not in the deck, ProviderError for a key that is not there."""
+    all_ = list(definitions)
+    check_secrets(deck, all_, env)
+    agents = [a for one in all_ for a in one.agents.values() if isinstance(a.does, Prompt)]
+    if not agents or not deck.models:
+        return
+    where = deck.file.name if deck.file else "the deck"
+    for name in dict.fromkeys(name for one in all_ for name in one.limits.providers):
+        if name not in deck.providers:
+            fix = meant(name, deck.providers) or f"it has {', '.join(deck.providers)}"
+            raise UsageError(f"limits: provider {name} is not in {where}; {fix}")
+    faults = []
+    used = dict.fromkeys(deck.models[name].provider for agent in agents for name in models_for(deck, agent))
+    for name in used:
+        provider = deck.providers[name]
+        if what := missing(provider.key, env):
+            faults.append(f"provider {name} has no key: {what}")
+        if provider.url is not None and not provider.url.startswith(("http://", "https://")):
+            faults.append(f"provider {name}: its url has to start with http:// or https://")
+    for agent in agents:
+        assert isinstance(agent.does, Prompt)
+        for tool in agent.does.tools:
+            server, slash, _ = tool.partition("/")
+            if not slash:
+                raise UsageError(f"{agent.name}: {tool!r} names no tool; write it as server/tool")
+            if server not in deck.mcp:
+                raise UsageError(_unknown(agent, "tools: the server", server, deck.mcp, where))
+            for value in (*deck.mcp[server].env.values(), *deck.mcp[server].headers.values()):
+                if what := missing(value, env):
+                    faults.append(f"tools of {server}: {what}")
+    if faults:
+        raise ProviderError("\n".join(dict.fromkeys(faults)))
+
+
+class Room:
+    """Everybody whom the prompts of a run may ask. Each is made when first asked, and asked by many at a time."""
+
+    def __init__(
+        self,
+        deck: Deck,
+        sleep: Callable[[float], Awaitable[None]],
+        env: Mapping[str, str] = environ,
+        children: Children | None = None,
+        keys: Keys | None = None,
+    ) -> None:
+        self.deck = complete(deck)
+        self.keys = keys or Keys(env, deck.secrets)
+        self.prices = Prices(self.deck)
+        self.tools = Toolbox(self.deck.mcp, self.keys, children)
+        self._sleep = sleep
+        self._providers: dict[str, Provider] = {}
+
+    def provider(self, name: str) -> Provider:
+        """By its name in the deck."""
+        if name not in self._providers:
+            self._providers[name] = self._make(name)
+        return self._providers[name]
+
+    async def close(self) -> None:
+        await self.tools.close()
+        for provider in self._providers.values():
+            await provider.close()
+
+    def _make(self, name: str) -> Provider:
+        spec = self.deck.providers[name]
+        if spec.type == SIMULATED:
+            from agentdeck.providers.simulated import Simulated
+
+            return Simulated(name, spec, self._sleep)
+        from agentdeck.providers.http_stream import Wire
+
+        wire = Wire(name, self.keys.hide)
+        if spec.type == "anthropic":
+            from agentdeck.providers.anthropic import Anthropic
+
+            return Anthropic(name, spec, self.keys, wire)
+        if spec.type == "openai":
+            from agentdeck.providers.openai import OpenAI
+
+            return OpenAI(name, spec, self.keys, wire)
+        raise StepError("setup", f"provider {name}: there is no type {spec.type}")
+
+
+def _unknown(agent: Agent, what: str, name: str, known: Mapping[str, object], where: str) -> str:
+    fix = meant(name, known) or (f"it has {', '.join(known)}" if known else "it has none")
+    return f"{agent.name}: {what} {name} is not in {where}; {fix}"

@@ -1,0 +1,62 @@
+"""`simulated`: answers without a key and without a network, at the pace of the real ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from random import Random
+
+from agentdeck.errors import StepError
+from agentdeck.providers.made_up_answers import fitting, text, words_of
+from agentdeck.providers.provider import Question, Reply
+from agentdeck.workflow.deck import Provider
+
+#: Seconds that an answer takes, by tier.
+LATENCY = {"routing": (0.2, 0.5), "execution": (0.5, 1.2), "reasoning": (1.0, 2.5)}
+CHARACTERS_PER_TOKEN = 4
+WORDS_AT_ONCE = 4
+#: What a refusal for the rate asks to wait.
+RETRY_AFTER = 1.0
+
+
+class Simulated:
+    """The same question with the same seed has the same answer. The deck's provider says which shares of calls
+    are refused for their rate (`throttles`) and fail (`fails`)."""
+
+    def __init__(self, name: str, provider: Provider, sleep: Callable[[float], Awaitable[None]]) -> None:
+        self._who = name
+        self._fails = provider.fails
+        self._throttles = provider.throttles
+        self._sleep = sleep
+
+    async def answer(self, question: Question, said: Callable[[str], None], sent: Callable[[], None]) -> Reply:
+        sent()
+        said("")
+        asked = question.system + "".join(turn.text for turn in question.turns)
+        random = Random(question.seed)
+        chance = random.random()
+        if chance < self._throttles:
+            raise StepError("rate_limit", f"{self._who} answered 429: simulated", retry_after=RETRY_AFTER)
+        takes = random.uniform(*LATENCY.get(question.tier, LATENCY["execution"]))
+        about = words_of(question.turns[0].text if question.turns else "")
+        if question.schema is not None:
+            answer = json.dumps(fitting(question.schema, random, about), ensure_ascii=False)
+        else:
+            answer = text(random, random.randint(20, 60), about)
+        most = None if question.max_output is None else question.max_output * CHARACTERS_PER_TOKEN
+        ended = "stop"
+        if most is not None and len(answer) > most and question.schema is None:
+            answer, ended = answer[:most], "length"
+        words = answer.split(" ")
+        breaks = len(words) // 2 if chance > 1 - self._fails else len(words) + 1
+        for at in range(0, len(words), WORDS_AT_ONCE):
+            await self._sleep(takes * min(WORDS_AT_ONCE, len(words) - at) / len(words))
+            if at >= breaks:
+                come = " ".join(words[:at])
+                raise StepError("server", f"{self._who} broke off: simulated", detail=come)
+            said(("" if at == 0 else " ") + " ".join(words[at : at + WORDS_AT_ONCE]))
+        tokens_in, tokens_out = (len(each) // CHARACTERS_PER_TOKEN + 1 for each in (asked, answer))
+        return Reply(answer, (), tokens_in, tokens_out, 0, ended, simulated=True)
+
+    async def close(self) -> None:
+        pass

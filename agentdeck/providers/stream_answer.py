@@ -1,0 +1,166 @@
+"""What a stream has brought so far."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from agentdeck.errors import StepError
+from agentdeck.providers.provider import Call
+from agentdeck.workflow.model import Data
+
+#: An answer longer than this is none.
+MOST_TEXT = 16_000_000
+#: A count of tokens above this is none.
+MOST_TOKENS = 10**9
+#: Why answers end, in the words of the protocols and of servers that have their own: the answer is whole, it was
+#: cut at its longest length, tools are to be called, or the provider failed.
+ENDED = {
+    **dict.fromkeys(
+        ("stop", "end_turn", "stop_sequence", "eos", "eos_token", "complete", "completed", "done"), "stop"
+    ),
+    **dict.fromkeys(("length", "max_tokens", "model_length", "model_context_window_exceeded"), "length"),
+    **dict.fromkeys(("tool_calls", "tool_use", "function_call"), "tools"),
+    **dict.fromkeys(
+        ("error", "insufficient_system_resource", "abort", "aborted", "cancelled", "network_error", "timeout",
+         "malformed_function_call"),
+        "failed",
+    ),
+}  # fmt: skip
+
+
+class Gathered:
+    """Text and calls of tools, piece by piece. `complete` once the model has said that it is done, `ended` why;
+    `thought` once there was reasoning, `wrong` why the answer is of no use. The arguments of the tool `shown` are
+    an answer too. `came` passes on what is new of either, and is to be called whenever something came: that is a
+    sign of life."""
+
+    def __init__(self, who: str, said: Callable[[str], None], shown: str = "") -> None:
+        self.who = who
+        self.complete = False
+        self.ended = "stop"
+        self.thought = False
+        self.wrong = ""
+        self._shown = shown
+        self._said = said
+        self._pieces: list[str] = []
+        self._new: list[str] = []
+        self._size = 0
+        self._calls: list[_Pieces] = []
+        self._latest: dict[Any, _Pieces] = {}  # by the place that the provider names
+
+    @property
+    def text(self) -> str:
+        return "".join(self._pieces)
+
+    @property
+    def shown(self) -> str:
+        """The arguments of the tool `shown`, as far as they have come; empty where it is not called."""
+        return self.shown_or("")
+
+    def shown_or(self, empty: str) -> str:
+        """The same; `empty` where it is called without arguments."""
+        called = [call for call in self._calls if call.name == self._shown]
+        text = "".join(piece for call in called for piece in call.arguments)
+        return text or (empty if called else "")
+
+    def came(self) -> None:
+        new = "".join(self._new)
+        self._new.clear()
+        self._said(new)
+
+    def say(self, content: Data) -> None:
+        """A piece of text, or a list of parts, of which those of type `text` are text."""
+        if isinstance(content, list):
+            for part in content:
+                text = part if isinstance(part, str) else of(part, "text")
+                if isinstance(text, str) and of(part, "type") in ("text", "output_text", None):
+                    self.say(text)
+                elif of(part, "type") in ("thinking", "reasoning"):
+                    self.thought = True
+        elif isinstance(content, dict):
+            self.say([content])
+        elif content and isinstance(content, str):
+            self._grow(content)
+            self._pieces.append(content)
+            self._new.append(content)
+
+    def call(self, at: Data, *, id: str = "", name: str = "", piece: str = "") -> None:  # noqa: A002
+        """A piece of the call at this place. Some providers give calls that come one after the other the same
+        place: a name with another id, or after arguments that are complete, begins a new call."""
+        at = at if isinstance(at, int | str) else None
+        call = self._by_id(id) or self._latest.get(at)
+        if call is None or (name and call.over(id, piece)):
+            call = _Pieces()
+            self._calls.append(call)
+        self._latest[at] = call
+        call.id, call.name = call.id or id, call.name or name
+        call.arguments.append(piece)
+        self._grow(piece)
+        if call.name == self._shown:
+            self._new.append(piece)
+
+    def _by_id(self, id: str) -> _Pieces | None:  # noqa: A002
+        return next((call for call in self._calls if call.id == id), None) if id else None
+
+    def calls(self) -> tuple[tuple[Call, ...], str]:
+        """The calls that are complete, and what is wrong with the first that is not; empty where nothing is."""
+        made, wrong = [], ""
+        for number, call in enumerate(self._calls):
+            arguments = call.read()
+            if self.ended == "length" and call is self._calls[-1] and not any(call.arguments):
+                arguments = None  # cut before them
+            if arguments is not None and call.name:
+                made.append(Call(call.id or f"call_{number}", call.name, arguments))
+            elif not wrong:
+                name = call.name or "(no name)"
+                shown = "".join(call.arguments).strip()[:200]
+                wrong = f"it wants the tool {name} called with what is no JSON object: {shown}"
+        return tuple(made), wrong
+
+    def uncalled(self, calls: Sequence[Call], *, typed: bool) -> str:
+        """What is wrong where tools were to be called, and none was. A typed answer may be the call itself."""
+        whole = calls or typed or self.ended != "tools"
+        return "" if whole else "it ended in order to call tools, and called none"
+
+    def _grow(self, piece: str) -> None:
+        self._size += len(piece)
+        if self._size > MOST_TEXT:
+            raise StepError("server", f"{self.who} sent more than {MOST_TEXT // 1_000_000} MB of text")
+
+
+class _Pieces:
+    """One call on its way."""
+
+    def __init__(self) -> None:
+        self.id = ""
+        self.name = ""
+        self.arguments: list[str] = []
+
+    def over(self, id: str, piece: str) -> bool:  # noqa: A002
+        """Whether a name that comes with this id and piece begins another call."""
+        if id and self.id:
+            return id != self.id
+        return bool(self.name and piece) and any(self.arguments) and self.read() is not None
+
+    def read(self) -> dict[str, Data] | None:
+        """The arguments; None where they are no JSON object."""
+        text = "".join(self.arguments).strip()
+        try:
+            arguments = json.loads(text) if text else {}
+        except (ValueError, RecursionError):
+            return None
+        return arguments if isinstance(arguments, dict) else None
+
+
+def counted(value: Data, least: int) -> int | None:
+    """A count of tokens. Servers that do not count say nothing, or a number that cannot be."""
+    return value if type(value) is int and least <= value <= MOST_TOKENS else None
+
+
+def of(value: Data, *names: str) -> Data:
+    """What stands under these names, one in the other; None where it does not."""
+    for name in names:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value

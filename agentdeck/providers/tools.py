@@ -1,0 +1,78 @@
+"""Tools for prompts, from MCP servers of the deck."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from agentdeck.errors import StepError
+from agentdeck.processes.children import Children
+from agentdeck.providers.keys import Keys
+from agentdeck.providers.mcp_result import Result
+from agentdeck.providers.mcp_server import Progress, Server
+from agentdeck.providers.provider import Tool
+from agentdeck.workflow.deck import McpServer
+from agentdeck.workflow.model import Data
+
+#: Characters of a tool's answer that are shown to the model.
+MOST = 100_000
+
+
+def _unheard(text: str) -> None:
+    pass
+
+
+class Toolbox:
+    """The servers that tools were asked of. Each is started when first asked, and again when it has died."""
+
+    def __init__(self, servers: Mapping[str, McpServer], keys: Keys, children: Children | None = None) -> None:
+        self._specs = servers
+        self._keys = keys
+        self._children = children or Children()
+        self._servers: dict[str, Server] = {}
+
+    async def tools(self, names: Sequence[str]) -> list[Tool]:
+        """The tools behind `server/tool` names, under names that models take (`named`)."""
+        found: list[Tool] = []
+        called: dict[str, str] = {}
+        for name in names:
+            if called.setdefault(named(name), name) != name:
+                what = f"{called[named(name)]} and {name} are both {named(name)} for models"
+                raise StepError("setup", f"{what}; give the prompt one of them")
+            server, _, tool = name.partition("/")
+            known = (await self._server(server)).tools
+            if tool not in known:
+                shown = ", ".join([*list(known)[:20], *(["…"] if len(known) > 20 else [])])
+                raise StepError("setup", f"the MCP server {server} has no tool {tool}; it has {shown}")
+            found.append(known[tool]._replace(name=named(name)))
+        return found
+
+    async def call(self, name: str, arguments: Mapping[str, Data], progress: Progress = _unheard) -> Result:
+        """Calls `server/tool`; `progress` is told what the tool says of its progress. What goes wrong inside the
+        tool is an answer; that there is no server is not."""
+        server, _, tool = name.partition("/")
+        found = await self._server(server)
+        result = await found.call(tool, arguments, progress)
+        return result._replace(text=self._keys.hide(result.text)[:MOST])
+
+    async def close(self) -> None:
+        servers, self._servers = self._servers, {}
+        for server in servers.values():
+            await server.close()
+
+    async def _server(self, name: str) -> Server:
+        server = self._servers.get(name)
+        if server is None or server.dead:
+            if name not in self._specs:
+                raise StepError("setup", f"there is no MCP server {name} in the deck")
+            lost, server = server, Server(name, self._specs[name], self._keys, self._children)
+            self._servers[name] = server
+            if lost is not None:
+                await lost.close()
+        await server.ready()
+        return server
+
+
+def named(name: str) -> str:
+    """`server/tool` as models take names of tools."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", name.replace("/", "__"))[:64]

@@ -1,0 +1,143 @@
+"""Decisions on approvals: completing an answer before it is recorded, and describing one that was."""
+
+from __future__ import annotations
+
+import shlex
+from collections import deque
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from agentdeck.scheduler import events as ev
+from agentdeck.workflow.inputs import fits
+from agentdeck.workflow.model import Approve, Data
+
+PERSON, TIMEOUT, YES, UNKNOWN = "person", "timeout", "yes", "unknown"
+
+
+#: Of so many decisions a view holds the whole record; all are counted, and the log has all.
+REMEMBERED = 100
+
+
+class Completed(NamedTuple):
+    """The fields of an answer with defaults filled in, and the names of those that took their default."""
+
+    fields: dict[str, Data]
+    defaults: tuple[str, ...]
+
+
+def complete(does: Approve, given: Mapping[str, Data]) -> Completed:
+    """What is given, with the defaults of the other fields. Fields that lack a value are absent."""
+    fields = {name: given.get(name, does.defaults.get(name)) for name in does.fields if _has(does, name, given)}
+    return Completed({**given, **fields}, tuple(name for name in does.defaults if name not in given))
+
+
+def _has(does: Approve, name: str, given: Mapping[str, Data]) -> bool:
+    return name in given or name in does.defaults
+
+
+def required(does: Approve) -> list[str]:
+    """The fields that every answer has to give."""
+    return [name for name in does.fields if name not in does.defaults]
+
+
+def refusal(step: str, does: Approve, given: Mapping[str, Data]) -> str:
+    """Why an answer cannot be taken; empty where it can."""
+    lacking = [name for name in required(does) if name not in given]
+    if lacking:
+        named = " ".join(f"--field {name}=…" for name in lacking)
+        return f"{step} needs a value for {', '.join(lacking)}: answer again with {named}"
+    unknown = [name for name in given if name not in does.fields]
+    if unknown and does.fields:
+        return f"{step} has no field {', '.join(unknown)}; it has {', '.join(does.fields)}"
+    for name, kind in does.fields.items():
+        if name in given and (wrong := fits(given[name], kind)):
+            return f"{name} of {step} is {wrong}"
+    return ""
+
+
+def command(run: str, task: str, step: str, does: Approve | None) -> str:
+    """The command that answers a step. It names the fields that every answer has to give."""
+    fields = "".join(f" --field {name}=…" for name in (required(does) if does is not None else ()))
+    return f"agentdeck approve {run} {shlex.quote(step)} yes|no --task {shlex.quote(task)}{fields}"
+
+
+def how_of(event: ev.StepAnswered) -> str:
+    """`person`, `timeout`, `yes` or `unknown`. Version 0.1 recorded a name or `--yes` in `who`; where it is
+    empty, the answer was a timeout or that of a person without USER in the environment: that cannot be decided
+    any more."""
+    if event.how:
+        return event.how
+    if event.who == "--yes":
+        return YES
+    return PERSON if event.who else UNKNOWN
+
+
+def describe(event: ev.StepAnswered) -> str:
+    """A decision in a few words: `approved by ada@mica (cli)`, `rejected by timeout`."""
+    word = "approved" if event.approved else "rejected"
+    match how_of(event):
+        case "timeout":
+            text = f"{word} by timeout: nobody answered in time"
+        case "yes":
+            text = f"{word} by --yes" + (f" of {event.who}" if event.who not in ("", "--yes") else "")
+        case "unknown":
+            text = f"{word}, by whom is unknown"
+        case _:
+            text = f"{word} by {event.who}"
+    return text + (f"; default of {', '.join(event.defaults)} used" if event.defaults else "")
+
+
+def output_of(event: ev.StepAnswered) -> dict[str, Data]:
+    """What the step gives. The decision is `approved`, also where a log has a field of that name."""
+    output: dict[str, Data] = {"approved": event.approved, **event.fields}
+    output["approved"] = event.approved
+    return output
+
+
+def record(event: ev.StepAnswered) -> dict[str, Data]:
+    """A decision as JSON. What an old log does not tell is null."""
+    author = event.author
+    return {
+        "task": event.task,
+        "step": event.step,
+        "at": event.at,
+        "decision": "approved" if event.approved else "rejected",
+        "how": how_of(event),
+        "who": None if event.who in ("", "--yes") else event.who,
+        "by": author.by or None if author else None,
+        "user": author.user if author else None,
+        "host": author.host if author else None,
+        "tool": author.tool if author else None,
+        "fields": event.fields,
+        "defaults": list(event.defaults),
+    }
+
+
+class Approvals:
+    """The decisions of a run: how many were made in which way, and the newest ones whole."""
+
+    __slots__ = ("approved", "latest", "ways")
+
+    def __init__(self) -> None:
+        self.approved = 0
+        self.ways = dict.fromkeys((PERSON, TIMEOUT, YES, UNKNOWN), 0)
+        self.latest: deque[ev.StepAnswered] = deque(maxlen=REMEMBERED)
+
+    def add(self, event: ev.StepAnswered) -> None:
+        self.approved += event.approved
+        way = how_of(event)
+        self.ways[way] = self.ways.get(way, 0) + 1
+        self.latest.append(event)
+
+    @property
+    def total(self) -> int:
+        return sum(self.ways.values())
+
+    def summary(self) -> dict[str, Data]:
+        """The counts by decision and by way, and the newest decisions, as JSON."""
+        return {
+            "approved": self.approved,
+            "rejected": self.total - self.approved,
+            "how": {way: count for way, count in self.ways.items() if count},
+            "latest": [record(event) for event in self.latest],
+        }

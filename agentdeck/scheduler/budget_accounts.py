@@ -1,0 +1,135 @@
+"""The budgets of a run: its own, and one for each of its open tasks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from agentdeck.limits.budget import NO_HOLD, Hold, Ledger
+from agentdeck.scheduler.events import Usage
+from agentdeck.workflow.model import Budget, Data
+
+INFINITE = float("inf")
+
+
+class Accounts:
+    """All attempts of a run are held and settled here; without a budget nothing is kept.
+
+    A nested task (`3/review`) uses the budget of the task it belongs to. Budgets go by name: empty is the run's,
+    else the task's. `lowest`: a person had the rest answered by the lowest tier.
+    """
+
+    def __init__(self, budget: Budget | None) -> None:
+        self.run = Ledger(budget) if budget is not None else None
+        self._each = budget.task if budget is not None else None
+        self.tasks: dict[str, Ledger] = {}
+        self.prompts = 0
+        self.prompts_usd = 0.0
+        self.lowest = False
+
+    @property
+    def bounds_usd(self) -> bool:
+        """Whether any budget is in dollars."""
+        return any(one is not None and one.usd is not None for one in (self.run, self._each))
+
+    def of(self, task: str) -> list[tuple[str, Ledger]]:
+        """The budgets that bind a task, by name."""
+        found = [("", self.run)] if self.run is not None else []
+        if self._each is not None:
+            top = task.partition("/")[0]
+            ledger = self.tasks.get(top)
+            if ledger is None:
+                ledger = self.tasks[top] = Ledger(self._each)
+            found.append((top, ledger))
+        return found
+
+    def eased(self, task: str) -> list[str]:
+        """What is done to prompts of this task to make them cheaper."""
+        rungs = [rung for rung in ("reduce", "downgrade") if self.force(task, rung)]
+        return [*(one for one in rungs if one == "reduce" or not self.lowest), *["routing"] * self.lowest]
+
+    def force(self, task: str, rung: str) -> str:
+        """The name of what a budget that binds a task does to it, empty where it does not."""
+        return next((rung for _, ledger in self.of(task) if rung in ledger.rungs), "")
+
+    def left(self, task: str, own: Hold = NO_HOLD) -> tuple[float, float]:
+        """Tokens and dollars that the budgets of a task leave, whatever is held of them; infinite where nothing
+        bounds them. `own` is what an attempt of it has used so far."""
+        each = [ledger.left(own) for _, ledger in self.of(task)]
+        return min((one[0] for one in each), default=INFINITE), min((one[1] for one in each), default=INFINITE)
+
+    def refuses(self, task: str, hold: Hold, own: Hold = NO_HOLD) -> tuple[str, Ledger] | None:
+        """The first budget that does not admit this attempt, by name. `own` is what is held for it already."""
+        return next((one for one in self.of(task) if not one[1].admits(hold, own)), None)
+
+    def hold(self, task: str, hold: Hold) -> None:
+        for _, ledger in self.of(task):
+            ledger.hold(hold)
+
+    def grow(self, task: str, before: Hold, after: Hold) -> None:
+        """More is held for an attempt under way."""
+        for _, ledger in self.of(task):
+            ledger.release(before)
+            ledger.hold(after)
+
+    def settle(self, task: str, held: Hold, usage: Usage | None, *, lost: bool) -> None:
+        """An attempt ended. What is not known of its use is taken as likely, if it was sent at all."""
+        likely = held.likely
+        if usage is None:
+            used = likely if lost else (0, 0.0)
+        else:
+            tokens = likely[0] if usage.tokens_in is None else usage.tokens_in + (usage.tokens_out or 0)
+            used = tokens, likely[1] if usage.usd is None else usage.usd
+            if usage.usd is not None:
+                self.prompts += 1
+                self.prompts_usd += usage.usd
+        for _, ledger in self.of(task):
+            ledger.settle(held, used)
+
+    def enter(self, name: str, rung: str) -> None:
+        """A rung of the budget of this name is in force from now on."""
+        ledger = dict(self.of(name)).get(name) if name else self.run
+        if ledger is not None and rung not in ledger.rungs:
+            ledger.rungs.append(rung)
+
+    def grant(self, name: str, value: Data) -> None:
+        """A new bound: `usd`, `tokens`, or `task.usd`, `task.tokens` for each task; or the `tier` of the rest."""
+        if name == "tier":
+            self.lowest = value is not None
+            return
+        of, _, measure = name.rpartition(".")
+        if of == "task":
+            self._each = replace(self._each or Budget(), **{measure: value})
+            for ledger in self.tasks.values():
+                ledger.grant(measure, value)
+            return
+        if self.run is None:
+            self.run = Ledger(Budget())
+        self.run.grant(measure, value)
+
+    def bound(self, name: str) -> float | None:
+        """The bound of this name as it is now."""
+        of, _, measure = name.rpartition(".")
+        holder = self._each if of == "task" else self.run
+        value: float | None = getattr(holder, measure) if holder is not None else None
+        return value
+
+    def close(self, task: str) -> None:
+        """The task has ended; what it used stays with the run's."""
+        self.tasks.pop(task, None)
+
+    def snapshot(self) -> Data:
+        """As plain data, for comparing."""
+        ledgers = {"": self.run, **self.tasks}
+        return {
+            name: [
+                one.usd,
+                one.tokens,
+                one.used_tokens,
+                round(one.used_usd, 9),
+                one.held_tokens,
+                one.likely_tokens,
+                one.rungs,
+            ]
+            for name, one in sorted(ledgers.items())
+            if one is not None and (one.used_tokens or one.held_tokens or one.rungs or not name)
+        }

@@ -1,0 +1,176 @@
+"""A definition made ready for the machine: indices for names, expressions compiled, order worked out."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+from agentdeck.workflow import graph
+from agentdeck.workflow.expressions import compile_expression, compile_template
+from agentdeck.workflow.model import (
+    PRIORITIES,
+    SLOTLESS,
+    Agent,
+    Data,
+    Definition,
+    Dispatch,
+    Python,
+    Simulate,
+    plain,
+)
+
+#: How many attempts a clock that sets itself looks back on.
+SEEN = 200
+REPORTS = ("missing(", "status(", "error(")
+
+
+class Rule:
+    """One agent as the machine sees it.
+
+    What an operator may turn while a run executes (`attempts`, `attempt_timeout`, `limit`) is here and mutable;
+    everything else stays as compiled. `metered`: its attempts are reserved before they begin; `asking` counts
+    those that are being reserved. `careful`: its steps are looked at before they begin, as they may be dropped or
+    have to wait for one another.
+    `times` are the seconds of its last attempts, where something follows them; `auto`: its clock does.
+    """
+
+    __slots__ = (
+        "agent",
+        "asking",
+        "attempt_timeout",
+        "attempts",
+        "auto",
+        "careful",
+        "clocked",
+        "dependents",
+        "each",
+        "fallback",
+        "index",
+        "join",
+        "leaf",
+        "limit",
+        "live",
+        "metered",
+        "name",
+        "needs",
+        "on",
+        "priority",
+        "remaining",
+        "reports",
+        "rounds",
+        "slot",
+        "spare",
+        "special",
+        "targets",
+        "times",
+        "until",
+        "upstream",
+        "verb",
+        "when",
+    )
+
+    def __init__(self, agent: Agent, index: int, remaining: float) -> None:
+        self.agent = agent
+        self.index = index
+        self.name = agent.name
+        self.verb = agent.does.verb
+        self.remaining = -remaining
+        self.priority = PRIORITIES[agent.priority]
+        self.join = agent.join
+        self.spare = agent.spare
+        self.slot = self.verb not in SLOTLESS
+        self.when = compile_expression(agent.when) if agent.when else None
+        self.each = compile_expression(agent.each) if agent.each else None
+        self.until = compile_expression(agent.repeat.until) if agent.repeat else None
+        self.on = compile_expression(agent.does.on) if isinstance(agent.does, Dispatch) else None
+        self.rounds = bool(agent.repeat) or agent.join.kind == "progressive"
+        self.special = bool(self.when or self.each or not self.slot)
+        self.attempts = agent.retry.attempts
+        self.attempt_timeout = agent.timeout.attempt if self.slot else None
+        self.limit = agent.max_parallel
+        self.live = 0
+        self.metered = False
+        self.careful = self.priority > 0
+        self.asking = 0
+        self.auto = self.slot and agent.timeout.auto
+        self.times: deque[float] | None = deque(maxlen=SEEN) if self.auto or agent.hedge else None
+        self.reports = False
+        self.needs: tuple[int, ...] = ()
+        self.upstream: tuple[int, ...] = ()
+        self.dependents: tuple[int, ...] = ()
+        self.clocked: tuple[int, ...] = ()
+        self.targets: tuple[int, ...] = ()
+        self.fallback: Rule | None = None
+        self.leaf = False
+
+
+class Program:
+    """The rules of one workflow. `nested` holds, by agent name, the programs of its sub-workflows.
+
+    `seconds` are the durations that order ready steps: as seen before, else as simulated, else one each.
+    `serial`: the steps of a task go one after another.
+    """
+
+    def __init__(
+        self,
+        definition: Definition,
+        seconds: Mapping[str, float] | None = None,
+        nested: Mapping[str, Program] | None = None,
+    ) -> None:
+        self.definition = definition
+        self.nested = nested or {}
+        agents = definition.agents
+        needs: dict[str, Sequence[str]] = {name: agent.needs for name, agent in agents.items()}
+        below = graph.dependents(needs)
+        remaining = graph.remaining(needs, assumed(definition, seconds or {}), below)
+        self.rules = [Rule(agent, i, remaining[name]) for i, (name, agent) in enumerate(agents.items())]
+        self.index = {rule.name: rule.index for rule in self.rules}
+        at, clocks = self.index.__getitem__, any(rule.join.within is not None for rule in self.rules)
+        for rule in self.rules:
+            rule.needs = tuple(map(at, rule.agent.needs))
+            far = self.far(rule)
+            rule.upstream = tuple(dict.fromkeys((*rule.needs, *far))) if far else rule.needs
+            rule.dependents = tuple([at(n) for n in below[rule.name] if not agents[n].spare])
+            rule.leaf = not rule.dependents and not rule.spare
+            if clocks:
+                rule.clocked = tuple([i for i in rule.dependents if self.rules[i].join.within is not None])
+            if rule.agent.on_error.fallback:
+                rule.fallback = self.rules[self.index[rule.agent.on_error.fallback]]
+            if isinstance(rule.agent.does, Dispatch):
+                does = rule.agent.does
+                rule.targets = tuple(
+                    {self.index[n]: None for n in [*does.cases.values(), *filter(None, [does.otherwise])]}
+                )
+        self.size = sum(not rule.spare for rule in self.rules)
+        self.serial = definition.mode == "sequential"
+        if self.serial:
+            for rule in self.rules:
+                rule.careful = True
+        self.leaves = tuple(rule.index for rule in self.rules if rule.leaf)
+        self.output = compile_template(definition.output) if definition.output is not None else None
+        self.reports = any(word in repr(definition.output) for word in REPORTS)
+
+    def far(self, rule: Rule) -> list[int]:
+        """Agents further up that this one's texts name. Notes on the way whether it asks how its needs ended."""
+        agent = rule.agent
+        if not (agent.with_ or agent.when or agent.each or agent.expect or agent.repeat or agent.once) and (
+            type(agent.does) is Python
+        ):
+            return []  # most of them
+        told = [agent.when, agent.each, agent.expect, agent.repeat.until if agent.repeat else None]
+        values: list[Data] = [agent.with_, agent.once] if agent.with_ or agent.once else []
+        if isinstance(agent.does, Dispatch):
+            told.append(agent.does.on)
+        elif not isinstance(agent.does, Python):
+            values.append(plain(agent.does))
+        references = [compile_expression(text).references for text in told if text]
+        references += [compile_template(value).references for value in values]
+        rule.reports = any(word in repr((told, values)) for word in REPORTS) if references else False
+        found = {ref[0] for refs in references for ref in refs}
+        return sorted(self.index[name] for name in found if name in self.index and name != agent.name)
+
+
+def assumed(definition: Definition, seconds: Mapping[str, float]) -> dict[str, float]:
+    """How long each agent takes: as seen, else as simulated, else one second."""
+    guess = {n: a.does.takes if isinstance(a.does, Simulate) else 1.0 for n, a in definition.agents.items()}
+    return {**guess, **{n: s for n, s in seconds.items() if n in guess}}

@@ -1,0 +1,81 @@
+"""What expressions and templates of a step may read."""
+
+from __future__ import annotations
+
+from agentdeck.scheduler.state import DONE, FAILED, Step, Task
+from agentdeck.workflow.model import Data
+
+
+def scope_of(step: Step, run: str) -> dict[str, Data]:
+    """Inputs, every result upstream by name, `needs` in order of declaration, and the step's own `item` and
+    `previous`. What is absent is null or, in `needs`, left out: the order never depends on arrival."""
+    task, rule = step.task, step.rule
+    steps = task.steps
+    scope: dict[str, Data] = {"inputs": task.inputs, "run": {"id": run}, "task": _task(task)}
+    for i in rule.upstream:
+        above = steps[i]
+        if above is not None:
+            scope[above.key] = above.output
+    scope["needs"] = {s.key: s.output for i in rule.needs if (s := steps[i]) is not None and s.state == DONE}
+    scope["previous"] = step.previous
+    if step.item >= 0 and step.group is not None:
+        scope["item"] = items_of(step.group, run)[step.item]
+    elif rule.join.kind == "progressive" and step.arrivals:
+        scope["item"] = task.at(step.arrivals[0]).output
+    if rule.reports or step.acting.reports:
+        report(scope, task, rule.upstream, rule.needs)
+    return scope
+
+
+def _task(task: Task) -> dict[str, Data]:
+    """The inputs of the task, and its `id`: always the number that the engine gave it, which no other task of the
+    run has. An input named `id` is `inputs.id`; if it hid the number, `once: "pay-${task.id}"` of two tasks with
+    equal inputs would be one key."""
+    return {**task.inputs, "id": task.id}
+
+
+def report(scope: dict[str, Data], task: Task, upstream: tuple[int, ...], needs: tuple[int, ...]) -> None:
+    """What `missing()`, `status()` and `error()` read."""
+    seen = [s for i in upstream if (s := task.steps[i]) is not None]
+    scope["__missing__"] = [s.key for i in needs if (s := task.steps[i]) is not None and s.state != DONE]
+    scope["__status__"] = {s.key: s.state for s in seen}
+    scope["__error__"] = {s.key: s.fault.message for s in seen if s.state == FAILED and s.fault is not None}
+
+
+def items_of(group: Step, run: str) -> list[Data]:
+    """The items of an `each`. Pure over recorded results, so they are worked out again rather than recorded."""
+    cached = group.previous
+    if not isinstance(cached, list):
+        assert group.rule.each is not None
+        cached = group.rule.each.evaluate(scope_of_group(group, run))
+        group.previous = cached
+    assert isinstance(cached, list)
+    return cached
+
+
+def scope_of_group(group: Step, run: str) -> dict[str, Data]:
+    scope = scope_of(group, run)
+    scope["previous"] = None
+    return scope
+
+
+def output_of(task: Task, run: str) -> Data:
+    """What the task gives: the workflow's `output`, else what its last agents gave."""
+    program = task.program
+    if program.output is not None:
+        scope: dict[str, Data] = {
+            "inputs": task.inputs,
+            "run": {"id": run},
+            "task": _task(task),
+        }
+        for step in task.steps:
+            if step is not None:
+                scope[step.key] = step.output
+        if program.reports:
+            everyone = tuple(range(len(program.rules)))
+            report(scope, task, everyone, everyone)
+        return program.output.render(scope)
+    leaves = [task.at(i) for i in program.leaves]
+    if len(leaves) == 1:
+        return leaves[0].output
+    return {step.key: step.output for step in leaves if step.state == DONE}

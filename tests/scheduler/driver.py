@@ -1,0 +1,303 @@
+"""Plays a machine on virtual time: attempts end as a plan says; invariants are checked after every event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from heapq import heappop, heappush
+
+from agentdeck.errors import Fault
+from agentdeck.limits.rate_window import Entry, Want, Window
+from agentdeck.scheduler import actions as act
+from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.board import BUSY
+from agentdeck.scheduler.fold import Fold
+from agentdeck.scheduler.machine import Machine
+from agentdeck.scheduler.program import Program
+from agentdeck.scheduler.reopen import Everything, root_of
+from agentdeck.scheduler.state import DONE, ENDED, OPEN, RUNNING, Step
+from agentdeck.views.ended_task import rebuild
+from agentdeck.workflow.model import Agent, Budget, Definition, Prompt, ProviderLimits, Python, Rate
+
+Plan = Callable[[ev.StepStarted], tuple[float, Fault | object]]
+
+
+def agent(name: str, *needs: str, **settings: object) -> Agent:
+    return Agent(name, Python(f"m:{name}"), needs=needs, **settings)  # type: ignore[arg-type]
+
+
+def prompt(name: str, *needs: str, **settings: object) -> Agent:
+    return Agent(name, Prompt("Say it."), needs=needs, **settings)  # type: ignore[arg-type]
+
+
+def definition(*agents: Agent, name: str = "w", budget: Budget | None = None) -> Definition:
+    return Definition(name, {a.name: a for a in agents}, budget=budget)
+
+
+class Desk:
+    """Grants so many prompts in a window of ten seconds, at a desk that takes a moment to answer."""
+
+    def __init__(self, most: int = 1000, takes: float = 0.01, tokens: int = 100) -> None:
+        self.window = Window()
+        self.limits = ProviderLimits(requests=Rate(most, 10.0))
+        self.takes = takes
+        self.tokens = tokens
+        self.gave_back: list[int] = []
+        self.asked: list[act.Reserve] = []
+
+    def ask(self, action: act.Reserve, now: float) -> tuple[float, ev.Signal]:
+        self.asked.append(action)
+        full = self.window.full(Want(), self.limits, now)
+        where = now + self.takes, action.ask, action.task, action.step, "p"
+        if full is not None:
+            return now + self.takes, ev.Refused(*where, full.reason, full.until, "p: all used up")
+        self.window.put(action.ask, Entry(now, Want(), ended=now))
+        return now + self.takes, ev.Reserved(*where, "m", self.tokens, self.tokens / 1000)
+
+
+class Player:
+    """One machine and the world around it."""
+
+    def __init__(
+        self,
+        of: Definition,
+        *,
+        workers: int = 4,
+        tasks: int = 1,
+        plan: Plan | None = None,
+        commit: float | None = None,
+        desk: Desk | None = None,
+        usage: Callable[[ev.StepStarted], ev.Usage] | None = None,
+        nested: Mapping[str, Definition] | None = None,
+    ) -> None:
+        self.definition = of
+        self.nested = {name: Program(below) for name, below in (nested or {}).items()}
+        self.workers = workers
+        self.machine = Machine(
+            Program(of, nested=self.nested), run="r", workers=workers, gated=commit is not None
+        )
+        self.desk = desk
+        self.usage = usage
+        if desk is not None:
+            for rule in self.machine.program.rules:
+                rule.metered = rule.verb == "prompt"
+                rule.careful |= rule.metered
+        self.plan = plan or (lambda started: (1.0, None))
+        self.commit = commit
+        self.tasks = tasks
+        self.now = 0.0
+        self.opened = 0
+        self.log: list[ev.Event] = []
+        self.asked: list[act.StartAttempt] = []
+        self.cancels: list[act.CancelAttempt] = []
+        self.letters: set[tuple[str, str]] = set()
+        self.retried: set[tuple[str, str]] = set()
+        self.released: set[tuple[str, str]] = set()
+        self.open_most = 0
+        self.crashes: list[float] = []
+        self.ended_at: dict[tuple[str, str], int] = {}
+        self.finished = ""
+        self._ends: list[tuple[float, int, ev.Event | ev.Signal]] = []
+        self._ticket = 0
+        self.send(ev.RunStarted(0.0, "r", of.name, "", {}, {}))
+
+    def at(self, when: float, event: ev.Event | ev.Signal) -> None:
+        self._ticket += 1
+        heappush(self._ends, (when, self._ticket, event))
+
+    def recall(self, task: str) -> None:
+        """Bring ended tasks back from the log, as the owner of a live run does."""
+        root = root_of(task)
+        past = [e for e in self.log if root_of(getattr(e, "task", "")) == root]
+        found = rebuild(self.machine.program, "r", int(root), past)
+        self.machine.closed |= {k: t for k, t in found.items() if k not in self.machine.tasks}
+
+    def send(self, event: ev.Event | ev.Signal) -> None:
+        if isinstance(event, ev.StepReopened):
+            self.recall(event.task)
+        todo = [event]
+        while todo:
+            before = self.machine.seq
+            for action in self.machine.handle(todo.pop(0)):
+                match action:
+                    case act.Record(event=recorded):
+                        self.log.append(recorded)
+                        if isinstance(recorded, ev.StepReleased):
+                            self.released.add((recorded.task, recorded.step))
+                        elif isinstance(recorded, ev.StepSucceeded | ev.StepDone | ev.StepAnswered):
+                            self.ended_at[recorded.task, recorded.step] = len(self.log)
+                    case act.StartAttempt(started=started):
+                        self.asked.append(action)
+                        step = self._live(started)
+                        if step is None:
+                            continue
+                        self._check_gate(step)
+                        if started.agent in self.nested:
+                            nested = f"{started.task}/{started.step}"
+                            todo.append(ev.TaskOpened(self.now, nested, {}, (started.task, started.step)))
+                        elif step.acting.slot:
+                            self._run(started)
+                    case act.PullTask():
+                        self.opened += 1
+                        more = self.opened <= self.tasks
+                        todo.append(
+                            ev.TaskOpened(self.now, str(self.opened), {"n": self.opened})
+                            if more
+                            else ev.TasksExhausted(self.now, self.tasks)
+                        )
+                    case act.Reserve():
+                        assert self.desk is not None
+                        self.at(*self.desk.ask(action, self.now))
+                    case act.GiveBack():
+                        assert self.desk is not None
+                        self.desk.gave_back.append(action.ask)
+                    case act.CancelAttempt():
+                        self.cancels.append(action)
+                    case act.SettleLetters(task=task, step=step, state=stands):
+                        within = {one for one in self.letters if under("/".join(one), f"{task}/{step}")}
+                        if stands == "retried":
+                            self.retried |= within
+                        else:
+                            self.letters -= {one for one in within if one == (task, step) or one in self.retried}
+                    case act.KeepLetter(task=task, step=step):
+                        self.letters.add((task, step))
+                        self.retried.discard((task, step))
+                    case act.Finish(state=state):
+                        assert not self.finished
+                        self.finished = state
+            if self.commit is not None and self.machine.seq > before:
+                self.at(self.now + self.commit, ev.Committed(self.now + self.commit, self.machine.seq))
+            self.open_most = max(self.open_most, len(self.machine.tasks))
+            check(self.machine, self.released)
+
+    def _check_gate(self, step: Step) -> None:
+        """What it reads is on disk."""
+        for index in step.rule.upstream if self.commit is not None else ():
+            need = step.task.steps[index]
+            if need is not None and need.state == DONE:
+                assert self.ended_at.get((step.task.id, need.key), 0) <= self.machine.durable
+
+    def _live(self, started: ev.StepStarted) -> Step | None:
+        """The step, unless it has gone on without this attempt."""
+        task = self.machine.tasks.get(started.task)
+        step = task.step(started.step) if task is not None else None
+        return step if step is not None and step.attempt == started.attempt and not step.ended else None
+
+    def _run(self, started: ev.StepStarted) -> None:
+        length, end = self.plan(started)
+        when = self.now + length
+        ended: ev.Event
+        if isinstance(end, Fault):
+            ended = ev.AttemptFailed(when, started.task, started.step, started.attempt, end)
+        else:
+            ended = ev.StepSucceeded(when, started.task, started.step, started.attempt, end)
+            if self.usage is not None:
+                ended = ended._replace(usage=self.usage(started))
+        self.at(when, ended)
+
+    def crash(self) -> None:
+        """The process dies; another one takes the run up with what is on disk."""
+        if self.commit is not None:
+            del self.log[max(1, self.machine.durable) :]
+        reopened = {root_of(e.task) for e in self.log if isinstance(e, ev.StepReopened)}
+        program = Program(self.definition, nested=self.nested)
+        for nested in self.nested.values():
+            for rule in nested.rules:
+                rule.live = 0
+        gated = self.commit is not None
+        self.machine = Machine(program, run="r", workers=self.workers, gated=gated, keep=reopened)
+        for event in self.log:
+            self.machine.apply(event)
+        self.machine.forget()
+        self.opened = self.machine.ages
+        self.letters &= {(e.task, e.step) for e in self.log if isinstance(e, ev.StepFailed)}
+        lost = (ev.StepSucceeded, ev.AttemptFailed, ev.Committed)
+        self._ends = sorted(one for one in self._ends if not isinstance(one[2], lost))
+        self.send(ev.RunResumed(self.now))
+
+    def step(self) -> bool:
+        """Let the next thing happen; False when nothing will."""
+        due = self.machine.deadline
+        if self.crashes and self.crashes[0] <= min(due, self._ends[0][0] if self._ends else due):
+            self.now = max(self.now, self.crashes.pop(0))
+            self.crash()
+            return True
+        if self._ends and self._ends[0][0] <= due:
+            self.now, _, event = heappop(self._ends)
+            self.send(event._replace(at=self.now))
+        elif due < float("inf"):
+            self.now = max(self.now, due)
+            self.send(ev.TimerFired(self.now))
+        else:
+            return False
+        return True
+
+    def retry(self, *steps: tuple[str, str], inputs: dict[str, object] | None = None) -> Player:
+        """Take up a run that is over, with these steps again."""
+        self.finished = ""
+        for task, _ in steps:
+            self.recall(task)
+        again = [ev.StepReopened(self.now, task, step, "ada", inputs) for task, step in steps]
+        self.send(ev.Together(self.now, (ev.RunResumed(self.now), *again)))
+        return self
+
+    def play(self, limit: int = 100_000) -> Player:
+        """Until the run is over."""
+        for _ in range(limit):
+            if self.finished:
+                return self
+            if not self.step():
+                raise AssertionError(f"stuck: {self.machine.snapshot()}")
+        raise AssertionError("endless")
+
+    def of(self, kind: type) -> list[ev.Event]:
+        return [event for event in self.log if type(event) is kind]
+
+    def states(self, task: str = "1") -> dict[str, str]:
+        """How each step of a task stood at the end, read from the log alone."""
+        names = {
+            ev.StepSucceeded: "done",
+            ev.StepDone: "done",
+            ev.StepAnswered: "done",
+            ev.StepFailed: "failed",
+            ev.StepSkipped: "skipped",
+            ev.StepCancelled: "cancelled",
+        }
+        return {e.step: names[type(e)] for e in self.log if type(e) in names and e.task == task}  # type: ignore[union-attr]
+
+    def starts(self, step: str) -> list[float]:
+        return [e.at for e in self.log if isinstance(e, ev.StepStarted) and e.step == step]
+
+
+def under(path: str, whole: str) -> bool:
+    """Whether a step is this one, an item of it, or in a task nested in it."""
+    return path == whole or path.startswith((whole + "[", whole + "/"))
+
+
+def check(machine: Machine, released: set[tuple[str, str]]) -> None:
+    """Every invariant of the state. A person may have `released` joins before their time."""
+    steps = [step for task in machine.tasks.values() for step in machine._steps_of(task)]
+    running = {step for step in steps if step.state == RUNNING}
+    assert running == machine.running
+    assert machine.busy_tasks == sum(task.busy > 0 for task in machine.tasks.values())
+    for task in machine.tasks.values():
+        assert task.busy == sum(step.state in BUSY for step in machine._steps_of(task))
+        assert task.left == sum(s is not None and s.state not in ENDED for s in task.steps)
+    programs = [machine.program, *machine.program.nested.values()]
+    for rule in (rule for program in programs for rule in program.rules):
+        assert rule.live == sum(step.acting is rule for step in running), rule.name
+    for step in (s for s in steps if s.group is None):
+        ended = [s.state for i in step.rule.needs if (s := step.task.steps[i]) is not None and s.state in ENDED]
+        assert step.arrived == ended.count("done")
+        assert step.arrived + step.absent + step.tolerated + step.broken == len(ended)
+        whole = step.rule.join.kind == "all" and step.rule.join.within is None
+        if step.state in (RUNNING, OPEN) and whole and (step.task.id, step.key) not in released:
+            assert len(ended) == len(step.rule.needs)
+
+
+def refold(player: Player) -> Fold:
+    """A machine made by folding the log alone."""
+    fold = Fold(Program(player.definition, nested=player.nested), run="r", workers=4, keep=Everything())
+    fold.workers = int(player.machine.workers) if not player.of(ev.LimitChanged) else 4
+    for event in player.log:
+        fold.apply(event)
+    return fold
