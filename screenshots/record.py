@@ -25,12 +25,12 @@ from typing import Any, TypeVar
 
 import anyio
 
-from agentdeck.cli.bundled import workflows
 from agentdeck.cli.demo import SEED, _order
 from agentdeck.engine import launch as launching
 from agentdeck.engine import run_storage
 from agentdeck.engine.clock import virtual
 from agentdeck.engine.run_control import Control
+from agentdeck.operations.bundled_files import workflows
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.events import Author
 from agentdeck.store.log import Also

@@ -19,7 +19,6 @@ from rich.segment import Segment
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from agentdeck.cli.bundled import workflows
 from agentdeck.console import throttle
 from agentdeck.console.app import DeckApp
 from agentdeck.console.feed import Feed
@@ -29,6 +28,7 @@ from agentdeck.console.run_preview import Peek
 from agentdeck.console.screens.deck import DeckScreen
 from agentdeck.console.screens.replay import ReplayScreen
 from agentdeck.console.screens.run import RunScreen
+from agentdeck.operations.bundled_files import workflows
 from agentdeck.store import lease
 from agentdeck.store.reader import LogLine, Reader
 from agentdeck.store.usage import in_use

@@ -54,8 +54,8 @@ def _fields(does: Approve | None, step: str, fields: tuple[str, ...]) -> dict[st
     """Values by the types that the step declares."""
     import difflib
 
-    from agentdeck.cli.inputs import pair, read
     from agentdeck.errors import UsageError
+    from agentdeck.operations.inputs import pair, read
     from agentdeck.workflow.model import Type
 
     declared = does.fields if does is not None else {}

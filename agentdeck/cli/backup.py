@@ -21,8 +21,8 @@ def backup(file: str, db: str | None, force: bool) -> None:
       agentdeck backup monday.db
     """
     from agentdeck.cli.error_output import say
-    from agentdeck.cli.settings import database
     from agentdeck.insight.formatting import size
+    from agentdeck.operations.settings import database
     from agentdeck.store.backup import backup as copy
 
     say(f"{file}: {size(copy(database(db), Path(file), force=force))}, checked")

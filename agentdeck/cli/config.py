@@ -23,8 +23,8 @@ def config(db: str | None, workers: int | None, as_json: bool) -> None:
     Example:
       agentdeck config
     """
-    from agentdeck.cli.settings import setting
     from agentdeck.cli.text_tables import dump, out, table
+    from agentdeck.operations.settings import setting
 
     found = [setting("db", db), setting("workers", workers)]
     if as_json:

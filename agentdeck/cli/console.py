@@ -26,7 +26,7 @@ def show(db: str | None = None, file: str | None = None) -> int:
         say("the console needs a terminal, and there is none here")
         hint(f"agentdeck run {file or 'FILE'}   runs a workflow without one; agentdeck --help shows all verbs")
         return USAGE
-    from agentdeck.cli.settings import database
+    from agentdeck.operations.settings import database
 
     app = import_module("agentdeck.console.app").DeckApp(database(db), Path(file) if file else None)
     app.run()

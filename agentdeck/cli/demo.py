@@ -37,8 +37,8 @@ def demo(db: str | None, tasks: int | None, workers: int | None) -> int:
       agentdeck demo
       agentdeck demo --tasks 200 --workers 64
     """
-    from agentdeck.cli.bundled import workflows
     from agentdeck.cli.console import goodbye, terminal
+    from agentdeck.operations.bundled_files import workflows
 
     path = Path(db).expanduser() if db else _folder() / "demo.db"
     file = workflows() / "demo" / "demo.yaml"

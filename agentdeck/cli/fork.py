@@ -66,18 +66,18 @@ def fork(
     Exit codes: 0 all done, 1 some steps finally failed, 2 usage or an invalid file, 3 the store or a
     provider is unusable, 130 interrupted (resumable).
     """
-    from agentdeck.cli.author import author
     from agentdeck.cli.error_output import say
     from agentdeck.cli.options import moved, store
-    from agentdeck.cli.overrides import override
     from agentdeck.cli.resume_session import Execution, take_up
     from agentdeck.cli.retry import overlay
     from agentdeck.cli.run_session import conclude
-    from agentdeck.cli.settings import database
     from agentdeck.engine.fork import Fork
     from agentdeck.engine.fork import fork as make
     from agentdeck.engine.resume import definition_of
     from agentdeck.insight.formatting import plural
+    from agentdeck.operations.author import author
+    from agentdeck.operations.overrides import override
+    from agentdeck.operations.settings import database
 
     others = [text for text in settings if not text.startswith("inputs.")]
     with store(db) as reader:

@@ -23,8 +23,8 @@ def info(db: str | None, as_json: bool) -> None:
     import sqlite3
 
     from agentdeck import __version__
-    from agentdeck.cli.settings import database, user_file
     from agentdeck.cli.text_tables import dump, out
+    from agentdeck.operations.settings import database, user_file
     from agentdeck.workflow.deck import find_deck
 
     path, deck = database(db), find_deck(Path.cwd())

@@ -292,11 +292,11 @@ def drop(ids: tuple[int, ...], why: str, by: str | None, db: str | None) -> None
     Example:
       agentdeck letters drop 3 4 --why "test orders"
     """
-    from agentdeck.cli.author import author
     from agentdeck.cli.options import store
-    from agentdeck.cli.settings import database
     from agentdeck.cli.text_tables import out
     from agentdeck.insight.formatting import plural
+    from agentdeck.operations.author import author
+    from agentdeck.operations.settings import database
     from agentdeck.store.letters import set_letter
     from agentdeck.store.writer import Writer
 

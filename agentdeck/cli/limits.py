@@ -77,9 +77,9 @@ def _save(db: str | None, args: tuple[str, ...]) -> int:
     """Write the limits that were changed into the file: the run's own, or the one named."""
     from agentdeck.cli.error_output import say
     from agentdeck.cli.options import store
-    from agentdeck.cli.rewrite import save
     from agentdeck.cli.text_tables import out
     from agentdeck.errors import UsageError
+    from agentdeck.operations.workflow_file_edit import save
     from agentdeck.scheduler.fold import AUTO
     from agentdeck.terminal_text import clean
 
@@ -141,8 +141,8 @@ def current(definition: Definition, view: View) -> dict[str, Data]:
 
 
 def _change(text: str) -> tuple[str, Data]:
-    from agentdeck.cli.inputs import pair
     from agentdeck.errors import UsageError
+    from agentdeck.operations.inputs import pair
     from agentdeck.workflow.units import duration, rate, show_rate
 
     name, value = pair(text, "limits")

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 def decide(chosen: Sequence[Letter], took_effect: str | None, again: bool, how: Execution) -> None:
     """Record it. Nothing to do without one of the two options."""
-    from agentdeck.cli.author import author
     from agentdeck.cli.error_output import say
-    from agentdeck.cli.settings import database
     from agentdeck.engine import once_decision
+    from agentdeck.operations.author import author
+    from agentdeck.operations.settings import database
 
     if took_effect is None and not again:
         return

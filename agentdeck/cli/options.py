@@ -60,8 +60,8 @@ def moved(reader: Reader, run: str, folder: Path | None, by: str | None = None) 
     """The run, after its folder was changed where `--folder` was given. `by` is the name of `--by`."""
     row = reader.run(run)
     if folder is not None:
-        from agentdeck.cli.author import author
         from agentdeck.engine.moved_workflow import move
+        from agentdeck.operations.author import author
 
         move(reader.path, row, folder, author(by or "").text)
         row = reader.run(row.run)
@@ -82,8 +82,8 @@ def attended() -> bool:
 @contextmanager
 def store(db: str | None) -> Iterator[Reader]:
     """A reader of the store, closed at the end. Raises StoreError."""
-    from agentdeck.cli.settings import database
     from agentdeck.errors import StoreError
+    from agentdeck.operations.settings import database
     from agentdeck.store.reader import Reader
 
     path = database(db)

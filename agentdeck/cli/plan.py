@@ -34,11 +34,11 @@ def plan(
       agentdeck plan order.yaml --tasks orders.jsonl --workers 16
       agentdeck plan order.yaml --tasks 1000 --set agents.payment.max_parallel=4 --json
     """
-    from agentdeck.cli.overrides import override
-    from agentdeck.cli.settings import workers as settle
     from agentdeck.cli.text_tables import dump, out
     from agentdeck.insight.plan import plan as make
     from agentdeck.insight.plan import render
+    from agentdeck.operations.overrides import override
+    from agentdeck.operations.settings import workers as settle
     from agentdeck.workflow.loader import load
 
     definition = override(load(Path(file)).definition, settings)

@@ -42,10 +42,10 @@ def prune(
     from dataclasses import asdict
 
     from agentdeck.cli.error_output import say
-    from agentdeck.cli.settings import database
     from agentdeck.cli.text_tables import dump, out
     from agentdeck.errors import UsageError
     from agentdeck.insight.formatting import plural, size
+    from agentdeck.operations.settings import database
     from agentdeck.store.prune import old
     from agentdeck.store.prune import prune as delete
     from agentdeck.store.schema import open_for_reading

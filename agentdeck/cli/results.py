@@ -23,9 +23,9 @@ def results(run: str, out: str | None, db: str | None) -> None:
     """
     from agentdeck.cli.options import store
     from agentdeck.cli.out_file import refuse_input, write_results
-    from agentdeck.cli.settings import database
     from agentdeck.cli.text_tables import out as print_line
     from agentdeck.errors import OutputError
+    from agentdeck.operations.settings import database
     from agentdeck.store.final_states import final_states
 
     refuse_input(out, database(db))

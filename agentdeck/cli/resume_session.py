@@ -57,15 +57,15 @@ def take_up(
     row: RunRow, how: Execution, again: Again | None = None, accept: bool = False
 ) -> tuple[Outcome, Definition, OutFile]:
     """Go on with a run in this process until it is over; with steps that go `again`."""
-    from agentdeck.cli.author import author
     from agentdeck.cli.options import attended, store
     from agentdeck.cli.out_file import OutFile
     from agentdeck.cli.process_exit import own_stdout
     from agentdeck.cli.progress import narrator
     from agentdeck.cli.run_session import conduct
-    from agentdeck.cli.settings import database
     from agentdeck.cli.tasks import forget
     from agentdeck.engine.resume import Resume, resume
+    from agentdeck.operations.author import author
+    from agentdeck.operations.settings import database
     from agentdeck.store.tasks import recorded
 
     own_stdout()
@@ -135,14 +135,14 @@ def _functions(row: RunRow, was: Definition) -> dict[str, Callable[..., Any]]:
 def carried_over(row: RunRow, how: Execution, accept: bool) -> RunRow:
     """The run to go on with: this one, or, where its Python file has changed and that is accepted, a new one that
     shares every result that still fits. Raises UsageError, with what changed, where it is not accepted."""
-    from agentdeck.cli.author import author
     from agentdeck.cli.error_output import say
     from agentdeck.cli.options import functions_of, store
-    from agentdeck.cli.overrides import override
-    from agentdeck.cli.settings import database
     from agentdeck.engine.fork import Fork, differences, fork, supersede
     from agentdeck.engine.resume import definition_of
     from agentdeck.errors import UsageError
+    from agentdeck.operations.author import author
+    from agentdeck.operations.overrides import override
+    from agentdeck.operations.settings import database
 
     file = str(row.source.get("file") or "")
     if not file.endswith(".py") or not Path(file).exists():

@@ -105,9 +105,9 @@ def retry(
 
 def overlay(reader: Reader, row: RunRow, settings: tuple[str, ...]) -> dict[str, Data]:
     """`--set inputs.x=5` by the types that the workflow declares. Raises UsageError."""
-    from agentdeck.cli.inputs import given
     from agentdeck.engine.resume import definition_of
     from agentdeck.errors import UsageError
+    from agentdeck.operations.inputs import given
 
     for text in settings:
         if not text.startswith("inputs."):

@@ -66,13 +66,13 @@ def run(
     Exit codes: 0 all done, 1 some steps finally failed, 2 usage or an invalid file, 3 the store or a
     provider is unusable, 130 interrupted (resumable).
     """
-    from agentdeck.cli import inputs as given
     from agentdeck.cli.error_output import tidy
-    from agentdeck.cli.overrides import override
     from agentdeck.cli.process_exit import own_stdout
-    from agentdeck.cli.settings import database
-    from agentdeck.cli.settings import workers as settle
     from agentdeck.cli.tasks import TaskFile
+    from agentdeck.operations import inputs as given
+    from agentdeck.operations.overrides import override
+    from agentdeck.operations.settings import database
+    from agentdeck.operations.settings import workers as settle
     from agentdeck.workflow.loader import load
 
     own_stdout()
@@ -97,12 +97,12 @@ def run(
     _check_python(loaded, definition, folder, file)
 
     # What costs most to import comes last: a mistake is told at once.
-    from agentdeck.cli.author import author
     from agentdeck.cli.out_file import OutFile, refuse_input
     from agentdeck.cli.progress import narrator
     from agentdeck.cli.run_session import conclude, conduct
     from agentdeck.engine.launch import Launch
     from agentdeck.engine.launch import run as start
+    from agentdeck.operations.author import author
 
     launch = Launch(
         definition,

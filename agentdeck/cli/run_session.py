@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 
 from agentdeck.agents.loop_interrupt import break_into, interruptible
-from agentdeck.cli.author import author
 from agentdeck.cli.error_output import DONE, FAILED, INTERRUPTED, UNUSABLE
 from agentdeck.cli.out_file import OutFile
 from agentdeck.cli.process_exit import leave_now
@@ -23,6 +22,7 @@ from agentdeck.engine.run_control import Control
 from agentdeck.engine.stalled import Cause
 from agentdeck.errors import UsageError
 from agentdeck.insight.formatting import plural
+from agentdeck.operations.author import author
 from agentdeck.scheduler import events as ev
 from agentdeck.workflow.model import Definition
 

@@ -10,9 +10,9 @@ def ask(
     db: str | None, run: str, verb: str, args: dict[str, Data], as_json: bool = False, by: str | None = None
 ) -> int:
     """Ask, wait for the answer, print it. `by` is the name given with --by, recorded beside the account."""
-    from agentdeck.cli.author import author
-    from agentdeck.cli.settings import database
     from agentdeck.cli.text_tables import dump, out
+    from agentdeck.operations.author import author
+    from agentdeck.operations.settings import database
     from agentdeck.store.command_client import ask as put
 
     answer = put(database(db), run, verb, args, author(by or ""))

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import IO
 
 from agentdeck.cli.error_output import hint, say
-from agentdeck.cli.inputs import known_name, lacking, read
 from agentdeck.errors import UsageError
+from agentdeck.operations.inputs import known_name, lacking, read
 from agentdeck.store.tasks import TaskSpool
 from agentdeck.workflow.inputs import fits
 from agentdeck.workflow.model import Data, Definition

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from agentdeck.cli.overrides import override
 from agentdeck.errors import AgentdeckError
 from agentdeck.limits.provider_limits import told
+from agentdeck.operations.overrides import override
 from agentdeck.providers.registry import models_for
 from agentdeck.workflow.deck import Deck, deck_for
 from agentdeck.workflow.model import Agent, Data, Definition, Prompt, ProviderLimits

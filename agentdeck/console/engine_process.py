@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from agentdeck.cli.author import TOOL
+from agentdeck.operations.author import TOOL
 from agentdeck.store.runs import new_run
 from agentdeck.terminal_text import clean
 

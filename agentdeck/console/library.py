@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agentdeck.cli.bundled import workflows as bundled
 from agentdeck.errors import Issue
+from agentdeck.operations.bundled_files import workflows as bundled
 
 if TYPE_CHECKING:
     from agentdeck.store.run_list import RunRow

@@ -15,7 +15,7 @@ from platformdirs import user_config_dir
 from textual.color import Color, ColorParseError
 from textual.theme import Theme
 
-from agentdeck.cli.bundled import themes as bundled
+from agentdeck.operations.bundled_files import themes as bundled
 
 DEFAULT, COLOURLESS = "deck", "plain"
 KEYS = ("about", "dark", "ansi", "colors", "variables")

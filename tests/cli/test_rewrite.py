@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agentdeck.cli.rewrite import put, rewrite
 from agentdeck.errors import UsageError
+from agentdeck.operations.workflow_file_edit import put, rewrite
 from agentdeck.workflow.loader import loads
 from agentdeck.workflow.model import Data
 

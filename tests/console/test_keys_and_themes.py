@@ -11,13 +11,13 @@ from textual.app import App
 from textual.color import Color
 from textual.theme import BUILTIN_THEMES
 
-from agentdeck.cli.bundled import themes as bundled
 from agentdeck.console import keymap, screens, themes
 from agentdeck.console.actions import ACTIONS, BY_ID, EVERYWHERE, bindings
 from agentdeck.console.app import DeckApp
 from agentdeck.console.screens.history import HistoryScreen
 from agentdeck.console.state_style import ROLES, Look
 from agentdeck.engine.launch import Outcome
+from agentdeck.operations.bundled_files import themes as bundled
 from tests.console.conftest import until
 
 SCREENS = {

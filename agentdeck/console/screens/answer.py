@@ -14,12 +14,12 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Select, Static
 
-from agentdeck.cli.inputs import read
 from agentdeck.console.outline import Item, Sheet, outline, prose
 from agentdeck.console.screens.fields import field_of
 from agentdeck.engine.author import current_author
 from agentdeck.errors import AgentdeckError
 from agentdeck.insight.step import StepStory
+from agentdeck.operations.inputs import read
 from agentdeck.scheduler.approvals import required
 from agentdeck.terminal_text import clean
 from agentdeck.workflow.model import Approve, Data

@@ -260,9 +260,9 @@ class DeckScreen(Shown):
             self._launch(entry.path, entry.definition)
 
     def _launch(self, file: Path, definition: Definition) -> None:
-        from agentdeck.cli.settings import setting, workers
         from agentdeck.console import engine_process
         from agentdeck.console.screens.launch import LaunchScreen
+        from agentdeck.operations.settings import setting, workers
 
         def launched(order: Order | None) -> None:
             if order is not None:

@@ -19,9 +19,6 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Select, Static
 
-from agentdeck.cli.inputs import lacking, read
-from agentdeck.cli.overrides import override
-from agentdeck.cli.rewrite import save
 from agentdeck.cli.tasks import TaskFile
 from agentdeck.console.editable_limits import asked, budget_of, caps_as_text, deck_of, limits_of, looser, turned
 from agentdeck.console.engine_process import Order
@@ -33,6 +30,9 @@ from agentdeck.errors import AgentdeckError, UsageError
 from agentdeck.insight.launch_forecast import outlook
 from agentdeck.insight.prompt_forecast import Used, prompting, used_by
 from agentdeck.limits.provider_limits import caps_of
+from agentdeck.operations.inputs import lacking, read
+from agentdeck.operations.overrides import override
+from agentdeck.operations.workflow_file_edit import save
 from agentdeck.store.reader import Reader
 from agentdeck.terminal_text import clean
 from agentdeck.workflow.model import SLOTLESS, Data, Definition

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from agentdeck.cli.inputs import pair
 from agentdeck.errors import UsageError
 from agentdeck.limits.provider_limits import NAMES as CAPS
 from agentdeck.limits.provider_limits import turned
+from agentdeck.operations.inputs import pair
 from agentdeck.workflow.model import PRIORITIES, Agent, Budget, Definition, ProviderLimits
 from agentdeck.workflow.units import duration, size
 
