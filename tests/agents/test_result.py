@@ -84,10 +84,10 @@ BAD: list[tuple[Any, str]] = [
         "the result is of type bytes, which is not plain data; "
         "return a dict, list, string, number, boolean or None",
     ),
-    ({"a": [1, object()]}, "the plain_data.a[1] is of type object, which is not plain data"),
+    ({"a": [1, object()]}, "the result.a[1] is of type object, which is not plain data"),
     ([{"x": float("nan")}], "the result[0].x is nan"),
     (float("inf"), "the result is inf"),
-    ({"a": {(1, 2): 3}}, "the plain_data.a has a tuple as a key"),
+    ({"a": {(1, 2): 3}}, "the result.a has a tuple as a key"),
     ({1: "a", "1": "b"}, "two keys that are '1'"),
     ([10**5000], "more than 4000 digits"),
     (len, "is of type builtin_function_or_method"),

@@ -394,6 +394,8 @@ def test_what_was_asked_of_a_dead_owner_is_not_done_by_the_next(deck: Deck, unti
     guard = sqlite3.connect(deck.db, isolation_level=None, timeout=10)
     guard.execute("BEGIN IMMEDIATE")  # nobody is stopped while writing: that would keep everybody from asking
     os.kill(process.pid, signal.SIGSTOP)
+    stat = Path(f"/proc/{process.pid}/stat")
+    until(lambda: not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "T")
     guard.close()
     asked = deck.start("cancel", run)
     until(lambda: bool(reader.commands(run)))

@@ -96,7 +96,7 @@ def test_what_an_agent_raises_or_returns_ends_itself_and_no_other(deck: Deck) ->
 
 def test_functions_that_never_return_do_not_hold_the_process(deck: Deck) -> None:
     stay = ["busy_in_a_thread", "in_a_thread_of_its_own", "ignores"]
-    write(deck, *python(*stay, "leaves_a_thread", keys="retry: 1, timeout: 200ms"))
+    write(deck, *python(*stay, keys="retry: 1, timeout: 200ms"), *python("leaves_a_thread"))
     done = deck("run", "w.yaml", "--json")
     told = json.loads(done.stdout)
     assert (done.returncode, told["steps"]["done"], told["steps"]["failed"]) == (1, 1, 3)

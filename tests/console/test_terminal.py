@@ -105,6 +105,7 @@ def test_an_evening_at_the_console(terminal: Terminal, tmp_path: Path) -> None:
     terminal.press("t")
     terminal.wait("→ Turn  u Undo")
     terminal.press("Enter")
+    terminal.wait("enter applies")
     terminal.type("3")
     terminal.press("Enter")
     terminal.wait(r"workers +3 +3/3")

@@ -39,11 +39,12 @@ output: ${b}
 class Case:
     """A run in a process of its own, in a folder of its own, and what it says on stderr."""
 
-    def __init__(self, folder: Path, tasks: int = 60) -> None:
+    def __init__(self, folder: Path, tasks: int = 60, size: int = 4000) -> None:
+        """Each result has so many characters."""
         self.folder, self.tasks = folder, tasks
         self.db = folder / "deck.db"
         (folder / "w.yaml").write_text(WORK)
-        lines = (json.dumps({"n": n, "pad": f"{n:08}" * 500}) + "\n" for n in range(tasks))
+        lines = (json.dumps({"n": n, "pad": f"{n:08}" * (size // 8)}) + "\n" for n in range(tasks))
         (folder / "t.jsonl").write_text("".join(lines))
         self.said: list[str] = []
 
@@ -147,9 +148,9 @@ def mounted(folder: Path, size: str) -> bool:
 def test_a_full_disk_and_space_again(tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
-    if not mounted(small, "40m"):
+    if not mounted(small, "80m"):
         pytest.skip("cannot mount a small disk here")
-    case = Case(tmp_path)
+    case = Case(tmp_path, size=160_000)  # together more than the WAL has room for in advance
     case.db = small / "deck.db"
     try:
         case.start()
