@@ -24,7 +24,7 @@ from agentdeck.console.app import DeckApp
 from agentdeck.console.graph.layout import lay_out
 from agentdeck.console.log.lines import LineStore
 from agentdeck.console.log.pane import LogPane
-from agentdeck.console.pane import Focus
+from agentdeck.console.pane import Selection
 from agentdeck.console.row_list import Listing
 from agentdeck.console.screens.history import HistoryScreen
 from agentdeck.store.reader import LogLine
@@ -94,7 +94,7 @@ async def log() -> list[tuple[str, str, str]]:
                 pane.frame()
                 await asyncio.sleep(0.02)
             pane.find("")
-            pane.look_at(Focus(agent="payment"))
+            pane.show_selection(Selection(agent="payment"))
             pane.frame()
             await pilot.pause()
     longest = max(walked.longest, sifted.longest) * 1000

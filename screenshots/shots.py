@@ -12,7 +12,7 @@ from textual.widgets import Input, OptionList, Static
 
 from agentdeck.console.graph.pane import GraphPane
 from agentdeck.console.outline import Sheet
-from agentdeck.console.pane import Focus
+from agentdeck.console.pane import Selection
 from agentdeck.console.row_list import Listing
 from agentdeck.console.run_preview import Peek
 from agentdeck.console.screens.history import HistoryScreen
@@ -61,7 +61,7 @@ async def run(place: Place, name: str, *keys: str) -> None:
 async def step(place: Place, name: str, task: str, key: str) -> None:
     """One step's detail."""
     screen = await open_run(place.pilot, place.db, name, place.clock)
-    screen.open(Focus(key, task, key))
+    screen.open(Selection(key, task, key))
     await until(place.pilot, lambda: any(sheet.items for sheet in place.pilot.app.screen.query(Sheet)))
     await settle(place.pilot)
 

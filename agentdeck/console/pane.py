@@ -1,4 +1,4 @@
-"""What all live panes share: how they get their data, and how they tell each other what is selected."""
+"""The interface of live panes: how they get their data, and how they share one selection."""
 
 from __future__ import annotations
 
@@ -12,40 +12,46 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Focus:
-    """What the operator looks at. Empty fields mean all: an agent of every task, a task with every agent.
-    `agent` is the name as in `View.agents` (nested ones as `review/security`); `step` is the key in the task."""
+class Selection:
+    """What the operator has selected in a run. An empty field means all: an agent of every task, a task with
+    every agent. `agent` is the name as in `View.agents` (nested ones as `review/security`); `step` is the key in
+    the task."""
 
     agent: str = ""
     task: str = ""
     step: str = ""
 
+    @property
+    def step_name(self) -> str:
+        """The step that commands act on, in whatever tasks; empty where none is selected."""
+        return self.step or self.agent.rpartition("/")[2]
 
-class Focused(Message):
-    """A pane tells that the operator selected something. The screen hands it to all other panes.
-    `opened` when it was chosen (Enter, double click) and not only walked over."""
 
-    def __init__(self, focus: Focus, *, opened: bool = False) -> None:
+class SelectionChanged(Message):
+    """The operator selected something in a pane. The screen passes it to all other panes. `opened`: by Enter or
+    a double click, and not only by moving the cursor."""
+
+    def __init__(self, selection: Selection, *, opened: bool = False) -> None:
         super().__init__()
-        self.focus = focus
+        self.selection = selection
         self.opened = opened
 
 
 class Pane(Protocol):
     """A widget that shows a run live.
 
-    The screen calls `tick` in its one synchronous frame, at most 20 times a second and only when the pane can be
-    seen; it takes what it needs out of the view, compares, and refreshes the regions that changed: never more
-    than a few milliseconds, never an await, no layout. `now` is the run's clock. `focus` is called when another
-    pane changed what is looked at. A view is replaced by another one when a replay seeks: nothing of it is kept
-    between two ticks but for comparing.
+    The screen calls `tick` in its one synchronous frame, at most 20 times a second and only while the pane is
+    visible. The pane reads the view, compares, and refreshes the regions that changed: within a few milliseconds,
+    without awaiting, without a layout. `now` is the run's clock. `show_selection` is called when another pane
+    changed the selection. Seeking in a replay replaces the view by another one, so a pane keeps values of a view
+    between two ticks only to compare them.
     """
 
     def tick(self, view: View, now: float) -> None: ...
 
-    def look_at(self, focus: Focus) -> None: ...
+    def show_selection(self, selection: Selection) -> None: ...
 
     @property
-    def highlighted(self) -> Focus | None:
-        """What the cursor of this pane is on, where the other panes do not look at that: while this pane has the
-        keys, they act on it. None: on what all look at."""
+    def cursor_selection(self) -> Selection | None:
+        """What this pane's cursor is on, where that differs from the shared selection: keys act on it while the
+        pane has the focus. None: keys act on the shared selection."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from agentdeck.console.pane import Focus
+from agentdeck.console.pane import Selection
 from agentdeck.engine.retry import Plan, all_from, failed
 from agentdeck.errors import UsageError
 from agentdeck.insight.formatting import plural
@@ -36,19 +36,19 @@ class Way(NamedTuple):
         return first + after + left
 
 
-def ways(db: Path, run: str, focus: Focus) -> tuple[RunRow, list[Way]]:
+def ways(db: Path, run: str, selection: Selection) -> tuple[RunRow, list[Way]]:
     """All that can go again now, the narrowest first. Called in a thread."""
     reader = Reader(db)
     try:
         row = reader.run(run)
-        return row, list(_distinct(list(_ways(reader, row, focus))))
+        return row, list(_distinct(list(_ways(reader, row, selection))))
     finally:
         reader.close()
 
 
-def _ways(reader: Reader, row: RunRow, focus: Focus) -> list[Way]:
-    task = focus.task
-    step = (focus.step or focus.agent.rpartition("/")[2]).partition("[")[0]
+def _ways(reader: Reader, row: RunRow, selection: Selection) -> list[Way]:
+    task = selection.task
+    step = (selection.step or selection.agent.rpartition("/")[2]).partition("[")[0]
     found: list[Way] = []
     if task and step:
         plan = failed(reader, row, agent=step, task=task)
@@ -59,7 +59,7 @@ def _ways(reader: Reader, row: RunRow, focus: Focus) -> list[Way]:
     if step:
         found.append(Way(f"what failed of {step}", failed(reader, row, agent=step), ("--agent", step)))
     found.append(Way("all that failed", failed(reader, row), ("--failed",)))
-    if step and "/" not in focus.agent:
+    if step and "/" not in selection.agent:
         try:
             if task and "/" not in task:
                 plan = all_from(reader, row, step, task=task)

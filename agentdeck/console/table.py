@@ -81,7 +81,7 @@ class Table(Drawn, Generic[R]):
         self.columns = tuple(columns)
         self.source = source
         self.empty = empty
-        self.waits_for = ""
+        self.placeholder = ""
         self.marks: set[Hashable] = set()
         self.sorted_by: Column[R] | None = None
         self.reversed = False
@@ -101,9 +101,9 @@ class Table(Drawn, Generic[R]):
         """How many rows there is room for."""
         return max(1, self.size.height - 1 - (self.typing or bool(self.filter)))
 
-    def wait(self, why: str) -> None:
+    def show_placeholder(self, text: str) -> None:
         """There are no rows yet, and why not."""
-        self.waits_for = why
+        self.placeholder = text
         self.touch()
 
     def touch(self) -> None:
@@ -136,7 +136,7 @@ class Table(Drawn, Generic[R]):
         count = self.source.count
         if at >= count:
             if not count and y == 1:
-                why = f"nothing matches /{clean(self.filter)}" if self.filter else self.waits_for or self.empty
+                why = f"nothing matches /{clean(self.filter)}" if self.filter else self.placeholder or self.empty
                 return Line((("  " + why, "dim"),))
             return Line()
         room = width - (count > self.page)

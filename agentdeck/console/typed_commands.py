@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from agentdeck.console.log.lines import agent_of
 from agentdeck.console.palette import Found
-from agentdeck.console.pane import Focus
+from agentdeck.console.pane import Selection
 from agentdeck.console.panes.limits import read
 from agentdeck.insight.limits import limits
 from agentdeck.scheduler.state import ENDED
@@ -47,27 +47,27 @@ def found(screen: RunScreen, query: str) -> Iterator[Found]:
     rest = rest.strip()
     if word in VERBS and (rest or query.endswith(" ")):
         verb = VERBS[word]
-        for text, focus in islice(_targets(screen, verb.takes.split(), rest), OFFERED):
-            yield Found(f"{word} {text}", verb.help, partial(_do, screen, verb.method, focus))
+        for text, selection in islice(_targets(screen, verb.takes.split(), rest), OFFERED):
+            yield Found(f"{word} {text}", verb.help, partial(_do, screen, verb.method, selection))
     elif word == "budget" and rest:
         yield Found(f"budget {rest}", "what the run may spend", partial(screen.grant, rest))
     else:
         yield from _limits(screen, word, rest)
 
 
-def _do(screen: RunScreen, method: str, focus: Focus) -> None:
-    screen.select(focus)
+def _do(screen: RunScreen, method: str, selection: Selection) -> None:
+    screen.select(selection)
     if not method:
         return
     act: Callable[[], object] = getattr(screen, f"action_{method}")
-    screen.given = focus  # a pane that does not show it must not have its own row acted on
+    screen.given = selection  # a pane that does not show it must not have its own row acted on
     try:
         act()
     finally:
         screen.given = None
 
 
-def _targets(screen: RunScreen, takes: list[str], text: str) -> Iterator[tuple[str, Focus]]:
+def _targets(screen: RunScreen, takes: list[str], text: str) -> Iterator[tuple[str, Selection]]:
     """Tasks, agents and steps that begin with a text, as they are written; what is written whole comes first."""
     view = screen.view
     task, slash, step = text.rpartition("/")
@@ -75,22 +75,22 @@ def _targets(screen: RunScreen, takes: list[str], text: str) -> Iterator[tuple[s
     if "step" in takes and slash and known:
         for key in _steps(screen, task):
             if key.startswith(step):
-                yield f"{task}/{key}", Focus(agent_of(task, key), task, key)
+                yield f"{task}/{key}", Selection(agent_of(task, key), task, key)
     if "task" in takes:
         if text in view.open:
-            yield text, Focus(task=text)
+            yield text, Selection(task=text)
         for name in (*view.open, *view.failed):
             if name.startswith(text) and name != text:
-                yield name, Focus(task=name)
+                yield name, Selection(task=name)
     elif "step" in takes and not slash:
         for name in view.open:
             if name.startswith(text):
                 for key in _steps(screen, name):
-                    yield f"{name}/{key}", Focus(agent_of(name, key), name, key)
+                    yield f"{name}/{key}", Selection(agent_of(name, key), name, key)
     if "agent" in takes:
         for name in view.agents:
             if name.startswith(text):
-                yield name, Focus(agent=name)
+                yield name, Selection(agent=name)
 
 
 def _steps(screen: RunScreen, task: str) -> list[str]:

@@ -9,7 +9,7 @@ from textual.message import Message
 from textual.widget import Widget
 
 from agentdeck.console.line_widget import Drawn
-from agentdeck.console.pane import Focused
+from agentdeck.console.pane import SelectionChanged
 from agentdeck.errors import Fault
 from agentdeck.scheduler import events as ev
 from agentdeck.views.run_view import View
@@ -40,7 +40,7 @@ class Stage(App[None]):
     def on_mount(self) -> None:
         self.widget.focus()
 
-    def on_focused(self, message: Focused) -> None:
+    def on_selection_changed(self, message: SelectionChanged) -> None:
         self.told.append(message)
 
 

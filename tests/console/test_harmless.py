@@ -14,7 +14,7 @@ from textual.app import App
 from textual.pilot import Pilot
 
 from agentdeck.console.app import DeckApp
-from agentdeck.console.pane import Focus
+from agentdeck.console.pane import Selection
 from agentdeck.console.screens.history import HistoryScreen
 from agentdeck.console.screens.launch import LaunchScreen
 from agentdeck.console.screens.letters import LettersScreen
@@ -69,7 +69,7 @@ async def test_every_pane_of_a_run(evil: Path, size: tuple[int, int], monkeypatc
                 while app.screen is not screen:
                     app.pop_screen()
             await pilot.press("escape", "escape")
-        screen.select(Focus())
+        screen.select(Selection())
         screen.go("log")
         await pilot.press("home", "W")
         await look(pilot, app, "log, wrapped")

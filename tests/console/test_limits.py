@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from agentdeck.console.pane import Focus
+from agentdeck.console.pane import Selection
 from agentdeck.console.panes.limits import LimitsPane, read, written
 from agentdeck.insight.limits import Limit
 from agentdeck.scheduler import events as ev
@@ -105,7 +105,7 @@ async def test_only_what_is_set_or_was_changed_is_listed_and_an_agent_brings_its
             "agents.shipping.timeout",
             "agents.confirm.attempts",
         ]
-        pane.look_at(Focus("shipping"))
+        pane.show_selection(Selection("shipping"))
         assert pane.key == "agents.shipping.timeout"
         assert "oldest 4.0 s" in line_of(pane, "shipping")
 

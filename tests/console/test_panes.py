@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 from rich.cells import cell_len
 
-from agentdeck.console.pane import Focus, Focused
+from agentdeck.console.pane import Selection, SelectionChanged
 from agentdeck.console.panes.agents import AgentsPane
 from agentdeck.console.panes.header import Header
 from agentdeck.console.panes.tasks import TasksPane
@@ -18,8 +18,8 @@ from tests.console.scenes import Stage, failed, order, page, view_of
 pytestmark = pytest.mark.anyio
 
 
-def foci(app: Stage) -> list[tuple[Focus, bool]]:
-    return [(message.focus, message.opened) for message in app.told if isinstance(message, Focused)]
+def foci(app: Stage) -> list[tuple[Selection, bool]]:
+    return [(message.selection, message.opened) for message in app.told if isinstance(message, SelectionChanged)]
 
 
 def line_of(lines: list[str], word: str) -> str:
@@ -44,13 +44,13 @@ async def test_agents_and_tasks_follow_what_is_looked_at_and_say_what_they_look_
     app = Stage(agents)
     async with app.run_test(size=(100, 10)) as pilot:
         agents.tick(view_of(order()), 108.0)
-        agents.look_at(Focus("shipping", "A"))
+        agents.show_selection(Selection("shipping", "A"))
         assert agents.key == "shipping"
         await pilot.pause()
         assert foci(app) == []
         await pilot.press("down", "enter")
         await pilot.pause()
-        assert foci(app) == [(Focus("confirm", "A"), False), (Focus("confirm", "A"), True)]
+        assert foci(app) == [(Selection("confirm", "A"), False), (Selection("confirm", "A"), True)]
 
 
 async def test_tasks_show_steps_errors_and_each_task_once() -> None:
@@ -80,7 +80,7 @@ async def test_tasks_show_steps_errors_and_each_task_once() -> None:
         assert "unreadable" in lines[2]
         await pilot.press("slash", *"unread", "enter", "enter")
         await pilot.pause()
-        assert foci(app)[-1] == (Focus("", "B"), True)
+        assert foci(app)[-1] == (Selection("", "B"), True)
 
 
 async def test_the_header_tells_progress_pace_and_who_needs_a_person() -> None:
@@ -136,7 +136,7 @@ async def test_the_timeline_draws_attempts_waits_and_the_critical_path() -> None
     app = Stage(pane)
     view = view_of(order())
     async with app.run_test(size=(120, 20)) as pilot:
-        pane.look_at(Focus("", "A"))
+        pane.show_selection(Selection("", "A"))
         pane.tick(view, 108.0)
         await app.workers.wait_for_complete()
         await pilot.pause()
@@ -152,14 +152,14 @@ async def test_the_timeline_draws_attempts_waits_and_the_critical_path() -> None
         assert "card refused" in line_of(lines, "failure")
         await pilot.press("down", "enter")
         await pilot.pause()
-        assert foci(app)[-1] == (Focus("payment", "A", "payment"), True)
+        assert foci(app)[-1] == (Selection("payment", "A", "payment"), True)
 
 
 async def test_the_timeline_of_a_replay_shows_what_was_known_then() -> None:
     pane = TimelinePane(Recorded(order()))
     app = Stage(pane)
     async with app.run_test(size=(120, 20)) as pilot:
-        pane.look_at(Focus("", "A"))
+        pane.show_selection(Selection("", "A"))
         early = view_of(order()[:6])
         pane.tick(early, 102.0)
         await app.workers.wait_for_complete()
@@ -173,7 +173,7 @@ async def test_the_timeline_of_a_replay_shows_what_was_known_then() -> None:
 async def test_the_timeline_is_live_before_anything_was_read() -> None:
     pane = TimelinePane(lambda task: [])
     async with Stage(pane).run_test(size=(120, 20)):
-        pane.look_at(Focus("", "A"))
+        pane.show_selection(Selection("", "A"))
         pane.tick(view_of(order()), 108.0)
         assert "2━" in line_of(page(pane), "payment").replace("█", "━")
 
@@ -182,7 +182,7 @@ async def test_zoom_and_pan_change_the_ruler_and_fit_brings_all_back() -> None:
     pane = TimelinePane(Recorded(order()))
     app = Stage(pane)
     async with app.run_test(size=(120, 20)) as pilot:
-        pane.look_at(Focus("", "A"))
+        pane.show_selection(Selection("", "A"))
         pane.tick(view_of(order()), 108.0)
         whole = page(pane)[0]
         await pilot.press("plus", "plus")
@@ -215,7 +215,7 @@ async def test_a_source_that_fails_is_told_and_ends_nothing() -> None:
     pane = TimelinePane(broken)
     app = Stage(pane)
     async with app.run_test(size=(100, 10)) as pilot:
-        pane.look_at(Focus("", "Z"))
+        pane.show_selection(Selection("", "Z"))
         pane.tick(view_of(order()), 108.0)
         await pilot.pause(0.05)
         pane.tick(view_of(order()), 108.0)
@@ -236,7 +236,7 @@ async def test_nothing_an_agent_says_gets_through() -> None:
     for pane in (AgentsPane(), TasksPane(), Header(), TimelinePane(Recorded(events))):
         app = Stage(pane)
         async with app.run_test(size=(120, 12)) as pilot:
-            pane.look_at(Focus("", evil))
+            pane.show_selection(Selection("", evil))
             pane.tick(view, 2.0)
             await app.workers.wait_for_complete()
             await pilot.pause()

@@ -10,7 +10,7 @@ import pytest
 from agentdeck.console.app import DeckApp
 from agentdeck.console.graph.card import Card, card_of, state_of
 from agentdeck.console.graph.nodes import nodes_of
-from agentdeck.console.pane import Focus
+from agentdeck.console.pane import Selection
 from agentdeck.console.panes.agents import AgentsPane
 from agentdeck.console.panes.header import Header
 from agentdeck.console.panes.tasks import TasksPane
@@ -117,7 +117,7 @@ async def test_every_pane_tells_them_apart() -> None:
         timeline = TimelinePane(lambda task, log=log: log)  # type: ignore[misc]
         for pane in (agents, tasks, timeline):
             async with Stage(pane).run_test(size=(120, 12)) as pilot:
-                timeline.look_at(Focus(task="1"))
+                timeline.show_selection(Selection(task="1"))
                 for _ in range(50):
                     pane.tick(view, 6.0)
                     await pilot.pause(0.01)

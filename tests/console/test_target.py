@@ -18,7 +18,7 @@ from textual.widgets import Input, Static
 from agentdeck.console import engine_process
 from agentdeck.console.app import DeckApp
 from agentdeck.console.engine_process import Order
-from agentdeck.console.pane import Focus
+from agentdeck.console.pane import Selection
 from agentdeck.console.row_list import Listing
 from agentdeck.console.screens.answer import Answering
 from agentdeck.console.screens.ask import Ask
@@ -102,11 +102,11 @@ async def test_a_key_acts_on_the_highlighted_agent_step_and_line(tmp_path: Path)
         await until(pilot, lambda: screen.panes["agents"].has_focus)
         await pilot.press("c")
         assert (await question(pilot)).startswith("Cancel read in every open task?")
-        screen.select(Focus(task="2"))
+        screen.select(Selection(task="2"))
         await pilot.press("4")
         timeline = screen.panes["timeline"]
         await until(pilot, lambda: timeline.has_focus and timeline._names == ["read", "work"])
-        assert screen.target == Focus("read", "2", "read")
+        assert screen.target == Selection("read", "2", "read")
         await pilot.press("down", "c")
         told = await question(pilot)
         assert told.startswith("Cancel work?")
@@ -127,7 +127,7 @@ async def test_an_approval_inside_a_sub_workflow_is_found_and_answered(tmp_path:
         assert isinstance(screen, RunScreen)
         await until(pilot, lambda: bool(screen.panes) and list(needing(screen.view, 0.0)) != [])
         await pilot.press("exclamation_mark")
-        assert screen.target == Focus("check/sign", "1/check", "sign")
+        assert screen.target == Selection("check/sign", "1/check", "sign")
         await pilot.press("a")
         await until(pilot, lambda: isinstance(app.screen, Answering))
         await pilot.press("ctrl+y")
@@ -145,7 +145,7 @@ async def test_cancelling_from_the_history_counts_tasks_that_were_not_opened_yet
 
 async def test_panes_that_were_not_seen_yet_open_on_what_is_selected(tmp_path: Path) -> None:
     async with slow(tmp_path, 30) as (pilot, screen):
-        screen.select(Focus("work", "3", "work"))
+        screen.select(Selection("work", "3", "work"))
         for key in "234":
             await pilot.press(key)
             pane = screen.panes[screen.main]
@@ -196,15 +196,15 @@ async def test_escape_goes_up_one_level_at_a_time(tmp_path: Path) -> None:
     async with slow(tmp_path, 5) as (pilot, screen):
         await pilot.press("3")
         await until(pilot, lambda: screen.panes["tasks"].has_focus)
-        await until(pilot, lambda: screen.selected == Focus(task="1"))
+        await until(pilot, lambda: screen.selected == Selection(task="1"))
         await pilot.press("z", "escape")
         assert not screen.zoomed
         assert screen.main == "tasks"
         await pilot.press("escape")
         await until(pilot, lambda: screen.panes["graph"].has_focus)
-        assert screen.selected == Focus(task="1")
+        assert screen.selected == Selection(task="1")
         await pilot.press("escape")
-        assert screen.selected == Focus()
+        assert screen.selected == Selection()
         assert pilot.app.screen is screen
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(pilot.app.screen, DeckScreen))

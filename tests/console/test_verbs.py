@@ -17,7 +17,7 @@ from textual.widgets import Input, Static
 from agentdeck.console import engine_process
 from agentdeck.console.app import DeckApp
 from agentdeck.console.engine_process import Order
-from agentdeck.console.pane import Focus
+from agentdeck.console.pane import Selection
 from agentdeck.console.screens.answer import Answering
 from agentdeck.console.screens.ask import Ask
 from agentdeck.console.screens.confirm import Confirm
@@ -63,7 +63,7 @@ class Steered:
         return found.state if found else "waiting"
 
     def select(self, agent: str = "", task: str = "", step: str = "") -> None:
-        self.screen.select(Focus(agent, task, step))
+        self.screen.select(Selection(agent, task, step))
 
     async def until(self, holds: Callable[[], bool], seconds: float = 20.0) -> None:
         await until(self.pilot, holds, seconds)
@@ -209,7 +209,7 @@ async def test_why_and_the_whole_story_of_a_step_that_runs(tmp_path: Path) -> No
         await deck.back()
 
         await pilot.press("exclamation_mark")
-        await deck.until(lambda: deck.screen.selected == Focus("sign", "1", "sign"))
+        await deck.until(lambda: deck.screen.selected == Selection("sign", "1", "sign"))
         await pilot.pause(0.1)
         assert "1 of 1: sign of task 1 asks" in deck.screen.query_one(Notice)._told[1]
 
@@ -376,20 +376,20 @@ async def test_every_pane_opens_the_story_of_a_step_of_a_recorded_run(recorded: 
         await at("agents", "2")
         screen.panes["agents"].move_to_key("pay")
         assert (await story("enter")).fault is not None  # of no task: the one that failed says most
-        screen.select(Focus(task="3"))
+        screen.select(Selection(task="3"))
         assert (await story("enter")).task == "3"
         await at("graph", "1")
-        screen.select(Focus("pick", "1"))
+        screen.select(Selection("pick", "1"))
         assert (await story("enter")).output == {"shelf": "north"}
         await at("tasks", "3")
-        screen.select(Focus(task="2"))
+        screen.select(Selection(task="2"))
         await pilot.press("enter")
         await until(pilot, lambda: screen.main == "timeline")
         timeline = screen.panes["timeline"]
         await until(pilot, lambda: timeline.has_focus and len(timeline._rows) > 2)
         assert (await story("down", "enter")).task == "2"
         await at("log", "5")
-        screen.select(Focus("read"))
+        screen.select(Selection("read"))
         await until(pilot, lambda: len(screen.panes["log"].following.body.rows) == 3)
         assert (await story("home", "o")).step == "read"
         await at("graph", "1")

@@ -22,7 +22,7 @@ from agentdeck.console.graph.nodes import edges_of, nodes_of
 from agentdeck.console.graph.scene import LEVELS, Edge, Level, Scene, best, scene
 from agentdeck.console.graph.status_map import StatusMap, legend
 from agentdeck.console.graph.styles import Ink, colourful
-from agentdeck.console.pane import Focus, Focused
+from agentdeck.console.pane import Selection, SelectionChanged
 from agentdeck.console.state_style import look_of
 from agentdeck.views.agent_totals import AgentTally
 from agentdeck.views.run_view import View
@@ -40,7 +40,7 @@ RETRACE = 2.0
 
 
 class GraphPane(Grounded, ScrollView, can_focus=True):
-    """The graph of one workflow, live. Follows `tick`; posts `Focused` when a node was walked to or opened.
+    """The graph of one workflow, live. Posts `SelectionChanged` for the node under the cursor.
 
     Before the first tick it shows what each agent does. `total` is how many tasks are to come, where that is
     known before the log tells.
@@ -121,12 +121,12 @@ class GraphPane(Grounded, ScrollView, can_focus=True):
             self._tick_scene(drawing, tallies, tasks, since, now)
 
     @property
-    def highlighted(self) -> Focus | None:
+    def cursor_selection(self) -> Selection | None:
         return None  # what is chosen here is what all panes look at
 
-    def look_at(self, focus: Focus) -> None:
+    def show_selection(self, selection: Selection) -> None:
         """Select the agent that another pane looks at."""
-        name = focus.agent
+        name = selection.agent
         while name and name not in self._stands:
             name = name.rpartition("/")[0]
         if name != self.chosen:
@@ -343,7 +343,7 @@ class GraphPane(Grounded, ScrollView, can_focus=True):
                 self._show(Region(*drawing.rows_of(name)))
             self.refresh()
         if tell:
-            self.post_message(Focused(Focus(agent=name), opened=opened))
+            self.post_message(SelectionChanged(Selection(agent=name), opened=opened))
 
     def _show(self, part: Region) -> None:
         """Scroll so that this part of the canvas is in sight, with some room about it."""

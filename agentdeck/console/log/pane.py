@@ -25,7 +25,7 @@ from agentdeck.console.log.line_style import clock
 from agentdeck.console.log.lines import LineStore, steady
 from agentdeck.console.log.lines_widget import LogLines
 from agentdeck.console.log.search import compiled
-from agentdeck.console.pane import Focus, Focused
+from agentdeck.console.pane import Selection, SelectionChanged
 from agentdeck.console.state_style import look_of
 from agentdeck.console.text_entry import Entry
 from agentdeck.insight.formatting import plural
@@ -78,7 +78,7 @@ class LogHead(Widget):
 class LogPane(Vertical):
     """The log of what the operator looks at, or of one agent where it is pinned.
 
-    The screen calls `tick` in its frame. `agent` pins the pane to one; else it follows `look_at`.
+    The screen calls `tick` in its frame. `agent` pins the pane to one; else it follows `show_selection`.
     """
 
     DEFAULT_CSS = """
@@ -101,7 +101,7 @@ class LogPane(Vertical):
         self.lines = lines
         self.agent = agent
         self.title = title
-        self.focus_now = Focus(agent=agent)
+        self.selection = Selection(agent=agent)
         self._names = len(lines.names)
         self.wanted = Wanted(agents=self._family())
         self.head = LogHead()
@@ -143,22 +143,25 @@ class LogPane(Vertical):
         self._tell()
 
     @property
-    def highlighted(self) -> Focus | None:
+    def cursor_selection(self) -> Selection | None:
         line = self.body.current() if self.body.cursor is not None else None
-        return Focus(line.agent, line.task, line.step) if line is not None and line.step else None
+        return Selection(line.agent, line.task, line.step) if line is not None and line.step else None
 
-    def look_at(self, focus: Focus) -> None:
+    def show_selection(self, selection: Selection) -> None:
         """Show the log of what is looked at now, from its end. A pinned pane stays with its agent."""
-        if self.pinned or focus == self.focus_now:
+        if self.pinned or selection == self.selection:
             return
-        self.focus_now = focus
+        self.selection = selection
         self._want(
-            agents=self._family(), task=focus.task, step=focus.step if "[" in focus.step else "", again=True
+            agents=self._family(),
+            task=selection.task,
+            step=selection.step if "[" in selection.step else "",
+            again=True,
         )
 
     def _family(self) -> frozenset[str]:
         """The agent that is looked at, and those below it where it is a sub-workflow."""
-        agent = self.focus_now.agent
+        agent = self.selection.agent
         below = (name for name in self.lines.names if name.startswith(agent + "/"))
         return frozenset([agent, *below]) if agent else frozenset()
 
@@ -170,7 +173,7 @@ class LogPane(Vertical):
 
     def _tell(self) -> None:
         body, wanted, sieve = self.body, self.wanted, self.body.sieve
-        shown = self.title or steady(self.focus_now.agent) or "all agents"
+        shown = self.title or steady(self.selection.agent) or "all agents"
         parts = [fault for fault in (self._fault, sieve.fault) if fault]
         if wanted.task:
             parts.append(f"task {steady(wanted.task)}")
@@ -278,10 +281,10 @@ class LogPane(Vertical):
     def action_step(self) -> None:
         line = self.body.current()
         if line is not None and line.step:
-            self.post_message(Focused(Focus(line.agent, line.task, line.step), opened=True))
+            self.post_message(SelectionChanged(Selection(line.agent, line.task, line.step), opened=True))
 
     def action_save(self) -> None:
-        name = re.sub(r"[^\w.-]+", "-", self.focus_now.agent) or "run"
+        name = re.sub(r"[^\w.-]+", "-", self.selection.agent) or "run"
         self._ask("save", f"{name}.log", "file to save these lines to; Enter saves, Esc does not")
 
     def save(self, path: Path) -> None:

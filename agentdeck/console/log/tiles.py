@@ -10,7 +10,7 @@ from textual.containers import Grid
 
 from agentdeck.console.log.lines import LineStore, steady
 from agentdeck.console.log.pane import LogPane
-from agentdeck.console.pane import Focus
+from agentdeck.console.pane import Selection
 from agentdeck.views.run_view import View
 
 PINNED = 6
@@ -20,7 +20,7 @@ NARROW = 100  # cells below which two stand above each other
 
 
 class LogTiles(Grid):
-    """The logs of a run. The screen treats it as one pane: `tick` and `look_at` go to all of them.
+    """The logs of a run. The screen treats it as one pane: `tick` and `show_selection` go to all of them.
 
     With pinned panes that fill the shape, the following one comes first; it never goes away.
     """
@@ -57,12 +57,12 @@ class LogTiles(Grid):
         for pane in self.panes:
             pane.frame()
 
-    def look_at(self, focus: Focus) -> None:
-        self.following.look_at(focus)
+    def show_selection(self, selection: Selection) -> None:
+        self.following.show_selection(selection)
 
     @property
-    def highlighted(self) -> Focus | None:
-        return next((pane for pane in self.panes if pane.has_focus_within), self.following).highlighted
+    def cursor_selection(self) -> Selection | None:
+        return next((pane for pane in self.panes if pane.has_focus_within), self.following).cursor_selection
 
     def pin(self, agent: str) -> bool:
         """Keep an agent's log in sight. False if it is there already, or there is no room."""
@@ -105,7 +105,7 @@ class LogTiles(Grid):
             self.unpin(here.agent)
             return
         line = here.body.current()
-        agent = here.focus_now.agent or (line.agent if line is not None else "")
+        agent = here.selection.agent or (line.agent if line is not None else "")
         if agent and not self.pin(agent):
             why = "is pinned already" if agent in self.pinned else f"is not pinned: {PINNED} are the most"
             self.app.notify(f"{steady(agent)} {why}", markup=False, timeout=3)

@@ -7,7 +7,7 @@ from agentdeck.console.columns import Column
 from agentdeck.console.graph.card import failed_role, state_of
 from agentdeck.console.line_widget import Pieces
 from agentdeck.console.log.lines import task_of
-from agentdeck.console.pane import Focus, Focused
+from agentdeck.console.pane import Selection, SelectionChanged
 from agentdeck.console.state_style import GLYPHS
 from agentdeck.console.table import Table
 from agentdeck.console.table_rows import Rows
@@ -40,32 +40,32 @@ class AgentsPane(Table[AgentTally]):
 
     def __init__(self) -> None:
         self.rows = Rows[AgentTally](lambda tally: tally.name, lambda tally: tally.name)
-        self.focused_on = Focus()
+        self.selection = Selection()
         super().__init__(COLUMNS, self.rows, empty="no agents yet")
 
     def tick(self, view: View, now: float) -> None:
-        self.waits_for = ""
+        self.placeholder = ""
         self.rows.put([tally for tally in view.agents.values() if tally.own or tally.attempts])
         self.touch()
 
-    def look_at(self, focus: Focus) -> None:
-        self.focused_on = focus
-        if focus.agent:
-            self.move_to_key(focus.agent)
+    def show_selection(self, selection: Selection) -> None:
+        self.selection = selection
+        if selection.agent:
+            self.move_to_key(selection.agent)
 
     @property
-    def highlighted(self) -> Focus | None:
-        if not self.rows.count or self.key == self.focused_on.agent:
+    def cursor_selection(self) -> Selection | None:
+        if not self.rows.count or self.key == self.selection.agent:
             return None
-        return self._focus(str(self.key))
+        return self._selection_of(str(self.key))
 
     def on_table_walked(self, event: Table.Walked) -> None:
         event.stop()
-        self.focused_on = self._focus(str(event.key))
-        self.post_message(Focused(self.focused_on, opened=event.opened))
+        self.selection = self._selection_of(str(event.key))
+        self.post_message(SelectionChanged(self.selection, opened=event.opened))
 
-    def _focus(self, agent: str) -> Focus:
-        return Focus(agent, task_of(agent, self.focused_on.task))
+    def _selection_of(self, agent: str) -> Selection:
+        return Selection(agent, task_of(agent, self.selection.task))
 
 
 def _state(tally: AgentTally) -> Pieces:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from agentdeck.console.bars import bar
 from agentdeck.console.line_widget import Drawn, Line, Piece, Pieces, fit_pieces, width_of
-from agentdeck.console.pane import Focus
+from agentdeck.console.pane import Selection
 from agentdeck.console.state_style import GLYPHS
 from agentdeck.console.throttle import Seldom
 from agentdeck.insight.attention import Attention, attention, paused_by_budget, why_paused
@@ -69,7 +69,7 @@ class Header(Drawn, can_focus=False):
             self._attention = attention(view, now, self._heard)
         self.touch()
 
-    def look_at(self, focus: Focus) -> None:
+    def show_selection(self, selection: Selection) -> None:
         """The run's own numbers stay, whatever is looked at."""
 
     def draw(self, y: int, width: int) -> Line:

@@ -13,7 +13,7 @@ from textual.binding import Binding, BindingType
 from agentdeck.console.bars import spark
 from agentdeck.console.columns import Column
 from agentdeck.console.line_widget import Line, Pieces, width_of
-from agentdeck.console.pane import Focus, Focused
+from agentdeck.console.pane import Selection, SelectionChanged
 from agentdeck.console.table import Table
 from agentdeck.console.table_rows import Rows
 from agentdeck.console.throttle import Seldom
@@ -81,7 +81,7 @@ class LimitsPane(Table[Limit]):
                 self._found = limits(view, now, self.calls)
         if not sampled:
             self._sample(now)
-        self.waits_for = ""
+        self.placeholder = ""
         self.rows.put(self._found)
         for name, value in list(self._asked.items()):
             if view.limits.get(name) == value:
@@ -97,11 +97,11 @@ class LimitsPane(Table[Limit]):
             if limit.use is not None:
                 self._use.setdefault(limit.name, deque(maxlen=SPARK)).append(limit.use)
 
-    def look_at(self, focus: Focus) -> None:
+    def show_selection(self, selection: Selection) -> None:
         """The agent's own limits come under the cursor, if it has any."""
-        self._beside = focus.task
-        if focus.agent and not self._editing and not str(self.key).startswith(f"agents.{focus.agent}."):
-            prefix = f"agents.{focus.agent}."
+        self._beside = selection.task
+        if selection.agent and not self._editing and not str(self.key).startswith(f"agents.{selection.agent}."):
+            prefix = f"agents.{selection.agent}."
             key = next(
                 (k for at in range(self.rows.count) if (k := str(self.rows.key(at))).startswith(prefix)), ""
             )
@@ -113,7 +113,7 @@ class LimitsPane(Table[Limit]):
         self._leave()
         parts = str(event.key).split(".")
         if len(parts) > 2 and parts[0] == "agents":
-            self.post_message(Focused(Focus(".".join(parts[1:-1]), self._beside)))
+            self.post_message(SelectionChanged(Selection(".".join(parts[1:-1]), self._beside)))
 
     def refused(self, name: str, why: str) -> None:
         """The owner did not take the value, or nobody answered."""
@@ -190,7 +190,7 @@ class LimitsPane(Table[Limit]):
         return bool(self._editing)
 
     @property
-    def highlighted(self) -> Focus | None:
+    def cursor_selection(self) -> Selection | None:
         return None
 
     def _edit(self, limit: Limit, text: str, *, untouched: bool = False) -> None:

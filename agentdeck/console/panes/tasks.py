@@ -7,7 +7,7 @@ from typing import TypeAlias
 from agentdeck.console.bars import bar
 from agentdeck.console.columns import Column
 from agentdeck.console.line_widget import Pieces
-from agentdeck.console.pane import Focus, Focused
+from agentdeck.console.pane import Selection, SelectionChanged
 from agentdeck.console.panes.agents import number
 from agentdeck.console.state_style import GLYPHS
 from agentdeck.console.table import Table
@@ -27,7 +27,7 @@ class TasksPane(Table[Task]):
 
     def __init__(self) -> None:
         self.rows = Rows[Task](name_of, lambda task: f"{name_of(task)} {task.shown} {error_of(task)}")
-        self.focused_on = Focus()
+        self.selection = Selection()
         self.now = 0.0
         self._seldom = Seldom()
         super().__init__(self._columns(), self.rows, empty="no tasks yet")
@@ -36,25 +36,25 @@ class TasksPane(Table[Task]):
         if self._seldom.due():
             with self._seldom:
                 self.now = now
-                self.waits_for = ""
+                self.placeholder = ""
                 self.rows.put(tasks_of(view))
                 self.touch()
 
-    def look_at(self, focus: Focus) -> None:
-        self.focused_on = focus
-        if focus.task:
-            self.move_to_key(focus.task.partition("/")[0])
+    def show_selection(self, selection: Selection) -> None:
+        self.selection = selection
+        if selection.task:
+            self.move_to_key(selection.task.partition("/")[0])
 
     @property
-    def highlighted(self) -> Focus | None:
-        if not self.rows.count or self.key == self.focused_on.task:
+    def cursor_selection(self) -> Selection | None:
+        if not self.rows.count or self.key == self.selection.task:
             return None
-        return Focus(task=str(self.key))
+        return Selection(task=str(self.key))
 
     def on_table_walked(self, event: Table.Walked) -> None:
         event.stop()
-        self.focused_on = Focus(task=str(event.key))
-        self.post_message(Focused(self.focused_on, opened=event.opened))
+        self.selection = Selection(task=str(event.key))
+        self.post_message(SelectionChanged(self.selection, opened=event.opened))
 
     def _age(self, task: Task) -> float:
         return max(0.0, (self.now if task.ended is None else task.ended) - task.opened)

@@ -14,7 +14,7 @@ from textual.worker import Worker, WorkerState
 from agentdeck.console.graph.card import state_of
 from agentdeck.console.line_widget import Drawn, Line, Pieces, fit, fit_pieces
 from agentdeck.console.log.lines import agent_of
-from agentdeck.console.pane import Focus, Focused
+from agentdeck.console.pane import Selection, SelectionChanged
 from agentdeck.console.state_style import GLYPHS
 from agentdeck.console.throttle import Seldom
 from agentdeck.console.time_axis import Axis, window
@@ -66,11 +66,11 @@ class TimelinePane(Drawn):
     def __init__(self, source: Callable[[str], Iterable[tuple[int, Event]]]) -> None:
         super().__init__()
         self._source = source
-        self.focused_on = Focus()
+        self.selection = Selection()
         self.zoom = 1.0
         self.left: float | None = None
         self.top = self.cursor = 0
-        self._run = self._fault = self._waits_for = ""
+        self._run = self._fault = self._placeholder = ""
         self._wanted: str | None = None
         self._read: str | None = None
         self._events: Sequence[tuple[int, Event]] = ()
@@ -101,8 +101,8 @@ class TimelinePane(Drawn):
             self._activity, self._failures = Activity(), {}
             if view.definition:
                 self._needs = {name: agent.needs for name, agent in view.definition.agents.items()}
-        self._waits_for = ""
-        task = self.focused_on.task
+        self._placeholder = ""
+        task = self.selection.task
         if not task:
             self._note(view, now)
         if self._read != task and self._wanted != task:
@@ -144,7 +144,7 @@ class TimelinePane(Drawn):
 
     def _follow(self, view: View, now: float) -> None:
         """The rows of the task as of the view's last event."""
-        name = self.focused_on.task
+        name = self.selection.task
         task = view.open.get(name) or view.failed.get(name)
         number = bisect_right(self._seqs, view.seq) if self._read == name else 0
         steps = task.steps.values() if task else ()
@@ -182,7 +182,7 @@ class TimelinePane(Drawn):
         task = event.worker.name
         if event.state is WorkerState.ERROR:
             self._read, self._fault = task, str(event.worker.error)
-        elif event.state is WorkerState.SUCCESS and task == self.focused_on.task:
+        elif event.state is WorkerState.SUCCESS and task == self.selection.task:
             self._read, self._fault, result = task, "", event.worker.result
             if isinstance(result, Activity):
                 self._activity, self._failures, self._fresh = result, {}, True
@@ -191,12 +191,12 @@ class TimelinePane(Drawn):
                 self._seqs = [seq for seq, _ in result]
             self._known, self._drawn = None, 0.0
 
-    def look_at(self, focus: Focus) -> None:
-        if focus.task != self.focused_on.task:
+    def show_selection(self, selection: Selection) -> None:
+        if selection.task != self.selection.task:
             self.zoom, self.left, self.top, self.cursor, self._told = 1.0, None, 0, 0, -1
             self._rows, self._names, self._known, self._drawn, self._seldom = [], [], None, 0.0, Seldom()
-        self.focused_on = focus
-        self._sought = (focus.step or focus.agent) if focus.task else focus.agent
+        self.selection = selection
+        self._sought = (selection.step or selection.agent) if selection.task else selection.agent
         self._seek()
         self.touch()
 
@@ -206,17 +206,17 @@ class TimelinePane(Drawn):
             self._reach(self._names.index(self._sought))
             self._sought = ""
 
-    def wait(self, why: str) -> None:
+    def show_placeholder(self, text: str) -> None:
         """There is nothing to draw yet, and why not."""
-        self._waits_for = why
+        self._placeholder = text
         self.touch()
 
     @property
-    def highlighted(self) -> Focus | None:
-        name, task = self._names[self.cursor] if self._names else "", self.focused_on.task
-        if not name or name in (self.focused_on.step, self.focused_on.agent):
+    def cursor_selection(self) -> Selection | None:
+        name, task = self._names[self.cursor] if self._names else "", self.selection.task
+        if not name or name in (self.selection.step, self.selection.agent):
             return None
-        return Focus(agent_of(task, name), task, name) if task else Focus(name)
+        return Selection(agent_of(task, name), task, name) if task else Selection(name)
 
     # What is seen --------------------------------------------------------------------------------------------
 
@@ -255,18 +255,18 @@ class TimelinePane(Drawn):
         return self._moment(self._moments[number]) if number < len(self._moments) else Line()
 
     def _title(self) -> str:
-        task = self.focused_on.task
+        task = self.selection.task
         return f" task {task}" if task else " agents"
 
     def _why_empty(self) -> str:
         if self._fault:
             return f"cannot read what was recorded: {clean(self._fault)}"
-        if self._waits_for:
-            return self._waits_for
-        return "reading …" if self._read != self.focused_on.task else "nothing has run yet"
+        if self._placeholder:
+            return self._placeholder
+        return "reading …" if self._read != self.selection.task else "nothing has run yet"
 
     def _label(self, at: int, width: int) -> Pieces:
-        if not self.focused_on.task:
+        if not self.selection.task:
             state = state_of(self._agents[at].shown)
             name = self._names[at]
             return ((f" {GLYPHS[state]} ", state), (fit(name, width - 3), "text"))
@@ -278,7 +278,7 @@ class TimelinePane(Drawn):
 
     def _bars(self, at: int, axis: Axis) -> Pieces:
         now = None if self._ended else self._times[2]
-        if self.focused_on.task:
+        if self.selection.task:
             row = self._rows[at]
             return attempts(row, axis, self._times[1], now, critical=row.step in self._critical)
         return busy(self._names[at], self._activity, axis, self._times[1])
@@ -304,9 +304,9 @@ class TimelinePane(Drawn):
     def _tell(self, *, opened: bool = False) -> None:
         self._sought = ""
         if self._names:
-            name, task = self._names[self.cursor], self.focused_on.task
-            self.focused_on = Focus(agent_of(task, name), task, name) if task else Focus(name)
-            self.post_message(Focused(self.focused_on, opened=opened))
+            name, task = self._names[self.cursor], self.selection.task
+            self.selection = Selection(agent_of(task, name), task, name) if task else Selection(name)
+            self.post_message(SelectionChanged(self.selection, opened=opened))
 
     def action_walk(self, by: int) -> None:
         before = self.cursor

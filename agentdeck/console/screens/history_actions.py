@@ -10,7 +10,7 @@ from agentdeck.cli.why import alone, chosen
 from agentdeck.console import engine_process
 from agentdeck.console.engine_process import Engine
 from agentdeck.console.log.lines import agent_of
-from agentdeck.console.pane import Focus
+from agentdeck.console.pane import Selection
 from agentdeck.console.screens.confirm import Choice, Confirm, yes_or_no
 from agentdeck.console.screens.run_actions import Verbs
 from agentdeck.errors import AgentdeckError
@@ -49,12 +49,12 @@ class Recall(Verbs):
 
     # A step, whole --------------------------------------------------------------------------------------
 
-    def open(self, focus: Focus) -> None:
+    def open(self, selection: Selection) -> None:
         """What was chosen: a step tells its story, an agent that of the step that says most of it now, a task
         shows when what of it ran. One below another workflow shows its log."""
-        step = focus.step or focus.agent.rpartition("/")[2]
-        task = focus.task
-        if not task and step and "/" not in focus.agent:
+        step = selection.step or selection.agent.rpartition("/")[2]
+        task = selection.task
+        if not task and step and "/" not in selection.agent:
             task = chosen(self.view, step)
         if task and step:
             from agentdeck.console.step_detail import StepDetail
@@ -97,7 +97,7 @@ class Recall(Verbs):
             place = f"{at % len(needs) + 1} of {len(needs)}"
             self.hint(f"{place}: the budget is used up  ·  B grants more, X cancels the run")
             return
-        self.select(Focus(agent_of(need.task, need.step), need.task, need.step))
+        self.select(Selection(agent_of(need.task, need.step), need.task, need.step))
         what, then = {
             "asking": ("asks", "a answers"),
             "failed": ("failed", "R retries"),
@@ -117,7 +117,7 @@ class Recall(Verbs):
 
         def answered(more: bool | None) -> None:
             if more:
-                self.open(Focus(agent, task, step))
+                self.open(Selection(agent, task, step))
 
         say = partial(self._why, task, step)
         self.app.push_screen(Sentence(f"{step} of task {task}", say), answered)
@@ -158,12 +158,12 @@ class Recall(Verbs):
         """What failed, or from here on; an interrupted run goes on."""
         self.app.run_worker(partial(self._look_back, self.target), thread=True, name="again", exclusive=True)
 
-    def _look_back(self, focus: Focus) -> None:
+    def _look_back(self, selection: Selection) -> None:
         """In a thread: what can go again."""
         from agentdeck.console.retry_actions import ways
 
         try:
-            row, found = ways(self.db, self.run, focus)
+            row, found = ways(self.db, self.run, selection)
         except AgentdeckError as error:
             self.app.call_from_thread(self.notify, str(error), severity="error", markup=False)
             return

@@ -10,7 +10,7 @@ from textual.widget import Widget
 from agentdeck.console.graph.pane import GraphPane
 from agentdeck.console.log.lines import LineStore
 from agentdeck.console.log.tiles import LogTiles
-from agentdeck.console.pane import Focus, Focused
+from agentdeck.console.pane import Selection, SelectionChanged
 from agentdeck.console.panes.agents import AgentsPane
 from agentdeck.console.panes.header import Header
 from agentdeck.console.panes.limits import LimitsPane
@@ -53,8 +53,8 @@ class Stage(Shown):
         self.panes: dict[str, Any] = {}
         self.header = Header(self.heard)
         self.lines = LineStore()
-        self.selected = Focus()
-        self.given: Focus | None = None
+        self.selected = Selection()
+        self.given: Selection | None = None
         self.side, self.main = "agents", "graph"
         self.zoomed = False
 
@@ -73,7 +73,7 @@ class Stage(Shown):
     def foresee(self, name: str, value: object) -> str:
         raise NotImplementedError
 
-    def open(self, focus: Focus) -> None:
+    def open(self, selection: Selection) -> None:
         raise NotImplementedError
 
     # The panes ----------------------------------------------------------------------------------------------
@@ -151,31 +151,31 @@ class Stage(Shown):
 
     # Panes tell each other ----------------------------------------------------------------------------------
 
-    def on_focused(self, event: Focused) -> None:
+    def on_selection_changed(self, event: SelectionChanged) -> None:
         event.stop()
-        self.select(event.focus, event._sender)
+        self.select(event.selection, event._sender)
         if event.opened:
-            self.open(event.focus)
+            self.open(event.selection)
 
-    def select(self, focus: Focus, sender: object = None) -> None:
+    def select(self, selection: Selection, sender: object = None) -> None:
         """All panes but the one that told of it look at this now."""
-        self.selected = focus
+        self.selected = selection
         above = sender.ancestors_with_self if isinstance(sender, Widget) else ()
         for pane in self.panes.values():
             if pane not in above:
-                pane.look_at(focus)
+                pane.show_selection(selection)
 
     @property
-    def target(self) -> Focus:
-        """What is highlighted in the pane that has the keys."""
+    def target(self) -> Selection:
+        """The selection under the cursor of the active pane."""
         if self.given is not None:
             return self.given
         pane = self.panes.get(self.main)
-        here = pane.highlighted if pane is not None else None
+        here = pane.cursor_selection if pane is not None else None
         return self.selected if here is None else here
 
     def tell_target(self) -> None:
-        """Name it above the panes. A task that is highlighted is selected as soon as its table has the keys."""
+        """Name it above the panes. A highlighted task is selected as soon as its table has the keys."""
         target = self.target
         if self.main == "tasks" and target != self.selected and self.panes["tasks"].has_focus:
             self.select(target)
@@ -207,13 +207,13 @@ class Stage(Shown):
 
     def action_up(self) -> None:
         """One level: the zoom, the pane, what is selected, and then the screen."""
-        focus = self.selected
+        selection = self.selected
         if self.zoomed:
             self.action_zoom()
         elif self.main != "graph":
             self.go("graph")
-        elif focus != Focus():
-            self.select(Focus(task=focus.task) if focus.agent or focus.step else Focus())
+        elif selection != Selection():
+            self.select(Selection(task=selection.task) if selection.agent or selection.step else Selection())
         else:
             self.dismiss()
 

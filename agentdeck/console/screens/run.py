@@ -20,7 +20,7 @@ from agentdeck.console.feed_intake import LATE, Intake
 from agentdeck.console.footer import Foot
 from agentdeck.console.forecast_worker import Foresight
 from agentdeck.console.palette import Found
-from agentdeck.console.pane import Focus
+from agentdeck.console.pane import Selection
 from agentdeck.console.screens.history_actions import Recall
 from agentdeck.console.screens.pane_layout import PANES
 from agentdeck.console.status_lines import Notice, Tabs
@@ -135,7 +135,7 @@ class RunScreen(Recall):
             if caught_up or name in ("header", "log"):
                 pane.tick(self.view, now)
             elif name != "graph":
-                pane.wait(self.header.told_reading)
+                pane.show_placeholder(self.header.told_reading)
 
     def _rest(self, late: bool) -> float:
         """Seconds between two pictures, at least."""
@@ -260,11 +260,11 @@ class RunScreen(Recall):
     def offers(self) -> Iterator[Found]:
         """For the palette: agents and open tasks of this run."""
         for name in self.view.agents:
-            yield Found(f"Agent {name}", "Select it in every pane.", partial(self.select, Focus(agent=name)))
+            yield Found(f"Agent {name}", "Select it in every pane.", partial(self.select, Selection(agent=name)))
         for limit in limits(self.view, self.now):
             yield Found(f"Limit {limit.name}", "Turn it.", partial(self._to_limit, limit.name))
         for task in list(self.view.open)[:2000]:
-            yield Found(f"Task {task}", "Select it in every pane.", partial(self.select, Focus(task=task)))
+            yield Found(f"Task {task}", "Select it in every pane.", partial(self.select, Selection(task=task)))
 
     def to_budget(self) -> None:
         names = (limit.name for limit in limits(self.view, self.now))

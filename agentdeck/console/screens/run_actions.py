@@ -167,7 +167,7 @@ class Verbs(Stage):
         return bool(lack)
 
     def action_cancel(self) -> None:
-        """What is highlighted: a step, a task, or an agent's steps."""
+        """Cancel the highlighted item: a step, a task, or an agent's steps."""
         task, step = self.target.task, self.step
         if task and step:
             touches = [f"step {step} of task {task}, and what needs it", *self._stands(task, step)]
@@ -288,13 +288,13 @@ class Verbs(Stage):
     def _asking(self) -> tuple[str, str]:
         """The step that asks a person, and its task: the selected one, else the first there is."""
         open_ = [need for need in needing(self.view, self.now) if need.why == "asking"]
-        focus, step = self.target, self.step
+        selection, step = self.target, self.step
         for need in open_:
-            if focus.task in ("", need.task) and step in ("", need.step, need.step.partition("[")[0]):
+            if selection.task in ("", need.task) and step in ("", need.step, need.step.partition("[")[0]):
                 return need.step, need.task
-        below = (f"{focus.task}/{step}/", f"{focus.task}/{step}[") if step else (f"{focus.task}/",)
+        below = (f"{selection.task}/{step}/", f"{selection.task}/{step}[") if step else (f"{selection.task}/",)
         for need in open_:
-            if focus.task and f"{need.task}/".startswith(below):
+            if selection.task and f"{need.task}/".startswith(below):
                 return need.step, need.task
         return (open_[0].step, open_[0].task) if open_ else ("", "")
 

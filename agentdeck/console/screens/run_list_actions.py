@@ -7,7 +7,7 @@ from functools import partial
 
 from agentdeck.console import engine_process
 from agentdeck.console.commands import tell
-from agentdeck.console.pane import Focus
+from agentdeck.console.pane import Selection
 from agentdeck.console.retry_actions import ways
 from agentdeck.console.screens.base import Shown
 from agentdeck.console.screens.confirm import Choice, Confirm
@@ -41,7 +41,7 @@ class Kept(Shown):
 
     def _ways(self, row: RunRow) -> None:
         try:
-            found = ways(self.deck.db, row.run, Focus())[1]
+            found = ways(self.deck.db, row.run, Selection())[1]
         except AgentdeckError as error:
             self.app.call_from_thread(self._refuse, str(error))
             return

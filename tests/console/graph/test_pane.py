@@ -9,7 +9,7 @@ from textual.geometry import Region
 from textual.pilot import Pilot
 
 from agentdeck.console.graph.pane import GraphPane
-from agentdeck.console.pane import Focus, Focused
+from agentdeck.console.pane import Selection, SelectionChanged
 from agentdeck.workflow.model import Definition
 from tests.console.graph.shapes import ORDER, Story, definition, fan, layered, with_spare
 
@@ -34,7 +34,7 @@ class Shown(App[None]):
     def __init__(self, of: Definition) -> None:
         super().__init__()
         self.graph = Watched(of)
-        self.told: list[Focused] = []
+        self.told: list[SelectionChanged] = []
 
     def compose(self) -> ComposeResult:
         yield self.graph
@@ -42,7 +42,7 @@ class Shown(App[None]):
     def on_mount(self) -> None:
         self.graph.focus()
 
-    def on_focused(self, message: Focused) -> None:
+    def on_selection_changed(self, message: SelectionChanged) -> None:
         self.told.append(message)
 
 
@@ -94,7 +94,7 @@ def test_the_arrows_walk_along_the_edges() -> None:
             await shown(app, pilot, story, 1.0)
             await pilot.press("right", "right", "down", "right", "left", "up", "left", "enter")
             await pilot.pause()
-            walked = [message.focus.agent for message in app.told]
+            walked = [message.selection.agent for message in app.told]
             assert walked[:4] == ["extract", "inventory", "shipping", "confirm"]
             assert walked[-1] == "extract"
             assert [message.opened for message in app.told] == [False] * (len(walked) - 1) + [True]
@@ -114,7 +114,7 @@ def test_the_mouse_selects_and_opens() -> None:
             # The last cell of the box, counted from the pane's own border.
             await pilot.click(pane, offset=(rows[y].index("╯") + 1, y + 1), times=2)
             await pilot.pause()
-            assert {message.focus.agent for message in app.told} == {"payment"}
+            assert {message.selection.agent for message in app.told} == {"payment"}
             assert app.told[-1].opened
 
     run(check)
@@ -125,9 +125,9 @@ def test_it_follows_what_others_look_at_without_telling() -> None:
         app, story = Shown(definition(ORDER)), Story(definition(ORDER))
         async with app.run_test(size=(120, 30)) as pilot:
             pane = await shown(app, pilot, story, 1.0)
-            pane.look_at(Focus(agent="confirm/nested"))
+            pane.show_selection(Selection(agent="confirm/nested"))
             assert pane.chosen == "confirm"
-            pane.look_at(Focus())
+            pane.show_selection(Selection())
             assert pane.chosen == ""
             await pilot.pause()
             assert app.told == []
@@ -235,13 +235,13 @@ def test_a_long_chain_is_broken_like_a_line() -> None:
             pane = await shown(app, pilot, story, 1.0)
             drawn = painted(pane)
             assert all(name in drawn for name in needs)
-            pane.look_at(Focus(agent="step29"))
+            pane.show_selection(Selection(agent="step29"))
             assert "┏" in painted(pane)
             rows = painted(pane).splitlines()
             y = next(y for y, row in enumerate(rows) if "step17" in row)
             await pilot.click(pane, offset=(rows[y].index("step17"), y))
             await pilot.pause()
-            assert app.told[-1].focus.agent == "step17"
+            assert app.told[-1].selection.agent == "step17"
 
     run(check)
 
@@ -255,7 +255,7 @@ def test_the_selected_node_is_brought_into_sight() -> None:
             pane._wanted = "chips"
             pane.tick(story.view, 1.0)
             await pilot.pause()
-            pane.look_at(Focus(agent="m118"))
+            pane.show_selection(Selection(agent="m118"))
             await pilot.pause()
             assert "m118" in painted(pane)
 

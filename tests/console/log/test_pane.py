@@ -12,7 +12,7 @@ from agentdeck.console.log.line_detail import WholeLine
 from agentdeck.console.log.lines import LineStore
 from agentdeck.console.log.pane import LogPane
 from agentdeck.console.log.tiles import LogTiles
-from agentdeck.console.pane import Focus, Pane
+from agentdeck.console.pane import Pane, Selection
 from agentdeck.views.run_view import View
 from tests.console.log.samples import Shown, row, rows
 
@@ -196,7 +196,7 @@ async def test_it_follows_what_is_looked_at_unless_it_is_pinned() -> None:
     for pane, expected in ((free, "b"), (pinned, "a")):
         async with Shown(pane).run_test(size=(80, 24)) as pilot:
             await ready(pilot, pane)
-            pane.look_at(Focus("two"))
+            pane.show_selection(Selection("two"))
             await pilot.pause()
             assert [text.split()[-1] for text in screen(pane) if text] == [expected]
 
@@ -207,7 +207,7 @@ async def test_a_sub_workflow_stands_for_the_agents_below_it() -> None:
     pane: Pane = (shown := LogPane(lines))
     async with Shown(shown).run_test(size=(80, 24)) as pilot:
         await ready(pilot, shown)
-        pane.look_at(Focus("review"))
+        pane.show_selection(Selection("review"))
         lines.append([row(3, "c", step="security", task="1/review")])
         pane.tick(View(), 0.0)
         assert [text.split()[-1] for text in screen(shown) if text] == ["a", "c"]
@@ -278,7 +278,7 @@ async def test_panes_are_pinned_beside_the_one_that_follows() -> None:
         lines.append(rows([f"by {i}"], i + 1, f"agent{i}"))
     tiles = LogTiles(lines)
     async with Shown(tiles).run_test(size=(160, 48)) as pilot:
-        tiles.look_at(Focus("agent0"))
+        tiles.show_selection(Selection("agent0"))
         tiles.following.body.focus()
         await pilot.press("i")
         assert tiles.pinned == ["agent0"]
