@@ -104,8 +104,9 @@ def test_an_evening_at_the_console(terminal: Terminal, tmp_path: Path) -> None:
 
     terminal.press("t")
     terminal.wait("→ Turn  u Undo")
+    terminal.wait(r"workers +8 ")
     terminal.press("Enter")
-    terminal.wait("enter applies")
+    terminal.wait("8 → 8▏")
     terminal.type("3")
     terminal.press("Enter")
     terminal.wait(r"workers +3 +3/3")
