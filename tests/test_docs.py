@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from agentdeck.cli.main import TABLE
-from agentdeck.console.actions import ACTIONS
 from agentdeck.console.keymap import SPELLED
 from agentdeck.console.keymap import load as keymap
 from agentdeck.console.themes import read as theme
+from agentdeck.operations.actions import ACTIONS
 from agentdeck.workflow.deck import load_deck
 from agentdeck.workflow.loader import load
 from tests.cli.test_help import examples, parses

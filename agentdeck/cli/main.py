@@ -18,44 +18,69 @@ from agentdeck.cli.error_output import guarded
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-#: verb: (module:function, what it does). In the order in which they are shown.
-TABLE: dict[str, tuple[str, str]] = {
-    "demo": ("agentdeck.cli.demo:demo", "Open the console on a workflow that is already running."),
-    "run": ("agentdeck.cli.run:run", "Run a workflow, and stay until it is over."),
-    "check": ("agentdeck.cli.check:check", "Check workflow files, and name every fault."),
-    "plan": ("agentdeck.cli.plan:plan", "Show what would run, in what order, and how long at best."),
-    "runs": ("agentdeck.cli.runs:runs", "List runs, newest first."),
-    "show": ("agentdeck.cli.show:show", "Show one run: counts, agents, waiting, timeline."),
-    "watch": ("agentdeck.cli.watch:watch", "Follow a run live, from any process."),
-    "why": ("agentdeck.cli.why:why", "Say why a step waits, was skipped, or failed."),
-    "step": ("agentdeck.cli.step:step", "Tell the story of one step: inputs, attempts, output."),
-    "logs": ("agentdeck.cli.logs:logs", "Print what agents logged."),
-    "events": ("agentdeck.cli.events:events", "Print everything that happened in a run, in order."),
-    "results": ("agentdeck.cli.results:results", "Print or write the final state of every task."),
-    "diff": ("agentdeck.cli.diff:diff", "Show where two runs part."),
-    "pause": ("agentdeck.cli.pause:pause", "Start nothing new in a run; what runs goes on."),
-    "drain": ("agentdeck.cli.drain:drain", "Let running steps finish and stop; the run can be resumed."),
-    "cancel": ("agentdeck.cli.cancel:cancel", "Cancel a run, a task, or a step."),
-    "limits": ("agentdeck.cli.limits:limits", "Print or change the limits of a run."),
-    "budget": ("agentdeck.cli.budget:budget", "Show the budget of a run, or grant more."),
-    "approve": ("agentdeck.cli.approve:approve", "Answer a step that asks a person."),
-    "release": ("agentdeck.cli.release:release", "Let a join go with what has arrived."),
-    "skip": ("agentdeck.cli.skip:skip", "Go on without a step."),
-    "hurry": ("agentdeck.cli.hurry:hurry", "Let a task go before all others."),
-    "resume": ("agentdeck.cli.resume:resume", "Go on with a run that was interrupted, drained or paused."),
-    "letters": ("agentdeck.cli.letters:letters", "Dead letters: list, show, retry, drop, export."),
-    "retry": ("agentdeck.cli.retry:retry", "Run again what failed, or an agent and all after it."),
-    "fork": ("agentdeck.cli.fork:fork", "Start a new run that shares the results of another one."),
-    "backup": ("agentdeck.cli.backup:backup", "Copy the store into a file while runs go on."),
-    "prune": ("agentdeck.cli.prune:prune", "Delete old runs, and give their space back."),
-    "config": ("agentdeck.cli.config:config", "Show each setting and where it comes from."),
-    "info": ("agentdeck.cli.info:info", "Show versions and where things are."),
-    "schema": ("agentdeck.cli.schema:schema", "Print the JSON Schema of workflow files."),
-    "completion": ("agentdeck.cli.completion:completion", "Print a shell's completion script."),
+#: The function of each verb, in the order in which the verbs are shown.
+TABLE: dict[str, str] = {
+    "demo": "agentdeck.cli.demo:demo",
+    "run": "agentdeck.cli.run:run",
+    "check": "agentdeck.cli.check:check",
+    "plan": "agentdeck.cli.plan:plan",
+    "runs": "agentdeck.cli.runs:runs",
+    "show": "agentdeck.cli.show:show",
+    "watch": "agentdeck.cli.watch:watch",
+    "why": "agentdeck.cli.why:why",
+    "step": "agentdeck.cli.step:step",
+    "logs": "agentdeck.cli.logs:logs",
+    "events": "agentdeck.cli.events:events",
+    "results": "agentdeck.cli.results:results",
+    "diff": "agentdeck.cli.diff:diff",
+    "pause": "agentdeck.cli.pause:pause",
+    "drain": "agentdeck.cli.drain:drain",
+    "cancel": "agentdeck.cli.cancel:cancel",
+    "limits": "agentdeck.cli.limits:limits",
+    "budget": "agentdeck.cli.budget:budget",
+    "approve": "agentdeck.cli.approve:approve",
+    "release": "agentdeck.cli.release:release",
+    "skip": "agentdeck.cli.skip:skip",
+    "hurry": "agentdeck.cli.hurry:hurry",
+    "resume": "agentdeck.cli.resume:resume",
+    "letters": "agentdeck.cli.letters:letters",
+    "retry": "agentdeck.cli.retry:retry",
+    "fork": "agentdeck.cli.fork:fork",
+    "backup": "agentdeck.cli.backup:backup",
+    "prune": "agentdeck.cli.prune:prune",
+    "config": "agentdeck.cli.config:config",
+    "info": "agentdeck.cli.info:info",
+    "schema": "agentdeck.cli.schema:schema",
+    "completion": "agentdeck.cli.completion:completion",
+}
+
+#: The one-line help of the verbs that are no actions; the registry of actions has that of the others.
+HELP = {
+    "demo": "Open the console on a workflow that is already running.",
+    "check": "Check workflow files, and name every fault.",
+    "plan": "Show what would run, in what order, and how long at best.",
+    "show": "Show one run: counts, agents, waiting, timeline.",
+    "watch": "Follow a run live, from any process.",
+    "step": "Tell the story of one step: inputs, attempts, output.",
+    "events": "Print everything that happened in a run, in order.",
+    "results": "Print or write the final state of every task.",
+    "diff": "Show where two runs part.",
+    "backup": "Copy the store into a file while runs go on.",
+    "config": "Show each setting and where it comes from.",
+    "info": "Show versions and where things are.",
+    "schema": "Print the JSON Schema of workflow files.",
+    "completion": "Print a shell's completion script.",
 }
 
 #: What one wants to do, by the first of the verbs for it; they go on to the next one that is named here.
 SECTIONS = {"demo": "Run", "runs": "Look", "pause": "Steer", "resume": "Mend", "backup": "Keep"}
+
+
+def one_line_help(verb: str) -> str:
+    """The line on a verb in `agentdeck --help` and in shell completion."""
+    from agentdeck.operations.actions import verb_help
+
+    return HELP.get(verb) or verb_help(verb)
 
 
 class Lazy(click.Group):
@@ -67,7 +92,7 @@ class Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in TABLE:
             return None
-        module, _, name = TABLE[cmd_name][0].partition(":")
+        module, _, name = TABLE[cmd_name].partition(":")
         command = getattr(import_module(module), name)
         assert isinstance(command, click.Command)
         return command
@@ -88,9 +113,9 @@ class Lazy(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows: dict[str, list[tuple[str, str]]] = {}
         title = ""
-        for name, (_, about) in TABLE.items():
+        for name in TABLE:
             title = SECTIONS.get(name, title)
-            rows.setdefault(title, []).append((name.ljust(max(map(len, TABLE))), about))
+            rows.setdefault(title, []).append((name.ljust(max(map(len, TABLE))), one_line_help(name)))
         for title, some in rows.items():
             with formatter.section(title):
                 formatter.write_dl(some)
@@ -101,7 +126,7 @@ class Lazy(click.Group):
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         from click.shell_completion import CompletionItem
 
-        verbs = [CompletionItem(name, help=TABLE[name][1]) for name in TABLE if name.startswith(incomplete)]
+        verbs = [CompletionItem(name, help=one_line_help(name)) for name in TABLE if name.startswith(incomplete)]
         return verbs or [CompletionItem(incomplete, type="file")]
 
 

@@ -3,8 +3,8 @@
     run.pause: space
     run.cancel: [c, delete]
 
-What cannot be kept is left out and told: an id that does not exist, a key that another action of the same screen
-has, an action that would be left without a key to quit by.
+An entry that cannot be used is left out and reported: an id that does not exist, or a key that another action of
+the same widget or screen has. Quit keeps its key.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agentdeck.console.actions import ACTIONS, ALWAYS, BY_ID, EVERYWHERE, Action
+from agentdeck.console.actions import ALWAYS
+from agentdeck.operations.actions import ACTIONS, BY_ID, EVERYWHERE, Action
 
-#: What people write for keys that Textual calls otherwise.
+#: Characters and short names for keys, and what Textual calls them.
 SPELLED = {
     "?": "question_mark", ":": "colon", "/": "slash", "+": "plus", "-": "minus", "[": "left_square_bracket",
     "]": "right_square_bracket", "<": "less_than_sign", ">": "greater_than_sign", ".": "full_stop", ",": "comma",
@@ -27,8 +28,8 @@ KEY = re.compile(r"((ctrl|shift|alt|super)\+)*([a-z0-9_]+|[A-Z])")
 
 
 def load(file: Path) -> tuple[dict[str, str], list[str]]:
-    """The keys by action id, as Textual takes them, and a sentence for everything that was left out. A file that
-    is not there changes nothing."""
+    """Returns the keys by action id, as Textual takes them, and a sentence on each entry that was left out. A
+    file that does not exist changes nothing."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
@@ -50,13 +51,16 @@ def load(file: Path) -> tuple[dict[str, str], list[str]]:
 
 
 def resolve(wanted: Mapping[Any, Any]) -> tuple[dict[str, str], list[str]]:
-    """Check a keymap against the registry."""
+    """Checks a keymap against the registry of actions; returns what `load` does."""
     faults: list[str] = []
     asked: dict[str, tuple[str, ...]] = {}
     for name, value in wanted.items():
         if name not in BY_ID:
             near = difflib.get_close_matches(str(name), BY_ID, n=1)
             faults.append(f"keymap: there is no action {name}" + (f"; did you mean {near[0]}?" if near else ""))
+            continue
+        if not BY_ID[name].keys:
+            faults.append(f"keymap: {name} has no key: type it into the palette")
             continue
         try:
             asked[name] = _keys(name, value)
@@ -82,7 +86,8 @@ def resolve(wanted: Mapping[Any, Any]) -> tuple[dict[str, str], list[str]]:
 
 
 def _now(action: Action, asked: Mapping[str, tuple[str, ...]], kept: Mapping[str, str]) -> tuple[str, ...]:
-    """The keys an action has: those kept for it already, else its default ones unless it asked for others."""
+    """Returns the keys an action has: those accepted for it already, else its default keys, unless the keymap
+    gives it others."""
     always = (ALWAYS[action.id],) if action.id in ALWAYS else ()
     if action.id in kept:
         return tuple(kept[action.id].split(","))

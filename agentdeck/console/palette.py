@@ -11,9 +11,9 @@ from textual.app import ComposeResult
 from textual.command import CommandInput, CommandPalette, DiscoveryHit, Hit, Hits, Provider
 from textual.fuzzy import FuzzySearch
 
-from agentdeck.console.actions import EVERYWHERE, of
 from agentdeck.console.text_entry import Entry
 from agentdeck.errors import AgentdeckError
+from agentdeck.operations.actions import EVERYWHERE, of
 from agentdeck.terminal_text import clean
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Everything(Provider):
         for active in screen.active_bindings.values():
             live.setdefault(active.binding.id or "", []).append(app.get_key_display(active.binding))
         for action in (*of(scope), *of(EVERYWHERE)):
-            if action.method == "palette":
+            if not action.keys or action.id == "everywhere.palette":
                 continue
             where = app if action.scope == EVERYWHERE else screen
             keys = " ".join(live.get(action.id, ()))

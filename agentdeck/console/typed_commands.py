@@ -1,17 +1,18 @@
-"""Verbs typed with their arguments into the palette: `hurry 17`, `cancel 3/pay`, `workers 12`, `budget +0.40`."""
+"""Commands typed into the palette with arguments: `hurry 17`, `cancel 3/pay`, `workers 12`, `budget +0.40`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from agentdeck.console.log.lines import agent_of
 from agentdeck.console.palette import Found
 from agentdeck.console.pane import Selection
 from agentdeck.console.panes.limits import read
 from agentdeck.insight.limits import limits
+from agentdeck.operations.actions import Action, of
 from agentdeck.scheduler.state import ENDED
 
 if TYPE_CHECKING:
@@ -20,46 +21,30 @@ if TYPE_CHECKING:
 OFFERED = 12  # arguments that are offered for a verb
 
 
-class Typed(NamedTuple):
-    """`takes` is what the verb acts on: a task, an agent, or a step (`TASK/STEP`)."""
-
-    takes: str
-    method: str
-    help: str
-
-
-VERBS = {
-    "hurry": Typed("task", "hurry", "goes before all others"),
-    "cancel": Typed("task agent step", "cancel", "tells first what it stops"),
-    "skip": Typed("step", "skip", "its task goes on without it"),
-    "release": Typed("agent step", "release", "goes with what has arrived"),
-    "hold": Typed("agent", "hold", "starts nothing more, or goes on"),
-    "retry": Typed("task agent step", "retry", "tells first what goes again"),
-    "why": Typed("agent step", "why", "one sentence on it"),
-    "answer": Typed("step", "answer", "approve or reject"),
-    "go": Typed("task agent step", "", "select it in every pane"),
-}
+#: The commands that can be typed, by their first word.
+TYPED = {action.name: action for action in of("run") if action.typed}
+SELECTABLE = {"task", "agent", "step"}
 
 
 def found(screen: RunScreen, query: str) -> Iterator[Found]:
-    """What a line means on this screen; nothing where its first word is no verb with arguments."""
+    """Yields the commands that a typed line means on this screen; none where its first word is no command."""
     word, _, rest = query.strip().partition(" ")
     rest = rest.strip()
-    if word in VERBS and (rest or query.endswith(" ")):
-        verb = VERBS[word]
-        for text, selection in islice(_targets(screen, verb.takes.split(), rest), OFFERED):
-            yield Found(f"{word} {text}", verb.help, partial(_do, screen, verb.method, selection))
-    elif word == "budget" and rest:
-        yield Found(f"budget {rest}", "what the run may spend", partial(screen.grant, rest))
+    action = TYPED.get(word)
+    if action is not None and SELECTABLE.issuperset(action.targets) and (rest or query.endswith(" ")):
+        for text, selection in islice(_targets(screen, action.targets, rest), OFFERED):
+            yield Found(f"{word} {text}", action.typed, partial(_do, screen, action, selection))
+    elif action is not None and "amount" in action.arguments and rest:
+        yield Found(f"{word} {rest}", action.typed, partial(screen.grant, rest))
     else:
         yield from _limits(screen, word, rest)
 
 
-def _do(screen: RunScreen, method: str, selection: Selection) -> None:
+def _do(screen: RunScreen, action: Action, selection: Selection) -> None:
     screen.select(selection)
-    if not method:
+    if action.id == "run.go":
         return
-    act: Callable[[], object] = getattr(screen, f"action_{method}")
+    act: Callable[[], object] = getattr(screen, f"action_{action.method}")
     screen.given = selection  # a pane that does not show it must not have its own row acted on
     try:
         act()
@@ -67,7 +52,7 @@ def _do(screen: RunScreen, method: str, selection: Selection) -> None:
         screen.given = None
 
 
-def _targets(screen: RunScreen, takes: list[str], text: str) -> Iterator[tuple[str, Selection]]:
+def _targets(screen: RunScreen, takes: Collection[str], text: str) -> Iterator[tuple[str, Selection]]:
     """Tasks, agents and steps that begin with a text, as they are written; what is written whole comes first."""
     view = screen.view
     task, slash, step = text.rpartition("/")

@@ -1,8 +1,14 @@
-"""What other processes ask of a run: one verb each, turned into an event with who asked and when."""
+"""The commands that the owner of a run carries out.
+
+Other processes put a request into the store: one command with its arguments. Its handler returns the events that
+it means in the state the run is in, each with the time and the author. `COMMANDS` is the whole list. A test
+checks that every command which an action of the registry (`operations/actions.py`) sends has a handler here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeAlias
 
 from agentdeck.engine.reopened_steps import order_again
 from agentdeck.errors import UsageError
@@ -18,48 +24,63 @@ from agentdeck.store.commands import Request
 from agentdeck.workflow.model import Approve, Data, ProviderLimits
 from agentdeck.workflow.units import show_duration
 
-
-def order(request: Request, machine: Machine, at: float) -> tuple[list[ev.Event | ev.Signal], Data]:
-    """The events that a request means now, and the answer to whoever asked. Raises UsageError, with what can be
-    asked, when it makes no sense."""
-    args, who = dict(request.args or {}), request.who
-    match request.verb:
-        case "pause":
-            return [ev.RunPaused(at, "", who)], "paused"
-        case "resume":
-            return [ev.RunUnpaused(at, who)], "goes on"
-        case "drain":
-            return [ev.RunDrained(at, who)], f"draining: {len(machine.running)} steps finish"
-        case "cancel":
-            return _cancel(args, machine, at, who)
-        case "skip":
-            return _skip(args, machine, at, who)
-        case "hurry":
-            task = str(args["task"])
-            if task not in machine.tasks:
-                raise UsageError(f"task {task} is not open")
-            return [ev.TaskHurried(at, task, who)], f"task {task} goes first"
-        case "release":
-            task, step = _find(args, machine, WAITING)
-            return [ev.StepReleased(at, task, step, who)], f"{step} goes with what has arrived"
-        case "approve":
-            task, step = _find(args, machine, OPEN)
-            answered = _answer(request, machine, task, step, at)
-            return [answered], f"{step} of task {task}: {describe(answered)}"
-        case "retry":
-            together, answer = order_again(args, machine, at, who)
-            return [together], answer
-        case "limits":
-            return _limits(args, machine, at, who)
-        case "budget":
-            return _budget(args, machine, at, who)
-    raise UsageError(f"a run cannot be asked to {request.verb}")
+Events: TypeAlias = list[ev.Event | ev.Signal]
+Outcome: TypeAlias = tuple[Events, Data]
 
 
-def _answer(request: Request, machine: Machine, task: str, key: str, at: float) -> ev.StepAnswered:
-    """The decision of a person, with the defaults of the fields that were not given. Raises UsageError where a
-    field lacks that every answer gives, or does not fit its type."""
-    args = dict(request.args or {})
+class Command(NamedTuple):
+    """A request as its handler sees it: the arguments, the state of the run, the time, and who asked."""
+
+    args: Mapping[str, Data]
+    machine: Machine
+    at: float
+    who: str
+    author: ev.Author
+
+
+def order(request: Request, machine: Machine, at: float) -> Outcome:
+    """Returns the events that a request means now, and the answer to its sender. Raises UsageError, with what is
+    possible, where the request cannot be carried out."""
+    handler = COMMANDS.get(request.verb)
+    if handler is None:
+        raise UsageError(f"a run cannot be asked to {request.verb}")
+    return handler(Command(dict(request.args or {}), machine, at, request.who, request.author))
+
+
+def _pause(command: Command) -> Outcome:
+    return [ev.RunPaused(command.at, "", command.who)], "paused"
+
+
+def _resume(command: Command) -> Outcome:
+    return [ev.RunUnpaused(command.at, command.who)], "goes on"
+
+
+def _drain(command: Command) -> Outcome:
+    running = len(command.machine.running)
+    return [ev.RunDrained(command.at, command.who)], f"draining: {running} steps finish"
+
+
+def _hurry(command: Command) -> Outcome:
+    task = str(command.args["task"])
+    if task not in command.machine.tasks:
+        raise UsageError(f"task {task} is not open")
+    return [ev.TaskHurried(command.at, task, command.who)], f"task {task} goes first"
+
+
+def _release(command: Command) -> Outcome:
+    task, step = _find(command, WAITING)
+    return [ev.StepReleased(command.at, task, step, command.who)], f"{step} goes with what has arrived"
+
+
+def _retry(command: Command) -> Outcome:
+    together, answer = order_again(command.args, command.machine, command.at, command.who)
+    return [together], answer
+
+
+def _approve(command: Command) -> Outcome:
+    """The decision of an operator, with the defaults of the fields that were not given."""
+    args, machine = command.args, command.machine
+    task, key = _find(command, OPEN)
     step = machine.tasks[task].step(key)
     does = step.acting.agent.does if step is not None else None
     if not isinstance(does, Approve):
@@ -68,14 +89,15 @@ def _answer(request: Request, machine: Machine, task: str, key: str, at: float) 
     if why := refusal(key, does, given):
         raise UsageError(why)
     fields, defaults = complete(does, given)
-    return ev.StepAnswered(
-        at, task, key, bool(args["approved"]), fields, request.who, PERSON, request.author, defaults
+    answered = ev.StepAnswered(
+        command.at, task, key, bool(args["approved"]), fields, command.who, PERSON, command.author, defaults
     )
+    return [answered], f"{key} of task {task}: {describe(answered)}"
 
 
-def _cancel(
-    args: Mapping[str, Data], machine: Machine, at: float, who: str
-) -> tuple[list[ev.Event | ev.Signal], Data]:
+def _cancel(command: Command) -> Outcome:
+    """Cancels the run, a task, a step of a task, or a step in every open task, by the arguments given."""
+    args, machine, at, who = command.args, command.machine, command.at, command.who
     task, step, now = str(args.get("task") or ""), str(args.get("step") or ""), bool(args.get("now"))
     if task and task not in machine.tasks:
         raise UsageError(f"task {task} is not open")
@@ -92,26 +114,25 @@ def _cancel(
     return [ev.CancelAsked(at, name, step, who, now) for name in live], what
 
 
-def _skip(
-    args: Mapping[str, Data], machine: Machine, at: float, who: str
-) -> tuple[list[ev.Event | ev.Signal], Data]:
-    """A step that has not ended: what needs it goes on without it."""
-    task, key = str(args["task"]), str(args["step"])
-    found = machine.tasks.get(task)
+def _skip(command: Command) -> Outcome:
+    """Skips a step that has not ended: the steps that need it go on without it."""
+    task, key = str(command.args["task"]), str(command.args["step"])
+    found = command.machine.tasks.get(task)
     step = found.step(key) if found is not None else None
     if step is None or step.ended:
         raise UsageError(f"no step {key} of task {task} is open")
-    return [ev.SkipAsked(at, task, key, who)], f"{key} of task {task} skipped"
+    return [ev.SkipAsked(command.at, task, key, command.who)], f"{key} of task {task} skipped"
 
 
-def _find(args: Mapping[str, Data], machine: Machine, state: str) -> tuple[str, str]:
-    """The step meant: in the task named, or in the only task where it stands in that state."""
-    step, task = str(args["step"]), str(args.get("task") or "")
+def _find(command: Command, state: str) -> tuple[str, str]:
+    """Returns the task and the step that are meant: in the task named, or in the only task whose step of this
+    name is in this state."""
+    step, task = str(command.args["step"]), str(command.args.get("task") or "")
     if "/" in step and not task:
         task, step = step.rsplit("/", 1)
     found = [
         t.id
-        for t in machine.tasks.values()
+        for t in command.machine.tasks.values()
         if (s := t.step(step)) is not None and s.state == state and (not task or t.id == task)
     ]
     if not found:
@@ -121,41 +142,41 @@ def _find(args: Mapping[str, Data], machine: Machine, state: str) -> tuple[str, 
     return found[0], step
 
 
-def _limits(
-    args: Mapping[str, Data], machine: Machine, at: float, who: str
-) -> tuple[list[ev.Event | ev.Signal], Data]:
-    """All or none: what is out of range is refused with the range before anything changes."""
-    events: list[ev.Event | ev.Signal] = []
-    for name, value in args.items():
-        head, _, limit = name.partition(".")
-        if head in machine.caps:
-            events.append(ev.LimitChanged(at, name, *_turned(name, head, limit, value, machine), who))
-            continue
-        if name == "workers":
-            old: Data = machine.workers
-        else:
-            try:
-                rule, setting = machine.setting(name)
-            except (KeyError, ValueError):
-                raise UsageError(f"there is no limit {name}; there are {', '.join(_names(machine))}") from None
-            old = getattr(rule, setting)
-        least, most = range_of(name)
-        fits = isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
-        if not fits and not (value is None and name.endswith(".max_parallel")):
-            allowed = f"{_shown(name, least)} to {_shown(name, most)}"
-            raise UsageError(f"{name}={_shown(name, value)} is out of range: {allowed}")
-        events.append(ev.LimitChanged(at, name, old, value, who))
-    return events, {name: _shown(name, value) for name, value in args.items()}
+def _limits(command: Command) -> Outcome:
+    """Sets all the limits or none: a value out of range is refused, with the range, before anything changes."""
+    events: Events = [_limit(command, name, value) for name, value in command.args.items()]
+    return events, {name: _shown(name, value) for name, value in command.args.items()}
+
+
+def _limit(command: Command, name: str, value: Data) -> ev.LimitChanged:
+    machine, at, who = command.machine, command.at, command.who
+    head, _, limit = name.partition(".")
+    if head in machine.caps:
+        return ev.LimitChanged(at, name, *_turned(name, head, limit, value, machine), who)
+    if name == "workers":
+        old: Data = machine.workers
+    else:
+        try:
+            rule, setting = machine.setting(name)
+        except (KeyError, ValueError):
+            raise UsageError(f"there is no limit {name}; there are {', '.join(_names(machine))}") from None
+        old = getattr(rule, setting)
+    least, most = range_of(name)
+    fits = isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
+    if not fits and not (value is None and name.endswith(".max_parallel")):
+        allowed = f"{_shown(name, least)} to {_shown(name, most)}"
+        raise UsageError(f"{name}={_shown(name, value)} is out of range: {allowed}")
+    return ev.LimitChanged(at, name, old, value, who)
 
 
 def _shown(name: str, value: Data) -> Data:
-    """As a person writes it."""
+    """The value as an operator writes it."""
     timed = name.endswith(".timeout") and isinstance(value, int | float)
     return show_duration(value) if timed else value
 
 
 def _turned(name: str, provider: str, limit: str, value: Data, machine: Machine) -> tuple[Data, Data]:
-    """A provider's limit as it is and as it shall be, both as a person writes them."""
+    """The old and the new value of a provider's limit, both as an operator writes them."""
     try:
         new = told(turned(ProviderLimits(), {limit: value})).get(limit)
     except KeyError:
@@ -165,17 +186,17 @@ def _turned(name: str, provider: str, limit: str, value: Data, machine: Machine)
     return machine.turned.get(name, told(machine.caps[provider]).get(limit)), new
 
 
-def _budget(
-    args: Mapping[str, Data], machine: Machine, at: float, who: str
-) -> tuple[list[ev.Event | ev.Signal], Data]:
-    """More, or another bound, or the rest on the lowest tier; a run that was parked for it goes on."""
-    events: list[ev.Event | ev.Signal] = []
+def _budget(command: Command) -> Outcome:
+    """Raises or replaces a bound of the budget, or moves the rest of the run to the lowest tier. A run that
+    paused because its budget was used up goes on."""
+    args, machine, at, who = command.args, command.machine, command.at, command.who
+    events: Events = []
     done: dict[str, Data] = {}
     if args.get("lowest"):
         events.append(ev.LimitChanged(at, "budget.tier", None, TIERS[0], who))
         done["budget.tier"] = TIERS[0]
     if args.get("amount") is not None:
-        changed, new = _bound(args, machine, at, who)
+        changed, new = _bound(command)
         events.append(changed)
         done[changed.name] = new
     if machine.paused and machine.why.startswith("budget"):
@@ -183,21 +204,23 @@ def _budget(
     return events, done
 
 
-def _bound(args: Mapping[str, Data], machine: Machine, at: float, who: str) -> tuple[ev.LimitChanged, float]:
+def _bound(command: Command) -> tuple[ev.LimitChanged, float]:
+    args = command.args
     measure, amount = str(args["measure"]), args["amount"]
     if measure not in ("usd", "tokens", "task.usd", "task.tokens"):
         raise UsageError(f"there is no budget in {measure}; there are usd, tokens, task.usd and task.tokens")
-    old = machine.accounts.bound(measure)
+    old = command.machine.accounts.bound(measure)
     new = (old or 0) + amount if args.get("more") else amount
     if not isinstance(amount, int | float) or isinstance(amount, bool) or not 0 <= new < 1e12:
         raise UsageError(f"a budget of {new} {measure} makes no sense")
     if args.get("more") and old is None:
         raise UsageError(f"there is no budget in {measure} that could grow; give it without +")
     new = int(new) if measure.endswith("tokens") else round(new, 6)
-    return ev.LimitChanged(at, f"budget.{measure}", old, new, who), new
+    return ev.LimitChanged(command.at, f"budget.{measure}", old, new, command.who), new
 
 
 def _names(machine: Machine) -> list[str]:
+    """Examples of the names of limits, for a refusal."""
     first = next(iter(machine.program.index))
     caps = [f"{provider}.{limit}" for provider in machine.caps for limit in CAPS]
     return [
@@ -206,3 +229,18 @@ def _names(machine: Machine) -> list[str]:
         *(f"agents.{first}.{setting}" for setting in ("timeout", "attempts", "max_parallel")),
         "…",
     ]
+
+
+COMMANDS: dict[str, Callable[[Command], Outcome]] = {
+    "pause": _pause,
+    "resume": _resume,
+    "drain": _drain,
+    "cancel": _cancel,
+    "skip": _skip,
+    "hurry": _hurry,
+    "release": _release,
+    "approve": _approve,
+    "retry": _retry,
+    "limits": _limits,
+    "budget": _budget,
+}

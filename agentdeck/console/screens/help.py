@@ -13,8 +13,8 @@ from textual.dom import DOMNode
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
-from agentdeck.console.actions import BY_ID
 from agentdeck.console.state_style import look_of
+from agentdeck.operations.actions import BY_ID
 from agentdeck.terminal_text import clean
 
 

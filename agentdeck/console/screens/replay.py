@@ -10,7 +10,7 @@ from pathlib import Path
 from textual.app import ComposeResult
 from textual.containers import Container
 
-from agentdeck.console.actions import bindings, of
+from agentdeck.console.actions import bindings
 from agentdeck.console.engine_process import Engine
 from agentdeck.console.footer import Foot
 from agentdeck.console.log.lines import LineStore
@@ -21,6 +21,7 @@ from agentdeck.console.screens.pane_layout import PANES
 from agentdeck.console.screens.run import RunScreen
 from agentdeck.console.status_lines import Notice, Tabs
 from agentdeck.insight.replay import Playback
+from agentdeck.operations.actions import of
 from agentdeck.workflow.model import Data
 
 FOLD = 0.005  # seconds of a frame for folding

@@ -1,0 +1,244 @@
+"""The registry of everything an operator can do.
+
+Each action is described once. The console makes its bindings, footer, palette, help and keymap ids from it; the
+palette's typed commands (`hurry 17`) follow `targets` and `arguments`; the engine carries out `commands`; and the
+command line takes the one-line help of its verbs from `verb_help`. The module is data and imports nothing heavy,
+because `agentdeck --version` imports it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple, TypeAlias
+
+Target: TypeAlias = Literal["run", "workflow", "task", "agent", "step", "limit", "letter"]
+Argument: TypeAlias = Literal["amount", "value"]
+
+EVERYWHERE = "everywhere"
+CHOICE = "choice"
+
+
+class Action(NamedTuple):
+    """One thing an operator can do.
+
+    `id` is `scope.name`, as a keymap names it. The scope is the screen, pane or dialog that has the action.
+    `keys` are the default keys, as Textual names them. An action without keys has no binding: it is typed into
+    the palette, or reached through another action.
+    `does` is the Textual action with its parameters, where it is not the name in the id: `walk(-1)`.
+    `widget` names the part of a pane that has the action, in scopes that several widgets share.
+    `danger`: the action stops or deletes something, and asks before it does. `footer`: the footer shows it.
+    `targets` are the kinds of things it acts on, `arguments` the types of what is typed after the target. `typed`
+    is what the palette says of the typed command; empty where the action cannot be typed.
+    `commands` are the engine commands it sends to the owner of a run.
+    `verb` is the verb of the command line that does the same, `verb_help` its line in `agentdeck --help` where
+    `help` does not fit.
+    """
+
+    id: str
+    title: str
+    help: str
+    keys: tuple[str, ...] = ()
+    danger: bool = False
+    footer: bool = False
+    does: str = ""
+    widget: str = ""
+    targets: tuple[Target, ...] = ()
+    arguments: tuple[Argument, ...] = ()
+    typed: str = ""
+    commands: tuple[str, ...] = ()
+    verb: str = ""
+    verb_help: str = ""
+
+    @property
+    def scope(self) -> str:
+        return self.id.partition(".")[0]
+
+    @property
+    def name(self) -> str:
+        return self.id.partition(".")[2]
+
+    @property
+    def call(self) -> str:
+        """The Textual action with its parameters."""
+        return self.does or self.name
+
+    @property
+    def method(self) -> str:
+        """The widget of this scope has an `action_` method of this name."""
+        return self.call.partition("(")[0]
+
+
+_SCREENS = (
+    Action("everywhere.help", "Help", "What can be done, with which keys.", ("question_mark", "f1"), footer=True),
+    Action("everywhere.palette", "Palette", "Find anything, or type a verb: hurry 17.", ("ctrl+p", "colon")),
+    Action("everywhere.theme", "Theme", "Another look; the next of all themes.", ("f2",)),
+    Action("everywhere.quit", "Quit", "Close the console. Runs go on unless you say otherwise.", ("ctrl+q",)),
+
+    Action(
+        "deck.launch", "Launch", "Run the selected workflow, or open the run.", ("enter",), footer=True,
+        targets=("workflow", "run"), verb="run", verb_help="Run a workflow, and stay until it is over.",
+    ),
+    Action(
+        "deck.edit", "Edit", "Open the workflow's file in $EDITOR.", ("e",), footer=True, targets=("workflow",)
+    ),
+    Action(
+        "deck.history", "History", "All runs that the store knows.", ("h",), footer=True,
+        verb="runs", verb_help="List runs, newest first.",
+    ),
+    Action(
+        "deck.letters", "Letters", "Steps that failed for good, of all runs.", ("l",), footer=True,
+        verb="letters", verb_help="Dead letters: list, show, retry, drop, export.",
+    ),
+    Action("deck.leave", "Quit", "Close the console.", ("q",), footer=True),
+
+    Action(
+        "run.pause", "Pause", "Start nothing new, or go on. What runs is not disturbed.", ("p",), footer=True,
+        targets=("run",), commands=("pause", "resume"),
+        verb="pause", verb_help="Start nothing new in a run; what runs goes on.",
+    ),
+    Action(
+        "run.retry", "Retry", "What failed, or from here on; an interrupted run goes on.", ("R",), footer=True,
+        targets=("task", "agent", "step"), typed="tells first what goes again", commands=("retry",),
+        verb="retry", verb_help="Run again what failed, or an agent and all after it.",
+    ),
+    Action(
+        "run.cancel", "Cancel", "Stop what is selected: step, task, or agent.", ("c",), True, True,
+        targets=("task", "agent", "step"), typed="tells first what it stops", commands=("cancel",),
+        verb="cancel", verb_help="Cancel a run, a task, or a step.",
+    ),
+    Action(
+        "run.cancel_run", "Cancel the run", "Stop everything in this run, for good.", ("X",), True,
+        targets=("run",), commands=("cancel",),
+    ),
+    Action(
+        "run.drain", "Drain", "Let running steps finish and stop; the run can be resumed.", ("d",), True,
+        targets=("run",), commands=("drain",), verb="drain",
+    ),
+    Action(
+        "run.limits", "Limits", "Turn a limit while it binds.", ("t", "6"), footer=True,
+        targets=("limit",), arguments=("value",), typed="what it is set to", commands=("limits", "budget"),
+        verb="limits", verb_help="Print or change the limits of a run.",
+    ),
+    Action(
+        "run.more", "More workers", "A quarter more steps at once.", ("right_square_bracket",),
+        targets=("run",), commands=("limits",),
+    ),
+    Action(
+        "run.fewer", "Fewer workers", "A quarter fewer; what runs is not stopped.", ("left_square_bracket",),
+        targets=("run",), commands=("limits",),
+    ),
+    Action(
+        "run.hurry", "Hurry", "Let the selected task go before all others.", ("H",),
+        targets=("task",), typed="goes before all others", commands=("hurry",),
+        verb="hurry", verb_help="Let a task go before all others.",
+    ),
+    Action(
+        "run.release", "Release", "Let the selected join go with what has arrived.", ("J",), True,
+        targets=("agent", "step"), typed="goes with what has arrived", commands=("release",),
+        verb="release", verb_help="Let a join go with what has arrived.",
+    ),
+    Action(
+        "run.skip", "Skip", "Go on without the selected step.", ("S",), True,
+        targets=("step",), typed="its task goes on without it", commands=("skip",),
+        verb="skip", verb_help="Go on without a step.",
+    ),
+    Action(
+        "run.hold", "Hold agent", "Let the selected agent start nothing more, or go on.", ("P",),
+        targets=("agent",), typed="starts nothing more, or goes on", commands=("limits",),
+    ),
+    Action(
+        "run.budget", "Budget", "Grant more of what the run may spend.", ("B",),
+        targets=("run",), arguments=("amount",), typed="what the run may spend", commands=("budget",),
+        verb="budget", verb_help="Show the budget of a run, or grant more.",
+    ),
+    Action(
+        "run.why", "Why", "In a sentence: why the selected step waits, or failed.", ("w",), footer=True,
+        targets=("agent", "step"), typed="one sentence on it",
+        verb="why", verb_help="Say why a step waits, was skipped, or failed.",
+    ),
+    Action("run.next", "Next in need", "Select the next step that needs a person.", ("exclamation_mark",)),
+    Action(
+        "run.answer", "Answer", "Approve or reject the selected step that asks a person.", ("a",),
+        targets=("step",), typed="approve or reject", commands=("approve",),
+        verb="approve", verb_help="Answer a step that asks a person.",
+    ),
+    Action("run.letters", "Letters", "Steps of this run that failed for good.", ("L",), footer=True),
+    Action("run.replay", "Replay", "Play the run again from its events; this changes nothing.", ("v",)),
+    Action("run.zoom", "Zoom", "Only the focused pane, or all again.", ("z",)),
+    Action("run.graph", "Graph", "The graph of agents.", ("1",)),
+    Action("run.agents", "Agents", "The table of agents.", ("2",)),
+    Action("run.tasks", "Tasks", "The table of tasks.", ("3",)),
+    Action("run.timeline", "Timeline", "What ran when.", ("4",)),
+    Action("run.log", "Log", "What agents said.", ("5",), verb="logs", verb_help="Print what agents logged."),
+    Action("run.up", "Up", "One level: zoom, pane, selection; then to the deck.", ("escape",)),
+    Action("run.back", "Back", "To the deck; the run goes on.", ("q",), footer=True),
+    Action(
+        "run.go", "Select", "Select a task, an agent or a step in every pane.",
+        targets=("task", "agent", "step"), typed="select it in every pane",
+    ),
+    Action(
+        "run.resume", "Resume", "Go on with a run that was interrupted, drained or paused.",
+        targets=("run",), commands=("resume",), verb="resume",
+    ),
+
+    Action("replay.play", "Play, stop", "Let the replay go on, or stop it.", ("space",), footer=True),
+    Action("replay.next_event", "Next event", "One event forward.", ("full_stop",), footer=True),
+    Action("replay.event_before", "Event before", "One event back.", ("comma",)),
+    Action("replay.next_mark", "Next mark", "To the next failure, retry or limit.", ("right_curly_bracket",)),
+    Action("replay.mark_before", "Mark before", "To the mark before.", ("left_curly_bracket",)),
+    Action(
+        "replay.bar", "Bar", "Arrows step, + and - change the speed, a time goes there.", ("b",), footer=True
+    ),
+
+    Action(
+        "letters.retry", "Retry", "Run the marked letters again, or the one selected.", ("R",), footer=True,
+        targets=("letter",),
+    ),
+    Action(
+        "letters.try_one", "Try one", "One of the cause; if that went well, the rest.", ("1",), footer=True,
+        targets=("letter",),
+    ),
+    Action(
+        "letters.edit", "Retry with", "Run them again with another input.", ("e",), footer=True,
+        targets=("letter",),
+    ),
+    Action("letters.story", "Story", "The step whole: its attempts, what it was told, what it read.", ("o",)),
+    Action(
+        "letters.drop", "Drop", "Close them with a reason; they do not run again.", ("D",), True, True,
+        targets=("letter",),
+    ),
+    Action("letters.back", "Back", "To where you came from.", ("escape", "q"), footer=True),
+
+    Action("history.open", "Open", "Look at the selected run.", ("enter",), footer=True, targets=("run",)),
+    Action(
+        "history.filter", "Filter", "Words, state:failed, workflow:order, since:12h.", ("slash",), footer=True
+    ),
+    Action("history.retry", "Retry", "Run again what failed in it.", ("R",), footer=True, targets=("run",)),
+    Action(
+        "history.fork", "Fork", "A new run on its results, from whatever failed on.", ("f",), footer=True,
+        targets=("run",), verb="fork", verb_help="Start a new run that shares the results of another one.",
+    ),
+    Action(
+        "history.cancel", "Cancel", "End a run that executes.", ("X",), True, True,
+        targets=("run",), commands=("cancel",),
+    ),
+    Action(
+        "history.delete", "Delete", "Delete it for good, with its events and logs.", ("D",), True, True,
+        targets=("run",), verb="prune", verb_help="Delete old runs, and give their space back.",
+    ),
+    Action("history.back", "Back", "To where you came from.", ("escape", "q"), footer=True),
+)  # fmt: skip
+
+ACTIONS: tuple[Action, ...] = _SCREENS
+
+BY_ID = {action.id: action for action in ACTIONS}
+
+
+def of(scope: str, widget: str = "") -> Iterator[Action]:
+    """Yields the actions of one scope, or of one widget in it, in the order in which they are shown."""
+    return (action for action in ACTIONS if action.scope == scope and widget in ("", action.widget))
+
+
+def verb_help(verb: str) -> str:
+    """The one-line help of a verb of the command line; empty for a verb that is no action."""
+    return next((action.verb_help or action.help for action in ACTIONS if action.verb == verb), "")
