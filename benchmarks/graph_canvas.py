@@ -16,7 +16,7 @@ from textual.app import App, ComposeResult
 from agentdeck.console.graph.layout import lay_out
 from agentdeck.console.graph.pane import GraphPane
 from agentdeck.scheduler import events as ev
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import Agent, Definition, Simulate
 from benchmarks.graphs import ORDER, Needs, chain, fan, layered
 
@@ -43,7 +43,7 @@ def cpu(what: Callable[[], object], times: int = 5) -> float:
 async def show(needs: Needs) -> tuple[str, float, float]:
     """The level that was chosen, the first look and a frame."""
     of = Definition("w", {name: Agent(name, Simulate(), needs=tuple(above)) for name, above in needs.items()})
-    view = View(of)
+    view = RunView(of)
     view.apply(1, ev.RunStarted(0.0, "r", "w", "", {}, {}))
     view.apply(2, ev.TaskOpened(0.0, "1", {}))
     app = Shown(of)

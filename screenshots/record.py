@@ -37,7 +37,7 @@ from agentdeck.store.log import Also
 from agentdeck.store.reader import Reader
 from agentdeck.store.runs import set_run
 from agentdeck.store.writer import Writer
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 from agentdeck.workflow.loader import load
 from agentdeck.workflow.model import Agent, Definition, Simulate, restored
 
@@ -242,7 +242,7 @@ def _bring_up_to_date(connection: sqlite3.Connection, db: Path, run: str, held: 
         row = reader.run(run)
         if row.ended is not None:
             return
-        view = View(restored(reader.definition(row.identity)))
+        view = RunView(restored(reader.definition(row.identity)))
         for seq, event in reader.events(run):
             view.apply(seq, event)
     finally:

@@ -32,7 +32,7 @@ from agentdeck.operations.bundled_files import workflows
 from agentdeck.store import lease
 from agentdeck.store.reader import LogLine, Reader
 from agentdeck.store.usage import in_use
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 from screenshots.record import DECK, FOLDER, NOW, RECORDED
 from screenshots.svg import svg
 
@@ -109,7 +109,7 @@ class Told(Feed):
         self.read = not again
         return event, line, again
 
-    def fold(self, view: View, budget: float) -> int:
+    def fold(self, view: RunView, budget: float) -> int:
         events, now, count = self._events, time.time(), 0
         while events and events[0][1].at <= now:
             view.apply(*events.popleft())
@@ -127,7 +127,7 @@ class Told(Feed):
     def waiting(self) -> int:
         return 0  # what is left is taken in the next frame
 
-    def behind(self, view: View) -> int:
+    def behind(self, view: RunView) -> int:
         return 0
 
     @property

@@ -11,7 +11,7 @@ from agentdeck.cli import complete
 from agentdeck.cli.options import db_option, json_option
 
 if TYPE_CHECKING:
-    from agentdeck.insight.diff import Story
+    from agentdeck.insight.diff import RunTrace
     from agentdeck.store.reader import Reader
     from agentdeck.workflow.model import Data
 
@@ -47,12 +47,12 @@ def diff(one: str, other: str, db: str | None, as_json: bool) -> None:
             out(line)
 
 
-def _story(reader: Reader, run: str) -> Story:
-    from agentdeck.insight.diff import Story
+def _story(reader: Reader, run: str) -> RunTrace:
+    from agentdeck.insight.diff import RunTrace
     from agentdeck.workflow.model import restored
 
     row = reader.run(run)
-    story = Story(restored(reader.definition(row.identity)))
+    story = RunTrace(restored(reader.definition(row.identity)))
     for seq, event in reader.events(row.run):
         story.apply(seq, event)
     story.view.state = row.state  # the log does not know that its owner died

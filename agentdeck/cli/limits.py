@@ -11,7 +11,7 @@ import click
 from agentdeck.cli.options import by_option, db_option, json_option, run_argument
 
 if TYPE_CHECKING:
-    from agentdeck.views.run_view import View
+    from agentdeck.views.run_view import RunView
     from agentdeck.workflow.model import Data, Definition
 
 #: So many reasons of waiting are told.
@@ -43,7 +43,7 @@ def limits(run: str, changes: tuple[str, ...], by: str | None, db: str | None, a
     from agentdeck.cli.send_command import ask
     from agentdeck.cli.text_tables import dump, out, table
     from agentdeck.insight.limits import windows
-    from agentdeck.insight.why import ready
+    from agentdeck.insight.why import ready_counts
     from agentdeck.store.usage import in_use
 
     if run == "save":
@@ -57,7 +57,7 @@ def limits(run: str, changes: tuple[str, ...], by: str | None, db: str | None, a
             dump(now)
             return 0
         living = row.state in ("running", "paused")
-        waits = ready(view, definition) if living else {}
+        waits = ready_counts(view, definition) if living else {}
         if living:
             view.now = max(view.now, time.time())
         calls = in_use(reader, windows(view), time.time()) if living else {}
@@ -127,7 +127,7 @@ def _beyond(changed: Mapping[str, Data], folder: Path) -> list[str]:
     return found
 
 
-def current(definition: Definition, view: View) -> dict[str, Data]:
+def current(definition: Definition, view: RunView) -> dict[str, Data]:
     """Each limit with its value: as the workflow says, with what was changed since."""
     values: dict[str, Data] = {"workers": view.workers}
     for name, agent in definition.agents.items():
@@ -170,13 +170,13 @@ def _shown(name: str, value: Data) -> str:
     return show_duration(value) if name.endswith(".timeout") else str(value)
 
 
-def use(name: str, value: Data, view: View, waits: Mapping[str, int], calls: Mapping[str, float]) -> str:
+def use(name: str, value: Data, view: RunView, waits: Mapping[str, int], calls: Mapping[str, float]) -> str:
     """What uses a limit now, and who waits for it."""
-    from agentdeck.insight.why import span
+    from agentdeck.insight.formatting import format_span
 
     parts = name.split(".")
     if name == "workers":
-        running = sum(tally.counts["running"] for tally in view.agents.values() if tally.holds)
+        running = sum(tally.counts["running"] for tally in view.agents.values() if tally.uses_worker)
         told = [f"{running:,}/{value} running" if value is not None else f"{running:,} running"]
         if isinstance(value, int) and running > value:
             told = [f"{running:,}/{value} draining"]
@@ -189,7 +189,7 @@ def use(name: str, value: Data, view: View, waits: Mapping[str, int], calls: Map
         return _called(name, value, view, calls)
     running_since = [one.at for (_, step), one in view.running.items() if step.partition("[")[0] == parts[1]]
     if parts[2] == "timeout" and running_since:
-        return f"{len(running_since):,} running, the oldest for {span(view.now - min(running_since))}"
+        return f"{len(running_since):,} running, the oldest for {format_span(view.now - min(running_since))}"
     if parts[2] == "max_parallel":
         return f"{len(running_since):,}/{value} running" + (
             f"; {waits[parts[1]]:,} wait" if waits.get(parts[1]) else ""
@@ -204,7 +204,7 @@ def use(name: str, value: Data, view: View, waits: Mapping[str, int], calls: Map
     return ""
 
 
-def _called(name: str, value: Data, view: View, calls: Mapping[str, float]) -> str:
+def _called(name: str, value: Data, view: RunView, calls: Mapping[str, float]) -> str:
     """What all runs together use of a provider's limit, and who of this one waits for it."""
     from agentdeck.workflow.units import rate, show_duration
 
@@ -225,7 +225,7 @@ def _called(name: str, value: Data, view: View, calls: Mapping[str, float]) -> s
     return "; ".join([*told, f"{held:,} wait"] if held else told)
 
 
-def held_up(view: View) -> Iterator[str]:
+def held_up(view: RunView) -> Iterator[str]:
     """What keeps steps that could run from running, as far as that was told; the most first."""
     from collections import Counter
 

@@ -16,7 +16,7 @@ from agentdeck.cli.db_hint import remember
 if TYPE_CHECKING:
     from agentdeck.store.reader import Reader
     from agentdeck.store.run_list import RunRow
-    from agentdeck.views.run_view import View
+    from agentdeck.views.run_view import RunView
     from agentdeck.workflow.model import Definition
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -105,17 +105,17 @@ def functions_of(file: str, folder: Path) -> tuple[Definition, dict[str, Callabl
     return loaded.definition, dict(loaded.functions)
 
 
-def folded(reader: Reader, run: str) -> tuple[RunRow, Definition, View]:
+def folded(reader: Reader, run: str) -> tuple[RunRow, Definition, RunView]:
     """A run, the workflow as it was, and what its log says so far; the row of a run that goes on, too, is as the
     log has it, which is written first."""
     from dataclasses import replace
 
-    from agentdeck.views.run_view import View
+    from agentdeck.views.run_view import RunView
     from agentdeck.workflow.model import restored
 
     row = reader.run(run)
     definition = restored(reader.definition(row.identity))
-    view = View(definition)
+    view = RunView(definition)
     for seq, event in reader.events(row.run):
         view.apply(seq, event)
     living = ("running", "paused")

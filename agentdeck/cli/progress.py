@@ -19,7 +19,7 @@ from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.approvals import command, describe
 from agentdeck.scheduler.fold import AUTO
 from agentdeck.terminal_text import clean
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 from agentdeck.workflow.deck import deck_for
 from agentdeck.workflow.model import Approve, Definition, Prompt
 
@@ -39,17 +39,17 @@ class Narrator(Protocol):
 
     def say(self, text: str) -> None: ...
 
-    def close(self, view: View | None, state: str) -> None: ...
+    def close(self, view: RunView | None, state: str) -> None: ...
 
 
-def narrator(definition: Definition, total: int | None, *, again: View | None = None) -> Narrator:
+def narrator(definition: Definition, total: int | None, *, again: RunView | None = None) -> Narrator:
     """The one that fits where stderr goes. `total` is how many tasks there are, if that is known."""
     if sys.stderr.isatty():
         return Live(definition, total, again)
     return Plain(definition, total, again)
 
 
-def ending(view: View, state: str) -> str:
+def ending(view: RunView, state: str) -> str:
     """A run in one line."""
     attempts = sum(tally.attempts for tally in view.agents.values())
     marks = plural(attempts, "attempt") + (f" · {word}" if (word := simulation(view)) else "")
@@ -67,7 +67,7 @@ def waits_for(run: str, definition: Definition, asked: ev.Noted) -> str:
 class Plain:
     """Plain lines: the start, what fails, every tenth of the tasks, what a person is asked, the end."""
 
-    def __init__(self, definition: Definition, total: int | None, again: View | None) -> None:
+    def __init__(self, definition: Definition, total: int | None, again: RunView | None) -> None:
         self.definition = definition
         self.total = total
         self.run = again.run if again else ""
@@ -137,7 +137,7 @@ class Plain:
             failed = f", {self.failed:,} failed" if self.failed else ""
             self.say(f"{tenth * 10} %: {self.ended:,} of {self.total:,} tasks{failed}")
 
-    def close(self, view: View | None, state: str) -> None:
+    def close(self, view: RunView | None, state: str) -> None:
         if view is not None:
             self.say(ending(view, state))
 
@@ -145,13 +145,13 @@ class Plain:
 class Live:
     """Per agent a bar of done and failed beside queued and running, then the last lines that agents said."""
 
-    def __init__(self, definition: Definition, total: int | None, again: View | None) -> None:
+    def __init__(self, definition: Definition, total: int | None, again: RunView | None) -> None:
         from rich.console import Console
         from rich.live import Live as Screen
 
         self.definition = definition
         self.total = total
-        self.view = again or View(definition)
+        self.view = again or RunView(definition)
         self.lines: deque[LogLine] = deque(maxlen=5)
         self.failures = 0
         self._lock = threading.Lock()
@@ -220,12 +220,12 @@ class Live:
         titles = ("agent", "", "queued", "running", "done", "failed")
         grid.add_row(*(Text(title, "dim") for title in titles))
         height = max(3, self._console.height - 10)
-        agents = [tally for tally in view.agents.values() if tally.own or tally.attempts]
+        agents = [tally for tally in view.agents.values() if tally.has_steps or tally.attempts]
         for tally in agents[:height]:
             steps = tally.steps
             grid.add_row(
                 Text(clean(tally.name)[:24]),
-                _bar(steps, (total or tasks.opened) if not tally.family.prefix else 0),
+                _bar(steps, (total or tasks.opened) if not tally.graph.prefix else 0),
                 Text(str(steps["ready"])),
                 Text(str(steps["running"]), "cyan" if steps["running"] else "dim"),
                 Text(str(steps["done"]), "green" if steps["done"] else "dim"),
@@ -245,7 +245,7 @@ class Live:
             return None
         return (elapsed - self._before) / ended * (total - self.view.tasks.ended)
 
-    def close(self, view: View | None, state: str) -> None:
+    def close(self, view: RunView | None, state: str) -> None:
         self._screen.stop()
         if view is not None:
             self.say(ending(view, state))
@@ -272,7 +272,7 @@ def _bar(steps: dict[str, int], total: int) -> Any:
 
 def _simulated(definition: Definition) -> str:
     """What of a run will be made up, as far as that is known before it starts."""
-    view = View(definition)
+    view = RunView(definition)
     prompts = any(isinstance(agent.does, Prompt) for agent in definition.agents.values())
     if prompts and not view.simulated:
         deck = deck_for(definition.folder or Path())

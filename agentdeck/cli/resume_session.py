@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from agentdeck.store.reader import Reader
     from agentdeck.store.run_list import RunRow
     from agentdeck.store.tasks import Recorded
-    from agentdeck.views.run_view import View
+    from agentdeck.views.run_view import RunView
     from agentdeck.workflow.model import Data, Definition
 
 
-def so_far(reader: Reader, row: RunRow) -> tuple[Definition, View]:
+def so_far(reader: Reader, row: RunRow) -> tuple[Definition, RunView]:
     from agentdeck.engine.resume import definition_of
-    from agentdeck.views.run_view import View
+    from agentdeck.views.run_view import RunView
 
     definition = definition_of(reader, row)
-    view = View(definition)
+    view = RunView(definition)
     for seq, event in reader.events(row.run):
         view.apply(seq, event)
     return definition, view
@@ -91,7 +91,7 @@ def take_up(
     return outcome, definition, out
 
 
-def _announce(row: RunRow, view: View, kept: Recorded | None, again: Again | None) -> None:
+def _announce(row: RunRow, view: RunView, kept: Recorded | None, again: Again | None) -> None:
     """Say where the rest of the tasks comes from, if that is not the list that was launched, and what has
     changed."""
     from agentdeck.cli.error_output import say
@@ -165,7 +165,7 @@ def carried_over(row: RunRow, how: Execution, accept: bool) -> RunRow:
         return reader.run(made.run)
 
 
-def _tasks(definition: Definition, view: View) -> Callable[[RunRow], Iterable[Mapping[str, Data]] | None]:
+def _tasks(definition: Definition, view: RunView) -> Callable[[RunRow], Iterable[Mapping[str, Data]] | None]:
     def reopen(row: RunRow) -> Iterable[Mapping[str, Data]] | None:
         from agentdeck.cli.tasks import TaskFile
 
@@ -179,7 +179,7 @@ def _tasks(definition: Definition, view: View) -> Callable[[RunRow], Iterable[Ma
     return reopen
 
 
-def expected(row: RunRow, view: View) -> int | None:
+def expected(row: RunRow, view: RunView) -> int | None:
     """How many tasks the run will have; None where that is not known, as they come through a pipe."""
     if view.tasks.total is not None:
         return view.tasks.total
@@ -189,7 +189,7 @@ def expected(row: RunRow, view: View) -> int | None:
 
 def _total(
     row: RunRow,
-    view: View,
+    view: RunView,
     tasks: Callable[[RunRow], Iterable[Mapping[str, Data]] | None],
     kept: Recorded | None,
 ) -> int | None:

@@ -11,8 +11,8 @@ from agentdeck.cli.options import db_option, json_option, run_argument
 
 if TYPE_CHECKING:
     from agentdeck.store.run_list import RunRow
-    from agentdeck.views.rows import Moment
-    from agentdeck.views.run_view import View
+    from agentdeck.views.run_view import RunView
+    from agentdeck.views.task_view import TimelineEntry
     from agentdeck.workflow.model import Data
 
 MOMENTS = 15
@@ -57,7 +57,7 @@ def show(run: str, timeline: int | None, db: str | None, as_json: bool) -> None:
             out(line)
 
 
-def page(row: RunRow, view: View, told: dict[str, Data], moments: Sequence[Moment]) -> Iterator[str]:
+def page(row: RunRow, view: RunView, told: dict[str, Data], moments: Sequence[TimelineEntry]) -> Iterator[str]:
     import json
 
     from agentdeck.cli.text_tables import cut
@@ -88,7 +88,7 @@ def page(row: RunRow, view: View, told: dict[str, Data], moments: Sequence[Momen
         yield clean(json.dumps(told["output"], indent=2, ensure_ascii=False), lines=True)
 
 
-def _facts(row: RunRow, view: View, told: dict[str, Data]) -> Iterator[str]:
+def _facts(row: RunRow, view: RunView, told: dict[str, Data]) -> Iterator[str]:
     from agentdeck.cli.db_hint import with_db
     from agentdeck.cli.text_tables import cut
     from agentdeck.insight.formatting import moment, seconds
@@ -209,5 +209,5 @@ def _waited(told: dict[str, Data]) -> Iterator[str]:
     yield from table(("waited for", *reasons), rows, right=range(1, len(reasons) + 1))
 
 
-def _place(one: Moment) -> str:
+def _place(one: TimelineEntry) -> str:
     return "/".join(part for part in (one.task, one.step) if part)

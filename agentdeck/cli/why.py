@@ -12,7 +12,7 @@ from agentdeck.cli.options import db_option, json_option, run_argument
 if TYPE_CHECKING:
     from agentdeck.store.reader import Reader
     from agentdeck.store.run_list import RunRow
-    from agentdeck.views.run_view import View
+    from agentdeck.views.run_view import RunView
     from agentdeck.workflow.model import Definition
 
 
@@ -36,7 +36,7 @@ def why(run: str, step: str, task: str | None, db: str | None, as_json: bool) ->
 
     from agentdeck.cli.options import folded, store
     from agentdeck.cli.text_tables import dump, out
-    from agentdeck.insight.why import reason
+    from agentdeck.insight.why import explain
     from agentdeck.terminal_text import clean
 
     if task is None and "/" in step:
@@ -47,7 +47,7 @@ def why(run: str, step: str, task: str | None, db: str | None, as_json: bool) ->
         if task not in view.open and task not in view.failed:
             view = alone(reader, row, definition, task)
     living = row.state in ("running", "paused")
-    found = reason(view, definition, task, step, time.time() if living else view.now)
+    found = explain(view, definition, task, step, time.time() if living else view.now)
     text = found.text
     if row.state == "interrupted" and found.state in ("waiting", "ready", "running"):
         text = f"nobody runs {row.run} (interrupted); when that was: {text}"
@@ -58,31 +58,31 @@ def why(run: str, step: str, task: str | None, db: str | None, as_json: bool) ->
         out(clean(f"{step} of task {task}: {text}" if row.tasks.total > 1 else f"{step}: {text}"))
 
 
-def chosen(view: View, step: str) -> str:
+def chosen(view: RunView, step: str) -> str:
     """The task that is meant where none is named: the oldest open one where the step has not ended, else one
     where it failed, else the last one that ended."""
     from agentdeck.scheduler.state import ENDED
 
     def open_in(task: str) -> bool:
         found = view.open[task].steps.get(step)
-        return not view.open[task].family.prefix and (found is None or found.state not in ENDED)
+        return not view.open[task].graph.prefix and (found is None or found.state not in ENDED)
 
     first = next((task for task in view.open if open_in(task)), None)
     if first is not None:
         return first
     for name, task in view.failed.items():
-        if not task.family.prefix and (at := task.steps.get(step)) is not None and at.state == "failed":
+        if not task.graph.prefix and (at := task.steps.get(step)) is not None and at.state == "failed":
             return name
     return view.recent[-1].task if view.recent else next(iter(view.open), "1")
 
 
-def alone(reader: Reader, row: RunRow, definition: Definition, task: str) -> View:
+def alone(reader: Reader, row: RunRow, definition: Definition, task: str) -> RunView:
     """What is known of one task that ended long ago: its own events alone, as if it had not ended."""
     from agentdeck.errors import UsageError
     from agentdeck.scheduler import events as ev
-    from agentdeck.views.run_view import View
+    from agentdeck.views.run_view import RunView
 
-    view, state = View(definition), ""
+    view, state = RunView(definition), ""
     for seq, event in reader.events(row.run):
         of = getattr(event, "task", "")
         if isinstance(event, ev.TaskEnded) and of == task:

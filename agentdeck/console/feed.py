@@ -17,7 +17,7 @@ from agentdeck.scheduler.events import Event
 from agentdeck.store.reader import LogLine, Reader
 from agentdeck.store.run_list import RunRow
 from agentdeck.store.usage import in_use
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import Definition, restored
 
 LOOK = 0.05  # seconds between looks while nothing is new
@@ -62,7 +62,7 @@ class Feed:
 
     # In the loop --------------------------------------------------------------------------------------------
 
-    def fold(self, view: View, budget: float) -> int:
+    def fold(self, view: RunView, budget: float) -> int:
         """Apply what has come, for at most `budget` seconds; how many events that were."""
         events, count = self._events, 0
         end = time.perf_counter() + budget
@@ -84,7 +84,7 @@ class Feed:
         """Events and lines that were read and not taken yet."""
         return len(self._events) + len(self._lines)
 
-    def behind(self, view: View) -> int:
+    def behind(self, view: RunView) -> int:
         """How many events the view has yet to take in, as far as that is known."""
         return max(0, self.known - view.seq)
 

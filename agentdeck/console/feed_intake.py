@@ -12,7 +12,7 @@ import time
 from agentdeck.console.feed import CHUNK, Feed
 from agentdeck.console.log.lines import LineStore
 from agentdeck.store.reader import LogLine
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 
 SLICE = 0.002  # seconds of folding at a time
 PAUSE = 0.002  # between two slices, at least
@@ -30,7 +30,7 @@ class Intake:
     were when it was opened: before that, nothing in it is true of any moment that an operator would ask about.
     """
 
-    def __init__(self, feed: Feed, view: View, lines: LineStore) -> None:
+    def __init__(self, feed: Feed, view: RunView, lines: LineStore) -> None:
         self.feed, self.view, self.lines = feed, view, lines
         self.taken = 0
         self.caught_up = False

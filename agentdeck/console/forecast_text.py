@@ -7,11 +7,11 @@ from rich.text import Text
 from agentdeck.console.state_style import Look
 from agentdeck.insight.formatting import dollars
 from agentdeck.insight.formatting import seconds as spell
-from agentdeck.insight.launch_forecast import Outlook
+from agentdeck.insight.launch_forecast import LaunchForecast
 from agentdeck.terminal_text import clean
 
 
-def describe(seen: Outlook, look: Look) -> Text:
+def describe(seen: LaunchForecast, look: Look) -> Text:
     """The outlook as text: what to expect first, then why, then what will be executed."""
     made, text = seen.plan, Text()
 

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from agentdeck.insight.what_if import Standing, foretell
+from agentdeck.insight.what_if import RunSnapshot, predict_change
 
 #: Forecasts that are kept, and for how many seconds one holds: a run moves on.
 KEPT, HOLDS = 64, 5.0
@@ -16,7 +16,7 @@ class Foresight:
     """Ask as often as a screen is drawn: what is not known yet is "…". `standing` is taken on the caller's thread
     when a forecast begins."""
 
-    def __init__(self, standing: Callable[[], Standing]) -> None:
+    def __init__(self, standing: Callable[[], RunSnapshot]) -> None:
         self._standing = standing
         self._told: dict[tuple[str, object], tuple[str, float]] = {}
         self._at_work = False
@@ -36,9 +36,9 @@ class Foresight:
         """The run stands otherwise now."""
         self._told.clear()
 
-    def _work(self, run: Standing, key: tuple[str, object]) -> None:
+    def _work(self, run: RunSnapshot, key: tuple[str, object]) -> None:
         try:
-            text = foretell(run, *key)
+            text = predict_change(run, *key)
         except Exception as error:  # a forecast that fails is no reason to lose the screen
             text = f"no forecast: {error}"
         self._told[key] = text, time.monotonic() + HOLDS

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from textual.message import Message
 
 if TYPE_CHECKING:
-    from agentdeck.views.run_view import View
+    from agentdeck.views.run_view import RunView
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Pane(Protocol):
     between two ticks only to compare them.
     """
 
-    def tick(self, view: View, now: float) -> None: ...
+    def tick(self, view: RunView, now: float) -> None: ...
 
     def show_selection(self, selection: Selection) -> None: ...
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from agentdeck.console.feed import Feed
     from agentdeck.console.graph.pane import GraphPane
     from agentdeck.store.reader import LogLine
-    from agentdeck.views.run_view import View
+    from agentdeck.views.run_view import RunView
     from agentdeck.workflow.model import Definition
 
 # All of these take longer to import than the first screen to appear, and nothing of them is on it.
@@ -33,7 +33,7 @@ class Peek(Container):
     def __init__(self) -> None:
         super().__init__(id="drawn")
         self._feed: Feed | None = None
-        self._view: View | None = None
+        self._view: RunView | None = None
         self._graph: GraphPane | None = None
         self._drawn: object = None
         self._caught_up = False
@@ -102,10 +102,10 @@ class Peek(Container):
         if feed is None or feed.definition is None:
             return
         if self._view is None or self._drawn is not feed.definition:
-            from agentdeck.views.run_view import View
+            from agentdeck.views.run_view import RunView
 
             self._draw(feed.definition)
-            self._view = View(feed.definition)
+            self._view = RunView(feed.definition)
         feed.fold(self._view, FOLD)
         self.lines.extend(feed.lines())
         self._caught_up |= self._view.seq >= feed.known

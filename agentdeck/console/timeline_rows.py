@@ -7,9 +7,9 @@ from itertools import groupby
 from agentdeck.console.bars import BLOCKS
 from agentdeck.console.line_widget import Piece, Pieces
 from agentdeck.console.time_axis import Axis
-from agentdeck.insight.agent_activity import Activity
+from agentdeck.insight.agent_activity import AgentActivity
 from agentdeck.insight.formatting import seconds
-from agentdeck.insight.task_timeline import Row
+from agentdeck.insight.task_timeline import TimelineRow
 from agentdeck.terminal_text import clean
 
 #: How an attempt that did not end well ends.
@@ -17,7 +17,7 @@ ENDS = {"failed": "✗", "lost": "!", "cancelled": "⊘", "rejected": "¬", "ask
 ROLES = {"lost": "interrupted", "ready": "failed"}
 
 
-def attempts(row: Row, axis: Axis, end: float, now: float | None, *, critical: bool) -> Pieces:
+def attempts(row: TimelineRow, axis: Axis, end: float, now: float | None, *, critical: bool) -> Pieces:
     """Waits as dotted lines in the colour of their reason, attempts as bars, the first cell of a further one its
     number, the last cell of one that failed how it ended; how long the last took behind it; now as a line."""
     cells: list[Piece] = [(" ", "text")] * axis.width
@@ -51,7 +51,7 @@ def attempts(row: Row, axis: Axis, end: float, now: float | None, *, critical: b
     return _joined(cells)
 
 
-def busy(name: str, activity: Activity, axis: Axis, end: float) -> Pieces:
+def busy(name: str, activity: AgentActivity, axis: Axis, end: float) -> Pieces:
     """How many attempts of an agent ran at once, as shares of the most; where some failed, in their colour."""
     found = activity.along(name, axis.start, (axis.end - axis.start) / axis.width, axis.width)
     high = max((many for many, _ in found), default=0.0)

@@ -81,7 +81,7 @@ def _targets(screen: RunScreen, takes: Collection[str], text: str) -> Iterator[t
 def _steps(screen: RunScreen, task: str) -> list[str]:
     """A task's steps: those that have not ended first."""
     of = screen.view.open.get(task) or screen.view.failed[task]
-    names = [key for key, tally in of.family.agents.items() if tally.own]
+    names = [key for key, tally in of.graph.agents.items() if tally.has_steps]
     keys = dict.fromkeys((*names, *of.steps))
     over = [key for key in keys if (step := of.steps.get(key)) is not None and step.state in ENDED]
     return [*(key for key in keys if key not in over), *over]

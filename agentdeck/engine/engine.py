@@ -33,7 +33,7 @@ from agentdeck.scheduler.machine import Machine
 from agentdeck.scheduler.program import Program
 from agentdeck.store.log import Also
 from agentdeck.store.sqlite_errors import StoreBroken
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 from agentdeck.workflow.deck import Deck
 from agentdeck.workflow.model import Data
 
@@ -61,7 +61,7 @@ class Engine:
         settings: Callable[[Program], Setting],
         source: Iterator[Mapping[str, Data]],
         *,
-        view: View,
+        view: RunView,
         deck: Deck,
         watch: Callable[[int, ev.Event], None] | None = None,
         on_line: Callable[[LogLine], None] | None = None,

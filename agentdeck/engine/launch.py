@@ -40,7 +40,7 @@ from agentdeck.scheduler.program import Program
 from agentdeck.store.fault_point import passing
 from agentdeck.store.runs import new_run
 from agentdeck.store.tasks import Rest, TaskList, TaskSpool, end_tasks, spool_of
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 from agentdeck.workflow.deck import WORKERS, Deck, deck_for
 from agentdeck.workflow.loader import load
 from agentdeck.workflow.model import Approve, Data, Definition, SubWorkflow
@@ -84,7 +84,7 @@ class Outcome:
 
     run: str
     state: str
-    view: View = field(repr=False)
+    view: RunView = field(repr=False)
     abandoned: int = 0
     causes: tuple[Cause, ...] = ()
 
@@ -178,7 +178,7 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
             tasks=_given(launch),
         )
         source = {"folder": str(launch.folder.resolve()), **launch.source}
-        view, watch = View(definition), watch or Watch()
+        view, watch = RunView(definition), watch or Watch()
         first: ev.Event | ev.Signal = started
         rest = await record_tasks(launch.tasks, storage, name)
         if storage.durable:
@@ -219,7 +219,7 @@ async def record_tasks(tasks: Iterable[Mapping[str, Data]] | None, storage: Stor
 async def drive(
     launch: Launch,
     machine: Machine,
-    view: View,
+    view: RunView,
     storage: Storage,
     clock: Clock,
     first: ev.Event | ev.Signal,

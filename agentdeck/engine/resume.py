@@ -42,7 +42,7 @@ from agentdeck.store.reader import Reader
 from agentdeck.store.run_list import RunRow
 from agentdeck.store.runs import set_options, set_run, take_lease
 from agentdeck.store.tasks import RecordedTasks, recorded
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 from agentdeck.workflow.deck import WORKERS, deck_for
 from agentdeck.workflow.model import Data, Definition, restored
 
@@ -157,7 +157,7 @@ async def _observed(reader: Reader, run: str) -> RunRow:
 
 
 def _tasks(
-    reader: Reader, row: RunRow, view: View, wanted: Resume, again: Again | None
+    reader: Reader, row: RunRow, view: RunView, wanted: Resume, again: Again | None
 ) -> Iterable[Mapping[str, Data]] | None:
     """The tasks that were launched: from the store. A run of version 0.1 has none there and reads its file again.
     Raises UsageError where they came from an iterator of a Python program and not all of them were taken."""
@@ -204,7 +204,7 @@ async def _end_leftovers(storage: Storage, run: str, watch: Watch | None) -> Non
 
 def _fold(
     reader: Reader, row: RunRow, definition: Definition, again: Again | None
-) -> tuple[Machine, View, float]:
+) -> tuple[Machine, RunView, float]:
     """The state its log tells, and when somebody last ran it: an owner who only waited renewed its lease
     all the same. Of tasks that have ended, those are remembered whose steps go again."""
     folder = Path(str(row.source.get("folder") or "."))
@@ -219,7 +219,7 @@ def _fold(
         gated=True,
         keep=reader.reopened(row.run) | roots,
     )
-    view, last = View(definition), max(row.started, (row.lease_until or 0.0) - LEASE)
+    view, last = RunView(definition), max(row.started, (row.lease_until or 0.0) - LEASE)
     for seq, event in reader.events(row.run):
         machine.apply(event)
         view.apply(seq, event)

@@ -37,7 +37,7 @@ from agentdeck.store.runs import (
 )
 from agentdeck.store.tasks import Rest
 from agentdeck.store.writer import Writer
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import Data, Definition
 
 T = TypeVar("T")
@@ -150,7 +150,7 @@ class Storage:
         )
         return lambda connection: add_letter(connection, letter)
 
-    def progress(self, run: str, view: View, state: str) -> None:
+    def progress(self, run: str, view: RunView, state: str) -> None:
         """Bring the run's row up to date."""
         counts = counts_of(view)
         simulated, idle = view.simulated, view.idle
@@ -160,7 +160,7 @@ class Storage:
             )
         )
 
-    def end(self, run: str, state: str, view: View, work: Sequence[float] = ()) -> None:
+    def end(self, run: str, state: str, view: RunView, work: Sequence[float] = ()) -> None:
         """The run is over or has drained: its row says so, and what it used and learnt of durations is kept, with
         the seconds of `work` of each task where they were counted."""
         if self.path is None:
@@ -203,13 +203,13 @@ class Storage:
         self.log.close(10.0 if self.log.fault is None else 1.0)
 
 
-def counts_of(view: View) -> Counts:
+def counts_of(view: RunView) -> Counts:
     tasks = view.tasks
     total = tasks.total or max(tasks.given or 0, tasks.opened)
     return Counts(total, tasks.done, tasks.failed, tasks.cancelled)
 
 
-def summary_of(view: View) -> dict[str, Data]:
+def summary_of(view: RunView) -> dict[str, Data]:
     """What a run used, for whoever wants to know what the next one will."""
     agents: dict[str, Data] = {
         name: {"attempts": tally.attempts, "tokens_in": tally.tokens_in, "tokens_out": tally.tokens_out}

@@ -11,7 +11,7 @@ BUCKETS = 512
 ENDS = (ev.StepSucceeded, ev.AttemptFailed, ev.AttemptLost, ev.AttemptDeferred, ev.StepCancelled)
 
 
-class Activity:
+class AgentActivity:
     """Seconds of work per agent and stretch of time. All stretches are equally long; when there are too many,
     neighbours become one. `start` is where the first begins; until `until` all is known."""
 
@@ -83,9 +83,9 @@ class Activity:
             }
 
 
-def activity(events: Iterable[tuple[int, ev.Event]]) -> Activity:
+def agent_activity(events: Iterable[tuple[int, ev.Event]]) -> AgentActivity:
     """Of a whole run, from its events up to the last one. Agents are named as in `View.agents`."""
-    found = Activity()
+    found = AgentActivity()
     running: dict[tuple[str, str], tuple[str, float]] = {}
     prefixes: dict[str, str] = {}
     at = 0.0

@@ -9,8 +9,8 @@ from agentdeck.limits.budget import NO_HOLD, Hold, Ledger
 from agentdeck.providers.prices import Prices
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.budget_accounts import Accounts
-from agentdeck.views.agent_totals import AgentTally
-from agentdeck.views.run_view import View
+from agentdeck.views.agent_totals import AgentTotals
+from agentdeck.views.run_view import RunView
 from agentdeck.workflow.deck import Deck
 from agentdeck.workflow.model import Budget, Definition, Prompt
 
@@ -44,7 +44,7 @@ class Forecast(NamedTuple):
         return sum(prompts * value for prompts, value in each)
 
 
-def forecast(view: View, definition: Definition, deck: Deck, total: int | None) -> Forecast:
+def forecast(view: RunView, definition: Definition, deck: Deck, total: int | None) -> Forecast:
     """What is still to be asked, and its cost. `total` is how many tasks there will be, where that is known. An
     agent that has not answered yet is taken to be like the mean of the others."""
     prices = Prices(deck)
@@ -84,18 +84,18 @@ def likely(events: Iterable[ev.Event]) -> Iterator[tuple[int, float]]:
             yield ev.hold_of(event).likely
 
 
-def _asks(tally: AgentTally, definition: Definition) -> bool:
-    agent = None if tally.family.prefix else definition.agents.get(tally.name)
+def _asks(tally: AgentTotals, definition: Definition) -> bool:
+    agent = None if tally.graph.prefix else definition.agents.get(tally.name)
     return isinstance(agent.does, Prompt) if agent is not None else tally.tokens_out is not None
 
 
-def _each(tally: AgentTally, view: View) -> float:
+def _each(tally: AgentTotals, view: RunView) -> float:
     """How many prompts of it a task has, by those that have begun."""
     steps = tally.steps
     return sum(steps.values()) / max(1, view.tasks.opened) if tally.attempts else 1.0
 
 
-def _mean(tally: AgentTally, prices: Prices, routing: str) -> Left:
+def _mean(tally: AgentTotals, prices: Prices, routing: str) -> Left:
     many = tally.durations.count
     if not many or tally.tokens_in is None or tally.tokens_out is None:
         return Left(tally.name, 0, None, None, None)

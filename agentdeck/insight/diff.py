@@ -15,7 +15,7 @@ from hashlib import blake2b
 
 from agentdeck.insight.summary import summary
 from agentdeck.scheduler import events as ev
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import Data, Definition, plain
 
 FIRST = 10  # differing tasks that are told one by one
@@ -33,12 +33,12 @@ class Trace:
     steps: dict[str, tuple[str, bytes]] = field(default_factory=dict)
 
 
-class Story:
+class RunTrace:
     """A run as it is compared: its view, and the trace of each of its tasks. Fed with its events."""
 
     def __init__(self, definition: Definition) -> None:
         self.definition = definition
-        self.view = View(definition)
+        self.view = RunView(definition)
         self.tasks: dict[str, Trace] = {}
 
     def apply(self, seq: int, event: ev.Event) -> None:
@@ -72,7 +72,7 @@ def _hash(value: Data) -> bytes:
     return blake2b(text.encode("utf-8", "backslashreplace"), digest_size=12).digest()
 
 
-def diff(one: Story, other: Story) -> dict[str, Data]:
+def diff(one: RunTrace, other: RunTrace) -> dict[str, Data]:
     """All differences as plain data. Whatever has two values is a list of both, in the order of the arguments."""
     told, others = summary(one.view, one.definition), summary(other.view, other.definition)
     return {

@@ -22,6 +22,21 @@ def seconds(value: float | None) -> str:
     return f"{whole // 86_400}d{whole // 3600 % 24:02d}h"
 
 
+def format_span(seconds: float) -> str:
+    """30 ms, 0.3 s, 14 s, 2m05s."""
+    seconds = max(0.0, seconds)
+    if 0 < seconds < 0.1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 120:
+        return f"{whole} s"
+    if whole < 7200:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole // 60 % 60:02d}m"
+
+
 def size(number: int) -> str:
     """So many bytes, in three digits or so."""
     value = float(number)

@@ -15,7 +15,7 @@ PLAYED = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class LaunchForecast:
     """`seconds` is what is to be expected, at least where the plan has agents with items not counted; `first` is
     when the first task ends; the plan has the bound. `busy` is the share of the workers' time that is work. `usd`
     is the least and the most that it would cost, None where that is not known. `holds` says what the run waits
@@ -29,13 +29,13 @@ class Outlook:
     usd: tuple[float, float] | None = None
 
 
-def outlook(
+def forecast_launch(
     definition: Definition,
     workers: int,
     tasks: int = 1,
     seconds: Mapping[str, float] | None = None,
     asks: Prompting | None = None,
-) -> Outlook:
+) -> LaunchForecast:
     """Play the launch on a virtual clock. `seconds` are durations by agent as seen before, `asks` what its
     prompts would use."""
     asks = asks or Prompting()
@@ -55,4 +55,4 @@ def outlook(
     holds = "workers" if busy > 0.9 and tasks > 1 else "path"
     if asks.seconds > length:
         busy, length, holds = busy * length / asks.seconds, asks.seconds, asks.limit
-    return Outlook(made, length, played.first, busy, holds, asks.usd)
+    return LaunchForecast(made, length, played.first, busy, holds, asks.usd)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from agentdeck.limits.provider_limits import NAMES
-from agentdeck.views.agent_totals import AgentTally
-from agentdeck.views.run_view import View
+from agentdeck.views.agent_totals import AgentTotals
+from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import Agent, Budget, Data, Retry, default_timeout
 from agentdeck.workflow.units import rate
 
@@ -41,7 +41,7 @@ class Limit(NamedTuple):
         return counted and self.use is not None and self.most is not None and self.use > self.most
 
 
-def limits(view: View, now: float, calls: Mapping[str, float] | None = None) -> list[Limit]:
+def limits(view: RunView, now: float, calls: Mapping[str, float] | None = None) -> list[Limit]:
     """Workers first, then the budget and the providers, then what the workflow sets or somebody has changed per
     agent. `calls` tells what is in use of providers' limits, by name."""
     tallies = view.agents
@@ -72,7 +72,7 @@ def limits(view: View, now: float, calls: Mapping[str, float] | None = None) -> 
     return list(found.values())
 
 
-def windows(view: View) -> dict[str, float]:
+def windows(view: RunView) -> dict[str, float]:
     """The providers' limits by name, each with the length of its window in seconds; 0 for calls at once."""
     found: dict[str, float] = {}
     for name, value in view.limits.items():
@@ -90,7 +90,7 @@ def number(value: Data) -> float | None:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _held(view: View) -> dict[str, int]:
+def _held(view: RunView) -> dict[str, int]:
     """Steps that wait for a provider or the budget, by the name of what they wait for."""
     held: dict[str, int] = {}
     if view.definition is None or any(a.does.verb == "prompt" for a in view.definition.agents.values()):
@@ -102,14 +102,14 @@ def _held(view: View) -> dict[str, int]:
     return held
 
 
-def _workers(view: View, tallies: Mapping[str, AgentTally], elsewhere: int) -> Limit:
-    held = [tally for tally in tallies.values() if tally.holds]
+def _workers(view: RunView, tallies: Mapping[str, AgentTotals], elsewhere: int) -> Limit:
+    held = [tally for tally in tallies.values() if tally.uses_worker]
     running = sum(tally.counts["running"] for tally in held)
     waiting = sum(tally.counts["ready"] for tally in held)
     return Limit("workers", view.workers, running, max(0, waiting - elsewhere), number(view.workers))
 
 
-def _budget(view: View, held: Mapping[str, int]) -> list[Limit]:
+def _budget(view: RunView, held: Mapping[str, int]) -> list[Limit]:
     """The run's own, with what is spent of it; that of each task, which is spent by many."""
     own = (view.definition.budget if view.definition else None) or Budget()
     each = own.task or Budget()
@@ -124,11 +124,11 @@ def _budget(view: View, held: Mapping[str, int]) -> list[Limit]:
     return found
 
 
-def _tokens(view: View) -> float:
+def _tokens(view: RunView) -> float:
     return sum((tally.tokens_in or 0) + (tally.tokens_out or 0) for tally in view.agents.values())
 
 
-def _providers(view: View, calls: Mapping[str, float], held: Mapping[str, int]) -> list[Limit]:
+def _providers(view: RunView, calls: Mapping[str, float], held: Mapping[str, int]) -> list[Limit]:
     found = []
     for name in windows(view):
         value = view.limits[name]

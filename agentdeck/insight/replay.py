@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from agentdeck.scheduler import events as ev
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import Definition
 
 SPEEDS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
@@ -43,7 +43,7 @@ class Playback:
     def __init__(self, definition: Definition | None, events: Sequence[tuple[int, ev.Event]]) -> None:
         self.definition = definition
         self.events = events
-        self.view = View(definition)
+        self.view = RunView(definition)
         self.index = self.target = 0
         self.playing = False
         self.speed = 1.0
@@ -80,7 +80,7 @@ class Playback:
     def fold(self, budget: float) -> int:
         """Bring the view closer to where the playback stands, for about `budget` seconds; how many events."""
         if self.target < self.index:
-            self.view, self.index = View(self.definition), 0
+            self.view, self.index = RunView(self.definition), 0
         began, until = self.index, time.perf_counter() + budget
         while self.index < self.target:
             stop = min(self.target, self.index + 64)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from agentdeck.insight.formatting import plural
 from agentdeck.insight.lower_bound import earliest, lower_bound, schedule
-from agentdeck.views.agent_totals import AgentTally
-from agentdeck.views.rows import Tasks
-from agentdeck.views.run_view import View
+from agentdeck.views.agent_totals import AgentTotals
+from agentdeck.views.run_view import RunView
+from agentdeck.views.task_view import TaskCounts
 from agentdeck.workflow.model import Data, Definition
 
 
-def summary(view: View, definition: Definition | None = None) -> dict[str, Data]:
+def summary(view: RunView, definition: Definition | None = None) -> dict[str, Data]:
     """The summary of a run as far as it has come.
 
     `sequential_seconds` is the time of all attempts one after another, steps that only wait for others left
@@ -21,7 +21,7 @@ def summary(view: View, definition: Definition | None = None) -> dict[str, Data]
     agents = view.agents
     tasks = view.tasks
     seconds = view.seconds
-    work = sum(tally.busy for tally in agents.values() if tally.holds)
+    work = sum(tally.busy for tally in agents.values() if tally.uses_worker)
     path, length = _path(view, definition)
     workers = view.workers or (definition.limits.workers if definition else None)
     bound = max(length, lower_bound(0.0, work, workers) if workers else 0.0)
@@ -54,14 +54,14 @@ def summary(view: View, definition: Definition | None = None) -> dict[str, Data]
     }
 
 
-def _total(tasks: Tasks) -> int:
+def _total(tasks: TaskCounts) -> int:
     """How many tasks the run has, as far as it is known."""
     if tasks.total is not None:
         return tasks.total
     return max(tasks.opened, tasks.given or 0)
 
 
-def task_counts(tasks: Tasks) -> str:
+def task_counts(tasks: TaskCounts) -> str:
     """`150 tasks done, 3 failed`; where some were never started, `1,000 tasks: 150 done, 850 never started`."""
     unopened = tasks.never_started or 0
     ended = f"{tasks.done:,} done" if unopened or tasks.at_least else f"{plural(tasks.done, 'task')} done"
@@ -77,7 +77,7 @@ def task_counts(tasks: Tasks) -> str:
     return f"{'at least ' if tasks.at_least else ''}{plural(_total(tasks), 'task')}: {counts}"
 
 
-def simulation(view: View) -> str:
+def simulation(view: RunView) -> str:
     """What of the run is made up: `simulated` where answers of models are or every agent that works is, else how
     many agents are; empty where none is."""
     if view.simulated:
@@ -85,7 +85,7 @@ def simulation(view: View) -> str:
     return f"{plural(view.simulated_agents, 'agent')} simulated" if view.simulated_agents else ""
 
 
-def unknown_cost(view: View) -> str:
+def unknown_cost(view: RunView) -> str:
     """Why the cost of a run is not known; empty where it is, or where no model was asked."""
     tallies = list(view.agents.values())
     missing = sum(tally.unreported for tally in tallies)
@@ -94,7 +94,7 @@ def unknown_cost(view: View) -> str:
     return ", ".join(told)
 
 
-def _path(view: View, definition: Definition | None) -> tuple[list[str], float]:
+def _path(view: RunView, definition: Definition | None) -> tuple[list[str], float]:
     """The critical path by what was measured, and the least time a task can take."""
     if definition is None:
         return [], 0.0
@@ -108,7 +108,7 @@ def _path(view: View, definition: Definition | None) -> tuple[list[str], float]:
     return list(schedule(definition, mean).path), earliest(definition, share)
 
 
-def _agent(tally: AgentTally) -> dict[str, Data]:
+def _agent(tally: AgentTotals) -> dict[str, Data]:
     steps = tally.steps
     good = tally.durations.count + tally.reused
     tried = good + tally.failed_attempts

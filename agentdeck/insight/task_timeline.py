@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.state import ENDED
-from agentdeck.views.rows import TaskView
+from agentdeck.views.task_view import TaskView
 
 #: What ends a join and what begins after it are at most so far apart, in seconds.
 SAME = 0.0005
 
 
-class Span(NamedTuple):
+class TimelineSpan(NamedTuple):
     """A stretch of time in one state. `kind` is why it waited (`needs`, `pool`, `backoff`, …) where `attempt`
     is 0, else how the attempt stands: running, done, rejected, failed, lost, cancelled. `until` None goes on."""
 
@@ -24,14 +24,14 @@ class Span(NamedTuple):
     attempt: int = 0
 
 
-class Row(NamedTuple):
+class TimelineRow(NamedTuple):
     """A step of the task, its spans in order of their beginning. `state` is the step's own, `agent` who has done
     the last attempt."""
 
     step: str
     agent: str
     state: str
-    spans: tuple[Span, ...] = ()
+    spans: tuple[TimelineSpan, ...] = ()
 
     @property
     def ended(self) -> float | None:
@@ -39,18 +39,18 @@ class Row(NamedTuple):
         return self.spans[-1].until if self.spans and self.spans[-1].attempt else None
 
 
-def bars(events: Iterable[tuple[int, ev.Event]], task: str) -> list[Row]:
+def task_timeline(events: Iterable[tuple[int, ev.Event]], task: str) -> list[TimelineRow]:
     """The steps of a task in the order in which they first began. Events of other tasks are passed over."""
     fold = _Fold()
     for _, event in events:
         if getattr(event, "task", None) == task:
             fold.take(event)
-    return [Row(key, step.agent, step.state, tuple(step.spans)) for key, step in fold.steps.items()]
+    return [TimelineRow(key, step.agent, step.state, tuple(step.spans)) for key, step in fold.steps.items()]
 
 
-def live(rows: Sequence[Row], task: TaskView) -> list[Row]:
+def update_rows(rows: Sequence[TimelineRow], task: TaskView) -> list[TimelineRow]:
     """The rows brought up to what the view knows by now, where their events were read a while ago."""
-    fresh: list[Row] = []
+    fresh: list[TimelineRow] = []
     known: set[str] = set()
     for row in rows:
         known.add(row.step)
@@ -58,12 +58,14 @@ def live(rows: Sequence[Row], task: TaskView) -> list[Row]:
         fresh.append(row if step is None else _newer(row, step.state, step.started, step.ended, step.attempts))
     for key, step in task.steps.items():
         if key not in known and step.started is not None and step.size < 0:
-            row = Row(key, step.agent.name.rpartition("/")[2], "waiting")
+            row = TimelineRow(key, step.agent.name.rpartition("/")[2], "waiting")
             fresh.append(_newer(row, step.state, step.started, step.ended, step.attempts))
     return fresh
 
 
-def _newer(row: Row, state: str, started: float | None, ended: float | None, attempts: int) -> Row:
+def _newer(
+    row: TimelineRow, state: str, started: float | None, ended: float | None, attempts: int
+) -> TimelineRow:
     spans = list(row.spans)
     last = spans[-1] if spans else None
     if (
@@ -73,14 +75,14 @@ def _newer(row: Row, state: str, started: float | None, ended: float | None, att
     ):
         if last is not None and last.until is None:
             spans[-1] = last._replace(until=started, kind="failed" if last.attempt else last.kind)
-        spans.append(Span("running", started, None, attempts))
+        spans.append(TimelineSpan("running", started, None, attempts))
     if spans and spans[-1].until is None and spans[-1].attempt and state != "running":
         spans[-1] = spans[-1]._replace(kind=state if state in ENDED else "failed", until=ended)
     rejected = row.state == "rejected" and state == "done"
     return row._replace(state="rejected" if rejected else state, spans=tuple(spans))
 
 
-def asking(rows: Sequence[Row], agents: Collection[str]) -> list[Row]:
+def mark_asking(rows: Sequence[TimelineRow], agents: Collection[str]) -> list[TimelineRow]:
     """The rows, where a step of these agents does not run but asks a person while it goes on."""
     return [
         row
@@ -93,7 +95,7 @@ def asking(rows: Sequence[Row], agents: Collection[str]) -> list[Row]:
     ]
 
 
-def critical(rows: Sequence[Row], needs: Mapping[str, Sequence[str]]) -> set[str]:
+def critical_steps(rows: Sequence[TimelineRow], needs: Mapping[str, Sequence[str]]) -> set[str]:
     """The steps on which the task waited: from what ended last, back over the need that let it begin each time.
     That is the last of those that had ended when its join was satisfied: the second of three for a quorum of two.
     Of what still runs, the one that began last."""
@@ -125,7 +127,7 @@ class _Step:
         self.agent = agent
         self.state = "waiting"
         self.since = since
-        self.spans: list[Span] = []
+        self.spans: list[TimelineSpan] = []
         #: Reasons for which it was held back since it last ran, with when each began.
         self.held: list[tuple[float, str]] = []
         self.until: float | None = None
@@ -160,7 +162,7 @@ class _Fold:
                 step.held.append((at, reason))
             case ev.StepRetrying(at=at, step=key, until=until, reason=reason):
                 step = self.step(key)
-                step.spans.append(Span(reason, at, until))
+                step.spans.append(TimelineSpan(reason, at, until))
                 step.state, step.since, step.until = "ready", at, until
             case ev.StepWaited(at=at, step=key, reason=reason):
                 self.step(key).held.append((at, reason))
@@ -184,7 +186,7 @@ class _Fold:
 
     def _started(self, step: _Step, e: ev.StepStarted) -> None:
         self._waited(step, e)
-        step.spans.append(Span("running", e.at, None, e.attempt))
+        step.spans.append(TimelineSpan("running", e.at, None, e.attempt))
         step.agent, step.state, step.until = e.agent, "running", None
         step.held.clear()
 
@@ -198,7 +200,7 @@ class _Fold:
                 step.spans[-1] = step.spans[-1]._replace(until=e.at)
             since = min(step.until, e.at)
         elif e.ready > since:
-            step.spans.append(Span("needs", since, e.ready))
+            step.spans.append(TimelineSpan("needs", since, e.ready))
             since = e.ready
         if e.waits is not None and "pool" in e.waits:
             self._told(step, since, e)
@@ -216,7 +218,7 @@ class _Fold:
             held.insert(0, (since, "pool"))
         for (at, reason), (end, _) in zip(held, [*held[1:], (e.at, "")], strict=True):
             if min(end, e.at) > at:
-                step.spans.append(Span(reason, at, min(end, e.at)))
+                step.spans.append(TimelineSpan(reason, at, min(end, e.at)))
 
     def _told(self, step: _Step, since: float, e: ev.StepStarted) -> None:
         """Reasons that add up to the whole: those that began late in the log come late, the others before."""
@@ -229,7 +231,7 @@ class _Fold:
         for reason in ordered:
             until = min(e.at, since + waits[reason])
             if until > since:
-                step.spans.append(Span(reason, since, until))
+                step.spans.append(TimelineSpan(reason, since, until))
                 since = until
 
     def _ended(self, step: _Step, at: float, attempt: int, kind: str, state: str) -> None:

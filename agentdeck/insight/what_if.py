@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from agentdeck.insight.forecast import forecast, without_items
 from agentdeck.insight.formatting import dollars, percent, plural, seconds
 from agentdeck.insight.limits import RATES, number
-from agentdeck.views.agent_totals import AgentTally
-from agentdeck.views.run_view import View
+from agentdeck.views.agent_totals import AgentTotals
+from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import SLOTLESS, Data, Definition
 from agentdeck.workflow.units import rate
 
@@ -20,7 +20,7 @@ ENOUGH = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RunSnapshot:
     """A run as it stands: all that a forecast starts from. `left` is how many tasks have not ended; `known` how
     long attempts take, by agent; `last` the last of each; `failing` the share of attempts that fail; `calls` and
     `tokens` are of prompts, per task, and `shares` which part of them counts for a provider's limit; `usd` per
@@ -45,9 +45,9 @@ class Standing:
         return value if isinstance(value, int) else 1
 
 
-def standing(
-    view: View, definition: Definition, total: int | None = None, calls: Mapping[str, float] | None = None
-) -> Standing:
+def snapshot_run(
+    view: RunView, definition: Definition, total: int | None = None, calls: Mapping[str, float] | None = None
+) -> RunSnapshot:
     """Taken from a view at once, so that a forecast can be worked out elsewhere. `calls` is what is in use of the
     limits of providers, by name."""
     tallies, ended = view.agents, max(1, view.tasks.ended)
@@ -56,7 +56,7 @@ def standing(
     tried = {name: t.durations.count + t.failed_attempts for name, t in tallies.items()}
     whole = max(view.tasks.total or total or 0, view.tasks.opened)
     usd = view.usd
-    return Standing(
+    return RunSnapshot(
         definition,
         dict(view.limits),
         max(0, whole - view.tasks.ended),
@@ -72,14 +72,14 @@ def standing(
     )
 
 
-def _items(tally: AgentTally) -> float:
+def _items(tally: AgentTotals) -> float:
     """Items of a task. A task in which they are not counted yet has one waiting step."""
     steps = tally.steps
-    counted = tally.family.opened - steps["waiting"]
+    counted = tally.graph.opened - steps["waiting"]
     return max(1.0, (sum(steps.values()) - steps["waiting"]) / counted) if counted > 0 else 1.0
 
 
-def foretell(run: Standing, name: str, value: Data) -> str:
+def predict_change(run: RunSnapshot, name: str, value: Data) -> str:
     """One line on what the run would be like with this limit."""
     setting, parts = name.rsplit(".", 1)[-1], name.split(".")
     agent = ".".join(parts[1:-1]) if parts[0] == "agents" else ""
@@ -96,8 +96,8 @@ def foretell(run: Standing, name: str, value: Data) -> str:
         return "nothing starts any more until it is raised; what runs goes on"
     if setting == "max_parallel" and wanted == 0:
         return f"{agent} starts nothing more until it is raised; what runs goes on"
-    before, _ = ahead(run)
-    after, binds = ahead(replace(run, limits={**run.limits, name: value}))
+    before, _ = predict_rest(run)
+    after, binds = predict_rest(replace(run, limits={**run.limits, name: value}))
     told = f"ETA {seconds(before)} → {seconds(after)}"
     if abs(after - before) < 0.02 * before:
         told = f"ETA {seconds(after)} as now"
@@ -105,7 +105,7 @@ def foretell(run: Standing, name: str, value: Data) -> str:
     return f"{told} · {binds}{cost}"
 
 
-def ahead(run: Standing) -> tuple[float, str]:
+def predict_rest(run: RunSnapshot) -> tuple[float, str]:
     """Seconds until what is left is done, and what binds then."""
     definition, workers = _at(run.definition, run.limits), max(1, run.workers)
     plays = max(1, min(run.left, STEPS // max(1, len(definition.agents))))
@@ -154,7 +154,7 @@ def _at(definition: Definition, limits: Mapping[str, Data]) -> Definition:
     return replace(definition, agents=agents)
 
 
-def _timeout(run: Standing, agent: str, wanted: float) -> str:
+def _timeout(run: RunSnapshot, agent: str, wanted: float) -> str:
     last = run.last.get(agent, ())
     if len(last) < ENOUGH:
         return "applies to attempts under way too"
@@ -164,7 +164,7 @@ def _timeout(run: Standing, agent: str, wanted: float) -> str:
     return f"{percent(longer / len(last))} of the last {len(last)} took longer and would be cut"
 
 
-def _attempts(run: Standing, agent: str, wanted: int) -> str:
+def _attempts(run: RunSnapshot, agent: str, wanted: int) -> str:
     share = run.failing.get(agent)
     if share is None:
         return f"a step is tried {plural(wanted, 'time')} before it fails for good"
@@ -173,7 +173,7 @@ def _attempts(run: Standing, agent: str, wanted: int) -> str:
     return f"{percent(share)} of attempts fail: about {percent(share**wanted)} of steps fail for good"
 
 
-def _budget(run: Standing, measure: str, wanted: float, *, per_task: bool) -> str:
+def _budget(run: RunSnapshot, measure: str, wanted: float, *, per_task: bool) -> str:
     each = run.usd if measure == "usd" else run.tokens
     if per_task or not each:
         return "what is spent already counts"

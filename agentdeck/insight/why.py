@@ -10,17 +10,17 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from agentdeck.errors import UsageError
-from agentdeck.insight.formatting import plural
+from agentdeck.insight.formatting import format_span, plural
 from agentdeck.scheduler.joins import floor_of, goal_of
 from agentdeck.scheduler.program import assumed
 from agentdeck.scheduler.state import ENDED
-from agentdeck.views.rows import StepView, TaskView
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
+from agentdeck.views.task_view import StepView, TaskView
 from agentdeck.workflow import graph
 from agentdeck.workflow.model import PRIORITIES, SLOTLESS, Agent, Approve, Data, Definition
 
 
-class Reason(NamedTuple):
+class Explanation(NamedTuple):
     """`state` as in the words of steps; `reason` is what it waits for (needs, pool, paused, …), empty where it
     does not wait."""
 
@@ -29,12 +29,12 @@ class Reason(NamedTuple):
     text: str
 
 
-def why(view: View, definition: Definition, task: str, step: str, now: float) -> str:
+def why(view: RunView, definition: Definition, task: str, step: str, now: float) -> str:
     """One sentence on a step of a task that the view still holds. Raises UsageError where there is no such."""
-    return reason(view, definition, task, step, now).text
+    return explain(view, definition, task, step, now).text
 
 
-def reason(view: View, definition: Definition, task: str, step: str, now: float) -> Reason:
+def explain(view: RunView, definition: Definition, task: str, step: str, now: float) -> Explanation:
     """The same with its parts."""
     held = view.open.get(task) or view.failed.get(task)
     if held is None:
@@ -42,7 +42,7 @@ def reason(view: View, definition: Definition, task: str, step: str, now: float)
     return _Case(view, definition, held, now).of(step)
 
 
-def ready(view: View, definition: Definition) -> dict[str, int]:
+def ready_counts(view: RunView, definition: Definition) -> dict[str, int]:
     """How many steps of each agent could start now and have not."""
     found: dict[str, int] = {}
     for task in view.open.values():
@@ -55,48 +55,50 @@ def ready(view: View, definition: Definition) -> dict[str, int]:
 class _Case:
     """One task under the question. `now` is the moment that is asked about."""
 
-    def __init__(self, view: View, definition: Definition, task: TaskView, now: float) -> None:
+    def __init__(self, view: RunView, definition: Definition, task: TaskView, now: float) -> None:
         self.view, self.task, self.now = view, task, now
-        nested = task.family.prefix
+        nested = task.graph.prefix
         self.agents = {} if nested else dict(definition.agents)
         self.definition = definition
         self._ready: dict[str, float | None] = {}
 
-    def of(self, key: str) -> Reason:
+    def of(self, key: str) -> Explanation:
         step, name = self.task.steps.get(key), key.partition("[")[0]
         agent = self.agents.get(name)
         if agent is None and step is None:
             known = ", ".join(self.agents or self.task.steps)
             raise UsageError(f"there is no step {key}; there are {known}")
         if agent is not None and agent.spare and step is None:
-            return Reason("waiting", "needs", f"spare: runs only as the fallback of {self._relieved(name)}")
+            return Explanation("waiting", "needs", f"spare: runs only as the fallback of {self._relieved(name)}")
         if step is not None and step.state in ENDED:
             return self._ended(step, agent)
         if self.task.state != "running":
-            return Reason("cancelled", "", f"did not run: its task ended {self.task.state}")
+            return Explanation("cancelled", "", f"did not run: its task ended {self.task.state}")
         if step is not None and step.state == "running":
             return self._running(step, agent)
         if step is not None and step.until is not None and step.until > self.now:
             return self._held_back(step, agent)
         since = self._since(key, step, agent)
         if since is None:
-            return self._needs(agent) if agent else Reason("waiting", "needs", "waits for what it needs")
+            return self._needs(agent) if agent else Explanation("waiting", "needs", "waits for what it needs")
         return self._ready_since(key, step, agent, since)
 
     # What is over
 
-    def _ended(self, step: StepView, agent: Agent | None) -> Reason:
+    def _ended(self, step: StepView, agent: Agent | None) -> Explanation:
         if step.state == "failed":
-            return Reason("failed", "", self._failed(step))
+            return Explanation("failed", "", self._failed(step))
         if step.state != "done":
-            return Reason(
+            return Explanation(
                 step.state, "", f"{step.state}: {step.why}" if step.why else f"{step.state} with its task"
             )
-        took = "" if step.started is None or step.ended is None else f" in {span(step.ended - step.started)}"
+        took = (
+            "" if step.started is None or step.ended is None else f" in {format_span(step.ended - step.started)}"
+        )
         tries = f", attempt {step.attempts}" if step.attempts > 1 else ""
         if step.why:  # an approval: who decided it, and how
-            return Reason("done", "", step.why + took.replace(" in ", ", after ", 1))
-        return Reason("done", "", f"done{took}{tries}")
+            return Explanation("done", "", step.why + took.replace(" in ", ", after ", 1))
+        return Explanation("done", "", f"done{took}{tries}")
 
     def _failed(self, step: StepView) -> str:
         fault = step.fault
@@ -112,27 +114,27 @@ class _Case:
 
     # What goes on
 
-    def _running(self, step: StepView, agent: Agent | None) -> Reason:
-        lasted = span(self.now - (step.started if step.started is not None else step.since))
+    def _running(self, step: StepView, agent: Agent | None) -> Explanation:
+        lasted = format_span(self.now - (step.started if step.started is not None else step.since))
         if step.size >= 0:
-            return Reason("running", "", self._items(step, lasted))
+            return Explanation("running", "", self._items(step, lasted))
         if step.agent.asks:
             does, ends = agent.does if agent is not None else None, ""
             if isinstance(does, Approve) and does.within is not None and step.started is not None:
-                ends = f"; {does.otherwise}s by itself in {span(step.started + does.within - self.now)}"
-            return Reason("running", "approval", f"asks a person since {lasted}{ends}")
+                ends = f"; {does.otherwise}s by itself in {format_span(step.started + does.within - self.now)}"
+            return Explanation("running", "approval", f"asks a person since {lasted}{ends}")
         below = self.view.open.get(f"{self.task.id}/{step.key}")
         if below is not None:
-            return Reason("running", "", f"its sub-workflow runs for {lasted}: {self._below(below)}")
+            return Explanation("running", "", f"its sub-workflow runs for {lasted}: {self._below(below)}")
         attempts = self._limit(step.key, "attempts", agent.retry.attempts if agent else None)
         text = f"running for {lasted}, attempt {step.attempts}"
         text += f" of {attempts}" if attempts and step.attempts <= attempts else ""
         clock = self._limit(step.key, "timeout", agent.timeout.attempt if agent else None)
         if clock and step.started is not None:
-            text += f"; its clock ends in {span(step.started + clock - self.now)}"
+            text += f"; its clock ends in {format_span(step.started + clock - self.now)}"
         if step.fault is not None:
             text += f"; before: {_about(step.fault.kind, step.fault.message)}"
-        return Reason("running", "", text)
+        return Explanation("running", "", text)
 
     def _items(self, group: StepView, lasted: str) -> str:
         count = {"done": 0, "running": 0, "failed": 0}
@@ -147,28 +149,28 @@ class _Case:
         running = [key for key, step in task.steps.items() if step.state == "running"]
         return f"{', '.join(running[:3])} of task {task.id}" if running else f"task {task.id} waits"
 
-    def _held_back(self, step: StepView, agent: Agent | None) -> Reason:
+    def _held_back(self, step: StepView, agent: Agent | None) -> Explanation:
         assert step.until is not None
         attempts = self._limit(step.key, "attempts", agent.retry.attempts if agent else None)
         of = f" of {attempts}" if attempts else ""
         what = "the other side asked to wait" if step.reason == "cooldown" else "backoff"
-        left = span(step.until - self.now)
+        left = format_span(step.until - self.now)
         fault = f": {_about(step.fault.kind, step.fault.message)}" if step.fault else ""
         text = f"tries again in {left} ({what}); attempt {step.attempts}{of} failed{fault}"
-        return Reason("ready", step.reason or "backoff", text)
+        return Explanation("ready", step.reason or "backoff", text)
 
-    def _ready_since(self, key: str, step: StepView | None, agent: Agent | None, since: float) -> Reason:
-        for_ = f"ready for {span(self.now - since)}"
+    def _ready_since(self, key: str, step: StepView | None, agent: Agent | None, since: float) -> Explanation:
+        for_ = f"ready for {format_span(self.now - since)}"
         view = self.view
         if step is not None and step.why:
-            return Reason("ready", step.reason, f"{for_}; {step.why}")
+            return Explanation("ready", step.reason, f"{for_}; {step.why}")
         if step is not None and step.reason and step.until is None:
-            return Reason("ready", step.reason, f"{for_}; waits for {step.reason}")
+            return Explanation("ready", step.reason, f"{for_}; waits for {step.reason}")
         if view.state == "paused":
             said = next((m.text for m in reversed(view.timeline) if m.kind == "paused"), "")
-            return Reason("ready", "paused", f"{for_}; the run is paused" + _more(said, "paused"))
+            return Explanation("ready", "paused", f"{for_}; the run is paused" + _more(said, "paused"))
         if view.state == "draining":
-            return Reason("ready", "paused", f"{for_}; the run drains: nothing new starts")
+            return Explanation("ready", "paused", f"{for_}; the run drains: nothing new starts")
         name = key.partition("[")[0]
         most = self._limit(name, "max_parallel", agent.max_parallel if agent else None)
         live = sum(self._acts_for(where, name) for where in view.running)
@@ -176,20 +178,23 @@ class _Case:
         if most is not None and live >= most:
             same = sum(1 for one in ahead if one.partition("[")[0] == name)
             if most == 0:
-                return Reason("ready", "held", f"{for_}; {name} is held: its max_parallel is 0")
+                return Explanation("ready", "held", f"{for_}; {name} is held: its max_parallel is 0")
             full = f"max_parallel of {name} full {live}/{most}; {same} ahead"
-            return Reason("ready", "max_parallel", f"{for_}; {full}")
-        pool, busy = view.workers, sum(tally.counts["running"] for tally in view.agents.values() if tally.holds)
+            return Explanation("ready", "max_parallel", f"{for_}; {full}")
+        pool, busy = (
+            view.workers,
+            sum(tally.counts["running"] for tally in view.agents.values() if tally.uses_worker),
+        )
         if pool is not None and busy >= pool:
-            return Reason("ready", "pool", f"{for_}; pool full {busy}/{pool}; {len(ahead)} ahead")
-        return Reason("ready", "starting", f"{for_}; the pool has room ({busy}/{pool}): it starts next")
+            return Explanation("ready", "pool", f"{for_}; pool full {busy}/{pool}; {len(ahead)} ahead")
+        return Explanation("ready", "starting", f"{for_}; the pool has room ({busy}/{pool}): it starts next")
 
     def _acts_for(self, where: tuple[str, str], name: str) -> bool:
         return where[1].partition("[")[0] == name and "/" not in where[0]
 
     # Joins
 
-    def _needs(self, agent: Agent) -> Reason:
+    def _needs(self, agent: Agent) -> Explanation:
         """What the join still waits for."""
         needs = [need for need in agent.needs if not self._spare(need)]
         pending = [need for need in needs if self._state(need) not in ENDED]
@@ -208,7 +213,7 @@ class _Case:
             text += f", {goal} are enough" if goal < due else ""
             text += self._clock(agent, len(there), goal)
             text += f"; waits for {told}"
-        return Reason("waiting", "needs", text)
+        return Explanation("waiting", "needs", text)
 
     def _clock(self, agent: Agent, there: int, goal: int) -> str:
         within = agent.join.within
@@ -218,21 +223,23 @@ class _Case:
         floor = floor_of(agent.join, goal)
         then = "goes with what there is" if there >= floor else f"fails if fewer than {floor} arrive"
         if not begun:
-            return f"; its clock of {span(within)} has not begun"
-        return f"; {then} in {span(min(begun) + within - self.now)}"
+            return f"; its clock of {format_span(within)} has not begun"
+        return f"; {then} in {format_span(min(begun) + within - self.now)}"
 
     def _brief(self, need: str) -> str:
         """A need in a few words."""
         step, agent = self._step(need), self.agents.get(need)
         if step is not None and step.state == "running":
             if step.agent.asks:
-                return f"asks a person since {span(self.now - (step.started or step.since))}"
-            return f"running for {span(self.now - (step.started or step.since))}"
+                return f"asks a person since {format_span(self.now - (step.started or step.since))}"
+            return f"running for {format_span(self.now - (step.started or step.since))}"
         if step is not None and step.until is not None and step.until > self.now:
-            return f"{'cooldown' if step.reason == 'cooldown' else 'retry'} in {span(step.until - self.now)}"
+            return (
+                f"{'cooldown' if step.reason == 'cooldown' else 'retry'} in {format_span(step.until - self.now)}"
+            )
         since = self._since(need, step, agent)
         if since is not None:
-            return f"ready for {span(self.now - since)}"
+            return f"ready for {format_span(self.now - since)}"
         pending = [n for n in agent.needs if self._state(n) not in ENDED] if agent else []
         return f"waits for {', '.join(pending[:3])}" if pending else "waiting"
 
@@ -297,7 +304,7 @@ class _Case:
         return [
             other
             for task in self.view.open.values()
-            if not task.family.prefix
+            if not task.graph.prefix
             for other in _Case(self.view, self.definition, task, self.now).waiting()
             if (task.id, other) != (self.task.id, key) and order(ages[task.id], other) < mine
         ]
@@ -356,21 +363,6 @@ class _Case:
 def _goal(agent: Agent, due: int) -> int:
     """How many arrivals make the join go at once, as far as there are any to come."""
     return min(due, goal_of(agent.join, due))
-
-
-def span(seconds: float) -> str:
-    """30 ms, 0.3 s, 14 s, 2m05s."""
-    seconds = max(0.0, seconds)
-    if 0 < seconds < 0.1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 120:
-        return f"{whole} s"
-    if whole < 7200:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    return f"{whole // 3600}h{whole // 60 % 60:02d}m"
 
 
 def _about(kind: str, message: str) -> str:

@@ -10,7 +10,7 @@ from agentdeck.scheduler.events import Usage
 STATES = ("waiting", "ready", "running", "done", "failed", "skipped", "cancelled")
 _NONE = dict.fromkeys(STATES, 0)
 #: As screens tell them apart: a step that asks a person is not work, and a rejected approval is not done.
-SHOWN = ("waiting", "ready", "running", "asking", "done", "rejected", "failed", "skipped", "cancelled")
+DISPLAY_STATES = ("waiting", "ready", "running", "asking", "done", "rejected", "failed", "skipped", "cancelled")
 
 EXACT = 200
 _STEP = math.log(1.05)
@@ -72,7 +72,7 @@ class Durations:
         return self.high
 
 
-class Family:
+class GraphTotals:
     """The tasks that go through one graph: the run's own (prefix empty), or those of a sub-workflow under one
     agent (`review/`). `opened` is how many there were; `agents` finds the tally of a step by its key."""
 
@@ -81,10 +81,10 @@ class Family:
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
         self.opened = 0
-        self.agents: dict[str, AgentTally] = {}
+        self.agents: dict[str, AgentTotals] = {}
 
 
-class AgentTally:
+class AgentTotals:
     """Counters of one agent. What concerns steps counts for the agent they belong to; what concerns attempts
     counts for the agent that did the work, which is another one for a fallback.
 
@@ -100,21 +100,45 @@ class AgentTally:
     """
 
     __slots__ = (
-        "asks", "attempts", "busy", "cached_in", "counts", "durations", "eased", "estimated", "failed_attempts",
-        "family", "holds", "input_bytes", "lost", "name", "own", "rejected", "reused", "rounds", "simulates",
-        "spoilt", "tokens_in", "tokens_out", "uncompared", "unpriced", "unreported", "usd", "usd_reasoning",
+        "asks",
+        "attempts",
+        "blocked",
+        "busy",
+        "cached_in",
+        "counts",
+        "durations",
+        "eased",
+        "estimated",
+        "failed_attempts",
+        "graph",
+        "has_steps",
+        "input_bytes",
+        "lost",
+        "name",
+        "rejected",
+        "reused",
+        "rounds",
+        "simulates",
+        "tokens_in",
+        "tokens_out",
+        "uncompared",
+        "unpriced",
+        "unreported",
+        "usd",
+        "usd_reasoning",
+        "uses_worker",
         "waiting",
     )  # fmt: skip
 
-    def __init__(self, name: str, family: Family, *, own: bool = False) -> None:
+    def __init__(self, name: str, family: GraphTotals, *, own: bool = False) -> None:
         self.name = name
-        self.family = family
-        self.own = own
-        self.holds = True
+        self.graph = family
+        self.has_steps = own
+        self.uses_worker = True
         self.rounds = self.simulates = self.asks = False
         self.rejected = 0
         self.counts = _NONE.copy()
-        self.attempts = self.failed_attempts = self.lost = self.reused = self.spoilt = 0
+        self.attempts = self.failed_attempts = self.lost = self.reused = self.blocked = 0
         self.durations = Durations()
         self.busy = 0.0
         self.waiting: dict[str, float] = {}
@@ -133,7 +157,7 @@ class AgentTally:
     def steps(self) -> dict[str, int]:
         """Steps by state. A spare agent has none of its own."""
         counts = dict(self.counts)
-        counts["waiting"] += self.family.opened if self.own else 0
+        counts["waiting"] += self.graph.opened if self.has_steps else 0
         return counts
 
     @property
@@ -142,14 +166,14 @@ class AgentTally:
         return self.unpriced or self.unreported > 0
 
     @property
-    def shown(self) -> dict[str, int]:
+    def display_counts(self) -> dict[str, int]:
         """Steps by state as screens tell them apart."""
         counts = self.steps
         asking = counts["running"] if self.asks else 0
         rejected = min(self.rejected, max(0, counts["done"]))
         more = {"asking": asking, "rejected": rejected}
         less = {"running": asking, "done": rejected}
-        return {state: counts.get(state, 0) + more.get(state, 0) - less.get(state, 0) for state in SHOWN}
+        return {state: counts.get(state, 0) + more.get(state, 0) - less.get(state, 0) for state in DISPLAY_STATES}
 
     @property
     def typical(self) -> float | None:

@@ -6,8 +6,8 @@ from collections import deque
 
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.approvals import Approvals
-from agentdeck.views.agent_totals import AgentTally, Family, total_cost
-from agentdeck.views.rows import Moment, StepView, TaskRow, Tasks, TaskView
+from agentdeck.views.agent_totals import AgentTotals, GraphTotals, total_cost
+from agentdeck.views.task_view import StepView, TaskCounts, TaskRow, TaskView, TimelineEntry
 from agentdeck.workflow.model import SLOTLESS, Agent, Approve, Data, Definition, Simulate
 
 RECENT = 200
@@ -31,7 +31,7 @@ class Picture:
         self.idle = 0.0
         self.simulated = False  # answers of models were, or every agent that works is
         self.simulated_agents = 0
-        self.tasks = Tasks()
+        self.tasks = TaskCounts()
         self.limits: dict[str, Data] = {}
         self.output: Data = None
         self.letters = 0
@@ -39,11 +39,11 @@ class Picture:
         self.running: dict[tuple[str, str], ev.StepStarted] = {}
         self.recent: deque[TaskRow] = deque(maxlen=RECENT)
         self.failed: dict[str, TaskView] = {}
-        self.timeline: deque[Moment] = deque(maxlen=MOMENTS)
+        self.timeline: deque[TimelineEntry] = deque(maxlen=MOMENTS)
         self.approvals = Approvals()
         self._hedged: dict[tuple[str, str], ev.StepStarted] = {}
         self._kept_steps = 0
-        self._families = {"": Family("")}
+        self._families = {"": GraphTotals("")}
         if definition:
             made_up = [
                 isinstance(a.does, Simulate) for a in definition.agents.values() if a.does.verb not in SLOTLESS
@@ -63,7 +63,7 @@ class Picture:
         return max(0.0, (self.now if self.ended is None else self.ended) - self.started - self.idle)
 
     @property
-    def agents(self) -> dict[str, AgentTally]:
+    def agents(self) -> dict[str, AgentTotals]:
         """All agents by name, the workflow's own first; nested ones as `review/security`."""
         return {tally.name: tally for family in self._families.values() for tally in family.agents.values()}
 
@@ -94,22 +94,22 @@ class Picture:
 
     # Bookkeeping
 
-    def _agent(self, family: Family, name: str, *, own: bool = True) -> AgentTally:
+    def _agent(self, family: GraphTotals, name: str, *, own: bool = True) -> AgentTotals:
         """The tally of an agent of this family, made if need be. `own`: it has steps of its own."""
         tally = family.agents.get(name)
         if tally is None:
             agent = self.definition.agents.get(name) if self.definition and not family.prefix else None
             tally = self._tally(family, name, agent, own)
-        elif own and not tally.own:
-            tally.own = True
+        elif own and not tally.has_steps:
+            tally.has_steps = True
         return tally
 
     @staticmethod
-    def _tally(family: Family, name: str, agent: Agent | None, own: bool) -> AgentTally:
-        tally = family.agents[name] = AgentTally(family.prefix + name, family, own=own)
+    def _tally(family: GraphTotals, name: str, agent: Agent | None, own: bool) -> AgentTotals:
+        tally = family.agents[name] = AgentTotals(family.prefix + name, family, own=own)
         if agent is not None:
-            tally.own = not agent.spare
-            tally.holds = agent.does.verb not in SLOTLESS
+            tally.has_steps = not agent.spare
+            tally.uses_worker = agent.does.verb not in SLOTLESS
             tally.simulates = isinstance(agent.does, Simulate)
             tally.asks = isinstance(agent.does, Approve)
             tally.rounds = agent.repeat is not None or agent.join.kind == "progressive"
@@ -131,7 +131,7 @@ class Picture:
             name, state = key, "waiting"
             if key[-1:] == "]":
                 name = key.partition("[")[0]
-            agent = self._agent(task.family, name)
+            agent = self._agent(task.graph, name)
             if name is not key:
                 group = task.steps.get(name)
                 state = "ready"
@@ -184,12 +184,12 @@ class Picture:
         for attempts in (self.running, self._hedged):
             started = attempts.pop(where, None)
             if started is not None:
-                worker = self._agent(task.family, started.agent, own=False)
+                worker = self._agent(task.graph, started.agent, own=False)
                 worker.busy += max(0.0, self.now - started.at)
                 self._used(worker, usage)
                 usage = None
 
-    def _used(self, worker: AgentTally, usage: ev.Usage | None) -> None:
+    def _used(self, worker: AgentTotals, usage: ev.Usage | None) -> None:
         if usage is not None:
             worker.used(usage)
             self.simulated |= usage.simulated
@@ -202,7 +202,7 @@ class Picture:
             self.recent.remove(row)
 
     def _moment(self, kind: str, text: str, task: str = "", step: str = "") -> None:
-        self.timeline.append(Moment(self.seq, self.now, kind, text, task, step))
+        self.timeline.append(TimelineEntry(self.seq, self.now, kind, text, task, step))
 
 
 def by(who: str) -> str:

@@ -13,17 +13,17 @@ from typing import Any
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.fold import AUTO
 from agentdeck.scheduler.state import ENDED
-from agentdeck.views.agent_totals import Family
+from agentdeck.views.agent_totals import GraphTotals
 from agentdeck.views.picture import by
-from agentdeck.views.rows import TaskRow, TaskView
 from agentdeck.views.step_events import ViewSteps
+from agentdeck.views.task_view import TaskRow, TaskView
 from agentdeck.workflow.model import Definition
 
 KEPT_FAILED = 1000
 KEPT_STEPS = 50_000
 
 
-class View(ViewSteps):
+class RunView(ViewSteps):
     """The state of a run after the events applied so far, in their order.
 
     Without a definition all is counted that the log names; steps that have not been told of are then not
@@ -127,15 +127,15 @@ class View(ViewSteps):
         family.opened += 1
         self.open[e.task] = TaskView(e.task, e.at, family, e.parent)
 
-    def _nested(self, parent: tuple[str, str]) -> Family:
+    def _nested(self, parent: tuple[str, str]) -> GraphTotals:
         """The family of tasks below a step, and the word that this step only waits for them."""
         above = self._task(parent[0])
         tally = self._step(above, parent[1]).agent
-        tally.holds = False
+        tally.uses_worker = False
         prefix = tally.name + "/"
         family = self._families.get(prefix)
         if family is None:
-            family = self._families[prefix] = Family(prefix)
+            family = self._families[prefix] = GraphTotals(prefix)
         return family
 
     def _tasks_exhausted(self, e: ev.TasksExhausted) -> None:
@@ -169,10 +169,10 @@ class View(ViewSteps):
                 left, step.seen = step.size - step.seen, step.size
                 step.agent.counts["ready"] -= left
                 step.agent.counts["cancelled"] += left
-        if len(task.steps) < len(task.family.agents) and not task.partial:
+        if len(task.steps) < len(task.graph.agents) and not task.partial:
             state = "skipped" if task.state == "done" else "cancelled"
-            for key, tally in task.family.agents.items():
-                if tally.own and key not in task.steps:
+            for key, tally in task.graph.agents.items():
+                if tally.has_steps and key not in task.steps:
                     self._move(self._step(task, key), state)
 
     def _keep(self, task: TaskView) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.approvals import describe
 from agentdeck.views.picture import Picture, by
-from agentdeck.views.rows import StepView
+from agentdeck.views.task_view import StepView
 
 
 class ViewSteps(Picture):
@@ -27,7 +27,7 @@ class ViewSteps(Picture):
         step.state = "running"
         step.started = at
         step.attempts += 1
-        worker = task.family.agents.get(doer) or self._agent(task.family, doer, own=False)
+        worker = task.graph.agents.get(doer) or self._agent(task.graph, doer, own=False)
         worker.attempts += 1
         if e.eased:
             for how in e.eased.partition(":")[0].split(", "):
@@ -76,7 +76,7 @@ class ViewSteps(Picture):
         if reused:
             agent.reused += 1
         if started is not None:
-            worker = task.family.agents[started[3]]
+            worker = task.graph.agents[started[3]]
             seconds = at - started[0]
             if seconds < 0.0:
                 seconds = 0.0
@@ -102,7 +102,7 @@ class ViewSteps(Picture):
         task = self._task(e.task)
         step = self._step(task, e.step)
         started = self._end_attempt((e.task, e.step), e.attempt)
-        worker = self._agent(task.family, started.agent, own=False) if started else step.agent
+        worker = self._agent(task.graph, started.agent, own=False) if started else step.agent
         worker.failed_attempts += 1
         worker.input_bytes += e.input_bytes
         if started:
@@ -120,7 +120,7 @@ class ViewSteps(Picture):
         task = self._task(e.task)
         step = self._step(task, e.step)
         started = self._end_attempt((e.task, e.step), e.attempt)
-        worker = self._agent(task.family, started.agent, own=False) if started else step.agent
+        worker = self._agent(task.graph, started.agent, own=False) if started else step.agent
         worker.lost += 1
         self._used(worker, e.usage)
         step.since = e.at
@@ -133,7 +133,7 @@ class ViewSteps(Picture):
         task = self._task(e.task)
         step = self._step(task, e.step)
         started = self._end_attempt((e.task, e.step), e.attempt)
-        worker = self._agent(task.family, started.agent, own=False) if started else step.agent
+        worker = self._agent(task.graph, started.agent, own=False) if started else step.agent
         worker.attempts -= 1
         step.attempts -= 1
         step.since, step.started, step.reason, step.why = e.at, None, e.reason, e.why
@@ -169,7 +169,7 @@ class ViewSteps(Picture):
     def _step_failed(self, e: ev.StepFailed) -> None:
         step = self._end(e.at, e.task, e.step, "failed", e.usage)
         step.fault = e.fault
-        step.agent.spoilt += e.fault.kind == "needs" and step.size < 0
+        step.agent.blocked += e.fault.kind == "needs" and step.size < 0
         if e.letter:
             if not step.letter:
                 step.letter = True
@@ -215,12 +215,12 @@ class ViewSteps(Picture):
             step = task.steps.get(key)
             if step is None:
                 step = task.steps[key] = StepView(
-                    key, self._agent(task.family, key.partition("[")[0]), stood, e.at
+                    key, self._agent(task.graph, key.partition("[")[0]), stood, e.at
                 )
                 step.letter = key == e.step and stood == "failed" and not e.nested and self.letters > 0
             needs = key != e.step if step.fault is None else step.fault.kind == "needs"
-            if stood == "failed" and needs and step.size < 0 and step.agent.spoilt:
-                step.agent.spoilt -= 1
+            if stood == "failed" and needs and step.size < 0 and step.agent.blocked:
+                step.agent.blocked -= 1
             self._move(step, "running" if step.size >= 0 or (e.nested and key == e.step) else "waiting")
             step.since, step.started, step.ended, step.until = e.at, None, None, None
             step.reason = step.why = ""

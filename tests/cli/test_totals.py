@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from agentdeck.insight.summary import simulation, summary, task_counts, unknown_cost
 from agentdeck.scheduler import events as ev
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import Agent, Definition, Prompt, Simulate
 from tests.cli.conftest import Deck
 
@@ -97,12 +97,12 @@ def test_tasks_that_were_not_counted_are_at_least_so_many(deck: Deck, until: Unt
     assert f"at least {tasks['total']:,} tasks: {tasks['done']:,} done, {tasks['cancelled']} cancelled" in said
 
 
-def folded(*events: ev.Event) -> View:
+def folded(*events: ev.Event) -> RunView:
     agents = {
         "real": Agent("real", Prompt("?")),
         "made_up": Agent("made_up", Simulate()),
     }
-    view = View(Definition("w", agents))
+    view = RunView(Definition("w", agents))
     for seq, event in enumerate(events, 1):
         view.apply(seq, event)
     return view

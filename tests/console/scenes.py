@@ -12,7 +12,7 @@ from agentdeck.console.line_widget import Drawn
 from agentdeck.console.pane import SelectionChanged
 from agentdeck.errors import Fault
 from agentdeck.scheduler import events as ev
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import Agent, Definition, Python, Retry, Timeout
 
 ORDER = Definition(
@@ -51,8 +51,8 @@ def page(widget: Drawn) -> list[str]:
     ]
 
 
-def view_of(events: Iterable[ev.Event], definition: Definition = ORDER) -> View:
-    view = View(definition)
+def view_of(events: Iterable[ev.Event], definition: Definition = ORDER) -> RunView:
+    view = RunView(definition)
     for seq, event in enumerate(events, 1):
         view.apply(seq, event)
     return view

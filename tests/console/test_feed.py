@@ -7,7 +7,7 @@ from pathlib import Path
 
 from agentdeck.console.feed import Feed
 from agentdeck.engine.launch import Outcome
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 
 
 def wait(holds: object) -> None:
@@ -23,7 +23,7 @@ def test_a_feed_gives_the_whole_run_in_slices(recorded: tuple[Path, Outcome]) ->
     feed.start()
     try:
         wait(lambda: feed.row is not None and feed.known == outcome.view.seq)
-        view = View(feed.definition)
+        view = RunView(feed.definition)
         assert feed.behind(view) == outcome.view.seq
         steps = 0
         while feed.behind(view):

@@ -16,7 +16,7 @@ from agentdeck.console.screens.history import HistoryScreen
 from agentdeck.console.screens.run import RunScreen
 from agentdeck.engine.launch import Outcome
 from agentdeck.scheduler import events as ev
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 from tests.console.conftest import until
 from tests.console.log.samples import rows
 
@@ -34,7 +34,7 @@ def filled(events: int, lines: int) -> Feed:
 
 
 async def test_the_loop_comes_round_between_two_slices() -> None:
-    feed, view, lines = filled(MANY, 5000), View(), LineStore()
+    feed, view, lines = filled(MANY, 5000), RunView(), LineStore()
     intake = Intake(feed, view, lines)
     intake.take()
     assert 0 < view.seq < MANY
@@ -51,7 +51,7 @@ async def test_the_loop_comes_round_between_two_slices() -> None:
 
 
 async def test_it_is_late_until_all_is_in() -> None:
-    feed, view = filled(MANY, 0), View()
+    feed, view = filled(MANY, 0), RunView()
     intake = Intake(feed, view, LineStore())
     intake._complete -= 10
     intake.take()
@@ -66,7 +66,7 @@ async def test_it_is_late_until_all_is_in() -> None:
 
 
 async def test_a_closed_one_takes_no_more() -> None:
-    feed, view = filled(MANY, 0), View()
+    feed, view = filled(MANY, 0), RunView()
     intake = Intake(feed, view, LineStore())
     intake.take()
     intake.close()

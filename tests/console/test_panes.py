@@ -12,7 +12,7 @@ from agentdeck.console.panes.tasks import TasksPane
 from agentdeck.console.panes.timeline import TimelinePane
 from agentdeck.scheduler import events as ev
 from agentdeck.terminal_text import clean
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 from tests.console.scenes import Stage, failed, order, page, view_of
 
 pytestmark = pytest.mark.anyio
@@ -104,7 +104,7 @@ async def test_the_header_tells_progress_pace_and_who_needs_a_person() -> None:
         assert "ETA 5.0 s" in lines[0]
         assert "4 done" in lines[1] and "1 failed" in lines[1] and "of 10 tasks" in lines[1]  # noqa: PT018
         assert "pool 2.5 s" in lines[2] and "✗ 5 letters" in lines[2]  # noqa: PT018
-        header.tick(View(), 0.0)  # a replay that went back to before the run
+        header.tick(RunView(), 0.0)  # a replay that went back to before the run
         assert "ETA –" in page(header)[0]
 
 
@@ -252,7 +252,7 @@ async def test_activity_is_read_again_for_another_run_and_after_a_while_unseen()
     pane = TimelinePane(source)
     app = Stage(pane)
 
-    async def tick(view: View, now: float) -> None:
+    async def tick(view: RunView, now: float) -> None:
         pane.tick(view, now)
         await app.workers.wait_for_complete()
         await pilot.pause()

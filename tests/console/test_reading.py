@@ -18,7 +18,7 @@ from agentdeck.console.table import Table
 from agentdeck.engine.launch import Launch, Outcome
 from agentdeck.engine.launch import run as start
 from agentdeck.scheduler import events as ev
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 from agentdeck.workflow.loader import loads
 from tests.console.conftest import until
 from tests.console.scenes import Stage, page
@@ -96,7 +96,7 @@ async def test_what_would_be_lost_is_not_counted_before_it_is_read(
 async def test_the_pace_begins_when_the_past_is_read() -> None:
     header = Header()
     async with Stage(header).run_test(size=(160, 3)):
-        view = View()
+        view = RunView()
         view.apply(1, ev.RunStarted(0.0, "r", "w", "", {}, {}))
         for seq in range(2, 2000, 2):
             view.apply(seq, ev.TaskOpened(1.0, str(seq), {}))

@@ -16,11 +16,11 @@ from agentdeck.console.panes.header import Header
 from agentdeck.console.panes.tasks import TasksPane
 from agentdeck.console.panes.timeline import TimelinePane
 from agentdeck.console.state_style import GLYPHS, look_of
-from agentdeck.insight.attention import Attention, Need, attention, needing
-from agentdeck.insight.why import reason
+from agentdeck.insight.attention import AttentionCounts, AttentionItem, attention_counts, attention_items
+from agentdeck.insight.why import explain
 from agentdeck.scheduler import events as ev
-from agentdeck.views.agent_totals import SHOWN
-from agentdeck.views.run_view import View
+from agentdeck.views.agent_totals import DISPLAY_STATES
+from agentdeck.views.run_view import RunView
 from agentdeck.workflow.loader import loads
 from tests.console.scenes import Stage, page
 
@@ -55,14 +55,14 @@ NO = (
 )
 
 
-def view_of(*more: ev.Event) -> View:
-    view = View(loads(SIGN).definition)
+def view_of(*more: ev.Event) -> RunView:
+    view = RunView(loads(SIGN).definition)
     for seq, event in enumerate(asked(*more), 1):
         view.apply(seq, event)
     return view
 
 
-def card(view: View) -> Card:
+def card(view: RunView) -> Card:
     assert view.definition is not None
     return card_of(nodes_of(view.definition)["sign"], view.agents, tasks=1)
 
@@ -71,14 +71,14 @@ def test_asking_is_not_running_and_rejected_is_not_done() -> None:
     assert card(view_of()).state == "asking"
     assert card(view_of(*NO)).state == "rejected"
     assert card(view_of(NO[0]._replace(approved=True))).state == "done"
-    assert state_of({**dict.fromkeys(SHOWN, 0), "cancelled": 2}) == "cancelled"
-    assert view_of().open["1"].shown == "asking"
+    assert state_of({**dict.fromkeys(DISPLAY_STATES, 0), "cancelled": 2}) == "cancelled"
+    assert view_of().open["1"].display_state == "asking"
     assert view_of().agents["sign"].steps["running"] == 1  # what is printed as JSON stays
 
 
 def test_a_rejected_approval_that_goes_again_is_not_rejected_any_more() -> None:
     again = ev.StepReopened(6.0, "1", "sign", was="done", again={"sign": "done", "ship": "skipped"})
-    assert view_of(*NO, again).agents["sign"].shown["rejected"] == 0
+    assert view_of(*NO, again).agents["sign"].display_counts["rejected"] == 0
 
 
 REVIEW = """
@@ -91,7 +91,7 @@ agents:
 
 
 def test_an_approval_inside_a_sub_workflow_asks_too() -> None:
-    view = View(loads(REVIEW).definition)
+    view = RunView(loads(REVIEW).definition)
     events: list[ev.Event] = [
         ev.RunStarted(0.0, "r", "review", "", {}, {"workers": 4}),
         ev.TaskOpened(0.0, "1", {}),
@@ -102,12 +102,14 @@ def test_an_approval_inside_a_sub_workflow_asks_too() -> None:
     ]
     for seq, event in enumerate(events, 1):
         view.apply(seq, event)
-    assert view.open["1/check"].shown == "asking"
-    assert view.agents["check/sign"].shown["asking"] == 1
-    assert attention(view, 3600.0) == Attention(0, 1, 0, 0)  # the step that waits for it is not silent
-    assert list(needing(view, 1.0)) == [Need("asking", "1/check", "sign")]
+    assert view.open["1/check"].display_state == "asking"
+    assert view.agents["check/sign"].display_counts["asking"] == 1
+    assert attention_counts(view, 3600.0) == AttentionCounts(
+        0, 1, 0, 0
+    )  # the step that waits for it is not silent
+    assert list(attention_items(view, 1.0)) == [AttentionItem("asking", "1/check", "sign")]
     assert view.definition is not None
-    assert reason(view, view.definition, "1/check", "sign", 9.0).text == "asks a person since 9.0 s"
+    assert explain(view, view.definition, "1/check", "sign", 9.0).text == "asks a person since 9.0 s"
 
 
 async def test_every_pane_tells_them_apart() -> None:
@@ -129,7 +131,7 @@ async def test_every_pane_tells_them_apart() -> None:
 
 
 async def test_no_two_states_look_alike_in_any_theme(tmp_path: Path) -> None:
-    assert len({GLYPHS[state] for state in SHOWN}) == len(SHOWN)
+    assert len({GLYPHS[state] for state in DISPLAY_STATES}) == len(DISPLAY_STATES)
     app = DeckApp(tmp_path / "deck.db")
     async with app.run_test() as pilot:
         app._read_themes()
@@ -152,10 +154,10 @@ async def test_a_run_paused_by_its_budget_says_so_and_what_to_do() -> None:
             assert "‖ paused: budget" in top
             assert "B grants more" in top
         header = Header()
-    assert attention(view, 3.0) == Attention(0, 1, 0, 1)
-    assert next(needing(view, 3.0)).why == "budget"
+    assert attention_counts(view, 3.0) == AttentionCounts(0, 1, 0, 1)
+    assert next(attention_items(view, 3.0)).why == "budget"
     by_hand = view_of(ev.RunPaused(2.0, "", "ada"))
-    assert attention(by_hand, 3.0) == Attention(0, 1, 0, 0)
+    assert attention_counts(by_hand, 3.0) == AttentionCounts(0, 1, 0, 0)
 
 
 def test_a_limit_that_is_not_set_reads_none() -> None:

@@ -30,7 +30,7 @@ from agentdeck.console.screens.run import RunScreen
 from agentdeck.console.status_lines import Tabs
 from agentdeck.console.text_entry import Entry
 from agentdeck.engine.launch import Outcome
-from agentdeck.insight.attention import needing
+from agentdeck.insight.attention import attention_items
 from tests.console.conftest import until
 
 pytestmark = pytest.mark.anyio
@@ -125,7 +125,7 @@ async def test_an_approval_inside_a_sub_workflow_is_found_and_answered(tmp_path:
         await until(pilot, lambda: isinstance(app.screen, RunScreen))
         screen = app.screen
         assert isinstance(screen, RunScreen)
-        await until(pilot, lambda: bool(screen.panes) and list(needing(screen.view, 0.0)) != [])
+        await until(pilot, lambda: bool(screen.panes) and list(attention_items(screen.view, 0.0)) != [])
         await pilot.press("exclamation_mark")
         assert screen.target == Selection("check/sign", "1/check", "sign")
         await pilot.press("a")

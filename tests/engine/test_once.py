@@ -15,11 +15,11 @@ import pytest
 from agentdeck.engine.launch import Launch, Outcome, Watch, run
 from agentdeck.engine.run_control import Control
 from agentdeck.errors import StepError
-from agentdeck.insight.why import reason
+from agentdeck.insight.why import explain
 from agentdeck.scheduler import events as ev
 from agentdeck.store.once import Holder, once_claim
 from agentdeck.store.reader import Reader
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 from agentdeck.workflow.loader import loads
 from agentdeck.workflow.model import Data, Definition
 
@@ -223,12 +223,12 @@ async def test_why_says_which_step_holds_the_key(case: Case) -> None:
         with anyio.fail_after(20):
             group.start_soon(case.run, "17", "17")
             await case.deferred.wait()
-            view = View(definition)
+            view = RunView(definition)
             for seq, event in enumerate(case.events, 1):
                 view.apply(seq, event)
             (held,) = case.of(ev.AttemptDeferred)
             assert isinstance(held, ev.AttemptDeferred)
-            found = reason(view, definition, held.task, "pay", held.at + 1)
+            found = explain(view, definition, held.task, "pay", held.at + 1)
             case.shop.open.set()
     assert (found.state, found.reason) == ("ready", "held")
     assert "waits for once key pay-17, held by step pay of task" in found.text

@@ -10,14 +10,14 @@ from agentdeck.console.forecast_text import describe
 from agentdeck.console.graph.critical_path import path, slack, takes
 from agentdeck.console.state_style import Look
 from agentdeck.insight.forecast import forecast
-from agentdeck.insight.launch_forecast import outlook
+from agentdeck.insight.launch_forecast import forecast_launch
 from agentdeck.insight.lower_bound import schedule
 from agentdeck.insight.plan import plan
 from agentdeck.insight.prompt_forecast import Prompting
 from agentdeck.insight.summary import summary
-from agentdeck.insight.task_timeline import bars, critical
+from agentdeck.insight.task_timeline import critical_steps, task_timeline
 from agentdeck.scheduler import events as ev
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 from agentdeck.workflow.loader import loads
 from agentdeck.workflow.model import Definition, Join
 from tests.scheduler.driver import agent, definition
@@ -64,7 +64,7 @@ def test_a_path_that_was_run_goes_over_the_arrival_that_was_enough() -> None:
         ev.StepSucceeded(5.0, "1", "sum", 1),
     ]
     needs = {"sum": ("fast", "second", "slow")}
-    assert critical(bars(enumerate(log, 1), "1"), needs) == {"second", "sum"}
+    assert critical_steps(task_timeline(enumerate(log, 1), "1"), needs) == {"second", "sum"}
 
 
 @given(
@@ -100,14 +100,14 @@ agents:
 
 def test_items_are_counted_where_they_are_known_and_told_as_unknown_where_not() -> None:
     files = loads(EACH).definition
-    seen = outlook(files, 4, 1)
+    seen = forecast_launch(files, 4, 1)
     assert seen.plan.uncounted == ("read",)
     assert seen.seconds >= seen.plan.lower_bound >= seen.plan.path_seconds == 4.0
     told = describe(seen, Look({})).plain
     assert "expected    at least 4.0 s" in told
     assert "one by one  not known" in told
     assert "of read: counted in the run" in told
-    known = outlook(files, 4, 1, asks=Prompting(items={"read": 8.0}))
+    known = forecast_launch(files, 4, 1, asks=Prompting(items={"read": 8.0}))
     assert known.plan.uncounted == ()
     assert known.plan.sequential == 1.0 + 8 * 2.0 + 1.0
     assert known.seconds == pytest.approx(1.0 + 4.0 + 1.0)
@@ -127,7 +127,7 @@ def test_a_step_that_was_cancelled_because_it_was_too_slow_is_not_on_the_path() 
         ev.StepSucceeded(3.0, "1", "sum", 1),
         ev.TaskEnded(3.0, "1", "done"),
     ]
-    view = View(of)
+    view = RunView(of)
     for seq, event in enumerate(log, 1):
         view.apply(seq, event)
     assert path(of, takes(of, view.agents)) == ("second", "sum")

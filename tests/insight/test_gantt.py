@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 
 from agentdeck.errors import Fault
-from agentdeck.insight.agent_activity import BUCKETS, Activity, activity
-from agentdeck.insight.task_timeline import Row, Span, bars, critical, live
+from agentdeck.insight.agent_activity import BUCKETS, AgentActivity, agent_activity
+from agentdeck.insight.task_timeline import TimelineRow, TimelineSpan, critical_steps, task_timeline, update_rows
 from agentdeck.scheduler import events as ev
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 
 REFUSED = Fault(kind="error", message="refused")
 TASK: list[ev.Event] = [
@@ -23,30 +23,30 @@ TASK: list[ev.Event] = [
 ]
 
 
-def rows(events: list[ev.Event], task: str = "A") -> dict[str, Row]:
-    return {row.step: row for row in bars(enumerate(events, 1), task)}
+def rows(events: list[ev.Event], task: str = "A") -> dict[str, TimelineRow]:
+    return {row.step: row for row in task_timeline(enumerate(events, 1), task)}
 
 
 def test_waits_come_before_attempts_by_reason() -> None:
     found = rows(TASK)
     assert list(found) == ["extract", "payment", "shipping"]
-    assert found["extract"].spans == (Span("pool", 100.0, 101.0), Span("done", 101.0, 103.0, 1))
+    assert found["extract"].spans == (TimelineSpan("pool", 100.0, 101.0), TimelineSpan("done", 101.0, 103.0, 1))
     assert found["shipping"].spans == (
-        Span("needs", 100.0, 103.0),
-        Span("requests", 103.0, 105.0),
-        Span("pool", 105.0, 106.0),
-        Span("done", 106.0, 109.0, 1),
+        TimelineSpan("needs", 100.0, 103.0),
+        TimelineSpan("requests", 103.0, 105.0),
+        TimelineSpan("pool", 105.0, 106.0),
+        TimelineSpan("done", 106.0, 109.0, 1),
     )
 
 
 def test_a_retry_shows_both_attempts_and_its_backoff() -> None:
     assert rows(TASK)["payment"].spans == (
-        Span("needs", 100.0, 103.0),
-        Span("pool", 103.0, 104.0),
-        Span("failed", 104.0, 105.0, 1),
-        Span("backoff", 105.0, 107.0),
-        Span("pool", 107.0, 108.0),
-        Span("running", 108.0, None, 2),
+        TimelineSpan("needs", 100.0, 103.0),
+        TimelineSpan("pool", 103.0, 104.0),
+        TimelineSpan("failed", 104.0, 105.0, 1),
+        TimelineSpan("backoff", 105.0, 107.0),
+        TimelineSpan("pool", 107.0, 108.0),
+        TimelineSpan("running", 108.0, None, 2),
     )
 
 
@@ -60,29 +60,29 @@ def test_what_held_it_back_is_known_to_the_moment() -> None:
         ]
     )
     assert found["ask"].spans[:3] == (
-        Span("pool", 0.0, 1.0),
-        Span("requests", 1.0, 4.0),
-        Span("tokens", 4.0, 6.0),
+        TimelineSpan("pool", 0.0, 1.0),
+        TimelineSpan("requests", 1.0, 4.0),
+        TimelineSpan("tokens", 4.0, 6.0),
     )
 
 
 def test_the_end_of_a_task_ends_what_runs() -> None:
     found = rows([*TASK, ev.TaskEnded(110.0, "A", "cancelled")])
-    assert found["payment"].spans[-1] == Span("cancelled", 108.0, 110.0, 2)
+    assert found["payment"].spans[-1] == TimelineSpan("cancelled", 108.0, 110.0, 2)
     assert found["payment"].state == "cancelled"
 
 
 def test_a_wait_that_was_cut_short_ends_with_its_step() -> None:
     found = rows([*TASK[:8], ev.StepCancelled(106.0, "A", "payment")])
-    assert found["payment"].spans[-1] == Span("backoff", 105.0, 106.0)
+    assert found["payment"].spans[-1] == TimelineSpan("backoff", 105.0, 106.0)
 
 
 @pytest.mark.parametrize("known", range(len(TASK) + 1))
 def test_what_was_read_early_is_brought_up_to_the_view(known: int) -> None:
-    view = View()
+    view = RunView()
     for seq, event in enumerate(TASK, 1):
         view.apply(seq, event)
-    fresh = {row.step: row for row in live(bars(enumerate(TASK[:known], 1), "A"), view.open["A"])}
+    fresh = {row.step: row for row in update_rows(task_timeline(enumerate(TASK[:known], 1), "A"), view.open["A"])}
     for step, row in rows(TASK).items():
         assert fresh[step].spans[-1] == row.spans[-1]
         assert fresh[step].state == row.state
@@ -95,12 +95,12 @@ def test_the_critical_path_goes_back_over_the_latest_needs() -> None:
         ev.StepSucceeded(120.0, "A", "payment", 2),
         ev.StepStarted(121.0, "A", "confirm", "confirm", 1, 120.0),
     ]
-    assert critical(bars(enumerate(ended, 1), "A"), needs) == {"extract", "payment", "confirm"}
-    assert critical([], needs) == set()
+    assert critical_steps(task_timeline(enumerate(ended, 1), "A"), needs) == {"extract", "payment", "confirm"}
+    assert critical_steps([], needs) == set()
 
 
 def test_activity_counts_attempts_at_once_and_failures() -> None:
-    found = activity(enumerate(TASK, 1))
+    found = agent_activity(enumerate(TASK, 1))
     assert found.along("extract", 101.0, 2.0, 1)[0][0] == pytest.approx(2.0)  # B's goes on
     assert found.along("payment", 104.0, 1.0, 1)[0][0] == pytest.approx(1.0)
     payment = found.along("payment", 103.0, 2.0, 3)
@@ -110,7 +110,7 @@ def test_activity_counts_attempts_at_once_and_failures() -> None:
 
 
 def test_activity_stays_bounded_and_loses_no_work() -> None:
-    found = Activity()
+    found = AgentActivity()
     for second in range(0, 100_000, 10):
         found.add("a", second, second + 5)
         found.fail("a", second)
@@ -123,5 +123,5 @@ def test_activity_stays_bounded_and_loses_no_work() -> None:
 
 def test_a_cancelled_attempt_is_no_work_any_more() -> None:
     later: list[ev.Event] = [*TASK, ev.StepCancelled(110.0, "B", "extract"), ev.RunPaused(130.0)]
-    found = activity(enumerate(later, 1))
+    found = agent_activity(enumerate(later, 1))
     assert sum(found.work["extract"]) == pytest.approx(2.0 + 9.0)

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from agentdeck.insight.attention import Attention, attention, needing
+from agentdeck.insight.attention import AttentionCounts, attention_counts, attention_items
 from agentdeck.insight.formatting import count, dollars, per_second, percent
 from agentdeck.insight.limits import limits
 from agentdeck.insight.throughput import Pace
 from agentdeck.limits.ranges import range_of
 from agentdeck.scheduler import events as ev
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 
 
 @pytest.mark.parametrize(
@@ -42,19 +42,19 @@ def test_ranges_go_by_the_last_part_of_the_name() -> None:
 
 
 def test_silence_is_measured_from_the_last_sign_of_life() -> None:
-    view = View()
+    view = RunView()
     view.apply(1, ev.RunStarted(0.0, "r", "w", "", {}, {"workers": 4}))
     view.apply(2, ev.TaskOpened(0.0, "A", {}))
     view.apply(3, ev.StepStarted(0.0, "A", "slow", "slow", 1, 0.0))
-    assert attention(view, 29.0) == Attention(0, 0, 0)
-    assert attention(view, 31.0) == Attention(0, 0, 1)
-    assert attention(view, 31.0, lambda task, step: 15.0) == Attention(0, 0, 0)
-    assert list(needing(view, 29.0)) == []
-    assert [need.why for need in needing(view, 31.0)] == ["silent"]
+    assert attention_counts(view, 29.0) == AttentionCounts(0, 0, 0)
+    assert attention_counts(view, 31.0) == AttentionCounts(0, 0, 1)
+    assert attention_counts(view, 31.0, lambda task, step: 15.0) == AttentionCounts(0, 0, 0)
+    assert list(attention_items(view, 29.0)) == []
+    assert [need.why for need in attention_items(view, 31.0)] == ["silent"]
 
 
 def test_a_limit_that_was_changed_is_listed_even_where_the_workflow_sets_none() -> None:
-    view = View()
+    view = RunView()
     view.apply(1, ev.RunStarted(0.0, "r", "w", "", {}, {"workers": 4}))
     view.apply(2, ev.LimitChanged(1.0, "openai.requests", 50, 80))
     assert [(limit.name, limit.value) for limit in limits(view, 1.0)] == [("workers", 4), ("openai.requests", 80)]

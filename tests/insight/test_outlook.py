@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agentdeck.insight.launch_forecast import outlook
+from agentdeck.insight.launch_forecast import forecast_launch
 from agentdeck.insight.prompt_forecast import Prompting
 from agentdeck.workflow.loader import load, loads
 
@@ -14,27 +14,30 @@ ORDER = load(Path(__file__).parents[2] / "workflows" / "order.yaml").definition
 
 
 def test_one_order_takes_its_critical_path() -> None:
-    seen = outlook(ORDER, 8)
+    seen = forecast_launch(ORDER, 8)
     assert (seen.seconds, seen.first, seen.holds) == (5.0, 5.0, "path")
     assert seen.plan.critical_path == ("extract", "inventory", "confirm")
 
 
 def test_many_orders_take_their_work_over_the_workers() -> None:
-    seen = outlook(ORDER, 15, 10_000)
+    seen = forecast_launch(ORDER, 15, 10_000)
     assert seen.seconds == pytest.approx(10_000 * 7.5 / 15, rel=0.02)
     assert seen.holds == "workers"
     assert seen.seconds >= seen.plan.lower_bound
-    assert outlook(ORDER, 30, 10_000).seconds == pytest.approx(seen.seconds / 2, rel=0.02)
+    assert forecast_launch(ORDER, 30, 10_000).seconds == pytest.approx(seen.seconds / 2, rel=0.02)
 
 
 def test_what_rates_take_holds_up_the_run() -> None:
-    assert outlook(ORDER, 8).usd is None
-    held = outlook(ORDER, 8, 100, asks=Prompting(1000.0, "it.requests", (2.0, 5.0)))
+    assert forecast_launch(ORDER, 8).usd is None
+    held = forecast_launch(ORDER, 8, 100, asks=Prompting(1000.0, "it.requests", (2.0, 5.0)))
     assert (held.seconds, held.holds, held.usd) == (1000.0, "it.requests", (2.0, 5.0))
-    assert held.busy < outlook(ORDER, 8, 100).busy
-    assert outlook(ORDER, 8, 100, asks=Prompting(1.0, "it.requests")).holds == outlook(ORDER, 8, 100).holds
+    assert held.busy < forecast_launch(ORDER, 8, 100).busy
+    assert (
+        forecast_launch(ORDER, 8, 100, asks=Prompting(1.0, "it.requests")).holds
+        == forecast_launch(ORDER, 8, 100).holds
+    )
 
 
 def test_durations_seen_before_count() -> None:
     one = loads("agentdeck: 1\nname: w\nagents:\n  a: { command: [ls] }\n").definition
-    assert outlook(one, 1, 4, {"a": 2.5}).seconds == 10.0
+    assert forecast_launch(one, 1, 4, {"a": 2.5}).seconds == 10.0

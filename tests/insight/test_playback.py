@@ -12,7 +12,7 @@ from agentdeck.engine.clock import LoopClock, virtual
 from agentdeck.engine.launch import Launch, Watch, run
 from agentdeck.insight.replay import Playback
 from agentdeck.scheduler import events as ev
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 from agentdeck.workflow.loader import loads
 
 DEFINITION = loads(
@@ -42,12 +42,12 @@ def recorded() -> list[tuple[int, ev.Event]]:
 LOG = recorded()
 
 
-def shown(view: View) -> object:
+def shown(view: RunView) -> object:
     return view.seq, view.state, view.steps(), view.tasks.done, view.letters, sorted(view.running), view.seconds
 
 
 def folded(count: int) -> object:
-    view = View(DEFINITION)
+    view = RunView(DEFINITION)
     for seq, event in LOG[:count]:
         view.apply(seq, event)
     return shown(view)

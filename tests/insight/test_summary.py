@@ -9,7 +9,7 @@ import pytest
 from agentdeck.insight.lower_bound import earliest, lower_bound
 from agentdeck.insight.summary import summary
 from agentdeck.scheduler import events as ev
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import Agent, Definition, Join, Python, Simulate
 
 TAKES = {"extract": 2.0, "payment": 1.5, "inventory": 2.0, "shipping": 1.0, "confirm": 1.0}
@@ -55,8 +55,8 @@ def order(join: Join | None = None) -> Definition:
     return Definition("order", agents)
 
 
-def one_order(workers: int = 8) -> View:
-    view = View(order())
+def one_order(workers: int = 8) -> RunView:
+    view = RunView(order())
     begin = {"extract": 0.0, "payment": 2.0, "inventory": 2.0, "shipping": 2.0, "confirm": 4.0}
     events: list[ev.Event] = [
         ev.RunStarted(0.0, "r1", "order", "x", {}, {"workers": workers}),
@@ -102,14 +102,14 @@ def test_the_output_of_many_is_left_out() -> None:
 
 
 def test_nothing_happened_yet() -> None:
-    made = summary(View(order()), order())
+    made = summary(RunView(order()), order())
     assert made["speedup"] is None
     assert made["lower_bound_seconds"] == 0.0
     assert json.dumps(made)
 
 
 def test_a_log_without_its_definition_still_has_a_summary() -> None:
-    view = View()
+    view = RunView()
     view.apply(1, ev.RunStarted(0.0, "r1", "order", "x", {}, {}))
     assert summary(view)["critical_path"] == []
 
@@ -146,7 +146,7 @@ def test_the_bound_is_the_larger_one() -> None:
 
 def test_what_was_saved_is_told_only_where_all_prices_are_known() -> None:
     def told(*usages: ev.Usage) -> dict[str, object]:
-        view = View()
+        view = RunView()
         view.apply(1, ev.TaskOpened(0.0, "1", {}))
         for n, usage in enumerate(usages):
             view.apply(2 + 2 * n, ev.StepStarted(0.0, "1", f"a{n}", "a", 1, 0.0))

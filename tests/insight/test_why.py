@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from agentdeck.errors import Fault, UsageError
-from agentdeck.insight.why import reason, why
+from agentdeck.insight.why import explain, why
 from agentdeck.scheduler import events as ev
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import Agent, Approve, Definition, Join, Retry, Simulate, Timeout
 
 NEEDS: dict[str, tuple[str, ...]] = {
@@ -25,9 +25,9 @@ def order(**changed: Agent) -> Definition:
     return Definition("order", {**agents, **changed})
 
 
-def seen(definition: Definition, *events: ev.Event, workers: int = 4, tasks: int = 1) -> View:
+def seen(definition: Definition, *events: ev.Event, workers: int = 4, tasks: int = 1) -> RunView:
     """A run of so many tasks that began at 0, and what happened then."""
-    view = View(definition)
+    view = RunView(definition)
     begin: list[ev.Event] = [ev.RunStarted(0.0, "r1", "order", "x", {}, {"workers": workers})]
     begin += [ev.TaskOpened(0.0, str(n), {}) for n in range(1, tasks + 1)]
     for seq, event in enumerate([*begin, *events], 1):
@@ -68,7 +68,7 @@ def test_a_full_pool_and_who_goes_first() -> None:
     assert why(view, definition, "7", "extract", 14.0) == "ready for 14 s; pool full 4/4; 10 ahead"
     assert why(view, definition, "5", "rush", 14.0) == "ready for 14 s; pool full 4/4; 4 ahead"
     view.apply(99, ev.TaskHurried(14.0, "7"))
-    assert reason(view, definition, "7", "extract", 14.0).text.endswith("; 8 ahead"), "only rushes, one per task"
+    assert explain(view, definition, "7", "extract", 14.0).text.endswith("; 8 ahead"), "only rushes, one per task"
     view.apply(100, ev.LimitChanged(15.0, "workers", 4, 6))
     assert why(view, definition, "7", "extract", 15.0).endswith("the pool has room (4/6): it starts next")
 
@@ -98,7 +98,7 @@ def test_max_parallel() -> None:
 def test_held_back_by_a_limit_of_the_other_side() -> None:
     waited = ev.StepWaited(2.0, "1", "extract", "requests", "openai 80/min: 80 in the last minute; next in 4 s")
     view = seen(order(), waited)
-    found = reason(view, order(), "1", "extract", 5.0)
+    found = explain(view, order(), "1", "extract", 5.0)
     assert (found.state, found.reason) == ("ready", "requests")
     assert found.text == "ready for 5.0 s; openai 80/min: 80 in the last minute; next in 4 s"
 
@@ -137,7 +137,7 @@ def test_paused() -> None:
     view = seen(order(), ev.RunPaused(4.0, "store: the disk is full"))
     said = why(view, order(), "1", "extract", 5.0)
     assert said == "ready for 5.0 s; the run is paused: store: the disk is full"
-    assert reason(view, order(), "1", "extract", 5.0).reason == "paused"
+    assert explain(view, order(), "1", "extract", 5.0).reason == "paused"
 
 
 def test_running_and_its_clock() -> None:

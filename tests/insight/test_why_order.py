@@ -5,13 +5,13 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from random import Random
 
-from agentdeck.insight.why import ready, reason
+from agentdeck.insight.why import explain, ready_counts
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.machine import Machine
 from agentdeck.scheduler.program import Program
 from agentdeck.scheduler.state import READY, WAITING
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import Agent, Definition, Join, Simulate
 
 
@@ -37,7 +37,7 @@ def compared(chance: Random) -> int:
     """One run, compared after every step; how many steps were."""
     definition = some_graph(chance)
     machine = Machine(Program(definition), run="r", workers=chance.randint(1, 3))
-    view, ends, count = View(definition), list[tuple[float, int, ev.StepStarted]](), 0
+    view, ends, count = RunView(definition), list[tuple[float, int, ev.StepStarted]](), 0
     opened, now = 0, 0.0
     todo: list[ev.Event | ev.Signal] = [ev.RunStarted(0.0, "r", "d", "", {}, {"workers": machine.workers})]
     together, hurried = 0, False
@@ -68,14 +68,14 @@ def compared(chance: Random) -> int:
     return together
 
 
-def compare(machine: Machine, view: View, definition: Definition, at: float) -> int:
+def compare(machine: Machine, view: RunView, definition: Definition, at: float) -> int:
     """Every ready step of the core is one for `why`, with as many ahead of it, since the same moment."""
     ordered = sorted(machine.ready, key=lambda entry: entry[:6])
     queue = [entry[6] for entry in ordered if entry[6].state == READY]
     queue = list(dict.fromkeys(queue))
     per_agent: dict[str, int] = {}
     for place, step in enumerate(queue):
-        found = reason(view, definition, step.task.id, step.key, at)
+        found = explain(view, definition, step.task.id, step.key, at)
         assert (found.state, found.reason) == ("ready", "pool"), found.text
         assert found.text == (
             f"ready for {at - step.ready_at:.1f} s;"
@@ -85,9 +85,9 @@ def compare(machine: Machine, view: View, definition: Definition, at: float) -> 
             f" pool full {len(machine.running)}/{machine.workers}; {place} ahead"
         )
         per_agent[step.key] = per_agent.get(step.key, 0) + 1
-    assert ready(view, definition) == per_agent
+    assert ready_counts(view, definition) == per_agent
     for task in machine.tasks.values():
         for waiting in task.steps:
             if waiting is not None and waiting.state == WAITING:
-                assert reason(view, definition, task.id, waiting.key, at).state == "waiting"
+                assert explain(view, definition, task.id, waiting.key, at).state == "waiting"
     return len(queue)

@@ -11,7 +11,7 @@ from agentdeck.errors import Fault
 from agentdeck.insight.summary import summary
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.state import ENDED, OPEN, RUNNING
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import Agent, Python, SubWorkflow
 from tests.scheduler.driver import Player, definition
 from tests.scheduler.graphs import actions, event_of, graphs
@@ -41,7 +41,7 @@ def test_the_view_agrees_with_the_machine_at_every_step(
     player.at(31.0, ev.RunUnpaused(31.0))
     player.at(31.0, ev.LimitChanged(31.0, "workers", 0, 4))
 
-    view = View(of)
+    view = RunView(of)
     for _ in range(20_000):
         for event in player.log[view.seq :]:
             view.apply(view.seq + 1, event)
@@ -63,7 +63,7 @@ def test_the_view_agrees_with_the_machine_at_every_step(
     # An item that did well the second time is settled with its group, which the view does not wait for.
     items = any(agent.each for agent in agents)
     assert view.letters <= len(player.letters) if items else view.letters == len(player.letters)
-    assert all(0 <= tally.spoilt <= tally.steps["failed"] for tally in view.agents.values())
+    assert all(0 <= tally.blocked <= tally.steps["failed"] for tally in view.agents.values())
     made = summary(view, of)
     assert made["attempts"] == len(player.of(ev.StepStarted))
     assert all(seconds >= 0 for told in made["agents"].values() for seconds in told["waiting"].values())
@@ -74,7 +74,7 @@ def expanded(log: list[ev.Event]) -> dict[tuple[str, str], int]:
     return {(e.task, e.step): e.size for e in log if isinstance(e, ev.StepExpanded)}
 
 
-def agree(player: Player, view: View) -> None:
+def agree(player: Player, view: RunView) -> None:
     """What both know is the same: who runs, which tasks are open, and how each ended step ended."""
     machine = player.machine
     steps = [step for task in machine.tasks.values() for step in machine._steps_of(task)]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from agentdeck.errors import Fault
-from agentdeck.insight.task_timeline import bars
+from agentdeck.insight.task_timeline import task_timeline
 from agentdeck.scheduler import events as ev
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 from tests.scheduler.driver import Desk, Player, agent, definition, prompt
 
 
@@ -88,12 +88,12 @@ def test_view_and_timeline_sum_up_to_the_same() -> None:
     player.at(0.5, ev.RunPaused(0.5, "", "eva"))
     player.at(2.0, ev.RunUnpaused(2.0, "eva"))
     player.play()
-    view = View(player.definition)
+    view = RunView(player.definition)
     for seq, event in enumerate(player.log, 1):
         view.apply(seq, event)
     spans: dict[str, float] = {}
     for task in ("1", "2", "3"):
-        for row in bars(list(enumerate(player.log, 1)), task):
+        for row in task_timeline(list(enumerate(player.log, 1)), task):
             for span in row.spans:
                 if not span.attempt and span.until is not None:
                     spans[span.kind] = spans.get(span.kind, 0.0) + span.until - span.since

@@ -15,7 +15,7 @@ from agentdeck.insight.summary import summary
 from agentdeck.scheduler import events as ev
 from agentdeck.views.agent_totals import EXACT, Durations
 from agentdeck.views.picture import MOMENTS, RECENT
-from agentdeck.views.run_view import KEPT_FAILED, View
+from agentdeck.views.run_view import KEPT_FAILED, RunView
 from agentdeck.workflow.model import (
     Agent,
     Approve,
@@ -46,8 +46,8 @@ def chain(*agents: Agent) -> Definition:
     return Definition("chain", {agent.name: agent for agent in agents})
 
 
-def started(*events: ev.Event, definition: Definition | None = None) -> View:
-    view = View(definition)
+def started(*events: ev.Event, definition: Definition | None = None) -> RunView:
+    view = RunView(definition)
     first: list[ev.Event] = [
         ev.RunStarted(0.0, "r1", "order", "abc", {}, {"workers": 4}),
         ev.TaskOpened(0.0, "1", {}),
@@ -56,7 +56,7 @@ def started(*events: ev.Event, definition: Definition | None = None) -> View:
     return view
 
 
-def fold(view: View, events: Iterable[ev.Event]) -> View:
+def fold(view: RunView, events: Iterable[ev.Event]) -> RunView:
     for event in events:
         view.apply(view.seq + 1, event)
     return view
@@ -185,7 +185,7 @@ def test_nested_steps_are_counted_under_the_step_they_belong_to() -> None:
     assert view.agents["review/security"].steps["done"] == 1
     assert view.tasks.opened == 1
     assert view.tasks.done == 0
-    assert not view.agents["review"].holds
+    assert not view.agents["review"].uses_worker
     assert summary(view)["sequential_seconds"] == 2.0
 
 
@@ -239,14 +239,14 @@ def test_a_letter_is_closed_by_success_and_the_counts_go_back() -> None:
         definition=order(),
     )
     assert (view.letters, view.tasks.failed, view.state) == (1, 1, "failed")
-    assert {name: tally.spoilt for name, tally in view.agents.items()} == {
+    assert {name: tally.blocked for name, tally in view.agents.items()} == {
         **dict.fromkeys(order().agents, 1),
         "extract": 0,
     }
     again = dict.fromkeys(order().agents, "failed")
     fold(view, [ev.StepReopened(2.0, "1", "extract", "ada", None, "failed", again)])
     assert (view.tasks.failed, view.state, view.steps()["waiting"]) == (0, "running", 5)
-    assert not any(tally.spoilt for tally in view.agents.values())
+    assert not any(tally.blocked for tally in view.agents.values())
     for i, name in enumerate(order().agents):
         fold(view, attempt(3.0 + i, name, 1.0))
     fold(view, [ev.TaskEnded(9.0, "1", "done", 1), ev.RunEnded(9.0, "done")])
@@ -285,14 +285,14 @@ def test_nobodys_time_is_not_the_runs_time() -> None:
 
 
 def test_simulated_is_said() -> None:
-    assert View(chain(Agent("a", Simulate()))).simulated
+    assert RunView(chain(Agent("a", Simulate()))).simulated
     usage = ev.Usage(1, 1, usd=0.0, simulated=True)
     view = started(ev.StepStarted(0.0, "1", "a", "a", 1, 0.0), ev.StepSucceeded(1.0, "1", "a", 1, None, usage))
     assert view.simulated
 
 
 def test_what_ended_leaves_memory() -> None:
-    view = View(order())
+    view = RunView(order())
     fold(view, [ev.RunStarted(0.0, "r", "order", "x", {}, {})])
 
     def push(count: int) -> int:
@@ -314,7 +314,7 @@ def test_what_ended_leaves_memory() -> None:
 
 
 def test_the_timeline_is_bounded() -> None:
-    view = fold(View(), [ev.Noted(float(i), f"note {i}") for i in range(MOMENTS + 50)])
+    view = fold(RunView(), [ev.Noted(float(i), f"note {i}") for i in range(MOMENTS + 50)])
     assert len(view.timeline) == MOMENTS
     assert view.timeline[-1].text == f"note {MOMENTS + 49}"
 
@@ -326,11 +326,11 @@ def test_limits_are_as_they_are_now() -> None:
 
 
 def test_every_event_is_known() -> None:
-    assert set(View()._folds) == set(ev.Event.__args__)
+    assert set(RunView()._folds) == set(ev.Event.__args__)
 
 
 def test_events_of_a_task_that_is_not_remembered_do_not_raise() -> None:
-    view = View(order())
+    view = RunView(order())
     fault = BOOM
     fold(
         view,
@@ -366,7 +366,7 @@ def test_the_same_events_give_the_same_summary() -> None:
         for name in order().agents:
             events += attempt(i + rng.random(), name, rng.random(), str(i))
         events.append(ev.TaskEnded(i + 3.0, str(i), "done"))
-    one, two = View(order()), View(order())
+    one, two = RunView(order()), RunView(order())
     for seq, event in enumerate(events, 1):
         one.apply(seq, event)
     for seq, event in enumerate(events, 1):

@@ -12,13 +12,13 @@ from rich.cells import cell_len, set_cell_size
 from agentdeck.console.graph.card import Card, short
 from agentdeck.console.graph.nodes import Kind, Node
 from agentdeck.console.state_style import GLYPHS
-from agentdeck.views.agent_totals import SHOWN
+from agentdeck.views.agent_totals import DISPLAY_STATES
 
 CRITICAL = "critical"
 Span = tuple[str, str]
 Row = tuple[Span, ...]
 
-SIGNS = {state: GLYPHS[state] for state in SHOWN}
+SIGNS = {state: GLYPHS[state] for state in DISPLAY_STATES}
 #: Which counts stay when there is no room for all.
 _FIRST = ("failed", "asking", "running", "rejected", "done", "ready", "waiting", "skipped", "cancelled")
 #: corners, sides, top and bottom, done part of the bottom

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from agentdeck.console.graph.nodes import Node
-from agentdeck.views.agent_totals import SHOWN, AgentTally
+from agentdeck.views.agent_totals import DISPLAY_STATES, AgentTotals
 
 #: One failure in so many: fewer are told by their count alone, and the agent does well.
 FEW = 10
-_NOTHING = dict.fromkeys(SHOWN, 0)
+_NOTHING = dict.fromkeys(DISPLAY_STATES, 0)
 
 
 class Card(NamedTuple):
@@ -19,7 +19,7 @@ class Card(NamedTuple):
     tried: something they need failed."""
 
     state: str = "waiting"
-    counts: tuple[int, ...] = (0,) * len(SHOWN)
+    counts: tuple[int, ...] = (0,) * len(DISPLAY_STATES)
     total: int = 0
     time: str = ""
     note: str = ""
@@ -35,11 +35,11 @@ class Card(NamedTuple):
 
     @property
     def by_state(self) -> dict[str, int]:
-        return dict(zip(SHOWN, self.counts, strict=True))
+        return dict(zip(DISPLAY_STATES, self.counts, strict=True))
 
     @property
     def ended(self) -> int:
-        return sum(self.counts[SHOWN.index("done") :])
+        return sum(self.counts[DISPLAY_STATES.index("done") :])
 
 
 def state_of(counts: Mapping[str, int]) -> str:
@@ -57,13 +57,13 @@ def failed_role(failed: int, spoilt: int) -> str:
     return "failed" if failed > spoilt else "dim"
 
 
-def steps_of(tally: AgentTally | None) -> Mapping[str, int]:
-    return tally.shown if tally else _NOTHING
+def steps_of(tally: AgentTotals | None) -> Mapping[str, int]:
+    return tally.display_counts if tally else _NOTHING
 
 
 def card_of(
     node: Node,
-    tallies: Mapping[str, AgentTally],
+    tallies: Mapping[str, AgentTotals],
     *,
     tasks: int = 0,
     since: float | None = None,
@@ -75,7 +75,7 @@ def card_of(
     running attempts began; `many` agents have a step per item, however many tasks there are."""
     if node.kind == "group":
         each = [steps_of(tallies.get(name)) for name in node.members]
-        counts = tuple(sum(steps[state] for steps in each) for state in SHOWN)
+        counts = tuple(sum(steps[state] for steps in each) for state in DISPLAY_STATES)
         expected = tasks * len(each)
         members = tuple(state_of(steps) for steps in each)
     else:
@@ -91,7 +91,7 @@ def card_of(
     elif durations is not None and durations.count:
         time = seconds(durations.quantile(0.5) or 0.0)
     return Card(
-        state_of(dict(zip(SHOWN, counts, strict=True))),
+        state_of(dict(zip(DISPLAY_STATES, counts, strict=True))),
         counts,
         max(seen, expected),
         time,
@@ -99,7 +99,7 @@ def card_of(
         len(members) or (seen if many else 0),
         tally.attempts if tally and node.kind == "spare" else 0,
         members,
-        sum(one.spoilt for name in node.members or (node.name,) if (one := tallies.get(name)) is not None),
+        sum(one.blocked for name in node.members or (node.name,) if (one := tallies.get(name)) is not None),
     )
 
 

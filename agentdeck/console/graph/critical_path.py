@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from agentdeck.console.graph.canvas import CRITICAL
 from agentdeck.console.graph.card import seconds
 from agentdeck.insight.lower_bound import schedule
-from agentdeck.views.agent_totals import AgentTally
+from agentdeck.views.agent_totals import AgentTotals
 from agentdeck.workflow.model import Definition, Simulate
 
 
-def takes(definition: Definition, tallies: Mapping[str, AgentTally]) -> dict[str, float]:
+def takes(definition: Definition, tallies: Mapping[str, AgentTotals]) -> dict[str, float]:
     """Seconds of one attempt of each agent: as seen so far, else what it is declared to take, else one."""
     found = {}
     for name, agent in definition.agents.items():

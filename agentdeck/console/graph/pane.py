@@ -24,8 +24,8 @@ from agentdeck.console.graph.status_map import StatusMap, legend
 from agentdeck.console.graph.styles import Ink, colourful
 from agentdeck.console.pane import Selection, SelectionChanged
 from agentdeck.console.state_style import look_of
-from agentdeck.views.agent_totals import AgentTally
-from agentdeck.views.run_view import View
+from agentdeck.views.agent_totals import AgentTotals
+from agentdeck.views.run_view import RunView
 from agentdeck.workflow import graph
 from agentdeck.workflow.model import Definition
 
@@ -101,7 +101,7 @@ class GraphPane(Grounded, ScrollView, can_focus=True):
 
     # The seam --------------------------------------------------------------------------------------------------
 
-    def tick(self, view: View, now: float) -> None:
+    def tick(self, view: RunView, now: float) -> None:
         """Bring what can be seen up to date, and a share of the rest."""
         if not self.size:
             return
@@ -138,7 +138,7 @@ class GraphPane(Grounded, ScrollView, can_focus=True):
         return self.size, self._wanted, self._live, self._halves()
 
     def _build(
-        self, tallies: Mapping[str, AgentTally], tasks: int, since: Mapping[str, float], now: float
+        self, tallies: Mapping[str, AgentTotals], tasks: int, since: Mapping[str, float], now: float
     ) -> None:
         """Lay everything out for this size and level."""
         width, height = self.size.width, self.size.height
@@ -182,7 +182,7 @@ class GraphPane(Grounded, ScrollView, can_focus=True):
     def _tick_scene(
         self,
         drawing: Scene,
-        tallies: Mapping[str, AgentTally],
+        tallies: Mapping[str, AgentTotals],
         tasks: int,
         since: Mapping[str, float],
         now: float,
@@ -221,7 +221,7 @@ class GraphPane(Grounded, ScrollView, can_focus=True):
             self._show(Region(*drawing.place(running[0])))
             self._followed = self.scroll_offset
 
-    def _tick_map(self, drawing: StatusMap, tallies: Mapping[str, AgentTally], tasks: int) -> None:
+    def _tick_map(self, drawing: StatusMap, tallies: Mapping[str, AgentTotals], tasks: int) -> None:
         rows: set[int] = set()
         total: dict[str, int] = {}
         names = list(self._stands)
@@ -233,7 +233,7 @@ class GraphPane(Grounded, ScrollView, can_focus=True):
             rows |= drawing.put(name, steps, 0 if name in self._many else tasks)
         if not self._total or not self._turn % (4 * BEHIND) or len(names) <= BEHIND:
             for tally in tallies.values():
-                for state, number in tally.shown.items():
+                for state, number in tally.display_counts.items():
                     self._total[state] = total[state] = total.get(state, 0) + number
         line = legend(self._total)
         if self.chosen in self._stands:
@@ -273,7 +273,7 @@ class GraphPane(Grounded, ScrollView, can_focus=True):
 
     # Marks on the edges ----------------------------------------------------------------------------------------
 
-    def _trace(self, tallies: Mapping[str, AgentTally]) -> None:
+    def _trace(self, tallies: Mapping[str, AgentTotals]) -> None:
         """The critical path and the slack, from what attempts took so far."""
         if self._path and len(self._stands) > TRACED:
             return
@@ -393,12 +393,12 @@ class GraphPane(Grounded, ScrollView, can_focus=True):
             self._build({}, 0, {}, 0.0)
 
 
-def _oldest(view: View) -> dict[str, float]:
+def _oldest(view: RunView) -> dict[str, float]:
     """When the oldest running attempt of each agent began."""
     since: dict[str, float] = {}
     for (task, _), started in view.running.items():
         opened = view.open.get(task)
-        name = (opened.family.prefix if opened else "") + started.agent
+        name = (opened.graph.prefix if opened else "") + started.agent
         if name not in since or started.at < since[name]:
             since[name] = started.at
     return since

@@ -29,7 +29,7 @@ from agentdeck.console.pane import Selection, SelectionChanged
 from agentdeck.console.state_style import look_of
 from agentdeck.console.text_entry import Entry
 from agentdeck.insight.formatting import plural
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 
 SLICE = 0.004  # seconds of a frame for looking at lines
 HURRIED = 0.012  # while somebody waits for a pattern
@@ -125,7 +125,7 @@ class LogPane(Vertical):
 
     # The seam -----------------------------------------------------------------------------------------------
 
-    def tick(self, view: View, now: float) -> None:
+    def tick(self, view: RunView, now: float) -> None:
         self.frame()
 
     def frame(self) -> None:

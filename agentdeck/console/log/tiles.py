@@ -11,7 +11,7 @@ from textual.containers import Grid
 from agentdeck.console.log.lines import LineStore, steady
 from agentdeck.console.log.pane import LogPane
 from agentdeck.console.pane import Selection
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 
 PINNED = 6
 #: panes: (columns, rows)
@@ -50,7 +50,7 @@ class LogTiles(Grid):
         """The agents whose logs are pinned, in order."""
         return [pane.agent for pane in self.panes if pane.pinned]
 
-    def tick(self, view: View, now: float) -> None:
+    def tick(self, view: RunView, now: float) -> None:
         self.frame()
 
     def frame(self) -> None:

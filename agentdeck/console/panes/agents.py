@@ -13,8 +13,8 @@ from agentdeck.console.table import Table
 from agentdeck.console.table_rows import Rows
 from agentdeck.insight.formatting import count, dollars, percent, seconds
 from agentdeck.terminal_text import clean
-from agentdeck.views.agent_totals import AgentTally
-from agentdeck.views.run_view import View
+from agentdeck.views.agent_totals import AgentTotals
+from agentdeck.views.run_view import RunView
 
 
 def number(value: int, role: str) -> Pieces:
@@ -29,23 +29,23 @@ def longest(waiting: dict[str, float]) -> tuple[str, float]:
     return reason, told.get(reason, 0.0)
 
 
-def success(tally: AgentTally) -> float | None:
+def success(tally: AgentTotals) -> float | None:
     """The share of ended attempts that ended well. None while none has ended."""
     ended = tally.durations.count + tally.reused + tally.failed_attempts
     return (ended - tally.failed_attempts) / ended if ended else None
 
 
-class AgentsPane(Table[AgentTally]):
+class AgentsPane(Table[AgentTotals]):
     """The agents table. It follows what is looked at, and says what its cursor looks at."""
 
     def __init__(self) -> None:
-        self.rows = Rows[AgentTally](lambda tally: tally.name, lambda tally: tally.name)
+        self.rows = Rows[AgentTotals](lambda tally: tally.name, lambda tally: tally.name)
         self.selection = Selection()
         super().__init__(COLUMNS, self.rows, empty="no agents yet")
 
-    def tick(self, view: View, now: float) -> None:
+    def tick(self, view: RunView, now: float) -> None:
         self.placeholder = ""
-        self.rows.put([tally for tally in view.agents.values() if tally.own or tally.attempts])
+        self.rows.put([tally for tally in view.agents.values() if tally.has_steps or tally.attempts])
         self.touch()
 
     def show_selection(self, selection: Selection) -> None:
@@ -68,21 +68,21 @@ class AgentsPane(Table[AgentTally]):
         return Selection(agent, task_of(agent, self.selection.task))
 
 
-def _state(tally: AgentTally) -> Pieces:
-    state = state_of(tally.shown)
+def _state(tally: AgentTotals) -> Pieces:
+    state = state_of(tally.display_counts)
     return ((GLYPHS[state], state),)
 
 
-def _name(tally: AgentTally) -> Pieces:
-    state = state_of(tally.shown)
+def _name(tally: AgentTotals) -> Pieces:
+    state = state_of(tally.display_counts)
     return ((clean(tally.name), state if state in ("running", "asking", "failed") else "text"),)
 
 
-def _failed(tally: AgentTally) -> str:
-    return failed_role(tally.steps["failed"], tally.spoilt)
+def _failed(tally: AgentTotals) -> str:
+    return failed_role(tally.steps["failed"], tally.blocked)
 
 
-def _count(state: str) -> Column[AgentTally]:
+def _count(state: str) -> Column[AgentTotals]:
     role = {"ready": "ready", "running": "running", "done": "done", "failed": "failed"}[state]
     title = "queued" if state == "ready" else state
     return Column(
@@ -95,9 +95,9 @@ def _count(state: str) -> Column[AgentTally]:
     )
 
 
-def _beside(tally: AgentTally, state: str, role: str) -> Pieces:
+def _beside(tally: AgentTotals, state: str, role: str) -> Pieces:
     """How many steps are in a state, and before it, with its glyph, in one that has no column of its own."""
-    counts, other = tally.shown, BESIDE.get(state, "")
+    counts, other = tally.display_counts, BESIDE.get(state, "")
     many = counts[other] if other else 0
     if not many:
         return number(counts[state], role)
@@ -105,9 +105,9 @@ def _beside(tally: AgentTally, state: str, role: str) -> Pieces:
     return (beside, (" ", "text"), *number(counts[state], role)) if counts[state] else (beside,)
 
 
-def _progress(tally: AgentTally) -> Pieces:
-    steps = tally.shown
-    own = max(0, steps["failed"] - tally.spoilt)
+def _progress(tally: AgentTotals) -> Pieces:
+    steps = tally.display_counts
+    own = max(0, steps["failed"] - tally.blocked)
     steps["cancelled"] += steps["failed"] - own  # as little happened to them
     steps["failed"] = own
     parts = [
@@ -117,7 +117,7 @@ def _progress(tally: AgentTally) -> Pieces:
     return bar(parts, max(1, sum(steps.values())), BAR)
 
 
-def _quantile(name: str, share: float, rank: int) -> Column[AgentTally]:
+def _quantile(name: str, share: float, rank: int) -> Column[AgentTotals]:
     return Column(
         name,
         lambda tally: (
@@ -132,28 +132,28 @@ def _quantile(name: str, share: float, rank: int) -> Column[AgentTally]:
     )
 
 
-def _success(tally: AgentTally) -> Pieces:
+def _success(tally: AgentTotals) -> Pieces:
     share = success(tally)
     if share is None:
         return (("–", "line"),)
     return ((percent(share), "text" if share >= 0.95 else "warn" if share >= 0.5 else "bad"),)
 
 
-def _waiting(tally: AgentTally) -> Pieces:
+def _waiting(tally: AgentTotals) -> Pieces:
     reason, spent = longest(tally.waiting)
     if spent < 0.05:
         return (("–", "line"),)
     return ((f"{seconds(spent):>7} ", "text"), (clean(reason), reason))
 
 
-def _tokens(tally: AgentTally) -> Pieces:
+def _tokens(tally: AgentTotals) -> Pieces:
     if tally.tokens_in is None and tally.tokens_out is None:
         return (("–", "line"),)
     shown = [count(n) if n is not None else "?" for n in (tally.tokens_in, tally.tokens_out)]
     return ((f"{shown[0]}→{shown[1]}", "text"),)
 
 
-def _usd(tally: AgentTally) -> Pieces:
+def _usd(tally: AgentTotals) -> Pieces:
     if tally.cost is None:
         return (("?", "warn"),) if tally.costs_unknown else (("–", "line"),)
     return ((dollars(tally.cost), "text"),)
@@ -162,7 +162,7 @@ def _usd(tally: AgentTally) -> Pieces:
 BAR = 10
 #: column: the state that is told in it too.
 BESIDE = {"running": "asking", "done": "rejected"}
-COLUMNS: tuple[Column[AgentTally], ...] = (
+COLUMNS: tuple[Column[AgentTotals], ...] = (
     Column("state", _state, 1, title=""),
     Column("agent", _name, 10, flex=1, most=28, order=lambda tally: tally.name),
     Column("progress", _progress, BAR, rank=1, title=""),

@@ -10,13 +10,13 @@ from agentdeck.console.line_widget import Drawn, Line, Piece, Pieces, fit_pieces
 from agentdeck.console.pane import Selection
 from agentdeck.console.state_style import GLYPHS
 from agentdeck.console.throttle import Seldom
-from agentdeck.insight.attention import Attention, attention, paused_by_budget, why_paused
+from agentdeck.insight.attention import AttentionCounts, attention_counts, paused_by_budget, why_paused
 from agentdeck.insight.formatting import count, dollars, per_second, seconds
 from agentdeck.insight.summary import simulation
 from agentdeck.insight.throughput import Pace
 from agentdeck.terminal_text import clean
 from agentdeck.views.agent_totals import total_cost
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 
 #: The pace of tasks is taken over so many seconds, that of steps over fewer, so that it is the one of now.
 TASKS, STEPS = 30.0, 5.0
@@ -40,17 +40,17 @@ class Header(Drawn, can_focus=False):
         self.age = 0.0
         self.total: int | None = None
         self._heard = heard
-        self._view: View | None = None
+        self._view: RunView | None = None
         self._now = 0.0
         self._tasks = Pace(TASKS)
         self._steps = Pace(STEPS)
-        self._attention = Attention()
+        self._attention = AttentionCounts()
         self._sums = Sums()
         self._seldom = Seldom()
         self._looked = 0.0
         self._run = ""
 
-    def tick(self, view: View, now: float) -> None:
+    def tick(self, view: RunView, now: float) -> None:
         if view.run != self._run:
             self._run, self._tasks, self._steps = view.run, Pace(TASKS), Pace(STEPS)
         self._view, self._now = view, now
@@ -66,7 +66,7 @@ class Header(Drawn, can_focus=False):
                 self._steps.note(now, self._sums.ended)
         if not 0 <= now - self._looked < 0.5 or view.ended is not None:
             self._looked = now
-            self._attention = attention(view, now, self._heard)
+            self._attention = attention_counts(view, now, self._heard)
         self.touch()
 
     def show_selection(self, selection: Selection) -> None:
@@ -89,7 +89,7 @@ class Header(Drawn, can_focus=False):
         """`reading 64 %`."""
         return f"reading {min(99, int(100 * (self.reading or 0.0)))} %"
 
-    def _catching_up(self, view: View, share: float, y: int, width: int) -> Line:
+    def _catching_up(self, view: RunView, share: float, y: int, width: int) -> Line:
         if y == 0:
             name = view.workflow or (view.definition.name if view.definition else "")
             shown: list[Pieces] = [((f" … {self.told_reading}", "warn"),), ((clean(name), "title"),)]
@@ -101,7 +101,7 @@ class Header(Drawn, can_focus=False):
             return Line(((" ", "text"), *bar([(round(1000 * share), "accent")], 1000, size)))
         return Line()
 
-    def _title(self, view: View) -> list[Pieces]:
+    def _title(self, view: RunView) -> list[Pieces]:
         state = "interrupted" if self.lost else view.state
         budget = state == "paused" and paused_by_budget(view)
         word = "paused: budget" if budget else state
@@ -122,7 +122,7 @@ class Header(Drawn, can_focus=False):
         shown.append(((clean(view.run), "dim"),))
         return shown
 
-    def _right(self, view: View, height: int) -> list[Pieces]:
+    def _right(self, view: RunView, height: int) -> list[Pieces]:
         shown: list[Pieces] = []
         if height < 3:
             shown += self._people()
@@ -136,27 +136,27 @@ class Header(Drawn, can_focus=False):
             shown.append((("ETA ", "dim"), (seconds(left) if left is not None else "–", "accent")))
         return shown
 
-    def _elapsed(self, view: View) -> float:
+    def _elapsed(self, view: RunView) -> float:
         if view.ended is not None or view.started is None:
             return view.seconds
         return max(0.0, self._now - view.started - view.idle)
 
-    def _eta(self, view: View) -> float | None:
+    def _eta(self, view: RunView) -> float | None:
         """Seconds until all tasks have ended at the pace of the last ones. None where that cannot be known."""
         pace, total = self._tasks.per_second(), self._total(view)
         if total is None or not pace or view.state != "running":
             return None
         return max(0, total - view.tasks.ended) / pace
 
-    def _total(self, view: View) -> int | None:
+    def _total(self, view: RunView) -> int | None:
         return view.tasks.total if view.tasks.total is not None else self.total
 
-    def _known(self, view: View) -> str:
+    def _known(self, view: RunView) -> str:
         """How many tasks there are; with a plus where there may be more."""
         total = self._total(view)
         return f"{total:,}" if total is not None else f"{view.tasks.opened:,}+"
 
-    def _progress(self, view: View, width: int) -> list[Pieces]:
+    def _progress(self, view: RunView, width: int) -> list[Pieces]:
         tasks = view.tasks
         going = tasks.opened - tasks.ended
         whole = self._total(view) or tasks.opened
@@ -177,7 +177,7 @@ class Header(Drawn, can_focus=False):
             (("of ", "dim"), (self._known(view), "text"), (" tasks", "dim")),
         ]
 
-    def _use(self, view: View) -> list[Pieces]:
+    def _use(self, view: RunView) -> list[Pieces]:
         shown: list[Pieces] = []
         if view.ended is None:
             shown.append(((per_second(self._steps.per_second()).replace("/s", ""), "text"), (" steps/s", "dim")))
@@ -190,7 +190,7 @@ class Header(Drawn, can_focus=False):
             shown.append(_against(dollars(usd), usd, budget.usd if budget else None, dollars, ""))
         return shown
 
-    def _waiting(self, view: View, width: int) -> list[Pieces]:
+    def _waiting(self, view: RunView, width: int) -> list[Pieces]:
         """What steps waited for so far, by reason, longest first. Needs are left out: they are the graph."""
         spent = self._sums.waited
         told = sorted(((time, reason) for reason, time in spent.items() if time >= 0.05), reverse=True)
@@ -236,7 +236,7 @@ class Sums(NamedTuple):
     waited: Mapping[str, float] = {}
 
 
-def _sums(view: View) -> Sums:
+def _sums(view: RunView) -> Sums:
     ended, tokens = 0, None
     waited: dict[str, float] = {}
     tallies = view.agents.values()

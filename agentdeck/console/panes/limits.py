@@ -21,7 +21,7 @@ from agentdeck.insight.formatting import count, dollars, seconds
 from agentdeck.insight.limits import RATES, Limit, limits, number
 from agentdeck.limits.ranges import range_of
 from agentdeck.terminal_text import clean
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 from agentdeck.workflow import units
 from agentdeck.workflow.model import Rate
 
@@ -74,7 +74,7 @@ class LimitsPane(Table[Limit]):
 
     # What is seen --------------------------------------------------------------------------------------------
 
-    def tick(self, view: View, now: float) -> None:
+    def tick(self, view: RunView, now: float) -> None:
         sampled = 0 <= now - self._sampled < EVERY
         if not sampled or self._seldom.due():
             with self._seldom:
@@ -375,7 +375,7 @@ def _waiting(limit: Limit) -> Pieces:
     return ((count(limit.waiting), "ready"),)
 
 
-def _told(view: View, name: str) -> int:
+def _told(view: RunView, name: str) -> int:
     """Under which number the last change of this limit is in the log."""
     return next(
         (m.seq for m in reversed(view.timeline) if m.kind == "limit" and m.text.startswith(name + ":")), view.seq

@@ -15,8 +15,8 @@ from agentdeck.console.table_rows import Rows
 from agentdeck.console.throttle import Seldom
 from agentdeck.insight.formatting import seconds
 from agentdeck.terminal_text import clean
-from agentdeck.views.rows import StepView, TaskRow, TaskView
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
+from agentdeck.views.task_view import StepView, TaskRow, TaskView
 
 Task: TypeAlias = TaskView | TaskRow
 STRIP = 12
@@ -26,13 +26,13 @@ class TasksPane(Table[Task]):
     """The tasks table: open ones first, oldest on top, then failed ones and those that ended, newest first."""
 
     def __init__(self) -> None:
-        self.rows = Rows[Task](name_of, lambda task: f"{name_of(task)} {task.shown} {error_of(task)}")
+        self.rows = Rows[Task](name_of, lambda task: f"{name_of(task)} {task.display_state} {error_of(task)}")
         self.selection = Selection()
         self.now = 0.0
         self._seldom = Seldom()
         super().__init__(self._columns(), self.rows, empty="no tasks yet")
 
-    def tick(self, view: View, now: float) -> None:
+    def tick(self, view: RunView, now: float) -> None:
         if self._seldom.due():
             with self._seldom:
                 self.now = now
@@ -61,9 +61,15 @@ class TasksPane(Table[Task]):
 
     def _columns(self) -> tuple[Column[Task], ...]:
         return (
-            Column("state", _state, 1, title="", order=lambda task: task.shown),
+            Column("state", _state, 1, title="", order=lambda task: task.display_state),
             Column("task", lambda task: clean(name_of(task)), 8, flex=1, most=24, order=name_of),
-            Column("is", lambda task: ((task.shown, task.shown),), 9, rank=4, order=lambda task: task.shown),
+            Column(
+                "is",
+                lambda task: ((task.display_state, task.display_state),),
+                9,
+                rank=4,
+                order=lambda task: task.display_state,
+            ),
             Column("steps", _strip, STRIP, rank=2),
             Column("age", lambda task: seconds(self._age(task)), 7, right=True, rank=1, order=self._age),
             Column(
@@ -73,7 +79,7 @@ class TasksPane(Table[Task]):
         )
 
 
-def tasks_of(view: View) -> list[Task]:
+def tasks_of(view: RunView) -> list[Task]:
     """Each of the run's own tasks that is remembered, once."""
     tasks: list[Task] = [task for task in view.open.values() if task.parent is None]
     tasks += [task for task in reversed(view.failed.values()) if task.parent is None]
@@ -105,14 +111,14 @@ def _tone(task: Task) -> str:
 
 
 def _state(task: Task) -> Pieces:
-    return ((GLYPHS[task.shown], task.shown),)
+    return ((GLYPHS[task.display_state], task.display_state),)
 
 
 def _strip(task: Task) -> Pieces:
     """A glyph for each agent of the task in order of declaration; a bar where they are too many, or forgotten."""
     if isinstance(task, TaskRow) or not task.steps:
         return bar([(1, task.state)], 1, STRIP) if task.ended is not None else ()
-    states = [_step(task.steps.get(key)) for key, tally in task.family.agents.items() if tally.own]
+    states = [_step(task.steps.get(key)) for key, tally in task.graph.agents.items() if tally.has_steps]
     if len(states) <= STRIP:
         return tuple((GLYPHS[state], state) for state in states)
     order = ("done", "rejected", "skipped", "failed", "cancelled", "asking", "running")
@@ -120,4 +126,4 @@ def _strip(task: Task) -> Pieces:
 
 
 def _step(step: StepView | None) -> str:
-    return "waiting" if step is None else step.shown
+    return "waiting" if step is None else step.display_state

@@ -19,14 +19,14 @@ from agentdeck.console.state_style import GLYPHS
 from agentdeck.console.throttle import Seldom
 from agentdeck.console.time_axis import Axis, window
 from agentdeck.console.timeline_rows import attempts, busy
-from agentdeck.insight.agent_activity import Activity, activity
+from agentdeck.insight.agent_activity import AgentActivity, agent_activity
 from agentdeck.insight.formatting import plural, seconds
-from agentdeck.insight.task_timeline import Row, asking, bars, critical, live
+from agentdeck.insight.task_timeline import TimelineRow, critical_steps, mark_asking, task_timeline, update_rows
 from agentdeck.scheduler.events import Event
 from agentdeck.terminal_text import clean
-from agentdeck.views.agent_totals import AgentTally
-from agentdeck.views.rows import Moment
-from agentdeck.views.run_view import View
+from agentdeck.views.agent_totals import AgentTotals
+from agentdeck.views.run_view import RunView
+from agentdeck.views.task_view import TimelineEntry
 
 #: What was read of a task is read again so often at most, while the view knows more; in seconds.
 AGAIN = 1.0
@@ -76,17 +76,17 @@ class TimelinePane(Drawn):
         self._events: Sequence[tuple[int, Event]] = ()
         self._seqs: list[int] = []
         self._known: object = None
-        self._folded: list[Row] = []
-        self._rows: list[Row] = []
+        self._folded: list[TimelineRow] = []
+        self._rows: list[TimelineRow] = []
         self._critical: set[str] = set()
-        self._agents: list[AgentTally] = []
+        self._agents: list[AgentTotals] = []
         self._names: list[str] = []
         self._seldom = Seldom()
-        self._activity = Activity()
+        self._activity = AgentActivity()
         self._fresh = False
         self._failures: dict[str, int] = {}
         self._needs: dict[str, Sequence[str]] = {}
-        self._moments: list[Moment] = []
+        self._moments: list[TimelineEntry] = []
         self._told = -1
         self._times = (0.0, 0.0, 0.0)
         self._ended = False
@@ -95,10 +95,10 @@ class TimelinePane(Drawn):
 
     # What is taken from the view -----------------------------------------------------------------------------
 
-    def tick(self, view: View, now: float) -> None:
+    def tick(self, view: RunView, now: float) -> None:
         if view.run != self._run:
             self._run, self._read, self._wanted, self._needs = view.run, None, None, {}
-            self._activity, self._failures = Activity(), {}
+            self._activity, self._failures = AgentActivity(), {}
             if view.definition:
                 self._needs = {name: agent.needs for name, agent in view.definition.agents.items()}
         self._placeholder = ""
@@ -119,13 +119,13 @@ class TimelinePane(Drawn):
             cell = (self._times[1] - start) / self.zoom / max(1, self.size.width)
             if 0 <= now - self._drawn < max(SLOW, cell / 2) and not self._ended:
                 return
-            self._agents = [tally for tally in view.agents.values() if tally.own or tally.attempts]
+            self._agents = [tally for tally in view.agents.values() if tally.has_steps or tally.attempts]
             self._names = [tally.name for tally in self._agents]
             self._seek()
         self._drawn = now
         self.touch()
 
-    def _note(self, view: View, now: float) -> None:
+    def _note(self, view: RunView, now: float) -> None:
         """Go on with the activity where what was recorded ends. After a while unseen it is read again."""
         known = self._activity
         if not known.until or now <= known.until or view.ended is not None:
@@ -142,7 +142,7 @@ class TimelinePane(Drawn):
             self._failures[tally.name] = tally.failed_attempts
         known.until = now
 
-    def _follow(self, view: View, now: float) -> None:
+    def _follow(self, view: RunView, now: float) -> None:
         """The rows of the task as of the view's last event."""
         name = self.selection.task
         task = view.open.get(name) or view.failed.get(name)
@@ -152,12 +152,12 @@ class TimelinePane(Drawn):
         if known != self._known and self._seldom.due():
             with self._seldom:
                 self._known = known
-                self._folded = bars(self._events[:number], name)
-                rows = live(self._folded, task) if task else self._folded
-                self._rows = asking(
+                self._folded = task_timeline(self._events[:number], name)
+                rows = update_rows(self._folded, task) if task else self._folded
+                self._rows = mark_asking(
                     rows, {step.agent.name.rpartition("/")[2] for step in steps if step.agent.asks}
                 )
-                self._critical = critical(self._rows, self._needs)
+                self._critical = critical_steps(self._rows, self._needs)
                 self._names = [row.step for row in self._rows]
                 self._reach(self.cursor)
                 self._seek()
@@ -184,7 +184,7 @@ class TimelinePane(Drawn):
             self._read, self._fault = task, str(event.worker.error)
         elif event.state is WorkerState.SUCCESS and task == self.selection.task:
             self._read, self._fault, result = task, "", event.worker.result
-            if isinstance(result, Activity):
+            if isinstance(result, AgentActivity):
                 self._activity, self._failures, self._fresh = result, {}, True
             elif result is not None:
                 self._events = result
@@ -267,7 +267,7 @@ class TimelinePane(Drawn):
 
     def _label(self, at: int, width: int) -> Pieces:
         if not self.selection.task:
-            state = state_of(self._agents[at].shown)
+            state = state_of(self._agents[at].display_counts)
             name = self._names[at]
             return ((f" {GLYPHS[state]} ", state), (fit(name, width - 3), "text"))
         row = self._rows[at]
@@ -283,7 +283,7 @@ class TimelinePane(Drawn):
             return attempts(row, axis, self._times[1], now, critical=row.step in self._critical)
         return busy(self._names[at], self._activity, axis, self._times[1])
 
-    def _moment(self, moment: Moment) -> Line:
+    def _moment(self, moment: TimelineEntry) -> Line:
         glyph, role = MOMENTS.get(moment.kind, ("·", "text"))
         where = clean("/".join(part for part in (moment.task, moment.step) if part))
         since = seconds(max(0.0, moment.at - self._times[0]))
@@ -368,6 +368,6 @@ class TimelinePane(Drawn):
 
 def _recorded(
     source: Callable[[str], Iterable[tuple[int, Event]]], task: str
-) -> list[tuple[int, Event]] | Activity:
+) -> list[tuple[int, Event]] | AgentActivity:
     """In a thread: the events of a task, or the activity of the whole run."""
-    return list(source(task)) if task else activity(source(task))
+    return list(source(task)) if task else agent_activity(source(task))

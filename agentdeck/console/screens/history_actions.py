@@ -14,12 +14,12 @@ from agentdeck.console.pane import Selection
 from agentdeck.console.screens.confirm import Choice, Confirm, yes_or_no
 from agentdeck.console.screens.run_actions import Verbs
 from agentdeck.errors import AgentdeckError
-from agentdeck.insight.attention import Need, needing
-from agentdeck.insight.why import Reason, reason
+from agentdeck.insight.attention import AttentionItem, attention_items
+from agentdeck.insight.why import Explanation, explain
 from agentdeck.scheduler.events import Event
 from agentdeck.store.reader import Reader
 from agentdeck.store.run_list import RunRow
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import restored
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ MOST_RECORDED = 200_000  # events of which the timeline is drawn
 class Recall(Verbs):
     """The part of the run screen that reads the store beside the feed: in a thread, or for a moment."""
 
-    _visited: Need | None = None
-    _recalled: tuple[str, View] | None = None
+    _visited: AttentionItem | None = None
+    _recalled: tuple[str, RunView] | None = None
 
     def hint(self, text: str) -> None:
         """Say it for a while."""
@@ -86,7 +86,7 @@ class Recall(Verbs):
 
     def action_next(self) -> None:
         """Select the next step that needs a person, everywhere."""
-        needs = list(needing(self.view, self.now, self.heard))
+        needs = list(attention_items(self.view, self.now, self.heard))
         if not needs:
             self.notify("nobody needs a person", markup=False)
             return
@@ -129,7 +129,7 @@ class Recall(Verbs):
         row = self.feed.row
         try:
             if task in view.open or task in view.failed:
-                found = reason(view, definition, task, step, self.now)
+                found = explain(view, definition, task, step, self.now)
             else:
                 found = self._ended_why(task, step)
         except AgentdeckError as error:
@@ -138,7 +138,7 @@ class Recall(Verbs):
             return f"nobody runs {self.run} (interrupted); when that was: {found.text}"
         return found.text
 
-    def _ended_why(self, task: str, step: str) -> Reason:
+    def _ended_why(self, task: str, step: str) -> Explanation:
         """Of a task that ended long ago, from its own events alone."""
         if self._recalled is None or self._recalled[0] != task:
             reader = Reader(self.db)
@@ -150,7 +150,7 @@ class Recall(Verbs):
                 reader.close()
         view = self._recalled[1]
         assert view.definition is not None
-        return reason(view, view.definition, task, step, view.now)
+        return explain(view, view.definition, task, step, view.now)
 
     # Again --------------------------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ from agentdeck.console.screens.fields import about, field_of, shown_value
 from agentdeck.console.state_style import look_of
 from agentdeck.console.text_entry import Entry
 from agentdeck.errors import AgentdeckError, UsageError
-from agentdeck.insight.launch_forecast import outlook
+from agentdeck.insight.launch_forecast import forecast_launch
 from agentdeck.insight.prompt_forecast import Used, prompting, used_by
 from agentdeck.limits.provider_limits import caps_of
 from agentdeck.operations.inputs import lacking, read
@@ -346,7 +346,7 @@ class LaunchScreen(ModalScreen[Order | None]):
             settings = [f"{name}={value}" for name, value in self._settings.items()]
             definition = override(self.definition, settings)
             asks = prompting(definition, self._deck, self.count, self._used)
-            seen = outlook(definition, int(workers), self.count, self._seen, asks)
+            seen = forecast_launch(definition, int(workers), self.count, self._seen, asks)
             told = describe(seen, look_of(self.app))
         except AgentdeckError as error:
             told = Text(clean(str(error)))

@@ -25,9 +25,9 @@ from agentdeck.console.screens.history_actions import Recall
 from agentdeck.console.screens.pane_layout import PANES
 from agentdeck.console.status_lines import Notice, Tabs
 from agentdeck.insight.limits import limits, windows
-from agentdeck.insight.what_if import Standing, standing
+from agentdeck.insight.what_if import RunSnapshot, snapshot_run
 from agentdeck.store.command_client import Answer
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import Data
 
 FRAME = 0.05
@@ -54,7 +54,7 @@ class RunScreen(Recall):
         self.db, self.run = db, run
         self.feed = Feed(db, run)
         self.intake: Intake | None = None
-        self.view = View()
+        self.view = RunView()
         self._every = FRAME
         self._timer: Timer | None = None
         self._quiet = self._taken = 0
@@ -104,7 +104,7 @@ class RunScreen(Recall):
             return
         intake = self.intake
         if intake is None:
-            self.view = View(feed.definition)
+            self.view = RunView(feed.definition)
             self.build(feed.definition)
             intake = self.intake = Intake(feed, self.view, self.lines)
             self.set_timer(gc_tuning.SETTLED, gc_tuning.set_aside)
@@ -244,9 +244,9 @@ class RunScreen(Recall):
         """What turning a limit would do; "…" while that is worked out."""
         return self._foresight(name, value)
 
-    def _standing(self) -> Standing:
+    def _standing(self) -> RunSnapshot:
         assert self.view.definition is not None
-        return standing(self.view, self.view.definition, self.header.total, self.feed.calls)
+        return snapshot_run(self.view, self.view.definition, self.header.total, self.feed.calls)
 
     def hint(self, text: str) -> None:
         self._hint = text, time.monotonic() + HINT

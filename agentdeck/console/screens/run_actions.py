@@ -14,12 +14,12 @@ from agentdeck.console.screens.ask import Ask
 from agentdeck.console.screens.confirm import Confirm, yes_or_no
 from agentdeck.console.screens.pane_layout import Stage
 from agentdeck.errors import AgentdeckError, UsageError
-from agentdeck.insight.attention import needing
+from agentdeck.insight.attention import attention_items
 from agentdeck.insight.formatting import plural, seconds
 from agentdeck.insight.limits import limits
 from agentdeck.store.command_client import Answer
 from agentdeck.store.reader import Reader
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import Approve, Data
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Verbs(Stage):
 
     db: Path
     run: str
-    view: View
+    view: RunView
     feed: Feed
 
     @property
@@ -287,7 +287,7 @@ class Verbs(Stage):
 
     def _asking(self) -> tuple[str, str]:
         """The step that asks a person, and its task: the selected one, else the first there is."""
-        open_ = [need for need in needing(self.view, self.now) if need.why == "asking"]
+        open_ = [need for need in attention_items(self.view, self.now) if need.why == "asking"]
         selection, step = self.target, self.step
         for need in open_:
             if selection.task in ("", need.task) and step in ("", need.step, need.step.partition("[")[0]):

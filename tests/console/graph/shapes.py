@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agentdeck.scheduler import events as ev
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import Agent, Definition, OnError, Simulate
 
 Needs = dict[str, list[str]]
@@ -56,7 +56,7 @@ class Story:
     """A view, and what happens in it."""
 
     def __init__(self, of: Definition, tasks: int = 1) -> None:
-        self.view = View(of)
+        self.view = RunView(of)
         self.seq = 0
         self.tell(ev.RunStarted(0.0, "r", of.name, "", {}, {}))
         for task in range(1, tasks + 1):

@@ -10,7 +10,7 @@ from agentdeck.console.graph.card import Card, seconds
 from agentdeck.console.graph.nodes import Node, edges_of, fold, nodes_of
 from agentdeck.console.graph.status_map import StatusMap
 from agentdeck.console.graph.text import draw_text
-from agentdeck.views.agent_totals import SHOWN
+from agentdeck.views.agent_totals import DISPLAY_STATES
 from agentdeck.workflow import graph
 from agentdeck.workflow.model import Agent, Definition, Simulate
 from tests.console.graph.shapes import ORDER, Needs, definition, fan, layered, with_spare
@@ -30,7 +30,7 @@ def text(row: Row) -> str:
 
 
 def card(**counts: int) -> Card:
-    numbers = tuple(counts.get(state, 0) for state in SHOWN)
+    numbers = tuple(counts.get(state, 0) for state in DISPLAY_STATES)
     return Card("running", numbers, sum(numbers), "1.2s")
 
 
@@ -42,8 +42,8 @@ cards = st.one_of(
     st.none(),
     st.builds(
         Card,
-        st.sampled_from(SHOWN),
-        st.tuples(*[st.integers(0, 99_999)] * len(SHOWN)),
+        st.sampled_from(DISPLAY_STATES),
+        st.tuples(*[st.integers(0, 99_999)] * len(DISPLAY_STATES)),
         st.integers(1, 10**6),
         st.sampled_from(["", "999ms", "12s"]),
         st.sampled_from(["", "+1.2s", "critical"]),
@@ -161,7 +161,7 @@ def test_a_group_is_as_high_as_its_agents_need() -> None:
 
 
 def counted(**counts: int) -> dict[str, int]:
-    return {state: counts.get(state, 0) for state in SHOWN}
+    return {state: counts.get(state, 0) for state in DISPLAY_STATES}
 
 
 def test_a_map_shows_a_cell_for_every_step() -> None:

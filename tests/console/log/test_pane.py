@@ -13,7 +13,7 @@ from agentdeck.console.log.lines import LineStore
 from agentdeck.console.log.pane import LogPane
 from agentdeck.console.log.tiles import LogTiles
 from agentdeck.console.pane import Pane, Selection
-from agentdeck.views.run_view import View
+from agentdeck.views.run_view import RunView
 from tests.console.log.samples import Shown, row, rows
 
 pytestmark = pytest.mark.anyio
@@ -209,7 +209,7 @@ async def test_a_sub_workflow_stands_for_the_agents_below_it() -> None:
         await ready(pilot, shown)
         pane.show_selection(Selection("review"))
         lines.append([row(3, "c", step="security", task="1/review")])
-        pane.tick(View(), 0.0)
+        pane.tick(RunView(), 0.0)
         assert [text.split()[-1] for text in screen(shown) if text] == ["a", "c"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from agentdeck.errors import Fault
-from agentdeck.views.agent_totals import AgentTally, Family
+from agentdeck.views.agent_totals import AgentTotals, GraphTotals
 
 
 class StepView:
@@ -18,7 +18,7 @@ class StepView:
         "started", "state", "until", "why",
     )  # fmt: skip
 
-    def __init__(self, key: str, agent: AgentTally, state: str, since: float) -> None:
+    def __init__(self, key: str, agent: AgentTotals, state: str, since: float) -> None:
         self.key = key
         self.agent = agent
         self.state = state
@@ -34,7 +34,7 @@ class StepView:
         self.seen = 0
 
     @property
-    def shown(self) -> str:
+    def display_state(self) -> str:
         """Its state as screens tell it: `asking` while a person has to answer, `rejected` where one said no."""
         if self.state == "running" and self.agent.asks:
             return "asking"
@@ -45,12 +45,12 @@ class TaskView:
     """A task and those of its steps that the log has told of. `partial`: it was forgotten and opened again, so
     that its other steps are counted already."""
 
-    __slots__ = ("ended", "family", "fault", "id", "opened", "parent", "partial", "state", "steps")
+    __slots__ = ("ended", "fault", "graph", "id", "opened", "parent", "partial", "state", "steps")
 
-    def __init__(self, task: str, opened: float, family: Family, parent: tuple[str, str] | None) -> None:
+    def __init__(self, task: str, opened: float, family: GraphTotals, parent: tuple[str, str] | None) -> None:
         self.id = task
         self.opened = opened
-        self.family = family
+        self.graph = family
         self.parent = parent
         self.state = "running"
         self.ended: float | None = None
@@ -59,9 +59,9 @@ class TaskView:
         self.partial = False
 
     @property
-    def shown(self) -> str:
+    def display_state(self) -> str:
         """Its state as screens tell it: `asking` where nothing of it runs, and a person has to answer."""
-        states = {step.shown for step in self.steps.values()} if self.state == "running" else ()
+        states = {step.display_state for step in self.steps.values()} if self.state == "running" else ()
         return "asking" if "asking" in states and "running" not in states else self.state
 
 
@@ -76,11 +76,11 @@ class TaskRow(NamedTuple):
     error: str = ""
 
     @property
-    def shown(self) -> str:
+    def display_state(self) -> str:
         return self.state
 
 
-class Moment(NamedTuple):
+class TimelineEntry(NamedTuple):
     """A line of the timeline: something that an operator would want to have noticed."""
 
     seq: int
@@ -91,7 +91,7 @@ class Moment(NamedTuple):
     step: str = ""
 
 
-class Tasks:
+class TaskCounts:
     """Counts of the run's own tasks; nested ones are not among them.
 
     `given` is how many tasks the run was launched with, None where they were not counted. `total` is None until
