@@ -75,12 +75,12 @@ def core(tasks: int, workers: int = 64) -> float:
     """Seconds of the pure core for so many orders: no loop, no agents, no store."""
     from agentdeck.scheduler import actions as act
     from agentdeck.scheduler import events as ev
-    from agentdeck.scheduler.machine import Machine
     from agentdeck.scheduler.program import Program
+    from agentdeck.scheduler.scheduler import Scheduler
     from agentdeck.workflow.model import Agent, Definition, Python
 
     agents = {name: Agent(name, Python("m:f"), needs=tuple(above)) for name, above in ORDER.items()}
-    machine = Machine(Program(Definition("bench", agents)), run="bench", workers=workers)
+    machine = Scheduler(Program(Definition("bench", agents)), run="bench", workers=workers)
     todo: deque[ev.Event | ev.Signal] = deque([ev.RunStarted(0.0, "bench", "bench", "", {}, {})])
     opened, now = 0, 0.0
     begin = time.perf_counter()

@@ -11,7 +11,7 @@ from agentdeck.cli.options import by_option, db_option, json_option, run_argumen
 
 if TYPE_CHECKING:
     from agentdeck.insight.budget_forecast import Forecast
-    from agentdeck.scheduler.budget_accounts import Accounts
+    from agentdeck.scheduler.budget_accounts import BudgetAccounts
     from agentdeck.store.run_list import RunRow
     from agentdeck.workflow.model import Data
 
@@ -88,7 +88,7 @@ class _Found:
             self.row: RunRow
             self.row, definition, self.view = folded(reader, run)
             events = [event for _, event in reader.events(self.row.run)]
-        self.accounts: Accounts = accounts_of(events, definition.budget)
+        self.accounts: BudgetAccounts = accounts_of(events, definition.budget)
         deck = complete(deck_for(Path(str(self.row.source.get("folder") or "."))))
         self.left: Forecast = forecast(self.view, definition, deck, expected(self.row, self.view))
         last = deque(likely(events), LAST)

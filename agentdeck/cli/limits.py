@@ -80,7 +80,7 @@ def _save(db: str | None, args: tuple[str, ...]) -> int:
     from agentdeck.cli.text_tables import out
     from agentdeck.errors import UsageError
     from agentdeck.operations.workflow_file_edit import save
-    from agentdeck.scheduler.fold import AUTO
+    from agentdeck.scheduler.events import AUTO
     from agentdeck.terminal_text import clean
 
     if not 1 <= len(args) <= 2:

@@ -17,7 +17,7 @@ from agentdeck.insight.formatting import plural, seconds
 from agentdeck.insight.summary import simulation, task_counts
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.approvals import command, describe
-from agentdeck.scheduler.fold import AUTO
+from agentdeck.scheduler.events import AUTO
 from agentdeck.terminal_text import clean
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.deck import deck_for

@@ -156,7 +156,7 @@ def _succeeded(plan: Plan, db: str | None, newest: int) -> bool:
     """Whether the steps that were chosen, and what follows them in their tasks, ended well. Letters up to
     `newest` are from before; other steps of the run may have failed then, and stay failed."""
     from agentdeck.cli.options import store
-    from agentdeck.scheduler.reopen import root_of
+    from agentdeck.scheduler.state import root_of
 
     chosen, roots = set(plan.steps), {root_of(task) for task, _ in plan.steps}
     with store(db) as reader:

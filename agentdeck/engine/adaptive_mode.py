@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Iterable
 
 from agentdeck.scheduler import events as ev
-from agentdeck.scheduler.machine import Machine
-from agentdeck.scheduler.reopen import root_of
+from agentdeck.scheduler.scheduler import Scheduler
+from agentdeck.scheduler.state import root_of
 from agentdeck.store.durations import MEMORY
 
 #: Seconds of work of the median task under which it is small.
@@ -25,7 +25,7 @@ BACK = 1.5
 class Adaptive:
     """Looks on at a run. `known` are the seconds of work of earlier tasks; `took` those of this run's."""
 
-    def __init__(self, known: Iterable[float], machine: Machine) -> None:
+    def __init__(self, known: Iterable[float], machine: Scheduler) -> None:
         self.took: list[float] = []
         self._last = deque(known, MEMORY)
         self._machine = machine
@@ -50,13 +50,13 @@ class Adaptive:
                 self.took.append(round(self._work.pop(task), 6))
                 self._last.append(self.took[-1])
                 enough = len(self.took) == LEAST or len(self.took) % EACH == 0
-                if enough and (self._work_of_one() < self._bound) != self._machine.single:
+                if enough and (self._work_of_one() < self._bound) != self._machine.sequential:
                     return self._choose(event.at)
         return None
 
     @property
     def _bound(self) -> float:
-        return SMALL * BACK if self._machine.single else SMALL
+        return SMALL * BACK if self._machine.sequential else SMALL
 
     def _work_of_one(self) -> float:
         return sorted(self._last)[(len(self._last) - 1) // 2]

@@ -27,8 +27,8 @@ from agentdeck.errors import AgentdeckError, Fault, StepError
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.approvals import YES, complete, describe
-from agentdeck.scheduler.machine import Machine
 from agentdeck.scheduler.program import Program, Rule
+from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.scheduler.scope import scope_of
 from agentdeck.scheduler.state import OPEN, RUNNING, Step
 from agentdeck.store.fault_point import passing
@@ -67,7 +67,7 @@ class Attempts:
 
     def __init__(
         self,
-        machine: Machine,
+        machine: Scheduler,
         clock: Clock,
         settings: Callable[[Program], Setting],
         feed: Feed,

@@ -24,8 +24,8 @@ from agentdeck.limits.budget import Hold
 from agentdeck.providers.output_limit import output_limit
 from agentdeck.providers.prices import MILLION, Prices
 from agentdeck.scheduler import events as ev
-from agentdeck.scheduler.machine import Machine
 from agentdeck.scheduler.program import Rule
+from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.scheduler.scope import scope_of
 from agentdeck.scheduler.state import Step
 from agentdeck.workflow.deck import Deck
@@ -59,7 +59,7 @@ class Holds:
     """All holds of one run."""
 
     def __init__(
-        self, machine: Machine, deck: Deck, clock: Clock, feed: Callable[[ev.Event | ev.Signal], None]
+        self, machine: Scheduler, deck: Deck, clock: Clock, feed: Callable[[ev.Event | ev.Signal], None]
     ) -> None:
         self._machine = machine
         self._deck = deck

@@ -17,7 +17,7 @@ from agentdeck.limits.provider_limits import told, turned
 from agentdeck.limits.ranges import range_of
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.approvals import PERSON, complete, describe, refusal
-from agentdeck.scheduler.machine import Machine
+from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.scheduler.state import OPEN, WAITING
 from agentdeck.scheduler.tiers import TIERS
 from agentdeck.store.commands import Request
@@ -32,13 +32,13 @@ class Command(NamedTuple):
     """A request as its handler sees it: the arguments, the state of the run, the time, and who asked."""
 
     args: Mapping[str, Data]
-    machine: Machine
+    machine: Scheduler
     at: float
     who: str
     author: ev.Author
 
 
-def order(request: Request, machine: Machine, at: float) -> Outcome:
+def order(request: Request, machine: Scheduler, at: float) -> Outcome:
     """Returns the events that a request means now, and the answer to its sender. Raises UsageError, with what is
     possible, where the request cannot be carried out."""
     handler = COMMANDS.get(request.verb)
@@ -151,7 +151,7 @@ def _limits(command: Command) -> Outcome:
 def _limit(command: Command, name: str, value: Data) -> ev.LimitChanged:
     machine, at, who = command.machine, command.at, command.who
     head, _, limit = name.partition(".")
-    if head in machine.caps:
+    if head in machine.provider_limits:
         return ev.LimitChanged(at, name, *_turned(name, head, limit, value, machine), who)
     if name == "workers":
         old: Data = machine.workers
@@ -175,7 +175,7 @@ def _shown(name: str, value: Data) -> Data:
     return show_duration(value) if timed else value
 
 
-def _turned(name: str, provider: str, limit: str, value: Data, machine: Machine) -> tuple[Data, Data]:
+def _turned(name: str, provider: str, limit: str, value: Data, machine: Scheduler) -> tuple[Data, Data]:
     """The old and the new value of a provider's limit, both as an operator writes them."""
     try:
         new = told(turned(ProviderLimits(), {limit: value})).get(limit)
@@ -183,7 +183,7 @@ def _turned(name: str, provider: str, limit: str, value: Data, machine: Machine)
         raise UsageError(f"{provider} has no limit {limit}; there are {', '.join(CAPS)}") from None
     except ValueError as error:
         raise UsageError(f"{name}: {error}") from None
-    return machine.turned.get(name, told(machine.caps[provider]).get(limit)), new
+    return machine.changed_limits.get(name, told(machine.provider_limits[provider]).get(limit)), new
 
 
 def _budget(command: Command) -> Outcome:
@@ -199,7 +199,7 @@ def _budget(command: Command) -> Outcome:
         changed, new = _bound(command)
         events.append(changed)
         done[changed.name] = new
-    if machine.paused and machine.why.startswith("budget"):
+    if machine.paused and machine.pause_reason.startswith("budget"):
         events.append(ev.RunUnpaused(at, who))
     return events, done
 
@@ -219,10 +219,10 @@ def _bound(command: Command) -> tuple[ev.LimitChanged, float]:
     return ev.LimitChanged(command.at, f"budget.{measure}", old, new, command.who), new
 
 
-def _names(machine: Machine) -> list[str]:
+def _names(machine: Scheduler) -> list[str]:
     """Examples of the names of limits, for a refusal."""
     first = next(iter(machine.program.index))
-    caps = [f"{provider}.{limit}" for provider in machine.caps for limit in CAPS]
+    caps = [f"{provider}.{limit}" for provider in machine.provider_limits for limit in CAPS]
     return [
         "workers",
         *caps,

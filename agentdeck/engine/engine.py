@@ -29,8 +29,8 @@ from agentdeck.engine.task_feed import LATER
 from agentdeck.errors import AgentdeckError, StoreError
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
-from agentdeck.scheduler.machine import Machine
 from agentdeck.scheduler.program import Program
+from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.store.log import Also
 from agentdeck.store.sqlite_errors import StoreBroken
 from agentdeck.views.run_view import RunView
@@ -55,7 +55,7 @@ class Engine:
 
     def __init__(
         self,
-        machine: Machine,
+        machine: Scheduler,
         storage: Storage,
         clock: Clock,
         settings: Callable[[Program], Setting],
@@ -88,7 +88,7 @@ class Engine:
         self._held: list[ev.Event] = []
         self._holding: asyncio.TimerHandle | None = None
         self._also: list[Also] = []
-        self._pulled = machine.ages
+        self._pulled = machine.opened
         self._unmet = 0  # tasks asked for that are to come later
         self.spoilt: AgentdeckError | None = None
         self._inbox: deque[ev.Event | ev.Signal] = deque()
@@ -251,9 +251,9 @@ class Engine:
                         self._cancel_attempt(action)  # type: ignore[arg-type]
                     elif kind is act.Reserve:
                         self.rates.ask(action)  # type: ignore[arg-type]
-                    elif kind is act.GiveBack:
+                    elif kind is act.ReleaseReservation:
                         self.rates.give_back(action.ask)  # type: ignore[union-attr]
-                    elif kind is act.KeepLetter or kind is act.SettleLetters:
+                    elif kind is act.SaveLetter or kind is act.UpdateLetters:
                         self._also.append(self.storage.letter(machine.run, view.identity, action))  # type: ignore[arg-type]
                     else:
                         self._state = action.state  # type: ignore[union-attr]

@@ -20,8 +20,8 @@ from agentdeck.errors import UsageError
 from agentdeck.limits.provider_limits import caps_of, shown
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.fold import Fold
-from agentdeck.scheduler.reopen import Everything, unchosen
-from agentdeck.scheduler.state import CANCELLED, DONE, FAILED, SKIPPED, Step, Task
+from agentdeck.scheduler.reopen import unchosen
+from agentdeck.scheduler.state import CANCELLED, DONE, FAILED, SKIPPED, AllTasks, Step, Task
 from agentdeck.store.reader import Reader
 from agentdeck.store.run_list import RunRow
 from agentdeck.store.runs import (
@@ -80,7 +80,7 @@ def fork(db: Path, wanted: Fork) -> Forked:
         folder = Path(str(row.source.get("folder") or "."))
         program = programs(old, folder, {}, nested_of(reader, row))
         given = row.options.get("workers")
-        fold = Fold(program, run=row.run, keep=Everything(), workers=given if isinstance(given, int) else WORKERS)
+        fold = Fold(program, run=row.run, keep=AllTasks(), workers=given if isinstance(given, int) else WORKERS)
         first: ev.RunStarted | None = None
         cut = False
         for _, event in reader.events(row.run):

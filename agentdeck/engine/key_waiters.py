@@ -13,7 +13,7 @@ from agentdeck.engine.clock import Clock
 from agentdeck.engine.result_reuse import Reuse
 from agentdeck.errors import StoreError
 from agentdeck.scheduler import events as ev
-from agentdeck.scheduler.machine import Machine
+from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.scheduler.state import DEFERRED, READY, RUNNING, Step
 
 #: A deferred attempt: task, step, number.
@@ -27,7 +27,7 @@ class KeyWaiters:
     """When a key has its result, or is known to have none, all its waiters try again, and end at once. When its
     holder failed without effect, the first one does; the next one when that has failed, too, or does not try."""
 
-    def __init__(self, machine: Machine, clock: Clock, feed: Callable[[ev.Signal], None], reuse: Reuse) -> None:
+    def __init__(self, machine: Scheduler, clock: Clock, feed: Callable[[ev.Signal], None], reuse: Reuse) -> None:
         self._machine = machine
         self._clock = clock
         self._feed = feed

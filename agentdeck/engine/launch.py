@@ -35,8 +35,8 @@ from agentdeck.providers.keys import Keys
 from agentdeck.providers.registry import check_deck
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.approvals import required
-from agentdeck.scheduler.machine import Machine
 from agentdeck.scheduler.program import Program
+from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.store.fault_point import passing
 from agentdeck.store.runs import new_run
 from agentdeck.store.tasks import Rest, TaskList, TaskSpool, end_tasks, spool_of
@@ -166,7 +166,7 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
         check_yes(launch.yes, definitions(program))
         most = deck.workers or WORKERS
         workers = launch.workers or min(definition.limits.workers or most, most)
-        machine = Machine(program, run=name, workers=workers, gated=storage.durable)
+        machine = Scheduler(program, run=name, workers=workers, gated=storage.durable)
         started = ev.RunStarted(
             clock.now(),
             name,
@@ -218,7 +218,7 @@ async def record_tasks(tasks: Iterable[Mapping[str, Data]] | None, storage: Stor
 
 async def drive(
     launch: Launch,
-    machine: Machine,
+    machine: Scheduler,
     view: RunView,
     storage: Storage,
     clock: Clock,
@@ -246,7 +246,7 @@ async def drive(
     if machine.program.definition.mode == "adaptive":
         adaptive = Adaptive(storage.work(view.workflow, launch.folder), machine)
         if machine.seq <= 1:
-            first = ev.Together(first.at, (first, adaptive.first(first.at)))
+            first = ev.Batch(first.at, (first, adaptive.first(first.at)))
 
     def see(seq: int, event: ev.Event) -> None:
         if watch.event is not None:
@@ -259,7 +259,7 @@ async def drive(
         storage,
         clock,
         setting,
-        source_of(launch, machine.ages),
+        source_of(launch, machine.opened),
         view=view,
         deck=deck,
         watch=watch.event if adaptive is None else see,

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from agentdeck.errors import UsageError
 from agentdeck.scheduler import events as ev
-from agentdeck.scheduler.machine import Machine
-from agentdeck.scheduler.reopen import chain, root_of
+from agentdeck.scheduler.reopen import chain
+from agentdeck.scheduler.scheduler import Scheduler
+from agentdeck.scheduler.state import root_of
 from agentdeck.store.reader import Reader
 from agentdeck.views.ended_task import rebuild
 from agentdeck.workflow.model import Data
@@ -31,7 +32,7 @@ class Again:
         return tuple(ev.StepReopened(at, task, step, who, inputs) for task, step in self.steps)
 
 
-async def recall(reader: Reader, machine: Machine, steps: Iterable[tuple[str, str]]) -> None:
+async def recall(reader: Reader, machine: Scheduler, steps: Iterable[tuple[str, str]]) -> None:
     """Bring the ended tasks of these steps back from the store. All that was recorded of them is on disk."""
     roots = {root_of(task) for task, _ in steps}
     past: dict[str, list[ev.Event]] = {root: [] for root in roots}
@@ -43,18 +44,17 @@ async def recall(reader: Reader, machine: Machine, steps: Iterable[tuple[str, st
     await asyncio.to_thread(read)
     for root, events in past.items():
         if events:
-            found = rebuild(machine.program, machine.run, int(root), events)
-            machine.closed |= {name: task for name, task in found.items() if name not in machine.tasks}
+            machine.restore_tasks(rebuild(machine.program, machine.run, int(root), events))
 
 
-def order_again(args: Mapping[str, Data], machine: Machine, at: float, who: str) -> tuple[ev.Together, Data]:
+def order_again(args: Mapping[str, Data], machine: Scheduler, at: float, who: str) -> tuple[ev.Batch, Data]:
     """The event that a `retry` means. Raises UsageError where nothing of it can go again."""
     steps = steps_of(args)
     can = [step for step in steps if chain(machine, *step)]
     if not can:
         raise UsageError("nothing of that can go again: it has not ended, or a retry has it already")
     again = Again(can, dict(args.get("inputs") or {}))
-    return ev.Together(at, again.events(at, who)), f"{len(can)} of {len(steps)} steps go again"
+    return ev.Batch(at, again.events(at, who)), f"{len(can)} of {len(steps)} steps go again"
 
 
 def steps_of(args: Mapping[str, Data]) -> list[tuple[str, str]]:

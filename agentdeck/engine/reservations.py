@@ -30,9 +30,8 @@ from agentdeck.providers.provider import Told
 from agentdeck.providers.registry import complete, models_for
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
-from agentdeck.scheduler.fold import AUTO
-from agentdeck.scheduler.machine import Machine
-from agentdeck.scheduler.program import Program
+from agentdeck.scheduler.events import AUTO
+from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.scheduler.scope import scope_of
 from agentdeck.scheduler.state import Step
 from agentdeck.store import reservations as store
@@ -46,7 +45,7 @@ class Rates:
 
     def __init__(
         self,
-        machine: Machine,
+        machine: Scheduler,
         storage: Storage,
         deck: Deck,
         clock: Clock,
@@ -63,22 +62,15 @@ class Rates:
         self._grants: dict[int, Grant] = {}
         self._limits: dict[str, ProviderLimits] = {}
         self._shown: dict[str, int] = {}
-        self._turn = machine.turns
+        self._turn = machine.limit_changes
         self._book = store.Book(machine.run, storage.owner.name)
         self._exchange = Exchange(storage.log, clock, self._book, self.limits, self._cooled)
         self._calls = Calls(self._estimates, self._exchange, clock, self.limits)
         self.pump = self._exchange.pump
         self.reset = self._exchange.reset
-        machine.caps = caps_of(deck, machine.program.definition)
-        self._meter(machine.program, bool(deck.models) or machine.program.definition.budget is not None)
-
-    def _meter(self, program: Program, on: bool) -> None:
-        """Prompts are reserved where a deck says who answers, or a budget binds."""
-        for rule in program.rules:
-            rule.metered = on and rule.verb == "prompt"
-            rule.careful |= rule.metered
-        for nested in program.nested.values():
-            self._meter(nested, on)
+        definition = machine.program.definition
+        reserve = bool(deck.models) or definition.budget is not None
+        machine.configure_providers(caps_of(deck, definition), reserve=reserve)
 
     # For the engine
 
@@ -99,8 +91,8 @@ class Rates:
 
     def _look(self) -> None:
         """Where an operator turned something, what was is to be tried again."""
-        if self._turn != self._machine.turns:
-            self._turn = self._machine.turns
+        if self._turn != self._machine.limit_changes:
+            self._turn = self._machine.limit_changes
             self._limits.clear()
             self._standing.start()
 
@@ -322,9 +314,9 @@ class Rates:
         self._look()
         limits = self._limits.get(provider)
         if limits is None:
-            turns = self._machine.turned
+            turns = self._machine.changed_limits
             mine = {n.partition(".")[2]: v for n, v in turns.items() if n.partition(".")[0] == provider}
-            limits = turned(self._machine.caps.get(provider, NO_LIMITS), mine)
+            limits = turned(self._machine.provider_limits.get(provider, NO_LIMITS), mine)
             self._limits[provider] = limits
         if limits.concurrent == "auto":
             return replace(limits, concurrent=self._standing.places(provider, max(1, self._machine.workers)))
@@ -332,7 +324,7 @@ class Rates:
 
     def close(self) -> None:
         """The run is over here: nothing of it is under way any more."""
-        if not self._machine.caps or all(limits == NO_LIMITS for limits in map(self.limits, self._machine.caps)):
+        if all(self.limits(provider) == NO_LIMITS for provider in self._machine.provider_limits):
             return
         self._exchange.close()
 

@@ -34,7 +34,7 @@ from agentdeck.errors import UsageError
 from agentdeck.processes.ending import end
 from agentdeck.providers.registry import check_deck
 from agentdeck.scheduler import events as ev
-from agentdeck.scheduler.machine import Machine
+from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.store.commands import refuse_commands
 from agentdeck.store.fault_point import passing
 from agentdeck.store.processes import processes_of, remove_processes
@@ -132,7 +132,7 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: Again | None
             noted = [note_changes(now, changes, author)] if changes else []
             if changes:
                 storage.log.call(partial(set_options, run=row.run, options=accepted(row)))
-            first = ev.Together(now, (resumed, *noted, *reopened))
+            first = ev.Batch(now, (resumed, *noted, *reopened))
             return await drive(launch, machine, view, storage, clock, first, watch or Watch(), deck)
         finally:
             storage.close()
@@ -204,7 +204,7 @@ async def _end_leftovers(storage: Storage, run: str, watch: Watch | None) -> Non
 
 def _fold(
     reader: Reader, row: RunRow, definition: Definition, again: Again | None
-) -> tuple[Machine, RunView, float]:
+) -> tuple[Scheduler, RunView, float]:
     """The state its log tells, and when somebody last ran it: an owner who only waited renewed its lease
     all the same. Of tasks that have ended, those are remembered whose steps go again."""
     folder = Path(str(row.source.get("folder") or "."))
@@ -212,7 +212,7 @@ def _fold(
     program = programs(definition, folder, seconds, nested_of(reader, row))
     workers = row.options.get("workers")
     roots = again.roots if again is not None else set()
-    machine = Machine(
+    machine = Scheduler(
         program,
         run=row.run,
         workers=workers if isinstance(workers, int) else WORKERS,

@@ -13,7 +13,7 @@ from agentdeck.engine.once_decision import refusal, undecided_key
 from agentdeck.engine.reopened_steps import Again
 from agentdeck.engine.resume import definition_of
 from agentdeck.errors import UsageError
-from agentdeck.scheduler.reopen import root_of
+from agentdeck.scheduler.state import root_of
 from agentdeck.store.letters import Letter
 from agentdeck.store.reader import Reader
 from agentdeck.store.run_list import RunRow

@@ -141,9 +141,9 @@ class Storage:
         )
 
     @staticmethod
-    def letter(run: str, identity: str, said: act.KeepLetter | act.SettleLetters) -> Also:
+    def letter(run: str, identity: str, said: act.SaveLetter | act.UpdateLetters) -> Also:
         """What keeps or settles a letter, to go with the events that tell of it."""
-        if isinstance(said, act.SettleLetters):
+        if isinstance(said, act.UpdateLetters):
             return lambda connection: settle_letters(connection, run, said.task, said.step, said.state)
         letter = Letter(
             run, said.task, said.step, said.agent, identity, said.fault, said.inputs, said.attempts, said.at

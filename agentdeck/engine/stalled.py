@@ -8,18 +8,17 @@ have all ended by then, as only a run in which nothing moves is at a standstill.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.approvals import command, required
-from agentdeck.scheduler.board import Place
-from agentdeck.scheduler.machine import Machine
-from agentdeck.scheduler.metered import BUDGET, FOREVER
+from agentdeck.scheduler.metered import BUDGET
 from agentdeck.scheduler.program import Program
-from agentdeck.scheduler.state import OPEN, READY, Step
+from agentdeck.scheduler.scheduler import Scheduler
+from agentdeck.scheduler.state import OPEN, Step
 from agentdeck.workflow.model import Approve
 
 if TYPE_CHECKING:
@@ -70,19 +69,16 @@ def _again(run: str, resume: str) -> str:
     return f"agentdeck pause {run}, then {resume}; where the key changed: agentdeck drain {run}, then {resume}"
 
 
-def causes(machine: Machine) -> tuple[Cause, ...]:
+def causes(machine: Scheduler) -> tuple[Cause, ...]:
     """What the steps of a run in which nothing moves wait for; empty where an operator has paused it."""
     found = []
     if machine.paused:
-        if not machine.why.startswith("budget"):
+        if not machine.pause_reason.startswith("budget"):
             return ()
-        heaps = [machine.ready, *(pool.heap for pool in machine.pools.values())]
-        steps = [step for heap in heaps for step in _live(machine, heap)]
-        found.append(_cause("budget", machine.why.partition("; ")[0], steps))
+        found.append(_cause("budget", machine.pause_reason.partition("; ")[0], machine.queued_steps()))
     else:
-        for name, pool in machine.pools.items():
-            if pool.until == FOREVER and (steps := list(_live(machine, pool.heap))):
-                found.append(_cause("budget" if name == BUDGET else "provider", pool.why, steps))
+        for name, why, steps in machine.stopped_queues():
+            found.append(_cause("budget" if name == BUDGET else "provider", why, steps))
     by_agent: dict[str, list[Step]] = {}
     for step in machine.unended():
         if step.state == OPEN and step.items is None and isinstance(step.acting.agent.does, Approve):
@@ -106,14 +102,6 @@ def _cause(kind: str, why: str, steps: list[Step]) -> Cause:
     return Cause(kind, why, tuple((step.task.id, step.key) for step in steps[:NAMED]), len(steps))
 
 
-def _live(machine: Machine, heap: Iterable[Place]) -> Iterator[Step]:
-    """Entries of a queue whose step still waits in it."""
-    for entry in sorted(heap):
-        step = entry[6]
-        if step.state == READY and entry[5] >= step.since and machine.tasks.get(step.task.id) is step.task:
-            yield step
-
-
 async def watch(
     engine: Engine, wait: bool, tell: Callable[[str, tuple[Cause, ...]], None] | None
 ) -> tuple[Cause, ...]:
@@ -131,7 +119,7 @@ async def watch(
             continue
         if not wait:
             at = engine.clock.now()
-            engine.feed(ev.Together(at, (ev.Noted(at, stopped(machine.run, found)), ev.RunDrained(at))))
+            engine.feed(ev.Batch(at, (ev.Noted(at, stopped(machine.run, found)), ev.RunDrained(at))))
             return found
         if found != told and tell is not None:
             tell(machine.run, found)

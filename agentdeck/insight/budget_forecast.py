@@ -8,7 +8,7 @@ from typing import NamedTuple
 from agentdeck.limits.budget import NO_HOLD, Hold, Ledger
 from agentdeck.providers.prices import Prices
 from agentdeck.scheduler import events as ev
-from agentdeck.scheduler.budget_accounts import Accounts
+from agentdeck.scheduler.budget_accounts import BudgetAccounts
 from agentdeck.views.agent_totals import AgentTotals
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.deck import Deck
@@ -114,9 +114,9 @@ def _middle(values: list[float | None]) -> float | None:
     return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
-def accounts_of(events: Iterable[ev.Event], budget: Budget | None) -> Accounts:
+def accounts_of(events: Iterable[ev.Event], budget: Budget | None) -> BudgetAccounts:
     """What was used and what is held after these events, as the run itself counts it."""
-    accounts = Accounts(budget)
+    accounts = BudgetAccounts(budget)
     held: dict[tuple[str, str], Hold] = {}
 
     def settle(task: str, step: str, usage: ev.Usage | None, lost: bool) -> None:

@@ -8,8 +8,8 @@ from heapq import heappop, heappush
 
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
-from agentdeck.scheduler.machine import Machine
 from agentdeck.scheduler.program import Program, assumed
+from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.workflow.model import Definition
 
 
@@ -35,7 +35,7 @@ def forecast(
     `seconds` are durations by agent; `takes` overrides them for each attempt.
     """
     known = assumed(definition, seconds or {})
-    machine = Machine(Program(definition, known), run="forecast", workers=workers)
+    machine = Scheduler(Program(definition, known), run="forecast", workers=workers)
     ends: list[tuple[float, int, ev.StepStarted]] = []
     now, first, most, count, opened = 0.0, 0.0, 0, 0, 0
     todo: list[ev.Event | ev.Signal] = [ev.RunStarted(0.0, "forecast", definition.name, "", {}, {})]

@@ -30,7 +30,7 @@ class Reserve(NamedTuple):
     reduced: bool = False
 
 
-class GiveBack(NamedTuple):
+class ReleaseReservation(NamedTuple):
     """What was reserved under this number is not needed."""
 
     ask: int
@@ -47,7 +47,7 @@ class CancelAttempt(NamedTuple):
     now: bool = False
 
 
-class KeepLetter(NamedTuple):
+class SaveLetter(NamedTuple):
     """A step finally failed: keep what it takes to look into it and to try again."""
 
     at: float
@@ -59,7 +59,7 @@ class KeepLetter(NamedTuple):
     attempts: int
 
 
-class SettleLetters(NamedTuple):
+class UpdateLetters(NamedTuple):
     """What has become of a step's letters: `retried` as it goes again, `closed` when it has ended well. Letters
     of its items and of tasks under it go with it."""
 
@@ -85,5 +85,13 @@ class Finish(NamedTuple):
 
 
 Action: TypeAlias = (
-    StartAttempt | Reserve | GiveBack | CancelAttempt | KeepLetter | SettleLetters | PullTask | Record | Finish
+    StartAttempt
+    | Reserve
+    | ReleaseReservation
+    | CancelAttempt
+    | SaveLetter
+    | UpdateLetters
+    | PullTask
+    | Record
+    | Finish
 )

@@ -11,10 +11,9 @@ from collections.abc import Container, Iterator
 from heapq import heapify, heappush
 from typing import TypeAlias
 
-from agentdeck.scheduler.budget_accounts import Accounts
+from agentdeck.scheduler.budget_accounts import BudgetAccounts
 from agentdeck.scheduler.program import Program, Rule
-from agentdeck.scheduler.reopen import root_of
-from agentdeck.scheduler.state import BETWEEN, DEFERRED, HELD, READY, RUNNING, WAITING, Step, Task
+from agentdeck.scheduler.state import BETWEEN, DEFERRED, HELD, READY, RUNNING, WAITING, Step, Task, root_of
 from agentdeck.scheduler.waits import HELD as HELD_BACK
 from agentdeck.scheduler.waits import MAX_PARALLEL, Wait, WaitClock
 from agentdeck.workflow.model import Data
@@ -53,12 +52,12 @@ class Board:
         self.seq = 0
         self.durable = 0
         self.state = "running"
-        self.paused, self.why = False, ""
+        self.paused, self.pause_reason = False, ""
         self.pulling = 0
         self.exhausted = False
         self.cancelling = False
         self.tasks: dict[str, Task] = {}
-        self.ages = 0
+        self.opened = 0
         self.hurried = 0
         self.top = 0
         self.failed_tasks = 0
@@ -76,10 +75,10 @@ class Board:
         self.mended: deque[Step] = deque()
         self.timers: list[tuple[float, int, str, Step, object]] = []
         self.next_due = float("inf")
-        self.accounts = Accounts(program.definition.budget)
+        self.accounts = BudgetAccounts(program.definition.budget)
         self.waiting = WaitClock()
-        self.turned: dict[str, Data] = {}
-        self.single = False
+        self.changed_limits: dict[str, Data] = {}
+        self.sequential = False
         self.rows: dict[str, tuple[Step, list[Place]]] = {}
         self._ticket = 0
         self._most = 4096
@@ -202,7 +201,7 @@ class Board:
     def row(self, step: Step) -> str:
         """The steps of one row go one after another; empty where a step stands in none."""
         task = step.task
-        return root_of(task.id) if self.single else task.id if task.program.serial else ""
+        return root_of(task.id) if self.sequential else task.id if task.program.serial else ""
 
     def _leave(self, step: Step) -> None:
         """If it was the one of its row that goes, the next may."""
@@ -215,7 +214,7 @@ class Board:
     def _mode(self, single: bool) -> None:
         """The steps of each task go one after another from now on, or side by side."""
         waiting = [place for _, places in self.rows.values() for place in places]
-        self.single = single
+        self.sequential = single
         self.rows = {root_of(step.task.id): (step, []) for step in self.running} if single else {}
         todo = [self.program]
         while todo:
@@ -270,7 +269,7 @@ class Board:
             "running": sorted((s.task.id, s.key, s.attempt) for s in self.running),
             "busy": self.busy_tasks,
             "accounts": self.accounts.snapshot(),
-            "turned": dict(self.turned),
+            "changed_limits": dict(self.changed_limits),
             "timeouts": [rule.attempt_timeout for rule in self.program.rules],
             "tasks": {
                 task.id: {

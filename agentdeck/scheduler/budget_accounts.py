@@ -11,7 +11,7 @@ from agentdeck.workflow.model import Budget, Data
 INFINITE = float("inf")
 
 
-class Accounts:
+class BudgetAccounts:
     """All attempts of a run are held and settled here; without a budget nothing is kept.
 
     A nested task (`3/review`) uses the budget of the task it belongs to. Budgets go by name: empty is the run's,

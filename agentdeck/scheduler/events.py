@@ -3,8 +3,8 @@
 Events are past tense and are what the log holds; what the core asks for in return is in `scheduler/actions.py`.
 Every event begins with `at`, seconds since the epoch on the run's clock: the core has no clock of its own.
 
-An event reaches the core by `Machine.handle`. What it accepts it records (a `Record` action), together with
-what follows from it. Folding the recorded events with `Machine.apply` gives the same state again.
+An event reaches the core by `Scheduler.handle`. What it accepts it records (a `Record` action), together with
+what follows from it. Folding the recorded events with `Scheduler.apply` gives the same state again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from typing import NamedTuple, TypeAlias
 from agentdeck.errors import Fault
 from agentdeck.limits.budget import Hold
 from agentdeck.workflow.model import Data
+
+#: `who` of a limit that the engine changed by itself: it is shown, and is no limit that an operator set.
+AUTO = "auto"
 
 
 class Usage(NamedTuple):
@@ -441,7 +444,7 @@ class DeferralEnded(NamedTuple):
     attempt: int
 
 
-class Together(NamedTuple):
+class Batch(NamedTuple):
     """Events that are all taken in before anything is decided: a run that is over and taken up for a retry would
     else be over again before the first step is reopened."""
 
@@ -512,6 +515,4 @@ Event: TypeAlias = (
     | StepWaited
     | Noted
 )
-Signal: TypeAlias = (
-    TimerFired | Committed | CancelAsked | SkipAsked | DeferralEnded | Together | Reserved | Refused
-)
+Signal: TypeAlias = TimerFired | Committed | CancelAsked | SkipAsked | DeferralEnded | Batch | Reserved | Refused

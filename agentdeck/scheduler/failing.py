@@ -76,7 +76,7 @@ class Failing(Fold):
             scope = scope_of(step, self.run)
             inputs = {name: value for name, value in scope.items() if not name.startswith("__")}
             self._actions.append(
-                act.KeepLetter(at, step.task.id, step.key, step.acting.name, fault, inputs, step.attempt)
+                act.SaveLetter(at, step.task.id, step.key, step.acting.name, fault, inputs, step.attempt)
             )
         self._record(ev.StepFailed(at, step.task.id, step.key, fault, tolerated, letter, self._used(step)))
 
@@ -116,7 +116,7 @@ class Failing(Fold):
         if not event.task:
             self.cancelling = True
             if not self.exhausted:
-                self._record(ev.TasksExhausted(event.at, self.ages, cut=True))
+                self._record(ev.TasksExhausted(event.at, self.opened, cut=True))
         for task in list(self.tasks.values()):
             if not event.task or task.id == event.task or task.id.startswith(event.task + "/"):
                 for step in self._steps_of(task):

@@ -1,7 +1,7 @@
 """The state of a run as a fold of its recorded events.
 
-Every change of state is an `apply` of a recorded event, here and nowhere else; `Machine` decides which events to
-record. So a log folded by this class is the state its machine had.
+Every change of state is an `apply` of a recorded event, here and nowhere else; `Scheduler` decides which events
+to record. So a log folded by this class is the state its machine had.
 """
 
 from __future__ import annotations
@@ -10,13 +10,11 @@ from collections.abc import Callable, Container
 from typing import Any
 
 from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.events import AUTO
 from agentdeck.scheduler.program import Program, Rule
-from agentdeck.scheduler.reopen import reopen, root_of
-from agentdeck.scheduler.state import CANCELLED, FAILED, READY, Task
+from agentdeck.scheduler.reopen import reopen
+from agentdeck.scheduler.state import CANCELLED, FAILED, READY, Task, root_of
 from agentdeck.scheduler.steps import Steps
-
-#: Who changed a limit, where the program did so by itself: that is shown and binds nobody.
-AUTO = "auto"
 
 
 class Fold(Steps):
@@ -100,7 +98,7 @@ class Fold(Steps):
                         step.told = step.told[0], step.told[1] + event.idle
 
     def _run_paused(self, event: ev.RunPaused | ev.RunDrained) -> None:
-        self.paused, self.why = True, getattr(event, "why", "")
+        self.paused, self.pause_reason = True, getattr(event, "why", "")
         self.state = "drained" if isinstance(event, ev.RunDrained) else "paused"
 
     def _run_unpaused(self, event: ev.RunUnpaused) -> None:
@@ -119,7 +117,7 @@ class Fold(Steps):
             return
         if head != "agents":
             if event.who != AUTO:
-                self.turned[event.name] = event.new
+                self.changed_limits[event.name] = event.new
             return
         rule, setting = self.setting(event.name)
         setattr(rule, setting, event.new)
@@ -147,8 +145,8 @@ class Fold(Steps):
         else:
             self.pulling = max(0, self.pulling - 1)
             self.top += 1
-            self.ages += 1
-            age = self.ages
+            self.opened += 1
+            age = self.opened
         task = self.tasks[event.task] = Task(event.task, age, program, event.inputs, event.parent, past)
         self.closed.pop(event.task, None)
         if past:

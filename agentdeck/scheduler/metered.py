@@ -63,8 +63,8 @@ class Metered(Failing):
         self._asked = 0
         self._given = 0
         self._turned = 0
-        self.turns = 0
-        self.caps: dict[str, ProviderLimits] = {}
+        self.limit_changes = 0
+        self.provider_limits: dict[str, ProviderLimits] = {}
 
     def _lost(self, step: Step) -> ev.Usage | None:
         """What an attempt likely used whose process died: all that is known is what was reserved for it."""
@@ -145,7 +145,7 @@ class Metered(Failing):
         """A limit changed, or somebody said go: whoever waits asks again, whatever for."""
         self._given += 1
         self._turned = self._given
-        self.turns += 1
+        self.limit_changes += 1
         for pool in self.pools.values():
             pool.until = None
 
@@ -221,7 +221,7 @@ class Metered(Failing):
                 heappush(self.ready, place)
             self._leave(step)
         if isinstance(event, ev.Reserved):
-            self._actions.append(act.GiveBack(event.ask))
+            self._actions.append(act.ReleaseReservation(event.ask))
         return None
 
     def _room(self, step: Step) -> bool:
@@ -239,7 +239,7 @@ class Metered(Failing):
         self._routes[self._lane(step)] = event.provider
         over = self.accounts.refuses(event.task, ev.hold_of(event))
         if over is not None:
-            self._actions.append(act.GiveBack(event.ask))
+            self._actions.append(act.ReleaseReservation(event.ask))
             self._over(step, place, *over, event, given)
             return
         eased = self.accounts.eased(event.task)

@@ -6,7 +6,6 @@ a step begins anew. A task that has ended and left memory is brought back by `pa
 
 from __future__ import annotations
 
-from collections.abc import Container
 from typing import TYPE_CHECKING
 
 from agentdeck.scheduler import events as ev
@@ -16,18 +15,6 @@ from agentdeck.workflow.model import Dispatch
 
 if TYPE_CHECKING:
     from agentdeck.scheduler.fold import Fold
-
-
-class Everything(Container[str]):
-    """Contains whatever it is asked for: a fold that keeps every task."""
-
-    def __contains__(self, item: object) -> bool:
-        return True
-
-
-def root_of(task: str) -> str:
-    """The run's own task that a nested one is in."""
-    return task.partition("/")[0]
 
 
 # What goes again ----------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from agentdeck.errors import Fault
 from agentdeck.limits.budget import Hold
 from agentdeck.scheduler.program import Program, Rule
@@ -16,6 +18,18 @@ ENDED = frozenset({DONE, FAILED, SKIPPED, CANCELLED})
 # before what follows from it, OPEN is a step that waits for others to end it (items, a nested task, a person).
 # DEFERRED is a step that waits for something outside the run, as the holder of its `once` key.
 HELD, BETWEEN, OPEN, DEFERRED = "held", "between", "open", "deferred"
+
+
+class AllTasks(Container[str]):
+    """Contains every task id: a fold that is given it keeps all tasks that have ended."""
+
+    def __contains__(self, item: object) -> bool:
+        return True
+
+
+def root_of(task: str) -> str:
+    """The id of the run's own task that contains this one: `3` of `3/review`."""
+    return task.partition("/")[0]
 
 
 class Step:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
-from agentdeck.scheduler.fold import AUTO
+from agentdeck.scheduler.events import AUTO
 from agentdeck.scheduler.reopen import below, chain
 from agentdeck.scheduler.state import OPEN, WAITING
 from agentdeck.scheduler.timers import Timers
@@ -63,7 +63,7 @@ class Steered(Timers):
                 one = self.found(task.id, key)
                 self._keen.discard(one)  # whatever it had asked for is given back
                 if one.letter and not nested:
-                    self._actions.append(act.SettleLetters(task.id, key, "retried"))
+                    self._actions.append(act.UpdateLetters(task.id, key, "retried"))
         self._finished = self._finished and not links
 
     def _end_cancelled(self, at: float) -> None:

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.fold import Fold
 from agentdeck.scheduler.program import Program, Rule
-from agentdeck.scheduler.reopen import Everything
-from agentdeck.scheduler.state import Step, Task
+from agentdeck.scheduler.state import AllTasks, Step, Task
 
 
 class Past(Fold):
@@ -31,8 +30,8 @@ def rebuild(program: Program, run: str, age: int, events: Iterable[ev.Event]) ->
     `program` may be one that a live machine uses: its counts are as before when this returns. `age` is the
     task's place among the run's own. Tasks that have not ended are not among what is given back.
     """
-    fold = Past(program, run=run, keep=Everything())
-    fold.ages = age - 1
+    fold = Past(program, run=run, keep=AllTasks())
+    fold.opened = age - 1
     for event in events:
         fold.apply(event)
     for step in list(fold.running):

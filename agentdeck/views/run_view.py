@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from agentdeck.scheduler import events as ev
-from agentdeck.scheduler.fold import AUTO
+from agentdeck.scheduler.events import AUTO
 from agentdeck.scheduler.state import ENDED
 from agentdeck.views.agent_totals import GraphTotals
 from agentdeck.views.picture import by

@@ -12,8 +12,8 @@ from agentdeck.errors import Fault
 from agentdeck.insight.step import definition_for, step_story
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
-from agentdeck.scheduler.machine import Machine
 from agentdeck.scheduler.program import Program
+from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.workflow.loader import load
 from agentdeck.workflow.model import Definition
 
@@ -27,7 +27,7 @@ def played(
     definition: Definition, inputs: Mapping[str, Any], outcomes: Mapping[str, list[Any]]
 ) -> list[ev.Event]:
     """The events of one task: each attempt of a step ends with the next of its outcomes, a second later."""
-    machine, log, at = Machine(Program(definition), run="r"), list[ev.Event](), 100.0
+    machine, log, at = Scheduler(Program(definition), run="r"), list[ev.Event](), 100.0
     left = {key: list(values) for key, values in outcomes.items()}
     waiting: list[ev.StepStarted] = []
 

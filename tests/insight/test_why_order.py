@@ -8,8 +8,8 @@ from random import Random
 from agentdeck.insight.why import explain, ready_counts
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
-from agentdeck.scheduler.machine import Machine
 from agentdeck.scheduler.program import Program
+from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.scheduler.state import READY, WAITING
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import Agent, Definition, Join, Simulate
@@ -36,7 +36,7 @@ def test_the_core_agrees() -> None:
 def compared(chance: Random) -> int:
     """One run, compared after every step; how many steps were."""
     definition = some_graph(chance)
-    machine = Machine(Program(definition), run="r", workers=chance.randint(1, 3))
+    machine = Scheduler(Program(definition), run="r", workers=chance.randint(1, 3))
     view, ends, count = RunView(definition), list[tuple[float, int, ev.StepStarted]](), 0
     opened, now = 0, 0.0
     todo: list[ev.Event | ev.Signal] = [ev.RunStarted(0.0, "r", "d", "", {}, {"workers": machine.workers})]
@@ -68,7 +68,7 @@ def compared(chance: Random) -> int:
     return together
 
 
-def compare(machine: Machine, view: RunView, definition: Definition, at: float) -> int:
+def compare(machine: Scheduler, view: RunView, definition: Definition, at: float) -> int:
     """Every ready step of the core is one for `why`, with as many ahead of it, since the same moment."""
     ordered = sorted(machine.ready, key=lambda entry: entry[:6])
     queue = [entry[6] for entry in ordered if entry[6].state == READY]

@@ -11,10 +11,9 @@ from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.board import BUSY
 from agentdeck.scheduler.fold import Fold
-from agentdeck.scheduler.machine import Machine
 from agentdeck.scheduler.program import Program
-from agentdeck.scheduler.reopen import Everything, root_of
-from agentdeck.scheduler.state import DONE, ENDED, OPEN, RUNNING, Step
+from agentdeck.scheduler.scheduler import Scheduler
+from agentdeck.scheduler.state import DONE, ENDED, OPEN, RUNNING, AllTasks, Step, root_of
 from agentdeck.views.ended_task import rebuild
 from agentdeck.workflow.model import Agent, Budget, Definition, Prompt, ProviderLimits, Python, Rate
 
@@ -72,15 +71,13 @@ class Player:
         self.definition = of
         self.nested = {name: Program(below) for name, below in (nested or {}).items()}
         self.workers = workers
-        self.machine = Machine(
+        self.machine = Scheduler(
             Program(of, nested=self.nested), run="r", workers=workers, gated=commit is not None
         )
         self.desk = desk
         self.usage = usage
         if desk is not None:
-            for rule in self.machine.program.rules:
-                rule.metered = rule.verb == "prompt"
-                rule.careful |= rule.metered
+            self.machine.configure_providers({}, reserve=True)
         self.plan = plan or (lambda started: (1.0, None))
         self.commit = commit
         self.tasks = tasks
@@ -108,8 +105,7 @@ class Player:
         """Bring ended tasks back from the log, as the owner of a live run does."""
         root = root_of(task)
         past = [e for e in self.log if root_of(getattr(e, "task", "")) == root]
-        found = rebuild(self.machine.program, "r", int(root), past)
-        self.machine.closed |= {k: t for k, t in found.items() if k not in self.machine.tasks}
+        self.machine.restore_tasks(rebuild(self.machine.program, "r", int(root), past))
 
     def send(self, event: ev.Event | ev.Signal) -> None:
         if isinstance(event, ev.StepReopened):
@@ -147,18 +143,18 @@ class Player:
                     case act.Reserve():
                         assert self.desk is not None
                         self.at(*self.desk.ask(action, self.now))
-                    case act.GiveBack():
+                    case act.ReleaseReservation():
                         assert self.desk is not None
                         self.desk.gave_back.append(action.ask)
                     case act.CancelAttempt():
                         self.cancels.append(action)
-                    case act.SettleLetters(task=task, step=step, state=stands):
+                    case act.UpdateLetters(task=task, step=step, state=stands):
                         within = {one for one in self.letters if under("/".join(one), f"{task}/{step}")}
                         if stands == "retried":
                             self.retried |= within
                         else:
                             self.letters -= {one for one in within if one == (task, step) or one in self.retried}
-                    case act.KeepLetter(task=task, step=step):
+                    case act.SaveLetter(task=task, step=step):
                         self.letters.add((task, step))
                         self.retried.discard((task, step))
                     case act.Finish(state=state):
@@ -204,11 +200,11 @@ class Player:
             for rule in nested.rules:
                 rule.live = 0
         gated = self.commit is not None
-        self.machine = Machine(program, run="r", workers=self.workers, gated=gated, keep=reopened)
+        self.machine = Scheduler(program, run="r", workers=self.workers, gated=gated, keep=reopened)
         for event in self.log:
             self.machine.apply(event)
         self.machine.forget()
-        self.opened = self.machine.ages
+        self.opened = self.machine.opened
         self.letters &= {(e.task, e.step) for e in self.log if isinstance(e, ev.StepFailed)}
         lost = (ev.StepSucceeded, ev.AttemptFailed, ev.Committed)
         self._ends = sorted(one for one in self._ends if not isinstance(one[2], lost))
@@ -237,7 +233,7 @@ class Player:
         for task, _ in steps:
             self.recall(task)
         again = [ev.StepReopened(self.now, task, step, "ada", inputs) for task, step in steps]
-        self.send(ev.Together(self.now, (ev.RunResumed(self.now), *again)))
+        self.send(ev.Batch(self.now, (ev.RunResumed(self.now), *again)))
         return self
 
     def play(self, limit: int = 100_000) -> Player:
@@ -273,7 +269,7 @@ def under(path: str, whole: str) -> bool:
     return path == whole or path.startswith((whole + "[", whole + "/"))
 
 
-def check(machine: Machine, released: set[tuple[str, str]]) -> None:
+def check(machine: Scheduler, released: set[tuple[str, str]]) -> None:
     """Every invariant of the state. A person may have `released` joins before their time."""
     steps = [step for task in machine.tasks.values() for step in machine._steps_of(task)]
     running = {step for step in steps if step.state == RUNNING}
@@ -296,7 +292,7 @@ def check(machine: Machine, released: set[tuple[str, str]]) -> None:
 
 def refold(player: Player) -> Fold:
     """A machine made by folding the log alone."""
-    fold = Fold(Program(player.definition, nested=player.nested), run="r", workers=4, keep=Everything())
+    fold = Fold(Program(player.definition, nested=player.nested), run="r", workers=4, keep=AllTasks())
     fold.workers = int(player.machine.workers) if not player.of(ev.LimitChanged) else 4
     for event in player.log:
         fold.apply(event)

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 from hypothesis import strategies as st
 
 from agentdeck.scheduler import events as ev
-from agentdeck.scheduler.reopen import root_of
+from agentdeck.scheduler.state import root_of
 from agentdeck.workflow.model import (
     SLOTLESS,
     Agent,

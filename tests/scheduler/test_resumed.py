@@ -7,8 +7,8 @@ import pytest
 from agentdeck.errors import Fault
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
-from agentdeck.scheduler.machine import Machine
 from agentdeck.scheduler.program import Program
+from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.scheduler.state import HELD, OPEN, READY, WAITING
 from agentdeck.workflow.model import Agent, Approve, Definition, Join, Retry, Timeout
 from tests.scheduler.driver import agent, definition
@@ -17,40 +17,40 @@ IDLE = 100.0
 FOREVER = 1e6
 
 
-def killed(of: Definition, until: float, *events: ev.Event, workers: int = 4) -> Machine:
+def killed(of: Definition, until: float, *events: ev.Event, workers: int = 4) -> Scheduler:
     """What is left of a run that was killed at this moment, after what happened: folded from its log alone."""
-    live, log = Machine(Program(of), run="r", workers=workers), list[ev.Event]()
+    live, log = Scheduler(Program(of), run="r", workers=workers), list[ev.Event]()
 
     def send(event: ev.Event | ev.Signal) -> None:
         for action in live.handle(event):
             if isinstance(action, act.Record):
                 log.append(action.event)
             elif isinstance(action, act.PullTask):
-                opened = live.ages == 0
+                opened = live.opened == 0
                 send(ev.TaskOpened(event.at, "1", {}) if opened else ev.TasksExhausted(event.at, 1))
 
     send(ev.RunStarted(0.0, "r", of.name, "", {}, {}))
     for event in events:
         send(event)
     assert live.deadline > until, "nothing was due before"
-    again = Machine(Program(of), run="r", workers=workers)
+    again = Scheduler(Program(of), run="r", workers=workers)
     for event in log:
         again.apply(event)
     assert again.snapshot() == live.snapshot()
     return again
 
 
-def resume(machine: Machine, at: float) -> list[ev.Event]:
+def resume(machine: Scheduler, at: float) -> list[ev.Event]:
     """What is recorded as somebody takes it up IDLE seconds after it was killed."""
     actions = machine.handle(ev.RunResumed(at, IDLE, "ada"))
     return [action.event for action in actions if isinstance(action, act.Record)]
 
 
-def fire(machine: Machine, at: float) -> list[ev.Event]:
+def fire(machine: Scheduler, at: float) -> list[ev.Event]:
     return [action.event for action in machine.handle(ev.TimerFired(at)) if isinstance(action, act.Record)]
 
 
-def state(machine: Machine, step: str) -> str:
+def state(machine: Scheduler, step: str) -> str:
     return machine.found("1", step).state
 
 

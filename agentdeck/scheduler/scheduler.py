@@ -1,13 +1,13 @@
 """The core: events in, actions out.
 
-`Machine.handle(event)` checks an event against the state, records it and all that follows from it, and says what
-is to be done. It never waits and never acts. The shape is that of the worker state machine of dask.distributed:
+`Scheduler.handle(event)` checks an event against the state, records it and all that follows from it, and returns
+what is to be done. It never waits and never acts. The shape is that of dask.distributed's worker state machine:
 one entry, instructions as values, state changed nowhere else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator
 from heapq import heappop
 from typing import Any
 
@@ -15,6 +15,7 @@ from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.board import Place
 from agentdeck.scheduler.joins import judge
+from agentdeck.scheduler.metered import FOREVER
 from agentdeck.scheduler.program import Program
 from agentdeck.scheduler.state import (
     BETWEEN,
@@ -27,12 +28,14 @@ from agentdeck.scheduler.state import (
     RUNNING,
     WAITING,
     Step,
+    Task,
 )
 from agentdeck.scheduler.steered import Steered
 from agentdeck.scheduler.waits import POOL, RunWait
+from agentdeck.workflow.model import ProviderLimits
 
 
-class Machine(Steered):
+class Scheduler(Steered):
     """One run: what comes in, what follows from everything, and what starts next.
 
     What a single thing leads to is in the classes below: `Failing` (failures and cancelling), `Metered` (attempts
@@ -74,7 +77,7 @@ class Machine(Steered):
             ev.StepReleased: self._on_released,
             ev.StepAnswered: self._on_answered,
             ev.StepReopened: self._on_reopened,
-            ev.Together: self._on_together,
+            ev.Batch: self._on_together,
             ev.Noted: self._record,
         }
 
@@ -90,6 +93,45 @@ class Machine(Steered):
         full = len(self.running) + len(self.asking) >= self.workers
         waiting.state = RunWait.PAUSED if self.paused else RunWait.FULL if full else RunWait.FREE
         return self._actions
+
+    # For the engine
+
+    def configure_providers(self, limits: dict[str, ProviderLimits], *, reserve: bool) -> None:
+        """Set the deck's provider limits, and whether prompts are reserved before they begin."""
+        self.provider_limits = limits
+        todo = [self.program]
+        while todo:
+            program = todo.pop()
+            todo += program.nested.values()
+            for rule in program.rules:
+                rule.metered = reserve and rule.verb == "prompt"
+                rule.careful |= rule.metered
+
+    def restore_tasks(self, tasks: dict[str, Task]) -> None:
+        """Add ended tasks, rebuilt from the store, so that their steps can be reopened."""
+        self.closed |= {name: task for name, task in tasks.items() if name not in self.tasks}
+
+    def queued_steps(self) -> list[Step]:
+        """All ready steps that wait for a worker, a provider or a budget, each queue in its order."""
+        heaps = [self.ready, *(pool.heap for pool in self.pools.values())]
+        return [step for heap in heaps for step in self._queued(heap)]
+
+    def stopped_queues(self) -> Iterator[tuple[str, str, list[Step]]]:
+        """The provider (or BUDGET), the reason, and the steps of each queue that opens only when an operator
+        acts."""
+        for name, pool in self.pools.items():
+            if pool.until == FOREVER and (steps := self._queued(pool.heap)):
+                yield name, pool.why, steps
+
+    def _queued(self, heap: list[Place]) -> list[Step]:
+        """The steps of a queue in order, without the stale entries."""
+        return [
+            place[6]
+            for place in sorted(heap)
+            if place[6].state == READY
+            and place[5] >= place[6].since
+            and self.tasks.get(place[6].task.id) is place[6].task
+        ]
 
     # What comes in
 
@@ -171,7 +213,7 @@ class Machine(Steered):
         if not self.exhausted:
             self._record(event)
 
-    def _on_together(self, event: ev.Together) -> None:
+    def _on_together(self, event: ev.Batch) -> None:
         for one in event.events:
             self._handle[type(one)](one)
 
@@ -198,7 +240,7 @@ class Machine(Steered):
                 self._end_task(self.emptied.popleft(), at)
         while self.mended:
             step = self.mended.popleft()
-            self._actions.append(act.SettleLetters(step.task.id, step.key, "closed"))
+            self._actions.append(act.UpdateLetters(step.task.id, step.key, "closed"))
         if not self.paused and self._start(at):
             self._settle(at)
         else:
