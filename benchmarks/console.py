@@ -154,7 +154,7 @@ def echoed(terminal: Terminal, key: str) -> float:
 
 def beside(folder: Path, turns: int = 5) -> list[tuple[str, str, str]]:
     """How soon an engine that the console starts has its run in the store, and how soon its death is seen."""
-    from agentdeck.console import engine_process
+    from agentdeck.operations import engine_process
     from agentdeck.store.reader import Reader
 
     (folder / "many.jsonl").write_text("{}\n" * 5000)
@@ -165,7 +165,7 @@ def beside(folder: Path, turns: int = 5) -> list[tuple[str, str, str]]:
     os.environ.update({"PYTHONPATH": str(ROOT), "XDG_CONFIG_HOME": str(folder / "config")})
     for _ in range(turns):
         began = time.perf_counter()
-        order = engine_process.Order(tasks=folder / "many.jsonl")
+        order = engine_process.LaunchRequest(tasks=folder / "many.jsonl")
         started = engine_process.launch(db, folder / "timed.yaml", order)
         reader = Reader(db)
         while not reader.last_seq(started.run):

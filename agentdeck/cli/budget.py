@@ -55,11 +55,12 @@ def budget(
     """
     from agentdeck.cli.send_command import ask
     from agentdeck.cli.text_tables import dump, out
+    from agentdeck.operations.commands import budget_amount
 
     if amount is not None or routing:
         measure = ("task." if task else "") + ("tokens" if tokens else "usd")
         more = amount is not None and amount.startswith("+")
-        value = None if amount is None else amount_of(amount.removeprefix("+"), tokens)
+        value = None if amount is None else budget_amount(amount.removeprefix("+"), tokens)
         args = {"measure": measure, "amount": value, "more": more, "lowest": routing}
         return ask(db, run, "budget", args, by=by)
     found = _Found(run, db)
@@ -225,14 +226,3 @@ def _up(value: float) -> str:
 
 def _tokens(value: float | None) -> str:
     return "unknown" if value is None else f"{value:,.0f}"
-
-
-def amount_of(text: str, tokens: bool) -> float:
-    from agentdeck.errors import UsageError
-    from agentdeck.workflow.units import size
-
-    try:
-        return size(text) if tokens else float(text.removeprefix("$"))
-    except ValueError:
-        what = "a number of tokens like 100k" if tokens else "dollars like 0.40"
-        raise UsageError(f"{text!r} is not an amount; write {what}") from None

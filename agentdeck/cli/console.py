@@ -1,41 +1,62 @@
-"""Opening the console from the command line."""
+"""Opens the console from the command line."""
 
 from __future__ import annotations
 
 import shlex
 import sys
 from collections.abc import Iterable
-from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Protocol
 
 from agentdeck.cli.error_output import USAGE, hint, say
 
+if TYPE_CHECKING:
+    from agentdeck.operations.engine_process import EngineProcess
 
-def terminal() -> bool:
-    """Whether there is one to draw on, and to read keys from."""
+
+class RunProcess(Protocol):
+    """The process of a run. `ended` is its exit code, None while it runs."""
+
+    @property
+    def run(self) -> str: ...
+
+    @property
+    def ended(self) -> int | None: ...
+
+
+def has_terminal() -> bool:
+    """Whether stdin and stdout are a terminal."""
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def show(db: str | None = None, file: str | None = None) -> int:
-    """The console, until it is closed. Without a terminal: a sentence, and exit code 2."""
+    """Show the console until it is closed; returns the exit code. Without a terminal: an error message, and 2."""
     if file is not None and not Path(file).is_file():
         say(f"{file}: " + ("this is a folder; name a file in it" if Path(file).is_dir() else "no such file"))
         return USAGE
-    if not terminal():
+    if not has_terminal():
         say("the console needs a terminal, and there is none here")
         hint(f"agentdeck run {file or 'FILE'}   runs a workflow without one; agentdeck --help shows all verbs")
         return USAGE
     from agentdeck.operations.settings import database
 
-    app = import_module("agentdeck.console.app").DeckApp(database(db), Path(file) if file else None)
-    app.run()
-    goodbye(app.engines.values())
+    report_left_running(open_console(database(db), Path(file) if file else None))
     return 0
 
 
-def goodbye(engines: Iterable[Any], db: Path | None = None) -> None:
-    """Once the screen is gone: how to find again what was left executing. `db` where it is not the usual one."""
+def open_console(
+    db: Path, file: Path | None = None, *, engine: EngineProcess | None = None, reminder: str = ""
+) -> Iterable[EngineProcess]:
+    """Show the console until it is closed; returns the engine processes that were started from it. This is the
+    only import of the console in the command line."""
+    from agentdeck.console import start
+
+    return start.open_console(db, file, engine=engine, reminder=reminder)
+
+
+def report_left_running(engines: Iterable[RunProcess], db: Path | None = None) -> None:
+    """Print how to watch each run that still executes, after the console has closed. `db` is the store if it is
+    not the default one."""
     where = f" --db {shlex.quote(str(db))}" if db else ""
     for run in [engine.run for engine in engines if engine.ended is None]:
         say(f"{run} executes without the console: agentdeck watch {run}{where}")

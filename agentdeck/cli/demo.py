@@ -37,21 +37,18 @@ def demo(db: str | None, tasks: int | None, workers: int | None) -> int:
       agentdeck demo
       agentdeck demo --tasks 200 --workers 64
     """
-    from agentdeck.cli.console import goodbye, terminal
+    from agentdeck.cli.console import has_terminal, open_console, report_left_running
+    from agentdeck.operations import engine_process
     from agentdeck.operations.bundled_files import workflows
 
     path = Path(db).expanduser() if db else _folder() / "demo.db"
     file = workflows() / "demo" / "demo.yaml"
-    if not terminal():
+    if not has_terminal():
         return _headless(file, path, tasks or BRIEF, workers or BRIEF_WORKERS)
-    from importlib import import_module
-
-    background = import_module("agentdeck.console.engine_process")
-    order = background.Order(tasks=_orders(path, tasks or ORDERS), workers=workers or WORKERS)
-    engine = background.launch(path, file, order)
-    app = import_module("agentdeck.console.app").DeckApp
-    app(path, run=engine.run, engine=engine, reminder=REMINDER).run()
-    goodbye([engine], path)
+    request = engine_process.LaunchRequest(tasks=_orders(path, tasks or ORDERS), workers=workers or WORKERS)
+    engine = engine_process.launch(path, file, request)
+    open_console(path, engine=engine, reminder=REMINDER)
+    report_left_running([engine], path)
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -96,4 +96,12 @@ def say(text: str) -> None:
 
 
 def hint(text: str) -> None:
+    """An indented line on stderr, after `say`."""
     click.echo(f"  {tidy(text)}", err=True)
+
+
+def say_with_details(text: str, details: Sequence[str]) -> None:
+    """A sentence on stderr, and an indented line for each detail."""
+    say(text)
+    for detail in details:
+        hint(detail)

@@ -69,7 +69,6 @@ def fork(
     from agentdeck.cli.error_output import say
     from agentdeck.cli.options import moved, store
     from agentdeck.cli.resume_session import Execution, take_up
-    from agentdeck.cli.retry import overlay
     from agentdeck.cli.run_session import conclude
     from agentdeck.engine.fork import Fork
     from agentdeck.engine.fork import fork as make
@@ -77,12 +76,13 @@ def fork(
     from agentdeck.insight.formatting import plural
     from agentdeck.operations.author import author
     from agentdeck.operations.overrides import override
+    from agentdeck.operations.retry import inputs_from_settings
     from agentdeck.operations.settings import database
 
     others = [text for text in settings if not text.startswith("inputs.")]
     with store(db) as reader:
         row = moved(reader, run, folder, by)
-        inputs = overlay(reader, row, tuple(text for text in settings if text not in others))
+        inputs = inputs_from_settings(reader, row, tuple(text for text in settings if text not in others))
         definition = override(definition_of(reader, row), others)
     source = {"set": [*(row.source.get("set") or ()), *others]} if others else {}
     made = make(database(db), Fork(row.run, start, inputs, definition, source, author(by or "")))

@@ -366,15 +366,16 @@ def _open(found: Iterable[Letter]) -> list[Letter]:
 def _plans(db: str | None, chosen: Sequence[Letter], named: bool, settings: tuple[str, ...]) -> list[Plan]:
     """One plan for each run."""
     from agentdeck.cli.options import store
-    from agentdeck.cli.retry import overlay
     from agentdeck.engine.retry import of_letters
+    from agentdeck.operations.retry import inputs_from_settings
 
     plans = []
     with store(db) as reader:
         for name in dict.fromkeys(one.run for one in chosen):
             row = reader.run(name)
             own = [one for one in chosen if one.run == name]
-            plans.append(of_letters(reader, row, own, named=named, inputs=overlay(reader, row, settings)))
+            inputs = inputs_from_settings(reader, row, settings)
+            plans.append(of_letters(reader, row, own, named=named, inputs=inputs))
     return plans
 
 

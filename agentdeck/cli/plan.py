@@ -73,8 +73,8 @@ def _answering(definition: Definition, folder: Path) -> dict[str, str]:
 
 
 def _number(tasks: str | None, definition: Definition) -> int:
-    from agentdeck.cli.tasks import TaskFile
     from agentdeck.errors import UsageError
+    from agentdeck.operations.task_files import TaskFile
 
     if tasks is None:
         return 1

@@ -93,8 +93,8 @@ def prune(
 
 def _forget(found: list[Old], path: Path) -> None:
     """What came through stdin is kept in files while a run can be resumed; those of runs that are gone go too."""
-    from agentdeck.cli.tasks import forget
     from agentdeck.errors import UsageError
+    from agentdeck.operations.task_files import remove_stdin_copy
     from agentdeck.store.reader import Reader
 
     reader = Reader(path)
@@ -103,7 +103,7 @@ def _forget(found: list[Old], path: Path) -> None:
             try:
                 reader.run(one.run)
             except UsageError:
-                forget(one.tasks, path)
+                remove_stdin_copy(one.tasks, path)
     reader.close()
 
 

@@ -22,9 +22,9 @@ def results(run: str, out: str | None, db: str | None) -> None:
       agentdeck results last --out done.jsonl
     """
     from agentdeck.cli.options import store
-    from agentdeck.cli.out_file import refuse_input, write_results
     from agentdeck.cli.text_tables import out as print_line
     from agentdeck.errors import OutputError
+    from agentdeck.operations.out_file import refuse_input, write_results
     from agentdeck.operations.settings import database
     from agentdeck.store.final_states import final_states
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from agentdeck.cli.out_file import OutFile
     from agentdeck.engine.launch import Outcome
     from agentdeck.engine.reopened_steps import Again
+    from agentdeck.operations.out_file import OutFile
     from agentdeck.store.reader import Reader
     from agentdeck.store.run_list import RunRow
     from agentdeck.store.tasks import Recorded
@@ -57,15 +57,16 @@ def take_up(
     row: RunRow, how: Execution, again: Again | None = None, accept: bool = False
 ) -> tuple[Outcome, Definition, OutFile]:
     """Go on with a run in this process until it is over; with steps that go `again`."""
+    from agentdeck.cli.error_output import say
     from agentdeck.cli.options import attended, store
-    from agentdeck.cli.out_file import OutFile
     from agentdeck.cli.process_exit import own_stdout
     from agentdeck.cli.progress import narrator
     from agentdeck.cli.run_session import conduct
-    from agentdeck.cli.tasks import forget
     from agentdeck.engine.resume import Resume, resume
     from agentdeck.operations.author import author
+    from agentdeck.operations.out_file import OutFile
     from agentdeck.operations.settings import database
+    from agentdeck.operations.task_files import remove_stdin_copy
     from agentdeck.store.tasks import recorded
 
     own_stdout()
@@ -78,8 +79,8 @@ def take_up(
     functions = _functions(row, definition)
     wait = how.wait or attended()
     wanted = Resume(row.run, database(db), functions, tasks, how.yes, author(how.by), wait, accept)
-    out = OutFile(how.out, database(db))
-    out.begin(row.run, again.roots if again is not None else ())
+    out = OutFile(how.out, database(db), say)
+    out.continue_run(row.run, again.roots if again is not None else ())
     outcome = conduct(
         lambda watch: resume(wanted, watch, again),
         narrator(definition, _total(row, view, tasks, kept), again=view),
@@ -87,7 +88,7 @@ def take_up(
         out,
     )
     if outcome.state != "drained":
-        forget(row.source.get("tasks"), database(db))
+        remove_stdin_copy(row.source.get("tasks"), database(db))
     return outcome, definition, out
 
 
@@ -167,14 +168,16 @@ def carried_over(row: RunRow, how: Execution, accept: bool) -> RunRow:
 
 def _tasks(definition: Definition, view: RunView) -> Callable[[RunRow], Iterable[Mapping[str, Data]] | None]:
     def reopen(row: RunRow) -> Iterable[Mapping[str, Data]] | None:
-        from agentdeck.cli.tasks import TaskFile
+        from agentdeck.cli.error_output import say_with_details
+        from agentdeck.operations.task_files import TaskFile
 
         name = row.source.get("tasks")
         if not name:
             return None
         if view.tasks.total is not None:
             return []  # all of them are open or over already
-        return TaskFile(str(name), definition, view.inputs, skip_bad=bool(row.source.get("skip_bad")))  # of 0.1
+        skip = bool(row.source.get("skip_bad"))  # of version 0.1
+        return TaskFile(str(name), definition, view.inputs, skip_bad=skip, report=say_with_details)
 
     return reopen
 
@@ -195,7 +198,7 @@ def _total(
 ) -> int | None:
     """How many tasks there are in all. A file of a run of version 0.1 is read once for that, so a line that went
     bad is told now."""
-    from agentdeck.cli.tasks import TaskFile
+    from agentdeck.operations.task_files import TaskFile
 
     if view.tasks.total is not None or kept is not None:
         return view.tasks.total if kept is None else kept.tasks

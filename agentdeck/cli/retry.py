@@ -22,9 +22,6 @@ from agentdeck.cli.options import (
 if TYPE_CHECKING:
     from agentdeck.cli.resume_session import Execution
     from agentdeck.engine.retry import Plan
-    from agentdeck.store.reader import Reader
-    from agentdeck.store.run_list import RunRow
-    from agentdeck.workflow.model import Data
 
 
 @click.command()
@@ -82,12 +79,13 @@ def retry(
     from agentdeck.engine.resume import definition_of
     from agentdeck.engine.retry import all_from, known_agent
     from agentdeck.engine.retry import failed as all_failed
+    from agentdeck.operations.retry import inputs_from_settings
 
     if start is not None and (failed or agent is not None):
         raise click.UsageError("--from takes an agent and everything after it; leave out --failed and --agent")
     with store(db) as reader:
         row = moved(reader, run, folder, by)
-        inputs = overlay(reader, row, settings)
+        inputs = inputs_from_settings(reader, row, settings)
         if agent is not None:
             known_agent(definition_of(reader, row), agent)
         plan = (
@@ -101,18 +99,6 @@ def retry(
     if not yes and sys.stdin.isatty() and not click.confirm("Go?", err=True):
         return 1
     return release(plan, Execution(db, wait=wait, as_json=as_json, by=by or "", out=out))
-
-
-def overlay(reader: Reader, row: RunRow, settings: tuple[str, ...]) -> dict[str, Data]:
-    """`--set inputs.x=5` by the types that the workflow declares. Raises UsageError."""
-    from agentdeck.engine.resume import definition_of
-    from agentdeck.errors import UsageError
-    from agentdeck.operations.inputs import given
-
-    for text in settings:
-        if not text.startswith("inputs."):
-            raise UsageError(f"--set {text}: only inputs can be set here, as --set inputs.name=value")
-    return given([text.removeprefix("inputs.") for text in settings], definition_of(reader, row))
 
 
 def show(plan: Plan) -> None:

@@ -10,8 +10,8 @@ import click
 from agentdeck.cli.options import attended, db_option, json_option, out_option, wait_option
 
 if TYPE_CHECKING:
-    from agentdeck.cli.task_pipe import Incoming
-    from agentdeck.cli.tasks import TaskFile
+    from agentdeck.operations.task_files import TaskFile
+    from agentdeck.operations.task_pipe import PipedTasks
     from agentdeck.store.tasks import TaskSpool
     from agentdeck.workflow.loader import Loaded
     from agentdeck.workflow.model import Definition
@@ -66,13 +66,13 @@ def run(
     Exit codes: 0 all done, 1 some steps finally failed, 2 usage or an invalid file, 3 the store or a
     provider is unusable, 130 interrupted (resumable).
     """
-    from agentdeck.cli.error_output import tidy
+    from agentdeck.cli.error_output import say, say_with_details, tidy
     from agentdeck.cli.process_exit import own_stdout
-    from agentdeck.cli.tasks import TaskFile
-    from agentdeck.operations import inputs as given
+    from agentdeck.operations.inputs import check_complete, inputs_from
     from agentdeck.operations.overrides import override
     from agentdeck.operations.settings import database
     from agentdeck.operations.settings import workers as settle
+    from agentdeck.operations.task_files import TaskFile
     from agentdeck.workflow.loader import load
 
     own_stdout()
@@ -82,27 +82,27 @@ def run(
         click.echo(tidy(str(warning)), err=True)
     definition = override(loaded.definition, settings)
     folder = definition.folder or path.resolve().parent
-    values = given.given(inputs, definition)
+    values = inputs_from(inputs, definition)
     store = database(db)
-    source: TaskSpool | Incoming | None = None
+    source: TaskSpool | PipedTasks | None = None
     place = ""
     total: int | None = 1
     if tasks is None:
-        given.complete(definition, values)
+        check_complete(definition, values)
     else:
-        given_tasks = TaskFile(tasks, definition, values, skip_bad=skip_bad)
-        place = given_tasks.place
+        given_tasks = TaskFile(tasks, definition, values, skip_bad=skip_bad, report=say_with_details)
+        place = given_tasks.source
         source, total = _opened(given_tasks)
     functions = dict(loaded.functions)
     _check_python(loaded, definition, folder, file)
 
     # What costs most to import comes last: a mistake is told at once.
-    from agentdeck.cli.out_file import OutFile, refuse_input
     from agentdeck.cli.progress import narrator
     from agentdeck.cli.run_session import conclude, conduct
     from agentdeck.engine.launch import Launch
     from agentdeck.engine.launch import run as start
     from agentdeck.operations.author import author
+    from agentdeck.operations.out_file import OutFile, refuse_input
 
     launch = Launch(
         definition,
@@ -127,8 +127,8 @@ def run(
         wait=wait or attended(),
     )
     refuse_input(out, path, tasks if tasks != "-" else None)
-    lines = OutFile(out, store)
-    lines.empty()
+    lines = OutFile(out, store, say)
+    lines.start_new()
     outcome = conduct(
         lambda watch: start(launch, watch),
         narrator(definition, total),
@@ -138,14 +138,14 @@ def run(
     return conclude(outcome, definition, lines, as_json)
 
 
-def _opened(file: TaskFile) -> tuple[TaskSpool | Incoming, int | None]:
+def _opened(file: TaskFile) -> tuple[TaskSpool | PipedTasks, int | None]:
     """The tasks, and how many where that is known: all of a file is read before anything starts."""
-    from agentdeck.cli.task_pipe import Incoming, is_pipe
-    from agentdeck.cli.tasks import STDIN
+    from agentdeck.operations.task_files import STDIN
+    from agentdeck.operations.task_pipe import PipedTasks, is_pipe
 
     if file.name == STDIN and is_pipe():
-        source = Incoming(file)
-        return source, source.begin()
+        source = PipedTasks(file)
+        return source, source.wait_for_first()
     spool = file.spool()
     return spool, spool.count
 

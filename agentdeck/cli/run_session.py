@@ -13,7 +13,6 @@ from types import FrameType
 
 from agentdeck.agents.loop_interrupt import break_into, interruptible
 from agentdeck.cli.error_output import DONE, FAILED, INTERRUPTED, UNUSABLE
-from agentdeck.cli.out_file import OutFile
 from agentdeck.cli.process_exit import leave_now
 from agentdeck.cli.progress import Narrator
 from agentdeck.engine.launch import Outcome, Watch
@@ -23,6 +22,7 @@ from agentdeck.engine.stalled import Cause
 from agentdeck.errors import UsageError
 from agentdeck.insight.formatting import plural
 from agentdeck.operations.author import author
+from agentdeck.operations.out_file import OutFile
 from agentdeck.scheduler import events as ev
 from agentdeck.workflow.model import Definition
 
@@ -36,7 +36,7 @@ def conduct(
     """Stay with a run until it is over. Ctrl-C or TERM drains, a second one cancels, a third one leaves at once.
     `again` is the command that resumes the run, or empty where it cannot be."""
     control = Control(author().text)
-    out.tell = narrator.say
+    out.report = narrator.say
     name = ""
 
     def seen(seq: int, event: ev.Event) -> None:
@@ -55,7 +55,7 @@ def conduct(
                 narrator.line,
                 control,
                 narrator.say,
-                out.kept,
+                out.committed,
                 lambda run, found: _waits(narrator, run, found),
             )
             outcome = runner.run(_main(start, watch, narrator, lambda: again(name)))

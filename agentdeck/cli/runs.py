@@ -51,8 +51,9 @@ def runs(
     from agentdeck.cli.options import store
     from agentdeck.cli.text_tables import dump, out, table
     from agentdeck.insight.formatting import moment, seconds
+    from agentdeck.operations.run_list import marks, moment_from
 
-    first, last = when(since, "--since"), when(until, "--until")
+    first, last = moment_from(since, "--since"), moment_from(until, "--until")
     with store(db) as reader:
         rows: list[RunRow] = reader.runs(
             limit + 1,
@@ -82,34 +83,9 @@ def runs(
         hint(f"there are more: --before {rows[-1].run}")
 
 
-def when(text: str | None, option: str) -> float | None:
-    """A moment: so long ago (2h), or a date, with or without a time of day, here unless it says where."""
-    import time
-    from datetime import datetime
-
-    from agentdeck.errors import UsageError
-    from agentdeck.workflow.units import duration
-
-    if text is None:
-        return None
-    try:
-        return time.time() - duration(text)
-    except ValueError:
-        pass
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError):
-        what = "write 2h or 30d for so long ago, or a date like 2026-01-31 or 2026-01-31T18:00"
-        raise UsageError(f"{option}: {text!r} is no time; {what}") from None
-
-
 def counts(row: RunRow) -> str:
     done = f"{row.tasks.done:,}/{row.tasks.total:,}"
     return done + (f" ({row.tasks.failed:,} failed)" if row.tasks.failed else "")
-
-
-def marks(row: RunRow) -> str:
-    return (" · simulated" if row.simulated else "") + "".join(f" #{tag}" for tag in row.tags)
 
 
 def render(row: RunRow) -> dict[str, Data]:

@@ -26,7 +26,7 @@ from agentdeck.errors import AgentdeckError
 from agentdeck.terminal_text import clean
 
 if TYPE_CHECKING:
-    from agentdeck.console.engine_process import Engine
+    from agentdeck.operations.engine_process import EngineProcess
 
 LOOK = 1.0  # seconds between looks at theme files and keymap
 SETTLED = 0.3  # seconds after the first paint: then the other themes are read, and what is wrong is told
@@ -66,7 +66,7 @@ class DeckApp(App[None]):
         open: Path | None = None,  # noqa: A002
         run: str | None = None,
         *,
-        engine: Engine | None = None,
+        engine: EngineProcess | None = None,
         reminder: str = "",
     ) -> None:
         colourless = "NO_COLOR" in os.environ
@@ -131,7 +131,7 @@ class DeckApp(App[None]):
             self._faults.append(str(error))
             return run
 
-    def start(self, engine: Callable[[], Engine], *, look: bool = True) -> bool:
+    def start(self, engine: Callable[[], EngineProcess], *, look: bool = True) -> bool:
         """Start an engine, remember it for when the console is closed, and `look` at its run. False where no
         process could be started; that is told."""
         try:

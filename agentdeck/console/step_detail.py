@@ -17,12 +17,12 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 
-from agentdeck.cli.step import page
 from agentdeck.console.outline import Item, Sheet, outline, prose
 from agentdeck.console.state_style import GLYPHS
 from agentdeck.errors import AgentdeckError, Fault
 from agentdeck.insight.formatting import clock, moment, seconds
 from agentdeck.insight.step import AttemptStory, StepStory, attempt_line, fault_line, recorded_story
+from agentdeck.operations.step_page import page
 from agentdeck.scheduler.state import ENDED
 from agentdeck.store.reader import Reader
 from agentdeck.terminal_text import clean

@@ -1,4 +1,4 @@
-"""Inputs from the command line and from task files: read by their type, checked by name."""
+"""Values that an operator types, parsed by the type that the workflow declares."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
 def pair(text: str, option: str) -> tuple[str, str]:
-    """`name=value`. Raises UsageError."""
+    """Name and value of `name=value`. Raises UsageError, which names `option`."""
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
         raise UsageError(f"{option} {text}: write it as {option} name=value")
     return name.strip(), value
 
 
-def given(pairs: Iterable[str], definition: Definition) -> dict[str, Data]:
-    """The inputs of `-i name=value`. `@file` is that file's text, `@@` is an at sign."""
+def inputs_from(pairs: Iterable[str], definition: Definition) -> dict[str, Data]:
+    """The inputs in `-i name=value`; `@file` is the text of a file, `@@` an at sign. Raises UsageError."""
     found: dict[str, Data] = {}
     for text in pairs:
         name, value = pair(text, "-i")
-        known_name(name, definition)
+        check_name(name, definition)
         if value.startswith("@@"):
             value = value[1:]
         elif value.startswith("@"):
@@ -40,9 +40,9 @@ def given(pairs: Iterable[str], definition: Definition) -> dict[str, Data]:
     return found
 
 
-def complete(definition: Definition, inputs: Mapping[str, Data]) -> None:
-    """Raises UsageError where one is missing."""
-    missing = lacking(definition, inputs)
+def check_complete(definition: Definition, inputs: Mapping[str, Data]) -> None:
+    """Raises UsageError if a required input has no value."""
+    missing = missing_inputs(definition, inputs)
     if missing:
         names = ", ".join(missing)
         raise UsageError(
@@ -50,11 +50,13 @@ def complete(definition: Definition, inputs: Mapping[str, Data]) -> None:
         )
 
 
-def lacking(definition: Definition, inputs: Mapping[str, Data]) -> list[str]:
+def missing_inputs(definition: Definition, inputs: Mapping[str, Data]) -> list[str]:
+    """Names of the required inputs that have no value."""
     return [name for name, spec in definition.inputs.items() if spec.required and name not in inputs]
 
 
-def known_name(name: str, definition: Definition) -> None:
+def check_name(name: str, definition: Definition) -> None:
+    """Raises UsageError, with the nearest name, if the workflow declares inputs and this is none of them."""
     if definition.inputs and name not in definition.inputs:
         near = difflib.get_close_matches(name, definition.inputs, n=1)
         known = f"did you mean {near[0]}?" if near else f"it has {', '.join(definition.inputs)}"
@@ -62,7 +64,7 @@ def known_name(name: str, definition: Definition) -> None:
 
 
 def read(text: str, kind: Type) -> Data:
-    """A value of this type from its text. Raises ValueError with a sentence for people."""
+    """The value of this type that a text names. Raises ValueError with a sentence for the operator."""
     match kind.kind:
         case "string":
             return text
@@ -73,18 +75,20 @@ def read(text: str, kind: Type) -> Data:
                 return text.strip().lower() in TRUE
             raise ValueError(f"{text!r} is not true or false")
         case "list" | "object":
-            value = _json(text)
-            if not isinstance(value, list if kind.kind == "list" else dict):
-                raise ValueError(f"{_short(text)} is not {article(kind.kind)}, written as JSON")
-            return value
+            return _collection(text, kind.kind)
         case "choice":
             for choice in kind.choices:
                 if text == (choice if isinstance(choice, str) else json.dumps(choice)):
                     return choice
             raise ValueError(f"{text!r} is not one of {', '.join(map(str, kind.choices))}")
+    return json_or_text(text)
+
+
+def json_or_text(text: str) -> Data:
+    """The value if the text is JSON, else the text."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -101,11 +105,14 @@ def _number(text: str, kind: str) -> Data:
     raise ValueError(f"{text!r} is not {article(kind)}")
 
 
-def _json(text: str) -> Data:
+def _collection(text: str, kind: str) -> Data:
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except ValueError as error:
         raise ValueError(f"{_short(text)} is not JSON ({error})") from None
+    if not isinstance(value, list if kind == "list" else dict):
+        raise ValueError(f"{_short(text)} is not {article(kind)}, written as JSON")
+    return value
 
 
 def _short(text: str) -> str:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import click
 import pytest
 
-from agentdeck.cli.console import goodbye
+from agentdeck.cli.console import report_left_running
 from agentdeck.cli.letters import letters
 from agentdeck.cli.main import SECTIONS, TABLE, cli
 from tests.cli.conftest import QUICK, Deck
@@ -137,12 +137,12 @@ class Left(NamedTuple):
 
 
 def test_leaving_tells_how_to_find_what_still_executes(capsys: pytest.CaptureFixture[str]) -> None:
-    goodbye([Left("one", None), Left("two", 0)], Path("my store.db"))
+    report_left_running([Left("one", None), Left("two", 0)], Path("my store.db"))
     said = capsys.readouterr().err
     assert "agentdeck watch one --db 'my store.db'" in said
     assert "AGENTDECK_DB='my store.db' agentdeck" in said
     assert "two" not in said
-    goodbye([Left("two", 0)])
+    report_left_running([Left("two", 0)])
     assert capsys.readouterr().err == ""
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from agentdeck.cli.tasks import TaskFile
+from agentdeck.operations.task_files import TaskFile
 from agentdeck.store.reader import Reader
 from agentdeck.store.tasks import BLOCK, RecordedTasks, TaskSpool, recorded
 from agentdeck.store.writer import Writer

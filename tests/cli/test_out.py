@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from agentdeck.cli.out_file import OutFile
+from agentdeck.operations.out_file import OutFile
 from agentdeck.scheduler import events as ev
 from tests.cli.conftest import Deck
 
@@ -49,14 +49,14 @@ def mode(file: Path) -> int:
 
 def test_a_task_is_written_once_its_end_is_on_disk(tmp_path: Path) -> None:
     file = tmp_path / "out.jsonl"
-    out = OutFile(str(file), tmp_path / "deck.db")
+    out = OutFile(str(file), tmp_path / "deck.db", print)
     for seq in (1, 2, 3):
         out.event(seq, ev.TaskOpened(0.0, str(seq), {"n": seq}))
     for seq in (4, 5, 6):
         out.event(seq, ev.TaskEnded(1.0, str(seq - 3), "done", seq))
-    out.kept(3)
+    out.committed(3)
     assert file.read_text() == ""
-    out.kept(5)
+    out.committed(5)
     assert [json.loads(line)["task"] for line in file.read_text().splitlines()] == ["1", "2"]
     out.close()
     assert len(file.read_text().splitlines()) == 2

@@ -10,7 +10,6 @@ import pytest
 from textual.events import Paste
 from textual.widgets import Input, Static
 
-from agentdeck.console import engine_process
 from agentdeck.console.app import DeckApp
 from agentdeck.console.row_list import Listing
 from agentdeck.console.screens.confirm import Confirm
@@ -20,6 +19,7 @@ from agentdeck.console.screens.history import HistoryScreen
 from agentdeck.console.screens.launch import LaunchScreen
 from agentdeck.console.screens.run import RunScreen
 from agentdeck.engine.launch import Outcome
+from agentdeck.operations import engine_process
 from tests.console.conftest import SHOP, until
 
 pytestmark = pytest.mark.anyio
@@ -168,7 +168,7 @@ async def test_a_listed_run_is_retried_and_one_that_executes_is_cancelled(
     app = DeckApp(db)
     async with app.run_test(size=(140, 30)) as pilot:
         await until(pilot, lambda: isinstance(app.screen, DeckScreen))
-        app.start(lambda: engine_process.launch(db, file, engine_process.Order()), look=False)
+        app.start(lambda: engine_process.launch(db, file, engine_process.LaunchRequest()), look=False)
         (long,) = app.engines
         await pilot.press("h")
         await until(pilot, lambda: isinstance(app.screen, HistoryScreen))

@@ -45,9 +45,9 @@ async def holds():
 START = """
 import sys
 from pathlib import Path
-from agentdeck.console import engine_process
+from agentdeck.operations import engine_process
 from agentdeck.console.app import DeckApp
-engine = engine_process.launch(Path("deck.db"), Path("gate.yaml"), engine_process.Order())
+engine = engine_process.launch(Path("deck.db"), Path("gate.yaml"), engine_process.LaunchRequest())
 DeckApp(Path("deck.db"), run=engine.run, engine=engine).run()
 """
 

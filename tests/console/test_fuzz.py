@@ -32,7 +32,7 @@ async def test_keys_at_random(
     db = tmp_path / "deck.db"
     shutil.copy(recorded[0], db)
     monkeypatch.setenv("EDITOR", "true")
-    monkeypatch.setattr("agentdeck.console.engine_process.Engine.__init__", _no_engine)
+    monkeypatch.setattr("agentdeck.operations.engine_process.EngineProcess.__init__", _no_engine)
     monkeypatch.setattr(DeckApp, "exit", lambda *_, **__: None)
     chance = random.Random(seed)
     app = DeckApp(db, run="last")

@@ -9,8 +9,8 @@ import pytest
 from textual.app import App
 from textual.widgets import Button, Input, Static
 
-from agentdeck.console.engine_process import Order
 from agentdeck.console.screens.launch import LaunchScreen
+from agentdeck.operations.engine_process import LaunchRequest
 from agentdeck.workflow.loader import load
 from agentdeck.workflow.model import Rate
 
@@ -22,7 +22,7 @@ class Form(App[None]):
     def __init__(self, file: Path = ORDER) -> None:
         super().__init__()
         self.file = file
-        self.orders: list[Order | None] = []
+        self.orders: list[LaunchRequest | None] = []
 
     def on_mount(self) -> None:
         form = LaunchScreen(load(self.file).definition, self.file, Path("/nowhere/deck.db"), 20)
@@ -37,7 +37,7 @@ async def test_nothing_changed_is_launched_as_the_file_says() -> None:
     app = Form()
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("ctrl+r")
-        assert app.orders == [Order({}, None, 20, {})]
+        assert app.orders == [LaunchRequest({}, None, 20, {})]
 
 
 async def test_what_was_changed_is_given_and_the_outlook_follows() -> None:
@@ -55,7 +55,7 @@ async def test_what_was_changed_is_given_and_the_outlook_follows() -> None:
         assert "1,000 tasks" in shown(app, "#note-tasks")
         await pilot.press("ctrl+r")
         tasks = ORDER.parent / "orders.jsonl"
-        assert app.orders == [Order({"id": "B-7"}, tasks, 40, {"agents.extract.timeout": "5s"})]
+        assert app.orders == [LaunchRequest({"id": "B-7"}, tasks, 40, {"agents.extract.timeout": "5s"})]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ async def test_limits_of_providers_and_the_budget_are_given_and_only_tightened(a
         await pilot.pause()
         await app.workers.wait_for_complete()
         await pilot.press("ctrl+r")
-        assert app.orders == [Order({}, None, 20, {"budget.usd": "2", "sage.requests": "30/min"})]
+        assert app.orders == [LaunchRequest({}, None, 20, {"budget.usd": "2", "sage.requests": "30/min"})]
 
 
 async def test_limits_are_written_into_the_file_and_comments_stay(asking: Path) -> None:

@@ -15,9 +15,7 @@ from textual.events import Paste
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
-from agentdeck.console import engine_process
 from agentdeck.console.app import DeckApp
-from agentdeck.console.engine_process import Order
 from agentdeck.console.pane import Selection
 from agentdeck.console.row_list import Listing
 from agentdeck.console.screens.answer import Answering
@@ -31,6 +29,8 @@ from agentdeck.console.status_lines import Tabs
 from agentdeck.console.text_entry import Entry
 from agentdeck.engine.launch import Outcome
 from agentdeck.insight.attention import attention_items
+from agentdeck.operations import engine_process
+from agentdeck.operations.engine_process import LaunchRequest
 from tests.console.conftest import until
 
 pytestmark = pytest.mark.anyio
@@ -55,7 +55,7 @@ async def slow(folder: Path, tasks: int) -> AsyncIterator[tuple[Pilot[None], Run
     rows.write_text("".join(json.dumps({"id": str(n)}) + "\n" for n in range(tasks)), encoding="utf-8")
     app = DeckApp(folder / "deck.db")
     async with app.run_test(size=(80, 24)) as pilot:
-        app.start(lambda: engine_process.launch(app.db, folder / "w.yaml", Order(tasks=rows, workers=3)))
+        app.start(lambda: engine_process.launch(app.db, folder / "w.yaml", LaunchRequest(tasks=rows, workers=3)))
         await until(pilot, lambda: isinstance(app.screen, RunScreen))
         screen = app.screen
         assert isinstance(screen, RunScreen)
@@ -121,7 +121,7 @@ async def test_an_approval_inside_a_sub_workflow_is_found_and_answered(tmp_path:
     )
     app = DeckApp(tmp_path / "deck.db")
     async with app.run_test(size=(80, 24)) as pilot:
-        app.start(lambda: engine_process.launch(app.db, tmp_path / "w.yaml", Order()))
+        app.start(lambda: engine_process.launch(app.db, tmp_path / "w.yaml", LaunchRequest()))
         await until(pilot, lambda: isinstance(app.screen, RunScreen))
         screen = app.screen
         assert isinstance(screen, RunScreen)

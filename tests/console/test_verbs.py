@@ -14,9 +14,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
-from agentdeck.console import engine_process
 from agentdeck.console.app import DeckApp
-from agentdeck.console.engine_process import Order
 from agentdeck.console.pane import Selection
 from agentdeck.console.screens.answer import Answering
 from agentdeck.console.screens.ask import Ask
@@ -28,6 +26,8 @@ from agentdeck.console.status_lines import Notice
 from agentdeck.console.step_detail import StepDetail
 from agentdeck.engine.launch import Outcome
 from agentdeck.insight.step import StepStory
+from agentdeck.operations import engine_process
+from agentdeck.operations.engine_process import LaunchRequest
 from agentdeck.store.reader import Reader
 from tests.console.conftest import until
 
@@ -94,7 +94,7 @@ async def steered(
     db = folder / "deck.db"
     app = DeckApp(db)
     async with app.run_test(size=size) as pilot:
-        app.start(lambda: engine_process.launch(db, file, Order(tasks=rows, workers=8)))
+        app.start(lambda: engine_process.launch(db, file, LaunchRequest(tasks=rows, workers=8)))
         await pilot.pause()
         deck_ = Steered(app, pilot, db)
         try:

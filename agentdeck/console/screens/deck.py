@@ -29,7 +29,7 @@ from agentdeck.errors import AgentdeckError
 from agentdeck.terminal_text import clean
 
 if TYPE_CHECKING:
-    from agentdeck.console.engine_process import Order
+    from agentdeck.operations.engine_process import LaunchRequest
     from agentdeck.store.reader import Reader
     from agentdeck.store.run_list import RunRow
     from agentdeck.workflow.model import Definition
@@ -260,11 +260,11 @@ class DeckScreen(Shown):
             self._launch(entry.path, entry.definition)
 
     def _launch(self, file: Path, definition: Definition) -> None:
-        from agentdeck.console import engine_process
         from agentdeck.console.screens.launch import LaunchScreen
+        from agentdeck.operations import engine_process
         from agentdeck.operations.settings import setting, workers
 
-        def launched(order: Order | None) -> None:
+        def launched(order: LaunchRequest | None) -> None:
             if order is not None:
                 self.deck.start(lambda: engine_process.launch(self.deck.db, file, order))
 

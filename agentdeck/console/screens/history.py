@@ -8,7 +8,6 @@ from typing import Any
 from textual.app import ComposeResult
 from textual.widgets import Input
 
-from agentdeck.cli.runs import marks, when
 from agentdeck.console import gc_tuning
 from agentdeck.console.actions import bindings
 from agentdeck.console.footer import Foot
@@ -19,6 +18,7 @@ from agentdeck.console.summary_text import total_of
 from agentdeck.console.text_entry import Entry
 from agentdeck.errors import AgentdeckError
 from agentdeck.insight.formatting import moment, seconds
+from agentdeck.operations.run_list import marks, moment_from
 from agentdeck.store.reader import Reader
 from agentdeck.store.run_list import RunRow
 from agentdeck.terminal_text import clean
@@ -165,7 +165,7 @@ def wanted_of(text: str) -> dict[str, Any]:
         if colon and value and name in ("state", "workflow", "tag"):
             found[name] = value
         elif colon and value and name in ("since", "until"):
-            found[name] = when(value, f"{name}:")
+            found[name] = moment_from(value, f"{name}:")
         else:
             words.append(word)
     return {**found, "text": " ".join(words) or None}

@@ -6,9 +6,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from agentdeck.cli.why import alone, chosen
-from agentdeck.console import engine_process
-from agentdeck.console.engine_process import Engine
 from agentdeck.console.log.lines import agent_of
 from agentdeck.console.pane import Selection
 from agentdeck.console.screens.confirm import Choice, Confirm, yes_or_no
@@ -16,6 +13,9 @@ from agentdeck.console.screens.run_actions import Verbs
 from agentdeck.errors import AgentdeckError
 from agentdeck.insight.attention import AttentionItem, attention_items
 from agentdeck.insight.why import Explanation, explain
+from agentdeck.operations import engine_process
+from agentdeck.operations.engine_process import EngineProcess
+from agentdeck.operations.explain import step_task, task_view
 from agentdeck.scheduler.events import Event
 from agentdeck.store.reader import Reader
 from agentdeck.store.run_list import RunRow
@@ -43,7 +43,7 @@ class Recall(Verbs):
         """Show the budget among the limits."""
         raise NotImplementedError
 
-    def take_up(self, engine: Callable[[], Engine]) -> None:
+    def take_up(self, engine: Callable[[], EngineProcess]) -> None:
         """Start a process that goes on with this run."""
         raise NotImplementedError
 
@@ -55,7 +55,7 @@ class Recall(Verbs):
         step = selection.step or selection.agent.rpartition("/")[2]
         task = selection.task
         if not task and step and "/" not in selection.agent:
-            task = chosen(self.view, step)
+            task = step_task(self.view, step)
         if task and step:
             from agentdeck.console.step_detail import StepDetail
 
@@ -113,7 +113,7 @@ class Recall(Verbs):
         from agentdeck.console.screens.live_sentence import Sentence
 
         step, agent = self.step, self.target.agent
-        task = self.target.task or chosen(self.view, step)
+        task = self.target.task or step_task(self.view, step)
 
         def answered(more: bool | None) -> None:
             if more:
@@ -145,7 +145,7 @@ class Recall(Verbs):
             try:
                 row = reader.run(self.run)
                 definition = restored(reader.definition(row.identity))
-                self._recalled = task, alone(reader, row, definition, task)
+                self._recalled = task, task_view(reader, row, definition, task)
             finally:
                 reader.close()
         view = self._recalled[1]

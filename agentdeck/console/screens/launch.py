@@ -19,9 +19,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Select, Static
 
-from agentdeck.cli.tasks import TaskFile
 from agentdeck.console.editable_limits import asked, budget_of, caps_as_text, deck_of, limits_of, looser, turned
-from agentdeck.console.engine_process import Order
 from agentdeck.console.forecast_text import describe
 from agentdeck.console.screens.fields import about, field_of, shown_value
 from agentdeck.console.state_style import look_of
@@ -30,8 +28,10 @@ from agentdeck.errors import AgentdeckError, UsageError
 from agentdeck.insight.launch_forecast import forecast_launch
 from agentdeck.insight.prompt_forecast import Used, prompting, used_by
 from agentdeck.limits.provider_limits import caps_of
-from agentdeck.operations.inputs import lacking, read
+from agentdeck.operations.engine_process import LaunchRequest
+from agentdeck.operations.inputs import missing_inputs, read
 from agentdeck.operations.overrides import override
+from agentdeck.operations.task_files import TaskFile
 from agentdeck.operations.workflow_file_edit import save
 from agentdeck.store.reader import Reader
 from agentdeck.terminal_text import clean
@@ -44,8 +44,8 @@ PREVIEWED = 3
 LARGE = 20_000_000
 
 
-class LaunchScreen(ModalScreen[Order | None]):
-    """Dismissed with an Order, or None. Every field is checked as it is typed; the outlook follows."""
+class LaunchScreen(ModalScreen[LaunchRequest | None]):
+    """Dismissed with an LaunchRequest, or None. Every field is checked as it is typed; the outlook follows."""
 
     DEFAULT_CSS = """
     LaunchScreen { align: center middle; }
@@ -224,7 +224,7 @@ class LaunchScreen(ModalScreen[Order | None]):
         """How many tasks there are, and a note of the first of them."""
         name = self._text("tasks").strip()
         if not name:
-            for missing in lacking(self.definition, values):
+            for missing in missing_inputs(self.definition, values):
                 faults.setdefault(self._input[missing], "is needed")
             self._note("tasks", "")
             return 1
@@ -370,9 +370,8 @@ class LaunchScreen(ModalScreen[Order | None]):
             if text != shown_value(self.definition.inputs[name].default, self.definition.inputs[name].type)
         }
         tasks = self._text("tasks").strip()
-        self.dismiss(
-            Order(given, self._path(tasks) if tasks else None, int(self._text("workers")), dict(self._settings))
-        )
+        file = self._path(tasks) if tasks else None
+        self.dismiss(LaunchRequest(given, file, int(self._text("workers")), dict(self._settings)))
 
     def _to_fault(self) -> None:
         """Name the first field that is wrong, and go there."""

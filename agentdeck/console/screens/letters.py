@@ -9,7 +9,6 @@ from typing import NamedTuple
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
-from agentdeck.console import engine_process
 from agentdeck.console.actions import bindings
 from agentdeck.console.columns import Column
 from agentdeck.console.footer import Foot
@@ -22,6 +21,7 @@ from agentdeck.console.table_rows import Rows
 from agentdeck.errors import AgentdeckError
 from agentdeck.insight.formatting import moment, plural
 from agentdeck.insight.step import StepStory, recorded_story
+from agentdeck.operations import engine_process
 from agentdeck.store.letters import Letter
 from agentdeck.store.reader import LogLine, Reader
 from agentdeck.terminal_text import clean
@@ -79,7 +79,7 @@ class LettersScreen(Shown):
         self.letters: list[Letter] = []
         self.causes = Rows[Cause](lambda one: one.cause, lambda one: f"{one.last.agent} {one.last.fault.message}")
         self.rows = Rows[Letter](lambda one: one.id, lambda one: f"{one.id} {one.task} {one.step} {one.run}")
-        self._asked: list[tuple[engine_process.Engine, frozenset[int]]] = []
+        self._asked: list[tuple[engine_process.EngineProcess, frozenset[int]]] = []
         self._shown = 0
 
     def compose(self) -> ComposeResult:
@@ -143,10 +143,10 @@ class LettersScreen(Shown):
             self._causes.touch()
             self._choose()
 
-    def _tell(self, engine: engine_process.Engine, asked: frozenset[int], still: set[int]) -> None:
+    def _tell(self, engine: engine_process.EngineProcess, asked: frozenset[int], still: set[int]) -> None:
         """What came of it."""
         left = asked & still
-        words = engine.words.splitlines()
+        words = engine.stderr_tail.splitlines()
         said = words[-1] if words and (left or engine.ended not in (0, 1)) else ""
         title = f"{len(asked) - len(left):,} of {plural(len(asked), 'letter')} closed"
         self.notify(said, title=title, severity="warning" if left else "information", markup=False)
@@ -227,7 +227,7 @@ class LettersScreen(Shown):
     def _call(self, verb: str, chosen: Sequence[Letter], *more: str) -> None:
         ids = [one.id for one in chosen]
         wait = ("--wait",) if verb == "retry" else ()  # this console answers what the run asks
-        engine = engine_process.call(self.deck.db, "letters", verb, *map(str, ids), *more, *wait)
+        engine = engine_process.start_letters_verb(self.deck.db, verb, ids, *more, *wait)
         self._asked.append((engine, frozenset(ids)))
         self._letters.marks.clear()
 
@@ -327,7 +327,7 @@ class LettersScreen(Shown):
 
     def _not_an_input(self, runs: set[str], text: str) -> str:
         """Why `name=value` is no input of the tasks of these runs; empty where it is one."""
-        from agentdeck.cli.retry import overlay
+        from agentdeck.operations.retry import inputs_from_settings
 
         if not text.partition("=")[0].strip() or "=" not in text:
             return "write it as name=value"
@@ -335,7 +335,7 @@ class LettersScreen(Shown):
             reader = Reader(self.deck.db)
             try:
                 for run in runs:
-                    overlay(reader, reader.run(run), (f"inputs.{text.removeprefix('inputs.')}",))
+                    inputs_from_settings(reader, reader.run(run), (f"inputs.{text.removeprefix('inputs.')}",))
             finally:
                 reader.close()
         except AgentdeckError as error:

@@ -11,7 +11,6 @@ from textual.app import ComposeResult
 from textual.containers import Container
 
 from agentdeck.console.actions import bindings
-from agentdeck.console.engine_process import Engine
 from agentdeck.console.footer import Foot
 from agentdeck.console.log.lines import LineStore
 from agentdeck.console.log.tiles import LogTiles
@@ -22,6 +21,7 @@ from agentdeck.console.screens.run import RunScreen
 from agentdeck.console.status_lines import Notice, Tabs
 from agentdeck.insight.replay import Playback
 from agentdeck.operations.actions import of
+from agentdeck.operations.engine_process import EngineProcess
 from agentdeck.workflow.model import Data
 
 FOLD = 0.005  # seconds of a frame for folding
@@ -155,7 +155,7 @@ class ReplayScreen(RunScreen):
     def ask(self, verb: str, args: dict[str, Data] | None = None) -> None:
         self.notify("a replay changes nothing; open the run itself for that", severity="warning", markup=False)
 
-    def take_up(self, engine: Callable[[], Engine]) -> None:
+    def take_up(self, engine: Callable[[], EngineProcess]) -> None:
         self.ask("resume")
 
     def change(self, name: str, value: object) -> None:

@@ -12,7 +12,7 @@ from textual.app import ComposeResult
 from textual.containers import Container
 from textual.timer import Timer
 
-from agentdeck.console import engine_process, gc_tuning
+from agentdeck.console import gc_tuning
 from agentdeck.console.actions import bindings
 from agentdeck.console.commands import tell
 from agentdeck.console.feed import Feed
@@ -26,6 +26,7 @@ from agentdeck.console.screens.pane_layout import PANES
 from agentdeck.console.status_lines import Notice, Tabs
 from agentdeck.insight.limits import limits, windows
 from agentdeck.insight.what_if import RunSnapshot, snapshot_run
+from agentdeck.operations import engine_process
 from agentdeck.store.command_client import Answer
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import Data
@@ -177,7 +178,8 @@ class RunScreen(Recall):
         engine = self.deck.engines.get(self.run)
         notice = self.query_one(Notice)
         if engine is not None and engine.ended is not None:
-            notice.tell("failed", f"{self.run} did not start:  {engine.words or 'no word from its process'}")
+            why = engine.stderr_tail or "no word from its process"
+            notice.tell("failed", f"{self.run} did not start:  {why}")
         elif engine is None:
             notice.tell("warn", self.feed.fault or f"there is no run {self.run} in {self.db}")
         else:
@@ -291,9 +293,9 @@ class RunScreen(Recall):
         engine = self.deck.engines.get(self.run)
         if engine is None or engine.ended not in UNUSABLE:
             return ""
-        return engine.words.rpartition("\n")[2] or f"its process ended with {engine.ended}"
+        return engine.stderr_tail.rpartition("\n")[2] or f"its process ended with {engine.ended}"
 
-    def take_up(self, engine: Callable[[], engine_process.Engine]) -> None:
+    def take_up(self, engine: Callable[[], engine_process.EngineProcess]) -> None:
         if self.deck.start(engine, look=False):
             self._resumed = time.monotonic()
 

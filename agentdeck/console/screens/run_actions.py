@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 def _amount(text: str) -> dict[str, Data]:
     """A grant as the owner of a run is asked for it. Raises UsageError."""
-    from agentdeck.cli.budget import amount_of
+    from agentdeck.operations.commands import budget_amount
 
     tokens = text.endswith("tokens")
     amount = text.removesuffix("tokens").strip()
-    value = amount_of(amount.removeprefix("+"), tokens)
+    value = budget_amount(amount.removeprefix("+"), tokens)
     if not 0 < value < float("inf"):
         raise UsageError(f"{amount} is not an amount; write what is more than nothing")
     return {"measure": "tokens" if tokens else "usd", "amount": value, "more": amount.startswith("+")}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from functools import partial
 
-from agentdeck.console import engine_process
 from agentdeck.console.commands import tell
 from agentdeck.console.pane import Selection
 from agentdeck.console.retry_actions import ways
@@ -14,6 +13,7 @@ from agentdeck.console.screens.confirm import Choice, Confirm
 from agentdeck.console.summary_text import total_of
 from agentdeck.errors import AgentdeckError
 from agentdeck.insight.formatting import moment, plural
+from agentdeck.operations import engine_process
 from agentdeck.store.run_list import RunRow
 from agentdeck.terminal_text import clean
 

@@ -1,11 +1,12 @@
 """`--out FILE`: one JSON line per task of a run.
 
-While the run executes, a line is appended when a task has ended and its end is on disk. When the command ends,
-the file is replaced by one with a line per ended task, in the order of the tasks, from the store: so it is right
-after a retry, which ends tasks a second time. A process that is killed leaves the appended lines.
+While the run executes, a line is appended when a task has ended and its end is committed. When the command ends,
+the file is replaced by one with a line per ended task, in the order of the tasks, read from the store: a retry
+ends tasks a second time, and appended lines would then be duplicates. A process that is killed leaves the
+appended lines.
 
 An append that fails (the disk is full) is reported at once; the file then ends with its last whole line, and the
-run goes on. What is not a regular file (a pipe, /dev/stdout) is only appended to.
+run continues. A file that is not regular (a pipe, /dev/stdout) is only appended to.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
-from agentdeck.cli.error_output import say
 from agentdeck.errors import UsageError
 from agentdeck.scheduler import events as ev
 from agentdeck.store.final_states import FinalState, final_states
@@ -28,32 +29,32 @@ from agentdeck.workflow.model import Data
 
 #: Readable by its owner only, as the store is: it holds the same data.
 PRIVATE = 0o600
-#: Names of streams, which may lead to a regular file that a shell has opened: it is not ours to replace.
+#: Such a name may lead to a regular file that the shell has opened for another process: never replace it.
 DEVICES = ("/dev/", "/proc/")
-#: Descriptor 1 is stderr while agents run (cli/process_exit.py); these names mean the stdout that was given.
+#: Descriptor 1 is stderr while agents run (cli/process_exit.py); these names mean the original stdout.
 STDOUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 
 def refuse_input(out: str | None, *inputs: Path | str | None) -> None:
-    """Raises UsageError where --out names a file that the command reads, or the store: it would be replaced."""
+    """Raises UsageError if --out names a file that the command reads, or the store: it would be replaced."""
     for one in inputs if out is not None else ():
         if one is not None and Path(str(out)).resolve() == Path(one).resolve():
             raise UsageError(f"--out {out}: this is the file {one}, which would be lost; name another one")
 
 
 class OutFile:
-    """The file of one command. Without a name it does nothing. Holds the inputs of open tasks, no more. `tell` is
-    called with what goes wrong; `failed` is set while the file lacks something that it should have."""
+    """The --out file of one command. Does nothing if `name` is None. Memory is bounded by the number of open
+    tasks. `report` receives what goes wrong; `failed` is true while the file lacks lines that it should have."""
 
-    def __init__(self, name: str | None, db: Path) -> None:
-        """Opens the file, and changes nothing in it yet. Raises UsageError."""
+    def __init__(self, name: str | None, db: Path, report: Callable[[str], None]) -> None:
+        """Opens the file without changing it. Raises UsageError."""
         self.name = name
         self.db = db
+        self.report = report
         self.failed = False
-        self.tell: Callable[[str], None] = say
-        self._hint = ""
-        self._open: dict[str, Mapping[str, Data]] = {}
-        self._waiting: deque[tuple[int, str]] = deque()
+        self._remedy = ""  # the command that writes the whole file later
+        self._inputs: dict[str, Mapping[str, Data]] = {}  # of open tasks
+        self._uncommitted: deque[tuple[int, str]] = deque()
         self._fd: int | None = None
         self._size = 0
         self._regular = False
@@ -61,75 +62,77 @@ class OutFile:
             return
         refuse_input(name, db)
         try:
-            self._fd = _opened(name)
+            self._fd = _open(name)
             self._regular = _is_replaceable(name, self._fd)
         except OSError as error:
             raise UsageError(f"--out {name}: {error.strerror or error}") from error
 
-    def empty(self) -> None:
-        """A new run begins: what the file held is of another one."""
+    def start_new(self) -> None:
+        """Empty the file for a new run."""
         if self._fd is not None and self._regular:
             os.ftruncate(self._fd, 0)
 
-    def begin(self, run: str, leave_out: Collection[str] = ()) -> None:
-        """A run goes on: write its tasks that have ended before, without those that go again."""
+    def continue_run(self, run: str, reopened: Collection[str] = ()) -> None:
+        """Write the tasks of a resumed run that have ended, except the `reopened` ones."""
         if self._fd is None or self.name is None:
             return
-        self._hint = self._command(run)
-        before = self._not_open(final_states(self.db, run), leave_out)
+        self._remedy = self._command(run)
+        ended = self._ended(final_states(self.db, run), reopened)
         if not self._regular:
-            for state in before:
+            for state in ended:
                 self._append([state.line])
             return
         self.close()
         try:
-            write_final(self.name, before)
-            self._fd = _opened(self.name)
+            write_final(self.name, ended)
+            self._fd = _open(self.name)
             self._size = os.fstat(self._fd).st_size
         except OSError as error:
             self._fail(error, "the run goes on; ")
 
-    def _not_open(self, states: Iterable[FinalState], leave_out: Collection[str]) -> Iterator[FinalState]:
-        """Those that have ended; the inputs of the others are for the lines that are to come."""
+    def _ended(self, states: Iterable[FinalState], reopened: Collection[str]) -> Iterator[FinalState]:
+        """The states of ended tasks; the inputs of the others are remembered for their lines."""
         for state in states:
-            if state.state == "open" or state.task in leave_out:
-                self._open[state.task] = state.inputs
+            if state.state == "open" or state.task in reopened:
+                self._inputs[state.task] = state.inputs
             else:
                 yield state
 
     def event(self, seq: int, event: ev.Event) -> None:
+        """Take note of an event of the run, which may not be committed yet."""
         if self._fd is None:
             return
         if isinstance(event, ev.RunStarted):
-            self._hint = self._command(event.run)
+            self._remedy = self._command(event.run)
         elif isinstance(event, ev.TaskOpened):
             if event.parent is None:
-                self._open[event.task] = event.inputs
+                self._inputs[event.task] = event.inputs
         elif isinstance(event, ev.StepReopened):
-            if event.inputs and event.task in self._open:
-                self._open[event.task] = {**self._open[event.task], **event.inputs}
-        elif isinstance(event, ev.TaskEnded) and event.task in self._open:
-            inputs = dict(self._open.pop(event.task))
+            if event.inputs and event.task in self._inputs:
+                self._inputs[event.task] = {**self._inputs[event.task], **event.inputs}
+        elif isinstance(event, ev.TaskEnded) and event.task in self._inputs:
+            inputs = dict(self._inputs.pop(event.task))
             error = event.fault.message if event.fault else None
             ended = FinalState(event.task, event.state, inputs, event.output, error)
-            self._waiting.append((seq, ended.line))
+            self._uncommitted.append((seq, ended.line))
 
-    def kept(self, seq: int) -> None:
-        """Everything up to this event is on disk: a task written here is never run again."""
-        if not self._waiting or self._waiting[0][0] > seq:
+    def committed(self, seq: int) -> None:
+        """Append the tasks whose end is among the events up to `seq`, which are committed: a task in the file is
+        never run again after a crash."""
+        if not self._uncommitted or self._uncommitted[0][0] > seq:
             return
         lines = []
-        while self._waiting and self._waiting[0][0] <= seq:
-            lines.append(self._waiting.popleft()[1])
+        while self._uncommitted and self._uncommitted[0][0] <= seq:
+            lines.append(self._uncommitted.popleft()[1])
         self._append(lines)
 
     def finish(self, run: str) -> None:
-        """The command ends: put the final state of every task into the file. All of the run is on disk."""
+        """Replace the file by the final states of all tasks. Called when all events of the run are committed."""
         if self.name is None:
             return
-        self._hint = self._command(run)
-        if self._waiting:
-            self.kept(self._waiting[-1][0])
+        self._remedy = self._command(run)
+        if self._uncommitted:
+            self.committed(self._uncommitted[-1][0])
         regular = self._regular
         self.close()
         if not regular:
@@ -138,7 +141,7 @@ class OutFile:
             write_final(self.name, final_states(self.db, run))
             if self.failed:
                 self.failed = False
-                self.tell(f"{self.name}: written now that there is space")
+                self.report(f"{self.name}: written now that there is space")
         except OSError as error:
             if not self.failed:
                 self._fail(error, "")
@@ -152,7 +155,7 @@ class OutFile:
         return f"agentdeck results {run} --out {shlex.quote(self.name or '')}"
 
     def _append(self, lines: Iterable[str]) -> None:
-        """All of these lines, or none of them."""
+        """Append all of these lines, or none of them."""
         data = memoryview("".join(line + "\n" for line in lines).encode())
         if self._fd is None or not data:
             return
@@ -165,18 +168,18 @@ class OutFile:
             if self._regular:
                 with contextlib.suppress(OSError):
                     os.ftruncate(self._fd, self._size)
-            self._open.clear()
-            self._waiting.clear()
+            self._inputs.clear()
+            self._uncommitted.clear()
             self.close()
             self._fail(error, "the run goes on; ")
 
-    def _fail(self, error: OSError, goes_on: str) -> None:
+    def _fail(self, error: OSError, consequence: str) -> None:
         self.failed = True
-        hint = f"its results are in the store; write them with: {self._hint}" if self._hint else ""
-        self.tell(f"{self.name}: {error.strerror or error}; {goes_on}{hint}".rstrip("; "))
+        remedy = f"its results are in the store; write them with: {self._remedy}" if self._remedy else ""
+        self.report(f"{self.name}: {error.strerror or error}; {consequence}{remedy}".rstrip("; "))
 
 
-def _opened(name: str) -> int:
+def _open(name: str) -> int:
     if name in STDOUT:
         return os.dup(sys.stdout.fileno())
     return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, PRIVATE)
@@ -187,21 +190,16 @@ def _is_replaceable(name: str, fd: int) -> bool:
 
 
 def write_results(name: str, states: Iterable[FinalState]) -> tuple[int, int]:
-    """Write the final states of a run. A regular file is replaced; a pipe or a device is written to, and stays
-    what it is: replacing /dev/null would take it from every process. Raises OSError."""
+    """Write the final states of a run. Returns the number of ended and of opened tasks. A regular file is
+    replaced; a pipe or a device is written to: replacing /dev/null would take it from every process. Raises
+    OSError."""
     existed = os.path.lexists(name)
-    fd = _opened(name)
+    fd = _open(name)
     try:
         if _is_replaceable(name, fd):
             return write_final(name, states)
-        ended = opened = 0
         with os.fdopen(os.dup(fd), "w", encoding="utf-8") as file:
-            for state in states:
-                opened += 1
-                if state.state != "open":
-                    ended += 1
-                    file.write(state.line + "\n")
-        return ended, opened
+            return _write(file, states)
     except OSError:
         if not existed:
             with contextlib.suppress(OSError):
@@ -212,18 +210,13 @@ def write_results(name: str, states: Iterable[FinalState]) -> tuple[int, int]:
 
 
 def write_final(name: str, states: Iterable[FinalState]) -> tuple[int, int]:
-    """Replace the file by one with a line per task that has ended. Returns how many these are, and how many tasks
-    were opened. Raises OSError, and leaves the file as it was then."""
+    """Replace the file by one with a line per ended task. Returns the number of ended and of opened tasks. Raises
+    OSError, and leaves the file unchanged then."""
     path = Path(name).resolve()
-    ended = opened = 0
     fd, part = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(fd, "w", encoding="utf-8") as file:
-            for state in states:
-                opened += 1
-                if state.state != "open":
-                    ended += 1
-                    file.write(state.line + "\n")
+            counts = _write(file, states)
             file.flush()
             os.fsync(file.fileno())
             os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode) if path.exists() else PRIVATE)
@@ -232,4 +225,14 @@ def write_final(name: str, states: Iterable[FinalState]) -> tuple[int, int]:
         with contextlib.suppress(OSError):
             Path(part).unlink()
         raise
+    return counts
+
+
+def _write(file: IO[str], states: Iterable[FinalState]) -> tuple[int, int]:
+    ended = opened = 0
+    for state in states:
+        opened += 1
+        if state.state != "open":
+            ended += 1
+            file.write(state.line + "\n")
     return ended, opened
