@@ -30,6 +30,7 @@ from agentdeck.console.screens.replay import ReplayScreen
 from agentdeck.console.screens.run import RunScreen
 from agentdeck.operations.bundled_files import workflows
 from agentdeck.store import lease
+from agentdeck.store.async_reader import AsyncReader
 from agentdeck.store.reader import LogLine, Reader
 from agentdeck.store.usage import in_use
 from agentdeck.views.run_view import RunView
@@ -93,7 +94,7 @@ class Told(Feed):
 
     @property
     def calls(self) -> Mapping[str, float]:
-        """What is in use now, and not when the thread last looked."""
+        """What is in use now, and not when the feed last looked."""
         reader = Reader(self._db)
         try:
             return in_use(reader, self.windows, time.time())
@@ -104,10 +105,10 @@ class Told(Feed):
     def calls(self, found: Mapping[str, float]) -> None:
         """Found for another moment."""
 
-    def _read(self, reader: Reader, event: int, line: int) -> tuple[int, int, bool]:
-        event, line, again = super()._read(reader, event, line)
-        self.read = not again
-        return event, line, again
+    async def _look(self, store: AsyncReader) -> bool:
+        more = await super()._look(store)
+        self.read = not more
+        return more
 
     def fold(self, view: RunView, budget: float) -> int:
         events, now, count = self._events, time.time(), 0

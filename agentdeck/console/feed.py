@@ -1,39 +1,67 @@
-"""Following one run in the store: a thread reads, the screen's frame folds what was read into a view.
+"""Follows one run in the store: reads its row, events and log lines as they are committed.
 
-One's own run, another process's run and a finished one are read by the same code; they differ only in whether
-more comes. The thread never touches a widget, and the frame never touches the store.
+The console's own runs, runs of other processes and finished runs are read by the same code; they differ only in
+whether more comes. Each look at the store runs in the reader's thread; its result is taken over on the loop, and
+each frame folds some of the events into a view.
 """
 
 from __future__ import annotations
 
-import threading
+import asyncio
 import time
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from agentdeck.errors import AgentdeckError
 from agentdeck.scheduler.events import Event
+from agentdeck.store.async_reader import AsyncReader
 from agentdeck.store.reader import LogLine, Reader
 from agentdeck.store.run_list import RunRow
 from agentdeck.store.usage import in_use
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import Definition, restored
 
-LOOK = 0.05  # seconds between looks while nothing is new
-REST = 0.4  # the same for a run that is over: somebody may still retry in it
-ROW = 0.5  # seconds after which the run's row is read again even if nobody wrote: its owner may have died
+LOOK = 0.05  # seconds between two looks while nothing is new
+REST = 0.4  # the same for a run that is over: a retry may still reopen steps of it
+ROW = 0.5  # seconds after which the run's row is read again although nothing was written: its owner may have died
 PAGE = 2000
-AHEAD = 40_000  # events and lines read before the loop has taken any
-CHUNK = 64  # events or lines between two looks at the clock
+AHEAD = 40_000  # events and lines that may be read and not yet folded
+CHUNK = 64  # events or lines between two checks of the clock
+
+
+class Position(NamedTuple):
+    """Up to where a run has been read. `version` is the store's when everything before had been read."""
+
+    version: int = -2
+    event: int = 0
+    line: int = 0
+
+
+class Found(NamedTuple):
+    """What one look at the store gave. `row` is None where it was not read, or the run does not exist yet."""
+
+    position: Position
+    row: RunRow | None
+    definition: Definition | None
+    known: int
+    calls: Mapping[str, float] | None
+    events: list[tuple[int, Event]]
+    lines: list[LogLine]
+
+    @property
+    def is_full_page(self) -> bool:
+        """More may be there to read."""
+        return len(self.events) == PAGE or len(self.lines) == PAGE
 
 
 class Feed:
-    """What the store tells of one run.
+    """What the store holds of one run.
 
     Invariant: events reach `fold` in order and each once. `row` is the run as the store lists it, None until it
     is there; `definition` comes with it. `fault` says why the store cannot be read now, empty while it can.
-    `calls` is what is in use of the limits of providers that `windows` names, while somebody runs it.
+    `calls` is the current use of the provider limits that `windows` names, while a process executes the run.
     """
 
     def __init__(self, db: Path, run: str) -> None:
@@ -47,23 +75,30 @@ class Feed:
         self._db = db
         self._events: deque[tuple[int, Event]] = deque()
         self._lines: deque[LogLine] = deque()
+        self._position = Position()
         self._looked = time.monotonic()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="agentdeck-feed", daemon=True)
+        self._row_read = 0.0
+        self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._thread.start()
+        """Begin to read, in a task of the running loop."""
+        self._task = asyncio.create_task(self._follow(), name=f"feed {self.run}")
 
-    def close(self) -> None:
-        """Stop reading. Returns when the thread has let go of the store, or a second has passed."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(1.0)
+    def stop(self) -> None:
+        """Stop reading. Returns at once; the task closes its connection by itself."""
+        if self._task is not None:
+            self._task.cancel()
 
-    # In the loop --------------------------------------------------------------------------------------------
+    async def close(self) -> None:
+        """Stop reading. Returns when the connection is closed, or after a second if a read hangs."""
+        self.stop()
+        if self._task is not None:
+            await asyncio.wait({self._task})
+
+    # Taking what was read -----------------------------------------------------------------------------------
 
     def fold(self, view: RunView, budget: float) -> int:
-        """Apply what has come, for at most `budget` seconds; how many events that were."""
+        """Apply events that were read, for at most `budget` seconds. Returns how many."""
         events, count = self._events, 0
         end = time.perf_counter() + budget
         while events:
@@ -75,81 +110,96 @@ class Feed:
         return count
 
     def lines(self, most: int = 1000) -> list[LogLine]:
-        """Log lines that have come since the last call, in order."""
+        """Log lines that were read since the last call, in order."""
         lines = self._lines
         return [lines.popleft() for _ in range(min(most, len(lines)))]
 
     @property
     def waiting(self) -> int:
-        """Events and lines that were read and not taken yet."""
+        """How many events and lines were read and not taken yet."""
         return len(self._events) + len(self._lines)
 
     def behind(self, view: RunView) -> int:
-        """How many events the view has yet to take in, as far as that is known."""
+        """How many known events the view has not applied yet."""
         return max(0, self.known - view.seq)
 
     @property
     def age(self) -> float:
-        """Seconds since the store was last seen as it is."""
+        """Seconds since the store was last read."""
         return time.monotonic() - self._looked
 
-    # In the thread ------------------------------------------------------------------------------------------
+    # Reading ------------------------------------------------------------------------------------------------
 
-    def _work(self) -> None:
-        reader: Reader | None = None
-        version, event, line, rowed = -2, 0, 0, 0.0
-        try:
-            while not self._stop.is_set():
+    async def _follow(self) -> None:
+        async with AsyncReader(self._db) as store:
+            while True:
+                more = False
+                if self.waiting > AHEAD:
+                    await asyncio.sleep(LOOK)
+                    continue
                 try:
-                    reader = reader or Reader(self._db)
-                    now = reader.version()
-                    again = False
-                    if now != version or (self._alive and time.monotonic() - rowed > ROW):
-                        self._look(reader)
-                        rowed = time.monotonic()
-                        self.calls = in_use(reader, self.windows, time.time()) if self._alive else {}
-                    if self.row is not None and now != version:
-                        event, line, again = self._read(reader, event, line)
-                    if self.row is not None and not again:
-                        version = now
+                    more = await self._look(store)
                     self._looked, self.fault = time.monotonic(), ""
-                    if again:
-                        continue
                 except AgentdeckError as error:
                     self.fault = str(error)
-                self._stop.wait(LOOK if self.fault or self._alive else REST)
-        finally:
-            if reader is not None:
-                reader.close()
+                if not more:
+                    await asyncio.sleep(LOOK if self.fault or self._is_alive else REST)
 
     @property
-    def _alive(self) -> bool:
-        """Somebody runs it, or is about to."""
+    def _is_alive(self) -> bool:
+        """Whether a process executes the run, or is about to."""
         return self.row is None or self.row.state in ("running", "paused")
 
-    def _look(self, reader: Reader) -> None:
-        """The run's row. One that is not there yet is being started."""
-        last = reader.last_seq(self.run)
-        if not last:
-            return
-        row = reader.run(self.run)
-        if self.definition is None:
-            self.definition = restored(reader.definition(row.identity))
-        self.known = last
-        self.row = row
+    async def _look(self, store: AsyncReader) -> bool:
+        """Read the run's row and a page of what is new. Returns whether there may be more to read."""
+        row = self.row
+        due = self._is_alive and time.monotonic() - self._row_read > ROW
+        found = await store.read(
+            _look, self.run, self._position, row, due, self.windows, with_definition=self.definition is None
+        )
+        self._position = found.position
+        if found.calls is not None:
+            self._row_read, self.calls = time.monotonic(), found.calls
+        self.definition = found.definition or self.definition
+        self.known = max(self.known, found.known)
+        self.row = found.row
+        self._events.extend(found.events)
+        self._lines.extend(found.lines)
+        return found.is_full_page
 
-    def _read(self, reader: Reader, event: int, line: int) -> tuple[int, int, bool]:
-        """A page of each; where both stand now, and whether there may be more. Waits while nobody takes any."""
-        while len(self._events) + len(self._lines) > AHEAD:
-            if self._stop.wait(LOOK):
-                return event, line, False
-        events = list(reader.events(self.run, event, PAGE))
-        self._events.extend(events)
-        if events:
-            event = events[-1][0]
-            self.known = max(self.known, event)
-        lines = reader.logs(self.run, after=line, limit=PAGE)
-        self._lines.extend(lines)
-        if lines:
-            line = lines[-1].id
-        return event, line, len(events) == PAGE or len(lines) == PAGE
+
+def _look(
+    reader: Reader,
+    run: str,
+    position: Position,
+    row: RunRow | None,
+    due: bool,
+    windows: Mapping[str, float],
+    *,
+    with_definition: bool,
+) -> Found:
+    """In the reader's thread: what is new since `position`. `due`: read the row even if nothing was written."""
+    version = reader.version()
+    written = version != position.version
+    definition, known, calls = None, 0, None
+    if written or due:
+        calls = {}
+        known = reader.last_seq(run)
+        if known:  # a run that is not there yet is being started
+            row = reader.run(run)
+            if with_definition:
+                definition = restored(reader.definition(row.identity))
+        if row is None or row.state in ("running", "paused"):
+            calls = in_use(reader, windows, time.time())
+    found = Found(position, row, definition, known, calls, [], [])
+    if row is None or not written:
+        return found
+    events = list(reader.events(run, position.event, PAGE))
+    lines = reader.logs(run, after=position.line, limit=PAGE)
+    event = events[-1][0] if events else position.event
+    found = found._replace(known=max(known, event), events=events, lines=lines)
+    return found._replace(
+        position=Position(
+            position.version if found.is_full_page else version, event, lines[-1].id if lines else position.line
+        )
+    )

@@ -1,7 +1,7 @@
-"""Taking in what a feed has read, without ever holding up a key.
+"""Folds what a feed has read into a view, in slices, so that no key waits.
 
-A busy engine writes thirty thousand events a second, and a long run is opened with a million of them. They are
-folded in slices, with a pause after each in which the loop handles whatever else has come: keys, mouse, paint.
+A busy engine writes thirty thousand events a second, and a long run is opened with a million of them. After each
+slice is a pause in which the loop handles keys, mouse and painting.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from agentdeck.views.run_view import RunView
 SLICE = 0.002  # seconds of folding at a time
 PAUSE = 0.002  # between two slices, at least
 FEW = 100  # events that may be missing from a view that is up to date
-LATE = 0.25  # seconds behind, after which that is told
-HEARD = 20_000  # steps of which it is known when they last said something
+LATE = 0.25  # seconds behind after which the screen says so
+HEARD = 20_000  # steps whose last log line is remembered
 
 
 class Intake:
-    """What `feed` has read goes into `view` and `lines`. `take` in every frame; `close` at the end.
+    """Moves what `feed` has read into `view` and `lines`. Call `take` in every frame, `close` at the end.
 
-    `heard` is when each step, by task and key, last said something; of many, those that ended are forgotten.
-    `late` is since how many seconds the view has not been up to date, 0 while it is: nothing that is shown is
-    older than that and the feed's own look at the store. `caught_up` once the view has had all events that there
-    were when it was opened: before that, nothing in it is true of any moment that an operator would ask about.
+    `heard` is the time of the last log line of each step, by task and key; steps that have ended are dropped when
+    there are many. `late` is for how many seconds the view has been behind, 0 while it is up to date. `caught_up`
+    is set once the view has all events that existed when it was opened: before that it shows a state that the run
+    had at no time of interest.
     """
 
     def __init__(self, feed: Feed, view: RunView, lines: LineStore) -> None:
@@ -40,7 +40,7 @@ class Intake:
         self._next: asyncio.TimerHandle | None = None
 
     def take(self) -> None:
-        """A slice now, and more of them soon for as long as there is more."""
+        """Fold a slice now, and schedule further ones while something is left."""
         if self._next is None:
             self._slice()
 
@@ -51,7 +51,7 @@ class Intake:
 
     @property
     def behind(self) -> int:
-        """Events that are known and not in the view."""
+        """How many known events the view has not applied yet."""
         return self.feed.behind(self.view)
 
     @property
@@ -60,7 +60,7 @@ class Intake:
 
     @property
     def reading(self) -> float | None:
-        """The share of all known events that the view has, while it is catching up; None while it is not."""
+        """The share of known events that the view has, while it is catching up; None otherwise."""
         if self.caught_up and self.late <= LATE:
             return None
         known = self.feed.known

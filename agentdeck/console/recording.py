@@ -1,25 +1,26 @@
-"""A run's events and log lines, read whole in a thread: what a replay is played from."""
+"""A run's events and log lines, read completely: what a replay plays."""
 
 from __future__ import annotations
 
-import threading
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
 from agentdeck.errors import AgentdeckError
 from agentdeck.scheduler.events import Event
+from agentdeck.store.async_reader import AsyncReader
 from agentdeck.store.reader import LogLine, Reader
 from agentdeck.store.run_list import RunRow
 from agentdeck.workflow.model import Definition, restored
 
-#: What is kept in memory at most. Of a longer run its first events are played, and the screen says so.
+#: What is held in memory at most. Of a longer run the first events are played, and the screen says so.
 MOST_EVENTS = 1_000_000
 MOST_LINES = 500_000
 PAGE = 5000
 
 
 class Recording:
-    """`read` is how many of `known` events are there; `ready` when all of them are, and the lines too."""
+    """`events` grows until it has all of `known`, or MOST_EVENTS; `ready` then, with the `lines`."""
 
     def __init__(self, db: Path, run: str) -> None:
         self.run = run
@@ -31,39 +32,44 @@ class Recording:
         self.ready = False
         self.fault = ""
         self._db = db
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="agentdeck-recording", daemon=True)
+        self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._thread.start()
+        """Begin to read, in a task of the running loop."""
+        self._task = asyncio.create_task(self._read(), name=f"recording {self.run}")
 
-    def close(self) -> None:
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(1.0)
+    async def close(self) -> None:
+        """Stop reading. Returns when the connection is closed, or after a second if a read hangs."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
 
     @property
     def cut(self) -> int:
         """How many events there are beyond those that are played."""
         return max(0, self.known - MOST_EVENTS)
 
-    def _work(self) -> None:
+    async def _read(self) -> None:
         try:
-            reader = Reader(self._db)
-            try:
-                self.row = reader.run(self.run)
-                self.definition = restored(reader.definition(self.row.identity))
-                self.known = reader.last_seq(self.run)
+            async with AsyncReader(self._db) as store:
+                self.row, self.definition, self.known = await store.read(_outline, self.run)
                 after = 0
-                while not self._stop.is_set() and len(self.events) < MOST_EVENTS:
-                    page = list(reader.events(self.run, after, PAGE))
+                while len(self.events) < MOST_EVENTS:
+                    page = await store.read(_page, self.run, after)
                     self.events += page
                     if len(page) < PAGE:
                         break
                     after = page[-1][0]
-                self.lines = reader.logs(self.run, limit=MOST_LINES)
-            finally:
-                reader.close()
+                self.lines = await store.read(Reader.logs, self.run, limit=MOST_LINES)
             self.ready = True
         except AgentdeckError as error:
             self.fault = str(error)
+
+
+def _outline(reader: Reader, run: str) -> tuple[RunRow, Definition, int]:
+    row = reader.run(run)
+    return row, restored(reader.definition(row.identity)), reader.last_seq(run)
+
+
+def _page(reader: Reader, run: str, after: int) -> list[tuple[int, Event]]:
+    return list(reader.events(run, after, PAGE))

@@ -43,8 +43,9 @@ class Peek(Container):
     def on_mount(self) -> None:
         self._timer = self.set_interval(EVERY, self.look)
 
-    def on_unmount(self) -> None:
-        self.rest()
+    async def on_unmount(self) -> None:
+        if self._feed is not None:
+            await self._feed.close()
 
     def at_workflow(self, definition: Definition) -> None:
         """Show what is not run."""
@@ -87,7 +88,7 @@ class Peek(Container):
     def rest(self) -> None:
         """Read no more."""
         if self._feed is not None:
-            self._feed.close()
+            self._feed.stop()
             self._feed = None
 
     def look(self) -> None:

@@ -1,7 +1,9 @@
-"""Questions to the store, from any thread and any process, without ever holding a writer up.
+"""Reads the store, from any thread and any process, without ever blocking a writer.
 
-The connection cannot write. Every question is one short statement, long answers come in pages of their own:
-an open read would keep the WAL from being folded back, and it would grow without end.
+The connection cannot write. Each statement is short, and long answers are read page by page: an open read
+transaction keeps SQLite from checkpointing the WAL, which would then grow without end.
+
+Code on an event loop uses `AsyncReader` (async_reader.py), which runs these methods in aiosqlite's thread.
 """
 
 from __future__ import annotations
@@ -14,9 +16,9 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
-from agentdeck.errors import Fault, UsageError
+from agentdeck.errors import Fault, StoreError, UsageError
 from agentdeck.scheduler.events import Event
 from agentdeck.store.codec import decode, large_field
 from agentdeck.store.commands import COLUMNS, Request, request_of
@@ -48,17 +50,22 @@ class LogLine:
 
 
 T = TypeVar("T")
+Connect: TypeAlias = Callable[[Path], sqlite3.Connection | None]
 
 
 class Reader:
-    """Reads a store. A file that is missing or empty is a store without runs; it is looked for again at every
-    question. Raises StoreError where the file cannot be read."""
+    """Queries over one connection. A missing or empty file reads as a store without runs, and is looked for again
+    at each query. Raises StoreError when the file cannot be read.
 
-    def __init__(self, path: Path) -> None:
+    `connect` opens the connection: None while there is no store.
+    """
+
+    def __init__(self, path: Path, connect: Connect = open_for_reading) -> None:
         self.path = Path(path)
+        self._connect = connect
         self._lock = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
-        self._connection = open_for_reading(self.path)
+        self._interrupted = False
+        self._connection: sqlite3.Connection | None = connect(self.path)
 
     def close(self) -> None:
         with self._lock:
@@ -66,29 +73,34 @@ class Reader:
                 self._connection.close()
                 self._connection = None
 
-    def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        return self._ask(lambda connection: connection.execute(sql, values).fetchall()) or []
+    def interrupt(self) -> None:
+        """Make the query in progress, in whatever thread, and all later ones raise StoreError."""
+        self._interrupted = True
+        if (connection := self._connection) is not None:
+            connection.interrupt()
 
-    def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T | None:
-        """None while there is no file."""
+    def select(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """The rows of any statement. The modules that own other tables (tasks.py, usage.py) use it."""
+        return self._query(lambda connection: connection.execute(sql, values).fetchall()) or []
+
+    def _query(self, query: Callable[[sqlite3.Connection], T]) -> T | None:
+        """What `query` returns; None while there is no file."""
         with self._lock:
+            if self._interrupted:
+                raise StoreError(f"{self.path}: reading was interrupted")
             if self._connection is None:
-                self._connection = open_for_reading(self.path)
+                self._connection = self._connect(self.path)
                 if self._connection is None:
                     return None
             try:
-                return question(self._connection)
+                return query(self._connection)
             except sqlite3.Error as error:
                 raise explain(error, self.path) from error
 
-    def select(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """For the parts of the store that own other tables."""
-        return self._rows(sql, values)
-
     def version(self) -> int:
-        """A number that changes whenever another connection committed something: cheap enough for every frame.
-        -1 while there is no file."""
-        rows = self._rows("PRAGMA data_version")
+        """A number that changes whenever another connection has committed. Cheap enough for every frame. -1 while
+        there is no file."""
+        rows = self.select("PRAGMA data_version")
         return int(rows[0][0]) if rows else -1
 
     # Runs -------------------------------------------------------------------------------------------------
@@ -136,7 +148,7 @@ class Reader:
             if text:
                 where.append(f"({FOUND})")
                 values += [f"%{_like(text)}%"] * len(SEARCHED)
-            rows = self._rows(
+            rows = self.select(
                 f"SELECT {ROW} FROM {table} WHERE {' AND '.join(where)}"
                 f" ORDER BY {of}.started DESC, {of}.run DESC LIMIT ?",
                 (*values, limit),
@@ -154,16 +166,16 @@ class Reader:
             if newest := self.runs(1):
                 return newest[0]
             raise UsageError(f"no runs yet in {self.path}")
-        rows = self._rows(f"SELECT {ROW} FROM runs WHERE run = ?", (name,))
+        rows = self.select(f"SELECT {ROW} FROM runs WHERE run = ?", (name,))
         if not rows and name:
             end = name + "\U0010ffff"
-            rows = self._rows(f"SELECT {ROW} FROM runs WHERE run >= ? AND run < ? LIMIT 4", (name, end))
+            rows = self.select(f"SELECT {ROW} FROM runs WHERE run >= ? AND run < ? LIMIT 4", (name, end))
         if len(rows) == 1:
             return run_of(rows[0])
         if rows:
             several = ", ".join(row[0] for row in rows[:3]) + (", …" if len(rows) > 3 else "")
             raise UsageError(f"several runs begin with {name}: {several}; give more of the id")
-        known = [row[0] for row in self._rows("SELECT run FROM runs ORDER BY started DESC LIMIT 10000")]
+        known = [row[0] for row in self.select("SELECT run FROM runs ORDER BY started DESC LIMIT 10000")]
         near = difflib.get_close_matches(name, known, n=1)
         raise UsageError(
             f"no run {name} in {self.path}" + (f"; did you mean {near[0]}?" if near else "; see `agentdeck runs`")
@@ -171,7 +183,7 @@ class Reader:
 
     def definition(self, identity: str) -> dict[str, Data]:
         """A workflow as it was, as plain data. Raises UsageError if it is not known."""
-        rows = self._rows("SELECT text FROM definitions WHERE identity = ?", (identity,))
+        rows = self.select("SELECT text FROM definitions WHERE identity = ?", (identity,))
         if not rows:
             raise UsageError(f"no definition {identity} in {self.path}")
         data: dict[str, Data] = json.loads(rows[0][0])
@@ -184,7 +196,7 @@ class Reader:
     def work(self, workflow: str, folder: str) -> list[float]:
         """Seconds of work of its newest tasks, as far as somebody counted them."""
         sql = "SELECT samples FROM durations WHERE workflow = ? AND folder = ? AND agent = ?"
-        found: list[float] = json.loads(next(iter(self._rows(sql, (workflow, folder, TASK))), ("[]",))[0])
+        found: list[float] = json.loads(next(iter(self.select(sql, (workflow, folder, TASK))), ("[]",))[0])
         return found
 
     def quantiles(self, workflow: str, folder: str, share: float = 0.95) -> dict[str, tuple[int, float]]:
@@ -197,13 +209,13 @@ class Reader:
 
     def _samples(self, workflow: str, folder: str) -> list[tuple[str, list[float]]]:
         sql = "SELECT agent, samples FROM durations WHERE workflow = ? AND folder = ? AND agent != ?"
-        return [(agent, json.loads(samples)) for agent, samples in self._rows(sql, (workflow, folder, TASK))]
+        return [(agent, json.loads(samples)) for agent, samples in self.select(sql, (workflow, folder, TASK))]
 
     # What happened in a run ---------------------------------------------------------------------------------
 
     def last_seq(self, run: str) -> int:
         """The number of the run's newest event; 0 if there is none."""
-        rows = self._rows("SELECT max(seq) FROM events WHERE run = ?", (run,))
+        rows = self.select("SELECT max(seq) FROM events WHERE run = ?", (run,))
         return int(rows[0][0] or 0) if rows else 0
 
     def events(self, run: str, after: int = 0, limit: int | None = None) -> Iterator[tuple[int, Event]]:
@@ -219,7 +231,7 @@ class Reader:
             " WHERE run = ? AND seq > ? AND kind = ? ORDER BY seq LIMIT ?"
         )
         after = 0
-        while rows := self._rows(sql, (run, after, kind, PAGE)):
+        while rows := self.select(sql, (run, after, kind, PAGE)):
             for after, at, _, task, step, data, result in rows:  # noqa: B007 - it is where to go on
                 large = None if result is None else self.result(result)
                 yield decode(at, kind, task, step, data, large, result is not None)
@@ -227,13 +239,13 @@ class Reader:
     def reopened(self, run: str) -> set[str]:
         """The run's own tasks in which a step was ever reopened."""
         sql = "SELECT DISTINCT task FROM events WHERE run = ? AND kind = 'step_reopened'"
-        return {row[0].partition("/")[0] for row in self._rows(sql, (run,))}
+        return {row[0].partition("/")[0] for row in self.select(sql, (run,))}
 
     def events_of(self, run: str, tasks: Iterable[str]) -> Iterator[Event]:
         """What happened in these tasks of a run, and in tasks nested in them, in order."""
         wanted, after = json.dumps(sorted(tasks)), 0
         while True:
-            rows = self._rows(
+            rows = self.select(
                 "SELECT seq, at, kind, task, step, data, result FROM events WHERE run = ? AND seq > ?"
                 " AND iif(instr(task, '/'), substr(task, 1, instr(task, '/') - 1), task)"
                 " IN (SELECT value FROM json_each(?)) ORDER BY seq LIMIT ?",
@@ -248,7 +260,7 @@ class Reader:
 
     def tasks_with(self, run: str, step: str) -> list[str]:
         """The run's own tasks in which this step has ended at least once."""
-        rows = self._rows(
+        rows = self.select(
             "SELECT DISTINCT task FROM events WHERE run = ? AND step = ? AND instr(task, '/') = 0 AND kind IN"
             " ('step_succeeded', 'step_done', 'step_failed', 'step_skipped', 'step_cancelled', 'step_answered')",
             (run, step),
@@ -270,7 +282,7 @@ class Reader:
         """What happened in one task, in order: no other event of the run is decoded."""
         after = 0
         while True:
-            rows = self._rows(
+            rows = self.select(
                 "SELECT seq, at, kind, task, step, data, result FROM events"
                 " WHERE run = ? AND seq > ? AND task = ? ORDER BY seq LIMIT ?",
                 (run, after, task, PAGE),
@@ -284,14 +296,14 @@ class Reader:
 
     def result(self, key: str) -> Data:
         """A large value by its hash, one at a time: a page of them may not fit into memory. None if pruned."""
-        rows = self._rows("SELECT data FROM results WHERE hash = ?", (key,))
+        rows = self.select("SELECT data FROM results WHERE hash = ?", (key,))
         return json.loads(rows[0][0]) if rows else None
 
     def _events(self, run: str, after: int, limit: int | None) -> Iterator[tuple[Any, ...]]:
         left = limit
         while left is None or left > 0:
             size = PAGE if left is None else min(PAGE, left)
-            rows = self._rows(
+            rows = self.select(
                 "SELECT seq, at, kind, task, step, data, result FROM events"
                 " WHERE run = ? AND seq > ? ORDER BY seq LIMIT ?",
                 (run, after, size),
@@ -323,15 +335,15 @@ class Reader:
             values.append(task)
         sql = f"SELECT id, at, task, step, attempt, level, text FROM logs WHERE {' AND '.join(where)} ORDER BY id"
         if tail is not None:
-            return [LogLine(*row) for row in reversed(self._rows(sql + " DESC LIMIT ?", (*values, tail)))]
-        return [LogLine(*row) for row in self._rows(sql + " LIMIT ?", (*values, -1 if limit is None else limit))]
+            return [LogLine(*row) for row in reversed(self.select(sql + " DESC LIMIT ?", (*values, tail)))]
+        return [LogLine(*row) for row in self.select(sql + " LIMIT ?", (*values, -1 if limit is None else limit))]
 
     def letters(
         self, run: str | None = None, *, state: str | None = None, ids: Sequence[int] | None = None
     ) -> list[Letter]:
         """Dead letters, oldest first: of one run, or of all; those with these ids."""
         wanted = None if ids is None else json.dumps(list(ids))
-        rows = self._rows(
+        rows = self.select(
             "SELECT run, task, step, agent, identity, fault, r.data, attempts, at, state, why, id"
             " FROM letters LEFT JOIN results r ON r.hash = inputs"
             " WHERE (? IS NULL OR run = ?) AND (? IS NULL OR state = ?)"
@@ -356,22 +368,22 @@ class Reader:
 
     def once(self, key: str) -> Claim:
         """How it stands with a key."""
-        return self._ask(lambda connection: once_look(connection, key)) or Claim("new")
+        return self._query(lambda connection: once_look(connection, key)) or Claim("new")
 
     def once_key_of(self, run: str, step: str) -> str:
         """The key that this step (`task/step`) claimed and that has no result."""
-        return self._ask(lambda connection: once_key_of(connection, run, step)) or ""
+        return self._query(lambda connection: once_key_of(connection, run, step)) or ""
 
     # Commands -----------------------------------------------------------------------------------------------
 
     def commands(self, run: str) -> list[Request]:
         """What is asked of a run and not taken yet."""
         sql = f"SELECT {COLUMNS} FROM commands WHERE run = ? AND taken_at IS NULL ORDER BY id"
-        return [request_of(row) for row in self._rows(sql, (run,))]
+        return [request_of(row) for row in self.select(sql, (run,))]
 
     def command(self, request: int) -> Request | None:
         """One command, with its answer once there is one."""
-        rows = self._rows(f"SELECT {COLUMNS} FROM commands WHERE id = ?", (request,))
+        rows = self.select(f"SELECT {COLUMNS} FROM commands WHERE id = ?", (request,))
         return request_of(rows[0]) if rows else None
 
 

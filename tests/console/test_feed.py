@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
+
+import pytest
 
 from agentdeck.console.feed import Feed
 from agentdeck.engine.launch import Outcome
 from agentdeck.views.run_view import RunView
+from tests.store.open_connections import assert_all_closed
+
+pytestmark = pytest.mark.anyio
 
 
-def wait(holds: object) -> None:
+async def wait(holds: object) -> None:
     end = time.monotonic() + 5
     while not holds():  # type: ignore[operator]
         assert time.monotonic() < end, "did not come true"
-        time.sleep(0.005)
+        await asyncio.sleep(0.005)
 
 
-def test_a_feed_gives_the_whole_run_in_slices(recorded: tuple[Path, Outcome]) -> None:
+async def test_a_feed_gives_the_whole_run_in_slices(recorded: tuple[Path, Outcome]) -> None:
     db, outcome = recorded
     feed = Feed(db, outcome.run)
     feed.start()
     try:
-        wait(lambda: feed.row is not None and feed.known == outcome.view.seq)
+        await wait(lambda: feed.row is not None and feed.known == outcome.view.seq)
         view = RunView(feed.definition)
         assert feed.behind(view) == outcome.view.seq
         steps = 0
@@ -31,34 +37,34 @@ def test_a_feed_gives_the_whole_run_in_slices(recorded: tuple[Path, Outcome]) ->
         assert view.seq == outcome.view.seq
         assert (view.state, view.tasks.done) == (outcome.state, outcome.view.tasks.done)
         assert steps == -(-outcome.view.seq // 64)  # no budget at all: the least that a slice takes
-        wait(lambda: len(feed._lines) == 5)
+        await wait(lambda: len(feed._lines) == 5)
         assert [line.step for line in feed.lines()].count("read") == 3
         assert feed.lines() == []
         assert feed.age < 1
     finally:
-        feed.close()
-    assert not feed._thread.is_alive()
+        await feed.close()
+    assert_all_closed(db)
 
 
-def test_a_run_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
+async def test_a_run_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
     feed = Feed(tmp_path / "none.db", "nobody")
     feed.start()
     try:
-        wait(lambda: feed.age < 0.2)
+        await wait(lambda: feed.age < 0.2)
         assert feed.row is None
         assert feed.definition is None
         assert not feed.fault
     finally:
-        feed.close()
+        await feed.close()
 
 
-def test_a_store_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+async def test_a_store_that_cannot_be_read_is_said(tmp_path: Path) -> None:
     db = tmp_path / "deck.db"
     db.write_bytes(b"this is not a database, whatever it is called" * 100)
     feed = Feed(db, "any")
     feed.start()
     try:
-        wait(lambda: bool(feed.fault))
+        await wait(lambda: bool(feed.fault))
         assert str(db) in feed.fault
     finally:
-        feed.close()
+        await feed.close()

@@ -62,8 +62,8 @@ class ReplayScreen(RunScreen):
     def begin(self) -> None:
         self.recording.start()
 
-    def end(self) -> None:
-        self.recording.close()
+    async def end(self) -> None:
+        await self.recording.close()
 
     def frame(self) -> None:
         """Let time pass in the replay, and let the panes draw where it stands."""

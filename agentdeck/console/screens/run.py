@@ -76,18 +76,18 @@ class RunScreen(Recall):
         self.begin()
         self._pace(FRAME)
 
-    def on_unmount(self) -> None:
-        self.end()
+    async def on_unmount(self) -> None:
+        await self.end()
 
     def begin(self) -> None:
         """Let the run's events come."""
         self.feed.start()
 
-    def end(self) -> None:
+    async def end(self) -> None:
         if self.intake is not None:
             self.intake.close()
-        self.feed.close()
         self.app.set_timer(gc_tuning.SETTLED, gc_tuning.look_again)
+        await self.feed.close()
 
     # The frame ----------------------------------------------------------------------------------------------
 
