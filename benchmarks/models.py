@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 import httpx
 
+from agentdeck.cli.event_loop import new_runner
 from agentdeck.engine.launch import Launch, Outcome, run
-from agentdeck.engine.loop import own_runner
 from agentdeck.workflow.loader import load, loads
 from benchmarks import streaming, traces
 
@@ -56,7 +56,7 @@ def launched(deck: str, work: str, tasks: list[dict[str, Any]], workers: int) ->
         folder = Path(place)
         (folder / "deck.yaml").write_text(deck)
         launch = Launch(loads(work).definition, folder, {}, tasks, workers, db=folder / "runs.db")
-        with own_runner() as runner:
+        with new_runner() as runner:
             since = time.perf_counter()
             outcome = runner.run(run(launch))
             return outcome, time.perf_counter() - since

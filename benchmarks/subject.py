@@ -39,8 +39,8 @@ def _ran(
     needs: Needs, tasks: int, workers: int, db: Path | None, takes: dict[str, float]
 ) -> tuple[float, Outcome]:
     from agentdeck import Workflow
+    from agentdeck.cli.event_loop import new_runner
     from agentdeck.engine import launch
-    from agentdeck.engine.loop import own_runner
 
     workflow = Workflow("bench")
     for name, above in needs.items():
@@ -52,7 +52,7 @@ def _ran(
 
     definition = workflow.definition  # loaded and checked, as a file is before it runs
     wanted = launch.Launch(definition, ROOT, {}, source(), workers, workflow.functions, db)
-    with own_runner() as runner:
+    with new_runner() as runner:
         begin = time.perf_counter()
         outcome = runner.run(launch.run(wanted))
         seconds = time.perf_counter() - begin

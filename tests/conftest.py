@@ -7,13 +7,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+ROOT = Path(__file__).resolve().parents[1]
+
 settings.register_profile("suite", max_examples=150, deadline=None, derandomize=True)
 settings.register_profile("search", max_examples=5000, deadline=None, print_blob=True)
 settings.load_profile("suite")
+
+
+@pytest.fixture(params=["uvloop", "asyncio"])
+def loop_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """For PYTHONPATH of a process that executes a run, to try it on both event loops. On asyncio's, uvloop cannot
+    be imported."""
+    if request.param == "uvloop":
+        pytest.importorskip("uvloop")
+        return str(ROOT)
+    folder = tmp_path_factory.mktemp("without")
+    (folder / "uvloop.py").write_text("raise ImportError\n")
+    return f"{folder}{os.pathsep}{ROOT}"
 
 
 @pytest.fixture(scope="session", autouse=True)

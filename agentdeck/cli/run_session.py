@@ -13,10 +13,10 @@ from types import FrameType
 
 from agentdeck.agents.loop_interrupt import break_into, interruptible
 from agentdeck.cli.error_output import DONE, FAILED, INTERRUPTED, UNUSABLE
+from agentdeck.cli.event_loop import new_runner
 from agentdeck.cli.process_exit import leave_now
 from agentdeck.cli.progress import Narrator
 from agentdeck.engine.launch import Outcome, Watch
-from agentdeck.engine.loop import own_runner
 from agentdeck.engine.run_control import Control
 from agentdeck.engine.stalled import Cause
 from agentdeck.errors import UsageError
@@ -48,7 +48,7 @@ def conduct(
 
     outcome: Outcome | None = None
     try:
-        runner = own_runner()
+        runner = new_runner()
         try:
             watch = Watch(
                 seen,

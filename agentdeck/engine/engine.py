@@ -20,7 +20,6 @@ from agentdeck.agents.verb import NOW, Setting
 from agentdeck.engine.attempts import Attempts
 from agentdeck.engine.clock import Clock
 from agentdeck.engine.log_lines import LogLine
-from agentdeck.engine.loop import OwnLoop
 from agentdeck.engine.reservations import Rates
 from agentdeck.engine.result_reuse import Reuse
 from agentdeck.engine.run_control import Control, Make
@@ -46,8 +45,6 @@ BACKLOG = 50_000
 #: that is not among them, or after HOLD.
 HOLD = 0.01
 UNHURRIED = frozenset({ev.StepStarted, ev.StepSucceeded, ev.TaskOpened, ev.TaskEnded})
-#: So many times in a row the loop's thread writes by itself before it lets the loop look elsewhere.
-TURNS = 8
 
 
 class Engine:
@@ -93,7 +90,6 @@ class Engine:
         self.spoilt: AgentdeckError | None = None
         self._inbox: deque[ev.Event | ev.Signal] = deque()
         self._feeding = False
-        self._alone = False  # in a loop of its own
         self._lines: deque[LogLine] = deque()
         reuse = Reuse(storage, machine.run, clock)
         self.attempts = Attempts(
@@ -117,7 +113,6 @@ class Engine:
         Everything recorded is with the log when this returns; the caller flushes it.
         """
         self._loop = asyncio.get_running_loop()
-        self._alone = isinstance(self._loop, OwnLoop)
         try:
             async with anyio.create_task_group() as group:
                 self.attempts.group = group
@@ -165,8 +160,6 @@ class Engine:
         self._loop.call_soon_threadsafe(self._is_kept, seq)
 
     def _is_kept(self, seq: int) -> None:
-        if seq <= self.machine.durable:
-            return  # what was written here since has overtaken it
         if self._on_kept is not None:
             self._on_kept(seq)
         self.feed(ev.Committed(self.clock.now(), seq))
@@ -207,22 +200,16 @@ class Engine:
         self._inbox.append(event)
         if self._feeding:
             return
-        turn = 0
-        while self._take_in(turn < TURNS):
-            turn += 1
-            seq = self.machine.seq
-            if self._on_kept is not None:
-                self._on_kept(seq)
-            self._inbox.append(ev.Committed(self.clock.now(), seq))
+        self._handle_inbox()
         self._hand_out(own)
         if self.machine.deadline < self._timer_at:
             self._timer.set()
 
-    def _take_in(self, now: bool) -> bool:
-        """Handle all that is in the inbox. True: what came of it is on disk already, which `now` allows.
+    def _handle_inbox(self) -> None:
+        """Have the scheduler handle all that is in the inbox, and hand what it recorded to the log.
 
-        What nobody waits for waits for company: each commit of its own would be in the way of the next result.
-        Starts wait until something else is recorded."""
+        Events that no step depends on are committed together with later ones: a commit of their own would delay
+        the next result. Starts wait until something else is recorded."""
         self._feeding = True
         inbox, machine, view, watch, held = self._inbox, self.machine, self.view, self._watch, self._held
         news = pressing = False
@@ -245,46 +232,41 @@ class Engine:
                             watch(seq, recorded)
                     elif kind is act.StartAttempt:
                         self._starts.append(action)  # type: ignore[arg-type]
-                    elif kind is act.PullTask:
-                        self._pull()
-                    elif kind is act.CancelAttempt:
-                        self._cancel_attempt(action)  # type: ignore[arg-type]
-                    elif kind is act.Reserve:
-                        self.rates.ask(action)  # type: ignore[arg-type]
-                    elif kind is act.ReleaseReservation:
-                        self.rates.give_back(action.ask)  # type: ignore[union-attr]
-                    elif kind is act.SaveLetter or kind is act.UpdateLetters:
-                        self._also.append(self.storage.letter(machine.run, view.identity, action))  # type: ignore[arg-type]
                     else:
-                        self._state = action.state  # type: ignore[union-attr]
-                        self._finished.set()
+                        self._carry_out(action)
         finally:
             self._feeding = False
-            kept = False
             if news and (pressing or self._also or machine.uncommitted or held[-1].at > held[0].at + HOLD):
-                kept = self._release(now and self._alone and self._waits_for_disk())
+                self._release()
             elif news and self._holding is None:
                 self._holding = self._loop.call_later(HOLD, self.release)
-        return kept
 
-    def _waits_for_disk(self) -> bool:
-        """Whether nothing is under way, and what comes next waits for what is to be recorded now."""
-        return bool(self.machine.uncommitted) and not (self._starts or self._woken or self.attempts.busy)
+    def _carry_out(self, action: act.Action) -> None:
+        match action:
+            case act.PullTask():
+                self._pull()
+            case act.CancelAttempt():
+                self._cancel_attempt(action)
+            case act.Reserve():
+                self.rates.ask(action)
+            case act.ReleaseReservation():
+                self.rates.give_back(action.ask)
+            case act.SaveLetter() | act.UpdateLetters():
+                self._also.append(self.storage.letter(self.machine.run, self.view.identity, action))
+            case act.Finish():
+                self._state = action.state
+                self._finished.set()
 
-    def _release(self, now: bool = False) -> bool:
-        """`now`: write them here, where that is possible. True: they are on disk."""
+    def _release(self) -> None:
         if not self._held:
-            return False
+            return
         if self._holding is not None:
             self._holding.cancel()
             self._holding = None
         events, self._held = self._held, []
         also, self._also = self._also, []
         run, first = self.machine.run, self.machine.seq - len(events) + 1
-        if now and self.log.append_now(run, first, events, also):
-            return True
         self.log.append(run, first, events, also)
-        return False
 
     def release(self) -> None:
         """Hand to the log what is still held, for whoever wants to find it on disk."""

@@ -122,9 +122,8 @@ class Storage:
                 tasks(connection)
 
         self.holds(started.run)
-        if not self.log.append_now(started.run, 1, [started], [create]):
-            self.log.append(started.run, 1, [started], [create])
-            self.log.flush(30)
+        self.log.append(started.run, 1, [started], [create])
+        self.log.flush(30)
 
     def holds(self, run: str) -> None:
         """This process has the run's lease: `close` releases it, where the run did not end before that."""

@@ -34,10 +34,6 @@ class Log(Protocol):
         """Record events. `also` is done right after them, in the same transaction: both are kept, or neither."""
         ...
 
-    def append_now(self, run: str, first_seq: int, events: Sequence[Event], also: Sequence[Also] = ()) -> bool:
-        """As `append`, and on disk when it returns. False: nothing was done; `append` does it."""
-        ...
-
     @property
     def fault(self) -> StoreError | None:
         """What keeps it from writing now."""

@@ -45,10 +45,6 @@ class MemoryLog:
         if self._on_commit is not None:
             self._on_commit(run, first_seq + len(events) - 1)
 
-    def append_now(self, run: str, first_seq: int, events: Sequence[Event], also: Sequence[Also] = ()) -> bool:
-        """There is no disk to wait for."""
-        return False
-
     def log(self, run: str, rows: Sequence[LogRow]) -> None:
         if self._keep:
             self.rows.setdefault(run, []).extend(rows)

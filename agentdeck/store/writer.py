@@ -61,8 +61,6 @@ class Writer:
         self._room = Room(self.path)
         self._queue: queue.SimpleQueue[Item | _Stop] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._using = threading.Lock()  # the connection
-        self._waiting = 0  # items that are handed over and not written
         self._handed_over = 0
         self._committed = 0
         self._next: dict[str, int] = {}
@@ -92,37 +90,11 @@ class Writer:
         ValueError on a gap."""
         if not events:
             return
-        self._check(run, first_seq)
-        self._next[run] = first_seq + len(events)
-        self._put(Events(run, first_seq, events, also), len(events))
-
-    def append_now(self, run: str, first_seq: int, events: Sequence[Event], also: Sequence[Also] = ()) -> bool:
-        """As `append`, but the caller's thread writes them, and they are on disk when this returns: that spares
-        two changes of threads. False: nothing was done, as the writer's thread is at work, another process
-        writes, or something is wrong; `append` copes with all of that."""
-        self._check(run, first_seq)
-        if self._waiting or self._closed or self.fault or run in self._taken:
-            return False
-        if not self._using.acquire(blocking=False):
-            return False
-        written = False
-        try:
-            with self._not_waiting():
-                commit(self._connection, [Events(run, first_seq, events, also)])
-                self._next[run] = first_seq + len(events)
-                written = True
-                self._done()
-        except (sqlite3.Error, Conflict):
-            pass
-        finally:
-            roll_back(self._connection)  # where it did not come to its end, whatever stopped it
-            self._using.release()
-        return written
-
-    def _check(self, run: str, first_seq: int) -> None:
         expected = self._next.get(run, first_seq)
         if first_seq != expected:
             raise ValueError(f"run {run}: event {first_seq} handed over where {expected} is next")
+        self._next[run] = first_seq + len(events)
+        self._put(Events(run, first_seq, events, also), len(events))
 
     def log(self, run: str, rows: Sequence[LogRow]) -> None:
         """Record lines that agents logged. They wait a moment for company."""
@@ -167,7 +139,6 @@ class Writer:
             if self._closed:
                 raise StoreError(f"{self.path}: the writer is closed")
             self._handed_over += records
-            self._waiting += 1
             self._queue.put(item)
 
     # In the writer's thread -------------------------------------------------------------------------------
@@ -178,10 +149,7 @@ class Writer:
             while not self._stopping:
                 items = self._gather()
                 if items:
-                    with self._using:
-                        self._write(items)
-                    with self._lock:
-                        self._waiting -= len(items)
+                    self._write(items)
         except StoreError as fault:
             self._end(fault, items)
         except BaseException as error:  # our own mistake: say so, rather than leave everybody waiting
@@ -240,7 +208,8 @@ class Writer:
                 if self._abandon.wait(0.0 if is_busy(error) else AGAIN):
                     raise fault from error
                 self._reopen_if_it_helps(error)
-        self._done()
+        self._dirty = True
+        self._room.committed(self._connection)
         if self._fault is not None:
             self._tell(None)
         self._committed += sum(weight(item) for item in items)
@@ -254,10 +223,6 @@ class Writer:
                 _tell_caller(future, failure=failure)
             else:
                 _tell_caller(future, value)
-
-    def _done(self) -> None:
-        self._dirty = True
-        self._room.committed(self._connection)
 
     def _give_up_taken(self, items: list[Item]) -> None:
         """Find whose numbers are taken; these runs belong to another process now."""
@@ -293,7 +258,7 @@ class Writer:
 
     def _checkpoint(self) -> None:
         """Fold the WAL back and cut it; later, where somebody is reading or writing just now."""
-        with contextlib.suppress(sqlite3.Error), self._using, self._not_waiting():
+        with contextlib.suppress(sqlite3.Error), self._not_waiting():
             ((busy, _, _),) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             self._dirty = bool(busy)
             if not busy:

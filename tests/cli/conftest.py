@@ -115,6 +115,13 @@ def deck(tmp_path: Path, forked: Forked) -> Iterator[Deck]:
 
 
 @pytest.fixture
+def each_loop(deck: Deck, loop_path: str) -> Deck:
+    """The same on both event loops: what it starts with `start`."""
+    deck.env["PYTHONPATH"] = loop_path
+    return deck
+
+
+@pytest.fixture
 def until() -> Callable[[Callable[[], bool]], None]:
     def wait(holds: Callable[[], bool]) -> None:
         end = time.monotonic() + 20

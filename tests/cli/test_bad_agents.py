@@ -128,6 +128,7 @@ def test_nobody_takes_a_run_up_while_an_agent_holds_its_loop(deck: Deck, until: 
     process.kill()
 
 
+@pytest.mark.usefixtures("each_loop")
 def test_control_c_twice_ends_an_agent_that_never_yields(deck: Deck, until: Until) -> None:
     write(deck, *python("busy", keys="retry: 1, timeout: 10m"))
     process = deck.start("run", "w.yaml")

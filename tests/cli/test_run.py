@@ -162,6 +162,7 @@ def test_a_module_that_is_not_there(deck: Deck) -> None:
     assert not deck.db.exists()
 
 
+@pytest.mark.usefixtures("each_loop")
 def test_control_c_drains_and_resume_goes_on(deck: Deck, until: Until) -> None:
     deck.write("slow.yaml", SLOW)
     process = deck.start("run", "slow.yaml", "--wait")
@@ -183,6 +184,7 @@ def test_control_c_drains_and_resume_goes_on(deck: Deck, until: Until) -> None:
     assert deck("resume", "last").returncode == 2
 
 
+@pytest.mark.usefixtures("each_loop")
 def test_control_c_twice_cancels(deck: Deck, until: Until) -> None:
     deck.write("slow.yaml", SLOW.replace("1500ms", "60s").replace("one: {", "one: { timeout: 2m,"))
     process = deck.start("run", "slow.yaml", "--wait")
@@ -198,6 +200,7 @@ def test_control_c_twice_cancels(deck: Deck, until: Until) -> None:
     assert [row["state"] for row in runs(deck)] == ["cancelled"]
 
 
+@pytest.mark.usefixtures("each_loop")
 def test_resume_takes_the_task_file_up_again(deck: Deck, until: Until) -> None:
     deck.write("slow.yaml", SLOW.replace("name: slow", "name: slow\ninputs: { n: { type: integer } }"))
     deck.write("t.jsonl", "".join(f'{{"n": {n}}}\n' for n in range(6)))

@@ -66,8 +66,8 @@ def ask_until_it_dies(victim: Victim, point: str) -> None:
     victim.kills += process.returncode < 0
 
 
-def test_killed_again_and_again(tmp_path: Path) -> None:
-    victim, chance = Victim(tmp_path), random.Random(7)
+def test_killed_again_and_again(tmp_path: Path, loop_path: str) -> None:
+    victim, chance = Victim(tmp_path, loop_path), random.Random(7)
     for _ in range(4):
         torment(victim, chance)
     assert victim.kills

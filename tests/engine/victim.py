@@ -66,9 +66,11 @@ BEGIN = ("run", "w.yaml", "--tasks", "t.jsonl", "--workers", "6")
 class Victim:
     """One run in a folder, and everything that is done to it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, path: str = str(ROOT)) -> None:
+        """`path` is the PYTHONPATH of its processes."""
         folder.mkdir(exist_ok=True)
         self.folder = folder
+        self.path = path
         self.db = folder / "k.db"
         self.kills = 0
         self.unknown = 0
@@ -78,7 +80,7 @@ class Victim:
 
     def start(self, *args: str, fault: str = "") -> subprocess.Popen[bytes]:
         env = {name: value for name, value in os.environ.items() if not name.startswith("AGENTDECK_")}
-        env |= {"AGENTDECK_FAULT": fault, "PYTHONPATH": str(ROOT)}
+        env |= {"AGENTDECK_FAULT": fault, "PYTHONPATH": self.path}
         call = [sys.executable, "-m", "tests.engine.crowd", "calls", *args, "--db", "k.db"]
         with (self.folder / "said").open("ab") as said:
             return subprocess.Popen(call, cwd=self.folder, env=env, stdout=subprocess.DEVNULL, stderr=said)

@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from random import Random
 from typing import Any, NamedTuple
 
-from agentdeck.engine.loop import own_runner
+from agentdeck.cli.event_loop import new_runner
 from agentdeck.providers.made_up_answers import fitting
 
 SENTENCE = "The tenant pays the rent on the first of each month — notice is three months"
@@ -665,5 +665,5 @@ async def _main() -> None:
 
 
 if __name__ == "__main__":
-    with own_runner() as runner:
+    with new_runner() as runner:
         runner.run(_main())

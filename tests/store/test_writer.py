@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -130,73 +129,6 @@ def test_a_gap_is_refused_at_the_door(path: Path) -> None:
     writer.close()
     with pytest.raises(StoreError, match="closed"):
         writer.append("r", 13, order(2))
-
-
-def test_what_is_written_here_and_now_is_on_disk_when_it_returns(path: Path) -> None:
-    told: list[int] = []
-    writer = Writer(path, lambda run, seq: told.append(seq))
-    reader = Reader(path)
-    for task in range(0, 20, 2):
-        made = partial(create_run, new=new_run(f"r{task}"))
-        assert writer.append_now("r", 1 + 12 * task, order(task), [made])
-        assert reader.last_seq("r") == 12 * (task + 1)
-        writer.append("r", 13 + 12 * task, order(task + 1))
-        writer.flush()
-        until(lambda: not writer._waiting)
-    assert told == [12 * (task + 1) for task in range(1, 20, 2)], "who wrote it himself need not be told"
-    with pytest.raises(ValueError, match="event 1 handed over where 241 is next"):
-        writer.append_now("r", 1, order(0))
-    writer.close()
-    assert not writer.append_now("r", 241, order(20))
-    reader = Reader(path)
-    assert list(reader.events("r")) == list(enumerate((e for task in range(20) for e in order(task)), 1))
-    assert len(list(reader.runs())) == 10
-
-
-def test_nothing_is_written_here_where_somebody_else_is_at_it(path: Path) -> None:
-    writer = Writer(path)
-    go = threading.Event()
-    busy = writer.call(lambda _: go.wait(10))
-    assert not writer.append_now("r", 1, order(0)), "our own thread"
-    go.set()
-    busy.result(10)
-    until(lambda: not writer._waiting)
-    other = open_for_writing(path)
-    other.execute("BEGIN IMMEDIATE")
-    begin = time.monotonic()
-    assert not writer.append_now("r", 1, order(0)), "another process"
-    assert time.monotonic() - begin < 1.0, "it does not wait for that"
-    other.execute("COMMIT")
-    assert writer.call(lambda db: db.execute("PRAGMA busy_timeout").fetchone()[0]).result(10) == 2000
-    until(lambda: not writer._waiting)
-    assert writer.append_now("r", 1, order(0))
-    writer.close()
-    assert Reader(path).last_seq("r") == 12
-
-
-def test_what_cannot_be_written_here_leaves_nothing_behind(path: Path) -> None:
-    faults: list[object] = []
-    writer = Writer(path, on_fault=faults.append)
-    with sqlite3.connect(path) as other:
-        other.execute("INSERT INTO events VALUES ('r', 1, 0.0, 'noted', '', '', '{}', NULL)")
-
-    def fails(db: sqlite3.Connection) -> None:
-        db.execute("INSERT INTO nowhere VALUES (1)")
-
-    def is_stopped(_: sqlite3.Connection) -> None:
-        raise KeyboardInterrupt
-
-    assert not writer.append_now("s", 1, order(0), [fails])
-    with pytest.raises(KeyboardInterrupt):
-        writer.append_now("s", 1, order(0), [is_stopped])
-    assert not writer.append_now("r", 1, order(0)), "the number is taken"
-    assert writer.append_now("s", 1, order(0))
-    writer.append("r", 1, order(0))
-    until(lambda: faults)
-    assert isinstance(faults[0], RunTaken)
-    assert not writer.append_now("r", 13, order(1)), "the run is another's"
-    writer.close()
-    assert Reader(path).last_seq("s") == 12
 
 
 def test_log_lines_alone_arrive_soon(path: Path) -> None:

@@ -1,0 +1,55 @@
+"""A step starts only once the results that it reads are on disk."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from agentdeck import Workflow
+from agentdeck.engine.launch import Launch, Watch, run
+from agentdeck.scheduler import events as ev
+from agentdeck.store.reader import Reader
+from agentdeck.workflow.loader import loads
+
+
+def test_what_a_step_reads_is_on_disk_before_it_starts(tmp_path: Path) -> None:
+    workflow = Workflow("chain")
+    for n in range(60):
+        workflow.agent(name=f"a{n}", needs=[f"a{n - 1}"] if n else [])(nothing)
+    found: list[tuple[str, bool]] = []
+    readers: list[Reader] = []
+    kept: list[int] = []
+
+    def see(seq: int, event: ev.Event) -> None:
+        if isinstance(event, ev.StepStarted) and event.step != "a0":
+            readers[:] = readers or [Reader(tmp_path / "a.db")]
+            need = f"a{int(event.step[1:]) - 1}"
+            ended = [e for _, e in readers[0].events(event_run(readers[0])) if isinstance(e, ev.StepSucceeded)]
+            found.append((event.step, need in [e.step for e in ended]))
+
+    launch = Launch(workflow.definition, tmp_path, functions=workflow.functions, db=tmp_path / "a.db")
+    outcome = asyncio.run(run(launch, Watch(see, kept=kept.append)))
+    assert outcome.state == "done"
+    assert found == [(f"a{n}", True) for n in range(1, 60)]
+    assert kept == sorted(set(kept))
+    assert len(kept) >= 59
+
+
+def test_thousands_of_expansions_need_no_deep_recursion(tmp_path: Path) -> None:
+    """Each step waits for a commit, and none runs an agent."""
+    text = "agentdeck: 1\nname: w\ninputs: { l: { type: list, default: [] } }\n"
+    text += "agents:\n  a: { each: inputs.l, simulate: 1ms }\n"
+    text += "  b: { each: a, needs: a, simulate: 1ms }\n  c: { each: b, needs: b, simulate: 1ms }\n"
+    rows: list[dict[str, Any]] = [{} for _ in range(600)]
+    outcome = asyncio.run(run(Launch(loads(text).definition, tmp_path, {}, rows, 4, db=tmp_path / "a.db")))
+    assert (outcome.state, outcome.view.tasks.done) == ("done", 600)
+
+
+async def nothing() -> int:
+    return 1
+
+
+def event_run(reader: Reader) -> str:
+    (row,) = reader.runs()
+    return row.run
