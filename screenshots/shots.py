@@ -61,7 +61,7 @@ async def run(place: Place, name: str, *keys: str) -> None:
 async def step(place: Place, name: str, task: str, key: str) -> None:
     """One step's detail."""
     screen = await open_run(place.pilot, place.db, name, place.clock)
-    screen.open(Selection(key, task, key))
+    screen.history.open(Selection(key, task, key))
     await until(place.pilot, lambda: any(sheet.items for sheet in place.pilot.app.screen.query(Sheet)))
     await settle(place.pilot)
 

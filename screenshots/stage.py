@@ -140,24 +140,23 @@ class Still(RunScreen):
     """The run screen, whose frames come when they are asked for."""
 
     def __init__(self, db: Path, run: str) -> None:
-        super().__init__(db, run)
-        self.feed = Told(db, run)
+        super().__init__(db, run, Told(db, run))
 
-    def _pace(self, every: float) -> None:
+    def _set_interval(self, seconds: float) -> None:
         """No timer."""
 
-    def _rest(self, late: bool) -> float:
+    def _least_interval(self, late: bool) -> float:
         return 0.0
 
     def arrived(self) -> bool:
         """Whether all of the run has been read."""
-        return isinstance(self.feed, Told) and self.feed.read
+        return isinstance(self.live.feed, Told) and self.live.feed.read
 
 
 class StillReplay(ReplayScreen):
     """A replay, the same way. Time does not pass in it."""
 
-    def _pace(self, every: float) -> None:
+    def _set_interval(self, seconds: float) -> None:
         """No timer."""
 
     async def read(self, pilot: Pilot[None]) -> None:
@@ -166,7 +165,7 @@ class StillReplay(ReplayScreen):
         await settle(pilot)
 
     def frame(self) -> None:
-        self._since = time.monotonic()
+        self._frame_at = time.monotonic()
         super().frame()
 
 

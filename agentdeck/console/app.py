@@ -183,7 +183,7 @@ class DeckApp(App[None]):
         """Close the console. Where runs that were started here still execute, ask what becomes of them."""
         from agentdeck.console.quit import leave
 
-        leave(self)
+        leave(self, self.db, self.engines.values())
 
     # Files that are edited while the console is open --------------------------------------------------------
 

@@ -17,7 +17,7 @@ from agentdeck.operations.actions import EVERYWHERE, of
 from agentdeck.terminal_text import clean
 
 if TYPE_CHECKING:
-    from agentdeck.console.app import DeckApp
+    from agentdeck.console.app_interface import ConsoleApp
 
 
 class Found(NamedTuple):
@@ -52,7 +52,7 @@ class Everything(Provider):
         self._found = list(self._all())
 
     def _all(self) -> Iterator[Found]:
-        app, screen = cast("DeckApp", self.app), self.screen
+        app, screen, console = self.app, self.screen, cast("ConsoleApp", self.app)
         scope = getattr(screen, "scope", "")
         live: dict[str, list[str]] = {}
         for active in screen.active_bindings.values():
@@ -67,9 +67,9 @@ class Everything(Provider):
         offers = getattr(screen, "offers", None)
         if offers is not None:
             yield from offers()
-        yield from _runs(app)
-        for name in app.theme_names():
-            yield Found(f"Theme: {name}", "Another look.", partial(app.use_theme, name))
+        yield from _runs(console)
+        for name in console.theme_names():
+            yield Found(f"Theme: {name}", "Another look.", partial(console.use_theme, name))
 
     async def discover(self) -> Hits:
         for found in self._found:
@@ -96,7 +96,7 @@ def _plain(text: str) -> str:
     return clean(text).replace("[", "\\[")
 
 
-def _runs(app: DeckApp) -> Iterator[Found]:
+def _runs(app: ConsoleApp) -> Iterator[Found]:
     from agentdeck.store.reader import Reader
 
     try:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
 
 from textual.message import Message
+from textual.widget import Widget
 
 if TYPE_CHECKING:
     from agentdeck.views.run_view import RunView
+
+
+PaneName: TypeAlias = Literal["graph", "agents", "tasks", "timeline", "log", "limits"]
+#: In the order of their number keys.
+PANES: tuple[PaneName, ...] = get_args(PaneName)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +37,9 @@ class SelectionChanged(Message):
     """The operator selected something in a pane. The screen passes it to all other panes. `opened`: by Enter or
     a double click, and not only by moving the cursor."""
 
-    def __init__(self, selection: Selection, *, opened: bool = False) -> None:
+    def __init__(self, pane: Widget, selection: Selection, *, opened: bool = False) -> None:
         super().__init__()
+        self.pane = pane
         self.selection = selection
         self.opened = opened
 

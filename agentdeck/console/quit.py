@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from pathlib import Path
+
+from textual.app import App
 
 from agentdeck.console.screens.confirm import Choice, Confirm
 from agentdeck.engine.author import current_author
 from agentdeck.errors import AgentdeckError
-
-if TYPE_CHECKING:
-    from agentdeck.console.app import DeckApp
+from agentdeck.operations.engine_process import EngineProcess
 
 
-def leave(app: DeckApp) -> None:
-    """Close the console, after a question where there is one to ask. A second ctrl+q in that question closes."""
-    alive = [engine.run for engine in app.engines.values() if engine.ended is None]
+def leave(app: App[None], db: Path, engines: Iterable[EngineProcess]) -> None:
+    """Close the console. Where engines still execute, ask first; a second ctrl+q in that question closes."""
+    alive = [engine.run for engine in engines if engine.ended is None]
     if not alive or isinstance(app.screen, Confirm):
         app.exit()
         return
 
     def answered(choice: str | None) -> None:
         if choice in ("drain", "cancel"):
-            app.run_worker(lambda: _ask_all(app, alive, choice), thread=True, name=f"{choice} and quit")
+            app.run_worker(lambda: _ask_all(app, db, alive, choice), thread=True, name=f"{choice} and quit")
         elif choice:
             app.exit()
 
@@ -35,13 +36,14 @@ def leave(app: DeckApp) -> None:
     app.push_screen(Confirm("Close the console?", [f"{many} in the background."], choices), answered)
 
 
-def _ask_all(app: DeckApp, runs: list[str], verb: str) -> None:
+def _ask_all(app: App[None], db: Path, runs: list[str], verb: str) -> None:
+    """In a thread: send a command to every run, then close."""
     from agentdeck.store.command_client import ask
 
     author = current_author("console")
     for run in runs:
         try:
-            ask(app.db, run, verb, {}, author)
+            ask(db, run, verb, {}, author)
         except AgentdeckError:
-            continue  # whoever cannot be asked is not stopped by staying here
+            continue  # a run that does not answer is not stopped by staying here either
     app.call_from_thread(app.exit)

@@ -11,6 +11,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
+from agentdeck.console.pane import PaneName
 from agentdeck.console.state_style import look_of
 from agentdeck.terminal_text import clean
 
@@ -24,11 +25,11 @@ class Tabs(Widget):
     class Chosen(Message):
         """A tab was clicked."""
 
-        def __init__(self, name: str) -> None:
+        def __init__(self, name: PaneName) -> None:
             super().__init__()
             self.name = name
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[PaneName]) -> None:
         super().__init__()
         self._names = tuple(names)
         self._main = ""

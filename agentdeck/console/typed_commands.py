@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from agentdeck.console.log.lines import agent_of
 from agentdeck.console.palette import Found
 from agentdeck.console.pane import Selection
 from agentdeck.console.panes.limits import read
+from agentdeck.console.screens.run_controls import RunControls
 from agentdeck.insight.limits import limits
 from agentdeck.operations.actions import Action, of
 from agentdeck.scheduler.state import ENDED
-
-if TYPE_CHECKING:
-    from agentdeck.console.screens.run import RunScreen
+from agentdeck.views.run_view import RunView
 
 OFFERED = 12  # arguments that are offered for a verb
 
@@ -26,39 +24,37 @@ TYPED = {action.name: action for action in of("run") if action.typed}
 SELECTABLE = {"task", "agent", "step"}
 
 
-def found(screen: RunScreen, query: str) -> Iterator[Found]:
-    """Yields the commands that a typed line means on this screen; none where its first word is no command."""
+def found(run: RunControls, query: str) -> Iterator[Found]:
+    """Yields the commands that a typed line means for this run; none where its first word is no command."""
     word, _, rest = query.strip().partition(" ")
     rest = rest.strip()
     action = TYPED.get(word)
     if action is not None and SELECTABLE.issuperset(action.targets) and (rest or query.endswith(" ")):
-        for text, selection in islice(_targets(screen, action.targets, rest), OFFERED):
-            yield Found(f"{word} {text}", action.typed, partial(_do, screen, action, selection))
+        for text, selection in islice(_targets(run.state.view, action.targets, rest), OFFERED):
+            yield Found(f"{word} {text}", action.typed, partial(_do, run, action, selection))
     elif action is not None and "amount" in action.arguments and rest:
-        yield Found(f"{word} {rest}", action.typed, partial(screen.grant, rest))
+        yield Found(f"{word} {rest}", action.typed, partial(run.actions.grant, rest))
     else:
-        yield from _limits(screen, word, rest)
+        yield from _limits(run, word, rest)
 
 
-def _do(screen: RunScreen, action: Action, selection: Selection) -> None:
-    screen.select(selection)
+def _do(run: RunControls, action: Action, selection: Selection) -> None:
+    run.panes.select(selection)
     if action.id == "run.go":
         return
-    act: Callable[[], object] = getattr(screen, f"action_{action.method}")
-    screen.given = selection  # a pane that does not show it must not have its own row acted on
+    run.panes.override = selection  # a pane that does not show it must not have its own row acted on
     try:
-        act()
+        run.command(action.method)()
     finally:
-        screen.given = None
+        run.panes.override = None
 
 
-def _targets(screen: RunScreen, takes: Collection[str], text: str) -> Iterator[tuple[str, Selection]]:
+def _targets(view: RunView, takes: Collection[str], text: str) -> Iterator[tuple[str, Selection]]:
     """Tasks, agents and steps that begin with a text, as they are written; what is written whole comes first."""
-    view = screen.view
     task, slash, step = text.rpartition("/")
     known = task in view.open or task in view.failed
     if "step" in takes and slash and known:
-        for key in _steps(screen, task):
+        for key in _steps(view, task):
             if key.startswith(step):
                 yield f"{task}/{key}", Selection(agent_of(task, key), task, key)
     if "task" in takes:
@@ -70,7 +66,7 @@ def _targets(screen: RunScreen, takes: Collection[str], text: str) -> Iterator[t
     elif "step" in takes and not slash:
         for name in view.open:
             if name.startswith(text):
-                for key in _steps(screen, name):
+                for key in _steps(view, name):
                     yield f"{name}/{key}", Selection(agent_of(name, key), name, key)
     if "agent" in takes:
         for name in view.agents:
@@ -78,23 +74,23 @@ def _targets(screen: RunScreen, takes: Collection[str], text: str) -> Iterator[t
                 yield name, Selection(agent=name)
 
 
-def _steps(screen: RunScreen, task: str) -> list[str]:
+def _steps(view: RunView, task: str) -> list[str]:
     """A task's steps: those that have not ended first."""
-    of = screen.view.open.get(task) or screen.view.failed[task]
+    of = view.open.get(task) or view.failed[task]
     names = [key for key, tally in of.graph.agents.items() if tally.has_steps]
     keys = dict.fromkeys((*names, *of.steps))
     over = [key for key in keys if (step := of.steps.get(key)) is not None and step.state in ENDED]
     return [*(key for key in keys if key not in over), *over]
 
 
-def _limits(screen: RunScreen, word: str, rest: str) -> Iterator[Found]:
+def _limits(run: RunControls, word: str, rest: str) -> Iterator[Found]:
     """`workers 12`, `workers=12`, `limits openai.requests=80/min`."""
     line = rest if word == "limits" else f"{word} {rest}".strip()
     name, _, text = line.replace("=", " ", 1).partition(" ")
     text = text.strip()
     if not name or not (text or word == "limits"):
         return
-    for limit in limits(screen.view, screen.now):
+    for limit in limits(run.state.view, run.state.now):
         if limit.name != name and not (word == "limits" and limit.name.startswith(name)):
             continue
         try:
@@ -102,5 +98,5 @@ def _limits(screen: RunScreen, word: str, rest: str) -> Iterator[Found]:
         except ValueError as error:
             yield Found(f"{limit.name} = {text}", f"it is {limit.value} now; {error}", lambda: None)
         else:
-            told = screen.foresee(limit.name, value)
-            yield Found(f"{limit.name} = {text}", told, partial(screen.change, limit.name, value))
+            told = run.forecasts(limit.name, value)
+            yield Found(f"{limit.name} = {text}", told, partial(run.actions.change_limit, limit.name, value))

@@ -11,6 +11,7 @@ from textual.events import Paste
 from textual.widgets import Input, Static
 
 from agentdeck.console.app import DeckApp
+from agentdeck.console.pane import PANES
 from agentdeck.console.row_list import Listing
 from agentdeck.console.screens.confirm import Confirm
 from agentdeck.console.screens.deck import DeckScreen
@@ -23,6 +24,11 @@ from agentdeck.operations import engine_process
 from tests.console.conftest import SHOP, until
 
 pytestmark = pytest.mark.anyio
+
+
+def displayed(screen: RunScreen) -> set[str]:
+    header = {"header"} if screen.panes.header.display else set[str]()
+    return header | {name for name in PANES if screen.panes[name].display}
 
 
 def page(app: DeckApp) -> str:
@@ -65,12 +71,11 @@ async def test_a_recorded_run_fills_the_run_screen(recorded: tuple[Path, Outcome
         assert screen.run == outcome.run
         assert (screen.view.tasks.done, screen.view.tasks.failed) == (2, 1)
         assert screen.view.seq == outcome.view.seq
-        assert len(screen.lines) == 3 + 2
-        shown = {name for name, pane in screen.panes.items() if pane.display}
-        assert shown == {"header", "graph", "agents", "log", "limits"}
+        assert len(screen.panes.lines) == 3 + 2
+        assert displayed(screen) == {"header", "graph", "agents", "log", "limits"}
         await pilot.press("3")
-        await until(pilot, lambda: screen.main == "tasks" and screen.panes["tasks"].display)
-        assert not screen.panes["agents"].display
+        await until(pilot, lambda: screen.panes.active == "tasks" and screen.panes.tasks.display)
+        assert not screen.panes.agents.display
 
 
 @pytest.mark.parametrize(("size", "on"), [((80, 24), {"graph"}), ((100, 30), {"graph", "agents"})])
@@ -79,9 +84,9 @@ async def test_the_run_screen_adapts(recorded: tuple[Path, Outcome], size: tuple
     async with app.run_test(size=size) as pilot:
         screen = app.screen
         assert isinstance(screen, RunScreen)
-        await until(pilot, lambda: bool(screen.panes))
+        await until(pilot, lambda: screen.panes.ready)
         await pilot.pause()
-        assert {name for name, pane in screen.panes.items() if pane.display} == {"header", *on}
+        assert displayed(screen) == {"header", *on}
 
 
 async def test_too_small_is_said(tmp_path: Path) -> None:

@@ -14,11 +14,10 @@ from textual.app import App
 from textual.pilot import Pilot
 
 from agentdeck.console.app import DeckApp
-from agentdeck.console.pane import Selection
+from agentdeck.console.pane import PANES, Selection
 from agentdeck.console.screens.history import HistoryScreen
 from agentdeck.console.screens.launch import LaunchScreen
 from agentdeck.console.screens.letters import LettersScreen
-from agentdeck.console.screens.pane_layout import PANES
 from agentdeck.console.screens.replay import ReplayScreen
 from agentdeck.console.screens.run import RunScreen
 from agentdeck.console.step_detail import StepDetail
@@ -47,7 +46,7 @@ async def look(pilot: Pilot[None], app: App[None], where: str) -> None:
 async def opened(pilot: Pilot[None], app: DeckApp) -> RunScreen:
     screen = app.screen
     assert isinstance(screen, RunScreen)
-    await until(pilot, lambda: screen.view.ended is not None and bool(screen.lines.texts))
+    await until(pilot, lambda: screen.view.ended is not None and bool(screen.panes.lines.texts))
     await pilot.pause(0.1)
     return screen
 
@@ -61,7 +60,7 @@ async def test_every_pane_of_a_run(evil: Path, size: tuple[int, int], monkeypatc
         screen = await opened(pilot, app)
         for number, name in enumerate(PANES, 1):
             await pilot.press(str(number))
-            await until(pilot, lambda name=name: screen.main == name)  # type: ignore[misc]
+            await until(pilot, lambda name=name: screen.panes.active == name)  # type: ignore[misc]
             for key in ("down", "end", "slash", "e", "enter", "right"):
                 await pilot.press(key)
                 screen.frame()
@@ -69,8 +68,8 @@ async def test_every_pane_of_a_run(evil: Path, size: tuple[int, int], monkeypatc
                 while app.screen is not screen:
                     app.pop_screen()
             await pilot.press("escape", "escape")
-        screen.select(Selection())
-        screen.go("log")
+        screen.panes.select(Selection())
+        screen.panes.show("log")
         await pilot.press("home", "W")
         await look(pilot, app, "log, wrapped")
         await pilot.press("enter")
@@ -84,7 +83,7 @@ async def test_every_step_told_whole(evil: Path, step: str) -> None:
     async with app.run_test(size=(100, 40)) as pilot:
         screen = await opened(pilot, app)
         task = max((row.task for row in screen.view.recent), key=len)
-        detail = StepDetail(lambda: screen.story(task, step))
+        detail = StepDetail(lambda: screen.records.story(task, step))
         await app.push_screen(detail)
         await until(pilot, lambda: detail.story is not None)
         for key in ("end", "home", "m", "end"):
@@ -153,10 +152,10 @@ async def test_palette_questions_and_toasts(evil: Path, tmp_path: Path) -> None:
         await pilot.press("3", "end", "c")
         await look(pilot, app, "a question")
         await pilot.press("escape")
-        screen.ask("hurry", {"task": ALL})
+        screen.send("hurry", {"task": ALL})
         await pilot.pause(0.6)
         check(app, "an answer")
-        screen.feed.fault = ALL
+        screen.live.feed.fault = ALL
         await pilot.pause(0.2)
         check(app, "a fault of the store")
 

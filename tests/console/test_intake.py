@@ -85,4 +85,4 @@ async def test_a_run_is_taken_in_while_another_screen_covers_it(recorded: tuple[
         await until(pilot, lambda: screen.view.seq == outcome.view.seq)
         assert app.screen is not screen
         app.pop_screen()
-        await until(pilot, lambda: screen.panes["header"]._view is screen.view)
+        await until(pilot, lambda: screen.panes.header._view is screen.view)

@@ -11,12 +11,12 @@ from textual.screen import Screen
 
 from agentdeck.console.app import DeckApp
 from agentdeck.console.footer import Foot, Hint, fitting
+from agentdeck.console.pane import PANES
 from agentdeck.console.row_list import Listing
 from agentdeck.console.screens.base import LEAST
 from agentdeck.console.screens.history import HistoryScreen
 from agentdeck.console.screens.launch import LaunchScreen
 from agentdeck.console.screens.letters import LettersScreen
-from agentdeck.console.screens.pane_layout import PANES
 from agentdeck.console.screens.replay import ReplayScreen
 from agentdeck.console.screens.run import RunScreen
 from agentdeck.engine.launch import Outcome
@@ -73,16 +73,16 @@ async def test_every_screen_fits(recorded: tuple[Path, Outcome], size: tuple[int
         await on(pilot, RunScreen)
         run = app.screen
         assert isinstance(run, RunScreen)
-        await until(pilot, lambda: bool(run.panes))
+        await until(pilot, lambda: run.panes.ready)
         for name in PANES:
-            run.go(name)
+            run.panes.show(name)
             await until(pilot, lambda name=name: run.panes[name].size.height > 1)  # type: ignore[misc]
             fits(run)
         run.action_replay()
         await on(pilot, ReplayScreen)
         replay = app.screen
         assert isinstance(replay, ReplayScreen)
-        await until(pilot, lambda: bool(replay.panes) and replay.panes["graph"].size.height > 1)
+        await until(pilot, lambda: replay.panes.ready and replay.panes.graph.size.height > 1)
         fits(replay)
 
 

@@ -50,28 +50,28 @@ async def test_a_finished_run_says_how_far_it_is_read_until_all_is(
     db, outcome = long_run
     app = DeckApp(db, run=outcome.run)
     async with app.run_test(size=(160, 48)) as pilot:
-        await until(pilot, lambda: isinstance(app.screen, RunScreen) and bool(app.screen.panes))
+        await until(pilot, lambda: isinstance(app.screen, RunScreen) and app.screen.panes.ready)
         screen = app.screen
         assert isinstance(screen, RunScreen)
         shares = set()
-        while screen.intake is None or not screen.intake.caught_up:
+        while screen.live.intake is None or not screen.live.intake.caught_up:
             await pilot.pause(0.01)
             screen.frame()
-            if screen.intake is None or screen.intake.caught_up:
+            if screen.live.intake is None or screen.live.intake.caught_up:
                 break
-            top = page(screen.header)
+            top = page(screen.panes.header)
             found = re.search(r"reading (\d+) %", top[0])
             assert found, top
             shares.add(int(found[1]))
             told = "\n".join(top)
             assert not re.search(r"running|done|open|steps/s|ETA|/300", told), told
-            agents = screen.panes["agents"]
+            agents = screen.panes.agents
             assert isinstance(agents, Table)
             assert re.search(r"reading \d+ %", page(agents)[1])
         assert len(shares) > 3
         screen.frame()
-        assert "✓ done" in page(screen.header)[0]
-        assert "300 done" in page(screen.header)[1]
+        assert "✓ done" in page(screen.panes.header)[0]
+        assert "300 done" in page(screen.panes.header)[1]
 
 
 async def test_what_would_be_lost_is_not_counted_before_it_is_read(
@@ -83,7 +83,8 @@ async def test_what_would_be_lost_is_not_counted_before_it_is_read(
     app = DeckApp(db, run=outcome.run)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(
-            pilot, lambda: isinstance(app.screen, RunScreen) and "reading" in "".join(page(app.screen.header))
+            pilot,
+            lambda: isinstance(app.screen, RunScreen) and "reading" in "".join(page(app.screen.panes.header)),
         )
         await pilot.press("X")
         await until(pilot, lambda: isinstance(app.screen, Confirm))

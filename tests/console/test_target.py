@@ -60,8 +60,8 @@ async def slow(folder: Path, tasks: int) -> AsyncIterator[tuple[Pilot[None], Run
         screen = app.screen
         assert isinstance(screen, RunScreen)
         try:
-            await until(pilot, lambda: bool(screen.panes) and len(screen.view.running) == 3)
-            await until(pilot, lambda: screen.panes["graph"].has_focus)
+            await until(pilot, lambda: screen.panes.ready and len(screen.view.running) == 3)
+            await until(pilot, lambda: screen.panes.graph.has_focus)
             yield pilot, screen
         finally:
             for engine in app.engines.values():
@@ -85,7 +85,7 @@ def named(screen: RunScreen) -> str:
 async def test_a_key_acts_on_the_highlighted_task_though_nothing_was_walked_to(tmp_path: Path) -> None:
     async with slow(tmp_path, 30) as (pilot, screen):
         await pilot.press("3")
-        await until(pilot, lambda: screen.panes["tasks"].has_focus)
+        await until(pilot, lambda: screen.panes.tasks.has_focus)
         await pilot.press("c")
         assert (await question(pilot)).startswith("Cancel task 1?")
         await until(pilot, lambda: named(screen) == "task 1")
@@ -99,14 +99,14 @@ async def test_a_key_acts_on_the_highlighted_task_though_nothing_was_walked_to(t
 async def test_a_key_acts_on_the_highlighted_agent_step_and_line(tmp_path: Path) -> None:
     async with slow(tmp_path, 30) as (pilot, screen):
         await pilot.press("2")
-        await until(pilot, lambda: screen.panes["agents"].has_focus)
+        await until(pilot, lambda: screen.panes.agents.has_focus)
         await pilot.press("c")
         assert (await question(pilot)).startswith("Cancel read in every open task?")
-        screen.select(Selection(task="2"))
+        screen.panes.select(Selection(task="2"))
         await pilot.press("4")
-        timeline = screen.panes["timeline"]
+        timeline = screen.panes.timeline
         await until(pilot, lambda: timeline.has_focus and timeline._names == ["read", "work"])
-        assert screen.target == Selection("read", "2", "read")
+        assert screen.panes.target == Selection("read", "2", "read")
         await pilot.press("down", "c")
         told = await question(pilot)
         assert told.startswith("Cancel work?")
@@ -125,9 +125,9 @@ async def test_an_approval_inside_a_sub_workflow_is_found_and_answered(tmp_path:
         await until(pilot, lambda: isinstance(app.screen, RunScreen))
         screen = app.screen
         assert isinstance(screen, RunScreen)
-        await until(pilot, lambda: bool(screen.panes) and list(attention_items(screen.view, 0.0)) != [])
+        await until(pilot, lambda: screen.panes.ready and list(attention_items(screen.view, 0.0)) != [])
         await pilot.press("exclamation_mark")
-        assert screen.target == Selection("check/sign", "1/check", "sign")
+        assert screen.panes.target == Selection("check/sign", "1/check", "sign")
         await pilot.press("a")
         await until(pilot, lambda: isinstance(app.screen, Answering))
         await pilot.press("ctrl+y")
@@ -145,19 +145,19 @@ async def test_cancelling_from_the_history_counts_tasks_that_were_not_opened_yet
 
 async def test_panes_that_were_not_seen_yet_open_on_what_is_selected(tmp_path: Path) -> None:
     async with slow(tmp_path, 30) as (pilot, screen):
-        screen.select(Selection("work", "3", "work"))
+        screen.panes.select(Selection("work", "3", "work"))
         for key in "234":
             await pilot.press(key)
-            pane = screen.panes[screen.main]
+            pane = screen.panes[screen.panes.active]
             await until(pilot, lambda pane=pane: pane.has_focus)  # type: ignore[misc]
-            assert screen.target.task == "3", key
-            assert key == "3" or screen.target.step == "work", key
+            assert screen.panes.target.task == "3", key
+            assert key == "3" or screen.panes.target.step == "work", key
 
 
 async def test_a_verb_with_its_argument_acts_on_that_and_not_on_the_row(tmp_path: Path) -> None:
     async with slow(tmp_path, 30) as (pilot, screen):
         await pilot.press("3")
-        await until(pilot, lambda: screen.panes["tasks"].has_focus)
+        await until(pilot, lambda: screen.panes.tasks.has_focus)
         await pilot.press("slash", *"1 ", "enter")  # the filter hides every task but the first
         found = {one.title: one for one in screen.typed("cancel 3")}
         found["cancel 3"].do()
@@ -177,10 +177,10 @@ async def test_cancelling_the_run_counts_tasks_that_were_not_opened_yet(tmp_path
 async def test_digits_switch_panes_in_the_limits_too_unless_a_field_is_open(tmp_path: Path) -> None:
     async with slow(tmp_path, 5) as (pilot, screen):
         await pilot.press("t")
-        limits = screen.panes["limits"]
+        limits = screen.panes.limits
         await until(pilot, lambda: limits.has_focus)
         await pilot.press("1")
-        await until(pilot, lambda: screen.panes["graph"].has_focus)
+        await until(pilot, lambda: screen.panes.graph.has_focus)
         assert not limits.editing
         await pilot.press("t")
         await until(pilot, lambda: limits.has_focus)
@@ -195,16 +195,16 @@ async def test_digits_switch_panes_in_the_limits_too_unless_a_field_is_open(tmp_
 async def test_escape_goes_up_one_level_at_a_time(tmp_path: Path) -> None:
     async with slow(tmp_path, 5) as (pilot, screen):
         await pilot.press("3")
-        await until(pilot, lambda: screen.panes["tasks"].has_focus)
-        await until(pilot, lambda: screen.selected == Selection(task="1"))
+        await until(pilot, lambda: screen.panes.tasks.has_focus)
+        await until(pilot, lambda: screen.panes.selection == Selection(task="1"))
         await pilot.press("z", "escape")
-        assert not screen.zoomed
-        assert screen.main == "tasks"
+        assert not screen.panes.zoomed
+        assert screen.panes.active == "tasks"
         await pilot.press("escape")
-        await until(pilot, lambda: screen.panes["graph"].has_focus)
-        assert screen.selected == Selection(task="1")
+        await until(pilot, lambda: screen.panes.graph.has_focus)
+        assert screen.panes.selection == Selection(task="1")
         await pilot.press("escape")
-        assert screen.selected == Selection()
+        assert screen.panes.selection == Selection()
         assert pilot.app.screen is screen
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(pilot.app.screen, DeckScreen))

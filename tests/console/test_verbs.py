@@ -15,7 +15,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
 from agentdeck.console.app import DeckApp
-from agentdeck.console.pane import Selection
+from agentdeck.console.pane import PaneName, Selection
 from agentdeck.console.screens.answer import Answering
 from agentdeck.console.screens.ask import Ask
 from agentdeck.console.screens.confirm import Confirm
@@ -63,7 +63,7 @@ class Steered:
         return found.state if found else "waiting"
 
     def select(self, agent: str = "", task: str = "", step: str = "") -> None:
-        self.screen.select(Selection(agent, task, step))
+        self.screen.panes.select(Selection(agent, task, step))
 
     async def until(self, holds: Callable[[], bool], seconds: float = 20.0) -> None:
         await until(self.pilot, holds, seconds)
@@ -98,7 +98,7 @@ async def steered(
         await pilot.pause()
         deck_ = Steered(app, pilot, db)
         try:
-            await deck_.until(lambda: bool(deck_.screen.panes) and deck_.screen.view.tasks.opened == tasks)
+            await deck_.until(lambda: deck_.screen.panes.ready and deck_.screen.view.tasks.opened == tasks)
             yield deck_
         finally:
             for engine in app.engines.values():
@@ -209,7 +209,7 @@ async def test_why_and_the_whole_story_of_a_step_that_runs(tmp_path: Path) -> No
         await deck.back()
 
         await pilot.press("exclamation_mark")
-        await deck.until(lambda: deck.screen.selected == Selection("sign", "1", "sign"))
+        await deck.until(lambda: deck.screen.panes.selection == Selection("sign", "1", "sign"))
         await pilot.pause(0.1)
         assert "1 of 1: sign of task 1 asks" in deck.screen.query_one(Notice)._told[1]
 
@@ -304,7 +304,7 @@ agents: { a: { prompt: "Say something about ${inputs.id}." } }
 async def test_a_providers_limit_shows_its_use_and_is_turned(tmp_path: Path) -> None:
     async with steered(tmp_path, TALK, tasks=5, deck=PROVIDERS) as deck:
         pilot, view = deck.pilot, deck.screen.view
-        pane = deck.screen.panes["limits"]
+        pane = deck.screen.panes.limits
 
         def line() -> str:
             texts = ("".join(text for text, _ in pane.draw(y, 130).pieces) for y in range(pane.size.height))
@@ -368,29 +368,29 @@ async def test_every_pane_opens_the_story_of_a_step_of_a_recorded_run(recorded: 
             await until(pilot, lambda: app.screen is not detail)
             return detail.story
 
-        async def at(pane: str, key: str) -> None:
+        async def at(pane: PaneName, key: str) -> None:
             await pilot.press(key)
             widget = screen.panes[pane]
             await until(pilot, lambda: widget.has_focus or widget.has_focus_within)
 
         await at("agents", "2")
-        screen.panes["agents"].move_to_key("pay")
+        screen.panes.agents.move_to_key("pay")
         assert (await story("enter")).fault is not None  # of no task: the one that failed says most
-        screen.select(Selection(task="3"))
+        screen.panes.select(Selection(task="3"))
         assert (await story("enter")).task == "3"
         await at("graph", "1")
-        screen.select(Selection("pick", "1"))
+        screen.panes.select(Selection("pick", "1"))
         assert (await story("enter")).output == {"shelf": "north"}
         await at("tasks", "3")
-        screen.select(Selection(task="2"))
+        screen.panes.select(Selection(task="2"))
         await pilot.press("enter")
-        await until(pilot, lambda: screen.main == "timeline")
-        timeline = screen.panes["timeline"]
+        await until(pilot, lambda: screen.panes.active == "timeline")
+        timeline = screen.panes.timeline
         await until(pilot, lambda: timeline.has_focus and len(timeline._rows) > 2)
         assert (await story("down", "enter")).task == "2"
         await at("log", "5")
-        screen.select(Selection("read"))
-        await until(pilot, lambda: len(screen.panes["log"].following.body.rows) == 3)
+        screen.panes.select(Selection("read"))
+        await until(pilot, lambda: len(screen.panes.log.following.body.rows) == 3)
         assert (await story("home", "o")).step == "read"
         await at("graph", "1")
         await pilot.press("L")
@@ -403,9 +403,9 @@ async def test_a_run_that_cannot_be_taken_up_says_why(tmp_path: Path) -> None:
     text = FAILS.replace("TAKES", "2ms")
     async with steered(tmp_path, text, tasks=1) as deck:
         pilot, screen = deck.pilot, deck.screen
-        await deck.until(lambda: screen.view.state == "failed" and screen.feed.row is not None)
+        await deck.until(lambda: screen.view.state == "failed" and screen.live.feed.row is not None)
         await deck.until(lambda: deck.app.engines[screen.run].ended is not None)
-        screen.take_up(lambda: engine_process.retry(deck.db, screen.run, ("--agent", "nobody")))
+        screen.start_engine(lambda: engine_process.retry(deck.db, screen.run, ("--agent", "nobody")))
         await deck.until(lambda: deck.app.engines[screen.run].ended == 2)
         await pilot.pause(0.6)
         assert "no agent nobody" in screen.query_one(Notice)._told[1]
@@ -417,10 +417,10 @@ async def test_a_run_whose_engine_is_killed_is_interrupted_and_goes_on(tmp_path:
         await deck.until(lambda: deck.state("slow") == "running")
         os.kill(deck.app.engines[screen.run].pid, signal.SIGKILL)
         await deck.until(lambda: "R goes on where it was" in screen.query_one(Notice)._told[1])
-        assert "interrupted" in "".join(text for text, _ in screen.header.draw(0, 140).pieces)
+        assert "interrupted" in "".join(text for text, _ in screen.panes.header.draw(0, 140).pieces)
         await pilot.press("R")
         await deck.until(lambda: screen.view.state == "running" and deck.state("slow") == "done")
-        assert "running" in "".join(text for text, _ in screen.header.draw(0, 140).pieces)
+        assert "running" in "".join(text for text, _ in screen.panes.header.draw(0, 140).pieces)
         assert any(m.kind == "resumed" for m in screen.view.timeline)
 
 

@@ -343,7 +343,7 @@ class GraphPane(Grounded, ScrollView, can_focus=True):
                 self._show(Region(*drawing.rows_of(name)))
             self.refresh()
         if tell:
-            self.post_message(SelectionChanged(Selection(agent=name), opened=opened))
+            self.post_message(SelectionChanged(self, Selection(agent=name), opened=opened))
 
     def _show(self, part: Region) -> None:
         """Scroll so that this part of the canvas is in sight, with some room about it."""

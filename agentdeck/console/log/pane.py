@@ -281,7 +281,7 @@ class LogPane(Vertical):
     def action_step(self) -> None:
         line = self.body.current()
         if line is not None and line.step:
-            self.post_message(SelectionChanged(Selection(line.agent, line.task, line.step), opened=True))
+            self.post_message(SelectionChanged(self, Selection(line.agent, line.task, line.step), opened=True))
 
     def action_save(self) -> None:
         name = re.sub(r"[^\w.-]+", "-", self.selection.agent) or "run"

@@ -62,7 +62,7 @@ class AgentsPane(Table[AgentTotals]):
     def on_table_walked(self, event: Table.Walked) -> None:
         event.stop()
         self.selection = self._selection_of(str(event.key))
-        self.post_message(SelectionChanged(self.selection, opened=event.opened))
+        self.post_message(SelectionChanged(self, self.selection, opened=event.opened))
 
     def _selection_of(self, agent: str) -> Selection:
         return Selection(agent, task_of(agent, self.selection.task))

@@ -70,7 +70,11 @@ class Header(Drawn, can_focus=False):
         self.touch()
 
     def show_selection(self, selection: Selection) -> None:
-        """The run's own numbers stay, whatever is looked at."""
+        """The header shows the whole run, whatever is selected."""
+
+    @property
+    def cursor_selection(self) -> Selection | None:
+        return None
 
     def draw(self, y: int, width: int) -> Line:
         view = self._view

@@ -113,7 +113,7 @@ class LimitsPane(Table[Limit]):
         self._leave()
         parts = str(event.key).split(".")
         if len(parts) > 2 and parts[0] == "agents":
-            self.post_message(SelectionChanged(Selection(".".join(parts[1:-1]), self._beside)))
+            self.post_message(SelectionChanged(self, Selection(".".join(parts[1:-1]), self._beside)))
 
     def refused(self, name: str, why: str) -> None:
         """The owner did not take the value, or nobody answered."""

@@ -54,7 +54,7 @@ class TasksPane(Table[Task]):
     def on_table_walked(self, event: Table.Walked) -> None:
         event.stop()
         self.selection = Selection(task=str(event.key))
-        self.post_message(SelectionChanged(self.selection, opened=event.opened))
+        self.post_message(SelectionChanged(self, self.selection, opened=event.opened))
 
     def _age(self, task: Task) -> float:
         return max(0.0, (self.now if task.ended is None else task.ended) - task.opened)

@@ -306,7 +306,7 @@ class TimelinePane(Drawn):
         if self._names:
             name, task = self._names[self.cursor], self.selection.task
             self.selection = Selection(agent_of(task, name), task, name) if task else Selection(name)
-            self.post_message(SelectionChanged(self.selection, opened=opened))
+            self.post_message(SelectionChanged(self, self.selection, opened=opened))
 
     def action_walk(self, by: int) -> None:
         before = self.cursor

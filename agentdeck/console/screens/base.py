@@ -1,4 +1,4 @@
-"""What every screen has: it knows its size, and says so when it is too small to be used."""
+"""The base of every screen: it classifies its size, and shows a notice where it is too small to be used."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 if TYPE_CHECKING:
-    from agentdeck.console.app import DeckApp
+    from agentdeck.console.app_interface import ConsoleApp
 
 LEAST = (60, 16)
 
 
-class Shown(Screen[None]):
-    """A screen of the console. Classes tell how much room there is: `small` (below 60x16: nothing but a
-    notice), `narrow` (one pane at a time), `middle`, or `wide`."""
+class SizedScreen(Screen[None]):
+    """A screen of the console. It has one of the classes `narrow` (one pane at a time), `middle` and `wide`, and
+    the class `small` below 60x16, where it shows nothing but a notice."""
 
     DEFAULT_CSS = """
-    Shown { layers: base notice; }
-    Shown > #too-small { display: none; layer: notice; }
-    Shown.small > * { display: none; }
-    Shown.small > #too-small {
+    SizedScreen { layers: base notice; }
+    SizedScreen > #too-small { display: none; layer: notice; }
+    SizedScreen.small > * { display: none; }
+    SizedScreen.small > #too-small {
         display: block; width: 100%; height: 100%; content-align: center middle; text-align: center;
     }
     """
@@ -31,8 +31,9 @@ class Shown(Screen[None]):
         self.mount(Static(id="too-small", markup=False))
 
     @property
-    def deck(self) -> DeckApp:
-        return cast("DeckApp", self.app)
+    def console_app(self) -> ConsoleApp:
+        """The app, by the interface that screens use."""
+        return cast("ConsoleApp", self.app)
 
     def on_resize(self, event: events.Resize) -> None:
         width, height = event.size
@@ -43,5 +44,5 @@ class Shown(Screen[None]):
             if self.has_class(name) != on:
                 self.set_class(on, name)
         if small:
-            told = f"{width}x{height} is too small for agentdeck\nit needs {LEAST[0]}x{LEAST[1]}; ctrl+q quits"
-            self.query_one("#too-small", Static).update(told)
+            text = f"{width}x{height} is too small for agentdeck\nit needs {LEAST[0]}x{LEAST[1]}; ctrl+q quits"
+            self.query_one("#too-small", Static).update(text)

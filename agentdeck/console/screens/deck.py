@@ -23,7 +23,7 @@ from agentdeck.console.library import EXAMPLES, FOLDER, HERE, RECENT, Entry, Lib
 from agentdeck.console.palette import Found
 from agentdeck.console.row_list import Column, Listing, Row
 from agentdeck.console.run_preview import Peek
-from agentdeck.console.screens.base import Shown
+from agentdeck.console.screens.base import SizedScreen
 from agentdeck.console.state_style import GLYPHS, look_of
 from agentdeck.errors import AgentdeckError
 from agentdeck.terminal_text import clean
@@ -44,7 +44,7 @@ UNREAD = -2  # no version of a store
 ALIVE = ("running", "paused", "interrupted")
 
 
-class DeckScreen(Shown):
+class DeckScreen(SizedScreen):
     """Workflows and runs in one list; a page on the selected one beside it. A thread looks at files and store
     once a second, and only what changed is drawn."""
 
@@ -121,7 +121,7 @@ class DeckScreen(Shown):
 
         fault, runs, seen = "", self._runs, self._seen
         try:
-            reader = self._reader = self._reader or Reader(self.deck.db)
+            reader = self._reader = self._reader or Reader(self.console_app.db)
             version = reader.version()
             # Nobody writes when an owner dies: what runs is looked at again whether or not anybody wrote.
             if version != self._version or any(row.state in ("running", "paused") for row in runs):
@@ -230,7 +230,7 @@ class DeckScreen(Shown):
         if not peek.display:
             peek.rest()
         elif run:
-            peek.at_run(self.deck.db, run)
+            peek.at_run(self.console_app.db, run)
         elif definition is not None:
             peek.at_workflow(definition)
 
@@ -250,7 +250,7 @@ class DeckScreen(Shown):
     def action_launch(self) -> None:
         key = self.query_one(Listing).key
         if key.startswith("run:"):
-            self.deck.open_run(key[4:])
+            self.console_app.open_run(key[4:])
         elif (entry := self._entry) is not None:
             if entry.definition is None:
                 self.notify(
@@ -266,13 +266,13 @@ class DeckScreen(Shown):
 
         def launched(order: LaunchRequest | None) -> None:
             if order is not None:
-                self.deck.start(lambda: engine_process.launch(self.deck.db, file, order))
+                self.console_app.start(lambda: engine_process.launch(self.console_app.db, file, order))
 
         try:
             most = workers(None, definition, definition.folder or file.parent)
         except AgentdeckError:  # the form says what is wrong with the deck
             most = definition.limits.workers or int(setting("workers").value)
-        self.app.push_screen(LaunchScreen(definition, file, self.deck.db, most), launched)
+        self.app.push_screen(LaunchScreen(definition, file, self.console_app.db, most), launched)
 
     def action_edit(self) -> None:
         entry = self._entry

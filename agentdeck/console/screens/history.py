@@ -12,7 +12,8 @@ from agentdeck.console import gc_tuning
 from agentdeck.console.actions import bindings
 from agentdeck.console.footer import Foot
 from agentdeck.console.row_list import Column, Listing, Row
-from agentdeck.console.screens.run_list_actions import Kept
+from agentdeck.console.screens.base import SizedScreen
+from agentdeck.console.screens.run_list_actions import RunListActions
 from agentdeck.console.state_style import GLYPHS
 from agentdeck.console.summary_text import total_of
 from agentdeck.console.text_entry import Entry
@@ -33,7 +34,7 @@ NEAR = 200
 AGAIN = 2.0
 
 
-class HistoryScreen(Kept):
+class HistoryScreen(SizedScreen):
     """A virtual table of runs with a filter. What is read is read in a thread."""
 
     scope = "history"
@@ -60,6 +61,8 @@ class HistoryScreen(Kept):
         yield Foot()
 
     def on_mount(self) -> None:
+        app = self.console_app
+        self._actions = RunListActions(self, app.db, app.start, lambda: self._read(again=True))
         self.query_one(Listing).focus()
         self._timer = self.set_interval(AGAIN, self._fresh)
         self._read(again=True)
@@ -99,7 +102,7 @@ class HistoryScreen(Kept):
     def _page(self, wanted: int, text: str, before: tuple[float, str] | None) -> None:
         fault, found = "", list[RunRow]()
         try:
-            reader = Reader(self.deck.db)
+            reader = Reader(self.console_app.db)
             try:
                 found = reader.runs(PAGE, before=before, **wanted_of(text))
             finally:
@@ -131,15 +134,27 @@ class HistoryScreen(Kept):
 
     @property
     def chosen(self) -> RunRow | None:
+        """The run under the cursor."""
         key = self.query_one(Listing).key
         return next((run for run in self._runs if run.run == key), None)
 
-    def again(self) -> None:
-        self._read(again=True)
-
     def action_open(self) -> None:
         if key := self.query_one(Listing).key:
-            self.deck.open_run(key)
+            self.console_app.open_run(key)
+
+    def action_retry(self) -> None:
+        if (row := self.chosen) is not None:
+            self._actions.retry(row)
+
+    def action_fork(self) -> None:
+        if (row := self.chosen) is not None:
+            self._actions.fork(row)
+
+    def action_cancel(self) -> None:
+        self._actions.cancel(self.chosen)
+
+    def action_delete(self) -> None:
+        self._actions.delete(self.chosen)
 
     def on_listing_chosen(self) -> None:
         self.action_open()

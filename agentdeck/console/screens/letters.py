@@ -14,7 +14,7 @@ from agentdeck.console.columns import Column
 from agentdeck.console.footer import Foot
 from agentdeck.console.outline import Item, Sheet, outline, prose
 from agentdeck.console.screens.ask import Ask
-from agentdeck.console.screens.base import Shown
+from agentdeck.console.screens.base import SizedScreen
 from agentdeck.console.screens.confirm import Choice, Confirm
 from agentdeck.console.table import Table
 from agentdeck.console.table_rows import Rows
@@ -56,7 +56,7 @@ LETTERS: tuple[Column[Letter], ...] = (
 )
 
 
-class LettersScreen(Shown):
+class LettersScreen(SizedScreen):
     """Open letters of a run, or of all runs (`run` empty). A thread reads them once a second; what is done to
     them is done by `agentdeck letters` in a process of its own, so that it goes on when the console closes."""
 
@@ -115,7 +115,7 @@ class LettersScreen(Shown):
     def _read(self) -> None:
         fault, found = "", list[Letter]()
         try:
-            reader = Reader(self.deck.db)
+            reader = Reader(self.console_app.db)
             try:
                 found = reader.letters(self.run or None, state="open")
             finally:
@@ -200,7 +200,7 @@ class LettersScreen(Shown):
     def _said(self, letter: Letter) -> None:
         """In a thread: what the step had said."""
         try:
-            reader = Reader(self.deck.db)
+            reader = Reader(self.console_app.db)
             try:
                 lines = reader.logs(letter.run, agent=letter.step, task=letter.task, tail=LINES)
             finally:
@@ -227,7 +227,7 @@ class LettersScreen(Shown):
     def _call(self, verb: str, chosen: Sequence[Letter], *more: str) -> None:
         ids = [one.id for one in chosen]
         wait = ("--wait",) if verb == "retry" else ()  # this console answers what the run asks
-        engine = engine_process.start_letters_verb(self.deck.db, verb, ids, *more, *wait)
+        engine = engine_process.start_letters_verb(self.console_app.db, verb, ids, *more, *wait)
         self._asked.append((engine, frozenset(ids)))
         self._letters.marks.clear()
 
@@ -257,7 +257,7 @@ class LettersScreen(Shown):
         if not unknown:
             return []
         try:
-            reader = Reader(self.deck.db)
+            reader = Reader(self.console_app.db)
             try:
                 return [one for one in unknown if undecided_key(reader, one)]
             finally:
@@ -332,7 +332,7 @@ class LettersScreen(Shown):
         if not text.partition("=")[0].strip() or "=" not in text:
             return "write it as name=value"
         try:
-            reader = Reader(self.deck.db)
+            reader = Reader(self.console_app.db)
             try:
                 for run in runs:
                     inputs_from_settings(reader, reader.run(run), (f"inputs.{text.removeprefix('inputs.')}",))
@@ -348,7 +348,7 @@ class LettersScreen(Shown):
             from agentdeck.console.step_detail import StepDetail
 
             def read() -> StepStory:
-                reader = Reader(self.deck.db)
+                reader = Reader(self.console_app.db)
                 try:
                     return recorded_story(reader, letter.run, letter.task, letter.step)
                 finally:

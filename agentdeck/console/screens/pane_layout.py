@@ -1,222 +1,254 @@
-"""The stage of the run screen: its panes, which of them can be seen, who has the keys, and what is looked at."""
+"""The panes of a run screen: which of them are visible, which one has the keys, and what is selected in them."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
-from textual import events
+from textual.screen import Screen
 from textual.widget import Widget
 
 from agentdeck.console.graph.pane import GraphPane
 from agentdeck.console.log.lines import LineStore
 from agentdeck.console.log.tiles import LogTiles
-from agentdeck.console.pane import Selection, SelectionChanged
+from agentdeck.console.pane import PANES, Pane, PaneName, Selection, SelectionChanged
 from agentdeck.console.panes.agents import AgentsPane
 from agentdeck.console.panes.header import Header
 from agentdeck.console.panes.limits import LimitsPane
 from agentdeck.console.panes.tasks import TasksPane
 from agentdeck.console.panes.timeline import TimelinePane
-from agentdeck.console.screens.base import Shown
 from agentdeck.console.status_lines import Tabs
 from agentdeck.scheduler.events import Event
 from agentdeck.workflow.model import Definition
 
-PANES = ("graph", "agents", "tasks", "timeline", "log", "limits")
+LivePane: TypeAlias = Header | GraphPane | AgentsPane | TasksPane | TimelinePane | LogTiles | LimitsPane
+
 SIDE = ("agents", "tasks", "timeline")
 
+_CSS = """
+SCREEN #header { height: 3; }
+SCREEN.middle #header { height: 2; } SCREEN.narrow #header { height: 1; }
+SCREEN #header > * { height: 100%; }
+SCREEN #stage { height: 1fr; }
+SCREEN #stage > .pane { border: round $line; border-title-color: $text-muted; }
+SCREEN #stage > .pane:focus, SCREEN #stage > .pane:focus-within {
+    border: round $primary; border-title-color: $primary;
+}
+SCREEN.wide #stage { layout: grid; grid-size: 2; grid-columns: 1fr 1fr; grid-rows: 6fr 4fr 9; }
+SCREEN.wide #graph, SCREEN.wide #limits { column-span: 2; }
+SCREEN.middle #stage { layout: grid; grid-size: 1; grid-rows: 1fr 1fr; }
+SCREEN.narrow #stage > .pane, SCREEN.zoomed #stage > .pane { height: 1fr; width: 100%; }
+SCREEN.zoomed #stage, SCREEN.narrow #stage { layout: vertical; }
+SCREEN.narrow #stage > .pane { border: none; }
+SCREEN #limits { height: 1fr; }
+"""
 
-class Stage(Shown):
-    """`panes` are there once the run's definition is known, the header among them. `main` has the keys, or is
-    about to get them; `side` is the one of SIDE that stands beside others. `selected` is what all of them look
-    at; `target` is what a key acts on. `given`, while it is set, is acted on instead."""
 
-    DEFAULT_CSS = """
-    Stage #header { height: 3; }
-    Stage.middle #header { height: 2; } Stage.narrow #header { height: 1; }
-    Stage #header > * { height: 100%; }
-    Stage #stage { height: 1fr; }
-    Stage #stage > .pane { border: round $line; border-title-color: $text-muted; }
-    Stage #stage > .pane:focus, Stage #stage > .pane:focus-within {
-        border: round $primary; border-title-color: $primary;
-    }
-    Stage.wide #stage { layout: grid; grid-size: 2; grid-columns: 1fr 1fr; grid-rows: 6fr 4fr 9; }
-    Stage.wide #graph, Stage.wide #limits { column-span: 2; }
-    Stage.middle #stage { layout: grid; grid-size: 1; grid-rows: 1fr 1fr; }
-    Stage.narrow #stage > .pane, Stage.zoomed #stage > .pane { height: 1fr; width: 100%; }
-    Stage.zoomed #stage, Stage.narrow #stage { layout: vertical; }
-    Stage.narrow #stage > .pane { border: none; }
-    Stage #limits { height: 1fr; }
+def pane_css(screen: str) -> str:
+    """The rules for the panes on a screen class of this name."""
+    return _CSS.replace("SCREEN", screen)
+
+
+class PaneLayout:
+    """The panes on the `#header` and `#stage` containers and the `Tabs` of a screen.
+
+    The panes exist once `build` was called with the run's definition; `ready` tells. `active` is the pane that
+    has the focus or is about to get it; `side` is the one of SIDE that is shown beside others. `selection` is
+    shared by all panes; `target` is what a key acts on. While `override` is set, keys act on that instead.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.panes: dict[str, Any] = {}
-        self.header = Header(self.heard)
+    graph: GraphPane
+    agents: AgentsPane
+    tasks: TasksPane
+    timeline: TimelinePane
+    log: LogTiles
+    limits: LimitsPane
+
+    def __init__(self, screen: Screen[None], last_output: Callable[[str, str], float | None]) -> None:
+        self.screen = screen
+        self.header = Header(last_output)
         self.lines = LineStore()
-        self.selected = Selection()
-        self.given: Selection | None = None
-        self.side, self.main = "agents", "graph"
+        self.ready = False
+        self.selection = Selection()
+        self.override: Selection | None = None
+        self.side: PaneName = "agents"
+        self.active: PaneName = "graph"
         self.zoomed = False
 
-    # What the screen below knows ----------------------------------------------------------------------------
-
-    def heard(self, task: str, step: str) -> float | None:
-        """When a running step last said something."""
-        raise NotImplementedError
-
-    def recorded(self, task: str) -> list[tuple[int, Event]]:
-        raise NotImplementedError
-
-    def change(self, name: str, value: object) -> None:
-        raise NotImplementedError
-
-    def foresee(self, name: str, value: object) -> str:
-        raise NotImplementedError
-
-    def open(self, selection: Selection) -> None:
-        raise NotImplementedError
-
-    # The panes ----------------------------------------------------------------------------------------------
-
-    def build(self, definition: Definition) -> None:
-        """Put the panes on the stage."""
-        talking = [name for name, agent in definition.agents.items() if agent.does.verb == "prompt"]
-        self.lines = LineStore(streams=talking)
-        made: dict[str, Widget] = {
-            "graph": GraphPane(definition),
-            "agents": AgentsPane(),
-            "tasks": TasksPane(),
-            "timeline": TimelinePane(self.recorded),
-            "log": LogTiles(self.lines),
-            "limits": LimitsPane(self.change, self.foresee),
-        }
-        for name, pane in made.items():
+    def build(
+        self,
+        definition: Definition,
+        *,
+        events: Callable[[str], list[tuple[int, Event]]],
+        change_limit: Callable[[str, object], None],
+        forecast: Callable[[str, object], str],
+    ) -> None:
+        """Mount the panes. `events` reads a task's recorded events for the timeline; `change_limit` and
+        `forecast` are for the limits pane."""
+        prompts = [name for name, agent in definition.agents.items() if agent.does.verb == "prompt"]
+        self.lines = LineStore(streams=prompts)
+        self.graph = GraphPane(definition)
+        self.agents = AgentsPane()
+        self.tasks = TasksPane()
+        self.timeline = TimelinePane(events)
+        self.log = LogTiles(self.lines)
+        self.limits = LimitsPane(change_limit, forecast)
+        for name in PANES:
+            pane = self[name]
             pane.id = name
             pane.add_class("pane")
             pane.border_title = name
-        self.query_one("#header").mount(self.header)
-        self.query_one("#stage").mount(*made.values())
-        self.panes = {"header": self.header, **made}
-        self._lay_out()
-        self.call_after_refresh(self._focus, self.main)
+        self.screen.query_one("#header").mount(self.header)
+        self.screen.query_one("#stage").mount(*(self[name] for name in PANES))
+        self.ready = True
+        self.arrange()
+        self.screen.call_after_refresh(self._focus, self.active)
 
-    def on_resize(self, event: events.Resize) -> None:
-        super().on_resize(event)
-        self._lay_out()
+    def __getitem__(self, name: PaneName) -> LivePane:
+        panes: dict[PaneName, LivePane] = {
+            "graph": self.graph,
+            "agents": self.agents,
+            "tasks": self.tasks,
+            "timeline": self.timeline,
+            "log": self.log,
+            "limits": self.limits,
+        }
+        return panes[name]
 
-    def _lay_out(self) -> None:
-        """Which panes are on the stage: one when it is narrow or zoomed, else as many as fit."""
-        if not self.panes:
+    def __iter__(self) -> Iterator[LivePane]:
+        """The header, then the panes in the order of PANES."""
+        yield self.header
+        if self.ready:
+            yield from (self[name] for name in PANES)
+
+    def visible(self) -> Iterator[LivePane]:
+        """The header and the panes that have room on the screen now."""
+        return (pane for pane in self if pane.display and pane.size.height)
+
+    def replace_log(self, lines: LineStore) -> None:
+        """Show other log lines, in a new log pane at the same place."""
+        self.lines = lines
+        old, new = self.log, LogTiles(lines)
+        new.id, new.border_title = "log", "log"
+        new.set_classes(old.classes)
+        self.log = new
+
+        async def swap() -> None:
+            await old.remove()
+            if new is self.log:
+                await self.screen.query_one("#stage").mount(new, before=self.limits)
+
+        self.screen.run_worker(swap(), name="log")
+
+    # Which panes are visible, and which one has the keys ----------------------------------------------------
+
+    def arrange(self) -> None:
+        """Display one pane where the screen is narrow or zoomed, else as many as fit."""
+        if not self.ready:
             return
-        self.set_class(self.zoomed, "zoomed")
-        if self.zoomed or self.has_class("narrow"):
-            on = {self.main}
-        elif self.has_class("middle"):
-            on = {"graph", self.side if self.main in ("graph", self.side) else self.main}
+        screen = self.screen
+        screen.set_class(self.zoomed, "zoomed")
+        displayed: set[str]
+        if self.zoomed or screen.has_class("narrow"):
+            displayed = {self.active}
+        elif screen.has_class("middle"):
+            displayed = {"graph", self.side if self.active in ("graph", self.side) else self.active}
         else:
-            on = {"graph", self.side, "log", "limits"}
+            displayed = {"graph", self.side, "log", "limits"}
         for name in PANES:
-            self.panes[name].display = name in on
-        self.query_one(Tabs).tell(self.main, on)
+            self[name].display = name in displayed
+        screen.query_one(Tabs).tell(self.active, displayed)
 
-    def go(self, name: str) -> None:
-        """Bring a pane to the stage and give it the keys."""
-        self.main = name
+    def show(self, name: PaneName) -> None:
+        """Display a pane and give it the focus."""
+        self.active = name
         if name in SIDE:
             self.side = name
-        self._lay_out()
+        self.arrange()
         self._focus(name)
 
-    def _focus(self, name: str) -> None:
-        """Give a pane the keys, unless another one was wanted since."""
-        pane = self.panes.get(name)
-        if pane is None or name != self.main:
+    def show_limit(self, name: str) -> None:
+        """Display the limits, with the cursor on this one."""
+        self.show("limits")
+        self.limits.move_to_key(name)
+
+    def toggle_zoom(self) -> None:
+        """Display only the active pane, or all again."""
+        self.zoomed = not self.zoomed
+        self.show(self.active)
+
+    def go_up(self) -> bool:
+        """Leave one level: the zoom, the pane, or the selection. False where none of them is left."""
+        selection = self.selection
+        if self.zoomed:
+            self.toggle_zoom()
+        elif self.active != "graph":
+            self.show("graph")
+        elif selection != Selection():
+            self.select(Selection(task=selection.task) if selection.agent or selection.step else Selection())
+        else:
+            return False
+        return True
+
+    def _focus(self, name: PaneName) -> None:
+        """Focus a pane, unless another one was made active since."""
+        if not self.ready or name != self.active:
             return
-        target = pane if pane.can_focus else next((w for w in pane.walk_children() if w.can_focus), None)
+        pane = self[name]
+        target = pane if pane.can_focus else next((w for w in pane.walk_children(Widget) if w.can_focus), None)
         if target is not None:
             target.focus()
 
-    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
-        # What is told late is not true any more: somebody else may have the keys, or be about to get them.
-        if event.widget is not self.focused:
+    def on_focus_moved(self, widget: Widget) -> None:
+        """A widget got the focus: its pane is the active one. Call it from the screen's handler."""
+        # The event may be late: another widget may have the focus by now, or be about to get it.
+        if widget is not self.screen.focused:
             return
-        for name in PANES if self.panes else ():
-            pane = self.panes[name]
-            if event.widget is pane or pane in event.widget.ancestors:
-                self.main = name
-                self.query_one(Tabs).tell(name, None)
+        for name in PANES if self.ready else ():
+            if self[name] in widget.ancestors_with_self:
+                self.active = name
+                self.screen.query_one(Tabs).tell(name, None)
 
-    def on_tabs_chosen(self, event: Tabs.Chosen) -> None:
-        self.go(event.name)
-
-    # Panes tell each other ----------------------------------------------------------------------------------
+    # What is selected ---------------------------------------------------------------------------------------
 
     def on_selection_changed(self, event: SelectionChanged) -> None:
+        """Pass a pane's new selection to the other panes. Call it from the screen's handler."""
         event.stop()
-        self.select(event.selection, event._sender)
-        if event.opened:
-            self.open(event.selection)
+        self.select(event.selection, event.pane)
 
-    def select(self, selection: Selection, sender: object = None) -> None:
-        """All panes but the one that told of it look at this now."""
-        self.selected = selection
-        above = sender.ancestors_with_self if isinstance(sender, Widget) else ()
-        for pane in self.panes.values():
+    def select(self, selection: Selection, sender: Widget | None = None) -> None:
+        """Show this selection in all panes but the one that posted it."""
+        self.selection = selection
+        above = sender.ancestors_with_self if sender is not None else ()
+        for pane in self:
             if pane not in above:
                 pane.show_selection(selection)
 
     @property
     def target(self) -> Selection:
-        """The selection under the cursor of the active pane."""
-        if self.given is not None:
-            return self.given
-        pane = self.panes.get(self.main)
+        """What a key acts on: what is under the cursor of the active pane, else the shared selection."""
+        if self.override is not None:
+            return self.override
+        pane: Pane | None = self[self.active] if self.ready else None
         here = pane.cursor_selection if pane is not None else None
-        return self.selected if here is None else here
+        return self.selection if here is None else here
 
-    def tell_target(self) -> None:
-        """Name it above the panes. A highlighted task is selected as soon as its table has the keys."""
+    def lacks(self, *, task: bool = False, step: bool = False) -> bool:
+        """Whether the target has no task, or no step, that a command needs. Notifies the operator if so."""
         target = self.target
-        if self.main == "tasks" and target != self.selected and self.panes["tasks"].has_focus:
+        lack = "a task first: 3 shows them" if task and not target.task else ""
+        lack = lack or ("an agent first" if step and not target.step_name else "")
+        if lack:
+            self.screen.notify(f"select {lack}", severity="warning", markup=False)
+        return bool(lack)
+
+    def update_breadcrumb(self) -> None:
+        """Name the target above the panes. A highlighted task is selected as soon as its table has the focus."""
+        target = self.target
+        if self.active == "tasks" and target != self.selection and self.tasks.has_focus:
             self.select(target)
         step = target.step or target.agent
         task = f"task {target.task}" if target.task else ""
-        numbers = not (self.main == "limits" and self.panes["limits"].editing)
-        self.query_one(Tabs).tell_target(" › ".join(part for part in (task, step) if part), numbers=numbers)
-
-    # Keys ---------------------------------------------------------------------------------------------------
-
-    def action_graph(self) -> None:
-        self.go("graph")
-
-    def action_agents(self) -> None:
-        self.go("agents")
-
-    def action_tasks(self) -> None:
-        self.go("tasks")
-
-    def action_timeline(self) -> None:
-        self.go("timeline")
-
-    def action_log(self) -> None:
-        self.go("log")
-
-    def action_limits(self) -> None:
-        self.deck.used("t")
-        self.go("limits")
-
-    def action_up(self) -> None:
-        """One level: the zoom, the pane, what is selected, and then the screen."""
-        selection = self.selected
-        if self.zoomed:
-            self.action_zoom()
-        elif self.main != "graph":
-            self.go("graph")
-        elif selection != Selection():
-            self.select(Selection(task=selection.task) if selection.agent or selection.step else Selection())
-        else:
-            self.dismiss()
-
-    def action_zoom(self) -> None:
-        self.zoomed = not self.zoomed
-        self.go(self.main)
+        numbers = not (self.active == "limits" and self.limits.editing)
+        breadcrumb = " › ".join(part for part in (task, step) if part)
+        self.screen.query_one(Tabs).tell_target(breadcrumb, numbers=numbers)

@@ -1,51 +1,91 @@
-"""A replay: the run screen on a run's recorded events, played, stopped, stepped, sought. It changes nothing."""
+"""A replay: the panes of a run on its recorded events, played, stopped, stepped, sought. It changes nothing."""
 
 from __future__ import annotations
 
 import time
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
+from textual import events
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Container
 
 from agentdeck.console.actions import bindings
 from agentdeck.console.footer import Foot
+from agentdeck.console.forecast_worker import Forecasts
+from agentdeck.console.frame_rate import FRAME
 from agentdeck.console.log.lines import LineStore
-from agentdeck.console.log.tiles import LogTiles
+from agentdeck.console.palette import Found
+from agentdeck.console.pane import PANES, SelectionChanged
 from agentdeck.console.panes.playbar import PlayBar
 from agentdeck.console.recording import Recording
-from agentdeck.console.screens.pane_layout import PANES
-from agentdeck.console.screens.run import RunScreen
+from agentdeck.console.run_records import RunRecords
+from agentdeck.console.screens.base import SizedScreen
+from agentdeck.console.screens.history_actions import HistoryActions
+from agentdeck.console.screens.pane_layout import PaneLayout, pane_css
+from agentdeck.console.screens.run_actions import RunActions
+from agentdeck.console.screens.run_controls import RunControls
 from agentdeck.console.status_lines import Notice, Tabs
 from agentdeck.insight.replay import Playback
-from agentdeck.operations.actions import of
+from agentdeck.insight.what_if import RunSnapshot, snapshot_run
 from agentdeck.operations.engine_process import EngineProcess
+from agentdeck.store.command_client import Answer
+from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import Data
 
-FOLD = 0.005  # seconds of a frame for folding
-#: What the run screen can do and a replay cannot.
-STEERING = frozenset(
-    action.method for action in of("run")
-    if action.method not in (*PANES, "zoom", "back", "up")
-)  # fmt: skip
-SEEK = 0.03  # seconds of a frame for folding, while a place far away is sought
+FOLD = 0.005  # seconds of a frame for folding events
+SEEK = 0.03  # the same while a distant moment is sought
+MAX_LINES = 20_000  # log lines that are added in one frame
+#: The actions of the run screen that a replay has too: those that only change what is visible.
+SHARED = frozenset(f"run.{name}" for name in (*PANES, "zoom", "back", "up"))
 
 
-class ReplayScreen(RunScreen):
+@dataclass
+class ReplayedRun:
+    """The run as it was at the moment that the replay shows. It has no row: no process executes it."""
+
+    db: Path
+    run: str
+    view: RunView = field(default_factory=RunView)
+    row: None = None
+
+    @property
+    def now(self) -> float:
+        return self.view.now
+
+    def last_output(self, task: str, step: str) -> None:
+        return None
+
+
+class ReplayScreen(SizedScreen):
     """The panes are those of the run screen; what they show is the view of a Playback."""
 
     scope = "replay"
-    BINDINGS = bindings("replay")
-    DEFAULT_CSS = "ReplayScreen #playbar { height: auto; }"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(one for one in bindings("run") if isinstance(one, Binding) and one.id in SHARED),
+        *bindings("replay"),
+    ]
+    DEFAULT_CSS = pane_css("ReplayScreen") + "ReplayScreen #playbar { height: auto; }"
 
     def __init__(self, db: Path, run: str) -> None:
-        super().__init__(db, run)
+        super().__init__()
+        self.state = ReplayedRun(db, run)
+        self.panes = PaneLayout(self, self.state.last_output)
         self.recording = Recording(db, run)
+        self.records = RunRecords(db, run)
+        forecasts = Forecasts(self._snapshot)
+        self.actions = RunActions(self, self.state, self.panes, self.records, forecasts, self.refuse)
+        self.history = HistoryActions(
+            self, self.state, self.panes, self.records, self.refuse, self.refuse_engine, self.notify
+        )
+        self.controls = RunControls(self.state, self.panes, self.actions, self.history, forecasts)
         self.bar: PlayBar | None = None
-        self._since = time.monotonic()
-        self._told = 0
+        self._frame_at = time.monotonic()
+        self._lines_shown = 0
 
     def compose(self) -> ComposeResult:
         yield Container(id="header")
@@ -55,78 +95,146 @@ class ReplayScreen(RunScreen):
         yield Container(id="playbar")
         yield Foot()
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """A replay changes nothing: what steers a run is not offered."""
-        return action not in STEERING
-
-    def begin(self) -> None:
+    def on_mount(self) -> None:
         self.recording.start()
+        self._set_interval(FRAME)
 
-    async def end(self) -> None:
+    async def on_unmount(self) -> None:
         await self.recording.close()
 
+    def _set_interval(self, seconds: float) -> None:
+        self.set_interval(seconds, self.frame)
+
+    # The frame ----------------------------------------------------------------------------------------------
+
     def frame(self) -> None:
-        """Let time pass in the replay, and let the panes draw where it stands."""
-        recording, notice = self.recording, self.query_one(Notice)
+        """Let time pass in the replay, and let the panes draw the moment that it has reached."""
+        recording, notice, panes = self.recording, self.query_one(Notice), self.panes
         now = time.monotonic()
-        elapsed, self._since = min(1.0, now - self._since), now
+        elapsed, self._frame_at = min(1.0, now - self._frame_at), now
         if not self.is_active:
             return
         if not recording.ready:
-            told = f"reading {len(recording.events):,} of {recording.known:,} events …"
-            notice.tell("bad" if recording.fault else "dim", recording.fault or told)
+            progress = f"reading {len(recording.events):,} of {recording.known:,} events …"
+            notice.tell("bad" if recording.fault else "dim", recording.fault or progress)
             return
         bar = self.bar or self._begin()
-        bar.pass_time(elapsed, FOLD if bar.playback.settled else SEEK)
-        self.view = bar.playback.view
-        self._follow(bar.playback.now)
         playback = bar.playback
-        self.header.reading = None if playback.settled else playback.index / max(1, playback.target)
-        for name, pane in self.panes.items():
-            if pane.display and pane.size.height and (playback.settled or name == "header"):
-                pane.tick(self.view, playback.now)
-        self.tell_target()
+        bar.pass_time(elapsed, FOLD if playback.settled else SEEK)
+        self.state.view = playback.view
+        self._show_lines(playback.now)
+        panes.header.reading = None if playback.settled else playback.index / max(1, playback.target)
+        for pane in panes.visible():
+            if playback.settled or pane is panes.header:
+                pane.tick(playback.view, playback.now)
+        panes.update_breadcrumb()
         cut = recording.cut
         notice.tell("warn" if cut else "", f"the last {cut:,} events are not played" if cut else "")
 
     def _begin(self) -> PlayBar:
+        """Mount the panes and the bar, and play from the first event."""
         recording = self.recording
         assert recording.definition is not None
         playback = Playback(recording.definition, recording.events)
         self.bar = PlayBar(playback)
         self.query_one("#playbar").mount(self.bar)
-        self.build(recording.definition)
-        self.header.badges = ("replay",)
+        self.panes.build(
+            recording.definition,
+            events=self.records.events,
+            change_limit=self.actions.change_limit,
+            forecast=self.controls.forecasts,
+        )
+        self.panes.header.badges = ("replay",)
         playback.playing = True
         self.call_after_refresh(self.bar.focus)
         return self.bar
 
-    def _follow(self, at: float) -> None:
-        """The log shows what had been said by then. Where that is less than before, it begins anew."""
+    def _show_lines(self, at: float) -> None:
+        """Give the log the lines that were written by then. Where these are fewer than before, it begins anew."""
         lines = self.recording.lines
         wanted = bisect_right(lines, at, key=lambda line: line.at)
-        if wanted < self._told:
-            self.lines = LineStore(streams=self.lines.streams)
-            self._told = 0
-            self._renew_log()
-        if wanted > self._told:
-            self.lines.append(lines[self._told : min(wanted, self._told + 20_000)])
-            self._told = min(wanted, self._told + 20_000)
+        if wanted < self._lines_shown:
+            self.panes.replace_log(LineStore(streams=self.panes.lines.streams))
+            self._lines_shown = 0
+        if wanted > self._lines_shown:
+            end = min(wanted, self._lines_shown + MAX_LINES)
+            self.panes.lines.append(lines[self._lines_shown : end])
+            self._lines_shown = end
 
-    def _renew_log(self) -> None:
-        """Another store of lines needs other panes."""
-        old = self.panes["log"]
-        new = self.panes["log"] = LogTiles(self.lines)
-        new.id, new.border_title = "log", "log"
-        new.set_classes(old.classes)
-        self.run_worker(self._swap(old, new), name="log")
+    # What the parts use of the screen -----------------------------------------------------------------------
 
-    async def _swap(self, old: LogTiles, new: LogTiles) -> None:
-        await old.remove()
-        if new is self.panes["log"]:
-            await self.query_one("#stage").mount(new, before=self.panes["limits"])
+    def refuse(
+        self,
+        verb: str,
+        args: Mapping[str, Data] | None = None,
+        then: Callable[[Answer], None] | None = None,
+    ) -> None:
+        """Send no command, and say so."""
+        self.notify("a replay changes nothing; open the run itself for that", severity="warning", markup=False)
 
-    # What is done --------------------------------------------------------------------------------------------
+    def refuse_engine(self, engine: Callable[[], EngineProcess]) -> None:
+        self.refuse("resume")
+
+    def _snapshot(self) -> RunSnapshot:
+        view = self.state.view
+        assert view.definition is not None
+        return snapshot_run(view, view.definition, self.panes.header.total, {})
+
+    def typed(self, query: str) -> Iterator[Found]:
+        """For the palette: a command with its arguments."""
+        from agentdeck.console.typed_commands import found
+
+        return found(self.controls, query)
+
+    def offers(self) -> Iterator[Found]:
+        return self.controls.offers()
+
+    # Messages of the panes ----------------------------------------------------------------------------------
+
+    def on_resize(self, event: events.Resize) -> None:
+        super().on_resize(event)
+        self.panes.arrange()
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        self.panes.on_focus_moved(event.widget)
+
+    def on_tabs_chosen(self, event: Tabs.Chosen) -> None:
+        self.panes.show(event.name)
+
+    def on_selection_changed(self, event: SelectionChanged) -> None:
+        self.panes.on_selection_changed(event)
+        if event.opened:
+            self.history.open(event.selection)
+
+    # Actions ------------------------------------------------------------------------------------------------
+
+    def action_graph(self) -> None:
+        self.panes.show("graph")
+
+    def action_agents(self) -> None:
+        self.panes.show("agents")
+
+    def action_tasks(self) -> None:
+        self.panes.show("tasks")
+
+    def action_timeline(self) -> None:
+        self.panes.show("timeline")
+
+    def action_log(self) -> None:
+        self.panes.show("log")
+
+    def action_limits(self) -> None:
+        self.panes.show("limits")
+
+    def action_zoom(self) -> None:
+        self.panes.toggle_zoom()
+
+    def action_up(self) -> None:
+        if not self.panes.go_up():
+            self.dismiss()
+
+    def action_back(self) -> None:
+        self.dismiss()
 
     def action_play(self) -> None:
         if self.bar is not None:
@@ -150,13 +258,4 @@ class ReplayScreen(RunScreen):
 
     def action_bar(self) -> None:
         if self.bar is not None:
-            self.set_focus(self.bar)  # at once: what is typed next is meant for it
-
-    def ask(self, verb: str, args: dict[str, Data] | None = None) -> None:
-        self.notify("a replay changes nothing; open the run itself for that", severity="warning", markup=False)
-
-    def take_up(self, engine: Callable[[], EngineProcess]) -> None:
-        self.ask("resume")
-
-    def change(self, name: str, value: object) -> None:
-        self.ask("limits")
+            self.set_focus(self.bar)  # at once: the keys pressed next are meant for it

@@ -1,10 +1,9 @@
-"""The run screen: one run, live or recorded, of any process; its panes move together."""
+"""The run screen: one run, live or recorded, of any process; its panes share one selection."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from textual import events
@@ -18,52 +17,68 @@ from agentdeck.console.commands import tell
 from agentdeck.console.feed import Feed
 from agentdeck.console.feed_intake import LATE, Intake
 from agentdeck.console.footer import Foot
-from agentdeck.console.forecast_worker import Foresight
+from agentdeck.console.forecast_worker import Forecasts
+from agentdeck.console.frame_rate import FRAME, FrameRate
+from agentdeck.console.graph.pane import GraphPane
+from agentdeck.console.log.tiles import LogTiles
 from agentdeck.console.palette import Found
-from agentdeck.console.pane import Selection
-from agentdeck.console.screens.history_actions import Recall
-from agentdeck.console.screens.pane_layout import PANES
+from agentdeck.console.pane import PANES, SelectionChanged
+from agentdeck.console.panes.header import Header
+from agentdeck.console.run_records import RunRecords
+from agentdeck.console.run_state import LiveRun
+from agentdeck.console.screens.base import SizedScreen
+from agentdeck.console.screens.history_actions import HistoryActions
+from agentdeck.console.screens.pane_layout import PaneLayout, pane_css
+from agentdeck.console.screens.run_actions import RunActions
+from agentdeck.console.screens.run_controls import RunControls
 from agentdeck.console.status_lines import Notice, Tabs
-from agentdeck.insight.limits import limits, windows
+from agentdeck.insight.limits import windows
 from agentdeck.insight.what_if import RunSnapshot, snapshot_run
-from agentdeck.operations import engine_process
+from agentdeck.operations.engine_process import EngineProcess
 from agentdeck.store.command_client import Answer
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import Data
 
-FRAME = 0.05
-SLOWEST = 0.5
-BEHIND = 0.2  # between two pictures of a run that is being caught up with
-BELOW = 1.0  # the same of a run that shines through a question: all of the screen is then painted each time
-BUSY = 0.3  # of the processor's time that the loop may take before there are half as many frames
-HALF = 0.1
-COST = 0.008  # processor seconds that a picture may take before there are fewer of them
-OLD = 2.0  # seconds after which the age of what is shown is told
-UNUSABLE = (2, 3)  # how a process ends that never had the run: what it was told, or the store, is unusable
-HINT = 8.0  # seconds for which a hint stands
+BEHIND = 0.2  # seconds between two frames of a run that is being caught up with
+COVERED = 1.0  # the same for a run behind a dialog: the whole screen is then painted each time
+OLD = 2.0  # seconds after which the age of what is shown is said
+NOT_STARTED = (2, 3)  # exit codes of a process that never had the run: its arguments, or the store, are unusable
+HINT = 8.0  # seconds for which a hint is shown
 
 
-class RunScreen(Recall):
+class RunScreen(SizedScreen):
     """Panes around one view. The only timer is the frame: it takes in what the feed has read, and lets every
-    pane that can be seen draw what changed."""
+    visible pane draw what changed. `feed` replaces the one that follows the store."""
 
     scope = "run"
     BINDINGS = bindings("run")
+    DEFAULT_CSS = pane_css("RunScreen")
 
-    def __init__(self, db: Path, run: str) -> None:
+    def __init__(self, db: Path, run: str, feed: Feed | None = None) -> None:
         super().__init__()
-        self.db, self.run = db, run
-        self.feed = Feed(db, run)
-        self.intake: Intake | None = None
-        self.view = RunView()
-        self._every = FRAME
+        self.live = LiveRun(db, run, feed)
+        self.panes = PaneLayout(self, self.live.last_output)
+        self.forecasts = Forecasts(self._snapshot)
+        records = RunRecords(db, run)
+        self.records = records
+        self.actions = RunActions(self, self.live, self.panes, records, self.forecasts, self.send)
+        self.history = HistoryActions(
+            self, self.live, self.panes, records, self.send, self.start_engine, self._show_hint
+        )
+        self.controls = RunControls(self.live, self.panes, self.actions, self.history, self.forecasts)
+        self._rate = FrameRate()
         self._timer: Timer | None = None
-        self._quiet = self._taken = 0
-        self._drew = self._spent = self._clock = 0.0
-        self._resumed: float = 0.0
-        self._hint = ("", 0.0)
+        self._drawn_at = self._resumed_at = 0.0
+        self._hint, self._hint_until = "", 0.0
         self._limits: dict[str, Data] = {}
-        self._foresight = Foresight(self._standing)
+
+    @property
+    def run(self) -> str:
+        return self.live.run
+
+    @property
+    def view(self) -> RunView:
+        return self.live.view
 
     def compose(self) -> ComposeResult:
         yield Container(id="header")
@@ -73,210 +88,219 @@ class RunScreen(Recall):
         yield Foot()
 
     def on_mount(self) -> None:
-        self.begin()
-        self._pace(FRAME)
+        self.live.feed.start()
+        self._set_interval(FRAME)
 
     async def on_unmount(self) -> None:
-        await self.end()
-
-    def begin(self) -> None:
-        """Let the run's events come."""
-        self.feed.start()
-
-    async def end(self) -> None:
-        if self.intake is not None:
-            self.intake.close()
         self.app.set_timer(gc_tuning.SETTLED, gc_tuning.look_again)
-        await self.feed.close()
+        await self.live.close()
 
     # The frame ----------------------------------------------------------------------------------------------
 
-    def _pace(self, every: float) -> None:
-        self._every = every
+    def _set_interval(self, seconds: float) -> None:
         if self._timer is not None:
             self._timer.stop()
-        self._timer = self.set_interval(every, self.frame)
+        self._timer = self.set_interval(seconds, self.frame)
 
     def frame(self) -> None:
-        """Take in what has come, and let the panes draw it."""
-        feed = self.feed
+        """Take in what the feed has read, and let the panes draw it."""
+        feed = self.live.feed
         if feed.definition is None:
-            self._await()
+            self._show_starting()
             return
-        intake = self.intake
+        intake = self.live.intake
         if intake is None:
-            self.view = RunView(feed.definition)
-            self.build(feed.definition)
-            intake = self.intake = Intake(feed, self.view, self.lines)
+            self.panes.build(
+                feed.definition,
+                events=self.records.events,
+                change_limit=self.actions.change_limit,
+                forecast=self.forecasts,
+            )
+            intake = self.live.open(feed.definition, self.panes.lines)
             self.set_timer(gc_tuning.SETTLED, gc_tuning.set_aside)
         intake.take()
         if self._limits != self.view.limits:
             self._limits = dict(self.view.limits)
             feed.windows = windows(self.view)
-        late = intake.late > LATE
-        if not self.is_current or time.monotonic() - self._drew < self._rest(late):
+        if not self.is_current or time.monotonic() - self._drawn_at < self._least_interval(intake.late > LATE):
             return
         began = time.thread_time()
-        self._drew = time.monotonic()
-        self._tell_totals(feed)
-        self.panes["limits"].calls = feed.calls
-        self.header.reading = intake.reading
+        self._drawn_at = time.monotonic()
+        self._draw(feed, intake)
+        self._after_frame(time.thread_time() - began, intake.taken)
+
+    def _least_interval(self, late: bool) -> float:
+        """Seconds between two drawn frames, at least."""
+        if not self.is_active:
+            return COVERED
+        return BEHIND if late else 0.0
+
+    def _draw(self, feed: Feed, intake: Intake) -> None:
+        self._update_header(feed)
+        self.panes.limits.calls = feed.calls
+        self.panes.header.reading = intake.reading
         self.tick_panes(caught_up=intake.caught_up)
-        self.tell_target()
-        self._notice(feed, intake)
-        self._adapt(time.thread_time() - began, intake.taken)
+        self.panes.update_breadcrumb()
+        self.query_one(Notice).tell(*self._notice(feed, intake))
 
     def tick_panes(self, *, caught_up: bool) -> None:
-        """Let the panes that can be seen draw the view. Before it has caught up it is not drawn: its states and
-        counts were true once, and are false now. The log's lines are true whenever they were read."""
-        now = self.now
-        for name, pane in self.panes.items():
-            if not (pane.display and pane.size.height):
-                continue
-            if caught_up or name in ("header", "log"):
+        """Let the visible panes draw the view. Until it has caught up, only the header and the log draw: its
+        states and counts were true once and are false now, while log lines are true whenever they are read."""
+        now = self.live.now
+        for pane in self.panes.visible():
+            if caught_up or isinstance(pane, Header | LogTiles):
                 pane.tick(self.view, now)
-            elif name != "graph":
-                pane.show_placeholder(self.header.told_reading)
+            elif not isinstance(pane, GraphPane):
+                pane.show_placeholder(self.panes.header.told_reading)
 
-    def _rest(self, late: bool) -> float:
-        """Seconds between two pictures, at least."""
-        return 0.0 if self.is_active and not late else BEHIND if self.is_active else BELOW
-
-    @property
-    def now(self) -> float:
-        """The run's clock: this moment while somebody runs it, else when it stopped."""
-        row = self.feed.row
-        alive = row is not None and row.state in ("running", "paused") and self.view.ended is None
-        return time.time() if alive else self.view.now
-
-    def _adapt(self, took: float, taken: int) -> None:
-        """Fewer frames where they cost too much or nothing comes any more; all of them again when it does."""
-        self._quiet = 0 if taken != self._taken else self._quiet + 1
-        self._taken = taken
-        spent, clock = time.thread_time(), time.monotonic()
-        busy = (spent - self._spent) / max(0.001, clock - self._clock)
-        self._spent, self._clock = spent, clock
-        wanted = self._every
-        if took > COST:
-            wanted = min(SLOWEST, self._every * 1.5)
-        elif self._quiet > 40:
-            wanted = SLOWEST if self.view.ended is not None else 0.1
-        elif busy > BUSY:
-            wanted = max(self._every, HALF)
-        elif took < COST / 2 and busy < BUSY / 2:
-            wanted = FRAME
-        if wanted != self._every:
-            self._pace(wanted)
+    def _after_frame(self, cost: float, taken: int) -> None:
+        before = self._rate.interval
+        self._rate.after_frame(cost, taken, ended=self.view.ended is not None)
+        if self._rate.interval != before:
+            self._set_interval(self._rate.interval)
 
     def on_key(self, event: events.Key) -> None:
-        self._quiet = 0
-        if self._every > FRAME:
-            self._pace(FRAME)
+        slow = self._rate.interval > FRAME
+        self._rate.key_pressed()
+        if slow:
+            self._set_interval(FRAME)
 
-    def _await(self) -> None:
-        """The run is not in the store yet: it is being started, or it never will be."""
-        engine = self.deck.engines.get(self.run)
-        notice = self.query_one(Notice)
-        if engine is not None and engine.ended is not None:
-            why = engine.stderr_tail or "no word from its process"
-            notice.tell("failed", f"{self.run} did not start:  {why}")
-        elif engine is None:
-            notice.tell("warn", self.feed.fault or f"there is no run {self.run} in {self.db}")
-        else:
-            notice.tell("dim", self.feed.fault or f"{self.run} is starting …")
-
-    def _tell_totals(self, feed: Feed) -> None:
-        """What only the run's row tells."""
-        header, row = self.header, feed.row
+    def _update_header(self, feed: Feed) -> None:
+        """Show what only the run's row says."""
+        header, row = self.panes.header, feed.row
         if row is not None:
-            own = self.run in self.deck.engines
+            own = self.run in self.console_app.engines
             alive = row.state in ("running", "paused")
             header.lost = row.state == "interrupted" and self.view.state != "draining"
             header.badges = () if own else ("watching",) if alive else ("recorded",)
             total = row.source.get("total")
-            header.total = self.panes["graph"].total = total if isinstance(total, int) else None
+            header.total = self.panes.graph.total = total if isinstance(total, int) else None
             header.age = feed.age if feed.age > OLD else 0.0
 
-    def heard(self, task: str, step: str) -> float | None:
-        return self.intake.heard.get((task, step)) if self.intake is not None else None
+    # The notice ---------------------------------------------------------------------------------------------
 
-    def _notice(self, feed: Feed, intake: Intake) -> None:
-        """One line, only when there is something to say, the most urgent first."""
-        notice, row = self.query_one(Notice), feed.row
+    def _show_starting(self) -> None:
+        """Say why the run is not in the store: it is being started, has failed to start, or does not exist."""
+        engine = self.console_app.engines.get(self.run)
+        notice, fault = self.query_one(Notice), self.live.feed.fault
+        if engine is not None and engine.ended is not None:
+            notice.tell(
+                "failed", f"{self.run} did not start:  {engine.stderr_tail or 'no word from its process'}"
+            )
+        elif engine is None:
+            notice.tell("warn", fault or f"there is no run {self.run} in {self.live.db}")
+        else:
+            notice.tell("dim", fault or f"{self.run} is starting …")
+
+    def _notice(self, feed: Feed, intake: Intake) -> tuple[str, str]:
+        """The role and text of the most urgent thing to say; an empty text where there is none."""
+        row = feed.row
         if feed.fault:
-            notice.tell("bad", f"{feed.fault}  ·  what is shown is {feed.age:.0f} s old")
-        elif intake.reading is not None:
-            notice.tell("dim", f"{self.header.told_reading} of {feed.known:,} events")
-        elif (refused := self._refused()) and row is not None and row.state not in ("running", "paused"):
-            notice.tell("failed", f"it was not taken up: {refused}")
-        elif row is not None and row.state == "interrupted":
-            if time.monotonic() - self._resumed < 3:
-                notice.tell("dim", "resuming …")
-            else:
-                drained = self.view.state == "draining"
-                word = "drained" if drained else "interrupted: nobody runs it any more"
-                notice.tell("interrupted", f"{self.run} {word}  ·  R goes on where it was")
-        elif time.monotonic() < self._hint[1]:
-            notice.tell("accent", self._hint[0])
-        elif feed.age > OLD:
-            notice.tell("warn", f"what is shown is {feed.age:.0f} s old")
-        elif self.deck.reminder:
-            notice.tell("accent", self.deck.reminder)
-        else:
-            notice.tell("", "")
+            return "bad", f"{feed.fault}  ·  what is shown is {feed.age:.0f} s old"
+        if intake.reading is not None:
+            return "dim", f"{self.panes.header.told_reading} of {feed.known:,} events"
+        if (refused := self._start_failure()) and row is not None and row.state not in ("running", "paused"):
+            return "failed", f"it was not taken up: {refused}"
+        if row is not None and row.state == "interrupted":
+            return self._interrupted_notice()
+        if time.monotonic() < self._hint_until:
+            return "accent", self._hint
+        if feed.age > OLD:
+            return "warn", f"what is shown is {feed.age:.0f} s old"
+        return "accent" if self.console_app.reminder else "", self.console_app.reminder
 
-    # What the panes ask of it ---------------------------------------------------------------------------------
+    def _interrupted_notice(self) -> tuple[str, str]:
+        if time.monotonic() - self._resumed_at < 3:
+            return "dim", "resuming …"
+        word = "drained" if self.view.state == "draining" else "interrupted: nobody runs it any more"
+        return "interrupted", f"{self.run} {word}  ·  R goes on where it was"
 
-    def change(self, name: str, value: object) -> None:
-        """A limit was turned."""
-        measure = name.removeprefix("budget.")
-        if measure != name:
-            verb, args = "budget", {"measure": measure, "amount": value, "more": False}
-        else:
-            verb, args = "limits", {name: value}
+    def _start_failure(self) -> str:
+        """Why the last process that was to go on with this run did not begin; empty where that is not so."""
+        engine = self.console_app.engines.get(self.run)
+        if engine is None or engine.ended not in NOT_STARTED:
+            return ""
+        return engine.stderr_tail.rpartition("\n")[2] or f"its process ended with {engine.ended}"
 
-        def answered(answer: Answer) -> None:
-            if not answer.ok:
-                self.panes["limits"].refused(name, answer.text)
+    def _show_hint(self, text: str) -> None:
+        self._hint, self._hint_until = text, time.monotonic() + HINT
 
-        self._foresight.forget()
-        tell(self.app, self.db, self.run, verb, args, answered)
+    # What the parts use of the screen -----------------------------------------------------------------------
 
-    def foresee(self, name: str, value: object) -> str:
-        """What turning a limit would do; "…" while that is worked out."""
-        return self._foresight(name, value)
+    def send(
+        self,
+        verb: str,
+        args: Mapping[str, Data] | None = None,
+        then: Callable[[Answer], None] | None = None,
+    ) -> None:
+        """Send a command to the run's owner; the answer comes as a toast, and to `then`."""
+        tell(self.app, self.live.db, self.run, verb, args, then)
 
-    def _standing(self) -> RunSnapshot:
+    def start_engine(self, engine: Callable[[], EngineProcess]) -> None:
+        """Start a process that goes on with this run."""
+        if self.console_app.start(engine, look=False):
+            self._resumed_at = time.monotonic()
+
+    def _snapshot(self) -> RunSnapshot:
         assert self.view.definition is not None
-        return snapshot_run(self.view, self.view.definition, self.header.total, self.feed.calls)
-
-    def hint(self, text: str) -> None:
-        self._hint = text, time.monotonic() + HINT
+        return snapshot_run(self.view, self.view.definition, self.panes.header.total, self.live.feed.calls)
 
     def typed(self, query: str) -> Iterator[Found]:
-        """For the palette: a verb with its arguments."""
+        """For the palette: a command with its arguments."""
         from agentdeck.console.typed_commands import found
 
-        return found(self, query)
+        return found(self.controls, query)
 
     def offers(self) -> Iterator[Found]:
-        """For the palette: agents and open tasks of this run."""
-        for name in self.view.agents:
-            yield Found(f"Agent {name}", "Select it in every pane.", partial(self.select, Selection(agent=name)))
-        for limit in limits(self.view, self.now):
-            yield Found(f"Limit {limit.name}", "Turn it.", partial(self._to_limit, limit.name))
-        for task in list(self.view.open)[:2000]:
-            yield Found(f"Task {task}", "Select it in every pane.", partial(self.select, Selection(task=task)))
+        return self.controls.offers()
 
-    def to_budget(self) -> None:
-        names = (limit.name for limit in limits(self.view, self.now))
-        self._to_limit(next((name for name in names if name.startswith("budget.")), ""))
+    # Messages of the panes ----------------------------------------------------------------------------------
 
-    def _to_limit(self, name: str) -> None:
-        self.go("limits")
-        self.panes["limits"].move_to_key(name)
+    def on_resize(self, event: events.Resize) -> None:
+        super().on_resize(event)
+        self.panes.arrange()
 
-    # What the screen does -----------------------------------------------------------------------------------
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        self.panes.on_focus_moved(event.widget)
+
+    def on_tabs_chosen(self, event: Tabs.Chosen) -> None:
+        self.panes.show(event.name)
+
+    def on_selection_changed(self, event: SelectionChanged) -> None:
+        self.panes.on_selection_changed(event)
+        if event.opened:
+            self.history.open(event.selection)
+
+    # Actions: panes -----------------------------------------------------------------------------------------
+
+    def action_graph(self) -> None:
+        self.panes.show("graph")
+
+    def action_agents(self) -> None:
+        self.panes.show("agents")
+
+    def action_tasks(self) -> None:
+        self.panes.show("tasks")
+
+    def action_timeline(self) -> None:
+        self.panes.show("timeline")
+
+    def action_log(self) -> None:
+        self.panes.show("log")
+
+    def action_limits(self) -> None:
+        self.console_app.used("t")
+        self.panes.show("limits")
+
+    def action_zoom(self) -> None:
+        self.panes.toggle_zoom()
+
+    def action_up(self) -> None:
+        if not self.panes.go_up():
+            self.dismiss()
+
+    def action_back(self) -> None:
+        self.dismiss()
 
     def action_letters(self) -> None:
         from agentdeck.console.screens.letters import LettersScreen
@@ -286,18 +310,52 @@ class RunScreen(Recall):
     def action_replay(self) -> None:
         from agentdeck.console.screens.replay import ReplayScreen
 
-        self.app.push_screen(ReplayScreen(self.db, self.run))
+        self.app.push_screen(ReplayScreen(self.live.db, self.run))
 
-    def _refused(self) -> str:
-        """Why the last process that was to go on with this run did not begin; empty where that is not so."""
-        engine = self.deck.engines.get(self.run)
-        if engine is None or engine.ended not in UNUSABLE:
-            return ""
-        return engine.stderr_tail.rpartition("\n")[2] or f"its process ended with {engine.ended}"
+    # Actions: the run ---------------------------------------------------------------------------------------
 
-    def take_up(self, engine: Callable[[], engine_process.EngineProcess]) -> None:
-        if self.deck.start(engine, look=False):
-            self._resumed = time.monotonic()
+    def action_pause(self) -> None:
+        self.console_app.used("p")
+        self.actions.pause()
 
-    def action_back(self) -> None:
-        self.dismiss()
+    def action_drain(self) -> None:
+        self.actions.drain()
+
+    def action_cancel_run(self) -> None:
+        self.actions.cancel_run()
+
+    def action_more(self) -> None:
+        self.actions.more_workers()
+
+    def action_fewer(self) -> None:
+        self.actions.fewer_workers()
+
+    def action_budget(self) -> None:
+        self.actions.budget()
+
+    def action_cancel(self) -> None:
+        self.actions.cancel()
+
+    def action_skip(self) -> None:
+        self.actions.skip()
+
+    def action_hold(self) -> None:
+        self.actions.hold()
+
+    def action_hurry(self) -> None:
+        self.actions.hurry()
+
+    def action_release(self) -> None:
+        self.actions.release()
+
+    def action_answer(self) -> None:
+        self.actions.answer()
+
+    def action_next(self) -> None:
+        self.history.next_need()
+
+    def action_why(self) -> None:
+        self.history.why()
+
+    def action_retry(self) -> None:
+        self.history.retry()
