@@ -17,10 +17,10 @@ from typing import NamedTuple
 
 import httpx
 
-from agentdeck.providers.http_stream import Wire
-from agentdeck.providers.keys import Keys
-from agentdeck.providers.openai import OpenAI
-from agentdeck.providers.provider import Question, Turn
+from agentdeck.providers.http_stream import EventStreamClient
+from agentdeck.providers.keys import KeyStore
+from agentdeck.providers.openai import OpenAIProvider
+from agentdeck.providers.provider import Message, PromptRequest
 from agentdeck.workflow.deck import Provider
 
 AT_ONCE = 64
@@ -42,9 +42,9 @@ async def bare(client: httpx.AsyncClient, url: str, model: str = MODEL) -> int:
     return said
 
 
-async def ours(provider: OpenAI) -> int:
+async def ours(provider: OpenAIProvider) -> int:
     said: list[str] = []
-    await provider.answer(Question(MODEL, [Turn("user", "go")]), said.append, lambda: None)
+    await provider.answer(PromptRequest(MODEL, [Message("user", "go")]), said.append, lambda: None)
     return len("".join(said).split())
 
 
@@ -88,7 +88,7 @@ class Found(NamedTuple):
 async def measure(url: str) -> Found:
     one = [httpx.AsyncClient(timeout=None, limits=httpx.Limits(max_connections=None))]
     many = [httpx.AsyncClient(timeout=None, limits=httpx.Limits(max_connections=None)) for _ in range(4)]
-    provider = OpenAI("it", Provider("openai", url=url), Keys({}), Wire("it"))
+    provider = OpenAIProvider("it", Provider("openai", url=url), KeyStore({}), EventStreamClient("it"))
     turn = iter(range(10**9))
     asks: list[Callable[[], Awaitable[int]]] = [
         lambda: bare(one[0], url),

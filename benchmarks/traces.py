@@ -24,8 +24,8 @@ import anyio
 
 from agentdeck.engine.clock import LoopClock, virtual
 from agentdeck.engine.launch import Launch, run
-from agentdeck.providers.provider import Question, Reply
-from agentdeck.providers.registry import Room
+from agentdeck.providers.provider import PromptReply, PromptRequest
+from agentdeck.providers.registry import ProviderRegistry
 from agentdeck.workflow.loader import loads
 from agentdeck.workflow.units import rate
 
@@ -104,7 +104,9 @@ class Replay:
         self._says = says
         self.seen: list[Seen] = []
 
-    async def answer(self, question: Question, said: Callable[[str], None], sent: Callable[[], None]) -> Reply:
+    async def answer(
+        self, question: PromptRequest, said: Callable[[str], None], sent: Callable[[], None]
+    ) -> PromptReply:
         sent()
         now = LoopClock().now
         row, at, pieces = self._rows[int(question.turns[0].text.partition(" ")[0])], now(), []
@@ -116,7 +118,7 @@ class Replay:
             pieces.append((now(), words))
             said("word" * words)
         self.seen.append(Seen(at, now(), row, pieces))
-        return Reply("x", tokens_in=row.tokens_in, tokens_out=row.tokens_out)
+        return PromptReply("x", tokens_in=row.tokens_in, tokens_out=row.tokens_out)
 
     async def close(self) -> None:
         pass
@@ -164,12 +166,12 @@ def replay(rows: Sequence[Row], limits: str, says: float = SAYS) -> list[Seen]:
         (folder / "deck.yaml").write_text(DECK.replace("LIMITS", limits))
         await run(Launch(loads(WORK).definition, folder, {}, tasks(), 64), None, LoopClock())
 
-    make, Room._make = Room._make, lambda room, name: provider  # type: ignore[method-assign,assignment]
+    make, ProviderRegistry._make = ProviderRegistry._make, lambda room, name: provider  # type: ignore[method-assign,assignment]
     try:
         with tempfile.TemporaryDirectory() as folder:
             anyio.run(main, Path(folder), backend_options=virtual())
     finally:
-        Room._make = make  # type: ignore[method-assign]
+        ProviderRegistry._make = make  # type: ignore[method-assign]
     return sorted(provider.seen)
 
 

@@ -29,7 +29,7 @@ from agentdeck.cli.demo import SEED, _order
 from agentdeck.engine import launch as launching
 from agentdeck.engine import run_storage
 from agentdeck.engine.clock import virtual
-from agentdeck.engine.run_control import Control
+from agentdeck.engine.run_control import RunControl
 from agentdeck.operations.bundled_files import workflows
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.events import Author
@@ -76,7 +76,7 @@ class Past:
     workers: int = 8
     speed: float = 1.0
     inputs: dict[str, Any] = field(default_factory=dict)
-    steer: Callable[[Control], Any] | None = None
+    steer: Callable[[RunControl], Any] | None = None
     tags: tuple[str, ...] = ()
     killed: float | None = None
 
@@ -115,7 +115,7 @@ async def _nobody(*_: object) -> None:
     """Nobody else asks anything of these runs."""
 
 
-async def _busy_night(control: Control) -> None:
+async def _busy_night(control: RunControl) -> None:
     """What an operator did during the demo."""
     await anyio.sleep(14)
     control.limit("workers", 24, 32)
@@ -125,12 +125,12 @@ async def _busy_night(control: Control) -> None:
     control.limit("workers", 32, 28)
 
 
-async def _stopped(control: Control, after: float) -> None:
+async def _stopped(control: RunControl, after: float) -> None:
     await anyio.sleep(after)
     control.cancel()
 
 
-async def _paused(control: Control, after: float) -> None:
+async def _paused(control: RunControl, after: float) -> None:
     await anyio.sleep(after)
     control.pause()
 
@@ -211,7 +211,7 @@ def _tasks(past: Past) -> list[dict[str, Any]] | None:
 def play(past: Past, folder: Path, db: Path) -> None:
     """Run it until it ends or NOW is there."""
     since = NOW - past.ago
-    control = Control("eva")
+    control = RunControl("eva")
     file = folder / "workflows" / f"{past.workflow}.yaml"
     if past.workflow == "demo":
         file = folder / "workflows" / "demo" / "demo.yaml"  # beside its own deck

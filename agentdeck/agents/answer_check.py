@@ -14,7 +14,7 @@ from agentdeck.workflow.model import Agent, Data
 _FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n?```", re.S)
 
 
-class Fit:
+class OutputCheck:
     """Takes an output and gives it back, parsed where it was text. Raises StepError of kind `invalid` with what
     is wrong: the next attempt is told."""
 

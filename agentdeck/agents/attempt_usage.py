@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from agentdeck.errors import StepError
 from agentdeck.providers.prices import Prices
-from agentdeck.providers.provider import Question, Reply
+from agentdeck.providers.provider import PromptReply, PromptRequest
 from agentdeck.scheduler.events import Usage
 
 BYTES_PER_TOKEN = 4
@@ -28,7 +28,7 @@ class _Request(NamedTuple):
     estimated: bool = False
 
 
-class Spending:
+class CallUsage:
     """All requests of one attempt to one model. `expected_out` is how long an answer usually is: that much counts
     for a request that is cut before anything came."""
 
@@ -42,7 +42,7 @@ class Spending:
         self._sent = False
         self._said = 0
 
-    def begin(self, question: Question) -> None:
+    def begin(self, question: PromptRequest) -> None:
         """A request is about to be sent."""
         self._asked, self._sent, self._said = length_of(question) // BYTES_PER_TOKEN + 1, False, 0
 
@@ -53,7 +53,7 @@ class Spending:
         self._sent = True
         self._said += bytes_of(piece)
 
-    def answered(self, reply: Reply) -> None:
+    def answered(self, reply: PromptReply) -> None:
         self._end(_Request(reply.tokens_in, reply.tokens_out, reply.cached_in, reply.simulated))
 
     def failed(self, error: StepError) -> None:
@@ -90,7 +90,7 @@ class Spending:
         self._asked = None
 
 
-def together(spendings: Sequence[Spending], model: str = "") -> Usage | None:
+def together(spendings: Sequence[CallUsage], model: str = "") -> Usage | None:
     """What several calls of one attempt used: two where it was hedged. `model` is the one that is recorded."""
     found = [usage for one in spendings if (usage := one.usage()) is not None]
     if len(found) < 2:
@@ -107,7 +107,7 @@ def together(spendings: Sequence[Spending], model: str = "") -> Usage | None:
     )
 
 
-def length_of(question: Question) -> int:
+def length_of(question: PromptRequest) -> int:
     """How many bytes of text a request has, tools and the schema of the answer among them."""
     turns = sum(
         bytes_of(turn.text) + sum(len(str(call.arguments)) for call in turn.calls) for turn in question.turns

@@ -12,9 +12,17 @@ from typing import Any
 
 import anyio
 
-from agentdeck.agents.command_output import CHUNK, MOST_STDERR, MOST_STDOUT, Log, Stream, failure, result_of
+from agentdeck.agents.command_output import (
+    CHUNK,
+    MOST_STDERR,
+    MOST_STDOUT,
+    OutputLog,
+    OutputStream,
+    failure,
+    result_of,
+)
 from agentdeck.agents.template_rendering import render_text
-from agentdeck.agents.verb import NOW, Setting, Work
+from agentdeck.agents.verb import NOW, AttemptContext, WorkflowContext
 from agentdeck.errors import StepError
 from agentdeck.workflow.expressions import Template, compile_template
 from agentdeck.workflow.model import Agent, Command, Data
@@ -29,7 +37,7 @@ _SETUP = {errno.ENOEXEC, errno.E2BIG, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOO
 class CommandVerb:
     """Runs the agent's program once for each attempt, in a process group of its own."""
 
-    def __init__(self, agent: Agent, setting: Setting) -> None:
+    def __init__(self, agent: Agent, setting: WorkflowContext) -> None:
         command = agent.does
         assert isinstance(command, Command)
         self.folder = setting.folder
@@ -42,7 +50,7 @@ class CommandVerb:
         self.cwd = None if command.cwd is None else compile_template(command.cwd)
         self.input = None if command.input is None else compile_template(command.input)
 
-    async def run(self, work: Work) -> Data:
+    async def run(self, work: AttemptContext) -> Data:
         """Run it to its end. Whatever is left of its process group is gone when this returns or is cancelled."""
         args = [await _word(arg, work.scope, f"argument {n}") for n, arg in enumerate(self.args)]
         if not args or not args[0]:
@@ -57,10 +65,12 @@ class CommandVerb:
             child.started(process.pid)
             return await self._follow(process, data, work)
 
-    async def _follow(self, process: asyncio.subprocess.Process, data: bytes | None, work: Work) -> Data:
+    async def _follow(
+        self, process: asyncio.subprocess.Process, data: bytes | None, work: AttemptContext
+    ) -> Data:
         """Read what it says until it has ended, and end it where this is cancelled."""
-        log = Log(work, self.keys.hide)
-        out, err = Stream(log, "out", MOST_STDOUT), Stream(log, "err", MOST_STDERR)
+        log = OutputLog(work, self.keys.hide)
+        out, err = OutputStream(log, "out", MOST_STDOUT), OutputStream(log, "err", MOST_STDERR)
         assert process.stdout is not None
         assert process.stderr is not None
         pumps = [asyncio.create_task(out.read(process.stdout)), asyncio.create_task(err.read(process.stderr))]
@@ -92,7 +102,7 @@ class CommandVerb:
             work.log(f"exited with {code}, which `ok` accepts")
         return result_of(out)
 
-    async def _env(self, work: Work) -> dict[str, str]:
+    async def _env(self, work: AttemptContext) -> dict[str, str]:
         env = dict(os.environ)
         for name, template in self.env.items():
             if not name or "=" in name or "\0" in name:
@@ -102,11 +112,11 @@ class CommandVerb:
         env["AGENTDECK_STEP"], env["AGENTDECK_ATTEMPT"] = work.step, str(work.attempt)
         return env
 
-    async def _value(self, name: str, template: Template, work: Work) -> str:
+    async def _value(self, name: str, template: Template, work: AttemptContext) -> str:
         scope = await self.keys.with_secrets(work.scope, self.secrets[name])
         return await _word(template, scope, f"env {name}")
 
-    async def _cwd(self, work: Work) -> Path:
+    async def _cwd(self, work: AttemptContext) -> Path:
         if self.cwd is None:
             cwd = self.folder
         else:
@@ -182,7 +192,7 @@ async def _ended(
                 pump.result()
 
 
-async def _drained(pumps: list[asyncio.Task[None]], out: Stream, err: Stream) -> None:
+async def _drained(pumps: list[asyncio.Task[None]], out: OutputStream, err: OutputStream) -> None:
     """Read what is left in the pipes; one held open by a process left behind is not waited for."""
     end = asyncio.get_running_loop().time() + LONGEST_DRAIN
     while asyncio.get_running_loop().time() < end:

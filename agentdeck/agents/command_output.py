@@ -8,7 +8,7 @@ import math
 import signal
 from collections.abc import Callable
 
-from agentdeck.agents.verb import Work
+from agentdeck.agents.verb import AttemptContext
 from agentdeck.errors import StepError
 from agentdeck.workflow.model import Data
 
@@ -22,10 +22,10 @@ CHUNK = 64 * 1024
 FAILURE_TAIL = 8_000
 
 
-class Log:
+class OutputLog:
     """The attempt's log: at most MOST_LINES lines of both streams together."""
 
-    def __init__(self, work: Work, hide: Callable[[str], str]) -> None:
+    def __init__(self, work: AttemptContext, hide: Callable[[str], str]) -> None:
         self.work = work
         self.hide = hide
         self.lines = 0
@@ -44,10 +44,10 @@ class Log:
             self.dropped = 0
 
 
-class Stream:
+class OutputStream:
     """One of the two streams: its lines go to the log, its tail is kept."""
 
-    def __init__(self, log: Log, level: str, most: int) -> None:
+    def __init__(self, log: OutputLog, level: str, most: int) -> None:
         self.log = log
         self.level = level
         self.most = most
@@ -113,7 +113,7 @@ class Stream:
         return self.log.hide(kept[start:].decode("utf-8", "replace").strip())
 
 
-def failure(code: int, out: Stream, err: Stream) -> StepError:
+def failure(code: int, out: OutputStream, err: OutputStream) -> StepError:
     """The failure of a command: how it ended, and in its detail the end of both streams. Many programs (linters,
     test runners) write what they found to stdout."""
     streams = [(name, stream) for name, stream in (("stdout", out), ("stderr", err)) if stream.total]
@@ -136,7 +136,7 @@ def _ending(code: int, last: str) -> str:
 _NONE = object()
 
 
-def result_of(out: Stream) -> Data:
+def result_of(out: OutputStream) -> Data:
     last = out.last_line()
     if last[:1] in ("{", "["):
         value = _json(last)

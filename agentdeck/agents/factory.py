@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
-from agentdeck.agents.secret_masking import Masked
-from agentdeck.agents.verb import Setting, Verb
+from agentdeck.agents.secret_masking import SecretMaskingVerb
+from agentdeck.agents.verb import Verb, WorkflowContext
 from agentdeck.errors import StepError
 from agentdeck.workflow.model import Agent
 
 
-def build(agent: Agent, setting: Setting) -> Verb:
+def build(agent: Agent, setting: WorkflowContext) -> Verb:
     """Raises StepError of kind `setup` where it cannot be made (no such module, no such function)."""
     make = _maker(agent.does.verb)
     if make is None:
         raise StepError("setup", f"{agent.does.verb} holds no worker and is carried out by the engine itself")
     verb = make(agent, setting)
-    return Masked(verb, setting.keys) if setting.keys.has_secrets else verb
+    return SecretMaskingVerb(verb, setting.keys) if setting.keys.has_secrets else verb
 
 
 @cache
-def _maker(verb: str) -> Callable[[Agent, Setting], Verb] | None:
+def _maker(verb: str) -> Callable[[Agent, WorkflowContext], Verb] | None:
     if verb == "python":
         from agentdeck.agents.python import PythonVerb
 

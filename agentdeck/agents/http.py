@@ -12,7 +12,7 @@ import anyio.to_thread
 import httpx
 
 from agentdeck.agents.template_rendering import is_light, render, render_text, render_url
-from agentdeck.agents.verb import Setting, Work
+from agentdeck.agents.verb import AttemptContext, WorkflowContext
 from agentdeck.errors import StepError
 from agentdeck.providers.decompression import ACCEPTED, decoded
 from agentdeck.providers.provider_errors import retry_after
@@ -34,14 +34,14 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-class _Shared:
+class _HttpClient:
     """The client all http agents of a run share; it stands in the setting's `closing`, and is found there."""
 
     def __init__(self) -> None:
         self._client: httpx.AsyncClient | None = None
 
     @classmethod
-    def of(cls, setting: Setting) -> httpx.AsyncClient:
+    def of(cls, setting: WorkflowContext) -> httpx.AsyncClient:
         for close in setting.closing:
             if isinstance(close, cls):
                 return close.client()
@@ -69,7 +69,7 @@ class _Shared:
 class HttpVerb:
     """Sends the agent's request once for each attempt."""
 
-    def __init__(self, agent: Agent, setting: Setting) -> None:
+    def __init__(self, agent: Agent, setting: WorkflowContext) -> None:
         action = agent.does
         assert isinstance(action, Http)
         self.setting = setting
@@ -82,7 +82,7 @@ class HttpVerb:
         self.body_secrets = secret_names(self.body)
         self.keys = setting.keys
 
-    async def run(self, work: Work) -> Data:
+    async def run(self, work: AttemptContext) -> Data:
         method = (await render_text(self.method, work.scope)).strip().upper()
         if not _TOKEN.fullmatch(method):
             raise StepError("setup", f"{method[:40]!r} is no HTTP method")
@@ -109,7 +109,7 @@ class HttpVerb:
             reason = _line(str(error)) or type(error).__name__
             raise StepError("network", f"{where}: {what}: {reason}") from None
 
-    async def _url(self, work: Work) -> httpx.URL:
+    async def _url(self, work: AttemptContext) -> httpx.URL:
         try:
             url = _url(await render_url(self.url, work.scope))
         except UrlError as error:
@@ -122,7 +122,7 @@ class HttpVerb:
     def _is_listed(self, url: httpx.URL) -> bool:
         return is_listed(url.raw_host.decode("ascii", "replace"), _origin(url)[2], self.hosts)
 
-    async def _headers(self, work: Work) -> dict[str, bytes]:
+    async def _headers(self, work: AttemptContext) -> dict[str, bytes]:
         headers: dict[str, bytes] = {}
         for name, template in self.headers.items():
             value = await render(template, await self.keys.with_secrets(work.scope, self.secrets[name]))
@@ -137,10 +137,10 @@ class HttpVerb:
         return headers
 
     async def _send(
-        self, work: Work, method: str, url: httpx.URL, headers: dict[str, bytes], content: bytes | None
+        self, work: AttemptContext, method: str, url: httpx.URL, headers: dict[str, bytes], content: bytes | None
     ) -> Data:
         """Follows redirects itself: the agent's headers are only for the origin they were written for."""
-        client = _Shared.of(self.setting)
+        client = _HttpClient.of(self.setting)
         own = url.raw_host
         for _ in range(MOST_REDIRECTS + 1):
             encoded = {name.encode(): value for name, value in headers.items()}
@@ -175,7 +175,7 @@ class HttpVerb:
             url = target
         raise StepError("rejected", f"{method} {_plain(url)}: more than {MOST_REDIRECTS} redirects")
 
-    async def _answer(self, work: Work, method: str, url: httpx.URL, response: httpx.Response) -> Data:
+    async def _answer(self, work: AttemptContext, method: str, url: httpx.URL, response: httpx.Response) -> Data:
         status = response.status_code
         where = f"{method} {_plain(url)} answered {status}"
         if not response.is_success:
@@ -268,7 +268,7 @@ def _line(text: str) -> str:
     return "".join(c for c in " ".join(text[:4000].split()) if c.isprintable())[:200]
 
 
-async def _error_text(work: Work, response: httpx.Response) -> str:
+async def _error_text(work: AttemptContext, response: httpx.Response) -> str:
     """The start of the body of a refusal; what cannot be read of it is not missed."""
     body = bytearray()
     try:

@@ -20,7 +20,7 @@ SIGNAL = getattr(signal, "SIGURG", None)
 _ready = False
 
 
-class Stuck(BaseException):
+class LoopBlocked(BaseException):
     """Raised inside an agent that holds up the loop: `except Exception` does not stop it."""
 
 
@@ -37,7 +37,7 @@ def interrupt() -> bool:
 def break_into(frame: FrameType | None) -> None:
     """Raise Stuck if this frame, where a signal came in, is an agent's own code. Ours is never broken."""
     if frame is not None and not frame.f_code.co_filename.startswith(HERE) and _called_by_an_agent(frame):
-        raise Stuck
+        raise LoopBlocked
 
 
 def _called_by_an_agent(frame: FrameType | None) -> bool:

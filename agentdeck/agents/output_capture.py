@@ -17,7 +17,7 @@ from typing import Any, TextIO, TypeAlias
 Say: TypeAlias = Callable[..., None]
 
 #: The log of the attempt that is running here; None outside of attempts.
-current: ContextVar[Voice | None] = ContextVar("agentdeck_log", default=None)
+current: ContextVar[AttemptOutput | None] = ContextVar("agentdeck_log", default=None)
 
 LONGEST = 65_536
 _lock = threading.Lock()
@@ -27,7 +27,7 @@ _restore: tuple[Any, Any] = (None, None)
 _silenced: list[logging.Handler] = []
 
 
-class Voice:
+class AttemptOutput:
     """One attempt's log as what prints sees it: lines that are not ended yet are kept here, by level, so they
     end with the attempt and are never another one's."""
 
@@ -70,7 +70,7 @@ class Voice:
                 self._say(rest, level)
 
 
-class Router:
+class RoutedStream:
     """A text stream that belongs to whoever writes to it."""
 
     def __init__(self, real: TextIO, level: str) -> None:
@@ -105,16 +105,16 @@ class Router:
     @property
     def buffer(self) -> Any:
         """For those who print bytes."""
-        return self._real.buffer if current.get() is None else _Bytes(self)
+        return self._real.buffer if current.get() is None else _RoutedBytes(self)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
 
 
-class _Bytes:
+class _RoutedBytes:
     """The binary side of a router, while an attempt prints."""
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: RoutedStream) -> None:
         self._router = router
 
     def write(self, data: Any) -> int:
@@ -126,7 +126,7 @@ class _Bytes:
         self._router.flush()
 
 
-class Records(logging.Handler):
+class LogRecordHandler(logging.Handler):
     """Log records of agents, with their level. Others go where they went before."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -147,7 +147,7 @@ def _others(record: logging.LogRecord) -> bool:
     return current.get() is None
 
 
-_handler = Records()
+_handler = LogRecordHandler()
 
 
 @contextmanager
@@ -158,7 +158,7 @@ def capture() -> Iterator[None]:
         _depth += 1
         if _depth == 1:
             _restore = (sys.stdout, sys.stderr)
-            sys.stdout, sys.stderr = Router(sys.stdout, "out"), Router(sys.stderr, "err")
+            sys.stdout, sys.stderr = RoutedStream(sys.stdout, "out"), RoutedStream(sys.stderr, "err")
             root = logging.getLogger()
             _silenced[:] = [h for h in root.handlers if getattr(h, "stream", None) in _restore]
             for handler in _silenced:

@@ -41,8 +41,8 @@ def to_data(value: Any) -> Data:
     if kind is int and value.bit_length() <= LONGEST_INT:
         return value
     try:
-        return _Turner().turn(value, 0)
-    except _Bad as bad:
+        return _Converter().turn(value, 0)
+    except _NotPlain as bad:
         place = "the result" + "".join(reversed(bad.place[-NAMED:])) + "…" * (len(bad.place) > NAMED)
         raise StepError("invalid", f"{place} {bad.what}") from None
 
@@ -54,7 +54,7 @@ async def data_of(value: Any) -> Data:
     return await anyio.to_thread.run_sync(to_data, value, abandon_on_cancel=True)
 
 
-class _Bad(Exception):
+class _NotPlain(Exception):
     """Something that cannot be data. `place` grows on the way up, so that good values pay nothing for it."""
 
     def __init__(self, what: str) -> None:
@@ -63,7 +63,7 @@ class _Bad(Exception):
         self.place: list[str] = []
 
 
-class _Turner:
+class _Converter:
     """Walks one value and keeps count of its size as JSON."""
 
     def __init__(self) -> None:
@@ -96,18 +96,18 @@ class _Turner:
             return value
         if kind is int:
             if value.bit_length() > LONGEST_INT:
-                raise _Bad("is a number of more than 4000 digits; return it as a string")
+                raise _NotPlain("is a number of more than 4000 digits; return it as a string")
             self.grow(int(value.bit_length() * DIGITS_PER_BIT) + 2)
             return value
         if kind is float:
             self.grow(len(repr(value)) + 1)
             if not math.isfinite(value):
-                raise _Bad(f"is {value}, which JSON cannot say; return a number or None")
+                raise _NotPlain(f"is {value}, which JSON cannot say; return a number or None")
             return value
         if id(value) in self.above:
-            raise _Bad("contains itself; return plain data")
+            raise _NotPlain("contains itself; return plain data")
         if depth > DEEPEST:
-            raise _Bad(f"is nested more than {DEEPEST} deep; return plain data")
+            raise _NotPlain(f"is nested more than {DEEPEST} deep; return plain data")
         self.above.add(id(value))
         try:
             if kind is dict:
@@ -124,10 +124,10 @@ class _Turner:
         for key, item in value.items():
             name = self.key(key)
             if name in made:
-                raise _Bad(f"has two keys that are {name!r} as text; keys are strings")
+                raise _NotPlain(f"has two keys that are {name!r} as text; keys are strings")
             try:
                 made[name] = self.turn(item, depth)
-            except _Bad as bad:
+            except _NotPlain as bad:
                 bad.place.append(f".{name[:60]}")
                 raise
         return made
@@ -138,7 +138,7 @@ class _Turner:
         for item in value:
             try:
                 made.append(self.turn(item, depth))
-            except _Bad as bad:
+            except _NotPlain as bad:
                 bad.place.append(f"[{len(made)}]")
                 raise
         return made
@@ -161,7 +161,9 @@ class _Turner:
             try:
                 dumped = dump(mode="json")
             except Exception as error:
-                raise _Bad(f"is of type {type(value).__name__}, which does not become JSON: {error}") from None
+                raise _NotPlain(
+                    f"is of type {type(value).__name__}, which does not become JSON: {error}"
+                ) from None
             return self.turn(dumped, depth)
         if isinstance(value, TEXTS):
             return self.turn(str(value), depth)
@@ -169,7 +171,7 @@ class _Turner:
             plain = next(t for t in (int, float, str) if isinstance(value, t))
             return self.turn(plain(value), depth)
         fix = "return a dict, list, string, number, boolean or None"
-        raise _Bad(f"is of type {type(value).__name__}, which is not plain data; {fix}")
+        raise _NotPlain(f"is of type {type(value).__name__}, which is not plain data; {fix}")
 
     def key(self, key: Any) -> str:
         if isinstance(key, Enum):
@@ -180,7 +182,7 @@ class _Turner:
             return name
         if isinstance(key, bool | int | float):
             return str(key)
-        raise _Bad(f"has a {type(key).__name__} as a key; keys are strings")
+        raise _NotPlain(f"has a {type(key).__name__} as a key; keys are strings")
 
 
 def _whole(text: str) -> str:

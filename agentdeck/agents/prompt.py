@@ -8,16 +8,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from agentdeck.agents.answer_check import parsed
-from agentdeck.agents.attempt_usage import Spending, length_of
+from agentdeck.agents.attempt_usage import CallUsage, length_of
 from agentdeck.agents.template_rendering import render, render_text
-from agentdeck.agents.text_stream import Saying
-from agentdeck.agents.verb import Answer, Setting, Work
+from agentdeck.agents.text_stream import TextLog
+from agentdeck.agents.verb import AttemptContext, VerbResult, WorkflowContext
 from agentdeck.errors import StepError
-from agentdeck.providers.keys import Curtain
+from agentdeck.providers.keys import KeyMask
 from agentdeck.providers.output_limit import output_limit, unless_limited
 from agentdeck.providers.output_schema import instruction, schema_of
-from agentdeck.providers.provider import Call, Question, Reply, Tool, Turn
-from agentdeck.providers.registry import SIMULATED, Room, models_for
+from agentdeck.providers.provider import Message, PromptReply, PromptRequest, ToolCall, ToolSpec
+from agentdeck.providers.registry import SIMULATED, ProviderRegistry, models_for
 from agentdeck.providers.tools import named
 from agentdeck.scheduler.tiers import tier_of
 from agentdeck.workflow.deck import Model
@@ -32,18 +32,18 @@ ROUNDS = 10
 PROGRESS_EVERY = 0.5
 
 
-class _Shared:
+class _ProviderSession:
     """The room all prompts of a run share; it stands in the setting's `closing`, and is found there."""
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: ProviderRegistry) -> None:
         self.room = room
 
     @classmethod
-    def of(cls, setting: Setting) -> Room:
+    def of(cls, setting: WorkflowContext) -> ProviderRegistry:
         for close in setting.closing:
             if isinstance(close, cls):
                 return close.room
-        shared = cls(Room(setting.deck, setting.sleep, keys=setting.keys, children=setting.children))
+        shared = cls(ProviderRegistry(setting.deck, setting.sleep, keys=setting.keys, children=setting.children))
         setting.closing.append(shared)
         return shared.room
 
@@ -54,18 +54,18 @@ class _Shared:
 class PromptVerb:
     """Asks once for each attempt, and again for each round of tools."""
 
-    def __init__(self, agent: Agent, setting: Setting) -> None:
+    def __init__(self, agent: Agent, setting: WorkflowContext) -> None:
         assert isinstance(agent.does, Prompt)
         self._does = agent.does
         self._setting = setting
-        self._room = _Shared.of(setting)
+        self._room = _ProviderSession.of(setting)
         self._text = compile_template(agent.does.text)
         self._system = compile_template(agent.does.system or "")
         self._images = [compile_template(image) for image in agent.does.images]
         self._schema = schema_of(agent.output) if agent.output else None
         self._tools = {named(tool): tool for tool in agent.does.tools}
 
-    async def run(self, work: Work) -> Answer:
+    async def run(self, work: AttemptContext) -> VerbResult:
         room = self._room
         name = work.model or models_for(self._setting.deck, work.agent, work.tier_up)[0]
         model = room.deck.models[name]
@@ -73,12 +73,12 @@ class PromptVerb:
         simulated = room.deck.providers[model.provider].type == SIMULATED
         tools = [] if simulated else await room.tools.tools(self._does.tools)
         question = await self._question(work, model, tools)
-        spending = Spending(name, room.prices, work.expected_out, simulated=simulated)
+        spending = CallUsage(name, room.prices, work.expected_out, simulated=simulated)
         work.spendings.append(spending)
         called = 0
-        saying = Saying(work)
+        saying = TextLog(work)
         counted = _Counted(work, saying, spending)
-        curtain = Curtain(room.keys, counted)
+        curtain = KeyMask(room.keys, counted)
 
         def sent() -> None:
             spending.sent()
@@ -101,9 +101,9 @@ class PromptVerb:
                 saying.close()
                 if turn == ROUNDS:
                     raise StepError("invalid", f"{name} still wants tools after {ROUNDS} rounds of them")
-                turns = [*question.turns, Turn("assistant", reply.text, calls=reply.calls)]
+                turns = [*question.turns, Message("assistant", reply.text, calls=reply.calls)]
                 for call in reply.calls:
-                    turns.append(Turn("tool", await self._call(work, call), call=call.id))
+                    turns.append(Message("tool", await self._call(work, call), call=call.id))
                     called += 1
                 question = await self._more(work, replace(question, turns=turns), spending, reply)
                 counted.restart()
@@ -116,9 +116,11 @@ class PromptVerb:
             work.log("the answer was cut at its longest allowed length (max_output)", "warning")
         elif reply.ended not in ("stop", "tools"):
             work.log(room.keys.hide(f"the answer ended for a reason that is not known: {reply.ended}"), "warning")
-        return Answer(self._output(room.keys.hide(reply.text)), spending.usage())
+        return VerbResult(self._output(room.keys.hide(reply.text)), spending.usage())
 
-    async def _more(self, work: Work, question: Question, spending: Spending, reply: Reply) -> Question:
+    async def _more(
+        self, work: AttemptContext, question: PromptRequest, spending: CallUsage, reply: PromptReply
+    ) -> PromptRequest:
         """The question of the next round of tools, once the budget and the limits have room for it."""
         if work.afford is not None:
             most = await work.afford(spending, length_of(question))
@@ -127,7 +129,9 @@ class PromptVerb:
         await work.again(reply.tokens_in, reply.tokens_out)
         return question
 
-    def _refuse_unusable(self, work: Work, reply: Reply, question: Question, model: Model) -> None:
+    def _refuse_unusable(
+        self, work: AttemptContext, reply: PromptReply, question: PromptRequest, model: Model
+    ) -> None:
         """Raises StepError for an answer that is complete and yet none: cut where a part is of no use, empty, or
         with calls that cannot be made."""
         useless, hide = not reply.text and not reply.calls, self._room.keys.hide
@@ -153,7 +157,7 @@ class PromptVerb:
         except StepError:
             return True
 
-    async def _question(self, work: Work, model: Model, tools: Sequence[Tool]) -> Question:
+    async def _question(self, work: AttemptContext, model: Model, tools: Sequence[ToolSpec]) -> PromptRequest:
         does, scope = self._does, work.scope
         text = await render_text(self._text, scope)
         if work.fault and not work.cut_at:
@@ -164,9 +168,9 @@ class PromptVerb:
             value = await render(template, scope)
             files = value if isinstance(value, list) else [value]
             images += [str(self._setting.folder / show(file)) for file in files if file is not None]
-        return Question(
+        return PromptRequest(
             model.id,
-            (Turn("user", text, images),),
+            (Message("user", text, images),),
             await render_text(self._system, scope),
             self._schema,
             does.temperature,
@@ -177,7 +181,7 @@ class PromptVerb:
             work.seed,
         )
 
-    def _longest(self, work: Work, model: Model) -> int | None:
+    def _longest(self, work: AttemptContext, model: Model) -> int | None:
         """The output tokens that this attempt may use; None for the model's own maximum."""
         wanted = max(self._does.max_output or 0, 2 * work.cut_at) or model.max_output
         bounds = [most for most in (wanted, output_limit(model), work.max_output) if most is not None]
@@ -191,7 +195,7 @@ class PromptVerb:
             raise StepError("context", f"{what}, and {model.id} gives no more", cut_at=work.cut_at)
         return longest
 
-    async def _call(self, work: Work, call: Call) -> str:
+    async def _call(self, work: AttemptContext, call: ToolCall) -> str:
         """What the tool answers, for the model to read."""
         name = self._tools.get(call.name)
         if name is None:
@@ -218,7 +222,7 @@ class _Progress:
     """Writes what a tool says of its progress to the step's log, of a flood one line in a while. Each counts as a
     sign of life."""
 
-    def __init__(self, work: Work, name: str) -> None:
+    def __init__(self, work: AttemptContext, name: str) -> None:
         self._work = work
         self._name = name
         self._next = 0.0
@@ -230,7 +234,7 @@ class _Progress:
             self._work.log(f"… {self._name} {text[:500]}")
 
 
-def cut(reply: Reply, detail: str, allowed: int | None, most: int | None, *, escalate: bool) -> StepError:
+def cut(reply: PromptReply, detail: str, allowed: int | None, most: int | None, *, escalate: bool) -> StepError:
     """For an answer that was cut at its longest allowed length. The next attempt may use twice as much, up to
     what the model can give; where it can give no more, a model a tier up is asked or another one of the tier."""
     at = allowed or reply.tokens_out or len(reply.text) // CHARACTERS_PER_TOKEN + 1
@@ -247,7 +251,7 @@ def cut(reply: Reply, detail: str, allowed: int | None, most: int | None, *, esc
 class _Counted:
     """Passes text on, and reports that the answer has begun and how long it has become."""
 
-    def __init__(self, work: Work, out: Callable[[str], None], spending: Spending) -> None:
+    def __init__(self, work: AttemptContext, out: Callable[[str], None], spending: CallUsage) -> None:
         self._work = work
         self._spending = spending
         self._out = out

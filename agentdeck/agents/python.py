@@ -15,10 +15,10 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from agentdeck.agents.loop_interrupt import Stuck
-from agentdeck.agents.output_capture import Voice, current
+from agentdeck.agents.loop_interrupt import LoopBlocked
+from agentdeck.agents.output_capture import AttemptOutput, current
 from agentdeck.agents.plain_data import data_of, to_data
-from agentdeck.agents.verb import Setting, Work
+from agentdeck.agents.verb import AttemptContext, WorkflowContext
 from agentdeck.errors import Permanent, StepError
 from agentdeck.workflow.model import Agent, Data, Python
 from agentdeck.workflow.python_binding import resolve
@@ -36,7 +36,7 @@ class Context:
 
     __slots__ = ("_cancelled", "_work")
 
-    def __init__(self, work: Work, cancelled: threading.Event | None = None) -> None:
+    def __init__(self, work: AttemptContext, cancelled: threading.Event | None = None) -> None:
         self._work = work
         self._cancelled = cancelled
 
@@ -82,7 +82,7 @@ class Context:
 class PythonVerb:
     """Calls one function. Its signature is looked at once, here."""
 
-    def __init__(self, agent: Agent, setting: Setting) -> None:
+    def __init__(self, agent: Agent, setting: WorkflowContext) -> None:
         assert isinstance(agent.does, Python)
         found = setting.functions.get(agent.name)
         self._target = agent.does.target
@@ -110,8 +110,8 @@ class PythonVerb:
         if first := [p.name for p in parameters if p.kind is p.POSITIONAL_ONLY]:
             self._function = _by_place(self._function, first)
 
-    async def run(self, work: Work) -> Data:
-        voice = Voice(work.log)
+    async def run(self, work: AttemptContext) -> Data:
+        voice = AttemptOutput(work.log)
         token = current.set(voice)
         try:
             if not self._async:
@@ -131,7 +131,7 @@ class PythonVerb:
                 raise
             # Nobody cancelled this attempt: the agent awaited something of its own that was cancelled.
             raise _fault(error) from None
-        except Stuck:
+        except LoopBlocked:
             what = "never awaited, so nothing else could go on; make it a plain function (def)"
             raise StepError("timeout", f"{what} (attempt clock)", clock="attempt") from None
         except BaseException as error:
@@ -141,7 +141,7 @@ class PythonVerb:
             voice.finish()
             current.reset(token)
 
-    async def _in_thread(self, work: Work) -> Data:
+    async def _in_thread(self, work: AttemptContext) -> Data:
         cancelled = threading.Event()
         if self._whole:
             arguments: dict[str, Any] = {}
@@ -160,7 +160,7 @@ class PythonVerb:
             raise _fault(result.error) from None
         return await data_of(await result) if inspect.isawaitable(result) else result
 
-    def _arguments(self, work: Work, cancelled: threading.Event | None) -> dict[str, Any]:
+    def _arguments(self, work: AttemptContext, cancelled: threading.Event | None) -> dict[str, Any]:
         scope, with_ = work.scope, work.with_
         inputs = scope.get("inputs") or {}
         found: dict[str, Any] = {}
@@ -210,7 +210,7 @@ class _Raised:
         self.error = error
 
 
-def _everything(work: Work) -> dict[str, Any]:
+def _everything(work: AttemptContext) -> dict[str, Any]:
     """All that an object may read, as the one map its method gets."""
     scope = work.scope
     return {**(scope.get("inputs") or {}), **(scope.get("needs") or {}), **work.with_}

@@ -7,22 +7,22 @@ from collections.abc import Callable
 import anyio.to_thread
 
 from agentdeck.agents.template_rendering import LIGHT
-from agentdeck.agents.verb import Answer, Verb, Work
+from agentdeck.agents.verb import AttemptContext, Verb, VerbResult
 from agentdeck.errors import StepError
-from agentdeck.providers.keys import Keys
+from agentdeck.providers.keys import KeyStore
 from agentdeck.workflow.json_text import room_left
 from agentdeck.workflow.model import Data
 
 
-class Masked:
+class SecretMaskingVerb:
     """A verb whose log lines, results and faults are without any secret that was read in this run. `once` and
     `cache`, which record results too, see only these."""
 
-    def __init__(self, verb: Verb, keys: Keys) -> None:
+    def __init__(self, verb: Verb, keys: KeyStore) -> None:
         self._verb = verb
         self._keys = keys
 
-    async def run(self, work: Work) -> Data | Answer:
+    async def run(self, work: AttemptContext) -> Data | VerbResult:
         hide = self._keys.hide
         work.log = _masked(work.log, hide)
         try:
@@ -34,7 +34,7 @@ class Masked:
             raise hidden from None
         except Exception as error:
             raise StepError("exception", hide(f"{type(error).__name__}: {error}")) from None
-        if type(answer) is Answer:
+        if type(answer) is VerbResult:
             return answer._replace(output=await self._hidden(answer.output))
         return await self._hidden(answer)
 

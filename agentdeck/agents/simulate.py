@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from agentdeck.agents.template_rendering import render, render_text
-from agentdeck.agents.verb import Answer, Setting, Work
+from agentdeck.agents.verb import AttemptContext, VerbResult, WorkflowContext
 from agentdeck.errors import StepError
 from agentdeck.providers.made_up_answers import fitting
 from agentdeck.providers.output_schema import schema_of
@@ -17,14 +17,14 @@ from agentdeck.workflow.model import Agent, Simulate
 class SimulateVerb:
     """The same attempt of the same step goes the same way in every run."""
 
-    def __init__(self, agent: Agent, setting: Setting) -> None:
+    def __init__(self, agent: Agent, setting: WorkflowContext) -> None:
         assert isinstance(agent.does, Simulate)
         self._does = agent.does
         self._sleep = setting.sleep
         self._says = [compile_template(line) for line in agent.does.says]
         self._returns = compile_template(agent.does.returns)
 
-    async def run(self, work: Work) -> Answer:
+    async def run(self, work: AttemptContext) -> VerbResult:
         does, random = self._does, Random(work.seed)
         takes = max(0.0, does.takes * (1 + random.uniform(-does.jitter, does.jitter)))
         fails = random.random() < does.fails
@@ -40,5 +40,5 @@ class SimulateVerb:
             output = fitting(schema_of(work.agent.output), random)
         tokens_in, tokens_out = does.tokens
         if not tokens_in and not tokens_out:
-            return Answer(output)
-        return Answer(output, Usage(tokens_in, tokens_out, simulated=True, model="simulated"))
+            return VerbResult(output)
+        return VerbResult(output, Usage(tokens_in, tokens_out, simulated=True, model="simulated"))

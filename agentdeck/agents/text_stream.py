@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from agentdeck.agents.verb import Work
+from agentdeck.agents.verb import AttemptContext
 
 #: Seconds after which what has come is shown.
 WAIT = 0.1
@@ -12,11 +12,11 @@ WAIT = 0.1
 LONGEST = 200
 
 
-class Saying:
+class TextLog:
     """Takes pieces of text; the log gets whole lines, and at least every `WAIT` the whole words of a line that is
     not complete: these end with a space, and go on in the next ones. An empty piece is a sign of life."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: AttemptContext) -> None:
         self._work = work
         self._loop = asyncio.get_running_loop()
         self._text = ""

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from agentdeck.agents.attempt_usage import Spending
+from agentdeck.agents.attempt_usage import CallUsage
 from agentdeck.processes.children import Children
-from agentdeck.providers.keys import Keys
-from agentdeck.providers.provider import Told
+from agentdeck.providers.keys import KeyStore
+from agentdeck.providers.provider import RateHeaders
 from agentdeck.scheduler.events import Usage
 from agentdeck.workflow.deck import Deck
 from agentdeck.workflow.model import Agent, Data, Definition
@@ -29,11 +29,11 @@ async def _at_once(tokens_in: int | None, tokens_out: int | None) -> None:
     pass
 
 
-def _unheard(provider: str, told: Told) -> None:
+def _unheard(provider: str, told: RateHeaders) -> None:
     pass
 
 
-class Answer(NamedTuple):
+class VerbResult(NamedTuple):
     """What an attempt gave: plain data, and what it used where that is known."""
 
     output: Data
@@ -41,7 +41,7 @@ class Answer(NamedTuple):
 
 
 @dataclass(slots=True, eq=False)
-class Work:
+class AttemptContext:
     """One attempt of one step, with all it may read. Made anew for each attempt, and changed by nobody (frozen
     would say so, at a tenth of what a small step costs).
 
@@ -72,8 +72,8 @@ class Work:
     # of the same attempt, with the tokens that the one before it used: of its prompt and its answer, if known
     sent: Callable[[], None] = _nothing  # called when the last byte of a request has been written
     #: Awaited with what was used so far and the size of the next request, in bytes: gives its `max_output`.
-    afford: Callable[[Spending, int], Awaitable[int | None]] | None = None
-    spendings: list[Spending] = field(default_factory=list)  # what each call of this attempt has used so far
+    afford: Callable[[CallUsage, int], Awaitable[int | None]] | None = None
+    spendings: list[CallUsage] = field(default_factory=list)  # what each call of this attempt has used so far
     expected_out: int = 0  # how long an answer usually is, in tokens
     answered: Callable[[], None] = _nothing  # called when the answer to a request has begun
     grew: Callable[[int], int] = _never  # told how many characters were said; gives when it wants to hear again
@@ -87,11 +87,11 @@ class Work:
 class Verb(Protocol):
     """What an agent does. One object serves all steps of its agent, many at a time.
 
-    `run` returns plain data or an `Answer`, and raises `StepError` for failures of a known kind; whatever
+    `run` returns plain data or an `VerbResult`, and raises `StepError` for failures of a known kind; whatever
     else it raises is recorded as `exception`. It honours cancellation within a second.
     """
 
-    async def run(self, work: Work) -> Data | Answer: ...
+    async def run(self, work: AttemptContext) -> Data | VerbResult: ...
 
 
 #: What the cancellation of an attempt says when it is to end without grace.
@@ -99,7 +99,7 @@ NOW = "now"
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class WorkflowContext:
     """What all verbs of a run share. `sleep` is the run's clock; `functions` are Python agents given as objects,
     by agent name; `closing` collects what must be awaited when the run ends (clients, pools). `told` gets what a
     provider's headers say of its limits, with the provider's name in the deck. `children` are the processes that
@@ -111,6 +111,6 @@ class Setting:
     functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     deck: Deck = field(default_factory=Deck)
-    told: Callable[[str, Told], None] = _unheard
+    told: Callable[[str, RateHeaders], None] = _unheard
     children: Children = field(default_factory=Children)
-    keys: Keys = field(default_factory=Keys)
+    keys: KeyStore = field(default_factory=KeyStore)

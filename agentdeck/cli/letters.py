@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from agentdeck.cli.resume_session import Execution
-    from agentdeck.engine.retry import Plan
+    from agentdeck.engine.retry import RetryPlan
     from agentdeck.store.letters import Letter
     from agentdeck.store.reader import Reader
     from agentdeck.workflow.model import Data
@@ -250,7 +250,7 @@ def _no_such_cause(reader: Reader, cause: str) -> None:
     raise UsageError(f"no open letter has the cause {cause}; {there}. See: agentdeck letters")
 
 
-def _tried(trial: Plan, how: Execution) -> bool:
+def _tried(trial: RetryPlan, how: Execution) -> bool:
     """Run one letter of each cause, and say what came of it. Whether all of them are closed now."""
     import time
 
@@ -363,7 +363,7 @@ def _open(found: Iterable[Letter]) -> list[Letter]:
     return known
 
 
-def _plans(db: str | None, chosen: Sequence[Letter], named: bool, settings: tuple[str, ...]) -> list[Plan]:
+def _plans(db: str | None, chosen: Sequence[Letter], named: bool, settings: tuple[str, ...]) -> list[RetryPlan]:
     """One plan for each run."""
     from agentdeck.cli.options import store
     from agentdeck.engine.retry import of_letters

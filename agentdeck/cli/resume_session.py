@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from agentdeck.engine.launch import Outcome
-    from agentdeck.engine.reopened_steps import Again
+    from agentdeck.engine.reopened_steps import ReopenRequest
     from agentdeck.operations.out_file import OutFile
     from agentdeck.store.reader import Reader
     from agentdeck.store.run_list import RunRow
@@ -54,7 +54,7 @@ def not_here(row: RunRow, how: Execution) -> None:
 
 
 def take_up(
-    row: RunRow, how: Execution, again: Again | None = None, accept: bool = False
+    row: RunRow, how: Execution, again: ReopenRequest | None = None, accept: bool = False
 ) -> tuple[Outcome, Definition, OutFile]:
     """Go on with a run in this process until it is over; with steps that go `again`."""
     from agentdeck.cli.error_output import say
@@ -92,7 +92,7 @@ def take_up(
     return outcome, definition, out
 
 
-def _announce(row: RunRow, view: RunView, kept: Recorded | None, again: Again | None) -> None:
+def _announce(row: RunRow, view: RunView, kept: Recorded | None, again: ReopenRequest | None) -> None:
     """Say where the rest of the tasks comes from, if that is not the list that was launched, and what has
     changed."""
     from agentdeck.cli.error_output import say

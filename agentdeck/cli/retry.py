@@ -21,7 +21,7 @@ from agentdeck.cli.options import (
 
 if TYPE_CHECKING:
     from agentdeck.cli.resume_session import Execution
-    from agentdeck.engine.retry import Plan
+    from agentdeck.engine.retry import RetryPlan
 
 
 @click.command()
@@ -101,7 +101,7 @@ def retry(
     return release(plan, Execution(db, wait=wait, as_json=as_json, by=by or "", out=out))
 
 
-def show(plan: Plan) -> None:
+def show(plan: RetryPlan) -> None:
     """What will run first, and what follows, before anything does."""
     from agentdeck.cli.error_output import say
     from agentdeck.cli.text_tables import table
@@ -120,7 +120,7 @@ def show(plan: Plan) -> None:
         click.echo("  " + line, err=True)
 
 
-def release(plan: Plan, how: Execution) -> int:
+def release(plan: RetryPlan, how: Execution) -> int:
     """Let it go: in the process that holds the run, or in this one, until the run is over."""
     from agentdeck.cli.options import store
     from agentdeck.cli.resume_session import not_here, take_up
@@ -138,7 +138,7 @@ def release(plan: Plan, how: Execution) -> int:
     return conclude(outcome, definition, out, how.as_json, good=good)
 
 
-def _succeeded(plan: Plan, db: str | None, newest: int) -> bool:
+def _succeeded(plan: RetryPlan, db: str | None, newest: int) -> bool:
     """Whether the steps that were chosen, and what follows them in their tasks, ended well. Letters up to
     `newest` are from before; other steps of the run may have failed then, and stay failed."""
     from agentdeck.cli.options import store

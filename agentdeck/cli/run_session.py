@@ -17,8 +17,8 @@ from agentdeck.cli.event_loop import new_runner
 from agentdeck.cli.process_exit import leave_now
 from agentdeck.cli.progress import Narrator
 from agentdeck.engine.launch import Outcome, Watch
-from agentdeck.engine.run_control import Control
-from agentdeck.engine.stalled import Cause
+from agentdeck.engine.run_control import RunControl
+from agentdeck.engine.stalled import StallCause
 from agentdeck.errors import UsageError
 from agentdeck.insight.formatting import plural
 from agentdeck.operations.author import author
@@ -35,7 +35,7 @@ def conduct(
 ) -> Outcome:
     """Stay with a run until it is over. Ctrl-C or TERM drains, a second one cancels, a third one leaves at once.
     `again` is the command that resumes the run, or empty where it cannot be."""
-    control = Control(author().text)
+    control = RunControl(author().text)
     out.report = narrator.say
     name = ""
 
@@ -81,7 +81,7 @@ def conduct(
     return outcome
 
 
-def _waits(narrator: Narrator, run: str, found: Iterable[Cause]) -> None:
+def _waits(narrator: Narrator, run: str, found: Iterable[StallCause]) -> None:
     """Say what a run waits for in which nothing can go on, and how to answer."""
     narrator.say("nothing can go on until an operator acts:")
     for cause in found:

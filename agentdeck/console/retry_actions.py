@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agentdeck.console.pane import Selection
-from agentdeck.engine.retry import Plan, all_from, failed
+from agentdeck.engine.retry import RetryPlan, all_from, failed
 from agentdeck.errors import UsageError
 from agentdeck.insight.formatting import plural
 from agentdeck.store.reader import Reader
@@ -19,7 +19,7 @@ class Way(NamedTuple):
     """One way to go again: what would run, and the arguments of `agentdeck retry` that mean it."""
 
     title: str
-    plan: Plan
+    plan: RetryPlan
     arguments: tuple[str, ...]
 
     @property

@@ -22,7 +22,7 @@ LEAST, EACH = 5, 20
 BACK = 1.5
 
 
-class Adaptive:
+class AdaptiveMode:
     """Looks on at a run. `known` are the seconds of work of earlier tasks; `took` those of this run's."""
 
     def __init__(self, known: Iterable[float], machine: Scheduler) -> None:

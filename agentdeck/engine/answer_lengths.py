@@ -17,7 +17,7 @@ STREAMED = 0.2
 CHARACTERS_PER_TOKEN = 4.0
 
 
-class Lengths:
+class AnswerLengths:
     """The answers of one agent, in tokens.
 
     Expected is the mean of the answers that became longer than the one under way is. One more is always counted,
@@ -76,7 +76,7 @@ class Lengths:
         return self._sums
 
 
-class Paces:
+class OutputRates:
     """How many tokens a second a model says at most, by its last answers."""
 
     def __init__(self) -> None:

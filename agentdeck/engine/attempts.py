@@ -12,17 +12,17 @@ from typing import Any, Protocol, TypeAlias
 import anyio
 from anyio.abc import TaskGroup
 
-from agentdeck.agents.answer_check import Fit
+from agentdeck.agents.answer_check import OutputCheck
 from agentdeck.agents.attempt_usage import together
 from agentdeck.agents.factory import build
 from agentdeck.agents.template_rendering import render, render_text
-from agentdeck.agents.verb import Answer, Setting, Verb, Work
+from agentdeck.agents.verb import AttemptContext, Verb, VerbResult, WorkflowContext
 from agentdeck.engine.clock import Clock
 from agentdeck.engine.hedge import Hedges
 from agentdeck.engine.key_waiters import KeyWaiters
 from agentdeck.engine.log_lines import AttemptLog, LogLine
-from agentdeck.engine.reservations import Rates
-from agentdeck.engine.result_reuse import Deferred, Reuse
+from agentdeck.engine.reservations import Reservations
+from agentdeck.engine.result_reuse import Deferred, ResultReuse
 from agentdeck.errors import AgentdeckError, Fault, StepError
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
@@ -37,23 +37,23 @@ from agentdeck.workflow.json_text import estimated_size
 from agentdeck.workflow.model import Approve, Data, SubWorkflow
 
 #: An attempt: task, step, number.
-Key: TypeAlias = tuple[str, str, int]
+AttemptKey: TypeAlias = tuple[str, str, int]
 
 
-class Hands:
+class PreparedAgent:
     """What an agent's rule needs to be carried out: its verb, its compiled `with`, the check of its output."""
 
     __slots__ = ("fit", "seeded", "verb", "with_")
 
-    def __init__(self, rule: Rule, setting: Setting) -> None:
+    def __init__(self, rule: Rule, setting: WorkflowContext) -> None:
         agent = rule.agent
         self.verb: Verb | None = build(agent, setting) if rule.slot else None
         self.with_: Template | None = compile_template(dict(agent.with_)) if agent.with_ else None
-        self.fit = Fit(agent) if agent.output or agent.expect else None
+        self.fit = OutputCheck(agent) if agent.output or agent.expect else None
         self.seeded = rule.verb in ("simulate", "prompt")
 
 
-class Feed(Protocol):
+class EventSink(Protocol):
     """Has the core handle an event. A worker that is free afterwards says `own=1`."""
 
     def __call__(self, event: ev.Event | ev.Signal, own: int = 0) -> None: ...
@@ -69,11 +69,11 @@ class Attempts:
         self,
         machine: Scheduler,
         clock: Clock,
-        settings: Callable[[Program], Setting],
-        feed: Feed,
+        settings: Callable[[Program], WorkflowContext],
+        feed: EventSink,
         lines: deque[LogLine],
-        reuse: Reuse,
-        rates: Rates,
+        reuse: ResultReuse,
+        rates: Reservations,
         *,
         yes: bool = False,
         author: ev.Author | None = None,
@@ -89,17 +89,17 @@ class Attempts:
         self._rates = rates
         self._hedges = Hedges(rates, clock, feed)
         self._yes = yes
-        self._hands: dict[Rule, Hands] = {}
-        self._live: dict[Key, asyncio.Task[None]] = {}
-        self._cancelled: set[Key] = set()
-        self._works: dict[Key, Work] = {}
+        self._hands: dict[Rule, PreparedAgent] = {}
+        self._live: dict[AttemptKey, asyncio.Task[None]] = {}
+        self._cancelled: set[AttemptKey] = set()
+        self._works: dict[AttemptKey, AttemptContext] = {}
         machine.usage_so_far = self._usage_so_far
 
     async def run(self, start: act.StartAttempt, worker: asyncio.Task[None]) -> None:
         """Make the attempt in the `worker` that awaits this, and tell the core what came of it; nothing, where it
         makes no sense any more."""
         started = start.started
-        key: Key = started.task, started.step, started.attempt
+        key: AttemptKey = started.task, started.step, started.attempt
         task_id, name, number = key
         task = self._machine.tasks.get(task_id)
         step = task.step(name) if task is not None else None
@@ -116,7 +116,7 @@ class Attempts:
             return
         scope = scope_of(step, self._machine.run)
         size = estimated_size(scope["needs"] if rule.needs else scope["inputs"])
-        pulse = None if start.timeout_idle is None else _Pulse(self._clock.now)
+        pulse = None if start.timeout_idle is None else _IdleClock(self._clock.now)
         alive = pulse or _nothing
         said = AttemptLog(self._lines, self._clock.now, alive, key)
         fault: Fault | None = None
@@ -132,7 +132,7 @@ class Attempts:
         try:
             with_ = await render(hands.with_, scope) if hands.with_ is not None else {}
             timeout, agent = rule.attempt_timeout, rule.agent
-            work = Work(
+            work = AttemptContext(
                 self._machine.run,
                 task_id,
                 name,
@@ -162,7 +162,7 @@ class Attempts:
             else:
                 answer = await hands.verb.run(work)
             passing("attempt.effected")
-            if type(answer) is Answer:
+            if type(answer) is VerbResult:
                 output, usage = answer
             else:
                 output = answer
@@ -207,14 +207,14 @@ class Attempts:
         """Whether any attempt is under way."""
         return bool(self._live)
 
-    def cancel(self, key: Key, how: str | None = None) -> None:
+    def cancel(self, key: AttemptKey, how: str | None = None) -> None:
         """Once, not again and again: an agent that ignores it keeps its worker, and nobody waits for it."""
         worker = self._live.get(key)
         if worker is not None and key not in self._cancelled:
             self._cancelled.add(key)
             worker.cancel(how)
 
-    def running_in(self, worker: asyncio.Task[Any]) -> tuple[Key, float | None] | None:
+    def running_in(self, worker: asyncio.Task[Any]) -> tuple[AttemptKey, float | None] | None:
         """The attempt that a worker is at, and when its clock runs out. From any thread."""
         for key, live in self._live.copy().items():  # in one go, as the loop may change it meanwhile
             if live is worker:
@@ -224,18 +224,18 @@ class Attempts:
                 return key, None if step is None or timeout is None else step.started_at + timeout
         return None
 
-    def _make_hands(self, step: Step) -> Hands | None:
+    def _make_hands(self, step: Step) -> PreparedAgent | None:
         """The verb is built when first used; what cannot be built fails the step and says why."""
         rule = step.acting
         try:
-            hands = self._hands[rule] = Hands(rule, self._settings(step.task.program))
+            hands = self._hands[rule] = PreparedAgent(rule, self._settings(step.task.program))
         except AgentdeckError as error:
             fault = error.fault if isinstance(error, StepError) else Fault("setup", str(error))
             self._feed(ev.AttemptFailed(self._clock.now(), step.task.id, step.key, step.attempt, fault))
             return None
         return hands
 
-    async def _open(self, step: Step, started: ev.StepStarted, hands: Hands) -> None:
+    async def _open(self, step: Step, started: ev.StepStarted, hands: PreparedAgent) -> None:
         """A step that others end: a nested task, or a person's answer. A step that ended while its values were
         filled in is left as it is."""
         at, task, does = self._clock.now(), started.task, step.acting.agent.does
@@ -290,7 +290,7 @@ class Attempts:
         found = None if work is None else together(work.spendings)
         return found or ev.Usage(0, 0, 0, 0.0, 0.0, "" if work is None else work.model)
 
-    async def _watch_idle(self, start: act.StartAttempt, pulse: _Pulse) -> None:
+    async def _watch_idle(self, start: act.StartAttempt, pulse: _IdleClock) -> None:
         started, limit = start.started, start.timeout_idle
         assert limit is not None
         key = (started.task, started.step, started.attempt)
@@ -307,7 +307,7 @@ class Attempts:
             await anyio.sleep(left)
 
 
-class _Pulse:
+class _IdleClock:
     """When an attempt last showed a sign of life."""
 
     __slots__ = ("_now", "last")

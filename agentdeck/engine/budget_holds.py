@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import anyio
 
-from agentdeck.agents.attempt_usage import BYTES_PER_TOKEN, Spending
+from agentdeck.agents.attempt_usage import BYTES_PER_TOKEN, CallUsage
 from agentdeck.engine.clock import Clock
-from agentdeck.engine.grant import Grant
+from agentdeck.engine.grant import Reservation
 from agentdeck.engine.prompt_size import PromptSize
 from agentdeck.errors import AgentdeckError, Fault, StepError
 from agentdeck.limits.budget import Hold
@@ -55,7 +55,7 @@ class _Attempt(NamedTuple):
     per_byte: float
 
 
-class Holds:
+class BudgetHolds:
     """All holds of one run."""
 
     def __init__(
@@ -71,7 +71,7 @@ class Holds:
         self._sizes: dict[Rule, PromptSize] = {}
         self._waiting: set[tuple[str, str]] = set()
 
-    def reserve(self, grant: Grant, step: Step) -> Hold:
+    def reserve(self, grant: Reservation, step: Step) -> Hold:
         """What is to be held for an attempt that is about to ask. Sets the longest answer that is asked for."""
         grant.hold = Hold(grant.want.tokens_in + grant.want.tokens_out)
         if not grant.model:
@@ -86,7 +86,9 @@ class Holds:
             grant.hold = grant.hold._replace(likely_in=likely_in, likely_out=likely_out, likely_usd=likely_usd)
         return grant.hold
 
-    async def afford(self, grant: Grant, spending: Spending, size: int, leave: Callable[[], None]) -> int | None:
+    async def afford(
+        self, grant: Reservation, spending: CallUsage, size: int, leave: Callable[[], None]
+    ) -> int | None:
         """One more request of the same attempt, of so many bytes: returns the longest answer that it may ask for,
         once the budget admits it. `leave` is called before it waits. Raises StepError of kind `budget` where no
         other call can make room."""
@@ -112,7 +114,7 @@ class Holds:
         finally:
             self._waiting.discard(where)
 
-    def admits(self, grant: Grant, step: Step, beside: Grant) -> bool:
+    def admits(self, grant: Reservation, step: Step, beside: Reservation) -> bool:
         """Whether a second call of an attempt may begin beside the first one: both are held from now on."""
         hold = self.reserve(grant, step)
         both = hold.plus(beside.hold)
@@ -122,7 +124,7 @@ class Holds:
         beside.hold = both
         return True
 
-    def ended(self, grant: Grant, usage: ev.Usage | None, fault: Fault | None) -> None:
+    def ended(self, grant: Reservation, usage: ev.Usage | None, fault: Fault | None) -> None:
         """An attempt ended: what it used tells what the next one will."""
         known = usage is not None and usage.tokens_in is not None and usage.tokens_out is not None
         if not known or usage.estimated or (fault is not None and fault.kind not in ("invalid", "budget")):  # type: ignore[union-attr]
@@ -133,7 +135,7 @@ class Holds:
 
     # Inside
 
-    def _grow(self, grant: Grant, hold: Hold) -> None:
+    def _grow(self, grant: Reservation, hold: Hold) -> None:
         grant.hold = hold
         task, step, attempt = grant.where
         tokens, usd, likely_in, likely_out, likely_usd = hold
@@ -143,7 +145,7 @@ class Holds:
             )
         )
 
-    def _hold(self, grant: Grant, size: int, spent: ev.Usage | None = None) -> Hold:
+    def _hold(self, grant: Reservation, size: int, spent: ev.Usage | None = None) -> Hold:
         """For what was spent, and one more request of so many bytes. Sets the longest answer of that."""
         used_tokens = (spent.tokens_in or 0) + (spent.tokens_out or 0) if spent is not None else 0
         used_usd = (spent.usd or 0.0) if spent is not None else 0.0
@@ -202,7 +204,7 @@ class Holds:
         beside = BESIDE + TOOL * len(does.tools) + IMAGE * len(does.images)
         return int(size * max(DENSE, MARGIN * per_byte)) + beside
 
-    def _likely(self, grant: Grant, length: int, most: int) -> tuple[int, int]:
+    def _likely(self, grant: Reservation, length: int, most: int) -> tuple[int, int]:
         """The tokens that an attempt likely uses, its further requests among them."""
         seen = self._seen.get(grant.rule)
         if not seen:

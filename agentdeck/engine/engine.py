@@ -16,14 +16,14 @@ from typing import Any
 
 import anyio
 
-from agentdeck.agents.verb import NOW, Setting
+from agentdeck.agents.verb import NOW, WorkflowContext
 from agentdeck.engine.attempts import Attempts
 from agentdeck.engine.clock import Clock
 from agentdeck.engine.log_lines import LogLine
-from agentdeck.engine.reservations import Rates
-from agentdeck.engine.result_reuse import Reuse
-from agentdeck.engine.run_control import Control, Make
-from agentdeck.engine.run_storage import Storage
+from agentdeck.engine.reservations import Reservations
+from agentdeck.engine.result_reuse import ResultReuse
+from agentdeck.engine.run_control import Make, RunControl
+from agentdeck.engine.run_storage import RunStorage
 from agentdeck.engine.task_feed import LATER
 from agentdeck.errors import AgentdeckError, StoreError
 from agentdeck.scheduler import actions as act
@@ -53,9 +53,9 @@ class Engine:
     def __init__(
         self,
         machine: Scheduler,
-        storage: Storage,
+        storage: RunStorage,
         clock: Clock,
-        settings: Callable[[Program], Setting],
+        settings: Callable[[Program], WorkflowContext],
         source: Iterator[Mapping[str, Data]],
         *,
         view: RunView,
@@ -72,7 +72,7 @@ class Engine:
         self.clock = clock
         self.view = view
         self.abandoned = 0
-        self.rates = Rates(machine, storage, deck, clock, self.feed)
+        self.rates = Reservations(machine, storage, deck, clock, self.feed)
         self.turned = 0.0  # when the loop was last seen turning, by time.monotonic
         self._source = source
         self._watch = watch
@@ -91,7 +91,7 @@ class Engine:
         self._inbox: deque[ev.Event | ev.Signal] = deque()
         self._feeding = False
         self._lines: deque[LogLine] = deque()
-        reuse = Reuse(storage, machine.run, clock)
+        reuse = ResultReuse(storage, machine.run, clock)
         self.attempts = Attempts(
             machine, clock, settings, self.feed, self._lines, reuse, self.rates, yes=yes, author=author
         )
@@ -105,7 +105,7 @@ class Engine:
     async def run(
         self,
         first: ev.Event | ev.Signal,
-        control: Control | None = None,
+        control: RunControl | None = None,
         beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> str:
         """Run until the core says that it is over, and return the state it ended in. `beside` runs as long.

@@ -59,7 +59,7 @@ class Fork:
 
 
 @dataclass(frozen=True, slots=True)
-class Forked:
+class ForkResult:
     """The new run, how many results it shares, and how many tasks it has so far."""
 
     run: str
@@ -68,7 +68,7 @@ class Forked:
     tasks: int
 
 
-def fork(db: Path, wanted: Fork) -> Forked:
+def fork(db: Path, wanted: Fork) -> ForkResult:
     """Write the new run; nobody holds it yet. Raises UsageError."""
     reader = Reader(db)
     try:
@@ -121,7 +121,7 @@ def fork(db: Path, wanted: Fork) -> Forked:
         options[OVERLAY] = overlay
     made = NewRun(name, new.name, new.identity, at, row.simulated, row.tags, source, options)
     _write(db, made, new, events, row.run)
-    return Forked(name, row.run, sum(type(event) is ev.StepSucceeded for event in events), len(tasks))
+    return ForkResult(name, row.run, sum(type(event) is ev.StepSucceeded for event in events), len(tasks))
 
 
 def _write(db: Path, row: NewRun, definition: Definition, events: Sequence[ev.Event], origin: str) -> None:

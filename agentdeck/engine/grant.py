@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from agentdeck.engine.prompt_estimate import Estimate
+from agentdeck.engine.prompt_estimate import PromptEstimate
 from agentdeck.limits.budget import NO_HOLD, Hold
-from agentdeck.limits.output_reservation import Forecast
-from agentdeck.limits.rate_window import COUNTED, LATEST, RESERVED, SENT, Want
+from agentdeck.limits.output_reservation import OutputForecast
+from agentdeck.limits.rate_window import COUNTED, LATEST, RESERVED, SENT, Amounts
 from agentdeck.scheduler.program import Rule
 
 
 @dataclass(slots=True, eq=False)
-class Grant:
+class Reservation:
     """It holds until the attempt ends: `want`, which is the estimate as far as it fits. `ids` are its rows in the
     store, one per request, and `live` whether the last one has a place; `number` tells which of its agent's
     attempts it is, and `epoch` what its provider's breaker had decided when it began. `hold` is what is held of
@@ -31,8 +31,8 @@ class Grant:
     model: str
     provider: str
     max_output: int | None
-    estimate: Estimate
-    want: Want
+    estimate: PromptEstimate
+    want: Amounts
     ids: list[int] = field(default_factory=list)
     began: float = 0.0
     number: int | None = None
@@ -46,14 +46,14 @@ class Grant:
     longest: int | None = None
     closed: bool = False
     most: int = 0
-    forecast: Forecast | None = None
+    forecast: OutputForecast | None = None
     sent: float | None = None
     answered: float | None = None
     first_text_at: float | None = None
     said: int = 0
     first_text: int = 0
     at: float = 0.0
-    before: list[Want] = field(default_factory=list)
+    before: list[Amounts] = field(default_factory=list)
 
     def placed(self, number: int) -> None:
         """The store has given it a place, under this number."""

@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
 from agentdeck.agents.attempt_usage import together
-from agentdeck.agents.verb import Answer, Verb, Work
+from agentdeck.agents.verb import AttemptContext, Verb, VerbResult
 from agentdeck.engine.clock import Clock
-from agentdeck.engine.grant import Grant
-from agentdeck.engine.reservations import Rates
+from agentdeck.engine.grant import Reservation
+from agentdeck.engine.reservations import Reservations
 from agentdeck.errors import Fault, StepError
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.adaptive_timeout import LEAST, quantile
@@ -25,36 +25,41 @@ from agentdeck.workflow.model import Data
 #: Of an agent's attempts, at most this share is asked twice.
 MOST = 0.05
 
-Call: TypeAlias = "asyncio.Task[Data | Answer]"
+CallTask: TypeAlias = "asyncio.Task[Data | VerbResult]"
 
 
-class Won(NamedTuple):
+class HedgeResult(NamedTuple):
     """The valid answer, whose usage has both calls in it; and the call that gave it, with what that one used."""
 
-    answer: Data | Answer
-    grant: Grant
+    answer: Data | VerbResult
+    grant: Reservation
     usage: ev.Usage | None
 
 
 class Hedges:
     """All second calls of a run."""
 
-    def __init__(self, rates: Rates, clock: Clock, feed: Callable[[ev.Event | ev.Signal], None]) -> None:
+    def __init__(self, rates: Reservations, clock: Clock, feed: Callable[[ev.Event | ev.Signal], None]) -> None:
         self._rates = rates
         self._clock = clock
         self._feed = feed
         self._counts: dict[Rule, list[int]] = {}
 
     async def run(
-        self, verb: Verb, work: Work, grant: Grant, step: Step, valid: Callable[[Data], object] | None
-    ) -> Won:
+        self,
+        verb: Verb,
+        work: AttemptContext,
+        grant: Reservation,
+        step: Step,
+        valid: Callable[[Data], object] | None,
+    ) -> HedgeResult:
         """Raises what the first call raised where none gave a valid answer. The call that lost is settled here,
         the other one by the caller."""
         counts = self._counts.setdefault(grant.rule, [0, 0])
         counts[0] += 1
-        first: Call = asyncio.create_task(_call(verb, work, valid))
-        second: Call | None = None
-        spare: Grant | None = None
+        first: CallTask = asyncio.create_task(_call(verb, work, valid))
+        second: CallTask | None = None
+        spare: Reservation | None = None
         try:
             await asyncio.wait({first}, timeout=self._late(step, counts))
             spare = None if first.done() else await self._rates.second(grant, step)
@@ -89,9 +94,9 @@ class Hedges:
             return None
         return quantile(times, int((rule.agent.hedge or "p95")[1:]) / 100)
 
-    def _paid(self, won: Won, work: Work, winner: Grant) -> Won:
+    def _paid(self, won: HedgeResult, work: AttemptContext, winner: Reservation) -> HedgeResult:
         """Both calls are paid. What the one that lost had used is estimated, where it was cancelled."""
-        if won.usage is None or not isinstance(won.answer, Answer):
+        if won.usage is None or not isinstance(won.answer, VerbResult):
             return won
         return won._replace(answer=won.answer._replace(usage=together(work.spendings, winner.model)))
 
@@ -108,14 +113,14 @@ def critical(step: Step) -> bool:
     )
 
 
-async def _call(verb: Verb, work: Work, valid: Callable[[Data], object] | None) -> Data | Answer:
+async def _call(verb: Verb, work: AttemptContext, valid: Callable[[Data], object] | None) -> Data | VerbResult:
     answer = await verb.run(work)
     if valid is not None:
-        valid(answer.output if isinstance(answer, Answer) else answer)
+        valid(answer.output if isinstance(answer, VerbResult) else answer)
     return answer
 
 
-async def _winner(first: Call, second: Call) -> Call:
+async def _winner(first: CallTask, second: CallTask) -> CallTask:
     """The first that gave a valid answer; the first of all where none did."""
     await asyncio.wait({first, second}, return_when=asyncio.FIRST_COMPLETED)
     for one in (first, second):
@@ -125,7 +130,7 @@ async def _winner(first: Call, second: Call) -> Call:
     return second if second.exception() is None else first
 
 
-async def _stop(*calls: Call | None) -> None:
+async def _stop(*calls: CallTask | None) -> None:
     left = [call for call in calls if call is not None and not call.done()]
     for call in left:
         call.cancel()
@@ -133,5 +138,5 @@ async def _stop(*calls: Call | None) -> None:
         await asyncio.wait(left)
 
 
-def _won(answer: Data | Answer, grant: Grant) -> Won:
-    return Won(answer, grant, answer.usage if isinstance(answer, Answer) else None)
+def _won(answer: Data | VerbResult, grant: Reservation) -> HedgeResult:
+    return HedgeResult(answer, grant, answer.usage if isinstance(answer, VerbResult) else None)

@@ -10,7 +10,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from agentdeck.engine.clock import Clock
-from agentdeck.engine.result_reuse import Reuse
+from agentdeck.engine.result_reuse import ResultReuse
 from agentdeck.errors import StoreError
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.scheduler import Scheduler
@@ -27,7 +27,9 @@ class KeyWaiters:
     """When a key has its result, or is known to have none, all its waiters try again, and end at once. When its
     holder failed without effect, the first one does; the next one when that has failed, too, or does not try."""
 
-    def __init__(self, machine: Scheduler, clock: Clock, feed: Callable[[ev.Signal], None], reuse: Reuse) -> None:
+    def __init__(
+        self, machine: Scheduler, clock: Clock, feed: Callable[[ev.Signal], None], reuse: ResultReuse
+    ) -> None:
         self._machine = machine
         self._clock = clock
         self._feed = feed

@@ -15,23 +15,23 @@ import anyio
 import anyio.to_thread
 
 from agentdeck.agents.output_capture import capture
-from agentdeck.agents.verb import Setting
+from agentdeck.agents.verb import WorkflowContext
 from agentdeck.engine import stalled
-from agentdeck.engine.adaptive_mode import Adaptive
+from agentdeck.engine.adaptive_mode import AdaptiveMode
 from agentdeck.engine.author import current_author
 from agentdeck.engine.clock import Clock, WallClock
 from agentdeck.engine.engine import Engine
 from agentdeck.engine.log_lines import LogLine
-from agentdeck.engine.run_control import Control
+from agentdeck.engine.run_control import RunControl
 from agentdeck.engine.run_owner import hold
-from agentdeck.engine.run_storage import Storage
+from agentdeck.engine.run_storage import RunStorage
 from agentdeck.engine.source_hashes import FILES, files_of
-from agentdeck.engine.stalled import Cause
-from agentdeck.engine.task_feed import LATER, Arriving
+from agentdeck.engine.stalled import StallCause
+from agentdeck.engine.task_feed import LATER, TaskFeed
 from agentdeck.engine.watchdog import Watchdog
 from agentdeck.errors import UsageError
 from agentdeck.limits.provider_limits import caps_of, shown
-from agentdeck.providers.keys import Keys
+from agentdeck.providers.keys import KeyStore
 from agentdeck.providers.registry import check_deck
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.approvals import required
@@ -55,7 +55,7 @@ OVERLAY = "overlay"
 @dataclass(frozen=True, slots=True)
 class Launch:
     """What to run. `tasks` None is one task made of the inputs; else each item is laid over them, and is pulled
-    only when there is room for it; `Arriving` ones may come later. `db` None keeps nothing. `source` tells where
+    only when there is room for it; `TaskFeed` ones may come later. `db` None keeps nothing. `source` tells where
     the workflow came from. `run` is the run's name where somebody wants to know it beforehand. Without `wait` the
     run stops where nothing can go on until an operator acts. `overlay` are inputs that go over those of every
     task."""
@@ -86,7 +86,7 @@ class Outcome:
     state: str
     view: RunView = field(repr=False)
     abandoned: int = 0
-    causes: tuple[Cause, ...] = ()
+    causes: tuple[StallCause, ...] = ()
 
 
 def complete(definition: Definition, given: Mapping[str, Data]) -> dict[str, Data]:
@@ -146,16 +146,16 @@ class Watch:
 
     event: Callable[[int, ev.Event], None] | None = None
     line: Callable[[LogLine], None] | None = None
-    control: Control | None = None
+    control: RunControl | None = None
     warn: Callable[[str], None] | None = None
     kept: Callable[[int], None] | None = None
-    standstill: Callable[[str, tuple[Cause, ...]], None] | None = None
+    standstill: Callable[[str, tuple[StallCause, ...]], None] | None = None
 
 
 async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = None) -> Outcome:
     """Launch a run and stay until it is over, or has drained."""
     clock = clock or WallClock()
-    storage = Storage(launch.db)
+    storage = RunStorage(launch.db)
     try:
         definition, name = launch.definition, launch.run or new_run()
         author = launch.author or current_author("api")
@@ -198,11 +198,11 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
         storage.close()
 
 
-async def record_tasks(tasks: Iterable[Mapping[str, Data]] | None, storage: Storage, run: str) -> Rest | None:
+async def record_tasks(tasks: Iterable[Mapping[str, Data]] | None, storage: RunStorage, run: str) -> Rest | None:
     """Writes the tasks into the store, before the run's row; what is returned writes the rest of them together
     with that row. None where there is nothing to write: no store, no tasks, or an iterator that only the program
     that made it can read. Tasks of such a one are recorded as they are opened."""
-    if isinstance(tasks, Arriving):
+    if isinstance(tasks, TaskFeed):
         return tasks.stream.attach(storage.log if storage.durable else None, run)
     if not storage.durable or not isinstance(tasks, TaskSpool | Sequence):
         return None
@@ -220,7 +220,7 @@ async def drive(
     launch: Launch,
     machine: Scheduler,
     view: RunView,
-    storage: Storage,
+    storage: RunStorage,
     clock: Clock,
     first: ev.Event | ev.Signal,
     watch: Watch,
@@ -228,23 +228,23 @@ async def drive(
 ) -> Outcome:
     """Run a machine, new or restored, from its `first` event to its end."""
     closing: list[Callable[[], Awaitable[None]]] = []
-    settings: dict[Program, Setting] = {}
+    settings: dict[Program, WorkflowContext] = {}
     children = storage.children(machine.run)
-    keys = Keys(secrets=deck.secrets)
+    keys = KeyStore(secrets=deck.secrets)
 
-    def setting(of: Program) -> Setting:
+    def setting(of: Program) -> WorkflowContext:
         if of not in settings:
             own = of is machine.program
             folder = launch.folder if own else of.definition.folder or launch.folder
             functions = launch.functions if own else {}
-            settings[of] = Setting(
+            settings[of] = WorkflowContext(
                 of.definition, folder, anyio.sleep, functions, closing, deck, engine.rates.told, children, keys
             )
         return settings[of]
 
-    adaptive: Adaptive | None = None
+    adaptive: AdaptiveMode | None = None
     if machine.program.definition.mode == "adaptive":
-        adaptive = Adaptive(storage.work(view.workflow, launch.folder), machine)
+        adaptive = AdaptiveMode(storage.work(view.workflow, launch.folder), machine)
         if machine.seq <= 1:
             first = ev.Batch(first.at, (first, adaptive.first(first.at)))
 
@@ -268,10 +268,10 @@ async def drive(
         yes=launch.yes,
         author=launch.author,
     )
-    if isinstance(launch.tasks, Arriving):
+    if isinstance(launch.tasks, TaskFeed):
         launch.tasks.attach(engine.arrived)
     storage.attach(engine.committed, engine.fault)
-    causes: tuple[Cause, ...] = ()
+    causes: tuple[StallCause, ...] = ()
 
     async def beside() -> None:
         nonlocal causes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from agentdeck.agents.answer_check import Fit
+from agentdeck.agents.answer_check import OutputCheck
 from agentdeck.engine.resume import definition_of
 from agentdeck.errors import AgentdeckError, UsageError
 from agentdeck.scheduler.events import Author
@@ -82,6 +82,6 @@ def _check_result(reader: Reader, letter: Letter, result: Data) -> None:
     if agent is None or "/" in letter.task or not isinstance(letter.inputs, dict):
         return
     try:
-        Fit(agent)(result, letter.inputs)
+        OutputCheck(agent)(result, letter.inputs)
     except AgentdeckError as error:
         raise UsageError(f"--took-effect: {letter.step} cannot have returned that: {error}") from None

@@ -7,10 +7,10 @@ from collections import deque
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from agentdeck.engine.answer_lengths import Lengths
+from agentdeck.engine.answer_lengths import AnswerLengths
 from agentdeck.engine.prompt_size import PromptSize
 from agentdeck.errors import AgentdeckError
-from agentdeck.limits.rate_window import Want
+from agentdeck.limits.rate_window import Amounts
 from agentdeck.scheduler.events import Usage
 from agentdeck.scheduler.program import Rule
 from agentdeck.workflow.model import Data, Prompt
@@ -25,12 +25,12 @@ LEAST, MANY, SHARE, SEEN = 10, 100, 0.9, 200
 UNLIKE = 1.5
 
 
-class Estimate(NamedTuple):
+class PromptEstimate(NamedTuple):
     """What is reserved for a prompt, and by how much more it may turn out to be used. `length` is how long the
     prompt is, in tokens as far as can be told from its text."""
 
-    want: Want
-    more: Want
+    want: Amounts
+    more: Amounts
     length: int
 
 
@@ -46,7 +46,7 @@ class _Seen:
         self.answers: deque[int] = deque(maxlen=SEEN)
         self.ended: dict[int, tuple[float, int] | None] = {}
         self.began = self.next = 0
-        self.lengths = Lengths()
+        self.lengths = AnswerLengths()
 
     @property
     def enough(self) -> bool:
@@ -69,7 +69,7 @@ class _Seen:
                 self.lengths.add(came[1])
 
 
-class Estimates:
+class PromptEstimates:
     """Per agent: by the length of its prompt and what was seen of it. Until then, by the longest answer it may
     give."""
 
@@ -77,21 +77,23 @@ class Estimates:
         self._seen: dict[Rule, _Seen] = {}
         self._sizes: dict[Rule, PromptSize] = {}
 
-    def of(self, rule: Rule, scope: Mapping[str, Data], most: int | None) -> Estimate:
+    def of(self, rule: Rule, scope: Mapping[str, Data], most: int | None) -> PromptEstimate:
         """`most` is the longest answer that is allowed; None where nothing says."""
         length = self._prompt(rule, scope)
         seen = self._seen.get(rule)
         if seen is None or not seen.enough:
-            return Estimate(Want(1, length, OUTPUT if most is None else most), Want(0, length // 2, 0), length)
+            return PromptEstimate(
+                Amounts(1, length, OUTPUT if most is None else most), Amounts(0, length // 2, 0), length
+            )
         longer, answers = sorted(seen.longer), sorted(seen.answers)
         if most is not None:
             answers = [min(most, answer) for answer in answers]
         at = math.ceil(SHARE * len(answers)) - 1
-        want = Want(1, math.ceil(length * longer[at]), answers[at])
+        want = Amounts(1, math.ceil(length * longer[at]), answers[at])
         far = 2 * answers[-1] - answers[len(answers) // 2]  # answers of one length are no surprise
         longest = far if most is None else min(most, far)
-        more = Want(0, math.ceil(length * longer[-1]) - want.tokens_in, longest - want.tokens_out)
-        return Estimate(want, more, length)
+        more = Amounts(0, math.ceil(length * longer[-1]) - want.tokens_in, longest - want.tokens_out)
+        return PromptEstimate(want, more, length)
 
     def longest(self, rule: Rule, reduced: bool, cut_at: int = 0) -> int | None:
         """The longest answer an agent may give; half of it where it is to be short. Twice as much as where the
@@ -100,7 +102,7 @@ class Estimates:
         most = max((does.max_output if isinstance(does, Prompt) else None) or 0, 2 * cut_at) or None
         return max(1, (most or OUTPUT) // 2) if reduced else most
 
-    def lengths(self, rule: Rule) -> Lengths:
+    def lengths(self, rule: Rule) -> AnswerLengths:
         """How long its answers became."""
         return self._seen.setdefault(rule, _Seen()).lengths
 

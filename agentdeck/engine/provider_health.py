@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 from agentdeck.engine.model_access import ModelAccess
 from agentdeck.errors import STOPPING, Fault
-from agentdeck.limits.adaptive_concurrency import Pace
-from agentdeck.limits.circuit_breaker import NEVER, Breaker, Outcome
+from agentdeck.limits.adaptive_concurrency import AdaptiveConcurrency
+from agentdeck.limits.circuit_breaker import NEVER, CircuitBreaker, Outcome
 from agentdeck.workflow.units import show_duration
 
 #: Kinds of faults that are the provider's.
@@ -21,7 +21,7 @@ SPREAD, SPREAD_MOST = 0.1, 2.0
 LOOK = 0.25
 
 
-class Standing:
+class ProviderHealth:
     """Who may be called. `tell` notes what an operator should know, `mend` says what to do about a provider that
     is stopped for a kind of fault; `learnt` is what providers say they allow."""
 
@@ -29,10 +29,10 @@ class Standing:
         self.learnt: dict[str, dict[str, float]] = {}
         self._tell = tell
         self._mend = mend
-        self._breakers: dict[str, Breaker] = {}
+        self._breakers: dict[str, CircuitBreaker] = {}
         self._stopped: dict[str, str] = {}
         self._access = ModelAccess()
-        self._paces: dict[str, Pace] = {}
+        self._paces: dict[str, AdaptiveConcurrency] = {}
 
     def start(self) -> None:
         """Those that were stopped are tried again."""
@@ -133,7 +133,7 @@ class Standing:
         """How many calls at once are best, where that is to be found out."""
         pace = self._paces.get(provider)
         if pace is None:
-            pace = self._paces[provider] = Pace(most)
+            pace = self._paces[provider] = AdaptiveConcurrency(most)
         pace.most = most
         return min(most, pace.places)
 
@@ -153,10 +153,10 @@ class Standing:
         self._stopped[provider] = f"{provider} is stopped ({kind}): {why}"
         self._tell(at, f"{self._stopped[provider]}; {self._mend(provider, kind)}")
 
-    def _breaker(self, provider: str) -> Breaker:
+    def _breaker(self, provider: str) -> CircuitBreaker:
         found = self._breakers.get(provider)
         if found is None:
-            found = self._breakers[provider] = Breaker()
+            found = self._breakers[provider] = CircuitBreaker()
         return found
 
 

@@ -17,7 +17,7 @@ from agentdeck.workflow.model import Data
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class ReopenRequest:
     """Steps that are to go again when the run is taken up, as (task, step), and inputs laid over their tasks'."""
 
     steps: Sequence[tuple[str, str]]
@@ -53,7 +53,7 @@ def order_again(args: Mapping[str, Data], machine: Scheduler, at: float, who: st
     can = [step for step in steps if chain(machine, *step)]
     if not can:
         raise UsageError("nothing of that can go again: it has not ended, or a retry has it already")
-    again = Again(can, dict(args.get("inputs") or {}))
+    again = ReopenRequest(can, dict(args.get("inputs") or {}))
     return ev.Batch(at, again.events(at, who)), f"{len(can)} of {len(steps)} steps go again"
 
 

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import anyio
 
 from agentdeck.engine.clock import Clock
-from agentdeck.engine.grant import Grant
+from agentdeck.engine.grant import Reservation
 from agentdeck.errors import StoreError
-from agentdeck.limits.rate_window import Want, longest
+from agentdeck.limits.rate_window import Amounts, longest
 from agentdeck.store import reservations as store
 from agentdeck.store.fault_point import passing
 from agentdeck.store.log import Log
@@ -25,21 +25,21 @@ from agentdeck.workflow.model import ProviderLimits
 LINGER = 0.02
 
 
-class _Ask(NamedTuple):
+class _Pending(NamedTuple):
     """One that waits for the store. `done` hears what it said; None: it has its place already."""
 
-    grant: Grant
+    grant: Reservation
     done: Callable[[store.Answer], None] | None
 
 
-class _Turn(NamedTuple):
+class _BatchResult(NamedTuple):
     """What the store said: to each that asked, and of each provider that it was about."""
 
     answers: Sequence[store.Answer]
     seen: Mapping[str, store.Seen]
 
 
-class Exchange:
+class ReservationBatcher:
     """The one way to the book. `limits` tells a provider's limits as they are now; `cooled` hears until when a
     provider is to be left alone, whoever was told so."""
 
@@ -56,24 +56,26 @@ class Exchange:
         self._book = book
         self._limits = limits
         self._cooled = cooled
-        self._asks: list[_Ask] = []
+        self._asks: list[_Pending] = []
         self._settled: list[store.Settled] = []
         self._news: list[Callable[[sqlite3.Connection, float], None]] = []
-        self._moved: dict[Grant, None] = {}
+        self._moved: dict[Reservation, None] = {}
         self._left: Counter[str] = Counter()  # places whose calls have ended since the last turn, by provider
-        self._coming: dict[Grant, tuple[float, Want | None] | None] = {}  # passed on, their rows not written yet
+        self._coming: dict[
+            Reservation, tuple[float, Amounts | None] | None
+        ] = {}  # passed on, their rows not written yet
         self._seen: dict[str, store.Seen] = {}
         self._wake = anyio.Event()
-        self._gone: set[Grant] = set()  # of those, which are settled with their rows
+        self._gone: set[Reservation] = set()  # of those, which are settled with their rows
         self._looking = False
         self._later: asyncio.TimerHandle | None = None
 
-    def ask(self, grant: Grant, done: Callable[[store.Answer], None]) -> None:
+    def ask(self, grant: Reservation, done: Callable[[store.Answer], None]) -> None:
         """Have it reserved as soon as there is room; `done` hears whether there was."""
-        self._asks.append(_Ask(grant, done))
+        self._asks.append(_Pending(grant, done))
         self._came()
 
-    def pass_on(self, grant: Grant) -> bool:
+    def pass_on(self, grant: Reservation) -> bool:
         """Let a call have the place of one of this run that has just ended. Only the number of calls at once may
         be limited: that stays as it is, so nobody needs to be asked, and the store is told afterwards."""
         provider = grant.provider
@@ -91,11 +93,11 @@ class Exchange:
             return False
         self._left[provider] -= 1
         self._coming[grant] = None
-        self._asks.append(_Ask(grant, None))
+        self._asks.append(_Pending(grant, None))
         self._came()
         return True
 
-    def settle(self, grant: Grant, want: Want | None) -> None:
+    def settle(self, grant: Reservation, want: Amounts | None) -> None:
         """Its last call has ended and came to `want`; None: to what was reserved."""
         if grant in self._coming:
             self._coming[grant] = grant.at, want
@@ -106,7 +108,7 @@ class Exchange:
             self._settled.append(store.Settled(grant.ids[-1], grant.provider, grant.at, want))
             self._came()
 
-    def move(self, grant: Grant) -> None:
+    def move(self, grant: Reservation) -> None:
         """Its call has been sent, or its answer has begun or become longer. The store hears of it soon: until
         then the call counts as one that was not sent, which is never too little."""
         if grant.live:
@@ -159,7 +161,7 @@ class Exchange:
         for ask, answer in zip(asks, answers, strict=True):
             if ask.done is None:
                 self._written(ask.grant, answer)
-        again: list[_Ask] = []
+        again: list[_Pending] = []
         for ask, answer in zip(asks, answers, strict=True):
             if ask.done is None:
                 continue
@@ -171,7 +173,7 @@ class Exchange:
             self._asks = again + self._asks
             self._came()
 
-    def _next(self, asks: Sequence[_Ask]) -> Callable[[sqlite3.Connection], _Turn]:
+    def _next(self, asks: Sequence[_Pending]) -> Callable[[sqlite3.Connection], _BatchResult]:
         """What is to be done in the writer's thread about these and all that has come together. What ended before
         its row was written is settled with it."""
         settled, self._settled = self._settled, []
@@ -183,14 +185,14 @@ class Exchange:
         limits = {one.provider: self._limits(one.provider) for one in wanted}
         providers = {*limits, *(one.provider for one in settled)}
 
-        def turn(db: sqlite3.Connection) -> _Turn:
+        def turn(db: sqlite3.Connection) -> _BatchResult:
             now = self._clock.now()
             self._book.move(db, moved, now)
             self._book.settle(db, settled, now)
             for tell in news:
                 tell(db, now)
             answers = self._book.reserve(db, wanted, limits, now)
-            return _Turn(answers, {name: self._book.seen(name, now) for name in providers})
+            return _BatchResult(answers, {name: self._book.seen(name, now) for name in providers})
 
         return turn
 
@@ -198,7 +200,7 @@ class Exchange:
         seen = self._seen.get(provider)
         return 0.0 if seen is None else seen.cooldown
 
-    def _written(self, grant: Grant, answer: store.Answer) -> None:
+    def _written(self, grant: Reservation, answer: store.Answer) -> None:
         """The row of a call that began without one. It may have ended while that was written."""
         ended = self._coming.pop(grant)
         assert isinstance(answer, store.Granted)
@@ -225,10 +227,10 @@ class Exchange:
         self._book.reset()
 
 
-def _wanted(grant: Grant, passed_on: bool, ended: tuple[float, Want | None] | None) -> store.Wanted:
+def _wanted(grant: Reservation, passed_on: bool, ended: tuple[float, Amounts | None] | None) -> store.Wanted:
     want = grant.want._replace(tokens_out=grant.most)
     return store.Wanted(grant.provider, *grant.where, want, grant.estimate.more, passed_on, ended, grant.forecast)
 
 
-def _moved(grant: Grant) -> store.Moved:
+def _moved(grant: Reservation) -> store.Moved:
     return store.Moved(grant.ids[-1], grant.provider, *grant.stage, grant.most, grant.forecast)

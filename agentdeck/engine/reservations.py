@@ -13,20 +13,20 @@ from functools import partial
 
 import anyio
 
-from agentdeck.agents.attempt_usage import Spending
-from agentdeck.agents.verb import Work
-from agentdeck.engine.budget_holds import Holds
-from agentdeck.engine.call_progress import Calls
+from agentdeck.agents.attempt_usage import CallUsage
+from agentdeck.agents.verb import AttemptContext
+from agentdeck.engine.budget_holds import BudgetHolds
+from agentdeck.engine.call_progress import CallProgress
 from agentdeck.engine.clock import Clock
-from agentdeck.engine.grant import Grant
-from agentdeck.engine.prompt_estimate import Estimates
-from agentdeck.engine.provider_health import Standing
-from agentdeck.engine.reservation_batcher import Exchange
-from agentdeck.engine.run_storage import Storage
+from agentdeck.engine.grant import Reservation
+from agentdeck.engine.prompt_estimate import PromptEstimates
+from agentdeck.engine.provider_health import ProviderHealth
+from agentdeck.engine.reservation_batcher import ReservationBatcher
+from agentdeck.engine.run_storage import RunStorage
 from agentdeck.errors import Fault, UsageError
 from agentdeck.limits.provider_limits import NO_LIMITS, caps_of, told, turned
-from agentdeck.limits.rate_window import Want
-from agentdeck.providers.provider import Told
+from agentdeck.limits.rate_window import Amounts
+from agentdeck.providers.provider import RateHeaders
 from agentdeck.providers.registry import complete, models_for
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
@@ -40,13 +40,13 @@ from agentdeck.workflow.model import ProviderLimits
 from agentdeck.workflow.units import show_duration
 
 
-class Rates:
+class Reservations:
     """All reservations of one run."""
 
     def __init__(
         self,
         machine: Scheduler,
-        storage: Storage,
+        storage: RunStorage,
         deck: Deck,
         clock: Clock,
         feed: Callable[[ev.Event | ev.Signal], None],
@@ -55,17 +55,17 @@ class Rates:
         self._deck = complete(deck)
         self._clock = clock
         self._feed = feed
-        self._standing = Standing(self._tell, self._mend)
-        self._estimates = Estimates()
-        self._holds = Holds(machine, self._deck, clock, feed)
+        self._standing = ProviderHealth(self._tell, self._mend)
+        self._estimates = PromptEstimates()
+        self._holds = BudgetHolds(machine, self._deck, clock, feed)
         self._without: dict[tuple[str, str], set[str]] = {}
-        self._grants: dict[int, Grant] = {}
+        self._grants: dict[int, Reservation] = {}
         self._limits: dict[str, ProviderLimits] = {}
         self._shown: dict[str, int] = {}
         self._turn = machine.limit_changes
         self._book = store.Book(machine.run, storage.owner.name)
-        self._exchange = Exchange(storage.log, clock, self._book, self.limits, self._cooled)
-        self._calls = Calls(self._estimates, self._exchange, clock, self.limits)
+        self._exchange = ReservationBatcher(storage.log, clock, self._book, self.limits, self._cooled)
+        self._calls = CallProgress(self._estimates, self._exchange, clock, self.limits)
         self.pump = self._exchange.pump
         self.reset = self._exchange.reset
         definition = machine.program.definition
@@ -83,7 +83,7 @@ class Rates:
         most = self._estimates.longest(rule, action.reduced, step.cut_at)
         estimate = self._estimates.of(rule, scope_of(step, machine.run), most)
         where = action.task, action.step, action.attempt
-        grant = Grant(
+        grant = Reservation(
             rule, where, action.shift, "", "", most if action.reduced else None, estimate, estimate.want
         )
         grant.reduced, grant.longest = action.reduced, most
@@ -96,7 +96,7 @@ class Rates:
             self._limits.clear()
             self._standing.start()
 
-    def _place(self, action: act.Reserve, grant: Grant, step: Step) -> None:
+    def _place(self, action: act.Reserve, grant: Reservation, step: Step) -> None:
         """With the first model whose provider may be called now."""
         at = self._clock.now()
         models = self._models(grant)
@@ -117,7 +117,7 @@ class Rates:
             else:
                 self._exchange.ask(grant, partial(self._heard, action, grant, step))
 
-    def _models(self, grant: Grant) -> Sequence[str]:
+    def _models(self, grant: Reservation) -> Sequence[str]:
         """Who may answer, first the preferred one, without those that this step cannot use."""
         agent = grant.rule.agent
         try:
@@ -130,7 +130,7 @@ class Rates:
         without = self._without.get(grant.where[:2], set())
         return [model for model in models if model not in without] or models
 
-    def _heard(self, action: act.Reserve, grant: Grant, step: Step, answer: store.Answer) -> None:
+    def _heard(self, action: act.Reserve, grant: Reservation, step: Step, answer: store.Answer) -> None:
         if isinstance(answer, store.Granted):
             grant.placed(answer.id)
             self._granted(action.ask, grant)
@@ -146,7 +146,7 @@ class Rates:
         why = f"{provider}: {full or answer.reason} used up"
         self._feed(ev.Refused(at, action.ask, *grant.where[:2], provider, answer.reason, answer.until, why))
 
-    def _granted(self, ask: int, grant: Grant) -> None:
+    def _granted(self, ask: int, grant: Reservation) -> None:
         self._grants[ask] = grant
         task, key = grant.where[:2]
         hold = self._holds.reserve(grant, self._machine.found(task, key))
@@ -157,9 +157,9 @@ class Rates:
         grant = self._grants.pop(ask, None)
         if grant is not None and grant.provider:
             self._standing.unused(grant.provider, grant.epoch)
-            self._exchange.settle(grant, Want(0, 0, 0))
+            self._exchange.settle(grant, Amounts(0, 0, 0))
 
-    def begun(self, ask: int) -> Grant:
+    def begun(self, ask: int) -> Reservation:
         """The attempt begins now."""
         grant = self._grants.pop(ask)
         grant.began = self._clock.now()
@@ -167,7 +167,7 @@ class Rates:
             grant.number = self._estimates.began(grant.rule)
         return grant
 
-    def connect(self, work: Work, grant: Grant) -> None:
+    def connect(self, work: AttemptContext, grant: Reservation) -> None:
         """Have an attempt's work report how far its calls are."""
         work.model, work.max_output = grant.model, grant.max_output
         work.afford, work.again = partial(self.afford, grant), partial(self.again, grant)
@@ -175,12 +175,12 @@ class Rates:
         work.answered = partial(self._calls.answered, grant)
         work.grew = partial(self._calls.grew, grant)
 
-    async def again(self, grant: Grant, tokens_in: int | None, tokens_out: int | None) -> None:
+    async def again(self, grant: Reservation, tokens_in: int | None, tokens_out: int | None) -> None:
         """Reserve one more request of the same attempt; the one before it used so much."""
         if not grant.ids:
             return
         known = tokens_in is not None and tokens_out is not None
-        self._calls.next_request(grant, Want(1, tokens_in or 0, tokens_out or 0) if known else None)
+        self._calls.next_request(grant, Amounts(1, tokens_in or 0, tokens_out or 0) if known else None)
         while True:
             answer: asyncio.Future[store.Answer] = asyncio.get_running_loop().create_future()
             self._calls.plan(grant)
@@ -191,7 +191,7 @@ class Rates:
                 return
             await anyio.sleep(max(0.0, got.until - self._clock.now()))
 
-    async def afford(self, grant: Grant, spending: Spending, size: int) -> int | None:
+    async def afford(self, grant: Reservation, spending: CallUsage, size: int) -> int | None:
         """The longest answer that one more request of the same attempt may ask for, once the budget admits it."""
 
         def leave() -> None:
@@ -199,7 +199,7 @@ class Rates:
 
         return await self._holds.afford(grant, spending, size, leave)
 
-    async def second(self, grant: Grant, step: Step) -> Grant | None:
+    async def second(self, grant: Reservation, step: Step) -> Reservation | None:
         """One more call of the same attempt, to another model of its tier, if there is room for it at once."""
         at = self._clock.now()
         others = [model for model in self._models(grant) if model != grant.model]
@@ -208,7 +208,7 @@ class Rates:
             return None
         provider = self._deck.models[model].provider
         want = self._fitted(grant.want, self.limits(provider))
-        spare = Grant(
+        spare = Reservation(
             grant.rule,
             grant.where,
             grant.shift,
@@ -238,7 +238,7 @@ class Rates:
         return spare
 
     def ended(
-        self, grant: Grant, usage: ev.Usage | None, fault: Fault | None, unused: bool = False
+        self, grant: Reservation, usage: ev.Usage | None, fault: Fault | None, unused: bool = False
     ) -> Fault | None:
         """An attempt ended; `unused`: without a call. Said before the core hears of it, so that what it asks for
         next sees it. Gives the fault as the core is to take it."""
@@ -265,7 +265,7 @@ class Rates:
             self._calls.ended(grant, usage, fault)
         return self._elsewhere(grant, fault, at, unused=unused)
 
-    def _elsewhere(self, grant: Grant, fault: Fault | None, at: float, *, unused: bool) -> Fault | None:
+    def _elsewhere(self, grant: Reservation, fault: Fault | None, at: float, *, unused: bool) -> Fault | None:
         """Whether the step is to ask another model: what this one, or its provider, refused it for good."""
         step = grant.where[:2]
         if fault is None:
@@ -299,7 +299,7 @@ class Rates:
             self._shown[provider] = now
             self._feed(ev.LimitChanged(at, f"{provider}.concurrent.now", before, now, AUTO))
 
-    def told(self, provider: str, said: Told) -> None:
+    def told(self, provider: str, said: RateHeaders) -> None:
         """What a provider's headers say. Where the deck lets it, limits become as tight as they; never wider."""
         found = self._deck.providers.get(provider)
         if found is None or not found.learn:
@@ -330,14 +330,14 @@ class Rates:
 
     # Inside
 
-    def _answer(self, grant: Grant, future: asyncio.Future[store.Answer], answer: store.Answer) -> None:
+    def _answer(self, grant: Reservation, future: asyncio.Future[store.Answer], answer: store.Answer) -> None:
         """To whoever waits for one more call. If nobody does any more, it is given back."""
         if isinstance(answer, store.Granted):
             grant.placed(answer.id)
         if not future.done():
             future.set_result(answer)
         elif isinstance(answer, store.Granted):
-            self._exchange.settle(grant, Want(0, 0, 0))
+            self._exchange.settle(grant, Amounts(0, 0, 0))
 
     def _cooled(self, provider: str, until: float) -> None:
         self._standing.cool(provider, until, "another run was asked to wait", self._clock.now())
@@ -356,7 +356,7 @@ class Rates:
         return f"its steps wait, and none is lost; once that is mended: {then}"
 
     @staticmethod
-    def _fitted(want: Want, limits: ProviderLimits) -> Want:
+    def _fitted(want: Amounts, limits: ProviderLimits) -> Amounts:
         """No more than each whole limit, else it would never fit."""
         tokens_in, tokens_out = want.tokens_in, want.tokens_out
         if limits.input_tokens is not None:
@@ -367,4 +367,4 @@ class Rates:
             most = int(limits.tokens.count)
             tokens_in = min(tokens_in, most)
             tokens_out = min(tokens_out, most - tokens_in)
-        return Want(1, tokens_in, tokens_out)
+        return Amounts(1, tokens_in, tokens_out)

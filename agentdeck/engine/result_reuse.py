@@ -15,9 +15,9 @@ from typing import TypeVar
 import anyio.to_thread
 
 from agentdeck.agents.template_rendering import LIGHT, render
-from agentdeck.agents.verb import Answer, Verb, Work
+from agentdeck.agents.verb import AttemptContext, Verb, VerbResult
 from agentdeck.engine.clock import Clock
-from agentdeck.engine.run_storage import Storage
+from agentdeck.engine.run_storage import RunStorage
 from agentdeck.errors import StepError, StoreError
 from agentdeck.store.fault_point import passing
 from agentdeck.store.once import (
@@ -47,7 +47,7 @@ class Deferred(Exception):
         super().__init__(why)
 
 
-class Reuse:
+class ResultReuse:
     """Stands before the verb of an agent with `once` or `cache`.
 
     `once`: the intent is on disk before the effect begins, the result before anything reads it. A step whose key
@@ -56,7 +56,7 @@ class Reuse:
     is not known, so the step fails with `unknown` rather than doing it twice, and an operator decides.
     """
 
-    def __init__(self, storage: Storage, run: str, clock: Clock) -> None:
+    def __init__(self, storage: RunStorage, run: str, clock: Clock) -> None:
         self._storage = storage
         self._run = run
         self._clock = clock
@@ -66,8 +66,8 @@ class Reuse:
         self.released: Callable[[], None] = _nothing
 
     async def run(
-        self, verb: Verb, work: Work, fit: Callable[[Data], Data] | None = None
-    ) -> tuple[Data | Answer, bool]:
+        self, verb: Verb, work: AttemptContext, fit: Callable[[Data], Data] | None = None
+    ) -> tuple[Data | VerbResult, bool]:
         """The answer, and whether it was had already. What does not `fit` is never cached; what took effect once
         did so whether it fits or not. Raises Deferred."""
         if work.agent.once is not None:
@@ -79,7 +79,7 @@ class Reuse:
         """How it stands with these keys: new, held, done or unknown."""
         return await self._turn(lambda db: {key: self._state(key, once_look(db, key)).state for key in keys})
 
-    async def _once(self, key: str, verb: Verb, work: Work) -> tuple[Data | Answer, bool]:
+    async def _once(self, key: str, verb: Verb, work: AttemptContext) -> tuple[Data | VerbResult, bool]:
         what = described(work.agent)
         me = Holder(self._run, f"{work.task}/{work.step}", work.attempt, self._storage.owner.name, what)
         claim = await self._claim(key, me)
@@ -105,7 +105,7 @@ class Reuse:
                 self._let_go(key, lambda db: once_broken_off(db, key))
             self.released()
             raise
-        output = answer.output if isinstance(answer, Answer) else answer
+        output = answer.output if isinstance(answer, VerbResult) else answer
         passing("once.effected")
         await self._let_go(key, lambda db: once_done(db, key, output))
         passing("once.done")
@@ -155,8 +155,8 @@ class Reuse:
         return await asyncio.wrap_future(self._storage.log.call(fn))
 
     async def _cached(
-        self, verb: Verb, work: Work, fit: Callable[[Data], Data] | None
-    ) -> tuple[Data | Answer, bool]:
+        self, verb: Verb, work: AttemptContext, fit: Callable[[Data], Data] | None
+    ) -> tuple[Data | VerbResult, bool]:
         seconds, call = work.agent.cache, self._storage.log.call
         assert seconds is not None
         read = {"agent": plain(work.agent), "with": work.with_, **{n: work.scope.get(n) for n in _READ}}
@@ -166,7 +166,7 @@ class Reuse:
         if cached.found:
             return cached.value, True
         answer = await verb.run(work)
-        output = answer.output if isinstance(answer, Answer) else answer
+        output = answer.output if isinstance(answer, VerbResult) else answer
         if fit is not None:
             output = fit(output)
         call(lambda db: cache_put(db, key, output, self._clock.now(), seconds))

@@ -27,8 +27,8 @@ from agentdeck.engine.launch import (
     drive,
     programs,
 )
-from agentdeck.engine.reopened_steps import Again
-from agentdeck.engine.run_storage import LEASE, NESTED, Storage
+from agentdeck.engine.reopened_steps import ReopenRequest
+from agentdeck.engine.run_storage import LEASE, NESTED, RunStorage
 from agentdeck.engine.source_hashes import accepted, changed_files, note_changes, refuse_changes
 from agentdeck.errors import UsageError
 from agentdeck.processes.ending import end
@@ -75,7 +75,7 @@ def nested_of(reader: Reader, row: RunRow) -> dict[str, Definition]:
     return {path: restored(reader.definition(one)) for path, one in (row.options.get(NESTED) or {}).items()}
 
 
-async def resume(wanted: Resume, watch: Watch | None = None, again: Again | None = None) -> Outcome:
+async def resume(wanted: Resume, watch: Watch | None = None, again: ReopenRequest | None = None) -> Outcome:
     """Go on with a run whose owner died or drained; with `again`, also with one that is over. Recorded results
     are not made again; attempts that were running are recorded as lost. Raises UsageError when somebody has it,
     or when it is over."""
@@ -92,7 +92,7 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: Again | None
         changes = changed_files(row)
         if again is None and not wanted.accept:
             refuse_changes(row, changes)
-        storage = Storage(wanted.db)
+        storage = RunStorage(wanted.db)
         try:
             folder = Path(str(row.source.get("folder") or "."))
             deck = deck_for(folder)
@@ -157,7 +157,7 @@ async def _observed(reader: Reader, run: str) -> RunRow:
 
 
 def _tasks(
-    reader: Reader, row: RunRow, view: RunView, wanted: Resume, again: Again | None
+    reader: Reader, row: RunRow, view: RunView, wanted: Resume, again: ReopenRequest | None
 ) -> Iterable[Mapping[str, Data]] | None:
     """The tasks that were launched: from the store. A run of version 0.1 has none there and reads its file again.
     Raises UsageError where they came from an iterator of a Python program and not all of them were taken."""
@@ -176,7 +176,7 @@ def _tasks(
     return []
 
 
-async def _take(storage: Storage, row: RunRow) -> bool:
+async def _take(storage: RunStorage, row: RunRow) -> bool:
     """The lease, in one statement: of two processes that resume the same run, one wins."""
     now = time.time()
     owner = storage.owner
@@ -191,7 +191,7 @@ async def _take(storage: Storage, row: RunRow) -> bool:
     return await asyncio.wrap_future(storage.log.call(take))
 
 
-async def _end_leftovers(storage: Storage, run: str, watch: Watch | None) -> None:
+async def _end_leftovers(storage: RunStorage, run: str, watch: Watch | None) -> None:
     """End the processes that the last owner's agents started and that outlived it: their steps run again."""
     groups = await asyncio.wrap_future(storage.log.call(lambda db: processes_of(db, run)))
     if not groups:
@@ -203,7 +203,7 @@ async def _end_leftovers(storage: Storage, run: str, watch: Watch | None) -> Non
 
 
 def _fold(
-    reader: Reader, row: RunRow, definition: Definition, again: Again | None
+    reader: Reader, row: RunRow, definition: Definition, again: ReopenRequest | None
 ) -> tuple[Scheduler, RunView, float]:
     """The state its log tells, and when somebody last ran it: an owner who only waited renewed its lease
     all the same. Of tasks that have ended, those are remembered whose steps go again."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agentdeck.engine.once_decision import refusal, undecided_key
-from agentdeck.engine.reopened_steps import Again
+from agentdeck.engine.reopened_steps import ReopenRequest
 from agentdeck.engine.resume import definition_of
 from agentdeck.errors import UsageError
 from agentdeck.scheduler.state import root_of
@@ -22,7 +22,7 @@ from agentdeck.workflow.model import Data, Definition
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RetryPlan:
     """What would go again in one run. `first` counts the steps chosen, by agent; `after` what follows from them;
     `left` are letters of steps that may have taken effect."""
 
@@ -34,8 +34,8 @@ class Plan:
     inputs: Mapping[str, Data] = field(default_factory=dict)
 
     @property
-    def again(self) -> Again:
-        return Again(self.steps, self.inputs)
+    def again(self) -> ReopenRequest:
+        return ReopenRequest(self.steps, self.inputs)
 
     @property
     def request(self) -> dict[str, Data]:
@@ -55,7 +55,7 @@ def failed(
     agent: str | None = None,
     task: str | None = None,
     inputs: Mapping[str, Data] | None = None,
-) -> Plan:
+) -> RetryPlan:
     """Every step of the run that has failed for good and whose letter is open; of one agent, of one task."""
     letters = [
         letter
@@ -73,7 +73,7 @@ def of_letters(
     *,
     named: bool = False,
     inputs: Mapping[str, Data] | None = None,
-) -> Plan:
+) -> RetryPlan:
     """The steps of these letters, which are all of one run. Those that may have taken effect are left out until
     an operator has decided that. `named`: the operator chose each of them. Raises UsageError then."""
     known = list(letters)
@@ -91,7 +91,7 @@ def all_from(
     agent: str,
     inputs: Mapping[str, Data] | None = None,
     task: str | None = None,
-) -> Plan:
+) -> RetryPlan:
     """An agent and everything after it, in every task where it has ended, or in one."""
     definition = definition_of(reader, row)
     known_agent(definition, agent)
@@ -115,7 +115,7 @@ def _plan(
     steps: Sequence[tuple[str, str]],
     left: tuple[Letter, ...],
     inputs: Mapping[str, Data] | None,
-) -> Plan:
+) -> RetryPlan:
     """Steps in the order of the graph, and how many follow. Steps of nested tasks count under their path."""
     order = {name: number for number, name in enumerate(definition.agents)}
     unique = sorted(dict.fromkeys(steps), key=lambda step: _place(order, *step))
@@ -139,7 +139,7 @@ def _plan(
         count = sum(name in reached and (task, name) not in chosen for task, reached in again.items())
         if count:
             after[name] = count
-    return Plan(run, tuple(unique), first, after, left, inputs or {})
+    return RetryPlan(run, tuple(unique), first, after, left, inputs or {})
 
 
 def _place(order: Mapping[str, int], task: str, step: str) -> tuple[int, int, str, str]:

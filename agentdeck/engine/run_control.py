@@ -20,7 +20,7 @@ from agentdeck.workflow.model import Data
 Make: TypeAlias = Callable[[float], Event | Signal]
 
 
-class Control:
+class RunControl:
     """Thread-safe. What is asked before the run has begun is done when it begins; after its end, nothing is."""
 
     def __init__(self, who: str = "") -> None:

@@ -14,7 +14,7 @@ import anyio
 from agentdeck.engine.commands import order
 from agentdeck.engine.engine import Engine
 from agentdeck.engine.reopened_steps import recall, steps_of
-from agentdeck.engine.run_storage import LEASE, Storage
+from agentdeck.engine.run_storage import LEASE, RunStorage
 from agentdeck.errors import StoreError, UsageError
 from agentdeck.store.commands import Request, answer_command, take_commands
 from agentdeck.store.fault_point import passing
@@ -28,7 +28,7 @@ T = TypeVar("T")
 LOOK = 0.08
 
 
-async def hold(engine: Engine, storage: Storage) -> None:
+async def hold(engine: Engine, storage: RunStorage) -> None:
     """Beside the engine, as long as the run lasts. Losing the lease stops this process's part of the run."""
     assert storage.path is not None
     reader = Reader(storage.path)
@@ -73,18 +73,18 @@ def _place(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _tell(engine: Engine, storage: Storage) -> None:
+def _tell(engine: Engine, storage: RunStorage) -> None:
     """The run's row says how it goes."""
     engine.release()
     state = "paused" if engine.view.state == "paused" else "running"
     storage.progress(engine.machine.run, engine.view, state)
 
 
-async def _call(storage: Storage, fn: Callable[[sqlite3.Connection], T]) -> T:
+async def _call(storage: RunStorage, fn: Callable[[sqlite3.Connection], T]) -> T:
     return await asyncio.wrap_future(storage.log.call(fn))
 
 
-async def _carry_out(engine: Engine, storage: Storage, reader: Reader) -> None:
+async def _carry_out(engine: Engine, storage: RunStorage, reader: Reader) -> None:
     run, now = engine.machine.run, engine.clock.now()
     requests: list[Request] = await _call(storage, lambda db: take_commands(db, run, now))
     passing("command.taken")

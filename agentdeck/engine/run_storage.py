@@ -50,7 +50,7 @@ LEASE = 3.0
 PATIENCE = 3.0
 
 
-class Storage:
+class RunStorage:
     """One run's part of the store. Without a file (`durable` False) only `once` and `cache` are kept, and only
     while the run lasts."""
 

@@ -30,7 +30,7 @@ LOOK = 0.1
 NAMED = 3
 
 
-class Cause(NamedTuple):
+class StallCause(NamedTuple):
     """What steps wait for. `kind` is provider, budget or approval; `why` is a sentence; `steps` names the first
     few of `number` as (task, step). `asks` is the question of an approval; `yes`: --yes can answer the workflow's
     approvals."""
@@ -69,7 +69,7 @@ def _again(run: str, resume: str) -> str:
     return f"agentdeck pause {run}, then {resume}; where the key changed: agentdeck drain {run}, then {resume}"
 
 
-def causes(machine: Scheduler) -> tuple[Cause, ...]:
+def causes(machine: Scheduler) -> tuple[StallCause, ...]:
     """What the steps of a run in which nothing moves wait for; empty where an operator has paused it."""
     found = []
     if machine.paused:
@@ -98,17 +98,17 @@ def _yes_answers(program: Program) -> bool:
     return own and all(_yes_answers(nested) for nested in program.nested.values())
 
 
-def _cause(kind: str, why: str, steps: list[Step]) -> Cause:
-    return Cause(kind, why, tuple((step.task.id, step.key) for step in steps[:NAMED]), len(steps))
+def _cause(kind: str, why: str, steps: list[Step]) -> StallCause:
+    return StallCause(kind, why, tuple((step.task.id, step.key) for step in steps[:NAMED]), len(steps))
 
 
 async def watch(
-    engine: Engine, wait: bool, tell: Callable[[str, tuple[Cause, ...]], None] | None
-) -> tuple[Cause, ...]:
+    engine: Engine, wait: bool, tell: Callable[[str, tuple[StallCause, ...]], None] | None
+) -> tuple[StallCause, ...]:
     """Beside the engine: say what the run waits for, once and again when that changes. Without `wait` the run is
     stopped then, and what it waited for is returned."""
     machine, looked = engine.machine, -1
-    told: tuple[Cause, ...] = ()
+    told: tuple[StallCause, ...] = ()
     while True:
         await anyio.sleep(LOOK)
         if machine.seq == looked or not engine.quiet:
@@ -126,7 +126,7 @@ async def watch(
         told = found
 
 
-def stopped(run: str, found: Iterable[Cause], *, resumable: bool = True) -> str:
+def stopped(run: str, found: Iterable[StallCause], *, resumable: bool = True) -> str:
     """Why a run has stopped, for people and for its log."""
     lines = [
         f"{one.why}: {one.waiting}" + (f"; {one.remedy(run, stopped=True)}" if resumable else "") for one in found

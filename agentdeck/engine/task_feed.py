@@ -9,13 +9,13 @@ from agentdeck.errors import AgentdeckError
 from agentdeck.store.tasks import TaskStream
 from agentdeck.workflow.model import Data
 
-#: What is given where the next task is not there yet: no task. `Arriving.attach` says when to ask again.
+#: What is given where the next task is not there yet: no task. `TaskFeed.attach` says when to ask again.
 LATER: Mapping[str, Data] = {"": "later"}
 #: How many tasks may wait here before who brings them has to wait.
 AHEAD = 1000
 
 
-class Arriving:
+class TaskFeed:
     """An iterator that never waits. One thread puts, one takes. `stream` records what comes: a task is added to
     it before it is put."""
 

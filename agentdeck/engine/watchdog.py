@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable
 
 from agentdeck.agents.loop_interrupt import interrupt
-from agentdeck.engine.attempts import Key
+from agentdeck.engine.attempts import AttemptKey
 from agentdeck.engine.engine import Engine
 from agentdeck.engine.log_lines import LogLine
-from agentdeck.engine.run_storage import LEASE, Storage
+from agentdeck.engine.run_storage import LEASE, RunStorage
 from agentdeck.errors import StoreError
 from agentdeck.store.runs import renew_lease
 
@@ -28,12 +28,12 @@ LONG = 1.0
 class Watchdog:
     """`with Watchdog(…):` around the engine's run."""
 
-    def __init__(self, engine: Engine, storage: Storage, say: Callable[[str], None] | None) -> None:
+    def __init__(self, engine: Engine, storage: RunStorage, say: Callable[[str], None] | None) -> None:
         self._engine = engine
         self._storage = storage
         self._say = say
         self._over = threading.Event()
-        self._told: Key | None = None
+        self._told: AttemptKey | None = None
 
     def __enter__(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -21,7 +21,7 @@ LEAST_SLOWER = 0.05
 RECENT, FADES = 0.2, 1.0001
 
 
-class Pace:
+class AdaptiveConcurrency:
     """Places at one provider, between 1 and `most`."""
 
     __slots__ = ("_best", "_grow_at", "_now", "_quiet", "_refused", "_round", "_searching", "most", "size")

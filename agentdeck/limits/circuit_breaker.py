@@ -36,7 +36,7 @@ NEVER = float("inf")
 Outcome: TypeAlias = Literal["good", "failed", "throttled"]
 
 
-class Breaker:
+class CircuitBreaker:
     """One provider as this process sees it. `room` is how many calls may be under way during a return; None is
     no bound. `epoch` counts the decisions: a call belongs to the epoch in which it began."""
 

@@ -16,7 +16,7 @@ AGAIN = 0.5
 SLICE = 1.0
 
 
-class Waiting(NamedTuple):
+class WaitingProcess(NamedTuple):
     """Since when it has got no place; until when that holds; with how many calls at once, of all, it would make
     one more."""
 
@@ -25,13 +25,13 @@ class Waiting(NamedTuple):
     most: int
 
 
-def waits(before: Waiting | None, most: int, got: bool, now: float) -> Waiting:
+def waits(before: WaitingProcess | None, most: int, got: bool, now: float) -> WaitingProcess:
     """Its word after one more try, in which it `got` some places or none, and was refused another."""
     since = now if before is None or got or now >= before.until else before.since
-    return Waiting(since, now + AGAIN, most)
+    return WaitingProcess(since, now + AGAIN, most)
 
 
-def owed(waiting: Mapping[str, Waiting], live: Mapping[str, int], me: str, now: float) -> bool:
+def owed(waiting: Mapping[str, WaitingProcess], live: Mapping[str, int], me: str, now: float) -> bool:
     """Whether the next free place is to be left to another. `live` says how many each has."""
     total, mine = sum(live.values()), live.get(me, 0)
     since = waiting[me].since if me in waiting else now

@@ -26,7 +26,7 @@ from typing import NamedTuple
 DEVIATIONS = 3.0
 
 
-class Forecast(NamedTuple):
+class OutputForecast(NamedTuple):
     """An answer under way: it had `said` so many tokens `at` that time, and will come to about `likely`, with
     this standard deviation (`spread`), by at most `pace` tokens a second."""
 
@@ -43,18 +43,18 @@ class Forecast(NamedTuple):
         return min(most, self.said + self.pace * max(0.0, when - self.at))
 
 
-class Total(NamedTuple):
+class OutputTotal(NamedTuple):
     """What several answers come to in the end: mean, variance, and the most."""
 
     likely: float = 0.0
     variance: float = 0.0
     most: float = 0.0
 
-    def plus(self, most: float, forecast: Forecast | None) -> Total:
+    def plus(self, most: float, forecast: OutputForecast | None) -> OutputTotal:
         if forecast is None:
-            return Total(self.likely + most, self.variance, self.most + most)
+            return OutputTotal(self.likely + most, self.variance, self.most + most)
         likely = self.likely + min(most, forecast.likely)
-        return Total(likely, self.variance + forecast.spread**2, self.most + most)
+        return OutputTotal(likely, self.variance + forecast.spread**2, self.most + most)
 
     @property
     def needs(self) -> float:
@@ -62,7 +62,7 @@ class Total(NamedTuple):
         return min(self.most, self.likely + DEVIATIONS * sqrt(self.variance))
 
 
-class Outlook:
+class OpenOutput:
     """All answers under way, as one that is `now` sees them. They come to `most` at the most; `started` is what
     those come to in the end that were sent within the window."""
 
@@ -71,13 +71,13 @@ class Outlook:
     def __init__(self, now: float) -> None:
         self.now = now
         self.most = 0.0
-        self.started = Total()
+        self.started = OutputTotal()
         self._said = 0.0
         self._pace = 0.0
         #: Of each that has not said its most: when it may have, by how much it grows until then, and its pace.
         self._growing: list[tuple[float, float, float]] = []
 
-    def add(self, most: float, forecast: Forecast | None, recent: bool) -> None:
+    def add(self, most: float, forecast: OutputForecast | None, recent: bool) -> None:
         self.most += most
         if recent:
             self.started = self.started.plus(most, forecast)

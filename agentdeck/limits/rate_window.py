@@ -15,7 +15,7 @@ from heapq import heappop, heappush, merge
 from itertools import accumulate, islice
 from typing import NamedTuple
 
-from agentdeck.limits.output_reservation import Forecast, Outlook
+from agentdeck.limits.output_reservation import OpenOutput, OutputForecast
 from agentdeck.workflow.model import ProviderLimits, Rate
 
 #: Clocks do not run alike, so windows are kept longer than they are: by this share of them, short ones by more,
@@ -28,7 +28,7 @@ LATEST = 2.0
 SAFE = 0.03
 #: What is under way may end sooner than expected: look again after this share of the window.
 LOOK = 1 / 60
-#: At most so many moments ahead are looked at, see `_Count._fits_from`.
+#: At most so many moments ahead are looked at, see `_RateCount._fits_from`.
 MOMENTS = 100
 #: Sums of seconds since the epoch are exact to less than this.
 ROUNDING = 1e-6
@@ -41,7 +41,7 @@ NEVER = float("inf")
 RESERVED, SENT, COUNTED = 0, 1, 2
 
 
-class Want(NamedTuple):
+class Amounts(NamedTuple):
     """What one call is reserved for."""
 
     requests: int = 1
@@ -61,21 +61,21 @@ class Want(NamedTuple):
 
 #: Rates that count what an answer says.
 SAID = ("tokens", "output_tokens")
-NOTHING = Want(0)
+NOTHING = Amounts(0)
 
 
-class Entry(NamedTuple):
+class CallEntry(NamedTuple):
     """A call. Its request and prompt count from `at`, see the stages. `ended`: when its answer did, from when its
     output tokens count; None while it is under way, when `want` has the most that it can say."""
 
     at: float
-    want: Want
+    want: Amounts
     stage: int = COUNTED
     ended: float | None = None
-    forecast: Forecast | None = None
+    forecast: OutputForecast | None = None
 
 
-class Full(NamedTuple):
+class LimitReached(NamedTuple):
     """It does not fit now: why (requests, tokens, concurrent), and when it is worth asking again. NEVER: only
     when a call ends or a limit is raised."""
 
@@ -99,22 +99,22 @@ def counts_output(limits: ProviderLimits) -> bool:
     return limits.tokens is not None or limits.output_tokens is not None
 
 
-class Window:
+class RateWindow:
     """The log of one provider. Entries are added, replaced under their number, and forgotten when they are older
     than any window that was ever asked about."""
 
     def __init__(self) -> None:
-        self._entries: dict[int, Entry] = {}
-        self._counts: dict[tuple[str, float], _Count] = {}
+        self._entries: dict[int, CallEntry] = {}
+        self._counts: dict[tuple[str, float], _RateCount] = {}
         self._old: list[tuple[float, int]] = []
-        self.live: dict[int, Entry] = {}
+        self.live: dict[int, CallEntry] = {}
         self.open: set[int] = set()
         self.longest = 0.0
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def put(self, number: int, entry: Entry) -> None:
+    def put(self, number: int, entry: CallEntry) -> None:
         """Add an entry, or replace what it was before."""
         before = self._entries.get(number)
         self._entries[number] = entry
@@ -132,19 +132,19 @@ class Window:
 
     def full(
         self,
-        want: Want,
+        want: Amounts,
         limits: ProviderLimits,
         now: float,
-        more: Want = NOTHING,
-        forecast: Forecast | None = None,
-    ) -> Full | None:
+        more: Amounts = NOTHING,
+        forecast: OutputForecast | None = None,
+    ) -> LimitReached | None:
         """What is in the way of one more call; None where it fits.
 
         More than a whole limit is taken as the whole of it: else it would never fit. A limit of nothing lets
         nothing through. The prompts under way may each have so much `more` tokens than was reserved for them: a
         small share of the limit is kept free for that.
         """
-        found: Full | None = None
+        found: LimitReached | None = None
         for rate in RATES:
             limit: Rate | None = getattr(limits, rate)
             if limit is not None:
@@ -156,11 +156,11 @@ class Window:
                 if now < until < NEVER and (self.open or (rate in SAID and self.live)):
                     until = min(until, now + LOOK * limit.seconds)
                 if until > now and (found is None or until > found.until):
-                    found = Full("requests" if rate == "requests" else "tokens", until)
+                    found = LimitReached("requests" if rate == "requests" else "tokens", until)
         self._forget(now - self.longest)
         most = limits.concurrent
         if isinstance(most, int) and len(self.live) >= most:
-            found = Full("concurrent", NEVER)
+            found = LimitReached("concurrent", NEVER)
         return found
 
     def used(self, rate: str, seconds: float, now: float) -> float:
@@ -169,10 +169,10 @@ class Window:
         count = self._count(rate, seconds, now)
         return count.sent.total + count.said.total
 
-    def _count(self, rate: str, seconds: float, now: float) -> _Count:
+    def _count(self, rate: str, seconds: float, now: float) -> _RateCount:
         count = self._counts.get((rate, seconds))
         if count is None:
-            count = self._counts[rate, seconds] = _Count(rate, stretched(seconds), self.live)
+            count = self._counts[rate, seconds] = _RateCount(rate, stretched(seconds), self.live)
             for number, entry in self._entries.items():
                 count.put(number, entry, None)
             self.longest = max(self.longest, stretched(seconds))
@@ -187,22 +187,22 @@ class Window:
                 del self._entries[number]
 
 
-class _Count:
+class _RateCount:
     """How much counts for one rate, in one window of fixed length: what was sent, what was said by answers that
     have ended, and the latter once more by when they began."""
 
     __slots__ = ("_live", "_outlook", "begun", "rate", "said", "seconds", "sent")
 
-    def __init__(self, rate: str, seconds: float, live: dict[int, Entry]) -> None:
+    def __init__(self, rate: str, seconds: float, live: dict[int, CallEntry]) -> None:
         self.rate = rate
         self.seconds = seconds
-        self.sent = _Sum(seconds)
-        self.said = _Sum(seconds)
-        self.begun = _Sum(seconds)
+        self.sent = _SlidingSum(seconds)
+        self.said = _SlidingSum(seconds)
+        self.begun = _SlidingSum(seconds)
         self._live = live
-        self._outlook: Outlook | None = None
+        self._outlook: OpenOutput | None = None
 
-    def put(self, number: int, entry: Entry, before: Entry | None) -> None:
+    def put(self, number: int, entry: CallEntry, before: CallEntry | None) -> None:
         self.sent.put(number, entry.at, entry.want.sent(self.rate), entry.stage)
         if self.rate not in SAID:
             return
@@ -218,7 +218,7 @@ class _Count:
         for total in (self.sent, self.said, self.begun):
             total.forget(now)
 
-    def free_at(self, want: Want, forecast: Forecast | None, count: float, now: float) -> float:
+    def free_at(self, want: Amounts, forecast: OutputForecast | None, count: float, now: float) -> float:
         """When there may be room for one more: the past where there is now, NEVER where there never will be."""
         sent = min(want.sent(self.rate), count)
         if self.rate not in SAID:
@@ -229,10 +229,10 @@ class _Count:
         until = self._fits_from(outlook, most, NEVER if forecast is None else forecast.pace, room)
         started = self.sent.total + self.begun.total + outlook.started.plus(most, forecast).needs
         if started > room:
-            until = max(until, _Sum.both_free_at(self.sent, self.begun, started - room, now))
+            until = max(until, _SlidingSum.both_free_at(self.sent, self.begun, started - room, now))
         return until
 
-    def _fits_from(self, outlook: Outlook, most: float, pace: float, room: float) -> float:
+    def _fits_from(self, outlook: OpenOutput, most: float, pace: float, room: float) -> float:
         """From when on an answer that comes to so much at this pace fits, at every moment ahead.
 
         The answers under way only grow, and what counts is freed in steps. So between two steps the room is least
@@ -253,17 +253,17 @@ class _Count:
             counts = self.sent.total_at(when) + self.said.total_at(when)
         return until
 
-    def _see(self, now: float) -> Outlook:
+    def _see(self, now: float) -> OpenOutput:
         outlook = self._outlook
         if outlook is None or outlook.now != now:
-            outlook = self._outlook = Outlook(now)
+            outlook = self._outlook = OpenOutput(now)
             for entry in self._live.values():
                 recent = entry.stage == RESERVED or entry.at > now - self.seconds
                 outlook.add(entry.want.said(self.rate), entry.forecast, recent)
         return outlook
 
 
-class _Sum:
+class _SlidingSum:
     """Amounts, each of which counts for so many seconds from its moment. Those that are RESERVED have none
     yet."""
 
@@ -345,7 +345,7 @@ class _Sum:
         yield now + self.seconds, self._open + late
 
     @staticmethod
-    def both_free_at(one: _Sum, other: _Sum, over: float, now: float) -> float:
+    def both_free_at(one: _SlidingSum, other: _SlidingSum, over: float, now: float) -> float:
         """When so much less counts of two together."""
         for until, amount in merge(one.ends(now), other.ends(now)):
             if until > now:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from agentdeck.engine.task_feed import Arriving
+from agentdeck.engine.task_feed import TaskFeed
 from agentdeck.errors import AgentdeckError, UsageError
 from agentdeck.operations.task_files import LONGEST, TaskFile
 
@@ -32,9 +32,9 @@ def is_pipe() -> bool:
         return False
 
 
-class PipedTasks(Arriving):
+class PipedTasks(TaskFeed):
     """Reads stdin in a thread. Each task is recorded before the run receives it, so that `resume` has it; the
-    queue of `Arriving` bounds how far reading is ahead of the run."""
+    queue of `TaskFeed` bounds how far reading is ahead of the run."""
 
     def __init__(self, file: TaskFile) -> None:
         super().__init__()

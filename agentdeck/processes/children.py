@@ -40,7 +40,7 @@ class Child(NamedTuple):
     attempt: int = 0
 
 
-class _Watcher:
+class _WatcherProcess:
     """The watcher of this process. It is started with the first child, and again if it was killed."""
 
     def __init__(self) -> None:
@@ -137,7 +137,7 @@ class _Watcher:
         self.__init__()  # type: ignore[misc]
 
 
-_WATCHER = _Watcher()
+_WATCHER = _WatcherProcess()
 atexit.register(_WATCHER.leave)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_WATCHER.forked)
@@ -158,11 +158,11 @@ class Children:
             await anyio.to_thread.run_sync(_WATCHER.rest)
 
     @contextmanager
-    def child(self, task: str = "", step: str = "", attempt: int = 0) -> Iterator[Starting]:
+    def child(self, task: str = "", step: str = "", attempt: int = 0) -> Iterator[StartingProcess]:
         """Around the life of one process, from before its start. When the block ends well, what the process left
         in a session of its own goes on; when it raises, all of it is ended."""
         mark = secrets.token_hex(12)
-        child = Starting(Child(mark, task=task, step=step, attempt=attempt), self._record)
+        child = StartingProcess(Child(mark, task=task, step=step, attempt=attempt), self._record)
         _WATCHER.tell("+", mark)
         verb = "!"
         try:
@@ -174,7 +174,7 @@ class Children:
                 self._forget(mark)
 
 
-class Starting:
+class StartingProcess:
     """A process that is about to start. `ends_whole`: nothing of it may outlive the block."""
 
     def __init__(self, child: Child, record: Callable[[Child], object] | None) -> None:

@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from agentdeck.errors import StepError
-from agentdeck.providers.http_stream import Stream, Wire
+from agentdeck.providers.http_stream import EventStreamClient, HttpStream
 from agentdeck.providers.images import read_image
-from agentdeck.providers.keys import Keys
+from agentdeck.providers.keys import KeyStore
 from agentdeck.providers.output_limit import unless_limited
-from agentdeck.providers.provider import Question, Reply, Turn
+from agentdeck.providers.provider import Message, PromptReply, PromptRequest
 from agentdeck.providers.provider_errors import mid_stream
 from agentdeck.providers.rate_headers import told
-from agentdeck.providers.stream_answer import ENDED, Gathered, counted, of
+from agentdeck.providers.stream_answer import ENDED, StreamedAnswer, counted, of
 from agentdeck.workflow.deck import Provider
 from agentdeck.workflow.model import Data
 
@@ -24,10 +24,10 @@ VERSION = "2023-06-01"
 ANSWER = "answer"
 
 
-class Anthropic:
+class AnthropicProvider:
     """A typed answer is had by a tool that has to be called with it."""
 
-    def __init__(self, name: str, provider: Provider, keys: Keys, wire: Wire) -> None:
+    def __init__(self, name: str, provider: Provider, keys: KeyStore, wire: EventStreamClient) -> None:
         self._who = name
         self._key = provider.key
         base = (provider.url or URL).rstrip("/").removesuffix("/v1")
@@ -35,10 +35,12 @@ class Anthropic:
         self._keys = keys
         self._wire = wire
 
-    async def answer(self, question: Question, said: Callable[[str], None], sent: Callable[[], None]) -> Reply:
+    async def answer(
+        self, question: PromptRequest, said: Callable[[str], None], sent: Callable[[], None]
+    ) -> PromptReply:
         key = await self._keys.read(self._key, f"provider {self._who}")
         headers = {"anthropic-version": VERSION, **({"x-api-key": key} if key else {})}
-        got = Gathered(self._who, said, ANSWER)
+        got = StreamedAnswer(self._who, said, ANSWER)
         body, begun = await _body(question), False
         try:
             async with self._wire.post(self._url, headers, body, sent) as stream:
@@ -59,7 +61,7 @@ class Anthropic:
     async def close(self) -> None:
         await self._wire.close()
 
-    async def _read(self, stream: Stream, got: Gathered, typed: bool) -> Reply:
+    async def _read(self, stream: HttpStream, got: StreamedAnswer, typed: bool) -> PromptReply:
         usage: dict[str, Data] = {}
         if stream.whole:
             self._whole(await stream.body(), got, usage)
@@ -74,7 +76,7 @@ class Anthropic:
         cached = counted(usage.get("cache_read_input_tokens"), 0)
         fresh = counted(usage.get("input_tokens"), 0)
         tokens_in = None if fresh is None else fresh + (cached or 0) + (_made(usage) or 0)
-        return Reply(
+        return PromptReply(
             text,
             calls,
             counted(tokens_in, 1),
@@ -86,7 +88,7 @@ class Anthropic:
             wrong=got.wrong or wrong or got.uncalled(calls, typed=typed),
         )
 
-    def _take(self, event: Mapping[str, Data], got: Gathered, usage: dict[str, Data]) -> bool:
+    def _take(self, event: Mapping[str, Data], got: StreamedAnswer, usage: dict[str, Data]) -> bool:
         """One event. True for the last."""
         at = event.get("index")
         match event.get("type"):
@@ -111,7 +113,7 @@ class Anthropic:
                 raise mid_stream(self._who, event["error"])
         return False
 
-    def _whole(self, body: Mapping[str, Data], got: Gathered, usage: dict[str, Data]) -> None:
+    def _whole(self, body: Mapping[str, Data], got: StreamedAnswer, usage: dict[str, Data]) -> None:
         if body.get("error"):
             raise mid_stream(self._who, body["error"])
         blocks = body.get("content")
@@ -121,7 +123,7 @@ class Anthropic:
         self._end(body.get("stop_reason"), got)
         got.complete = body.get("stop_reason") is not None
 
-    def _block(self, block: Data, at: Data, got: Gathered) -> None:
+    def _block(self, block: Data, at: Data, got: StreamedAnswer) -> None:
         if of(block, "type") == "tool_use":
             given = of(block, "input")
             piece = json.dumps(given) if given else ""
@@ -131,7 +133,7 @@ class Anthropic:
         else:
             got.say(of(block, "text"))
 
-    def _end(self, reason: Data, got: Gathered) -> None:
+    def _end(self, reason: Data, got: StreamedAnswer) -> None:
         if reason in ("refusal", "content_filter"):
             raise StepError("refused", f"{self._who} refused the content ({reason})")
         if reason == "pause_turn":
@@ -143,7 +145,7 @@ class Anthropic:
             got.ended = ENDED.get(named, named)
 
 
-async def _body(question: Question) -> dict[str, Data]:
+async def _body(question: PromptRequest) -> dict[str, Data]:
     body: dict[str, Data] = {
         "model": question.model,
         "max_tokens": question.max_output or unless_limited(question.model),
@@ -166,7 +168,7 @@ async def _body(question: Question) -> dict[str, Data]:
     return body
 
 
-async def _message(turn: Turn) -> dict[str, Any]:
+async def _message(turn: Message) -> dict[str, Any]:
     if turn.role == "tool":
         result = {"type": "tool_result", "tool_use_id": turn.call, "content": turn.text}
         return {"role": "user", "content": [result]}

@@ -17,7 +17,7 @@ from agentdeck.errors import StepError
 from agentdeck.providers.decompression import decoded
 from agentdeck.providers.http_clients import BadProxy, Clients
 from agentdeck.providers.provider_errors import refusal
-from agentdeck.providers.sse import MB, Events
+from agentdeck.providers.sse import MB, EventStreamParser
 from agentdeck.workflow.model import Data
 
 #: What `json.loads` comes to, for whoever has text.
@@ -32,7 +32,7 @@ NOT_SENDABLE = (httpx.LocalProtocolError, httpx.UnsupportedProtocol, httpx.Inval
 BROKEN = (httpx.TransportError, httpx.StreamError)
 
 
-class Wire:
+class EventStreamClient:
     """The connections of one provider."""
 
     def __init__(self, who: str, hide: Callable[[str], str] = str) -> None:
@@ -43,7 +43,7 @@ class Wire:
     @asynccontextmanager
     async def post(
         self, url: str, headers: Mapping[str, str], body: Data, sent: Callable[[], None]
-    ) -> AsyncIterator[Stream]:
+    ) -> AsyncIterator[HttpStream]:
         """Yield an answer of status 200; `sent` is called once the whole request has been written.
 
         Raises StepError for everything else, whatever httpx calls it, and for what goes wrong while the stream
@@ -56,7 +56,7 @@ class Wire:
             async with self._answer(clients, headers, body, _Trace(sent)) as response:
                 if response.status_code != 200:
                     raise await self._refused(response)
-                yield Stream(self.who, response)
+                yield HttpStream(self.who, response)
         except NOT_SENDABLE as error:
             what = f"{self.who} cannot be asked at {plain(url)} ({type(error).__name__})"
             raise StepError("setup", f"{what}; look at its `url` and `key` in the deck") from None
@@ -165,7 +165,7 @@ class _Trace:
                 await self._socket.aclose()
 
 
-class Stream:
+class HttpStream:
     """An answer of status 200 that is being read."""
 
     def __init__(self, who: str, response: httpx.Response) -> None:
@@ -181,7 +181,7 @@ class Stream:
     async def read(self, take: Callable[[Mapping[str, Data]], bool], came: Callable[[], None]) -> None:
         """Gives the JSON of each event to `take`, until it says True, or `[DONE]` or the end has come. `came` is
         called after all events that came together."""
-        events, chunks = Events(self._who), self._chunks()
+        events, chunks = EventStreamParser(self._who), self._chunks()
         async for chunk in chunks:
             if self._take(events.feed(chunk), take, came):
                 # The rest is the end of the body: read it, and the connection can be used again.

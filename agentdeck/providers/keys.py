@@ -33,7 +33,7 @@ LONGEST_INT = 1_000
 PATIENCE = 30.0
 
 
-class Keys:
+class KeyStore:
     """The values behind a deck's keys and secrets, by how they are written there."""
 
     def __init__(
@@ -179,10 +179,10 @@ class Keys:
         return value
 
 
-class Curtain:
+class KeyMask:
     """Passes text on without keys, also where one comes in two pieces."""
 
-    def __init__(self, keys: Keys, out: Callable[[str], None]) -> None:
+    def __init__(self, keys: KeyStore, out: Callable[[str], None]) -> None:
         self._keys = keys
         self._out = out
         self._rest = ""

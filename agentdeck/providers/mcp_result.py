@@ -9,18 +9,18 @@ from typing import NamedTuple
 from agentdeck.workflow.model import Data
 
 
-class Result(NamedTuple):
+class ToolResult(NamedTuple):
     """What a tool answered; `wrong` when the tool says that it failed."""
 
     text: str
     wrong: bool
 
 
-def result_of(result: Mapping[str, Data]) -> Result:
+def result_of(result: Mapping[str, Data]) -> ToolResult:
     parts = [_block(block) for block in result.get("content") or ()]
     if not parts and result.get("structuredContent") is not None:
         parts = [json.dumps(result["structuredContent"], ensure_ascii=False)]
-    return Result("\n".join(parts), bool(result.get("isError")))
+    return ToolResult("\n".join(parts), bool(result.get("isError")))
 
 
 def _block(block: Mapping[str, Data]) -> str:

@@ -14,10 +14,10 @@ import anyio.to_thread
 
 from agentdeck.errors import StepError
 from agentdeck.processes.children import Children
-from agentdeck.providers.keys import Keys
-from agentdeck.providers.mcp_result import Result, result_of
+from agentdeck.providers.keys import KeyStore
+from agentdeck.providers.mcp_result import ToolResult, result_of
 from agentdeck.providers.mcp_stdio import StdioServer, stderr_tail, stdio_server
-from agentdeck.providers.provider import Tool
+from agentdeck.providers.provider import ToolSpec
 from agentdeck.workflow.deck import McpServer
 from agentdeck.workflow.model import Data
 
@@ -36,11 +36,11 @@ LOGGERS = ("mcp", "client")
 Progress = Callable[[str], None]
 
 
-class Server:
+class McpConnection:
     """One session. It lives in a task of its own: what opens a session has to close it."""
 
-    def __init__(self, name: str, spec: McpServer, keys: Keys, children: Children) -> None:
-        self.tools: dict[str, Tool] = {}
+    def __init__(self, name: str, spec: McpServer, keys: KeyStore, children: Children) -> None:
+        self.tools: dict[str, ToolSpec] = {}
         self._name = name
         self._spec = spec
         self._keys = keys
@@ -65,7 +65,7 @@ class Server:
         if not self._up.is_set():
             raise self._failure("network", f"did not start within {START:g} s")
 
-    async def call(self, tool: str, arguments: Mapping[str, Data], progress: Progress) -> Result:
+    async def call(self, tool: str, arguments: Mapping[str, Data], progress: Progress) -> ToolResult:
         """What the tool answers. Raises StepError of kind `network` where the server is lost."""
 
         async def progressed(done: float, total: float | None, message: str | None) -> None:
@@ -85,13 +85,13 @@ class Server:
             except Exception as error:
                 code = getattr(getattr(error, "error", None), "code", CONNECTION_CLOSED)
                 if code != CONNECTION_CLOSED:  # the server refused the call, and goes on
-                    return Result(f"the call was refused: {_first(error)}", True)
+                    return ToolResult(f"the call was refused: {_first(error)}", True)
                 if type(error).__name__ == "ValidationError":  # of pydantic, by which the package reads
-                    return Result(f"the tool's answer cannot be read: {_first(error)}", True)
+                    return ToolResult(f"the tool's answer cannot be read: {_first(error)}", True)
                 self._stop.set()
                 raise self._failure("network", f"was lost at {tool}: {_first(error)}") from None
         if result is None:
-            return Result(f"the tool took more than {CALL:g} s without a sign of progress", True)
+            return ToolResult(f"the tool took more than {CALL:g} s without a sign of progress", True)
         return result_of(result.model_dump(by_alias=True, mode="json"))
 
     async def close(self) -> None:
@@ -161,7 +161,7 @@ class Server:
             listed = (await session.list_tools(params=params)).model_dump(by_alias=True, mode="json")
             for tool in listed["tools"]:
                 about = str(tool.get("description") or "")
-                self.tools[tool["name"]] = Tool(
+                self.tools[tool["name"]] = ToolSpec(
                     tool["name"], about, tool.get("inputSchema") or {"type": "object"}
                 )
             cursor = listed.get("nextCursor")

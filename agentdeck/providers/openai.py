@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from agentdeck.errors import StepError
-from agentdeck.providers.http_stream import Stream, Wire
+from agentdeck.providers.http_stream import EventStreamClient, HttpStream
 from agentdeck.providers.images import read_image
-from agentdeck.providers.keys import Keys
+from agentdeck.providers.keys import KeyStore
 from agentdeck.providers.output_schema import instruction, strict
-from agentdeck.providers.provider import Question, Reply, Turn
-from agentdeck.providers.provider_errors import Refusal, mid_stream
+from agentdeck.providers.provider import Message, PromptReply, PromptRequest
+from agentdeck.providers.provider_errors import ProviderRefusal, mid_stream
 from agentdeck.providers.rate_headers import told
-from agentdeck.providers.stream_answer import ENDED, Gathered, counted, of
+from agentdeck.providers.stream_answer import ENDED, StreamedAnswer, counted, of
 from agentdeck.workflow.deck import Provider
 from agentdeck.workflow.model import Data
 
@@ -26,10 +26,10 @@ REFUSED = ("content_filter", "safety", "recitation", "blocklist", "prohibited_co
 OPTIONAL = ("response_format", "stream_options", "temperature", "max_completion_tokens", "max_tokens")
 
 
-class OpenAI:
+class OpenAIProvider:
     """`without` holds, by model, what a server has refused to take: it is not asked for again."""
 
-    def __init__(self, name: str, provider: Provider, keys: Keys, wire: Wire) -> None:
+    def __init__(self, name: str, provider: Provider, keys: KeyStore, wire: EventStreamClient) -> None:
         self._who = name
         self._key = provider.key
         self._url = (provider.url or URL).rstrip("/") + "/chat/completions"
@@ -38,10 +38,12 @@ class OpenAI:
         self._wire = wire
         self._without: dict[str, set[str]] = {}
 
-    async def answer(self, question: Question, said: Callable[[str], None], sent: Callable[[], None]) -> Reply:
+    async def answer(
+        self, question: PromptRequest, said: Callable[[str], None], sent: Callable[[], None]
+    ) -> PromptReply:
         key = await self._keys.read(self._key, f"provider {self._who}")
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        got = Gathered(self._who, said)
+        got = StreamedAnswer(self._who, said)
         body, begun = await self._body(question), False
         try:
             async with self._wire.post(self._url, headers, body, sent) as stream:
@@ -56,7 +58,7 @@ class OpenAI:
     async def close(self) -> None:
         await self._wire.close()
 
-    async def _body(self, question: Question) -> dict[str, Data]:
+    async def _body(self, question: PromptRequest) -> dict[str, Data]:
         without = self._without.get(question.model, set())
         system = question.system
         body: dict[str, Data] = {"model": question.model, "stream": True}
@@ -83,7 +85,7 @@ class OpenAI:
         body["messages"] = [*start, *[await _message(turn) for turn in question.turns]]
         return body
 
-    async def _read(self, stream: Stream, got: Gathered, typed: bool) -> Reply:
+    async def _read(self, stream: HttpStream, got: StreamedAnswer, typed: bool) -> PromptReply:
         usage: dict[str, Data] = {}
         if stream.whole:
             self._take(await stream.body(), got, usage, "message")
@@ -94,7 +96,7 @@ class OpenAI:
             raise StepError("network", f"{self._who} was cut off: the answer has no end")
         calls, wrong = got.calls()
         empty = not got.text and not calls
-        return Reply(
+        return PromptReply(
             got.text,
             calls,
             counted(of(usage, "prompt_tokens"), 1),
@@ -106,7 +108,7 @@ class OpenAI:
             wrong=wrong or got.uncalled(calls, typed=typed),
         )
 
-    def _take(self, event: Mapping[str, Data], got: Gathered, usage: dict[str, Data], part: str) -> bool:
+    def _take(self, event: Mapping[str, Data], got: StreamedAnswer, usage: dict[str, Data], part: str) -> bool:
         """One event, or a whole answer. Never the last: usage comes after the end, and what tells is `[DONE]`."""
         choices = event.get("choices")
         failed = event.get("error") or (event if _is_error(event) else None)
@@ -119,7 +121,7 @@ class OpenAI:
             usage.update(event["usage"])
         return False
 
-    def _choose(self, choice: Mapping[str, Data], delta: Data, got: Gathered) -> None:
+    def _choose(self, choice: Mapping[str, Data], delta: Data, got: StreamedAnswer) -> None:
         if choice.get("error"):
             raise mid_stream(self._who, choice["error"])
         if isinstance(delta, dict):
@@ -139,11 +141,11 @@ class OpenAI:
         if ended:
             got.complete, got.ended = True, ENDED.get(ended.lower(), ended)
 
-    def _told(self, error: StepError, question: Question, body: Mapping[str, Data], text: str) -> StepError:
+    def _told(self, error: StepError, question: PromptRequest, body: Mapping[str, Data], text: str) -> StepError:
         """The error with the text that had come; where it refuses an optional part, the next attempt goes
         without it."""
         kind, message, after, clock, detail = error.fault[:5]
-        part = _refused_part(error, body) if isinstance(error, Refusal) else ""
+        part = _refused_part(error, body) if isinstance(error, ProviderRefusal) else ""
         if part:
             self._without.setdefault(question.model, set()).add(part)
             kind, message = "server", f"{message}; the next attempt goes without {part}"
@@ -153,7 +155,7 @@ class OpenAI:
         return StepError(kind, hide(message), retry_after=after, clock=clock, detail=hide(text or detail))
 
 
-def _refused_part(error: Refusal, body: Mapping[str, Data]) -> str:
+def _refused_part(error: ProviderRefusal, body: Mapping[str, Data]) -> str:
     """The optional part of the request that a refusal names. Some servers (llama.cpp's among them) answer 500
     where others say 400; a 500 that names several parts may only repeat the request."""
     named = [part for part in OPTIONAL if part in body and re.search(rf"\b{part}\b", error.fault.detail)]
@@ -170,7 +172,7 @@ def _is_error(event: Mapping[str, Data]) -> bool:
     return not event.keys() & {"choices", "usage"} and bool(event.get("message") or event.get("detail"))
 
 
-def _call(calls: Data, got: Gathered) -> None:
+def _call(calls: Data, got: StreamedAnswer) -> None:
     """Pieces of calls of tools."""
     for place, call in enumerate(calls if isinstance(calls, list) else []):
         name, piece, at = of(call, "function", "name"), of(call, "function", "arguments"), of(call, "index")
@@ -183,7 +185,7 @@ def _word(value: Data) -> str:
     return value if isinstance(value, str) else ""
 
 
-async def _message(turn: Turn) -> dict[str, Any]:
+async def _message(turn: Message) -> dict[str, Any]:
     if turn.role == "tool":
         return {"role": "tool", "tool_call_id": turn.call, "content": turn.text}
     message: dict[str, Any] = {"role": turn.role, "content": turn.text}

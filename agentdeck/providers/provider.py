@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 from agentdeck.workflow.model import Data
 
 
-class Call(NamedTuple):
+class ToolCall(NamedTuple):
     """A tool that the model wants called."""
 
     id: str
@@ -17,18 +17,18 @@ class Call(NamedTuple):
     arguments: Mapping[str, Data]
 
 
-class Turn(NamedTuple):
+class Message(NamedTuple):
     """One message. `role`: user, assistant, tool. `images` are files; `calls` are what an assistant wants called,
     `call` is the id of the one that a tool's answer belongs to."""
 
     role: str
     text: str
     images: Sequence[str] = ()
-    calls: Sequence[Call] = ()
+    calls: Sequence[ToolCall] = ()
     call: str = ""
 
 
-class Tool(NamedTuple):
+class ToolSpec(NamedTuple):
     """A tool that may be called. `schema` is the JSON Schema of its arguments."""
 
     name: str
@@ -37,24 +37,24 @@ class Tool(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class PromptRequest:
     """What is asked of a model. `model` is the provider's own id for it. `schema` is the JSON Schema of the
     answer, None for text. `max_output` None: the model's own maximum. `tier` and `seed` mean something to the
     simulated provider only."""
 
     model: str
-    turns: Sequence[Turn]
+    turns: Sequence[Message]
     system: str = ""
     schema: Mapping[str, Data] | None = None
     temperature: float | None = None
     max_output: int | None = None
     stop: Sequence[str] = ()
-    tools: Sequence[Tool] = ()
+    tools: Sequence[ToolSpec] = ()
     tier: str = "execution"
     seed: int = 0
 
 
-class Window(NamedTuple):
+class RateHeader(NamedTuple):
     """What a provider's headers say of one of its limits; None where it says nothing. `reset` is in seconds from
     now."""
 
@@ -64,22 +64,22 @@ class Window(NamedTuple):
 
 
 #: By the name the limit has in the deck: requests, tokens, input_tokens, output_tokens.
-Told: TypeAlias = Mapping[str, Window]
+RateHeaders: TypeAlias = Mapping[str, RateHeader]
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class PromptReply:
     """A complete answer. Token counts of None are unknown. `tokens_in` includes `cached_in`. `ended`: stop,
     length, tools, or the provider's own word where that is none of these. `thought`: there was reasoning. `wrong`
     says why the answer cannot be used, although it was complete and is paid for."""
 
     text: str
-    calls: Sequence[Call] = ()
+    calls: Sequence[ToolCall] = ()
     tokens_in: int | None = None
     tokens_out: int | None = None
     cached_in: int | None = None
     ended: str = "stop"
-    told: Told = field(default_factory=dict)
+    told: RateHeaders = field(default_factory=dict)
     simulated: bool = False
     thought: bool = False
     wrong: str = ""
@@ -95,7 +95,7 @@ class Provider(Protocol):
     """
 
     async def answer(
-        self, question: Question, said: Callable[[str], None], sent: Callable[[], None]
-    ) -> Reply: ...
+        self, question: PromptRequest, said: Callable[[str], None], sent: Callable[[], None]
+    ) -> PromptReply: ...
 
     async def close(self) -> None: ...

@@ -52,7 +52,7 @@ _STATUS = {
 }
 
 
-class Refusal(StepError):
+class ProviderRefusal(StepError):
     """The provider answered with a status other than 200."""
 
     def __init__(self, status: int, kind: str, message: str, retry_after: float | None, detail: str) -> None:
@@ -72,7 +72,7 @@ def refusal(who: str, status: int, headers: Mapping[str, str], body: str) -> Ste
         kind = "server"
     after = retry_after(headers) if kind in ("rate_limit", "server") else None
     said = f"{who} answered {status}" + (f": {_line(message)}" if message else "")
-    return Refusal(status, kind, said + _advice(kind, status), after, body[:MOST_DETAIL])
+    return ProviderRefusal(status, kind, said + _advice(kind, status), after, body[:MOST_DETAIL])
 
 
 def mid_stream(who: str, told: Data) -> StepError:

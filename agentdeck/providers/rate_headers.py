@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from agentdeck.providers.provider import Told, Window
+from agentdeck.providers.provider import RateHeader, RateHeaders
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -22,7 +22,7 @@ _ANTHROPIC = re.compile(
 )
 
 
-def told(headers: Mapping[str, str]) -> Told:
+def told(headers: Mapping[str, str]) -> RateHeaders:
     """By limit; only those that the headers speak of. Where they speak of the same limit for several scopes (a
     model, a key, a team), the lowest limit and the least that is left count."""
     said: dict[str, dict[str, dict[str, str]]] = {}
@@ -32,17 +32,17 @@ def told(headers: Mapping[str, str]) -> Told:
             scopes = said.setdefault(found["of"].replace("-", "_"), {})
             scopes.setdefault(found["scope"] or "", {})[found["what"]] = value.strip()
     windows = {of: _tightest([_window(parts) for parts in scopes.values()]) for of, scopes in said.items()}
-    return {of: window for of, window in windows.items() if window != Window()}
+    return {of: window for of, window in windows.items() if window != RateHeader()}
 
 
-def _window(parts: Mapping[str, str]) -> Window:
-    return Window(
+def _window(parts: Mapping[str, str]) -> RateHeader:
+    return RateHeader(
         _number(parts.get("limit", "")), _number(parts.get("remaining", "")), _reset(parts.get("reset", ""))
     )
 
 
-def _tightest(windows: Sequence[Window]) -> Window:
-    return Window(
+def _tightest(windows: Sequence[RateHeader]) -> RateHeader:
+    return RateHeader(
         min((w.limit for w in windows if w.limit is not None), default=None),
         min((w.left for w in windows if w.left is not None), default=None),
         max((w.reset for w in windows if w.reset is not None), default=None),

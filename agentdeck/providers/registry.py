@@ -8,7 +8,7 @@ from os import environ
 
 from agentdeck.errors import ProviderError, StepError, UsageError
 from agentdeck.processes.children import Children
-from agentdeck.providers.keys import Keys, missing
+from agentdeck.providers.keys import KeyStore, missing
 from agentdeck.providers.prices import Prices
 from agentdeck.providers.provider import Provider
 from agentdeck.providers.secrets import check_secrets
@@ -87,7 +87,7 @@ def check_deck(deck: Deck, definitions: Iterable[Definition], env: Mapping[str, 
         raise ProviderError("\n".join(dict.fromkeys(faults)))
 
 
-class Room:
+class ProviderRegistry:
     """Everybody whom the prompts of a run may ask. Each is made when first asked, and asked by many at a time."""
 
     def __init__(
@@ -96,10 +96,10 @@ class Room:
         sleep: Callable[[float], Awaitable[None]],
         env: Mapping[str, str] = environ,
         children: Children | None = None,
-        keys: Keys | None = None,
+        keys: KeyStore | None = None,
     ) -> None:
         self.deck = complete(deck)
-        self.keys = keys or Keys(env, deck.secrets)
+        self.keys = keys or KeyStore(env, deck.secrets)
         self.prices = Prices(self.deck)
         self.tools = Toolbox(self.deck.mcp, self.keys, children)
         self._sleep = sleep
@@ -119,20 +119,20 @@ class Room:
     def _make(self, name: str) -> Provider:
         spec = self.deck.providers[name]
         if spec.type == SIMULATED:
-            from agentdeck.providers.simulated import Simulated
+            from agentdeck.providers.simulated import SimulatedProvider
 
-            return Simulated(name, spec, self._sleep)
-        from agentdeck.providers.http_stream import Wire
+            return SimulatedProvider(name, spec, self._sleep)
+        from agentdeck.providers.http_stream import EventStreamClient
 
-        wire = Wire(name, self.keys.hide)
+        wire = EventStreamClient(name, self.keys.hide)
         if spec.type == "anthropic":
-            from agentdeck.providers.anthropic import Anthropic
+            from agentdeck.providers.anthropic import AnthropicProvider
 
-            return Anthropic(name, spec, self.keys, wire)
+            return AnthropicProvider(name, spec, self.keys, wire)
         if spec.type == "openai":
-            from agentdeck.providers.openai import OpenAI
+            from agentdeck.providers.openai import OpenAIProvider
 
-            return OpenAI(name, spec, self.keys, wire)
+            return OpenAIProvider(name, spec, self.keys, wire)
         raise StepError("setup", f"provider {name}: there is no type {spec.type}")
 
 

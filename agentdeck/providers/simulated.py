@@ -8,7 +8,7 @@ from random import Random
 
 from agentdeck.errors import StepError
 from agentdeck.providers.made_up_answers import fitting, text, words_of
-from agentdeck.providers.provider import Question, Reply
+from agentdeck.providers.provider import PromptReply, PromptRequest
 from agentdeck.workflow.deck import Provider
 
 #: Seconds that an answer takes, by tier.
@@ -19,7 +19,7 @@ WORDS_AT_ONCE = 4
 RETRY_AFTER = 1.0
 
 
-class Simulated:
+class SimulatedProvider:
     """The same question with the same seed has the same answer. The deck's provider says which shares of calls
     are refused for their rate (`throttles`) and fail (`fails`)."""
 
@@ -29,7 +29,9 @@ class Simulated:
         self._throttles = provider.throttles
         self._sleep = sleep
 
-    async def answer(self, question: Question, said: Callable[[str], None], sent: Callable[[], None]) -> Reply:
+    async def answer(
+        self, question: PromptRequest, said: Callable[[str], None], sent: Callable[[], None]
+    ) -> PromptReply:
         sent()
         said("")
         asked = question.system + "".join(turn.text for turn in question.turns)
@@ -56,7 +58,7 @@ class Simulated:
                 raise StepError("server", f"{self._who} broke off: simulated", detail=come)
             said(("" if at == 0 else " ") + " ".join(words[at : at + WORDS_AT_ONCE]))
         tokens_in, tokens_out = (len(each) // CHARACTERS_PER_TOKEN + 1 for each in (asked, answer))
-        return Reply(answer, (), tokens_in, tokens_out, 0, ended, simulated=True)
+        return PromptReply(answer, (), tokens_in, tokens_out, 0, ended, simulated=True)
 
     async def close(self) -> None:
         pass

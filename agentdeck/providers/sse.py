@@ -11,7 +11,7 @@ MB = 1024 * 1024
 MOST_EVENT = 8 * MB
 
 
-class Events:
+class EventStreamParser:
     """Takes bytes as they come, wherever they are cut, and gives the data of each event that is complete.
 
     Lines end with LF, CRLF or CR, and a byte order mark at the beginning is left out, as in the standard.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from agentdeck.errors import StepError
-from agentdeck.providers.provider import Call
+from agentdeck.providers.provider import ToolCall
 from agentdeck.workflow.model import Data
 
 #: An answer longer than this is none.
@@ -30,7 +30,7 @@ ENDED = {
 }  # fmt: skip
 
 
-class Gathered:
+class StreamedAnswer:
     """Text and calls of tools, piece by piece. `complete` once the model has said that it is done, `ended` why;
     `thought` once there was reasoning, `wrong` why the answer is of no use. The arguments of the tool `shown` are
     an answer too. `came` passes on what is new of either, and is to be called whenever something came: that is a
@@ -47,8 +47,8 @@ class Gathered:
         self._pieces: list[str] = []
         self._new: list[str] = []
         self._size = 0
-        self._calls: list[_Pieces] = []
-        self._latest: dict[Any, _Pieces] = {}  # by the place that the provider names
+        self._calls: list[_ToolCallParts] = []
+        self._latest: dict[Any, _ToolCallParts] = {}  # by the place that the provider names
 
     @property
     def text(self) -> str:
@@ -92,7 +92,7 @@ class Gathered:
         at = at if isinstance(at, int | str) else None
         call = self._by_id(id) or self._latest.get(at)
         if call is None or (name and call.over(id, piece)):
-            call = _Pieces()
+            call = _ToolCallParts()
             self._calls.append(call)
         self._latest[at] = call
         call.id, call.name = call.id or id, call.name or name
@@ -101,10 +101,10 @@ class Gathered:
         if call.name == self._shown:
             self._new.append(piece)
 
-    def _by_id(self, id: str) -> _Pieces | None:  # noqa: A002
+    def _by_id(self, id: str) -> _ToolCallParts | None:  # noqa: A002
         return next((call for call in self._calls if call.id == id), None) if id else None
 
-    def calls(self) -> tuple[tuple[Call, ...], str]:
+    def calls(self) -> tuple[tuple[ToolCall, ...], str]:
         """The calls that are complete, and what is wrong with the first that is not; empty where nothing is."""
         made, wrong = [], ""
         for number, call in enumerate(self._calls):
@@ -112,14 +112,14 @@ class Gathered:
             if self.ended == "length" and call is self._calls[-1] and not any(call.arguments):
                 arguments = None  # cut before them
             if arguments is not None and call.name:
-                made.append(Call(call.id or f"call_{number}", call.name, arguments))
+                made.append(ToolCall(call.id or f"call_{number}", call.name, arguments))
             elif not wrong:
                 name = call.name or "(no name)"
                 shown = "".join(call.arguments).strip()[:200]
                 wrong = f"it wants the tool {name} called with what is no JSON object: {shown}"
         return tuple(made), wrong
 
-    def uncalled(self, calls: Sequence[Call], *, typed: bool) -> str:
+    def uncalled(self, calls: Sequence[ToolCall], *, typed: bool) -> str:
         """What is wrong where tools were to be called, and none was. A typed answer may be the call itself."""
         whole = calls or typed or self.ended != "tools"
         return "" if whole else "it ended in order to call tools, and called none"
@@ -130,7 +130,7 @@ class Gathered:
             raise StepError("server", f"{self.who} sent more than {MOST_TEXT // 1_000_000} MB of text")
 
 
-class _Pieces:
+class _ToolCallParts:
     """One call on its way."""
 
     def __init__(self) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from agentdeck.errors import StepError
 from agentdeck.processes.children import Children
-from agentdeck.providers.keys import Keys
-from agentdeck.providers.mcp_result import Result
-from agentdeck.providers.mcp_server import Progress, Server
-from agentdeck.providers.provider import Tool
+from agentdeck.providers.keys import KeyStore
+from agentdeck.providers.mcp_result import ToolResult
+from agentdeck.providers.mcp_server import McpConnection, Progress
+from agentdeck.providers.provider import ToolSpec
 from agentdeck.workflow.deck import McpServer
 from agentdeck.workflow.model import Data
 
@@ -25,15 +25,17 @@ def _unheard(text: str) -> None:
 class Toolbox:
     """The servers that tools were asked of. Each is started when first asked, and again when it has died."""
 
-    def __init__(self, servers: Mapping[str, McpServer], keys: Keys, children: Children | None = None) -> None:
+    def __init__(
+        self, servers: Mapping[str, McpServer], keys: KeyStore, children: Children | None = None
+    ) -> None:
         self._specs = servers
         self._keys = keys
         self._children = children or Children()
-        self._servers: dict[str, Server] = {}
+        self._servers: dict[str, McpConnection] = {}
 
-    async def tools(self, names: Sequence[str]) -> list[Tool]:
+    async def tools(self, names: Sequence[str]) -> list[ToolSpec]:
         """The tools behind `server/tool` names, under names that models take (`named`)."""
-        found: list[Tool] = []
+        found: list[ToolSpec] = []
         called: dict[str, str] = {}
         for name in names:
             if called.setdefault(named(name), name) != name:
@@ -47,7 +49,7 @@ class Toolbox:
             found.append(known[tool]._replace(name=named(name)))
         return found
 
-    async def call(self, name: str, arguments: Mapping[str, Data], progress: Progress = _unheard) -> Result:
+    async def call(self, name: str, arguments: Mapping[str, Data], progress: Progress = _unheard) -> ToolResult:
         """Calls `server/tool`; `progress` is told what the tool says of its progress. What goes wrong inside the
         tool is an answer; that there is no server is not."""
         server, _, tool = name.partition("/")
@@ -60,12 +62,12 @@ class Toolbox:
         for server in servers.values():
             await server.close()
 
-    async def _server(self, name: str) -> Server:
+    async def _server(self, name: str) -> McpConnection:
         server = self._servers.get(name)
         if server is None or server.dead:
             if name not in self._specs:
                 raise StepError("setup", f"there is no MCP server {name} in the deck")
-            lost, server = server, Server(name, self._specs[name], self._keys, self._children)
+            lost, server = server, McpConnection(name, self._specs[name], self._keys, self._children)
             self._servers[name] = server
             if lost is not None:
                 await lost.close()

@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
-from agentdeck.limits.fair_sharing import Waiting, owed, waits
-from agentdeck.limits.output_reservation import Forecast
+from agentdeck.limits.fair_sharing import WaitingProcess, owed, waits
+from agentdeck.limits.output_reservation import OutputForecast
 from agentdeck.limits.provider_limits import tighten
 from agentdeck.limits.rate_window import (
     COUNTED,
@@ -21,10 +21,10 @@ from agentdeck.limits.rate_window import (
     NEVER,
     NOTHING,
     RESERVED,
-    Entry,
-    Full,
-    Want,
-    Window,
+    Amounts,
+    CallEntry,
+    LimitReached,
+    RateWindow,
     longest,
 )
 from agentdeck.store.codec import text_of
@@ -51,11 +51,11 @@ class Wanted(NamedTuple):
     task: str
     step: str
     attempt: int
-    want: Want
-    more: Want = NOTHING
+    want: Amounts
+    more: Amounts = NOTHING
     passed_on: bool = False
-    ended: tuple[float, Want | None] | None = None
-    forecast: Forecast | None = None
+    ended: tuple[float, Amounts | None] | None = None
+    forecast: OutputForecast | None = None
 
 
 class Granted(NamedTuple):
@@ -77,7 +77,7 @@ class Settled(NamedTuple):
     id: int
     provider: str
     at: float
-    want: Want | None
+    want: Amounts | None
 
 
 class Moved(NamedTuple):
@@ -89,11 +89,11 @@ class Moved(NamedTuple):
     stage: int
     at: float
     tokens_out: int
-    forecast: Forecast | None
+    forecast: OutputForecast | None
 
 
 Answer: TypeAlias = Granted | Refused
-NO_FORECAST = (None,) * len(Forecast._fields)
+NO_FORECAST = (None,) * len(OutputForecast._fields)
 
 
 class Seen(NamedTuple):
@@ -116,8 +116,8 @@ class _Known:
         self.longest = 0.0
         self.cooldown = 0.0
         self.learnt: dict[str, float] = {}
-        self.waiting: dict[str, Waiting] = {}
-        self.window = Window()
+        self.waiting: dict[str, WaitingProcess] = {}
+        self.window = RateWindow()
         self.owners: dict[int, tuple[str, str]] = {}
         self.pruned = 0.0
         self.checked = -NEVER
@@ -249,7 +249,7 @@ class Book:
             (known.rev, now, one.want is not None, one.at, COUNTED, *used, one.id, one.provider, self.owner),
         ).fetchone()
         if row is not None:
-            known.window.put(one.id, Entry(one.at, Want(*row), ended=now))
+            known.window.put(one.id, CallEntry(one.at, Amounts(*row), ended=now))
             known.owners.pop(one.id, None)
 
     def _move(self, db: sqlite3.Connection, one: Moved) -> None:
@@ -266,8 +266,8 @@ class Book:
             ),
         ).fetchone()
         if row is not None:
-            want = Want(row[0], row[1], one.tokens_out)
-            known.window.put(one.id, Entry(one.at, want, one.stage, None, one.forecast))
+            want = Amounts(row[0], row[1], one.tokens_out)
+            known.window.put(one.id, CallEntry(one.at, want, one.stage, None, one.forecast))
 
     def _in_the_way(
         self, db: sqlite3.Connection, one: Wanted, limits: ProviderLimits, now: float
@@ -286,7 +286,7 @@ class Book:
             return Refused("concurrent", now + LOOK)
         return None
 
-    def _hindered(self, full: Full, known: _Known, now: float) -> bool:
+    def _hindered(self, full: LimitReached, known: _Known, now: float) -> bool:
         """Whether it is time to look if other processes that have calls under way are still alive."""
         if not known.window.live or (full.reason != "concurrent" and now < known.checked + ALIVE):
             return False
@@ -332,7 +332,7 @@ class Book:
             ),
         )
         number = int(cursor.lastrowid or 0)
-        known.window.put(number, Entry(now, one.want, RESERVED, None, one.forecast))
+        known.window.put(number, CallEntry(now, one.want, RESERVED, None, one.forecast))
         known.owners[number] = self.run, self.owner
         return Granted(number)
 
@@ -352,7 +352,7 @@ class Book:
         if row[3] != "{}":
             known.learnt = json.loads(row[3])
         told = {} if row[4] == "{}" else json.loads(row[4])
-        known.waiting = {who: Waiting(*one) for who, one in told.items()}
+        known.waiting = {who: WaitingProcess(*one) for who, one in told.items()}
         self._follow(db, provider, known, row[0], now)
 
     def _follow(self, db: sqlite3.Connection, provider: str, known: _Known, rev: int, now: float) -> None:
@@ -363,8 +363,8 @@ class Book:
                 (provider, known.rev),
             ):
                 at = now if at > now + AHEAD else at
-                forecast = None if of[3] is None else Forecast(*of[3:])
-                known.window.put(number, Entry(at, Want(*of[:3]), stage, released, forecast))
+                forecast = None if of[3] is None else OutputForecast(*of[3:])
+                known.window.put(number, CallEntry(at, Amounts(*of[:3]), stage, released, forecast))
                 if released is None:
                     known.owners[number] = run, owner
                 else:
@@ -412,5 +412,5 @@ class Book:
         )
 
 
-def _again(full: Full, now: float) -> float:
+def _again(full: LimitReached, now: float) -> float:
     return now + LOOK if full.until == NEVER and full.reason == "concurrent" else full.until

@@ -14,14 +14,14 @@ from typing import Any
 import anyio.to_thread
 import pytest
 
-from agentdeck.agents.output_capture import LONGEST, Voice, capture, current
+from agentdeck.agents.output_capture import LONGEST, AttemptOutput, capture, current
 
 pytestmark = pytest.mark.anyio
 
 
 @contextmanager
-def attempt(said: list[Any]) -> Iterator[Voice]:
-    voice = Voice(lambda text, level="info": said.append((text, level)))
+def attempt(said: list[Any]) -> Iterator[AttemptOutput]:
+    voice = AttemptOutput(lambda text, level="info": said.append((text, level)))
     token = current.set(voice)
     try:
         yield voice

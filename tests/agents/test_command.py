@@ -14,7 +14,7 @@ import pytest
 
 from agentdeck.agents.command import CommandVerb
 from agentdeck.agents.command_output import FAILURE_TAIL, MOST_LINES
-from agentdeck.agents.verb import Setting, Work
+from agentdeck.agents.verb import AttemptContext, WorkflowContext
 from agentdeck.errors import Fault, StepError
 from agentdeck.workflow.model import Agent, Command, Data, Definition
 
@@ -30,12 +30,12 @@ class Deck:
 
     async def run(self, *args: str, scope: Mapping[str, Data] | None = None, **fields: Any) -> Data:
         agent = Agent("a", Command(args, **fields))
-        setting = Setting(Definition("w", {"a": agent}), self.folder, anyio.sleep)
+        setting = WorkflowContext(Definition("w", {"a": agent}), self.folder, anyio.sleep)
 
         def log(text: str, level: str = "info") -> None:
             self.lines.append((level, text))
 
-        work = Work("r1", "t1", "a", 2, agent, scope or {}, {}, log, lambda: None)
+        work = AttemptContext("r1", "t1", "a", 2, agent, scope or {}, {}, log, lambda: None)
         return await CommandVerb(agent, setting).run(work)
 
     async def python(self, code: str, *args: str, **fields: Any) -> Data:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agentdeck.agents.answer_check import Fit
+from agentdeck.agents.answer_check import OutputCheck
 from agentdeck.errors import StepError
 from agentdeck.workflow.model import Agent, Prompt, Type
 
@@ -15,7 +15,7 @@ GOOD = {"severity": "low", "comment": "c"}
 
 
 def fit(output: Any, expect: str | None = None, typed: Any = None, scope: Any = None) -> Any:
-    return Fit(Agent("a", Prompt("p"), output=typed, expect=expect))(output, scope or {})
+    return OutputCheck(Agent("a", Prompt("p"), output=typed, expect=expect))(output, scope or {})
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ import httpx
 import pytest
 
 from agentdeck.agents.http import HttpVerb
-from agentdeck.agents.verb import Setting, Work
+from agentdeck.agents.verb import AttemptContext, WorkflowContext
 from agentdeck.errors import Fault, StepError
-from agentdeck.providers.keys import Keys
+from agentdeck.providers.keys import KeyStore
 from agentdeck.providers.provider_errors import retry_after
 from agentdeck.workflow.deck import Secret
 from agentdeck.workflow.model import Agent, Data, Definition, Http
@@ -95,8 +95,8 @@ KEYS = {"T": "secret-123456"}, {"TOKEN": Secret(env="T")}
 
 async def ask(url: str, scope: Mapping[str, Data] | None = None, **fields: Any) -> Data:
     agent = Agent("a", Http(url, **fields))
-    setting = Setting(Definition("w", {"a": agent}), Path(), anyio.sleep, keys=Keys(*KEYS))
-    work = Work("r1", "t1", "a", 1, agent, scope or {}, {}, lambda *a: None, lambda: None)
+    setting = WorkflowContext(Definition("w", {"a": agent}), Path(), anyio.sleep, keys=KeyStore(*KEYS))
+    work = AttemptContext("r1", "t1", "a", 1, agent, scope or {}, {}, lambda *a: None, lambda: None)
     try:
         return await HttpVerb(agent, setting).run(work)
     finally:
@@ -396,8 +396,8 @@ async def test_other_setup_faults(server: Server) -> None:
 async def test_one_client_and_no_shared_cookies(server: Server) -> None:
     server.reply = lambda asked: Reply(200, {"set-cookie": "c=1; Path=/"}, b"ok")
     agent = Agent("a", Http(server.base))
-    setting = Setting(Definition("w", {"a": agent}), Path(), anyio.sleep)
-    work = Work("r1", "t1", "a", 1, agent, {}, {}, lambda *a: None, lambda: None)
+    setting = WorkflowContext(Definition("w", {"a": agent}), Path(), anyio.sleep)
+    work = AttemptContext("r1", "t1", "a", 1, agent, {}, {}, lambda *a: None, lambda: None)
     for verb in (HttpVerb(agent, setting), HttpVerb(agent, setting)):
         assert await verb.run(work) == "ok"
     assert len(setting.closing) == 1

@@ -17,7 +17,7 @@ import pytest
 
 from agentdeck.agents.output_capture import capture
 from agentdeck.agents.python import Context, PythonVerb
-from agentdeck.agents.verb import Setting, Work
+from agentdeck.agents.verb import AttemptContext, WorkflowContext
 from agentdeck.errors import Fault, Permanent, StepError, UsageError
 from agentdeck.workflow.model import Agent, Definition, Python
 
@@ -35,7 +35,9 @@ SCOPE: dict[str, Any] = {
 
 def verb(function: Any, needs: tuple[str, ...] = ("b",)) -> tuple[PythonVerb, Agent]:
     agent = Agent("a", Python("mod:f"), needs=needs)
-    return PythonVerb(agent, Setting(Definition("w", {"a": agent}), Path(), anyio.sleep, {"a": function})), agent
+    return PythonVerb(
+        agent, WorkflowContext(Definition("w", {"a": agent}), Path(), anyio.sleep, {"a": function})
+    ), agent
 
 
 async def call(
@@ -47,7 +49,7 @@ async def call(
     def log(text: str, level: str = "info") -> None:
         lines.append((text, level))
 
-    return await made.run(Work("r", "t", "a", 2, agent, SCOPE, with_, log, lambda: None, deadline=9.0))
+    return await made.run(AttemptContext("r", "t", "a", 2, agent, SCOPE, with_, log, lambda: None, deadline=9.0))
 
 
 async def fault(function: Any) -> Fault:
@@ -237,7 +239,7 @@ async def test_cancellation_passes_and_a_thread_can_ask_for_it() -> None:
 async def test_many_threads_at_once() -> None:
     together = threading.Barrier(100, timeout=5)
     made, agent = verb(lambda: together.wait() >= 0)
-    work = Work("r", "t", "a", 1, agent, SCOPE, {}, lambda text, level="info": None, lambda: None)
+    work = AttemptContext("r", "t", "a", 1, agent, SCOPE, {}, lambda text, level="info": None, lambda: None)
     assert await asyncio.gather(*(made.run(work) for _ in range(100))) == [True] * 100
 
 
@@ -265,7 +267,7 @@ async def test_a_bare_coroutine_costs_little() -> None:
         return None
 
     made, agent = verb(f)
-    work = Work("r", "t", "a", 1, agent, SCOPE, {}, lambda text, level="info": None, lambda: None)
+    work = AttemptContext("r", "t", "a", 1, agent, SCOPE, {}, lambda text, level="info": None, lambda: None)
     await made.run(work)
     called: list[str] = []
 
@@ -285,11 +287,11 @@ async def test_a_bare_coroutine_costs_little() -> None:
 async def test_a_function_of_a_module_in_the_workflows_folder(tmp_path: Path) -> None:
     (tmp_path / "own_agents_of_test_python.py").write_text("def f(name):\n    return name * 2\n")
     agent = Agent("a", Python("own_agents_of_test_python:f"))
-    setting = Setting(Definition("w", {"a": agent}), tmp_path, anyio.sleep)
+    setting = WorkflowContext(Definition("w", {"a": agent}), tmp_path, anyio.sleep)
     before = list(sys.path)
     try:
         made = PythonVerb(agent, setting)
     finally:
         sys.path[:] = before
-    work = Work("r", "t", "a", 1, agent, SCOPE, {}, lambda text, level="info": None, lambda: None)
+    work = AttemptContext("r", "t", "a", 1, agent, SCOPE, {}, lambda text, level="info": None, lambda: None)
     assert await made.run(work) == "nn"

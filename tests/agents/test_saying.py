@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import anyio
 import pytest
 
-from agentdeck.agents.text_stream import Saying
-from agentdeck.agents.verb import Work
+from agentdeck.agents.text_stream import TextLog
+from agentdeck.agents.verb import AttemptContext
 from agentdeck.engine.clock import virtual
 from agentdeck.workflow.model import Agent, Prompt
 
@@ -18,7 +18,7 @@ class Heard:
         self.lines: list[str] = []
         self.lives = 0
         scope: Mapping[str, object] = {}
-        self.work = Work("r", "1", "a", 1, Agent("a", Prompt("x")), scope, {}, self.log, self.alive)
+        self.work = AttemptContext("r", "1", "a", 1, Agent("a", Prompt("x")), scope, {}, self.log, self.alive)
 
     def log(self, text: str, level: str = "info") -> None:
         self.lines += text.splitlines()
@@ -32,7 +32,7 @@ def played(pieces: list[tuple[float, str]]) -> Heard:
     heard = Heard()
 
     async def play() -> None:
-        saying = Saying(heard.work)
+        saying = TextLog(heard.work)
         for wait, piece in pieces:
             await anyio.sleep(wait)
             saying(piece)

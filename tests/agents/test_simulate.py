@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from agentdeck.agents.answer_check import Fit
+from agentdeck.agents.answer_check import OutputCheck
 from agentdeck.agents.factory import build
-from agentdeck.agents.verb import Answer, Setting, Work
+from agentdeck.agents.verb import AttemptContext, VerbResult, WorkflowContext
 from agentdeck.errors import StepError
 from agentdeck.scheduler.events import Usage
 from agentdeck.workflow.model import Agent, Data, Definition, Prompt, Simulate, Type
@@ -29,13 +29,13 @@ class Trial:
         assert seconds >= 0
         self.slept += seconds
 
-    async def run(self, agent: Agent, seed: int = 1, **scope: Data) -> Answer:
+    async def run(self, agent: Agent, seed: int = 1, **scope: Data) -> VerbResult:
         def log(text: str, level: str = "info") -> None:
             self.said.append((round(self.slept, 3), text))
 
-        verb = build(agent, Setting(Definition("w", {"a": agent}), Path(), self.sleep))
-        answer = await verb.run(Work("r", "t", "a", 1, agent, scope, {}, log, lambda: None, seed=seed))
-        assert isinstance(answer, Answer)
+        verb = build(agent, WorkflowContext(Definition("w", {"a": agent}), Path(), self.sleep))
+        answer = await verb.run(AttemptContext("r", "t", "a", 1, agent, scope, {}, log, lambda: None, seed=seed))
+        assert isinstance(answer, VerbResult)
         return answer
 
 
@@ -76,7 +76,7 @@ async def test_what_is_typed_fits(does: Any) -> None:
     agent = Agent("a", does, output=TYPED)
     for seed in range(20):
         answer = await Trial().run(agent, seed)
-        assert Fit(agent)(answer.output, {}) == answer.output
+        assert OutputCheck(agent)(answer.output, {}) == answer.output
 
 
 @pytest.mark.parametrize(

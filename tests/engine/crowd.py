@@ -14,8 +14,8 @@ from pathlib import Path
 import anyio
 
 from agentdeck.cli.main import main
-from agentdeck.providers.provider import Question, Reply
-from agentdeck.providers.registry import Room
+from agentdeck.providers.provider import PromptReply, PromptRequest
+from agentdeck.providers.registry import ProviderRegistry
 
 TAKES = 0.05
 TOKENS_IN, TOKENS_OUT = 20, 30
@@ -27,17 +27,19 @@ class Counting:
     def __init__(self, file: Path) -> None:
         self._file = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
-    async def answer(self, question: Question, said: Callable[[str], None], sent: Callable[[], None]) -> Reply:
+    async def answer(
+        self, question: PromptRequest, said: Callable[[str], None], sent: Callable[[], None]
+    ) -> PromptReply:
         os.write(self._file, f"{time.time():.6f} {TOKENS_IN + TOKENS_OUT}\n".encode())
         sent()
         said("")
         await anyio.sleep(TAKES)
-        return Reply("x", tokens_in=TOKENS_IN, tokens_out=TOKENS_OUT)
+        return PromptReply("x", tokens_in=TOKENS_IN, tokens_out=TOKENS_OUT)
 
     async def close(self) -> None:
         os.close(self._file)
 
 
 if __name__ == "__main__":
-    Room._make = lambda room, name: Counting(Path(sys.argv[1]))  # type: ignore[method-assign,assignment]
+    ProviderRegistry._make = lambda room, name: Counting(Path(sys.argv[1]))  # type: ignore[method-assign,assignment]
     main(sys.argv[2:])

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from agentdeck.engine.launch import Launch, Watch, run
-from agentdeck.engine.run_control import Control
+from agentdeck.engine.run_control import RunControl
 from agentdeck.scheduler import events as ev
 from agentdeck.store.reader import Reader
 from agentdeck.workflow.loader import load
@@ -74,7 +74,7 @@ async def test_cancel_leaves_nothing(place: Path) -> None:
     (place / "w.yaml").write_text(VERBS.format(port=server.sockets[0].getsockname()[1]))
     definition = load(place / "w.yaml").definition
     tasks = [{"n": n} for n in range(EACH)]
-    control, running = Control("ada"), set[tuple[str, str]]()
+    control, running = RunControl("ada"), set[tuple[str, str]]()
     before, others = (files(), len(asyncio.all_tasks())), children()
 
     def seen(seq: int, event: ev.Event) -> None:

@@ -10,10 +10,10 @@ import anyio
 import pytest
 
 from agentdeck.engine.clock import LoopClock, virtual
-from agentdeck.engine.grant import Grant
-from agentdeck.engine.prompt_estimate import Estimate
-from agentdeck.engine.reservation_batcher import Exchange
-from agentdeck.limits.rate_window import NOTHING, Want
+from agentdeck.engine.grant import Reservation
+from agentdeck.engine.prompt_estimate import PromptEstimate
+from agentdeck.engine.reservation_batcher import ReservationBatcher
+from agentdeck.limits.rate_window import NOTHING, Amounts
 from agentdeck.scheduler.program import Rule
 from agentdeck.store.memory import MemoryLog
 from agentdeck.store.reservations import Answer, Book, Granted, Refused
@@ -21,7 +21,7 @@ from agentdeck.store.runs import Owner, create_run
 from agentdeck.workflow.model import ProviderLimits, Rate
 from tests.store.samples import new_run
 
-ONE = Want(1, 0, 0)
+ONE = Amounts(1, 0, 0)
 
 
 class Side:
@@ -33,15 +33,17 @@ class Side:
         self.answers: dict[str, Answer] = {}
         self.book = Book(name, name)
         self.clock = LoopClock()
-        self.exchange = Exchange(
+        self.exchange = ReservationBatcher(
             log, self.clock, self.book, lambda _: self.limits, lambda _, until: self.cooled.append(until)
         )
         log.call(lambda db: create_run(db, new_run(name), Owner(name, 2, "elsewhere"), 1e9)).result()
 
-    def grant(self, step: str) -> Grant:
-        return Grant(cast(Rule, None), ("1", step, 1), 0, "m", "p", None, Estimate(ONE, NOTHING, 0), ONE)
+    def grant(self, step: str) -> Reservation:
+        return Reservation(
+            cast(Rule, None), ("1", step, 1), 0, "m", "p", None, PromptEstimate(ONE, NOTHING, 0), ONE
+        )
 
-    def ask(self, step: str) -> Grant:
+    def ask(self, step: str) -> Reservation:
         grant = self.grant(step)
 
         def told(answer: Answer) -> None:
@@ -52,7 +54,7 @@ class Side:
         self.exchange.ask(grant, told)
         return grant
 
-    async def hold(self, *steps: str) -> list[Grant]:
+    async def hold(self, *steps: str) -> list[Reservation]:
         """Calls that have their places."""
         grants = [self.ask(step) for step in steps]
         await anyio.sleep(0.001)
@@ -255,7 +257,7 @@ def test_what_was_passed_on_last_is_written_when_the_run_ends(place: Place, tmp_
         ended = side.grant("c")
         assert side.exchange.pass_on(ended)
         assert side.exchange.pass_on(side.grant("d"))
-        side.exchange.settle(ended, Want(1, 7, 8))
+        side.exchange.settle(ended, Amounts(1, 7, 8))
         side.exchange.close()
 
     place.play(scene, side)

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from agentdeck.errors import StepError
-from agentdeck.providers.provider import Question, Reply
+from agentdeck.providers.provider import PromptReply, PromptRequest
 from agentdeck.scheduler import events as ev
 from tests.engine.test_rates import Fake, Played, fakes
 
@@ -24,13 +24,13 @@ class Faulty(Fake):
     def __init__(self, failed: float, throttled: float, seed: int = 7) -> None:
         random = Random(seed)
 
-        def answer(question: Question) -> Reply | StepError:
+        def answer(question: PromptRequest) -> PromptReply | StepError:
             chance = random.random()
             if chance < failed:
                 return StepError("server", "500")
             if chance < failed + throttled:
                 return StepError("rate_limit", "429")
-            return Reply("x", tokens_in=1, tokens_out=1)
+            return PromptReply("x", tokens_in=1, tokens_out=1)
 
         super().__init__(answer, takes=1.0)
 
@@ -54,10 +54,10 @@ def test_random_faults_cost_little_more_than_the_calls_they_hit(
 def test_one_burst_of_429s_is_one_short_wait(
     tmp_path: Path, fakes: dict[str, Fake], retry_after: float | None
 ) -> None:
-    def answer(question: Question) -> Reply | StepError:
+    def answer(question: PromptRequest) -> PromptReply | StepError:
         if len(fakes["one"].calls) <= 8:
             return StepError("rate_limit", "429", retry_after=retry_after)
-        return Reply("x", tokens_in=1, tokens_out=1)
+        return PromptReply("x", tokens_in=1, tokens_out=1)
 
     fakes["one"] = Fake(answer, takes=0.1)
     played = Played(tmp_path, AGENT, tasks=8, workers=8)
@@ -75,15 +75,15 @@ def test_calls_that_were_sent_before_the_wait_began_do_not_make_it_longer(
     """Thirty calls go out together, and are throttled in three waves."""
     throttled = iter(range(30))
 
-    def answer(question: Question) -> Reply | StepError:
+    def answer(question: PromptRequest) -> PromptReply | StepError:
         if next(throttled, None) is not None:
             return StepError("rate_limit", "429")
-        return Reply("x", tokens_in=1, tokens_out=1)
+        return PromptReply("x", tokens_in=1, tokens_out=1)
 
     class Spread(Fake):
         async def answer(
-            self, question: Question, said: Callable[[str], None], sent: Callable[[], None]
-        ) -> Reply:
+            self, question: PromptRequest, said: Callable[[str], None], sent: Callable[[], None]
+        ) -> PromptReply:
             self._takes = 0.05 * (1 + len(self.calls) % 3)
             return await super().answer(question, said, sent)
 

@@ -8,7 +8,7 @@ import pytest
 
 from agentdeck.errors import StepError
 from agentdeck.insight.budget_forecast import accounts_of
-from agentdeck.providers.provider import Question, Reply
+from agentdeck.providers.provider import PromptReply, PromptRequest
 from agentdeck.scheduler import events as ev
 from agentdeck.workflow.loader import loads
 from tests.engine.test_rates import Dragging, Fake, Played, fakes
@@ -18,11 +18,11 @@ __all__ = ["fakes"]
 DENSE = "合同第七条：乙方应于每月一日支付租金 7F3A9C-0042-88B1 "
 
 
-def greedy(question: Question) -> Reply:
+def greedy(question: PromptRequest) -> PromptReply:
     """Uses a token for each two bytes of its prompt, and all of the answer that it may."""
     assert question.max_output is not None, "under a budget the longest answer is always sent"
     size = len((question.system + question.turns[0].text).encode())
-    return Reply("x", tokens_in=size // 2, tokens_out=question.max_output)
+    return PromptReply("x", tokens_in=size // 2, tokens_out=question.max_output)
 
 
 @pytest.mark.parametrize("budget", ["usd: 0.5", "tokens: 60k", "usd: 1, task: { tokens: 3k }"])
@@ -55,8 +55,8 @@ def test_a_provider_that_uses_all_that_it_may_exceeds_no_budget(
 
 
 def test_both_calls_of_a_hedged_prompt_are_held(tmp_path: Path, fakes: dict[str, Fake]) -> None:
-    fakes["one"] = Dragging(lambda question: Reply("slow", tokens_in=10, tokens_out=10))
-    fakes["two"] = Fake(lambda question: Reply("fast", tokens_in=10, tokens_out=10))
+    fakes["one"] = Dragging(lambda question: PromptReply("slow", tokens_in=10, tokens_out=10))
+    fakes["two"] = Fake(lambda question: PromptReply("fast", tokens_in=10, tokens_out=10))
     text = "budget: { usd: 100 }\nagents: { a: { prompt: p, hedge: p85, timeout: 1h, max_output: 50 } }"
     played = Played(tmp_path, text, tier="[mid, small]", tasks=120, workers=1)
     assert played.outcome.state == "done"
@@ -76,11 +76,11 @@ def test_both_calls_of_a_hedged_prompt_are_held(tmp_path: Path, fakes: dict[str,
 def test_what_the_log_tells_is_what_the_run_counted(tmp_path: Path, fakes: dict[str, Fake]) -> None:
     """Failures, retries and answers: the sums of the log are those of the budget."""
 
-    def answer(question: Question) -> Reply | StepError:
+    def answer(question: PromptRequest) -> PromptReply | StepError:
         calls = len(fakes["one"].calls)
         if calls % 3 == 0:
             return StepError("network", "cut")
-        return StepError("server", "500") if calls % 7 == 0 else Reply("x", tokens_in=30, tokens_out=20)
+        return StepError("server", "500") if calls % 7 == 0 else PromptReply("x", tokens_in=30, tokens_out=20)
 
     fakes["one"] = Fake(answer)
     text = (

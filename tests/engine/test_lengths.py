@@ -6,11 +6,11 @@ from math import inf
 
 import pytest
 
-from agentdeck.engine.answer_lengths import MEMORY, PACES, TRUSTED, Lengths, Paces
+from agentdeck.engine.answer_lengths import MEMORY, PACES, TRUSTED, AnswerLengths, OutputRates
 
 
 def test_an_answer_may_be_as_long_as_allowed_until_enough_were_seen() -> None:
-    lengths = Lengths()
+    lengths = AnswerLengths()
     for _ in range(TRUSTED - 1):
         lengths.add(10)
     assert lengths.expect(0, 1000) == (1000.0, 0.0)
@@ -23,7 +23,7 @@ def test_an_answer_may_be_as_long_as_allowed_until_enough_were_seen() -> None:
 
 
 def test_what_was_said_tells_which_answers_it_is_like() -> None:
-    lengths = Lengths()
+    lengths = AnswerLengths()
     for n in range(100):
         lengths.add(500 if n % 10 == 0 else 20)
     assert lengths.expect(0, 1000)[0] < 100
@@ -33,14 +33,14 @@ def test_what_was_said_tells_which_answers_it_is_like() -> None:
 
 
 def test_old_answers_are_forgotten() -> None:
-    lengths = Lengths()
+    lengths = AnswerLengths()
     for length in [*[900] * MEMORY, *[10] * MEMORY]:
         lengths.add(length)
     assert lengths.longest == 10
 
 
 def test_tokens_come_as_fast_as_the_fastest_answer_did_and_a_little_more() -> None:
-    paces = Paces()
+    paces = OutputRates()
     for n in range(PACES):
         assert paces.most == inf
         paces.add(100, 2.0 + n)

@@ -11,10 +11,10 @@ import anyio
 import pytest
 
 from agentdeck.agents.prompt import PromptVerb
-from agentdeck.agents.verb import Work
+from agentdeck.agents.verb import AttemptContext
 from agentdeck.engine.clock import LoopClock
 from agentdeck.errors import StepError
-from agentdeck.providers.provider import Question, Reply
+from agentdeck.providers.provider import PromptReply, PromptRequest
 from agentdeck.scheduler import events as ev
 from benchmarks.limits import Setup, Trial, evaluate
 from benchmarks.traces import Row, generated, measured, recorded
@@ -46,7 +46,9 @@ def test_a_server_that_accepts_late_counts_no_more_than_the_limit(tmp_path: Path
 class SlowToSend(Fake):
     """Every other request is sent late, as where a connection has to be made first."""
 
-    async def answer(self, question: Question, said: Callable[[str], None], sent: Callable[[], None]) -> Reply:
+    async def answer(
+        self, question: PromptRequest, said: Callable[[str], None], sent: Callable[[], None]
+    ) -> PromptReply:
         if len(self.starts) % 2:
             self.starts.append(0)
             await anyio.sleep(9.0)
@@ -55,7 +57,7 @@ class SlowToSend(Fake):
         return await super().answer(question, said, sent)
 
     def __init__(self) -> None:
-        super().__init__(lambda question: Reply("x", tokens_in=1, tokens_out=1), takes=0.1)
+        super().__init__(lambda question: PromptReply("x", tokens_in=1, tokens_out=1), takes=0.1)
         self.starts: list[int] = []
 
 
@@ -71,14 +73,14 @@ def test_what_was_never_sent_is_not_counted(tmp_path: Path, fakes: dict[str, Fak
         failed = 0
 
         async def answer(
-            self, question: Question, said: Callable[[str], None], sent: Callable[[], None]
-        ) -> Reply:
+            self, question: PromptRequest, said: Callable[[str], None], sent: Callable[[], None]
+        ) -> PromptReply:
             if self.failed < 5:
                 self.failed += 1
                 raise StepError("setup", "no key")
             return await super().answer(question, said, sent)
 
-    fakes["one"] = Unreachable(lambda question: Reply("x", tokens_in=1, tokens_out=1))
+    fakes["one"] = Unreachable(lambda question: PromptReply("x", tokens_in=1, tokens_out=1))
     played = Played(tmp_path, ONE, limits="requests: 5/100s", tasks=10)
     done = played.of(ev.StepSucceeded)
     assert len(done) == 5
@@ -91,7 +93,7 @@ def test_each_round_of_tools_counts_from_when_its_own_request_was_sent(
     """Three requests each; before every one something else takes a while."""
     sent: list[float] = []
 
-    async def rounds(self: PromptVerb, work: Work) -> str:
+    async def rounds(self: PromptVerb, work: AttemptContext) -> str:
         for turn in range(3):
             if turn:
                 await work.again(10, 10)

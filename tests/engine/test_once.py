@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from agentdeck.engine.launch import Launch, Outcome, Watch, run
-from agentdeck.engine.run_control import Control
+from agentdeck.engine.run_control import RunControl
 from agentdeck.errors import StepError
 from agentdeck.insight.why import explain
 from agentdeck.scheduler import events as ev
@@ -67,7 +67,9 @@ class Case:
         if isinstance(event, ev.AttemptDeferred):
             self.deferred.set()
 
-    async def run(self, *keys: str, text: str = PAY, workers: int = 4, control: Control | None = None) -> Outcome:
+    async def run(
+        self, *keys: str, text: str = PAY, workers: int = 4, control: RunControl | None = None
+    ) -> Outcome:
         tasks = [{"key": key} for key in keys]
         definition: Definition = loads(text).definition
         functions: dict[str, Callable[..., object]] = dict.fromkeys(definition.agents, self.shop.pay)
@@ -133,7 +135,7 @@ async def test_where_the_first_fails_without_effect_the_next_one_goes(case: Case
 
 
 async def test_a_step_that_waits_for_a_key_can_be_cancelled(case: Case) -> None:
-    control = Control("ada")
+    control = RunControl("ada")
 
     async def scene() -> Outcome:
         return await case.run("17", "17", control=control)

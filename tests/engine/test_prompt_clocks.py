@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from agentdeck.providers.provider import Question, Reply
+from agentdeck.providers.provider import PromptReply, PromptRequest
 from agentdeck.scheduler import events as ev
 from tests.engine.test_rates import Fake, Played, fakes
 
@@ -21,11 +21,13 @@ class Streaming(Fake):
     """Says one word each second, for so many seconds; then it is silent for so many."""
 
     def __init__(self, seconds: int, silent: float = 0.0) -> None:
-        super().__init__(lambda question: Reply("all of it", tokens_in=1, tokens_out=1))
+        super().__init__(lambda question: PromptReply("all of it", tokens_in=1, tokens_out=1))
         self.seconds = seconds
         self.silent = silent
 
-    async def answer(self, question: Question, said: Callable[[str], None], sent: Callable[[], None]) -> Reply:
+    async def answer(
+        self, question: PromptRequest, said: Callable[[str], None], sent: Callable[[], None]
+    ) -> PromptReply:
         for _ in range(self.seconds):
             await anyio.sleep(1.0)
             said("word ")

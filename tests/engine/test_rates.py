@@ -10,14 +10,14 @@ import anyio
 import pytest
 
 from agentdeck.agents.prompt import PromptVerb
-from agentdeck.agents.verb import Work
+from agentdeck.agents.verb import AttemptContext
 from agentdeck.engine.clock import LoopClock, virtual
 from agentdeck.engine.launch import Launch, Outcome, Watch, run
-from agentdeck.engine.reservations import Rates
-from agentdeck.engine.run_control import Control
+from agentdeck.engine.reservations import Reservations
+from agentdeck.engine.run_control import RunControl
 from agentdeck.errors import StepError
-from agentdeck.providers.provider import Question, Reply, Window
-from agentdeck.providers.registry import Room
+from agentdeck.providers.provider import PromptReply, PromptRequest, RateHeader
+from agentdeck.providers.registry import ProviderRegistry
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
 from agentdeck.workflow.loader import loads
@@ -50,14 +50,14 @@ class Played:
         deck: bool = True,
         tasks: int = 1,
         workers: int = 64,
-        steer: Callable[[Control], Any] | None = None,
+        steer: Callable[[RunControl], Any] | None = None,
     ) -> None:
         if deck:
             text_of_deck = DECK.replace("LIMITS", limits).replace("TIER", tier)
             (folder / "deck.yaml").write_text(text_of_deck.replace("learn: true", provider))
         definition = loads("agentdeck: 1\nname: w\n" + text).definition
         self.log: list[ev.Event] = []
-        control = Control("eva")
+        control = RunControl("eva")
 
         async def main() -> Outcome:
             rows: Iterable[Mapping[str, Any]] = [{"n": n} for n in range(tasks)]
@@ -83,12 +83,14 @@ class Played:
 class Fake:
     """A provider that does as it is told, and remembers when it was asked."""
 
-    def __init__(self, answer: Callable[[Question], Reply | StepError], takes: float = 1.0) -> None:
-        self.calls: list[tuple[float, Question]] = []
+    def __init__(self, answer: Callable[[PromptRequest], PromptReply | StepError], takes: float = 1.0) -> None:
+        self.calls: list[tuple[float, PromptRequest]] = []
         self._answer = answer
         self._takes = takes
 
-    async def answer(self, question: Question, said: Callable[[str], None], sent: Callable[[], None]) -> Reply:
+    async def answer(
+        self, question: PromptRequest, said: Callable[[str], None], sent: Callable[[], None]
+    ) -> PromptReply:
         self.calls.append((LoopClock().now(), question))
         sent()
         said("")
@@ -106,8 +108,8 @@ class Fake:
 def fakes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Fake]:
     """Providers by their name in the deck; the others are as they are."""
     given: dict[str, Fake] = {}
-    make = Room._make
-    monkeypatch.setattr(Room, "_make", lambda room, name: given.get(name) or make(room, name))
+    make = ProviderRegistry._make
+    monkeypatch.setattr(ProviderRegistry, "_make", lambda room, name: given.get(name) or make(room, name))
     return given
 
 
@@ -132,7 +134,7 @@ def test_requests_stay_within_the_limit_and_use_it(tmp_path: Path) -> None:
 
 
 def test_tokens_and_calls_at_once(tmp_path: Path, fakes: dict[str, Fake]) -> None:
-    fakes["one"] = Fake(lambda question: Reply("x", tokens_in=50, tokens_out=50))
+    fakes["one"] = Fake(lambda question: PromptReply("x", tokens_in=50, tokens_out=50))
     text = ONE.replace("timeout: 1h", "timeout: 1h, max_output: 50")
     played = Played(tmp_path, text, limits="tokens: 2000/10s, concurrent: 5", tasks=120)
     assert played.outcome.state == "done"
@@ -162,7 +164,7 @@ def test_steps_that_are_no_prompts_go_on_while_prompts_wait(tmp_path: Path) -> N
 
 
 def test_a_raised_limit_wakes_at_once_and_a_lowered_one_holds(tmp_path: Path) -> None:
-    async def steer(control: Control) -> None:
+    async def steer(control: RunControl) -> None:
         await anyio.sleep(20)
         control.limit("one.requests", "2/100s", "12/100s")
         await anyio.sleep(200)
@@ -182,7 +184,7 @@ def test_a_lowered_limit_holds_for_the_next_round_of_tools(
 ) -> None:
     spans: list[tuple[float, float]] = []
 
-    async def rounds(self: PromptVerb, work: Work) -> str:
+    async def rounds(self: PromptVerb, work: AttemptContext) -> str:
         for turn in range(20):
             if turn:
                 await work.again(None, None)
@@ -191,7 +193,7 @@ def test_a_lowered_limit_holds_for_the_next_round_of_tools(
             spans.append((begin, LoopClock().now()))
         return "x"
 
-    async def steer(control: Control) -> None:
+    async def steer(control: RunControl) -> None:
         await anyio.sleep(3.5)
         control.limit("one.concurrent", 4, 1)
 
@@ -206,7 +208,7 @@ def test_a_lowered_limit_holds_for_the_next_round_of_tools(
 def test_nothing_is_let_through_where_the_limit_is_nothing(
     tmp_path: Path, name: str, least: int | str, more: int | str
 ) -> None:
-    async def steer(control: Control) -> None:
+    async def steer(control: RunControl) -> None:
         await anyio.sleep(20.5)
         control.limit(f"one.{name}", more, least)
         await anyio.sleep(400)
@@ -225,7 +227,7 @@ def test_nothing_is_let_through_where_the_limit_is_nothing(
 def test_two_limits_that_are_raised_together_wake_who_waits(tmp_path: Path) -> None:
     """The first wakes it, and it asks while the second is turned."""
 
-    async def steer(control: Control) -> None:
+    async def steer(control: RunControl) -> None:
         for name, more, least in (("requests", "90/min", "0/min"), ("concurrent", 3, 0)):
             await anyio.sleep(5)
             control.limit(f"one.{name}", more, least)
@@ -247,11 +249,11 @@ def test_after_a_429_nobody_calls_before_its_time_and_there_is_no_storm(
     """Eighty want in; the provider wants thirty seconds of peace."""
     until = 30.0
 
-    def answer(question: Question) -> Reply | StepError:
+    def answer(question: PromptRequest) -> PromptReply | StepError:
         at = LoopClock().now()
         if at < until:
             return StepError("rate_limit", "429", retry_after=until - at)
-        return Reply("x", tokens_in=1, tokens_out=1)
+        return PromptReply("x", tokens_in=1, tokens_out=1)
 
     fakes["one"] = Fake(answer)
     played = Played(tmp_path, ONE, limits="requests: 1000/min", tasks=80)
@@ -269,7 +271,7 @@ def test_a_provider_that_fails_rests_and_the_next_of_the_tier_takes_over(
 ) -> None:
     broken = Fake(lambda question: StepError("server", "500"), takes=0.1)
     fakes["one"] = broken
-    fakes["two"] = Fake(lambda question: Reply("x", tokens_in=1, tokens_out=1), takes=0.1)
+    fakes["two"] = Fake(lambda question: PromptReply("x", tokens_in=1, tokens_out=1), takes=0.1)
     played = Played(tmp_path, ONE, tier="[mid, small]", tasks=300, workers=10)
     assert played.outcome.state == "done"
     assert len(broken.calls) <= 25
@@ -280,14 +282,14 @@ def test_a_provider_that_fails_rests_and_the_next_of_the_tier_takes_over(
 def test_a_wrong_key_stops_the_provider_and_parks_its_steps(tmp_path: Path, fakes: dict[str, Fake]) -> None:
     good = False
     bad_key = StepError("auth", "one answered 401")
-    fine = Reply("x", tokens_in=1, tokens_out=1)
+    fine = PromptReply("x", tokens_in=1, tokens_out=1)
 
-    def answer(question: Question) -> Reply | StepError:
+    def answer(question: PromptRequest) -> PromptReply | StepError:
         return fine if good else bad_key
 
     fakes["one"] = Fake(answer)
 
-    async def steer(control: Control) -> None:
+    async def steer(control: RunControl) -> None:
         nonlocal good
         await anyio.sleep(500)
         good = True
@@ -314,8 +316,8 @@ def test_too_long_for_one_model_goes_to_the_next(tmp_path: Path, fakes: dict[str
 def test_escalation_chooses_a_model_a_tier_up_on_invalid_answers_only(
     tmp_path: Path, fakes: dict[str, Fake]
 ) -> None:
-    good = Reply("a good answer", tokens_in=1, tokens_out=1)
-    answers: Iterator[Reply | StepError] = iter([StepError("network", "cut"), Reply("no"), good])
+    good = PromptReply("a good answer", tokens_in=1, tokens_out=1)
+    answers: Iterator[PromptReply | StepError] = iter([StepError("network", "cut"), PromptReply("no"), good])
     fakes["one"] = Fake(lambda question: next(answers))
     text = (
         "agents: { a: { prompt: p, expect: len(output) > 5, "
@@ -329,13 +331,13 @@ def test_escalation_chooses_a_model_a_tier_up_on_invalid_answers_only(
 
 def test_a_low_budget_shortens_and_downgrades_and_then_asks(tmp_path: Path, fakes: dict[str, Fake]) -> None:
     for name in ("one", "two"):
-        fakes[name] = Fake(lambda question: Reply("x", tokens_in=300, tokens_out=700))
+        fakes[name] = Fake(lambda question: PromptReply("x", tokens_in=300, tokens_out=700))
     text = (
         "budget: { usd: 0.02, ladder: { 50%: reduce, 80%: downgrade, 100%: ask } }\n"
         "agents: { a: { prompt: p, max_output: 700 } }"
     )
 
-    async def steer(control: Control) -> None:
+    async def steer(control: RunControl) -> None:
         await anyio.sleep(5000)
         control.limit("budget.usd", 0.02, 1.0)
         control.unpause()
@@ -364,8 +366,8 @@ def test_concurrent_auto_finds_what_the_provider_takes_and_shows_it(
 
     class Narrow(Fake):
         async def answer(
-            self, question: Question, said: Callable[[str], None], sent: Callable[[], None]
-        ) -> Reply:
+            self, question: PromptRequest, said: Callable[[str], None], sent: Callable[[], None]
+        ) -> PromptReply:
             nonlocal live
             live += 1
             try:
@@ -375,7 +377,7 @@ def test_concurrent_auto_finds_what_the_provider_takes_and_shows_it(
             finally:
                 live -= 1
 
-    fakes["one"] = Narrow(lambda question: Reply("x", tokens_in=1, tokens_out=1))
+    fakes["one"] = Narrow(lambda question: PromptReply("x", tokens_in=1, tokens_out=1))
     text = ONE.replace("attempts: 6", "attempts: 50")
     played = Played(tmp_path, text, limits="concurrent: auto", tasks=400)
     assert played.outcome.state == "done"
@@ -386,8 +388,8 @@ def test_concurrent_auto_finds_what_the_provider_takes_and_shows_it(
 
 
 def test_learnt_limits_tighten(tmp_path: Path, fakes: dict[str, Fake]) -> None:
-    told = {"requests": Window(limit=6, left=1, reset=1.0), "tokens": Window(limit=10_000_000)}
-    fakes["one"] = Fake(lambda question: Reply("x", tokens_in=1, tokens_out=1, told=told))
+    told = {"requests": RateHeader(limit=6, left=1, reset=1.0), "tokens": RateHeader(limit=10_000_000)}
+    fakes["one"] = Fake(lambda question: PromptReply("x", tokens_in=1, tokens_out=1, told=told))
     played = Played(tmp_path, ONE, limits="requests: 1000/min", tasks=30, workers=2)
     assert played.outcome.state == "done"
     times = [at for at, _ in fakes["one"].calls]
@@ -396,7 +398,7 @@ def test_learnt_limits_tighten(tmp_path: Path, fakes: dict[str, Fake]) -> None:
 
 def test_without_deck_and_budget_nothing_is_reserved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[act.Reserve] = []
-    monkeypatch.setattr(Rates, "ask", lambda rates, action: asked.append(action))
+    monkeypatch.setattr(Reservations, "ask", lambda rates, action: asked.append(action))
     played = Played(tmp_path, ONE, deck=False, tasks=3)
     assert played.outcome.state == "done"
     assert not asked
@@ -408,7 +410,9 @@ class Dragging(Fake):
 
     cancelled = 0
 
-    async def answer(self, question: Question, said: Callable[[str], None], sent: Callable[[], None]) -> Reply:
+    async def answer(
+        self, question: PromptRequest, said: Callable[[str], None], sent: Callable[[], None]
+    ) -> PromptReply:
         number = len(self.calls)
         self._takes = 100.0 if number % 10 == 9 else 2.0 - number / 400
         try:
@@ -421,8 +425,8 @@ class Dragging(Fake):
 def test_a_late_prompt_is_asked_twice_and_the_first_valid_answer_wins(
     tmp_path: Path, fakes: dict[str, Fake]
 ) -> None:
-    slow = fakes["one"] = Dragging(lambda question: Reply("slow", tokens_in=10, tokens_out=10))
-    fast = fakes["two"] = Fake(lambda question: Reply("fast", tokens_in=10, tokens_out=10))
+    slow = fakes["one"] = Dragging(lambda question: PromptReply("slow", tokens_in=10, tokens_out=10))
+    fast = fakes["two"] = Fake(lambda question: PromptReply("fast", tokens_in=10, tokens_out=10))
     text = "agents: { a: { prompt: p, hedge: p85, timeout: 1h } }"
     played = Played(tmp_path, text, limits="requests: 1000/s", tier="[mid, small]", tasks=200, workers=1)
     assert played.outcome.state == "done"
@@ -440,27 +444,27 @@ def test_a_late_prompt_is_asked_twice_and_the_first_valid_answer_wins(
 
 
 def test_what_may_happen_once_only_is_never_asked_twice(tmp_path: Path, fakes: dict[str, Fake]) -> None:
-    fakes["one"] = Dragging(lambda question: Reply("slow", tokens_in=10, tokens_out=10))
-    fast = fakes["two"] = Fake(lambda question: Reply("fast", tokens_in=10, tokens_out=10))
+    fakes["one"] = Dragging(lambda question: PromptReply("slow", tokens_in=10, tokens_out=10))
+    fast = fakes["two"] = Fake(lambda question: PromptReply("fast", tokens_in=10, tokens_out=10))
     text = "agents: { a: { prompt: p, hedge: p50, once: 'k-${task.n}', timeout: 1h } }"
     assert Played(tmp_path, text, tier="[mid, small]", tasks=60, workers=1).outcome.state == "done"
     assert not fast.calls
 
 
 def test_the_second_call_is_kept_where_the_first_fails(tmp_path: Path, fakes: dict[str, Fake]) -> None:
-    def answer(question: Question) -> Reply | StepError:
+    def answer(question: PromptRequest) -> PromptReply | StepError:
         late = len(fakes["one"].calls) > 30
-        return StepError("network", "cut") if late else Reply("slow", tokens_in=10, tokens_out=10)
+        return StepError("network", "cut") if late else PromptReply("slow", tokens_in=10, tokens_out=10)
 
     class Late(Fake):
         async def answer(
-            self, question: Question, said: Callable[[str], None], sent: Callable[[], None]
-        ) -> Reply:
+            self, question: PromptRequest, said: Callable[[str], None], sent: Callable[[], None]
+        ) -> PromptReply:
             self._takes = 5.0 if len(self.calls) >= 30 else 1.0 - len(self.calls) / 100
             return await super().answer(question, said, sent)
 
     fakes["one"] = Late(answer)
-    fakes["two"] = Fake(lambda question: Reply("fast", tokens_in=10, tokens_out=10), takes=20.0)
+    fakes["two"] = Fake(lambda question: PromptReply("fast", tokens_in=10, tokens_out=10), takes=20.0)
     text = "agents: { a: { prompt: p, hedge: p95, retry: 1, timeout: 1h } }"
     played = Played(tmp_path, text, tier="[mid, small]", tasks=31, workers=1)
     assert played.outcome.state == "done"

@@ -7,21 +7,21 @@ from pathlib import Path
 import anyio
 import pytest
 
-from agentdeck.engine.run_control import Control
+from agentdeck.engine.run_control import RunControl
 from agentdeck.errors import StepError
-from agentdeck.providers.provider import Question, Reply
+from agentdeck.providers.provider import PromptReply, PromptRequest
 from agentdeck.scheduler import events as ev
 from tests.engine.test_rates import ONE, Fake, Played, fakes
 
 __all__ = ["fakes"]
 
-FINE = Reply("x", tokens_in=1, tokens_out=1)
+FINE = PromptReply("x", tokens_in=1, tokens_out=1)
 
 
 def test_a_model_that_the_key_may_not_use_is_left_out_and_its_provider_goes_on(
     tmp_path: Path, fakes: dict[str, Fake]
 ) -> None:
-    def answer(question: Question) -> Reply | StepError:
+    def answer(question: PromptRequest) -> PromptReply | StepError:
         return StepError("model", "one answered 403: no access to mid") if question.model == "mid" else FINE
 
     fakes["one"], fakes["two"] = Fake(answer), Fake(lambda question: FINE)
@@ -42,10 +42,10 @@ def test_without_another_model_its_steps_wait_and_others_of_the_provider_go_on(
 ) -> None:
     mended = False
 
-    def answer(question: Question) -> Reply | StepError:
+    def answer(question: PromptRequest) -> PromptReply | StepError:
         return FINE if mended or question.model == "big" else StepError("model", "one answered 403")
 
-    async def steer(control: Control) -> None:
+    async def steer(control: RunControl) -> None:
         nonlocal mended
         await anyio.sleep(500)
         mended = True
@@ -65,7 +65,7 @@ def test_without_another_model_its_steps_wait_and_others_of_the_provider_go_on(
 
 
 def test_a_refused_prompt_fails_alone(tmp_path: Path, fakes: dict[str, Fake]) -> None:
-    def answer(question: Question) -> Reply | StepError:
+    def answer(question: PromptRequest) -> PromptReply | StepError:
         bad = question.turns[0].text == "Say 7."
         return StepError("refused", "one answered 403: flagged") if bad else FINE
 
@@ -78,7 +78,7 @@ def test_a_refused_prompt_fails_alone(tmp_path: Path, fakes: dict[str, Fake]) ->
 def test_an_unclear_403_of_a_model_that_answers_others_is_the_prompts(
     tmp_path: Path, fakes: dict[str, Fake]
 ) -> None:
-    def answer(question: Question) -> Reply | StepError:
+    def answer(question: PromptRequest) -> PromptReply | StepError:
         bad = question.turns[0].text in ("Say 7.", "Say 12.")
         return StepError("forbidden", "one answered 403") if bad else FINE
 
@@ -91,7 +91,7 @@ def test_an_unclear_403_of_a_model_that_answers_others_is_the_prompts(
 
 
 def test_an_unclear_403_of_every_model_is_the_providers(tmp_path: Path, fakes: dict[str, Fake]) -> None:
-    async def steer(control: Control) -> None:
+    async def steer(control: RunControl) -> None:
         await anyio.sleep(100)
         control.drain()
 
@@ -107,10 +107,10 @@ def test_an_unclear_403_of_every_model_is_the_providers(tmp_path: Path, fakes: d
 def test_a_working_model_that_refuses_three_in_a_row_is_not_asked_any_more(
     tmp_path: Path, fakes: dict[str, Fake]
 ) -> None:
-    def answer(question: Question) -> Reply | StepError:
+    def answer(question: PromptRequest) -> PromptReply | StepError:
         return FINE if len(fakes["one"].calls) <= 5 else StepError("forbidden", "one answered 403")
 
-    async def steer(control: Control) -> None:
+    async def steer(control: RunControl) -> None:
         await anyio.sleep(100)
         control.drain()
 
@@ -127,7 +127,7 @@ def test_a_working_model_that_refuses_three_in_a_row_is_not_asked_any_more(
 def test_a_retry_after_of_hours_is_capped_and_shown(
     tmp_path: Path, fakes: dict[str, Fake], setting: str, most: float, shown: str
 ) -> None:
-    def answer(question: Question) -> Reply | StepError:
+    def answer(question: PromptRequest) -> PromptReply | StepError:
         if len(fakes["one"].calls) == 1:
             return StepError("rate_limit", "one answered 429", retry_after=7200.0)
         return FINE
@@ -144,7 +144,7 @@ def test_a_retry_after_of_hours_is_capped_and_shown(
 
 
 def test_a_retry_after_of_another_fault_is_capped_too(tmp_path: Path, fakes: dict[str, Fake]) -> None:
-    def answer(question: Question) -> Reply | StepError:
+    def answer(question: PromptRequest) -> PromptReply | StepError:
         if len(fakes["one"].calls) == 1:
             return StepError("server", "one answered 503", retry_after=86_400.0)
         return FINE

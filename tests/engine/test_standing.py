@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from agentdeck.engine.provider_health import SPREAD, Standing
+from agentdeck.engine.provider_health import SPREAD, ProviderHealth
 from agentdeck.errors import Fault
 from agentdeck.limits.circuit_breaker import FIRST_COOL
 
 THROTTLED = Fault("rate_limit", "429")
 
 
-def standing() -> Standing:
-    return Standing(lambda at, text: None, lambda provider, kind: "mend it")
+def standing() -> ProviderHealth:
+    return ProviderHealth(lambda at, text: None, lambda provider, kind: "mend it")
 
 
-def shut(one: Standing, at: float) -> bool:
+def shut(one: ProviderHealth, at: float) -> bool:
     return one.choose([("m", "p")], at) == ""
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from agentdeck import RunBlocked, Workflow
 from agentdeck.engine.launch import Launch, Outcome, Watch, run
-from agentdeck.engine.stalled import Cause
+from agentdeck.engine.stalled import StallCause
 
 pytestmark = pytest.mark.anyio
 
@@ -49,7 +49,7 @@ async def test_a_decision_that_time_makes_is_waited_for() -> None:
 
 
 async def test_what_it_waits_for_is_told_once() -> None:
-    told: list[tuple[Cause, ...]] = []
+    told: list[tuple[StallCause, ...]] = []
     made = asking()
 
     async def stay() -> Outcome:

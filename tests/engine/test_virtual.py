@@ -13,7 +13,7 @@ import pytest
 
 from agentdeck.engine.clock import LoopClock, virtual
 from agentdeck.engine.launch import Launch, Outcome, Watch, run
-from agentdeck.engine.run_control import Control
+from agentdeck.engine.run_control import RunControl
 from agentdeck.insight.forecast import forecast
 from agentdeck.scheduler import events as ev
 from agentdeck.workflow.loader import load, loads
@@ -38,7 +38,7 @@ class Played:
         **inputs: Any,
     ) -> None:
         self.log: list[ev.Event] = []
-        control = Control("eva")
+        control = RunControl("eva")
 
         async def main() -> Outcome:
             launch = Launch(definition, folder, inputs, tasks, workers, yes=yes)
@@ -99,7 +99,7 @@ def test_clocks_fire_and_say_which_they_are() -> None:
 
 
 def test_a_raised_limit_wakes_who_waits_and_a_lowered_one_drains() -> None:
-    async def steer(control: Control) -> None:
+    async def steer(control: RunControl) -> None:
         await anyio.sleep(1)
         control.limit("workers", 2, 5)
         await anyio.sleep(1)
@@ -111,7 +111,7 @@ def test_a_raised_limit_wakes_who_waits_and_a_lowered_one_drains() -> None:
 
 
 def test_drain_lets_steps_finish_and_cancel_ends_at_once() -> None:
-    async def drain(control: Control) -> None:
+    async def drain(control: RunControl) -> None:
         await anyio.sleep(1)
         control.drain()
 
@@ -120,7 +120,7 @@ def test_drain_lets_steps_finish_and_cancel_ends_at_once() -> None:
     assert played.outcome.state == "drained"
     assert len(played.of(ev.StepSucceeded)) == 1
 
-    async def cancel(control: Control) -> None:
+    async def cancel(control: RunControl) -> None:
         await anyio.sleep(3)
         control.cancel()
 

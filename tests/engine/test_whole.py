@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from agentdeck.engine.launch import Launch, Outcome, Watch, run
-from agentdeck.engine.run_control import Control
+from agentdeck.engine.run_control import RunControl
 from agentdeck.scheduler import events as ev
 from agentdeck.store.reader import Reader
 from agentdeck.workflow.expressions import Scope, Template
@@ -49,7 +49,7 @@ class Place:
     ) -> Outcome:
         self.write("w.yaml", *agents, top=top)
         launch = Launch(load(self.folder / "w.yaml").definition, self.folder, inputs, db=self.db, yes=yes)
-        control = Control("ada")
+        control = RunControl("ada")
 
         def seen(seq: int, event: ev.Event) -> None:
             if steer is not None:
@@ -227,7 +227,7 @@ async def test_what_fails_deep_inside_is_told_at_the_top(place: Place) -> None:
 
 
 async def test_an_approvals_fields_reach_what_comes_after(place: Place) -> None:
-    def answer(control: Control, event: ev.Event) -> None:
+    def answer(control: RunControl, event: ev.Event) -> None:
         if isinstance(event, ev.Noted) and event.step == "gate":
             assert event.data == {"asks": "Pay 7?", "shows": "for a 7"}
             control.send(
@@ -282,7 +282,7 @@ async def test_large_values_of_a_question_and_of_inputs_are_written_beside_the_l
 async def test_a_question_that_is_no_text_is_asked_as_json(place: Place) -> None:
     asked: list[str] = []
 
-    def answer(control: Control, event: ev.Event) -> None:
+    def answer(control: RunControl, event: ev.Event) -> None:
         if isinstance(event, ev.Noted) and event.step == "gate":
             asked.append(event.text)
             control.send(lambda at: ev.StepAnswered(at, "1", "gate", True, {}, "ada"))
@@ -293,7 +293,7 @@ async def test_a_question_that_is_no_text_is_asked_as_json(place: Place) -> None
 
 
 async def test_a_no_is_an_answer_like_any_other_and_time_gives_one_too(place: Place) -> None:
-    def refuse(control: Control, event: ev.Event) -> None:
+    def refuse(control: RunControl, event: ev.Event) -> None:
         if isinstance(event, ev.Noted):
             control.send(lambda at: ev.StepAnswered(at, "1", "gate", False, {}, "ada"))
 

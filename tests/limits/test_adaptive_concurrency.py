@@ -7,10 +7,10 @@ from random import Random
 
 import pytest
 
-from agentdeck.limits.adaptive_concurrency import Pace
+from agentdeck.limits.adaptive_concurrency import AdaptiveConcurrency
 
 
-def played(pace: Pace, capacity: int, *, refuses: bool, calls: int = 3000) -> list[int]:
+def played(pace: AdaptiveConcurrency, capacity: int, *, refuses: bool, calls: int = 3000) -> list[int]:
     """Calls at a provider that serves `capacity` at once in a second each: more are refused, or take longer.
     How many places there were, at the end of each."""
     now, live, places = 0.0, 0, []
@@ -31,7 +31,7 @@ def played(pace: Pace, capacity: int, *, refuses: bool, calls: int = 3000) -> li
 
 @pytest.mark.parametrize("refuses", [True, False])
 def test_it_finds_what_the_provider_takes(refuses: bool) -> None:
-    places = played(Pace(200), 20, refuses=refuses)
+    places = played(AdaptiveConcurrency(200), 20, refuses=refuses)
     settled = places[1000:]
     assert 12 <= sum(settled) / len(settled) <= 45
     assert max(settled) <= 60
@@ -40,7 +40,7 @@ def test_it_finds_what_the_provider_takes(refuses: bool) -> None:
 def replayed(capacity: int, at_random: float) -> tuple[float, float]:
     """Ten minutes at a provider that serves `capacity` calls at once in about a second each and refuses more at
     once, and others at random. Calls that ended well per second, and the share that was refused."""
-    random, pace = Random(1), Pace(64)
+    random, pace = Random(1), AdaptiveConcurrency(64)
     now, live, good, refused = 0.0, 0, 0, 0
     ends: list[tuple[float, float, bool]] = []
     while now < 600.0:
@@ -72,7 +72,7 @@ def test_few_calls_are_refused_on_the_way_to_what_the_provider_takes(capacity: i
 
 
 def test_it_starts_small_doubles_and_stays_within_its_bounds() -> None:
-    pace = Pace(10)
+    pace = AdaptiveConcurrency(10)
     assert pace.places == 4
     for n in range(40):
         pace.ended(float(n), 1.0, pace.places)
@@ -83,7 +83,7 @@ def test_it_starts_small_doubles_and_stays_within_its_bounds() -> None:
 
 
 def test_one_crowd_is_one_setback() -> None:
-    pace = Pace(100)
+    pace = AdaptiveConcurrency(100)
     for _ in range(60):
         pace.ended(1.0, 1.0, pace.places)
     before = pace.size
@@ -93,7 +93,7 @@ def test_one_crowd_is_one_setback() -> None:
 
 
 def test_places_that_nobody_takes_do_not_grow() -> None:
-    pace = Pace(100)
+    pace = AdaptiveConcurrency(100)
     for n in range(50):
         pace.ended(float(n), 1.0, 2)
     assert pace.places == 4

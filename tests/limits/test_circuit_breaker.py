@@ -11,24 +11,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentdeck.limits import circuit_breaker as rules
-from agentdeck.limits.circuit_breaker import NEVER, RETURNED, Breaker, Outcome
+from agentdeck.limits.circuit_breaker import NEVER, RETURNED, CircuitBreaker, Outcome
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "rates-and-budgets.md"
 
 
-def call(breaker: Breaker, at: float, outcome: Outcome | None, wait: float | None = None) -> bool:
+def call(breaker: CircuitBreaker, at: float, outcome: Outcome | None, wait: float | None = None) -> bool:
     assert breaker.shut(at) is None
     return breaker.ended(at, outcome, breaker.began(), wait)
 
 
-def burst(breaker: Breaker, at: float, many: int, outcome: Outcome, wait: float | None = None) -> list[bool]:
+def burst(
+    breaker: CircuitBreaker, at: float, many: int, outcome: Outcome, wait: float | None = None
+) -> list[bool]:
     """So many calls that are under way together, and end one after the other."""
     epochs = [breaker.began() for _ in range(many)]
     return [breaker.ended(at, outcome, epoch, wait) for epoch in epochs]
 
 
-def opened(at: float = 0.0) -> Breaker:
-    breaker = Breaker()
+def opened(at: float = 0.0) -> CircuitBreaker:
+    breaker = CircuitBreaker()
     for _ in range(rules.MIN_CALLS):
         call(breaker, at, "failed")
     assert breaker.until > at
@@ -36,7 +38,7 @@ def opened(at: float = 0.0) -> Breaker:
 
 
 def test_it_opens_once_most_calls_fail_and_not_before() -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     assert not any(call(breaker, 0.0, "good" if n % 2 == 0 else "failed") for n in range(40))
     assert call(breaker, 1.0, "failed") is True
     assert breaker.shut(1.1) == 6.0
@@ -44,7 +46,7 @@ def test_it_opens_once_most_calls_fail_and_not_before() -> None:
 
 
 def test_few_calls_tell_nothing() -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     assert not any(call(breaker, 0.0, "failed") for _ in range(9))
     assert call(breaker, 0.0, "failed")
 
@@ -83,7 +85,7 @@ def test_a_single_failure_does_not_end_the_return() -> None:
 
 
 def test_a_call_that_hangs_does_not_keep_the_probe_from_being_sent() -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     hanging = breaker.began()
     for _ in range(10):
         call(breaker, 0.0, "failed")
@@ -93,7 +95,7 @@ def test_a_call_that_hangs_does_not_keep_the_probe_from_being_sent() -> None:
 
 
 def test_one_429_slows_down_only_the_step_that_got_it() -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     for _ in range(10):
         call(breaker, 0.0, "good")
     assert call(breaker, 0.0, "throttled") is False
@@ -102,14 +104,14 @@ def test_one_429_slows_down_only_the_step_that_got_it() -> None:
 
 
 def test_a_burst_of_429s_is_one_decision() -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     assert sum(burst(breaker, 0.0, 8, "throttled")) == 1
     assert breaker.shut(0.1) == rules.FIRST_COOL
     assert breaker.room == 1, "none of them ended well"
 
 
 def test_the_wait_doubles_only_when_a_later_call_is_throttled() -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     burst(breaker, 0.0, 80, "throttled")
     waits = [breaker.until]
     for _ in range(8):
@@ -122,7 +124,7 @@ def test_the_wait_doubles_only_when_a_later_call_is_throttled() -> None:
 
 
 def test_calls_that_end_well_decide_how_many_go_on() -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     epochs = [breaker.began() for _ in range(16)]
     for epoch in epochs[:4]:
         breaker.ended(0.0, "throttled", epoch)
@@ -133,7 +135,7 @@ def test_calls_that_end_well_decide_how_many_go_on() -> None:
 
 
 def test_the_longest_retry_after_of_a_burst_holds() -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     first, second, third = (breaker.began() for _ in range(3))
     assert breaker.ended(0.0, "throttled", first, 10.0, "it asked to wait 10s")
     assert breaker.ended(0.0, "throttled", second, 30.0, "it asked to wait 30s")
@@ -146,7 +148,7 @@ def test_the_longest_retry_after_of_a_burst_holds() -> None:
 @pytest.mark.parametrize(("failed", "throttled"), [(0.02, 0.01), (0.025, 0.025), (0.05, 0.0), (0.0, 0.05)])
 def test_random_faults_hold_back_next_to_nothing(failed: float, throttled: float) -> None:
     """Thirty minutes of fifteen calls per second: the share of the time in which none may begin."""
-    breaker, random, shut = Breaker(), Random(1), 0
+    breaker, random, shut = CircuitBreaker(), Random(1), 0
     calls = 30 * 60 * 15
     for n in range(calls):
         at = n / 15
@@ -169,7 +171,7 @@ def test_random_faults_hold_back_next_to_nothing(failed: float, throttled: float
 )
 def test_it_never_stays_shut(happens: list[tuple[str, float]]) -> None:
     """Whatever happens, a call may begin once the wait is over and all calls under way have ended."""
-    breaker, at, epochs = Breaker(), 0.0, list[int]()
+    breaker, at, epochs = CircuitBreaker(), 0.0, list[int]()
     for what, later in happens:
         at += later
         if what == "begin":

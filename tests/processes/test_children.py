@@ -12,11 +12,11 @@ import anyio
 import pytest
 
 from agentdeck.agents.command import CommandVerb
-from agentdeck.agents.verb import Setting, Work
+from agentdeck.agents.verb import AttemptContext, WorkflowContext
 from agentdeck.errors import StepError
 from agentdeck.processes.children import Child, Children
 from agentdeck.processes.identity import is_running, start_of
-from agentdeck.providers.keys import Keys
+from agentdeck.providers.keys import KeyStore
 from agentdeck.providers.tools import Toolbox
 from agentdeck.workflow.deck import McpServer
 from agentdeck.workflow.model import Agent, Command, Data, Definition
@@ -44,8 +44,8 @@ async def until(holds: Callable[[], object]) -> None:
 
 async def run(folder: Path, script: str, children: Children | None = None) -> Data:
     agent = Agent("a", Command(("sh", "-c", script)))
-    setting = Setting(Definition("w", {"a": agent}), folder, anyio.sleep, children=children or Children())
-    work = Work("r1", "t1", "a", 2, agent, {}, {}, lambda *_: None, lambda: None)
+    setting = WorkflowContext(Definition("w", {"a": agent}), folder, anyio.sleep, children=children or Children())
+    work = AttemptContext("r1", "t1", "a", 2, agent, {}, {}, lambda *_: None, lambda: None)
     return await CommandVerb(agent, setting).run(work)
 
 
@@ -97,7 +97,7 @@ async def test_an_mcp_server_that_ignores_its_end_ends_with_its_session(tmp_path
     pytest.importorskip("mcp")
     start = f"{DAEMON} & exec {sys.executable} -m tests.providers.sums"
     server = McpServer(("sh", "-c", f"cd {tmp_path}; {start}"), {"PYTHONPATH": str(ROOT)})
-    box = Toolbox({"sums": server}, Keys({}))
+    box = Toolbox({"sums": server}, KeyStore({}))
     assert (await box.call("sums/add", {"a": 2, "b": 3})).text == "5"
     pid = await daemon(tmp_path)
     await box.close()
@@ -110,6 +110,6 @@ async def test_a_command_that_reads_a_key_leaves_nothing_when_it_takes_too_long(
     monkeypatch.setattr("agentdeck.providers.keys.PATIENCE", 0.5)
     script = f"cd {tmp_path}; sh -c 'echo $$ > daemon.new; mv daemon.new daemon; sleep 300; :' & wait"
     with pytest.raises(StepError, match="took more than"):
-        await Keys({}).read({"command": ["sh", "-c", script]}, "p")
+        await KeyStore({}).read({"command": ["sh", "-c", script]}, "p")
     pid = await daemon(tmp_path)
     await until(lambda: not is_running(pid))

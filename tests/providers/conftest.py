@@ -7,8 +7,8 @@ import anyio
 import pytest
 
 from agentdeck.errors import Fault, StepError
-from agentdeck.providers.provider import Question, Reply, Turn
-from agentdeck.providers.registry import Room
+from agentdeck.providers.provider import Message, PromptReply, PromptRequest
+from agentdeck.providers.registry import ProviderRegistry
 from agentdeck.workflow.deck import Deck, Provider
 from tests.providers.server import Server, serving
 
@@ -29,7 +29,7 @@ async def server() -> AsyncIterator[Server]:
 class Asker:
     """Asks one provider of a room."""
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: ProviderRegistry) -> None:
         self.room = room
         self.said: list[str] = []
         self.sent = 0
@@ -37,8 +37,8 @@ class Asker:
     def _count_sent(self) -> None:
         self.sent += 1
 
-    async def __call__(self, model: str, **more: Any) -> Reply:
-        question = Question(model, [Turn("user", "What does it say?")], **more)
+    async def __call__(self, model: str, **more: Any) -> PromptReply:
+        question = PromptRequest(model, [Message("user", "What does it say?")], **more)
         with anyio.fail_after(10):
             return await self.room.provider("it").answer(question, self.said.append, self._count_sent)
 
@@ -60,7 +60,7 @@ async def asker(server: Server) -> AsyncIterator[Callable[..., Asker]]:
     def make(kind: str, url: str = "", key: Any = "${env.THE_KEY}") -> Asker:
         url = url or server.url + ("/v1" if kind == "openai" else "")
         deck = Deck(providers={"it": Provider(kind, key, url)})
-        rooms.append(Room(deck, anyio.sleep, {"THE_KEY": SECRET}))
+        rooms.append(ProviderRegistry(deck, anyio.sleep, {"THE_KEY": SECRET}))
         return Asker(rooms[-1])
 
     yield make

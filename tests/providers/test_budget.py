@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from agentdeck.engine.launch import Launch, Outcome, Watch, run
-from agentdeck.engine.run_control import Control
+from agentdeck.engine.run_control import RunControl
 from agentdeck.insight.summary import summary
 from agentdeck.scheduler import events as ev
 from agentdeck.workflow.loader import load
@@ -34,7 +34,7 @@ async def run_bounded(place: Place, model: str, budget: str, *, tasks: int, agen
         f"budget: {budget}\nlimits: {{ workers: 64 }}\n"
         f"inputs: {{ text: string }}\nagents:\n  a: {{ prompt: '${{inputs.text}}'{agent} }}\n"
     )
-    control = Control()
+    control = RunControl()
 
     def seen(seq: int, event: ev.Event) -> None:
         if isinstance(event, ev.RunPaused):
@@ -157,7 +157,7 @@ async def test_a_cancelled_prompt_is_estimated(place: Place) -> None:
     (place.folder / "w.yaml").write_text(
         "agentdeck: 1\nname: w\ndefaults: { tier: odd }\nagents: { a: { prompt: 'Say something.' } }\n"
     )
-    control = Control()
+    control = RunControl()
     launch = Launch(load(place.folder / "w.yaml").definition, place.folder, {}, db=place.db)
 
     begun = anyio.Event()

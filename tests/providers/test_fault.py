@@ -8,7 +8,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from agentdeck.providers.provider import Window
+from agentdeck.providers.provider import RateHeader
 from agentdeck.providers.provider_errors import mid_stream, refusal, retry_after
 from agentdeck.providers.rate_headers import told
 
@@ -143,8 +143,8 @@ def test_what_headers_say_of_limits() -> None:
             "anthropic-ratelimit-output-tokens-reset": soon,
         }
     )
-    assert found["requests"] == Window(60, 0, 0.012)
-    assert found["tokens"] == Window(None, None, 360.0)
+    assert found["requests"] == RateHeader(60, 0, 0.012)
+    assert found["tokens"] == RateHeader(None, None, 360.0)
     assert found["output_tokens"].limit == 8000
     assert found["output_tokens"].reset == pytest.approx(20, abs=2)
     assert set(found) == {"requests", "tokens", "output_tokens"}
@@ -164,4 +164,4 @@ def test_limits_of_proxies_name_a_scope_and_the_tightest_counts() -> None:
             "llm_provider-x-ratelimit-limit-requests": "1",
         }
     )
-    assert found == {"requests": Window(20, 7), "tokens": Window(3000)}
+    assert found == {"requests": RateHeader(20, 7), "tokens": RateHeader(3000)}

@@ -7,14 +7,14 @@ import sys
 import pytest
 
 from agentdeck.errors import StepError
-from agentdeck.providers.keys import Curtain, Keys, missing
+from agentdeck.providers.keys import KeyMask, KeyStore, missing
 
 pytestmark = pytest.mark.anyio
 KEY = "sk-aaaab-aaaac"
 
 
 async def test_a_key_is_from_the_environment_or_a_command() -> None:
-    keys = Keys({"A_KEY": KEY})
+    keys = KeyStore({"A_KEY": KEY})
     assert await keys.read("${env.A_KEY}", "provider x") == KEY
     assert (
         await keys.read({"command": [sys.executable, "-c", "print('from-a-command')"]}, "x") == "from-a-command"
@@ -34,7 +34,7 @@ async def test_a_key_is_from_the_environment_or_a_command() -> None:
 )
 async def test_a_key_that_is_not_there_is_named(key: object, what: str) -> None:
     with pytest.raises(StepError) as caught:
-        await Keys({}).read(key, "provider x")
+        await KeyStore({}).read(key, "provider x")
     assert caught.value.fault.kind == "auth"
     assert what in str(caught.value)
     assert "secret" not in str(caught.value)
@@ -48,10 +48,10 @@ def test_what_is_missing_is_told_without_reading() -> None:
 
 @pytest.mark.parametrize("size", range(1, 16))
 def test_a_key_in_pieces_is_hidden_and_nothing_else_is_lost(size: int) -> None:
-    keys = Keys({"K": KEY})
+    keys = KeyStore({"K": KEY})
     keys.text("${env.K}", "x")
     said: list[str] = []
-    curtain = Curtain(keys, said.append)
+    curtain = KeyMask(keys, said.append)
     text = f"sk-aaaa, {KEY}{KEY} aaa {KEY[:-1]}! sk-aa"
     for at in range(0, len(text), size):
         curtain(text[at : at + size])
@@ -62,6 +62,6 @@ def test_a_key_in_pieces_is_hidden_and_nothing_else_is_lost(size: int) -> None:
 
 
 def test_short_values_are_no_secrets() -> None:
-    keys = Keys({"K": "any"})
+    keys = KeyStore({"K": "any"})
     keys.text("${env.K}", "x")
     assert keys.hide("any other") == "any other"

@@ -13,15 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentdeck.errors import StepError
-from agentdeck.providers.keys import Keys
+from agentdeck.providers.keys import KeyStore
 from agentdeck.workflow.deck import Secret
 
 pytestmark = pytest.mark.anyio
 VALUE = 'pa/ss+w"örd?&0123456789'
 
 
-async def known(value: str = VALUE) -> Keys:
-    keys = Keys({"V": value}, {"S": Secret(env="V")})
+async def known(value: str = VALUE) -> KeyStore:
+    keys = KeyStore({"V": value}, {"S": Secret(env="V")})
     assert await keys.secret("S") == value
     return keys
 
@@ -78,7 +78,7 @@ async def test_where_secrets_come_from(tmp_path: Path) -> None:
         "C": Secret(command=("printf", "first\\nsecond")),
         "E": Secret(env="V"),
     }
-    keys = Keys({"V": " from-env "}, secrets)
+    keys = KeyStore({"V": " from-env "}, secrets)
     assert [await keys.secret(name) for name in "FCE"] == ["from-a-file", "first", "from-env"]
     assert await keys.filled("a ${secret.F} ${env.V} ${ secret.C }", "x") == "a from-a-file from-env first"
     assert keys.hide("from-a-file") == "[key]"
@@ -86,7 +86,7 @@ async def test_where_secrets_come_from(tmp_path: Path) -> None:
 
 async def test_a_command_is_asked_once_by_many(tmp_path: Path) -> None:
     script = f"echo x >> {tmp_path / 'asked'}; sleep 0.2; echo the-secret"
-    keys = Keys({}, {"S": Secret(command=("sh", "-c", script))})
+    keys = KeyStore({}, {"S": Secret(command=("sh", "-c", script))})
     async with anyio.create_task_group() as tasks:
         for _ in range(5):
             tasks.start_soon(keys.secret, "S")
@@ -105,14 +105,14 @@ async def test_a_command_is_asked_once_by_many(tmp_path: Path) -> None:
 )
 async def test_a_secret_that_cannot_be_had_is_named(spec: Secret, what: str) -> None:
     with pytest.raises(StepError, match=what) as caught:
-        await Keys({}, {"S": spec}).secret("S")
+        await KeyStore({}, {"S": spec}).secret("S")
     assert caught.value.fault.kind == "setup"
     with pytest.raises(StepError, match="the secret T is not in the deck; "):
-        await Keys({}, {"S": spec}).secret("T")
+        await KeyStore({}, {"S": spec}).secret("T")
 
 
 @given(st.text(min_size=8, max_size=40), st.text(max_size=20))
 def test_hiding_never_fails(secret: str, text: str) -> None:
-    keys = Keys({"V": secret})
+    keys = KeyStore({"V": secret})
     keys._keep(secret)
     keys.hide_data({"a": [text + secret, text]})

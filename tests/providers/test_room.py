@@ -10,9 +10,9 @@ import pytest
 from agentdeck.errors import ProviderError, StepError, UsageError
 from agentdeck.providers.output_schema import schema_of, strict
 from agentdeck.providers.prices import Prices
-from agentdeck.providers.provider import Question, Reply, Turn
-from agentdeck.providers.registry import Room, check_deck, models_for
-from agentdeck.providers.simulated import Simulated
+from agentdeck.providers.provider import Message, PromptReply, PromptRequest
+from agentdeck.providers.registry import ProviderRegistry, check_deck, models_for
+from agentdeck.providers.simulated import SimulatedProvider
 from agentdeck.workflow.deck import Deck, McpServer, Model, Provider
 from agentdeck.workflow.model import Agent, Definition, Prompt, Type
 
@@ -55,7 +55,11 @@ def test_a_tier_is_a_list_of_models() -> None:
 
 def test_without_a_deck_everything_is_simulated() -> None:
     for one in (agent(), agent(tier="whatever"), agent(model="whatever")):
-        assert models_for(Deck(), one) == models_for(Room(Deck(), anyio.sleep).deck, one) == ("simulated",)
+        assert (
+            models_for(Deck(), one)
+            == models_for(ProviderRegistry(Deck(), anyio.sleep).deck, one)
+            == ("simulated",)
+        )
 
 
 def test_what_can_be_told_before_is_told_before() -> None:
@@ -108,13 +112,13 @@ class Asked:
     def __init__(self, provider: Provider) -> None:
         self.slept = 0.0
         self.said: list[str] = []
-        self.provider = Simulated("sim", provider, self.sleep)
+        self.provider = SimulatedProvider("sim", provider, self.sleep)
 
     async def sleep(self, seconds: float) -> None:
         self.slept += seconds
 
-    async def __call__(self, seed: int, **more: object) -> Reply:
-        question = Question("m", [Turn("user", "Is the lease good?")], seed=seed, **more)  # type: ignore[arg-type]
+    async def __call__(self, seed: int, **more: object) -> PromptReply:
+        question = PromptRequest("m", [Message("user", "Is the lease good?")], seed=seed, **more)  # type: ignore[arg-type]
         return await self.provider.answer(question, self.said.append, lambda: None)
 
 

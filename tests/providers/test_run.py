@@ -15,7 +15,7 @@ import pytest
 
 from agentdeck.engine.launch import Launch, Outcome, Watch, run
 from agentdeck.engine.log_lines import LogLine
-from agentdeck.engine.run_control import Control
+from agentdeck.engine.run_control import RunControl
 from agentdeck.errors import ProviderError, UsageError
 from agentdeck.scheduler import events as ev
 from agentdeck.store.reader import Reader
@@ -75,7 +75,7 @@ class Place:
             (self.folder / "w.yaml").write_text(workflow)
             workflow = self.folder / "w.yaml"
         launch = Launch(load(workflow).definition, self.folder, inputs, db=self.db)
-        control = Control()
+        control = RunControl()
 
         def seen(seq: int, event: ev.Event) -> None:
             if isinstance(event, ev.Noted) and "is stopped" in event.text:

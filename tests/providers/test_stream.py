@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentdeck.errors import StepError
-from agentdeck.providers.sse import Events
+from agentdeck.providers.sse import EventStreamParser
 
 LINES = st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]), max_size=20)
 
@@ -26,21 +26,21 @@ def test_events_do_not_depend_on_where_bytes_are_cut(
     )
     sent = text.encode()
     cuts = sorted(data.draw(st.lists(st.integers(0, len(sent)), max_size=10)))
-    reader, found = Events("it"), []
+    reader, found = EventStreamParser("it"), []
     for start, stop in zip([0, *cuts], [*cuts, len(sent)], strict=True):
         found += reader.feed(sent[start:stop])
     assert found + reader.end() == ["\n".join(event) for event in events]
 
 
 def test_an_event_without_its_blank_line_counts_at_the_end() -> None:
-    reader = Events("it")
+    reader = EventStreamParser("it")
     assert reader.feed(b"data:one\n\ndata: two") == ["one"]
     assert reader.end() == ["two"]
 
 
 @pytest.mark.parametrize("flood", [b"x" * 100, b"data: xxxxxxxx\n" * 10, b"data: " + b"x" * 99 + b"\n"])
 def test_an_event_is_bounded(flood: bytes) -> None:
-    reader = Events("it", most=64)
+    reader = EventStreamParser("it", most=64)
     for _ in range(3):
         reader.feed(b"data: " + b"y" * 50 + b"\n\n")
     with pytest.raises(StepError, match=r"it sent more than .* MB in one event"):

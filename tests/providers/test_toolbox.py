@@ -14,7 +14,7 @@ import pytest
 
 from agentdeck.errors import StepError
 from agentdeck.providers import mcp_server
-from agentdeck.providers.keys import Keys
+from agentdeck.providers.keys import KeyStore
 from agentdeck.providers.mcp_server import LOGGERS
 from agentdeck.providers.tools import Toolbox, named
 from agentdeck.workflow.deck import McpServer, Secret
@@ -32,7 +32,7 @@ async def toolbox() -> AsyncIterator[Callable[..., Toolbox]]:
     def make(**more: McpServer) -> Toolbox:
         env = {"PYTHONPATH": str(ROOT), "TOKEN": "${env.TOKEN}"}
         sums = McpServer((sys.executable, "-m", "tests.providers.sums"), env)
-        made.append(Toolbox({"sums": sums, **more}, Keys({"TOKEN": TOKEN})))
+        made.append(Toolbox({"sums": sums, **more}, KeyStore({"TOKEN": TOKEN})))
         return made[-1]
 
     yield make
@@ -146,7 +146,7 @@ async def test_progress_is_passed_on_and_keeps_a_call_alive(
 async def test_secrets_of_the_deck_reach_a_server_and_do_not_come_back(
     toolbox: Callable[..., Toolbox], url: str
 ) -> None:
-    keys = Keys({"V": TOKEN}, {"S": Secret(env="V")})
+    keys = KeyStore({"V": TOKEN}, {"S": Secret(env="V")})
     given = McpServer(plain().command, {"PYTHONPATH": str(ROOT), "TOKEN": "${secret.S}"})
     far = McpServer(url=url, headers={"authorization": "Bearer ${secret.S}"})
     box = Toolbox({"plain": given, "far": far}, keys)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from heapq import heappop, heappush
 
 from agentdeck.errors import Fault
-from agentdeck.limits.rate_window import Entry, Want, Window
+from agentdeck.limits.rate_window import Amounts, CallEntry, RateWindow
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.board import BUSY
@@ -36,7 +36,7 @@ class Desk:
     """Grants so many prompts in a window of ten seconds, at a desk that takes a moment to answer."""
 
     def __init__(self, most: int = 1000, takes: float = 0.01, tokens: int = 100) -> None:
-        self.window = Window()
+        self.window = RateWindow()
         self.limits = ProviderLimits(requests=Rate(most, 10.0))
         self.takes = takes
         self.tokens = tokens
@@ -45,11 +45,11 @@ class Desk:
 
     def ask(self, action: act.Reserve, now: float) -> tuple[float, ev.Signal]:
         self.asked.append(action)
-        full = self.window.full(Want(), self.limits, now)
+        full = self.window.full(Amounts(), self.limits, now)
         where = now + self.takes, action.ask, action.task, action.step, "p"
         if full is not None:
             return now + self.takes, ev.Refused(*where, full.reason, full.until, "p: all used up")
-        self.window.put(action.ask, Entry(now, Want(), ended=now))
+        self.window.put(action.ask, CallEntry(now, Amounts(), ended=now))
         return now + self.takes, ev.Reserved(*where, "m", self.tokens, self.tokens / 1000)
 
 

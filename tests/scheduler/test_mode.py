@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from agentdeck.engine.adaptive_mode import Adaptive
+from agentdeck.engine.adaptive_mode import AdaptiveMode
 from agentdeck.scheduler import events as ev
 from agentdeck.workflow.model import Agent, Retry, SubWorkflow
 from tests.scheduler.driver import Desk, Player, agent, definition, prompt, refold
@@ -66,7 +66,7 @@ def chosen(works: list[float], known: list[float] | None = None) -> list[str]:
     """What is said of a run whose tasks are so much work, in two steps each."""
     player = Player(definition(agent("a"), agent("b")), tasks=len(works))
     machine = player.machine
-    adaptive = Adaptive(known or [], machine)
+    adaptive = AdaptiveMode(known or [], machine)
     told = [adaptive.first(0.0)]
     machine.apply(told[0])
     for number, work in enumerate(works, 1):

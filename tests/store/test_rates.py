@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from agentdeck.limits.fair_sharing import AGAIN, SLICE
-from agentdeck.limits.rate_window import COUNTED, LATEST, Want
+from agentdeck.limits.rate_window import COUNTED, LATEST, Amounts
 from agentdeck.store.lease import BOUND, OBSERVED
 from agentdeck.store.memory import MemoryLog
 from agentdeck.store.reservations import PRUNE, Book, Granted, Moved, Refused, Settled, Wanted
@@ -26,7 +26,7 @@ TEN = {"p": ProviderLimits(requests=Rate(10, 60.0), tokens=Rate(1000, 60.0))}
 
 
 def wanted(number: int = 1, tokens: int = 0) -> list[Wanted]:
-    return [Wanted("p", "1", f"s{n}", 1, Want(1, tokens, 0)) for n in range(number)]
+    return [Wanted("p", "1", f"s{n}", 1, Amounts(1, tokens, 0)) for n in range(number)]
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_a_process_that_waits_for_a_place_gets_its_share(db: sqlite3.Connection)
     for turn in range(100):  # ten seconds
         now = 100.0 + turn / 10
         mine += granted(other.reserve(db, wanted(4 - len(mine)), FOUR, now))
-        one.settle(db, [Settled(held.pop(0), "p", now, Want(1, 0, 0))], now)
+        one.settle(db, [Settled(held.pop(0), "p", now, Amounts(1, 0, 0))], now)
         held += granted(one.reserve(db, wanted(4 - len(held)), FOUR, now))
         shares.add((len(held), len(mine)))
         assert len(held) + len(mine) <= 4
@@ -98,7 +98,7 @@ def test_fewer_places_than_processes_go_round_in_slices(db: sqlite3.Connection) 
     for turn in range(400):
         now = 100.0 + turn / 20
         for n, book in enumerate(books):
-            book.settle(db, [Settled(one, "p", now, Want(1, 0, 0)) for one in held[n]], now)
+            book.settle(db, [Settled(one, "p", now, Amounts(1, 0, 0)) for one in held[n]], now)
             held[n] = granted(book.reserve(db, wanted(3), limits, now))
             got[n] += len(held[n])
         assert len(held[0]) + len(held[1]) <= 1
@@ -110,11 +110,11 @@ def test_what_was_deleted_before_it_was_read_is_not_taken_for_live(db: sqlite3.C
     one, other = alive(db, "o1", "o2")
     held = granted(one.reserve(db, wanted(2), FOUR, 100.0))
     mine = granted(other.reserve(db, wanted(2), FOUR, 100.0))
-    one.settle(db, [Settled(n, "p", 100.0, Want(1, 0, 0)) for n in held], 101.0)
+    one.settle(db, [Settled(n, "p", 100.0, Amounts(1, 0, 0)) for n in held], 101.0)
     for at in range(102, 140):  # the other is busy with its two calls
         (number,) = granted(one.reserve(db, wanted(1), FOUR, float(at)))
-        one.settle(db, [Settled(number, "p", float(at), Want(1, 0, 0))], at + 0.5)
-    other.settle(db, [Settled(n, "p", 100.0, Want(1, 0, 0)) for n in mine], 141.0)
+        one.settle(db, [Settled(number, "p", float(at), Amounts(1, 0, 0))], at + 0.5)
+    other.settle(db, [Settled(n, "p", 100.0, Amounts(1, 0, 0)) for n in mine], 141.0)
     assert len(granted(other.reserve(db, wanted(4), FOUR, 141.0))) == 4
 
 
@@ -125,7 +125,7 @@ def test_a_place_is_left_to_nobody_who_has_gone_or_could_not_take_it(db: sqlite3
     small.reserve(db, wanted(1), {"p": ProviderLimits(concurrent=2)}, 100.5)
     gone.reserve(db, wanted(1), FOUR, 100.0 + 1.1 * SLICE - AGAIN)
     now = 100.0 + 1.1 * SLICE
-    one.settle(db, [Settled(held[0], "p", 100.0, Want(1, 0, 0))], now)
+    one.settle(db, [Settled(held[0], "p", 100.0, Amounts(1, 0, 0))], now)
     assert not one.seen("p", now).owed
     assert len(granted(one.reserve(db, wanted(1), FOUR, now))) == 1
 
@@ -135,7 +135,7 @@ def test_a_place_that_is_passed_on_is_not_asked_for(db: sqlite3.Connection) -> N
     held = granted(one.reserve(db, wanted(4), FOUR, 100.0))
     for at in (100.0, 100.4, 100.8, 101.2):
         other.reserve(db, wanted(1), FOUR, at)
-    one.settle(db, [Settled(held[0], "p", 100.0, Want(1, 0, 0))], 101.3)
+    one.settle(db, [Settled(held[0], "p", 100.0, Amounts(1, 0, 0))], 101.3)
     assert one.seen("p", 101.3).owed
     new, passed_on = wanted(2)
     answers = one.reserve(db, [new, passed_on._replace(passed_on=True)], FOUR, 101.3)
@@ -149,14 +149,14 @@ def test_an_answer_that_becomes_longer_takes_its_room_as_it_goes(db: sqlite3.Con
     (number,) = granted(book.reserve(db, wanted(1, 100), TEN, 0.0))
     answered(book, db, [number], 1.0, 800)
     assert granted(other.reserve(db, wanted(1, 200), TEN, 2.0)) == []
-    book.settle(db, [Settled(number, "p", 0.0, Want(1, 100, 650))], 3.0)
+    book.settle(db, [Settled(number, "p", 0.0, Amounts(1, 100, 650))], 3.0)
     answered(book, db, [number], 3.0, 5000)  # it has ended
     assert len(granted(other.reserve(db, wanted(1, 200), TEN, 4.0))) == 1
 
 
 def test_nobody_overtakes_within_one_turn(db: sqlite3.Connection) -> None:
     book = Book("r", "o")
-    big = Wanted("p", "1", "big", 1, Want(1, 800, 0))
+    big = Wanted("p", "1", "big", 1, Amounts(1, 800, 0))
     (number,) = granted(book.reserve(db, wanted(1, 500), TEN, 0.0))
     book.settle(db, [Settled(number, "p", 0.0, None)], 0.5)
     answers = book.reserve(db, [big, *wanted(2, 1)], TEN, 1.0)
@@ -167,11 +167,11 @@ def test_what_was_used_counts_from_when_it_was_sent_and_the_rest_is_free(db: sql
     book, other = Book("r", "o"), Book("x", "y")
     (number,) = granted(book.reserve(db, wanted(1, 900), TEN, 0.0))
     assert granted(other.reserve(db, wanted(1, 500), TEN, 1.0)) == []
-    book.settle(db, [Settled(number, "p", 2.0, Want(1, 300, 100))], 5.0)
+    book.settle(db, [Settled(number, "p", 2.0, Amounts(1, 300, 100))], 5.0)
     assert len(granted(other.reserve(db, wanted(1, 500), TEN, 6.0))) == 1
     assert granted(other.reserve(db, wanted(1, 300), TEN, 62.5)) == []
     (number,) = granted(book.reserve(db, wanted(1, 300), TEN, 62.6))  # the prompt counts no longer
-    book.settle(db, [Settled(number, "p", 0.0, Want(0, 0, 0))], 62.7)
+    book.settle(db, [Settled(number, "p", 0.0, Amounts(0, 0, 0))], 62.7)
     assert granted(other.reserve(db, wanted(1, 401), TEN, 65.5)) == []
     assert len(granted(other.reserve(db, wanted(1, 401), TEN, 65.6))) == 1, "nor the answer, which ended later"
 
