@@ -55,6 +55,15 @@ def workflows(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[C
     return [CompletionItem(name) for name in found if name.startswith(incomplete)]
 
 
+def schemas(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The names that `schema` takes."""
+    from click.shell_completion import CompletionItem
+
+    from agentdeck.documents.registry import NAMES
+
+    return [CompletionItem(name) for name in NAMES if name.startswith(incomplete)]
+
+
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
     """A key pressed in a shell never prints an error: no store, a broken one, a run that is not there."""

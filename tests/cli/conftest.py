@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from agentdeck.engine.author import current_author
+from tests.cli.documents import check_documents
 from tests.cli.forked import Forked
 
 #: How the store names who acts on the command line in these tests.
@@ -73,9 +74,10 @@ class Deck:
         return path
 
     def __call__(self, *args: object, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
-        return self.forked.run(
-            [*map(str, args)], cwd=self.folder, env={**self.env, **env}, stdin=stdin, timeout=60
-        )
+        words = [*map(str, args)]
+        done = self.forked.run(words, cwd=self.folder, env={**self.env, **env}, stdin=stdin, timeout=60)
+        check_documents(words, done.stdout)
+        return done
 
     def start(self, *args: object) -> subprocess.Popen[str]:
         process = subprocess.Popen(

@@ -90,8 +90,17 @@ def test_plan_says_who_would_answer(deck: Deck) -> None:
     assert "models         tier execution: x of p, else y of p\n" in deck("plan", "w.yaml").stdout
 
 
-def test_schema_is_json(deck: Deck) -> None:
-    assert json.loads(deck("schema").stdout)["$schema"]
+def test_schemas_are_printed_by_name(deck: Deck) -> None:
+    assert json.loads(deck("schema").stdout) == json.loads(deck("schema", "workflow").stdout)
+    for name in ("deck", "summary", "event", "letter"):
+        printed = json.loads(deck("schema", name).stdout)
+        assert (printed["$schema"][:31], printed["title"]) == (
+            "https://json-schema.org/draft/2",
+            f"agentdeck {name}",
+        )
+    unknown = deck("schema", "sumary")
+    assert unknown.returncode == 2
+    assert "there is no schema sumary; did you mean summary? There are workflow, deck, summary," in unknown.stderr
 
 
 def test_the_workers_of_a_deck_hold_and_a_workflow_may_have_fewer(deck: Deck) -> None:

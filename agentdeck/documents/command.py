@@ -1,0 +1,264 @@
+"""Documents of the other verbs: plans, limits, budgets, comparisons, checks, settings, pruning."""
+
+from __future__ import annotations
+
+from pydantic import Field, RootModel
+
+from agentdeck.documents.document import Document, Json
+
+
+class Answer(Document):
+    """The answer of the process that runs a run to `limits`, `resume` or `retry`."""
+
+    run: str
+    ok: bool
+    answer: str
+
+
+class Limits(RootModel[dict[str, Json]]):
+    """Each limit of a run with its value: `workers`, `agents.extract.timeout`, `openai.requests`, …"""
+
+
+class AgentLeft(Document):
+    """The prompts of one agent that are still to be sent; token and dollar figures are per prompt."""
+
+    prompts: int
+    tokens: float | None
+    usd: float | None
+    usd_routing: float | None
+    """The same on the routing tier."""
+
+
+class BudgetLeft(Document):
+    """The prompts that are still to be sent; null is not known."""
+
+    prompts: float | None
+    tokens: float | None
+    usd: float | None
+    usd_routing: float | None
+    unopened: int | None
+    """How many tasks that are not open yet are counted; null where their number is not known."""
+    agents: dict[str, AgentLeft]
+
+
+class RunBudget(Document):
+    """The budget of a run and its use."""
+
+    usd: float | None
+    used_usd: float
+    held_usd: float
+    """Reserved for attempts that are running."""
+    likely_usd: float
+    """What these attempts will probably use of it."""
+    tokens: int | None
+    used_tokens: int
+    held_tokens: int
+    likely_tokens: int
+    rungs: list[str]
+    """The rungs of the ladder that are in force."""
+    tier: str | None
+    """`routing` where all remaining prompts go to the routing tier."""
+    left: BudgetLeft
+
+
+class Budget(RootModel[RunBudget | None]):
+    """The budget of a run; null where it has none."""
+
+
+class PlanTargets(Document):
+    """What the agents of a workflow use, by kind of agent."""
+
+    commands: list[str]
+    modules: list[str]
+    hosts: list[str]
+    models: list[str]
+    files: list[str]
+    people: list[str]
+
+
+class PlanAgent(Document):
+    """One agent of a plan."""
+
+    verb: str
+    target: str
+    seconds: float
+    """One attempt."""
+    source: str
+    """Where `seconds` comes from: seen, simulated or assumed."""
+    slack: float
+    """Seconds by which it can end later without delaying its task."""
+    each: bool
+    spare: bool
+
+
+class Plan(Document):
+    """What a workflow will do, and how long it takes at least."""
+
+    workflow: str
+    tasks: int
+    workers: int | None
+    levels: list[list[str]]
+    critical_path: list[str]
+    critical_path_seconds: float
+    lower_bound_seconds: float
+    sequential_seconds: float
+    assumed: list[str]
+    """Agents whose duration is a guess."""
+    items_not_known: list[str]
+    """Agents with `each` whose number of items is not known."""
+    runs: PlanTargets
+    agents: dict[str, PlanAgent]
+
+
+#: The values of both runs, in the order of the arguments.
+Pair = list[Json]
+
+
+class DefinitionDiff(Document):
+    """How the workflows of two runs differ. Keys of the maps are dotted names of values."""
+
+    same: bool
+    added: list[str]
+    removed: list[str]
+    changed: dict[str, dict[str, Pair]]
+    workflow: dict[str, Pair]
+
+
+class AgentDiff(Document):
+    """One agent in both runs."""
+
+    done: Pair
+    failed: Pair
+    attempts: Pair
+    p50: Pair
+    p95: Pair
+    tokens_in: Pair
+    tokens_out: Pair
+    usd: Pair
+    waiting: dict[str, Pair]
+
+
+class TaskDiff(Document):
+    """One task that ended differently in both runs."""
+
+    tasks: list[str]
+    states: list[str]
+    same_inputs: bool
+    step: str
+    """The first step that ended differently."""
+    step_states: list[str]
+    outputs: Pair
+    """What that step returned, or the task where no step differs."""
+
+
+class TasksDiff(Document):
+    """The tasks of both runs, matched by their inputs, then by their names."""
+
+    matched: int
+    same: int
+    parted: int
+    """Matched tasks with another state or output."""
+    only: list[int]
+    """How many tasks only the one and only the other run has."""
+    first: list[TaskDiff]
+
+
+class Diff(Document):
+    """All differences of two runs. What has two values is a list of both."""
+
+    runs: list[str]
+    workflows: list[str]
+    definition: DefinitionDiff
+    inputs: dict[str, Pair]
+    limits: dict[str, Pair]
+    state: Pair
+    seconds: Pair
+    attempts: Pair
+    letters: Pair
+    critical_path: Pair
+    usd: Pair
+    agents: dict[str, AgentDiff]
+    tasks: TasksDiff
+
+
+class Issue(Document):
+    """A fault or a warning in a file. Lines and columns begin with 1; 0 is not known."""
+
+    file: str
+    line: int
+    column: int
+    what: str
+    fix: str
+    warning: bool
+
+
+class Check(Document):
+    """What `check` found in all files."""
+
+    ok: bool
+    files: list[str]
+    issues: list[Issue]
+
+
+class Setting(Document):
+    """The value of a setting and its origin: flag, env, project, user or default."""
+
+    value: str | int
+    origin: str
+    place: str
+    """The option, the variable or the file."""
+
+
+class Config(Document):
+    """All settings."""
+
+    db: Setting
+    workers: Setting
+
+
+class Info(Document):
+    """Versions and places."""
+
+    agentdeck: str
+    python: str
+    system: str
+    sqlite: str
+    db: str
+    db_bytes: int | None
+    """null where there is no such file yet."""
+    config: str
+    deck: str | None
+
+
+class Pruned(Document):
+    """How many rows `prune` deleted, and how many bytes of the file it freed."""
+
+    runs: int
+    events: int
+    logs: int
+    letters: int
+    results: int
+    definitions: int
+    cached: int
+    freed: int
+    left: int
+    """Bytes that are free in the file and will be used again."""
+    task_blocks: int
+
+
+class PrunableRun(Document):
+    """A run that `prune` would delete."""
+
+    run: str
+    workflow: str
+    state: str
+    started: float
+    events: int
+    tasks: str
+    """The file that its tasks came from."""
+
+
+class PrunePreview(Document):
+    """What `prune --dry-run` would delete."""
+
+    runs: list[PrunableRun] = Field(description="The oldest first.")

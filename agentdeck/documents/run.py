@@ -1,0 +1,136 @@
+"""Documents on a whole run: its summary, its row in a list, the results of its tasks."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, RootModel
+
+from agentdeck.documents.document import Document, Json
+from agentdeck.documents.step import Decision
+
+
+class TaskCounts(Document):
+    """How many tasks of a run are in which state."""
+
+    total: int
+    done: int
+    failed: int
+    cancelled: int
+
+
+class SummaryTaskCounts(TaskCounts):
+    """As in a list of runs, and how many tasks the run ended without opening."""
+
+    never_started: int | None
+    """null where the number of tasks is not known."""
+
+
+class Approvals(Document):
+    """The decisions on approvals."""
+
+    approved: int
+    rejected: int
+    how: dict[str, int]
+    """Counts by `person`, `timeout`, `yes` (the option) and `unknown` (logs of version 0.1)."""
+    latest: list[Decision]
+    """The last 100."""
+
+
+class AgentSummary(Document):
+    """One agent over all tasks of a run."""
+
+    steps: int
+    done: int
+    failed: int
+    attempts: int
+    success_rate: float | None
+    """Share of attempts that succeeded; null before the first one ended."""
+    p50: float | None
+    """Seconds of an attempt that succeeded."""
+    p95: float | None
+    input_bytes: int
+    waiting: dict[str, float]
+    """Seconds that ready steps waited, by reason."""
+    tokens_in: int | None
+    tokens_out: int | None
+    cached_in: int | None
+    usage_missing: int
+    """Calls whose usage is not known."""
+    eased: dict[str, int]
+    """How many attempts a low budget made cheaper, by rung."""
+    estimated: int
+    """Attempts whose usage is partly estimated, because a request was cut off."""
+    usd: float | None
+    usd_all_reasoning: float | None
+    saved: float | None
+
+
+class Moment(Document):
+    """One line of the timeline."""
+
+    seq: int
+    at: float
+    kind: str
+    text: str
+    task: str
+    step: str
+
+
+class Summary(Document):
+    """A run: what `run`, `resume`, `retry`, `fork` and `show` print. null is what is not known."""
+
+    run: str
+    workflow: str
+    state: str
+    seconds: float
+    simulated: bool
+    simulated_agents: int
+    tasks: SummaryTaskCounts
+    steps: dict[str, int]
+    """Counts by state."""
+    attempts: int
+    letters: int
+    approvals: Approvals
+    critical_path: list[str]
+    lower_bound_seconds: float
+    """No schedule with these workers is shorter."""
+    sequential_seconds: float
+    """All attempts one after another."""
+    speedup: float | None
+    agents: dict[str, AgentSummary]
+    usd: float | None
+    usd_all_reasoning: float | None
+    """What the same tokens cost on the reasoning tier."""
+    saved: float | None
+    output: Json
+    """The output of the task, where the run has one task."""
+    timeline: list[Moment] = Field(default=[])
+    """Only with `show --timeline N`."""
+
+
+class RunListItem(Document):
+    """A run as `runs` lists it."""
+
+    run: str
+    workflow: str
+    state: str
+    started: float
+    seconds: float | None
+    simulated: bool
+    tags: list[str]
+    tasks: TaskCounts
+
+
+class Runs(RootModel[list[RunListItem]]):
+    """Runs, the newest first."""
+
+
+class Result(Document):
+    """The final state of one task: a line of `results` and of `--out`."""
+
+    task: str
+    state: Literal["done", "failed", "cancelled"]
+    inputs: dict[str, Json]
+    output: Json
+    error: str | None

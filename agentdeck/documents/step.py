@@ -1,0 +1,179 @@
+"""Documents on single steps: their story, the reason of their state, dead letters, log lines."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import RootModel
+
+from agentdeck.documents.document import Document, Json
+
+
+class Decision(Document):
+    """One decision on an approval. null is what logs of version 0.1 do not hold."""
+
+    task: str
+    step: str
+    at: float
+    decision: Literal["approved", "rejected"]
+    how: str
+    who: str | None
+    by: str | None
+    user: str | None
+    host: str | None
+    tool: str | None
+    fields: dict[str, Json]
+    defaults: list[str]
+    """The fields that took their default."""
+
+
+class Fault(Document):
+    """Why an attempt or a step failed."""
+
+    kind: str
+    message: str
+    retry_after: float | None
+    clock: str
+    detail: str
+    cut_at: int
+    once_key: str
+
+
+class Usage(Document):
+    """What an attempt used. null is unknown, never zero."""
+
+    tokens_in: int | None
+    tokens_out: int | None
+    cached_in: int | None
+    usd: float | None
+    usd_reasoning: float | None
+    model: str
+    simulated: bool
+    estimated: bool
+
+
+class Attempt(Document):
+    """One attempt of a step."""
+
+    attempt: int
+    agent: str
+    state: str
+    round: int
+    tier_up: int
+    model: str
+    eased: str
+    ready: float
+    started: float
+    ended: float | None
+    seconds: float | None
+    waited: float
+    waits: dict[str, float]
+    reused: bool
+    fault: Fault | None
+    usage: Usage | None
+    retry_at: float | None
+    retry_for: str
+
+
+class Note(Document):
+    """A moment between attempts."""
+
+    at: float
+    text: str
+
+
+class Step(Document):
+    """All about one step of one task."""
+
+    run: str
+    task: str
+    step: str
+    agent: str
+    verb: str
+    state: str
+    opened: float | None
+    ended: float | None
+    items: int | None
+    """How many items a step with `each` has."""
+    inputs: dict[str, Json]
+    """What its last attempt could read."""
+    asked: dict[str, Json]
+    """What its agent was asked to do, in named parts, with all values filled in."""
+    output: Json
+    fault: Fault | None
+    letter: bool
+    attempts: list[Attempt]
+    decision: Decision | None
+    notes: list[Note]
+
+
+class Why(Document):
+    """Why a step is in its state, in one sentence."""
+
+    run: str
+    task: str
+    step: str
+    state: str
+    reason: str
+    """What it waits for (needs, pool, paused, …); empty where it does not wait."""
+    why: str
+
+
+class LetterError(Document):
+    """The fault of a letter; what is empty is absent."""
+
+    kind: str
+    message: str = ""
+    retry_after: float | None = None
+    clock: str = ""
+    detail: str = ""
+    cut_at: int = 0
+    once_key: str = ""
+
+
+class Letter(Document):
+    """A step that failed for good."""
+
+    id: int
+    run: str
+    task: str
+    step: str
+    agent: str
+    state: str
+    why: str
+    cause: str
+    """A hash: equal for letters of the same agent and the same error."""
+    error: LetterError
+    inputs: Json
+    attempts: int
+    definition: str
+    """The identity of the workflow that it failed under."""
+    at: float
+
+
+class Cause(Document):
+    """Letters with the same cause."""
+
+    cause: str
+    count: int
+    agent: str
+    kind: str
+    message: str
+    letters: list[Letter]
+
+
+class Letters(RootModel[list[Cause]]):
+    """Letters by cause, the most frequent first."""
+
+
+class LogLine(Document):
+    """One line that an agent logged."""
+
+    run: str
+    id: int
+    at: float
+    task: str
+    step: str
+    attempt: int
+    level: str
+    text: str

@@ -1,0 +1,57 @@
+"""Documents: every one has a valid JSON Schema, and the models of events take every event as it is printed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agentdeck.documents import event as event_documents
+from agentdeck.documents.registry import MODELS, NAMES, model, schema
+from agentdeck.errors import UsageError
+from agentdeck.store import codec
+from tests.store.test_codec import record_of
+
+EVENT_SCHEMA = jsonschema.Draft202012Validator(schema("event"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_schema_is_valid(name: str) -> None:
+    found = schema(name)
+    jsonschema.Draft202012Validator.check_schema(found)
+    assert found["title"] == f"agentdeck {name}"
+
+
+def test_an_unknown_name_lists_all() -> None:
+    with pytest.raises(UsageError, match=r"no schema lettr; did you mean letter\? There are workflow, deck, "):
+        schema("lettr")
+
+
+def test_there_is_a_model_for_every_kind_of_event() -> None:
+    assert set(event_documents.MODELS) == {codec.snake(kind.__name__) for kind in codec.EVENTS}
+    assert {option["$ref"] for option in schema("event")["oneOf"]} == {
+        f"#/$defs/{kind.__name__}" for kind in codec.EVENTS
+    }
+
+
+@pytest.mark.parametrize("kind", codec.EVENTS, ids=lambda kind: kind.__name__)
+@settings(max_examples=20, deadline=None)
+@given(drawn=st.data())
+def test_every_event_is_a_document(kind: type[Any], drawn: st.DataObject) -> None:
+    name, task, step, data, _ = codec.encode(drawn.draw(record_of(kind)))
+    columns = {key: value or "1" for key, value in (("task", task), ("step", step)) if key in kind._fields}
+    line = {"seq": 1, "at": 1.5, "event": name, "run": "cay7sh", **columns, **json.loads(data)}
+    model("event").model_validate_json(json.dumps(line))
+    EVENT_SCHEMA.validate(line)
+    assert not EVENT_SCHEMA.is_valid({**line, "unknown": 1})
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_unknown_keys_are_no_part_of_a_document(name: str) -> None:
+    definitions = [schema(name), *schema(name).get("$defs", {}).values()]
+    objects = [one for one in definitions if "properties" in one]
+    assert all(one["additionalProperties"] is False for one in objects)
