@@ -5,9 +5,7 @@ What is typed can be launched, and its limits can be written into the file.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,29 +17,20 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Select, Static
 
-from agentdeck.console.editable_limits import asked, budget_of, caps_as_text, deck_of, limits_of, looser, turned
 from agentdeck.console.forecast_text import describe
 from agentdeck.console.screens.fields import about, field_of, shown_value
+from agentdeck.console.screens.launch_form import Checked, LaunchForm
 from agentdeck.console.state_style import look_of
 from agentdeck.console.text_entry import Entry
-from agentdeck.errors import AgentdeckError, UsageError
+from agentdeck.errors import AgentdeckError
 from agentdeck.insight.launch_forecast import forecast_launch
 from agentdeck.insight.prompt_forecast import Used, prompting, used_by
-from agentdeck.limits.provider_limits import caps_of
 from agentdeck.operations.engine_process import LaunchRequest
-from agentdeck.operations.inputs import missing_inputs, read
 from agentdeck.operations.overrides import override
-from agentdeck.operations.task_files import TaskFile
 from agentdeck.operations.workflow_file_edit import save
 from agentdeck.store.reader import Reader
 from agentdeck.terminal_text import clean
-from agentdeck.workflow.model import SLOTLESS, Data, Definition
-
-#: Of so many agents the limits can be changed here; of more, one by one while the run executes.
-MOST = 40
-PREVIEWED = 3
-#: Bytes of a tasks file above which it is not read here.
-LARGE = 20_000_000
+from agentdeck.workflow.model import Data, Definition
 
 
 class LaunchScreen(ModalScreen[LaunchRequest | None]):
@@ -84,20 +73,8 @@ class LaunchScreen(ModalScreen[LaunchRequest | None]):
         self.definition = definition
         self.file = file
         self.db = db
-        self.at_once = at_once
-        self.folder = (definition.folder or file.parent).resolve()
-        self.faults: dict[str, str] = {}
-        self.count = 1
-        self._input = {name: f"input-{i}" for i, name in enumerate(definition.inputs)}
-        turned = [a for a in definition.agents.values() if a.does.verb not in SLOTLESS]
-        self._agents = {agent.name: f"set-{i}" for i, agent in enumerate(turned[:MOST])}
-        self._beyond = max(0, len(turned) - MOST)
-        self._deck, self._deck_fault = deck_of(self.folder)
-        self._caps = caps_of(self._deck, definition)
-        self._providers = {name: f"cap-{i}" for i, name in enumerate(asked(definition, self._deck))}
-        self._settings: dict[str, str] = {}
-        self._wrong: dict[str, str] = {}  # row: the field in it that has the fault
-        self._known: tuple[str, int] = ("", 1)
+        self.form = LaunchForm(definition, file, at_once)
+        self.checked = Checked()
         self._seen: dict[str, float] = {}
         self._used: dict[str, Used] = {}
 
@@ -123,7 +100,7 @@ class LaunchScreen(ModalScreen[LaunchRequest | None]):
             yield Label("inputs", classes="head")
         for name, spec in self.definition.inputs.items():
             label = Label(Text(clean(name) + (" *" if spec.required else "")))
-            key = self._input[name]
+            key = self.form.inputs[name]
             yield Horizontal(label, field_of(key, spec.type, spec.default), classes="row")
             yield Static(Text(about(spec)), id=f"note-{key}", classes="note")
 
@@ -141,36 +118,18 @@ class LaunchScreen(ModalScreen[LaunchRequest | None]):
     def _limits(self) -> Iterator[Horizontal | Static | Label]:
         yield Label("limits", classes="head")
         yield Static("", id="note-deck", classes="note", markup=False)
-        workers = Entry(str(self.at_once), id="workers", classes="short", compact=True)
+        workers = Entry(str(self.form.workers), id="workers", classes="short", compact=True)
         yield Horizontal(Label("workers"), workers, Label("at once", classes="unit"), classes="row")
         yield Static("", id="note-workers", classes="note", markup=False)
-        if self._providers or self.definition.budget is not None:
-            fields = []
-            for setting, now, unit in budget_of(self.definition):
-                fields += [
-                    Entry(now, id=f"budget-{setting}", classes="short", compact=True),
-                    Label(unit, classes="unit"),
-                ]
-            yield Horizontal(Label("budget"), *fields, classes="row")
-            yield Static("", id="note-budget", classes="note", markup=False)
-        for name, key in self._providers.items():
-            fields = []
-            for setting, now, unit in caps_as_text(self._caps[name]):
-                fields += [
-                    Entry(now, id=f"{key}-{setting}", classes="short", compact=True),
-                    Label(unit, classes="unit"),
-                ]
-            yield Horizontal(Label(Text(clean(name))), *fields, classes="row")
-            yield Static("", id=f"note-{key}", classes="note", markup=False)
-        for name, key in self._agents.items():
-            fields = []
-            for setting, now, unit in limits_of(self.definition.agents[name]):
-                text = Entry(now, id=f"{key}-{setting}", classes="short", compact=True)
-                fields += [text, Label(unit, classes="unit")]
-            yield Horizontal(Label(Text(clean(name))), *fields, classes="row")
-            yield Static("", id=f"note-{key}", classes="note", markup=False)
-        if self._beyond:
-            yield Static(f"and {self._beyond} more agents: turn theirs in the run", classes="note")
+        for row in self.form.limits:
+            fields = list[Entry | Label]()
+            for limit in row.fields:
+                fields.append(Entry(limit.text, id=limit.id, classes="short", compact=True))
+                fields.append(Label(limit.unit, classes="unit"))
+            yield Horizontal(Label(Text(clean(row.name))), *fields, classes="row")
+            yield Static("", id=f"note-{row.id}", classes="note", markup=False)
+        if left := self.form.agents_left_out:
+            yield Static(f"and {left} more agents: turn theirs in the run", classes="note")
 
     def on_mount(self) -> None:
         for note in self.query(".note").results(Static):
@@ -195,92 +154,19 @@ class LaunchScreen(ModalScreen[LaunchRequest | None]):
         self.focus_next()
 
     def _check_all(self) -> None:
-        faults: dict[str, str] = {}
-        values: dict[str, Data] = {}
-        for name, spec in self.definition.inputs.items():
-            text = self._text(self._input[name])
-            if text == "" and not (spec.type.kind == "string" and not spec.required):
-                continue
-            try:
-                values[name] = read(text, spec.type)
-            except ValueError as error:
-                faults[self._input[name]] = str(error)
-        self.count = self._count(values, faults)
-        self._settings = self._changed(faults)
-        workers = self._text("workers")
-        if not workers.isdecimal() or not 1 <= int(workers) <= 10_000:
-            faults["workers"] = "a whole number, 1 to 10000"
-        if self._deck_fault:
-            faults["deck"] = self._deck_fault
-        self.faults = faults
-        rows = (*self._providers.values(), *self._agents.values())
-        for what in (*self._input.values(), "tasks", "deck", "workers", "budget", *rows):
-            self._say(what)
-        self.query_one("#launch", Button).disabled = bool(faults)
-        self.query_one("#save", Button).disabled = bool(faults) or not self._turned()
+        checked = self.checked = self.form.check(self._text)
+        tasks = self.query_one("#note-tasks", Static)
+        tasks.display = bool(checked.note)
+        tasks.update(Text(checked.note))
+        for row in self.form.rows:
+            self._show_fault(row)
+        faulty = bool(checked.faults)
+        self.query_one("#launch", Button).disabled = faulty
+        self.query_one("#save", Button).disabled = faulty or not self._changed_limits()
         self._look_ahead()
 
-    def _count(self, values: dict[str, Data], faults: dict[str, str]) -> int:
-        """How many tasks there are, and a note of the first of them."""
-        name = self._text("tasks").strip()
-        if not name:
-            for missing in missing_inputs(self.definition, values):
-                faults.setdefault(self._input[missing], "is needed")
-            self._note("tasks", "")
-            return 1
-        path = self._path(name)
-        known = f"{path} {path.stat().st_mtime_ns if path.is_file() else 0} {sorted(values)}"
-        if self._known[0] == known:
-            return self._known[1]
-        if path.is_file() and path.stat().st_size > LARGE:
-            self._note("tasks", "a large file: its tasks are counted when it is launched")
-            return 1
-        try:
-            file = TaskFile(str(path), self.definition, values)
-            count = file.count()
-            rows = [json.dumps(task, ensure_ascii=False) for task in islice(file, PREVIEWED)]
-        except AgentdeckError as error:
-            faults["tasks"] = str(error)
-            return 1
-        self._known = known, count
-        self._note("tasks", "\n".join([f"{count:,} tasks", *(clean(row)[:100] for row in rows)]))
-        return count
-
-    def _fields(self) -> Iterator[tuple[str, str, str, str]]:
-        """(widget, name of the setting, value before, row) of every limit but the workers."""
-        for setting, now, _ in budget_of(self.definition) if self.query("#note-budget") else ():
-            yield f"budget-{setting}", f"budget.{setting}", now, "budget"
-        for provider, key in self._providers.items():
-            for setting, now, _ in caps_as_text(self._caps[provider]):
-                yield f"{key}-{setting}", f"{provider}.{setting}", now, key
-        for name, key in self._agents.items():
-            for setting, now, _ in limits_of(self.definition.agents[name]):
-                long = f"agents.{name}.{setting.replace('attempts', 'retry')}"
-                yield f"{key}-{setting}", long, now, key
-
-    def _changed(self, faults: dict[str, str]) -> dict[str, str]:
-        """The settings that differ from the file."""
-        changed: dict[str, str] = {}
-        self._wrong = {}
-        for widget, name, now, row in self._fields():
-            text = self._text(widget).strip()
-            if text == now:
-                continue
-            try:
-                override(self.definition, [f"{name}={text or 'none'}"])
-                if row in self._providers.values() and looser(text, now):
-                    raise UsageError(f": the deck allows {now}; more of it is set there")
-                changed[name] = text or "none"
-            except AgentdeckError as error:
-                faults.setdefault(row, str(error).partition(": ")[2] or str(error))
-                self._wrong.setdefault(row, widget)
-        return changed
-
-    def _turned(self) -> dict[str, Data]:
-        """The limits that differ from the file."""
-        workers = self._text("workers")
-        changed: dict[str, Data] = {} if workers == str(self.at_once) else {"workers": int(workers)}
-        return changed | turned(self.definition, self._settings)
+    def _changed_limits(self) -> dict[str, Data]:
+        return self.form.changed_limits(self._text("workers"), self.checked)
 
     def _text(self, name: str) -> str:
         widget = self.query_one(f"#{name}")
@@ -289,32 +175,23 @@ class LaunchScreen(ModalScreen[LaunchRequest | None]):
         assert isinstance(widget, Input)
         return widget.value
 
-    def _path(self, name: str) -> Path:
-        given = Path(name).expanduser()
-        beside = self.file.parent / given
-        return beside if not given.exists() and beside.exists() else given
-
-    def _say(self, what: str) -> None:
-        found = self.query(f"#note-{what}")
+    def _show_fault(self, row: str) -> None:
+        """Show the fault of a row below it, or what was there before."""
+        found = self.query(f"#note-{row}")
         if not found:
             return
-        note, fault = found.first(Static), self.faults.get(what, "")
-        if note.has_class("wrong") == bool(fault) and not fault:
+        note, fault = found.first(Static), self.checked.faults.get(row, "")
+        if not fault and not note.has_class("wrong"):
             return
         note.set_class(bool(fault), "wrong")
         if fault:
             note.display = True
             note.update(Text("✗ " + clean(fault)))
-        elif what.startswith("input-"):
-            name = next(name for name, key in self._input.items() if key == what)
+        elif row.startswith("input-"):
+            name = next(name for name, key in self.form.inputs.items() if key == row)
             note.update(Text(about(self.definition.inputs[name])))
         else:
-            note.display = what == "tasks" and bool(self._text("tasks").strip())
-
-    def _note(self, what: str, text: str) -> None:
-        note = self.query_one(f"#note-{what}", Static)
-        note.display = bool(text)
-        note.update(Text(text))
+            note.display = row == "tasks" and bool(self._text("tasks").strip())
 
     # What it would be like -----------------------------------------------------------------------------------
 
@@ -327,7 +204,7 @@ class LaunchScreen(ModalScreen[LaunchRequest | None]):
         except AgentdeckError:
             return
         try:
-            self._seen = reader.durations(self.definition.name, str(self.folder))
+            self._seen = reader.durations(self.definition.name, str(self.form.folder))
             for row in reader.runs(workflow=self.definition.name, limit=10):
                 if row.summary and row.tasks.total and not self._used:
                     self._used = used_by(row.summary, row.tasks.total)
@@ -339,14 +216,14 @@ class LaunchScreen(ModalScreen[LaunchRequest | None]):
     @work(thread=True, exclusive=True, group="outlook")
     def _look_ahead(self) -> None:
         workers = self._text("workers")
-        if "workers" in self.faults:
+        if "workers" in self.checked.faults:
             return
         told: Text
         try:
-            settings = [f"{name}={value}" for name, value in self._settings.items()]
+            settings = [f"{name}={value}" for name, value in self.checked.settings.items()]
             definition = override(self.definition, settings)
-            asks = prompting(definition, self._deck, self.count, self._used)
-            seen = forecast_launch(definition, int(workers), self.count, self._seen, asks)
+            asks = prompting(definition, self.form.deck, self.checked.count, self._used)
+            seen = forecast_launch(definition, int(workers), self.checked.count, self._seen, asks)
             told = describe(seen, look_of(self.app))
         except AgentdeckError as error:
             told = Text(clean(str(error)))
@@ -360,34 +237,32 @@ class LaunchScreen(ModalScreen[LaunchRequest | None]):
 
     @on(Button.Pressed, "#launch")
     def action_launch(self) -> None:
-        if self.faults:
+        if self.checked.faults:
             self._to_fault()
             return
-        texts = {name: self._text(key) for name, key in self._input.items()}
+        texts = {name: self._text(key) for name, key in self.form.inputs.items()}
         given = {
             name: text
             for name, text in texts.items()
             if text != shown_value(self.definition.inputs[name].default, self.definition.inputs[name].type)
         }
         tasks = self._text("tasks").strip()
-        file = self._path(tasks) if tasks else None
-        self.dismiss(LaunchRequest(given, file, int(self._text("workers")), dict(self._settings)))
+        file = self.form.tasks_path(tasks) if tasks else None
+        self.dismiss(LaunchRequest(given, file, int(self._text("workers")), dict(self.checked.settings)))
 
     def _to_fault(self) -> None:
         """Name the first field that is wrong, and go there."""
-        rows = (*self._input.items(), *self._providers.items(), *self._agents.items())
-        named = {key: name for name, key in rows}
-        key, fault = next(iter(self.faults.items()))
-        name = "tasks file" if key == "tasks" else named.get(key, key)
-        self.notify(clean(f"{name}: {fault}"), severity="error", title="not launched", markup=False)
-        field = self.query(f"#{self._wrong.get(key, key)}")
+        row, fault = next(iter(self.checked.faults.items()))
+        told = clean(f"{self.form.name_of(row)}: {fault}")
+        self.notify(told, severity="error", title="not launched", markup=False)
+        field = self.query(f"#{self.checked.faulty_fields.get(row, row)}")
         if field:
             field.first().focus()
 
     @on(Button.Pressed, "#save")
     def action_save(self) -> None:
         """Write the limits that were changed into the file, whose comments stay."""
-        found = {} if self.faults else self._turned()
+        found = {} if self.checked.faults else self._changed_limits()
         if not found:
             self.notify("no limit was changed", severity="warning")
             return
