@@ -15,15 +15,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agentdeck.console.actions import ALWAYS
-from agentdeck.operations.actions import ACTIONS, BY_ID, EVERYWHERE, Action
+from agentdeck.console.actions import ALWAYS, SCREENS
+from agentdeck.operations.action_types import EVERYWHERE, Action
+from agentdeck.operations.actions import ACTIONS, BY_ID
 
 #: Characters and short names for keys, and what Textual calls them.
 SPELLED = {
-    "?": "question_mark", ":": "colon", "/": "slash", "+": "plus", "-": "minus", "[": "left_square_bracket",
-    "]": "right_square_bracket", "<": "less_than_sign", ">": "greater_than_sign", ".": "full_stop", ",": "comma",
-    " ": "space", "esc": "escape", "return": "enter", "del": "delete",
+    "?": "question_mark", ":": "colon", "/": "slash", "+": "plus", "-": "minus", "=": "equals_sign",
+    "[": "left_square_bracket", "]": "right_square_bracket", "{": "left_curly_bracket",
+    "}": "right_curly_bracket", "<": "less_than_sign", ">": "greater_than_sign", ".": "full_stop", ",": "comma",
+    "!": "exclamation_mark", "#": "number_sign", " ": "space", "esc": "escape", "return": "enter",
+    "del": "delete",
 }  # fmt: skip
+#: Pairs of scopes whose actions belong to one widget.
+SAME_WIDGET = ({"limits", "table"}, {"confirm", "choice"})
 KEY = re.compile(r"((ctrl|shift|alt|super)\+)*([a-z0-9_]+|[A-Z])")
 
 
@@ -95,7 +100,12 @@ def _now(action: Action, asked: Mapping[str, tuple[str, ...]], kept: Mapping[str
 
 
 def _meet(one: Action, other: Action) -> bool:
-    return one.scope == other.scope or EVERYWHERE in (one.scope, other.scope)
+    """Whether two actions must not have the same key. A pane, a list or a dialog may have a key that its screen
+    has too: it comes before the screen. Nothing comes before quit."""
+    scopes = {one.scope, other.scope}
+    if len(scopes) == 1 or scopes in SAME_WIDGET or not ALWAYS.keys().isdisjoint((one.id, other.id)):
+        return True
+    return EVERYWHERE in scopes and not scopes.isdisjoint(SCREENS)
 
 
 def _keys(name: str, value: object) -> tuple[str, ...]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from rich.segment import Segment
-from textual.binding import Binding, BindingType
 from textual.events import Click, Resize
 from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
 
+from agentdeck.console.actions import bindings
 from agentdeck.console.log.lines import steady
 from agentdeck.console.state_style import look_of
 from agentdeck.console.styled_cells import extracted, selected, styled, wrapped
@@ -36,20 +36,11 @@ class Item(NamedTuple):
     shut: bool = False
 
 
-class Sheet(ScrollView, can_focus=True):
+class Sheet(ScrollView, can_focus=True, inherit_bindings=False):
     """Shows items. Enter, or a click on the mark, folds and unfolds the one under the cursor."""
 
     DEFAULT_CSS = "Sheet { height: 1fr; overflow-x: hidden; overflow-y: scroll; scrollbar-size-vertical: 1; }"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "move(-1)", "Up", show=False, id="sheet.up"),
-        Binding("down,j", "move(1)", "Down", show=False, id="sheet.down"),
-        Binding("home,g", "move(-1000000)", "Top", show=False, id="sheet.first"),
-        Binding("end,G", "move(1000000)", "End", show=False, id="sheet.last"),
-        Binding("enter,space", "fold", "Fold", id="sheet.fold"),
-        Binding("right,plus", "fold_all(False)", "Unfold all", show=False, id="sheet.unfold-all"),
-        Binding("left,minus", "fold_all(True)", "Fold all", show=False, id="sheet.fold-all"),
-        Binding("y", "copy", "Copy", id="sheet.copy"),
-    ]
+    BINDINGS = bindings("sheet")
 
     def __init__(self, items: Sequence[Item] = ()) -> None:
         super().__init__()

@@ -13,7 +13,8 @@ from textual.fuzzy import FuzzySearch
 
 from agentdeck.console.text_entry import Entry
 from agentdeck.errors import AgentdeckError
-from agentdeck.operations.actions import EVERYWHERE, of
+from agentdeck.operations.action_types import EVERYWHERE
+from agentdeck.operations.actions import of
 from agentdeck.terminal_text import clean
 
 if TYPE_CHECKING:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from agentdeck.console.actions import bindings
 from agentdeck.console.background_color import Grounded
 from agentdeck.console.state_style import look_of
 from agentdeck.terminal_text import clean
@@ -38,19 +38,12 @@ class Row(NamedTuple):
     cells: tuple[tuple[str, str], ...]
 
 
-class Listing(Grounded, ScrollView, can_focus=True):
+class Listing(Grounded, ScrollView, can_focus=True, inherit_bindings=False):
     """A list with a cursor. The cursor stays with its key when rows come and go."""
 
     DEFAULT_CSS = "Listing { overflow-x: hidden; overflow-y: auto; }"
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("down,j", "move(1)", "Down", show=False),
-        Binding("up,k", "move(-1)", "Up", show=False),
-        Binding("pagedown", "page(1)", "Page down", show=False),
-        Binding("pageup", "page(-1)", "Page up", show=False),
-        Binding("home,g", "edge(0)", "First", show=False),
-        Binding("end,G", "edge(1)", "Last", show=False),
-    ]
+    BINDINGS = bindings("list")
 
     class Moved(Message):
         """The cursor stands on another row now. `left` is how many rows are below it."""

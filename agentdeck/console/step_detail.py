@@ -10,14 +10,14 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import ClassVar
 
 from textual.app import ComposeResult, SuspendNotSupported
-from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Vertical
 from textual.screen import ModalScreen
 
+from agentdeck.console.actions import bindings
 from agentdeck.console.outline import Item, Sheet, outline, prose
+from agentdeck.console.screens.base import ScrollPage
 from agentdeck.console.state_style import GLYPHS
 from agentdeck.errors import AgentdeckError, Fault
 from agentdeck.insight.formatting import clock, moment, seconds
@@ -43,19 +43,14 @@ class StepDetail(ModalScreen[None]):
     StepDetail > Vertical { border-subtitle-color: $text-muted; }
     StepDetail VerticalScroll { display: none; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q", "dismiss", "Close", id="step.close"),
-        Binding("m", "markdown", "Markdown", id="step.markdown"),
-        Binding("o,p", "pager", "Pager", id="step.pager"),
-        Binding("e", "editor", "Editor", id="step.editor"),
-    ]
+    BINDINGS = bindings("step")
 
     def __init__(self, read: Callable[[], StepStory]) -> None:
         super().__init__()
         self._read = read
         self.story: StepStory | None = None
         self.sheet = Sheet([Item("reading …", "dim")])
-        self.formatted = VerticalScroll()
+        self.formatted = ScrollPage()
 
     @classmethod
     def of(cls, reader: Reader, run: str, task: str, step: str) -> StepDetail:

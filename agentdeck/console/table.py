@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from textual import events
-from textual.binding import Binding, BindingType
 from textual.message import Message
 
+from agentdeck.console.actions import bindings
 from agentdeck.console.columns import Column, Layout, fitted
 from agentdeck.console.line_widget import Drawn, Line, Piece, Pieces, fit, fit_pieces
 from agentdeck.console.text_entry import refuse_lines
@@ -53,22 +53,7 @@ class Table(Drawn, Generic[R]):
         def control(self) -> Table[Any]:
             return self.table
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "walk(-1)", "Up", show=False, id="table.up"),
-        Binding("down,j", "walk(1)", "Down", show=False, id="table.down"),
-        Binding("pageup", "page(-1)", "Page up", show=False, id="table.page_up"),
-        Binding("pagedown", "page(1)", "Page down", show=False, id="table.page_down"),
-        Binding("home,g", "go(0)", "First", show=False, id="table.first"),
-        Binding("end,G", "go(-1)", "Last", show=False, id="table.last"),
-        Binding("enter", "open", "Open", show=False, id="table.open"),
-        Binding("space", "mark", "Mark", id="table.mark"),
-        Binding("slash", "filter", "Filter", id="table.filter"),
-        Binding("less_than_sign", "sort(-1)", "Sort by the column before", show=False, id="table.sort_before"),
-        Binding("greater_than_sign", "sort(1)", "Sort", show=False, id="table.sort_next"),
-        Binding("r", "reverse", "Reverse", show=False, id="table.reverse"),
-        Binding("y", "copy", "Copy row", show=False, id="table.copy"),
-        Binding("escape", "clear", "Clear filter, marks", show=False, id="table.clear"),
-    ]
+    BINDINGS = bindings("table")
 
     def __init__(
         self,

@@ -12,7 +12,8 @@ from agentdeck.console.pane import Selection
 from agentdeck.console.panes.limits import read
 from agentdeck.console.screens.run_controls import RunControls
 from agentdeck.insight.limits import limits
-from agentdeck.operations.actions import Action, of
+from agentdeck.operations.action_types import Action
+from agentdeck.operations.actions import of
 from agentdeck.scheduler.state import ENDED
 from agentdeck.views.run_view import RunView
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import chain, islice, pairwise
-from typing import ClassVar
 
 from rich.segment import Segment
 from textual import events
-from textual.binding import Binding, BindingType
 from textual.geometry import Offset, Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from agentdeck.console.actions import bindings
 from agentdeck.console.background_color import Grounded
 from agentdeck.console.graph.canvas import Span
 from agentdeck.console.graph.card import card_of, state_of, steps_of
@@ -39,7 +38,7 @@ TRACED = 2000
 RETRACE = 2.0
 
 
-class GraphPane(Grounded, ScrollView, can_focus=True):
+class GraphPane(Grounded, ScrollView, can_focus=True, inherit_bindings=False):
     """The graph of one workflow, live. Posts `SelectionChanged` for the node under the cursor.
 
     Before the first tick it shows what each agent does. `total` is how many tasks are to come, where that is
@@ -48,17 +47,7 @@ class GraphPane(Grounded, ScrollView, can_focus=True):
 
     DEFAULT_CSS = "GraphPane { height: 1fr; width: 1fr; scrollbar-size: 1 1; }"
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left", "walk('left')", "to a need", show=False),
-        Binding("right", "walk('right')", "to a dependent", show=False),
-        Binding("up", "walk('up')", "up the layer", show=False),
-        Binding("down", "walk('down')", "down the layer", show=False),
-        Binding("enter", "open", "open", show=False),
-        Binding("plus,equals_sign", "zoom(-1)", "zoom"),
-        Binding("minus", "zoom(1)", "less", show=False),
-        Binding("0", "fit", "fit", show=False),
-        Binding("s", "slack", "slack"),
-    ]
+    BINDINGS = bindings("graph")
 
     def __init__(
         self,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 
+from agentdeck.console.actions import bindings
 from agentdeck.console.log.line_style import clock
 from agentdeck.console.log.lines import Line
 from agentdeck.console.outline import Item, Sheet, outline, prose
@@ -21,7 +20,7 @@ class WholeLine(ModalScreen[None]):
         width: 90%; max-width: 140; height: 80%; border: round $primary; padding: 0 1; background: $surface;
     }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q", "dismiss", "Close", id="line.close")]
+    BINDINGS = bindings("line")
 
     def __init__(self, line: Line) -> None:
         super().__init__()

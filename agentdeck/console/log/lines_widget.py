@@ -5,10 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from rich.segment import Segment
-from textual.binding import Binding, BindingType
 from textual.events import Click, MouseScrollDown, MouseScrollUp
 from textual.geometry import Region, Size
 from textual.message import Message
@@ -17,6 +16,7 @@ from textual.selection import Selection
 from textual.strip import Strip
 from textual.widget import Widget
 
+from agentdeck.console.actions import bindings
 from agentdeck.console.background_color import Grounded
 from agentdeck.console.log import line_style
 from agentdeck.console.log.line_filter import Sieve
@@ -38,7 +38,7 @@ class Piece(NamedTuple):
     text: str
 
 
-class LogLines(Grounded, ScrollView, can_focus=True):
+class LogLines(Grounded, ScrollView, can_focus=True, inherit_bindings=False):
     """Rows scroll by whole lines, wrapped or not, so where the reader is never depends on the lines before.
 
     `following`: the end stays in sight. It ends when the reader scrolls up, and holds again at the end.
@@ -47,24 +47,7 @@ class LogLines(Grounded, ScrollView, can_focus=True):
     DEFAULT_CSS = """
     LogLines { height: 1fr; overflow-x: hidden; overflow-y: scroll; scrollbar-size-vertical: 1; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "move(-1)", "Up", show=False, id="log.up"),
-        Binding("down,j", "move(1)", "Down", show=False, id="log.down"),
-        Binding("pageup", "page(-1)", "Page up", show=False, id="log.page-up"),
-        Binding("pagedown,space", "page(1)", "Page down", show=False, id="log.page-down"),
-        Binding("home,g", "first", "First line", show=False, id="log.first"),
-        Binding("end,G", "follow", "Follow", id="log.follow"),
-        Binding("left", "shift(-8)", "Left", show=False, id="log.left"),
-        Binding("right", "shift(8)", "Right", show=False, id="log.right"),
-        Binding("W", "wrap", "Wrap", show=False, id="log.wrap"),
-        Binding("T", "column('time')", "Time", show=False, id="log.time"),
-        Binding("V", "column('level')", "Level", show=False, id="log.level"),
-        Binding("A", "column('agent')", "Agent", show=False, id="log.agent"),
-        Binding("n", "match(1)", "Next match", show=False, id="log.next"),
-        Binding("N", "match(-1)", "Match before", show=False, id="log.previous"),
-        Binding("y", "copy", "Copy line", show=False, id="log.copy"),
-        Binding("enter", "open", "Whole line", show=False, id="log.open"),
-    ]
+    BINDINGS = bindings("log", "lines")
 
     class Chosen(Message):
         """A line was chosen: it is to be shown whole."""

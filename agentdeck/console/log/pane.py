@@ -6,19 +6,18 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
-from typing import ClassVar
 
 import regex
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.events import Click
 from textual.strip import Strip
 from textual.widget import Widget
 from textual.widgets import Input
 
+from agentdeck.console.actions import bindings
 from agentdeck.console.log.line_detail import WholeLine
 from agentdeck.console.log.line_filter import Sieve, Wanted, level_below
 from agentdeck.console.log.line_style import clock
@@ -86,15 +85,7 @@ class LogPane(Vertical):
     LogPane > Input { height: 1; border: none; padding: 0 1; display: none; }
     LogPane > Input:focus { border: none; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("slash", "find", "Find", id="log.find"),
-        Binding("escape", "clear", "Clear", show=False, id="log.clear"),
-        Binding("l", "level", "Least level", show=False, id="log.least"),
-        Binding("f", "task", "This task", show=False, id="log.task"),
-        Binding("C", "around", "Lines around", show=False, id="log.around"),
-        Binding("o", "step", "Open step", id="log.step"),
-        Binding("S", "save", "Save", show=False, id="log.save"),
-    ]
+    BINDINGS = bindings("log", "pane")
 
     def __init__(self, lines: LineStore, *, agent: str = "", title: str = "") -> None:
         super().__init__()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import Grid
 
+from agentdeck.console.actions import bindings
 from agentdeck.console.log.lines import LineStore, steady
 from agentdeck.console.log.pane import LogPane
 from agentdeck.console.pane import Selection
@@ -28,10 +26,7 @@ class LogTiles(Grid):
     DEFAULT_CSS = """
     LogTiles { height: 1fr; grid-gutter: 0 1; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("i", "pin", "Pin", id="log.pin"),
-        Binding("I", "unpin_all", "Unpin all", show=False, id="log.unpin-all"),
-    ]
+    BINDINGS = bindings("log", "tiles")
 
     def __init__(self, lines: LineStore) -> None:
         super().__init__()

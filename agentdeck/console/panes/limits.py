@@ -8,8 +8,9 @@ from contextlib import suppress
 from typing import ClassVar
 
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 
+from agentdeck.console.actions import bindings
 from agentdeck.console.bars import spark
 from agentdeck.console.columns import Column
 from agentdeck.console.line_widget import Line, Pieces, width_of
@@ -43,14 +44,8 @@ class LimitsPane(Table[Limit]):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left,minus", "turn(-1)", "Less", show=False, id="limits.less"),
-        Binding("right,plus", "turn(1)", "Turn", id="limits.more"),
-        Binding("shift+left", "turn(-10)", "Much less", show=False, id="limits.much_less"),
-        Binding("shift+right", "turn(10)", "Much more", show=False, id="limits.much_more"),
-        Binding("u", "undo", "Undo", id="limits.undo"),
-        Binding("enter", "open", "Edit, apply", id="table.open"),
-        Binding("space", "mark", "Mark", show=False, id="table.mark"),
-        Binding("slash", "filter", "Filter", show=False, id="table.filter"),
+        *bindings("limits"),
+        *bindings("table", names=("mark", "filter"), footer=False),
     ]
 
     def __init__(

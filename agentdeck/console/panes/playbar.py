@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import ClassVar
 
 from textual import events
-from textual.binding import Binding, BindingType
 
+from agentdeck.console.actions import bindings
 from agentdeck.console.line_widget import Drawn, Line, Piece, fit
 from agentdeck.insight.formatting import seconds
 from agentdeck.insight.replay import Playback
@@ -23,6 +22,9 @@ MARKS = {
     "released": ("»", "accent"),
     "retry": ("·", "warn"),
 }
+#: Characters of a place to go to (seconds, minutes, a share, a number of an event), and those it begins with.
+PLACE_BEGINS = "0123456789#"
+PLACE = PLACE_BEGINS + ".%smh:"
 _FIRST = {kind: rank for rank, kind in enumerate(MARKS)}
 
 
@@ -30,22 +32,14 @@ class PlayBar(Drawn):
     """Plays, stops, steps and seeks a Playback. The screen calls `pass_time` in its frame."""
 
     DEFAULT_CSS = "PlayBar { height: 2; }"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space", "play", "Play, stop", id="replay.play"),
-        Binding("right", "step(1)", "Next event", show=False, id="replay.next"),
-        Binding("left", "step(-1)", "Event before", show=False, id="replay.previous"),
-        Binding("shift+right,greater_than_sign", "jump(1)", "Next mark", id="replay.next_mark"),
-        Binding("shift+left,less_than_sign", "jump(-1)", "Mark before", show=False, id="replay.previous_mark"),
-        Binding("up,plus", "speed(1)", "Faster", show=False, id="replay.faster"),
-        Binding("down,minus", "speed(-1)", "Slower", show=False, id="replay.slower"),
-        Binding("home", "go(0)", "Begin", show=False, id="replay.begin"),
-        Binding("end", "go(1)", "End", show=False, id="replay.end"),
-    ]
+    BINDINGS = bindings("playbar")
 
     def __init__(self, playback: Playback) -> None:
         super().__init__()
         self.playback = playback
         self.typed = ""
+        self.typing = False
+        self._pressed = ""
         self._dragging = False
         self._marks: tuple[int, dict[int, str]] = (-1, {})
 
@@ -65,7 +59,7 @@ class PlayBar(Drawn):
         state = ("▶ playing", "running") if back.playing else ("‖ stopped", "paused")
         if not back.settled:
             state = ("… seeking", "warn")
-        if self.typed:
+        if self.typing:
             where: Piece = (f"go to {self.typed}▏ (30, 2m, 50%, #1200)", "accent")
         else:
             at, whole = seconds(back.now - back.begin), seconds(back.end - back.begin)
@@ -140,18 +134,28 @@ class PlayBar(Drawn):
         back.seek(back.begin + share * (back.end - back.begin))
         self.touch()
 
+    def action_go_to(self) -> None:
+        """Open the field for a place to go to. The key just pressed is its first character if it can be one."""
+        self.typing = True
+        self.typed = self._pressed if self._pressed in PLACE_BEGINS else ""
+        self.touch()
+
     def on_key(self, event: events.Key) -> None:
-        """Digits and units are a place to go to: seconds, minutes, a share, or an event's number."""
-        char = event.character or ""
-        if char and (char.isdigit() or (char in "#") or (self.typed and char in ".%smh:")):
+        """Edit the field while it is open."""
+        self._pressed = char = event.character or ""
+        if not self.typing:
+            return
+        if char and char in PLACE:
             self.typed += char
-        elif self.typed and event.key == "backspace":
+        elif event.key == "backspace":
             self.typed = self.typed[:-1]
-        elif self.typed and event.key == "escape":
-            self.typed = ""
-        elif self.typed and event.key == "enter":
-            self._go_to(self.typed)
-            self.typed = ""
+            self.typing = bool(self.typed)
+        elif event.key == "escape":
+            self.typing = False
+        elif event.key == "enter":
+            self.typing = False
+            if self.typed:
+                self._go_to(self.typed)
         else:
             return
         event.stop()

@@ -5,12 +5,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import ClassVar
 
 from textual import events
-from textual.binding import Binding, BindingType
 from textual.worker import Worker, WorkerState
 
+from agentdeck.console.actions import bindings
 from agentdeck.console.graph.card import state_of
 from agentdeck.console.line_widget import Drawn, Line, Pieces, fit, fit_pieces
 from agentdeck.console.log.lines import agent_of
@@ -52,16 +51,7 @@ class TimelinePane(Drawn):
     event is not shown, so that a replay shows what was known then.
     """
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "walk(-1)", "Up", show=False, id="timeline.up"),
-        Binding("down,j", "walk(1)", "Down", show=False, id="timeline.down"),
-        Binding("enter", "open", "Open", show=False, id="timeline.open"),
-        Binding("left,h", "pan(-1)", "Earlier", show=False, id="timeline.earlier"),
-        Binding("right,l", "pan(1)", "Later", show=False, id="timeline.later"),
-        Binding("plus,equals_sign", "zoom(1)", "Zoom", id="timeline.in"),
-        Binding("minus", "zoom(-1)", "Zoom out", show=False, id="timeline.out"),
-        Binding("0", "fit", "All", id="timeline.fit"),
-    ]
+    BINDINGS = bindings("timeline")
 
     def __init__(self, source: Callable[[str], Iterable[tuple[int, Event]]]) -> None:
         super().__init__()

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Select, Static
 
+from agentdeck.console.actions import bindings
 from agentdeck.console.outline import Item, Sheet, outline, prose
+from agentdeck.console.screens.base import ScrollPage
 from agentdeck.console.screens.fields import field_of
 from agentdeck.engine.author import current_author
 from agentdeck.errors import AgentdeckError
@@ -51,13 +52,7 @@ class Answering(ModalScreen[Given | None]):
     Answering #signed { height: 1; margin-top: 1; color: $text-muted; text-align: right; }
     Answering #foot Button { margin-left: 2; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+y", "approve", "Approve", id="answer.approve"),
-        Binding("ctrl+n", "reject", "Reject", id="answer.reject"),
-        Binding("y", "approve", show=False),
-        Binding("n", "reject", show=False),
-        Binding("escape", "dismiss_none", "Not now"),
-    ]
+    BINDINGS = bindings("answer")
 
     def __init__(self, task: str, step: str, does: Approve, story: Callable[[], StepStory]) -> None:
         super().__init__()
@@ -70,7 +65,7 @@ class Answering(ModalScreen[Given | None]):
             box.border_title = clean(self._of)
             yield self.sheet
             if self._does.fields:
-                with VerticalScroll(can_focus=False):
+                with ScrollPage(can_focus=False):
                     for name, kind in self._does.fields.items():
                         key = self._keys[name]
                         default = self._does.defaults.get(name)

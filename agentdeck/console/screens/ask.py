@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from agentdeck.console.actions import bindings
 from agentdeck.console.text_entry import Entry
 from agentdeck.terminal_text import clean
 
@@ -29,7 +28,7 @@ class Ask(ModalScreen[str]):
     Ask Static { width: 100%; color: $text-muted; margin-bottom: 1; }
     Ask #fault { color: $error; text-style: bold; margin: 1 0 0 0; display: none; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss('')", "Leave")]
+    BINDINGS = bindings("ask")
 
     def __init__(
         self,

@@ -5,13 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from textual import events
+from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import Static
+
+from agentdeck.console.actions import bindings
 
 if TYPE_CHECKING:
     from agentdeck.console.app_interface import ConsoleApp
 
 LEAST = (60, 16)
+
+
+class ScrollPage(VerticalScroll, inherit_bindings=False):
+    """A vertical scroll whose keys are actions of the registry."""
+
+    BINDINGS = bindings("page")
 
 
 class SizedScreen(Screen[None]):

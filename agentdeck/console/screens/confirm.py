@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
-from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import Binding
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from agentdeck.console.actions import bindings
 from agentdeck.console.state_style import look_of
+from agentdeck.operations.actions import of
 from agentdeck.terminal_text import clean
+
+CHOICES = {action.keys[0]: action for action in of("choice")}
 
 
 class Choice(NamedTuple):
-    """`value` is what the screen answers with; `key` chooses it at once."""
+    """`value` is what the screen answers with. `key` chooses it at once: the default key of a `choice` action."""
 
     value: str
     key: str
@@ -41,12 +44,7 @@ class Confirm(ModalScreen[str]):
     Confirm.danger > Vertical { border: round $error; }
     Confirm Static { width: auto; max-width: 100%; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("down,j,tab,right", "move(1)", "Next", show=False),
-        Binding("up,k,shift+tab,left", "move(-1)", "Previous", show=False),
-        Binding("enter", "choose", "Choose", show=False),
-        Binding("escape", "dismiss('')", "Leave it", show=False),
-    ]
+    BINDINGS = bindings("confirm")
 
     def __init__(self, title: str, touches: Sequence[str], choices: Sequence[Choice]) -> None:
         super().__init__(classes="danger" if any(choice.danger for choice in choices) else "")
@@ -54,6 +52,9 @@ class Confirm(ModalScreen[str]):
         self.touches = [clean(line) for line in touches]
         self.choices = list(choices)
         self.cursor = 0
+        for at, choice in enumerate(self.choices):
+            take = Binding(choice.key, f"take({at})", choice.title, show=False, id=CHOICES[choice.key].id)
+            self._bindings.key_to_bindings[choice.key] = [take]  # before a key that moves the cursor
 
     def compose(self) -> ComposeResult:
         with Vertical():
@@ -72,10 +73,13 @@ class Confirm(ModalScreen[str]):
         look, text = look_of(self.app), Text()
         long = max(cell_len(choice.title) for choice in self.choices)
         room = self.app.size.width * 9 // 10 - 8
+        keys: dict[str, str] = {}
+        for active in self.active_bindings.values():
+            keys.setdefault(active.binding.action, self.app.get_key_display(active.binding))
         beside = all(long + 7 + cell_len(choice.help) <= room for choice in self.choices)
         for index, choice in enumerate(self.choices):
             style = look.cursor if index == self.cursor else look["bad" if choice.danger else "text"]
-            text.append(f"\n {choice.key}  {choice.title} ", style)
+            text.append(f"\n {keys[f'take({index})']}  {choice.title} ", style)
             if choice.help:
                 gap = " " * (long - cell_len(choice.title) + 2) if beside else "\n      "
                 cut = not beside and cell_len(choice.help) > room - 6
@@ -90,11 +94,8 @@ class Confirm(ModalScreen[str]):
     def action_choose(self) -> None:
         self.dismiss(self.choices[self.cursor].value)
 
-    def on_key(self, event: events.Key) -> None:
-        for choice in self.choices:
-            if event.key == choice.key:
-                event.stop()
-                self.dismiss(choice.value)
+    def action_take(self, at: int) -> None:
+        self.dismiss(self.choices[at].value)
 
 
 def yes_or_no(yes: str) -> list[Choice]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from textual import events
 from textual.app import ComposeResult, SuspendNotSupported
-from textual.containers import Container, Vertical, VerticalScroll
+from textual.containers import Container, Vertical
 from textual.timer import Timer
 from textual.widgets import Static
 
@@ -23,7 +23,7 @@ from agentdeck.console.library import EXAMPLES, FOLDER, HERE, RECENT, Entry, Lib
 from agentdeck.console.palette import Found
 from agentdeck.console.row_list import Column, Listing, Row
 from agentdeck.console.run_preview import Peek
-from agentdeck.console.screens.base import SizedScreen
+from agentdeck.console.screens.base import ScrollPage, SizedScreen
 from agentdeck.console.state_style import GLYPHS, look_of
 from agentdeck.errors import AgentdeckError
 from agentdeck.terminal_text import clean
@@ -84,7 +84,7 @@ class DeckScreen(SizedScreen):
             yield rows
             with Vertical(id="about-it"):
                 yield Peek()
-                with VerticalScroll(id="page"):
+                with ScrollPage(id="page"):
                     yield Static(id="about", markup=False)
         yield Foot()
 

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
 
 from rich.text import Text
 from textual import on, work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Select, Static
 
+from agentdeck.console.actions import bindings
 from agentdeck.console.forecast_text import describe
+from agentdeck.console.screens.base import ScrollPage
 from agentdeck.console.screens.fields import about, field_of, shown_value
 from agentdeck.console.screens.launch_form import Checked, LaunchForm
 from agentdeck.console.state_style import look_of
@@ -62,11 +62,7 @@ class LaunchScreen(ModalScreen[LaunchRequest | None]):
     LaunchScreen.narrow #outlook { width: 100%; height: 2fr; border-left: none;
         border-top: solid $panel-lighten-2; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+r,f5", "launch", "Launch"),
-        Binding("ctrl+s", "save", "Save to file"),
-        Binding("escape", "dismiss_none", "Back"),
-    ]
+    BINDINGS = bindings("launch")
 
     def __init__(self, definition: Definition, file: Path, db: Path, at_once: int) -> None:
         super().__init__()
@@ -84,11 +80,11 @@ class LaunchScreen(ModalScreen[LaunchRequest | None]):
         with Vertical() as frame:
             frame.border_title = f"launch {clean(self.definition.name)}"
             with Horizontal(classes="body"):
-                with VerticalScroll(id="form", can_focus=False):
+                with ScrollPage(id="form", can_focus=False):
                     yield from self._inputs()
                     yield from self._tasks()
                     yield from self._limits()
-                with VerticalScroll(id="outlook", can_focus=False):
+                with ScrollPage(id="outlook", can_focus=False):
                     yield Static(id="told", markup=False)
             with Horizontal(id="foot"):
                 yield Button("Back  esc", id="back", compact=True)

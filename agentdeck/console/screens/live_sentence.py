@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from agentdeck.console.actions import bindings
 from agentdeck.terminal_text import clean
 
 AGAIN = 0.5
@@ -26,10 +25,7 @@ class Sentence(ModalScreen[bool]):
         background: $surface; padding: 1 2; border-title-color: $primary; border-subtitle-color: $text-muted; }
     Sentence Static { width: auto; max-width: 100%; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,w,q", "dismiss(False)", "Close"),
-        Binding("enter,o", "dismiss(True)", "The whole story"),
-    ]
+    BINDINGS = bindings("why")
 
     def __init__(self, title: str, say: Callable[[], str]) -> None:
         super().__init__()
