@@ -101,7 +101,10 @@ class DeckApp(App[None]):
         asyncio.get_running_loop().set_default_executor(DaemonExecutor())
         self._read_keymap()
         if self._run is not None:
-            self.open_run(self._named(self._run))
+            if self._run in self.engines:
+                self.open_run(self._run)
+            else:
+                self.run_worker(self._open_named(self._run), name="open run")
         end_on_hangup()
         gc_tuning.shorten()
         self.set_timer(SETTLED, self._settled)
@@ -115,21 +118,17 @@ class DeckApp(App[None]):
 
         self.push_screen(RunScreen(self.db, run))
 
-    def _named(self, run: str) -> str:
-        """The run that is meant by the beginning of an id, or by `last`; what was given if there is none."""
+    async def _open_named(self, run: str) -> None:
+        """Open a run by its id, by the beginning of it, or by `last`."""
+        from agentdeck.store.async_reader import AsyncReader
         from agentdeck.store.reader import Reader
 
-        if run in self.engines:
-            return run
         try:
-            reader = Reader(self.db)
-            try:
-                return reader.run(run).run
-            finally:
-                reader.close()
+            async with AsyncReader(self.db) as store:
+                run = (await store.read(Reader.run, run)).run
         except AgentdeckError as error:
             self._faults.append(str(error))
-            return run
+        self.open_run(run)
 
     def start(self, engine: Callable[[], EngineProcess], *, look: bool = True) -> bool:
         """Start an engine, remember it for when the console is closed, and `look` at its run. False where no

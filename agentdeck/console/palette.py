@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from rich.text import Text
@@ -19,6 +21,9 @@ from agentdeck.terminal_text import clean
 
 if TYPE_CHECKING:
     from agentdeck.console.app_interface import ConsoleApp
+    from agentdeck.store.run_list import RunRow
+
+PATIENCE = 0.5  # seconds that the palette waits for the store
 
 
 class Found(NamedTuple):
@@ -50,9 +55,9 @@ class Everything(Provider):
     _found: list[Found]
 
     async def startup(self) -> None:
-        self._found = list(self._all())
+        self._found = list(self._all(await _runs(cast("ConsoleApp", self.app).db)))
 
-    def _all(self) -> Iterator[Found]:
+    def _all(self, runs: list[RunRow]) -> Iterator[Found]:
         app, screen, console = self.app, self.screen, cast("ConsoleApp", self.app)
         scope = getattr(screen, "scope", "")
         live: dict[str, list[str]] = {}
@@ -68,7 +73,8 @@ class Everything(Provider):
         offers = getattr(screen, "offers", None)
         if offers is not None:
             yield from offers()
-        yield from _runs(console)
+        for row in runs:
+            yield Found(f"Run {row.run}: {row.workflow}", row.state, partial(console.open_run, row.run))
         for name in console.theme_names():
             yield Found(f"Theme: {name}", "Another look.", partial(console.use_theme, name))
 
@@ -97,16 +103,13 @@ def _plain(text: str) -> str:
     return clean(text).replace("[", "\\[")
 
 
-def _runs(app: ConsoleApp) -> Iterator[Found]:
+async def _runs(db: Path) -> list[RunRow]:
+    """The newest runs; none where the store cannot be read, or not soon: the palette opens without them then."""
+    from agentdeck.store.async_reader import AsyncReader
     from agentdeck.store.reader import Reader
 
     try:
-        reader = Reader(app.db)
-        try:
-            rows = reader.runs(50)
-        finally:
-            reader.close()
-    except AgentdeckError:
-        return
-    for row in rows:
-        yield Found(f"Run {row.run}: {row.workflow}", row.state, partial(app.open_run, row.run))
+        async with asyncio.timeout(PATIENCE), AsyncReader(db) as store:
+            return await store.read(Reader.runs, 50)
+    except (AgentdeckError, TimeoutError):
+        return []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from agentdeck.agents.answer_check import OutputCheck
@@ -25,6 +25,11 @@ def undecided_key(reader: Reader, letter: Letter) -> str:
         return ""
     key = letter.fault.once_key or reader.once_key_of(letter.run, f"{letter.task}/{letter.step}")
     return key if key and reader.once(key).state == "unknown" else ""
+
+
+def undecided(reader: Reader, letters: Iterable[Letter]) -> list[Letter]:
+    """The letters that an operator has to decide."""
+    return [letter for letter in letters if undecided_key(reader, letter)]
 
 
 def choices(letter: int) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from textual.pilot import Pilot
 
 from agentdeck.console.app import DeckApp
 from agentdeck.console.pane import PANES, Selection
+from agentdeck.console.row_list import Listing
 from agentdeck.console.screens.history import HistoryScreen
 from agentdeck.console.screens.launch import LaunchScreen
 from agentdeck.console.screens.letters import LettersScreen
@@ -22,6 +23,7 @@ from agentdeck.console.screens.replay import ReplayScreen
 from agentdeck.console.screens.run import RunScreen
 from agentdeck.console.step_detail import StepDetail
 from agentdeck.console.text_entry import Entry
+from agentdeck.store.reader import Reader
 from agentdeck.terminal_text import dotted
 from benchmarks.terminal import Terminal
 from tests.console.conftest import until
@@ -77,6 +79,14 @@ async def test_every_pane_of_a_run(evil: Path, size: tuple[int, int], monkeypatc
         await look(pilot, app, "one line, whole")
 
 
+def last_run(db: Path) -> str:
+    reader = Reader(db)
+    try:
+        return reader.run("last").run
+    finally:
+        reader.close()
+
+
 @pytest.mark.parametrize("step", ["says", "fails", "shell", "model", "each[0]", "asks"])
 async def test_every_step_told_whole(evil: Path, step: str) -> None:
     app = DeckApp(evil, run="last")
@@ -98,7 +108,7 @@ async def test_the_other_screens(evil: Path, size: tuple[int, int], monkeypatch:
     monkeypatch.chdir(home)
     app = DeckApp(evil, open=next(home.glob("*.yaml")))
     async with app.run_test(size=size) as pilot:
-        await pilot.pause(0.5)
+        await until(pilot, lambda: bool(app.screen.query_one(Listing).rows))
         await look(pilot, app, "deck")
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, LaunchScreen))
@@ -111,7 +121,7 @@ async def test_the_other_screens(evil: Path, size: tuple[int, int], monkeypatch:
         screens: list[tuple[Callable[[], Any], tuple[str, ...]]] = [
             (HistoryScreen, ("down", "end")),
             (LettersScreen, ("down", "enter", "down", "end", "enter", "end")),
-            (lambda: ReplayScreen(evil, app._named("last")), ("space", "full_stop", "right_curly_bracket", "5")),
+            (lambda: ReplayScreen(evil, last_run(evil)), ("space", "full_stop", "right_curly_bracket", "5")),
         ]
         for make, keys in screens:
             screen = make()

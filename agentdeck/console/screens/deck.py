@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shlex
 import subprocess
@@ -30,6 +31,7 @@ from agentdeck.terminal_text import clean
 
 if TYPE_CHECKING:
     from agentdeck.operations.engine_process import LaunchRequest
+    from agentdeck.store.async_reader import AsyncReader
     from agentdeck.store.reader import Reader
     from agentdeck.store.run_list import RunRow
     from agentdeck.workflow.model import Definition
@@ -45,8 +47,8 @@ ALIVE = ("running", "paused", "interrupted")
 
 
 class DeckScreen(SizedScreen):
-    """Workflows and runs in one list; a page on the selected one beside it. A thread looks at files and store
-    once a second, and only what changed is drawn."""
+    """Workflows and runs in one list; a page on the selected one beside it. Files and store are read once a
+    second, off the loop, and only what changed is drawn."""
 
     scope = "deck"
     BINDINGS = bindings("deck")
@@ -74,7 +76,7 @@ class DeckScreen(SizedScreen):
         self._looking = False
         self._fault = ""
         self._soon: Timer | None = None
-        self._reader: Reader | None = None
+        self._store: AsyncReader | None = None
         self._version = UNREAD
 
     def compose(self) -> ComposeResult:
@@ -104,38 +106,34 @@ class DeckScreen(SizedScreen):
         self._look()
         self._draw_soon()
 
-    def on_unmount(self) -> None:
-        if self._reader is not None:
-            self._reader.close()
+    async def on_unmount(self) -> None:
+        if self._store is not None:
+            await self._store.close()
 
-    # Looking ------------------------------------------------------------------------------------------------
+    # Reading ------------------------------------------------------------------------------------------------
 
     def _look(self) -> None:
         if not self._looking:
             self._looking = True
-            self.run_worker(self._scan, thread=True, name="deck")
+            self.run_worker(self._scan(), name="deck")
 
-    def _scan(self) -> None:
-        """In a thread: the store and the files."""
-        from agentdeck.store.reader import Reader
-
+    async def _scan(self) -> None:
+        """Read the store and the files."""
         fault, runs, seen = "", self._runs, self._seen
         try:
-            reader = self._reader = self._reader or Reader(self.console_app.db)
-            version = reader.version()
-            # Nobody writes when an owner dies: what runs is looked at again whether or not anybody wrote.
-            if version != self._version or any(row.state in ("running", "paused") for row in runs):
-                runs = reader.runs(PAST)
-                places = {row.workflow: str(row.source.get("folder", "")) for row in reversed(runs)}
-                seen = {name: reader.durations(name, folder) for name, folder in places.items()}
-                self._version = version
+            if self._store is None:
+                self._store = await asyncio.to_thread(_store, self.console_app.db)
+            # Nothing is written when an owner dies: running runs are read again even if the store is unchanged.
+            alive = any(row.state in ("running", "paused") for row in runs)
+            self._version, changed_runs = await self._store.read(_runs, UNREAD if alive else self._version)
+            runs, seen = changed_runs or (runs, seen)
         except AgentdeckError as error:
             fault, runs, seen, self._version = str(error), [], {}, UNREAD
         recent = dict.fromkeys(
             Path(str(row.source["file"])) for row in runs if str(row.source.get("file", "")).endswith(".yaml")
         )
-        changed = self._library.scan(list(recent)[:8])
-        self.app.call_from_thread(self._take, runs, seen, fault, changed)
+        changed = await asyncio.to_thread(self._library.scan, list(recent)[:8])
+        self._take(runs, seen, fault, changed)
 
     def _take(self, runs: list[RunRow], seen: dict[str, dict[str, float]], fault: str, changed: bool) -> None:
         self._looking = False
@@ -312,6 +310,23 @@ class DeckScreen(SizedScreen):
                 f"{entry.path.name}, {entry.group}",
                 partial(rows.show, rows.rows, str(entry.path)),
             )
+
+
+def _store(db: Path) -> AsyncReader:
+    """In a thread, as the import takes longer than a key may wait."""
+    from agentdeck.store.async_reader import AsyncReader
+
+    return AsyncReader(db)
+
+
+def _runs(reader: Reader, known: int) -> tuple[int, tuple[list[RunRow], dict[str, dict[str, float]]] | None]:
+    """The store's version; the newest runs, and the durations of their agents, where it is not the known one."""
+    version = reader.version()
+    if version == known:
+        return version, None
+    runs = reader.runs(PAST)
+    places = {row.workflow: str(row.source.get("folder", "")) for row in reversed(runs)}
+    return version, (runs, {name: reader.durations(name, folder) for name, folder in places.items()})
 
 
 def _ago(at: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from textual.app import ComposeResult
@@ -20,6 +19,7 @@ from agentdeck.console.text_entry import Entry
 from agentdeck.errors import AgentdeckError
 from agentdeck.insight.formatting import moment, seconds
 from agentdeck.operations.run_list import marks, moment_from
+from agentdeck.store.async_reader import AsyncReader
 from agentdeck.store.reader import Reader
 from agentdeck.store.run_list import RunRow
 from agentdeck.terminal_text import clean
@@ -35,7 +35,7 @@ AGAIN = 2.0
 
 
 class HistoryScreen(SizedScreen):
-    """A virtual table of runs with a filter. What is read is read in a thread."""
+    """A virtual table of runs with a filter. A new read replaces the one in progress."""
 
     scope = "history"
     BINDINGS = bindings("history")
@@ -88,8 +88,8 @@ class HistoryScreen(SizedScreen):
             self._read(again=False)
 
     def _fresh(self) -> None:
-        """What is at the top may have changed; a long list that somebody walks in is left alone."""
-        if len(self._runs) <= PAGE:
+        """Read the newest runs again. A list of several pages, which the operator walks in, stays as it is."""
+        if len(self._runs) <= PAGE and not self._reading:
             self._read(again=True)
 
     def _read(self, *, again: bool) -> None:
@@ -97,19 +97,17 @@ class HistoryScreen(SizedScreen):
         if again or not self._reading:
             self._reading = True
             before = None if again or not self._runs else self._runs[-1].key
-            self.run_worker(partial(self._page, self._wanted, self._text, before), thread=True, name="history")
+            page = self._page(self._wanted, self._text, before)
+            self.run_worker(page, name="history", group="history", exclusive=True)
 
-    def _page(self, wanted: int, text: str, before: tuple[float, str] | None) -> None:
+    async def _page(self, wanted: int, text: str, before: tuple[float, str] | None) -> None:
         fault, found = "", list[RunRow]()
         try:
-            reader = Reader(self.console_app.db)
-            try:
-                found = reader.runs(PAGE, before=before, **wanted_of(text))
-            finally:
-                reader.close()
+            async with AsyncReader(self.console_app.db) as store:
+                found = await store.read(Reader.runs, PAGE, before=before, **wanted_of(text))
         except AgentdeckError as error:
             fault = str(error)
-        self.app.call_from_thread(self._take, wanted, found, before is None, fault)
+        self._take(wanted, found, before is None, fault)
 
     def _take(self, wanted: int, found: list[RunRow], first: bool, fault: str) -> None:
         self._reading = False

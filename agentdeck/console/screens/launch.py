@@ -28,6 +28,7 @@ from agentdeck.insight.prompt_forecast import Used, prompting, used_by
 from agentdeck.operations.engine_process import LaunchRequest
 from agentdeck.operations.overrides import override
 from agentdeck.operations.workflow_file_edit import save
+from agentdeck.store.async_reader import AsyncReader
 from agentdeck.store.reader import Reader
 from agentdeck.terminal_text import clean
 from agentdeck.workflow.model import Data, Definition
@@ -132,8 +133,8 @@ class LaunchScreen(ModalScreen[LaunchRequest | None]):
             note.display = note.id is None or note.id.startswith("note-input")
         first = self.query("#form Input").first()
         first.focus()
-        self._recall()
         self._check_all()
+        self.run_worker(self._read_history(), name="history", group="history")
 
     def on_resize(self) -> None:
         self.set_class(self.size.width < 112, "narrow")
@@ -191,23 +192,20 @@ class LaunchScreen(ModalScreen[LaunchRequest | None]):
 
     # What it would be like -----------------------------------------------------------------------------------
 
-    def _recall(self) -> None:
-        """Durations and costs of earlier runs."""
-        if not self.db.exists():
-            return
+    async def _read_history(self) -> None:
+        """Base the forecast on the durations and costs of earlier runs, where there are any."""
+        name = self.definition.name
         try:
-            reader = Reader(self.db)
+            async with AsyncReader(self.db) as store:
+                self._seen = await store.read(Reader.durations, name, str(self.form.folder))
+                rows = await store.read(Reader.runs, workflow=name, limit=10)
         except AgentdeckError:
             return
-        try:
-            self._seen = reader.durations(self.definition.name, str(self.form.folder))
-            for row in reader.runs(workflow=self.definition.name, limit=10):
-                if row.summary and row.tasks.total and not self._used:
-                    self._used = used_by(row.summary, row.tasks.total)
-        except AgentdeckError:
-            pass
-        finally:
-            reader.close()
+        for row in rows:
+            if row.summary and row.tasks.total and not self._used:
+                self._used = used_by(row.summary, row.tasks.total)
+        if self._seen or self._used:
+            self._look_ahead()
 
     @work(thread=True, exclusive=True, group="outlook")
     def _look_ahead(self) -> None:

@@ -22,9 +22,11 @@ from agentdeck.errors import AgentdeckError
 from agentdeck.insight.formatting import moment, plural
 from agentdeck.insight.step import StepStory, recorded_story
 from agentdeck.operations import engine_process
+from agentdeck.store.async_reader import AsyncReader
 from agentdeck.store.letters import Letter
 from agentdeck.store.reader import LogLine, Reader
 from agentdeck.terminal_text import clean
+from agentdeck.workflow.model import Definition
 
 AGAIN = 1.0
 LINES = 200
@@ -57,8 +59,8 @@ LETTERS: tuple[Column[Letter], ...] = (
 
 
 class LettersScreen(SizedScreen):
-    """Open letters of a run, or of all runs (`run` empty). A thread reads them once a second; what is done to
-    them is done by `agentdeck letters` in a process of its own, so that it goes on when the console closes."""
+    """Open letters of a run, or of all runs (`run` empty), read once a second. Retrying and dropping is done by
+    `agentdeck letters` in a process of its own, so that it goes on when the console closes."""
 
     scope = "letters"
     BINDINGS = bindings("letters")
@@ -81,6 +83,7 @@ class LettersScreen(SizedScreen):
         self.rows = Rows[Letter](lambda one: one.id, lambda one: f"{one.id} {one.task} {one.step} {one.run}")
         self._asked: list[tuple[engine_process.EngineProcess, frozenset[int]]] = []
         self._shown = 0
+        self._reading = False
 
     def compose(self) -> ComposeResult:
         causes = Table(CAUSES, self.causes, empty="no open letters: nothing has failed for good")
@@ -97,9 +100,13 @@ class LettersScreen(SizedScreen):
         yield Foot()
 
     def on_mount(self) -> None:
+        self._store = AsyncReader(self.console_app.db)
         self.query_one("#causes").focus()
         self._timer = self.set_interval(AGAIN, self._look)
         self._look()
+
+    async def on_unmount(self) -> None:
+        await self._store.close()
 
     def on_screen_suspend(self) -> None:
         self._timer.pause()
@@ -107,22 +114,21 @@ class LettersScreen(SizedScreen):
     def on_screen_resume(self) -> None:
         self._timer.resume()
 
-    # Looking -------------------------------------------------------------------------------------------------
+    # Reading -------------------------------------------------------------------------------------------------
 
     def _look(self) -> None:
-        self.run_worker(self._read, thread=True, name="letters", exclusive=True)
+        if not self._reading:
+            self._reading = True
+            self.run_worker(self._read(), name="letters", group="letters")
 
-    def _read(self) -> None:
+    async def _read(self) -> None:
         fault, found = "", list[Letter]()
         try:
-            reader = Reader(self.console_app.db)
-            try:
-                found = reader.letters(self.run or None, state="open")
-            finally:
-                reader.close()
+            found = await self._store.read(Reader.letters, self.run or None, state="open")
         except AgentdeckError as error:
             fault = str(error)
-        self.app.call_from_thread(self._take, found, fault)
+        self._reading = False
+        self._take(found, fault)
 
     def _take(self, found: list[Letter], fault: str) -> None:
         if not self.query(Sheet):  # the screen is being closed
@@ -195,21 +201,16 @@ class LettersScreen(SizedScreen):
         elif letter.id != self._shown:
             self._shown = letter.id
             self.query_one(Sheet).show(page(letter))
-            self.run_worker(partial(self._said, letter), thread=True, name="said", exclusive=True)
+            self.run_worker(self._add_log(letter), name="log", group="log", exclusive=True)
 
-    def _said(self, letter: Letter) -> None:
-        """In a thread: what the step had said."""
+    async def _add_log(self, letter: Letter) -> None:
+        """Add the step's log to the page on its letter."""
         try:
-            reader = Reader(self.console_app.db)
-            try:
-                lines = reader.logs(letter.run, agent=letter.step, task=letter.task, tail=LINES)
-            finally:
-                reader.close()
+            lines = await self._store.read(
+                Reader.logs, letter.run, agent=letter.step, task=letter.task, tail=LINES
+            )
         except AgentdeckError:
             return
-        self.app.call_from_thread(self._add, letter, lines)
-
-    def _add(self, letter: Letter, lines: list[LogLine]) -> None:
         if letter.id == self._shown and self.query(Sheet):
             self.query_one(Sheet).show(page(letter, lines))
 
@@ -249,21 +250,14 @@ class LettersScreen(SizedScreen):
         choices = [Choice("yes", "y", what), Choice("", "n", "No, leave them")]
         self.app.push_screen(Confirm(f"{what}?", touches, choices), answered)
 
-    def _undecided(self, chosen: Sequence[Letter]) -> list[Letter]:
-        """Those of steps that may have taken effect, and of which no operator has said whether they did."""
-        from agentdeck.engine.once_decision import UNKNOWN, undecided_key
+    async def _undecided(self, chosen: Sequence[Letter]) -> list[Letter]:
+        """Those of steps that may have taken effect, where no operator has decided yet whether they did."""
+        from agentdeck.engine.once_decision import undecided
 
-        unknown = [one for one in chosen if one.fault.kind == UNKNOWN]
-        if not unknown:
-            return []
         try:
-            reader = Reader(self.console_app.db)
-            try:
-                return [one for one in unknown if undecided_key(reader, one)]
-            finally:
-                reader.close()
+            return await self._store.read(undecided, chosen)
         except AgentdeckError:
-            return unknown
+            return list(chosen)
 
     def _decide(self, letter: Letter) -> None:
         """Ask whether a `once` step took effect; its result is recorded, or it is executed again."""
@@ -292,8 +286,19 @@ class LettersScreen(SizedScreen):
         )
 
     def action_retry(self) -> None:
+        from agentdeck.engine.once_decision import UNKNOWN
+
         chosen = self._chosen()
-        undecided = self._undecided(chosen)
+        unknown = [one for one in chosen if one.fault.kind == UNKNOWN]
+        if unknown:
+            self.run_worker(self._retry(chosen, unknown), name="retry", group="retry", exclusive=True)
+        else:
+            self._sure(chosen, f"Retry {plural(len(chosen), 'letter')}")
+
+    async def _retry(self, chosen: list[Letter], unknown: list[Letter]) -> None:
+        undecided = await self._undecided(unknown)
+        if not self.is_active:
+            return
         if len(chosen) == 1 and undecided:
             self._decide(undecided[0])
             return
@@ -311,8 +316,17 @@ class LettersScreen(SizedScreen):
             self._sure(self.cause.letters, "Try one, then the rest", "--try-one")
 
     def action_edit(self) -> None:
-        chosen = self._chosen()
-        if not chosen:
+        if chosen := self._chosen():
+            self.run_worker(self._edit(chosen), name="edit", group="edit", exclusive=True)
+
+    async def _edit(self, chosen: list[Letter]) -> None:
+        """Ask for another input of the letters' tasks."""
+        try:
+            definitions = await self._store.read(_definitions, sorted({one.run for one in chosen}))
+        except AgentdeckError as error:
+            self.notify(clean(str(error)), severity="error", markup=False)
+            return
+        if not self.is_active:
             return
 
         def answered(text: str | None) -> None:
@@ -322,25 +336,8 @@ class LettersScreen(SizedScreen):
                 self._call("retry", chosen, "--set", f"inputs.{name}={value.strip()}")
 
         told = f"{plural(len(chosen), 'letter')} will run again with another input of the task"
-        fault = partial(self._not_an_input, {one.run for one in chosen})
+        fault = partial(_not_an_input, definitions)
         self.app.push_screen(Ask("Retry with", told, placeholder="name=value", fault=fault), answered)
-
-    def _not_an_input(self, runs: set[str], text: str) -> str:
-        """Why `name=value` is no input of the tasks of these runs; empty where it is one."""
-        from agentdeck.operations.retry import inputs_from_settings
-
-        if not text.partition("=")[0].strip() or "=" not in text:
-            return "write it as name=value"
-        try:
-            reader = Reader(self.console_app.db)
-            try:
-                for run in runs:
-                    inputs_from_settings(reader, reader.run(run), (f"inputs.{text.removeprefix('inputs.')}",))
-            finally:
-                reader.close()
-        except AgentdeckError as error:
-            return str(error).removeprefix("-i ")
-        return ""
 
     def action_story(self) -> None:
         letter = self.letter
@@ -376,6 +373,27 @@ class LettersScreen(SizedScreen):
             self._causes.focus()
         else:
             self.dismiss()
+
+
+def _definitions(reader: Reader, runs: Sequence[str]) -> list[Definition]:
+    """The workflows of these runs, as they were recorded."""
+    from agentdeck.engine.resume import definition_of
+
+    return [definition_of(reader, reader.run(run)) for run in runs]
+
+
+def _not_an_input(definitions: Sequence[Definition], text: str) -> str:
+    """Why `name=value` is no input of these workflows; empty where it is one."""
+    from agentdeck.operations.inputs import inputs_from
+
+    if not text.partition("=")[0].strip() or "=" not in text:
+        return "write it as name=value"
+    try:
+        for definition in definitions:
+            inputs_from([text.removeprefix("inputs.")], definition)
+    except AgentdeckError as error:
+        return str(error).removeprefix("-i ")
+    return ""
 
 
 def page(letter: Letter, lines: Sequence[LogLine] = ()) -> list[Item]:
