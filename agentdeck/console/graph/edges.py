@@ -116,11 +116,11 @@ class Wires:
 def route(
     graph: Layered, rows: Sequence[int], widths: Sequence[int], gap: int, names: Sequence[str]
 ) -> tuple[Wires, list[int]]:
-    """Lay the wires, and tell the first column of each layer."""
+    """Lay the wires. Returns them, and the first column of each layer."""
     wires = Wires()
     lefts: list[int] = []
     left = number = 0
-    at: dict[tuple[int, int], int] = {}
+    track_of: dict[tuple[int, int], int] = {}  # hop: the column of its upright piece
     for rank, layer in enumerate(graph.layers):
         lefts.append(left)
         for vertex in layer:
@@ -134,30 +134,34 @@ def route(
         need = (used - 1) * step + 4 if used else 3
         room = max(need, gap)
         first = start + 1 + (room - need) // 2
-        end = start + room - 1
         for net, track in zip(nets, tracks, strict=True):
             number += 1
             x = first + track * step
-            for vertex in net.lefts:
-                for other in net.rights:
-                    at[vertex, other] = x
-            if net.straight:
-                wires.add_level(rows[net.lefts[0]], Level(start, end, number))
-                continue
-            for vertex in net.lefts:
-                wires.add_level(rows[vertex], Level(start, x, number, EAST))
-            for vertex in net.rights:
-                wires.add_level(rows[vertex], Level(x, end, number, WEST))
-            wires.add_upright(Upright(x, net.top, net.bottom, number))
+            track_of |= {(vertex, other): x for vertex in net.lefts for other in net.rights}
+            _add_net(wires, net, number, rows, (start, x, start + room - 1))
         left = start + room
     for (source, target), way in graph.ways.items():
         corners: list[tuple[int, int]] = [(lefts[graph.rank[source]] + widths[graph.rank[source]], rows[source])]
-        for vertex, other in pairwise(way):
-            if rows[vertex] != rows[other]:
-                corners += [(at[vertex, other], rows[vertex]), (at[vertex, other], rows[other])]
+        for hop in pairwise(way):
+            above, below = rows[hop[0]], rows[hop[1]]
+            if above != below:
+                corners += [(track_of[hop], above), (track_of[hop], below)]
         corners.append((lefts[graph.rank[target]] - 1, rows[target]))
         wires.paths[names[source], names[target]] = tuple(corners)
     return wires, lefts
+
+
+def _add_net(wires: Wires, net: Net, number: int, rows: Sequence[int], columns: tuple[int, int, int]) -> None:
+    """Add the pieces of one net: `columns` are the first one of the channel, the net's track, the last one."""
+    start, x, end = columns
+    if net.straight:
+        wires.add_level(rows[net.lefts[0]], Level(start, end, number))
+        return
+    for vertex in net.lefts:
+        wires.add_level(rows[vertex], Level(start, x, number, EAST))
+    for vertex in net.rights:
+        wires.add_level(rows[vertex], Level(x, end, number, WEST))
+    wires.add_upright(Upright(x, net.top, net.bottom, number))
 
 
 def _nets(graph: Layered, layer: list[int], rows: Sequence[int]) -> list[Net]:
@@ -181,25 +185,10 @@ def _tracks(nets: list[Net], rows: Sequence[int]) -> list[int]:
     going up from the highest down, so that they nest instead of crossing (left-edge algorithm, Hashimoto and
     Stevens 1971).
     """
-    entering: dict[int, list[int]] = {}
-    for number, net in enumerate(nets):
-        if not net.straight:
-            for vertex in net.rights:
-                entering.setdefault(rows[vertex], []).append(number)
-    after: list[list[int]] = [[] for _ in nets]
+    after = _following(nets, rows)
     waits = [0] * len(nets)
-    for number, net in enumerate(nets):
-        if net.straight:
-            continue
-        rivals = {other for vertex in net.lefts for other in entering.get(rows[vertex], ())}
-        rivals |= {
-            other
-            for vertex in net.rights
-            for other in entering.get(rows[vertex], ())
-            if len(nets[other].rights) < len(net.rights)
-        }
-        for other in sorted(rivals - {number}):
-            after[number].append(other)
+    for others in after:
+        for other in others:
             waits[other] += 1
 
     def turn(number: int) -> tuple[float, int]:
@@ -210,26 +199,52 @@ def _tracks(nets: list[Net], rows: Sequence[int]) -> list[int]:
 
     tracks = [-1] * len(nets)
     least = [0] * len(nets)
-    ends: list[list[tuple[int, int]]] = []
+    taken: list[list[tuple[int, int]]] = []
     left = sorted((number for number, net in enumerate(nets) if not net.straight), key=turn)
     while left:
         ready = [number for number in left if waits[number] <= 0] or left[:1]
         chosen = set(ready)
         left = [number for number in left if number not in chosen]
         for number in ready:
-            net = nets[number]
-            track = min(least[number], TRACKS - 1)
-            while track < TRACKS - 1 and track < len(ends) and _meets(ends[track], net):
-                track += 1
-            while track >= len(ends):
-                ends.append([])
-            ends[track].append((net.top, net.bottom))
-            tracks[number] = track
+            track = tracks[number] = _free_track(taken, nets[number], least[number])
             for other in after[number]:
                 waits[other] -= 1
                 least[other] = max(least[other], track + 1)
     return tracks
 
 
-def _meets(taken: list[tuple[int, int]], net: Net) -> bool:
+def _following(nets: list[Net], rows: Sequence[int]) -> list[list[int]]:
+    """For each net, those that must lie to the right of it."""
+    entering: dict[int, list[int]] = {}
+    for number, net in enumerate(nets):
+        if not net.straight:
+            for vertex in net.rights:
+                entering.setdefault(rows[vertex], []).append(number)
+    after: list[list[int]] = [[] for _ in nets]
+    for number, net in enumerate(nets):
+        if net.straight:
+            continue
+        rivals = {other for vertex in net.lefts for other in entering.get(rows[vertex], ())}
+        rivals |= {
+            other
+            for vertex in net.rights
+            for other in entering.get(rows[vertex], ())
+            if len(nets[other].rights) < len(net.rights)
+        }
+        after[number] = sorted(rivals - {number})
+    return after
+
+
+def _free_track(taken: list[list[tuple[int, int]]], net: Net, least: int) -> int:
+    """The first track from `least` on where nothing overlaps this net; takes it. The last track takes all."""
+    track = min(least, TRACKS - 1)
+    while track < TRACKS - 1 and track < len(taken) and _overlaps(taken[track], net):
+        track += 1
+    while track >= len(taken):
+        taken.append([])
+    taken[track].append((net.top, net.bottom))
+    return track
+
+
+def _overlaps(taken: list[tuple[int, int]], net: Net) -> bool:
     return any(top <= net.bottom and net.top <= bottom for top, bottom in taken)

@@ -79,41 +79,20 @@ def lay_out(
 
 def _tops(graph: Layered, heights: list[int], pins: list[int], apart: int) -> list[int]:
     """The first row of every vertex."""
-    size = graph.size
-    stacks: list[list[int]] = []
+    stacks = [_stack(layer, graph.size, heights, apart) for layer in graph.layers]
     tops = [0.0] * len(heights)
-    for layer in graph.layers:
-        below, stack = 0, []
-        for before, vertex in zip([-1, *layer], layer, strict=False):
-            if before >= size and vertex >= size:
-                below += 1 if before >= 0 else 0
-            elif before >= 0:
-                below += heights[before] + apart
-            stack.append(below)
-            tops[vertex] = float(below)
-        stacks.append(stack)
     middle = max((stack[-1] for stack in stacks if stack), default=0) / 2
     for layer, stack in zip(graph.layers, stacks, strict=True):
-        for vertex in layer:
-            tops[vertex] += middle - stack[-1] / 2
+        for vertex, below in zip(layer, stack, strict=True):
+            tops[vertex] = below + (middle - stack[-1] / 2)
     count = len(graph.layers)
-    sweeps = SWEEPS if size < 2000 else 3
+    sweeps = SWEEPS if graph.size < 2000 else 3
     for sweep in range(sweeps):
-        last = sweep >= sweeps - 2
-        for number in range(count) if sweep % 2 == 0 else reversed(range(count)):
-            beside = graph.up if sweep % 2 == 0 else graph.down
-            other = graph.down if sweep % 2 == 0 else graph.up
-            wishes, weights = [], []
-            for vertex in graph.layers[number]:
-                pull = total = 0.0
-                near = beside[vertex] + other[vertex] if last else beside[vertex] or other[vertex]
-                for neighbour in near:
-                    weight = STRAIGHT if vertex >= size and neighbour >= size else 1.0
-                    pull += weight * (tops[neighbour] + pins[neighbour])
-                    total += weight
-                wishes.append(pull / total - pins[vertex] if total else tops[vertex])
-                weights.append(total or 0.1)
-            for vertex, top in zip(graph.layers[number], _nearest(wishes, weights, stacks[number]), strict=True):
+        downwards, both = sweep % 2 == 0, sweep >= sweeps - 2
+        for number in range(count) if downwards else reversed(range(count)):
+            layer = graph.layers[number]
+            wishes, weights = _wishes(graph, layer, tops, pins, downwards=downwards, both=both)
+            for vertex, top in zip(layer, _nearest(wishes, weights, stacks[number]), strict=True):
                 tops[vertex] = top
     least = min(tops, default=0.0)
     rows = [int(top - least + 0.5) for top in tops]
@@ -121,6 +100,39 @@ def _tops(graph: Layered, heights: list[int], pins: list[int], apart: int) -> li
         for (above, at), (vertex, below) in pairwise(zip(layer, stack, strict=True)):
             rows[vertex] = max(rows[vertex], rows[above] + below - at)
     return rows
+
+
+def _stack(layer: list[int], size: int, heights: list[int], apart: int) -> list[int]:
+    """The rows of a layer's vertices if they are packed as closely as they may be, from row 0. Two bends are one
+    row apart, whatever is between nodes."""
+    below, stack = 0, []
+    for before, vertex in zip([-1, *layer], layer, strict=False):
+        if before >= size and vertex >= size:
+            below += 1
+        elif before >= 0:
+            below += heights[before] + apart
+        stack.append(below)
+    return stack
+
+
+def _wishes(
+    graph: Layered, layer: list[int], tops: list[float], pins: list[int], *, downwards: bool, both: bool
+) -> tuple[list[float], list[float]]:
+    """The row where each vertex of a layer would be level with its neighbours, and how much that weighs. The
+    neighbours are those of the layer before, seen in the direction of the sweep; with `both` also of the next."""
+    size = graph.size
+    before, after = (graph.up, graph.down) if downwards else (graph.down, graph.up)
+    wishes, weights = [], []
+    for vertex in layer:
+        pull = total = 0.0
+        near = before[vertex] + after[vertex] if both else before[vertex] or after[vertex]
+        for neighbour in near:
+            weight = STRAIGHT if vertex >= size and neighbour >= size else 1.0
+            pull += weight * (tops[neighbour] + pins[neighbour])
+            total += weight
+        wishes.append(pull / total - pins[vertex] if total else tops[vertex])
+        weights.append(total or 0.1)
+    return wishes, weights
 
 
 def _nearest(wishes: list[float], weights: list[float], stack: list[int]) -> list[float]:
