@@ -53,16 +53,13 @@ def budget(
       agentdeck budget last +0.05 --routing
       agentdeck budget last +100k --tokens
     """
-    from agentdeck.cli.send_command import ask
+    from agentdeck.cli.commands import send
     from agentdeck.cli.text_tables import dump, out
-    from agentdeck.operations.commands import budget_amount
+    from agentdeck.operations.commands import change_budget
 
     if amount is not None or routing:
-        measure = ("task." if task else "") + ("tokens" if tokens else "usd")
-        more = amount is not None and amount.startswith("+")
-        value = None if amount is None else budget_amount(amount.removeprefix("+"), tokens)
-        args = {"measure": measure, "amount": value, "more": more, "lowest": routing}
-        return ask(db, run, "budget", args, by=by)
+        command = change_budget(amount, tokens=tokens, of_task=task, lowest_tier=routing)
+        return send(db, run, command, by=by)
     found = _Found(run, db)
     if as_json:
         dump(found.data())
@@ -79,19 +76,18 @@ class _Found:
         from collections import deque
         from pathlib import Path
 
-        from agentdeck.cli.options import folded, store
-        from agentdeck.cli.resume_session import expected
         from agentdeck.insight.budget_forecast import accounts_of, forecast, likely
+        from agentdeck.operations.recorded_run import expected_tasks, load_run, open_store
         from agentdeck.providers.registry import complete
         from agentdeck.workflow.deck import deck_for
 
-        with store(db) as reader:
+        with open_store(db) as reader:
             self.row: RunRow
-            self.row, definition, self.view = folded(reader, run)
+            self.row, definition, self.view = load_run(reader, run)
             events = [event for _, event in reader.events(self.row.run)]
         self.accounts: BudgetAccounts = accounts_of(events, definition.budget)
         deck = complete(deck_for(Path(str(self.row.source.get("folder") or "."))))
-        self.left: Forecast = forecast(self.view, definition, deck, expected(self.row, self.view))
+        self.left: Forecast = forecast(self.view, definition, deck, expected_tasks(self.row, self.view))
         last = deque(likely(events), LAST)
         self.largest = max((one[0] for one in last), default=0), max((one[1] for one in last), default=0.0)
 
@@ -199,7 +195,7 @@ class _Found:
         offers.append(
             (f"agentdeck cancel {run}", f"stop with what there is: {done}, {self._kept()} results kept")
         )
-        from agentdeck.cli.db_hint import with_db
+        from agentdeck.cli.options import with_db
 
         named = [(with_db(command), what) for command, what in offers]
         wide = max(len(command) for command, _ in named)

@@ -19,10 +19,10 @@ def runs(ctx: click.Context, _: click.Parameter | None, incomplete: str) -> list
     """Ids, newest first, each with what it is; `last` before all."""
     from click.shell_completion import CompletionItem
 
-    from agentdeck.cli.options import store
+    from agentdeck.operations.recorded_run import open_store
 
     found = [CompletionItem("last", help="the newest run")]
-    with _quietly(), store(ctx.params.get("db")) as reader:
+    with _quietly(), open_store(ctx.params.get("db")) as reader:
         found += [
             CompletionItem(row.run, help=f"{row.workflow}, {row.state}") for row in reader.runs(limit=SHOWN)
         ]
@@ -33,11 +33,11 @@ def agents(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[Comp
     """Agents of the run that is named before, in order of declaration."""
     from click.shell_completion import CompletionItem
 
-    from agentdeck.cli.options import store
+    from agentdeck.operations.recorded_run import open_store
     from agentdeck.workflow.model import restored
 
     found: list[str] = []
-    with _quietly(), store(ctx.params.get("db")) as reader:
+    with _quietly(), open_store(ctx.params.get("db")) as reader:
         row = reader.run(ctx.params.get("run") or "last")
         found = list(restored(reader.definition(row.identity)).agents)
     return [CompletionItem(name) for name in found if name.startswith(incomplete)]
@@ -47,10 +47,10 @@ def workflows(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[C
     """The names of workflows that ran lately."""
     from click.shell_completion import CompletionItem
 
-    from agentdeck.cli.options import store
+    from agentdeck.operations.recorded_run import open_store
 
     found: dict[str, None] = {}
-    with _quietly(), store(ctx.params.get("db")) as reader:
+    with _quietly(), open_store(ctx.params.get("db")) as reader:
         found = dict.fromkeys(row.workflow for row in reader.runs(limit=SHOWN))
     return [CompletionItem(name) for name in found if name.startswith(incomplete)]
 

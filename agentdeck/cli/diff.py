@@ -29,11 +29,11 @@ def diff(one: str, other: str, db: str | None, as_json: bool) -> None:
     Example:
       agentdeck diff cay7sh cay7sn
     """
-    from agentdeck.cli.options import store
     from agentdeck.cli.text_tables import dump, out
     from agentdeck.insight.diff import diff as compare
+    from agentdeck.operations.recorded_run import open_store
 
-    with store(db) as reader:
+    with open_store(db) as reader:
         told = compare(_story(reader, one), _story(reader, other))
         for parted in told["tasks"]["first"]:
             parted["outputs"] = [

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from agentdeck.cli import streams
-from agentdeck.cli.db_hint import with_db
+from agentdeck.cli.options import with_db
 from agentdeck.errors import OutputError, PipeClosed
 
 #: 0 done, 1 something failed, 2 usage or invalid file, 3 store, provider or output unusable, 130 interrupted.

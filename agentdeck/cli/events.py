@@ -27,10 +27,10 @@ def events(run: str, db: str | None, as_json: bool) -> None:
       agentdeck events last
       agentdeck events last --json > run.jsonl
     """
-    from agentdeck.cli.options import store
     from agentdeck.cli.text_tables import dump, out
+    from agentdeck.operations.recorded_run import open_store
 
-    with store(db) as reader:
+    with open_store(db) as reader:
         name = reader.run(run).run
         for row in reader.raw_events(name):
             if as_json:

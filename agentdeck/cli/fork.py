@@ -67,26 +67,17 @@ def fork(
     provider is unusable, 130 interrupted (resumable).
     """
     from agentdeck.cli.error_output import say
-    from agentdeck.cli.options import moved, store
-    from agentdeck.cli.resume_session import Execution, take_up
-    from agentdeck.cli.run_session import conclude
-    from agentdeck.engine.fork import Fork
-    from agentdeck.engine.fork import fork as make
-    from agentdeck.engine.resume import definition_of
+    from agentdeck.cli.run_session import ExecutionOptions, conclude, resume_here
     from agentdeck.insight.formatting import plural
     from agentdeck.operations.author import author
-    from agentdeck.operations.overrides import override
-    from agentdeck.operations.retry import inputs_from_settings
+    from agentdeck.operations.fork import fork_with_settings
+    from agentdeck.operations.recorded_run import open_store, relocated
     from agentdeck.operations.settings import database
 
-    others = [text for text in settings if not text.startswith("inputs.")]
-    with store(db) as reader:
-        row = moved(reader, run, folder, by)
-        inputs = inputs_from_settings(reader, row, tuple(text for text in settings if text not in others))
-        definition = override(definition_of(reader, row), others)
-    source = {"set": [*(row.source.get("set") or ()), *others]} if others else {}
-    made = make(database(db), Fork(row.run, start, inputs, definition, source, author(by or "")))
+    with open_store(db) as reader:
+        row = relocated(reader, run, folder, author(by or ""))
+    made = fork_with_settings(database(db), row, start, settings, author(by or ""))
     say(f"{made.run} shares {plural(made.shared, 'result')} of {row.run}")
-    with store(db) as reader:
+    with open_store(db) as reader:
         new = reader.run(made.run)
-    return conclude(*take_up(new, Execution(db, yes, wait, as_json, by or "", out)), as_json)
+    return conclude(resume_here(new, ExecutionOptions(db, yes, wait, as_json, by or "", out)), as_json)

@@ -1,8 +1,8 @@
-"""`letters`: what finally failed, by cause; looked into, run again, dropped, exported."""
+"""`letters`: list dead letters by cause, show, retry, drop and export them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,15 +14,16 @@ from agentdeck.cli.options import by_option, db_option, folder_option, json_opti
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from agentdeck.cli.resume_session import Execution
-    from agentdeck.engine.retry import RetryPlan
+    from agentdeck.cli.run_session import ExecutionOptions
+    from agentdeck.operations.retry import RetryPlan
     from agentdeck.store.letters import Letter
-    from agentdeck.store.reader import Reader
-    from agentdeck.workflow.model import Data
+
+#: Letters of one cause that a list shows.
+SHOWN = 5
 
 
 class Listing(click.Group):
-    """Without one of its verbs, it lists."""
+    """A group that runs `list` if the first argument is not one of its verbs."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         named = args and (args[0] in self.commands or args[0] in ("-h", "--help"))
@@ -61,27 +62,24 @@ def listed(run: str | None, state: str, db: str | None, as_json: bool) -> None:
       agentdeck letters last --json
       agentdeck letters list --state all
     """
-    from agentdeck.cli.options import store
     from agentdeck.cli.text_tables import dump, out, table
     from agentdeck.insight.formatting import plural
+    from agentdeck.operations.letters import by_cause, cause_data, find_letters
+    from agentdeck.operations.recorded_run import open_store
     from agentdeck.terminal_text import clean
 
-    with store(db) as reader:
-        found = _found(reader, run, state)
+    with open_store(db) as reader:
+        found = find_letters(reader, run, state)
     groups = by_cause(found)
     if as_json:
-        dump([{**_cause(cause, some), "letters": [plainly(one) for one in some]} for cause, some in groups])
+        dump([cause_data(cause, some) for cause, some in groups])
         return
     if not found:
         click.echo("no letters", err=True)
-        return
     for cause, some in groups:
         last = some[-1]
-        out(
-            clean(
-                f"{cause}  {plural(len(some), 'letter')}  {last.agent}: {last.fault.kind}: {last.fault.message}"
-            )
-        )
+        text = f"{last.agent}: {last.fault.kind}: {last.fault.message}"
+        out(clean(f"{cause}  {plural(len(some), 'letter')}  {text}"))
         rows = [
             (
                 str(one.id),
@@ -99,10 +97,6 @@ def listed(run: str | None, state: str, db: str | None, as_json: bool) -> None:
             out(f"  … and {len(some) - SHOWN:,} more")
 
 
-#: Letters of one cause that a list shows.
-SHOWN = 5
-
-
 @letters.command()
 @click.argument("letter", metavar="ID", type=int)
 @db_option
@@ -116,18 +110,19 @@ def show(letter: int, db: str | None, as_json: bool) -> None:
     """
     import json
 
-    from agentdeck.cli.db_hint import with_db
-    from agentdeck.cli.options import store
+    from agentdeck.cli.options import with_db
     from agentdeck.cli.text_tables import dump, out
-    from agentdeck.engine.once_decision import choices, undecided_key
     from agentdeck.insight.formatting import moment
+    from agentdeck.operations.letters import letter_data, letters_by_id
+    from agentdeck.operations.once_decision import choices, undecided_key
+    from agentdeck.operations.recorded_run import open_store
     from agentdeck.terminal_text import clean
 
-    with store(db) as reader:
-        one = _named(reader, (letter,))[0]
+    with open_store(db) as reader:
+        one = letters_by_id(reader, (letter,))[0]
         undecided = undecided_key(reader, one)
     if as_json:
-        dump(plainly(one))
+        dump(letter_data(one))
         return
     out(f"letter {one.id}  {one.state}" + (clean(f": {one.why}") if one.why else ""))
     out(clean(f"run {one.run}, task {one.task}, step {one.step}, {one.attempts} attempts, {moment(one.at)}"))
@@ -136,8 +131,8 @@ def show(letter: int, db: str | None, as_json: bool) -> None:
     if one.fault.detail:
         out(clean(one.fault.detail, lines=True))
     if undecided:
-        did, again = choices(one.id)
-        out(with_db(f"Then decide it:\n  {did}   (JSON or text; nothing is executed)"))
+        took_effect, again = choices(one.id)
+        out(with_db(f"Then decide it:\n  {took_effect}   (JSON or text; nothing is executed)"))
         out(with_db(f"  {again}   (it is executed again)"))
     out(clean(json.dumps(one.inputs, ensure_ascii=False, indent=2), lines=True))
 
@@ -192,46 +187,60 @@ def retry(
     Exit codes: 0 these letters and what depended on them are done, 1 some of it failed again, 2 usage or an
     invalid file, 3 the store or a provider is unusable, 130 interrupted (resumable).
     """
-    from agentdeck.cli.once_decision import decide
-    from agentdeck.cli.options import moved, store
-    from agentdeck.cli.resume_session import Execution
-    from agentdeck.cli.retry import release, show
+    from agentdeck.cli.retry import execute, show_plan
+    from agentdeck.cli.run_session import ExecutionOptions
+    from agentdeck.operations.author import author
+    from agentdeck.operations.letters import by_cause, plans_for
+    from agentdeck.operations.recorded_run import open_store, relocated
 
     if bool(ids) + (cause is not None) + everyone != 1:
         raise click.UsageError("say which letters: their ids, --cause CAUSE, or --all")
-    with store(db) as reader:
-        if ids:
-            chosen = _open(_named(reader, ids))
-        else:
-            chosen = [one for one in _found(reader, run, "open") if everyone or one.cause == cause]
-        if cause is not None and not chosen:
-            _no_such_cause(reader, cause)
+    chosen = _choose(db, ids, cause, run)
     if not chosen:
         click.echo("no letters", err=True)
         return 0
-    _one_run(chosen, out, folder)
-    how = Execution(db, wait=wait, as_json=as_json, by=by or "", out=out)
+    _check_one_run(chosen, out, folder)
+    options = ExecutionOptions(db, wait=wait, as_json=as_json, by=by or "", out=out)
     if folder is not None:
-        with store(db) as reader:
-            moved(reader, chosen[0].run, folder, by)
-    decide(chosen, took_effect, again, how)
-    code, left = 0, chosen
+        with open_store(db) as reader:
+            relocated(reader, chosen[0].run, folder, author(options.by))
+    _decide(chosen, took_effect, again, options)
+
+    def plans(some: Sequence[Letter]) -> list[RetryPlan]:
+        with open_store(db) as reader:
+            return plans_for(reader, some, settings, named=not everyone)
+
+    remaining = chosen
     if try_one:
         first = [some[0] for _, some in by_cause(chosen)]
-        for trial in _plans(db, first, not everyone, settings):
-            show(trial)
-            if trial.steps and not _tried(trial, how):
+        for plan in plans(first):
+            show_plan(plan)
+            if plan.steps and not _try(plan, options):
                 return 1
-        left = [one for one in chosen if one not in first]
-    for plan in _plans(db, left, not everyone, settings):
-        show(plan)
+        remaining = [one for one in chosen if one not in first]
+    code = 0
+    for plan in plans(remaining):
+        show_plan(plan)
         if plan.steps:
-            code = max(code, release(plan, how))
+            code = max(code, execute(plan, options))
     return code
 
 
-def _one_run(chosen: Sequence[Letter], out: str | None, folder: Path | None) -> None:
-    """Raises UsageError for an option that is about one run, where the letters are of several."""
+def _choose(db: str | None, ids: Sequence[int], cause: str | None, run: str | None) -> list[Letter]:
+    """The letters with these ids, of this cause, or all that are open."""
+    from agentdeck.operations.letters import find_letters, open_letters_by_id, open_letters_of_cause
+    from agentdeck.operations.recorded_run import open_store
+
+    with open_store(db) as reader:
+        if ids:
+            return open_letters_by_id(reader, ids)
+        if cause is not None:
+            return open_letters_of_cause(reader, run, cause)
+        return find_letters(reader, run, "open")
+
+
+def _check_one_run(chosen: Sequence[Letter], out: str | None, folder: Path | None) -> None:
+    """Raises UsageError if the letters are of several runs and an option belongs to one run."""
     if len({one.run for one in chosen}) < 2:
         return
     if out is not None:
@@ -242,42 +251,46 @@ def _one_run(chosen: Sequence[Letter], out: str | None, folder: Path | None) -> 
         raise click.UsageError("--folder is that of one run, and these letters are of several: add --run RUN")
 
 
-def _no_such_cause(reader: Reader, cause: str) -> None:
-    from agentdeck.errors import UsageError
-
-    known = [name for name, _ in by_cause(reader.letters(state="open"))]
-    there = f"there are {', '.join(known[:8])}" if known else "there is none"
-    raise UsageError(f"no open letter has the cause {cause}; {there}. See: agentdeck letters")
-
-
-def _tried(trial: RetryPlan, how: Execution) -> bool:
-    """Run one letter of each cause, and say what came of it. Whether all of them are closed now."""
-    import time
-
+def _decide(chosen: Sequence[Letter], took_effect: str | None, again: bool, options: ExecutionOptions) -> None:
+    """Record whether the `once` steps of these letters took effect. Does nothing without one of the options."""
     from agentdeck.cli.error_output import say
-    from agentdeck.cli.options import store
-    from agentdeck.cli.retry import release
+    from agentdeck.operations.author import author
+    from agentdeck.operations.inputs import json_or_text
+    from agentdeck.operations.once_decision import decide
+    from agentdeck.operations.settings import database
 
-    with store(how.db) as reader:
-        newest = max((one.id for one in reader.letters(trial.run)), default=0)
-        release(trial, how)
-        good = True
-        for task, step in trial.steps:
-            while True:
-                own = [one for one in reader.letters(trial.run) if (one.task, one.step) == (task, step)]
-                again = [one for one in own if one.id > newest]
-                if again or all(one.state in ("closed", "dropped") for one in own):
-                    break
-                if reader.run(trial.run).state not in ("running", "paused"):
-                    again = own
-                    break
-                time.sleep(0.05)
-            if again:
-                good = False
-                say(f"task {task}: {step} failed again: {again[-1].fault.message}; the rest is left as it is")
+    if took_effect is None and not again:
+        return
+    if took_effect is not None and again:
+        raise click.UsageError("--took-effect and --again exclude each other: it took effect, or it did not")
+    if took_effect is not None and len(chosen) != 1:
+        raise click.UsageError("--took-effect takes one letter: each has its own result")
+    result = None if took_effect is None else (json_or_text(took_effect),)
+    keys = decide(database(options.db), chosen, result, author(options.by))
+    effect = "will be executed again" if result is None else "is recorded with this result, and not executed"
+    for key in dict.fromkeys(keys.values()):
+        say(f"once key {key} {effect}")
+
+
+def _try(plan: RetryPlan, options: ExecutionOptions) -> bool:
+    """Retry one letter of each cause and print the results; returns whether all of them succeeded."""
+    from agentdeck.cli.error_output import say
+    from agentdeck.cli.retry import execute
+    from agentdeck.operations.letters import trial_results
+    from agentdeck.operations.recorded_run import open_store
+    from agentdeck.operations.retry import newest_letter
+
+    with open_store(options.db) as reader:
+        newest = newest_letter(reader, plan.run)
+        execute(plan, options)
+        succeeded = True
+        for task, step, failed in trial_results(reader, plan, newest):
+            if failed is not None:
+                succeeded = False
+                say(f"task {task}: {step} failed again: {failed.fault.message}; the rest is left as it is")
             else:
                 say(f"task {task}: {step} went well")
-    return good
+    return succeeded
 
 
 @letters.command()
@@ -292,23 +305,16 @@ def drop(ids: tuple[int, ...], why: str, by: str | None, db: str | None) -> None
     Example:
       agentdeck letters drop 3 4 --why "test orders"
     """
-    from agentdeck.cli.options import store
     from agentdeck.cli.text_tables import out
     from agentdeck.insight.formatting import plural
+    from agentdeck.operations import letters as operations
     from agentdeck.operations.author import author
+    from agentdeck.operations.recorded_run import open_store
     from agentdeck.operations.settings import database
-    from agentdeck.store.letters import set_letter
-    from agentdeck.store.writer import Writer
 
-    with store(db) as reader:
-        chosen = _open(_named(reader, ids))
-    reason = f"{why}, says {author(by or '').text}"
-    writer = Writer(database(db))
-    try:
-        for one in chosen:
-            writer.call(lambda c, number=one.id: set_letter(c, number, "dropped", reason)).result(30)  # type: ignore[misc]
-    finally:
-        writer.close()
+    with open_store(db) as reader:
+        chosen = operations.open_letters_by_id(reader, ids)
+    operations.drop(database(db), chosen, why, author(by or ""))
     out(f"{plural(len(chosen), 'letter')} dropped")
 
 
@@ -323,90 +329,10 @@ def export(run: str | None, state: str, db: str | None) -> None:
     Example:
       agentdeck letters export last > letters.jsonl
     """
-    from agentdeck.cli.options import store
     from agentdeck.cli.text_tables import dump
+    from agentdeck.operations.letters import find_letters, letter_data
+    from agentdeck.operations.recorded_run import open_store
 
-    with store(db) as reader:
-        for one in _found(reader, run, state):
-            dump(plainly(one))
-
-
-def _found(reader: Reader, run: str | None, state: str) -> list[Letter]:
-    from agentdeck.errors import UsageError
-    from agentdeck.store.letters import STATES
-
-    if state not in (*STATES, "all"):
-        raise UsageError(f"--state {state}: it is one of {', '.join(STATES)}, all")
-    name = reader.run(run).run if run is not None else None
-    return reader.letters(name, state=None if state == "all" else state)
-
-
-def _named(reader: Reader, ids: Sequence[int]) -> list[Letter]:
-    """The letters of these ids. Raises UsageError for one that is not there."""
-    from agentdeck.errors import UsageError
-
-    found = reader.letters(ids=ids)
-    missing = [str(number) for number in ids if number not in {one.id for one in found}]
-    if missing:
-        raise UsageError(f"there is no letter {', '.join(missing)}; see: agentdeck letters")
-    return found
-
-
-def _open(found: Iterable[Letter]) -> list[Letter]:
-    """Raises UsageError for a letter that somebody has dealt with."""
-    from agentdeck.errors import UsageError
-
-    known = list(found)
-    over = next((one for one in known if one.state != "open"), None)
-    if over is not None:
-        raise UsageError(f"letter {over.id} is {over.state}" + (f": {over.why}" if over.why else ""))
-    return known
-
-
-def _plans(db: str | None, chosen: Sequence[Letter], named: bool, settings: tuple[str, ...]) -> list[RetryPlan]:
-    """One plan for each run."""
-    from agentdeck.cli.options import store
-    from agentdeck.engine.retry import of_letters
-    from agentdeck.operations.retry import inputs_from_settings
-
-    plans = []
-    with store(db) as reader:
-        for name in dict.fromkeys(one.run for one in chosen):
-            row = reader.run(name)
-            own = [one for one in chosen if one.run == name]
-            inputs = inputs_from_settings(reader, row, settings)
-            plans.append(of_letters(reader, row, own, named=named, inputs=inputs))
-    return plans
-
-
-def by_cause(found: Iterable[Letter]) -> list[tuple[str, list[Letter]]]:
-    """Letters by their cause, the most frequent first."""
-    groups: dict[str, list[Letter]] = {}
-    for one in found:
-        groups.setdefault(one.cause, []).append(one)
-    return sorted(groups.items(), key=lambda group: -len(group[1]))
-
-
-def _cause(cause: str, some: Sequence[Letter]) -> dict[str, Data]:
-    last = some[-1]
-    return {"cause": cause, "count": len(some), "agent": last.agent, "kind": last.fault.kind,
-            "message": last.fault.message}  # fmt: skip
-
-
-def plainly(one: Letter) -> dict[str, Data]:
-    """A letter as JSON tells it."""
-    return {
-        "id": one.id,
-        "run": one.run,
-        "task": one.task,
-        "step": one.step,
-        "agent": one.agent,
-        "state": one.state,
-        "why": one.why,
-        "cause": one.cause,
-        "error": {name: value for name, value in one.fault._asdict().items() if value not in (None, "")},
-        "inputs": one.inputs,
-        "attempts": one.attempts,
-        "definition": one.identity,
-        "at": one.at,
-    }
+    with open_store(db) as reader:
+        for one in find_letters(reader, run, state):
+            dump(letter_data(one))

@@ -39,19 +39,21 @@ def limits(run: str, changes: tuple[str, ...], by: str | None, db: str | None, a
     """
     import time
 
-    from agentdeck.cli.options import folded, store
-    from agentdeck.cli.send_command import ask
+    from agentdeck.cli.commands import send
     from agentdeck.cli.text_tables import dump, out, table
     from agentdeck.insight.limits import windows
     from agentdeck.insight.why import ready_counts
+    from agentdeck.operations import commands
+    from agentdeck.operations.recorded_run import load_run, open_store
     from agentdeck.store.usage import in_use
 
     if run == "save":
         return _save(db, changes)
     if changes:
-        return ask(db, run, "limits", dict(_change(text) for text in changes), as_json, by)
-    with store(db) as reader:
-        row, definition, view = folded(reader, run)
+        command = commands.set_limits(dict(commands.limit_change(text) for text in changes))
+        return send(db, run, command, as_json, by)
+    with open_store(db) as reader:
+        row, definition, view = load_run(reader, run)
         now = current(definition, view)
         if as_json:
             dump(now)
@@ -76,16 +78,16 @@ def limits(run: str, changes: tuple[str, ...], by: str | None, db: str | None, a
 def _save(db: str | None, args: tuple[str, ...]) -> int:
     """Write the limits that were changed into the file: the run's own, or the one named."""
     from agentdeck.cli.error_output import say
-    from agentdeck.cli.options import store
     from agentdeck.cli.text_tables import out
     from agentdeck.errors import UsageError
+    from agentdeck.operations.recorded_run import open_store
     from agentdeck.operations.workflow_file_edit import save
     from agentdeck.scheduler.events import AUTO
     from agentdeck.terminal_text import clean
 
     if not 1 <= len(args) <= 2:
         raise UsageError("say which run: agentdeck limits save RUN [FILE]")
-    with store(db) as reader:
+    with open_store(db) as reader:
         row = reader.run(args[0])
         changed = {
             event.name: event.new
@@ -138,28 +140,6 @@ def current(definition: Definition, view: RunView) -> dict[str, Data]:
         if agent.max_parallel is not None:
             values[f"agents.{name}.max_parallel"] = agent.max_parallel
     return {**values, **view.limits}
-
-
-def _change(text: str) -> tuple[str, Data]:
-    from agentdeck.errors import UsageError
-    from agentdeck.operations.inputs import pair
-    from agentdeck.workflow.units import duration, rate, show_rate
-
-    name, value = pair(text, "limits")
-    try:
-        last = name.rsplit(".", 1)[-1]
-        if last == "timeout":
-            return name, duration(value)
-        if last in RATES and not name.startswith("agents."):
-            return name, None if value == "none" else show_rate(rate(value))
-        if last == "concurrent" and value in ("auto", "none"):
-            return name, value
-        return name, int(value)
-    except ValueError as error:
-        what = (
-            str(error) if "duration" in str(error) or "rate" in str(error) else f"{value!r} is not a whole number"
-        )
-        raise UsageError(f"{name}: {what}") from None
 
 
 def _shown(name: str, value: Data) -> str:

@@ -30,14 +30,13 @@ def logs(run: str, db: str | None, agent: str | None, task: str | None, tail: in
     """
     from dataclasses import asdict
 
-    from agentdeck.cli.options import store
     from agentdeck.cli.text_tables import dump, out
     from agentdeck.engine.resume import definition_of
-    from agentdeck.engine.retry import known_agent
     from agentdeck.insight.formatting import clock
+    from agentdeck.operations.recorded_run import known_agent, open_store
     from agentdeck.terminal_text import clean
 
-    with store(db) as reader:
+    with open_store(db) as reader:
         row = reader.run(run)
         found = reader.logs(row.run, agent=agent, task=task, tail=tail)
         if agent is not None and not found:

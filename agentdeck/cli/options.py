@@ -1,31 +1,41 @@
-"""What several verbs share: options, and the store they look into."""
+"""Options and arguments that several verbs share, and the `--db` that this process was called with."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from agentdeck.cli import complete
-from agentdeck.cli.db_hint import remember
-
-if TYPE_CHECKING:
-    from agentdeck.store.reader import Reader
-    from agentdeck.store.run_list import RunRow
-    from agentdeck.views.run_view import RunView
-    from agentdeck.workflow.model import Definition
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_db = ""
+
+
+def _remember_db(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    global _db
+    _db = value or ""
+    return value
+
+
+def with_db(text: str) -> str:
+    """The text, with `--db` in each command that it names if this process was called with `--db`: without it the
+    command would read another store."""
+    if not _db:
+        return text
+    from agentdeck import command_hint
+
+    return command_hint.with_db(text, _db)
 
 
 def db_option(function: F) -> F:
     """`--db FILE`."""
     about = "The store; else AGENTDECK_DB, the project's or the user's file, or the default place."
-    option = click.option("--db", metavar="FILE", type=click.Path(), callback=remember, help=about)
+    option = click.option("--db", metavar="FILE", type=click.Path(), callback=_remember_db, help=about)
     return option(function)
 
 
@@ -35,6 +45,7 @@ def run_argument(function: F) -> F:
 
 
 def json_option(about: str) -> Callable[[F], F]:
+    """`--json`, passed as `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help=about)
 
 
@@ -56,69 +67,12 @@ def folder_option(function: F) -> F:
     return click.option("--folder", metavar="DIR", type=click.Path(path_type=Path), help=about)(function)
 
 
-def moved(reader: Reader, run: str, folder: Path | None, by: str | None = None) -> RunRow:
-    """The run, after its folder was changed where `--folder` was given. `by` is the name of `--by`."""
-    row = reader.run(run)
-    if folder is not None:
-        from agentdeck.engine.moved_workflow import move
-        from agentdeck.operations.author import author
-
-        move(reader.path, row, folder, author(by or "").text)
-        row = reader.run(row.run)
-    return row
-
-
 def wait_option(function: F) -> F:
-    """`--wait`: stay where nothing can go on. In a terminal that is so without it."""
+    """`--wait`. A process with a terminal waits without it, see `has_operator`."""
     about = "Wait for an operator where nothing can go on; without a terminal the run stops then, resumable."
     return click.option("--wait", is_flag=True, help=about)(function)
 
 
-def attended() -> bool:
-    """Whether an operator can see this process: any of its standard streams is a terminal."""
+def has_operator() -> bool:
+    """Whether an operator can see this process: one of its standard streams is a terminal."""
     return any(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
-
-
-@contextmanager
-def store(db: str | None) -> Iterator[Reader]:
-    """A reader of the store, closed at the end. Raises StoreError."""
-    from agentdeck.errors import StoreError
-    from agentdeck.operations.settings import database
-    from agentdeck.store.reader import Reader
-
-    path = database(db)
-    try:
-        reader = Reader(path)
-    except OSError as error:
-        raise StoreError(f"{path}: {error.strerror}; choose another file with --db or AGENTDECK_DB") from None
-    try:
-        yield reader
-    finally:
-        reader.close()
-
-
-def functions_of(file: str, folder: Path) -> tuple[Definition, dict[str, Callable[..., Any]]]:
-    """The definition in a workflow file as it is now, and the functions that a Python file gives as objects."""
-    from agentdeck.workflow.loader import load
-
-    loaded = load(folder / file)
-    return loaded.definition, dict(loaded.functions)
-
-
-def folded(reader: Reader, run: str) -> tuple[RunRow, Definition, RunView]:
-    """A run, the workflow as it was, and what its log says so far; the row of a run that goes on, too, is as the
-    log has it, which is written first."""
-    from dataclasses import replace
-
-    from agentdeck.views.run_view import RunView
-    from agentdeck.workflow.model import restored
-
-    row = reader.run(run)
-    definition = restored(reader.definition(row.identity))
-    view = RunView(definition)
-    for seq, event in reader.events(row.run):
-        view.apply(seq, event)
-    living = ("running", "paused")
-    if row.state in living and view.state in living:
-        row = replace(row, state=view.state)
-    return row, definition, view

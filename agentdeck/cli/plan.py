@@ -88,11 +88,11 @@ def _number(tasks: str | None, definition: Definition) -> int:
 
 def _seen(db: str | None, definition: Definition, folder: Path) -> dict[str, float]:
     """Durations from earlier runs; none where there is no store that can be read."""
-    from agentdeck.cli.options import store
     from agentdeck.errors import StoreError
+    from agentdeck.operations.recorded_run import open_store
 
     try:
-        with store(db) as reader:
+        with open_store(db) as reader:
             seen: dict[str, float] = reader.durations(definition.name, str(folder.resolve()))
     except StoreError:
         return {}

@@ -21,15 +21,15 @@ def results(run: str, out: str | None, db: str | None) -> None:
       agentdeck results last > all.jsonl
       agentdeck results last --out done.jsonl
     """
-    from agentdeck.cli.options import store
     from agentdeck.cli.text_tables import out as print_line
     from agentdeck.errors import OutputError
     from agentdeck.operations.out_file import refuse_input, write_results
+    from agentdeck.operations.recorded_run import open_store
     from agentdeck.operations.settings import database
     from agentdeck.store.final_states import final_states
 
     refuse_input(out, database(db))
-    with store(db) as reader:
+    with open_store(db) as reader:
         name = reader.run(run).run
     states = final_states(database(db), name)
     if out is None:

@@ -1,4 +1,4 @@
-"""`resume`: a run that nobody runs any more goes on here; a paused one goes on where it is."""
+"""`resume`: continue an interrupted run in this process, or a paused one in its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from agentdeck.cli import complete
 from agentdeck.cli.options import by_option, db_option, folder_option, json_option, out_option, wait_option
 
 if TYPE_CHECKING:
-    from agentdeck.cli.resume_session import Execution
+    from agentdeck.cli.run_session import ExecutionOptions
     from agentdeck.store.run_list import RunRow
 
 
@@ -52,8 +52,9 @@ def resume(
     Exit codes: 0 all done, 1 some steps finally failed, 2 usage or an invalid file, 3 the store or a
     provider is unusable, 130 interrupted (resumable).
     """
-    from agentdeck.cli.options import moved, store
-    from agentdeck.cli.resume_session import Execution
+    from agentdeck.cli.run_session import ExecutionOptions
+    from agentdeck.operations.author import author
+    from agentdeck.operations.recorded_run import open_store, relocated
 
     if (run is None) is not everyone:
         raise click.UsageError("say which run, or --all")
@@ -61,37 +62,47 @@ def resume(
         raise click.UsageError("--out takes the tasks of one run; leave out --all")
     if everyone and folder is not None:
         raise click.UsageError("--folder is that of one run; leave out --all")
-    with store(db) as reader:
-        rows = [moved(reader, run, folder, by)] if run is not None else reader.runs(100_000, state="interrupted")
-    how = Execution(db, yes, wait, as_json, by or "", out)
+    options = ExecutionOptions(db, yes, wait, as_json, by or "", out)
+    with open_store(db) as reader:
+        if run is not None:
+            row = relocated(reader, run, folder, author(options.by))
+        else:
+            rows = reader.runs(100_000, state="interrupted")
     if run is not None:
-        return _resume(rows[0], how, accept_changes)
+        return _resume(row, options, accept_changes)
     if not rows:
         click.echo("no run is interrupted", err=True)
-    return max([_one_of_all(row, how, accept_changes) for row in reversed(rows)], default=0)
+    return max([_resume_one_of_all(row, options, accept_changes) for row in reversed(rows)], default=0)
 
 
-def _one_of_all(row: RunRow, how: Execution, accept: bool) -> int:
-    """One that cannot be resumed does not keep the others from it."""
+def _resume_one_of_all(row: RunRow, options: ExecutionOptions, accept_changes: bool) -> int:
+    """Resume a run; report a run that cannot be resumed, so that the next one is tried."""
     from agentdeck.cli.error_output import FAILED, say
     from agentdeck.errors import UsageError
 
     try:
-        return _resume(row, how, accept)
+        return _resume(row, options, accept_changes)
     except UsageError as error:
         say(str(error))
         return FAILED
 
 
-def _resume(row: RunRow, how: Execution, accept: bool) -> int:
-    from agentdeck.cli.resume_session import carried_over, not_here, take_up
-    from agentdeck.cli.run_session import conclude
-    from agentdeck.cli.send_command import ask
+def _resume(row: RunRow, options: ExecutionOptions, accept_changes: bool) -> int:
+    from agentdeck.cli.commands import send
+    from agentdeck.cli.error_output import say
+    from agentdeck.cli.run_session import conclude, refuse_out, resume_here
     from agentdeck.errors import UsageError
+    from agentdeck.operations.author import author
+    from agentdeck.operations.commands import unpause
+    from agentdeck.operations.resume import adopt_python_file
+    from agentdeck.operations.settings import database
 
     if row.state == "paused":
-        not_here(row, how)
-        return ask(how.db, row.run, "resume", {}, how.as_json, how.by)
+        refuse_out(row, options)
+        return send(options.db, row.run, unpause(), options.as_json, options.by)
     if row.state == "running":
         raise UsageError(f"{row.run} is running, in process {row.pid} on {row.host}; agentdeck watch {row.run}")
-    return conclude(*take_up(carried_over(row, how, accept), how, accept=accept), how.as_json)
+    row, notice = adopt_python_file(database(options.db), row, author(options.by), accept=accept_changes)
+    if notice:
+        say(notice)
+    return conclude(resume_here(row, options, accept_changes=accept_changes), options.as_json)

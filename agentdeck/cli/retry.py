@@ -1,4 +1,4 @@
-"""`retry`: what failed goes again, in this process or in the one that holds the run."""
+"""`retry`: run failed steps again, in this process or in the one that holds the run."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from agentdeck.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from agentdeck.cli.resume_session import Execution
-    from agentdeck.engine.retry import RetryPlan
+    from agentdeck.cli.run_session import ExecutionOptions
+    from agentdeck.operations.retry import RetryPlan
 
 
 @click.command()
@@ -74,81 +74,65 @@ def retry(
     Exit codes: 0 what was to run again is done, 1 some of it finally failed, 2 usage or an invalid file, 3 the
     store or a provider is unusable, 130 interrupted (resumable).
     """
-    from agentdeck.cli.options import moved, store
-    from agentdeck.cli.resume_session import Execution
+    from agentdeck.cli.run_session import ExecutionOptions
     from agentdeck.engine.resume import definition_of
-    from agentdeck.engine.retry import all_from, known_agent
-    from agentdeck.engine.retry import failed as all_failed
-    from agentdeck.operations.retry import inputs_from_settings
+    from agentdeck.operations.author import author
+    from agentdeck.operations.recorded_run import known_agent, open_store, relocated
+    from agentdeck.operations.retry import inputs_from_settings, plan_failed, plan_from
 
     if start is not None and (failed or agent is not None):
         raise click.UsageError("--from takes an agent and everything after it; leave out --failed and --agent")
-    with store(db) as reader:
-        row = moved(reader, run, folder, by)
+    with open_store(db) as reader:
+        row = relocated(reader, run, folder, author(by or ""))
         inputs = inputs_from_settings(reader, row, settings)
-        if agent is not None:
-            known_agent(definition_of(reader, row), agent)
-        plan = (
-            all_from(reader, row, start, inputs, task)
-            if start is not None
-            else all_failed(reader, row, agent=agent, task=task, inputs=inputs)
-        )
-    show(plan)
+        if start is not None:
+            plan = plan_from(reader, row, start, inputs, task)
+        else:
+            if agent is not None:
+                known_agent(definition_of(reader, row), agent)
+            plan = plan_failed(reader, row, agent=agent, task=task, inputs=inputs)
+    show_plan(plan)
     if not plan.steps:
         return 0
     if not yes and sys.stdin.isatty() and not click.confirm("Go?", err=True):
         return 1
-    return release(plan, Execution(db, wait=wait, as_json=as_json, by=by or "", out=out))
+    return execute(plan, ExecutionOptions(db, wait=wait, as_json=as_json, by=by or "", out=out))
 
 
-def show(plan: RetryPlan) -> None:
-    """What will run first, and what follows, before anything does."""
+def show_plan(plan: RetryPlan) -> None:
+    """Print which steps would run first, and which follow."""
     from agentdeck.cli.error_output import say
     from agentdeck.cli.text_tables import table
     from agentdeck.insight.formatting import plural
 
-    for letter in plan.left:
+    for letter in plan.undecided:
         say(f"letter {letter.id} is left out, as it may have taken effect: agentdeck letters show {letter.id}")
     if not plan.steps:
         click.echo(f"{plan.run}: nothing to run again", err=True)
         return
-    tasks = len({task.partition("/")[0] for task, _ in plan.steps})
-    click.echo(f"{plan.run}: {plural(len(plan.steps), 'step')} of {plural(tasks, 'task')} again", err=True)
-    names = [*plan.first, *(name for name in plan.after if name not in plan.first)]
-    rows = [(f"{plan.first.get(name, 0) or '-'}", f"{plan.after.get(name, 0) or '-'}", name) for name in names]
+    click.echo(f"{plan.run}: {plural(len(plan.steps), 'step')} of {plural(plan.tasks, 'task')} again", err=True)
+    names = dict.fromkeys([*plan.chosen, *plan.dependent])
+    counts = (plan.chosen, plan.dependent)
+    rows = [(*(f"{count.get(name, 0) or '-'}" for count in counts), name) for name in names]
     for line in table(("first", "after", "agent"), rows, right=(0, 1)):
         click.echo("  " + line, err=True)
 
 
-def release(plan: RetryPlan, how: Execution) -> int:
-    """Let it go: in the process that holds the run, or in this one, until the run is over."""
-    from agentdeck.cli.options import store
-    from agentdeck.cli.resume_session import not_here, take_up
-    from agentdeck.cli.run_session import conclude
-    from agentdeck.cli.send_command import ask
+def execute(plan: RetryPlan, options: ExecutionOptions) -> int:
+    """Send the plan to the process that holds the run, or else execute it in this process until the run ends;
+    returns the exit code."""
+    from agentdeck.cli.commands import send
+    from agentdeck.cli.run_session import conclude, refuse_out, resume_here
+    from agentdeck.operations.recorded_run import LIVE, open_store
+    from agentdeck.operations.retry import newest_letter, succeeded
 
-    with store(how.db) as reader:
+    with open_store(options.db) as reader:
         row = reader.run(plan.run)
-        newest = max((letter.id for letter in reader.letters(plan.run)), default=0)
-    if row.state in ("running", "paused"):
-        not_here(row, how)
-        return ask(how.db, plan.run, "retry", plan.request, how.as_json, by=how.by)
-    outcome, definition, out = take_up(row, how, plan.again)
-    good = outcome.state == "failed" and _succeeded(plan, how.db, newest)
-    return conclude(outcome, definition, out, how.as_json, good=good)
-
-
-def _succeeded(plan: RetryPlan, db: str | None, newest: int) -> bool:
-    """Whether the steps that were chosen, and what follows them in their tasks, ended well. Letters up to
-    `newest` are from before; other steps of the run may have failed then, and stay failed."""
-    from agentdeck.cli.options import store
-    from agentdeck.scheduler.state import root_of
-
-    chosen, roots = set(plan.steps), {root_of(task) for task, _ in plan.steps}
-    with store(db) as reader:
-        letters = reader.letters(plan.run)
-    return not any(
-        letter.state in ("open", "retried")
-        and ((letter.task, letter.step) in chosen or (letter.id > newest and root_of(letter.task) in roots))
-        for letter in letters
-    )
+        newest = newest_letter(reader, plan.run)
+    if row.state in LIVE:
+        refuse_out(row, options)
+        return send(options.db, plan.run, plan.command, options.as_json, by=options.by)
+    finished = resume_here(row, options, plan.reopened)
+    with open_store(options.db) as reader:
+        good = finished.outcome.state == "failed" and succeeded(reader, plan, newest)
+    return conclude(finished, options.as_json, succeeded=good)

@@ -1,20 +1,10 @@
-"""`run`: a workflow, from its file to its end."""
+"""`run`: execute a workflow until it ends."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 import click
 
-from agentdeck.cli.options import attended, db_option, json_option, out_option, wait_option
-
-if TYPE_CHECKING:
-    from agentdeck.operations.task_files import TaskFile
-    from agentdeck.operations.task_pipe import PipedTasks
-    from agentdeck.store.tasks import TaskSpool
-    from agentdeck.workflow.loader import Loaded
-    from agentdeck.workflow.model import Definition
+from agentdeck.cli.options import db_option, has_operator, json_option, out_option, wait_option
 
 
 @click.command()
@@ -34,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--yes", is_flag=True, help="Approve whatever asks a person.")
 @wait_option
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="A word to find the run by.")
-@click.option("--run-id", "name", default="", hidden=True)  # the console knows a run before it has begun
+@click.option("--run-id", "name", default="", hidden=True)  # the console needs the id before the run has begun
 @json_option("Print one JSON object at the end: the summary.")
 def run(
     file: str,
@@ -66,99 +56,22 @@ def run(
     Exit codes: 0 all done, 1 some steps finally failed, 2 usage or an invalid file, 3 the store or a
     provider is unusable, 130 interrupted (resumable).
     """
-    from agentdeck.cli.error_output import say, say_with_details, tidy
+    from agentdeck.cli.error_output import say_with_details
     from agentdeck.cli.process_exit import own_stdout
-    from agentdeck.operations.inputs import check_complete, inputs_from
-    from agentdeck.operations.overrides import override
-    from agentdeck.operations.settings import database
-    from agentdeck.operations.settings import workers as settle
-    from agentdeck.operations.task_files import TaskFile
-    from agentdeck.workflow.loader import load
+    from agentdeck.operations.launch import RunOptions, prepare_launch
 
     own_stdout()
-    path = Path(file)
-    loaded = load(path)
-    for warning in loaded.warnings:
-        click.echo(tidy(str(warning)), err=True)
-    definition = override(loaded.definition, settings)
-    folder = definition.folder or path.resolve().parent
-    values = inputs_from(inputs, definition)
-    store = database(db)
-    source: TaskSpool | PipedTasks | None = None
-    place = ""
-    total: int | None = 1
-    if tasks is None:
-        check_complete(definition, values)
-    else:
-        given_tasks = TaskFile(tasks, definition, values, skip_bad=skip_bad, report=say_with_details)
-        place = given_tasks.source
-        source, total = _opened(given_tasks)
-    functions = dict(loaded.functions)
-    _check_python(loaded, definition, folder, file)
-
-    # What costs most to import comes last: a mistake is told at once.
-    from agentdeck.cli.progress import narrator
-    from agentdeck.cli.run_session import conclude, conduct
-    from agentdeck.engine.launch import Launch
-    from agentdeck.engine.launch import run as start
-    from agentdeck.operations.author import author
-    from agentdeck.operations.out_file import OutFile, refuse_input
-
-    launch = Launch(
-        definition,
-        folder,
-        values,
-        source,
-        settle(workers, definition, folder),
-        functions,
-        store,
-        {
-            "file": str(path.resolve()),
-            "folder": str(folder.resolve()),
-            **({"tasks": place} if place else {}),
-            **({"total": total} if tasks and total is not None else {}),
-            **({"skip_bad": True} if skip_bad else {}),
-            **({"set": list(settings)} if settings else {}),
-        },
-        yes,
-        author(),
-        tags=tuple(dict.fromkeys(tags)),
-        run=name,
-        wait=wait or attended(),
+    options = RunOptions(
+        file, inputs, tasks, workers, settings, db, out, skip_bad, yes, wait or has_operator(), tags, name
     )
-    refuse_input(out, path, tasks if tasks != "-" else None)
-    lines = OutFile(out, store, say)
-    lines.start_new()
-    outcome = conduct(
-        lambda watch: start(launch, watch),
-        narrator(definition, total),
-        lambda name: f"agentdeck resume {name}",
-        lines,
-    )
-    return conclude(outcome, definition, lines, as_json)
+    prepared = prepare_launch(options, say_with_details, _warn)
+
+    from agentdeck.cli.run_session import launch_here
+
+    return launch_here(prepared, out, as_json)
 
 
-def _opened(file: TaskFile) -> tuple[TaskSpool | PipedTasks, int | None]:
-    """The tasks, and how many where that is known: all of a file is read before anything starts."""
-    from agentdeck.operations.task_files import STDIN
-    from agentdeck.operations.task_pipe import PipedTasks, is_pipe
+def _warn(warning: str) -> None:
+    from agentdeck.cli.error_output import tidy
 
-    if file.name == STDIN and is_pipe():
-        source = PipedTasks(file)
-        return source, source.wait_for_first()
-    spool = file.spool()
-    return spool, spool.count
-
-
-def _check_python(loaded: Loaded, definition: Definition, folder: Path, file: str) -> None:
-    """A module or function that is missing is told before anything starts."""
-    from agentdeck.errors import InvalidFile
-    from agentdeck.workflow.python_binding import check_python
-
-    faults = [
-        issue
-        for issue in check_python(definition, folder, loaded.functions, loaded.positions, file)
-        if not issue.warning
-    ]
-    if faults:
-        raise InvalidFile(faults)
+    click.echo(tidy(warning), err=True)

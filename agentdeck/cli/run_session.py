@@ -1,4 +1,4 @@
-"""A run from the command line: signals, narration, the line per task, and the exit code."""
+"""A run that this process executes: signals, narration, the --out file, and the exit code."""
 
 from __future__ import annotations
 
@@ -9,92 +9,167 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from types import FrameType
 
 from agentdeck.agents.loop_interrupt import break_into, interruptible
-from agentdeck.cli.error_output import DONE, FAILED, INTERRUPTED, UNUSABLE
+from agentdeck.cli.error_output import DONE, FAILED, INTERRUPTED, UNUSABLE, say, say_with_details
 from agentdeck.cli.event_loop import new_runner
-from agentdeck.cli.process_exit import leave_now
-from agentdeck.cli.progress import Narrator
-from agentdeck.engine.launch import Outcome, Watch
+from agentdeck.cli.options import has_operator
+from agentdeck.cli.process_exit import leave_now, own_stdout
+from agentdeck.cli.progress import Narrator, narrator
+from agentdeck.engine.launch import Outcome, Watch, run
+from agentdeck.engine.reopened_steps import ReopenRequest
 from agentdeck.engine.run_control import RunControl
 from agentdeck.engine.stalled import StallCause
 from agentdeck.errors import UsageError
 from agentdeck.insight.formatting import plural
 from agentdeck.operations.author import author
+from agentdeck.operations.launch import PreparedLaunch
 from agentdeck.operations.out_file import OutFile
+from agentdeck.operations.resume import prepare_resume
+from agentdeck.operations.settings import database
+from agentdeck.operations.task_files import remove_stdin_copy
 from agentdeck.scheduler import events as ev
+from agentdeck.store.run_list import RunRow
 from agentdeck.workflow.model import Definition
 
 
-def conduct(
-    start: Callable[[Watch], Awaitable[Outcome]],
-    narrator: Narrator,
-    again: Callable[[str], str],
-    out: OutFile,
-) -> Outcome:
-    """Stay with a run until it is over. Ctrl-C or TERM drains, a second one cancels, a third one leaves at once.
-    `again` is the command that resumes the run, or empty where it cannot be."""
-    control = RunControl(author().text)
-    out.report = narrator.say
-    name = ""
+@dataclass(frozen=True, slots=True)
+class ExecutionOptions:
+    """Options of the verbs that resume a run in this process. Without `wait`, and without a terminal, the run
+    stops when it cannot continue until an operator acts."""
 
-    def seen(seq: int, event: ev.Event) -> None:
-        nonlocal name
+    db: str | None
+    yes: bool = False
+    wait: bool = False
+    as_json: bool = False
+    by: str = ""
+    out: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A run that this process has executed."""
+
+    outcome: Outcome
+    definition: Definition
+    out: OutFile
+
+
+def launch_here(prepared: PreparedLaunch, out: str | None, as_json: bool) -> int:
+    """Execute a new run until it ends; returns the exit code."""
+    launch = prepared.launch
+    assert launch.db is not None
+    file = OutFile(out, launch.db, say)
+    file.start_new()
+    narration = narrator(launch.definition, prepared.total)
+    outcome = _execute(lambda watch: run(launch, watch), narration, file)
+    return conclude(Finished(outcome, launch.definition, file), as_json)
+
+
+def resume_here(
+    row: RunRow, options: ExecutionOptions, reopened: ReopenRequest | None = None, *, accept_changes: bool = False
+) -> Finished:
+    """Execute a recorded run until it ends; with `reopened`, steps that had ended run again."""
+    own_stdout()
+    db = database(options.db)
+    prepared = prepare_resume(
+        db,
+        row,
+        author(options.by),
+        say_with_details,
+        yes=options.yes,
+        wait=options.wait or has_operator(),
+        accept_changes=accept_changes,
+        reopened=reopened,
+    )
+    for notice in prepared.notices:
+        say(notice)
+    file = OutFile(options.out, db, say)
+    file.continue_run(row.run, reopened.roots if reopened is not None else ())
+    narration = narrator(prepared.definition, prepared.total, again=prepared.view)
+    outcome = _execute(prepared.execute, narration, file, row.run)
+    if outcome.state != "drained":
+        remove_stdin_copy(row.source.get("tasks"), db)
+    return Finished(outcome, prepared.definition, file)
+
+
+def refuse_out(row: RunRow, options: ExecutionOptions) -> None:
+    """Raises UsageError if --out is given for a run that another process executes."""
+    if options.out is not None:
+        raise UsageError(
+            f"{row.run} is {row.state} in process {row.pid} on {row.host}, and only the process that executes a"
+            f" run writes --out; once it has ended: agentdeck results {row.run} --out {options.out}"
+        )
+
+
+def _execute(
+    start: Callable[[Watch], Awaitable[Outcome]], narration: Narrator, out: OutFile, name: str = ""
+) -> Outcome:
+    """Execute a run in this process until it ends. SIGINT or SIGTERM drains it, a second SIGINT cancels it, a
+    third one ends the process. `name` is the run's id if it is known beforehand."""
+    control = RunControl(author().text)
+    out.report = narration.say
+    started = False
+
+    def observe(seq: int, event: ev.Event) -> None:
+        nonlocal name, started
         if isinstance(event, ev.RunStarted):
-            name = event.run
+            name, started = event.run, True
         out.event(seq, event)
-        narrator.event(seq, event)
+        narration.event(seq, event)
 
     outcome: Outcome | None = None
     try:
         runner = new_runner()
         try:
             watch = Watch(
-                seen,
-                narrator.line,
+                observe,
+                narration.line,
                 control,
-                narrator.say,
+                narration.say,
                 out.committed,
-                lambda run, found: _waits(narrator, run, found),
+                lambda run, causes: _report_stall(narration, run, causes),
             )
-            outcome = runner.run(_main(start, watch, narrator, lambda: again(name)))
-        except UsageError as error:  # a task that is none, in the middle
-            if not name or not again(name):
+            outcome = runner.run(_main(start, watch, _Interrupts(control, narration, lambda: name)))
+        except UsageError as error:  # a bad line in the middle of the tasks
+            if not started:
                 raise
-            raise UsageError(f"{error}; what has ended is kept, go on with: {again(name)}") from None
+            raise UsageError(f"{error}; what has ended is kept, go on with: agentdeck resume {name}") from None
         finally:
             # Closing the loop would wait for agents that ignore their cancellation; the process's end does not.
             if outcome is None or not outcome.abandoned:
                 runner.close()
     finally:
-        narrator.close(outcome.view if outcome else None, outcome.state if outcome else "")
+        narration.close(outcome.view if outcome else None, outcome.state if outcome else "")
         if outcome is not None:
             out.finish(outcome.run)
         out.close()
-    if outcome.state == "drained" and not outcome.causes and (command := again(outcome.run)):
-        narrator.say(f"drained; go on with: {command}")
-    if (letters := outcome.view.letters) and (command := again(outcome.run)):
-        narrator.say(
-            f"{plural(letters, 'letter')}, kept to be run again: {command.replace('resume', 'letters', 1)}"
-        )
+    _report_remainder(narration, outcome, name or outcome.run)
     return outcome
 
 
-def _waits(narrator: Narrator, run: str, found: Iterable[StallCause]) -> None:
-    """Say what a run waits for in which nothing can go on, and how to answer."""
-    narrator.say("nothing can go on until an operator acts:")
-    for cause in found:
-        narrator.say(f"  {cause.why}: {cause.waiting}; {cause.remedy(run, stopped=False)}")
+def _report_stall(narration: Narrator, run: str, causes: Iterable[StallCause]) -> None:
+    """Name what a run waits for that cannot continue by itself, and the commands that answer."""
+    narration.say("nothing can go on until an operator acts:")
+    for cause in causes:
+        narration.say(f"  {cause.why}: {cause.waiting}; {cause.remedy(run, stopped=False)}")
 
 
-async def _main(
-    start: Callable[[Watch], Awaitable[Outcome]], watch: Watch, narrator: Narrator, again: Callable[[], str]
-) -> Outcome:
+def _report_remainder(narration: Narrator, outcome: Outcome, run: str) -> None:
+    """Name the commands that continue a drained run and that show its dead letters."""
+    if outcome.state == "drained" and not outcome.causes:
+        narration.say(f"drained; go on with: agentdeck resume {run}")
+    if letters := outcome.view.letters:
+        narration.say(f"{plural(letters, 'letter')}, kept to be run again: agentdeck letters {run}")
+
+
+async def _main(start: Callable[[Watch], Awaitable[Outcome]], watch: Watch, interrupts: _Interrupts) -> Outcome:
     loop, pool = asyncio.get_running_loop(), ThreadPoolExecutor()
     loop.set_default_executor(pool)
     try:
-        with interruptible(), _signals(watch, narrator, again):
+        with interruptible(), interrupts.handled():
             return await start(watch)
     finally:
         # Closing the loop waits for its executor, and that for functions that never return.
@@ -102,78 +177,87 @@ async def _main(
         loop.set_default_executor(ThreadPoolExecutor())
 
 
-@contextlib.contextmanager
-def _signals(watch: Watch, narrator: Narrator, again: Callable[[], str]) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
-    control, asked, pressed = watch.control, 0, 0
-    assert control is not None
+class _Interrupts:
+    """Handlers of SIGINT and SIGTERM: the first drains the run, the second SIGINT cancels it, the third ends the
+    process."""
 
-    def press(number: int, frame: FrameType | None) -> None:
-        """Between two instructions of the main thread. Presses that the loop has not come to handle say that an
-        agent holds it up: the second one breaks into that agent, the third one leaves."""
-        nonlocal pressed
-        pressed += number == signal.SIGINT
-        if pressed - asked > 2:
+    def __init__(self, control: RunControl, narration: Narrator, run: Callable[[], str]) -> None:
+        self._control = control
+        self._narration = narration
+        self._run = run
+        self._received = 0  # SIGINTs, counted by the signal handler
+        self._handled = 0  # signals, counted by the loop
+
+    @contextlib.contextmanager
+    def handled(self) -> Iterator[None]:
+        """Install the handlers in the running loop; restore the previous ones at the end."""
+        loop = asyncio.get_running_loop()
+        before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+        for one in before:
+            with contextlib.suppress(NotImplementedError):
+                loop.add_signal_handler(one, self._in_loop, one)
+                signal.signal(one, self._in_main_thread)  # the loop's wake-up descriptor stays installed
+        try:
+            yield
+        finally:
+            for one, handler in before.items():
+                with contextlib.suppress(NotImplementedError):
+                    loop.remove_signal_handler(one)
+                    signal.signal(one, handler)
+
+    def _in_main_thread(self, number: int, frame: FrameType | None) -> None:
+        """Called between two instructions of the main thread. A SIGINT that the loop has not handled means that
+        an agent blocks the loop: the second one interrupts that agent, the third one ends the process."""
+        self._received += number == signal.SIGINT
+        if self._received - self._handled > 2:
             os._exit(INTERRUPTED)
-        elif pressed - asked == 2:
+        elif self._received - self._handled == 2:
             break_into(frame)
 
-    def stop(number: int) -> None:
-        nonlocal asked
-        asked += 1
-        if asked == 1:
-            command = again()
-            narrator.say(
+    def _in_loop(self, number: int) -> None:
+        self._handled += 1
+        if self._handled == 1:
+            run = self._run()
+            self._narration.say(
                 "draining: running steps finish, nothing new starts"
-                + (f"; then go on with: {command}" if command else "")
+                + (f"; then go on with: agentdeck resume {run}" if run else "")
                 + "; Ctrl-C again cancels"
             )
-            control.drain()
-        elif asked == 2 and number == signal.SIGINT:
-            narrator.say("cancelling")
-            control.cancel()
+            self._control.drain()
+        elif self._handled == 2 and number == signal.SIGINT:
+            self._narration.say("cancelling")
+            self._control.cancel()
         elif number == signal.SIGINT:
-            narrator.close(None, "")
+            self._narration.close(None, "")
             os._exit(INTERRUPTED)
 
-    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
-    for one in before:
-        with contextlib.suppress(NotImplementedError):
-            loop.add_signal_handler(one, stop, one)
-            signal.signal(one, press)  # the loop is woken all the same
-    try:
-        yield
-    finally:
-        for one, handler in before.items():
-            with contextlib.suppress(NotImplementedError):
-                loop.remove_signal_handler(one)
-                signal.signal(one, handler)
 
-
-def conclude(outcome: Outcome, definition: Definition, out: OutFile, as_json: bool, *, good: bool = False) -> int:
-    """Print what is data, and find the exit code; `good`: what was asked for ended well, whatever else has failed
-    in the run. Threads that ignored their cancellation are left behind."""
+def conclude(finished: Finished, as_json: bool, *, succeeded: bool = False) -> int:
+    """Print the run's data on stdout; returns the exit code. `succeeded`: the steps that were retried ended well,
+    although others of the run have failed. Ends the process if threads ignored their cancellation."""
     from agentdeck.cli.text_tables import dump
     from agentdeck.cli.text_tables import out as print_line
     from agentdeck.insight.summary import summary
     from agentdeck.terminal_text import clean
 
-    told = summary(outcome.view, definition)
+    outcome = finished.outcome
+    document = summary(outcome.view, finished.definition)
+    output = document["output"]
     if as_json:
-        dump(told)
-    elif told["output"] is not None and outcome.state == "done":
-        output = told["output"]
-        if isinstance(output, str):
-            print_line(clean(output, lines=True) if sys.stdout.isatty() else output)
-        else:
-            dump(output, indent=2)
-    code = {"done": DONE, "drained": INTERRUPTED}.get(outcome.state, FAILED)
-    if good:
-        code = DONE
-    if outcome.causes:  # it stopped by itself
-        code = UNUSABLE if any(cause.kind == "provider" for cause in outcome.causes) else FAILED
-    if out.failed:
-        code = UNUSABLE
+        dump(document)
+    elif outcome.state == "done" and isinstance(output, str):
+        print_line(clean(output, lines=True) if sys.stdout.isatty() else output)
+    elif outcome.state == "done" and output is not None:
+        dump(output, indent=2)
+    code = _exit_code(outcome, finished.out, succeeded)
     if outcome.abandoned:
         leave_now(code)
     return code
+
+
+def _exit_code(outcome: Outcome, out: OutFile, succeeded: bool) -> int:
+    if out.failed:
+        return UNUSABLE
+    if outcome.causes:  # the run stopped by itself
+        return UNUSABLE if any(cause.kind == "provider" for cause in outcome.causes) else FAILED
+    return DONE if succeeded else {"done": DONE, "drained": INTERRUPTED}.get(outcome.state, FAILED)

@@ -48,13 +48,13 @@ def runs(
       agentdeck runs --workflow order --tag nightly --json
     """
     from agentdeck.cli.error_output import hint
-    from agentdeck.cli.options import store
     from agentdeck.cli.text_tables import dump, out, table
     from agentdeck.insight.formatting import moment, seconds
+    from agentdeck.operations.recorded_run import open_store
     from agentdeck.operations.run_list import marks, moment_from
 
     first, last = moment_from(since, "--since"), moment_from(until, "--until")
-    with store(db) as reader:
+    with open_store(db) as reader:
         rows: list[RunRow] = reader.runs(
             limit + 1,
             before=reader.run(before).key if before else None,

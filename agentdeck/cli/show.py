@@ -38,12 +38,12 @@ def show(run: str, timeline: int | None, db: str | None, as_json: bool) -> None:
     """
     import time
 
-    from agentdeck.cli.options import folded, store
     from agentdeck.cli.text_tables import dump, out
     from agentdeck.insight.summary import summary
+    from agentdeck.operations.recorded_run import load_run, open_store
 
-    with store(db) as reader:
-        row, definition, view = folded(reader, run)
+    with open_store(db) as reader:
+        row, definition, view = load_run(reader, run)
     if row.state in ("running", "paused"):
         view.now = max(view.now, time.time())
     told = summary(view, definition)
@@ -89,7 +89,7 @@ def page(row: RunRow, view: RunView, told: dict[str, Data], moments: Sequence[Ti
 
 
 def _facts(row: RunRow, view: RunView, told: dict[str, Data]) -> Iterator[str]:
-    from agentdeck.cli.db_hint import with_db
+    from agentdeck.cli.options import with_db
     from agentdeck.cli.text_tables import cut
     from agentdeck.insight.formatting import moment, seconds
     from agentdeck.insight.summary import simulation, task_counts, unknown_cost

@@ -25,12 +25,12 @@ def step(run: str, task: str, step: str, db: str | None, as_json: bool) -> None:
       agentdeck step last 1 payment
       agentdeck step last 1 notes[0] --json
     """
-    from agentdeck.cli.options import store
     from agentdeck.cli.text_tables import dump, out
     from agentdeck.insight.step import recorded_story
+    from agentdeck.operations.recorded_run import open_store
     from agentdeck.operations.step_page import page, render
 
-    with store(db) as reader:
+    with open_store(db) as reader:
         told = recorded_story(reader, run, task, step)
     if as_json:
         dump(render(told))

@@ -28,10 +28,10 @@ def watch(run: str, db: str | None, as_json: bool) -> int:
 
     from agentdeck.cli.error_output import DONE, FAILED, INTERRUPTED, say
     from agentdeck.cli.events import line
-    from agentdeck.cli.options import store
     from agentdeck.cli.text_tables import dump, out
+    from agentdeck.operations.recorded_run import open_store
 
-    with store(db) as reader:
+    with open_store(db) as reader:
         row = reader.run(run)
         after, version = 0, -2
         while True:

@@ -26,16 +26,16 @@ def why(run: str, step: str, task: str | None, db: str | None, as_json: bool) ->
     """
     import time
 
-    from agentdeck.cli.options import folded, store
     from agentdeck.cli.text_tables import dump, out
     from agentdeck.insight.why import explain
     from agentdeck.operations.explain import step_task, task_view
+    from agentdeck.operations.recorded_run import load_run, open_store
     from agentdeck.terminal_text import clean
 
     if task is None and "/" in step:
         task, step = step.rsplit("/", 1)
-    with store(db) as reader:
-        row, definition, view = folded(reader, run)
+    with open_store(db) as reader:
+        row, definition, view = load_run(reader, run)
         task = task or step_task(view, step)
         if task not in view.open and task not in view.failed:
             view = task_view(reader, row, definition, task)

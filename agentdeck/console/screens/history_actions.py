@@ -25,7 +25,7 @@ from agentdeck.operations.explain import step_task
 from agentdeck.store.run_list import RunRow
 
 if TYPE_CHECKING:
-    from agentdeck.console.retry_actions import Way
+    from agentdeck.operations.retry import RetryOption
 
 #: Starts an engine process that goes on with the run.
 StartEngine: TypeAlias = Callable[[Callable[[], EngineProcess]], None]
@@ -136,17 +136,18 @@ class HistoryActions:
 
     def _find_retries(self, selection: Selection) -> None:
         """In a thread: read what can be retried, and offer it."""
-        from agentdeck.console.retry_actions import ways
+        from agentdeck.operations.retry import retry_options
 
         app = self._screen.app
         try:
-            row, found = ways(self._state.db, self._state.run, selection)
+            run, task, agent, step = self._state.run, selection.task, selection.agent, selection.step
+            row, found = retry_options(self._state.db, run, task, agent, step)
         except AgentdeckError as error:
             app.call_from_thread(self._screen.notify, str(error), severity="error", markup=False)
             return
         app.call_from_thread(self._offer_retries, row, found)
 
-    def _offer_retries(self, row: RunRow, found: list[Way]) -> None:
+    def _offer_retries(self, row: RunRow, found: list[RetryOption]) -> None:
         interrupted = row.state == "interrupted"
         if not found:
             if interrupted:
@@ -155,7 +156,9 @@ class HistoryActions:
                 self._warn("nothing of that can go again: nothing failed")
             return
         choices = [Choice("resume", "g", "Go on where it was", "nothing again")] if interrupted else []
-        choices += [Choice(str(at), str(at + 1), way.title, way.told) for at, way in enumerate(found)]
+        choices += [
+            Choice(str(at), str(at + 1), option.title, option.plan.summary) for at, option in enumerate(found)
+        ]
         choices.append(Choice("", "n", "Nothing, leave it"))
         alive = row.state in ("running", "paused")
         where = "the process that runs it does this" if alive else "a process of its own does this"
@@ -169,11 +172,11 @@ class HistoryActions:
 
         self._screen.app.push_screen(Confirm(f"Again in {self._state.run}?", touches, choices), answered)
 
-    def _retry(self, row: RunRow, way: Way) -> None:
+    def _retry(self, row: RunRow, option: RetryOption) -> None:
         if row.state in ("running", "paused"):
-            self._send("retry", way.plan.request)
+            self._send(*option.plan.command)
         else:
-            self._start_engine(lambda: engine_process.retry(self._state.db, self._state.run, way.arguments))
+            self._start_engine(lambda: engine_process.retry(self._state.db, self._state.run, option.arguments))
 
     def resume(self) -> None:
         """Go on with an interrupted run. Where files have changed since the launch, ask first."""

@@ -252,7 +252,7 @@ class LettersScreen(SizedScreen):
 
     async def _undecided(self, chosen: Sequence[Letter]) -> list[Letter]:
         """Those of steps that may have taken effect, where no operator has decided yet whether they did."""
-        from agentdeck.engine.once_decision import undecided
+        from agentdeck.operations.once_decision import undecided
 
         try:
             return await self._store.read(undecided, chosen)
@@ -286,7 +286,7 @@ class LettersScreen(SizedScreen):
         )
 
     def action_retry(self) -> None:
-        from agentdeck.engine.once_decision import UNKNOWN
+        from agentdeck.operations.once_decision import UNKNOWN
 
         chosen = self._chosen()
         unknown = [one for one in chosen if one.fault.kind == UNKNOWN]

@@ -19,6 +19,7 @@ from agentdeck.errors import AgentdeckError, UsageError
 from agentdeck.insight.attention import attention_items
 from agentdeck.insight.formatting import plural, seconds
 from agentdeck.insight.limits import limits
+from agentdeck.operations.commands import budget_from
 from agentdeck.store.command_client import Answer
 from agentdeck.workflow.model import Approve, Data
 
@@ -35,22 +36,10 @@ class SendCommand(Protocol):
     ) -> None: ...
 
 
-def _amount(text: str) -> dict[str, Data]:
-    """The arguments of the command that grants this amount. Raises UsageError."""
-    from agentdeck.operations.commands import budget_amount
-
-    tokens = text.endswith("tokens")
-    amount = text.removesuffix("tokens").strip()
-    value = budget_amount(amount.removeprefix("+"), tokens)
-    if not 0 < value < float("inf"):
-        raise UsageError(f"{amount} is not an amount; write what is more than nothing")
-    return {"measure": "tokens" if tokens else "usd", "amount": value, "more": amount.startswith("+")}
-
-
 def _amount_fault(text: str) -> str:
     """Why this text is no amount; empty where it is one."""
     try:
-        _amount(text)
+        budget_from(text)
     except UsageError as error:
         return str(error)
     return ""
@@ -178,7 +167,7 @@ class RunActions:
             if not answer.ok and self._screen.is_active:
                 self._ask_budget(text, answer.text)
 
-        self._send("budget", _amount(text), answered)
+        self._send("budget", budget_from(text).args, answered)
 
     # The target ---------------------------------------------------------------------------------------------
 

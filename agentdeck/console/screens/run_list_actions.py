@@ -10,14 +10,13 @@ from pathlib import Path
 from textual.screen import Screen
 
 from agentdeck.console.commands import tell
-from agentdeck.console.pane import Selection
-from agentdeck.console.retry_actions import ways
 from agentdeck.console.screens.confirm import Choice, Confirm
 from agentdeck.console.summary_text import total_of
 from agentdeck.errors import AgentdeckError
 from agentdeck.insight.formatting import moment, plural
 from agentdeck.operations import engine_process
 from agentdeck.operations.engine_process import EngineProcess
+from agentdeck.operations.retry import retry_options
 from agentdeck.store.run_list import RunRow
 from agentdeck.terminal_text import clean
 
@@ -60,7 +59,7 @@ class RunListActions:
     def _find_retry(self, row: RunRow) -> None:
         """In a thread: read what failed, and offer to retry it."""
         try:
-            found = ways(self._db, row.run, Selection())[1]
+            found = retry_options(self._db, row.run)[1]
         except AgentdeckError as error:
             self._warn_from_thread(str(error))
             return
@@ -73,7 +72,7 @@ class RunListActions:
             self._start_engine(partial(engine_process.retry, self._db, row.run, failed.arguments))
 
         choices = [Choice("yes", "y", "Retry what failed"), Choice("", "n", "No")]
-        question = (f"Retry in {row.run}?", [failed.told], choices, start)
+        question = (f"Retry in {row.run}?", [failed.plan.summary], choices, start)
         self._screen.app.call_from_thread(self._confirm, *question)
 
     def fork(self, row: RunRow) -> None:
@@ -87,7 +86,7 @@ class RunListActions:
         self._confirm(f"Fork {row.run}?", touches, choices, start)
 
     def _fork(self, row: RunRow) -> None:
-        from agentdeck.engine.fork import Fork, fork
+        from agentdeck.operations.fork import Fork, fork
 
         try:
             made = fork(self._db, Fork(row.run))

@@ -1,7 +1,7 @@
-"""A new run that shares another one's results up to a point.
+"""Forks: new runs that share results of another run.
 
-What is shared is written into the new run's log as results that were had already; then it is a run that nobody
-holds, and `resume` goes on with it.
+The shared results are written into the new run's log as reused results. The new run is then a drained run, which
+`resume` continues.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from pathlib import Path
 from agentdeck.engine.author import current_author
 from agentdeck.engine.launch import ITERATOR, OVERLAY, TASKS, programs
 from agentdeck.engine.resume import definition_of, nested_of
-from agentdeck.engine.retry import known_agent
 from agentdeck.engine.source_hashes import FILES, accepted, changed_files, note_changes
 from agentdeck.errors import UsageError
 from agentdeck.limits.provider_limits import caps_of, shown
+from agentdeck.operations.overrides import override
+from agentdeck.operations.recorded_run import known_agent
+from agentdeck.operations.retry import inputs_from_settings
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.fold import Fold
 from agentdeck.scheduler.reopen import unchosen
@@ -41,14 +43,14 @@ from agentdeck.workflow import graph
 from agentdeck.workflow.deck import WORKERS, deck_for
 from agentdeck.workflow.model import Data, Definition, Dispatch, plain
 
-#: What of an agent may change without its earlier results being wrong.
+#: Keys of an agent that may change without making its earlier results invalid.
 CONDUCT = ("about", "retry", "timeout", "max_parallel", "priority", "tier", "hedge", "on_error", "cache", "once")
 
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """What is to be forked: from `start` on, or else from whatever has failed on, with other inputs, or under
-    another `definition`. `source` is laid over what the row tells of where the workflow came from."""
+    """The run to fork, and the agent `start` whose results, and all after them, are not shared; None shares every
+    result that did not fail. `inputs`, `definition` and `source` replace those of the run."""
 
     run: str
     start: str | None = None
@@ -60,7 +62,7 @@ class Fork:
 
 @dataclass(frozen=True, slots=True)
 class ForkResult:
-    """The new run, how many results it shares, and how many tasks it has so far."""
+    """The new run, how many results it shares, and how many tasks were opened in it."""
 
     run: str
     origin: str
@@ -69,7 +71,7 @@ class ForkResult:
 
 
 def fork(db: Path, wanted: Fork) -> ForkResult:
-    """Write the new run; nobody holds it yet. Raises UsageError."""
+    """Write the new run into the store, without starting it. Raises UsageError."""
     reader = Reader(db)
     try:
         row = reader.run(wanted.run)
@@ -99,7 +101,7 @@ def fork(db: Path, wanted: Fork) -> ForkResult:
         workers = new.limits.workers
     limits: dict[str, Data] = {"workers": workers, **shown(caps_of(deck_for(folder), new))}
     started = ev.RunStarted(at, name, new.name, new.identity, inputs, limits, author.text, row.run, first.tasks)
-    redo = anew(old, new, wanted.start)
+    redo = invalidated(old, new, wanted.start)
     tasks = sorted(
         (task for task in {**fold.closed, **fold.tasks}.values() if task.parent is None),
         key=lambda task: int(task.id),
@@ -108,7 +110,7 @@ def fork(db: Path, wanted: Fork) -> ForkResult:
     for task in tasks:
         events.append(ev.TaskOpened(at, task.id, {**task.inputs, **wanted.inputs}))
         events += shared(task, redo, row.run, at)
-    # A run that was cancelled left tasks out: the new run opens them, where they are recorded.
+    # A cancelled run did not open all tasks: the new run opens the others if they are recorded.
     if fold.exhausted and (not cut or row.options.get(TASKS) == ITERATOR):
         events.append(ev.TasksExhausted(at, len(tasks), cut))
     source: dict[str, Data] = {**row.source, **wanted.source, "forked": row.run}
@@ -122,6 +124,21 @@ def fork(db: Path, wanted: Fork) -> ForkResult:
     made = NewRun(name, new.name, new.identity, at, row.simulated, row.tags, source, options)
     _write(db, made, new, events, row.run)
     return ForkResult(name, row.run, sum(type(event) is ev.StepSucceeded for event in events), len(tasks))
+
+
+def fork_with_settings(
+    db: Path, row: RunRow, start: str | None, settings: Sequence[str], author: ev.Author
+) -> ForkResult:
+    """Fork a run with `--set` settings: `inputs.NAME=VALUE`, or a setting of the workflow. Raises UsageError."""
+    others = [text for text in settings if not text.startswith("inputs.")]
+    reader = Reader(db)
+    try:
+        inputs = inputs_from_settings(reader, row, [text for text in settings if text not in others])
+        definition = override(definition_of(reader, row), others)
+    finally:
+        reader.close()
+    source = {"set": [*(row.source.get("set") or ()), *others]} if others else {}
+    return fork(db, Fork(row.run, start, inputs, definition, source, author))
 
 
 def _write(db: Path, row: NewRun, definition: Definition, events: Sequence[ev.Event], origin: str) -> None:
@@ -144,27 +161,28 @@ def _write(db: Path, row: NewRun, definition: Definition, events: Sequence[ev.Ev
 
 
 def differences(old: Definition, new: Definition) -> list[str]:
-    """What makes two definitions differ, in words."""
-    told = [f"{name} is new" for name in new.agents if name not in old.agents]
+    """The differences of two definitions, one phrase each."""
+    phrases = [f"{name} is new" for name in new.agents if name not in old.agents]
     for name, agent in old.agents.items():
         if name not in new.agents:
-            told.append(f"{name} is gone")
+            phrases.append(f"{name} is gone")
             continue
         before, after = plain(agent), plain(new.agents[name])
         changed = [key for key in before if before[key] != after.get(key)]
         if changed:
-            told.append(f"{name} has another {', '.join(key.rstrip('_') for key in changed)}")
+            phrases.append(f"{name} has another {', '.join(key.rstrip('_') for key in changed)}")
     rest = [key for key, value in plain(old).items() if key != "agents" and value != plain(new).get(key)]
-    return [*told, *(f"its {key} changed" for key in rest)]
+    return [*phrases, *(f"its {key} changed" for key in rest)]
 
 
-def anew(old: Definition, new: Definition, start: str | None) -> set[str]:
-    """Agents of the old definition whose results are not shared: `start`, what changed, and all after these."""
+def invalidated(old: Definition, new: Definition, start: str | None) -> set[str]:
+    """The agents whose results are not shared: `start`, those whose definition changed, and all that depend on
+    these."""
     changed = {name for name in old.agents if name not in new.agents}
     changed |= {start} if start is not None else set()
     for name, agent in new.agents.items():
         was = old.agents.get(name)
-        if was is None or _matter(plain(was)) != _matter(plain(agent)):
+        if was is None or _significant(plain(was)) != _significant(plain(agent)):
             changed.add(name)
     below = graph.dependents({name: agent.needs for name, agent in new.agents.items()})
     todo = list(changed)
@@ -176,12 +194,13 @@ def anew(old: Definition, new: Definition, start: str | None) -> set[str]:
     return changed
 
 
-def _matter(agent: Mapping[str, Data]) -> dict[str, Data]:
+def _significant(agent: Mapping[str, Data]) -> dict[str, Data]:
+    """The keys of an agent on which its results depend."""
     return {key: value for key, value in agent.items() if key not in CONDUCT}
 
 
 def shared(task: Task, redo: set[str], origin: str, at: float) -> Iterator[ev.Event]:
-    """How the steps of a task ended that need not run again."""
+    """Events that record how the shared steps of a task ended."""
     steps = [step for step in task.steps if step is not None]
     again = {step.rule.index for step in steps if step.key in redo or _unsettled(step)}
     todo = list(again)
@@ -203,7 +222,7 @@ def shared(task: Task, redo: set[str], origin: str, at: float) -> Iterator[ev.Ev
 
 
 def _unsettled(step: Step) -> bool:
-    """It failed, or was cancelled and nobody has gone on without it."""
+    """Whether the step failed, or was cancelled and no step has run without its result."""
     if step.state == FAILED:
         return step.rule.agent.on_error.action != "continue"
     if step.state == CANCELLED:
@@ -235,7 +254,8 @@ def _ended(step: Step, origin: str, at: float) -> Iterator[ev.Event]:
 
 
 def supersede(db: Path, row: RunRow, new: str, who: str) -> None:
-    """A run that nobody holds ends: another one goes on for it. Raises UsageError if somebody has taken it."""
+    """End a run that no process holds, because its fork `new` continues it. Raises UsageError if a process has
+    taken the run in the meantime."""
     now = time.time()
     owner = Owner(f"fork:{new}", 0, "")
     reader = Reader(db)

@@ -1,4 +1,4 @@
-"""A run whose workflow has another folder now: its row names the new place, and its log says so."""
+"""A run whose workflow was moved to another folder: its row names the new folder, and its log records that."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from agentdeck.store.writer import Writer
 from agentdeck.workflow.model import Data
 
 
-def move(db: Path, row: RunRow, folder: Path, who: str) -> None:
-    """Record that the workflow of a run that no process holds is in this folder. Raises UsageError."""
+def relocate(db: Path, row: RunRow, folder: Path, who: str) -> None:
+    """Record that the workflow of a run that no process holds is in this folder now. Raises UsageError."""
     if row.state in ("running", "paused"):
         raise UsageError(
             f"{row.run} is {row.state} in process {row.pid} on {row.host}; its folder cannot change now"
@@ -27,19 +27,19 @@ def move(db: Path, row: RunRow, folder: Path, who: str) -> None:
     source = dict(row.source)
     source["folder"] = str(new)
     if row.source.get("file"):
-        file = _there(Path(str(row.source["file"])), old, new)
+        file = _moved(Path(str(row.source["file"])), old, new)
         if not file.is_file():
             raise UsageError(f"--folder {folder}: there is no {file.name} in it, which {row.run} is a run of")
         source["file"] = str(file)
     tasks = row.source.get("tasks")
-    if isinstance(tasks, str) and (there := _there(Path(tasks), old, new)).is_file():
-        source["tasks"] = str(there)
+    if isinstance(tasks, str) and (moved := _moved(Path(tasks), old, new)).is_file():
+        source["tasks"] = str(moved)
     if source != row.source:
         _record(db, row.run, source, f"the workflow is in {new} now, and was in {old}", who)
 
 
-def _there(path: Path, old: Path, new: Path) -> Path:
-    """Where a file of the old folder is in the new one. A file of another place is where it was."""
+def _moved(path: Path, old: Path, new: Path) -> Path:
+    """The path in the new folder of a file from the old folder; other paths are unchanged."""
     return new / path.relative_to(old) if path.is_relative_to(old) else path
 
 

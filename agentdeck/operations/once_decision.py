@@ -1,4 +1,4 @@
-"""Letters of `once` steps that may have taken effect: an operator decides whether they did."""
+"""Letters of `once` steps that may have taken effect: the operator decides whether they did."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from agentdeck.store.reader import Reader
 from agentdeck.store.writer import Writer
 from agentdeck.workflow.model import Data
 
-#: The kind of their fault.
+#: The kind of fault of such a letter.
 UNKNOWN = "unknown"
 
 
 def undecided_key(reader: Reader, letter: Letter) -> str:
-    """The key of a letter that an operator has to decide; empty where there is nothing to decide (any more)."""
+    """The `once` key that the operator has to decide for a letter; empty if there is nothing to decide."""
     if letter.fault.kind != UNKNOWN:
         return ""
     key = letter.fault.once_key or reader.once_key_of(letter.run, f"{letter.task}/{letter.step}")
@@ -33,7 +33,7 @@ def undecided(reader: Reader, letters: Iterable[Letter]) -> list[Letter]:
 
 
 def choices(letter: int) -> tuple[str, str]:
-    """The two commands that decide a letter."""
+    """The two commands that decide a letter: the step took effect, or it is to be executed again."""
     return (
         f"agentdeck letters retry {letter} --took-effect RESULT",
         f"agentdeck letters retry {letter} --again",
@@ -41,11 +41,11 @@ def choices(letter: int) -> tuple[str, str]:
 
 
 def refusal(letter: Letter, key: str) -> str:
-    """Why such a letter is not simply run again, and what can be done."""
-    did, again = choices(letter.id)
+    """The error message for a retry of an undecided letter."""
+    took_effect, again = choices(letter.id)
     return (
         f"letter {letter.id}: it is not known whether once key {key} took effect. Check that "
-        f"(agentdeck letters show {letter.id}), then: {did}, which records RESULT and executes nothing; "
+        f"(agentdeck letters show {letter.id}), then: {took_effect}, which records RESULT and executes nothing; "
         f"or: {again}, which executes it again"
     )
 
@@ -53,8 +53,8 @@ def refusal(letter: Letter, key: str) -> str:
 def decide(
     db: Path, letters: Sequence[Letter], took_effect: tuple[Data] | None, author: Author
 ) -> dict[int, str]:
-    """Record for the keys of these letters that they took effect, with this result, or (None) that they are to be
-    executed again. The keys by letter. Raises UsageError where there is nothing to decide."""
+    """Record for the keys of these letters that the step took effect, with this result, or (None) that it is to
+    be executed again. Returns the keys by letter. Raises UsageError if a letter has nothing to decide."""
     reader = Reader(db)
     try:
         keys = {one.id: undecided_key(reader, one) for one in letters}
@@ -68,13 +68,13 @@ def decide(
                 _check_result(reader, one, took_effect[0])
     finally:
         reader.close()
-    said = "to be executed again" if took_effect is None else "took effect"
+    decision = "to be executed again" if took_effect is None else "took effect"
     writer = Writer(db)
     try:
         for number, key in keys.items():
             if not writer.call(lambda c, key=key: once_decide(c, key, took_effect)).result(30):  # type: ignore[misc]
                 raise UsageError(f"once key {key} was decided by another process just now")
-            why = f"{said}, says {author.text}"
+            why = f"{decision}, says {author.text}"
             writer.call(lambda c, n=number, why=why: set_letter(c, n, "open", why)).result(30)  # type: ignore[misc]
     finally:
         writer.close()
@@ -82,7 +82,8 @@ def decide(
 
 
 def _check_result(reader: Reader, letter: Letter, result: Data) -> None:
-    """Raises UsageError where what follows could not read the result. Nested workflows are not checked."""
+    """Raises UsageError if the result does not fit the agent's `output` or `expect`. Steps of nested workflows
+    are not checked."""
     agent = definition_of(reader, reader.run(letter.run)).agents.get(letter.agent)
     if agent is None or "/" in letter.task or not isinstance(letter.inputs, dict):
         return

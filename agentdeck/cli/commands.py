@@ -1,0 +1,170 @@
+"""The verbs that send one command to the process that holds a run, and print its answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from agentdeck.cli import complete
+from agentdeck.cli.options import by_option, db_option, run_argument
+
+if TYPE_CHECKING:
+    from agentdeck.operations.commands import RunCommand
+
+
+def send(db: str | None, run: str, command: RunCommand, as_json: bool = False, by: str | None = None) -> int:
+    """Send a command, wait for the answer and print it; returns the exit code. `by` is the name of --by."""
+    from agentdeck.cli.error_output import DONE, FAILED, say
+    from agentdeck.cli.text_tables import dump, out
+    from agentdeck.operations import commands
+    from agentdeck.operations.author import author
+    from agentdeck.operations.settings import database
+
+    answer = commands.send(database(db), run, command, author(by or ""))
+    if as_json:
+        dump({"run": answer.run, "ok": answer.ok, "answer": answer.text})
+    elif answer.ok:
+        out(f"{answer.run}: {answer.text}")
+    else:
+        say(answer.text if answer.text.startswith(answer.run) else f"{answer.run}: {answer.text}")
+    return DONE if answer.ok else FAILED
+
+
+@click.command()
+@run_argument
+@by_option
+@db_option
+def pause(run: str, by: str | None, db: str | None) -> int:
+    """Start nothing new in a run; what runs goes on. `resume` lets it go on.
+
+    \b
+    Example:
+      agentdeck pause last
+    """
+    from agentdeck.operations import commands
+
+    return send(db, run, commands.pause(), by=by)
+
+
+@click.command()
+@run_argument
+@by_option
+@db_option
+def drain(run: str, by: str | None, db: str | None) -> int:
+    """Let running steps finish, then stop the process that holds the run; `resume` goes on.
+
+    \b
+    Example:
+      agentdeck drain last
+    """
+    from agentdeck.operations import commands
+
+    return send(db, run, commands.drain(), by=by)
+
+
+@click.command()
+@run_argument
+@click.option("--task", metavar="TASK", help="This task only.")
+@click.option(
+    "--step", metavar="STEP", shell_complete=complete.agents, help="This step only, in one task or in all."
+)
+@click.option("--now", is_flag=True, help="Kill running programs without the moment they have to end themselves.")
+@by_option
+@db_option
+def cancel(run: str, task: str | None, step: str | None, now: bool, by: str | None, db: str | None) -> int:
+    """Cancel a run, a task of it, or a step. What runs is stopped; programs get a moment to end themselves.
+
+    \b
+    Examples:
+      agentdeck cancel last
+      agentdeck cancel last --task 17
+      agentdeck cancel last --task 17 --step payment --now
+    """
+    from agentdeck.operations import commands
+
+    return send(db, run, commands.cancel(task, step, now=now), by=by)
+
+
+@click.command()
+@run_argument
+@click.argument("step", metavar="STEP", shell_complete=complete.agents)
+@click.option("--task", metavar="TASK", default="1", show_default=True, help="In this task.")
+@by_option
+@db_option
+def skip(run: str, step: str, task: str, by: str | None, db: str | None) -> int:
+    """Go on without a step that has not ended: what needs it does not wait for it any more. What only needs
+    skipped steps is skipped too.
+
+    \b
+    Example:
+      agentdeck skip last courier --task 17
+    """
+    from agentdeck.operations import commands
+
+    return send(db, run, commands.skip(step, task), by=by)
+
+
+@click.command()
+@run_argument
+@click.argument("task", metavar="TASK")
+@by_option
+@db_option
+def hurry(run: str, task: str, by: str | None, db: str | None) -> int:
+    """Let a task go before all others.
+
+    \b
+    Example:
+      agentdeck hurry last 17
+    """
+    from agentdeck.operations import commands
+
+    return send(db, run, commands.hurry(task), by=by)
+
+
+@click.command()
+@run_argument
+@click.argument("step", metavar="STEP", shell_complete=complete.agents)
+@click.option("--task", metavar="TASK", help="In this task; needed where the step waits in several.")
+@by_option
+@db_option
+def release(run: str, step: str, task: str | None, by: str | None, db: str | None) -> int:
+    """Let a join go with what has arrived, instead of waiting for the rest.
+
+    \b
+    Example:
+      agentdeck release last synthesis --task 17
+    """
+    from agentdeck.operations import commands
+
+    return send(db, run, commands.release(step, task), by=by)
+
+
+@click.command()
+@run_argument
+@click.argument("step", metavar="STEP", shell_complete=complete.agents)
+@click.argument("answer", metavar="yes|no", type=click.Choice(["yes", "no"]))
+@click.option("--task", metavar="TASK", help="In this task; needed where the step waits in several.")
+@click.option("--field", "fields", multiple=True, metavar="NAME=VALUE", help="A value that the step asks for.")
+@by_option
+@db_option
+def approve(
+    run: str, step: str, answer: str, task: str | None, fields: tuple[str, ...], by: str | None, db: str | None
+) -> int:
+    """Answer a step that asks a person.
+
+    Every field that the step declares without a default has to be given. The answer is recorded with your
+    account, this host, and the name of --by.
+
+    \b
+    Examples:
+      agentdeck approve last sign_off yes
+      agentdeck approve last sign_off no --field reason="not before Monday" --by "Grace Hopper"
+    """
+    from agentdeck.operations import commands
+    from agentdeck.operations.recorded_run import open_store
+
+    with open_store(db) as reader:
+        row = reader.run(run)
+        command = commands.approve(reader, row, step, task, answer == "yes", fields)
+    return send(db, row.run, command, by=by)

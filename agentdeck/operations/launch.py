@@ -1,0 +1,120 @@
+"""Launching a run in this process from a workflow file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agentdeck.errors import InvalidFile
+from agentdeck.operations.author import author
+from agentdeck.operations.inputs import check_complete, inputs_from
+from agentdeck.operations.out_file import refuse_input
+from agentdeck.operations.overrides import override
+from agentdeck.operations.settings import database, workers
+from agentdeck.operations.task_files import STDIN, Report, TaskFile
+from agentdeck.workflow.loader import load
+
+if TYPE_CHECKING:
+    from agentdeck.engine.launch import Launch
+    from agentdeck.errors import Issue
+    from agentdeck.operations.task_pipe import PipedTasks
+    from agentdeck.store.tasks import TaskSpool
+    from agentdeck.workflow.loader import Loaded
+    from agentdeck.workflow.model import Data, Definition
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """The options of `agentdeck run`, as text. `run` is the id of the run, empty for a new one; `out` is only
+    checked. Without `wait` the run stops when it cannot continue until an operator acts."""
+
+    file: str
+    inputs: Sequence[str] = ()
+    tasks: str | None = None
+    workers: int | None = None
+    settings: Sequence[str] = ()
+    db: str | None = None
+    out: str | None = None
+    skip_bad: bool = False
+    yes: bool = False
+    wait: bool = True
+    tags: Sequence[str] = ()
+    run: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedLaunch:
+    """What `engine.launch.run` starts. `total` is the number of tasks, None while a pipe may deliver more."""
+
+    launch: Launch
+    total: int | None
+
+
+def prepare_launch(options: RunOptions, report: Report, warn: Callable[[str], None]) -> PreparedLaunch:
+    """Load and check everything that a run needs. `warn` receives the warnings of the workflow file, `report` the
+    task lines that were left out. Raises InvalidFile, UsageError, StoreError."""
+    path = Path(options.file)
+    loaded = load(path)
+    for warning in loaded.warnings:
+        warn(str(warning))
+    definition = override(loaded.definition, options.settings)
+    folder = definition.folder or path.resolve().parent
+    inputs = inputs_from(options.inputs, definition)
+    store = database(options.db)
+    source: TaskSpool | PipedTasks | None = None
+    total: int | None = 1
+    record: dict[str, Data] = {"file": str(path.resolve()), "folder": str(folder.resolve())}
+    if options.tasks is None:
+        check_complete(definition, inputs)
+    else:
+        tasks = TaskFile(options.tasks, definition, inputs, skip_bad=options.skip_bad, report=report)
+        source, total = _open(tasks)
+        record |= {"tasks": tasks.source}
+        record |= {"total": total} if total is not None else {}
+    record |= {"skip_bad": True} if options.skip_bad else {}
+    record |= {"set": list(options.settings)} if options.settings else {}
+    _check_python(loaded, definition, folder, options.file)
+    refuse_input(options.out, path, options.tasks if options.tasks != STDIN else None)
+
+    # The engine takes longest to import: a mistake in the files is reported before.
+    from agentdeck.engine.launch import Launch
+
+    launch = Launch(
+        definition,
+        folder,
+        inputs,
+        source,
+        workers(options.workers, definition, folder),
+        dict(loaded.functions),
+        store,
+        record,
+        options.yes,
+        author(),
+        tags=tuple(dict.fromkeys(options.tags)),
+        run=options.run,
+        wait=options.wait,
+    )
+    return PreparedLaunch(launch, total)
+
+
+def _open(file: TaskFile) -> tuple[TaskSpool | PipedTasks, int | None]:
+    """The tasks, and their number if it is known: a file is read whole before the run starts."""
+    from agentdeck.operations.task_pipe import PipedTasks, is_pipe
+
+    if file.name == STDIN and is_pipe():
+        source = PipedTasks(file)
+        return source, source.wait_for_first()
+    spool = file.spool()
+    return spool, spool.count
+
+
+def _check_python(loaded: Loaded, definition: Definition, folder: Path, file: str) -> None:
+    """Raises InvalidFile if a module or a function is missing."""
+    from agentdeck.workflow.python_binding import check_python
+
+    found = check_python(definition, folder, loaded.functions, loaded.positions, file)
+    faults: list[Issue] = [issue for issue in found if not issue.warning]
+    if faults:
+        raise InvalidFile(faults)
