@@ -41,7 +41,7 @@ class AdaptiveMode:
     def see(self, event: ev.Event) -> ev.Noted | None:
         """Take in what happened. What is chosen from now on, where that is another way."""
         match event:
-            case ev.StepStarted(task=task, step=step) if self._machine.found(task, step).acting.slot:
+            case ev.StepStarted(task=task, step=step) if self._machine.step(task, step).acting.slot:
                 self._began[task, step] = event.at
             case ev.StepSucceeded(task=task, step=step) | ev.AttemptFailed(task=task, step=step):
                 root, began = root_of(task), self._began.pop((task, step), event.at)

@@ -93,7 +93,7 @@ class Attempts:
         self._live: dict[AttemptKey, asyncio.Task[None]] = {}
         self._cancelled: set[AttemptKey] = set()
         self._works: dict[AttemptKey, AttemptContext] = {}
-        machine.usage_so_far = self._usage_so_far
+        machine.set_usage_source(self._usage_so_far)
 
     async def run(self, start: act.StartAttempt, worker: asyncio.Task[None]) -> None:
         """Make the attempt in the `worker` that awaits this, and tell the core what came of it; nothing, where it

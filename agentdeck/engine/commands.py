@@ -157,7 +157,7 @@ def _limit(command: Command, name: str, value: Data) -> ev.LimitChanged:
         old: Data = machine.workers
     else:
         try:
-            rule, setting = machine.setting(name)
+            rule, setting = machine.run_state.setting(name)
         except (KeyError, ValueError):
             raise UsageError(f"there is no limit {name}; there are {', '.join(_names(machine))}") from None
         old = getattr(rule, setting)

@@ -148,7 +148,7 @@ class Engine:
         as it is tried again."""
         machine = self.machine
         arriving = self._unmet and not machine.exhausted
-        busy = machine.running or machine.asking or machine.uncommitted or self.attempts.busy
+        busy = machine.running or machine.reserving or machine.uncommitted or self.attempts.busy
         return not (busy or arriving or self._starts or self._woken or self._ill or machine.awaits_time)
 
     def post(self, make: Make) -> None:

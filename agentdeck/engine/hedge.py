@@ -89,7 +89,7 @@ class Hedges:
 
     def _late(self, step: Step, counts: list[int]) -> float | None:
         """After how many seconds it is asked again; None: never."""
-        rule, times = step.acting, step.acting.times
+        rule, times = step.acting, step.acting.durations
         if times is None or len(times) < LEAST or counts[1] + 1 > MOST * counts[0] + 1 or not critical(step):
             return None
         return quantile(times, int((rule.agent.hedge or "p95")[1:]) / 100)

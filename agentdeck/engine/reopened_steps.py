@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 
 from agentdeck.errors import UsageError
 from agentdeck.scheduler import events as ev
-from agentdeck.scheduler.reopen import chain
+from agentdeck.scheduler.fold import rebuild_task
 from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.scheduler.state import root_of
 from agentdeck.store.reader import Reader
-from agentdeck.views.ended_task import rebuild
 from agentdeck.workflow.model import Data
 
 
@@ -44,13 +43,13 @@ async def recall(reader: Reader, machine: Scheduler, steps: Iterable[tuple[str, 
     await asyncio.to_thread(read)
     for root, events in past.items():
         if events:
-            machine.restore_tasks(rebuild(machine.program, machine.run, int(root), events))
+            machine.restore_tasks(rebuild_task(machine.program, machine.run, int(root), events))
 
 
 def order_again(args: Mapping[str, Data], machine: Scheduler, at: float, who: str) -> tuple[ev.Batch, Data]:
     """The event that a `retry` means. Raises UsageError where nothing of it can go again."""
     steps = steps_of(args)
-    can = [step for step in steps if chain(machine, *step)]
+    can = [step for step in steps if machine.can_reopen(*step)]
     if not can:
         raise UsageError("nothing of that can go again: it has not ended, or a retry has it already")
     again = ReopenRequest(can, dict(args.get("inputs") or {}))

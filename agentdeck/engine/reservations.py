@@ -78,7 +78,7 @@ class Reservations:
         """Answer at once where that is possible, else as soon as the store has."""
         machine = self._machine
         self._look()
-        step = machine.found(action.task, action.step)
+        step = machine.step(action.task, action.step)
         rule = step.acting
         most = self._estimates.longest(rule, action.reduced, step.cut_at)
         estimate = self._estimates.of(rule, scope_of(step, machine.run), most)
@@ -149,7 +149,7 @@ class Reservations:
     def _granted(self, ask: int, grant: Reservation) -> None:
         self._grants[ask] = grant
         task, key = grant.where[:2]
-        hold = self._holds.reserve(grant, self._machine.found(task, key))
+        hold = self._holds.reserve(grant, self._machine.step(task, key))
         self._feed(ev.Reserved(self._clock.now(), ask, task, key, grant.provider, grant.model, *hold))
 
     def give_back(self, ask: int) -> None:

@@ -15,8 +15,8 @@ import anyio
 
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.approvals import command, required
-from agentdeck.scheduler.metered import BUDGET
 from agentdeck.scheduler.program import Program
+from agentdeck.scheduler.provider_queues import BUDGET
 from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.scheduler.state import OPEN, Step
 from agentdeck.workflow.model import Approve
@@ -80,7 +80,7 @@ def causes(machine: Scheduler) -> tuple[StallCause, ...]:
         for name, why, steps in machine.stopped_queues():
             found.append(_cause("budget" if name == BUDGET else "provider", why, steps))
     by_agent: dict[str, list[Step]] = {}
-    for step in machine.unended():
+    for step in machine.run_state.unended():
         if step.state == OPEN and step.items is None and isinstance(step.acting.agent.does, Approve):
             by_agent.setdefault(step.rule.name, []).append(step)
     yes = _yes_answers(machine.program)

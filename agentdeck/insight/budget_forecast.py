@@ -146,5 +146,5 @@ def accounts_of(events: Iterable[ev.Event], budget: Budget | None) -> BudgetAcco
             case ev.LimitChanged() if event.name.startswith("budget."):
                 accounts.grant(event.name.removeprefix("budget."), event.new)
             case ev.Noted() if event.data and "rung" in event.data:
-                accounts.enter(str(event.data.get("budget", "")), str(event.data["rung"]))
+                accounts.enforce(str(event.data.get("budget", "")), str(event.data["rung"]))
     return accounts

@@ -22,7 +22,7 @@ from agentdeck.operations.recorded_run import known_agent
 from agentdeck.operations.retry import inputs_from_settings
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.fold import Fold
-from agentdeck.scheduler.reopen import unchosen
+from agentdeck.scheduler.reopen import not_chosen
 from agentdeck.scheduler.state import CANCELLED, DONE, FAILED, SKIPPED, AllTasks, Step, Task
 from agentdeck.store.reader import Reader
 from agentdeck.store.run_list import RunRow
@@ -83,6 +83,7 @@ def fork(db: Path, wanted: Fork) -> ForkResult:
         program = programs(old, folder, {}, nested_of(reader, row))
         given = row.options.get("workers")
         fold = Fold(program, run=row.run, keep=AllTasks(), workers=given if isinstance(given, int) else WORKERS)
+        state = fold.state
         first: ev.RunStarted | None = None
         cut = False
         for _, event in reader.events(row.run):
@@ -96,14 +97,14 @@ def fork(db: Path, wanted: Fork) -> ForkResult:
     name, at = new_run(), time.time()
     inputs = {**first.inputs, **wanted.inputs}
     author = wanted.author or current_author("api")
-    workers = fold.workers
+    workers = state.workers
     if new.limits.workers is not None and new.limits.workers != old.limits.workers:
         workers = new.limits.workers
     limits: dict[str, Data] = {"workers": workers, **shown(caps_of(deck_for(folder), new))}
     started = ev.RunStarted(at, name, new.name, new.identity, inputs, limits, author.text, row.run, first.tasks)
     redo = invalidated(old, new, wanted.start)
     tasks = sorted(
-        (task for task in {**fold.closed, **fold.tasks}.values() if task.parent is None),
+        (task for task in {**state.closed, **state.tasks}.values() if task.parent is None),
         key=lambda task: int(task.id),
     )
     events: list[ev.Event] = [started]
@@ -111,7 +112,7 @@ def fork(db: Path, wanted: Fork) -> ForkResult:
         events.append(ev.TaskOpened(at, task.id, {**task.inputs, **wanted.inputs}))
         events += shared(task, redo, row.run, at)
     # A cancelled run did not open all tasks: the new run opens the others if they are recorded.
-    if fold.exhausted and (not cut or row.options.get(TASKS) == ITERATOR):
+    if state.exhausted and (not cut or row.options.get(TASKS) == ITERATOR):
         events.append(ev.TasksExhausted(at, len(tasks), cut))
     source: dict[str, Data] = {**row.source, **wanted.source, "forked": row.run}
     options = accepted(row) if row.options.get(FILES) else dict(row.options)
@@ -210,7 +211,7 @@ def shared(task: Task, redo: set[str], origin: str, at: float) -> Iterator[ev.Ev
             if step is None or below in again:
                 continue
             rules = task.program.rules
-            if unchosen(step) and not any(
+            if not_chosen(step) and not any(
                 i in again for i in step.rule.needs if isinstance(rules[i].agent.does, Dispatch)
             ):
                 continue

@@ -12,10 +12,10 @@ INFINITE = float("inf")
 
 
 class BudgetAccounts:
-    """All attempts of a run are held and settled here; without a budget nothing is kept.
+    """What attempts reserve and use of the budgets. Without a budget nothing is stored.
 
-    A nested task (`3/review`) uses the budget of the task it belongs to. Budgets go by name: empty is the run's,
-    else the task's. `lowest`: a person had the rest answered by the lowest tier.
+    A nested task (`3/review`) uses the budget of the task that contains it. The name of a budget is empty for the
+    run's, else the id of the task. `lowest`: an operator chose the lowest tier for the rest of the run.
     """
 
     def __init__(self, budget: Budget | None) -> None:
@@ -32,7 +32,7 @@ class BudgetAccounts:
         return any(one is not None and one.usd is not None for one in (self.run, self._each))
 
     def of(self, task: str) -> list[tuple[str, Ledger]]:
-        """The budgets that bind a task, by name."""
+        """The budgets that apply to a task, by name."""
         found = [("", self.run)] if self.run is not None else []
         if self._each is not None:
             top = task.partition("/")[0]
@@ -42,23 +42,23 @@ class BudgetAccounts:
             found.append((top, ledger))
         return found
 
-    def eased(self, task: str) -> list[str]:
-        """What is done to prompts of this task to make them cheaper."""
-        rungs = [rung for rung in ("reduce", "downgrade") if self.force(task, rung)]
+    def savings(self, task: str) -> list[str]:
+        """What makes prompts of this task cheaper: rungs in force, and `routing` for the lowest tier."""
+        rungs = [rung for rung in ("reduce", "downgrade") if self.in_force(task, rung)]
         return [*(one for one in rungs if one == "reduce" or not self.lowest), *["routing"] * self.lowest]
 
-    def force(self, task: str, rung: str) -> str:
-        """The name of what a budget that binds a task does to it, empty where it does not."""
-        return next((rung for _, ledger in self.of(task) if rung in ledger.rungs), "")
+    def in_force(self, task: str, rung: str) -> bool:
+        """Whether a budget that applies to the task has reached this rung."""
+        return any(rung in ledger.rungs for _, ledger in self.of(task))
 
     def left(self, task: str, own: Hold = NO_HOLD) -> tuple[float, float]:
-        """Tokens and dollars that the budgets of a task leave, whatever is held of them; infinite where nothing
-        bounds them. `own` is what an attempt of it has used so far."""
+        """Tokens and dollars that the budgets of a task leave, without regard to what is held; infinite where
+        there is no bound. `own` is what an attempt of the task has used so far."""
         each = [ledger.left(own) for _, ledger in self.of(task)]
         return min((one[0] for one in each), default=INFINITE), min((one[1] for one in each), default=INFINITE)
 
     def refuses(self, task: str, hold: Hold, own: Hold = NO_HOLD) -> tuple[str, Ledger] | None:
-        """The first budget that does not admit this attempt, by name. `own` is what is held for it already."""
+        """The name and ledger of the first budget without room for an attempt. `own` is what it holds already."""
         return next((one for one in self.of(task) if not one[1].admits(hold, own)), None)
 
     def hold(self, task: str, hold: Hold) -> None:
@@ -66,13 +66,13 @@ class BudgetAccounts:
             ledger.hold(hold)
 
     def grow(self, task: str, before: Hold, after: Hold) -> None:
-        """More is held for an attempt under way."""
+        """Replace what is held for an attempt under way."""
         for _, ledger in self.of(task):
             ledger.release(before)
             ledger.hold(after)
 
     def settle(self, task: str, held: Hold, usage: Usage | None, *, lost: bool) -> None:
-        """An attempt ended. What is not known of its use is taken as likely, if it was sent at all."""
+        """An attempt has ended. Where its use is unknown, its likely use counts if it is `lost`, else nothing."""
         likely = held.likely
         if usage is None:
             used = likely if lost else (0, 0.0)
@@ -85,14 +85,14 @@ class BudgetAccounts:
         for _, ledger in self.of(task):
             ledger.settle(held, used)
 
-    def enter(self, name: str, rung: str) -> None:
-        """A rung of the budget of this name is in force from now on."""
+    def enforce(self, name: str, rung: str) -> None:
+        """From now on this rung of the budget of this name is in force."""
         ledger = dict(self.of(name)).get(name) if name else self.run
         if ledger is not None and rung not in ledger.rungs:
             ledger.rungs.append(rung)
 
     def grant(self, name: str, value: Data) -> None:
-        """A new bound: `usd`, `tokens`, or `task.usd`, `task.tokens` for each task; or the `tier` of the rest."""
+        """Set a bound: `usd`, `tokens`, or `task.usd`, `task.tokens` for each task; or the `tier` of the rest."""
         if name == "tier":
             self.lowest = value is not None
             return
@@ -107,18 +107,18 @@ class BudgetAccounts:
         self.run.grant(measure, value)
 
     def bound(self, name: str) -> float | None:
-        """The bound of this name as it is now."""
+        """The current bound of this name, None where there is none."""
         of, _, measure = name.rpartition(".")
         holder = self._each if of == "task" else self.run
         value: float | None = getattr(holder, measure) if holder is not None else None
         return value
 
     def close(self, task: str) -> None:
-        """The task has ended; what it used stays with the run's."""
+        """Drop the ledger of a task that has ended. What it used stays in the run's."""
         self.tasks.pop(task, None)
 
     def snapshot(self) -> Data:
-        """As plain data, for comparing."""
+        """The accounts as plain data, for comparing two folds."""
         ledgers = {"": self.run, **self.tasks}
         return {
             name: [

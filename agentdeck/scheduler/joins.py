@@ -1,48 +1,55 @@
-"""When a step may start, seen from its needs."""
+"""When a step may start, given how its needs ended."""
 
 from __future__ import annotations
 
 import math
 
-from agentdeck.scheduler.state import Step
+from agentdeck.scheduler.pending import Pending
+from agentdeck.scheduler.ready_queue import ReadyQueue
+from agentdeck.scheduler.run_state import RunState
+from agentdeck.scheduler.state import BETWEEN, DONE, FAILED, OPEN, SKIPPED, WAITING, Step
 from agentdeck.workflow.model import Join
 
-GO, WAIT, NEVER, SKIP = "go", "wait", "never", "skip"
+#: Verdicts on a join: start the step, wait, skip it (all its needs were skipped), or it can never be satisfied.
+START, WAIT, SKIP, NEVER = "start", "wait", "skip", "never"
 
 
-def judge(step: Step, *, overdue: bool = False) -> str:
-    """What the join says now: GO, WAIT, SKIP (nothing came because all was skipped), or NEVER.
+def evaluate(step: Step, *, overdue: bool = False) -> str:
+    """The verdict on the step's join. `overdue`: `within` is over, so that `min` needs are enough.
 
-    `overdue`: `within` has run out (or a person released the join), so that `min` is enough.
-    Prior art for the quorum with a floor: speculative joins in dataflow engines; the rule here is our own.
+    Prior art for a quorum with a floor: speculative joins in dataflow engines. The rule here is our own.
     """
-    rule = step.rule
-    total = len(rule.needs)
+    total = len(step.rule.needs)
     if step.arrived == total:
-        return GO
+        return START
     if step.absent == total:
         return SKIP
+    join = step.rule.join
     arrived, due = step.arrived, total - step.absent
     pending = due - arrived - step.tolerated - step.broken
-    join = rule.join
     if join.kind == "progressive":
-        # Each arrival starts a round of its own; only nothing at all ends it.
-        return GO if arrived else WAIT if pending else NEVER
+        # Each arrival starts a round of its own; the join fails only where nothing arrives at all.
+        return START if arrived else WAIT if pending else NEVER
     if join.kind == "all" and join.within is None:
-        return NEVER if step.broken else WAIT if pending else GO
+        return NEVER if step.broken else WAIT if pending else START
+    return _evaluate_quorum(step, pending, overdue)
+
+
+def _evaluate_quorum(step: Step, pending: int, overdue: bool) -> str:
+    join, arrived, due = step.rule.join, step.arrived, len(step.rule.needs) - step.absent
     goal = goal_of(join, due)
     floor = floor_of(join, goal)
     if arrived >= goal or (join.kind == "all" and arrived + step.tolerated >= due):
-        return GO
+        return START
     if arrived >= floor and (overdue or not pending):
-        return GO
+        return START
     if arrived + pending < floor or overdue:
         return NEVER
     return WAIT
 
 
 def goal_of(join: Join, due: int) -> int:
-    """How many arrivals let it go at once; `due` are the needs that were not skipped."""
+    """How many arrivals start the step at once; `due` are the needs that were not skipped."""
     if join.kind in ("any", "progressive"):
         return 1
     if join.quorum is None or isinstance(join.quorum, int):
@@ -51,7 +58,92 @@ def goal_of(join: Join, due: int) -> int:
 
 
 def floor_of(join: Join, goal: int) -> int:
-    """The fewest arrivals that can do: `min`, else 1 with a clock, else the goal itself."""
+    """The fewest arrivals that are enough: `min`, else 1 where `within` is set, else the goal itself."""
     if join.min is not None:
         return min(join.min, goal)
     return 1 if join.within is not None else goal
+
+
+def recount(step: Step, *, fresh: bool) -> None:
+    """Count anew how the needs of a step ended. `fresh`: the step has not consumed any arrival."""
+    step.arrived = step.absent = step.tolerated = step.broken = 0
+    for index in step.rule.needs:
+        need = step.task.steps[index]
+        if need is None or not need.ended:
+            continue
+        if need.state == DONE:
+            step.arrived += 1
+            if fresh and step.rule.join.kind == "progressive":
+                step.arrivals = [*(step.arrivals or ()), index]
+        elif need.state == SKIPPED:
+            step.absent += 1
+        elif need.state == FAILED and need.rule.agent.on_error.action == "continue":
+            step.tolerated += 1
+        else:
+            step.broken += 1
+
+
+class Joins:
+    """Ends steps, counts that in the steps that need them, and starts those whose join is satisfied."""
+
+    __slots__ = ("_pending", "_queue", "_state")
+
+    def __init__(self, state: RunState, queue: ReadyQueue, pending: Pending) -> None:
+        self._state = state
+        self._queue = queue
+        self._pending = pending
+
+    def end_step(self, step: Step, outcome: str, at: float, *, tolerated: bool = False) -> None:
+        """The step does not run again unless it is reopened."""
+        state = self._state
+        state.move(step, outcome)
+        step.end_seq = state.seq
+        if step.letter and outcome == DONE:
+            step.letter = False
+            self._pending.recovered.append(step)
+        task = step.task
+        group = step.group
+        if group is not None:
+            group.items_left -= 1
+            if group.items_left == 0 and group.state == OPEN:
+                self._pending.undecided.append(group)
+            return
+        task.left -= 1
+        if task.left == 0:
+            self._pending.finished.append(task)
+        for index in step.rule.dependents:
+            below = task.steps[index]
+            if below is not None:
+                self._count(below, step, outcome, tolerated)
+                if below.state == WAITING:
+                    self.update(below, at)
+                elif below.state == BETWEEN and below not in self._pending.undecided:
+                    self._pending.undecided.append(below)
+
+    def _count(self, below: Step, need: Step, outcome: str, tolerated: bool) -> None:
+        if outcome == DONE:
+            below.arrived += 1
+            if below.rule.join.kind == "progressive":
+                if below.arrivals is None:
+                    below.arrivals = []
+                below.arrivals.append(need.rule.index)
+        elif outcome == SKIPPED:
+            below.absent += 1
+        elif tolerated:
+            below.tolerated += 1
+        else:
+            below.broken += 1
+
+    def update(self, step: Step, at: float) -> None:
+        """Start a waiting step if its join is satisfied, or note that it never will be."""
+        verdict = evaluate(step)
+        if verdict == START:
+            self.start(step, at)
+        elif verdict != WAIT:
+            self._pending.unsatisfiable.append((step, verdict))
+
+    def start(self, step: Step, at: float) -> None:
+        """The step goes on with the needs that have arrived."""
+        if step.rule.join.rest == "cancel":
+            self._pending.unneeded.append(step)
+        self._queue.make_ready(step, at, gate=True)

@@ -1,9 +1,9 @@
-"""A definition made ready for the machine: indices for names, expressions compiled, order worked out."""
+"""A definition compiled for the scheduler: indices for names, compiled expressions, and the order of steps."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from agentdeck.workflow import graph
 from agentdeck.workflow.expressions import compile_expression, compile_template
@@ -19,30 +19,32 @@ from agentdeck.workflow.model import (
     plain,
 )
 
-#: How many attempts a clock that sets itself looks back on.
+#: How many durations an adaptive timeout and hedging take into account.
 SEEN = 200
+#: Functions in expressions that read how the needs of a step ended.
 REPORTS = ("missing(", "status(", "error(")
 
 
 class Rule:
-    """One agent as the machine sees it.
+    """One agent as the scheduler sees it.
 
-    What an operator may turn while a run executes (`attempts`, `attempt_timeout`, `limit`) is here and mutable;
-    everything else stays as compiled. `metered`: its attempts are reserved before they begin; `asking` counts
-    those that are being reserved. `careful`: its steps are looked at before they begin, as they may be dropped or
-    have to wait for one another.
-    `times` are the seconds of its last attempts, where something follows them; `auto`: its clock does.
+    What an operator can change while a run executes (`attempts`, `attempt_timeout`, `limit`) is mutable;
+    everything else stays as compiled. `live` counts attempts that hold a worker, `reserving` those whose
+    reservation is requested. `metered`: attempts are reserved before they start. `checked`: steps are checked
+    before they start, since they may be dropped or have to wait for one another. `composite`: `Expansion` decides
+    first what a ready step becomes. `timed_joins` are the dependents whose join has a `within`. `durations` are
+    the seconds of the last attempts, where an adaptive timeout (`auto`) or hedging needs them.
     """
 
     __slots__ = (
         "agent",
-        "asking",
         "attempt_timeout",
         "attempts",
         "auto",
-        "careful",
-        "clocked",
+        "checked",
+        "composite",
         "dependents",
+        "durations",
         "each",
         "fallback",
         "index",
@@ -57,12 +59,12 @@ class Rule:
         "priority",
         "remaining",
         "reports",
+        "reserving",
         "rounds",
         "slot",
         "spare",
-        "special",
         "targets",
-        "times",
+        "timed_joins",
         "until",
         "upstream",
         "verb",
@@ -84,21 +86,21 @@ class Rule:
         self.until = compile_expression(agent.repeat.until) if agent.repeat else None
         self.on = compile_expression(agent.does.on) if isinstance(agent.does, Dispatch) else None
         self.rounds = bool(agent.repeat) or agent.join.kind == "progressive"
-        self.special = bool(self.when or self.each or not self.slot)
+        self.composite = bool(self.when or self.each or not self.slot)
         self.attempts = agent.retry.attempts
         self.attempt_timeout = agent.timeout.attempt if self.slot else None
         self.limit = agent.max_parallel
         self.live = 0
         self.metered = False
-        self.careful = self.priority > 0
-        self.asking = 0
+        self.checked = self.priority > 0
+        self.reserving = 0
         self.auto = self.slot and agent.timeout.auto
-        self.times: deque[float] | None = deque(maxlen=SEEN) if self.auto or agent.hedge else None
+        self.durations: deque[float] | None = deque(maxlen=SEEN) if self.auto or agent.hedge else None
         self.reports = False
         self.needs: tuple[int, ...] = ()
         self.upstream: tuple[int, ...] = ()
         self.dependents: tuple[int, ...] = ()
-        self.clocked: tuple[int, ...] = ()
+        self.timed_joins: tuple[int, ...] = ()
         self.targets: tuple[int, ...] = ()
         self.fallback: Rule | None = None
         self.leaf = False
@@ -107,8 +109,8 @@ class Rule:
 class Program:
     """The rules of one workflow. `nested` holds, by agent name, the programs of its sub-workflows.
 
-    `seconds` are the durations that order ready steps: as seen before, else as simulated, else one each.
-    `serial`: the steps of a task go one after another.
+    `seconds` are the durations that order ready steps: those of earlier runs, else as simulated, else one second
+    each. `serial`: the steps of a task run one after another.
     """
 
     def __init__(
@@ -128,12 +130,12 @@ class Program:
         at, clocks = self.index.__getitem__, any(rule.join.within is not None for rule in self.rules)
         for rule in self.rules:
             rule.needs = tuple(map(at, rule.agent.needs))
-            far = self.far(rule)
+            far = self._distant_references(rule)
             rule.upstream = tuple(dict.fromkeys((*rule.needs, *far))) if far else rule.needs
             rule.dependents = tuple([at(n) for n in below[rule.name] if not agents[n].spare])
             rule.leaf = not rule.dependents and not rule.spare
             if clocks:
-                rule.clocked = tuple([i for i in rule.dependents if self.rules[i].join.within is not None])
+                rule.timed_joins = tuple([i for i in rule.dependents if self.rules[i].join.within is not None])
             if rule.agent.on_error.fallback:
                 rule.fallback = self.rules[self.index[rule.agent.on_error.fallback]]
             if isinstance(rule.agent.does, Dispatch):
@@ -145,32 +147,39 @@ class Program:
         self.serial = definition.mode == "sequential"
         if self.serial:
             for rule in self.rules:
-                rule.careful = True
+                rule.checked = True
         self.leaves = tuple(rule.index for rule in self.rules if rule.leaf)
         self.output = compile_template(definition.output) if definition.output is not None else None
         self.reports = any(word in repr(definition.output) for word in REPORTS)
 
-    def far(self, rule: Rule) -> list[int]:
-        """Agents further up that this one's texts name. Notes on the way whether it asks how its needs ended."""
+    def all_rules(self) -> Iterator[Rule]:
+        """The rules of this workflow and of its sub-workflows."""
+        yield from self.rules
+        for nested in self.nested.values():
+            yield from nested.all_rules()
+
+    def _distant_references(self, rule: Rule) -> list[int]:
+        """Indices of agents that the expressions of this one name. Sets `rule.reports`: whether they read how its
+        needs ended."""
         agent = rule.agent
         if not (agent.with_ or agent.when or agent.each or agent.expect or agent.repeat or agent.once) and (
             type(agent.does) is Python
         ):
-            return []  # most of them
-        told = [agent.when, agent.each, agent.expect, agent.repeat.until if agent.repeat else None]
+            return []  # the usual case: nothing to compile
+        texts = [agent.when, agent.each, agent.expect, agent.repeat.until if agent.repeat else None]
         values: list[Data] = [agent.with_, agent.once] if agent.with_ or agent.once else []
         if isinstance(agent.does, Dispatch):
-            told.append(agent.does.on)
+            texts.append(agent.does.on)
         elif not isinstance(agent.does, Python):
             values.append(plain(agent.does))
-        references = [compile_expression(text).references for text in told if text]
+        references = [compile_expression(text).references for text in texts if text]
         references += [compile_template(value).references for value in values]
-        rule.reports = any(word in repr((told, values)) for word in REPORTS) if references else False
+        rule.reports = any(word in repr((texts, values)) for word in REPORTS) if references else False
         found = {ref[0] for refs in references for ref in refs}
         return sorted(self.index[name] for name in found if name in self.index and name != agent.name)
 
 
 def assumed(definition: Definition, seconds: Mapping[str, float]) -> dict[str, float]:
-    """How long each agent takes: as seen, else as simulated, else one second."""
+    """Seconds that each agent takes: those of earlier runs, else as simulated, else one."""
     guess = {n: a.does.takes if isinstance(a.does, Simulate) else 1.0 for n, a in definition.agents.items()}
     return {**guess, **{n: s for n, s in seconds.items() if n in guess}}

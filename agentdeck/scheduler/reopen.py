@@ -1,37 +1,34 @@
-"""Going again: a step that has ended, and what depended on it, in the same task.
+"""Reopening: a step that has ended runs again, and with it what depended on it, in the same task.
 
-`chain` works out what goes again, and `reopen` applies it to a fold. Attempts go on counting; everything else of
-a step begins anew. A task that has ended and left memory is brought back by `past` first.
+`chain` and `affected` return what runs again; `Reopener` applies that to the state. The number of attempts goes
+on; everything else of a step starts anew. A task that has ended and was dropped from memory is rebuilt first
+(`rebuild_task`).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from agentdeck.scheduler import events as ev
-from agentdeck.scheduler.joins import GO, judge
-from agentdeck.scheduler.state import CANCELLED, DONE, ENDED, FAILED, OPEN, SKIPPED, WAITING, Step, Task
+from agentdeck.scheduler.joins import START, Joins, evaluate, recount
+from agentdeck.scheduler.ready_queue import ReadyQueue
+from agentdeck.scheduler.run_state import RunState
+from agentdeck.scheduler.state import CANCELLED, DONE, ENDED, FAILED, OPEN, WAITING, Step, Task
 from agentdeck.workflow.model import Dispatch
 
-if TYPE_CHECKING:
-    from agentdeck.scheduler.fold import Fold
+# What runs again ----------------------------------------------------------------------------------------------
 
 
-# What goes again ----------------------------------------------------------------------------------------------
+def chain(state: RunState, task: str, key: str) -> list[tuple[Task, Step]]:
+    """The steps to reopen, outermost first: those that contain the nested task, then the step itself.
 
-
-def chain(fold: Fold, task: str, key: str) -> list[tuple[Task, Step]]:
-    """The steps to reopen, outermost first: those that hold the nested task, then the step itself.
-
-    Empty where the step cannot go again: it has not ended, is no longer part of its task, or is not known.
+    Empty where the step cannot be reopened: it has not ended, a dispatch chose another agent, or it is unknown.
     """
-    found = fold.tasks.get(task) or fold.closed.get(task)
+    found = state.tasks.get(task) or state.closed.get(task)
     step = found.step(key) if found is not None else None
-    if found is None or step is None or not step.ended or unchosen(step):
+    if found is None or step is None or not step.ended or not_chosen(step):
         return []
     links = [(found, step)]
-    while found.id not in fold.tasks and found.parent is not None:
-        above = fold.tasks.get(found.parent[0]) or fold.closed.get(found.parent[0])
+    while found.id not in state.tasks and found.parent is not None:
+        above = state.tasks.get(found.parent[0]) or state.closed.get(found.parent[0])
         holder = above.step(found.parent[1]) if above is not None else None
         if above is None or holder is None or not holder.ended:
             return []
@@ -40,8 +37,8 @@ def chain(fold: Fold, task: str, key: str) -> list[tuple[Task, Step]]:
     return links
 
 
-def unchosen(step: Step) -> bool:
-    """Whether a dispatch that stands chose another agent than this one."""
+def not_chosen(step: Step) -> bool:
+    """Whether a dispatch that is done chose another agent than this one."""
     for index in step.rule.needs:
         above = step.task.steps[index]
         if above is not None and isinstance(above.rule.agent.does, Dispatch) and above.state == DONE:
@@ -51,12 +48,12 @@ def unchosen(step: Step) -> bool:
     return False
 
 
-def below(step: Step) -> list[Step]:
-    """The step, the group it is an item of, and everything that has come after it, in this order. What still
-    waits has used nothing of it and is left out, with all that comes after.
+def affected(step: Step) -> list[Step]:
+    """The step, the group that it is an item of, and all steps that used its result, in this order. A step that
+    still waits has used nothing and is left out, with all that depends on it.
 
-    Of what comes after, a join with `rest: cancel` waits for all its needs anew: those that were cancelled go
-    again too, and what only fed them."""
+    A join with `rest: cancel` waits for all its needs again: those that were cancelled run again too, and the
+    steps that only they need."""
     task = step.task
     if step.group is not None and not step.group.ended:
         return [step]
@@ -64,124 +61,124 @@ def below(step: Step) -> list[Step]:
     first = found[-1]
     todo = [first]
     seen = {first.rule.index}
-    pruned: set[Step] = set()
+    cancelled: set[Step] = set()
     for above in todo:
-        if above is not first and (above.rule.join.rest == "cancel" or above in pruned):
-            for index in above.rule.needs:
-                need = task.steps[index]
-                if need is not None and need.state == CANCELLED and index not in seen:
-                    seen.add(index)
-                    todo.append(need)
-                    found.append(need)
-                    pruned.add(need)
+        if above is not first and (above.rule.join.rest == "cancel" or above in cancelled):
+            needs = _cancelled_needs(above, seen)
+            cancelled.update(needs)
+            todo += needs
+            found += needs
         for index in above.rule.dependents:
             after = task.steps[index]
-            if after is None or index in seen or after.state == WAITING:
-                continue
-            standing = unchosen(after) and not any(
-                i in seen for i in after.rule.needs if isinstance(task.program.rules[i].agent.does, Dispatch)
-            )
-            if not standing:
+            if after is not None and index not in seen and after.state != WAITING and not _stays(after, seen):
                 seen.add(index)
                 todo.append(after)
                 found.append(after)
     return found
 
 
+def _cancelled_needs(step: Step, seen: set[int]) -> list[Step]:
+    found = []
+    for index in step.rule.needs:
+        need = step.task.steps[index]
+        if need is not None and need.state == CANCELLED and index not in seen:
+            seen.add(index)
+            found.append(need)
+    return found
+
+
+def _stays(step: Step, seen: set[int]) -> bool:
+    """Whether a dispatch that does not run again chose another agent than this one."""
+    rules = step.task.program.rules
+    dispatched = any(i in seen and isinstance(rules[i].agent.does, Dispatch) for i in step.rule.needs)
+    return not dispatched and not_chosen(step)
+
+
 # Applying it --------------------------------------------------------------------------------------------------
 
 
-def reopen(fold: Fold, event: ev.StepReopened) -> None:
-    """Bring the task back if it had ended, reset the steps in `again`, and let go what can."""
-    task = fold.tasks.get(event.task)
-    if task is None:
-        task = fold.tasks[event.task] = fold.closed.pop(event.task)
+class Reopener:
+    """Applies `StepReopened`: returns the task if it has ended, resets its steps in `again`, and starts those
+    whose joins are satisfied."""
+
+    __slots__ = ("_joins", "_queue", "_state")
+
+    def __init__(self, state: RunState, queue: ReadyQueue, joins: Joins) -> None:
+        self._state = state
+        self._queue = queue
+        self._joins = joins
+
+    def reopen(self, event: ev.StepReopened) -> None:
+        state = self._state
+        task = state.tasks.get(event.task) or self._reopen_task(event.task)
+        if event.inputs:
+            task.inputs = {**task.inputs, **event.inputs}
+        if state.status in ENDED:
+            state.status = "running"
+        root = state.step(event.task, event.step)
+        group = root.group
+        steps = [state.step(event.task, key) for key in event.again or ()]
+        for step in steps:
+            if step is group or (step is root and event.nested):
+                self._open(step)
+            else:
+                self._reset(step)
+        if group is not None:
+            group.items_left += 1
+        for one in task.steps:
+            if one is not None:
+                recount(one, fresh=one in steps)
+        again = {step.rule.index for step in steps if step.item < 0}
+        for step in steps:
+            if step.state == WAITING:
+                alone = step is root and step.attempt and again.isdisjoint(step.rule.needs)
+                if step.item >= 0 or (alone and evaluate(step) != START):
+                    self._queue.make_ready(step, event.at, gate=True)
+                else:
+                    self._joins.update(step, event.at)
+
+    def _reopen_task(self, name: str) -> Task:
+        state = self._state
+        task = state.tasks[name] = state.closed.pop(name)
         if task.parent is None:
-            fold.top += 1
-            fold.failed_tasks -= task.ended == FAILED
-            fold.cancelled_tasks -= task.ended == CANCELLED
-    if event.inputs:
-        task.inputs = {**task.inputs, **event.inputs}
-    if fold.state in ENDED:
-        fold.state = "running"
-    root = fold.found(event.task, event.step)
-    group = root.group
-    steps = [fold.found(event.task, key) for key in event.again or ()]
-    for step in steps:
-        if step is group or (step is root and event.nested):
-            _open_again(fold, step)
-        else:
-            _forget(fold, step)
-    if group is not None:
-        group.left += 1
-    for one in task.steps:
-        if one is not None:
-            _recount(one, anew=one in steps)
-    anew = {step.rule.index for step in steps if step.item < 0}
-    for step in steps:
-        if step.state != WAITING:
-            continue
-        alone = step is root and step.attempt and anew.isdisjoint(step.rule.needs)
-        if step.item >= 0 or (alone and judge(step) != GO):
-            fold._make_ready(step, event.at, gate=True)
-        else:
-            fold._join(step, event.at)
+            state.top += 1
+            state.failed_tasks -= task.ended == FAILED
+            state.cancelled_tasks -= task.ended == CANCELLED
+        return task
 
+    def _open(self, step: Step) -> None:
+        """The step waits for its items, or for the task nested in it."""
+        if step.group is None:
+            step.task.left += 1
+        step.output = step.fault = None
+        self._state.move(step, OPEN)
 
-def _open_again(fold: Fold, step: Step) -> None:
-    """Others end it: its items, or a nested task."""
-    if step.group is None:
-        step.task.left += 1
-    step.output = step.fault = None
-    fold._busy(step, OPEN)
+    def _reset(self, step: Step) -> None:
+        """Set the step to its state before it began, except the number of its attempts and an open letter."""
+        task = step.task
+        if step.group is None:
+            task.left += 1
+        for item in step.items or ():
+            task.past[f"{task.id}/{item.key}"] = item.attempt
+            step.letter |= item.letter | self._drop_nested(task.past, f"{task.id}/{item.key}")
+            del task.extra[item.key]
+        step.letter |= self._drop_nested(task.past, f"{task.id}/{step.key}")
+        step.acting = step.rule
+        step.tries = step.tier_up = step.items_left = 0
+        step.round = 1
+        step.output = step.previous = step.fault = None
+        step.until = step.join_since = step.total_at = None
+        step.wait = step.backoff = step.items = step.arrivals = None
+        step.valid_from = self._queue.last_ticket + 1
+        self._state.move(step, WAITING)
 
-
-def _forget(fold: Fold, step: Step) -> None:
-    """As it was before it began, but for the number of its attempts and a letter that may still be closed."""
-    task = step.task
-    if step.group is None:
-        task.left += 1
-    for item in step.items or ():
-        task.past[f"{task.id}/{item.key}"] = item.attempt
-        step.letter |= item.letter | _bury(fold, task.past, f"{task.id}/{item.key}")
-        del task.extra[item.key]
-    step.letter |= _bury(fold, task.past, f"{task.id}/{step.key}")
-    step.acting = step.rule
-    step.tries = step.tier_up = step.left = 0
-    step.round = 1
-    step.output = step.previous = step.fault = None
-    step.until = step.clock = step.total_at = None
-    step.wait = step.waits = step.items = step.arrivals = None
-    step.since = fold._ticket + 1
-    fold._busy(step, WAITING)
-
-
-def _bury(fold: Fold, past: dict[str, int], nested: str) -> bool:
-    """Forget a nested task that has ended, all but its attempts. Whether it has a letter."""
-    task = fold.closed.pop(nested, None)
-    if task is None:
-        return False
-    letter = False
-    for step in fold._steps_of(task):
-        past[f"{nested}/{step.key}"] = step.attempt
-        letter |= step.letter | _bury(fold, past, f"{nested}/{step.key}")
-    return letter
-
-
-def _recount(step: Step, *, anew: bool) -> None:
-    """How its needs ended, counted afresh."""
-    step.arrived = step.absent = step.tolerated = step.broken = 0
-    for index in step.rule.needs:
-        need = step.task.steps[index]
-        if need is None or not need.ended:
-            continue
-        if need.state == DONE:
-            step.arrived += 1
-            if anew and step.rule.join.kind == "progressive":
-                step.arrivals = [*(step.arrivals or ()), index]
-        elif need.state == SKIPPED:
-            step.absent += 1
-        elif need.state == FAILED and need.rule.agent.on_error.action == "continue":
-            step.tolerated += 1
-        else:
-            step.broken += 1
+    def _drop_nested(self, past: dict[str, int], name: str) -> bool:
+        """Drop a nested task that has ended, except its numbers of attempts. Returns whether it has a letter."""
+        task = self._state.closed.pop(name, None)
+        if task is None:
+            return False
+        letter = False
+        for step in task.all_steps():
+            past[f"{name}/{step.key}"] = step.attempt
+            letter |= step.letter | self._drop_nested(past, f"{name}/{step.key}")
+        return letter

@@ -1,22 +1,39 @@
-"""The core: events in, actions out.
+"""The scheduler of a run: events in, actions out.
 
-`Scheduler.handle(event)` checks an event against the state, records it and all that follows from it, and returns
+`Scheduler.handle(event)` checks an event against the state, records it with all that follows from it, and returns
 what is to be done. It never waits and never acts. The shape is that of dask.distributed's worker state machine:
-one entry, instructions as values, state changed nowhere else.
+one entry, instructions as values, and a state that changes nowhere else.
+
+The parts, and which of them use which, from the bottom up:
+
+    RunState, Timers, ReadyQueue, ProviderQueues, SequentialLanes, Pending, Joins      the state and its queues
+    Fold (StepFold, Reopener)                                                          applies recorded events
+    Recorder                                                                           records, collects actions
+    Cancellation, Failures, Attempts, BudgetLadder, Reservations, Expansion, Timeouts, Commands     decide
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Collection, Container, Mapping
 from heapq import heappop
 from typing import Any
 
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
-from agentdeck.scheduler.board import Place
-from agentdeck.scheduler.joins import judge
-from agentdeck.scheduler.metered import FOREVER
+from agentdeck.scheduler.attempts import Attempts
+from agentdeck.scheduler.budget_accounts import BudgetAccounts
+from agentdeck.scheduler.budget_ladder import BudgetLadder
+from agentdeck.scheduler.cancellation import Cancellation
+from agentdeck.scheduler.commands import Commands
+from agentdeck.scheduler.expansion import Expansion
+from agentdeck.scheduler.failures import Failures
+from agentdeck.scheduler.fold import Fold
+from agentdeck.scheduler.joins import evaluate
 from agentdeck.scheduler.program import Program
+from agentdeck.scheduler.recorder import Recorder, UsageSource
+from agentdeck.scheduler.reopen import chain
+from agentdeck.scheduler.reservations import Reservations
+from agentdeck.scheduler.run_state import RunState
 from agentdeck.scheduler.state import (
     BETWEEN,
     CANCELLED,
@@ -30,18 +47,13 @@ from agentdeck.scheduler.state import (
     Step,
     Task,
 )
-from agentdeck.scheduler.steered import Steered
+from agentdeck.scheduler.timeouts import Timeouts
 from agentdeck.scheduler.waits import POOL, RunWait
-from agentdeck.workflow.model import ProviderLimits
+from agentdeck.workflow.model import Data, ProviderLimits
 
 
-class Scheduler(Steered):
-    """One run: what comes in, what follows from everything, and what starts next.
-
-    What a single thing leads to is in the classes below: `Failing` (failures and cancelling), `Metered` (attempts
-    that are reserved before they begin), `Special` (steps of more than one attempt), `Timers`, `Steered` (what a
-    person asks). The state and every change of it is in `Fold`, under all of them.
-    """
+class Scheduler:
+    """One run: handles what comes in, decides what follows, and starts what fits next."""
 
     def __init__(
         self,
@@ -52,261 +64,409 @@ class Scheduler(Steered):
         gated: bool = False,
         keep: Container[str] = (),
     ) -> None:
-        super().__init__(program, run=run, workers=workers, gated=gated, keep=keep)
-        self._handle: dict[type, Callable[[Any], None]] = {
+        self._fold = fold = Fold(program, run=run, workers=workers, gated=gated, keep=keep)
+        self._state = state = fold.state
+        self._clock = fold.clock
+        self._queue = fold.queue
+        self._providers = fold.providers
+        self._pending = fold.pending
+        self._recorder = recorder = Recorder(fold)
+        self._cancellation = Cancellation(state, recorder)
+        self._failures = Failures(state, fold.pending, recorder, self._cancellation)
+        self._attempts = Attempts(fold.clock, recorder)
+        ladder = BudgetLadder(state, recorder, self._cancellation)
+        self._ladder = ladder
+        self._reservations = Reservations(
+            state, fold.queue, fold.providers, fold.lanes, recorder, self._attempts, ladder
+        )
+        self._expansion = Expansion(state, fold.queue, recorder, self._attempts, self._failures)
+        self._timeouts = Timeouts(state, fold.queue, fold.timers, fold.providers, recorder, self._failures)
+        self._commands = Commands(
+            state,
+            fold.queue,
+            fold.providers,
+            fold.pending,
+            recorder,
+            self._cancellation,
+            self._reservations,
+            self._expansion,
+        )
+        self._provider_limits: Mapping[str, ProviderLimits] = {}
+        self._pulling = 0
+        self._finished = False
+        self._handlers: dict[type, Callable[[Any], None]] = {
             ev.ReservationGrew: self._on_reservation_grew,
             ev.StepSucceeded: self._on_succeeded,
             ev.AttemptFailed: self._on_attempt_failed,
             ev.AttemptDeferred: self._on_deferred,
             ev.DeferralEnded: self._on_deferral_ended,
-            ev.TaskOpened: self._record,
+            ev.TaskOpened: self._on_task_opened,
             ev.TasksExhausted: self._on_exhausted,
-            ev.TimerFired: self._on_timer,
+            ev.TimerFired: self._timeouts.fire,
             ev.Committed: self._on_committed,
-            ev.CancelAsked: self._on_cancel,
-            ev.SkipAsked: self._on_skip,
-            ev.RunStarted: self._record,
+            ev.CancelAsked: self._cancellation.requested,
+            ev.SkipAsked: self._commands.skip,
+            ev.RunStarted: recorder.record,
             ev.RunResumed: self._on_resumed,
-            ev.RunPaused: self._record,
-            ev.RunUnpaused: self._on_turned,
-            ev.RunDrained: self._record,
-            ev.LimitChanged: self._on_turned,
-            ev.Reserved: self._on_reserved,
-            ev.Refused: self._on_refused,
-            ev.TaskHurried: self._on_hurried,
-            ev.StepReleased: self._on_released,
-            ev.StepAnswered: self._on_answered,
+            ev.RunPaused: recorder.record,
+            ev.RunUnpaused: self._commands.unpause,
+            ev.RunDrained: recorder.record,
+            ev.LimitChanged: self._commands.limit_changed,
+            ev.Reserved: self._reservations.reserved,
+            ev.Refused: self._reservations.refused,
+            ev.TaskHurried: self._commands.hurry,
+            ev.StepReleased: self._commands.release,
+            ev.StepAnswered: self._commands.answer,
             ev.StepReopened: self._on_reopened,
-            ev.Batch: self._on_together,
-            ev.Noted: self._record,
+            ev.Batch: self._on_batch,
+            ev.Noted: recorder.record,
         }
 
     def handle(self, event: ev.Event | ev.Signal) -> list[act.Action]:
-        """Take one event. What it asks for that makes no sense any more (an attempt that was cancelled, a step
-        that has ended) changes nothing and records nothing."""
-        self._actions = []
-        waiting = self.waiting
-        if event.at > waiting.at:
-            waiting.advance(event.at)
-        self._handle[type(event)](event)
+        """Returns the actions that an event leads to. An event that no longer makes sense (an attempt that was
+        cancelled, a step that has ended) changes nothing and records nothing."""
+        recorder, clock = self._recorder, self._clock
+        recorder.actions = []
+        if event.at > clock.at:
+            clock.advance(event.at)
+        self._handlers[type(event)](event)
         self._settle(event.at)
-        full = len(self.running) + len(self.asking) >= self.workers
-        waiting.state = RunWait.PAUSED if self.paused else RunWait.FULL if full else RunWait.FREE
-        return self._actions
+        state = self._state
+        full = len(state.running) + len(self._reservations.open) >= state.workers
+        clock.state = RunWait.PAUSED if state.paused else RunWait.FULL if full else RunWait.FREE
+        return recorder.actions
 
-    # For the engine
-
-    def configure_providers(self, limits: dict[str, ProviderLimits], *, reserve: bool) -> None:
-        """Set the deck's provider limits, and whether prompts are reserved before they begin."""
-        self.provider_limits = limits
-        todo = [self.program]
-        while todo:
-            program = todo.pop()
-            todo += program.nested.values()
-            for rule in program.rules:
-                rule.metered = reserve and rule.verb == "prompt"
-                rule.careful |= rule.metered
-
-    def restore_tasks(self, tasks: dict[str, Task]) -> None:
-        """Add ended tasks, rebuilt from the store, so that their steps can be reopened."""
-        self.closed |= {name: task for name, task in tasks.items() if name not in self.tasks}
-
-    def queued_steps(self) -> list[Step]:
-        """All ready steps that wait for a worker, a provider or a budget, each queue in its order."""
-        heaps = [self.ready, *(pool.heap for pool in self.pools.values())]
-        return [step for heap in heaps for step in self._queued(heap)]
-
-    def stopped_queues(self) -> Iterator[tuple[str, str, list[Step]]]:
-        """The provider (or BUDGET), the reason, and the steps of each queue that opens only when an operator
-        acts."""
-        for name, pool in self.pools.items():
-            if pool.until == FOREVER and (steps := self._queued(pool.heap)):
-                yield name, pool.why, steps
-
-    def _queued(self, heap: list[Place]) -> list[Step]:
-        """The steps of a queue in order, without the stale entries."""
-        return [
-            place[6]
-            for place in sorted(heap)
-            if place[6].state == READY
-            and place[5] >= place[6].since
-            and self.tasks.get(place[6].task.id) is place[6].task
-        ]
+    def apply(self, event: ev.Event) -> None:
+        """Apply an event that is recorded already, to restore the state of a run from its log."""
+        self._fold.apply(event)
 
     # What comes in
 
     def _on_succeeded(self, event: ev.StepSucceeded) -> None:
-        step = self._live(event.task, event.step, event.attempt)
-        if step is not None:
-            self._record(event)
+        if self._live(event.task, event.step, event.attempt) is not None:
+            self._recorder.record(event)
 
     def _on_reservation_grew(self, event: ev.ReservationGrew) -> None:
         step = self._live(event.task, event.step, event.attempt)
         if step is not None and step.held is not None:
-            self._record(event)
-            self._climb(event.task, event.at)
+            self._recorder.record(event)
+            self._ladder.update(event.task, event.at)
 
     def _on_attempt_failed(self, event: ev.AttemptFailed) -> None:
         step = self._live(event.task, event.step, event.attempt)
         if step is not None:
-            self._failed(step, event)
+            self._failures.attempt_failed(step, event)
 
     def _on_deferred(self, event: ev.AttemptDeferred) -> None:
         step = self._live(event.task, event.step, event.attempt)
         if step is not None:
-            self._record(event)
-            if step.wait is not None:
-                step.wait.set_aside(self.waiting, event.reason)
+            self._recorder.record(event)
+            self._queue.set_aside(step, event.reason)
 
     def _on_deferral_ended(self, event: ev.DeferralEnded) -> None:
-        step = self._open_step(event.task, event.step)
+        step = self._state.find(event.task, event.step)
         if step is not None and step.state == DEFERRED and step.attempt == event.attempt:
-            self._busy(step, READY)
-            if step.wait is not None:
-                step.wait.take_up(self.waiting)
-            self._push(step)
+            self._queue.end_deferral(step)
 
     def _live(self, task: str, key: str, attempt: int) -> Step | None:
         """The step, if this attempt of it is still the one that counts."""
-        found = self.tasks.get(task)
+        found = self._state.tasks.get(task)
         step = found.step(key) if found is not None else None
         if step is None or step.attempt != attempt or step.state not in (RUNNING, OPEN):
             return None
         return step
 
-    def _on_committed(self, event: ev.Committed) -> None:
-        self.durable = max(self.durable, event.seq)
-        queue = self.uncommitted
-        while queue and queue[0][0] <= self.durable:
-            step = queue.popleft()[1]
-            if step.state != READY:
-                continue
-            if step.rule.special and step.item < 0 and step.acting is step.rule:
-                self.special.append(step)
-            else:
-                self._push(step)
-
-    def _on_resumed(self, event: ev.RunResumed) -> None:
-        self.durable = self.seq
-        self._on_committed(ev.Committed(event.at, self.seq))
-        self._record(event)
-        for step in self.unended():
-            if step.state == READY and step.wait is not None and step.wait.spent is None:
-                # What it waited for in the process before is known as far as the log tells.
-                reason, since = step.told or (POOL, step.ready_at)
-                step.wait.add(POOL, since - step.ready_at)
-                step.wait.add(reason, event.at - since)
-        for step in sorted(self.running, key=lambda s: (s.task.age, s.rule.index, s.item)):
-            self._record(ev.AttemptLost(event.at, step.task.id, step.key, step.attempt, self._lost(step)))
-        for task in list(self.tasks.values()):
-            for step in self._steps_of(task):
-                if step.state == DEFERRED:
-                    self._on_deferral_ended(ev.DeferralEnded(event.at, task.id, step.key, step.attempt))
-                nested = f"{task.id}/{step.key}" in self.tasks
-                if step.state == OPEN and step.items is None and not nested:
-                    self._actions.append(act.StartAttempt(self._started(step, event.at, step.attempt)))
-        self.pulling = 0
-        self._finished = False
+    def _on_task_opened(self, event: ev.TaskOpened) -> None:
+        if event.parent is None and self._pulling:
+            self._pulling -= 1
+        self._recorder.record(event)
 
     def _on_exhausted(self, event: ev.TasksExhausted) -> None:
-        """Each worker that asks for a task hears of it; it is said once."""
-        if not self.exhausted:
-            self._record(event)
+        """Each worker that asked for a task gets this answer; the first one is recorded."""
+        self._pulling = 0
+        if not self._state.exhausted:
+            self._recorder.record(event)
 
-    def _on_together(self, event: ev.Batch) -> None:
+    def _on_committed(self, event: ev.Committed) -> None:
+        self._queue.commit(event.seq)
+
+    def _on_resumed(self, event: ev.RunResumed) -> None:
+        """Another process goes on with the run: attempts that were under way are lost."""
+        state = self._state
+        self._queue.commit(state.seq)
+        self._recorder.record(event)
+        for step in state.unended():
+            if step.state == READY and step.wait is not None and step.wait.spent is None:
+                # What the step waited for in the process before is known as far as the log tells.
+                reason, since = step.wait_reason or (POOL, step.ready_at)
+                step.wait.add(POOL, since - step.ready_at)
+                step.wait.add(reason, event.at - since)
+        for step in sorted(state.running, key=lambda s: (s.task.age, s.rule.index, s.item)):
+            self._attempts.lose(step, event.at)
+        for task in list(state.tasks.values()):
+            for step in task.all_steps():
+                if step.state == DEFERRED:
+                    self._queue.end_deferral(step)
+                nested = f"{task.id}/{step.key}" in state.tasks
+                if step.state == OPEN and step.items is None and not nested:
+                    self._attempts.restart(step, event.at)
+        self._pulling = 0
+        self._finished = False
+
+    def _on_reopened(self, event: ev.StepReopened) -> None:
+        if self._commands.reopen(event):
+            self._finished = False
+
+    def _on_batch(self, event: ev.Batch) -> None:
         for one in event.events:
-            self._handle[type(one)](one)
+            self._handlers[type(one)](one)
 
-    # What follows from everything
+    # What follows
 
     def _settle(self, at: float) -> None:
         """Decide all that can be decided now, then start what fits; again where that dropped a step."""
-        while self.doomed or self.pruning or self.special or self.between or self.emptied:
-            if self.doomed:
-                step, verdict = self.doomed.popleft()
-                if step.state == WAITING and judge(step) == verdict:
-                    self._give_up(step, verdict, at)
-            elif self.pruning:
-                self._prune(self.pruning.popleft(), at)
-            elif self.special:
-                step = self.special.popleft()
-                if step.state == READY and not self._held_back(step):
-                    self._open(step, at)
-            elif self.between:
-                step = self.between.popleft()
-                if step.state == BETWEEN or (step.state == OPEN and step.items is not None):
-                    self._next_round(step, at)
-            else:
-                self._end_task(self.emptied.popleft(), at)
-        while self.mended:
-            step = self.mended.popleft()
-            self._actions.append(act.UpdateLetters(step.task.id, step.key, "closed"))
-        if not self.paused and self._start(at):
+        pending, queue = self._pending, self._queue
+        while (
+            pending.unsatisfiable or pending.unneeded or queue.composite or pending.undecided or pending.finished
+        ):
+            self._decide(at)
+        while pending.recovered:
+            step = pending.recovered.popleft()
+            self._recorder.request(act.UpdateLetters(step.task.id, step.key, "closed"))
+        if not self._state.paused and self._start(at):
             self._settle(at)
         else:
             self._finish(at)
 
-    # Starting
+    def _decide(self, at: float) -> None:
+        """Take one decision that the events so far have left open."""
+        pending, queue = self._pending, self._queue
+        if pending.unsatisfiable:
+            step, verdict = pending.unsatisfiable.popleft()
+            if step.state == WAITING and evaluate(step) == verdict:
+                self._failures.join_failed(step, verdict, at)
+        elif pending.unneeded:
+            self._cancellation.cancel_unneeded(pending.unneeded.popleft(), at)
+        elif queue.composite:
+            step = queue.composite.popleft()
+            if step.state == READY and not queue.hold_until_committed(step):
+                self._expansion.begin(step, at)
+        elif pending.undecided:
+            step = pending.undecided.popleft()
+            if step.state == BETWEEN or (step.state == OPEN and step.items is not None):
+                self._expansion.proceed(step, at)
+        else:
+            self._expansion.end_task(pending.finished.popleft(), at)
 
     def _start(self, at: float) -> bool:
-        """Start ready steps in order while there is room, then ask for more tasks. True: a step was dropped.
+        """Start ready steps in order while there are free workers, then ask for more tasks. Returns whether a
+        step was dropped.
 
-        A new task is asked for only when a worker has nothing to do, and while fewer than workers + 1 tasks
-        are busy: so tasks end early instead of all being opened.
+        A new task is asked for only where a worker has nothing to do, and while fewer than workers + 1 tasks are
+        busy. So tasks end early instead of all being open at once.
         """
-        ready: list[Place] = self.ready
-        free = self.workers - len(self.running) - len(self.asking)
-        keen, dropped = self._keen, False
-        if free > 0 and self.parked:
-            self._unpark()
+        state, queue, reservations = self._state, self._queue, self._reservations
+        free = state.workers - len(state.running) - len(reservations.open)
+        requesting, dropped = reservations.requesting, False
+        if free > 0 and queue.parked:
+            queue.unpark()
         while free > 0:
-            if self.pools:
-                ready = self._first()
+            ready = self._providers.first(queue.heap) if self._providers.queues else queue.heap
             if not ready:
-                if self.parked:
-                    self._unpark()
-                if not self.ready:
+                if queue.parked:
+                    queue.unpark()
+                if not queue.heap:
                     break
                 continue
-            place = heappop(ready)
-            step = place[6]
-            if step.state != READY or place[5] < step.since or (keen and step in keen):
+            entry = heappop(ready)
+            step = entry[6]
+            if step.state != READY or entry[5] < step.valid_from or (requesting and step in requesting):
                 continue
-            if self.gated and self._held_back(step):
+            if queue.gated and queue.hold_until_committed(step):
                 continue
             rule = step.acting
-            if rule.limit is not None and rule.live + rule.asking >= rule.limit:
-                self._park(place, rule)
-                continue
-            if rule.careful:
-                free -= self._next(step, place, at)
+            if rule.limit is not None and rule.live + rule.reserving >= rule.limit:
+                queue.park(entry, rule)
+            elif rule.checked:
+                free -= reservations.start(step, entry, at)
                 dropped |= step.ended
-                continue
-            self._begin(step, at)
-            free -= 1
-        if free > 0 and not self.exhausted and not self.cancelling:
-            room = min(free, self.workers + 1 - self.busy_tasks) - self.pulling
-            while room > 0:
-                self.pulling += 1
-                room -= 1
-                self._actions.append(act.PullTask())
+            else:
+                self._attempts.start(step, at)
+                free -= 1
+        if free > 0 and not state.exhausted and not self._cancellation.of_run:
+            self._pull(min(free, state.workers + 1 - state.busy_tasks))
         return dropped
 
-    def _held_back(self, step: Step) -> bool:
-        early = self._early(step)
-        if early:
-            self.uncommitted.append((self.seq, step))
-        return early
+    def _pull(self, wanted: int) -> None:
+        """Ask for tasks until so many are asked for."""
+        while self._pulling < wanted:
+            self._pulling += 1
+            self._recorder.request(act.PullTask())
 
     def _finish(self, at: float) -> None:
+        state = self._state
         if self._finished:
             return
-        if self.exhausted and not self.tasks:
+        if state.exhausted and not state.tasks:
             self._finished = True
-            cancelled = self.cancelling or self.cancelled_tasks
-            state = FAILED if self.failed_tasks else CANCELLED if cancelled else DONE
-            self._record(ev.RunEnded(at, state))
-            self._actions.append(act.Finish(state))
-        elif self.state == "drained" and not self.running and not self.asking:
+            cancelled = self._cancellation.of_run or state.cancelled_tasks
+            final = FAILED if state.failed_tasks else CANCELLED if cancelled else DONE
+            self._recorder.record(ev.RunEnded(at, final))
+            self._recorder.request(act.Finish(final))
+        elif state.status == "drained" and not state.running and not self._reservations.open:
             self._finished = True
-            self._actions.append(act.Finish("drained"))
+            self._recorder.request(act.Finish("drained"))
+
+    # Set by the engine
+
+    def configure_providers(self, limits: Mapping[str, ProviderLimits], *, reserve: bool) -> None:
+        """Set the deck's provider limits, and whether prompts are reserved before they start."""
+        self._provider_limits = limits
+        for rule in self._state.program.all_rules():
+            rule.metered = reserve and rule.verb == "prompt"
+            rule.checked |= rule.metered
+
+    def set_usage_source(self, source: UsageSource) -> None:
+        """Set the function that returns what an attempt under way has used so far."""
+        self._recorder.usage_source = source
+
+    def restore_tasks(self, tasks: Mapping[str, Task]) -> None:
+        """Add ended tasks, rebuilt from the store, so that their steps can be reopened."""
+        self._state.closed |= {name: task for name, task in tasks.items() if name not in self._state.tasks}
+
+    def forget(self, but: Container[str] = ()) -> None:
+        """Drop ended tasks from now on, except those under `but` and under open tasks."""
+        self._state.forget(but)
+
+    # Read by the engine
+
+    @property
+    def run_state(self) -> RunState:
+        """The state, for reading only."""
+        return self._state
+
+    @property
+    def program(self) -> Program:
+        return self._state.program
+
+    @property
+    def run(self) -> str:
+        return self._state.run
+
+    @property
+    def seq(self) -> int:
+        """The number of events that are recorded."""
+        return self._state.seq
+
+    @property
+    def durable(self) -> int:
+        """The number of the last event that is on disk, as far as the scheduler was told."""
+        return self._queue.durable
+
+    @property
+    def state(self) -> str:
+        """The state of the run: running, paused, drained, done, failed or cancelled."""
+        return self._state.status
+
+    @property
+    def paused(self) -> bool:
+        return self._state.paused
+
+    @property
+    def pause_reason(self) -> str:
+        """Why the run is paused; empty where an operator paused it."""
+        return self._state.pause_reason
+
+    @property
+    def workers(self) -> int:
+        return self._state.workers
+
+    @property
+    def tasks(self) -> Mapping[str, Task]:
+        """The open tasks by id."""
+        return self._state.tasks
+
+    @property
+    def opened(self) -> int:
+        """How many tasks have been opened, without nested ones."""
+        return self._state.opened
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether there are no more tasks to open."""
+        return self._state.exhausted
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the whole run was cancelled."""
+        return self._cancellation.of_run
+
+    @property
+    def running(self) -> Collection[Step]:
+        """The steps whose attempt holds a worker."""
+        return self._state.running
+
+    @property
+    def reserving(self) -> int:
+        """How many steps hold a worker while their reservation is requested."""
+        return len(self._reservations.open)
+
+    @property
+    def uncommitted(self) -> int:
+        """How many steps wait until the results that they read are on disk."""
+        return len(self._queue.uncommitted)
+
+    @property
+    def sequential(self) -> bool:
+        """Whether the steps of each task run one after another."""
+        return self._state.sequential
+
+    @property
+    def accounts(self) -> BudgetAccounts:
+        return self._state.accounts
+
+    @property
+    def provider_limits(self) -> Mapping[str, ProviderLimits]:
+        """The limits of the deck's providers, before an operator changed any."""
+        return self._provider_limits
+
+    @property
+    def changed_limits(self) -> Mapping[str, Data]:
+        """The provider limits that operators set while the run executes, by dotted name."""
+        return self._state.changed_limits
+
+    @property
+    def limit_changes(self) -> int:
+        """How often an operator changed a limit or resumed the run."""
+        return self._providers.limit_changes
+
+    @property
+    def deadline(self) -> float:
+        """When the next `TimerFired` is wanted, infinite where no time is awaited."""
+        return self._timeouts.deadline
+
+    @property
+    def awaits_time(self) -> bool:
+        """Whether something will change without an operator and without an attempt that runs."""
+        return self._timeouts.expects_change()
+
+    def step(self, task: str, key: str) -> Step:
+        """The step of an open task. Raises KeyError where the task is not open."""
+        return self._state.step(task, key)
+
+    def can_reopen(self, task: str, key: str) -> bool:
+        """Whether a step can run again: it has ended, and its task is open or was restored."""
+        return bool(chain(self._state, task, key))
+
+    def queued_steps(self) -> list[Step]:
+        """All ready steps that wait for a worker, a provider or a budget, each queue in its order."""
+        return self._reservations.queued_steps()
+
+    def stopped_queues(self) -> list[tuple[str, str, list[Step]]]:
+        """The provider (or BUDGET), the reason, and the steps of each queue that opens only when an operator
+        acts."""
+        return self._reservations.stopped_queues()
+
+    def snapshot(self) -> dict[str, Data]:
+        """The state as plain data, for comparing with that of a fold of the log."""
+        return self._state.snapshot()

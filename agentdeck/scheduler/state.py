@@ -1,4 +1,4 @@
-"""What the machine remembers of open tasks and their steps."""
+"""Open tasks and their steps: plain data, held by `RunState` and changed only by the fold of recorded events."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ WAITING, READY, RUNNING = "waiting", "ready", "running"
 DONE, FAILED, SKIPPED, CANCELLED = "done", "failed", "skipped", "cancelled"
 ENDED = frozenset({DONE, FAILED, SKIPPED, CANCELLED})
 
-# Where a step that is not ended stands, finer than its state: HELD is a backoff, BETWEEN is after an attempt and
-# before what follows from it, OPEN is a step that waits for others to end it (items, a nested task, a person).
-# DEFERRED is a step that waits for something outside the run, as the holder of its `once` key.
+# Inside the scheduler the states of a step that has not ended are finer. HELD: it waits for a backoff. BETWEEN:
+# an attempt has ended, and what follows is not recorded yet. OPEN: something else ends it (its items, a nested
+# task, an operator). DEFERRED: it waits for something outside the run, such as the holder of its `once` key.
 HELD, BETWEEN, OPEN, DEFERRED = "held", "between", "open", "deferred"
+
+#: States in which a step runs or could run without waiting for another step of its task.
+BUSY = frozenset({READY, RUNNING, HELD, BETWEEN, DEFERRED})
 
 
 class AllTasks(Container[str]):
@@ -33,20 +36,21 @@ def root_of(task: str) -> str:
 
 
 class Step:
-    """One agent's work on one task, or one item of it (`item` ≥ 0, `group` its parent).
+    """One agent's work on one task, or one item of it (`item` ≥ 0, `group` is its parent).
 
-    `arrived`, `absent`, `tolerated` and `broken` count how its needs ended: well, skipped, failed but tolerated,
-    failed. Their sum never exceeds the number of needs. `told` is why it waits, where the log says so, and since
-    when; `wait` is how it waited since it became ready, and `waits` a backoff before that. `held` are the tokens
-    and dollars that are held for its attempt. `end_seq` is the number of the event that ended it last. A ticket
-    below `since` is of a time before it went again: it is worth nothing.
+    `arrived`, `absent`, `tolerated` and `broken` count the needs that ended well, were skipped, failed but are
+    tolerated, and failed. Their sum never exceeds the number of needs. `acting` is the rule that runs: the step's
+    own, or its fallback's. `wait` measures the time since the step became ready, `backoff` holds the seconds that
+    it waited before that; `wait_reason` is the reason that was recorded last, and since when it applies. `held`
+    is what its attempt reserves of the budgets. `end_seq` is the number of the event that ended the step last.
+    Queue entries with a ticket below `valid_from` predate a reopening and are stale.
     """
 
     __slots__ = (
-        "absent", "acting", "arrivals", "arrived", "attempt", "broken", "clock", "end_seq", "fault", "group",
-        "held", "item", "items", "key", "left", "letter", "output", "previous", "ready_at", "round", "rule",
-        "since", "started_at", "state", "task", "tier_up", "told", "tolerated", "total_at", "tries", "until",
-        "wait", "waits",
+        "absent", "acting", "arrivals", "arrived", "attempt", "backoff", "broken", "end_seq", "fault", "group",
+        "held", "item", "items", "items_left", "join_since", "key", "letter", "output", "previous", "ready_at",
+        "round", "rule", "started_at", "state", "task", "tier_up", "tolerated", "total_at", "tries", "until",
+        "valid_from", "wait", "wait_reason",
     )  # fmt: skip
 
     def __init__(self, task: Task, rule: Rule, key: str) -> None:
@@ -63,17 +67,17 @@ class Step:
         self.fault: Fault | None = None
         self.ready_at = self.started_at = 0.0
         self.until: float | None = None
-        self.clock: float | None = None
+        self.join_since: float | None = None
         self.total_at: float | None = None
         self.wait: Wait | None = None
-        self.waits: dict[str, float] | None = None
-        self.told: tuple[str, float] | None = None
+        self.backoff: dict[str, float] | None = None
+        self.wait_reason: tuple[str, float] | None = None
         self.held: Hold | None = None
         self.item = -1
         self.group: Step | None = None
         self.items: list[Step] | None = None
         self.arrivals: list[int] | None = None
-        self.left = self.end_seq = self.since = 0
+        self.items_left = self.end_seq = self.valid_from = 0
         self.letter = False
 
     @property
@@ -82,15 +86,15 @@ class Step:
 
     @property
     def cut_at(self) -> int:
-        """The output tokens at which the answer was cut that is now asked for again; 0 where none was. A fallback
-        and a further round begin without: theirs is another answer."""
+        """The output tokens at which the answer was cut that this attempt asks for again; 0 where none was cut.
+        A fallback and a further round start at 0, since they ask for a different answer."""
         return self.fault.cut_at if self.fault is not None and self.tries else 0
 
 
 class Task:
-    """One unit of work in the graph. `left` counts steps not ended, `busy` those that run or could. `ended` is
-    how it ended, where it has. `past` counts the attempts of steps that were forgotten since, by path; a nested
-    task shares it with the one it is in."""
+    """One unit of work in the graph. `left` counts steps that have not ended, `busy` those in a state of BUSY.
+    `ended` is the final state, empty while the task is open. `past` counts, by path, the attempts of steps that
+    were dropped from memory; a nested task shares it with the task that contains it."""
 
     __slots__ = ("age", "busy", "ended", "extra", "id", "inputs", "left", "parent", "past", "program", "steps")
 
@@ -126,3 +130,7 @@ class Task:
         step = self.steps[index]
         assert step is not None
         return step
+
+    def all_steps(self) -> list[Step]:
+        """All steps of the task in order of declaration, then the items of `each`."""
+        return [*(step for step in self.steps if step is not None), *self.extra.values()]

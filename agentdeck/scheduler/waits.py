@@ -37,10 +37,10 @@ class Wait:
     def set_aside(self, clock: WaitClock, reason: str) -> None:
         """The step waits for this from now on, and not for a worker."""
         if reason != self.aside:
-            self.take_up(clock)
+            self.resume(clock)
             self.aside, self._since, self._paused, self._full = reason, clock.at, clock.paused, clock.full
 
-    def take_up(self, clock: WaitClock) -> None:
+    def resume(self, clock: WaitClock) -> None:
         """The step waits for a worker again."""
         if self.aside:
             self.add(self.aside, clock.at - self._since - (clock.paused - self._paused))
@@ -77,7 +77,7 @@ class WaitClock:
         time. None where all of it was waited for a worker."""
         if self.at - ready < LEAST and not before:
             return None
-        wait.take_up(self)
+        wait.resume(self)
         found = {PAUSED: self.paused - wait.paused, POOL: self.full - wait.full}
         if wait.spent is not None:
             found[POOL] -= wait.away

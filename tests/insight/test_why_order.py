@@ -10,7 +10,7 @@ from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.program import Program
 from agentdeck.scheduler.scheduler import Scheduler
-from agentdeck.scheduler.state import READY, WAITING
+from agentdeck.scheduler.state import WAITING
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import Agent, Definition, Join, Simulate
 
@@ -63,16 +63,14 @@ def compared(chance: Random) -> int:
             continue
         if opened == 3 and machine.tasks and not hurried:
             hurried = True
-            todo.append(ev.TaskHurried(now, next(reversed(machine.tasks))))
+            todo.append(ev.TaskHurried(now, next(reversed(list(machine.tasks)))))
         together += compare(machine, view, definition, now + 0.5)
     return together
 
 
 def compare(machine: Scheduler, view: RunView, definition: Definition, at: float) -> int:
     """Every ready step of the core is one for `why`, with as many ahead of it, since the same moment."""
-    ordered = sorted(machine.ready, key=lambda entry: entry[:6])
-    queue = [entry[6] for entry in ordered if entry[6].state == READY]
-    queue = list(dict.fromkeys(queue))
+    queue = list(dict.fromkeys(machine.queued_steps()))
     per_agent: dict[str, int] = {}
     for place, step in enumerate(queue):
         found = explain(view, definition, step.task.id, step.key, at)

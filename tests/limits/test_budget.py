@@ -152,7 +152,7 @@ def test_a_crowd_never_overshoots_together(
             break
         assert ledger.used_tokens + ledger.held_tokens <= tokens
         assert ledger.held_tokens == 100 * len(played.machine.running)
-    assert refold(played).snapshot()["accounts"] == played.machine.snapshot()["accounts"]
+    assert refold(played).state.snapshot()["accounts"] == played.machine.snapshot()["accounts"]
     if played.machine.paused:
         assert not played.machine.running
         assert tokens - ledger.used_tokens < 100
@@ -213,7 +213,7 @@ def test_no_budget_is_exceeded_by_more_than_the_last_calls_rest(
         rung = event.data["rung"]  # type: ignore[union-attr,index]
         if rung != "stop":
             assert highest >= next(at for at, name in ladder if name == rung) - 1e-9
-    assert refold(played).snapshot()["accounts"] == played.machine.snapshot()["accounts"]
+    assert refold(played).state.snapshot()["accounts"] == played.machine.snapshot()["accounts"]
 
 
 def test_what_is_held_makes_new_calls_wait_and_changes_nothing_else() -> None:
@@ -258,7 +258,7 @@ def test_a_reservation_that_grows_replaces_what_was_held() -> None:
         played.step()
     played.send(ev.ReservationGrew(played.now, "1", "a", 1, 300, 0.3, 150, 50, 0.1))
     assert (ledger.held_tokens, ledger.likely_tokens) == (300, 200)
-    assert refold(played).snapshot()["accounts"] == played.machine.snapshot()["accounts"]
+    assert refold(played).state.snapshot()["accounts"] == played.machine.snapshot()["accounts"]
     played.play()
     assert (ledger.used_tokens, ledger.held_tokens, ledger.likely_tokens) == (100, 0, 0)
 
@@ -268,7 +268,7 @@ def test_an_attempt_that_is_ended_is_paid_with_what_it_had_used() -> None:
     usage = ev.Usage(30, 12, usd=0.01, estimated=True)
     for how in ("cancel", "timeout", "lost"):
         played = player(Budget(tokens=1000, usd=9.0), prompt("a", timeout=Timeout(attempt=3.0)), seconds=50.0)
-        played.machine.usage_so_far = lambda task, step, attempt: usage
+        played.machine.set_usage_source(lambda task, step, attempt: usage)
         ledger = played.machine.accounts.run
         assert ledger is not None
         while not played.machine.running:
@@ -284,7 +284,7 @@ def test_an_attempt_that_is_ended_is_paid_with_what_it_had_used() -> None:
             assert ledger is not None
         used = 100 if how == "lost" else 42
         assert ledger.used_tokens == used, how
-        assert refold(played).snapshot()["accounts"] == played.machine.snapshot()["accounts"]
+        assert refold(played).state.snapshot()["accounts"] == played.machine.snapshot()["accounts"]
         ended = played.of({"cancel": ev.StepCancelled, "timeout": ev.AttemptFailed, "lost": ev.AttemptLost}[how])
         assert ended[0].usage.estimated  # type: ignore[union-attr]
 

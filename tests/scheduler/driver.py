@@ -9,12 +9,10 @@ from agentdeck.errors import Fault
 from agentdeck.limits.rate_window import Amounts, CallEntry, RateWindow
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
-from agentdeck.scheduler.board import BUSY
-from agentdeck.scheduler.fold import Fold
+from agentdeck.scheduler.fold import Fold, rebuild_task
 from agentdeck.scheduler.program import Program
 from agentdeck.scheduler.scheduler import Scheduler
-from agentdeck.scheduler.state import DONE, ENDED, OPEN, RUNNING, AllTasks, Step, root_of
-from agentdeck.views.ended_task import rebuild
+from agentdeck.scheduler.state import BUSY, DONE, ENDED, OPEN, RUNNING, AllTasks, Step, root_of
 from agentdeck.workflow.model import Agent, Budget, Definition, Prompt, ProviderLimits, Python, Rate
 
 Plan = Callable[[ev.StepStarted], tuple[float, Fault | object]]
@@ -105,7 +103,7 @@ class Player:
         """Bring ended tasks back from the log, as the owner of a live run does."""
         root = root_of(task)
         past = [e for e in self.log if root_of(getattr(e, "task", "")) == root]
-        self.machine.restore_tasks(rebuild(self.machine.program, "r", int(root), past))
+        self.machine.restore_tasks(rebuild_task(self.machine.program, "r", int(root), past))
 
     def send(self, event: ev.Event | ev.Signal) -> None:
         if isinstance(event, ev.StepReopened):
@@ -271,12 +269,12 @@ def under(path: str, whole: str) -> bool:
 
 def check(machine: Scheduler, released: set[tuple[str, str]]) -> None:
     """Every invariant of the state. A person may have `released` joins before their time."""
-    steps = [step for task in machine.tasks.values() for step in machine._steps_of(task)]
+    steps = [step for task in machine.tasks.values() for step in task.all_steps()]
     running = {step for step in steps if step.state == RUNNING}
     assert running == machine.running
-    assert machine.busy_tasks == sum(task.busy > 0 for task in machine.tasks.values())
+    assert machine.run_state.busy_tasks == sum(task.busy > 0 for task in machine.tasks.values())
     for task in machine.tasks.values():
-        assert task.busy == sum(step.state in BUSY for step in machine._steps_of(task))
+        assert task.busy == sum(step.state in BUSY for step in task.all_steps())
         assert task.left == sum(s is not None and s.state not in ENDED for s in task.steps)
     programs = [machine.program, *machine.program.nested.values()]
     for rule in (rule for program in programs for rule in program.rules):
@@ -293,7 +291,7 @@ def check(machine: Scheduler, released: set[tuple[str, str]]) -> None:
 def refold(player: Player) -> Fold:
     """A machine made by folding the log alone."""
     fold = Fold(Program(player.definition, nested=player.nested), run="r", workers=4, keep=AllTasks())
-    fold.workers = int(player.machine.workers) if not player.of(ev.LimitChanged) else 4
+    fold.state.workers = int(player.machine.workers) if not player.of(ev.LimitChanged) else 4
     for event in player.log:
         fold.apply(event)
     return fold

@@ -31,7 +31,7 @@ def test_steps_go_one_after_the_other_and_tasks_side_by_side() -> None:
     player = Player(sequential, tasks=4, workers=4, plan=takes(SECONDS)).play()
     assert player.now == 7.5
     assert most_at_once(player) == 1
-    assert refold(player).snapshot() == player.machine.snapshot()
+    assert refold(player).state.snapshot() == player.machine.snapshot()
 
 
 def test_what_is_chosen_later_holds_from_then_on() -> None:

@@ -63,9 +63,9 @@ def test_every_run_ends_and_every_promise_holds(
         some = [one for one in dict.fromkeys(wrong) if random() < 0.7]
         player.retry(*some).play(20_000)
         ends = {e.task: e.state for e in player.log if isinstance(e, ev.TaskEnded) and "/" not in e.task}
-        assert player.machine.failed_tasks == list(ends.values()).count("failed")
-        assert player.machine.cancelled_tasks == list(ends.values()).count("cancelled")
-        assert player.machine.top == player.machine.busy_tasks == 0
+        assert player.machine.run_state.failed_tasks == list(ends.values()).count("failed")
+        assert player.machine.run_state.cancelled_tasks == list(ends.values()).count("cancelled")
+        assert player.machine.run_state.top == player.machine.run_state.busy_tasks == 0
     over: set[tuple[str, str]] = set()
     failed: Counter[tuple[str, str]] = Counter()
     live = Live(agents, workers, mode)
@@ -159,7 +159,7 @@ def test_what_is_reserved_never_exceeds_its_limit_and_everybody_comes_to_their_t
         if player.finished or not player.step():
             break
     assert player.finished, player.machine.snapshot()
-    assert not player.machine.asking or player.machine.cancelling or player.machine.tasks == {}
+    assert not player.machine.reserving or player.machine.cancelled or player.machine.tasks == {}
     started = [e for e in player.log if isinstance(e, ev.StepStarted) and e.model]
     for one in started:
         inside = [e for e in started if one.at - 10.0 < e.at <= one.at]
@@ -177,7 +177,7 @@ def test_what_is_reserved_never_exceeds_its_limit_and_everybody_comes_to_their_t
         elif isinstance(event, (ev.StepStarted, *ENDS)):
             waited.pop((event.task, event.step), None)
     folded = refold(player)
-    assert folded.accounts.snapshot() == player.machine.accounts.snapshot()
+    assert folded.state.accounts.snapshot() == player.machine.accounts.snapshot()
     if player.machine.accounts.run is not None:
         assert player.machine.accounts.run.held_tokens == 0
 
@@ -205,7 +205,7 @@ def test_folding_the_log_gives_the_same_state(
         if player.finished or not player.step():
             break
     folded = refold(player)
-    mine, other = player.machine.snapshot(), folded.snapshot()
+    mine, other = player.machine.snapshot(), folded.state.snapshot()
     # A backoff that is over is told by the next start; until then only the clock knows.
     for state in (mine, other):
         for steps in state["tasks"].values():

@@ -36,7 +36,7 @@ def starts(player: Player, task: str = "1", since: int = 0) -> list[str]:
 
 def same(player: Player) -> None:
     """The log folds to the state that the machine has."""
-    mine, folded = player.machine.snapshot(), refold(player).snapshot()
+    mine, folded = player.machine.snapshot(), refold(player).state.snapshot()
     assert mine == folded
 
 
@@ -60,7 +60,7 @@ def test_a_failed_step_goes_again_with_what_depended_on_it_and_nothing_else() ->
     assert player.finished == "done"
     assert starts(player, since=seen) == ["payment#2", "confirm#1"]
     assert player.letters == set()
-    assert player.machine.failed_tasks == 0
+    assert player.machine.run_state.failed_tasks == 0
     same(player)
 
 
@@ -69,7 +69,7 @@ def test_it_may_fail_again_and_is_one_letter_still() -> None:
     player.retry(("1", "payment")).play()
     assert player.finished == "failed"
     assert player.letters == {("1", "payment")}
-    assert player.machine.failed_tasks == 1
+    assert player.machine.run_state.failed_tasks == 1
     same(player)
 
 
@@ -140,7 +140,7 @@ def test_inputs_are_laid_over_those_of_the_task() -> None:
     player = Player(definition(agent("a")), plan=Broken("a").plan).play()
     player.retry(("1", "a"), inputs={"x": 5})
     assert player.machine.tasks["1"].inputs == {"n": 1, "x": 5}
-    assert refold(player).tasks["1"].inputs == {"n": 1, "x": 5}
+    assert refold(player).state.tasks["1"].inputs == {"n": 1, "x": 5}
 
 
 def test_one_item_of_an_each() -> None:
@@ -297,11 +297,11 @@ def test_what_cannot_go_again_changes_nothing(task: str) -> None:
 
 def test_a_run_that_nobody_retries_keeps_no_ended_task() -> None:
     player = Player(definition(*order()), tasks=50, plan=Broken("payment").plan).play()
-    assert player.machine.closed == {}
+    assert player.machine.run_state.closed == {}
     fold = Fold(Program(player.definition), keep={"3"})
     for event in player.log:
         fold.apply(event)
-    assert set(fold.closed) == {"3"}
+    assert set(fold.state.closed) == {"3"}
 
 
 def test_steps_inside_and_outside_of_one_that_goes_again_are_asked_for_at_once() -> None:

@@ -51,7 +51,7 @@ def fire(machine: Scheduler, at: float) -> list[ev.Event]:
 
 
 def state(machine: Scheduler, step: str) -> str:
-    return machine.found("1", step).state
+    return machine.step("1", step).state
 
 
 def test_a_backoff_keeps_its_deadline() -> None:
@@ -64,7 +64,7 @@ def test_a_backoff_keeps_its_deadline() -> None:
     later = Fault("server", "down", retry_after=300.0)
     machine = killed(definition(agent("a", retry=Retry(3))), 2.0, failed._replace(fault=later))
     resume(machine, 2.0 + IDLE)
-    assert (state(machine, "a"), machine.found("1", "a").until) == (HELD, 301.0)
+    assert (state(machine, "a"), machine.step("1", "a").until) == (HELD, 301.0)
 
 
 def test_within_stands_still_while_nobody_runs() -> None:
@@ -96,7 +96,7 @@ def test_attempt_begins_anew_and_total_goes_on() -> None:
     assert [(e.step, e.attempt) for e in lost if isinstance(e, ev.AttemptLost)] == [("a", 1)]
     started = [e for e in lost if isinstance(e, ev.StepStarted)]
     assert [(e.attempt, e.at) for e in started] == [(2, 29.0)]
-    assert machine.found("1", "a").tries == 0, "what was lost counts as no try"
+    assert machine.step("1", "a").tries == 0, "what was lost counts as no try"
     assert fire(machine, 38.9) == []
     (late,) = (e for e in fire(machine, 39.0) if isinstance(e, ev.AttemptFailed))
     assert (late.attempt, late.fault.clock) == (2, "attempt")

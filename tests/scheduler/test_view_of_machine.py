@@ -77,7 +77,7 @@ def expanded(log: list[ev.Event]) -> dict[tuple[str, str], int]:
 def agree(player: Player, view: RunView) -> None:
     """What both know is the same: who runs, which tasks are open, and how each ended step ended."""
     machine = player.machine
-    steps = [step for task in machine.tasks.values() for step in machine._steps_of(task)]
+    steps = [step for task in machine.tasks.values() for step in task.all_steps()]
     live = [s for s in steps if s.state == RUNNING or (s.state == OPEN and s.items is None)]
     assert set(view.running) == {(step.task.id, step.key) for step in live}
     assert set(view.open) == set(machine.tasks)

@@ -1,0 +1,180 @@
+"""Steps that are more than one attempt: `when`, `each`, dispatch, rounds, and sub-workflows."""
+
+from __future__ import annotations
+
+from agentdeck.errors import AgentdeckError, Fault
+from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.attempts import Attempts
+from agentdeck.scheduler.failures import Failures
+from agentdeck.scheduler.ready_queue import ReadyQueue
+from agentdeck.scheduler.recorder import Recorder
+from agentdeck.scheduler.run_state import RunState
+from agentdeck.scheduler.scope import output_of, scope_of, scope_of_group
+from agentdeck.scheduler.state import CANCELLED, DONE, FAILED, OPEN, Step, Task
+from agentdeck.workflow.model import Data, Dispatch
+
+
+class Expansion:
+    """Decides what becomes of such a step when it is ready, and after each part of it has ended."""
+
+    __slots__ = ("_attempts", "_failures", "_queue", "_recorder", "_state")
+
+    def __init__(
+        self, state: RunState, queue: ReadyQueue, recorder: Recorder, attempts: Attempts, failures: Failures
+    ) -> None:
+        self._state = state
+        self._queue = queue
+        self._recorder = recorder
+        self._attempts = attempts
+        self._failures = failures
+
+    # A step is ready
+
+    def begin(self, step: Step, at: float) -> None:
+        """Skip a ready step whose `when` is false, expand its `each`, queue it, or start it without a worker."""
+        rule, task = step.rule, step.task.id
+        try:
+            if rule.when is not None and not rule.when.evaluate(scope_of(step, self._state.run)):
+                why = f"when: {rule.agent.when} is false"
+                self._recorder.record(ev.StepSkipped(at, task, step.key, why))
+                return
+            if rule.each is not None:
+                self._expand(step, at)
+                return
+        except AgentdeckError as error:
+            self._failures.fail(step, at, Fault("expression", str(error)))
+            return
+        if rule.slot:
+            self._queue.push(step)
+            return
+        self._attempts.start(step, at)
+        if isinstance(rule.agent.does, Dispatch):
+            self._dispatch(step, rule.agent.does, at)
+
+    def _expand(self, step: Step, at: float) -> None:
+        """Make a step for each item of the list."""
+        rule = step.rule
+        assert rule.each is not None
+        items = rule.each.evaluate(scope_of_group(step, self._state.run))
+        if items is None:
+            items = []
+        if not isinstance(items, list):
+            what = f"each: {rule.agent.each} is {type(items).__name__}, not a list"
+            self._failures.fail(step, at, Fault("expression", what))
+            return
+        step.previous = items
+        self._recorder.record(ev.StepExpanded(at, step.task.id, step.key, len(items)))
+        if not items:
+            self._recorder.record(ev.StepDone(at, step.task.id, step.key))
+
+    def _dispatch(self, step: Step, does: Dispatch, at: float) -> None:
+        """Choose one of the target agents by the value of an expression, and skip the others."""
+        rule, task = step.rule, step.task.id
+        assert rule.on is not None
+        try:
+            value = rule.on.evaluate(scope_of(step, self._state.run))
+        except AgentdeckError as error:
+            self._failures.fail(step, at, Fault("expression", str(error)))
+            return
+        chosen = does.cases.get(str(value), does.otherwise)
+        if chosen is None:
+            known = ", ".join(does.cases)
+            fault = Fault("expression", f"no case for {value!r}; there are {known}")
+            self._failures.fail(step, at, fault)
+            return
+        answer = {"value": value, "chosen": chosen}
+        self._recorder.record(ev.StepSucceeded(at, task, step.key, step.attempt, answer))
+        for index in rule.targets:
+            target = step.task.steps[index]
+            if target is not None and target.key != chosen and not target.ended:
+                self._recorder.record(ev.StepSkipped(at, task, target.key, f"{step.key} chose {chosen}"))
+
+    # A part of a step has ended
+
+    def proceed(self, step: Step, at: float) -> None:
+        """Start the next round of a step, or end it, after an attempt or after its last item."""
+        if step.items is not None:
+            self._end_group(step, step.items, at)
+        elif step.rule.join.kind == "progressive":
+            self._next_arrival(step, at)
+        else:
+            self._next_round(step, at)
+
+    def _end_group(self, step: Step, items: list[Step], at: float) -> None:
+        if step.items_left:
+            return
+        bad = sum(item.state in (FAILED, CANCELLED) for item in items)
+        if bad and step.rule.agent.on_error.action != "continue":
+            fault = Fault("needs", f"{bad} of {len(items)} items failed")
+            self._failures.fail(step, at, fault, letter=False)
+        else:
+            self._recorder.record(ev.StepDone(at, step.task.id, step.key))
+
+    def _next_arrival(self, step: Step, at: float) -> None:
+        task, key = step.task.id, step.key
+        if step.arrivals and len(step.arrivals) > 1:
+            self._recorder.record(ev.StepRepeated(at, task, key, step.round + 1))
+        elif step.arrived + step.absent + step.tolerated + step.broken == len(step.rule.needs):
+            self._recorder.record(ev.StepDone(at, task, key))
+
+    def _next_round(self, step: Step, at: float) -> None:
+        task, key, rule = step.task.id, step.key, step.rule
+        repeat = rule.agent.repeat
+        assert repeat is not None
+        assert rule.until is not None
+        try:
+            scope = {**scope_of(step, self._state.run), "output": step.output}
+            if step.round >= repeat.max or rule.until.evaluate(scope):
+                self._recorder.record(ev.StepDone(at, task, key))
+            else:
+                self._recorder.record(ev.StepRepeated(at, task, key, step.round + 1))
+        except AgentdeckError as error:
+            self._failures.fail(step, at, Fault("expression", str(error)))
+
+    # All steps of a task have ended
+
+    def end_task(self, task: Task, at: float) -> None:
+        """Record how a task ended whose steps have all ended, and end the step that it is nested in."""
+        if not self._state.holds(task) or task.left:
+            return
+        leaves = [task.at(i) for i in task.program.leaves]
+        output: Data = None
+        fault = _fault_of(task, leaves)
+        state = DONE
+        if fault is not None:
+            state = FAILED
+        elif any(step.state == CANCELLED for step in leaves):
+            state = CANCELLED
+        else:
+            try:
+                output = output_of(task, self._state.run)
+            except AgentdeckError as error:
+                state, fault = FAILED, Fault("expression", f"output: {error}")
+        self._recorder.record(ev.TaskEnded(at, task.id, state, output, fault))
+        if task.parent is not None:
+            self._end_sub_workflow(task.parent, at, state, output, fault)
+
+    def _end_sub_workflow(
+        self, parent: tuple[str, str], at: float, state: str, output: Data, fault: Fault | None
+    ) -> None:
+        step = self._state.find(*parent)
+        if step is None or step.state != OPEN:
+            return
+        if state == DONE:
+            self._recorder.record(ev.StepSucceeded(at, *parent, step.attempt, output))
+        elif state == CANCELLED:
+            self._recorder.record(ev.StepCancelled(at, *parent, "its sub-workflow was cancelled"))
+        else:
+            assert fault is not None
+            self._failures.fail(step, at, Fault("needs", fault.message), letter=False)
+
+
+def _fault_of(task: Task, leaves: list[Step]) -> Fault | None:
+    """Why a task failed: the fault of its first step that failed by itself; None where no leaf failed."""
+    bad = [s for s in leaves if s.state == FAILED and s.rule.agent.on_error.action == "fail"]
+    if not bad:
+        return None
+    steps = [s for s in task.steps if s is not None]
+    first = next((s for s in steps if s.state == FAILED and s.fault and s.fault.kind != "needs"), bad[0])
+    assert first.fault is not None
+    return first.fault._replace(message=f"{first.key}: {first.fault.message}", detail="")

@@ -1,0 +1,191 @@
+"""Ready steps in the order in which they start, and those that are ready but may not start yet."""
+
+from __future__ import annotations
+
+from collections import deque
+from heapq import heapify, heappush
+from typing import TypeAlias
+
+from agentdeck.scheduler.program import Rule
+from agentdeck.scheduler.run_state import RunState
+from agentdeck.scheduler.state import READY, Step
+from agentdeck.scheduler.timers import Timers
+from agentdeck.scheduler.waits import HELD as HELD_BACK
+from agentdeck.scheduler.waits import MAX_PARALLEL, Wait, WaitClock
+
+#: A ready step with its sort key: priority, age of the task, longest remaining path (negated), index of the
+#: agent, item, ticket.
+Entry: TypeAlias = tuple[int, int, float, int, int, int, Step]
+
+
+class ReadyQueue:
+    """Every step in READY is in one of these queues, or in one of `ProviderQueues` or `SequentialLanes`.
+
+    `heap`: it may start as soon as a worker is free. An entry whose step is no longer ready, or was reopened
+    since, is stale and is dropped when it is popped. `parked`, by rule: `max_parallel` of its agent is reached.
+    `uncommitted`, with the sequence number to wait for: it would read results that are not on disk yet (only
+    where `gated`). `composite`: `Expansion` decides first (`when`, `each`, a verb that holds no worker).
+    """
+
+    def __init__(self, state: RunState, timers: Timers, clock: WaitClock, *, gated: bool) -> None:
+        self._state = state
+        self._timers = timers
+        self._clock = clock
+        self.gated = gated
+        self.durable = 0
+        self.last_ticket = 0
+        self.heap: list[Entry] = []
+        self.parked: dict[Rule, deque[Entry]] = {}
+        self.uncommitted: deque[tuple[int, Step]] = deque()
+        self.composite: deque[Step] = deque()
+
+    # Steps become ready
+
+    def make_ready(self, step: Step, at: float, *, gate: bool) -> None:
+        """The step's join is satisfied. With `gate` it waits until the results that it reads are on disk."""
+        self._state.move(step, READY)
+        self.start_wait(step, at)
+        rule = step.rule
+        timeout = rule.agent.timeout
+        if timeout.total is not None and step.total_at is None:
+            step.total_at = at + timeout.total
+            self._timers.add(step.total_at, "total", step, step.total_at)
+        if timeout.queue is not None:
+            self._timers.add(at + timeout.queue, "queue", step, at)
+        if rule.timed_joins and step.item < 0:
+            self._start_join_timers(step, at)
+        if gate and self.gated and self._state.seq > self.durable:
+            self.uncommitted.append((self._state.seq, step))
+        else:
+            self._enqueue(step)
+
+    def _start_join_timers(self, step: Step, at: float) -> None:
+        """`within` of the joins that need this step counts from when the first of their needs is ready."""
+        for index in step.rule.timed_joins:
+            below = step.task.steps[index]
+            if below is not None and below.join_since is None:
+                below.join_since = at
+                within = below.rule.join.within
+                assert within is not None
+                self._timers.add(at + within, "join", below, at)
+
+    def requeue(self, step: Step, at: float) -> None:
+        """The step is ready again, for another attempt or round. Its conditions were checked before."""
+        self._state.move(step, READY)
+        self.start_wait(step, at)
+        self.push(step)
+
+    def end_deferral(self, step: Step) -> None:
+        """What a deferred step waited for outside the run has happened: it waits for a worker. Its wait goes on,
+        since it has not done any work."""
+        self._state.move(step, READY)
+        self.resume_wait(step)
+        self.push(step)
+
+    def push(self, step: Step) -> None:
+        """Add an entry for a step that may start as soon as a worker is free."""
+        rule = step.rule
+        self.last_ticket = ticket = self.last_ticket + 1
+        entry = rule.priority, step.task.age, rule.remaining, rule.index, step.item, ticket, step
+        heappush(self.heap, entry)
+
+    def put_back(self, entry: Entry) -> None:
+        """Return an entry that was taken out, with the place that it had."""
+        heappush(self.heap, entry)
+
+    def _enqueue(self, step: Step) -> None:
+        if step.rule.composite and step.item < 0 and step.acting is step.rule:
+            self.composite.append(step)
+        else:
+            self.push(step)
+
+    def is_current(self, entry: Entry) -> bool:
+        """Whether the step of this entry is ready, in an open task, and was not reopened since."""
+        step = entry[6]
+        return step.state == READY and entry[5] >= step.valid_from and self._state.holds(step.task)
+
+    # Results on disk
+
+    def reads_uncommitted(self, step: Step) -> bool:
+        """Whether the step would read a result that is not on disk, such as one that came after its join was
+        satisfied."""
+        if not self.gated:
+            return False
+        steps, durable = step.task.steps, self.durable
+        for index in step.rule.upstream:
+            above = steps[index]
+            if above is not None and above.end_seq > durable:
+                return True
+        return False
+
+    def hold_until_committed(self, step: Step) -> bool:
+        """Whether the step has to wait for results to reach the disk; if so, it is queued for that."""
+        if not self.reads_uncommitted(step):
+            return False
+        self.uncommitted.append((self._state.seq, step))
+        return True
+
+    def commit(self, seq: int) -> None:
+        """All events up to `seq` are on disk: queue the steps that waited for them."""
+        self.durable = max(self.durable, seq)
+        waiting = self.uncommitted
+        while waiting and waiting[0][0] <= self.durable:
+            step = waiting.popleft()[1]
+            if step.state == READY:
+                self._enqueue(step)
+
+    # Limits of agents
+
+    def park(self, entry: Entry, rule: Rule) -> None:
+        """Set the entry aside until fewer attempts of its agent run, or its `max_parallel` is raised."""
+        self.parked.setdefault(rule, deque()).append(entry)
+        self.set_aside(entry[6], MAX_PARALLEL if rule.limit else HELD_BACK)
+
+    def update_parked_reasons(self) -> None:
+        """A `max_parallel` was changed: an agent whose limit is 0 is held by the operator."""
+        for rule, parked in self.parked.items():
+            for entry in parked:
+                self.set_aside(entry[6], HELD_BACK if rule.limit == 0 else MAX_PARALLEL)
+
+    def unpark(self) -> None:
+        """Return as many parked entries of each rule as may start now. An entry too many is parked again when it
+        is popped; one too few would wait for ever."""
+        for rule, parked in list(self.parked.items()):
+            free = len(parked) if rule.limit is None else rule.limit - rule.live - rule.reserving
+            while free > 0 and parked:
+                entry = parked.popleft()
+                self.resume_wait(entry[6])
+                if entry[6].state == READY:
+                    heappush(self.heap, entry)
+                    free -= 1
+            if not parked:
+                del self.parked[rule]
+
+    # Reasons for waiting
+
+    def start_wait(self, step: Step, at: float) -> None:
+        """The step may start from now on: measure how long it waits."""
+        step.ready_at = at
+        step.wait = Wait(self._clock)
+
+    def set_aside(self, step: Step, reason: str) -> None:
+        """From now on the step waits for `reason`, not for a worker."""
+        if step.wait is not None:
+            step.wait.set_aside(self._clock, reason)
+
+    def resume_wait(self, step: Step) -> None:
+        """From now on the step waits for a worker again."""
+        if step.wait is not None:
+            step.wait.resume(self._clock)
+
+    # Memory
+
+    def drop_stale(self) -> None:
+        """Drop entries whose step is no longer ready."""
+        self.heap = [entry for entry in self.heap if entry[6].state == READY]
+        heapify(self.heap)
+        self.uncommitted = deque(entry for entry in self.uncommitted if entry[1].state == READY)
+        self.composite = deque(step for step in self.composite if step.state == READY)
+
+    def __len__(self) -> int:
+        return len(self.heap) + len(self.uncommitted) + len(self.composite)

@@ -1,0 +1,121 @@
+"""The state of a run: its tasks, its counters, its limits. Every change of a step's state is a call of `move`."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator
+
+from agentdeck.scheduler.budget_accounts import BudgetAccounts
+from agentdeck.scheduler.program import Program, Rule
+from agentdeck.scheduler.state import BUSY, Step, Task, root_of
+from agentdeck.workflow.model import Data
+
+
+class RunState:
+    """What the recorded events of a run add up to.
+
+    Tasks that end are dropped, except those named in `keep`: they stay in `closed`, so that their steps can be
+    reopened. Invariants after every event: `busy_tasks` counts the tasks with a busy step; `running` holds
+    exactly the steps with a live attempt that holds a worker.
+    """
+
+    def __init__(self, program: Program, *, run: str = "", workers: int = 8, keep: Container[str] = ()) -> None:
+        self.program = program
+        self.run = run
+        self.workers = workers
+        self.keep = keep
+        self.seq = 0
+        self.status = "running"
+        self.paused = False
+        self.pause_reason = ""
+        self.exhausted = False
+        self.tasks: dict[str, Task] = {}
+        self.closed: dict[str, Task] = {}
+        self.running: set[Step] = set()
+        self.opened = 0
+        self.hurried = 0
+        self.top = 0
+        self.failed_tasks = 0
+        self.cancelled_tasks = 0
+        self.busy_tasks = 0
+        self.sequential = False
+        self.accounts = BudgetAccounts(program.definition.budget)
+        self.changed_limits: dict[str, Data] = {}
+
+    # Reading
+
+    def step(self, task: str, key: str) -> Step:
+        """The step that a recorded event is about. It exists, or the log belongs to another workflow."""
+        step = self.tasks[task].step(key)
+        assert step is not None
+        return step
+
+    def find(self, task: str, key: str) -> Step | None:
+        """The step of an open task, None where there is no such task or step."""
+        found = self.tasks.get(task)
+        return found.step(key) if found is not None else None
+
+    def holds(self, task: Task) -> bool:
+        """Whether this task is open, and not another one that has its id by now."""
+        return self.tasks.get(task.id) is task
+
+    def unended(self) -> Iterator[Step]:
+        """The steps of open tasks that have not ended."""
+        for task in self.tasks.values():
+            for step in task.all_steps():
+                if not step.ended:
+                    yield step
+
+    def setting(self, name: str) -> tuple[Rule, str]:
+        """The rule and field behind a dotted limit name. Raises KeyError where there is none."""
+        head, agent, setting = name.split(".")
+        fields = {"timeout": "attempt_timeout", "attempts": "attempts", "max_parallel": "limit"}
+        if head != "agents":
+            raise KeyError(name)
+        return self.program.rules[self.program.index[agent]], fields[setting]
+
+    # Changing
+
+    def move(self, step: Step, state: str) -> None:
+        """Change a step's state, and count the busy steps of its task."""
+        was, now = step.state in BUSY, state in BUSY
+        step.state = state
+        if was != now:
+            task = step.task
+            if now:
+                task.busy += 1
+                if task.busy == 1:
+                    self.busy_tasks += 1
+            else:
+                task.busy -= 1
+                if task.busy == 0:
+                    self.busy_tasks -= 1
+
+    def forget(self, but: Container[str] = ()) -> None:
+        """Drop ended tasks from now on, except those under `but` and under open tasks."""
+        self.keep = ()
+        self.closed = {
+            name: task
+            for name, task in self.closed.items()
+            if (root := root_of(name)) in self.tasks or root in but
+        }
+
+    def snapshot(self) -> dict[str, Data]:
+        """The state as plain data, for comparing two folds."""
+        return {
+            "seq": self.seq,
+            "state": self.status,
+            "workers": self.workers,
+            "exhausted": self.exhausted,
+            "running": sorted((s.task.id, s.key, s.attempt) for s in self.running),
+            "busy": self.busy_tasks,
+            "accounts": self.accounts.snapshot(),
+            "changed_limits": dict(self.changed_limits),
+            "timeouts": [rule.attempt_timeout for rule in self.program.rules],
+            "tasks": {
+                task.id: {
+                    s.key: [s.state, s.attempt, s.tries, s.round, s.arrived, s.absent, s.broken, s.acting.name]
+                    for s in task.all_steps()
+                }
+                for task in self.tasks.values()
+            },
+        }

@@ -1,0 +1,133 @@
+"""What happens when time passes: backoffs end, joins and approvals are overdue, steps exceed their timeouts."""
+
+from __future__ import annotations
+
+from agentdeck.errors import Fault
+from agentdeck.scheduler import actions as act
+from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.approvals import TIMEOUT, complete
+from agentdeck.scheduler.failures import Failures
+from agentdeck.scheduler.joins import NEVER, START, evaluate
+from agentdeck.scheduler.provider_queues import ProviderQueues
+from agentdeck.scheduler.ready_queue import ReadyQueue
+from agentdeck.scheduler.recorder import Recorder
+from agentdeck.scheduler.run_state import RunState
+from agentdeck.scheduler.state import DEFERRED, HELD, OPEN, READY, RUNNING, WAITING, Step
+from agentdeck.scheduler.timers import INFINITE, Timers
+from agentdeck.workflow.model import Approve
+
+
+class Timeouts:
+    """Handles `TimerFired`. `deadline` is when the next one is wanted."""
+
+    __slots__ = ("_due", "_failures", "_providers", "_queue", "_recorder", "_state", "_timers")
+
+    def __init__(
+        self,
+        state: RunState,
+        queue: ReadyQueue,
+        timers: Timers,
+        providers: ProviderQueues,
+        recorder: Recorder,
+        failures: Failures,
+    ) -> None:
+        self._state = state
+        self._queue = queue
+        self._timers = timers
+        self._providers = providers
+        self._recorder = recorder
+        self._failures = failures
+        self._due = {
+            "backoff": self._backoff_due,
+            "join": self._join_due,
+            "queue": self._queue_due,
+            "total": self._total_due,
+            "answer": self._answer_due,
+        }
+
+    @property
+    def deadline(self) -> float:
+        """The next moment at which something is due, infinite where nothing is."""
+        due = self._timers.first
+        return min(due, self._providers.opens_at) if self._providers.queues else due
+
+    def expects_change(self) -> bool:
+        """Whether something will change without an operator: a backoff, a timeout, a queue that opens by itself,
+        another run that holds the `once` key of a step."""
+        if self._providers.will_open() or self._timers.any_active():
+            return True
+        return any(step.state == DEFERRED for step in self._state.unended())
+
+    def fire(self, event: ev.TimerFired) -> None:
+        """Handle everything that is due."""
+        at = event.at
+        while (timer := self._timers.pop(at)) is not None:
+            kind, step, token = timer
+            if self._state.holds(step.task):
+                self._due[kind](step, token, at)
+        if self._timers.next_due <= at:
+            self._end_overdue_attempts(at)
+        self._providers.open_due(at)
+
+    def _backoff_due(self, step: Step, token: object, at: float) -> None:
+        if step.state == HELD and step.until == token:
+            step.until = None
+            self._queue.requeue(step, at)
+
+    def _join_due(self, step: Step, token: object, at: float) -> None:
+        """`within` of a join is over: go on with what has arrived if it is enough, else fail."""
+        if step.state != WAITING or step.join_since != token:
+            return
+        verdict = evaluate(step, overdue=True)
+        join = step.rule.join
+        if verdict == START:
+            self._recorder.record(ev.StepReleased(at, step.task.id, step.key, "clock"))
+        elif verdict == NEVER:
+            what = f"{step.arrived} of {len(step.rule.needs)} arrived within {join.within:g} s"
+            self._failures.fail(step, at, Fault("join", what, clock="within"))
+
+    def _queue_due(self, step: Step, token: object, at: float) -> None:
+        if step.state in (READY, DEFERRED) and step.ready_at == token:
+            self._fail(step, at, "queue", f"not started within {step.rule.agent.timeout.queue:g} s")
+
+    def _total_due(self, step: Step, token: object, at: float) -> None:
+        if not step.ended and step.total_at == token:
+            self._fail(step, at, "total", f"not done within {step.rule.agent.timeout.total:g} s in all")
+
+    def _answer_due(self, step: Step, token: object, at: float) -> None:
+        """An approval was not answered in time: take the answer that the workflow names for that."""
+        if step.state != OPEN or step.attempt != token:
+            return
+        does = step.acting.agent.does
+        assert isinstance(does, Approve)
+        approved = does.otherwise == "approve"
+        fields, defaults = complete(does, {})
+        answered = ev.StepAnswered(at, step.task.id, step.key, approved, fields, "", TIMEOUT, None, defaults)
+        self._recorder.record(answered)
+
+    def _fail(self, step: Step, at: float, clock: str, what: str) -> None:
+        """`queue` and `total` are final: no further attempt could meet them."""
+        if step.state == RUNNING:
+            self._recorder.request(act.CancelAttempt(step.task.id, step.key, step.attempt, what))
+        self._failures.fail(step, at, Fault("timeout", f"{what} ({clock} clock)", clock=clock))
+
+    def _end_overdue_attempts(self, at: float) -> None:
+        """End the attempts that exceed their timeout, and find when the next one could."""
+        late = []
+        due = INFINITE
+        for step in self._state.running:
+            timeout = step.acting.attempt_timeout
+            if timeout is None:
+                continue
+            if step.started_at + timeout <= at:
+                late.append(step)
+            else:
+                due = min(due, step.started_at + timeout)
+        self._timers.next_due = due
+        for step in sorted(late, key=lambda s: (s.started_at, s.task.age, s.rule.index, s.item)):
+            what = f"no answer within {step.acting.attempt_timeout:g} s (attempt clock)"
+            self._recorder.request(act.CancelAttempt(step.task.id, step.key, step.attempt, what))
+            fault = Fault("timeout", what, clock="attempt")
+            usage = self._recorder.usage_of(step)
+            failed = ev.AttemptFailed(at, step.task.id, step.key, step.attempt, fault, usage)
+            self._failures.attempt_failed(step, failed)
