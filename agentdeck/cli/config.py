@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import click
 
 from agentdeck.cli.options import db_option, json_option
@@ -26,10 +24,15 @@ def config(db: str | None, workers: int | None, as_json: bool) -> None:
     from agentdeck.cli.text_tables import dump, out, table
     from agentdeck.operations.settings import setting
 
-    found = [setting("db", db), setting("workers", workers)]
+    found = {"db": setting("db", db), "workers": setting("workers", workers)}
     if as_json:
-        dump({one.name: {k: v for k, v in asdict(one).items() if k != "name"} for one in found})
+        dump(
+            {
+                name: {key: getattr(one, key) for key in ("value", "origin", "place")}
+                for name, one in found.items()
+            }
+        )
         return
-    rows = [(one.name, str(one.value), f"{one.origin} {one.place}".rstrip()) for one in found]
+    rows = [(name, str(one.value), f"{one.origin} {one.place}".rstrip()) for name, one in found.items()]
     for line in table(("setting", "value", "from"), rows):
         out(line)

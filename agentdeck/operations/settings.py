@@ -1,31 +1,30 @@
-"""Settings: flags over environment over project file over user file over defaults, each with its origin."""
+"""Settings: flags over environment over project file over user file over defaults, each with its origin.
+
+pydantic-settings lays the sources over each other and validates the result. A source gives each setting together
+with its origin and place, so both reach the result. A file is read only for a setting that no stronger source
+has, so a broken file does not stop a command that needs nothing from it.
+"""
 
 from __future__ import annotations
 
 import difflib
 import os
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, ValidationInfo
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from agentdeck.errors import UsageError
 
 if TYPE_CHECKING:
     from agentdeck.workflow.model import Definition
 
-NAMES = ("db", "workers")
 PROJECT = ".agentdeck.toml"
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """A value, and where it comes from: flag, env, project, user or default. `place` names file or variable."""
-
-    name: str
-    value: str | int
-    origin: str
-    place: str = ""
+DEFAULT_WORKERS = 8
+MAX_WORKERS = 10_000
 
 
 def user_file() -> Path:
@@ -34,21 +33,131 @@ def user_file() -> Path:
     return Path(user_config_dir("agentdeck", appauthor=False)) / "config.toml"
 
 
+def _file_name(value: object, info: ValidationInfo) -> object:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{info.data['place']}: db is the name of a file, not {value!r}")
+    return value
+
+
+def _worker_count(value: object, info: ValidationInfo) -> object:
+    """A number, also as text: variables of the environment are text."""
+    place = info.data["place"]
+    try:
+        if isinstance(value, bool | float):
+            raise ValueError
+        number = int(str(value))
+    except ValueError:
+        raise ValueError(f"{place}: workers is a whole number, not {value!r}") from None
+    if not 1 <= number <= MAX_WORKERS:
+        raise ValueError(f"{place}: workers={number} is out of range: 1 to {MAX_WORKERS}")
+    return number
+
+
+class Setting(BaseModel):
+    """A value and its origin: flag, env, project, user or default. `place` is the option, the variable or the
+    file; it comes before `value`, as the messages on bad values begin with it."""
+
+    origin: str
+    place: str = ""
+    value: str | int
+
+
+class DatabaseSetting(Setting):
+    """The file of the store. A relative name in a settings file begins at the folder of that file."""
+
+    value: Annotated[str, BeforeValidator(_file_name)]
+
+
+class WorkersSetting(Setting):
+    """How many steps run at once."""
+
+    value: Annotated[int, BeforeValidator(_worker_count)]
+
+
+class _Layered(BaseSettings):
+    """The sources that all settings have, the strongest first."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        project, user = Path.cwd() / PROJECT, user_file()
+        return (
+            init_settings,
+            _Environment(settings_cls),
+            _SettingsFile(settings_cls, "project", project),
+            _SettingsFile(settings_cls, "user", user),
+        )
+
+
+def _default_database() -> DatabaseSetting:
+    from agentdeck.store.location import database as place
+
+    return DatabaseSetting(value=str(place()), origin="default")
+
+
+class _Database(_Layered):
+    db: DatabaseSetting = Field(default_factory=_default_database)
+
+
+class _Workers(_Layered):
+    workers: WorkersSetting = WorkersSetting(value=DEFAULT_WORKERS, origin="default")
+
+
+#: The settings by name. One model each: a bad value of one does not stop a command that needs only the other.
+SETTINGS: dict[str, type[_Layered]] = {"db": _Database, "workers": _Workers}
+
+
+class _Environment(PydanticBaseSettingsSource):
+    """AGENTDECK_DB and AGENTDECK_WORKERS; an empty variable is none."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        variable = f"AGENTDECK_{field_name.upper()}"
+        value = os.environ.get(variable)
+        return {"value": value, "origin": "env", "place": variable} if value else None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        found = {name: self.get_field_value(field, name)[0] for name, field in _fields(self).items()}
+        return {name: given for name, given in found.items() if given is not None}
+
+
+class _SettingsFile(PydanticBaseSettingsSource):
+    """One TOML file. It is read only for settings that no stronger source has."""
+
+    def __init__(self, settings_cls: type[BaseSettings], origin: str, file: Path) -> None:
+        super().__init__(settings_cls)
+        self.origin, self.file = origin, file
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        value = _read(self.file).get(field_name)
+        if field_name == "db" and isinstance(value, str) and value:
+            value = str(self.file.parent / Path(value).expanduser())
+        given = {"value": value, "origin": self.origin, "place": str(self.file)}
+        return given if value is not None else None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        needed = {name: field for name, field in _fields(self).items() if name not in self.current_state}
+        found = {name: self.get_field_value(field, name)[0] for name, field in needed.items()}
+        return {name: given for name, given in found.items() if given is not None}
+
+
+def _fields(source: PydanticBaseSettingsSource) -> dict[str, FieldInfo]:
+    return source.settings_cls.model_fields
+
+
 def setting(name: str, flag: str | int | None = None) -> Setting:
-    """What holds for this setting. Raises UsageError for a value or a file that makes no sense."""
-    if flag is not None:
-        return Setting(name, _valid(name, flag, f"--{name}"), "flag", f"--{name}")
-    variable = f"AGENTDECK_{name.upper()}"
-    if given := os.environ.get(variable):
-        return Setting(name, _valid(name, given, variable), "env", variable)
-    for origin, file in (("project", Path.cwd() / PROJECT), ("user", user_file())):
-        found = _read(file)
-        if name in found:
-            value = _valid(name, found[name], str(file))
-            if name == "db":
-                value = str(file.parent / Path(str(value)).expanduser())
-            return Setting(name, value, origin, str(file))
-    return Setting(name, _default(name), "default")
+    """The value of a setting and its origin. Raises UsageError for a bad value or an unreadable file."""
+    given = {} if flag is None else {name: {"value": flag, "origin": "flag", "place": f"--{name}"}}
+    try:
+        found: Setting = getattr(SETTINGS[name](**given), name)
+    except ValidationError as error:
+        raise UsageError(str(error.errors()[0]["ctx"]["error"])) from None
+    return found
 
 
 def database(flag: str | None = None) -> Path:
@@ -57,24 +166,17 @@ def database(flag: str | None = None) -> Path:
 
 
 def workers(flag: int | None, definition: Definition, folder: Path) -> int:
-    """How many steps at once. What the workflow and its deck say, the lower of both, stands between environment
-    and files. Raises InvalidFile for a deck that makes no sense."""
+    """How many steps run at once. The lower limit of workflow and deck is weaker than flag and environment, and
+    stronger than the settings files. Raises InvalidFile for a deck that does not load."""
     from agentdeck.workflow.deck import deck_for
 
     found = setting("workers", flag)
-    said = [n for n in (definition.limits.workers, deck_for(folder).workers) if n is not None]
-    return min(said) if said and found.origin not in ("flag", "env") else int(found.value)
-
-
-def _default(name: str) -> str | int:
-    if name == "workers":
-        return 8
-    from agentdeck.store.location import database as place
-
-    return str(place())
+    limits = [n for n in (definition.limits.workers, deck_for(folder).workers) if n is not None]
+    return min(limits) if limits and found.origin not in ("flag", "env") else int(found.value)
 
 
 def _read(file: Path) -> dict[str, object]:
+    """The settings in a file; none where there is no file. Raises UsageError."""
     try:
         found = tomllib.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -83,24 +185,8 @@ def _read(file: Path) -> dict[str, object]:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"{file}: {reason}") from error
     for name in found:
-        if name not in NAMES:
-            near = difflib.get_close_matches(name, NAMES, n=1)
-            known = f"did you mean {near[0]}?" if near else f"there are {', '.join(NAMES)}"
+        if name not in SETTINGS:
+            near = difflib.get_close_matches(name, SETTINGS, n=1)
+            known = f"did you mean {near[0]}?" if near else f"there are {', '.join(SETTINGS)}"
             raise UsageError(f"{file}: there is no setting {name}; {known}")
     return found
-
-
-def _valid(name: str, value: object, place: str) -> str | int:
-    if name == "workers":
-        try:
-            if isinstance(value, bool | float):
-                raise ValueError
-            number = int(str(value))
-        except ValueError:
-            raise UsageError(f"{place}: workers is a whole number, not {value!r}") from None
-        if not 1 <= number <= 10_000:
-            raise UsageError(f"{place}: workers={number} is out of range: 1 to 10000")
-        return number
-    if not isinstance(value, str) or not value:
-        raise UsageError(f"{place}: {name} is the name of a file, not {value!r}")
-    return value

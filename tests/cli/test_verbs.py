@@ -136,6 +136,28 @@ def test_settings_and_where_they_come_from(deck: Deck) -> None:
     assert "did you mean workers?" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("text", "variables", "message"),
+    [
+        ("workers = 2.0", {}, ".agentdeck.toml: workers is a whole number, not 2.0"),
+        ("workers = 0", {}, ".agentdeck.toml: workers=0 is out of range: 1 to 10000"),
+        ("workers = ", {}, ".agentdeck.toml: Invalid value"),
+        ("", {"AGENTDECK_WORKERS": "many"}, "AGENTDECK_WORKERS: workers is a whole number, not 'many'"),
+        ("db = 5", {"AGENTDECK_DB": ""}, ".agentdeck.toml: db is the name of a file, not 5"),
+        ("wrkers = 5", {}, "there is no setting wrkers; did you mean workers?"),
+    ],
+)
+def test_a_bad_setting_is_named_with_its_place(
+    deck: Deck, text: str, variables: dict[str, str], message: str
+) -> None:
+    deck.write(".agentdeck.toml", text)
+    done = deck("config", **variables)
+    assert done.returncode == 2
+    assert message in done.stderr
+    if "AGENTDECK_DB" not in variables:  # the variable is stronger: nothing of the file is needed
+        assert deck("runs").stderr == "no runs yet\n"
+
+
 def test_the_user_file(deck: Deck) -> None:
     (deck.folder / "config/agentdeck").mkdir(parents=True)
     deck.write("config/agentdeck/config.toml", "workers = 2\n")
