@@ -8,7 +8,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 from textual.app import ComposeResult, SuspendNotSupported
@@ -21,10 +21,9 @@ from agentdeck.console.screens.base import ScrollPage
 from agentdeck.console.state_style import GLYPHS
 from agentdeck.errors import AgentdeckError, Fault
 from agentdeck.insight.formatting import clock, moment, seconds
-from agentdeck.insight.step import AttemptStory, StepStory, attempt_line, fault_line, recorded_story
+from agentdeck.insight.step import AttemptStory, StepStory, attempt_line, fault_line
 from agentdeck.operations.step_page import page
 from agentdeck.scheduler.state import ENDED
-from agentdeck.store.reader import Reader
 from agentdeck.terminal_text import clean
 from agentdeck.workflow.model import Data
 
@@ -33,7 +32,7 @@ SHORT = 12  # lines of inputs that are shown unfolded
 
 
 class StepDetail(ModalScreen[None]):
-    """Reads its story with `read`, outside of the loop, and again while the step has not ended."""
+    """Shows the story that `read` returns, and reads it again while the step has not ended."""
 
     DEFAULT_CSS = """
     StepDetail { align: center middle; }
@@ -45,17 +44,12 @@ class StepDetail(ModalScreen[None]):
     """
     BINDINGS = bindings("step")
 
-    def __init__(self, read: Callable[[], StepStory]) -> None:
+    def __init__(self, read: Callable[[], Awaitable[StepStory]]) -> None:
         super().__init__()
         self._read = read
         self.story: StepStory | None = None
         self.sheet = Sheet([Item("reading …", "dim")])
         self.formatted = ScrollPage()
-
-    @classmethod
-    def of(cls, reader: Reader, run: str, task: str, step: str) -> StepDetail:
-        """The step of a recorded run."""
-        return cls(lambda: recorded_story(reader, run, task, step))
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
@@ -71,7 +65,7 @@ class StepDetail(ModalScreen[None]):
         """Read the story, and again until the step has ended."""
         while True:
             try:
-                story = await asyncio.to_thread(self._read)
+                story = await self._read()
             except AgentdeckError as error:
                 self.sheet.show([Item(str(error), "bad")])
                 return

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 from agentdeck.engine.reopened_steps import ReopenRequest
@@ -204,20 +203,16 @@ class RetryOption(NamedTuple):
 
 
 def retry_options(
-    db: Path, run: str, task: str = "", agent: str = "", step: str = ""
+    reader: Reader, run: str, task: str = "", agent: str = "", step: str = ""
 ) -> tuple[RunRow, list[RetryOption]]:
     """The row of a run, and the plans for a selection that reopen something, narrowest first. `agent` is a path
     (`review/security`). Plans with equal steps appear once."""
-    reader = Reader(db)
-    try:
-        row = reader.run(run)
-        options: list[RetryOption] = []
-        for option in _options(reader, row, task, agent, _agent(step or agent.rpartition("/")[2])):
-            if option.plan.steps and all(option.plan.steps != known.plan.steps for known in options):
-                options.append(option)
-        return row, options
-    finally:
-        reader.close()
+    row = reader.run(run)
+    options: list[RetryOption] = []
+    for option in _options(reader, row, task, agent, _agent(step or agent.rpartition("/")[2])):
+        if option.plan.steps and all(option.plan.steps != known.plan.steps for known in options):
+            options.append(option)
+    return row, options
 
 
 def _options(reader: Reader, row: RunRow, task: str, path: str, agent: str) -> Iterator[RetryOption]:

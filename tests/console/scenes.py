@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from textual.app import App, ComposeResult
 from textual.message import Message
@@ -77,3 +77,15 @@ def order(workers: int = 16) -> list[ev.Event]:
         ev.StepRetrying(105.0, "A", "payment", 107.0),
         ev.StepStarted(107.5, "A", "payment", "payment", 2, 102.0),
     ]
+
+
+class Recorded:
+    """A source of recorded events, that remembers what it was asked for."""
+
+    def __init__(self, events: Sequence[ev.Event]) -> None:
+        self.events = list(enumerate(events, 1))
+        self.asked: list[str] = []
+
+    async def __call__(self, task: str) -> list[tuple[int, ev.Event]]:
+        self.asked.append(task)
+        return [(seq, event) for seq, event in self.events if not task or getattr(event, "task", "") == task]

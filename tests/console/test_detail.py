@@ -11,9 +11,9 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Markdown, Static
 
+from agentdeck.console.run_records import RunRecords
 from agentdeck.console.step_detail import StepDetail
 from agentdeck.engine.launch import Launch, run
-from agentdeck.store.reader import Reader
 from agentdeck.workflow.loader import load
 from tests.console.log.samples import Shown
 
@@ -34,12 +34,12 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def reader(tmp_path: Path) -> Reader:
+def records(tmp_path: Path) -> RunRecords:
     file = tmp_path / "flow.yaml"
     file.write_text(FLOW, encoding="utf-8")
     source = {"file": "flow.yaml", "folder": str(tmp_path)}
     asyncio.run(run(Launch(load(file).definition, tmp_path, {}, db=tmp_path / "d.db", source=source)))
-    return Reader(tmp_path / "d.db")
+    return RunRecords(tmp_path / "d.db", "last")
 
 
 def page(screen: StepDetail) -> str:
@@ -58,14 +58,14 @@ async def until(pilot: Pilot[None], holds: Callable[[], bool]) -> None:
     raise AssertionError("did not come true")
 
 
-async def test_it_tells_what_was_asked_what_came_and_what_failed(reader: Reader) -> None:
+async def test_it_tells_what_was_asked_what_came_and_what_failed(records: RunRecords) -> None:
     app = Shown(Static())
     async with app.run_test(size=(100, 40)) as pilot:
         for step, words in (
             ("second", ["✓ done", 'About ["a", "b"]', "#1 done after", "comment"]),
             ("bad", ["✗ failed", "exception: simulated failure", "#1 failed", "#2 failed", "goes again after"]),
         ):
-            screen = StepDetail.of(reader, "last", "1", step)
+            screen = StepDetail(partial(records.story, "1", step))
             await app.push_screen(screen)
             await until(pilot, partial(told, screen))
             text = page(screen)
@@ -74,10 +74,10 @@ async def test_it_tells_what_was_asked_what_came_and_what_failed(reader: Reader)
             await pilot.press("escape")
 
 
-async def test_parts_fold_and_markdown_is_a_key_away(reader: Reader) -> None:
+async def test_parts_fold_and_markdown_is_a_key_away(records: RunRecords) -> None:
     app = Shown(Static())
     async with app.run_test(size=(100, 40)) as pilot:
-        screen = StepDetail.of(reader, "last", "1", "first")
+        screen = StepDetail(partial(records.story, "1", "first"))
         await app.push_screen(screen)
         await until(pilot, partial(told, screen))
         await pilot.pause()
@@ -94,16 +94,16 @@ async def test_parts_fold_and_markdown_is_a_key_away(reader: Reader) -> None:
         assert not screen.formatted.display
 
 
-async def test_what_is_not_there_is_said(reader: Reader) -> None:
+async def test_what_is_not_there_is_said(records: RunRecords) -> None:
     app = Shown(Static())
     async with app.run_test(size=(100, 40)) as pilot:
-        screen = StepDetail.of(reader, "last", "1", "nobody")
+        screen = StepDetail(partial(records.story, "1", "nobody"))
         await app.push_screen(screen)
         await until(pilot, lambda: "no step nobody" in page(screen))
 
 
 async def test_a_pager_gets_the_words_of_the_headless_twin(
-    reader: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    records: RunRecords, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from contextlib import contextmanager
 
@@ -114,7 +114,7 @@ async def test_a_pager_gets_the_words_of_the_headless_twin(
     app = Shown(Static())
     monkeypatch.setattr(app, "suspend", contextmanager(lambda: iter([None])))
     async with app.run_test(size=(100, 40)) as pilot:
-        screen = StepDetail.of(reader, "last", "1", "second")
+        screen = StepDetail(partial(records.story, "1", "second"))
         await app.push_screen(screen)
         await until(pilot, partial(told, screen))
         await pilot.press("p")

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 from rich.cells import cell_len
 
@@ -13,7 +11,7 @@ from agentdeck.console.panes.timeline import TimelinePane
 from agentdeck.scheduler import events as ev
 from agentdeck.terminal_text import clean
 from agentdeck.views.run_view import RunView
-from tests.console.scenes import Stage, failed, order, page, view_of
+from tests.console.scenes import Recorded, Stage, failed, order, page, view_of
 
 pytestmark = pytest.mark.anyio
 
@@ -118,18 +116,6 @@ async def test_the_header_fits_wherever_it_is(width: int, height: int) -> None:
         assert "running" in page(header)[0]
 
 
-class Recorded:
-    """A source of recorded events, that remembers what it was asked for."""
-
-    def __init__(self, events: Sequence[ev.Event]) -> None:
-        self.events = list(enumerate(events, 1))
-        self.asked: list[str] = []
-
-    def __call__(self, task: str) -> list[tuple[int, ev.Event]]:
-        self.asked.append(task)
-        return [(seq, event) for seq, event in self.events if not task or getattr(event, "task", "") == task]
-
-
 async def test_the_timeline_draws_attempts_waits_and_the_critical_path() -> None:
     source = Recorded(order())
     pane = TimelinePane(source)
@@ -171,7 +157,7 @@ async def test_the_timeline_of_a_replay_shows_what_was_known_then() -> None:
 
 
 async def test_the_timeline_is_live_before_anything_was_read() -> None:
-    pane = TimelinePane(lambda task: [])
+    pane = TimelinePane(Recorded([]))
     async with Stage(pane).run_test(size=(120, 20)):
         pane.show_selection(Selection("", "A"))
         pane.tick(view_of(order()), 108.0)
@@ -209,7 +195,7 @@ async def test_activity_of_agents_where_no_task_is_looked_at() -> None:
 
 
 async def test_a_source_that_fails_is_told_and_ends_nothing() -> None:
-    def broken(task: str) -> list[tuple[int, ev.Event]]:
+    async def broken(task: str) -> list[tuple[int, ev.Event]]:
         raise OSError("the \x1b[31mdisk is gone")
 
     pane = TimelinePane(broken)

@@ -22,7 +22,7 @@ from agentdeck.scheduler import events as ev
 from agentdeck.views.agent_totals import DISPLAY_STATES
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.loader import loads
-from tests.console.scenes import Stage, page
+from tests.console.scenes import Recorded, Stage, page
 
 pytestmark = pytest.mark.anyio
 
@@ -114,9 +114,9 @@ def test_an_approval_inside_a_sub_workflow_asks_too() -> None:
 
 async def test_every_pane_tells_them_apart() -> None:
     for events, glyph, word in (((), "?", "asking"), (NO, "¬", "rejected")):
-        view, log = view_of(*events), list(enumerate(asked(*events), 1))
+        view = view_of(*events)
         agents, tasks = AgentsPane(), TasksPane()
-        timeline = TimelinePane(lambda task, log=log: log)  # type: ignore[misc]
+        timeline = TimelinePane(Recorded(asked(*events)))
         for pane in (agents, tasks, timeline):
             async with Stage(pane).run_test(size=(120, 12)) as pilot:
                 timeline.show_selection(Selection(task="1"))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from typing import TypeAlias
 
 from textual import events
 from textual.worker import Worker, WorkerState
@@ -42,18 +44,20 @@ MOMENTS = {
     "held": ("‖", "paused"),
 }  # fmt: skip
 
+#: Reads the recorded events of a task, of the whole run for an empty name.
+Source: TypeAlias = Callable[[str], Awaitable[list[tuple[int, Event]]]]
+
 
 class TimelinePane(Drawn):
     """A chart of the task that is looked at, or of all agents where none is; the run's moments under it.
 
-    `source` gives the recorded events of a task, of the whole run for an empty name. It is called in a thread
-    when another task is looked at, and again while the run goes on; what was recorded after the view's last
-    event is not shown, so that a replay shows what was known then.
+    `source` is called when another task is selected, and again while the run goes on. What was recorded after the
+    view's last event is not shown, so that a replay shows what was known then.
     """
 
     BINDINGS = bindings("timeline")
 
-    def __init__(self, source: Callable[[str], Iterable[tuple[int, Event]]]) -> None:
+    def __init__(self, source: Source) -> None:
         super().__init__()
         self._source = source
         self.selection = Selection()
@@ -62,6 +66,7 @@ class TimelinePane(Drawn):
         self.top = self.cursor = 0
         self._run = self._fault = self._placeholder = ""
         self._wanted: str | None = None
+        self._worker: Worker[object] | None = None
         self._read: str | None = None
         self._events: Sequence[tuple[int, Event]] = ()
         self._seqs: list[int] = []
@@ -161,10 +166,12 @@ class TimelinePane(Drawn):
         self._times = min([start, *first]), max(end, start), now
 
     def _load(self, task: str, now: float) -> None:
+        if self._worker is not None and self._worker.is_running and self._wanted == task:
+            return  # a read that takes longer than AGAIN must not be replaced before it ends
         self._asked, self._wanted = now, task
-        self.run_worker(
-            partial(_recorded, self._source, task),
-            name=task, thread=True, exclusive=True, group="timeline", exit_on_error=False,
+        self._worker = self.run_worker(
+            partial(_recorded, self._source, task),  # a coroutine would give its name to the worker of no task
+            name=task, exclusive=True, group="timeline", exit_on_error=False,
         )  # fmt: skip
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
@@ -356,8 +363,7 @@ class TimelinePane(Drawn):
             self._tell(opened=event.chain == 2)
 
 
-def _recorded(
-    source: Callable[[str], Iterable[tuple[int, Event]]], task: str
-) -> list[tuple[int, Event]] | AgentActivity:
-    """In a thread: the events of a task, or the activity of the whole run."""
-    return list(source(task)) if task else agent_activity(source(task))
+async def _recorded(source: Source, task: str) -> list[tuple[int, Event]] | AgentActivity:
+    """The events of a task, or the activity of the whole run, which is computed in a thread."""
+    events = await source(task)
+    return events if task else await asyncio.to_thread(agent_activity, events)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from rich.text import Text
@@ -54,7 +53,7 @@ class Answering(ModalScreen[Given | None]):
     """
     BINDINGS = bindings("answer")
 
-    def __init__(self, task: str, step: str, does: Approve, story: Callable[[], StepStory]) -> None:
+    def __init__(self, task: str, step: str, does: Approve, story: Callable[[], Awaitable[StepStory]]) -> None:
         super().__init__()
         self._of, self._does, self._story = f"{step} of task {task} asks", does, story
         self._keys = {name: f"field-{at}" for at, name in enumerate(does.fields)}
@@ -97,7 +96,7 @@ class Answering(ModalScreen[Given | None]):
     async def _fill(self) -> None:
         """What it asks, with the values it asks about."""
         try:
-            told = (await asyncio.to_thread(self._story)).asked
+            told = (await self._story()).asked
         except AgentdeckError:
             return
         items: list[Item] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
@@ -22,6 +23,7 @@ from agentdeck.insight.why import explain
 from agentdeck.operations import engine_process
 from agentdeck.operations.engine_process import EngineProcess
 from agentdeck.operations.explain import step_task
+from agentdeck.store.async_reader import AsyncReader
 from agentdeck.store.run_list import RunRow
 
 if TYPE_CHECKING:
@@ -110,7 +112,7 @@ class HistoryActions:
         say = partial(self._reason, task, step)
         self._screen.app.push_screen(Sentence(f"{step} of task {task}", say), answered)
 
-    def _reason(self, task: str, step: str) -> str:
+    async def _reason(self, task: str, step: str) -> str:
         view, row = self._state.view, self._state.row
         if view.definition is None:
             return "not known yet"
@@ -118,7 +120,7 @@ class HistoryActions:
             if task in view.open or task in view.failed:
                 found = explain(view, view.definition, task, step, self._state.now)
             else:
-                ended = self._records.ended_view(task)
+                ended = await self._records.ended_view(task)
                 assert ended.definition is not None
                 found = explain(ended, ended.definition, task, step, ended.now)
         except AgentdeckError as error:
@@ -131,21 +133,22 @@ class HistoryActions:
 
     def retry(self) -> None:
         """Offer what can be retried: what failed, or from a step on; an interrupted run can be resumed."""
-        find = partial(self._find_retries, self._panes.target)
-        self._screen.app.run_worker(find, thread=True, name="again", exclusive=True)
+        find = self._find_retries(self._panes.target)
+        self._screen.app.run_worker(find, name="retry", group="retry", exclusive=True)
 
-    def _find_retries(self, selection: Selection) -> None:
-        """In a thread: read what can be retried, and offer it."""
+    async def _find_retries(self, selection: Selection) -> None:
+        """Read what can be retried, and offer it."""
         from agentdeck.operations.retry import retry_options
 
-        app = self._screen.app
         try:
-            run, task, agent, step = self._state.run, selection.task, selection.agent, selection.step
-            row, found = retry_options(self._state.db, run, task, agent, step)
+            async with AsyncReader(self._state.db) as store:
+                row, found = await store.read(
+                    retry_options, self._state.run, selection.task, selection.agent, selection.step
+                )
         except AgentdeckError as error:
-            app.call_from_thread(self._screen.notify, str(error), severity="error", markup=False)
+            self._screen.notify(str(error), severity="error", markup=False)
             return
-        app.call_from_thread(self._offer_retries, row, found)
+        self._offer_retries(row, found)
 
     def _offer_retries(self, row: RunRow, found: list[RetryOption]) -> None:
         interrupted = row.state == "interrupted"
@@ -184,14 +187,15 @@ class HistoryActions:
         if row is None or row.state != "interrupted":
             self._warn("nothing to resume: it is not interrupted")
         else:
-            compare = partial(self._compare_files, row)
-            self._screen.app.run_worker(compare, thread=True, name="changed files", exclusive=True)
+            compare = self._compare_files(row)
+            self._screen.app.run_worker(compare, name="changed files", group="resume", exclusive=True)
 
-    def _compare_files(self, row: RunRow) -> None:
-        """In a thread: find which files differ from the launch, then resume or ask."""
+    async def _compare_files(self, row: RunRow) -> None:
+        """Find which files differ from the launch, then resume or ask."""
         from agentdeck.engine.source_hashes import changed_files
 
-        self._screen.app.call_from_thread(self._resume, list(changed_files(row).values()))
+        changes = await asyncio.to_thread(changed_files, row)
+        self._resume(list(changes.values()))
 
     def _resume(self, changes: list[str]) -> None:
         db, run = self._state.db, self._state.run

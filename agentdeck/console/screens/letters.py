@@ -13,6 +13,7 @@ from agentdeck.console.actions import bindings
 from agentdeck.console.columns import Column
 from agentdeck.console.footer import Foot
 from agentdeck.console.outline import Item, Sheet, outline, prose
+from agentdeck.console.run_records import RunRecords
 from agentdeck.console.screens.ask import Ask
 from agentdeck.console.screens.base import SizedScreen
 from agentdeck.console.screens.confirm import Choice, Confirm
@@ -20,7 +21,6 @@ from agentdeck.console.table import Table
 from agentdeck.console.table_rows import Rows
 from agentdeck.errors import AgentdeckError
 from agentdeck.insight.formatting import moment, plural
-from agentdeck.insight.step import StepStory, recorded_story
 from agentdeck.operations import engine_process
 from agentdeck.store.async_reader import AsyncReader
 from agentdeck.store.letters import Letter
@@ -344,14 +344,8 @@ class LettersScreen(SizedScreen):
         if letter is not None:
             from agentdeck.console.step_detail import StepDetail
 
-            def read() -> StepStory:
-                reader = Reader(self.console_app.db)
-                try:
-                    return recorded_story(reader, letter.run, letter.task, letter.step)
-                finally:
-                    reader.close()
-
-            self.app.push_screen(StepDetail(read))
+            records = RunRecords(self.console_app.db, letter.run)
+            self.app.push_screen(StepDetail(partial(records.story, letter.task, letter.step)))
 
     def action_drop(self) -> None:
         chosen = self._chosen()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -16,8 +16,7 @@ AGAIN = 0.5
 
 
 class Sentence(ModalScreen[bool]):
-    """`say` gives the sentence as it is now; it is called on the loop. Dismissed with True where more was wanted
-    than a sentence."""
+    """`say` returns the current sentence. Dismissed with True where the operator wants the whole story."""
 
     CSS = """
     Sentence { align: center middle; }
@@ -27,9 +26,10 @@ class Sentence(ModalScreen[bool]):
     """
     BINDINGS = bindings("why")
 
-    def __init__(self, title: str, say: Callable[[], str]) -> None:
+    def __init__(self, title: str, say: Callable[[], Awaitable[str]]) -> None:
         super().__init__()
         self._title, self._say = title, say
+        self._reading = False
         self.text = Static(markup=False)
 
     def compose(self) -> ComposeResult:
@@ -43,4 +43,10 @@ class Sentence(ModalScreen[bool]):
         self.set_interval(AGAIN, self.refresh_text)
 
     def refresh_text(self) -> None:
-        self.text.update(clean(self._say()))
+        if not self._reading:
+            self._reading = True
+            self.run_worker(self._show(), name="sentence")
+
+    async def _show(self) -> None:
+        self.text.update(clean(await self._say()))
+        self._reading = False

@@ -16,9 +16,8 @@ from agentdeck.console.panes.agents import AgentsPane
 from agentdeck.console.panes.header import Header
 from agentdeck.console.panes.limits import LimitsPane
 from agentdeck.console.panes.tasks import TasksPane
-from agentdeck.console.panes.timeline import TimelinePane
+from agentdeck.console.panes.timeline import Source, TimelinePane
 from agentdeck.console.status_lines import Tabs
-from agentdeck.scheduler.events import Event
 from agentdeck.workflow.model import Definition
 
 LivePane: TypeAlias = Header | GraphPane | AgentsPane | TasksPane | TimelinePane | LogTiles | LimitsPane
@@ -79,7 +78,7 @@ class PaneLayout:
         self,
         definition: Definition,
         *,
-        events: Callable[[str], list[tuple[int, Event]]],
+        events: Source,
         change_limit: Callable[[str, object], None],
         forecast: Callable[[str, object], str],
     ) -> None:

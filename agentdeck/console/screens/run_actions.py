@@ -279,24 +279,24 @@ class RunActions:
         """Show the form of the selected approval step, else of the first one that is asking."""
         step, task = self._asking()
         if step:
-            look = partial(self._read_approval, task, step)
-            self._screen.app.run_worker(look, thread=True, name="approval", exclusive=True)
+            look = self._read_approval(task, step)
+            self._screen.app.run_worker(look, name="approval", group="approval", exclusive=True)
         else:
             self._screen.notify("no step asks anything here", severity="warning", markup=False)
 
-    def _read_approval(self, task: str, step: str) -> None:
-        """In a thread: read what the step asks, and show it."""
-        app, run = self._screen.app, self._state.run
+    async def _read_approval(self, task: str, step: str) -> None:
+        """Read what the step asks, and show it."""
         try:
-            does = self._records.approval(task, step)
+            does = await self._records.approval(task, step)
         except AgentdeckError as error:
-            app.call_from_thread(self._screen.notify, str(error), severity="error", markup=False)
+            self._screen.notify(str(error), severity="error", markup=False)
             return
         if does is None:
+            run = self._state.run
             told = f"what it asks is not recorded; agentdeck approve {run} {step} yes|no --task {task}"
-            app.call_from_thread(self._screen.notify, told, severity="warning", markup=False)
+            self._screen.notify(told, severity="warning", markup=False)
         else:
-            app.call_from_thread(self._show_approval, task, step, does)
+            self._show_approval(task, step, does)
 
     def _show_approval(self, task: str, step: str, does: Approve) -> None:
         from agentdeck.console.screens.answer import Answering, Given

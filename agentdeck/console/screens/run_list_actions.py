@@ -17,6 +17,7 @@ from agentdeck.insight.formatting import moment, plural
 from agentdeck.operations import engine_process
 from agentdeck.operations.engine_process import EngineProcess
 from agentdeck.operations.retry import retry_options
+from agentdeck.store.async_reader import AsyncReader
 from agentdeck.store.run_list import RunRow
 from agentdeck.terminal_text import clean
 
@@ -54,17 +55,18 @@ class RunListActions:
 
     def retry(self, row: RunRow) -> None:
         """Offer to run again what failed in a run."""
-        self._screen.run_worker(partial(self._find_retry, row), thread=True, name=f"ways {row.run}")
+        self._screen.run_worker(self._find_retry(row), name=f"retry {row.run}", group="retry", exclusive=True)
 
-    def _find_retry(self, row: RunRow) -> None:
-        """In a thread: read what failed, and offer to retry it."""
+    async def _find_retry(self, row: RunRow) -> None:
+        """Read what failed, and offer to retry it."""
         try:
-            found = retry_options(self._db, row.run)[1]
+            async with AsyncReader(self._db) as store:
+                _, found = await store.read(retry_options, row.run)
         except AgentdeckError as error:
-            self._warn_from_thread(str(error))
+            self._warn(str(error))
             return
         if not found:
-            self._warn_from_thread(f"{row.run}: nothing failed that could go again")
+            self._warn(f"{row.run}: nothing failed that could go again")
             return
         failed = found[0]  # without a selection there is no narrower way
 
@@ -72,8 +74,7 @@ class RunListActions:
             self._start_engine(partial(engine_process.retry, self._db, row.run, failed.arguments))
 
         choices = [Choice("yes", "y", "Retry what failed"), Choice("", "n", "No")]
-        question = (f"Retry in {row.run}?", [failed.plan.summary], choices, start)
-        self._screen.app.call_from_thread(self._confirm, *question)
+        self._confirm(f"Retry in {row.run}?", [failed.plan.summary], choices, start)
 
     def fork(self, row: RunRow) -> None:
         """Offer to start a new run on the results of this one."""
