@@ -20,7 +20,7 @@ from agentdeck.console import gc_tuning, keymap
 from agentdeck.console.actions import bindings
 from agentdeck.console.daemon_executor import DaemonExecutor
 from agentdeck.console.hangup import end_on_hangup
-from agentdeck.console.palette import Everything, Palette
+from agentdeck.console.palette import Palette, PaletteEntries
 from agentdeck.console.themes import COLOURLESS, DEFAULT, BrokenTheme, Themes, config_folder
 from agentdeck.errors import AgentdeckError
 from agentdeck.terminal_text import clean
@@ -57,7 +57,7 @@ class DeckApp(App[None]):
         border: heavy $primary;
     }
     """
-    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {Everything}
+    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {PaletteEntries}
     BINDINGS = bindings("everywhere")
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Commands from the console to whoever holds a run: asked in a thread, answered with a toast."""
+"""Commands from the console to the owner of a run: sent in a thread, answered with a toast."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from agentdeck.terminal_text import clean
 from agentdeck.workflow.model import Data
 
 
-def tell(
+def send_command(
     app: App[None],
     db: Path,
     run: str,
@@ -23,12 +23,12 @@ def tell(
     args: Mapping[str, Data] | None = None,
     then: Callable[[Answer], None] | None = None,
 ) -> None:
-    """Ask the run's owner to pause, resume, drain, cancel, release, approve, hurry, or set limits. Returns at
-    once; the answer comes as a toast and, on the app's thread, to `then`."""
-    app.run_worker(partial(_ask, app, db, run, verb, dict(args or {}), then), name=f"{verb} {run}", thread=True)
+    """Send a command to the owner of a run. Returns at once; the answer comes as a toast and, on the app's
+    thread, to `then`."""
+    app.run_worker(partial(_send, app, db, run, verb, dict(args or {}), then), name=f"{verb} {run}", thread=True)
 
 
-def _ask(
+def _send(
     app: App[None],
     db: Path,
     run: str,
@@ -40,10 +40,10 @@ def _ask(
         answer = ask(db, run, verb, args, current_author("console"))
     except AgentdeckError as error:
         answer = Answer(run, False, str(error))
-    app.call_from_thread(_answered, app, verb, answer, then)
+    app.call_from_thread(_show_answer, app, verb, answer, then)
 
 
-def _answered(app: App[None], verb: str, answer: Answer, then: Callable[[Answer], None] | None) -> None:
+def _show_answer(app: App[None], verb: str, answer: Answer, then: Callable[[Answer], None] | None) -> None:
     text = clean(answer.text) + (f"  ·  #{answer.seq}" if answer.seq else "")
     app.notify(
         text,

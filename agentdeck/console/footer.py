@@ -1,4 +1,4 @@
-"""The bottom line: keys that work now, as many as fit. Help and the way out are always among them."""
+"""The bottom line: the keys that work now, as many as fit. Help and the key to leave are always shown."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from textual.widget import Widget
 from agentdeck.console.state_style import look_of
 from agentdeck.terminal_text import clean
 
-#: So many keys of the focused pane come before those of its screen; its others where there is room left.
+#: This many keys of the focused pane come before those of its screen, the others where there is room left.
 FIRST = 3
 LAST = ("back", "leave", "help")
 GAP = 2
 
 
-class Hint(NamedTuple):
-    """A key and what it does. `last`: it stands at the end, and stays."""
+class KeyHint(NamedTuple):
+    """A key and what it does. `last`: it is at the end, and always shown."""
 
     key: str
     shown: str
@@ -34,8 +34,8 @@ class Hint(NamedTuple):
         return cell_len(self.shown) + 1 + cell_len(self.title) + GAP
 
 
-def fitting(pane: Sequence[Hint], screen: Sequence[Hint], width: int) -> list[Hint]:
-    """Those that fit, in the order in which they are shown."""
+def fit_hints(pane: Sequence[KeyHint], screen: Sequence[KeyHint], width: int) -> list[KeyHint]:
+    """Returns the hints that fit into this width, in the order in which they are shown."""
     every = [*pane, *screen]
     room = width - 1 - sum(hint.width for hint in every if hint.last)
     kept = {hint for hint in every if hint.last}
@@ -46,8 +46,8 @@ def fitting(pane: Sequence[Hint], screen: Sequence[Hint], width: int) -> list[Hi
     return sorted((hint for hint in every if hint in kept), key=lambda hint: hint.last)
 
 
-class Foot(Widget):
-    DEFAULT_CSS = "Foot { dock: bottom; height: 1; background: $panel; }"
+class Footer(Widget):
+    DEFAULT_CSS = "Footer { dock: bottom; height: 1; background: $panel; }"
 
     def on_mount(self) -> None:
         self.screen.bindings_updated_signal.subscribe(self, self._changed)
@@ -55,9 +55,9 @@ class Foot(Widget):
     def _changed(self, screen: Screen[object]) -> None:
         self.refresh()
 
-    def _hints(self) -> list[Hint]:
-        pane: dict[str, Hint] = {}
-        screen: dict[str, Hint] = {}
+    def _hints(self) -> list[KeyHint]:
+        pane: dict[str, KeyHint] = {}
+        screen: dict[str, KeyHint] = {}
         for active in self.screen.active_bindings.values():
             binding = active.binding
             if binding.show and active.enabled:
@@ -65,8 +65,8 @@ class Foot(Widget):
                 last = binding.action.rpartition(".")[2] in LAST
                 shown = clean(self.app.get_key_display(binding))
                 group = pane if own else screen
-                group.setdefault(binding.action, Hint(binding.key, shown, clean(binding.description), last))
-        return fitting(list(pane.values()), list(screen.values()), self.size.width)
+                group.setdefault(binding.action, KeyHint(binding.key, shown, clean(binding.description), last))
+        return fit_hints(list(pane.values()), list(screen.values()), self.size.width)
 
     def render_line(self, y: int) -> Strip:
         look, ground = look_of(self.app), self.rich_style

@@ -58,48 +58,38 @@ def load(file: Path) -> tuple[dict[str, str], list[str]]:
 def resolve(wanted: Mapping[Any, Any]) -> tuple[dict[str, str], list[str]]:
     """Checks a keymap against the registry of actions; returns what `load` does."""
     faults: list[str] = []
-    asked: dict[str, tuple[str, ...]] = {}
+    accepted: dict[str, tuple[str, ...]] = {}
     for name, value in wanted.items():
-        if name not in BY_ID:
-            near = difflib.get_close_matches(str(name), BY_ID, n=1)
-            faults.append(f"keymap: there is no action {name}" + (f"; did you mean {near[0]}?" if near else ""))
-            continue
-        if not BY_ID[name].keys:
-            faults.append(f"keymap: {name} has no key: type it into the palette")
-            continue
         try:
-            asked[name] = _keys(name, value)
+            accepted[name] = _keys(name, value)
         except ValueError as error:
             faults.append(str(error))
-    kept: dict[str, str] = {}
-    for name, keys in asked.items():
-        clash = next(
-            (
-                (key, other)
-                for key in keys
-                for other in ACTIONS
-                if other.id != name and _meet(BY_ID[name], other) and key in _now(other, asked, kept)
-            ),
-            None,
-        )
-        if clash is not None:
-            faults.append(f"keymap: {name}: {clash[0]} is {clash[1].id} already; it keeps its own keys")
-            continue
-        always = (ALWAYS[name],) if name in ALWAYS else ()
-        kept[name] = ",".join(dict.fromkeys((*keys, *always)))
-    return kept, faults
+    while (clash := _clash(accepted)) is not None:
+        name, key, other = clash
+        faults.append(f"keymap: {name}: {key} is {other} already; it keeps its own keys")
+        del accepted[name]
+    return {name: ",".join(_keys_now(BY_ID[name], accepted)) for name in accepted}, faults
 
 
-def _now(action: Action, asked: Mapping[str, tuple[str, ...]], kept: Mapping[str, str]) -> tuple[str, ...]:
-    """Returns the keys an action has: those accepted for it already, else its default keys, unless the keymap
-    gives it others."""
+def _clash(accepted: dict[str, tuple[str, ...]]) -> tuple[str, str, str] | None:
+    """Returns the last entry whose key another action has, that key, and the other action."""
+    for name, keys in reversed(accepted.items()):
+        action = BY_ID[name]
+        for other in (other for other in ACTIONS if other is not action and _exclude_each_other(action, other)):
+            taken = set(_keys_now(other, accepted))
+            for key in keys:
+                # Two actions of one widget may share a default key: the widget tries one first.
+                if key in taken and not (key in action.keys and key in other.keys):
+                    return name, key, other.id
+    return None
+
+
+def _keys_now(action: Action, accepted: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     always = (ALWAYS[action.id],) if action.id in ALWAYS else ()
-    if action.id in kept:
-        return tuple(kept[action.id].split(","))
-    return always if action.id in asked else (*action.keys, *always)
+    return tuple(dict.fromkeys((*accepted.get(action.id, action.keys), *always)))
 
 
-def _meet(one: Action, other: Action) -> bool:
+def _exclude_each_other(one: Action, other: Action) -> bool:
     """Whether two actions must not have the same key. A pane, a list or a dialog may have a key that its screen
     has too: it comes before the screen. Nothing comes before quit."""
     scopes = {one.scope, other.scope}
@@ -109,6 +99,12 @@ def _meet(one: Action, other: Action) -> bool:
 
 
 def _keys(name: str, value: object) -> tuple[str, ...]:
+    """Returns the keys of an entry, as Textual names them. Raises ValueError with a sentence for the operator."""
+    if name not in BY_ID:
+        near = difflib.get_close_matches(str(name), BY_ID, n=1)
+        raise ValueError(f"keymap: there is no action {name}" + (f"; did you mean {near[0]}?" if near else ""))
+    if not BY_ID[name].keys:
+        raise ValueError(f"keymap: {name} has no key: type it into the palette")
     given = value if isinstance(value, list) else [value]
     keys = []
     for one in given:

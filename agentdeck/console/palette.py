@@ -1,4 +1,4 @@
-"""The command palette: every action of this moment, agents, tasks, runs, workflows and themes."""
+"""The command palette: actions of the screen, agents, tasks, runs, workflows and themes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast, runtime_checkable
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 PATIENCE = 0.5  # seconds that the palette waits for the store
 
 
-class Found(NamedTuple):
-    """One thing that the palette can do. `first`: shown before anything is typed."""
+class PaletteEntry(NamedTuple):
+    """A line of the palette and what it runs. `first`: it is shown before anything is typed."""
 
     title: str
     help: str
@@ -35,12 +35,26 @@ class Found(NamedTuple):
     first: bool = False
 
 
+@runtime_checkable
+class OffersEntries(Protocol):
+    """A screen with entries of its own: agents, tasks, workflows."""
+
+    def offers(self) -> Iterator[PaletteEntry]: ...
+
+
+@runtime_checkable
+class TakesTypedCommands(Protocol):
+    """A screen that carries out typed commands."""
+
+    def typed(self, query: str) -> Iterator[PaletteEntry]: ...
+
+
 class PaletteInput(CommandInput, Entry):
-    """The line of the palette. What is pasted into it is treated as in other fields."""
+    """The input line of the palette, which treats pasted text as the other fields do."""
 
 
 class Palette(CommandPalette):
-    """The palette of textual with that line."""
+    """Textual's palette with this input line."""
 
     def compose(self) -> ComposeResult:
         for widget in super().compose():
@@ -49,62 +63,73 @@ class Palette(CommandPalette):
             yield widget
 
 
-class Everything(Provider):
-    """Fuzzy search over all of it."""
+class PaletteEntries(Provider):
+    """Fuzzy search over the actions of the screen, its own entries, runs and themes."""
 
-    _found: list[Found]
+    _entries: list[PaletteEntry]
 
     async def startup(self) -> None:
-        self._found = list(self._all(await _runs(cast("ConsoleApp", self.app).db)))
+        self._entries = [
+            *self._actions(),
+            *(self.screen.offers() if isinstance(self.screen, OffersEntries) else ()),
+            *(await self._runs()),
+            *self._themes(),
+        ]
 
-    def _all(self, runs: list[RunRow]) -> Iterator[Found]:
-        app, screen, console = self.app, self.screen, cast("ConsoleApp", self.app)
-        scope = getattr(screen, "scope", "")
-        live: dict[str, list[str]] = {}
-        for active in screen.active_bindings.values():
-            live.setdefault(active.binding.id or "", []).append(app.get_key_display(active.binding))
-        for action in (*of(scope), *of(EVERYWHERE)):
+    def _actions(self) -> Iterator[PaletteEntry]:
+        """Yields the actions of the screen and those of everywhere, each with its keys as they are now."""
+        keys: dict[str, list[str]] = {}
+        for active in self.screen.active_bindings.values():
+            keys.setdefault(active.binding.id or "", []).append(self.app.get_key_display(active.binding))
+        for action in (*of(getattr(self.screen, "scope", "")), *of(EVERYWHERE)):
             if not action.keys or action.id == "everywhere.palette":
                 continue
-            where = app if action.scope == EVERYWHERE else screen
-            keys = " ".join(live.get(action.id, ()))
-            told = action.help + (f"  ·  {keys}" if keys else "")
-            yield Found(action.title, told, partial(where.run_action, action.method), True)
-        offers = getattr(screen, "offers", None)
-        if offers is not None:
-            yield from offers()
-        for row in runs:
-            yield Found(f"Run {row.run}: {row.workflow}", row.state, partial(console.open_run, row.run))
-        for name in console.theme_names():
-            yield Found(f"Theme: {name}", "Another look.", partial(console.use_theme, name))
+            target = self.app if action.scope == EVERYWHERE else self.screen
+            shown = " ".join(keys.get(action.id, ()))
+            help_ = action.help + (f"  ·  {shown}" if shown else "")
+            yield PaletteEntry(action.title, help_, partial(target.run_action, action.method), True)
+
+    async def _runs(self) -> list[PaletteEntry]:
+        app = cast("ConsoleApp", self.app)
+        rows = await _newest_runs(app.db)
+        return [
+            PaletteEntry(f"Run {row.run}: {row.workflow}", row.state, partial(app.open_run, row.run))
+            for row in rows
+        ]
+
+    def _themes(self) -> Iterator[PaletteEntry]:
+        app = cast("ConsoleApp", self.app)
+        for name in app.theme_names():
+            yield PaletteEntry(f"Theme: {name}", "Another look.", partial(app.use_theme, name))
 
     async def discover(self) -> Hits:
-        for found in self._found:
-            if found.first:
-                yield DiscoveryHit(Text(clean(found.title)), found.do, found.title, _plain(found.help))
+        for entry in self._entries:
+            if entry.first:
+                yield DiscoveryHit(Text(clean(entry.title)), entry.do, entry.title, _escaped(entry.help))
 
     async def search(self, query: str) -> Hits:
-        typed = getattr(self.screen, "typed", None)
-        for number, found in enumerate(typed(query) if typed is not None else ()):
-            yield Hit(2.0 - number / 1000, Text(clean(found.title)), found.do, found.title, _plain(found.help))
+        typed = self.screen.typed(query) if isinstance(self.screen, TakesTypedCommands) else ()
+        for number, entry in enumerate(typed):
+            title = Text(clean(entry.title))
+            yield Hit(2.0 - number / 1000, title, entry.do, entry.title, _escaped(entry.help))
         fuzzy = FuzzySearch()
-        for found in self._found:
-            title = clean(found.title)
-            score, offsets = fuzzy.match(query, title)
+        for entry in self._entries:
+            plain = clean(entry.title)
+            score, offsets = fuzzy.match(query, plain)
             if score > 0:
-                text = Text(title)
+                title = Text(plain)
                 for offset in offsets:
-                    text.stylize("bold underline", offset, offset + 1)
-                yield Hit(score, text, found.do, title, _plain(found.help))
+                    title.stylize("bold underline", offset, offset + 1)
+                yield Hit(score, title, entry.do, plain, _escaped(entry.help))
 
 
-def _plain(text: str) -> str:
-    """Help is read as markup by the palette: what looks like a tag is none."""
+def _escaped(text: str) -> str:
+    """The palette reads help as markup: brackets are escaped, so that data stays text."""
     return clean(text).replace("[", "\\[")
 
 
-async def _runs(db: Path) -> list[RunRow]:
-    """The newest runs; none where the store cannot be read, or not soon: the palette opens without them then."""
+async def _newest_runs(db: Path) -> list[RunRow]:
+    """Returns the newest runs; none where the store cannot be read in time: the palette opens without them."""
     from agentdeck.store.async_reader import AsyncReader
     from agentdeck.store.reader import Reader
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from functools import partial
 from itertools import islice
+from typing import TypeAlias
 
 from agentdeck.console.log.lines import agent_of
-from agentdeck.console.palette import Found
+from agentdeck.console.palette import PaletteEntry
 from agentdeck.console.pane import Selection
 from agentdeck.console.panes.limits import read
 from agentdeck.console.screens.run_controls import RunControls
@@ -17,75 +18,79 @@ from agentdeck.operations.actions import of
 from agentdeck.scheduler.state import ENDED
 from agentdeck.views.run_view import RunView
 
-OFFERED = 12  # arguments that are offered for a verb
-
-
+OFFERED = 12  # targets that are offered for a command
 #: The commands that can be typed, by their first word.
 TYPED = {action.name: action for action in of("run") if action.typed}
+#: Kinds of targets that are selected on the screen before the command acts on them.
 SELECTABLE = {"task", "agent", "step"}
+Match: TypeAlias = tuple[str, Selection]
 
 
-def found(run: RunControls, query: str) -> Iterator[Found]:
+def typed_entries(run: RunControls, query: str) -> Iterator[PaletteEntry]:
     """Yields the commands that a typed line means for this run; none where its first word is no command."""
     word, _, rest = query.strip().partition(" ")
     rest = rest.strip()
     action = TYPED.get(word)
     if action is not None and SELECTABLE.issuperset(action.targets) and (rest or query.endswith(" ")):
-        for text, selection in islice(_targets(run.state.view, action.targets, rest), OFFERED):
-            yield Found(f"{word} {text}", action.typed, partial(_do, run, action, selection))
+        for text, selection in islice(_matches(run.state.view, action.targets, rest), OFFERED):
+            yield PaletteEntry(f"{word} {text}", action.typed, partial(_run, run, action, selection))
     elif action is not None and "amount" in action.arguments and rest:
-        yield Found(f"{word} {rest}", action.typed, partial(run.actions.grant, rest))
+        yield PaletteEntry(f"{word} {rest}", action.typed, partial(run.actions.grant, rest))
     else:
-        yield from _limits(run, word, rest)
+        yield from _limit_entries(run, word, rest)
 
 
-def _do(run: RunControls, action: Action, selection: Selection) -> None:
+def _run(run: RunControls, action: Action, selection: Selection) -> None:
     run.panes.select(selection)
     if action.id == "run.go":
         return
-    run.panes.override = selection  # a pane that does not show it must not have its own row acted on
+    # Without the override, a pane that does not show the target would have its own row acted on.
+    run.panes.override = selection
     try:
         run.command(action.method)()
     finally:
         run.panes.override = None
 
 
-def _targets(view: RunView, takes: Collection[str], text: str) -> Iterator[tuple[str, Selection]]:
-    """Tasks, agents and steps that begin with a text, as they are written; what is written whole comes first."""
+def _matches(view: RunView, kinds: Collection[str], text: str) -> Iterator[Match]:
+    """Yields the tasks, agents and steps of these kinds whose name begins with a text."""
     task, slash, step = text.rpartition("/")
-    known = task in view.open or task in view.failed
-    if "step" in takes and slash and known:
-        for key in _steps(view, task):
-            if key.startswith(step):
-                yield f"{task}/{key}", Selection(agent_of(task, key), task, key)
-    if "task" in takes:
-        if text in view.open:
-            yield text, Selection(task=text)
-        for name in (*view.open, *view.failed):
-            if name.startswith(text) and name != text:
-                yield name, Selection(task=name)
-    elif "step" in takes and not slash:
+    if "step" in kinds and slash:
+        yield from _steps_of_task(view, task, step)
+    if "task" in kinds:
+        yield from _tasks(view, text)
+    elif "step" in kinds and not slash:
         for name in view.open:
             if name.startswith(text):
-                for key in _steps(view, name):
-                    yield f"{name}/{key}", Selection(agent_of(name, key), name, key)
-    if "agent" in takes:
-        for name in view.agents:
-            if name.startswith(text):
-                yield name, Selection(agent=name)
+                yield from _steps_of_task(view, name, "")
+    if "agent" in kinds:
+        yield from ((name, Selection(agent=name)) for name in view.agents if name.startswith(text))
 
 
-def _steps(view: RunView, task: str) -> list[str]:
-    """A task's steps: those that have not ended first."""
-    of = view.open.get(task) or view.failed[task]
-    names = [key for key, tally in of.graph.agents.items() if tally.has_steps]
-    keys = dict.fromkeys((*names, *of.steps))
-    over = [key for key in keys if (step := of.steps.get(key)) is not None and step.state in ENDED]
-    return [*(key for key in keys if key not in over), *over]
+def _tasks(view: RunView, text: str) -> Iterator[Match]:
+    """Yields the open task of exactly this name first, then those that begin with it."""
+    if text in view.open:
+        yield text, Selection(task=text)
+    for name in (*view.open, *view.failed):
+        if name.startswith(text) and name != text:
+            yield name, Selection(task=name)
 
 
-def _limits(run: RunControls, word: str, rest: str) -> Iterator[Found]:
-    """`workers 12`, `workers=12`, `limits openai.requests=80/min`."""
+def _steps_of_task(view: RunView, task: str, text: str) -> Iterator[Match]:
+    """Yields the steps of a task whose name begins with a text, those that have not ended first."""
+    shown = view.open.get(task) or view.failed.get(task)
+    if shown is None:
+        return
+    names = [key for key, tally in shown.graph.agents.items() if tally.has_steps]
+    keys = dict.fromkeys((*names, *shown.steps))
+    ended = [key for key in keys if (step := shown.steps.get(key)) is not None and step.state in ENDED]
+    for key in (*(key for key in keys if key not in ended), *ended):
+        if key.startswith(text):
+            yield f"{task}/{key}", Selection(agent_of(task, key), task, key)
+
+
+def _limit_entries(run: RunControls, word: str, rest: str) -> Iterator[PaletteEntry]:
+    """Yields changes of limits: `workers 12`, `workers=12`, `limits sage.tokens=80k/min`."""
     line = rest if word == "limits" else f"{word} {rest}".strip()
     name, _, text = line.replace("=", " ", 1).partition(" ")
     text = text.strip()
@@ -94,10 +99,11 @@ def _limits(run: RunControls, word: str, rest: str) -> Iterator[Found]:
     for limit in limits(run.state.view, run.state.now):
         if limit.name != name and not (word == "limits" and limit.name.startswith(name)):
             continue
+        title = f"{limit.name} = {text}"
         try:
             value = read(limit, text)
         except ValueError as error:
-            yield Found(f"{limit.name} = {text}", f"it is {limit.value} now; {error}", lambda: None)
+            yield PaletteEntry(title, f"it is {limit.value} now; {error}", lambda: None)
         else:
-            told = run.forecasts(limit.name, value)
-            yield Found(f"{limit.name} = {text}", told, partial(run.actions.change_limit, limit.name, value))
+            change = partial(run.actions.change_limit, limit.name, value)
+            yield PaletteEntry(title, run.forecasts(limit.name, value), change)

@@ -36,7 +36,7 @@ from agentdeck.console.screens.confirm import Choice, Confirm
 from agentdeck.console.screens.help import Help
 from agentdeck.console.screens.run import RunScreen
 from agentdeck.console.table import Table
-from agentdeck.console.typed_commands import TYPED
+from agentdeck.console.typed_commands import SELECTABLE, TYPED
 from agentdeck.engine.commands import COMMANDS
 from agentdeck.engine.launch import Outcome
 from agentdeck.insight.replay import Playback
@@ -168,6 +168,21 @@ def test_keys_of_panes_and_dialogs_that_cannot_be_used(wanted: dict[str, object]
     assert said in faults[0]
 
 
+def test_a_key_that_two_actions_of_a_widget_share_can_be_kept() -> None:
+    keys, faults = keymap.resolve({"table.open": ["enter", "o"], "confirm.previous": ["up", "k"]})
+    assert keys == {"table.open": "enter,o", "confirm.previous": "up,k"}
+    assert not faults
+
+
+def test_an_entry_that_is_left_out_keeps_the_key_of_its_action() -> None:
+    keys, faults = keymap.resolve({"run.pause": "d", "run.hurry": "p"})
+    assert not keys
+    assert [fault.partition(":")[2].partition(";")[0].strip() for fault in faults] == [
+        "run.pause: d is run.drain already",
+        "run.hurry: p is run.pause already",
+    ]
+
+
 def test_a_pane_may_have_a_key_of_its_screen() -> None:
     keys, faults = keymap.resolve({"table.sort": "p", "log.wrap": "v", "graph.fit": "z", "step.pager": "f2"})
     assert len(keys) == 4
@@ -183,7 +198,7 @@ async def test_keys_of_a_table_a_log_and_a_graph_are_changed_by_a_keymap(
     )
     app = DeckApp(recorded[0], run="last")
     async with app.run_test(size=(160, 48)) as pilot:
-        await until(pilot, lambda: bool(app.screen.query(TasksPane)))
+        await until(pilot, lambda: bool(app.screen.query(TasksPane) and app.screen.query(LogLines)))
         table, graph = app.screen.query_one(TasksPane), app.screen.query_one(GraphPane)
         log = app.screen.query_one(LogLines)
         await pilot.press("3")
@@ -235,7 +250,17 @@ def test_what_can_be_typed() -> None:
     assert set(TYPED) == {
         "hurry", "cancel", "skip", "release", "hold", "retry", "why", "answer", "go", "budget", "limits",
     }  # fmt: skip
-    assert all(callable(getattr(RunScreen, f"action_{name}")) for name in TYPED.keys() - {"go"})
+
+
+@pytest.mark.anyio
+async def test_every_typed_command_on_a_selection_is_carried_out(recorded: tuple[Path, Outcome]) -> None:
+    app = DeckApp(recorded[0], run="last")
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: isinstance(app.screen, RunScreen))
+        assert isinstance(app.screen, RunScreen)
+        for action in TYPED.values():
+            if SELECTABLE.issuperset(action.targets) and action.id != "run.go":
+                assert callable(app.screen.controls.command(action.method))
 
 
 def test_every_command_of_an_action_has_a_handler_and_every_handler_an_action() -> None:

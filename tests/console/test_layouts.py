@@ -10,7 +10,7 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 
 from agentdeck.console.app import DeckApp
-from agentdeck.console.footer import Foot, Hint, fitting
+from agentdeck.console.footer import Footer, KeyHint, fit_hints
 from agentdeck.console.pane import PANES
 from agentdeck.console.row_list import Listing
 from agentdeck.console.screens.base import LEAST
@@ -36,7 +36,7 @@ def fits(screen: Screen[Any]) -> None:
             assert region.height >= 1, (screen, widget, region)
             assert region.right <= width, (screen, widget, region)
             assert region.bottom <= height, (screen, widget, region)
-    for foot in screen.query(Foot):
+    for foot in screen.query(Footer):
         line = "".join(segment.text for segment in foot.render_line(0))
         assert "? Help" in line
         assert len(line) == width
@@ -87,8 +87,8 @@ async def test_every_screen_fits(recorded: tuple[Path, Outcome], size: tuple[int
 
 
 def test_the_bottom_line_keeps_the_way_out() -> None:
-    pane = [Hint(key, key, f"pane {key}", False) for key in "abcdef"]
-    screen = [Hint(key, key, f"screen {key}", False) for key in "ghij"] + [Hint("?", "?", "Help", True)]
-    assert [hint.key for hint in fitting(pane, screen, 200)] == [*"abcdefghij", "?"]
-    assert [hint.key for hint in fitting(pane, screen, 60)] == [*"abcg", "?"]
-    assert [hint.key for hint in fitting(pane, screen, 10)] == ["?"]
+    pane = [KeyHint(key, key, f"pane {key}", False) for key in "abcdef"]
+    screen = [KeyHint(key, key, f"screen {key}", False) for key in "ghij"] + [KeyHint("?", "?", "Help", True)]
+    assert [hint.key for hint in fit_hints(pane, screen, 200)] == [*"abcdefghij", "?"]
+    assert [hint.key for hint in fit_hints(pane, screen, 60)] == [*"abcg", "?"]
+    assert [hint.key for hint in fit_hints(pane, screen, 10)] == ["?"]

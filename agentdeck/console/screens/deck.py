@@ -19,9 +19,9 @@ from textual.timer import Timer
 from textual.widgets import Static
 
 from agentdeck.console.actions import bindings
-from agentdeck.console.footer import Foot
+from agentdeck.console.footer import Footer
 from agentdeck.console.library import EXAMPLES, FOLDER, HERE, RECENT, Entry, Library, Past, pasts
-from agentdeck.console.palette import Found
+from agentdeck.console.palette import PaletteEntry
 from agentdeck.console.row_list import Column, Listing, Row
 from agentdeck.console.run_preview import Peek
 from agentdeck.console.screens.base import ScrollPage, SizedScreen
@@ -88,7 +88,7 @@ class DeckScreen(SizedScreen):
                 yield Peek()
                 with ScrollPage(id="page"):
                     yield Static(id="about", markup=False)
-        yield Foot()
+        yield Footer()
 
     def on_mount(self) -> None:
         self.query_one(Listing).focus()
@@ -301,11 +301,11 @@ class DeckScreen(SizedScreen):
     async def action_leave(self) -> None:
         await self.app.action_quit()
 
-    def offers(self) -> Iterator[Found]:
+    def offers(self) -> Iterator[PaletteEntry]:
         """For the palette: each workflow, to be selected."""
         rows = self.query_one(Listing)
         for entry in self._library.entries.values():
-            yield Found(
+            yield PaletteEntry(
                 f"Workflow {entry.name}",
                 f"{entry.path.name}, {entry.group}",
                 partial(rows.show, rows.rows, str(entry.path)),

@@ -9,7 +9,7 @@ from textual.widgets import Input
 
 from agentdeck.console import gc_tuning
 from agentdeck.console.actions import bindings
-from agentdeck.console.footer import Foot
+from agentdeck.console.footer import Footer
 from agentdeck.console.row_list import Column, Listing, Row
 from agentdeck.console.screens.base import SizedScreen
 from agentdeck.console.screens.run_list_actions import RunListActions
@@ -58,7 +58,7 @@ class HistoryScreen(SizedScreen):
         rows = Listing(COLUMNS, empty="no runs")
         rows.border_title = "History"
         yield rows
-        yield Foot()
+        yield Footer()
 
     def on_mount(self) -> None:
         app = self.console_app

@@ -11,7 +11,7 @@ from textual.containers import Horizontal, Vertical
 
 from agentdeck.console.actions import bindings
 from agentdeck.console.columns import Column
-from agentdeck.console.footer import Foot
+from agentdeck.console.footer import Footer
 from agentdeck.console.outline import Item, Sheet, outline, prose
 from agentdeck.console.run_records import RunRecords
 from agentdeck.console.screens.ask import Ask
@@ -97,7 +97,7 @@ class LettersScreen(SizedScreen):
             sheet = Sheet()
             sheet.id, sheet.border_title = "sheet", "letter"
             yield sheet
-        yield Foot()
+        yield Footer()
 
     def on_mount(self) -> None:
         self._store = AsyncReader(self.console_app.db)

@@ -15,11 +15,11 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container
 
 from agentdeck.console.actions import bindings
-from agentdeck.console.footer import Foot
+from agentdeck.console.footer import Footer
 from agentdeck.console.forecast_worker import Forecasts
 from agentdeck.console.frame_rate import FRAME
 from agentdeck.console.log.lines import LineStore
-from agentdeck.console.palette import Found
+from agentdeck.console.palette import PaletteEntry
 from agentdeck.console.pane import PANES, SelectionChanged
 from agentdeck.console.panes.playbar import PlayBar
 from agentdeck.console.recording import Recording
@@ -93,7 +93,7 @@ class ReplayScreen(SizedScreen):
         yield Container(id="stage")
         yield Notice()
         yield Container(id="playbar")
-        yield Foot()
+        yield Footer()
 
     def on_mount(self) -> None:
         self.recording.start()
@@ -180,13 +180,13 @@ class ReplayScreen(SizedScreen):
         assert view.definition is not None
         return snapshot_run(view, view.definition, self.panes.header.total, {})
 
-    def typed(self, query: str) -> Iterator[Found]:
+    def typed(self, query: str) -> Iterator[PaletteEntry]:
         """For the palette: a command with its arguments."""
-        from agentdeck.console.typed_commands import found
+        from agentdeck.console.typed_commands import typed_entries
 
-        return found(self.controls, query)
+        return typed_entries(self.controls, query)
 
-    def offers(self) -> Iterator[Found]:
+    def offers(self) -> Iterator[PaletteEntry]:
         return self.controls.offers()
 
     # Messages of the panes ----------------------------------------------------------------------------------

@@ -13,15 +13,15 @@ from textual.timer import Timer
 
 from agentdeck.console import gc_tuning
 from agentdeck.console.actions import bindings
-from agentdeck.console.commands import tell
+from agentdeck.console.commands import send_command
 from agentdeck.console.feed import Feed
 from agentdeck.console.feed_intake import LATE, Intake
-from agentdeck.console.footer import Foot
+from agentdeck.console.footer import Footer
 from agentdeck.console.forecast_worker import Forecasts
 from agentdeck.console.frame_rate import FRAME, FrameRate
 from agentdeck.console.graph.pane import GraphPane
 from agentdeck.console.log.tiles import LogTiles
-from agentdeck.console.palette import Found
+from agentdeck.console.palette import PaletteEntry
 from agentdeck.console.pane import PANES, SelectionChanged
 from agentdeck.console.panes.header import Header
 from agentdeck.console.run_records import RunRecords
@@ -85,7 +85,7 @@ class RunScreen(SizedScreen):
         yield Tabs(PANES)
         yield Container(id="stage")
         yield Notice()
-        yield Foot()
+        yield Footer()
 
     def on_mount(self) -> None:
         self.live.feed.start()
@@ -234,7 +234,7 @@ class RunScreen(SizedScreen):
         then: Callable[[Answer], None] | None = None,
     ) -> None:
         """Send a command to the run's owner; the answer comes as a toast, and to `then`."""
-        tell(self.app, self.live.db, self.run, verb, args, then)
+        send_command(self.app, self.live.db, self.run, verb, args, then)
 
     def start_engine(self, engine: Callable[[], EngineProcess]) -> None:
         """Start a process that goes on with this run."""
@@ -245,13 +245,13 @@ class RunScreen(SizedScreen):
         assert self.view.definition is not None
         return snapshot_run(self.view, self.view.definition, self.panes.header.total, self.live.feed.calls)
 
-    def typed(self, query: str) -> Iterator[Found]:
+    def typed(self, query: str) -> Iterator[PaletteEntry]:
         """For the palette: a command with its arguments."""
-        from agentdeck.console.typed_commands import found
+        from agentdeck.console.typed_commands import typed_entries
 
-        return found(self.controls, query)
+        return typed_entries(self.controls, query)
 
-    def offers(self) -> Iterator[Found]:
+    def offers(self) -> Iterator[PaletteEntry]:
         return self.controls.offers()
 
     # Messages of the panes ----------------------------------------------------------------------------------

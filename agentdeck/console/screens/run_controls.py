@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from agentdeck.console.forecast_worker import Forecasts
-from agentdeck.console.palette import Found
+from agentdeck.console.palette import PaletteEntry
 from agentdeck.console.pane import Selection
 from agentdeck.console.run_state import RunState
 from agentdeck.console.screens.history_actions import HistoryActions
@@ -42,13 +42,15 @@ class RunControls:
         }
         return commands[name]
 
-    def offers(self) -> Iterator[Found]:
+    def offers(self) -> Iterator[PaletteEntry]:
         """For the palette: agents, limits and open tasks of this run."""
         view, panes = self.state.view, self.panes
         for name in view.agents:
             select = partial(panes.select, Selection(agent=name))
-            yield Found(f"Agent {name}", "Select it in every pane.", select)
+            yield PaletteEntry(f"Agent {name}", "Select it in every pane.", select)
         for limit in limits(view, self.state.now):
-            yield Found(f"Limit {limit.name}", "Turn it.", partial(panes.show_limit, limit.name))
+            yield PaletteEntry(f"Limit {limit.name}", "Turn it.", partial(panes.show_limit, limit.name))
         for task in list(view.open)[:MAX_OFFERED_TASKS]:
-            yield Found(f"Task {task}", "Select it in every pane.", partial(panes.select, Selection(task=task)))
+            yield PaletteEntry(
+                f"Task {task}", "Select it in every pane.", partial(panes.select, Selection(task=task))
+            )

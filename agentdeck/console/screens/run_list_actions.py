@@ -9,7 +9,7 @@ from pathlib import Path
 
 from textual.screen import Screen
 
-from agentdeck.console.commands import tell
+from agentdeck.console.commands import send_command
 from agentdeck.console.screens.confirm import Choice, Confirm
 from agentdeck.console.summary_text import total_of
 from agentdeck.errors import AgentdeckError
@@ -107,7 +107,7 @@ class RunListActions:
         choices = [Choice("", "n", "No, let it run"), Choice("yes", "y", "Cancel it", "", True)]
 
         def cancel() -> None:
-            tell(self._screen.app, self._db, row.run, "cancel", {}, lambda _: self._changed())
+            send_command(self._screen.app, self._db, row.run, "cancel", {}, lambda _: self._changed())
 
         self._confirm(f"Cancel {row.run}?", touches, choices, cancel)
 
