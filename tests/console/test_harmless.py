@@ -181,7 +181,7 @@ def test_a_real_terminal_is_told_nothing_but_colours_places_and_modes(evil: Path
         for keys in ("2", "3", "4", "5", "5z", "\x1b[F", "z", "L", "q", "3\r", "\x1b"):
             terminal.press(keys)
             terminal.drain(0.15)
-        seen = terminal.seen
+        seen = re.sub(rb"\x1b[^\x1b]{0,20}$", b"", terminal.seen)  # the read may end inside a sequence
     finally:
         terminal.close()
     assert "株式会社".encode() in seen

@@ -14,19 +14,16 @@ from agentdeck.console.columns import Column
 from agentdeck.console.footer import Footer
 from agentdeck.console.outline import Item, Sheet, outline, prose
 from agentdeck.console.run_records import RunRecords
-from agentdeck.console.screens.ask import Ask
 from agentdeck.console.screens.base import SizedScreen
-from agentdeck.console.screens.confirm import Choice, Confirm
+from agentdeck.console.screens.letter_actions import LetterActions
 from agentdeck.console.table import Table
 from agentdeck.console.table_rows import Rows
 from agentdeck.errors import AgentdeckError
 from agentdeck.insight.formatting import moment, plural
-from agentdeck.operations import engine_process
 from agentdeck.store.async_reader import AsyncReader
 from agentdeck.store.letters import Letter
 from agentdeck.store.reader import LogLine, Reader
 from agentdeck.terminal_text import clean
-from agentdeck.workflow.model import Definition
 
 AGAIN = 1.0
 LINES = 200
@@ -81,7 +78,6 @@ class LettersScreen(SizedScreen):
         self.letters: list[Letter] = []
         self.causes = Rows[Cause](lambda one: one.cause, lambda one: f"{one.last.agent} {one.last.fault.message}")
         self.rows = Rows[Letter](lambda one: one.id, lambda one: f"{one.id} {one.task} {one.step} {one.run}")
-        self._asked: list[tuple[engine_process.EngineProcess, frozenset[int]]] = []
         self._shown = 0
         self._reading = False
 
@@ -100,7 +96,9 @@ class LettersScreen(SizedScreen):
         yield Footer()
 
     def on_mount(self) -> None:
-        self._store = AsyncReader(self.console_app.db)
+        db = self.console_app.db
+        self._store = AsyncReader(db)
+        self._actions = LetterActions(self, db, self._store, lambda: self._letters.marks.clear())
         self.query_one("#causes").focus()
         self._timer = self.set_interval(AGAIN, self._look)
         self._look()
@@ -136,9 +134,7 @@ class LettersScreen(SizedScreen):
         if fault:
             self.notify(clean(fault), title="store", severity="error", markup=False)
             return
-        for asked in [one for one in self._asked if one[0].ended is not None]:
-            self._asked.remove(asked)
-            self._tell(*asked, {one.id for one in found})
+        self._actions.report_ended({letter.id for letter in found})
         if found != self.letters or not self._shown:
             self.letters = found
             groups: dict[str, list[Letter]] = {}
@@ -148,14 +144,6 @@ class LettersScreen(SizedScreen):
             self.causes.put(sorted(causes, key=lambda one: -len(one.letters)))
             self._causes.touch()
             self._choose()
-
-    def _tell(self, engine: engine_process.EngineProcess, asked: frozenset[int], still: set[int]) -> None:
-        """What came of it."""
-        left = asked & still
-        words = engine.stderr_tail.splitlines()
-        said = words[-1] if words and (left or engine.ended not in (0, 1)) else ""
-        title = f"{len(asked) - len(left):,} of {plural(len(asked), 'letter')} closed"
-        self.notify(said, title=title, severity="warning" if left else "information", markup=False)
 
     @property
     def _causes(self) -> Table[Cause]:
@@ -214,10 +202,10 @@ class LettersScreen(SizedScreen):
         if letter.id == self._shown and self.query(Sheet):
             self.query_one(Sheet).show(page(letter, lines))
 
-    # What is done --------------------------------------------------------------------------------------------
+    # Actions -------------------------------------------------------------------------------------------------
 
     def _chosen(self) -> list[Letter]:
-        """The marked letters; else the one selected, or the whole cause where the causes have the keys."""
+        """The marked letters; else the selected one, or its whole cause where the causes have the focus."""
         if self._letters.marks:
             marked = {key for key in self._letters.marks if isinstance(key, int)}
             return [one for one in self.letters if one.id in marked]
@@ -225,139 +213,25 @@ class LettersScreen(SizedScreen):
             return list(self.cause.letters) if self.cause is not None else []
         return [self.letter] if self.letter is not None else []
 
-    def _call(self, verb: str, chosen: Sequence[Letter], *more: str) -> None:
-        ids = [one.id for one in chosen]
-        wait = ("--wait",) if verb == "retry" else ()  # this console answers what the run asks
-        engine = engine_process.start_letters_verb(self.console_app.db, verb, ids, *more, *wait)
-        self._asked.append((engine, frozenset(ids)))
-        self._letters.marks.clear()
-
-    def _sure(self, chosen: Sequence[Letter], what: str, *more: str) -> None:
-        if not chosen:
-            self.notify("no letter is selected", severity="warning", markup=False)
-            return
-        runs = len({one.run for one in chosen})
-        steps = sorted({one.step.partition("[")[0] for one in chosen})
-        touches = [
-            f"{plural(len(chosen), 'step')} of {plural(runs, 'run')}: {', '.join(steps[:6])}",
-            "and what depended on them, in the same tasks; old attempts are kept",
-        ]
-
-        def answered(answer: str | None) -> None:
-            if answer:
-                self._call("retry", chosen, *more)
-
-        choices = [Choice("yes", "y", what), Choice("", "n", "No, leave them")]
-        self.app.push_screen(Confirm(f"{what}?", touches, choices), answered)
-
-    async def _undecided(self, chosen: Sequence[Letter]) -> list[Letter]:
-        """Those of steps that may have taken effect, where no operator has decided yet whether they did."""
-        from agentdeck.operations.once_decision import undecided
-
-        try:
-            return await self._store.read(undecided, chosen)
-        except AgentdeckError:
-            return list(chosen)
-
-    def _decide(self, letter: Letter) -> None:
-        """Ask whether a `once` step took effect; its result is recorded, or it is executed again."""
-
-        def recorded(result: str | None) -> None:
-            if result:
-                self._call("retry", [letter], "--took-effect", result)
-
-        def answered(answer: str | None) -> None:
-            if answer == "again":
-                self._call("retry", [letter], "--again")
-            elif answer == "did":
-                told = "the result is recorded under the key, and the step is done with it; nothing is executed"
-                self.app.push_screen(
-                    Ask("It took effect, with the result", told, placeholder="JSON or text"), recorded
-                )
-
-        touches = [letter.fault.message.partition("\n")[0], *letter.fault.detail.splitlines()]
-        choices = [
-            Choice("", "n", "Not now, leave it"),
-            Choice("did", "t", "It took effect: record its result"),
-            Choice("again", "a", "It did not: execute it again", danger=True),
-        ]
-        self.app.push_screen(
-            Confirm(f"Did {letter.step} of task {letter.task} take effect?", touches, choices), answered
-        )
-
     def action_retry(self) -> None:
-        from agentdeck.operations.once_decision import UNKNOWN
-
-        chosen = self._chosen()
-        unknown = [one for one in chosen if one.fault.kind == UNKNOWN]
-        if unknown:
-            self.run_worker(self._retry(chosen, unknown), name="retry", group="retry", exclusive=True)
-        else:
-            self._sure(chosen, f"Retry {plural(len(chosen), 'letter')}")
-
-    async def _retry(self, chosen: list[Letter], unknown: list[Letter]) -> None:
-        undecided = await self._undecided(unknown)
-        if not self.is_active:
-            return
-        if len(chosen) == 1 and undecided:
-            self._decide(undecided[0])
-            return
-        if undecided:
-            told = "may have taken effect: retry it by itself to decide that"
-            self.notify(f"letter {undecided[0].id} {told}", severity="warning", markup=False)
-            chosen = [one for one in chosen if one not in undecided]
-            if not chosen:
-                return
-        self._sure(chosen, f"Retry {plural(len(chosen), 'letter')}")
+        self._actions.retry(self._chosen())
 
     def action_try_one(self) -> None:
-        """One of the cause first; the rest only if that went well."""
         if self.cause is not None:
-            self._sure(self.cause.letters, "Try one, then the rest", "--try-one")
+            self._actions.try_one(self.cause.letters)
 
     def action_edit(self) -> None:
-        if chosen := self._chosen():
-            self.run_worker(self._edit(chosen), name="edit", group="edit", exclusive=True)
+        self._actions.retry_with(self._chosen())
 
-    async def _edit(self, chosen: list[Letter]) -> None:
-        """Ask for another input of the letters' tasks."""
-        try:
-            definitions = await self._store.read(_definitions, sorted({one.run for one in chosen}))
-        except AgentdeckError as error:
-            self.notify(clean(str(error)), severity="error", markup=False)
-            return
-        if not self.is_active:
-            return
-
-        def answered(text: str | None) -> None:
-            if text:
-                name, _, value = text.partition("=")
-                name = name.strip().removeprefix("inputs.")
-                self._call("retry", chosen, "--set", f"inputs.{name}={value.strip()}")
-
-        told = f"{plural(len(chosen), 'letter')} will run again with another input of the task"
-        fault = partial(_not_an_input, definitions)
-        self.app.push_screen(Ask("Retry with", told, placeholder="name=value", fault=fault), answered)
+    def action_drop(self) -> None:
+        self._actions.drop(self._chosen())
 
     def action_story(self) -> None:
-        letter = self.letter
-        if letter is not None:
+        if (letter := self.letter) is not None:
             from agentdeck.console.step_detail import StepDetail
 
             records = RunRecords(self.console_app.db, letter.run)
             self.app.push_screen(StepDetail(partial(records.story, letter.task, letter.step)))
-
-    def action_drop(self) -> None:
-        chosen = self._chosen()
-        if not chosen:
-            return
-
-        def answered(why: str | None) -> None:
-            if why:
-                self._call("drop", chosen, "--why", why)
-
-        told = f"{plural(len(chosen), 'letter')} will be closed without running again; the reason is kept"
-        self.app.push_screen(Ask("Drop", told, placeholder="why it need not run again"), answered)
 
     def action_back(self) -> None:
         if self.has_class("reading"):
@@ -367,27 +241,6 @@ class LettersScreen(SizedScreen):
             self._causes.focus()
         else:
             self.dismiss()
-
-
-def _definitions(reader: Reader, runs: Sequence[str]) -> list[Definition]:
-    """The workflows of these runs, as they were recorded."""
-    from agentdeck.engine.resume import definition_of
-
-    return [definition_of(reader, reader.run(run)) for run in runs]
-
-
-def _not_an_input(definitions: Sequence[Definition], text: str) -> str:
-    """Why `name=value` is no input of these workflows; empty where it is one."""
-    from agentdeck.operations.inputs import inputs_from
-
-    if not text.partition("=")[0].strip() or "=" not in text:
-        return "write it as name=value"
-    try:
-        for definition in definitions:
-            inputs_from([text.removeprefix("inputs.")], definition)
-    except AgentdeckError as error:
-        return str(error).removeprefix("-i ")
-    return ""
 
 
 def page(letter: Letter, lines: Sequence[LogLine] = ()) -> list[Item]:

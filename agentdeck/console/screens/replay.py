@@ -7,11 +7,9 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
 
 from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import Container
 
 from agentdeck.console.actions import bindings
@@ -41,7 +39,7 @@ FOLD = 0.005  # seconds of a frame for folding events
 SEEK = 0.03  # the same while a distant moment is sought
 MAX_LINES = 20_000  # log lines that are added in one frame
 #: The actions of the run screen that a replay has too: those that only change what is visible.
-SHARED = frozenset(f"run.{name}" for name in (*PANES, "zoom", "back", "up"))
+SHARED = (*PANES, "zoom", "back", "up")
 
 
 @dataclass
@@ -65,10 +63,7 @@ class ReplayScreen(SizedScreen):
     """The panes are those of the run screen; what they show is the view of a Playback."""
 
     scope = "replay"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        *(one for one in bindings("run") if isinstance(one, Binding) and one.id in SHARED),
-        *bindings("replay"),
-    ]
+    BINDINGS = bindings("run", names=SHARED) + bindings("replay")
     DEFAULT_CSS = pane_css("ReplayScreen") + "ReplayScreen #playbar { height: auto; }"
 
     def __init__(self, db: Path, run: str) -> None:
