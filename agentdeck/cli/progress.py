@@ -277,7 +277,8 @@ def _simulated(definition: Definition) -> str:
     if prompts and not view.simulated:
         deck = deck_for(definition.folder or Path())
         made_up = {name for name, provider in deck.providers.items() if provider.type == "simulated"}
-        view.simulated = not deck.models or any(model.provider in made_up for model in deck.models.values())
+        if not deck.models or any(model.provider in made_up for model in deck.models.values()):
+            return "simulated"
     return simulation(view)
 
 

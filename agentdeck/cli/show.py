@@ -11,8 +11,8 @@ from agentdeck.cli.options import db_option, json_option, run_argument
 
 if TYPE_CHECKING:
     from agentdeck.store.run_list import RunRow
+    from agentdeck.views.run_timeline import TimelineEntry
     from agentdeck.views.run_view import RunView
-    from agentdeck.views.task_view import TimelineEntry
     from agentdeck.workflow.model import Data
 
 MOMENTS = 15

@@ -15,7 +15,8 @@ from agentdeck.scheduler.joins import floor_of, goal_of
 from agentdeck.scheduler.program import assumed
 from agentdeck.scheduler.state import ENDED
 from agentdeck.views.run_view import RunView
-from agentdeck.views.task_view import StepView, TaskView
+from agentdeck.views.step_transitions import StepView
+from agentdeck.views.task_view import TaskView
 from agentdeck.workflow import graph
 from agentdeck.workflow.model import PRIORITIES, SLOTLESS, Agent, Approve, Data, Definition
 

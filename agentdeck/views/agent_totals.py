@@ -1,4 +1,4 @@
-"""What the view counts for one agent."""
+"""Counters of each agent of a run, and their sums."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterable
 
 from agentdeck.scheduler.events import Usage
+from agentdeck.workflow.model import SLOTLESS, Agent, Approve, Definition, Simulate
 
 STATES = ("waiting", "ready", "running", "done", "failed", "skipped", "cancelled")
 _NONE = dict.fromkeys(STATES, 0)
-#: As screens tell them apart: a step that asks a person is not work, and a rejected approval is not done.
+#: The states that screens distinguish: a step that asks the operator is no work, a rejected approval is not done.
 DISPLAY_STATES = ("waiting", "ready", "running", "asking", "done", "rejected", "failed", "skipped", "cancelled")
 
 EXACT = 200
@@ -55,11 +56,11 @@ class Durations:
 
     @property
     def mean(self) -> float | None:
-        """None while there is nothing."""
+        """None without values."""
         return self.total / self.count if self.count else None
 
     def quantile(self, share: float) -> float | None:
-        """The smallest value that `share` of all do not exceed (nearest rank). None while there is nothing."""
+        """The smallest value that `share` of all do not exceed (nearest rank). None without values."""
         if not self.count:
             return None
         rank = max(1, math.ceil(share * self.count))
@@ -73,8 +74,8 @@ class Durations:
 
 
 class GraphTotals:
-    """The tasks that go through one graph: the run's own (prefix empty), or those of a sub-workflow under one
-    agent (`review/`). `opened` is how many there were; `agents` finds the tally of a step by its key."""
+    """The agents of one graph: the workflow of the run (prefix empty), or that of a sub-workflow under an agent
+    (prefix `review/`). `opened` is the number of tasks opened in it; `agents` is by the agent's own name."""
 
     __slots__ = ("agents", "opened", "prefix")
 
@@ -85,55 +86,29 @@ class GraphTotals:
 
 
 class AgentTotals:
-    """Counters of one agent. What concerns steps counts for the agent they belong to; what concerns attempts
-    counts for the agent that did the work, which is another one for a fallback.
+    """Counters of one agent. Steps count for the agent they belong to. Attempts count for the agent that did the
+    work, which is another one for a fallback.
 
-    `counts["waiting"]` is kept as a difference to the number of tasks opened: read `steps` instead.
-    `simulates`: it is a `simulate` agent. `unpriced`: a model of it has no price; `unreported` counts calls whose
-    provider did not say what they used.
-    `holds`: whether its attempts hold a worker, so that their time is work. `rounds`: whether an attempt that
-    ended well may be followed by another one, so that only `StepDone` ends the step. `eased` counts the attempts
-    that a low budget made cheaper, by how, and the steps that it dropped. `spoilt` are those of its failed steps
-    that were never tried, because what they need failed. `estimated` counts the attempts whose use was estimated
-    in part: they were cut, cancelled or lost. `asks`: its steps ask a person; `rejected` of those that are done
-    were rejected.
+    `counts["waiting"]` is a difference to the number of tasks opened: read `steps` instead.
+    `has_steps` is False for a spare agent. `simulates`: it is a `simulate` agent. `uses_worker`: its attempts
+    hold a worker, so their time is work. `rounds`: only `StepDone` ends its steps. `asks`: its steps ask the
+    operator; `rejected` of those that are done were rejected. `blocked` are the failed steps that never ran,
+    because a need failed. `eased` counts the attempts that a low budget made cheaper, by how, and the steps that
+    it dropped. `estimated` counts the attempts whose usage is partly estimated: they were cut, cancelled or lost.
+    `unpriced`: a model of it has no price; `unreported` counts calls whose provider did not report the usage.
     """
 
     __slots__ = (
-        "asks",
-        "attempts",
-        "blocked",
-        "busy",
-        "cached_in",
-        "counts",
-        "durations",
-        "eased",
-        "estimated",
-        "failed_attempts",
-        "graph",
-        "has_steps",
-        "input_bytes",
-        "lost",
-        "name",
-        "rejected",
-        "reused",
-        "rounds",
-        "simulates",
-        "tokens_in",
-        "tokens_out",
-        "uncompared",
-        "unpriced",
-        "unreported",
-        "usd",
-        "usd_reasoning",
-        "uses_worker",
-        "waiting",
+        "asks", "attempts", "blocked", "busy", "cached_in", "counts", "durations", "eased", "estimated",
+        "failed_attempts", "graph", "has_steps", "input_bytes", "lost", "name", "rejected", "reused", "rounds",
+        "simulates", "tokens_in", "tokens_out", "uncompared", "unpriced", "unreported", "usd", "usd_reasoning",
+        "uses_worker", "waiting",
     )  # fmt: skip
 
-    def __init__(self, name: str, family: GraphTotals, *, own: bool = False) -> None:
+    def __init__(self, name: str, graph: GraphTotals, *, has_steps: bool = False) -> None:
         self.name = name
-        self.graph = family
-        self.has_steps = own
+        self.graph = graph
+        self.has_steps = has_steps
         self.uses_worker = True
         self.rounds = self.simulates = self.asks = False
         self.rejected = 0
@@ -155,19 +130,19 @@ class AgentTotals:
 
     @property
     def steps(self) -> dict[str, int]:
-        """Steps by state. A spare agent has none of its own."""
+        """Steps by state. A spare agent has none."""
         counts = dict(self.counts)
         counts["waiting"] += self.graph.opened if self.has_steps else 0
         return counts
 
     @property
     def costs_unknown(self) -> bool:
-        """Whether some call cost something that is not known."""
+        """Whether the cost of any call is not known."""
         return self.unpriced or self.unreported > 0
 
     @property
     def display_counts(self) -> dict[str, int]:
-        """Steps by state as screens tell them apart."""
+        """Steps by DISPLAY_STATES."""
         counts = self.steps
         asking = counts["running"] if self.asks else 0
         rejected = min(self.rejected, max(0, counts["done"]))
@@ -177,30 +152,30 @@ class AgentTotals:
 
     @property
     def typical(self) -> float | None:
-        """Seconds of an attempt: the mean of those that ended well; where none did, at least what they ran until
-        they failed or were cancelled. None where none has ended."""
+        """Seconds of an attempt: the mean of those that ended well; without any, at least the time the others ran
+        until they failed or were cancelled. None where no attempt has ended."""
         mean = self.durations.mean
         return self.busy / self.attempts if mean is None and self.busy and self.attempts else mean
 
     @property
     def cost(self) -> float | None:
-        """What it cost. None where nothing was priced, or where any attempt's price is unknown."""
+        """The cost in dollars. None where nothing was priced, or where any attempt's price is unknown."""
         return None if self.costs_unknown else self.usd
 
     @property
     def cost_all_reasoning(self) -> float | None:
-        """What the same work would have cost on the reasoning tier; None where any price is not known."""
+        """The cost of the same work on the reasoning tier; None where any price is not known."""
         return None if self.costs_unknown or self.uncompared else self.usd_reasoning
 
-    def waited(self, reason: str, seconds: float) -> None:
+    def add_wait(self, reason: str, seconds: float) -> None:
         if seconds > 0:
             self.waiting[reason] = self.waiting.get(reason, 0.0) + seconds
 
-    def ease(self, how: str) -> None:
+    def add_eased(self, how: str) -> None:
         self.eased[how] = self.eased.get(how, 0) + 1
 
-    def used(self, usage: Usage) -> None:
-        """Add what one attempt used. A price that is not known makes the whole unknown, never less."""
+    def add_usage(self, usage: Usage) -> None:
+        """Add the usage of one attempt. A price that is not known makes the sum unknown, never less."""
         self.estimated += usage.estimated
         if usage.tokens_in is not None:
             self.tokens_in = (self.tokens_in or 0) + usage.tokens_in
@@ -216,6 +191,58 @@ class AgentTotals:
             self.unreported += 1
         elif usage.tokens_in is not None or usage.tokens_out is not None:
             self.unpriced = True
+
+
+class RunTotals:
+    """The totals of all agents of a run, by graph. Agents without a definition (those of sub-workflows, and all
+    where the definition is not known) are added when the log first names them."""
+
+    def __init__(self, definition: Definition | None) -> None:
+        self.definition = definition
+        self.graphs = {"": GraphTotals("")}
+        if definition is not None:
+            for name in definition.agents:
+                self.agent(self.graphs[""], name)
+
+    @property
+    def agents(self) -> dict[str, AgentTotals]:
+        """All agents by name, the workflow's own first; nested ones as `review/security`."""
+        return {totals.name: totals for graph in self.graphs.values() for totals in graph.agents.values()}
+
+    def steps(self) -> dict[str, int]:
+        """Steps by state, over all agents."""
+        sums: dict[str, int] = {}
+        for totals in self.agents.values():
+            for state, number in totals.steps.items():
+                sums[state] = sums.get(state, 0) + number
+        return sums
+
+    def graph(self, prefix: str) -> GraphTotals:
+        """The totals of a sub-workflow's graph."""
+        graph = self.graphs.get(prefix)
+        if graph is None:
+            graph = self.graphs[prefix] = GraphTotals(prefix)
+        return graph
+
+    def agent(self, graph: GraphTotals, name: str, *, has_steps: bool = True) -> AgentTotals:
+        """The totals of an agent of this graph. `has_steps`: a step of its own is meant, not a fallback."""
+        totals = graph.agents.get(name)
+        if totals is None:
+            totals = graph.agents[name] = AgentTotals(graph.prefix + name, graph, has_steps=has_steps)
+            agent = self.definition.agents.get(name) if self.definition and not graph.prefix else None
+            if agent is not None:
+                _describe(totals, agent)
+        elif has_steps and not totals.has_steps:
+            totals.has_steps = True
+        return totals
+
+
+def _describe(totals: AgentTotals, agent: Agent) -> None:
+    totals.has_steps = not agent.spare
+    totals.uses_worker = agent.does.verb not in SLOTLESS
+    totals.simulates = isinstance(agent.does, Simulate)
+    totals.asks = isinstance(agent.does, Approve)
+    totals.rounds = agent.repeat is not None or agent.join.kind == "progressive"
 
 
 def total_cost(costs: Iterable[tuple[bool, float | None]]) -> float | None:

@@ -1,8 +1,8 @@
-"""What a person sees of a run: a fold of its events.
+"""What screens and pages show of a run: the fold of its events for display.
 
-A live run, a run of another process and a replay differ only in where the events come from. `View.apply` is
-pure but for its own state, and total: an event about something it no longer remembers is counted as well as
-can be, and never raises. Memory is bounded by what is open, not by what has ended.
+A live run, a run of another process and a replay differ only in where the events come from. `RunView.apply` is
+pure but for its own state, and total: an event about something that is no longer remembered is counted as well as
+possible, and never raises. Memory is bounded by the open tasks, not by those that ended.
 """
 
 from __future__ import annotations
@@ -12,27 +12,50 @@ from typing import Any
 
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.events import AUTO
-from agentdeck.scheduler.state import ENDED
-from agentdeck.views.agent_totals import GraphTotals
-from agentdeck.views.picture import by
-from agentdeck.views.step_events import ViewSteps
-from agentdeck.views.task_view import TaskRow, TaskView
-from agentdeck.workflow.model import Definition
-
-KEPT_FAILED = 1000
-KEPT_STEPS = 50_000
+from agentdeck.views.agent_totals import AgentTotals, GraphTotals, RunTotals, total_cost
+from agentdeck.views.run_timeline import RunTimeline, by
+from agentdeck.views.step_handlers import StepHandlers
+from agentdeck.views.task_view import TaskCounts, TaskViews
+from agentdeck.workflow.model import SLOTLESS, Data, Definition, Simulate
 
 
-class RunView(ViewSteps):
-    """The state of a run after the events applied so far, in their order.
+class RunView:
+    """The state of a run after the events applied so far.
 
-    Without a definition all is counted that the log names; steps that have not been told of are then not
-    counted as waiting until their agent was seen once.
+    Without a definition everything is counted that the log names; steps of an agent are then counted as waiting
+    once the log has named the agent.
     """
 
     def __init__(self, definition: Definition | None = None) -> None:
-        super().__init__(definition)
-        self._folds: dict[type, Callable[[Any], None]] = {
+        self.definition = definition
+        self.seq = 0
+        self.run = ""
+        self.workflow = definition.name if definition else ""
+        self.identity = ""
+        self.inputs: dict[str, Data] = {}
+        self.state = "running"
+        self.started: float | None = None
+        self.ended: float | None = None
+        self.now = 0.0
+        self.idle = 0.0
+        self.limits: dict[str, Data] = {}
+        self.output: Data = None
+        self.tasks = TaskCounts()
+        self.timeline = RunTimeline()
+        self.totals = RunTotals(definition)
+        self._tasks = TaskViews(self.totals)
+        self.open, self.failed, self.recent = self._tasks.open, self._tasks.failed, self._tasks.recent
+        self._steps = StepHandlers(self._tasks, self.totals, self.timeline)
+        self.running, self.approvals = self._steps.running, self._steps.approvals
+        made_up = [
+            isinstance(agent.does, Simulate)
+            for agent in (definition.agents.values() if definition else ())
+            if agent.does.verb not in SLOTLESS
+        ]
+        self.simulated_agents = sum(made_up)
+        self._only_simulated = bool(made_up) and all(made_up)
+        self._handlers: dict[type, Callable[[int, Any], None]] = {
+            **self._steps.handlers,
             ev.RunStarted: self._run_started,
             ev.RunResumed: self._run_resumed,
             ev.RunPaused: self._run_paused,
@@ -44,150 +67,149 @@ class RunView(ViewSteps):
             ev.TasksExhausted: self._tasks_exhausted,
             ev.TaskEnded: self._task_ended,
             ev.TaskHurried: self._task_hurried,
-            ev.StepStarted: self._step_started,
-            ev.ReservationGrew: self._reservation_grew,
-            ev.StepSucceeded: self._step_succeeded,
-            ev.AttemptFailed: self._attempt_failed,
-            ev.AttemptLost: self._attempt_lost,
-            ev.AttemptDeferred: self._attempt_deferred,
-            ev.StepRetrying: self._step_retrying,
-            ev.StepFellBack: self._step_fell_back,
-            ev.StepRepeated: self._step_repeated,
-            ev.StepExpanded: self._step_expanded,
-            ev.StepDone: self._step_done,
-            ev.StepFailed: self._step_failed,
-            ev.StepSkipped: self._step_skipped,
-            ev.StepCancelled: self._step_cancelled,
-            ev.StepReleased: self._step_released,
-            ev.StepAnswered: self._step_answered,
             ev.StepReopened: self._step_reopened,
-            ev.StepWaited: self._step_waited,
             ev.Noted: self._noted,
         }
 
     def apply(self, seq: int, event: ev.Event) -> None:
-        """Take in the event with this sequence number. Events come in order, each once."""
+        """Apply the event with this sequence number. Events come in order, each once."""
         self.seq = seq
         self.now = event[0]
-        self._folds[type(event)](event)
+        self._handlers[type(event)](seq, event)
+
+    # Questions
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has lasted, without the time in which no process ran it."""
+        if self.started is None:
+            return 0.0
+        return max(0.0, (self.now if self.ended is None else self.ended) - self.started - self.idle)
+
+    @property
+    def agents(self) -> dict[str, AgentTotals]:
+        """All agents by name, the workflow's own first; nested ones as `review/security`."""
+        return self.totals.agents
+
+    def steps(self) -> dict[str, int]:
+        """Steps by state, over all agents."""
+        return self.totals.steps()
+
+    @property
+    def letters(self) -> int:
+        """The number of dead letters."""
+        return self._steps.letters
+
+    @property
+    def simulated(self) -> bool:
+        """Whether an answer of a model was simulated, or every agent that works is."""
+        return self._only_simulated or self._steps.simulated
+
+    @property
+    def workers(self) -> int | None:
+        """The limit on steps at once, as it is now. None where the log does not say."""
+        value = self.limits.get("workers")
+        return value if isinstance(value, int) else None
+
+    @property
+    def usd(self) -> float | None:
+        """The cost of the run so far. None where that is not known."""
+        return total_cost((agent.costs_unknown, agent.usd) for agent in self.agents.values())
+
+    @property
+    def usd_all_reasoning(self) -> float | None:
+        """The cost of the same work on the reasoning tier. None where any price is not known."""
+        agents = self.agents.values()
+        return total_cost((agent.costs_unknown or agent.uncompared, agent.usd_reasoning) for agent in agents)
 
     # The run
 
-    def _run_started(self, e: ev.RunStarted) -> None:
+    def _run_started(self, seq: int, e: ev.RunStarted) -> None:
         self.run, self.workflow, self.identity, self.inputs = e.run, e.workflow, e.identity, e.inputs
         self.started = e.at
         self.limits = dict(e.limits)
         self.tasks.given = e.tasks
         if e.origin:
-            self._moment("forked", f"shares results of {e.origin}" + by(e.who))
+            self.timeline.add(seq, e.at, "forked", f"shares results of {e.origin}" + by(e.who))
 
-    def _run_resumed(self, e: ev.RunResumed) -> None:
+    def _run_resumed(self, seq: int, e: ev.RunResumed) -> None:
+        """Steps did not wait while no process ran the run."""
         self.state, self.ended = "running", None
         self.idle += e.idle
         for task in self.open.values():
             task.opened += e.idle
             for step in task.steps.values():
                 step.since += e.idle
-        self._moment("resumed", "resumed" + by(e.who))
+        self.timeline.add(seq, e.at, "resumed", "resumed" + by(e.who))
 
-    def _run_paused(self, e: ev.RunPaused) -> None:
+    def _run_paused(self, seq: int, e: ev.RunPaused) -> None:
         self.state = "paused"
-        self._moment("paused", e.why or "paused" + by(e.who))
+        self.timeline.add(seq, e.at, "paused", e.why or "paused" + by(e.who))
 
-    def _run_unpaused(self, e: ev.RunUnpaused) -> None:
+    def _run_unpaused(self, seq: int, e: ev.RunUnpaused) -> None:
         self.state = "running"
-        self._moment("unpaused", "goes on" + by(e.who))
+        self.timeline.add(seq, e.at, "unpaused", "goes on" + by(e.who))
 
-    def _run_drained(self, e: ev.RunDrained) -> None:
+    def _run_drained(self, seq: int, e: ev.RunDrained) -> None:
         self.state = "draining"
-        self._moment("drained", "drained" + by(e.who))
+        self.timeline.add(seq, e.at, "drained", "drained" + by(e.who))
 
-    def _run_ended(self, e: ev.RunEnded) -> None:
+    def _run_ended(self, seq: int, e: ev.RunEnded) -> None:
         self.state, self.ended = e.state, e.at
-        self._moment("ended", e.state)
+        self.timeline.add(seq, e.at, "ended", e.state)
 
-    def _limit_changed(self, e: ev.LimitChanged) -> None:
+    def _limit_changed(self, seq: int, e: ev.LimitChanged) -> None:
         self.limits[e.name] = e.new
         if e.who != AUTO:
-            was, now = ("none" if value is None else value for value in (e.old, e.new))
-            self._moment("limit", f"{e.name}: {was} -> {now}" + by(e.who))
+            before, now = ("none" if value is None else value for value in (e.old, e.new))
+            self.timeline.add(seq, e.at, "limit", f"{e.name}: {before} -> {now}" + by(e.who))
 
     # Tasks
 
-    def _task_opened(self, e: ev.TaskOpened) -> None:
-        family = self._families[""]
+    def _task_opened(self, seq: int, e: ev.TaskOpened) -> None:
         if e.parent is None:
             self.tasks.opened += 1
-        else:
-            family = self._nested(e.parent)
-            earlier = self.failed.pop(e.task, None)  # its step goes again, and it with it
-            if earlier is not None:
-                self._kept_steps -= len(earlier.steps)
-                self.letters -= sum(step.letter for step in earlier.steps.values())
-        family.opened += 1
-        self.open[e.task] = TaskView(e.task, e.at, family, e.parent)
+            self._tasks.add(e.task, e.at, self.totals.graphs[""], None)
+            return
+        earlier = self._tasks.add(e.task, e.at, self._nested(e.parent, e.at), e.parent)
+        if earlier is not None:
+            self._steps.letters -= sum(step.letter for step in earlier.steps.values())
 
-    def _nested(self, parent: tuple[str, str]) -> GraphTotals:
-        """The family of tasks below a step, and the word that this step only waits for them."""
-        above = self._task(parent[0])
-        tally = self._step(above, parent[1]).agent
-        tally.uses_worker = False
-        prefix = tally.name + "/"
-        family = self._families.get(prefix)
-        if family is None:
-            family = self._families[prefix] = GraphTotals(prefix)
-        return family
+    def _nested(self, parent: tuple[str, str], at: float) -> GraphTotals:
+        """The graph of the tasks below a step, which only waits for them."""
+        agent = self._tasks.step(self._tasks.task(parent[0], at), parent[1]).agent
+        agent.uses_worker = False
+        return self.totals.graph(agent.name + "/")
 
-    def _tasks_exhausted(self, e: ev.TasksExhausted) -> None:
+    def _tasks_exhausted(self, seq: int, e: ev.TasksExhausted) -> None:
         tasks = self.tasks
         tasks.total = max(e.total, tasks.given or 0) if e.cut else e.total
         tasks.at_least = e.cut and tasks.given is None
 
-    def _task_ended(self, e: ev.TaskEnded) -> None:
-        task = self._task(e.task)
-        del self.open[e.task]
+    def _task_ended(self, seq: int, e: ev.TaskEnded) -> None:
+        task = self._tasks.task(e.task, e.at)
         task.state, task.ended, task.fault = e.state, e.at, e.fault
-        self._settle(task)
+        self._steps.settle(task, e)
+        self._tasks.end(task)
         if task.parent is None:
             self.tasks.add(e.state, 1)
             self.output = e.output
-            attempts = 0
-            for step in task.steps.values():
-                attempts += step.attempts
-            error = e.fault.message if e.fault else ""
-            self.recent.append(TaskRow(e.task, e.state, task.opened, e.at, attempts, error))
         if e.state == "failed" or (self.letters and any(step.letter for step in task.steps.values())):
-            self._keep(task)
+            self._tasks.keep_failed(task)
 
-    def _settle(self, task: TaskView) -> None:
-        """Nothing of an ended task runs or waits any more: whatever the log left open ended with it."""
-        for step in task.steps.values():
-            if step.state not in ENDED:
-                self._drop_attempt(task, step, None)
-                self._move(step, "cancelled")
-            if step.size > step.seen:
-                left, step.seen = step.size - step.seen, step.size
-                step.agent.counts["ready"] -= left
-                step.agent.counts["cancelled"] += left
-        if len(task.steps) < len(task.graph.agents) and not task.partial:
-            state = "skipped" if task.state == "done" else "cancelled"
-            for key, tally in task.graph.agents.items():
-                if tally.has_steps and key not in task.steps:
-                    self._move(self._step(task, key), state)
+    def _task_hurried(self, seq: int, e: ev.TaskHurried) -> None:
+        self.timeline.add(seq, e.at, "hurried", "goes first" + by(e.who), e.task)
 
-    def _keep(self, task: TaskView) -> None:
-        """A task with a failure in it stays whole, to be looked into and opened again: the last KEPT_FAILED."""
-        if self._kept_steps + len(task.steps) > KEPT_STEPS:
-            task.steps = {}
-        self._kept_steps += len(task.steps)
-        self.failed[task.id] = task
-        if len(self.failed) > KEPT_FAILED:
-            self._kept_steps -= len(self.failed.pop(next(iter(self.failed))).steps)
+    def _step_reopened(self, seq: int, e: ev.StepReopened) -> None:
+        """The task and the run of a reopened step are open again."""
+        if self.ended is not None:
+            self.state, self.ended = "running", None
+        if e.was and "/" not in e.task:
+            self.tasks.add(e.was, -1)
+            self._tasks.drop_row(e.task)
+        self._steps.handlers[ev.StepReopened](seq, e)
 
-    def _task_hurried(self, e: ev.TaskHurried) -> None:
-        self._moment("hurried", "goes first" + by(e.who), e.task)
-
-    def _noted(self, e: ev.Noted) -> None:
-        if e.asks:  # of a sub-workflow there is no definition that says so
-            self._step(self._task(e.task), e.step).agent.asks = True
-        self._moment("noted", e.text, e.task, e.step)
+    def _noted(self, seq: int, e: ev.Noted) -> None:
+        if e.asks:  # the definition of a sub-workflow is not known here
+            self._tasks.step(self._tasks.task(e.task, e.at), e.step).agent.asks = True
+        self.timeline.add(seq, e.at, "noted", e.text, e.task, e.step)

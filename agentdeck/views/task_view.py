@@ -1,56 +1,31 @@
-"""What the view remembers of tasks and steps."""
+"""The tasks of a run that the view remembers, and their steps."""
 
 from __future__ import annotations
 
+from collections import deque
 from typing import NamedTuple
 
 from agentdeck.errors import Fault
-from agentdeck.views.agent_totals import AgentTotals, GraphTotals
+from agentdeck.views.agent_totals import GraphTotals, RunTotals
+from agentdeck.views.step_transitions import StepView
 
-
-class StepView:
-    """One step of an open task. `since` is when it last stopped running (at first: when the task opened);
-    `until` is when its backoff ends; `reason` and `why` tell what a ready step waits for. `size` is how many
-    items an `each` has, -1 for any other step; `seen` how many of them the log has named."""
-
-    __slots__ = (
-        "agent", "attempts", "ended", "fault", "key", "letter", "reason", "rejected", "seen", "since", "size",
-        "started", "state", "until", "why",
-    )  # fmt: skip
-
-    def __init__(self, key: str, agent: AgentTotals, state: str, since: float) -> None:
-        self.key = key
-        self.agent = agent
-        self.state = state
-        self.since = since
-        self.started: float | None = None
-        self.ended: float | None = None
-        self.until: float | None = None
-        self.attempts = 0
-        self.fault: Fault | None = None
-        self.reason = self.why = ""
-        self.letter = self.rejected = False
-        self.size = -1
-        self.seen = 0
-
-    @property
-    def display_state(self) -> str:
-        """Its state as screens tell it: `asking` while a person has to answer, `rejected` where one said no."""
-        if self.state == "running" and self.agent.asks:
-            return "asking"
-        return "rejected" if self.rejected else self.state
+#: Ended tasks that are kept as one row each.
+RECENT = 200
+#: Ended tasks with a failed step that are kept with all their steps, as far as these are not too many.
+KEPT_FAILED = 1000
+KEPT_STEPS = 50_000
 
 
 class TaskView:
-    """A task and those of its steps that the log has told of. `partial`: it was forgotten and opened again, so
-    that its other steps are counted already."""
+    """A task with the steps that the log has named. `partial`: the task had been forgotten and was reopened, so
+    its other steps are counted already."""
 
     __slots__ = ("ended", "fault", "graph", "id", "opened", "parent", "partial", "state", "steps")
 
-    def __init__(self, task: str, opened: float, family: GraphTotals, parent: tuple[str, str] | None) -> None:
+    def __init__(self, task: str, opened: float, graph: GraphTotals, parent: tuple[str, str] | None) -> None:
         self.id = task
         self.opened = opened
-        self.graph = family
+        self.graph = graph
         self.parent = parent
         self.state = "running"
         self.ended: float | None = None
@@ -60,13 +35,13 @@ class TaskView:
 
     @property
     def display_state(self) -> str:
-        """Its state as screens tell it: `asking` where nothing of it runs, and a person has to answer."""
+        """Its state as screens show it: `asking` where no step runs and one asks the operator."""
         states = {step.display_state for step in self.steps.values()} if self.state == "running" else ()
         return "asking" if "asking" in states and "running" not in states else self.state
 
 
 class TaskRow(NamedTuple):
-    """What is left of a task that ended."""
+    """What is kept of a task that ended."""
 
     task: str
     state: str
@@ -80,23 +55,12 @@ class TaskRow(NamedTuple):
         return self.state
 
 
-class TimelineEntry(NamedTuple):
-    """A line of the timeline: something that an operator would want to have noticed."""
-
-    seq: int
-    at: float
-    kind: str
-    text: str
-    task: str = ""
-    step: str = ""
-
-
 class TaskCounts:
     """Counts of the run's own tasks; nested ones are not among them.
 
-    `given` is how many tasks the run was launched with, None where they were not counted. `total` is None until
-    no more are opened; then it is how many the run has, with those that were never started. `at_least`: it may
-    have had more, as it was cancelled before its source ended.
+    `given` is the number of tasks the run was launched with, None where they were not counted. `total` is None
+    until no more are opened; then it is the number of all tasks, with those that were never started. `at_least`:
+    there may have been more, as the run was cancelled before its source ended.
     """
 
     __slots__ = ("at_least", "cancelled", "done", "failed", "given", "opened", "total")
@@ -121,7 +85,82 @@ class TaskCounts:
 
     @property
     def never_started(self) -> int | None:
-        """How many tasks of a run that opens no more were never opened; None where that is not known."""
+        """The number of tasks that a run which opens no more never opened; None where that is not known."""
         if self.total is None:
             return None if self.given is None else max(0, self.given - self.opened)
         return None if self.at_least else max(0, self.total - self.opened)
+
+
+class TaskViews:
+    """The tasks that are remembered: `open` ones; `failed` ones, which ended with a failed step and can be opened
+    again; and in `recent` one row for each of the last that ended. All but the open ones are bounded."""
+
+    def __init__(self, totals: RunTotals) -> None:
+        self.open: dict[str, TaskView] = {}
+        self.failed: dict[str, TaskView] = {}
+        self.recent: deque[TaskRow] = deque(maxlen=RECENT)
+        self._totals = totals
+        self._kept_steps = 0
+
+    def add(self, task: str, at: float, graph: GraphTotals, parent: tuple[str, str] | None) -> TaskView | None:
+        """Open a task. Returns the failed one of the same name that it replaces: its step was reopened."""
+        earlier = self.failed.pop(task, None)
+        if earlier is not None:
+            self._kept_steps -= len(earlier.steps)
+        graph.opened += 1
+        self.open[task] = TaskView(task, at, graph, parent)
+        return earlier
+
+    def task(self, task: str, at: float) -> TaskView:
+        """The task, open again if it had ended. One that is not remembered is added as it is named."""
+        view = self.open.get(task)
+        if view is None:
+            view = self.failed.pop(task, None) or TaskView(task, at, self._totals.graphs[""], None)
+            self._kept_steps -= len(view.steps)
+            view.state, view.ended, view.fault = "running", None, None
+            self.open[task] = view
+        return view
+
+    def step(self, task: TaskView, key: str) -> StepView:
+        """The step of a task, added when the log first names it."""
+        step = task.steps.get(key)
+        if step is None:
+            name, state = key, "waiting"
+            if key[-1:] == "]":
+                name = key.partition("[")[0]
+            agent = self._totals.agent(task.graph, name)
+            if name is not key:
+                group = task.steps.get(name)
+                state = "ready"
+                if task.partial:
+                    state = "done"  # it is counted so, from when it was remembered
+                elif group is not None and group.seen < group.size:
+                    group.seen += 1
+                else:
+                    agent.counts["ready"] += 1
+            step = task.steps[key] = StepView(key, agent, state, task.opened)
+        return step
+
+    def end(self, task: TaskView) -> None:
+        """Forget an ended task, unless it has a failed step: the last KEPT_FAILED of those stay."""
+        del self.open[task.id]
+        if task.parent is None and task.ended is not None:
+            attempts = 0
+            for step in task.steps.values():
+                attempts += step.attempts
+            error = task.fault.message if task.fault else ""
+            self.recent.append(TaskRow(task.id, task.state, task.opened, task.ended, attempts, error))
+
+    def keep_failed(self, task: TaskView) -> None:
+        if self._kept_steps + len(task.steps) > KEPT_STEPS:
+            task.steps = {}
+        self._kept_steps += len(task.steps)
+        self.failed[task.id] = task
+        if len(self.failed) > KEPT_FAILED:
+            self._kept_steps -= len(self.failed.pop(next(iter(self.failed))).steps)
+
+    def drop_row(self, task: str) -> None:
+        """Remove the row of a task that is open again."""
+        row = next((row for row in reversed(self.recent) if row.task == task), None)
+        if row:
+            self.recent.remove(row)

@@ -14,8 +14,9 @@ from agentdeck.errors import Fault
 from agentdeck.insight.summary import summary
 from agentdeck.scheduler import events as ev
 from agentdeck.views.agent_totals import EXACT, Durations
-from agentdeck.views.picture import MOMENTS, RECENT
-from agentdeck.views.run_view import KEPT_FAILED, RunView
+from agentdeck.views.run_timeline import KEPT_ENTRIES
+from agentdeck.views.run_view import RunView
+from agentdeck.views.task_view import KEPT_FAILED, RECENT
 from agentdeck.workflow.model import (
     Agent,
     Approve,
@@ -314,9 +315,9 @@ def test_what_ended_leaves_memory() -> None:
 
 
 def test_the_timeline_is_bounded() -> None:
-    view = fold(RunView(), [ev.Noted(float(i), f"note {i}") for i in range(MOMENTS + 50)])
-    assert len(view.timeline) == MOMENTS
-    assert view.timeline[-1].text == f"note {MOMENTS + 49}"
+    view = fold(RunView(), [ev.Noted(float(i), f"note {i}") for i in range(KEPT_ENTRIES + 50)])
+    assert len(view.timeline) == KEPT_ENTRIES
+    assert view.timeline[-1].text == f"note {KEPT_ENTRIES + 49}"
 
 
 def test_limits_are_as_they_are_now() -> None:
@@ -326,7 +327,7 @@ def test_limits_are_as_they_are_now() -> None:
 
 
 def test_every_event_is_known() -> None:
-    assert set(RunView()._folds) == set(ev.Event.__args__)
+    assert set(RunView()._handlers) == set(ev.Event.__args__)
 
 
 def test_events_of_a_task_that_is_not_remembered_do_not_raise() -> None:

@@ -16,7 +16,8 @@ from agentdeck.console.throttle import Seldom
 from agentdeck.insight.formatting import seconds
 from agentdeck.terminal_text import clean
 from agentdeck.views.run_view import RunView
-from agentdeck.views.task_view import StepView, TaskRow, TaskView
+from agentdeck.views.step_transitions import StepView
+from agentdeck.views.task_view import TaskRow, TaskView
 
 Task: TypeAlias = TaskView | TaskRow
 STRIP = 12

@@ -26,8 +26,8 @@ from agentdeck.insight.task_timeline import TimelineRow, critical_steps, mark_as
 from agentdeck.scheduler.events import Event
 from agentdeck.terminal_text import clean
 from agentdeck.views.agent_totals import AgentTotals
+from agentdeck.views.run_timeline import TimelineEntry
 from agentdeck.views.run_view import RunView
-from agentdeck.views.task_view import TimelineEntry
 
 #: What was read of a task is read again so often at most, while the view knows more; in seconds.
 AGAIN = 1.0

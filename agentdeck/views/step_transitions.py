@@ -1,0 +1,408 @@
+"""What each recorded event means for the step it names. Nothing else interprets the log for display.
+
+`StepView` is the state of one step. The run view keeps one per step of each open task, the step story one, the
+task timeline one per row; all of them change it only through the functions here, so they cannot disagree.
+
+    event             state of the step               attempt            wait
+    StepStarted       running                         begins             ends
+    StepSucceeded     done (waiting between rounds)   ends, done
+    AttemptFailed     ready                           ends, failed       begins
+    AttemptLost       ready                           ends, lost         begins
+    AttemptDeferred   ready                           does not count     begins, with a reason
+    StepRetrying      ready                                              reason `backoff`, until a time
+    StepWaited        ready                                              gets another reason
+    StepFellBack      ready
+    StepRepeated      ready
+    StepExpanded      running (its items: ready)
+    StepDone          done                            ends, done         ends
+    StepFailed        failed                          ends, failed       ends
+    StepSkipped       skipped                         ends, skipped      ends
+    StepCancelled     cancelled                       ends, cancelled    ends
+    StepAnswered      done                            ends, done or rejected
+    StepReopened      waiting                                            begins
+    TaskEnded         cancelled, unless it had ended  ends, cancelled    ends
+
+The log does not record when the needs of a step are met: until the next event a step with met needs is `waiting`
+here and `ready` in the scheduler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+from agentdeck.errors import Fault
+from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.approvals import describe
+from agentdeck.scheduler.state import CANCELLED, DONE, ENDED, FAILED, READY, RUNNING, SKIPPED, WAITING
+from agentdeck.views.agent_totals import AgentTotals
+
+#: Recorded waits are rounded to microseconds: less than that is no wait.
+ROUNDING = 1e-6
+
+
+class StepView:
+    """The state of one step after the events applied so far.
+
+    `since` is when it last stopped running; at first, when its task opened. `started` is when its last attempt
+    began, or when it became items; `until` is when its backoff ends. `reason` and `why` say what a ready step
+    waits for; `why` also says why a step was skipped or cancelled, and how an approval was answered. `size` is
+    the number of its items, -1 for a step without; `seen` is how many of them the log has named. `agent` holds
+    the totals of its agent. `attempt` runs now. `other` runs beside it: the scheduler never starts two, but a log
+    may hold it. `held` lists the reasons for which it was held back since it last ran, in order; `waited` are
+    the seconds of a backoff that ended before it starts.
+    """
+
+    __slots__ = (
+        "agent", "attempt", "attempts", "ended", "fault", "held", "key", "letter", "other", "reason", "rejected",
+        "seen", "since", "size", "started", "state", "until", "waited", "why",
+    )  # fmt: skip
+
+    def __init__(self, key: str, agent: AgentTotals, state: str, since: float) -> None:
+        self.key = key
+        self.agent = agent
+        self.state = state
+        self.since = since
+        self.started: float | None = None
+        self.ended: float | None = None
+        self.until: float | None = None
+        self.attempts = 0
+        self.attempt: ev.StepStarted | None = None
+        self.other: ev.StepStarted | None = None
+        self.fault: Fault | None = None
+        self.reason = self.why = ""
+        self.letter = self.rejected = False
+        self.size = -1
+        self.seen = 0
+        self.held: tuple[str, ...] | None = None
+        self.waited: dict[str, float] | None = None
+
+    @property
+    def display_state(self) -> str:
+        """Its state as screens show it: `asking` while the operator has to answer, `rejected` after a no."""
+        if self.state == RUNNING and self.agent.asks:
+            return "asking"
+        return "rejected" if self.rejected else self.state
+
+    def count(self, before: str) -> None:
+        """Move the step from its state `before` to its state now in the counts of its agent. Of a step with items
+        the items are counted, and the step is not."""
+        if self.size < 0:
+            self.agent.counts[before] -= 1
+            self.agent.counts[self.state] += 1
+
+
+class Change(NamedTuple):
+    """What one event changed in a step: its state before, the seconds of the waits that ended with the event, by
+    reason, in their order; the attempts that ended with it, and how they ended (done, rejected, failed, lost,
+    deferred, skipped, cancelled)."""
+
+    before: str
+    waits: Mapping[str, float] = {}
+    ended: Sequence[ev.StepStarted] = ()
+    outcome: str = ""
+
+
+# Attempts -------------------------------------------------------------------------------------------------------
+
+
+def start_attempt(step: StepView, e: ev.StepStarted, waits: dict[str, float]) -> None:
+    """Begin an attempt. Adds to `waits` the seconds since the step last stopped running, by reason, in the order
+    in which they passed. (It fills a dict of the caller: a list made for each attempt costs 10 % of the fold.)"""
+    at, _, _, _, _, ready, recorded = e[:7]
+    if step.attempt is not None:
+        step.other = step.attempt
+    else:
+        since = step.since
+        if recorded is not None or step.until is not None or step.waited is not None:
+            _add_waits(step, at, ready, recorded, waits)
+        else:  # by far the most steps wait for needs and workers only
+            if ready > since:
+                waits["needs"] = waits.get("needs", 0.0) + ready - since
+                since = ready
+            if at > since:
+                waits["pool"] = waits.get("pool", 0.0) + at - since
+        if step.held is not None:
+            step.held = None
+            step.reason = step.why = ""
+    step.attempt = e
+    step.state = RUNNING
+    step.started = at
+    step.attempts += 1
+
+
+def _add_waits(
+    step: StepView, at: float, ready: float, recorded: Mapping[str, float] | None, waits: dict[str, float]
+) -> None:
+    """Share the time until `at` among its reasons. Where `recorded` names the pool it is complete, a backoff
+    included; in logs of version 0.1 it is a part, and the rest was the pool. Reasons that the log gave while the
+    step waited come in that order, after those that it did not give."""
+    _end_backoff(step, at)
+    earlier, step.waited = step.waited, None
+    since = step.since
+    if earlier is not None:
+        _add(waits, earlier)
+    elif ready > since:
+        _add(waits, {"needs": ready - since})
+        since = ready
+    left = dict(recorded or {})
+    if "pool" in left:
+        for reason, seconds in (earlier or {}).items():
+            if reason in left:
+                left[reason] -= seconds
+    else:
+        for reason in ("needs", "backoff", *(earlier or ())):
+            left.pop(reason, None)
+        left["pool"] = at - since - sum(left.values())
+    late = step.held
+    if late is not None:
+        left = dict(sorted(left.items(), key=lambda one: late.index(one[0]) + 1 if one[0] in late else 0))
+    _add(waits, left)
+
+
+def _add(waits: dict[str, float], more: Mapping[str, float]) -> None:
+    for reason, seconds in more.items():
+        if seconds > ROUNDING:
+            waits[reason] = waits.get(reason, 0.0) + seconds
+
+
+def _end_backoff(step: StepView, at: float) -> None:
+    """The backoff is over, or was cut short."""
+    if step.until is not None:
+        end = min(step.until, at)
+        if end > step.since:
+            waited = dict(step.waited or {})
+            _add(waited, {step.reason or "backoff": end - step.since})
+            step.waited = waited
+            step.since = end
+        step.until, step.reason = None, ""
+
+
+def _started(step: StepView, e: ev.StepStarted) -> Change:
+    before, waits = step.state, dict[str, float]()
+    start_attempt(step, e, waits)
+    return Change(before, waits)
+
+
+def complete_attempt(step: StepView, e: ev.StepSucceeded) -> ev.StepStarted | None:
+    """End an attempt well, and the step with it unless it has further rounds. Returns the attempt, if known."""
+    started = step.attempt
+    if step.other is not None:
+        started = _end_attempt(step, e.attempt)
+    else:
+        step.attempt = None
+    step.since = step.ended = e.at
+    step.fault = None
+    if step.agent.rounds and step.key[-1] != "]":
+        step.state = WAITING
+    else:
+        step.state = DONE
+        step.letter = False
+    return started
+
+
+def _end_attempt(step: StepView, number: int) -> ev.StepStarted | None:
+    """Take an attempt off those that run. Of two, the other one goes on."""
+    ended, other = step.attempt, step.other
+    if ended is not None and other is not None and ended.attempt != number:
+        ended, other = other, ended
+    step.attempt, step.other = other, None
+    return ended
+
+
+def _succeeded(step: StepView, e: ev.StepSucceeded) -> Change:
+    before, started = step.state, complete_attempt(step, e)
+    return Change(before, {}, (started,) if started else (), DONE)
+
+
+def _unsuccessful(
+    step: StepView, e: ev.AttemptFailed | ev.AttemptLost | ev.AttemptDeferred, outcome: str
+) -> Change:
+    before, started = step.state, _end_attempt(step, e.attempt)
+    step.since = e.at
+    if step.attempt is None:
+        step.state = READY
+    return Change(before, {}, (started,) if started else (), outcome)
+
+
+def _attempt_failed(step: StepView, e: ev.AttemptFailed) -> Change:
+    step.fault = e.fault
+    return _unsuccessful(step, e, "failed")
+
+
+def _attempt_lost(step: StepView, e: ev.AttemptLost) -> Change:
+    return _unsuccessful(step, e, "lost")
+
+
+def _attempt_deferred(step: StepView, e: ev.AttemptDeferred) -> Change:
+    change = _unsuccessful(step, e, "deferred")
+    step.attempts -= 1
+    step.started = None
+    _hold_back(step, e.reason, e.why)
+    return change
+
+
+# What follows an attempt ----------------------------------------------------------------------------------------
+
+
+def _hold_back(step: StepView, reason: str, why: str) -> None:
+    step.reason, step.why = reason, why
+    step.held = (*(step.held or ()), reason)
+
+
+def _retrying(step: StepView, e: ev.StepRetrying) -> Change:
+    before, step.state = step.state, READY
+    step.until, step.reason = e.until, e.reason
+    return Change(before)
+
+
+def _waited(step: StepView, e: ev.StepWaited) -> Change:
+    before, step.state = step.state, READY
+    _end_backoff(step, e.at)
+    _hold_back(step, e.reason, e.why)
+    return Change(before)
+
+
+def _fell_back(step: StepView, e: ev.StepFellBack) -> Change:
+    before, step.state = step.state, READY
+    return Change(before)
+
+
+def _repeated(step: StepView, e: ev.StepRepeated) -> Change:
+    before, step.state = step.state, READY
+    step.ended = None
+    return Change(before)
+
+
+def _expanded(step: StepView, e: ev.StepExpanded) -> Change:
+    """A step without items is done next, and stays one step."""
+    before, step.state = step.state, RUNNING
+    step.started = e.at
+    if step.size < 0 < e.size:
+        step.size = e.size
+    return Change(before)
+
+
+# The end of a step, and its reopening ---------------------------------------------------------------------------
+
+
+def end_step(step: StepView, at: float, state: str, outcome: str = "") -> Change:
+    """End the step. Attempts that still run end with it, and so does its backoff."""
+    before = step.state
+    ended = [attempt for attempt in (step.attempt, step.other) if attempt is not None]
+    step.attempt = step.other = None
+    _end_backoff(step, at)
+    waits, step.waited, step.held = step.waited or {}, None, None
+    step.reason = ""
+    step.state = state
+    step.since = step.ended = at
+    if state == DONE:
+        step.letter = False
+    return Change(before, waits, ended, outcome or state)
+
+
+def _done(step: StepView, e: ev.StepDone) -> Change:
+    return end_step(step, e.at, DONE)
+
+
+def _failed(step: StepView, e: ev.StepFailed) -> Change:
+    step.fault = e.fault
+    step.letter |= e.letter
+    return end_step(step, e.at, FAILED)
+
+
+def _skipped(step: StepView, e: ev.StepSkipped) -> Change:
+    step.why = e.why
+    return end_step(step, e.at, SKIPPED)
+
+
+def _cancelled(step: StepView, e: ev.StepCancelled) -> Change:
+    step.why = e.why
+    return end_step(step, e.at, CANCELLED)
+
+
+def _answered(step: StepView, e: ev.StepAnswered) -> Change:
+    """The time in which the operator was asked is a wait."""
+    asked = step.started if step.started is not None else step.since
+    change = end_step(step, e.at, DONE, DONE if e.approved else "rejected")
+    step.why = describe(e)
+    step.rejected = not e.approved
+    return change._replace(waits={**change.waits, "approval": e.at - asked})
+
+
+def reopened_steps(e: ev.StepReopened) -> Mapping[str, str]:
+    """The steps that are reopened together, each with its state before."""
+    return e.again if e.again is not None else {e.step: FAILED}
+
+
+def reopen_step(step: StepView, e: ev.StepReopened) -> Change:
+    """A step that only waits for the reopened one (its items, its nested task) runs; any other one waits for
+    its needs."""
+    before = step.state
+    holds = e.step.startswith(step.key + "[") or (e.nested and step.key == e.step)
+    step.state = RUNNING if holds else WAITING
+    step.since = e.at
+    step.started = step.ended = step.until = None
+    step.reason = step.why = ""
+    step.rejected = False
+    step.held = step.waited = None
+    return Change(before)
+
+
+#: The events that change the step they name. The other events of a step are only shown.
+StepEvent: TypeAlias = (
+    ev.StepStarted
+    | ev.StepSucceeded
+    | ev.AttemptFailed
+    | ev.AttemptLost
+    | ev.AttemptDeferred
+    | ev.StepRetrying
+    | ev.StepWaited
+    | ev.StepFellBack
+    | ev.StepRepeated
+    | ev.StepExpanded
+    | ev.StepDone
+    | ev.StepFailed
+    | ev.StepSkipped
+    | ev.StepCancelled
+    | ev.StepAnswered
+)
+_TRANSITIONS: dict[type, Callable[[StepView, Any], Change]] = {
+    ev.StepStarted: _started,
+    ev.StepSucceeded: _succeeded,
+    ev.AttemptFailed: _attempt_failed,
+    ev.AttemptLost: _attempt_lost,
+    ev.AttemptDeferred: _attempt_deferred,
+    ev.StepRetrying: _retrying,
+    ev.StepWaited: _waited,
+    ev.StepFellBack: _fell_back,
+    ev.StepRepeated: _repeated,
+    ev.StepExpanded: _expanded,
+    ev.StepDone: _done,
+    ev.StepFailed: _failed,
+    ev.StepSkipped: _skipped,
+    ev.StepCancelled: _cancelled,
+    ev.StepAnswered: _answered,
+}
+
+
+def transition(step: StepView, event: StepEvent) -> Change:
+    """Apply an event to the step that it names. Returns what changed."""
+    return _TRANSITIONS[type(event)](step, event)
+
+
+def follow(step: StepView, event: Any) -> Change | None:
+    """Apply any event of the step's task to the step. Returns None where it does not concern the step: it names
+    another one, or changes no step (`StepReleased`, `Noted`)."""
+    kind, key = type(event), step.key
+    if kind is ev.TaskEnded:
+        return end_step(step, event.at, CANCELLED) if step.state not in ENDED else None
+    group = key.partition("[")[0]
+    if kind is ev.StepReopened:
+        again = reopened_steps(event)
+        with_group = group != key and group in again and not event.step.startswith(group + "[")
+        return reopen_step(step, event) if key in again or with_group else None
+    if kind is ev.StepExpanded and event.step == group != key:
+        before, step.state = step.state, READY
+        return Change(before)
+    return transition(step, event) if kind in _TRANSITIONS and event.step == key else None
