@@ -18,9 +18,8 @@ from textual.theme import Theme
 
 from agentdeck.console import gc_tuning, keymap
 from agentdeck.console.actions import bindings
-from agentdeck.console.daemon_executor import DaemonExecutor
-from agentdeck.console.hangup import end_on_hangup
 from agentdeck.console.palette import Palette, PaletteEntries
+from agentdeck.console.process_exit import DaemonExecutor, end_on_hangup
 from agentdeck.console.themes import COLOURLESS, DEFAULT, BrokenTheme, Themes, config_folder
 from agentdeck.errors import AgentdeckError
 from agentdeck.terminal_text import clean

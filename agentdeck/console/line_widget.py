@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
@@ -14,9 +14,13 @@ from textual.selection import Selection
 from textual.strip import Strip
 from textual.widget import Widget
 
-from agentdeck.console.background_color import Grounded
 from agentdeck.console.state_style import Look, look_of
 from agentdeck.terminal_text import clean
+
+if TYPE_CHECKING:
+    from textual.widget import Widget as _Widget
+else:
+    _Widget = object
 
 #: Text without control characters, and the role it plays (`look.ROLES`, or a ground).
 Piece: TypeAlias = tuple[str, str]
@@ -65,6 +69,24 @@ def fit_pieces(pieces: Pieces, width: int, *, right: bool = False) -> Pieces:
         kept.append((text, role))
         left -= here
     return tuple(kept)
+
+
+class Grounded(_Widget):
+    """A base before a widget class: `ground` is its `rich_style`, worked out once for all lines of one paint. To
+    work it out takes as long as drawing a line."""
+
+    _ground: Style | None = None
+
+    @property
+    def ground(self) -> Style:
+        return self._ground or self.rich_style
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        self._ground = self.rich_style
+        try:
+            return super().render_lines(crop)
+        finally:
+            self._ground = None
 
 
 class Drawn(Grounded, Widget, can_focus=True):

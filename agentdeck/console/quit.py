@@ -7,7 +7,7 @@ from pathlib import Path
 
 from textual.app import App
 
-from agentdeck.console.screens.confirm import Choice, Confirm
+from agentdeck.console.screens.dialogs import Choice, Confirm
 from agentdeck.engine.author import current_author
 from agentdeck.errors import AgentdeckError
 from agentdeck.operations.engine_process import EngineProcess

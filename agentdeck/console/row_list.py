@@ -15,7 +15,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from agentdeck.console.actions import bindings
-from agentdeck.console.background_color import Grounded
+from agentdeck.console.line_widget import Grounded
 from agentdeck.console.state_style import look_of
 from agentdeck.terminal_text import clean
 

@@ -1,22 +1,26 @@
-"""What is told of a workflow before it runs, and of a run before it is opened, as text."""
+"""Pages of text: on a workflow before it runs, on a launch, and on a run before it is opened."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
 from agentdeck.console.library import Entry
 from agentdeck.console.state_style import GLYPHS, Look
 from agentdeck.errors import Issue
-from agentdeck.insight.formatting import clock, moment, seconds
+from agentdeck.insight.formatting import clock, dollars, moment, seconds
 from agentdeck.insight.plan import Plan, plan
 from agentdeck.store.reader import LogLine
 from agentdeck.store.run_list import RunRow
 from agentdeck.terminal_text import clean
 from agentdeck.workflow.model import Definition, Input
+
+if TYPE_CHECKING:
+    from agentdeck.insight.launch_forecast import LaunchForecast
 
 #: verb: what its target is called.
 DOES = (
@@ -168,3 +172,48 @@ def near(path: str) -> str:
         if path.startswith(f"{folder}/"):
             return short + path[len(str(folder)) + 1 :]
     return path
+
+
+def launch(seen: LaunchForecast, look: Look) -> Text:
+    """What a launch would be like: what to expect first, then why, then what will be executed."""
+    made, text = seen.plan, Text()
+
+    def line(label: str, value: str, role: str = "text", note: str = "") -> None:
+        text.append(f"{label:<12}", look["dim"])
+        text.append(value, look[role])
+        text.append(f"  {note}\n" if note else "\n", look["dim"])
+
+    # How many items an `each` gives is known in a run at the earliest: without it there is only a least.
+    least = "at least " if made.uncounted else ""
+    line("expected", least + seconds(seen.seconds), "title", f"{made.tasks:,} task{'s' * (made.tasks > 1)}")
+    line("at best", seconds(made.lower_bound), note="no schedule is faster")
+    line("one by one", "not known" if made.uncounted else seconds(made.sequential), "dim")
+    if made.uncounted:
+        line("items", "not known", "warn", clean(f"of {', '.join(made.uncounted[:6])}: counted in the run"))
+    if made.tasks > 1:
+        line("first task", seconds(seen.first))
+    line("workers", f"{seen.busy:.0%} busy", "warn" if seen.holds == "workers" else "text")
+    held = {"workers": "more workers would help", "path": "the critical path, not workers"}
+    line("held by", clean(held.get(seen.holds, seen.holds)), "text" if seen.holds in held else "warn")
+    if seen.usd is None:
+        line("cost", "not known yet", "dim")
+    else:
+        low, high = (dollars(each) for each in seen.usd)
+        line("cost", low if low == high else f"{low} to {high}")
+    if made.assumed:
+        line("assumed", "1 s each", "warn", clean(", ".join(made.assumed[:6]) + "…" * (len(made.assumed) > 6)))
+    text.append("\ncritical path\n", look["title"])
+    text.append(clean(" → ".join(made.critical_path)) + "\n", look["critical"])
+    text.append("\nlevels\n", look["title"])
+    for number, level in enumerate(made.levels, 1):
+        names = ", ".join(level[:8]) + (f" and {len(level) - 8} more" if len(level) > 8 else "")
+        text.append(f"{number:>2}  ", look["dim"])
+        text.append(clean(names) + "\n", look["text"])
+    text.append("\nwill be executed\n", look["title"])
+    for verb in ("command", "python", "http", "prompt", "workflow", "approve", "simulate"):
+        targets = [t or "nothing real" for t in made.named(verb)]
+        if targets:
+            shown = ", ".join(targets[:5]) + (f" and {len(targets) - 5} more" if len(targets) > 5 else "")
+            text.append(f"{verb:<9} ", look["dim"])
+            text.append(clean(shown) + "\n", look["text"])
+    return text

@@ -32,7 +32,7 @@ from agentdeck.console.log.lines_widget import LogLines
 from agentdeck.console.panes.limits import LimitsPane
 from agentdeck.console.panes.playbar import PlayBar
 from agentdeck.console.panes.tasks import TasksPane
-from agentdeck.console.screens.confirm import Choice, Confirm
+from agentdeck.console.screens.dialogs import Choice, Confirm
 from agentdeck.console.screens.help import Help
 from agentdeck.console.screens.run import RunScreen
 from agentdeck.console.table import Table

@@ -13,8 +13,8 @@ from textual.widgets import Input, Static
 from agentdeck.console.app import DeckApp
 from agentdeck.console.pane import PANES
 from agentdeck.console.row_list import Listing
-from agentdeck.console.screens.confirm import Confirm
 from agentdeck.console.screens.deck import DeckScreen
+from agentdeck.console.screens.dialogs import Confirm
 from agentdeck.console.screens.help import Help
 from agentdeck.console.screens.history import HistoryScreen
 from agentdeck.console.screens.launch import LaunchScreen

@@ -54,7 +54,7 @@ def test_ctrl_q_leaves_the_process_while_workers_hang(tmp_path: Path) -> None:
 
 BLOCKED = """
 import time
-from agentdeck.console.hangup import end_on_hangup
+from agentdeck.console.process_exit import end_on_hangup
 end_on_hangup()
 print("blocked", flush=True)
 time.sleep(3600)

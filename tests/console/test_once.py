@@ -9,8 +9,7 @@ import pytest
 from textual.widgets import Input
 
 from agentdeck.console.app import DeckApp
-from agentdeck.console.screens.ask import Ask
-from agentdeck.console.screens.confirm import Confirm
+from agentdeck.console.screens.dialogs import Ask, Confirm
 from agentdeck.console.screens.letters import LettersScreen
 from agentdeck.engine.launch import Launch, run
 from agentdeck.scheduler import events as ev

@@ -12,7 +12,7 @@ from agentdeck.console import feed_intake
 from agentdeck.console.app import DeckApp
 from agentdeck.console.panes.header import Header
 from agentdeck.console.run_preview import Peek
-from agentdeck.console.screens.confirm import Confirm
+from agentdeck.console.screens.dialogs import Confirm
 from agentdeck.console.screens.run import RunScreen
 from agentdeck.console.table import Table
 from agentdeck.engine.launch import Launch, Outcome

@@ -4,9 +4,8 @@ import pytest
 from rich.cells import cell_len
 from textual.app import App, ComposeResult
 
-from agentdeck.console.columns import Column
 from agentdeck.console.table import Table
-from agentdeck.console.table_rows import Rows
+from agentdeck.console.table_model import Column, Rows
 from tests.console.scenes import page
 
 Item = tuple[str, int]

@@ -19,9 +19,8 @@ from agentdeck.console.app import DeckApp
 from agentdeck.console.pane import Selection
 from agentdeck.console.row_list import Listing
 from agentdeck.console.screens.answer import Answering
-from agentdeck.console.screens.ask import Ask
-from agentdeck.console.screens.confirm import Confirm
 from agentdeck.console.screens.deck import DeckScreen
+from agentdeck.console.screens.dialogs import Ask, Confirm
 from agentdeck.console.screens.history import HistoryScreen
 from agentdeck.console.screens.letters import LettersScreen
 from agentdeck.console.screens.run import RunScreen

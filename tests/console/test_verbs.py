@@ -17,10 +17,8 @@ from textual.widgets import Input, Static
 from agentdeck.console.app import DeckApp
 from agentdeck.console.pane import PaneName, Selection
 from agentdeck.console.screens.answer import Answering
-from agentdeck.console.screens.ask import Ask
-from agentdeck.console.screens.confirm import Confirm
+from agentdeck.console.screens.dialogs import Ask, Confirm, Sentence
 from agentdeck.console.screens.letters import LettersScreen
-from agentdeck.console.screens.live_sentence import Sentence
 from agentdeck.console.screens.run import RunScreen
 from agentdeck.console.status_lines import Notice
 from agentdeck.console.step_detail import StepDetail

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from agentdeck.console.forecast_text import describe
 from agentdeck.console.graph.critical_path import path, slack, takes
 from agentdeck.console.state_style import Look
+from agentdeck.console.summary_text import launch as describe
 from agentdeck.insight.forecast import forecast
 from agentdeck.insight.launch_forecast import forecast_launch
 from agentdeck.insight.lower_bound import schedule

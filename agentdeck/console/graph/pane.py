@@ -12,7 +12,6 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from agentdeck.console.actions import bindings
-from agentdeck.console.background_color import Grounded
 from agentdeck.console.graph.canvas import Span
 from agentdeck.console.graph.card import card_of, state_of, steps_of
 from agentdeck.console.graph.critical_path import path, slack, takes
@@ -21,6 +20,7 @@ from agentdeck.console.graph.nodes import edges_of, nodes_of
 from agentdeck.console.graph.scene import LEVELS, Edge, Level, Scene, best, scene
 from agentdeck.console.graph.status_map import StatusMap, legend
 from agentdeck.console.graph.styles import Ink, colourful
+from agentdeck.console.line_widget import Grounded
 from agentdeck.console.pane import Selection, SelectionChanged
 from agentdeck.console.state_style import look_of
 from agentdeck.views.agent_totals import AgentTotals

@@ -17,7 +17,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from agentdeck.console.actions import bindings
-from agentdeck.console.background_color import Grounded
+from agentdeck.console.line_widget import Grounded
 from agentdeck.console.log import line_style
 from agentdeck.console.log.line_filter import Sieve
 from agentdeck.console.log.line_style import Columns

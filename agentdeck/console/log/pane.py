@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,17 +14,18 @@ from rich.segment import Segment
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.events import Click
+from textual.screen import ModalScreen
 from textual.strip import Strip
 from textual.widget import Widget
 from textual.widgets import Input
 
 from agentdeck.console.actions import bindings
-from agentdeck.console.log.line_detail import WholeLine
 from agentdeck.console.log.line_filter import Sieve, Wanted, level_below
 from agentdeck.console.log.line_style import clock
-from agentdeck.console.log.lines import LineStore, steady
+from agentdeck.console.log.lines import Line, LineStore, steady
 from agentdeck.console.log.lines_widget import LogLines
 from agentdeck.console.log.search import compiled
+from agentdeck.console.outline import Item, Sheet, outline, prose
 from agentdeck.console.pane import Selection, SelectionChanged
 from agentdeck.console.state_style import look_of
 from agentdeck.console.text_entry import Entry
@@ -311,3 +313,28 @@ class LogPane(Vertical):
 
 def _after(steps: tuple[int, ...], now: int) -> int:
     return steps[(steps.index(now) + 1) % len(steps)] if now in steps else steps[0]
+
+
+class WholeLine(ModalScreen[None]):
+    DEFAULT_CSS = """
+    WholeLine { align: center middle; }
+    WholeLine > Sheet {
+        width: 90%; max-width: 140; height: 80%; border: round $primary; padding: 0 1; background: $surface;
+    }
+    """
+    BINDINGS = bindings("line")
+
+    def __init__(self, line: Line) -> None:
+        super().__init__()
+        self.line = line
+
+    def compose(self) -> ComposeResult:
+        line = self.line
+        place = "/".join(part for part in (line.task, line.step) if part)
+        about = f"{clock(int(line.at))} · {place} · attempt {line.attempt} · {line.level}"
+        try:
+            value = json.loads(line.text) if line.text[:1] in ("{", "[") else line.text
+        except (ValueError, RecursionError):
+            value = line.text
+        items = list(prose(value)) if isinstance(value, str) else outline(value)
+        yield Sheet([Item(about, "dim"), Item(), *items])

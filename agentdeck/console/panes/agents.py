@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from agentdeck.console.bars import bar
-from agentdeck.console.columns import Column
 from agentdeck.console.graph.card import failed_role, state_of
 from agentdeck.console.line_widget import Pieces
 from agentdeck.console.log.lines import task_of
 from agentdeck.console.pane import Selection, SelectionChanged
 from agentdeck.console.state_style import GLYPHS
 from agentdeck.console.table import Table
-from agentdeck.console.table_rows import Rows
+from agentdeck.console.table_model import Column, Rows
 from agentdeck.insight.formatting import count, dollars, percent, seconds
 from agentdeck.terminal_text import clean
 from agentdeck.views.agent_totals import AgentTotals

@@ -12,11 +12,10 @@ from textual.binding import BindingType
 
 from agentdeck.console.actions import bindings
 from agentdeck.console.bars import spark
-from agentdeck.console.columns import Column
 from agentdeck.console.line_widget import Line, Pieces, width_of
 from agentdeck.console.pane import Selection, SelectionChanged
 from agentdeck.console.table import Table
-from agentdeck.console.table_rows import Rows
+from agentdeck.console.table_model import Column, Rows
 from agentdeck.console.throttle import Seldom
 from agentdeck.insight.formatting import count, dollars, seconds
 from agentdeck.insight.limits import RATES, Limit, limits, number

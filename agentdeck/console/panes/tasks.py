@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from agentdeck.console.bars import bar
-from agentdeck.console.columns import Column
 from agentdeck.console.line_widget import Pieces
 from agentdeck.console.pane import Selection, SelectionChanged
 from agentdeck.console.panes.agents import number
 from agentdeck.console.state_style import GLYPHS
 from agentdeck.console.table import Table
-from agentdeck.console.table_rows import Rows
+from agentdeck.console.table_model import Column, Rows
 from agentdeck.console.throttle import Seldom
 from agentdeck.insight.formatting import seconds
 from agentdeck.terminal_text import clean

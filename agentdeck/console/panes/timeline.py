@@ -18,8 +18,7 @@ from agentdeck.console.log.lines import agent_of
 from agentdeck.console.pane import Selection, SelectionChanged
 from agentdeck.console.state_style import GLYPHS
 from agentdeck.console.throttle import Seldom
-from agentdeck.console.time_axis import Axis, window
-from agentdeck.console.timeline_rows import attempts, busy
+from agentdeck.console.timeline_chart import Axis, attempts, busy, window
 from agentdeck.insight.agent_activity import AgentActivity, agent_activity
 from agentdeck.insight.formatting import plural, seconds
 from agentdeck.insight.task_timeline import TimelineRow, critical_steps, mark_asking, task_timeline, update_rows

@@ -13,7 +13,7 @@ from agentdeck.console.log.lines import agent_of
 from agentdeck.console.pane import Selection
 from agentdeck.console.run_records import RunRecords
 from agentdeck.console.run_state import RunState
-from agentdeck.console.screens.confirm import Choice, Confirm, yes_or_no
+from agentdeck.console.screens.dialogs import Choice, Confirm, yes_or_no
 from agentdeck.console.screens.pane_layout import PaneLayout
 from agentdeck.console.screens.run_actions import SendCommand
 from agentdeck.errors import AgentdeckError
@@ -99,7 +99,7 @@ class HistoryActions:
         """Say in one sentence why the selected step waits, was skipped, or failed."""
         if self._panes.lacks(step=True):
             return
-        from agentdeck.console.screens.live_sentence import Sentence
+        from agentdeck.console.screens.dialogs import Sentence
 
         target = self._panes.target
         step = target.step_name

@@ -15,8 +15,8 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Select, Static
 
+from agentdeck.console import summary_text
 from agentdeck.console.actions import bindings
-from agentdeck.console.forecast_text import describe
 from agentdeck.console.screens.base import ScrollPage
 from agentdeck.console.screens.fields import about, field_of, shown_value
 from agentdeck.console.screens.launch_form import Checked, LaunchForm
@@ -218,7 +218,7 @@ class LaunchScreen(ModalScreen[LaunchRequest | None]):
             definition = override(self.definition, settings)
             asks = prompting(definition, self.form.deck, self.checked.count, self._used)
             seen = forecast_launch(definition, int(workers), self.checked.count, self._seen, asks)
-            told = describe(seen, look_of(self.app))
+            told = summary_text.launch(seen, look_of(self.app))
         except AgentdeckError as error:
             told = Text(clean(str(error)))
         self.app.call_from_thread(self._tell, told)

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from textual.screen import Screen
 
-from agentdeck.console.screens.ask import Ask
-from agentdeck.console.screens.confirm import Choice, Confirm
+from agentdeck.console.screens.dialogs import Ask, Choice, Confirm
 from agentdeck.errors import AgentdeckError
 from agentdeck.insight.formatting import plural
 from agentdeck.operations import engine_process

@@ -10,14 +10,13 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
 from agentdeck.console.actions import bindings
-from agentdeck.console.columns import Column
 from agentdeck.console.footer import Footer
 from agentdeck.console.outline import Item, Sheet, outline, prose
 from agentdeck.console.run_records import RunRecords
 from agentdeck.console.screens.base import SizedScreen
 from agentdeck.console.screens.letter_actions import LetterActions
 from agentdeck.console.table import Table
-from agentdeck.console.table_rows import Rows
+from agentdeck.console.table_model import Column, Rows
 from agentdeck.errors import AgentdeckError
 from agentdeck.insight.formatting import moment, plural
 from agentdeck.store.async_reader import AsyncReader

@@ -15,7 +15,6 @@ from textual.containers import Container
 from agentdeck.console.actions import bindings
 from agentdeck.console.footer import Footer
 from agentdeck.console.forecast_worker import Forecasts
-from agentdeck.console.frame_rate import FRAME
 from agentdeck.console.log.lines import LineStore
 from agentdeck.console.palette import PaletteEntry
 from agentdeck.console.pane import PANES, SelectionChanged
@@ -28,6 +27,7 @@ from agentdeck.console.screens.pane_layout import PaneLayout, pane_css
 from agentdeck.console.screens.run_actions import RunActions
 from agentdeck.console.screens.run_controls import RunControls
 from agentdeck.console.status_lines import Notice, Tabs
+from agentdeck.console.throttle import FRAME
 from agentdeck.insight.replay import Playback
 from agentdeck.insight.what_if import RunSnapshot, snapshot_run
 from agentdeck.operations.engine_process import EngineProcess

@@ -18,7 +18,6 @@ from agentdeck.console.feed import Feed
 from agentdeck.console.feed_intake import LATE, Intake
 from agentdeck.console.footer import Footer
 from agentdeck.console.forecast_worker import Forecasts
-from agentdeck.console.frame_rate import FRAME, FrameRate
 from agentdeck.console.graph.pane import GraphPane
 from agentdeck.console.log.tiles import LogTiles
 from agentdeck.console.palette import PaletteEntry
@@ -32,6 +31,7 @@ from agentdeck.console.screens.pane_layout import PaneLayout, pane_css
 from agentdeck.console.screens.run_actions import RunActions
 from agentdeck.console.screens.run_controls import RunControls
 from agentdeck.console.status_lines import Notice, Tabs
+from agentdeck.console.throttle import FRAME, FrameRate
 from agentdeck.insight.limits import windows
 from agentdeck.insight.what_if import RunSnapshot, snapshot_run
 from agentdeck.operations.engine_process import EngineProcess

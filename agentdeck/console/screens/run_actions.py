@@ -12,8 +12,7 @@ from agentdeck.console.forecast_worker import Forecasts
 from agentdeck.console.panes.limits import shown
 from agentdeck.console.run_records import RunRecords
 from agentdeck.console.run_state import RunState
-from agentdeck.console.screens.ask import Ask
-from agentdeck.console.screens.confirm import Confirm, yes_or_no
+from agentdeck.console.screens.dialogs import Ask, Confirm, yes_or_no
 from agentdeck.console.screens.pane_layout import PaneLayout
 from agentdeck.errors import AgentdeckError, UsageError
 from agentdeck.insight.attention import attention_items

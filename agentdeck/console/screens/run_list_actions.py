@@ -10,7 +10,7 @@ from pathlib import Path
 from textual.screen import Screen
 
 from agentdeck.console.commands import send_command
-from agentdeck.console.screens.confirm import Choice, Confirm
+from agentdeck.console.screens.dialogs import Choice, Confirm
 from agentdeck.console.summary_text import total_of
 from agentdeck.errors import AgentdeckError
 from agentdeck.insight.formatting import moment, plural

@@ -8,9 +8,8 @@ import pytest
 from textual.events import MouseScrollDown, MouseScrollUp
 from textual.pilot import Pilot
 
-from agentdeck.console.log.line_detail import WholeLine
 from agentdeck.console.log.lines import LineStore
-from agentdeck.console.log.pane import LogPane
+from agentdeck.console.log.pane import LogPane, WholeLine
 from agentdeck.console.log.tiles import LogTiles
 from agentdeck.console.pane import Pane, Selection
 from agentdeck.views.run_view import RunView

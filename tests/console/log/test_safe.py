@@ -8,9 +8,8 @@ import pytest
 from rich.cells import cell_len
 from textual.strip import Strip
 
-from agentdeck.console.log.line_detail import WholeLine
 from agentdeck.console.log.lines import LineStore
-from agentdeck.console.log.pane import LogPane
+from agentdeck.console.log.pane import LogPane, WholeLine
 from agentdeck.console.outline import Sheet, outline
 from agentdeck.console.step_detail import markdown_of
 from tests.console.log.samples import Shown, rows

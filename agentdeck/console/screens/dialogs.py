@@ -1,20 +1,22 @@
-"""Asking before something is stopped or lost: what it touches, and what can be done about it."""
+"""Small dialogs: a question with choices, a line of text to type, a sentence that is kept up to date."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.screen import ModalScreen
-from textual.widgets import Static
+from textual.widgets import Input, Static
 
 from agentdeck.console.actions import bindings
 from agentdeck.console.state_style import look_of
+from agentdeck.console.text_entry import Entry
 from agentdeck.operations.actions import of
 from agentdeck.terminal_text import clean
 
@@ -101,3 +103,101 @@ class Confirm(ModalScreen[str]):
 def yes_or_no(yes: str) -> list[Choice]:
     """The two choices of most questions; yes is answered with `yes`."""
     return [Choice("", "n", "No, leave it"), Choice("yes", "y", yes, danger=True)]
+
+
+class Ask(ModalScreen[str]):
+    """Dismissed with what was typed; with nothing ("") when it was left. `touches` tells what it will do.
+
+    `fault` says why a text cannot be taken, empty where it can: the question then stays, with the text in it and
+    the reason below. `refused` is why `value` was not taken before."""
+
+    CSS = """
+    Ask { align: center middle; }
+    Ask > Vertical { width: 76; max-width: 94%; height: auto; border: round $primary; background: $surface;
+        padding: 1 2; border-title-color: $primary; }
+    Ask Static { width: 100%; color: $text-muted; margin-bottom: 1; }
+    Ask #fault { color: $error; text-style: bold; margin: 1 0 0 0; display: none; }
+    """
+    BINDINGS = bindings("ask")
+
+    def __init__(
+        self,
+        title: str,
+        touches: str,
+        value: str = "",
+        placeholder: str = "",
+        fault: Callable[[str], str] = lambda text: "",
+        refused: str = "",
+    ) -> None:
+        super().__init__()
+        self._fault, self._refused = fault, refused
+        self._title, self._touches = title, touches
+        self._value, self._placeholder = value, placeholder
+
+    def compose(self) -> ComposeResult:
+        with Vertical() as box:
+            box.border_title = clean(self._title)
+            yield Static(clean(self._touches, lines=True), markup=False)
+            yield Entry(self._value, placeholder=self._placeholder, compact=True)
+            yield Static(id="fault", markup=False)
+
+    def on_mount(self) -> None:
+        self._say(self._refused)
+
+    def _say(self, fault: str) -> None:
+        told = self.query_one("#fault", Static)
+        told.update("✗ " + clean(fault))
+        told.display = bool(fault)
+
+    @on(Input.Changed)
+    def _changed(self, event: Input.Changed) -> None:
+        if event.value != self._value:
+            self._say("")
+
+    @on(Input.Submitted)
+    def _done(self, event: Input.Submitted) -> None:
+        text = event.value.strip()
+        fault = self._fault(text) if text else ""
+        self._say(fault)
+        if text and not fault:
+            self.dismiss(text)
+
+
+AGAIN = 0.5
+
+
+class Sentence(ModalScreen[bool]):
+    """`say` returns the current sentence. Dismissed with True where the operator wants the whole story."""
+
+    CSS = """
+    Sentence { align: center middle; }
+    Sentence > Vertical { width: auto; min-width: 40; max-width: 90%; height: auto; border: round $primary;
+        background: $surface; padding: 1 2; border-title-color: $primary; border-subtitle-color: $text-muted; }
+    Sentence Static { width: auto; max-width: 100%; }
+    """
+    BINDINGS = bindings("why")
+
+    def __init__(self, title: str, say: Callable[[], Awaitable[str]]) -> None:
+        super().__init__()
+        self._title, self._say = title, say
+        self._reading = False
+        self.text = Static(markup=False)
+
+    def compose(self) -> ComposeResult:
+        with Vertical() as box:
+            box.border_title = clean(self._title)
+            box.border_subtitle = "enter: the whole story"
+            yield self.text
+
+    def on_mount(self) -> None:
+        self.refresh_text()
+        self.set_interval(AGAIN, self.refresh_text)
+
+    def refresh_text(self) -> None:
+        if not self._reading:
+            self._reading = True
+            self.run_worker(self._show(), name="sentence")
+
+    async def _show(self) -> None:
+        self.text.update(clean(await self._say()))
+        self._reading = False
