@@ -24,10 +24,7 @@ class Cancellation:
         """Cancel the run, a task or a step. With `now`, processes get no time to end by themselves."""
         self._cancel_requested(event)
         if event.now:
-            self._recorder.actions = [
-                action._replace(now=True) if type(action) is act.CancelAttempt else action
-                for action in self._recorder.actions
-            ]
+            self._recorder.cancel_at_once()
 
     def _cancel_requested(self, event: ev.CancelAsked) -> None:
         state = self._state

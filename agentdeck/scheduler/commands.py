@@ -115,4 +115,4 @@ class Commands:
             holder = self._state.find(*task.parent) if task.parent is not None else None
             if holder is not None and holder.ended:
                 self._expansion.end_task(task, at)
-                self._state.closed[task.id] = task
+                self._state.restore({task.id: task})

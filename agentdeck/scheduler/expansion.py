@@ -9,7 +9,7 @@ from agentdeck.scheduler.failures import Failures
 from agentdeck.scheduler.ready_queue import ReadyQueue
 from agentdeck.scheduler.recorder import Recorder
 from agentdeck.scheduler.run_state import RunState
-from agentdeck.scheduler.scope import output_of, scope_of, scope_of_group
+from agentdeck.scheduler.scope import evaluate_items, output_of, scope_of
 from agentdeck.scheduler.state import CANCELLED, DONE, FAILED, OPEN, Step, Task
 from agentdeck.workflow.model import Data, Dispatch
 
@@ -53,16 +53,11 @@ class Expansion:
 
     def _expand(self, step: Step, at: float) -> None:
         """Make a step for each item of the list."""
-        rule = step.rule
-        assert rule.each is not None
-        items = rule.each.evaluate(scope_of_group(step, self._state.run))
-        if items is None:
-            items = []
+        items = evaluate_items(step, self._state.run)
         if not isinstance(items, list):
-            what = f"each: {rule.agent.each} is {type(items).__name__}, not a list"
+            what = f"each: {step.rule.agent.each} is {type(items).__name__}, not a list"
             self._failures.fail(step, at, Fault("expression", what))
             return
-        step.previous = items
         self._recorder.record(ev.StepExpanded(at, step.task.id, step.key, len(items)))
         if not items:
             self._recorder.record(ev.StepDone(at, step.task.id, step.key))

@@ -158,6 +158,12 @@ class Program:
         for nested in self.nested.values():
             yield from nested.all_rules()
 
+    def reserve_prompts(self, reserve: bool) -> None:
+        """Set whether prompts, also those of sub-workflows, are reserved before they start."""
+        for rule in self.all_rules():
+            rule.metered = reserve and rule.verb == "prompt"
+            rule.checked |= rule.metered
+
     def _distant_references(self, rule: Rule) -> list[int]:
         """Indices of agents that the expressions of this one name. Sets `rule.reports`: whether they read how its
         needs ended."""

@@ -30,6 +30,9 @@ class ProviderQueue:
     def add(self, entry: Entry) -> None:
         heappush(self.heap, entry)
 
+    def open(self) -> None:
+        self.until = None
+
     def close(self, until: float, reason: str, why: str) -> None:
         """Let steps wait until then. Another `why` is recorded anew for those that wait for an operator."""
         if why != self.why:
@@ -82,14 +85,14 @@ class ProviderQueues:
     def open_due(self, at: float) -> None:
         for queue in self.queues.values():
             if queue.until is not None and queue.until <= at:
-                queue.until = None
+                queue.open()
 
     def open_released(self) -> None:
         """Capacity came back, or the engine changed a limit: the steps that wait for capacity try again."""
         self.releases += 1
         for queue in self.queues.values():
             if queue.reason in RELEASABLE:
-                queue.until = None
+                queue.open()
 
     def open_all(self) -> None:
         """An operator changed a limit or resumed the run: all steps try again, whatever they wait for."""
@@ -97,7 +100,7 @@ class ProviderQueues:
         self.forced = self.releases
         self.limit_changes += 1
         for queue in self.queues.values():
-            queue.until = None
+            queue.open()
 
     def stopped(self) -> Iterator[tuple[str, ProviderQueue]]:
         """Queues that open only when an operator acts."""

@@ -75,6 +75,11 @@ class ReadyQueue:
         self.start_wait(step, at)
         self.push(step)
 
+    def end_backoff(self, step: Step, at: float) -> None:
+        """The time of a held step has come: it waits for a worker."""
+        step.until = None
+        self.requeue(step, at)
+
     def end_deferral(self, step: Step) -> None:
         """What a deferred step waited for outside the run has happened: it waits for a worker. Its wait goes on,
         since it has not done any work."""

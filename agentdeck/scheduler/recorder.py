@@ -31,6 +31,13 @@ class Recorder:
         self.actions: list[act.Action] = []
         self.usage_source: UsageSource = _unknown
 
+    def set_usage_source(self, source: UsageSource) -> None:
+        self.usage_source = source
+
+    def start(self) -> None:
+        """Begin with the next event."""
+        self.actions = []
+
     def record(self, event: ev.Event) -> None:
         self.actions.append(act.Record(event))
         self._apply(event)
@@ -38,6 +45,12 @@ class Recorder:
     def request(self, action: act.Action) -> None:
         """Ask the engine to carry out an action."""
         self.actions.append(action)
+
+    def cancel_at_once(self) -> None:
+        """Let the attempts that the event at hand cancels end without time to clean up."""
+        self.actions = [
+            action._replace(now=True) if type(action) is act.CancelAttempt else action for action in self.actions
+        ]
 
     def usage_of(self, step: Step) -> ev.Usage | None:
         """What the attempt that is about to be ended has used, where it holds a reservation."""

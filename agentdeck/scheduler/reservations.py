@@ -156,7 +156,7 @@ class Reservations:
         self._wait(request.step, request.entry, queue, event.at)
         released = request.releases != providers.releases and event.reason in RELEASABLE
         if request.releases < providers.forced or released:
-            queue.until = None
+            queue.open()
 
     def _answered(self, event: ev.Reserved | ev.Refused) -> Request | None:
         """The request that this answers, if its step can still start. A reservation that cannot be used is
@@ -193,7 +193,7 @@ class Reservations:
             if not ledger.idle():
                 return
             self._ladder.end(name, ledger, wanted)
-        queue.until = None
+        queue.open()
 
     def queued_steps(self) -> list[Step]:
         """All ready steps that wait for a worker, a provider or a budget, each queue in its order."""

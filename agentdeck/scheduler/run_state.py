@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 
 from agentdeck.scheduler.budget_accounts import BudgetAccounts
 from agentdeck.scheduler.program import Program, Rule
@@ -89,6 +89,10 @@ class RunState:
                 task.busy -= 1
                 if task.busy == 0:
                     self.busy_tasks -= 1
+
+    def restore(self, tasks: Mapping[str, Task]) -> None:
+        """Hold ended tasks in memory, so that their steps can be reopened."""
+        self.closed |= {name: task for name, task in tasks.items() if name not in self.tasks}
 
     def forget(self, but: Container[str] = ()) -> None:
         """Drop ended tasks from now on, except those under `but` and under open tasks."""

@@ -126,14 +126,14 @@ class Scheduler:
         """Returns the actions that an event leads to. An event that no longer makes sense (an attempt that was
         cancelled, a step that has ended) changes nothing and records nothing."""
         recorder, clock = self._recorder, self._clock
-        recorder.actions = []
+        recorder.start()
         if event.at > clock.at:
             clock.advance(event.at)
         self._handlers[type(event)](event)
         self._settle(event.at)
         state = self._state
         full = len(state.running) + len(self._reservations.open) >= state.workers
-        clock.state = RunWait.PAUSED if state.paused else RunWait.FULL if full else RunWait.FREE
+        clock.phase = RunWait.PAUSED if state.paused else RunWait.FULL if full else RunWait.FREE
         return recorder.actions
 
     def apply(self, event: ev.Event) -> None:
@@ -322,17 +322,15 @@ class Scheduler:
     def configure_providers(self, limits: Mapping[str, ProviderLimits], *, reserve: bool) -> None:
         """Set the deck's provider limits, and whether prompts are reserved before they start."""
         self._provider_limits = limits
-        for rule in self._state.program.all_rules():
-            rule.metered = reserve and rule.verb == "prompt"
-            rule.checked |= rule.metered
+        self._state.program.reserve_prompts(reserve)
 
     def set_usage_source(self, source: UsageSource) -> None:
         """Set the function that returns what an attempt under way has used so far."""
-        self._recorder.usage_source = source
+        self._recorder.set_usage_source(source)
 
     def restore_tasks(self, tasks: Mapping[str, Task]) -> None:
         """Add ended tasks, rebuilt from the store, so that their steps can be reopened."""
-        self._state.closed |= {name: task for name, task in tasks.items() if name not in self._state.tasks}
+        self._state.restore(tasks)
 
     def forget(self, but: Container[str] = ()) -> None:
         """Drop ended tasks from now on, except those under `but` and under open tasks."""

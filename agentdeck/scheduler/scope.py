@@ -42,21 +42,27 @@ def report(scope: dict[str, Data], task: Task, upstream: tuple[int, ...], needs:
     scope["__error__"] = {s.key: s.fault.message for s in seen if s.state == FAILED and s.fault is not None}
 
 
-def items_of(group: Step, run: str) -> list[Data]:
-    """The items of an `each`. Pure over recorded results, so they are worked out again rather than recorded."""
-    cached = group.previous
-    if not isinstance(cached, list):
-        assert group.rule.each is not None
-        cached = group.rule.each.evaluate(scope_of_group(group, run))
-        group.previous = cached
-    assert isinstance(cached, list)
-    return cached
-
-
-def scope_of_group(group: Step, run: str) -> dict[str, Data]:
+def evaluate_items(group: Step, run: str) -> Data:
+    """The value of the group's `each`, where null counts as no items. It depends on recorded results alone, so it
+    is not recorded. `previous` of the group, which has no rounds, caches it."""
+    if isinstance(group.previous, list):
+        return group.previous
+    assert group.rule.each is not None
     scope = scope_of(group, run)
     scope["previous"] = None
-    return scope
+    items = group.rule.each.evaluate(scope)
+    if items is None:
+        items = []
+    if isinstance(items, list):
+        group.previous = items
+    return items
+
+
+def items_of(group: Step, run: str) -> list[Data]:
+    """The items of an expanded group."""
+    items = evaluate_items(group, run)
+    assert isinstance(items, list)
+    return items
 
 
 def output_of(task: Task, run: str) -> Data:

@@ -90,7 +90,9 @@ class StepFold:
         rule = step.acting
         step.attempt = event.attempt
         step.started_at = event.at
-        step.wait = step.backoff = step.wait_reason = None
+        # The end of a backoff is not recorded: this event tells when the step became ready.
+        step.ready_at = event.ready
+        step.wait = step.backoff = step.wait_reason = step.until = None
         if event.model or event.reserved_tokens:
             step.held = ev.hold_of(event)
             state.accounts.hold(event.task, step.held)

@@ -71,8 +71,7 @@ class Timeouts:
 
     def _backoff_due(self, step: Step, token: object, at: float) -> None:
         if step.state == HELD and step.until == token:
-            step.until = None
-            self._queue.requeue(step, at)
+            self._queue.end_backoff(step, at)
 
     def _join_due(self, step: Step, token: object, at: float) -> None:
         """`within` of a join is over: go on with what has arrived if it is enough, else fail."""
@@ -123,7 +122,7 @@ class Timeouts:
                 late.append(step)
             else:
                 due = min(due, step.started_at + timeout)
-        self._timers.next_due = due
+        self._timers.expect_timeout(due)
         for step in sorted(late, key=lambda s: (s.started_at, s.task.age, s.rule.index, s.item)):
             what = f"no answer within {step.acting.attempt_timeout:g} s (attempt clock)"
             self._recorder.request(act.CancelAttempt(step.task.id, step.key, step.attempt, what))

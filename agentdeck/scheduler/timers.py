@@ -40,6 +40,10 @@ class Timers:
         _, _, kind, step, token = heappop(self.heap)
         return kind, step, token
 
+    def expect_timeout(self, due: float) -> None:
+        """No attempt exceeds its timeout before `due`."""
+        self.next_due = due
+
     @property
     def first(self) -> float:
         """When the next timer or timeout is due, infinite where there is none."""

@@ -57,18 +57,18 @@ class Wait:
 class WaitClock:
     """Seconds in which the run was paused, and in which all its workers were busy, up to `at`."""
 
-    __slots__ = ("at", "full", "paused", "state")
+    __slots__ = ("at", "full", "paused", "phase")
 
     def __init__(self) -> None:
         self.at = self.paused = self.full = 0.0
-        self.state = RunWait.FREE
+        self.phase = RunWait.FREE
 
     def advance(self, at: float) -> None:
         """It is `at` now; the state was the same since the last time."""
         if at > self.at:
-            if self.state == RunWait.FULL:
+            if self.phase == RunWait.FULL:
                 self.full += at - self.at
-            elif self.state == RunWait.PAUSED:
+            elif self.phase == RunWait.PAUSED:
                 self.paused += at - self.at
             self.at = at
 

@@ -1,0 +1,246 @@
+"""State changes only when a recorded event is applied, and nothing outside the scheduler assigns to its parts."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentdeck.errors import Fault
+from agentdeck.scheduler import actions as act
+from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.fold import Fold
+from agentdeck.scheduler.program import Program
+from agentdeck.scheduler.run_state import RunState
+from agentdeck.scheduler.scheduler import Scheduler
+from agentdeck.scheduler.state import DEFERRED, HELD, READY, AllTasks, Step
+from agentdeck.workflow.model import Agent, Budget, Data, Definition, Prompt
+from tests.scheduler.driver import Desk, Player, agent, definition
+from tests.scheduler.graphs import actions, event_of, graphs, nested
+
+PACKAGE = Path(__file__).resolve().parents[2] / "agentdeck"
+#: Modules of the scheduler that decide. They read the state, and change it by recording events.
+DECIDING = (
+    "scheduler", "commands", "timeouts", "expansion", "reservations", "budget_ladder", "attempts", "failures",
+    "cancellation",
+)  # fmt: skip
+#: Names under which other packages hold a scheduler or its parts.
+HOLDERS = {"machine", "_machine", "scheduler", "_scheduler", "run_state", "accounts", "rule", "acting", "fold"}
+
+
+# A fresh fold of the records is in the same state after every event ---------------------------------------------
+
+
+class Mirrored(Player):
+    """A player that applies every record to a second fold, and compares the states after every event."""
+
+    def __init__(self, of: Definition, **options: object) -> None:
+        self.mirror = Fold(Program(of, nested=_programs(options)), run="r", workers=4, keep=AllTasks())
+        self.mirrored = 0
+        super().__init__(of, **options)  # type: ignore[arg-type]
+
+    def send(self, event: ev.Event | ev.Signal) -> None:
+        self.mirror.state.workers = self.workers if not self.log else self.mirror.state.workers
+        super().send(event)
+        for recorded in self.log[self.mirrored :]:
+            self.mirror.apply(recorded)
+        self.mirrored = len(self.log)
+        mine, other = self.machine.run_state, self.mirror.state
+        assert whole(mine) == whole(other)
+        for task in mine.tasks.values():
+            for step in task.all_steps():
+                assert same(step, other.step(task.id, step.key)), (step.key, step.state)
+
+
+def _programs(options: dict[str, object]) -> dict[str, Program]:
+    below = options.get("nested") or {}
+    assert isinstance(below, dict)
+    return {name: Program(one) for name, one in below.items()}
+
+
+def whole(state: RunState) -> dict[str, Data]:
+    """The fields of a run, its tasks and its rules."""
+    tasks = {
+        task.id: [task.age, task.inputs, task.parent, task.left, task.busy, sorted(task.extra)]
+        for task in state.tasks.values()
+    }
+    rules = [
+        [rule.live, rule.attempts, rule.attempt_timeout, rule.limit, rule.auto]
+        for rule in state.program.all_rules()
+    ]
+    names = (
+        "run", "workers", "seq", "status", "paused", "pause_reason", "exhausted", "opened", "hurried", "top",
+        "failed_tasks", "cancelled_tasks", "busy_tasks", "sequential", "changed_limits",
+    )  # fmt: skip
+    fields = {name: getattr(state, name) for name in names}
+    return {**fields, "tasks": tasks, "rules": rules, "accounts": state.accounts.snapshot()}
+
+
+#: What describes the wait of this process, and places in its queues.
+OF_PROCESS = {"wait", "wait_reason", "valid_from", "task", "rule", "group", "items", "acting", "previous"}
+
+
+def same(step: Step, other: Step) -> bool:
+    """Whether two steps are equal. A backoff that is over and a deferral that ended are not recorded: the step is
+    ready, while the log alone says that it is held or deferred."""
+    ignored = set(OF_PROCESS)
+    if step.state == READY and other.state in (HELD, DEFERRED):
+        ignored |= {"state", "until", "ready_at"}
+    if step.ended:  # it may have ended while it was ready after a backoff
+        ignored |= {"until", "ready_at"}
+    names = [name for name in Step.__slots__ if name not in ignored]
+    return step.acting.name == other.acting.name and all(
+        getattr(step, name) == getattr(other, name) for name in names
+    )
+
+
+@given(
+    agents=graphs(),
+    tasks=st.integers(1, 4),
+    acts=actions(),
+    prompts=st.booleans(),
+    seed=st.randoms(use_true_random=False),
+)
+def test_a_fresh_fold_of_the_records_has_the_same_state_after_every_event(
+    agents: list[Agent], tasks: int, acts: list[tuple[float, str, int]], prompts: bool, seed: object
+) -> None:
+    random = seed.random  # type: ignore[attr-defined]
+    if prompts:
+        agents = [replace(a, does=Prompt("?")) if a.does.verb == "python" else a for a in agents]
+
+    def plan(started: ev.StepStarted) -> tuple[float, object]:
+        length = round(random() * 8, 1)
+        return length, Fault("exception", "flaky") if random() < 0.2 else started.step
+
+    budget = Budget(tokens=2000, ladder=((0.5, "reduce"), (0.7, "drop"), (1.0, "ask"))) if prompts else None
+    player = Mirrored(
+        definition(*agents, budget=budget),
+        workers=4,
+        tasks=tasks,
+        plan=plan,
+        desk=Desk(4) if prompts else None,
+        usage=lambda started: ev.Usage(int(random() * 90), 0) if started.model else ev.Usage(),
+        nested=nested(agents),
+    )
+    for action in acts:
+        player.at(action[0], event_of(action, agents))
+    player.at(31.0, ev.RunUnpaused(31.0))
+    player.at(31.0, ev.LimitChanged(31.0, "workers", 0, 4))
+    for _ in range(400):
+        if player.finished or not player.step():
+            break
+
+
+def test_the_comparison_sees_a_change_that_no_event_made() -> None:
+    player = Mirrored(definition(agent("a"), agent("b", "a")))
+    player.machine.step("1", "a").tries = 7
+    with pytest.raises(AssertionError):
+        player.send(ev.Noted(1.0, "a note"))
+
+
+# By reading the source ------------------------------------------------------------------------------------------
+
+
+def assigned(tree: ast.AST) -> Iterator[tuple[int, list[str]]]:
+    """The line of every assignment to an attribute or item, and the names in it: `a.b.c = 1` gives a, b, c."""
+    for node in ast.walk(tree):
+        targets: list[ast.expr] = []
+        if isinstance(node, ast.Assign | ast.Delete):
+            targets = list(node.targets)
+        elif isinstance(node, ast.AugAssign | ast.AnnAssign):
+            targets = [node.target]
+        while targets:
+            target = targets.pop()
+            if isinstance(target, ast.Tuple | ast.List):
+                targets += target.elts
+            elif isinstance(target, ast.Attribute | ast.Subscript):
+                yield target.lineno, chain(target)
+
+
+def chain(node: ast.expr) -> list[str]:
+    names: list[str] = []
+    while isinstance(node, ast.Attribute | ast.Subscript | ast.Call):
+        if isinstance(node, ast.Attribute):
+            names.insert(0, node.attr)
+            node = node.value
+        elif isinstance(node, ast.Subscript):
+            names.insert(0, "[]")
+            node = node.value
+        else:
+            node = node.func
+    return [node.id, *names] if isinstance(node, ast.Name) else names
+
+
+def test_nothing_outside_assigns_to_the_scheduler_or_its_parts() -> None:
+    found = []
+    for path in PACKAGE.rglob("*.py"):
+        if path.is_relative_to(PACKAGE / "scheduler"):
+            continue
+        for line, names in assigned(ast.parse(path.read_text())):
+            if HOLDERS.intersection(names[:-1]):
+                found.append(f"{path.relative_to(PACKAGE)}:{line}: {'.'.join(names)}")
+    assert found == []
+
+
+def test_the_parts_that_decide_assign_to_nothing_but_their_own_fields() -> None:
+    found = []
+    for name in DECIDING:
+        for line, names in assigned(ast.parse((PACKAGE / "scheduler" / f"{name}.py").read_text())):
+            own = names[0] == "self" and (len(names) == 2 or names[2:] == ["[]"])
+            counter = names == ["step", "acting", "reserving"]  # of requests under way, which no log holds
+            if not own and not counter and names != ["clock", "phase"]:
+                found.append(f"{name}.py:{line}: {'.'.join(names)}")
+    assert found == []
+
+
+def test_the_state_of_a_step_is_assigned_in_one_place() -> None:
+    found = []
+    for path in (PACKAGE / "scheduler").glob("*.py"):
+        for _, names in assigned(ast.parse(path.read_text())):
+            if names[-2:] == ["step", "state"]:
+                found.append(path.name)
+    assert found == ["run_state.py"]
+
+
+def test_no_part_reads_a_private_attribute_of_another() -> None:
+    found = []
+    for path in (PACKAGE / "scheduler").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and re.match("_[^_]", node.attr):
+                if ast.unparse(node.value) == "self":
+                    continue
+                found.append(f"{path.name}:{node.lineno}: {ast.unparse(node)}")
+    allowed = ("event._replace", "started._replace", "action._replace", "first.fault._replace")
+    assert [one for one in found if not one.endswith(allowed)] == []
+
+
+def test_no_property_of_the_scheduler_can_be_assigned() -> None:
+    machine = Scheduler(Program(definition(agent("a"))))
+    names = [name for name, value in vars(Scheduler).items() if isinstance(value, property)]
+    assert "tasks" in names
+    for name in names:
+        with pytest.raises(AttributeError):
+            setattr(machine, name, getattr(machine, name))
+
+
+def test_no_part_inherits_from_another() -> None:
+    bases = set()
+    for path in (PACKAGE / "scheduler").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                bases |= {ast.unparse(base) for base in node.bases}
+    assert bases == {"NamedTuple", "RuntimeError", "Container[str]"}
+
+
+def test_actions_are_values() -> None:
+    machine = Scheduler(Program(definition(agent("a"))), workers=1)
+    assert machine.handle(ev.RunStarted(0.0, "r", "w", "", {}, {})) == [
+        act.Record(ev.RunStarted(0.0, "r", "w", "", {}, {})),
+        act.PullTask(),
+    ]
