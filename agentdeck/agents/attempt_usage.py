@@ -11,11 +11,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from agentdeck.errors import StepError
+from agentdeck.limits.token_estimates import BYTES_PER_TOKEN
 from agentdeck.providers.prices import Prices
 from agentdeck.providers.provider import PromptReply, PromptRequest
 from agentdeck.scheduler.events import Usage
-
-BYTES_PER_TOKEN = 4
 
 
 class _Request(NamedTuple):

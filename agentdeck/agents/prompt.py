@@ -74,7 +74,7 @@ class PromptVerb:
         tools = [] if simulated else await room.tools.tools(self._does.tools)
         question = await self._question(work, model, tools)
         spending = CallUsage(name, room.prices, work.expected_out, simulated=simulated)
-        work.spendings.append(spending)
+        work.usages.append(spending)
         called = 0
         saying = TextLog(work)
         counted = _Counted(work, saying, spending)
@@ -93,7 +93,7 @@ class PromptVerb:
                     spending.failed(error)
                     raise
                 spending.answered(reply)
-                self._setting.told(model.provider, reply.told)
+                self._setting.record_headers(model.provider, reply.told)
                 self._refuse_unusable(work, reply, question, model)
                 if not reply.calls or not tools:
                     break
@@ -126,7 +126,7 @@ class PromptVerb:
             most = await work.afford(spending, length_of(question))
             if most is not None:
                 question = replace(question, max_output=most)
-        await work.again(reply.tokens_in, reply.tokens_out)
+        await work.next_request(reply.tokens_in, reply.tokens_out)
         return question
 
     def _refuse_unusable(

@@ -68,12 +68,14 @@ class AttemptContext:
     max_output: int | None = None  # fewer tokens than the agent asks for, when a budget runs low
     cut_at: int = 0  # the number of output tokens at which the answer before this one was cut, 0 when it was not
     fault: str = ""  # why the attempt before this one was refused, when it was `invalid`
-    again: Callable[[int | None, int | None], Awaitable[None]] = _at_once  # awaited before each further request
+    next_request: Callable[[int | None, int | None], Awaitable[None]] = (
+        _at_once  # awaited before each further request
+    )
     # of the same attempt, with the tokens that the one before it used: of its prompt and its answer, if known
     sent: Callable[[], None] = _nothing  # called when the last byte of a request has been written
     #: Awaited with what was used so far and the size of the next request, in bytes: gives its `max_output`.
     afford: Callable[[CallUsage, int], Awaitable[int | None]] | None = None
-    spendings: list[CallUsage] = field(default_factory=list)  # what each call of this attempt has used so far
+    usages: list[CallUsage] = field(default_factory=list)  # what each call of this attempt has used so far
     expected_out: int = 0  # how long an answer usually is, in tokens
     answered: Callable[[], None] = _nothing  # called when the answer to a request has begun
     grew: Callable[[int], int] = _never  # told how many characters were said; gives when it wants to hear again
@@ -101,9 +103,9 @@ NOW = "now"
 @dataclass(frozen=True, slots=True)
 class WorkflowContext:
     """What all verbs of a run share. `sleep` is the run's clock; `functions` are Python agents given as objects,
-    by agent name; `closing` collects what must be awaited when the run ends (clients, pools). `told` gets what a
-    provider's headers say of its limits, with the provider's name in the deck. `children` are the processes that
-    verbs start. `keys` reads the deck's secrets and hides them."""
+    by agent name; `closing` collects what must be awaited when the run ends (clients, pools). `record_headers`
+    gets the rate limits in a provider's headers, with the provider's name in the deck. `children` are the
+    processes that verbs start. `keys` reads the deck's secrets and hides them."""
 
     definition: Definition
     folder: Path
@@ -111,6 +113,6 @@ class WorkflowContext:
     functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     deck: Deck = field(default_factory=Deck)
-    told: Callable[[str, RateHeaders], None] = _unheard
+    record_headers: Callable[[str, RateHeaders], None] = _unheard
     children: Children = field(default_factory=Children)
     keys: KeyStore = field(default_factory=KeyStore)

@@ -107,14 +107,14 @@ def _save(db: str | None, args: tuple[str, ...]) -> int:
         return 0
     for name, value in changed.items():
         out(clean(f"{file}: {name} = {_shown(name, value)}"))
-    for told in _beyond(changed, file.parent):
-        say(told)
+    for in_deck_notation in _beyond(changed, file.parent):
+        say(in_deck_notation)
     return 0
 
 
 def _beyond(changed: Mapping[str, Data], folder: Path) -> list[str]:
     """Limits of providers that the deck holds lower: a workflow may tighten them, never loosen."""
-    from agentdeck.limits.provider_limits import tightest, told, turned
+    from agentdeck.limits.provider_limits import in_deck_notation, tightest, with_changes
     from agentdeck.workflow.deck import deck_for
     from agentdeck.workflow.model import ProviderLimits
 
@@ -122,9 +122,9 @@ def _beyond(changed: Mapping[str, Data], folder: Path) -> list[str]:
     for name, value in changed.items():
         provider, _, limit = name.partition(".")
         if provider in deck.providers:
-            wanted, own = turned(ProviderLimits(), {limit: value}), deck.providers[provider].limits
-            holds = told(tightest(own, wanted)).get(limit)
-            if holds != told(wanted).get(limit):
+            wanted, own = with_changes(ProviderLimits(), {limit: value}), deck.providers[provider].limits
+            holds = in_deck_notation(tightest(own, wanted)).get(limit)
+            if holds != in_deck_notation(wanted).get(limit):
                 found.append(f"{name}: {holds} of {deck.file} still holds; raise it there")
     return found
 
@@ -157,14 +157,14 @@ def use(name: str, value: Data, view: RunView, waits: Mapping[str, int], calls: 
     parts = name.split(".")
     if name == "workers":
         running = sum(tally.counts["running"] for tally in view.agents.values() if tally.uses_worker)
-        told = [f"{running:,}/{value} running" if value is not None else f"{running:,} running"]
+        in_deck_notation = [f"{running:,}/{value} running" if value is not None else f"{running:,} running"]
         if isinstance(value, int) and running > value:
-            told = [f"{running:,}/{value} draining"]
+            in_deck_notation = [f"{running:,}/{value} draining"]
         if waits:
             most = sorted(waits, key=lambda agent: -waits[agent])
             who = ", ".join(f"{agent} {waits[agent]:,}" for agent in most[:4]) + (", …" if len(most) > 4 else "")
-            told.append(f"{sum(waits.values()):,} wait: {who}")
-        return "; ".join(told)
+            in_deck_notation.append(f"{sum(waits.values()):,} wait: {who}")
+        return "; ".join(in_deck_notation)
     if parts[0] != "agents" or len(parts) != 3 or parts[1] not in view.agents:
         return _called(name, value, view, calls)
     running_since = [one.at for (_, step), one in view.running.items() if step.partition("[")[0] == parts[1]]
@@ -189,20 +189,20 @@ def _called(name: str, value: Data, view: RunView, calls: Mapping[str, float]) -
     from agentdeck.workflow.units import rate, show_duration
 
     provider, _, limit = name.partition(".")
-    told = []
+    in_deck_notation = []
     if name in calls and isinstance(value, str) and limit in RATES:
         of = rate(value)
-        told.append(f"{calls[name]:,.0f}/{of.count:,.0f} in the last {show_duration(of.seconds)}")
+        in_deck_notation.append(f"{calls[name]:,.0f}/{of.count:,.0f} in the last {show_duration(of.seconds)}")
     elif name in calls:
         most = f"/{value}" if isinstance(value, int) else ""
         over = isinstance(value, int) and calls[name] > value
-        told.append(f"{calls[name]:,.0f}{most}{' draining' if over else ''}")
+        in_deck_notation.append(f"{calls[name]:,.0f}{most}{' draining' if over else ''}")
     held = sum(
         step.state == "ready" and step.reason in limit.split("_") and step.why.startswith(f"{provider}:")
         for task in view.open.values()
         for step in task.steps.values()
     )
-    return "; ".join([*told, f"{held:,} wait"] if held else told)
+    return "; ".join([*in_deck_notation, f"{held:,} wait"] if held else in_deck_notation)
 
 
 def held_up(view: RunView) -> Iterator[str]:

@@ -1,6 +1,6 @@
-"""How far the calls under way are: when each was sent, when its answer began, how long it has become.
+"""Progress of the calls under way: when each request was sent, when its answer began, how long the answer is.
 
-What of that matters to a provider's limits is written to the store with its next transaction.
+What matters to a provider's limits is written to the store with its next transaction.
 """
 
 from __future__ import annotations
@@ -10,148 +10,145 @@ from collections.abc import Callable
 from math import inf
 from sys import maxsize
 
-from agentdeck.engine.answer_lengths import STREAMED, OutputRates
 from agentdeck.engine.clock import Clock
-from agentdeck.engine.grant import Reservation
-from agentdeck.engine.prompt_estimate import OUTPUT, PromptEstimates
+from agentdeck.engine.prompt_estimate import PromptEstimates
+from agentdeck.engine.reservation import Reservation
 from agentdeck.engine.reservation_batcher import ReservationBatcher
 from agentdeck.errors import Fault
 from agentdeck.limits.output_reservation import OutputForecast
-from agentdeck.limits.rate_window import Amounts, counts_output, longest
+from agentdeck.limits.rate_window import counts_output, longest
+from agentdeck.limits.reservations import Amounts, RequestProgress
+from agentdeck.limits.token_estimates import OUTPUT, STREAMED, OutputRates
 from agentdeck.scheduler.events import Usage
 from agentdeck.workflow.model import ProviderLimits
 
-#: The store hears of an answer when it has become longer by so many tokens, long ones by this share.
+#: An answer is reported to the store when it has grown by STEP tokens, a long one by this share.
 STEP, SHARE = 16, 0.125
-#: After faults of these kinds, it is not known whether the server counted the request.
-UNHEARD = frozenset({"timeout", "cancelled", "network"})
+#: Kinds of faults after which it is not known whether the server counted the request.
+UNANSWERED = frozenset({"timeout", "cancelled", "network"})
 
 
 class CallProgress:
-    """All calls of a run to providers. `limits` returns a provider's limits as they are now."""
+    """All calls of a run to providers. `limits` returns a provider's current limits."""
 
     def __init__(
         self,
         estimates: PromptEstimates,
-        exchange: ReservationBatcher,
+        batcher: ReservationBatcher,
         clock: Clock,
         limits: Callable[[str], ProviderLimits],
     ) -> None:
         self._estimates = estimates
-        self._exchange = exchange
+        self._batcher = batcher
         self._clock = clock
         self._limits = limits
-        self._paces: dict[str, OutputRates] = defaultdict(OutputRates)
+        self._rates: dict[str, OutputRates] = defaultdict(OutputRates)
 
-    def plan(self, grant: Reservation) -> None:
-        """Set how long the answer of its next request may become, and what is expected of it."""
-        limits = self._limits(grant.provider)
-        most = grant.longest or max(OUTPUT, 2 * self._estimates.lengths(grant.rule).longest)
+    def plan(self, call: Reservation) -> None:
+        """Set the longest and the expected answer of the next request."""
+        limits = self._limits(call.provider)
+        most = call.longest or max(OUTPUT, 2 * self._estimates.lengths(call.rule).longest)
         if limits.output_tokens is not None:
             most = min(most, int(limits.output_tokens.count))
         if limits.tokens is not None:
-            most = min(most, int(limits.tokens.count) - grant.want.tokens_in)
-        grant.most = most
-        grant.forecast = self._forecast(grant, 0) if counts_output(limits) else None
+            most = min(most, int(limits.tokens.count) - call.want.tokens_in)
+        call.most = most
+        call.forecast = self._forecast(call, 0) if counts_output(limits) else None
 
-    def sent(self, grant: Reservation) -> None:
-        """The last byte of its request has been written."""
-        if grant.sent is None:
-            grant.sent = self._clock.now()
-            self._moved(grant, 0)
+    def sent(self, call: Reservation) -> None:
+        """The last byte of the request was written."""
+        if call.request.sent_at is None:
+            call.request.sent_at = self._clock.now()
+            self._report(call, 0)
 
-    def answered(self, grant: Reservation) -> None:
-        """The answer to its request has begun, so the server has counted the request."""
-        if grant.answered is None:
-            grant.answered = self._clock.now()
-            self._moved(grant)
+    def answered(self, call: Reservation) -> None:
+        """The answer has begun, so the server has counted the request."""
+        if call.request.answered_at is None:
+            call.request.answered_at = self._clock.now()
+            self._report(call)
 
-    def grew(self, grant: Reservation, characters: int) -> int:
-        """Its answer has so many characters by now. Returns the length at which to report again."""
-        if not counts_output(self._limits(grant.provider)):
+    def grew(self, call: Reservation, characters: int) -> int:
+        """The answer has this many characters. Returns the length at which to report again."""
+        if not counts_output(self._limits(call.provider)):
             return maxsize
-        per_token = self._estimates.lengths(grant.rule).per_token
-        said = int(characters / per_token)
+        per_token = self._estimates.lengths(call.rule).per_token
+        tokens = int(characters / per_token)
         if characters:
-            if grant.first_text_at is None:
-                grant.first_text_at, grant.first_text = self._clock.now(), characters
-            grant.said = characters
-            self._moved(grant, said)
-        return int((said + max(STEP, int(said * SHARE))) * per_token) + 1
+            call.request.add_text(self._clock.now(), characters)
+            self._report(call, tokens)
+        return int((tokens + max(STEP, int(tokens * SHARE))) * per_token) + 1
 
-    def next_request(self, grant: Reservation, used: Amounts | None) -> None:
-        """One more request of its attempt is to begin; the last one `used` this, None where that is not known."""
-        if grant.closed:
+    def next_request(self, call: Reservation, used: Amounts | None) -> None:
+        """Another request of the same attempt follows; the last one `used` this, None where that is not known."""
+        if call.settled:
             return
-        grant.end(self._clock.now(), heard=True)
-        self._learn(grant, used)
-        grant.before.append(used or self._unknown(grant))
-        self._exchange.settle(grant, grant.before[-1])
-        grant.restart()
-        grant.closed = True
+        call.request.end(self._clock.now(), answered=True)
+        self._learn(call, used)
+        call.earlier.append(used or self._upper_bound(call))
+        self._batcher.settle(call, call.earlier[-1])
+        call.request = RequestProgress()
+        call.settled = True
 
-    def unused(self, grant: Reservation) -> None:
-        """It was not called at all."""
-        self._exchange.settle(grant, Amounts(0, 0, 0))
+    def unused(self, call: Reservation) -> None:
+        """The model was not called at all."""
+        self._batcher.settle(call, Amounts(0, 0, 0))
 
-    def ended(self, grant: Reservation, usage: Usage | None, fault: Fault | None) -> None:
-        """Its attempt has ended, and used this in all."""
+    def ended(self, call: Reservation, usage: Usage | None, fault: Fault | None) -> None:
+        """The attempt has ended, and used this in all."""
         kind = "" if fault is None else fault.kind
-        used = self.last(grant, usage)
-        grant.end(self._clock.now(), heard=kind not in UNHEARD)
+        used = self.last(call, usage)
+        call.request.end(self._clock.now(), answered=kind not in UNANSWERED)
         if used is not None and (fault is None or used.tokens_out):
-            self._learn(grant, used)
-            want = used
-        elif grant.answered is not None or fault is None:
-            want = self._unknown(grant)  # the answer broke off
-        elif kind in ("timeout", "cancelled"):
-            want = self._unknown(grant)
+            self._learn(call, used)
+            amounts = used
+        elif call.request.answered_at is not None or fault is None or kind in ("timeout", "cancelled"):
+            amounts = self._upper_bound(call)  # the answer broke off, or its usage is not known
         else:
-            want = Amounts(0 if grant.sent is None else 1, 0, 0)
-        if not grant.closed:
-            self._exchange.settle(grant, want)
-        if grant.number is not None:
-            all_used = [] if used is None or fault is not None else [*grant.before, used]
-            each = Usage(all_used[-1].tokens_in, max(one.tokens_out for one in all_used)) if all_used else None
-            self._estimates.ended(grant.rule, grant.number, each, grant.estimate.length)
+            amounts = Amounts(0 if call.request.sent_at is None else 1, 0, 0)
+        if not call.settled:
+            self._batcher.settle(call, amounts)
+        if call.number is not None:
+            requests = [] if used is None or fault is not None else [*call.earlier, used]
+            each = Usage(requests[-1].tokens_in, max(one.tokens_out for one in requests)) if requests else None
+            self._estimates.ended(call.rule, call.number, each, call.estimate.length)
 
-    def last(self, grant: Reservation, usage: Usage | None) -> Amounts | None:
-        """What its last request used, where its attempt used this in all."""
+    def last(self, call: Reservation, usage: Usage | None) -> Amounts | None:
+        """What the last request used, where the attempt used this in all."""
         if usage is None or usage.tokens_in is None or usage.tokens_out is None:
             return None
-        before_in = sum(one.tokens_in for one in grant.before)
-        before_out = sum(one.tokens_out for one in grant.before)
-        return Amounts(1, max(0, usage.tokens_in - before_in), max(0, usage.tokens_out - before_out))
+        earlier_in = sum(one.tokens_in for one in call.earlier)
+        earlier_out = sum(one.tokens_out for one in call.earlier)
+        return Amounts(1, max(0, usage.tokens_in - earlier_in), max(0, usage.tokens_out - earlier_out))
 
-    def _unknown(self, grant: Reservation) -> Amounts:
-        """What is counted for a request whose usage is not known: all that it can have been until now."""
-        now, forecast = self._clock.now(), grant.forecast
-        most = grant.most if forecast is None else int(forecast.by(now, grant.most))
-        return Amounts(1, grant.want.tokens_in, most)
+    def _upper_bound(self, call: Reservation) -> Amounts:
+        """What counts for a request whose usage is not known: the most that it can have used until now."""
+        now, forecast = self._clock.now(), call.forecast
+        most = call.most if forecast is None else int(forecast.by(now, call.most))
+        return Amounts(1, call.want.tokens_in, most)
 
-    def _learn(self, grant: Reservation, used: Amounts | None) -> None:
+    def _learn(self, call: Reservation, used: Amounts | None) -> None:
         if used is None or not used.tokens_out:
             return
-        now, tokens = self._clock.now(), used.tokens_out
-        self._estimates.lengths(grant.rule).measure(tokens, grant.said)
-        streamed = grant.first_text_at is not None and grant.first_text <= STREAMED * grant.said
-        since = grant.first_text_at if streamed else grant.sent
+        now, tokens, request = self._clock.now(), used.tokens_out, call.request
+        self._estimates.lengths(call.rule).measure(tokens, request.characters)
+        streamed = request.first_text_at is not None and request.first_characters <= STREAMED * request.characters
+        since = request.first_text_at if streamed else request.sent_at
         if since is not None:
-            self._paces[grant.model].add(tokens, now - since)
+            self._rates[call.model].add(tokens, now - since)
 
-    def _moved(self, grant: Reservation, said: int | None = None) -> None:
-        """Write to the store how far it is, where a limit needs to know. `said` is how many tokens its answer
-        has, where that is new."""
-        limits = self._limits(grant.provider) if grant.provider else None
+    def _report(self, call: Reservation, tokens: int | None = None) -> None:
+        """Write the progress to the store, where a limit depends on it. `tokens` is the length of the answer,
+        where that is new."""
+        limits = self._limits(call.provider) if call.provider else None
         if limits is None or not longest(limits):
             return
-        if said is not None and counts_output(limits):
-            if said > grant.most:
-                grant.most = 2 * said  # it outgrows what it may have; the stream is not cut
-            grant.forecast = self._forecast(grant, said)
-        self._exchange.move(grant)
+        if tokens is not None and counts_output(limits):
+            if tokens > call.most:
+                call.most = 2 * tokens  # when output exceeds the reservation, double it; the stream is not cut
+            call.forecast = self._forecast(call, tokens)
+        self._batcher.update(call)
 
-    def _forecast(self, grant: Reservation, said: int) -> OutputForecast:
-        likely, spread = self._estimates.lengths(grant.rule).expect(said, grant.most)
-        pace = self._paces[grant.model].most if grant.model in self._paces else inf
-        return OutputForecast(said, self._clock.now(), likely, spread, pace)
+    def _forecast(self, call: Reservation, tokens: int) -> OutputForecast:
+        likely, spread = self._estimates.lengths(call.rule).expect(tokens, call.most)
+        rate = self._rates[call.model].most if call.model in self._rates else inf
+        return OutputForecast(tokens, self._clock.now(), likely, spread, rate)

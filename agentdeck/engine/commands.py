@@ -13,8 +13,7 @@ from typing import NamedTuple, TypeAlias
 from agentdeck.engine.reopened_steps import order_again
 from agentdeck.errors import UsageError
 from agentdeck.limits.provider_limits import NAMES as CAPS
-from agentdeck.limits.provider_limits import told, turned
-from agentdeck.limits.ranges import range_of
+from agentdeck.limits.provider_limits import in_deck_notation, range_of, with_changes
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.approvals import PERSON, complete, describe, refusal
 from agentdeck.scheduler.scheduler import Scheduler
@@ -178,12 +177,12 @@ def _shown(name: str, value: Data) -> Data:
 def _turned(name: str, provider: str, limit: str, value: Data, machine: Scheduler) -> tuple[Data, Data]:
     """The old and the new value of a provider's limit, both as an operator writes them."""
     try:
-        new = told(turned(ProviderLimits(), {limit: value})).get(limit)
+        new = in_deck_notation(with_changes(ProviderLimits(), {limit: value})).get(limit)
     except KeyError:
         raise UsageError(f"{provider} has no limit {limit}; there are {', '.join(CAPS)}") from None
     except ValueError as error:
         raise UsageError(f"{name}: {error}") from None
-    return machine.changed_limits.get(name, told(machine.provider_limits[provider]).get(limit)), new
+    return machine.changed_limits.get(name, in_deck_notation(machine.provider_limits[provider]).get(limit)), new
 
 
 def _budget(command: Command) -> Outcome:

@@ -72,7 +72,7 @@ class Engine:
         self.clock = clock
         self.view = view
         self.abandoned = 0
-        self.rates = Reservations(machine, storage, deck, clock, self.feed)
+        self.reservations = Reservations(machine, storage, deck, clock, self.feed)
         self.turned = 0.0  # when the loop was last seen turning, by time.monotonic
         self._source = source
         self._watch = watch
@@ -93,7 +93,7 @@ class Engine:
         self._lines: deque[LogLine] = deque()
         reuse = ResultReuse(storage, machine.run, clock)
         self.attempts = Attempts(
-            machine, clock, settings, self.feed, self._lines, reuse, self.rates, yes=yes, author=author
+            machine, clock, settings, self.feed, self._lines, reuse, self.reservations, yes=yes, author=author
         )
         self._timer = anyio.Event()
         self._timer_at = 0.0
@@ -118,7 +118,7 @@ class Engine:
                 self.attempts.group = group
                 group.start_soon(self._tick_timer)
                 group.start_soon(self._tick_lines)
-                group.start_soon(self.rates.pump)
+                group.start_soon(self.reservations.pump)
                 if control is not None:
                     control.attach(self.post)
                 if beside is not None:
@@ -136,7 +136,7 @@ class Engine:
             self.abandoned = len(self._workers)
         self._release()
         self._flush_lines()
-        self.rates.close()
+        self.reservations.close()
         if self._failure is not None:
             raise self._failure
         return self._state
@@ -171,7 +171,7 @@ class Engine:
             self._loop.call_soon_threadsafe(self.stop, error)
             return
         if error is not None:
-            self.rates.reset()
+            self.reservations.reset()
         self._loop.call_soon_threadsafe(self._on_store, error)
 
     def _on_store(self, error: StoreError | None) -> None:
@@ -226,7 +226,7 @@ class Engine:
                             news = True
                             pressing |= type(recorded) not in UNHURRIED
                             if type(recorded) is ev.StepAnswered:
-                                self.attempts.answered(recorded)
+                                self.attempts.log_answer(recorded)
                         view.apply(seq, recorded)
                         if watch is not None:
                             watch(seq, recorded)
@@ -248,9 +248,9 @@ class Engine:
             case act.CancelAttempt():
                 self._cancel_attempt(action)
             case act.Reserve():
-                self.rates.ask(action)
+                self.reservations.reserve(action)
             case act.ReleaseReservation():
-                self.rates.give_back(action.ask)
+                self.reservations.release(action.ask)
             case act.SaveLetter() | act.UpdateLetters():
                 self._also.append(self.storage.letter(self.machine.run, self.view.identity, action))
             case act.Finish():

@@ -1,6 +1,6 @@
-"""`hedge: p95`: a prompt that is late on the critical path is asked a second time, of the tier's next model.
+"""`hedge: p95`: a prompt that is late on the critical path gets a second call, to the tier's next model.
 
-After Dean and Barroso, “The Tail at Scale”. The first valid answer wins; the other call is cancelled, and paid.
+After Dean and Barroso, “The Tail at Scale”. The first valid answer wins; the other call is cancelled, and billed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 from agentdeck.agents.attempt_usage import together
 from agentdeck.agents.verb import AttemptContext, Verb, VerbResult
 from agentdeck.engine.clock import Clock
-from agentdeck.engine.grant import Reservation
+from agentdeck.engine.reservation import Reservation
 from agentdeck.engine.reservations import Reservations
 from agentdeck.errors import Fault, StepError
 from agentdeck.scheduler import events as ev
@@ -22,14 +22,14 @@ from agentdeck.scheduler.program import Rule
 from agentdeck.scheduler.state import Step
 from agentdeck.workflow.model import Data
 
-#: Of an agent's attempts, at most this share is asked twice.
+#: The largest share of an agent's attempts that get a second call.
 MOST = 0.05
 
 CallTask: TypeAlias = "asyncio.Task[Data | VerbResult]"
 
 
 class HedgeResult(NamedTuple):
-    """The valid answer, whose usage has both calls in it; and the call that gave it, with what that one used."""
+    """The valid answer, whose usage includes both calls; the call that gave it, and what that call used."""
 
     answer: Data | VerbResult
     grant: Reservation
@@ -39,8 +39,10 @@ class HedgeResult(NamedTuple):
 class Hedges:
     """All second calls of a run."""
 
-    def __init__(self, rates: Reservations, clock: Clock, feed: Callable[[ev.Event | ev.Signal], None]) -> None:
-        self._rates = rates
+    def __init__(
+        self, reservations: Reservations, clock: Clock, feed: Callable[[ev.Event | ev.Signal], None]
+    ) -> None:
+        self._reservations = reservations
         self._clock = clock
         self._feed = feed
         self._counts: dict[Rule, list[int]] = {}
@@ -53,8 +55,8 @@ class Hedges:
         step: Step,
         valid: Callable[[Data], object] | None,
     ) -> HedgeResult:
-        """Raises what the first call raised where none gave a valid answer. The call that lost is settled here,
-        the other one by the caller."""
+        """Run the attempt with a second call where it is late. Raises the error of the first call where none
+        gave a valid answer. Settles the call that lost; the caller settles the other one."""
         counts = self._counts.setdefault(grant.rule, [0, 0])
         counts[0] += 1
         first: CallTask = asyncio.create_task(_call(verb, work, valid))
@@ -62,50 +64,50 @@ class Hedges:
         spare: Reservation | None = None
         try:
             await asyncio.wait({first}, timeout=self._late(step, counts))
-            spare = None if first.done() else await self._rates.second(grant, step)
+            spare = None if first.done() else await self._reservations.reserve_second(grant, step)
             if spare is None:
                 return _won(await first, grant)
             counts[1] += 1
             late = self._clock.now() - grant.began
             self._note(step, f"no answer after {late:.1f} s: {spare.model} is asked as well", spare.model)
             own = replace(work)
-            self._rates.connect(own, spare)
+            self._reservations.connect(own, spare)
             second = asyncio.create_task(_call(verb, own, valid))
             won = await _winner(first, second)
         except asyncio.CancelledError:
             await _stop(first, second)
             if spare is not None:
-                self._rates.ended(spare, None, Fault("cancelled", "cancelled"))
+                self._reservations.ended(spare, None, Fault("cancelled", "cancelled"))
             raise
         await _stop(first, second)
         winner, loser, lost = (grant, spare, second) if won is first else (spare, grant, first)
         error = None if lost.cancelled() else lost.exception()
         fault = error.fault if isinstance(error, StepError) else Fault("cancelled", "the other one was first")
-        self._rates.ended(loser, None, fault)
+        self._reservations.ended(loser, None, fault)
         found = _won(won.result(), winner)
         if winner is spare:
             self._note(step, f"{spare.model} was first", spare.model)
         return self._paid(found, work, winner)
 
     def _late(self, step: Step, counts: list[int]) -> float | None:
-        """After how many seconds it is asked again; None: never."""
+        """Seconds after which the second call begins; None: never."""
         rule, times = step.acting, step.acting.durations
         if times is None or len(times) < LEAST or counts[1] + 1 > MOST * counts[0] + 1 or not critical(step):
             return None
         return quantile(times, int((rule.agent.hedge or "p95")[1:]) / 100)
 
     def _paid(self, won: HedgeResult, work: AttemptContext, winner: Reservation) -> HedgeResult:
-        """Both calls are paid. What the one that lost had used is estimated, where it was cancelled."""
+        """The result with the usage of both calls; that of a cancelled one is estimated."""
         if won.usage is None or not isinstance(won.answer, VerbResult):
             return won
-        return won._replace(answer=won.answer._replace(usage=together(work.spendings, winner.model)))
+        return won._replace(answer=won.answer._replace(usage=together(work.usages, winner.model)))
 
     def _note(self, step: Step, text: str, model: str) -> None:
         self._feed(ev.Noted(self._clock.now(), text, step.task.id, step.key, {"hedge": model}))
 
 
 def critical(step: Step) -> bool:
-    """Whether nothing else in its task has a longer way to go."""
+    """Whether no other step of its task has a longer remaining path."""
     return all(
         step.rule.remaining <= other.rule.remaining
         for other in step.task.steps
@@ -121,7 +123,7 @@ async def _call(verb: Verb, work: AttemptContext, valid: Callable[[Data], object
 
 
 async def _winner(first: CallTask, second: CallTask) -> CallTask:
-    """The first that gave a valid answer; the first of all where none did."""
+    """The first call with a valid answer; the first call where none has one."""
     await asyncio.wait({first, second}, return_when=asyncio.FIRST_COMPLETED)
     for one in (first, second):
         if one.done() and one.exception() is None:

@@ -30,7 +30,7 @@ from agentdeck.engine.stalled import StallCause
 from agentdeck.engine.task_feed import LATER, TaskFeed
 from agentdeck.engine.watchdog import Watchdog
 from agentdeck.errors import UsageError
-from agentdeck.limits.provider_limits import caps_of, shown
+from agentdeck.limits.provider_limits import all_in_deck_notation, caps_of
 from agentdeck.providers.keys import KeyStore
 from agentdeck.providers.registry import check_deck
 from agentdeck.scheduler import events as ev
@@ -173,7 +173,7 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
             definition.name,
             definition.identity if storage.durable else "",
             dict(launch.inputs),
-            {"workers": workers, **shown(caps_of(deck, definition))},
+            {"workers": workers, **all_in_deck_notation(caps_of(deck, definition))},
             author.text,
             tasks=_given(launch),
         )
@@ -238,7 +238,15 @@ async def drive(
             folder = launch.folder if own else of.definition.folder or launch.folder
             functions = launch.functions if own else {}
             settings[of] = WorkflowContext(
-                of.definition, folder, anyio.sleep, functions, closing, deck, engine.rates.told, children, keys
+                of.definition,
+                folder,
+                anyio.sleep,
+                functions,
+                closing,
+                deck,
+                engine.reservations.record_headers,
+                children,
+                keys,
             )
         return settings[of]
 

@@ -1,4 +1,4 @@
-"""Log lines on their way from attempts to the store."""
+"""Log lines of attempts, before they are written to the store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CHARACTERS_PER_LINE = 65_536
 
 
 class LogLine(NamedTuple):
-    """One line that an attempt said."""
+    """One line that an attempt logged."""
 
     at: float
     task: str
@@ -22,7 +22,8 @@ class LogLine(NamedTuple):
 
 
 class AttemptLog:
-    """What one attempt may call from any thread to say something. What is over the bounds is counted and said."""
+    """The log of one attempt, callable from any thread. Lines beyond the bounds are counted, and reported by
+    `close`."""
 
     __slots__ = ("_alive", "_count", "_dropped", "_now", "_out", "_place")
 

@@ -1,125 +1,112 @@
-"""How much a prompt will use, before it is sent: what is reserved for it."""
+"""The size of a prompt before it is sent, and from it the tokens to reserve.
+
+The size is needed on the event loop before each call. Rendering 4 MB of values takes up to 0.2 s and is done in a
+thread, where the call is made; their size as compact JSON is known after 15 ms.
+"""
 
 from __future__ import annotations
 
-import math
-from collections import deque
 from collections.abc import Mapping
-from typing import NamedTuple
 
-from agentdeck.engine.answer_lengths import AnswerLengths
-from agentdeck.engine.prompt_size import PromptSize
+from pydantic_core import to_json
+
 from agentdeck.errors import AgentdeckError
-from agentdeck.limits.rate_window import Amounts
+from agentdeck.limits.token_estimates import (
+    CHARACTERS_PER_TOKEN,
+    OUTPUT,
+    AnswerLengths,
+    PromptEstimate,
+    PromptHistory,
+)
 from agentdeck.scheduler.events import Usage
 from agentdeck.scheduler.program import Rule
+from agentdeck.workflow.expression_functions import LARGEST_TEXT
+from agentdeck.workflow.expressions import Expression, ExpressionError, show, split
+from agentdeck.workflow.json_text import room_left
 from agentdeck.workflow.model import Data, Prompt
 
-CHARACTERS_PER_TOKEN = 4
-#: What an image counts as, and how long an answer is where neither the agent nor what was seen says so.
-IMAGE, OUTPUT = 1000, 1024
-#: From so many answers on, nine in ten of what was seen is taken for what comes; of the last so many. Where they
-#: differ much, it takes more of them: the first ones may be unlike the rest.
-LEAST, MANY, SHARE, SEEN = 10, 100, 0.9, 200
-#: They differ much where the longest is so many times as long as the one in the middle.
-UNLIKE = 1.5
+#: Tokens of an image.
+IMAGE = 1000
+#: Values up to this many characters are rendered to find their size.
+SHORT = 4_000
 
 
-class PromptEstimate(NamedTuple):
-    """What is reserved for a prompt, and by how much more it may turn out to be used. `length` is how long the
-    prompt is, in tokens as far as can be told from its text."""
+class PromptSize:
+    """The size of a prompt's text and its system text in any scope. Raises ExpressionError where they cannot be
+    rendered."""
 
-    want: Amounts
-    more: Amounts
-    length: int
+    def __init__(self, does: Prompt) -> None:
+        self._parts = [*split(does.text), *split(does.system or "")]
+
+    def characters(self, scope: Mapping[str, Data]) -> int:
+        """Never less than the rendered text has."""
+        return sum(_size(part, scope)[0] for part in self._parts)
+
+    def bytes(self, scope: Mapping[str, Data]) -> int:
+        """In UTF-8; never less than the rendered text has."""
+        return sum(_size(part, scope)[1] for part in self._parts)
 
 
-class _Seen:
-    """What the attempts of one agent came to, in the order in which they began: of many that are under way the
-    short ones end first, and by those alone all would look short. `ended` are those that wait for an earlier one;
-    None is one of which nothing is known."""
-
-    __slots__ = ("answers", "began", "ended", "lengths", "longer", "next")
-
-    def __init__(self) -> None:
-        self.longer: deque[float] = deque(maxlen=SEEN)
-        self.answers: deque[int] = deque(maxlen=SEEN)
-        self.ended: dict[int, tuple[float, int] | None] = {}
-        self.began = self.next = 0
-        self.lengths = AnswerLengths()
-
-    @property
-    def enough(self) -> bool:
-        """Whether they tell what is to come."""
-        many = len(self.answers)
-        return many >= MANY or (many >= LEAST and max(self.answers) <= UNLIKE * sorted(self.answers)[many // 2])
-
-    def end(self, number: int, found: tuple[float, int] | None) -> None:
-        if number < self.next:  # the others did not wait for it
-            return
-        self.ended[number] = found
-        if len(self.ended) > SEEN:  # one of them takes for ever
-            self.next = min(self.ended)
-        while self.next in self.ended:
-            came = self.ended.pop(self.next)
-            self.next += 1
-            if came is not None:
-                self.longer.append(came[0])
-                self.answers.append(came[1])
-                self.lengths.add(came[1])
+def _size(part: str | Expression, scope: Mapping[str, Data]) -> tuple[int, int]:
+    """Characters and bytes."""
+    value = part.evaluate(scope) if isinstance(part, Expression) else part
+    if value is None or isinstance(value, str) or room_left(value, SHORT) >= 0:
+        text = show(value)
+        return len(text), len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+    try:
+        raw = to_json(value, inf_nan_mode="constants")
+    except ValueError:  # text that UTF-8 cannot encode; rare, and exact
+        text = show(value)
+        return len(text), len(text.encode("utf-8", "replace"))
+    characters = len(raw) if raw.isascii() else len(raw.decode())
+    if characters > LARGEST_TEXT:
+        raise ExpressionError("too much JSON inside text")
+    spaces = raw.count(b",") + raw.count(b":")
+    return characters + spaces, len(raw) + spaces
 
 
 class PromptEstimates:
-    """Per agent: by the length of its prompt and what was seen of it. Until then, by the longest answer it may
-    give."""
+    """Estimates for the prompts of a run: by the length of the prompt and by earlier attempts of the same agent.
+    Before there are enough of these, by the longest answer that the agent may give."""
 
     def __init__(self) -> None:
-        self._seen: dict[Rule, _Seen] = {}
+        self._histories: dict[Rule, PromptHistory] = {}
         self._sizes: dict[Rule, PromptSize] = {}
 
     def of(self, rule: Rule, scope: Mapping[str, Data], most: int | None) -> PromptEstimate:
-        """`most` is the longest answer that is allowed; None where nothing says."""
-        length = self._prompt(rule, scope)
-        seen = self._seen.get(rule)
-        if seen is None or not seen.enough:
-            return PromptEstimate(
-                Amounts(1, length, OUTPUT if most is None else most), Amounts(0, length // 2, 0), length
-            )
-        longer, answers = sorted(seen.longer), sorted(seen.answers)
-        if most is not None:
-            answers = [min(most, answer) for answer in answers]
-        at = math.ceil(SHARE * len(answers)) - 1
-        want = Amounts(1, math.ceil(length * longer[at]), answers[at])
-        far = 2 * answers[-1] - answers[len(answers) // 2]  # answers of one length are no surprise
-        longest = far if most is None else min(most, far)
-        more = Amounts(0, math.ceil(length * longer[-1]) - want.tokens_in, longest - want.tokens_out)
-        return PromptEstimate(want, more, length)
+        """`most` is the longest allowed answer; None where nothing limits it."""
+        return self._history(rule).estimate(self._prompt_tokens(rule, scope), most)
 
     def longest(self, rule: Rule, reduced: bool, cut_at: int = 0) -> int | None:
-        """The longest answer an agent may give; half of it where it is to be short. Twice as much as where the
-        answer before it was cut, if that was of no use."""
+        """The longest answer that an agent may give; half of it where the answer is to be short. Twice as long
+        as an unusable earlier answer, which was cut at `cut_at`."""
         does = rule.agent.does
         most = max((does.max_output if isinstance(does, Prompt) else None) or 0, 2 * cut_at) or None
         return max(1, (most or OUTPUT) // 2) if reduced else most
 
     def lengths(self, rule: Rule) -> AnswerLengths:
-        """How long its answers became."""
-        return self._seen.setdefault(rule, _Seen()).lengths
+        """The lengths of an agent's answers."""
+        return self._history(rule).lengths
 
     def began(self, rule: Rule) -> int:
         """The number of an attempt that begins now."""
-        seen = self._seen.setdefault(rule, _Seen())
-        seen.began += 1
-        return seen.began - 1
+        return self._history(rule).begin()
 
     def ended(self, rule: Rule, number: int, usage: Usage | None, length: int) -> None:
-        """This attempt, whose prompt is so long, came to that."""
-        known = usage is not None and usage.tokens_in is not None and usage.tokens_out is not None
-        found = (usage.tokens_in / length, usage.tokens_out) if known else None  # type: ignore[union-attr, operator]
-        self._seen[rule].end(number, found)  # type: ignore[arg-type]
+        """Record what an attempt used, whose prompt was estimated at `length`."""
+        tokens = None
+        if usage is not None and usage.tokens_in is not None and usage.tokens_out is not None:
+            tokens = usage.tokens_in, usage.tokens_out
+        self._history(rule).end(number, length, tokens)
 
-    def _prompt(self, rule: Rule, scope: Mapping[str, Data]) -> int:
-        """By the text's length. What cannot be rendered counts next to nothing: the attempt will say why."""
+    def _history(self, rule: Rule) -> PromptHistory:
+        found = self._histories.get(rule)
+        if found is None:
+            found = self._histories[rule] = PromptHistory()
+        return found
+
+    def _prompt_tokens(self, rule: Rule, scope: Mapping[str, Data]) -> int:
+        """By the text's length. A prompt that cannot be rendered counts 1: its attempt fails with the reason."""
         does = rule.agent.does
         assert isinstance(does, Prompt)
         if rule not in self._sizes:

@@ -1,5 +1,7 @@
-"""What a run and the store tell each other of reservations: in turns, one transaction for all that has come
-together meanwhile."""
+"""Batches the reservations of a run into one store transaction at a time.
+
+While a transaction is under way, requests, settlements and progress gather for the next one.
+"""
 
 from __future__ import annotations
 
@@ -8,40 +10,45 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import anyio
 
 from agentdeck.engine.clock import Clock
-from agentdeck.engine.grant import Reservation
+from agentdeck.engine.reservation import Reservation
 from agentdeck.errors import StoreError
-from agentdeck.limits.rate_window import Amounts, longest
+from agentdeck.limits.rate_window import longest
+from agentdeck.limits.reservations import Amounts
 from agentdeck.store import reservations as store
 from agentdeck.store.fault_point import passing
 from agentdeck.store.log import Log
 from agentdeck.workflow.model import ProviderLimits
 
-#: Seconds that the store may hear later of places that were passed on.
+#: Seconds by which the store may learn later of places that were passed on.
 LINGER = 0.02
+
+#: A call that ended before its row was written: from when it counts, and what it used.
+_Ended: TypeAlias = tuple[float, Amounts | None]
 
 
 class _Pending(NamedTuple):
-    """One that waits for the store. `done` hears what it said; None: it has its place already."""
+    """A reservation that waits for the store. `done` is called with the answer; None: it has its place
+    already."""
 
-    grant: Reservation
+    call: Reservation
     done: Callable[[store.Answer], None] | None
 
 
 class _BatchResult(NamedTuple):
-    """What the store said: to each that asked, and of each provider that it was about."""
+    """The store's answers, and the state of each provider that the transaction was about."""
 
     answers: Sequence[store.Answer]
     seen: Mapping[str, store.Seen]
 
 
 class ReservationBatcher:
-    """The one way to the book. `limits` tells a provider's limits as they are now; `cooled` hears until when a
-    provider is to be left alone, whoever was told so."""
+    """The only access of a run to the reservations in the store. `limits` returns a provider's current limits;
+    `cooled` is called with the time until which all processes have to leave a provider alone."""
 
     def __init__(
         self,
@@ -56,181 +63,184 @@ class ReservationBatcher:
         self._book = book
         self._limits = limits
         self._cooled = cooled
-        self._asks: list[_Pending] = []
+        self._pending: list[_Pending] = []
         self._settled: list[store.Settled] = []
-        self._news: list[Callable[[sqlite3.Connection, float], None]] = []
-        self._moved: dict[Reservation, None] = {}
-        self._left: Counter[str] = Counter()  # places whose calls have ended since the last turn, by provider
-        self._coming: dict[
-            Reservation, tuple[float, Amounts | None] | None
-        ] = {}  # passed on, their rows not written yet
+        self._writes: list[Callable[[sqlite3.Connection, float], None]] = []
+        self._progress: dict[Reservation, None] = {}
+        #: Places, by provider, whose calls have ended since the last transaction.
+        self._free: Counter[str] = Counter()
+        #: Calls that got a place passed on, whose rows are not written yet.
+        self._unwritten: dict[Reservation, _Ended | None] = {}
+        #: Calls of these that the transaction under way settles together with their rows.
+        self._settled_with_row: set[Reservation] = set()
         self._seen: dict[str, store.Seen] = {}
         self._wake = anyio.Event()
-        self._gone: set[Reservation] = set()  # of those, which are settled with their rows
-        self._looking = False
+        self._scheduled = False
         self._later: asyncio.TimerHandle | None = None
 
-    def ask(self, grant: Reservation, done: Callable[[store.Answer], None]) -> None:
-        """Have it reserved as soon as there is room; `done` hears whether there was."""
-        self._asks.append(_Pending(grant, done))
-        self._came()
+    def reserve(self, call: Reservation, done: Callable[[store.Answer], None]) -> None:
+        """Reserve in the next transaction, and call `done` with the answer."""
+        self._pending.append(_Pending(call, done))
+        self._schedule()
 
-    def pass_on(self, grant: Reservation) -> bool:
-        """Let a call have the place of one of this run that has just ended. Only the number of calls at once may
-        be limited: that stays as it is, so nobody needs to be asked, and the store is told afterwards."""
-        provider = grant.provider
+    def pass_on(self, call: Reservation) -> bool:
+        """Give a call the place of another call of this run that has just ended. Returns False where there is
+        none.
+
+        Possible where only concurrency is limited: the number of calls stays the same, so the store need not
+        agree and learns of it afterwards."""
+        provider = call.provider
         limits, seen = self._limits(provider), self._seen.get(provider)
+        if not self._free[provider] or seen is None or seen.learnt or longest(limits):
+            return False
         most = limits.concurrent
-        if (
-            not self._left[provider]
-            or seen is None
-            or seen.learnt
-            or longest(limits)
-            or not isinstance(most, int)
-        ):
+        if not isinstance(most, int) or seen.live > most:
             return False
-        if seen.live > most or seen.owed or seen.cooldown > self._clock.now():
+        if seen.owed or seen.cooldown > self._clock.now():
             return False
-        self._left[provider] -= 1
-        self._coming[grant] = None
-        self._asks.append(_Pending(grant, None))
-        self._came()
+        self._free[provider] -= 1
+        self._unwritten[call] = None
+        self._pending.append(_Pending(call, None))
+        self._schedule()
         return True
 
-    def settle(self, grant: Reservation, want: Amounts | None) -> None:
-        """Its last call has ended and came to `want`; None: to what was reserved."""
-        if grant in self._coming:
-            self._coming[grant] = grant.at, want
-        elif grant.ids:
-            self._left[grant.provider] += grant.live  # between two rounds of tools it has none
-            grant.live = False
-            self._moved.pop(grant, None)
-            self._settled.append(store.Settled(grant.ids[-1], grant.provider, grant.at, want))
-            self._came()
+    def settle(self, call: Reservation, used: Amounts | None) -> None:
+        """The last request has ended and used this; None: what was reserved."""
+        if call in self._unwritten:
+            self._unwritten[call] = call.request.counts_from, used
+        elif call.rows:
+            self._free[call.provider] += call.has_place  # between two rounds of tool calls it has none
+            call.has_place = False
+            self._progress.pop(call, None)
+            self._settled.append(store.Settled(call.rows[-1], call.provider, call.request.counts_from, used))
+            self._schedule()
 
-    def move(self, grant: Reservation) -> None:
-        """Its call has been sent, or its answer has begun or become longer. The store hears of it soon: until
-        then the call counts as one that was not sent, which is never too little."""
-        if grant.live:
-            self._moved[grant] = None
-            self._came()
+    def update(self, call: Reservation) -> None:
+        """The request was sent, or its answer has begun or grown. Until the store learns of it, the request
+        counts as not sent, which is never too little."""
+        if call.has_place:
+            self._progress[call] = None
+            self._schedule()
 
-    def tell(self, news: Callable[[sqlite3.Connection, float], None]) -> None:
-        """To be done in the next turn."""
-        self._news.append(news)
-        self._came()
+    def write(self, write: Callable[[sqlite3.Connection, float], None]) -> None:
+        """Run this in the next transaction."""
+        self._writes.append(write)
+        self._schedule()
 
     async def pump(self) -> None:
-        """Take turns, as long as the run lasts."""
+        """Run the transactions, as long as the run lasts."""
         while True:
             await self._wake.wait()
             self._wake = anyio.Event()
             if self._later is not None:
                 self._later.cancel()
                 self._later = None
-            if self._asks or self._settled or self._news or self._moved:
+            if self._pending or self._settled or self._writes or self._progress:
                 try:
-                    await self._turn()
+                    await self._transaction()
                 except StoreError:
-                    return  # the log says so itself, and the run stops
-
-    def _came(self) -> None:
-        """Something has come together. Once all that happens now has happened: what nobody waits to hear of, as
-        each place that was left is passed on already, is told with the next thing that somebody does wait for."""
-        if not self._looking:
-            self._looking = True
-            asyncio.get_running_loop().call_soon(self._look)
-
-    def _look(self) -> None:
-        self._looking = False
-        if self._news or any(self._left.values()) or any(ask.done is not None for ask in self._asks):
-            self._wake.set()
-        elif self._later is None:
-            self._later = asyncio.get_running_loop().call_later(LINGER, lambda: self._wake.set())
-
-    async def _turn(self) -> None:
-        asks, self._asks = self._asks, []
-        turn = self._next(asks)
-        answers, seen = await asyncio.wrap_future(self._log.call(turn))
-        for name, one in seen.items():
-            if one.cooldown > max(self._clock.now(), self._cooldown(name)):
-                self._cooled(name, one.cooldown)
-        self._seen.update(seen)
-        if answers:
-            passing("rates.reserved")
-        for ask, answer in zip(asks, answers, strict=True):
-            if ask.done is None:
-                self._written(ask.grant, answer)
-        again: list[_Pending] = []
-        for ask, answer in zip(asks, answers, strict=True):
-            if ask.done is None:
-                continue
-            if isinstance(answer, store.Refused) and len(again) < self._left[ask.grant.provider]:
-                again.append(ask)  # a place was left meanwhile, and who has it is not decided yet
-            else:
-                ask.done(answer)
-        if again:
-            self._asks = again + self._asks
-            self._came()
-
-    def _next(self, asks: Sequence[_Pending]) -> Callable[[sqlite3.Connection], _BatchResult]:
-        """What is to be done in the writer's thread about these and all that has come together. What ended before
-        its row was written is settled with it."""
-        settled, self._settled = self._settled, []
-        news, self._news = self._news, []
-        moved, self._moved = [_moved(grant) for grant in self._moved], {}
-        self._left.clear()
-        wanted = [_wanted(one, done is None, self._coming.get(one)) for one, done in asks]
-        self._gone = {one for one, done in asks if done is None and self._coming[one] is not None}
-        limits = {one.provider: self._limits(one.provider) for one in wanted}
-        providers = {*limits, *(one.provider for one in settled)}
-
-        def turn(db: sqlite3.Connection) -> _BatchResult:
-            now = self._clock.now()
-            self._book.move(db, moved, now)
-            self._book.settle(db, settled, now)
-            for tell in news:
-                tell(db, now)
-            answers = self._book.reserve(db, wanted, limits, now)
-            return _BatchResult(answers, {name: self._book.seen(name, now) for name in providers})
-
-        return turn
-
-    def _cooldown(self, provider: str) -> float:
-        seen = self._seen.get(provider)
-        return 0.0 if seen is None else seen.cooldown
-
-    def _written(self, grant: Reservation, answer: store.Answer) -> None:
-        """The row of a call that began without one. It may have ended while that was written."""
-        ended = self._coming.pop(grant)
-        assert isinstance(answer, store.Granted)
-        grant.placed(answer.id)
-        if grant in self._gone:
-            grant.live = False  # settled in the same transaction
-        elif ended is not None:
-            grant.at, want = ended
-            self.settle(grant, want)
+                    return  # the log reports it, and the run stops
 
     def close(self) -> None:
-        """The run is over here: nothing of it is under way any more."""
-        turn = self._next([ask for ask in self._asks if ask.done is None])
+        """The run is over in this process: nothing of it is under way any more."""
+        batch = self._next_batch([one for one in self._pending if one.done is None])
 
         def last(db: sqlite3.Connection) -> None:
-            turn(db)
+            batch(db)
             self._book.release_all(db, self._clock.now())
 
         with suppress(StoreError):
             self._log.call(last)
 
     def reset(self) -> None:
-        """The store was rolled back: read it anew."""
+        """The store was rolled back: discard what was read."""
         self._book.reset()
 
+    def _schedule(self) -> None:
+        """Decide on the next transaction once all callbacks that are due now have run."""
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._start_or_linger)
 
-def _wanted(grant: Reservation, passed_on: bool, ended: tuple[float, Amounts | None] | None) -> store.Wanted:
-    want = grant.want._replace(tokens_out=grant.most)
-    return store.Wanted(grant.provider, *grant.where, want, grant.estimate.more, passed_on, ended, grant.forecast)
+    def _start_or_linger(self) -> None:
+        """A transaction that no call waits for, as each free place was passed on already, is delayed: it may be
+        merged with one that a call waits for."""
+        self._scheduled = False
+        if self._writes or any(self._free.values()) or any(one.done is not None for one in self._pending):
+            self._wake.set()
+        elif self._later is None:
+            self._later = asyncio.get_running_loop().call_later(LINGER, lambda: self._wake.set())
+
+    async def _transaction(self) -> None:
+        pending, self._pending = self._pending, []
+        batch = self._next_batch(pending)
+        answers, seen = await asyncio.wrap_future(self._log.call(batch))
+        for name, one in seen.items():
+            if one.cooldown > max(self._clock.now(), self._cooldown(name)):
+                self._cooled(name, one.cooldown)
+        self._seen.update(seen)
+        if answers:
+            passing("rates.reserved")
+        for request, answer in zip(pending, answers, strict=True):
+            if request.done is None:
+                self._row_written(request.call, answer)
+        again: list[_Pending] = []
+        for request, answer in zip(pending, answers, strict=True):
+            if request.done is None:
+                continue
+            if isinstance(answer, store.Refused) and len(again) < self._free[request.call.provider]:
+                again.append(request)  # a place became free meanwhile, and is not given to another call yet
+            else:
+                request.done(answer)
+        if again:
+            self._pending = again + self._pending
+            self._schedule()
+
+    def _next_batch(self, pending: Sequence[_Pending]) -> Callable[[sqlite3.Connection], _BatchResult]:
+        """What the writer's thread has to do for these and for all that has gathered. Calls that ended before
+        their row was written are settled together with it."""
+        settled, self._settled = self._settled, []
+        writes, self._writes = self._writes, []
+        progress, self._progress = [_moved(call) for call in self._progress], {}
+        self._free.clear()
+        wanted = [_wanted(call, done is None, self._unwritten.get(call)) for call, done in pending]
+        self._settled_with_row = {
+            call for call, done in pending if done is None and self._unwritten[call] is not None
+        }
+        limits = {one.provider: self._limits(one.provider) for one in wanted}
+        providers = {*limits, *(one.provider for one in settled)}
+
+        def batch(db: sqlite3.Connection) -> _BatchResult:
+            now = self._clock.now()
+            self._book.move(db, progress, now)
+            self._book.settle(db, settled, now)
+            for write in writes:
+                write(db, now)
+            answers = self._book.reserve(db, wanted, limits, now)
+            return _BatchResult(answers, {name: self._book.seen(name, now) for name in providers})
+
+        return batch
+
+    def _cooldown(self, provider: str) -> float:
+        seen = self._seen.get(provider)
+        return 0.0 if seen is None else seen.cooldown
+
+    def _row_written(self, call: Reservation, answer: store.Answer) -> None:
+        """The row of a call that began without one. The call may have ended while the row was written."""
+        ended = self._unwritten.pop(call)
+        assert isinstance(answer, store.Granted)
+        call.add_row(answer.id)
+        if call in self._settled_with_row:
+            call.has_place = False
+        elif ended is not None:
+            call.request.counts_from, used = ended
+            self.settle(call, used)
 
 
-def _moved(grant: Reservation) -> store.Moved:
-    return store.Moved(grant.ids[-1], grant.provider, *grant.stage, grant.most, grant.forecast)
+def _wanted(call: Reservation, passed_on: bool, ended: _Ended | None) -> store.Wanted:
+    want = call.want._replace(tokens_out=call.most)
+    return store.Wanted(call.provider, *call.attempt, want, call.estimate.more, passed_on, ended, call.forecast)
+
+
+def _moved(call: Reservation) -> store.Moved:
+    return store.Moved(call.rows[-1], call.provider, *call.request.state, call.most, call.forecast)

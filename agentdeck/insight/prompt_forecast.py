@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from agentdeck.engine.prompt_estimate import CHARACTERS_PER_TOKEN, IMAGE, OUTPUT
+from agentdeck.engine.prompt_estimate import IMAGE
 from agentdeck.errors import UsageError
 from agentdeck.limits.provider_limits import tightest
+from agentdeck.limits.token_estimates import CHARACTERS_PER_TOKEN, OUTPUT
 from agentdeck.providers.prices import MILLION, Prices
 from agentdeck.providers.registry import models_for
 from agentdeck.workflow.deck import Deck

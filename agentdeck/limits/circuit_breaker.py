@@ -1,44 +1,44 @@
-"""When a provider is called, slowed down or left alone: a circuit breaker and a throttle control per provider.
+"""Whether a provider may be called now: a circuit breaker, and a cool-down after throttling.
 
 The circuit breaker is that of Nygard's "Release It!": it opens when most of the last calls failed, and closes by
-probing. Throttling (429) is treated apart from failures, because a provider that says "slower" works. Both return
-gradually: each call that ends well makes room for one more, so twice as many each round, as in TCP's slow start.
+probing. Throttling (429) is handled apart from failures, because a provider that throttles works. After both,
+calls return gradually: each call that succeeds admits one more, so twice as many each round, as in TCP's slow
+start.
 
-All calls that were sent before a decision belong to one burst: they tell of the state that led to it, and never
-make a second decision. Only a call that was sent afterwards can make the next wait longer.
+All calls that were sent before a decision belong to one burst: they describe the state that led to it, and never
+cause a second decision. Only a call that was sent afterwards can make the next wait longer.
 
-Measured in a soak with 2 % failures and 1 % throttles: when each 429 made a cool-down and each failed call during
-the return opened the breaker again, a provider rested most of the time, and 2 of 15 offered calls per second were
-made. docs/rates-and-budgets.md states these rules with these numbers; a test compares them.
-"""
+Measured in a soak with 2 % failures and 1 % throttles: when each 429 caused a cool-down and each failed call
+during the return opened the breaker again, a provider was idle most of the time: 2 of 15 calls per second were
+made. docs/rates-and-budgets.md states these rules with these numbers; a test compares them."""
 
 from __future__ import annotations
 
 from collections import deque
 from typing import Literal, TypeAlias
 
-#: The breaker looks at so many of the last calls. It opens when at least `MIN_CALLS` of them ended and more than
-#: `MAX_FAILED` of these failed.
+#: The breaker considers the last WINDOW_CALLS calls. It opens when at least MIN_CALLS of them have ended and a
+#: larger share than MAX_FAILED failed.
 WINDOW_CALLS, MIN_CALLS, MAX_FAILED = 20, 10, 0.5
-#: Seconds for which it is open: the first time, and at most. Twice as long each time that the probes fail.
+#: Seconds for which it is open: the first time, and at most. The time doubles each time that the probes fail.
 FIRST_OPEN, LONGEST_OPEN = 5.0, 60.0
-#: All calls are held back when at least `MIN_THROTTLED` of the last calls were throttled without Retry-After, and
-#: these are more than `MAX_THROTTLED` of them. Below that a 429 concerns the step that got it.
+#: All calls are held back when at least MIN_THROTTLED of the last calls were throttled without Retry-After, and a
+#: larger share than MAX_THROTTLED. Below that, a 429 delays only the step that got it.
 MIN_THROTTLED, MAX_THROTTLED = 3, 0.2
-#: Seconds for which they are held back: the first time, and at most. Twice as long each time that the first call
-#: afterwards is throttled again.
+#: Seconds for which they are held back: the first time, and at most. The time doubles each time that the first
+#: call afterwards is throttled again.
 FIRST_COOL, LONGEST_COOL = 0.5, 60.0
-#: The return is over once so many calls may be under way, or twice as many as were before it.
+#: The gradual return ends once this many calls may be under way, or twice as many as before it.
 RETURNED = 64
 NEVER = float("inf")
 
-#: How a call ended, as far as it tells about its provider.
+#: How a call ended, as far as that says something about its provider.
 Outcome: TypeAlias = Literal["good", "failed", "throttled"]
 
 
 class CircuitBreaker:
-    """One provider as this process sees it. `room` is how many calls may be under way during a return; None is
-    no bound. `epoch` counts the decisions: a call belongs to the epoch in which it began."""
+    """The breaker of one provider in this process. `room` is the number of calls that may be under way during a
+    return; None is unlimited. `epoch` counts the decisions: a call belongs to the epoch in which it began."""
 
     __slots__ = (
         "_cools", "_fresh", "_full", "_live", "_opens", "_peak", "_probing", "_recent", "epoch", "live", "room",
@@ -59,15 +59,15 @@ class CircuitBreaker:
         self.why = ""
 
     def shut(self, at: float) -> float | None:
-        """Until when no call may begin; NEVER: until one ends. None: one may begin now."""
+        """Until when no call may begin; NEVER: until one ends. None: a call may begin now."""
         if at < self.until:
             return self.until
-        # Calls that hang since before the breaker opened must not keep its probe from being sent.
+        # Calls that hang since before the breaker opened must not prevent its probe.
         live = self._live if self._probing else self.live
         return NEVER if self.room is not None and live >= self.room else None
 
     def began(self) -> int:
-        """A call begins. Returns the epoch that `ended` is to be given."""
+        """A call begins. Returns the epoch to pass to `ended`."""
         self.live += 1
         self._live += 1
         return self.epoch
@@ -75,15 +75,15 @@ class CircuitBreaker:
     def ended(
         self, at: float, outcome: Outcome | None, epoch: int, wait: float | None = None, why: str = ""
     ) -> bool:
-        """A call ended; None: in a way that tells nothing. `wait` is the Retry-After of one that was throttled,
-        and `why` says so. Returns whether calls are held back from now on, or longer than before."""
+        """A call ended; outcome None: in a way that says nothing. `wait` is the Retry-After of a throttled call,
+        and `why` describes it. Returns whether this call holds calls back, or for longer than before."""
         self.live -= 1
         new = epoch == self.epoch
         self._live -= new
         if outcome is None:
             return False
         if new and not self._fresh:
-            self._recent.clear()  # from here on the window tells of this epoch alone
+            self._recent.clear()  # from here on the window holds calls of this epoch only
             self._fresh = True
         if new or not self._fresh:
             self._recent.append(outcome)
@@ -102,7 +102,7 @@ class CircuitBreaker:
         return False
 
     def cool(self, until: float, why: str) -> bool:
-        """Hold all calls back until then. Returns whether that is later than before."""
+        """Hold all calls back until this time. Returns whether that is later than before."""
         if until <= self.until:
             return False
         self.until, self.why = until, why
@@ -137,8 +137,8 @@ class CircuitBreaker:
         return True
 
     def _decide(self) -> None:
-        """A new epoch begins. How many calls may go at its end follows from how many of the last ones ended
-        well: one where none did, nearly as many as before where nearly all did."""
+        """Begin a new epoch. The number of calls admitted when it ends follows from the share of the last calls
+        that succeeded: one call where none did, nearly as many as before where nearly all did."""
         self.epoch += 1
         self._peak, self._live, self._fresh = self.live + 1, 0, False
         self._full = max(RETURNED, 2 * self._peak)
@@ -147,7 +147,7 @@ class CircuitBreaker:
             self._fit()
 
     def _fit(self) -> None:
-        """Calls of the last epoch still end, and tell how many the provider could take."""
+        """Adjust `room` while calls of the last epoch end: they show how many the provider could handle."""
         if self.room is not None and not self._fresh and not self._probing:
             good = self._recent.count("good") / len(self._recent) if self._recent else 0.0
             self.room = max(1, int(self._peak * good))

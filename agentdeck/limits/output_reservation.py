@@ -1,18 +1,17 @@
-"""How many output tokens the answers under way may still add, and by when.
+"""The output tokens that the answers under way can still add, and by when.
 
-A server counts an output token when it is generated, or all of an answer's when it ends. While an answer is under
-way its tokens therefore count as now, and once it has ended they count for one window from then. What an
-answer has not said yet does not count yet, but it must fit by the time it is said: into what the window has
-freed by then. So a call is admitted where, at every moment ahead, what still counts then plus the most that all
-answers under way can have said by then stays within the limit. No answer is longer than its `most`, nor grows
-faster than its `pace`.
+A server counts an output token when it is generated, or all tokens of an answer when it ends. While an answer is
+under way its tokens therefore count as now, and from its end on for one window. Tokens that are not generated
+yet do not count yet, but must fit when they are: into what the window has freed by then. So a call is admitted
+where, at every moment ahead, the tokens that still count then plus the most that all answers under way can have
+by then stay within the limit. No answer becomes longer than its `most`, or grows faster than its `pace`.
 
-Reserving less, the sum that is likely, was measured as well: with the mean plus five standard deviations, limits
-of three to ten times the longest answer are used by 10 to 12 percent more, but a window was exceeded when the
-lengths of all answers changed at once. A limit that holds is worth more than that.
+Reserving the likely sum instead was measured: with the mean plus five standard deviations, limits of three to
+ten times the longest answer are used by 10 to 12 percent more, but a window was exceeded when the lengths of all
+answers changed at once. A limit that holds is worth more than that.
 
-A server may also count an answer when its request comes in. It cannot know the length by then, so no reservation
-of ours can bound what it counts exactly: the likely sum plus DEVIATIONS standard deviations is kept free.
+A server may also count an answer when its request arrives, with an estimate of its own. No reservation can bound
+that exactly: the likely sum plus DEVIATIONS standard deviations is kept free.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ from collections.abc import Iterable, Iterator
 from math import inf, sqrt
 from typing import NamedTuple
 
-#: How far above its mean the sum of answers may come, for a server that counts them from their beginning.
+#: Standard deviations above the mean that are kept free, for a server that counts answers from their beginning.
 DEVIATIONS = 3.0
 
 
 class OutputForecast(NamedTuple):
-    """An answer under way: it had `said` so many tokens `at` that time, and will come to about `likely`, with
-    this standard deviation (`spread`), by at most `pace` tokens a second."""
+    """The expected length of an answer under way: it had `said` tokens `at` that time, and will have about
+    `likely` with the standard deviation `spread`, growing by at most `pace` tokens a second."""
 
     said: int
     at: float
@@ -37,14 +36,14 @@ class OutputForecast(NamedTuple):
     pace: float
 
     def by(self, when: float, most: float) -> float:
-        """The most that it can have said by then."""
+        """The most tokens that it can have by this time."""
         if self.pace == inf:
             return most
         return min(most, self.said + self.pace * max(0.0, when - self.at))
 
 
 class OutputTotal(NamedTuple):
-    """What several answers come to in the end: mean, variance, and the most."""
+    """The final length of several answers together: mean, variance and maximum."""
 
     likely: float = 0.0
     variance: float = 0.0
@@ -58,13 +57,13 @@ class OutputTotal(NamedTuple):
 
     @property
     def needs(self) -> float:
-        """How much room they need."""
+        """The room to keep free for them."""
         return min(self.most, self.likely + DEVIATIONS * sqrt(self.variance))
 
 
 class OpenOutput:
-    """All answers under way, as one that is `now` sees them. They come to `most` at the most; `started` is what
-    those come to in the end that were sent within the window."""
+    """All answers under way, as seen `now`. `most` is their maximum length together; `started` is the final
+    length of those that were sent within the window."""
 
     __slots__ = ("_growing", "_pace", "_said", "most", "now", "started")
 
@@ -74,7 +73,7 @@ class OpenOutput:
         self.started = OutputTotal()
         self._said = 0.0
         self._pace = 0.0
-        #: Of each that has not said its most: when it may have, by how much it grows until then, and its pace.
+        #: Of each answer below its maximum: when it can reach it, how many tokens that adds, and its pace.
         self._growing: list[tuple[float, float, float]] = []
 
     def add(self, most: float, forecast: OutputForecast | None, recent: bool) -> None:
@@ -88,7 +87,7 @@ class OpenOutput:
             self._pace += forecast.pace
 
     def said_by(self, moments: Iterable[float]) -> Iterator[float]:
-        """The most that all of them can have said, by each of these moments. They come in order."""
+        """The most tokens that all answers can have at each of these times, which must be in order."""
         said, pace, ended = self._said, self._pace, 0
         for when in moments:
             while ended < len(self._growing) and self._growing[ended][0] <= when:

@@ -1,7 +1,8 @@
-"""Limits of a provider by name: tightened, turned by an operator, learnt from what the provider says."""
+"""The values of limits: parsing, ranges, the lower of two, changes by the operator, what a provider reports."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
@@ -10,10 +11,21 @@ from agentdeck.workflow.deck import Deck
 from agentdeck.workflow.model import Data, Definition, ProviderLimits, Rate
 from agentdeck.workflow.units import rate, show_rate
 
+#: The names of a provider's limits.
 NAMES = tuple(field.name for field in fields(ProviderLimits))
-
-
 NO_LIMITS = ProviderLimits()
+#: The lowest and the highest value of the other limits, by the last part of the limit's dotted name.
+RANGES: dict[str, tuple[float, float]] = {
+    "workers": (0, 10_000),
+    "timeout": (0.001, 30 * 86_400),
+    "attempts": (1, 1_000),
+    "max_parallel": (0, 10_000),
+}
+
+
+def range_of(name: str) -> tuple[float, float]:
+    """The lowest and the highest value of a limit; none may be negative."""
+    return RANGES.get(name.rsplit(".", 1)[-1], (0, math.inf))
 
 
 def caps_of(deck: Deck, definition: Definition) -> dict[str, ProviderLimits]:
@@ -22,13 +34,15 @@ def caps_of(deck: Deck, definition: Definition) -> dict[str, ProviderLimits]:
     return {name: tightest(one.limits, own.get(name, NO_LIMITS)) for name, one in deck.providers.items()}
 
 
-def shown(caps: Mapping[str, ProviderLimits]) -> dict[str, Data]:
-    """All of them that are set, by dotted name, as a person writes them."""
-    return {f"{name}.{key}": value for name, limits in caps.items() for key, value in told(limits).items()}
+def all_in_deck_notation(caps: Mapping[str, ProviderLimits]) -> dict[str, Data]:
+    """All limits that are set, by dotted name, in the notation of the deck."""
+    return {
+        f"{name}.{key}": value for name, limits in caps.items() for key, value in in_deck_notation(limits).items()
+    }
 
 
 def tightest(one: ProviderLimits, other: ProviderLimits) -> ProviderLimits:
-    """Of each limit the lower one."""
+    """The lower value of each limit."""
     rates = {name: _lower(getattr(one, name), getattr(other, name)) for name in NAMES[:-1]}
     return ProviderLimits(**rates, concurrent=_fewer(one.concurrent, other.concurrent))
 
@@ -40,13 +54,13 @@ def _lower(one: Rate | None, other: Rate | None) -> Rate | None:
 
 
 def _fewer(one: Data, other: Data) -> Data:
-    """A number binds more than `auto`, which finds its own."""
+    """A number is lower than `auto`."""
     numbers = [value for value in (one, other) if isinstance(value, int)]
     return min(numbers) if numbers else one or other
 
 
-def told(limits: ProviderLimits) -> dict[str, Data]:
-    """Those that are set, as a person writes them."""
+def in_deck_notation(limits: ProviderLimits) -> dict[str, Data]:
+    """The limits that are set, in the notation of the deck."""
     given = {name: getattr(limits, name) for name in NAMES}
     return {
         name: show_rate(value) if isinstance(value, Rate) else value
@@ -56,8 +70,8 @@ def told(limits: ProviderLimits) -> dict[str, Data]:
 
 
 def read(name: str, value: Data) -> Rate | int | str | None:
-    """The value of a limit as a person wrote it; None takes it away. ValueError, with a sentence, where it makes
-    no sense; KeyError where there is no such limit."""
+    """The value of a limit in the notation of the deck; None removes the limit. Raises ValueError with a
+    sentence for an invalid value, KeyError for an unknown name."""
     if name not in NAMES:
         raise KeyError(name)
     if value in (None, "none"):
@@ -72,14 +86,14 @@ def read(name: str, value: Data) -> Rate | int | str | None:
     return number
 
 
-def turned(limits: ProviderLimits, changes: Mapping[str, Data]) -> ProviderLimits:
-    """As an operator turned them."""
+def with_changes(limits: ProviderLimits, changes: Mapping[str, Data]) -> ProviderLimits:
+    """The limits with the changes of an operator."""
     changed: dict[str, Data] = {name: read(name, value) for name, value in changes.items()}
     return replace(limits, **changed) if changed else limits
 
 
 def tighten(limits: ProviderLimits, learnt: Mapping[str, float]) -> ProviderLimits:
-    """Lowered to what the provider itself says it allows per minute (`requests`, `tokens`, …), never raised."""
+    """The limits, lowered to what the provider reports per minute (`requests`, `tokens`, …), never raised."""
     rates: dict[str, Any] = {
         name: Rate(float(count), 60.0) for name, count in learnt.items() if name in NAMES[:-1] and count > 0
     }

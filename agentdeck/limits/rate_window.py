@@ -1,11 +1,9 @@
-"""What a provider's limits leave room for: an exact sliding log of what was reserved and used.
+"""An exact sliding log of the calls to one provider, and whether its limits leave room for one more.
 
-In no window of a rate's length do the counted entries exceed it, as the provider's server counts them. When that
-is, is known only within bounds: a server counts a request after its last byte was written and before its answer
-begins. So an entry counts as now from its reservation until the answer has begun, and for one window from then.
-Output tokens are counted while they are generated, or when the answer ends: see
-`agentdeck.limits.output_reservation`.
-"""
+In no window of a rate's length do the calls exceed the rate, as the provider's server counts them. A server
+counts a request at some time between its last byte and the beginning of its answer. So a call counts as now from
+its reservation until its answer has begun, and for one window from then on. Output tokens are counted while they
+are generated, or when the answer ends: see `agentdeck.limits.output_reservation`."""
 
 from __future__ import annotations
 
@@ -16,57 +14,28 @@ from itertools import accumulate, islice
 from typing import NamedTuple
 
 from agentdeck.limits.output_reservation import OpenOutput, OutputForecast
+from agentdeck.limits.reservations import COUNTED, NOTHING, OUTPUT_RATES, RESERVED, Amounts
 from agentdeck.workflow.model import ProviderLimits, Rate
 
-#: Clocks do not run alike, so windows are kept longer than they are: by this share of them, short ones by more,
-#: up to so many seconds.
+#: A server's clock may run faster than ours, so each window is extended: by STRETCH of its length, short ones by
+#: SHORT of it, up to LATE seconds.
 STRETCH, SHORT, LATE = 0.01, 0.03, 0.05
-#: A server that was sent a whole request has counted it within so many seconds, even if its answer begins later.
-#: Some are slow to accept a connection; those that think for minutes before they answer have counted before that.
-LATEST = 2.0
-#: At most this share of a limit is kept free for prompts that turn out longer than their estimate.
+#: The largest share of a limit that is kept free for prompts that turn out longer than their estimate.
 SAFE = 0.03
-#: What is under way may end sooner than expected: look again after this share of the window.
+#: A call under way may end sooner than expected: check again after this share of the window.
 LOOK = 1 / 60
-#: At most so many moments ahead are looked at, see `_RateCount._fits_from`.
+#: The largest number of moments ahead that are checked, see `_RateCount._fits_from`.
 MOMENTS = 100
-#: Sums of seconds since the epoch are exact to less than this.
+#: Seconds. Sums of times since the epoch are exact to less than this.
 ROUNDING = 1e-6
 RATES = ("requests", "tokens", "input_tokens", "output_tokens")
 NEVER = float("inf")
 
-#: How far a call is. RESERVED: not sent, so it counts as now, however long that lasts. SENT: its whole request
-#: was written, so it counts from LATEST after that, unless its answer begins earlier. COUNTED: from a known
-#: moment.
-RESERVED, SENT, COUNTED = 0, 1, 2
-
-
-class Amounts(NamedTuple):
-    """What one call is reserved for."""
-
-    requests: int = 1
-    tokens_in: int = 0
-    tokens_out: int = 0
-
-    def sent(self, rate: str) -> int:
-        """How much of it counts for a rate from when the request was counted."""
-        if rate == "requests":
-            return self.requests
-        return 0 if rate == "output_tokens" else self.tokens_in
-
-    def said(self, rate: str) -> int:
-        """How much of it counts for a rate from when the answer ended."""
-        return self.tokens_out if rate in SAID else 0
-
-
-#: Rates that count what an answer says.
-SAID = ("tokens", "output_tokens")
-NOTHING = Amounts(0)
-
 
 class CallEntry(NamedTuple):
-    """A call. Its request and prompt count from `at`, see the stages. `ended`: when its answer did, from when its
-    output tokens count; None while it is under way, when `want` has the most that it can say."""
+    """A call. Its request and prompt count from `at`, depending on its stage. `ended` is when its answer ended,
+    from when its output tokens count; None while it is under way, when `want` holds the longest possible
+    answer."""
 
     at: float
     want: Amounts
@@ -76,32 +45,33 @@ class CallEntry(NamedTuple):
 
 
 class LimitReached(NamedTuple):
-    """It does not fit now: why (requests, tokens, concurrent), and when it is worth asking again. NEVER: only
-    when a call ends or a limit is raised."""
+    """A call does not fit now: which limit is in the way (requests, tokens, concurrent), and when to try again.
+    NEVER: not before another call ends or a limit is raised."""
 
     reason: str
     until: float
 
 
 def stretched(seconds: float) -> float:
-    """How long a window of this length is kept."""
+    """The length of a window with its safety margin."""
     return seconds + max(STRETCH * seconds, min(LATE, SHORT * seconds))
 
 
 def longest(limits: ProviderLimits) -> float:
-    """How far back these limits look."""
+    """Seconds of the longest window of these limits."""
     rates: list[Rate | None] = [getattr(limits, rate) for rate in RATES]
     return max((stretched(rate.seconds) for rate in rates if rate is not None), default=0.0)
 
 
 def counts_output(limits: ProviderLimits) -> bool:
-    """Whether it matters to these limits how long an answer becomes."""
+    """Whether the length of an answer counts for any of these limits."""
     return limits.tokens is not None or limits.output_tokens is not None
 
 
 class RateWindow:
-    """The log of one provider. Entries are added, replaced under their number, and forgotten when they are older
-    than any window that was ever asked about."""
+    """The log of one provider. Entries are added, replaced under their number, and dropped when they are older
+    than every window that was ever checked. `live` are the calls under way, `open` those of them not sent
+    yet."""
 
     def __init__(self) -> None:
         self._entries: dict[int, CallEntry] = {}
@@ -115,7 +85,7 @@ class RateWindow:
         return len(self._entries)
 
     def put(self, number: int, entry: CallEntry) -> None:
-        """Add an entry, or replace what it was before."""
+        """Add an entry, or replace the one with this number."""
         before = self._entries.get(number)
         self._entries[number] = entry
         if entry.ended is None:
@@ -138,22 +108,21 @@ class RateWindow:
         more: Amounts = NOTHING,
         forecast: OutputForecast | None = None,
     ) -> LimitReached | None:
-        """What is in the way of one more call; None where it fits.
+        """The limit that leaves no room for one more call; None where the call fits.
 
-        More than a whole limit is taken as the whole of it: else it would never fit. A limit of nothing lets
-        nothing through. The prompts under way may each have so much `more` tokens than was reserved for them: a
-        small share of the limit is kept free for that.
-        """
+        A call that needs more than a whole limit is counted as the whole limit, or it would never fit. A limit
+        of 0 admits nothing. Each prompt under way may take up to `more` tokens beyond its reservation: a small
+        share of the limit is kept free for that."""
         found: LimitReached | None = None
         for rate in RATES:
             limit: Rate | None = getattr(limits, rate)
             if limit is not None:
-                spare = min(more.sent(rate) * (len(self.live) + 1), SAFE * limit.count)
+                spare = min(more.at_request(rate) * (len(self.live) + 1), SAFE * limit.count)
                 count = self._count(rate, limit.seconds, now)
                 until = NEVER
                 if limit.count > 0:
                     until = count.free_at(want, forecast, limit.count - spare, now)
-                if now < until < NEVER and (self.open or (rate in SAID and self.live)):
+                if now < until < NEVER and (self.open or (rate in OUTPUT_RATES and self.live)):
                     until = min(until, now + LOOK * limit.seconds)
                 if until > now and (found is None or until > found.until):
                     found = LimitReached("requests" if rate == "requests" else "tokens", until)
@@ -164,7 +133,7 @@ class RateWindow:
         return found
 
     def used(self, rate: str, seconds: float, now: float) -> float:
-        """How much counts now, in a window of so many seconds, of requests that were sent and answers that
+        """The amount of a rate that counts now, in a window of this length: of requests sent and answers
         ended."""
         count = self._count(rate, seconds, now)
         return count.sent.total + count.said.total
@@ -188,8 +157,8 @@ class RateWindow:
 
 
 class _RateCount:
-    """How much counts for one rate, in one window of fixed length: what was sent, what was said by answers that
-    have ended, and the latter once more by when they began."""
+    """The amounts that count for one rate in a window of fixed length: `sent` of requests, `said` of answers that
+    have ended, and `begun` of the same answers by when they began."""
 
     __slots__ = ("_live", "_outlook", "begun", "rate", "said", "seconds", "sent")
 
@@ -203,14 +172,14 @@ class _RateCount:
         self._outlook: OpenOutput | None = None
 
     def put(self, number: int, entry: CallEntry, before: CallEntry | None) -> None:
-        self.sent.put(number, entry.at, entry.want.sent(self.rate), entry.stage)
-        if self.rate not in SAID:
+        self.sent.put(number, entry.at, entry.want.at_request(self.rate), entry.stage)
+        if self.rate not in OUTPUT_RATES:
             return
         if entry.ended is not None:
-            self.said.put(number, entry.ended, entry.want.said(self.rate))
-            self.begun.put(number, entry.at, entry.want.said(self.rate))
+            self.said.put(number, entry.ended, entry.want.at_answer(self.rate))
+            self.begun.put(number, entry.at, entry.want.at_answer(self.rate))
         if before is None and entry.ended is None and self._outlook is not None:
-            self._outlook.add(entry.want.said(self.rate), entry.forecast, True)
+            self._outlook.add(entry.want.at_answer(self.rate), entry.forecast, True)
         else:
             self._outlook = None
 
@@ -219,11 +188,12 @@ class _RateCount:
             total.forget(now)
 
     def free_at(self, want: Amounts, forecast: OutputForecast | None, count: float, now: float) -> float:
-        """When there may be room for one more: the past where there is now, NEVER where there never will be."""
-        sent = min(want.sent(self.rate), count)
-        if self.rate not in SAID:
+        """When there may be room for one more call: a past time where there is room now, NEVER where the passing
+        of time makes none."""
+        sent = min(want.at_request(self.rate), count)
+        if self.rate not in OUTPUT_RATES:
             return self.sent.free_at(self.sent.total + sent - count, now)
-        most = max(0.0, min(want.said(self.rate), count - sent))
+        most = max(0.0, min(want.at_answer(self.rate), count - sent))
         outlook = self._see(now)
         room = count + 1e-6 - sent
         until = self._fits_from(outlook, most, NEVER if forecast is None else forecast.pace, room)
@@ -233,14 +203,14 @@ class _RateCount:
         return until
 
     def _fits_from(self, outlook: OpenOutput, most: float, pace: float, room: float) -> float:
-        """From when on an answer that comes to so much at this pace fits, at every moment ahead.
+        """From when on an answer of this length, growing at this pace, fits at every moment ahead.
 
-        The answers under way only grow, and what counts is freed in steps. So between two steps the room is least
-        just before the second, and these are the moments to look at. The answer may have said by then what there
-        is room for, so it may begin so much earlier.
+        The answers under way only grow, and the window frees amounts in steps. So between two steps the room is
+        smallest just before the second, and only these moments need to be checked. Until then the answer can have
+        grown to the room that is left, so it may begin that much earlier.
         """
         if self.sent.never_free + outlook.most + most > room:
-            return NEVER  # no passing of time, but only the end of a call makes room
+            return NEVER  # only the end of a call makes room
         counts = self.sent.total + self.said.total
         until = -NEVER
         if counts + outlook.most + most <= room:
@@ -259,13 +229,13 @@ class _RateCount:
             outlook = self._outlook = OpenOutput(now)
             for entry in self._live.values():
                 recent = entry.stage == RESERVED or entry.at > now - self.seconds
-                outlook.add(entry.want.said(self.rate), entry.forecast, recent)
+                outlook.add(entry.want.at_answer(self.rate), entry.forecast, recent)
         return outlook
 
 
 class _SlidingSum:
-    """Amounts, each of which counts for so many seconds from its moment. Those that are RESERVED have none
-    yet."""
+    """A sum of amounts, each of which counts for `seconds` from its time. RESERVED ones have no time yet, and
+    count as now."""
 
     __slots__ = ("_amounts", "_ats", "_open", "_order", "_passed", "seconds", "total")
 
@@ -276,7 +246,7 @@ class _SlidingSum:
         self._ats: dict[int, tuple[float, int]] = {}
         self._order: list[tuple[float, int]] = []
         self._open = 0.0
-        self._passed: list[float] = []  # how much the first n of the order come to; empty: not worked out
+        self._passed: list[float] = []  # running sums over the order; empty: to be computed
 
     def put(self, number: int, at: float, amount: float, stage: int = COUNTED) -> None:
         before = self._ats.get(number)
@@ -295,7 +265,7 @@ class _SlidingSum:
             self._passed.clear()
 
     def forget(self, now: float) -> None:
-        """Drop what counts no longer."""
+        """Drop the amounts that no longer count."""
         old = bisect_right(self._order, (now - self.seconds + ROUNDING, 0))
         if old:
             for _, number in self._order[:old]:
@@ -305,7 +275,7 @@ class _SlidingSum:
             self._passed.clear()
 
     def total_at(self, when: float) -> float:
-        """How much of it will still count at this moment."""
+        """The part of the sum that still counts at this time."""
         if not self._passed:
             self._passed = list(accumulate((self._amounts[number] for _, number in self._order), initial=0.0))
         passed = self._passed[bisect_right(self._order, (when - self.seconds + ROUNDING, 0))]
@@ -313,19 +283,19 @@ class _SlidingSum:
 
     @property
     def never_free(self) -> float:
-        """How much of it counts until something happens, however long that lasts."""
+        """The part of the sum that the passing of time does not free."""
         return self._open
 
     def steps(self, most: int) -> Iterator[float]:
-        """When it becomes less. Where it does so more often than `most`, only every nth of these moments: what is
-        freed between two of them counts until the second."""
+        """The times at which the sum decreases. With more than `most` of them, every nth: amounts freed between
+        two of these times then count until the second."""
         each = -(-len(self._order) // most) or 1
         last = len(self._order) - 1
         for index in range(last % each if last >= 0 else 0, len(self._order), each):
             yield self._order[index][0] + self.seconds
 
     def free_at(self, over: float, now: float) -> float:
-        """When so much less counts."""
+        """When the sum has decreased by this amount."""
         if over <= 1e-9:
             return -NEVER
         for until, amount in self.ends(now):
@@ -335,8 +305,8 @@ class _SlidingSum:
         return NEVER
 
     def ends(self, now: float) -> Iterator[tuple[float, float]]:
-        """When which amounts end to count, in order and at the earliest: one that is sent may be counted any
-        moment now. Those that have ended by now are left out."""
+        """The times, in order, at which amounts cease to count at the earliest: a request that was sent may be
+        counted at any time from now. Amounts that no longer count are left out."""
         first = bisect_right(self._order, (now - self.seconds, NEVER))
         last = bisect_right(self._order, (now, NEVER))
         for at, number in islice(self._order, first, last):
@@ -346,7 +316,7 @@ class _SlidingSum:
 
     @staticmethod
     def both_free_at(one: _SlidingSum, other: _SlidingSum, over: float, now: float) -> float:
-        """When so much less counts of two together."""
+        """When two sums together have decreased by this amount."""
         for until, amount in merge(one.ends(now), other.ends(now)):
             if until > now:
                 over -= amount

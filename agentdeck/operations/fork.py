@@ -16,7 +16,7 @@ from agentdeck.engine.launch import ITERATOR, OVERLAY, TASKS, programs
 from agentdeck.engine.resume import definition_of, nested_of
 from agentdeck.engine.source_hashes import FILES, accepted, changed_files, note_changes
 from agentdeck.errors import UsageError
-from agentdeck.limits.provider_limits import caps_of, shown
+from agentdeck.limits.provider_limits import all_in_deck_notation, caps_of
 from agentdeck.operations.overrides import override
 from agentdeck.operations.recorded_run import known_agent
 from agentdeck.operations.retry import inputs_from_settings
@@ -100,7 +100,7 @@ def fork(db: Path, wanted: Fork) -> ForkResult:
     workers = state.workers
     if new.limits.workers is not None and new.limits.workers != old.limits.workers:
         workers = new.limits.workers
-    limits: dict[str, Data] = {"workers": workers, **shown(caps_of(deck_for(folder), new))}
+    limits: dict[str, Data] = {"workers": workers, **all_in_deck_notation(caps_of(deck_for(folder), new))}
     started = ev.RunStarted(at, name, new.name, new.identity, inputs, limits, author.text, row.run, first.tasks)
     redo = invalidated(old, new, wanted.start)
     tasks = sorted(

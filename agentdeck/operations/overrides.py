@@ -9,7 +9,7 @@ from typing import Any
 
 from agentdeck.errors import UsageError
 from agentdeck.limits.provider_limits import NAMES as CAPS
-from agentdeck.limits.provider_limits import turned
+from agentdeck.limits.provider_limits import with_changes
 from agentdeck.operations.inputs import pair
 from agentdeck.workflow.model import PRIORITIES, Agent, Budget, Definition, ProviderLimits
 from agentdeck.workflow.units import duration, size
@@ -47,7 +47,7 @@ def _set(definition: Definition, name: str, value: str) -> Definition:
         return replace(definition, budget=replace(definition.budget or Budget(), **amount))
     if len(parts) == 2 and parts[1] in CAPS:
         own = definition.limits.providers
-        tighter = turned(own.get(parts[0], ProviderLimits()), {parts[1]: value or "none"})
+        tighter = with_changes(own.get(parts[0], ProviderLimits()), {parts[1]: value or "none"})
         limits = replace(definition.limits, providers={**own, parts[0]: tighter})
         return replace(definition, limits=limits)
     if parts[0] == "agents" and len(parts) >= 3:

@@ -15,18 +15,8 @@ from typing import NamedTuple, TypeAlias
 from agentdeck.limits.fair_sharing import WaitingProcess, owed, waits
 from agentdeck.limits.output_reservation import OutputForecast
 from agentdeck.limits.provider_limits import tighten
-from agentdeck.limits.rate_window import (
-    COUNTED,
-    LATEST,
-    NEVER,
-    NOTHING,
-    RESERVED,
-    Amounts,
-    CallEntry,
-    LimitReached,
-    RateWindow,
-    longest,
-)
+from agentdeck.limits.rate_window import NEVER, CallEntry, LimitReached, RateWindow, longest
+from agentdeck.limits.reservations import COUNTED, LATEST, NOTHING, RESERVED, Amounts
 from agentdeck.store.codec import text_of
 from agentdeck.store.lease import held, lease_of
 from agentdeck.workflow.model import ProviderLimits

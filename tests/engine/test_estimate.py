@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from agentdeck.engine.prompt_estimate import LEAST, MANY, OUTPUT, SEEN, PromptEstimates
-from agentdeck.limits.rate_window import Amounts
+from agentdeck.engine.prompt_estimate import PromptEstimates
+from agentdeck.limits.reservations import Amounts
+from agentdeck.limits.token_estimates import LEAST, MANY, OUTPUT, SEEN
 from agentdeck.scheduler.events import Usage
 from agentdeck.scheduler.program import Rule
 from agentdeck.workflow.model import Agent, Prompt

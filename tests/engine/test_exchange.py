@@ -10,10 +10,10 @@ import anyio
 import pytest
 
 from agentdeck.engine.clock import LoopClock, virtual
-from agentdeck.engine.grant import Reservation
-from agentdeck.engine.prompt_estimate import PromptEstimate
+from agentdeck.engine.reservation import Reservation
 from agentdeck.engine.reservation_batcher import ReservationBatcher
-from agentdeck.limits.rate_window import NOTHING, Amounts
+from agentdeck.limits.reservations import NOTHING, Amounts
+from agentdeck.limits.token_estimates import PromptEstimate
 from agentdeck.scheduler.program import Rule
 from agentdeck.store.memory import MemoryLog
 from agentdeck.store.reservations import Answer, Book, Granted, Refused
@@ -49,9 +49,9 @@ class Side:
         def told(answer: Answer) -> None:
             self.answers[step] = answer
             if isinstance(answer, Granted):
-                grant.placed(answer.id)
+                grant.add_row(answer.id)
 
-        self.exchange.ask(grant, told)
+        self.exchange.reserve(grant, told)
         return grant
 
     async def hold(self, *steps: str) -> list[Reservation]:
@@ -234,7 +234,7 @@ def test_what_another_process_was_told_is_heard_while_places_are_passed_on(place
     async def scene() -> None:
         (now,) = await side.hold("0")
         until = side.clock.now() + 30
-        other.exchange.tell(lambda db, _: other.book.cool_down(db, "p", until))
+        other.exchange.write(lambda db, _: other.book.cool_down(db, "p", until))
         await anyio.sleep(0.001)
         side.exchange.settle(now, ONE)
         now = side.grant("1")

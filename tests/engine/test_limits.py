@@ -96,7 +96,7 @@ def test_each_round_of_tools_counts_from_when_its_own_request_was_sent(
     async def rounds(self: PromptVerb, work: AttemptContext) -> str:
         for turn in range(3):
             if turn:
-                await work.again(10, 10)
+                await work.next_request(10, 10)
             await anyio.sleep((len(sent) * 7) % 10)
             work.sent()
             sent.append(LoopClock().now())

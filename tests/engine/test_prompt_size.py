@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentdeck.engine.prompt_size import PromptSize
+from agentdeck.engine.prompt_estimate import PromptSize
 from agentdeck.errors import AgentdeckError
 from agentdeck.workflow.expressions import compile_template, show
 from agentdeck.workflow.model import Prompt

@@ -187,7 +187,7 @@ def test_a_lowered_limit_holds_for_the_next_round_of_tools(
     async def rounds(self: PromptVerb, work: AttemptContext) -> str:
         for turn in range(20):
             if turn:
-                await work.again(None, None)
+                await work.next_request(None, None)
             begin = LoopClock().now()
             await anyio.sleep(1)
             spans.append((begin, LoopClock().now()))

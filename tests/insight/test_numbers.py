@@ -6,7 +6,7 @@ from agentdeck.insight.attention import AttentionCounts, attention_counts, atten
 from agentdeck.insight.formatting import count, dollars, per_second, percent
 from agentdeck.insight.limits import limits
 from agentdeck.insight.throughput import Pace
-from agentdeck.limits.ranges import range_of
+from agentdeck.limits.provider_limits import range_of
 from agentdeck.scheduler import events as ev
 from agentdeck.views.run_view import RunView
 

@@ -21,9 +21,9 @@ def played(pace: AdaptiveConcurrency, capacity: int, *, refuses: bool, calls: in
             heappush(ends, (now + takes, number * 1000 + live, takes))
             live += 1
         if refuses and live > capacity:
-            pace.refused(now)
+            pace.record_refusal(now)
         now, _, takes = heappop(ends)
-        pace.ended(now, takes, live)
+        pace.record_success(now, takes, live)
         live -= 1
         places.append(pace.places)
     return places
@@ -50,10 +50,10 @@ def replayed(capacity: int, at_random: float) -> tuple[float, float]:
             heappush(ends, (now + (0.05 if bad else random.uniform(0.8, 1.2)), now, bad))
         now, began, bad = heappop(ends)
         if bad:
-            pace.refused(now)
+            pace.record_refusal(now)
             refused += 1
         else:
-            pace.ended(now, now - began, live)
+            pace.record_success(now, now - began, live)
             good += 1
         live -= 1
     return good / 600.0, refused / (good + refused)
@@ -75,25 +75,25 @@ def test_it_starts_small_doubles_and_stays_within_its_bounds() -> None:
     pace = AdaptiveConcurrency(10)
     assert pace.places == 4
     for n in range(40):
-        pace.ended(float(n), 1.0, pace.places)
+        pace.record_success(float(n), 1.0, pace.places)
     assert pace.places == 10
     for n in range(40, 80):
-        pace.refused(n * 10.0)
+        pace.record_refusal(n * 10.0)
     assert pace.places == 1
 
 
 def test_one_crowd_is_one_setback() -> None:
     pace = AdaptiveConcurrency(100)
     for _ in range(60):
-        pace.ended(1.0, 1.0, pace.places)
+        pace.record_success(1.0, 1.0, pace.places)
     before = pace.size
     for _ in range(30):
-        pace.refused(2.0)
+        pace.record_refusal(2.0)
     assert pace.size == pytest.approx(before * 0.7)
 
 
 def test_places_that_nobody_takes_do_not_grow() -> None:
     pace = AdaptiveConcurrency(100)
     for n in range(50):
-        pace.ended(float(n), 1.0, 2)
+        pace.record_success(float(n), 1.0, 2)
     assert pace.places == 4

@@ -6,16 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentdeck.limits.output_reservation import OutputForecast
-from agentdeck.limits.rate_window import (
-    LATEST,
-    NEVER,
-    RESERVED,
-    SENT,
-    Amounts,
-    CallEntry,
-    LimitReached,
-    RateWindow,
-)
+from agentdeck.limits.rate_window import NEVER, CallEntry, LimitReached, RateWindow
+from agentdeck.limits.reservations import LATEST, RESERVED, SENT, Amounts
 from agentdeck.workflow.model import ProviderLimits, Rate
 
 LIMITS = ProviderLimits(requests=Rate(5, 10.0), tokens=Rate(100, 10.0), output_tokens=Rate(60, 4.0))
@@ -157,7 +149,7 @@ def test_in_no_window_is_a_limit_exceeded(wants: list[tuple[int, int, float]], l
         for rate in ("requests", "tokens", "output_tokens"):
             limit = getattr(limits, rate)
             inside = [w for at, w in sent if at > now - limit.seconds]
-            assert sum(w.sent(rate) + w.said(rate) for w in inside) <= limit.count
+            assert sum(w.at_request(rate) + w.at_answer(rate) for w in inside) <= limit.count
 
 
 def test_the_limit_is_used_while_there_is_work() -> None:

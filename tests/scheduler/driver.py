@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from heapq import heappop, heappush
 
 from agentdeck.errors import Fault
-from agentdeck.limits.rate_window import Amounts, CallEntry, RateWindow
+from agentdeck.limits.rate_window import CallEntry, RateWindow
+from agentdeck.limits.reservations import Amounts
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.fold import Fold, rebuild_task

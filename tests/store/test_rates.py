@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from agentdeck.limits.fair_sharing import AGAIN, SLICE
-from agentdeck.limits.rate_window import COUNTED, LATEST, Amounts
+from agentdeck.limits.reservations import COUNTED, LATEST, Amounts
 from agentdeck.store.lease import BOUND, OBSERVED
 from agentdeck.store.memory import MemoryLog
 from agentdeck.store.reservations import PRUNE, Book, Granted, Moved, Refused, Settled, Wanted

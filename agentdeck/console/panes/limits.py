@@ -19,7 +19,7 @@ from agentdeck.console.table_model import Column, Rows
 from agentdeck.console.throttle import Seldom
 from agentdeck.insight.formatting import count, dollars, seconds
 from agentdeck.insight.limits import RATES, Limit, limits, number
-from agentdeck.limits.ranges import range_of
+from agentdeck.limits.provider_limits import range_of
 from agentdeck.terminal_text import clean
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow import units

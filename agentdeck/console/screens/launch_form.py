@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agentdeck.errors import AgentdeckError, UsageError
-from agentdeck.limits.provider_limits import caps_of, told
+from agentdeck.limits.provider_limits import caps_of, in_deck_notation
 from agentdeck.operations.inputs import missing_inputs, read
 from agentdeck.operations.overrides import override
 from agentdeck.operations.task_files import TaskFile
@@ -179,7 +179,7 @@ class LaunchForm:
                 case ["budget", measure]:
                     found[name] = getattr(made.budget, measure)
                 case [provider, limit]:
-                    found[name] = told(made.limits.providers[provider]).get(limit)
+                    found[name] = in_deck_notation(made.limits.providers[provider]).get(limit)
         return found
 
 
@@ -212,7 +212,7 @@ def _budget(definition: Definition) -> list[tuple[str, str, str]]:
 
 def _caps(caps: ProviderLimits) -> list[tuple[str, str, str]]:
     """The limits of a provider, as the deck and the file have them."""
-    now = told(caps)
+    now = in_deck_notation(caps)
     units = {"requests": "requests", "tokens": "tokens", "concurrent": "at once"}
     units |= {name: name.replace("_", " ") for name in now if name not in units}
     return [(name, str(now.get(name, "")), unit) for name, unit in units.items()]

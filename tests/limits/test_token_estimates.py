@@ -6,7 +6,7 @@ from math import inf
 
 import pytest
 
-from agentdeck.engine.answer_lengths import MEMORY, PACES, TRUSTED, AnswerLengths, OutputRates
+from agentdeck.limits.token_estimates import MEMORY, RATES, TRUSTED, AnswerLengths, OutputRates
 
 
 def test_an_answer_may_be_as_long_as_allowed_until_enough_were_seen() -> None:
@@ -40,10 +40,10 @@ def test_old_answers_are_forgotten() -> None:
 
 
 def test_tokens_come_as_fast_as_the_fastest_answer_did_and_a_little_more() -> None:
-    paces = OutputRates()
-    for n in range(PACES):
-        assert paces.most == inf
-        paces.add(100, 2.0 + n)
-    assert paces.most == pytest.approx(55)
-    paces.add(2, 0.001)
-    assert paces.most == pytest.approx(55), "a short answer says nothing of that"
+    rates = OutputRates()
+    for n in range(RATES):
+        assert rates.most == inf
+        rates.add(100, 2.0 + n)
+    assert rates.most == pytest.approx(55)
+    rates.add(2, 0.001)
+    assert rates.most == pytest.approx(55), "a short answer says nothing of that"

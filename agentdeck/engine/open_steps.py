@@ -1,0 +1,105 @@
+"""Steps that end by something other than an attempt: a sub-workflow by its task, an approval by an answer."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from agentdeck.agents.template_rendering import render, render_text
+from agentdeck.engine.clock import Clock
+from agentdeck.engine.log_lines import AttemptLog, LogLine
+from agentdeck.errors import AgentdeckError, Fault, StepError
+from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.approvals import YES, complete, describe
+from agentdeck.scheduler.scheduler import Scheduler
+from agentdeck.scheduler.scope import scope_of
+from agentdeck.scheduler.state import OPEN, RUNNING, Step
+from agentdeck.workflow.expressions import Template, compile_template
+from agentdeck.workflow.model import Approve, SubWorkflow
+
+
+class OpenSteps:
+    """Opens these steps: starts the task of a sub-workflow, asks for an approval. With `yes`, `author`
+    approves."""
+
+    def __init__(
+        self,
+        machine: Scheduler,
+        clock: Clock,
+        feed: Callable[[ev.Event | ev.Signal], None],
+        lines: deque[LogLine],
+        *,
+        yes: bool,
+        author: ev.Author | None,
+    ) -> None:
+        self._machine = machine
+        self._clock = clock
+        self._feed = feed
+        self._lines = lines
+        self._yes = yes
+        self._author = author
+
+    async def open(self, step: Step, started: ev.StepStarted, with_: Template | None) -> None:
+        """Open a step that has started. Leaves it as it is where it has ended while its values were rendered."""
+        does = step.acting.agent.does
+        try:
+            if isinstance(does, SubWorkflow):
+                await self._open_task(step, started, does, with_)
+            elif isinstance(does, Approve):
+                await self._ask(step, started, does)
+        except AgentdeckError as error:
+            fault = fault_of(error, "expression")
+            if not _is_over(step, started):
+                at = self._clock.now()
+                self._feed(ev.AttemptFailed(at, started.task, started.step, started.attempt, fault))
+
+    async def _open_task(
+        self, step: Step, started: ev.StepStarted, does: SubWorkflow, with_: Template | None
+    ) -> None:
+        given = {} if with_ is None else await render(with_, scope_of(step, self._machine.run))
+        if _is_over(step, started):
+            return
+        nested = step.task.program.nested[step.acting.name].definition
+        inputs = {name: given.get(name, spec.default) for name, spec in nested.inputs.items()}
+        missing = [name for name, spec in nested.inputs.items() if spec.required and name not in given]
+        if missing:
+            raise StepError("setup", f"{does.file} needs the input {', '.join(missing)}; give it in `with`")
+        parent = started.task, started.step
+        self._feed(ev.TaskOpened(self._clock.now(), "/".join(parent), inputs, parent))
+
+    async def _ask(self, step: Step, started: ev.StepStarted, does: Approve) -> None:
+        at, task, name = self._clock.now(), started.task, started.step
+        if self._yes:
+            fields, defaults = complete(does, {})
+            who = self._author.text if self._author is not None else ""
+            self._feed(ev.StepAnswered(at, task, name, True, fields, who, YES, self._author, defaults))
+            return
+        scope = scope_of(step, self._machine.run)
+        question = await render_text(compile_template(does.ask), scope)
+        shown = await render(compile_template(does.show), scope) if does.show else None
+        if _is_over(step, started):
+            return
+        self._log(at, task, name, started.attempt, f"asks: {question}")
+        self._feed(ev.Noted(at, question, task, name, {"asks": question, "shows": shown}))
+
+    def log_answer(self, event: ev.StepAnswered) -> None:
+        """Write a decision into the log of its step."""
+        task = self._machine.tasks.get(event.task)
+        step = task.step(event.step) if task is not None else None
+        self._log(event.at, event.task, event.step, step.attempt if step is not None else 1, describe(event))
+
+    def _log(self, at: float, task: str, step: str, attempt: int, text: str) -> None:
+        AttemptLog(self._lines, lambda: at, lambda: None, (task, step, attempt))(text)
+
+
+def fault_of(error: Exception, kind: str) -> Fault:
+    """The fault of a StepError; a fault of this kind for agentdeck's other errors, `exception` for the rest."""
+    if isinstance(error, StepError):
+        return error.fault
+    if isinstance(error, AgentdeckError):
+        return Fault(kind, str(error))
+    return Fault("exception", f"{type(error).__name__}: {error}")
+
+
+def _is_over(step: Step, started: ev.StepStarted) -> bool:
+    return step.attempt != started.attempt or step.state not in (RUNNING, OPEN)
