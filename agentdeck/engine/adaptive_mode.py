@@ -1,8 +1,7 @@
-"""`mode: adaptive`: whether the steps of a task go side by side, by how much work a task is.
+"""`mode: adaptive`: whether the steps of a task run in parallel, by the amount of work in a task.
 
-Handing steps to workers costs a little each time. Where a whole task is less than a tenth of a second of work
-there is next to nothing to gain by it, and its steps go one after the other; tasks go side by side as ever.
-"""
+Handing a step to another worker has a small cost. Where a whole task is less than a tenth of a second of work,
+there is little to gain, and its steps run one after the other; tasks run in parallel as always."""
 
 from __future__ import annotations
 
@@ -14,49 +13,50 @@ from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.scheduler.state import root_of
 from agentdeck.store.durations import MEMORY
 
-#: Seconds of work of the median task under which it is small.
+#: Seconds of work of the median task below which its steps run one after the other.
 SMALL = 0.1
-#: So many tasks must have been seen; it is looked at again after so many.
+#: Tasks that must have ended before the first decision, and between two decisions.
 LEAST, EACH = 5, 20
-#: So much larger they must be for their steps to go side by side again.
+#: The factor by which tasks must be larger before their steps run in parallel again.
 BACK = 1.5
 
 
 class AdaptiveMode:
-    """Looks on at a run. `known` are the seconds of work of earlier tasks; `took` those of this run's."""
+    """Chooses the mode from a run's events. `known` are the seconds of work of earlier tasks; `work_of_tasks`
+    those of this run's."""
 
-    def __init__(self, known: Iterable[float], machine: Scheduler) -> None:
-        self.took: list[float] = []
+    def __init__(self, known: Iterable[float], scheduler: Scheduler) -> None:
+        self.work_of_tasks: list[float] = []
         self._last = deque(known, MEMORY)
-        self._machine = machine
+        self._scheduler = scheduler
         self._began: dict[tuple[str, str], float] = {}
         self._work: dict[str, float] = {}
 
     def first(self, at: float) -> ev.Noted:
-        """What is chosen before anything has run, and why."""
+        """The choice before anything has run, with its reason."""
         if self._last:
             return self._choose(at)
         return _told(at, False, "nothing is known of this workflow yet")
 
     def see(self, event: ev.Event) -> ev.Noted | None:
-        """Take in what happened. What is chosen from now on, where that is another way."""
+        """Consider an event. Returns the new choice, where it is another one."""
         match event:
-            case ev.StepStarted(task=task, step=step) if self._machine.step(task, step).acting.slot:
+            case ev.StepStarted(task=task, step=step) if self._scheduler.step(task, step).acting.slot:
                 self._began[task, step] = event.at
             case ev.StepSucceeded(task=task, step=step) | ev.AttemptFailed(task=task, step=step):
                 root, began = root_of(task), self._began.pop((task, step), event.at)
                 self._work[root] = self._work.get(root, 0.0) + event.at - began
             case ev.TaskEnded(task=task) if task in self._work:
-                self.took.append(round(self._work.pop(task), 6))
-                self._last.append(self.took[-1])
-                enough = len(self.took) == LEAST or len(self.took) % EACH == 0
-                if enough and (self._work_of_one() < self._bound) != self._machine.sequential:
+                self.work_of_tasks.append(round(self._work.pop(task), 6))
+                self._last.append(self.work_of_tasks[-1])
+                enough = len(self.work_of_tasks) == LEAST or len(self.work_of_tasks) % EACH == 0
+                if enough and (self._work_of_one() < self._bound) != self._scheduler.sequential:
                     return self._choose(event.at)
         return None
 
     @property
     def _bound(self) -> float:
-        return SMALL * BACK if self._machine.sequential else SMALL
+        return SMALL * BACK if self._scheduler.sequential else SMALL
 
     def _work_of_one(self) -> float:
         return sorted(self._last)[(len(self._last) - 1) // 2]

@@ -84,7 +84,7 @@ class Attempts:
 
     def __init__(
         self,
-        machine: Scheduler,
+        scheduler: Scheduler,
         clock: Clock,
         contexts: Callable[[Program], WorkflowContext],
         feed: EventSink,
@@ -95,28 +95,28 @@ class Attempts:
         yes: bool = False,
         author: ev.Author | None = None,
     ) -> None:
-        self._machine = machine
+        self._scheduler = scheduler
         self._clock = clock
         self._contexts = contexts
         self._feed = feed
         self._lines = lines
         self._reuse = reuse
-        self._key_waiters = KeyWaiters(machine, clock, feed, reuse)
+        self._key_waiters = KeyWaiters(scheduler, clock, feed, reuse)
         self._reservations = reservations
         self._hedges = Hedges(reservations, clock, feed)
-        self._open_steps = OpenSteps(machine, clock, feed, lines, yes=yes, author=author)
+        self._open_steps = OpenSteps(scheduler, clock, feed, lines, yes=yes, author=author)
         self.log_answer = self._open_steps.log_answer
         self._prepared: dict[Rule, PreparedAgent] = {}
         self._live: dict[AttemptKey, asyncio.Task[None]] = {}
         self._cancelled: set[AttemptKey] = set()
         self._prompts: dict[AttemptKey, AttemptContext] = {}
-        machine.set_usage_source(self._usage_so_far)
+        scheduler.set_usage_source(self._usage_so_far)
 
     async def run(self, start: act.StartAttempt, worker: asyncio.Task[None]) -> None:
         """Execute an attempt in the `worker` that awaits this, and report its end to the scheduler. Does nothing
         where the attempt is no longer current."""
         started = start.started
-        task = self._machine.tasks.get(started.task)
+        task = self._scheduler.tasks.get(started.task)
         step = task.step(started.step) if task is not None else None
         if step is None or step.attempt != started.attempt or step.state not in (RUNNING, OPEN):
             self._reservations.release(start.ask)
@@ -134,7 +134,7 @@ class Attempts:
     ) -> None:
         started, rule = start.started, step.acting
         key: AttemptKey = started.task, started.step, started.attempt
-        scope = scope_of(step, self._machine.run)
+        scope = scope_of(step, self._scheduler.run)
         size = estimated_size(scope["needs"] if rule.needs else scope["inputs"])
         idle = None if start.timeout_idle is None else _IdleClock(self._clock.now)
         log = AttemptLog(self._lines, self._clock.now, idle or _nothing, key)
@@ -185,7 +185,7 @@ class Attempts:
         started, timeout = start.started, step.acting.attempt_timeout
         task, name, number = started.task, started.step, started.attempt
         return AttemptContext(
-            self._machine.run,
+            self._scheduler.run,
             task,
             name,
             number,
@@ -257,7 +257,7 @@ class Attempts:
         """The attempt that a worker executes, and when its attempt clock runs out. From any thread."""
         for key, live in self._live.copy().items():  # a copy in one step, as the loop may change it meanwhile
             if live is worker:
-                task = self._machine.tasks.get(key[0])
+                task = self._scheduler.tasks.get(key[0])
                 step = task.step(key[1]) if task is not None else None
                 timeout = step.acting.attempt_timeout if step is not None else None
                 return key, None if step is None or timeout is None else step.started_at + timeout

@@ -15,7 +15,7 @@ class Clock(Protocol):
 
 
 class WallClock:
-    """The time of day when the process began plus what has passed since: setting the machine's clock moves
+    """The time of day when the process began plus what has passed since: setting the system clock changes
     nothing that is under way."""
 
     def __init__(self) -> None:

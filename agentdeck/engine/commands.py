@@ -31,19 +31,19 @@ class Command(NamedTuple):
     """A request as its handler sees it: the arguments, the state of the run, the time, and who asked."""
 
     args: Mapping[str, Data]
-    machine: Scheduler
+    scheduler: Scheduler
     at: float
     who: str
     author: ev.Author
 
 
-def order(request: Request, machine: Scheduler, at: float) -> Outcome:
+def order(request: Request, scheduler: Scheduler, at: float) -> Outcome:
     """Returns the events that a request means now, and the answer to its sender. Raises UsageError, with what is
     possible, where the request cannot be carried out."""
     handler = COMMANDS.get(request.verb)
     if handler is None:
         raise UsageError(f"a run cannot be asked to {request.verb}")
-    return handler(Command(dict(request.args or {}), machine, at, request.who, request.author))
+    return handler(Command(dict(request.args or {}), scheduler, at, request.who, request.author))
 
 
 def _pause(command: Command) -> Outcome:
@@ -55,13 +55,13 @@ def _resume(command: Command) -> Outcome:
 
 
 def _drain(command: Command) -> Outcome:
-    running = len(command.machine.running)
+    running = len(command.scheduler.running)
     return [ev.RunDrained(command.at, command.who)], f"draining: {running} steps finish"
 
 
 def _hurry(command: Command) -> Outcome:
     task = str(command.args["task"])
-    if task not in command.machine.tasks:
+    if task not in command.scheduler.tasks:
         raise UsageError(f"task {task} is not open")
     return [ev.TaskHurried(command.at, task, command.who)], f"task {task} goes first"
 
@@ -72,15 +72,15 @@ def _release(command: Command) -> Outcome:
 
 
 def _retry(command: Command) -> Outcome:
-    together, answer = order_again(command.args, command.machine, command.at, command.who)
+    together, answer = order_again(command.args, command.scheduler, command.at, command.who)
     return [together], answer
 
 
 def _approve(command: Command) -> Outcome:
     """The decision of an operator, with the defaults of the fields that were not given."""
-    args, machine = command.args, command.machine
+    args, scheduler = command.args, command.scheduler
     task, key = _find(command, OPEN)
-    step = machine.tasks[task].step(key)
+    step = scheduler.tasks[task].step(key)
     does = step.acting.agent.does if step is not None else None
     if not isinstance(does, Approve):
         raise UsageError(f"{key} of task {task} asks no person")
@@ -96,13 +96,13 @@ def _approve(command: Command) -> Outcome:
 
 def _cancel(command: Command) -> Outcome:
     """Cancels the run, a task, a step of a task, or a step in every open task, by the arguments given."""
-    args, machine, at, who = command.args, command.machine, command.at, command.who
+    args, scheduler, at, who = command.args, command.scheduler, command.at, command.who
     task, step, now = str(args.get("task") or ""), str(args.get("step") or ""), bool(args.get("now"))
-    if task and task not in machine.tasks:
+    if task and task not in scheduler.tasks:
         raise UsageError(f"task {task} is not open")
     if not step:
         return [ev.CancelAsked(at, task, "", who, now)], f"{f'task {task}' if task else 'the run'} cancelled"
-    found = {t.id: s for t in machine.tasks.values() if task in ("", t.id) and (s := t.step(step)) is not None}
+    found = {t.id: s for t in scheduler.tasks.values() if task in ("", t.id) and (s := t.step(step)) is not None}
     where = f"of task {task}" if task else "of any open task"
     if not found:
         raise UsageError(f"there is no step {step} {where}")
@@ -116,7 +116,7 @@ def _cancel(command: Command) -> Outcome:
 def _skip(command: Command) -> Outcome:
     """Skips a step that has not ended: the steps that need it go on without it."""
     task, key = str(command.args["task"]), str(command.args["step"])
-    found = command.machine.tasks.get(task)
+    found = command.scheduler.tasks.get(task)
     step = found.step(key) if found is not None else None
     if step is None or step.ended:
         raise UsageError(f"no step {key} of task {task} is open")
@@ -131,7 +131,7 @@ def _find(command: Command, state: str) -> tuple[str, str]:
         task, step = step.rsplit("/", 1)
     found = [
         t.id
-        for t in command.machine.tasks.values()
+        for t in command.scheduler.tasks.values()
         if (s := t.step(step)) is not None and s.state == state and (not task or t.id == task)
     ]
     if not found:
@@ -148,17 +148,17 @@ def _limits(command: Command) -> Outcome:
 
 
 def _limit(command: Command, name: str, value: Data) -> ev.LimitChanged:
-    machine, at, who = command.machine, command.at, command.who
+    scheduler, at, who = command.scheduler, command.at, command.who
     head, _, limit = name.partition(".")
-    if head in machine.provider_limits:
-        return ev.LimitChanged(at, name, *_turned(name, head, limit, value, machine), who)
+    if head in scheduler.provider_limits:
+        return ev.LimitChanged(at, name, *_turned(name, head, limit, value, scheduler), who)
     if name == "workers":
-        old: Data = machine.workers
+        old: Data = scheduler.workers
     else:
         try:
-            rule, setting = machine.run_state.setting(name)
+            rule, setting = scheduler.run_state.setting(name)
         except (KeyError, ValueError):
-            raise UsageError(f"there is no limit {name}; there are {', '.join(_names(machine))}") from None
+            raise UsageError(f"there is no limit {name}; there are {', '.join(_names(scheduler))}") from None
         old = getattr(rule, setting)
     least, most = range_of(name)
     fits = isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
@@ -174,7 +174,7 @@ def _shown(name: str, value: Data) -> Data:
     return show_duration(value) if timed else value
 
 
-def _turned(name: str, provider: str, limit: str, value: Data, machine: Scheduler) -> tuple[Data, Data]:
+def _turned(name: str, provider: str, limit: str, value: Data, scheduler: Scheduler) -> tuple[Data, Data]:
     """The old and the new value of a provider's limit, both as an operator writes them."""
     try:
         new = in_deck_notation(with_changes(ProviderLimits(), {limit: value})).get(limit)
@@ -182,13 +182,15 @@ def _turned(name: str, provider: str, limit: str, value: Data, machine: Schedule
         raise UsageError(f"{provider} has no limit {limit}; there are {', '.join(CAPS)}") from None
     except ValueError as error:
         raise UsageError(f"{name}: {error}") from None
-    return machine.changed_limits.get(name, in_deck_notation(machine.provider_limits[provider]).get(limit)), new
+    return scheduler.changed_limits.get(
+        name, in_deck_notation(scheduler.provider_limits[provider]).get(limit)
+    ), new
 
 
 def _budget(command: Command) -> Outcome:
     """Raises or replaces a bound of the budget, or moves the rest of the run to the lowest tier. A run that
     paused because its budget was used up goes on."""
-    args, machine, at, who = command.args, command.machine, command.at, command.who
+    args, scheduler, at, who = command.args, command.scheduler, command.at, command.who
     events: Events = []
     done: dict[str, Data] = {}
     if args.get("lowest"):
@@ -198,7 +200,7 @@ def _budget(command: Command) -> Outcome:
         changed, new = _bound(command)
         events.append(changed)
         done[changed.name] = new
-    if machine.paused and machine.pause_reason.startswith("budget"):
+    if scheduler.paused and scheduler.pause_reason.startswith("budget"):
         events.append(ev.RunUnpaused(at, who))
     return events, done
 
@@ -208,7 +210,7 @@ def _bound(command: Command) -> tuple[ev.LimitChanged, float]:
     measure, amount = str(args["measure"]), args["amount"]
     if measure not in ("usd", "tokens", "task.usd", "task.tokens"):
         raise UsageError(f"there is no budget in {measure}; there are usd, tokens, task.usd and task.tokens")
-    old = command.machine.accounts.bound(measure)
+    old = command.scheduler.accounts.bound(measure)
     new = (old or 0) + amount if args.get("more") else amount
     if not isinstance(amount, int | float) or isinstance(amount, bool) or not 0 <= new < 1e12:
         raise UsageError(f"a budget of {new} {measure} makes no sense")
@@ -218,10 +220,10 @@ def _bound(command: Command) -> tuple[ev.LimitChanged, float]:
     return ev.LimitChanged(command.at, f"budget.{measure}", old, new, command.who), new
 
 
-def _names(machine: Scheduler) -> list[str]:
+def _names(scheduler: Scheduler) -> list[str]:
     """Examples of the names of limits, for a refusal."""
-    first = next(iter(machine.program.index))
-    caps = [f"{provider}.{limit}" for provider in machine.provider_limits for limit in CAPS]
+    first = next(iter(scheduler.program.index))
+    caps = [f"{provider}.{limit}" for provider in scheduler.provider_limits for limit in CAPS]
     return [
         "workers",
         *caps,

@@ -1,9 +1,8 @@
-"""Carries out what the core decides, in the loop of whoever calls it.
+"""Executes what the scheduler decides, on the event loop of the caller.
 
-There is no central loop in the hot path. A worker that has finished an attempt hands its outcome to the core
-itself, and takes the next attempt from what the core said; other workers are woken only when there is more. A
-worker is an anyio task that lives as long as the run, so an attempt costs no task of its own.
-"""
+There is no central loop in the hot path. A worker that has finished an attempt passes its outcome to the
+scheduler itself, and takes its next attempt from what the scheduler answers; other workers are woken only when
+there are more. A worker is a task that lives as long as the run, so an attempt costs no task of its own."""
 
 from __future__ import annotations
 
@@ -19,6 +18,7 @@ import anyio
 from agentdeck.agents.verb import NOW, WorkflowContext
 from agentdeck.engine.attempts import Attempts
 from agentdeck.engine.clock import Clock
+from agentdeck.engine.event_buffer import EventBuffer
 from agentdeck.engine.log_lines import LogLine
 from agentdeck.engine.reservations import Reservations
 from agentdeck.engine.result_reuse import ResultReuse
@@ -30,77 +30,88 @@ from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.program import Program
 from agentdeck.scheduler.scheduler import Scheduler
-from agentdeck.store.log import Also
 from agentdeck.store.sqlite_errors import StoreBroken
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.deck import Deck
 from agentdeck.workflow.model import Data
 
-#: How long a worker may go on from one attempt to the next before it lets the loop look elsewhere.
+#: Seconds for which a worker goes from one attempt to the next before it yields to the event loop.
 SLICE = 0.002
-#: Attempts that ignore their cancellation are left behind after this long.
+#: Seconds after which attempts that ignore their cancellation are abandoned.
 PATIENCE = 1.0
+#: Records not yet on disk above which workers wait.
 BACKLOG = 50_000
-#: Of these nobody need know that they are on disk, unless a step waits for it: they go there with the next record
-#: that is not among them, or after HOLD.
-HOLD = 0.01
-UNHURRIED = frozenset({ev.StepStarted, ev.StepSucceeded, ev.TaskOpened, ev.TaskEnded})
+#: Seconds between two times that log lines are handed to the log.
+LINES = 0.05
 
 
 class Engine:
-    """One run from its first event to its last."""
+    """One run from its first event to its last.
+
+    `contexts` returns what the verbs of a program share, `source` yields the tasks. `watch` is called with every
+    event, `on_line` with every log line, `on_commit` with the last event that is on disk. With `yes`, `author`
+    approves everything.
+    """
 
     def __init__(
         self,
-        machine: Scheduler,
+        scheduler: Scheduler,
         storage: RunStorage,
         clock: Clock,
-        settings: Callable[[Program], WorkflowContext],
+        contexts: Callable[[Program], WorkflowContext],
         source: Iterator[Mapping[str, Data]],
         *,
         view: RunView,
         deck: Deck,
         watch: Callable[[int, ev.Event], None] | None = None,
         on_line: Callable[[LogLine], None] | None = None,
-        on_kept: Callable[[int], None] | None = None,
+        on_commit: Callable[[int], None] | None = None,
         yes: bool = False,
         author: ev.Author | None = None,
     ) -> None:
-        self.machine = machine
+        self.scheduler = scheduler
         self.storage = storage
         self.log = storage.log
         self.clock = clock
         self.view = view
         self.abandoned = 0
-        self.reservations = Reservations(machine, storage, deck, clock, self.feed)
-        self.turned = 0.0  # when the loop was last seen turning, by time.monotonic
+        #: The error that ended the iteration over the tasks: what runs is finished, then the caller raises it.
+        self.source_error: AgentdeckError | None = None
+        #: When the event loop last ran the engine's timer, by time.monotonic.
+        self.last_turn = 0.0
+        self.reservations = Reservations(scheduler, storage, deck, clock, self.feed)
+        self.events = EventBuffer(scheduler, self.log)
         self._source = source
         self._watch = watch
         self._on_line = on_line
-        self._on_kept = on_kept
+        self._on_commit = on_commit
         self._starts: deque[act.StartAttempt] = deque()
         self._idle: list[anyio.Event] = []
         self._woken = 0
         self._workers: set[asyncio.Task[None]] = set()
-        self._held: list[ev.Event] = []
-        self._holding: asyncio.TimerHandle | None = None
-        self._also: list[Also] = []
-        self._pulled = machine.opened
-        self._unmet = 0  # tasks asked for that are to come later
-        self.spoilt: AgentdeckError | None = None
+        self._pulled = scheduler.opened
+        self._unmet = 0  # tasks that were asked for and arrive later
         self._inbox: deque[ev.Event | ev.Signal] = deque()
         self._feeding = False
         self._lines: deque[LogLine] = deque()
-        reuse = ResultReuse(storage, machine.run, clock)
+        reuse = ResultReuse(storage, scheduler.run, clock)
         self.attempts = Attempts(
-            machine, clock, settings, self.feed, self._lines, reuse, self.reservations, yes=yes, author=author
+            scheduler,
+            clock,
+            contexts,
+            self.feed,
+            self._lines,
+            reuse,
+            self.reservations,
+            yes=yes,
+            author=author,
         )
         self._timer = anyio.Event()
         self._timer_at = 0.0
         self._finished = anyio.Event()
         self._failure: BaseException | None = None
         self._state = ""
-        self._ill = False
+        self._store_fault = False
 
     async def run(
         self,
@@ -108,9 +119,9 @@ class Engine:
         control: RunControl | None = None,
         beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> str:
-        """Run until the core says that it is over, and return the state it ended in. `beside` runs as long.
+        """Run until the scheduler has finished, and return the run's final state. `beside` runs at the same time.
 
-        Everything recorded is with the log when this returns; the caller flushes it.
+        Everything recorded has been handed to the log when this returns; the caller flushes it.
         """
         self._loop = asyncio.get_running_loop()
         try:
@@ -127,14 +138,14 @@ class Engine:
                 await self._finished.wait()
                 group.cancel_scope.cancel()
         finally:
-            self.release()
+            self.events.flush()
             for worker in self._workers:
-                if not worker.cancelling():  # a second one would take the grace from what it is ending
+                if not worker.cancelling():  # a second cancellation would take away the grace of the first
                     worker.cancel()
             if self._workers:
                 await asyncio.wait(self._workers, timeout=PATIENCE)
             self.abandoned = len(self._workers)
-        self._release()
+        self.events.hand_over()
         self._flush_lines()
         self.reservations.close()
         if self._failure is not None:
@@ -145,178 +156,147 @@ class Engine:
     def quiet(self) -> bool:
         """Whether nothing is under way and nothing will change by itself: no attempt, no start, no commit that a
         step depends on, no task that is still to arrive, no timer. A store that cannot be written is not quiet,
-        as it is tried again."""
-        machine = self.machine
-        arriving = self._unmet and not machine.exhausted
-        busy = machine.running or machine.reserving or machine.uncommitted or self.attempts.busy
-        return not (busy or arriving or self._starts or self._woken or self._ill or machine.awaits_time)
+        as writing is tried again."""
+        scheduler = self.scheduler
+        arriving = self._unmet and not scheduler.exhausted
+        busy = scheduler.running or scheduler.reserving or scheduler.uncommitted or self.attempts.busy
+        waiting = arriving or self._starts or self._woken or self._store_fault or scheduler.awaits_time
+        return not (busy or waiting)
 
     def post(self, make: Make) -> None:
-        """From any thread: have the core handle what `make` gives for the moment it is handled."""
+        """From any thread: have the scheduler handle the event that `make` returns for the current time."""
         self._loop.call_soon_threadsafe(lambda: self.feed(make(self.clock.now())))
 
     def committed(self, run: str, seq: int) -> None:
-        """From the log's thread."""
-        self._loop.call_soon_threadsafe(self._is_kept, seq)
+        """From the log's thread: all events up to this one are on disk."""
+        self._loop.call_soon_threadsafe(self._on_committed, seq)
 
-    def _is_kept(self, seq: int) -> None:
-        if self._on_kept is not None:
-            self._on_kept(seq)
+    def _on_committed(self, seq: int) -> None:
+        if self._on_commit is not None:
+            self._on_commit(seq)
         self.feed(ev.Committed(self.clock.now(), seq))
 
     def fault(self, error: StoreError | None) -> None:
-        """From the log's thread: the store cannot be written (None: it can again). The run pauses with the
-        reason and goes on by itself; a damaged store ends it."""
+        """From the log's thread: the store cannot be written (None: it can again). The run pauses with the reason
+        and continues by itself; a damaged store ends it."""
         if isinstance(error, StoreBroken):
             self._loop.call_soon_threadsafe(self.stop, error)
             return
         if error is not None:
             self.reservations.reset()
-        self._loop.call_soon_threadsafe(self._on_store, error)
+        self._loop.call_soon_threadsafe(self._on_store_fault, error)
 
-    def _on_store(self, error: StoreError | None) -> None:
-        """What a person paused stays paused when the store is well again, and what drains goes on draining."""
-        state = self.machine.state
+    def _on_store_fault(self, error: StoreError | None) -> None:
+        """A run that the operator paused stays paused when the store works again, and a draining one drains."""
+        state = self.scheduler.state
         if self._finished.is_set():
             return
-        if error is not None and (state == "running" or (self._ill and state == "paused")):
-            self._ill = True
+        if error is not None and (state == "running" or (self._store_fault and state == "paused")):
+            self._store_fault = True
             self.feed(ev.RunPaused(self.clock.now(), f"store: {error}"))
-        elif error is None and self._ill:
-            self._ill = False
+        elif error is None and self._store_fault:
+            self._store_fault = False
             if state == "paused":
                 self.feed(ev.RunUnpaused(self.clock.now()))
 
     def stop(self, error: BaseException) -> None:
-        """End the run's execution here and now with an error that is not the workflow's."""
+        """End the execution of the run now, with an error that is not the workflow's."""
         self._failure = error
         self._finished.set()
 
-    # The core and its actions
+    # The scheduler and its actions
 
     def feed(self, event: ev.Event | ev.Signal, own: int = 0) -> None:
-        """Let the core handle one event, and carry out everything that follows from it. A worker that is free
-        afterwards says `own=1`."""
+        """Have the scheduler handle one event, and carry out everything that follows from it. A worker that is
+        free afterwards passes `own=1`."""
         self._inbox.append(event)
         if self._feeding:
             return
-        self._handle_inbox()
-        self._hand_out(own)
-        if self.machine.deadline < self._timer_at:
-            self._timer.set()
-
-    def _handle_inbox(self) -> None:
-        """Have the scheduler handle all that is in the inbox, and hand what it recorded to the log.
-
-        Events that no step depends on are committed together with later ones: a commit of their own would delay
-        the next result. Starts wait until something else is recorded."""
         self._feeding = True
-        inbox, machine, view, watch, held = self._inbox, self.machine, self.view, self._watch, self._held
-        news = pressing = False
         try:
-            while inbox:
-                seq = machine.seq
-                for action in machine.handle(inbox.popleft()):
-                    kind = type(action)
-                    if kind is act.Record:
-                        recorded = action.event  # type: ignore[union-attr]
-                        seq += 1
-                        held.append(recorded)
-                        if type(recorded) is not ev.StepStarted:
-                            news = True
-                            pressing |= type(recorded) not in UNHURRIED
-                            if type(recorded) is ev.StepAnswered:
-                                self.attempts.log_answer(recorded)
-                        view.apply(seq, recorded)
-                        if watch is not None:
-                            watch(seq, recorded)
-                    elif kind is act.StartAttempt:
-                        self._starts.append(action)  # type: ignore[arg-type]
-                    else:
-                        self._carry_out(action)
+            while self._inbox:
+                self._handle(self._inbox.popleft())
         finally:
             self._feeding = False
-            if news and (pressing or self._also or machine.uncommitted or held[-1].at > held[0].at + HOLD):
-                self._release()
-            elif news and self._holding is None:
-                self._holding = self._loop.call_later(HOLD, self.release)
+            self.events.flush_if_due()
+        self._hand_out(own)
+        if self.scheduler.deadline < self._timer_at:
+            self._timer.set()
+
+    def _handle(self, event: ev.Event | ev.Signal) -> None:
+        seq = self.scheduler.seq
+        for action in self.scheduler.handle(event):
+            kind = type(action)
+            if kind is act.Record:
+                recorded = action.event  # type: ignore[union-attr]
+                seq += 1
+                self.events.add(recorded)
+                self.view.apply(seq, recorded)
+                if self._watch is not None:
+                    self._watch(seq, recorded)
+                if type(recorded) is ev.StepAnswered:
+                    self.attempts.log_answer(recorded)
+            elif kind is act.StartAttempt:
+                self._starts.append(action)  # type: ignore[arg-type]
+            else:
+                self._carry_out(action)
 
     def _carry_out(self, action: act.Action) -> None:
         match action:
             case act.PullTask():
                 self._pull()
             case act.CancelAttempt():
-                self._cancel_attempt(action)
+                how = NOW if action.now else None
+                self.attempts.cancel((action.task, action.step, action.attempt), how)
             case act.Reserve():
                 self.reservations.reserve(action)
             case act.ReleaseReservation():
                 self.reservations.release(action.ask)
             case act.SaveLetter() | act.UpdateLetters():
-                self._also.append(self.storage.letter(self.machine.run, self.view.identity, action))
+                write = self.storage.letter(self.scheduler.run, self.view.identity, action)
+                self.events.add_write(write)
             case act.Finish():
                 self._state = action.state
                 self._finished.set()
 
-    def _release(self) -> None:
-        if not self._held:
-            return
-        if self._holding is not None:
-            self._holding.cancel()
-            self._holding = None
-        events, self._held = self._held, []
-        also, self._also = self._also, []
-        run, first = self.machine.run, self.machine.seq - len(events) + 1
-        self.log.append(run, first, events, also)
+    # Tasks
 
-    def release(self) -> None:
-        """Hand to the log what is still held, for whoever wants to find it on disk."""
-        with suppress(StoreError):  # the log says so itself, and the run stops
-            self._release()
-
-    def arrived(self) -> None:
-        """From any thread: tasks that were to come are there."""
-        with suppress(RuntimeError):  # the loop is closed: nobody waits for them any more
+    def tasks_arrived(self) -> None:
+        """From any thread: tasks that were not there when they were asked for have arrived."""
+        with suppress(RuntimeError):  # the loop is closed: the run is over
             self._loop.call_soon_threadsafe(self._pull_again)
 
     def _pull_again(self) -> None:
         want, self._unmet = self._unmet, 0
         for _ in range(want):
-            if not self.machine.exhausted and self.machine.state != "drained":
+            if not self.scheduler.exhausted and self.scheduler.state != "drained":
                 self._pull()
         if self._inbox:
             self.feed(self._inbox.pop())  # with those before it
 
     def _pull(self) -> None:
-        if self.spoilt is not None:
+        if self.source_error is not None:
             return
         at = self.clock.now()
         try:
             inputs = next(self._source, None)
         except AgentdeckError as error:
-            # What runs comes to its end; then this is told.
-            self.spoilt = error
+            self.source_error = error
             self._inbox.append(ev.RunDrained(at))
             return
         if inputs is LATER:
             self._unmet += 1
-            return
-        if inputs is None:
+        elif inputs is None:
             self._inbox.append(ev.TasksExhausted(at, self._pulled))
         else:
             self._pulled += 1
             self._inbox.append(ev.TaskOpened(at, str(self._pulled), dict(inputs)))
 
-    def _cancel_attempt(self, action: act.CancelAttempt) -> None:
-        self.attempts.cancel((action.task, action.step, action.attempt), NOW if action.now else None)
-
-    def _worker_ended(self, worker: asyncio.Task[None]) -> None:
-        self._workers.discard(worker)
-        if not worker.cancelled() and (error := worker.exception()) is not None:
-            self.stop(error)
+    # Workers
 
     def _hand_out(self, own: int) -> None:
-        """Wake or make a worker for each attempt to start, but for the one that the calling worker takes itself
-        (`own`). `woken` are on their way and have not taken theirs yet."""
+        """Wake or create a worker for each attempt to start, except for the one that the calling worker takes
+        itself (`own`). `_woken` workers have not taken theirs yet."""
         want = len(self._starts) - own - self._woken
         while want > 0:
             want -= 1
@@ -327,8 +307,6 @@ class Engine:
                 worker = self._loop.create_task(self._work())
                 self._workers.add(worker)
                 worker.add_done_callback(self._worker_ended)
-
-    # Workers
 
     async def _work(self) -> None:
         starts, attempt, worker = self._starts, self.attempts.run, asyncio.current_task()
@@ -349,11 +327,16 @@ class Engine:
             self._idle.append(wake)
             await wake.wait()
 
+    def _worker_ended(self, worker: asyncio.Task[None]) -> None:
+        self._workers.discard(worker)
+        if not worker.cancelled() and (error := worker.exception()) is not None:
+            self.stop(error)
+
     # Clocks
 
     async def _tick_timer(self) -> None:
         while True:
-            self._timer_at = due = self.machine.deadline
+            self._timer_at = due = self.scheduler.deadline
             now = self.clock.now()
             if due <= now:
                 self.feed(ev.TimerFired(now))
@@ -365,16 +348,16 @@ class Engine:
 
     async def _tick_lines(self) -> None:
         while True:
-            await anyio.sleep(0.05)
-            self.turned = time.monotonic()
-            self._release()
+            await anyio.sleep(LINES)
+            self.last_turn = time.monotonic()
+            self.events.hand_over()
             self._flush_lines()
 
     def _flush_lines(self) -> None:
         if not self._lines:
             return
         rows = [self._lines.popleft() for _ in range(len(self._lines))]
-        self.log.log(self.machine.run, rows)
+        self.log.log(self.scheduler.run, rows)
         if self._on_line is not None:
             for row in rows:
                 self._on_line(row)

@@ -28,9 +28,9 @@ class KeyWaiters:
     holder failed without effect, the first one does; the next one when that has failed, too, or does not try."""
 
     def __init__(
-        self, machine: Scheduler, clock: Clock, feed: Callable[[ev.Signal], None], reuse: ResultReuse
+        self, scheduler: Scheduler, clock: Clock, feed: Callable[[ev.Signal], None], reuse: ResultReuse
     ) -> None:
-        self._machine = machine
+        self._scheduler = scheduler
         self._clock = clock
         self._feed = feed
         self._reuse = reuse
@@ -101,5 +101,5 @@ class KeyWaiters:
                 del self._waiting[key]
 
     def _step(self, waiter: Waiter) -> Step | None:
-        task = self._machine.tasks.get(waiter[0])
+        task = self._scheduler.tasks.get(waiter[0])
         return task.step(waiter[1]) if task is not None else None

@@ -1,4 +1,4 @@
-"""Launching a run: from a definition to its outcome."""
+"""Launches a run: from a definition to its outcome."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ from agentdeck.engine.task_feed import LATER, TaskFeed
 from agentdeck.engine.watchdog import Watchdog
 from agentdeck.errors import UsageError
 from agentdeck.limits.provider_limits import all_in_deck_notation, caps_of
+from agentdeck.processes.children import Children
 from agentdeck.providers.keys import KeyStore
+from agentdeck.providers.provider import RateHeaders
 from agentdeck.providers.registry import check_deck
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.approvals import required
@@ -45,19 +47,19 @@ from agentdeck.workflow.deck import WORKERS, Deck, deck_for
 from agentdeck.workflow.loader import load
 from agentdeck.workflow.model import Approve, Data, Definition, SubWorkflow
 
-#: Among a run's options: what its tasks came from, where they could not be recorded.
+#: Option of a run: the origin of its tasks, where they could not be recorded.
 TASKS = "tasks"
 ITERATOR = "iterator"
-#: Among a run's options: inputs that go over those of every task.
+#: Option of a run: inputs that override those of every task.
 OVERLAY = "overlay"
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What to run. `tasks` None is one task made of the inputs; else each item is laid over them, and is pulled
-    only when there is room for it; `TaskFeed` ones may come later. `db` None keeps nothing. `source` tells where
-    the workflow came from. `run` is the run's name where somebody wants to know it beforehand. Without `wait` the
-    run stops where nothing can go on until an operator acts. `overlay` are inputs that go over those of every
+    """What to run. `tasks` None is one task made of the inputs; else each item overrides them, and is pulled
+    only when there is room for it; those of a `TaskFeed` may arrive later. `db` None records nothing. `source`
+    describes where the workflow comes from. `run` is the run's name; empty: a new one. Without `wait` the run
+    stops when nothing can continue until an operator acts. `overlay` are inputs that override those of every
     task."""
 
     definition: Definition
@@ -79,8 +81,8 @@ class Launch:
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a run ended. `state`: done, failed, cancelled, or drained (resumable). `abandoned` attempts ignored
-    their cancellation and may still be running. `causes` are why it was drained, where it waited for an operator
-    that is not there."""
+    their cancellation and may still be running. `causes` are why it was drained, where it could not continue
+    without an operator."""
 
     run: str
     state: str
@@ -90,7 +92,7 @@ class Outcome:
 
 
 def complete(definition: Definition, given: Mapping[str, Data]) -> dict[str, Data]:
-    """Inputs with defaults filled in. What is missing is refused by name."""
+    """Inputs with their defaults. Raises UsageError, by name, for missing and for unknown inputs."""
     unknown = [name for name in given if name not in definition.inputs]
     if unknown and definition.inputs:
         known = ", ".join(definition.inputs)
@@ -111,8 +113,8 @@ def programs(
     stored: Mapping[str, Definition] | None = None,
     above: str = "",
 ) -> Program:
-    """The program of a workflow and of all its sub-workflows: as they were when a run began, where they are
-    `stored` by their path (`review`, `review/security`), else as their files say now."""
+    """The program of a workflow and of all its sub-workflows: as `stored` when a run began, by their path
+    (`review`, `review/security`), else from their files."""
     nested = {}
     for name, agent in definition.agents.items():
         if isinstance(agent.does, SubWorkflow):
@@ -124,7 +126,7 @@ def programs(
 
 
 def below(program: Program, above: str = "") -> Iterator[tuple[str, Definition]]:
-    """All sub-workflows by their path."""
+    """All sub-workflows with their path."""
     for name, nested in program.nested.items():
         yield f"{above}{name}", nested.definition
         yield from below(nested, f"{above}{name}/")
@@ -139,10 +141,10 @@ def definitions(program: Program) -> Iterator[Definition]:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Who looks on: `event` sees every recorded event with its number, `line` every log line, both in the loop
-    of the run; `control` steers it; `warn` is told, from any thread, of an agent that holds up all others; `kept`
-    is told, in the loop, up to which event all is on disk; `standstill` is told what a run waits for in which
-    nothing can go on."""
+    """Callbacks of a run. `event` is called with every recorded event and its number, `line` with every log
+    line, `kept` with the last event that is on disk, all on the run's event loop; `warn` from any thread, with a
+    text about an agent that blocks the loop; `standstill` with what a run waits for in which nothing can
+    continue. `control` steers the run."""
 
     event: Callable[[int, ev.Event], None] | None = None
     line: Callable[[LogLine], None] | None = None
@@ -153,7 +155,7 @@ class Watch:
 
 
 async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = None) -> Outcome:
-    """Launch a run and stay until it is over, or has drained."""
+    """Launch a run and wait until it has ended or drained."""
     clock = clock or WallClock()
     storage = RunStorage(launch.db)
     try:
@@ -166,7 +168,7 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
         check_yes(launch.yes, definitions(program))
         most = deck.workers or WORKERS
         workers = launch.workers or min(definition.limits.workers or most, most)
-        machine = Scheduler(program, run=name, workers=workers, gated=storage.durable)
+        scheduler = Scheduler(program, run=name, workers=workers, gated=storage.durable)
         started = ev.RunStarted(
             clock.now(),
             name,
@@ -188,20 +190,20 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
                 options[TASKS] = ITERATOR
             storage.begin(started, definition, source, options, launch.tags, dict(below(program)), rest)
             passing("run.created")
-            machine.apply(started)
-            view.apply(machine.seq, started)
+            scheduler.apply(started)
+            view.apply(scheduler.seq, started)
             if watch.event is not None:
-                watch.event(machine.seq, started)
+                watch.event(scheduler.seq, started)
             first = ev.TimerFired(started.at)
-        return await drive(launch, machine, view, storage, clock, first, watch, deck)
+        return await drive(launch, scheduler, view, storage, clock, first, watch, deck)
     finally:
         storage.close()
 
 
 async def record_tasks(tasks: Iterable[Mapping[str, Data]] | None, storage: RunStorage, run: str) -> Rest | None:
-    """Writes the tasks into the store, before the run's row; what is returned writes the rest of them together
-    with that row. None where there is nothing to write: no store, no tasks, or an iterator that only the program
-    that made it can read. Tasks of such a one are recorded as they are opened."""
+    """Write the tasks into the store, before the run's row. Returns what writes the rest of them together with
+    that row; None where there is nothing to write: no store, no tasks, or an iterator that only its program can
+    read. The tasks of an iterator are recorded as they are opened."""
     if isinstance(tasks, TaskFeed):
         return tasks.stream.attach(storage.log if storage.durable else None, run)
     if not storage.durable or not isinstance(tasks, TaskSpool | Sequence):
@@ -216,9 +218,46 @@ async def record_tasks(tasks: Iterable[Mapping[str, Data]] | None, storage: RunS
     return last
 
 
+class _Contexts:
+    """What the verbs of each program of a run share. Each context is made when it is first needed."""
+
+    def __init__(self, launch: Launch, program: Program, deck: Deck, children: Children) -> None:
+        self._launch = launch
+        self._program = program
+        self._deck = deck
+        self._children = children
+        self._keys = KeyStore(secrets=deck.secrets)
+        self._made: dict[Program, WorkflowContext] = {}
+        self._closing: list[Callable[[], Awaitable[None]]] = []
+        #: Called with the rate limits in a provider's headers; set before the first context is made.
+        self.record_headers: Callable[[str, RateHeaders], None]
+
+    def __call__(self, program: Program) -> WorkflowContext:
+        if program not in self._made:
+            own = program is self._program
+            definition, launch = program.definition, self._launch
+            self._made[program] = WorkflowContext(
+                definition,
+                launch.folder if own else definition.folder or launch.folder,
+                anyio.sleep,
+                launch.functions if own else {},
+                self._closing,
+                self._deck,
+                self.record_headers,
+                self._children,
+                self._keys,
+            )
+        return self._made[program]
+
+    async def close(self) -> None:
+        for close in self._closing:
+            await close()
+        await self._children.close()
+
+
 async def drive(
     launch: Launch,
-    machine: Scheduler,
+    scheduler: Scheduler,
     view: RunView,
     storage: RunStorage,
     clock: Clock,
@@ -226,34 +265,12 @@ async def drive(
     watch: Watch,
     deck: Deck,
 ) -> Outcome:
-    """Run a machine, new or restored, from its `first` event to its end."""
-    closing: list[Callable[[], Awaitable[None]]] = []
-    settings: dict[Program, WorkflowContext] = {}
-    children = storage.children(machine.run)
-    keys = KeyStore(secrets=deck.secrets)
-
-    def setting(of: Program) -> WorkflowContext:
-        if of not in settings:
-            own = of is machine.program
-            folder = launch.folder if own else of.definition.folder or launch.folder
-            functions = launch.functions if own else {}
-            settings[of] = WorkflowContext(
-                of.definition,
-                folder,
-                anyio.sleep,
-                functions,
-                closing,
-                deck,
-                engine.reservations.record_headers,
-                children,
-                keys,
-            )
-        return settings[of]
-
+    """Execute a run with a new or restored scheduler, from the `first` event to its end."""
+    contexts = _Contexts(launch, scheduler.program, deck, storage.children(scheduler.run))
     adaptive: AdaptiveMode | None = None
-    if machine.program.definition.mode == "adaptive":
-        adaptive = AdaptiveMode(storage.work(view.workflow, launch.folder), machine)
-        if machine.seq <= 1:
+    if scheduler.program.definition.mode == "adaptive":
+        adaptive = AdaptiveMode(storage.work(view.workflow, launch.folder), scheduler)
+        if scheduler.seq <= 1:
             first = ev.Batch(first.at, (first, adaptive.first(first.at)))
 
     def see(seq: int, event: ev.Event) -> None:
@@ -263,22 +280,43 @@ async def drive(
             engine.feed(chosen)
 
     engine = Engine(
-        machine,
+        scheduler,
         storage,
         clock,
-        setting,
-        source_of(launch, machine.opened),
+        contexts,
+        source_of(launch, scheduler.opened),
         view=view,
         deck=deck,
         watch=watch.event if adaptive is None else see,
         on_line=watch.line,
-        on_kept=watch.kept,
+        on_commit=watch.kept,
         yes=launch.yes,
         author=launch.author,
     )
+    contexts.record_headers = engine.reservations.record_headers
     if isinstance(launch.tasks, TaskFeed):
-        launch.tasks.attach(engine.arrived)
+        launch.tasks.attach(engine.tasks_arrived)
     storage.attach(engine.committed, engine.fault)
+    state, causes = await _execute(engine, contexts, storage, first, watch, wait=launch.wait)
+    passing("run.ended")
+    work = adaptive.work_of_tasks if adaptive is not None else ()
+    with anyio.CancelScope(shield=True):  # in a thread: large results may still have to be written
+        await anyio.to_thread.run_sync(storage.end, scheduler.run, state, view, work)
+    if engine.source_error is not None:
+        raise engine.source_error
+    return Outcome(scheduler.run, state, view, engine.abandoned, causes if state == "drained" else ())
+
+
+async def _execute(
+    engine: Engine,
+    contexts: _Contexts,
+    storage: RunStorage,
+    first: ev.Event | ev.Signal,
+    watch: Watch,
+    *,
+    wait: bool,
+) -> tuple[str, tuple[StallCause, ...]]:
+    """Run the engine with all that goes on beside it. Returns the run's state, and why it was stopped."""
     causes: tuple[StallCause, ...] = ()
 
     async def beside() -> None:
@@ -286,24 +324,16 @@ async def drive(
         async with anyio.create_task_group() as group:
             if storage.durable:
                 group.start_soon(hold, engine, storage)
-            causes = await stalled.watch(engine, launch.wait, watch.standstill)
+            causes = await stalled.watch(engine, wait, watch.standstill)
 
-    guard = Watchdog(engine, storage, watch.warn) if isinstance(clock, WallClock) else nullcontext()
-    with capture(), guard:
+    watchdog = Watchdog(engine, storage, watch.warn) if isinstance(engine.clock, WallClock) else nullcontext()
+    with capture(), watchdog:
         try:
             state = await engine.run(first, watch.control, beside)
         finally:
             with anyio.CancelScope(shield=True):
-                for close in closing:
-                    await close()
-                await children.close()
-    passing("run.ended")
-    took = adaptive.took if adaptive is not None else ()
-    with anyio.CancelScope(shield=True):  # in a thread: large results may still be on their way to the disk
-        await anyio.to_thread.run_sync(storage.end, machine.run, state, view, took)
-    if engine.spoilt is not None:
-        raise engine.spoilt
-    return Outcome(machine.run, state, view, engine.abandoned, causes if state == "drained" else ())
+                await contexts.close()
+    return state, causes
 
 
 def check_yes(yes: bool, found: Iterable[Definition]) -> None:
@@ -318,7 +348,7 @@ def check_yes(yes: bool, found: Iterable[Definition]) -> None:
 
 
 def _given(launch: Launch) -> int | None:
-    """How many tasks the run has, where they were counted before it starts."""
+    """The number of tasks, where they were counted before the run starts."""
     if launch.tasks is None:
         return 1
     counted = launch.source.get("total")
@@ -328,7 +358,7 @@ def _given(launch: Launch) -> int | None:
 
 
 def source_of(launch: Launch, opened: int) -> Iterator[Mapping[str, Data]]:
-    """The tasks not opened yet, with LATER where one is to come."""
+    """The tasks not opened yet, with LATER where one has not arrived."""
     tasks: Iterable[Mapping[str, Data]] = [{}] if launch.tasks is None else launch.tasks
     left = tasks.after(opened) if isinstance(tasks, TaskList) else islice(tasks, opened, None)
     for task in left:

@@ -31,25 +31,25 @@ class ReopenRequest:
         return tuple(ev.StepReopened(at, task, step, who, inputs) for task, step in self.steps)
 
 
-async def recall(reader: Reader, machine: Scheduler, steps: Iterable[tuple[str, str]]) -> None:
+async def recall(reader: Reader, scheduler: Scheduler, steps: Iterable[tuple[str, str]]) -> None:
     """Bring the ended tasks of these steps back from the store. All that was recorded of them is on disk."""
     roots = {root_of(task) for task, _ in steps}
     past: dict[str, list[ev.Event]] = {root: [] for root in roots}
 
     def read() -> None:
-        for event in reader.events_of(machine.run, roots):
+        for event in reader.events_of(scheduler.run, roots):
             past[root_of(event.task)].append(event)  # type: ignore[union-attr]
 
     await asyncio.to_thread(read)
     for root, events in past.items():
         if events:
-            machine.restore_tasks(rebuild_task(machine.program, machine.run, int(root), events))
+            scheduler.restore_tasks(rebuild_task(scheduler.program, scheduler.run, int(root), events))
 
 
-def order_again(args: Mapping[str, Data], machine: Scheduler, at: float, who: str) -> tuple[ev.Batch, Data]:
+def order_again(args: Mapping[str, Data], scheduler: Scheduler, at: float, who: str) -> tuple[ev.Batch, Data]:
     """The event that a `retry` means. Raises UsageError where nothing of it can go again."""
     steps = steps_of(args)
-    can = [step for step in steps if machine.can_reopen(*step)]
+    can = [step for step in steps if scheduler.can_reopen(*step)]
     if not can:
         raise UsageError("nothing of that can go again: it has not ended, or a retry has it already")
     again = ReopenRequest(can, dict(args.get("inputs") or {}))

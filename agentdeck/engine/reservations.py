@@ -44,44 +44,44 @@ class Reservations:
 
     def __init__(
         self,
-        machine: Scheduler,
+        scheduler: Scheduler,
         storage: RunStorage,
         deck: Deck,
         clock: Clock,
         feed: Callable[[ev.Event | ev.Signal], None],
     ) -> None:
-        self._machine = machine
+        self._scheduler = scheduler
         self._deck = complete(deck)
         self._clock = clock
         self._feed = feed
         self._health = ProviderHealth(self._note, self._remedy)
         self._estimates = PromptEstimates()
-        self._holds = BudgetHolds(machine, self._deck, clock, feed)
+        self._holds = BudgetHolds(scheduler, self._deck, clock, feed)
         #: Models that refused a step for good, by step.
         self._excluded: dict[tuple[str, str], set[str]] = {}
         self._waiting: dict[int, Reservation] = {}
         self._limits: dict[str, ProviderLimits] = {}
         self._shown: dict[str, int] = {}
-        self._seen_changes = machine.limit_changes
-        self._book = store.Book(machine.run, storage.owner.name)
+        self._seen_changes = scheduler.limit_changes
+        self._book = store.Book(scheduler.run, storage.owner.name)
         self._batcher = ReservationBatcher(storage.log, clock, self._book, self.limits, self._cooled)
         self._calls = CallProgress(self._estimates, self._batcher, clock, self.limits)
         self.pump = self._batcher.pump
         self.reset = self._batcher.reset
-        definition = machine.program.definition
+        definition = scheduler.program.definition
         reserve = bool(deck.models) or definition.budget is not None
-        machine.configure_providers(caps_of(deck, definition), reserve=reserve)
+        scheduler.configure_providers(caps_of(deck, definition), reserve=reserve)
 
     # Before an attempt
 
     def reserve(self, action: act.Reserve) -> None:
         """Answer the scheduler at once where that is possible, else when the store has decided."""
-        machine = self._machine
+        scheduler = self._scheduler
         self._notice_changes()
-        step = machine.step(action.task, action.step)
+        step = scheduler.step(action.task, action.step)
         rule = step.acting
         longest = self._estimates.longest(rule, action.reduced, step.cut_at)
-        estimate = self._estimates.of(rule, scope_of(step, machine.run), longest)
+        estimate = self._estimates.of(rule, scope_of(step, scheduler.run), longest)
         attempt = action.task, action.step, action.attempt
         max_output = longest if action.reduced else None
         call = Reservation(rule, attempt, action.shift, "", "", max_output, estimate, estimate.want)
@@ -164,7 +164,7 @@ class Reservations:
 
     def _reserved(self, ask: int, call: Reservation) -> None:
         self._waiting[ask] = call
-        hold = self._holds.reserve(call, self._machine.step(*call.step))
+        hold = self._holds.reserve(call, self._scheduler.step(*call.step))
         task, step = call.step
         self._feed(ev.Reserved(self._clock.now(), ask, task, step, call.provider, call.model, *hold))
 
@@ -294,7 +294,7 @@ class Reservations:
 
     def _note_concurrency(self, provider: str, at: float) -> None:
         """Record the number found for `auto`, each time that it has changed by a fifth."""
-        now, before = self._health.places(provider, max(1, self._machine.workers)), self._shown.get(provider)
+        now, before = self._health.places(provider, max(1, self._scheduler.workers)), self._shown.get(provider)
         if before is None or abs(now - before) >= max(1.0, before / 5):
             self._shown[provider] = now
             self._feed(ev.LimitChanged(at, f"{provider}.concurrent.now", before, now, AUTO))
@@ -319,25 +319,25 @@ class Reservations:
         if limits is None:
             changes = {
                 limit: value
-                for name, value in self._machine.changed_limits.items()
+                for name, value in self._scheduler.changed_limits.items()
                 for of, _, limit in [name.partition(".")]
                 if of == provider
             }
-            limits = with_changes(self._machine.provider_limits.get(provider, NO_LIMITS), changes)
+            limits = with_changes(self._scheduler.provider_limits.get(provider, NO_LIMITS), changes)
             self._limits[provider] = limits
         if limits.concurrent == "auto":
-            return replace(limits, concurrent=self._health.places(provider, max(1, self._machine.workers)))
+            return replace(limits, concurrent=self._health.places(provider, max(1, self._scheduler.workers)))
         return limits
 
     def close(self) -> None:
         """The run is over in this process: nothing of it is under way any more."""
-        if any(self.limits(provider) != NO_LIMITS for provider in self._machine.provider_limits):
+        if any(self.limits(provider) != NO_LIMITS for provider in self._scheduler.provider_limits):
             self._batcher.close()
 
     def _notice_changes(self) -> None:
         """After the operator changed a limit or resumed the run, stopped providers are tried again."""
-        if self._seen_changes != self._machine.limit_changes:
-            self._seen_changes = self._machine.limit_changes
+        if self._seen_changes != self._scheduler.limit_changes:
+            self._seen_changes = self._scheduler.limit_changes
             self._limits.clear()
             self._health.reopen()
 
@@ -349,7 +349,7 @@ class Reservations:
 
     def _remedy(self, provider: str, kind: str) -> str:
         """What the operator can do about a provider that is stopped."""
-        run, key = self._machine.run, self._deck.providers[provider].key
+        run, key = self._scheduler.run, self._deck.providers[provider].key
         then = f"agentdeck pause {run}, then agentdeck resume {run}"
         if kind == "model":
             return f"the tier's next model answers, else its steps wait; once the key may use it: {then}"

@@ -108,7 +108,7 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: ReopenReques
                 by = f"process {now_held.pid} on {now_held.host}" if now_held.pid else "another process"
                 raise UsageError(f"{row.run} was taken up just now by {by}; agentdeck watch {row.run}")
             passing("lease.taken")
-            machine, view, last = _fold(reader, row, definition, again)
+            scheduler, view, last = _fold(reader, row, definition, again)
             passing("resume.folded")
             clock, author = WallClock(), wanted.author or current_author("api")
             who = author.text
@@ -117,7 +117,7 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: ReopenReques
                 folder,
                 view.inputs,
                 _tasks(reader, row, view, wanted, again),
-                machine.workers,
+                scheduler.workers,
                 wanted.functions,
                 wanted.db,
                 row.source,
@@ -133,7 +133,7 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: ReopenReques
             if changes:
                 storage.log.call(partial(set_options, run=row.run, options=accepted(row)))
             first = ev.Batch(now, (resumed, *noted, *reopened))
-            return await drive(launch, machine, view, storage, clock, first, watch or Watch(), deck)
+            return await drive(launch, scheduler, view, storage, clock, first, watch or Watch(), deck)
         finally:
             storage.close()
     finally:
@@ -141,7 +141,7 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: ReopenReques
 
 
 async def _observed(reader: Reader, run: str) -> RunRow:
-    """The run's row. Where its lease is of another machine and has run out by the clock of this one, observe it
+    """The run's row. Where its lease is of another scheduler and has run out by the clock of this one, observe it
     until it is renewed after all or is over."""
     row = first = reader.run(run)
     while (
@@ -212,7 +212,7 @@ def _fold(
     program = programs(definition, folder, seconds, nested_of(reader, row))
     workers = row.options.get("workers")
     roots = again.roots if again is not None else set()
-    machine = Scheduler(
+    scheduler = Scheduler(
         program,
         run=row.run,
         workers=workers if isinstance(workers, int) else WORKERS,
@@ -221,8 +221,8 @@ def _fold(
     )
     view, last = RunView(definition), max(row.started, (row.lease_until or 0.0) - LEASE)
     for seq, event in reader.events(row.run):
-        machine.apply(event)
+        scheduler.apply(event)
         view.apply(seq, event)
         last = max(last, event.at)
-    machine.forget(roots)
-    return machine, view, last
+    scheduler.forget(roots)
+    return scheduler, view, last

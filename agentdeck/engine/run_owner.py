@@ -39,13 +39,13 @@ async def hold(engine: Engine, storage: RunStorage) -> None:
         while True:
             now = engine.clock.now()
             try:
-                if reader.commands(engine.machine.run):
+                if reader.commands(engine.scheduler.run):
                     await _carry_out(engine, storage, reader)
                 if now - renewed > LEASE / 3:
                     if place is None or _place(storage.path) != place:
                         engine.stop(StoreBroken(f"{storage.path} was removed or replaced while the run went on"))
                         return
-                    run, owner = engine.machine.run, storage.owner
+                    run, owner = engine.scheduler.run, storage.owner
                     kept = await _call(storage, lambda db: renew_lease(db, run, owner, now + LEASE))  # noqa: B023
                     if not kept:
                         engine.stop(RunTaken(run))
@@ -75,9 +75,9 @@ def _place(path: Path) -> tuple[int, int] | None:
 
 def _tell(engine: Engine, storage: RunStorage) -> None:
     """The run's row says how it goes."""
-    engine.release()
+    engine.events.flush()
     state = "paused" if engine.view.state == "paused" else "running"
-    storage.progress(engine.machine.run, engine.view, state)
+    storage.progress(engine.scheduler.run, engine.view, state)
 
 
 async def _call(storage: RunStorage, fn: Callable[[sqlite3.Connection], T]) -> T:
@@ -85,28 +85,28 @@ async def _call(storage: RunStorage, fn: Callable[[sqlite3.Connection], T]) -> T
 
 
 async def _carry_out(engine: Engine, storage: RunStorage, reader: Reader) -> None:
-    run, now = engine.machine.run, engine.clock.now()
+    run, now = engine.scheduler.run, engine.clock.now()
     requests: list[Request] = await _call(storage, lambda db: take_commands(db, run, now))
     passing("command.taken")
     for request in requests:
         try:
             if request.verb == "retry":
-                engine.release()
+                engine.events.flush()
                 await _call(storage, lambda db: None)  # all that was recorded is on disk
-                await recall(reader, engine.machine, steps_of(dict(request.args or {})))
-            events, answer = order(request, engine.machine, engine.clock.now())
+                await recall(reader, engine.scheduler, steps_of(dict(request.args or {})))
+            events, answer = order(request, engine.scheduler, engine.clock.now())
             before = engine.view.state
             for event in events:
                 engine.feed(event)
             if engine.view.state != before:
                 _tell(engine, storage)  # whoever asked sees it as soon as they are told
             if request.verb == "retry":
-                engine.machine.forget()
+                engine.scheduler.forget()
             passing("command.done")
-            told = {"ok": True, "seq": engine.machine.seq, "answer": answer}
+            told = {"ok": True, "seq": engine.scheduler.seq, "answer": answer}
         except UsageError as error:
             told = {"ok": False, "answer": str(error)}
         except (KeyError, TypeError, ValueError) as error:
             told = {"ok": False, "answer": f"{request.verb} is missing or has a wrong {error}"}
-        engine.release()
+        engine.events.flush()
         storage.log.call(partial(answer_command, request=request.id, answer=told))

@@ -69,21 +69,21 @@ def _again(run: str, resume: str) -> str:
     return f"agentdeck pause {run}, then {resume}; where the key changed: agentdeck drain {run}, then {resume}"
 
 
-def causes(machine: Scheduler) -> tuple[StallCause, ...]:
+def causes(scheduler: Scheduler) -> tuple[StallCause, ...]:
     """What the steps of a run in which nothing moves wait for; empty where an operator has paused it."""
     found = []
-    if machine.paused:
-        if not machine.pause_reason.startswith("budget"):
+    if scheduler.paused:
+        if not scheduler.pause_reason.startswith("budget"):
             return ()
-        found.append(_cause("budget", machine.pause_reason.partition("; ")[0], machine.queued_steps()))
+        found.append(_cause("budget", scheduler.pause_reason.partition("; ")[0], scheduler.queued_steps()))
     else:
-        for name, why, steps in machine.stopped_queues():
+        for name, why, steps in scheduler.stopped_queues():
             found.append(_cause("budget" if name == BUDGET else "provider", why, steps))
     by_agent: dict[str, list[Step]] = {}
-    for step in machine.run_state.unended():
+    for step in scheduler.run_state.unended():
         if step.state == OPEN and step.items is None and isinstance(step.acting.agent.does, Approve):
             by_agent.setdefault(step.rule.name, []).append(step)
-    yes = _yes_answers(machine.program)
+    yes = _yes_answers(scheduler.program)
     for agent, steps in by_agent.items():
         asks = steps[0].acting.agent.does
         assert isinstance(asks, Approve)
@@ -107,22 +107,22 @@ async def watch(
 ) -> tuple[StallCause, ...]:
     """Beside the engine: say what the run waits for, once and again when that changes. Without `wait` the run is
     stopped then, and what it waited for is returned."""
-    machine, looked = engine.machine, -1
+    scheduler, looked = engine.scheduler, -1
     told: tuple[StallCause, ...] = ()
     while True:
         await anyio.sleep(LOOK)
-        if machine.seq == looked or not engine.quiet:
+        if scheduler.seq == looked or not engine.quiet:
             continue
-        looked = machine.seq
-        found = causes(machine)
+        looked = scheduler.seq
+        found = causes(scheduler)
         if not found:
             continue
         if not wait:
             at = engine.clock.now()
-            engine.feed(ev.Batch(at, (ev.Noted(at, stopped(machine.run, found)), ev.RunDrained(at))))
+            engine.feed(ev.Batch(at, (ev.Noted(at, stopped(scheduler.run, found)), ev.RunDrained(at))))
             return found
         if found != told and tell is not None:
-            tell(machine.run, found)
+            tell(scheduler.run, found)
         told = found
 
 

@@ -37,7 +37,7 @@ class Watchdog:
 
     def __enter__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._engine.turned = time.monotonic()
+        self._engine.last_turn = time.monotonic()
         threading.Thread(target=self._look, name="agentdeck-watchdog", daemon=True).start()
 
     def __exit__(self, *_: object) -> None:
@@ -47,7 +47,7 @@ class Watchdog:
         renewed = 0.0
         while not self._over.wait(LOOK):
             now = time.monotonic()
-            still = now - self._engine.turned
+            still = now - self._engine.last_turn
             if still < LEASE / 3:
                 self._told = None
                 continue
@@ -60,7 +60,7 @@ class Watchdog:
     def _keep_lease(self) -> None:
         if not self._storage.durable:
             return
-        run, owner, until = self._engine.machine.run, self._storage.owner, self._engine.clock.now() + LEASE
+        run, owner, until = self._engine.scheduler.run, self._storage.owner, self._engine.clock.now() + LEASE
         try:
             self._storage.log.call(lambda db: renew_lease(db, run, owner, until))
         except StoreError:
@@ -83,7 +83,7 @@ class Watchdog:
         )
         line = LogLine(self._engine.clock.now(), *key, "warning", text)
         try:
-            self._storage.log.log(self._engine.machine.run, [line])
+            self._storage.log.log(self._engine.scheduler.run, [line])
         except StoreError:
             return
         if self._say is not None:

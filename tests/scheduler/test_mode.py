@@ -85,7 +85,7 @@ def chosen(works: list[float], known: list[float] | None = None) -> list[str]:
             if said is not None:
                 machine.apply(said)
                 told.append(said)
-    assert adaptive.took == works
+    assert adaptive.work_of_tasks == works
     return [one.text.removeprefix("adaptive: the steps of a task go ") for one in told]
 
 

@@ -1,0 +1,72 @@
+"""Recorded events on their way from the scheduler to the log."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from agentdeck.errors import StoreError
+from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.scheduler import Scheduler
+from agentdeck.store.log import Also, Log
+
+#: Events that may be committed late, unless a step waits for them: with the next other event, or after DELAY
+#: seconds.
+DELAYED = frozenset({ev.StepStarted, ev.StepSucceeded, ev.TaskOpened, ev.TaskEnded})
+DELAY = 0.01
+
+
+class EventBuffer:
+    """Collects events and hands them to the log together. Events that no step depends on are committed with later
+    ones, as a commit of their own would delay the next result. Starts alone are never handed over."""
+
+    def __init__(self, scheduler: Scheduler, log: Log) -> None:
+        self._scheduler = scheduler
+        self._log = log
+        self._events: list[ev.Event] = []
+        self._also: list[Also] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._only_starts = True
+        self._urgent = False
+
+    def add(self, event: ev.Event) -> None:
+        self._events.append(event)
+        kind = type(event)
+        if kind is not ev.StepStarted:
+            self._only_starts = False
+            if kind not in DELAYED:
+                self._urgent = True
+
+    def add_write(self, also: Also) -> None:
+        """Run this in the transaction of the events collected so far."""
+        self._also.append(also)
+
+    def flush_if_due(self) -> None:
+        """Hand the events over, where those added since the last call may not be delayed; else not later than
+        DELAY from now. Raises StoreError."""
+        only_starts, urgent = self._only_starts, self._urgent
+        self._only_starts, self._urgent = True, False
+        if only_starts:
+            return
+        waited = self._events[-1].at > self._events[0].at + DELAY
+        if urgent or self._also or self._scheduler.uncommitted or waited:
+            self.hand_over()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(DELAY, self.flush)
+
+    def hand_over(self) -> None:
+        """Hand everything over now. Raises StoreError."""
+        if not self._events:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        events, self._events = self._events, []
+        also, self._also = self._also, []
+        self._log.append(self._scheduler.run, self._scheduler.seq - len(events) + 1, events, also)
+
+    def flush(self) -> None:
+        """Hand everything over now. An error of the store is not raised: the log reports it, and the run
+        stops."""
+        with suppress(StoreError):
+            self.hand_over()
