@@ -1,4 +1,4 @@
-"""Who acts in this process: recorded with each decision and command."""
+"""The author of decisions and commands of this process, which is recorded with each of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _user() -> str:
         ImportError,
         AttributeError,
         KeyError,
-    ):  # no such database here, or a container that runs under a bare number
+    ):  # no such database, or a container whose user id has no name
         pass
     try:
         import getpass

@@ -1,4 +1,4 @@
-"""The run's clock: the wall, without its jumps; or a virtual one that jumps when everybody waits."""
+"""Clocks of a run: the wall clock without its jumps, and a virtual one that jumps to the next timer."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, Protocol
 
 class Clock(Protocol):
     def now(self) -> float:
-        """Seconds since the epoch, never going back while the process lives."""
+        """Seconds since the epoch, never decreasing within a process."""
         ...
 
 
 class WallClock:
-    """The time of day when the process began plus what has passed since: setting the system clock changes
-    nothing that is under way."""
+    """The time of day when the clock was made plus the monotonic time since: setting the system clock has no
+    effect on a run."""
 
     def __init__(self) -> None:
         self._base = time.time() - time.monotonic()
@@ -32,8 +32,8 @@ class LoopClock:
         return asyncio.get_running_loop().time()
 
 
-class _Jumping(selectors.DefaultSelector):
-    """Selects without waiting and lets the loop's time jump by what it would have waited."""
+class _JumpingSelector(selectors.DefaultSelector):
+    """Selects without waiting and advances the loop's time by the time it would have waited."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,20 +44,20 @@ class _Jumping(selectors.DefaultSelector):
         if not found and timeout:
             self.passed += timeout
         elif not found and timeout is None:
-            # Nothing is due ever: only another thread can bring news.
+            # No timer is set: only another thread can wake the loop.
             found = super().select(0.05)
         return found
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time jumps to the next timer as soon as nothing is left to do.
+    """An event loop whose time jumps to the next timer as soon as no callback is ready.
 
     The idea is trio's MockClock with autojump. For runs whose steps only wait on this loop; work in threads or
     processes takes no virtual time.
     """
 
     def __init__(self) -> None:
-        self._jumping = _Jumping()
+        self._jumping = _JumpingSelector()
         super().__init__(self._jumping)
 
     def time(self) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeAlias
 
-from agentdeck.engine.reopened_steps import order_again
+from agentdeck.engine.reopened_steps import reopen_order
 from agentdeck.errors import UsageError
 from agentdeck.limits.provider_limits import NAMES as CAPS
 from agentdeck.limits.provider_limits import in_deck_notation, range_of, with_changes
@@ -72,7 +72,7 @@ def _release(command: Command) -> Outcome:
 
 
 def _retry(command: Command) -> Outcome:
-    together, answer = order_again(command.args, command.scheduler, command.at, command.who)
+    together, answer = reopen_order(command.args, command.scheduler, command.at, command.who)
     return [together], answer
 
 
@@ -151,7 +151,7 @@ def _limit(command: Command, name: str, value: Data) -> ev.LimitChanged:
     scheduler, at, who = command.scheduler, command.at, command.who
     head, _, limit = name.partition(".")
     if head in scheduler.provider_limits:
-        return ev.LimitChanged(at, name, *_turned(name, head, limit, value, scheduler), who)
+        return ev.LimitChanged(at, name, *_provider_limit(name, head, limit, value, scheduler), who)
     if name == "workers":
         old: Data = scheduler.workers
     else:
@@ -174,7 +174,7 @@ def _shown(name: str, value: Data) -> Data:
     return show_duration(value) if timed else value
 
 
-def _turned(name: str, provider: str, limit: str, value: Data, scheduler: Scheduler) -> tuple[Data, Data]:
+def _provider_limit(name: str, provider: str, limit: str, value: Data, scheduler: Scheduler) -> tuple[Data, Data]:
     """The old and the new value of a provider's limit, both as an operator writes them."""
     try:
         new = in_deck_notation(with_changes(ProviderLimits(), {limit: value})).get(limit)

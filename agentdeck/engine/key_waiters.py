@@ -1,4 +1,4 @@
-"""Steps that wait for a key of `once` which another step holds, and when they try again."""
+"""Steps that wait for a `once` key which another step holds."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from agentdeck.scheduler.state import DEFERRED, READY, RUNNING, Step
 #: A deferred attempt: task, step, number.
 Waiter: TypeAlias = tuple[str, str, int]
 
-#: Seconds between two looks at keys that other processes hold; they do not report that they let go of one.
+#: Seconds between two checks of keys that other processes hold: these do not report that they release one.
 LOOK = 0.25
 
 
 class KeyWaiters:
-    """When a key has its result, or is known to have none, all its waiters try again, and end at once. When its
-    holder failed without effect, the first one does; the next one when that has failed, too, or does not try."""
+    """When a key has a result, or is known to have none, all its waiters try again, and end at once. When its
+    holder failed without effect, the first waiter tries; the next one when that has failed too, or does not
+    try."""
 
     def __init__(
         self, scheduler: Scheduler, clock: Clock, feed: Callable[[ev.Signal], None], reuse: ResultReuse
@@ -44,15 +45,15 @@ class KeyWaiters:
         if not self._waiting:
             group.start_soon(self._watch)
         self._waiting.setdefault(key, deque()).append(waiter)
-        self._look_now()  # the key may be free by now
+        self._look_now()  # the key may have been released already
 
     def _look_now(self) -> None:
         self._changed.set()
 
     async def _watch(self) -> None:
-        """As long as a step waits."""
+        """Runs while a step waits."""
         while self._waiting:
-            # A holder in this process reports its end; the step that was chosen to try next may not try.
+            # A holder in this process reports its end; a waiter that was chosen to try may end without trying.
             reported = self._reuse.live.issuperset(self._waiting)
             with anyio.move_on_after(None if reported else LOOK):
                 await self._changed.wait()
@@ -61,7 +62,7 @@ class KeyWaiters:
             try:
                 states = await self._reuse.look([*self._waiting])
             except StoreError:
-                await anyio.sleep(LOOK)  # the run pauses, and goes on by itself
+                await anyio.sleep(LOOK)  # the run pauses, and continues by itself
                 continue
             for key, state in states.items():
                 self._act(key, state)
@@ -84,13 +85,13 @@ class KeyWaiters:
         self._feed(ev.DeferralEnded(self._clock.now(), *waiter))
 
     def _is_trying(self, key: str) -> bool:
-        """Whether the waiter that was woken last is about to claim the key."""
+        """Whether the waiter that was woken last has not claimed the key yet."""
         waiter = self._trying.get(key)
         step = self._step(waiter) if waiter is not None else None
         return step is not None and step.state in (READY, RUNNING)
 
     def _forget_ended(self) -> None:
-        """Waiters that were cancelled or ran out of time wait no more."""
+        """Remove waiters whose step was cancelled or ran out of time."""
         for key, waiters in [*self._waiting.items()]:
             left = deque(
                 one for one in waiters if (s := self._step(one)) and s.state == DEFERRED and s.attempt == one[2]

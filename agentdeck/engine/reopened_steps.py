@@ -1,4 +1,4 @@
-"""Steps that are to go again: as they are asked for, and what the owner of a live run does about it."""
+"""Requests to reopen ended steps, and how the owner of a live run carries them out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from agentdeck.workflow.model import Data
 
 @dataclass(frozen=True, slots=True)
 class ReopenRequest:
-    """Steps that are to go again when the run is taken up, as (task, step), and inputs laid over their tasks'."""
+    """Steps to reopen, as (task, step), and inputs that override those of their tasks."""
 
     steps: Sequence[tuple[str, str]]
     inputs: Mapping[str, Data] = field(default_factory=dict)
@@ -31,8 +31,8 @@ class ReopenRequest:
         return tuple(ev.StepReopened(at, task, step, who, inputs) for task, step in self.steps)
 
 
-async def recall(reader: Reader, scheduler: Scheduler, steps: Iterable[tuple[str, str]]) -> None:
-    """Bring the ended tasks of these steps back from the store. All that was recorded of them is on disk."""
+async def restore_tasks(reader: Reader, scheduler: Scheduler, steps: Iterable[tuple[str, str]]) -> None:
+    """Restore the ended tasks of these steps from the store. All that was recorded of them must be on disk."""
     roots = {root_of(task) for task, _ in steps}
     past: dict[str, list[ev.Event]] = {root: [] for root in roots}
 
@@ -46,8 +46,9 @@ async def recall(reader: Reader, scheduler: Scheduler, steps: Iterable[tuple[str
             scheduler.restore_tasks(rebuild_task(scheduler.program, scheduler.run, int(root), events))
 
 
-def order_again(args: Mapping[str, Data], scheduler: Scheduler, at: float, who: str) -> tuple[ev.Batch, Data]:
-    """The event that a `retry` means. Raises UsageError where nothing of it can go again."""
+def reopen_order(args: Mapping[str, Data], scheduler: Scheduler, at: float, who: str) -> tuple[ev.Batch, Data]:
+    """The event for a `retry` command, and the answer to its sender. Raises UsageError where no step can be
+    reopened."""
     steps = steps_of(args)
     can = [step for step in steps if scheduler.can_reopen(*step)]
     if not can:

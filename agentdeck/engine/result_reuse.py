@@ -1,4 +1,4 @@
-"""Results that are had already: `once` for good, `cache` for a while."""
+"""Reuse of recorded results: `once` for good, `cache` for a while."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 
 class Deferred(Exception):
-    """The key of a step is held by another one: the step waits for it, without a worker."""
+    """Another step holds the key of this one, which has to wait for it, without a worker."""
 
     def __init__(self, key: str, why: str) -> None:
         self.key = key
@@ -48,36 +48,36 @@ class Deferred(Exception):
 
 
 class ResultReuse:
-    """Stands before the verb of an agent with `once` or `cache`.
+    """Runs the verbs of agents with `once` or `cache`.
 
     `once`: the intent is on disk before the effect begins, the result before anything reads it. A step whose key
-    is held by another one that is executed, in whatever run or process, is deferred until that one has ended. A
-    process that died, or an attempt that was cancelled, leaves an intent without a result: whether it took effect
-    is not known, so the step fails with `unknown` rather than doing it twice, and an operator decides.
-    """
+    is held by a running step of any run or process is deferred until that step has ended. A process that died,
+    or an attempt that was cancelled, leaves an intent without a result: whether it took effect is not known, so
+    the step fails with `unknown`, and an operator decides."""
 
     def __init__(self, storage: RunStorage, run: str, clock: Clock) -> None:
         self._storage = storage
         self._run = run
         self._clock = clock
-        #: Keys that attempts of this engine hold; changed in the turn of the store's writer, so in step with it.
+        #: Keys that attempts of this engine hold; changed in the writer's transactions, so consistent with the
+        #: store.
         self.live: set[str] = set()
-        #: Called when an attempt of this engine has let go of a key.
+        #: Called when an attempt of this engine has released a key.
         self.released: Callable[[], None] = _nothing
 
     async def run(
-        self, verb: Verb, work: AttemptContext, fit: Callable[[Data], Data] | None = None
+        self, verb: Verb, work: AttemptContext, check: Callable[[Data], Data] | None = None
     ) -> tuple[Data | VerbResult, bool]:
-        """The answer, and whether it was had already. What does not `fit` is never cached; what took effect once
-        did so whether it fits or not. Raises Deferred."""
+        """The result, and whether it was reused. A result that fails the `check` is not cached; a `once` effect
+        is recorded whether its result passes or not. Raises Deferred."""
         if work.agent.once is not None:
             key = await render(compile_template(work.agent.once), work.scope)
             return await self._once(key if isinstance(key, str) else json.dumps(key), verb, work)
-        return await self._cached(verb, work, fit)
+        return await self._cached(verb, work, check)
 
     async def look(self, keys: Collection[str]) -> dict[str, str]:
-        """How it stands with these keys: new, held, done or unknown."""
-        return await self._turn(lambda db: {key: self._state(key, once_look(db, key)).state for key in keys})
+        """The state of each key: new, held, done or unknown."""
+        return await self._call(lambda db: {key: self._state(key, once_look(db, key)).state for key in keys})
 
     async def _once(self, key: str, verb: Verb, work: AttemptContext) -> tuple[Data | VerbResult, bool]:
         what = described(work.agent)
@@ -96,18 +96,18 @@ class ResultReuse:
         try:
             answer = await verb.run(work)
         except Exception:
-            # The verb came back with an error, which says that it had no effect.
-            await self._let_go(key, lambda db: once_undone(db, key, me))
+            # The verb raised an error, which says that it had no effect.
+            await self._release_key(key, lambda db: once_undone(db, key, me))
             self.released()
             raise
         except BaseException:
             with suppress(StoreError):
-                self._let_go(key, lambda db: once_broken_off(db, key))
+                self._release_key(key, lambda db: once_broken_off(db, key))
             self.released()
             raise
         output = answer.output if isinstance(answer, VerbResult) else answer
         passing("once.effected")
-        await self._let_go(key, lambda db: once_done(db, key, output))
+        await self._release_key(key, lambda db: once_done(db, key, output))
         passing("once.done")
         self.released()
         return answer, False
@@ -131,31 +131,31 @@ class ResultReuse:
             raise
 
     def _undo_claim(self, db: sqlite3.Connection, key: str, me: Holder) -> None:
-        """It was cancelled before it began."""
+        """The attempt was cancelled before it began."""
         if once_look(db, key).holder == me:
             once_undone(db, key, me)
             self.live.discard(key)
 
     def _state(self, key: str, claim: Claim) -> Claim:
-        """An intent of this process that no attempt of it stands for any more is as that of a dead one."""
+        """An intent of this process without a running attempt is treated like that of a dead process."""
         if claim.state in ("held", "unknown") and claim.holder.owner == self._storage.owner.name:
             return claim._replace(state="held" if key in self.live else "unknown")
         return claim
 
-    def _let_go(self, key: str, record: Callable[[sqlite3.Connection], None]) -> asyncio.Future[None]:
-        """Record how it ended; done when that is on disk."""
+    def _release_key(self, key: str, record: Callable[[sqlite3.Connection], None]) -> asyncio.Future[None]:
+        """Record the end of an attempt and release its key. The future is done when that is on disk."""
 
-        def let_go(db: sqlite3.Connection) -> None:
+        def release(db: sqlite3.Connection) -> None:
             record(db)
             self.live.discard(key)
 
-        return asyncio.wrap_future(self._storage.log.call(let_go))
+        return asyncio.wrap_future(self._storage.log.call(release))
 
-    async def _turn(self, fn: Callable[[sqlite3.Connection], T]) -> T:
+    async def _call(self, fn: Callable[[sqlite3.Connection], T]) -> T:
         return await asyncio.wrap_future(self._storage.log.call(fn))
 
     async def _cached(
-        self, verb: Verb, work: AttemptContext, fit: Callable[[Data], Data] | None
+        self, verb: Verb, work: AttemptContext, check: Callable[[Data], Data] | None
     ) -> tuple[Data | VerbResult, bool]:
         seconds, call = work.agent.cache, self._storage.log.call
         assert seconds is not None
@@ -167,8 +167,8 @@ class ResultReuse:
             return cached.value, True
         answer = await verb.run(work)
         output = answer.output if isinstance(answer, VerbResult) else answer
-        if fit is not None:
-            output = fit(output)
+        if check is not None:
+            output = check(output)
         call(lambda db: cache_put(db, key, output, self._clock.now(), seconds))
         return answer, False
 
@@ -188,7 +188,7 @@ def _nothing() -> None:
 
 
 def described(agent: Agent) -> str:
-    """What an agent does, as its file says it: values are left out, which may be secret."""
+    """What an agent does, as written in its file, without values, which may be secret."""
     does = agent.does
     for name in ("target", "url", "args", "model", "text"):
         target = getattr(does, name, None)
@@ -200,7 +200,7 @@ def described(agent: Agent) -> str:
 
 
 def unknown(key: str, claim: Claim) -> tuple[str, str]:
-    """The message and the detail of a step whose key was claimed and never came to a result."""
+    """The message and the detail for a step whose key was claimed and has no result."""
     holder = claim.holder
     task, _, step = holder.step.rpartition("/")
     at = datetime.fromtimestamp(claim.at).astimezone().isoformat(" ", "seconds")

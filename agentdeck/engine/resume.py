@@ -1,4 +1,4 @@
-"""Taking up a run that nobody runs any more: fold its log, and go on where it was."""
+"""Resumes a run that no process executes: folds its log, and continues from that state."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ from agentdeck.views.run_view import RunView
 from agentdeck.workflow.deck import WORKERS, deck_for
 from agentdeck.workflow.model import Data, Definition, restored
 
-#: Seconds between two looks at a lease that may be over.
+#: Seconds between two checks of a lease that may have expired.
 LOOK = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Which run to take up, and what the store does not hold: functions given as objects, and, for a run of
-    version 0.1, the tasks. `accept`: go on although files that the run depends on have changed."""
+    """The run to resume, and what the store does not hold: functions given as objects, and the tasks of a run of
+    version 0.1. `accept`: continue although files that the run depends on have changed."""
 
     run: str
     db: Path
@@ -71,14 +71,14 @@ def definition_of(reader: Reader, row: RunRow) -> Definition:
 
 
 def nested_of(reader: Reader, row: RunRow) -> dict[str, Definition]:
-    """Its sub-workflows by their path, as they were when the run began."""
+    """The sub-workflows by their path, as they were when the run began."""
     return {path: restored(reader.definition(one)) for path, one in (row.options.get(NESTED) or {}).items()}
 
 
 async def resume(wanted: Resume, watch: Watch | None = None, again: ReopenRequest | None = None) -> Outcome:
-    """Go on with a run whose owner died or drained; with `again`, also with one that is over. Recorded results
-    are not made again; attempts that were running are recorded as lost. Raises UsageError when somebody has it,
-    or when it is over."""
+    """Continue a run whose owner died or drained; with `again`, also one that has ended. Recorded results are
+    reused; attempts that were running are recorded as lost. Raises UsageError where another process executes the
+    run, or where it has ended."""
     reader = Reader(wanted.db)
     try:
         row = await _observed(reader, wanted.run)
@@ -141,8 +141,8 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: ReopenReques
 
 
 async def _observed(reader: Reader, run: str) -> RunRow:
-    """The run's row. Where its lease is of another scheduler and has run out by the clock of this one, observe it
-    until it is renewed after all or is over."""
+    """The run's row. A lease of another machine that has expired by this machine's clock is observed until it is
+    renewed or known to have expired."""
     row = first = reader.run(run)
     while (
         row.state in ("running", "paused")
@@ -159,8 +159,8 @@ async def _observed(reader: Reader, run: str) -> RunRow:
 def _tasks(
     reader: Reader, row: RunRow, view: RunView, wanted: Resume, again: ReopenRequest | None
 ) -> Iterable[Mapping[str, Data]] | None:
-    """The tasks that were launched: from the store. A run of version 0.1 has none there and reads its file again.
-    Raises UsageError where they came from an iterator of a Python program and not all of them were taken."""
+    """The launched tasks, from the store. A run of version 0.1 has none there and reads its file again. Raises
+    UsageError where they came from an iterator of a Python program that was not exhausted."""
     if view.tasks.total is not None:
         return []
     if recorded(reader, row.run) is not None:
@@ -177,7 +177,7 @@ def _tasks(
 
 
 async def _take(storage: RunStorage, row: RunRow) -> bool:
-    """The lease, in one statement: of two processes that resume the same run, one wins."""
+    """Take the lease, in one statement: of two processes that resume the same run, one succeeds."""
     now = time.time()
     owner = storage.owner
 
@@ -192,7 +192,7 @@ async def _take(storage: RunStorage, row: RunRow) -> bool:
 
 
 async def _end_leftovers(storage: RunStorage, run: str, watch: Watch | None) -> None:
-    """End the processes that the last owner's agents started and that outlived it: their steps run again."""
+    """End the processes that agents of the last owner started and that outlived it, as their steps run again."""
     groups = await asyncio.wrap_future(storage.log.call(lambda db: processes_of(db, run)))
     if not groups:
         return
@@ -205,8 +205,8 @@ async def _end_leftovers(storage: RunStorage, run: str, watch: Watch | None) -> 
 def _fold(
     reader: Reader, row: RunRow, definition: Definition, again: ReopenRequest | None
 ) -> tuple[Scheduler, RunView, float]:
-    """The state its log tells, and when somebody last ran it: an owner who only waited renewed its lease
-    all the same. Of tasks that have ended, those are remembered whose steps go again."""
+    """The state from the log, and when a process last executed the run: an owner that only waited renewed its
+    lease too. Ended tasks are kept where steps of them are reopened."""
     folder = Path(str(row.source.get("folder") or "."))
     seconds = reader.durations(definition.name, str(folder))
     program = programs(definition, folder, seconds, nested_of(reader, row))

@@ -1,4 +1,4 @@
-"""A handle on a run from outside its loop: a signal handler, a console, a test."""
+"""Controls a run from outside its event loop: from a signal handler, a console or a test."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from agentdeck.scheduler.events import (
 )
 from agentdeck.workflow.model import Data
 
-#: Given the time, the event to handle.
+#: Returns the event to handle at the time given.
 Make: TypeAlias = Callable[[float], Event | Signal]
 
 
 class RunControl:
-    """Thread-safe. What is asked before the run has begun is done when it begins; after its end, nothing is."""
+    """Thread-safe. Requests made before the run begins are carried out when it begins; after its end, none is."""
 
     def __init__(self, who: str = "") -> None:
         self.who = who
@@ -29,7 +29,7 @@ class RunControl:
         self._early: list[Make] = []
 
     def attach(self, post: Callable[[Make], None]) -> None:
-        """The engine takes over; `post` may be called from any thread."""
+        """Set the engine's entry, which may be called from any thread."""
         self._post = post
         for make in self._early:
             post(make)
@@ -41,11 +41,11 @@ class RunControl:
             self._post(make)
 
     def drain(self) -> None:
-        """Let running steps finish and start nothing new; the run can be resumed."""
+        """Let running steps finish and start no others; the run can be resumed."""
         self.send(lambda at: RunDrained(at, self.who))
 
     def cancel(self, task: str = "", step: str = "", *, now: bool = False) -> None:
-        """Cancel everything, or a task, or a step of it; `now`, without grace for what runs."""
+        """Cancel everything, or a task, or a step of it; `now`: without grace for running attempts."""
         self.send(lambda at: CancelAsked(at, task, step, self.who, now))
 
     def pause(self) -> None:

@@ -13,7 +13,7 @@ import anyio
 
 from agentdeck.engine.commands import order
 from agentdeck.engine.engine import Engine
-from agentdeck.engine.reopened_steps import recall, steps_of
+from agentdeck.engine.reopened_steps import restore_tasks, steps_of
 from agentdeck.engine.run_storage import LEASE, RunStorage
 from agentdeck.errors import StoreError, UsageError
 from agentdeck.store.commands import Request, answer_command, take_commands
@@ -93,7 +93,7 @@ async def _carry_out(engine: Engine, storage: RunStorage, reader: Reader) -> Non
             if request.verb == "retry":
                 engine.events.flush()
                 await _call(storage, lambda db: None)  # all that was recorded is on disk
-                await recall(reader, engine.scheduler, steps_of(dict(request.args or {})))
+                await restore_tasks(reader, engine.scheduler, steps_of(dict(request.args or {})))
             events, answer = order(request, engine.scheduler, engine.clock.now())
             before = engine.view.state
             for event in events:

@@ -1,4 +1,4 @@
-"""What one run keeps, and where: its log, its row, its letters, what it learnt of durations."""
+"""What a run stores: its log, its row, its letters, the durations of its steps."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ from agentdeck.workflow.model import Data, Definition
 
 T = TypeVar("T")
 
-#: Among a run's options: the identities of its sub-workflows by their path.
+#: Option of a run: the identities of its sub-workflows by their path.
 NESTED = "nested"
-#: How long a lease is valid. It is renewed three times as often.
+#: Seconds for which a lease is valid. It is renewed three times as often.
 LEASE = 3.0
-#: How long a run that is over waits for a store that cannot be written.
+#: Seconds that a run that has ended waits for a store that cannot be written.
 PATIENCE = 3.0
 
 
 class RunStorage:
-    """One run's part of the store. Without a file (`durable` False) only `once` and `cache` are kept, and only
-    while the run lasts."""
+    """One run's part of the store. Without a file (`durable` False) only `once` and `cache` are recorded, for as
+    long as the run lasts."""
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
@@ -65,7 +65,7 @@ class RunStorage:
         begin_to_own(self.owner.name)
 
     def attach(self, committed: Callable[[str, int], None], fault: Callable[[StoreError | None], None]) -> None:
-        """Who is told of commits and of faults, from the log's thread."""
+        """Set what is called at commits and faults, in the log's thread."""
         self._committed, self._fault = committed, fault
 
     def _on_commit(self, run: str, seq: int) -> None:
@@ -77,7 +77,7 @@ class RunStorage:
             self._fault(error)
 
     def durations(self, definition: Definition, folder: Path) -> dict[str, float]:
-        """Mean seconds per agent in earlier runs of the workflow of this name in this folder."""
+        """Mean seconds per agent in earlier runs of the workflow with this name in this folder."""
         if self.path is None:
             return {}
         reader = Reader(self.path)
@@ -87,7 +87,7 @@ class RunStorage:
             reader.close()
 
     def work(self, workflow: str, folder: Path) -> list[float]:
-        """Seconds of work of the newest tasks in earlier runs of it."""
+        """Seconds of work of the newest tasks in earlier runs of the workflow."""
         if self.path is None:
             return []
         reader = Reader(self.path)
@@ -106,9 +106,9 @@ class RunStorage:
         below: Mapping[str, Definition] | None = None,
         tasks: Rest | None = None,
     ) -> None:
-        """The run's row, definition, lease and first event are on disk, together, when this returns. `below` are
-        the sub-workflows by their path; whoever resumes the run finds them as they are now.
-        `tasks` writes what is left of its list."""
+        """Write the run's row, definition, lease and first event in one transaction, which is on disk when this
+        returns. `below` are the sub-workflows by their path, recorded for a later resume. `tasks` writes the rest
+        of the task list."""
         nested = below or {}
         if nested:
             options = {**options, NESTED: {path: one.identity for path, one in nested.items()}}
@@ -126,11 +126,11 @@ class RunStorage:
         self.log.flush(30)
 
     def holds(self, run: str) -> None:
-        """This process has the run's lease: `close` releases it, where the run did not end before that."""
+        """This process has the run's lease: `close` releases it, unless the run has ended before."""
         self._run = run
 
     def children(self, run: str) -> Children:
-        """The processes of a run, which are recorded where the run is."""
+        """The child processes of a run, recorded in the same store."""
         if not self.durable:
             return Children()
         call = self.log.call
@@ -141,7 +141,7 @@ class RunStorage:
 
     @staticmethod
     def letter(run: str, identity: str, said: act.SaveLetter | act.UpdateLetters) -> Also:
-        """What keeps or settles a letter, to go with the events that tell of it."""
+        """The write that saves or updates a letter, for the transaction of the events that report it."""
         if isinstance(said, act.UpdateLetters):
             return lambda connection: settle_letters(connection, run, said.task, said.step, said.state)
         letter = Letter(
@@ -150,7 +150,7 @@ class RunStorage:
         return lambda connection: add_letter(connection, letter)
 
     def progress(self, run: str, view: RunView, state: str) -> None:
-        """Bring the run's row up to date."""
+        """Update the run's row."""
         counts = counts_of(view)
         simulated, idle = view.simulated, view.idle
         self.log.call(
@@ -160,8 +160,8 @@ class RunStorage:
         )
 
     def end(self, run: str, state: str, view: RunView, work: Sequence[float] = ()) -> None:
-        """The run is over or has drained: its row says so, and what it used and learnt of durations is kept, with
-        the seconds of `work` of each task where they were counted."""
+        """The run has ended or drained: update its row, and record its usage and the durations of its steps,
+        with the seconds of `work` of each task where they were counted."""
         if self.path is None:
             return
         counts, used = counts_of(view), summary_of(view)
@@ -170,7 +170,7 @@ class RunStorage:
         def close(connection: sqlite3.Connection) -> None:
             set_run(connection, run, simulated=view.simulated, idle=view.idle)
             end_run(connection, run, state, view.now, counts, used)
-            if state != "drained":  # it will be told whole, once
+            if state != "drained":  # a resumed run records them at its end
                 folder = folder_of(connection, run)
                 save_durations(connection, view.workflow, folder, {**seconds, TASK: work})
 
@@ -178,8 +178,8 @@ class RunStorage:
         self._run = ""
 
     def _done(self, future: Future[None]) -> None:
-        """Wait until it is on disk; for ever while the store works. Raises StoreError when it has not worked for
-        PATIENCE seconds."""
+        """Wait until the write is on disk; without limit while the store works. Raises StoreError when it has not
+        worked for PATIENCE seconds."""
         since = time.monotonic()
         while True:
             try:
@@ -192,8 +192,8 @@ class RunStorage:
                     raise fault from None
 
     def close(self) -> None:
-        """Release the run and close the log. Raises StoreError when something could not be written. What fails
-        now was given its time already."""
+        """Release the run and close the log. Raises StoreError where something could not be written. A store
+        that fails now is not waited for again."""
         run, owner = self._run, self.owner
         if run:
             with suppress(StoreError):
@@ -209,7 +209,7 @@ def counts_of(view: RunView) -> Counts:
 
 
 def summary_of(view: RunView) -> dict[str, Data]:
-    """What a run used, for whoever wants to know what the next one will."""
+    """What a run used, to forecast the next one."""
     agents: dict[str, Data] = {
         name: {"attempts": tally.attempts, "tokens_in": tally.tokens_in, "tokens_out": tally.tokens_out}
         for name, tally in view.agents.items()

@@ -1,10 +1,8 @@
-"""Files that a run depends on and that its definition only names: hashed at launch, compared at resume.
+"""Hashes of files that a run depends on and that its definition only names: taken at launch, compared at resume.
 
-Recorded are the modules that `python:` agents name, the modules of the workflow's own folders that were imported
-by the time of the launch, and the images of prompts whose name is written out. A module that is imported later,
-and an image whose name a task gives, are not covered. Sub-workflows need no hash: their definitions are in the
-store.
-"""
+Covered are the modules that `python:` agents name, the modules of the workflow's own folders that were imported
+before the launch, and the images of prompts whose name has no expression. Modules imported later and images
+whose name a task gives are not covered. Sub-workflows need no hash: their definitions are in the store."""
 
 from __future__ import annotations
 
@@ -21,9 +19,9 @@ from agentdeck.scheduler.program import Program
 from agentdeck.store.run_list import RunRow
 from agentdeck.workflow.model import Data, Prompt, Python
 
-#: Among a run's options: what was recorded, by path.
+#: Option of a run: the kind and the hash of each file, by path.
 FILES = "files"
-#: Folders inside a project that hold other people's modules.
+#: Folders inside a project that hold third-party modules.
 FOREIGN = frozenset({"site-packages", "dist-packages", "node_modules", ".tox", ".nox"})
 PIECE = 1 << 20
 
@@ -70,7 +68,7 @@ def _file_of(function: Any) -> Path | None:
 
 
 def _module_file(target: str, folder: Path) -> Path | None:
-    """The file of `module:name`: as it was imported, else as it would be found."""
+    """The file of `module:name`: of the imported module, else of the one that an import would find."""
     name = target.partition(":")[0]
     loaded = getattr(sys.modules.get(name), "__file__", None)
     if isinstance(loaded, str):
@@ -115,15 +113,15 @@ def hash_of(path: Path) -> str:
 
 
 def changed_files(row: RunRow, folder: Path | None = None) -> dict[str, str]:
-    """What differs from the launch (or from what was accepted since), in words by path: `module shop.py changed`.
-    Empty where nothing does, or where version 0.1 launched the run and recorded no hashes."""
+    """The files that differ from the launch or from the last accepted state, as text by path: `module shop.py
+    changed`. Empty where none does, or where version 0.1 launched the run and recorded no hashes."""
     base = folder or Path(str(row.source.get("folder") or "."))
-    told = {}
+    found = {}
     for name, known in (row.options.get(FILES) or {}).items():
         now = hash_of(base / name)
         if now != known["hash"]:
-            told[name] = f"{known['kind']} {name} {'changed' if now else 'is missing'}"
-    return told
+            found[name] = f"{known['kind']} {name} {'changed' if now else 'is missing'}"
+    return found
 
 
 def accepted(row: RunRow, folder: Path | None = None) -> dict[str, Data]:
@@ -136,13 +134,13 @@ def accepted(row: RunRow, folder: Path | None = None) -> dict[str, Data]:
 
 
 def note_changes(at: float, changes: Mapping[str, str], author: Author) -> Noted:
-    """The record of who went on although files had changed."""
+    """The record that an operator accepted changed files."""
     text = f"{'; '.join(changes.values())} since the launch; accepted by {author.text}"
     return Noted(at, text, data={"changed": list(changes), "author": author._asdict()})
 
 
 def refuse_changes(row: RunRow, changes: Mapping[str, str]) -> None:
-    """Raises UsageError, with what differs and how to go on."""
+    """Raises UsageError, with what differs and how to continue, where files have changed."""
     if changes:
         raise UsageError(
             f"{'; '.join(changes.values())} since {row.run} was launched: put back what it was launched with, "

@@ -1,10 +1,9 @@
-"""A run in which nothing can go on until an operator acts: which steps wait, for what, and what to do about it.
+"""Detects a run in which nothing can continue until an operator acts: which steps wait, for what, and the remedy.
 
-A provider that refuses its key, an exhausted budget with the rung `ask`, and an approval without a time limit are
-mended from outside the run. With an operator at hand the run waits and says so. Without one it would wait for
-ever: it stops instead, as with `drain`, and `resume` goes on with it. Steps that do not depend on what is missing
-have all ended by then, as only a run in which nothing moves is at a standstill.
-"""
+A provider that refuses its key, an exhausted budget with the rung `ask`, and an approval without a time limit
+are resolved from outside the run. With an operator present the run waits and reports it. Without one it would
+wait for ever: it stops instead, as with `drain`, and `resume` continues it. Steps that do not depend on what is
+missing have all ended by then, as a run counts as stalled only when nothing in it moves."""
 
 from __future__ import annotations
 
@@ -24,16 +23,16 @@ from agentdeck.workflow.model import Approve
 if TYPE_CHECKING:
     from agentdeck.engine.engine import Engine
 
-#: How often a run in which nothing moves is looked at.
+#: Seconds between two checks.
 LOOK = 0.1
-#: Steps that a cause names.
+#: The number of steps that a cause names.
 NAMED = 3
 
 
 class StallCause(NamedTuple):
-    """What steps wait for. `kind` is provider, budget or approval; `why` is a sentence; `steps` names the first
-    few of `number` as (task, step). `asks` is the question of an approval; `yes`: --yes can answer the workflow's
-    approvals."""
+    """What steps wait for. `kind` is provider, budget or approval; `why` is a sentence; `steps` are the first
+    few of `number` steps as (task, step). `asks` is the question of an approval; `yes`: --yes can answer the
+    workflow's approvals."""
 
     kind: str
     why: str
@@ -44,14 +43,14 @@ class StallCause(NamedTuple):
 
     @property
     def waiting(self) -> str:
-        """The steps, for people: `3 steps wait (write of task 1, write of task 2, …)`."""
+        """The steps as text: `3 steps wait (write of task 1, write of task 2, …)`."""
         named = [f"{step} of task {task}" for task, step in self.steps]
         if self.number > len(named):
             named.append("…")
         return f"{self.number:,} step{' waits' if self.number == 1 else 's wait'} ({', '.join(named)})"
 
     def remedy(self, run: str, *, stopped: bool) -> str:
-        """What the operator does about it, while the run waits or once it has stopped."""
+        """What the operator can do, while the run waits or after it has `stopped`."""
         resume = f"agentdeck resume {run}"
         if self.kind == "provider":
             return f"once that is mended: {resume}" if stopped else f"once that is mended: {_again(run, resume)}"
@@ -70,7 +69,7 @@ def _again(run: str, resume: str) -> str:
 
 
 def causes(scheduler: Scheduler) -> tuple[StallCause, ...]:
-    """What the steps of a run in which nothing moves wait for; empty where an operator has paused it."""
+    """What the steps of a run in which nothing moves wait for; empty where an operator has paused the run."""
     found = []
     if scheduler.paused:
         if not scheduler.pause_reason.startswith("budget"):
@@ -92,7 +91,7 @@ def causes(scheduler: Scheduler) -> tuple[StallCause, ...]:
 
 
 def _yes_answers(program: Program) -> bool:
-    """Whether no approval, in sub-workflows neither, has a field that each answer has to give."""
+    """Whether no approval, including those of sub-workflows, has a field that every answer must give."""
     verbs = [agent.does for agent in program.definition.agents.values()]
     own = not any(isinstance(does, Approve) and required(does) for does in verbs)
     return own and all(_yes_answers(nested) for nested in program.nested.values())
@@ -105,8 +104,8 @@ def _cause(kind: str, why: str, steps: list[Step]) -> StallCause:
 async def watch(
     engine: Engine, wait: bool, tell: Callable[[str, tuple[StallCause, ...]], None] | None
 ) -> tuple[StallCause, ...]:
-    """Beside the engine: say what the run waits for, once and again when that changes. Without `wait` the run is
-    stopped then, and what it waited for is returned."""
+    """Runs beside the engine: report what the run waits for, once and when that changes. Without `wait`, stop
+    the run instead, and return what it waited for."""
     scheduler, looked = engine.scheduler, -1
     told: tuple[StallCause, ...] = ()
     while True:
@@ -127,7 +126,7 @@ async def watch(
 
 
 def stopped(run: str, found: Iterable[StallCause], *, resumable: bool = True) -> str:
-    """Why a run has stopped, for people and for its log."""
+    """Why a run has stopped, as text for the operator and for its log."""
     lines = [
         f"{one.why}: {one.waiting}" + (f"; {one.remedy(run, stopped=True)}" if resumable else "") for one in found
     ]

@@ -1,4 +1,4 @@
-"""Tasks that come while their run goes on, from another thread: a pipe that is slow, or that never ends."""
+"""Tasks that arrive from another thread while their run executes: from a pipe that is slow, or never ends."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from agentdeck.errors import AgentdeckError
 from agentdeck.store.tasks import TaskStream
 from agentdeck.workflow.model import Data
 
-#: What is given where the next task is not there yet: no task. `TaskFeed.attach` says when to ask again.
+#: Yielded in place of a task where the next one has not arrived. `TaskFeed.attach` sets what is called when it
+#: has.
 LATER: Mapping[str, Data] = {"": "later"}
-#: How many tasks may wait here before who brings them has to wait.
+#: Tasks that may wait here before `put` blocks.
 AHEAD = 1000
 
 
 class TaskFeed:
-    """An iterator that never waits. One thread puts, one takes. `stream` records what comes: a task is added to
-    it before it is put."""
+    """An iterator that never blocks. One thread puts, one takes. `stream` records the tasks: each is added to it
+    before it is put."""
 
     def __init__(self) -> None:
         self.stream = TaskStream()
@@ -27,7 +28,7 @@ class TaskFeed:
         self.error: AgentdeckError | None = None
 
     def attach(self, wake: Callable[[], None]) -> None:
-        """`wake` is called, from the thread that puts, when there is something after LATER was given."""
+        """Set what is called, in the thread that puts, when a task arrives after LATER was yielded."""
         self._wake = wake
         self._call()
 
@@ -40,12 +41,12 @@ class TaskFeed:
         return self._queue.full()
 
     def put(self, task: Mapping[str, Data]) -> None:
-        """Waits while there is no room."""
+        """Add a task. Blocks while there is no room."""
         self._queue.put(task)
         self._call()
 
     def end(self, error: AgentdeckError | None = None) -> None:
-        """No more will come. The error is raised once all before it were taken."""
+        """No more tasks will arrive. The error is raised once all tasks before it were taken."""
         self.error = error
         self._queue.put(None)
         self._call()
@@ -54,7 +55,7 @@ class TaskFeed:
         return self
 
     def __next__(self) -> Mapping[str, Data]:
-        self._wanted = True  # before looking: what is put from here on wakes
+        self._wanted = True  # before the check: a task put from here on calls `wake`
         try:
             task = self._queue.get_nowait()
         except queue.Empty:
@@ -62,7 +63,7 @@ class TaskFeed:
         self._wanted = False
         if task is not None:
             return task
-        self._queue.put_nowait(None)  # for whoever asks again
+        self._queue.put_nowait(None)  # for the next call
         if self.error is not None:
             raise self.error
         raise StopIteration

@@ -1,9 +1,8 @@
-"""Looks, from a thread of its own, whether the loop of a run still turns.
+"""Checks, from a thread of its own, whether the event loop of a run is blocked.
 
-An agent that never yields holds up everything that lives in the loop: other agents, clocks, commands, the lease.
-This keeps the lease meanwhile, so that nobody else takes the run up while it is being run, says who it is, and
-ends that attempt when its own clock has run out.
-"""
+An agent that never yields blocks everything on the loop: other agents, clocks, commands, the lease. Meanwhile
+the watchdog renews the lease, so that no other process resumes the run, reports the agent, and interrupts its
+attempt when the attempt's clock has run out."""
 
 from __future__ import annotations
 
@@ -20,8 +19,9 @@ from agentdeck.engine.run_storage import LEASE, RunStorage
 from agentdeck.errors import StoreError
 from agentdeck.store.runs import renew_lease
 
+#: Seconds between two checks.
 LOOK = 0.25
-#: For so long a loop may stand still without a word.
+#: Seconds for which a loop may be blocked before that is reported.
 LONG = 1.0
 
 
@@ -33,7 +33,7 @@ class Watchdog:
         self._storage = storage
         self._say = say
         self._over = threading.Event()
-        self._told: AttemptKey | None = None
+        self._reported: AttemptKey | None = None
 
     def __enter__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -47,17 +47,17 @@ class Watchdog:
         renewed = 0.0
         while not self._over.wait(LOOK):
             now = time.monotonic()
-            still = now - self._engine.last_turn
-            if still < LEASE / 3:
-                self._told = None
+            blocked = now - self._engine.last_turn
+            if blocked < LEASE / 3:
+                self._reported = None
                 continue
             if now - renewed > LEASE / 3:
                 renewed = now
-                self._keep_lease()
-            if still >= LONG:
-                self._end_or_tell(still)
+                self._renew_lease()
+            if blocked >= LONG:
+                self._end_or_report(blocked)
 
-    def _keep_lease(self) -> None:
+    def _renew_lease(self) -> None:
         if not self._storage.durable:
             return
         run, owner, until = self._engine.scheduler.run, self._storage.owner, self._engine.clock.now() + LEASE
@@ -66,19 +66,19 @@ class Watchdog:
         except StoreError:
             self._over.set()  # the writer is closed: the run is over
 
-    def _end_or_tell(self, still: float) -> None:
+    def _end_or_report(self, blocked: float) -> None:
         task = asyncio.current_task(self._loop)
         found = self._engine.attempts.running_in(task) if task is not None else None
         if found is None:  # what holds it up is not an agent
             return
         key, due = found
         ended = due is not None and self._engine.clock.now() >= due and interrupt()
-        if ended or key == self._told:
+        if ended or key == self._reported:
             return
-        self._told = key
+        self._reported = key
         where, step, _ = key
         text = (
-            f"{step} holds up everything else: it is async and has not awaited for {still:.0f} s; "
+            f"{step} holds up everything else: it is async and has not awaited for {blocked:.0f} s; "
             "make it a plain function (def), which gets a thread of its own"
         )
         line = LogLine(self._engine.clock.now(), *key, "warning", text)

@@ -398,7 +398,7 @@ def test_learnt_limits_tighten(tmp_path: Path, fakes: dict[str, Fake]) -> None:
 
 def test_without_deck_and_budget_nothing_is_reserved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[act.Reserve] = []
-    monkeypatch.setattr(Reservations, "ask", lambda rates, action: asked.append(action))
+    monkeypatch.setattr(Reservations, "reserve", lambda self, action: asked.append(action))
     played = Played(tmp_path, ONE, deck=False, tasks=3)
     assert played.outcome.state == "done"
     assert not asked

@@ -214,7 +214,7 @@ def test_the_package_is_imported_beside_the_loop() -> None:
     """In a process of its own, where nothing has imported it: the loop goes round while it is imported."""
     code = """
 import asyncio, sys
-from agentdeck.providers.keys import Keys
+from agentdeck.providers.keys import KeyStore
 from agentdeck.providers.mcp_server import LOGGERS
 from agentdeck.providers.tools import Toolbox
 from agentdeck.workflow.deck import McpServer
@@ -228,7 +228,7 @@ async def main():
             await asyncio.sleep(0.001)
             ticks += 1
     ticker = asyncio.create_task(tick())
-    box = Toolbox({"bad": McpServer(("false",))}, Keys({}))
+    box = Toolbox({"bad": McpServer(("false",))}, KeyStore({}))
     try:
         await box.tools(["bad/x"])
     except StepError:

@@ -283,14 +283,14 @@ def test_it_works_without_a_file() -> None:
 PROCESS = """
 import sys, time
 from agentdeck.limits.fair_sharing import AGAIN, SLICE
-from agentdeck.limits.rate_window import Want
+from agentdeck.limits.reservations import Amounts
 from agentdeck.store.reservations import Book, Granted, Settled, Wanted
 from agentdeck.store.writer import Writer
 from agentdeck.workflow.model import ProviderLimits, Rate
 name, path, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
 limits = {"p": ProviderLimits(requests=Rate(40, 1.0))}
 writer, book = Writer(path), Book(name, name)
-wanted = [Wanted("p", "1", "s", 1, Want(1, 1, 1))] * 16
+wanted = [Wanted("p", "1", "s", 1, Amounts(1, 1, 1))] * 16
 end = time.time() + seconds
 while time.time() < end:
     def turn(db):
