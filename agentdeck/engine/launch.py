@@ -162,7 +162,7 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
         definition, name = launch.definition, launch.run or new_run()
         author = launch.author or current_author("api")
         launch = replace(launch, author=author)
-        program = programs(definition, launch.folder, storage.durations(definition, launch.folder))
+        program = programs(definition, launch.folder, await storage.durations(definition, launch.folder))
         deck = deck_for(launch.folder)
         check_deck(deck, definitions(program))
         check_yes(launch.yes, definitions(program))
@@ -269,7 +269,7 @@ async def drive(
     contexts = _Contexts(launch, scheduler.program, deck, storage.children(scheduler.run))
     adaptive: AdaptiveMode | None = None
     if scheduler.program.definition.mode == "adaptive":
-        adaptive = AdaptiveMode(storage.work(view.workflow, launch.folder), scheduler)
+        adaptive = AdaptiveMode(await storage.work(view.workflow, launch.folder), scheduler)
         if scheduler.seq <= 1:
             first = ev.Batch(first.at, (first, adaptive.first(first.at)))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +10,7 @@ from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.fold import rebuild_task
 from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.scheduler.state import root_of
+from agentdeck.store.async_reader import AsyncReader
 from agentdeck.store.reader import Reader
 from agentdeck.workflow.model import Data
 
@@ -31,19 +31,20 @@ class ReopenRequest:
         return tuple(ev.StepReopened(at, task, step, who, inputs) for task, step in self.steps)
 
 
-async def restore_tasks(reader: Reader, scheduler: Scheduler, steps: Iterable[tuple[str, str]]) -> None:
+async def restore_tasks(store: AsyncReader, scheduler: Scheduler, steps: Iterable[tuple[str, str]]) -> None:
     """Restore the ended tasks of these steps from the store. All that was recorded of them must be on disk."""
     roots = {root_of(task) for task, _ in steps}
-    past: dict[str, list[ev.Event]] = {root: [] for root in roots}
-
-    def read() -> None:
-        for event in reader.events_of(scheduler.run, roots):
-            past[root_of(event.task)].append(event)  # type: ignore[union-attr]
-
-    await asyncio.to_thread(read)
+    past = await store.read(_events_by_task, scheduler.run, roots)
     for root, events in past.items():
         if events:
             scheduler.restore_tasks(rebuild_task(scheduler.program, scheduler.run, int(root), events))
+
+
+def _events_by_task(reader: Reader, run: str, roots: set[str]) -> dict[str, list[ev.Event]]:
+    past: dict[str, list[ev.Event]] = {root: [] for root in roots}
+    for event in reader.events_of(run, roots):
+        past[root_of(event.task)].append(event)  # type: ignore[union-attr]
+    return past
 
 
 def reopen_order(args: Mapping[str, Data], scheduler: Scheduler, at: float, who: str) -> tuple[ev.Batch, Data]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,7 @@ from agentdeck.processes.ending import end
 from agentdeck.providers.registry import check_deck
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.scheduler import Scheduler
+from agentdeck.store.async_reader import AsyncReader
 from agentdeck.store.commands import refuse_commands
 from agentdeck.store.fault_point import passing
 from agentdeck.store.processes import processes_of, remove_processes
@@ -79,16 +81,15 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: ReopenReques
     """Continue a run whose owner died or drained; with `again`, also one that has ended. Recorded results are
     reused; attempts that were running are recorded as lost. Raises UsageError where another process executes the
     run, or where it has ended."""
-    reader = Reader(wanted.db)
-    try:
-        row = await _observed(reader, wanted.run)
+    async with AsyncReader(wanted.db) as store:
+        row = await _observed(store, wanted.run)
         if row.state in ("running", "paused"):
             raise UsageError(f"{row.run} is running, in process {row.pid} on {row.host}")
         if row.state not in ("interrupted", "drained") and again is None:
             raise UsageError(
                 f"{row.run} is over ({row.state}); to run what failed again: agentdeck retry {row.run}"
             )
-        definition = definition_of(reader, row)
+        definition = await store.read(definition_of, row)
         changes = changed_files(row)
         if again is None and not wanted.accept:
             refuse_changes(row, changes)
@@ -96,7 +97,8 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: ReopenReques
         try:
             folder = Path(str(row.source.get("folder") or "."))
             deck = deck_for(folder)
-            program = programs(definition, folder, {}, nested_of(reader, row))
+            nested = await store.read(nested_of, row)
+            program = programs(definition, folder, {}, nested)
             check_deck(deck, definitions(program))
             yes = wanted.yes or bool(row.options.get("yes"))
             check_yes(yes, definitions(program))
@@ -104,46 +106,46 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: ReopenReques
                 storage.holds(row.run)
                 await _end_leftovers(storage, row.run, watch)
             else:
-                now_held = reader.run(row.run)
+                now_held = await store.read(Reader.run, row.run)
                 by = f"process {now_held.pid} on {now_held.host}" if now_held.pid else "another process"
                 raise UsageError(f"{row.run} was taken up just now by {by}; agentdeck watch {row.run}")
             passing("lease.taken")
-            scheduler, view, last = _fold(reader, row, definition, again)
+            scheduler, view, last = await store.read(_fold, row, definition, nested, again)
             passing("resume.folded")
-            clock, author = WallClock(), wanted.author or current_author("api")
-            who = author.text
-            launch = Launch(
-                definition,
-                folder,
-                view.inputs,
-                _tasks(reader, row, view, wanted, again),
-                scheduler.workers,
-                wanted.functions,
-                wanted.db,
-                row.source,
-                yes,
-                author,
-                wait=wanted.wait,
-                overlay=row.options.get(OVERLAY) or {},
-            )
-            now = clock.now()
-            reopened = again.events(now, who) if again is not None else ()
-            resumed = ev.RunResumed(now, max(0.0, now - last), who)
-            noted = [note_changes(now, changes, author)] if changes else []
-            if changes:
-                storage.log.call(partial(set_options, run=row.run, options=accepted(row)))
-            first = ev.Batch(now, (resumed, *noted, *reopened))
-            return await drive(launch, scheduler, view, storage, clock, first, watch or Watch(), deck)
+            # Tasks are read block by block while the run goes on.
+            with closing(Reader(wanted.db)) as reader:
+                clock, author = WallClock(), wanted.author or current_author("api")
+                who = author.text
+                launch = Launch(
+                    definition,
+                    folder,
+                    view.inputs,
+                    _tasks(reader, row, view, wanted, again),
+                    scheduler.workers,
+                    wanted.functions,
+                    wanted.db,
+                    row.source,
+                    yes,
+                    author,
+                    wait=wanted.wait,
+                    overlay=row.options.get(OVERLAY) or {},
+                )
+                now = clock.now()
+                reopened = again.events(now, who) if again is not None else ()
+                resumed = ev.RunResumed(now, max(0.0, now - last), who)
+                noted = [note_changes(now, changes, author)] if changes else []
+                if changes:
+                    storage.log.call(partial(set_options, run=row.run, options=accepted(row)))
+                first = ev.Batch(now, (resumed, *noted, *reopened))
+                return await drive(launch, scheduler, view, storage, clock, first, watch or Watch(), deck)
         finally:
             storage.close()
-    finally:
-        reader.close()
 
 
-async def _observed(reader: Reader, run: str) -> RunRow:
+async def _observed(store: AsyncReader, run: str) -> RunRow:
     """The run's row. A lease of another machine that has expired by this machine's clock is observed until it is
     renewed or known to have expired."""
-    row = first = reader.run(run)
+    row = first = await store.read(Reader.run, run)
     while (
         row.state in ("running", "paused")
         and row.lease_until == first.lease_until
@@ -152,7 +154,7 @@ async def _observed(reader: Reader, run: str) -> RunRow:
         and not row.is_local
     ):
         await anyio.sleep(LOOK)
-        row = reader.run(row.run)
+        row = await store.read(Reader.run, row.run)
     return row
 
 
@@ -203,13 +205,17 @@ async def _end_leftovers(storage: RunStorage, run: str, watch: Watch | None) -> 
 
 
 def _fold(
-    reader: Reader, row: RunRow, definition: Definition, again: ReopenRequest | None
+    reader: Reader,
+    row: RunRow,
+    definition: Definition,
+    nested: Mapping[str, Definition],
+    again: ReopenRequest | None,
 ) -> tuple[Scheduler, RunView, float]:
     """The state from the log, and when a process last executed the run: an owner that only waited renewed its
     lease too. Ended tasks are kept where steps of them are reopened."""
     folder = Path(str(row.source.get("folder") or "."))
     seconds = reader.durations(definition.name, str(folder))
-    program = programs(definition, folder, seconds, nested_of(reader, row))
+    program = programs(definition, folder, seconds, nested)
     workers = row.options.get("workers")
     roots = again.roots if again is not None else set()
     scheduler = Scheduler(

@@ -1,4 +1,4 @@
-"""Holding a run: the lease is renewed, what others ask is carried out, the run's row is kept up to date."""
+"""The owner of a run: renews its lease, carries out commands of other processes, updates the run's row."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from agentdeck.engine.engine import Engine
 from agentdeck.engine.reopened_steps import restore_tasks, steps_of
 from agentdeck.engine.run_storage import LEASE, RunStorage
 from agentdeck.errors import StoreError, UsageError
+from agentdeck.store.async_reader import AsyncReader
 from agentdeck.store.commands import Request, answer_command, take_commands
 from agentdeck.store.fault_point import passing
 from agentdeck.store.reader import Reader
@@ -24,25 +25,25 @@ from agentdeck.store.sqlite_errors import RunTaken, StoreBroken
 
 T = TypeVar("T")
 
-#: How often the owner looks for commands: half of what an operator notices.
+#: Seconds between two looks for commands: half of what an operator notices.
 LOOK = 0.08
 
 
 async def hold(engine: Engine, storage: RunStorage) -> None:
-    """Beside the engine, as long as the run lasts. Losing the lease stops this process's part of the run."""
+    """Runs beside the engine until the run ends. Stops the engine when the lease or the store's file is lost."""
     assert storage.path is not None
-    reader = Reader(storage.path)
-    place = _place(storage.path)
+    opened = _file_id(storage.path)
     renewed = 0.0
     state = ""
-    try:
+    async with AsyncReader(storage.path) as store:
         while True:
             now = engine.clock.now()
             try:
-                if reader.commands(engine.scheduler.run):
-                    await _carry_out(engine, storage, reader)
+                waiting, file = await store.read(_look, engine.scheduler.run)
+                if waiting:
+                    await _carry_out(engine, storage, store)
                 if now - renewed > LEASE / 3:
-                    if place is None or _place(storage.path) != place:
+                    if opened is None or file != opened:
                         engine.stop(StoreBroken(f"{storage.path} was removed or replaced while the run went on"))
                         return
                     run, owner = engine.scheduler.run, storage.owner
@@ -57,15 +58,18 @@ async def hold(engine: Engine, storage: RunStorage) -> None:
                     _tell(engine, storage)
                 state = engine.view.state
             except StoreError:
-                # The writer says so itself, and the run pauses; what is asked meanwhile waits in the store.
+                # The writer reports the fault itself, and the run pauses; commands wait in the store meanwhile.
                 pass
             await anyio.sleep(LOOK)
-    finally:
-        reader.close()
 
 
-def _place(path: Path) -> tuple[int, int] | None:
-    """Which file it is; None where there is none. What is written into a removed one is lost."""
+def _look(reader: Reader, run: str) -> tuple[bool, tuple[int, int] | None]:
+    """Whether commands wait for the run's owner, and which file the store's path leads to now."""
+    return bool(reader.commands(run)), _file_id(reader.path)
+
+
+def _file_id(path: Path) -> tuple[int, int] | None:
+    """Device and inode of a file, None if it does not exist. Records written into a removed file are lost."""
     try:
         found = path.stat()
     except OSError:
@@ -74,7 +78,7 @@ def _place(path: Path) -> tuple[int, int] | None:
 
 
 def _tell(engine: Engine, storage: RunStorage) -> None:
-    """The run's row says how it goes."""
+    """Update the run's row."""
     engine.events.flush()
     state = "paused" if engine.view.state == "paused" else "running"
     storage.progress(engine.scheduler.run, engine.view, state)
@@ -84,7 +88,7 @@ async def _call(storage: RunStorage, fn: Callable[[sqlite3.Connection], T]) -> T
     return await asyncio.wrap_future(storage.log.call(fn))
 
 
-async def _carry_out(engine: Engine, storage: RunStorage, reader: Reader) -> None:
+async def _carry_out(engine: Engine, storage: RunStorage, store: AsyncReader) -> None:
     run, now = engine.scheduler.run, engine.clock.now()
     requests: list[Request] = await _call(storage, lambda db: take_commands(db, run, now))
     passing("command.taken")
@@ -93,7 +97,7 @@ async def _carry_out(engine: Engine, storage: RunStorage, reader: Reader) -> Non
             if request.verb == "retry":
                 engine.events.flush()
                 await _call(storage, lambda db: None)  # all that was recorded is on disk
-                await restore_tasks(reader, engine.scheduler, steps_of(dict(request.args or {})))
+                await restore_tasks(store, engine.scheduler, steps_of(dict(request.args or {})))
             events, answer = order(request, engine.scheduler, engine.clock.now())
             before = engine.view.state
             for event in events:

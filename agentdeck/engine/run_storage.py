@@ -17,13 +17,13 @@ from agentdeck.errors import StoreError
 from agentdeck.processes.children import Children
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
+from agentdeck.store.async_reader import AsyncReader
 from agentdeck.store.durations import TASK, save_durations
 from agentdeck.store.lease import begin_to_own, cease_to_own
 from agentdeck.store.letters import Letter, add_letter, settle_letters
 from agentdeck.store.log import Also, Log
 from agentdeck.store.memory import MemoryLog
 from agentdeck.store.processes import add_process, remove_process
-from agentdeck.store.reader import Reader
 from agentdeck.store.runs import (
     Counts,
     NewRun,
@@ -76,25 +76,19 @@ class RunStorage:
         if self._fault is not None:
             self._fault(error)
 
-    def durations(self, definition: Definition, folder: Path) -> dict[str, float]:
+    async def durations(self, definition: Definition, folder: Path) -> dict[str, float]:
         """Mean seconds per agent in earlier runs of the workflow with this name in this folder."""
         if self.path is None:
             return {}
-        reader = Reader(self.path)
-        try:
-            return reader.durations(definition.name, str(folder.resolve()))
-        finally:
-            reader.close()
+        async with AsyncReader(self.path) as store:
+            return await store.read(lambda reader: reader.durations(definition.name, str(folder.resolve())))
 
-    def work(self, workflow: str, folder: Path) -> list[float]:
+    async def work(self, workflow: str, folder: Path) -> list[float]:
         """Seconds of work of the newest tasks in earlier runs of the workflow."""
         if self.path is None:
             return []
-        reader = Reader(self.path)
-        try:
-            return reader.work(workflow, str(folder.resolve()))
-        finally:
-            reader.close()
+        async with AsyncReader(self.path) as store:
+            return await store.read(lambda reader: reader.work(workflow, str(folder.resolve())))
 
     def begin(
         self,

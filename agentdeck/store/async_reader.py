@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Concatenate, ParamSpec, TypeVar
 
 import aiosqlite
+import anyio
 
 from agentdeck.errors import StoreError
 from agentdeck.store.reader import Reader
@@ -81,12 +82,13 @@ class _Connection(aiosqlite.Connection):
             self._reader.interrupt()
         self.stop()
         until, pause, cancelled = time.monotonic() + CLOSE_TIMEOUT, 0.0, None
-        while self._thread.is_alive() and time.monotonic() < until:
-            try:
-                await asyncio.sleep(pause)
-            except asyncio.CancelledError as error:
-                cancelled = error
-            pause = min(0.02, pause + 0.0005)
+        with anyio.CancelScope(shield=True):  # a cancelled scope would end each sleep at once
+            while self._thread.is_alive() and time.monotonic() < until:
+                try:
+                    await asyncio.sleep(pause)
+                except asyncio.CancelledError as error:
+                    cancelled = error
+                pause = min(0.02, pause + 0.0005)
         if cancelled is not None:
             raise cancelled
 
