@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from agentdeck.engine.author import current_author
+from agentdeck.store.reader import Reader
 from tests.cli.documents import check_documents
 from tests.cli.forked import Forked
 
@@ -78,6 +80,18 @@ class Deck:
         done = self.forked.run(words, cwd=self.folder, env={**self.env, **env}, stdin=stdin, timeout=60)
         check_documents(words, done.stdout)
         return done
+
+    def log(self) -> str:
+        """The events of the newest run as JSON lines, empty until it has some. Read in this process: a command
+        takes up to a second on a loaded machine, and a step that the test waits for may be over by then."""
+        if not self.db.exists():
+            return ""
+        reader = Reader(self.db)
+        try:
+            runs = reader.runs(1)
+            return "\n".join(json.dumps(event) for event in reader.raw_events(runs[0].run)) if runs else ""
+        finally:
+            reader.close()
 
     def start(self, *args: object) -> subprocess.Popen[str]:
         process = subprocess.Popen(

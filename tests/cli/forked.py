@@ -73,7 +73,7 @@ def serve(server: socket.socket) -> None:
     import agentdeck
 
     for module in pkgutil.walk_packages(agentdeck.__path__, "agentdeck."):
-        if not module.name.startswith(APART):
+        if not module.name.startswith(APART) and not module.name.endswith(".__main__"):
             importlib.import_module(module.name)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those who wait for the commands
     while True:

@@ -33,7 +33,7 @@ def answered(deck: Deck) -> dict[str, Any]:
 def start(deck: Deck, until: Until, within: str = "4h", *args: str) -> Any:
     deck.write("paid.yaml", PAID % within)
     process = deck.start("run", "paid.yaml", "--json", *args)
-    until(lambda: '"gate"' in deck("events", "last", "--json").stdout)
+    until(lambda: '"gate"' in deck.log())
     return process
 
 

@@ -125,7 +125,7 @@ def interrupted(deck: Deck, until: Until) -> None:
     deck.write("shop.py", SHOP)
     deck.write("prices.py", "def of(v):\n    return 'cheap ' + v\n")
     process = deck.start("run", "shop.yaml")
-    until(lambda: "step_started" in deck("events", "last", "--json").stdout)
+    until(lambda: "step_started" in deck.log())
     process.send_signal(signal.SIGKILL)
     process.wait()
     deck.write("open", "")

@@ -59,7 +59,7 @@ def test_resume_in_the_new_folder(deck: Deck, until: Until) -> None:
     old = folder(deck, MADE, "made.py")
     (old / "add").write_text("1")
     process = deck.start("run", "old/made.py")
-    until(lambda: "step_started" in deck("events", "last", "--json").stdout)
+    until(lambda: "step_started" in deck.log())
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode == 130

@@ -181,7 +181,7 @@ def test_a_disk_that_is_full_leaves_whole_lines(deck: Deck) -> None:
 def test_a_run_of_another_process_is_refused(deck: Deck, until: Until) -> None:
     deck.write("waits.yaml", 'agentdeck: 1\nname: waits\nagents: { gate: { approve: { ask: "?" } } }\n')
     deck.start("run", "waits.yaml", "--wait")
-    until(lambda: "gate" in deck("events", "last").stdout)
+    until(lambda: "gate" in deck.log())
     assert deck("pause", "last").returncode == 0
     done = deck("resume", "last", "--out", "x.jsonl")
     assert done.returncode == 2

@@ -166,7 +166,7 @@ def test_a_module_that_is_not_there(deck: Deck) -> None:
 def test_control_c_drains_and_resume_goes_on(deck: Deck, until: Until) -> None:
     deck.write("slow.yaml", SLOW)
     process = deck.start("run", "slow.yaml", "--wait")
-    until(lambda: "step_started" in deck("events", "last", "--json").stdout)
+    until(lambda: "step_started" in deck.log())
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (130, "")
@@ -188,7 +188,7 @@ def test_control_c_drains_and_resume_goes_on(deck: Deck, until: Until) -> None:
 def test_control_c_twice_cancels(deck: Deck, until: Until) -> None:
     deck.write("slow.yaml", SLOW.replace("1500ms", "60s").replace("one: {", "one: { timeout: 2m,"))
     process = deck.start("run", "slow.yaml", "--wait")
-    until(lambda: "step_started" in deck("events", "last", "--json").stdout)
+    until(lambda: "step_started" in deck.log())
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
     assert "started" in process.stderr.readline()
@@ -205,7 +205,7 @@ def test_resume_takes_the_task_file_up_again(deck: Deck, until: Until) -> None:
     deck.write("slow.yaml", SLOW.replace("name: slow", "name: slow\ninputs: { n: { type: integer } }"))
     deck.write("t.jsonl", "".join(f'{{"n": {n}}}\n' for n in range(6)))
     process = deck.start("run", "slow.yaml", "--tasks", "t.jsonl", "--workers", "1", "--wait")
-    until(lambda: "step_started" in deck("events", "last", "--json").stdout)
+    until(lambda: "step_started" in deck.log())
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=20)
     assert process.returncode == 130
@@ -216,7 +216,7 @@ def test_resume_takes_the_task_file_up_again(deck: Deck, until: Until) -> None:
 def test_asking_from_another_process(deck: Deck, until: Until) -> None:
     deck.write("asks.yaml", ASKS)
     process = deck.start("run", "asks.yaml", "--wait")
-    until(lambda: "gate" in deck("events", "last", "--json").stdout)
+    until(lambda: "gate" in deck.log())
     done = deck("limits", "last", "workers=3")
     assert (done.returncode, "workers = 3" in done.stdout) == (0, True), done.stderr
     assert "3" in deck("limits", "last").stdout.splitlines()[1]
@@ -242,7 +242,7 @@ def test_asking_from_another_process(deck: Deck, until: Until) -> None:
 def test_cancel_from_another_process(deck: Deck, until: Until) -> None:
     deck.write("asks.yaml", ASKS)
     process = deck.start("run", "asks.yaml", "--wait")
-    until(lambda: "gate" in deck("events", "last", "--json").stdout)
+    until(lambda: "gate" in deck.log())
     watching = deck.start("watch", "last")
     assert deck("cancel", "last").returncode == 0
     process.communicate(timeout=20)
@@ -287,7 +287,7 @@ def second(first):
 """,
     )
     process = deck.start("run", "made.py", "--wait")
-    until(lambda: "step_started" in deck("events", "last", "--json").stdout)
+    until(lambda: "step_started" in deck.log())
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130, err
@@ -329,7 +329,7 @@ def test_resume_has_the_tasks_that_came_through_stdin(deck: Deck, until: Until) 
     process.stdin.write("".join(f'{{"n": {n}}}\n' for n in range(4)))  # type: ignore[union-attr]
     process.stdin.close()  # type: ignore[union-attr]
     process.stdin = None
-    until(lambda: "step_started" in deck("events", "last", "--json").stdout)
+    until(lambda: "step_started" in deck.log())
     process.kill()
     process.wait()
     told = json.loads(deck("resume", "last", "--json").stdout)

@@ -24,7 +24,7 @@ agents: { a: { simulate: { takes: 50ms, returns: 1 } } }
 
 def cancelled(deck: Deck, until: Until, *args: object, **streams: object) -> str:
     process = deck.start("run", deck.write("w.yaml", SLEEPS), "--workers", 4, *args)
-    until(lambda: "task_ended" in deck("events", "last", "--json").stdout)
+    until(lambda: "task_ended" in deck.log())
     assert deck("cancel", "last").returncode == 0
     return process.communicate(timeout=30)[1]
 
@@ -71,7 +71,7 @@ def test_a_fork_has_the_workers_of_the_run_or_those_it_is_given(deck: Deck) -> N
 def test_a_run_that_stopped_early_lists_all_its_tasks(deck: Deck, until: Until) -> None:
     given = deck.write("t.jsonl", "".join(f'{{"n": {n}}}\n' for n in range(1000)))
     process = deck.start("run", deck.write("w.yaml", SLEEPS), "--workers", 4, "--tasks", given)
-    until(lambda: "task_ended" in deck("events", "last", "--json").stdout)
+    until(lambda: "task_ended" in deck.log())
     assert deck("drain", "last").returncode == 0
     process.communicate(timeout=30)
     tasks = json.loads(deck("runs", "--json").stdout)[0]["tasks"]
@@ -88,7 +88,7 @@ def test_tasks_that_were_not_counted_are_at_least_so_many(deck: Deck, until: Unt
             cwd=deck.folder, env=deck.env,
         )  # fmt: skip
         deck.started.append(process)
-        until(lambda: "task_ended" in deck("events", "last", "--json").stdout)
+        until(lambda: "task_ended" in deck.log())
         assert deck("cancel", "last").returncode == 0
         said = process.communicate(timeout=30)[1]
         endless.kill()

@@ -231,7 +231,7 @@ def test_limits_of_providers_are_shown_and_turned(deck: Deck, until: Until) -> N
     deck.write("w.yaml", "agentdeck: 1\nname: w\nagents: { a: { prompt: hello } }\n")
     deck.write("t.jsonl", '{"n": 1}\n{"n": 2}\n')
     process = deck.start("run", "w.yaml", "--tasks", "t.jsonl", "--json", "--wait")
-    until(lambda: "step_waited" in deck("events", "last", "--json").stdout)
+    until(lambda: "step_waited" in deck.log())
     assert json.loads(deck("limits", "last", "--json").stdout)["p.requests"] == "1/h"
     assert "1/1 in the last 1h; 1 wait" in deck("limits", "last").stdout
     assert "is not a rate" in deck("limits", "last", "p.requests=fast").stderr
