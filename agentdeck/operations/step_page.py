@@ -11,27 +11,27 @@ from agentdeck.terminal_text import clean
 from agentdeck.workflow.model import Data
 
 
-def render(told: StepStory) -> dict[str, Data]:
+def render(story: StepStory) -> dict[str, Data]:
     """The JSON document of `agentdeck step --json`."""
-    fault = told.fault
+    fault = story.fault
     return {
-        "run": told.run,
-        "task": told.task,
-        "step": told.step,
-        "agent": told.agent,
-        "verb": told.verb,
-        "state": told.state,
-        "opened": told.opened,
-        "ended": told.ended,
-        "items": told.size,
-        "inputs": told.inputs,
-        "asked": told.asked,
-        "output": told.output,
+        "run": story.run,
+        "task": story.task,
+        "step": story.step,
+        "agent": story.agent,
+        "verb": story.verb,
+        "state": story.state,
+        "opened": story.opened,
+        "ended": story.ended,
+        "items": story.size,
+        "inputs": story.inputs,
+        "asked": story.asked,
+        "output": story.output,
         "fault": None if fault is None else fault._asdict(),
-        "letter": told.letter,
-        "attempts": [_attempt(one) for one in told.attempts],
-        "decision": told.decision,
-        "notes": [{"at": at, "text": text} for at, text in told.notes],
+        "letter": story.letter,
+        "attempts": [_attempt(one) for one in story.attempts],
+        "decision": story.decision,
+        "notes": [{"at": at, "text": text} for at, text in story.notes],
     }
 
 
@@ -58,25 +58,25 @@ def _attempt(one: AttemptStory) -> dict[str, Data]:
     }
 
 
-def page(told: StepStory) -> Iterator[str]:
+def page(story: StepStory) -> Iterator[str]:
     """The lines of the page that `agentdeck step` and the console's pager show."""
-    verb = f" ({told.verb})" if told.verb else ""
-    yield clean(f"{told.run}  task {told.task}  {told.step}{verb}  {told.state}")
-    if told.fault is not None:
-        yield clean(f"failed     {fault_line(told.fault)}")
-        if told.fault.detail:
-            yield from _value(told.fault.detail)
-    if told.attempts:
+    verb = f" ({story.verb})" if story.verb else ""
+    yield clean(f"{story.run}  task {story.task}  {story.step}{verb}  {story.state}")
+    if story.fault is not None:
+        yield clean(f"failed     {fault_line(story.fault)}")
+        if story.fault.detail:
+            yield from _value(story.fault.detail)
+    if story.attempts:
         yield ""
         yield "attempts"
-        for one in told.attempts:
+        for one in story.attempts:
             yield clean(f"  {clock(one.started)}  {attempt_line(one, seconds)}")
-    if told.notes:
+    if story.notes:
         yield ""
         yield "on the way"
-        for at, text in told.notes:
+        for at, text in story.notes:
             yield clean(f"  {clock(at)}  {text}")
-    for title, value in (*told.asked.items(), ("inputs", told.inputs or None), ("output", told.output)):
+    for title, value in (*story.asked.items(), ("inputs", story.inputs or None), ("output", story.output)):
         if value is not None:
             yield ""
             yield title

@@ -1,4 +1,4 @@
-"""`why`: one sentence on one step."""
+"""The verbs about one step: `step`, `why`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,37 @@ import click
 
 from agentdeck.cli import complete
 from agentdeck.cli.options import db_option, json_option, run_argument
+
+
+@click.command()
+@run_argument
+@click.argument("task", metavar="TASK")
+@click.argument("step", metavar="STEP", shell_complete=complete.agents)
+@db_option
+@json_option("One JSON object.")
+def step(run: str, task: str, step: str, db: str | None, as_json: bool) -> None:
+    """Tell the story of one step: what it read, what it was told to do, its attempts, its output.
+
+    RUN is an id, the beginning of one, or `last`; TASK is a task's number (below a sub-workflow `1/review`);
+    STEP is an agent's name, or an item of it (`notes[0]`).
+
+    \b
+    Examples:
+      agentdeck step last 1 payment
+      agentdeck step last 1 notes[0] --json
+    """
+    from agentdeck.cli.text_tables import dump, out
+    from agentdeck.insight.step import recorded_story
+    from agentdeck.operations.recorded_run import open_store
+    from agentdeck.operations.step_page import page, render
+
+    with open_store(db) as reader:
+        story = recorded_story(reader, run, task, step)
+    if as_json:
+        dump(render(story))
+        return
+    for line in page(story):
+        out(line)
 
 
 @click.command()
@@ -29,7 +60,7 @@ def why(run: str, step: str, task: str | None, db: str | None, as_json: bool) ->
     from agentdeck.cli.text_tables import dump, out
     from agentdeck.insight.why import explain
     from agentdeck.operations.explain import step_task, task_view
-    from agentdeck.operations.recorded_run import load_run, open_store
+    from agentdeck.operations.recorded_run import LIVE, load_run, open_store
     from agentdeck.terminal_text import clean
 
     if task is None and "/" in step:
@@ -39,13 +70,13 @@ def why(run: str, step: str, task: str | None, db: str | None, as_json: bool) ->
         task = task or step_task(view, step)
         if task not in view.open and task not in view.failed:
             view = task_view(reader, row, definition, task)
-    living = row.state in ("running", "paused")
-    found = explain(view, definition, task, step, time.time() if living else view.now)
+    now = time.time() if row.state in LIVE else view.now
+    found = explain(view, definition, task, step, now)
     text = found.text
     if row.state == "interrupted" and found.state in ("waiting", "ready", "running"):
         text = f"nobody runs {row.run} (interrupted); when that was: {text}"
     if as_json:
-        told = {"run": row.run, "task": task, "step": step, **found._asdict()}
-        dump({**{name: value for name, value in told.items() if name != "text"}, "why": text})
+        rest = {name: value for name, value in found._asdict().items() if name != "text"}
+        dump({"run": row.run, "task": task, "step": step, **rest, "why": text})
     else:
         out(clean(f"{step} of task {task}: {text}" if row.tasks.total > 1 else f"{step}: {text}"))

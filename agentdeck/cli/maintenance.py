@@ -1,4 +1,4 @@
-"""`prune`: old runs go, and the file gets smaller."""
+"""The verbs that keep the store small and safe: `backup`, `prune`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,29 @@ from agentdeck.cli.options import db_option, json_option
 if TYPE_CHECKING:
     from agentdeck.store.prune import Old
 
+#: Runs that a list names.
 SHOWN = 10
+#: Bytes of free space in the file above which `prune` says why they are still there.
+LARGE = 1_000_000
+
+
+@click.command()
+@click.argument("file", metavar="FILE", type=click.Path())
+@db_option
+@click.option("--force", is_flag=True, help="Replace FILE if it is there.")
+def backup(file: str, db: str | None, force: bool) -> None:
+    """Copy the store as it is now into FILE, while runs go on; the copy is checked. To use it: --db FILE.
+
+    \b
+    Example:
+      agentdeck backup monday.db
+    """
+    from agentdeck.cli.error_output import say
+    from agentdeck.insight.formatting import size
+    from agentdeck.operations.settings import database
+    from agentdeck.store.backup import backup as copy
+
+    say(f"{file}: {size(copy(database(db), Path(file), force=force))}, checked")
 
 
 @click.command()
@@ -36,79 +58,46 @@ def prune(
       agentdeck prune --older 30d --dry-run
       agentdeck prune --older 30d --keep 100 --yes
     """
-    import sqlite3
     import sys
-    import time
     from dataclasses import asdict
 
     from agentdeck.cli.error_output import say
     from agentdeck.cli.text_tables import dump, out
     from agentdeck.errors import UsageError
     from agentdeck.insight.formatting import plural, size
+    from agentdeck.operations.prune import delete, prunable
     from agentdeck.operations.settings import database
-    from agentdeck.store.prune import old
-    from agentdeck.store.prune import prune as delete
-    from agentdeck.store.schema import open_for_reading
-    from agentdeck.store.sqlite_errors import explain
 
-    if older is None and keep is None:
-        raise UsageError("say what may go: --older 30d, --keep 100, or both")
-    path, now = database(db), time.time()
-    before = None if older is None else now - _duration(older)
-    connection = open_for_reading(path)
-    if connection is None:
-        raise UsageError(f"no runs yet in {path}")
-    try:
-        found = old(connection, before=before, keep=keep or 0, now=now)
-    except sqlite3.Error as error:
-        raise explain(error, path) from error
-    finally:
-        connection.close()
+    path = database(db)
+    found = prunable(path, older, keep)
     if dry_run:
         if as_json:
             dump({"runs": [asdict(one) for one in found]})
         else:
-            for line in page(found):
+            for line in _page(found):
                 out(line)
         return None
     if found and not yes:
-        for line in page(found):
+        for line in _page(found):
             click.echo(line, err=True)
         if not sys.stdin.isatty():
             raise UsageError("nobody to ask here; say --yes")
         if not click.confirm(f"delete {plural(len(found), 'run')} for good?", err=True):
             return 1
-    gone = delete(path, [one.run for one in found], now)
-    _forget(found, path)
+    pruned = delete(path, found)
     if as_json:
-        dump(asdict(gone))
-    else:
-        told = f"{plural(gone.runs, 'run')} deleted, with {plural(gone.events, 'event')}"
-        told += f", {plural(gone.logs, 'log line')} and {plural(gone.results, 'result')}"
-        out(f"{told}; {size(gone.freed)} freed")
-        if gone.left > 1_000_000:
-            say(f"{size(gone.left)} in the file are free and will be used again; somebody reads it just now")
+        dump(asdict(pruned))
+        return None
+    counts = f"{plural(pruned.events, 'event')}, {plural(pruned.logs, 'log line')} and"
+    counts += f" {plural(pruned.results, 'result')}"
+    out(f"{plural(pruned.runs, 'run')} deleted, with {counts}; {size(pruned.freed)} freed")
+    if pruned.left > LARGE:
+        say(f"{size(pruned.left)} in the file are free and will be used again; somebody reads it just now")
     return None
 
 
-def _forget(found: list[Old], path: Path) -> None:
-    """What came through stdin is kept in files while a run can be resumed; those of runs that are gone go too."""
-    from agentdeck.errors import UsageError
-    from agentdeck.operations.task_files import remove_stdin_copy
-    from agentdeck.store.reader import Reader
-
-    reader = Reader(path)
-    for one in found:
-        if one.tasks:
-            try:
-                reader.run(one.run)
-            except UsageError:
-                remove_stdin_copy(one.tasks, path)
-    reader.close()
-
-
-def page(found: list[Old]) -> list[str]:
-    """What would go, for people."""
+def _page(found: list[Old]) -> list[str]:
+    """The runs that would be deleted, as a table."""
     from agentdeck.cli.text_tables import table
     from agentdeck.insight.formatting import moment, plural
 
@@ -120,13 +109,3 @@ def page(found: list[Old]) -> list[str]:
     if len(found) > SHOWN:
         lines.append(f"… and {len(found) - SHOWN:,} more")
     return [*lines, "", f"{plural(len(found), 'run')} ({states}), {sum(one.events for one in found):,} events"]
-
-
-def _duration(text: str) -> float:
-    from agentdeck.errors import UsageError
-    from agentdeck.workflow.units import duration
-
-    try:
-        return duration(text)
-    except ValueError as error:
-        raise UsageError(f"--older: {error}") from None

@@ -1,0 +1,53 @@
+"""Deleting old runs."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from agentdeck.errors import UsageError
+from agentdeck.operations.task_files import remove_stdin_copy
+from agentdeck.store.prune import Old, Pruned, old, prune
+from agentdeck.store.reader import Reader
+from agentdeck.store.schema import open_for_reading
+from agentdeck.store.sqlite_errors import explain
+from agentdeck.workflow.units import duration
+
+
+def prunable(db: Path, older: str | None, keep: int | None) -> list[Old]:
+    """Runs that ended longer ago than `older` (30d, 12h), without the newest `keep` runs. Raises UsageError."""
+    if older is None and keep is None:
+        raise UsageError("say what may go: --older 30d, --keep 100, or both")
+    now = time.time()
+    try:
+        before = None if older is None else now - duration(older)
+    except ValueError as error:
+        raise UsageError(f"--older: {error}") from None
+    connection = open_for_reading(db)
+    if connection is None:
+        raise UsageError(f"no runs yet in {db}")
+    try:
+        return old(connection, before=before, keep=keep or 0, now=now)
+    except sqlite3.Error as error:
+        raise explain(error, db) from error
+    finally:
+        connection.close()
+
+
+def delete(db: Path, runs: Sequence[Old]) -> Pruned:
+    """Delete these runs, and the copies that version 0.1 made of tasks from stdin. A run that a process has taken
+    in the meantime is left."""
+    pruned = prune(db, [one.run for one in runs], time.time())
+    reader = Reader(db)
+    try:
+        for one in runs:
+            if one.tasks:
+                try:
+                    reader.run(one.run)
+                except UsageError:
+                    remove_stdin_copy(one.tasks, db)
+    finally:
+        reader.close()
+    return pruned
