@@ -134,19 +134,20 @@ def test_keys_are_handled_by_bindings() -> None:
     assert found == HANDLERS
 
 
-@pytest.mark.parametrize("character", string.printable[:-6])
 @pytest.mark.parametrize("kind", ["table", "limits", "playbar"])
-def test_a_handler_takes_no_key_while_its_field_is_closed(kind: str, character: str) -> None:
+def test_a_handler_takes_no_key_while_its_field_is_closed(kind: str) -> None:
     made: dict[str, Widget] = {
         "table": TasksPane(),
         "limits": LimitsPane(lambda name, value: None),
         "playbar": PlayBar(Playback(DEFINITION, LOG)),
     }
-    widget, event = made[kind], Key(character, character)
+    widget = made[kind]
     assert isinstance(widget, Table | PlayBar)
-    widget.on_key(event)
-    assert not event._stop_propagation
-    assert not event._no_default_action
+    for character in string.printable[:-6]:
+        event = Key(character, character)
+        widget.on_key(event)
+        assert not event._stop_propagation, character
+        assert not event._no_default_action, character
 
 
 @pytest.mark.parametrize(
