@@ -38,12 +38,12 @@ def leave(app: App[None], db: Path, engines: Iterable[EngineProcess]) -> None:
 
 def _ask_all(app: App[None], db: Path, runs: list[str], verb: str) -> None:
     """In a thread: send a command to every run, then close."""
-    from agentdeck.store.command_client import ask
+    from agentdeck.operations.commands import RunCommand, send
 
     author = current_author("console")
     for run in runs:
         try:
-            ask(db, run, verb, {}, author)
+            send(db, run, RunCommand(verb, {}), author)
         except AgentdeckError:
             continue  # a run that does not answer is not stopped by staying here either
     app.call_from_thread(app.exit)

@@ -84,7 +84,12 @@ def approve(
     values = _field_values(question, step, fields)
     if question is not None and (why := refusal(step, question, values)):
         raise UsageError(why)
-    return RunCommand("approve", {"step": step, "approved": approved, "fields": values, **_task(task)})
+    return answer(step, task, approved, values)
+
+
+def answer(step: str, task: str | None, approved: bool, fields: Mapping[str, Data]) -> RunCommand:
+    """Answer an approval with values that were checked already."""
+    return RunCommand("approve", {"step": step, "approved": approved, "fields": dict(fields), **_task(task)})
 
 
 def _field_values(question: Approve | None, step: str, fields: Iterable[str]) -> dict[str, Data]:
@@ -138,6 +143,11 @@ def change_budget(
     more = amount is not None and amount.startswith("+")
     value = None if amount is None else budget_amount(amount.removeprefix("+"), tokens)
     return RunCommand("budget", {"measure": measure, "amount": value, "more": more, "lowest": lowest_tier})
+
+
+def set_budget(measure: str, amount: Data) -> RunCommand:
+    """Set the whole budget of a measure, such as `usd` or `task.tokens`."""
+    return RunCommand("budget", {"measure": measure, "amount": amount, "more": False})
 
 
 def budget_from(text: str) -> RunCommand:

@@ -23,7 +23,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Input
 
-from agentdeck import console
+from agentdeck import console, operations
 from agentdeck.cli.main import HELP, TABLE, cli, one_line_help
 from agentdeck.console import keymap
 from agentdeck.console.app import DeckApp
@@ -266,6 +266,12 @@ async def test_every_typed_command_on_a_selection_is_carried_out(recorded: tuple
 
 def test_every_command_of_an_action_has_a_handler_and_every_handler_an_action() -> None:
     assert {command for action in ACTIONS for command in action.commands} == COMMANDS.keys()
+
+
+def test_every_command_that_can_be_sent_has_a_handler() -> None:
+    folder = Path(str(operations.__path__[0]))
+    sent = {verb for file in folder.glob("*.py") for verb in re.findall(r'RunCommand\("(\w+)"', file.read_text())}
+    assert sent == COMMANDS.keys()
 
 
 def test_an_action_that_sends_a_command_has_a_target() -> None:

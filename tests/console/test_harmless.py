@@ -23,6 +23,7 @@ from agentdeck.console.screens.replay import ReplayScreen
 from agentdeck.console.screens.run import RunScreen
 from agentdeck.console.step_detail import StepDetail
 from agentdeck.console.text_entry import Entry
+from agentdeck.operations.commands import hurry
 from agentdeck.store.reader import Reader
 from agentdeck.terminal_text import dotted
 from benchmarks.terminal import Terminal
@@ -46,6 +47,7 @@ async def look(pilot: Pilot[None], app: App[None], where: str) -> None:
 
 
 async def opened(pilot: Pilot[None], app: DeckApp) -> RunScreen:
+    await until(pilot, lambda: isinstance(app.screen, RunScreen))  # the store is read first
     screen = app.screen
     assert isinstance(screen, RunScreen)
     await until(pilot, lambda: screen.view.ended is not None and bool(screen.panes.lines.texts))
@@ -162,7 +164,7 @@ async def test_palette_questions_and_toasts(evil: Path, tmp_path: Path) -> None:
         await pilot.press("3", "end", "c")
         await look(pilot, app, "a question")
         await pilot.press("escape")
-        screen.send("hurry", {"task": ALL})
+        screen.send(hurry(ALL))
         await pilot.pause(0.6)
         check(app, "an answer")
         screen.live.feed.fault = ALL

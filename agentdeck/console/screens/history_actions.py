@@ -177,7 +177,7 @@ class HistoryActions:
 
     def _retry(self, row: RunRow, option: RetryOption) -> None:
         if row.state in ("running", "paused"):
-            self._send(*option.plan.command)
+            self._send(option.plan.command)
         else:
             self._start_engine(lambda: engine_process.retry(self._state.db, self._state.run, option.arguments))
 

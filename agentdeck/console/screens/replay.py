@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,10 +30,10 @@ from agentdeck.console.status_lines import Notice, Tabs
 from agentdeck.console.throttle import FRAME
 from agentdeck.insight.replay import Playback
 from agentdeck.insight.what_if import RunSnapshot, snapshot_run
+from agentdeck.operations.commands import RunCommand
 from agentdeck.operations.engine_process import EngineProcess
 from agentdeck.store.command_client import Answer
 from agentdeck.views.run_view import RunView
-from agentdeck.workflow.model import Data
 
 FOLD = 0.005  # seconds of a frame for folding events
 SEEK = 0.03  # the same while a distant moment is sought
@@ -158,17 +158,15 @@ class ReplayScreen(SizedScreen):
 
     # What the parts use of the screen -----------------------------------------------------------------------
 
-    def refuse(
-        self,
-        verb: str,
-        args: Mapping[str, Data] | None = None,
-        then: Callable[[Answer], None] | None = None,
-    ) -> None:
+    def refuse(self, command: RunCommand, then: Callable[[Answer], None] | None = None) -> None:
         """Send no command, and say so."""
-        self.notify("a replay changes nothing; open the run itself for that", severity="warning", markup=False)
+        self._say_refused()
 
     def refuse_engine(self, engine: Callable[[], EngineProcess]) -> None:
-        self.refuse("resume")
+        self._say_refused()
+
+    def _say_refused(self) -> None:
+        self.notify("a replay changes nothing; open the run itself for that", severity="warning", markup=False)
 
     def _snapshot(self) -> RunSnapshot:
         view = self.state.view

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from textual import events
@@ -34,6 +34,7 @@ from agentdeck.console.status_lines import Notice, Tabs
 from agentdeck.console.throttle import FRAME, FrameRate
 from agentdeck.insight.limits import windows
 from agentdeck.insight.what_if import RunSnapshot, snapshot_run
+from agentdeck.operations.commands import RunCommand
 from agentdeck.operations.engine_process import EngineProcess
 from agentdeck.store.command_client import Answer
 from agentdeck.views.run_view import RunView
@@ -227,14 +228,9 @@ class RunScreen(SizedScreen):
 
     # What the parts use of the screen -----------------------------------------------------------------------
 
-    def send(
-        self,
-        verb: str,
-        args: Mapping[str, Data] | None = None,
-        then: Callable[[Answer], None] | None = None,
-    ) -> None:
+    def send(self, command: RunCommand, then: Callable[[Answer], None] | None = None) -> None:
         """Send a command to the run's owner; the answer comes as a toast, and to `then`."""
-        send_command(self.app, self.live.db, self.run, verb, args, then)
+        send_command(self.app, self.live.db, self.run, command, then)
 
     def start_engine(self, engine: Callable[[], EngineProcess]) -> None:
         """Start a process that goes on with this run."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol, cast
+from typing import Protocol
 
 from textual.screen import Screen
 
@@ -18,7 +18,8 @@ from agentdeck.errors import AgentdeckError, UsageError
 from agentdeck.insight.attention import attention_items
 from agentdeck.insight.formatting import plural, seconds
 from agentdeck.insight.limits import limits
-from agentdeck.operations.commands import budget_from
+from agentdeck.operations import commands
+from agentdeck.operations.commands import RunCommand
 from agentdeck.store.command_client import Answer
 from agentdeck.workflow.model import Approve, Data
 
@@ -29,8 +30,7 @@ class SendCommand(Protocol):
 
     def __call__(
         self,
-        verb: str,
-        args: Mapping[str, Data] | None = None,
+        command: RunCommand,
         then: Callable[[Answer], None] | None = None,
     ) -> None: ...
 
@@ -38,7 +38,7 @@ class SendCommand(Protocol):
 def _amount_fault(text: str) -> str:
     """Why this text is no amount; empty where it is one."""
     try:
-        budget_from(text)
+        commands.budget_from(text)
     except UsageError as error:
         return str(error)
     return ""
@@ -64,14 +64,12 @@ class RunActions:
         self._forecasts = forecasts
         self._send = send
 
-    def _confirm(
-        self, title: str, touches: Sequence[str], yes: str, verb: str, args: dict[str, Data] | None = None
-    ) -> None:
+    def _confirm(self, title: str, touches: Sequence[str], yes: str, command: RunCommand) -> None:
         """Send a command if the operator confirms what it touches."""
 
         def answered(answer: str | None) -> None:
             if answer:
-                self._send(verb, args)
+                self._send(command)
 
         header = self._panes.header
         if header.reading is not None:
@@ -83,14 +81,14 @@ class RunActions:
     def pause(self) -> None:
         row = self._state.row
         paused = self._state.view.state == "paused" or (row is not None and row.state == "paused")
-        self._send("resume" if paused else "pause")
+        self._send(commands.unpause() if paused else commands.pause())
 
     def drain(self) -> None:
         touches = [
             f"{plural(len(self._state.view.running), 'running step')} will finish, nothing new starts",
             "the rest waits for whoever resumes it",
         ]
-        self._confirm(f"Drain {self._state.run}?", touches, "Drain", "drain")
+        self._confirm(f"Drain {self._state.run}?", touches, "Drain", commands.drain())
 
     def cancel_run(self) -> None:
         view = self._state.view
@@ -101,7 +99,7 @@ class RunActions:
             f"{left} will not be done" + ("" if total else ", and those that were not read yet"),
             "a cancelled run cannot be resumed",
         ]
-        self._confirm(f"Cancel {self._state.run}?", touches, "Cancel the run", "cancel")
+        self._confirm(f"Cancel {self._state.run}?", touches, "Cancel the run", commands.cancel())
 
     def more_workers(self) -> None:
         self._scale_workers(1.25)
@@ -113,26 +111,25 @@ class RunActions:
         now = self._state.view.workers
         if now is not None:
             wanted = round(now * factor)
-            self._send(
-                "limits", {"workers": max(1, wanted if wanted != now else now + (1 if factor > 1 else -1))}
-            )
+            changed = max(1, wanted if wanted != now else now + (1 if factor > 1 else -1))
+            self._send(commands.set_limits({"workers": changed}))
 
     # Limits and the budget ----------------------------------------------------------------------------------
 
-    def change_limit(self, name: str, value: object) -> None:
+    def change_limit(self, name: str, value: Data) -> None:
         """Set a limit. The limits pane shows why where the owner refuses."""
         measure = name.removeprefix("budget.")
         if measure != name:
-            verb, args = "budget", {"measure": measure, "amount": value, "more": False}
+            command = commands.set_budget(measure, value)
         else:
-            verb, args = "limits", {name: value}
+            command = commands.set_limits({name: value})
 
         def answered(answer: Answer) -> None:
             if not answer.ok:
                 self._panes.limits.refused(name, answer.text)
 
         self._forecasts.clear()
-        self._send(verb, cast("dict[str, Data]", args), answered)
+        self._send(command, answered)
 
     def budget(self) -> None:
         """Ask how much more the run may spend."""
@@ -166,7 +163,7 @@ class RunActions:
             if not answer.ok and self._screen.is_active:
                 self._ask_budget(text, answer.text)
 
-        self._send("budget", budget_from(text).args, answered)
+        self._send(commands.budget_from(text), answered)
 
     # The target ---------------------------------------------------------------------------------------------
 
@@ -185,12 +182,12 @@ class RunActions:
 
     def _cancel_step(self, task: str, step: str) -> None:
         touches = [f"step {step} of task {task}, and what needs it", *self._running_attempt(task, step)]
-        self._confirm(f"Cancel {step}?", touches, "Cancel the step", "cancel", {"task": task, "step": step})
+        self._confirm(f"Cancel {step}?", touches, "Cancel the step", commands.cancel(task, step))
 
     def _cancel_task(self, task: str) -> None:
         running = [step for one, step in self._state.view.running if f"{one}/".startswith(f"{task}/")]
         touches = [f"task {task}", f"{plural(len(running), 'running step')} will be stopped"]
-        self._confirm(f"Cancel task {task}?", touches, "Cancel the task", "cancel", {"task": task})
+        self._confirm(f"Cancel task {task}?", touches, "Cancel the task", commands.cancel(task))
 
     def _cancel_agent(self, agent: str, step: str) -> None:
         tally = self._state.view.agents.get(agent)
@@ -201,7 +198,7 @@ class RunActions:
             f"{plural(waiting, 'step')} of open tasks will not start",
             "what needs them fails",
         ]
-        self._confirm(f"Cancel {step} in every open task?", touches, "Cancel them", "cancel", {"step": step})
+        self._confirm(f"Cancel {step} in every open task?", touches, "Cancel them", commands.cancel(step=step))
 
     def skip(self) -> None:
         if self._panes.lacks(task=True, step=True):
@@ -212,7 +209,7 @@ class RunActions:
         needing = [n for n, a in definition.agents.items() if step in a.needs] if definition else []
         if needing and "/" not in task:
             touches.append(f"{', '.join(needing)} will not wait for it any more")
-        self._confirm(f"Skip {step}?", touches, "Skip the step", "skip", {"task": task, "step": step})
+        self._confirm(f"Skip {step}?", touches, "Skip the step", commands.skip(step, task))
 
     def _running_attempt(self, task: str, step: str) -> list[str]:
         """A line on the attempt of this step that would be lost; empty where none runs."""
@@ -239,13 +236,13 @@ class RunActions:
             before = (m.text for m in reversed(view.timeline) if m.kind == "limit")
             held = next((text for text in before if text.startswith(f"{name}: ") and "-> 0" in text), "")
             was = held.removeprefix(f"{name}: ").partition(" -> ")[0]
-            self._send("limits", {name: int(was) if was.isdecimal() else None})
+            self._send(commands.set_limits({name: int(was) if was.isdecimal() else None}))
         else:
-            self._send("limits", {name: 0})
+            self._send(commands.set_limits({name: 0}))
 
     def hurry(self) -> None:
         if not self._panes.lacks(task=True):
-            self._send("hurry", {"task": self._panes.target.task.partition("/")[0]})
+            self._send(commands.hurry(self._panes.target.task.partition("/")[0]))
 
     def release(self) -> None:
         if self._panes.lacks(step=True):
@@ -259,8 +256,7 @@ class RunActions:
             there = [n for n in needs if open_ and (s := open_.steps.get(n)) is not None and s.state == "done"]
             lacks = [n for n in needs if n not in there]
             touches.append(f"{len(there)} of {len(needs)} arrived; without: {', '.join(lacks) or 'nothing'}")
-        where: dict[str, Data] = {"task": task} if task else {}
-        self._confirm(f"Release {step}?", touches, "Let it go", "release", {"step": step, **where})
+        self._confirm(f"Release {step}?", touches, "Let it go", commands.release(step, task))
 
     def _task_of(self, step: str) -> str:
         """The selected task, else the oldest open one where this step still waits; empty where there is none."""
@@ -305,9 +301,7 @@ class RunActions:
 
         def answered(given: Given | None) -> None:
             if given is not None:
-                self._send(
-                    "approve", {"step": step, "task": task, "approved": given.approved, "fields": given.fields}
-                )
+                self._send(commands.answer(step, task, given.approved, given.fields))
 
         story = partial(self._records.story, task, step)
         self._screen.app.push_screen(Answering(task, step, does, story), answered)

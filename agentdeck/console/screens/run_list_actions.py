@@ -14,7 +14,7 @@ from agentdeck.console.screens.dialogs import Choice, Confirm
 from agentdeck.console.summary_text import total_of
 from agentdeck.errors import AgentdeckError
 from agentdeck.insight.formatting import moment, plural
-from agentdeck.operations import engine_process
+from agentdeck.operations import commands, engine_process
 from agentdeck.operations.engine_process import EngineProcess
 from agentdeck.operations.retry import retry_options
 from agentdeck.store.async_reader import AsyncReader
@@ -107,7 +107,7 @@ class RunListActions:
         choices = [Choice("", "n", "No, let it run"), Choice("yes", "y", "Cancel it", "", True)]
 
         def cancel() -> None:
-            send_command(self._screen.app, self._db, row.run, "cancel", {}, lambda _: self._changed())
+            send_command(self._screen.app, self._db, row.run, commands.cancel(), lambda _: self._changed())
 
         self._confirm(f"Cancel {row.run}?", touches, choices, cancel)
 
