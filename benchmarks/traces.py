@@ -109,7 +109,7 @@ class Replay:
     ) -> PromptReply:
         sent()
         now = LoopClock().now
-        row, at, pieces = self._rows[int(question.turns[0].text.partition(" ")[0])], now(), []
+        row, at, pieces = self._rows[int(question.messages[0].text.partition(" ")[0])], now(), []
         await anyio.sleep(row.tokens_in * READS)
         said("")
         for start in range(0, row.tokens_out, AT_ONCE):

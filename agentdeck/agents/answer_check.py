@@ -1,4 +1,4 @@
-"""Whether an answer is what the workflow asked for: its typed `output`, and `expect`."""
+"""Checks an output against the agent's typed `output` and its `expect`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n?```", re.S)
 
 
 class OutputCheck:
-    """Takes an output and gives it back, parsed where it was text. Raises StepError of kind `invalid` with what
-    is wrong: the next attempt is told."""
+    """Returns an output, parsed where it was text. Raises StepError of kind `invalid` with the reason, which the
+    next attempt gets."""
 
     def __init__(self, agent: Agent) -> None:
         self._fields = agent.output
@@ -48,7 +48,7 @@ class OutputCheck:
 
 
 def parsed(text: str) -> Data:
-    """The JSON that the text is, or else the first that stands in a fence in it. Raises StepError of kind
+    """The JSON of a text, or else of the first fenced block in it that is JSON. Raises StepError of kind
     `invalid`."""
     for part in (text, *_FENCE.findall(text)):
         try:

@@ -1,9 +1,8 @@
-"""What one attempt at a prompt has used so far, request by request.
+"""The usage of one attempt at a prompt, request by request.
 
-A request that is answered is counted by the provider. One that is cut (cancelled, timed out, its connection lost)
-costs money too, and nothing counts it: its prompt, and what had come of the answer, are estimated from the text,
-and the usage is marked as estimated. One that was refused, or never sent, costs nothing.
-"""
+The provider counts a request that is answered. One that is cut (cancelled, timed out, its connection lost) is
+billed too, and not counted: its prompt, and the part of the answer that arrived, are estimated from the text,
+and the usage is marked as estimated. A request that was refused or never sent costs nothing."""
 
 from __future__ import annotations
 
@@ -28,8 +27,8 @@ class _Request(NamedTuple):
 
 
 class CallUsage:
-    """All requests of one attempt to one model. `expected_out` is how long an answer usually is: that much counts
-    for a request that is cut before anything came."""
+    """All requests of one attempt to one model. `expected_out` is the usual length of an answer: it counts for a
+    request that is cut before any text arrived."""
 
     def __init__(self, model: str, prices: Prices, expected_out: int = 0, *, simulated: bool = False) -> None:
         self.model = model
@@ -37,34 +36,34 @@ class CallUsage:
         self._expected_out = expected_out
         self._simulated = simulated
         self._requests: list[_Request] = []
-        self._asked: int | None = None
+        self._prompt_tokens: int | None = None
         self._sent = False
-        self._said = 0
+        self._answer_bytes = 0
 
-    def begin(self, question: PromptRequest) -> None:
+    def begin(self, request: PromptRequest) -> None:
         """A request is about to be sent."""
-        self._asked, self._sent, self._said = length_of(question) // BYTES_PER_TOKEN + 1, False, 0
+        self._prompt_tokens, self._sent, self._answer_bytes = length_of(request) // BYTES_PER_TOKEN + 1, False, 0
 
     def sent(self) -> None:
         self._sent = True
 
     def said(self, piece: str) -> None:
         self._sent = True
-        self._said += bytes_of(piece)
+        self._answer_bytes += bytes_of(piece)
 
     def answered(self, reply: PromptReply) -> None:
         self._end(_Request(reply.tokens_in, reply.tokens_out, reply.cached_in, reply.simulated))
 
     def failed(self, error: StepError) -> None:
-        """The request failed. One that was refused is not billed; one that was cut while it was answered is."""
-        billed = self._said or error.begun or (self._sent and error.fault.kind == "network")
-        self._end(self._cut(self._said // BYTES_PER_TOKEN) if billed else None)
+        """The request failed. A refused request is not billed; one that was cut while it was answered is."""
+        billed = self._answer_bytes or error.begun or (self._sent and error.fault.kind == "network")
+        self._end(self._cut(self._answer_bytes // BYTES_PER_TOKEN) if billed else None)
 
     def usage(self) -> Usage | None:
-        """All requests together, one under way as if it were cut now. None where nothing was used."""
+        """The usage of all requests, one under way as if it were cut now. None where nothing was used."""
         requests = self._requests
-        if self._asked is not None and self._sent:
-            out = self._said // BYTES_PER_TOKEN if self._said else self._expected_out
+        if self._prompt_tokens is not None and self._sent:
+            out = self._answer_bytes // BYTES_PER_TOKEN if self._answer_bytes else self._expected_out
             requests = [*requests, self._cut(out)]
         if not requests:
             return None
@@ -81,17 +80,17 @@ class CallUsage:
         )
 
     def _cut(self, tokens_out: int) -> _Request:
-        return _Request(self._asked, tokens_out, 0, self._simulated, estimated=True)
+        return _Request(self._prompt_tokens, tokens_out, 0, self._simulated, estimated=True)
 
     def _end(self, request: _Request | None) -> None:
         if request is not None:
             self._requests.append(request)
-        self._asked = None
+        self._prompt_tokens = None
 
 
-def together(spendings: Sequence[CallUsage], model: str = "") -> Usage | None:
-    """What several calls of one attempt used: two where it was hedged. `model` is the one that is recorded."""
-    found = [usage for one in spendings if (usage := one.usage()) is not None]
+def together(usages: Sequence[CallUsage], model: str = "") -> Usage | None:
+    """The usage of several calls of one attempt: two where it was hedged. `model` is the one to record."""
+    found = [usage for one in usages if (usage := one.usage()) is not None]
     if len(found) < 2:
         return found[0] if found else None
     return Usage(
@@ -106,14 +105,15 @@ def together(spendings: Sequence[CallUsage], model: str = "") -> Usage | None:
     )
 
 
-def length_of(question: PromptRequest) -> int:
-    """How many bytes of text a request has, tools and the schema of the answer among them."""
+def length_of(request: PromptRequest) -> int:
+    """Bytes of text in a request, tools and the schema of the answer included."""
     turns = sum(
-        bytes_of(turn.text) + sum(len(str(call.arguments)) for call in turn.calls) for turn in question.turns
+        bytes_of(message.text) + sum(len(str(call.arguments)) for call in message.calls)
+        for message in request.messages
     )
-    tools = sum(len(tool.name) + bytes_of(tool.about) + len(str(tool.schema)) for tool in question.tools)
-    schema = 0 if question.schema is None else len(str(question.schema))
-    return turns + bytes_of(question.system) + tools + schema
+    tools = sum(len(tool.name) + bytes_of(tool.about) + len(str(tool.schema)) for tool in request.tools)
+    schema = 0 if request.schema is None else len(str(request.schema))
+    return turns + bytes_of(request.system) + tools + schema
 
 
 def bytes_of(text: str) -> int:
@@ -121,7 +121,7 @@ def bytes_of(text: str) -> int:
 
 
 def _sum(values: Iterable[float | None]) -> float | None:
-    """A value that is unknown in one of them is unknown."""
+    """The sum; None where one of the values is."""
     total = 0.0
     for value in values:
         if value is None:

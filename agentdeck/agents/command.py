@@ -1,4 +1,4 @@
-"""`command`: run a program, never through a shell, and read its answer from stdout."""
+"""`command`: runs a program, never through a shell, and reads its result from stdout."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SETUP = {errno.ENOEXEC, errno.E2BIG, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOO
 
 
 class CommandVerb:
-    """Runs the agent's program once for each attempt, in a process group of its own."""
+    """Runs the agent's program once per attempt, in a process group of its own."""
 
     def __init__(self, agent: Agent, setting: WorkflowContext) -> None:
         command = agent.does
@@ -51,7 +51,7 @@ class CommandVerb:
         self.input = None if command.input is None else compile_template(command.input)
 
     async def run(self, work: AttemptContext) -> Data:
-        """Run it to its end. Whatever is left of its process group is gone when this returns or is cancelled."""
+        """Run the program. Its process group has ended when this returns or is cancelled."""
         args = [await _word(arg, work.scope, f"argument {n}") for n, arg in enumerate(self.args)]
         if not args or not args[0]:
             raise StepError("setup", "the command is empty; name a program first")
@@ -60,7 +60,7 @@ class CommandVerb:
         if self.input is not None:
             data = (await render_text(self.input, work.scope)).encode("utf-8", "replace")
         with self.children.child(work.task, work.step, work.attempt) as child:
-            with anyio.CancelScope(shield=True):  # a process that was started is never lost
+            with anyio.CancelScope(shield=True):  # a started process must not be lost
                 process = await _start(args, child.environment(env), cwd, data is not None)
             child.started(process.pid)
             return await self._follow(process, data, work)
@@ -68,7 +68,7 @@ class CommandVerb:
     async def _follow(
         self, process: asyncio.subprocess.Process, data: bytes | None, work: AttemptContext
     ) -> Data:
-        """Read what it says until it has ended, and end it where this is cancelled."""
+        """Read the output until the program has ended; end the program when this is cancelled."""
         log = OutputLog(work, self.keys.hide)
         out, err = OutputStream(log, "out", MOST_STDOUT), OutputStream(log, "err", MOST_STDERR)
         assert process.stdout is not None
@@ -128,7 +128,7 @@ class CommandVerb:
 
 
 async def _word(template: Template, scope: Mapping[str, Data], what: str) -> str:
-    """One word for the operating system: strings as they are, null as nothing, the rest as JSON."""
+    """One argument for the operating system: strings unchanged, null as empty, the rest as JSON."""
     text = await render_text(template, scope)
     if "\0" in text:
         raise StepError("setup", f"{what} holds a NUL byte, which no program can be given")
@@ -156,7 +156,7 @@ async def _start(args: list[str], env: Mapping[str, str], cwd: Path, feed: bool)
 
 
 def _why_not(name: str, cwd: Path, forbidden: bool) -> str:
-    """What is wrong: the folder or the program."""
+    """Why the program could not be started: its folder or the program itself."""
     if forbidden:
         if not os.access(cwd, os.X_OK):
             return f"cwd may not be entered: {cwd}; change its permissions or `cwd`"
@@ -174,7 +174,7 @@ async def _feed(stdin: asyncio.StreamWriter, data: bytes) -> None:
             stdin.write(data[at : at + CHUNK])
             await stdin.drain()
     except (BrokenPipeError, ConnectionResetError):
-        pass  # a program need not read its input
+        pass  # a program may ignore its input
     finally:
         stdin.close()
 
@@ -182,7 +182,7 @@ async def _feed(stdin: asyncio.StreamWriter, data: bytes) -> None:
 async def _ended(
     process: asyncio.subprocess.Process, waiter: asyncio.Task[int], pumps: list[asyncio.Task[None]]
 ) -> None:
-    """Until the program has exited: some Pythons' `wait` also waits for the pipes, so look now and then."""
+    """Wait until the program has exited. Some Pythons' `wait` also waits for the pipes, so poll as well."""
     pause = 0.02
     while process.returncode is None:
         await asyncio.wait([waiter], timeout=pause)
@@ -193,7 +193,7 @@ async def _ended(
 
 
 async def _drained(pumps: list[asyncio.Task[None]], out: OutputStream, err: OutputStream) -> None:
-    """Read what is left in the pipes; one held open by a process left behind is not waited for."""
+    """Read the rest of the pipes, without waiting for one that a remaining process holds open."""
     end = asyncio.get_running_loop().time() + LONGEST_DRAIN
     while asyncio.get_running_loop().time() < end:
         before = out.total + err.total
@@ -206,7 +206,7 @@ async def _drained(pumps: list[asyncio.Task[None]], out: OutputStream, err: Outp
 
 
 async def _close(process: asyncio.subprocess.Process, tasks: list[asyncio.Task[Any]]) -> None:
-    """Let go of the pipes and of everything that waits for them."""
+    """Close the pipes and cancel everything that waits for them."""
     end = asyncio.get_running_loop().time() + 1.0
     while process.returncode is None and asyncio.get_running_loop().time() < end:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
@@ -219,7 +219,7 @@ async def _close(process: asyncio.subprocess.Process, tasks: list[asyncio.Task[A
 
 
 async def _end_group(group: int, grace: float = GRACE) -> None:
-    """TERM to the whole group, KILL to what is left of it after the grace; without grace nothing but KILL."""
+    """Send TERM to the whole group, and KILL to what is left after the grace; without grace only KILL."""
     if not _signal(group, signal.SIGTERM if grace else signal.SIGKILL) or not grace:
         return
     end, pause = asyncio.get_running_loop().time() + grace, 0.01
@@ -240,7 +240,7 @@ def _signal(group: int, number: int) -> bool:
 
 
 def _group_lives(group: int) -> bool:
-    """Whether a process of the group still runs: one that has ended, and nobody reaped, does not."""
+    """Whether a process of the group still runs, not counting zombies."""
     if not _signal(group, 0):
         return False
     found = False

@@ -1,4 +1,4 @@
-"""What a command wrote: its lines go to the step's log, its tail is kept for the result or the failure."""
+"""The output of a command: its lines go to the step's log, its tail to the result or the failure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_STDERR = 64 * 1024
 MOST_LINES = 20_000
 LONGEST_LINE = 64 * 1024
 CHUNK = 64 * 1024
-#: Characters of each stream that a failure keeps, from its end.
+#: Characters at the end of each stream that a failure includes.
 FAILURE_TAIL = 8_000
 
 
@@ -58,7 +58,7 @@ class OutputStream:
     async def read(self, reader: asyncio.StreamReader) -> None:
         while chunk := await reader.read(CHUNK):
             self.take(chunk)
-            await asyncio.sleep(0)  # a flood leaves room for others
+            await asyncio.sleep(0)  # yields to other tasks
 
     def take(self, chunk: bytes) -> None:
         self.total += len(chunk)
@@ -99,7 +99,7 @@ class OutputStream:
         return self.log.hide(text)[-FAILURE_TAIL:].rstrip()
 
     def cut_note(self) -> str:
-        """What to say where `tail` is not all that was written."""
+        """A note for where `tail` is not the whole output."""
         if self.total <= FAILURE_TAIL:
             return ""
         return f" ({self.total:,} bytes, the last {FAILURE_TAIL:,} characters)"
@@ -114,8 +114,8 @@ class OutputStream:
 
 
 def failure(code: int, out: OutputStream, err: OutputStream) -> StepError:
-    """The failure of a command: how it ended, and in its detail the end of both streams. Many programs (linters,
-    test runners) write what they found to stdout."""
+    """The failure of a command: how it ended, and the ends of both streams as its detail. Many programs
+    (linters, test runners) report on stdout."""
     streams = [(name, stream) for name, stream in (("stdout", out), ("stderr", err)) if stream.total]
     detail = "\n".join(f"{name}{stream.cut_note()}:\n{stream.tail()}" for name, stream in streams)
     return StepError("exit", _ending(code, err.last_line() or out.last_line()), detail=detail)
@@ -154,7 +154,7 @@ def result_of(out: OutputStream) -> Data:
 
 
 def _json(text: str) -> Data:
-    """The value, or _NONE: NaN and infinities are no JSON."""
+    """The value; _NONE for what is not JSON, which NaN and infinities are not."""
     try:
         return json.loads(text, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""From an agent's definition to the object that does its work. Each verb is imported when first used."""
+"""Makes the verb of an agent. The module of a verb is imported when it is first used."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from agentdeck.workflow.model import Agent
 
 
 def build(agent: Agent, setting: WorkflowContext) -> Verb:
-    """Raises StepError of kind `setup` where it cannot be made (no such module, no such function)."""
+    """The verb. Raises StepError of kind `setup` where it cannot be made (no such module, no such function)."""
     make = _maker(agent.does.verb)
     if make is None:
         raise StepError("setup", f"{agent.does.verb} holds no worker and is carried out by the engine itself")

@@ -1,4 +1,4 @@
-"""`http`: send one request, and read its answer."""
+"""`http`: sends one request and reads its answer."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class _HttpClient:
-    """The client all http agents of a run share; it stands in the setting's `closing`, and is found there."""
+    """The client that all http agents of a run share; it is stored in the context's `closing`, and found
+    there."""
 
     def __init__(self) -> None:
         self._client: httpx.AsyncClient | None = None
@@ -67,7 +68,7 @@ class _HttpClient:
 
 
 class HttpVerb:
-    """Sends the agent's request once for each attempt."""
+    """Sends the agent's request once per attempt."""
 
     def __init__(self, agent: Agent, setting: WorkflowContext) -> None:
         action = agent.does
@@ -139,7 +140,7 @@ class HttpVerb:
     async def _send(
         self, work: AttemptContext, method: str, url: httpx.URL, headers: dict[str, bytes], content: bytes | None
     ) -> Data:
-        """Follows redirects itself: the agent's headers are only for the origin they were written for."""
+        """Follows redirects itself, as the agent's headers are only for the origin they were written for."""
         client = _HttpClient.of(self.setting)
         own = url.raw_host
         for _ in range(MOST_REDIRECTS + 1):
@@ -209,7 +210,7 @@ class HttpVerb:
 
 
 async def _json_body(body: Data, light: bool) -> bytes:
-    """In a thread where it is large."""
+    """Serialized in a thread where it is large."""
 
     def written() -> bytes:
         return json_text(body).encode("utf-8", "replace")
@@ -230,7 +231,7 @@ def _url(text: str) -> httpx.URL:
 
 
 def _target(method: str, url: httpx.URL, response: httpx.Response) -> httpx.URL:
-    """Where a redirect leads."""
+    """The target of a redirect."""
     try:
         target = url.join(response.headers["location"])
     except (httpx.InvalidURL, ValueError):
@@ -243,7 +244,7 @@ def _target(method: str, url: httpx.URL, response: httpx.Response) -> httpx.URL:
 
 
 def _reachable(url: httpx.URL) -> bool:
-    """httpx lets some hosts and ports through that are none."""
+    """Whether host and port can exist; httpx accepts some that cannot."""
     host = url.host
     escaped = "%" in host and ":" not in host  # "http://[x" becomes the host "%5Bx"
     return bool(host) and not escaped and (url.port is None or 0 < url.port < 65536)
@@ -264,12 +265,12 @@ def _host(url: httpx.URL) -> str:
 
 
 def _line(text: str) -> str:
-    """The start of a text, in one line, without control characters."""
+    """The start of a text, on one line, without control characters."""
     return "".join(c for c in " ".join(text[:4000].split()) if c.isprintable())[:200]
 
 
 async def _error_text(work: AttemptContext, response: httpx.Response) -> str:
-    """The start of the body of a refusal; what cannot be read of it is not missed."""
+    """The start of the body of an error response; empty where it cannot be read."""
     body = bytearray()
     try:
         with anyio.move_on_after(10):

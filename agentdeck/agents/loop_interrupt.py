@@ -1,8 +1,7 @@
-"""Breaking into agents' code that holds up the loop: an async function that computes or blocks without awaiting.
+"""Interrupts agents' code that blocks the event loop: an async function that computes or blocks without awaiting.
 
-A signal's handler runs in the main thread between two of its instructions, also while the loop does not turn, and
-what it raises ends a blocking call as well. So it works only where the loop is the main thread's.
-"""
+A signal handler runs in the main thread between two instructions, also while the loop is blocked, and an
+exception that it raises ends a blocking call too. So it works only where the loop runs in the main thread."""
 
 from __future__ import annotations
 
@@ -15,17 +14,18 @@ from pathlib import Path
 from types import FrameType
 
 HERE = str(Path(__file__).resolve().parents[1])
-#: A signal that nothing else uses and that does nothing where nobody waits for it.
+#: A signal that nothing else uses, and that is ignored where it has no handler.
 SIGNAL = getattr(signal, "SIGURG", None)
 _ready = False
 
 
 class LoopBlocked(BaseException):
-    """Raised inside an agent that holds up the loop: `except Exception` does not stop it."""
+    """Raised inside an agent that blocks the loop: `except Exception` does not catch it."""
 
 
 def interrupt() -> bool:
-    """From any thread: break into the agent that holds up the main thread's loop. False: not possible here."""
+    """From any thread: interrupt the agent that blocks the main thread's loop. False where that is not
+    possible."""
     if not _ready or SIGNAL is None:
         return False
     main = threading.main_thread().ident
@@ -35,7 +35,7 @@ def interrupt() -> bool:
 
 
 def break_into(frame: FrameType | None) -> None:
-    """Raise Stuck if this frame, where a signal came in, is an agent's own code. Ours is never broken."""
+    """Raise LoopBlocked if the frame in which a signal arrived is an agent's own code; never in agentdeck's."""
     if frame is not None and not frame.f_code.co_filename.startswith(HERE) and _called_by_an_agent(frame):
         raise LoopBlocked
 
@@ -54,7 +54,7 @@ def _called_by_an_agent(frame: FrameType | None) -> bool:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """While this lasts, `interrupt` works. Only the main thread can ask for it; for others it changes nothing."""
+    """Enables `interrupt` in the context. Has an effect in the main thread only."""
     global _ready
     if SIGNAL is None or threading.current_thread() is not threading.main_thread():
         yield

@@ -1,8 +1,8 @@
-"""What agents print and log goes to their own log, never to the terminal.
+"""Routes what agents print and log to their own logs, never to the terminal.
 
-`sys.stdout` and `sys.stderr` are replaced by routers while runs execute; a context variable says whose attempt is
-printing. It is copied into tasks and threads, so it holds there too. Outside of attempts the real streams serve.
-"""
+`sys.stdout` and `sys.stderr` are replaced while runs execute; a context variable holds the log of the attempt
+that is printing. It is copied into tasks and threads, so it is valid there too. Outside of attempts the real
+streams are used."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TextIO, TypeAlias
 
-Say: TypeAlias = Callable[..., None]
+LogCall: TypeAlias = Callable[..., None]
 
-#: The log of the attempt that is running here; None outside of attempts.
+#: The log of the current attempt; None outside of attempts.
 current: ContextVar[AttemptOutput | None] = ContextVar("agentdeck_log", default=None)
 
 LONGEST = 65_536
 _lock = threading.Lock()
-_printing = threading.Lock()
+_print_lock = threading.Lock()
 _depth = 0
 _restore: tuple[Any, Any] = (None, None)
 _silenced: list[logging.Handler] = []
 
 
 class AttemptOutput:
-    """One attempt's log as what prints sees it: lines that are not ended yet are kept here, by level, so they
-    end with the attempt and are never another one's."""
+    """One attempt's log for printed text. Incomplete lines are kept here, by level, until the attempt ends, so
+    lines of different attempts are never mixed."""
 
-    __slots__ = ("_parts", "_say")
+    __slots__ = ("_log", "_parts")
 
-    def __init__(self, say: Say) -> None:
-        self._say = say
+    def __init__(self, log: LogCall) -> None:
+        self._log = log
         self._parts: dict[str, str] | None = None
 
     def __call__(self, text: str, level: str = "info") -> None:
-        self._say(text, level)
+        self._log(text, level)
 
     def print(self, text: str, level: str) -> None:
-        """Say the lines that are complete with this. From any thread of the attempt."""
-        with _printing:
+        """Log the lines that this text completes. From any thread of the attempt."""
+        with _print_lock:
             parts = self._parts
             if parts is None:
                 parts = self._parts = {}
@@ -57,33 +57,33 @@ class AttemptOutput:
                     lines.append(rest)
                     rest = ""
                 parts[level] = rest
-        self._say("\n".join(line.removesuffix("\r") for line in lines), level)
+        self._log("\n".join(line.removesuffix("\r") for line in lines), level)
 
     def finish(self) -> None:
-        """What was printed without a line's end is a line as well."""
+        """Log the incomplete lines."""
         if self._parts is None:
             return
-        with _printing:
+        with _print_lock:
             parts, self._parts = self._parts, None
         for level, rest in parts.items():
             if rest:
-                self._say(rest, level)
+                self._log(rest, level)
 
 
 class RoutedStream:
-    """A text stream that belongs to whoever writes to it."""
+    """A text stream that writes to the log of the attempt that calls it."""
 
     def __init__(self, real: TextIO, level: str) -> None:
         self._real = real
         self._level = level
 
     def write(self, text: str) -> int:
-        voice = current.get()
-        if voice is None:
+        output = current.get()
+        if output is None:
             return self._real.write(text)
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        voice.print(text, self._level)
+        output.print(text, self._level)
         return len(text)
 
     def writelines(self, lines: Any) -> None:
@@ -98,13 +98,13 @@ class RoutedStream:
         return current.get() is None and self._real.isatty()
 
     def close(self) -> None:
-        """An agent cannot close what all print to."""
+        """Closes the real stream, outside of attempts only."""
         if current.get() is None:
             self._real.close()
 
     @property
     def buffer(self) -> Any:
-        """For those who print bytes."""
+        """The stream for bytes."""
         return self._real.buffer if current.get() is None else _RoutedBytes(self)
 
     def __getattr__(self, name: str) -> Any:
@@ -112,7 +112,7 @@ class RoutedStream:
 
 
 class _RoutedBytes:
-    """The binary side of a router, while an attempt prints."""
+    """The binary side of a routed stream, for attempts."""
 
     def __init__(self, router: RoutedStream) -> None:
         self._router = router
@@ -127,23 +127,23 @@ class _RoutedBytes:
 
 
 class LogRecordHandler(logging.Handler):
-    """Log records of agents, with their level. Others go where they went before."""
+    """Writes log records of agents to their logs. Other records go where they went before."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        voice = current.get()
-        if voice is None:
+        output = current.get()
+        if output is None:
             last = logging.lastResort
             if last is not None and record.levelno >= last.level and logging.getLogger().handlers == [self]:
                 last.handle(record)
             return
         try:
-            voice(self.format(record), record.levelname.lower())
+            output(self.format(record), record.levelname.lower())
         except Exception as error:
-            voice(f"a log record could not be formatted: {error}", "warning")
+            output(f"a log record could not be formatted: {error}", "warning")
 
 
-def _others(record: logging.LogRecord) -> bool:
-    """Keeps agents' records from handlers that write to the terminal itself."""
+def _is_not_an_agents(record: logging.LogRecord) -> bool:
+    """Keeps agents' records from handlers that write to the terminal."""
     return current.get() is None
 
 
@@ -152,7 +152,8 @@ _handler = LogRecordHandler()
 
 @contextmanager
 def capture() -> Iterator[None]:
-    """While this lasts, agents' output is routed. May be nested, also over threads; the last one out restores."""
+    """Routes agents' output in the context. May be nested, also across threads; the last to leave restores the
+    streams."""
     global _depth, _restore
     with _lock:
         _depth += 1
@@ -162,7 +163,7 @@ def capture() -> Iterator[None]:
             root = logging.getLogger()
             _silenced[:] = [h for h in root.handlers if getattr(h, "stream", None) in _restore]
             for handler in _silenced:
-                handler.addFilter(_others)
+                handler.addFilter(_is_not_an_agents)
             root.addHandler(_handler)
     try:
         yield
@@ -173,5 +174,5 @@ def capture() -> Iterator[None]:
                 sys.stdout, sys.stderr = _restore
                 logging.getLogger().removeHandler(_handler)
                 for handler in _silenced:
-                    handler.removeFilter(_others)
+                    handler.removeFilter(_is_not_an_agents)
                 _silenced.clear()

@@ -1,4 +1,4 @@
-"""What an agent returned, as plain data."""
+"""Converts what an agent returned to plain data."""
 
 from __future__ import annotations
 
@@ -22,40 +22,41 @@ from agentdeck.workflow.model import Data
 
 LARGEST = 16_000_000
 DEEPEST = 100
-#: Values below this are made in the loop, larger ones in a thread.
+#: Smaller values are converted on the event loop, larger ones in a thread.
 SHORT = 16_000
 ESCAPED = re.compile(r'["\\]')
-#: So many keys and indices name a place; those after them are left out.
+#: The largest number of keys and indices that name a place.
 NAMED = 8
-#: Longer numbers Python itself refuses to write out.
+#: Python refuses to format longer numbers.
 LONGEST_INT = 14_000  # bits
 SIMPLE = frozenset({type(None), bool})
 TEXTS = (PurePath, date, time, Decimal, UUID)
 
 
 def to_data(value: Any) -> Data:
-    """Plain data of the same content. Raises StepError of kind `invalid`, naming the place in the value."""
+    """Plain data with the same content. Raises StepError of kind `invalid`, naming the place in the value."""
     kind = type(value)
     if kind in SIMPLE or (kind is str and len(value) <= SHORT and value.isascii()):
         return value
     if kind is int and value.bit_length() <= LONGEST_INT:
         return value
     try:
-        return _Converter().turn(value, 0)
+        return _Converter().convert(value, 0)
     except _NotPlain as bad:
         place = "the result" + "".join(reversed(bad.place[-NAMED:])) + "…" * (len(bad.place) > NAMED)
         raise StepError("invalid", f"{place} {bad.what}") from None
 
 
 async def data_of(value: Any) -> Data:
-    """`to_data` in a loop: in a thread where the value is large, or an object of unknown size."""
+    """`to_data` for an event loop: in a thread where the value is large, or an object of unknown size."""
     if room_left(value, SHORT) >= 0:
         return to_data(value)
     return await anyio.to_thread.run_sync(to_data, value, abandon_on_cancel=True)
 
 
 class _NotPlain(Exception):
-    """Something that cannot be data. `place` grows on the way up, so that good values pay nothing for it."""
+    """A value that cannot be data. `place` is collected while the exception propagates, so that valid values
+    have no cost."""
 
     def __init__(self, what: str) -> None:
         super().__init__(what)
@@ -64,7 +65,7 @@ class _NotPlain(Exception):
 
 
 class _Converter:
-    """Walks one value and keeps count of its size as JSON."""
+    """Converts one value and counts its size as JSON."""
 
     def __init__(self) -> None:
         self.size = 0
@@ -79,13 +80,13 @@ class _Converter:
             )
 
     def grow_text(self, text: str) -> None:
-        """A string with its quotes, its escapes and a comma, in bytes."""
+        """Count a string with its quotes, its escapes and a comma, in bytes."""
         if len(text) <= LARGEST and not (text.isascii() and text.isprintable() and not ESCAPED.search(text)):
             self.grow(len(encode_basestring(text).encode()) + 1)
         else:
             self.grow(len(text) + 3)
 
-    def turn(self, value: Any, depth: int) -> Data:
+    def convert(self, value: Any, depth: int) -> Data:
         kind = type(value)
         if kind is str:
             whole = value if value.isascii() else _whole(value)
@@ -94,16 +95,8 @@ class _Converter:
         if value is None or kind is bool:
             self.grow(5)
             return value
-        if kind is int:
-            if value.bit_length() > LONGEST_INT:
-                raise _NotPlain("is a number of more than 4000 digits; return it as a string")
-            self.grow(int(value.bit_length() * DIGITS_PER_BIT) + 2)
-            return value
-        if kind is float:
-            self.grow(len(repr(value)) + 1)
-            if not math.isfinite(value):
-                raise _NotPlain(f"is {value}, which JSON cannot say; return a number or None")
-            return value
+        if kind is int or kind is float:
+            return self.number(value)
         if id(value) in self.above:
             raise _NotPlain("contains itself; return plain data")
         if depth > DEEPEST:
@@ -118,6 +111,17 @@ class _Converter:
         finally:
             self.above.discard(id(value))
 
+    def number(self, value: int | float) -> int | float:
+        if isinstance(value, float):
+            self.grow(len(repr(value)) + 1)
+            if not math.isfinite(value):
+                raise _NotPlain(f"is {value}, which JSON cannot say; return a number or None")
+            return value
+        if value.bit_length() > LONGEST_INT:
+            raise _NotPlain("is a number of more than 4000 digits; return it as a string")
+        self.grow(int(value.bit_length() * DIGITS_PER_BIT) + 2)
+        return value
+
     def map(self, value: Mapping[Any, Any], depth: int) -> dict[str, Data]:
         made: dict[str, Data] = {}
         self.grow(2)
@@ -126,7 +130,7 @@ class _Converter:
             if name in made:
                 raise _NotPlain(f"has two keys that are {name!r} as text; keys are strings")
             try:
-                made[name] = self.turn(item, depth)
+                made[name] = self.convert(item, depth)
             except _NotPlain as bad:
                 bad.place.append(f".{name[:60]}")
                 raise
@@ -137,39 +141,30 @@ class _Converter:
         self.grow(2)
         for item in value:
             try:
-                made.append(self.turn(item, depth))
+                made.append(self.convert(item, depth))
             except _NotPlain as bad:
                 bad.place.append(f"[{len(made)}]")
                 raise
         return made
 
     def other(self, value: Any, depth: int) -> Data:
+        """A value of none of JSON's own types."""
         if isinstance(value, Enum):
-            return self.turn(value.value, depth)
-        if isinstance(value, Mapping):
-            return self.map(value, depth)
-        if isinstance(value, tuple) and hasattr(value, "_asdict"):
-            return self.map(value._asdict(), depth)
-        if isinstance(value, list | tuple):
+            return self.convert(value.value, depth)
+        if isinstance(value, list | tuple) and not hasattr(value, "_asdict"):
             return self.row(value, depth)
         if isinstance(value, set | frozenset):
             return _in_order(self.row(value, depth))
-        if is_dataclass(value) and not isinstance(value, type):
-            return self.map({f.name: getattr(value, f.name) for f in fields(value)}, depth)
-        dump = getattr(value, "model_dump", None)
-        if callable(dump) and not isinstance(value, type):
-            try:
-                dumped = dump(mode="json")
-            except Exception as error:
-                raise _NotPlain(
-                    f"is of type {type(value).__name__}, which does not become JSON: {error}"
-                ) from None
-            return self.turn(dumped, depth)
+        fields_of = _fields_of(value)
+        if fields_of is not None:
+            return self.map(fields_of, depth)
+        if callable(getattr(value, "model_dump", None)) and not isinstance(value, type):
+            return self.convert(_dumped(value), depth)
         if isinstance(value, TEXTS):
-            return self.turn(str(value), depth)
+            return self.convert(str(value), depth)
         if isinstance(value, int | float | str):
             plain = next(t for t in (int, float, str) if isinstance(value, t))
-            return self.turn(plain(value), depth)
+            return self.convert(plain(value), depth)
         fix = "return a dict, list, string, number, boolean or None"
         raise _NotPlain(f"is of type {type(value).__name__}, which is not plain data; {fix}")
 
@@ -185,8 +180,28 @@ class _Converter:
         raise _NotPlain(f"has a {type(key).__name__} as a key; keys are strings")
 
 
+def _fields_of(value: Any) -> Mapping[Any, Any] | None:
+    """The items of a mapping, the fields of a named tuple or a dataclass; None for other values."""
+    if isinstance(value, Mapping):
+        return value
+    if isinstance(value, tuple):
+        fields_of: Mapping[Any, Any] | None = value._asdict() if hasattr(value, "_asdict") else None
+        return fields_of
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    return None
+
+
+def _dumped(value: Any) -> Any:
+    """A pydantic model as data."""
+    try:
+        return value.model_dump(mode="json")
+    except Exception as error:
+        raise _NotPlain(f"is of type {type(value).__name__}, which does not become JSON: {error}") from None
+
+
 def _whole(text: str) -> str:
-    """Without lone surrogates (names of files may have them): nothing can write those."""
+    """The text without lone surrogates, which file names may have and no encoding can write."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -195,7 +210,7 @@ def _whole(text: str) -> str:
 
 
 def _in_order(items: list[Data]) -> list[Data]:
-    """Sets have no order: give them one that is the same in every run."""
+    """The items of a set in an order that is the same in every run."""
     try:
         return sorted(items)
     except TypeError:

@@ -1,16 +1,15 @@
-"""`prompt`: ask a model."""
+"""`prompt`: asks a model."""
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from agentdeck.agents.answer_check import parsed
 from agentdeck.agents.attempt_usage import CallUsage, length_of
+from agentdeck.agents.prompt_log import AnswerProgress, TextLog, ToolProgressLog
 from agentdeck.agents.template_rendering import render, render_text
-from agentdeck.agents.text_stream import TextLog
 from agentdeck.agents.verb import AttemptContext, VerbResult, WorkflowContext
 from agentdeck.errors import StepError
 from agentdeck.providers.keys import KeyMask
@@ -24,41 +23,40 @@ from agentdeck.workflow.deck import Model
 from agentdeck.workflow.expressions import compile_template, show
 from agentdeck.workflow.model import Agent, Data, Prompt
 
-#: For a length that is not counted.
+#: For answers whose tokens are not progress.
 CHARACTERS_PER_TOKEN = 4
-#: How often a model may ask for tools before it has to answer.
+#: Rounds of tool calls after which a model has to answer.
 ROUNDS = 10
-#: Seconds between two lines of the log that tell of a tool's progress.
-PROGRESS_EVERY = 0.5
 
 
 class _ProviderSession:
-    """The room all prompts of a run share; it stands in the setting's `closing`, and is found there."""
+    """The provider registry that all prompts of a run share; it is stored in the context's `closing`, and found
+    there."""
 
-    def __init__(self, room: ProviderRegistry) -> None:
-        self.room = room
+    def __init__(self, registry: ProviderRegistry) -> None:
+        self.registry = registry
 
     @classmethod
-    def of(cls, setting: WorkflowContext) -> ProviderRegistry:
-        for close in setting.closing:
+    def of(cls, context: WorkflowContext) -> ProviderRegistry:
+        for close in context.closing:
             if isinstance(close, cls):
-                return close.room
-        shared = cls(ProviderRegistry(setting.deck, setting.sleep, keys=setting.keys, children=setting.children))
-        setting.closing.append(shared)
-        return shared.room
+                return close.registry
+        shared = cls(ProviderRegistry(context.deck, context.sleep, keys=context.keys, children=context.children))
+        context.closing.append(shared)
+        return shared.registry
 
     async def __call__(self) -> None:
-        await self.room.close()
+        await self.registry.close()
 
 
 class PromptVerb:
-    """Asks once for each attempt, and again for each round of tools."""
+    """Sends one request per attempt, and one more for each round of tool calls."""
 
-    def __init__(self, agent: Agent, setting: WorkflowContext) -> None:
+    def __init__(self, agent: Agent, context: WorkflowContext) -> None:
         assert isinstance(agent.does, Prompt)
         self._does = agent.does
-        self._setting = setting
-        self._room = _ProviderSession.of(setting)
+        self._context = context
+        self._registry = _ProviderSession.of(context)
         self._text = compile_template(agent.does.text)
         self._system = compile_template(agent.does.system or "")
         self._images = [compile_template(image) for image in agent.does.images]
@@ -66,83 +64,88 @@ class PromptVerb:
         self._tools = {named(tool): tool for tool in agent.does.tools}
 
     async def run(self, work: AttemptContext) -> VerbResult:
-        room = self._room
-        name = work.model or models_for(self._setting.deck, work.agent, work.tier_up)[0]
-        model = room.deck.models[name]
-        provider = room.provider(model.provider)
-        simulated = room.deck.providers[model.provider].type == SIMULATED
-        tools = [] if simulated else await room.tools.tools(self._does.tools)
-        question = await self._question(work, model, tools)
-        spending = CallUsage(name, room.prices, work.expected_out, simulated=simulated)
-        work.usages.append(spending)
+        registry = self._registry
+        name = work.model or models_for(self._context.deck, work.agent, work.tier_up)[0]
+        model = registry.deck.models[name]
+        provider = registry.provider(model.provider)
+        simulated = registry.deck.providers[model.provider].type == SIMULATED
+        tools = [] if simulated else await registry.tools.tools(self._does.tools)
+        request = await self._request(work, model, tools)
+        usage = CallUsage(name, registry.prices, work.expected_out, simulated=simulated)
+        work.usages.append(usage)
         called = 0
-        saying = TextLog(work)
-        counted = _Counted(work, saying, spending)
-        curtain = KeyMask(room.keys, counted)
+        text_log = TextLog(work)
+        progress = AnswerProgress(work, text_log, usage)
+        masked = KeyMask(registry.keys, progress)
 
         def sent() -> None:
-            spending.sent()
+            usage.sent()
             work.sent()
 
         try:
             for turn in range(ROUNDS + 1):
-                spending.begin(question)
+                usage.begin(request)
                 try:
-                    reply = await provider.answer(question, curtain, sent)
+                    reply = await provider.answer(request, masked, sent)
                 except StepError as error:
-                    spending.failed(error)
+                    usage.failed(error)
                     raise
-                spending.answered(reply)
-                self._setting.record_headers(model.provider, reply.told)
-                self._refuse_unusable(work, reply, question, model)
+                usage.answered(reply)
+                self._context.record_headers(model.provider, reply.headers)
+                self._refuse_unusable(work, reply, request, model)
                 if not reply.calls or not tools:
                     break
-                curtain.close()
-                saying.close()
+                masked.close()
+                text_log.close()
                 if turn == ROUNDS:
                     raise StepError("invalid", f"{name} still wants tools after {ROUNDS} rounds of them")
-                turns = [*question.turns, Message("assistant", reply.text, calls=reply.calls)]
+                messages = [*request.messages, Message("assistant", reply.text, calls=reply.calls)]
                 for call in reply.calls:
-                    turns.append(Message("tool", await self._call(work, call), call=call.id))
+                    messages.append(Message("tool", await self._call(work, call), call=call.id))
                     called += 1
-                question = await self._more(work, replace(question, turns=turns), spending, reply)
-                counted.restart()
+                request = await self._more(work, replace(request, messages=messages), usage, reply)
+                progress.restart()
         finally:
-            curtain.close()
-            saying.close()
+            masked.close()
+            text_log.close()
         if called:
             work.log(f"{called} calls of tools in {turn} rounds")
         if reply.ended == "length":
             work.log("the answer was cut at its longest allowed length (max_output)", "warning")
         elif reply.ended not in ("stop", "tools"):
-            work.log(room.keys.hide(f"the answer ended for a reason that is not known: {reply.ended}"), "warning")
-        return VerbResult(self._output(room.keys.hide(reply.text)), spending.usage())
+            work.log(
+                registry.keys.hide(f"the answer ended for a reason that is not known: {reply.ended}"), "warning"
+            )
+        return VerbResult(self._output(registry.keys.hide(reply.text)), usage.usage())
 
     async def _more(
-        self, work: AttemptContext, question: PromptRequest, spending: CallUsage, reply: PromptReply
+        self, work: AttemptContext, request: PromptRequest, usage: CallUsage, reply: PromptReply
     ) -> PromptRequest:
-        """The question of the next round of tools, once the budget and the limits have room for it."""
+        """The request of the next round of tools, once the budget and the limits admit it."""
         if work.afford is not None:
-            most = await work.afford(spending, length_of(question))
+            most = await work.afford(usage, length_of(request))
             if most is not None:
-                question = replace(question, max_output=most)
+                request = replace(request, max_output=most)
         await work.next_request(reply.tokens_in, reply.tokens_out)
-        return question
+        return request
 
     def _refuse_unusable(
-        self, work: AttemptContext, reply: PromptReply, question: PromptRequest, model: Model
+        self, work: AttemptContext, reply: PromptReply, request: PromptRequest, model: Model
     ) -> None:
-        """Raises StepError for an answer that is complete and yet none: cut where a part is of no use, empty, or
-        with calls that cannot be made."""
-        useless, hide = not reply.text and not reply.calls, self._room.keys.hide
+        """Raise StepError for a complete answer that cannot be used: cut where a part is useless, empty, or with
+        calls of tools that were not offered."""
+        useless, hide = not reply.text and not reply.calls, self._registry.keys.hide
         detail = hide(reply.text[:2000])
         if reply.ended == "length" and (reply.wrong or useless or self._broken(reply.text)):
-            most, anthropic = output_limit(model), self._room.deck.providers[model.provider].type == "anthropic"
-            allowed = question.max_output or (unless_limited(model.id) if anthropic else most)
+            most, anthropic = (
+                output_limit(model),
+                self._registry.deck.providers[model.provider].type == "anthropic",
+            )
+            allowed = request.max_output or (unless_limited(model.id) if anthropic else most)
             raise cut(reply, detail, allowed, most, escalate=work.agent.retry.escalate)
         if reply.wrong:
             raise StepError("invalid", hide(reply.wrong), detail=detail)
-        if reply.calls and not question.tools:
+        if reply.calls and not request.tools:
             names = ", ".join(dict.fromkeys(call.name for call in reply.calls))
             what = f"the model wants tools called that it was not offered: {names[:200]}"
             raise StepError("invalid", hide(what), detail=detail)
@@ -151,13 +154,13 @@ class PromptVerb:
             raise StepError("invalid", f"the answer is empty{rest} (it ended with: {reply.ended})")
 
     def _broken(self, text: str) -> bool:
-        """Whether this is no answer of the type that was asked for."""
+        """Whether the text is not an answer of the requested type."""
         try:
             return self._schema is not None and not isinstance(parsed(text), dict)
         except StepError:
             return True
 
-    async def _question(self, work: AttemptContext, model: Model, tools: Sequence[ToolSpec]) -> PromptRequest:
+    async def _request(self, work: AttemptContext, model: Model, tools: Sequence[ToolSpec]) -> PromptRequest:
         does, scope = self._does, work.scope
         text = await render_text(self._text, scope)
         if work.fault and not work.cut_at:
@@ -167,7 +170,7 @@ class PromptVerb:
         for template in self._images:
             value = await render(template, scope)
             files = value if isinstance(value, list) else [value]
-            images += [str(self._setting.folder / show(file)) for file in files if file is not None]
+            images += [str(self._context.folder / show(file)) for file in files if file is not None]
         return PromptRequest(
             model.id,
             (Message("user", text, images),),
@@ -196,42 +199,27 @@ class PromptVerb:
         return longest
 
     async def _call(self, work: AttemptContext, call: ToolCall) -> str:
-        """What the tool answers, for the model to read."""
+        """The tool's answer, for the model."""
         name = self._tools.get(call.name)
         if name is None:
             return f"There is no tool {call.name}."
-        hide = self._room.keys.hide
+        hide = self._registry.keys.hide
         work.log(hide(f"→ {name} {json.dumps(call.arguments, ensure_ascii=False)}"[:1000]))
-        progress = _Progress(work, name)
-        result = await self._room.tools.call(name, call.arguments, progress)
+        progress = ToolProgressLog(work, name)
+        result = await self._registry.tools.call(name, call.arguments, progress)
         first = result.text.strip().partition("\n")[0][:500]
         work.log(f"← {name} {'failed: ' if result.wrong else ''}{first}", "warning" if result.wrong else "info")
         return result.text
 
     def _output(self, text: str) -> Data:
-        """Parsed where it is typed. What does not parse stays text: the check of outputs says what is wrong."""
+        """The output, parsed where it is typed. Text that cannot be parsed stays text: the output check reports
+        why."""
         if self._schema is None:
             return text
         try:
             return parsed(text)
         except StepError:
             return text
-
-
-class _Progress:
-    """Writes what a tool says of its progress to the step's log, of a flood one line in a while. Each counts as a
-    sign of life."""
-
-    def __init__(self, work: AttemptContext, name: str) -> None:
-        self._work = work
-        self._name = name
-        self._next = 0.0
-
-    def __call__(self, text: str) -> None:
-        self._work.alive()
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + PROGRESS_EVERY
-            self._work.log(f"… {self._name} {text[:500]}")
 
 
 def cut(reply: PromptReply, detail: str, allowed: int | None, most: int | None, *, escalate: bool) -> StepError:
@@ -246,30 +234,3 @@ def cut(reply: PromptReply, detail: str, allowed: int | None, most: int | None, 
     more = 2 * at if most is None else min(2 * at, most)
     then = f"the next attempt may use {more:,}; set `max_output` to what it needs"
     return StepError("invalid", f"{what}: {then}", detail=detail, cut_at=at)
-
-
-class _Counted:
-    """Passes text on, and reports that the answer has begun and how long it has become."""
-
-    def __init__(self, work: AttemptContext, out: Callable[[str], None], spending: CallUsage) -> None:
-        self._work = work
-        self._spending = spending
-        self._out = out
-        self.restart()
-
-    def restart(self) -> None:
-        """Another request begins."""
-        self._began = False
-        self._said = 0
-        self._report_at = 0
-
-    def __call__(self, piece: str) -> None:
-        if not self._began:
-            self._began = True
-            self._work.answered()
-            self._report_at = self._work.grew(0)
-        self._out(piece)
-        self._said += len(piece)
-        self._spending.said(piece)
-        if self._said >= self._report_at:
-            self._report_at = self._work.grew(self._said)

@@ -1,4 +1,4 @@
-"""`python: module:name`: functions, async or not, and objects of known shapes."""
+"""`python: module:name`: calls functions, async or not, and objects of known shapes."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from agentdeck.workflow.python_binding import resolve
 
 OPEN_ENDED = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 HERE = str(Path(__file__).resolve().parents[1])
-#: Names of the scope that an input of the same name hides.
+#: Names of the scope that an input with the same name overrides.
 HIDDEN = frozenset({"run", "task"})
-#: How objects that are no functions are called: the first of these they have, with one map of what they may read.
+#: Methods by which other objects are called, the first that an object has, with one mapping of what it may read.
 METHODS = ("ainvoke", "arun", "kickoff_async", "invoke", "run", "kickoff")
 
 
 class Context:
-    """What a function gets as `ctx`."""
+    """The argument `ctx` of a function."""
 
     __slots__ = ("_cancelled", "_work")
 
@@ -41,16 +41,16 @@ class Context:
         self._cancelled = cancelled
 
     def log(self, text: str, level: str = "info") -> None:
-        """Say something in this agent's log. From any thread."""
+        """Write to this agent's log. From any thread."""
         self._work.log(str(text), level)
 
     def alive(self) -> None:
-        """A sign of life: the idle clock starts anew."""
+        """Show a sign of life: the idle clock starts again."""
         self._work.alive()
 
     def cancelled(self) -> bool:
-        """Whether this attempt is over for everybody else. A function in a thread cannot be stopped; one that
-        works long asks now and then."""
+        """Whether this attempt has been cancelled. A function in a thread cannot be stopped; one that runs for
+        long should check this."""
         return self._cancelled is not None and self._cancelled.is_set()
 
     @property
@@ -75,12 +75,12 @@ class Context:
 
     @property
     def id(self) -> str:
-        """Run, task, step and attempt in one word."""
+        """Run, task, step and attempt as one string."""
         return self._work.id
 
 
 class PythonVerb:
-    """Calls one function. Its signature is looked at once, here."""
+    """Calls one function. Its signature is inspected once, when the verb is made."""
 
     def __init__(self, agent: Agent, setting: WorkflowContext) -> None:
         assert isinstance(agent.does, Python)
@@ -129,13 +129,13 @@ class PythonVerb:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            # Nobody cancelled this attempt: the agent awaited something of its own that was cancelled.
+            # This attempt was not cancelled: the agent awaited something of its own that was.
             raise _fault(error) from None
         except LoopBlocked:
             what = "never awaited, so nothing else could go on; make it a plain function (def)"
             raise StepError("timeout", f"{what} (attempt clock)", clock="attempt") from None
         except BaseException as error:
-            # SystemExit, KeyboardInterrupt and GeneratorExit too: an agent ends itself, never the run.
+            # SystemExit, KeyboardInterrupt and GeneratorExit too: an agent cannot end the run.
             raise _fault(error) from None
         finally:
             voice.finish()
@@ -182,7 +182,7 @@ class PythonVerb:
         return found
 
 
-# Of plain functions both are told without `inspect`, which takes longer than a small agent's whole step.
+# For plain functions without `inspect`, which takes longer than the whole step of a small agent.
 
 
 def _is_async(function: Callable[..., Any]) -> bool:
@@ -202,7 +202,8 @@ def _takes_nothing(function: Callable[..., Any]) -> bool:
 
 
 class _Raised:
-    """What a function in a thread raised. Passed back as a value: SystemExit must not end the thread's pool."""
+    """An exception of a function in a thread, passed as a value: SystemExit must not end the thread pool's
+    worker."""
 
     __slots__ = ("error",)
 
@@ -211,13 +212,13 @@ class _Raised:
 
 
 def _everything(work: AttemptContext) -> dict[str, Any]:
-    """All that an object may read, as the one map its method gets."""
+    """All that an object may read, as the one mapping that its method gets."""
     scope = work.scope
     return {**(scope.get("inputs") or {}), **(scope.get("needs") or {}), **work.with_}
 
 
 def _fault(error: BaseException) -> StepError:
-    """What an agent raised, as a fault; a StepError is one already."""
+    """An agent's exception as a StepError."""
     if isinstance(error, StepError):
         return error
     if isinstance(error, Permanent):
@@ -233,7 +234,7 @@ def _fault(error: BaseException) -> StepError:
 
 
 def _by_place(function: Callable[..., Any], first: list[str]) -> Callable[..., Any]:
-    """A function whose first parameters have no names, callable by name."""
+    """A function whose first parameters are positional-only, callable by name."""
 
     def call(**given: Any) -> Any:
         return function(*[given.pop(name) for name in first if name in given], **given)
@@ -242,7 +243,7 @@ def _by_place(function: Callable[..., Any], first: list[str]) -> Callable[..., A
 
 
 def _shielded(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-    """What the function returns: an awaitable, or plain data, made here, where it holds up nothing."""
+    """The function's result: an awaitable, or plain data, converted here, in the thread."""
     try:
         result = function(**arguments)
         return result if inspect.isawaitable(result) else to_data(result)
@@ -251,7 +252,7 @@ def _shielded(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
 
 
 def _callable(found: Any) -> tuple[Callable[..., Any], bool]:
-    """What to call, and whether it takes everything in one map."""
+    """What to call, and whether it takes everything as one mapping."""
     if callable(found):
         return found, False
     for name in METHODS:
@@ -262,7 +263,7 @@ def _callable(found: Any) -> tuple[Callable[..., Any], bool]:
 
 
 def _trace(error: BaseException) -> str:
-    """The traceback, from the first frame that is not ours."""
+    """The traceback, from the first frame outside of agentdeck."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(HERE)]
     lines = [*traceback.format_list(frames[-20:]), *traceback.format_exception_only(error)]
     return "".join(lines)[-8000:]

@@ -1,4 +1,4 @@
-"""Hides the deck's secrets in everything that comes out of a step, before it is recorded anywhere."""
+"""Masks the deck's secrets in everything that a step produces, before it is recorded."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from agentdeck.workflow.model import Data
 
 
 class SecretMaskingVerb:
-    """A verb whose log lines, results and faults are without any secret that was read in this run. `once` and
-    `cache`, which record results too, see only these."""
+    """A verb without any secret read in this run in its log lines, results and faults. `once` and `cache` record
+    masked results too."""
 
     def __init__(self, verb: Verb, keys: KeyStore) -> None:
         self._verb = verb
@@ -39,7 +39,7 @@ class SecretMaskingVerb:
         return await self._hidden(answer)
 
     async def _hidden(self, value: Data) -> Data:
-        """In a thread where it is large."""
+        """Masked in a thread where the value is large."""
         if not self._keys.known:
             return value
         if room_left(value, LIGHT) >= 0:

@@ -1,4 +1,4 @@
-"""`simulate`: a model of an agent. It takes its time, says its lines, fails as often as it should."""
+"""`simulate`: simulates an agent: takes its time, logs its lines, fails with its probability."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from agentdeck.workflow.model import Agent, Simulate
 
 
 class SimulateVerb:
-    """The same attempt of the same step goes the same way in every run."""
+    """Deterministic: an attempt of a step has the same outcome in every run."""
 
     def __init__(self, agent: Agent, setting: WorkflowContext) -> None:
         assert isinstance(agent.does, Simulate)

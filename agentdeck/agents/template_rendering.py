@@ -1,4 +1,5 @@
-"""Filling in an agent's templates: in the loop while the values are small, in a thread where they are large."""
+"""Renders an agent's templates: on the event loop while the values are small, in a thread where they are
+large."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from agentdeck.workflow.json_text import room_left
 from agentdeck.workflow.model import Data
 from agentdeck.workflow.url import UrlTemplate
 
-#: Characters of values that are written in the loop: about 1 ms.
+#: Characters of values that are rendered on the event loop: about 1 ms.
 LIGHT = 16_000
 
 
@@ -47,7 +48,7 @@ async def render_url(template: UrlTemplate, scope: Scope) -> str:
 
 
 def is_light(template: Template | UrlTemplate, scope: Scope) -> bool:
-    """Whether the values that a template reads are small enough to be written in the loop."""
+    """Whether the values that a template reads are small enough to be rendered on the event loop."""
     room = LIGHT
     for name in template.references:
         value: Data = scope.get(name[0])

@@ -1,4 +1,4 @@
-"""The seam between the engine and what agents do."""
+"""The interface between the engine and the verbs of agents."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ async def _at_once(tokens_in: int | None, tokens_out: int | None) -> None:
     pass
 
 
-def _unheard(provider: str, told: RateHeaders) -> None:
+def _discard(provider: str, headers: RateHeaders) -> None:
     pass
 
 
 class VerbResult(NamedTuple):
-    """What an attempt gave: plain data, and what it used where that is known."""
+    """The result of an attempt: plain data, and what it used where that is known."""
 
     output: Data
     usage: Usage | None = None
@@ -42,13 +42,13 @@ class VerbResult(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class AttemptContext:
-    """One attempt of one step, with all it may read. Made anew for each attempt, and changed by nobody (frozen
-    would say so, at a tenth of what a small step costs).
+    """One attempt of one step, with all it may read. Not modified by verbs (frozen would enforce that, at a
+    tenth of the cost of a small step).
 
-    `scope` is what `${…}` sees: `inputs`, each upstream agent by name, `needs` (those outputs in order of
+    `scope` is what `${…}` reads: `inputs`, each upstream agent by name, `needs` (those outputs in order of
     declaration), `item`, `previous`, `run`, `task`. `with_` is the agent's `with`, already rendered.
     `log(text, level)` takes one or more lines; it may be called from any thread and never blocks for long.
-    `alive()` says that the attempt shows a sign of life (the idle clock starts anew); `log` implies it.
+    `alive()` shows a sign of life (the idle clock starts again); `log` implies it.
     `deadline` is on the run's clock, None where there is none.
     """
 
@@ -64,21 +64,23 @@ class AttemptContext:
     deadline: float | None = None
     seed: int = 0
     tier_up: int = 0
-    model: str = ""  # the name in the deck of who is to answer a prompt; empty: the first of its tier
+    model: str = ""  # the name in the deck of the model for a prompt; empty: the first of its tier
     max_output: int | None = None  # fewer tokens than the agent asks for, when a budget runs low
-    cut_at: int = 0  # the number of output tokens at which the answer before this one was cut, 0 when it was not
+    cut_at: int = 0  # output tokens at which the answer before this one was cut; 0: it was not
     fault: str = ""  # why the attempt before this one was refused, when it was `invalid`
     next_request: Callable[[int | None, int | None], Awaitable[None]] = (
         _at_once  # awaited before each further request
     )
     # of the same attempt, with the tokens that the one before it used: of its prompt and its answer, if known
     sent: Callable[[], None] = _nothing  # called when the last byte of a request has been written
-    #: Awaited with what was used so far and the size of the next request, in bytes: gives its `max_output`.
+    #: Awaited with the usage so far and the size of the next request in bytes; returns its `max_output`.
     afford: Callable[[CallUsage, int], Awaitable[int | None]] | None = None
     usages: list[CallUsage] = field(default_factory=list)  # what each call of this attempt has used so far
-    expected_out: int = 0  # how long an answer usually is, in tokens
+    expected_out: int = 0  # the usual length of an answer, in tokens
     answered: Callable[[], None] = _nothing  # called when the answer to a request has begun
-    grew: Callable[[int], int] = _never  # told how many characters were said; gives when it wants to hear again
+    grew: Callable[[int], int] = (
+        _never  # called with the characters of the answer; returns the number at which to call again
+    )
 
     @property
     def id(self) -> str:
@@ -89,23 +91,22 @@ class AttemptContext:
 class Verb(Protocol):
     """What an agent does. One object serves all steps of its agent, many at a time.
 
-    `run` returns plain data or an `VerbResult`, and raises `StepError` for failures of a known kind; whatever
-    else it raises is recorded as `exception`. It honours cancellation within a second.
-    """
+    `run` returns plain data or a `VerbResult`, and raises `StepError` for failures of a known kind; any other
+    exception is recorded as `exception`. It honours cancellation within a second."""
 
     async def run(self, work: AttemptContext) -> Data | VerbResult: ...
 
 
-#: What the cancellation of an attempt says when it is to end without grace.
+#: The message of a cancellation that ends an attempt without grace.
 NOW = "now"
 
 
 @dataclass(frozen=True, slots=True)
 class WorkflowContext:
-    """What all verbs of a run share. `sleep` is the run's clock; `functions` are Python agents given as objects,
-    by agent name; `closing` collects what must be awaited when the run ends (clients, pools). `record_headers`
-    gets the rate limits in a provider's headers, with the provider's name in the deck. `children` are the
-    processes that verbs start. `keys` reads the deck's secrets and hides them."""
+    """What all verbs of a run share. `sleep` follows the run's clock; `functions` are Python agents given as
+    objects, by agent name; `closing` collects what must be awaited when the run ends (clients, pools).
+    `record_headers` gets the rate limits in a provider's headers, with the provider's name in the deck.
+    `children` are the processes that verbs start. `keys` reads the deck's secrets and masks them."""
 
     definition: Definition
     folder: Path
@@ -113,6 +114,6 @@ class WorkflowContext:
     functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     deck: Deck = field(default_factory=Deck)
-    record_headers: Callable[[str, RateHeaders], None] = _unheard
+    record_headers: Callable[[str, RateHeaders], None] = _discard
     children: Children = field(default_factory=Children)
     keys: KeyStore = field(default_factory=KeyStore)

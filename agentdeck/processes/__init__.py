@@ -1,1 +1,1 @@
-"""Processes of this machine: their identity, and the end of those that agents started."""
+"""Processes on this machine: their identity, and how those that agents started are ended."""

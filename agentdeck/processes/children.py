@@ -1,4 +1,4 @@
-"""The engine's side of the processes that its agents start: each gets a mark, and the watcher hears of it."""
+"""The child processes of an engine: each gets a mark and is registered with the watcher."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from agentdeck.processes.identity import start_of
 
 _ROOT = str(Path(__file__).parents[2])
 _PROGRAM = "import sys; sys.path.append(sys.argv[1]); from agentdeck.processes.watcher import main; main()"
-#: Seconds within which a watcher that ends is not replaced by itself.
+#: Seconds within which a watcher that ends is not replaced at once.
 _AT_ONCE = 1.0
-#: Seconds that the end of this process waits for the watcher.
+#: Seconds for which the exit of this process waits for the watcher.
 _PATIENCE = 2.0
 
 
 class Child(NamedTuple):
-    """A process that an attempt started, as it is recorded. `pid` is 0 where it is not known, and else also the
-    number of its group; MCP servers belong to no task."""
+    """A process that an attempt started, as it is recorded. `pid` is also the number of its group, and 0 where
+    it is not known; MCP servers belong to no task."""
 
     mark: str
     pid: int = 0
@@ -53,7 +53,7 @@ class _WatcherProcess:
     def running(self) -> bool:
         return self._process is not None
 
-    def tell(self, verb: str, mark: str, *more: object) -> None:
+    def send(self, verb: str, mark: str, *more: object) -> None:
         line = " ".join((verb, mark, *map(str, more))) + "\n"
         with self._lock:
             if verb in "+=":
@@ -67,7 +67,7 @@ class _WatcherProcess:
                 self._start(line if verb == "!" else "")
 
     def _start(self, more: str = "") -> None:
-        """A new one hears of all children at once. Where none can be started, commands run without one."""
+        """Start a watcher and register all children. Where none can be started, commands run without one."""
         read, self._pipe = os.pipe()
         try:
             environ = {name: value for name, value in os.environ.items() if name != MARK}
@@ -92,7 +92,8 @@ class _WatcherProcess:
         ).start()
 
     def _follow(self, process: subprocess.Popen[bytes]) -> None:
-        """In a thread: replace a watcher that was killed; one that died at once, with the next child only."""
+        """In a thread: replace a watcher that was killed; one that ended at once is replaced with the next
+        child."""
         since = time.monotonic()
         process.wait()
         with self._lock:
@@ -116,12 +117,12 @@ class _WatcherProcess:
             self._process.wait()
             self._process = None
 
-    def rest(self) -> None:
-        """At the end of a run: the watcher ends, unless another run has children. The next child starts one."""
-        self.leave(only_idle=True)
+    def end_if_idle(self) -> None:
+        """A run has ended: end the watcher, unless another run has children. The next child starts a new one."""
+        self.end(only_idle=True)
 
-    def leave(self, *, only_idle: bool = False) -> None:
-        """At the end of this process: the watcher ends what is left, and itself."""
+    def end(self, *, only_idle: bool = False) -> None:
+        """This process ends: the watcher ends all remaining children, and then itself."""
         with self._lock:
             if self._process is not None and not (only_idle and self._lines):
                 os.close(self._pipe)
@@ -130,7 +131,7 @@ class _WatcherProcess:
                     process.wait(_PATIENCE)
 
     def forked(self) -> None:
-        """In a child made by `os.fork`: the watcher is its parent's."""
+        """In a child made by `os.fork`: the watcher belongs to the parent."""
         if self._process is not None:
             os.close(self._pipe)
             self._process.returncode = 0  # not this process's to wait for
@@ -138,13 +139,14 @@ class _WatcherProcess:
 
 
 _WATCHER = _WatcherProcess()
-atexit.register(_WATCHER.leave)
+atexit.register(_WATCHER.end)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_WATCHER.forked)
 
 
 class Children:
-    """Those of one run. `record` hears of each that has started, `forget` of each that is gone."""
+    """The child processes of one run. `record` is called with each that has started, `forget` with the mark of
+    each that has ended."""
 
     def __init__(
         self, record: Callable[[Child], object] | None = None, forget: Callable[[str], object] | None = None
@@ -155,27 +157,27 @@ class Children:
     async def close(self) -> None:
         """The run is over."""
         if _WATCHER.running:
-            await anyio.to_thread.run_sync(_WATCHER.rest)
+            await anyio.to_thread.run_sync(_WATCHER.end_if_idle)
 
     @contextmanager
     def child(self, task: str = "", step: str = "", attempt: int = 0) -> Iterator[StartingProcess]:
-        """Around the life of one process, from before its start. When the block ends well, what the process left
-        in a session of its own goes on; when it raises, all of it is ended."""
+        """Covers the life of one process, from before its start. When the block ends normally, processes that it
+        left in a session of their own continue; when it raises, all are ended."""
         mark = secrets.token_hex(12)
         child = StartingProcess(Child(mark, task=task, step=step, attempt=attempt), self._record)
-        _WATCHER.tell("+", mark)
+        _WATCHER.send("+", mark)
         verb = "!"
         try:
             yield child
             verb = "!" if child.ends_whole else "-"
         finally:
-            _WATCHER.tell(verb, mark)
+            _WATCHER.send(verb, mark)
             if self._forget is not None and child.recorded:
                 self._forget(mark)
 
 
 class StartingProcess:
-    """A process that is about to start. `ends_whole`: nothing of it may outlive the block."""
+    """A process that is about to start. `ends_whole`: none of its processes may outlive the block."""
 
     def __init__(self, child: Child, record: Callable[[Child], object] | None) -> None:
         self.child = child
@@ -184,14 +186,14 @@ class StartingProcess:
         self._record = record
 
     def environment(self, env: Mapping[str, str]) -> dict[str, str]:
-        """These variables and the mark."""
+        """The environment with the mark added."""
         return {**env, MARK: self.child.mark}
 
     def started(self, pid: int = 0) -> None:
-        """It runs now, in a group that it leads; without a pid, it is known by its mark only."""
+        """The process has started and leads a group of its own; without a pid, only its mark is known."""
         self.child = self.child._replace(pid=pid, start=(start_of(pid) or "") if pid else "")
         if pid:
-            _WATCHER.tell("=", self.child.mark, pid, self.child.start)
+            _WATCHER.send("=", self.child.mark, pid, self.child.start)
         if self._record is not None:
             self._record(self.child)
             self.recorded = True

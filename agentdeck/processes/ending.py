@@ -1,9 +1,8 @@
-"""Finds and ends the processes that agents started, with all that these started.
+"""Finds and ends the processes that agents started, with all their descendants.
 
-Two ways lead to them. A process group is left only by a program that asks for it (`setsid`). A mark in the
-environment is inherited across that too, and is seen in /proc on Linux. A process counts as ours with the mark,
-or in a group whose leader has it or is the process that was recorded.
-"""
+A process leaves its group only by calling `setsid`. The mark in its environment is inherited across that too,
+and can be read in /proc on Linux. A process is an agent's if it has a mark, or is in a group whose leader has a
+mark or is the process that was recorded."""
 
 from __future__ import annotations
 
@@ -21,10 +20,11 @@ from agentdeck.processes.identity import start_of
 MARK = "AGENTDECK_PROCESS"
 #: Seconds from TERM to KILL.
 GRACE = 0.8
-#: Seconds after which what cannot be killed is given up: a process that waits for a device.
+#: Seconds after which processes that cannot be killed are abandoned: they wait for a device.
 PATIENCE = 5.0
 PAUSE = 0.02
-#: A process is unmarked while it executes another program, for less than a millisecond: look so many times.
+#: A process has no mark for less than a millisecond while it executes another program: checks before it counts
+#: as gone.
 LOOKS = 3
 
 
@@ -37,8 +37,9 @@ class Group(NamedTuple):
 
 
 def end(groups: Collection[Group], grace: float = GRACE, *, leaderless: bool = False) -> int:
-    """TERM to all that is alive of these groups, KILL to what is left after the grace; how many processes there
-    were. A group that outlived its leader is ended only if it is `leaderless`: known to be still the same."""
+    """Send TERM to all living processes of these groups, and KILL to those left after the grace. Returns how
+    many there were. A group without its leader is ended only if it is `leaderless`: known to be the same
+    group."""
     marks = {one.mark for one in groups}
     led = {one.pid for one in groups if one.pid and _is_the_same(one, leaderless)}
     seen: set[int] = set()
@@ -60,7 +61,7 @@ def end(groups: Collection[Group], grace: float = GRACE, *, leaderless: bool = F
 
 
 def marked(marks: Iterable[str]) -> Iterator[int]:
-    """The processes with one of these marks, on Linux; this one is not among them."""
+    """The processes with one of these marks, on Linux, except for this one."""
     wanted, name, me = {mark.encode() for mark in marks}, MARK.encode() + b"=", os.getpid()
     for pid in _all():
         try:
@@ -72,8 +73,8 @@ def marked(marks: Iterable[str]) -> Iterator[int]:
 
 
 def _members(marks: set[str], led: set[int]) -> set[int]:
-    """All that is alive with these marks and in the groups that are `led`, to which those are added whose leader
-    has a mark. (A command that reads a key has a mark, and is in the group of the engine.)"""
+    """All living processes with these marks and in the groups of `led`. Adds groups whose leader has a mark to
+    `led`. (A command that reads a key has a mark, and is in the engine's group.)"""
     found = set(marked(marks))
     led.update(pid for pid in found if _group_of(pid) == pid)
     if not led:
@@ -98,7 +99,7 @@ def _all() -> Iterator[int]:
 
 
 def _group_of(pid: int) -> int:
-    """The group of a process that has not ended; 0 else."""
+    """The group of a living process; 0 for one that has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:

@@ -1,9 +1,8 @@
-"""Which process something belongs to, also after its pid has been used again.
+"""The identity of a process, which stays unique when its pid is reused.
 
-A process is identified by its pid, the moment it started, and the machine it runs on. `machine` names one boot of
-one kernel and one pid namespace: where two of them are equal, pids mean the same. Linux tells all three (/proc);
-elsewhere the machine is the host name and the start is what `ps -o lstart=` prints.
-"""
+A process is identified by its pid, its start time, and its machine. `machine` names one boot of one kernel and
+one pid namespace: where two of them are equal, pids are comparable. Linux provides all three (/proc); elsewhere
+the machine is the host name and the start is what `ps -o lstart=` prints."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ _ENDED = ("Z", "X", "x")  # states of a process that has ended: a zombie that it
 
 
 class Process(NamedTuple):
-    """`start` is empty where the system does not tell it."""
+    """`start` is empty where the system does not provide it."""
 
     pid: int
     start: str
@@ -26,7 +25,7 @@ class Process(NamedTuple):
 
     @property
     def alive(self) -> bool:
-        """Whether this very process runs here; False too for one of another machine."""
+        """Whether this process runs here; False for one of another machine."""
         return self.machine == this_machine() and is_running(self.pid, self.start)
 
 
@@ -36,7 +35,7 @@ def this_process() -> Process:
 
 @functools.cache
 def this_machine() -> str:
-    """Boot and pid namespace; the host name where these are not to be had."""
+    """Boot and pid namespace; the host name where these are not available."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -45,7 +44,7 @@ def this_machine() -> str:
 
 
 def start_of(pid: int) -> str | None:
-    """When the process with this pid started, as the system counts it. None: there is none, or only a zombie.
+    """The start of the process with this pid, in the system's notation. None: there is none, or only a zombie.
     Empty: there is one, and its start cannot be read."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
@@ -58,7 +57,7 @@ def start_of(pid: int) -> str | None:
 
 
 def is_running(pid: int, start: str = "") -> bool:
-    """Whether a process with this pid runs, and began at `start` where that is known."""
+    """Whether a process with this pid runs that began at `start`, where that is known."""
     found = start_of(pid)
     return found is not None and (not start or not found or found == start)
 

@@ -1,14 +1,13 @@
-"""The process that ends what agents started when their engine dies.
+"""The process that ends agents' processes when their engine dies.
 
-kill -9 gives an engine no moment to do so itself. Each engine process that starts commands has one watcher, in a
-session of its own, with the read end of a pipe as stdin. The engine holds the write end, and so do its children
-between fork and exec, so when the pipe closes, each child has its mark or has ended. One watcher per engine costs
-12 MB and 30 ms of CPU once. A death signal (PR_SET_PDEATHSIG) would cost a wrapper per command and does not reach
+kill -9 leaves an engine no time for that. Each engine process that starts commands has one watcher, in a session
+of its own, with the read end of a pipe as stdin. The engine holds the write end, and so do its children between
+fork and exec, so when the pipe closes, each child has its mark or has ended. One watcher per engine costs 12 MB
+and 30 ms of CPU once. A death signal (PR_SET_PDEATHSIG) would need a wrapper per command and does not reach
 grandchildren; a watcher per command would cost 30 ms each.
 
-The lines of the pipe: `+ MARK` a process is about to be started; `= MARK PID START` it leads this group; `- MARK`
-it has ended; `! MARK` end what is left with this mark at once.
-"""
+The lines of the pipe: `+ MARK` a process is about to start; `= MARK PID START` it leads this group; `- MARK` it
+has ended; `! MARK` end all processes with this mark now."""
 
 from __future__ import annotations
 
@@ -19,12 +18,12 @@ import sys
 
 from agentdeck.processes.ending import Group, end
 
-#: The watcher looks at least so often whether its engine lives, where the system has no pidfd.
+#: Seconds between two checks whether the engine lives, where the system has no pidfd.
 LOOK = 0.5
 
 
 class Watcher:
-    """Follows the lines of one engine."""
+    """Follows the lines of one engine's pipe."""
 
     def __init__(self) -> None:
         self._groups: dict[str, Group] = {}
@@ -52,10 +51,10 @@ class Watcher:
 
 
 def main() -> None:
-    """Follow the engine whose pid is the last argument until it is gone, then end what it left."""
+    """Follow the engine whose pid is the last argument until it has ended, then end its processes."""
     engine = int(sys.argv[-1])
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # who stops the engine this way lets it end its own
+        signal.signal(number, signal.SIG_IGN)  # an engine that gets these signals ends its processes itself
     watcher = Watcher()
     inputs, pidfd = [0], _open_pidfd(engine)
     if pidfd is not None:

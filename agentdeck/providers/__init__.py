@@ -1,1 +1,1 @@
-"""Providers of LLM answers behind one seam, and what their answers cost."""
+"""LLM providers behind one interface, and the prices of their answers."""

@@ -1,4 +1,4 @@
-"""`anthropic`: messages."""
+"""`anthropic`: the Messages API."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from agentdeck.providers.keys import KeyStore
 from agentdeck.providers.output_limit import unless_limited
 from agentdeck.providers.provider import Message, PromptReply, PromptRequest
 from agentdeck.providers.provider_errors import mid_stream
-from agentdeck.providers.rate_headers import told
+from agentdeck.providers.rate_headers import parse_rate_headers
 from agentdeck.providers.stream_answer import ENDED, StreamedAnswer, counted, of
 from agentdeck.workflow.deck import Provider
 from agentdeck.workflow.model import Data
 
 URL = "https://api.anthropic.com"
 VERSION = "2023-06-01"
-#: A typed answer is the input of this tool.
+#: The tool whose input is the typed answer.
 ANSWER = "answer"
 
 
 class AnthropicProvider:
-    """A typed answer is had by a tool that has to be called with it."""
+    """A typed answer is requested as a call of a tool, which the model has to make."""
 
     def __init__(self, name: str, provider: Provider, keys: KeyStore, wire: EventStreamClient) -> None:
         self._who = name
@@ -36,17 +36,17 @@ class AnthropicProvider:
         self._wire = wire
 
     async def answer(
-        self, question: PromptRequest, said: Callable[[str], None], sent: Callable[[], None]
+        self, request: PromptRequest, said: Callable[[str], None], sent: Callable[[], None]
     ) -> PromptReply:
         key = await self._keys.read(self._key, f"provider {self._who}")
         headers = {"anthropic-version": VERSION, **({"x-api-key": key} if key else {})}
         got = StreamedAnswer(self._who, said, ANSWER)
-        body, begun = await _body(question), False
+        body, begun = await _body(request), False
         try:
             async with self._wire.post(self._url, headers, body, sent) as stream:
                 begun = True
                 said("")  # the answer has begun
-                return await self._read(stream, got, question.schema is not None)
+                return await self._read(stream, got, request.schema is not None)
         except StepError as error:
             kind, message, after, clock, detail = error.fault[:5]
             if kind == "auth":
@@ -83,13 +83,13 @@ class AnthropicProvider:
             counted(usage.get("output_tokens"), 1 if text or calls else 0),
             cached,
             "tools" if calls else "stop" if got.ended == "tools" else got.ended,
-            told(stream.headers),
+            parse_rate_headers(stream.headers),
             thought=got.thought,
             wrong=got.wrong or wrong or got.uncalled(calls, typed=typed),
         )
 
     def _take(self, event: Mapping[str, Data], got: StreamedAnswer, usage: dict[str, Data]) -> bool:
-        """One event. True for the last."""
+        """Handle one event. Returns True for the last one."""
         at = event.get("index")
         match event.get("type"):
             case "message_start":
@@ -145,22 +145,22 @@ class AnthropicProvider:
             got.ended = ENDED.get(named, named)
 
 
-async def _body(question: PromptRequest) -> dict[str, Data]:
+async def _body(request: PromptRequest) -> dict[str, Data]:
     body: dict[str, Data] = {
-        "model": question.model,
-        "max_tokens": question.max_output or unless_limited(question.model),
+        "model": request.model,
+        "max_tokens": request.max_output or unless_limited(request.model),
         "stream": True,
-        "messages": [await _message(turn) for turn in question.turns],
+        "messages": [await _message(turn) for turn in request.messages],
     }
-    if question.system:
-        body["system"] = question.system
-    if question.temperature is not None:
-        body["temperature"] = min(question.temperature, 1.0)
-    if question.stop:
-        body["stop_sequences"] = list(question.stop)
-    tools = [{"name": t.name, "description": t.about, "input_schema": t.schema} for t in question.tools]
-    if question.schema is not None:
-        own = {"name": ANSWER, "description": "Give the answer.", "input_schema": question.schema}
+    if request.system:
+        body["system"] = request.system
+    if request.temperature is not None:
+        body["temperature"] = min(request.temperature, 1.0)
+    if request.stop:
+        body["stop_sequences"] = list(request.stop)
+    tools = [{"name": t.name, "description": t.about, "input_schema": t.schema} for t in request.tools]
+    if request.schema is not None:
+        own = {"name": ANSWER, "description": "Give the answer.", "input_schema": request.schema}
         body["tool_choice"] = {"type": "any"} if tools else {"type": "tool", "name": ANSWER}
         tools.append(own)
     if tools:
@@ -183,7 +183,7 @@ async def _message(turn: Message) -> dict[str, Any]:
 
 
 def _overlay(usage: dict[str, Data], more: Data) -> None:
-    """Counts in a stream are cumulative: the later one holds."""
+    """Counts in a stream are cumulative: the later one counts."""
     if isinstance(more, Mapping):
         usage.update({name: count for name, count in more.items() if count is not None})
 

@@ -94,7 +94,7 @@ class Clients:
 
 
 def _port_exists(url: httpx.URL) -> bool:
-    """httpx accepts ports that no socket does."""
+    """Whether the port is valid; httpx accepts others too."""
     return url.port is None or 0 < url.port < 65536
 
 

@@ -1,6 +1,6 @@
 """HTTP to providers: sends a request and reads the answer as a stream of JSON events.
 
-No redirect is followed: the key is for the host that the deck names.
+Redirects are not followed: the key is for the host that the deck names.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from agentdeck.providers.provider_errors import refusal
 from agentdeck.providers.sse import MB, EventStreamParser
 from agentdeck.workflow.model import Data
 
-#: What `json.loads` comes to, for whoever has text.
+#: `json.loads` for text, without its detection of the encoding.
 DECODER = json.JSONDecoder()
 MOST_BODY = 16 * MB
 MOST_ERROR = MB // 16
-#: Seconds for what may come after the end of an answer.
+#: Seconds to wait for the end of the body after the last event.
 PATIENCE = 0.2
 #: Seconds for closing a response.
 CLOSING = 0.5
@@ -81,8 +81,8 @@ class EventStreamClient:
     async def _answer(
         self, clients: Clients, headers: Mapping[str, str], body: Data, trace: _Trace
     ) -> AsyncIterator[httpx.Response]:
-        """The response, before its body. The client serves the next request unless this one was cancelled or its
-        connection failed."""
+        """The response, before its body. The client is reused unless the request was cancelled or its connection
+        failed."""
         client = clients.acquire()
         reusable = False
         try:
@@ -113,7 +113,7 @@ class EventStreamClient:
                 await trace.close()
 
     async def _refuse_redirect(self, response: httpx.Response) -> None:
-        """Before httpx looks at the target, which may be no URL."""
+        """Runs before httpx parses the target, which may not be a URL."""
         if 300 <= response.status_code < 400:
             target = plain(response.headers.get("location", "")) or "nowhere"
             what = f"{self.who} answered {response.status_code}: a redirect from {plain(str(response.url))}"
@@ -135,8 +135,8 @@ class EventStreamClient:
 
 
 class _Trace:
-    """Follows one request by the events of httpx's `trace` extension: reports once that it has been written, and
-    closes its connection where httpx does not."""
+    """Follows one request through httpx's `trace` extension: reports once that it has been written, and closes
+    its connection where httpx does not."""
 
     def __init__(self, sent: Callable[[], None]) -> None:
         self._sent = sent
@@ -159,7 +159,7 @@ class _Trace:
             self._sent()
 
     async def close(self) -> None:
-        """A connection that is cancelled during its TLS handshake belongs to no pool yet."""
+        """A connection that is cancelled during its TLS handshake does not belong to a pool yet."""
         if self._socket is not None:
             with anyio.CancelScope(shield=True):
                 await self._socket.aclose()
@@ -179,8 +179,8 @@ class HttpStream:
             raise StepError("rejected", f"{what}; look at its `url` in the deck")
 
     async def read(self, take: Callable[[Mapping[str, Data]], bool], came: Callable[[], None]) -> None:
-        """Gives the JSON of each event to `take`, until it says True, or `[DONE]` or the end has come. `came` is
-        called after all events that came together."""
+        """Call `take` with the JSON of each event, until it returns True, or until `[DONE]` or the end. `came`
+        is called after all events that arrived together."""
         events, chunks = EventStreamParser(self._who), self._chunks()
         async for chunk in chunks:
             if self._take(events.feed(chunk), take, came):
@@ -194,7 +194,7 @@ class HttpStream:
     def _take(
         self, texts: Sequence[str], take: Callable[[Mapping[str, Data]], bool], came: Callable[[], None]
     ) -> bool:
-        """True: the last was among them."""
+        """Returns whether the last event was among them."""
         if not texts:  # comments keep a connection alive, and say nothing of an answer
             return False
         try:
@@ -207,7 +207,7 @@ class HttpStream:
         return decoded(self._response, whole=False)
 
     async def body(self) -> Mapping[str, Data]:
-        """The whole answer of a server that does not stream, or not this time."""
+        """The whole answer of a server that does not stream."""
         body = bytearray()
         async for chunk in self._chunks():
             body += chunk
@@ -227,7 +227,7 @@ class HttpStream:
 
 
 def plain(url: str) -> str:
-    """The url for messages: without userinfo, query and fragment, which may hold secrets."""
+    """The URL for messages: without userinfo, query and fragment, which may contain secrets."""
     try:
         return str(httpx.URL(url).copy_with(userinfo=b"", query=None, fragment=None))
     except (httpx.InvalidURL, ValueError):

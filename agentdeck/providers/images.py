@@ -1,4 +1,4 @@
-"""Images that go with a prompt."""
+"""Images of prompts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import anyio
 from agentdeck.errors import StepError
 
 MOST = 20 * 1024 * 1024
-#: How files of these kinds begin.
+#: The first bytes of files of each type.
 KINDS = (
     (b"\x89PNG\r\n\x1a\n", 0, "image/png"),
     (b"\xff\xd8\xff", 0, "image/jpeg"),
@@ -20,7 +20,7 @@ KINDS = (
 
 
 async def read_image(file: str) -> tuple[str, str]:
-    """Its media type, and its bytes in base64. Raises StepError of kind `setup`."""
+    """The media type and the bytes in base64. Raises StepError of kind `setup`."""
     return await anyio.to_thread.run_sync(_read, file)
 
 

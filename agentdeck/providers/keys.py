@@ -1,4 +1,4 @@
-"""Keys: read when they are used, held in memory only, and blacked out of everything that is said."""
+"""API keys and secrets: read when they are used, held in memory only, and masked in all output."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from agentdeck.workflow.file_shape import meant
 from agentdeck.workflow.model import Data
 
 _SECRET = re.compile(r"\$\{\s*secret\.([A-Za-z_][A-Za-z0-9_]*)\s*\}")
-#: Characters of a file that a secret may have.
+#: The largest number of characters that are read from a secret's file.
 LONGEST_SECRET = 64 * 1024
 _NAMED = re.compile(r"\$\{env\.([A-Za-z_][A-Za-z0-9_]*)\}")
-#: Shorter values are no secrets ("none", "any"), and words of ordinary text.
+#: Shorter values are not masked: they are placeholders ("none", "any") or words of ordinary text.
 LEAST = 8
-#: The same for secrets, which are declared as such.
+#: The same for declared secrets.
 LEAST_SECRET = 4
-BLACK = "[key]"
+MASK = "[key]"
 #: Bits of a number that may be a secret's digits.
 LONGEST_INT = 1_000
 PATIENCE = 30.0
 
 
 class KeyStore:
-    """The values behind a deck's keys and secrets, by how they are written there."""
+    """The values of a deck's keys and secrets, by their notation in the deck."""
 
     def __init__(
         self, env: Mapping[str, str] = os.environ, secrets: Mapping[str, Secret] = MappingProxyType({})
@@ -46,7 +46,7 @@ class KeyStore:
         self._reading = anyio.Lock()
 
     async def read(self, key: Data, of: str) -> str:
-        """The value; empty where there is no key. Raises StepError of kind `auth`; `of` is named in it."""
+        """The value; empty where there is no key. Raises StepError of kind `auth`, which names `of`."""
         if key is None:
             return ""
         if isinstance(key, str):
@@ -55,15 +55,15 @@ class KeyStore:
             return value
         written = json.dumps(key)
         if written not in self._values:
-            self._values[written] = await self._told(list(key["command"]), of)
+            self._values[written] = await self._output_of(list(key["command"]), of)
         return self._values[written]
 
     def refused(self, key: Data) -> None:
-        """The other side does not take it: the next one that reads it asks its command again."""
+        """The server rejects the key: the next read executes its command again."""
         self._values.pop(json.dumps(key), None)
 
     def text(self, text: str, of: str) -> str:
-        """A text of the deck with every `${env.X}` in it replaced, each of which is a secret."""
+        """A text of the deck with each `${env.X}` replaced by its value, which is a secret."""
         for name in _NAMED.findall(text):
             if not self._env.get(name):
                 raise StepError("auth", f"{of} has no key: {name} is not set in the environment")
@@ -71,7 +71,7 @@ class KeyStore:
         return _NAMED.sub(lambda found: self._env[found[1]].strip(), text)
 
     async def secret(self, name: str) -> str:
-        """The value of a secret of the deck, read once in a run. Raises StepError of kind `setup`."""
+        """The value of a secret of the deck, read once per run. Raises StepError of kind `setup`."""
         async with self._reading:
             if name not in self._values:
                 self._values[name] = await self._read_secret(name)
@@ -103,21 +103,21 @@ class KeyStore:
         if spec.file is not None:
             async with await anyio.open_file(spec.file, encoding="utf-8") as file:
                 return (await file.read(LONGEST_SECRET)).strip()
-        return await self._told(list(spec.command), owner)
+        return await self._output_of(list(spec.command), owner)
 
     async def with_secrets(self, scope: Mapping[str, Data], names: Iterable[str]) -> Mapping[str, Data]:
-        """A scope in which `secret.NAME` can be read, for a template that is rendered and sent at once."""
+        """A scope with `secret.NAME`, for a template that is rendered and sent at once."""
         secrets = {name: await self.secret(name) for name in names}
         return {**scope, "secret": secrets} if secrets else scope
 
     async def filled(self, text: str, of: str) -> str:
-        """A text of the deck with every `${env.X}` and `${secret.X}` in it replaced."""
+        """A text of the deck with each `${env.X}` and `${secret.X}` replaced by its value."""
         found = {name: await self.secret(name) for name in _SECRET.findall(text)}
         pieces = _SECRET.split(text)  # text, name, text, …
         return "".join(found[piece] if n % 2 else self.text(piece, of) for n, piece in enumerate(pieces))
 
     def hide_data(self, value: Data) -> Data:
-        """Plain data without any key that was read; the value itself where there is none in it."""
+        """Plain data with all keys that were read masked; the same object where there is none in it."""
         if not self._secrets:
             return value
         if isinstance(value, str):
@@ -127,14 +127,14 @@ class KeyStore:
         if isinstance(value, list | tuple):
             return [self.hide_data(item) for item in value]
         if type(value) is float or (type(value) is int and value.bit_length() < LONGEST_INT):
-            return BLACK if self.hide(str(value)) != str(value) else value
+            return MASK if self.hide(str(value)) != str(value) else value
         return value
 
     def hide(self, text: str) -> str:
-        """The text without any key that was read."""
+        """The text with all keys that were read masked."""
         for secret in self._secrets:
             if secret in text:
-                text = text.replace(secret, BLACK)
+                text = text.replace(secret, MASK)
         return text
 
     @property
@@ -144,19 +144,19 @@ class KeyStore:
 
     @property
     def known(self) -> bool:
-        """Whether there is any key to hide."""
+        """Whether there is any key to mask."""
         return bool(self._secrets)
 
     def held(self, text: str) -> int:
-        """How many characters at the end of a text may be the beginning of a key."""
+        """The number of characters at the end of a text that may be the beginning of a key."""
         return max((_overlap(text, secret) for secret in self._secrets), default=0)
 
     def _keep(self, secret: str, least: int = LEAST) -> None:
         # A new list each time: other threads are reading the old one.
         self._secrets = sorted({*self._secrets, *forms(secret, least)}, key=len, reverse=True)
 
-    async def _told(self, command: list[str], of: str) -> str:
-        """What a command prints. What it says besides is shown to nobody: it may hold the key."""
+    async def _output_of(self, command: list[str], of: str) -> str:
+        """The first line that a command prints. Its stderr is not shown: it may contain the key."""
         shown = " ".join(command)
         try:
             with Children().child() as child, anyio.fail_after(PATIENCE):
@@ -180,7 +180,7 @@ class KeyStore:
 
 
 class KeyMask:
-    """Passes text on without keys, also where one comes in two pieces."""
+    """Passes text on with keys masked, also where a key is split over two pieces."""
 
     def __init__(self, keys: KeyStore, out: Callable[[str], None]) -> None:
         self._keys = keys
@@ -204,7 +204,7 @@ class KeyMask:
 
 
 def missing(key: Data, env: Mapping[str, str] = os.environ) -> str:
-    """Why this key cannot be read, as far as can be told without reading it; empty when nothing is wrong."""
+    """Why this key cannot be read, as far as that is known without reading it; empty where nothing is wrong."""
     if isinstance(key, str):
         unset = [name for name in _NAMED.findall(key) if not env.get(name)]
         return f"{', '.join(unset)} is not set in the environment" if unset else ""
@@ -214,7 +214,7 @@ def missing(key: Data, env: Mapping[str, str] = os.environ) -> str:
 
 
 def _overlap(text: str, secret: str) -> int:
-    """How much of the secret's beginning the text ends with."""
+    """The length of the longest beginning of the secret with which the text ends."""
     at = text.find(secret[0], max(0, len(text) - len(secret) + 1))
     while at >= 0:
         if secret.startswith(text[at:]):

@@ -1,4 +1,4 @@
-"""Made-up answers, of the type that is asked for. The same random gives the same answer."""
+"""Generates answers of the requested type. The same random generator gives the same answer."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ _WORD = re.compile(r"[^\W\d_]{5,24}")
 
 
 def words_of(prompt: str) -> Sequence[str]:
-    """What an answer to it may be about."""
+    """The words of a prompt that an answer may use."""
     found = tuple(dict.fromkeys(_WORD.findall(prompt[-4000:])))
     return found if len(found) > 8 else (*found, *WORDS)
 
 
 def text(random: Random, words: int, about: Sequence[str] = WORDS) -> str:
-    """Sentences of about so many words in all."""
+    """Sentences with about this many words in all."""
     made: list[str] = []
     while sum(len(sentence.split()) for sentence in made) < words:
         sentence = random.choice(SENTENCES).format(*random.sample(about, 2))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import anyio
 import anyio.to_thread
@@ -15,16 +16,15 @@ import anyio.to_thread
 from agentdeck.errors import StepError
 from agentdeck.processes.children import Children
 from agentdeck.providers.keys import KeyStore
-from agentdeck.providers.mcp_result import ToolResult, result_of
 from agentdeck.providers.mcp_stdio import StdioServer, stderr_tail, stdio_server
 from agentdeck.providers.provider import ToolSpec
 from agentdeck.workflow.deck import McpServer
 from agentdeck.workflow.model import Data
 
 START = 30.0
-#: Seconds that a call may take without a sign of progress.
+#: Seconds that a call may take without progress.
 CALL = 60.0
-#: Pages of a list of tools that are read.
+#: The largest number of pages that are read of a list of tools.
 MOST_PAGES = 100
 #: The code of the error that the package raises where the connection is gone.
 CONNECTION_CLOSED = -32000
@@ -32,12 +32,19 @@ CONNECTION_CLOSED = -32000
 #: Where the package logs.
 LOGGERS = ("mcp", "client")
 
-#: Told of the progress of a call, in words.
+#: Called with a progress message of a call.
 Progress = Callable[[str], None]
 
 
+class ToolResult(NamedTuple):
+    """A tool's answer; `wrong`: the tool reports that it failed."""
+
+    text: str
+    wrong: bool
+
+
 class McpConnection:
-    """One session. It lives in a task of its own: what opens a session has to close it."""
+    """One session. It runs in a task of its own, as the task that opens a session has to close it."""
 
     def __init__(self, name: str, spec: McpServer, keys: KeyStore, children: Children) -> None:
         self.tools: dict[str, ToolSpec] = {}
@@ -66,7 +73,7 @@ class McpConnection:
             raise self._failure("network", f"did not start within {START:g} s")
 
     async def call(self, tool: str, arguments: Mapping[str, Data], progress: Progress) -> ToolResult:
-        """What the tool answers. Raises StepError of kind `network` where the server is lost."""
+        """The tool's result. Raises StepError of kind `network` where the server is lost."""
 
         async def progressed(done: float, total: float | None, message: str | None) -> None:
             scope.deadline = anyio.current_time() + CALL
@@ -129,7 +136,7 @@ class McpConnection:
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[Any]:
-        """An open session, not yet greeted."""
+        """An open session, before its initialization."""
         mcp = await anyio.to_thread.run_sync(_Package)  # its import takes a second
         owner = f"the MCP server {self._name}"
         if self._spec.command:
@@ -170,7 +177,7 @@ class McpConnection:
         raise self._failure("setup", f"lists more than {MOST_PAGES} pages of tools")
 
     async def _unless_ended(self, ask: Callable[[], Awaitable[Any]]) -> Any:
-        """The answer to a request; _Ended as soon as the server's process has ended."""
+        """The answer to a request. Raises _Ended as soon as the server's process has ended."""
         if self._process is None:
             return await ask()
         ended = self._process.ended
@@ -196,7 +203,7 @@ class McpConnection:
         raise found[0]
 
     def _failure(self, kind: str, what: str) -> StepError:
-        """A fault that says how the server's process ended, and what it wrote to stderr."""
+        """An error that includes how the server's process ended, and what it wrote to stderr."""
         said = stderr_tail(self._stderr) if self._stderr is not None and self._process is not None else ""
         if self._process is not None and self._process.ended.is_set():
             what += f": it {self._process.ending}"
@@ -248,3 +255,36 @@ def _first(error: BaseException) -> str:
     error = _bottom(error)
     text = str(error).partition("For further information")[0]  # pydantic's, with a link to its documentation
     return f"{type(error).__name__}: {' '.join(text.split())}"[:300]
+
+
+def result_of(result: Mapping[str, Data]) -> ToolResult:
+    parts = [_block(block) for block in result.get("content") or ()]
+    if not parts and result.get("structuredContent") is not None:
+        parts = [json.dumps(result["structuredContent"], ensure_ascii=False)]
+    return ToolResult("\n".join(parts), bool(result.get("isError")))
+
+
+def _block(block: Mapping[str, Data]) -> str:
+    """One part of a result: text unchanged, anything else as a line that describes it."""
+    match block.get("type"):
+        case "text":
+            return str(block.get("text") or "")
+        case "resource":
+            resource = block.get("resource") or {}
+            if resource.get("text") is not None:
+                return str(resource["text"])
+            return f"[resource {resource.get('uri')}{_kind_and_size(resource, 'blob')}]"
+        case "resource_link":
+            about = block.get("description") or block.get("title") or block.get("name") or ""
+            return f"[link to {block.get('uri')}{_kind_and_size(block)}{f': {about}' if about else ''}]"
+        case kind:
+            return f"[{kind}{_kind_and_size(block, 'data')}]"
+
+
+def _kind_and_size(block: Mapping[str, Data], data: str = "") -> str:
+    parts = [block["mimeType"]] if block.get("mimeType") else []
+    if data and isinstance(block.get(data), str):
+        parts.append(f"{len(block[data]) * 3 // 4:,} bytes")
+    elif isinstance(block.get("size"), int):
+        parts.append(f"{block['size']:,} bytes")
+    return f" ({', '.join(parts)})" if parts else ""

@@ -14,7 +14,7 @@ from agentdeck.providers.keys import KeyStore
 from agentdeck.providers.output_schema import instruction, strict
 from agentdeck.providers.provider import Message, PromptReply, PromptRequest
 from agentdeck.providers.provider_errors import ProviderRefusal, mid_stream
-from agentdeck.providers.rate_headers import told
+from agentdeck.providers.rate_headers import parse_rate_headers
 from agentdeck.providers.stream_answer import ENDED, StreamedAnswer, counted, of
 from agentdeck.workflow.deck import Provider
 from agentdeck.workflow.model import Data
@@ -39,50 +39,50 @@ class OpenAIProvider:
         self._without: dict[str, set[str]] = {}
 
     async def answer(
-        self, question: PromptRequest, said: Callable[[str], None], sent: Callable[[], None]
+        self, request: PromptRequest, said: Callable[[str], None], sent: Callable[[], None]
     ) -> PromptReply:
         key = await self._keys.read(self._key, f"provider {self._who}")
         headers = {"authorization": f"Bearer {key}"} if key else {}
         got = StreamedAnswer(self._who, said)
-        body, begun = await self._body(question), False
+        body, begun = await self._body(request), False
         try:
             async with self._wire.post(self._url, headers, body, sent) as stream:
                 begun = True
                 said("")  # the answer has begun
-                return await self._read(stream, got, question.schema is not None)
+                return await self._read(stream, got, request.schema is not None)
         except StepError as error:
-            raised = self._told(error, question, body, got.text)
+            raised = self._told(error, request, body, got.text)
             raised.begun = begun
             raise raised from None
 
     async def close(self) -> None:
         await self._wire.close()
 
-    async def _body(self, question: PromptRequest) -> dict[str, Data]:
-        without = self._without.get(question.model, set())
-        system = question.system
-        body: dict[str, Data] = {"model": question.model, "stream": True}
+    async def _body(self, request: PromptRequest) -> dict[str, Data]:
+        without = self._without.get(request.model, set())
+        system = request.system
+        body: dict[str, Data] = {"model": request.model, "stream": True}
         body["stream_options"] = {"include_usage": True}
-        if question.temperature is not None:
-            body["temperature"] = question.temperature
-        if question.max_output is not None:
+        if request.temperature is not None:
+            body["temperature"] = request.temperature
+        if request.max_output is not None:
             most = self._most if self._most not in without else "max_completion_tokens"
-            body[most] = question.max_output
-        if question.stop:
-            body["stop"] = list(question.stop)
-        if question.tools:
+            body[most] = request.max_output
+        if request.stop:
+            body["stop"] = list(request.stop)
+        if request.tools:
             body["tools"] = [
                 {"type": "function", "function": {"name": t.name, "description": t.about, "parameters": t.schema}}
-                for t in question.tools
+                for t in request.tools
             ]
-        if question.schema is not None:
-            named = {"name": "answer", "schema": question.schema, "strict": strict(question.schema)}
+        if request.schema is not None:
+            named = {"name": "answer", "schema": request.schema, "strict": strict(request.schema)}
             body["response_format"] = {"type": "json_schema", "json_schema": named}
             if "response_format" in without:
-                system = f"{system}\n\n{instruction(question.schema)}".strip()
+                system = f"{system}\n\n{instruction(request.schema)}".strip()
         body = {name: value for name, value in body.items() if name not in without}
         start = [{"role": "system", "content": system}] if system else []
-        body["messages"] = [*start, *[await _message(turn) for turn in question.turns]]
+        body["messages"] = [*start, *[await _message(turn) for turn in request.messages]]
         return body
 
     async def _read(self, stream: HttpStream, got: StreamedAnswer, typed: bool) -> PromptReply:
@@ -103,7 +103,7 @@ class OpenAIProvider:
             counted(of(usage, "completion_tokens"), 0 if empty else 1),
             counted(of(usage, "prompt_tokens_details", "cached_tokens"), 0),
             "tools" if calls and not wrong else got.ended,
-            told(stream.headers),
+            parse_rate_headers(stream.headers),
             thought=got.thought,
             wrong=wrong or got.uncalled(calls, typed=typed),
         )
@@ -141,13 +141,13 @@ class OpenAIProvider:
         if ended:
             got.complete, got.ended = True, ENDED.get(ended.lower(), ended)
 
-    def _told(self, error: StepError, question: PromptRequest, body: Mapping[str, Data], text: str) -> StepError:
+    def _told(self, error: StepError, request: PromptRequest, body: Mapping[str, Data], text: str) -> StepError:
         """The error with the text that had come; where it refuses an optional part, the next attempt goes
         without it."""
         kind, message, after, clock, detail = error.fault[:5]
         part = _refused_part(error, body) if isinstance(error, ProviderRefusal) else ""
         if part:
-            self._without.setdefault(question.model, set()).add(part)
+            self._without.setdefault(request.model, set()).add(part)
             kind, message = "server", f"{message}; the next attempt goes without {part}"
         if kind == "auth":
             self._keys.refused(self._key)

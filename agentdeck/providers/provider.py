@@ -1,4 +1,4 @@
-"""The seam between a prompt and whoever answers it."""
+"""The interface between prompts and LLM providers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from agentdeck.workflow.model import Data
 
 
 class ToolCall(NamedTuple):
-    """A tool that the model wants called."""
+    """A tool call that the model asks for."""
 
     id: str
     name: str
@@ -18,8 +18,8 @@ class ToolCall(NamedTuple):
 
 
 class Message(NamedTuple):
-    """One message. `role`: user, assistant, tool. `images` are files; `calls` are what an assistant wants called,
-    `call` is the id of the one that a tool's answer belongs to."""
+    """One message. `role`: user, assistant, tool. `images` are files; `calls` are the tool calls of an
+    assistant, `call` is the id of the call that a tool's message answers."""
 
     role: str
     text: str
@@ -29,7 +29,7 @@ class Message(NamedTuple):
 
 
 class ToolSpec(NamedTuple):
-    """A tool that may be called. `schema` is the JSON Schema of its arguments."""
+    """A tool that the model may call. `schema` is the JSON Schema of its arguments."""
 
     name: str
     about: str
@@ -38,12 +38,12 @@ class ToolSpec(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PromptRequest:
-    """What is asked of a model. `model` is the provider's own id for it. `schema` is the JSON Schema of the
-    answer, None for text. `max_output` None: the model's own maximum. `tier` and `seed` mean something to the
-    simulated provider only."""
+    """A request to a model. `model` is the provider's own id for it. `schema` is the JSON Schema of the answer,
+    None for text. `max_output` None: the model's own maximum. `tier` and `seed` are used by the simulated
+    provider only."""
 
     model: str
-    turns: Sequence[Message]
+    messages: Sequence[Message]
     system: str = ""
     schema: Mapping[str, Data] | None = None
     temperature: float | None = None
@@ -55,23 +55,22 @@ class PromptRequest:
 
 
 class RateHeader(NamedTuple):
-    """What a provider's headers say of one of its limits; None where it says nothing. `reset` is in seconds from
-    now."""
+    """One limit in a provider's headers; None where it is not reported. `reset` is in seconds from now."""
 
     limit: int | None = None
     left: int | None = None
     reset: float | None = None
 
 
-#: By the name the limit has in the deck: requests, tokens, input_tokens, output_tokens.
+#: By the name of the limit in the deck: requests, tokens, input_tokens, output_tokens.
 RateHeaders: TypeAlias = Mapping[str, RateHeader]
 
 
 @dataclass(frozen=True, slots=True)
 class PromptReply:
     """A complete answer. Token counts of None are unknown. `tokens_in` includes `cached_in`. `ended`: stop,
-    length, tools, or the provider's own word where that is none of these. `thought`: there was reasoning. `wrong`
-    says why the answer cannot be used, although it was complete and is paid for."""
+    length, tools, or the provider's own word where it is none of these. `thought`: there was reasoning. `wrong`
+    is why the answer cannot be used, although it was complete and is billed."""
 
     text: str
     calls: Sequence[ToolCall] = ()
@@ -79,7 +78,7 @@ class PromptReply:
     tokens_out: int | None = None
     cached_in: int | None = None
     ended: str = "stop"
-    told: RateHeaders = field(default_factory=dict)
+    headers: RateHeaders = field(default_factory=dict)
     simulated: bool = False
     thought: bool = False
     wrong: str = ""
@@ -88,14 +87,14 @@ class PromptReply:
 class Provider(Protocol):
     """One provider of the deck. One object serves all prompts of a run, many at a time.
 
-    `answer` streams: `said` gets each piece of text as it comes, and "" as a sign of life that is no text. It
-    raises StepError with a kind of `agentdeck.errors.KINDS`; the text that had come is in the fault's `detail`.
-    It honours cancellation at once. `sent` is called when the last byte of the request has been written: from
-    then on the provider's server may count it. It is not called for a request that was never sent whole.
-    """
+    `answer` streams: `said` is called with each piece of text as it arrives, and with "" for a sign of life
+    without text. It raises StepError with a kind of `agentdeck.errors.KINDS`; the text so far is in the fault's
+    `detail`. It honours cancellation at once. `sent` is called when the last byte of the request has been
+    written: from then on the provider's server may count it. It is not called for a request that was not sent
+    completely."""
 
     async def answer(
-        self, question: PromptRequest, said: Callable[[str], None], sent: Callable[[], None]
+        self, request: PromptRequest, said: Callable[[str], None], sent: Callable[[], None]
     ) -> PromptReply: ...
 
     async def close(self) -> None: ...

@@ -62,8 +62,8 @@ class ProviderRefusal(StepError):
 
 def refusal(who: str, status: int, headers: Mapping[str, str], body: str) -> StepError:
     """The answer to a request was not a stream but a status and a body."""
-    told = _error(body)
-    word, message = _words(told), _message(told) or _shown(body)
+    error = _error(body)
+    word, message = _words(error), _message(error) or _shown(body)
     kind = _kind(status, f"{word} {message}".lower())
     retry = headers.get("x-should-retry", "").lower()
     if retry == "false" and kind == "server":
@@ -75,12 +75,12 @@ def refusal(who: str, status: int, headers: Mapping[str, str], body: str) -> Ste
     return ProviderRefusal(status, kind, said + _advice(kind, status), after, body[:MOST_DETAIL])
 
 
-def mid_stream(who: str, told: Data) -> StepError:
+def mid_stream(who: str, error: Data) -> StepError:
     """The stream had begun, with status 200, and then said that something is wrong."""
-    word, message = _words(told), _message(told)
-    kind = _kind(_status(told), f"{word} {message}".lower())
+    word, message = _words(error), _message(error)
+    kind = _kind(_status(error), f"{word} {message}".lower())
     said = f"{who} broke off: {_line(message) or word or 'no reason given'}"
-    return StepError(kind, said + _advice(kind, 200), detail=json.dumps(told, ensure_ascii=False)[:MOST_DETAIL])
+    return StepError(kind, said + _advice(kind, 200), detail=json.dumps(error, ensure_ascii=False)[:MOST_DETAIL])
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -150,15 +150,15 @@ def _forbidden(words: str) -> str:
     return "model" if _MODEL.search(words) else "forbidden"
 
 
-def _status(told: Data) -> int:
+def _status(error: Data) -> int:
     """The status that an error in a stream would have had. 500 where it does not say."""
-    if isinstance(told, Mapping):
+    if isinstance(error, Mapping):
         for name in ("code", "status", "status_code"):
-            text = str(told.get(name, ""))
+            text = str(error.get(name, ""))
             if text.isdigit() and 400 <= int(text) < 600:
                 return int(text)
         for name in ("type", "code"):
-            word = str(told.get(name, ""))
+            word = str(error.get(name, ""))
             if word in _STATUS:
                 return _STATUS[word]
             if any(said in word for said in _QUOTA):
@@ -183,18 +183,18 @@ def _error(body: str) -> Data:
     return data.get("error") or data.get("detail") or data
 
 
-def _words(told: Data) -> str:
-    if not isinstance(told, Mapping):
+def _words(error: Data) -> str:
+    if not isinstance(error, Mapping):
         return ""
-    return " ".join(str(told[name]) for name in ("type", "code") if told.get(name) not in (None, ""))
+    return " ".join(str(error[name]) for name in ("type", "code") if error.get(name) not in (None, ""))
 
 
-def _message(told: Data) -> str:
-    if isinstance(told, Mapping):
-        told = told.get("message") or told.get("detail")
-    if told is None:
+def _message(error: Data) -> str:
+    if isinstance(error, Mapping):
+        error = error.get("message") or error.get("detail")
+    if error is None:
         return ""
-    return told if isinstance(told, str) else json.dumps(told, ensure_ascii=False)[:1000]
+    return error if isinstance(error, str) else json.dumps(error, ensure_ascii=False)[:1000]
 
 
 def _shown(body: str) -> str:

@@ -1,4 +1,4 @@
-"""What a provider's headers say of its limits."""
+"""Rate limits in a provider's response headers."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _ANTHROPIC = re.compile(
 )
 
 
-def told(headers: Mapping[str, str]) -> RateHeaders:
-    """By limit; only those that the headers speak of. Where they speak of the same limit for several scopes (a
-    model, a key, a team), the lowest limit and the least that is left count."""
+def parse_rate_headers(headers: Mapping[str, str]) -> RateHeaders:
+    """The reported limits. Where headers report one limit for several scopes (a model, a key, a team), the
+    lowest limit and the lowest remainder count."""
     said: dict[str, dict[str, dict[str, str]]] = {}
     for name, value in headers.items():
         found = "ratelimit" in name and (_OPENAI.fullmatch(name) or _ANTHROPIC.fullmatch(name))
@@ -54,7 +54,7 @@ def _number(text: str) -> int | None:
 
 
 def _reset(text: str) -> float | None:
-    """From a duration (`6m0s`, `12ms`), seconds, or an RFC 3339 date, to seconds from now."""
+    """Seconds from now, from a duration (`6m0s`, `12ms`), seconds, or an RFC 3339 date."""
     if not text:
         return None
     if re.fullmatch(r"\d+(\.\d+)?", text):

@@ -1,8 +1,8 @@
-"""Who answers prompts, as the deck says; without one, the simulated provider."""
+"""The providers and models of a deck; without a deck, the simulated provider."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from os import environ
 
@@ -23,7 +23,7 @@ SIMULATED = "simulated"
 
 
 def complete(deck: Deck) -> Deck:
-    """The deck itself, or, where it has no models, the one that has every tier served by `simulated`."""
+    """The deck; one without models gets the simulated provider for every tier."""
     if deck.models:
         return deck
     return replace(
@@ -35,7 +35,7 @@ def complete(deck: Deck) -> Deck:
 
 
 def models_for(deck: Deck, agent: Agent, tier_up: int = 0) -> tuple[str, ...]:
-    """The models that may answer an agent, first the preferred one. Raises UsageError where there is none."""
+    """The models that may answer an agent, the preferred one first. Raises UsageError where there is none."""
     if not deck.models or deck.models.keys() == {SIMULATED}:
         return (SIMULATED,)
     assert isinstance(agent.does, Prompt)
@@ -52,43 +52,52 @@ def models_for(deck: Deck, agent: Agent, tier_up: int = 0) -> tuple[str, ...]:
 
 
 def check_deck(deck: Deck, definitions: Iterable[Definition], env: Mapping[str, str] = environ) -> None:
-    """Whether everybody these workflows may ask can be asked, as far as can be told without asking. Raises
-    UsageError for a tier, model or tool that is not in the deck, ProviderError for a key that is not there."""
-    all_ = list(definitions)
-    check_secrets(deck, all_, env)
-    agents = [a for one in all_ for a in one.agents.values() if isinstance(a.does, Prompt)]
+    """Check that all that these workflows use can be called, as far as possible without calling it. Raises
+    UsageError for a tier, model or tool that is not in the deck, ProviderError for a missing key."""
+    workflows = list(definitions)
+    check_secrets(deck, workflows, env)
+    agents = [a for one in workflows for a in one.agents.values() if isinstance(a.does, Prompt)]
     if not agents or not deck.models:
         return
     where = deck.file.name if deck.file else "the deck"
-    for name in dict.fromkeys(name for one in all_ for name in one.limits.providers):
+    for name in dict.fromkeys(name for one in workflows for name in one.limits.providers):
         if name not in deck.providers:
             fix = meant(name, deck.providers) or f"it has {', '.join(deck.providers)}"
             raise UsageError(f"limits: provider {name} is not in {where}; {fix}")
-    faults = []
-    used = dict.fromkeys(deck.models[name].provider for agent in agents for name in models_for(deck, agent))
-    for name in used:
-        provider = deck.providers[name]
-        if what := missing(provider.key, env):
-            faults.append(f"provider {name} has no key: {what}")
-        if provider.url is not None and not provider.url.startswith(("http://", "https://")):
-            faults.append(f"provider {name}: its url has to start with http:// or https://")
-    for agent in agents:
-        assert isinstance(agent.does, Prompt)
-        for tool in agent.does.tools:
-            server, slash, _ = tool.partition("/")
-            if not slash:
-                raise UsageError(f"{agent.name}: {tool!r} names no tool; write it as server/tool")
-            if server not in deck.mcp:
-                raise UsageError(_unknown(agent, "tools: the server", server, deck.mcp, where))
-            for value in (*deck.mcp[server].env.values(), *deck.mcp[server].headers.values()):
-                if what := missing(value, env):
-                    faults.append(f"tools of {server}: {what}")
+    faults = [*_provider_faults(deck, agents, env), *_tool_faults(deck, agents, env, where)]
     if faults:
         raise ProviderError("\n".join(dict.fromkeys(faults)))
 
 
+def _provider_faults(deck: Deck, agents: Sequence[Agent], env: Mapping[str, str]) -> Iterator[str]:
+    """What is wrong with the providers that these agents may call."""
+    for name in dict.fromkeys(deck.models[m].provider for agent in agents for m in models_for(deck, agent)):
+        provider = deck.providers[name]
+        if what := missing(provider.key, env):
+            yield f"provider {name} has no key: {what}"
+        if provider.url is not None and not provider.url.startswith(("http://", "https://")):
+            yield f"provider {name}: its url has to start with http:// or https://"
+
+
+def _tool_faults(deck: Deck, agents: Sequence[Agent], env: Mapping[str, str], where: str) -> Iterator[str]:
+    """What is wrong with the MCP servers of these agents' tools. Raises UsageError for one that is not in the
+    deck."""
+    for agent in agents:
+        assert isinstance(agent.does, Prompt)
+        for tool in agent.does.tools:
+            name, slash, _ = tool.partition("/")
+            if not slash:
+                raise UsageError(f"{agent.name}: {tool!r} names no tool; write it as server/tool")
+            if name not in deck.mcp:
+                raise UsageError(_unknown(agent, "tools: the server", name, deck.mcp, where))
+            server = deck.mcp[name]
+            for value in (*server.env.values(), *server.headers.values()):
+                if what := missing(value, env):
+                    yield f"tools of {name}: {what}"
+
+
 class ProviderRegistry:
-    """Everybody whom the prompts of a run may ask. Each is made when first asked, and asked by many at a time."""
+    """Provider registry of a run; each provider is created on first use and shared by all prompts."""
 
     def __init__(
         self,
@@ -106,7 +115,7 @@ class ProviderRegistry:
         self._providers: dict[str, Provider] = {}
 
     def provider(self, name: str) -> Provider:
-        """By its name in the deck."""
+        """The provider with this name in the deck."""
         if name not in self._providers:
             self._providers[name] = self._make(name)
         return self._providers[name]

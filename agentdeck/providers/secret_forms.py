@@ -1,4 +1,4 @@
-"""The forms in which a secret may come back: as it is, and as programs and servers encode it."""
+"""The encodings in which a secret may appear in output."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LEAST_PIECE = 8
 
 
 def forms(secret: str, least: int) -> set[str]:
-    """The secret, each of its lines, and both in JSON, in urls, in base64 and in hexadecimal; none shorter than
+    """The secret, each of its lines, and both in JSON, URL, base64 and hexadecimal encoding; none shorter than
     `least` characters."""
     lines = [line.strip() for line in secret.splitlines()] if "\n" in secret else []
     found: set[str] = set()

@@ -1,4 +1,4 @@
-"""Secrets of the deck: where each is used, and whether it can be had."""
+"""Checks the secrets of a deck: where each is used, and whether it has a value."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from agentdeck.workflow.file_shape import meant
 from agentdeck.workflow.model import Definition, Prompt
 from agentdeck.workflow.secret_uses import secret_uses
 
-#: As it is written in the `env` and `headers` of an MCP server.
+#: The notation in the `env` and `headers` of an MCP server.
 WRITTEN = re.compile(r"\$\{\s*secret\.([A-Za-z_][A-Za-z0-9_]*)\s*\}")
 
 
 def check_secrets(deck: Deck, definitions: Iterable[Definition], env: Mapping[str, str] = environ) -> None:
-    """Whether the secrets of these workflows, and of the MCP servers they use, can be had, as far as can be said
-    without reading them. Raises UsageError for one that is not in the deck, ProviderError for one without a
-    value."""
+    """Check the secrets of these workflows, and of the MCP servers they use, as far as possible without reading
+    them. Raises UsageError for one that is not in the deck, ProviderError for one without a value."""
     where = deck.file.name if deck.file else "the deck"
     used: dict[str, None] = {}
     for definition in definitions:
@@ -43,7 +42,8 @@ def check_secrets(deck: Deck, definitions: Iterable[Definition], env: Mapping[st
 
 
 def lacking(secret: Secret, env: Mapping[str, str] = environ) -> str:
-    """Why this secret cannot be read, as far as can be said without reading it; empty when nothing is wrong."""
+    """Why this secret cannot be read, as far as that is known without reading it; empty where nothing is
+    wrong."""
     if secret.env is not None:
         return "" if env.get(secret.env) else f"{secret.env} is not set in the environment"
     if secret.file is not None:

@@ -1,4 +1,4 @@
-"""`simulated`: answers without a key and without a network, at the pace of the real ones."""
+"""`simulated`: generates answers without a key and without a network, at the speed of real providers."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from agentdeck.workflow.deck import Provider
 LATENCY = {"routing": (0.2, 0.5), "execution": (0.5, 1.2), "reasoning": (1.0, 2.5)}
 CHARACTERS_PER_TOKEN = 4
 WORDS_AT_ONCE = 4
-#: What a refusal for the rate asks to wait.
+#: The Retry-After of a throttled call, in seconds.
 RETRY_AFTER = 1.0
 
 
 class SimulatedProvider:
-    """The same question with the same seed has the same answer. The deck's provider says which shares of calls
-    are refused for their rate (`throttles`) and fail (`fails`)."""
+    """Deterministic: the same request with the same seed has the same answer. The deck's provider sets the
+    shares of calls that are throttled (`throttles`) and fail (`fails`)."""
 
     def __init__(self, name: str, provider: Provider, sleep: Callable[[float], Awaitable[None]]) -> None:
         self._who = name
@@ -30,24 +30,24 @@ class SimulatedProvider:
         self._sleep = sleep
 
     async def answer(
-        self, question: PromptRequest, said: Callable[[str], None], sent: Callable[[], None]
+        self, request: PromptRequest, said: Callable[[str], None], sent: Callable[[], None]
     ) -> PromptReply:
         sent()
         said("")
-        asked = question.system + "".join(turn.text for turn in question.turns)
-        random = Random(question.seed)
+        asked = request.system + "".join(turn.text for turn in request.messages)
+        random = Random(request.seed)
         chance = random.random()
         if chance < self._throttles:
             raise StepError("rate_limit", f"{self._who} answered 429: simulated", retry_after=RETRY_AFTER)
-        takes = random.uniform(*LATENCY.get(question.tier, LATENCY["execution"]))
-        about = words_of(question.turns[0].text if question.turns else "")
-        if question.schema is not None:
-            answer = json.dumps(fitting(question.schema, random, about), ensure_ascii=False)
+        takes = random.uniform(*LATENCY.get(request.tier, LATENCY["execution"]))
+        about = words_of(request.messages[0].text if request.messages else "")
+        if request.schema is not None:
+            answer = json.dumps(fitting(request.schema, random, about), ensure_ascii=False)
         else:
             answer = text(random, random.randint(20, 60), about)
-        most = None if question.max_output is None else question.max_output * CHARACTERS_PER_TOKEN
+        most = None if request.max_output is None else request.max_output * CHARACTERS_PER_TOKEN
         ended = "stop"
-        if most is not None and len(answer) > most and question.schema is None:
+        if most is not None and len(answer) > most and request.schema is None:
             answer, ended = answer[:most], "length"
         words = answer.split(" ")
         breaks = len(words) // 2 if chance > 1 - self._fails else len(words) + 1

@@ -1,4 +1,4 @@
-"""Server-sent events out of bytes."""
+"""Parses server-sent events."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from codecs import BOM_UTF8
 from agentdeck.errors import StepError
 
 MB = 1024 * 1024
-#: What a provider sends in one event is a few words; more than this is no answer but a flood.
+#: The largest event. A provider sends a few words per event.
 MOST_EVENT = 8 * MB
 
 
 class EventStreamParser:
-    """Takes bytes as they come, wherever they are cut, and gives the data of each event that is complete.
+    """Takes chunks of bytes, split anywhere, and returns the data of each complete event.
 
-    Lines end with LF, CRLF or CR, and a byte order mark at the beginning is left out, as in the standard.
+    Lines end with LF, CRLF or CR, and a byte order mark at the beginning is skipped, as in the standard.
 
-    Raises StepError of kind `server` for what cannot be a stream of events: too large, or no UTF-8. `who` is
-    named in it. Names of events, ids and comments are passed over: both protocols repeat the name in the data.
-    """
+    Raises StepError of kind `server`, which names `who`, for data that cannot be a stream of events: too large,
+    or not UTF-8. Names of events, ids and comments are ignored: both protocols repeat the name in the data."""
 
     def __init__(self, who: str, most: int = MOST_EVENT) -> None:
         self._who = who
@@ -56,7 +55,7 @@ class EventStreamParser:
         return found
 
     def end(self) -> list[str]:
-        """The stream is over: what an event without its blank line holds."""
+        """The stream has ended: the data of an event without its blank line."""
         rest, self._begin = self._begin or b"", None
         return self.feed(rest + b"\n\n")
 

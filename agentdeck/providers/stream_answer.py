@@ -1,4 +1,4 @@
-"""What a stream has brought so far."""
+"""Assembles an answer from the pieces of a stream."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from agentdeck.errors import StepError
 from agentdeck.providers.provider import ToolCall
 from agentdeck.workflow.model import Data
 
-#: An answer longer than this is none.
+#: The largest answer, in characters.
 MOST_TEXT = 16_000_000
-#: A count of tokens above this is none.
+#: The largest plausible count of tokens.
 MOST_TOKENS = 10**9
 #: Why answers end, in the words of the protocols and of servers that have their own: the answer is whole, it was
 #: cut at its longest length, tools are to be called, or the provider failed.
@@ -31,10 +31,10 @@ ENDED = {
 
 
 class StreamedAnswer:
-    """Text and calls of tools, piece by piece. `complete` once the model has said that it is done, `ended` why;
-    `thought` once there was reasoning, `wrong` why the answer is of no use. The arguments of the tool `shown` are
-    an answer too. `came` passes on what is new of either, and is to be called whenever something came: that is a
-    sign of life."""
+    """Text and tool calls, piece by piece. `complete` once the model has said that it is done, `ended` why;
+    `thought` once there was reasoning, `wrong` is why the answer cannot be used. The arguments of the tool
+    `shown` are an answer too. `came` passes on what is new of either, and must be called whenever data arrived:
+    that is a sign of life."""
 
     def __init__(self, who: str, said: Callable[[str], None], shown: str = "") -> None:
         self.who = who
@@ -56,7 +56,7 @@ class StreamedAnswer:
 
     @property
     def shown(self) -> str:
-        """The arguments of the tool `shown`, as far as they have come; empty where it is not called."""
+        """The arguments of the tool `shown` so far; empty where it is not called."""
         return self.shown_or("")
 
     def shown_or(self, empty: str) -> str:
@@ -87,8 +87,8 @@ class StreamedAnswer:
             self._new.append(content)
 
     def call(self, at: Data, *, id: str = "", name: str = "", piece: str = "") -> None:  # noqa: A002
-        """A piece of the call at this place. Some providers give calls that come one after the other the same
-        place: a name with another id, or after arguments that are complete, begins a new call."""
+        """A piece of the tool call at this place. Some providers reuse the place for consecutive calls: a name
+        with another id, or after complete arguments, begins a new call."""
         at = at if isinstance(at, int | str) else None
         call = self._by_id(id) or self._latest.get(at)
         if call is None or (name and call.over(id, piece)):
@@ -105,7 +105,7 @@ class StreamedAnswer:
         return next((call for call in self._calls if call.id == id), None) if id else None
 
     def calls(self) -> tuple[tuple[ToolCall, ...], str]:
-        """The calls that are complete, and what is wrong with the first that is not; empty where nothing is."""
+        """The complete calls, and what is wrong with the first incomplete one; empty where nothing is."""
         made, wrong = [], ""
         for number, call in enumerate(self._calls):
             arguments = call.read()
@@ -120,7 +120,7 @@ class StreamedAnswer:
         return tuple(made), wrong
 
     def uncalled(self, calls: Sequence[ToolCall], *, typed: bool) -> str:
-        """What is wrong where tools were to be called, and none was. A typed answer may be the call itself."""
+        """What is wrong where tools had to be called, and none was. A typed answer may be the call itself."""
         whole = calls or typed or self.ended != "tools"
         return "" if whole else "it ended in order to call tools, and called none"
 
@@ -131,7 +131,7 @@ class StreamedAnswer:
 
 
 class _ToolCallParts:
-    """One call on its way."""
+    """One tool call of which pieces arrive."""
 
     def __init__(self) -> None:
         self.id = ""
@@ -145,7 +145,7 @@ class _ToolCallParts:
         return bool(self.name and piece) and any(self.arguments) and self.read() is not None
 
     def read(self) -> dict[str, Data] | None:
-        """The arguments; None where they are no JSON object."""
+        """The arguments; None where they are not a JSON object."""
         text = "".join(self.arguments).strip()
         try:
             arguments = json.loads(text) if text else {}
@@ -155,12 +155,12 @@ class _ToolCallParts:
 
 
 def counted(value: Data, least: int) -> int | None:
-    """A count of tokens. Servers that do not count say nothing, or a number that cannot be."""
+    """A count of tokens; None where the server sends none, or an impossible number."""
     return value if type(value) is int and least <= value <= MOST_TOKENS else None
 
 
 def of(value: Data, *names: str) -> Data:
-    """What stands under these names, one in the other; None where it does not."""
+    """The value under these nested names; None where there is none."""
     for name in names:
         value = value.get(name) if isinstance(value, dict) else None
     return value

@@ -1,4 +1,4 @@
-"""Tools for prompts, from MCP servers of the deck."""
+"""Tools for prompts, from the MCP servers of the deck."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ from collections.abc import Mapping, Sequence
 from agentdeck.errors import StepError
 from agentdeck.processes.children import Children
 from agentdeck.providers.keys import KeyStore
-from agentdeck.providers.mcp_result import ToolResult
-from agentdeck.providers.mcp_server import McpConnection, Progress
+from agentdeck.providers.mcp_server import McpConnection, Progress, ToolResult
 from agentdeck.providers.provider import ToolSpec
 from agentdeck.workflow.deck import McpServer
 from agentdeck.workflow.model import Data
 
-#: Characters of a tool's answer that are shown to the model.
+#: The largest part of a tool's answer that the model gets, in characters.
 MOST = 100_000
 
 
-def _unheard(text: str) -> None:
+def _discard(text: str) -> None:
     pass
 
 
 class Toolbox:
-    """The servers that tools were asked of. Each is started when first asked, and again when it has died."""
+    """The MCP servers of a run. Each is started on first use, and again when it has ended."""
 
     def __init__(
         self, servers: Mapping[str, McpServer], keys: KeyStore, children: Children | None = None
@@ -34,7 +33,7 @@ class Toolbox:
         self._servers: dict[str, McpConnection] = {}
 
     async def tools(self, names: Sequence[str]) -> list[ToolSpec]:
-        """The tools behind `server/tool` names, under names that models take (`named`)."""
+        """The tools with these `server/tool` names, under names that models accept (`named`)."""
         found: list[ToolSpec] = []
         called: dict[str, str] = {}
         for name in names:
@@ -49,9 +48,9 @@ class Toolbox:
             found.append(known[tool]._replace(name=named(name)))
         return found
 
-    async def call(self, name: str, arguments: Mapping[str, Data], progress: Progress = _unheard) -> ToolResult:
-        """Calls `server/tool`; `progress` is told what the tool says of its progress. What goes wrong inside the
-        tool is an answer; that there is no server is not."""
+    async def call(self, name: str, arguments: Mapping[str, Data], progress: Progress = _discard) -> ToolResult:
+        """Call `server/tool`; `progress` is called with the tool's progress messages. An error inside the tool
+        is a result; an unreachable server raises StepError."""
         server, _, tool = name.partition("/")
         found = await self._server(server)
         result = await found.call(tool, arguments, progress)
@@ -76,5 +75,5 @@ class Toolbox:
 
 
 def named(name: str) -> str:
-    """`server/tool` as models take names of tools."""
+    """`server/tool` as a name that models accept."""
     return re.sub(r"[^A-Za-z0-9_-]", "_", name.replace("/", "__"))[:64]

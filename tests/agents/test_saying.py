@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import anyio
 import pytest
 
-from agentdeck.agents.text_stream import TextLog
+from agentdeck.agents.prompt_log import TextLog
 from agentdeck.agents.verb import AttemptContext
 from agentdeck.engine.clock import virtual
 from agentdeck.workflow.model import Agent, Prompt

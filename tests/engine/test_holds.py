@@ -21,7 +21,7 @@ DENSE = "合同第七条：乙方应于每月一日支付租金 7F3A9C-0042-88B1
 def greedy(question: PromptRequest) -> PromptReply:
     """Uses a token for each two bytes of its prompt, and all of the answer that it may."""
     assert question.max_output is not None, "under a budget the longest answer is always sent"
-    size = len((question.system + question.turns[0].text).encode())
+    size = len((question.system + question.messages[0].text).encode())
     return PromptReply("x", tokens_in=size // 2, tokens_out=question.max_output)
 
 

@@ -389,7 +389,7 @@ def test_concurrent_auto_finds_what_the_provider_takes_and_shows_it(
 
 def test_learnt_limits_tighten(tmp_path: Path, fakes: dict[str, Fake]) -> None:
     told = {"requests": RateHeader(limit=6, left=1, reset=1.0), "tokens": RateHeader(limit=10_000_000)}
-    fakes["one"] = Fake(lambda question: PromptReply("x", tokens_in=1, tokens_out=1, told=told))
+    fakes["one"] = Fake(lambda question: PromptReply("x", tokens_in=1, tokens_out=1, headers=told))
     played = Played(tmp_path, ONE, limits="requests: 1000/min", tasks=30, workers=2)
     assert played.outcome.state == "done"
     times = [at for at, _ in fakes["one"].calls]

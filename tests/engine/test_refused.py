@@ -66,7 +66,7 @@ def test_without_another_model_its_steps_wait_and_others_of_the_provider_go_on(
 
 def test_a_refused_prompt_fails_alone(tmp_path: Path, fakes: dict[str, Fake]) -> None:
     def answer(question: PromptRequest) -> PromptReply | StepError:
-        bad = question.turns[0].text == "Say 7."
+        bad = question.messages[0].text == "Say 7."
         return StepError("refused", "one answered 403: flagged") if bad else FINE
 
     fakes["one"] = Fake(answer)
@@ -79,7 +79,7 @@ def test_an_unclear_403_of_a_model_that_answers_others_is_the_prompts(
     tmp_path: Path, fakes: dict[str, Fake]
 ) -> None:
     def answer(question: PromptRequest) -> PromptReply | StepError:
-        bad = question.turns[0].text in ("Say 7.", "Say 12.")
+        bad = question.messages[0].text in ("Say 7.", "Say 12.")
         return StepError("forbidden", "one answered 403") if bad else FINE
 
     fakes["one"], fakes["two"] = Fake(answer), Fake(lambda question: FINE)

@@ -10,7 +10,7 @@ import pytest
 
 from agentdeck.providers.provider import RateHeader
 from agentdeck.providers.provider_errors import mid_stream, refusal, retry_after
-from agentdeck.providers.rate_headers import told
+from agentdeck.providers.rate_headers import parse_rate_headers
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_retry_after_as_a_date() -> None:
 
 def test_what_headers_say_of_limits() -> None:
     soon = (datetime.now(UTC) + timedelta(seconds=20)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    found = told(
+    found = parse_rate_headers(
         {
             "x-ratelimit-limit-requests": "60",
             "x-ratelimit-remaining-requests": "0",
@@ -148,11 +148,11 @@ def test_what_headers_say_of_limits() -> None:
     assert found["output_tokens"].limit == 8000
     assert found["output_tokens"].reset == pytest.approx(20, abs=2)
     assert set(found) == {"requests", "tokens", "output_tokens"}
-    assert told({"content-type": "x"}) == {}
+    assert parse_rate_headers({"content-type": "x"}) == {}
 
 
 def test_limits_of_proxies_name_a_scope_and_the_tightest_counts() -> None:
-    found = told(
+    found = parse_rate_headers(
         {
             "x-ratelimit-limit-requests": "500",
             "x-ratelimit-remaining-requests": "499",

@@ -23,8 +23,8 @@ async def test_an_answer_is_streamed_and_counted(ask: Asker, server: Server, how
     assert "".join(ask.said) == TEXT
     assert len([piece for piece in ask.said if piece]) == len(WORDS)
     assert (reply.tokens_in, reply.tokens_out, reply.cached_in, reply.ended) == (25, len(WORDS), 5, "stop")
-    assert reply.told["requests"] == RateHeader(60, 59, 1.0)
-    assert reply.told["input_tokens"] == RateHeader(30000, 29000)
+    assert reply.headers["requests"] == RateHeader(60, 59, 1.0)
+    assert reply.headers["input_tokens"] == RateHeader(30000, 29000)
     (asked,) = server.asked
     assert asked.key == SECRET
     assert (asked.body["temperature"], asked.body["max_tokens"], asked.body["stream"]) == (0.5, 99, True)
