@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.events import Author
-from agentdeck.store.command_client import ask
+from agentdeck.store.command_client import send_and_wait
 from agentdeck.store.reader import Reader
 from benchmarks import history
 
@@ -153,7 +153,7 @@ def commands() -> list[Figure]:
             time.sleep(0.01 + 0.013 * (n % 7))  # at any moment of the owner's round
             since = reader.last_seq(run)
             at = time.time()
-            told = ask(folder / "d.db", run, "limits", {"workers": 8 + (n + 1) % 2}, Author("ada"))
+            told = send_and_wait(folder / "d.db", run, "limits", {"workers": 8 + (n + 1) % 2}, Author("ada"))
             answers.append((time.time() - at) * 1000)
             assert told.ok, told
             (changed,) = (e for _, e in reader.events(run, since) if isinstance(e, ev.LimitChanged))
@@ -186,7 +186,7 @@ def raising() -> list[Figure]:
                 other = "agents.held.max_parallel" if name == "workers" else "workers"
                 for limits in ({name: 0, other: 100}, {name: 50 + n}):
                     since = reader.last_seq(run)
-                    assert ask(folder / "d.db", run, "limits", limits, Author("ada")).ok
+                    assert send_and_wait(folder / "d.db", run, "limits", limits, Author("ada")).ok
                     time.sleep(0.3)
                 raised = next(e.at for _, e in reader.events(run, since) if isinstance(e, ev.LimitChanged))
                 begins = map(float, (folder / "begun").read_text().split())
@@ -285,7 +285,7 @@ def cancelling() -> list[Figure]:
         wait(lambda: started() >= each * (kinds + 1) and len(children(process.pid)) >= each)
         below = children(process.pid)
         at = time.monotonic()
-        told = ask(folder / "d.db", run, "cancel", {}, Author("ada"), 20)
+        told = send_and_wait(folder / "d.db", run, "cancel", {}, Author("ada"), 20)
         assert told.ok, told
         wait(lambda: reader.run(run).state == "cancelled")
         over = time.monotonic() - at

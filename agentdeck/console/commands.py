@@ -11,7 +11,7 @@ from textual.app import App
 from agentdeck.engine.author import current_author
 from agentdeck.errors import AgentdeckError
 from agentdeck.operations.commands import RunCommand, send
-from agentdeck.store.command_client import Answer
+from agentdeck.store.command_client import CommandAnswer
 from agentdeck.terminal_text import clean
 
 
@@ -20,7 +20,7 @@ def send_command(
     db: Path,
     run: str,
     command: RunCommand,
-    then: Callable[[Answer], None] | None = None,
+    then: Callable[[CommandAnswer], None] | None = None,
 ) -> None:
     """Send a command to the owner of a run. Returns at once; the answer comes as a toast and, on the app's
     thread, to `then`."""
@@ -28,15 +28,19 @@ def send_command(
     app.run_worker(work, name=f"{command.verb} {run}", thread=True)
 
 
-def _send(app: App[None], db: Path, run: str, command: RunCommand, then: Callable[[Answer], None] | None) -> None:
+def _send(
+    app: App[None], db: Path, run: str, command: RunCommand, then: Callable[[CommandAnswer], None] | None
+) -> None:
     try:
         answer = send(db, run, command, current_author("console"))
     except AgentdeckError as error:
-        answer = Answer(run, False, str(error))
+        answer = CommandAnswer(run, False, str(error))
     app.call_from_thread(_show_answer, app, command.verb, answer, then)
 
 
-def _show_answer(app: App[None], verb: str, answer: Answer, then: Callable[[Answer], None] | None) -> None:
+def _show_answer(
+    app: App[None], verb: str, answer: CommandAnswer, then: Callable[[CommandAnswer], None] | None
+) -> None:
     text = clean(answer.text) + (f"  ·  #{answer.seq}" if answer.seq else "")
     app.notify(
         text,

@@ -16,7 +16,7 @@ from agentdeck.insight.prompt_text import approval
 from agentdeck.operations.inputs import pair, read
 from agentdeck.scheduler.approvals import refusal
 from agentdeck.scheduler.events import Author
-from agentdeck.store.command_client import Answer, ask
+from agentdeck.store.command_client import CommandAnswer, send_and_wait
 from agentdeck.store.reader import Reader
 from agentdeck.store.run_list import RunRow
 from agentdeck.workflow.model import Approve, Data, Type
@@ -33,10 +33,10 @@ class RunCommand(NamedTuple):
     args: dict[str, Data]
 
 
-def send(db: Path, run: str, command: RunCommand, author: Author) -> Answer:
-    """Send a command to the process that holds the run, and wait for its answer. `Answer.ok` is False if no
-    process holds the run. Raises UsageError for an unknown run, StoreError if the store cannot be used."""
-    return ask(db, run, command.verb, command.args, author)
+def send(db: Path, run: str, command: RunCommand, author: Author) -> CommandAnswer:
+    """Send a command to the process that holds the run, and wait for its answer. Its `ok` is False if no process
+    holds the run. Raises UsageError for an unknown run, StoreError if the store cannot be used."""
+    return send_and_wait(db, run, command.verb, command.args, author)
 
 
 def pause() -> RunCommand:

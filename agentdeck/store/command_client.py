@@ -1,30 +1,32 @@
-"""Asking the process that holds a run: a row in the store, and its answer."""
+"""Sends a command to the process that executes a run: a row in the store, which that process answers."""
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
-import threading
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from agentdeck.errors import StoreError
 from agentdeck.scheduler.events import Author
 from agentdeck.store.commands import put_command
 from agentdeck.store.reader import Reader
 from agentdeck.store.run_list import RunRow
-from agentdeck.store.writer import Writer
+from agentdeck.store.schema import open_for_writing
+from agentdeck.store.sqlite_errors import explain
 from agentdeck.terminal_text import clean
 from agentdeck.workflow.model import Data
 
-PATIENCE = 3.0
+#: Seconds to wait for the store's lock, and then for the answer.
+TIMEOUT = 3.0
 LOOK = 0.02
 
 
-class Answer(NamedTuple):
-    """What came of a request: whether it was carried out, a sentence for people, and the number of the event
-    that the answer knew of (0 where nobody answered)."""
+class CommandAnswer(NamedTuple):
+    """Whether a command was carried out, and a sentence about it. `seq` is the number of the run's last event at
+    that time; 0 without an answer."""
 
     run: str
     ok: bool
@@ -32,65 +34,58 @@ class Answer(NamedTuple):
     seq: int = 0
 
 
-def ask(
-    path: Path, run: str, verb: str, args: Mapping[str, Data], author: Author, patience: float = PATIENCE
-) -> Answer:
-    """Ask, and wait for the answer. A run that nobody holds is told of at once. Raises UsageError for a run that
-    is not known, StoreError where the store cannot be used."""
-    reader = Reader(path)
-    try:
+def send_and_wait(
+    path: Path, run: str, verb: str, args: Mapping[str, Data], author: Author, timeout: float = TIMEOUT
+) -> CommandAnswer:
+    """Send a command and wait for its answer. Nothing is sent to a run that no process executes. Raises
+    UsageError for an unknown run, StoreError when the store cannot be read or written."""
+    with closing(Reader(path)) as reader:
         row = reader.run(run)
         if row.state not in ("running", "paused"):
-            return Answer(row.run, False, nobody(row))
-        number = _put(path, row.run, verb, dict(args), author, patience)
-        return _answer(reader, row, number, patience)
-    finally:
-        reader.close()
+            return CommandAnswer(row.run, False, not_running(row))
+        command = _write(path, row.run, verb, dict(args), author, timeout)
+        return _wait(reader, row, command, timeout)
 
 
-def _put(path: Path, run: str, verb: str, args: Data, author: Author, patience: float) -> int:
-    """The request is on disk; its id. What cannot be put in time is not put later either."""
-    writer, late = Writer(path), threading.Event()
-
-    def put(db: sqlite3.Connection) -> int:
-        if late.is_set():
-            raise TimeoutError
-        return put_command(db, run, verb, args, author, time.time())
-
-    try:
-        return writer.call(put).result(patience)
-    except TimeoutError:
-        late.set()
-        raise writer.fault or StoreError(f"{path}: not written after {patience:g} s") from None
-    finally:
-        writer.close(0.5 if late.is_set() else 10.0)
+def _write(path: Path, run: str, verb: str, args: Data, author: Author, timeout: float) -> int:
+    """Commit the command, by a connection of its own. Returns the command's id."""
+    with closing(open_for_writing(path, busy_seconds=timeout)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            command = put_command(connection, run, verb, args, author, time.time())
+            connection.execute("COMMIT")
+            return command
+        except sqlite3.Error as error:
+            if connection.in_transaction:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+            raise explain(error, path) from error
 
 
-def _answer(reader: Reader, row: RunRow, number: int, patience: float) -> Answer:
-    end = time.monotonic() + patience
+def _wait(reader: Reader, row: RunRow, command: int, timeout: float) -> CommandAnswer:
+    end = time.monotonic() + timeout
     while time.monotonic() < end:
-        row = reader.run(row.run)  # before its answer is looked for: a run answers before it is over
-        request = reader.command(number)
+        row = reader.run(row.run)  # before the command: a run answers all of its commands before it ends
+        request = reader.command(command)
         if request is not None and request.answer is not None:
             answer = request.answer
-            return Answer(
-                row.run, bool(answer.get("ok")), _told(answer.get("answer")), int(answer.get("seq") or 0)
-            )
+            text = _sentence(answer.get("answer"))
+            return CommandAnswer(row.run, bool(answer.get("ok")), text, int(answer.get("seq") or 0))
         if row.state not in ("running", "paused"):
-            return Answer(row.run, False, nobody(row))
+            return CommandAnswer(row.run, False, not_running(row))
         time.sleep(LOOK)
-    late = f"process {row.pid} on {row.host} has not answered in {patience:g} s; it may still"
-    return Answer(row.run, False, late)
+    late = f"process {row.pid} on {row.host} has not answered in {timeout:g} s; it may still"
+    return CommandAnswer(row.run, False, late)
 
 
-def nobody(row: RunRow) -> str:
-    """Why nobody can be asked about this run."""
+def not_running(row: RunRow) -> str:
+    """Why no process can be sent a command about this run."""
     if row.state == "interrupted":
         return f"{row.run} is interrupted: nobody runs it; go on with: agentdeck resume {row.run}"
     return f"{row.run} is over ({row.state})"
 
 
-def _told(answer: Data) -> str:
+def _sentence(answer: Data) -> str:
     if isinstance(answer, dict):
         return clean(
             ", ".join(f"{name} = {'none' if value is None else value}" for name, value in answer.items())

@@ -21,7 +21,7 @@ import pytest
 from agentdeck.errors import StoreError
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.events import Author
-from agentdeck.store.command_client import ask
+from agentdeck.store.command_client import send_and_wait
 from agentdeck.store.reader import Reader
 from agentdeck.store.schema import APPLICATION, VERSION, open_for_writing
 
@@ -188,7 +188,7 @@ def test_what_cannot_be_asked_in_time_is_not_done_later(case: Case) -> None:
     connection = sqlite3.connect(case.db, isolation_level=None, timeout=10)
     connection.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreError, match="another process holds the lock"):
-        ask(case.db, "last", "cancel", {}, Author("ada"), 2.5)
+        send_and_wait(case.db, "last", "cancel", {}, Author("ada"), 2.5)
     connection.execute("COMMIT")
     connection.close()
     assert case.end() == 0

@@ -32,7 +32,7 @@ from agentdeck.insight.replay import Playback
 from agentdeck.insight.what_if import RunSnapshot, snapshot_run
 from agentdeck.operations.commands import RunCommand
 from agentdeck.operations.engine_process import EngineProcess
-from agentdeck.store.command_client import Answer
+from agentdeck.store.command_client import CommandAnswer
 from agentdeck.views.run_view import RunView
 
 FOLD = 0.005  # seconds of a frame for folding events
@@ -158,7 +158,7 @@ class ReplayScreen(SizedScreen):
 
     # What the parts use of the screen -----------------------------------------------------------------------
 
-    def refuse(self, command: RunCommand, then: Callable[[Answer], None] | None = None) -> None:
+    def refuse(self, command: RunCommand, then: Callable[[CommandAnswer], None] | None = None) -> None:
         """Send no command, and say so."""
         self._say_refused()
 

@@ -36,7 +36,7 @@ from agentdeck.insight.limits import windows
 from agentdeck.insight.what_if import RunSnapshot, snapshot_run
 from agentdeck.operations.commands import RunCommand
 from agentdeck.operations.engine_process import EngineProcess
-from agentdeck.store.command_client import Answer
+from agentdeck.store.command_client import CommandAnswer
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import Data
 
@@ -228,7 +228,7 @@ class RunScreen(SizedScreen):
 
     # What the parts use of the screen -----------------------------------------------------------------------
 
-    def send(self, command: RunCommand, then: Callable[[Answer], None] | None = None) -> None:
+    def send(self, command: RunCommand, then: Callable[[CommandAnswer], None] | None = None) -> None:
         """Send a command to the run's owner; the answer comes as a toast, and to `then`."""
         send_command(self.app, self.live.db, self.run, command, then)
 

@@ -20,7 +20,7 @@ from agentdeck.insight.formatting import plural, seconds
 from agentdeck.insight.limits import limits
 from agentdeck.operations import commands
 from agentdeck.operations.commands import RunCommand
-from agentdeck.store.command_client import Answer
+from agentdeck.store.command_client import CommandAnswer
 from agentdeck.workflow.model import Approve, Data
 
 
@@ -31,7 +31,7 @@ class SendCommand(Protocol):
     def __call__(
         self,
         command: RunCommand,
-        then: Callable[[Answer], None] | None = None,
+        then: Callable[[CommandAnswer], None] | None = None,
     ) -> None: ...
 
 
@@ -124,7 +124,7 @@ class RunActions:
         else:
             command = commands.set_limits({name: value})
 
-        def answered(answer: Answer) -> None:
+        def answered(answer: CommandAnswer) -> None:
             if not answer.ok:
                 self._panes.limits.refused(name, answer.text)
 
@@ -159,7 +159,7 @@ class RunActions:
             self._ask_budget(text, fault)
             return
 
-        def answered(answer: Answer) -> None:
+        def answered(answer: CommandAnswer) -> None:
             if not answer.ok and self._screen.is_active:
                 self._ask_budget(text, answer.text)
 
