@@ -1,1 +1,1 @@
-"""The headless twin: one module per verb."""
+"""The command line: parses arguments, calls operations, prints."""

@@ -1,4 +1,4 @@
-"""`budget`: what a run may use, what is left to be asked, and granting more."""
+"""`budget`: show the budget of a run and what the rest will cost; or change it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 SHOWN = (
     "usd", "used_usd", "held_usd", "likely_usd", "tokens", "used_tokens", "held_tokens", "likely_tokens", "rungs",
 )  # fmt: skip
-#: Of so many tasks with a budget of their own, each is told.
+#: Tasks with a budget of their own that are listed.
 TASKS = 10
-#: The reservations that are looked back on.
+#: Newest reservations among which the largest is searched.
 LAST = 200
 
 
@@ -60,17 +60,17 @@ def budget(
     if amount is not None or routing:
         command = change_budget(amount, tokens=tokens, of_task=task, lowest_tier=routing)
         return send(db, run, command, by=by)
-    found = _Found(run, db)
+    report = _BudgetReport(run, db)
     if as_json:
-        dump(found.data())
+        dump(report.data())
     else:
-        for line in found.page():
+        for line in report.page():
             out(line)
     return 0
 
 
-class _Found:
-    """How a run stands with its budget."""
+class _BudgetReport:
+    """The budget of a run and a forecast of the rest, as JSON and as a page."""
 
     def __init__(self, run: str, db: str | None) -> None:
         from collections import deque
@@ -129,7 +129,7 @@ class _Found:
             yield from self._rest()
 
     def _rest(self) -> Iterator[str]:
-        """What is left to be asked, and what a person can do about it."""
+        """The prompts that are left, and the commands that pay for them or stop the run."""
         from agentdeck.cli.text_tables import table
         from agentdeck.insight.formatting import plural
         from agentdeck.terminal_text import clean
@@ -193,7 +193,7 @@ class _Found:
             )
         done = f"{plural(self.view.tasks.done, 'task')} done"
         offers.append(
-            (f"agentdeck cancel {run}", f"stop with what there is: {done}, {self._kept()} results kept")
+            (f"agentdeck cancel {run}", f"stop with what there is: {done}, {self._results()} results kept")
         )
         from agentdeck.cli.options import with_db
 
@@ -202,7 +202,7 @@ class _Found:
         for command, what in named:
             yield f"  {command:<{wide}}  {what}"
 
-    def _kept(self) -> str:
+    def _results(self) -> str:
         return f"{sum(tally.steps['done'] for tally in self.view.agents.values()):,}"
 
 
@@ -213,7 +213,7 @@ def _usd(value: float | None) -> str:
 
 
 def _up(value: float) -> str:
-    """Dollars to be granted, rounded up to the digits that matter."""
+    """Dollars rounded up to cents, below 10 cents to hundredths of a cent."""
     import math
 
     digits = 2 if value >= 0.1 else 4

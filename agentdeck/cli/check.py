@@ -1,4 +1,4 @@
-"""`check`: every fault of every file, at once."""
+"""`check`: report every fault of workflow files and decks."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def check(files: tuple[str, ...], as_json: bool) -> int:
                 out(tidy(str(issue)))
             faults = sum(not issue.warning for issue in found)
             warnings = len(found) - faults
-            told = [plural(n, word) for n, word in ((faults, "fault"), (warnings, "warning")) if n]
-            out(tidy(f"{file}: {', '.join(told) or 'ok'}"))
+            counts = [plural(n, word) for n, word in ((faults, "fault"), (warnings, "warning")) if n]
+            out(tidy(f"{file}: {', '.join(counts) or 'ok'}"))
     good = all(issue.warning for issue in issues)
     if as_json:
         dump({"ok": good, "files": list(files), "issues": [issue._asdict() for issue in issues]})
@@ -53,7 +53,7 @@ def check(files: tuple[str, ...], as_json: bool) -> int:
 
 
 def _against_deck(file: Path) -> list[Issue]:
-    """A fault where a prompt names a tier, a model or a tool that the deck beside the file does not have."""
+    """A fault for a tier, a model or a tool that a prompt names and the deck beside the file does not have."""
     from agentdeck.errors import InvalidFile, Issue, ProviderError, UsageError
     from agentdeck.workflow.deck import NAME, deck_for
     from agentdeck.workflow.loader import load
@@ -72,6 +72,6 @@ def _against_deck(file: Path) -> list[Issue]:
         check_deck(deck, definitions(programs(definition, folder, {})))
     except UsageError as error:
         return [Issue(str(file), 0, 0, str(error))]
-    except (InvalidFile, ProviderError):  # another file's fault; a key that this shell does not have
+    except (InvalidFile, ProviderError):  # a fault of the deck, or a key that this shell does not have
         pass
     return []

@@ -1,4 +1,4 @@
-"""What a shell offers for an argument: runs of the store, agents of a run. Silent where there is nothing."""
+"""Shell completion of arguments: runs of the store, agents of a run, workflows, schemas."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import click
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-#: Runs that are offered at most: the newest.
+#: Newest runs that are offered.
 SHOWN = 50
 
 
 def runs(ctx: click.Context, _: click.Parameter | None, incomplete: str) -> list[CompletionItem]:
-    """Ids, newest first, each with what it is; `last` before all."""
+    """`last`, then the ids of runs, newest first, each with its workflow and state."""
     from click.shell_completion import CompletionItem
 
     from agentdeck.operations.recorded_run import open_store
 
     found = [CompletionItem("last", help="the newest run")]
-    with _quietly(), open_store(ctx.params.get("db")) as reader:
+    with _no_errors(), open_store(ctx.params.get("db")) as reader:
         found += [
             CompletionItem(row.run, help=f"{row.workflow}, {row.state}") for row in reader.runs(limit=SHOWN)
         ]
@@ -30,27 +30,27 @@ def runs(ctx: click.Context, _: click.Parameter | None, incomplete: str) -> list
 
 
 def agents(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Agents of the run that is named before, in order of declaration."""
+    """Agents of the run that the arguments name, in the order of their declaration."""
     from click.shell_completion import CompletionItem
 
     from agentdeck.operations.recorded_run import open_store
     from agentdeck.workflow.model import restored
 
     found: list[str] = []
-    with _quietly(), open_store(ctx.params.get("db")) as reader:
+    with _no_errors(), open_store(ctx.params.get("db")) as reader:
         row = reader.run(ctx.params.get("run") or "last")
         found = list(restored(reader.definition(row.identity)).agents)
     return [CompletionItem(name) for name in found if name.startswith(incomplete)]
 
 
 def workflows(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The names of workflows that ran lately."""
+    """Names of workflows that ran recently."""
     from click.shell_completion import CompletionItem
 
     from agentdeck.operations.recorded_run import open_store
 
     found: dict[str, None] = {}
-    with _quietly(), open_store(ctx.params.get("db")) as reader:
+    with _no_errors(), open_store(ctx.params.get("db")) as reader:
         found = dict.fromkeys(row.workflow for row in reader.runs(limit=SHOWN))
     return [CompletionItem(name) for name in found if name.startswith(incomplete)]
 
@@ -65,8 +65,8 @@ def schemas(_: click.Context, __: click.Parameter, incomplete: str) -> list[Comp
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """A key pressed in a shell never prints an error: no store, a broken one, a run that is not there."""
+def _no_errors() -> Iterator[None]:
+    """Suppress errors of the store: completion must not print into the line that is being typed."""
     from agentdeck.errors import AgentdeckError
 
     with contextlib.suppress(AgentdeckError, OSError):

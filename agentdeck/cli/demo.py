@@ -1,4 +1,4 @@
-"""`demo`: a bundled workflow that runs already, in the console; without a terminal, headless and shorter."""
+"""`demo`: run a bundled workflow in the console; without a terminal headless, with fewer tasks."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _headless(file: Path, db: Path, tasks: int, workers: int) -> int:
     given = [str(file), "--db", str(db), "--tasks", str(_orders(db, tasks)), "--workers", str(workers)]
     code = run.main(given, "agentdeck run", standalone_mode=False)
     say(f"all of it is in the store: agentdeck show last --db {shlex.quote(str(db))}")
-    return DONE if code in (DONE, FAILED) else int(code)  # that some orders fail is what it shows
+    return DONE if code in (DONE, FAILED) else int(code)  # some orders fail by design
 
 
 def _folder() -> Path:
@@ -70,7 +70,7 @@ def _folder() -> Path:
 
 
 def _orders(db: Path, number: int) -> Path:
-    """A tasks file beside the store: the same orders each time."""
+    """Write a task file beside the store, with the same orders each time; returns its path."""
     path = db.with_name(f"demo-{number}.jsonl")
     path.parent.mkdir(parents=True, exist_ok=True)
     chance = random.Random(SEED)

@@ -1,4 +1,4 @@
-"""`diff`: two runs beside each other."""
+"""`diff`: compare two runs."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ def diff(one: str, other: str, db: str | None, as_json: bool) -> None:
     from agentdeck.operations.recorded_run import open_store
 
     with open_store(db) as reader:
-        told = compare(_story(reader, one), _story(reader, other))
-        for parted in told["tasks"]["first"]:
-            parted["outputs"] = [
-                _result(reader, run, task, parted["step"])
-                for run, task in zip(told["runs"], parted["tasks"], strict=True)
+        document = compare(_story(reader, one), _story(reader, other))
+        for divergence in document["tasks"]["first"]:
+            divergence["outputs"] = [
+                _result(reader, run, task, divergence["step"])
+                for run, task in zip(document["runs"], divergence["tasks"], strict=True)
             ]
     if as_json:
-        dump(told)
+        dump(document)
     else:
-        for line in page(told):
+        for line in page(document):
             out(line)
 
 
@@ -55,12 +55,12 @@ def _story(reader: Reader, run: str) -> RunTrace:
     story = RunTrace(restored(reader.definition(row.identity)))
     for seq, event in reader.events(row.run):
         story.apply(seq, event)
-    story.view.state = row.state  # the log does not know that its owner died
+    story.view.state = row.state  # the log does not record that the process died
     return story
 
 
 def _result(reader: Reader, run: str, task: str, step: str) -> Data:
-    """What a step returned, or why it failed; of the task itself where no step is named."""
+    """The output of a step, or its error; of the task itself if `step` is empty."""
     from agentdeck.scheduler import events as ev
 
     inner, _, name = step.rpartition("/")
@@ -76,18 +76,18 @@ def _result(reader: Reader, run: str, task: str, step: str) -> Data:
     return found
 
 
-def page(told: dict[str, Data]) -> Iterator[str]:
+def page(document: dict[str, Data]) -> Iterator[str]:
     from agentdeck.cli.text_tables import cut, table
     from agentdeck.insight.formatting import seconds
     from agentdeck.terminal_text import clean
 
-    one, other = told["runs"]
-    names = told["workflows"]
+    one, other = document["runs"]
+    names = document["workflows"]
     yield clean(f"{one} and {other}: {names[0]}" + (f" and {names[1]}" if names[0] != names[1] else ""))
-    yield from _facts(told)
+    yield from _facts(document)
     yield ""
     rows = []
-    for name, agent in told["agents"].items():
+    for name, agent in document["agents"].items():
         for label, values, show in (
             ("p50", agent["p50"], seconds),
             ("p95", agent["p95"], seconds),
@@ -107,28 +107,28 @@ def page(told: dict[str, Data]) -> Iterator[str]:
     else:
         yield "no agent took, tried or waited another way"
     yield ""
-    tasks = told["tasks"]
+    tasks = document["tasks"]
     line = f"tasks      {tasks['same']:,} with the same output, {tasks['parted']:,} with another"
-    for run, number in zip(told["runs"], tasks["only"], strict=True):
+    for run, number in zip(document["runs"], tasks["only"], strict=True):
         line += f", {number:,} only in {run}" if number else ""
     yield line
-    for parted in tasks["first"]:
-        task = " / ".join(dict.fromkeys(parted["tasks"]))
+    for divergence in tasks["first"]:
+        task = " / ".join(dict.fromkeys(divergence["tasks"]))
         yield ""
-        first = f"first at {parted['step']}" if parted["step"] else "in its output"
-        yield clean(f"task {task} parts {first}" + ("" if parted["same_inputs"] else "; its inputs differ"))
-        states = parted["step_states"] if parted["step"] else parted["states"]
-        for run, state, output in zip(told["runs"], states, parted["outputs"], strict=True):
+        first = f"first at {divergence['step']}" if divergence["step"] else "in its output"
+        yield clean(f"task {task} parts {first}" + ("" if divergence["same_inputs"] else "; its inputs differ"))
+        states = divergence["step_states"] if divergence["step"] else divergence["states"]
+        for run, state, output in zip(document["runs"], states, divergence["outputs"], strict=True):
             yield cut(clean(f"  {run}  {state or 'did not run':<9} {_short(output)}"))
 
 
-def _facts(told: dict[str, Data]) -> Iterator[str]:
+def _facts(document: dict[str, Data]) -> Iterator[str]:
     from agentdeck.insight.formatting import seconds
     from agentdeck.terminal_text import clean
 
-    yield "state      " + " | ".join(dict.fromkeys(told["state"]))
-    yield f"took       {seconds(told['seconds'][0])} | {seconds(told['seconds'][1])}"
-    definition = told["definition"]
+    yield "state      " + " | ".join(dict.fromkeys(document["state"]))
+    yield f"took       {seconds(document['seconds'][0])} | {seconds(document['seconds'][1])}"
+    definition = document["definition"]
     if definition["same"]:
         yield "definition the same"
     for word in ("added", "removed"):
@@ -140,12 +140,12 @@ def _facts(told: dict[str, Data]) -> Iterator[str]:
             place = ".".join(part for part in (agent, name) if part)
             yield clean(f"changed    {place}: {_short(both[0])} → {_short(both[1])}")
     for word in ("inputs", "limits"):
-        for name, both in told[word].items():
+        for name, both in document[word].items():
             yield clean(f"{word:<10} {name}: {_short(both[0])} → {_short(both[1])}")
 
 
 def _times(values: list[Data]) -> str:
-    """How many times as much."""
+    """The second value divided by the first, as `× 1.50`."""
     one, other = values
     if not isinstance(one, int | float) or not isinstance(other, int | float) or one <= 0:
         return ""

@@ -1,4 +1,4 @@
-"""Where every error of the command line ends: one sentence on stderr, and the right exit code."""
+"""Errors of the command line: one sentence on stderr, and the exit code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DONE, FAILED, USAGE, UNUSABLE, BUG, INTERRUPTED = 0, 1, 2, 3, 70, 130
 
 
 def guarded(call: Callable[[], object]) -> int:
-    """Run it; its exit code. Nothing but SystemExit leaves this, and nothing stays in the buffer of stdout."""
+    """Call a verb; returns its exit code. Errors are printed and never raised; stdout is flushed."""
     try:
         code = call()
         streams.flush()
@@ -70,7 +70,7 @@ def _unexpected(error: Exception) -> int:
 
 
 def _store_fault(error: Exception) -> str | None:
-    """What an error of SQLite says about the store, where the code that met it did not say it itself."""
+    """The message of an SQLite error that no other code has translated; None for other errors."""
     sqlite3 = sys.modules.get("sqlite3")
     if sqlite3 is None or not isinstance(error, sqlite3.Error):
         return None
@@ -84,24 +84,24 @@ def _text(name: object) -> str:
 
 
 def tidy(text: str) -> str:
-    """Text that may hold what an agent or a file said, for a terminal; commands in it repeat --db."""
+    """Text made safe for a terminal; commands in it repeat --db."""
     from agentdeck.terminal_text import clean
 
     return with_db(clean(text, lines=True))
 
 
 def say(text: str) -> None:
-    """One sentence on stderr."""
+    """Print one sentence on stderr."""
     click.echo(f"agentdeck: {tidy(text)}", err=True)
 
 
 def hint(text: str) -> None:
-    """An indented line on stderr, after `say`."""
+    """Print an indented line on stderr, after `say`."""
     click.echo(f"  {tidy(text)}", err=True)
 
 
 def say_with_details(text: str, details: Sequence[str]) -> None:
-    """A sentence on stderr, and an indented line for each detail."""
+    """Print a sentence on stderr, and an indented line for each detail."""
     say(text)
     for detail in details:
         hint(detail)

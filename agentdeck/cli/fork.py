@@ -1,4 +1,4 @@
-"""`fork`: a new run on the results of another one."""
+"""`fork`: start a new run that shares results of another run."""
 
 from __future__ import annotations
 

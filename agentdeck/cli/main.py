@@ -1,4 +1,4 @@
-"""The entry point. A verb's module is imported when the verb is called: `--version` costs click and no more."""
+"""The entry point. A verb's module is imported when the verb is called: `--version` imports only click."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ HELP = {
     "completion": "Print a shell's completion script.",
 }
 
-#: What one wants to do, by the first of the verbs for it; they go on to the next one that is named here.
+#: Sections of the help by their first verb; a section ends where the next one begins.
 SECTIONS = {"demo": "Run", "runs": "Look", "pause": "Steer", "resume": "Mend", "backup": "Keep"}
 
 
@@ -83,8 +83,8 @@ def one_line_help(verb: str) -> str:
     return HELP.get(verb) or verb_help(verb)
 
 
-class Lazy(click.Group):
-    """A group whose verbs are names until they are called."""
+class LazyGroup(click.Group):
+    """A group that imports the module of a verb when the verb is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(TABLE)
@@ -139,7 +139,7 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 
 
 @click.group(
-    cls=Lazy,
+    cls=LazyGroup,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -168,7 +168,7 @@ def main(args: Sequence[str] | None = None) -> None:
     streams.prepare()
     code = guarded(lambda: cli.main(given, "agentdeck", standalone_mode=False))
     with contextlib.suppress(ValueError):  # not in the main thread
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is decided: only the end of the process is left
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the exit code is decided
     if (left := sys.modules.get("agentdeck.cli.process_exit")) is not None:  # agents ran here
         left.leave(code)
     sys.exit(code)

@@ -1,4 +1,4 @@
-"""`plan`: what would run, in what order, and how long at best."""
+"""`plan`: show what a run would execute, in which order, and its shortest duration."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def plan(
 
 
 def _answering(definition: Definition, folder: Path) -> dict[str, str]:
-    """Who would answer prompts, by what the plan calls it: a tier, or a model. Raises InvalidFile, UsageError."""
+    """The models that would answer prompts, by the plan's target: a tier or a model. Raises AgentdeckError."""
     from agentdeck.insight.plan import target
     from agentdeck.providers.registry import complete, models_for
     from agentdeck.workflow.deck import deck_for
@@ -67,8 +67,10 @@ def _answering(definition: Definition, folder: Path) -> dict[str, str]:
         return {}
     deck, found = complete(deck_for(folder)), dict[str, str]()
     for agent in prompts:
-        of = [(name, deck.models[name].provider) for name in models_for(deck, agent)]
-        found[target(agent)] = ", else ".join(name if name == who else f"{name} of {who}" for name, who in of)
+        models = [(name, deck.models[name].provider) for name in models_for(deck, agent)]
+        found[target(agent)] = ", else ".join(
+            name if name == provider else f"{name} of {provider}" for name, provider in models
+        )
     return found
 
 
@@ -82,12 +84,12 @@ def _number(tasks: str | None, definition: Definition) -> int:
         if (number := int(tasks)) < 1:
             raise UsageError("--tasks: a plan is for one task at least")
         return number
-    names = dict.fromkeys(definition.inputs)  # what -i would give is not known here
+    names = dict.fromkeys(definition.inputs)  # of -i, only the names are known
     return TaskFile(tasks, definition, names).count()
 
 
 def _seen(db: str | None, definition: Definition, folder: Path) -> dict[str, float]:
-    """Durations from earlier runs; none where there is no store that can be read."""
+    """Durations of agents in earlier runs; empty if the store cannot be read."""
     from agentdeck.errors import StoreError
     from agentdeck.operations.recorded_run import open_store
 

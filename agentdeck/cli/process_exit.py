@@ -1,4 +1,4 @@
-"""The two ends of a process that runs agents: its stdout is its own, and nothing left behind keeps it."""
+"""A process that runs agents: stdout is reserved for data, and threads that do not end cannot keep it alive."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import NoReturn
 
 from agentdeck.cli import streams
 
-#: How long threads may go on once all else is over.
+#: Seconds that threads of agents have to end before the process ends without them.
 GRACE = 0.3
 
 
 def own_stdout() -> None:
-    """Whatever writes to file descriptor 1 itself, as the children of agents do, comes out on stderr from now on:
-    stdout is for data. `sys.stdout` goes on writing to where it did."""
+    """Redirect descriptor 1 to stderr, for child processes and C code of agents: stdout is for data. `sys.stdout`
+    still writes to the original stdout."""
     try:
         if sys.stdout.fileno() != 1:
-            return  # done before, or not a process's own stdout
+            return  # redirected before, or replaced by a test
         ours = os.dup(1)
         sys.stdout.flush()
         os.dup2(2, 1)
@@ -30,8 +30,8 @@ def own_stdout() -> None:
 
 
 def leave(code: int) -> None:
-    """Leave at once where threads of agents would keep the interpreter waiting: a function in a thread cannot be
-    stopped, only left behind. Otherwise returns."""
+    """End the process if threads of agents are still running after GRACE; else return. A Python function in a
+    thread cannot be stopped, and the interpreter would wait for it."""
     end = time.monotonic() + GRACE
     for thread in threading.enumerate():
         if thread is threading.main_thread() or thread.daemon:
@@ -42,7 +42,7 @@ def leave(code: int) -> None:
 
 
 def leave_now(code: int) -> NoReturn:
-    """End this process without waiting for its threads. What stdout could not take decides the exit code."""
+    """End this process without waiting for its threads. A failed write to stdout changes the exit code."""
     from agentdeck.cli.error_output import guarded
 
     code = guarded(lambda: code)

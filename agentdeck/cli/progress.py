@@ -1,4 +1,4 @@
-"""What a run tells on stderr while it goes: live progress in a terminal, else plain lines."""
+"""Progress of a run on stderr: a live display in a terminal, else plain lines."""
 
 from __future__ import annotations
 
@@ -26,12 +26,16 @@ from agentdeck.workflow.model import Approve, Definition, Prompt
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+#: Failures that are printed one by one.
 FAILURES = 20
+#: Frames per second of the live display.
 FRAMES = 8
+#: Log lines below the live display.
+LOG_LINES = 5
 
 
 class Narrator(Protocol):
-    """Sees what happens, and tells a person."""
+    """Tells the operator on stderr what happens in a run."""
 
     def event(self, seq: int, event: ev.Event) -> None: ...
 
@@ -42,117 +46,133 @@ class Narrator(Protocol):
     def close(self, view: RunView | None, state: str) -> None: ...
 
 
-def narrator(definition: Definition, total: int | None, *, again: RunView | None = None) -> Narrator:
-    """The one that fits where stderr goes. `total` is how many tasks there are, if that is known."""
+def narrator(definition: Definition, total: int | None, *, resumed: RunView | None = None) -> Narrator:
+    """A live display if stderr is a terminal, else a narrator of plain lines. `total` is the number of tasks,
+    None if unknown; `resumed` is the view of a run that is resumed."""
     if sys.stderr.isatty():
-        return Live(definition, total, again)
-    return Plain(definition, total, again)
+        return LiveNarrator(definition, total, resumed)
+    return PlainNarrator(definition, total, resumed)
 
 
 def ending(view: RunView, state: str) -> str:
-    """A run in one line."""
+    """The result of a run in one line."""
     attempts = sum(tally.attempts for tally in view.agents.values())
     marks = plural(attempts, "attempt") + (f" · {word}" if (word := simulation(view)) else "")
     return f"{view.run} {state} in {seconds(view.seconds)}: {task_counts(view.tasks)}, {marks}"
 
 
-def waits_for(run: str, definition: Definition, asked: ev.Noted) -> str:
-    """That a step asks a person, and the command that answers it. What a sub-workflow's step has for fields, the
-    command says when it is called."""
+def approval_pending(run: str, definition: Definition, asked: ev.Noted) -> str:
+    """A line on a step that asks for approval, with the command that answers it. The command names the fields of
+    an answer, except those of a sub-workflow's step, whose definition is not at hand."""
     agent = None if "/" in asked.task else definition.agents.get(asked.step.partition("[")[0])
-    does = agent.does if agent is not None and isinstance(agent.does, Approve) else None
-    return f"task {asked.task} waits for a person: {command(run, asked.task, asked.step, does)}"
+    question = agent.does if agent is not None and isinstance(agent.does, Approve) else None
+    return f"task {asked.task} waits for a person: {command(run, asked.task, asked.step, question)}"
 
 
-class Plain:
-    """Plain lines: the start, what fails, every tenth of the tasks, what a person is asked, the end."""
+def _paused(event: ev.RunPaused) -> str:
+    return "paused" + (f": {event.why}" if event.why else f" by {event.who}" if event.who else "")
 
-    def __init__(self, definition: Definition, total: int | None, again: RunView | None) -> None:
+
+class PlainNarrator:
+    """Prints lines: the start, failures, every tenth of the tasks, pending approvals, changed limits, the end."""
+
+    def __init__(self, definition: Definition, total: int | None, resumed: RunView | None) -> None:
         self.definition = definition
         self.total = total
-        self.run = again.run if again else ""
-        self.ended = again.tasks.ended if again else 0
-        self.failed = again.tasks.failed if again else 0
-        self.told = self.failures = 0
-        self.top = set(again.open) if again else set[str]()
-        self.tasks = {task for task in self.top if again is None or again.open[task].parent is None}
+        self.run = resumed.run if resumed else ""
+        self.ended = resumed.tasks.ended if resumed else 0
+        self.failed = resumed.tasks.failed if resumed else 0
+        self.failures = 0
+        self._reported_tenths = 0
+        open_ = resumed.open.items() if resumed else ()
+        self.tasks = {name for name, task in open_ if task.parent is None}
 
     def say(self, text: str) -> None:
         click.echo(tidy(text), err=True)
 
     def event(self, seq: int, event: ev.Event) -> None:
-        if type(event) is ev.StepSucceeded:  # half of all there are
+        if type(event) is ev.StepSucceeded:  # half of all events
             return
+        match event:
+            case ev.TaskOpened() | ev.TasksExhausted() | ev.TaskEnded():
+                self._count(event)
+            case ev.Noted() if event.asks:
+                self.say(approval_pending(self.run, self.definition, event))
+            case ev.StepAnswered(task=task, step=step):
+                self.say(f"task {task}: {step} {clean(describe(event))}")
+            case ev.StepFailed(task=task, step=step, fault=fault, letter=True):
+                self._report_failure(f"task {task}: {step} failed: {clean(fault.message)}")
+            case ev.RunPaused():
+                self.say(_paused(event))
+            case ev.Noted(task="", text=text):
+                self.say(clean(text))
+            case _:
+                self._report_change(event)
+
+    def _count(self, event: ev.TaskOpened | ev.TasksExhausted | ev.TaskEnded) -> None:
         match event:
             case ev.TaskOpened(task=task, parent=None):
                 self.tasks.add(task)
             case ev.TasksExhausted(total=total, cut=cut):
-                self.total = None if cut else total  # a cancelled run has no further tenths
+                self.total = None if cut else total  # a cancelled run opens no more tasks: stop counting tenths
             case ev.TaskEnded(task=task, state=state) if task in self.tasks:
                 self.tasks.discard(task)
                 self.ended += 1
                 self.failed += state == "failed"
-                self._tenth()
-            case ev.Noted() if event.asks:
-                self.say(waits_for(self.run, self.definition, event))
-            case ev.StepAnswered(task=task, step=step):
-                self.say(f"task {task}: {step} {clean(describe(event))}")
-            case ev.StepFailed(task=task, step=step, fault=fault, letter=True):
-                self._failure(f"task {task}: {step} failed: {clean(fault.message)}")
+                self._report_tenth()
+
+    def _report_change(self, event: ev.Event) -> None:
+        """Print a change of the whole run."""
+        match event:
             case ev.RunStarted(run=run):
                 self.run = run
-                many = f", {plural(self.total, 'task')}" if self.total is not None else ""
-                word = f" · {made_up}" if (made_up := _simulated(self.definition)) else ""
-                self.say(
-                    f"{run} started: {event.workflow}, {plural(_workers(event.limits), 'worker')}{many}{word}"
-                )
+                tasks = f", {plural(self.total, 'task')}" if self.total is not None else ""
+                mark = f" · {simulated}" if (simulated := _simulated(self.definition)) else ""
+                workers = plural(_workers(event.limits), "worker")
+                self.say(f"{run} started: {event.workflow}, {workers}{tasks}{mark}")
             case ev.RunResumed():
                 self.say(f"{self.run} resumed, {plural(self.ended, 'task')} had ended")
-            case ev.RunPaused(why=why, who=who):
-                self.say("paused" + (f": {why}" if why else f" by {who}" if who else ""))
             case ev.RunUnpaused():
                 self.say("goes on")
             case ev.LimitChanged(name=name, old=old, new=new) if event.who != AUTO:
-                was, now = ("none" if value is None else value for value in (old, new))
-                self.say(f"limit {name}: {was} → {now}")
-            case ev.Noted(task="", text=text):
-                self.say(clean(text))
+                before, after = ("none" if value is None else value for value in (old, new))
+                self.say(f"limit {name}: {before} → {after}")
 
     def line(self, line: LogLine) -> None:
-        """Lines of agents are in the store; `logs` shows them."""
+        """Prints nothing: the log lines of agents are in the store, and `agentdeck logs` prints them."""
 
-    def _failure(self, text: str) -> None:
+    def _report_failure(self, text: str) -> None:
         self.failures += 1
         if self.failures <= FAILURES:
             self.say(text)
         elif self.failures == FAILURES + 1:
             self.say(f"… more failures are not told here: agentdeck show {self.run}")
 
-    def _tenth(self) -> None:
+    def _report_tenth(self) -> None:
         if self.total is None or self.total < 10:
             return
-        tenth = self.ended * 10 // self.total
-        if tenth > self.told and self.ended < self.total:
-            self.told = tenth
+        tenths = self.ended * 10 // self.total
+        if tenths > self._reported_tenths and self.ended < self.total:
+            self._reported_tenths = tenths
             failed = f", {self.failed:,} failed" if self.failed else ""
-            self.say(f"{tenth * 10} %: {self.ended:,} of {self.total:,} tasks{failed}")
+            self.say(f"{tenths * 10} %: {self.ended:,} of {self.total:,} tasks{failed}")
 
     def close(self, view: RunView | None, state: str) -> None:
         if view is not None:
             self.say(ending(view, state))
 
 
-class Live:
-    """Per agent a bar of done and failed beside queued and running, then the last lines that agents said."""
+class LiveNarrator:
+    """A display that follows the run: a bar and counts for each agent, then the last log lines of agents."""
 
-    def __init__(self, definition: Definition, total: int | None, again: RunView | None) -> None:
+    def __init__(self, definition: Definition, total: int | None, resumed: RunView | None) -> None:
         from rich.console import Console
         from rich.live import Live as Screen
 
         self.definition = definition
         self.total = total
-        self.view = again or RunView(definition)
-        self.lines: deque[LogLine] = deque(maxlen=5)
+        self.view = resumed or RunView(definition)
+        self.lines: deque[LogLine] = deque(maxlen=LOG_LINES)
         self.failures = 0
         self._lock = threading.Lock()
         self._began = time.monotonic()
@@ -179,11 +199,11 @@ class Live:
         elif isinstance(event, ev.Noted) and not event.task:
             self.say(clean(event.text))
         elif isinstance(event, ev.RunPaused):
-            self.say("paused" + (f": {event.why}" if event.why else f" by {event.who}" if event.who else ""))
+            self.say(_paused(event))
         elif isinstance(event, ev.StepAnswered):
             self.say(f"task {event.task}: {event.step} {clean(describe(event))}")
         elif isinstance(event, ev.Noted) and event.asks:
-            self.say(waits_for(self.view.run, self.definition, event))
+            self.say(approval_pending(self.view.run, self.definition, event))
 
     def line(self, line: LogLine) -> None:
         self.lines.append(line)
@@ -194,7 +214,7 @@ class Live:
         try:
             with self._lock:
                 return Group(*self._rows())
-        except RuntimeError:  # the view changed size under us: the next frame shows it
+        except RuntimeError:  # the view changed while it was read: the next frame shows it
             return Group()
 
     def _rows(self) -> list[Any]:
@@ -271,7 +291,7 @@ def _bar(steps: dict[str, int], total: int) -> Any:
 
 
 def _simulated(definition: Definition) -> str:
-    """What of a run will be made up, as far as that is known before it starts."""
+    """The mark of a run whose results are simulated, as far as that is known before it starts; else empty."""
     view = RunView(definition)
     prompts = any(isinstance(agent.does, Prompt) for agent in definition.agents.values())
     if prompts and not view.simulated:

@@ -88,7 +88,7 @@ def resume_here(
         say(notice)
     file = OutFile(options.out, db, say)
     file.continue_run(row.run, reopened.roots if reopened is not None else ())
-    narration = narrator(prepared.definition, prepared.total, again=prepared.view)
+    narration = narrator(prepared.definition, prepared.total, resumed=prepared.view)
     outcome = _execute(prepared.execute, narration, file, row.run)
     if outcome.state != "drained":
         remove_stdin_copy(row.source.get("tasks"), db)

@@ -1,4 +1,4 @@
-"""`runs`: what ran, newest first."""
+"""`runs`: list runs, newest first."""
 
 from __future__ import annotations
 

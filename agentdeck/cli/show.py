@@ -1,4 +1,4 @@
-"""`show`: one run on a page."""
+"""`show`: print one run on a page."""
 
 from __future__ import annotations
 
@@ -46,32 +46,34 @@ def show(run: str, timeline: int | None, db: str | None, as_json: bool) -> None:
         row, definition, view = load_run(reader, run)
     if row.state in ("running", "paused"):
         view.now = max(view.now, time.time())
-    told = summary(view, definition)
-    told["state"] = row.state  # the log does not know that its owner died
+    document = summary(view, definition)
+    document["state"] = row.state  # the log does not record that the process died
     most = timeline if timeline is not None else 0 if as_json else MOMENTS
     moments = list(view.timeline)[-most:] if most else []
     if as_json:
-        dump({**told, "timeline": [one._asdict() for one in moments]} if timeline else told)
+        dump({**document, "timeline": [one._asdict() for one in moments]} if timeline else document)
     else:
-        for line in page(row, view, told, moments):
+        for line in page(row, view, document, moments):
             out(line)
 
 
-def page(row: RunRow, view: RunView, told: dict[str, Data], moments: Sequence[TimelineEntry]) -> Iterator[str]:
+def page(
+    row: RunRow, view: RunView, document: dict[str, Data], moments: Sequence[TimelineEntry]
+) -> Iterator[str]:
     import json
 
     from agentdeck.cli.text_tables import cut
     from agentdeck.insight.formatting import clock
     from agentdeck.terminal_text import clean
 
-    yield from _facts(row, view, told)
+    yield from _facts(row, view, document)
     yield ""
-    yield from _agents(told)
-    costs = list(_costs(told))
+    yield from _agents(document)
+    costs = list(_costs(document))
     if costs:
         yield ""
         yield from costs
-    waited = list(_waited(told))
+    waited = list(_waited(document))
     if waited:
         yield ""
         yield from waited
@@ -82,13 +84,13 @@ def page(row: RunRow, view: RunView, told: dict[str, Data], moments: Sequence[Ti
         wide = max(len(_place(one)) for one in moments)
         for one in moments:
             yield cut(clean(f"{clock(one.at)}  {one.kind:<8} {_place(one):<{wide}}  {one.text}"))
-    if told["output"] is not None:
+    if document["output"] is not None:
         yield ""
         yield "output"
-        yield clean(json.dumps(told["output"], indent=2, ensure_ascii=False), lines=True)
+        yield clean(json.dumps(document["output"], indent=2, ensure_ascii=False), lines=True)
 
 
-def _facts(row: RunRow, view: RunView, told: dict[str, Data]) -> Iterator[str]:
+def _facts(row: RunRow, view: RunView, document: dict[str, Data]) -> Iterator[str]:
     from agentdeck.cli.options import with_db
     from agentdeck.cli.text_tables import cut
     from agentdeck.insight.formatting import moment, seconds
@@ -98,7 +100,7 @@ def _facts(row: RunRow, view: RunView, told: dict[str, Data]) -> Iterator[str]:
     word = f" · {made_up}" if (made_up := simulation(view)) else ""
     yield clean(f"{row.run}  {row.workflow}  {row.state}{word}")
     idle = f", and {seconds(view.idle)} in which no process ran it" if view.idle >= 1 else ""
-    yield f"started    {moment(row.started)}, {seconds(told['seconds'])}{idle}"
+    yield f"started    {moment(row.started)}, {seconds(document['seconds'])}{idle}"
     if row.state in ("running", "paused"):
         yield clean(f"held by    process {row.pid} on {row.host}")
     if row.state == "paused":
@@ -111,11 +113,11 @@ def _facts(row: RunRow, view: RunView, told: dict[str, Data]) -> Iterator[str]:
     if row.tags:
         yield clean(f"tags       {', '.join(row.tags)}")
     yield f"tasks      {task_counts(view.tasks)}"
-    states = ", ".join(f"{n:,} {state}" for state, n in told["steps"].items() if n)
-    yield f"steps      {states or 'none'}; {told['attempts']:,} attempts, {told['letters']:,} letters"
-    if approvals := told["approvals"]["how"]:
+    states = ", ".join(f"{n:,} {state}" for state, n in document["steps"].items() if n)
+    yield f"steps      {states or 'none'}; {document['attempts']:,} attempts, {document['letters']:,} letters"
+    if approvals := document["approvals"]["how"]:
         ways = ", ".join(f"{count:,} by {WAYS.get(way, way)}" for way, count in approvals.items())
-        words = f"{told['approvals']['approved']:,} approved, {told['approvals']['rejected']:,} rejected"
+        words = f"{document['approvals']['approved']:,} approved, {document['approvals']['rejected']:,} rejected"
         yield f"approvals  {words}; {ways}"
     if view.running and row.state in ("running", "paused"):
         oldest = sorted(view.running.values(), key=lambda started: started.at)[:RUNNING]
@@ -126,29 +128,29 @@ def _facts(row: RunRow, view: RunView, told: dict[str, Data]) -> Iterator[str]:
         from agentdeck.cli.limits import held_up
 
         yield from held_up(view)
-    speedup = f", {told['speedup']:.2f} × sequential" if told["speedup"] else ""
-    yield f"at best    {seconds(told['lower_bound_seconds'])}{speedup}"
-    if told["critical_path"]:
-        yield clean(f"critical   {' → '.join(told['critical_path'])}")
-    if told["usd"] is not None:
-        saved = told["saved"] and f"; ${told['usd_all_reasoning']:.4f} if all were on the reasoning tier"
-        guessed = sum(agent["estimated"] for agent in told["agents"].values())
+    speedup = f", {document['speedup']:.2f} × sequential" if document["speedup"] else ""
+    yield f"at best    {seconds(document['lower_bound_seconds'])}{speedup}"
+    if document["critical_path"]:
+        yield clean(f"critical   {' → '.join(document['critical_path'])}")
+    if document["usd"] is not None:
+        saved = document["saved"] and f"; ${document['usd_all_reasoning']:.4f} if all were on the reasoning tier"
+        guessed = sum(agent["estimated"] for agent in document["agents"].values())
         part = f"; estimated for {guessed:,} attempts that were cut off" if guessed else ""
-        yield f"cost       ${told['usd']:.4f}{saved or ''}{part}"
+        yield f"cost       ${document['usd']:.4f}{saved or ''}{part}"
     elif reason := unknown_cost(view):
         yield f"cost       unknown: {reason}"
-    eased = [f"{name} {_eased(agent['eased'])}" for name, agent in told["agents"].items() if agent["eased"]]
+    eased = [f"{name} {_eased(agent['eased'])}" for name, agent in document["agents"].items() if agent["eased"]]
     if eased:
         yield clean(f"budget     made cheaper: {'; '.join(eased)}")
 
 
 def _eased(eased: dict[str, int]) -> str:
-    """How often, and what was done: 5 reduced, 3 downgraded."""
+    """How often a budget made steps cheaper, and how: `5 reduced, 3 downgraded`."""
     words = {"reduce": "reduced", "downgrade": "downgraded", "routing": "on the routing tier", "drop": "dropped"}
     return ", ".join(f"{many:,} {words.get(how, how)}" for how, many in eased.items())
 
 
-def _agents(told: dict[str, Data]) -> list[str]:
+def _agents(document: dict[str, Data]) -> list[str]:
     from agentdeck.cli.text_tables import table
     from agentdeck.insight.formatting import seconds
 
@@ -162,13 +164,13 @@ def _agents(told: dict[str, Data]) -> list[str]:
             seconds(agent["p50"]),
             seconds(agent["p95"]),
         )
-        for name, agent in told["agents"].items()
+        for name, agent in document["agents"].items()
     ]
     return table(("agent", "steps", "done", "failed", "tries", "p50", "p95"), rows, right=(1, 2, 3, 4, 5, 6))
 
 
-def _costs(told: dict[str, Data]) -> list[str]:
-    """What prompts used and cost, by agent, where there were any."""
+def _costs(document: dict[str, Data]) -> list[str]:
+    """Tokens and costs of prompts by agent; empty if there were none."""
     from agentdeck.cli.text_tables import table
     from agentdeck.insight.formatting import dollars
 
@@ -181,20 +183,20 @@ def _costs(told: dict[str, Data]) -> list[str]:
             *(number(agent[key]) for key in ("tokens_in", "cached_in", "tokens_out")),
             *(dollars(agent[key]) for key in ("usd", "usd_all_reasoning", "saved")),
         )
-        for name, agent in told["agents"].items()
+        for name, agent in document["agents"].items()
         if agent["tokens_in"] is not None or agent["tokens_out"] is not None
     ]
     heads = ("tokens", "in", "cached", "out", "cost", "all reasoning", "saved")
     return table(heads, rows, right=range(1, 7)) if rows else []
 
 
-def _waited(told: dict[str, Data]) -> Iterator[str]:
-    """How long steps waited for what, by agent: a column per reason, the largest first."""
+def _waited(document: dict[str, Data]) -> Iterator[str]:
+    """Time that steps waited, by agent, with a column for each reason; the largest reason first."""
     from agentdeck.cli.text_tables import table
     from agentdeck.insight.formatting import seconds
 
     total: dict[str, float] = {}
-    for agent in told["agents"].values():
+    for agent in document["agents"].values():
         for reason, value in agent["waiting"].items():
             total[reason] = total.get(reason, 0.0) + value
     reasons = [reason for reason in sorted(total, key=lambda name: -total[name]) if total[reason]]
@@ -202,7 +204,7 @@ def _waited(told: dict[str, Data]) -> Iterator[str]:
         return
     rows = [
         (name, *(seconds(agent["waiting"].get(reason) or None) for reason in reasons))
-        for name, agent in told["agents"].items()
+        for name, agent in document["agents"].items()
         if any(agent["waiting"].values())
     ]
     rows.append(("all", *(seconds(total[reason]) for reason in reasons)))

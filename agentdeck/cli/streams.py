@@ -43,13 +43,13 @@ class _Stderr(io.FileIO):
 
 
 def prepare() -> None:
-    """Make the three streams usable. Streams that a test or an embedding program has replaced are left alone."""
+    """Make the three streams usable. Streams that a test or an embedding program has replaced stay unchanged."""
     for number, how in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_RDONLY)):  # a write to 1 or 2 is refused
         try:
             os.fstat(number)
         except OSError:
             with contextlib.suppress(OSError):
-                os.open(os.devnull, how)  # gets the lowest free number, which is this one
+                os.open(os.devnull, how)  # opens with the lowest free number, which is this one
     if sys.stdin is None:
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     if _is_own(sys.stdout, 1):
@@ -69,7 +69,7 @@ def flush() -> None:
 
 
 def discard() -> None:
-    """Let go of what stdout still buffers, so that the interpreter does not try to write it at its end."""
+    """Discard what stdout still buffers, so that the interpreter does not try to write it at its end."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -1,4 +1,4 @@
-"""Plain pages for people: aligned columns, readable at 80 characters."""
+"""Output on stdout: lines, JSON, and aligned columns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from agentdeck.workflow.model import Data
 
 
 def out(text: str = "", file: IO[str] | None = None) -> None:
-    """A line of data, whatever the terminal's encoding can say of it."""
+    """Print a line; characters that the stream's encoding lacks become question marks."""
     file = file or sys.stdout
     try:
         file.write(text + "\n")
@@ -23,14 +23,14 @@ def out(text: str = "", file: IO[str] | None = None) -> None:
 
 
 def dump(value: Data, *, indent: int | None = None) -> None:
-    """JSON on stdout, without a character that could do anything to a terminal."""
+    """Print JSON; control characters are escaped, so that they cannot affect a terminal."""
     import json
 
     out(escaped(json.dumps(value, ensure_ascii=False, indent=indent)))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
-    """Aligned columns. The columns numbered in `right` are aligned right; the last one is cut to the width."""
+    """Lines of aligned columns. Columns whose numbers are in `right` are aligned right."""
     cleaned = [[clean(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in chain([header], cleaned)) for i in range(len(header))]
     lines = []
@@ -44,7 +44,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[
 
 
 def cut(text: str) -> str:
-    """A line no longer than the terminal is wide; whole where stdout is no terminal."""
+    """The line cut to the width of the terminal; unchanged if stdout is not a terminal."""
     if not sys.stdout.isatty():
         return text
     width = shutil.get_terminal_size((80, 24)).columns

@@ -1,4 +1,4 @@
-"""The author of what this command line does."""
+"""The author that this process records with commands and decisions."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from agentdeck.scheduler.events import Author
 
-#: Set by the console for the engines that it starts: what they record was asked for there.
+#: Environment variable that the console sets for its engine processes: their tool is the console.
 TOOL = "AGENTDECK_TOOL"
 
 
 def author(by: str = "") -> Author:
-    """The user of this process, with the tool it was started from; `by` is the name of `--by`."""
+    """The user of this process with the tool that started it; `by` is the name of `--by`."""
     from agentdeck.engine.author import current_author
 
     return current_author(started_from(), by)
@@ -23,8 +23,8 @@ _tool = "cli"
 
 
 def started_from() -> str:
-    """`cli`, or `console` for an engine that the console started. The variable is removed, so that a program
-    which a command agent starts does not pass for the console."""
+    """`console` in an engine process that the console started, else `cli`. The variable is removed, so that
+    programs which command agents start do not inherit it."""
     global _tool
     _tool = os.environ.pop(TOOL, _tool)
     return _tool

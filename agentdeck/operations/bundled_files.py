@@ -1,4 +1,4 @@
-"""What comes with agentdeck: example workflows and themes, from the wheel or from a checkout."""
+"""Example workflows and themes that are installed with agentdeck."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import agentdeck
 
 
 def bundled(name: str, top: str) -> Path:
-    """A folder of the package, else the folder `top` beside it, as in a checkout."""
+    """The folder `name` of an installed package; in a checkout, the folder `top` beside the package."""
     package = Path(agentdeck.__file__).parent
     return package / name if (package / name).is_dir() else package.parent / top
 

@@ -1,4 +1,4 @@
-"""`--set agents.extract.timeout=5s`: one value of a workflow, changed for one run."""
+"""`--set agents.extract.timeout=5s`: settings of a workflow that are changed for one run."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from agentdeck.workflow.model import PRIORITIES, Agent, Budget, Definition, Prov
 from agentdeck.workflow.units import duration, size
 
 CLOCKS = ("queue", "attempt", "idle", "total")
-OF_RETRY = ("attempts", "delay", "factor", "max_delay")
-OF_AGENT = (
+RETRY_SETTINGS = ("attempts", "delay", "factor", "max_delay")
+AGENT_SETTINGS = (
     "timeout",
     *(f"timeout.{clock}" for clock in CLOCKS),
     "retry",
-    *(f"retry.{name}" for name in OF_RETRY),
+    *(f"retry.{name}" for name in RETRY_SETTINGS),
     "max_parallel",
     "priority",
     "tier",
@@ -28,17 +28,17 @@ OF_AGENT = (
 
 
 def override(definition: Definition, settings: Iterable[str]) -> Definition:
-    """The workflow with these settings. Raises UsageError for a name or a value that makes no sense."""
+    """The workflow with these `--set NAME=VALUE` settings. Raises UsageError for an unknown name or value."""
     for text in settings:
         name, value = pair(text, "--set")
         try:
-            definition = _set(definition, name, value.strip())
+            definition = _with_setting(definition, name, value.strip())
         except ValueError as error:
             raise UsageError(f"--set {name}: {error}") from None
     return definition
 
 
-def _set(definition: Definition, name: str, value: str) -> Definition:
+def _with_setting(definition: Definition, name: str, value: str) -> Definition:
     parts = name.split(".")
     if parts == ["limits", "workers"]:
         return replace(definition, limits=replace(definition.limits, workers=_whole(value)))
@@ -55,15 +55,15 @@ def _set(definition: Definition, name: str, value: str) -> Definition:
         if agent is None:
             raise UsageError(f"--set {name}: there is no agent {parts[1]}; {_near(parts[1], definition.agents)}")
         setting = ".".join(parts[2:])
-        if setting not in OF_AGENT:
-            raise UsageError(f"--set {name}: {setting} cannot be set here; {_near(setting, OF_AGENT)}")
-        agents = {**definition.agents, agent.name: _agent(agent, setting, value)}
+        if setting not in AGENT_SETTINGS:
+            raise UsageError(f"--set {name}: {setting} cannot be set here; {_near(setting, AGENT_SETTINGS)}")
+        agents = {**definition.agents, agent.name: _with_agent_setting(agent, setting, value)}
         return replace(definition, agents=agents)
     names = [
         "limits.workers",
         "budget.usd",
         "budget.tokens",
-        *(f"agents.{agent}.{one}" for agent in definition.agents for one in OF_AGENT),
+        *(f"agents.{agent}.{one}" for agent in definition.agents for one in AGENT_SETTINGS),
     ]
     near = difflib.get_close_matches(name, names, n=1)
     known = (
@@ -74,7 +74,7 @@ def _set(definition: Definition, name: str, value: str) -> Definition:
     raise UsageError(f"--set {name}: there is no such setting; {known}")
 
 
-def _agent(agent: Agent, setting: str, value: str) -> Agent:
+def _with_agent_setting(agent: Agent, setting: str, value: str) -> Agent:
     first, _, part = setting.partition(".")
     changes: dict[str, Any]
     if first == "timeout":
@@ -101,7 +101,7 @@ def _agent(agent: Agent, setting: str, value: str) -> Agent:
 
 
 def _amount(measure: str, value: str) -> Any:
-    """Dollars, or tokens such as 400k; None takes the bound away."""
+    """Dollars, or tokens such as 400k; None removes the bound."""
     if value in ("", "none"):
         return None
     if measure == "tokens":

@@ -1,7 +1,7 @@
-"""One value of a workflow file, changed in its text: comments, anchors and layout stay as they stand.
+"""Changes values in the text of a workflow file; comments, anchors and layout are preserved.
 
-A YAML library that loads and dumps keeps comments but not the layout. So the text itself is edited, at the place
-that the parser names, and the result is loaded and compared: only what was meant may be different.
+A YAML library that loads and dumps preserves comments but not the layout. Therefore the text is edited at the
+position that the parser reports. The result is loaded and compared: only the intended value may differ.
 """
 
 from __future__ import annotations
@@ -19,21 +19,22 @@ from agentdeck.workflow.loader import loads
 from agentdeck.workflow.model import Agent, Data, Definition, Rate, Retry
 from agentdeck.workflow.units import show_duration, show_rate
 
-Place: TypeAlias = tuple[str, ...]
+KeyPath: TypeAlias = tuple[str, ...]
 _ALIAS = re.compile(r"\s*:\s*(\*[^\s,\]}]+)")
 
 
 def save(file: Path, changes: Mapping[str, Data], source: Path | None = None) -> bool:
-    """Write limits into a workflow file; with `source`, its text with them into another one. False: it says so
-    already. The new text is there whole or not at all. Raises UsageError as `rewrite` does, and OSError."""
+    """Write limits into a workflow file, atomically; with `source`, write the text of that file with the limits
+    into `file`. Returns False if the file has the values already. Raises UsageError as `rewrite` does, and
+    OSError."""
     text = (source or file).read_bytes().decode("utf-8")
-    made = rewrite(text, changes, file)
-    if made == text and (source is None or source == file):
+    edited = rewrite(text, changes, file)
+    if edited == text and (source is None or source == file):
         return False
     target = file.resolve()
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        part.write_bytes(made.encode("utf-8"))
+        part.write_bytes(edited.encode("utf-8"))
         if target.exists():
             shutil.copymode(target, part)
         part.replace(target)
@@ -45,45 +46,45 @@ def save(file: Path, changes: Mapping[str, Data], source: Path | None = None) ->
 def rewrite(text: str, changes: Mapping[str, Data], file: Path) -> str:
     """The text of a workflow file with these limits (`workers`, `agents.extract.timeout`, `openai.requests`).
 
-    Raises UsageError, with the name, for one that cannot be written without changing anything else.
+    Raises UsageError, with the name, for a limit that cannot be written without changing another value.
     """
     for name, value in changes.items():
-        text = _one(text, name, value, file)
+        text = _with_limit(text, name, value, file)
     return text
 
 
-def _one(text: str, name: str, value: Data, file: Path) -> str:
+def _with_limit(text: str, name: str, value: Data, file: Path) -> str:
     before = loads(text, str(file), file.parent).definition
     reason = f"the text allows no place for it; set it in {file} by hand"
-    for place, written in _ways(before, name, value):
+    for path, yaml in _candidates(before, name, value):
         try:
-            made = put(text, place, written)
-            after = loads(made, str(file), file.parent).definition
+            edited = set_value(text, path, yaml)
+            after = loads(edited, str(file), file.parent).definition
         except AgentdeckError as error:
             reason = str(error)
             continue
-        if _only(before, after, name):
-            return made
-        reason = f"other agents share the value at {'.'.join(place)}; set it in {file} by hand"
+        if _changes_only(before, after, name):
+            return edited
+        reason = f"other agents share the value at {'.'.join(path)}; set it in {file} by hand"
     raise UsageError(f"{name}: {reason}")
 
 
-def _ways(definition: Definition, name: str, value: Data) -> Iterator[tuple[Place, str]]:
-    """Where a limit can stand in a file, and how: the first way that changes nothing else is taken."""
+def _candidates(definition: Definition, name: str, value: Data) -> Iterator[tuple[KeyPath, str]]:
+    """(key path, YAML text) for each way to write a limit; the first one that changes nothing else is used."""
     parts = name.split(".")
     if parts == ["workers"]:
         yield ("limits", "workers"), str(value)
         return
     if parts[0] == "budget":
-        yield ("budget", *parts[1:]), _written(value)
+        yield ("budget", *parts[1:]), _yaml(value)
         return
     if parts[0] != "agents":
-        yield ("limits", *parts), _written(value)
+        yield ("limits", *parts), _yaml(value)
         return
     agent = definition.agents.get(parts[1])
     if agent is None:
         raise UsageError(f"{name}: the file has no agent {parts[1]}")
-    at: Place = ("agents", agent.name)
+    at: KeyPath = ("agents", agent.name)
     match parts[2]:
         case "timeout":
             shown = "none" if value is None else show_duration(float(value))
@@ -95,7 +96,7 @@ def _ways(definition: Definition, name: str, value: Data) -> Iterator[tuple[Plac
             yield (*at, "retry"), str(value)
             yield (*at, "retry"), _retry(agent, value)
         case _:
-            yield (*at, parts[2]), _written(value)
+            yield (*at, parts[2]), _yaml(value)
 
 
 def _timeout(agent: Agent, attempt: str) -> str:
@@ -117,14 +118,14 @@ def _retry(agent: Agent, attempts: Data) -> str:
     return "{ " + ", ".join([f"attempts: {attempts}", *rest]) + " }"
 
 
-def _written(value: Data) -> str:
+def _yaml(value: Data) -> str:
     if isinstance(value, Mapping) and set(value) == {"count", "seconds"}:
         return show_rate(Rate(value["count"], value["seconds"]))
     return "null" if value is None else str(value)
 
 
-def _only(before: Definition, after: Definition, name: str) -> bool:
-    """Whether nothing but this limit is different now."""
+def _changes_only(before: Definition, after: Definition, name: str) -> bool:
+    """Whether this limit is the only difference."""
     found = definitions(before, after)
     different = {*found["added"], *found["removed"], *found["workflow"]}
     different |= {f"agents.{agent}.{key}" for agent, keys in found["changed"].items() for key in keys}
@@ -134,8 +135,8 @@ def _only(before: Definition, after: Definition, name: str) -> bool:
     if parts[0] == "budget":
         return different <= ({"budget"} if before.budget is None else {name})
     if parts[0] != "agents":
-        place = f"limits.providers.{name}."
-        return all(place.startswith(f"{one}.") or f"{one}.".startswith(place) for one in different)
+        path = f"limits.providers.{name}."
+        return all(path.startswith(f"{one}.") or f"{one}.".startswith(path) for one in different)
     stem = f"agents.{parts[1]}"
     allowed = {
         "timeout": {f"{stem}.timeout.attempt", f"{stem}.timeout.auto"},
@@ -144,16 +145,17 @@ def _only(before: Definition, after: Definition, name: str) -> bool:
     return different <= allowed.get(parts[2], {f"{stem}.{parts[2]}"})
 
 
-def put(text: str, place: Place, value: str) -> str:
-    """YAML text with `value` (YAML too) at this place, made where it is missing. What is an alias there, or a
-    map above it that is one, gets a value of its own. Raises UsageError where the place cannot be."""
+def set_value(text: str, path: KeyPath, value: str) -> str:
+    """YAML text with `value` (also YAML) at this key path; missing keys are inserted. An alias on the path is
+    replaced by a value of its own, because its anchor serves other keys. Raises UsageError if the path cannot
+    exist."""
     from ruamel.yaml import YAML
 
     node: Any = YAML(typ="safe", pure=True).compose(text)
-    for depth, name in enumerate(place):
+    for depth, name in enumerate(path):
         if not isinstance(node.value, list) or (node.value and not isinstance(node.value[0], tuple)):
-            raise UsageError(f"{'.'.join(place[:depth])} is no map")
-        rest = place[depth + 1 :]
+            raise UsageError(f"{'.'.join(path[:depth])} is no map")
+        rest = path[depth + 1 :]
         found = next((pair for pair in node.value if pair[0].value == name), None)
         if found is None:
             return _insert(text, node, f"{name}: {_nested(rest, value)}")
@@ -165,18 +167,19 @@ def put(text: str, place: Place, value: str) -> str:
         if not rest:
             return text[: below.start_mark.index] + value + text[below.end_mark.index :]
         node = below
-    raise UsageError("no place was named")
+    raise UsageError("no path was named")
 
 
-def _nested(names: Place, value: str) -> str:
-    """`timeout: 10s` says what `timeout: { attempt: 10s }` does; so does `retry: 3`."""
+def _nested(names: KeyPath, value: str) -> str:
+    """The value in nested maps; `timeout: 10s` is short for `timeout: { attempt: 10s }`, `retry: 3` likewise."""
     if names in (("attempt",), ("attempts",)):
         return value
     return f"{{ {names[0]}: {_nested(names[1:], value)} }}" if names else value
 
 
 def _alias(text: str, key: Any, value: Any) -> tuple[int, int] | None:
-    """Where the alias stands that is this key's value. The parser names the place of what it stands for."""
+    """Start and end of the alias that is this key's value; None if it is not an alias. The parser reports the
+    position of the anchored value instead."""
     if value.start_mark.index >= key.end_mark.index:
         return None
     found = _ALIAS.match(text, key.end_mark.index)
@@ -184,7 +187,7 @@ def _alias(text: str, key: Any, value: Any) -> tuple[int, int] | None:
 
 
 def _insert(text: str, node: Any, entry: str) -> str:
-    """A new entry after the first line of a map; in a one-line one at its end."""
+    """Insert an entry: after the first entry of a block map, at the end of a flow map in one line."""
     if not node.value:
         start, end = node.start_mark.index, node.end_mark.index
         if text[start:end].strip() != "{}":

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agentdeck.errors import UsageError
-from agentdeck.operations.workflow_file_edit import put, rewrite
+from agentdeck.operations.workflow_file_edit import rewrite, set_value
 from agentdeck.workflow.loader import loads
 from agentdeck.workflow.model import Data
 
@@ -128,11 +128,11 @@ def test_the_examples(file: Path) -> None:
 
 
 def test_places() -> None:
-    assert put("a: # here\n  b: 1 # one", ("a", "c"), "2") == "a: # here\n  b: 1 # one\n  c: 2"
-    assert put("a:\n  b:\n    c: 1\n", ("a", "d"), "2") == "a:\n  d: 2\n  b:\n    c: 1\n"
-    assert put("a: {}\n", ("a", "b"), "1") == "a: { b: 1 }\n"
-    assert put("a: {b: 2}\n", ("a", "c"), "1") == "a: {b: 2, c: 1}\n"
+    assert set_value("a: # here\n  b: 1 # one", ("a", "c"), "2") == "a: # here\n  b: 1 # one\n  c: 2"
+    assert set_value("a:\n  b:\n    c: 1\n", ("a", "d"), "2") == "a:\n  d: 2\n  b:\n    c: 1\n"
+    assert set_value("a: {}\n", ("a", "b"), "1") == "a: { b: 1 }\n"
+    assert set_value("a: {b: 2}\n", ("a", "c"), "1") == "a: {b: 2, c: 1}\n"
     with pytest.raises(UsageError, match="a is no map"):
-        put("a: [1]\n", ("a", "b"), "1")
+        set_value("a: [1]\n", ("a", "b"), "1")
     with pytest.raises(UsageError):
-        put("a:\n", ("a", "b"), "1")
+        set_value("a:\n", ("a", "b"), "1")
