@@ -1,27 +1,46 @@
-"""Starting attempts."""
+"""Attempts: starting them, and what their outcomes mean."""
 
 from __future__ import annotations
 
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.budget_ladder import BudgetLadder
+from agentdeck.scheduler.failures import Failures
+from agentdeck.scheduler.ready_queue import ReadyQueue
 from agentdeck.scheduler.recorder import Recorder
-from agentdeck.scheduler.state import Step
-from agentdeck.scheduler.waits import WaitClock
+from agentdeck.scheduler.run_state import RunState
+from agentdeck.scheduler.state import DEFERRED, OPEN, READY, RUNNING, Step
+from agentdeck.scheduler.waits import POOL, WaitClock
 
 
 class Attempts:
-    """Records that attempts start, and asks the engine to execute them."""
+    """Records that attempts start and asks the engine to execute them; records how they ended. What comes from an
+    attempt that no longer counts, because it was cancelled or is overdue, is ignored."""
 
-    __slots__ = ("_clock", "_recorder")
+    __slots__ = ("_clock", "_failures", "_ladder", "_queue", "_recorder", "_state")
 
-    def __init__(self, clock: WaitClock, recorder: Recorder) -> None:
+    def __init__(
+        self,
+        state: RunState,
+        queue: ReadyQueue,
+        clock: WaitClock,
+        recorder: Recorder,
+        failures: Failures,
+        ladder: BudgetLadder,
+    ) -> None:
+        self._state = state
+        self._queue = queue
         self._clock = clock
         self._recorder = recorder
+        self._failures = failures
+        self._ladder = ladder
+
+    # Starting
 
     def start(self, step: Step, at: float, reserved: ev.Reserved | None = None, eased: str = "") -> None:
         """Start the next attempt of a ready step, with what was reserved for it. `eased` says what a low budget
         changed."""
-        started = self.started(step, at, step.attempt + 1)
+        started = self._started(step, at, step.attempt + 1)
         number = 0
         if reserved is not None:
             number = reserved.ask
@@ -38,12 +57,7 @@ class Attempts:
         recorder.record(started)
         recorder.actions.append(act.StartAttempt(started, step.acting.agent.timeout.idle, number))
 
-    def restart(self, step: Step, at: float) -> None:
-        """Ask the engine once more to execute an attempt that holds no worker, after a process has resumed the
-        run: an approval, or a sub-workflow whose task was not opened."""
-        self._recorder.request(act.StartAttempt(self.started(step, at, step.attempt)))
-
-    def started(self, step: Step, at: float, attempt: int) -> ev.StepStarted:
+    def _started(self, step: Step, at: float, attempt: int) -> ev.StepStarted:
         """The event of an attempt that starts now, with the time that the step has waited, by reason."""
         wait = step.wait
         return ev.StepStarted(
@@ -58,9 +72,69 @@ class Attempts:
             step.tier_up,
         )
 
-    def lose(self, step: Step, at: float) -> None:
-        """Record that the process that executed the step's attempt is gone. All that is known of its use is what
-        was reserved; 0 stands for what was unknown (no price, or a log of an earlier version)."""
+    # Outcomes
+
+    def succeeded(self, event: ev.StepSucceeded) -> None:
+        if self._live(event.task, event.step, event.attempt) is not None:
+            self._recorder.record(event)
+
+    def failed(self, event: ev.AttemptFailed) -> None:
+        step = self._live(event.task, event.step, event.attempt)
+        if step is not None:
+            self._failures.attempt_failed(step, event)
+
+    def deferred(self, event: ev.AttemptDeferred) -> None:
+        step = self._live(event.task, event.step, event.attempt)
+        if step is not None:
+            self._recorder.record(event)
+            self._queue.set_aside(step, event.reason)
+
+    def deferral_ended(self, event: ev.DeferralEnded) -> None:
+        step = self._state.find(event.task, event.step)
+        if step is not None and step.state == DEFERRED and step.attempt == event.attempt:
+            self._queue.end_deferral(step)
+
+    def reservation_grew(self, event: ev.ReservationGrew) -> None:
+        step = self._live(event.task, event.step, event.attempt)
+        if step is not None and step.held is not None:
+            self._recorder.record(event)
+            self._ladder.update(event.task, event.at)
+
+    def _live(self, task: str, key: str, attempt: int) -> Step | None:
+        """The step, if this attempt of it is still the one that counts."""
+        found = self._state.tasks.get(task)
+        step = found.step(key) if found is not None else None
+        if step is None or step.attempt != attempt or step.state not in (RUNNING, OPEN):
+            return None
+        return step
+
+    # Another process goes on with the run
+
+    def resume(self, event: ev.RunResumed) -> None:
+        """Record the resumption. Attempts that held a worker are lost; those that hold none are requested again,
+        and deferred steps check again what they wait for."""
+        state = self._state
+        self._queue.commit(state.seq)
+        self._recorder.record(event)
+        for step in state.unended():
+            if step.state == READY and step.wait is not None and step.wait.spent is None:
+                # What the step waited for in the process before is known as far as the log tells.
+                reason, since = step.wait_reason or (POOL, step.ready_at)
+                step.wait.add(POOL, since - step.ready_at)
+                step.wait.add(reason, event.at - since)
+        for step in sorted(state.running, key=lambda s: (s.task.age, s.rule.index, s.item)):
+            self._lose(step, event.at)
+        for step in list(state.unended()):
+            if step.state == DEFERRED:
+                self._queue.end_deferral(step)
+            nested = f"{step.task.id}/{step.key}" in state.tasks
+            if step.state == OPEN and step.items is None and not nested:
+                # An approval, or a sub-workflow whose task was not opened.
+                self._recorder.request(act.StartAttempt(self._started(step, event.at, step.attempt)))
+
+    def _lose(self, step: Step, at: float) -> None:
+        """Record that the process of an attempt is gone. All that is known of its use is what was reserved; 0
+        stands for what was unknown (no price, or a log of an earlier version)."""
         usage = None
         if (hold := step.held) is not None:
             usage = ev.Usage(

@@ -9,13 +9,12 @@ from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.cancellation import Cancellation
 from agentdeck.scheduler.expansion import Expansion
-from agentdeck.scheduler.pending import Pending
 from agentdeck.scheduler.provider_queues import ProviderQueues
 from agentdeck.scheduler.ready_queue import ReadyQueue
 from agentdeck.scheduler.recorder import Recorder
 from agentdeck.scheduler.reopen import affected, chain
 from agentdeck.scheduler.reservations import Reservations
-from agentdeck.scheduler.run_state import RunState
+from agentdeck.scheduler.run_state import Pending, RunState
 from agentdeck.scheduler.state import OPEN, WAITING, Step, Task
 from agentdeck.workflow.model import Approve
 

@@ -9,9 +9,8 @@ from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.cancellation import Cancellation
 from agentdeck.scheduler.joins import SKIP
-from agentdeck.scheduler.pending import Pending
 from agentdeck.scheduler.recorder import Recorder
-from agentdeck.scheduler.run_state import RunState
+from agentdeck.scheduler.run_state import Pending, RunState
 from agentdeck.scheduler.scope import scope_of
 from agentdeck.scheduler.state import CANCELLED, FAILED, Step
 

@@ -14,12 +14,11 @@ from typing import Any
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler import transitions
 from agentdeck.scheduler.joins import Joins
-from agentdeck.scheduler.pending import Pending
 from agentdeck.scheduler.program import Program
 from agentdeck.scheduler.provider_queues import ProviderQueues
 from agentdeck.scheduler.ready_queue import ReadyQueue
 from agentdeck.scheduler.reopen import Reopener
-from agentdeck.scheduler.run_state import RunState
+from agentdeck.scheduler.run_state import Pending, RunState
 from agentdeck.scheduler.sequential_lanes import SequentialLanes
 from agentdeck.scheduler.state import CANCELLED, FAILED, READY, AllTasks, Task, root_of
 from agentdeck.scheduler.step_fold import StepFold

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 
-from agentdeck.scheduler.pending import Pending
 from agentdeck.scheduler.ready_queue import ReadyQueue
-from agentdeck.scheduler.run_state import RunState
+from agentdeck.scheduler.run_state import Pending, RunState
 from agentdeck.scheduler.state import BETWEEN, DONE, FAILED, OPEN, SKIPPED, WAITING, Step
 from agentdeck.workflow.model import Join
 

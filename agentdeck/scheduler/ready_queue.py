@@ -104,10 +104,15 @@ class ReadyQueue:
         else:
             self.push(step)
 
-    def is_current(self, entry: Entry) -> bool:
-        """Whether the step of this entry is ready, in an open task, and was not reopened since."""
+    @staticmethod
+    def is_fresh(entry: Entry) -> bool:
+        """Whether the step of this entry is ready and was not reopened since."""
         step = entry[6]
-        return step.state == READY and entry[5] >= step.valid_from and self._state.holds(step.task)
+        return step.state == READY and entry[5] >= step.valid_from
+
+    def is_current(self, entry: Entry) -> bool:
+        """Whether the entry is fresh and its task is open."""
+        return self.is_fresh(entry) and self._state.holds(entry[6].task)
 
     # Results on disk
 

@@ -1,12 +1,16 @@
-"""The state of a run: its tasks, its counters, its limits. Every change of a step's state is a call of `move`."""
+"""The state of a run: its tasks, counters and limits, and the decisions that are open.
+
+Every change of a step's state is a call of `RunState.move`.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Container, Iterator, Mapping
 
 from agentdeck.scheduler.budget_accounts import BudgetAccounts
 from agentdeck.scheduler.program import Program, Rule
-from agentdeck.scheduler.state import BUSY, Step, Task, root_of
+from agentdeck.scheduler.state import BUSY, WAITING, Step, Task, root_of
 from agentdeck.workflow.model import Data
 
 
@@ -123,3 +127,28 @@ class RunState:
                 for task in self.tasks.values()
             },
         }
+
+
+class Pending:
+    """Queues that the fold fills and the scheduler empties after every event.
+
+    `unsatisfiable`: steps whose join can no longer be satisfied, with its verdict. `unneeded`: steps that started
+    with `rest: cancel`, so that needs which no other step waits for are cancelled. `undecided`: steps whose round
+    or last item has ended. `finished`: tasks whose steps have all ended. `recovered`: steps that ended well after
+    they had become dead letters.
+    """
+
+    __slots__ = ("finished", "recovered", "undecided", "unneeded", "unsatisfiable")
+
+    def __init__(self) -> None:
+        self.unsatisfiable: deque[tuple[Step, str]] = deque()
+        self.unneeded: deque[Step] = deque()
+        self.undecided: deque[Step] = deque()
+        self.finished: deque[Task] = deque()
+        self.recovered: deque[Step] = deque()
+
+    def drop_stale(self, state: RunState) -> None:
+        """Drop what needs no decision any more."""
+        self.unneeded = deque(step for step in self.unneeded if state.holds(step.task))
+        self.unsatisfiable = deque(entry for entry in self.unsatisfiable if entry[0].state == WAITING)
+        self.undecided = deque(step for step in self.undecided if not step.ended)

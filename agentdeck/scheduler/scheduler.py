@@ -9,13 +9,13 @@ The parts, and which of them use which, from the bottom up:
     RunState, Timers, ReadyQueue, ProviderQueues, SequentialLanes, Pending, Joins      the state and its queues
     Fold (StepFold, Reopener)                                                          applies recorded events
     Recorder                                                                           records, collects actions
-    Cancellation, Failures, Attempts, BudgetLadder, Reservations, Expansion, Timeouts, Commands     decide
+    Cancellation, Failures, BudgetLadder, Attempts, Reservations, Expansion, Timeouts,
+    Commands, Starter                                                                  decide
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Container, Mapping
-from heapq import heappop
 from typing import Any
 
 from agentdeck.scheduler import actions as act
@@ -34,21 +34,20 @@ from agentdeck.scheduler.recorder import Recorder, UsageSource
 from agentdeck.scheduler.reopen import chain
 from agentdeck.scheduler.reservations import Reservations
 from agentdeck.scheduler.run_state import RunState
+from agentdeck.scheduler.starter import Starter
 from agentdeck.scheduler.state import (
     BETWEEN,
     CANCELLED,
-    DEFERRED,
     DONE,
     FAILED,
     OPEN,
     READY,
-    RUNNING,
     WAITING,
     Step,
     Task,
 )
 from agentdeck.scheduler.timeouts import Timeouts
-from agentdeck.scheduler.waits import POOL, RunWait
+from agentdeck.scheduler.waits import RunWait
 from agentdeck.workflow.model import Data, ProviderLimits
 
 
@@ -73,13 +72,12 @@ class Scheduler:
         self._recorder = recorder = Recorder(fold)
         self._cancellation = Cancellation(state, recorder)
         self._failures = Failures(state, fold.pending, recorder, self._cancellation)
-        self._attempts = Attempts(fold.clock, recorder)
         ladder = BudgetLadder(state, recorder, self._cancellation)
-        self._ladder = ladder
+        self._attempts = attempts = Attempts(state, fold.queue, fold.clock, recorder, self._failures, ladder)
         self._reservations = Reservations(
-            state, fold.queue, fold.providers, fold.lanes, recorder, self._attempts, ladder
+            state, fold.queue, fold.providers, fold.lanes, recorder, attempts, ladder
         )
-        self._expansion = Expansion(state, fold.queue, recorder, self._attempts, self._failures)
+        self._expansion = Expansion(state, fold.queue, recorder, attempts, self._failures)
         self._timeouts = Timeouts(state, fold.queue, fold.timers, fold.providers, recorder, self._failures)
         self._commands = Commands(
             state,
@@ -91,15 +89,17 @@ class Scheduler:
             self._reservations,
             self._expansion,
         )
+        self._starter = Starter(
+            state, fold.queue, fold.providers, recorder, self._cancellation, attempts, self._reservations
+        )
         self._provider_limits: Mapping[str, ProviderLimits] = {}
-        self._pulling = 0
         self._finished = False
         self._handlers: dict[type, Callable[[Any], None]] = {
-            ev.ReservationGrew: self._on_reservation_grew,
-            ev.StepSucceeded: self._on_succeeded,
-            ev.AttemptFailed: self._on_attempt_failed,
-            ev.AttemptDeferred: self._on_deferred,
-            ev.DeferralEnded: self._on_deferral_ended,
+            ev.ReservationGrew: attempts.reservation_grew,
+            ev.StepSucceeded: attempts.succeeded,
+            ev.AttemptFailed: attempts.failed,
+            ev.AttemptDeferred: attempts.deferred,
+            ev.DeferralEnded: attempts.deferral_ended,
             ev.TaskOpened: self._on_task_opened,
             ev.TasksExhausted: self._on_exhausted,
             ev.TimerFired: self._timeouts.fire,
@@ -131,9 +131,8 @@ class Scheduler:
             clock.advance(event.at)
         self._handlers[type(event)](event)
         self._settle(event.at)
-        state = self._state
-        full = len(state.running) + len(self._reservations.open) >= state.workers
-        clock.phase = RunWait.PAUSED if state.paused else RunWait.FULL if full else RunWait.FREE
+        full = self._starter.free <= 0
+        clock.phase = RunWait.PAUSED if self._state.paused else RunWait.FULL if full else RunWait.FREE
         return recorder.actions
 
     def apply(self, event: ev.Event) -> None:
@@ -142,48 +141,14 @@ class Scheduler:
 
     # What comes in
 
-    def _on_succeeded(self, event: ev.StepSucceeded) -> None:
-        if self._live(event.task, event.step, event.attempt) is not None:
-            self._recorder.record(event)
-
-    def _on_reservation_grew(self, event: ev.ReservationGrew) -> None:
-        step = self._live(event.task, event.step, event.attempt)
-        if step is not None and step.held is not None:
-            self._recorder.record(event)
-            self._ladder.update(event.task, event.at)
-
-    def _on_attempt_failed(self, event: ev.AttemptFailed) -> None:
-        step = self._live(event.task, event.step, event.attempt)
-        if step is not None:
-            self._failures.attempt_failed(step, event)
-
-    def _on_deferred(self, event: ev.AttemptDeferred) -> None:
-        step = self._live(event.task, event.step, event.attempt)
-        if step is not None:
-            self._recorder.record(event)
-            self._queue.set_aside(step, event.reason)
-
-    def _on_deferral_ended(self, event: ev.DeferralEnded) -> None:
-        step = self._state.find(event.task, event.step)
-        if step is not None and step.state == DEFERRED and step.attempt == event.attempt:
-            self._queue.end_deferral(step)
-
-    def _live(self, task: str, key: str, attempt: int) -> Step | None:
-        """The step, if this attempt of it is still the one that counts."""
-        found = self._state.tasks.get(task)
-        step = found.step(key) if found is not None else None
-        if step is None or step.attempt != attempt or step.state not in (RUNNING, OPEN):
-            return None
-        return step
-
     def _on_task_opened(self, event: ev.TaskOpened) -> None:
-        if event.parent is None and self._pulling:
-            self._pulling -= 1
+        if event.parent is None:
+            self._starter.task_came()
         self._recorder.record(event)
 
     def _on_exhausted(self, event: ev.TasksExhausted) -> None:
         """Each worker that asked for a task gets this answer; the first one is recorded."""
-        self._pulling = 0
+        self._starter.forget_pulls()
         if not self._state.exhausted:
             self._recorder.record(event)
 
@@ -191,26 +156,8 @@ class Scheduler:
         self._queue.commit(event.seq)
 
     def _on_resumed(self, event: ev.RunResumed) -> None:
-        """Another process goes on with the run: attempts that were under way are lost."""
-        state = self._state
-        self._queue.commit(state.seq)
-        self._recorder.record(event)
-        for step in state.unended():
-            if step.state == READY and step.wait is not None and step.wait.spent is None:
-                # What the step waited for in the process before is known as far as the log tells.
-                reason, since = step.wait_reason or (POOL, step.ready_at)
-                step.wait.add(POOL, since - step.ready_at)
-                step.wait.add(reason, event.at - since)
-        for step in sorted(state.running, key=lambda s: (s.task.age, s.rule.index, s.item)):
-            self._attempts.lose(step, event.at)
-        for task in list(state.tasks.values()):
-            for step in task.all_steps():
-                if step.state == DEFERRED:
-                    self._queue.end_deferral(step)
-                nested = f"{task.id}/{step.key}" in state.tasks
-                if step.state == OPEN and step.items is None and not nested:
-                    self._attempts.restart(step, event.at)
-        self._pulling = 0
+        self._attempts.resume(event)
+        self._starter.forget_pulls()
         self._finished = False
 
     def _on_reopened(self, event: ev.StepReopened) -> None:
@@ -233,7 +180,7 @@ class Scheduler:
         while pending.recovered:
             step = pending.recovered.popleft()
             self._recorder.request(act.UpdateLetters(step.task.id, step.key, "closed"))
-        if not self._state.paused and self._start(at):
+        if not self._state.paused and self._starter.start(at):
             self._settle(at)
         else:
             self._finish(at)
@@ -257,51 +204,6 @@ class Scheduler:
                 self._expansion.proceed(step, at)
         else:
             self._expansion.end_task(pending.finished.popleft(), at)
-
-    def _start(self, at: float) -> bool:
-        """Start ready steps in order while there are free workers, then ask for more tasks. Returns whether a
-        step was dropped.
-
-        A new task is asked for only where a worker has nothing to do, and while fewer than workers + 1 tasks are
-        busy. So tasks end early instead of all being open at once.
-        """
-        state, queue, reservations = self._state, self._queue, self._reservations
-        free = state.workers - len(state.running) - len(reservations.open)
-        requesting, dropped = reservations.requesting, False
-        if free > 0 and queue.parked:
-            queue.unpark()
-        while free > 0:
-            ready = self._providers.first(queue.heap) if self._providers.queues else queue.heap
-            if not ready:
-                if queue.parked:
-                    queue.unpark()
-                if not queue.heap:
-                    break
-                continue
-            entry = heappop(ready)
-            step = entry[6]
-            if step.state != READY or entry[5] < step.valid_from or (requesting and step in requesting):
-                continue
-            if queue.gated and queue.hold_until_committed(step):
-                continue
-            rule = step.acting
-            if rule.limit is not None and rule.live + rule.reserving >= rule.limit:
-                queue.park(entry, rule)
-            elif rule.checked:
-                free -= reservations.start(step, entry, at)
-                dropped |= step.ended
-            else:
-                self._attempts.start(step, at)
-                free -= 1
-        if free > 0 and not state.exhausted and not self._cancellation.of_run:
-            self._pull(min(free, state.workers + 1 - state.busy_tasks))
-        return dropped
-
-    def _pull(self, wanted: int) -> None:
-        """Ask for tasks until so many are asked for."""
-        while self._pulling < wanted:
-            self._pulling += 1
-            self._recorder.request(act.PullTask())
 
     def _finish(self, at: float) -> None:
         state = self._state

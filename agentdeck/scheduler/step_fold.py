@@ -11,11 +11,10 @@ from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.adaptive_timeout import auto_timeout
 from agentdeck.scheduler.approvals import output_of
 from agentdeck.scheduler.joins import Joins
-from agentdeck.scheduler.pending import Pending
 from agentdeck.scheduler.program import Rule
 from agentdeck.scheduler.provider_queues import ProviderQueues
 from agentdeck.scheduler.ready_queue import ReadyQueue
-from agentdeck.scheduler.run_state import RunState
+from agentdeck.scheduler.run_state import Pending, RunState
 from agentdeck.scheduler.sequential_lanes import SequentialLanes
 from agentdeck.scheduler.state import (
     BETWEEN,

@@ -8,6 +8,7 @@ from agentdeck.errors import Fault
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.attempts import Attempts
+from agentdeck.scheduler.budget_ladder import BudgetLadder
 from agentdeck.scheduler.cancellation import Cancellation
 from agentdeck.scheduler.expansion import Expansion
 from agentdeck.scheduler.failures import Failures
@@ -21,8 +22,11 @@ from tests.scheduler.parts import opened, recorded, start, step, succeed
 
 def parts(fold: Fold) -> tuple[Expansion, Recorder]:
     recorder = Recorder(fold)
-    failures = Failures(fold.state, fold.pending, recorder, Cancellation(fold.state, recorder))
-    return Expansion(fold.state, fold.queue, recorder, Attempts(fold.clock, recorder), failures), recorder
+    cancellation = Cancellation(fold.state, recorder)
+    failures = Failures(fold.state, fold.pending, recorder, cancellation)
+    ladder = BudgetLadder(fold.state, recorder, cancellation)
+    attempts = Attempts(fold.state, fold.queue, fold.clock, recorder, failures, ladder)
+    return Expansion(fold.state, fold.queue, recorder, attempts, failures), recorder
 
 
 def begin(one: Agent, *others: Agent) -> tuple[Fold, list[ev.Event]]:

@@ -9,6 +9,7 @@ from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.attempts import Attempts
 from agentdeck.scheduler.budget_ladder import BudgetLadder
 from agentdeck.scheduler.cancellation import Cancellation
+from agentdeck.scheduler.failures import Failures
 from agentdeck.scheduler.provider_queues import BUDGET, FOREVER
 from agentdeck.scheduler.recorder import Recorder
 from agentdeck.scheduler.reservations import Reservations
@@ -24,8 +25,10 @@ class Parts:
         self.fold = fold = opened(*agents, tasks=tasks, budget=budget)
         fold.state.program.reserve_prompts(True)
         self.recorder = recorder = Recorder(fold)
-        ladder = BudgetLadder(fold.state, recorder, Cancellation(fold.state, recorder))
-        attempts = Attempts(fold.clock, recorder)
+        cancellation = Cancellation(fold.state, recorder)
+        failures = Failures(fold.state, fold.pending, recorder, cancellation)
+        ladder = BudgetLadder(fold.state, recorder, cancellation)
+        attempts = Attempts(fold.state, fold.queue, fold.clock, recorder, failures, ladder)
         self.reservations = Reservations(
             fold.state, fold.queue, fold.providers, fold.lanes, recorder, attempts, ladder
         )

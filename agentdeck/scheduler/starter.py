@@ -1,0 +1,99 @@
+"""What starts next: ready steps in order while workers are free, then further tasks."""
+
+from __future__ import annotations
+
+from heapq import heappop
+
+from agentdeck.scheduler import actions as act
+from agentdeck.scheduler.attempts import Attempts
+from agentdeck.scheduler.cancellation import Cancellation
+from agentdeck.scheduler.provider_queues import ProviderQueues
+from agentdeck.scheduler.ready_queue import ReadyQueue
+from agentdeck.scheduler.recorder import Recorder
+from agentdeck.scheduler.reservations import Reservations
+from agentdeck.scheduler.run_state import RunState
+
+
+class Starter:
+    """Fills the free workers. `pulling` counts the tasks that were asked for and have not come yet."""
+
+    __slots__ = (
+        "_attempts", "_cancellation", "_providers", "_queue", "_recorder", "_reservations", "_state", "pulling",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        state: RunState,
+        queue: ReadyQueue,
+        providers: ProviderQueues,
+        recorder: Recorder,
+        cancellation: Cancellation,
+        attempts: Attempts,
+        reservations: Reservations,
+    ) -> None:
+        self._state = state
+        self._queue = queue
+        self._providers = providers
+        self._recorder = recorder
+        self._cancellation = cancellation
+        self._attempts = attempts
+        self._reservations = reservations
+        self.pulling = 0
+
+    @property
+    def free(self) -> int:
+        """How many workers have nothing to do. Negative while more attempts run than the limit now allows."""
+        return self._state.workers - len(self._state.running) - len(self._reservations.open)
+
+    def start(self, at: float) -> bool:
+        """Start what fits. Returns whether a step was dropped, so that there is something to decide again."""
+        queue, reservations = self._queue, self._reservations
+        free, requesting, dropped = self.free, reservations.requesting, False
+        if free > 0 and queue.parked:
+            queue.unpark()
+        while free > 0:
+            ready = self._providers.first(queue.heap) if self._providers.queues else queue.heap
+            if not ready:
+                if queue.parked:
+                    queue.unpark()
+                if not queue.heap:
+                    break
+                continue
+            entry = heappop(ready)
+            step = entry[6]
+            if not queue.is_fresh(entry) or (requesting and step in requesting):
+                continue
+            if queue.gated and queue.hold_until_committed(step):
+                continue
+            rule = step.acting
+            if rule.limit is not None and rule.live + rule.reserving >= rule.limit:
+                queue.park(entry, rule)
+            elif rule.checked:
+                free -= reservations.start(step, entry, at)
+                dropped |= step.ended
+            else:
+                self._attempts.start(step, at)
+                free -= 1
+        if free > 0:
+            self._pull(free)
+        return dropped
+
+    def _pull(self, free: int) -> None:
+        """Ask for a task for each free worker, while fewer than workers + 1 tasks are busy. So tasks end early
+        instead of all being open at once."""
+        state = self._state
+        if state.exhausted or self._cancellation.of_run:
+            return
+        wanted = min(free, state.workers + 1 - state.busy_tasks)
+        while self.pulling < wanted:
+            self.pulling += 1
+            self._recorder.request(act.PullTask())
+
+    def task_came(self) -> None:
+        """A task that was asked for was opened."""
+        if self.pulling:
+            self.pulling -= 1
+
+    def forget_pulls(self) -> None:
+        """No task that was asked for comes any more."""
+        self.pulling = 0
