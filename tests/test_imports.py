@@ -33,6 +33,10 @@ def test_core_needs_no_loop_and_no_disk() -> None:
     assert loaded & {"anyio", "asyncio", "sqlite3", "httpx", "pydantic", "ruamel", "textual"} == set()
 
 
+def test_sending_a_command_needs_no_engine() -> None:
+    assert loaded_by("import agentdeck.operations.commands") & {"anyio", "httpx", "textual"} == set()
+
+
 def test_the_public_names_exist() -> None:
     loaded_by("import agentdeck; [getattr(agentdeck, name) for name in agentdeck.__all__]")
 

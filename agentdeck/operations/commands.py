@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agentdeck.errors import UsageError
-from agentdeck.insight.prompt_text import approval
 from agentdeck.operations.inputs import pair, read
-from agentdeck.scheduler.approvals import refusal
 from agentdeck.scheduler.events import Author
 from agentdeck.store.command_client import CommandAnswer, send_and_wait
 from agentdeck.store.reader import Reader
@@ -80,6 +78,10 @@ def approve(
 ) -> RunCommand:
     """Answer an approval; `fields` are `name=value`. Raises UsageError if a field is unknown, missing or of the
     wrong type."""
+    # `insight.prompt_text` imports the engine, which the other commands do without.
+    from agentdeck.insight.prompt_text import approval
+    from agentdeck.scheduler.approvals import refusal
+
     question = approval(reader, row, step, task)
     values = _field_values(question, step, fields)
     if question is not None and (why := refusal(step, question, values)):

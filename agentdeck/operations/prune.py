@@ -11,6 +11,7 @@ from agentdeck.errors import UsageError
 from agentdeck.operations.task_files import remove_stdin_copy
 from agentdeck.store.prune import Old, Pruned, old, prune
 from agentdeck.store.reader import Reader
+from agentdeck.store.run_list import RunRow
 from agentdeck.store.schema import open_for_reading
 from agentdeck.store.sqlite_errors import explain
 from agentdeck.workflow.units import duration
@@ -34,6 +35,14 @@ def prunable(db: Path, older: str | None, keep: int | None) -> list[Old]:
         raise explain(error, db) from error
     finally:
         connection.close()
+
+
+def delete_run(db: Path, row: RunRow) -> Pruned:
+    """Delete one run, unless a process has taken it in the meantime: then no run is counted in the result."""
+    pruned = prune(db, [row.run], time.time())
+    if pruned.runs:
+        remove_stdin_copy(row.source.get("tasks"), db)
+    return pruned
 
 
 def delete(db: Path, runs: Sequence[Old]) -> Pruned:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -128,10 +127,10 @@ class RunListActions:
         self._confirm(f"Delete {row.run}?", touches, choices, delete)
 
     def _delete(self, row: RunRow) -> None:
-        from agentdeck.store.prune import prune
+        from agentdeck.operations.prune import delete_run
 
         try:
-            gone = prune(self._db, [row.run], time.time())
+            gone = delete_run(self._db, row)
             text = f"{row.run}: {gone.events:,} events deleted" if gone.runs else f"{row.run} is held by somebody"
         except AgentdeckError as error:
             text = str(error)
