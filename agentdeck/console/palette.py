@@ -15,14 +15,19 @@ from textual.fuzzy import FuzzySearch
 
 from agentdeck.console.text_entry import Entry
 from agentdeck.errors import AgentdeckError
-from agentdeck.operations.action_types import EVERYWHERE
-from agentdeck.operations.actions import of
+from agentdeck.operations.action_types import EVERYWHERE, Action
+from agentdeck.operations.actions import BY_ID, of
 from agentdeck.terminal_text import clean
 
 if TYPE_CHECKING:
     from agentdeck.console.app_interface import ConsoleApp
     from agentdeck.store.run_list import RunRow
 
+#: Actions of panes that the palette leaves out: they move the cursor, and many words would find them.
+MOVES = {
+    "up", "down", "left", "right", "first", "last", "top", "bottom", "begin", "end",
+    "page_up", "page_down", "page_left", "page_right",
+}  # fmt: skip
 PATIENCE = 0.5  # seconds that the palette waits for the store
 
 
@@ -71,6 +76,7 @@ class PaletteEntries(Provider):
     async def startup(self) -> None:
         self._entries = [
             *self._actions(),
+            *self._pane_actions(),
             *(self.screen.offers() if isinstance(self.screen, OffersEntries) else ()),
             *(await self._runs()),
             *self._themes(),
@@ -78,16 +84,27 @@ class PaletteEntries(Provider):
 
     def _actions(self) -> Iterator[PaletteEntry]:
         """Yields the actions of the screen and those of everywhere, each with its keys as they are now."""
-        keys: dict[str, list[str]] = {}
-        for active in self.screen.active_bindings.values():
-            keys.setdefault(active.binding.id or "", []).append(self.app.get_key_display(active.binding))
         for action in (*of(getattr(self.screen, "scope", "")), *of(EVERYWHERE)):
             if not action.keys or action.id == "everywhere.palette":
                 continue
             target = self.app if action.scope == EVERYWHERE else self.screen
-            shown = " ".join(keys.get(action.id, ()))
-            help_ = action.help + (f"  ·  {shown}" if shown else "")
-            yield PaletteEntry(action.title, help_, partial(target.run_action, action.method), True)
+            yield PaletteEntry(action.title, self._help(action), partial(target.run_action, action.method), True)
+
+    def _pane_actions(self) -> Iterator[PaletteEntry]:
+        """Yields the actions of the focused pane, but for those that move in it."""
+        nodes = {one.binding.id: one.node for one in self.screen.active_bindings.values() if one.binding.id}
+        for name, node in nodes.items():
+            action = BY_ID.get(name)
+            if action is not None and node not in (self.screen, self.app) and action.name not in MOVES:
+                yield PaletteEntry(
+                    action.title, self._help(action), partial(self.app.run_action, action.call, node)
+                )
+
+    def _help(self, action: Action) -> str:
+        """Returns the help of an action with the keys that it has now."""
+        active = self.screen.active_bindings.values()
+        keys = [self.app.get_key_display(one.binding) for one in active if one.binding.id == action.id]
+        return action.help + (f"  ·  {' '.join(keys)}" if keys else "")
 
     async def _runs(self) -> list[PaletteEntry]:
         app = cast("ConsoleApp", self.app)

@@ -1,6 +1,7 @@
-"""What one process asks of the owner of a run: `commands` owns one row per request, and its answer.
+"""Commands to the owner of a run: a row of the table `commands` is one command and its answer.
 
-Anybody puts; the owner looks (`Reader.commands`, which takes no lock), takes, and answers.
+Any process puts a command. The owner polls (`Reader.commands`, which takes no lock), takes what is new, carries
+it out and writes the answer. The verbs are those of `engine/commands.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from agentdeck.workflow.model import Data
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One command. `taken_at` None: no process has taken it yet."""
+    """One command. `taken_at` is None until the owner has taken it, `answer` until it was carried out."""
 
     id: int
     run: str
@@ -39,7 +40,7 @@ Columns: TypeAlias = tuple[int, str, str, str, str, float, float | None, str | N
 
 
 def request_of(row: Columns) -> Request:
-    """A request from its row. Version 0.1 wrote no more of the author than a name."""
+    """Returns the request of a row. Version 0.1 stored only the author's name."""
     number, run, verb, args, who, at, taken_at, answer, author = row
     asked = Author(**json.loads(author)) if author else Author(who or "unknown")
     return Request(
@@ -50,7 +51,7 @@ def request_of(row: Columns) -> Request:
 def put_command(
     connection: sqlite3.Connection, run: str, verb: str, args: Data, author: Author, at: float
 ) -> int:
-    """Ask; the id under which the answer will be."""
+    """Inserts a command and returns its id, under which the answer will be."""
     cursor = connection.execute(
         "INSERT INTO commands (run, verb, args, who, author, at) VALUES (?, ?, ?, ?, ?, ?)",
         (run, verb, text_of(args), author.text, text_of(author._asdict()), at),
@@ -59,7 +60,7 @@ def put_command(
 
 
 def take_commands(connection: sqlite3.Connection, run: str, now: float) -> list[Request]:
-    """All that is asked of a run and not taken yet, in order; taken now."""
+    """Marks all new commands to a run as taken, and returns them in the order of their ids."""
     rows = connection.execute(
         f"UPDATE commands SET taken_at = ? WHERE run = ? AND taken_at IS NULL RETURNING {COLUMNS}", (now, run)
     ).fetchall()
@@ -67,8 +68,8 @@ def take_commands(connection: sqlite3.Connection, run: str, now: float) -> list[
 
 
 def refuse_commands(connection: sqlite3.Connection, run: str, now: float, why: str) -> None:
-    """What was asked of an owner that died before it heard is not done by the next one: whoever asked was told
-    that nobody runs it."""
+    """Refuses commands that the last owner did not take before it died. Their senders were told that no process
+    executes the run, so the next owner must not carry them out."""
     connection.execute(
         "UPDATE commands SET taken_at = ?, answer = ? WHERE run = ? AND taken_at IS NULL",
         (now, text_of({"ok": False, "answer": why}), run),
@@ -76,5 +77,5 @@ def refuse_commands(connection: sqlite3.Connection, run: str, now: float, why: s
 
 
 def answer_command(connection: sqlite3.Connection, request: int, answer: Data) -> None:
-    """Tell who asked what came of it."""
+    """Stores the answer to a command."""
     connection.execute("UPDATE commands SET answer = ? WHERE id = ?", (text_of(answer), request))

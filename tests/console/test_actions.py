@@ -21,7 +21,7 @@ from textual.dom import DOMNode
 from textual.events import Key
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Input
+from textual.widgets import Input, OptionList
 
 from agentdeck import console, operations
 from agentdeck.cli.main import HELP, TABLE, cli, one_line_help
@@ -242,6 +242,22 @@ async def test_keys_of_a_table_a_log_and_a_graph_are_changed_by_a_keymap(
         assert not answers
         await pilot.press("m")
         await until(pilot, lambda: answers == ["no"])
+
+
+@pytest.mark.anyio
+async def test_the_palette_finds_the_actions_of_the_focused_pane(recorded: tuple[Path, Outcome]) -> None:
+    app = DeckApp(recorded[0], run="last")
+    async with app.run_test(size=(160, 48)) as pilot:
+        await until(pilot, lambda: bool(app.screen.query(LogLines)))
+        log = app.screen.query_one(LogLines)
+        await pilot.press("5")
+        await until(pilot, lambda: log.has_focus)
+        wrapped = log.wrap
+        await pilot.press("colon", *"wrap")
+        palette = app.screen
+        await until(pilot, lambda: [one.option_count for one in palette.query(OptionList)] == [1])
+        await pilot.press("enter")
+        await until(pilot, lambda: log.wrap != wrapped)
 
 
 # The palette, the engine and the command line -----------------------------------------------------------------
