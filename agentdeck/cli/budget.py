@@ -117,14 +117,14 @@ class _BudgetReport:
         if ledger is None and not self.accounts.tasks:
             yield f"{row.run} has no budget"
         if ledger is not None:
-            yield f"budget     {ledger.told()}" + (
+            yield f"budget     {ledger.as_text()}" + (
                 f"; in force: {', '.join(ledger.rungs)}" if ledger.rungs else ""
             )
         if self.accounts.lowest:
             yield "tier       all that is left goes to the routing tier"
         for name, one in list(self.accounts.tasks.items())[:TASKS]:
             rungs = f"; in force: {', '.join(one.rungs)}" if one.rungs else ""
-            yield clean(f"task {name:<6}{one.told()}{rungs}")
+            yield clean(f"task {name:<6}{one.as_text()}{rungs}")
         if row.state not in ("done", "failed", "cancelled"):
             yield from self._rest()
 

@@ -87,7 +87,7 @@ class BudgetHolds:
                 self._waiting.add(call.step)
                 if not self._others(name):
                     of = f"task {name}" if name else "the run"
-                    what = f"the budget of {of} has no room for one more request: {ledger.told()}"
+                    what = f"the budget of {of} has no room for one more request: {ledger.as_text()}"
                     raise StepError("budget", what)
                 leave()
                 await anyio.sleep(LOOK)

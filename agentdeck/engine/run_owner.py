@@ -53,9 +53,9 @@ async def hold(engine: Engine, storage: RunStorage) -> None:
                         return
                     renewed = now
                     passing("lease.renewed")
-                    _tell(engine, storage)
+                    _update_row(engine, storage)
                 elif state != engine.view.state:
-                    _tell(engine, storage)
+                    _update_row(engine, storage)
                 state = engine.view.state
             except StoreError:
                 # The writer reports the fault itself, and the run pauses; commands wait in the store meanwhile.
@@ -77,7 +77,7 @@ def _file_id(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _tell(engine: Engine, storage: RunStorage) -> None:
+def _update_row(engine: Engine, storage: RunStorage) -> None:
     """Update the run's row."""
     engine.events.flush()
     state = "paused" if engine.view.state == "paused" else "running"
@@ -103,14 +103,14 @@ async def _carry_out(engine: Engine, storage: RunStorage, store: AsyncReader) ->
             for event in events:
                 engine.feed(event)
             if engine.view.state != before:
-                _tell(engine, storage)  # whoever asked sees it as soon as they are told
+                _update_row(engine, storage)  # before the answer, so that its sender reads the new state
             if request.verb == "retry":
                 engine.scheduler.forget()
             passing("command.done")
-            told = {"ok": True, "seq": engine.scheduler.seq, "answer": answer}
+            result = {"ok": True, "seq": engine.scheduler.seq, "answer": answer}
         except UsageError as error:
-            told = {"ok": False, "answer": str(error)}
+            result = {"ok": False, "answer": str(error)}
         except (KeyError, TypeError, ValueError) as error:
-            told = {"ok": False, "answer": f"{request.verb} is missing or has a wrong {error}"}
+            result = {"ok": False, "answer": f"{request.verb} is missing or has a wrong {error}"}
         engine.events.flush()
-        storage.log.call(partial(answer_command, request=request.id, answer=told))
+        storage.log.call(partial(answer_command, request=request.id, answer=result))

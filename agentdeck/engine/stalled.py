@@ -102,12 +102,12 @@ def _cause(kind: str, why: str, steps: list[Step]) -> StallCause:
 
 
 async def watch(
-    engine: Engine, wait: bool, tell: Callable[[str, tuple[StallCause, ...]], None] | None
+    engine: Engine, wait: bool, report: Callable[[str, tuple[StallCause, ...]], None] | None
 ) -> tuple[StallCause, ...]:
     """Runs beside the engine: report what the run waits for, once and when that changes. Without `wait`, stop
     the run instead, and return what it waited for."""
     scheduler, looked = engine.scheduler, -1
-    told: tuple[StallCause, ...] = ()
+    reported: tuple[StallCause, ...] = ()
     while True:
         await anyio.sleep(LOOK)
         if scheduler.seq == looked or not engine.quiet:
@@ -120,9 +120,9 @@ async def watch(
             at = engine.clock.now()
             engine.feed(ev.Batch(at, (ev.Noted(at, stopped(scheduler.run, found)), ev.RunDrained(at))))
             return found
-        if found != told and tell is not None:
-            tell(scheduler.run, found)
-        told = found
+        if found != reported and report is not None:
+            report(scheduler.run, found)
+        reported = found
 
 
 def stopped(run: str, found: Iterable[StallCause], *, resumable: bool = True) -> str:

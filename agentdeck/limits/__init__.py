@@ -1,1 +1,1 @@
-"""Pure: rate windows, circuit breaker, adaptive concurrency, fair sharing, budgets."""
+"""Pure: rate windows, circuit breaker, adaptive concurrency, fair sharing, reservations, tokens, budgets."""

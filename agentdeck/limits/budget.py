@@ -145,7 +145,7 @@ class Ledger:
         share = self.share()
         self.rungs = [rung for at, rung in self.ladder if rung in self.rungs and share >= at - NOISE]
 
-    def told(self) -> str:
+    def as_text(self) -> str:
         """Used, held and likely amounts as text."""
         parts = []
         if self.usd is not None:

@@ -44,7 +44,7 @@ def end(groups: Collection[Group], grace: float = GRACE, *, leaderless: bool = F
     led = {one.pid for one in groups if one.pid and _is_the_same(one, leaderless)}
     seen: set[int] = set()
     begun, quiet = time.monotonic(), 0
-    told: set[int] = set()
+    signalled: set[int] = set()
     while time.monotonic() < begun + PATIENCE:
         alive = _members(marks, led)
         quiet = 0 if alive else quiet + 1
@@ -53,8 +53,8 @@ def end(groups: Collection[Group], grace: float = GRACE, *, leaderless: bool = F
         seen |= alive
         kill = time.monotonic() >= begun + grace
         for pid in alive:
-            if kill or pid not in told:
-                told.add(pid)
+            if kill or pid not in signalled:
+                signalled.add(pid)
                 _signal(pid, signal.SIGKILL if kill else signal.SIGTERM)
         time.sleep(PAUSE)
     return len(seen)

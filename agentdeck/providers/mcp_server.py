@@ -29,7 +29,7 @@ MOST_PAGES = 100
 #: The code of the error that the package raises where the connection is gone.
 CONNECTION_CLOSED = -32000
 
-#: Where the package logs.
+#: The loggers of the package.
 LOGGERS = ("mcp", "client")
 
 #: Called with a progress message of a call.
@@ -91,9 +91,9 @@ class McpConnection:
                 raise self._failure("network", f"was lost at {tool}") from None
             except Exception as error:
                 code = getattr(getattr(error, "error", None), "code", CONNECTION_CLOSED)
-                if code != CONNECTION_CLOSED:  # the server refused the call, and goes on
+                if code != CONNECTION_CLOSED:  # the server refused the call, and still runs
                     return ToolResult(f"the call was refused: {_first(error)}", True)
-                if type(error).__name__ == "ValidationError":  # of pydantic, by which the package reads
+                if type(error).__name__ == "ValidationError":  # of pydantic, which the package parses with
                     return ToolResult(f"the tool's answer cannot be read: {_first(error)}", True)
                 self._stop.set()
                 raise self._failure("network", f"was lost at {tool}: {_first(error)}") from None
@@ -214,11 +214,11 @@ class McpConnection:
 
 
 class _Ended(Exception):
-    """The process of the server has ended."""
+    """The server's process has ended."""
 
 
 class _Package:
-    """What is used of the package `mcp`. Making one imports it."""
+    """The parts of the package `mcp` that are used. Making one imports it."""
 
     def __init__(self) -> None:
         try:
@@ -237,15 +237,15 @@ class _Package:
 
 
 def _silence(logger: logging.Logger) -> None:
-    """The package logs what servers send wrong, with tracebacks that show it, keys included. That would go to the
-    terminal. Whoever has set this logger up gets it."""
+    """Keep the package's log from the terminal: it contains what servers send wrong, keys included. A logger
+    that the program has configured is left alone."""
     if logger.level == logging.NOTSET and not logger.handlers:
         logger.addHandler(logging.NullHandler())
         logger.propagate = False
 
 
 def _bottom(error: BaseException) -> BaseException:
-    """What is at the bottom of groups of exceptions."""
+    """The first exception inside groups of exceptions."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

@@ -1,9 +1,8 @@
-"""An MCP server that is a program: starting it, exchanging messages with it, noticing at once that it has ended.
+"""An MCP server that is a program: starts it, exchanges messages with it, and notices at once that it has ended.
 
 The transport of the package `mcp` notices the end of its server only when all its pipes are closed, which a
-process that the server left behind (a wrapper's child) may put off for minutes; and it says neither how the
-server ended nor what it wrote to stderr.
-"""
+process that the server left behind (the child of a wrapper) can delay for minutes; and it reports neither how
+the server ended nor what it wrote to stderr."""
 
 from __future__ import annotations
 
@@ -20,13 +19,13 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 #: Seconds from the end of stdin to TERM, and from TERM to KILL.
 GRACE = 2.0
-#: Seconds between two looks whether the server still runs, while it starts and later.
+#: Seconds between two checks whether the server still runs: while it starts, and at most.
 LOOK, LONGEST_LOOK = 0.02, 0.25
-#: Seconds that what a server wrote before its end is still read.
+#: Seconds for which output is still read after the server has ended.
 DRAIN = 0.2
-#: Bytes of one message; a longer line is no answer but a flood.
+#: The largest message in bytes.
 LONGEST_MESSAGE = 32 * 1024 * 1024
-#: Bytes of stderr that a failure shows.
+#: Bytes of stderr that a failure includes.
 STDERR_TAIL = 4_000
 
 _CLOSED = (anyio.ClosedResourceError, anyio.BrokenResourceError, OSError)
@@ -62,7 +61,7 @@ async def start_process(command: Sequence[str], env: Mapping[str, str], stderr: 
 
 
 def stderr_tail(stderr: IO[bytes]) -> str:
-    """The end of what the server wrote to this file."""
+    """The end of what the server wrote to stderr, which is this file."""
     number = stderr.fileno()
     size = os.fstat(number).st_size
     tail = os.pread(number, STDERR_TAIL, max(0, size - STDERR_TAIL))
@@ -73,12 +72,12 @@ def stderr_tail(stderr: IO[bytes]) -> str:
 async def stdio_server(
     command: Sequence[str], env: Mapping[str, str], stderr: IO[bytes]
 ) -> AsyncIterator[StdioServer]:
-    """Start a server; its `read` and `write` are what `mcp.ClientSession` takes. On leaving it is ended, with its
-    process group. Raises OSError where it cannot be started."""
+    """Start a server; its `read` and `write` are the arguments of `mcp.ClientSession`. On leaving, the server is
+    ended, with its process group. Raises OSError where it cannot be started."""
     from mcp.shared.message import SessionMessage
 
     parse = _parser()
-    with anyio.CancelScope(shield=True):  # a process that was started is never lost
+    with anyio.CancelScope(shield=True):  # a started process must not be lost
         process = await start_process(command, env, stderr)
     to_session, read = anyio.create_memory_object_stream[Any](0)
     write, from_session = anyio.create_memory_object_stream[Any](0)
@@ -86,7 +85,7 @@ async def stdio_server(
 
     async def pass_answers() -> None:
         assert process.stdout is not None
-        pieces: list[bytes] = []  # of a line that is not complete
+        pieces: list[bytes] = []  # of an incomplete line
         with suppress(anyio.EndOfStream, *_CLOSED):
             while sum(map(len, pieces)) <= LONGEST_MESSAGE:
                 first, *more = (await process.stdout.receive()).split(b"\n")
@@ -98,7 +97,7 @@ async def stdio_server(
                     try:
                         message: Any = SessionMessage(parse(line))
                     except ValueError as error:
-                        message = error  # a server that prints something else; the session reports it
+                        message = error  # the server printed something else; the session reports it
                     await to_session.send(message)
 
     async def pass_requests() -> None:
@@ -108,7 +107,7 @@ async def stdio_server(
                 text = sent.message.model_dump_json(by_alias=True, exclude_unset=True)
                 await process.stdin.send(text.encode() + b"\n")
 
-    async def look() -> None:
+    async def wait_for_exit() -> None:
         """`Process.wait` also waits for the pipes."""
         pause = LOOK
         while process.returncode is None:
@@ -129,7 +128,7 @@ async def stdio_server(
 
     try:
         async with anyio.create_task_group() as tasks:
-            for task in (answers, pass_requests, look):
+            for task in (answers, pass_requests, wait_for_exit):
                 tasks.start_soon(task)
             try:
                 yield server
@@ -143,7 +142,7 @@ async def stdio_server(
 
 
 async def _end(process: Process) -> None:
-    """Closing stdin asks the server to end; its group is ended by signals after that."""
+    """Close stdin, which asks the server to end; then end its group by signals."""
     assert process.stdin is not None
     with suppress(*_CLOSED):
         await process.stdin.aclose()
@@ -159,7 +158,7 @@ async def _end(process: Process) -> None:
 
 
 def _parser() -> Callable[[bytes], Any]:
-    """What reads a message, in the first and in the second major version of the package."""
+    """The function that parses a message, in the first and in the second major version of the package."""
     from mcp import types
 
     messages: Any = types

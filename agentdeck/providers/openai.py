@@ -1,4 +1,4 @@
-"""`openai`: chat completions, of whoever speaks them."""
+"""`openai`: the chat completions API, of OpenAI and of compatible servers."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from agentdeck.workflow.deck import Provider
 from agentdeck.workflow.model import Data
 
 URL = "https://api.openai.com/v1"
-#: Why an answer ended that the provider refused.
+#: Reasons for the end of an answer that the provider refused.
 REFUSED = ("content_filter", "safety", "recitation", "blocklist", "prohibited_content", "sensitive")
-#: Parts of a request that not every compatible server takes, and what a refusal calls them.
+#: Optional parts of a request that some compatible servers reject, and how a refusal names them.
 OPTIONAL = ("response_format", "stream_options", "temperature", "max_completion_tokens", "max_tokens")
 
 
 class OpenAIProvider:
-    """`without` holds, by model, what a server has refused to take: it is not asked for again."""
+    """`_without` are the optional parts, by model, that a server has refused: they are not sent again."""
 
     def __init__(self, name: str, provider: Provider, keys: KeyStore, wire: EventStreamClient) -> None:
         self._who = name
@@ -51,7 +51,7 @@ class OpenAIProvider:
                 said("")  # the answer has begun
                 return await self._read(stream, got, request.schema is not None)
         except StepError as error:
-            raised = self._told(error, request, body, got.text)
+            raised = self._with_text(error, request, body, got.text)
             raised.begun = begun
             raise raised from None
 
@@ -109,7 +109,8 @@ class OpenAIProvider:
         )
 
     def _take(self, event: Mapping[str, Data], got: StreamedAnswer, usage: dict[str, Data], part: str) -> bool:
-        """One event, or a whole answer. Never the last: usage comes after the end, and what tells is `[DONE]`."""
+        """Handle one event, or a whole answer. Never returns True for the last one: usage follows the end, and
+        `[DONE]` ends the stream."""
         choices = event.get("choices")
         failed = event.get("error") or (event if _is_error(event) else None)
         if failed:
@@ -131,7 +132,7 @@ class OpenAIProvider:
                 raise StepError("refused", f"{self._who} refused: {str(delta['refusal'])[:300]}")
             if delta.get("tool_calls"):
                 _call(delta["tool_calls"], got)
-            if delta.get("function_call"):  # the older form: one call, without a place
+            if delta.get("function_call"):  # the older form: one call, without an index
                 _call([{"function": delta["function_call"]}], got)
         ended = str(choice.get("finish_reason") or "")[:100]
         if ended.lower() in REFUSED:
@@ -141,9 +142,11 @@ class OpenAIProvider:
         if ended:
             got.complete, got.ended = True, ENDED.get(ended.lower(), ended)
 
-    def _told(self, error: StepError, request: PromptRequest, body: Mapping[str, Data], text: str) -> StepError:
-        """The error with the text that had come; where it refuses an optional part, the next attempt goes
-        without it."""
+    def _with_text(
+        self, error: StepError, request: PromptRequest, body: Mapping[str, Data], text: str
+    ) -> StepError:
+        """The error with the text that had arrived. Where it refuses an optional part, the next attempt omits
+        that part."""
         kind, message, after, clock, detail = error.fault[:5]
         part = _refused_part(error, body) if isinstance(error, ProviderRefusal) else ""
         if part:
@@ -156,8 +159,8 @@ class OpenAIProvider:
 
 
 def _refused_part(error: ProviderRefusal, body: Mapping[str, Data]) -> str:
-    """The optional part of the request that a refusal names. Some servers (llama.cpp's among them) answer 500
-    where others say 400; a 500 that names several parts may only repeat the request."""
+    """The optional part of the request that a refusal names. Some servers (llama.cpp's among them) answer 500 in
+    place of 400; a 500 that names several parts may only repeat the request."""
     named = [part for part in OPTIONAL if part in body and re.search(rf"\b{part}\b", error.fault.detail)]
     if error.status == 500:
         return named[0] if len(named) == 1 else ""
@@ -165,15 +168,14 @@ def _refused_part(error: ProviderRefusal, body: Mapping[str, Data]) -> str:
 
 
 def _is_error(event: Mapping[str, Data]) -> bool:
-    """Whether an event without choices is an error that is not under `error`, as servers of vLLM and FastAPI send
-    it."""
+    """Whether an event without choices is an error outside of `error`, as servers of vLLM and FastAPI send it."""
     if event.get("object") == "error":
         return True
     return not event.keys() & {"choices", "usage"} and bool(event.get("message") or event.get("detail"))
 
 
 def _call(calls: Data, got: StreamedAnswer) -> None:
-    """Pieces of calls of tools."""
+    """Handle pieces of tool calls."""
     for place, call in enumerate(calls if isinstance(calls, list) else []):
         name, piece, at = of(call, "function", "name"), of(call, "function", "arguments"), of(call, "index")
         if isinstance(piece, dict):

@@ -1,4 +1,4 @@
-"""How long an answer a model can give, in tokens: from the deck, or as its vendor publishes it."""
+"""The longest answer of a model in tokens: from the deck, or as its vendor publishes it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _CLAUDE = (
     (r"claude-opus-4(?![.-]?[2-9](?!\d))", 32_000),  # 4 and 4.1; a date may follow
     (r"claude-", 64_000),
 )
-#: Anthropic's protocol requires a number; this is for models of which nothing is known.
+#: For unknown models, as Anthropic's protocol requires a number.
 _UNKNOWN = 4096
 
 
 def output_limit(model: Model) -> int | None:
-    """What the deck says of this model, else what is known of its id; None for unknown."""
+    """The limit from the deck, else from the model's id; None for unknown."""
     return model.max_output or known_output_limit(model.id)
 
 
@@ -32,5 +32,5 @@ def known_output_limit(model: str) -> int | None:
 
 
 def unless_limited(model: str) -> int:
-    """What is asked for by Anthropic's protocol where nothing limits the answer."""
+    """The `max_tokens` for Anthropic's protocol where nothing limits the answer."""
     return known_output_limit(model) or _UNKNOWN

@@ -1,4 +1,4 @@
-"""The JSON Schema of an agent's typed `output`, for models and for who invents answers."""
+"""The JSON Schema of an agent's typed `output`, for models and for simulated answers."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def schema_of(output: Mapping[str, Type]) -> dict[str, Data]:
 
 
 def strict(schema: Mapping[str, Data]) -> bool:
-    """Whether providers can hold a model to it exactly: they take no open lists and objects."""
+    """Whether providers can enforce the schema exactly: they accept no open lists and objects."""
     return all(field.get("type") in _KINDS - {"object"} for field in schema["properties"].values())
 
 
 def instruction(schema: Mapping[str, Data]) -> str:
-    """The same for a model that is only told."""
+    """The schema as an instruction, for a model without support for schemas."""
     return "Answer with one JSON object and nothing else. Its JSON Schema: " + json.dumps(
         schema, ensure_ascii=False
     )

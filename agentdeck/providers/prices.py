@@ -1,4 +1,4 @@
-"""What an answer costs: the deck's price, else the list price (genai-prices; its table is in the package)."""
+"""Prices of answers: the deck's price, else the list price (genai-prices, whose table is in the package)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import NamedTuple
 from agentdeck.workflow.deck import Deck, Provider
 
 MILLION = 1_000_000
-#: What all work would run on if none of it were spread over tiers.
+#: The tier to which the savings of tiers are compared.
 TOP = "reasoning"
 
 
 class Price(NamedTuple):
-    """Dollars per million tokens. What models charge for longer prompts is not in it: for estimates."""
+    """Dollars per million tokens, without the surcharge of some models for longer prompts: for estimates."""
 
     input: float
     output: float
@@ -21,14 +21,14 @@ class Price(NamedTuple):
 
 
 class Prices:
-    """By the deck's names of models. None is unknown, and never 0."""
+    """Prices by the deck's names of models. None is unknown, and never 0."""
 
     def __init__(self, deck: Deck) -> None:
         self._deck = deck
         self._top = next(iter(deck.tiers.get(TOP, ())), "")
 
     def price(self, name: str) -> Price | None:
-        """What a model charges, about."""
+        """The approximate price of a model."""
         each = [self.usd(name, *tokens) for tokens in ((MILLION // 100, 0, 0), (0, MILLION // 100, 0))]
         cached = self.usd(name, MILLION // 100, 0, MILLION // 100)
         if each[0] is None or each[1] is None or cached is None:
@@ -36,7 +36,7 @@ class Prices:
         return Price(each[0] * 100, each[1] * 100, cached * 100)
 
     def usd(self, name: str, tokens_in: int | None, tokens_out: int | None, cached: int | None) -> float | None:
-        """What an answer cost. `tokens_in` includes `cached`."""
+        """The price of an answer. `tokens_in` includes `cached`."""
         model = self._deck.models.get(name)
         if model is None or tokens_in is None or tokens_out is None:
             return None
@@ -48,12 +48,12 @@ class Prices:
         return _listed(model.id, *_place(self._deck.providers[model.provider]), tokens_in, tokens_out, cached)
 
     def usd_top(self, tokens_in: int | None, tokens_out: int | None, cached: int | None) -> float | None:
-        """What it would have cost on the first model of the reasoning tier."""
+        """The price of the same answer on the first model of the reasoning tier."""
         return self.usd(self._top, tokens_in, tokens_out, cached)
 
 
 def _place(provider: Provider) -> tuple[str | None, str | None]:
-    """Whose list holds: (provider, url) as genai-prices knows them. A url that it does not know has no list."""
+    """The provider and the URL in genai-prices whose list applies; a URL that it does not know has no list."""
     match provider.type, provider.url:
         case "simulated", _:
             return None, None

@@ -1,4 +1,4 @@
-"""What a provider's refusal means: from statuses, headers and bodies to the kinds of `agentdeck.errors`."""
+"""Classifies provider errors: from statuses, headers and bodies to the kinds of `agentdeck.errors`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from agentdeck.errors import StepError
 from agentdeck.workflow.model import Data
 
-#: How much of a body is kept for a reader.
+#: The largest part of a body that is recorded, in characters.
 MOST_DETAIL = 4000
 
 _QUOTA = ("insufficient_quota", "billing", "credit balance", "insufficient_funds", "exceeded your current quota",
@@ -20,7 +20,7 @@ _QUOTA = ("insufficient_quota", "billing", "credit balance", "insufficient_funds
 _CONTEXT = ("context_length", "context length", "context window", "prompt is too long", "request_too_large",
             "input is too long", "too many tokens in the prompt")  # fmt: skip
 _CONTENT = ("content_filter", "content_policy", "content policy", "content management policy")
-#: What a 403 is about. OpenAI, Azure, Google, OpenRouter and litellm put it in words only.
+#: Words that say what a 403 is about: OpenAI, Azure, Google, OpenRouter and litellm have no code for it.
 _MODERATED = re.compile(
     r"content.?(filter|polic|management)|moderat|flagged|safety|unsafe|prohibited|usage polic|policy violation"
     r"|violat\w* \w* ?polic|guardrail|responsible.?ai|harmful"
@@ -36,7 +36,7 @@ _KEY = re.compile(
     r"|missing scopes?|unauthenticated|not authenticated|authentication|verify your|not verified"
     r"|ip[ _]address|ip.{0,10}not (allowed|authorized)|billing|payment"
 )
-#: Google says of a bad key, and Anthropic of a closed account, that the request is bad.
+#: Google reports an invalid key, and Anthropic a closed account, as a bad request.
 _AUTH = ("authentication_error", "permission_error", "auth_error", "invalid_api_key", "permission_denied",
          "api key not valid", "organization has been disabled")  # fmt: skip
 _STATUS = {
@@ -61,7 +61,7 @@ class ProviderRefusal(StepError):
 
 
 def refusal(who: str, status: int, headers: Mapping[str, str], body: str) -> StepError:
-    """The answer to a request was not a stream but a status and a body."""
+    """The error for an answer with an error status."""
     error = _error(body)
     word, message = _words(error), _message(error) or _shown(body)
     kind = _kind(status, f"{word} {message}".lower())
@@ -76,7 +76,7 @@ def refusal(who: str, status: int, headers: Mapping[str, str], body: str) -> Ste
 
 
 def mid_stream(who: str, error: Data) -> StepError:
-    """The stream had begun, with status 200, and then said that something is wrong."""
+    """The error for a stream that began with status 200 and then reported an error."""
     word, message = _words(error), _message(error)
     kind = _kind(_status(error), f"{word} {message}".lower())
     said = f"{who} broke off: {_line(message) or word or 'no reason given'}"
@@ -84,8 +84,8 @@ def mid_stream(who: str, error: Data) -> StepError:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """The seconds the other side asks to wait for: `retry-after-ms`, else the latest of what `Retry-After` and a
-    proxy's copy of it say, each as seconds or as a date."""
+    """The seconds that the server asks to wait: `retry-after-ms`, else the latest of `Retry-After` and a proxy's
+    copy of it, each as seconds or as a date."""
     milliseconds = _seconds(headers.get("retry-after-ms", ""))
     if milliseconds is not None:
         return milliseconds / 1000
@@ -117,8 +117,8 @@ def _seconds(text: str) -> float | None:
 
 
 def _kind(status: int, words: str) -> str:
-    """`words` are the body's type, code and message, in lower case: they count where one status means many
-    things."""
+    """The kind of an error. `words` are the body's type, code and message in lower case: they decide where one
+    status has several meanings."""
 
     def says(these: tuple[str, ...]) -> bool:
         return any(this in words for this in these)
@@ -151,7 +151,7 @@ def _forbidden(words: str) -> str:
 
 
 def _status(error: Data) -> int:
-    """The status that an error in a stream would have had. 500 where it does not say."""
+    """The status of an error in a stream; 500 where it has none."""
     if isinstance(error, Mapping):
         for name in ("code", "status", "status_code"):
             text = str(error.get(name, ""))
@@ -171,7 +171,7 @@ def _status(error: Data) -> int:
 
 
 def _error(body: str) -> Data:
-    """What stands under `error`, in any of the shapes that servers have for it."""
+    """The value of `error`, in any of the shapes that servers use."""
     try:
         data = json.loads(body)
     except (ValueError, RecursionError):
@@ -198,12 +198,12 @@ def _message(error: Data) -> str:
 
 
 def _shown(body: str) -> str:
-    """The words of a page that is none of ours."""
+    """The text of a body that is not JSON."""
     return re.sub(r"<[^>]*>", " ", body[:MOST_DETAIL]) if body.lstrip().startswith("<") else body
 
 
 def _line(text: str) -> str:
-    """The start of a text, in one line."""
+    """The start of a text, on one line."""
     return "".join(c for c in " ".join(text[:4000].split()) if c.isprintable())[:300]
 
 

@@ -29,7 +29,7 @@ class BudgetLadder:
         """Put into force each easing rung that a budget of this task has reached."""
         for name, ledger in self._state.accounts.of(task):
             for rung in ledger.due():
-                text = f"budget of {_owner(name)} at {ledger.share():.0%}: {EFFECTS[rung]} ({ledger.told()})"
+                text = f"budget of {_owner(name)} at {ledger.share():.0%}: {EFFECTS[rung]} ({ledger.as_text()})"
                 self._recorder.record(ev.Noted(at, text, name, "", {"rung": rung, "budget": name}))
 
     def end(self, name: str, ledger: Ledger, wanted: ev.Reserved) -> None:
@@ -39,7 +39,7 @@ class BudgetLadder:
         at = wanted.at
         tokens, usd = ev.hold_of(wanted).likely
         needs = dollars(usd) if ledger.usd is not None else f"{tokens:,} tokens"
-        why = f"budget of {_owner(name)}: {ledger.told()}; the next prompt needs about {needs}"
+        why = f"budget of {_owner(name)}: {ledger.as_text()}; the next prompt needs about {needs}"
         if ledger.end[1] == "ask":
             offers = f"what is left, and what can be done: agentdeck budget {self._state.run}"
             self._recorder.record(ev.RunPaused(at, f"{why}; {self._remaining()}{offers}"))

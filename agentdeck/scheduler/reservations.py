@@ -187,7 +187,7 @@ class Reservations:
         """The budget of this name has no room for one more attempt. While others may use less than is held for
         them, the step waits; once nothing more can come back, the budget ends the work."""
         queue = self._providers.queue(BUDGET)
-        queue.close(FOREVER, "budget", f"budget: {ledger.told()}")
+        queue.close(FOREVER, "budget", f"budget: {ledger.as_text()}")
         self._wait(request.step, request.entry, queue, wanted.at)
         if request.releases == self._providers.releases:
             if not ledger.idle():
