@@ -1,9 +1,8 @@
-"""The one writer of a process: a thread with one connection that commits whatever is waiting, together.
+"""The one writer of a process: a thread with one connection that commits everything that waits, together.
 
-A commit costs one sync of the disk (3–4 ms), whether it holds one record or a thousand. So the thread takes
-all that was handed over while the last commit was on its way, and commits that: one record when the engine is
-idle, thousands under load. That needs a thread which gathers; aiosqlite and its like queue single statements,
-each its own commit, which is why plain sqlite3 is used.
+A commit costs one sync of the disk (3–4 ms), whether it holds one record or a thousand. So the thread takes all
+that was handed over during the last commit, and commits that: one record when the engine is idle, thousands under
+load. docs/adr/0001-one-writer.md compares that with aiosqlite.
 """
 
 from __future__ import annotations
