@@ -25,7 +25,7 @@ from agentdeck.console.graph.layout import lay_out
 from agentdeck.console.log.lines import LineStore
 from agentdeck.console.log.pane import LogPane
 from agentdeck.console.pane import Selection
-from agentdeck.console.row_list import Listing
+from agentdeck.console.row_list import RowList
 from agentdeck.console.screens.history import HistoryScreen
 from agentdeck.store.reader import LogLine
 from benchmarks.graph_canvas import cpu, show
@@ -90,7 +90,7 @@ async def log() -> list[tuple[str, str, str]]:
                 pane.frame()
         with watched() as sifted:
             pane.find("999 a line")
-            while pane.body.sieve.left:
+            while pane.body.line_filter.left:
                 pane.frame()
                 await asyncio.sleep(0.02)
             pane.find("")
@@ -125,7 +125,7 @@ async def history() -> list[tuple[str, str, str]]:
             await pilot.pause(0.5)
             screen = HistoryScreen()
             await app.push_screen(screen)
-            rows = screen.query_one(Listing)
+            rows = screen.query_one(RowList)
             with watched() as found:
                 while len(rows.rows) < RUNS:
                     rows.action_edge(1)

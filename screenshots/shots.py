@@ -11,10 +11,10 @@ from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, Static
 
 from agentdeck.console.graph.pane import GraphPane
-from agentdeck.console.outline import Sheet
+from agentdeck.console.outline import OutlineView
 from agentdeck.console.pane import Selection
-from agentdeck.console.row_list import Listing
-from agentdeck.console.run_preview import Peek
+from agentdeck.console.row_list import RowList
+from agentdeck.console.run_preview import RunPreview
 from agentdeck.console.screens.history import HistoryScreen
 from agentdeck.console.screens.launch import LaunchScreen
 from screenshots.stage import Clock, StillReplay, begun, open_run, redrawn, settle, until
@@ -38,15 +38,15 @@ async def deck(place: Place, key: str = "") -> None:
     """The first screen, with this row selected and its graph drawn."""
     pilot = place.pilot
     await begun(pilot)
-    rows = pilot.app.screen.query_one(Listing)
+    rows = pilot.app.screen.query_one(RowList)
     if key:
         rows.show(rows.rows, next(row.key for row in rows.rows if row.key.endswith(key)))
     await settle(pilot)
-    peek, page = pilot.app.screen.query_one(Peek), pilot.app.screen.query_one("#about", Static)
+    peek, page = pilot.app.screen.query_one(RunPreview), pilot.app.screen.query_one("#about", Static)
     wide = not pilot.app.screen.has_class("narrow")
     await until(pilot, lambda: not wide or any(graph.size.height for graph in peek.query(GraphPane)))
     if wide and key.startswith("run:"):
-        await until(pilot, lambda: peek.told and peek.lines[-1].text in str(page.render()))
+        await until(pilot, lambda: peek.has_all_events and peek.lines[-1].text in str(page.render()))
     await redrawn(pilot)
 
 
@@ -62,7 +62,7 @@ async def step(place: Place, name: str, task: str, key: str) -> None:
     """One step's detail."""
     screen = await open_run(place.pilot, place.db, name, place.clock)
     screen.history.open(Selection(key, task, key))
-    await until(place.pilot, lambda: any(sheet.items for sheet in place.pilot.app.screen.query(Sheet)))
+    await until(place.pilot, lambda: any(sheet.items for sheet in place.pilot.app.screen.query(OutlineView)))
     await settle(place.pilot)
 
 
@@ -88,7 +88,7 @@ async def history(place: Place) -> None:
 async def letters(place: Place) -> None:
     await begun(place.pilot)
     await place.pilot.press("l")
-    await until(place.pilot, lambda: any(sheet.items for sheet in place.pilot.app.screen.query(Sheet)))
+    await until(place.pilot, lambda: any(sheet.items for sheet in place.pilot.app.screen.query(OutlineView)))
     await settle(place.pilot)
 
 

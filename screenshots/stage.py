@@ -23,8 +23,8 @@ from agentdeck.console import throttle
 from agentdeck.console.app import DeckApp
 from agentdeck.console.feed import Feed
 from agentdeck.console.graph.pane import GraphPane
-from agentdeck.console.row_list import Listing
-from agentdeck.console.run_preview import Peek
+from agentdeck.console.row_list import RowList
+from agentdeck.console.run_preview import RunPreview
 from agentdeck.console.screens.deck import DeckScreen
 from agentdeck.console.screens.replay import ReplayScreen
 from agentdeck.console.screens.run import RunScreen
@@ -203,7 +203,7 @@ async def drawn(pilot: Pilot[None], deck: DeckScreen) -> None:
     """The graph of the deck is there, drawn once from all that the store has of the run. It is read again when
     the size changes, also under a dialog."""
     await until(pilot, lambda: deck.drawn)
-    peek = deck.query_one(Peek)
+    peek = deck.query_one(RunPreview)
     for graph in peek.query(GraphPane):
         graph._built = None
     peek.draw()
@@ -211,7 +211,7 @@ async def drawn(pilot: Pilot[None], deck: DeckScreen) -> None:
 
 async def begun(pilot: Pilot[None]) -> None:
     """The first screen is there, with what the store and the folder hold."""
-    await until(pilot, lambda: any(listing.rows for listing in pilot.app.screen.query(Listing)))
+    await until(pilot, lambda: any(listing.rows for listing in pilot.app.screen.query(RowList)))
 
 
 async def open_run(pilot: Pilot[None], db: Path, run: str, clock: Clock) -> Still:

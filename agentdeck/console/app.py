@@ -51,8 +51,8 @@ class DeckApp(App[None]):
     Input { scrollbar-size: 0 0; }
     DeckApp:nocolor .wide .pane:focus, DeckApp:nocolor .wide .pane:focus-within,
     DeckApp:nocolor .middle .pane:focus, DeckApp:nocolor .middle .pane:focus-within,
-    DeckApp:nocolor Listing:focus, DeckApp:nocolor VerticalScroll:focus,
-    DeckApp:nocolor LettersScreen Table:focus, DeckApp:nocolor LettersScreen Sheet:focus {
+    DeckApp:nocolor RowList:focus, DeckApp:nocolor VerticalScroll:focus,
+    DeckApp:nocolor LettersScreen Table:focus, DeckApp:nocolor LettersScreen OutlineView:focus {
         border: heavy $primary;
     }
     """

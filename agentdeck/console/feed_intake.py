@@ -18,16 +18,16 @@ SLICE = 0.002  # seconds of folding at a time
 PAUSE = 0.002  # between two slices, at least
 FEW = 100  # events that may be missing from a view that is up to date
 LATE = 0.25  # seconds behind after which the screen says so
-HEARD = 20_000  # steps whose last log line is remembered
+MAX_STEPS = 20_000  # steps whose last log line is remembered
 
 
 class Intake:
     """Moves what `feed` has read into `view` and `lines`. Call `take` in every frame, `close` at the end.
 
-    `heard` is the time of the last log line of each step, by task and key; steps that have ended are dropped when
-    there are many. `late` is for how many seconds the view has been behind, 0 while it is up to date. `caught_up`
-    is set once the view has all events that existed when it was opened: before that it shows a state that the run
-    had at no time of interest.
+    `last_output` is the time of the last log line of each step, by task and key; of many steps, those that have
+    ended are dropped. `late` is for how many seconds the view has been behind, 0 while it is up to date.
+    `caught_up` is set once the view has all events that existed when it was opened: before that it shows a state
+    that the run had at no time of interest.
     """
 
     def __init__(self, feed: Feed, view: RunView, lines: LineStore) -> None:
@@ -35,7 +35,7 @@ class Intake:
         self.taken = 0
         self.caught_up = False
         self._opened_at = feed.known
-        self.heard: dict[tuple[str, str], float] = {}
+        self.last_output: dict[tuple[str, str], float] = {}
         self._complete = time.monotonic()
         self._next: asyncio.TimerHandle | None = None
 
@@ -73,7 +73,7 @@ class Intake:
         while lines := feed.lines(CHUNK):
             self.lines.append(lines)
             self.taken += len(lines)
-            self._hear(lines)
+            self._note_output(lines)
             if time.perf_counter() > end:
                 break
         if self.behind <= FEW:
@@ -81,9 +81,9 @@ class Intake:
             self.caught_up |= self.behind == 0 or self.view.seq >= self._opened_at
         self._next = asyncio.get_running_loop().call_later(PAUSE, self._slice) if feed.waiting else None
 
-    def _hear(self, lines: list[LogLine]) -> None:
+    def _note_output(self, lines: list[LogLine]) -> None:
         for line in lines:
-            self.heard[line.task, line.step] = line.at
-        if len(self.heard) > HEARD:
+            self.last_output[line.task, line.step] = line.at
+        if len(self.last_output) > MAX_STEPS:
             running = self.view.running
-            self.heard = {key: at for key, at in self.heard.items() if key in running}
+            self.last_output = {key: at for key, at in self.last_output.items() if key in running}

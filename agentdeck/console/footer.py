@@ -12,7 +12,7 @@ from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
 
-from agentdeck.console.state_style import look_of
+from agentdeck.console.state_style import role_styles
 from agentdeck.terminal_text import clean
 
 #: This many keys of the focused pane come before those of its screen, the others where there is room left.
@@ -69,12 +69,12 @@ class Footer(Widget):
         return fit_hints(list(pane.values()), list(screen.values()), self.size.width)
 
     def render_line(self, y: int) -> Strip:
-        look, ground = look_of(self.app), self.rich_style
-        segments = [Segment(" ", ground)]
+        styles, background = role_styles(self.app), self.rich_style
+        segments = [Segment(" ", background)]
         for hint in self._hints():
-            segments.append(Segment(hint.shown, ground + look["accent"]))
-            segments.append(Segment(f" {hint.title}" + " " * GAP, ground + look["text"]))
-        return Strip(segments).adjust_cell_length(self.size.width, ground)
+            segments.append(Segment(hint.shown, background + styles["accent"]))
+            segments.append(Segment(f" {hint.title}" + " " * GAP, background + styles["text"]))
+        return Strip(segments).adjust_cell_length(self.size.width, background)
 
     def on_click(self, event: events.Click) -> None:
         at = 1

@@ -23,7 +23,7 @@ BLOCKS = "▁▂▃▄▅▆▇"  # not a full one: rows stay apart
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class WorkflowEntry:
     """A workflow file as it was when it was read. `definition` is None where it does not load; `issues` then say
     why. `edited` 0: it has not been read yet."""
 
@@ -48,7 +48,7 @@ class Library:
     def __init__(self, folder: Path, more: Iterable[Path] = ()) -> None:
         self.folder = folder
         self.more = [path.resolve() for path in more]
-        self.entries: dict[Path, Entry] = {}
+        self.entries: dict[Path, WorkflowEntry] = {}
         self._peeked: dict[Path, tuple[int, bool]] = {}
         self._lock = threading.Lock()
 
@@ -56,7 +56,7 @@ class Library:
         """Look again; whether anything is different now."""
         with self._lock:
             before = self.entries
-            found: dict[Path, Entry] = {}
+            found: dict[Path, WorkflowEntry] = {}
             for group, path in self._files(recent):
                 if path not in found:
                     known = before.get(path)
@@ -117,18 +117,18 @@ def _says_so(file: Path) -> bool:
     )
 
 
-def _read(path: Path, group: str, edited: int) -> Entry:
+def _read(path: Path, group: str, edited: int) -> WorkflowEntry:
     from agentdeck.workflow.check import check
     from agentdeck.workflow.loader import load  # both take longer to import than the screen to appear
 
     issues = tuple(check(path))
     if any(not issue.warning for issue in issues):
-        return Entry(path, group, None, issues, edited)
-    return Entry(path, group, load(path).definition, issues, edited)
+        return WorkflowEntry(path, group, None, issues, edited)
+    return WorkflowEntry(path, group, load(path).definition, issues, edited)
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class PastRuns:
     """What earlier runs of a workflow say: the newest one, and how long the last ones took, oldest first."""
 
     last: RunRow
@@ -145,7 +145,7 @@ class Past:
         return "".join(BLOCKS[round((value - low) / ((high - low) or 1.0) * most)] for value in self.seconds)
 
 
-def pasts(rows: Iterable[RunRow]) -> Mapping[str, Past]:
+def pasts(rows: Iterable[RunRow]) -> Mapping[str, PastRuns]:
     """Earlier runs by file: two workflows may have one name. `rows` are newest first."""
     newest: dict[str, RunRow] = {}
     took: dict[str, list[float]] = {}
@@ -155,4 +155,4 @@ def pasts(rows: Iterable[RunRow]) -> Mapping[str, Past]:
         seconds = took.setdefault(key, [])
         if row.ended is not None and row.seconds is not None and len(seconds) < KEPT:
             seconds.insert(0, row.seconds)
-    return {key: Past(row, tuple(took[key])) for key, row in newest.items()}
+    return {key: PastRuns(row, tuple(took[key])) for key, row in newest.items()}

@@ -14,7 +14,7 @@ from textual.selection import Selection
 from textual.strip import Strip
 from textual.widget import Widget
 
-from agentdeck.console.state_style import Look, look_of
+from agentdeck.console.state_style import RoleStyles, role_styles
 from agentdeck.terminal_text import clean
 
 if TYPE_CHECKING:
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 else:
     _Widget = object
 
-#: Text without control characters, and the role it plays (`look.ROLES`, or a ground).
+#: Text without control characters, and the role it plays (`look.ROLES`, or a background).
 Piece: TypeAlias = tuple[str, str]
 Pieces: TypeAlias = tuple[Piece, ...]
 
 
 class Line(NamedTuple):
-    """A line of a widget as it is to be seen; its ground is `cursor`, `raised` or none. Equal lines look the
+    """A line of a widget as it is to be seen; its background is `cursor`, `raised` or none. Equal lines look the
     same under one theme."""
 
     pieces: Pieces = ()
-    ground: str = ""
+    background: str = ""
 
 
 def width_of(pieces: Iterable[Piece]) -> int:
@@ -71,30 +71,32 @@ def fit_pieces(pieces: Pieces, width: int, *, right: bool = False) -> Pieces:
     return tuple(kept)
 
 
-class Grounded(_Widget):
-    """A base before a widget class: `ground` is its `rich_style`, worked out once for all lines of one paint. To
-    work it out takes as long as drawing a line."""
+class CachedBackground(_Widget):
+    """A base to put before a widget class: `background` is its `rich_style`, computed once for all lines of one
+    paint. Computing it takes as long as drawing a line.
 
-    _ground: Style | None = None
+    It is no widget itself: textual takes the CSS of the first base that is one, and not of the others."""
+
+    _background: Style | None = None
 
     @property
-    def ground(self) -> Style:
-        return self._ground or self.rich_style
+    def background(self) -> Style:
+        return self._background or self.rich_style
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        self._ground = self.rich_style
+        self._background = self.rich_style
         try:
             return super().render_lines(crop)
         finally:
-            self._ground = None
+            self._background = None
 
 
-class Drawn(Grounded, Widget, can_focus=True):
-    """A widget that is its lines.
+class LineWidget(CachedBackground, Widget, can_focus=True):
+    """A widget that draws itself line by line.
 
-    `draw(y, width)` tells how line `y` of the viewport looks now; it reads state and changes none. `touch`
-    draws all lines that can be seen, compares them with what is on the screen and refreshes those that differ:
-    no layout, and nothing at all where nothing changed.
+    `draw(y, width)` returns line `y` of the viewport as it is now; it reads state and changes none.
+    `refresh_lines` draws all visible lines, compares them with those on the screen and refreshes the ones that
+    differ: without a layout, and without any work for textual where nothing changed.
     """
 
     ALLOW_SELECT = True
@@ -106,7 +108,7 @@ class Drawn(Grounded, Widget, can_focus=True):
     def draw(self, y: int, width: int) -> Line:
         raise NotImplementedError
 
-    def touch(self) -> None:
+    def refresh_lines(self) -> None:
         """Repaint what changed since the last time."""
         width, height = self.size
         first = last = -1
@@ -134,28 +136,28 @@ class Drawn(Grounded, Widget, can_focus=True):
         self.app.theme_changed_signal.subscribe(self, lambda _: self.refresh())
 
     def on_focus(self) -> None:
-        self.touch()
+        self.refresh_lines()
 
     def on_blur(self) -> None:
-        self.touch()
+        self.refresh_lines()
 
     def render_line(self, y: int) -> Strip:
         width = self.size.width
         line = self._lines.get(y)
         if line is None:
             line = self._lines[y] = self.draw(y, width)
-        look = look_of(self.app)
-        ground = self.ground + _ground(look, line.ground)
+        styles = role_styles(self.app)
+        background = self.background + _background(styles, line.background)
         # What the cursor stands on is read by its own colours only.
-        plain = line.ground == "cursor"
+        plain = line.background == "cursor"
         segments = [
             Segment(
                 text if text.isprintable() else clean(text),
-                ground if plain else ground + (_ground(look, role) or look[role]),
+                background if plain else background + (_background(styles, role) or styles[role]),
             )
             for text, role in line.pieces
         ]
-        strip = Strip(segments).adjust_cell_length(width, ground)
+        strip = Strip(segments).adjust_cell_length(width, background)
         selection = self.text_selection
         if selection is not None and (span := selection.get_span(y)) is not None:
             strip = self._selected(strip, *span)
@@ -180,9 +182,9 @@ class Drawn(Grounded, Widget, can_focus=True):
         return selection.extract(text), "\n"
 
 
-def _ground(look: Look, ground: str) -> Style:
-    if ground == "cursor":
-        return look.cursor
-    if ground == "raised":
-        return look.raised
+def _background(styles: RoleStyles, background: str) -> Style:
+    if background == "cursor":
+        return styles.cursor
+    if background == "raised":
+        return styles.raised
     return Style()

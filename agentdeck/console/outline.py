@@ -15,7 +15,7 @@ from textual.strip import Strip
 
 from agentdeck.console.actions import bindings
 from agentdeck.console.log.lines import steady
-from agentdeck.console.state_style import look_of
+from agentdeck.console.state_style import role_styles
 from agentdeck.console.styled_cells import extracted, selected, styled, wrapped
 from agentdeck.terminal_text import clean, escaped
 from agentdeck.workflow.model import Data
@@ -25,7 +25,7 @@ MOST = 20_000  # lines of a page
 OPEN_LINES = 60  # an outline with more lines than these begins folded
 
 
-class Item(NamedTuple):
+class OutlineItem(NamedTuple):
     """A line of a page. Those that follow with a greater `depth` are inside it; `shut` folds them at first.
     `label` stands before the text in the role of a title."""
 
@@ -36,26 +36,28 @@ class Item(NamedTuple):
     shut: bool = False
 
 
-class Sheet(ScrollView, can_focus=True, inherit_bindings=False):
+class OutlineView(ScrollView, can_focus=True, inherit_bindings=False):
     """Shows items. Enter, or a click on the mark, folds and unfolds the one under the cursor."""
 
-    DEFAULT_CSS = "Sheet { height: 1fr; overflow-x: hidden; overflow-y: scroll; scrollbar-size-vertical: 1; }"
+    DEFAULT_CSS = (
+        "OutlineView { height: 1fr; overflow-x: hidden; overflow-y: scroll; scrollbar-size-vertical: 1; }"
+    )
     BINDINGS = bindings("sheet")
 
-    def __init__(self, items: Sequence[Item] = ()) -> None:
+    def __init__(self, items: Sequence[OutlineItem] = ()) -> None:
         super().__init__()
         self.cursor = 0
-        self.items: list[Item] = []
+        self.items: list[OutlineItem] = []
         self._shut: set[int] = set()
         self._rows: list[tuple[int, int, str]] = []  # item, where the row begins in its text, the row
         self.show(items)
 
-    def show(self, items: Sequence[Item]) -> None:
+    def show(self, items: Sequence[OutlineItem]) -> None:
         """Another page, made harmless. Folds are kept where the same labels come again."""
         known = {(item.label, item.depth): i in self._shut for i, item in enumerate(self.items)}
         self.items = [item._replace(text=steady(item.text), label=steady(item.label)) for item in items[:MOST]]
         if len(items) > MOST:
-            self.items.append(Item(f"… {len(items) - MOST:,} more lines", "warn"))
+            self.items.append(OutlineItem(f"… {len(items) - MOST:,} more lines", "warn"))
         self._shut = {i for i, item in enumerate(self.items) if known.get((item.label, item.depth), item.shut)}
         self.cursor = min(self.cursor, max(0, len(self.items) - 1))
         self._lay()
@@ -98,24 +100,24 @@ class Sheet(ScrollView, can_focus=True, inherit_bindings=False):
         self._lay()
 
     def render_line(self, y: int) -> Strip:
-        ground, width = self.rich_style, self.size.width
+        background, width = self.rich_style, self.size.width
         at = y + self.scroll_offset.y
         if at >= len(self._rows):
-            return Strip.blank(width, ground)
+            return Strip.blank(width, background)
         i, start, text = self._rows[at]
-        item, look = self.items[i], look_of(self.app)
+        item, styles = self.items[i], role_styles(self.app)
         here = i == self.cursor and self.has_focus
         if here:
-            ground = ground + look.raised
+            background = background + styles.raised
         indent = 2 * item.depth + 2
-        base = ground + look[item.role]
-        spans = [(0, indent, look["accent"]), (indent, indent + len(item.label), look["title"])]
+        base = background + styles[item.role]
+        spans = [(0, indent, styles["accent"]), (indent, indent + len(item.label), styles["title"])]
         whole = self.text(i) if self.text_selection is not None else ""
         style = self.screen.get_component_rich_style("screen--selection")
         spans += selected(self.text_selection, i, len(whole), style)
-        front = [Segment(" " * indent, ground)] if start else []
+        front = [Segment(" " * indent, background)] if start else []
         strip = Strip([*front, *styled(text, base, spans, start)])
-        return strip.apply_offsets(start - (indent if start else 0), i).crop_extend(0, width, ground)
+        return strip.apply_offsets(start - (indent if start else 0), i).crop_extend(0, width, background)
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         return extracted(selection, [(i, self.text(i)) for i in self._visible()]), "\n"
@@ -171,7 +173,7 @@ class Sheet(ScrollView, can_focus=True, inherit_bindings=False):
             self.refresh()
 
 
-def outline(value: Data, depth: int = 0, label: str = "", *, deepest: int = 40) -> list[Item]:
+def outline(value: Data, depth: int = 0, label: str = "", *, deepest: int = 40) -> list[OutlineItem]:
     """JSON as items, one a value; lists and objects fold, and begin folded below the second level if there
     is much of it. Text with several lines is shown as such."""
     items = list(_outline(value, depth, label, deepest))
@@ -180,11 +182,11 @@ def outline(value: Data, depth: int = 0, label: str = "", *, deepest: int = 40) 
     return items
 
 
-def _outline(value: Data, depth: int, label: str, deepest: int) -> Iterator[Item]:
+def _outline(value: Data, depth: int, label: str, deepest: int) -> Iterator[OutlineItem]:
     if isinstance(value, dict | list) and value and deepest:
         number = len(value)
         word = ("key" if isinstance(value, dict) else "item") + "s" * (number != 1)
-        yield Item(f"{number:,} {word}", "dim", depth, label)
+        yield OutlineItem(f"{number:,} {word}", "dim", depth, label)
         pairs: Iterable[tuple[object, Data]]
         pairs = value.items() if isinstance(value, dict) else enumerate(value)
         for key, inner in pairs:
@@ -193,17 +195,17 @@ def _outline(value: Data, depth: int, label: str, deepest: int) -> Iterator[Item
         yield from prose(value, depth, label)
     else:
         text = json.dumps(value, ensure_ascii=False)
-        yield Item(escaped(_cut(text)), _role(value), depth, label)
+        yield OutlineItem(escaped(_cut(text)), _role(value), depth, label)
 
 
-def prose(text: str, depth: int = 0, label: str = "", role: str = "text") -> Iterator[Item]:
+def prose(text: str, depth: int = 0, label: str = "", role: str = "text") -> Iterator[OutlineItem]:
     """Text of several lines; below its label, where it has one."""
     lines = clean(text, lines=True).split("\n")
     if label:
-        yield Item(f"{len(lines):,} line{'s' * (len(lines) != 1)}", "dim", depth, label)
+        yield OutlineItem(f"{len(lines):,} line{'s' * (len(lines) != 1)}", "dim", depth, label)
         depth += 1
     for line in lines:
-        yield Item(_cut(line), role, depth)
+        yield OutlineItem(_cut(line), role, depth)
 
 
 def _cut(text: str) -> str:

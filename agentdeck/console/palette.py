@@ -13,7 +13,7 @@ from textual.app import ComposeResult
 from textual.command import CommandInput, CommandPalette, DiscoveryHit, Hit, Hits, Provider
 from textual.fuzzy import FuzzySearch
 
-from agentdeck.console.text_entry import Entry
+from agentdeck.console.text_entry import TextEntry
 from agentdeck.errors import AgentdeckError
 from agentdeck.operations.action_types import EVERYWHERE, Action
 from agentdeck.operations.actions import BY_ID, of
@@ -54,7 +54,7 @@ class TakesTypedCommands(Protocol):
     def typed(self, query: str) -> Iterator[PaletteEntry]: ...
 
 
-class PaletteInput(CommandInput, Entry):
+class PaletteInput(CommandInput, TextEntry):
     """The input line of the palette, which treats pasted text as the other fields do."""
 
 

@@ -15,15 +15,15 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from agentdeck.console.actions import bindings
-from agentdeck.console.line_widget import Grounded
-from agentdeck.console.state_style import look_of
+from agentdeck.console.line_widget import CachedBackground
+from agentdeck.console.state_style import role_styles
 from agentdeck.terminal_text import clean
 
 #: Cells of a column that shares what is left, at least.
 LEAST = 12
 
 
-class Column(NamedTuple):
+class ListColumn(NamedTuple):
     """`width` 0 shares what is left. The last ones vanish where there is no room."""
 
     title: str
@@ -31,39 +31,39 @@ class Column(NamedTuple):
     right: bool = False
 
 
-class Row(NamedTuple):
+class ListRow(NamedTuple):
     """One line: pairs of text and role, one per column. Without a key it is a heading, and never selected."""
 
     key: str
     cells: tuple[tuple[str, str], ...]
 
 
-class Listing(Grounded, ScrollView, can_focus=True, inherit_bindings=False):
+class RowList(CachedBackground, ScrollView, can_focus=True, inherit_bindings=False):
     """A list with a cursor. The cursor stays with its key when rows come and go."""
 
-    DEFAULT_CSS = "Listing { overflow-x: hidden; overflow-y: auto; }"
+    DEFAULT_CSS = "RowList { overflow-x: hidden; overflow-y: auto; }"
 
     BINDINGS = bindings("list")
 
     class Moved(Message):
         """The cursor stands on another row now. `left` is how many rows are below it."""
 
-        def __init__(self, rows: Listing, key: str, left: int) -> None:
+        def __init__(self, rows: RowList, key: str, left: int) -> None:
             super().__init__()
             self.rows, self.key, self.left = rows, key, left
 
     class Chosen(Message):
         """A row was double-clicked."""
 
-        def __init__(self, rows: Listing, key: str) -> None:
+        def __init__(self, rows: RowList, key: str) -> None:
             super().__init__()
             self.rows, self.key = rows, key
 
-    def __init__(self, columns: Sequence[Column], *, empty: str = "") -> None:
+    def __init__(self, columns: Sequence[ListColumn], *, empty: str = "") -> None:
         super().__init__()
         self.columns = tuple(columns)
         self.empty = empty
-        self.rows: list[Row] = []
+        self.rows: list[ListRow] = []
         self.cursor = 0
 
     @property
@@ -71,7 +71,7 @@ class Listing(Grounded, ScrollView, can_focus=True, inherit_bindings=False):
         """Of the selected row; empty where there is none."""
         return self.rows[self.cursor].key if self.cursor < len(self.rows) else ""
 
-    def show(self, rows: Sequence[Row], key: str | None = None) -> None:
+    def show(self, rows: Sequence[ListRow], key: str | None = None) -> None:
         """Show these rows, with the cursor on `key`, else where it was."""
         if key is not None:
             self.call_after_refresh(self._see)
@@ -87,7 +87,7 @@ class Listing(Grounded, ScrollView, can_focus=True, inherit_bindings=False):
         if self.key != before:
             self._tell()
 
-    def add(self, rows: Sequence[Row]) -> None:
+    def add(self, rows: Sequence[ListRow]) -> None:
         """More rows at the end."""
         self.rows += rows
         self.virtual_size = Size(self.size.width, len(self.rows) + self._head)
@@ -171,23 +171,25 @@ class Listing(Grounded, ScrollView, can_focus=True, inherit_bindings=False):
 
     def render_line(self, y: int) -> Strip:
         width = self.size.width
-        look = look_of(self.app)
-        ground = self.ground
+        styles = role_styles(self.app)
+        background = self.background
         if y < self._head:
             cells = tuple((column.title, "dim") for column in self.columns)
-            return self._draw(cells, width, Style()).apply_style(ground)
+            return self._draw(cells, width, Style()).apply_style(background)
         index = y - self._head + round(self.scroll_offset.y)
         if index >= len(self.rows):
             told = self.empty if not self.rows and y == self._head else ""
-            return Strip([Segment(set_cell_size(" " + told, width), look["dim"])], width).apply_style(ground)
+            return Strip([Segment(set_cell_size(" " + told, width), styles["dim"])], width).apply_style(
+                background
+            )
         row = self.rows[index]
         if not row.key:
             title = " " + clean(row.cells[0][0])
-            return Strip([Segment(set_cell_size(title, width), look["title"])], width).apply_style(ground)
+            return Strip([Segment(set_cell_size(title, width), styles["title"])], width).apply_style(background)
         if index == self.cursor:
-            style = look.cursor if self.has_focus else look.raised
-            return self._draw(row.cells, width, style, plain=self.has_focus).apply_style(ground)
-        return self._draw(row.cells, width, Style()).apply_style(ground)
+            style = styles.cursor if self.has_focus else styles.raised
+            return self._draw(row.cells, width, style, plain=self.has_focus).apply_style(background)
+        return self._draw(row.cells, width, Style()).apply_style(background)
 
     def _widths(self, width: int) -> list[int]:
         """Of each column; those that there is no room for have none, the last ones first."""
@@ -201,7 +203,7 @@ class Listing(Grounded, ScrollView, can_focus=True, inherit_bindings=False):
         return widths
 
     def _draw(self, cells: Sequence[tuple[str, str]], width: int, over: Style, plain: bool = False) -> Strip:
-        look = look_of(self.app)
+        styles = role_styles(self.app)
         segments = [Segment(" ", over)]
         for column, (text, role), size in zip(self.columns, cells, self._widths(width), strict=False):
             text = clean(text)
@@ -209,5 +211,5 @@ class Listing(Grounded, ScrollView, can_focus=True, inherit_bindings=False):
                 text = set_cell_size(text, size - 1) + "…"
             gap = " " * (size - cell_len(text))
             text = gap + text if column.right else text + gap
-            segments.append(Segment(text + "  ", over if plain else look[role] + over))
+            segments.append(Segment(text + "  ", over if plain else styles[role] + over))
         return Strip(segments).adjust_cell_length(width, over)

@@ -24,11 +24,11 @@ FOLD = 0.01  # seconds of each look, for taking events in
 LINES = 10  # of the log that are kept
 
 
-class Peek(Container):
+class RunPreview(Container):
     """The graph of a workflow, or of a run while it goes on, and the last `lines` of the run's log. One at a
     time; what was there before is let go."""
 
-    DEFAULT_CSS = "Peek > * { height: 1fr; }"
+    DEFAULT_CSS = "RunPreview > * { height: 1fr; }"
 
     def __init__(self) -> None:
         super().__init__(id="drawn")
@@ -47,34 +47,36 @@ class Peek(Container):
         if self._feed is not None:
             await self._feed.close()
 
-    def at_workflow(self, definition: Definition) -> None:
+    def show_workflow(self, definition: Definition) -> None:
         """Show what is not run."""
-        self.rest()
+        self.stop()
         self._draw(definition)
 
-    def at_run(self, db: Path, run: str) -> None:
+    def show_run(self, db: Path, run: str) -> None:
         """Show a run, from its events; nothing happens if it is shown already."""
         if self._feed is None or self._feed.run != run:
             from agentdeck.console.feed import Feed
 
-            self.rest()
+            self.stop()
             self.lines.clear()
             self._feed = Feed(db, run)
             self._caught_up = False
             self._feed.start()
 
     @property
-    def told(self) -> bool:
+    def has_all_events(self) -> bool:
         """All that the store has of the run is shown."""
         feed = self._feed
         return feed is not None and bool(self.lines) and self._view is not None and feed.known == self._view.seq
 
     @property
-    def whole(self) -> bool:
+    def is_complete(self) -> bool:
         """There is a graph, of all that the store has of the run."""
         graph, feed = self._graph, self._feed
         there = graph is not None and graph.is_mounted and graph.size.height > 0
-        return there and (feed is None or (self._caught_up and self.told and self._drawn is feed.definition))
+        return there and (
+            feed is None or (self._caught_up and self.has_all_events and self._drawn is feed.definition)
+        )
 
     @property
     def reading(self) -> str:
@@ -85,7 +87,7 @@ class Peek(Container):
         seq = self._view.seq if self._view is not None and self._drawn is feed.definition else 0
         return f"reading {min(99, 100 * seq // max(1, feed.known))} %"
 
-    def rest(self) -> None:
+    def stop(self) -> None:
         """Read no more."""
         if self._feed is not None:
             self._feed.stop()

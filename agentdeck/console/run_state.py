@@ -74,4 +74,4 @@ class LiveRun:
         return time.time() if alive else self.view.now
 
     def last_output(self, task: str, step: str) -> float | None:
-        return self.intake.heard.get((task, step)) if self.intake is not None else None
+        return self.intake.last_output.get((task, step)) if self.intake is not None else None

@@ -68,8 +68,8 @@ ROLES: Mapping[str, tuple[str, str]] = {
 }
 
 
-class Look:
-    """The roles under one theme. Made anew when the theme changes; `look_of(app)` keeps the current one."""
+class RoleStyles:
+    """The roles under one theme. Made anew when the theme changes; `role_styles(app)` keeps the current one."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         variables = {"line": variables.get("panel-lighten-2", ""), **variables}
@@ -118,18 +118,18 @@ def _colour(variables: Mapping[str, str], name: str) -> str:
         return value.removeprefix("ansi_").partition(" ")[0]
     if value.startswith("auto") and variables.get("foreground", "").startswith("#"):
         share = float(value.removeprefix("auto").strip().rstrip("%") or 100) / 100
-        ground, front = variables.get("background", "#000000"), variables["foreground"]
-        return Color.parse(ground).blend(Color.parse(front), share).hex6.lower()
+        background, front = variables.get("background", "#000000"), variables["foreground"]
+        return Color.parse(background).blend(Color.parse(front), share).hex6.lower()
     return value[:7] if value.startswith("#") else ""
 
 
-_current: tuple[Mapping[str, str], Look] | None = None
+_current: tuple[Mapping[str, str], RoleStyles] | None = None
 
 
-def look_of(app: App[object]) -> Look:
+def role_styles(app: App[object]) -> RoleStyles:
     """The look of the app's current theme. Textual makes the variables anew for each change of theme."""
     global _current
     variables = app.theme_variables
     if _current is None or _current[0] is not variables:
-        _current = variables, Look(variables)
+        _current = variables, RoleStyles(variables)
     return _current[1]

@@ -12,7 +12,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from agentdeck.console.pane import PaneName
-from agentdeck.console.state_style import look_of
+from agentdeck.console.state_style import role_styles
 from agentdeck.terminal_text import clean
 
 
@@ -37,33 +37,33 @@ class Tabs(Widget):
         self._target = ""
         self._numbers = True
 
-    def tell(self, main: str, on: Collection[str] | None) -> None:
+    def set_panes(self, main: str, on: Collection[str] | None) -> None:
         """Which pane has the keys, and which are on the stage (None: as before)."""
         shown = self._on if on is None else frozenset(on)
         if (main, shown) != (self._main, self._on):
             self._main, self._on = main, shown
             self.refresh()
 
-    def tell_target(self, target: str, *, numbers: bool = True) -> None:
+    def set_breadcrumb(self, target: str, *, numbers: bool = True) -> None:
         """What a key acts on; and whether a number key switches panes now."""
         if (target, numbers) != (self._target, self._numbers):
             self._target, self._numbers = clean(target), numbers
             self.refresh()
 
     def render_line(self, y: int) -> Strip:
-        look, ground = look_of(self.app), self.rich_style
-        segments = [Segment(" ", ground)]
+        styles, background = role_styles(self.app), self.rich_style
+        segments = [Segment(" ", background)]
         for number, name in enumerate(self._names, 1):
-            style = look.cursor if name == self._main else look["text" if name in self._on else "dim"]
-            segments.append(Segment(f" {number if self._numbers else ' '} {name} ", ground + style))
+            style = styles.cursor if name == self._main else styles["text" if name in self._on else "dim"]
+            segments.append(Segment(f" {number if self._numbers else ' '} {name} ", background + style))
         room = self.size.width - sum(segment.cell_length for segment in segments) - 2
         if self._target and room > 3:
             shown = self._target
             if cell_len(shown) > room:
                 shown = set_cell_size(shown, room - 1) + "…"
-            segments.append(Segment(" " * (room - cell_len(shown) + 1), ground))
-            segments.append(Segment(shown, ground + look["accent"]))
-        return Strip(segments).adjust_cell_length(self.size.width, ground)
+            segments.append(Segment(" " * (room - cell_len(shown) + 1), background))
+            segments.append(Segment(shown, background + styles["accent"]))
+        return Strip(segments).adjust_cell_length(self.size.width, background)
 
     def on_click(self, event: events.Click) -> None:
         at = 1
@@ -83,7 +83,7 @@ class Notice(Widget):
         super().__init__()
         self._told = ("", "")
 
-    def tell(self, role: str, text: str) -> None:
+    def show(self, role: str, text: str) -> None:
         """Say it, or nothing any more."""
         if (role, text) != self._told:
             self._told = (role, clean(text))
@@ -93,7 +93,7 @@ class Notice(Widget):
 
     def render_line(self, y: int) -> Strip:
         role, text = self._told
-        ground = self.rich_style
-        return Strip([Segment(" " + text, ground + look_of(self.app)[role])]).adjust_cell_length(
-            self.size.width, ground
+        background = self.rich_style
+        return Strip([Segment(" " + text, background + role_styles(self.app)[role])]).adjust_cell_length(
+            self.size.width, background
         )

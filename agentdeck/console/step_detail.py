@@ -16,7 +16,7 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 
 from agentdeck.console.actions import bindings
-from agentdeck.console.outline import Item, Sheet, outline, prose
+from agentdeck.console.outline import OutlineItem, OutlineView, outline, prose
 from agentdeck.console.screens.base import ScrollPage
 from agentdeck.console.state_style import GLYPHS
 from agentdeck.errors import AgentdeckError, Fault
@@ -48,7 +48,7 @@ class StepDetail(ModalScreen[None]):
         super().__init__()
         self._read = read
         self.story: StepStory | None = None
-        self.sheet = Sheet([Item("reading …", "dim")])
+        self.sheet = OutlineView([OutlineItem("reading …", "dim")])
         self.formatted = ScrollPage()
 
     def compose(self) -> ComposeResult:
@@ -67,7 +67,7 @@ class StepDetail(ModalScreen[None]):
             try:
                 story = await self._read()
             except AgentdeckError as error:
-                self.sheet.show([Item(str(error), "bad")])
+                self.sheet.show([OutlineItem(str(error), "bad")])
                 return
             if story != self.story:
                 self.story = story
@@ -115,53 +115,53 @@ class StepDetail(ModalScreen[None]):
                 self.app.notify(f"{program} does not start: {error}", severity="error", markup=False)
 
 
-def items_of(story: StepStory) -> list[Item]:
+def items_of(story: StepStory) -> list[OutlineItem]:
     """The story as a page that folds."""
     glyph = GLYPHS.get(story.state, "?")
     verb = f" · {story.verb}" if story.verb else ""
     title = f"{glyph} {story.state}  ·  task {story.task}{verb}  ·  run {story.run}"
-    items = [Item(title, story.state, 0, story.step)]
+    items = [OutlineItem(title, story.state, 0, story.step)]
     if story.opened is not None:
         times = f"task opened {moment(story.opened)}"
         if story.ended is not None:
             times += f", step ended {clock(story.ended)}"
-        items.append(Item(times, "dim"))
+        items.append(OutlineItem(times, "dim"))
     if story.fault is not None:
         items += list(_fault(story.fault, 0))
     if story.attempts:
-        items += [Item(), Item(str(len(story.attempts)), "dim", 0, "attempts")]
+        items += [OutlineItem(), OutlineItem(str(len(story.attempts)), "dim", 0, "attempts")]
         for one in story.attempts:
             items += _attempt(one)
     if story.notes:
-        items += [Item(), Item("", "dim", 0, "on the way")]
-        items += [Item(text, "text", 1, clock(at)) for at, text in story.notes]
+        items += [OutlineItem(), OutlineItem("", "dim", 0, "on the way")]
+        items += [OutlineItem(text, "text", 1, clock(at)) for at, text in story.notes]
     for name, value in story.asked.items():
-        items += [Item(), *_section(name, value)]
+        items += [OutlineItem(), *_section(name, value)]
     if story.inputs:
         inputs = outline(story.inputs, 0, "inputs")
-        items += [Item(), inputs[0]._replace(shut=len(inputs) > SHORT), *inputs[1:]]
+        items += [OutlineItem(), inputs[0]._replace(shut=len(inputs) > SHORT), *inputs[1:]]
     if story.state == "done" or story.output is not None:
-        items += [Item(), *_section("output", story.output)]
+        items += [OutlineItem(), *_section("output", story.output)]
     return items
 
 
-def _section(label: str, value: Data) -> list[Item]:
+def _section(label: str, value: Data) -> list[OutlineItem]:
     if isinstance(value, str):
         lines = list(prose(value, 1))
-        return [Item(f"{len(value):,} characters", "dim", 0, label), *lines]
+        return [OutlineItem(f"{len(value):,} characters", "dim", 0, label), *lines]
     return outline(value, 0, label)
 
 
-def _attempt(one: AttemptStory) -> Iterator[Item]:
+def _attempt(one: AttemptStory) -> Iterator[OutlineItem]:
     role = {"lost": "warn", "running": "running"}.get(one.state, "bad" if one.fault else "text")
-    yield Item(attempt_line(one, seconds), role, 1, clock(one.started))
+    yield OutlineItem(attempt_line(one, seconds), role, 1, clock(one.started))
     if one.fault is not None and one.fault.detail:
         for line in prose(one.fault.detail, 2, "detail", "dim"):
             yield line._replace(shut=line.depth == 2)
 
 
-def _fault(fault: Fault, depth: int) -> Iterator[Item]:
-    yield Item(fault_line(fault), "failed", depth)
+def _fault(fault: Fault, depth: int) -> Iterator[OutlineItem]:
+    yield OutlineItem(fault_line(fault), "failed", depth)
     if fault.detail:
         yield from prose(fault.detail, depth + 1, role="dim")
 

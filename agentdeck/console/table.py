@@ -9,7 +9,7 @@ from textual import events
 from textual.message import Message
 
 from agentdeck.console.actions import bindings
-from agentdeck.console.line_widget import Drawn, Line, Piece, Pieces, fit, fit_pieces
+from agentdeck.console.line_widget import Line, LineWidget, Piece, Pieces, fit, fit_pieces
 from agentdeck.console.table_model import Column, Layout, fitted
 from agentdeck.console.text_entry import refuse_lines
 from agentdeck.terminal_text import clean
@@ -34,13 +34,13 @@ class Source(Protocol[R]):
     def arrange(self, column: Column[R] | None, reverse: bool, text: str) -> None: ...
 
 
-class Table(Drawn, Generic[R]):
+class Table(LineWidget, Generic[R]):
     """Rows of a `Source` under a header line: a cursor, marks, sorting, a filter, copying.
 
-    The cursor and the marks stay with the rows' keys when rows move. `touch` after rows changed.
+    The cursor and the marks stay with the rows' keys when rows move. `refresh_lines` after rows changed.
     """
 
-    class Walked(Message):
+    class RowChanged(Message):
         """The cursor stands on another row; `opened` when that row was chosen (Enter, double click)."""
 
         def __init__(self, table: Table[Any], key: Hashable, opened: bool) -> None:
@@ -89,13 +89,13 @@ class Table(Drawn, Generic[R]):
     def show_placeholder(self, text: str) -> None:
         """There are no rows yet, and why not."""
         self.placeholder = text
-        self.touch()
+        self.refresh_lines()
 
-    def touch(self) -> None:
-        self.settle()
-        super().touch()
+    def refresh_lines(self) -> None:
+        self.fit_cursor()
+        super().refresh_lines()
 
-    def settle(self) -> None:
+    def fit_cursor(self) -> None:
         """Let cursor and viewport fit the rows as they are now."""
         count = self.source.count
         if self._sought is not None and count:
@@ -128,8 +128,8 @@ class Table(Drawn, Generic[R]):
         pieces = self.cells(at, room)
         if room < width:
             pieces = (*pieces, self._scrollbar(y, count))
-        ground = ("cursor" if self.has_focus else "raised") if at == self.cursor else ""
-        return Line(pieces, ground)
+        background = ("cursor" if self.has_focus else "raised") if at == self.cursor else ""
+        return Line(pieces, background)
 
     def cells(self, at: int, width: int) -> Pieces:
         """The row as pieces that together are `width` wide."""
@@ -192,9 +192,9 @@ class Table(Drawn, Generic[R]):
         self.cursor = max(0, min(at, count - 1))
         self.key = self.source.key(self.cursor)
         self.top = max(self.cursor - self.page + 1, min(self.top, self.cursor))
-        self.touch()
+        self.refresh_lines()
         if told and self.key != before:
-            self.post_message(self.Walked(self, self.key, False))
+            self.post_message(self.RowChanged(self, self.key, False))
 
     def move_to_key(self, key: Hashable) -> None:
         """Put the cursor on a row, without telling the screen: at once, or when the row comes."""
@@ -211,7 +211,7 @@ class Table(Drawn, Generic[R]):
         found = self.source.find(self.key) if self.key is not None else None
         self.top, self.cursor = 0, found or 0
         self.key = self.key if found is not None else None
-        self.touch()
+        self.refresh_lines()
 
     def selected(self) -> list[Hashable]:
         """The keys of the marked rows; where none are marked, of the one under the cursor."""
@@ -230,17 +230,17 @@ class Table(Drawn, Generic[R]):
 
     def action_open(self) -> None:
         if self.source.count:
-            self.post_message(self.Walked(self, self.key, True))
+            self.post_message(self.RowChanged(self, self.key, True))
 
     def action_mark(self) -> None:
         if self.source.count:
             self.marks ^= {self.key}
             self.move_to(self.cursor + 1)
-            self.touch()
+            self.refresh_lines()
 
     def action_filter(self) -> None:
         self.typing = True
-        self.touch()
+        self.refresh_lines()
 
     def action_sort(self, by: int) -> None:
         ways: list[Column[R] | None] = [None, *(c for c, _ in self.layout_of(self.size.width)[0] if c.order)]
@@ -279,7 +279,7 @@ class Table(Drawn, Generic[R]):
             self.rearrange()
         elif self.marks:
             self.marks.clear()
-            self.touch()
+            self.refresh_lines()
 
     def on_key(self, event: events.Key) -> None:
         if not self.typing:
@@ -300,7 +300,7 @@ class Table(Drawn, Generic[R]):
         if text != self.filter:
             self.filter = text
             self.rearrange()
-        self.touch()
+        self.refresh_lines()
 
     def on_paste(self, event: events.Paste) -> None:
         if self.typing:
@@ -318,7 +318,7 @@ class Table(Drawn, Generic[R]):
         self.top = max(0, min(self.top + lines, self.source.count - self.page))
         self.cursor = max(self.top, min(self.cursor, self.top + self.page - 1))
         self.key = self.source.key(self.cursor) if self.source.count else None
-        self.touch()
+        self.refresh_lines()
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
         event.stop()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar, cast
 
 from agentdeck.console.line_widget import Pieces
-from agentdeck.console.throttle import Seldom
+from agentdeck.console.throttle import Throttle
 
 R = TypeVar("R")
 
@@ -69,7 +69,7 @@ def _least(columns: Sequence[Column[R]], gap: int) -> int:
     return 1 + sum(column.width for column in columns) + gap * max(0, len(columns) - 1)
 
 
-class Rows(Generic[R]):
+class TableRows(Generic[R]):
     """A `Source` over a sequence. `key` names a row for good; `text` is what the filter looks at.
 
     A filter is a part of the text in any case; with `!` in front, what must not be in it.
@@ -83,7 +83,7 @@ class Rows(Generic[R]):
         self._column: Column[R] | None = None
         self._reverse = False
         self._filter = ""
-        self._seldom = Seldom()
+        self._throttle = Throttle()
 
     @property
     def count(self) -> int:
@@ -98,14 +98,14 @@ class Rows(Generic[R]):
     def find(self, key: Hashable) -> int | None:
         return next((at for at, row in enumerate(self._shown) if self._key(row) == key), None)
 
-    def put(self, items: Sequence[R]) -> None:
+    def set_rows(self, items: Sequence[R]) -> None:
         """Other rows, or the same ones changed. Where sorting them takes long it is done less often."""
         grew = len(items) != len(self._items)
         self._items = items
         if self._column is None and not self._filter and not self._reverse:
             self._shown = items
-        elif grew or self._seldom.due():
-            with self._seldom:
+        elif grew or self._throttle.due():
+            with self._throttle:
                 self._arrange()
 
     def arrange(self, column: Column[R] | None, reverse: bool, text: str) -> None:

@@ -10,7 +10,7 @@ from textual.widgets import Input
 from agentdeck.terminal_text import dotted
 
 
-class Entry(Input):
+class TextEntry(Input):
     """An Input that shows a dot for each character that a terminal would obey; its value keeps them."""
 
     def _on_paste(self, event: events.Paste) -> None:

@@ -11,7 +11,7 @@ LITTLE = 0.001
 SHARE = 0.04
 
 
-class Seldom:
+class Throttle:
     """Around work that is done only so often that it takes SHARE of the time: `if s.due(): with s: …`."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from textual.app import App, ComposeResult
 from textual.message import Message
 from textual.widget import Widget
 
-from agentdeck.console.line_widget import Drawn
+from agentdeck.console.line_widget import LineWidget
 from agentdeck.console.pane import SelectionChanged
 from agentdeck.errors import Fault
 from agentdeck.scheduler import events as ev
@@ -44,7 +44,7 @@ class Stage(App[None]):
         self.told.append(message)
 
 
-def page(widget: Drawn) -> list[str]:
+def page(widget: LineWidget) -> list[str]:
     """What can be read on the widget, line by line."""
     return [
         "".join(segment.text for segment in widget.render_line(y)).rstrip() for y in range(widget.size.height)

@@ -12,7 +12,7 @@ from textual.widgets import Input, Static
 
 from agentdeck.console.app import DeckApp
 from agentdeck.console.pane import PANES
-from agentdeck.console.row_list import Listing
+from agentdeck.console.row_list import RowList
 from agentdeck.console.screens.deck import DeckScreen
 from agentdeck.console.screens.dialogs import Confirm
 from agentdeck.console.screens.help import Help
@@ -49,8 +49,8 @@ async def test_the_deck_lists_workflows_and_their_faults(tmp_path: Path) -> None
     write("bad.yaml", "agentdeck: 1\nname: bad\nagents:\n  a: { simulat: {} }\n")
     app = DeckApp(tmp_path / "none.db", open=Path("bad.yaml"))
     async with app.run_test(size=(160, 48)) as pilot:
-        await until(pilot, lambda: bool(app.screen.query_one(Listing).rows))
-        rows = {row.cells[0][0]: row.cells[1][0] for row in app.screen.query_one(Listing).rows}
+        await until(pilot, lambda: bool(app.screen.query_one(RowList).rows))
+        rows = {row.cells[0][0]: row.cells[1][0] for row in app.screen.query_one(RowList).rows}
         assert "shop" in rows
         assert "fault" in rows["bad"]
         assert {"this folder", "examples", "order"} <= set(rows)
@@ -108,7 +108,7 @@ async def test_history_finds_runs(recorded: tuple[Path, Outcome]) -> None:
         await until(pilot, lambda: isinstance(app.screen, DeckScreen))
         await pilot.press("h")
         await until(pilot, lambda: isinstance(app.screen, HistoryScreen))
-        rows = app.screen.query_one(Listing)
+        rows = app.screen.query_one(RowList)
         await until(pilot, lambda: len(rows.rows) == 1)
         await pilot.press("slash", "z", "z")
         await until(pilot, lambda: not rows.rows)
@@ -130,7 +130,7 @@ async def test_a_listed_run_is_filtered_forked_and_deleted(
         await pilot.press("h")
         await until(pilot, lambda: isinstance(app.screen, HistoryScreen))
         history = app.screen
-        rows = history.query_one(Listing)
+        rows = history.query_one(RowList)
         await until(pilot, lambda: len(rows.rows) == 1)
         for text, many in (("state:done", 0), ("state:failed since:1d", 1), ("until:1d", 0)):
             history.query_one(Input).value = text
@@ -178,7 +178,7 @@ async def test_a_listed_run_is_retried_and_one_that_executes_is_cancelled(
         await pilot.press("h")
         await until(pilot, lambda: isinstance(app.screen, HistoryScreen))
         history = app.screen
-        rows = history.query_one(Listing)
+        rows = history.query_one(RowList)
         await until(pilot, lambda: [row.key for row in rows.rows] == [long, recorded[1].run], 20)
         rows.focus()
         await pilot.press("home")
@@ -254,7 +254,7 @@ async def test_a_run_is_launched_steered_and_cancelled(tmp_path: Path) -> None:
     write("slow.yaml", text)
     app = DeckApp(tmp_path / "deck.db", open=Path("slow.yaml"))
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: app.screen.query_one(Listing).key.endswith("slow.yaml"))
+        await until(pilot, lambda: app.screen.query_one(RowList).key.endswith("slow.yaml"))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, LaunchScreen))
         await pilot.press("f5")

@@ -12,8 +12,8 @@ import pytest
 from textual.screen import Screen
 
 from agentdeck.console.app import DeckApp
-from agentdeck.console.row_list import Listing
-from agentdeck.console.run_preview import Peek
+from agentdeck.console.row_list import RowList
+from agentdeck.console.run_preview import RunPreview
 from agentdeck.console.screens.history import HistoryScreen
 from agentdeck.console.screens.letters import LettersScreen
 from agentdeck.console.screens.replay import ReplayScreen
@@ -29,10 +29,10 @@ async def test_nothing_stays_open_after_all_screens(recorded: tuple[Path, Outcom
     db, outcome = recorded
     app = DeckApp(db)
     async with app.run_test(size=(140, 40)) as pilot:
-        await until(pilot, lambda: bool(app.screen.query_one(Listing).rows))
-        app.screen.query_one(Peek).at_run(db, outcome.run)
+        await until(pilot, lambda: bool(app.screen.query_one(RowList).rows))
+        app.screen.query_one(RunPreview).show_run(db, outcome.run)
         screens: list[tuple[Callable[[], Screen[None]], Callable[[Screen[None]], bool]]] = [
-            (HistoryScreen, lambda screen: any(one.rows for one in screen.query(Listing))),
+            (HistoryScreen, lambda screen: any(one.rows for one in screen.query(RowList))),
             (LettersScreen, lambda screen: isinstance(screen, LettersScreen) and bool(screen.letters)),
             (lambda: RunScreen(db, outcome.run), lambda screen: bool(screen.query("#graph"))),
             (lambda: ReplayScreen(db, outcome.run), lambda screen: bool(screen.query("#graph"))),

@@ -15,14 +15,14 @@ from textual.pilot import Pilot
 
 from agentdeck.console.app import DeckApp
 from agentdeck.console.pane import PANES, Selection
-from agentdeck.console.row_list import Listing
+from agentdeck.console.row_list import RowList
 from agentdeck.console.screens.history import HistoryScreen
 from agentdeck.console.screens.launch import LaunchScreen
 from agentdeck.console.screens.letters import LettersScreen
 from agentdeck.console.screens.replay import ReplayScreen
 from agentdeck.console.screens.run import RunScreen
 from agentdeck.console.step_detail import StepDetail
-from agentdeck.console.text_entry import Entry
+from agentdeck.console.text_entry import TextEntry
 from agentdeck.operations.commands import hurry
 from agentdeck.store.reader import Reader
 from agentdeck.terminal_text import dotted
@@ -110,11 +110,11 @@ async def test_the_other_screens(evil: Path, size: tuple[int, int], monkeypatch:
     monkeypatch.chdir(home)
     app = DeckApp(evil, open=next(home.glob("*.yaml")))
     async with app.run_test(size=size) as pilot:
-        await until(pilot, lambda: bool(app.screen.query_one(Listing).rows))
+        await until(pilot, lambda: bool(app.screen.query_one(RowList).rows))
         await look(pilot, app, "deck")
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, LaunchScreen))
-        await until(pilot, lambda: bool(app.screen.query(Entry)))
+        await until(pilot, lambda: bool(app.screen.query(TextEntry)))
         await look(pilot, app, "launch")
         for _ in range(6):
             await pilot.press("tab", "end")
@@ -143,7 +143,7 @@ async def test_the_other_screens(evil: Path, size: tuple[int, int], monkeypatch:
 async def test_what_is_typed_into_keeps_it_and_shows_dots(text: str) -> None:
     app = App[None]()
     async with app.run_test(size=(200, 5)) as pilot:
-        entry = Entry(text)
+        entry = TextEntry(text)
         await app.mount(entry)
         await look(pilot, app, "an entry")
         assert entry.value == text

@@ -13,7 +13,7 @@ from agentdeck.console import keymap, themes
 from agentdeck.console.actions import SCREENS, bindings
 from agentdeck.console.app import DeckApp
 from agentdeck.console.screens.history import HistoryScreen
-from agentdeck.console.state_style import ROLES, Look
+from agentdeck.console.state_style import ROLES, RoleStyles
 from agentdeck.engine.launch import Outcome
 from agentdeck.operations.action_types import EVERYWHERE
 from agentdeck.operations.actions import ACTIONS
@@ -85,7 +85,7 @@ def test_every_role_can_be_read_in_every_theme(name: str) -> None:
     """WCAG AA for what says something; lines only have to be seen."""
     theme = themes.read(bundled() / f"{name}.yaml")
     variables = {**theme.to_color_system().generate(), **theme.variables}
-    look = Look(variables)
+    look = RoleStyles(variables)
     if theme.ansi:
         assert look.cursor.reverse
         colors = [style.color for role in ROLES if (style := look[role]).color is not None]
@@ -185,7 +185,7 @@ async def test_no_color_leaves_the_terminal_its_own(
 @pytest.mark.parametrize("name", sorted(BUILTIN_THEMES))
 def test_what_runs_and_what_is_done_differ_under_themes_from_elsewhere(name: str) -> None:
     theme = BUILTIN_THEMES[name]
-    look = Look({**theme.to_color_system().generate(), **theme.variables})
+    look = RoleStyles({**theme.to_color_system().generate(), **theme.variables})
     assert look["running"].color != look["done"].color
 
 

@@ -12,7 +12,7 @@ from textual.screen import Screen
 from agentdeck.console.app import DeckApp
 from agentdeck.console.footer import Footer, KeyHint, fit_hints
 from agentdeck.console.pane import PANES
-from agentdeck.console.row_list import Listing
+from agentdeck.console.row_list import RowList
 from agentdeck.console.screens.base import LEAST
 from agentdeck.console.screens.history import HistoryScreen
 from agentdeck.console.screens.launch import LaunchScreen
@@ -54,7 +54,7 @@ async def test_every_screen_fits(recorded: tuple[Path, Outcome], size: tuple[int
 
     async with app.run_test(size=size) as pilot:
         deck = app.screen
-        await until(pilot, lambda: bool(deck.query_one(Listing).rows))
+        await until(pilot, lambda: bool(deck.query_one(RowList).rows))
         await pilot.pause()
         fits(deck)
         for key, kind in (("h", HistoryScreen), ("l", LettersScreen)):
@@ -63,7 +63,7 @@ async def test_every_screen_fits(recorded: tuple[Path, Outcome], size: tuple[int
             fits(app.screen)
             await pilot.press("escape")
             await until(pilot, lambda: app.screen is deck)
-        deck.query_one(Listing).action_edge(1)
+        deck.query_one(RowList).action_edge(1)
         await pilot.press("enter")
         await on(pilot, LaunchScreen)
         fits(app.screen)

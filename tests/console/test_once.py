@@ -9,7 +9,7 @@ import pytest
 from textual.widgets import Input
 
 from agentdeck.console.app import DeckApp
-from agentdeck.console.screens.dialogs import Ask, Confirm
+from agentdeck.console.screens.dialogs import Confirm, TextDialog
 from agentdeck.console.screens.letters import LettersScreen
 from agentdeck.engine.launch import Launch, run
 from agentdeck.scheduler import events as ev
@@ -53,7 +53,7 @@ async def test_a_letter_that_may_have_taken_effect_is_decided_there(tmp_path: Pa
         assert any("pay-17" in line for line in asked.touches)
         await pilot.press(choice)
         if choice == "t":
-            await until(pilot, lambda: isinstance(app.screen, Ask))
+            await until(pilot, lambda: isinstance(app.screen, TextDialog))
             app.screen.query_one(Input).value = json.dumps({"receipt": 9})
             await pilot.press("enter")
         await until(pilot, lambda: letter(db).state == "closed", 30)

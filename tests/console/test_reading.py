@@ -11,7 +11,7 @@ import pytest
 from agentdeck.console import feed_intake
 from agentdeck.console.app import DeckApp
 from agentdeck.console.panes.header import Header
-from agentdeck.console.run_preview import Peek
+from agentdeck.console.run_preview import RunPreview
 from agentdeck.console.screens.dialogs import Confirm
 from agentdeck.console.screens.run import RunScreen
 from agentdeck.console.table import Table
@@ -117,9 +117,9 @@ async def test_the_deck_does_not_draw_a_run_before_it_is_read(
 ) -> None:
     monkeypatch.setattr("agentdeck.console.run_preview.FOLD", 0.0)
     db, outcome = long_run
-    peek = Peek()
+    peek = RunPreview()
     async with Stage(peek).run_test(size=(160, 48)) as pilot:
-        peek.at_run(db, outcome.run)
+        peek.show_run(db, outcome.run)
         await until(pilot, lambda: peek._graph is not None and peek._view is not None and peek._view.seq > 0)
         if peek.reading:
             assert re.fullmatch(r"reading \d+ %", peek.reading)

@@ -15,7 +15,7 @@ from agentdeck.console.panes.agents import AgentsPane
 from agentdeck.console.panes.header import Header
 from agentdeck.console.panes.tasks import TasksPane
 from agentdeck.console.panes.timeline import TimelinePane
-from agentdeck.console.state_style import GLYPHS, look_of
+from agentdeck.console.state_style import GLYPHS, role_styles
 from agentdeck.insight.attention import AttentionCounts, AttentionItem, attention_counts, attention_items
 from agentdeck.insight.why import explain
 from agentdeck.scheduler import events as ev
@@ -138,7 +138,7 @@ async def test_no_two_states_look_alike_in_any_theme(tmp_path: Path) -> None:
         for theme in app.theme_names():
             app.theme = theme
             await pilot.pause()
-            look = look_of(app)  # type: ignore[arg-type]
+            look = role_styles(app)  # type: ignore[arg-type]
             for one, other in combinations(("running", "asking", "done", "rejected", "failed", "cancelled"), 2):
                 if look[one].color is not None:
                     assert look[one] != look[other], (theme, one, other)

@@ -5,14 +5,14 @@ from rich.cells import cell_len
 from textual.app import App, ComposeResult
 
 from agentdeck.console.table import Table
-from agentdeck.console.table_model import Column, Rows
+from agentdeck.console.table_model import Column, TableRows
 from tests.console.scenes import page
 
 Item = tuple[str, int]
 pytestmark = pytest.mark.anyio
 
 
-class Counted(Rows[Item]):
+class Counted(TableRows[Item]):
     """Rows that count how often they are asked for."""
 
     asked = 0
@@ -36,7 +36,7 @@ MANY = [(f"row{n:06d}", (n * 7919) % 100_003) for n in range(100_000)]
 
 
 class Shown(App[None]):
-    def __init__(self, source: Rows[Item]) -> None:
+    def __init__(self, source: TableRows[Item]) -> None:
         super().__init__()
         self.table = Table(COLUMNS, source)
         self.told: list[tuple[object, bool]] = []
@@ -47,7 +47,7 @@ class Shown(App[None]):
     def on_mount(self) -> None:
         self.table.focus()
 
-    def on_table_walked(self, event: Table.Walked) -> None:
+    def on_table_row_changed(self, event: Table.RowChanged) -> None:
         self.told.append((event.key, event.opened))
 
 
@@ -98,10 +98,10 @@ async def test_nothing_is_repainted_where_nothing_changed(monkeypatch: pytest.Mo
         await pilot.pause()
         regions: list[tuple[int, int]] = []
         monkeypatch.setattr(app.table, "refresh", lambda *r: regions.extend((x.y, x.height) for x in r))
-        app.table.touch()
+        app.table.refresh_lines()
         assert regions == []
-        source.put([("a", 1), ("b", 5), ("c", 3)])
-        app.table.touch()
+        source.set_rows([("a", 1), ("b", 5), ("c", 3)])
+        app.table.refresh_lines()
         assert regions == [(2, 1)]
 
 
@@ -110,8 +110,8 @@ async def test_the_cursor_stays_with_its_row_when_rows_move() -> None:
     app = Shown(source)
     async with app.run_test(size=(80, 10)) as pilot:
         await pilot.press("down")
-        source.put([("new", 0), ("x", 9), ("a", 1), ("b", 2)])
-        app.table.touch()
+        source.set_rows([("new", 0), ("x", 9), ("a", 1), ("b", 2)])
+        app.table.refresh_lines()
         assert (app.table.key, app.table.cursor) == ("b", 3)
         await pilot.press("enter")
         await pilot.pause()
@@ -213,7 +213,7 @@ async def test_a_filter_can_say_what_must_not_be_there() -> None:
 
 
 async def test_rows_without_a_value_come_last_either_way() -> None:
-    source = Rows[Item](lambda item: item[0], lambda item: item[0], [("none", -1), ("low", 1), ("high", 9)])
+    source = TableRows[Item](lambda item: item[0], lambda item: item[0], [("none", -1), ("low", 1), ("high", 9)])
     column: Column[Item] = Column("size", lambda item: "", 4, order=lambda item: None if item[1] < 0 else item[1])
     for reverse, order in ((False, ["low", "high", "none"]), (True, ["high", "low", "none"])):
         source.arrange(column, reverse, "")

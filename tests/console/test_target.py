@@ -17,15 +17,15 @@ from textual.widgets import Input, Static
 
 from agentdeck.console.app import DeckApp
 from agentdeck.console.pane import Selection
-from agentdeck.console.row_list import Listing
-from agentdeck.console.screens.answer import Answering
+from agentdeck.console.row_list import RowList
+from agentdeck.console.screens.answer import ApprovalForm
 from agentdeck.console.screens.deck import DeckScreen
-from agentdeck.console.screens.dialogs import Ask, Confirm
+from agentdeck.console.screens.dialogs import Confirm, TextDialog
 from agentdeck.console.screens.history import HistoryScreen
 from agentdeck.console.screens.letters import LettersScreen
 from agentdeck.console.screens.run import RunScreen
 from agentdeck.console.status_lines import Tabs
-from agentdeck.console.text_entry import Entry
+from agentdeck.console.text_entry import TextEntry
 from agentdeck.engine.launch import Outcome
 from agentdeck.insight.attention import attention_items
 from agentdeck.operations import engine_process
@@ -128,7 +128,7 @@ async def test_an_approval_inside_a_sub_workflow_is_found_and_answered(tmp_path:
         await pilot.press("exclamation_mark")
         assert screen.panes.target == Selection("check/sign", "1/check", "sign")
         await pilot.press("a")
-        await until(pilot, lambda: isinstance(app.screen, Answering))
+        await until(pilot, lambda: isinstance(app.screen, ApprovalForm))
         await pilot.press("ctrl+y")
         await until(pilot, lambda: screen.view.state == "done")
 
@@ -137,7 +137,7 @@ async def test_cancelling_from_the_history_counts_tasks_that_were_not_opened_yet
     async with slow(tmp_path, 30) as (pilot, screen):
         history = HistoryScreen()
         screen.app.push_screen(history)
-        await until(pilot, lambda: any(one.rows for one in history.query(Listing)))
+        await until(pilot, lambda: any(one.rows for one in history.query(RowList)))
         await pilot.press("X")
         assert "30 tasks of slow will not be done" in await question(pilot)
 
@@ -214,7 +214,7 @@ async def test_a_budget_that_is_refused_stays_with_the_reason(tmp_path: Path) ->
 
         def asked() -> tuple[str, str]:
             here = pilot.app.screen
-            if not isinstance(here, Ask):
+            if not isinstance(here, TextDialog):
                 return "", ""
             return here.query_one(Input).value, str(here.query_one("#fault", Static).render())
 
@@ -234,7 +234,7 @@ async def test_retry_with_a_wrong_input_stays_with_the_reason(recorded: tuple[Pa
         await pilot.press("L")
         await until(pilot, lambda: isinstance(app.screen, LettersScreen) and bool(app.screen.letters))
         await pilot.press("e", *"idd=A-9", "enter")
-        assert isinstance(app.screen, Ask)
+        assert isinstance(app.screen, TextDialog)
         assert "did you mean id?" in str(app.screen.query_one("#fault", Static).render())
         assert app.screen.query_one(Input).value == "idd=A-9"
         await pilot.press(*("backspace",) * 7, *"A-9", "enter")
@@ -244,7 +244,7 @@ async def test_retry_with_a_wrong_input_stays_with_the_reason(recorded: tuple[Pa
 async def test_a_paste_of_several_lines_is_refused_and_of_one_is_taken(recorded: tuple[Path, Outcome]) -> None:
     app = DeckApp(recorded[0])
     async with app.run_test(size=(80, 24)) as pilot:
-        field = Entry("kept")
+        field = TextEntry("kept")
         await app.screen.mount(field)
         field.focus()
         await pilot.pause()

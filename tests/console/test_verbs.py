@@ -16,8 +16,8 @@ from textual.widgets import Input, Static
 
 from agentdeck.console.app import DeckApp
 from agentdeck.console.pane import PaneName, Selection
-from agentdeck.console.screens.answer import Answering
-from agentdeck.console.screens.dialogs import Ask, Confirm, Sentence
+from agentdeck.console.screens.answer import ApprovalForm
+from agentdeck.console.screens.dialogs import Confirm, LiveSentence, TextDialog
 from agentdeck.console.screens.letters import LettersScreen
 from agentdeck.console.screens.run import RunScreen
 from agentdeck.console.status_lines import Notice
@@ -131,9 +131,9 @@ async def test_a_step_is_skipped_a_join_released_and_the_approval_answered_with_
         await deck.until(lambda: deck.state("slow") == "skipped")
 
         await pilot.press("a")
-        await deck.until(lambda: isinstance(deck.app.screen, Answering))
+        await deck.until(lambda: isinstance(deck.app.screen, ApprovalForm))
         form = deck.app.screen
-        assert isinstance(form, Answering)
+        assert isinstance(form, ApprovalForm)
         await deck.until(lambda: any("Ship A-1?" in item.text for item in form.sheet.items))
         note = form.query_one("#note-field-0", Static)
         await pilot.press("ctrl+y")
@@ -199,7 +199,7 @@ async def test_why_and_the_whole_story_of_a_step_that_runs(tmp_path: Path) -> No
         await deck.until(lambda: deck.state("slow") == "running")
         deck.select("tell")
         await pilot.press("w")
-        await deck.until(lambda: isinstance(deck.app.screen, Sentence))
+        await deck.until(lambda: isinstance(deck.app.screen, LiveSentence))
         assert "waits for slow (running for" in str(deck.app.screen.text.render())  # type: ignore[attr-defined]
         await pilot.press("enter")
         await deck.until(lambda: isinstance(deck.app.screen, StepDetail))
@@ -279,7 +279,7 @@ async def test_a_budget_is_granted_and_the_run_goes_on(tmp_path: Path) -> None:
         pilot, view = deck.pilot, deck.screen.view
         await deck.until(lambda: view.state == "paused")
         await pilot.press("B")
-        await deck.until(lambda: isinstance(deck.app.screen, Ask))
+        await deck.until(lambda: isinstance(deck.app.screen, TextDialog))
         await pilot.press(*"+100k tokens", "enter")
         await deck.until(lambda: view.state == "done")
         assert view.limits["budget.tokens"] == 100_700

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from agentdeck.console.graph.critical_path import path, slack, takes
-from agentdeck.console.state_style import Look
+from agentdeck.console.state_style import RoleStyles
 from agentdeck.console.summary_text import launch as describe
 from agentdeck.insight.forecast import forecast
 from agentdeck.insight.launch_forecast import forecast_launch
@@ -103,7 +103,7 @@ def test_items_are_counted_where_they_are_known_and_told_as_unknown_where_not() 
     seen = forecast_launch(files, 4, 1)
     assert seen.plan.uncounted == ("read",)
     assert seen.seconds >= seen.plan.lower_bound >= seen.plan.path_seconds == 4.0
-    told = describe(seen, Look({})).plain
+    told = describe(seen, RoleStyles({})).plain
     assert "expected    at least 4.0 s" in told
     assert "one by one  not known" in told
     assert "of read: counted in the run" in told

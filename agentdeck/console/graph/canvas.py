@@ -16,7 +16,7 @@ from agentdeck.views.agent_totals import DISPLAY_STATES
 
 CRITICAL = "critical"
 Span = tuple[str, str]
-Row = tuple[Span, ...]
+CellRow = tuple[Span, ...]
 
 SIGNS = {state: GLYPHS[state] for state in DISPLAY_STATES}
 #: Which counts stay when there is no room for all.
@@ -77,7 +77,7 @@ def box_height(node: Node, card: Card | None, width: int, more: int) -> int:
 
 def box(
     node: Node, card: Card | None, width: int, height: int, *, selected: bool = False, halves: bool = True
-) -> tuple[Row, ...]:
+) -> tuple[CellRow, ...]:
     """A node drawn large. Without a card it tells what the agent does. Without `halves` (where there is no
     colour) a group's agents are told by their signs."""
     inner = width - 4
@@ -88,7 +88,7 @@ def box(
     above = time if cell_len(title(node, card)) + 2 + len(time) <= inner else ""
     name = title(node, card, inner - 2 - len(above))
     state = card.state if card else "waiting"
-    lines: list[Row] = [
+    lines: list[CellRow] = [
         ((_glyph(node, card) + " ", state), (name, "cursor" if selected else "text"), (above, "dim"))
     ]
     if node.kind == "group" and card is not None:
@@ -103,7 +103,7 @@ def box(
         (note, note_role),
         (edge + corners[1], edge_role),
     )
-    rows: list[Row] = [tuple(span for span in top if span[0])]
+    rows: list[CellRow] = [tuple(span for span in top if span[0])]
     for line in lines:
         rows.append(((side + " ", edge_role), *line, (" " + side, edge_role)))
     rows.append(_bottom(node, card, width, selected))
@@ -125,7 +125,7 @@ def _glyph(node: Node, card: Card | None) -> str:
     return SIGNS[card.state]
 
 
-def _members(card: Card, width: int, rows: int, halves: bool) -> list[Row]:
+def _members(card: Card, width: int, rows: int, halves: bool) -> list[CellRow]:
     """A group's agents, two to a character; where they are too many, each cell shows the worst of its share."""
     cells = sample(card.members, width * rows * (2 if halves else 1))
     if halves:
@@ -133,7 +133,7 @@ def _members(card: Card, width: int, rows: int, halves: bool) -> list[Row]:
         signs = [("▀", f"{above}/{below}") for above, below in zip(cells[::2], cells[1::2], strict=True)]
     else:
         signs = [(SIGNS[state], state) for state in cells]
-    lines: list[Row] = []
+    lines: list[CellRow] = []
     for row in range(rows):
         spans = signs[row * width : (row + 1) * width]
         lines.append((*spans, (" " * (width - len(spans)), "text")))
@@ -148,7 +148,7 @@ def sample(states: tuple[str, ...], room: int) -> list[str]:
     return [min(states[a:b], key=rank.__getitem__) for a, b in pairwise(edges)]
 
 
-def counts(node: Node, card: Card, width: int, time: str = "") -> Row:
+def counts(node: Node, card: Card, width: int, time: str = "") -> CellRow:
     """`·7 ○3 ●2 ✓118 ✗1`, or the state's word where there is one step only; the time at the end if it fits."""
     if node.kind == "spare" and not sum(card.counts):
         text = f"stood in ×{short(card.stand_ins)}" if card.stand_ins else "spare"
@@ -176,7 +176,7 @@ def counts(node: Node, card: Card, width: int, time: str = "") -> Row:
     return (*spans, (" " * (width - used - len(time)), "text"), (time, "dim"))
 
 
-def _bottom(node: Node, card: Card | None, width: int, selected: bool) -> Row:
+def _bottom(node: Node, card: Card | None, width: int, selected: bool) -> CellRow:
     """The lower border is the progress: done, failed, and what is left."""
     corners, _, edge, done_edge = _BORDERS["selected" if selected else node.kind]
     role = "cursor-line" if selected else _border(card)
@@ -201,7 +201,7 @@ def chip_width(node: Node, card: Card | None, most: int) -> int:
     return min(most, cell_len(title(node, card)) + 4 + (11 if card or node.kind == "group" else 0))
 
 
-def chip(node: Node, card: Card | None, width: int, *, selected: bool = False) -> Row:
+def chip(node: Node, card: Card | None, width: int, *, selected: bool = False) -> CellRow:
     """One line: `● extract 118/200 ✗3`."""
     state = card.state if card else "waiting"
     glyph = _glyph(node, card)

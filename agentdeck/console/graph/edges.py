@@ -20,7 +20,7 @@ _BLOCK = 32
 Edge = tuple[str, str]
 
 
-class Level(NamedTuple):
+class LevelPiece(NamedTuple):
     """Cells `left` to `right` of a row. The end at a track turns there: it has no further side."""
 
     left: int
@@ -29,7 +29,7 @@ class Level(NamedTuple):
     turns: int = 0  # EAST or WEST: the side that the cell at that end has not
 
 
-class Upright(NamedTuple):
+class UprightPiece(NamedTuple):
     x: int
     top: int
     bottom: int
@@ -51,15 +51,15 @@ class Wires:
     """All edges of a layout. Cells are worked out a row at a time, when a row is first looked at."""
 
     def __init__(self) -> None:
-        self.levels: dict[int, list[Level]] = {}
-        self.uprights: dict[int, list[Upright]] = {}
+        self.levels: dict[int, list[LevelPiece]] = {}
+        self.uprights: dict[int, list[UprightPiece]] = {}
         self.paths: dict[Edge, tuple[tuple[int, int], ...]] = {}
         self._rows: dict[int, dict[int, int]] = {}
 
-    def add_level(self, row: int, level: Level) -> None:
+    def add_level(self, row: int, level: LevelPiece) -> None:
         self.levels.setdefault(row, []).append(level)
 
-    def add_upright(self, upright: Upright) -> None:
+    def add_upright(self, upright: UprightPiece) -> None:
         for block in range(upright.top // _BLOCK, upright.bottom // _BLOCK + 1):
             self.uprights.setdefault(block, []).append(upright)
 
@@ -125,7 +125,7 @@ def route(
         lefts.append(left)
         for vertex in layer:
             if vertex >= graph.size:
-                wires.add_level(rows[vertex], Level(left, left + widths[rank] - 1, -1))
+                wires.add_level(rows[vertex], LevelPiece(left, left + widths[rank] - 1, -1))
         start = left + widths[rank]
         nets = _nets(graph, layer, rows)
         tracks = _tracks(nets, rows)
@@ -155,13 +155,13 @@ def _add_net(wires: Wires, net: Net, number: int, rows: Sequence[int], columns: 
     """Add the pieces of one net: `columns` are the first one of the channel, the net's track, the last one."""
     start, x, end = columns
     if net.straight:
-        wires.add_level(rows[net.lefts[0]], Level(start, end, number))
+        wires.add_level(rows[net.lefts[0]], LevelPiece(start, end, number))
         return
     for vertex in net.lefts:
-        wires.add_level(rows[vertex], Level(start, x, number, EAST))
+        wires.add_level(rows[vertex], LevelPiece(start, x, number, EAST))
     for vertex in net.rights:
-        wires.add_level(rows[vertex], Level(x, end, number, WEST))
-    wires.add_upright(Upright(x, net.top, net.bottom, number))
+        wires.add_level(rows[vertex], LevelPiece(x, end, number, WEST))
+    wires.add_upright(UprightPiece(x, net.top, net.bottom, number))
 
 
 def _nets(graph: Layered, layer: list[int], rows: Sequence[int]) -> list[Net]:

@@ -11,11 +11,11 @@ from agentdeck.console.graph.status_map import StatusMap
 Way = Literal["left", "right", "up", "down"]
 
 
-def step(drawing: Scene | StatusMap, needs: Needs, below: Needs, chosen: str, way: Way) -> str:
-    """The agent that way of the chosen one; empty where there is none. From nowhere, the first one."""
+def step(drawing: Scene | StatusMap, needs: Needs, below: Needs, selected: str, way: Way) -> str:
+    """The agent that way of the selected one; empty where there is none. From nowhere, the first one."""
     if isinstance(drawing, StatusMap):
-        return _in_map(drawing, needs, below, chosen, way)
-    at = drawing.of.get(chosen, "")
+        return _in_map(drawing, needs, below, selected, way)
+    at = drawing.node_of.get(selected, "")
     layers = drawing.layout.layers
     if not at:
         return layers[0][0] if layers else ""
@@ -30,11 +30,11 @@ def step(drawing: Scene | StatusMap, needs: Needs, below: Needs, chosen: str, wa
     return layer[index] if 0 <= index < len(layer) else ""
 
 
-def _in_map(drawing: StatusMap, needs: Needs, below: Needs, chosen: str, way: Way) -> str:
+def _in_map(drawing: StatusMap, needs: Needs, below: Needs, selected: str, way: Way) -> str:
     names = list(drawing.names)
-    if chosen not in needs:
+    if selected not in needs:
         return names[0] if names else ""
     if way in ("left", "right"):
-        return next(iter(needs[chosen] if way == "left" else below[chosen]), "")
-    index = names.index(chosen) + (1 if way == "down" else -1)
+        return next(iter(needs[selected] if way == "left" else below[selected]), "")
+    index = names.index(selected) + (1 if way == "down" else -1)
     return names[index] if 0 <= index < len(names) else ""

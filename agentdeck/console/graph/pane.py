@@ -19,10 +19,10 @@ from agentdeck.console.graph.navigation import Way, step
 from agentdeck.console.graph.nodes import edges_of, nodes_of
 from agentdeck.console.graph.scene import LEVELS, Edge, Level, Scene, best, scene
 from agentdeck.console.graph.status_map import StatusMap, legend
-from agentdeck.console.graph.styles import Ink, colourful
-from agentdeck.console.line_widget import Grounded
+from agentdeck.console.graph.styles import CanvasStyles, colourful
+from agentdeck.console.line_widget import CachedBackground
 from agentdeck.console.pane import Selection, SelectionChanged
-from agentdeck.console.state_style import look_of
+from agentdeck.console.state_style import role_styles
 from agentdeck.views.agent_totals import AgentTotals
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow import graph
@@ -38,7 +38,7 @@ TRACED = 2000
 RETRACE = 2.0
 
 
-class GraphPane(Grounded, ScrollView, can_focus=True, inherit_bindings=False):
+class GraphPane(CachedBackground, ScrollView, can_focus=True, inherit_bindings=False):
     """The graph of one workflow, live. Posts `SelectionChanged` for the node under the cursor.
 
     Before the first tick it shows what each agent does. `total` is how many tasks are to come, where that is
@@ -59,7 +59,7 @@ class GraphPane(Grounded, ScrollView, can_focus=True, inherit_bindings=False):
     ) -> None:
         super().__init__(name=name, id=id, classes=classes)
         self.definition = definition
-        self.chosen = ""
+        self.selected = ""
         self.slack = False
         self.total: int | None = None
         self._stands = nodes_of(definition)
@@ -81,7 +81,7 @@ class GraphPane(Grounded, ScrollView, can_focus=True, inherit_bindings=False):
         self._traced = float("-inf")
         self._legend: list[Span] = []
         self._total: dict[str, int] = {}
-        self._ink: Ink | None = None
+        self._ink: CanvasStyles | None = None
 
     @property
     def level(self) -> Level:
@@ -111,15 +111,15 @@ class GraphPane(Grounded, ScrollView, can_focus=True, inherit_bindings=False):
 
     @property
     def cursor_selection(self) -> Selection | None:
-        return None  # what is chosen here is what all panes look at
+        return None  # what is selected here is what all panes look at
 
     def show_selection(self, selection: Selection) -> None:
         """Select the agent that another pane looks at."""
         name = selection.agent
         while name and name not in self._stands:
             name = name.rpartition("/")[0]
-        if name != self.chosen:
-            self._choose(name)
+        if name != self.selected:
+            self._select(name)
 
     # Drawing ---------------------------------------------------------------------------------------------------
 
@@ -147,18 +147,18 @@ class GraphPane(Grounded, ScrollView, can_focus=True, inherit_bindings=False):
                 self._stands, self._layers, totals, width, height - 1, halves=self._halves()
             )
             for name in self._stands:
-                self._drawing.put(name, steps_of(tallies.get(name)), 0 if name in self._many else tasks)
+                self._drawing.set_counts(name, steps_of(tallies.get(name)), 0 if name in self._many else tasks)
         else:
             drawn = scene(self._stands, self._needs, cards, level, width, height, halves=self._halves())
             self._drawing = drawn
             for name, node in drawn.nodes.items() if self._live else ():
-                drawn.put(name, card_of(node, tallies, tasks=tasks, many=name in self._many))
+                drawn.set_card(name, card_of(node, tallies, tasks=tasks, many=name in self._many))
         self._built = self._key()
         self._done, self._glow = {}, {}
         self._place(self._drawing)
         self._followed = self.scroll_offset
         self._mark()
-        self._choose(self.chosen)
+        self._select(self.selected)
         self.refresh()
 
     def _place(self, drawing: Scene | StatusMap) -> None:
@@ -190,7 +190,7 @@ class GraphPane(Grounded, ScrollView, can_focus=True, inherit_bindings=False):
                 node, tallies, tasks=tasks, since=since.get(name), now=now, many=name in self._many,
                 note=self._notes.get(name, ""),
             )  # fmt: skip
-            if drawing.put(name, card):
+            if drawing.set_card(name, card):
                 self._refresh_node(drawing, name)
             done = card.by_state["done"]
             if done > self._done.get(name, done):
@@ -203,11 +203,11 @@ class GraphPane(Grounded, ScrollView, can_focus=True, inherit_bindings=False):
 
     def _follow(self, drawing: Scene, seen: list[str]) -> None:
         """Stay with what runs, in a graph that is larger than the pane, until the operator moves."""
-        if self.chosen or not (self.max_scroll_x or self.max_scroll_y) or self.scroll_offset != self._followed:
+        if self.selected or not (self.max_scroll_x or self.max_scroll_y) or self.scroll_offset != self._followed:
             return
         running = [name for name, card in drawing.cards.items() if card.state == "running"]
         if running and not set(running) & set(seen):
-            self._show(Region(*drawing.place(running[0])))
+            self._show(Region(*drawing.region_of(running[0])))
             self._followed = self.scroll_offset
 
     def _tick_map(self, drawing: StatusMap, tallies: Mapping[str, AgentTotals], tasks: int) -> None:
@@ -219,15 +219,15 @@ class GraphPane(Grounded, ScrollView, can_focus=True, inherit_bindings=False):
             steps = steps_of(tallies.get(name))
             if drawing.full(name, sum(steps.values())):
                 self._built = None
-            rows |= drawing.put(name, steps, 0 if name in self._many else tasks)
+            rows |= drawing.set_counts(name, steps, 0 if name in self._many else tasks)
         if not self._total or not self._turn % (4 * BEHIND) or len(names) <= BEHIND:
             for tally in tallies.values():
                 for state, number in tally.display_counts.items():
                     self._total[state] = total[state] = total.get(state, 0) + number
         line = legend(self._total)
-        if self.chosen in self._stands:
-            state = state_of(steps_of(tallies.get(self.chosen)))
-            line = [(f" {self._stands[self.chosen].label}: {state} ", "cursor"), *line]
+        if self.selected in self._stands:
+            state = state_of(steps_of(tallies.get(self.selected)))
+            line = [(f" {self._stands[self.selected].label}: {state} ", "cursor"), *line]
         if line != self._legend:
             self._legend = line
             self.refresh(Region(0, self.size.height - 1, self.size.width, 1))
@@ -247,10 +247,10 @@ class GraphPane(Grounded, ScrollView, can_focus=True, inherit_bindings=False):
 
     def _seen(self, drawing: Scene) -> list[str]:
         left, top = self.scroll_offset.x - self._origin[0], self.scroll_offset.y - self._origin[1]
-        return drawing.within(left, top, left + self.size.width, top + self.size.height)
+        return drawing.nodes_within(left, top, left + self.size.width, top + self.size.height)
 
     def _refresh_node(self, drawing: Scene, name: str) -> None:
-        self._refresh(Region(*drawing.place(name)))
+        self._refresh(Region(*drawing.region_of(name)))
 
     def _refresh(self, part: Region) -> None:
         """Repaint a part of the canvas, as far as it can be seen."""
@@ -280,54 +280,54 @@ class GraphPane(Grounded, ScrollView, can_focus=True, inherit_bindings=False):
         critical = [
             edge
             for source, target in pairwise(self._path)
-            if (edge := (drawing.of[source], drawing.of[target])) in edges
+            if (edge := (drawing.node_of[source], drawing.node_of[target])) in edges
         ]
-        mine = drawing.edges.get(drawing.of.get(self.chosen, ""), [])
+        mine = drawing.edges.get(drawing.node_of.get(self.selected, ""), [])
         lit = [edge for name in self._glow for edge in drawing.edges[name] if edge[0] == name]
-        wanted: dict[str, list[Edge]] = {"critical": critical, "chosen": mine, "lit": lit}
-        for row in drawing.mark(wanted):
+        wanted: dict[str, list[Edge]] = {"critical": critical, "selected": mine, "lit": lit}
+        for row in drawing.set_marks(wanted):
             self._refresh(Region(0, row, drawing.width, 1))
 
     # Painting --------------------------------------------------------------------------------------------------
 
     def render_line(self, y: int) -> Strip:
         width = self.size.width
-        look, ground = look_of(self.app), self.ground
-        if self._ink is None or self._ink.look is not look or self._ink.ground != ground:
-            self._ink = Ink(look, ground)
+        styles, background = role_styles(self.app), self.background
+        if self._ink is None or self._ink.styles is not styles or self._ink.background != background:
+            self._ink = CanvasStyles(styles, background)
         ink = self._ink
         drawing = self._drawing
         if drawing is None:
-            return Strip.blank(width, ground)
+            return Strip.blank(width, background)
         if drawing.level == "map" and y == self.size.height - 1:
-            return ink.strip(self._legend).adjust_cell_length(width, ground)
+            return ink.strip(self._legend).adjust_cell_length(width, background)
         left, row = self.scroll_offset.x - self._origin[0], y + self.scroll_offset.y - self._origin[1]
         if not 0 <= row < drawing.height:
-            return Strip.blank(width, ground)
+            return Strip.blank(width, background)
         start, spans = drawing.row(row, max(0, left), min(drawing.width, left + width))
         strip = ink.strip(spans)
         if left < 0:
-            strip = Strip([Segment(" " * -left, ground), *strip])
+            strip = Strip([Segment(" " * -left, background), *strip])
             start = left
-        return strip.crop(left - start, left - start + width).adjust_cell_length(width, ground)
+        return strip.crop(left - start, left - start + width).adjust_cell_length(width, background)
 
     def _halves(self) -> bool:
-        return colourful(look_of(self.app))
+        return colourful(role_styles(self.app))
 
     # Moving ----------------------------------------------------------------------------------------------------
 
-    def _choose(self, name: str, *, tell: bool = False, opened: bool = False) -> None:
+    def _select(self, name: str, *, tell: bool = False, opened: bool = False) -> None:
         drawing = self._drawing
-        before, self.chosen = self.chosen, name
+        before, self.selected = self.selected, name
         if isinstance(drawing, Scene):
-            drawing.choose(drawing.of.get(name, ""))
-            for one in {drawing.of.get(before, ""), drawing.of.get(name, "")} - {""}:
+            drawing.select(drawing.node_of.get(name, ""))
+            for one in {drawing.node_of.get(before, ""), drawing.node_of.get(name, "")} - {""}:
                 self._refresh_node(drawing, one)
             self._mark()
-            if name in drawing.of:
-                self._show(Region(*drawing.place(drawing.of[name])))
+            if name in drawing.node_of:
+                self._show(Region(*drawing.region_of(drawing.node_of[name])))
         elif drawing is not None:
-            drawing.chosen = name
+            drawing.selected = name
             if name in self._stands:
                 self._show(Region(*drawing.rows_of(name)))
             self.refresh()
@@ -340,13 +340,13 @@ class GraphPane(Grounded, ScrollView, can_focus=True, inherit_bindings=False):
         self.scroll_to_region(part, animate=False, force=True, immediate=True)
 
     def action_walk(self, way: Way) -> None:
-        name = step(self._drawing, self._needs, self._below, self.chosen, way) if self._drawing else ""
-        if name and name != self.chosen:
-            self._choose(name, tell=True)
+        name = step(self._drawing, self._needs, self._below, self.selected, way) if self._drawing else ""
+        if name and name != self.selected:
+            self._select(name, tell=True)
 
     def action_open(self) -> None:
-        if self.chosen:
-            self._choose(self.chosen, tell=True, opened=True)
+        if self.selected:
+            self._select(self.selected, tell=True, opened=True)
 
     def action_zoom(self, steps: int) -> None:
         """More detail or less."""
@@ -369,8 +369,8 @@ class GraphPane(Grounded, ScrollView, can_focus=True, inherit_bindings=False):
         if self._drawing is None or at is None:
             return
         x, y = at + self.scroll_offset - self._origin
-        if name := self._drawing.at(x, y):
-            self._choose(name, tell=True, opened=event.chain > 1)
+        if name := self._drawing.node_at(x, y):
+            self._select(name, tell=True, opened=event.chain > 1)
 
     def on_resize(self) -> None:
         self._rebuild()

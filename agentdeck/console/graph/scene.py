@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from agentdeck.console.graph.box_chars import ALL, EAST, character, heavy
-from agentdeck.console.graph.canvas import Row, Span, box, box_height, box_width, chip, chip_width
+from agentdeck.console.graph.canvas import CellRow, Span, box, box_height, box_width, chip, chip_width
 from agentdeck.console.graph.card import Card
 from agentdeck.console.graph.layout import Box, Layout, lay_out
 from agentdeck.console.graph.nodes import Needs, Node, fold
@@ -26,7 +26,7 @@ ROOMY = 36
 #: Up to so many groups are drawn as boxes.
 BOXED = 60
 #: Edges in these roles are seen without colour.
-BOLD = ("critical", "chosen")
+BOLD = ("critical", "selected")
 HEAD = "▸"
 
 
@@ -57,14 +57,14 @@ class Scene:
         self.height = self._band * len(cuts) - 1
         self._halves = halves
         self.cards: dict[str, Card] = dict(cards)
-        self.chosen = ""
-        self.of = {member: name for name, node in nodes.items() for member in node.members}
+        self.selected = ""
+        self.node_of = {member: name for name, node in nodes.items() for member in node.members}
         self.edges: dict[str, list[Edge]] = {name: [] for name in nodes}
         for edge in layout.wires.paths:
             self.edges[edge[0]].append(edge)
             self.edges[edge[1]].append(edge)
         self._boxed = boxed
-        self._drawn: dict[str, tuple[Row, ...]] = {}
+        self._drawn: dict[str, tuple[CellRow, ...]] = {}
         self._names: dict[int, list[tuple[int, str]]] = {}
         self._heads: dict[int, set[int]] = {}
         self._marks: dict[int, dict[int, tuple[int, str]]] = {}
@@ -77,7 +77,7 @@ class Scene:
                 if name in fed:
                     self._heads.setdefault(place.pin, set()).add(place.x - 1)
 
-    def put(self, name: str, card: Card) -> bool:
+    def set_card(self, name: str, card: Card) -> bool:
         """Show this card from now on. False where it is the one that is shown already."""
         if self.cards.get(name) == card:
             return False
@@ -85,12 +85,12 @@ class Scene:
         self._drawn.pop(name, None)
         return True
 
-    def choose(self, name: str) -> None:
-        self._drawn.pop(self.chosen, None)
+    def select(self, name: str) -> None:
+        self._drawn.pop(self.selected, None)
         self._drawn.pop(name, None)
-        self.chosen = name
+        self.selected = name
 
-    def mark(self, roles: Mapping[str, Iterable[Edge]]) -> set[int]:
+    def set_marks(self, roles: Mapping[str, Iterable[Edge]]) -> set[int]:
         """Draw exactly these edges in these roles, the last one on top: those of BOLD heavy, the others only in
         their colour. The rows that changed."""
         marks: dict[int, dict[int, tuple[int, str]]] = {}
@@ -103,13 +103,13 @@ class Scene:
         changed = {y for y in before.keys() | marks.keys() if before.get(y) != marks.get(y)}
         return {y + band * self._band for y in changed for band in range(len(self._cuts) - 1)}
 
-    def place(self, name: str) -> tuple[int, int, int, int]:
+    def region_of(self, name: str) -> tuple[int, int, int, int]:
         """The cells of a node: left, top, width, height."""
         x, y, width, height, _ = self.layout.boxes[name]
         band = bisect_right(self._cuts, x, hi=len(self._cuts) - 1) - 1
         return x - self._cuts[band], y + band * self._band, width, height
 
-    def at(self, x: int, y: int) -> str:
+    def node_at(self, x: int, y: int) -> str:
         """The node at this cell; empty where there is none."""
         band, row = divmod(y, self._band)
         if 0 <= band < len(self._cuts) - 1:
@@ -119,7 +119,7 @@ class Scene:
                     return name
         return ""
 
-    def within(self, left: int, top: int, right: int, bottom: int) -> list[str]:
+    def nodes_within(self, left: int, top: int, right: int, bottom: int) -> list[str]:
         """Nodes that have cells in this part of the canvas."""
         found: dict[str, None] = {}
         for y in range(max(0, top), min(bottom, self.height)):
@@ -147,14 +147,14 @@ class Scene:
         self._wires(row, column, right, spans)
         return start - cut, spans
 
-    def _node(self, name: str, place: Box) -> tuple[Row, ...]:
+    def _node(self, name: str, place: Box) -> tuple[CellRow, ...]:
         drawn = self._drawn.get(name)
         if drawn is None:
-            node, card, chosen = self.nodes[name], self.cards.get(name), name == self.chosen
+            node, card, selected = self.nodes[name], self.cards.get(name), name == self.selected
             if self._boxed:
-                drawn = box(node, card, place.width, place.height, selected=chosen, halves=self._halves)
+                drawn = box(node, card, place.width, place.height, selected=selected, halves=self._halves)
             else:
-                drawn = (chip(node, card, place.width, selected=chosen),)
+                drawn = (chip(node, card, place.width, selected=selected),)
             self._drawn[name] = drawn
         return drawn
 

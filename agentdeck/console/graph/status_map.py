@@ -38,7 +38,7 @@ class StatusMap:
         halves: bool = True,
     ) -> None:
         self.nodes = nodes
-        self.chosen = ""
+        self.selected = ""
         self._halves = halves
         self._per = 2 if halves else 1
         self._most = 1
@@ -115,7 +115,7 @@ class StatusMap:
         cells = len(self._cells[name])
         return cells < self._most and steps > 1.5 * cells
 
-    def put(self, name: str, counts: Mapping[str, int], expected: int = 0) -> set[int]:
+    def set_counts(self, name: str, counts: Mapping[str, int], expected: int = 0) -> set[int]:
         """Show these steps; the rows that changed."""
         values = (expected, *counts.values())
         if self._counts.get(name) == values:
@@ -132,7 +132,7 @@ class StatusMap:
                 changed.add(row)
         return changed
 
-    def at(self, x: int, y: int) -> str:
+    def node_at(self, x: int, y: int) -> str:
         """The agent at this cell, or whose label it is; empty where there is none."""
         if self._labels and x <= _LABEL:
             rows = [row for row in self._labels if row <= y]
@@ -160,11 +160,13 @@ class StatusMap:
         start = 0
         if y in self._labels:
             name = self._labels[y]
-            role = "cursor" if name == self.chosen else "text"
+            role = "cursor" if name == self.selected else "text"
             spans += [(named(self.nodes[name].label, _LABEL), role), (" ", "text")]
             start = _LABEL + 1
         lines = [self._lines[y * self._per + half] for half in range(self._per)]
-        mine = {x for x, line in self._cells.get(self.chosen, ()) if line // self._per == y and not self._labels}
+        mine = {
+            x for x, line in self._cells.get(self.selected, ()) if line // self._per == y and not self._labels
+        }
         x = start
         for codes, run in groupby(zip(*(line[start:] for line in lines), strict=True)):
             length = len(list(run))

@@ -10,27 +10,27 @@ from rich.style import Style
 from textual.strip import Strip
 
 from agentdeck.console.graph.canvas import Span
-from agentdeck.console.state_style import Look
+from agentdeck.console.state_style import RoleStyles
 
-#: What the canvas has of its own, in the words of the look.
-_ROLES = {"wire": "needs", "critical": "title", "lit": "done", "chosen": "text", "cursor-line": "accent"}
+#: The roles that only the canvas has, and whose styles they take.
+_ROLES = {"wire": "needs", "critical": "title", "lit": "done", "selected": "text", "cursor-line": "accent"}
 
 
-class Ink:
+class CanvasStyles:
     """Styles by role, each worked out once. `a/b` is a half cell of state `a` above one of state `b`."""
 
-    def __init__(self, look: Look, ground: Style) -> None:
-        self.look = look
-        self.ground = ground
-        self._styles: dict[str, Style] = {}
+    def __init__(self, styles: RoleStyles, background: Style) -> None:
+        self.styles = styles
+        self.background = background
+        self._cache: dict[str, Style] = {}
 
     def strip(self, spans: Iterable[Span]) -> Strip:
-        styles = self._styles
+        cache = self._cache
         segments = []
         for text, role in spans:
-            style = styles.get(role)
+            style = cache.get(role)
             if style is None:
-                style = styles[role] = self.ground + self._style(role)
+                style = cache[role] = self.background + self._style(role)
             segments.append(Segment(text, style))
         return Strip(segments)
 
@@ -39,12 +39,12 @@ class Ink:
         if half:
             paper = Style(bgcolor=self._state(below).color) if below else Style()
             return Style(color=self._state(above).color) + paper
-        return self.look.cursor if role == "cursor" else self.look[_ROLES.get(role, role)]
+        return self.styles.cursor if role == "cursor" else self.styles[_ROLES.get(role, role)]
 
     def _state(self, state: str) -> Style:
-        """What waits recedes: it is the ground on which the rest of a map stands out."""
-        style = self.look[state]
-        back = self.ground.bgcolor
+        """What waits recedes: it is the background on which the rest of a map stands out."""
+        style = self.styles[state]
+        back = self.background.bgcolor
         if state != "waiting" or style.color is None:
             return style
         if not (style.color.triplet and back and back.triplet):
@@ -52,7 +52,7 @@ class Ink:
         return Style(color=Color.from_triplet(blend_rgb(back.triplet, style.color.triplet, 0.35)))
 
 
-def colourful(look: Look) -> bool:
+def colourful(styles: RoleStyles) -> bool:
     """Whether states can be told by colour alone."""
-    inks = {look[state].color for state in ("done", "failed", "running")}
+    inks = {styles[state].color for state in ("done", "failed", "running")}
     return len(inks) == 3 and None not in inks

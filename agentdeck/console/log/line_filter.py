@@ -1,6 +1,6 @@
 """Which lines are shown: by agent, task, level and a pattern with lines around it, looked for in slices of time.
 
-A sieve never looks at more than it has time for, so a million lines hold no frame up; the pattern itself is
+A line_filter never looks at more than it has time for, so a million lines hold no frame up; the pattern itself is
 searched in a thread (`search.py`). Without anything to look for it holds nothing: the store's own index is what
 is shown.
 """
@@ -23,7 +23,7 @@ AHEAD = 32_768  # lines that are given to the search before it has answered
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class LineQuery:
     """What to show. Empty fields mean all. `task` stands for its nested tasks as well; `level` is the least
     weight (`RANKS`); `around` lines are shown before and after each that fits the `pattern`."""
 
@@ -35,11 +35,11 @@ class Wanted:
     around: int = 0
 
 
-class Sieve:
+class LineFilter:
     """The numbers of the lines that are wanted, rising: `rows`; those of them that fit the pattern: `matches`
     (all, where there is none)."""
 
-    def __init__(self, lines: LineStore, wanted: Wanted) -> None:
+    def __init__(self, lines: LineStore, wanted: LineQuery) -> None:
         self.lines = lines
         self.wanted = wanted
         self.search = Search(compiled(wanted.pattern)) if wanted.pattern else None

@@ -12,9 +12,9 @@ from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
 
-from agentdeck.console.log.lines import GAP, Line
+from agentdeck.console.log.lines import GAP, CleanLine
 from agentdeck.console.log.search import Search
-from agentdeck.console.state_style import Look
+from agentdeck.console.state_style import RoleStyles
 from agentdeck.console.styled_cells import Span
 from agentdeck.terminal_text import escaped
 
@@ -40,7 +40,7 @@ _KEYS = re.compile(r'"(?:\\.|[^"\\]){1,80}"(?=: )')
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class LineColumns:
     """What stands before the text. `place` is the width of agent and task together."""
 
     time: bool = True
@@ -48,9 +48,9 @@ class Columns:
     agent: bool = True
     place: int = 0
 
-    def fitted(self, width: int) -> Columns:
+    def fitted(self, width: int) -> LineColumns:
         """What there is room for."""
-        return Columns(
+        return LineColumns(
             self.time and width >= NARROW,
             self.level and width >= TINY,
             self.agent and width >= TINY,
@@ -63,31 +63,33 @@ class Columns:
         return 1 + 9 * self.time + 6 * self.level + (self.place + 1) * (self.agent and self.place > 0)
 
 
-def head(line: Line, columns: Columns, look: Look, ground: Style, *, one: bool) -> list[Segment]:
+def head(
+    line: CleanLine, columns: LineColumns, styles: RoleStyles, background: Style, *, one: bool
+) -> list[Segment]:
     """The columns of a line, without the gutter."""
     word, role, _ = LEVELS.get(line.level, (line.level[:5], "dim", "text"))
-    dim = ground + look["dim"]
+    dim = background + styles["dim"]
     parts = []
     if columns.time:
         parts.append(Segment("         " if line.level == GAP else clock(int(line.at)) + " ", dim))
     if columns.level:
-        parts.append(Segment(f"{set_cell_size(word, 5)} ", ground + look[role]))
+        parts.append(Segment(f"{set_cell_size(word, 5)} ", background + styles[role]))
     if columns.agent and columns.place:
         place = set_cell_size(place_of(line, one=one), columns.place)
-        parts.append(Segment(place + " ", ground + (look["dim"] if one else look["title"] + QUIET)))
+        parts.append(Segment(place + " ", background + (styles["dim"] if one else styles["title"] + QUIET)))
     return parts
 
 
-def place_of(line: Line, *, one: bool) -> str:
+def place_of(line: CleanLine, *, one: bool) -> str:
     """Who said it: agent, item and task; only item and task where all lines are of one agent."""
     task = line.task.partition("/")[0]
     item = line.step[line.step.rfind("[") :] if line.step.endswith("]") and "[" in line.step else ""
     return f"{task}{item}" if one else f"{line.agent}{item} {task}"
 
 
-def blank(columns: Columns, ground: Style) -> list[Segment]:
+def blank(columns: LineColumns, background: Style) -> list[Segment]:
     """The room of the columns, before the rest of a wrapped line."""
-    return [Segment(" " * (columns.width - 1), ground)] if columns.width > 1 else []
+    return [Segment(" " * (columns.width - 1), background)] if columns.width > 1 else []
 
 
 def shown(text: str) -> str:
@@ -114,11 +116,11 @@ def _folded(text: str) -> str:
     return escaped(json.dumps(value, ensure_ascii=False))
 
 
-def spans(line: Line, text: str, look: Look, search: Search | None) -> list[Span]:
+def spans(line: CleanLine, text: str, styles: RoleStyles, search: Search | None) -> list[Span]:
     """What stands out in the shown text: keys of JSON, and what was looked for."""
     found: list[Span] = []
     if text[:1] in ("{", "[") and folded(line.text):
-        found += [(key.start(), key.end(), look["title"] + QUIET) for key in _KEYS.finditer(text)]
+        found += [(key.start(), key.end(), styles["title"] + QUIET) for key in _KEYS.finditer(text)]
     if search is not None:
         found += [(start, end, HIT) for start, end in search.marks(text)]
     return found
@@ -134,5 +136,5 @@ def clock(second: int) -> str:
     return time.strftime("%H:%M:%S", time.localtime(second))
 
 
-def place_width(line: Line, *, one: bool) -> int:
+def place_width(line: CleanLine, *, one: bool) -> int:
     return cell_len(place_of(line, one=one))

@@ -29,7 +29,7 @@ RANKS = {"debug": 1, "info": 2, "out": 2, "warning": 3, "err": 3, "error": 4, "c
 _ITEM = re.compile(r"\[\d+\]$")
 
 
-class Row(Protocol):
+class LogRow(Protocol):
     """A line as the store's reader gives it."""
 
     @property
@@ -48,7 +48,7 @@ class Row(Protocol):
     def text(self) -> str: ...
 
 
-class Line(NamedTuple):
+class CleanLine(NamedTuple):
     """One line, all of it harmless. `agent` is named as in `View.agents`."""
 
     number: int
@@ -126,13 +126,13 @@ class LineStore:
     def next(self) -> int:
         return self.first + len(self.texts)
 
-    def line(self, number: int) -> Line:
+    def line(self, number: int) -> CleanLine:
         """A line that is kept. Raises IndexError for another."""
         i = number - self.first
         if i < 0:
             raise IndexError(number)
         agent = self.agents[i]
-        return Line(
+        return CleanLine(
             number,
             self._at[i],
             self.names[agent] if agent >= 0 else "",
@@ -160,7 +160,7 @@ class LineStore:
 
     # What comes in ------------------------------------------------------------------------------------------
 
-    def append(self, rows: Iterable[Row]) -> None:
+    def append(self, rows: Iterable[LogRow]) -> None:
         """Take lines in. Those whose id was here before are left out."""
         places, streams = self._places, self.streams
         for row in rows:
@@ -200,7 +200,7 @@ class LineStore:
         self._attempts.append(attempt)
         self.characters += len(text)
 
-    def _piece(self, row: Row, place: tuple[str, str, int], level: int, text: str) -> None:
+    def _piece(self, row: LogRow, place: tuple[str, str, int], level: int, text: str) -> None:
         key = (place[0], place[1], row.attempt)
         number = self._open.get(key, -1)
         i = number - self.first

@@ -17,12 +17,12 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from agentdeck.console.actions import bindings
-from agentdeck.console.line_widget import Grounded
+from agentdeck.console.line_widget import CachedBackground
 from agentdeck.console.log import line_style
-from agentdeck.console.log.line_filter import Sieve
-from agentdeck.console.log.line_style import Columns
-from agentdeck.console.log.lines import Line
-from agentdeck.console.state_style import look_of
+from agentdeck.console.log.line_filter import LineFilter
+from agentdeck.console.log.line_style import LineColumns
+from agentdeck.console.log.lines import CleanLine
+from agentdeck.console.state_style import role_styles
 from agentdeck.console.styled_cells import extracted, selected, styled, wrapped
 
 COPIED = 20_000  # lines that a selection may hold
@@ -30,7 +30,7 @@ WHEEL = 3  # rows
 NOTICE = -1  # stands for the word about dropped lines, above the first line
 
 
-class Piece(NamedTuple):
+class ScreenRow(NamedTuple):
     """One row of the screen: a line, and where in its shown text the row begins."""
 
     number: int
@@ -38,7 +38,7 @@ class Piece(NamedTuple):
     text: str
 
 
-class LogLines(Grounded, ScrollView, can_focus=True, inherit_bindings=False):
+class LogLines(CachedBackground, ScrollView, can_focus=True, inherit_bindings=False):
     """Rows scroll by whole lines, wrapped or not, so where the reader is never depends on the lines before.
 
     `following`: the end stays in sight. It ends when the reader scrolls up, and holds again at the end.
@@ -52,14 +52,14 @@ class LogLines(Grounded, ScrollView, can_focus=True, inherit_bindings=False):
     class Chosen(Message):
         """A line was chosen: it is to be shown whole."""
 
-        def __init__(self, line: Line) -> None:
+        def __init__(self, line: CleanLine) -> None:
             super().__init__()
             self.line = line
 
-    def __init__(self, sieve: Sieve) -> None:
+    def __init__(self, line_filter: LineFilter) -> None:
         super().__init__()
-        self.sieve = sieve
-        self.columns = Columns()
+        self.line_filter = line_filter
+        self.columns = LineColumns()
         self.wrap = False
         self.following = True
         self.cursor: int | None = None
@@ -67,19 +67,19 @@ class LogLines(Grounded, ScrollView, can_focus=True, inherit_bindings=False):
         self._anchor = NOTICE
         self._seen = -1  # the newest line when the reader left the end
         self._moving = False
-        self._page: list[Piece] = []
+        self._page: list[ScreenRow] = []
         self._drawn: tuple[object, ...] = ()
 
     # What there is ------------------------------------------------------------------------------------------
 
     @property
     def rows(self) -> Sequence[int]:
-        return self.sieve.rows
+        return self.line_filter.rows
 
     @property
     def lead(self) -> int:
         """Rows above the first line: one that tells what was dropped."""
-        return 1 if self.sieve.lines.dropped else 0
+        return 1 if self.line_filter.lines.dropped else 0
 
     @property
     def new(self) -> int:
@@ -90,12 +90,12 @@ class LogLines(Grounded, ScrollView, can_focus=True, inherit_bindings=False):
     @property
     def one(self) -> bool:
         """Whether all lines are of one agent, so that its name need not be told."""
-        return len(self.sieve.wanted.agents) == 1
+        return len(self.line_filter.wanted.agents) == 1
 
-    def show(self, sieve: Sieve, *, again: bool = False) -> None:
-        """Show what another sieve lets through; from its end if `again`, else from where the reader is."""
-        self.sieve.close()
-        self.sieve = sieve
+    def show(self, line_filter: LineFilter, *, again: bool = False) -> None:
+        """Show what another line_filter lets through; from its end if `again`, else from where the reader is."""
+        self.line_filter.close()
+        self.line_filter = line_filter
         self._drawn = ()
         if again:
             self.following, self.cursor, self.left = True, None, 0
@@ -114,8 +114,8 @@ class LogLines(Grounded, ScrollView, can_focus=True, inherit_bindings=False):
 
     def _text(self, number: int) -> str:
         if number == NOTICE:
-            return f"… {self.sieve.lines.dropped:,} lines dropped"
-        return line_style.shown(self.sieve.lines.texts[number - self.sieve.lines.first])
+            return f"… {self.line_filter.lines.dropped:,} lines dropped"
+        return line_style.shown(self.line_filter.lines.texts[number - self.line_filter.lines.first])
 
     def _height(self, index: int) -> int:
         return len(wrapped(self._text(self._number(index)), self._room)) if self.wrap else 1
@@ -137,7 +137,7 @@ class LogLines(Grounded, ScrollView, can_focus=True, inherit_bindings=False):
 
     def sync(self) -> None:
         """Fit what can be seen to what there is now. Cheap when nothing changed."""
-        size, rows, lines = self.size, self.rows, self.sieve.lines
+        size, rows, lines = self.size, self.rows, self.line_filter.lines
         if not size.height:
             return
         total = self.lead + len(rows)
@@ -147,8 +147,8 @@ class LogLines(Grounded, ScrollView, can_focus=True, inherit_bindings=False):
         if top != self.scroll_offset.y:
             self._scroll(top)
         seen = tuple(rows[max(0, top - self.lead) : top + size.height])
-        marked = self.sieve.search.marked if self.sieve.search is not None else 0
-        state = (total == 0, self.sieve.fault, marked)
+        marked = self.line_filter.search.marked if self.line_filter.search is not None else 0
+        state = (total == 0, self.line_filter.fault, marked)
         drawn = (top, seen, lines.growth, lines.dropped if top == 0 else 0, size, state)
         if drawn != self._drawn:
             self._drawn = drawn
@@ -210,71 +210,71 @@ class LogLines(Grounded, ScrollView, can_focus=True, inherit_bindings=False):
         self._page = self._pieces()
         return super().render_lines(crop)
 
-    def _pieces(self) -> list[Piece]:
+    def _pieces(self) -> list[ScreenRow]:
         top, height = self.scroll_offset.y, self.size.height
         total, room = self.lead + len(self.rows), self._room
-        page: list[Piece] = []
+        page: list[ScreenRow] = []
         for index in range(top, min(total, top + height)):
             number = self._number(index)
             text = self._text(number)
             if self.wrap:
-                page += [Piece(number, start, piece) for start, piece in wrapped(text, room)]
+                page += [ScreenRow(number, start, piece) for start, piece in wrapped(text, room)]
             else:
-                page.append(Piece(number, self.left, text[self.left : self.left + 2 * room]))
+                page.append(ScreenRow(number, self.left, text[self.left : self.left + 2 * room]))
             if len(page) >= height:
                 break
         if self.wrap and top and len(page) < height:  # at the end: no rows are left empty below
             number = self._number(top - 1)
-            before = [Piece(number, start, piece) for start, piece in wrapped(self._text(number), room)]
+            before = [ScreenRow(number, start, piece) for start, piece in wrapped(self._text(number), room)]
             page = before[len(page) - height :] + page
         return page
 
     def render_line(self, y: int) -> Strip:
-        width, ground = self.size.width, self.ground
+        width, background = self.size.width, self.background
         if y >= len(self._page):
             if not self._page and y == 0:
                 return self._empty(width)
-            return Strip.blank(width, ground)
+            return Strip.blank(width, background)
         number, start, text = self._page[y]
-        look = look_of(self.app)
+        styles = role_styles(self.app)
         if number == NOTICE:
-            note = Segment(f" {text}", ground + look["warn"])
-            return Strip([note]).crop_extend(0, width, ground)
+            note = Segment(f" {text}", background + styles["warn"])
+            return Strip([note]).crop_extend(0, width, background)
         if number == self.cursor:
-            ground = ground + look.cursor if self.has_focus else ground + look.raised
-        line = self.sieve.lines.line(number)
+            background = background + styles.cursor if self.has_focus else background + styles.raised
+        line = self.line_filter.lines.line(number)
         columns = self.columns.fitted(width)
         first = start == 0 or not self.wrap
-        around = not self.sieve.fits(number)
-        mark = "›" if number == self.cursor else "▎" if self.sieve.wanted.around and not around else " "
-        front = [Segment(mark, ground + look["accent"])]
+        around = not self.line_filter.fits(number)
+        mark = "›" if number == self.cursor else "▎" if self.line_filter.wanted.around and not around else " "
+        front = [Segment(mark, background + styles["accent"])]
         if first:
-            front += line_style.head(line, columns, look, ground, one=self.one)
+            front += line_style.head(line, columns, styles, background, one=self.one)
         else:
-            front += line_style.blank(columns, ground)
-        base = ground + look["dim" if around else line_style.text_role(line.level)]
+            front += line_style.blank(columns, background)
+        base = background + styles["dim" if around else line_style.text_role(line.level)]
         if number == self.cursor and self.has_focus:
-            front = [Segment(segment.text, ground) for segment in front]
-            base = ground
+            front = [Segment(segment.text, background) for segment in front]
+            base = background
         whole = self._text(number)
-        marks = line_style.spans(line, whole, look, self.sieve.search)
+        marks = line_style.spans(line, whole, styles, self.line_filter.search)
         marks += selected(
             self.text_selection, number, len(whole), self.screen.get_component_rich_style("screen--selection")
         )
         before = sum(len(segment.text) for segment in front)
         strip = Strip([*front, *styled(text, base, marks, start)]).apply_offsets(start - before, number)
-        return strip.crop_extend(0, width, ground)
+        return strip.crop_extend(0, width, background)
 
     def _empty(self, width: int) -> Strip:
-        if self.sieve.fault:
-            text = self.sieve.fault
-        elif self.sieve.left:
-            text = f"looking through {self.sieve.left:,} lines"
-        elif self.sieve.wanted.pattern or self.sieve.wanted.level:
+        if self.line_filter.fault:
+            text = self.line_filter.fault
+        elif self.line_filter.left:
+            text = f"looking through {self.line_filter.left:,} lines"
+        elif self.line_filter.wanted.pattern or self.line_filter.wanted.level:
             text = "no line fits; Esc shows all"
         else:
             text = "nothing logged yet"
-        style = self.rich_style + look_of(self.app)["dim"]
+        style = self.rich_style + role_styles(self.app)["dim"]
         return Strip([Segment(" " + text, style)]).crop_extend(0, width, self.rich_style)
 
     # Selection ----------------------------------------------------------------------------------------------
@@ -291,13 +291,13 @@ class LogLines(Grounded, ScrollView, can_focus=True, inherit_bindings=False):
 
     # What the reader does -----------------------------------------------------------------------------------
 
-    def current(self) -> Line | None:
+    def current(self) -> CleanLine | None:
         """The line under the cursor, else the newest one."""
         rows = self.rows
         if not rows:
             return None
         at = bisect_left(rows, self.cursor) if self.cursor is not None else len(rows) - 1
-        return self.sieve.lines.line(rows[min(at, len(rows) - 1)])
+        return self.line_filter.lines.line(rows[min(at, len(rows) - 1)])
 
     def point(self, number: int) -> None:
         """Put the cursor on a line and bring it into sight."""
@@ -363,7 +363,7 @@ class LogLines(Grounded, ScrollView, can_focus=True, inherit_bindings=False):
         here = self.cursor
         if here is None:
             here = rows[-1] + 1 if self.following else self._anchor - (step > 0)
-        found = self.sieve.near(here, step)
+        found = self.line_filter.near(here, step)
         if found is None:
             self.app.notify("no match " + ("below" if step > 0 else "above"), timeout=2)
         else:

@@ -20,15 +20,15 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from agentdeck.console.actions import bindings
-from agentdeck.console.log.line_filter import Sieve, Wanted, level_below
+from agentdeck.console.log.line_filter import LineFilter, LineQuery, level_below
 from agentdeck.console.log.line_style import clock
-from agentdeck.console.log.lines import Line, LineStore, steady
+from agentdeck.console.log.lines import CleanLine, LineStore, steady
 from agentdeck.console.log.lines_widget import LogLines
 from agentdeck.console.log.search import compiled
-from agentdeck.console.outline import Item, Sheet, outline, prose
+from agentdeck.console.outline import OutlineItem, OutlineView, outline, prose
 from agentdeck.console.pane import Selection, SelectionChanged
-from agentdeck.console.state_style import look_of
-from agentdeck.console.text_entry import Entry
+from agentdeck.console.state_style import role_styles
+from agentdeck.console.text_entry import TextEntry
 from agentdeck.insight.formatting import plural
 from agentdeck.views.run_view import RunView
 
@@ -49,14 +49,14 @@ class LogHead(Widget):
         self._parts: tuple[str, str, str, bool] = ("", "", "", False)
         self._mark = 0
 
-    def tell(self, title: str, about: str, mark: str, calls: bool) -> None:
+    def show(self, title: str, about: str, mark: str, calls: bool) -> None:
         if (title, about, mark, calls) != self._parts:
             self._parts = (title, about, mark, calls)
             self.refresh()
 
     def render_line(self, y: int) -> Strip:
         title, about, mark, calls = self._parts
-        look, ground, width = look_of(self.app), self.rich_style, self.size.width
+        styles, background, width = role_styles(self.app), self.rich_style, self.size.width
         room = max(0, width - cell_len(mark) - 2)
         self._mark = room
         own = min(cell_len(title), room)
@@ -64,12 +64,12 @@ class LogHead(Widget):
         active = self.parent is not None and isinstance(self.parent, Widget) and self.parent.has_focus_within
         return Strip(
             [
-                Segment(" ", ground),
-                Segment(set_cell_size(title, own), ground + look["accent" if active else "title"]),
-                Segment(about, ground + look["dim"]),
-                Segment(mark, ground + (look.cursor if calls else look["dim"])),
+                Segment(" ", background),
+                Segment(set_cell_size(title, own), background + styles["accent" if active else "title"]),
+                Segment(about, background + styles["dim"]),
+                Segment(mark, background + (styles.cursor if calls else styles["dim"])),
             ]
-        ).crop_extend(0, width, ground)
+        ).crop_extend(0, width, background)
 
     def on_click(self, event: Click) -> None:
         if event.x >= self._mark and isinstance(self.parent, LogPane):
@@ -96,10 +96,10 @@ class LogPane(Vertical):
         self.title = title
         self.selection = Selection(agent=agent)
         self._names = len(lines.names)
-        self.wanted = Wanted(agents=self._family())
+        self.wanted = LineQuery(agents=self._family())
         self.head = LogHead()
-        self.body = LogLines(Sieve(lines, self.wanted))
-        self.entry = Entry()
+        self.body = LogLines(LineFilter(lines, self.wanted))
+        self.entry = TextEntry()
         self._entry_for = "find"
         self._fault = ""
         self._saving: Iterator[int] | None = None
@@ -110,7 +110,7 @@ class LogPane(Vertical):
         yield self.entry
 
     def on_unmount(self) -> None:
-        self.body.sieve.close()
+        self.body.line_filter.close()
 
     @property
     def pinned(self) -> bool:
@@ -128,8 +128,8 @@ class LogPane(Vertical):
             if (family := self._family()) != self.wanted.agents:
                 self._want(agents=family)
                 return
-        sieve = self.body.sieve
-        sieve.advance(HURRIED if sieve.left > 10_000 else SLICE)
+        line_filter = self.body.line_filter
+        line_filter.advance(HURRIED if line_filter.left > 10_000 else SLICE)
         self.body.sync()
         if self._saving is not None:
             self._save_some()
@@ -159,15 +159,15 @@ class LogPane(Vertical):
         return frozenset([agent, *below]) if agent else frozenset()
 
     def _want(self, *, again: bool = False, **changes: object) -> None:
-        fields = {name: getattr(self.wanted, name) for name in Wanted.__dataclass_fields__}
-        self.wanted = Wanted(**{**fields, **changes})
-        self.body.show(Sieve(self.lines, self.wanted), again=again)
+        fields = {name: getattr(self.wanted, name) for name in LineQuery.__dataclass_fields__}
+        self.wanted = LineQuery(**{**fields, **changes})
+        self.body.show(LineFilter(self.lines, self.wanted), again=again)
         self.frame()
 
     def _tell(self) -> None:
-        body, wanted, sieve = self.body, self.wanted, self.body.sieve
+        body, wanted, line_filter = self.body, self.wanted, self.body.line_filter
         shown = self.title or steady(self.selection.agent) or "all agents"
-        parts = [fault for fault in (self._fault, sieve.fault) if fault]
+        parts = [fault for fault in (self._fault, line_filter.fault) if fault]
         if wanted.task:
             parts.append(f"task {steady(wanted.task)}")
         if wanted.step:
@@ -176,12 +176,12 @@ class LogPane(Vertical):
             parts.append(f"{level_below(wanted.level)} and worse")
         if wanted.pattern:
             around = f" ±{wanted.around}" if wanted.around else ""
-            matches = len(sieve.matches)
+            matches = len(line_filter.matches)
             parts.append(f"/{steady(wanted.pattern)}/{around} {matches:,} match{'es' * (matches != 1)}")
         else:
-            parts.append(plural(len(sieve.rows), "line"))
-        if sieve.left > 10_000 and not sieve.fault:
-            parts.append(f"{sieve.left:,} to look at")
+            parts.append(plural(len(line_filter.rows), "line"))
+        if line_filter.left > 10_000 and not line_filter.fault:
+            parts.append(f"{line_filter.left:,} to look at")
         if self.lines.dropped:
             parts.append(f"{self.lines.dropped:,} dropped")
         new = body.new
@@ -192,7 +192,7 @@ class LogPane(Vertical):
         if self.size.width < NARROW:
             mark = " ▼ " if body.following else f" ▼ {new:,} new " if new else " ‖ "
         pin = "◆ " if self.pinned else ""
-        self.head.tell(pin + shown, "  " + " · ".join(parts), mark, bool(new))
+        self.head.show(pin + shown, "  " + " · ".join(parts), mark, bool(new))
 
     # Finding ------------------------------------------------------------------------------------------------
 
@@ -269,7 +269,7 @@ class LogPane(Vertical):
 
     def on_log_lines_chosen(self, event: LogLines.Chosen) -> None:
         event.stop()
-        self.app.push_screen(WholeLine(event.line))
+        self.app.push_screen(LineDetail(event.line))
 
     def action_step(self) -> None:
         line = self.body.current()
@@ -315,16 +315,16 @@ def _after(steps: tuple[int, ...], now: int) -> int:
     return steps[(steps.index(now) + 1) % len(steps)] if now in steps else steps[0]
 
 
-class WholeLine(ModalScreen[None]):
+class LineDetail(ModalScreen[None]):
     DEFAULT_CSS = """
-    WholeLine { align: center middle; }
-    WholeLine > Sheet {
+    LineDetail { align: center middle; }
+    LineDetail > OutlineView {
         width: 90%; max-width: 140; height: 80%; border: round $primary; padding: 0 1; background: $surface;
     }
     """
     BINDINGS = bindings("line")
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: CleanLine) -> None:
         super().__init__()
         self.line = line
 
@@ -337,4 +337,4 @@ class WholeLine(ModalScreen[None]):
         except (ValueError, RecursionError):
             value = line.text
         items = list(prose(value)) if isinstance(value, str) else outline(value)
-        yield Sheet([Item(about, "dim"), Item(), *items])
+        yield OutlineView([OutlineItem(about, "dim"), OutlineItem(), *items])

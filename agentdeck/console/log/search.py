@@ -76,7 +76,7 @@ class Chunk(NamedTuple):
     again: bool = False
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
     """The numbers of a chunk's lines that fit."""
 
     chunk: Chunk
@@ -95,7 +95,7 @@ class Search:
         self.stopped = False
         self.marked = 0
         self._todo: deque[Chunk] = deque()
-        self._found: deque[Found] = deque()
+        self._found: deque[SearchResult] = deque()
         self._to_mark: OrderedDict[str, None] = OrderedDict()
         self._marks: OrderedDict[str, list[tuple[int, int]]] = OrderedDict()
         self._lock = threading.Lock()
@@ -106,7 +106,7 @@ class Search:
         self._todo.append(chunk)
         self._work()
 
-    def found(self) -> list[Found]:
+    def found(self) -> list[SearchResult]:
         """What was searched since the last call, in order."""
         return [self._found.popleft() for _ in range(len(self._found))]
 
@@ -155,7 +155,7 @@ class Search:
         except (TimeoutError, MemoryError):
             self.stopped = True
         else:
-            self._found.append(Found(chunk, frozenset(fitting)))
+            self._found.append(SearchResult(chunk, frozenset(fitting)))
             self._todo.popleft()
 
     def _mark(self, text: str) -> None:

@@ -9,7 +9,7 @@ from agentdeck.console.log.lines import task_of
 from agentdeck.console.pane import Selection, SelectionChanged
 from agentdeck.console.state_style import GLYPHS
 from agentdeck.console.table import Table
-from agentdeck.console.table_model import Column, Rows
+from agentdeck.console.table_model import Column, TableRows
 from agentdeck.insight.formatting import count, dollars, percent, seconds
 from agentdeck.terminal_text import clean
 from agentdeck.views.agent_totals import AgentTotals
@@ -38,14 +38,14 @@ class AgentsPane(Table[AgentTotals]):
     """The agents table. It follows what is looked at, and says what its cursor looks at."""
 
     def __init__(self) -> None:
-        self.rows = Rows[AgentTotals](lambda tally: tally.name, lambda tally: tally.name)
+        self.rows = TableRows[AgentTotals](lambda tally: tally.name, lambda tally: tally.name)
         self.selection = Selection()
         super().__init__(COLUMNS, self.rows, empty="no agents yet")
 
     def tick(self, view: RunView, now: float) -> None:
         self.placeholder = ""
-        self.rows.put([tally for tally in view.agents.values() if tally.has_steps or tally.attempts])
-        self.touch()
+        self.rows.set_rows([tally for tally in view.agents.values() if tally.has_steps or tally.attempts])
+        self.refresh_lines()
 
     def show_selection(self, selection: Selection) -> None:
         self.selection = selection
@@ -58,7 +58,7 @@ class AgentsPane(Table[AgentTotals]):
             return None
         return self._selection_of(str(self.key))
 
-    def on_table_walked(self, event: Table.Walked) -> None:
+    def on_table_row_changed(self, event: Table.RowChanged) -> None:
         event.stop()
         self.selection = self._selection_of(str(event.key))
         self.post_message(SelectionChanged(self, self.selection, opened=event.opened))

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from agentdeck.console.bars import bar
-from agentdeck.console.line_widget import Drawn, Line, Piece, Pieces, fit_pieces, width_of
+from agentdeck.console.line_widget import Line, LineWidget, Piece, Pieces, fit_pieces, width_of
 from agentdeck.console.pane import Selection
 from agentdeck.console.state_style import GLYPHS
-from agentdeck.console.throttle import Seldom
+from agentdeck.console.throttle import Throttle
 from agentdeck.insight.attention import AttentionCounts, attention_counts, paused_by_budget, why_paused
 from agentdeck.insight.formatting import count, dollars, per_second, seconds
 from agentdeck.insight.summary import simulation
@@ -22,31 +22,31 @@ from agentdeck.views.run_view import RunView
 TASKS, STEPS = 30.0, 5.0
 
 
-class Header(Drawn, can_focus=False):
+class Header(LineWidget, can_focus=False):
     """One to three lines, as high as it is.
 
-    Told by the screen before each tick: `reading` (the share of the events that the view has, while it catches
-    up: neither state nor counts, pace or ETA are shown then), `lost` (no process runs it, though it has not
-    ended), `badges` (watching, replay), `age` (how old the data is, in seconds) and `total` (of tasks, where it
-    is known before the source has ended). `heard` says when an attempt last gave a sign of life, None where that
+    The screen sets before each tick: `reading`, the share of the events that the view has while it catches up
+    (state, counts, pace and ETA are not shown then); `lost`, no process executes the run although it has not
+    ended; `badges` (watching, replay); `age` of the data in seconds; `total`, the number of tasks, where it is
+    known before the source has ended. `last_output` gives when an attempt last wrote a log line, None where that
     is not known.
     """
 
-    def __init__(self, heard: Callable[[str, str], float | None] | None = None) -> None:
+    def __init__(self, last_output: Callable[[str, str], float | None] | None = None) -> None:
         super().__init__()
         self.reading: float | None = None
         self.lost = False
         self.badges: tuple[str, ...] = ()
         self.age = 0.0
         self.total: int | None = None
-        self._heard = heard
+        self._last_output = last_output
         self._view: RunView | None = None
         self._now = 0.0
         self._tasks = Pace(TASKS)
         self._steps = Pace(STEPS)
         self._attention = AttentionCounts()
         self._sums = Sums()
-        self._seldom = Seldom()
+        self._throttle = Throttle()
         self._looked = 0.0
         self._run = ""
 
@@ -57,17 +57,17 @@ class Header(Drawn, can_focus=False):
         if self.reading is not None:
             # How fast a run goes is told from what happens now, not from how fast its past is read.
             self._tasks, self._steps = Pace(TASKS), Pace(STEPS)
-            self.touch()
+            self.refresh_lines()
             return
         self._tasks.note(now, view.tasks.ended)
-        if self._seldom.due():
-            with self._seldom:
+        if self._throttle.due():
+            with self._throttle:
                 self._sums = _sums(view)
                 self._steps.note(now, self._sums.ended)
         if not 0 <= now - self._looked < 0.5 or view.ended is not None:
             self._looked = now
-            self._attention = attention_counts(view, now, self._heard)
-        self.touch()
+            self._attention = attention_counts(view, now, self._last_output)
+        self.refresh_lines()
 
     def show_selection(self, selection: Selection) -> None:
         """The header shows the whole run, whatever is selected."""
@@ -89,14 +89,14 @@ class Header(Drawn, can_focus=False):
         return Line(_sides(self._waiting(view, width), self._people(), width))
 
     @property
-    def told_reading(self) -> str:
+    def reading_text(self) -> str:
         """`reading 64 %`."""
         return f"reading {min(99, int(100 * (self.reading or 0.0)))} %"
 
     def _catching_up(self, view: RunView, share: float, y: int, width: int) -> Line:
         if y == 0:
             name = view.workflow or (view.definition.name if view.definition else "")
-            shown: list[Pieces] = [((f" … {self.told_reading}", "warn"),), ((clean(name), "title"),)]
+            shown: list[Pieces] = [((f" … {self.reading_text}", "warn"),), ((clean(name), "title"),)]
             if self.badges:
                 shown.append(((" · ".join(self.badges), "warn"),))
             return Line(_sides([*shown, ((clean(view.run), "dim"),)], [], width), "raised")

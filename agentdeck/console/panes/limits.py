@@ -15,8 +15,8 @@ from agentdeck.console.bars import spark
 from agentdeck.console.line_widget import Line, Pieces, width_of
 from agentdeck.console.pane import Selection, SelectionChanged
 from agentdeck.console.table import Table
-from agentdeck.console.table_model import Column, Rows
-from agentdeck.console.throttle import Seldom
+from agentdeck.console.table_model import Column, TableRows
+from agentdeck.console.throttle import Throttle
 from agentdeck.insight.formatting import count, dollars, seconds
 from agentdeck.insight.limits import RATES, Limit, limits, number
 from agentdeck.limits.provider_limits import range_of
@@ -51,7 +51,7 @@ class LimitsPane(Table[Limit]):
         self, change: Callable[[str, object], None], forecast: Callable[[str, object], str] | None = None
     ) -> None:
         self.calls: Mapping[str, float] = {}
-        self.rows = Rows[Limit](lambda limit: limit.name, lambda limit: limit.name)
+        self.rows = TableRows[Limit](lambda limit: limit.name, lambda limit: limit.name)
         super().__init__(self._columns(), self.rows, empty="no limits known")
         self._change = change
         self._forecast = forecast
@@ -64,24 +64,24 @@ class LimitsPane(Table[Limit]):
         self._use: dict[str, deque[float]] = {}
         self._sampled = 0.0
         self._found: list[Limit] = []
-        self._seldom = Seldom()
+        self._throttle = Throttle()
 
     # What is seen --------------------------------------------------------------------------------------------
 
     def tick(self, view: RunView, now: float) -> None:
         sampled = 0 <= now - self._sampled < EVERY
-        if not sampled or self._seldom.due():
-            with self._seldom:
+        if not sampled or self._throttle.due():
+            with self._throttle:
                 self._found = limits(view, now, self.calls)
         if not sampled:
             self._sample(now)
         self.placeholder = ""
-        self.rows.put(self._found)
+        self.rows.set_rows(self._found)
         for name, value in list(self._asked.items()):
             if view.limits.get(name) == value:
                 del self._asked[name]
                 self._said[name] = ((f"applied #{_told(view, name)}", "good"),)
-        self.touch()
+        self.refresh_lines()
 
     def _sample(self, now: float) -> None:
         if now < self._sampled:
@@ -102,7 +102,7 @@ class LimitsPane(Table[Limit]):
             if key:
                 self.move_to_key(key)
 
-    def on_table_walked(self, event: Table.Walked) -> None:
+    def on_table_row_changed(self, event: Table.RowChanged) -> None:
         event.stop()
         self._leave()
         parts = str(event.key).split(".")
@@ -115,7 +115,7 @@ class LimitsPane(Table[Limit]):
         if self._undo and self._undo[-1][0] == name:
             self._undo.pop()
         self._said[name] = ((clean(why), "bad"),)
-        self.touch()
+        self.refresh_lines()
 
     def _columns(self) -> tuple[Column[Limit], ...]:
         return (
@@ -190,11 +190,11 @@ class LimitsPane(Table[Limit]):
     def _edit(self, limit: Limit, text: str, *, untouched: bool = False) -> None:
         self._editing, self._typed, self._untouched = limit.name, text, untouched
         self._said.pop(limit.name, None)
-        self.touch()
+        self.refresh_lines()
 
     def _leave(self) -> None:
         self._editing = ""
-        self.touch()
+        self.refresh_lines()
 
     def action_turn(self, by: int) -> None:
         limit = self._limit()
@@ -213,7 +213,7 @@ class LimitsPane(Table[Limit]):
             self._edit(limit, written(limit, min(most, max(least, now + by * _notch(limit, now, by)))))
         else:
             self._said[limit.name] = (("enter opens a field for its new value", "dim"),)
-            self.touch()
+            self.refresh_lines()
 
     def action_open(self) -> None:
         """Apply what was typed; where nothing was, begin."""
@@ -231,14 +231,14 @@ class LimitsPane(Table[Limit]):
         if value != limit.value:
             self._undo.append((limit.name, limit.value))
             self._ask(limit.name, value)
-        self.touch()
+        self.refresh_lines()
 
     def action_undo(self) -> None:
         if self._undo:
             self._leave()
             name, value = self._undo.pop()
             self._ask(name, value)
-            self.touch()
+            self.refresh_lines()
 
     def _ask(self, name: str, value: object) -> None:
         self._asked[name] = value

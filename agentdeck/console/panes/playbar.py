@@ -7,7 +7,7 @@ import re
 from textual import events
 
 from agentdeck.console.actions import bindings
-from agentdeck.console.line_widget import Drawn, Line, Piece, fit
+from agentdeck.console.line_widget import Line, LineWidget, Piece, fit
 from agentdeck.insight.formatting import seconds
 from agentdeck.insight.replay import Playback
 
@@ -28,7 +28,7 @@ PLACE = PLACE_BEGINS + ".%smh:"
 _FIRST = {kind: rank for rank, kind in enumerate(MARKS)}
 
 
-class PlayBar(Drawn):
+class PlayBar(LineWidget):
     """Plays, stops, steps and seeks a Playback. The screen calls `pass_time` in its frame."""
 
     DEFAULT_CSS = "PlayBar { height: 2; }"
@@ -47,7 +47,7 @@ class PlayBar(Drawn):
         """Wall time passed: go on, and bring the view closer to where the playback stands."""
         self.playback.advance(elapsed)
         self.playback.fold(budget)
-        self.touch()
+        self.refresh_lines()
 
     # How it looks --------------------------------------------------------------------------------------------
 
@@ -115,30 +115,30 @@ class PlayBar(Drawn):
         if not back.playing and back.at_end:
             back.seek(back.begin)
         back.playing = not back.playing
-        self.touch()
+        self.refresh_lines()
 
     def action_step(self, by: int) -> None:
         self.playback.step(by)
-        self.touch()
+        self.refresh_lines()
 
     def action_jump(self, direction: int) -> None:
         self.playback.jump(direction)
-        self.touch()
+        self.refresh_lines()
 
     def action_speed(self, by: int) -> None:
         self.playback.faster(by)
-        self.touch()
+        self.refresh_lines()
 
     def action_go(self, share: float) -> None:
         back = self.playback
         back.seek(back.begin + share * (back.end - back.begin))
-        self.touch()
+        self.refresh_lines()
 
     def action_go_to(self) -> None:
         """Open the field for a place to go to. The key just pressed is its first character if it can be one."""
         self.typing = True
         self.typed = self._pressed if self._pressed in PLACE_BEGINS else ""
-        self.touch()
+        self.refresh_lines()
 
     def on_key(self, event: events.Key) -> None:
         """Edit the field while it is open."""
@@ -160,7 +160,7 @@ class PlayBar(Drawn):
             return
         event.stop()
         event.prevent_default()
-        self.touch()
+        self.refresh_lines()
 
     def _go_to(self, text: str) -> None:
         back = self.playback

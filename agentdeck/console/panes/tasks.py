@@ -10,8 +10,8 @@ from agentdeck.console.pane import Selection, SelectionChanged
 from agentdeck.console.panes.agents import number
 from agentdeck.console.state_style import GLYPHS
 from agentdeck.console.table import Table
-from agentdeck.console.table_model import Column, Rows
-from agentdeck.console.throttle import Seldom
+from agentdeck.console.table_model import Column, TableRows
+from agentdeck.console.throttle import Throttle
 from agentdeck.insight.formatting import seconds
 from agentdeck.terminal_text import clean
 from agentdeck.views.run_view import RunView
@@ -26,19 +26,21 @@ class TasksPane(Table[Task]):
     """The tasks table: open ones first, oldest on top, then failed ones and those that ended, newest first."""
 
     def __init__(self) -> None:
-        self.rows = Rows[Task](name_of, lambda task: f"{name_of(task)} {task.display_state} {error_of(task)}")
+        self.rows = TableRows[Task](
+            name_of, lambda task: f"{name_of(task)} {task.display_state} {error_of(task)}"
+        )
         self.selection = Selection()
         self.now = 0.0
-        self._seldom = Seldom()
+        self._throttle = Throttle()
         super().__init__(self._columns(), self.rows, empty="no tasks yet")
 
     def tick(self, view: RunView, now: float) -> None:
-        if self._seldom.due():
-            with self._seldom:
+        if self._throttle.due():
+            with self._throttle:
                 self.now = now
                 self.placeholder = ""
-                self.rows.put(tasks_of(view))
-                self.touch()
+                self.rows.set_rows(tasks_of(view))
+                self.refresh_lines()
 
     def show_selection(self, selection: Selection) -> None:
         self.selection = selection
@@ -51,7 +53,7 @@ class TasksPane(Table[Task]):
             return None
         return Selection(task=str(self.key))
 
-    def on_table_walked(self, event: Table.Walked) -> None:
+    def on_table_row_changed(self, event: Table.RowChanged) -> None:
         event.stop()
         self.selection = Selection(task=str(event.key))
         self.post_message(SelectionChanged(self, self.selection, opened=event.opened))

@@ -13,11 +13,11 @@ from textual.worker import Worker, WorkerState
 
 from agentdeck.console.actions import bindings
 from agentdeck.console.graph.card import state_of
-from agentdeck.console.line_widget import Drawn, Line, Pieces, fit, fit_pieces
+from agentdeck.console.line_widget import Line, LineWidget, Pieces, fit, fit_pieces
 from agentdeck.console.log.lines import agent_of
 from agentdeck.console.pane import Selection, SelectionChanged
 from agentdeck.console.state_style import GLYPHS
-from agentdeck.console.throttle import Seldom
+from agentdeck.console.throttle import Throttle
 from agentdeck.console.timeline_chart import Axis, attempts, busy, window
 from agentdeck.insight.agent_activity import AgentActivity, agent_activity
 from agentdeck.insight.formatting import plural, seconds
@@ -47,7 +47,7 @@ MOMENTS = {
 Source: TypeAlias = Callable[[str], Awaitable[list[tuple[int, Event]]]]
 
 
-class TimelinePane(Drawn):
+class TimelinePane(LineWidget):
     """A chart of the task that is looked at, or of all agents where none is; the run's moments under it.
 
     `source` is called when another task is selected, and again while the run goes on. What was recorded after the
@@ -75,7 +75,7 @@ class TimelinePane(Drawn):
         self._critical: set[str] = set()
         self._agents: list[AgentTotals] = []
         self._names: list[str] = []
-        self._seldom = Seldom()
+        self._throttle = Throttle()
         self._activity = AgentActivity()
         self._fresh = False
         self._failures: dict[str, int] = {}
@@ -117,7 +117,7 @@ class TimelinePane(Drawn):
             self._names = [tally.name for tally in self._agents]
             self._seek()
         self._drawn = now
-        self.touch()
+        self.refresh_lines()
 
     def _note(self, view: RunView, now: float) -> None:
         """Go on with the activity where what was recorded ends. After a while unseen it is read again."""
@@ -143,8 +143,8 @@ class TimelinePane(Drawn):
         number = bisect_right(self._seqs, view.seq) if self._read == name else 0
         steps = task.steps.values() if task else ()
         known = (name, number, tuple((s.key, s.state, s.attempts, s.started, s.ended) for s in steps))
-        if known != self._known and self._seldom.due():
-            with self._seldom:
+        if known != self._known and self._throttle.due():
+            with self._throttle:
                 self._known = known
                 self._folded = task_timeline(self._events[:number], name)
                 rows = update_rows(self._folded, task) if task else self._folded
@@ -190,11 +190,11 @@ class TimelinePane(Drawn):
     def show_selection(self, selection: Selection) -> None:
         if selection.task != self.selection.task:
             self.zoom, self.left, self.top, self.cursor, self._told = 1.0, None, 0, 0, -1
-            self._rows, self._names, self._known, self._drawn, self._seldom = [], [], None, 0.0, Seldom()
+            self._rows, self._names, self._known, self._drawn, self._throttle = [], [], None, 0.0, Throttle()
         self.selection = selection
         self._sought = (selection.step or selection.agent) if selection.task else selection.agent
         self._seek()
-        self.touch()
+        self.refresh_lines()
 
     def _seek(self) -> None:
         """Put the cursor on what is looked at, as soon as its row is there."""
@@ -205,7 +205,7 @@ class TimelinePane(Drawn):
     def show_placeholder(self, text: str) -> None:
         """There is nothing to draw yet, and why not."""
         self._placeholder = text
-        self.touch()
+        self.refresh_lines()
 
     @property
     def cursor_selection(self) -> Selection | None:
@@ -307,7 +307,7 @@ class TimelinePane(Drawn):
     def action_walk(self, by: int) -> None:
         before = self.cursor
         self._reach(self.cursor + by)
-        self.touch()
+        self.refresh_lines()
         if self.cursor != before:
             self._tell()
 
@@ -319,7 +319,7 @@ class TimelinePane(Drawn):
         first, last = window(start, end, self.zoom, self.left)
         left = max(start, first + by * (last - first) / 5)
         self.left = None if left + (last - first) >= end else left
-        self.touch()
+        self.refresh_lines()
 
     def action_zoom(self, by: int) -> None:
         """Around the middle; at the end where the end is followed."""
@@ -330,11 +330,11 @@ class TimelinePane(Drawn):
             self.left = max(start, (first + last) / 2 - (end - start) / self.zoom / 2)
         if self.zoom == 1.0:
             self.left = None
-        self.touch()
+        self.refresh_lines()
 
     def action_fit(self) -> None:
         self.zoom, self.left = 1.0, None
-        self.touch()
+        self.refresh_lines()
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
         event.stop()
@@ -352,13 +352,13 @@ class TimelinePane(Drawn):
         else:
             self._sought = ""
             self._reach(self.cursor + by)
-            self.touch()
+            self.refresh_lines()
 
     def on_click(self, event: events.Click) -> None:
         y = self.inside(event).y
         if 0 < y <= self.page:
             self._reach(self.top + y - 1)
-            self.touch()
+            self.refresh_lines()
             self._tell(opened=event.chain == 2)
 
 

@@ -13,7 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Select, Static
 
 from agentdeck.console.actions import bindings
-from agentdeck.console.outline import Item, Sheet, outline, prose
+from agentdeck.console.outline import OutlineItem, OutlineView, outline, prose
 from agentdeck.console.screens.base import ScrollPage
 from agentdeck.console.screens.fields import field_of
 from agentdeck.engine.author import current_author
@@ -25,31 +25,31 @@ from agentdeck.terminal_text import clean
 from agentdeck.workflow.model import Approve, Data
 
 
-class Given(NamedTuple):
+class ApprovalAnswer(NamedTuple):
     """An answer, with the values of its fields."""
 
     approved: bool
     fields: dict[str, Data]
 
 
-class Answering(ModalScreen[Given | None]):
+class ApprovalForm(ModalScreen[ApprovalAnswer | None]):
     """Dismissed with the answer, or None. `story` tells what the step asks with its values filled in; called in
     a thread."""
 
     DEFAULT_CSS = """
-    Answering { align: center middle; }
-    Answering > Vertical { width: 90%; max-width: 110; height: auto; max-height: 92%; border: round $primary;
+    ApprovalForm { align: center middle; }
+    ApprovalForm > Vertical { width: 90%; max-width: 110; height: auto; max-height: 92%; border: round $primary;
         background: $surface; padding: 0 1; border-title-color: $primary; }
-    Answering Sheet { height: 3; }
-    Answering VerticalScroll { height: auto; max-height: 12; margin-top: 1; }
-    Answering .row { height: auto; }
-    Answering .row Label { width: 20; padding-right: 1; text-align: right; }
-    Answering .row Input, Answering .row Select { width: 1fr; }
-    Answering Input { background: $panel; }
-    Answering .note { height: 1; padding-left: 20; color: $error; display: none; }
-    Answering #foot { height: 1; align-horizontal: right; }
-    Answering #signed { height: 1; margin-top: 1; color: $text-muted; text-align: right; }
-    Answering #foot Button { margin-left: 2; }
+    ApprovalForm OutlineView { height: 3; }
+    ApprovalForm VerticalScroll { height: auto; max-height: 12; margin-top: 1; }
+    ApprovalForm .row { height: auto; }
+    ApprovalForm .row Label { width: 20; padding-right: 1; text-align: right; }
+    ApprovalForm .row Input, ApprovalForm .row Select { width: 1fr; }
+    ApprovalForm Input { background: $panel; }
+    ApprovalForm .note { height: 1; padding-left: 20; color: $error; display: none; }
+    ApprovalForm #foot { height: 1; align-horizontal: right; }
+    ApprovalForm #signed { height: 1; margin-top: 1; color: $text-muted; text-align: right; }
+    ApprovalForm #foot Button { margin-left: 2; }
     """
     BINDINGS = bindings("answer")
 
@@ -57,7 +57,7 @@ class Answering(ModalScreen[Given | None]):
         super().__init__()
         self._of, self._does, self._story = f"{step} of task {task} asks", does, story
         self._keys = {name: f"field-{at}" for at, name in enumerate(does.fields)}
-        self.sheet = Sheet(list(prose(clean(does.ask, lines=True), 0)))
+        self.sheet = OutlineView(list(prose(clean(does.ask, lines=True), 0)))
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
@@ -87,7 +87,7 @@ class Answering(ModalScreen[Given | None]):
         """What is recorded with the answer."""
         return f"recorded as {current_author('console').text}"
 
-    def _fit(self, items: list[Item]) -> None:
+    def _fit(self, items: list[OutlineItem]) -> None:
         """As high as what it shows, as far as there is room."""
         width = max(20, self.sheet.size.width - 4)
         lines = sum(1 + len(item.text) // width for item in items)
@@ -99,13 +99,13 @@ class Answering(ModalScreen[Given | None]):
             told = (await self._story()).asked
         except AgentdeckError:
             return
-        items: list[Item] = []
+        items: list[OutlineItem] = []
         for name in ("asks", "shows"):
             value = told.get(name)
             if isinstance(value, str):
-                items += [*([Item()] if items else []), *prose(clean(value, lines=True), 0)]
+                items += [*([OutlineItem()] if items else []), *prose(clean(value, lines=True), 0)]
             elif value is not None:
-                items += [Item(), *outline(value, 0, name)]
+                items += [OutlineItem(), *outline(value, 0, name)]
         if items:
             self.sheet.show(items)
             self._fit(items)
@@ -151,7 +151,7 @@ class Answering(ModalScreen[Given | None]):
     def _answer(self, approved: bool) -> None:
         values = self._values()
         if values is not None:
-            self.dismiss(Given(approved, values))
+            self.dismiss(ApprovalAnswer(approved, values))
 
     def action_approve(self) -> None:
         self._answer(True)

@@ -20,12 +20,12 @@ from textual.widgets import Static
 
 from agentdeck.console.actions import bindings
 from agentdeck.console.footer import Footer
-from agentdeck.console.library import EXAMPLES, FOLDER, HERE, RECENT, Entry, Library, Past, pasts
+from agentdeck.console.library import EXAMPLES, FOLDER, HERE, RECENT, Library, PastRuns, WorkflowEntry, pasts
 from agentdeck.console.palette import PaletteEntry
-from agentdeck.console.row_list import Column, Listing, Row
-from agentdeck.console.run_preview import Peek
+from agentdeck.console.row_list import ListColumn, ListRow, RowList
+from agentdeck.console.run_preview import RunPreview
 from agentdeck.console.screens.base import ScrollPage, SizedScreen
-from agentdeck.console.state_style import GLYPHS, look_of
+from agentdeck.console.state_style import GLYPHS, role_styles
 from agentdeck.errors import AgentdeckError
 from agentdeck.terminal_text import clean
 
@@ -54,15 +54,15 @@ class DeckScreen(SizedScreen):
     BINDINGS = bindings("deck")
     DEFAULT_CSS = """
     DeckScreen #deck { height: 1fr; }
-    DeckScreen Listing { border: round $line; border-title-color: $primary; }
+    DeckScreen RowList { border: round $line; border-title-color: $primary; }
     DeckScreen VerticalScroll { border: round $line; padding: 0 1; height: 1fr; }
     DeckScreen #drawn { border: round $line; height: 1fr; }
     DeckScreen #drawn:focus-within { border: round $primary; }
-    DeckScreen Listing:focus, DeckScreen VerticalScroll:focus { border: round $primary; }
+    DeckScreen RowList:focus, DeckScreen VerticalScroll:focus { border: round $primary; }
     DeckScreen #deck { layout: horizontal; }
-    DeckScreen Listing { width: 9fr; min-width: 44; max-width: 64; } DeckScreen #about-it { width: 16fr; }
+    DeckScreen RowList { width: 9fr; min-width: 44; max-width: 64; } DeckScreen #about-it { width: 16fr; }
     DeckScreen.narrow #deck { layout: vertical; }
-    DeckScreen.narrow Listing, DeckScreen.narrow #about-it { width: 100%; max-width: 100%; height: 1fr; }
+    DeckScreen.narrow RowList, DeckScreen.narrow #about-it { width: 100%; max-width: 100%; height: 1fr; }
     """
 
     def __init__(self, file: Path | None = None) -> None:
@@ -70,7 +70,7 @@ class DeckScreen(SizedScreen):
         self._first = str(file.resolve()) if file else None
         self._library = Library(Path.cwd(), [file] if file else [])
         self._runs: list[RunRow] = []
-        self._pasts: dict[str, Past] = {}
+        self._pasts: dict[str, PastRuns] = {}
         self._seen: dict[str, dict[str, float]] = {}
         self._told = ""
         self._looking = False
@@ -81,25 +81,28 @@ class DeckScreen(SizedScreen):
 
     def compose(self) -> ComposeResult:
         with Container(id="deck"):
-            rows = Listing([Column(""), Column("", 13), Column("", 8, True), Column("", 8)], empty="looking …")
+            rows = RowList(
+                [ListColumn(""), ListColumn("", 13), ListColumn("", 8, True), ListColumn("", 8)],
+                empty="looking …",
+            )
             rows.border_title = "agentdeck"
             yield rows
             with Vertical(id="about-it"):
-                yield Peek()
+                yield RunPreview()
                 with ScrollPage(id="page"):
                     yield Static(id="about", markup=False)
         yield Footer()
 
     def on_mount(self) -> None:
-        self.query_one(Listing).focus()
-        self.query_one(Peek).display = False
+        self.query_one(RowList).focus()
+        self.query_one(RunPreview).display = False
         self.app.theme_changed_signal.subscribe(self, lambda _: self._page(again=True))
         self._timer = self.set_interval(LOOK, self._look)
         self.call_after_refresh(self._look)
 
     def on_screen_suspend(self) -> None:
         self._timer.pause()
-        self.query_one(Peek).rest()
+        self.query_one(RunPreview).stop()
 
     def on_screen_resume(self) -> None:
         self._timer.resume()
@@ -137,38 +140,38 @@ class DeckScreen(SizedScreen):
 
     def _take(self, runs: list[RunRow], seen: dict[str, dict[str, float]], fault: str, changed: bool) -> None:
         self._looking = False
-        if not all(self.query(part) for part in ("Listing", "#page", "#about", "Peek")):
+        if not all(self.query(part) for part in ("RowList", "#page", "#about", "RunPreview")):
             return  # the console is being closed
         if fault and fault != self._fault:
             self.notify(clean(fault), title="store", severity="error", markup=False)
         self._fault = fault
         self._runs, self._pasts, self._seen = runs, dict(pasts(runs)), seen
         rows = list(self._rows())
-        shown = self.query_one(Listing)
+        shown = self.query_one(RowList)
         if rows != shown.rows:
             shown.show(rows, self._first)
             self._first = None
         self._page(again=changed)
 
-    def _rows(self) -> Iterator[Row]:
+    def _rows(self) -> Iterator[ListRow]:
         from agentdeck.console import summary_text
 
         alive = [row for row in self._runs if row.state in ALIVE]
         if alive:
-            yield Row("", (("in progress", "title"),) + (("", ""),) * 3)
+            yield ListRow("", (("in progress", "title"),) + (("", ""),) * 3)
         for row in alive[:50]:
             total = summary_text.total_of(row)
             done = f"{100 * row.tasks.done // total} %" if total > 1 else ""
             state = (f"{GLYPHS[row.state]} {row.state}", row.state)
-            yield Row(f"run:{row.run}", ((row.workflow, "text"), state, (done, "text"), (row.run, "dim")))
+            yield ListRow(f"run:{row.run}", ((row.workflow, "text"), state, (done, "text"), (row.run, "dim")))
         for group in (HERE, FOLDER, RECENT, EXAMPLES):
             entries = [entry for entry in self._library.entries.values() if entry.group == group]
             if entries:
-                yield Row("", ((group, "title"),) + (("", ""),) * 3)
+                yield ListRow("", ((group, "title"),) + (("", ""),) * 3)
             for entry in entries:
-                yield Row(str(entry.path), self._cells(entry))
+                yield ListRow(str(entry.path), self._cells(entry))
 
-    def _cells(self, entry: Entry) -> tuple[tuple[str, str], ...]:
+    def _cells(self, entry: WorkflowEntry) -> tuple[tuple[str, str], ...]:
         past = self._pasts.get(str(entry.path))
         if entry.faults:
             many = f"{entry.faults} fault{'s' * (entry.faults > 1)}"
@@ -181,25 +184,27 @@ class DeckScreen(SizedScreen):
 
     # The page -----------------------------------------------------------------------------------------------
 
-    def on_listing_moved(self) -> None:
+    def on_row_list_moved(self) -> None:
         self._page()
 
     def _page(self, *, again: bool = False) -> None:
         from agentdeck.console import summary_text
 
-        key, look = self.query_one(Listing).key, look_of(self.app)
+        key, styles = self.query_one(RowList).key, role_styles(self.app)
         page, about = self.query_one("#page"), self.query_one("#about", Static)
         width = max(20, page.size.width - 4)
         if key.startswith("run:"):
             row = next((row for row in self._runs if row.run == key[4:]), None)
             if row is not None:
-                peek = self.query_one(Peek)
-                about.update(summary_text.run(row, look, width, peek.lines, peek.reading if peek.display else ""))
+                peek = self.query_one(RunPreview)
+                about.update(
+                    summary_text.run(row, styles, width, peek.lines, peek.reading if peek.display else "")
+                )
         elif (again or key != self._told) and (entry := self._entry) is not None:
             before = [row for row in self._runs if row.source.get("file") == str(entry.path)][:6]
             drawn = not self.has_class("narrow")
             seen = self._seen.get(entry.name, {})
-            about.update(summary_text.workflow(entry, look, width, seen, before, drawn=drawn))
+            about.update(summary_text.workflow(entry, styles, width, seen, before, drawn=drawn))
         if key != self._told or again:
             self._draw_soon()
         if key != self._told:
@@ -209,8 +214,8 @@ class DeckScreen(SizedScreen):
     @property
     def drawn(self) -> bool:
         """Whether the graph of what is selected is shown whole, or there is no room for one."""
-        peek = self.query_one(Peek)
-        return self._soon is None and (not peek.display or peek.whole)
+        peek = self.query_one(RunPreview)
+        return self._soon is None and (not peek.display or peek.is_complete)
 
     def _draw_soon(self) -> None:
         """Not for every row that is only walked over."""
@@ -221,32 +226,32 @@ class DeckScreen(SizedScreen):
     def _draw(self) -> None:
         """The graph of what is selected, where there is room for it."""
         self._soon = None
-        entry, peek, key = self._entry, self.query_one(Peek), self.query_one(Listing).key
+        entry, peek, key = self._entry, self.query_one(RunPreview), self.query_one(RowList).key
         run = key[4:] if key.startswith("run:") else ""
         definition = entry.definition if entry is not None else None
         peek.display = not self.has_class("narrow") and bool(run or definition)
         if not peek.display:
-            peek.rest()
+            peek.stop()
         elif run:
-            peek.at_run(self.console_app.db, run)
+            peek.show_run(self.console_app.db, run)
         elif definition is not None:
-            peek.at_workflow(definition)
+            peek.show_workflow(definition)
 
     def on_resize(self, event: events.Resize) -> None:
         super().on_resize(event)
         self._page(again=True)
 
     @property
-    def _entry(self) -> Entry | None:
-        return self._library.entries.get(Path(self.query_one(Listing).key))
+    def _entry(self) -> WorkflowEntry | None:
+        return self._library.entries.get(Path(self.query_one(RowList).key))
 
     # Actions ------------------------------------------------------------------------------------------------
 
-    def on_listing_chosen(self) -> None:
+    def on_row_list_chosen(self) -> None:
         self.action_launch()
 
     def action_launch(self) -> None:
-        key = self.query_one(Listing).key
+        key = self.query_one(RowList).key
         if key.startswith("run:"):
             self.console_app.open_run(key[4:])
         elif (entry := self._entry) is not None:
@@ -303,7 +308,7 @@ class DeckScreen(SizedScreen):
 
     def offers(self) -> Iterator[PaletteEntry]:
         """For the palette: each workflow, to be selected."""
-        rows = self.query_one(Listing)
+        rows = self.query_one(RowList)
         for entry in self._library.entries.values():
             yield PaletteEntry(
                 f"Workflow {entry.name}",

@@ -15,8 +15,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from agentdeck.console.actions import bindings
-from agentdeck.console.state_style import look_of
-from agentdeck.console.text_entry import Entry
+from agentdeck.console.state_style import role_styles
+from agentdeck.console.text_entry import TextEntry
 from agentdeck.operations.actions import of
 from agentdeck.terminal_text import clean
 
@@ -64,15 +64,15 @@ class Confirm(ModalScreen[str]):
             yield Static(id="choices", markup=False)
 
     def on_mount(self) -> None:
-        look = look_of(self.app)
-        text = Text(self.title_text, look["title"])
+        styles = role_styles(self.app)
+        text = Text(self.title_text, styles["title"])
         for line in self.touches:
-            text.append("\n" + line, look["text"])
+            text.append("\n" + line, styles["text"])
         self.query_one("#question", Static).update(text)
         self._draw()
 
     def _draw(self) -> None:
-        look, text = look_of(self.app), Text()
+        styles, text = role_styles(self.app), Text()
         long = max(cell_len(choice.title) for choice in self.choices)
         room = self.app.size.width * 9 // 10 - 8
         keys: dict[str, str] = {}
@@ -80,13 +80,13 @@ class Confirm(ModalScreen[str]):
             keys.setdefault(active.binding.action, self.app.get_key_display(active.binding))
         beside = all(long + 7 + cell_len(choice.help) <= room for choice in self.choices)
         for index, choice in enumerate(self.choices):
-            style = look.cursor if index == self.cursor else look["bad" if choice.danger else "text"]
+            style = styles.cursor if index == self.cursor else styles["bad" if choice.danger else "text"]
             text.append(f"\n {keys[f'take({index})']}  {choice.title} ", style)
             if choice.help:
                 gap = " " * (long - cell_len(choice.title) + 2) if beside else "\n      "
                 cut = not beside and cell_len(choice.help) > room - 6
                 told = set_cell_size(choice.help, room - 7) + "…" if cut else choice.help
-                text.append(gap + told, look["dim"])
+                text.append(gap + told, styles["dim"])
         self.query_one("#choices", Static).update(text)
 
     def action_move(self, by: int) -> None:
@@ -105,18 +105,18 @@ def yes_or_no(yes: str) -> list[Choice]:
     return [Choice("", "n", "No, leave it"), Choice("yes", "y", yes, danger=True)]
 
 
-class Ask(ModalScreen[str]):
+class TextDialog(ModalScreen[str]):
     """Dismissed with what was typed; with nothing ("") when it was left. `touches` tells what it will do.
 
     `fault` says why a text cannot be taken, empty where it can: the question then stays, with the text in it and
     the reason below. `refused` is why `value` was not taken before."""
 
     CSS = """
-    Ask { align: center middle; }
-    Ask > Vertical { width: 76; max-width: 94%; height: auto; border: round $primary; background: $surface;
+    TextDialog { align: center middle; }
+    TextDialog > Vertical { width: 76; max-width: 94%; height: auto; border: round $primary; background: $surface;
         padding: 1 2; border-title-color: $primary; }
-    Ask Static { width: 100%; color: $text-muted; margin-bottom: 1; }
-    Ask #fault { color: $error; text-style: bold; margin: 1 0 0 0; display: none; }
+    TextDialog Static { width: 100%; color: $text-muted; margin-bottom: 1; }
+    TextDialog #fault { color: $error; text-style: bold; margin: 1 0 0 0; display: none; }
     """
     BINDINGS = bindings("ask")
 
@@ -138,7 +138,7 @@ class Ask(ModalScreen[str]):
         with Vertical() as box:
             box.border_title = clean(self._title)
             yield Static(clean(self._touches, lines=True), markup=False)
-            yield Entry(self._value, placeholder=self._placeholder, compact=True)
+            yield TextEntry(self._value, placeholder=self._placeholder, compact=True)
             yield Static(id="fault", markup=False)
 
     def on_mount(self) -> None:
@@ -166,14 +166,14 @@ class Ask(ModalScreen[str]):
 AGAIN = 0.5
 
 
-class Sentence(ModalScreen[bool]):
+class LiveSentence(ModalScreen[bool]):
     """`say` returns the current sentence. Dismissed with True where the operator wants the whole story."""
 
     CSS = """
-    Sentence { align: center middle; }
-    Sentence > Vertical { width: auto; min-width: 40; max-width: 90%; height: auto; border: round $primary;
+    LiveSentence { align: center middle; }
+    LiveSentence > Vertical { width: auto; min-width: 40; max-width: 90%; height: auto; border: round $primary;
         background: $surface; padding: 1 2; border-title-color: $primary; border-subtitle-color: $text-muted; }
-    Sentence Static { width: auto; max-width: 100%; }
+    LiveSentence Static { width: auto; max-width: 100%; }
     """
     BINDINGS = bindings("why")
 

@@ -7,7 +7,7 @@ import json
 from textual.content import Content
 from textual.widgets import Input, Select
 
-from agentdeck.console.text_entry import Entry
+from agentdeck.console.text_entry import TextEntry
 from agentdeck.terminal_text import clean
 from agentdeck.workflow.model import Data, Type
 from agentdeck.workflow.model import Input as Spec
@@ -24,7 +24,7 @@ def field_of(name: str, kind: Type, default: Data) -> Input | Select[str]:
     choices = ["true", "false"] if kind.kind == "boolean" else [str(choice) for choice in kind.choices]
     text = shown_value(default, kind)
     if not choices:
-        return Entry(text, id=name, compact=True)
+        return TextEntry(text, id=name, compact=True)
     options = [(Content(clean(choice)), choice) for choice in choices]
     if text in choices:
         return Select(options, allow_blank=True, value=text, id=name, compact=True)

@@ -11,7 +11,7 @@ from textual.widgets import Static
 
 from agentdeck.console.actions import bindings
 from agentdeck.console.screens.base import ScrollPage
-from agentdeck.console.state_style import look_of
+from agentdeck.console.state_style import role_styles
 from agentdeck.operations.actions import BY_ID
 from agentdeck.terminal_text import clean
 
@@ -37,7 +37,7 @@ class Help(ModalScreen[None]):
             yield Static(self._page(), markup=False)
 
     def _page(self) -> Table:
-        look = look_of(self.app)
+        styles = role_styles(self.app)
         table = Table.grid(padding=(0, 2, 0, 0))
         table.add_column(width=16, no_wrap=True)
         table.add_column(width=15, no_wrap=True)
@@ -46,10 +46,10 @@ class Help(ModalScreen[None]):
         for node in sorted(groups, key=lambda one: one is self.app):
             if table.row_count:
                 table.add_row()
-            table.add_row(Text(_name(node, self.about), look["title"]))
+            table.add_row(Text(_name(node, self.about), styles["title"]))
             for (title, told), keys in groups[node].items():
-                shown = Text(" " + " ".join(dict.fromkeys(keys)), look["accent"])
-                table.add_row(shown, Text(clean(title), look["text"]), Text(clean(told), look["dim"]))
+                shown = Text(" " + " ".join(dict.fromkeys(keys)), styles["accent"])
+                table.add_row(shown, Text(clean(title), styles["text"]), Text(clean(told), styles["dim"]))
         return table
 
     def _groups(self) -> dict[DOMNode, dict[tuple[str, str], list[str]]]:

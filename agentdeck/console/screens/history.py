@@ -10,12 +10,12 @@ from textual.widgets import Input
 from agentdeck.console import gc_tuning
 from agentdeck.console.actions import bindings
 from agentdeck.console.footer import Footer
-from agentdeck.console.row_list import Column, Listing, Row
+from agentdeck.console.row_list import ListColumn, ListRow, RowList
 from agentdeck.console.screens.base import SizedScreen
 from agentdeck.console.screens.run_list_actions import RunListActions
 from agentdeck.console.state_style import GLYPHS
 from agentdeck.console.summary_text import total_of
-from agentdeck.console.text_entry import Entry
+from agentdeck.console.text_entry import TextEntry
 from agentdeck.errors import AgentdeckError
 from agentdeck.insight.formatting import moment, seconds
 from agentdeck.operations.run_list import marks, moment_from
@@ -26,8 +26,8 @@ from agentdeck.terminal_text import clean
 
 #: As many as there is room for.
 COLUMNS = (
-    Column("state", 13), Column("workflow", 20), Column("run", 10), Column("started", 19),
-    Column("took", 8, True), Column("tasks", 12, True), Column("failed", 6, True), Column(""),
+    ListColumn("state", 13), ListColumn("workflow", 20), ListColumn("run", 10), ListColumn("started", 19),
+    ListColumn("took", 8, True), ListColumn("tasks", 12, True), ListColumn("failed", 6, True), ListColumn(""),
 )  # fmt: skip
 PAGE = 500
 NEAR = 200
@@ -40,8 +40,8 @@ class HistoryScreen(SizedScreen):
     scope = "history"
     BINDINGS = bindings("history")
     CSS = """
-    HistoryScreen Listing { border: round $line; border-title-color: $primary; height: 1fr; }
-    HistoryScreen Listing:focus { border: round $primary; }
+    HistoryScreen RowList { border: round $line; border-title-color: $primary; height: 1fr; }
+    HistoryScreen RowList:focus { border: round $primary; }
     HistoryScreen Input { border: none; height: 1; background: $panel; padding: 0 1; }
     """
 
@@ -54,8 +54,8 @@ class HistoryScreen(SizedScreen):
         self._wanted = 0
 
     def compose(self) -> ComposeResult:
-        yield Entry(placeholder="filter: words, state:failed, workflow:order, since:12h, tag:x", compact=True)
-        rows = Listing(COLUMNS, empty="no runs")
+        yield TextEntry(placeholder="filter: words, state:failed, workflow:order, since:12h, tag:x", compact=True)
+        rows = RowList(COLUMNS, empty="no runs")
         rows.border_title = "History"
         yield rows
         yield Footer()
@@ -63,7 +63,7 @@ class HistoryScreen(SizedScreen):
     def on_mount(self) -> None:
         app = self.console_app
         self._actions = RunListActions(self, app.db, app.start, lambda: self._read(again=True))
-        self.query_one(Listing).focus()
+        self.query_one(RowList).focus()
         self._timer = self.set_interval(AGAIN, self._fresh)
         self._read(again=True)
 
@@ -81,9 +81,9 @@ class HistoryScreen(SizedScreen):
         self._read(again=True)
 
     def on_input_submitted(self) -> None:
-        self.query_one(Listing).focus()
+        self.query_one(RowList).focus()
 
-    def on_listing_moved(self, event: Listing.Moved) -> None:
+    def on_row_list_moved(self, event: RowList.Moved) -> None:
         if event.left < NEAR and self._more:
             self._read(again=False)
 
@@ -111,14 +111,14 @@ class HistoryScreen(SizedScreen):
 
     def _take(self, wanted: int, found: list[RunRow], first: bool, fault: str) -> None:
         self._reading = False
-        if not self.query(Listing):  # the screen is being closed
+        if not self.query(RowList):  # the screen is being closed
             return
         if fault:
             self.notify(clean(fault), title="store", severity="error", markup=False)
         if wanted != self._wanted:
             return
         self._more = len(found) == PAGE
-        shown = self.query_one(Listing)
+        shown = self.query_one(RowList)
         if first:
             self._runs = found
             rows = [_row(run) for run in found]
@@ -133,11 +133,11 @@ class HistoryScreen(SizedScreen):
     @property
     def chosen(self) -> RunRow | None:
         """The run under the cursor."""
-        key = self.query_one(Listing).key
+        key = self.query_one(RowList).key
         return next((run for run in self._runs if run.run == key), None)
 
     def action_open(self) -> None:
-        if key := self.query_one(Listing).key:
+        if key := self.query_one(RowList).key:
             self.console_app.open_run(key)
 
     def action_retry(self) -> None:
@@ -154,7 +154,7 @@ class HistoryScreen(SizedScreen):
     def action_delete(self) -> None:
         self._actions.delete(self.chosen)
 
-    def on_listing_chosen(self) -> None:
+    def on_row_list_chosen(self) -> None:
         self.action_open()
 
     def action_filter(self) -> None:
@@ -164,7 +164,7 @@ class HistoryScreen(SizedScreen):
         field = self.query_one(Input)
         if field.has_focus or field.value:
             field.value = ""
-            self.query_one(Listing).focus()
+            self.query_one(RowList).focus()
         else:
             self.dismiss()
 
@@ -184,9 +184,9 @@ def wanted_of(text: str) -> dict[str, Any]:
     return {**found, "text": " ".join(words) or None}
 
 
-def _row(run: RunRow) -> Row:
+def _row(run: RunRow) -> ListRow:
     tasks = run.tasks
-    return Row(
+    return ListRow(
         run.run,
         (
             (f"{GLYPHS.get(run.state, ' ')} {run.state}", run.state),

@@ -99,7 +99,7 @@ class HistoryActions:
         """Say in one sentence why the selected step waits, was skipped, or failed."""
         if self._panes.lacks(step=True):
             return
-        from agentdeck.console.screens.dialogs import Sentence
+        from agentdeck.console.screens.dialogs import LiveSentence
 
         target = self._panes.target
         step = target.step_name
@@ -110,7 +110,7 @@ class HistoryActions:
                 self.open(Selection(target.agent, task, step))
 
         say = partial(self._reason, task, step)
-        self._screen.app.push_screen(Sentence(f"{step} of task {task}", say), answered)
+        self._screen.app.push_screen(LiveSentence(f"{step} of task {task}", say), answered)
 
     async def _reason(self, task: str, step: str) -> str:
         view, row = self._state.view, self._state.row

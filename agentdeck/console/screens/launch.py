@@ -20,8 +20,8 @@ from agentdeck.console.actions import bindings
 from agentdeck.console.screens.base import ScrollPage
 from agentdeck.console.screens.fields import about, field_of, shown_value
 from agentdeck.console.screens.launch_form import Checked, LaunchForm
-from agentdeck.console.state_style import look_of
-from agentdeck.console.text_entry import Entry
+from agentdeck.console.state_style import role_styles
+from agentdeck.console.text_entry import TextEntry
 from agentdeck.errors import AgentdeckError
 from agentdeck.insight.launch_forecast import forecast_launch
 from agentdeck.insight.prompt_forecast import Used, prompting, used_by
@@ -109,19 +109,21 @@ class LaunchScreen(ModalScreen[LaunchRequest | None]):
             if beside
             else "one task; or a .jsonl, .csv file"
         )
-        yield Horizontal(Label("tasks file"), Entry(placeholder=hint, id="tasks", compact=True), classes="row")
+        yield Horizontal(
+            Label("tasks file"), TextEntry(placeholder=hint, id="tasks", compact=True), classes="row"
+        )
         yield Static("", id="note-tasks", classes="note", markup=False)
 
     def _limits(self) -> Iterator[Horizontal | Static | Label]:
         yield Label("limits", classes="head")
         yield Static("", id="note-deck", classes="note", markup=False)
-        workers = Entry(str(self.form.workers), id="workers", classes="short", compact=True)
+        workers = TextEntry(str(self.form.workers), id="workers", classes="short", compact=True)
         yield Horizontal(Label("workers"), workers, Label("at once", classes="unit"), classes="row")
         yield Static("", id="note-workers", classes="note", markup=False)
         for row in self.form.limits:
-            fields = list[Entry | Label]()
+            fields = list[TextEntry | Label]()
             for limit in row.fields:
-                fields.append(Entry(limit.text, id=limit.id, classes="short", compact=True))
+                fields.append(TextEntry(limit.text, id=limit.id, classes="short", compact=True))
                 fields.append(Label(limit.unit, classes="unit"))
             yield Horizontal(Label(Text(clean(row.name))), *fields, classes="row")
             yield Static("", id=f"note-{row.id}", classes="note", markup=False)
@@ -218,7 +220,7 @@ class LaunchScreen(ModalScreen[LaunchRequest | None]):
             definition = override(self.definition, settings)
             asks = prompting(definition, self.form.deck, self.checked.count, self._used)
             seen = forecast_launch(definition, int(workers), self.checked.count, self._seen, asks)
-            told = summary_text.launch(seen, look_of(self.app))
+            told = summary_text.launch(seen, role_styles(self.app))
         except AgentdeckError as error:
             told = Text(clean(str(error)))
         self.app.call_from_thread(self._tell, told)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from textual.screen import Screen
 
-from agentdeck.console.screens.dialogs import Ask, Choice, Confirm
+from agentdeck.console.screens.dialogs import Choice, Confirm, TextDialog
 from agentdeck.errors import AgentdeckError
 from agentdeck.insight.formatting import plural
 from agentdeck.operations import engine_process
@@ -119,7 +119,7 @@ class LetterActions:
                 self._start("retry", [letter], "--again")
             elif answer == "did":
                 told = "the result is recorded under the key, and the step is done with it; nothing is executed"
-                question = Ask("It took effect, with the result", told, placeholder="JSON or text")
+                question = TextDialog("It took effect, with the result", told, placeholder="JSON or text")
                 self._screen.app.push_screen(question, recorded)
 
         touches = [letter.fault.message.partition("\n")[0], *letter.fault.detail.splitlines()]
@@ -157,7 +157,9 @@ class LetterActions:
                 self._start("retry", letters, "--set", f"inputs.{name}={value.strip()}")
 
         told = f"{plural(len(letters), 'letter')} will run again with another input of the task"
-        question = Ask("Retry with", told, placeholder="name=value", fault=partial(_input_fault, definitions))
+        question = TextDialog(
+            "Retry with", told, placeholder="name=value", fault=partial(_input_fault, definitions)
+        )
         self._screen.app.push_screen(question, answered)
 
     # Drop ---------------------------------------------------------------------------------------------------
@@ -172,7 +174,7 @@ class LetterActions:
                 self._start("drop", letters, "--why", why)
 
         told = f"{plural(len(letters), 'letter')} will be closed without running again; the reason is kept"
-        self._screen.app.push_screen(Ask("Drop", told, placeholder="why it need not run again"), answered)
+        self._screen.app.push_screen(TextDialog("Drop", told, placeholder="why it need not run again"), answered)
 
 
 def _definitions(reader: Reader, runs: Sequence[str]) -> list[Definition]:

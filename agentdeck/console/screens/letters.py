@@ -11,12 +11,12 @@ from textual.containers import Horizontal, Vertical
 
 from agentdeck.console.actions import bindings
 from agentdeck.console.footer import Footer
-from agentdeck.console.outline import Item, Sheet, outline, prose
+from agentdeck.console.outline import OutlineItem, OutlineView, outline, prose
 from agentdeck.console.run_records import RunRecords
 from agentdeck.console.screens.base import SizedScreen
 from agentdeck.console.screens.letter_actions import LetterActions
 from agentdeck.console.table import Table
-from agentdeck.console.table_model import Column, Rows
+from agentdeck.console.table_model import Column, TableRows
 from agentdeck.errors import AgentdeckError
 from agentdeck.insight.formatting import moment, plural
 from agentdeck.store.async_reader import AsyncReader
@@ -62,8 +62,10 @@ class LettersScreen(SizedScreen):
     BINDINGS = bindings("letters")
     CSS = """
     LettersScreen #lists { width: 1fr; }
-    LettersScreen Table, LettersScreen Sheet { border: round $line; border-title-color: $text-muted; }
-    LettersScreen Table:focus, LettersScreen Sheet:focus { border: round $primary; border-title-color: $primary; }
+    LettersScreen Table, LettersScreen OutlineView { border: round $line; border-title-color: $text-muted; }
+    LettersScreen Table:focus, LettersScreen OutlineView:focus {
+        border: round $primary; border-title-color: $primary;
+    }
     LettersScreen Table { height: 1fr; }
     LettersScreen #sheet { width: 1fr; }
     LettersScreen.narrow #sheet { display: none; }
@@ -75,8 +77,10 @@ class LettersScreen(SizedScreen):
         super().__init__()
         self.run = run
         self.letters: list[Letter] = []
-        self.causes = Rows[Cause](lambda one: one.cause, lambda one: f"{one.last.agent} {one.last.fault.message}")
-        self.rows = Rows[Letter](lambda one: one.id, lambda one: f"{one.id} {one.task} {one.step} {one.run}")
+        self.causes = TableRows[Cause](
+            lambda one: one.cause, lambda one: f"{one.last.agent} {one.last.fault.message}"
+        )
+        self.rows = TableRows[Letter](lambda one: one.id, lambda one: f"{one.id} {one.task} {one.step} {one.run}")
         self._shown = 0
         self._reading = False
 
@@ -89,7 +93,7 @@ class LettersScreen(SizedScreen):
             with Vertical(id="lists"):
                 yield causes
                 yield letters
-            sheet = Sheet()
+            sheet = OutlineView()
             sheet.id, sheet.border_title = "sheet", "letter"
             yield sheet
         yield Footer()
@@ -128,7 +132,7 @@ class LettersScreen(SizedScreen):
         self._take(found, fault)
 
     def _take(self, found: list[Letter], fault: str) -> None:
-        if not self.query(Sheet):  # the screen is being closed
+        if not self.query(OutlineView):  # the screen is being closed
             return
         if fault:
             self.notify(clean(fault), title="store", severity="error", markup=False)
@@ -140,8 +144,8 @@ class LettersScreen(SizedScreen):
             for letter in found:
                 groups.setdefault(letter.cause, []).append(letter)
             causes = [Cause(cause, tuple(some)) for cause, some in groups.items()]
-            self.causes.put(sorted(causes, key=lambda one: -len(one.letters)))
-            self._causes.touch()
+            self.causes.set_rows(sorted(causes, key=lambda one: -len(one.letters)))
+            self._causes.refresh_lines()
             self._choose()
 
     @property
@@ -164,11 +168,11 @@ class LettersScreen(SizedScreen):
     def _choose(self) -> None:
         """The letters of the cause under the cursor, and the page on one of them."""
         cause = self.cause
-        self.rows.put(cause.letters if cause is not None else ())
-        self._letters.touch()
+        self.rows.set_rows(cause.letters if cause is not None else ())
+        self._letters.refresh_lines()
         self._page()
 
-    def on_table_walked(self, event: Table.Walked) -> None:
+    def on_table_row_changed(self, event: Table.RowChanged) -> None:
         event.stop()
         if event.table.id == "causes":
             self._choose()
@@ -178,16 +182,16 @@ class LettersScreen(SizedScreen):
             self._page()
             if event.opened:
                 self.add_class("reading")
-                self.query_one(Sheet).focus()
+                self.query_one(OutlineView).focus()
 
     def _page(self) -> None:
         letter = self.letter
         if letter is None:
-            self.query_one(Sheet).show([Item("nothing failed for good", "dim")])
+            self.query_one(OutlineView).show([OutlineItem("nothing failed for good", "dim")])
             self._shown = -1
         elif letter.id != self._shown:
             self._shown = letter.id
-            self.query_one(Sheet).show(page(letter))
+            self.query_one(OutlineView).show(page(letter))
             self.run_worker(self._add_log(letter), name="log", group="log", exclusive=True)
 
     async def _add_log(self, letter: Letter) -> None:
@@ -198,8 +202,8 @@ class LettersScreen(SizedScreen):
             )
         except AgentdeckError:
             return
-        if letter.id == self._shown and self.query(Sheet):
-            self.query_one(Sheet).show(page(letter, lines))
+        if letter.id == self._shown and self.query(OutlineView):
+            self.query_one(OutlineView).show(page(letter, lines))
 
     # Actions -------------------------------------------------------------------------------------------------
 
@@ -242,26 +246,27 @@ class LettersScreen(SizedScreen):
             self.dismiss()
 
 
-def page(letter: Letter, lines: Sequence[LogLine] = ()) -> list[Item]:
+def page(letter: Letter, lines: Sequence[LogLine] = ()) -> list[OutlineItem]:
     """A letter to read: what went wrong first, then with what, then what had been said."""
     fault = letter.fault
     items = [
-        Item(f"{letter.step} of task {letter.task}", "title"),
-        Item(f"run {letter.run}   letter {letter.id}   {moment(letter.at)}", "dim"),
-        Item(),
-        Item(fault.message.partition("\n")[0], "bad", 0, f"{fault.kind}: "),
+        OutlineItem(f"{letter.step} of task {letter.task}", "title"),
+        OutlineItem(f"run {letter.run}   letter {letter.id}   {moment(letter.at)}", "dim"),
+        OutlineItem(),
+        OutlineItem(fault.message.partition("\n")[0], "bad", 0, f"{fault.kind}: "),
     ]
     if fault.clock:
-        items.append(Item(f"the {fault.clock} clock fired", "warn"))
-    items.append(Item(f"after {plural(letter.attempts, 'attempt')}", "dim"))
-    items.append(Item(f"definition {letter.identity[:12]}", "dim"))
+        items.append(OutlineItem(f"the {fault.clock} clock fired", "warn"))
+    items.append(OutlineItem(f"after {plural(letter.attempts, 'attempt')}", "dim"))
+    items.append(OutlineItem(f"definition {letter.identity[:12]}", "dim"))
     more = "\n".join(filter(None, (fault.message.partition("\n")[2], fault.detail)))
     if more:
-        items += [Item(), *prose(more, 0, "detail ")]
-    items += [Item(), *outline(letter.inputs, 0, "inputs ")]
+        items += [OutlineItem(), *prose(more, 0, "detail ")]
+    items += [OutlineItem(), *outline(letter.inputs, 0, "inputs ")]
     if lines:
-        items += [Item(), Item(f"log, {plural(len(lines), 'line')}", "title")]
+        items += [OutlineItem(), OutlineItem(f"log, {plural(len(lines), 'line')}", "title")]
         items += [
-            Item(f"#{line.attempt} {line.text}", "bad" if line.level == "error" else "text", 1) for line in lines
+            OutlineItem(f"#{line.attempt} {line.text}", "bad" if line.level == "error" else "text", 1)
+            for line in lines
         ]
     return items

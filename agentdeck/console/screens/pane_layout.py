@@ -156,7 +156,7 @@ class PaneLayout:
             displayed = {"graph", self.side, "log", "limits"}
         for name in PANES:
             self[name].display = name in displayed
-        screen.query_one(Tabs).tell(self.active, displayed)
+        screen.query_one(Tabs).set_panes(self.active, displayed)
 
     def show(self, name: PaneName) -> None:
         """Display a pane and give it the focus."""
@@ -206,7 +206,7 @@ class PaneLayout:
         for name in PANES if self.ready else ():
             if self[name] in widget.ancestors_with_self:
                 self.active = name
-                self.screen.query_one(Tabs).tell(name, None)
+                self.screen.query_one(Tabs).set_panes(name, None)
 
     # What is selected ---------------------------------------------------------------------------------------
 
@@ -250,4 +250,4 @@ class PaneLayout:
         task = f"task {target.task}" if target.task else ""
         numbers = not (self.active == "limits" and self.limits.editing)
         breadcrumb = " › ".join(part for part in (task, step) if part)
-        self.screen.query_one(Tabs).tell_target(breadcrumb, numbers=numbers)
+        self.screen.query_one(Tabs).set_breadcrumb(breadcrumb, numbers=numbers)

@@ -111,7 +111,7 @@ class ReplayScreen(SizedScreen):
             return
         if not recording.ready:
             progress = f"reading {len(recording.events):,} of {recording.known:,} events …"
-            notice.tell("bad" if recording.fault else "dim", recording.fault or progress)
+            notice.show("bad" if recording.fault else "dim", recording.fault or progress)
             return
         bar = self.bar or self._begin()
         playback = bar.playback
@@ -124,7 +124,7 @@ class ReplayScreen(SizedScreen):
                 pane.tick(playback.view, playback.now)
         panes.update_breadcrumb()
         cut = recording.cut
-        notice.tell("warn" if cut else "", f"the last {cut:,} events are not played" if cut else "")
+        notice.show("warn" if cut else "", f"the last {cut:,} events are not played" if cut else "")
 
     def _begin(self) -> PlayBar:
         """Mount the panes and the bar, and play from the first event."""

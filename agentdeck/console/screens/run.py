@@ -142,7 +142,7 @@ class RunScreen(SizedScreen):
         self.panes.header.reading = intake.reading
         self.tick_panes(caught_up=intake.caught_up)
         self.panes.update_breadcrumb()
-        self.query_one(Notice).tell(*self._notice(feed, intake))
+        self.query_one(Notice).show(*self._notice(feed, intake))
 
     def tick_panes(self, *, caught_up: bool) -> None:
         """Let the visible panes draw the view. Until it has caught up, only the header and the log draw: its
@@ -152,7 +152,7 @@ class RunScreen(SizedScreen):
             if caught_up or isinstance(pane, Header | LogTiles):
                 pane.tick(self.view, now)
             elif not isinstance(pane, GraphPane):
-                pane.show_placeholder(self.panes.header.told_reading)
+                pane.show_placeholder(self.panes.header.reading_text)
 
     def _after_frame(self, cost: float, taken: int) -> None:
         before = self._rate.interval
@@ -185,13 +185,13 @@ class RunScreen(SizedScreen):
         engine = self.console_app.engines.get(self.run)
         notice, fault = self.query_one(Notice), self.live.feed.fault
         if engine is not None and engine.ended is not None:
-            notice.tell(
+            notice.show(
                 "failed", f"{self.run} did not start:  {engine.stderr_tail or 'no word from its process'}"
             )
         elif engine is None:
-            notice.tell("warn", fault or f"there is no run {self.run} in {self.live.db}")
+            notice.show("warn", fault or f"there is no run {self.run} in {self.live.db}")
         else:
-            notice.tell("dim", fault or f"{self.run} is starting …")
+            notice.show("dim", fault or f"{self.run} is starting …")
 
     def _notice(self, feed: Feed, intake: Intake) -> tuple[str, str]:
         """The role and text of the most urgent thing to say; an empty text where there is none."""
@@ -199,7 +199,7 @@ class RunScreen(SizedScreen):
         if feed.fault:
             return "bad", f"{feed.fault}  ·  what is shown is {feed.age:.0f} s old"
         if intake.reading is not None:
-            return "dim", f"{self.panes.header.told_reading} of {feed.known:,} events"
+            return "dim", f"{self.panes.header.reading_text} of {feed.known:,} events"
         if (refused := self._start_failure()) and row is not None and row.state not in ("running", "paused"):
             return "failed", f"it was not taken up: {refused}"
         if row is not None and row.state == "interrupted":

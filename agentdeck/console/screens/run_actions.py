@@ -12,7 +12,7 @@ from agentdeck.console.forecast_worker import Forecasts
 from agentdeck.console.panes.limits import shown
 from agentdeck.console.run_records import RunRecords
 from agentdeck.console.run_state import RunState
-from agentdeck.console.screens.dialogs import Ask, Confirm, yes_or_no
+from agentdeck.console.screens.dialogs import Confirm, TextDialog, yes_or_no
 from agentdeck.console.screens.pane_layout import PaneLayout
 from agentdeck.errors import AgentdeckError, UsageError
 from agentdeck.insight.attention import attention_items
@@ -73,7 +73,7 @@ class RunActions:
 
         header = self._panes.header
         if header.reading is not None:
-            touches = [f"{header.told_reading}: what it touches is not known yet"]
+            touches = [f"{header.reading_text}: what it touches is not known yet"]
         self._screen.app.push_screen(Confirm(title, touches, yes_or_no(yes)), answered)
 
     # The run ------------------------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ class RunActions:
             if text:
                 self.grant(text)
 
-        question = Ask("Budget", "\n".join(about), text, "+0.40", _amount_fault, refused)
+        question = TextDialog("Budget", "\n".join(about), text, "+0.40", _amount_fault, refused)
         self._screen.app.push_screen(question, answered)
 
     def grant(self, text: str) -> None:
@@ -294,17 +294,17 @@ class RunActions:
             self._show_approval(task, step, does)
 
     def _show_approval(self, task: str, step: str, does: Approve) -> None:
-        from agentdeck.console.screens.answer import Answering, Given
+        from agentdeck.console.screens.answer import ApprovalAnswer, ApprovalForm
 
         if not self._screen.is_active:
             return
 
-        def answered(given: Given | None) -> None:
+        def answered(given: ApprovalAnswer | None) -> None:
             if given is not None:
                 self._send(commands.answer(step, task, given.approved, given.fields))
 
         story = partial(self._records.story, task, step)
-        self._screen.app.push_screen(Answering(task, step, does, story), answered)
+        self._screen.app.push_screen(ApprovalForm(task, step, does, story), answered)
 
     def _asking(self) -> tuple[str, str]:
         """The step that asks, and its task: the selected one, else the first; empty where no step asks."""

@@ -126,9 +126,9 @@ def test_it_follows_what_others_look_at_without_telling() -> None:
         async with app.run_test(size=(120, 30)) as pilot:
             pane = await shown(app, pilot, story, 1.0)
             pane.show_selection(Selection(agent="confirm/nested"))
-            assert pane.chosen == "confirm"
+            assert pane.selected == "confirm"
             pane.show_selection(Selection())
-            assert pane.chosen == ""
+            assert pane.selected == ""
             await pilot.pause()
             assert app.told == []
 
@@ -302,7 +302,7 @@ def test_ten_thousand_steps_are_drawn_as_a_map() -> None:
                 painted(pane)
             assert (time.process_time() - before) / 20 < 0.02
             await pilot.press("down", "right")
-            assert app.graph.chosen.startswith("l1_")
+            assert app.graph.selected.startswith("l1_")
 
     run(check)
 

@@ -9,7 +9,7 @@ from textual.events import MouseScrollDown, MouseScrollUp
 from textual.pilot import Pilot
 
 from agentdeck.console.log.lines import LineStore
-from agentdeck.console.log.pane import LogPane, WholeLine
+from agentdeck.console.log.pane import LineDetail, LogPane
 from agentdeck.console.log.tiles import LogTiles
 from agentdeck.console.pane import Pane, Selection
 from agentdeck.views.run_view import RunView
@@ -44,7 +44,7 @@ async def ready(pilot: Pilot[None], pane: LogPane) -> None:
 async def searched(pilot: Pilot[None], pane: LogPane) -> None:
     """Until all lines were looked at."""
     pane.frame()
-    while pane.body.sieve.searching:
+    while pane.body.line_filter.searching:
         await pilot.pause(0.01)
         pane.frame()
 
@@ -236,9 +236,9 @@ async def test_json_is_folded_and_opens_pretty() -> None:
         await ready(pilot, pane)
         assert '{"order": 7, "items": [{"sku": "A"}]}' in screen(pane)[0]
         await pilot.press("enter")
-        assert isinstance(app.screen, WholeLine)
+        assert isinstance(app.screen, LineDetail)
         await pilot.press("escape")
-        assert not isinstance(app.screen, WholeLine)
+        assert not isinstance(app.screen, LineDetail)
 
 
 async def test_copy_takes_the_line_and_a_selection_takes_what_was_dragged_over() -> None:
@@ -261,7 +261,7 @@ async def test_lines_are_saved(tmp_path: Path) -> None:
     async with Shown(pane).run_test(size=(80, 24)) as pilot:
         await ready(pilot, pane)
         pane.find("7$")
-        while pane.body.sieve.left:
+        while pane.body.line_filter.left:
             pane.frame()
         pane.save(tmp_path / "some.log")
         for _ in range(20):

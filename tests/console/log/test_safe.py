@@ -9,8 +9,8 @@ from rich.cells import cell_len
 from textual.strip import Strip
 
 from agentdeck.console.log.lines import LineStore
-from agentdeck.console.log.pane import LogPane, WholeLine
-from agentdeck.console.outline import Sheet, outline
+from agentdeck.console.log.pane import LineDetail, LogPane
+from agentdeck.console.outline import OutlineView, outline
 from agentdeck.console.step_detail import markdown_of
 from tests.console.log.samples import Shown, rows
 
@@ -74,16 +74,16 @@ async def test_a_whole_line_is_harmless_and_aligned(number: int) -> None:
     lines.append(rows(EVIL[number : number + 1]))
     app = Shown(LogPane(lines))
     async with app.run_test(size=(80, 24)) as pilot:
-        await app.push_screen(WholeLine(lines.line(0)))
+        await app.push_screen(LineDetail(lines.line(0)))
         await pilot.pause()
-        sheet = app.screen.query_one(Sheet)
+        sheet = app.screen.query_one(OutlineView)
         for y in range(sheet.size.height):
             check(sheet.render_line(y), sheet.size.width)
 
 
 async def test_an_output_is_harmless_as_outline_and_as_markdown() -> None:
     output = {"evil\x1b[31m": EVIL[:12], "text": "\n".join(EVIL[:12])}
-    sheet = Sheet(outline(output, 0, "output"))
+    sheet = OutlineView(outline(output, 0, "output"))
     async with Shown(sheet).run_test(size=(80, 60)) as pilot:
         await pilot.pause()
         for y in range(sheet.size.height):
