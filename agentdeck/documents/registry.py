@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from agentdeck.errors import UsageError
 from agentdeck.workflow.model import Data
-from agentdeck.workflow.schema import DIALECT, deck_schema
-from agentdeck.workflow.schema import schema as workflow_schema
+from agentdeck.workflow.schema import deck_schema, schema_of, workflow_schema
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -58,4 +57,4 @@ def schema(name: str) -> dict[str, Data]:
         close = difflib.get_close_matches(name, NAMES, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise UsageError(f"there is no schema {name}; {hint}There are {', '.join(NAMES)}")
-    return {"$schema": DIALECT, **model(name).model_json_schema(), "title": f"agentdeck {name}"}
+    return schema_of(model(name), name)

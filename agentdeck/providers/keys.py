@@ -16,8 +16,8 @@ from agentdeck.errors import StepError
 from agentdeck.processes.children import Children
 from agentdeck.providers.secret_forms import forms
 from agentdeck.workflow.deck import Secret
-from agentdeck.workflow.file_shape import meant
 from agentdeck.workflow.model import Data
+from agentdeck.workflow.name_hints import likely_fix
 
 _SECRET = re.compile(r"\$\{\s*secret\.([A-Za-z_][A-Za-z0-9_]*)\s*\}")
 #: The largest number of characters that are read from a secret's file.
@@ -80,7 +80,7 @@ class KeyStore:
     async def _read_secret(self, name: str) -> str:
         spec, owner = self._declared.get(name), f"the secret {name}"
         if spec is None:
-            fix = meant(name, self._declared) or "it has none"
+            fix = likely_fix(name, self._declared) or "it has none"
             raise StepError("setup", f"{owner} is not in the deck; {fix}")
         try:
             value = await self._secret_value(spec, owner)

@@ -16,8 +16,8 @@ from agentdeck.providers.tools import Toolbox
 from agentdeck.scheduler.tiers import TIERS, tier_of
 from agentdeck.workflow import deck as made
 from agentdeck.workflow.deck import Deck
-from agentdeck.workflow.file_shape import meant
 from agentdeck.workflow.model import Agent, Definition, Prompt
+from agentdeck.workflow.name_hints import likely_fix
 
 SIMULATED = "simulated"
 
@@ -62,7 +62,7 @@ def check_deck(deck: Deck, definitions: Iterable[Definition], env: Mapping[str, 
     where = deck.file.name if deck.file else "the deck"
     for name in dict.fromkeys(name for one in workflows for name in one.limits.providers):
         if name not in deck.providers:
-            fix = meant(name, deck.providers) or f"it has {', '.join(deck.providers)}"
+            fix = likely_fix(name, deck.providers) or f"it has {', '.join(deck.providers)}"
             raise UsageError(f"limits: provider {name} is not in {where}; {fix}")
     faults = [*_provider_faults(deck, agents, env), *_tool_faults(deck, agents, env, where)]
     if faults:
@@ -146,5 +146,5 @@ class ProviderRegistry:
 
 
 def _unknown(agent: Agent, what: str, name: str, known: Mapping[str, object], where: str) -> str:
-    fix = meant(name, known) or (f"it has {', '.join(known)}" if known else "it has none")
+    fix = likely_fix(name, known) or (f"it has {', '.join(known)}" if known else "it has none")
     return f"{agent.name}: {what} {name} is not in {where}; {fix}"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from agentdeck.errors import ProviderError, UsageError
 from agentdeck.workflow.deck import Deck, Secret
-from agentdeck.workflow.file_shape import meant
 from agentdeck.workflow.model import Definition, Prompt
+from agentdeck.workflow.name_hints import likely_fix
 from agentdeck.workflow.secret_uses import secret_uses
 
 #: The notation in the `env` and `headers` of an MCP server.
@@ -26,7 +26,7 @@ def check_secrets(deck: Deck, definitions: Iterable[Definition], env: Mapping[st
     for definition in definitions:
         for use in secret_uses(definition):
             if use.name not in deck.secrets:
-                fix = meant(use.name, deck.secrets) or "it has none"
+                fix = likely_fix(use.name, deck.secrets) or "it has none"
                 raise UsageError(f"{use.agent}: the secret {use.name} is not in {where}; {fix}")
             used[use.name] = None
         for agent in definition.agents.values():

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agentdeck.workflow.file_format import BESIDE
 from agentdeck.workflow.model import (
+    VERB_KEYS,
     VERBS,
     Agent,
     Approve,
@@ -108,7 +108,7 @@ def agent(name: str, given: Read, defaults: Read, needs: tuple[str, ...]) -> Age
 
 def verb(given: Read) -> Verb:
     name = next(name for name in VERBS if name in given)
-    value, beside = given[name], {key: given[key] for key in BESIDE.get(name, ()) if key in given}
+    value, beside = given[name], {key: given[key] for key in VERB_KEYS.get(name, ()) if key in given}
     for key in ("stop", "images", "tools"):
         if key in beside:
             beside[key] = tuple(beside[key])

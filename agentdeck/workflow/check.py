@@ -7,8 +7,8 @@ from pathlib import Path
 
 from agentdeck.errors import InvalidFile, Issue
 from agentdeck.workflow.deck import NAME, Deck, deck_for, load_deck
-from agentdeck.workflow.file_shape import meant
 from agentdeck.workflow.loader import Loaded, load
+from agentdeck.workflow.name_hints import likely_fix
 from agentdeck.workflow.python_binding import check_python
 from agentdeck.workflow.secret_uses import secret_uses
 
@@ -43,7 +43,7 @@ def _limits(loaded: Loaded, deck: Deck, file: str) -> Iterator[Issue]:
         if name not in deck.providers:
             line, column = loaded.positions.get(("limits", name), (0, 0))
             known = f"it has {', '.join(deck.providers)}" if deck.providers else "it has none"
-            fix = meant(name, deck.providers) or known
+            fix = likely_fix(name, deck.providers) or known
             what = f"limits: {name} is not a provider of {deck.file}"
             yield Issue(file, line, column, what, fix)
 
@@ -52,5 +52,5 @@ def _secrets(loaded: Loaded, deck: Deck, file: str) -> Iterator[Issue]:
     for use in secret_uses(loaded.definition):
         if use.name not in deck.secrets:
             line, column = loaded.positions.get(use.path, (0, 0))
-            fix = meant(use.name, deck.secrets) or f"add it to secrets in {NAME}: {use.name}"
+            fix = likely_fix(use.name, deck.secrets) or f"add it to secrets in {NAME}: {use.name}"
             yield Issue(file, line, column, f"the deck has no secret {use.name}", fix)

@@ -9,22 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from agentdeck.errors import InvalidFile
-from agentdeck.workflow.file_format import DURATION, PROVIDER_LIMITS, SHARE, SIZE
-from agentdeck.workflow.file_shape import (
-    Choice,
-    Either,
-    Fields,
-    Flag,
-    Many,
-    Number,
-    Table,
-    Text,
-    clean,
-    is_map,
-    is_text,
-    meant,
-)
 from agentdeck.workflow.model import Data, ProviderLimits
+from agentdeck.workflow.name_hints import likely_fix
 from agentdeck.workflow.yaml_source import Path_, Source, read_file
 
 #: How a deck's file is called, wherever it lies.
@@ -99,65 +85,6 @@ class Deck:
 
 
 _USE = re.compile(r"\$\{\s*secret\.(\w+)\s*\}")
-NAMES = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-def _secret_name(name: str) -> None:
-    if not NAMES.fullmatch(name):
-        raise ValueError(f"{name!r} cannot name a secret; use letters, digits and _, a letter first")
-
-
-KEY = Either(
-    [(is_text, Text()), (is_map, Fields({"command": Many(Text(), least=1)}, required=["command"]))], "a key"
-)
-PROVIDER = Fields(
-    {
-        "type": Choice(["anthropic", "openai", "simulated"]),
-        "key": KEY,
-        "url": Text(),
-        "limits": PROVIDER_LIMITS,
-        "learn": Flag(),
-        "fails": SHARE,
-        "throttles": SHARE,
-        "max_retry_after": DURATION,
-    },
-    required=["type"],
-)
-MODEL = Fields(
-    {
-        "provider": Text(),
-        "id": Text(),
-        "price": Fields(
-            {"in": Number(least=0), "out": Number(least=0), "cached": Number(least=0)}, required=["in", "out"]
-        ),
-        "max_output": SIZE,
-    },
-    required=["provider", "id"],
-)
-MCP = Fields(
-    {
-        "command": Many(Text(empty=True), least=1),
-        "env": Table(Text(empty=True), raw=True),
-        "url": Text(),
-        "headers": Table(Text(empty=True), raw=True),
-    },
-    exactly=("command", "url"),
-)
-SECRET = Fields(
-    {"env": Text(), "command": Many(Text(), least=1), "file": Text()}, exactly=("env", "command", "file")
-)
-DECK = Fields(
-    {
-        "agentdeck": Number(whole=True, least=1, most=1),
-        "limits": Fields({"workers": Number(whole=True, least=1, most=10_000)}),
-        "providers": Table(PROVIDER),
-        "models": Table(MODEL),
-        "tiers": Table(Many(Text(), one=True, least=1)),
-        "mcp": Table(MCP),
-        "secrets": Table(SECRET, key=_secret_name, pattern=rf"^{NAMES.pattern}$"),
-    },
-    required=["agentdeck"],
-)
 
 
 def find_deck(folder: Path) -> Path | None:
@@ -178,13 +105,15 @@ def deck_for(folder: Path) -> Deck:
 
 def load_deck(path: Path) -> Deck:
     """Raises InvalidFile with every fault."""
+    from agentdeck.workflow.deck_file import DeckFile
+    from agentdeck.workflow.file_reading import read as read_model
+
     source = read_file(path)
-    read = DECK.read(source.data, (), source)
-    if isinstance(read, Mapping):
-        _named(read, source)
-        secrets = read.get("secrets")
-        _secret_uses(read, (), secrets if isinstance(secrets, dict) else {}, source)
-    if source.issues or not clean(read):
+    read = read_model(DeckFile, source)
+    _check_names(read, source)
+    secrets = read.get("secrets")
+    _secret_uses(read, (), secrets if isinstance(secrets, dict) else {}, source)
+    if source.issues:
         raise InvalidFile(sorted(source.issues, key=lambda issue: issue[:3]))
     providers = {
         name: Provider(**{**given, "limits": ProviderLimits(**given.get("limits", {}))})
@@ -213,7 +142,7 @@ def _model(given: Mapping[str, Any]) -> Model:
     return Model(given["provider"], given["id"], paid, cached, given.get("max_output"))
 
 
-def _named(read: Mapping[str, Any], source: Source) -> None:
+def _check_names(read: Mapping[str, Any], source: Source) -> None:
     """Models name providers of the deck, tiers name its models."""
     providers, models = read.get("providers") or {}, read.get("models") or {}
     if not isinstance(providers, dict) or not isinstance(models, dict):
@@ -222,13 +151,13 @@ def _named(read: Mapping[str, Any], source: Source) -> None:
         provider = model.get("provider") if isinstance(model, dict) else None
         if isinstance(provider, str) and provider not in providers:
             what = f"{provider} is not a provider of this deck"
-            source.fault(("models", name, "provider"), what, meant(provider, providers))
+            source.fault(("models", name, "provider"), what, likely_fix(provider, providers))
     tiers = read.get("tiers")
     for name, given in (tiers if isinstance(tiers, dict) else {}).items():
         for i, model in enumerate(given if isinstance(given, list) else []):
             if isinstance(model, str) and model not in models:
                 what = f"{model} is not a model of this deck"
-                source.fault(("tiers", name, i), what, meant(model, models))
+                source.fault(("tiers", name, i), what, likely_fix(model, models))
 
 
 def _secret_uses(value: Any, path: Path_, secrets: Mapping[str, Any], source: Source) -> None:
@@ -239,7 +168,7 @@ def _secret_uses(value: Any, path: Path_, secrets: Mapping[str, Any], source: So
                 fix = "a provider's key is read from env or command" if path[0] == "providers" else ""
                 source.fault(path, "a secret cannot stand here", fix)
             elif name not in secrets:
-                fix = meant(name, secrets) or f"add it to secrets: {name}"
+                fix = likely_fix(name, secrets) or f"add it to secrets: {name}"
                 source.fault(path, f"{name} is not a secret of this deck", fix)
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in inner:

@@ -8,13 +8,12 @@ from typing import Any
 
 from agentdeck.workflow import graph
 from agentdeck.workflow.expression_types import check_output_types, check_types
-from agentdeck.workflow.file_format import BESIDE
-from agentdeck.workflow.file_shape import BAD, meant
-from agentdeck.workflow.model import VERBS
+from agentdeck.workflow.model import VERB_KEYS, VERBS
+from agentdeck.workflow.name_hints import likely_fix
 from agentdeck.workflow.references import of_value, references
 from agentdeck.workflow.secret_uses import check_uses
 from agentdeck.workflow.url import compile_url
-from agentdeck.workflow.yaml_source import Path_, Source
+from agentdeck.workflow.yaml_source import INVALID, Path_, Source
 
 #: Names that are not agents. `output` is what an agent itself gave.
 KNOWN = frozenset({"inputs", "needs", "item", "previous", "run", "task", "output"})
@@ -88,7 +87,7 @@ def _written(
         if at not in source.values:
             at = (*path, "needs")
         if need not in agents:
-            source.fault(at, f"{name} needs {need}, which is not an agent here", meant(str(need), agents))
+            source.fault(at, f"{name} needs {need}, which is not an agent here", likely_fix(str(need), agents))
         elif need == name:
             source.fault(at, f"{name} needs itself: {name} -> {name}", "leave it out")
         elif need in found:
@@ -101,7 +100,7 @@ def _written(
 def targets(agent: Mapping[str, Any]) -> dict[str, str]:
     """Whom a dispatching agent may choose, by the case."""
     does = agent.get("dispatch")
-    if does is None or does is BAD:
+    if does is None or does is INVALID:
         return {}
     both = {**(does if isinstance(does, dict) else {}), **agent}
     cases = both.get("cases")
@@ -133,19 +132,25 @@ def _reads(
         if first == "inputs":
             if len(ref) > 1 and isinstance(inputs, dict) and ref[1] not in inputs:
                 source.fault(
-                    path, f"there is no input {ref[1]}", meant(ref[1], inputs) or f"add it to inputs: {ref[1]}"
+                    path,
+                    f"there is no input {ref[1]}",
+                    likely_fix(ref[1], inputs) or f"add it to inputs: {ref[1]}",
                 )
         elif first == name:
             source.fault(path, f"{name} reads its own result", "in expect and until it is called output")
         elif first in agents and first not in above:
             source.fault(path, f"{first} is not upstream of {name}", f"add {first} to its needs")
         elif first not in agents and first not in KNOWN:
-            fix = "keys are read in the deck only" if first == "env" else meant(first, [*agents, *sorted(KNOWN)])
+            fix = (
+                "keys are read in the deck only"
+                if first == "env"
+                else likely_fix(first, [*agents, *sorted(KNOWN)])
+            )
             source.fault(path, f"{first} is neither an agent nor a known name", fix)
         elif first == "item" and (("each" not in agent and not _progressive(agent)) or path[2] == "each"):
             source.fault(path, "there is no item here", "item is known with each or join: progressive")
         elif first == "needs" and len(ref) > 1 and ref[1] not in needs[name]:
-            fix = f"add {ref[1]} to its needs" if ref[1] in agents else meant(ref[1], needs[name])
+            fix = f"add {ref[1]} to its needs" if ref[1] in agents else likely_fix(ref[1], needs[name])
             source.fault(path, f"{ref[1]} is not one of the needs of {name}", fix)
         elif first == "output" and not {"expect", "repeat"} & {path[2]}:
             source.fault(path, "there is no output here yet", "output is known in expect and until")
@@ -163,7 +168,7 @@ def _progressive(agent: Mapping[str, Any]) -> bool:
 
 def _beside(name: str, agent: dict[str, Any], source: Source) -> None:
     """Keys that mean something only beside one verb."""
-    for verb, keys in BESIDE.items():
+    for verb, keys in VERB_KEYS.items():
         if verb not in agent:
             for key in keys:
                 if key in agent:
@@ -173,7 +178,7 @@ def _beside(name: str, agent: dict[str, Any], source: Source) -> None:
 def _join(name: str, agent: dict[str, Any], needs: Needs, source: Source) -> None:
     join, path = agent.get("join"), ("agents", name, "join")
     count = len(needs[name])
-    if join is None or join is BAD:
+    if join is None or join is INVALID:
         return
     if not count:
         source.fault(path, f"{name} needs nothing, so there is nothing to join", "leave join out", key=True)
@@ -192,7 +197,11 @@ def _join(name: str, agent: dict[str, Any], needs: Needs, source: Source) -> Non
     if quorum == 0:
         source.fault((*path, "quorum"), "a quorum of 0% waits for nobody", "leave needs out, or say how many")
     goal = (
-        quorum if isinstance(quorum, int) else math.ceil((quorum or 1.0) * count) if quorum is not BAD else count
+        quorum
+        if isinstance(quorum, int)
+        else math.ceil((quorum or 1.0) * count)
+        if quorum is not INVALID
+        else count
     )
     if isinstance(least, int) and least > goal:
         source.fault((*path, "min"), f"min {least} is more than the join waits for ({goal})")
@@ -207,7 +216,7 @@ def _fallback(
         return
     path: Path_ = ("agents", name, "on_error", "fallback")
     if fallback not in agents:
-        source.fault(path, f"{fallback} is not an agent here", meant(fallback, agents))
+        source.fault(path, f"{fallback} is not an agent here", likely_fix(fallback, agents))
     elif fallback == name:
         source.fault(path, f"{name} falls back on itself", "name another agent")
     elif not any(verb in agents[fallback] for verb in VERBS if verb not in ("dispatch", "workflow", "approve")):
@@ -215,7 +224,7 @@ def _fallback(
 
 
 def _cases(name: str, agent: dict[str, Any], agents: Mapping[str, Any], source: Source) -> None:
-    if agent.get("dispatch") in (None, BAD):
+    if agent.get("dispatch") in (None, INVALID):
         return
     found = targets(agent)
     if not found:
@@ -227,7 +236,7 @@ def _cases(name: str, agent: dict[str, Any], agents: Mapping[str, Any], source: 
             key: Path_ = ("otherwise",) if case == "otherwise" else ("cases", case)
             inside: Path_ = ("agents", name, "dispatch", *key)
             where: Path_ = inside if inside in source.values else ("agents", name, *key)
-            source.fault(where, f"{target} is not an agent here", meant(target, agents))
+            source.fault(where, f"{target} is not an agent here", likely_fix(target, agents))
         elif target == name:
             source.fault(("agents", name, "dispatch"), f"{name} chooses itself", "name another agent", key=True)
 
@@ -251,11 +260,11 @@ def _output(read: Mapping[str, Any], agents: Mapping[str, Any], source: Source) 
         if ref[0] == "inputs":
             inputs = read.get("inputs", {})
             if len(ref) > 1 and isinstance(inputs, dict) and ref[1] not in inputs:
-                source.fault(path, f"there is no input {ref[1]}", meant(ref[1], inputs))
+                source.fault(path, f"there is no input {ref[1]}", likely_fix(ref[1], inputs))
         elif ref[0] == "secret":
             source.fault(path, "a secret cannot stand here: it would be recorded")
         elif ref[0] not in agents and ref[0] not in ("run", "task"):
-            source.fault(path, f"{ref[0]} is not an agent here", meant(ref[0], agents))
+            source.fault(path, f"{ref[0]} is not an agent here", likely_fix(ref[0], agents))
 
 
 def _warnings(

@@ -12,12 +12,11 @@ from typing import Any
 
 from agentdeck.errors import InvalidFile, Issue
 from agentdeck.workflow import builder
-from agentdeck.workflow.file_format import WORKFLOW
-from agentdeck.workflow.file_shape import clean, kind, meant
 from agentdeck.workflow.graph_check import agents_of, needs_of
 from agentdeck.workflow.inputs import fits
 from agentdeck.workflow.model import Data, Definition
-from agentdeck.workflow.yaml_source import Path_, Place, Source, read_file, read_text, refusal
+from agentdeck.workflow.name_hints import kind, likely_fix
+from agentdeck.workflow.yaml_source import INVALID, Path_, Place, Source, read_file, read_text, refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +36,19 @@ def load(path: Path | str, shown: str | None = None) -> Loaded:
     these.
     """
     file = Path(path)
-    return _load(file, shown or str(path), _Way())
+    return _load(file, shown or str(path), _LoadPath())
 
 
-def _load(file: Path, shown: str, way: _Way) -> Loaded:
+def _load(file: Path, shown: str, load_path: _LoadPath) -> Loaded:
     if file.suffix == ".py":
         return _python(file, shown)
     source = read_file(file, shown)
     whole = file.resolve()
-    return _finish(source, whole.parent, _Way((*way.above, whole), way.seen), {})
+    return _finish(source, whole.parent, _LoadPath((*load_path.above, whole), load_path.seen), {})
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
+class _LoadPath:
     """How the loader came to a sub-workflow. `seen` keeps what each file gave: one that is used many times, by
     many, is read once."""
 
@@ -71,7 +70,7 @@ class _Way:
 
 def loads(text: str, file: str = "<text>", folder: Path | None = None) -> Loaded:
     """Load a workflow from text."""
-    return _finish(read_text(text, file), folder, _Way(), {})
+    return _finish(read_text(text, file), folder, _LoadPath(), {})
 
 
 def from_data(
@@ -79,47 +78,59 @@ def from_data(
 ) -> Definition:
     """A definition from a file's own keys given as plain data, as `agentdeck.Workflow` does."""
     source = Source(file, data)
-    return _finish(source, folder, _Way(), parameters).definition
+    return _finish(source, folder, _LoadPath(), parameters).definition
 
 
-def _finish(source: Source, folder: Path | None, way: _Way, parameters: Mapping[str, tuple[str, ...]]) -> Loaded:
+def _finish(
+    source: Source, folder: Path | None, load_path: _LoadPath, parameters: Mapping[str, tuple[str, ...]]
+) -> Loaded:
     data = source.data
     if not isinstance(data, dict):
         raise refusal(source.file, f"a workflow is a map, not {kind(data)}", "begin with agentdeck: 1")
-    read = WORKFLOW.read(data, (), source)
+    from agentdeck.workflow.file_reading import read as read_model
+    from agentdeck.workflow.workflow_file import WorkflowFile
+
+    read = read_model(WorkflowFile, source)
     needs = needs_of(read, source, parameters)
-    _defaults(read, source)
-    _sub_workflows(read, source, folder, way)
+    _check_defaults(read, source)
+    _sub_workflows(read, source, folder, load_path)
     faults = [issue for issue in source.issues if not issue.warning]
-    if faults or not clean(read):
+    if faults:
         raise InvalidFile(sorted(set(faults), key=lambda issue: (issue.file != source.file, issue[:3])))
     warnings = sorted(set(source.issues), key=lambda issue: (issue.file != source.file, issue[:3]))
     positions = {**source.values, **source.keys}
     return Loaded(builder.definition(read, needs, folder), tuple(warnings), positions)
 
 
-def _defaults(read: Mapping[str, Any], source: Source) -> None:
-    """The default of an input is of its type."""
-    inputs = read.get("inputs")
-    for name, given in (inputs if isinstance(inputs, dict) else {}).items():
-        if isinstance(given, dict) and clean(given) and "default" in given:
-            wrong = fits(given["default"], builder.input_(given).type)
-            if wrong and given["default"] is not None:
-                source.fault(("inputs", name, "default"), f"the default of {name} is {wrong}")
+def _check_defaults(read: Mapping[str, Any], source: Source) -> None:
+    """Notes a fault for each default of an input or of an approval's field that is not of its type."""
+    for name, given in _map(read.get("inputs")).items():
+        _check_default(("inputs", name), given, source, null=True)
     for agent, given in agents_of(read).items():
-        asks = given.get("approve")
-        if isinstance(asks, dict) and isinstance(asks.get("fields"), dict) and "approved" in asks["fields"]:
-            where: Path_ = ("agents", agent, "approve", "fields", "approved")
-            source.fault(where, "approved is the decision itself", "give the field another name", key=True)
-        for name, field_ in (asks.get("fields") or {} if isinstance(asks, dict) else {}).items():
-            if isinstance(field_, dict) and clean(field_) and "default" in field_:
-                wrong = fits(field_["default"], builder.input_(field_).type)
-                if wrong:
-                    path = ("agents", agent, "approve", "fields", name, "default")
-                    source.fault(path, f"the default of {name} is {wrong}")
+        fields = _map(_map(given.get("approve")).get("fields"))
+        path: Path_ = ("agents", agent, "approve", "fields")
+        if "approved" in fields:
+            what = "approved is the decision itself"
+            source.fault((*path, "approved"), what, "give the field another name", key=True)
+        for name, spec in fields.items():
+            _check_default((*path, name), spec, source, null=False)
 
 
-def _sub_workflows(read: Mapping[str, Any], source: Source, folder: Path | None, way: _Way) -> None:
+def _check_default(path: Path_, spec: Any, source: Source, *, null: bool) -> None:
+    """`null`: null is a default of any type."""
+    if not isinstance(spec, dict) or INVALID in spec.values() or "default" not in spec:
+        return
+    wrong = fits(spec["default"], builder.input_(spec).type)
+    if wrong and not (null and spec["default"] is None):
+        source.fault((*path, "default"), f"the default of {path[-1]} is {wrong}")
+
+
+def _map(value: Any) -> dict[str, Any]:
+    """The value where it is a map, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def _sub_workflows(read: Mapping[str, Any], source: Source, folder: Path | None, load_path: _LoadPath) -> None:
     """Each sub-workflow loads, and none is inside itself."""
     for name, agent in agents_of(read).items():
         file = agent.get("workflow")
@@ -132,14 +143,16 @@ def _sub_workflows(read: Mapping[str, Any], source: Source, folder: Path | None,
         except (ValueError, RuntimeError, OSError) as error:
             source.fault(path, f"{file!r} is no file: {error}", "check the name")
             continue
-        if whole in way.above:
-            circle = [*(p.name for p in way.above[way.above.index(whole) :]), below.name]
+        if whole in load_path.above:
+            circle = [*(p.name for p in load_path.above[load_path.above.index(whole) :]), below.name]
             source.fault(
                 path, f"a workflow inside itself: {' -> '.join(circle)}", "one of them must not use the next"
             )
             continue
         try:
-            inner = way.load(below, str(Path(source.file).parent / file) if source.file[:1] != "<" else file)
+            inner = load_path.load(
+                below, str(Path(source.file).parent / file) if source.file[:1] != "<" else file
+            )
         except InvalidFile as error:
             line, column = source.place(path)
             source.issues.append(Issue(source.file, line, column, f"{file} does not load", "see its own faults"))
@@ -155,7 +168,7 @@ def _given(name: str, agent: Mapping[str, Any], inner: Definition, source: Sourc
     for key in given:
         if key not in inner.inputs:
             path: Path_ = ("agents", name, "with", key)
-            source.fault(path, f"{inner.name} has no input {key}", meant(key, inner.inputs), key=True)
+            source.fault(path, f"{inner.name} has no input {key}", likely_fix(key, inner.inputs), key=True)
     missing = [key for key, spec in inner.inputs.items() if spec.required and key not in given]
     if missing:
         what = f"{inner.name} needs the input {', '.join(missing)}"

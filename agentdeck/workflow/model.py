@@ -124,6 +124,11 @@ class Approve:
 
 Verb: TypeAlias = Python | Prompt | Http | Command | Simulate | Dispatch | SubWorkflow | Approve
 VERBS = ("python", "prompt", "http", "command", "simulate", "dispatch", "workflow", "approve")
+#: Keys of an agent that only its verb reads.
+VERB_KEYS = {
+    "prompt": ("system", "model", "temperature", "max_output", "stop", "images", "tools"),
+    "dispatch": ("cases", "otherwise"),
+}
 #: Verbs whose steps wait for something else and hold no worker: their time is not work.
 SLOTLESS = frozenset({"dispatch", "workflow", "approve"})
 

@@ -12,9 +12,9 @@ from types import NoneType
 from typing import Any, NamedTuple
 
 from agentdeck.errors import InvalidFile, Issue, StepError
-from agentdeck.workflow.file_shape import kind, meant
 from agentdeck.workflow.loader import load
 from agentdeck.workflow.model import Agent, Definition, Python, SubWorkflow
+from agentdeck.workflow.name_hints import kind, likely_fix
 from agentdeck.workflow.yaml_source import Path_, Place
 
 #: Parameters that mean something whatever the workflow.
@@ -44,7 +44,7 @@ def resolve(target: str, folder: Path) -> Any:
             found = getattr(found, part)
         except Exception:
             names = [n for n in vars(found) if not n.startswith("_")] if hasattr(found, "__dict__") else []
-            raise StepError("setup", f"{module_name} has no {name}; {meant(part, names)}") from None
+            raise StepError("setup", f"{module_name} has no {name}; {likely_fix(part, names)}") from None
     return found
 
 
@@ -128,13 +128,13 @@ def _call(agent: Agent, target: str, function: Any, definition: Definition, plac
     unknown = [p.name for p in free if p.name not in known and p.default is p.empty]
     if unknown:
         first = unknown[0]
-        fix = f"add {first} to its needs" if first in definition.agents else meant(first, sorted(known))
+        fix = f"add {first} to its needs" if first in definition.agents else likely_fix(first, sorted(known))
         what = f"{target} takes {', '.join(unknown)}, which is no input, no need and not in with"
         issues.append(place.issue(what, fix))
     if all(p.kind is not p.VAR_KEYWORD for p in parameters):
         names = [p.name for p in free]
         for key in agent.with_:
             if key not in names:
-                fix = meant(key, names)
+                fix = likely_fix(key, names)
                 issues.append(place.issue(f"{target} does not take {key}", fix, "with", key, warning=True))
     return issues

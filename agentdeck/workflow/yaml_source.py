@@ -10,7 +10,7 @@ import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from agentdeck.errors import InvalidFile, Issue
 from agentdeck.workflow.model import Data
@@ -21,6 +21,17 @@ DEEPEST = 60
 
 Path_: TypeAlias = tuple[str | int, ...]
 Place: TypeAlias = tuple[int, int]
+
+
+class _Invalid:
+    """The type of INVALID."""
+
+    def __repr__(self) -> str:
+        return "INVALID"
+
+
+#: Stands in the place of a value with a fault that has been reported.
+INVALID: Final = _Invalid()
 
 
 @dataclass(slots=True)

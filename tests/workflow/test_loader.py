@@ -161,6 +161,14 @@ def test_needs_are_read_off_the_references() -> None:
         ("a: { dispatch: '1', otherwise: a }", "f.yaml:4:8: a chooses itself; name another agent"),
         ("a: { workflow: [x] }", "f.yaml:4:18: text is needed here, not a list"),
         ("a: { approve: { ask: x, within: 4 } }", "f.yaml:4:35: 4 is not a duration; write 4s"),
+        ("a: { approve: { ask: x, fields: 5 } }", "f.yaml:4:35: a map is needed here, not a number; write it as"),
+        (
+            "a: { prompt: x, approve: { ask: x } }",
+            "f.yaml:4:19: prompt and approve: only one of them can be there",
+        ),
+        ("a: { simulate: 1s, with: { x: [1, { y: '${(' }] } }", "f.yaml:4:42: `${` without its `}`"),
+        ("a: { simulate: { tokens: [1] } }", "f.yaml:4:28: 1 values; 2 are needed"),
+        ("a: { simulate: 1s, needs: [5] }", "f.yaml:4:30: text is needed here, not a number; quote it"),
         ("a: { simulate: 1s, spare: yes }", "f.yaml:4:29: true or false is needed here, not text"),
         ("a: { simulate: 1s, output: { x: strng } }", "f.yaml:4:35: 'strng' is not one of any, string, number"),
         ("a: { http: { method: GET } }", "f.yaml:4:14: url is missing; add url:"),
@@ -190,6 +198,28 @@ def test_faults_between_agents() -> None:
     assert found[0].startswith("f.yaml:5:48: a quorum of 0% waits for nobody")
     found = faults(agents("a: { simulate: 1s }", "b: { simulate: 1s, needs: a, join: { quorum: 5 } }"))
     assert found == ["f.yaml:5:48: a quorum of 5 of 1 can never be reached; b needs a"]
+
+
+def test_a_fault_hides_no_other_one() -> None:
+    lines = (
+        "a: { simulate: { takes: 5 }, needs: zz, when: yy.x }",
+        "b: { command: [x, '${a.n}'], join: { quorm: 2 } }",
+    )
+    assert [
+        one.split(":", 3)[1:] for one in faults(agents(*lines, "c d: { simulate: 1s }").replace("name: w\n", ""))
+    ] == [
+        ["1", "1", " name is missing; add name:"],
+        ["3", "27", " 5 is not a duration; write 5s"],
+        ["3", "39", " a needs zz, which is not an agent here; there are a, b"],
+        [
+            "3",
+            "49",
+            " yy is neither an agent nor a known name; there are a, b, inputs, item, needs, output, previous,"
+            " run, task",
+        ],
+        ["4", "40", " quorm is not known here; did you mean quorum?"],
+        ["5", "3", " 'c d' cannot name an agent; use letters, digits and _, a letter first"],
+    ]
 
 
 def test_all_faults_come_at_once_in_the_order_of_the_file() -> None:

@@ -11,20 +11,18 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from agentdeck.workflow.file_format import WORKFLOW
-from agentdeck.workflow.file_shape import clean
-from agentdeck.workflow.schema import schema
-from agentdeck.workflow.yaml_source import Source, read_text
+from agentdeck.workflow.file_reading import faults
+from agentdeck.workflow.schema import workflow_schema
+from agentdeck.workflow.workflow_file import WorkflowFile
+from agentdeck.workflow.yaml_source import read_text
 
 FULL: dict[str, Any] = read_text((Path(__file__).parent / "full.yaml").read_text(), "full.yaml").data
-VALIDATOR = jsonschema.Draft202012Validator(schema())
+VALIDATOR = jsonschema.Draft202012Validator(workflow_schema())
 
 
 def shaped(data: object) -> bool:
-    """Whether the loader's shape has no fault. What only the whole graph tells is not the schema's matter."""
-    source = Source("f.yaml", data)
-    read = WORKFLOW.read(data, (), source)
-    return clean(read) and not source.issues
+    """Whether the loader's model finds no fault. The schema does not describe what needs the whole graph."""
+    return not faults(WorkflowFile, data)
 
 
 def paths(data: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -33,7 +31,7 @@ def paths(data: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def test_the_schema_is_one_and_takes_the_full_file() -> None:
-    jsonschema.Draft202012Validator.check_schema(schema())
+    jsonschema.Draft202012Validator.check_schema(workflow_schema())
     VALIDATOR.validate(FULL)
     assert shaped(FULL)
 

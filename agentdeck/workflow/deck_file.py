@@ -1,0 +1,111 @@
+"""The deck file as pydantic models: which keys there are, and the values they take."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from agentdeck.workflow.file_model import (
+    ABSENT,
+    MAP,
+    ONE_OR_MANY,
+    TEXT,
+    WHOLE,
+    AnyText,
+    Duration,
+    FileModel,
+    Flag,
+    NotNegative,
+    Share,
+    Size,
+    Table,
+    Text,
+    by_type,
+    kind_needed,
+    name_check,
+)
+from agentdeck.workflow.workflow_file import ProviderLimitsSpec, Workers
+
+SECRET_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+
+
+class KeyCommand(FileModel):
+    """A command that prints a key."""
+
+    command: Annotated[list[Text], Field(min_length=1)]
+
+
+class ProviderSpec(FileModel):
+    """A provider of models, with its key and its limits."""
+
+    type: Literal["anthropic", "openai", "simulated"]
+    key: Annotated[
+        Annotated[Text, Tag(TEXT)] | Annotated[KeyCommand, Tag(MAP)],
+        Discriminator(by_type, **kind_needed("a key")),
+    ] = ABSENT
+    url: Text = ABSENT
+    limits: ProviderLimitsSpec = ABSENT
+    learn: Flag = ABSENT
+    fails: Share = ABSENT
+    throttles: Share = ABSENT
+    max_retry_after: Duration = ABSENT
+
+
+class PriceSpec(FileModel):
+    """Dollars per million tokens."""
+
+    in_: NotNegative = Field(alias="in")
+    out: NotNegative
+    cached: NotNegative = ABSENT
+
+
+class ModelSpec(FileModel):
+    """A model of a provider."""
+
+    provider: Text
+    id: Text
+    price: PriceSpec = ABSENT
+    max_output: Size = ABSENT
+
+
+class McpServerSpec(FileModel):
+    """A server of tools: a program that is started, or a url."""
+
+    ONE_OF: ClassVar[tuple[str, ...]] = ("command", "url")
+    command: Annotated[list[AnyText], Field(min_length=1)] = ABSENT
+    env: Annotated[dict[str, AnyText], Table(raw=True)] = ABSENT
+    url: Text = ABSENT
+    headers: Annotated[dict[str, AnyText], Table(raw=True)] = ABSENT
+
+
+class SecretSpec(FileModel):
+    """Where the value of a secret is read."""
+
+    ONE_OF: ClassVar[tuple[str, ...]] = ("env", "command", "file")
+    env: Text = ABSENT
+    command: Annotated[list[Text], Field(min_length=1)] = ABSENT
+    file: Text = ABSENT
+
+
+class DeckLimitsSpec(FileModel):
+    """Limits of all runs of this deck."""
+
+    workers: Workers = ABSENT
+
+
+SecretName = Annotated[str, name_check("a secret", pattern=SECRET_NAME)]
+
+
+class DeckFile(FileModel):
+    """A deck."""
+
+    agentdeck: Annotated[int, Field(strict=True, ge=1, le=1), WHOLE]
+    limits: DeckLimitsSpec = ABSENT
+    providers: Annotated[dict[str, ProviderSpec], Table()] = ABSENT
+    models: Annotated[dict[str, ModelSpec], Table()] = ABSENT
+    tiers: Annotated[
+        dict[str, Annotated[list[Text], Field(min_length=1), ONE_OR_MANY]], Table()
+    ] = ABSENT  # fmt: skip
+    mcp: Annotated[dict[str, McpServerSpec], Table()] = ABSENT
+    secrets: Annotated[dict[SecretName, SecretSpec], Table(pattern=f"^{SECRET_NAME}$")] = ABSENT

@@ -1,0 +1,366 @@
+"""What the pydantic models of files have in common: maps with known keys, short forms, units, names, templates.
+
+The models are the only description of the formats. Loaders validate with them (`file_reading` turns the errors
+into faults with a place and a fix), and JSON Schemas are made from them. Importing this module imports pydantic:
+loaders import it in functions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import cache
+from typing import Annotated, Any, ClassVar, TypeAlias
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainValidator,
+    StrictBool,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
+
+from agentdeck.workflow import units
+from agentdeck.workflow.expression_functions import LARGEST_NUMBER
+from agentdeck.workflow.expressions import ExpressionError, compile_expression, compile_template
+from agentdeck.workflow.model import Data, Rate
+from agentdeck.workflow.name_hints import kind, likely_fix
+from agentdeck.workflow.yaml_source import INVALID, Path_
+
+Json: TypeAlias = dict[str, Any]
+
+#: The default of every key that may be absent. Models tell given keys by `model_fields_set`.
+ABSENT: Any = Field(default_factory=lambda: None)
+
+
+class Problem:
+    """A value that every type refuses: a fault that is found before the value is validated, at a key of the map.
+    `name` is set where the map lacks that key: then the fault is at the map."""
+
+    is_key = True
+
+    def __init__(self, what: str, fix: str, name: str = "") -> None:
+        self.what, self.fix, self.name = what, fix, name
+
+
+def fault(what: str, fix: str = "") -> PydanticCustomError:
+    """The error of a validator: what is wrong, and what to write instead."""
+    return PydanticCustomError("fault", "{what}", {"what": what, "fix": fix})
+
+
+class FileModel(BaseModel):
+    """A map with known keys. Keys that begin with `x-` are left out.
+
+    `SHORT` is the key that a value which is not a map stands for. Of `ONE_OF`, exactly one key is given. A value
+    that is INVALID has been reported already: it passes, so that the rest can be checked further.
+    """
+
+    model_config = ConfigDict(extra="forbid", defer_build=True, populate_by_name=False)
+    SHORT: ClassVar[str] = ""
+    ONE_OF: ClassVar[tuple[str, ...]] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _prepare(cls, value: Any) -> Any:
+        """Writes out a short form, and puts a Problem in the place of values that are not allowed here."""
+        keys = _keys(cls)
+        if not isinstance(value, dict):
+            if cls.SHORT and not isinstance(value, Problem):
+                return {cls.SHORT: value}
+            raise fault(f"a map is needed here, not {kind(value)}", f"with {', '.join(keys)}")
+        found = {name: item for name, item in value.items() if not name.startswith("x-")}
+        if cls.model_config.get("extra") == "forbid":
+            for name in found.keys() - keys.keys():
+                found[name] = Problem(f"{name} is not known here", likely_fix(name, keys))
+        return found | cls._choice_problems(found) if cls.ONE_OF else found
+
+    @classmethod
+    def _choice_problems(cls, given: dict[str, Any]) -> dict[str, Problem]:
+        present = [name for name in cls.ONE_OF if name in given]
+        if not present:
+            options = ", ".join(cls.ONE_OF)
+            return {cls.ONE_OF[0]: Problem("it does nothing", f"give it one of {options}", cls.ONE_OF[0])}
+        good = [name for name in present if given[name] is not INVALID]
+        if len(good) > 1:
+            names = " and ".join(good)
+            return {good[1]: Problem(f"{names}: only one of them can be there", "keep one")}
+        return {}
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _pass_invalid(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        return value if value is INVALID else handler(value)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Json:
+        reference = handler(schema)
+        found = handler.resolve_ref_schema(reference)
+        found["patternProperties"] = {"^x-": {}}
+        if cls.ONE_OF:
+            found["oneOf"] = [{"required": [name]} for name in cls.ONE_OF]
+        if cls.SHORT:
+            whole = dict(found)
+            found.clear()
+            found["anyOf"] = [whole["properties"][cls.SHORT], whole]
+        return reference
+
+
+@cache
+def _keys(model: type[FileModel]) -> dict[str, None]:
+    """The keys as they are written in a file, a model's own before those that it inherits."""
+    own = model.__annotations__
+    names = sorted(model.model_fields, key=lambda name: name not in own)
+    return {model.model_fields[name].alias or name: None for name in names}
+
+
+def pass_invalid(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """Validates a value that is not INVALID."""
+    return value if value is INVALID else handler(value)
+
+
+class Table:
+    """Annotates a `dict` with free keys. Keys that begin with `x-` are left out, unless the keys are not ours
+    (`raw`: headers, arguments, cases). `pattern` describes the keys in the JSON Schema."""
+
+    def __init__(self, *, pattern: str = "", least: int = 0, raw: bool = False) -> None:
+        self.pattern, self.least, self.raw = pattern, least, raw
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        inner: Any = handler(source)
+        item = core_schema.no_info_wrap_validator_function(pass_invalid, inner["values_schema"])
+        table: Any = {**inner, "values_schema": item}
+        return core_schema.no_info_before_validator_function(self._prepare, table)
+
+    def _prepare(self, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        if len(value) < self.least:
+            raise fault("there is nothing in it")
+        return value if self.raw else {k: v for k, v in value.items() if not k.startswith("x-")}
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Json:
+        item = handler(schema).get("additionalProperties", {})
+        found: Json = {"type": "object", "additionalProperties": False if self.pattern else item}
+        if not self.raw:
+            found["patternProperties"] = {"^x-": {}, **({self.pattern: item} if self.pattern else {})}
+        return {**found, "minProperties": self.least} if self.least else found
+
+
+class OneOrMany:
+    """Annotates a `list` for which a single item may be written."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(
+            lambda value: value if isinstance(value, list) else [value], handler(source)
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Json:
+        many = handler(schema)
+        return {"anyOf": [many["items"], many]}
+
+
+ONE_OR_MANY = OneOrMany()
+
+# Unions --------------------------------------------------------------------------------------------------
+#
+# The variant is chosen by the type of the value, so that an error is about the variant that was meant. A tag is
+# part of an error's location, and is no key of any file.
+
+TEXT, NUMBER, LIST, MAP, OTHER, AUTO = "<text>", "<number>", "<list>", "<map>", "<other>", "<auto>"
+
+
+def kind_needed(needed: str) -> dict[str, Any]:
+    """The options of a Discriminator for values that no variant takes. `needed` names what they take."""
+    return {
+        "custom_error_type": "kind",
+        "custom_error_message": needed,
+        "custom_error_context": {"needed": needed},
+    }
+
+
+def by_type(value: Any) -> str | None:
+    """The tag for the type of a value."""
+    if isinstance(value, str):
+        return TEXT
+    if isinstance(value, list):
+        return LIST
+    if isinstance(value, dict):
+        return MAP
+    return NUMBER if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def map_or_other(value: Any) -> str:
+    """MAP, or OTHER for any other value."""
+    return MAP if isinstance(value, dict) else OTHER
+
+
+def auto_or_other(value: Any) -> str:
+    """AUTO for `auto`, else as `map_or_other`."""
+    return AUTO if value == "auto" else map_or_other(value)
+
+
+# Texts ---------------------------------------------------------------------------------------------------
+
+
+def _not_empty(text: str) -> str:
+    if not text.strip():
+        raise fault("this is empty", "fill it in or leave the key out")
+    return text
+
+
+def _number_as_text(value: Any) -> Any:
+    """A number may stand unquoted where a text is needed."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def checked(check: Callable[[str], object]) -> AfterValidator:
+    """A validator that calls `check`, which raises ValueError with a sentence `what; fix`."""
+
+    def validate(text: str) -> str:
+        try:
+            check(text)
+        except ExpressionError as error:
+            raise ValueError(str(error)) from None
+        return text
+
+    return AfterValidator(validate)
+
+
+NOT_EMPTY = AfterValidator(_not_empty)
+NUMBER_AS_TEXT = BeforeValidator(_number_as_text)
+_TEXT_OR_NUMBER: Json = {"type": ["string", "number"]}
+
+#: Any text, also an empty one.
+AnyText = Annotated[str, Field(strict=True)]
+Text = Annotated[str, Field(strict=True), NOT_EMPTY, WithJsonSchema({"type": "string", "pattern": r"\S"})]
+Expression = Annotated[
+    str, Field(strict=True), NUMBER_AS_TEXT, NOT_EMPTY, checked(compile_expression),
+    WithJsonSchema({**_TEXT_OR_NUMBER, "pattern": r"\S", "minimum": -LARGEST_NUMBER, "maximum": LARGEST_NUMBER}),
+]  # fmt: skip
+#: Text that may hold `${…}`.
+Template = Annotated[
+    str, Field(strict=True), NUMBER_AS_TEXT, checked(compile_template), WithJsonSchema(_TEXT_OR_NUMBER)
+]
+FilledTemplate = Annotated[
+    str, Field(strict=True), NUMBER_AS_TEXT, NOT_EMPTY, checked(compile_template),
+    WithJsonSchema({**_TEXT_OR_NUMBER, "pattern": r"\S"}),
+]  # fmt: skip
+
+
+def _bad_templates(value: Data, path: Path_ = ()) -> list[tuple[Path_, str]]:
+    """The place and the message of each string in a value that is not a valid template."""
+    if isinstance(value, str):
+        try:
+            compile_template(value)
+        except ExpressionError as error:
+            return [(path, str(error))]
+        return []
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [found for key, item in inner for found in _bad_templates(item, (*path, key))]
+
+
+def _check_templates(value: Any) -> Any:
+    bad = _bad_templates(value)
+    if bad:
+        details = [InitErrorDetails(type=fault(*_parted(message)), loc=path, input=None) for path, message in bad]
+        raise ValidationError.from_exception_data("value", details)
+    return value
+
+
+def _parted(message: str) -> tuple[str, str]:
+    what, _, fix = message.partition("; ")
+    return what, fix
+
+
+#: Any plain value; every string in it may hold `${…}`.
+Value = Annotated[Any, AfterValidator(_check_templates), WithJsonSchema({})]
+
+# Numbers and units ---------------------------------------------------------------------------------------
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+#: Accepts 5.0 as 5. Bounds stand before it, on the number itself.
+WHOLE = BeforeValidator(_whole)
+Positive = Annotated[int, Field(strict=True, ge=1), WHOLE]
+Flag = StrictBool
+
+
+class NumberRange:
+    """Annotates a number with its bounds. Whole numbers stay whole: they are part of a workflow's identity."""
+
+    def __init__(self, least: float, most: float | None = None) -> None:
+        self.least, self.most = least, most
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self._validate)
+
+    def _validate(self, value: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise fault(f"a number is needed here, not {kind(value)}")
+        if value < self.least:
+            raise fault(f"{value} is too small", f"the least is {self.least:g}")
+        if self.most is not None and value > self.most:
+            raise fault(f"{value} is too large", f"the most is {self.most:g}")
+        return value
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Json:
+        bounds: Json = {"type": "number", "minimum": self.least}
+        return bounds if self.most is None else {**bounds, "maximum": self.most}
+
+
+def _pattern(pattern: str) -> Json:
+    return {"type": "string", "pattern": pattern}
+
+
+SHARE_PATTERN = r"^\s*(100(\.0+)?|\d{1,2}(\.\d+)?)%\s*$"
+NotNegative = Annotated[float, NumberRange(0)]
+Duration = Annotated[
+    float, PlainValidator(units.duration),
+    WithJsonSchema({"anyOf": [_pattern(r"^\s*\d+(\.\d+)?(ms|s|m|h|d)\s*$"), {"const": 0}]}),
+]  # fmt: skip
+RateLimit = Annotated[
+    Rate, PlainValidator(units.rate),
+    WithJsonSchema(_pattern(r"^\s*\d+(\.\d+)?[kM]?/(\d+(\.\d+)?)?(ms|s|min|m|h|d)\s*$")),
+]  # fmt: skip
+Size = Annotated[
+    int, PlainValidator(units.size),
+    WithJsonSchema({"anyOf": [_pattern(r"^\s*\d+(\.\d+)?[kMG]?\s*$"), {"type": "integer", "minimum": 0}]}),
+]  # fmt: skip
+Share = Annotated[float, PlainValidator(units.share), WithJsonSchema(_pattern(SHARE_PATTERN))]
+
+# Names ---------------------------------------------------------------------------------------------------
+
+NAME = r"(?!__)[A-Za-z_][A-Za-z0-9_]*"
+
+
+def name_check(
+    what: str, reserved: tuple[str, ...] = (), reason: str = "", pattern: str = NAME
+) -> AfterValidator:
+    """A validator of keys that name something: `what` with its article, as in `an agent`."""
+
+    def validate(name: str) -> str:
+        if not re.fullmatch(pattern, name):
+            raise fault(f"{name!r} cannot name {what}", "use letters, digits and _, a letter first")
+        if name in reserved:
+            raise fault(f"{name} {reason}", "choose another name")
+        return name
+
+    return AfterValidator(validate)
+
+
+def name_pattern(reserved: tuple[str, ...]) -> str:
+    """The same as a regular expression, for the JSON Schema."""
+    return rf"^(?!(?:{'|'.join(reserved)})$){NAME}$"
