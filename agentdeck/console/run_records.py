@@ -13,7 +13,7 @@ from agentdeck.views.run_view import RunView
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agentdeck.insight.step import StepStory
+    from agentdeck.views.step_story import StepStory
     from agentdeck.workflow.model import Approve
 
 P = ParamSpec("P")

@@ -21,10 +21,11 @@ from agentdeck.console.screens.base import ScrollPage
 from agentdeck.console.state_style import GLYPHS
 from agentdeck.errors import AgentdeckError, Fault
 from agentdeck.insight.formatting import clock, moment, seconds
-from agentdeck.insight.step import AttemptStory, StepStory, attempt_line, fault_line
+from agentdeck.insight.step import attempt_line, fault_line
 from agentdeck.operations.step_page import page
 from agentdeck.scheduler.state import ENDED
 from agentdeck.terminal_text import clean
+from agentdeck.views.step_story import AttemptStory, StepStory
 from agentdeck.workflow.model import Data
 
 AGAIN = 1.0  # seconds between two looks at a step that has not ended

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from agentdeck.console.bars import BLOCKS
 from agentdeck.console.line_widget import Piece, Pieces
-from agentdeck.insight.agent_activity import AgentActivity
 from agentdeck.insight.formatting import seconds
-from agentdeck.insight.task_timeline import TimelineRow
 from agentdeck.terminal_text import clean
+from agentdeck.views.agent_activity import AgentActivity
+from agentdeck.views.task_timeline import TimelineRow
 from agentdeck.workflow.units import show_duration
 
 #: Between two marks: what people count in.

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import inf
 from typing import NamedTuple
 
 from agentdeck.scheduler.joins import floor_of, goal_of
+from agentdeck.views.task_timeline import TimelineRow
 from agentdeck.workflow import graph
 from agentdeck.workflow.model import Agent, Definition
 
 Needs = Mapping[str, tuple[str, ...]]
+#: The end of a need and the beginning of the step that it let start are at most so many seconds apart.
+SAME = 0.0005
 
 
 def needs_of(definition: Definition) -> dict[str, tuple[str, ...]]:
@@ -125,3 +129,28 @@ def lower_bound(path: float, work: float, workers: int | None) -> float:
     """No schedule ends before this: one task takes its longest path, and all the work shares the workers
     (Graham's bound). `workers` None is as many as one likes."""
     return max(path, work / workers) if workers else path
+
+
+def critical_steps(rows: Sequence[TimelineRow], needs: Mapping[str, Sequence[str]]) -> set[str]:
+    """The steps on which the task waited: from what ended last, back over the need that let it begin each time.
+    That is the last of those that had ended when its join was satisfied: the second of three for a quorum of two.
+    Of what still runs, the one that began last."""
+    ended: dict[str, tuple[float, float, str]] = {}
+    ready: dict[str, float] = {}
+    for row in rows:
+        if row.spans:
+            name, final = row.step.partition("[")[0], row.spans[-1]
+            until = inf if final.until is None else final.until
+            ended[name] = max(ended.get(name, (0.0, 0.0, "")), (until, final.since, row.step))
+            first = row.spans[0]
+            begins = first.until if first.kind == "needs" and first.until is not None else first.since
+            ready[name] = min(ready.get(name, inf), begins)
+    path: set[str] = set()
+    last = max(ended, key=lambda name: ended[name], default=None)
+    while last is not None and ended[last][2] not in path:
+        path.add(ended[last][2])
+        before = ready[last] + SAME
+        above = [need for need in needs.get(last, ()) if need in ended and ended[need][0] <= before]
+        above = above or [need for need in needs.get(last, ()) if need in ended]
+        last = max(above, key=lambda name: ended[name], default=None)
+    return path

@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterator
 
 from agentdeck.insight.formatting import clock, seconds
-from agentdeck.insight.step import AttemptStory, StepStory, attempt_line, fault_line
+from agentdeck.insight.step import attempt_line, fault_line
 from agentdeck.terminal_text import clean
+from agentdeck.views.step_story import AttemptStory, StepStory
 from agentdeck.workflow.model import Data
 
 

@@ -15,7 +15,7 @@ from agentdeck.views.step_transitions import (
     StepEvent,
     StepView,
     complete_attempt,
-    end_step,
+    end_with_task,
     follow,
     reopened_steps,
     start_attempt,
@@ -266,7 +266,8 @@ class StepHandlers:
     def settle(self, task: TaskView, e: ev.TaskEnded) -> None:
         """Count the steps that the log left open as ended with their task, and those that it never named."""
         for step in task.steps.values():
-            if step.state not in ENDED and (change := follow(step, e)) is not None:
+            if step.state not in ENDED:
+                change = end_with_task(step, e, named=True)
                 self._count(task, step, change)
                 self._end_attempts(task.graph, change, e.at, None)
             if step.size > step.seen:
@@ -277,8 +278,7 @@ class StepHandlers:
             for key, agent in task.graph.agents.items():
                 if agent.has_steps and key not in task.steps:
                     step = self._tasks.step(task, key)
-                    change = end_step(step, e.at, "skipped" if task.state == "done" else "cancelled")
-                    step.count(change.before)
+                    step.count(end_with_task(step, e, named=False).before)
 
 
 def _items_of(task: TaskView, group: str) -> list[StepView]:

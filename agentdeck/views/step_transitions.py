@@ -386,17 +386,39 @@ _TRANSITIONS: dict[type, Callable[[StepView, Any], Change]] = {
 }
 
 
+#: The events that end the attempts of their step, if any run.
+ATTEMPT_ENDS = (
+    ev.StepSucceeded,
+    ev.AttemptFailed,
+    ev.AttemptLost,
+    ev.AttemptDeferred,
+    ev.StepDone,
+    ev.StepFailed,
+    ev.StepSkipped,
+    ev.StepCancelled,
+    ev.StepAnswered,
+)
+
+
 def transition(step: StepView, event: StepEvent) -> Change:
     """Apply an event to the step that it names. Returns what changed."""
     return _TRANSITIONS[type(event)](step, event)
 
 
+def end_with_task(step: StepView, event: ev.TaskEnded, *, named: bool) -> Change:
+    """A step that the log left open ended with its task. One that it never `named` was not needed, if the task is
+    done."""
+    if step.state in ENDED:
+        return Change(step.state)
+    return end_step(step, event.at, SKIPPED if event.state == DONE and not named else CANCELLED)
+
+
 def follow(step: StepView, event: Any) -> Change | None:
-    """Apply any event of the step's task to the step. Returns None where it does not concern the step: it names
-    another one, or changes no step (`StepReleased`, `Noted`)."""
+    """Apply any event of the step's task to the step, which the log has named before. Returns None where it does
+    not concern the step: it names another one, or changes no step (`StepReleased`, `Noted`)."""
     kind, key = type(event), step.key
     if kind is ev.TaskEnded:
-        return end_step(step, event.at, CANCELLED) if step.state not in ENDED else None
+        return end_with_task(step, event, named=True)
     group = key.partition("[")[0]
     if kind is ev.StepReopened:
         again = reopened_steps(event)

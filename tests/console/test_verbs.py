@@ -23,10 +23,10 @@ from agentdeck.console.screens.run import RunScreen
 from agentdeck.console.status_lines import Notice
 from agentdeck.console.step_detail import StepDetail
 from agentdeck.engine.launch import Outcome
-from agentdeck.insight.step import StepStory
 from agentdeck.operations import engine_process
 from agentdeck.operations.engine_process import LaunchRequest
 from agentdeck.store.reader import Reader
+from agentdeck.views.step_story import StepStory
 from tests.console.conftest import until
 
 pytestmark = pytest.mark.anyio

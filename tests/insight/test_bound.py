@@ -11,13 +11,13 @@ from agentdeck.console.state_style import RoleStyles
 from agentdeck.console.summary_text import launch as describe
 from agentdeck.insight.forecast import forecast
 from agentdeck.insight.launch_forecast import forecast_launch
-from agentdeck.insight.lower_bound import schedule
+from agentdeck.insight.lower_bound import critical_steps, schedule
 from agentdeck.insight.plan import plan
 from agentdeck.insight.prompt_forecast import Prompting
 from agentdeck.insight.summary import summary
-from agentdeck.insight.task_timeline import critical_steps, task_timeline
 from agentdeck.scheduler import events as ev
 from agentdeck.views.run_view import RunView
+from agentdeck.views.task_timeline import task_timeline
 from agentdeck.workflow.loader import loads
 from agentdeck.workflow.model import Definition, Join
 from tests.scheduler.driver import agent, definition

@@ -3,10 +3,11 @@ from __future__ import annotations
 import pytest
 
 from agentdeck.errors import Fault
-from agentdeck.insight.agent_activity import BUCKETS, AgentActivity, agent_activity
-from agentdeck.insight.task_timeline import TimelineRow, TimelineSpan, critical_steps, task_timeline, update_rows
+from agentdeck.insight.lower_bound import critical_steps
 from agentdeck.scheduler import events as ev
+from agentdeck.views.agent_activity import BUCKETS, AgentActivity, agent_activity
 from agentdeck.views.run_view import RunView
+from agentdeck.views.task_timeline import TimelineRow, TimelineSpan, task_timeline, update_rows
 
 REFUSED = Fault(kind="error", message="refused")
 TASK: list[ev.Event] = [

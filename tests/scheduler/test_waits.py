@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from agentdeck.errors import Fault
-from agentdeck.insight.task_timeline import task_timeline
 from agentdeck.scheduler import events as ev
 from agentdeck.views.run_view import RunView
+from agentdeck.views.task_timeline import task_timeline
 from tests.scheduler.driver import Desk, Player, agent, definition, prompt
 
 

@@ -19,14 +19,15 @@ from agentdeck.console.pane import Selection, SelectionChanged
 from agentdeck.console.state_style import GLYPHS
 from agentdeck.console.throttle import Throttle
 from agentdeck.console.timeline_chart import Axis, attempts, busy, window
-from agentdeck.insight.agent_activity import AgentActivity, agent_activity
 from agentdeck.insight.formatting import plural, seconds
-from agentdeck.insight.task_timeline import TimelineRow, critical_steps, mark_asking, task_timeline, update_rows
+from agentdeck.insight.lower_bound import critical_steps
 from agentdeck.scheduler.events import Event
 from agentdeck.terminal_text import clean
+from agentdeck.views.agent_activity import AgentActivity, agent_activity
 from agentdeck.views.agent_totals import AgentTotals
 from agentdeck.views.run_timeline import TimelineEntry
 from agentdeck.views.run_view import RunView
+from agentdeck.views.task_timeline import TimelineRow, mark_asking, task_timeline, update_rows
 
 #: What was read of a task is read again so often at most, while the view knows more; in seconds.
 AGAIN = 1.0

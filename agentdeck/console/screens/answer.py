@@ -18,10 +18,10 @@ from agentdeck.console.screens.base import ScrollPage
 from agentdeck.console.screens.fields import field_of
 from agentdeck.engine.author import current_author
 from agentdeck.errors import AgentdeckError
-from agentdeck.insight.step import StepStory
 from agentdeck.operations.inputs import read
 from agentdeck.scheduler.approvals import required
 from agentdeck.terminal_text import clean
+from agentdeck.views.step_story import StepStory
 from agentdeck.workflow.model import Approve, Data
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from agentdeck.scheduler import events as ev
+from agentdeck.views.step_transitions import ATTEMPT_ENDS
 
 BUCKETS = 512
-#: What ends an attempt.
-ENDS = (ev.StepSucceeded, ev.AttemptFailed, ev.AttemptLost, ev.AttemptDeferred, ev.StepCancelled)
 
 
 class AgentActivity:
@@ -94,7 +93,7 @@ def agent_activity(events: Iterable[tuple[int, ev.Event]]) -> AgentActivity:
         if type(event) is ev.StepStarted:
             name = prefixes.get(event.task, "") + event.agent
             running[event.task, event.step] = name, at
-        elif isinstance(event, ENDS):
+        elif isinstance(event, ATTEMPT_ENDS):
             name, since = running.pop((event.task, event.step), ("", at))
             if name:
                 found.add(name, since, at)

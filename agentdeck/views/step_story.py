@@ -1,0 +1,225 @@
+"""Everything that the log says about one step: its attempts, what it read, and what happened between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentdeck.errors import AgentdeckError, Fault
+from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.approvals import describe, output_of, record
+from agentdeck.scheduler.fold import Fold
+from agentdeck.scheduler.program import Program
+from agentdeck.scheduler.scope import scope_of
+from agentdeck.scheduler.state import AllTasks, Step
+from agentdeck.views.agent_totals import RunTotals
+from agentdeck.views.step_transitions import Change, StepView, end_with_task, follow
+from agentdeck.workflow.model import Agent, Data, Definition
+
+
+@dataclass(slots=True)
+class AttemptStory:
+    """One attempt. `waits` says how the time from `ready` to `started` was spent, by reason, where that is known.
+    `state` is running, done, failed, lost, skipped or cancelled. `retry_at` and `retry_for`: when the step was
+    retried, and after which kind of wait."""
+
+    number: int
+    agent: str
+    ready: float
+    started: float
+    round: int = 1
+    tier_up: int = 0
+    waits: dict[str, float] = field(default_factory=dict)
+    ended: float | None = None
+    state: str = "running"
+    fault: Fault | None = None
+    usage: ev.Usage | None = None
+    reused: bool = False
+    retry_at: float | None = None
+    retry_for: str = ""
+    model: str = ""
+    eased: str = ""
+
+    @property
+    def seconds(self) -> float | None:
+        return None if self.ended is None else self.ended - self.started
+
+    @property
+    def waited(self) -> float:
+        return max(0.0, self.started - self.ready)
+
+
+def _by(who: str) -> str:
+    return f" by {who}" if who else ""
+
+
+#: What is noted of an event of the step; empty for nothing.
+_NOTES: dict[type, Callable[[Any], str]] = {
+    ev.AttemptDeferred: lambda e: e.why,
+    ev.StepFellBack: lambda e: f"falls back on {e.agent}",
+    ev.StepRepeated: lambda e: f"round {e.round}",
+    ev.StepExpanded: lambda e: f"{e.size:,} items",
+    ev.StepFailed: lambda e: "failed, and the task goes on without it" if e.tolerated else "",
+    ev.StepSkipped: lambda e: f"skipped: {e.why}",
+    ev.StepCancelled: lambda e: e.why or "cancelled",
+    ev.StepReleased: lambda e: "join released" + _by(e.who),
+    ev.StepAnswered: describe,
+    ev.StepReopened: lambda e: "opened again" + _by(e.who),
+    ev.StepWaited: lambda e: f"waits for {e.reason}" + (f": {e.why}" if e.why else ""),
+    ev.Noted: lambda e: e.text,
+}
+
+
+class StepStory:
+    """One step of one task, after the events applied so far.
+
+    `view` is its state. `opened` is when its task was opened. `notes` are the moments between attempts, with
+    their times. `decision` is the record of an approval's answer. `scope` is what the agent `acting` could read
+    when the last attempt began; None where that is not known. `inputs` and `asked` show it: `insight.step` fills
+    them in.
+    """
+
+    def __init__(self, definition: Definition | None, task: str, step: str, run: str = "") -> None:
+        self.task, self.step, self.run = task, step, run
+        self.agent = self.verb = ""
+        self.acting: Agent | None = None
+        self.opened: float | None = None
+        self.scope: dict[str, Data] | None = None
+        self.inputs: dict[str, Data] = {}
+        self.asked: dict[str, Data] = {}
+        self.output: Data = None
+        self.size: int | None = None
+        self.attempts: list[AttemptStory] = []
+        self.notes: list[tuple[float, str]] = []
+        self.decision: dict[str, Data] | None = None
+        self._named = False
+        self._fold = Fold(Program(definition), run=run, keep=AllTasks(), historic=True) if definition else None
+        name = step.partition("[")[0]
+        if definition is not None and name in definition.agents:
+            self.acting = definition.agents[name]
+            self.agent, self.verb = name, self.acting.does.verb
+        totals = RunTotals(definition)
+        self._totals = totals.agent(totals.graphs[""], name)
+        self.view = StepView(step, self._totals, "waiting", 0.0)
+
+    @property
+    def known(self) -> bool:
+        """Whether the log says anything about this step, or its workflow has it."""
+        return bool(self.agent or self.attempts or self.notes)
+
+    @property
+    def state(self) -> str:
+        return self.view.state
+
+    @property
+    def ended(self) -> float | None:
+        return self.view.ended
+
+    @property
+    def fault(self) -> Fault | None:
+        """Why the step failed. None where it has not."""
+        return self.view.fault if self.view.state == "failed" else None
+
+    @property
+    def letter(self) -> bool:
+        """Whether the step is a dead letter."""
+        return self.view.letter
+
+    def apply(self, event: ev.Event) -> None:
+        """Apply an event of the run. Events of other tasks change nothing."""
+        if getattr(event, "task", None) != self.task:
+            return
+        if isinstance(event, ev.TaskOpened):
+            # A nested task is opened again for another round of the step that it belongs to: all of it is new.
+            self.opened, self._named = event.at, False
+            self.view = StepView(self.step, self._totals, "waiting", event.at)
+        self._fold_results(event)
+        if isinstance(event, ev.TaskEnded):
+            if self._named or not (self.acting is not None and self.acting.spare):
+                self._end_attempts(event, end_with_task(self.view, event, named=self._named))
+            return
+        change = follow(self.view, event)
+        if change is not None:
+            self._named = True
+            self._change(event, change)
+        if getattr(event, "step", "") == self.step:
+            self._own(event)
+
+    # The attempts
+
+    def _change(self, event: Any, change: Change) -> None:
+        kind = type(event)
+        if kind is ev.StepStarted:
+            self._start(event)
+        elif kind is ev.AttemptDeferred:
+            self.attempts = [one for one in self.attempts if one.number != event.attempt]
+        elif kind is ev.StepRetrying and self.attempts:
+            self.attempts[-1].retry_at, self.attempts[-1].retry_for = event.until, event.reason
+        else:
+            self._end_attempts(event, change)
+
+    def _start(self, e: ev.StepStarted) -> None:
+        waits = dict(e.waits or {})
+        story = AttemptStory(e.attempt, e.agent, e.ready, e.at, e.round, e.tier_up, waits)
+        story.model, story.eased = e.model, e.eased
+        self.attempts.append(story)
+        step = self._recorded_step()
+        if step is None or self._fold is None:
+            return
+        program = self._fold.state.program
+        if e.agent not in program.definition.agents:
+            return
+        self.acting = program.definition.agents[e.agent]
+        try:
+            self.scope = scope_of(step, self.run)
+        except (AgentdeckError, IndexError, TypeError):
+            self.scope = None
+
+    def _end_attempts(self, event: Any, change: Change) -> None:
+        ended = {started.attempt for started in change.ended}
+        for one in self.attempts:
+            if one.number in ended and one.ended is None:
+                one.ended = event.at
+                one.state = "done" if change.outcome == "rejected" else change.outcome
+                one.usage = getattr(event, "usage", None)
+                one.reused = getattr(event, "reused", False)
+                one.fault = event.fault if isinstance(event, ev.AttemptFailed) else None
+
+    # The step
+
+    def _own(self, event: Any) -> None:
+        """What the step gave, its items, and a note."""
+        kind = type(event)
+        if kind is ev.StepSucceeded:
+            self.output = event.output
+        elif kind is ev.StepAnswered:
+            self.output, self.decision = output_of(event), record(event)
+        elif kind is ev.StepExpanded:
+            self.size = event.size
+        elif kind is ev.StepReopened:
+            self.decision = None
+        elif kind is ev.StepDone and (step := self._recorded_step()) is not None and step.items is not None:
+            self.output = step.output
+        note = _NOTES[kind](event) if kind in _NOTES else ""
+        if note or kind is ev.Noted:
+            self.notes.append((event.at, note))
+
+    # What it read
+
+    def _fold_results(self, event: Any) -> None:
+        """Results of the task's steps, by the fold of the scheduler. The events of a nested task do not include
+        those of the task that it belongs to, so it is folded like a task of the run. A log that does not fit the
+        definition (the file of a sub-workflow has changed) leaves open what was read."""
+        if self._fold is None:
+            return
+        if isinstance(event, ev.TaskOpened):
+            event = event._replace(parent=None)
+        try:
+            self._fold.apply(event)
+        except (AssertionError, AttributeError, LookupError, RuntimeError):
+            self._fold = None
+
+    def _recorded_step(self) -> Step | None:
+        task = self._fold.state.tasks.get(self.task) if self._fold is not None else None
+        return task.step(self.step) if task is not None else None

@@ -1,0 +1,178 @@
+"""When the steps of one task waited, and for what, and when they ran."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.state import ENDED
+from agentdeck.views.agent_totals import RunTotals
+from agentdeck.views.step_transitions import Change, StepView, follow
+from agentdeck.views.task_view import TaskView
+from agentdeck.workflow.model import Definition
+
+#: Events that leave no trace in a chart: a row is added when another event names the step.
+_NOT_DRAWN = (ev.StepExpanded, ev.StepFellBack, ev.StepRepeated, ev.StepReleased, ev.Noted, ev.ReservationGrew)
+
+
+class TimelineSpan(NamedTuple):
+    """A stretch of time in one state. `kind` is why it waited (`needs`, `pool`, `backoff`, …) where `attempt`
+    is 0, else how the attempt stands: running, done, rejected, failed, lost, cancelled. `until` None goes on."""
+
+    kind: str
+    since: float
+    until: float | None = None
+    attempt: int = 0
+
+
+class TimelineRow(NamedTuple):
+    """A step of the task, its spans in order of their beginning. `state` is the step's own, `agent` who has done
+    the last attempt."""
+
+    step: str
+    agent: str
+    state: str
+    spans: tuple[TimelineSpan, ...] = ()
+
+    @property
+    def ended(self) -> float | None:
+        """When it stopped running. None while it has not, or never ran."""
+        return self.spans[-1].until if self.spans and self.spans[-1].attempt else None
+
+
+class _Row:
+    """The state of a step, and its spans."""
+
+    def __init__(self, view: StepView) -> None:
+        self.view = view
+        self.agent = view.key.partition("[")[0]
+        self.spans: list[TimelineSpan] = []
+
+
+class TaskTimeline:
+    """The spans of each step of one task, after the events applied so far."""
+
+    def __init__(self, task: str, definition: Definition | None = None) -> None:
+        self.task = task
+        self._opened = 0.0
+        self._totals = RunTotals(definition)
+        self._rows: dict[str, _Row] = {}
+        self._drawn: dict[str, None] = {}
+
+    @property
+    def views(self) -> dict[str, StepView]:
+        """The state of each step that the log has named."""
+        return {key: row.view for key, row in self._rows.items()}
+
+    def rows(self) -> list[TimelineRow]:
+        """The steps in the order in which they first began."""
+        rows = [(key, self._rows[key]) for key in self._drawn]
+        return [
+            TimelineRow(key, row.agent, "rejected" if row.view.rejected else row.view.state, tuple(row.spans))
+            for key, row in rows
+        ]
+
+    def apply(self, event: Any) -> None:
+        """Apply an event of the run. Events of other tasks change nothing."""
+        if getattr(event, "task", None) != self.task:
+            return
+        kind = type(event)
+        if kind is ev.TaskOpened:
+            self._opened = event.at
+            for row in self._rows.values():  # a nested task, for another round of the step that it belongs to
+                row.view = StepView(row.view.key, row.view.agent, "waiting", event.at)
+            return
+        key = getattr(event, "step", "")
+        if key and kind not in _NOT_DRAWN:
+            self._drawn[key] = None
+        if key and key not in self._rows:
+            agent = self._totals.agent(self._totals.graphs[""], key.partition("[")[0])
+            self._rows[key] = _Row(StepView(key, agent, "waiting", self._opened))
+        several = kind in (ev.TaskEnded, ev.StepReopened, ev.StepExpanded)
+        for row in list(self._rows.values()) if several else [self._rows[key]] if key else []:
+            since = row.view.since
+            change = follow(row.view, event)
+            if change is not None:
+                _draw(row, since, event, change)
+
+
+def task_timeline(events: Iterable[tuple[int, ev.Event]], task: str) -> list[TimelineRow]:
+    """The rows of a task, from its events or those of the whole run."""
+    timeline = TaskTimeline(task)
+    for _, event in events:
+        timeline.apply(event)
+    return timeline.rows()
+
+
+def _draw(row: _Row, since: float, event: Any, change: Change) -> None:
+    """Add what one event changed to the spans of a row. `since` is when the step had stopped running before."""
+    kind, at, spans = type(event), event.at, row.spans
+    if kind is ev.StepStarted:
+        if spans and not spans[-1].attempt and change.waits:
+            since = spans.pop().since  # a backoff, drawn as it was planned
+        for reason, seconds in change.waits.items():
+            if min(at, since + seconds) > since:
+                spans.append(TimelineSpan(reason, since, min(at, since + seconds)))
+                since = spans[-1].until or since
+        spans.append(TimelineSpan("running", at, None, event.attempt))
+        row.agent = event.agent
+    elif kind is ev.StepRetrying:
+        spans.append(TimelineSpan(event.reason, at, event.until))
+    elif change.outcome == "deferred":
+        ended = {started.attempt for started in change.ended}
+        spans[:] = [span for span in spans if span.attempt not in ended or span.until is not None]
+    elif change.outcome:
+        ended = {started.attempt for started in change.ended}
+        for place, span in enumerate(spans):
+            if span.until is None and span.attempt in ended:
+                spans[place] = span._replace(kind=change.outcome, until=max(at, span.since))
+            elif span.until is not None and span.until > at:  # a backoff that was cut short
+                spans[place] = span._replace(until=max(at, span.since))
+
+
+def update_rows(rows: Sequence[TimelineRow], task: TaskView) -> list[TimelineRow]:
+    """The rows brought up to what the view knows by now, where their events were read a while ago."""
+    fresh: list[TimelineRow] = []
+    known: set[str] = set()
+    for row in rows:
+        known.add(row.step)
+        step = task.steps.get(row.step)
+        fresh.append(row if step is None else _newer(row, step.state, step.started, step.ended, step.attempts))
+    for key, step in task.steps.items():
+        if key not in known and step.started is not None and step.size < 0:
+            row = TimelineRow(key, step.agent.name.rpartition("/")[2], "waiting")
+            fresh.append(_newer(row, step.state, step.started, step.ended, step.attempts))
+    return fresh
+
+
+def _newer(
+    row: TimelineRow, state: str, started: float | None, ended: float | None, attempts: int
+) -> TimelineRow:
+    spans = list(row.spans)
+    last = spans[-1] if spans else None
+    if (
+        started is not None
+        and (last is None or started > last.since)
+        and attempts > (last.attempt if last else 0)
+    ):
+        if last is not None and last.until is None:
+            spans[-1] = last._replace(until=started, kind="failed" if last.attempt else last.kind)
+        spans.append(TimelineSpan("running", started, None, attempts))
+    if spans and spans[-1].until is None and spans[-1].attempt and state != "running":
+        spans[-1] = spans[-1]._replace(kind=state if state in ENDED else "failed", until=ended)
+    rejected = row.state == "rejected" and state == "done"
+    return row._replace(state="rejected" if rejected else state, spans=tuple(spans))
+
+
+def mark_asking(rows: Sequence[TimelineRow], agents: Collection[str]) -> list[TimelineRow]:
+    """The rows, where a step of these agents does not run but asks a person while it goes on."""
+    return [
+        row
+        if row.agent not in agents or row.state != "running"
+        else row._replace(
+            state="asking",
+            spans=tuple(s._replace(kind="asking") if s.until is None and s.attempt else s for s in row.spans),
+        )
+        for row in rows
+    ]

@@ -1,0 +1,171 @@
+"""Whatever happens in a run: the scheduler's fold, the run view, the step stories and the task timelines say the
+same of each step after each event, and waits add up to the same times by reason."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agentdeck.errors import Fault
+from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.fold import Fold
+from agentdeck.scheduler.program import Program
+from agentdeck.scheduler.state import BETWEEN, DEFERRED, HELD, OPEN, READY, AllTasks, Step
+from agentdeck.views.run_view import RunView
+from agentdeck.views.step_story import StepStory
+from agentdeck.views.step_transitions import StepView
+from agentdeck.views.task_timeline import TaskTimeline
+from agentdeck.workflow.loader import load
+from agentdeck.workflow.model import Agent, Approve, Definition
+from tests.scheduler.driver import Desk, Player, definition
+from tests.scheduler.graphs import actions, event_of, graphs, nested
+
+#: The states of the scheduler that the views do not distinguish, as they show them. The log does not record that
+#: the needs of a step are met, and the event after an attempt says what follows.
+SHOWN = {
+    READY: {"ready", "waiting"},
+    BETWEEN: {"ready", "waiting"},
+    HELD: {"ready"},
+    DEFERRED: {"ready"},
+    OPEN: {"running"},
+}
+WORKFLOWS = sorted(Path("workflows").glob("*.yaml"))
+
+
+class Views:
+    """All views of one run, fed with the same events."""
+
+    def __init__(self, of: Definition, below: dict[str, Definition]) -> None:
+        self.of, self.below = of, below
+        programs = {name: Program(one) for name, one in below.items()}
+        self.fold = Fold(Program(of, nested=programs), run="r", workers=4, keep=AllTasks(), historic=True)
+        self.run = RunView(of)
+        self.timelines: dict[str, TaskTimeline] = {}
+        self.stories: dict[tuple[str, str], StepStory] = {}
+        self.reopened: set[str] = set()
+
+    def definition(self, task: str) -> Definition:
+        name = task.rpartition("/")[2].partition("[")[0]
+        return self.below[name] if "/" in task else self.of
+
+    def apply(self, event: ev.Event) -> None:
+        self.fold.apply(event)
+        self.run.apply(self.run.seq + 1, event)
+        if isinstance(event, ev.StepReopened):
+            self.reopened.add(event.task)
+        if isinstance(event, ev.TaskOpened) and event.task not in self.timelines:
+            of = self.definition(event.task)
+            self.timelines[event.task] = TaskTimeline(event.task, of)
+            names = [name for name, agent in of.agents.items() if not agent.spare]
+            names += [f"{name}[{i}]" for name, agent in of.agents.items() if agent.each for i in range(3)]
+            for name in names:
+                self.stories[event.task, name] = StepStory(of, event.task, name)
+        for timeline in self.timelines.values():
+            timeline.apply(event)
+        for (task, _), story in self.stories.items():
+            if task == getattr(event, "task", ""):
+                story.apply(event)
+        open_ = self.fold.state.tasks.get(getattr(event, "task", ""))
+        for step in open_.all_steps() if open_ is not None else ():
+            self.compare(step)
+
+    def compare(self, step: Step) -> None:
+        task, key = step.task.id, step.key
+        open_ = self.run.open[task]
+        found = [self.stories[task, key].view] if (task, key) in self.stories else []
+        if not open_.partial:
+            found += filter(None, [open_.steps.get(key)])
+        found += filter(None, [self.timelines[task].views.get(key)])
+        for view in found:
+            assert view.state in SHOWN.get(step.state, {step.state}), (task, key, step.state, view.state)
+            if step.state in (HELD, DEFERRED, READY):
+                assert view.reason == recorded_reason(step), (task, key)
+            assert visible(view) == visible(found[0]), (task, key, step.state)
+
+
+def visible(view: StepView) -> tuple[object, ...]:
+    return view.state, view.reason, view.why, view.rejected, view.until, view.fault, view.attempts > 0
+
+
+def recorded_reason(step: Step) -> str:
+    """The end of a backoff is not recorded: a later reason says that it is over."""
+    if step.wait_reason is not None:
+        return step.wait_reason[0]
+    return next(iter(step.backoff or {"": 0.0})) if step.state == HELD else ""
+
+
+def compare_times(views: Views) -> None:
+    """Each wait is in the totals of the view and in the timeline; the waits before an attempt have no gaps."""
+    drawn: dict[str, float] = defaultdict(float)
+    for timeline in views.timelines.values():
+        for row in timeline.rows():
+            for place, span in enumerate(row.spans):
+                if not span.attempt and span.until is not None:
+                    drawn[span.kind] += span.until - span.since
+                    for after in row.spans[place + 1 : place + 2] if timeline.task not in views.reopened else ():
+                        assert after.since == pytest.approx(span.until, abs=1e-4)
+    counted: dict[str, float] = defaultdict(float)
+    for agent in views.run.agents.values():
+        for reason, seconds in agent.waiting.items():
+            counted[reason] += seconds
+    counted.pop("approval", None)  # drawn as an attempt
+    reasons = set(drawn) | set(counted)
+    assert {reason: drawn[reason] for reason in reasons} == {
+        reason: pytest.approx(counted[reason], abs=1e-3) for reason in reasons
+    }
+
+
+@settings(max_examples=60)
+@given(
+    agents=graphs(),
+    tasks=st.integers(1, 3),
+    acts=actions(),
+    seed=st.randoms(use_true_random=False),
+)
+def test_all_views_agree_after_every_event(
+    agents: list[Agent], tasks: int, acts: list[tuple[float, str, int]], seed: object
+) -> None:
+    random = seed.random  # type: ignore[attr-defined]
+
+    def plan(started: ev.StepStarted) -> tuple[float, object]:
+        length = round(random() * 8, 1)
+        return length, Fault("exception", "made to fail") if random() < 0.25 else started.step
+
+    of, below = definition(*agents), nested(agents)
+    player = Player(of, workers=3, tasks=tasks, plan=plan, nested=below)
+    for action in acts:
+        player.at(action[0], event_of(action, agents))
+    player.at(31.0, ev.RunUnpaused(31.0))
+    player.at(31.0, ev.LimitChanged(31.0, "workers", 0, 4))
+    player.play(20_000)
+    player.retry(*sorted(player.letters)[:3]).play(20_000)
+    views = Views(of, below)
+    for event in player.log:
+        views.apply(event)
+    compare_times(views)
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.stem)
+def test_all_views_agree_on_the_example_workflows(file: Path) -> None:
+    of = load(file).definition
+    player = Player(of, workers=3, tasks=3, desk=Desk(most=2), plan=lambda started: (1.0, failing(started)))
+    for name, agent in of.agents.items():
+        if isinstance(agent.does, Approve):
+            for task in "123":
+                player.at(200.0, ev.StepAnswered(200.0, task, name, task != "2", {}, "ada"))
+    player.play(20_000)
+    views = Views(of, {})
+    for event in player.log:
+        views.apply(event)
+    compare_times(views)
+
+
+def failing(started: ev.StepStarted) -> object:
+    """Every step of the first task fails once."""
+    if started.task == "1" and started.attempt == 1:
+        return Fault("network", "cut off")
+    return {"text": started.step, "files": ["a", "b"]}
