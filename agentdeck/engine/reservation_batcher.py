@@ -19,9 +19,10 @@ from agentdeck.engine.reservation import Reservation
 from agentdeck.errors import StoreError
 from agentdeck.limits.rate_window import longest
 from agentdeck.limits.reservations import Amounts
-from agentdeck.store import reservations as store
+from agentdeck.store import provider_reservations as store
 from agentdeck.store.fault_point import passing
 from agentdeck.store.log import Log
+from agentdeck.store.reservations import SharedReservations
 from agentdeck.workflow.model import ProviderLimits
 
 #: Seconds by which the store may learn later of places that were passed on.
@@ -36,14 +37,14 @@ class _Pending(NamedTuple):
     already."""
 
     call: Reservation
-    done: Callable[[store.Answer], None] | None
+    done: Callable[[store.ReservationAnswer], None] | None
 
 
 class _BatchResult(NamedTuple):
     """The store's answers, and the state of each provider that the transaction was about."""
 
-    answers: Sequence[store.Answer]
-    seen: Mapping[str, store.Seen]
+    answers: Sequence[store.ReservationAnswer]
+    seen: Mapping[str, store.ProviderState]
 
 
 class ReservationBatcher:
@@ -54,17 +55,17 @@ class ReservationBatcher:
         self,
         log: Log,
         clock: Clock,
-        book: store.Book,
+        shared: SharedReservations,
         limits: Callable[[str], ProviderLimits],
         cooled: Callable[[str, float], None],
     ) -> None:
         self._log = log
         self._clock = clock
-        self._book = book
+        self._shared = shared
         self._limits = limits
         self._cooled = cooled
         self._pending: list[_Pending] = []
-        self._settled: list[store.Settled] = []
+        self._settled: list[store.SettledCall] = []
         self._writes: list[Callable[[sqlite3.Connection, float], None]] = []
         self._progress: dict[Reservation, None] = {}
         #: Places, by provider, whose calls have ended since the last transaction.
@@ -73,12 +74,12 @@ class ReservationBatcher:
         self._unwritten: dict[Reservation, _Ended | None] = {}
         #: Calls of these that the transaction under way settles together with their rows.
         self._settled_with_row: set[Reservation] = set()
-        self._seen: dict[str, store.Seen] = {}
+        self._seen: dict[str, store.ProviderState] = {}
         self._wake = anyio.Event()
         self._scheduled = False
         self._later: asyncio.TimerHandle | None = None
 
-    def reserve(self, call: Reservation, done: Callable[[store.Answer], None]) -> None:
+    def reserve(self, call: Reservation, done: Callable[[store.ReservationAnswer], None]) -> None:
         """Reserve in the next transaction, and call `done` with the answer."""
         self._pending.append(_Pending(call, done))
         self._schedule()
@@ -112,7 +113,7 @@ class ReservationBatcher:
             self._free[call.provider] += call.has_place  # between two rounds of tool calls it has none
             call.has_place = False
             self._progress.pop(call, None)
-            self._settled.append(store.Settled(call.rows[-1], call.provider, call.request.counts_from, used))
+            self._settled.append(store.SettledCall(call.rows[-1], call.provider, call.request.counts_from, used))
             self._schedule()
 
     def update(self, call: Reservation) -> None:
@@ -147,14 +148,14 @@ class ReservationBatcher:
 
         def last(db: sqlite3.Connection) -> None:
             batch(db)
-            self._book.release_all(db, self._clock.now())
+            self._shared.release_all(db, self._clock.now())
 
         with suppress(StoreError):
             self._log.call(last)
 
     def reset(self) -> None:
         """The store was rolled back: discard what was read."""
-        self._book.reset()
+        self._shared.reset()
 
     def _schedule(self) -> None:
         """Decide on the next transaction once all callbacks that are due now have run."""
@@ -212,12 +213,12 @@ class ReservationBatcher:
 
         def batch(db: sqlite3.Connection) -> _BatchResult:
             now = self._clock.now()
-            self._book.move(db, progress, now)
-            self._book.settle(db, settled, now)
+            self._shared.update(db, progress, now)
+            self._shared.settle(db, settled, now)
             for write in writes:
                 write(db, now)
-            answers = self._book.reserve(db, wanted, limits, now)
-            return _BatchResult(answers, {name: self._book.seen(name, now) for name in providers})
+            answers = self._shared.reserve(db, wanted, limits, now)
+            return _BatchResult(answers, {name: self._shared.provider_state(name, now) for name in providers})
 
         return batch
 
@@ -225,7 +226,7 @@ class ReservationBatcher:
         seen = self._seen.get(provider)
         return 0.0 if seen is None else seen.cooldown
 
-    def _row_written(self, call: Reservation, answer: store.Answer) -> None:
+    def _row_written(self, call: Reservation, answer: store.ReservationAnswer) -> None:
         """The row of a call that began without one. The call may have ended while the row was written."""
         ended = self._unwritten.pop(call)
         assert isinstance(answer, store.Granted)
@@ -237,10 +238,12 @@ class ReservationBatcher:
             self.settle(call, used)
 
 
-def _wanted(call: Reservation, passed_on: bool, ended: _Ended | None) -> store.Wanted:
+def _wanted(call: Reservation, passed_on: bool, ended: _Ended | None) -> store.ReservationRequest:
     want = call.want._replace(tokens_out=call.most)
-    return store.Wanted(call.provider, *call.attempt, want, call.estimate.more, passed_on, ended, call.forecast)
+    return store.ReservationRequest(
+        call.provider, *call.attempt, want, call.estimate.more, passed_on, ended, call.forecast
+    )
 
 
-def _moved(call: Reservation) -> store.Moved:
-    return store.Moved(call.rows[-1], call.provider, *call.request.state, call.most, call.forecast)
+def _moved(call: Reservation) -> store.CallUpdate:
+    return store.CallUpdate(call.rows[-1], call.provider, *call.request.state, call.most, call.forecast)

@@ -33,7 +33,8 @@ from agentdeck.scheduler.events import AUTO
 from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.scheduler.scope import scope_of
 from agentdeck.scheduler.state import Step
-from agentdeck.store import reservations as store
+from agentdeck.store import provider_reservations as store
+from agentdeck.store.reservations import SharedReservations
 from agentdeck.workflow.deck import Deck
 from agentdeck.workflow.model import ProviderLimits
 from agentdeck.workflow.units import show_duration
@@ -63,8 +64,8 @@ class Reservations:
         self._limits: dict[str, ProviderLimits] = {}
         self._shown: dict[str, int] = {}
         self._seen_changes = scheduler.limit_changes
-        self._book = store.Book(scheduler.run, storage.owner.name)
-        self._batcher = ReservationBatcher(storage.log, clock, self._book, self.limits, self._cooled)
+        self._shared = SharedReservations(scheduler.run, storage.owner.name)
+        self._batcher = ReservationBatcher(storage.log, clock, self._shared, self.limits, self._cooled)
         self._calls = CallProgress(self._estimates, self._batcher, clock, self.limits)
         self.pump = self._batcher.pump
         self.reset = self._batcher.reset
@@ -145,7 +146,9 @@ class Reservations:
         excluded = self._excluded.get(call.step, set())
         return [model for model in models if model not in excluded] or models
 
-    def _answered(self, action: act.Reserve, call: Reservation, step: Step, answer: store.Answer) -> None:
+    def _answered(
+        self, action: act.Reserve, call: Reservation, step: Step, answer: store.ReservationAnswer
+    ) -> None:
         """The store has decided."""
         if isinstance(answer, store.Granted):
             call.add_row(answer.id)
@@ -222,11 +225,11 @@ class Reservations:
         second.began = self._clock.now()
         return second
 
-    async def _reserve_now(self, call: Reservation) -> store.Answer:
+    async def _reserve_now(self, call: Reservation) -> store.ReservationAnswer:
         """Reserve one more request. A place that is given after this was cancelled is released."""
-        future: asyncio.Future[store.Answer] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[store.ReservationAnswer] = asyncio.get_running_loop().create_future()
 
-        def done(answer: store.Answer) -> None:
+        def done(answer: store.ReservationAnswer) -> None:
             if isinstance(answer, store.Granted):
                 call.add_row(answer.id)
             if not future.done():
@@ -255,7 +258,7 @@ class Reservations:
             fault, asked = self._capped(call.provider, fault)
             until = self._health.ended(call.provider, call.epoch, at, fault, asked)
             if until is not None:
-                self._batcher.write(lambda db, _: self._book.cool_down(db, call.provider, until))
+                self._batcher.write(lambda db, _: self._shared.cool_down(db, call.provider, until))
             self._holds.ended(call, usage, fault)
         if usage is not None and usage.estimated:
             usage = None  # the provider's own count is not known
@@ -310,7 +313,7 @@ class Reservations:
         allows = {name: float(header.limit) for name, header in headers.items() if header.limit}
         if allows and self._health.learnt.get(provider) != allows:
             self._health.learnt[provider] = allows
-            self._batcher.write(lambda db, _: self._book.learn(db, provider, allows))
+            self._batcher.write(lambda db, _: self._shared.learn(db, provider, allows))
 
     def limits(self, provider: str) -> ProviderLimits:
         """The current limits: the deck's, lowered by the workflow, or as the operator changed them."""

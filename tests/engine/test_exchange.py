@@ -16,7 +16,8 @@ from agentdeck.limits.reservations import NOTHING, Amounts
 from agentdeck.limits.token_estimates import PromptEstimate
 from agentdeck.scheduler.program import Rule
 from agentdeck.store.memory import MemoryLog
-from agentdeck.store.reservations import Answer, Book, Granted, Refused
+from agentdeck.store.provider_reservations import Granted, Refused, ReservationAnswer
+from agentdeck.store.reservations import SharedReservations
 from agentdeck.store.runs import Owner, create_run
 from agentdeck.workflow.model import ProviderLimits, Rate
 from tests.store.samples import new_run
@@ -30,8 +31,8 @@ class Side:
     def __init__(self, log: MemoryLog, name: str, limits: ProviderLimits) -> None:
         self.limits = limits
         self.cooled: list[float] = []
-        self.answers: dict[str, Answer] = {}
-        self.book = Book(name, name)
+        self.answers: dict[str, ReservationAnswer] = {}
+        self.book = SharedReservations(name, name)
         self.clock = LoopClock()
         self.exchange = ReservationBatcher(
             log, self.clock, self.book, lambda _: self.limits, lambda _, until: self.cooled.append(until)
@@ -46,7 +47,7 @@ class Side:
     def ask(self, step: str) -> Reservation:
         grant = self.grant(step)
 
-        def told(answer: Answer) -> None:
+        def told(answer: ReservationAnswer) -> None:
             self.answers[step] = answer
             if isinstance(answer, Granted):
                 grant.add_row(answer.id)

@@ -15,7 +15,15 @@ from agentdeck.limits.fair_sharing import AGAIN, SLICE
 from agentdeck.limits.reservations import COUNTED, LATEST, Amounts
 from agentdeck.store.lease import BOUND, OBSERVED
 from agentdeck.store.memory import MemoryLog
-from agentdeck.store.reservations import PRUNE, Book, Granted, Moved, Refused, Settled, Wanted
+from agentdeck.store.provider_reservations import (
+    PRUNE,
+    CallUpdate,
+    Granted,
+    Refused,
+    ReservationRequest,
+    SettledCall,
+)
+from agentdeck.store.reservations import SharedReservations
 from agentdeck.store.runs import Owner, create_run, release_lease, take_lease
 from agentdeck.store.schema import open_for_writing
 from agentdeck.store.writer import Writer
@@ -25,8 +33,8 @@ from tests.store.samples import new_run
 TEN = {"p": ProviderLimits(requests=Rate(10, 60.0), tokens=Rate(1000, 60.0))}
 
 
-def wanted(number: int = 1, tokens: int = 0) -> list[Wanted]:
-    return [Wanted("p", "1", f"s{n}", 1, Amounts(1, tokens, 0)) for n in range(number)]
+def wanted(number: int = 1, tokens: int = 0) -> list[ReservationRequest]:
+    return [ReservationRequest("p", "1", f"s{n}", 1, Amounts(1, tokens, 0)) for n in range(number)]
 
 
 @pytest.fixture
@@ -44,13 +52,15 @@ def granted(answers: list[Granted | Refused]) -> list[int]:
     return [answer.id for answer in answers if isinstance(answer, Granted)]
 
 
-def answered(book: Book, db: sqlite3.Connection, ids: list[int], at: float, tokens_out: int = 0) -> None:
+def answered(
+    book: SharedReservations, db: sqlite3.Connection, ids: list[int], at: float, tokens_out: int = 0
+) -> None:
     """The answers to these calls have begun."""
-    book.move(db, [Moved(number, "p", COUNTED, at, tokens_out, None) for number in ids], at)
+    book.update(db, [CallUpdate(number, "p", COUNTED, at, tokens_out, None) for number in ids], at)
 
 
 def test_two_processes_share_one_limit(db: sqlite3.Connection) -> None:
-    one, other = Book("r1", "o1"), Book("r2", "o2")
+    one, other = SharedReservations("r1", "o1"), SharedReservations("r2", "o2")
     first = granted(one.reserve(db, wanted(6), TEN, 100.0))
     assert len(first) == 6
     answered(one, db, first, 100.0)
@@ -66,11 +76,11 @@ def test_two_processes_share_one_limit(db: sqlite3.Connection) -> None:
 FOUR = {"p": ProviderLimits(concurrent=4)}
 
 
-def alive(db: sqlite3.Connection, *owners: str) -> list[Book]:
+def alive(db: sqlite3.Connection, *owners: str) -> list[SharedReservations]:
     """Runs of live processes."""
     for owner in owners:
         create_run(db, new_run(f"run of {owner}"), Owner(owner, 2, "elsewhere"), 1000.0)
-    return [Book(f"run of {owner}", owner) for owner in owners]
+    return [SharedReservations(f"run of {owner}", owner) for owner in owners]
 
 
 def test_a_process_that_waits_for_a_place_gets_its_share(db: sqlite3.Connection) -> None:
@@ -81,7 +91,7 @@ def test_a_process_that_waits_for_a_place_gets_its_share(db: sqlite3.Connection)
     for turn in range(100):  # ten seconds
         now = 100.0 + turn / 10
         mine += granted(other.reserve(db, wanted(4 - len(mine)), FOUR, now))
-        one.settle(db, [Settled(held.pop(0), "p", now, Amounts(1, 0, 0))], now)
+        one.settle(db, [SettledCall(held.pop(0), "p", now, Amounts(1, 0, 0))], now)
         held += granted(one.reserve(db, wanted(4 - len(held)), FOUR, now))
         shares.add((len(held), len(mine)))
         assert len(held) + len(mine) <= 4
@@ -98,7 +108,7 @@ def test_fewer_places_than_processes_go_round_in_slices(db: sqlite3.Connection) 
     for turn in range(400):
         now = 100.0 + turn / 20
         for n, book in enumerate(books):
-            book.settle(db, [Settled(one, "p", now, Amounts(1, 0, 0)) for one in held[n]], now)
+            book.settle(db, [SettledCall(one, "p", now, Amounts(1, 0, 0)) for one in held[n]], now)
             held[n] = granted(book.reserve(db, wanted(3), limits, now))
             got[n] += len(held[n])
         assert len(held[0]) + len(held[1]) <= 1
@@ -110,11 +120,11 @@ def test_what_was_deleted_before_it_was_read_is_not_taken_for_live(db: sqlite3.C
     one, other = alive(db, "o1", "o2")
     held = granted(one.reserve(db, wanted(2), FOUR, 100.0))
     mine = granted(other.reserve(db, wanted(2), FOUR, 100.0))
-    one.settle(db, [Settled(n, "p", 100.0, Amounts(1, 0, 0)) for n in held], 101.0)
+    one.settle(db, [SettledCall(n, "p", 100.0, Amounts(1, 0, 0)) for n in held], 101.0)
     for at in range(102, 140):  # the other is busy with its two calls
         (number,) = granted(one.reserve(db, wanted(1), FOUR, float(at)))
-        one.settle(db, [Settled(number, "p", float(at), Amounts(1, 0, 0))], at + 0.5)
-    other.settle(db, [Settled(n, "p", 100.0, Amounts(1, 0, 0)) for n in mine], 141.0)
+        one.settle(db, [SettledCall(number, "p", float(at), Amounts(1, 0, 0))], at + 0.5)
+    other.settle(db, [SettledCall(n, "p", 100.0, Amounts(1, 0, 0)) for n in mine], 141.0)
     assert len(granted(other.reserve(db, wanted(4), FOUR, 141.0))) == 4
 
 
@@ -125,8 +135,8 @@ def test_a_place_is_left_to_nobody_who_has_gone_or_could_not_take_it(db: sqlite3
     small.reserve(db, wanted(1), {"p": ProviderLimits(concurrent=2)}, 100.5)
     gone.reserve(db, wanted(1), FOUR, 100.0 + 1.1 * SLICE - AGAIN)
     now = 100.0 + 1.1 * SLICE
-    one.settle(db, [Settled(held[0], "p", 100.0, Amounts(1, 0, 0))], now)
-    assert not one.seen("p", now).owed
+    one.settle(db, [SettledCall(held[0], "p", 100.0, Amounts(1, 0, 0))], now)
+    assert not one.provider_state("p", now).owed
     assert len(granted(one.reserve(db, wanted(1), FOUR, now))) == 1
 
 
@@ -135,43 +145,43 @@ def test_a_place_that_is_passed_on_is_not_asked_for(db: sqlite3.Connection) -> N
     held = granted(one.reserve(db, wanted(4), FOUR, 100.0))
     for at in (100.0, 100.4, 100.8, 101.2):
         other.reserve(db, wanted(1), FOUR, at)
-    one.settle(db, [Settled(held[0], "p", 100.0, Amounts(1, 0, 0))], 101.3)
-    assert one.seen("p", 101.3).owed
+    one.settle(db, [SettledCall(held[0], "p", 100.0, Amounts(1, 0, 0))], 101.3)
+    assert one.provider_state("p", 101.3).owed
     new, passed_on = wanted(2)
     answers = one.reserve(db, [new, passed_on._replace(passed_on=True)], FOUR, 101.3)
     assert isinstance(answers[1], Granted)
     assert isinstance(answers[0], Refused), "there is no room beside it"
-    assert one.seen("p", 101.3).live == 4
+    assert one.provider_state("p", 101.3).live == 4
 
 
 def test_an_answer_that_becomes_longer_takes_its_room_as_it_goes(db: sqlite3.Connection) -> None:
-    book, other = Book("r", "o"), Book("x", "y")
+    book, other = SharedReservations("r", "o"), SharedReservations("x", "y")
     (number,) = granted(book.reserve(db, wanted(1, 100), TEN, 0.0))
     answered(book, db, [number], 1.0, 800)
     assert granted(other.reserve(db, wanted(1, 200), TEN, 2.0)) == []
-    book.settle(db, [Settled(number, "p", 0.0, Amounts(1, 100, 650))], 3.0)
+    book.settle(db, [SettledCall(number, "p", 0.0, Amounts(1, 100, 650))], 3.0)
     answered(book, db, [number], 3.0, 5000)  # it has ended
     assert len(granted(other.reserve(db, wanted(1, 200), TEN, 4.0))) == 1
 
 
 def test_nobody_overtakes_within_one_turn(db: sqlite3.Connection) -> None:
-    book = Book("r", "o")
-    big = Wanted("p", "1", "big", 1, Amounts(1, 800, 0))
+    book = SharedReservations("r", "o")
+    big = ReservationRequest("p", "1", "big", 1, Amounts(1, 800, 0))
     (number,) = granted(book.reserve(db, wanted(1, 500), TEN, 0.0))
-    book.settle(db, [Settled(number, "p", 0.0, None)], 0.5)
+    book.settle(db, [SettledCall(number, "p", 0.0, None)], 0.5)
     answers = book.reserve(db, [big, *wanted(2, 1)], TEN, 1.0)
     assert answers == [Refused("tokens", 60.6)] * 3
 
 
 def test_what_was_used_counts_from_when_it_was_sent_and_the_rest_is_free(db: sqlite3.Connection) -> None:
-    book, other = Book("r", "o"), Book("x", "y")
+    book, other = SharedReservations("r", "o"), SharedReservations("x", "y")
     (number,) = granted(book.reserve(db, wanted(1, 900), TEN, 0.0))
     assert granted(other.reserve(db, wanted(1, 500), TEN, 1.0)) == []
-    book.settle(db, [Settled(number, "p", 2.0, Amounts(1, 300, 100))], 5.0)
+    book.settle(db, [SettledCall(number, "p", 2.0, Amounts(1, 300, 100))], 5.0)
     assert len(granted(other.reserve(db, wanted(1, 500), TEN, 6.0))) == 1
     assert granted(other.reserve(db, wanted(1, 300), TEN, 62.5)) == []
     (number,) = granted(book.reserve(db, wanted(1, 300), TEN, 62.6))  # the prompt counts no longer
-    book.settle(db, [Settled(number, "p", 0.0, Amounts(0, 0, 0))], 62.7)
+    book.settle(db, [SettledCall(number, "p", 0.0, Amounts(0, 0, 0))], 62.7)
     assert granted(other.reserve(db, wanted(1, 401), TEN, 65.5)) == []
     assert len(granted(other.reserve(db, wanted(1, 401), TEN, 65.6))) == 1, "nor the answer, which ended later"
 
@@ -181,13 +191,17 @@ def test_slots_of_the_dead_are_free_again(db: sqlite3.Connection) -> None:
     create_run(db, new_run("dead"), Owner("o1", 1, "elsewhere"), 100.0)
     create_run(db, new_run("alive"), Owner("o2", 2, "h"), 1000.0)
     create_run(db, new_run("mine"), Owner("o3", 3, "h"), 1000.0)
-    dead, alive, mine = Book("dead", "o1"), Book("alive", "o2"), Book("mine", "o3")
+    dead, alive, mine = (
+        SharedReservations("dead", "o1"),
+        SharedReservations("alive", "o2"),
+        SharedReservations("mine", "o3"),
+    )
     dead.reserve(db, wanted(2), three, 90.0)
     alive.reserve(db, wanted(1), three, 90.0)
     assert mine.reserve(db, wanted(1), three, 99.0) == [Refused("concurrent", 99.1)]
     assert mine.reserve(db, wanted(1), three, 101.0) == [Refused("concurrent", 101.1)], "it may only be late"
     assert len(granted(mine.reserve(db, wanted(3), three, 101.0 + BOUND))) == 2
-    again = Book("alive", "o4")
+    again = SharedReservations("alive", "o4")
     assert granted(again.reserve(db, wanted(1), three, 102.0 + BOUND)) == []
     release_lease(db, "alive", Owner("o2", 2, "h"))
     take_lease(db, "alive", Owner("o4", 3, "h"), 2000.0, 103.0 + BOUND)
@@ -195,7 +209,7 @@ def test_slots_of_the_dead_are_free_again(db: sqlite3.Connection) -> None:
 
 
 def test_a_cooldown_holds_for_all_and_the_latest_word_counts(db: sqlite3.Connection) -> None:
-    one, other = Book("r1", "o1"), Book("r2", "o2")
+    one, other = SharedReservations("r1", "o1"), SharedReservations("r2", "o2")
     one.cool_down(db, "p", 50.0)
     one.cool_down(db, "p", 30.0)
     assert other.reserve(db, wanted(2), TEN, 49.0) == [Refused("cooldown", 50.0)] * 2
@@ -203,7 +217,7 @@ def test_a_cooldown_holds_for_all_and_the_latest_word_counts(db: sqlite3.Connect
 
 
 def test_what_a_provider_says_tightens_and_never_loosens(db: sqlite3.Connection) -> None:
-    book = Book("r", "o")
+    book = SharedReservations("r", "o")
     book.learn(db, "p", {"requests": 3, "tokens": 1_000_000})
     assert len(granted(book.reserve(db, wanted(5, 300), TEN, 0.0))) == 3
     book.learn(db, "p", {"requests": 1000})
@@ -211,13 +225,13 @@ def test_what_a_provider_says_tightens_and_never_loosens(db: sqlite3.Connection)
 
 
 def test_old_rows_go_and_a_clock_that_was_set_back_blocks_for_one_window_only(db: sqlite3.Connection) -> None:
-    book = Book("r", "o")
+    book = SharedReservations("r", "o")
     rows = granted(book.reserve(db, wanted(10), TEN, 5000.0))
-    fresh = Book("r2", "o2")
+    fresh = SharedReservations("r2", "o2")
     answered(book, db, rows, 5000.0)
     assert fresh.reserve(db, wanted(1), TEN, 1000.0) == [Refused("requests", 1060.6)]
     assert len(granted(fresh.reserve(db, wanted(1), TEN, 1060.6))) == 1
-    book.settle(db, [Settled(n, "p", 5000.0, None) for n in rows], 5001.0)
+    book.settle(db, [SettledCall(n, "p", 5000.0, None) for n in rows], 5001.0)
     book.reserve(db, wanted(1), TEN, 5062.0 + PRUNE)
     assert db.execute("SELECT count(*) FROM reservations WHERE at = 5000").fetchone() == (0,)
 
@@ -229,8 +243,8 @@ def test_what_the_dead_left_open_does_not_stay_for_ever(db: sqlite3.Connection) 
 
     create_run(db, new_run("dead"), Owner("o1", 1, "elsewhere"), 20.0)
     create_run(db, new_run("mine"), Owner("o2", 2, "h"), 9000.0)
-    Book("dead", "o1").reserve(db, wanted(3), TEN, 10.0)
-    mine = Book("mine", "o2")
+    SharedReservations("dead", "o1").reserve(db, wanted(3), TEN, 10.0)
+    mine = SharedReservations("mine", "o2")
     mine.reserve(db, wanted(1), TEN, 11.0)
     assert count() == 4
     mine.reserve(db, wanted(1), TEN, 3000.0)
@@ -238,10 +252,12 @@ def test_what_the_dead_left_open_does_not_stay_for_ever(db: sqlite3.Connection) 
 
 
 def test_who_takes_a_run_up_gives_back_what_the_one_before_had(db: sqlite3.Connection) -> None:
-    Book("r", "died").reserve(db, wanted(3), TEN, 0.0)
-    Book("r", "next").release_all(db, 1.0)
+    SharedReservations("r", "died").reserve(db, wanted(3), TEN, 0.0)
+    SharedReservations("r", "next").release_all(db, 1.0)
     assert db.execute("SELECT count(*) FROM reservations WHERE released IS NULL").fetchone() == (0,)
-    assert len(granted(Book("x", "y").reserve(db, wanted(10), TEN, 2.0))) == 7, "it was sent, and counts"
+    assert len(granted(SharedReservations("x", "y").reserve(db, wanted(10), TEN, 2.0))) == 7, (
+        "it was sent, and counts"
+    )
 
 
 def test_a_call_that_is_not_sent_counts_as_now_in_every_process(db: sqlite3.Connection) -> None:
@@ -255,7 +271,7 @@ def test_a_call_that_is_not_sent_counts_as_now_in_every_process(db: sqlite3.Conn
 
 def test_what_a_dead_process_may_have_sent_counts_from_when_that_is_noticed(db: sqlite3.Connection) -> None:
     create_run(db, new_run("dead"), Owner("o1", 1, "elsewhere"), 10.0)
-    dead, other = Book("dead", "o1"), Book("other", "o2")
+    dead, other = SharedReservations("dead", "o1"), SharedReservations("other", "o2")
     held = granted(dead.reserve(db, wanted(10), TEN, 0.0))
     answered(dead, db, held[:5], 1.0)
     assert len(granted(other.reserve(db, wanted(10), TEN, 90.0))) == 5, "the others hold their places"
@@ -265,7 +281,7 @@ def test_what_a_dead_process_may_have_sent_counts_from_when_that_is_noticed(db: 
 
 
 def test_a_turn_that_is_rolled_back_never_was(db: sqlite3.Connection) -> None:
-    book = Book("r", "o")
+    book = SharedReservations("r", "o")
     book.reserve(db, wanted(1), TEN, 0.0)
     db.execute("BEGIN IMMEDIATE")
     book.reserve(db, wanted(9), TEN, 1.0)
@@ -274,7 +290,7 @@ def test_a_turn_that_is_rolled_back_never_was(db: sqlite3.Connection) -> None:
 
 
 def test_it_works_without_a_file() -> None:
-    log, book = MemoryLog(), Book("r", "o")
+    log, book = MemoryLog(), SharedReservations("r", "o")
     answers = log.call(lambda db: book.reserve(db, wanted(12), TEN, 0.0)).result()
     assert len(granted(answers)) == 10
     log.close()
@@ -284,13 +300,14 @@ PROCESS = """
 import sys, time
 from agentdeck.limits.fair_sharing import AGAIN, SLICE
 from agentdeck.limits.reservations import Amounts
-from agentdeck.store.reservations import Book, Granted, Settled, Wanted
+from agentdeck.store.provider_reservations import Granted, ReservationRequest, SettledCall
+from agentdeck.store.reservations import SharedReservations
 from agentdeck.store.writer import Writer
 from agentdeck.workflow.model import ProviderLimits, Rate
 name, path, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
 limits = {"p": ProviderLimits(requests=Rate(40, 1.0))}
-writer, book = Writer(path), Book(name, name)
-wanted = [Wanted("p", "1", "s", 1, Amounts(1, 1, 1))] * 16
+writer, book = Writer(path), SharedReservations(name, name)
+wanted = [ReservationRequest("p", "1", "s", 1, Amounts(1, 1, 1))] * 16
 end = time.time() + seconds
 while time.time() < end:
     def turn(db):
@@ -300,7 +317,7 @@ while time.time() < end:
     mine = [a for a in answers if isinstance(a, Granted)]
     for one in mine:
         print(now, flush=True)
-    writer.call(lambda db: book.settle(db, [Settled(a.id, "p", now, None) for a in mine], time.time()))
+    writer.call(lambda db: book.settle(db, [SettledCall(a.id, "p", now, None) for a in mine], time.time()))
     refused = [a.until for a in answers if not isinstance(a, Granted)]
     time.sleep(max(0.0, min(refused, default=now) - time.time()))
 writer.close()
