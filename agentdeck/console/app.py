@@ -27,8 +27,8 @@ from agentdeck.terminal_text import clean
 if TYPE_CHECKING:
     from agentdeck.operations.engine_process import EngineProcess
 
-LOOK = 1.0  # seconds between looks at theme files and keymap
-SETTLED = 0.3  # seconds after the first paint: then the other themes are read, and what is wrong is told
+LOOK = 1.0  # seconds after which theme files and keymap are read again
+SETTLED = 0.3  # seconds after the first paint: then the other themes are read, and faults are shown
 
 
 class DeckApp(App[None]):

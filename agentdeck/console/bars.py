@@ -1,4 +1,4 @@
-"""Small pictures in a line of text: bars of several parts, and sparklines."""
+"""Charts in a line of text: bars of several parts, and sparklines."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from agentdeck.console.line_widget import Piece, Pieces
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
-#: What a part is drawn with, so that it can be told apart without colour too. The rest is solid.
+#: What a part is drawn with, so that it can be distinguished without colour. The others are solid.
 FILL = {"running": "╍", "failed": "×", "cancelled": "×", "skipped": "┄", "waiting": "─"}
 
 
 def cells(parts: Sequence[float], whole: float, width: int) -> list[int]:
-    """How many cells each part of `whole` gets. What is there gets at least one; together never over `width`,
-    and all of it only when the parts are the whole."""
+    """How many cells each part of `whole` gets: at least one for a part above zero, never more than `width`
+    together, and `width` only when the parts are the whole."""
     if whole <= 0 or width <= 0:
         return [0] * len(parts)
     given = [min(width, max(1 if part > 0 else 0, int(part * width / whole + 1e-9))) for part in parts]

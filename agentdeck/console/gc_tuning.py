@@ -1,4 +1,4 @@
-"""Pauses that the interpreter makes, kept short.
+"""Shorter pauses of the interpreter.
 
 Of the objects of a console most stay for as long as it is open: modules, classes, styles, widgets. Walking over
 them all in search of garbage takes 60 ms and more, every second while events pour in; so what stays is set
@@ -17,18 +17,18 @@ YOUNG = 3_000  # objects between two looks for garbage among the newest: about a
 
 
 def shorten() -> None:
-    """From the first moment of the console."""
+    """Set the intervals. Call it when the console starts."""
     sys.setswitchinterval(SWITCH)
     gc.set_threshold(YOUNG, 8, 20)
 
 
 def set_aside() -> None:
-    """What is here now will stay, and is not looked at again. Takes no time."""
+    """Exclude all present objects from garbage collection: they will stay. Takes no time."""
     gc.freeze()
 
 
 def look_again() -> None:
-    """A screen was closed: much of what was set aside may be garbage now. Takes as long as all there is."""
+    """Collect garbage among the excluded objects, after a screen was closed. Takes as long as a full one."""
     gc.unfreeze()
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""The workflows that can be launched from here, and what became of them before."""
+"""The workflows that can be launched from here, and their earlier runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HERE, FOLDER, RECENT, EXAMPLES = "this folder", "workflows/", "recent", "example
 SUFFIXES = (".yaml", ".yml")
 PEEK = 4096
 KEPT = 8
-BLOCKS = "▁▂▃▄▅▆▇"  # not a full one: rows stay apart
+BLOCKS = "▁▂▃▄▅▆▇"  # no full block, so that rows stay apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Library:
         self._lock = threading.Lock()
 
     def scan(self, recent: Iterable[Path] = ()) -> bool:
-        """Look again; whether anything is different now."""
+        """Read the files again. Returns whether anything changed."""
         with self._lock:
             before = self.entries
             found: dict[Path, WorkflowEntry] = {}
@@ -129,15 +129,15 @@ def _read(path: Path, group: str, edited: int) -> WorkflowEntry:
 
 @dataclass(frozen=True, slots=True)
 class PastRuns:
-    """What earlier runs of a workflow say: the newest one, and how long the last ones took, oldest first."""
+    """Earlier runs of a workflow: the newest one, and the seconds of the last ones, oldest first."""
 
     last: RunRow
     seconds: tuple[float, ...]
 
     @property
     def spark(self) -> str:
-        """Past durations as a row of blocks: from half of the shortest up to the longest, so that it is seen
-        where they differ."""
+        """Past durations as a row of blocks: from half of the shortest up to the longest, so that
+        differences are visible."""
         if not self.seconds:
             return ""
         low, high = min(self.seconds) / 2, max(self.seconds)

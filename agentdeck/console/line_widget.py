@@ -22,26 +22,26 @@ if TYPE_CHECKING:
 else:
     _Widget = object
 
-#: Text without control characters, and the role it plays (`look.ROLES`, or a background).
+#: Text without control characters, and the role it plays (`state_style.ROLES`, or a background).
 Piece: TypeAlias = tuple[str, str]
 Pieces: TypeAlias = tuple[Piece, ...]
 
 
 class Line(NamedTuple):
-    """A line of a widget as it is to be seen; its background is `cursor`, `raised` or none. Equal lines look the
-    same under one theme."""
+    """A line of a widget as it is drawn. `background` is `cursor`, `raised` or empty. Equal lines look the same
+    under one theme."""
 
     pieces: Pieces = ()
     background: str = ""
 
 
 def width_of(pieces: Iterable[Piece]) -> int:
-    """How many cells they take."""
+    """The width of these pieces in cells."""
     return sum(len(text) if text.isascii() else cell_len(text) for text, _ in pieces)
 
 
 def fit(text: str, width: int, *, right: bool = False) -> str:
-    """Text made harmless and exactly `width` cells wide: cut with an ellipsis, or filled up."""
+    """Text without control characters, exactly `width` cells wide: cut with an ellipsis, or padded."""
     if width <= 0:
         return ""
     text = clean(text if len(text) <= width * 8 else text[: width * 8])
@@ -148,7 +148,7 @@ class LineWidget(CachedBackground, Widget, can_focus=True):
             line = self._lines[y] = self.draw(y, width)
         styles = role_styles(self.app)
         background = self.background + _background(styles, line.background)
-        # What the cursor stands on is read by its own colours only.
+        # The line under the cursor is drawn in the colours of the cursor only.
         plain = line.background == "cursor"
         segments = [
             Segment(

@@ -1,4 +1,4 @@
-"""A page of text to read: an outline whose parts fold, wrapped to the width, with selection and copy."""
+"""A page of text: an outline whose parts fold, wrapped to the width, with selection and copy."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OPEN_LINES = 60  # an outline with more lines than these begins folded
 
 class OutlineItem(NamedTuple):
     """A line of a page. Those that follow with a greater `depth` are inside it; `shut` folds them at first.
-    `label` stands before the text in the role of a title."""
+    `label` is drawn before the text, as a title."""
 
     text: str = ""
     role: str = "text"
@@ -53,7 +53,7 @@ class OutlineView(ScrollView, can_focus=True, inherit_bindings=False):
         self.show(items)
 
     def show(self, items: Sequence[OutlineItem]) -> None:
-        """Another page, made harmless. Folds are kept where the same labels come again."""
+        """Show another page, without control characters. An item stays folded where its label comes again."""
         known = {(item.label, item.depth): i in self._shut for i, item in enumerate(self.items)}
         self.items = [item._replace(text=steady(item.text), label=steady(item.label)) for item in items[:MOST]]
         if len(items) > MOST:
@@ -63,7 +63,7 @@ class OutlineView(ScrollView, can_focus=True, inherit_bindings=False):
         self._lay()
 
     def folds(self, i: int) -> bool:
-        """Whether there is something inside an item."""
+        """Whether an item has inner items."""
         return i + 1 < len(self.items) and self.items[i + 1].depth > self.items[i].depth
 
     def text(self, i: int) -> str:
@@ -125,7 +125,7 @@ class OutlineView(ScrollView, can_focus=True, inherit_bindings=False):
     def selection_updated(self, selection: Selection | None) -> None:
         self.refresh()
 
-    # What the reader does -----------------------------------------------------------------------------------
+    # Actions ------------------------------------------------------------------------------------------------
 
     def action_move(self, by: int) -> None:
         shown = list(self._visible())
@@ -135,7 +135,7 @@ class OutlineView(ScrollView, can_focus=True, inherit_bindings=False):
         self.cursor = shown[max(0, min(len(shown) - 1, at + by))]
         rows = [y for y, row in enumerate(self._rows) if row[0] == self.cursor]
         top, height = self.scroll_offset.y, self.size.height
-        if not rows:  # it has not been given any room yet
+        if not rows:  # it has no size yet
             return
         if rows[0] < top:
             self.scroll_to(y=rows[0], animate=False)

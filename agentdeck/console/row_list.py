@@ -1,4 +1,8 @@
-"""A list of rows, drawn line by line: as many as there are, at the price of those that can be seen."""
+"""A list of rows with headings, drawn line by line: only the visible rows cost time.
+
+It is no `Table`: it has headings between its rows and textual's scrollbar, and is filled page by page; a table
+sorts, filters and marks its rows and compares its visible lines at every tick.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +28,7 @@ LEAST = 12
 
 
 class ListColumn(NamedTuple):
-    """`width` 0 shares what is left. The last ones vanish where there is no room."""
+    """`width` 0 shares what is left. The last columns are hidden where there is no room."""
 
     title: str
     width: int = 0
@@ -46,7 +50,7 @@ class RowList(CachedBackground, ScrollView, can_focus=True, inherit_bindings=Fal
     BINDINGS = bindings("list")
 
     class Moved(Message):
-        """The cursor stands on another row now. `left` is how many rows are below it."""
+        """The cursor is on another row. `left` is how many rows are below it."""
 
         def __init__(self, rows: RowList, key: str, left: int) -> None:
             super().__init__()
@@ -120,7 +124,7 @@ class RowList(CachedBackground, ScrollView, can_focus=True, inherit_bindings=Fal
             self._tell()
 
     def _near(self, to: int, way: int) -> int:
-        """The nearest row that can be selected: this way, else the other."""
+        """The nearest row that can be selected: in this direction, else in the other."""
         for step in (way, -way):
             at = to
             while 0 <= at < len(self.rows):
@@ -130,7 +134,7 @@ class RowList(CachedBackground, ScrollView, can_focus=True, inherit_bindings=Fal
         return to
 
     def _see(self) -> None:
-        """Keep the cursor in sight, and its heading where there is one."""
+        """Keep the cursor visible, with its heading."""
         height = self.size.height - self._head
         top = round(self.scroll_offset.y)
         least = self.cursor - 1 if self.cursor and not self.rows[self.cursor - 1].key else self.cursor
@@ -192,7 +196,7 @@ class RowList(CachedBackground, ScrollView, can_focus=True, inherit_bindings=Fal
         return self._draw(row.cells, width, Style()).apply_style(background)
 
     def _widths(self, width: int) -> list[int]:
-        """Of each column; those that there is no room for have none, the last ones first."""
+        """The width of each column that fits, from the first one on."""
         widths = [column.width or LEAST for column in self.columns]
         while len(widths) > 1 and sum(widths) + 2 * len(widths) + 1 > width:
             widths.pop()

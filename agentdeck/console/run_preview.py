@@ -1,4 +1,4 @@
-"""A look at a run that is not opened: its graph, as it stands."""
+"""A preview of a workflow or of a run that is not opened: its graph."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from agentdeck.views.run_view import RunView
     from agentdeck.workflow.model import Definition
 
-# All of these take longer to import than the first screen to appear, and nothing of them is on it.
+# Importing these takes longer than showing the first screen, which uses none of them.
 
 EVERY = 0.05
-SELDOM = 5  # looks of which one is taken, once all is read
-FOLD = 0.01  # seconds of each look, for taking events in
-LINES = 10  # of the log that are kept
+EVERY_FIFTH = 5  # only each fifth time, once all events are read
+FOLD = 0.01  # seconds of folding events at a time
+LINES = 10  # log lines that are shown
 
 
 class RunPreview(Container):
-    """The graph of a workflow, or of a run while it goes on, and the last `lines` of the run's log. One at a
-    time; what was there before is let go."""
+    """The graph of a workflow, or of a run as it executes, and the last `lines` of its log. It shows one at a
+    time."""
 
     DEFAULT_CSS = "RunPreview > * { height: 1fr; }"
 
@@ -48,12 +48,12 @@ class RunPreview(Container):
             await self._feed.close()
 
     def show_workflow(self, definition: Definition) -> None:
-        """Show what is not run."""
+        """Show a workflow."""
         self.stop()
         self._draw(definition)
 
     def show_run(self, db: Path, run: str) -> None:
-        """Show a run, from its events; nothing happens if it is shown already."""
+        """Show a run, from its events; does nothing if it is shown already."""
         if self._feed is None or self._feed.run != run:
             from agentdeck.console.feed import Feed
 
@@ -65,13 +65,13 @@ class RunPreview(Container):
 
     @property
     def has_all_events(self) -> bool:
-        """All that the store has of the run is shown."""
+        """Whether all events of the store are shown."""
         feed = self._feed
         return feed is not None and bool(self.lines) and self._view is not None and feed.known == self._view.seq
 
     @property
     def is_complete(self) -> bool:
-        """There is a graph, of all that the store has of the run."""
+        """Whether the graph shows all events of the store."""
         graph, feed = self._graph, self._feed
         there = graph is not None and graph.is_mounted and graph.size.height > 0
         return there and (
@@ -80,7 +80,7 @@ class RunPreview(Container):
 
     @property
     def reading(self) -> str:
-        """`reading 64 %` while the graph does not show how the run stands; empty where it does."""
+        """`reading 64 %` while the graph is not up to date; empty when it is."""
         feed = self._feed
         if feed is None or self._caught_up:
             return ""
@@ -88,19 +88,19 @@ class RunPreview(Container):
         return f"reading {min(99, 100 * seq // max(1, feed.known))} %"
 
     def stop(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         if self._feed is not None:
             self._feed.stop()
             self._feed = None
 
     def look(self) -> None:
-        """Take in what has come of a run, and draw it."""
+        """Read new events, and draw them; less often when all are read."""
         self._looks += 1
-        if not self._caught_up or not self._looks % SELDOM:
+        if not self._caught_up or not self._looks % EVERY_FIFTH:
             self.draw()
 
     def draw(self) -> None:
-        """Take in what has come, and draw it at once."""
+        """Read new events, and draw them."""
         feed = self._feed
         if feed is None or feed.definition is None:
             return

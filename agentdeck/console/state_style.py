@@ -1,4 +1,4 @@
-"""How states and other roles look: glyph, word and colour together, for everything drawn by hand.
+"""The glyphs and styles of states and other roles, for everything that is drawn line by line.
 
 Colours come from the theme's variables, so a pane asks for a role and never names a colour. Under a theme
 without colours (NO_COLOR) what is left are glyph, word, bold, dim and reverse, and these alone suffice.
@@ -69,11 +69,11 @@ ROLES: Mapping[str, tuple[str, str]] = {
 
 
 class RoleStyles:
-    """The roles under one theme. Made anew when the theme changes; `role_styles(app)` keeps the current one."""
+    """The styles of all roles under one theme. `role_styles(app)` caches those of the current theme."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         variables = {"line": variables.get("panel-lighten-2", ""), **variables}
-        if variables.get("accent") == variables.get("success"):  # what runs and what is done are never alike
+        if variables.get("accent") == variables.get("success"):  # running and done never look alike
             variables["accent"] = variables.get("primary", "")
         _keep_apart(variables)
         self.styles = {role: _style(name, extra, variables) for role, (name, extra) in ROLES.items()}
@@ -81,7 +81,7 @@ class RoleStyles:
         front = variables.get("block-cursor-foreground", "")
         if block.startswith("#") and not front.startswith("#"):
             front = Color.parse(block).get_contrast_text(1.0).hex6.lower()
-        # The terminal's own colours may be any: turned round, they can be read wherever they can be read at all.
+        # The terminal's own colours are unknown: reversed, they are as readable as they are.
         coloured = front.startswith("#") and block.startswith("#")
         self.cursor = Style.parse(f"{front} on {block}") if coloured else Style(reverse=True)
         surface = _colour(variables, "panel")
@@ -92,7 +92,7 @@ class RoleStyles:
 
 
 def _keep_apart(variables: dict[str, str]) -> None:
-    """What asks and what was rejected have a colour that no other state has, where the theme has one to spare."""
+    """Give `asking` and `rejected` colours that no other state has, where the theme has such colours."""
     taken = {_colour(variables, name) for name in ("accent", "success", "error", "text-muted")}
     for name in ("asking", "rejected"):
         for choice in ("primary", "secondary", "text-secondary", "warning", "foreground"):
@@ -127,7 +127,7 @@ _current: tuple[Mapping[str, str], RoleStyles] | None = None
 
 
 def role_styles(app: App[object]) -> RoleStyles:
-    """The look of the app's current theme. Textual makes the variables anew for each change of theme."""
+    """The styles under the app's current theme. Textual makes new variables for each change of theme."""
     global _current
     variables = app.theme_variables
     if _current is None or _current[0] is not variables:

@@ -1,4 +1,4 @@
-"""Two single lines of the run screen: the tabs of its panes, and what the console has to say about itself."""
+"""Two single lines of the run screen: the tabs of its panes, and a notice."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from agentdeck.terminal_text import clean
 
 
 class Tabs(Widget):
-    """The panes by number. The one that has the keys stands out; those on the stage are brighter. At the right,
-    what a key acts on. The numbers are left out while digits are typed into a field."""
+    """The panes by number: the active one highlighted, the displayed ones brighter. At the right, what a key acts
+    on. The numbers are left out while digits are typed into a field."""
 
     DEFAULT_CSS = "Tabs { height: 1; }"
 
@@ -38,14 +38,14 @@ class Tabs(Widget):
         self._numbers = True
 
     def set_panes(self, main: str, on: Collection[str] | None) -> None:
-        """Which pane has the keys, and which are on the stage (None: as before)."""
+        """Show which pane is active, and which ones are displayed (None: as before)."""
         shown = self._on if on is None else frozenset(on)
         if (main, shown) != (self._main, self._on):
             self._main, self._on = main, shown
             self.refresh()
 
     def set_breadcrumb(self, target: str, *, numbers: bool = True) -> None:
-        """What a key acts on; and whether a number key switches panes now."""
+        """Show what a key acts on, and whether number keys switch panes now."""
         if (target, numbers) != (self._target, self._numbers):
             self._target, self._numbers = clean(target), numbers
             self.refresh()
@@ -75,7 +75,7 @@ class Tabs(Widget):
 
 
 class Notice(Widget):
-    """One line that is there only when there is something to say."""
+    """One line that is hidden while it has no text."""
 
     DEFAULT_CSS = "Notice { height: 1; display: none; }"
 
@@ -84,7 +84,7 @@ class Notice(Widget):
         self._told = ("", "")
 
     def show(self, role: str, text: str) -> None:
-        """Say it, or nothing any more."""
+        """Show a text in this role; hide the line for an empty one."""
         if (role, text) != self._told:
             self._told = (role, clean(text))
             if self.display != bool(text):

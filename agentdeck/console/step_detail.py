@@ -1,4 +1,4 @@
-"""One step of a run, whole: its attempts, what it was told, what it read, what it gave."""
+"""One step of a run: its attempts, prompt, inputs and output."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from agentdeck.terminal_text import clean
 from agentdeck.views.step_story import AttemptStory, StepStory
 from agentdeck.workflow.model import Data
 
-AGAIN = 1.0  # seconds between two looks at a step that has not ended
+AGAIN = 1.0  # seconds after which a step that has not ended is read again
 SHORT = 12  # lines of inputs that are shown unfolded
 
 
@@ -101,7 +101,7 @@ class StepDetail(ModalScreen[None]):
         self._hand_over(os.environ.get("VISUAL") or os.environ.get("EDITOR") or default)
 
     def _hand_over(self, program: str) -> None:
-        """Give the terminal to a program that shows the story, until it ends."""
+        """Suspend the console while a program shows the story."""
         if self.story is None:
             return
         with tempfile.TemporaryDirectory(prefix="agentdeck-") as folder:

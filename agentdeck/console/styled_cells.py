@@ -67,7 +67,7 @@ def selected(selection: Selection | None, y: int, length: int, style: Style) -> 
 
 
 def extracted(selection: Selection, lines: Sequence[tuple[int, str]]) -> str:
-    """The text that a selection covers, of lines given with their place on the y axis."""
+    """The selected text, of lines given with their y."""
     parts = []
     for y, text in lines:
         span = _span(selection, y, len(text))
@@ -77,7 +77,7 @@ def extracted(selection: Selection, lines: Sequence[tuple[int, str]]) -> str:
 
 
 def _span(selection: Selection, y: int, length: int) -> tuple[int, int] | None:
-    """From where to where a line is selected. What stands before a line counts below zero."""
+    """The selected span of a line. Cells before the line have negative positions."""
     span = selection.get_span(y)
     if span is None:
         return None

@@ -20,7 +20,8 @@ K_co = TypeVar("K_co", bound=Hashable, covariant=True)
 
 class Source(Protocol[R]):
     """Where a table's rows come from. `arrange` sorts and filters; it is called from the loop and must not
-    wait: a source on disk answers with a query of its own. `find` tells where a key is now, None if nowhere."""
+    wait: a source on disk answers with a query of its own. `find` returns the
+    position of a key, None if there is none."""
 
     @property
     def count(self) -> int: ...
@@ -41,7 +42,7 @@ class Table(LineWidget, Generic[R]):
     """
 
     class RowChanged(Message):
-        """The cursor stands on another row; `opened` when that row was chosen (Enter, double click)."""
+        """The cursor is on another row; `opened` when the row was opened (Enter, double click)."""
 
         def __init__(self, table: Table[Any], key: Hashable, opened: bool) -> None:
             super().__init__()
@@ -79,15 +80,15 @@ class Table(LineWidget, Generic[R]):
         self._dragging = False
         self._layout: tuple[int, Layout[R]] | None = None
 
-    # What is seen --------------------------------------------------------------------------------------------
+    # Drawing ----------------------------------------------------------------------------------------------
 
     @property
     def page(self) -> int:
-        """How many rows there is room for."""
+        """How many rows fit."""
         return max(1, self.size.height - 1 - (self.typing or bool(self.filter)))
 
     def show_placeholder(self, text: str) -> None:
-        """There are no rows yet, and why not."""
+        """Show this text while there are no rows."""
         self.placeholder = text
         self.refresh_lines()
 
@@ -96,7 +97,7 @@ class Table(LineWidget, Generic[R]):
         super().refresh_lines()
 
     def fit_cursor(self) -> None:
-        """Let cursor and viewport fit the rows as they are now."""
+        """Move cursor and viewport to fit the rows as they are now."""
         count = self.source.count
         if self._sought is not None and count:
             self.move_to_key(self._sought)
@@ -181,7 +182,7 @@ class Table(LineWidget, Generic[R]):
         start = round((page - size) * self.top / max(1, count - page))
         return ("┃", "dim") if start <= y - 1 < start + size else ("│", "line")
 
-    # What is done --------------------------------------------------------------------------------------------
+    # Actions ----------------------------------------------------------------------------------------------
 
     def move_to(self, at: int, *, told: bool = True) -> None:
         """Put the cursor on the row at this place and bring it into view."""

@@ -11,17 +11,18 @@ from agentdeck.console.throttle import Throttle
 
 R = TypeVar("R")
 
-#: A cell between columns is enough where two of them would cost a column.
+#: Two cells between columns, or one where two would hide a column.
 GAPS = (2, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Column(Generic[R]):
-    """What a table shows of a row. `show` gives the cell: text, or pieces with their roles, already harmless.
+    """What a table shows of a row. `show` gives the cell: text, or pieces with their roles, without control
+    characters.
 
     `width` is the least it takes; what is left over goes to columns with `flex`, up to `most`. Where there is
-    too little room the column with the highest `rank` vanishes first, and those with rank 0 never. `order`
-    gives what the rows are sorted by (None comes last); without it the column cannot be sorted by.
+    too little room the column with the highest `rank` is hidden first; those with rank 0 are never hidden.
+    `order` gives what the rows are sorted by (None comes last); a column without it cannot be sorted by.
     """
 
     name: str
@@ -57,7 +58,7 @@ def fitted(columns: Sequence[Column[R]], width: int) -> Layout[R]:
             widths[column.name] += more
             left -= more
     for column in reversed(kept):
-        # Not even those that never vanish have room: the last ones are cut.
+        # Not even the columns that are never hidden fit: the last ones are cut.
         cut = min(widths[column.name], max(0, -left))
         widths[column.name] -= cut
         left += cut
@@ -70,7 +71,7 @@ def _least(columns: Sequence[Column[R]], gap: int) -> int:
 
 
 class TableRows(Generic[R]):
-    """A `Source` over a sequence. `key` names a row for good; `text` is what the filter looks at.
+    """A `Source` over a sequence. `key` identifies a row; `text` is what the filter searches.
 
     A filter is a part of the text in any case; with `!` in front, what must not be in it.
     """
@@ -99,7 +100,7 @@ class TableRows(Generic[R]):
         return next((at for at, row in enumerate(self._shown) if self._key(row) == key), None)
 
     def set_rows(self, items: Sequence[R]) -> None:
-        """Other rows, or the same ones changed. Where sorting them takes long it is done less often."""
+        """Set the rows. Where sorting them takes long it is done less often."""
         grew = len(items) != len(self._items)
         self._items = items
         if self._column is None and not self._filter and not self._reverse:

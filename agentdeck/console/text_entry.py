@@ -1,4 +1,4 @@
-"""A line to type into, whatever is in it."""
+"""A text field that shows control characters."""
 
 from __future__ import annotations
 

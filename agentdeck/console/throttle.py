@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from types import TracebackType
 
-#: Less than this is always done, in seconds.
+#: Work that takes less than this, in seconds, is always due.
 LITTLE = 0.001
-#: What takes longer may take this share of the time.
+#: Longer work may take this share of the time.
 SHARE = 0.04
 
 
 class Throttle:
-    """Around work that is done only so often that it takes SHARE of the time: `if s.due(): with s: …`."""
+    """Measures work and lets it be due so often that it takes SHARE of the time: `if t.due(): with t: …`."""
 
     def __init__(self) -> None:
         self._began = self._again = 0.0

@@ -14,7 +14,7 @@ from agentdeck.views.agent_activity import AgentActivity
 from agentdeck.views.task_timeline import TimelineRow
 from agentdeck.workflow.units import show_duration
 
-#: Between two marks: what people count in.
+#: Possible distances between two marks, in seconds.
 STEPS = (
     0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800,
     3600, 7200, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800,
@@ -73,8 +73,9 @@ ROLES = {"lost": "interrupted", "ready": "failed"}
 
 
 def attempts(row: TimelineRow, axis: Axis, end: float, now: float | None, *, critical: bool) -> Pieces:
-    """Waits as dotted lines in the colour of their reason, attempts as bars, the first cell of a further one its
-    number, the last cell of one that failed how it ended; how long the last took behind it; now as a line."""
+    """Waits as dotted lines in the colour of their reason, attempts as bars. The first cell of a second or later
+    attempt is its number, the last cell of a failed one its end; after the last attempt comes its duration. A
+    line marks the present moment."""
     cells: list[Piece] = [(" ", "text")] * axis.width
     body = "█" if critical else "━"
     edge = 0

@@ -19,7 +19,7 @@ Span = tuple[str, str]
 CellRow = tuple[Span, ...]
 
 SIGNS = {state: GLYPHS[state] for state in DISPLAY_STATES}
-#: Which counts stay when there is no room for all.
+#: Which counts are shown first when there is no room for all.
 _FIRST = ("failed", "asking", "running", "rejected", "done", "ready", "waiting", "skipped", "cancelled")
 #: corners, sides, top and bottom, done part of the bottom
 _BORDERS: dict[Kind | str, tuple[str, str, str, str]] = {
@@ -32,14 +32,14 @@ _BORDERS: dict[Kind | str, tuple[str, str, str, str]] = {
 
 
 def fit(text: str, width: int) -> str:
-    """Text in exactly so many cells; what is cut off is told by `…`."""
+    """Text in exactly so many cells; `…` marks a cut."""
     if cell_len(text) <= width:
         return text + " " * (width - cell_len(text))
     return set_cell_size(text, width - 1) + "…" if width > 0 else ""
 
 
 def named(text: str, width: int) -> str:
-    """A name in exactly so many cells. Where it is too long its middle goes: alike names differ at their ends."""
+    """A name in exactly so many cells. A long one loses its middle: similar names differ at their ends."""
     if cell_len(text) <= width or width < 8:
         return fit(text, width)
     tail, room = "", width // 3
@@ -51,7 +51,7 @@ def named(text: str, width: int) -> str:
 
 
 def title(node: Node, card: Card | None, width: int | None = None) -> str:
-    """A node's name and how many it stands for; in exactly so many cells where a width is given."""
+    """A node's name and how many agents or items it has; in exactly so many cells where a width is given."""
     times = len(node.members) if node.kind == "group" else card.times if card else 0
     tail = f" ×{short(times)}" if times else ""
     if width is None:
@@ -78,8 +78,8 @@ def box_height(node: Node, card: Card | None, width: int, more: int) -> int:
 def box(
     node: Node, card: Card | None, width: int, height: int, *, selected: bool = False, halves: bool = True
 ) -> tuple[CellRow, ...]:
-    """A node drawn large. Without a card it tells what the agent does. Without `halves` (where there is no
-    colour) a group's agents are told by their signs."""
+    """A node drawn large. Without a card it says what the agent does. Without `halves` (where there is no
+    colour) a group's agents are drawn as glyphs."""
     inner = width - 4
     role = _border(card)
     corners, side, edge, _ = _BORDERS["selected" if selected else node.kind]
@@ -111,7 +111,7 @@ def box(
 
 
 def _border(card: Card | None) -> str:
-    """The border is in the colour of the state; what waits recedes."""
+    """The role of the border: the state, or that of a wire where the node waits."""
     return (
         card.state
         if card and card.state in ("running", "asking", "ready", "failed", "rejected", "done")

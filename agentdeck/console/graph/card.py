@@ -1,4 +1,4 @@
-"""What a node says about its state: a value that is compared from frame to frame. Pure."""
+"""What a node shows of its state: a value that is compared between frames. Pure."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import NamedTuple
 from agentdeck.console.graph.nodes import Node
 from agentdeck.views.agent_totals import DISPLAY_STATES, AgentTotals
 
-#: One failure in so many: fewer are told by their count alone, and the agent does well.
+#: An agent with at most one failure in so many steps is not drawn as failed; its count says it.
 FEW = 10
 _NOTHING = dict.fromkeys(DISPLAY_STATES, 0)
 
 
 class Card(NamedTuple):
-    """`counts` are steps by state, `total` how many are expected. `times` is a number of items or agents to be
-    told beside the name. `members` are the states of a group's agents. `spoilt` of the failed steps were never
+    """`counts` are steps by state, `total` how many are expected. `times` is a number of items or agents, shown
+    beside the name. `members` are the states of a group's agents. `spoilt` of the failed steps were never
     tried: something they need failed."""
 
     state: str = "waiting"
@@ -30,7 +30,7 @@ class Card(NamedTuple):
 
     @property
     def failed_role(self) -> str:
-        """What catches the eye is where it failed, not all that comes after."""
+        """The role of the count of failures: dim where the steps failed only because of others."""
         return failed_role(self.by_state["failed"], self.spoilt)
 
     @property
@@ -43,8 +43,8 @@ class Card(NamedTuple):
 
 
 def state_of(counts: Mapping[str, int]) -> str:
-    """One word for an agent's steps: what goes on, then what went wrong, then what is over; waiting where there
-    are none."""
+    """One state for all steps of an agent: an active one, else failed, else an ended one; waiting where there are
+    no steps."""
     on = next((state for state in ("asking", "running", "ready", "waiting") if counts[state] > 0), None)
     if on is None and counts["failed"] * FEW > counts["done"]:
         return "failed"
@@ -71,7 +71,7 @@ def card_of(
     many: bool = False,
     note: str = "",
 ) -> Card:
-    """What to say of a node. `tasks` is how many tasks are expected at least, `since` when the oldest of its
+    """What to show of a node. `tasks` is how many tasks are expected at least, `since` when the oldest of its
     running attempts began; `many` agents have a step per item, however many tasks there are."""
     if node.kind == "group":
         each = [steps_of(tallies.get(name)) for name in node.members]

@@ -1,4 +1,4 @@
-"""The critical path of a graph as it goes, and how much later the others could end. Pure."""
+"""The critical path of a running graph, and the slack of the other agents. Pure."""
 
 from __future__ import annotations
 
@@ -28,6 +28,6 @@ def path(definition: Definition, spent: Mapping[str, float]) -> tuple[str, ...]:
 
 
 def slack(definition: Definition, spent: Mapping[str, float]) -> dict[str, str]:
-    """How much later each agent could end without delaying its task, for people."""
+    """How much later each agent could end without delaying its task, as text."""
     left = schedule(definition, spent).slack
     return {name: f"+{seconds(value)}" if value > 0.0005 else CRITICAL for name, value in left.items()}

@@ -48,7 +48,7 @@ class Net(NamedTuple):
 
 
 class Wires:
-    """All edges of a layout. Cells are worked out a row at a time, when a row is first looked at."""
+    """All edges of a layout. The cells of a row are computed when it is first read."""
 
     def __init__(self) -> None:
         self.levels: dict[int, list[LevelPiece]] = {}
@@ -180,7 +180,7 @@ def _nets(graph: Layered, layer: list[int], rows: Sequence[int]) -> list[Net]:
 def _tracks(nets: list[Net], rows: Sequence[int]) -> list[int]:
     """A track for each net; -1 where it runs straight.
 
-    On one row, what leaves the layer must turn before what enters the next one: such nets stand left of the
+    On one row, what leaves the layer must turn before what enters the next one: such nets lie left of the
     others, unless that leads in a circle. Of the rest, those going down are laid from the lowest up and those
     going up from the highest down, so that they nest instead of crossing (left-edge algorithm, Hashimoto and
     Stevens 1971).

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 #: Beyond so many bends the longest edges are not drawn.
 BENDS = 30_000
-#: Up to so many hops, crossings are counted and the best order is kept.
+#: Up to so many hops, crossings are counted and the best order is used.
 COUNTED = 3000
 
 

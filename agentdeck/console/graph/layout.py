@@ -1,7 +1,7 @@
-"""Where the nodes of a graph stand on a canvas of cells, left to right, and how the edges run between them.
+"""The positions of a graph's nodes on a canvas of cells, left to right, and the routes of its edges.
 
-Layers and their order are those of `layers.py`. Down a layer, every vertex would like to stand level with its
-neighbours; the nearest places to these wishes that keep order and distance are found exactly by pooling
+Layers and their order are those of `layers.py`. Down a layer, every vertex should be level with its
+neighbours; the nearest rows to these wishes that keep order and distance are found exactly by pooling
 adjacent violators (isotonic regression), a few sweeps from either side. Deterministic.
 """
 
@@ -44,7 +44,7 @@ class Layout(NamedTuple):
 def lay_out(
     needs: Mapping[str, Sequence[str]], sizes: Mapping[str, tuple[int, int]], *, apart: int = 1, gap: int = 3
 ) -> Layout:
-    """Draw up the plan. `sizes` are (width, height); all nodes of a layer become as wide as its widest.
+    """Lay out a graph. `sizes` are (width, height); all nodes of a layer become as wide as its widest.
     `apart` rows lie between two nodes of a layer, at least `gap` columns between two layers.
 
     Needs outside the graph are left out. The graph has no cycle.

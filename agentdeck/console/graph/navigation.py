@@ -1,4 +1,4 @@
-"""Where the arrow keys lead: along edges to the left and right, and up and down the layer. Pure."""
+"""Moving in the graph with the arrow keys: along edges left and right, and up and down a layer. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Way = Literal["left", "right", "up", "down"]
 
 
 def step(drawing: Scene | StatusMap, needs: Needs, below: Needs, selected: str, way: Way) -> str:
-    """The agent that way of the selected one; empty where there is none. From nowhere, the first one."""
+    """The next agent in a direction; empty where there is none. Without a selection, the first agent."""
     if isinstance(drawing, StatusMap):
         return _in_map(drawing, needs, below, selected, way)
     at = drawing.node_of.get(selected, "")

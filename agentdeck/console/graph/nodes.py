@@ -1,4 +1,4 @@
-"""What stands in the graph: agents, and groups of alike ones. Pure."""
+"""The nodes of the graph: agents, and groups of similar agents. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from agentdeck.workflow.model import (
 Needs = Mapping[str, Sequence[str]]
 Kind = Literal["agent", "spare", "nested", "group"]
 
-#: Fewer are drawn one by one.
+#: Fewer similar agents are drawn one by one.
 ALIKE = 3
 
 
@@ -38,7 +38,7 @@ class Node(NamedTuple):
 
 
 def nodes_of(definition: Definition) -> dict[str, Node]:
-    """A node for each agent. What all their names begin with is left out of the labels where it is long."""
+    """A node for each agent. A long common prefix is left out of the labels."""
     labels = [clean(name) for name in definition.agents]
     shared = re.sub(r"[^\W_]*$", "", _shared(labels)) if len(labels) > 2 else ""
     cut = len(shared) if len(shared) >= 8 else 0
@@ -49,7 +49,7 @@ def nodes_of(definition: Definition) -> dict[str, Node]:
 
 
 def _shared(labels: Sequence[str]) -> str:
-    """What all of them begin with."""
+    """Their common prefix."""
     first, last = min(labels), max(labels)
     return first[: next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))]
 
@@ -81,7 +81,7 @@ def _about(agent: Agent) -> str:
 
 
 def edges_of(definition: Definition) -> dict[str, tuple[str, ...]]:
-    """Who is drawn behind whom: needs. A spare agent stands behind those that fall back to it."""
+    """The edges that are drawn: needs. A spare agent comes after those that fall back to it."""
     stands_in: dict[str, list[str]] = {}
     for name, agent in definition.agents.items():
         if agent.on_error.fallback:
@@ -96,8 +96,8 @@ def edges_of(definition: Definition) -> dict[str, tuple[str, ...]]:
 def fold(
     nodes: Mapping[str, Node], needs: Needs, rank: Mapping[str, int]
 ) -> tuple[dict[str, Node], dict[str, list[str]]]:
-    """Put alike neighbours together: agents of one layer whose names differ only in their number, or that have
-    the same needs and the same dependents. Edges lead from layer to layer, so no cycle can come of it."""
+    """Group similar neighbours: agents of one layer whose names differ only in their number, or that have
+    the same needs and the same dependents. Edges lead from layer to layer, so this makes no cycle."""
     nodes, needs = _merge(nodes, needs, lambda node: (rank[node.name], node.kind, _stem(node.label)))
     below: dict[str, list[str]] = {name: [] for name in nodes}
     for name, above in needs.items():

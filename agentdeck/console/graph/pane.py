@@ -28,13 +28,13 @@ from agentdeck.views.run_view import RunView
 from agentdeck.workflow import graph
 from agentdeck.workflow.model import Definition
 
-#: How long an edge glows after a result went along it.
+#: Seconds for which the outgoing edges of an agent glow after a result.
 GLOW = 0.6
-#: Nodes out of sight that are brought up to date in one tick.
+#: Invisible nodes that are updated in one tick.
 BEHIND = 400
-#: Beyond so many agents the critical path is worked out from what is declared, once.
+#: Beyond so many agents the critical path is computed once, from the declared durations.
 TRACED = 2000
-#: Seconds between two looks at the critical path.
+#: Seconds after which the critical path is computed again.
 RETRACE = 2.0
 
 
@@ -42,7 +42,7 @@ class GraphPane(CachedBackground, ScrollView, can_focus=True, inherit_bindings=F
     """The graph of one workflow, live. Posts `SelectionChanged` for the node under the cursor.
 
     Before the first tick it shows what each agent does. `total` is how many tasks are to come, where that is
-    known before the log tells.
+    known before the log says so.
     """
 
     DEFAULT_CSS = "GraphPane { height: 1fr; width: 1fr; scrollbar-size: 1 1; }"
@@ -91,7 +91,7 @@ class GraphPane(CachedBackground, ScrollView, can_focus=True, inherit_bindings=F
     # The seam --------------------------------------------------------------------------------------------------
 
     def tick(self, view: RunView, now: float) -> None:
-        """Bring what can be seen up to date, and a share of the rest."""
+        """Update the visible nodes, and a share of the others."""
         if not self.size:
             return
         tallies = view.agents
@@ -111,10 +111,10 @@ class GraphPane(CachedBackground, ScrollView, can_focus=True, inherit_bindings=F
 
     @property
     def cursor_selection(self) -> Selection | None:
-        return None  # what is selected here is what all panes look at
+        return None  # the cursor of the graph is the shared selection
 
     def show_selection(self, selection: Selection) -> None:
-        """Select the agent that another pane looks at."""
+        """Select this agent, or the sub-workflow that it belongs to."""
         name = selection.agent
         while name and name not in self._stands:
             name = name.rpartition("/")[0]
@@ -162,7 +162,7 @@ class GraphPane(CachedBackground, ScrollView, can_focus=True, inherit_bindings=F
         self.refresh()
 
     def _place(self, drawing: Scene | StatusMap) -> None:
-        """What is smaller than the pane stands in its middle."""
+        """Centre a drawing that is smaller than the pane."""
         width, height = self.size.width, self.size.height
         free = max(0, height - drawing.height) // 2 if drawing.level != "map" else 0
         self._origin = Offset(max(0, width - drawing.width) // 2, free)
@@ -181,7 +181,7 @@ class GraphPane(CachedBackground, ScrollView, can_focus=True, inherit_bindings=F
         self._glow = {name: until for name, until in self._glow.items() if now < until <= now + GLOW}
         changed = len(self._glow) != glowing
         names = list(drawing.nodes)
-        # Where groups are many thousands strong, all of them take their turns.
+        # Groups of many thousands of agents are all updated in turn.
         crowded = drawing.level == "groups" and len(self._stands) > TRACED
         due = self._behind(names) if crowded else chain(seen, self._behind(names))
         for name in due:
@@ -202,7 +202,7 @@ class GraphPane(CachedBackground, ScrollView, can_focus=True, inherit_bindings=F
         self._follow(drawing, seen)
 
     def _follow(self, drawing: Scene, seen: list[str]) -> None:
-        """Stay with what runs, in a graph that is larger than the pane, until the operator moves."""
+        """Keep a running node visible, in a graph larger than the pane, until the operator scrolls or selects."""
         if self.selected or not (self.max_scroll_x or self.max_scroll_y) or self.scroll_offset != self._followed:
             return
         running = [name for name, card in drawing.cards.items() if card.state == "running"]
@@ -376,7 +376,7 @@ class GraphPane(CachedBackground, ScrollView, can_focus=True, inherit_bindings=F
         self._rebuild()
 
     def _rebuild(self) -> None:
-        """Drawn anew at the next tick; at once while nothing ran yet."""
+        """Lay out again at the next tick; at once before the first tick."""
         self._built = None
         if not self._live and self.size:
             self._build({}, 0, {}, 0.0)

@@ -23,7 +23,7 @@ CELLS = 200
 
 class StatusMap:
     """`put` an agent's counts, then draw `row` by row. Cells of an agent are counted in `steps` of the last
-    `put`; where an agent has outgrown its cells (`full`), make the map anew."""
+    `set_counts`; where an agent has outgrown its cells (`full`), make another map."""
 
     level = "map"
 
@@ -216,7 +216,7 @@ def _shares(counts: Mapping[str, int], room: int, expected: int) -> list[int]:
 
 
 def legend(counts: Mapping[str, int]) -> list[Span]:
-    """What the colours mean and how much there is of each."""
+    """What the colours mean, and the number of steps of each."""
     spans: list[Span] = []
     for state in ("waiting", "ready", "running", "done", "failed", "skipped", "cancelled"):
         if counts.get(state):

@@ -1,4 +1,4 @@
-"""From roles to styles, under the theme of the moment and on the pane's own background."""
+"""The styles of the canvas by role, under the current theme and on the pane's background."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ROLES = {"wire": "needs", "critical": "title", "lit": "done", "selected": "text
 
 
 class CanvasStyles:
-    """Styles by role, each worked out once. `a/b` is a half cell of state `a` above one of state `b`."""
+    """Styles by role, each computed once. `a/b` is a half cell of state `a` above one of state `b`."""
 
     def __init__(self, styles: RoleStyles, background: Style) -> None:
         self.styles = styles
@@ -42,7 +42,7 @@ class CanvasStyles:
         return self.styles.cursor if role == "cursor" else self.styles[_ROLES.get(role, role)]
 
     def _state(self, state: str) -> Style:
-        """What waits recedes: it is the background on which the rest of a map stands out."""
+        """The style of a state. Waiting is drawn faintly, so that the rest of a map is visible against it."""
         style = self.styles[state]
         back = self.background.bgcolor
         if state != "waiting" or style.color is None:
@@ -53,6 +53,6 @@ class CanvasStyles:
 
 
 def colourful(styles: RoleStyles) -> bool:
-    """Whether states can be told by colour alone."""
+    """Whether states can be distinguished by colour alone."""
     inks = {styles[state].color for state in ("done", "failed", "running")}
     return len(inks) == 3 and None not in inks

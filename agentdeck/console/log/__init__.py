@@ -1,1 +1,1 @@
-"""The log of a run on the screen: lines kept, sifted, drawn."""
+"""The log of a run on the screen: storing, filtering and drawing its lines."""

@@ -1,6 +1,6 @@
 """Which lines are shown: by agent, task, level and a pattern with lines around it, looked for in slices of time.
 
-A line_filter never looks at more than it has time for, so a million lines hold no frame up; the pattern itself is
+A filter never takes longer than its slice, so a million lines delay no frame; the pattern itself is
 searched in a thread (`search.py`). Without anything to look for it holds nothing: the store's own index is what
 is shown.
 """
@@ -17,7 +17,7 @@ from time import perf_counter
 from agentdeck.console.log.lines import RANKS, LineStore
 from agentdeck.console.log.search import TOO_LONG, Chunk, Search, compiled
 
-CHUNK = 128  # lines between two looks at the clock, and that are searched under one time limit
+CHUNK = 128  # lines between two checks of the clock, and that are searched under one time limit
 CHARACTERS = 65_536  # the same, of their texts
 AHEAD = 32_768  # lines that are given to the search before it has answered
 
@@ -63,7 +63,7 @@ class LineFilter:
 
     @property
     def left(self) -> int:
-        """Lines that were not looked at yet."""
+        """How many lines were not filtered yet."""
         reached = self._reached if self.search is None else self._searched
         return 0 if self._plain else self.lines.next - max(reached, self.lines.first)
 
@@ -74,16 +74,16 @@ class LineFilter:
 
     @property
     def fault(self) -> str:
-        """Why the search ended before all lines were looked at; empty where it did not."""
+        """Why the search ended before all lines were searched; empty where it did not."""
         return TOO_LONG if self.search is not None and self.search.stopped else ""
 
     def close(self) -> None:
-        """The rows are not needed any more."""
+        """Stop the search."""
         if self.search is not None:
             self.search.close()
 
     def fits(self, number: int) -> bool:
-        """Whether a line that is shown is itself what was looked for, and not only near it."""
+        """Whether a shown line itself matches, and is not only near a match."""
         if self._plain or not self.wanted.around:
             return True
         at = bisect_left(self._matches, number)
@@ -96,7 +96,7 @@ class LineFilter:
         return found[at] if 0 <= at < len(found) else None
 
     def advance(self, seconds: float) -> bool:
-        """Look at more lines, for about so long. Whether `rows` changed."""
+        """Filter more lines, for about so many seconds. Returns whether `rows` changed."""
         if self._plain:
             return False
         lines = self.lines
@@ -214,7 +214,7 @@ class LineFilter:
         return True
 
     def _look_again(self) -> None:
-        """Lines that grew after they were looked at may fit now; what is around them is left out."""
+        """Search again the lines that grew since, without the lines around them."""
         lines, keep = self.lines, self._keep()
         count = min(lines.growth - self._growth, len(lines.grown))
         recent = {lines.grown[-i] for i in range(1, count + 1)}
@@ -247,5 +247,5 @@ def _put(numbers: array[int], number: int) -> bool:
 
 
 def level_below(level: int) -> str:
-    """The name of a least weight, for people."""
+    """The name of a least level."""
     return next(name for name, rank in RANKS.items() if rank == level) if level else "all"

@@ -1,4 +1,4 @@
-"""How one log line looks: its columns, its text cut and folded, and what stands out in it."""
+"""How one log line is drawn: its columns, its text cut and folded, and what is highlighted in it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _KEYS = re.compile(r'"(?:\\.|[^"\\]){1,80}"(?=: )')
 
 @dataclass(frozen=True, slots=True)
 class LineColumns:
-    """What stands before the text. `place` is the width of agent and task together."""
+    """The columns before the text. `place` is the width of agent and task together."""
 
     time: bool = True
     level: bool = True
@@ -49,7 +49,7 @@ class LineColumns:
     place: int = 0
 
     def fitted(self, width: int) -> LineColumns:
-        """What there is room for."""
+        """The columns that fit."""
         return LineColumns(
             self.time and width >= NARROW,
             self.level and width >= TINY,
@@ -81,14 +81,14 @@ def head(
 
 
 def place_of(line: CleanLine, *, one: bool) -> str:
-    """Who said it: agent, item and task; only item and task where all lines are of one agent."""
+    """Agent, item and task of a line; only item and task where all lines are of one agent."""
     task = line.task.partition("/")[0]
     item = line.step[line.step.rfind("[") :] if line.step.endswith("]") and "[" in line.step else ""
     return f"{task}{item}" if one else f"{line.agent}{item} {task}"
 
 
 def blank(columns: LineColumns, background: Style) -> list[Segment]:
-    """The room of the columns, before the rest of a wrapped line."""
+    """Blanks instead of the columns, before the rest of a wrapped line."""
     return [Segment(" " * (columns.width - 1), background)] if columns.width > 1 else []
 
 
@@ -117,7 +117,7 @@ def _folded(text: str) -> str:
 
 
 def spans(line: CleanLine, text: str, styles: RoleStyles, search: Search | None) -> list[Span]:
-    """What stands out in the shown text: keys of JSON, and what was looked for."""
+    """The highlighted spans of the shown text: keys of JSON, and matches."""
     found: list[Span] = []
     if text[:1] in ("{", "[") and folded(line.text):
         found += [(key.start(), key.end(), styles["title"] + QUIET) for key in _KEYS.finditer(text)]

@@ -1,7 +1,7 @@
-"""The log lines of a run, kept small: a million of them, at about a hundred bytes beyond their text.
+"""The log lines of a run in memory: a million of them, at about a hundred bytes beyond their text.
 
-Columns instead of objects. A line is known by its number: how many came before it since the store was made, so
-it keeps it when the oldest are dropped. Text is made harmless here, at the door, and nowhere later.
+They are stored in columns, not as objects. A line has a number: how many lines were stored before it. It keeps
+the number when the oldest lines are dropped. Control characters are removed from the text here, and only here.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class LogRow(Protocol):
 
 
 class CleanLine(NamedTuple):
-    """One line, all of it harmless. `agent` is named as in `View.agents`."""
+    """One line without control characters. `agent` is the name as in `RunView.agents`."""
 
     number: int
     at: float
@@ -62,7 +62,7 @@ class CleanLine(NamedTuple):
 
 
 def steady(text: str) -> str:
-    """One line of agents' text, harmless and not too long."""
+    """One line of text without control characters, cut at LONGEST."""
     if len(text) > LONGEST:
         text = f"{text[:LONGEST]} … {len(text) - LONGEST:,} more characters"
     if text.isascii() and text.isprintable():
@@ -83,8 +83,8 @@ def task_of(agent: str, task: str) -> str:
 
 
 class LineStore:
-    """Lines `first` to `next - 1`. `dropped` counts those that came and are not kept any more, and those that
-    never came (`gap`). `changes` rises with every change.
+    """Lines `first` to `next - 1`. `dropped` counts those that were dropped, and those that were never read
+    (`gap`). `changes` rises with every change.
 
     Pieces that an agent in `streams` says are gathered into lines, per attempt: one that ends with a space goes
     on with the next, so a line may grow while it is one of the newest. `grown` holds the numbers of lines that
@@ -127,7 +127,7 @@ class LineStore:
         return self.first + len(self.texts)
 
     def line(self, number: int) -> CleanLine:
-        """A line that is kept. Raises IndexError for another."""
+        """A line by its number. Raises IndexError for one that was dropped."""
         i = number - self.first
         if i < 0:
             raise IndexError(number)
@@ -151,17 +151,17 @@ class LineStore:
         return array("q") if index is None else self._of_agent[index]
 
     def agent_number(self, agent: str) -> int:
-        """How `agents` tells this one; -1 where it has said nothing."""
+        """The number of an agent in `agents`; -1 where it has no lines."""
         return self._agent_numbers.get(agent, -1)
 
     def ranks(self) -> list[int]:
         """The weight of each level, by its number in `levels`."""
         return [RANKS.get(name, RANKS["info"]) for name in self._level_names]
 
-    # What comes in ------------------------------------------------------------------------------------------
+    # Adding lines ------------------------------------------------------------------------------------------
 
     def append(self, rows: Iterable[LogRow]) -> None:
-        """Take lines in. Those whose id was here before are left out."""
+        """Add lines. Those with an id that was added before are left out."""
         places, streams = self._places, self.streams
         for row in rows:
             if row.id <= self.last_id:
@@ -178,7 +178,7 @@ class LineStore:
         self._trim()
 
     def gap(self, count: int) -> None:
-        """So many lines were not read: said in every agent's log, at this place."""
+        """Note in every agent's log, at this place, that so many lines were not read."""
         self.dropped += count
         at = self._at[-1] if self._at else 0.0
         number = self.next
@@ -217,7 +217,7 @@ class LineStore:
         self._add(row.at, place, row.attempt, level, text)
 
     def _place(self, task: str, step: str) -> tuple[str, str, int]:
-        """Task, step and agent, each kept once. Forgotten now and then, so that it does not grow with tasks."""
+        """Task, step and agent of a line, cached. A full cache is cleared: it must not grow with tasks."""
         if len(self._places) >= 32_768:
             self._places.clear()
         name = steady(agent_of(task, step))
@@ -240,7 +240,7 @@ class LineStore:
         return number
 
     def _trim(self) -> None:
-        """Drop the oldest, many at a time, when there is a good deal more than should be."""
+        """Drop the oldest lines, many at a time, when the store is well over its bounds."""
         over = len(self.texts) - self.most
         count = over if over > self.most // 16 else 0
         if self.characters > self.most_characters:

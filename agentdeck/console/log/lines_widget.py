@@ -1,4 +1,4 @@
-"""The lines of a log pane: a line-API canvas that draws what can be seen and nothing else."""
+"""The lines of a log pane, drawn by textual's line API: only the visible ones."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from agentdeck.console.styled_cells import extracted, selected, styled, wrapped
 
 COPIED = 20_000  # lines that a selection may hold
 WHEEL = 3  # rows
-NOTICE = -1  # stands for the word about dropped lines, above the first line
+NOTICE = -1  # the number of the row that says how many lines were dropped, above the first line
 
 
 class ScreenRow(NamedTuple):
@@ -78,7 +78,7 @@ class LogLines(CachedBackground, ScrollView, can_focus=True, inherit_bindings=Fa
 
     @property
     def lead(self) -> int:
-        """Rows above the first line: one that tells what was dropped."""
+        """How many rows are above the first line: one where lines were dropped."""
         return 1 if self.line_filter.lines.dropped else 0
 
     @property
@@ -89,7 +89,7 @@ class LogLines(CachedBackground, ScrollView, can_focus=True, inherit_bindings=Fa
 
     @property
     def one(self) -> bool:
-        """Whether all lines are of one agent, so that its name need not be told."""
+        """Whether all lines are of one agent, so that its name is left out."""
         return len(self.line_filter.wanted.agents) == 1
 
     def show(self, line_filter: LineFilter, *, again: bool = False) -> None:
@@ -160,7 +160,7 @@ class LogLines(CachedBackground, ScrollView, can_focus=True, inherit_bindings=Fa
             self.refresh()
 
     def _resize(self, width: int, height: int) -> None:
-        """The virtual size, without laying out the screen anew."""
+        """Set the virtual size, without a layout of the screen."""
         size = Size(width, height)
         if size != self.virtual_size:
             self._moving = True
@@ -179,7 +179,7 @@ class LogLines(CachedBackground, ScrollView, can_focus=True, inherit_bindings=Fa
             self._reader_at(round(new_value))
 
     def _reader_at(self, top: int) -> None:
-        """The reader moved: at the end the pane follows again, anywhere else it stays there."""
+        """The operator scrolled: at the end the pane follows again, anywhere else it stays."""
         total = self.lead + len(self.rows)
         if top >= self._top_for(total - 1):
             self.following = True
@@ -187,7 +187,7 @@ class LogLines(CachedBackground, ScrollView, can_focus=True, inherit_bindings=Fa
             self._leave()
 
     def _leave(self) -> None:
-        """The reader stays where the screen is now, whatever comes."""
+        """Stay at this place when lines come."""
         if self.following:
             self._seen = self.rows[-1] if len(self.rows) else -1
         self.following = False
@@ -289,7 +289,7 @@ class LogLines(CachedBackground, ScrollView, can_focus=True, inherit_bindings=Fa
     def selection_updated(self, selection: Selection | None) -> None:
         self.refresh()
 
-    # What the reader does -----------------------------------------------------------------------------------
+    # Actions ------------------------------------------------------------------------------------------------
 
     def current(self) -> CleanLine | None:
         """The line under the cursor, else the newest one."""
@@ -325,7 +325,7 @@ class LogLines(CachedBackground, ScrollView, can_focus=True, inherit_bindings=Fa
         self._go(self.scroll_offset.y + by * max(1, self.size.height - 1))
 
     def on_mouse_scroll_up(self, event: MouseScrollUp) -> None:
-        """At once and not animated: lines that come meanwhile would pull the reader back to the end."""
+        """Scroll without animation: lines that come meanwhile would scroll back to the end."""
         event.stop()
         event.prevent_default()
         self._go(self.scroll_offset.y - WHEEL)

@@ -1,4 +1,4 @@
-"""A log pane: a line that tells what is shown, the lines, and a line to type into when one is wanted."""
+"""A log pane: a head line, the log lines, and a text field while the operator types a pattern or a file name."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ from agentdeck.console.text_entry import TextEntry
 from agentdeck.insight.formatting import plural
 from agentdeck.views.run_view import RunView
 
-SLICE = 0.004  # seconds of a frame for looking at lines
-HURRIED = 0.012  # while somebody waits for a pattern
+SLICE = 0.004  # seconds of a frame for filtering lines
+HURRIED = 0.012  # the same while the operator waits for the matches of a pattern
 NARROW = 40
-STEPS = (0, 2, 3, 4)  # least levels that `l` goes through
+STEPS = (0, 2, 3, 4)  # the least levels that `l` switches between
 AROUND = (0, 2, 5)
 
 
 class LogHead(Widget):
-    """Who is shown, how it is sifted, and at the right `following` or how many lines came since."""
+    """The agent, the filter, and at the right `following` or the number of new lines."""
 
     DEFAULT_CSS = "LogHead { height: 1; background: $panel; }"
 
@@ -77,7 +77,7 @@ class LogHead(Widget):
 
 
 class LogPane(Vertical):
-    """The log of what the operator looks at, or of one agent where it is pinned.
+    """The log of the selection, or of one agent where it is pinned.
 
     The screen calls `tick` in its frame. `agent` pins the pane to one; else it follows `show_selection`.
     """
@@ -122,7 +122,7 @@ class LogPane(Vertical):
         self.frame()
 
     def frame(self) -> None:
-        """What a tick does; it needs nothing but the lines."""
+        """Filter and show new lines: a tick without a view."""
         if self._names != len(self.lines.names):
             self._names = len(self.lines.names)
             if (family := self._family()) != self.wanted.agents:
@@ -141,7 +141,7 @@ class LogPane(Vertical):
         return Selection(line.agent, line.task, line.step) if line is not None and line.step else None
 
     def show_selection(self, selection: Selection) -> None:
-        """Show the log of what is looked at now, from its end. A pinned pane stays with its agent."""
+        """Show the log of this selection, from its end. A pinned pane stays with its agent."""
         if self.pinned or selection == self.selection:
             return
         self.selection = selection
@@ -153,7 +153,7 @@ class LogPane(Vertical):
         )
 
     def _family(self) -> frozenset[str]:
-        """The agent that is looked at, and those below it where it is a sub-workflow."""
+        """The selected agent, and those below it where it is a sub-workflow."""
         agent = self.selection.agent
         below = (name for name in self.lines.names if name.startswith(agent + "/"))
         return frozenset([agent, *below]) if agent else frozenset()
@@ -213,7 +213,7 @@ class LogPane(Vertical):
             self.find(event.value)
 
     def find(self, pattern: str) -> None:
-        """Show the lines that fit a pattern. A faulty one is told and changes nothing."""
+        """Show the lines that match a pattern. A faulty pattern changes nothing, and the head says so."""
         self._fault = ""
         try:
             compiled(pattern)
@@ -240,7 +240,7 @@ class LogPane(Vertical):
         return action != "clear" or bool(there)
 
     def action_clear(self) -> None:
-        """Away with the line to type into, the pattern, the least level; when there is none, nothing."""
+        """Remove the text field, the pattern, the least level, or the cursor."""
         entered = bool(self.entry.display)
         if entered:
             self._leave_entry()
@@ -265,7 +265,7 @@ class LogPane(Vertical):
     def action_around(self) -> None:
         self._want(around=_after(AROUND, self.wanted.around))
 
-    # What one does with lines -------------------------------------------------------------------------------
+    # Actions on lines ----------------------------------------------------------------------------------------
 
     def on_log_lines_chosen(self, event: LogLines.Chosen) -> None:
         event.stop()
@@ -281,7 +281,7 @@ class LogPane(Vertical):
         self._ask("save", f"{name}.log", "file to save these lines to; Enter saves, Esc does not")
 
     def save(self, path: Path) -> None:
-        """Write the shown lines into a file, some in each frame."""
+        """Write the shown lines to a file, some in each frame."""
         self._saving = self._write(path.expanduser(), list(self.body.rows))
 
     def _write(self, path: Path, numbers: list[int]) -> Iterator[int]:

@@ -27,7 +27,7 @@ Pattern: TypeAlias = "regex.Pattern[str]"
 
 
 def compiled(pattern: str) -> Pattern:
-    """A pattern as people type it: without a capital letter it does not care about case. Raises regex.error."""
+    """Compile a pattern; without a capital letter it ignores case. Raises regex.error."""
     if len(pattern) > LONGEST or expanded(pattern) > MOST:
         raise regex.error("it is too large")
     return regex.compile(pattern, regex.V0 | (0 if any(c.isupper() for c in pattern) else regex.IGNORECASE))
@@ -69,7 +69,7 @@ def _count(pattern: str, at: int) -> int:
 
 
 class Chunk(NamedTuple):
-    """Lines to look at, by number. `again`: lines that grew after they were looked at."""
+    """Lines to search, by number. `again`: lines that grew after they were searched."""
 
     numbers: Sequence[int]
     texts: Sequence[str]
@@ -77,7 +77,7 @@ class Chunk(NamedTuple):
 
 
 class SearchResult(NamedTuple):
-    """The numbers of a chunk's lines that fit."""
+    """The numbers of a chunk's lines that match."""
 
     chunk: Chunk
     fitting: frozenset[int]
@@ -102,16 +102,16 @@ class Search:
         self._working = self._closed = False
 
     def look(self, chunk: Chunk) -> None:
-        """Have a chunk searched."""
+        """Queue a chunk."""
         self._todo.append(chunk)
         self._work()
 
     def found(self) -> list[SearchResult]:
-        """What was searched since the last call, in order."""
+        """The results since the last call, in order."""
         return [self._found.popleft() for _ in range(len(self._found))]
 
     def marks(self, text: str) -> Sequence[tuple[int, int]]:
-        """Where the pattern fits in a text. Empty at first: `marked` rises when it is known."""
+        """Where the pattern matches in a text. Empty until that is known: then `marked` rises."""
         known = self._marks.get(text)
         if known is None and not self.stopped:
             self._to_mark[text] = None
@@ -119,7 +119,7 @@ class Search:
         return known or ()
 
     def close(self) -> None:
-        """Give up what is not searched yet."""
+        """Stop searching."""
         self._closed = True
 
     def _work(self) -> None:

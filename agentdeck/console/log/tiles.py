@@ -1,4 +1,4 @@
-"""Log panes side by side: the one that follows what is looked at, and up to six that stay with their agent."""
+"""Log panes side by side: one that follows the selection, and up to six that are pinned to an agent."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from agentdeck.views.run_view import RunView
 PINNED = 6
 #: panes: (columns, rows)
 SHAPES = {1: (1, 1), 2: (2, 1), 3: (2, 2), 4: (2, 2), 5: (3, 2), 6: (3, 2), 7: (3, 3)}
-NARROW = 100  # cells below which two stand above each other
+NARROW = 100  # cells below which two panes are above each other
 
 
 class LogTiles(Grid):
     """The logs of a run. The screen treats it as one pane: `tick` and `show_selection` go to all of them.
 
-    With pinned panes that fill the shape, the following one comes first; it never goes away.
+    With pinned panes that fill the shape, the following one comes first; it is never removed.
     """
 
     DEFAULT_CSS = """
@@ -60,7 +60,7 @@ class LogTiles(Grid):
         return next((pane for pane in self.panes if pane.has_focus_within), self.following).cursor_selection
 
     def pin(self, agent: str) -> bool:
-        """Keep an agent's log in sight. False if it is there already, or there is no room."""
+        """Pin an agent's log. False if it is pinned already, or there is no room."""
         if not agent or agent in self.pinned or len(self.pinned) >= PINNED:
             return False
         self.mount(LogPane(self.lines, agent=agent))
@@ -93,7 +93,7 @@ class LogTiles(Grid):
     # Keys ---------------------------------------------------------------------------------------------------
 
     def action_pin(self) -> None:
-        """Unpin the pinned pane that has the focus; else pin the agent that is looked at, or the one under
+        """Unpin the pinned pane that has the focus; else pin the selected agent, or the one under
         the cursor."""
         here = next((pane for pane in self.panes if pane.has_focus_within), self.following)
         if here.pinned:

@@ -1,4 +1,4 @@
-"""All agents of a run: who works, who waits and for what, who fails, and what it costs."""
+"""The agents of a run: what they do, what they wait for, how often they fail, and what they cost."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from agentdeck.views.run_view import RunView
 
 
 def number(value: int, role: str) -> Pieces:
-    """A count that speaks only where there is something to count."""
+    """A count; a faint dot for zero."""
     return ((f"{value:,}" if value < 100_000 else count(value), role),) if value else (("·", "line"),)
 
 
 def longest(waiting: dict[str, float]) -> tuple[str, float]:
-    """What was waited for longest, and for how long. Waiting for what it needs is no news."""
+    """The reason of the longest wait, and its seconds. Waiting for needs is left out."""
     told = {reason: spent for reason, spent in waiting.items() if reason != "needs"}
     reason = max(told, key=lambda r: told[r], default="")
     return reason, told.get(reason, 0.0)
@@ -35,7 +35,7 @@ def success(tally: AgentTotals) -> float | None:
 
 
 class AgentsPane(Table[AgentTotals]):
-    """The agents table. It follows what is looked at, and says what its cursor looks at."""
+    """The agents table. Its cursor follows the selection, and moving it selects."""
 
     def __init__(self) -> None:
         self.rows = TableRows[AgentTotals](lambda tally: tally.name, lambda tally: tally.name)
@@ -107,7 +107,7 @@ def _beside(tally: AgentTotals, state: str, role: str) -> Pieces:
 def _progress(tally: AgentTotals) -> Pieces:
     steps = tally.display_counts
     own = max(0, steps["failed"] - tally.blocked)
-    steps["cancelled"] += steps["failed"] - own  # as little happened to them
+    steps["cancelled"] += steps["failed"] - own  # neither were they tried
     steps["failed"] = own
     parts = [
         (steps[state], state)
@@ -159,7 +159,7 @@ def _usd(tally: AgentTotals) -> Pieces:
 
 
 BAR = 10
-#: column: the state that is told in it too.
+#: column: the state whose count is shown in it too.
 BESIDE = {"running": "asking", "done": "rejected"}
 COLUMNS: tuple[Column[AgentTotals], ...] = (
     Column("state", _state, 1, title=""),

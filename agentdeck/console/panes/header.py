@@ -1,4 +1,4 @@
-"""The top of the run screen: how the run stands, how long it will take, what it costs, and who needs a person."""
+"""The top of the run screen: state, progress, ETA and cost of the run, and what needs attention."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from agentdeck.terminal_text import clean
 from agentdeck.views.agent_totals import total_cost
 from agentdeck.views.run_view import RunView
 
-#: The pace of tasks is taken over so many seconds, that of steps over fewer, so that it is the one of now.
+#: Seconds over which the pace of tasks and of steps is measured; fewer for steps, which end more often.
 TASKS, STEPS = 30.0, 5.0
 
 
@@ -55,7 +55,7 @@ class Header(LineWidget, can_focus=False):
             self._run, self._tasks, self._steps = view.run, Pace(TASKS), Pace(STEPS)
         self._view, self._now = view, now
         if self.reading is not None:
-            # How fast a run goes is told from what happens now, not from how fast its past is read.
+            # The pace is that of new events, not that of reading past ones.
             self._tasks, self._steps = Pace(TASKS), Pace(STEPS)
             self.refresh_lines()
             return
@@ -210,7 +210,7 @@ class Header(LineWidget, can_focus=False):
         return [tuple(parts), (("waited", "dim"),), *legend]
 
     def _people(self) -> list[Pieces]:
-        """How many need a person, and why. Nothing where none does."""
+        """How many steps need attention, and why; empty where none does."""
         found = self._attention
         whole = sum(found)
         told = (
@@ -273,7 +273,7 @@ def _against(
 
 def _sides(left: list[Pieces], right: list[Pieces], width: int) -> Pieces:
     """Groups from the left and groups up to the right edge. Where there is too little room the later ones of the
-    left vanish, for what stands on the right is short and matters."""
+    left are hidden: those on the right are short and matter."""
     gap: Piece = ("  ", "text")
     tail: list[Piece] = []
     for group in right:

@@ -1,4 +1,4 @@
-"""Every limit of a run in one strip, and the place to turn them while it runs."""
+"""The limits of a run, and changing them while it executes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from agentdeck.workflow.model import Rate
 SPARK = 16
 #: A sample of what is in use so often, in seconds.
 EVERY = 0.5
-#: Up to which value one key turns it by how much.
+#: (up to this value, one key changes it by this much).
 TIMES = ((1.0, 0.1), (10.0, 1.0), (60.0, 5.0), (600.0, 30.0))
 COUNTS = ((32.0, 1.0), (128.0, 4.0), (1024.0, 16.0))
 
@@ -38,8 +38,8 @@ class LimitsPane(Table[Limit]):
     asked for before Enter. While no field is open, digits are the screen's: they switch panes.
 
     `change` asks the run's owner to set a limit. `forecast` says in a line what that would do; it is called while
-    a value is turned, on the loop, so it must be quick. Where the owner refuses, tell `refused`. `calls`, told by
-    the screen before a tick, is what is in use of the limits of providers.
+    a value is turned, on the loop, so it must be quick. Call `refused` where the owner refuses. `calls`,
+    set by the screen before a tick, is the current use of the providers' limits.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -92,7 +92,7 @@ class LimitsPane(Table[Limit]):
                 self._use.setdefault(limit.name, deque(maxlen=SPARK)).append(limit.use)
 
     def show_selection(self, selection: Selection) -> None:
-        """The agent's own limits come under the cursor, if it has any."""
+        """Put the cursor on the limits of the selected agent, if it has any."""
         self._beside = selection.task
         if selection.agent and not self._editing and not str(self.key).startswith(f"agents.{selection.agent}."):
             prefix = f"agents.{selection.agent}."
@@ -110,7 +110,7 @@ class LimitsPane(Table[Limit]):
             self.post_message(SelectionChanged(self, Selection(".".join(parts[1:-1]), self._beside)))
 
     def refused(self, name: str, why: str) -> None:
-        """The owner did not take the value, or nobody answered."""
+        """Show that the owner refused the value, or did not answer."""
         self._asked.pop(name, None)
         if self._undo and self._undo[-1][0] == name:
             self._undo.pop()
@@ -288,7 +288,7 @@ def _typed(limit: Limit) -> str:
 
 
 def shown(limit: Limit, value: object) -> str:
-    """A value with its unit, as people read it."""
+    """A value with its unit."""
     if value is None:
         return "none"
     told = number(value)
@@ -305,7 +305,7 @@ def written(limit: Limit, value: float) -> str:
 
 
 def read(limit: Limit, text: str) -> object:
-    """What was typed as a value of this limit. Raises ValueError, with a sentence for people."""
+    """The typed value of this limit. Raises ValueError with a sentence to show."""
     text = text.strip()
     if not text:
         raise ValueError("type a value")
@@ -333,7 +333,7 @@ def read(limit: Limit, text: str) -> object:
 
 
 def _notch(limit: Limit, value: float, by: int) -> float:
-    """By how much one key turns a value: small ones finely, large ones coarsely, the same way up and down."""
+    """By how much one key changes a value: small values by less than large ones, up and down alike."""
     size = value - 0.001 if by < 0 else value
     if limit.setting == "usd":
         return 0.1 if size < 1 else 1.0

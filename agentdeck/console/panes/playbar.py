@@ -1,4 +1,4 @@
-"""The bar under a replay: where it stands, how fast it goes, and what happened when."""
+"""The bar under a replay: its position and speed, and marks of what happened when."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class PlayBar(LineWidget):
         self._marks: tuple[int, dict[int, str]] = (-1, {})
 
     def pass_time(self, elapsed: float, budget: float) -> None:
-        """Wall time passed: go on, and bring the view closer to where the playback stands."""
+        """Advance the playback by so many seconds, and fold events for at most `budget`."""
         self.playback.advance(elapsed)
         self.playback.fold(budget)
         self.refresh_lines()
@@ -93,7 +93,7 @@ class PlayBar(LineWidget):
         return Line(tuple(merged))
 
     def _placed(self, width: int) -> dict[int, str]:
-        """The marks by cell."""
+        """The marks by column."""
         if self._marks[0] != width:
             placed: dict[int, str] = {}
             for mark in self.playback.marks:

@@ -82,7 +82,7 @@ class TasksPane(Table[Task]):
 
 
 def tasks_of(view: RunView) -> list[Task]:
-    """Each of the run's own tasks that is remembered, once."""
+    """The run's own tasks that are remembered, each once."""
     tasks: list[Task] = [task for task in view.open.values() if task.parent is None]
     tasks += [task for task in reversed(view.failed.values()) if task.parent is None]
     tasks += [row for row in reversed(view.recent) if row.task not in view.failed and row.task not in view.open]

@@ -35,7 +35,7 @@ AGAIN = 1.0
 SLOW = 0.25
 #: Activity that was not seen for longer is read, not guessed; in seconds.
 UNSEEN = 3.0
-#: Cells kept free behind the end, for what is written there.
+#: Cells left free after the end, for the text there.
 ROOM = 9
 MOMENTS = {
     "failed": ("✗", "failed"), "failure": ("✗", "bad"), "lost": ("!", "interrupted"), "retry": ("↻", "backoff"),
@@ -49,7 +49,7 @@ Source: TypeAlias = Callable[[str], Awaitable[list[tuple[int, Event]]]]
 
 
 class TimelinePane(LineWidget):
-    """A chart of the task that is looked at, or of all agents where none is; the run's moments under it.
+    """A chart of the selected task, or of all agents where none is selected; the run's moments below it.
 
     `source` is called when another task is selected, and again while the run goes on. What was recorded after the
     view's last event is not shown, so that a replay shows what was known then.
@@ -198,7 +198,7 @@ class TimelinePane(LineWidget):
         self.refresh_lines()
 
     def _seek(self) -> None:
-        """Put the cursor on what is looked at, as soon as its row is there."""
+        """Put the cursor on the selection, as soon as its row is there."""
         if self._sought in self._names:
             self._reach(self._names.index(self._sought))
             self._sought = ""
@@ -219,7 +219,7 @@ class TimelinePane(LineWidget):
 
     @property
     def page(self) -> int:
-        """How many rows of the chart there is room for: the moments get what is left, and a third at least."""
+        """How many rows of the chart fit: the moments get the rest, and a third at least."""
         room = self.size.height - 1
         rest = min(len(self._moments), room // 3)
         return max(1, min(len(self._names), room - (rest + 1 if rest else 0)))
@@ -239,7 +239,7 @@ class TimelinePane(LineWidget):
         if y <= page and at < total:
             label = self._label(at, side)
             if at == self.cursor:
-                # Only the name: the colours of the bars say what is going on.
+                # Only the name is highlighted: the colours of the bars have a meaning.
                 label = tuple((text, "cursor" if self.has_focus else "raised") for text, _ in label)
             return Line((*label, (" ", "text"), *self._bars(at, axis)))
         if y <= page:

@@ -1,4 +1,4 @@
-"""The form of a step that asks a person: what it asks and shows, what it wants to know, and the answer."""
+"""The form of an approval step: what it asks and shows, its fields, and the answer."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ApprovalAnswer(NamedTuple):
 
 
 class ApprovalForm(ModalScreen[ApprovalAnswer | None]):
-    """Dismissed with the answer, or None. `story` tells what the step asks with its values filled in; called in
+    """Dismissed with the answer, or None. `story` reads what the step asks, with its values filled in; called in
     a thread."""
 
     DEFAULT_CSS = """

@@ -1,4 +1,4 @@
-"""The first screen: what can be launched, what runs now, and what the selected one is about."""
+"""The first screen: workflows to launch, runs in progress, and a page on the selected one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from agentdeck.store.run_list import RunRow
     from agentdeck.workflow.model import Definition
 
-# What the store, the workflows and the page need takes longer to import than the screen to appear: that is done
+# Importing what the store, the workflows and the page need takes longer than showing the screen: it is imported
 # where it is first used, after the first paint.
 
 LOOK = 1.0
@@ -218,7 +218,7 @@ class DeckScreen(SizedScreen):
         return self._soon is None and (not peek.display or peek.is_complete)
 
     def _draw_soon(self) -> None:
-        """Not for every row that is only walked over."""
+        """Draw after a moment: not for every row that the cursor passes."""
         if self._soon is not None:
             self._soon.stop()
         self._soon = self.set_timer(SOON, self._draw)

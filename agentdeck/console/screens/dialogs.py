@@ -106,7 +106,7 @@ def yes_or_no(yes: str) -> list[Choice]:
 
 
 class TextDialog(ModalScreen[str]):
-    """Dismissed with what was typed; with nothing ("") when it was left. `touches` tells what it will do.
+    """Dismissed with what was typed; with nothing ("") when it was left. `touches` says what it will do.
 
     `fault` says why a text cannot be taken, empty where it can: the question then stays, with the text in it and
     the reason below. `refused` is why `value` was not taken before."""

@@ -1,4 +1,4 @@
-"""The fields of a form: one for each value, by its type."""
+"""The fields of a form: a text field or a select, by the type of the value."""
 
 from __future__ import annotations
 

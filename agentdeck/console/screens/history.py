@@ -1,4 +1,4 @@
-"""All runs of the store, newest first; pages are read as the cursor comes near the end of what is there."""
+"""All runs of the store, newest first; further pages are read as the cursor nears the end of the list."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The launch form: inputs, tasks and limits of one workflow, and beside them what that would be like.
+"""The launch form: inputs, tasks and limits of one workflow, with a forecast beside them.
 
-What is typed can be launched, and its limits can be written into the file.
+The limits that were changed can be saved in the workflow's file.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class LaunchScreen(ModalScreen[LaunchRequest | None]):
         self._seen: dict[str, float] = {}
         self._used: dict[str, Used] = {}
 
-    # What is on it -------------------------------------------------------------------------------------------
+    # The rows ------------------------------------------------------------------------------------------------
 
     def compose(self) -> ComposeResult:
         with Vertical() as frame:
@@ -141,7 +141,7 @@ class LaunchScreen(ModalScreen[LaunchRequest | None]):
     def on_resize(self) -> None:
         self.set_class(self.size.width < 112, "narrow")
 
-    # What is typed -------------------------------------------------------------------------------------------
+    # Checking ------------------------------------------------------------------------------------------------
 
     @on(Input.Changed)
     @on(Select.Changed)
@@ -192,7 +192,7 @@ class LaunchScreen(ModalScreen[LaunchRequest | None]):
         else:
             note.display = row == "tasks" and bool(self._text("tasks").strip())
 
-    # What it would be like -----------------------------------------------------------------------------------
+    # The forecast --------------------------------------------------------------------------------------------
 
     async def _read_history(self) -> None:
         """Base the forecast on the durations and costs of earlier runs, where there are any."""
@@ -247,7 +247,7 @@ class LaunchScreen(ModalScreen[LaunchRequest | None]):
         self.dismiss(LaunchRequest(given, file, int(self._text("workers")), dict(self.checked.settings)))
 
     def _to_fault(self) -> None:
-        """Name the first field that is wrong, and go there."""
+        """Name the first faulty field, and focus it."""
         row, fault = next(iter(self.checked.faults.items()))
         told = clean(f"{self.form.name_of(row)}: {fault}")
         self.notify(told, severity="error", title="not launched", markup=False)
@@ -257,7 +257,7 @@ class LaunchScreen(ModalScreen[LaunchRequest | None]):
 
     @on(Button.Pressed, "#save")
     def action_save(self) -> None:
-        """Write the limits that were changed into the file, whose comments stay."""
+        """Save the changed limits in the file. Its comments stay."""
         found = {} if self.checked.faults else self._changed_limits()
         if not found:
             self.notify("no limit was changed", severity="warning")

@@ -1,4 +1,4 @@
-"""Dead letters: by cause, one by one, with what it takes to look into them; run again or dropped."""
+"""Dead letters, by cause and one by one, with a page on the selected one."""
 
 from __future__ import annotations
 
@@ -247,7 +247,7 @@ class LettersScreen(SizedScreen):
 
 
 def page(letter: Letter, lines: Sequence[LogLine] = ()) -> list[OutlineItem]:
-    """A letter to read: what went wrong first, then with what, then what had been said."""
+    """The page on a letter: the error, then the inputs, then the log."""
     fault = letter.fault
     items = [
         OutlineItem(f"{letter.step} of task {letter.task}", "title"),
