@@ -33,7 +33,7 @@ from agentdeck.engine.run_control import RunControl
 from agentdeck.operations.bundled_files import workflows
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.events import Author
-from agentdeck.store.log import Also
+from agentdeck.store.log import TableWrite
 from agentdeck.store.reader import Reader
 from agentdeck.store.runs import set_run
 from agentdeck.store.writer import Writer
@@ -95,7 +95,9 @@ class Dated:
 class AtOnce(Writer):
     """Nothing happens while it writes: on virtual time, waiting for a disk would take hours."""
 
-    def append(self, run: str, first_seq: int, events: Sequence[ev.Event], also: Sequence[Also] = ()) -> None:
+    def append(
+        self, run: str, first_seq: int, events: Sequence[ev.Event], also: Sequence[TableWrite] = ()
+    ) -> None:
         super().append(run, first_seq, events, also)
         self._settle()
 

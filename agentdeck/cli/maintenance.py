@@ -11,7 +11,7 @@ import click
 from agentdeck.cli.options import db_option, json_option
 
 if TYPE_CHECKING:
-    from agentdeck.store.prune import Old
+    from agentdeck.store.prune import PrunableRun
 
 #: Runs that a list names.
 SHOWN = 10
@@ -96,7 +96,7 @@ def prune(
     return None
 
 
-def _page(found: list[Old]) -> list[str]:
+def _page(found: list[PrunableRun]) -> list[str]:
     """The runs that would be deleted, as a table."""
     from agentdeck.cli.text_tables import table
     from agentdeck.insight.formatting import moment, plural

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.scheduler.state import root_of
-from agentdeck.store.durations import MEMORY
+from agentdeck.store.runs import REMEMBERED
 
 #: Seconds of work of the median task below which its steps run one after the other.
 SMALL = 0.1
@@ -27,7 +27,7 @@ class AdaptiveMode:
 
     def __init__(self, known: Iterable[float], scheduler: Scheduler) -> None:
         self.work_of_tasks: list[float] = []
-        self._last = deque(known, MEMORY)
+        self._last = deque(known, REMEMBERED)
         self._scheduler = scheduler
         self._began: dict[tuple[str, str], float] = {}
         self._work: dict[str, float] = {}

@@ -33,7 +33,7 @@ from agentdeck.scheduler.program import Program, Rule
 from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.scheduler.scope import scope_of
 from agentdeck.scheduler.state import OPEN, RUNNING, Step
-from agentdeck.store.fault_point import passing
+from agentdeck.store.fault_point import reach_fault_point
 from agentdeck.workflow.expressions import Template, compile_template
 from agentdeck.workflow.json_text import estimated_size
 from agentdeck.workflow.model import Data
@@ -205,7 +205,7 @@ class Attempts:
         self, verb: Verb, context: AttemptContext, step: Step, agent: PreparedAgent, outcome: _Outcome
     ) -> None:
         """Run the verb, by way of a recorded result or with a second call where the agent says so."""
-        passing("attempt.started")
+        reach_fault_point("attempt.started")
         does = context.agent
         check = None if agent.check is None else partial(agent.check, scope=context.scope)
         if does.once or does.cache:
@@ -215,7 +215,7 @@ class Attempts:
             result, outcome.call, outcome.own_usage = hedged
         else:
             result = await verb.run(context)
-        passing("attempt.effected")
+        reach_fault_point("attempt.effected")
         if type(result) is VerbResult:
             output, outcome.usage = result
         else:

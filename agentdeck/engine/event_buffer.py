@@ -8,7 +8,7 @@ from contextlib import suppress
 from agentdeck.errors import StoreError
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.scheduler import Scheduler
-from agentdeck.store.log import Also, Log
+from agentdeck.store.log import Log, TableWrite
 
 #: Events that may be committed late, unless a step waits for them: with the next other event, or after DELAY
 #: seconds.
@@ -24,7 +24,7 @@ class EventBuffer:
         self._scheduler = scheduler
         self._log = log
         self._events: list[ev.Event] = []
-        self._also: list[Also] = []
+        self._also: list[TableWrite] = []
         self._timer: asyncio.TimerHandle | None = None
         self._only_starts = True
         self._urgent = False
@@ -37,7 +37,7 @@ class EventBuffer:
             if kind not in DELAYED:
                 self._urgent = True
 
-    def add_write(self, also: Also) -> None:
+    def add_write(self, also: TableWrite) -> None:
         """Run this in the transaction of the events collected so far."""
         self._also.append(also)
 

@@ -39,9 +39,9 @@ from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.approvals import required
 from agentdeck.scheduler.program import Program
 from agentdeck.scheduler.scheduler import Scheduler
-from agentdeck.store.fault_point import passing
+from agentdeck.store.fault_point import reach_fault_point
 from agentdeck.store.runs import new_run
-from agentdeck.store.tasks import Rest, TaskList, TaskSpool, end_tasks, spool_of
+from agentdeck.store.tasks import TaskList, TaskSpool, WriteRemainder, end_tasks, spool_of
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.deck import WORKERS, Deck, deck_for
 from agentdeck.workflow.loader import load
@@ -189,7 +189,7 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
             if launch.tasks is not None and rest is None:
                 options[TASKS] = ITERATOR
             storage.begin(started, definition, source, options, launch.tags, dict(below(program)), rest)
-            passing("run.created")
+            reach_fault_point("run.created")
             scheduler.apply(started)
             view.apply(scheduler.seq, started)
             if watch.event is not None:
@@ -200,7 +200,9 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
         storage.close()
 
 
-async def record_tasks(tasks: Iterable[Mapping[str, Data]] | None, storage: RunStorage, run: str) -> Rest | None:
+async def record_tasks(
+    tasks: Iterable[Mapping[str, Data]] | None, storage: RunStorage, run: str
+) -> WriteRemainder | None:
     """Write the tasks into the store, before the run's row. Returns what writes the rest of them together with
     that row; None where there is nothing to write: no store, no tasks, or an iterator that only its program can
     read. The tasks of an iterator are recorded as they are opened."""
@@ -298,7 +300,7 @@ async def drive(
         launch.tasks.attach(engine.tasks_arrived)
     storage.attach(engine.committed, engine.fault)
     state, causes = await _execute(engine, contexts, storage, first, watch, wait=launch.wait)
-    passing("run.ended")
+    reach_fault_point("run.ended")
     work = adaptive.work_of_tasks if adaptive is not None else ()
     with anyio.CancelScope(shield=True):  # in a thread: large results may still have to be written
         await anyio.to_thread.run_sync(storage.end, scheduler.run, state, view, work)

@@ -20,7 +20,7 @@ from agentdeck.errors import StoreError
 from agentdeck.limits.rate_window import longest
 from agentdeck.limits.reservations import Amounts
 from agentdeck.store import provider_reservations as store
-from agentdeck.store.fault_point import passing
+from agentdeck.store.fault_point import reach_fault_point
 from agentdeck.store.log import Log
 from agentdeck.store.reservations import SharedReservations
 from agentdeck.workflow.model import ProviderLimits
@@ -181,7 +181,7 @@ class ReservationBatcher:
                 self._cooled(name, one.cooldown)
         self._seen.update(seen)
         if answers:
-            passing("rates.reserved")
+            reach_fault_point("rates.reserved")
         for request, answer in zip(pending, answers, strict=True):
             if request.done is None:
                 self._row_written(request.call, answer)

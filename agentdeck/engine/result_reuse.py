@@ -19,17 +19,17 @@ from agentdeck.agents.verb import AttemptContext, Verb, VerbResult
 from agentdeck.engine.clock import Clock
 from agentdeck.engine.run_storage import RunStorage
 from agentdeck.errors import StepError, StoreError
-from agentdeck.store.fault_point import passing
+from agentdeck.store.fault_point import reach_fault_point
 from agentdeck.store.once import (
     Claim,
     Holder,
     cache_get,
     cache_put,
-    once_broken_off,
     once_claim,
     once_done,
-    once_look,
-    once_undone,
+    once_mark_unknown,
+    once_release,
+    once_state,
 )
 from agentdeck.workflow.expressions import compile_template
 from agentdeck.workflow.json_text import json_text, room_left
@@ -77,7 +77,7 @@ class ResultReuse:
 
     async def look(self, keys: Collection[str]) -> dict[str, str]:
         """The state of each key: new, held, done or unknown."""
-        return await self._call(lambda db: {key: self._state(key, once_look(db, key)).state for key in keys})
+        return await self._call(lambda db: {key: self._state(key, once_state(db, key)).state for key in keys})
 
     async def _once(self, key: str, verb: Verb, work: AttemptContext) -> tuple[Data | VerbResult, bool]:
         what = described(work.agent)
@@ -92,23 +92,23 @@ class ResultReuse:
         if claim.state == "unknown":
             message, detail = unknown(key, claim)
             raise StepError("unknown", message, detail=detail, once_key=key)
-        passing("once.claimed")
+        reach_fault_point("once.claimed")
         try:
             answer = await verb.run(work)
         except Exception:
             # The verb raised an error, which says that it had no effect.
-            await self._release_key(key, lambda db: once_undone(db, key, me))
+            await self._release_key(key, lambda db: once_release(db, key, me))
             self.released()
             raise
         except BaseException:
             with suppress(StoreError):
-                self._release_key(key, lambda db: once_broken_off(db, key))
+                self._release_key(key, lambda db: once_mark_unknown(db, key))
             self.released()
             raise
         output = answer.output if isinstance(answer, VerbResult) else answer
-        passing("once.effected")
+        reach_fault_point("once.effected")
         await self._release_key(key, lambda db: once_done(db, key, output))
-        passing("once.done")
+        reach_fault_point("once.done")
         self.released()
         return answer, False
 
@@ -132,8 +132,8 @@ class ResultReuse:
 
     def _undo_claim(self, db: sqlite3.Connection, key: str, me: Holder) -> None:
         """The attempt was cancelled before it began."""
-        if once_look(db, key).holder == me:
-            once_undone(db, key, me)
+        if once_state(db, key).holder == me:
+            once_release(db, key, me)
             self.live.discard(key)
 
     def _state(self, key: str, claim: Claim) -> Claim:

@@ -38,7 +38,7 @@ from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.store.async_reader import AsyncReader
 from agentdeck.store.commands import refuse_commands
-from agentdeck.store.fault_point import passing
+from agentdeck.store.fault_point import reach_fault_point
 from agentdeck.store.processes import processes_of, remove_processes
 from agentdeck.store.reader import Reader
 from agentdeck.store.run_list import RunRow
@@ -109,9 +109,9 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: ReopenReques
                 now_held = await store.read(Reader.run, row.run)
                 by = f"process {now_held.pid} on {now_held.host}" if now_held.pid else "another process"
                 raise UsageError(f"{row.run} was taken up just now by {by}; agentdeck watch {row.run}")
-            passing("lease.taken")
+            reach_fault_point("lease.taken")
             scheduler, view, last = await store.read(_fold, row, definition, nested, again)
-            passing("resume.folded")
+            reach_fault_point("resume.folded")
             # Tasks are read block by block while the run goes on.
             with closing(Reader(wanted.db)) as reader:
                 clock, author = WallClock(), wanted.author or current_author("api")

@@ -18,7 +18,7 @@ from agentdeck.engine.run_storage import LEASE, RunStorage
 from agentdeck.errors import StoreError, UsageError
 from agentdeck.store.async_reader import AsyncReader
 from agentdeck.store.commands import Request, answer_command, take_commands
-from agentdeck.store.fault_point import passing
+from agentdeck.store.fault_point import reach_fault_point
 from agentdeck.store.reader import Reader
 from agentdeck.store.runs import renew_lease
 from agentdeck.store.sqlite_errors import RunTaken, StoreBroken
@@ -52,7 +52,7 @@ async def hold(engine: Engine, storage: RunStorage) -> None:
                         engine.stop(RunTaken(run))
                         return
                     renewed = now
-                    passing("lease.renewed")
+                    reach_fault_point("lease.renewed")
                     _update_row(engine, storage)
                 elif state != engine.view.state:
                     _update_row(engine, storage)
@@ -91,7 +91,7 @@ async def _call(storage: RunStorage, fn: Callable[[sqlite3.Connection], T]) -> T
 async def _carry_out(engine: Engine, storage: RunStorage, store: AsyncReader) -> None:
     run, now = engine.scheduler.run, engine.clock.now()
     requests: list[Request] = await _call(storage, lambda db: take_commands(db, run, now))
-    passing("command.taken")
+    reach_fault_point("command.taken")
     for request in requests:
         try:
             if request.verb == "retry":
@@ -106,7 +106,7 @@ async def _carry_out(engine: Engine, storage: RunStorage, store: AsyncReader) ->
                 _update_row(engine, storage)  # before the answer, so that its sender reads the new state
             if request.verb == "retry":
                 engine.scheduler.forget()
-            passing("command.done")
+            reach_fault_point("command.done")
             result = {"ok": True, "seq": engine.scheduler.seq, "answer": answer}
         except UsageError as error:
             result = {"ok": False, "answer": str(error)}

@@ -18,13 +18,12 @@ from agentdeck.processes.children import Children
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
 from agentdeck.store.async_reader import AsyncReader
-from agentdeck.store.durations import TASK, save_durations
-from agentdeck.store.lease import begin_to_own, cease_to_own
+from agentdeck.store.lease import add_local_owner, remove_local_owner
 from agentdeck.store.letters import Letter, add_letter, settle_letters
-from agentdeck.store.log import Also, Log
-from agentdeck.store.memory import MemoryLog
+from agentdeck.store.log import Log, MemoryLog, TableWrite
 from agentdeck.store.processes import add_process, remove_process
 from agentdeck.store.runs import (
+    WHOLE_TASK,
     Counts,
     NewRun,
     Owner,
@@ -33,9 +32,10 @@ from agentdeck.store.runs import (
     folder_of,
     release_lease,
     save_definition,
+    save_durations,
     set_run,
 )
-from agentdeck.store.tasks import Rest
+from agentdeck.store.tasks import WriteRemainder
 from agentdeck.store.writer import Writer
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import Data, Definition
@@ -62,7 +62,7 @@ class RunStorage:
         self._fault: Callable[[StoreError | None], None] | None = None
         self._run = ""  # the run that this process holds
         self.log: Log = MemoryLog() if path is None else Writer(path, self._on_commit, self._on_fault)
-        begin_to_own(self.owner.name)
+        add_local_owner(self.owner.name)
 
     def attach(self, committed: Callable[[str, int], None], fault: Callable[[StoreError | None], None]) -> None:
         """Set what is called at commits and faults, in the log's thread."""
@@ -98,7 +98,7 @@ class RunStorage:
         options: dict[str, Data],
         tags: tuple[str, ...] = (),
         below: Mapping[str, Definition] | None = None,
-        tasks: Rest | None = None,
+        tasks: WriteRemainder | None = None,
     ) -> None:
         """Write the run's row, definition, lease and first event in one transaction, which is on disk when this
         returns. `below` are the sub-workflows by their path, recorded for a later resume. `tasks` writes the rest
@@ -134,7 +134,7 @@ class RunStorage:
         )
 
     @staticmethod
-    def letter(run: str, identity: str, said: act.SaveLetter | act.UpdateLetters) -> Also:
+    def letter(run: str, identity: str, said: act.SaveLetter | act.UpdateLetters) -> TableWrite:
         """The write that saves or updates a letter, for the transaction of the events that report it."""
         if isinstance(said, act.UpdateLetters):
             return lambda connection: settle_letters(connection, run, said.task, said.step, said.state)
@@ -166,7 +166,7 @@ class RunStorage:
             end_run(connection, run, state, view.now, counts, used)
             if state != "drained":  # a resumed run records them at its end
                 folder = folder_of(connection, run)
-                save_durations(connection, view.workflow, folder, {**seconds, TASK: work})
+                save_durations(connection, view.workflow, folder, {**seconds, WHOLE_TASK: work})
 
         self._done(self.log.call(close))
         self._run = ""
@@ -192,7 +192,7 @@ class RunStorage:
         if run:
             with suppress(StoreError):
                 self.log.call(lambda connection: release_lease(connection, run, owner))
-        cease_to_own(owner.name)
+        remove_local_owner(owner.name)
         self.log.close(10.0 if self.log.fault is None else 1.0)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from agentdeck.errors import UsageError
 from agentdeck.operations.task_files import remove_stdin_copy
-from agentdeck.store.prune import Old, Pruned, old, prune
+from agentdeck.store.prune import PrunableRun, Pruned, prunable_runs, prune
 from agentdeck.store.reader import Reader
 from agentdeck.store.run_list import RunRow
 from agentdeck.store.schema import open_for_reading
@@ -17,7 +17,7 @@ from agentdeck.store.sqlite_errors import explain
 from agentdeck.workflow.units import duration
 
 
-def prunable(db: Path, older: str | None, keep: int | None) -> list[Old]:
+def prunable(db: Path, older: str | None, keep: int | None) -> list[PrunableRun]:
     """Runs that ended longer ago than `older` (30d, 12h), without the newest `keep` runs. Raises UsageError."""
     if older is None and keep is None:
         raise UsageError("say what may go: --older 30d, --keep 100, or both")
@@ -30,7 +30,7 @@ def prunable(db: Path, older: str | None, keep: int | None) -> list[Old]:
     if connection is None:
         raise UsageError(f"no runs yet in {db}")
     try:
-        return old(connection, before=before, keep=keep or 0, now=now)
+        return prunable_runs(connection, before=before, keep=keep or 0, now=now)
     except sqlite3.Error as error:
         raise explain(error, db) from error
     finally:
@@ -45,7 +45,7 @@ def delete_run(db: Path, row: RunRow) -> Pruned:
     return pruned
 
 
-def delete(db: Path, runs: Sequence[Old]) -> Pruned:
+def delete(db: Path, runs: Sequence[PrunableRun]) -> Pruned:
     """Delete these runs, and the copies that version 0.1 made of tasks from stdin. A run that a process has taken
     in the meantime is left."""
     pruned = prune(db, [one.run for one in runs], time.time())

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import types
 from collections.abc import Callable
 from hashlib import blake2b
@@ -255,3 +256,16 @@ def large_field(kind: str) -> str:
     """The field of this kind that may be in `results`; empty if it has none."""
     spec = _BY_NAME.get(kind)
     return spec.large if spec else ""
+
+
+def put_result(connection: sqlite3.Connection, value: Data) -> str:
+    """Store a value in `results`. Returns the hash to find it by."""
+    row = hashed(text_of(value))
+    connection.execute("INSERT OR IGNORE INTO results (hash, data, size) VALUES (?, ?, ?)", row)
+    return row[0]
+
+
+def get_result(connection: sqlite3.Connection, key: str | None) -> Data:
+    """The value of a hash; None without a hash, and for a value that was pruned."""
+    row = connection.execute("SELECT data FROM results WHERE hash = ?", (key,)).fetchone()
+    return json.loads(row[0]) if row else None

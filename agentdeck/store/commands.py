@@ -39,7 +39,7 @@ COLUMNS = "id, run, verb, args, who, at, taken_at, answer, author"
 Columns: TypeAlias = tuple[int, str, str, str, str, float, float | None, str | None, str | None]
 
 
-def request_of(row: Columns) -> Request:
+def request_from_row(row: Columns) -> Request:
     """Returns the request of a row. Version 0.1 stored only the author's name."""
     number, run, verb, args, who, at, taken_at, answer, author = row
     asked = Author(**json.loads(author)) if author else Author(who or "unknown")
@@ -64,7 +64,7 @@ def take_commands(connection: sqlite3.Connection, run: str, now: float) -> list[
     rows = connection.execute(
         f"UPDATE commands SET taken_at = ? WHERE run = ? AND taken_at IS NULL RETURNING {COLUMNS}", (now, run)
     ).fetchall()
-    return sorted((request_of(row) for row in rows), key=lambda request: request.id)
+    return sorted((request_from_row(row) for row in rows), key=lambda request: request.id)
 
 
 def refuse_commands(connection: sqlite3.Connection, run: str, now: float, why: str) -> None:

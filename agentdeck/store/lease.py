@@ -81,11 +81,11 @@ OBSERVED = LeaseObserver()
 _HERE: set[str] = set()
 
 
-def begin_to_own(owner: str) -> None:
+def add_local_owner(owner: str) -> None:
     _HERE.add(owner)
 
 
-def cease_to_own(owner: str) -> None:
+def remove_local_owner(owner: str) -> None:
     _HERE.discard(owner)
 
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from agentdeck.errors import Fault
-from agentdeck.store.codec import text_of
-from agentdeck.store.results import put_result
+from agentdeck.store.codec import put_result, text_of
 from agentdeck.workflow.model import Data
 
 STATES = ("open", "retried", "closed", "dropped")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Protocol, TypeAlias, TypeVar
 
 from agentdeck.errors import StoreError
 from agentdeck.scheduler.events import Event
+from agentdeck.store.schema import upgrade
 
 T = TypeVar("T")
 
@@ -18,8 +21,8 @@ LogRow: TypeAlias = tuple[float, str, str, int, str, str]
 OnCommit: TypeAlias = Callable[[str, int], None]
 #: What keeps the writer from writing; None when it writes again. Told from the writer's thread.
 OnFault: TypeAlias = Callable[[StoreError | None], None]
-#: What goes with events: statements on the tables beside them.
-Also: TypeAlias = Callable[[sqlite3.Connection], object]
+#: Statements on other tables that belong into the transaction of some events.
+TableWrite: TypeAlias = Callable[[sqlite3.Connection], object]
 
 
 class Log(Protocol):
@@ -30,7 +33,7 @@ class Log(Protocol):
         """Events and log rows handed over and not yet on disk: the caller waits while this is large."""
         ...
 
-    def append(self, run: str, first_seq: int, events: Sequence[Event], also: Sequence[Also] = ()) -> None:
+    def append(self, run: str, first_seq: int, events: Sequence[Event], also: Sequence[TableWrite] = ()) -> None:
         """Record events. `also` is done right after them, in the same transaction: both are kept, or neither."""
         ...
 
@@ -48,3 +51,63 @@ class Log(Protocol):
     def flush(self, timeout: float | None = None) -> None: ...
 
     def close(self, timeout: float = 10.0) -> None: ...
+
+
+class MemoryLog:
+    """Everything counts as committed at once: `on_commit` is called inside `append`, there is no thread.
+
+    With `keep`, events and log rows stay in `events` and `rows` (what a test looks at); without it they are
+    forgotten, so memory does not grow. Statements of `call` go to an SQLite database in memory, opened when
+    first used, so `once`, caches and letters work as on disk.
+    """
+
+    backlog = 0
+    fault = None
+
+    def __init__(self, on_commit: OnCommit | None = None, *, keep: bool = False) -> None:
+        self.events: dict[str, list[Event]] = {}
+        self.rows: dict[str, list[LogRow]] = {}
+        self._keep = keep
+        self._on_commit = on_commit
+        self._connection: sqlite3.Connection | None = None
+        self._lock = threading.RLock()
+
+    def append(self, run: str, first_seq: int, events: Sequence[Event], also: Sequence[TableWrite] = ()) -> None:
+        if not events:
+            return
+        for fn in also:
+            self.call(fn)
+        if self._keep:
+            self.events.setdefault(run, []).extend(events)
+        if self._on_commit is not None:
+            self._on_commit(run, first_seq + len(events) - 1)
+
+    def log(self, run: str, rows: Sequence[LogRow]) -> None:
+        if self._keep:
+            self.rows.setdefault(run, []).extend(rows)
+
+    def call(self, fn: Callable[[sqlite3.Connection], T]) -> Future[T]:
+        future: Future[T] = Future()
+        with self._lock:
+            if self._connection is None:
+                self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+                upgrade(self._connection, Path(":memory:"))
+            self._connection.execute("BEGIN")
+            try:
+                value = fn(self._connection)
+            except Exception as failure:
+                self._connection.execute("ROLLBACK")
+                future.set_exception(failure)
+            else:
+                self._connection.execute("COMMIT")
+                future.set_result(value)
+        return future
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Nothing ever waits here."""
+
+    def close(self, timeout: float = 10.0) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None

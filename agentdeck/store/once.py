@@ -7,8 +7,8 @@ import sqlite3
 import time
 from typing import Literal, NamedTuple
 
+from agentdeck.store.codec import get_result, put_result
 from agentdeck.store.lease import held, lease_of
-from agentdeck.store.results import get_result, put_result
 from agentdeck.workflow.model import Data
 
 
@@ -34,7 +34,7 @@ class Claim(NamedTuple):
     at: float = 0.0
 
 
-def once_look(connection: sqlite3.Connection, key: str) -> Claim:
+def once_state(connection: sqlite3.Connection, key: str) -> Claim:
     """How it stands with a key, without a claim: `new` where it is free."""
     row = connection.execute(
         "SELECT state, result, run, step, attempt, owner, what, at FROM once WHERE key = ?", (key,)
@@ -50,7 +50,7 @@ def once_look(connection: sqlite3.Connection, key: str) -> Claim:
 
 def once_claim(connection: sqlite3.Connection, key: str, holder: Holder, at: float) -> Claim:
     """Claim a key. The effect may begin when the call's future is done: the intent is on disk."""
-    found = once_look(connection, key)
+    found = once_state(connection, key)
     if found.state != "new":
         return found
     connection.execute(
@@ -73,7 +73,7 @@ def once_done(connection: sqlite3.Connection, key: str, result: Data) -> None:
     connection.execute("UPDATE once SET state = 'done', result = ? WHERE key = ?", (hashed, key))
 
 
-def once_undone(connection: sqlite3.Connection, key: str, holder: Holder) -> None:
+def once_release(connection: sqlite3.Connection, key: str, holder: Holder) -> None:
     """This holder did not take effect: its attempt failed, or had not begun. The key may be claimed again."""
     connection.execute(
         "DELETE FROM once WHERE key = ? AND state = 'intent' AND run = ? AND step = ? AND owner = ?"
@@ -82,7 +82,7 @@ def once_undone(connection: sqlite3.Connection, key: str, holder: Holder) -> Non
     )
 
 
-def once_broken_off(connection: sqlite3.Connection, key: str) -> None:
+def once_mark_unknown(connection: sqlite3.Connection, key: str) -> None:
     """The attempt was cancelled in the middle: whether it took effect is not known."""
     connection.execute("UPDATE once SET state = 'unknown' WHERE key = ? AND state = 'intent'", (key,))
 
@@ -90,7 +90,7 @@ def once_broken_off(connection: sqlite3.Connection, key: str) -> None:
 def once_decide(connection: sqlite3.Connection, key: str, took_effect: tuple[Data] | None) -> bool:
     """An operator has looked: it took effect, with this result, or (None) it did not and may be claimed again.
     False: there is nothing to decide, since its result is known, it is being executed, or the key is free."""
-    if once_look(connection, key).state != "unknown":
+    if once_state(connection, key).state != "unknown":
         return False
     if took_effect is None:
         connection.execute("DELETE FROM once WHERE key = ?", (key,))

@@ -32,7 +32,7 @@ REST = 0.002  # seconds between transactions in which others get the lock
 
 
 @dataclass(frozen=True, slots=True)
-class Old:
+class PrunableRun:
     """A run that may go. `events` is how many it has, `tasks` the file that its tasks came from."""
 
     run: str
@@ -73,12 +73,14 @@ _OLD = (
 )
 
 
-def old(connection: sqlite3.Connection, *, before: float | None, keep: int, now: float) -> list[Old]:
+def prunable_runs(
+    connection: sqlite3.Connection, *, before: float | None, keep: int, now: float
+) -> list[PrunableRun]:
     """The runs that may go, oldest first: those whose last word was `before` then, but for the newest `keep`.
     Without `before`, all but those. Never one that somebody holds."""
     rows = connection.execute(_OLD, {"before": before, "keep": keep}).fetchall()
     return [
-        Old(run, workflow, state, started, events, tasks)
+        PrunableRun(run, workflow, state, started, events, tasks)
         for workflow, state, started, run, *lease, events, tasks in rows
         if not held(Lease(run, *lease), now)
     ]

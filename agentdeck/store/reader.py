@@ -21,11 +21,11 @@ from typing import Any, TypeAlias, TypeVar
 from agentdeck.errors import Fault, StoreError, UsageError
 from agentdeck.scheduler.events import Event
 from agentdeck.store.codec import decode, large_field
-from agentdeck.store.commands import COLUMNS, Request, request_of
-from agentdeck.store.durations import TASK
+from agentdeck.store.commands import COLUMNS, Request, request_from_row
 from agentdeck.store.letters import Letter
-from agentdeck.store.once import Claim, once_key_of, once_look
-from agentdeck.store.run_list import ROW, RunRow, run_of
+from agentdeck.store.once import Claim, once_key_of, once_state
+from agentdeck.store.run_list import ROW, RunRow, run_from_row
+from agentdeck.store.runs import WHOLE_TASK
 from agentdeck.store.schema import open_for_reading
 from agentdeck.store.sqlite_errors import explain
 from agentdeck.workflow.model import Data
@@ -153,7 +153,7 @@ class Reader:
                 f" ORDER BY {of}.started DESC, {of}.run DESC LIMIT ?",
                 (*values, limit),
             )
-            page = [run_of(row) for row in rows]
+            page = [run_from_row(row) for row in rows]
             found += [row for row in page if state is None or row.state == state]
             if len(page) < limit:
                 break
@@ -171,7 +171,7 @@ class Reader:
             end = name + "\U0010ffff"
             rows = self.select(f"SELECT {ROW} FROM runs WHERE run >= ? AND run < ? LIMIT 4", (name, end))
         if len(rows) == 1:
-            return run_of(rows[0])
+            return run_from_row(rows[0])
         if rows:
             several = ", ".join(row[0] for row in rows[:3]) + (", …" if len(rows) > 3 else "")
             raise UsageError(f"several runs begin with {name}: {several}; give more of the id")
@@ -196,7 +196,7 @@ class Reader:
     def work(self, workflow: str, folder: str) -> list[float]:
         """Seconds of work of its newest tasks, as far as somebody counted them."""
         sql = "SELECT samples FROM durations WHERE workflow = ? AND folder = ? AND agent = ?"
-        found: list[float] = json.loads(next(iter(self.select(sql, (workflow, folder, TASK))), ("[]",))[0])
+        found: list[float] = json.loads(next(iter(self.select(sql, (workflow, folder, WHOLE_TASK))), ("[]",))[0])
         return found
 
     def quantiles(self, workflow: str, folder: str, share: float = 0.95) -> dict[str, tuple[int, float]]:
@@ -209,7 +209,9 @@ class Reader:
 
     def _samples(self, workflow: str, folder: str) -> list[tuple[str, list[float]]]:
         sql = "SELECT agent, samples FROM durations WHERE workflow = ? AND folder = ? AND agent != ?"
-        return [(agent, json.loads(samples)) for agent, samples in self.select(sql, (workflow, folder, TASK))]
+        return [
+            (agent, json.loads(samples)) for agent, samples in self.select(sql, (workflow, folder, WHOLE_TASK))
+        ]
 
     # What happened in a run ---------------------------------------------------------------------------------
 
@@ -368,7 +370,7 @@ class Reader:
 
     def once(self, key: str) -> Claim:
         """How it stands with a key."""
-        return self._query(lambda connection: once_look(connection, key)) or Claim("new")
+        return self._query(lambda connection: once_state(connection, key)) or Claim("new")
 
     def once_key_of(self, run: str, step: str) -> str:
         """The key that this step (`task/step`) claimed and that has no result."""
@@ -379,12 +381,12 @@ class Reader:
     def commands(self, run: str) -> list[Request]:
         """What is asked of a run and not taken yet."""
         sql = f"SELECT {COLUMNS} FROM commands WHERE run = ? AND taken_at IS NULL ORDER BY id"
-        return [request_of(row) for row in self.select(sql, (run,))]
+        return [request_from_row(row) for row in self.select(sql, (run,))]
 
     def command(self, request: int) -> Request | None:
         """One command, with its answer once there is one."""
         rows = self.select(f"SELECT {COLUMNS} FROM commands WHERE id = ?", (request,))
-        return request_of(rows[0]) if rows else None
+        return request_from_row(rows[0]) if rows else None
 
 
 def _like(text: str) -> str:

@@ -11,7 +11,7 @@ from agentdeck.store.lease import Lease, held
 from agentdeck.store.runs import Counts
 from agentdeck.workflow.model import Data
 
-#: The columns that `run_of` takes.
+#: The columns that `run_from_row` takes.
 ROW = (
     "runs.run, workflow, identity, state, runs.started, ended, simulated, tags, source, options,"
     " tasks_total, tasks_done, tasks_failed, tasks_cancelled, summary, owner, lease_until, pid, host,"
@@ -59,7 +59,7 @@ class RunRow:
         return max(0.0, end - self.started - self.idle)
 
 
-def run_of(row: tuple[Any, ...]) -> RunRow:
+def run_from_row(row: tuple[Any, ...]) -> RunRow:
     """The row of the columns `ROW`."""
     (run, workflow, identity, state, started, ended, simulated, tags, source, options) = row[:10]
     total, done, failed, cancelled, summary = row[10:15]

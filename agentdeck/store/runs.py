@@ -5,10 +5,12 @@ The row is for lists; the truth is in the events. Its owner keeps it. Whoever ho
 
 from __future__ import annotations
 
+import json
 import secrets
 import socket
 import sqlite3
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agentdeck.processes.identity import this_process
@@ -16,6 +18,10 @@ from agentdeck.store.codec import text_of
 from agentdeck.store.lease import held, lease_of
 from agentdeck.workflow.model import Data, Definition, plain
 
+#: Attempts of each agent whose durations are kept.
+REMEMBERED = 200
+#: The name, which no agent has, of the durations of whole tasks.
+WHOLE_TASK = ""
 ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
@@ -199,3 +205,21 @@ def release_lease(connection: sqlite3.Connection, run: str, owner: Owner) -> boo
     """Give it back. False: it was somebody else's already."""
     sql = "UPDATE runs SET owner = NULL, lease_until = NULL, pid = NULL, host = NULL WHERE run = ? AND owner = ?"
     return connection.execute(sql, (run, owner.name)).rowcount == 1
+
+
+def save_durations(
+    connection: sqlite3.Connection, workflow: str, folder: str, durations: Mapping[str, Sequence[float]]
+) -> None:
+    """Add the seconds that each agent took in a run to the newest REMEMBERED of its workflow. A workflow is its
+    name and its folder: an edited one keeps its durations, one of the same name elsewhere has its own."""
+    for agent, taken in durations.items():
+        if not taken:
+            continue
+        where = (workflow, folder, agent)
+        sql = "SELECT samples FROM durations WHERE workflow = ? AND folder = ? AND agent = ?"
+        row = connection.execute(sql, where).fetchone()
+        known = [*(json.loads(row[0]) if row else ()), *(round(seconds, 6) for seconds in taken)]
+        connection.execute(
+            "INSERT OR REPLACE INTO durations (workflow, folder, agent, samples) VALUES (?, ?, ?, ?)",
+            (*where, text_of(known[-REMEMBERED:])),
+        )

@@ -49,7 +49,7 @@ def is_busy(error: sqlite3.Error) -> bool:
     return code(error) in _BUSY
 
 
-def is_of_the_place(error: BaseException) -> bool:
+def is_environment_error(error: BaseException) -> bool:
     """The disk, the file or its lock failed, not the statement: the whole transaction is to be tried again."""
     return isinstance(error, sqlite3.Error) and code(error) in _PLACE | _BROKEN
 

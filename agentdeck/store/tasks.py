@@ -28,7 +28,7 @@ from agentdeck.workflow.model import Data
 
 TaskInputs: TypeAlias = Mapping[str, Data]
 #: Writes what is left of a list, in the transaction of something else.
-Rest: TypeAlias = Callable[[sqlite3.Connection], None]
+WriteRemainder: TypeAlias = Callable[[sqlite3.Connection], None]
 
 #: Bytes of JSON lines in a block. Twice as much saves 2 %, and makes a reader hold twice as much.
 BLOCK = 65_536
@@ -165,7 +165,7 @@ class TaskSpool(TaskList):
                 for line in lines_of(block.data, block.packed)[max(0, number + 1 - block.first) :]:
                     yield json.loads(line)
 
-    def record(self, log: Log, run: str) -> Rest:
+    def record(self, log: Log, run: str) -> WriteRemainder:
         """Write it in short transactions. What is returned writes the rest of it: a list that is no longer than a
         batch costs no transaction of its own. Raises StoreError."""
         some: list[Block] = []
@@ -211,7 +211,7 @@ class TaskStream:
         if self._log is not None:
             wait(self._log, partial(end_tasks, run=self._run, count=self._count), FOREVER)
 
-    def attach(self, log: Log | None, run: str) -> Rest:
+    def attach(self, log: Log | None, run: str) -> WriteRemainder:
         """The run begins. What is returned writes those of the lines so far that are not on disk yet. Without a
         log nothing is recorded."""
         with self._lock:
@@ -235,7 +235,7 @@ def nothing(connection: sqlite3.Connection) -> None:
     """There is nothing to write."""
 
 
-def wait(log: Log, write: Rest, patience: float = PATIENCE) -> None:
+def wait(log: Log, write: WriteRemainder, patience: float = PATIENCE) -> None:
     """Have the log's thread write, and return when it is on disk. Raises StoreError when it was not for so many
     seconds, because the store cannot be written."""
     future, since = log.call(write), time.monotonic()

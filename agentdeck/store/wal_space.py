@@ -1,4 +1,4 @@
-"""Room in the WAL before it is needed.
+"""WalSpace in the WAL before it is needed.
 
 A commit at the end of the WAL makes the file longer, and the disk has to write that down as well: it takes nearly
 twice as long as one that writes over what is there already (0.24 ms and 0.14 ms on one SSD). So a busy writer
@@ -18,7 +18,7 @@ AHEAD = 4 * 1024 * 1024
 OFTEN = 32
 
 
-class Room:
+class WalSpace:
     """Of one connection. `committed` after each commit, `cut` when the WAL was cut."""
 
     def __init__(self, path: Path) -> None:

@@ -9,10 +9,82 @@ from concurrent.futures import Future
 from typing import Any, NamedTuple, TypeAlias
 
 from agentdeck.scheduler.events import Event
-from agentdeck.store.fault_point import passing
-from agentdeck.store.log import Also, LogRow
-from agentdeck.store.row_batch import Rows
-from agentdeck.store.sqlite_errors import is_of_the_place
+from agentdeck.store.codec import Result, encode
+from agentdeck.store.fault_point import reach_fault_point
+from agentdeck.store.log import LogRow, TableWrite
+from agentdeck.store.sqlite_errors import is_environment_error
+
+CHUNKS = (1024, 64, 8, 1)  # rows per INSERT: few statements, each compiled once
+LARGE = 16_000_000  # bytes of results that are gathered before they are handed to SQLite
+
+
+class _Insert:
+    """Rows for one table, put in by as few statements as it takes."""
+
+    def __init__(self, into: str, columns: int) -> None:
+        row = "(" + ",".join("?" * columns) + ")"
+        self._sql = [(size, f"{into} VALUES " + ",".join([row] * size)) for size in CHUNKS]
+
+    def all(self, connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        start, left = 0, len(rows)
+        for size, sql in self._sql:
+            while left >= size:
+                values = [value for row in rows[start : start + size] for value in row]
+                connection.execute(sql, values)
+                start += size
+                left -= size
+
+
+_EVENTS = _Insert("INSERT INTO events (run, seq, at, kind, task, step, data, result)", 8)
+_RESULTS = _Insert("INSERT OR IGNORE INTO results (hash, data, size)", 3)
+_LOGS = _Insert("INSERT INTO logs (run, at, task, step, attempt, level, text)", 7)
+
+
+class Rows:
+    """Encoded rows, in the order they came. `large`: hand them over before adding more, for results may be of
+    any size."""
+
+    __slots__ = ("_events", "_lines", "_results", "_size")
+
+    def __init__(self) -> None:
+        self._events: list[tuple[Any, ...]] = []
+        self._results: list[Result] = []
+        self._lines: list[tuple[Any, ...]] = []
+        self._size = 0
+
+    @property
+    def large(self) -> bool:
+        return self._size > LARGE
+
+    def add_events(self, run: str, first: int, events: Sequence[Event]) -> None:
+        results = self._results
+        known = len(results)
+        for seq, event in enumerate(events, first):
+            kind, task, step, data, result = encode(event, results)
+            self._events.append((run, seq, event.at, kind, task, step, data, result))
+        for _, _, size in results[known:]:
+            self._size += size
+
+    def add_lines(self, run: str, lines: Sequence[LogRow]) -> None:
+        for at, task, step, attempt, level, text in lines:
+            self._lines.append((run, at, _storable(task), _storable(step), attempt, level, _storable(text)))
+
+    def insert(self, connection: sqlite3.Connection) -> None:
+        """Put them in and forget them. Raises sqlite3.IntegrityError when a sequence number is taken."""
+        _RESULTS.all(connection, self._results)
+        _EVENTS.all(connection, self._events)
+        _LOGS.all(connection, self._lines)
+        self._events.clear()
+        self._results.clear()
+        self._lines.clear()
+        self._size = 0
+
+
+def _storable(text: str) -> str:
+    """Lone surrogates, as a program's output may hold them, are not storable; they are escaped."""
+    if text.isascii():
+        return text
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class Events(NamedTuple):
@@ -21,7 +93,7 @@ class Events(NamedTuple):
     run: str
     first: int
     events: Sequence[Event]
-    also: Sequence[Also] = ()
+    also: Sequence[TableWrite] = ()
 
 
 class Lines(NamedTuple):
@@ -41,7 +113,7 @@ class Call(NamedTuple):
 Item: TypeAlias = Events | Lines | Call
 
 
-class Answer(NamedTuple):
+class CallResult(NamedTuple):
     """What a call gave, or the fault that it raised; nothing of it is kept then."""
 
     future: Future[Any]
@@ -53,9 +125,9 @@ class Conflict(Exception):
     """A sequence number is taken already."""
 
 
-def commit(connection: sqlite3.Connection, items: Sequence[Item]) -> list[Answer]:
+def commit(connection: sqlite3.Connection, items: Sequence[Item]) -> list[CallResult]:
     """All of it is on disk when this returns, and nothing of it after `roll_back` when it raises."""
-    answers: list[Answer] = []
+    answers: list[CallResult] = []
     rows = Rows()
     prepared = 0
     for item in items:  # before the lock is taken: others need not wait for this
@@ -76,9 +148,9 @@ def commit(connection: sqlite3.Connection, items: Sequence[Item]) -> list[Answer
                 _insert(connection, rows)
                 fn(connection)
     _insert(connection, rows)
-    passing("commit.before")
+    reach_fault_point("commit.before")
     connection.execute("COMMIT")
-    passing("commit.after")
+    reach_fault_point("commit.after")
     return answers
 
 
@@ -88,7 +160,7 @@ def roll_back(connection: sqlite3.Connection) -> None:
             connection.execute("ROLLBACK")
 
 
-def weight(item: Item) -> int:
+def record_count(item: Item) -> int:
     """How many records it is."""
     return len(item.events) if isinstance(item, Events) else len(item.rows) if isinstance(item, Lines) else 0
 
@@ -107,15 +179,15 @@ def _insert(connection: sqlite3.Connection, rows: Rows) -> None:
         raise Conflict from error
 
 
-def _answer(connection: sqlite3.Connection, call: Call) -> Answer:
+def _answer(connection: sqlite3.Connection, call: Call) -> CallResult:
     connection.execute("SAVEPOINT call")
     try:
         value = call.fn(connection)
     except Exception as failure:
-        if is_of_the_place(failure):
+        if is_environment_error(failure):
             raise
         connection.execute("ROLLBACK TO call")
         connection.execute("RELEASE call")
-        return Answer(call.future, None, failure)
+        return CallResult(call.future, None, failure)
     connection.execute("RELEASE call")
-    return Answer(call.future, value, None)
+    return CallResult(call.future, value, None)

@@ -20,11 +20,11 @@ from typing import Any, NamedTuple, TypeVar
 
 from agentdeck.errors import StoreError
 from agentdeck.scheduler.events import Event
-from agentdeck.store.log import Also, LogRow, OnCommit, OnFault
+from agentdeck.store.log import LogRow, OnCommit, OnFault, TableWrite
 from agentdeck.store.schema import open_for_writing
-from agentdeck.store.sqlite_errors import RunTaken, StoreBroken, code, explain, is_busy, is_of_the_place
-from agentdeck.store.wal_space import Room
-from agentdeck.store.write_batch import Call, Conflict, Events, Item, Lines, commit, roll_back, weight
+from agentdeck.store.sqlite_errors import RunTaken, StoreBroken, code, explain, is_busy, is_environment_error
+from agentdeck.store.wal_space import WalSpace
+from agentdeck.store.write_batch import Call, Conflict, Events, Item, Lines, commit, record_count, roll_back
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ class Writer:
         self._on_fault = on_fault
         self._connection = open_for_writing(self.path, busy_seconds=BUSY)
         self._connection.execute(f"PRAGMA busy_timeout = {int(LOCKED * 1000)}")
-        self._room = Room(self.path)
+        self._room = WalSpace(self.path)
         self._queue: queue.SimpleQueue[Item | _Stop] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._handed_over = 0
@@ -84,7 +84,7 @@ class Writer:
         """What keeps it from writing now."""
         return self._broken or self._fault
 
-    def append(self, run: str, first_seq: int, events: Sequence[Event], also: Sequence[Also] = ()) -> None:
+    def append(self, run: str, first_seq: int, events: Sequence[Event], also: Sequence[TableWrite] = ()) -> None:
         """Record events under `first_seq` and the numbers after it, and do `also` in the same transaction. Raises
         ValueError on a gap."""
         if not events:
@@ -160,8 +160,8 @@ class Writer:
     def _gather(self) -> list[Item]:
         """All that waits, up to BATCH records; log lines alone wait LINGER for more. Sets `_stopping`."""
         items: list[Item] = []
-        weight, urgent, until = 0, False, 0.0
-        while weight < BATCH:
+        records, urgent, until = 0, False, 0.0
+        while records < BATCH:
             try:
                 if not items:
                     item = self._queue.get(timeout=IDLE if self._dirty else None)
@@ -178,10 +178,10 @@ class Writer:
                 self._stopping = True
                 break
             if isinstance(item, Lines):
-                weight += len(item.rows)
+                records += len(item.rows)
                 until = until or time.monotonic() + LINGER
             else:
-                weight += len(item.events) if isinstance(item, Events) else 1
+                records += len(item.events) if isinstance(item, Events) else 1
                 urgent = True
             items.append(item)
         return items
@@ -198,7 +198,7 @@ class Writer:
                 self._give_up_taken(kept)
             except sqlite3.Error as error:
                 roll_back(self._connection)
-                if not is_of_the_place(error):
+                if not is_environment_error(error):
                     raise
                 fault = explain(error, self.path)
                 if isinstance(fault, StoreBroken):
@@ -211,7 +211,7 @@ class Writer:
         self._room.committed(self._connection)
         if self._fault is not None:
             self._tell(None)
-        self._committed += sum(weight(item) for item in items)
+        self._committed += sum(record_count(item) for item in items)
         last = {item.run: item.first + len(item.events) - 1 for item in kept if isinstance(item, Events)}
         if self._on_commit is not None:
             for run, seq in last.items():

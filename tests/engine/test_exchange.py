@@ -15,7 +15,7 @@ from agentdeck.engine.reservation_batcher import ReservationBatcher
 from agentdeck.limits.reservations import NOTHING, Amounts
 from agentdeck.limits.token_estimates import PromptEstimate
 from agentdeck.scheduler.program import Rule
-from agentdeck.store.memory import MemoryLog
+from agentdeck.store.log import MemoryLog
 from agentdeck.store.provider_reservations import Granted, Refused, ReservationAnswer
 from agentdeck.store.reservations import SharedReservations
 from agentdeck.store.runs import Owner, create_run

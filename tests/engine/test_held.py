@@ -11,8 +11,7 @@ import pytest
 from agentdeck import Workflow
 from agentdeck.engine.launch import Launch, Watch, run
 from agentdeck.scheduler import events as ev
-from agentdeck.store.log import Also
-from agentdeck.store.memory import MemoryLog
+from agentdeck.store.log import MemoryLog, TableWrite
 from agentdeck.store.reader import Reader
 from agentdeck.workflow.loader import loads
 
@@ -67,7 +66,9 @@ def test_a_busy_run_does_not_hold_back_more_and_more(tmp_path: Path, monkeypatch
     sizes: list[int] = []
     append = MemoryLog.append
 
-    def seen(log: MemoryLog, run: str, first: int, events: Sequence[ev.Event], also: Sequence[Also] = ()) -> None:
+    def seen(
+        log: MemoryLog, run: str, first: int, events: Sequence[ev.Event], also: Sequence[TableWrite] = ()
+    ) -> None:
         sizes.append(len(events))
         append(log, run, first, events, also)
 

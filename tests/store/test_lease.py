@@ -14,7 +14,15 @@ import pytest
 
 from agentdeck.processes import identity
 from agentdeck.processes.identity import Process, is_running, start_of, this_machine, this_process
-from agentdeck.store.lease import BOUND, UNRENEWED, Lease, LeaseObserver, begin_to_own, cease_to_own, held
+from agentdeck.store.lease import (
+    BOUND,
+    UNRENEWED,
+    Lease,
+    LeaseObserver,
+    add_local_owner,
+    held,
+    remove_local_owner,
+)
 
 NOW = 1_789_000_000.0
 HOUR = 3600.0
@@ -75,9 +83,9 @@ def test_a_lease_of_another_machine_is_over_when_it_is_not_renewed_while_this_on
 def test_this_process_holds_what_it_executes_and_no_more() -> None:
     mine = lease(this_process())
     assert not held(mine, NOW)
-    begin_to_own("o")
+    add_local_owner("o")
     assert held(mine, NOW + HOUR)
-    cease_to_own("o")
+    remove_local_owner("o")
     assert not held(mine, NOW)
 
 

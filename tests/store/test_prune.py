@@ -17,7 +17,7 @@ from agentdeck.processes.identity import start_of, this_machine
 from agentdeck.scheduler import events as ev
 from agentdeck.store.letters import Letter, add_letter
 from agentdeck.store.once import Holder, cache_put, once_claim, once_done
-from agentdeck.store.prune import old, prune
+from agentdeck.store.prune import prunable_runs, prune
 from agentdeck.store.reader import Reader
 from agentdeck.store.runs import Counts, NewRun, Owner, create_run, end_run
 from agentdeck.store.schema import open_for_writing
@@ -76,7 +76,7 @@ def whole(path: Path) -> None:
 
 def choose(path: Path, *, days: float | None = None, keep: int = 0) -> list[str]:
     connection = open_for_writing(path)
-    found = old(connection, before=None if days is None else NOW - days * DAY, keep=keep, now=NOW)
+    found = prunable_runs(connection, before=None if days is None else NOW - days * DAY, keep=keep, now=NOW)
     connection.close()
     return [one.run for one in found]
 

@@ -14,7 +14,7 @@ import pytest
 from agentdeck.limits.fair_sharing import AGAIN, SLICE
 from agentdeck.limits.reservations import COUNTED, LATEST, Amounts
 from agentdeck.store.lease import BOUND, OBSERVED
-from agentdeck.store.memory import MemoryLog
+from agentdeck.store.log import MemoryLog
 from agentdeck.store.provider_reservations import (
     PRUNE,
     CallUpdate,

@@ -12,10 +12,18 @@ from pathlib import Path
 import pytest
 
 from agentdeck.errors import UsageError
-from agentdeck.store.durations import save_durations
 from agentdeck.store.reader import Reader
 from agentdeck.store.run_list import RunRow
-from agentdeck.store.runs import Counts, NewRun, Owner, create_run, end_run, save_definition, set_run
+from agentdeck.store.runs import (
+    Counts,
+    NewRun,
+    Owner,
+    create_run,
+    end_run,
+    save_definition,
+    save_durations,
+    set_run,
+)
 from agentdeck.store.schema import open_for_writing
 from agentdeck.workflow.model import Agent, Definition, Simulate, plain
 from tests.store.samples import new_run

@@ -1,4 +1,4 @@
-"""Room in the WAL: it is made, it shows nowhere, and where there is none nothing breaks."""
+"""Space in the WAL: it is made, it shows nowhere, and where there is none nothing breaks."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import sqlite3
 from pathlib import Path
 
 from agentdeck.store.schema import open_for_writing
-from agentdeck.store.wal_space import AHEAD, OFTEN, Room
+from agentdeck.store.wal_space import AHEAD, OFTEN, WalSpace
 
 
 def size(path: Path) -> int:
     return path.with_name(path.name + "-wal").stat().st_size
 
 
-def commits(db: sqlite3.Connection, room: Room, count: int) -> None:
+def commits(db: sqlite3.Connection, room: WalSpace, count: int) -> None:
     for _ in range(count):
         db.execute(
             "INSERT INTO logs (run, at, task, step, attempt, level, text) VALUES ('r', 1, '', '', 0, '', 'x')"
@@ -23,7 +23,7 @@ def commits(db: sqlite3.Connection, room: Room, count: int) -> None:
 
 def test_a_writer_that_is_busy_writes_over_what_is_there(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
-    db, room = open_for_writing(path), Room(path)
+    db, room = open_for_writing(path), WalSpace(path)
     commits(db, room, OFTEN - 1)
     assert size(path) < AHEAD
     commits(db, room, 1)
@@ -40,7 +40,7 @@ def test_a_writer_that_is_busy_writes_over_what_is_there(tmp_path: Path) -> None
 
 def test_a_wal_that_was_cut_gets_room_again_once_there_is_much_to_write(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
-    db, room = open_for_writing(path), Room(path)
+    db, room = open_for_writing(path), WalSpace(path)
     commits(db, room, OFTEN)
     db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     room.cut()
@@ -52,7 +52,7 @@ def test_a_wal_that_was_cut_gets_room_again_once_there_is_much_to_write(tmp_path
 
 def test_where_there_is_no_space_for_it_everything_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
-    db, room = open_for_writing(path), Room(path)
+    db, room = open_for_writing(path), WalSpace(path)
     names = ("cache_size", "busy_timeout")
     before = [db.execute(f"PRAGMA {name}").fetchone() for name in names]
     db.execute("PRAGMA max_page_count = 100").fetchall()

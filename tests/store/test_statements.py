@@ -12,21 +12,20 @@ from agentdeck.scheduler.events import Author
 from agentdeck.store.commands import answer_command, put_command, take_commands
 from agentdeck.store.lease import BOUND
 from agentdeck.store.letters import Letter, add_letter, set_letter, settle_letters
-from agentdeck.store.log import Log
-from agentdeck.store.memory import MemoryLog
+from agentdeck.store.log import Log, MemoryLog
 from agentdeck.store.once import (
     Cached,
     Claim,
     Holder,
     cache_get,
     cache_put,
-    once_broken_off,
     once_claim,
     once_decide,
     once_done,
     once_key_of,
-    once_look,
-    once_undone,
+    once_mark_unknown,
+    once_release,
+    once_state,
 )
 from agentdeck.store.reader import Reader
 from agentdeck.store.runs import Owner, create_run, release_lease, renew_lease, take_lease
@@ -60,13 +59,13 @@ def test_once_is_claimed_then_done_or_unknown(tmp_path: Path) -> None:
     first, second = Holder("r1", "1/s", 1, "me"), Holder("r2", "1/z", 1, "you")
     assert once_claim(c, "k", first, 1.0).state == "new"
     assert once_claim(c, "k", second, 2.0) == Claim("unknown", None, first, 1.0)
-    once_undone(c, "k", second)
+    once_release(c, "k", second)
     assert once_claim(c, "k", second, 2.0).state == "unknown", "another one's claim stays"
-    once_undone(c, "k", first)
+    once_release(c, "k", first)
     assert once_claim(c, "k", second, 3.0).state == "new"
     once_done(c, "k", {"sent": True})
     assert once_claim(c, "k", first, 4.0) == Claim("done", {"sent": True}, second, 3.0)
-    once_undone(c, "k", second)
+    once_release(c, "k", second)
     assert not once_decide(c, "k", None), "what took effect stays"
     assert once_claim(c, "k", first, 5.0).state == "done"
 
@@ -76,17 +75,17 @@ def test_a_key_is_held_while_the_process_of_its_holder_executes_the_run(tmp_path
     create_run(c, new_run("r"), ME, time.time() + 60)
     holder = Holder("r", "1/s", 1, ME.name)
     assert once_claim(c, "k", holder, 1.0).state == "new"
-    assert once_look(c, "k") == Claim("held", None, holder, 1.0)
+    assert once_state(c, "k") == Claim("held", None, holder, 1.0)
     assert not once_decide(c, "k", ("paid",)), "it may still take effect"
     release_lease(c, "r", ME)
-    assert once_look(c, "k").state == "unknown"
+    assert once_state(c, "k").state == "unknown"
     assert once_key_of(c, "r", "1/s") == "k"
     assert once_decide(c, "k", ("paid",))
-    assert once_look(c, "k").result == "paid"
+    assert once_state(c, "k").result == "paid"
     assert once_claim(c, "b", holder, 1.0).state == "new"
-    once_broken_off(c, "b")
+    once_mark_unknown(c, "b")
     assert once_decide(c, "b", None)
-    assert once_look(c, "b").state == "new"
+    assert once_state(c, "b").state == "new"
 
 
 def test_the_cache_forgets(tmp_path: Path) -> None:
