@@ -10,7 +10,14 @@ import ast
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from agentdeck.workflow.expressions import Expression, ExpressionError, compile_expression, split, tree_of
+from agentdeck.workflow.expressions import (
+    Expression,
+    ExpressionError,
+    compile_expression,
+    dotted_name,
+    split,
+    tree_of,
+)
 from agentdeck.workflow.references import EXPRESSIONS, TEMPLATES
 from agentdeck.workflow.yaml_source import Path_, Source
 
@@ -145,14 +152,13 @@ class _Checked:
     def __init__(self, expression: Expression, names: Names) -> None:
         self.fault: tuple[str, str] | None = None
         self._names = names
-        tree, self._path = tree_of(expression.text)
-        self.kind = self._of(tree)
+        self.kind = self._of(tree_of(expression.text))
 
     def _refuse(self, what: str, fix: str = "") -> None:
         self.fault = self.fault or (what, fix)
 
     def _of(self, node: ast.expr) -> Kind:
-        path = self._path(node)
+        path = dotted_name(node)
         if path == ("true",) or path == ("false",):
             return "boolean"
         if path is not None:
