@@ -76,6 +76,8 @@ class _BudgetReport:
         from collections import deque
         from pathlib import Path
 
+        from agentdeck.engine.launch import programs
+        from agentdeck.engine.resume import nested_of
         from agentdeck.insight.budget_forecast import accounts_of, forecast, likely
         from agentdeck.operations.recorded_run import expected_tasks, load_run, open_store
         from agentdeck.providers.registry import complete
@@ -85,8 +87,10 @@ class _BudgetReport:
             self.row: RunRow
             self.row, definition, self.view = load_run(reader, run)
             events = [event for _, event in reader.events(self.row.run)]
-        self.accounts: BudgetAccounts = accounts_of(events, definition.budget)
-        deck = complete(deck_for(Path(str(self.row.source.get("folder") or "."))))
+            nested = nested_of(reader, self.row)
+        folder = Path(str(self.row.source.get("folder") or "."))
+        self.accounts: BudgetAccounts = accounts_of(events, programs(definition, folder, {}, nested))
+        deck = complete(deck_for(folder))
         self.left: Forecast = forecast(self.view, definition, deck, expected_tasks(self.row, self.view))
         last = deque(likely(events), LAST)
         self.largest = max((one[0] for one in last), default=0), max((one[1] for one in last), default=0.0)

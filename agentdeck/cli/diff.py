@@ -61,19 +61,11 @@ def _story(reader: Reader, run: str) -> RunTrace:
 
 def _result(reader: Reader, run: str, task: str, step: str) -> Data:
     """The output of a step, or its error; of the task itself if `step` is empty."""
-    from agentdeck.scheduler import events as ev
+    from agentdeck.insight.diff import recorded_result
 
     inner, _, name = step.rpartition("/")
-    wanted, found = (f"{task}/{inner}" if inner else task, name), None
-    for _, event in reader.task_events(run, wanted[0]):
-        match event:
-            case ev.StepSucceeded(task=of, step=at, output=output) if (of, at) == wanted:
-                found = output
-            case ev.StepFailed(task=of, step=at, fault=fault) if (of, at) == wanted:
-                found = {"error": fault.message}
-            case ev.TaskEnded(task=of, output=output) if of == task and not step:
-                found = output
-    return found
+    task = f"{task}/{inner}" if inner else task
+    return recorded_result(reader.task_events(run, task), task, name)
 
 
 def page(document: dict[str, Data]) -> Iterator[str]:

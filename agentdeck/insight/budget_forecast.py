@@ -1,18 +1,20 @@
-"""How the budget of a run stands, from its log, and what the rest of it will cost."""
+"""The budget of a run from its log, and a forecast of what the rest of the run will use."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from agentdeck.limits.budget import NO_HOLD, Hold, Ledger
+from agentdeck.limits.budget import Ledger
 from agentdeck.providers.prices import Prices
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.budget_accounts import BudgetAccounts
+from agentdeck.scheduler.fold import Fold
+from agentdeck.scheduler.program import Program
 from agentdeck.views.agent_totals import AgentTotals
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.deck import Deck
-from agentdeck.workflow.model import Budget, Definition, Prompt
+from agentdeck.workflow.model import Definition, Prompt
 
 LOWEST = "routing"
 #: What is granted beyond the forecast: it is a mean.
@@ -114,37 +116,10 @@ def _middle(values: list[float | None]) -> float | None:
     return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
-def accounts_of(events: Iterable[ev.Event], budget: Budget | None) -> BudgetAccounts:
-    """What was used and what is held after these events, as the run itself counts it."""
-    accounts = BudgetAccounts(budget)
-    held: dict[tuple[str, str], Hold] = {}
-
-    def settle(task: str, step: str, usage: ev.Usage | None, lost: bool) -> None:
-        mine = held.pop((task, step), None)
-        if mine is not None or usage is not None:
-            accounts.settle(task, mine or NO_HOLD, usage, lost=lost)
-
+def accounts_of(events: Iterable[ev.Event], program: Program) -> BudgetAccounts:
+    """What is used and what is reserved after these events, as the scheduler counts it. `program` is that of the
+    run, with its sub-workflows."""
+    fold = Fold(program)
     for event in events:
-        match event:
-            case ev.StepStarted() if event.model or event.reserved_tokens:
-                held[event.task, event.step] = ev.hold_of(event)
-                accounts.hold(event.task, held[event.task, event.step])
-            case ev.ReservationGrew():
-                before = held.get((event.task, event.step), NO_HOLD)
-                held[event.task, event.step] = ev.hold_of(event)
-                accounts.grow(event.task, before, held[event.task, event.step])
-            case ev.StepSucceeded():
-                settle(event.task, event.step, event.usage, not event.reused)
-            case ev.AttemptFailed():
-                settle(event.task, event.step, event.usage, event.fault.kind == "timeout")
-            case ev.AttemptLost() | ev.StepFailed() | ev.StepSkipped() | ev.StepCancelled():
-                settle(event.task, event.step, event.usage, True)
-            case ev.AttemptDeferred():
-                settle(event.task, event.step, None, False)
-            case ev.TaskEnded():
-                accounts.close(event.task)
-            case ev.LimitChanged() if event.name.startswith("budget."):
-                accounts.grant(event.name.removeprefix("budget."), event.new)
-            case ev.Noted() if event.data and "rung" in event.data:
-                accounts.enforce(str(event.data.get("budget", "")), str(event.data["rung"]))
-    return accounts
+        fold.apply(event)
+    return fold.state.accounts

@@ -1,5 +1,4 @@
-"""Where two runs part: what they ran, how long that took and waited, what came of it, and the first step whose
-result is another one.
+"""How two runs differ: workflow, inputs, limits, times, results, and where the first tasks part.
 
 Tasks are matched by their inputs, then by their names. Results are compared by a hash, so two runs of any size
 are compared in memory that grows with their steps and not with what these returned.
@@ -9,22 +8,23 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from agentdeck.insight.summary import summary
 from agentdeck.scheduler import events as ev
 from agentdeck.views.run_view import RunView
+from agentdeck.views.step_result import result_of
 from agentdeck.workflow.model import Data, Definition, plain
 
-FIRST = 10  # differing tasks that are told one by one
+FIRST = 10  # differing tasks that are listed one by one
 OF_AGENT = ("done", "failed", "attempts", "p50", "p95", "tokens_in", "tokens_out", "usd")
 OF_RUN = ("state", "seconds", "attempts", "letters", "critical_path", "usd")
 
 
 @dataclass(slots=True)
-class Trace:
+class TaskTrace:
     """One task: its inputs, how it ended, and each step's state and result (hashed), in order of ending."""
 
     inputs: bytes
@@ -34,37 +34,42 @@ class Trace:
 
 
 class RunTrace:
-    """A run as it is compared: its view, and the trace of each of its tasks. Fed with its events."""
+    """A run as it is compared: its view, and the trace of each of its tasks."""
 
     def __init__(self, definition: Definition) -> None:
         self.definition = definition
         self.view = RunView(definition)
-        self.tasks: dict[str, Trace] = {}
+        self.tasks: dict[str, TaskTrace] = {}
 
     def apply(self, seq: int, event: ev.Event) -> None:
         self.view.apply(seq, event)
-        match event:
-            case ev.TaskOpened(parent=None):
-                self.tasks[event.task] = Trace(_hash(event.inputs))
-            case ev.TaskEnded() if event.task in self.tasks:
-                trace = self.tasks[event.task]
-                trace.state, trace.output = event.state, _hash(event.output)
-            case ev.StepSucceeded():
-                self._step(event.task, event.step, "done", _hash(event.output))
-            case ev.StepAnswered():
-                self._step(event.task, event.step, "done", _hash([event.approved, event.fields]))
-            case ev.StepFailed():
-                self._step(event.task, event.step, "failed", event.fault.kind.encode())
-            case ev.StepSkipped():
-                self._step(event.task, event.step, "skipped", b"")
-            case ev.StepCancelled():
-                self._step(event.task, event.step, "cancelled", b"")
+        if isinstance(event, ev.TaskOpened) and event.parent is None:
+            self.tasks[event.task] = TaskTrace(_hash(event.inputs))
+        elif isinstance(event, ev.TaskEnded) and event.task in self.tasks:
+            trace = self.tasks[event.task]
+            trace.state, trace.output = event.state, _hash(event.output)
+        elif (result := result_of(event)) is not None:
+            # Steps of a nested task belong to the task above, under their whole name (`review/security`).
+            task, _, below = result.task.partition("/")
+            name = f"{below}/{result.step}" if below else result.step
+            if task in self.tasks:
+                value = result.fault.kind.encode() if result.fault else _hash(result.output)
+                self.tasks[task].steps[name] = (result.state, value)
 
-    def _step(self, task: str, step: str, state: str, result: bytes) -> None:
-        """Steps of a nested task belong to the task above, under their whole name (`review/security`)."""
-        top, _, below = task.partition("/")
-        if (trace := self.tasks.get(top)) is not None:
-            trace.steps[f"{below}/{step}" if below else step] = (state, result)
+
+def recorded_result(events: Iterable[tuple[int, ev.Event]], task: str, step: str) -> Data:
+    """The output of a step, or its error; that of the task itself if `step` is empty. The events are of the task
+    that has the step."""
+    found: Data = None
+    for _, event in events:
+        if not step:
+            if isinstance(event, ev.TaskEnded) and event.task == task:
+                found = event.output
+            continue
+        result = result_of(event)
+        if result is not None and result[:2] == (task, step) and result.state in ("done", "failed"):
+            found = {"error": result.fault.message} if result.fault else result.output
+    return found
 
 
 def _hash(value: Data) -> bytes:
@@ -73,28 +78,28 @@ def _hash(value: Data) -> bytes:
 
 
 def diff(one: RunTrace, other: RunTrace) -> dict[str, Data]:
-    """All differences as plain data. Whatever has two values is a list of both, in the order of the arguments."""
-    told, others = summary(one.view, one.definition), summary(other.view, other.definition)
+    """All differences as plain data. A pair of values is a list, in the order of the arguments."""
+    first, second = summary(one.view, one.definition), summary(other.view, other.definition)
     return {
         "runs": [one.view.run, other.view.run],
         "workflows": [one.view.workflow, other.view.workflow],
         "definition": definitions(one.definition, other.definition),
         "inputs": {name: both for name, both in _pairs(one.view.inputs, other.view.inputs) if both[0] != both[1]},
         "limits": {name: both for name, both in _pairs(one.view.limits, other.view.limits) if both[0] != both[1]},
-        **{name: [told[name], others[name]] for name in OF_RUN},
+        **{name: [first[name], second[name]] for name in OF_RUN},
         "agents": {
             name: {
                 **{key: [left.get(key), right.get(key)] for key in OF_AGENT},
                 "waiting": dict(_pairs(left.get("waiting", {}), right.get("waiting", {}))),
             }
-            for name, (left, right) in _pairs(told["agents"], others["agents"], {})
+            for name, (left, right) in _pairs(first["agents"], second["agents"], {})
         },
         "tasks": _tasks(one.tasks, other.tasks),
     }
 
 
 def definitions(one: Definition, other: Definition) -> dict[str, Data]:
-    """What another workflow this is: agents added, removed, and each value of the others that changed."""
+    """How two workflows differ: agents added and removed, and each changed value of the others."""
     left, right = plain(one), plain(other)
     mine, theirs = left.pop("agents"), right.pop("agents")
     both = [name for name in mine if name in theirs and mine[name] != theirs[name]]
@@ -120,14 +125,14 @@ def _pairs(one: Mapping[str, Data], other: Mapping[str, Data], none: Data = None
     return [(name, [one.get(name, none), other.get(name, none)]) for name in dict.fromkeys([*one, *other])]
 
 
-def _tasks(one: Mapping[str, Trace], other: Mapping[str, Trace]) -> dict[str, Data]:
-    matched, only, only_other = match(one, other)
-    parted = [pair for pair in matched if (one[pair[0]].state, one[pair[0]].output) != _end(other[pair[1]])]
+def _tasks(one: Mapping[str, TaskTrace], other: Mapping[str, TaskTrace]) -> dict[str, Data]:
+    matched, only, only_other = match_tasks(one, other)
+    different = [pair for pair in matched if (one[pair[0]].state, one[pair[0]].output) != _end(other[pair[1]])]
     first: list[Data] = []
     for pair in matched:
         if len(first) == FIRST:
             break
-        if (step := parting(one[pair[0]], other[pair[1]])) or pair in parted:
+        if (step := first_difference(one[pair[0]], other[pair[1]])) or pair in different:
             traces = (one[pair[0]], other[pair[1]])
             first.append(
                 {
@@ -140,21 +145,21 @@ def _tasks(one: Mapping[str, Trace], other: Mapping[str, Trace]) -> dict[str, Da
             )
     return {
         "matched": len(matched),
-        "same": len(matched) - len(parted),
-        "parted": len(parted),
+        "same": len(matched) - len(different),
+        "parted": len(different),
         "only": [len(only), len(only_other)],
         "first": first,
     }
 
 
-def _end(trace: Trace) -> tuple[str, bytes]:
+def _end(trace: TaskTrace) -> tuple[str, bytes]:
     return trace.state, trace.output
 
 
-def match(
-    one: Mapping[str, Trace], other: Mapping[str, Trace]
+def match_tasks(
+    one: Mapping[str, TaskTrace], other: Mapping[str, TaskTrace]
 ) -> tuple[list[tuple[str, str]], list[str], list[str]]:
-    """Which task is which: equal inputs first (equal ones among them in their order), then equal names."""
+    """Pairs of tasks with equal inputs (several in their order), then of equal names; and the tasks left over."""
     by_inputs: dict[bytes, deque[str]] = defaultdict(deque)
     for task, trace in other.items():
         by_inputs[trace.inputs].append(task)
@@ -171,8 +176,8 @@ def match(
     return matched, [task for task in one if task not in pairs], [task for task in other if task in left]
 
 
-def parting(one: Trace, other: Trace) -> str:
-    """The first step, in the order in which they ended, that ended otherwise; empty if all are the same."""
+def first_difference(one: TaskTrace, other: TaskTrace) -> str:
+    """The first step, in the order of their ends, that ended otherwise; empty where all are the same."""
     for step in dict.fromkeys([*one.steps, *other.steps]):
         if one.steps.get(step) != other.steps.get(step):
             return step

@@ -1,7 +1,7 @@
-"""A run played again from its events: the same fold, shown slowly.
+"""A recorded run played at a chosen speed.
 
-Where the playback stands is a number of events, and the view is always the fold of exactly those. Going forward
-folds what is between; going back folds again from the start, in slices, so that no frame waits for it.
+The position of the playback is a number of events, and the view is the fold of these. Going forward applies the
+events between; going back folds again from the start, in slices, so that no frame waits for it.
 """
 
 from __future__ import annotations
@@ -12,21 +12,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from agentdeck.scheduler import events as ev
+from agentdeck.views.run_timeline import MARKS
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import Definition
 
 SPEEDS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
-#: What is marked on the bar: what an operator would want to jump to.
-MARKED: dict[type, str] = {
-    ev.StepFailed: "failed",
-    ev.StepRetrying: "retry",
-    ev.LimitChanged: "limit",
-    ev.RunPaused: "paused",
-    ev.RunResumed: "resumed",
-    ev.StepReopened: "reopened",
-    ev.StepReleased: "released",
-    ev.StepAnswered: "answered",
-}
 
 
 class Mark(NamedTuple):
@@ -38,7 +28,7 @@ class Mark(NamedTuple):
 
 
 class Playback:
-    """Invariant: `view` is the fold of the first `index` events; `target` is where it is going."""
+    """Invariant: `view` is the fold of the first `index` events; `target` is the index to reach."""
 
     def __init__(self, definition: Definition | None, events: Sequence[tuple[int, ev.Event]]) -> None:
         self.definition = definition
@@ -48,15 +38,15 @@ class Playback:
         self.playing = False
         self.speed = 1.0
         self._times = [event.at for _, event in events]
-        for i in range(1, len(self._times)):  # a clock that was set back does not turn the bar around
+        for i in range(1, len(self._times)):  # a clock that was set back must not reverse the bar
             self._times[i] = max(self._times[i], self._times[i - 1])
         self.begin = self._times[0] if self._times else 0.0
         self.end = self._times[-1] if self._times else 0.0
         self.now = self.begin
         self.marks = [
-            Mark(self._times[i], i + 1, MARKED[type(event)])
+            Mark(self._times[i], i + 1, MARKS[type(event)])
             for i, (_, event) in enumerate(events)
-            if type(event) in MARKED
+            if type(event) in MARKS
         ]
 
     @property
@@ -65,11 +55,11 @@ class Playback:
 
     @property
     def settled(self) -> bool:
-        """Whether the view shows where the playback stands."""
+        """Whether the view has reached the target."""
         return self.index == self.target
 
     def advance(self, seconds: float) -> None:
-        """Let wall time pass. Does nothing while it is not playing, and stops at the end."""
+        """Move the target on by this wall time. Does nothing unless it plays; stops at the end."""
         if not self.playing or not self.settled:
             return
         self.now = min(self.end, self.now + seconds * self.speed)
@@ -78,7 +68,7 @@ class Playback:
             self.playing = False
 
     def fold(self, budget: float) -> int:
-        """Bring the view closer to where the playback stands, for about `budget` seconds; how many events."""
+        """Apply events towards the target for about `budget` seconds. Returns how many."""
         if self.target < self.index:
             self.view, self.index = RunView(self.definition), 0
         began, until = self.index, time.perf_counter() + budget
@@ -92,18 +82,18 @@ class Playback:
         return self.index - began
 
     def seek(self, at: float) -> None:
-        """Go to a time on the run's clock; what happened up to then is shown."""
+        """Move the target to a time on the run's clock."""
         self.now = min(max(at, self.begin), self.end)
         self.target = bisect_right(self._times, self.now)
 
     def step(self, by: int) -> None:
-        """Go so many events forward, or back, and stop there."""
+        """Move the target by so many events, and pause."""
         self.playing = False
         self.target = min(max(self.target + by, 0), len(self.events))
         self.now = self._times[self.target - 1] if self.target else self.begin
 
     def jump(self, direction: int) -> Mark | None:
-        """Go to the next mark, or the one before (`direction` -1). None where there is none."""
+        """Move the target to the next mark, or to the one before (`direction` -1). Returns None without one."""
         indices = [mark.place for mark in self.marks]
         place = bisect_right(indices, self.target) if direction > 0 else bisect_left(indices, self.target) - 1
         if not 0 <= place < len(indices):
@@ -113,6 +103,6 @@ class Playback:
         return mark
 
     def faster(self, by: int) -> None:
-        """So many notches up or down the speeds."""
+        """Change the speed by so many notches."""
         near = min(range(len(SPEEDS)), key=lambda i: abs(SPEEDS[i] - self.speed))
         self.speed = SPEEDS[min(max(near + by, 0), len(SPEEDS) - 1)]

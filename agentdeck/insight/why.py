@@ -1,7 +1,7 @@
-"""Why a step waits, was skipped, failed: one sentence, with the numbers.
+"""Why a step waits, was skipped, or failed: one sentence, with the numbers.
 
-What is not in the log (when a step became ready, who goes before it) is worked out from what is: the ends of
-its needs, and the order in which the core starts what is ready.
+The log does not record when a step became ready. That follows from the ends of its needs, and the number of steps
+that start before it from the scheduler's order.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import NamedTuple
 from agentdeck.errors import UsageError
 from agentdeck.insight.formatting import format_span, plural
 from agentdeck.scheduler.joins import floor_of, goal_of
-from agentdeck.scheduler.program import assumed
+from agentdeck.scheduler.program import Program
+from agentdeck.scheduler.ready_queue import start_order
 from agentdeck.scheduler.state import ENDED
 from agentdeck.views.run_view import RunView
 from agentdeck.views.step_transitions import StepView
 from agentdeck.views.task_view import TaskView
-from agentdeck.workflow import graph
-from agentdeck.workflow.model import PRIORITIES, SLOTLESS, Agent, Approve, Data, Definition
+from agentdeck.workflow.model import SLOTLESS, Agent, Approve, Data, Definition
 
 
 class Explanation(NamedTuple):
-    """`state` as in the words of steps; `reason` is what it waits for (needs, pool, paused, …), empty where it
-    does not wait."""
+    """The state of a step; the `reason` for which it waits (needs, pool, paused, …), empty where it does not; and
+    both in a sentence."""
 
     state: str
     reason: str
@@ -31,30 +31,31 @@ class Explanation(NamedTuple):
 
 
 def why(view: RunView, definition: Definition, task: str, step: str, now: float) -> str:
-    """One sentence on a step of a task that the view still holds. Raises UsageError where there is no such."""
+    """One sentence on a step. Raises UsageError where the view does not hold the task, or the task has no such
+    step."""
     return explain(view, definition, task, step, now).text
 
 
 def explain(view: RunView, definition: Definition, task: str, step: str, now: float) -> Explanation:
-    """The same with its parts."""
+    """The sentence of `why` with its parts."""
     held = view.open.get(task) or view.failed.get(task)
     if held is None:
         raise UsageError(f"task {task} is not open in {view.run}")
-    return _Case(view, definition, held, now).of(step)
+    return _Explainer(view, definition, held, now).of(step)
 
 
 def ready_counts(view: RunView, definition: Definition) -> dict[str, int]:
-    """How many steps of each agent could start now and have not."""
+    """The number of steps of each agent that are ready and have not started."""
     found: dict[str, int] = {}
     for task in view.open.values():
-        for key in _Case(view, definition, task, view.now).waiting():
+        for key in _Explainer(view, definition, task, view.now).ready_steps():
             name = key.partition("[")[0]
             found[name] = found.get(name, 0) + 1
     return found
 
 
-class _Case:
-    """One task under the question. `now` is the moment that is asked about."""
+class _Explainer:
+    """Explains the steps of one task, as they are at `now`."""
 
     def __init__(self, view: RunView, definition: Definition, task: TaskView, now: float) -> None:
         self.view, self.task, self.now = view, task, now
@@ -70,7 +71,8 @@ class _Case:
             known = ", ".join(self.agents or self.task.steps)
             raise UsageError(f"there is no step {key}; there are {known}")
         if agent is not None and agent.spare and step is None:
-            return Explanation("waiting", "needs", f"spare: runs only as the fallback of {self._relieved(name)}")
+            used_by = self._fallback_of(name)
+            return Explanation("waiting", "needs", f"spare: runs only as the fallback of {used_by}")
         if step is not None and step.state in ENDED:
             return self._ended(step, agent)
         if self.task.state != "running":
@@ -78,13 +80,13 @@ class _Case:
         if step is not None and step.state == "running":
             return self._running(step, agent)
         if step is not None and step.until is not None and step.until > self.now:
-            return self._held_back(step, agent)
+            return self._retried(step, agent)
         since = self._since(key, step, agent)
         if since is None:
             return self._needs(agent) if agent else Explanation("waiting", "needs", "waits for what it needs")
         return self._ready_since(key, step, agent, since)
 
-    # What is over
+    # Ended steps
 
     def _ended(self, step: StepView, agent: Agent | None) -> Explanation:
         if step.state == "failed":
@@ -113,7 +115,7 @@ class _Case:
             return f"failed: {fault.message}"
         return f"failed after {plural(step.attempts, 'attempt')}: {_about(fault.kind, fault.message)}"
 
-    # What goes on
+    # Open steps
 
     def _running(self, step: StepView, agent: Agent | None) -> Explanation:
         lasted = format_span(self.now - (step.started if step.started is not None else step.since))
@@ -150,7 +152,7 @@ class _Case:
         running = [key for key, step in task.steps.items() if step.state == "running"]
         return f"{', '.join(running[:3])} of task {task.id}" if running else f"task {task.id} waits"
 
-    def _held_back(self, step: StepView, agent: Agent | None) -> Explanation:
+    def _retried(self, step: StepView, agent: Agent | None) -> Explanation:
         assert step.until is not None
         attempts = self._limit(step.key, "attempts", agent.retry.attempts if agent else None)
         of = f" of {attempts}" if attempts else ""
@@ -168,8 +170,8 @@ class _Case:
         if step is not None and step.reason and step.until is None:
             return Explanation("ready", step.reason, f"{for_}; waits for {step.reason}")
         if view.state == "paused":
-            said = next((m.text for m in reversed(view.timeline) if m.kind == "paused"), "")
-            return Explanation("ready", "paused", f"{for_}; the run is paused" + _more(said, "paused"))
+            entry = next((m.text for m in reversed(view.timeline) if m.kind == "paused"), "")
+            return Explanation("ready", "paused", f"{for_}; the run is paused" + _more(entry, "paused"))
         if view.state == "draining":
             return Explanation("ready", "paused", f"{for_}; the run drains: nothing new starts")
         name = key.partition("[")[0]
@@ -228,7 +230,7 @@ class _Case:
         return f"; {then} in {format_span(min(begun) + within - self.now)}"
 
     def _brief(self, need: str) -> str:
-        """A need in a few words."""
+        """The state of a need in a few words."""
         step, agent = self._step(need), self.agents.get(need)
         if step is not None and step.state == "running":
             if step.agent.asks:
@@ -245,7 +247,7 @@ class _Case:
         return f"waits for {', '.join(pending[:3])}" if pending else "waiting"
 
     def _since(self, key: str, step: StepView | None, agent: Agent | None) -> float | None:
-        """Since when it is ready; None while its join waits."""
+        """When the step became ready; None while its join waits."""
         if step is not None and step.state == "ready":
             return min(self.now, max(step.until or 0.0, step.since))
         if agent is None or (step is not None and step.attempts and agent.join.kind == "progressive"):
@@ -254,7 +256,7 @@ class _Case:
         return ready if ready is None or step is None else max(ready, step.since)
 
     def _ready_at(self, name: str) -> float | None:
-        """When the join of an agent was satisfied, by the ends of its needs; None while it is not."""
+        """When the join of an agent was satisfied; None while it is not."""
         if name not in self._ready:
             self._ready[name] = None
             self._ready[name] = self._joined(name)
@@ -283,22 +285,19 @@ class _Case:
             return sorted(there)[goal - 1]
         return max(settled) if len(settled) == len(needs) and settled else None
 
-    # Who goes before it
+    # The order of ready steps
 
     def _ahead(self, key: str, agent: Agent | None) -> list[str]:
-        """The steps that are ready and start before this one: priority, age of the task, longest way to go,
-        declaration. That is the order of the core."""
+        """The steps that are ready and start before this one, in the scheduler's order."""
         if agent is None:
             return []
-        takes = assumed(self.definition, {n: m for n, t in self.view.agents.items() if (m := t.durations.mean)})
-        left = graph.remaining({n: a.needs for n, a in self.agents.items()}, takes)
-        places = {name: i for i, name in enumerate(self.agents)}
+        seconds = {name: mean for name, totals in self.view.agents.items() if (mean := totals.durations.mean)}
+        program = Program(self.definition, seconds)
 
         def order(age: int, key: str) -> tuple[int, int, float, int, int]:
             name, _, item = key.partition("[")
-            one = self.agents[name]
             number = int(item[:-1]) if item[:-1].isdigit() else -1
-            return PRIORITIES[one.priority], age, -left[name], places[name], number
+            return start_order(program.rules[program.index[name]], age, number)
 
         ages = self._ages()
         mine = order(ages[self.task.id], key)
@@ -306,12 +305,12 @@ class _Case:
             other
             for task in self.view.open.values()
             if not task.graph.prefix
-            for other in _Case(self.view, self.definition, task, self.now).waiting()
+            for other in _Explainer(self.view, self.definition, task, self.now).ready_steps()
             if (task.id, other) != (self.task.id, key) and order(ages[task.id], other) < mine
         ]
 
-    def waiting(self) -> Iterator[str]:
-        """Its steps that are ready and have not started."""
+    def ready_steps(self) -> Iterator[str]:
+        """The task's steps that are ready and may start as soon as a worker is free."""
         for name, agent in self.agents.items():
             if agent.spare or agent.does.verb in SLOTLESS:
                 continue
@@ -319,16 +318,16 @@ class _Case:
             if step is not None and step.size >= 0:
                 for number in range(step.size):
                     item = self._step(f"{name}[{number}]")
-                    if item is None or (item.state == "ready" and not self._later(item)):
+                    if item is None or (item.state == "ready" and not self._held_back(item)):
                         yield f"{name}[{number}]"
             elif (
                 (step is None or step.state in ("waiting", "ready"))
-                and not (step and self._later(step))
+                and not (step and self._held_back(step))
                 and self._since(name, step, agent) is not None
             ):
                 yield name
 
-    def _later(self, step: StepView) -> bool:
+    def _held_back(self, step: StepView) -> bool:
         return (step.until is not None and step.until > self.now) or bool(step.reason)
 
     def _ages(self) -> dict[str, int]:
@@ -336,7 +335,7 @@ class _Case:
         hurried = (m.task for m in self.view.timeline if m.kind == "hurried" and m.task in ages)
         return {**ages, **{task: -number for number, task in enumerate(hurried, 1)}}
 
-    # Looking things up
+    # Reading the view
 
     def _step(self, key: str) -> StepView | None:
         return self.task.steps.get(key)
@@ -353,7 +352,7 @@ class _Case:
         agent = self.agents.get(key.partition("[")[0])
         return agent.needs if agent else ()
 
-    def _relieved(self, name: str) -> str:
+    def _fallback_of(self, name: str) -> str:
         return ", ".join(n for n, a in self.agents.items() if a.on_error.fallback == name) or "nobody"
 
     def _limit(self, key: str, setting: str, declared: Data) -> Data:
@@ -367,13 +366,14 @@ def _goal(agent: Agent, due: int) -> int:
 
 
 def _about(kind: str, message: str) -> str:
-    """A fault in a line; its kind is told where the message alone does not say it."""
+    """A fault in one line, with its kind where the message does not name it."""
     line = message.partition("\n")[0]
     line = line if len(line) <= 200 else line[:199] + "…"
     return line if kind in ("exception", "timeout", "exit", "needs") or kind in line else f"{kind}: {line}"
 
 
-def _more(said: str, known: str) -> str:
-    if said.startswith(known + ", "):
-        return f" {said.removeprefix(known + ', ')}"
-    return f": {said}" if said and said != known else ""
+def _more(text: str, known: str) -> str:
+    """What a text says beyond a word that is known."""
+    if text.startswith(known + ", "):
+        return f" {text.removeprefix(known + ', ')}"
+    return f": {text}" if text and text != known else ""

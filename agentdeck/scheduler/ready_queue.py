@@ -18,6 +18,12 @@ from agentdeck.scheduler.waits import MAX_PARALLEL, Wait, WaitClock
 Entry: TypeAlias = tuple[int, int, float, int, int, int, Step]
 
 
+def start_order(rule: Rule, age: int, item: int) -> tuple[int, int, float, int, int]:
+    """The sort key by which ready steps start: priority of the agent, age of the task, longest remaining path
+    (negated), place of the agent in the workflow, item (-1 without). Equal ones start as they became ready."""
+    return rule.priority, age, rule.remaining, rule.index, item
+
+
 class ReadyQueue:
     """Every step in READY is in one of these queues, or in one of `ProviderQueues` or `SequentialLanes`.
 
@@ -89,10 +95,8 @@ class ReadyQueue:
 
     def push(self, step: Step) -> None:
         """Add an entry for a step that may start as soon as a worker is free."""
-        rule = step.rule
         self.last_ticket = ticket = self.last_ticket + 1
-        entry = rule.priority, step.task.age, rule.remaining, rule.index, step.item, ticket, step
-        heappush(self.heap, entry)
+        heappush(self.heap, (*start_order(step.rule, step.task.age, step.item), ticket, step))
 
     def put_back(self, entry: Entry) -> None:
         """Return an entry that was taken out, with the place that it had."""

@@ -10,6 +10,7 @@ from agentdeck.errors import StepError
 from agentdeck.insight.budget_forecast import accounts_of
 from agentdeck.providers.provider import PromptReply, PromptRequest
 from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.program import Program
 from agentdeck.workflow.loader import loads
 from tests.engine.test_rates import Dragging, Fake, Played, fakes
 
@@ -66,8 +67,8 @@ def test_both_calls_of_a_hedged_prompt_are_held(tmp_path: Path, fakes: dict[str,
     started = {e.task: e for e in played.of(ev.StepStarted)}
     for event in grew:
         assert event.reserved_usd > started[event.task].reserved_usd
-    budget = loads("agentdeck: 1\nname: w\n" + text).definition.budget
-    ledger = accounts_of(played.log, budget).run
+    program = Program(loads("agentdeck: 1\nname: w\n" + text).definition)
+    ledger = accounts_of(played.log, program).run
     assert ledger is not None
     assert ledger.used_usd == pytest.approx(sum(e.usage.usd for e in played.of(ev.StepSucceeded)))
     assert ledger.idle()
@@ -92,7 +93,7 @@ def test_what_the_log_tells_is_what_the_run_counted(tmp_path: Path, fakes: dict[
     assert {e.usage is None for e in failed if e.fault.kind == "server"} == {True}
     assert {e.usage.estimated for e in failed if e.fault.kind == "network"} == {True}
     used = [e.usage for kind in (ev.StepSucceeded, ev.AttemptFailed) for e in played.of(kind) if e.usage]
-    ledger = accounts_of(played.log, loads("agentdeck: 1\nname: w\n" + text).definition.budget).run
+    ledger = accounts_of(played.log, Program(loads("agentdeck: 1\nname: w\n" + text).definition)).run
     assert ledger is not None
     assert ledger.used_tokens == sum(one.tokens_in + one.tokens_out for one in used)
     assert (ledger.held_tokens, ledger.likely_tokens) == (0, 0)
