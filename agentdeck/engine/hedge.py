@@ -32,7 +32,7 @@ class HedgeResult(NamedTuple):
     """The valid answer, whose usage includes both calls; the call that gave it, and what that call used."""
 
     answer: Data | VerbResult
-    grant: Reservation
+    call: Reservation
     usage: ev.Usage | None
 
 
@@ -51,42 +51,44 @@ class Hedges:
         self,
         verb: Verb,
         work: AttemptContext,
-        grant: Reservation,
+        call: Reservation,
         step: Step,
         valid: Callable[[Data], object] | None,
     ) -> HedgeResult:
         """Run the attempt with a second call where it is late. Raises the error of the first call where none
         gave a valid answer. Settles the call that lost; the caller settles the other one."""
-        counts = self._counts.setdefault(grant.rule, [0, 0])
+        counts = self._counts.setdefault(call.rule, [0, 0])
         counts[0] += 1
         first: CallTask = asyncio.create_task(_call(verb, work, valid))
         second: CallTask | None = None
-        spare: Reservation | None = None
+        second_call: Reservation | None = None
         try:
             await asyncio.wait({first}, timeout=self._late(step, counts))
-            spare = None if first.done() else await self._reservations.reserve_second(grant, step)
-            if spare is None:
-                return _won(await first, grant)
+            second_call = None if first.done() else await self._reservations.reserve_second(call, step)
+            if second_call is None:
+                return _won(await first, call)
             counts[1] += 1
-            late = self._clock.now() - grant.began
-            self._note(step, f"no answer after {late:.1f} s: {spare.model} is asked as well", spare.model)
+            late = self._clock.now() - call.began
+            self._note(
+                step, f"no answer after {late:.1f} s: {second_call.model} is asked as well", second_call.model
+            )
             own = replace(work)
-            self._reservations.connect(own, spare)
+            self._reservations.connect(own, second_call)
             second = asyncio.create_task(_call(verb, own, valid))
             won = await _winner(first, second)
         except asyncio.CancelledError:
             await _stop(first, second)
-            if spare is not None:
-                self._reservations.ended(spare, None, Fault("cancelled", "cancelled"))
+            if second_call is not None:
+                self._reservations.ended(second_call, None, Fault("cancelled", "cancelled"))
             raise
         await _stop(first, second)
-        winner, loser, lost = (grant, spare, second) if won is first else (spare, grant, first)
+        winner, loser, lost = (call, second_call, second) if won is first else (second_call, call, first)
         error = None if lost.cancelled() else lost.exception()
         fault = error.fault if isinstance(error, StepError) else Fault("cancelled", "the other one was first")
         self._reservations.ended(loser, None, fault)
         found = _won(won.result(), winner)
-        if winner is spare:
-            self._note(step, f"{spare.model} was first", spare.model)
+        if winner is second_call:
+            self._note(step, f"{second_call.model} was first", second_call.model)
         return self._paid(found, work, winner)
 
     def _late(self, step: Step, counts: list[int]) -> float | None:
@@ -140,5 +142,5 @@ async def _stop(*calls: CallTask | None) -> None:
         await asyncio.wait(left)
 
 
-def _won(answer: Data | VerbResult, grant: Reservation) -> HedgeResult:
-    return HedgeResult(answer, grant, answer.usage if isinstance(answer, VerbResult) else None)
+def _won(answer: Data | VerbResult, call: Reservation) -> HedgeResult:
+    return HedgeResult(answer, call, answer.usage if isinstance(answer, VerbResult) else None)

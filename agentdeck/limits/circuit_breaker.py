@@ -58,7 +58,7 @@ class CircuitBreaker:
         self.until = 0.0
         self.why = ""
 
-    def shut(self, at: float) -> float | None:
+    def blocked_until(self, at: float) -> float | None:
         """Until when no call may begin; NEVER: until one ends. None: a call may begin now."""
         if at < self.until:
             return self.until
@@ -101,7 +101,7 @@ class CircuitBreaker:
                 self.room, self._opens, self._probing, self.why = None, 0, False, ""
         return False
 
-    def cool(self, until: float, why: str) -> bool:
+    def hold_back(self, until: float, why: str) -> bool:
         """Hold all calls back until this time. Returns whether that is later than before."""
         if until <= self.until:
             return False
@@ -117,13 +117,13 @@ class CircuitBreaker:
             self.until, self.why = at + wait, why
             return True
         if wait is not None:
-            return self.cool(at + wait, why)
+            return self.hold_back(at + wait, why)
         many = self._recent.count("throttled")
         if not self._cools and (many < MIN_THROTTLED or many <= MAX_THROTTLED * len(self._recent)):
             return False
         self._cools += 1
         why = f"{many} of its last {len(self._recent)} calls were throttled (429)"
-        return self.cool(at + min(LONGEST_COOL, FIRST_COOL * 2 ** (self._cools - 1)), why)
+        return self.hold_back(at + min(LONGEST_COOL, FIRST_COOL * 2 ** (self._cools - 1)), why)
 
     def _failed(self, at: float) -> bool:
         bad, many = self._recent.count("failed"), len(self._recent)
@@ -132,7 +132,7 @@ class CircuitBreaker:
         self._opens += 1
         probes = "call" if many == 1 else f"{bad} of {many} calls"
         why = f"the {probes} that probed it failed" if self._probing else f"{bad} of its last {many} calls failed"
-        self.cool(at + min(LONGEST_OPEN, FIRST_OPEN * 2 ** (self._opens - 1)), why)
+        self.hold_back(at + min(LONGEST_OPEN, FIRST_OPEN * 2 ** (self._opens - 1)), why)
         self.room, self._probing = 1, True
         return True
 

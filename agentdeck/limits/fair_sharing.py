@@ -25,13 +25,13 @@ class WaitingProcess(NamedTuple):
     most: int
 
 
-def waits(before: WaitingProcess | None, most: int, got: bool, now: float) -> WaitingProcess:
+def waiting_since(before: WaitingProcess | None, most: int, got: bool, now: float) -> WaitingProcess:
     """The announcement after one more try that was refused; `got`: the same try got other places."""
     since = now if before is None or got or now >= before.until else before.since
     return WaitingProcess(since, now + AGAIN, most)
 
 
-def owed(waiting: Mapping[str, WaitingProcess], live: Mapping[str, int], me: str, now: float) -> bool:
+def must_yield(waiting: Mapping[str, WaitingProcess], live: Mapping[str, int], me: str, now: float) -> bool:
     """Whether process `me` has to leave the next free place to another. `live` is the number of calls of each."""
     total, mine = sum(live.values()), live.get(me, 0)
     since = waiting[me].since if me in waiting else now

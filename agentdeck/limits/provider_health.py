@@ -52,7 +52,7 @@ class ProviderHealth:
         """The first of (model, provider) that may be called; empty where none may."""
         for model, provider in models:
             stopped = provider in self._stopped or model in self._access.closed
-            if not stopped and self._breaker(provider).shut(at) is None:
+            if not stopped and self._breaker(provider).blocked_until(at) is None:
                 return model
         return ""
 
@@ -69,7 +69,7 @@ class ProviderHealth:
                 queue = provider if provider in self._stopped else f"{provider}/{model}"
                 found.append((NEVER, n, queue, stopped))
             else:
-                until, why = breaker.shut(at) or at, f"{provider} is left alone: {breaker.why}"
+                until, why = breaker.blocked_until(at) or at, f"{provider} is left alone: {breaker.why}"
                 if until == NEVER:
                     until, why = at + LOOK, f"{provider} comes back slowly: {breaker.why}"
                 found.append((until, n, provider, why))
@@ -137,7 +137,7 @@ class ProviderHealth:
         """Leave a provider alone until then, and a little longer, by a different time in each process."""
         breaker = self._breaker(provider)
         if until > breaker.until:
-            breaker.cool(until + _spread(until - at), why)
+            breaker.hold_back(until + _spread(until - at), why)
 
     def places(self, provider: str, most: int) -> int:
         """The best number of concurrent calls, for a provider whose limit is `auto`."""

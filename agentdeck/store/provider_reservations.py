@@ -11,7 +11,7 @@ import sqlite3
 from collections import Counter
 from typing import NamedTuple, TypeAlias
 
-from agentdeck.limits.fair_sharing import WaitingProcess, owed, waits
+from agentdeck.limits.fair_sharing import WaitingProcess, must_yield, waiting_since
 from agentdeck.limits.output_reservation import OutputForecast
 from agentdeck.limits.provider_limits import tighten
 from agentdeck.limits.rate_window import NEVER, CallEntry, LimitReached, RateWindow, longest
@@ -120,7 +120,7 @@ class ProviderReservations:
         """As the last transaction left it; `owed` as if one more call of this run had ended."""
         live = self._live()
         live[self.owner] -= 1
-        left = owed(self._waiting, live, self.owner, now)
+        left = must_yield(self._waiting, live, self.owner, now)
         return ProviderState(len(self._window.live), bool(self._learnt), self._cooldown, left)
 
     # Reading ------------------------------------------------------------------------------------------------
@@ -206,7 +206,7 @@ class ProviderReservations:
             unknown = full.until == NEVER and full.reason == "concurrent"
             return Refused(full.reason, now + LOOK if unknown else full.until)
         others_wait = self._waiting and isinstance(limits.concurrent, int)
-        if others_wait and owed(self._waiting, self._live(), self.owner, now):
+        if others_wait and must_yield(self._waiting, self._live(), self.owner, now):
             return Refused("concurrent", now + LOOK)
         return None
 
@@ -216,7 +216,7 @@ class ProviderReservations:
         """Record for the other processes whether this one waits for a place. `granted`: it just got some."""
         before = self._waiting.pop(self.owner, None)
         if refused is not None and refused.reason == "concurrent" and isinstance(limits.concurrent, int):
-            self._waiting[self.owner] = waits(before, limits.concurrent, granted, now)
+            self._waiting[self.owner] = waiting_since(before, limits.concurrent, granted, now)
         elif before is None:
             return
         waiting = {owner: list(one) for owner, one in self._waiting.items() if now < one.until}

@@ -17,7 +17,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs" / "rates-and-budgets.md"
 
 
 def call(breaker: CircuitBreaker, at: float, outcome: Outcome | None, wait: float | None = None) -> bool:
-    assert breaker.shut(at) is None
+    assert breaker.blocked_until(at) is None
     return breaker.ended(at, outcome, breaker.began(), wait)
 
 
@@ -41,7 +41,7 @@ def test_it_opens_once_most_calls_fail_and_not_before() -> None:
     breaker = CircuitBreaker()
     assert not any(call(breaker, 0.0, "good" if n % 2 == 0 else "failed") for n in range(40))
     assert call(breaker, 1.0, "failed") is True
-    assert breaker.shut(1.1) == 6.0
+    assert breaker.blocked_until(1.1) == 6.0
     assert breaker.why == "11 of its last 20 calls failed"
 
 
@@ -56,9 +56,9 @@ def test_it_returns_with_one_then_two_then_four_calls() -> None:
     rounds = []
     while breaker.room is not None:
         epochs = []
-        while breaker.shut(10.0) is None:
+        while breaker.blocked_until(10.0) is None:
             epochs.append(breaker.began())
-        assert breaker.shut(10.0) == NEVER
+        assert breaker.blocked_until(10.0) == NEVER
         rounds.append(len(epochs))
         for epoch in epochs:
             breaker.ended(10.0, "good", epoch)
@@ -81,7 +81,7 @@ def test_a_single_failure_does_not_end_the_return() -> None:
     breaker = opened()
     call(breaker, 10.0, "good")
     assert call(breaker, 10.0, "failed") is False
-    assert breaker.shut(10.0) is None
+    assert breaker.blocked_until(10.0) is None
 
 
 def test_a_call_that_hangs_does_not_keep_the_probe_from_being_sent() -> None:
@@ -89,7 +89,7 @@ def test_a_call_that_hangs_does_not_keep_the_probe_from_being_sent() -> None:
     hanging = breaker.began()
     for _ in range(10):
         call(breaker, 0.0, "failed")
-    assert breaker.shut(5.0) is None
+    assert breaker.blocked_until(5.0) is None
     assert breaker.ended(5.0, "failed", hanging) is False, "it was sent before the breaker opened"
     assert call(breaker, 5.0, "good") is False
 
@@ -99,14 +99,14 @@ def test_one_429_slows_down_only_the_step_that_got_it() -> None:
     for _ in range(10):
         call(breaker, 0.0, "good")
     assert call(breaker, 0.0, "throttled") is False
-    assert breaker.shut(0.0) is None
+    assert breaker.blocked_until(0.0) is None
     assert breaker.room is None
 
 
 def test_a_burst_of_429s_is_one_decision() -> None:
     breaker = CircuitBreaker()
     assert sum(burst(breaker, 0.0, 8, "throttled")) == 1
-    assert breaker.shut(0.1) == rules.FIRST_COOL
+    assert breaker.blocked_until(0.1) == rules.FIRST_COOL
     assert breaker.room == 1, "none of them ended well"
 
 
@@ -140,9 +140,9 @@ def test_the_longest_retry_after_of_a_burst_holds() -> None:
     assert breaker.ended(0.0, "throttled", first, 10.0, "it asked to wait 10s")
     assert breaker.ended(0.0, "throttled", second, 30.0, "it asked to wait 30s")
     assert not breaker.ended(0.0, "throttled", third, 20.0)
-    assert (breaker.shut(1.0), breaker.why) == (30.0, "it asked to wait 30s")
-    breaker.cool(20.0, "another process was asked to wait")
-    assert breaker.shut(1.0) == 30.0
+    assert (breaker.blocked_until(1.0), breaker.why) == (30.0, "it asked to wait 30s")
+    breaker.hold_back(20.0, "another process was asked to wait")
+    assert breaker.blocked_until(1.0) == 30.0
 
 
 @pytest.mark.parametrize(("failed", "throttled"), [(0.02, 0.01), (0.025, 0.025), (0.05, 0.0), (0.0, 0.05)])
@@ -152,7 +152,7 @@ def test_random_faults_hold_back_next_to_nothing(failed: float, throttled: float
     calls = 30 * 60 * 15
     for n in range(calls):
         at = n / 15
-        if breaker.shut(at) is not None:
+        if breaker.blocked_until(at) is not None:
             shut += 1
             continue
         chance = random.random()
@@ -175,7 +175,7 @@ def test_it_never_stays_shut(happens: list[tuple[str, float]]) -> None:
     for what, later in happens:
         at += later
         if what == "begin":
-            if breaker.shut(at) is None:
+            if breaker.blocked_until(at) is None:
                 epochs.append(breaker.began())
         elif epochs:
             outcome: Outcome | None = None
@@ -189,7 +189,7 @@ def test_it_never_stays_shut(happens: list[tuple[str, float]]) -> None:
     for epoch in epochs:
         breaker.ended(at, None, epoch)
     assert breaker.live == 0
-    assert breaker.shut(max(at, breaker.until)) is None
+    assert breaker.blocked_until(max(at, breaker.until)) is None
 
 
 def test_the_documented_rules_are_those_of_the_code() -> None:
