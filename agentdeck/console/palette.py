@@ -88,7 +88,7 @@ class PaletteEntries(Provider):
             if not action.keys or action.id == "everywhere.palette":
                 continue
             target = self.app if action.scope == EVERYWHERE else self.screen
-            yield PaletteEntry(action.title, self._help(action), partial(target.run_action, action.method), True)
+            yield PaletteEntry(action.title, self._help(action), partial(target.run_action, action.call), True)
 
     def _pane_actions(self) -> Iterator[PaletteEntry]:
         """Yields the actions of the focused pane, but for those that move in it."""

@@ -60,7 +60,7 @@ SCREENS = (
         targets=("run",), commands=("drain",), verb="drain",
     ),
     Action(
-        "run.limits", "Limits", "Turn a limit while it binds.", ("t", "6"), footer=True,
+        "run.limits", "Limits", "Turn a limit while it binds.", ("t", "6"), footer=True, does="show('limits')",
         targets=("limit",), arguments=("value",), typed="what it is set to", commands=("limits", "budget"),
         verb="limits", verb_help="Print or change the limits of a run.",
     ),
@@ -110,11 +110,14 @@ SCREENS = (
     Action("run.letters", "Letters", "Steps of this run that failed for good.", ("L",), footer=True),
     Action("run.replay", "Replay", "Play the run again from its events; this changes nothing.", ("v",)),
     Action("run.zoom", "Zoom", "Only the focused pane, or all again.", ("z",)),
-    Action("run.graph", "Graph", "The graph of agents.", ("1",)),
-    Action("run.agents", "Agents", "The table of agents.", ("2",)),
-    Action("run.tasks", "Tasks", "The table of tasks.", ("3",)),
-    Action("run.timeline", "Timeline", "What ran when.", ("4",)),
-    Action("run.log", "Log", "What agents said.", ("5",), verb="logs", verb_help="Print what agents logged."),
+    Action("run.graph", "Graph", "The graph of agents.", ("1",), does="show('graph')"),
+    Action("run.agents", "Agents", "The table of agents.", ("2",), does="show('agents')"),
+    Action("run.tasks", "Tasks", "The table of tasks.", ("3",), does="show('tasks')"),
+    Action("run.timeline", "Timeline", "What ran when.", ("4",), does="show('timeline')"),
+    Action(
+        "run.log", "Log", "What agents said.", ("5",), does="show('log')",
+        verb="logs", verb_help="Print what agents logged.",
+    ),
     Action("run.up", "Up", "One level: zoom, pane, selection; then to the deck.", ("escape",)),
     Action("run.back", "Back", "To the deck; the run goes on.", ("q",), footer=True),
     Action(

@@ -17,7 +17,7 @@ from agentdeck.console.footer import Footer
 from agentdeck.console.forecast_worker import Forecasts
 from agentdeck.console.log.lines import LineStore
 from agentdeck.console.palette import PaletteEntry
-from agentdeck.console.pane import PANES, SelectionChanged
+from agentdeck.console.pane import PANES, PaneName, SelectionChanged
 from agentdeck.console.panes.playbar import PlayBar
 from agentdeck.console.recording import Recording
 from agentdeck.console.run_records import RunRecords
@@ -201,23 +201,8 @@ class ReplayScreen(SizedScreen):
 
     # Actions ------------------------------------------------------------------------------------------------
 
-    def action_graph(self) -> None:
-        self.panes.show("graph")
-
-    def action_agents(self) -> None:
-        self.panes.show("agents")
-
-    def action_tasks(self) -> None:
-        self.panes.show("tasks")
-
-    def action_timeline(self) -> None:
-        self.panes.show("timeline")
-
-    def action_log(self) -> None:
-        self.panes.show("log")
-
-    def action_limits(self) -> None:
-        self.panes.show("limits")
+    def action_show(self, name: PaneName) -> None:
+        self.panes.show(name)
 
     def action_zoom(self) -> None:
         self.panes.toggle_zoom()

@@ -21,7 +21,7 @@ from agentdeck.console.forecast_worker import Forecasts
 from agentdeck.console.graph.pane import GraphPane
 from agentdeck.console.log.tiles import LogTiles
 from agentdeck.console.palette import PaletteEntry
-from agentdeck.console.pane import PANES, SelectionChanged
+from agentdeck.console.pane import PANES, PaneName, SelectionChanged
 from agentdeck.console.panes.header import Header
 from agentdeck.console.run_records import RunRecords
 from agentdeck.console.run_state import LiveRun
@@ -269,24 +269,10 @@ class RunScreen(SizedScreen):
 
     # Actions: panes -----------------------------------------------------------------------------------------
 
-    def action_graph(self) -> None:
-        self.panes.show("graph")
-
-    def action_agents(self) -> None:
-        self.panes.show("agents")
-
-    def action_tasks(self) -> None:
-        self.panes.show("tasks")
-
-    def action_timeline(self) -> None:
-        self.panes.show("timeline")
-
-    def action_log(self) -> None:
-        self.panes.show("log")
-
-    def action_limits(self) -> None:
-        self.console_app.used("t")
-        self.panes.show("limits")
+    def action_show(self, name: PaneName) -> None:
+        if name == "limits":
+            self.console_app.used("t")
+        self.panes.show(name)
 
     def action_zoom(self) -> None:
         self.panes.toggle_zoom()
