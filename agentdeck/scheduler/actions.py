@@ -1,4 +1,4 @@
-"""What the core asks for: imperative, and carried out by the engine."""
+"""What the scheduler asks the engine to do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from agentdeck.workflow.model import Data
 
 
 class StartAttempt(NamedTuple):
-    """Run it now: it holds its slot and its reservations. `ask` is the number under which they were made."""
+    """Execute the attempt now. It holds its worker and its reservation, whose number is `ask` (0 where it has
+    none)."""
 
     started: StepStarted
     timeout_idle: float | None = None
@@ -18,9 +19,9 @@ class StartAttempt(NamedTuple):
 
 
 class Reserve(NamedTuple):
-    """The step is next and a worker is kept for it: reserve a call to one of its tier's models, and answer with
-    `Reserved` or `Refused` under the same number. `shift` is by how many tiers it is up or down; `reduced`: it is
-    to use fewer tokens than it might."""
+    """Reserve a call to a model for the step that is next, and answer with `Reserved` or `Refused` under the same
+    number. A worker is kept for the step until then. `shift` is by how many tiers the prompt moves up, or down
+    where negative; `reduced`: the answer is to be shorter than the agent allows."""
 
     ask: int
     task: str
@@ -31,13 +32,13 @@ class Reserve(NamedTuple):
 
 
 class ReleaseReservation(NamedTuple):
-    """What was reserved under this number is not needed."""
+    """Release the reservation with this number: it is not used."""
 
     ask: int
 
 
 class CancelAttempt(NamedTuple):
-    """Stop it; `now`, without the grace that a process has to end by itself. Whatever it still returns is
+    """Stop the attempt. `now`: without the time that a process gets to end by itself. What it still returns is
     ignored."""
 
     task: str
@@ -48,7 +49,7 @@ class CancelAttempt(NamedTuple):
 
 
 class SaveLetter(NamedTuple):
-    """A step finally failed: keep what it takes to look into it and to try again."""
+    """A step failed for good: store a dead letter with its inputs, for the operator to examine and retry."""
 
     at: float
     task: str
@@ -60,8 +61,8 @@ class SaveLetter(NamedTuple):
 
 
 class UpdateLetters(NamedTuple):
-    """What has become of a step's letters: `retried` as it goes again, `closed` when it has ended well. Letters
-    of its items and of tasks under it go with it."""
+    """Set the state of a step's dead letters: `retried` when it is reopened, `closed` when it has ended well. The
+    same goes for those of its items and of tasks nested in it."""
 
     task: str
     step: str
@@ -69,17 +70,17 @@ class UpdateLetters(NamedTuple):
 
 
 class PullTask(NamedTuple):
-    """There is room: bring the next task, or say that there are no more."""
+    """A worker is free: open the next task, or report that there are no more."""
 
 
 class Record(NamedTuple):
-    """Append to the log, under the next sequence number."""
+    """Append the event to the log, under the next sequence number."""
 
     event: Event
 
 
 class Finish(NamedTuple):
-    """The run is over, or has drained: nothing more will be asked."""
+    """The run has ended or drained: no more actions follow."""
 
     state: str
 

@@ -1,4 +1,4 @@
-"""Decisions on approvals: completing an answer before it is recorded, and describing one that was."""
+"""Decisions on approvals: completing an answer before it is recorded, and describing it afterwards."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from agentdeck.workflow.model import Approve, Data
 PERSON, TIMEOUT, YES, UNKNOWN = "person", "timeout", "yes", "unknown"
 
 
-#: Of so many decisions a view holds the whole record; all are counted, and the log has all.
+#: How many decisions a view holds as a whole. All are counted, and the log has all.
 REMEMBERED = 100
 
 
@@ -26,7 +26,7 @@ class Completed(NamedTuple):
 
 
 def complete(does: Approve, given: Mapping[str, Data]) -> Completed:
-    """What is given, with the defaults of the other fields. Fields that lack a value are absent."""
+    """The given fields, with the defaults of the others. A field without a value is absent."""
     fields = {name: given.get(name, does.defaults.get(name)) for name in does.fields if _has(does, name, given)}
     return Completed({**given, **fields}, tuple(name for name in does.defaults if name not in given))
 
@@ -36,12 +36,12 @@ def _has(does: Approve, name: str, given: Mapping[str, Data]) -> bool:
 
 
 def required(does: Approve) -> list[str]:
-    """The fields that every answer has to give."""
+    """The fields without a default, which every answer has to give."""
     return [name for name in does.fields if name not in does.defaults]
 
 
 def refusal(step: str, does: Approve, given: Mapping[str, Data]) -> str:
-    """Why an answer cannot be taken; empty where it can."""
+    """Why an answer is invalid, empty where it is valid."""
     lacking = [name for name in required(does) if name not in given]
     if lacking:
         named = " ".join(f"--field {name}=…" for name in lacking)
@@ -56,15 +56,15 @@ def refusal(step: str, does: Approve, given: Mapping[str, Data]) -> str:
 
 
 def command(run: str, task: str, step: str, does: Approve | None) -> str:
-    """The command that answers a step. It names the fields that every answer has to give."""
+    """The command line that answers a step, with the fields that every answer has to give."""
     fields = "".join(f" --field {name}=…" for name in (required(does) if does is not None else ()))
     return f"agentdeck approve {run} {shlex.quote(step)} yes|no --task {shlex.quote(task)}{fields}"
 
 
 def how_of(event: ev.StepAnswered) -> str:
-    """`person`, `timeout`, `yes` or `unknown`. Version 0.1 recorded a name or `--yes` in `who`; where it is
-    empty, the answer was a timeout or that of a person without USER in the environment: that cannot be decided
-    any more."""
+    """How an approval was decided: `person`, `timeout`, `yes` or `unknown`. Version 0.1 recorded a name or
+    `--yes` in `who`; where that is empty, it was a timeout or an operator without USER in the environment, which
+    cannot be told apart any more."""
     if event.how:
         return event.how
     if event.who == "--yes":
@@ -73,7 +73,7 @@ def how_of(event: ev.StepAnswered) -> str:
 
 
 def describe(event: ev.StepAnswered) -> str:
-    """A decision in a few words: `approved by ada@mica (cli)`, `rejected by timeout`."""
+    """A decision as text: `approved by ada@mica (cli)`, `rejected by timeout`."""
     word = "approved" if event.approved else "rejected"
     match how_of(event):
         case "timeout":
@@ -88,14 +88,14 @@ def describe(event: ev.StepAnswered) -> str:
 
 
 def output_of(event: ev.StepAnswered) -> dict[str, Data]:
-    """What the step gives. The decision is `approved`, also where a log has a field of that name."""
+    """The result of the step. `approved` is the decision, also where a field has that name."""
     output: dict[str, Data] = {"approved": event.approved, **event.fields}
     output["approved"] = event.approved
     return output
 
 
 def record(event: ev.StepAnswered) -> dict[str, Data]:
-    """A decision as JSON. What an old log does not tell is null."""
+    """A decision as JSON. What a log of version 0.1 does not contain is null."""
     author = event.author
     return {
         "task": event.task,
@@ -114,7 +114,7 @@ def record(event: ev.StepAnswered) -> dict[str, Data]:
 
 
 class Approvals:
-    """The decisions of a run: how many were made in which way, and the newest ones whole."""
+    """The decisions of a run: the number by way, and the newest ones as a whole."""
 
     __slots__ = ("approved", "latest", "ways")
 

@@ -1,11 +1,10 @@
 """Everything that can happen in a run.
 
-Events are past tense and are what the log holds; what the core asks for in return is in `scheduler/actions.py`.
-Every event begins with `at`, seconds since the epoch on the run's clock: the core has no clock of its own.
+Events are past tense and are what the log holds; the actions that they lead to are in `actions.py`. Every event
+begins with `at`, seconds since the epoch on the run's clock: the scheduler has no clock of its own.
 
-An event reaches the core by `Scheduler.handle`. What it accepts it records (a `Record` action), together with
-what follows from it. Folding the recorded events with `Scheduler.apply` gives the same state again.
-"""
+`Scheduler.handle` takes an event, and records it (a `Record` action) with what follows from it. `Fold.apply` of
+the recorded events gives the same state again."""
 
 from __future__ import annotations
 
@@ -20,8 +19,8 @@ AUTO = "auto"
 
 
 class Usage(NamedTuple):
-    """What an attempt used, all its requests together. Token counts of None are unknown, never zero; so is `usd`.
-    `estimated`: a part of it was never counted by the provider, because a request was cut or cancelled, and is
+    """What all requests of an attempt used. Token counts and dollars of None are unknown, never zero.
+    `estimated`: the provider did not count a part, because a request was cut or cancelled, so that part is
     estimated from the text."""
 
     tokens_in: int | None = None
@@ -35,8 +34,8 @@ class Usage(NamedTuple):
 
 
 class Author(NamedTuple):
-    """Who did something: the user of the operating system, the host, and the tool (`console`, `cli`, `api`). `by`
-    is the name that was given with `--by`, where one account serves several people."""
+    """Who gave a command: the user of the operating system, the host, and the tool (`console`, `cli`, `api`).
+    `by` is the name given with `--by`, where several operators share an account."""
 
     user: str
     host: str = ""
@@ -56,8 +55,8 @@ class Author(NamedTuple):
 
 
 class RunStarted(NamedTuple):
-    """The first event of every log. `inputs` are the run's own, before defaults; `limits` as launched. `origin`
-    is the run whose results a forked one shares. `tasks` is how many were given, where they were counted."""
+    """The first event of every log. `inputs` are those of the run, before defaults; `limits` as launched.
+    `origin` is the run whose results a fork shares. `tasks` is how many were given, where that is known."""
 
     at: float
     run: str
@@ -71,8 +70,9 @@ class RunStarted(NamedTuple):
 
 
 class RunResumed(NamedTuple):
-    """A process took the run up again after its owner died or drained. Attempts still open are lost.
-    `idle` is how long nobody ran it: clocks of joins and attempts leave that time out."""
+    """Another process goes on with the run after its owner died or drained. Attempts that were under way are
+    lost. `idle` is how long no process executed the run: timers of joins, approvals and queues leave that time
+    out."""
 
     at: float
     idle: float = 0.0
@@ -80,7 +80,7 @@ class RunResumed(NamedTuple):
 
 
 class RunPaused(NamedTuple):
-    """Nothing new starts. What runs goes on. `why` is the reason shown; empty when a person asked."""
+    """Nothing new starts; attempts under way go on. `why` is the reason, empty where an operator paused it."""
 
     at: float
     why: str = ""
@@ -93,14 +93,14 @@ class RunUnpaused(NamedTuple):
 
 
 class RunDrained(NamedTuple):
-    """The owner stops: nothing runs any more, the rest is for whoever resumes."""
+    """The process of the run stops once no attempt is under way. Another one may resume the run."""
 
     at: float
     who: str = ""
 
 
 class RunEnded(NamedTuple):
-    """The last event, until somebody retries. `state`: done, failed, cancelled."""
+    """The last event, unless a step is reopened. `state`: done, failed, cancelled."""
 
     at: float
     state: str
@@ -120,7 +120,7 @@ class LimitChanged(NamedTuple):
 
 
 class TaskOpened(NamedTuple):
-    """A task entered the graph. `inputs` are complete. A nested one names the step it belongs to."""
+    """A task entered the graph. `inputs` are complete. `parent` is the step that contains a nested task."""
 
     at: float
     task: str
@@ -129,7 +129,7 @@ class TaskOpened(NamedTuple):
 
 
 class TasksExhausted(NamedTuple):
-    """No more tasks are opened; `total` have been. `cut`: the run was cancelled, and the source was not at its
+    """No more tasks are opened; `total` have been. `cut`: the run was cancelled before the source was at its
     end."""
 
     at: float
@@ -138,7 +138,7 @@ class TasksExhausted(NamedTuple):
 
 
 class TaskEnded(NamedTuple):
-    """`state`: done, failed, cancelled. A retry opens the task again."""
+    """All steps of a task have ended. `state`: done, failed, cancelled. Reopening a step reopens its task."""
 
     at: float
     task: str
@@ -148,7 +148,7 @@ class TaskEnded(NamedTuple):
 
 
 class TaskHurried(NamedTuple):
-    """The task goes before all others from now on."""
+    """From now on the steps of this task start before those of all others."""
 
     at: float
     task: str
@@ -159,11 +159,11 @@ class TaskHurried(NamedTuple):
 
 
 class StepStarted(NamedTuple):
-    """An attempt began. `agent` is who does the work (another one's name for a fallback). `ready` is when the
-    step became ready; `waits` tells how that time went, by reason, where it was not all `pool`. Where it names
-    `pool` it is the whole of it, a backoff before included; in logs of version 0.1 it is a part. `model` is the
-    deck's name of who answers; so much is reserved for it, and so much it likely uses. `eased` tells what a low
-    budget did to it."""
+    """An attempt started. `agent` does the work: the step's own, or its fallback. `ready` is when the step became
+    ready; `waits` holds the seconds since then by reason, None where all of it was `pool`. Where it contains
+    `pool`, the sum is the whole time, with a backoff before it; in logs of version 0.1 it is a part. `model`
+    is the deck's name of the model; the reserved amounts are the most that the attempt can use, the likely ones
+    what it probably uses. `eased` says what a low budget changed."""
 
     at: float
     task: str
@@ -184,8 +184,8 @@ class StepStarted(NamedTuple):
 
 
 class ReservationGrew(NamedTuple):
-    """One more request of an attempt is about to be sent. So much is reserved for all of its requests from now
-    on: what those before used, and the most that this one can use."""
+    """An attempt is about to send one more request. The amounts replace those reserved so far: what the requests
+    before used, plus the most that this one can use."""
 
     at: float
     task: str
@@ -199,14 +199,14 @@ class ReservationGrew(NamedTuple):
 
 
 def hold_of(event: StepStarted | ReservationGrew | Reserved) -> Hold:
-    """What is reserved of the budgets by this event."""
+    """What this event reserves of the budgets."""
     if isinstance(event, Reserved):
         return Hold(event.tokens, event.usd, event.likely_in, event.likely_out, event.likely_usd)
     return Hold(event.reserved_tokens, event.reserved_usd, *event[-3:])
 
 
 class StepSucceeded(NamedTuple):
-    """An attempt ended well. `reused` when the result came from `once` or `cache`."""
+    """An attempt ended well. `reused`: the result came from `once`, `cache` or the run that this one forks."""
 
     at: float
     task: str
@@ -219,7 +219,7 @@ class StepSucceeded(NamedTuple):
 
 
 class AttemptFailed(NamedTuple):
-    """An attempt ended badly. What follows is told by the next event on this step."""
+    """An attempt failed. The next event of the step says what follows."""
 
     at: float
     task: str
@@ -231,7 +231,7 @@ class AttemptFailed(NamedTuple):
 
 
 class AttemptLost(NamedTuple):
-    """The process that ran it died. It counts against nothing but its tokens, which are estimated."""
+    """The process that executed the attempt died. It does not count as a try; its tokens are estimated."""
 
     at: float
     task: str
@@ -241,8 +241,8 @@ class AttemptLost(NamedTuple):
 
 
 class AttemptDeferred(NamedTuple):
-    """An attempt ended before it did anything: the step waits, without a worker, for `reason`, and begins anew
-    when what it waits for has happened. It counts against nothing. `why` is a sentence for people."""
+    """An attempt ended before it did any work: the step waits, without a worker, for `reason`, and starts another
+    attempt afterwards. It does not count as a try. `why` is a sentence for the operator."""
 
     at: float
     task: str
@@ -253,7 +253,7 @@ class AttemptDeferred(NamedTuple):
 
 
 class StepRetrying(NamedTuple):
-    """The step waits (reason `backoff`, or `cooldown` where the other side asked) and goes again at `until`."""
+    """The step is retried at `until`. The reason is `backoff`, or `cooldown` where the provider asked to wait."""
 
     at: float
     task: str
@@ -264,7 +264,7 @@ class StepRetrying(NamedTuple):
 
 
 class StepFellBack(NamedTuple):
-    """From now on `agent` does this step's work."""
+    """From now on the fallback `agent` does the work of this step."""
 
     at: float
     task: str
@@ -273,7 +273,7 @@ class StepFellBack(NamedTuple):
 
 
 class StepRepeated(NamedTuple):
-    """A round ended and another one follows: `repeat`, or the next arrival of a progressive join."""
+    """A further round starts: `repeat`, or the next arrival of a progressive join."""
 
     at: float
     task: str
@@ -282,7 +282,7 @@ class StepRepeated(NamedTuple):
 
 
 class StepExpanded(NamedTuple):
-    """An agent with `each` got its items: steps `step[0]` to `step[size - 1]` exist now."""
+    """The items of an `each` are known: steps `step[0]` to `step[size - 1]` exist from now on."""
 
     at: float
     task: str
@@ -291,7 +291,7 @@ class StepExpanded(NamedTuple):
 
 
 class StepDone(NamedTuple):
-    """A step that no attempt ends by itself is done: all items of an `each`, all rounds of a progressive join."""
+    """All items of an `each`, or all rounds of a step, have ended."""
 
     at: float
     task: str
@@ -299,8 +299,9 @@ class StepDone(NamedTuple):
 
 
 class StepFailed(NamedTuple):
-    """Finally. `tolerated` with `on_error: continue`. `letter`: whether it becomes one; a step that failed only
-    because what it needs failed does not. `usage` is that of an attempt which this ended."""
+    """A step failed for good. `tolerated`: by `on_error: continue`. `letter`: whether it becomes a dead letter,
+    which a step that failed only because its needs did does not. `usage` is that of an attempt which this
+    ended."""
 
     at: float
     task: str
@@ -312,8 +313,8 @@ class StepFailed(NamedTuple):
 
 
 class StepSkipped(NamedTuple):
-    """It will not run, and that is no failure. `why` is for people; `usage` is that of an attempt which this
-    ended."""
+    """A step is not needed, which is no failure. `why` is for the operator; `usage` is that of an attempt which
+    this ended."""
 
     at: float
     task: str
@@ -323,7 +324,7 @@ class StepSkipped(NamedTuple):
 
 
 class StepCancelled(NamedTuple):
-    """`usage` is that of an attempt which this ended."""
+    """A step was cancelled. `usage` is that of an attempt which this ended."""
 
     at: float
     task: str
@@ -333,7 +334,7 @@ class StepCancelled(NamedTuple):
 
 
 class StepReleased(NamedTuple):
-    """A person let a join go with what has arrived."""
+    """A join goes on with what has arrived: an operator released it (`who`), or `within` is over (`clock`)."""
 
     at: float
     task: str
@@ -342,8 +343,8 @@ class StepReleased(NamedTuple):
 
 
 class StepAnswered(NamedTuple):
-    """An approval was decided. `how`: by a `person`, by `timeout` (nobody answered in time), by `yes` (the run
-    was started with --yes); empty in logs of version 0.1, which recorded no more than `who`. `who` is the text of
+    """An approval was decided. `how`: by a `person`, by `timeout` (no answer came in time), or by `yes` (the run
+    was started with --yes); empty in logs of version 0.1, which recorded only `who`. `who` is the text of
     `author`. `defaults` names the fields that were not given and took their default."""
 
     at: float
@@ -358,10 +359,10 @@ class StepAnswered(NamedTuple):
 
 
 class StepReopened(NamedTuple):
-    """A step that had ended goes again, and with it what depended on it, in the same task.
+    """A step that had ended runs again, and with it all steps of the task that used its result.
 
-    `inputs` are laid over the task's. `was` is how the task had ended; empty if it is open. `again` names every
-    step of the task that goes again, and how it stood. `nested`: the step waits for a task under it that is
+    `inputs` replace those of the task by name. `was` is how the task had ended, empty where it is open. `again`
+    holds every step that runs again with the state that it had. `nested`: the step contains a task that is
     reopened next."""
 
     at: float
@@ -375,8 +376,8 @@ class StepReopened(NamedTuple):
 
 
 class StepWaited(NamedTuple):
-    """A ready step is held back from now on for `reason`, with a sentence for people. Told only for reasons
-    that the rest of the log does not tell: requests, tokens, concurrent, budget, cooldown."""
+    """From now on a ready step waits for `reason`; `why` is a sentence for the operator. Recorded only for
+    reasons that do not follow from the rest of the log: requests, tokens, concurrent, budget, cooldown."""
 
     at: float
     task: str
@@ -386,7 +387,7 @@ class StepWaited(NamedTuple):
 
 
 class Noted(NamedTuple):
-    """Something worth a line in the history that changes no state."""
+    """A line in the history. Where `data` has a `rung` or a `mode`, that rung or mode is in force from now on."""
 
     at: float
     text: str
@@ -396,28 +397,28 @@ class Noted(NamedTuple):
 
     @property
     def asks(self) -> bool:
-        """Whether this is the question with which a step asks a person."""
+        """Whether this is the question of an approval."""
         return self.data is not None and "asks" in self.data
 
 
-# Never recorded: they only let the core decide ----------------------------------------------------------------
+# Never recorded: they only make the scheduler decide -----------------------------------------------------------
 
 
 class TimerFired(NamedTuple):
-    """It is `at` now; whatever is due is due."""
+    """Time has passed: everything due by `at` is handled."""
 
     at: float
 
 
 class Committed(NamedTuple):
-    """All records up to the sequence number are on disk: what read them may start."""
+    """All records up to `seq` are on disk: steps that read them may start."""
 
     at: float
     seq: int
 
 
 class CancelAsked(NamedTuple):
-    """Cancel the run, one task, or one step. `task` empty is the run. `now`: without grace."""
+    """Cancel the run (empty `task`), a task or a step. `now`: processes get no time to end by themselves."""
 
     at: float
     task: str = ""
@@ -427,7 +428,7 @@ class CancelAsked(NamedTuple):
 
 
 class SkipAsked(NamedTuple):
-    """Go on without a step that has not ended."""
+    """Skip a step that has not ended."""
 
     at: float
     task: str
@@ -436,7 +437,7 @@ class SkipAsked(NamedTuple):
 
 
 class DeferralEnded(NamedTuple):
-    """What the deferred attempt waited for has happened, or may have."""
+    """What a deferred attempt waited for has happened, or may have."""
 
     at: float
     task: str
@@ -445,16 +446,16 @@ class DeferralEnded(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Events that are all taken in before anything is decided: a run that is over and taken up for a retry would
-    else be over again before the first step is reopened."""
+    """Events that are all handled before anything is decided. Otherwise a run that has ended and is resumed for a
+    retry would end again before its first step is reopened."""
 
     at: float
     events: tuple[Event | Signal, ...]
 
 
 class Reserved(NamedTuple):
-    """The answer to `Reserve` number `ask`: the attempt may begin, with this model of this provider, which holds
-    so much for it. The dollars are 0 where the price is not known."""
+    """The answer to the `Reserve` with the number `ask`: the attempt may start with this model of this provider,
+    for which these amounts are held. Dollars are 0 where the price is unknown."""
 
     at: float
     ask: int
@@ -470,8 +471,8 @@ class Reserved(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """The answer to `Reserve` number `ask`: not now, for a reason of `StepWaited`. It is worth asking again at
-    `until`, or when something is given back."""
+    """The answer to the `Reserve` with the number `ask`: there is no room, for a reason of `StepWaited`. There
+    may be at `until`, or once other attempts release what they hold."""
 
     at: float
     ask: int

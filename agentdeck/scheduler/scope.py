@@ -1,4 +1,4 @@
-"""What expressions and templates of a step may read."""
+"""The names that expressions and templates of a step can read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from agentdeck.workflow.model import Data
 
 def scope_of(step: Step, run: str) -> dict[str, Data]:
     """Inputs, every result upstream by name, `needs` in order of declaration, and the step's own `item` and
-    `previous`. What is absent is null or, in `needs`, left out: the order never depends on arrival."""
+    `previous`. An absent result is null, and left out of `needs`. The order never depends on arrival."""
     task, rule = step.task, step.rule
     steps = task.steps
     scope: dict[str, Data] = {"inputs": task.inputs, "run": {"id": run}, "task": _task(task)}
@@ -28,14 +28,14 @@ def scope_of(step: Step, run: str) -> dict[str, Data]:
 
 
 def _task(task: Task) -> dict[str, Data]:
-    """The inputs of the task, and its `id`: always the number that the engine gave it, which no other task of the
-    run has. An input named `id` is `inputs.id`; if it hid the number, `once: "pay-${task.id}"` of two tasks with
-    equal inputs would be one key."""
+    """The inputs of the task, and its `id`: always the number that the engine gave it, which is unique in the
+    run. An input named `id` is read as `inputs.id`. If it replaced the number, `once: "pay-${task.id}"` of two
+    tasks with equal inputs would be one key."""
     return {**task.inputs, "id": task.id}
 
 
 def report(scope: dict[str, Data], task: Task, upstream: tuple[int, ...], needs: tuple[int, ...]) -> None:
-    """What `missing()`, `status()` and `error()` read."""
+    """Add what `missing()`, `status()` and `error()` read."""
     seen = [s for i in upstream if (s := task.steps[i]) is not None]
     scope["__missing__"] = [s.key for i in needs if (s := task.steps[i]) is not None and s.state != DONE]
     scope["__status__"] = {s.key: s.state for s in seen}
@@ -66,7 +66,7 @@ def items_of(group: Step, run: str) -> list[Data]:
 
 
 def output_of(task: Task, run: str) -> Data:
-    """What the task gives: the workflow's `output`, else what its last agents gave."""
+    """The result of a task: the workflow's `output`, else the results of the agents that no other agent needs."""
     program = task.program
     if program.output is not None:
         scope: dict[str, Data] = {

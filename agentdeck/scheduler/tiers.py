@@ -1,4 +1,4 @@
-"""Which tier answers a prompt, after what moved it up or down."""
+"""The tier of a prompt, with escalations and downgrades."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ DEFAULT = "execution"
 
 
 def tier_of(agent: Agent, shift: int = 0) -> str:
-    """The agent's tier, so many tiers up (down where negative). A tier of one's own stays what it is."""
+    """The agent's tier, moved up by `shift`, or down where negative. A tier that the deck defines itself does not
+    move."""
     tier = agent.tier or DEFAULT
     if not shift or tier not in TIERS:
         return tier
@@ -17,5 +18,5 @@ def tier_of(agent: Agent, shift: int = 0) -> str:
 
 
 def model_of(agent: Agent) -> str:
-    """The model that the agent insists on; empty where its tier decides."""
+    """The model that the agent names, empty where its tier decides."""
     return agent.does.model or "" if isinstance(agent.does, Prompt) else ""
