@@ -80,12 +80,12 @@ def core(tasks: int, workers: int = 64) -> float:
     from agentdeck.workflow.model import Agent, Definition, Python
 
     agents = {name: Agent(name, Python("m:f"), needs=tuple(above)) for name, above in ORDER.items()}
-    machine = Scheduler(Program(Definition("bench", agents)), run="bench", workers=workers)
+    scheduler = Scheduler(Program(Definition("bench", agents)), run="bench", workers=workers)
     todo: deque[ev.Event | ev.Signal] = deque([ev.RunStarted(0.0, "bench", "bench", "", {}, {})])
     opened, now = 0, 0.0
     begin = time.perf_counter()
     while todo:
-        for action in machine.handle(todo.popleft()):
+        for action in scheduler.handle(todo.popleft()):
             now += 1e-6
             if isinstance(action, act.StartAttempt):
                 started = action.started
@@ -94,7 +94,7 @@ def core(tasks: int, workers: int = 64) -> float:
                 opened += 1
                 more = opened <= tasks
                 todo.append(ev.TaskOpened(now, str(opened), {}) if more else ev.TasksExhausted(now, tasks))
-    assert machine.state == "done", machine.state
+    assert scheduler.state == "done", scheduler.state
     return time.perf_counter() - begin
 
 

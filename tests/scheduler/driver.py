@@ -1,4 +1,4 @@
-"""Plays a machine on virtual time: attempts end as a plan says; invariants are checked after every event."""
+"""Plays a scheduler on virtual time: attempts end as a plan says; invariants are checked after every event."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Desk:
 
 
 class Player:
-    """One machine and the world around it."""
+    """One scheduler and the world around it."""
 
     def __init__(
         self,
@@ -70,13 +70,13 @@ class Player:
         self.definition = of
         self.nested = {name: Program(below) for name, below in (nested or {}).items()}
         self.workers = workers
-        self.machine = Scheduler(
+        self.scheduler = Scheduler(
             Program(of, nested=self.nested), run="r", workers=workers, gated=commit is not None
         )
         self.desk = desk
         self.usage = usage
         if desk is not None:
-            self.machine.configure_providers({}, reserve=True)
+            self.scheduler.configure_providers({}, reserve=True)
         self.plan = plan or (lambda started: (1.0, None))
         self.commit = commit
         self.tasks = tasks
@@ -104,15 +104,15 @@ class Player:
         """Bring ended tasks back from the log, as the owner of a live run does."""
         root = root_of(task)
         past = [e for e in self.log if root_of(getattr(e, "task", "")) == root]
-        self.machine.restore_tasks(rebuild_task(self.machine.program, "r", int(root), past))
+        self.scheduler.restore_tasks(rebuild_task(self.scheduler.program, "r", int(root), past))
 
     def send(self, event: ev.Event | ev.Signal) -> None:
         if isinstance(event, ev.StepReopened):
             self.recall(event.task)
         todo = [event]
         while todo:
-            before = self.machine.seq
-            for action in self.machine.handle(todo.pop(0)):
+            before = self.scheduler.seq
+            for action in self.scheduler.handle(todo.pop(0)):
                 match action:
                     case act.Record(event=recorded):
                         self.log.append(recorded)
@@ -159,21 +159,21 @@ class Player:
                     case act.Finish(state=state):
                         assert not self.finished
                         self.finished = state
-            if self.commit is not None and self.machine.seq > before:
-                self.at(self.now + self.commit, ev.Committed(self.now + self.commit, self.machine.seq))
-            self.open_most = max(self.open_most, len(self.machine.tasks))
-            check(self.machine, self.released)
+            if self.commit is not None and self.scheduler.seq > before:
+                self.at(self.now + self.commit, ev.Committed(self.now + self.commit, self.scheduler.seq))
+            self.open_most = max(self.open_most, len(self.scheduler.tasks))
+            check(self.scheduler, self.released)
 
     def _check_gate(self, step: Step) -> None:
         """What it reads is on disk."""
         for index in step.rule.upstream if self.commit is not None else ():
             need = step.task.steps[index]
             if need is not None and need.state == DONE:
-                assert self.ended_at.get((step.task.id, need.key), 0) <= self.machine.durable
+                assert self.ended_at.get((step.task.id, need.key), 0) <= self.scheduler.durable
 
     def _live(self, started: ev.StepStarted) -> Step | None:
         """The step, unless it has gone on without this attempt."""
-        task = self.machine.tasks.get(started.task)
+        task = self.scheduler.tasks.get(started.task)
         step = task.step(started.step) if task is not None else None
         return step if step is not None and step.attempt == started.attempt and not step.ended else None
 
@@ -192,18 +192,18 @@ class Player:
     def crash(self) -> None:
         """The process dies; another one takes the run up with what is on disk."""
         if self.commit is not None:
-            del self.log[max(1, self.machine.durable) :]
+            del self.log[max(1, self.scheduler.durable) :]
         reopened = {root_of(e.task) for e in self.log if isinstance(e, ev.StepReopened)}
         program = Program(self.definition, nested=self.nested)
         for nested in self.nested.values():
             for rule in nested.rules:
                 rule.live = 0
         gated = self.commit is not None
-        self.machine = Scheduler(program, run="r", workers=self.workers, gated=gated, keep=reopened)
+        self.scheduler = Scheduler(program, run="r", workers=self.workers, gated=gated, keep=reopened)
         for event in self.log:
-            self.machine.apply(event)
-        self.machine.forget()
-        self.opened = self.machine.opened
+            self.scheduler.apply(event)
+        self.scheduler.forget()
+        self.opened = self.scheduler.opened
         self.letters &= {(e.task, e.step) for e in self.log if isinstance(e, ev.StepFailed)}
         lost = (ev.StepSucceeded, ev.AttemptFailed, ev.Committed)
         self._ends = sorted(one for one in self._ends if not isinstance(one[2], lost))
@@ -211,7 +211,7 @@ class Player:
 
     def step(self) -> bool:
         """Let the next thing happen; False when nothing will."""
-        due = self.machine.deadline
+        due = self.scheduler.deadline
         if self.crashes and self.crashes[0] <= min(due, self._ends[0][0] if self._ends else due):
             self.now = max(self.now, self.crashes.pop(0))
             self.crash()
@@ -241,7 +241,7 @@ class Player:
             if self.finished:
                 return self
             if not self.step():
-                raise AssertionError(f"stuck: {self.machine.snapshot()}")
+                raise AssertionError(f"stuck: {self.scheduler.snapshot()}")
         raise AssertionError("endless")
 
     def of(self, kind: type) -> list[ev.Event]:
@@ -268,16 +268,16 @@ def under(path: str, whole: str) -> bool:
     return path == whole or path.startswith((whole + "[", whole + "/"))
 
 
-def check(machine: Scheduler, released: set[tuple[str, str]]) -> None:
+def check(scheduler: Scheduler, released: set[tuple[str, str]]) -> None:
     """Every invariant of the state. A person may have `released` joins before their time."""
-    steps = [step for task in machine.tasks.values() for step in task.all_steps()]
+    steps = [step for task in scheduler.tasks.values() for step in task.all_steps()]
     running = {step for step in steps if step.state == RUNNING}
-    assert running == machine.running
-    assert machine.run_state.busy_tasks == sum(task.busy > 0 for task in machine.tasks.values())
-    for task in machine.tasks.values():
+    assert running == scheduler.running
+    assert scheduler.run_state.busy_tasks == sum(task.busy > 0 for task in scheduler.tasks.values())
+    for task in scheduler.tasks.values():
         assert task.busy == sum(step.state in BUSY for step in task.all_steps())
         assert task.left == sum(s is not None and s.state not in ENDED for s in task.steps)
-    programs = [machine.program, *machine.program.nested.values()]
+    programs = [scheduler.program, *scheduler.program.nested.values()]
     for rule in (rule for program in programs for rule in program.rules):
         assert rule.live == sum(step.acting is rule for step in running), rule.name
     for step in (s for s in steps if s.group is None):
@@ -290,9 +290,9 @@ def check(machine: Scheduler, released: set[tuple[str, str]]) -> None:
 
 
 def refold(player: Player) -> Fold:
-    """A machine made by folding the log alone."""
+    """A scheduler made by folding the log alone."""
     fold = Fold(Program(player.definition, nested=player.nested), run="r", workers=4, keep=AllTasks())
-    fold.state.workers = int(player.machine.workers) if not player.of(ev.LimitChanged) else 4
+    fold.state.workers = int(player.scheduler.workers) if not player.of(ev.LimitChanged) else 4
     for event in player.log:
         fold.apply(event)
     return fold

@@ -10,7 +10,7 @@ from agentdeck.engine.adaptive_mode import AdaptiveMode
 from agentdeck.scheduler import events as ev
 from agentdeck.workflow.model import Agent, Retry, SubWorkflow
 from tests.scheduler.driver import Desk, Player, agent, definition, prompt, refold
-from tests.scheduler.test_machine import SECONDS, order, takes
+from tests.scheduler.test_scheduler import SECONDS, order, takes
 
 
 def most_at_once(player: Player) -> int:
@@ -31,7 +31,7 @@ def test_steps_go_one_after_the_other_and_tasks_side_by_side() -> None:
     player = Player(sequential, tasks=4, workers=4, plan=takes(SECONDS)).play()
     assert player.now == 7.5
     assert most_at_once(player) == 1
-    assert refold(player).state.snapshot() == player.machine.snapshot()
+    assert refold(player).state.snapshot() == player.scheduler.snapshot()
 
 
 def test_what_is_chosen_later_holds_from_then_on() -> None:
@@ -65,13 +65,13 @@ def test_items_that_are_sub_workflows_hold_no_row_while_their_steps_go() -> None
 def chosen(works: list[float], known: list[float] | None = None) -> list[str]:
     """What is said of a run whose tasks are so much work, in two steps each."""
     player = Player(definition(agent("a"), agent("b")), tasks=len(works))
-    machine = player.machine
-    adaptive = AdaptiveMode(known or [], machine)
+    scheduler = player.scheduler
+    adaptive = AdaptiveMode(known or [], scheduler)
     told = [adaptive.first(0.0)]
-    machine.apply(told[0])
+    scheduler.apply(told[0])
     for number, work in enumerate(works, 1):
         task = str(number)
-        machine.apply(ev.TaskOpened(0.0, task, {}))
+        scheduler.apply(ev.TaskOpened(0.0, task, {}))
         for at, event in (
             (0.0, ev.StepStarted(0.0, task, "a", "a", 1, 0.0)),
             (0.0, ev.StepStarted(0.0, task, "b", "b", 1, 0.0)),
@@ -80,10 +80,10 @@ def chosen(works: list[float], known: list[float] | None = None) -> list[str]:
             (work, ev.TaskEnded(work, task, "done")),
         ):
             assert event.at == at
-            machine.apply(event)
+            scheduler.apply(event)
             said = adaptive.see(event)
             if said is not None:
-                machine.apply(said)
+                scheduler.apply(said)
                 told.append(said)
     assert adaptive.work_of_tasks == works
     return [one.text.removeprefix("adaptive: the steps of a task go ") for one in told]

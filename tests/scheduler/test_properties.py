@@ -58,14 +58,14 @@ def test_every_run_ends_and_every_promise_holds(
 
     for _ in range(2):
         assert player.finished in ("done", "failed", "cancelled")
-        assert player.machine.tasks == {}
+        assert player.scheduler.tasks == {}
         wrong = [(e.task, e.step) for e in player.log if isinstance(e, ev.StepFailed) and e.letter]
         some = [one for one in dict.fromkeys(wrong) if random() < 0.7]
         player.retry(*some).play(20_000)
         ends = {e.task: e.state for e in player.log if isinstance(e, ev.TaskEnded) and "/" not in e.task}
-        assert player.machine.run_state.failed_tasks == list(ends.values()).count("failed")
-        assert player.machine.run_state.cancelled_tasks == list(ends.values()).count("cancelled")
-        assert player.machine.run_state.top == player.machine.run_state.busy_tasks == 0
+        assert player.scheduler.run_state.failed_tasks == list(ends.values()).count("failed")
+        assert player.scheduler.run_state.cancelled_tasks == list(ends.values()).count("cancelled")
+        assert player.scheduler.run_state.top == player.scheduler.run_state.busy_tasks == 0
     over: set[tuple[str, str]] = set()
     failed: Counter[tuple[str, str]] = Counter()
     live = Live(agents, workers, mode)
@@ -153,13 +153,13 @@ def test_what_is_reserved_never_exceeds_its_limit_and_everybody_comes_to_their_t
     player.at(31.0, ev.RunUnpaused(31.0))
     player.at(31.0, ev.LimitChanged(31.0, "workers", 0, 4))
     for _ in range(20_000):
-        if player.machine.paused and not player.machine.running and player.now > 31:
+        if player.scheduler.paused and not player.scheduler.running and player.now > 31:
             player.send(ev.LimitChanged(player.now, "budget.tokens", tokens, 1_000_000))
             player.send(ev.RunUnpaused(player.now))
         if player.finished or not player.step():
             break
-    assert player.finished, player.machine.snapshot()
-    assert not player.machine.reserving or player.machine.cancelled or player.machine.tasks == {}
+    assert player.finished, player.scheduler.snapshot()
+    assert not player.scheduler.reserving or player.scheduler.cancelled or player.scheduler.tasks == {}
     started = [e for e in player.log if isinstance(e, ev.StepStarted) and e.model]
     for one in started:
         inside = [e for e in started if one.at - 10.0 < e.at <= one.at]
@@ -177,9 +177,9 @@ def test_what_is_reserved_never_exceeds_its_limit_and_everybody_comes_to_their_t
         elif isinstance(event, (ev.StepStarted, *ENDS)):
             waited.pop((event.task, event.step), None)
     folded = refold(player)
-    assert folded.state.accounts.snapshot() == player.machine.accounts.snapshot()
-    if player.machine.accounts.run is not None:
-        assert player.machine.accounts.run.held_tokens == 0
+    assert folded.state.accounts.snapshot() == player.scheduler.accounts.snapshot()
+    if player.scheduler.accounts.run is not None:
+        assert player.scheduler.accounts.run.held_tokens == 0
 
 
 @given(
@@ -205,7 +205,7 @@ def test_folding_the_log_gives_the_same_state(
         if player.finished or not player.step():
             break
     folded = refold(player)
-    mine, other = player.machine.snapshot(), folded.state.snapshot()
+    mine, other = player.scheduler.snapshot(), folded.state.snapshot()
     # A backoff that is over is told by the next start; until then only the clock knows.
     for state in (mine, other):
         for steps in state["tasks"].values():

@@ -51,7 +51,7 @@ class Mirrored(Player):
         for recorded in self.log[self.mirrored :]:
             self.mirror.apply(recorded)
         self.mirrored = len(self.log)
-        mine, other = self.machine.run_state, self.mirror.state
+        mine, other = self.scheduler.run_state, self.mirror.state
         assert whole(mine) == whole(other)
         for task in mine.tasks.values():
             for step in task.all_steps():
@@ -141,7 +141,7 @@ def test_a_fresh_fold_of_the_records_has_the_same_state_after_every_event(
 
 def test_the_comparison_sees_a_change_that_no_event_made() -> None:
     player = Mirrored(definition(agent("a"), agent("b", "a")))
-    player.machine.step("1", "a").tries = 7
+    player.scheduler.step("1", "a").tries = 7
     with pytest.raises(AssertionError):
         player.send(ev.Noted(1.0, "a note"))
 
@@ -223,12 +223,12 @@ def test_no_part_reads_a_private_attribute_of_another() -> None:
 
 
 def test_no_property_of_the_scheduler_can_be_assigned() -> None:
-    machine = Scheduler(Program(definition(agent("a"))))
+    scheduler = Scheduler(Program(definition(agent("a"))))
     names = [name for name, value in vars(Scheduler).items() if isinstance(value, property)]
     assert "tasks" in names
     for name in names:
         with pytest.raises(AttributeError):
-            setattr(machine, name, getattr(machine, name))
+            setattr(scheduler, name, getattr(scheduler, name))
 
 
 def test_no_part_inherits_from_another() -> None:
@@ -241,8 +241,8 @@ def test_no_part_inherits_from_another() -> None:
 
 
 def test_actions_are_values() -> None:
-    machine = Scheduler(Program(definition(agent("a"))), workers=1)
-    assert machine.handle(ev.RunStarted(0.0, "r", "w", "", {}, {})) == [
+    scheduler = Scheduler(Program(definition(agent("a"))), workers=1)
+    assert scheduler.handle(ev.RunStarted(0.0, "r", "w", "", {}, {})) == [
         act.Record(ev.RunStarted(0.0, "r", "w", "", {}, {})),
         act.PullTask(),
     ]

@@ -1,4 +1,4 @@
-"""The view agrees with the machine whose log it folds, whatever happens in the run."""
+"""The view agrees with the scheduler whose log it folds, whatever happens in the run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.scheduler.graphs import actions, event_of, graphs
     acts=actions(),
     seed=st.randoms(use_true_random=False),
 )
-def test_the_view_agrees_with_the_machine_at_every_step(
+def test_the_view_agrees_with_the_scheduler_at_every_step(
     agents: list[Agent], tasks: int, acts: list[tuple[float, str, int]], seed: object
 ) -> None:
     random = seed.random  # type: ignore[attr-defined]
@@ -76,13 +76,13 @@ def expanded(log: list[ev.Event]) -> dict[tuple[str, str], int]:
 
 def agree(player: Player, view: RunView) -> None:
     """What both know is the same: who runs, which tasks are open, and how each ended step ended."""
-    machine = player.machine
-    steps = [step for task in machine.tasks.values() for step in task.all_steps()]
+    scheduler = player.scheduler
+    steps = [step for task in scheduler.tasks.values() for step in task.all_steps()]
     live = [s for s in steps if s.state == RUNNING or (s.state == OPEN and s.items is None)]
     assert set(view.running) == {(step.task.id, step.key) for step in live}
-    assert set(view.open) == set(machine.tasks)
+    assert set(view.open) == set(scheduler.tasks)
     assert view.steps()["running"] == len(live)
-    for task in machine.tasks.values():
+    for task in scheduler.tasks.values():
         told = view.open[task.id].steps
         for step in task.steps:
             if step is None or (step.key not in told and view.open[task.id].partial):
