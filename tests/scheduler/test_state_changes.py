@@ -19,7 +19,7 @@ from agentdeck.scheduler.fold import Fold
 from agentdeck.scheduler.program import Program
 from agentdeck.scheduler.run_state import RunState
 from agentdeck.scheduler.scheduler import Scheduler
-from agentdeck.scheduler.state import DEFERRED, HELD, READY, AllTasks, Step
+from agentdeck.scheduler.state import DEFERRED, HELD, READY, RUNNING, AllTasks, Step
 from agentdeck.workflow.model import Agent, Budget, Data, Definition, Prompt
 from tests.scheduler.driver import Desk, Player, agent, definition
 from tests.scheduler.graphs import actions, event_of, graphs, nested
@@ -65,9 +65,11 @@ def _programs(options: dict[str, object]) -> dict[str, Program]:
 
 
 def whole(state: RunState) -> dict[str, Data]:
-    """The fields of a run, its tasks and its rules."""
+    """The fields of a run, its tasks and its rules. A task that was hurried, ended and was rebuilt comes before
+    all that were not, as before, but not in its place among those that were: that is no part of its own
+    events."""
     tasks = {
-        task.id: [task.age, task.inputs, task.parent, task.left, task.busy, sorted(task.extra)]
+        task.id: [max(task.age, -1), task.inputs, task.parent, task.left, task.busy, sorted(task.extra)]
         for task in state.tasks.values()
     }
     rules = [
@@ -95,7 +97,11 @@ def differences(step: Step, other: Step) -> dict[str, object]:
     ignored = set(IGNORED)
     if step.state == READY and other.state in (HELD, DEFERRED):
         ignored |= {"state", "until", "ready_at"}
-    if step.ended:  # it may have ended while it was ready after a backoff
+    if step.state not in (
+        READY,
+        RUNNING,
+        HELD,
+    ):  # they are of a wait that is over, perhaps of one after a backoff
         ignored |= {"until", "ready_at"}
     assert step.acting.name == other.acting.name
     pairs = {name: (getattr(step, name), getattr(other, name)) for name in Step.__slots__ if name not in ignored}
