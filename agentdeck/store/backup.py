@@ -1,4 +1,4 @@
-"""A copy of the store in one file, consistent, while runs go on."""
+"""A consistent copy of the store in one file, made while runs execute."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from agentdeck.store.sqlite_errors import StoreBroken, explain
 
 
 def backup(path: Path, to: Path, *, force: bool = False) -> int:
-    """Copy the store as it is at one moment; how many bytes that is.
+    """Copy the store as it is at one moment. Returns the size of the copy in bytes.
 
-    The copy is checked before it gets its name, so a file of that name is always whole. It is the owner's alone
-    to read (0600). Raises UsageError for a name that is taken (`force` replaces it) or is the store's own, and
-    StoreError where it cannot be read or written, or is not whole.
+    The copy is checked before it gets its name, so a file of that name is always complete. Its mode is 0600.
+    Raises UsageError for a file that exists (`force` replaces it) or is the store itself, StoreError when the
+    store cannot be read, the copy cannot be written, or the database is damaged.
     """
     if to.is_dir():
         raise UsageError(f"{to}: this is a folder; name a file in it")
@@ -50,16 +50,16 @@ def backup(path: Path, to: Path, *, force: bool = False) -> int:
 def _copy(source: sqlite3.Connection, part: Path, path: Path) -> None:
     target = sqlite3.connect(part, isolation_level=None)
     try:
-        # All pages in one step are one read of the WAL's state: no writer waits, none makes it begin anew.
+        # All pages in one step see one state of the WAL: no writer waits, and no commit restarts the copy.
         source.backup(target, pages=-1)
-        target.execute("PRAGMA journal_mode = DELETE").fetchall()  # one file, with nothing beside it
+        target.execute("PRAGMA journal_mode = DELETE").fetchall()  # no -wal and -shm beside it
         found = target.execute("PRAGMA integrity_check(3)").fetchall()
     except sqlite3.Error as error:
         raise explain(error, part) from error
     finally:
         target.close()
     if found != [("ok",)]:
-        told = "; ".join(str(row[0]) for row in found)
-        raise StoreBroken(f"{path}: the database is damaged ({told}); nothing was written")
+        faults = "; ".join(str(row[0]) for row in found)
+        raise StoreBroken(f"{path}: the database is damaged ({faults}); nothing was written")
     with part.open("rb") as opened:
         os.fsync(opened.fileno())

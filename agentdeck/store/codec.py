@@ -1,4 +1,4 @@
-"""Events as rows and back: `decode(encode(event)) == event`, for every event there is.
+"""Events as rows and back: `decode(encode(event)) == event` for every event.
 
 A row is (kind, task, step, data, result). `kind` is the class name in snake_case; `at`, `task` and `step` are
 columns; `data` is a JSON object of the other fields, those that have their default left out. One field per
@@ -10,8 +10,8 @@ row in `results` (a second tree, at a random place of its index), and save nothi
 bytes both ways are equal; at 3,000 `results` is 1.7 times as fast, and the log that is folded at every resume
 stays small.
 
-What cannot be encoded never stops a run: lone surrogates are escaped, and a value that is no data is replaced
-by a string that says so. (The engine makes data of results before they get here.)
+A value that cannot be encoded never stops a run: lone surrogates are escaped, and a value that is no data is
+replaced by a string that says so. (The engine converts results to data before they get here.)
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def snake(name: str) -> str:
 
 
 def text_of(value: Data) -> str:
-    """JSON of plain data, compact. Never fails: see the module."""
+    """Compact JSON of plain data. Never raises, see the module."""
     try:
         if room_left(value, SLICE) >= 0:
             return to_json(value, inf_nan_mode="constants").decode()
@@ -67,13 +67,13 @@ def _compact(value: Data) -> str:
 
 
 def hashed(text: str) -> Result:
-    """The row of `results` that holds this JSON."""
+    """The row of `results` for this JSON."""
     raw = text.encode()
     return blake2b(raw, digest_size=16).hexdigest(), text, len(raw)
 
 
 def _restorer(hint: Any) -> Restore | None:
-    """What turns JSON back into a value of this type; None where JSON is that already."""
+    """A function from JSON to a value of this type; None where JSON is that value."""
     if isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields"):
         parts = {name: restore for name, sub in get_type_hints(hint).items() if (restore := _restorer(sub))}
 
@@ -108,7 +108,7 @@ class _Field(NamedTuple):
 
 
 class _Kind(NamedTuple):
-    """How one class of events is written and read. `columns` are those of at, task, step that it has."""
+    """How one class of events is encoded and decoded. `columns`: those of at, task and step that it has."""
 
     event: type[Any]
     name: str
@@ -151,7 +151,7 @@ _encode_string = json.encoder.encode_basestring
 
 
 def encode(event: core.Event, results: list[Result] | None = None) -> Row:
-    """An event as a row. Large values are appended to `results`; without it everything stays inline."""
+    """The row of an event. Large values are appended to `results`; without a list they stay inline."""
     kind = _BY_CLASS[type(event)]
     row: tuple[Any, ...] = event
     parts: list[str] = []
@@ -193,7 +193,7 @@ def _string(value: str) -> str:
 
 
 def _record(value: Any) -> dict[str, Data]:
-    """A Fault or a Usage without its defaults."""
+    """The fields of a Fault or a Usage that differ from their defaults."""
     defaults = value._field_defaults
     return {
         name: _record(item) if hasattr(item, "_asdict") else item
@@ -203,7 +203,7 @@ def _record(value: Any) -> dict[str, Data]:
 
 
 def _column(name: str, value: str, parts: list[str]) -> str:
-    """A column's text. What is no valid Unicode is escaped there, and kept as it was in the data."""
+    """The text of a column. Invalid Unicode is escaped in it; the data then has the original."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -215,7 +215,7 @@ def _column(name: str, value: str, parts: list[str]) -> str:
 def decode(
     at: float, kind: str, task: str, step: str, data: str, result: Data = None, has_result: bool = False
 ) -> core.Event:
-    """The event that a row tells. `result` is the large value, already fetched, where the row has one.
+    """The event of a row. `result` is the large value, already read, where the row has one.
 
     Raises StoreError for a kind or a field that this version does not know.
     """
@@ -244,7 +244,7 @@ def decode(
 
 
 def _parsed(data: str) -> dict[str, Any]:
-    """JSON of our own. What the fast parser refuses (lone surrogates) the other one takes."""
+    """JSON that we wrote. The fast parser rejects lone surrogates, the standard one accepts them."""
     try:
         fields: dict[str, Any] = from_json(data)
     except ValueError:
@@ -253,7 +253,7 @@ def _parsed(data: str) -> dict[str, Any]:
 
 
 def large_field(kind: str) -> str:
-    """The field of this kind that may be in `results`; empty if it has none."""
+    """The field of this kind of event that may be in `results`; empty if there is none."""
     spec = _BY_NAME.get(kind)
     return spec.large if spec else ""
 

@@ -1,7 +1,8 @@
-"""How each task of a run stands, in the order in which the tasks were declared, one at a time.
+"""The state of each task of a run, in the order of declaration, read one at a time.
 
-A log has no index by task, and a run may have a million of them. One pass over the log puts the numbers of the
-events that decide into a temporary table, which SQLite keeps in a file; from there it is one task after another.
+The log has no index by task, and a run may have a million tasks. One pass over the log collects the numbers of
+the events that matter in a temporary table, which SQLite stores in a file; the tasks are then read one after
+another.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class FinalState(NamedTuple):
 
 
 def final_states(path: Path, run: str) -> Iterator[FinalState]:
-    """Every task that was opened. Raises StoreError."""
+    """The state of every task that was opened. Raises StoreError."""
     try:
         connection = open_for_reading(path)
         if connection is None:

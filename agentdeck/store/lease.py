@@ -1,10 +1,10 @@
-"""Whether a process holds a run.
+"""Whether a process holds (executes) a run.
 
-A process of this machine holds its run for as long as it lives, whatever its lease says: a machine that slept, a
-clock that was set, a store that was locked or full keep it from renewing the lease, and it goes on afterwards.
-Of processes on other machines only the lease is known. It is over when it was not renewed for UNRENEWED seconds
-of this process's own monotonic clock, or when it ran out longer than BOUND ago: the clocks of two machines
-differ, so the time in the lease alone says little.
+A process of this machine holds its run as long as it lives, whatever its lease says: a suspended machine, a clock
+that was set, a store that was locked or full can keep it from renewing the lease, and it continues afterwards. Of
+processes on other machines only the lease is known. It has expired when it was not renewed for UNRENEWED seconds
+of this process's monotonic clock, or when its end is more than BOUND seconds ago: the clocks of two machines
+differ, so the end alone is not reliable.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from typing import NamedTuple
 
 from agentdeck.processes.identity import is_running, start_of, this_machine
 
-#: Seconds that a lease of another machine may go without being renewed while this process looks on.
+#: Seconds without a renewal after which this process regards a lease of another machine as expired.
 UNRENEWED = 15.0
-#: Seconds after its end, by this machine's clock, at which a lease of another machine is over in any case.
+#: Seconds after its end, by this machine's clock, at which a lease of another machine has expired in any case.
 BOUND = 60.0
-#: The columns of `runs` that a `Lease` is made of, in its order.
+#: The columns of `runs` that make a `Lease`, in its order.
 LEASE_COLUMNS = "run, owner, lease_until, pid, host, machine, process_start"
 _REMEMBERED = 10_000
 
 
 class Lease(NamedTuple):
-    """What a run's row says of its holder. `machine` and `start` are None in rows of version 0.1."""
+    """The holder in a run's row. `machine` and `start` are None in rows of version 0.1."""
 
     run: str
     owner: str | None
@@ -41,14 +41,14 @@ class Lease(NamedTuple):
 
     @property
     def is_local(self) -> bool:
-        """Whether its pid says something here."""
+        """Whether its process is, or was, one of this machine."""
         if not self.pid:
             return False
         return self.machine == this_machine() if self.machine else self.host == socket.gethostname()
 
     @property
     def is_of_earlier_boot(self) -> bool:
-        """Whether its process ran here before the machine was started anew."""
+        """Whether its process ran on this machine before the last boot."""
         if self.host != socket.gethostname() or not self.machine:
             return False
         boot, _, namespace = self.machine.partition(" ")
@@ -56,7 +56,7 @@ class Lease(NamedTuple):
 
 
 class LeaseObserver:
-    """When each lease of another machine was last renewed, as far as this process saw, on its monotonic clock."""
+    """When this process first saw the current end of each lease of other machines, by its monotonic clock."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -64,7 +64,7 @@ class LeaseObserver:
         self._lock = threading.Lock()
 
     def unrenewed(self, lease: Lease) -> float:
-        """For how many seconds it has had this end."""
+        """Seconds since the lease was last seen to be renewed."""
         now, key, until = self._clock(), (lease.run, lease.owner or ""), lease.until or 0.0
         with self._lock:
             seen = self._seen.get(key)
@@ -75,9 +75,9 @@ class LeaseObserver:
         return now - seen[1]
 
 
-#: What all of this process has seen.
+#: The observer of this process.
 OBSERVED = LeaseObserver()
-#: The owners whose runs this process executes now: it may live on after a run that it could not release.
+#: The owners whose runs this process executes now. It may outlive a run that it could not release.
 _HERE: set[str] = set()
 
 
@@ -95,7 +95,7 @@ def held(lease: Lease, now: float, observed: LeaseObserver = OBSERVED) -> bool:
         return False
     if lease.is_local:
         assert lease.pid is not None
-        if lease.start is None:  # version 0.1 did not say when its process began
+        if lease.start is None:  # version 0.1 did not record when its process started
             return lease.until >= now and is_running(lease.pid)
         if lease.pid == os.getpid() and lease.start == start_of(lease.pid):
             return lease.owner in _HERE

@@ -1,4 +1,4 @@
-"""Dead letters: `letters` owns one row for each time a step finally failed, with what it takes to try again."""
+"""Dead letters: `letters` has one row for each final failure of a step, with what a retry needs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ STATES = ("open", "retried", "closed", "dropped")
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A step that finally failed. `id` is 0 until it is kept. `identity` names the definition it failed under."""
+    """A step that finally failed. `id` is 0 until it is stored. `identity` is that of the workflow it failed
+    in."""
 
     run: str
     task: str
@@ -33,8 +34,8 @@ class Letter:
 
     @property
     def cause(self) -> str:
-        """The fingerprint that letters of one cause share: agent, kind of fault, and the message with its
-        numbers, quoted parts and identifiers left out."""
+        """A fingerprint that letters of one cause share: agent, kind of fault, and the message without its
+        numbers, quoted parts and identifiers."""
         shape = re.sub(r"'[^']*'|\"[^\"]*\"", "…", self.fault.message)
         shape = re.sub(r"\b(?=\w*\d)[\w-]+|\d+", "#", shape)
         words = "\0".join((self.agent, self.fault.kind, " ".join(shape.split())))
@@ -42,7 +43,7 @@ class Letter:
 
 
 def add_letter(connection: sqlite3.Connection, letter: Letter) -> int:
-    """Keep a letter; its id."""
+    """Store a letter. Returns its id."""
     fault = {
         name: value
         for name, value in letter.fault._asdict().items()
@@ -70,7 +71,7 @@ def add_letter(connection: sqlite3.Connection, letter: Letter) -> int:
 
 
 def set_letter(connection: sqlite3.Connection, letter: int, state: str, why: str = "") -> bool:
-    """A letter is open, retried, closed (the retry succeeded) or dropped. False: there is no such letter."""
+    """Set a letter to open, retried, closed (the retry succeeded) or dropped. False if it does not exist."""
     if state not in STATES:
         raise ValueError(f"a letter is one of {', '.join(STATES)}, not {state}")
     sql = "UPDATE letters SET state = ?, why = ? WHERE id = ?"
@@ -78,8 +79,8 @@ def set_letter(connection: sqlite3.Connection, letter: int, state: str, why: str
 
 
 def settle_letters(connection: sqlite3.Connection, run: str, task: str, step: str, state: str) -> int:
-    """A step goes again (`retried`) or has ended well after all (`closed`), and what is under it with it: its
-    items, tasks nested in it. How many letters that concerns."""
+    """Set the letters of a step that is retried (`retried`) or has succeeded after all (`closed`), and those of
+    its items and nested tasks. Returns how many."""
     own = ("open",) if state == "retried" else ("open", "retried")
     under = ("open",) if state == "retried" else ("retried",)
     path = f"{task}/{step}"

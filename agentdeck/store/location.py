@@ -1,4 +1,4 @@
-"""Where the store is: one file per user, unless somebody says otherwise."""
+"""The path of the store: one file per user by default."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from platformdirs import user_data_dir
 
 
 def database(explicit: str | Path | None = None) -> Path:
-    """The file of the store: what was given, else AGENTDECK_DB, else agentdeck.db in the user's data folder."""
+    """The explicit path, else AGENTDECK_DB, else agentdeck.db in the user's data folder."""
     if explicit:
         return Path(explicit).expanduser()
     if named := os.environ.get("AGENTDECK_DB"):

@@ -1,4 +1,4 @@
-"""What the engine needs of a store while a run goes on: `Writer` on disk, `MemoryLog` without one."""
+"""What the engine needs of a store while a run executes: `Writer` on disk, or `MemoryLog`."""
 
 from __future__ import annotations
 
@@ -17,35 +17,36 @@ T = TypeVar("T")
 
 #: (at, task, step, attempt, level, text)
 LogRow: TypeAlias = tuple[float, str, str, int, str, str]
-#: (run, the last sequence number that is on disk), told from the writer's thread.
+#: Called in the writer's thread with a run and the last sequence number that is on disk.
 OnCommit: TypeAlias = Callable[[str, int], None]
-#: What keeps the writer from writing; None when it writes again. Told from the writer's thread.
+#: Called in the writer's thread with what prevents writing, and with None when it works again.
 OnFault: TypeAlias = Callable[[StoreError | None], None]
 #: Statements on other tables that belong into the transaction of some events.
 TableWrite: TypeAlias = Callable[[sqlite3.Connection], object]
 
 
 class Log(Protocol):
-    """Records in order. What was handed over is kept in that order, across all three ways to hand it over."""
+    """Records in order: events, log rows and calls are committed in the order in which they were handed over."""
 
     @property
     def backlog(self) -> int:
-        """Events and log rows handed over and not yet on disk: the caller waits while this is large."""
+        """How many events and log rows are not on disk yet. Callers wait while it is large."""
         ...
 
     def append(self, run: str, first_seq: int, events: Sequence[Event], also: Sequence[TableWrite] = ()) -> None:
-        """Record events. `also` is done right after them, in the same transaction: both are kept, or neither."""
+        """Record events. `also` runs right after them, in the same transaction: both are committed, or
+        neither."""
         ...
 
     @property
     def fault(self) -> StoreError | None:
-        """What keeps it from writing now."""
+        """What prevents writing now."""
         ...
 
     def log(self, run: str, rows: Sequence[LogRow]) -> None: ...
 
     def call(self, fn: Callable[[sqlite3.Connection], T]) -> Future[T]:
-        """Run `fn` between what was handed over before and after. The future is done once it is on disk."""
+        """Run `fn` between what was handed over before and after. The future is done when it is on disk."""
         ...
 
     def flush(self, timeout: float | None = None) -> None: ...
@@ -54,11 +55,11 @@ class Log(Protocol):
 
 
 class MemoryLog:
-    """Everything counts as committed at once: `on_commit` is called inside `append`, there is no thread.
+    """Commits at once: `on_commit` is called inside `append`, there is no thread.
 
-    With `keep`, events and log rows stay in `events` and `rows` (what a test looks at); without it they are
-    forgotten, so memory does not grow. Statements of `call` go to an SQLite database in memory, opened when
-    first used, so `once`, caches and letters work as on disk.
+    With `keep`, events and log rows stay in `events` and `rows` (tests read them); without it they are dropped,
+    so memory does not grow. Statements of `call` run on an SQLite database in memory, opened when first used, so
+    `once`, caches and letters work as on disk.
     """
 
     backlog = 0
@@ -104,7 +105,7 @@ class MemoryLog:
         return future
 
     def flush(self, timeout: float | None = None) -> None:
-        """Nothing ever waits here."""
+        """Nothing waits here."""
 
     def close(self, timeout: float = 10.0) -> None:
         with self._lock:

@@ -1,4 +1,4 @@
-"""What happens once for good (`once`), and what is remembered for a while (`cache`). For `Log.call`."""
+"""Effects that must happen only once (`once`), and results that expire (`cache`). Functions for `Log.call`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from agentdeck.workflow.model import Data
 
 
 class Holder(NamedTuple):
-    """Who claims a key: an attempt of a step (`task/step`) of a run, in the process `owner`. `what` is its verb
-    and target, for the operator who has to look whether it took effect."""
+    """The attempt of a step (`task/step`) that claims a key, in the process `owner`. `what` is its verb and
+    target, for the operator who has to check whether it took effect."""
 
     run: str
     step: str
@@ -24,9 +24,8 @@ class Holder(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """new: the intent is recorded, and the effect may begin. done: `result` is what it came to.
-    held: the process of `holder` executes it now. unknown: `holder` began it `at` and never reported; it may have
-    taken effect."""
+    """new: the intent is recorded, and the effect may begin. done: it has the `result`. held: the process of
+    `holder` executes it now. unknown: `holder` began it `at` and never reported; it may have taken effect."""
 
     state: Literal["new", "done", "held", "unknown"]
     result: Data = None
@@ -35,7 +34,7 @@ class Claim(NamedTuple):
 
 
 def once_state(connection: sqlite3.Connection, key: str) -> Claim:
-    """How it stands with a key, without a claim: `new` where it is free."""
+    """The state of a key, without claiming it: `new` where it is free."""
     row = connection.execute(
         "SELECT state, result, run, step, attempt, owner, what, at FROM once WHERE key = ?", (key,)
     ).fetchone()
@@ -49,7 +48,7 @@ def once_state(connection: sqlite3.Connection, key: str) -> Claim:
 
 
 def once_claim(connection: sqlite3.Connection, key: str, holder: Holder, at: float) -> Claim:
-    """Claim a key. The effect may begin when the call's future is done: the intent is on disk."""
+    """Claim a key. The effect may begin when the future of `Log.call` is done: the intent is on disk then."""
     found = once_state(connection, key)
     if found.state != "new":
         return found
@@ -62,19 +61,19 @@ def once_claim(connection: sqlite3.Connection, key: str, holder: Holder, at: flo
 
 
 def _executes(connection: sqlite3.Connection, holder: Holder) -> bool:
-    """Whether the process that claimed still executes the run, as far as the store says."""
+    """Whether the process that claimed the key still executes the run, by its lease."""
     lease = lease_of(connection, holder.run)
     return lease is not None and lease.owner == holder.owner and held(lease, time.time())
 
 
 def once_done(connection: sqlite3.Connection, key: str, result: Data) -> None:
-    """It took effect, with this result."""
+    """Record that it took effect, with this result."""
     hashed = put_result(connection, result)
     connection.execute("UPDATE once SET state = 'done', result = ? WHERE key = ?", (hashed, key))
 
 
 def once_release(connection: sqlite3.Connection, key: str, holder: Holder) -> None:
-    """This holder did not take effect: its attempt failed, or had not begun. The key may be claimed again."""
+    """Free a key whose holder had no effect: its attempt failed, or had not begun."""
     connection.execute(
         "DELETE FROM once WHERE key = ? AND state = 'intent' AND run = ? AND step = ? AND owner = ?"
         " AND attempt = ?",
@@ -83,13 +82,13 @@ def once_release(connection: sqlite3.Connection, key: str, holder: Holder) -> No
 
 
 def once_mark_unknown(connection: sqlite3.Connection, key: str) -> None:
-    """The attempt was cancelled in the middle: whether it took effect is not known."""
+    """Record that the attempt was cancelled midway: whether it took effect is not known."""
     connection.execute("UPDATE once SET state = 'unknown' WHERE key = ? AND state = 'intent'", (key,))
 
 
 def once_decide(connection: sqlite3.Connection, key: str, took_effect: tuple[Data] | None) -> bool:
-    """An operator has looked: it took effect, with this result, or (None) it did not and may be claimed again.
-    False: there is nothing to decide, since its result is known, it is being executed, or the key is free."""
+    """Record an operator's decision: it took effect, with this result, or (None) it did not and the key is freed.
+    False if there is nothing to decide: its result is known, it is being executed, or the key is free."""
     if once_state(connection, key).state != "unknown":
         return False
     if took_effect is None:
@@ -100,21 +99,21 @@ def once_decide(connection: sqlite3.Connection, key: str, took_effect: tuple[Dat
 
 
 def once_key_of(connection: sqlite3.Connection, run: str, step: str) -> str:
-    """The key that this step claimed without a result, for letters of version 0.1, which do not name it."""
+    """The key that this step claimed and that has no result. Letters of version 0.1 do not name it."""
     sql = "SELECT key FROM once WHERE run = ? AND step = ? AND state <> 'done'"
     row = connection.execute(sql, (run, step)).fetchone()
     return str(row[0]) if row else ""
 
 
 class Cached(NamedTuple):
-    """`found` tells a remembered None from nothing."""
+    """`found` distinguishes a cached None from no entry."""
 
     found: bool
     value: Data = None
 
 
 def cache_get(connection: sqlite3.Connection, key: str, now: float) -> Cached:
-    """What is remembered under this key, unless it has expired."""
+    """The cached value of a key, unless it has expired."""
     row = connection.execute(
         "SELECT data FROM cache JOIN results ON hash = result WHERE key = ? AND expires > ?", (key, now)
     ).fetchone()
@@ -122,7 +121,7 @@ def cache_get(connection: sqlite3.Connection, key: str, now: float) -> Cached:
 
 
 def cache_put(connection: sqlite3.Connection, key: str, value: Data, now: float, seconds: float) -> None:
-    """Remember a value for so long. What has expired is forgotten on the way, a little at a time."""
+    """Cache a value for some seconds. Deletes a few expired entries."""
     connection.execute(
         "INSERT OR REPLACE INTO cache (key, result, expires) VALUES (?, ?, ?)",
         (key, put_result(connection, value), now + seconds),

@@ -1,10 +1,9 @@
-"""Deleting old runs, and giving their space back, while others read and write.
+"""Deletes old runs and returns their space to the disk, while other processes read and write.
 
-First the rows of the runs go, all that lists show of them, in one transaction: from then on they are gone, also
-if the process dies. What belonged to them is swept afterwards in short transactions, so that a writer beside
-this one waits for milliseconds: events and logs of no run, results that nothing points to, definitions that
-nothing used. Sweeping looks at what is there, not at what was just deleted: what a killed prune left is found
-by the next one.
+First the rows of the runs are deleted, in one transaction: from then on no list shows them, even if the process
+dies. What belonged to them is swept afterwards in short transactions, so that other writers wait for milliseconds
+only: events and logs of no run, results without a reference, definitions that no run used. Sweeping looks at what
+is there, not at what was just deleted, so the next prune finds what a killed one has left.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ from agentdeck.store.sqlite_errors import explain
 ROWS = 4000  # rows deleted in one transaction
 PAGE = 20_000  # rows of the log read at once
 BYTES = 8_000_000  # of results deleted in one transaction
-PAGES = 2000  # pages given back in one transaction
-RECENT = 3600.0  # a run that ended this long before the sweep may still have written beside it
+PAGES = 2000  # pages returned to the disk in one transaction
+RECENT = 3600.0  # a run that ended less than this before the sweep may have written during it
 TASK_BLOCKS = 200  # blocks of tasks deleted in one transaction, of 64 kB or less each
-REST = 0.002  # seconds between transactions in which others get the lock
+REST = 0.002  # seconds between two transactions, in which other writers get the lock
 
 
 @dataclass(frozen=True, slots=True)
 class PrunableRun:
-    """A run that may go. `events` is how many it has, `tasks` the file that its tasks came from."""
+    """A run that may be deleted. `events` is their number, `tasks` the file that its tasks came from."""
 
     run: str
     workflow: str
@@ -45,8 +44,8 @@ class PrunableRun:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What went. `freed` are the bytes that the file is smaller by; `left` those that are free in it, for new
-    records, because it cannot be made smaller now."""
+    """What was deleted. `freed`: bytes by which the file has shrunk. `left`: bytes that are free in it, for new
+    records, because it could not be shrunk further."""
 
     runs: int = 0
     events: int = 0
@@ -60,7 +59,7 @@ class Pruned:
     task_blocks: int = 0
 
 
-#: One that could be resumed goes only by its age, never by `keep` alone.
+#: A run that could be resumed is deleted by its age only, never by `keep` alone.
 _OLD = (
     "SELECT workflow, state, started, run, owner, lease_until, pid, host, machine, process_start,"
     " coalesce((SELECT max(seq) FROM events e WHERE e.run = runs.run), 0),"
@@ -76,8 +75,8 @@ _OLD = (
 def prunable_runs(
     connection: sqlite3.Connection, *, before: float | None, keep: int, now: float
 ) -> list[PrunableRun]:
-    """The runs that may go, oldest first: those whose last word was `before` then, but for the newest `keep`.
-    Without `before`, all but those. Never one that somebody holds."""
+    """The runs that may be deleted, oldest first: those whose last event is older than `before`, except the
+    newest `keep`. Without `before`, all except those. Never a run that a process holds."""
     rows = connection.execute(_OLD, {"before": before, "keep": keep}).fetchall()
     return [
         PrunableRun(run, workflow, state, started, events, tasks)
@@ -87,7 +86,7 @@ def prunable_runs(
 
 
 def prune(path: Path, runs: list[str], now: float) -> Pruned:
-    """Delete these runs, those of them that nobody holds by now, and whatever nothing points to any more."""
+    """Delete these runs, except those that a process holds now, and everything without a reference."""
     connection = open_for_writing(path)
     try:
         return _prune(connection, path, runs, now)
@@ -119,7 +118,7 @@ def _prune(connection: sqlite3.Connection, path: Path, runs: list[str], now: flo
 
 @contextmanager
 def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """A short one; whoever waits for the lock gets it afterwards."""
+    """A short transaction, and a pause for other writers."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -132,8 +131,8 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def _drop(connection: sqlite3.Connection, runs: list[str], now: float) -> tuple[int, int]:
-    """The rows of the runs, with their letters and commands. Whether somebody holds one is looked at in the
-    same transaction: a run that is taken up meanwhile stays."""
+    """Delete the rows of the runs, with their letters and commands. The lease is checked in the same transaction:
+    a run that was resumed meanwhile stays."""
     gone = letters = 0
     for start in range(0, len(runs), 200):
         with _transaction(connection):
@@ -150,7 +149,7 @@ def _drop(connection: sqlite3.Connection, runs: list[str], now: float) -> tuple[
 
 
 def _strays(connection: sqlite3.Connection, table: str) -> Iterator[str]:
-    """Runs that this table still tells of and that are gone. Goes from run to run by the index."""
+    """Deleted runs of which this table still has rows. Steps from run to run by the index."""
     run = ""
     while True:
         row = connection.execute(f"SELECT min(run) FROM {table} WHERE run > ?", (run,)).fetchone()
@@ -162,7 +161,7 @@ def _strays(connection: sqlite3.Connection, table: str) -> Iterator[str]:
 
 
 def _sweep(connection: sqlite3.Connection, table: str, key: str) -> int:
-    """Delete what a table holds of runs that are gone, so many rows at a time."""
+    """Delete a table's rows of deleted runs, ROWS at a time."""
     runs, count = deque(_strays(connection, table)), 0
     while runs:
         left = ROWS
@@ -181,9 +180,9 @@ def _sweep(connection: sqlite3.Connection, table: str, key: str) -> int:
 
 
 def _sweep_tasks(connection: sqlite3.Connection, now: float) -> int:
-    """Delete the lists of tasks of runs that are gone, then the blocks that no list has. A list of a run that has
-    no row yet may be of one that is being launched: it stays until it is old. A launch adds a block and the row
-    that points to it in one transaction, so no block is deleted under it."""
+    """Delete the task lists of deleted runs, then the blocks that no list refers to. A list without a run may
+    belong to one that is being launched: it stays until it is old. A launch adds a block and the reference to it
+    in one transaction, so no block is deleted under it."""
     for run in list(_strays(connection, "run_tasks")):
         with _transaction(connection):
             connection.execute(
@@ -204,10 +203,10 @@ def _sweep_tasks(connection: sqlite3.Connection, now: float) -> int:
 
 
 def _sweep_results(connection: sqlite3.Connection, now: float) -> int:
-    """Delete the results that nothing points to.
+    """Delete the results without a reference.
 
-    All are suspects until the log, read page by page without a lock, is seen to point to them. A run that goes
-    on meanwhile may point to one of them anew: each transaction that deletes looks at what came since, first.
+    All are suspects until the log, read page by page without a lock, refers to them. A run that executes
+    meanwhile may refer to one of them again: each transaction that deletes first reads the events added since.
     """
     execute = connection.execute
     execute("CREATE TEMP TABLE suspects AS SELECT hash, size FROM results")
@@ -246,7 +245,7 @@ def _sweep_results(connection: sqlite3.Connection, now: float) -> int:
 
 
 def _few(connection: sqlite3.Connection) -> list[tuple[str]]:
-    """Suspects for one transaction: not too many, and not too much."""
+    """Suspects for one transaction, limited by number and by bytes."""
     some, size = list[tuple[str]](), 0
     for key, bytes_ in connection.execute(f"SELECT hash, size FROM suspects LIMIT {ROWS}"):
         some.append((key,))
@@ -257,14 +256,14 @@ def _few(connection: sqlite3.Connection) -> list[tuple[str]]:
 
 
 def _shrink(connection: sqlite3.Connection) -> None:
-    """Give free pages back to the disk, some at a time, and fold the WAL into the file."""
+    """Return free pages to the disk, some at a time, and checkpoint the WAL."""
     while _pragma(connection, "auto_vacuum") == 2 and _pragma(connection, "freelist_count"):
         before = _pragma(connection, "freelist_count")
         connection.executescript(f"PRAGMA incremental_vacuum({PAGES})")  # `execute` would free one page
         if _pragma(connection, "freelist_count") >= before:
             break
         time.sleep(REST)
-    with contextlib.suppress(sqlite3.Error):  # somebody reads just now: the next checkpoint does it
+    with contextlib.suppress(sqlite3.Error):  # a reader is active: the next checkpoint does it
         connection.execute("PRAGMA busy_timeout = 500")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 

@@ -31,7 +31,8 @@ from agentdeck.store.sqlite_errors import explain
 from agentdeck.workflow.model import Data
 
 PAGE = 2000
-#: Where text is looked for, where it is found most often first: each by itself, joined it takes twice as long.
+#: Columns that a text is searched in, the most likely first. One condition each: a search of the joined columns
+#: takes twice as long.
 SEARCHED = ("source", "workflow", "runs.run", "tags")
 FOUND = " OR ".join(rf"{column} LIKE ? ESCAPE '\'" for column in SEARCHED)
 
@@ -117,10 +118,10 @@ class Reader:
         until: float | None = None,
         tag: str | None = None,
     ) -> list[RunRow]:
-        """The newest runs that fit, newest first. `before` is the `key` of the last row of the page before.
-        `since` and `until` bound when they started.
+        """The newest runs that match, newest first. `before` is the `key` of the last row of the previous page.
+        `since` and `until` bound their start.
 
-        `text` is looked for in run, workflow, tags and source, without regard to case.
+        `text` is searched in run, workflow, tags and source, ignoring case.
         """
         found: list[RunRow] = []
         table, of = ("runs", "runs") if tag is None else ("tags CROSS JOIN runs ON runs.run = tags.run", "tags")
@@ -132,7 +133,7 @@ class Reader:
             if workflow is not None:
                 where.append("workflow = ?")
                 values.append(workflow)
-            if state is not None:  # whether an owner lives is not in the table: those rows are sorted out below
+            if state is not None:  # the table does not say whether an owner is alive: filtered below
                 stored = {"interrupted": ("running", "paused", "drained")}.get(state, (state,))
                 where.append(f"state IN ({','.join('?' * len(stored))})")
                 values += stored
@@ -182,7 +183,7 @@ class Reader:
         )
 
     def definition(self, identity: str) -> dict[str, Data]:
-        """A workflow as it was, as plain data. Raises UsageError if it is not known."""
+        """A recorded workflow, as plain data. Raises UsageError if it is not known."""
         rows = self.select("SELECT text FROM definitions WHERE identity = ?", (identity,))
         if not rows:
             raise UsageError(f"no definition {identity} in {self.path}")
@@ -194,14 +195,14 @@ class Reader:
         return {agent: sum(taken) / len(taken) for agent, taken in self._samples(workflow, folder)}
 
     def work(self, workflow: str, folder: str) -> list[float]:
-        """Seconds of work of its newest tasks, as far as somebody counted them."""
+        """Seconds of work of the newest tasks of a workflow, where they were counted."""
         sql = "SELECT samples FROM durations WHERE workflow = ? AND folder = ? AND agent = ?"
         found: list[float] = json.loads(next(iter(self.select(sql, (workflow, folder, WHOLE_TASK))), ("[]",))[0])
         return found
 
     def quantiles(self, workflow: str, folder: str, share: float = 0.95) -> dict[str, tuple[int, float]]:
-        """Of each agent: how many attempts are remembered (200 at most), and the seconds that this share of
-        them did not exceed."""
+        """For each agent: how many attempts are recorded (200 at most), and the seconds that this share of them
+        did not exceed."""
         return {
             agent: (len(taken), sorted(taken)[max(1, math.ceil(share * len(taken))) - 1])
             for agent, taken in self._samples(workflow, folder)
@@ -213,7 +214,7 @@ class Reader:
             (agent, json.loads(samples)) for agent, samples in self.select(sql, (workflow, folder, WHOLE_TASK))
         ]
 
-    # What happened in a run ---------------------------------------------------------------------------------
+    # Events and logs ----------------------------------------------------------------------------------------
 
     def last_seq(self, run: str) -> int:
         """The number of the run's newest event; 0 if there is none."""
@@ -221,7 +222,7 @@ class Reader:
         return int(rows[0][0] or 0) if rows else 0
 
     def events(self, run: str, after: int = 0, limit: int | None = None) -> Iterator[tuple[int, Event]]:
-        """What happened, in order, with its sequence numbers, beginning after `after`."""
+        """The events after number `after`, in order, with their numbers."""
         for seq, at, kind, task, step, data, result in self._events(run, after, limit):
             large = None if result is None else self.result(result)
             yield seq, decode(at, kind, task, step, data, large, result is not None)
@@ -234,17 +235,17 @@ class Reader:
         )
         after = 0
         while rows := self.select(sql, (run, after, kind, PAGE)):
-            for after, at, _, task, step, data, result in rows:  # noqa: B007 - it is where to go on
+            for after, at, _, task, step, data, result in rows:  # noqa: B007 - the next page begins there
                 large = None if result is None else self.result(result)
                 yield decode(at, kind, task, step, data, large, result is not None)
 
     def reopened(self, run: str) -> set[str]:
-        """The run's own tasks in which a step was ever reopened."""
+        """The run's own tasks in which a step was reopened at any time."""
         sql = "SELECT DISTINCT task FROM events WHERE run = ? AND kind = 'step_reopened'"
         return {row[0].partition("/")[0] for row in self.select(sql, (run,))}
 
     def events_of(self, run: str, tasks: Iterable[str]) -> Iterator[Event]:
-        """What happened in these tasks of a run, and in tasks nested in them, in order."""
+        """The events of these tasks of a run, and of tasks nested in them, in order."""
         wanted, after = json.dumps(sorted(tasks)), 0
         while True:
             rows = self.select(
@@ -261,7 +262,7 @@ class Reader:
             after = rows[-1][0]
 
     def tasks_with(self, run: str, step: str) -> list[str]:
-        """The run's own tasks in which this step has ended at least once."""
+        """The run's own tasks in which this step has ended at least once, in any state."""
         rows = self.select(
             "SELECT DISTINCT task FROM events WHERE run = ? AND step = ? AND instr(task, '/') = 0 AND kind IN"
             " ('step_succeeded', 'step_done', 'step_failed', 'step_skipped', 'step_cancelled', 'step_answered')",
@@ -270,8 +271,8 @@ class Reader:
         return [row[0] for row in rows]
 
     def raw_events(self, run: str, after: int = 0, limit: int | None = None) -> Iterator[dict[str, Data]]:
-        """The same as plain data: seq, at, event (its kind), run, task and step where it has them, and the
-        fields that do not have their default."""
+        """The events as plain data: seq, at, event (its kind), run, task and step where it has them, and the
+        fields that differ from their defaults."""
         for seq, at, kind, task, step, data, result in self._events(run, after, limit):
             row: dict[str, Data] = {"seq": seq, "at": at, "event": kind, "run": run}
             row.update({name: value for name, value in (("task", task), ("step", step)) if value})
@@ -281,7 +282,7 @@ class Reader:
             yield row
 
     def task_events(self, run: str, task: str) -> Iterator[tuple[int, Event]]:
-        """What happened in one task, in order: no other event of the run is decoded."""
+        """The events of one task, in order. No other event of the run is decoded."""
         after = 0
         while True:
             rows = self.select(
@@ -297,7 +298,8 @@ class Reader:
             after = rows[-1][0]
 
     def result(self, key: str) -> Data:
-        """A large value by its hash, one at a time: a page of them may not fit into memory. None if pruned."""
+        """A large value by its hash; None if it was pruned. Read one at a time: a page may not fit into
+        memory."""
         rows = self.select("SELECT data FROM results WHERE hash = ?", (key,))
         return json.loads(rows[0][0]) if rows else None
 
@@ -327,7 +329,7 @@ class Reader:
         limit: int | None = None,
     ) -> list[LogLine]:
         """Log lines in order. `agent` is a step's name, or an agent's, which stands for all its items
-        (`notes` for `notes[0]`, `notes[1]`…). `tail` gives the last so many, `limit` the first so many."""
+        (`notes` for `notes[0]`, `notes[1]`…). `tail`: only the last lines; `limit`: only the first."""
         where, values = ["run = ?", "id > ?"], [run, after]
         if agent is not None:
             where.append("(step = ? OR (step >= ? AND step < ?))")
@@ -369,17 +371,17 @@ class Reader:
     # Keys of `once` -----------------------------------------------------------------------------------------
 
     def once(self, key: str) -> Claim:
-        """How it stands with a key."""
+        """The state of a key."""
         return self._query(lambda connection: once_state(connection, key)) or Claim("new")
 
     def once_key_of(self, run: str, step: str) -> str:
-        """The key that this step (`task/step`) claimed and that has no result."""
+        """The key that this step (`task/step`) has claimed and that has no result; empty if there is none."""
         return self._query(lambda connection: once_key_of(connection, run, step)) or ""
 
     # Commands -----------------------------------------------------------------------------------------------
 
     def commands(self, run: str) -> list[Request]:
-        """What is asked of a run and not taken yet."""
+        """The commands to a run that its owner has not taken yet."""
         sql = f"SELECT {COLUMNS} FROM commands WHERE run = ? AND taken_at IS NULL ORDER BY id"
         return [request_from_row(row) for row in self.select(sql, (run,))]
 

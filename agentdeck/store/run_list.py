@@ -1,4 +1,4 @@
-"""A run as lists show it, and whether anybody runs it now."""
+"""A run as lists show it, with its actual state."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ ROW = (
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run as lists show it. `state` is what is true now: a run that says `running` and whose owner died is
-    `interrupted` (so is one that drained). `owner` is empty where no process holds the run; `is_local` says
-    whether `pid` is one of this machine."""
+    """A run as lists show it. `state` is the actual one: a run recorded as `running` whose owner died is
+    `interrupted`, as is one that drained. `owner` is empty where no process holds the run; `is_local`: whether
+    `pid` is one of this machine."""
 
     run: str
     workflow: str
@@ -46,13 +46,13 @@ class RunRow:
 
     @property
     def key(self) -> tuple[float, str]:
-        """Where it stands in a list: what `before` of `Reader.runs` takes for the next page."""
+        """Its place in a list, for `before` of `Reader.runs`."""
         return self.started, self.run
 
     @property
     def seconds(self) -> float | None:
-        """For how long processes have run it, so far or in all: the time in between is left out. None where that
-        is not known: its process died."""
+        """For how long processes have executed it, without the time between them. None where that is not known,
+        as its process died."""
         end = time.time() if self.state in ("running", "paused") else self.ended
         if end is None:
             return None
@@ -60,7 +60,7 @@ class RunRow:
 
 
 def run_from_row(row: tuple[Any, ...]) -> RunRow:
-    """The row of the columns `ROW`."""
+    """A run from the columns `ROW`."""
     (run, workflow, identity, state, started, ended, simulated, tags, source, options) = row[:10]
     total, done, failed, cancelled, summary = row[10:15]
     lease = Lease(run, *row[15:21])

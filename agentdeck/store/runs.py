@@ -1,6 +1,7 @@
-"""The row of a run in `runs`, its definition, and its lease: one statement each, for `Log.call`.
+"""The row of a run in `runs`, its definition, its lease, its durations: functions for `Log.call`.
 
-The row is for lists; the truth is in the events. Its owner keeps it. Whoever holds the lease owns the run.
+Lists show the row; the events are authoritative. The process that holds the lease owns the run and updates its
+row.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """What is known of a run as it begins. `source` tells where the workflow and its tasks came from, `options`
-    how it was launched: both are for whoever resumes it."""
+    """A run at its launch. `source` is where the workflow and its tasks came from, `options` how it was launched:
+    a resume needs both."""
 
     run: str
     workflow: str
@@ -69,7 +70,7 @@ class NewRun:
 
 
 def new_run() -> str:
-    """A short name that sorts by time."""
+    """A new short id. Ids sort by time."""
     number, text = int(time.time()), ""
     while number:
         number, digit = divmod(number, len(ALPHABET))
@@ -78,7 +79,7 @@ def new_run() -> str:
 
 
 def save_definition(connection: sqlite3.Connection, definition: Definition) -> str:
-    """Keep a workflow as it is now; its identity."""
+    """Store a workflow as it is now. Returns its identity."""
     identity = definition.identity
     if connection.execute("SELECT 1 FROM definitions WHERE identity = ?", (identity,)).fetchone() is None:
         connection.execute(
@@ -89,7 +90,7 @@ def save_definition(connection: sqlite3.Connection, definition: Definition) -> s
 
 
 def create_run(connection: sqlite3.Connection, new: NewRun, owner: Owner | None = None, until: float = 0) -> None:
-    """A new row, in state `running`, held by `owner` until then. Raises sqlite3.IntegrityError if it exists."""
+    """Add a row in state `running`, with a lease for `owner`. Raises sqlite3.IntegrityError if it exists."""
     connection.execute(
         "INSERT INTO runs (run, workflow, identity, state, started, simulated, tags, source, options,"
         " owner, lease_until, pid, host, machine, process_start)"
@@ -114,7 +115,7 @@ def create_run(connection: sqlite3.Connection, new: NewRun, owner: Owner | None 
 
 
 def folder_of(connection: sqlite3.Connection, run: str) -> str:
-    """Where the workflow of a run came from; empty where that is not known."""
+    """The folder of a run's workflow; empty where it is not known."""
     sql = "SELECT coalesce(json_extract(source, '$.folder'), '') FROM runs WHERE run = ?"
     row = connection.execute(sql, (run,)).fetchone()
     return str(row[0]) if row else ""
@@ -129,8 +130,8 @@ def set_run(
     simulated: bool | None = None,
     idle: float | None = None,
 ) -> None:
-    """Note how a run goes: `running`, `paused`, `drained`, its tasks so far, and for how long no process ran it.
-    None leaves as it is."""
+    """Update a run's row: its state (`running`, `paused`, `drained`), its tasks so far, and for how long no
+    process executed it. None leaves a column unchanged."""
     connection.execute(
         "UPDATE runs SET state = coalesce(?, state), ended = iif(? IS NULL, ended, NULL),"
         " tasks_total = coalesce(?, tasks_total), tasks_done = coalesce(?, tasks_done),"
@@ -148,19 +149,19 @@ def set_run(
 
 
 def set_options(connection: sqlite3.Connection, run: str, options: dict[str, Data]) -> None:
-    """Replace what is recorded of how a run was launched."""
+    """Replace the launch options of a run."""
     connection.execute("UPDATE runs SET options = ? WHERE run = ?", (text_of(options), run))
 
 
 def set_source(connection: sqlite3.Connection, run: str, source: dict[str, Data]) -> None:
-    """Where the workflow of a run is, once that has changed."""
+    """Replace the source of a run, when its files have moved."""
     connection.execute("UPDATE runs SET source = ? WHERE run = ?", (text_of(source), run))
 
 
 def end_run(
     connection: sqlite3.Connection, run: str, state: str, ended: float, counts: Counts, summary: Data = None
 ) -> None:
-    """The run is over: done, failed or cancelled. Its lease is given back."""
+    """Record that the run has ended (done, failed or cancelled), and release its lease."""
     connection.execute(
         "UPDATE runs SET state = ?, ended = ?, tasks_total = ?, tasks_done = ?, tasks_failed = ?,"
         " tasks_cancelled = ?, summary = ?, owner = NULL, lease_until = NULL, pid = NULL, host = NULL"
@@ -179,10 +180,9 @@ def end_run(
 
 
 def take_lease(connection: sqlite3.Connection, run: str, owner: Owner, until: float, now: float) -> bool:
-    """Take a run that no process holds. `now` is the time of day.
+    """Take the lease of a run that no process holds. `now` is the time of day.
 
-    False: a process holds it. Whether one does is looked at in the transaction that takes it, so of two processes
-    that try, one gets it.
+    False: a process holds it. That is checked in the same transaction, so of two processes that try, one gets it.
     """
     lease = lease_of(connection, run)
     if lease is None or (lease.owner != owner.name and held(lease, now)):
@@ -196,13 +196,13 @@ def take_lease(connection: sqlite3.Connection, run: str, owner: Owner, until: fl
 
 
 def renew_lease(connection: sqlite3.Connection, run: str, owner: Owner, until: float) -> bool:
-    """Hold it for longer. False: it is somebody else's now; stop writing."""
+    """Extend the lease. False: another process has it now; stop writing."""
     sql = "UPDATE runs SET lease_until = ? WHERE run = ? AND owner = ?"
     return connection.execute(sql, (until, run, owner.name)).rowcount == 1
 
 
 def release_lease(connection: sqlite3.Connection, run: str, owner: Owner) -> bool:
-    """Give it back. False: it was somebody else's already."""
+    """Release the lease. False: another process has it."""
     sql = "UPDATE runs SET owner = NULL, lease_until = NULL, pid = NULL, host = NULL WHERE run = ? AND owner = ?"
     return connection.execute(sql, (run, owner.name)).rowcount == 1
 

@@ -1,7 +1,7 @@
-"""Open the file and bring its schema to the version this program knows.
+"""Opens the file and upgrades its schema to the version that this program knows.
 
 The version is SQLite's `user_version`: schema.sql is version 1, migrations/0002_….sql leads to 2, and so on.
-Each step is one transaction. `application_id` tells a store of ours from other people's databases.
+Each step is one transaction. `application_id` distinguishes a store from other databases.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ VERSION = len(STEPS)
 
 
 def statements(script: str) -> list[str]:
-    """A script as single statements. (`executescript` would commit by itself.)"""
+    """The statements of a script. (`executescript` would commit by itself.)"""
     found, so_far = [], ""
     for line in script.splitlines(keepends=True):
         so_far += line
@@ -44,9 +44,9 @@ def statements(script: str) -> list[str]:
 
 
 def open_for_writing(path: Path, *, busy_seconds: float = 30.0) -> sqlite3.Connection:
-    """A connection that may write, to a file of mode 0600 with the newest schema, created if it is missing.
+    """A connection that can write, to a file of mode 0600 with the newest schema. A missing file is created.
 
-    Raises StoreError, with the file and what to do, where that is impossible.
+    Raises StoreError, with the file and what to do, when that is impossible.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ def open_for_writing(path: Path, *, busy_seconds: float = 30.0) -> sqlite3.Conne
                 path, timeout=busy_seconds, isolation_level=None, check_same_thread=False, cached_statements=256
             )
             if not _version(connection, path):
-                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # `prune` gives space back to the disk
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # `prune` returns space to the disk
             upgrade(connection, path)
             for pragma in (
                 "journal_mode = WAL",  # a reader never waits for the writer
@@ -76,7 +76,7 @@ def open_for_writing(path: Path, *, busy_seconds: float = 30.0) -> sqlite3.Conne
         except sqlite3.Error as error:
             if connection is not None:
                 connection.close()
-            # Turning WAL on does not wait for others by itself.
+            # Switching to WAL does not wait for other connections by itself.
             if is_busy(error) and time.monotonic() < until:
                 time.sleep(0.02)
                 continue
@@ -121,11 +121,11 @@ def _readable(path: Path) -> sqlite3.Connection:
     except sqlite3.OperationalError as error:
         free = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
         if code(error) == sqlite3.SQLITE_READONLY and free:
-            # Who made the file was killed at it; only a writer can take back what is half done.
+            # The process that created the file was killed meanwhile; only a writer can roll that back.
             open_for_writing(path).close()
             return _reading(path, "mode=ro")
-        # A folder that may not be written, or a full disk, where SQLite cannot put its -shm: if no WAL is left,
-        # the file is at rest and can be read as it is.
+        # A read-only folder or a full disk, where SQLite cannot create its -shm: if no WAL is left, the file does
+        # not change and can be read as it is.
         wal = path.with_name(path.name + "-wal")
         if (
             (os.access(path.parent, os.W_OK) and not is_full(path))
@@ -150,7 +150,7 @@ def _reading(path: Path, how: str) -> sqlite3.Connection:
 
 
 def upgrade(connection: sqlite3.Connection, path: Path) -> None:
-    """Bring the schema to VERSION. Two processes that do it at once are safe: the second finds it done."""
+    """Upgrade the schema to VERSION. Two processes may do that at once: the second finds it done."""
     if _version(connection, path) == VERSION:
         return
     connection.execute("BEGIN IMMEDIATE")
@@ -168,16 +168,16 @@ def upgrade(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:
-    """The version of the file; 0 is an empty file. Raises StoreError for one that is not ours, or newer."""
+    """The version of the file, 0 if it is empty. Raises StoreError if it is no store, or a newer one."""
     alone = not connection.in_transaction
     if alone:
-        connection.execute("BEGIN")  # somebody may be making it just now: see all of that, or nothing
+        connection.execute("BEGIN")  # another process may be creating it: see all of that, or nothing
     try:
         filled = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         version: int = connection.execute("PRAGMA user_version").fetchone()[0]
         application: int = connection.execute("PRAGMA application_id").fetchone()[0]
     finally:
-        if alone and connection.in_transaction:  # some errors have ended it themselves
+        if alone and connection.in_transaction:  # some errors end it by themselves
             connection.execute("ROLLBACK")
     if application != APPLICATION and (version or application or filled):
         raise StoreBroken(f"{path}: this is a database of another program; choose another file with --db")
@@ -189,8 +189,8 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def _private(path: Path) -> None:
-    """The file exists and is nobody else's to read; one that may not be written stays so. SQLite gives -wal and
-    -shm the mode of the file."""
+    """Create the file, readable by its owner only; a read-only one stays read-only. SQLite gives -wal and -shm
+    the mode of the file."""
     if not path.exists():
         with contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))

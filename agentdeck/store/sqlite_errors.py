@@ -1,4 +1,4 @@
-"""What SQLite's errors mean here, in words for a person, and whether waiting can help."""
+"""Messages for SQLite's errors, and which errors can pass by waiting."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from agentdeck.errors import StoreError
 
 
 class StoreBroken(StoreError):
-    """Waiting does not help: the file is corrupt, or is no store of ours. The writer stops for good."""
+    """Waiting does not help: the file is corrupt, or is no store. The writer stops permanently."""
 
 
 class RunTaken(StoreError):
-    """Another process wrote to this run's log: it has the run now. Only this run is affected."""
+    """Another process wrote to this run's log, so it owns the run now. Other runs are not affected."""
 
     def __init__(self, run: str) -> None:
         self.run = run
         super().__init__(f"run {run}: another process has taken it over and writes its log; this one stopped")
 
 
-#: Bytes that must be free for a file to be opened.
+#: Free bytes that opening a file needs.
 LEAST = 64 * 1024
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _PLACE = {
@@ -39,7 +39,7 @@ _BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 def code(error: sqlite3.Error) -> int:
-    """SQLite's primary result code, -1 where the error did not come from SQLite itself."""
+    """SQLite's primary result code; -1 if the error did not come from SQLite itself."""
     extended: int = getattr(error, "sqlite_errorcode", None) or -1
     return extended & 0xFF if extended > 0 else -1
 
@@ -50,12 +50,12 @@ def is_busy(error: sqlite3.Error) -> bool:
 
 
 def is_environment_error(error: BaseException) -> bool:
-    """The disk, the file or its lock failed, not the statement: the whole transaction is to be tried again."""
+    """Whether the disk, the file or its lock failed, not the statement: the transaction can be repeated."""
     return isinstance(error, sqlite3.Error) and code(error) in _PLACE | _BROKEN
 
 
 def is_full(path: Path) -> bool:
-    """Whether the disk of this file has no room for SQLite to work in."""
+    """Whether the disk of this file has too little space for SQLite to work."""
     try:
         return shutil.disk_usage(path.parent).free < LEAST
     except OSError:
@@ -63,7 +63,7 @@ def is_full(path: Path) -> bool:
 
 
 def explain(error: sqlite3.Error, path: Path) -> StoreError:
-    """What happened to which file, and what to do."""
+    """The error to raise: which file, what happened, what to do."""
     what = "the disk is full; free some space, writing goes on by itself"
     match code(error):
         case sqlite3.SQLITE_FULL:

@@ -1,9 +1,9 @@
 """The tasks of a run as they were at its launch, by content.
 
-Tasks are JSON lines, gathered into blocks of about 64 kB. A block is compressed where that pays and is stored
-under the hash of its text, so a second launch of the same file, or a fork, costs a row per block and no more:
-100,000 tasks of 134 bytes take 2.4 MB. The blocks are written before the run's own row, or with it: what `resume`
-finds is what was launched, whatever became of the file.
+Tasks are JSON lines, grouped into blocks of about 64 kB. A block is compressed if that makes it smaller, and
+stored under the hash of its text, so a second launch of the same file, or a fork, adds one row per block: 100,000
+tasks of 134 bytes take 2.4 MB. The blocks are written before the run's own row, or with it: `resume` finds what
+was launched, whatever happened to the file.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from agentdeck.store.reader import Reader
 from agentdeck.workflow.model import Data
 
 TaskInputs: TypeAlias = Mapping[str, Data]
-#: Writes what is left of a list, in the transaction of something else.
+#: Writes the rest of a list, inside another transaction.
 WriteRemainder: TypeAlias = Callable[[sqlite3.Connection], None]
 
-#: Bytes of JSON lines in a block. Twice as much saves 2 %, and makes a reader hold twice as much.
+#: Bytes of JSON lines in a block. Twice as many save 2 %, and double the memory of a reader.
 BLOCK = 65_536
 #: Shorter blocks are not compressed.
 SHORT = 400
-#: Level 3 takes a quarter of the time of level 6 and 15 % more room.
+#: Level 3 takes a quarter of the time of level 6 and 15 % more space.
 LEVEL = 3
 #: Blocks in one transaction: another process waits for the lock no longer than that takes.
 BATCH = 32
 #: Seconds without progress after which a store that cannot be written is an error.
 PATIENCE = 3.0
-#: A pipe waits until the store can be written again, as its run does.
+#: Tasks from a pipe wait until the store can be written again, as their run does.
 FOREVER = float("inf")
-#: So much of a list that is not in the store yet stays in memory; more goes into a temporary file.
+#: Bytes of a list that wait in memory for the store; more go into a temporary file.
 IN_MEMORY = 4_000_000
 
 
 class Block(NamedTuple):
-    """Some tasks in a row. `first` is the number of the first one, from 1."""
+    """Consecutive tasks. `first` is the number of the first one, counted from 1."""
 
     first: int
     tasks: int
@@ -86,7 +86,7 @@ def add_blocks(connection: sqlite3.Connection, run: str, blocks: Iterable[Block]
 
 
 def end_tasks(connection: sqlite3.Connection, run: str, count: int) -> None:
-    """Record that the run has so many tasks and no more."""
+    """Record that the run has this many tasks and no more."""
     sql = "INSERT OR IGNORE INTO run_tasks (run, first, count, block, at) VALUES (?, ?, 0, NULL, ?)"
     connection.execute(sql, (run, count + 1, time.time()))
 
@@ -101,25 +101,25 @@ def copy_tasks(connection: sqlite3.Connection, run: str, to: str) -> None:
 
 
 class TaskList(ABC):
-    """Tasks in order, that can be read from any place on and more than once."""
+    """Tasks in order. They can be read from any number on, more than once."""
 
     @abstractmethod
     def after(self, number: int) -> Iterator[TaskInputs]:
-        """The tasks behind the first `number`."""
+        """The tasks after the first `number`."""
 
     def __iter__(self) -> Iterator[TaskInputs]:
         return self.after(0)
 
 
 class TaskSpool(TaskList):
-    """A list on its way into the store: lines are added, then `record` writes all of it. Memory is bounded: what
-    is more than IN_MEMORY waits, compressed, in a temporary file."""
+    """A list that will be stored: lines are added, then `record` writes all of them. Memory is bounded: what
+    exceeds IN_MEMORY waits, compressed, in a temporary file."""
 
     def __init__(self) -> None:
         self.count = 0
         self._lines: list[bytes] = []
         self._size = 0
-        self._index: list[tuple[Block, int]] = []  # blocks without their data, and where that stands in the file
+        self._index: list[tuple[Block, int]] = []  # blocks without their data, and its offset in the file
         self._file: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY, prefix="agentdeck-")  # noqa: SIM115
         self._end = 0
 
@@ -132,7 +132,7 @@ class TaskSpool(TaskList):
         self.count += 1
 
     def close_block(self) -> None:
-        """Lines added from here on stand in another block."""
+        """Begin a new block for the lines that follow."""
         if not self._lines:
             return
         block = block_of(self.count - len(self._lines) + 1, self._lines)
@@ -146,7 +146,7 @@ class TaskSpool(TaskList):
         self._lines, self._size = [], 0
 
     def blocks(self) -> Iterator[Block]:
-        """All blocks, each read when it is asked for."""
+        """All blocks, each read when the iterator reaches it."""
         self.close_block()
         for number in range(len(self._index)):
             yield self._block(number)
@@ -166,8 +166,8 @@ class TaskSpool(TaskList):
                     yield json.loads(line)
 
     def record(self, log: Log, run: str) -> WriteRemainder:
-        """Write it in short transactions. What is returned writes the rest of it: a list that is no longer than a
-        batch costs no transaction of its own. Raises StoreError."""
+        """Write the list in short transactions. Returns a function that writes the rest: a list that is no longer
+        than a batch needs no transaction of its own. Raises StoreError."""
         some: list[Block] = []
         for block in self.blocks():
             if len(some) == BATCH:
@@ -181,7 +181,7 @@ class TaskSpool(TaskList):
 
 
 class TaskStream:
-    """A list that grows while its run goes on. Before `attach` the lines are in a spool, afterwards in the
+    """A list that grows while its run executes. Before `attach` the lines are in a spool, afterwards in the
     store."""
 
     def __init__(self) -> None:
@@ -193,7 +193,7 @@ class TaskStream:
         self._lock = threading.Lock()
 
     def add(self, lines: list[bytes]) -> None:
-        """Record some lines. From the moment when the run has begun they are on disk when this returns."""
+        """Record some lines. Once the run has begun, they are on disk when this returns."""
         with self._lock:
             first = self._count + 1
             self._count += len(lines)
@@ -205,15 +205,15 @@ class TaskStream:
             wait(self._log, partial(add_blocks, run=self._run, blocks=[block_of(first, lines)]), FOREVER)
 
     def end(self) -> None:
-        """Record that no more will come."""
+        """Record that the list is complete."""
         with self._lock:
             self._ended = True
         if self._log is not None:
             wait(self._log, partial(end_tasks, run=self._run, count=self._count), FOREVER)
 
     def attach(self, log: Log | None, run: str) -> WriteRemainder:
-        """The run begins. What is returned writes those of the lines so far that are not on disk yet. Without a
-        log nothing is recorded."""
+        """Called when the run begins. Returns a function that writes the lines that are not on disk yet. Without
+        a log nothing is recorded."""
         with self._lock:
             spool, self._spool = self._spool, None
             self._log, self._run = log, run
@@ -232,12 +232,12 @@ class TaskStream:
 
 
 def nothing(connection: sqlite3.Connection) -> None:
-    """There is nothing to write."""
+    """Write nothing."""
 
 
 def wait(log: Log, write: WriteRemainder, patience: float = PATIENCE) -> None:
-    """Have the log's thread write, and return when it is on disk. Raises StoreError when it was not for so many
-    seconds, because the store cannot be written."""
+    """Run `write` in the log's thread; returns when it is on disk. Raises StoreError when the store could not be
+    written for `patience` seconds."""
     future, since = log.call(write), time.monotonic()
     while True:
         try:
@@ -251,21 +251,22 @@ def wait(log: Log, write: WriteRemainder, patience: float = PATIENCE) -> None:
 
 
 class Recorded(NamedTuple):
-    """What the store holds of a run's tasks: how many, and whether that is all of them."""
+    """How many of a run's tasks are recorded, and whether these are all."""
 
     tasks: int
     complete: bool
 
 
 def recorded(reader: Reader, run: str) -> Recorded | None:
-    """None for a run whose tasks were not recorded: one without a list, or one of version 0.1."""
+    """How many tasks of a run are recorded. None if they were not: a run without a list, or one of version
+    0.1."""
     sql = "SELECT first + count - 1, count = 0 FROM run_tasks WHERE run = ? ORDER BY first DESC LIMIT 1"
     rows = reader.select(sql, (run,))
     return Recorded(int(rows[0][0]), bool(rows[0][1])) if rows else None
 
 
 class RecordedTasks(TaskList):
-    """The tasks of a run from the store, a block at a time."""
+    """The tasks of a run, read from the store block by block."""
 
     def __init__(self, reader: Reader, run: str) -> None:
         self._reader = reader
@@ -290,7 +291,7 @@ class RecordedTasks(TaskList):
 
 
 def spool_of(tasks: Iterable[TaskInputs]) -> TaskSpool:
-    """The list of tasks that are there already."""
+    """A spool with these tasks."""
     spool = TaskSpool()
     for task in tasks:
         spool.add(text_of(dict(task)).encode())

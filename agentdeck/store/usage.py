@@ -1,4 +1,4 @@
-"""What is in use of the limits of providers, by all processes together."""
+"""Current use of the limits of providers, by all processes together."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Mapping
 
 from agentdeck.store.reader import Reader
 
-#: What of a reservation counts for a limit: its request and prompt, and its answer.
+#: The columns of a reservation that count for a limit: for its request and prompt, and for its answer.
 SENT = {"requests": "requests", "tokens": "tokens_in", "input_tokens": "tokens_in", "output_tokens": "0"}
 SAID = {"requests": "0", "tokens": "tokens_out", "input_tokens": "0", "output_tokens": "tokens_out"}
 
 
 def in_use(reader: Reader, windows: Mapping[str, float], now: float) -> dict[str, float]:
-    """By dotted name (`openai.requests`): what the last so many seconds have used and reserved. For
-    `openai.concurrent`: the calls under way."""
+    """The use of each limit by dotted name. `openai.requests`: used and reserved in the last `windows[name]`
+    seconds; `openai.concurrent`: calls in progress."""
     found: dict[str, float] = {}
     for name, seconds in windows.items():
         provider, _, limit = name.partition(".")
@@ -27,7 +27,7 @@ def in_use(reader: Reader, windows: Mapping[str, float], now: float) -> dict[str
 
 
 def _sql(sent: str, said: str) -> str:
-    """A call under way counts with the answer that is expected, where something is."""
+    """A call in progress counts with its expected answer, where there is an expectation."""
     likely = said if said == "0" else "coalesce(min(likely, tokens_out), tokens_out)"
     each = f"{sent} + CASE WHEN released IS NULL THEN {likely} ELSE {said} END"
     return (

@@ -1,8 +1,8 @@
-"""WalSpace in the WAL before it is needed.
+"""Allocates space in the WAL before it is needed.
 
-A commit at the end of the WAL makes the file longer, and the disk has to write that down as well: it takes nearly
-twice as long as one that writes over what is there already (0.24 ms and 0.14 ms on one SSD). So a busy writer
-writes a few megabytes ahead and takes them back: SQLite leaves them in the file, as frames that do not count.
+A commit at the end of the WAL extends the file, which the file system has to record too: it takes nearly twice as
+long as one that overwrites existing frames (0.24 ms and 0.14 ms on one SSD). So a busy writer writes a few
+megabytes ahead and rolls them back: SQLite leaves them in the file, as frames that do not count.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pathlib import Path
 from agentdeck.store.write_batch import roll_back
 
 AHEAD = 4 * 1024 * 1024
-#: Commits between two looks at the file: who commits less often has time enough.
+#: Commits between two checks of the file.
 OFTEN = 32
 
 
 class WalSpace:
-    """Of one connection. `committed` after each commit, `cut` when the WAL was cut."""
+    """For one connection. Call `committed` after each commit, `cut` when the WAL was truncated."""
 
     def __init__(self, path: Path) -> None:
         self._wal = path.with_name(path.name + "-wal")
@@ -27,7 +27,7 @@ class WalSpace:
         self._size = 0
 
     def committed(self, connection: sqlite3.Connection) -> None:
-        """Make room where the WAL has become longer. What goes wrong is left to the next commit to meet."""
+        """Allocate space if the WAL has grown. Errors are left to the next commit."""
         self._commits += 1
         if self._commits % OFTEN:
             return
@@ -44,8 +44,8 @@ class WalSpace:
         kept = {
             name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("cache_size", "busy_timeout")
         }
-        connection.execute("PRAGMA cache_size = 10")  # what does not fit goes into the WAL before its time
-        connection.execute("PRAGMA busy_timeout = 0")  # whoever else is writing is in a greater hurry
+        connection.execute("PRAGMA cache_size = 10")  # so that the pages spill into the WAL
+        connection.execute("PRAGMA busy_timeout = 0")  # other writers come first
         try:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("INSERT INTO results (hash, data, size) VALUES ('', zeroblob(?), 0)", (AHEAD,))

@@ -28,12 +28,12 @@ from agentdeck.store.write_batch import Call, Conflict, Events, Item, Lines, com
 
 T = TypeVar("T")
 
-BATCH = 8192  # records in one transaction at most: bounds its memory, and how long others wait for the lock
-LINGER = 0.05  # seconds that log lines alone may wait for company
-AGAIN = 0.5  # seconds between tries while something is wrong
-IDLE = 2.0  # seconds without work after which the WAL is folded back into the file
+BATCH = 8192  # records in one transaction at most: bounds memory, and how long other writers wait
+LINGER = 0.05  # seconds that a batch of log lines only waits for more
+AGAIN = 0.5  # seconds between attempts while a fault lasts
+IDLE = 2.0  # seconds without work after which the WAL is checkpointed
 BUSY = 30.0  # seconds to wait for another process's lock when the file is opened
-LOCKED = 2.0  # seconds to wait for it later before that counts as a fault, and is told
+LOCKED = 2.0  # seconds to wait for it later before that is reported as a fault
 
 
 class _Stop(NamedTuple):
@@ -41,17 +41,17 @@ class _Stop(NamedTuple):
 
 
 class Writer:
-    """Invariant: what is on disk of a run is a prefix of what was handed over, without gaps; `on_commit` is told
-    only of what is on disk, per run in rising order.
+    """Invariant: what is on disk of a run is a prefix of what was handed over, without gaps; `on_commit` is
+    called only for what is on disk, per run in rising order.
 
     `append`, `log` and `call` may be used from any thread; each run's events come from one thread. They never
-    wait: whoever hands over much looks at `backlog`. While the disk is full, read-only or locked, the batch is
-    kept and tried again until it is written; `on_fault` is told, and told None when it is over. A damaged file
-    ends the writer: `on_fault` gets a StoreBroken, and whatever is called from then on raises it.
+    wait: callers check `backlog`. While the disk is full, read-only or locked, the batch is repeated until it is
+    written; `on_fault` is called with the fault, and with None when it is over. A damaged file ends the writer:
+    `on_fault` gets a StoreBroken, and all later calls raise it.
     """
 
     def __init__(self, path: Path, on_commit: OnCommit | None = None, on_fault: OnFault | None = None) -> None:
-        """Opens the file, creates it and its folders if they are missing. Raises StoreError."""
+        """Opens the file; creates it and its folders if they are missing. Raises StoreError."""
         self.path = Path(path)
         self._on_commit = on_commit
         self._on_fault = on_fault
@@ -81,7 +81,7 @@ class Writer:
 
     @property
     def fault(self) -> StoreError | None:
-        """What keeps it from writing now."""
+        """What prevents writing now."""
         return self._broken or self._fault
 
     def append(self, run: str, first_seq: int, events: Sequence[Event], also: Sequence[TableWrite] = ()) -> None:
@@ -96,29 +96,29 @@ class Writer:
         self._put(Events(run, first_seq, events, also), len(events))
 
     def log(self, run: str, rows: Sequence[LogRow]) -> None:
-        """Record lines that agents logged. They wait a moment for company."""
+        """Record log lines of agents. They are committed with other records, or after LINGER."""
         if rows:
             self._put(Lines(run, rows), len(rows))
 
     def call(self, fn: Callable[[sqlite3.Connection], T]) -> Future[T]:
         """Run `fn` in the writer's thread and transaction, between what was handed over before and after.
 
-        The future is done once it is on disk. What `fn` raises reaches the future, and nothing of `fn` is kept;
-        all else is. `fn` may run again after a fault of the disk (its first try was rolled back).
+        The future is done when it is on disk. An error that `fn` raises goes to the future, and only what `fn`
+        did is rolled back. `fn` may run again after a fault of the disk, which has rolled back its first run.
         """
         future: Future[T] = Future()
         self._put(Call(fn, future), 0)
         return future
 
     def flush(self, timeout: float | None = None) -> None:
-        """Return when everything handed over so far is on disk. Raises StoreError if that takes too long."""
+        """Return when everything handed over so far is on disk. Raises StoreError after `timeout` seconds."""
         try:
             self.call(_nothing).result(timeout)
         except TimeoutError:
             raise self.fault or StoreError(f"{self.path}: not written after {timeout} s") from None
 
     def close(self, timeout: float = 10.0) -> None:
-        """Write what is left and stop. Raises StoreError when it cannot be written within `timeout`."""
+        """Write what waits, and stop. Raises StoreError when it cannot be written within `timeout`."""
         with self._lock:
             closed, self._closed = self._closed, True
             if not closed:
@@ -151,14 +151,15 @@ class Writer:
                     self._write(items)
         except StoreError as fault:
             self._end(fault, items)
-        except BaseException as error:  # our own mistake: say so, rather than leave everybody waiting
+        except BaseException as error:  # a bug: report it, as callers would wait forever
             self._end(StoreBroken(f"{self.path}: the writer stopped: {error!r}"), items)
         finally:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.close()
 
     def _gather(self) -> list[Item]:
-        """All that waits, up to BATCH records; log lines alone wait LINGER for more. Sets `_stopping`."""
+        """Everything that waits, up to BATCH records; a batch of log lines only waits LINGER. Sets
+        `_stopping`."""
         items: list[Item] = []
         records, urgent, until = 0, False, 0.0
         while records < BATCH:
@@ -187,7 +188,7 @@ class Writer:
         return items
 
     def _write(self, items: list[Item]) -> None:
-        """Commit the batch, however long it takes. Raises StoreError when it never will be."""
+        """Commit the batch, however long that takes. Raises StoreError when it is impossible."""
         while True:
             kept = [item for item in items if not (isinstance(item, Events | Lines) and item.run in self._taken)]
             try:
@@ -215,7 +216,7 @@ class Writer:
         last = {item.run: item.first + len(item.events) - 1 for item in kept if isinstance(item, Events)}
         if self._on_commit is not None:
             for run, seq in last.items():
-                with contextlib.suppress(Exception):  # whoever listened has gone; the records are safe
+                with contextlib.suppress(Exception):  # the listener is closed; the records are committed
                     self._on_commit(run, seq)
         for future, value, failure in answers:
             if failure is not None:
@@ -224,7 +225,7 @@ class Writer:
                 _tell_caller(future, value)
 
     def _give_up_taken(self, items: list[Item]) -> None:
-        """Find whose numbers are taken; these runs belong to another process now."""
+        """Find the runs whose sequence numbers are taken: other processes own them now."""
         found = False
         for run, first in {i.run: i.first for i in reversed(items) if isinstance(i, Events)}.items():
             sql = "SELECT max(seq) FROM events WHERE run = ?"
@@ -247,7 +248,7 @@ class Writer:
         self._fault = fault
 
     def _reopen_if_it_helps(self, error: sqlite3.Error) -> None:
-        """A connection that was opened on a read-only file stays read-only, whatever becomes of the file."""
+        """Open a new connection: one to a file that was read-only stays read-only after the file is writable."""
         if code(error) in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN) and self.path.exists():
             with contextlib.suppress(StoreError):
                 fresh = open_for_writing(self.path)
@@ -256,7 +257,7 @@ class Writer:
                 self._connection = fresh
 
     def _checkpoint(self) -> None:
-        """Fold the WAL back and cut it; later, where somebody is reading or writing just now."""
+        """Checkpoint and truncate the WAL, unless another connection reads or writes now."""
         with contextlib.suppress(sqlite3.Error), self._not_waiting():
             ((busy, _, _),) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             self._dirty = bool(busy)
@@ -265,7 +266,7 @@ class Writer:
 
     @contextlib.contextmanager
     def _not_waiting(self) -> Iterator[None]:
-        """What another process has locked is left to it."""
+        """Within it, a lock of another process is an error at once."""
         self._connection.execute("PRAGMA busy_timeout = 0")
         try:
             yield
@@ -273,7 +274,7 @@ class Writer:
             self._connection.execute(f"PRAGMA busy_timeout = {int(LOCKED * 1000)}")
 
     def _end(self, fault: StoreError, items: list[Item]) -> None:
-        """Nothing more will be written: tell everybody who waits."""
+        """Fail everything that waits: nothing more will be written."""
         with self._lock:
             self._broken = fault
             with contextlib.suppress(queue.Empty):
@@ -290,7 +291,7 @@ class Writer:
 
 
 def _tell_caller(future: Future[Any], value: Any = None, failure: BaseException | None = None) -> None:
-    """What came of a call. Whoever asked may have stopped waiting; what they asked for is done all the same."""
+    """Set the result of a call. Its caller may have cancelled the future; the call was committed all the same."""
     with suppress(InvalidStateError):
         if failure is not None:
             future.set_exception(failure)
@@ -299,4 +300,4 @@ def _tell_caller(future: Future[Any], value: Any = None, failure: BaseException 
 
 
 def _nothing(_: sqlite3.Connection) -> None:
-    """What `flush` waits for."""
+    """The call that `flush` waits for."""

@@ -518,7 +518,7 @@ def test_a_file_that_becomes_read_only_is_opened_again(path: Path) -> None:
 
 
 def test_large_results_between_calls_keep_their_order(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agentdeck.store.row_batch.LARGE", 1000)
+    monkeypatch.setattr("agentdeck.store.write_batch.LARGE", 1000)
     writer = Writer(path)
     events: list[Event] = [TaskOpened(1.0, f"t{number}", {"x": str(number) * 900}) for number in range(50)]
     gate = threading.Event()
