@@ -16,7 +16,7 @@ def new_runner() -> asyncio.Runner:
     late on average, 3 % of a step of 15 ms. uvloop rounds to the nearest.
 
     Objects that exist now are exempt from garbage collection: examining them takes 30 ms each time, during which
-    the loop stands still.
+    the loop is blocked.
     """
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER)

@@ -91,55 +91,86 @@ def page(
 
 
 def _facts(row: RunRow, view: RunView, document: dict[str, Data]) -> Iterator[str]:
+    """Lines on the run: its state and source, its counts, what runs now, its bounds and its cost."""
+    from agentdeck.operations.recorded_run import LIVE
+
+    yield from _identity(row, view, document)
+    yield from _counts(view, document)
+    if row.state in LIVE:
+        yield from _activity(view)
+    yield from _bounds(view, document)
+
+
+def _identity(row: RunRow, view: RunView, document: dict[str, Data]) -> Iterator[str]:
     from agentdeck.cli.options import with_db
-    from agentdeck.cli.text_tables import cut
     from agentdeck.insight.formatting import moment, seconds
-    from agentdeck.insight.summary import simulation, task_counts, unknown_cost
+    from agentdeck.insight.summary import simulation
+    from agentdeck.operations.recorded_run import LIVE
     from agentdeck.terminal_text import clean
 
-    word = f" · {made_up}" if (made_up := simulation(view)) else ""
-    yield clean(f"{row.run}  {row.workflow}  {row.state}{word}")
+    mark = f" · {simulated}" if (simulated := simulation(view)) else ""
+    yield clean(f"{row.run}  {row.workflow}  {row.state}{mark}")
     idle = f", and {seconds(view.idle)} in which no process ran it" if view.idle >= 1 else ""
     yield f"started    {moment(row.started)}, {seconds(document['seconds'])}{idle}"
-    if row.state in ("running", "paused"):
+    if row.state in LIVE:
         yield clean(f"held by    process {row.pid} on {row.host}")
     if row.state == "paused":
-        said = next((one.text for one in reversed(view.timeline) if one.kind == "paused"), "")
-        yield clean(f"paused     {said}")
+        why = next((one.text for one in reversed(view.timeline) if one.kind == "paused"), "")
+        yield clean(f"paused     {why}")
     if row.state == "interrupted":
         yield with_db(f"go on      agentdeck resume {row.run}")
     if file := row.source.get("file"):
         yield clean(f"file       {file}")
     if row.tags:
         yield clean(f"tags       {', '.join(row.tags)}")
+
+
+def _counts(view: RunView, document: dict[str, Data]) -> Iterator[str]:
+    from agentdeck.insight.summary import task_counts
+
     yield f"tasks      {task_counts(view.tasks)}"
     states = ", ".join(f"{n:,} {state}" for state, n in document["steps"].items() if n)
     yield f"steps      {states or 'none'}; {document['attempts']:,} attempts, {document['letters']:,} letters"
-    if approvals := document["approvals"]["how"]:
-        ways = ", ".join(f"{count:,} by {WAYS.get(way, way)}" for way, count in approvals.items())
-        words = f"{document['approvals']['approved']:,} approved, {document['approvals']['rejected']:,} rejected"
-        yield f"approvals  {words}; {ways}"
-    if view.running and row.state in ("running", "paused"):
+    approvals = document["approvals"]
+    if approvals["how"]:
+        ways = ", ".join(f"{count:,} by {WAYS.get(way, way)}" for way, count in approvals["how"].items())
+        yield f"approvals  {approvals['approved']:,} approved, {approvals['rejected']:,} rejected; {ways}"
+
+
+def _activity(view: RunView) -> Iterator[str]:
+    """The steps that have run longest, and why ready steps wait."""
+    from agentdeck.cli.limits import held_up
+    from agentdeck.cli.text_tables import cut
+    from agentdeck.insight.formatting import seconds
+    from agentdeck.terminal_text import clean
+
+    if view.running:
         oldest = sorted(view.running.values(), key=lambda started: started.at)[:RUNNING]
         names = ", ".join(f"{one.task}/{one.step} {seconds(view.now - one.at)}" for one in oldest)
         more = len(view.running) - len(oldest)
         yield cut(clean(f"running    {names}" + (f" and {more:,} more" if more else "")))
-    if row.state in ("running", "paused"):
-        from agentdeck.cli.limits import held_up
+    yield from held_up(view)
 
-        yield from held_up(view)
+
+def _bounds(view: RunView, document: dict[str, Data]) -> Iterator[str]:
+    """The shortest possible duration, the critical path, and the cost."""
+    from agentdeck.insight.formatting import seconds
+    from agentdeck.insight.summary import unknown_cost
+    from agentdeck.terminal_text import clean
+
     speedup = f", {document['speedup']:.2f} × sequential" if document["speedup"] else ""
     yield f"at best    {seconds(document['lower_bound_seconds'])}{speedup}"
     if document["critical_path"]:
         yield clean(f"critical   {' → '.join(document['critical_path'])}")
+    agents = document["agents"].items()
     if document["usd"] is not None:
         saved = document["saved"] and f"; ${document['usd_all_reasoning']:.4f} if all were on the reasoning tier"
-        guessed = sum(agent["estimated"] for agent in document["agents"].values())
+        guessed = sum(agent["estimated"] for _, agent in agents)
         part = f"; estimated for {guessed:,} attempts that were cut off" if guessed else ""
         yield f"cost       ${document['usd']:.4f}{saved or ''}{part}"
     elif reason := unknown_cost(view):
         yield f"cost       unknown: {reason}"
-    eased = [f"{name} {_eased(agent['eased'])}" for name, agent in document["agents"].items() if agent["eased"]]
+    eased = [f"{name} {_eased(agent['eased'])}" for name, agent in agents if agent["eased"]]
     if eased:
         yield clean(f"budget     made cheaper: {'; '.join(eased)}")
 

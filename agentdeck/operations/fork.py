@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from agentdeck.engine.author import current_author
 from agentdeck.engine.launch import ITERATOR, OVERLAY, TASKS, programs
@@ -23,6 +24,7 @@ from agentdeck.operations.retry import inputs_from_settings
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.fold import Fold
 from agentdeck.scheduler.reopen import not_chosen
+from agentdeck.scheduler.run_state import RunState
 from agentdeck.scheduler.state import CANCELLED, DONE, FAILED, SKIPPED, AllTasks, Step, Task
 from agentdeck.store.reader import Reader
 from agentdeck.store.run_list import RunRow
@@ -70,61 +72,93 @@ class ForkResult:
     tasks: int
 
 
+class _Origin(NamedTuple):
+    """The run that is forked: its row, workflow and first event, its state after all events, and whether it was
+    cancelled before all its tasks were opened."""
+
+    row: RunRow
+    definition: Definition
+    started: ev.RunStarted
+    state: RunState
+    cut: bool
+
+    @property
+    def tasks(self) -> list[Task]:
+        """Its tasks in order, without nested ones."""
+        tasks = {**self.state.closed, **self.state.tasks}.values()
+        return sorted((task for task in tasks if task.parent is None), key=lambda task: int(task.id))
+
+
 def fork(db: Path, wanted: Fork) -> ForkResult:
     """Write the new run into the store, without starting it. Raises UsageError."""
     reader = Reader(db)
     try:
-        row = reader.run(wanted.run)
-        old = definition_of(reader, row)
-        new = wanted.definition or old
-        if wanted.start is not None:
-            known_agent(new, wanted.start)
-        folder = Path(str(row.source.get("folder") or "."))
-        program = programs(old, folder, {}, nested_of(reader, row))
-        given = row.options.get("workers")
-        fold = Fold(program, run=row.run, keep=AllTasks(), workers=given if isinstance(given, int) else WORKERS)
-        state = fold.state
-        first: ev.RunStarted | None = None
-        cut = False
-        for _, event in reader.events(row.run):
-            first = event if isinstance(event, ev.RunStarted) else first
-            cut = event.cut if isinstance(event, ev.TasksExhausted) else cut
-            fold.apply(event)
+        origin = _read_origin(reader, wanted.run)
     finally:
         reader.close()
-    if first is None:
-        raise UsageError(f"{row.run} has no events yet: there is nothing to share")
+    row = origin.row
+    definition = wanted.definition or origin.definition
+    if wanted.start is not None:
+        known_agent(definition, wanted.start)
     name, at = new_run(), time.time()
-    inputs = {**first.inputs, **wanted.inputs}
-    author = wanted.author or current_author("api")
-    workers = state.workers
-    if new.limits.workers is not None and new.limits.workers != old.limits.workers:
-        workers = new.limits.workers
-    limits: dict[str, Data] = {"workers": workers, **all_in_deck_notation(caps_of(deck_for(folder), new))}
-    started = ev.RunStarted(at, name, new.name, new.identity, inputs, limits, author.text, row.run, first.tasks)
-    redo = invalidated(old, new, wanted.start)
-    tasks = sorted(
-        (task for task in {**state.closed, **state.tasks}.values() if task.parent is None),
-        key=lambda task: int(task.id),
-    )
-    events: list[ev.Event] = [started]
-    for task in tasks:
-        events.append(ev.TaskOpened(at, task.id, {**task.inputs, **wanted.inputs}))
-        events += shared(task, redo, row.run, at)
-    # A cancelled run did not open all tasks: the new run opens the others if they are recorded.
-    if state.exhausted and (not cut or row.options.get(TASKS) == ITERATOR):
-        events.append(ev.TasksExhausted(at, len(tasks), cut))
+    workers = origin.state.workers
+    if definition.limits.workers not in (None, origin.definition.limits.workers):
+        workers = definition.limits.workers
+    events = _events(origin, definition, wanted, name, at, workers)
     source: dict[str, Data] = {**row.source, **wanted.source, "forked": row.run}
     options = accepted(row) if row.options.get(FILES) else dict(row.options)
     options["workers"] = workers
-    if changes := changed_files(row):
-        events.insert(1, note_changes(at, changes, author))
     overlay = {**(row.options.get(OVERLAY) or {}), **wanted.inputs}
     if overlay:
         options[OVERLAY] = overlay
-    made = NewRun(name, new.name, new.identity, at, row.simulated, row.tags, source, options)
-    _write(db, made, new, events, row.run)
-    return ForkResult(name, row.run, sum(type(event) is ev.StepSucceeded for event in events), len(tasks))
+    new = NewRun(name, definition.name, definition.identity, at, row.simulated, row.tags, source, options)
+    _write(db, new, definition, events, row.run)
+    shared_results = sum(type(event) is ev.StepSucceeded for event in events)
+    return ForkResult(name, row.run, shared_results, len(origin.tasks))
+
+
+def _read_origin(reader: Reader, run: str) -> _Origin:
+    row = reader.run(run)
+    definition = definition_of(reader, row)
+    folder = Path(str(row.source.get("folder") or "."))
+    program = programs(definition, folder, {}, nested_of(reader, row))
+    given = row.options.get("workers")
+    fold = Fold(program, run=row.run, keep=AllTasks(), workers=given if isinstance(given, int) else WORKERS)
+    started: ev.RunStarted | None = None
+    cut = False
+    for _, event in reader.events(row.run):
+        started = event if isinstance(event, ev.RunStarted) else started
+        cut = event.cut if isinstance(event, ev.TasksExhausted) else cut
+        fold.apply(event)
+    if started is None:
+        raise UsageError(f"{row.run} has no events yet: there is nothing to share")
+    return _Origin(row, definition, started, fold.state, cut)
+
+
+def _events(
+    origin: _Origin, definition: Definition, wanted: Fork, name: str, at: float, workers: int | None
+) -> list[ev.Event]:
+    """The events of the new run: its start, its tasks, and the shared results."""
+    row, first = origin.row, origin.started
+    author = wanted.author or current_author("api")
+    folder = Path(str(row.source.get("folder") or "."))
+    limits: dict[str, Data] = {"workers": workers, **all_in_deck_notation(caps_of(deck_for(folder), definition))}
+    inputs = {**first.inputs, **wanted.inputs}
+    events: list[ev.Event] = [
+        ev.RunStarted(
+            at, name, definition.name, definition.identity, inputs, limits, author.text, row.run, first.tasks
+        )
+    ]
+    if changes := changed_files(row):
+        events.append(note_changes(at, changes, author))
+    redo = invalidated(origin.definition, definition, wanted.start)
+    for task in origin.tasks:
+        events.append(ev.TaskOpened(at, task.id, {**task.inputs, **wanted.inputs}))
+        events += shared(task, redo, row.run, at)
+    # A cancelled run did not open all tasks: the new run opens the others if they are recorded.
+    if origin.state.exhausted and (not origin.cut or row.options.get(TASKS) == ITERATOR):
+        events.append(ev.TasksExhausted(at, len(origin.tasks), origin.cut))
+    return events
 
 
 def fork_with_settings(

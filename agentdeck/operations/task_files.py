@@ -31,8 +31,7 @@ def ignore(text: str, details: Sequence[str] = ()) -> None:
 
 
 class TaskFile:
-    """The tasks of a file, or of stdin, for one workflow. Each iteration opens the file anew; stdin can be read
-    once.
+    """The tasks of a file, or of stdin, for one workflow. Each iteration opens the file; stdin can be read once.
 
     A line that is not a task raises UsageError with the line's number; with `skip_bad` it is left out, and
     `report` receives the lines that were left out.
