@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agentdeck.cli.options import by_option, db_option, json_option, run_argument
+from agentdeck.cli.commands import send
+from agentdeck.cli.options import by_option, db_option, json_option, run_argument, with_db
+from agentdeck.cli.text_tables import dump, out, table
+from agentdeck.insight.formatting import dollars, plural
+from agentdeck.operations.commands import change_budget
+from agentdeck.operations.recorded_run import expected_tasks, load_run, open_store
+from agentdeck.terminal_text import clean
 
 if TYPE_CHECKING:
     from agentdeck.insight.budget_forecast import Forecast
@@ -53,9 +59,6 @@ def budget(
       agentdeck budget last +0.05 --routing
       agentdeck budget last +100k --tokens
     """
-    from agentdeck.cli.commands import send
-    from agentdeck.cli.text_tables import dump, out
-    from agentdeck.operations.commands import change_budget
 
     if amount is not None or routing:
         command = change_budget(amount, tokens=tokens, of_task=task, lowest_tier=routing)
@@ -79,7 +82,6 @@ class _BudgetReport:
         from agentdeck.engine.launch import programs
         from agentdeck.engine.resume import nested_of
         from agentdeck.insight.budget_forecast import accounts_of, forecast, likely
-        from agentdeck.operations.recorded_run import expected_tasks, load_run, open_store
         from agentdeck.providers.registry import complete
         from agentdeck.workflow.deck import deck_for
 
@@ -111,7 +113,6 @@ class _BudgetReport:
         }
 
     def page(self) -> Iterator[str]:
-        from agentdeck.terminal_text import clean
 
         row, ledger = self.row, self.accounts.run
         yield clean(f"{row.run}  {row.workflow}  {row.state}")
@@ -134,9 +135,6 @@ class _BudgetReport:
 
     def _rest(self) -> Iterator[str]:
         """The prompts that are left, and the commands that pay for them or stop the run."""
-        from agentdeck.cli.text_tables import table
-        from agentdeck.insight.formatting import plural
-        from agentdeck.terminal_text import clean
 
         open_ = self.view.tasks.opened - self.view.tasks.ended
         more = self.left.unopened
@@ -168,7 +166,6 @@ class _BudgetReport:
 
     def _offers(self, tokens: float | None, usd: float | None, routing: float | None) -> Iterator[str]:
         from agentdeck.insight.budget_forecast import grant
-        from agentdeck.insight.formatting import plural
 
         run, ledger = self.row.run, self.accounts.run
         offers = []
@@ -199,7 +196,6 @@ class _BudgetReport:
         offers.append(
             (f"agentdeck cancel {run}", f"stop with what there is: {done}, {self._results()} results kept")
         )
-        from agentdeck.cli.options import with_db
 
         named = [(with_db(command), what) for command, what in offers]
         wide = max(len(command) for command, _ in named)
@@ -211,7 +207,6 @@ class _BudgetReport:
 
 
 def _usd(value: float | None) -> str:
-    from agentdeck.insight.formatting import dollars
 
     return "unknown" if value is None else dollars(value)
 

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 from agentdeck.cli import complete
+from agentdeck.cli.error_output import DONE, FAILED, say
 from agentdeck.cli.options import by_option, db_option, run_argument
+from agentdeck.cli.text_tables import dump, out
+from agentdeck.operations import commands
+from agentdeck.operations.author import author
+from agentdeck.operations.recorded_run import open_store
+from agentdeck.operations.settings import database
 
 if TYPE_CHECKING:
     from agentdeck.operations.commands import RunCommand
@@ -15,12 +21,6 @@ if TYPE_CHECKING:
 
 def send(db: str | None, run: str, command: RunCommand, as_json: bool = False, by: str | None = None) -> int:
     """Send a command, wait for the answer and print it; returns the exit code. `by` is the name of --by."""
-    from agentdeck.cli.error_output import DONE, FAILED, say
-    from agentdeck.cli.text_tables import dump, out
-    from agentdeck.operations import commands
-    from agentdeck.operations.author import author
-    from agentdeck.operations.settings import database
-
     answer = commands.send(database(db), run, command, author(by or ""))
     if as_json:
         dump({"run": answer.run, "ok": answer.ok, "answer": answer.text})
@@ -42,8 +42,6 @@ def pause(run: str, by: str | None, db: str | None) -> int:
     Example:
       agentdeck pause last
     """
-    from agentdeck.operations import commands
-
     return send(db, run, commands.pause(), by=by)
 
 
@@ -58,8 +56,6 @@ def drain(run: str, by: str | None, db: str | None) -> int:
     Example:
       agentdeck drain last
     """
-    from agentdeck.operations import commands
-
     return send(db, run, commands.drain(), by=by)
 
 
@@ -81,8 +77,6 @@ def cancel(run: str, task: str | None, step: str | None, now: bool, by: str | No
       agentdeck cancel last --task 17
       agentdeck cancel last --task 17 --step payment --now
     """
-    from agentdeck.operations import commands
-
     return send(db, run, commands.cancel(task, step, now=now), by=by)
 
 
@@ -100,8 +94,6 @@ def skip(run: str, step: str, task: str, by: str | None, db: str | None) -> int:
     Example:
       agentdeck skip last courier --task 17
     """
-    from agentdeck.operations import commands
-
     return send(db, run, commands.skip(step, task), by=by)
 
 
@@ -117,8 +109,6 @@ def hurry(run: str, task: str, by: str | None, db: str | None) -> int:
     Example:
       agentdeck hurry last 17
     """
-    from agentdeck.operations import commands
-
     return send(db, run, commands.hurry(task), by=by)
 
 
@@ -135,8 +125,6 @@ def release(run: str, step: str, task: str | None, by: str | None, db: str | Non
     Example:
       agentdeck release last synthesis --task 17
     """
-    from agentdeck.operations import commands
-
     return send(db, run, commands.release(step, task), by=by)
 
 
@@ -161,9 +149,6 @@ def approve(
       agentdeck approve last sign_off yes
       agentdeck approve last sign_off no --field reason="not before Monday" --by "Grace Hopper"
     """
-    from agentdeck.operations import commands
-    from agentdeck.operations.recorded_run import open_store
-
     with open_store(db) as reader:
         row = reader.run(run)
         command = commands.approve(reader, row, step, task, answer == "yes", fields)

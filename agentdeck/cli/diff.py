@@ -9,6 +9,10 @@ import click
 
 from agentdeck.cli import complete
 from agentdeck.cli.options import db_option, json_option
+from agentdeck.cli.text_tables import cut, dump, out, table
+from agentdeck.insight.formatting import seconds
+from agentdeck.operations.recorded_run import open_store
+from agentdeck.terminal_text import clean
 
 if TYPE_CHECKING:
     from agentdeck.insight.diff import RunTrace
@@ -29,9 +33,7 @@ def diff(one: str, other: str, db: str | None, as_json: bool) -> None:
     Example:
       agentdeck diff cay7sh cay7sn
     """
-    from agentdeck.cli.text_tables import dump, out
     from agentdeck.insight.diff import diff as compare
-    from agentdeck.operations.recorded_run import open_store
 
     with open_store(db) as reader:
         document = compare(_story(reader, one), _story(reader, other))
@@ -69,9 +71,6 @@ def _result(reader: Reader, run: str, task: str, step: str) -> Data:
 
 
 def page(document: dict[str, Data]) -> Iterator[str]:
-    from agentdeck.cli.text_tables import cut, table
-    from agentdeck.insight.formatting import seconds
-    from agentdeck.terminal_text import clean
 
     one, other = document["runs"]
     names = document["workflows"]
@@ -115,8 +114,6 @@ def page(document: dict[str, Data]) -> Iterator[str]:
 
 
 def _facts(document: dict[str, Data]) -> Iterator[str]:
-    from agentdeck.insight.formatting import seconds
-    from agentdeck.terminal_text import clean
 
     yield "state      " + " | ".join(dict.fromkeys(document["state"]))
     yield f"took       {seconds(document['seconds'][0])} | {seconds(document['seconds'][1])}"

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from agentdeck.cli import complete
+from agentdeck.cli.error_output import say
 from agentdeck.cli.options import (
     by_option,
     db_option,
@@ -16,6 +17,10 @@ from agentdeck.cli.options import (
     run_argument,
     wait_option,
 )
+from agentdeck.insight.formatting import plural
+from agentdeck.operations.author import author
+from agentdeck.operations.recorded_run import open_store, relocated
+from agentdeck.operations.settings import database
 
 
 @click.command()
@@ -66,13 +71,8 @@ def fork(
     Exit codes: 0 all done, 1 some steps finally failed, 2 usage or an invalid file, 3 the store or a
     provider is unusable, 130 interrupted (resumable).
     """
-    from agentdeck.cli.error_output import say
     from agentdeck.cli.run_session import ExecutionOptions, conclude, resume_here
-    from agentdeck.insight.formatting import plural
-    from agentdeck.operations.author import author
     from agentdeck.operations.fork import fork_with_settings
-    from agentdeck.operations.recorded_run import open_store, relocated
-    from agentdeck.operations.settings import database
 
     with open_store(db) as reader:
         row = relocated(reader, run, folder, author(by or ""))

@@ -8,6 +8,8 @@ import click
 
 from agentdeck.cli import complete
 from agentdeck.cli.options import db_option, json_option
+from agentdeck.cli.text_tables import dump, out, table
+from agentdeck.operations.settings import database, setting, user_file
 
 
 @click.command()
@@ -24,8 +26,6 @@ def info(db: str | None, as_json: bool) -> None:
     import sqlite3
 
     from agentdeck import __version__
-    from agentdeck.cli.text_tables import dump, out
-    from agentdeck.operations.settings import database, user_file
     from agentdeck.workflow.deck import find_deck
 
     path, deck = database(db), find_deck(Path.cwd())
@@ -61,9 +61,6 @@ def config(db: str | None, workers: int | None, as_json: bool) -> None:
     Example:
       agentdeck config
     """
-    from agentdeck.cli.text_tables import dump, out, table
-    from agentdeck.operations.settings import setting
-
     found = {"db": setting("db", db), "workers": setting("workers", workers)}
     if as_json:
         dump(
@@ -91,7 +88,6 @@ def schema(name: str) -> None:
       # yaml-language-server: $schema=agentdeck.schema.json
       agentdeck schema event
     """
-    from agentdeck.cli.text_tables import dump
     from agentdeck.documents.registry import schema as schema_of
 
     dump(schema_of(name), indent=2)

@@ -9,7 +9,22 @@ from typing import TYPE_CHECKING
 import click
 
 from agentdeck.cli import complete
-from agentdeck.cli.options import by_option, db_option, folder_option, json_option, out_option, wait_option
+from agentdeck.cli.error_output import say
+from agentdeck.cli.options import (
+    by_option,
+    db_option,
+    folder_option,
+    json_option,
+    out_option,
+    wait_option,
+    with_db,
+)
+from agentdeck.cli.text_tables import dump, out, table
+from agentdeck.insight.formatting import moment, plural
+from agentdeck.operations.author import author
+from agentdeck.operations.recorded_run import open_store, relocated
+from agentdeck.operations.settings import database
+from agentdeck.terminal_text import clean
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -62,11 +77,7 @@ def listed(run: str | None, state: str, db: str | None, as_json: bool) -> None:
       agentdeck letters last --json
       agentdeck letters list --state all
     """
-    from agentdeck.cli.text_tables import dump, out, table
-    from agentdeck.insight.formatting import plural
     from agentdeck.operations.letters import by_cause, cause_data, find_letters
-    from agentdeck.operations.recorded_run import open_store
-    from agentdeck.terminal_text import clean
 
     with open_store(db) as reader:
         found = find_letters(reader, run, state)
@@ -110,13 +121,8 @@ def show(letter: int, db: str | None, as_json: bool) -> None:
     """
     import json
 
-    from agentdeck.cli.options import with_db
-    from agentdeck.cli.text_tables import dump, out
-    from agentdeck.insight.formatting import moment
     from agentdeck.operations.letters import letter_data, letters_by_id
     from agentdeck.operations.once_decision import choices, undecided_key
-    from agentdeck.operations.recorded_run import open_store
-    from agentdeck.terminal_text import clean
 
     with open_store(db) as reader:
         one = letters_by_id(reader, (letter,))[0]
@@ -189,9 +195,7 @@ def retry(
     """
     from agentdeck.cli.retry import execute, show_plan
     from agentdeck.cli.run_session import ExecutionOptions
-    from agentdeck.operations.author import author
     from agentdeck.operations.letters import by_cause, plans_for
-    from agentdeck.operations.recorded_run import open_store, relocated
 
     if bool(ids) + (cause is not None) + everyone != 1:
         raise click.UsageError("say which letters: their ids, --cause CAUSE, or --all")
@@ -229,7 +233,6 @@ def retry(
 def _choose(db: str | None, ids: Sequence[int], cause: str | None, run: str | None) -> list[Letter]:
     """The letters with these ids, of this cause, or all that are open."""
     from agentdeck.operations.letters import find_letters, open_letters_by_id, open_letters_of_cause
-    from agentdeck.operations.recorded_run import open_store
 
     with open_store(db) as reader:
         if ids:
@@ -253,11 +256,8 @@ def _check_one_run(chosen: Sequence[Letter], out: str | None, folder: Path | Non
 
 def _decide(chosen: Sequence[Letter], took_effect: str | None, again: bool, options: ExecutionOptions) -> None:
     """Record whether the `once` steps of these letters took effect. Does nothing without one of the options."""
-    from agentdeck.cli.error_output import say
-    from agentdeck.operations.author import author
     from agentdeck.operations.inputs import json_or_text
     from agentdeck.operations.once_decision import decide
-    from agentdeck.operations.settings import database
 
     if took_effect is None and not again:
         return
@@ -274,10 +274,8 @@ def _decide(chosen: Sequence[Letter], took_effect: str | None, again: bool, opti
 
 def _try(plan: RetryPlan, options: ExecutionOptions) -> bool:
     """Retry one letter of each cause and print the results; returns whether all of them succeeded."""
-    from agentdeck.cli.error_output import say
     from agentdeck.cli.retry import execute
     from agentdeck.operations.letters import trial_results
-    from agentdeck.operations.recorded_run import open_store
     from agentdeck.operations.retry import newest_letter
 
     with open_store(options.db) as reader:
@@ -305,12 +303,7 @@ def drop(ids: tuple[int, ...], why: str, by: str | None, db: str | None) -> None
     Example:
       agentdeck letters drop 3 4 --why "test orders"
     """
-    from agentdeck.cli.text_tables import out
-    from agentdeck.insight.formatting import plural
     from agentdeck.operations import letters as operations
-    from agentdeck.operations.author import author
-    from agentdeck.operations.recorded_run import open_store
-    from agentdeck.operations.settings import database
 
     with open_store(db) as reader:
         chosen = operations.open_letters_by_id(reader, ids)
@@ -329,9 +322,7 @@ def export(run: str | None, state: str, db: str | None) -> None:
     Example:
       agentdeck letters export last > letters.jsonl
     """
-    from agentdeck.cli.text_tables import dump
     from agentdeck.operations.letters import find_letters, letter_data
-    from agentdeck.operations.recorded_run import open_store
 
     with open_store(db) as reader:
         for one in find_letters(reader, run, state):

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from agentdeck.cli.commands import send
+from agentdeck.cli.error_output import say
 from agentdeck.cli.options import by_option, db_option, json_option, run_argument
+from agentdeck.cli.text_tables import cut, dump, out, table
+from agentdeck.errors import UsageError
+from agentdeck.insight.formatting import format_span, plural
+from agentdeck.operations import commands
+from agentdeck.operations.commands import RATES
+from agentdeck.operations.recorded_run import LIVE, load_run, open_store
+from agentdeck.terminal_text import clean
+from agentdeck.workflow.units import rate, show_duration
 
 if TYPE_CHECKING:
     from agentdeck.views.run_view import RunView
@@ -38,13 +48,9 @@ def limits(run: str, changes: tuple[str, ...], by: str | None, db: str | None, a
     """
     import time
 
-    from agentdeck.cli.commands import send
-    from agentdeck.cli.text_tables import dump, out, table
     from agentdeck.insight.limits import windows
     from agentdeck.insight.why import ready_counts
-    from agentdeck.operations import commands
     from agentdeck.operations.limits import current_limits
-    from agentdeck.operations.recorded_run import LIVE, load_run, open_store
     from agentdeck.store.usage import in_use
 
     if run == "save":
@@ -75,12 +81,7 @@ def limits(run: str, changes: tuple[str, ...], by: str | None, db: str | None, a
 
 def _save(db: str | None, args: tuple[str, ...]) -> int:
     """Write the changed limits of a run into its workflow file, or into the file that is named."""
-    from agentdeck.cli.error_output import say
-    from agentdeck.cli.text_tables import out
-    from agentdeck.errors import UsageError
     from agentdeck.operations.limits import save_changed_limits
-    from agentdeck.operations.recorded_run import open_store
-    from agentdeck.terminal_text import clean
 
     if not 1 <= len(args) <= 2:
         raise UsageError("say which run: agentdeck limits save RUN [FILE]")
@@ -101,7 +102,6 @@ def _save(db: str | None, args: tuple[str, ...]) -> int:
 
 def _shown(name: str, value: Data) -> str:
     """A limit's value as text."""
-    from agentdeck.workflow.units import show_duration
 
     if value is None:
         return "none"
@@ -133,7 +133,6 @@ def _use_of_workers(value: Data, view: RunView, ready: Mapping[str, int]) -> str
 
 
 def _use_of_agent(agent: str, limit: str, value: Data, view: RunView, ready: Mapping[str, int]) -> str:
-    from agentdeck.insight.formatting import format_span
 
     since = [one.at for (_, step), one in view.running.items() if step.partition("[")[0] == agent]
     if limit == "timeout" and since:
@@ -152,8 +151,6 @@ def _use_of_agent(agent: str, limit: str, value: Data, view: RunView, ready: Map
 
 
 def _use_of_provider(name: str, value: Data, view: RunView, used: Mapping[str, float]) -> str:
-    from agentdeck.operations.commands import RATES
-    from agentdeck.workflow.units import rate, show_duration
 
     provider, _, limit = name.partition(".")
     texts = []
@@ -175,10 +172,6 @@ def _use_of_provider(name: str, value: Data, view: RunView, used: Mapping[str, f
 def held_up(view: RunView) -> Iterator[str]:
     """Lines on why ready steps do not run, the most frequent reason first."""
     from collections import Counter
-
-    from agentdeck.cli.text_tables import cut
-    from agentdeck.insight.formatting import plural
-    from agentdeck.terminal_text import clean
 
     steps = [step for task in view.open.values() for step in task.steps.values()]
     whys = Counter(step.why for step in steps if step.state == "ready" and step.why)

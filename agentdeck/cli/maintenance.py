@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from agentdeck.cli.error_output import say
 from agentdeck.cli.options import db_option, json_option
+from agentdeck.cli.text_tables import dump, out, table
+from agentdeck.errors import UsageError
+from agentdeck.insight.formatting import moment, plural, size
+from agentdeck.operations.settings import database
 
 if TYPE_CHECKING:
     from agentdeck.store.prune import PrunableRun
@@ -30,9 +35,6 @@ def backup(file: str, db: str | None, force: bool) -> None:
     Example:
       agentdeck backup monday.db
     """
-    from agentdeck.cli.error_output import say
-    from agentdeck.insight.formatting import size
-    from agentdeck.operations.settings import database
     from agentdeck.store.backup import backup as copy
 
     say(f"{file}: {size(copy(database(db), Path(file), force=force))}, checked")
@@ -61,12 +63,7 @@ def prune(
     import sys
     from dataclasses import asdict
 
-    from agentdeck.cli.error_output import say
-    from agentdeck.cli.text_tables import dump, out
-    from agentdeck.errors import UsageError
-    from agentdeck.insight.formatting import plural, size
     from agentdeck.operations.prune import delete, prunable
-    from agentdeck.operations.settings import database
 
     path = database(db)
     found = prunable(path, older, keep)
@@ -98,8 +95,6 @@ def prune(
 
 def _page(found: list[PrunableRun]) -> list[str]:
     """The runs that would be deleted, as a table."""
-    from agentdeck.cli.text_tables import table
-    from agentdeck.insight.formatting import moment, plural
 
     if not found:
         return ["nothing to delete"]

@@ -9,6 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from agentdeck.cli.options import db_option, json_option
+from agentdeck.cli.text_tables import cut, dump, out, table
+from agentdeck.errors import StoreError, UsageError
+from agentdeck.insight.formatting import plural, seconds
+from agentdeck.operations.recorded_run import open_store
+from agentdeck.terminal_text import clean
 
 if TYPE_CHECKING:
     from agentdeck.insight.plan import Plan
@@ -34,7 +39,6 @@ def plan(
       agentdeck plan order.yaml --tasks orders.jsonl --workers 16
       agentdeck plan order.yaml --tasks 1000 --set agents.payment.max_parallel=4 --json
     """
-    from agentdeck.cli.text_tables import dump, out
     from agentdeck.insight.plan import plan as make
     from agentdeck.insight.plan import render
     from agentdeck.operations.overrides import override
@@ -75,7 +79,6 @@ def _answering(definition: Definition, folder: Path) -> dict[str, str]:
 
 
 def _number(tasks: str | None, definition: Definition) -> int:
-    from agentdeck.errors import UsageError
     from agentdeck.operations.task_files import TaskFile
 
     if tasks is None:
@@ -90,8 +93,6 @@ def _number(tasks: str | None, definition: Definition) -> int:
 
 def _seen(db: str | None, definition: Definition, folder: Path) -> dict[str, float]:
     """Durations of agents in earlier runs; empty if the store cannot be read."""
-    from agentdeck.errors import StoreError
-    from agentdeck.operations.recorded_run import open_store
 
     try:
         with open_store(db) as reader:
@@ -102,9 +103,6 @@ def _seen(db: str | None, definition: Definition, folder: Path) -> dict[str, flo
 
 
 def page(made: Plan, answering: Mapping[str, str]) -> Iterator[str]:
-    from agentdeck.cli.text_tables import cut, table
-    from agentdeck.insight.formatting import plural, seconds
-    from agentdeck.terminal_text import clean
 
     yield clean(f"{made.workflow}: {plural(made.tasks, 'task')} at {plural(made.workers or 0, 'worker')}")
     yield ""

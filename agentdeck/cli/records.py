@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 import click
 
 from agentdeck.cli import complete
+from agentdeck.cli.error_output import DONE, FAILED, INTERRUPTED, say
 from agentdeck.cli.options import db_option, json_option, out_option, run_argument
+from agentdeck.cli.text_tables import cut, dump, out
+from agentdeck.errors import OutputError
+from agentdeck.insight.formatting import clock
+from agentdeck.operations.recorded_run import LIVE, known_agent, open_store
+from agentdeck.operations.settings import database
+from agentdeck.terminal_text import clean
 
 if TYPE_CHECKING:
     from agentdeck.workflow.model import Data
@@ -33,8 +40,6 @@ def events(run: str, db: str | None, as_json: bool) -> None:
       agentdeck events last
       agentdeck events last --json > run.jsonl
     """
-    from agentdeck.cli.text_tables import dump, out
-    from agentdeck.operations.recorded_run import open_store
 
     with open_store(db) as reader:
         name = reader.run(run).run
@@ -48,10 +53,6 @@ def events(run: str, db: str | None, as_json: bool) -> None:
 def event_line(row: dict[str, Data]) -> str:
     """One event as a line of text, cut to the terminal's width."""
     import json
-
-    from agentdeck.cli.text_tables import cut
-    from agentdeck.insight.formatting import clock
-    from agentdeck.terminal_text import clean
 
     place = "/".join(str(row[name]) for name in ("task", "step") if row.get(name))
     rest = " ".join(
@@ -79,10 +80,6 @@ def watch(run: str, db: str | None, as_json: bool) -> int:
     """
     import sys
     import time
-
-    from agentdeck.cli.error_output import DONE, FAILED, INTERRUPTED, say
-    from agentdeck.cli.text_tables import dump, out
-    from agentdeck.operations.recorded_run import LIVE, open_store
 
     with open_store(db) as reader:
         row = reader.run(run)
@@ -130,11 +127,7 @@ def logs(run: str, db: str | None, agent: str | None, task: str | None, tail: in
     """
     from dataclasses import asdict
 
-    from agentdeck.cli.text_tables import dump, out
     from agentdeck.engine.resume import definition_of
-    from agentdeck.insight.formatting import clock
-    from agentdeck.operations.recorded_run import known_agent, open_store
-    from agentdeck.terminal_text import clean
 
     with open_store(db) as reader:
         row = reader.run(run)
@@ -164,10 +157,7 @@ def results(run: str, out: str | None, db: str | None) -> None:
       agentdeck results last --out done.jsonl
     """
     from agentdeck.cli.text_tables import out as print_line
-    from agentdeck.errors import OutputError
     from agentdeck.operations.out_file import refuse_input, write_results
-    from agentdeck.operations.recorded_run import open_store
-    from agentdeck.operations.settings import database
     from agentdeck.store.final_states import final_states
 
     refuse_input(out, database(db))

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from agentdeck.cli import complete
+from agentdeck.cli.commands import send
+from agentdeck.cli.error_output import FAILED, say
 from agentdeck.cli.options import by_option, db_option, folder_option, json_option, out_option, wait_option
+from agentdeck.errors import UsageError
+from agentdeck.operations.author import author
+from agentdeck.operations.commands import unpause
+from agentdeck.operations.recorded_run import open_store, relocated
+from agentdeck.operations.settings import database
 
 if TYPE_CHECKING:
     from agentdeck.cli.run_session import ExecutionOptions
@@ -53,8 +60,6 @@ def resume(
     provider is unusable, 130 interrupted (resumable).
     """
     from agentdeck.cli.run_session import ExecutionOptions
-    from agentdeck.operations.author import author
-    from agentdeck.operations.recorded_run import open_store, relocated
 
     if (run is None) is not everyone:
         raise click.UsageError("say which run, or --all")
@@ -77,8 +82,6 @@ def resume(
 
 def _resume_one_of_all(row: RunRow, options: ExecutionOptions, accept_changes: bool) -> int:
     """Resume a run; report a run that cannot be resumed, so that the next one is tried."""
-    from agentdeck.cli.error_output import FAILED, say
-    from agentdeck.errors import UsageError
 
     try:
         return _resume(row, options, accept_changes)
@@ -88,14 +91,8 @@ def _resume_one_of_all(row: RunRow, options: ExecutionOptions, accept_changes: b
 
 
 def _resume(row: RunRow, options: ExecutionOptions, accept_changes: bool) -> int:
-    from agentdeck.cli.commands import send
-    from agentdeck.cli.error_output import say
     from agentdeck.cli.run_session import conclude, refuse_out, resume_here
-    from agentdeck.errors import UsageError
-    from agentdeck.operations.author import author
-    from agentdeck.operations.commands import unpause
     from agentdeck.operations.resume import adopt_python_file
-    from agentdeck.operations.settings import database
 
     if row.state == "paused":
         refuse_out(row, options)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from agentdeck.cli import complete
+from agentdeck.cli.commands import send
+from agentdeck.cli.error_output import say
 from agentdeck.cli.options import (
     by_option,
     db_option,
@@ -18,6 +20,10 @@ from agentdeck.cli.options import (
     run_argument,
     wait_option,
 )
+from agentdeck.cli.text_tables import table
+from agentdeck.insight.formatting import plural
+from agentdeck.operations.author import author
+from agentdeck.operations.recorded_run import LIVE, known_agent, open_store, relocated
 
 if TYPE_CHECKING:
     from agentdeck.cli.run_session import ExecutionOptions
@@ -76,8 +82,6 @@ def retry(
     """
     from agentdeck.cli.run_session import ExecutionOptions
     from agentdeck.engine.resume import definition_of
-    from agentdeck.operations.author import author
-    from agentdeck.operations.recorded_run import known_agent, open_store, relocated
     from agentdeck.operations.retry import inputs_from_settings, plan_failed, plan_from
 
     if start is not None and (failed or agent is not None):
@@ -101,9 +105,6 @@ def retry(
 
 def show_plan(plan: RetryPlan) -> None:
     """Print which steps would run first, and which follow."""
-    from agentdeck.cli.error_output import say
-    from agentdeck.cli.text_tables import table
-    from agentdeck.insight.formatting import plural
 
     for letter in plan.undecided:
         say(f"letter {letter.id} is left out, as it may have taken effect: agentdeck letters show {letter.id}")
@@ -121,9 +122,7 @@ def show_plan(plan: RetryPlan) -> None:
 def execute(plan: RetryPlan, options: ExecutionOptions) -> int:
     """Send the plan to the process that holds the run, or else execute it in this process until the run ends;
     returns the exit code."""
-    from agentdeck.cli.commands import send
     from agentdeck.cli.run_session import conclude, refuse_out, resume_here
-    from agentdeck.operations.recorded_run import LIVE, open_store
     from agentdeck.operations.retry import newest_letter, succeeded
 
     with open_store(options.db) as reader:

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 from agentdeck.cli import complete
+from agentdeck.cli.error_output import hint
 from agentdeck.cli.options import db_option, json_option
+from agentdeck.cli.text_tables import dump, out, table
+from agentdeck.insight.formatting import moment, seconds
+from agentdeck.operations.recorded_run import open_store
 
 if TYPE_CHECKING:
     from agentdeck.store.run_list import RunRow
@@ -47,10 +51,6 @@ def runs(
       agentdeck runs --state failed --since 12h
       agentdeck runs --workflow order --tag nightly --json
     """
-    from agentdeck.cli.error_output import hint
-    from agentdeck.cli.text_tables import dump, out, table
-    from agentdeck.insight.formatting import moment, seconds
-    from agentdeck.operations.recorded_run import open_store
     from agentdeck.operations.run_list import marks, moment_from
 
     first, last = moment_from(since, "--since"), moment_from(until, "--until")

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agentdeck.cli.options import db_option, json_option, run_argument
+from agentdeck.cli.options import db_option, json_option, run_argument, with_db
+from agentdeck.cli.text_tables import cut, dump, out, table
+from agentdeck.insight.formatting import clock, dollars, moment, seconds
+from agentdeck.operations.recorded_run import LIVE, load_run, open_store
+from agentdeck.terminal_text import clean
 
 if TYPE_CHECKING:
     from agentdeck.store.run_list import RunRow
@@ -38,9 +42,7 @@ def show(run: str, timeline: int | None, db: str | None, as_json: bool) -> None:
     """
     import time
 
-    from agentdeck.cli.text_tables import dump, out
     from agentdeck.insight.summary import summary
-    from agentdeck.operations.recorded_run import load_run, open_store
 
     with open_store(db) as reader:
         row, definition, view = load_run(reader, run)
@@ -61,10 +63,6 @@ def page(
     row: RunRow, view: RunView, document: dict[str, Data], moments: Sequence[TimelineEntry]
 ) -> Iterator[str]:
     import json
-
-    from agentdeck.cli.text_tables import cut
-    from agentdeck.insight.formatting import clock
-    from agentdeck.terminal_text import clean
 
     yield from _facts(row, view, document)
     yield ""
@@ -92,7 +90,6 @@ def page(
 
 def _facts(row: RunRow, view: RunView, document: dict[str, Data]) -> Iterator[str]:
     """Lines on the run: its state and source, its counts, what runs now, its bounds and its cost."""
-    from agentdeck.operations.recorded_run import LIVE
 
     yield from _identity(row, view, document)
     yield from _counts(view, document)
@@ -102,11 +99,7 @@ def _facts(row: RunRow, view: RunView, document: dict[str, Data]) -> Iterator[st
 
 
 def _identity(row: RunRow, view: RunView, document: dict[str, Data]) -> Iterator[str]:
-    from agentdeck.cli.options import with_db
-    from agentdeck.insight.formatting import moment, seconds
     from agentdeck.insight.summary import simulation
-    from agentdeck.operations.recorded_run import LIVE
-    from agentdeck.terminal_text import clean
 
     mark = f" · {simulated}" if (simulated := simulation(view)) else ""
     yield clean(f"{row.run}  {row.workflow}  {row.state}{mark}")
@@ -140,9 +133,6 @@ def _counts(view: RunView, document: dict[str, Data]) -> Iterator[str]:
 def _activity(view: RunView) -> Iterator[str]:
     """The steps that have run longest, and why ready steps wait."""
     from agentdeck.cli.limits import held_up
-    from agentdeck.cli.text_tables import cut
-    from agentdeck.insight.formatting import seconds
-    from agentdeck.terminal_text import clean
 
     if view.running:
         oldest = sorted(view.running.values(), key=lambda started: started.at)[:RUNNING]
@@ -154,9 +144,7 @@ def _activity(view: RunView) -> Iterator[str]:
 
 def _bounds(view: RunView, document: dict[str, Data]) -> Iterator[str]:
     """The shortest possible duration, the critical path, and the cost."""
-    from agentdeck.insight.formatting import seconds
     from agentdeck.insight.summary import unknown_cost
-    from agentdeck.terminal_text import clean
 
     speedup = f", {document['speedup']:.2f} × sequential" if document["speedup"] else ""
     yield f"at best    {seconds(document['lower_bound_seconds'])}{speedup}"
@@ -182,8 +170,6 @@ def _eased(eased: dict[str, int]) -> str:
 
 
 def _agents(document: dict[str, Data]) -> list[str]:
-    from agentdeck.cli.text_tables import table
-    from agentdeck.insight.formatting import seconds
 
     rows = [
         (
@@ -202,8 +188,6 @@ def _agents(document: dict[str, Data]) -> list[str]:
 
 def _costs(document: dict[str, Data]) -> list[str]:
     """Tokens and costs of prompts by agent; empty if there were none."""
-    from agentdeck.cli.text_tables import table
-    from agentdeck.insight.formatting import dollars
 
     def number(value: int | None) -> str:
         return "-" if value is None else f"{value:,}"
@@ -223,8 +207,6 @@ def _costs(document: dict[str, Data]) -> list[str]:
 
 def _waited(document: dict[str, Data]) -> Iterator[str]:
     """Time that steps waited, by agent, with a column for each reason; the largest reason first."""
-    from agentdeck.cli.text_tables import table
-    from agentdeck.insight.formatting import seconds
 
     total: dict[str, float] = {}
     for agent in document["agents"].values():

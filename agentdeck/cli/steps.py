@@ -6,6 +6,9 @@ import click
 
 from agentdeck.cli import complete
 from agentdeck.cli.options import db_option, json_option, run_argument
+from agentdeck.cli.text_tables import dump, out
+from agentdeck.operations.recorded_run import LIVE, load_run, open_store
+from agentdeck.terminal_text import clean
 
 
 @click.command()
@@ -25,9 +28,7 @@ def step(run: str, task: str, step: str, db: str | None, as_json: bool) -> None:
       agentdeck step last 1 payment
       agentdeck step last 1 notes[0] --json
     """
-    from agentdeck.cli.text_tables import dump, out
     from agentdeck.insight.step import recorded_story
-    from agentdeck.operations.recorded_run import open_store
     from agentdeck.operations.step_page import page, render
 
     with open_store(db) as reader:
@@ -57,11 +58,8 @@ def why(run: str, step: str, task: str | None, db: str | None, as_json: bool) ->
     """
     import time
 
-    from agentdeck.cli.text_tables import dump, out
     from agentdeck.insight.why import explain
     from agentdeck.operations.explain import step_task, task_view
-    from agentdeck.operations.recorded_run import LIVE, load_run, open_store
-    from agentdeck.terminal_text import clean
 
     if task is None and "/" in step:
         task, step = step.rsplit("/", 1)
