@@ -1,8 +1,8 @@
-"""From a file's values, already read by its shape, to the value of a workflow."""
+"""Builds the frozen dataclasses of a workflow from the values of a file that its model has validated."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,13 +38,13 @@ from agentdeck.workflow.units import share
 
 Read = Mapping[str, Any]
 
-#: What most agents have: one object for all of them.
+#: Policies of agents that set none: one object for all of these agents.
 RETRY, JOIN, ON_ERROR = Retry(), Join(), OnError()
 TIMEOUTS = {name: default_timeout(name) for name in VERBS}
 
 
 def definition(read: Read, needs: Mapping[str, tuple[str, ...]], folder: Path | None) -> Definition:
-    """`read` has no fault; `needs` are complete."""
+    """The workflow. `read` is without faults, and `needs` are complete."""
     defaults = read.get("defaults", {})
     limits = dict(read.get("limits", {}))
     return Definition(
@@ -107,31 +107,30 @@ def agent(name: str, given: Read, defaults: Read, needs: tuple[str, ...]) -> Age
 
 
 def verb(given: Read) -> Verb:
+    """The verb of an agent, with the keys that belong to it."""
     name = next(name for name in VERBS if name in given)
-    value, beside = given[name], {key: given[key] for key in VERB_KEYS.get(name, ()) if key in given}
-    for key in ("stop", "images", "tools"):
-        if key in beside:
-            beside[key] = tuple(beside[key])
-    match name:
-        case "python":
-            return Python(value)
-        case "prompt":
-            return Prompt(value, **beside)
-        case "http":
-            hosts = tuple(value.get("hosts", ()))
-            return Http(**{**value, "method": value.get("method", "GET").upper(), "hosts": hosts})
-        case "command":
-            if isinstance(value, list):
-                return Command(tuple(value))
-            return Command(**{**value, "args": tuple(value["args"]), "ok": tuple(value.get("ok", (0,)))})
-        case "simulate":
-            return simulate(value)
-        case "dispatch":
-            on = value if isinstance(value, Mapping) else {"on": value}
-            return Dispatch(**{**on, **beside})
-        case "workflow":
-            return SubWorkflow(value)
-    return approve(value)
+    own = {key: given[key] for key in VERB_KEYS.get(name, ()) if key in given}
+    return _VERBS[name](given[name], own)
+
+
+def _prompt(text: str, own: Read) -> Prompt:
+    values: dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in own.items()}
+    return Prompt(text, **values)
+
+
+def _http(value: Read, own: Read) -> Http:
+    hosts = tuple(value.get("hosts", ()))
+    return Http(**{**value, "method": value.get("method", "GET").upper(), "hosts": hosts})
+
+
+def _command(value: Any, own: Read) -> Command:
+    if isinstance(value, list):
+        return Command(tuple(value))
+    return Command(**{**value, "args": tuple(value["args"]), "ok": tuple(value.get("ok", (0,)))})
+
+
+def _dispatch(value: Any, own: Read) -> Dispatch:
+    return Dispatch(**{**(value if isinstance(value, Mapping) else {"on": value}), **own})
 
 
 def approve(value: Read) -> Approve:
@@ -193,3 +192,16 @@ def on_error(given: Any) -> OnError:
     if isinstance(given, str):
         return ON_ERROR if given == ON_ERROR.action else OnError(given)  # type: ignore[arg-type]
     return OnError(given.get("then", "fail"), given["fallback"])
+
+
+#: By verb: from its value, and the other keys that belong to it.
+_VERBS: Mapping[str, Callable[[Any, Any], Verb]] = {
+    "python": lambda value, _: Python(value),
+    "prompt": _prompt,
+    "http": _http,
+    "command": _command,
+    "simulate": lambda value, _: simulate(value),
+    "dispatch": _dispatch,
+    "workflow": lambda value, _: SubWorkflow(value),
+    "approve": lambda value, _: approve(value),
+}

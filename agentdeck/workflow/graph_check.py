@@ -1,4 +1,4 @@
-"""What only the whole file tells: who needs whom, and whether that can work."""
+"""Checks that need the whole file: which agent needs which, and whether that can work."""
 
 from __future__ import annotations
 
@@ -24,32 +24,11 @@ Needs = dict[str, tuple[str, ...]]
 def needs_of(read: Mapping[str, Any], source: Source, parameters: Mapping[str, tuple[str, ...]]) -> Needs:
     """The needs of every agent, inferred where they are not written; faults are noted in `source`.
 
-    `parameters` are what Python functions given as objects take: those that name agents are needs.
+    `parameters` are those of Python functions that are given as objects: the ones that name agents are needs.
     """
     agents = agents_of(read)
-    choosers: dict[str, set[str]] = {}
-    for name, agent in agents.items():
-        for target in targets(agent).values():
-            if target != name:
-                choosers.setdefault(target, set()).add(name)
-    rank = {name: i for i, name in enumerate(agents)}
-    needs: Needs = {}
-    for name, agent in agents.items():
-        path: Path_ = ("agents", name)
-        said = agent.get("needs")
-        reads = {_agent_in(ref) for ref, _ in references(agent, path)} & agents.keys()
-        if isinstance(said, list):
-            needs[name] = _written(name, said, agents, path, source)
-        else:
-            named = {*reads, *(p for p in parameters.get(name, ()) if p in agents)}
-            needs[name] = tuple(sorted(named - {name}, key=rank.__getitem__))
-    for name, who in choosers.items():
-        left = [n for n in sorted(who, key=rank.__getitem__) if n not in needs.get(name, who)]
-        if left and isinstance(agents[name].get("needs"), list):
-            what = f"{left[0]} chooses whether {name} runs, and {name} does not need it"
-            source.fault(("agents", name, "needs"), what, f"add {left[0]} to its needs", key=True)
-        if name in needs:
-            needs[name] += tuple(left)
+    needs = _declared_and_inferred(agents, source, parameters)
+    _add_dispatchers(needs, agents, source)
     loop = graph.cycle(needs)
     if loop is not None:
         where: Path_ = ("agents", loop[0], "needs")
@@ -69,6 +48,40 @@ def needs_of(read: Mapping[str, Any], source: Source, parameters: Mapping[str, t
     if not source.issues:
         _warnings(read, agents, needs, source)
     return needs
+
+
+def _declared_and_inferred(
+    agents: Mapping[str, dict[str, Any]], source: Source, parameters: Mapping[str, tuple[str, ...]]
+) -> Needs:
+    """The needs as written; where none are, the agents that an agent reads."""
+    rank = {name: i for i, name in enumerate(agents)}
+    needs: Needs = {}
+    for name, agent in agents.items():
+        path: Path_ = ("agents", name)
+        written = agent.get("needs")
+        if isinstance(written, list):
+            needs[name] = _written(name, written, agents, path, source)
+        else:
+            reads = {_agent_in(ref) for ref, _ in references(agent, path)} & agents.keys()
+            named = {*reads, *(p for p in parameters.get(name, ()) if p in agents)}
+            needs[name] = tuple(sorted(named - {name}, key=rank.__getitem__))
+    return needs
+
+
+def _add_dispatchers(needs: Needs, agents: Mapping[str, dict[str, Any]], source: Source) -> None:
+    """Adds to each agent that a dispatch may choose the agents that dispatch to it."""
+    dispatchers: dict[str, list[str]] = {}
+    for name, agent in agents.items():
+        for target in dict.fromkeys(targets(agent).values()):
+            if target != name:
+                dispatchers.setdefault(target, []).append(name)
+    for name, chosen_by in dispatchers.items():
+        missing = [one for one in chosen_by if one not in needs.get(name, chosen_by)]
+        if missing and isinstance(agents[name].get("needs"), list):
+            what = f"{missing[0]} chooses whether {name} runs, and {name} does not need it"
+            source.fault(("agents", name, "needs"), what, f"add {missing[0]} to its needs", key=True)
+        if name in needs:
+            needs[name] += tuple(missing)
 
 
 def agents_of(read: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -98,7 +111,7 @@ def _written(
 
 
 def targets(agent: Mapping[str, Any]) -> dict[str, str]:
-    """Whom a dispatching agent may choose, by the case."""
+    """The agents that a dispatch may choose, by case."""
     does = agent.get("dispatch")
     if does is None or does is INVALID:
         return {}
@@ -167,7 +180,7 @@ def _progressive(agent: Mapping[str, Any]) -> bool:
 
 
 def _beside(name: str, agent: dict[str, Any], source: Source) -> None:
-    """Keys that mean something only beside one verb."""
+    """Keys of another verb than the agent has."""
     for verb, keys in VERB_KEYS.items():
         if verb not in agent:
             for key in keys:
@@ -242,7 +255,7 @@ def _cases(name: str, agent: dict[str, Any], agents: Mapping[str, Any], source: 
 
 
 def _hosts(name: str, agent: dict[str, Any], source: Source) -> None:
-    """A host that comes from a value is one that the file lists."""
+    """A url whose host comes from a value needs a list of hosts."""
     http = agent.get("http")
     url = http.get("url") if isinstance(http, dict) else None
     if not isinstance(http, dict) or not isinstance(url, str):
@@ -270,33 +283,45 @@ def _output(read: Mapping[str, Any], agents: Mapping[str, Any], source: Source) 
 def _warnings(
     read: Mapping[str, Any], agents: Mapping[str, dict[str, Any]], needs: Needs, source: Source
 ) -> None:
-    """Legal, but surely wrong."""
-    used = {ref[1] for name, agent in agents.items() for ref, _ in _inputs(name, agent)}
-    used |= {
-        ref[1] for ref, _ in of_value(read.get("output"), ("output",)) if ref[0] == "inputs" and len(ref) > 1
-    }
-    whole = any(len(ref) == 1 for name, agent in agents.items() for ref, _ in _inputs(name, agent, short=True))
-    python = any("python" in agent for agent in agents.values())
-    for name in read.get("inputs", {}):
-        if name not in used and not python and not whole:
-            source.fault(("inputs", name), f"nothing reads the input {name}", key=True, warning=True)
+    """Warnings for what is allowed and almost certainly a mistake."""
+    _unread_inputs(read, agents, source)
     _task_id(read, agents, source)
     _rejected(agents, needs, source)
     _approved_without_fields(agents, source)
+    _spare_agents(agents, needs, source)
+    for name, agent in agents.items():
+        if "repeat" not in agent and not _progressive(agent):
+            for at in [path for ref, path in references(agent, ("agents", name)) if ref[0] == "previous"]:
+                source.fault(at, "previous is null here", "give it repeat or join: progressive", warning=True)
+
+
+def _unread_inputs(read: Mapping[str, Any], agents: Mapping[str, dict[str, Any]], source: Source) -> None:
+    """Inputs that no expression reads. Unknown where a Python function or `inputs` as a whole is used."""
+    found = [ref for name, agent in agents.items() for ref, _ in references(agent, ("agents", name))]
+    found = [ref for ref in found if ref[0] == "inputs"]
+    if any("python" in agent for agent in agents.values()) or any(len(ref) == 1 for ref in found):
+        return
+    found += [ref for ref, _ in of_value(read.get("output"), ("output",)) if ref[0] == "inputs" and len(ref) > 1]
+    used = {ref[1] for ref in found}
+    for name in read.get("inputs", {}):
+        if name not in used:
+            source.fault(("inputs", name), f"nothing reads the input {name}", key=True, warning=True)
+
+
+def _spare_agents(agents: Mapping[str, dict[str, Any]], needs: Needs, source: Source) -> None:
+    """Fallbacks that also run by themselves; spare agents that are the fallback of none, or needed."""
     fallbacks = set()
     for name, agent in agents.items():
         on_error = agent.get("on_error")
         if isinstance(on_error, dict):
-            fallbacks.add(on_error["fallback"])
-            if not agents[on_error["fallback"]].get("spare"):
-                what = f"{on_error['fallback']} also runs by itself; with spare: true it runs only as a fallback"
+            fallback = on_error["fallback"]
+            fallbacks.add(fallback)
+            if not agents[fallback].get("spare"):
+                what = f"{fallback} also runs by itself; with spare: true it runs only as a fallback"
                 source.fault(("agents", name, "on_error", "fallback"), what, warning=True)
     for name, agent in agents.items():
         if agent.get("spare") and name not in fallbacks:
             source.fault(("agents", name), f"{name} is spare and nobody falls back on it", key=True, warning=True)
-        if "repeat" not in agent and not _progressive(agent):
-            for at in [path for ref, path in references(agent, ("agents", name)) if ref[0] == "previous"]:
-                source.fault(at, "previous is null here", "give it repeat or join: progressive", warning=True)
         spare = [need for need in needs[name] if agents[need].get("spare")]
         if spare:
             what = f"{name} needs {spare[0]}, which is spare: it never has a result of its own"
@@ -304,7 +329,7 @@ def _warnings(
 
 
 def _rejected(agents: Mapping[str, dict[str, Any]], needs: Needs, source: Source) -> None:
-    """A rejected approval is a result as any other: what needs it runs, unless it looks at `approved`."""
+    """Agents that need an approval and do not read `approved`: they also run after a rejection."""
     for name, agent in agents.items():
         reads = {_result_of(ref)[:2] for ref, _ in references(agent, ("agents", name))}
         for need in needs[name]:
@@ -321,7 +346,7 @@ def _rejected(agents: Mapping[str, dict[str, Any]], needs: Needs, source: Source
 
 
 def _approved_without_fields(agents: Mapping[str, dict[str, Any]], source: Source) -> None:
-    """A timeout that approves gives fields their defaults only: a field without one is null in what follows."""
+    """Fields without a default of approvals that a timeout approves: they are null then."""
     for name, agent in agents.items():
         asks = agent.get("approve")
         if not isinstance(asks, dict) or asks.get("otherwise") != "approve" or asks.get("within") is None:
@@ -343,7 +368,7 @@ def _result_of(ref: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _task_id(read: Mapping[str, Any], agents: Mapping[str, dict[str, Any]], source: Source) -> None:
-    """`task.id` beside an input named `id`: the author may mean the input."""
+    """`task.id` in a workflow with an input named `id`: the author may have meant the input."""
     if "id" not in read.get("inputs", {}):
         return
     read_by = [found for name, agent in agents.items() for found in references(agent, ("agents", name))]
@@ -353,8 +378,3 @@ def _task_id(read: Mapping[str, Any], agents: Mapping[str, dict[str, Any]], sour
             source.fault(
                 path, what, "write inputs.id for the input, or give the input another name", warning=True
             )
-
-
-def _inputs(name: str, agent: dict[str, Any], *, short: bool = False) -> list[tuple[tuple[str, ...], Path_]]:
-    found = [(ref, path) for ref, path in references(agent, ("agents", name)) if ref[0] == "inputs"]
-    return found if short else [(ref, path) for ref, path in found if len(ref) > 1]

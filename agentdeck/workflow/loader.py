@@ -1,4 +1,4 @@
-"""Loading a workflow: from a file, YAML or Python, to the value, with every fault at once."""
+"""Loads a workflow from a YAML or Python file, and reports every fault of it at once."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from agentdeck.errors import InvalidFile, Issue
@@ -21,7 +22,7 @@ from agentdeck.workflow.yaml_source import INVALID, Path_, Place, Source, read_f
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A workflow that can run, what is odd about it, and where its keys stand in the file."""
+    """A workflow that can run, the warnings on it, and the positions of its keys and values in the file."""
 
     definition: Definition
     warnings: tuple[Issue, ...] = ()
@@ -32,8 +33,7 @@ class Loaded:
 def load(path: Path | str, shown: str | None = None) -> Loaded:
     """Load a workflow file. Raises InvalidFile with every fault, sorted by place.
 
-    `shown` is how the file is called in messages; sub-workflows are loaded with it, and their faults are among
-    these.
+    `shown` is the name of the file in messages. Sub-workflows are loaded too, and their faults are among these.
     """
     file = Path(path)
     return _load(file, shown or str(path), _LoadPath())
@@ -49,8 +49,8 @@ def _load(file: Path, shown: str, load_path: _LoadPath) -> Loaded:
 
 @dataclass(frozen=True, slots=True)
 class _LoadPath:
-    """How the loader came to a sub-workflow. `seen` keeps what each file gave: one that is used many times, by
-    many, is read once."""
+    """The files above a sub-workflow, and in `seen` the result of each file: one that is used many times is read
+    once."""
 
     above: tuple[Path, ...] = ()
     seen: dict[Path, Loaded | InvalidFile] = field(default_factory=dict)
@@ -131,7 +131,7 @@ def _map(value: Any) -> dict[str, Any]:
 
 
 def _sub_workflows(read: Mapping[str, Any], source: Source, folder: Path | None, load_path: _LoadPath) -> None:
-    """Each sub-workflow loads, and none is inside itself."""
+    """Loads each sub-workflow; notes a fault for one that does not load, or contains itself."""
     for name, agent in agents_of(read).items():
         file = agent.get("workflow")
         if not isinstance(file, str) or folder is None:
@@ -163,7 +163,7 @@ def _sub_workflows(read: Mapping[str, Any], source: Source, folder: Path | None,
 
 
 def _given(name: str, agent: Mapping[str, Any], inner: Definition, source: Source) -> None:
-    """What `with` gives is what the sub-workflow takes."""
+    """Notes a fault where `with` and the inputs of the sub-workflow differ."""
     given = agent.get("with", {})
     for key in given:
         if key not in inner.inputs:
@@ -176,33 +176,10 @@ def _given(name: str, agent: Mapping[str, Any], inner: Definition, source: Sourc
 
 
 def _python(file: Path, shown: str) -> Loaded:
-    """The workflow that a Python file makes: its only module-level object with a `definition`."""
+    """The workflow of a Python file: its only module-level object with a `definition`."""
     if not file.is_file():
         raise refusal(shown, "no such file", "check the name")
-    folder = str(file.resolve().parent)
-    if folder in sys.path:
-        sys.path.remove(folder)
-    sys.path.insert(0, folder)
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    if spec is None or spec.loader is None:
-        raise refusal(shown, "is not a Python file")
-    module = sys.modules.get(file.stem)
-    if module is None or getattr(module, "__file__", None) != str(file.resolve()):
-        before = module
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[file.stem] = module
-        try:
-            # What it prints while it is imported is no output of ours.
-            with redirect_stdout(sys.stderr):
-                spec.loader.exec_module(module)
-        except (Exception, SystemExit, KeyboardInterrupt) as error:
-            sys.modules.pop(file.stem, None)
-            if before is not None:
-                sys.modules[file.stem] = before
-            line = _line_of(error, file)
-            raise InvalidFile(
-                [Issue(shown, line, 0, f"does not import: {type(error).__name__}: {error}")]
-            ) from None
+    module = _module(file, shown)
     found = {
         id(o): o for o in vars(module).values() if hasattr(o, "functions") and hasattr(type(o), "definition")
     }
@@ -221,8 +198,34 @@ def _python(file: Path, shown: str) -> Loaded:
     return Loaded(definition, (), {}, functions)
 
 
+def _module(file: Path, shown: str) -> ModuleType:
+    """The module of a Python file, imported with the file's folder first on the path."""
+    folder = str(file.resolve().parent)
+    if folder in sys.path:
+        sys.path.remove(folder)
+    sys.path.insert(0, folder)
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    if spec is None or spec.loader is None:
+        raise refusal(shown, "is not a Python file")
+    before = sys.modules.get(file.stem)
+    if before is not None and getattr(before, "__file__", None) == str(file.resolve()):
+        return before
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[file.stem] = module
+    try:
+        with redirect_stdout(sys.stderr):  # stdout is for data: what a module prints on import is none
+            spec.loader.exec_module(module)
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
+        sys.modules.pop(file.stem, None)
+        if before is not None:
+            sys.modules[file.stem] = before
+        line = _line_of(error, file)
+        raise InvalidFile([Issue(shown, line, 0, f"does not import: {type(error).__name__}: {error}")]) from None
+    return module
+
+
 def _line_of(error: BaseException, file: Path) -> int:
-    """The line of the file itself that an import failed at; 0 if it did not come that far."""
+    """The line of the file at which its import failed; 0 where that is not known."""
     if isinstance(error, SyntaxError):
         return error.lineno or 0
     line, trace = 0, error.__traceback__
