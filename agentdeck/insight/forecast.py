@@ -1,4 +1,4 @@
-"""What would happen: the same machine on a virtual clock, with durations known or assumed."""
+"""A run simulated on a virtual clock by the scheduler itself, with known or assumed durations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from agentdeck.workflow.model import Definition
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """How a run would go: its seconds, when its first task would end, and the most tasks open at once."""
+    """The seconds of a simulated run, when its first task ended, and the most tasks that were open at once."""
 
     seconds: float
     first: float
@@ -30,7 +30,7 @@ def forecast(
     seconds: Mapping[str, float] | None = None,
     takes: Callable[[ev.StepStarted], float] | None = None,
 ) -> Forecast:
-    """Play the run without running anything: every attempt succeeds after its duration, every `when` sees null.
+    """Simulate the run: every attempt succeeds after its duration, and every `when` reads null.
 
     `seconds` are durations by agent; `takes` overrides them for each attempt.
     """
@@ -67,8 +67,8 @@ def forecast(
 def without_items(
     definition: Definition, seconds: Mapping[str, float], items: Mapping[str, float], workers: int
 ) -> tuple[Definition, dict[str, float]]:
-    """The workflow as it is played, and the seconds of its agents. What `each` gives is only known in a run, so
-    such an agent is played as one step that takes as long as its items do, so many at once."""
+    """The workflow as it is simulated, and the seconds of its agents. The items of `each` are only known in a
+    run, so such an agent is simulated as one step that takes as long as its items do, so many at once."""
     agents, known = dict(definition.agents), dict(seconds)
     for name, agent in definition.agents.items():
         if agent.each is not None:

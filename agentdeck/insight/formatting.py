@@ -1,4 +1,4 @@
-"""Numbers for people: the same spans, counts and amounts on every screen and page."""
+"""Durations, counts and amounts as text, the same on every screen and page."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def per_second(value: float | None) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share. Only the whole is told as 100 %."""
+    """A share in percent. Only the whole is shown as 100 %."""
     if share is None:
         return "–"
     shown = math.floor(share * 1000) / 10

@@ -1,4 +1,4 @@
-"""Every limit of a run and of the providers it calls: what it is now, what is in use, and who waits for it."""
+"""Every limit of a run and of its providers: its value, what is in use, and how many steps wait for it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import Agent, Budget, Data, Retry, default_timeout
 from agentdeck.workflow.units import rate
 
-#: Limits of a provider that are so much in some time.
+#: Limits of a provider that are an amount per time.
 RATES = NAMES[:-1]
-#: What a provider's `auto` has come to is told under its name with this at the end.
+#: The value that adaptive concurrency has found is recorded under the name of the limit and this suffix.
 FOUND = ".now"
 BUDGETS = ("usd", "tokens", "task.usd", "task.tokens")
 
 
 class Limit(NamedTuple):
-    """`name` as a change of it is told (`workers`, `agents.extract.timeout`, `openai.requests`, `budget.usd`).
-    `use` and `waiting` are counts of steps; of a timeout `use` is how many seconds the oldest attempt has run, of
-    a rate what its last window has used, of a budget what is spent. None where they mean nothing or are not
-    known. `most` is how much there is of it, where that is a number."""
+    """One limit. `name` is that of `LimitChanged` (`workers`, `agents.extract.timeout`, `openai.requests`,
+    `budget.usd`). `use` and `waiting` count steps; for a timeout `use` is the age of the oldest attempt, for a
+    rate the use of its last window, for a budget what is spent. They are None where they mean nothing or are
+    not known. `most` is the value as a number, where it is one."""
 
     name: str
     value: Data
@@ -36,14 +36,14 @@ class Limit(NamedTuple):
 
     @property
     def over(self) -> bool:
-        """It was lowered below what is in use: what runs goes on, nothing new starts."""
+        """Whether it was lowered below what is in use: running steps go on, none starts."""
         counted = self.setting not in ("timeout", "usd") and not self.name.startswith("budget.")
         return counted and self.use is not None and self.most is not None and self.use > self.most
 
 
 def limits(view: RunView, now: float, calls: Mapping[str, float] | None = None) -> list[Limit]:
-    """Workers first, then the budget and the providers, then what the workflow sets or somebody has changed per
-    agent. `calls` tells what is in use of providers' limits, by name."""
+    """All limits: workers first, then the budget and the providers, then those of agents that the workflow
+    sets or an operator has changed. `calls` is what is in use of providers' limits, by name."""
     tallies = view.agents
     held = _held(view)
     found = {"workers": _workers(view, tallies, sum(held.values()))}
@@ -86,12 +86,12 @@ def windows(view: RunView) -> dict[str, float]:
 
 
 def number(value: Data) -> float | None:
-    """A limit as a number; None where it is none."""
+    """The value as a number; None where it is none."""
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _held(view: RunView) -> dict[str, int]:
-    """Steps that wait for a provider or the budget, by the name of what they wait for."""
+    """The number of steps that wait for each limit of a provider, or for the budget."""
     held: dict[str, int] = {}
     if view.definition is None or any(a.does.verb == "prompt" for a in view.definition.agents.values()):
         for task in view.open.values():
@@ -110,7 +110,7 @@ def _workers(view: RunView, tallies: Mapping[str, AgentTotals], elsewhere: int) 
 
 
 def _budget(view: RunView, held: Mapping[str, int]) -> list[Limit]:
-    """The run's own, with what is spent of it; that of each task, which is spent by many."""
+    """The budget of the run, with what is spent of it, and that of each task, whose use differs by task."""
     own = (view.definition.budget if view.definition else None) or Budget()
     each = own.task or Budget()
     given = {"usd": own.usd, "tokens": own.tokens, "task.usd": each.usd, "task.tokens": each.tokens}
@@ -140,7 +140,7 @@ def _providers(view: RunView, calls: Mapping[str, float], held: Mapping[str, int
 
 
 def _settings(agent: Agent) -> tuple[tuple[str, Data, Data], ...]:
-    """Setting, value, and what it is where nobody says anything."""
+    """Each setting with its value, and its default."""
     return (
         ("timeout", agent.timeout.attempt, default_timeout(agent.does.verb).attempt),
         ("attempts", agent.retry.attempts, Retry().attempts),

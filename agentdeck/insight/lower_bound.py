@@ -1,4 +1,4 @@
-"""How fast a task could go at best, and through which agents: one schedule, from which both are read."""
+"""The fastest possible schedule of a task, and its critical path."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SAME = 0.0005
 
 
 def needs_of(definition: Definition) -> dict[str, tuple[str, ...]]:
-    """The graph of agents that run by themselves: spare ones run only as somebody's fallback."""
+    """The needs of each agent, without spare agents: these run only as the fallback of another one."""
     spare = {name for name, agent in definition.agents.items() if agent.spare}
     return {
         name: tuple(need for need in agent.needs if need not in spare)
@@ -27,7 +27,7 @@ def needs_of(definition: Definition) -> dict[str, tuple[str, ...]]:
 
 
 class Schedule(NamedTuple):
-    """One task with as many workers as it likes, each step beginning as soon as its join lets it.
+    """One task with unlimited workers, each step starting as soon as its join is satisfied.
 
     `path` is the critical path: from the step that ends last, back over the need that let each join go, which is
     the second of three for a quorum of two. `seconds` is when the task is over: no schedule is faster. `slack` is
@@ -42,7 +42,7 @@ class Schedule(NamedTuple):
 
 
 def schedule(definition: Definition, seconds: Mapping[str, float]) -> Schedule:
-    """Agents without seconds take none."""
+    """The fastest schedule. Agents without seconds take none."""
     needs = needs_of(definition)
     below = graph.dependents(needs)
     start: dict[str, float] = {}
@@ -75,7 +75,7 @@ def _in_rounds(agent: Agent) -> bool:
 
 
 def _starts(agent: Agent, arrivals: list[str], start: Mapping[str, float], end: Mapping[str, float]) -> float:
-    """When the join lets it go; `arrivals` are its needs by when they end."""
+    """When the join is satisfied; `arrivals` are its needs in the order of their ends."""
     if not arrivals:
         return 0.0
     join = agent.join
@@ -97,7 +97,7 @@ def _cut(
     start: dict[str, float],
     end: dict[str, float],
 ) -> None:
-    """With `rest: cancel`, what nobody else waits for ends when the join goes, and what only fed it."""
+    """With `rest: cancel`, needs that no other step waits for end when the join is satisfied."""
     for need in needs[name]:
         if end[need] > at and all(start[other] <= at for other in below[need]):
             end[need] = at
@@ -112,7 +112,7 @@ def _slack(
     end: Mapping[str, float],
     total: float,
 ) -> dict[str, float]:
-    """A need that came too late for a join delays only the end of the task."""
+    """How much later each agent could end. A need too late for a join delays only the end of the task."""
     latest = dict.fromkeys(end, total)
     for name in reversed(graph.order(needs)):
         for need in last_of[name]:
@@ -121,13 +121,13 @@ def _slack(
 
 
 def earliest(definition: Definition, seconds: Mapping[str, float]) -> float:
-    """When one task could be through with as many workers as it likes. Agents without seconds take none."""
+    """When one task could end with unlimited workers. Agents without seconds take none."""
     return schedule(definition, seconds).seconds
 
 
 def lower_bound(path: float, work: float, workers: int | None) -> float:
     """No schedule ends before this: one task takes its longest path, and all the work shares the workers
-    (Graham's bound). `workers` None is as many as one likes."""
+    (Graham's bound). `workers` None is unlimited."""
     return max(path, work / workers) if workers else path
 
 

@@ -1,4 +1,4 @@
-"""What an agent was asked to do in a step, worked out again from recorded values."""
+"""What an agent was asked to do in a step, rendered again from recorded values."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from agentdeck.workflow.url import compile_url
 
 
 def asked(agent: Agent, scope: dict[str, Data]) -> dict[str, Data]:
-    """What an agent was told to do, in named parts, with the values of a scope filled in. A part that cannot
-    be worked out says why."""
+    """The work of an agent in named parts, with the values of a scope filled in. A part that cannot be rendered
+    says why."""
 
     def filled(value: Data) -> Data:
         try:

@@ -83,14 +83,7 @@ def attempt_line(one: AttemptStory, seconds: Callable[[float | None], str]) -> s
     parts = [f"#{one.number} {one.state}"]
     if one.ended is not None:
         parts[0] += f" after {seconds(one.seconds)}"
-    if one.round > 1:
-        parts.append(f"round {one.round}")
-    if one.tier_up:
-        parts.append(f"{one.tier_up} tier{'s' * (one.tier_up > 1)} up")
-    if one.eased:
-        parts.append(f"made cheaper ({one.eased})")
-    if one.reused:
-        parts.append("result reused")
+    parts += _kind(one)
     waits = [f"{seconds(time)} for {why}" for why, time in one.waits.items() if time >= 0.001]
     if waits:
         parts.append("waited " + ", ".join(waits))
@@ -105,8 +98,18 @@ def attempt_line(one: AttemptStory, seconds: Callable[[float | None], str]) -> s
     return " · ".join(parts)
 
 
+def _kind(one: AttemptStory) -> list[str]:
+    """What is special about an attempt."""
+    parts = [f"round {one.round}"] if one.round > 1 else []
+    if one.tier_up:
+        parts.append(f"{one.tier_up} tier{'s' * (one.tier_up > 1)} up")
+    if one.eased:
+        parts.append(f"made cheaper ({one.eased})")
+    return [*parts, "result reused"] if one.reused else parts
+
+
 def used(usage: ev.Usage) -> list[str]:
-    """What an attempt used, where that is known."""
+    """The model, tokens and dollars of an attempt, where they are known."""
     parts = [usage.model] if usage.model else []
     if usage.tokens_in is not None or usage.tokens_out is not None:
         known = ("?" if count is None else f"{count:,}" for count in (usage.tokens_in, usage.tokens_out))

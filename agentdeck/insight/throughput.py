@@ -1,4 +1,4 @@
-"""How fast something goes, from its count at a few moments."""
+"""The rate of a growing count."""
 
 from __future__ import annotations
 

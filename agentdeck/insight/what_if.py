@@ -1,4 +1,4 @@
-"""What turning a limit would do to a run that executes: when it ends, what it costs, what it waits for next."""
+"""The effect of changing a limit on a run: when it would end, what it would cost, and what would bind it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import SLOTLESS, Data, Definition
 from agentdeck.workflow.units import rate
 
-#: A forecast plays so many steps at most; what more there are is as the average of the later ones.
+#: A forecast simulates so many steps at most; further tasks take as long as the second half of these on average.
 STEPS = 3000
-#: An attempt is told of by the last so many of its agent.
+#: So many attempts of an agent are enough to forecast further ones.
 ENOUGH = 5
 
 
 @dataclass(frozen=True, slots=True)
 class RunSnapshot:
-    """A run as it stands: all that a forecast starts from. `left` is how many tasks have not ended; `known` how
-    long attempts take, by agent; `last` the last of each; `failing` the share of attempts that fail; `calls` and
-    `tokens` are of prompts, per task, and `shares` which part of them counts for a provider's limit; `usd` per
-    task, None where it is not known; `items` how many a task has of an agent with `each`."""
+    """The values of a run that a forecast starts from. `left` is the number of tasks not ended. By agent,
+    `known` is the mean duration of attempts, `last` the newest durations, `failing` the share of attempts
+    that fail, `items` the number of items per task with `each`. `calls` and `tokens` are those of prompts per
+    task, `shares` the part of them that counts for each provider's limit; `usd` is per task, None where not
+    known."""
 
     definition: Definition
     limits: Mapping[str, Data]
@@ -48,8 +49,8 @@ class RunSnapshot:
 def snapshot_run(
     view: RunView, definition: Definition, total: int | None = None, calls: Mapping[str, float] | None = None
 ) -> RunSnapshot:
-    """Taken from a view at once, so that a forecast can be worked out elsewhere. `calls` is what is in use of the
-    limits of providers, by name."""
+    """The values that a forecast needs, taken from a view at once, so that it can be made in another thread.
+    `calls` is what is in use of the limits of providers, by name."""
     tallies, ended = view.agents, max(1, view.tasks.ended)
     known = {name: t.durations.mean for name, t in tallies.items() if t.durations.mean is not None}
     prompts = [t for name, t in tallies.items() if (a := definition.agents.get(name)) and a.does.verb == "prompt"]
@@ -73,14 +74,14 @@ def snapshot_run(
 
 
 def _items(tally: AgentTotals) -> float:
-    """Items of a task. A task in which they are not counted yet has one waiting step."""
+    """The mean number of items of a task. A task in which they are not known yet has one waiting step."""
     steps = tally.steps
     counted = tally.graph.opened - steps["waiting"]
     return max(1.0, (sum(steps.values()) - steps["waiting"]) / counted) if counted > 0 else 1.0
 
 
 def predict_change(run: RunSnapshot, name: str, value: Data) -> str:
-    """One line on what the run would be like with this limit."""
+    """One line on the effect of this value of the limit."""
     setting, parts = name.rsplit(".", 1)[-1], name.split(".")
     agent = ".".join(parts[1:-1]) if parts[0] == "agents" else ""
     wanted = number(value)
@@ -98,15 +99,15 @@ def predict_change(run: RunSnapshot, name: str, value: Data) -> str:
         return f"{agent} starts nothing more until it is raised; what runs goes on"
     before, _ = predict_rest(run)
     after, binds = predict_rest(replace(run, limits={**run.limits, name: value}))
-    told = f"ETA {seconds(before)} → {seconds(after)}"
+    text = f"ETA {seconds(before)} → {seconds(after)}"
     if abs(after - before) < 0.02 * before:
-        told = f"ETA {seconds(after)} as now"
+        text = f"ETA {seconds(after)} as now"
     cost = f" · {dollars(run.usd * run.left)} to come" if run.usd else ""
-    return f"{told} · {binds}{cost}"
+    return f"{text} · {binds}{cost}"
 
 
 def predict_rest(run: RunSnapshot) -> tuple[float, str]:
-    """Seconds until what is left is done, and what binds then."""
+    """Seconds until the remaining tasks are done, and what limits the speed."""
     definition, workers = _at(run.definition, run.limits), max(1, run.workers)
     plays = max(1, min(run.left, STEPS // max(1, len(definition.agents))))
     played, known = without_items(definition, run.known, run.items, workers)
@@ -136,7 +137,7 @@ def predict_rest(run: RunSnapshot) -> tuple[float, str]:
 
 
 def _shares(calls: Mapping[str, float]) -> dict[str, float]:
-    """Which part of what is in use of all providers is this one's, limit by limit."""
+    """The part of each limit in what is in use of that kind of limit at all providers."""
     whole: dict[str, float] = {}
     for name, used in calls.items():
         setting = name.rpartition(".")[2]
@@ -145,7 +146,7 @@ def _shares(calls: Mapping[str, float]) -> dict[str, float]:
 
 
 def _at(definition: Definition, limits: Mapping[str, Data]) -> Definition:
-    """The workflow with what operators turned."""
+    """The workflow with the limits that operators have changed."""
     agents = dict(definition.agents)
     for name, value in limits.items():
         parts = name.split(".")

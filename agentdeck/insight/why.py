@@ -109,8 +109,8 @@ class _Explainer:
             return "failed"
         if fault.kind == "needs":
             own = [need for need in self._needs_of(step.key) if (n := self._step(need)) and n.state == "failed"]
-            told = "; ".join(f"its need {need} {self._failed(self.task.steps[need])}" for need in own)
-            return f"failed: {told or fault.message}"
+            failed = "; ".join(f"its need {need} {self._failed(self.task.steps[need])}" for need in own)
+            return f"failed: {failed or fault.message}"
         if fault.kind in ("join", "budget", "expression", "rejected_by_person") or not step.attempts:
             return f"failed: {fault.message}"
         return f"failed after {plural(step.attempts, 'attempt')}: {_about(fault.kind, fault.message)}"
@@ -145,8 +145,8 @@ class _Explainer:
             if key.startswith(group.key + "[") and item.state in count:
                 count[item.state] += 1
         left = group.size - sum(count.values())
-        told = ", ".join(f"{number} {state}" for state, number in count.items() if number)
-        return f"running for {lasted}: of {plural(group.size, 'item')} {told or 'none began'}, {left} to go"
+        counts = ", ".join(f"{number} {state}" for state, number in count.items() if number)
+        return f"running for {lasted}: of {plural(group.size, 'item')} {counts or 'none began'}, {left} to go"
 
     def _below(self, task: TaskView) -> str:
         running = [key for key, step in task.steps.items() if step.state == "running"]
@@ -203,19 +203,19 @@ class _Explainer:
         pending = [need for need in needs if self._state(need) not in ENDED]
         there = [need for need in needs if self._state(need) == "done"]
         due = len([need for need in needs if self._state(need) != "skipped"])
-        told = " and ".join(f"{need} ({self._brief(need)})" for need in pending[:4])
-        told += f" and {len(pending) - 4} more" if len(pending) > 4 else ""
+        needed = " and ".join(f"{need} ({self._brief(need)})" for need in pending[:4])
+        needed += f" and {len(pending) - 4} more" if len(pending) > 4 else ""
         join = agent.join
         goal = _goal(agent, due)
         if join.kind in ("any", "progressive"):
-            text = f"waits for the first of {told}"
+            text = f"waits for the first of {needed}"
         elif join.within is None and goal == due:
-            text = f"waits for {told}"
+            text = f"waits for {needed}"
         else:
             text = f"{len(there)} of {due} arrived"
             text += f", {goal} are enough" if goal < due else ""
             text += self._clock(agent, len(there), goal)
-            text += f"; waits for {told}"
+            text += f"; waits for {needed}"
         return Explanation("waiting", "needs", text)
 
     def _clock(self, agent: Agent, there: int, goal: int) -> str:

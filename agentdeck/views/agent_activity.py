@@ -1,4 +1,4 @@
-"""How busy each agent was over time, in bounded memory however long the run."""
+"""How busy each agent was over time, in memory that does not grow with the run."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ BUCKETS = 512
 
 
 class AgentActivity:
-    """Seconds of work per agent and stretch of time. All stretches are equally long; when there are too many,
-    neighbours become one. `start` is where the first begins; until `until` all is known."""
+    """Seconds of work per agent and interval. All intervals are equally long; beyond BUCKETS of them, neighbours
+    are merged. `start` is the beginning of the first; events are applied up to `until`."""
 
     def __init__(self) -> None:
         self.start: float | None = None
@@ -65,7 +65,7 @@ class AgentActivity:
         if self.start is None:
             self.start = since
         while since < self.start:
-            # Earlier than the first: there is room in front.
+            # Earlier than the first interval: insert intervals before it.
             more = int((self.start - since) / self.width) + 1
             self.start -= more * self.width
             for row in self.work.values():

@@ -351,22 +351,10 @@ def reopen_step(step: StepView, e: ev.StepReopened) -> Change:
 
 #: The events that change the step they name. The other events of a step are only shown.
 StepEvent: TypeAlias = (
-    ev.StepStarted
-    | ev.StepSucceeded
-    | ev.AttemptFailed
-    | ev.AttemptLost
-    | ev.AttemptDeferred
-    | ev.StepRetrying
-    | ev.StepWaited
-    | ev.StepFellBack
-    | ev.StepRepeated
-    | ev.StepExpanded
-    | ev.StepDone
-    | ev.StepFailed
-    | ev.StepSkipped
-    | ev.StepCancelled
-    | ev.StepAnswered
-)
+    ev.StepStarted | ev.StepSucceeded | ev.AttemptFailed | ev.AttemptLost | ev.AttemptDeferred | ev.StepRetrying
+    | ev.StepWaited | ev.StepFellBack | ev.StepRepeated | ev.StepExpanded | ev.StepDone | ev.StepFailed
+    | ev.StepSkipped | ev.StepCancelled | ev.StepAnswered
+)  # fmt: skip
 _TRANSITIONS: dict[type, Callable[[StepView, Any], Change]] = {
     ev.StepStarted: _started,
     ev.StepSucceeded: _succeeded,
@@ -388,16 +376,9 @@ _TRANSITIONS: dict[type, Callable[[StepView, Any], Change]] = {
 
 #: The events that end the attempts of their step, if any run.
 ATTEMPT_ENDS = (
-    ev.StepSucceeded,
-    ev.AttemptFailed,
-    ev.AttemptLost,
-    ev.AttemptDeferred,
-    ev.StepDone,
-    ev.StepFailed,
-    ev.StepSkipped,
-    ev.StepCancelled,
-    ev.StepAnswered,
-)
+    ev.StepSucceeded, ev.AttemptFailed, ev.AttemptLost, ev.AttemptDeferred, ev.StepDone, ev.StepFailed,
+    ev.StepSkipped, ev.StepCancelled, ev.StepAnswered,
+)  # fmt: skip
 
 
 def transition(step: StepView, event: StepEvent) -> Change:

@@ -17,8 +17,8 @@ _NOT_DRAWN = (ev.StepExpanded, ev.StepFellBack, ev.StepRepeated, ev.StepReleased
 
 
 class TimelineSpan(NamedTuple):
-    """A stretch of time in one state. `kind` is why it waited (`needs`, `pool`, `backoff`, …) where `attempt`
-    is 0, else how the attempt stands: running, done, rejected, failed, lost, cancelled. `until` None goes on."""
+    """A time in one state. `kind` is the reason of the wait (`needs`, `pool`, `backoff`, …) where `attempt` is 0,
+    else the state of the attempt: running, done, rejected, failed, lost, cancelled. `until` is None for now."""
 
     kind: str
     since: float
@@ -27,8 +27,7 @@ class TimelineSpan(NamedTuple):
 
 
 class TimelineRow(NamedTuple):
-    """A step of the task, its spans in order of their beginning. `state` is the step's own, `agent` who has done
-    the last attempt."""
+    """A step of the task, with its spans in order of their beginning. `agent` made the last attempt."""
 
     step: str
     agent: str
@@ -37,7 +36,7 @@ class TimelineRow(NamedTuple):
 
     @property
     def ended(self) -> float | None:
-        """When it stopped running. None while it has not, or never ran."""
+        """When the step stopped running. None while it runs, and where it never ran."""
         return self.spans[-1].until if self.spans and self.spans[-1].attempt else None
 
 
@@ -107,48 +106,58 @@ def task_timeline(events: Iterable[tuple[int, ev.Event]], task: str) -> list[Tim
 
 def _draw(row: _Row, since: float, event: Any, change: Change) -> None:
     """Add what one event changed to the spans of a row. `since` is when the step had stopped running before."""
-    kind, at, spans = type(event), event.at, row.spans
-    if kind is ev.StepStarted:
-        if spans and not spans[-1].attempt and change.waits:
-            since = spans.pop().since  # a backoff, drawn as it was planned
-        for reason, seconds in change.waits.items():
-            if min(at, since + seconds) > since:
-                spans.append(TimelineSpan(reason, since, min(at, since + seconds)))
-                since = spans[-1].until or since
-        spans.append(TimelineSpan("running", at, None, event.attempt))
+    spans = row.spans
+    if isinstance(event, ev.StepStarted):
+        _draw_waits(spans, since, event.at, change)
+        spans.append(TimelineSpan("running", event.at, None, event.attempt))
         row.agent = event.agent
-    elif kind is ev.StepRetrying:
-        spans.append(TimelineSpan(event.reason, at, event.until))
-    elif change.outcome == "deferred":
-        ended = {started.attempt for started in change.ended}
-        spans[:] = [span for span in spans if span.attempt not in ended or span.until is not None]
+    elif isinstance(event, ev.StepRetrying):
+        spans.append(TimelineSpan(event.reason, event.at, event.until))
     elif change.outcome:
         ended = {started.attempt for started in change.ended}
-        for place, span in enumerate(spans):
-            if span.until is None and span.attempt in ended:
-                spans[place] = span._replace(kind=change.outcome, until=max(at, span.since))
-            elif span.until is not None and span.until > at:  # a backoff that was cut short
-                spans[place] = span._replace(until=max(at, span.since))
+        if change.outcome == "deferred":
+            spans[:] = [span for span in spans if span.attempt not in ended or span.until is not None]
+        else:
+            spans[:] = [_ended(span, event.at, change.outcome, ended) for span in spans]
+
+
+def _draw_waits(spans: list[TimelineSpan], since: float, at: float, change: Change) -> None:
+    """Add the waits before an attempt, in place of a backoff that was drawn as it was planned."""
+    if spans and not spans[-1].attempt and change.waits:
+        since = spans.pop().since
+    for reason, seconds in change.waits.items():
+        until = min(at, since + seconds)
+        if until > since:
+            spans.append(TimelineSpan(reason, since, until))
+            since = until
+
+
+def _ended(span: TimelineSpan, at: float, outcome: str, attempts: Collection[int]) -> TimelineSpan:
+    """The span, where these attempts have ended, and a backoff with them."""
+    if span.until is None and span.attempt in attempts:
+        return span._replace(kind=outcome, until=max(at, span.since))
+    if span.until is not None and span.until > at:
+        return span._replace(until=max(at, span.since))
+    return span
 
 
 def update_rows(rows: Sequence[TimelineRow], task: TaskView) -> list[TimelineRow]:
-    """The rows brought up to what the view knows by now, where their events were read a while ago."""
-    fresh: list[TimelineRow] = []
+    """The rows, read from the store a while ago, as of the last event of the run view."""
+    updated: list[TimelineRow] = []
     known: set[str] = set()
     for row in rows:
         known.add(row.step)
         step = task.steps.get(row.step)
-        fresh.append(row if step is None else _newer(row, step.state, step.started, step.ended, step.attempts))
+        updated.append(row if step is None else _updated(row, step))
     for key, step in task.steps.items():
         if key not in known and step.started is not None and step.size < 0:
             row = TimelineRow(key, step.agent.name.rpartition("/")[2], "waiting")
-            fresh.append(_newer(row, step.state, step.started, step.ended, step.attempts))
-    return fresh
+            updated.append(_updated(row, step))
+    return updated
 
 
-def _newer(
-    row: TimelineRow, state: str, started: float | None, ended: float | None, attempts: int
-) -> TimelineRow:
+def _updated(row: TimelineRow, step: StepView) -> TimelineRow:
+    state, started, ended, attempts = step.state, step.started, step.ended, step.attempts
     spans = list(row.spans)
     last = spans[-1] if spans else None
     if (
@@ -166,7 +175,7 @@ def _newer(
 
 
 def mark_asking(rows: Sequence[TimelineRow], agents: Collection[str]) -> list[TimelineRow]:
-    """The rows, where a step of these agents does not run but asks a person while it goes on."""
+    """The rows, with running steps of these agents as `asking`: they wait for an answer of the operator."""
     return [
         row
         if row.agent not in agents or row.state != "running"
