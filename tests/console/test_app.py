@@ -65,6 +65,7 @@ async def test_a_recorded_run_fills_the_run_screen(recorded: tuple[Path, Outcome
     db, outcome = recorded
     app = DeckApp(db, run="last")
     async with app.run_test(size=(160, 48)) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, RunScreen))
         screen = app.screen
         assert isinstance(screen, RunScreen)
         await until(pilot, lambda: screen.view.state == "failed")
@@ -82,6 +83,7 @@ async def test_a_recorded_run_fills_the_run_screen(recorded: tuple[Path, Outcome
 async def test_the_run_screen_adapts(recorded: tuple[Path, Outcome], size: tuple[int, int], on: set[str]) -> None:
     app = DeckApp(recorded[0], run="last")
     async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, RunScreen))
         screen = app.screen
         assert isinstance(screen, RunScreen)
         await until(pilot, lambda: screen.panes.ready)

@@ -79,6 +79,7 @@ async def test_a_run_is_taken_in_while_another_screen_covers_it(recorded: tuple[
     db, outcome = recorded
     app = DeckApp(db, run="last")
     async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, RunScreen))
         screen = app.screen
         assert isinstance(screen, RunScreen)
         app.push_screen(HistoryScreen())

@@ -352,6 +352,7 @@ async def test_every_pane_opens_the_story_of_a_step_of_a_recorded_run(recorded: 
     db, outcome = recorded
     app = DeckApp(db, run="last")
     async with app.run_test(size=(160, 48)) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, RunScreen))
         screen = app.screen
         assert isinstance(screen, RunScreen)
         await until(pilot, lambda: screen.view.state == "failed")
