@@ -24,7 +24,17 @@ from agentdeck.store.log import LogRow, OnCommit, OnFault, TableWrite
 from agentdeck.store.schema import open_for_writing
 from agentdeck.store.sqlite_errors import RunTaken, StoreBroken, code, explain, is_busy, is_environment_error
 from agentdeck.store.wal_space import WalSpace
-from agentdeck.store.write_batch import Call, Conflict, Events, Item, Lines, commit, record_count, roll_back
+from agentdeck.store.write_batch import (
+    Call,
+    CallResult,
+    Conflict,
+    Events,
+    Item,
+    Lines,
+    commit,
+    record_count,
+    roll_back,
+)
 
 T = TypeVar("T")
 
@@ -57,7 +67,7 @@ class Writer:
         self._on_fault = on_fault
         self._connection = open_for_writing(self.path, busy_seconds=BUSY)
         self._connection.execute(f"PRAGMA busy_timeout = {int(LOCKED * 1000)}")
-        self._room = WalSpace(self.path)
+        self._wal_space = WalSpace(self.path)
         self._queue: queue.SimpleQueue[Item | _Stop] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._handed_over = 0
@@ -150,9 +160,9 @@ class Writer:
                 if items:
                     self._write(items)
         except StoreError as fault:
-            self._end(fault, items)
+            self._fail_all(fault, items)
         except BaseException as error:  # a bug: report it, as callers would wait forever
-            self._end(StoreBroken(f"{self.path}: the writer stopped: {error!r}"), items)
+            self._fail_all(StoreBroken(f"{self.path}: the writer stopped: {error!r}"), items)
         finally:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.close()
@@ -196,35 +206,43 @@ class Writer:
                 break
             except Conflict:
                 roll_back(self._connection)
-                self._give_up_taken(kept)
+                self._find_taken_runs(kept)
             except sqlite3.Error as error:
                 roll_back(self._connection)
-                if not is_environment_error(error):
-                    raise
-                fault = explain(error, self.path)
-                if isinstance(fault, StoreBroken):
-                    raise fault from error
-                self._tell(fault)
-                if self._abandon.wait(0.0 if is_busy(error) else AGAIN):
-                    raise fault from error
-                self._reopen_if_it_helps(error)
+                self._wait_after(error)
         self._dirty = True
-        self._room.committed(self._connection)
+        self._wal_space.committed(self._connection)
         if self._fault is not None:
-            self._tell(None)
+            self._report_fault(None)
         self._committed += sum(record_count(item) for item in items)
-        last = {item.run: item.first + len(item.events) - 1 for item in kept if isinstance(item, Events)}
+        self._report(kept, answers)
+
+    def _wait_after(self, error: sqlite3.Error) -> None:
+        """Report a fault, and return when the batch can be tried again. Raises when that is pointless."""
+        if not is_environment_error(error):
+            raise error
+        fault = explain(error, self.path)
+        if isinstance(fault, StoreBroken):
+            raise fault from error
+        self._report_fault(fault)
+        if self._abandon.wait(0.0 if is_busy(error) else AGAIN):
+            raise fault from error
+        self._reopen_if_it_helps(error)
+
+    def _report(self, items: list[Item], answers: list[CallResult]) -> None:
+        """Report a committed batch to `on_commit` and to the callers that wait for it."""
+        last = {item.run: item.first + len(item.events) - 1 for item in items if isinstance(item, Events)}
         if self._on_commit is not None:
             for run, seq in last.items():
                 with contextlib.suppress(Exception):  # the listener is closed; the records are committed
                     self._on_commit(run, seq)
         for future, value, failure in answers:
             if failure is not None:
-                _tell_caller(future, failure=failure)
+                _resolve(future, failure=failure)
             else:
-                _tell_caller(future, value)
+                _resolve(future, value)
 
-    def _give_up_taken(self, items: list[Item]) -> None:
+    def _find_taken_runs(self, items: list[Item]) -> None:
         """Find the runs whose sequence numbers are taken: other processes own them now."""
         found = False
         for run, first in {i.run: i.first for i in reversed(items) if isinstance(i, Events)}.items():
@@ -241,7 +259,7 @@ class Writer:
                 f"{self.path}: events do not fit their log; check the file with PRAGMA integrity_check"
             )
 
-    def _tell(self, fault: StoreError | None) -> None:
+    def _report_fault(self, fault: StoreError | None) -> None:
         if str(fault) != str(self._fault) and self._on_fault is not None:
             with contextlib.suppress(Exception):
                 self._on_fault(fault)
@@ -262,7 +280,7 @@ class Writer:
             ((busy, _, _),) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             self._dirty = bool(busy)
             if not busy:
-                self._room.cut()
+                self._wal_space.cut()
 
     @contextlib.contextmanager
     def _not_waiting(self) -> Iterator[None]:
@@ -273,7 +291,7 @@ class Writer:
         finally:
             self._connection.execute(f"PRAGMA busy_timeout = {int(LOCKED * 1000)}")
 
-    def _end(self, fault: StoreError, items: list[Item]) -> None:
+    def _fail_all(self, fault: StoreError, items: list[Item]) -> None:
         """Fail everything that waits: nothing more will be written."""
         with self._lock:
             self._broken = fault
@@ -284,13 +302,13 @@ class Writer:
                         items = [*items, item]
         for item in items:
             if isinstance(item, Call) and not item.future.done():
-                _tell_caller(item.future, failure=fault)
+                _resolve(item.future, failure=fault)
         if self._on_fault is not None:
             with contextlib.suppress(Exception):
                 self._on_fault(fault)
 
 
-def _tell_caller(future: Future[Any], value: Any = None, failure: BaseException | None = None) -> None:
+def _resolve(future: Future[Any], value: Any = None, failure: BaseException | None = None) -> None:
     """Set the result of a call. Its caller may have cancelled the future; the call was committed all the same."""
     with suppress(InvalidStateError):
         if failure is not None:

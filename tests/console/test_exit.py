@@ -1,4 +1,4 @@
-"""The console ends: by ctrl+q while a worker thread hangs, and with its terminal while its loop is blocked."""
+"""The console ends: by ctrl+q while a thread or a read hangs, with its terminal while its loop is blocked."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+import pytest
 
 HUNG = """
 import sys, threading, time
@@ -27,10 +29,23 @@ print("left", flush=True)
 """
 
 
-def test_ctrl_q_leaves_the_process_while_workers_hang(tmp_path: Path) -> None:
+HUNG_STORE = """
+import sys, time
+from pathlib import Path
+from agentdeck.console.app import DeckApp
+from agentdeck.store import async_reader
+async_reader.open_for_reading = lambda path: time.sleep(3600)  # a network drive that is gone
+
+DeckApp(Path(sys.argv[1]), run="last").run()
+print("left", flush=True)
+"""
+
+
+@pytest.mark.parametrize("program", [HUNG, HUNG_STORE])
+def test_ctrl_q_leaves_the_process_while_workers_hang(tmp_path: Path, program: str) -> None:
     master, slave = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-c", HUNG, str(tmp_path / "deck.db")],
+        [sys.executable, "-c", program, str(tmp_path / "deck.db")],
         stdin=slave, stdout=slave, stderr=slave, cwd=tmp_path, env={**os.environ, "TERM": "xterm-256color"},
     )  # fmt: skip
     os.close(slave)
