@@ -106,7 +106,8 @@ class LineWidget(CachedBackground, Widget, can_focus=True):
         self._lines: dict[int, Line] = {}
 
     def draw(self, y: int, width: int) -> Line:
-        raise NotImplementedError
+        """Line `y` as it is now, `width` cells wide; empty unless a subclass draws it."""
+        return Line()
 
     def refresh_lines(self) -> None:
         """Repaint what changed since the last time."""

@@ -17,7 +17,7 @@ MODULES = {
     for path in ROOT.rglob("*.py")
 }
 #: Methods of named tuples and of the standard library that begin with an underscore and are public.
-PUBLIC = {"_replace", "_exit"}
+PUBLIC = {"_replace", "_asdict", "_exit"}
 
 
 def imported(tree: ast.Module) -> Iterator[str]:

@@ -67,15 +67,15 @@ class DeckScreen(SizedScreen):
 
     def __init__(self, file: Path | None = None) -> None:
         super().__init__()
-        self._first = str(file.resolve()) if file else None
+        self._first_key = str(file.resolve()) if file else None
         self._library = Library(Path.cwd(), [file] if file else [])
         self._runs: list[RunRow] = []
-        self._pasts: dict[str, PastRuns] = {}
-        self._seen: dict[str, dict[str, float]] = {}
-        self._told = ""
-        self._looking = False
+        self._past_runs: dict[str, PastRuns] = {}
+        self._durations: dict[str, dict[str, float]] = {}
+        self._shown_key = ""
+        self._reading = False
         self._fault = ""
-        self._soon: Timer | None = None
+        self._draw_timer: Timer | None = None
         self._store: AsyncReader | None = None
         self._version = UNREAD
 
@@ -96,9 +96,9 @@ class DeckScreen(SizedScreen):
     def on_mount(self) -> None:
         self.query_one(RowList).focus()
         self.query_one(RunPreview).display = False
-        self.app.theme_changed_signal.subscribe(self, lambda _: self._page(again=True))
-        self._timer = self.set_interval(LOOK, self._look)
-        self.call_after_refresh(self._look)
+        self.app.theme_changed_signal.subscribe(self, lambda _: self._show_page(again=True))
+        self._timer = self.set_interval(LOOK, self._read)
+        self.call_after_refresh(self._read)
 
     def on_screen_suspend(self) -> None:
         self._timer.pause()
@@ -106,7 +106,7 @@ class DeckScreen(SizedScreen):
 
     def on_screen_resume(self) -> None:
         self._timer.resume()
-        self._look()
+        self._read()
         self._draw_soon()
 
     async def on_unmount(self) -> None:
@@ -115,14 +115,14 @@ class DeckScreen(SizedScreen):
 
     # Reading ------------------------------------------------------------------------------------------------
 
-    def _look(self) -> None:
-        if not self._looking:
-            self._looking = True
+    def _read(self) -> None:
+        if not self._reading:
+            self._reading = True
             self.run_worker(self._scan(), name="deck")
 
     async def _scan(self) -> None:
         """Read the store and the files."""
-        fault, runs, seen = "", self._runs, self._seen
+        fault, runs, seen = "", self._runs, self._durations
         try:
             if self._store is None:
                 self._store = await asyncio.to_thread(_store, self.console_app.db)
@@ -139,19 +139,19 @@ class DeckScreen(SizedScreen):
         self._take(runs, seen, fault, changed)
 
     def _take(self, runs: list[RunRow], seen: dict[str, dict[str, float]], fault: str, changed: bool) -> None:
-        self._looking = False
+        self._reading = False
         if not all(self.query(part) for part in ("RowList", "#page", "#about", "RunPreview")):
             return  # the console is being closed
         if fault and fault != self._fault:
             self.notify(clean(fault), title="store", severity="error", markup=False)
         self._fault = fault
-        self._runs, self._pasts, self._seen = runs, dict(pasts(runs)), seen
+        self._runs, self._past_runs, self._durations = runs, dict(pasts(runs)), seen
         rows = list(self._rows())
         shown = self.query_one(RowList)
         if rows != shown.rows:
-            shown.show(rows, self._first)
-            self._first = None
-        self._page(again=changed)
+            shown.show(rows, self._first_key)
+            self._first_key = None
+        self._show_page(again=changed)
 
     def _rows(self) -> Iterator[ListRow]:
         from agentdeck.console import summary_text
@@ -172,7 +172,7 @@ class DeckScreen(SizedScreen):
                 yield ListRow(str(entry.path), self._cells(entry))
 
     def _cells(self, entry: WorkflowEntry) -> tuple[tuple[str, str], ...]:
-        past = self._pasts.get(str(entry.path))
+        past = self._past_runs.get(str(entry.path))
         if entry.faults:
             many = f"{entry.faults} fault{'s' * (entry.faults > 1)}"
             return (entry.name, "bad"), (f"{GLYPHS['failed']} {many}", "bad"), ("", ""), ("", "")
@@ -185,9 +185,9 @@ class DeckScreen(SizedScreen):
     # The page -----------------------------------------------------------------------------------------------
 
     def on_row_list_moved(self) -> None:
-        self._page()
+        self._show_page()
 
-    def _page(self, *, again: bool = False) -> None:
+    def _show_page(self, *, again: bool = False) -> None:
         from agentdeck.console import summary_text
 
         key, styles = self.query_one(RowList).key, role_styles(self.app)
@@ -200,32 +200,32 @@ class DeckScreen(SizedScreen):
                 about.update(
                     summary_text.run(row, styles, width, peek.lines, peek.reading if peek.display else "")
                 )
-        elif (again or key != self._told) and (entry := self._entry) is not None:
+        elif (again or key != self._shown_key) and (entry := self._entry) is not None:
             before = [row for row in self._runs if row.source.get("file") == str(entry.path)][:6]
             drawn = not self.has_class("narrow")
-            seen = self._seen.get(entry.name, {})
+            seen = self._durations.get(entry.name, {})
             about.update(summary_text.workflow(entry, styles, width, seen, before, drawn=drawn))
-        if key != self._told or again:
+        if key != self._shown_key or again:
             self._draw_soon()
-        if key != self._told:
+        if key != self._shown_key:
             page.scroll_home(animate=False)
-        self._told = key
+        self._shown_key = key
 
     @property
     def drawn(self) -> bool:
         """Whether the graph of what is selected is shown whole, or there is no room for one."""
         peek = self.query_one(RunPreview)
-        return self._soon is None and (not peek.display or peek.is_complete)
+        return self._draw_timer is None and (not peek.display or peek.is_complete)
 
     def _draw_soon(self) -> None:
         """Draw after a moment: not for every row that the cursor passes."""
-        if self._soon is not None:
-            self._soon.stop()
-        self._soon = self.set_timer(SOON, self._draw)
+        if self._draw_timer is not None:
+            self._draw_timer.stop()
+        self._draw_timer = self.set_timer(SOON, self._draw)
 
     def _draw(self) -> None:
         """The graph of what is selected, where there is room for it."""
-        self._soon = None
+        self._draw_timer = None
         entry, peek, key = self._entry, self.query_one(RunPreview), self.query_one(RowList).key
         run = key[4:] if key.startswith("run:") else ""
         definition = entry.definition if entry is not None else None
@@ -239,7 +239,7 @@ class DeckScreen(SizedScreen):
 
     def on_resize(self, event: events.Resize) -> None:
         super().on_resize(event)
-        self._page(again=True)
+        self._show_page(again=True)
 
     @property
     def _entry(self) -> WorkflowEntry | None:
@@ -291,7 +291,7 @@ class DeckScreen(SizedScreen):
                 subprocess.run([*shlex.split(editor), *place, str(entry.path)], check=False)
         except (OSError, ValueError, SuspendNotSupported) as error:
             self.notify(f"{editor}: {error}", title="$EDITOR", severity="error", markup=False)
-        self._look()
+        self._read()
 
     def action_letters(self) -> None:
         from agentdeck.console.screens.letters import LettersScreen

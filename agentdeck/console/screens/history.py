@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 from textual.app import ComposeResult
 from textual.widgets import Input
@@ -104,7 +104,7 @@ class HistoryScreen(SizedScreen):
         fault, found = "", list[RunRow]()
         try:
             async with AsyncReader(self.console_app.db) as store:
-                found = await store.read(Reader.runs, PAGE, before=before, **wanted_of(text))
+                found = await store.read(_page, before, parse_filter(text))
         except AgentdeckError as error:
             fault = str(error)
         self._take(wanted, found, before is None, fault)
@@ -169,19 +169,40 @@ class HistoryScreen(SizedScreen):
             self.dismiss()
 
 
-def wanted_of(text: str) -> dict[str, Any]:
-    """A filter as the store takes it: `state:failed since:12h`, and words. Raises UsageError for no time."""
-    found: dict[str, Any] = {}
+class RunFilter(NamedTuple):
+    """Which runs to list, as `Reader.runs` takes it."""
+
+    text: str | None = None
+    state: str | None = None
+    workflow: str | None = None
+    tag: str | None = None
+    since: float | None = None
+    until: float | None = None
+
+
+def parse_filter(text: str) -> RunFilter:
+    """The filter of a line like `state:failed since:12h words`. Raises UsageError for a time that is none."""
+    found = RunFilter()
     words = []
     for word in text.split():
-        name, colon, value = word.partition(":")
-        if colon and value and name in ("state", "workflow", "tag"):
-            found[name] = value
-        elif colon and value and name in ("since", "until"):
-            found[name] = moment_from(value, f"{name}:")
-        else:
-            words.append(word)
-    return {**found, "text": " ".join(words) or None}
+        match word.partition(":"):
+            case ["state", ":", value] if value:
+                found = found._replace(state=value)
+            case ["workflow", ":", value] if value:
+                found = found._replace(workflow=value)
+            case ["tag", ":", value] if value:
+                found = found._replace(tag=value)
+            case ["since", ":", value] if value:
+                found = found._replace(since=moment_from(value, "since:"))
+            case ["until", ":", value] if value:
+                found = found._replace(until=moment_from(value, "until:"))
+            case _:
+                words.append(word)
+    return found._replace(text=" ".join(words) or None)
+
+
+def _page(reader: Reader, before: tuple[float, str] | None, wanted: RunFilter) -> list[RunRow]:
+    return reader.runs(PAGE, before=before, **wanted._asdict())
 
 
 def _row(run: RunRow) -> ListRow:
