@@ -24,7 +24,7 @@ from agentdeck.engine.key_waiters import KeyWaiters
 from agentdeck.engine.log_lines import AttemptLog, LogLine
 from agentdeck.engine.open_steps import OpenSteps, fault_of
 from agentdeck.engine.reservation import Reservation
-from agentdeck.engine.reservations import Reservations
+from agentdeck.engine.reservations import CallReservations
 from agentdeck.engine.result_reuse import Deferred, ResultReuse
 from agentdeck.errors import AgentdeckError, Fault
 from agentdeck.scheduler import actions as act
@@ -76,7 +76,7 @@ class EventSink(Protocol):
     def __call__(self, event: ev.Event | ev.Signal, own: int = 0) -> None: ...
 
 
-class Attempts:
+class AttemptRunner:
     """All attempts of a run, each in the worker that calls `run`. `feed` takes the event that ends an attempt,
     `lines` its log. `group`, which runs the idle clocks, is set before the first attempt."""
 
@@ -90,7 +90,7 @@ class Attempts:
         feed: EventSink,
         lines: deque[LogLine],
         reuse: ResultReuse,
-        reservations: Reservations,
+        reservations: CallReservations,
         *,
         yes: bool = False,
         author: ev.Author | None = None,

@@ -16,11 +16,11 @@ from typing import Any
 import anyio
 
 from agentdeck.agents.verb import NOW, WorkflowContext
-from agentdeck.engine.attempts import Attempts
+from agentdeck.engine.attempts import AttemptRunner
 from agentdeck.engine.clock import Clock
 from agentdeck.engine.event_buffer import EventBuffer
 from agentdeck.engine.log_lines import LogLine
-from agentdeck.engine.reservations import Reservations
+from agentdeck.engine.reservations import CallReservations
 from agentdeck.engine.result_reuse import ResultReuse
 from agentdeck.engine.run_control import Make, RunControl
 from agentdeck.engine.run_storage import RunStorage
@@ -79,7 +79,7 @@ class Engine:
         self.source_error: AgentdeckError | None = None
         #: When the event loop last ran the engine's timer, by time.monotonic.
         self.last_turn = 0.0
-        self.reservations = Reservations(scheduler, storage, deck, clock, self.feed)
+        self.reservations = CallReservations(scheduler, storage, deck, clock, self.feed)
         self.events = EventBuffer(scheduler, self.log)
         self._source = source
         self._watch = watch
@@ -95,7 +95,7 @@ class Engine:
         self._feeding = False
         self._lines: deque[LogLine] = deque()
         reuse = ResultReuse(storage, scheduler.run, clock)
-        self.attempts = Attempts(
+        self.attempts = AttemptRunner(
             scheduler,
             clock,
             contexts,

@@ -14,7 +14,7 @@ from agentdeck.agents.attempt_usage import together
 from agentdeck.agents.verb import AttemptContext, Verb, VerbResult
 from agentdeck.engine.clock import Clock
 from agentdeck.engine.reservation import Reservation
-from agentdeck.engine.reservations import Reservations
+from agentdeck.engine.reservations import CallReservations
 from agentdeck.errors import Fault, StepError
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.adaptive_timeout import LEAST, quantile
@@ -40,7 +40,7 @@ class Hedges:
     """All second calls of a run."""
 
     def __init__(
-        self, reservations: Reservations, clock: Clock, feed: Callable[[ev.Event | ev.Signal], None]
+        self, reservations: CallReservations, clock: Clock, feed: Callable[[ev.Event | ev.Signal], None]
     ) -> None:
         self._reservations = reservations
         self._clock = clock

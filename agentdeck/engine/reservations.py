@@ -40,7 +40,7 @@ from agentdeck.workflow.model import ProviderLimits
 from agentdeck.workflow.units import show_duration
 
 
-class Reservations:
+class CallReservations:
     """All reservations of one run."""
 
     def __init__(

@@ -13,7 +13,7 @@ from agentdeck.agents.prompt import PromptVerb
 from agentdeck.agents.verb import AttemptContext
 from agentdeck.engine.clock import LoopClock, virtual
 from agentdeck.engine.launch import Launch, Outcome, Watch, run
-from agentdeck.engine.reservations import Reservations
+from agentdeck.engine.reservations import CallReservations
 from agentdeck.engine.run_control import RunControl
 from agentdeck.errors import StepError
 from agentdeck.providers.provider import PromptReply, PromptRequest, RateHeader
@@ -398,7 +398,7 @@ def test_learnt_limits_tighten(tmp_path: Path, fakes: dict[str, Fake]) -> None:
 
 def test_without_deck_and_budget_nothing_is_reserved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[act.Reserve] = []
-    monkeypatch.setattr(Reservations, "reserve", lambda self, action: asked.append(action))
+    monkeypatch.setattr(CallReservations, "reserve", lambda self, action: asked.append(action))
     played = Played(tmp_path, ONE, deck=False, tasks=3)
     assert played.outcome.state == "done"
     assert not asked
