@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeAlias
@@ -77,7 +77,7 @@ class EventSink(Protocol):
 
 
 class AttemptRunner:
-    """All attempts of a run, each in the worker that calls `run`. `feed` takes the event that ends an attempt,
+    """All attempts of a run, each in the worker that calls `begin`. `feed` takes the event that ends an attempt,
     `lines` its log. `group`, which runs the idle clocks, is set before the first attempt."""
 
     group: TaskGroup
@@ -112,22 +112,22 @@ class AttemptRunner:
         self._prompts: dict[AttemptKey, AttemptContext] = {}
         scheduler.set_usage_source(self._usage_so_far)
 
-    async def run(self, start: act.StartAttempt, worker: asyncio.Task[None]) -> None:
-        """Execute an attempt in the `worker` that awaits this, and report its end to the scheduler. Does nothing
-        where the attempt is no longer current."""
+    def begin(self, start: act.StartAttempt, worker: asyncio.Task[None]) -> Coroutine[Any, Any, None] | None:
+        """What the `worker` has to await to execute an attempt, and to report its end to the scheduler; None
+        where the attempt is no longer current, or has failed already."""
         started = start.started
         task = self._scheduler.tasks.get(started.task)
         step = task.step(started.step) if task is not None else None
         if step is None or step.attempt != started.attempt or step.state not in (RUNNING, OPEN):
             self._reservations.release(start.ask)
-            return
+            return None
         agent = self._prepared.get(step.acting) or self._prepare(step)
         if agent is None:
             self._reservations.release(start.ask)
-        elif agent.verb is None:
-            await self._open_steps.open(step, started, agent.with_)
-        else:
-            await self._execute(start, step, agent, agent.verb, worker)
+            return None
+        if agent.verb is None:
+            return self._open_steps.open(step, started, agent.with_)
+        return self._execute(start, step, agent, agent.verb, worker)
 
     async def _execute(
         self, start: act.StartAttempt, step: Step, agent: PreparedAgent, verb: Verb, worker: asyncio.Task[None]

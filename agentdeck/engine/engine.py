@@ -224,7 +224,7 @@ class Engine:
             self._timer.set()
 
     def _handle(self, event: ev.Event | ev.Signal) -> None:
-        seq = self.scheduler.seq
+        seq, watch = self.scheduler.seq, self._watch
         for action in self.scheduler.handle(event):
             kind = type(action)
             if kind is act.Record:
@@ -232,8 +232,8 @@ class Engine:
                 seq += 1
                 self.events.add(recorded)
                 self.view.apply(seq, recorded)
-                if self._watch is not None:
-                    self._watch(seq, recorded)
+                if watch is not None:
+                    watch(seq, recorded)
                 if type(recorded) is ev.StepAnswered:
                     self.attempts.log_answer(recorded)
             elif kind is act.StartAttempt:
@@ -309,13 +309,15 @@ class Engine:
                 worker.add_done_callback(self._worker_ended)
 
     async def _work(self) -> None:
-        starts, attempt, worker = self._starts, self.attempts.run, asyncio.current_task()
+        starts, begin, worker = self._starts, self.attempts.begin, asyncio.current_task()
         assert worker is not None
         while True:
             self._woken -= 1
             since = time.monotonic()
             while starts:
-                await attempt(starts.popleft(), worker)
+                attempt = begin(starts.popleft(), worker)
+                if attempt is not None:
+                    await attempt
                 if time.monotonic() - since > SLICE:
                     await asyncio.sleep(0)
                     while self.log.backlog > BACKLOG:  # noqa: ASYNC110 - it shrinks in another thread
