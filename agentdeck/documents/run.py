@@ -78,7 +78,7 @@ class Moment(Document):
 
 
 class Summary(Document):
-    """A run: what `run`, `resume`, `retry`, `fork` and `show` print. null is what is not known."""
+    """A run: what `run`, `resume`, `retry`, `fork` and `show` print. null is unknown."""
 
     run: str
     workflow: str

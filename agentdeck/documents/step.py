@@ -120,7 +120,7 @@ class Why(Document):
 
 
 class LetterError(Document):
-    """The fault of a letter; what is empty is absent."""
+    """The fault of a letter, without its empty values."""
 
     kind: str
     message: str = ""

@@ -1,4 +1,4 @@
-"""Everything that can be known of a workflow file, or of a deck, before anything runs."""
+"""All checks of a workflow file or a deck that are possible before a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from agentdeck.workflow.secret_uses import secret_uses
 
 
 def check(path: Path | str) -> list[Issue]:
-    """All faults and warnings, in the order of the file; none is a file that can run."""
+    """All faults and warnings, in the order of the file; empty for a file without any."""
     try:
         if Path(path).name == NAME:
             load_deck(Path(path))
@@ -29,7 +29,7 @@ def check(path: Path | str) -> list[Issue]:
 
 
 def _against_deck(loaded: Loaded, folder: Path, file: str) -> list[Issue]:
-    """Faults for what the workflow names and the deck does not have."""
+    """Faults for names in the workflow that the deck does not have."""
     try:
         deck = deck_for(folder)
     except InvalidFile as error:
@@ -38,7 +38,7 @@ def _against_deck(loaded: Loaded, folder: Path, file: str) -> list[Issue]:
 
 
 def _limits(loaded: Loaded, deck: Deck, file: str) -> Iterator[Issue]:
-    """Limits of providers. Nothing is known of them without a deck."""
+    """Limits of providers that the deck does not have. Without a deck, no provider is known."""
     for name in loaded.definition.limits.providers if deck.file is not None else ():
         if name not in deck.providers:
             line, column = loaded.positions.get(("limits", name), (0, 0))

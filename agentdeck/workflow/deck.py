@@ -13,19 +13,18 @@ from agentdeck.workflow.model import Data, ProviderLimits
 from agentdeck.workflow.name_hints import likely_fix
 from agentdeck.workflow.yaml_source import Path_, Source, read_file
 
-#: How a deck's file is called, wherever it lies.
+#: The file name of every deck.
 NAME = "deck.yaml"
 WORKERS = 20
-#: Seconds: a Retry-After of hours is a server's mistake, or a quota that an operator should hear of.
+#: Seconds: a Retry-After of hours is a mistake of the server, or a quota that an operator has to know of.
 MAX_RETRY_AFTER = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """Who answers prompts. `key` is kept as written (`${env.X}`, or a command): its value is read when it is
-    used and is in no value, log or file of ours. `fails` and `throttles` are shares of the calls that a simulated
-    provider lets fail, and refuses for their rate. `max_retry_after`: no longer is waited where the provider asks
-    for more."""
+    """A provider of models. `key` holds the text of the file (`${env.X}`, or a command): its value is read when
+    it is used, and is never recorded. `fails` and `throttles` are the shares of calls that a simulated provider
+    fails, and refuses for their rate. `max_retry_after` is the longest wait, whatever the provider asks for."""
 
     type: str
     key: Data = None
@@ -39,8 +38,8 @@ class Provider:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What a provider answers with. `price` is dollars per million tokens (in, out); None is looked up. `cached`
-    is the price of input that the provider had kept; None is the same as for other input. `max_output` is the
+    """A model of a provider. `price` is dollars per million tokens (in, out); None is looked up. `cached`
+    is the price of input that the provider has cached; None is the price of other input. `max_output` is the
     longest answer it can give, in tokens; None where the deck does not say."""
 
     provider: str
@@ -52,8 +51,8 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class McpServer:
-    """Who has tools for prompts: a program that is started (`command`), or a url. Values of `env` and `headers`
-    may hold `${env.X}`, which is read when it is used."""
+    """A server of tools for prompts: a program that is started (`command`), or a url. Values of `env` and
+    `headers` may hold `${env.X}`, which is read when it is used."""
 
     command: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
@@ -63,8 +62,8 @@ class McpServer:
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """Where a secret comes from: a variable of the environment, the first line that a command prints, or a file.
-    Its value is read when it is used, and is in no value, log or file of ours."""
+    """The source of a secret: a variable of the environment, the first line that a command prints, or a file. Its
+    value is read when it is used, and is never recorded."""
 
     env: str | None = None
     command: tuple[str, ...] = ()
@@ -73,7 +72,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Deck:
-    """Without a file: every tier is served by the simulated provider. `workers` None: it does not say."""
+    """Without a file, the simulated provider serves every tier. `workers` None is not set."""
 
     workers: int | None = None
     providers: Mapping[str, Provider] = field(default_factory=dict)
@@ -88,7 +87,7 @@ _USE = re.compile(r"\$\{\s*secret\.(\w+)\s*\}")
 
 
 def find_deck(folder: Path) -> Path | None:
-    """The file beside the workflow, else in the user's config folder, else none."""
+    """The deck beside the workflow, else the one in the user's config folder, else None."""
     from platformdirs import user_config_dir
 
     for place in (folder, Path(user_config_dir("agentdeck", appauthor=False))):
@@ -98,13 +97,13 @@ def find_deck(folder: Path) -> Path | None:
 
 
 def deck_for(folder: Path) -> Deck:
-    """The deck that runs from this folder are bound by. Raises InvalidFile."""
+    """The deck of runs from this folder. Raises InvalidFile."""
     found = find_deck(folder)
     return load_deck(found) if found is not None else Deck()
 
 
 def load_deck(path: Path) -> Deck:
-    """Raises InvalidFile with every fault."""
+    """The deck in a file. Raises InvalidFile with every fault."""
     from agentdeck.workflow.deck_file import DeckFile
     from agentdeck.workflow.file_reading import read as read_model
 
@@ -130,7 +129,7 @@ def load_deck(path: Path) -> Deck:
 
 
 def _secret(given: Mapping[str, Any], folder: Path) -> Secret:
-    """Relative files are looked for beside the deck."""
+    """A secret; a relative file is looked up in the folder of the deck."""
     file = str(folder / Path(given["file"]).expanduser()) if "file" in given else None
     return Secret(given.get("env"), tuple(given.get("command", ())), file)
 
@@ -143,7 +142,7 @@ def _model(given: Mapping[str, Any]) -> Model:
 
 
 def _check_names(read: Mapping[str, Any], source: Source) -> None:
-    """Models name providers of the deck, tiers name its models."""
+    """Notes a fault for a model with an unknown provider, and for a tier with an unknown model."""
     providers, models = read.get("providers") or {}, read.get("models") or {}
     if not isinstance(providers, dict) or not isinstance(models, dict):
         return
@@ -161,7 +160,7 @@ def _check_names(read: Mapping[str, Any], source: Source) -> None:
 
 
 def _secret_uses(value: Any, path: Path_, secrets: Mapping[str, Any], source: Source) -> None:
-    """Secrets stand in `env` and `headers` of MCP servers, and are in the deck."""
+    """Notes a fault for a secret outside `env` and `headers` of MCP servers, and for an unknown one."""
     if isinstance(value, str):
         for name in _USE.findall(value):
             if len(path) < 3 or path[0] != "mcp" or path[2] not in ("env", "headers"):

@@ -1,4 +1,4 @@
-"""Workflows from decorated functions: the file's keys as plain data, needs from parameter names."""
+"""Builds workflows from decorated functions: keys as in a file, needs from the names of parameters."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def define(
 
 def _parameters(function: Any) -> Mapping[str, inspect.Parameter]:
     """The parameters of a function. An object that is called by a method of its framework gets one map with all
-    that it may read; a built-in may not tell its parameters: both name no need and no input."""
+    that it may read; the parameters of a built-in may not be known: both name no need and no input."""
     try:
         return inspect.signature(function).parameters if callable(function) else {}
     except (TypeError, ValueError):

@@ -1,8 +1,8 @@
-"""What an expression can do: functions, operators, and the budget that each evaluation has.
+"""Functions and operators of expressions, and the work budget of each evaluation.
 
 Whatever reads a whole value pays for it from the budget before it does the work, so no value, however large,
 makes an evaluation run long. A unit of work is about 1 µs, so WORK is about 20 ms; the bound is 50 ms. Plain data
-only: what is missing is null, and null has no fields.
+only: a missing value is null, and null has no fields.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class ExpressionError(AgentdeckError):
 
 
 class Frame:
-    """One evaluation: what it may read, and how much work it has left."""
+    """One evaluation: its scope, and the work that it has left."""
 
     __slots__ = ("left", "scope")
 
@@ -54,7 +54,7 @@ class Frame:
             raise ExpressionError("the expression does too much work")
 
     def weigh(self, value: Data) -> None:
-        """Pay for reading all of a value, however deep: before it is compared or written out."""
+        """Charges for reading all of a value, at any depth, before it is compared or written out."""
         if isinstance(value, str):
             self.spend(len(value) // 64)
         elif isinstance(value, list | tuple | dict):
@@ -71,7 +71,7 @@ class Frame:
                         self.spend(len(item) // 64)
 
     def show(self, value: Data) -> str:
-        """The value inside text (`show`), paid for by its length as it is written."""
+        """The value as text (`show`), charged by the length of the text."""
         if isinstance(value, str):
             self.spend(len(value) // 64)
             return value
@@ -159,8 +159,8 @@ def _number(make: Callable[[Any], Any], name: str) -> Callable[..., Data]:
         try:
             return bounded(make(value))
         except (TypeError, ValueError, OverflowError):
-            told = repr(value) if isinstance(value, str) else _kind(value)
-            raise ExpressionError(f"{name} of {told}") from None
+            shown = repr(value) if isinstance(value, str) else _kind(value)
+            raise ExpressionError(f"{name} of {shown}") from None
 
     return function
 
@@ -334,7 +334,7 @@ COMPARE: dict[type, Operator] = {
 
 
 def field_of(value: Data, name: str) -> Data:
-    """A dot reads a key of an object; anything else has none."""
+    """The key of an object that a dot reads; null for any other value."""
     return value.get(name) if isinstance(value, Mapping) else None
 
 

@@ -1,4 +1,4 @@
-"""Types of expressions, as far as a file tells them: what cannot work with any value of its type is refused.
+"""Infers types of expressions from the file, and refuses those that fail for every value of their type.
 
 Known are literals, results of functions and operators, `needs` and `inputs` (maps), inputs and typed outputs with
 a declared type, and the ids. Everything else may be anything, and is never refused.
@@ -52,7 +52,7 @@ _SIGNS = {ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod
 
 
 def check_types(name: str, agent: dict[str, Any], read: Mapping[str, Any], source: Source) -> None:
-    """Note a fault for each expression of an agent that fails whatever its values are."""
+    """Notes a fault for each expression of an agent that fails for all values."""
     agents = read.get("agents")
     names = _names(read.get("inputs"), agents if isinstance(agents, dict) else {})
     for expression, path in _expressions(agent, ("agents", name)):
@@ -96,7 +96,7 @@ def _declared(spec: Any) -> Kind:
 
 
 def _output(agent: Any, rest: list[str]) -> Kind:
-    """The type of a result, or of a field of it. A fallback may answer in another form."""
+    """The type of a result, or of a field of it; None where a fallback may return another type."""
     if not isinstance(agent, dict) or "each" in agent or isinstance(agent.get("on_error"), dict):
         return None
     output = agent.get("output")

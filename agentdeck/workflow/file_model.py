@@ -39,7 +39,7 @@ from agentdeck.workflow.yaml_source import INVALID, Path_
 
 Json: TypeAlias = dict[str, Any]
 
-#: The default of every key that may be absent. Models tell given keys by `model_fields_set`.
+#: The default of every key that may be absent. The keys that are given are in `model_fields_set`.
 ABSENT: Any = Field(default_factory=lambda: None)
 
 
@@ -61,7 +61,7 @@ def fault(what: str, fix: str = "") -> PydanticCustomError:
 class FileModel(BaseModel):
     """A map with known keys. Keys that begin with `x-` are left out.
 
-    `SHORT` is the key that a value which is not a map stands for. Of `ONE_OF`, exactly one key is given. A value
+    A value that is not a map is taken for the key `SHORT`. Of `ONE_OF`, exactly one key is given. A value
     that is INVALID has been reported already: it passes, so that the rest can be checked further.
     """
 
@@ -219,7 +219,7 @@ def _not_empty(text: str) -> str:
 
 
 def _number_as_text(value: Any) -> Any:
-    """A number may stand unquoted where a text is needed."""
+    """Accepts an unquoted number where a text is needed."""
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
@@ -292,7 +292,7 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-#: Accepts 5.0 as 5. Bounds stand before it, on the number itself.
+#: Accepts 5.0 as 5. In an annotation, bounds come before it: they apply to the number itself.
 WHOLE = BeforeValidator(_whole)
 Positive = Annotated[int, Field(strict=True, ge=1), WHOLE]
 Flag = StrictBool

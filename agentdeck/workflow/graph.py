@@ -1,4 +1,4 @@
-"""The shape of a workflow: order, levels, cycles, longest paths. Pure functions over needs."""
+"""Order, levels, cycles and longest paths of a workflow: pure functions over needs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ Needs = Mapping[str, Sequence[str]]
 
 
 def dependents(needs: Needs) -> dict[str, list[str]]:
-    """Who needs each agent, in order of declaration."""
+    """For each agent, the agents that need it, in order of declaration."""
     back: dict[str, list[str]] = {name: [] for name in needs}
     for name, above in needs.items():
         for need in above:
@@ -59,7 +59,7 @@ def levels(needs: Needs) -> list[list[str]]:
 
 
 def upstream(needs: Needs, name: str) -> set[str]:
-    """All that `name` needs, near and far."""
+    """All agents that `name` needs, directly or through others."""
     seen: set[str] = set()
     todo = list(needs[name])
     while todo:
@@ -81,7 +81,7 @@ def remaining(needs: Needs, seconds: Mapping[str, float], below: Needs | None = 
 
 
 def critical_path(needs: Needs, seconds: Mapping[str, float]) -> tuple[list[str], float]:
-    """The chain that takes longest, and how long it takes."""
+    """The longest chain of agents, and its duration."""
     left = remaining(needs, seconds)
     if not left:
         return [], 0.0
@@ -95,7 +95,7 @@ def critical_path(needs: Needs, seconds: Mapping[str, float]) -> tuple[list[str]
 
 
 def slack(needs: Needs, seconds: Mapping[str, float]) -> dict[str, float]:
-    """How much later each agent could end without delaying the whole."""
+    """The time by which each agent can end later without delaying the workflow."""
     left = remaining(needs, seconds)
     start: dict[str, float] = {}
     for name in order(needs):
@@ -105,5 +105,5 @@ def slack(needs: Needs, seconds: Mapping[str, float]) -> dict[str, float]:
 
 
 def names(text: Iterable[str]) -> str:
-    """A path of agents for people: `a -> b -> a`."""
+    """The text of a path of agents: `a -> b -> a`."""
     return " -> ".join(text)

@@ -92,10 +92,10 @@ def agents_of(read: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _written(
-    name: str, said: list[Any], agents: Mapping[str, Any], path: Path_, source: Source
+    name: str, written: list[Any], agents: Mapping[str, Any], path: Path_, source: Source
 ) -> tuple[str, ...]:
     found: list[str] = []
-    for i, need in enumerate(said):
+    for i, need in enumerate(written):
         at: Path_ = (*path, "needs", i)
         if at not in source.values:
             at = (*path, "needs")
@@ -335,10 +335,10 @@ def _rejected(agents: Mapping[str, dict[str, Any]], needs: Needs, source: Source
         for need in needs[name]:
             if agents[need].get("approve") is None or (need, "approved") in reads:
                 continue
-            said = agent.get("needs")
+            written = agent.get("needs")
             at: Path_ = ("agents", name, "needs")
-            if isinstance(said, list) and (*at, said.index(need)) in source.values:
-                at = (*at, said.index(need))
+            if isinstance(written, list) and (*at, written.index(need)) in source.values:
+                at = (*at, written.index(need))
             what = f"{name} also runs when {need} is rejected"
             fix = f"add when: {need}.approved" if "when" not in agent else f"ask for {need}.approved in its when"
             known = at in source.values or at in source.keys

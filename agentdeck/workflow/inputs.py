@@ -1,4 +1,4 @@
-"""Whether a value is of a type."""
+"""Checks a value against the type of an input or a field."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ def article(kind: str) -> str:
 
 
 def fits(value: Data, type_: Type) -> str:
-    """Empty when it fits; else what is wrong, as the end of a sentence: "text, not a number"."""
+    """Empty where the value is of the type; else what is wrong, as the end of a sentence: "text, not a
+    number"."""
     match type_.kind:
         case "any":
             return ""

@@ -27,7 +27,7 @@ _dump: Callable[[Data], str] = partial(json.dumps, ensure_ascii=False, default=s
 
 
 class TooLong(ValueError):
-    """The text would be longer than it may be."""
+    """The text would exceed the limit."""
 
 
 def json_text(
@@ -98,7 +98,7 @@ class _Writer:
 
 
 def _batches(items: Iterator[Any]) -> Iterator[tuple[bool, list[Any]]]:
-    """The items, some at a time, each with whether they are the first."""
+    """The items in batches, each with whether it is the first."""
     first = True
     while batch := list(islice(items, ITEMS)):
         yield first, batch
@@ -106,9 +106,9 @@ def _batches(items: Iterator[Any]) -> Iterator[tuple[bool, list[Any]]]:
 
 
 def room_left(value: Data, room: int) -> int:
-    """What is left of `room` characters after the value was written as JSON; negative as soon as none is left, so
-    that the work is bounded by `room`, whatever the value. Strings count as they are, without escapes; -1 for
-    what is no plain data."""
+    """The characters that are left of `room` after the value is written as JSON; negative as soon as none is
+    left, so `room` bounds the work for any value. Strings count without escapes; -1 for a value that is not plain
+    data."""
     kind = type(value)
     if kind is str:
         return room - len(value) - 2
@@ -140,7 +140,7 @@ def room_left(value: Data, room: int) -> int:
 
 
 def _flat_size(items: Sequence[Data]) -> int | None:
-    """The size of a list of numbers or of strings, at C's speed; None for any other list."""
+    """The size of a list of only numbers or only strings, without a Python loop; None for any other list."""
     kinds = set(map(type, items))
     if kinds == {str}:
         return sum(map(len, items)) + 4 * len(items)
@@ -153,8 +153,8 @@ _CONSTANTS = frozenset({float, bool, type(None)})
 
 
 def estimated_size(value: Data) -> int:
-    """About how many bytes the value has as JSON. Of long lists and maps some items are looked at, evenly spread,
-    so that the work is bounded: a run asks this of each step's inputs, in its loop."""
+    """The approximate size of the value as JSON, in bytes. Long lists and maps are sampled evenly, which bounds
+    the work: a run calls this for the inputs of each step, on its event loop."""
     return int(_estimate(value, SAMPLE))
 
 

@@ -1,8 +1,8 @@
-"""A workflow as a value: what YAML and Python both load into.
+"""A workflow as frozen dataclasses, the same from YAML and from Python.
 
-Everything here is frozen and plain. Expressions and `${…}` templates are kept as written (they are checked
-when the file loads, and compiled where they are used). Where something stands in its file is kept beside the
-value, never in it, so the same workflow from YAML and from Python is equal and has one identity.
+Everything here is frozen and plain. Expressions and `${…}` templates keep their text (they are checked
+when the file loads, and compiled where they are used). Positions in the file are beside the value, never in
+it, so the same workflow from YAML and from Python is equal and has one identity.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Python:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Ask a model. `text`, `system` and `images` are templates. `model` names one of the deck's models and
-    then overrides the tier."""
+    """Send a prompt to a model. `text`, `system` and `images` are templates. `model` names one of the deck's
+    models and then overrides the tier."""
 
     text: str
     system: str | None = None
@@ -51,7 +51,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Http:
-    """Send one request. All parts but `hosts` are templates. `hosts` are those that may be asked beside the one
+    """Send one request. All parts but `hosts` are templates. `hosts` are those that are allowed beside the one
     that `url` names literally."""
 
     url: str
@@ -65,7 +65,7 @@ class Http:
 @dataclass(frozen=True, slots=True)
 class Command:
     """Run a program, never through a shell. Each argument is a template rendered on its own. `ok` are the exit
-    codes that are no failure."""
+    codes of success."""
 
     args: tuple[str, ...]
     env: Mapping[str, Data] = field(default_factory=dict)
@@ -91,8 +91,8 @@ class Simulate:
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """Choose who goes on: the value of `on` picks the agent in `cases` (else `otherwise`); the other agents
-    named there are skipped. All of them need this agent."""
+    """Choose the agent that runs next: the value of `on` selects one of `cases`, else `otherwise`. The other
+    agents named there are skipped. All of them need this agent."""
 
     on: str
     cases: Mapping[str, str] = field(default_factory=dict)
@@ -110,8 +110,8 @@ class SubWorkflow:
 
 @dataclass(frozen=True, slots=True)
 class Approve:
-    """Ask a person. `within` None waits for ever; `otherwise` is the answer when time is up. An answer gives
-    every one of `fields` that has no value in `defaults`."""
+    """Ask an operator. `within` None waits without limit; `otherwise` is the answer after a timeout. An answer
+    gives a value for every field that has none in `defaults`."""
 
     ask: str
     show: str | None = None
@@ -129,7 +129,7 @@ VERB_KEYS = {
     "prompt": ("system", "model", "temperature", "max_output", "stop", "images", "tools"),
     "dispatch": ("cases", "otherwise"),
 }
-#: Verbs whose steps wait for something else and hold no worker: their time is not work.
+#: Verbs whose steps wait and occupy no worker: their time is not work.
 SLOTLESS = frozenset({"dispatch", "workflow", "approve"})
 
 # Policies ------------------------------------------------------------------------------------------------
@@ -169,12 +169,12 @@ class Timeout:
     auto: bool = False
 
 
-#: A stream that goes on may take minutes, one that stalls may not.
+#: An answer that is still streaming may take minutes; one that stalls is cut off after 30 s.
 PROMPT_TIMEOUT = Timeout(attempt=300.0, idle=30.0)
 
 
 def default_timeout(verb: str) -> Timeout:
-    """The clocks of an agent with this verb whose file says nothing of them."""
+    """The clocks of an agent with this verb where neither the agent nor `defaults` sets any."""
     return PROMPT_TIMEOUT if verb == Prompt.verb else Timeout()
 
 
@@ -195,8 +195,9 @@ class Join:
     """When a step may start, seen from its needs.
 
     `quorum` is a count (int) or a share (float, 0 to 1) of the needs that were not skipped; None is all.
-    After `within` seconds it goes with what is there if at least `min` arrived, else it fails. `min` unset
-    means 1 where `within` is set, else the quorum. `rest`: what happens to needs still running once it went.
+    After `within` seconds the step starts with the results so far if at least `min` arrived, else it fails.
+    `min` unset means 1 where `within` is set, else the quorum. `rest`: what happens to needs that are still
+    running when the step starts.
     """
 
     kind: Literal["all", "any", "quorum", "progressive"] = "all"
@@ -224,7 +225,7 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """So many in so many seconds."""
+    """A count per number of seconds."""
 
     count: float
     seconds: float
@@ -247,7 +248,7 @@ class ProviderLimits:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`workers` None takes the deck's. `providers` may tighten the deck's limits, never loosen them."""
+    """`workers` None is the deck's value. `providers` may tighten the deck's limits, never loosen them."""
 
     workers: int | None = None
     providers: Mapping[str, ProviderLimits] = field(default_factory=dict)
@@ -258,8 +259,8 @@ RUNGS = ("reduce", "downgrade", "drop", "ask", "stop")
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a run may use. The ladder says at which share of it which rung begins to hold. `task` bounds each
-    task the same way."""
+    """The most that a run may use. The ladder gives the share of it at which each rung comes into force. `task`
+    is the budget of each task."""
 
     usd: float | None = None
     tokens: int | None = None
@@ -301,8 +302,8 @@ class Agent:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """A whole workflow. `agents` keeps the order of declaration. `folder` says where relative names are looked
-    up and is not part of what the workflow is."""
+    """A whole workflow. `agents` keeps the order of declaration. Relative names are looked up in `folder`,
+    which is not part of the identity."""
 
     name: str
     agents: Mapping[str, Agent]
@@ -317,22 +318,23 @@ class Definition:
 
     @property
     def identity(self) -> str:
-        """The hash of the definition: equal for equal workflows, wherever they were written."""
+        """The hash of the definition: equal for equal workflows, from whatever file or language."""
         if not self._identity:
             text = json.dumps(plain(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
             object.__setattr__(self, "_identity", hashlib.sha256(text.encode()).hexdigest())
         return self._identity
 
 
-#: What is no part of what a workflow is.
-UNTOLD = ("folder", "_identity")
+#: Fields that are not part of the identity.
+OUTSIDE_IDENTITY = ("folder", "_identity")
 
 
 def plain(value: Any) -> Data:
-    """A value of this module as plain data, with the verb's name told and what is UNTOLD left out."""
+    """A value of this module as plain data, with the name of its verb and without the fields of
+    OUTSIDE_IDENTITY."""
     if type(value) in _ATOMS:
         return value
-    names = _told(type(value))
+    names = _plain_fields(type(value))
     if names is not None:
         data = {name: plain(getattr(value, name)) for name in names if not _is_later_default(value, name)}
         return {"verb": value.verb, **data} if isinstance(value, Verb) else data
@@ -361,16 +363,16 @@ _ATOMS = frozenset({str, int, float, bool, NoneType})
 _FIELDS: dict[type, tuple[str, ...] | None] = {}
 
 
-def _told(kind: type) -> tuple[str, ...] | None:
-    """The fields of a dataclass of this module that `plain` tells of; None for any other type."""
+def _plain_fields(kind: type) -> tuple[str, ...] | None:
+    """The fields of a dataclass of this module that `plain` includes; None for any other type."""
     if kind not in _FIELDS:
-        names = (f.name for f in fields(kind) if f.name not in UNTOLD) if is_dataclass(kind) else None
+        names = (f.name for f in fields(kind) if f.name not in OUTSIDE_IDENTITY) if is_dataclass(kind) else None
         _FIELDS[kind] = None if names is None else tuple(names)
     return _FIELDS[kind]
 
 
 def restored(data: Mapping[str, Data]) -> Definition:
-    """The definition behind its `plain` data: `restored(plain(x)) == x`. Raises StoreError for what is none."""
+    """The definition of its `plain` data: `restored(plain(x)) == x`. Raises StoreError for other data."""
     try:
         value = _restore(Definition, data)
     except (TypeError, KeyError, ValueError, AttributeError, StopIteration) as error:

@@ -1,4 +1,4 @@
-"""Python agents: finding `module:name`, and checking that it can be called with what the workflow gives."""
+"""Finds the function `module:name` of a Python agent, and checks that the workflow gives its parameters."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _check(
             case Python(target=target):
                 place = _Place(agent, positions, file)
                 try:
-                    # What a module prints while it is imported is no output of ours.
+                    # stdout is for data: what a module prints on import is none.
                     with redirect_stdout(sys.stderr):
                         function = functions[name] if name in functions else resolve(target, folder)
                 except StepError as error:
@@ -88,7 +88,7 @@ def _check(
 
 
 def _below(path: Path, shown: str, seen: set[Path]) -> list[Issue]:
-    """The same for a sub-workflow, once however many agents use it."""
+    """The same for a sub-workflow, once for all agents that use it."""
     whole = path.resolve()
     if whole in seen:
         return []
@@ -102,7 +102,7 @@ def _below(path: Path, shown: str, seen: set[Path]) -> list[Issue]:
 
 
 class _Place(NamedTuple):
-    """Where an agent stands in its file."""
+    """The position of an agent in its file."""
 
     agent: Agent
     positions: Mapping[Path_, Place]

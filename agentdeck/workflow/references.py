@@ -1,4 +1,4 @@
-"""What an agent reads: the names in its expressions and templates."""
+"""The names that the expressions and templates of an agent read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TEMPLATES = ("with", "once", "prompt", "system", "images", "http", "command", "a
 
 
 def references(agent: Any, key: Path_) -> Iterator[tuple[tuple[str, ...], Path_]]:
-    """Every dotted name that an agent's keys read, with the path of the value it stands in."""
+    """Every dotted name that an agent reads, with the path of the value that contains it."""
     if not isinstance(agent, dict):
         return
     for name in EXPRESSIONS:

@@ -1,4 +1,4 @@
-"""Where a workflow uses secrets of the deck (`${secret.NAME}`), and where it may."""
+"""Finds the uses of secrets of the deck (`${secret.NAME}`), and checks that each is allowed in its place."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PLACES = (("http", "headers"), ("http", "body"), ("command", "env"))
 
 
 class SecretUse(NamedTuple):
-    """A secret that an agent names; `path` is where in the file."""
+    """A use of a secret. `path` is its place in the file."""
 
     agent: str
     name: str
@@ -43,8 +43,8 @@ def secret_names(template: Template) -> list[str]:
 
 
 def check_uses(name: str, agent: Mapping[str, Any], source: Source) -> None:
-    """Secrets stand only where they are not recorded, each alone in its `${…}`: what is made of one is not
-    recognised in what comes back."""
+    """Notes a fault for a secret where values are recorded, and for one that is not alone in its `${…}`: a value
+    computed from a secret is not recognised, so it cannot be masked in logs and results."""
     for ref, path in references(dict(agent), ("agents", name)):
         if ref[0] != "secret":
             continue

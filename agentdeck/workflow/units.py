@@ -1,4 +1,4 @@
-"""Values with their unit: durations, rates, sizes, shares. Read, and written back."""
+"""Reads and writes values with a unit: durations, rates, sizes, shares."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SHARE = re.compile(r"(\d+(?:\.\d+)?)%")
 
 
 def duration(value: object) -> float:
-    """Seconds. Raises ValueError, with a sentence for people."""
+    """The seconds of a duration. Raises ValueError with a message for the author of the file."""
     if value == 0 and not isinstance(value, bool):
         return 0.0
     found = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
@@ -26,7 +26,7 @@ def duration(value: object) -> float:
 
 
 def rate(value: object) -> Rate:
-    """So many in so many seconds."""
+    """A count per time. Raises ValueError as `duration` does."""
     found = _RATE.fullmatch(value.strip()) if isinstance(value, str) else None
     if found is None:
         raise ValueError(f"{value!r} is not a rate; write it like 5/s, 50/min, 30/10s or 1000/h")
@@ -37,7 +37,7 @@ def rate(value: object) -> Rate:
 
 
 def size(value: object) -> int:
-    """A whole number."""
+    """A whole number, with k, M or G. Raises ValueError as `duration` does."""
     if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 and value == value // 1:
         return int(value)
     found = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
@@ -47,7 +47,7 @@ def size(value: object) -> int:
 
 
 def share(value: object) -> float:
-    """A share of one."""
+    """A percentage as a fraction of one. Raises ValueError as `duration` does."""
     found = _SHARE.fullmatch(value.strip()) if isinstance(value, str) else None
     if found is None:
         raise ValueError(f"{value!r} is not a share; write it like 90%")
@@ -58,7 +58,7 @@ def share(value: object) -> float:
 
 
 def show_duration(seconds: float) -> str:
-    """The shortest way to write it: `duration(show_duration(x)) == x` for what a person would write."""
+    """The shortest text of a duration: `duration(show_duration(x)) == x` for usual values."""
     if seconds and seconds < 1:
         return f"{_plain(seconds * 1000)}ms"
     for unit in ("d", "h", "m"):
@@ -73,7 +73,7 @@ def show_rate(value: Rate) -> str:
 
 
 def show_size(value: float) -> str:
-    """`size(show_size(x)) == x`: the unit is written where it loses nothing."""
+    """The text of a size, with a unit where that is exact: `size(show_size(x)) == x`."""
     for unit in ("M", "k"):
         if value >= 10 * SIZES[unit] and value % SIZES[unit] == 0:
             return f"{_plain(value / SIZES[unit])}{unit}"
@@ -81,11 +81,11 @@ def show_size(value: float) -> str:
 
 
 def show_share(value: float) -> str:
-    """`90%`."""
+    """The text of a share, as in `90%`."""
     return f"{_plain(value * 100)}%"
 
 
 def _plain(value: float) -> str:
-    """A number without an exponent and without what binary fractions add: 9 digits are enough for people."""
+    """A number without an exponent, rounded to 9 decimals: binary fractions add digits beyond that."""
     text = f"{value:.9f}".rstrip("0").rstrip(".")
     return text or "0"

@@ -1,4 +1,4 @@
-"""The url of a request with values in it: each value is percent-encoded for the place where it stands.
+"""Templates of urls: each value is percent-encoded for its place in the url.
 
 A value is data and never structure: `a&b` stays one parameter and `@other-host/` stays one part of a path. Two
 places take more than text. A value that is the whole url (`${inputs.url}`) is read as a url, and a value inside
@@ -23,11 +23,11 @@ _LISTED = re.compile(r"\*|(?:\*\.)?[^\s/?#@\\%:\[\]*]+(?::[0-9]{1,5})?|\[[0-9a-f
 
 
 class UrlError(AgentdeckError):
-    """A value that cannot stand where the template puts it."""
+    """A value that is not possible in its place."""
 
 
 class Place(Enum):
-    """Where in a url a value stands."""
+    """The part of a url that contains a value."""
 
     WHOLE = "whole"
     USERINFO = "userinfo"
@@ -40,7 +40,7 @@ class Place(Enum):
 
 class UrlTemplate:
     """A compiled url. `from_value` says whether its host depends on a value. Raises ExpressionError for a text
-    that is no template, or in which a value stands before `://`."""
+    that is not a template, or has a value before `://`."""
 
     __slots__ = ("_parts", "from_value", "references")
 
@@ -52,8 +52,8 @@ class UrlTemplate:
         self.from_value = any(place in (Place.WHOLE, Place.HOST) for _, place in values)
 
     def render(self, scope: Scope) -> str:
-        """The url. Raises UrlError for a value that cannot stand in its place, ExpressionError for a value that
-        cannot be computed."""
+        """The url. Raises UrlError for a value that is not possible in its place, ExpressionError for a value
+        that cannot be computed."""
         found: list[tuple[str, Place, bool]] = []
         for part, place in self._parts:
             if isinstance(part, Expression):
@@ -65,12 +65,12 @@ class UrlTemplate:
 
 
 def compile_url(text: str) -> UrlTemplate:
-    """Raises ExpressionError where `text` is none."""
+    """The compiled url. Raises ExpressionError where `text` is not one."""
     return UrlTemplate(text)
 
 
 def check_listed(text: str) -> None:
-    """Raises ValueError for what cannot stand in `hosts`."""
+    """Raises ValueError for a text that is not possible in `hosts`."""
     if not _LISTED.fullmatch(text):
         raise ValueError(
             f"{text!r} is no host; write it like api.example.com, api.example.com:8443 or *.example.com"
@@ -97,7 +97,7 @@ def _split_port(listed: str) -> tuple[str, int | None]:
 
 
 def _ascii(name: str) -> str:
-    """A name as it is resolved: international names in their encoded form."""
+    """The name that is resolved: international names are encoded."""
     if name.isascii():
         return name.rstrip(".")
     star, name = ("*.", name[2:]) if name.startswith("*.") else ("", name)
@@ -136,7 +136,7 @@ def _places(parts: Sequence[str | Expression]) -> list[Place]:
 
 
 def _after(text: str, place: Place) -> Place:
-    """The place where a value would stand after this text."""
+    """The place of a value that follows this text."""
     for char in text:
         if char == "#":
             return Place.FRAGMENT
@@ -150,7 +150,7 @@ def _after(text: str, place: Place) -> Place:
 def _inside_authority(
     parts: Sequence[str | Expression], authority: Sequence[tuple[int, str]]
 ) -> Iterator[tuple[int, Place]]:
-    """Where values inside `user:password@host:port` stand."""
+    """The places of values inside `user:password@host:port`."""
     at = max((i for i, (_, text) in enumerate(authority) if "@" in text), default=-1)
     literal = ""
     fixed = True  # the host so far is literal text
@@ -181,7 +181,7 @@ def _encode(text: str, place: Place, part: Expression) -> str:
 
 
 def _refuse_dot_segments(found: Sequence[tuple[str, Place, bool]]) -> None:
-    """A value that makes `.` or `..` of a part of the path would lead to another path: clients resolve them."""
+    """Refuses a value that makes `.` or `..` of a part of the path: clients resolve these to another path."""
     segment, valued = "", False
     for text, place, is_value in found:
         if place is Place.WHOLE:

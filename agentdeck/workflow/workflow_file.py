@@ -173,7 +173,7 @@ Join = Annotated[
 
 
 class OnErrorSpec(FileModel):
-    """The agent that stands in after the last attempt, and what happens when it fails too."""
+    """The agent that replaces this one after the last attempt, and what happens when it fails too."""
 
     fallback: Text
     then: Literal["fail", "continue"] = ABSENT

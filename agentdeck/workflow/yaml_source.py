@@ -1,4 +1,4 @@
-"""YAML text into plain data, with the place of every key and value.
+"""Reads YAML text into plain data, with the position of every key and value.
 
 YAML 1.2: `on` and `no` are strings. Duplicate keys are refused, merge keys (`<<`) and anchors work, and what an
 anchor expands to is bounded, so a small file stays small in memory.
@@ -15,9 +15,9 @@ from typing import Any, Final, TypeAlias
 from agentdeck.errors import InvalidFile, Issue
 from agentdeck.workflow.model import Data
 
-LARGEST_FILE = 5_000_000
-MOST_NODES = 200_000
-DEEPEST = 60
+MAX_FILE_BYTES = 5_000_000
+MAX_NODES = 200_000
+MAX_DEPTH = 60
 
 Path_: TypeAlias = tuple[str | int, ...]
 Place: TypeAlias = tuple[int, int]
@@ -36,7 +36,7 @@ INVALID: Final = _Invalid()
 
 @dataclass(slots=True)
 class Source:
-    """A file as read. `keys` and `values` tell where each stands, by its path in `data`."""
+    """A file that has been read. `keys` and `values` hold their positions, by path in `data`."""
 
     file: str
     data: Data = None
@@ -45,7 +45,8 @@ class Source:
     issues: list[Issue] = field(default_factory=list)
 
     def place(self, path: Path_, *, key: bool = False) -> Place:
-        """Where a value (or its key) stands; the nearest thing around it when it is not in the file itself."""
+        """The position of a value or of its key; that of the nearest enclosing value where the path is not in the
+        file."""
         while path:
             found = (self.keys if key else self.values).get(path) or self.keys.get(path)
             if found:
@@ -59,16 +60,16 @@ class Source:
 
 
 def read_file(path: Path, shown: str | None = None) -> Source:
-    """Read a YAML file. Raises InvalidFile when it cannot be read at all."""
+    """Reads a YAML file. Raises InvalidFile where nothing of it can be used."""
     file = shown or str(path)
     try:
         with path.open("rb") as opened:
             size = path.stat().st_size
-            # What is no regular file (/dev/zero, a pipe) has no size until it is read.
-            content = opened.read(LARGEST_FILE + 1) if size <= LARGEST_FILE else b""
-        if max(size, len(content)) > LARGEST_FILE:
-            told = f"{size / 1e6:.0f} MB is" if size > LARGEST_FILE else "this is"
-            raise refusal(file, f"{told} too large for a workflow", f"the most is {LARGEST_FILE // 10**6} MB")
+            # The size of a pipe or a device (/dev/zero) is not known before it is read.
+            content = opened.read(MAX_FILE_BYTES + 1) if size <= MAX_FILE_BYTES else b""
+        if max(size, len(content)) > MAX_FILE_BYTES:
+            length = f"{size / 1e6:.0f} MB is" if size > MAX_FILE_BYTES else "this is"
+            raise refusal(file, f"{length} too large for a workflow", f"the most is {MAX_FILE_BYTES // 10**6} MB")
         text = content.decode("utf-8-sig")
     except FileNotFoundError:
         raise refusal(file, "no such file", "check the name") from None
@@ -85,7 +86,7 @@ def read_file(path: Path, shown: str | None = None) -> Source:
 
 
 def read_text(text: str, file: str) -> Source:
-    """Parse YAML text. Raises InvalidFile when it is none; faults that leave something to read are collected."""
+    """Parses YAML text. Raises InvalidFile where it is not YAML; other faults are collected in the source."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
@@ -106,25 +107,25 @@ def read_text(text: str, file: str) -> Source:
     source = Source(file)
     try:
         source.data = _Reader(source).value(root, (), 0)
-    except _TooMuch as error:
+    except _TooLarge as error:
         raise refusal(file, str(error)) from None
     return source
 
 
 def refusal(file: str, what: str, fix: str = "") -> InvalidFile:
-    """A whole file refused."""
+    """The error for a file of which nothing can be used."""
     return InvalidFile([Issue(file, 0, 0, what, fix)])
 
 
-class _TooMuch(Exception):
+class _TooLarge(Exception):
     pass
 
 
-_HALVES = re.compile("[\ud800-\udfff]")
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class _Reader:
-    """Nodes into values."""
+    """Converts YAML nodes into values."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -132,10 +133,10 @@ class _Reader:
 
     def value(self, node: Any, path: Path_, depth: int) -> Data:
         self.count += 1
-        if self.count > MOST_NODES:
-            raise _TooMuch(f"its anchors expand to more than {MOST_NODES:,} values")
-        if depth > DEEPEST:
-            raise _TooMuch(f"nested more than {DEEPEST} deep")
+        if self.count > MAX_NODES:
+            raise _TooLarge(f"its anchors expand to more than {MAX_NODES:,} values")
+        if depth > MAX_DEPTH:
+            raise _TooLarge(f"nested more than {MAX_DEPTH} deep")
         mark = node.start_mark
         self.source.values[path] = (mark.line + 1, mark.column + 1)
         match node.id:
@@ -171,8 +172,8 @@ class _Reader:
         return text
 
     def text(self, text: str, path: Path_) -> str:
-        """JSON writes what lies beyond 16 bits as two escapes: they are one character. Half of one is a fault."""
-        if text.isascii() or not _HALVES.search(text):
+        """Joins surrogate pairs: JSON writes a character beyond 16 bits as two escapes. A lone one is a fault."""
+        if text.isascii() or not _SURROGATES.search(text):
             return text
         units = text.encode("utf-16", "surrogatepass")
         try:
@@ -207,7 +208,7 @@ class _Reader:
         return found
 
     def merge(self, node: Any, found: dict[str, Data], path: Path_, depth: int) -> None:
-        """`<<`: what is not given here comes from there; of several, the first wins."""
+        """Applies `<<`: adds the keys of the merged maps that the map lacks. Of several maps, the first wins."""
         nodes = node.value if node.id == "sequence" else [node]
         for one in nodes:
             if one.id != "mapping":
@@ -217,8 +218,8 @@ class _Reader:
                     Issue(self.source.file, *place, "<< merges a map", "name an anchor of a map")
                 )
                 continue
-            if depth > DEEPEST:
-                raise _TooMuch("an anchor merges itself")
+            if depth > MAX_DEPTH:
+                raise _TooLarge("an anchor merges itself")
             below = _Reader(Source(self.source.file))
             below.count = self.count
             data = below.mapping(one, path, depth + 1)
