@@ -196,6 +196,21 @@ def test_nothing_outside_assigns_to_the_scheduler_or_its_parts() -> None:
     assert found == []
 
 
+def test_nothing_outside_calls_what_changes_the_state() -> None:
+    """Other packages hold a scheduler or its `run_state`; a `Fold` of their own is theirs."""
+    reading = {"step", "find", "holds", "unended", "setting", "snapshot"}
+    found = []
+    for path in PACKAGE.rglob("*.py"):
+        if path.is_relative_to(PACKAGE / "scheduler"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and "run_state" in (names := chain(node.func)):
+                called = names[names.index("run_state") + 1 :]
+                if len(called) == 1 and called[0] not in reading:
+                    found.append(f"{path.relative_to(PACKAGE)}:{node.lineno}: {'.'.join(names)}")
+    assert found == []
+
+
 def test_the_parts_that_decide_assign_to_nothing_but_their_own_fields() -> None:
     found = []
     for name in DECIDING:
