@@ -33,8 +33,7 @@ class ApprovalAnswer(NamedTuple):
 
 
 class ApprovalForm(ModalScreen[ApprovalAnswer | None]):
-    """Dismissed with the answer, or None. `story` reads what the step asks, with its values filled in; called in
-    a thread."""
+    """Dismissed with the answer, or None. `story` reads what the step asks, with its values filled in."""
 
     DEFAULT_CSS = """
     ApprovalForm { align: center middle; }
