@@ -78,7 +78,7 @@ def test_a_call_that_makes_no_sense_starts_nothing(deck: Deck, args: tuple[str, 
 
 
 def test_inputs_from_a_file_and_a_setting(deck: Deck) -> None:
-    deck.write("quick.yaml", QUICK)
+    deck.write("quick.yaml", QUICK.replace("10ms", "20s"))
     deck.write("word.txt", "from a file")
     done = deck("run", "quick.yaml", "-i", "word=@word.txt", "--set", "agents.first.timeout=1ms",
                 "--set", "agents.first.retry=1")  # fmt: skip
