@@ -64,7 +64,7 @@ def floor_of(join: Join, goal: int) -> int:
 
 
 def recount(step: Step, *, fresh: bool) -> None:
-    """Count anew how the needs of a step ended. `fresh`: the step has not consumed any arrival."""
+    """Count again how the needs of a step ended. `fresh`: the step has not consumed any arrival."""
     step.arrived = step.absent = step.tolerated = step.broken = 0
     for index in step.rule.needs:
         need = step.task.steps[index]

@@ -34,7 +34,7 @@ class ProviderQueue:
         self.until = None
 
     def close(self, until: float, reason: str, why: str) -> None:
-        """Let steps wait until then. Another `why` is recorded anew for those that wait for an operator."""
+        """Let steps wait until then. Another `why` is recorded again for those that wait for an operator."""
         if why != self.why:
             self.notified.clear()
         self.until, self.reason, self.why = until, reason, why

@@ -1,7 +1,7 @@
 """Reopening: a step that has ended runs again, and with it what depended on it, in the same task.
 
 `chain` and `affected` return what runs again; `Reopener` applies that to the state. The number of attempts goes
-on; everything else of a step starts anew. A task that has ended and was dropped from memory is rebuilt first
+on; everything else of a step is reset. A task that has ended and was dropped from memory is rebuilt first
 (`rebuild_task`).
 """
 

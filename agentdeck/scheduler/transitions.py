@@ -92,7 +92,7 @@ STEPS = (
 UNRECORDED = (
     Transition(ev.TimerFired, (HELD,), (READY,), "the backoff is over, at the time that `StepRetrying` names"),
     Transition(ev.DeferralEnded, (DEFERRED,), (READY,), "what it waited for has happened"),
-    Transition(ev.RunResumed, (DEFERRED,), (READY,), "another process checks anew what it waited for"),
+    Transition(ev.RunResumed, (DEFERRED,), (READY,), "another process checks again what it waited for"),
 )
 
 TASKS = (
