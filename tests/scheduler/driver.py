@@ -106,7 +106,7 @@ class Player:
         past = [e for e in self.log if root_of(getattr(e, "task", "")) == root]
         self.scheduler.restore_tasks(rebuild_task(self.scheduler.program, "r", int(root), past))
 
-    def send(self, event: ev.Event | ev.Signal) -> None:
+    def send(self, event: ev.Event | ev.Signal) -> None:  # noqa: C901  one arm for each kind of action
         if isinstance(event, ev.StepReopened):
             self.recall(event.task)
         todo = [event]
