@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from agentdeck.workflow.file_limits import ProviderLimitsSpec, Workers
 from agentdeck.workflow.file_model import (
     ABSENT,
     MAP,
@@ -25,7 +26,6 @@ from agentdeck.workflow.file_model import (
     kind_needed,
     name_check,
 )
-from agentdeck.workflow.workflow_file import ProviderLimitsSpec, Workers
 
 SECRET_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 

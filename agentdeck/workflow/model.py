@@ -196,8 +196,7 @@ class Join:
 
     `quorum` is a count (int) or a share (float, 0 to 1) of the needs that were not skipped; None is all.
     After `within` seconds the step starts with the results so far if at least `min` arrived, else it fails.
-    `min` unset means 1 where `within` is set, else the quorum. `rest`: what happens to needs that are still
-    running when the step starts.
+    `min` unset means 1 where `within` is set, else the quorum. `rest`: what happens to needs that still run then.
     """
 
     kind: Literal["all", "any", "quorum", "progressive"] = "all"
@@ -325,7 +324,6 @@ class Definition:
         return self._identity
 
 
-#: Fields that are not part of the identity.
 OUTSIDE_IDENTITY = ("folder", "_identity")
 
 

@@ -6,17 +6,15 @@ import re
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     Discriminator,
     Field,
     Tag,
     WithJsonSchema,
-    WrapValidator,
 )
 
-from agentdeck.workflow import units
 from agentdeck.workflow.expressions import OPERATORS
+from agentdeck.workflow.file_limits import BudgetSpec, LimitsSpec
 from agentdeck.workflow.file_model import (
     ABSENT,
     AUTO,
@@ -27,7 +25,6 @@ from agentdeck.workflow.file_model import (
     NUMBER_AS_TEXT,
     ONE_OR_MANY,
     OTHER,
-    SHARE_PATTERN,
     TEXT,
     WHOLE,
     AnyText,
@@ -36,10 +33,8 @@ from agentdeck.workflow.file_model import (
     FileModel,
     FilledTemplate,
     Flag,
-    NotNegative,
     NumberRange,
     Positive,
-    RateLimit,
     Share,
     Size,
     Table,
@@ -54,7 +49,6 @@ from agentdeck.workflow.file_model import (
     map_or_other,
     name_check,
     name_pattern,
-    pass_invalid,
 )
 from agentdeck.workflow.model import VERBS
 from agentdeck.workflow.name_hints import kind
@@ -68,7 +62,6 @@ RESERVED_AGENT_NAMES = (
 #: Names with a meaning as a parameter of a Python function.
 RESERVED_INPUT_NAMES = ("inputs", "needs", "item", "previous", "ctx")
 MAX_ATTEMPTS = 1000
-MAX_WORKERS = 10_000
 TARGET = r"[\w.]+:[\w.<>]+"
 PERCENTILE = r"p\d{1,2}"
 
@@ -87,11 +80,6 @@ def _two(value: Any) -> Any:
     if isinstance(value, list) and len(value) != 2:
         raise fault(f"{len(value)} values; 2 are needed")
     return value
-
-
-def _share_name(name: str) -> str:
-    units.share(name)
-    return name
 
 
 TypeName = Literal["any", "string", "number", "integer", "boolean", "list", "object"]
@@ -346,49 +334,6 @@ class AgentSpec(Defaults):
 
 
 # The whole file ------------------------------------------------------------------------------------------
-
-
-class ProviderLimitsSpec(FileModel):
-    """Limits of one provider."""
-
-    requests: RateLimit = ABSENT
-    tokens: RateLimit = ABSENT
-    input_tokens: RateLimit = ABSENT
-    output_tokens: RateLimit = ABSENT
-    concurrent: Annotated[
-        Annotated[Literal["auto"], Tag(TEXT)] | Annotated[Positive, Tag(NUMBER)],
-        Discriminator(by_type, **kind_needed("a number or auto")),
-    ] = ABSENT
-
-
-Workers = Annotated[int, Field(strict=True, ge=1, le=MAX_WORKERS), WHOLE]
-
-
-class LimitsSpec(FileModel, extra="allow"):
-    """`workers`, and providers by name."""
-
-    __pydantic_extra__: dict[str, Annotated[ProviderLimitsSpec, WrapValidator(pass_invalid)]]
-    workers: Workers = ABSENT
-
-
-Ladder = Annotated[
-    dict[Annotated[str, AfterValidator(_share_name)], Literal["reduce", "downgrade", "drop", "ask", "stop"]],
-    Table(pattern=SHARE_PATTERN, least=1),
-]
-
-
-class TaskBudgetSpec(FileModel):
-    """What one task may use."""
-
-    usd: NotNegative = ABSENT
-    tokens: Size = ABSENT
-    ladder: Ladder = ABSENT
-
-
-class BudgetSpec(TaskBudgetSpec):
-    """What a run may use."""
-
-    task: TaskBudgetSpec = ABSENT
 
 
 AgentName = Annotated[str, name_check("an agent", RESERVED_AGENT_NAMES, "means something in expressions")]
