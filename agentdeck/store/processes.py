@@ -1,4 +1,4 @@
-"""Processes that a run started and that have not ended: `processes` owns one row for each."""
+"""Processes that a run has started and that have not ended: a row of `processes` for each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from agentdeck.processes.identity import this_machine
 
 
 def add_process(connection: sqlite3.Connection, run: str, child: Child) -> None:
-    """A process runs now."""
+    """Record a process that was started."""
     connection.execute(
         "INSERT OR REPLACE INTO processes (mark, run, task, step, attempt, machine, pid, start)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -19,17 +19,17 @@ def add_process(connection: sqlite3.Connection, run: str, child: Child) -> None:
 
 
 def remove_process(connection: sqlite3.Connection, mark: str) -> None:
-    """It has ended, with all its group."""
+    """Delete the record of a process that has ended, with all of its group."""
     connection.execute("DELETE FROM processes WHERE mark = ?", (mark,))
 
 
 def processes_of(connection: sqlite3.Connection, run: str) -> list[Group]:
-    """What an owner of the run that died may have left on this machine. Processes of another machine are out of
-    reach, those of an earlier boot are gone."""
+    """The processes that a dead owner of the run may have left on this machine. Those of another machine cannot
+    be reached; those of an earlier boot have ended."""
     sql = "SELECT mark, pid, start FROM processes WHERE run = ? AND machine = ?"
     return [Group(*row) for row in connection.execute(sql, (run, this_machine()))]
 
 
 def remove_processes(connection: sqlite3.Connection, run: str) -> None:
-    """None of the run is left."""
+    """Delete the records of a run: none of its processes is left."""
     connection.execute("DELETE FROM processes WHERE run = ?", (run,))
