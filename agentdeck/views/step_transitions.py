@@ -137,23 +137,22 @@ def _add_waits(
     """Share the time until `at` among its reasons. Where `recorded` names the pool it is complete, a backoff
     included; in logs of version 0.1 it is a part, and the rest was the pool. Reasons that the log gave while the
     step waited come in that order, after those that it did not give."""
-    _end_backoff(step, at)
+    if step.until is not None:
+        _end_backoff(step, at)
     earlier, step.waited = step.waited, None
     since = step.since
     if earlier is not None:
         _add(waits, earlier)
     elif ready > since:
-        _add(waits, {"needs": ready - since})
+        waits["needs"] = waits.get("needs", 0.0) + ready - since
         since = ready
-    left = dict(recorded or {})
-    if "pool" in left:
-        for reason, seconds in (earlier or {}).items():
-            if reason in left:
-                left[reason] -= seconds
-    else:
-        for reason in ("needs", "backoff", *(earlier or ())):
-            left.pop(reason, None)
-        left["pool"] = at - since - sum(left.values())
+    left: Mapping[str, float] = recorded or {}
+    if "pool" not in left:
+        known = ("needs", "backoff", *(earlier or ()))
+        left = {reason: seconds for reason, seconds in left.items() if reason not in known}
+        left = {**left, "pool": at - since - sum(left.values())}
+    elif earlier is not None:
+        left = {reason: seconds - earlier.get(reason, 0.0) for reason, seconds in left.items()}
     late = step.held
     if late is not None:
         left = dict(sorted(left.items(), key=lambda one: late.index(one[0]) + 1 if one[0] in late else 0))
@@ -171,9 +170,8 @@ def _end_backoff(step: StepView, at: float) -> None:
     if step.until is not None:
         end = min(step.until, at)
         if end > step.since:
-            waited = dict(step.waited or {})
-            _add(waited, {step.reason or "backoff": end - step.since})
-            step.waited = waited
+            step.waited = step.waited or {}
+            _add(step.waited, {step.reason or "backoff": end - step.since})
             step.since = end
         step.until, step.reason = None, ""
 

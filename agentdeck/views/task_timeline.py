@@ -90,8 +90,11 @@ class TaskTimeline:
             self._rows[key] = _Row(StepView(key, agent, "waiting", self._opened))
         several = kind in (ev.TaskEnded, ev.StepReopened, ev.StepExpanded)
         for row in list(self._rows.values()) if several else [self._rows[key]] if key else []:
-            since = row.view.since
-            change = follow(row.view, event)
+            view = row.view
+            since = view.since
+            if kind is ev.StepStarted and row.spans and (view.until is not None or view.waited is not None):
+                since = row.spans.pop().since  # a backoff, drawn as it was planned
+            change = follow(view, event)
             if change is not None:
                 _draw(row, since, event, change)
 
@@ -122,9 +125,7 @@ def _draw(row: _Row, since: float, event: Any, change: Change) -> None:
 
 
 def _draw_waits(spans: list[TimelineSpan], since: float, at: float, change: Change) -> None:
-    """Add the waits before an attempt, in place of a backoff that was drawn as it was planned."""
-    if spans and not spans[-1].attempt and change.waits:
-        since = spans.pop().since
+    """Add the waits before an attempt."""
     for reason, seconds in change.waits.items():
         until = min(at, since + seconds)
         if until > since:
