@@ -214,11 +214,15 @@ async def test_a_budget_that_is_refused_stays_with_the_reason(tmp_path: Path) ->
 
         def asked() -> tuple[str, str]:
             here = pilot.app.screen
-            if not isinstance(here, TextDialog):
-                return "", ""
+            if not isinstance(here, TextDialog) or not here.query("#fault"):
+                return "", ""  # it is not open, or not composed yet
             return here.query_one(Input).value, str(here.query_one("#fault", Static).render())
 
-        await pilot.press("B", *"0,40", "enter")
+        await pilot.press("B")
+        await until(
+            pilot, lambda: isinstance(pilot.app.screen, TextDialog) and bool(pilot.app.screen.query(Input))
+        )
+        await pilot.press(*"0,40", "enter")
         assert asked() == ("0,40", "✗ '0,40' is not an amount; write dollars like 0.40")
         await pilot.press("ctrl+u", *"+5k tokens", "enter")  # only the owner of the run knows that there is none
         await until(pilot, lambda: "there is no budget in tokens" in asked()[1])
@@ -233,8 +237,9 @@ async def test_retry_with_a_wrong_input_stays_with_the_reason(recorded: tuple[Pa
         await until(pilot, lambda: isinstance(app.screen, RunScreen))
         await pilot.press("L")
         await until(pilot, lambda: isinstance(app.screen, LettersScreen) and bool(app.screen.letters))
-        await pilot.press("e", *"idd=A-9", "enter")
-        assert isinstance(app.screen, TextDialog)
+        await pilot.press("e")
+        await until(pilot, lambda: isinstance(app.screen, TextDialog) and bool(app.screen.query(Input)))
+        await pilot.press(*"idd=A-9", "enter")
         assert "did you mean id?" in str(app.screen.query_one("#fault", Static).render())
         assert app.screen.query_one(Input).value == "idd=A-9"
         await pilot.press(*("backspace",) * 7, *"A-9", "enter")

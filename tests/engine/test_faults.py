@@ -216,8 +216,7 @@ def test_on_a_full_disk_what_is_there_can_be_read(tmp_path: Path) -> None:
 def test_what_a_person_paused_stays_paused(case: Case) -> None:
     case.start()
     until(lambda: case.recorded() > 30)
-    call = [sys.executable, "-m", "agentdeck.cli.main"]
-    subprocess.run([*call, "pause", "last", "--db", str(case.db)], check=True, capture_output=True)
+    assert send_and_wait(case.db, "last", "pause", {}, Author("ada"), 20).ok  # before the run is over
     connection = sqlite3.connect(case.db, isolation_level=None, timeout=10)
     connection.execute("BEGIN IMMEDIATE")
     time.sleep(3.0)
@@ -227,7 +226,8 @@ def test_what_a_person_paused_stays_paused(case: Case) -> None:
     assert reader.run("last").state == "paused"
     reader.close()
     assert not case.heard("goes on")
-    subprocess.run([*call, "resume", "last", "--db", str(case.db)], check=True, capture_output=True)
+    call = [sys.executable, "-m", "agentdeck.cli.main", "resume", "last", "--db", str(case.db)]
+    subprocess.run(call, check=True, capture_output=True)
     assert case.end() == 0
     case.whole()
 
