@@ -15,6 +15,7 @@ from agentdeck.scheduler.events import AUTO
 from agentdeck.views.agent_totals import AgentTotals, GraphTotals, RunTotals, total_cost
 from agentdeck.views.run_timeline import RunTimeline, by
 from agentdeck.views.step_handlers import StepHandlers
+from agentdeck.views.step_transitions import StepView
 from agentdeck.views.task_view import TaskCounts, TaskViews
 from agentdeck.workflow.model import SLOTLESS, Data, Definition, Simulate
 
@@ -171,15 +172,16 @@ class RunView:
             self.tasks.opened += 1
             self._tasks.add(e.task, e.at, self.totals.graphs[""], None)
             return
-        earlier = self._tasks.add(e.task, e.at, self._nested(e.parent, e.at), e.parent)
+        step = self._tasks.step(self._tasks.task(e.parent[0], e.at), e.parent[1])
+        earlier = self._tasks.add(e.task, e.at, self._graph_below(step), e.parent)
+        step.nested = self._tasks.open[e.task]
         if earlier is not None:
             self._steps.letters -= sum(step.letter for step in earlier.steps.values())
 
-    def _nested(self, parent: tuple[str, str], at: float) -> GraphTotals:
+    def _graph_below(self, step: StepView) -> GraphTotals:
         """The graph of the tasks below a step, which only waits for them."""
-        agent = self._tasks.step(self._tasks.task(parent[0], at), parent[1]).agent
-        agent.uses_worker = False
-        return self.totals.graph(agent.name + "/")
+        step.agent.uses_worker = False
+        return self.totals.graph(step.agent.name + "/")
 
     def _tasks_exhausted(self, seq: int, e: ev.TasksExhausted) -> None:
         tasks = self.tasks

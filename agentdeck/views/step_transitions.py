@@ -29,7 +29,7 @@ here and `ready` in the scheduler.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from agentdeck.errors import Fault
 from agentdeck.scheduler import events as ev
@@ -41,6 +41,11 @@ from agentdeck.views.agent_totals import AgentTotals
 ROUNDING = 1e-6
 
 
+class HasDisplayState(Protocol):
+    @property
+    def display_state(self) -> str: ...
+
+
 class StepView:
     """The state of one step after the events applied so far.
 
@@ -50,12 +55,13 @@ class StepView:
     the number of its items, -1 for a step without; `seen` is how many of them the log has named. `agent` holds
     the totals of its agent. `attempt` runs now. `other` runs beside it: the scheduler never starts two, but a log
     may hold it. `held` lists the reasons for which it was held back since it last ran, in order; `waited` are
-    the seconds of a backoff that ended before it starts.
+    the seconds of a backoff that ended before it starts. `nested` is the task that a sub-workflow's step waits
+    for, where that is known.
     """
 
     __slots__ = (
-        "agent", "attempt", "attempts", "ended", "fault", "held", "key", "letter", "other", "reason", "rejected",
-        "seen", "since", "size", "started", "state", "until", "waited", "why",
+        "agent", "attempt", "attempts", "ended", "fault", "held", "key", "letter", "nested", "other", "reason",
+        "rejected", "seen", "since", "size", "started", "state", "until", "waited", "why",
     )  # fmt: skip
 
     def __init__(self, key: str, agent: AgentTotals, state: str, since: float) -> None:
@@ -75,13 +81,16 @@ class StepView:
         self.size = -1
         self.seen = 0
         self.held: tuple[str, ...] | None = None
+        self.nested: HasDisplayState | None = None
         self.waited: dict[str, float] | None = None
 
     @property
     def display_state(self) -> str:
-        """Its state as screens show it: `asking` while the operator has to answer, `rejected` after a no."""
-        if self.state == RUNNING and self.agent.asks:
-            return "asking"
+        """Its state as screens show it: `asking` while the operator has to answer, also for its nested task;
+        `rejected` after a no."""
+        if self.state == RUNNING:
+            asks = self.agent.asks or (self.nested is not None and self.nested.display_state == "asking")
+            return "asking" if asks else RUNNING
         return "rejected" if self.rejected else self.state
 
     def count(self, before: str) -> None:
@@ -288,7 +297,7 @@ def end_step(step: StepView, at: float, state: str, outcome: str = "") -> Change
     """End the step. Attempts that still run end with it, and so does its backoff."""
     before = step.state
     ended = [attempt for attempt in (step.attempt, step.other) if attempt is not None]
-    step.attempt = step.other = None
+    step.attempt = step.other = step.nested = None
     _end_backoff(step, at)
     waits, step.waited, step.held = step.waited or {}, None, None
     step.reason = ""

@@ -103,6 +103,8 @@ def test_an_approval_inside_a_sub_workflow_asks_too() -> None:
     for seq, event in enumerate(events, 1):
         view.apply(seq, event)
     assert view.open["1/check"].display_state == "asking"
+    assert view.open["1"].display_state == "asking", "the task above it only waits for that"
+    assert view.open["1"].steps["check"].display_state == "asking"
     assert view.agents["check/sign"].display_counts["asking"] == 1
     assert attention_counts(view, 3600.0) == AttentionCounts(
         0, 1, 0, 0
