@@ -74,7 +74,14 @@ def runs(
         click.echo("no runs" if given else "no runs yet", err=True)
         return
     cells = [
-        (row.run, row.state, moment(row.started), seconds(row.seconds), counts(row), row.workflow + marks(row))
+        (
+            row.run,
+            row.state_text,
+            moment(row.started),
+            seconds(row.seconds),
+            counts(row),
+            row.workflow + marks(row),
+        )
         for row in rows
     ]
     for line in table(("run", "state", "started", "took", "tasks", "workflow"), cells, right=(3,)):
@@ -93,6 +100,7 @@ def render(row: RunRow) -> dict[str, Data]:
         "run": row.run,
         "workflow": row.workflow,
         "state": row.state,
+        "pause_reason": row.pause_reason if row.state == "paused" else "",
         "started": row.started,
         "seconds": row.seconds,
         "simulated": row.simulated,

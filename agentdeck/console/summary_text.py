@@ -126,7 +126,7 @@ def run(row: RunRow, styles: RoleStyles, width: int, lines: Iterable[LogLine] = 
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(clean(row.workflow), styles["title"])
     text.append(f"  {row.run}\n\n", styles["dim"])
-    text.append(f"{GLYPHS.get(row.state, ' ')} {row.state}", styles[row.state])
+    text.append(f"{GLYPHS.get(row.state, ' ')} {row.state_text}", styles[row.state])
     text.append(" · simulated" if row.simulated else "", styles["dim"])
     text.append("\n\n")
     tasks = row.tasks
@@ -139,7 +139,8 @@ def run(row: RunRow, styles: RoleStyles, width: int, lines: Iterable[LogLine] = 
     text.append(f"{tasks.done:,} of {total:,} tasks done", styles["text"])
     text.append(f", {tasks.failed:,} failed" if tasks.failed else "", styles["failed"])
     text.append("\n\n")
-    facts = [("started", moment(row.started)), ("took" if row.ended else "runs for", seconds(row.seconds))]
+    facts = [("paused", row.pause_reason)] if row.state == "paused" and row.pause_reason else []
+    facts += [("started", moment(row.started)), ("took" if row.ended else "runs for", seconds(row.seconds))]
     if row.idle >= 1:
         facts.append(("idle", f"{seconds(row.idle)} in which no process ran it"))
     if row.state in ("running", "paused"):

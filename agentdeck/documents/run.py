@@ -115,6 +115,8 @@ class RunListItem(Document):
     run: str
     workflow: str
     state: str
+    pause_reason: str = Field(default="")
+    """Why a paused run is paused, where the engine paused it: `budget of the run: …`, `store: …`."""
     started: float
     seconds: float | None
     simulated: bool

@@ -80,8 +80,9 @@ def _file_id(path: Path) -> tuple[int, int] | None:
 def _update_row(engine: Engine, storage: RunStorage) -> None:
     """Update the run's row."""
     engine.events.flush()
-    state = "paused" if engine.view.state == "paused" else "running"
-    storage.progress(engine.scheduler.run, engine.view, state)
+    scheduler, paused = engine.scheduler, engine.view.state == "paused"
+    reason = scheduler.pause_reason if paused else ""
+    storage.progress(scheduler.run, engine.view, "paused" if paused else "running", reason)
 
 
 async def _call(storage: RunStorage, fn: Callable[[sqlite3.Connection], T]) -> T:

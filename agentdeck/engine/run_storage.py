@@ -143,13 +143,19 @@ class RunStorage:
         )
         return lambda connection: add_letter(connection, letter)
 
-    def progress(self, run: str, view: RunView, state: str) -> None:
+    def progress(self, run: str, view: RunView, state: str, pause_reason: str) -> None:
         """Update the run's row."""
         counts = counts_of(view)
         simulated, idle = view.simulated, view.idle
         self.log.call(
             lambda connection: set_run(
-                connection, run, state=state, counts=counts, simulated=simulated, idle=idle
+                connection,
+                run,
+                state=state,
+                counts=counts,
+                simulated=simulated,
+                idle=idle,
+                pause_reason=pause_reason,
             )
         )
 

@@ -15,7 +15,7 @@ from agentdeck.workflow.model import Data
 ROW = (
     "runs.run, workflow, identity, state, runs.started, ended, simulated, tags, source, options,"
     " tasks_total, tasks_done, tasks_failed, tasks_cancelled, summary, owner, lease_until, pid, host,"
-    " machine, process_start, idle"
+    " machine, process_start, idle, pause_reason"
 )
 
 
@@ -43,11 +43,22 @@ class RunRow:
     host: str
     is_local: bool = False
     idle: float = 0.0
+    pause_reason: str = ""
 
     @property
     def key(self) -> tuple[float, str]:
         """Its place in a list, for `before` of `Reader.runs`."""
         return self.started, self.run
+
+    @property
+    def pause_cause(self) -> str:
+        """What paused the run: `budget` or `store`; empty where an operator did, or where it is not paused."""
+        return self.pause_reason.partition(" ")[0].rstrip(":") if self.state == "paused" else ""
+
+    @property
+    def state_text(self) -> str:
+        """The state with what paused the run: `running`, `paused: budget`."""
+        return f"{self.state}: {self.pause_cause}" if self.pause_cause else self.state
 
     @property
     def seconds(self) -> float | None:
@@ -85,4 +96,5 @@ def run_from_row(row: tuple[Any, ...]) -> RunRow:
         lease.host or "",
         lease.is_local,
         row[21],
+        row[22],
     )

@@ -129,20 +129,23 @@ def set_run(
     counts: Counts | None = None,
     simulated: bool | None = None,
     idle: float | None = None,
+    pause_reason: str | None = None,
 ) -> None:
-    """Update a run's row: its state (`running`, `paused`, `drained`), its tasks so far, and for how long no
-    process executed it. None leaves a column unchanged."""
+    """Update a run's row: its state (`running`, `paused`, `drained`), why it is paused, its tasks so
+    far, and for how long no process executed it. None leaves a column unchanged."""
     connection.execute(
         "UPDATE runs SET state = coalesce(?, state), ended = iif(? IS NULL, ended, NULL),"
         " tasks_total = coalesce(?, tasks_total), tasks_done = coalesce(?, tasks_done),"
         " tasks_failed = coalesce(?, tasks_failed), tasks_cancelled = coalesce(?, tasks_cancelled),"
-        " simulated = coalesce(?, simulated), idle = coalesce(?, idle) WHERE run = ?",
+        " simulated = coalesce(?, simulated), idle = coalesce(?, idle),"
+        " pause_reason = coalesce(?, pause_reason) WHERE run = ?",
         (
             state,
             state,
             *((counts.total, counts.done, counts.failed, counts.cancelled) if counts else (None,) * 4),
             simulated,
             idle,
+            pause_reason,
             run,
         ),
     )

@@ -495,6 +495,7 @@ def test_who_paused_it_can_let_it_go_on_at_once(deck: Deck, until: Until) -> Non
     for _ in range(3):
         assert deck("pause", run).returncode == 0
         assert state(deck, run) == "paused"
+        assert "paused:" not in deck("runs").stdout, "the operator gave no reason"
         assert deck("resume", run).returncode == 0
         assert state(deck, run) == "running"
     deck.write("stop", "")

@@ -208,6 +208,9 @@ def test_a_run_parked_for_its_budget_goes_on_with_a_grant(deck: Deck, until: Unt
     deck.write("t.jsonl", "".join(f'{{"n": {n}}}\n' for n in range(40)))
     process = deck.start("run", "w.yaml", "--tasks", "t.jsonl", "--workers", "10", "--json", "--wait")
     until(lambda: '"paused"' in deck("runs", "--json").stdout)
+    (row,) = json.loads(deck("runs", "--json").stdout)
+    assert row["pause_reason"].startswith("budget of the run: ")
+    assert "paused: budget" in deck("runs").stdout
     assert "tokens used" in deck("budget", "last").stdout
     assert "budget of the run: " in deck("show", "last").stdout
     assert deck("budget", "last", "much").returncode == 2

@@ -162,7 +162,7 @@ class DeckScreen(SizedScreen):
         for row in alive[:50]:
             total = summary_text.total_of(row)
             done = f"{100 * row.tasks.done // total} %" if total > 1 else ""
-            state = (f"{GLYPHS[row.state]} {row.state}", row.state)
+            state = (f"{GLYPHS[row.state]} {row.pause_cause or row.state}", row.state)
             yield ListRow(f"run:{row.run}", ((row.workflow, "text"), state, (done, "text"), (row.run, "dim")))
         for group in (HERE, FOLDER, RECENT, EXAMPLES):
             entries = [entry for entry in self._library.entries.values() if entry.group == group]
@@ -178,9 +178,9 @@ class DeckScreen(SizedScreen):
             return (entry.name, "bad"), (f"{GLYPHS['failed']} {many}", "bad"), ("", ""), ("", "")
         if past is None:
             return (entry.name, "text"), ("", ""), ("", ""), ("", "")
-        state = past.last.state
-        told = (f"{GLYPHS.get(state, ' ')} {state}", state)
-        return (entry.name, "text"), told, (_ago(past.last.started), "dim"), (past.spark, "accent")
+        last = past.last
+        told = (f"{GLYPHS.get(last.state, ' ')} {last.pause_cause or last.state}", last.state)
+        return (entry.name, "text"), told, (_ago(last.started), "dim"), (past.spark, "accent")
 
     # The page -----------------------------------------------------------------------------------------------
 

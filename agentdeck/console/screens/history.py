@@ -210,7 +210,7 @@ def _row(run: RunRow) -> ListRow:
     return ListRow(
         run.run,
         (
-            (f"{GLYPHS.get(run.state, ' ')} {run.state}", run.state),
+            (f"{GLYPHS.get(run.state, ' ')} {run.pause_cause or run.state}", run.state),
             (run.workflow, "text"),
             (run.run, "dim"),
             (moment(run.started), "dim"),
