@@ -11,13 +11,13 @@ import anyio
 import anyio.to_thread
 import httpx
 
-from agentdeck.agents.template_rendering import is_light, render, render_text, render_url
+from agentdeck.agents.template_rendering import render, render_text, render_url
 from agentdeck.agents.verb import AttemptContext, WorkflowContext
 from agentdeck.errors import StepError
 from agentdeck.providers.decompression import ACCEPTED, decoded
 from agentdeck.providers.provider_errors import retry_after
 from agentdeck.workflow.deck import MAX_RETRY_AFTER
-from agentdeck.workflow.expressions import compile_template, show
+from agentdeck.workflow.expressions import compile_template, is_light, show
 from agentdeck.workflow.json_text import json_text
 from agentdeck.workflow.model import Agent, Data, Http
 from agentdeck.workflow.secret_uses import secret_names
@@ -94,7 +94,7 @@ class HttpVerb:
         if isinstance(body, str):
             content = body.encode("utf-8", "replace")
         elif body is not None:
-            content = await _json_body(body, is_light(self.body, work.scope))
+            content = await _json_body(body, is_light(self.body.references, work.scope))
             headers.setdefault("content-type", b"application/json")
         where = f"{method} {_plain(url)}"
         try:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import anyio.to_thread
 
-from agentdeck.agents.template_rendering import LIGHT
 from agentdeck.agents.verb import AttemptContext, Verb, VerbResult
 from agentdeck.errors import StepError
 from agentdeck.providers.keys import KeyStore
+from agentdeck.workflow.expressions import LIGHT
 from agentdeck.workflow.json_text import room_left
 from agentdeck.workflow.model import Data
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 import anyio
+import anyio.to_thread
 
 from agentdeck.agents.verb import NOW, WorkflowContext
 from agentdeck.engine.attempts import AttemptRunner
@@ -25,7 +26,7 @@ from agentdeck.engine.result_reuse import ResultReuse
 from agentdeck.engine.run_control import Make, RunControl
 from agentdeck.engine.run_storage import RunStorage
 from agentdeck.engine.task_feed import LATER
-from agentdeck.errors import AgentdeckError, StoreError
+from agentdeck.errors import AgentdeckError, Fault, StoreError
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.program import Program
@@ -159,7 +160,7 @@ class Engine:
         as writing is tried again."""
         scheduler = self.scheduler
         arriving = self._unmet and not scheduler.exhausted
-        busy = scheduler.running or scheduler.reserving or scheduler.uncommitted or self.attempts.busy
+        busy = scheduler.busy or scheduler.uncommitted or self.attempts.busy
         waiting = arriving or self._starts or self._woken or self._store_fault or scheduler.awaits_time
         return not (busy or waiting)
 
@@ -250,6 +251,8 @@ class Engine:
                 self.attempts.cancel((action.task, action.step, action.attempt), how)
             case act.Reserve():
                 self.reservations.reserve(action)
+            case act.RenderOutput():
+                self.attempts.group.start_soon(self._render, action)
             case act.ReleaseReservation():
                 self.reservations.release(action.ask)
             case act.SaveLetter() | act.UpdateLetters():
@@ -258,6 +261,14 @@ class Engine:
             case act.Finish():
                 self._state = action.state
                 self._finished.set()
+
+    async def _render(self, action: act.RenderOutput) -> None:
+        output, fault = None, None
+        try:
+            output = await anyio.to_thread.run_sync(action.template.render, action.scope, abandon_on_cancel=True)
+        except AgentdeckError as error:
+            fault = Fault("expression", f"output: {error}")
+        self.feed(ev.OutputRendered(self.clock.now(), action.ask, action.task, output, fault))
 
     # Tasks
 

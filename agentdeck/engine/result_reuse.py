@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import anyio.to_thread
 
-from agentdeck.agents.template_rendering import LIGHT, render
+from agentdeck.agents.template_rendering import render
 from agentdeck.agents.verb import AttemptContext, Verb, VerbResult
 from agentdeck.engine.clock import Clock
 from agentdeck.engine.run_storage import RunStorage
@@ -31,7 +31,7 @@ from agentdeck.store.once import (
     once_release,
     once_state,
 )
-from agentdeck.workflow.expressions import compile_template
+from agentdeck.workflow.expressions import LIGHT, compile_template
 from agentdeck.workflow.json_text import json_text, room_left
 from agentdeck.workflow.model import Agent, Data, Http, plain
 

@@ -51,6 +51,8 @@ def forecast(
                     case act.PullTask():
                         opened += 1
                         todo.insert(0, _next(opened, tasks, now, inputs))
+                    case act.RenderOutput(ask, task):
+                        todo.insert(0, ev.OutputRendered(now, ask, task))
                     case act.Record(ev.TaskEnded()):
                         first = first or now
                     case act.Finish():

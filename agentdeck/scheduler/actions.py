@@ -6,6 +6,7 @@ from typing import NamedTuple, TypeAlias
 
 from agentdeck.errors import Fault
 from agentdeck.scheduler.events import Event, StepStarted
+from agentdeck.workflow.expressions import Scope, Template
 from agentdeck.workflow.model import Data
 
 
@@ -73,6 +74,16 @@ class PullTask(NamedTuple):
     """A worker is free: open the next task, or report that there are no more."""
 
 
+class RenderOutput(NamedTuple):
+    """Render the `output` of a task's workflow, which reads too much for the event loop, and answer with
+    `OutputRendered` under the same number."""
+
+    ask: int
+    task: str
+    template: Template
+    scope: Scope
+
+
 class Record(NamedTuple):
     """Append the event to the log, under the next sequence number."""
 
@@ -93,6 +104,7 @@ Action: TypeAlias = (
     | SaveLetter
     | UpdateLetters
     | PullTask
+    | RenderOutput
     | Record
     | Finish
 )

@@ -115,3 +115,5 @@ class Commands:
             if holder is not None and holder.ended:
                 self._expansion.end_task(task, at)
                 self._state.restore({task.id: task})
+        for task in self._expansion.end_abandoned(at):
+            self._state.restore({task.id: task})

@@ -484,6 +484,16 @@ class Refused(NamedTuple):
     why: str = ""
 
 
+class OutputRendered(NamedTuple):
+    """The answer to the `RenderOutput` with the number `ask`: the result of the task, or why it has none."""
+
+    at: float
+    ask: int
+    task: str
+    output: Data = None
+    fault: Fault | None = None
+
+
 Event: TypeAlias = (
     RunStarted
     | RunResumed
@@ -516,4 +526,6 @@ Event: TypeAlias = (
     | StepWaited
     | Noted
 )
-Signal: TypeAlias = TimerFired | Committed | CancelAsked | SkipAsked | DeferralEnded | Batch | Reserved | Refused
+Signal: TypeAlias = (
+    TimerFired | Committed | CancelAsked | SkipAsked | DeferralEnded | Batch | Reserved | Refused | OutputRendered
+)

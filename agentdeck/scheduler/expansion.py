@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from agentdeck.errors import AgentdeckError, Fault
+from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.attempts import Attempts
 from agentdeck.scheduler.failures import Failures
 from agentdeck.scheduler.ready_queue import ReadyQueue
 from agentdeck.scheduler.recorder import Recorder
 from agentdeck.scheduler.run_state import RunState
-from agentdeck.scheduler.scope import evaluate_items, output_of, scope_of
+from agentdeck.scheduler.scope import evaluate_items, leaf_results, output_scope, scope_of
 from agentdeck.scheduler.state import CANCELLED, DONE, FAILED, OPEN, Step, Task
+from agentdeck.workflow.expressions import Template, is_light
 from agentdeck.workflow.model import Data, Dispatch
 
 
 class Expansion:
     """Decides what becomes of such a step when it is ready, and after each part of it has ended."""
 
-    __slots__ = ("_attempts", "_failures", "_queue", "_recorder", "_state")
+    __slots__ = ("_attempts", "_failures", "_last", "_queue", "_recorder", "_state", "rendering")
 
     def __init__(
         self, state: RunState, queue: ReadyQueue, recorder: Recorder, attempts: Attempts, failures: Failures
@@ -27,6 +29,9 @@ class Expansion:
         self._recorder = recorder
         self._attempts = attempts
         self._failures = failures
+        #: The tasks whose output the engine renders, each with the number of its last request.
+        self.rendering: dict[str, tuple[int, Task]] = {}
+        self._last = 0
 
     # A step is ready
 
@@ -132,19 +137,56 @@ class Expansion:
         """Record how a task ended whose steps have all ended, and end the step that it is nested in."""
         if not self._state.holds(task) or task.left:
             return
+        self.rendering.pop(task.id, None)
         leaves = [task.at(i) for i in task.program.leaves]
-        output: Data = None
         fault = _fault_of(task, leaves)
-        state = DONE
         if fault is not None:
-            state = FAILED
+            self._record_end(task, at, FAILED, None, fault)
         elif any(step.state == CANCELLED for step in leaves):
-            state = CANCELLED
+            self._record_end(task, at, CANCELLED)
+        elif task.program.output is not None:
+            self._render(task, task.program.output, at)
         else:
-            try:
-                output = output_of(task, self._state.run)
-            except AgentdeckError as error:
-                state, fault = FAILED, Fault("expression", f"output: {error}")
+            self._record_end(task, at, DONE, leaf_results(task))
+
+    def _render(self, task: Task, template: Template, at: float) -> None:
+        """Render the output of a task here where it reads little; otherwise the engine does, off the loop."""
+        scope = output_scope(task, self._state.run)
+        if not is_light(template.references, scope):
+            self._last += 1
+            self.rendering[task.id] = self._last, task
+            self._recorder.request(act.RenderOutput(self._last, task.id, template, scope))
+            return
+        try:
+            self._record_end(task, at, DONE, template.render(scope))
+        except AgentdeckError as error:
+            self._record_end(task, at, FAILED, None, Fault("expression", f"output: {error}"))
+
+    def output_rendered(self, event: ev.OutputRendered) -> None:
+        """End the task, unless one of its steps has been reopened since its output was requested."""
+        ask, task = self.rendering.get(event.task, (0, None))
+        if task is None or ask != event.ask:
+            return
+        del self.rendering[event.task]
+        if not task.left:
+            state = DONE if event.fault is None else FAILED
+            self._record_end(task, event.at, state, event.output, event.fault)
+
+    def end_abandoned(self, at: float) -> list[Task]:
+        """End the tasks whose output is being rendered although the step that contains them has ended or will be
+        tried again. Returns them."""
+        ended = []
+        for _, task in list(self.rendering.values()):
+            holder = self._state.find(*task.parent) if task.parent is not None else None
+            if holder is not None and holder.state != OPEN:
+                del self.rendering[task.id]
+                self._record_end(task, at, CANCELLED)
+                ended.append(task)
+        return ended
+
+    def _record_end(
+        self, task: Task, at: float, state: str, output: Data = None, fault: Fault | None = None
+    ) -> None:
         self._recorder.record(ev.TaskEnded(at, task.id, state, output, fault))
         if task.parent is not None:
             self._end_sub_workflow(task.parent, at, state, output, fault)

@@ -114,6 +114,7 @@ class Scheduler:
             ev.LimitChanged: self._commands.limit_changed,
             ev.Reserved: self._reservations.reserved,
             ev.Refused: self._reservations.refused,
+            ev.OutputRendered: self._expansion.output_rendered,
             ev.TaskHurried: self._commands.hurry,
             ev.StepReleased: self._commands.release,
             ev.StepAnswered: self._commands.answer,
@@ -173,6 +174,8 @@ class Scheduler:
     def _settle(self, at: float) -> None:
         """Decide all that can be decided now, then start what fits; again where that dropped a step."""
         pending, queue = self._pending, self._queue
+        if self._expansion.rendering:
+            self._expansion.end_abandoned(at)
         while (
             pending.unsatisfiable or pending.unneeded or queue.composite or pending.undecided or pending.finished
         ):
@@ -215,7 +218,7 @@ class Scheduler:
             final = FAILED if state.failed_tasks else CANCELLED if cancelled else DONE
             self._recorder.record(ev.RunEnded(at, final))
             self._recorder.request(act.Finish(final))
-        elif state.status == "drained" and not state.running and not self._reservations.open:
+        elif state.status == "drained" and not self.busy:
             self._finished = True
             self._recorder.request(act.Finish("drained"))
 
@@ -307,9 +310,9 @@ class Scheduler:
         return self._state.running
 
     @property
-    def reserving(self) -> int:
-        """How many steps hold a worker while their reservation is requested."""
-        return len(self._reservations.open)
+    def busy(self) -> bool:
+        """Whether the engine carries out something that it will answer: an attempt, a reservation, an output."""
+        return bool(self._state.running or self._reservations.open or self._expansion.rendering)
 
     @property
     def uncommitted(self) -> int:

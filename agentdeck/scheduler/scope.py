@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agentdeck.scheduler.state import DONE, FAILED, Step, Task
+from agentdeck.workflow.expressions import Scope
 from agentdeck.workflow.model import Data
 
 
@@ -65,23 +66,22 @@ def items_of(group: Step, run: str) -> list[Data]:
     return items
 
 
-def output_of(task: Task, run: str) -> Data:
-    """The result of a task: the workflow's `output`, else the results of the agents that no other agent needs."""
+def output_scope(task: Task, run: str) -> Scope:
+    """The names that the `output` of a workflow can read, once all steps of the task have ended."""
     program = task.program
-    if program.output is not None:
-        scope: dict[str, Data] = {
-            "inputs": task.inputs,
-            "run": {"id": run},
-            "task": _task(task),
-        }
-        for step in task.steps:
-            if step is not None:
-                scope[step.key] = step.output
-        if program.reports:
-            everyone = tuple(range(len(program.rules)))
-            report(scope, task, everyone, everyone)
-        return program.output.render(scope)
-    leaves = [task.at(i) for i in program.leaves]
+    scope: dict[str, Data] = {"inputs": task.inputs, "run": {"id": run}, "task": _task(task)}
+    for step in task.steps:
+        if step is not None:
+            scope[step.key] = step.output
+    if program.reports:
+        everyone = tuple(range(len(program.rules)))
+        report(scope, task, everyone, everyone)
+    return scope
+
+
+def leaf_results(task: Task) -> Data:
+    """The result of a task whose workflow has no `output`: that of the agents that no other agent needs."""
+    leaves = [task.at(i) for i in task.program.leaves]
     if len(leaves) == 1:
         return leaves[0].output
     return {step.key: step.output for step in leaves if step.state == DONE}

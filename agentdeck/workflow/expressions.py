@@ -8,13 +8,15 @@ budget of work (`expression_functions.Frame`), and values have a largest size, s
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from agentdeck.workflow.expression_compiler import OPERATORS, ExpressionCompiler, dotted_name, parse
 from agentdeck.workflow.expression_functions import ExpressionError, Frame, Scope, show
+from agentdeck.workflow.json_text import room_left
 from agentdeck.workflow.model import Data
 
 __all__ = [
+    "LIGHT",
     "OPERATORS",
     "Expression",
     "ExpressionError",
@@ -23,10 +25,14 @@ __all__ = [
     "compile_expression",
     "compile_template",
     "dotted_name",
+    "is_light",
     "show",
     "split",
     "tree_of",
 ]
+
+#: Characters of values that are rendered on the event loop: about 1 ms.
+LIGHT = 16_000
 
 
 def tree_of(text: str) -> ast.expr:
@@ -77,6 +83,19 @@ class Template:
 
     def render(self, scope: Scope) -> Data:
         return self._render(scope)
+
+
+def is_light(references: Collection[tuple[str, ...]], scope: Scope) -> bool:
+    """Whether the values behind these names are small enough to be rendered on the event loop."""
+    room = LIGHT
+    for name in references:
+        value: Data = scope.get(name[0])
+        for part in name[1:]:
+            value = value.get(part) if isinstance(value, Mapping) else None
+        room = room_left(value, room)
+        if room < 0:
+            return False
+    return True
 
 
 def _template(value: Data, references: set[tuple[str, ...]]) -> Callable[[Scope], Data] | None:

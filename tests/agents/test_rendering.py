@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from agentdeck.agents.template_rendering import is_light, render, render_text, render_url
+from agentdeck.agents.template_rendering import render, render_text, render_url
 from agentdeck.errors import StepError
-from agentdeck.workflow.expressions import compile_template
+from agentdeck.workflow.expressions import compile_template, is_light
 from agentdeck.workflow.url import compile_url
 
 pytestmark = pytest.mark.anyio
@@ -58,9 +58,9 @@ async def test_a_url_with_a_large_value_does_not_hold_up_the_loop(ticks: Callabl
 
 async def test_what_is_looked_at_is_what_the_template_reads() -> None:
     template = compile_template("${a.small} ${needs.b}")
-    assert is_light(template, {"a": {"small": 1, "large": LARGE}, "needs": {"b": "x"}})
-    assert not is_light(template, {"a": {"small": 1}, "needs": {"b": LARGE}})
-    assert not is_light(template, {"a": {"small": [10**4000] * 10}})
+    assert is_light(template.references, {"a": {"small": 1, "large": LARGE}, "needs": {"b": "x"}})
+    assert not is_light(template.references, {"a": {"small": 1}, "needs": {"b": LARGE}})
+    assert not is_light(template.references, {"a": {"small": [10**4000] * 10}})
 
 
 async def test_a_template_that_cannot_be_rendered_is_a_fault_in_both_places() -> None:

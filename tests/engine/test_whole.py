@@ -245,18 +245,25 @@ async def test_an_approvals_fields_reach_what_comes_after(place: Place) -> None:
     assert place.calls == ["fair 3.5"]
 
 
-async def test_large_values_of_a_question_and_of_inputs_are_written_beside_the_loop(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    threads: dict[int, set[int]] = {}
+@pytest.fixture
+def large_in(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """The threads in which values of more than 100,000 characters were rendered."""
+    threads: set[int] = set()
     render = Template.render
 
     def spied(template: Template, scope: Scope) -> Data:
         value = render(template, scope)
-        threads.setdefault(len(json.dumps(value)) // 100_000, set()).add(get_ident())
+        if len(json.dumps(value)) > 100_000:
+            threads.add(get_ident())
         return value
 
     monkeypatch.setattr(Template, "render", spied)
+    return threads
+
+
+async def test_large_values_of_a_question_and_of_inputs_are_written_beside_the_loop(
+    place: Place, large_in: set[int]
+) -> None:
     place.write(
         "inner.yaml", "end: { simulate: 1ms }", top="inputs: { text: string }\noutput: '${len(inputs.text)}'\n"
     )
@@ -274,9 +281,37 @@ async def test_large_values_of_a_question_and_of_inputs_are_written_beside_the_l
     )
     assert outcome.state == "done"
     assert outcome.view.output > 300_000
-    large = set().union(*(found for size, found in threads.items() if size))
-    assert large
-    assert get_ident() not in large
+    assert large_in
+    assert get_ident() not in large_in
+
+
+async def test_a_large_output_of_a_workflow_is_rendered_beside_the_loop(place: Place, large_in: set[int]) -> None:
+    place.write(
+        "inner.yaml", "end: { simulate: 1ms }", top="inputs: { many: list }\noutput: 'below: ${inputs.many}'\n"
+    )
+    outcome = await place.run(
+        "sub: { workflow: inner.yaml, with: { many: '${inputs.many}' } }",
+        "next: { needs: sub, simulate: { takes: 1ms, returns: 7 } }",
+        top="inputs: { many: list }\noutput: { text: 'all: ${sub}', last: '${next}' }\n",
+        many=list(range(60_000)),
+    )
+    assert outcome.state == "done"
+    assert outcome.view.output["text"].startswith("all: below: [0, 1, 2")
+    assert outcome.view.output["last"] == 7
+    assert large_in
+    assert get_ident() not in large_in
+
+
+async def test_a_large_output_that_cannot_be_rendered_fails_the_task(place: Place) -> None:
+    outcome = await place.run(
+        "end: { simulate: 1ms }", top="inputs: { many: list }\noutput: '${len(inputs.many) / 0}'\n",
+        many=list(range(60_000)),
+    )  # fmt: skip
+    assert outcome.state == "failed"
+    (ended,) = place.recorded(outcome, ev.TaskEnded)
+    assert ended.fault is not None
+    assert ended.fault.kind == "expression"
+    assert ended.fault.message.startswith("output: len(inputs.many) / 0: division by zero")
 
 
 async def test_a_question_that_is_no_text_is_asked_as_json(place: Place) -> None:

@@ -66,6 +66,7 @@ class Player:
         desk: Desk | None = None,
         usage: Callable[[ev.StepStarted], ev.Usage] | None = None,
         nested: Mapping[str, Definition] | None = None,
+        renders: float = 0.0,
     ) -> None:
         self.definition = of
         self.nested = {name: Program(below) for name, below in (nested or {}).items()}
@@ -75,6 +76,7 @@ class Player:
         )
         self.desk = desk
         self.usage = usage
+        self.renders = renders
         if desk is not None:
             self.scheduler.configure_providers({}, reserve=True)
         self.plan = plan or (lambda started: (1.0, None))
@@ -145,6 +147,9 @@ class Player:
                     case act.ReleaseReservation():
                         assert self.desk is not None
                         self.desk.gave_back.append(action.ask)
+                    case act.RenderOutput(ask, task, template, scope):
+                        when = self.now + self.renders
+                        self.at(when, ev.OutputRendered(when, ask, task, template.render(scope)))
                     case act.CancelAttempt():
                         self.cancels.append(action)
                     case act.UpdateLetters(task=task, step=step, state=stands):
@@ -205,7 +210,7 @@ class Player:
         self.scheduler.forget()
         self.opened = self.scheduler.opened
         self.letters &= {(e.task, e.step) for e in self.log if isinstance(e, ev.StepFailed)}
-        lost = (ev.StepSucceeded, ev.AttemptFailed, ev.Committed)
+        lost = (ev.StepSucceeded, ev.AttemptFailed, ev.Committed, ev.OutputRendered)
         self._ends = sorted(one for one in self._ends if not isinstance(one[2], lost))
         self.send(ev.RunResumed(self.now))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from agentdeck.errors import Fault
@@ -16,7 +18,7 @@ from agentdeck.scheduler.fold import Fold
 from agentdeck.scheduler.program import Program
 from agentdeck.scheduler.recorder import Recorder
 from agentdeck.workflow.model import Agent, Dispatch, Join, OnError, Repeat, SubWorkflow
-from tests.scheduler.driver import agent, definition
+from tests.scheduler.driver import Plan, Player, agent, definition, refold
 from tests.scheduler.parts import opened, recorded, start, step, succeed
 
 
@@ -138,3 +140,90 @@ def test_a_task_fails_with_the_fault_of_the_step_that_failed_by_itself() -> None
     (ended,) = recorded(recorder)
     assert isinstance(ended, ev.TaskEnded)
     assert (ended.state, ended.fault) == ("failed", Fault("permanent", "a: broken"))
+
+
+def large_output() -> tuple[Fold, Expansion, Recorder]:
+    """A task whose output is requested from the engine, as the result of `a` is large."""
+    of = replace(definition(agent("a"), agent("b")), output="all: ${a}")
+    fold = Fold(Program(of), run="r")
+    fold.apply(ev.TaskOpened(0.0, "1", {}))
+    expansion, recorder = parts(fold)
+    succeed(fold, "a", "b", output=list(range(20_000)))
+    expansion.end_task(fold.state.tasks["1"], 1.0)
+    return fold, expansion, recorder
+
+
+def test_a_large_output_is_rendered_by_the_engine_before_the_task_ends() -> None:
+    fold, expansion, recorder = large_output()
+    (request,) = recorder.actions
+    assert isinstance(request, act.RenderOutput)
+    assert str(request.template.render(request.scope)).startswith("all: [0, 1, 2")
+    assert list(expansion.rendering) == ["1"]
+    recorder.start()
+    expansion.output_rendered(ev.OutputRendered(2.0, request.ask, "1", "text"))
+    assert recorded(recorder) == [ev.TaskEnded(2.0, "1", "done", "text")]
+    assert not expansion.rendering
+    assert not fold.state.tasks
+
+
+def test_an_output_that_cannot_be_rendered_fails_the_task() -> None:
+    _, expansion, recorder = large_output()
+    fault = Fault("expression", "output: too long")
+    recorder.start()
+    expansion.output_rendered(ev.OutputRendered(2.0, 1, "1", None, fault))
+    assert recorded(recorder) == [ev.TaskEnded(2.0, "1", "failed", None, fault)]
+
+
+def test_an_output_that_read_an_earlier_result_of_a_reopened_step_is_dropped() -> None:
+    fold, expansion, recorder = large_output()
+    fold.apply(ev.StepReopened(1.5, "1", "b", "ada", again={"b": "done"}))
+    recorder.start()
+    expansion.output_rendered(ev.OutputRendered(2.0, 1, "1", "old"))
+    assert recorded(recorder) == []
+    succeed(fold, "b", at=3.0)
+    expansion.end_task(fold.state.tasks["1"], 3.0)
+    fold.apply(ev.StepReopened(3.5, "1", "b", "ada", again={"b": "done"}))
+    succeed(fold, "b", at=4.0)
+    expansion.end_task(fold.state.tasks["1"], 4.0)
+    first, second = (action for action in recorder.actions if isinstance(action, act.RenderOutput))
+    recorder.start()
+    expansion.output_rendered(ev.OutputRendered(5.0, first.ask, "1", "old"))
+    assert recorded(recorder) == []
+    expansion.output_rendered(ev.OutputRendered(5.0, second.ask, "1", "new"))
+    assert recorded(recorder) == [ev.TaskEnded(5.0, "1", "done", "new")]
+
+
+def test_a_run_drains_and_resumes_around_the_rendering_of_an_output() -> None:
+    of = replace(definition(agent("a")), output="all: ${a}")
+    player = Player(of, workers=1, tasks=3, plan=lambda started: (1.0, list(range(20_000))), renders=5.0)
+    player.at(1.5, ev.RunDrained(1.5))
+    assert player.play().finished == "drained"
+    assert [ended.at for ended in player.of(ev.TaskEnded)] == [6.0, 7.0]
+    player = Player(of, plan=lambda started: (1.0, list(range(20_000))), renders=5.0)
+    player.crashes = [3.0]
+    assert player.play().finished == "done"
+    (ended,) = player.of(ev.TaskEnded)
+    assert ended.at == 8.0
+
+
+@pytest.mark.parametrize(
+    ("event", "ends"),
+    [
+        (ev.CancelAsked(3.0, "1", "sub"), [(3.0, "1/sub", "cancelled"), (3.0, "1", "cancelled")]),
+        (
+            ev.StepReopened(3.0, "1", "first", "ada"),
+            [(3.0, "1/sub", "cancelled"), (10.0, "1/sub", "done"), (10.0, "1", "done")],
+        ),
+    ],
+)
+def test_a_nested_task_ends_with_its_step_while_its_output_is_rendered(
+    event: ev.Event | ev.Signal, ends: list[tuple[float, str, str]]
+) -> None:
+    below = replace(definition(agent("x"), name="below"), output="all: ${x}")
+    of = definition(agent("first"), Agent("sub", SubWorkflow("below.yaml"), needs=("first",)))
+    plan: Plan = lambda started: (1.0, list(range(20_000)))  # noqa: E731
+    player = Player(of, plan=plan, nested={"sub": below}, renders=5.0)
+    player.at(3.0, event)
+    player.play()
+    assert [(e.at, e.task, e.state) for e in player.log if isinstance(e, ev.TaskEnded)] == ends
+    assert player.scheduler.snapshot() == refold(player).state.snapshot()

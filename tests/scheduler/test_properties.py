@@ -159,7 +159,7 @@ def test_what_is_reserved_never_exceeds_its_limit_and_everybody_comes_to_their_t
         if player.finished or not player.step():
             break
     assert player.finished, player.scheduler.snapshot()
-    assert not player.scheduler.reserving or player.scheduler.cancelled or player.scheduler.tasks == {}
+    assert not player.scheduler.busy or player.scheduler.cancelled or player.scheduler.tasks == {}
     started = [e for e in player.log if isinstance(e, ev.StepStarted) and e.model]
     for one in started:
         inside = [e for e in started if one.at - 10.0 < e.at <= one.at]
