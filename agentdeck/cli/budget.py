@@ -117,7 +117,7 @@ class _BudgetReport:
         row, ledger = self.row, self.accounts.run
         yield clean(f"{row.run}  {row.workflow}  {row.state}")
         if row.state == "paused":
-            said = next((one.text for one in reversed(self.view.timeline) if one.kind == "paused"), "")
+            said = self.view.timeline.last("paused")
             yield clean(f"paused     {said}")
         if ledger is None and not self.accounts.tasks:
             yield f"{row.run} has no budget"

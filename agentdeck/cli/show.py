@@ -108,7 +108,7 @@ def _identity(row: RunRow, view: RunView, document: dict[str, Data]) -> Iterator
     if row.state in LIVE:
         yield clean(f"held by    process {row.pid} on {row.host}")
     if row.state == "paused":
-        why = next((one.text for one in reversed(view.timeline) if one.kind == "paused"), "")
+        why = view.timeline.last("paused")
         yield clean(f"paused     {why}")
     if row.state == "interrupted":
         yield with_db(f"go on      agentdeck resume {row.run}")

@@ -43,7 +43,7 @@ def why_paused(view: RunView) -> str:
     """The reason for which the run is paused; empty where it is not, or where the operator gave none."""
     if view.state != "paused":
         return ""
-    return next((moment.text for moment in reversed(view.timeline) if moment.kind == "paused"), "")
+    return view.timeline.last("paused")
 
 
 def paused_by_budget(view: RunView) -> bool:

@@ -15,7 +15,7 @@ from hashlib import blake2b
 from agentdeck.insight.summary import summary
 from agentdeck.scheduler import events as ev
 from agentdeck.views.run_view import RunView
-from agentdeck.views.step_result import result_of
+from agentdeck.views.step_transitions import result_of
 from agentdeck.workflow.model import Data, Definition, plain
 
 FIRST = 10  # differing tasks that are listed one by one

@@ -170,7 +170,7 @@ class _Explainer:
         if step is not None and step.reason and step.until is None:
             return Explanation("ready", step.reason, f"{for_}; waits for {step.reason}")
         if view.state == "paused":
-            entry = next((m.text for m in reversed(view.timeline) if m.kind == "paused"), "")
+            entry = view.timeline.last("paused")
             return Explanation("ready", "paused", f"{for_}; the run is paused" + _more(entry, "paused"))
         if view.state == "draining":
             return Explanation("ready", "paused", f"{for_}; the run drains: nothing new starts")

@@ -19,28 +19,25 @@ class AgentActivity:
         self.until = 0.0
         self.width = 0.05
         self.work: dict[str, list[float]] = {}
-        self.failed: dict[str, list[int]] = {}
+        self.failed: dict[str, list[float]] = {}
 
     def add(self, agent: str, since: float, until: float, many: float = 1.0) -> None:
         """`many` attempts of the agent ran from `since` to `until`."""
         if until <= since:
             return
-        self._reach(since, until)
-        assert self.start is not None
+        start = self._reach(since, until)
         work = self.work.setdefault(agent, [])
-        first, last = (int((at - self.start) / self.width) for at in (since, until))
+        first, last = (int((at - start) / self.width) for at in (since, until))
         work.extend([0.0] * (last + 1 - len(work)))
         for place in range(first, last + 1):
-            begin = self.start + place * self.width
+            begin = start + place * self.width
             work[place] += max(0.0, min(until, begin + self.width) - max(since, begin)) * many
 
     def fail(self, agent: str, at: float) -> None:
         """An attempt of the agent failed."""
-        self._reach(at, at)
-        assert self.start is not None
-        place = int((at - self.start) / self.width)
+        place = int((at - self._reach(at, at)) / self.width)
         failed = self.failed.setdefault(agent, [])
-        failed.extend([0] * (place + 1 - len(failed)))
+        failed.extend([0.0] * (place + 1 - len(failed)))
         failed[place] += 1
 
     def along(self, agent: str, start: float, cell: float, number: int) -> list[tuple[float, int]]:
@@ -58,28 +55,24 @@ class AgentActivity:
             spent = 0.0
             for place in range(first, min(last + 1, size)):
                 spent += work[place] * (min(until, place + 1) - max(since, place))
-            found.append((max(0.0, spent) / cell, sum(failed[first : max(last, first + 1)])))
+            found.append((max(0.0, spent) / cell, int(sum(failed[first : max(last, first + 1)]))))
         return found
 
-    def _reach(self, since: float, until: float) -> None:
+    def _reach(self, since: float, until: float) -> float:
+        """Make intervals for this time. Returns the beginning of the first one."""
         if self.start is None:
             self.start = since
         while since < self.start:
             # Earlier than the first interval: insert intervals before it.
             more = int((self.start - since) / self.width) + 1
             self.start -= more * self.width
-            for row in self.work.values():
+            for row in (*self.work.values(), *self.failed.values()):
                 row[:0] = [0.0] * more
-            for counts in self.failed.values():
-                counts[:0] = [0] * more
         while until - self.start >= BUCKETS * self.width:
             self.width *= 2
-            self.work = {
-                name: [sum(row[i : i + 2]) for i in range(0, len(row), 2)] for name, row in self.work.items()
-            }
-            self.failed = {
-                name: [sum(row[i : i + 2]) for i in range(0, len(row), 2)] for name, row in self.failed.items()
-            }
+            for row in (*self.work.values(), *self.failed.values()):
+                row[:] = [sum(row[i : i + 2]) for i in range(0, len(row), 2)]
+        return self.start
 
 
 def agent_activity(events: Iterable[tuple[int, ev.Event]]) -> AgentActivity:

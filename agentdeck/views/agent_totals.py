@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from agentdeck.scheduler.events import Usage
 from agentdeck.workflow.model import SLOTLESS, Agent, Approve, Definition, Simulate
@@ -73,18 +75,17 @@ class Durations:
         return self.high
 
 
+@dataclass(slots=True, eq=False)
 class GraphTotals:
     """The agents of one graph: the workflow of the run (prefix empty), or that of a sub-workflow under an agent
     (prefix `review/`). `opened` is the number of tasks opened in it; `agents` is by the agent's own name."""
 
-    __slots__ = ("agents", "opened", "prefix")
-
-    def __init__(self, prefix: str) -> None:
-        self.prefix = prefix
-        self.opened = 0
-        self.agents: dict[str, AgentTotals] = {}
+    prefix: str
+    opened: int = 0
+    agents: dict[str, AgentTotals] = field(default_factory=dict)
 
 
+@dataclass(slots=True, eq=False)
 class AgentTotals:
     """Counters of one agent. Steps count for the agent they belong to. Attempts count for the agent that did the
     work, which is another one for a fallback.
@@ -98,35 +99,34 @@ class AgentTotals:
     `unpriced`: a model of it has no price; `unreported` counts calls whose provider did not report the usage.
     """
 
-    __slots__ = (
-        "asks", "attempts", "blocked", "busy", "cached_in", "counts", "durations", "eased", "estimated",
-        "failed_attempts", "graph", "has_steps", "input_bytes", "lost", "name", "rejected", "reused", "rounds",
-        "simulates", "tokens_in", "tokens_out", "uncompared", "unpriced", "unreported", "usd", "usd_reasoning",
-        "uses_worker", "waiting",
-    )  # fmt: skip
-
-    def __init__(self, name: str, graph: GraphTotals, *, has_steps: bool = False) -> None:
-        self.name = name
-        self.graph = graph
-        self.has_steps = has_steps
-        self.uses_worker = True
-        self.rounds = self.simulates = self.asks = False
-        self.rejected = 0
-        self.counts = _NONE.copy()
-        self.attempts = self.failed_attempts = self.lost = self.reused = self.blocked = 0
-        self.durations = Durations()
-        self.busy = 0.0
-        self.waiting: dict[str, float] = {}
-        self.input_bytes = 0
-        self.eased: dict[str, int] = {}
-        self.estimated = 0
-        self.tokens_in: int | None = None
-        self.cached_in: int | None = None
-        self.tokens_out: int | None = None
-        self.usd: float | None = None
-        self.usd_reasoning: float | None = None
-        self.unpriced = self.uncompared = False
-        self.unreported = 0
+    name: str
+    graph: GraphTotals
+    has_steps: bool = False
+    uses_worker: bool = True
+    rounds: bool = False
+    simulates: bool = False
+    asks: bool = False
+    rejected: int = 0
+    counts: dict[str, int] = field(default_factory=_NONE.copy)
+    attempts: int = 0
+    failed_attempts: int = 0
+    lost: int = 0
+    reused: int = 0
+    blocked: int = 0
+    durations: Durations = field(default_factory=Durations)
+    busy: float = 0.0
+    waiting: dict[str, float] = field(default_factory=dict)
+    input_bytes: int = 0
+    eased: dict[str, int] = field(default_factory=dict)
+    estimated: int = 0
+    tokens_in: int | None = None
+    cached_in: int | None = None
+    tokens_out: int | None = None
+    usd: float | None = None
+    usd_reasoning: float | None = None
+    unpriced: bool = False
+    uncompared: bool = False
+    unreported: int = 0
 
     @property
     def steps(self) -> dict[str, int]:
@@ -211,11 +211,10 @@ class RunTotals:
 
     def steps(self) -> dict[str, int]:
         """Steps by state, over all agents."""
-        sums: dict[str, int] = {}
+        sums: Counter[str] = Counter()
         for totals in self.agents.values():
-            for state, number in totals.steps.items():
-                sums[state] = sums.get(state, 0) + number
-        return sums
+            sums.update(totals.steps)
+        return dict(sums)
 
     def graph(self, prefix: str) -> GraphTotals:
         """The totals of a sub-workflow's graph."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.approvals import describe
 
 #: Older entries are dropped.
 KEPT_ENTRIES = 1000
@@ -33,15 +35,59 @@ class TimelineEntry(NamedTuple):
     step: str = ""
 
 
+def _by(who: str) -> str:
+    return f", by {who}" if who else ""
+
+
+def _limit(e: ev.LimitChanged) -> str | None:
+    before, now = ("none" if value is None else value for value in (e.old, e.new))
+    return None if e.who == ev.AUTO else f"{e.name}: {before} -> {now}" + _by(e.who)
+
+
+def _failed(e: ev.StepFailed) -> str | None:
+    return e.fault.message + (" (tolerated)" if e.tolerated else "") if e.letter else None
+
+
+#: The kind and the text of each event that is an entry. An event with the text None is none.
+_ENTRIES: dict[type, tuple[str, Callable[[Any], str | None]]] = {
+    ev.RunStarted: ("forked", lambda e: f"shares results of {e.origin}" + _by(e.who) if e.origin else None),
+    ev.RunResumed: ("resumed", lambda e: "resumed" + _by(e.who)),
+    ev.RunPaused: ("paused", lambda e: e.why or "paused" + _by(e.who)),
+    ev.RunUnpaused: ("unpaused", lambda e: "goes on" + _by(e.who)),
+    ev.RunDrained: ("drained", lambda e: "drained" + _by(e.who)),
+    ev.RunEnded: ("ended", lambda e: e.state),
+    ev.LimitChanged: ("limit", _limit),
+    ev.TaskHurried: ("hurried", lambda e: "goes first" + _by(e.who)),
+    ev.AttemptFailed: ("failure", lambda e: f"attempt {e.attempt}: {e.fault.message}"),
+    ev.AttemptLost: ("lost", lambda e: f"attempt {e.attempt} was lost with its process"),
+    ev.AttemptDeferred: ("held", lambda e: e.why),
+    ev.StepRetrying: ("retry", lambda e: f"again in {max(0.0, e.until - e.at):.1f} s ({e.reason})"),
+    ev.StepFellBack: ("fallback", lambda e: f"{e.agent} takes over"),
+    ev.StepFailed: ("failed", _failed),
+    ev.StepReleased: ("released", lambda e: "goes with what has arrived" + _by(e.who)),
+    ev.StepAnswered: ("answered", describe),
+    ev.StepReopened: ("reopened", lambda e: None if e.nested else "goes again" + _by(e.who)),
+    ev.Noted: ("noted", lambda e: e.text),
+}
+
+
 class RunTimeline(deque[TimelineEntry]):
     """The newest moments, oldest first."""
 
     def __init__(self) -> None:
         super().__init__(maxlen=KEPT_ENTRIES)
 
-    def add(self, seq: int, at: float, kind: str, text: str, task: str = "", step: str = "") -> None:
-        self.append(TimelineEntry(seq, at, kind, text, task, step))
+    def apply(self, seq: int, event: ev.Event) -> None:
+        """Add the entry of this event, if it has one."""
+        kind, text_of = _ENTRIES[type(event)]
+        if (text := text_of(event)) is not None:
+            place = (getattr(event, "task", ""), getattr(event, "step", ""))
+            self.append(TimelineEntry(seq, event.at, kind, text, *place))
+
+    def last(self, kind: str) -> str:
+        """The text of the newest entry of this kind; empty without one."""
+        return next((entry.text for entry in reversed(self) if entry.kind == kind), "")
 
 
-def by(who: str) -> str:
-    return f", by {who}" if who else ""
+#: The events that may have an entry.
+NOTED = frozenset(_ENTRIES)

@@ -11,13 +11,15 @@ from collections.abc import Callable
 from typing import Any
 
 from agentdeck.scheduler import events as ev
-from agentdeck.scheduler.events import AUTO
 from agentdeck.views.agent_totals import AgentTotals, GraphTotals, RunTotals, total_cost
-from agentdeck.views.run_timeline import RunTimeline, by
+from agentdeck.views.run_timeline import NOTED, RunTimeline
 from agentdeck.views.step_handlers import StepHandlers
 from agentdeck.views.step_transitions import StepView
 from agentdeck.views.task_view import TaskCounts, TaskViews
 from agentdeck.workflow.model import SLOTLESS, Data, Definition, Simulate
+
+#: The state of the run after an event that does nothing else.
+_RUN_STATES: dict[type, str] = {ev.RunPaused: "paused", ev.RunUnpaused: "running", ev.RunDrained: "draining"}
 
 
 class RunView:
@@ -46,7 +48,7 @@ class RunView:
         self.totals = RunTotals(definition)
         self._tasks = TaskViews(self.totals)
         self.open, self.failed, self.recent = self._tasks.open, self._tasks.failed, self._tasks.recent
-        self._steps = StepHandlers(self._tasks, self.totals, self.timeline)
+        self._steps = StepHandlers(self._tasks, self.totals)
         self.running, self.approvals = self._steps.running, self._steps.approvals
         made_up = [
             isinstance(agent.does, Simulate)
@@ -55,19 +57,17 @@ class RunView:
         ]
         self.simulated_agents = sum(made_up)
         self._only_simulated = bool(made_up) and all(made_up)
-        self._handlers: dict[type, Callable[[int, Any], None]] = {
+        self._handlers: dict[type, Callable[[Any], object]] = {
             **self._steps.handlers,
             ev.RunStarted: self._run_started,
             ev.RunResumed: self._run_resumed,
-            ev.RunPaused: self._run_paused,
-            ev.RunUnpaused: self._run_unpaused,
-            ev.RunDrained: self._run_drained,
+            **dict.fromkeys(_RUN_STATES, self._state_changed),
             ev.RunEnded: self._run_ended,
             ev.LimitChanged: self._limit_changed,
             ev.TaskOpened: self._task_opened,
             ev.TasksExhausted: self._tasks_exhausted,
             ev.TaskEnded: self._task_ended,
-            ev.TaskHurried: self._task_hurried,
+            ev.TaskHurried: lambda e: None,  # it is in the timeline only
             ev.StepReopened: self._step_reopened,
             ev.Noted: self._noted,
         }
@@ -76,7 +76,10 @@ class RunView:
         """Apply the event with this sequence number. Events come in order, each once."""
         self.seq = seq
         self.now = event[0]
-        self._handlers[type(event)](seq, event)
+        kind = type(event)
+        self._handlers[kind](event)
+        if kind in NOTED:
+            self.timeline.apply(seq, event)
 
     # Questions
 
@@ -125,15 +128,13 @@ class RunView:
 
     # The run
 
-    def _run_started(self, seq: int, e: ev.RunStarted) -> None:
+    def _run_started(self, e: ev.RunStarted) -> None:
         self.run, self.workflow, self.identity, self.inputs = e.run, e.workflow, e.identity, e.inputs
         self.started = e.at
         self.limits = dict(e.limits)
         self.tasks.given = e.tasks
-        if e.origin:
-            self.timeline.add(seq, e.at, "forked", f"shares results of {e.origin}" + by(e.who))
 
-    def _run_resumed(self, seq: int, e: ev.RunResumed) -> None:
+    def _run_resumed(self, e: ev.RunResumed) -> None:
         """Steps did not wait while no process ran the run."""
         self.state, self.ended = "running", None
         self.idle += e.idle
@@ -141,33 +142,19 @@ class RunView:
             task.opened += e.idle
             for step in task.steps.values():
                 step.since += e.idle
-        self.timeline.add(seq, e.at, "resumed", "resumed" + by(e.who))
 
-    def _run_paused(self, seq: int, e: ev.RunPaused) -> None:
-        self.state = "paused"
-        self.timeline.add(seq, e.at, "paused", e.why or "paused" + by(e.who))
+    def _state_changed(self, e: ev.RunPaused | ev.RunUnpaused | ev.RunDrained) -> None:
+        self.state = _RUN_STATES[type(e)]
 
-    def _run_unpaused(self, seq: int, e: ev.RunUnpaused) -> None:
-        self.state = "running"
-        self.timeline.add(seq, e.at, "unpaused", "goes on" + by(e.who))
-
-    def _run_drained(self, seq: int, e: ev.RunDrained) -> None:
-        self.state = "draining"
-        self.timeline.add(seq, e.at, "drained", "drained" + by(e.who))
-
-    def _run_ended(self, seq: int, e: ev.RunEnded) -> None:
+    def _run_ended(self, e: ev.RunEnded) -> None:
         self.state, self.ended = e.state, e.at
-        self.timeline.add(seq, e.at, "ended", e.state)
 
-    def _limit_changed(self, seq: int, e: ev.LimitChanged) -> None:
+    def _limit_changed(self, e: ev.LimitChanged) -> None:
         self.limits[e.name] = e.new
-        if e.who != AUTO:
-            before, now = ("none" if value is None else value for value in (e.old, e.new))
-            self.timeline.add(seq, e.at, "limit", f"{e.name}: {before} -> {now}" + by(e.who))
 
     # Tasks
 
-    def _task_opened(self, seq: int, e: ev.TaskOpened) -> None:
+    def _task_opened(self, e: ev.TaskOpened) -> None:
         if e.parent is None:
             self.tasks.opened += 1
             self._tasks.add(e.task, e.at, self.totals.graphs[""], None)
@@ -183,12 +170,12 @@ class RunView:
         step.agent.uses_worker = False
         return self.totals.graph(step.agent.name + "/")
 
-    def _tasks_exhausted(self, seq: int, e: ev.TasksExhausted) -> None:
+    def _tasks_exhausted(self, e: ev.TasksExhausted) -> None:
         tasks = self.tasks
         tasks.total = max(e.total, tasks.given or 0) if e.cut else e.total
         tasks.at_least = e.cut and tasks.given is None
 
-    def _task_ended(self, seq: int, e: ev.TaskEnded) -> None:
+    def _task_ended(self, e: ev.TaskEnded) -> None:
         task = self._tasks.task(e.task, e.at)
         task.state, task.ended, task.fault = e.state, e.at, e.fault
         self._steps.settle(task, e)
@@ -199,19 +186,15 @@ class RunView:
         if e.state == "failed" or (self.letters and any(step.letter for step in task.steps.values())):
             self._tasks.keep_failed(task)
 
-    def _task_hurried(self, seq: int, e: ev.TaskHurried) -> None:
-        self.timeline.add(seq, e.at, "hurried", "goes first" + by(e.who), e.task)
-
-    def _step_reopened(self, seq: int, e: ev.StepReopened) -> None:
+    def _step_reopened(self, e: ev.StepReopened) -> None:
         """The task and the run of a reopened step are open again."""
         if self.ended is not None:
             self.state, self.ended = "running", None
         if e.was and "/" not in e.task:
             self.tasks.add(e.was, -1)
             self._tasks.drop_row(e.task)
-        self._steps.handlers[ev.StepReopened](seq, e)
+        self._steps.handlers[ev.StepReopened](e)
 
-    def _noted(self, seq: int, e: ev.Noted) -> None:
+    def _noted(self, e: ev.Noted) -> None:
         if e.asks:  # the definition of a sub-workflow is not known here
             self._tasks.step(self._tasks.task(e.task, e.at), e.step).agent.asks = True
-        self.timeline.add(seq, e.at, "noted", e.text, e.task, e.step)

@@ -6,13 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from agentdeck.scheduler import events as ev
-from agentdeck.scheduler.approvals import Approvals, describe
+from agentdeck.scheduler.approvals import Approvals
 from agentdeck.scheduler.state import ENDED
 from agentdeck.views.agent_totals import AgentTotals, GraphTotals, RunTotals
-from agentdeck.views.run_timeline import RunTimeline, by
 from agentdeck.views.step_transitions import (
     Change,
-    StepEvent,
     StepView,
     complete_attempt,
     end_with_task,
@@ -32,7 +30,7 @@ class StepHandlers:
     `letters` is the number of dead letters. `simulated`: the answer of a model was simulated.
     """
 
-    def __init__(self, tasks: TaskViews, totals: RunTotals, timeline: RunTimeline) -> None:
+    def __init__(self, tasks: TaskViews, totals: RunTotals) -> None:
         self.running: dict[tuple[str, str], ev.StepStarted] = {}
         self.letters = 0
         self.simulated = False
@@ -40,31 +38,30 @@ class StepHandlers:
         self._tasks = tasks
         self._open = tasks.open
         self._totals = totals
-        self._timeline = timeline
-        self.handlers: dict[type, Callable[[int, Any], None]] = {
+        self.handlers: dict[type, Callable[[Any], object]] = {
             ev.StepStarted: self._started,
-            ev.ReservationGrew: self._reservation_grew,
+            ev.ReservationGrew: lambda e: None,  # reservations are not shown
             ev.StepSucceeded: self._succeeded,
             ev.AttemptFailed: self._attempt_failed,
             ev.AttemptLost: self._attempt_lost,
             ev.AttemptDeferred: self._attempt_deferred,
-            ev.StepRetrying: self._retrying,
-            ev.StepFellBack: self._fell_back,
-            ev.StepRepeated: self._change,
+            ev.StepRetrying: self._apply,
+            ev.StepFellBack: self._apply,
+            ev.StepRepeated: self._apply,
             ev.StepExpanded: self._expanded,
-            ev.StepDone: self._change,
+            ev.StepDone: self._apply,
             ev.StepFailed: self._failed,
             ev.StepSkipped: self._skipped,
-            ev.StepCancelled: self._cancelled,
-            ev.StepReleased: self._released,
+            ev.StepCancelled: self._apply,
+            ev.StepReleased: lambda e: None,  # it is in the timeline only
             ev.StepAnswered: self._answered,
             ev.StepReopened: self._reopened,
-            ev.StepWaited: self._change,
+            ev.StepWaited: self._apply,
         }
 
     # Attempts. StepStarted and StepSucceeded are most of every log: they avoid what the others share.
 
-    def _started(self, seq: int, e: ev.StepStarted) -> None:
+    def _started(self, e: ev.StepStarted) -> None:
         task_id, key, doer = e[1:4]
         task = self._open.get(task_id) or self._tasks.task(task_id, e.at)
         step = task.steps.get(key) or self._tasks.step(task, key)
@@ -80,7 +77,7 @@ class StepHandlers:
             for how in e.eased.partition(":")[0].split(", "):
                 worker.add_eased(how)
 
-    def _succeeded(self, seq: int, e: ev.StepSucceeded) -> None:
+    def _succeeded(self, e: ev.StepSucceeded) -> None:
         at, task_id, key, _, _, usage, input_bytes, reused = e
         task = self._open.get(task_id) or self._tasks.task(task_id, at)
         step = task.steps.get(key) or self._tasks.step(task, key)
@@ -110,7 +107,7 @@ class StepHandlers:
                 worker.add_usage(usage)
                 self.simulated |= usage.simulated and not worker.simulates
 
-    def _attempt_failed(self, seq: int, e: ev.AttemptFailed) -> None:
+    def _attempt_failed(self, e: ev.AttemptFailed) -> None:
         step, change = self._apply(e)
         worker = self._worker(step, e.task, change)
         worker.failed_attempts += 1
@@ -118,20 +115,16 @@ class StepHandlers:
         for started in change.ended:
             worker.busy += max(0.0, e.at - started.at)
         self._use(worker, e.usage)
-        self._timeline.add(seq, e.at, "failure", f"attempt {e.attempt}: {e.fault.message}", e.task, e.step)
 
-    def _attempt_lost(self, seq: int, e: ev.AttemptLost) -> None:
+    def _attempt_lost(self, e: ev.AttemptLost) -> None:
         step, change = self._apply(e)
         worker = self._worker(step, e.task, change)
         worker.lost += 1
         self._use(worker, e.usage)
-        text = f"attempt {e.attempt} was lost with its process"
-        self._timeline.add(seq, e.at, "lost", text, e.task, e.step)
 
-    def _attempt_deferred(self, seq: int, e: ev.AttemptDeferred) -> None:
+    def _attempt_deferred(self, e: ev.AttemptDeferred) -> None:
         step, change = self._apply(e)
         self._worker(step, e.task, change).attempts -= 1
-        self._timeline.add(seq, e.at, "held", e.why, e.task, e.step)
 
     def _worker(self, step: StepView, task: str, change: Change) -> AgentTotals:
         """The totals of the agent that made the attempt which ended."""
@@ -139,17 +132,10 @@ class StepHandlers:
             return step.agent
         return self._open[task].graph.agents[change.ended[0].agent]
 
-    def _reservation_grew(self, seq: int, e: ev.ReservationGrew) -> None:
-        """Reservations are not shown."""
-
     # Between attempts, and ends
 
-    def _change(self, seq: int, e: StepEvent) -> None:
-        """An event that only changes its step."""
-        self._apply(e)
-
-    def _apply(self, e: StepEvent, usage: ev.Usage | None = None) -> tuple[StepView, Change]:
-        """Apply an event to its step, and count what changed. `usage` is that of the attempt which it ended."""
+    def _apply(self, e: Any) -> tuple[StepView, Change]:
+        """Apply an event to its step, and count what changed."""
         task = self._open.get(e.task) or self._tasks.task(e.task, e.at)
         step = task.steps.get(e.step) or self._tasks.step(task, e.step)
         letter = step.letter
@@ -157,13 +143,11 @@ class StepHandlers:
         self.letters += step.letter - letter
         self._count(task, step, change)
         if change.ended and step.state in ENDED:
-            self._end_attempts(task.graph, change, e.at, usage)
+            self._end_attempts(task.graph, change, e.at, getattr(e, "usage", None))
         return step, change
 
     def _count(self, task: TaskView, step: StepView, change: Change) -> None:
-        if step.size < 0 and step.state != change.before:
-            step.agent.counts[change.before] -= 1
-            step.agent.counts[step.state] += 1
+        step.count(change.before)
         for reason, seconds in change.waits.items():
             step.agent.add_wait(reason, seconds)
         if change.ended:
@@ -185,60 +169,38 @@ class StepHandlers:
             worker.add_usage(usage)
             self.simulated |= usage.simulated
 
-    def _retrying(self, seq: int, e: ev.StepRetrying) -> None:
-        self._apply(e)
-        text = f"again in {max(0.0, e.until - e.at):.1f} s ({e.reason})"
-        self._timeline.add(seq, e.at, "retry", text, e.task, e.step)
-
-    def _fell_back(self, seq: int, e: ev.StepFellBack) -> None:
-        self._apply(e)
-        self._timeline.add(seq, e.at, "fallback", f"{e.agent} takes over", e.task, e.step)
-
-    def _expanded(self, seq: int, e: ev.StepExpanded) -> None:
+    def _expanded(self, e: ev.StepExpanded) -> None:
         """From now on the items are counted, and the step is not, unless it has none."""
         task = self._tasks.task(e.task, e.at)
         step = self._tasks.step(task, e.step)
         counted = step.size < 0
         change = transition(step, e)
-        if counted:
+        if counted and step.size >= 0:
             step.agent.counts[change.before] -= 1
-            if step.size < 0:
-                step.agent.counts[step.state] += 1
-            else:
-                step.agent.counts["ready"] += step.size
-        if not counted:  # it was reopened, and so were its items
+            step.agent.counts["ready"] += step.size
+        elif counted:
+            step.count(change.before)
+        else:  # it was reopened, and so were its items
             for item in _items_of(task, e.step):
                 if (item_change := follow(item, e)) is not None:
                     item.count(item_change.before)
 
-    def _failed(self, seq: int, e: ev.StepFailed) -> None:
-        step, _ = self._apply(e, e.usage)
+    def _failed(self, e: ev.StepFailed) -> None:
+        step, _ = self._apply(e)
         step.agent.blocked += e.fault.kind == "needs" and step.size < 0
-        if e.letter:
-            text = e.fault.message + (" (tolerated)" if e.tolerated else "")
-            self._timeline.add(seq, e.at, "failed", text, e.task, e.step)
 
-    def _skipped(self, seq: int, e: ev.StepSkipped) -> None:
-        step, _ = self._apply(e, e.usage)
+    def _skipped(self, e: ev.StepSkipped) -> None:
+        step, _ = self._apply(e)
         if e.why.startswith("budget:"):
             step.agent.add_eased("drop")
 
-    def _cancelled(self, seq: int, e: ev.StepCancelled) -> None:
-        self._apply(e, e.usage)
-
-    def _released(self, seq: int, e: ev.StepReleased) -> None:
-        self._timeline.add(seq, e.at, "released", "goes with what has arrived" + by(e.who), e.task, e.step)
-
-    def _answered(self, seq: int, e: ev.StepAnswered) -> None:
+    def _answered(self, e: ev.StepAnswered) -> None:
         rejected = self._tasks.step(self._tasks.task(e.task, e.at), e.step).rejected
         step, _ = self._apply(e)
         step.agent.rejected += step.rejected - rejected
         self.approvals.add(e)
-        self._timeline.add(seq, e.at, "answered", describe(e), e.task, e.step)
 
-    def _reopened(self, seq: int, e: ev.StepReopened) -> None:
-        if not e.nested:
-            self._timeline.add(seq, e.at, "reopened", "goes again" + by(e.who), e.task, e.step)
+    def _reopened(self, e: ev.StepReopened) -> None:
         known = e.task in self._open or e.task in self._tasks.failed
         task = self._tasks.task(e.task, e.at)
         task.partial |= not known or not task.steps

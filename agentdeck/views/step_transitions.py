@@ -29,13 +29,15 @@ here and `ready` in the scheduler.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 from agentdeck.errors import Fault
 from agentdeck.scheduler import events as ev
-from agentdeck.scheduler.approvals import describe
+from agentdeck.scheduler.approvals import describe, output_of
 from agentdeck.scheduler.state import CANCELLED, DONE, ENDED, FAILED, READY, RUNNING, SKIPPED, WAITING
 from agentdeck.views.agent_totals import AgentTotals
+from agentdeck.workflow.model import Data
 
 #: Recorded waits are rounded to microseconds: less than that is no wait.
 ROUNDING = 1e-6
@@ -46,6 +48,7 @@ class HasDisplayState(Protocol):
     def display_state(self) -> str: ...
 
 
+@dataclass(slots=True, eq=False)
 class StepView:
     """The state of one step after the events applied so far.
 
@@ -59,30 +62,26 @@ class StepView:
     for, where that is known.
     """
 
-    __slots__ = (
-        "agent", "attempt", "attempts", "ended", "fault", "held", "key", "letter", "nested", "other", "reason",
-        "rejected", "seen", "since", "size", "started", "state", "until", "waited", "why",
-    )  # fmt: skip
-
-    def __init__(self, key: str, agent: AgentTotals, state: str, since: float) -> None:
-        self.key = key
-        self.agent = agent
-        self.state = state
-        self.since = since
-        self.started: float | None = None
-        self.ended: float | None = None
-        self.until: float | None = None
-        self.attempts = 0
-        self.attempt: ev.StepStarted | None = None
-        self.other: ev.StepStarted | None = None
-        self.fault: Fault | None = None
-        self.reason = self.why = ""
-        self.letter = self.rejected = False
-        self.size = -1
-        self.seen = 0
-        self.held: tuple[str, ...] | None = None
-        self.nested: HasDisplayState | None = None
-        self.waited: dict[str, float] | None = None
+    key: str
+    agent: AgentTotals
+    state: str
+    since: float
+    started: float | None = None
+    ended: float | None = None
+    until: float | None = None
+    attempts: int = 0
+    attempt: ev.StepStarted | None = None
+    other: ev.StepStarted | None = None
+    fault: Fault | None = None
+    reason: str = ""
+    why: str = ""
+    letter: bool = False
+    rejected: bool = False
+    size: int = -1
+    seen: int = 0
+    held: tuple[str, ...] | None = None
+    nested: HasDisplayState | None = None
+    waited: dict[str, float] | None = None
 
     @property
     def display_state(self) -> str:
@@ -222,62 +221,39 @@ def _succeeded(step: StepView, e: ev.StepSucceeded) -> Change:
     return Change(before, {}, (started,) if started else (), DONE)
 
 
-def _unsuccessful(
-    step: StepView, e: ev.AttemptFailed | ev.AttemptLost | ev.AttemptDeferred, outcome: str
-) -> Change:
+def _unsuccessful(step: StepView, e: ev.AttemptFailed | ev.AttemptLost | ev.AttemptDeferred) -> Change:
     before, started = step.state, _end_attempt(step, e.attempt)
     step.since = e.at
     if step.attempt is None:
         step.state = READY
-    return Change(before, {}, (started,) if started else (), outcome)
+    if isinstance(e, ev.AttemptFailed):
+        step.fault = e.fault
+    elif isinstance(e, ev.AttemptDeferred):
+        step.attempts -= 1
+        step.started = None
+        _hold_back(step, e)
+    return Change(before, {}, (started,) if started else (), _OUTCOMES[type(e)])
 
 
-def _attempt_failed(step: StepView, e: ev.AttemptFailed) -> Change:
-    step.fault = e.fault
-    return _unsuccessful(step, e, "failed")
-
-
-def _attempt_lost(step: StepView, e: ev.AttemptLost) -> Change:
-    return _unsuccessful(step, e, "lost")
-
-
-def _attempt_deferred(step: StepView, e: ev.AttemptDeferred) -> Change:
-    change = _unsuccessful(step, e, "deferred")
-    step.attempts -= 1
-    step.started = None
-    _hold_back(step, e.reason, e.why)
-    return change
+def _hold_back(step: StepView, e: ev.AttemptDeferred | ev.StepWaited) -> None:
+    step.reason, step.why = e.reason, e.why
+    step.held = (*(step.held or ()), e.reason)
 
 
 # What follows an attempt ----------------------------------------------------------------------------------------
 
 
-def _hold_back(step: StepView, reason: str, why: str) -> None:
-    step.reason, step.why = reason, why
-    step.held = (*(step.held or ()), reason)
-
-
-def _retrying(step: StepView, e: ev.StepRetrying) -> Change:
+def _ready(step: StepView, e: ev.StepRetrying | ev.StepWaited | ev.StepFellBack | ev.StepRepeated) -> Change:
+    """Another attempt follows."""
     before, step.state = step.state, READY
-    step.until, step.reason = e.until, e.reason
-    return Change(before)
-
-
-def _waited(step: StepView, e: ev.StepWaited) -> Change:
-    before, step.state = step.state, READY
-    _end_backoff(step, e.at)
-    _hold_back(step, e.reason, e.why)
-    return Change(before)
-
-
-def _fell_back(step: StepView, e: ev.StepFellBack) -> Change:
-    before, step.state = step.state, READY
-    return Change(before)
-
-
-def _repeated(step: StepView, e: ev.StepRepeated) -> Change:
-    before, step.state = step.state, READY
-    step.ended = None
+    match e:
+        case ev.StepRetrying():
+            step.until, step.reason = e.until, e.reason
+        case ev.StepWaited():
+            _end_backoff(step, e.at)
+            _hold_back(step, e)
+        case ev.StepRepeated():
+            step.ended = None
     return Change(before)
 
 
@@ -308,24 +284,13 @@ def end_step(step: StepView, at: float, state: str, outcome: str = "") -> Change
     return Change(before, waits, ended, outcome or state)
 
 
-def _done(step: StepView, e: ev.StepDone) -> Change:
-    return end_step(step, e.at, DONE)
-
-
-def _failed(step: StepView, e: ev.StepFailed) -> Change:
-    step.fault = e.fault
-    step.letter |= e.letter
-    return end_step(step, e.at, FAILED)
-
-
-def _skipped(step: StepView, e: ev.StepSkipped) -> Change:
-    step.why = e.why
-    return end_step(step, e.at, SKIPPED)
-
-
-def _cancelled(step: StepView, e: ev.StepCancelled) -> Change:
-    step.why = e.why
-    return end_step(step, e.at, CANCELLED)
+def _ended(step: StepView, e: ev.StepDone | ev.StepFailed | ev.StepSkipped | ev.StepCancelled) -> Change:
+    if isinstance(e, ev.StepFailed):
+        step.fault = e.fault
+        step.letter |= e.letter
+    elif not isinstance(e, ev.StepDone):
+        step.why = e.why
+    return end_step(step, e.at, _ENDS[type(e)])
 
 
 def _answered(step: StepView, e: ev.StepAnswered) -> Change:
@@ -356,31 +321,22 @@ def reopen_step(step: StepView, e: ev.StepReopened) -> Change:
     return Change(before)
 
 
+_OUTCOMES: dict[type, str] = {
+    ev.AttemptFailed: "failed", ev.AttemptLost: "lost", ev.AttemptDeferred: "deferred",
+}  # fmt: skip
+_ENDS: dict[type, str] = {
+    ev.StepDone: DONE, ev.StepFailed: FAILED, ev.StepSkipped: SKIPPED, ev.StepCancelled: CANCELLED,
+}  # fmt: skip
 #: The events that change the step they name. The other events of a step are only shown.
-StepEvent: TypeAlias = (
-    ev.StepStarted | ev.StepSucceeded | ev.AttemptFailed | ev.AttemptLost | ev.AttemptDeferred | ev.StepRetrying
-    | ev.StepWaited | ev.StepFellBack | ev.StepRepeated | ev.StepExpanded | ev.StepDone | ev.StepFailed
-    | ev.StepSkipped | ev.StepCancelled | ev.StepAnswered
-)  # fmt: skip
 _TRANSITIONS: dict[type, Callable[[StepView, Any], Change]] = {
     ev.StepStarted: _started,
     ev.StepSucceeded: _succeeded,
-    ev.AttemptFailed: _attempt_failed,
-    ev.AttemptLost: _attempt_lost,
-    ev.AttemptDeferred: _attempt_deferred,
-    ev.StepRetrying: _retrying,
-    ev.StepWaited: _waited,
-    ev.StepFellBack: _fell_back,
-    ev.StepRepeated: _repeated,
+    **dict.fromkeys(_OUTCOMES, _unsuccessful),
+    **dict.fromkeys((ev.StepRetrying, ev.StepWaited, ev.StepFellBack, ev.StepRepeated), _ready),
     ev.StepExpanded: _expanded,
-    ev.StepDone: _done,
-    ev.StepFailed: _failed,
-    ev.StepSkipped: _skipped,
-    ev.StepCancelled: _cancelled,
+    **dict.fromkeys(_ENDS, _ended),
     ev.StepAnswered: _answered,
 }
-
-
 #: The events that end the attempts of their step, if any run.
 ATTEMPT_ENDS = (
     ev.StepSucceeded, ev.AttemptFailed, ev.AttemptLost, ev.AttemptDeferred, ev.StepDone, ev.StepFailed,
@@ -388,8 +344,8 @@ ATTEMPT_ENDS = (
 )  # fmt: skip
 
 
-def transition(step: StepView, event: StepEvent) -> Change:
-    """Apply an event to the step that it names. Returns what changed."""
+def transition(step: StepView, event: Any) -> Change:
+    """Apply an event to the step that it names, one of `_TRANSITIONS`. Returns what changed."""
     return _TRANSITIONS[type(event)](step, event)
 
 
@@ -416,3 +372,24 @@ def follow(step: StepView, event: Any) -> Change | None:
         before, step.state = step.state, READY
         return Change(before)
     return transition(step, event) if kind in _TRANSITIONS and event.step == key else None
+
+
+class StepResult(NamedTuple):
+    """The end of a step, or of one round of it: its state, its output or its fault."""
+
+    task: str
+    step: str
+    state: str
+    output: Data = None
+    fault: Fault | None = None
+
+
+def result_of(event: Any) -> StepResult | None:
+    """The result that an event records. None where it ends no step, or one whose result its items make up."""
+    kind = type(event)
+    if kind is ev.StepSucceeded or kind is ev.StepAnswered:
+        output = event.output if kind is ev.StepSucceeded else output_of(event)
+        return StepResult(event.task, event.step, DONE, output)
+    if kind in _ENDS and kind is not ev.StepDone:
+        return StepResult(event.task, event.step, _ENDS[kind], None, getattr(event, "fault", None))
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from agentdeck.errors import Fault
@@ -16,22 +17,20 @@ KEPT_FAILED = 1000
 KEPT_STEPS = 50_000
 
 
+@dataclass(slots=True, eq=False)
 class TaskView:
     """A task with the steps that the log has named. `partial`: the task had been forgotten and was reopened, so
     its other steps are counted already."""
 
-    __slots__ = ("ended", "fault", "graph", "id", "opened", "parent", "partial", "state", "steps")
-
-    def __init__(self, task: str, opened: float, graph: GraphTotals, parent: tuple[str, str] | None) -> None:
-        self.id = task
-        self.opened = opened
-        self.graph = graph
-        self.parent = parent
-        self.state = "running"
-        self.ended: float | None = None
-        self.fault: Fault | None = None
-        self.steps: dict[str, StepView] = {}
-        self.partial = False
+    id: str
+    opened: float
+    graph: GraphTotals
+    parent: tuple[str, str] | None
+    state: str = "running"
+    ended: float | None = None
+    fault: Fault | None = None
+    steps: dict[str, StepView] = field(default_factory=dict)
+    partial: bool = False
 
     @property
     def display_state(self) -> str:
@@ -55,6 +54,7 @@ class TaskRow(NamedTuple):
         return self.state
 
 
+@dataclass(slots=True, eq=False)
 class TaskCounts:
     """Counts of the run's own tasks; nested ones are not among them.
 
@@ -63,13 +63,13 @@ class TaskCounts:
     there may have been more, as the run was cancelled before its source ended.
     """
 
-    __slots__ = ("at_least", "cancelled", "done", "failed", "given", "opened", "total")
-
-    def __init__(self) -> None:
-        self.given: int | None = None
-        self.total: int | None = None
-        self.at_least = False
-        self.opened = self.done = self.failed = self.cancelled = 0
+    given: int | None = None
+    total: int | None = None
+    at_least: bool = False
+    opened: int = 0
+    done: int = 0
+    failed: int = 0
+    cancelled: int = 0
 
     def add(self, state: str, number: int) -> None:
         if state == "done":
