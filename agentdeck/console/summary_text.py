@@ -51,7 +51,7 @@ def workflow(
         return text
     made = plan(definition, definition.limits.workers, seconds=seen)
     if not drawn:
-        from agentdeck.console.graph.text import draw_text
+        from agentdeck.console.graph.scene import draw_text
 
         for line in draw_text(definition, width):
             text.append("\n" + line, styles["text"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agentdeck.console.app import DeckApp
-from agentdeck.console.graph.card import Card, card_of, state_of
+from agentdeck.console.graph.card import Card, Progress, card_of, state_of
 from agentdeck.console.graph.nodes import nodes_of
 from agentdeck.console.pane import Selection
 from agentdeck.console.panes.agents import AgentsPane
@@ -64,7 +64,7 @@ def view_of(*more: ev.Event) -> RunView:
 
 def card(view: RunView) -> Card:
     assert view.definition is not None
-    return card_of(nodes_of(view.definition)["sign"], view.agents, tasks=1)
+    return card_of(nodes_of(view.definition)["sign"], Progress(view.agents, 1))
 
 
 def test_asking_is_not_running_and_rejected_is_not_done() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from agentdeck.console.graph.critical_path import path, slack, takes
+from agentdeck.console.graph.card import attempt_seconds, slack_note
 from agentdeck.console.state_style import RoleStyles
 from agentdeck.console.summary_text import launch as describe
 from agentdeck.insight.forecast import forecast
@@ -46,11 +46,10 @@ def test_the_path_goes_over_the_need_that_satisfied_the_join(
     best = schedule(polled(join), TAKES)
     assert best.path == goes
     assert best.seconds == pytest.approx(seconds)
-    assert path(polled(join), TAKES) == goes
     made = plan(polled(join), 8, seconds=TAKES)
     assert made.critical_path == goes
     assert made.lower_bound == pytest.approx(made.path_seconds)
-    assert slack(polled(join), TAKES)[goes[-1]] == "critical"
+    assert slack_note(best.slack[goes[-1]]) == "critical"
 
 
 def test_a_path_that_was_run_goes_over_the_arrival_that_was_enough() -> None:
@@ -130,5 +129,5 @@ def test_a_step_that_was_cancelled_because_it_was_too_slow_is_not_on_the_path() 
     view = RunView(of)
     for seq, event in enumerate(log, 1):
         view.apply(seq, event)
-    assert path(of, takes(of, view.agents)) == ("second", "sum")
+    assert schedule(of, attempt_seconds(of, view.agents)).path == ("second", "sum")
     assert summary(view)["critical_path"] == ["second", "sum"]

@@ -9,12 +9,12 @@ from itertools import pairwise
 
 from rich.cells import cell_len, set_cell_size
 
-from agentdeck.console.graph.card import Card, short
+from agentdeck.console.graph.card import CRITICAL, Card, short
 from agentdeck.console.graph.nodes import Kind, Node
+from agentdeck.console.line_widget import fit
 from agentdeck.console.state_style import GLYPHS
 from agentdeck.views.agent_totals import DISPLAY_STATES
 
-CRITICAL = "critical"
 Span = tuple[str, str]
 CellRow = tuple[Span, ...]
 
@@ -29,13 +29,6 @@ _BORDERS: dict[Kind | str, tuple[str, str, str, str]] = {
     "nested": ("╔╗╚╝", "║", "═", "━"),
     "selected": ("┏┓┗┛", "┃", "━", "━"),
 }
-
-
-def fit(text: str, width: int) -> str:
-    """Text in exactly so many cells; `…` marks a cut."""
-    if cell_len(text) <= width:
-        return text + " " * (width - cell_len(text))
-    return set_cell_size(text, width - 1) + "…" if width > 0 else ""
 
 
 def named(text: str, width: int) -> str:

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from agentdeck.console.graph.nodes import Node
+from agentdeck.scheduler.program import assumed
 from agentdeck.views.agent_totals import DISPLAY_STATES, AgentTotals
+from agentdeck.workflow.model import Definition
 
+CRITICAL = "critical"
 #: An agent with at most one failure in so many steps is not drawn as failed; its count says it.
 FEW = 10
 _NOTHING = dict.fromkeys(DISPLAY_STATES, 0)
@@ -57,37 +60,37 @@ def failed_role(failed: int, spoilt: int) -> str:
     return "failed" if failed > spoilt else "dim"
 
 
-def steps_of(tally: AgentTotals | None) -> Mapping[str, int]:
-    return tally.display_counts if tally else _NOTHING
+class Progress(NamedTuple):
+    """How far a run has come: the totals of its agents, how many tasks are expected at least, when the oldest
+    running attempt of each agent began, and the run's clock."""
+
+    agents: Mapping[str, AgentTotals] = {}
+    tasks: int = 0
+    since: Mapping[str, float] = {}
+    now: float = 0.0
+
+    def steps(self, name: str) -> Mapping[str, int]:
+        """The steps of an agent by state."""
+        totals = self.agents.get(name)
+        return totals.display_counts if totals else _NOTHING
 
 
-def card_of(
-    node: Node,
-    tallies: Mapping[str, AgentTotals],
-    *,
-    tasks: int = 0,
-    since: float | None = None,
-    now: float = 0.0,
-    many: bool = False,
-    note: str = "",
-) -> Card:
-    """What to show of a node. `tasks` is how many tasks are expected at least, `since` when the oldest of its
-    running attempts began; `many` agents have a step per item, however many tasks there are."""
+def card_of(node: Node, progress: Progress, *, many: bool = False, note: str = "") -> Card:
+    """What to show of a node. `many` agents have a step per item, however many tasks there are."""
     if node.kind == "group":
-        each = [steps_of(tallies.get(name)) for name in node.members]
+        each = [progress.steps(name) for name in node.members]
         counts = tuple(sum(steps[state] for steps in each) for state in DISPLAY_STATES)
-        expected = tasks * len(each)
+        expected = progress.tasks * len(each)
         members = tuple(state_of(steps) for steps in each)
     else:
-        counts = tuple(steps_of(tallies.get(node.name)).values())
-        expected = 0 if many or node.kind == "spare" else tasks
+        counts = tuple(progress.steps(node.name).values())
+        expected = 0 if many or node.kind == "spare" else progress.tasks
         members = ()
-    tally = tallies.get(node.name)
-    durations = tally.durations if tally and node.kind != "group" else None
-    seen = sum(counts)
-    time = ""
+    totals = progress.agents.get(node.name)
+    durations = totals.durations if totals and node.kind != "group" else None
+    since, seen, time = progress.since.get(node.name), sum(counts), ""
     if since is not None and (durations is None or not durations.count or seen <= 1):
-        time = seconds(max(0.0, now - since), whole=True)
+        time = seconds(max(0.0, progress.now - since), whole=True)
     elif durations is not None and durations.count:
         time = seconds(durations.quantile(0.5) or 0.0)
     return Card(
@@ -97,9 +100,9 @@ def card_of(
         time,
         note,
         len(members) or (seen if many else 0),
-        tally.attempts if tally and node.kind == "spare" else 0,
+        totals.attempts if totals and node.kind == "spare" else 0,
         members,
-        sum(one.blocked for name in node.members or (node.name,) if (one := tallies.get(name)) is not None),
+        sum(progress.agents[name].blocked for name in node.members or (node.name,) if name in progress.agents),
     )
 
 
@@ -121,3 +124,13 @@ def short(number: int) -> str:
     if number < 10_000:
         return str(number)
     return f"{number // 1000}k" if number < 1_000_000 else f"{number // 1_000_000}M"
+
+
+def attempt_seconds(definition: Definition, totals: Mapping[str, AgentTotals]) -> dict[str, float]:
+    """Seconds of one attempt of each agent: as seen so far, else what it is declared to take, else one."""
+    return assumed(definition, {name: mean for name, one in totals.items() if (mean := one.typical) is not None})
+
+
+def slack_note(value: float) -> str:
+    """By how much an agent could end later without delaying its task."""
+    return f"+{seconds(value)}" if value > 0.0005 else CRITICAL

@@ -10,6 +10,9 @@ from bisect import bisect_right, insort
 from collections.abc import Sequence
 from itertools import pairwise
 
+from agentdeck.console.graph.nodes import Needs
+from agentdeck.workflow import graph
+
 #: Beyond so many bends the longest edges are not drawn.
 BENDS = 30_000
 #: Up to so many hops, crossings are counted and the best order is used.
@@ -17,21 +20,22 @@ COUNTED = 3000
 
 
 class Layered:
-    """Vertices in layers: first the nodes, by index, then the bends. Each hop leads to the next layer.
+    """Vertices in layers: first the nodes, by index, then the bends, all with their `rank`. Each hop leads to the
+    next layer.
 
     `ways[(source, target)]` is an edge as the vertices it passes; `hidden` edges have none.
     """
 
-    def __init__(self, needs: Sequence[Sequence[int]]) -> None:
+    def __init__(self, needs: Sequence[Sequence[int]], rank: list[int]) -> None:
         self.size = len(needs)
-        self.rank = _ranks(needs)
+        self.rank = rank
         self.up: list[list[int]] = [[] for _ in needs]
         self.down: list[list[int]] = [[] for _ in needs]
         self.ways: dict[tuple[int, int], tuple[int, ...]] = {}
         self.hidden: list[tuple[int, int]] = []
         self.layers: list[list[int]] = [[] for _ in range(max(self.rank, default=-1) + 1)]
-        for node, rank in enumerate(self.rank):
-            self.layers[rank].append(node)
+        for node, layer in enumerate(rank):
+            self.layers[layer].append(node)
         self._bends: dict[tuple[int, int], int] = {}
         self._hop: set[tuple[int, int]] = set()
         self._join(needs)
@@ -125,19 +129,6 @@ class Layered:
         return total
 
 
-def _ranks(needs: Sequence[Sequence[int]]) -> list[int]:
+def ranks(needs: Needs) -> dict[str, int]:
     """The layer of each node: its longest distance from a root."""
-    missing = [len(set(above)) for above in needs]
-    below: list[list[int]] = [[] for _ in needs]
-    for node, above in enumerate(needs):
-        for need in set(above):
-            below[need].append(node)
-    rank = [0] * len(needs)
-    ready = [node for node, count in enumerate(missing) if not count]
-    for node in ready:
-        for dependent in below[node]:
-            rank[dependent] = max(rank[dependent], rank[node] + 1)
-            missing[dependent] -= 1
-            if not missing[dependent]:
-                ready.append(dependent)
-    return rank
+    return {name: rank for rank, layer in enumerate(graph.levels(needs)) for name in layer}

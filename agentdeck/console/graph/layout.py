@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from agentdeck.console.graph.edges import Wires, route
-from agentdeck.console.graph.layers import Layered
+from agentdeck.console.graph.layers import Layered, ranks
 
 SWEEPS = 6
 #: A bend follows a bend rather than anything else: long edges run straight.
@@ -51,7 +51,9 @@ def lay_out(
     """
     names = list(needs)
     index = {name: number for number, name in enumerate(names)}
-    graph = Layered([[index[need] for need in above if need in index] for above in needs.values()])
+    inner = {name: [need for need in dict.fromkeys(above) if need in index] for name, above in needs.items()}
+    layer_of = ranks(inner)
+    graph = Layered([[index[need] for need in above] for above in inner.values()], [layer_of[n] for n in names])
     heights = [sizes[name][1] for name in names]
     bends = len(graph.rank) - len(names)
     heights += [1] * bends

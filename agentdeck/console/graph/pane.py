@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import chain, islice, pairwise
 
@@ -13,19 +14,17 @@ from textual.strip import Strip
 
 from agentdeck.console.actions import bindings
 from agentdeck.console.graph.canvas import Span
-from agentdeck.console.graph.card import card_of, state_of, steps_of
-from agentdeck.console.graph.critical_path import path, slack, takes
-from agentdeck.console.graph.navigation import Way, step
-from agentdeck.console.graph.nodes import edges_of, nodes_of
-from agentdeck.console.graph.scene import LEVELS, Edge, Level, Scene, best, scene
+from agentdeck.console.graph.card import Card, Progress, attempt_seconds, card_of, slack_note, state_of
+from agentdeck.console.graph.nodes import Node, edges_of, nodes_of
+from agentdeck.console.graph.scene import LEVELS, Edge, Level, Scene, Way, best, scene
 from agentdeck.console.graph.status_map import StatusMap, legend
 from agentdeck.console.graph.styles import CanvasStyles, colourful
 from agentdeck.console.line_widget import CachedBackground
 from agentdeck.console.pane import Selection, SelectionChanged
 from agentdeck.console.state_style import role_styles
+from agentdeck.insight.lower_bound import schedule
 from agentdeck.views.agent_totals import AgentTotals
 from agentdeck.views.run_view import RunView
-from agentdeck.workflow import graph
 from agentdeck.workflow.model import Definition
 
 #: Seconds for which the outgoing edges of an agent glow after a result.
@@ -49,23 +48,14 @@ class GraphPane(CachedBackground, ScrollView, can_focus=True, inherit_bindings=F
 
     BINDINGS = bindings("graph")
 
-    def __init__(
-        self,
-        definition: Definition,
-        *,
-        name: str | None = None,
-        id: str | None = None,  # noqa: A002
-        classes: str | None = None,
-    ) -> None:
-        super().__init__(name=name, id=id, classes=classes)
+    def __init__(self, definition: Definition) -> None:
+        super().__init__()
         self.definition = definition
         self.selected = ""
         self.slack = False
         self.total: int | None = None
-        self._stands = nodes_of(definition)
+        self._all_nodes = nodes_of(definition)
         self._needs = edges_of(definition)
-        self._layers = graph.levels(self._needs)
-        self._below = graph.dependents(self._needs)
         self._many = {name for name, agent in definition.agents.items() if agent.each}
         self._wanted: Level | None = None
         self._drawing: Scene | StatusMap | None = None
@@ -80,7 +70,7 @@ class GraphPane(CachedBackground, ScrollView, can_focus=True, inherit_bindings=F
         self._path: tuple[str, ...] = ()
         self._traced = float("-inf")
         self._legend: list[Span] = []
-        self._total: dict[str, int] = {}
+        self._counts: Counter[str] = Counter()
         self._ink: CanvasStyles | None = None
 
     @property
@@ -94,20 +84,19 @@ class GraphPane(CachedBackground, ScrollView, can_focus=True, inherit_bindings=F
         """Update the visible nodes, and a share of the others."""
         if not self.size:
             return
-        tallies = view.agents
-        since = _oldest(view)
         tasks = max(view.tasks.total or self.total or 0, view.tasks.opened)
+        progress = Progress(view.agents, tasks, _oldest(view), now)
         self._live = True
         if self._built != self._key():
-            self._build(tallies, tasks, since, now)
+            self._build(progress)
         drawing = self._drawing
         if isinstance(drawing, StatusMap):
-            self._tick_map(drawing, tallies, tasks)
+            self._tick_map(drawing, progress)
         elif drawing is not None:
             if now - self._traced >= RETRACE or now < self._traced:
                 self._traced = now
-                self._trace(tallies)
-            self._tick_scene(drawing, tallies, tasks, since, now)
+                self._trace(progress.agents)
+            self._tick_scene(drawing, progress)
 
     @property
     def cursor_selection(self) -> Selection | None:
@@ -116,7 +105,7 @@ class GraphPane(CachedBackground, ScrollView, can_focus=True, inherit_bindings=F
     def show_selection(self, selection: Selection) -> None:
         """Select this agent, or the sub-workflow that it belongs to."""
         name = selection.agent
-        while name and name not in self._stands:
+        while name and name not in self._all_nodes:
             name = name.rpartition("/")[0]
         if name != self.selected:
             self._select(name)
@@ -126,33 +115,32 @@ class GraphPane(CachedBackground, ScrollView, can_focus=True, inherit_bindings=F
     def _key(self) -> object:
         return self.size, self._wanted, self._live, self._halves()
 
-    def _build(
-        self, tallies: Mapping[str, AgentTotals], tasks: int, since: Mapping[str, float], now: float
-    ) -> None:
+    def _card(self, node: Node, progress: Progress) -> Card:
+        return card_of(node, progress, many=node.name in self._many, note=self._notes.get(node.name, ""))
+
+    def _expected(self, name: str, progress: Progress) -> int:
+        """How many steps an agent has at least, beyond those that are counted."""
+        return 0 if name in self._many else progress.tasks
+
+    def _build(self, progress: Progress) -> None:
         """Lay everything out for this size and level."""
         width, height = self.size.width, self.size.height
         cards = {}
-        if self._live and len(self._stands) <= TRACED:
-            cards = {
-                name: card_of(
-                    node, tallies, tasks=tasks, since=since.get(name), now=now, many=name in self._many,
-                    note=self._notes.get(name, ""),
-                )
-                for name, node in self._stands.items()
-            }  # fmt: skip
-        level = self._wanted or best(self._stands, self._needs, cards, width, height)
+        if self._live and len(self._all_nodes) <= TRACED:
+            cards = {name: self._card(node, progress) for name, node in self._all_nodes.items()}
+        level = self._wanted or best(self._all_nodes, self._needs, cards, width, height)
         if level == "map":
-            totals = {name: max(tasks, sum(steps_of(tallies.get(name)).values())) for name in self._stands}
+            totals = {name: max(progress.tasks, sum(progress.steps(name).values())) for name in self._all_nodes}
             self._drawing = StatusMap(
-                self._stands, self._layers, totals, width, height - 1, halves=self._halves()
+                self._all_nodes, self._needs, totals, width, height - 1, halves=self._halves()
             )
-            for name in self._stands:
-                self._drawing.set_counts(name, steps_of(tallies.get(name)), 0 if name in self._many else tasks)
+            for name in self._all_nodes:
+                self._drawing.set_counts(name, progress.steps(name), self._expected(name, progress))
         else:
-            drawn = scene(self._stands, self._needs, cards, level, width, height, halves=self._halves())
+            drawn = scene(self._all_nodes, self._needs, cards, level, width, height, halves=self._halves())
             self._drawing = drawn
             for name, node in drawn.nodes.items() if self._live else ():
-                drawn.set_card(name, card_of(node, tallies, tasks=tasks, many=name in self._many))
+                drawn.set_card(name, self._card(node, progress))
         self._built = self._key()
         self._done, self._glow = {}, {}
         self._place(self._drawing)
@@ -168,30 +156,19 @@ class GraphPane(CachedBackground, ScrollView, can_focus=True, inherit_bindings=F
         self._origin = Offset(max(0, width - drawing.width) // 2, free)
         self.virtual_size = Size(max(width, drawing.width), max(height, drawing.height))
 
-    def _tick_scene(
-        self,
-        drawing: Scene,
-        tallies: Mapping[str, AgentTotals],
-        tasks: int,
-        since: Mapping[str, float],
-        now: float,
-    ) -> None:
-        seen = self._seen(drawing)
+    def _tick_scene(self, drawing: Scene, progress: Progress) -> None:
+        seen, now = self._seen(drawing), progress.now
         glowing = len(self._glow)
         self._glow = {name: until for name, until in self._glow.items() if now < until <= now + GLOW}
         changed = len(self._glow) != glowing
         names = list(drawing.nodes)
         # Groups of many thousands of agents are all updated in turn.
-        crowded = drawing.level == "groups" and len(self._stands) > TRACED
+        crowded = drawing.level == "groups" and len(self._all_nodes) > TRACED
         due = self._behind(names) if crowded else chain(seen, self._behind(names))
         for name in due:
-            node = drawing.nodes[name]
-            card = card_of(
-                node, tallies, tasks=tasks, since=since.get(name), now=now, many=name in self._many,
-                note=self._notes.get(name, ""),
-            )  # fmt: skip
+            card = self._card(drawing.nodes[name], progress)
             if drawing.set_card(name, card):
-                self._refresh_node(drawing, name)
+                self._refresh(Region(*drawing.region_of(name)))
             done = card.by_state["done"]
             if done > self._done.get(name, done):
                 changed = changed or name not in self._glow
@@ -210,24 +187,22 @@ class GraphPane(CachedBackground, ScrollView, can_focus=True, inherit_bindings=F
             self._show(Region(*drawing.region_of(running[0])))
             self._followed = self.scroll_offset
 
-    def _tick_map(self, drawing: StatusMap, tallies: Mapping[str, AgentTotals], tasks: int) -> None:
+    def _tick_map(self, drawing: StatusMap, progress: Progress) -> None:
         rows: set[int] = set()
-        total: dict[str, int] = {}
-        names = list(self._stands)
-        behind = names if len(names) <= BEHIND else list(self._behind(names))
-        for name in behind:
-            steps = steps_of(tallies.get(name))
+        names = list(self._all_nodes)
+        for name in names if len(names) <= BEHIND else self._behind(names):
+            steps = progress.steps(name)
             if drawing.full(name, sum(steps.values())):
                 self._built = None
-            rows |= drawing.set_counts(name, steps, 0 if name in self._many else tasks)
-        if not self._total or not self._turn % (4 * BEHIND) or len(names) <= BEHIND:
-            for tally in tallies.values():
-                for state, number in tally.display_counts.items():
-                    self._total[state] = total[state] = total.get(state, 0) + number
-        line = legend(self._total)
-        if self.selected in self._stands:
-            state = state_of(steps_of(tallies.get(self.selected)))
-            line = [(f" {self._stands[self.selected].label}: {state} ", "cursor"), *line]
+            rows |= drawing.set_counts(name, steps, self._expected(name, progress))
+        if not self._counts or not self._turn % (4 * BEHIND) or len(names) <= BEHIND:
+            self._counts.clear()
+            for totals in progress.agents.values():
+                self._counts.update(totals.display_counts)
+        line = legend(self._counts)
+        if self.selected in self._all_nodes:
+            state = state_of(progress.steps(self.selected))
+            line = [(f" {self._all_nodes[self.selected].label}: {state} ", "cursor"), *line]
         if line != self._legend:
             self._legend = line
             self.refresh(Region(0, self.size.height - 1, self.size.width, 1))
@@ -241,16 +216,13 @@ class GraphPane(CachedBackground, ScrollView, can_focus=True, inherit_bindings=F
         start = self._turn if self._turn < len(names) else 0
         share = BEHIND
         if isinstance(self._drawing, Scene):
-            share = max(1, BEHIND * len(names) // len(self._stands))
+            share = max(1, BEHIND * len(names) // len(self._all_nodes))
         self._turn = start + share
         return islice(names, start, self._turn)
 
     def _seen(self, drawing: Scene) -> list[str]:
         left, top = self.scroll_offset.x - self._origin[0], self.scroll_offset.y - self._origin[1]
         return drawing.nodes_within(left, top, left + self.size.width, top + self.size.height)
-
-    def _refresh_node(self, drawing: Scene, name: str) -> None:
-        self._refresh(Region(*drawing.region_of(name)))
 
     def _refresh(self, part: Region) -> None:
         """Repaint a part of the canvas, as far as it can be seen."""
@@ -262,13 +234,13 @@ class GraphPane(CachedBackground, ScrollView, can_focus=True, inherit_bindings=F
 
     # Marks on the edges ----------------------------------------------------------------------------------------
 
-    def _trace(self, tallies: Mapping[str, AgentTotals]) -> None:
+    def _trace(self, totals: Mapping[str, AgentTotals]) -> None:
         """The critical path and the slack, from what attempts took so far."""
-        if self._path and len(self._stands) > TRACED:
+        if self._path and len(self._all_nodes) > TRACED:
             return
-        spent = takes(self.definition, tallies)
-        self._notes = slack(self.definition, spent) if self.slack else {}
-        before, self._path = self._path, path(self.definition, spent)
+        fastest = schedule(self.definition, attempt_seconds(self.definition, totals))
+        self._notes = {name: slack_note(slack) for name, slack in fastest.slack.items()} if self.slack else {}
+        before, self._path = self._path, fastest.path
         if self._path != before:
             self._mark()
 
@@ -320,16 +292,17 @@ class GraphPane(CachedBackground, ScrollView, can_focus=True, inherit_bindings=F
         drawing = self._drawing
         before, self.selected = self.selected, name
         if isinstance(drawing, Scene):
-            drawing.select(drawing.node_of.get(name, ""))
-            for one in {drawing.node_of.get(before, ""), drawing.node_of.get(name, "")} - {""}:
-                self._refresh_node(drawing, one)
+            node = drawing.node_of.get(name, "")
+            drawing.select(node)
+            for one in {drawing.node_of.get(before, ""), node} - {""}:
+                self._refresh(Region(*drawing.region_of(one)))
             self._mark()
-            if name in drawing.node_of:
-                self._show(Region(*drawing.region_of(drawing.node_of[name])))
+            if node:
+                self._show(Region(*drawing.region_of(node)))
         elif drawing is not None:
             drawing.selected = name
-            if name in self._stands:
-                self._show(Region(*drawing.rows_of(name)))
+            if name in self._all_nodes:
+                self._show(Region(*drawing.region_of(name)))
             self.refresh()
         if tell:
             self.post_message(SelectionChanged(self, Selection(agent=name), opened=opened))
@@ -340,7 +313,7 @@ class GraphPane(CachedBackground, ScrollView, can_focus=True, inherit_bindings=F
         self.scroll_to_region(part, animate=False, force=True, immediate=True)
 
     def action_walk(self, way: Way) -> None:
-        name = step(self._drawing, self._needs, self._below, self.selected, way) if self._drawing else ""
+        name = self._drawing.step(self.selected, way) if self._drawing else ""
         if name and name != self.selected:
             self._select(name, tell=True)
 
@@ -379,7 +352,7 @@ class GraphPane(CachedBackground, ScrollView, can_focus=True, inherit_bindings=F
         """Lay out again at the next tick; at once before the first tick."""
         self._built = None
         if not self._live and self.size:
-            self._build({}, 0, {}, 0.0)
+            self._build(Progress())
 
 
 def _oldest(view: RunView) -> dict[str, float]:

@@ -7,14 +7,18 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
+from rich.cells import cell_len, set_cell_size
+
 from agentdeck.console.graph.box_chars import ALL, EAST, character, heavy
 from agentdeck.console.graph.canvas import CellRow, Span, box, box_height, box_width, chip, chip_width
 from agentdeck.console.graph.card import Card
+from agentdeck.console.graph.layers import ranks
 from agentdeck.console.graph.layout import Box, Layout, lay_out
-from agentdeck.console.graph.nodes import Needs, Node, fold
-from agentdeck.workflow import graph
+from agentdeck.console.graph.nodes import Needs, Node, edges_of, fold, nodes_of
+from agentdeck.workflow.model import Definition
 
 Edge = tuple[str, str]
+Way = Literal["left", "right", "up", "down"]
 Level = Literal["boxes", "chips", "groups", "map"]
 LEVELS: tuple[Level, ...] = ("boxes", "chips", "groups", "map")
 
@@ -28,6 +32,8 @@ BOXED = 60
 #: Edges in these roles are seen without colour.
 BOLD = ("critical", "selected")
 HEAD = "▸"
+#: How high a graph as plain text may get before it is drawn with less detail.
+ROWS = 24
 
 
 class Scene:
@@ -147,6 +153,19 @@ class Scene:
         self._wires(row, column, right, spans)
         return start - cut, spans
 
+    def step(self, selected: str, way: Way) -> str:
+        """The next node in a direction, along edges left and right, and up and down a layer; empty where there is
+        none. Without a selection, the first node."""
+        at, layers, boxes = self.node_of.get(selected, ""), self.layout.layers, self.layout.boxes
+        if not at:
+            return layers[0][0] if layers else ""
+        if way in ("left", "right"):
+            ends = [edge if way == "left" else edge[::-1] for edge in self.edges[at]]
+            near = [there for there, here in ends if here == at]
+            return min(near, key=lambda name: (abs(boxes[name].pin - boxes[at].pin), boxes[name].pin), default="")
+        layer = next(layer for layer in layers if at in layer)
+        return beside(layer, at, way)
+
     def _node(self, name: str, place: Box) -> tuple[CellRow, ...]:
         drawn = self._drawn.get(name)
         if drawn is None:
@@ -197,7 +216,7 @@ def scene(
     halves: bool = True,
 ) -> Scene:
     """Draw the graph at this level, as roomy as fits into so many cells."""
-    layers = _layers(needs)
+    layers = ranks(needs)
     if level == "groups":
         nodes, needs = fold(nodes, needs, layers)
     depth = max(layers.values(), default=0) + 1
@@ -251,7 +270,7 @@ def _cuts(layout: Layout, width: int, height: int) -> list[int]:
 def best(nodes: Mapping[str, Node], needs: Needs, cards: Mapping[str, Card], width: int, height: int) -> Level:
     """The most detailed level that fits. Where none does: chips while they can be read by scrolling, else groups
     if they fold it well, else the map."""
-    rank = _layers(needs)
+    rank = ranks(needs)
     levels: tuple[Level, ...] = ("boxes", "chips")
     for level in levels:
         rows, columns = (4, NARROW + 4) if level == "boxes" else (1, CHIP_NARROW + 3)
@@ -260,7 +279,7 @@ def best(nodes: Mapping[str, Node], needs: Needs, cards: Mapping[str, Card], wid
             if drawn.width <= width and drawn.height <= height:
                 return level
     folded, edges = fold(nodes, needs, rank)
-    if len(folded) < min(len(nodes), BOXED) and _roomy(_layers(edges), 2, NARROW, width * 2, height * 2):
+    if len(folded) < min(len(nodes), BOXED) and _roomy(ranks(edges), 2, NARROW, width * 2, height * 2):
         return "groups"
     return "chips" if len(nodes) <= 150 else "map"
 
@@ -272,6 +291,23 @@ def _roomy(rank: Mapping[str, int], rows: int, columns: int, width: int, height:
     return bands * (max(sizes.values(), default=0) * rows + 1) - 1 <= height
 
 
-def _layers(needs: Needs) -> dict[str, int]:
-    """The layer of each node: its longest distance from a root."""
-    return {name: number for number, row in enumerate(graph.levels(needs)) for name in row}
+def beside(names: Sequence[str], at: str, way: Way) -> str:
+    """The next of these names, up or down; empty at the end."""
+    index = names.index(at) + (1 if way == "down" else -1)
+    return names[index] if 0 <= index < len(names) else ""
+
+
+def draw_text(definition: Definition, width: int, height: int = ROWS) -> list[str]:
+    """The graph in lines of at most `width` cells, cut off on the right where it is wider; at most `height` of
+    them, the last one then telling how many agents there are in all."""
+    nodes, needs = nodes_of(definition), edges_of(definition)
+    level = best(nodes, needs, {}, width, height)
+    drawn = scene(nodes, needs, {}, "groups" if level == "map" else level, width, height)
+    lines = []
+    for y in range(min(drawn.height, height)):
+        _, spans = drawn.row(y, 0, width)
+        text = "".join(text for text, _ in spans)
+        lines.append(set_cell_size(text, width).rstrip() if cell_len(text) > width else text.rstrip())
+    if drawn.height > height or drawn.width > width:
+        lines[height - 1 :] = [f"… {len(nodes)} agents in {len(drawn.layout.layers)} layers"]
+    return lines

@@ -6,12 +6,14 @@ columns by layer, so that the map has the shape of the graph as long as it fits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from itertools import groupby
 
 from agentdeck.console.graph.canvas import SIGNS, Span, named
 from agentdeck.console.graph.card import short
-from agentdeck.console.graph.nodes import Node
+from agentdeck.console.graph.nodes import Needs, Node
+from agentdeck.console.graph.scene import Way, beside
+from agentdeck.workflow import graph
 
 #: From left to right within an agent; a cell is an index into this, 0 is none.
 ORDER = ("", "done", "rejected", "failed", "skipped", "cancelled", "asking", "running", "ready", "waiting")
@@ -30,7 +32,7 @@ class StatusMap:
     def __init__(
         self,
         nodes: Mapping[str, Node],
-        layers: Sequence[Sequence[str]],
+        needs: Needs,
         totals: Mapping[str, int],
         width: int,
         height: int,
@@ -38,6 +40,7 @@ class StatusMap:
         halves: bool = True,
     ) -> None:
         self.nodes = nodes
+        self.needs = needs
         self.selected = ""
         self._halves = halves
         self._per = 2 if halves else 1
@@ -45,9 +48,9 @@ class StatusMap:
         self._counts: dict[str, tuple[int, ...]] = {}
         self._cells: dict[str, list[tuple[int, int]]] = {}
         self._labels: dict[int, str] = {}
-        names = [name for layer in layers for name in layer]
+        self.layers = graph.levels(needs)
+        names = [name for layer in self.layers for name in layer]
         width, height = max(width, _LABEL + 8), max(height, 2)
-        self.layers = tuple(tuple(layer) for layer in layers)
         if len(names) <= height:
             self._bands(names, totals, width, height)
         else:
@@ -106,10 +109,6 @@ class StatusMap:
             if broken:
                 y = max(y, 1)
 
-    @property
-    def names(self) -> Iterable[str]:
-        return self._cells
-
     def full(self, name: str, steps: int) -> bool:
         """Whether there are many more steps than cells, and there could be more cells."""
         cells = len(self._cells[name])
@@ -143,7 +142,19 @@ class StatusMap:
                 return name
         return ""
 
-    def rows_of(self, name: str) -> tuple[int, int, int, int]:
+    def step(self, selected: str, way: Way) -> str:
+        """The next agent in a direction: along needs left and right, up and down in order; empty where there is
+        none. Without a selection, the first agent."""
+        names = list(self._cells)
+        if selected not in self.needs:
+            return names[0] if names else ""
+        if way == "left":
+            return next(iter(self.needs[selected]), "")
+        if way == "right":
+            return next((name for name, needs in self.needs.items() if selected in needs), "")
+        return beside(names, selected, way)
+
+    def region_of(self, name: str) -> tuple[int, int, int, int]:
         """The part of the map that an agent takes: left, top, width, height."""
         cells = self._cells.get(name) or [(0, 0)]
         left = 0 if self._labels else min(x for x, _ in cells)

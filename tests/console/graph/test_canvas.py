@@ -5,11 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from agentdeck.console.graph.canvas import CellRow, box, box_height, chip, counts, fit, named
+from agentdeck.console.graph.canvas import CellRow, box, box_height, chip, counts, named
 from agentdeck.console.graph.card import Card, seconds
 from agentdeck.console.graph.nodes import Node, edges_of, fold, nodes_of
+from agentdeck.console.graph.scene import draw_text
 from agentdeck.console.graph.status_map import StatusMap
-from agentdeck.console.graph.text import draw_text
+from agentdeck.console.line_widget import fit
 from agentdeck.views.agent_totals import DISPLAY_STATES
 from agentdeck.workflow import graph
 from agentdeck.workflow.model import Agent, Definition, Simulate
@@ -166,7 +167,7 @@ def counted(**counts: int) -> dict[str, int]:
 
 def test_a_map_shows_a_cell_for_every_step() -> None:
     nodes = nodes_of(definition({"a": [], "b": ["a"]}))
-    drawn = StatusMap(nodes, [["a"], ["b"]], {"a": 60, "b": 60}, 80, 10)
+    drawn = StatusMap(nodes, {"a": [], "b": ["a"]}, {"a": 60, "b": 60}, 80, 10)
     drawn.set_counts("a", counted(done=30, failed=10, running=20))
     cells = [
         role for y in range(drawn.height) for part, role in drawn.row(y, 0, 80)[1] for sign in part if sign == "▀"
@@ -181,19 +182,19 @@ def test_a_map_shows_a_cell_for_every_step() -> None:
 
 def test_a_map_without_colours_shows_signs() -> None:
     nodes = nodes_of(definition({"a": [], "b": ["a"]}))
-    drawn = StatusMap(nodes, [["a"], ["b"]], {"a": 5, "b": 5}, 80, 10, halves=False)
+    drawn = StatusMap(nodes, {"a": [], "b": ["a"]}, {"a": 5, "b": 5}, 80, 10, halves=False)
     drawn.set_counts("a", counted(done=2, failed=1, running=1, ready=1))
     assert "✓✓✗●○" in "".join(text(tuple(drawn.row(y, 0, 80)[1])) for y in range(drawn.height))
 
 
 def test_every_agent_of_a_map_is_found_where_it_is_drawn() -> None:
     needs = layered(20, 20)
-    drawn = StatusMap(nodes_of(definition(needs)), graph.levels(needs), {}, 80, 20)
+    drawn = StatusMap(nodes_of(definition(needs)), needs, {}, 80, 20)
     assert drawn.width <= 80
     assert drawn.height <= 20
     found = {drawn.node_at(x, y) for y in range(drawn.height) for x in range(drawn.width)}
     assert found - {""} <= set(needs)
-    left, top, _, _ = drawn.rows_of("l3_4")
+    left, top, _, _ = drawn.region_of("l3_4")
     assert drawn.node_at(left, top)
     assert drawn.set_counts("l3_4", counted(running=1)) == {top}
     assert drawn.set_counts("l3_4", counted(running=1)) == set()
