@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from agentdeck.errors import StepError
-from agentdeck.providers.http_stream import EventStreamClient, HttpStream
-from agentdeck.providers.images import read_image
+from agentdeck.providers.chat_provider import ChatProvider, read_image
+from agentdeck.providers.http_stream import EventStreamClient
 from agentdeck.providers.keys import KeyStore
 from agentdeck.providers.output_schema import instruction, strict
 from agentdeck.providers.provider import Message, PromptReply, PromptRequest
 from agentdeck.providers.provider_errors import ProviderRefusal, mid_stream
-from agentdeck.providers.rate_headers import parse_rate_headers
-from agentdeck.providers.stream_answer import ENDED, StreamedAnswer, counted, of
+from agentdeck.providers.stream_answer import StreamedAnswer, counted, of
 from agentdeck.workflow.deck import Provider
 from agentdeck.workflow.model import Data
 
@@ -26,37 +25,16 @@ REFUSED = ("content_filter", "safety", "recitation", "blocklist", "prohibited_co
 OPTIONAL = ("response_format", "stream_options", "temperature", "max_completion_tokens", "max_tokens")
 
 
-class OpenAIProvider:
+class OpenAIProvider(ChatProvider):
     """`_without` are the optional parts, by model, that a server has refused: they are not sent again."""
 
     def __init__(self, name: str, provider: Provider, keys: KeyStore, wire: EventStreamClient) -> None:
-        self._who = name
-        self._key = provider.key
-        self._url = (provider.url or URL).rstrip("/") + "/chat/completions"
+        super().__init__(name, provider, (provider.url or URL).rstrip("/") + "/chat/completions", keys, wire)
         self._most = "max_tokens" if provider.url else "max_completion_tokens"
-        self._keys = keys
-        self._wire = wire
         self._without: dict[str, set[str]] = {}
 
-    async def answer(
-        self, request: PromptRequest, said: Callable[[str], None], sent: Callable[[], None]
-    ) -> PromptReply:
-        key = await self._keys.read(self._key, f"provider {self._who}")
-        headers = {"authorization": f"Bearer {key}"} if key else {}
-        got = StreamedAnswer(self._who, said)
-        body, begun = await self._body(request), False
-        try:
-            async with self._wire.post(self._url, headers, body, sent) as stream:
-                begun = True
-                said("")  # the answer has begun
-                return await self._read(stream, got, request.schema is not None)
-        except StepError as error:
-            raised = self._with_text(error, request, body, got.text)
-            raised.begun = begun
-            raise raised from None
-
-    async def close(self) -> None:
-        await self._wire.close()
+    def _headers(self, key: str) -> dict[str, str]:
+        return {"authorization": f"Bearer {key}"} if key else {}
 
     async def _body(self, request: PromptRequest) -> dict[str, Data]:
         without = self._without.get(request.model, set())
@@ -85,30 +63,24 @@ class OpenAIProvider:
         body["messages"] = [*start, *[await _message(turn) for turn in request.messages]]
         return body
 
-    async def _read(self, stream: HttpStream, got: StreamedAnswer, typed: bool) -> PromptReply:
-        usage: dict[str, Data] = {}
-        if stream.whole:
-            self._take(await stream.body(), got, usage, "message")
-            got.came()
-        else:
-            await stream.read(lambda event: self._take(event, got, usage, "delta"), got.came)
-        if not got.complete:
-            raise StepError("network", f"{self._who} was cut off: the answer has no end")
+    def _reply(self, got: StreamedAnswer, usage: Mapping[str, Data], *, typed: bool) -> PromptReply:
         calls, wrong = got.calls()
-        empty = not got.text and not calls
         return PromptReply(
             got.text,
             calls,
             counted(of(usage, "prompt_tokens"), 1),
-            counted(of(usage, "completion_tokens"), 0 if empty else 1),
+            counted(of(usage, "completion_tokens"), 1 if got.text or calls else 0),
             counted(of(usage, "prompt_tokens_details", "cached_tokens"), 0),
             "tools" if calls and not wrong else got.ended,
-            parse_rate_headers(stream.headers),
-            thought=got.thought,
             wrong=wrong or got.uncalled(calls, typed=typed),
         )
 
-    def _take(self, event: Mapping[str, Data], got: StreamedAnswer, usage: dict[str, Data], part: str) -> bool:
+    def _take_whole(self, body: Mapping[str, Data], got: StreamedAnswer, usage: dict[str, Data]) -> None:
+        self._take(body, got, usage, "message")
+
+    def _take(
+        self, event: Mapping[str, Data], got: StreamedAnswer, usage: dict[str, Data], part: str = "delta"
+    ) -> bool:
         """Handle one event, or a whole answer. Never returns True for the last one: usage follows the end, and
         `[DONE]` ends the stream."""
         choices = event.get("choices")
@@ -134,28 +106,18 @@ class OpenAIProvider:
                 _call(delta["tool_calls"], got)
             if delta.get("function_call"):  # the older form: one call, without an index
                 _call([{"function": delta["function_call"]}], got)
-        ended = str(choice.get("finish_reason") or "")[:100]
-        if ended.lower() in REFUSED:
-            raise StepError("refused", f"{self._who} refused the content ({ended})")
-        if ENDED.get(ended.lower()) == "failed":
-            raise mid_stream(self._who, {"message": f"finish_reason {ended}"})
-        if ended:
-            got.complete, got.ended = True, ENDED.get(ended.lower(), ended)
+        got.complete = got.end(choice.get("finish_reason"), "finish_reason", REFUSED) or got.complete
 
-    def _with_text(
+    def _failure(
         self, error: StepError, request: PromptRequest, body: Mapping[str, Data], text: str
     ) -> StepError:
-        """The error with the text that had arrived. Where it refuses an optional part, the next attempt omits
-        that part."""
-        kind, message, after, clock, detail = error.fault[:5]
+        """As for every provider. Where it refuses an optional part, the next attempt omits that part."""
         part = _refused_part(error, body) if isinstance(error, ProviderRefusal) else ""
         if part:
             self._without.setdefault(request.model, set()).add(part)
-            kind, message = "server", f"{message}; the next attempt goes without {part}"
-        if kind == "auth":
-            self._keys.refused(self._key)
-        hide = self._keys.hide
-        return StepError(kind, hide(message), retry_after=after, clock=clock, detail=hide(text or detail))
+            message = f"{error.fault.message}; the next attempt goes without {part}"
+            error.fault = error.fault._replace(kind="server", message=message)
+        return super()._failure(error, request, body, text)
 
 
 def _refused_part(error: ProviderRefusal, body: Mapping[str, Data]) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from agentdeck.errors import StepError
 from agentdeck.providers.provider import ToolCall
+from agentdeck.providers.provider_errors import mid_stream
 from agentdeck.workflow.model import Data
 
 #: The largest answer, in characters.
@@ -56,8 +57,8 @@ class StreamedAnswer:
 
     @property
     def shown(self) -> str:
-        """The arguments of the tool `shown` so far; empty where it is not called."""
-        return self.shown_or("")
+        """The arguments of the tool `shown` so far; empty where there is none, or it is not called."""
+        return self.shown_or("") if self._shown else ""
 
     def shown_or(self, empty: str) -> str:
         """The same; `empty` where it is called without arguments."""
@@ -123,6 +124,19 @@ class StreamedAnswer:
         """What is wrong where tools had to be called, and none was. A typed answer may be the call itself."""
         whole = calls or typed or self.ended != "tools"
         return "" if whole else "it ended in order to call tools, and called none"
+
+    def end(self, reason: Data, key: str, refused: Collection[str]) -> bool:
+        """Note why the answer ended; returns whether there is a reason. `key` has it in the protocol, and
+        `refused` are those of a provider that refused the content. Raises StepError for these, and for a
+        failure."""
+        named = str(reason or "")[:100]
+        if named.lower() in refused:
+            raise StepError("refused", f"{self.who} refused the content ({named})")
+        if ENDED.get(named.lower()) == "failed":
+            raise mid_stream(self.who, {"message": f"{key} {named}"})
+        if named:
+            self.ended = ENDED.get(named.lower(), named)
+        return bool(named)
 
     def _grow(self, piece: str) -> None:
         self._size += len(piece)
