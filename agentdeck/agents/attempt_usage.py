@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from agentdeck.errors import StepError
 from agentdeck.limits.token_estimates import BYTES_PER_TOKEN
-from agentdeck.providers.prices import Prices
+from agentdeck.providers.model_facts import Prices
 from agentdeck.providers.provider import PromptReply, PromptRequest
 from agentdeck.scheduler.events import Usage
 

@@ -13,9 +13,16 @@ from agentdeck.agents.template_rendering import render, render_text
 from agentdeck.agents.verb import AttemptContext, VerbResult, WorkflowContext
 from agentdeck.errors import StepError
 from agentdeck.providers.keys import KeyMask
-from agentdeck.providers.output_limit import output_limit, unless_limited
-from agentdeck.providers.output_schema import instruction, schema_of
-from agentdeck.providers.provider import Message, PromptReply, PromptRequest, ToolCall, ToolSpec
+from agentdeck.providers.model_facts import output_limit, unless_limited
+from agentdeck.providers.provider import (
+    Message,
+    PromptReply,
+    PromptRequest,
+    ToolCall,
+    ToolSpec,
+    instruction,
+    schema_of,
+)
 from agentdeck.providers.registry import SIMULATED, ProviderRegistry, models_for
 from agentdeck.providers.tools import named
 from agentdeck.scheduler.tiers import tier_of

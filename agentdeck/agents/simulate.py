@@ -7,8 +7,8 @@ from random import Random
 from agentdeck.agents.template_rendering import render, render_text
 from agentdeck.agents.verb import AttemptContext, VerbResult, WorkflowContext
 from agentdeck.errors import StepError
-from agentdeck.providers.made_up_answers import fitting
-from agentdeck.providers.output_schema import schema_of
+from agentdeck.providers.provider import schema_of
+from agentdeck.providers.simulated import fitting
 from agentdeck.scheduler.events import Usage
 from agentdeck.workflow.expressions import compile_template
 from agentdeck.workflow.model import Agent, Simulate

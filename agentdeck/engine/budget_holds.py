@@ -16,8 +16,7 @@ from agentdeck.engine.prompt_estimate import PromptSize
 from agentdeck.engine.reservation import Reservation
 from agentdeck.errors import AgentdeckError, Fault, StepError
 from agentdeck.limits.budget import AgentCosts, HeldRequest, Hold, Spent
-from agentdeck.providers.output_limit import output_limit
-from agentdeck.providers.prices import MILLION, Prices
+from agentdeck.providers.model_facts import MILLION, Prices, output_limit
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.program import Rule
 from agentdeck.scheduler.scheduler import Scheduler

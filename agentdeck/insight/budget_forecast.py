@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from agentdeck.limits.budget import Ledger
-from agentdeck.providers.prices import Prices
+from agentdeck.providers.model_facts import Prices
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.budget_accounts import BudgetAccounts
 from agentdeck.scheduler.fold import Fold

@@ -11,7 +11,7 @@ from agentdeck.engine.prompt_estimate import IMAGE
 from agentdeck.errors import UsageError
 from agentdeck.limits.provider_limits import tightest
 from agentdeck.limits.token_estimates import CHARACTERS_PER_TOKEN, OUTPUT
-from agentdeck.providers.prices import MILLION, Prices
+from agentdeck.providers.model_facts import MILLION, Prices
 from agentdeck.providers.registry import models_for
 from agentdeck.workflow.deck import Deck
 from agentdeck.workflow.model import Definition, Prompt, ProviderLimits, Rate

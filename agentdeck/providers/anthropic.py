@@ -9,7 +9,7 @@ from typing import Any
 from agentdeck.providers.chat_provider import ChatProvider, read_image
 from agentdeck.providers.http_stream import EventStreamClient
 from agentdeck.providers.keys import KeyStore
-from agentdeck.providers.output_limit import unless_limited
+from agentdeck.providers.model_facts import unless_limited
 from agentdeck.providers.provider import Message, PromptReply, PromptRequest
 from agentdeck.providers.provider_errors import mid_stream
 from agentdeck.providers.stream_answer import StreamedAnswer, counted, of

@@ -7,19 +7,21 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
+from urllib.parse import quote, quote_plus
 
 import anyio
 
 from agentdeck.errors import StepError
 from agentdeck.processes.children import Children
-from agentdeck.providers.secret_forms import forms
 from agentdeck.workflow.deck import Secret
 from agentdeck.workflow.model import Data
 from agentdeck.workflow.name_hints import likely_fix
 
-_SECRET = re.compile(r"\$\{\s*secret\.([A-Za-z_][A-Za-z0-9_]*)\s*\}")
+#: The notation in the `env` and `headers` of an MCP server.
+SECRET_USE = re.compile(r"\$\{\s*secret\.([A-Za-z_][A-Za-z0-9_]*)\s*\}")
 #: The largest number of characters that are read from a secret's file.
 LONGEST_SECRET = 64 * 1024
 _NAMED = re.compile(r"\$\{env\.([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -27,6 +29,8 @@ _NAMED = re.compile(r"\$\{env\.([A-Za-z_][A-Za-z0-9_]*)\}")
 LEAST = 8
 #: The same for declared secrets.
 LEAST_SECRET = 4
+#: Shorter encoded pieces are words of ordinary text.
+LEAST_PIECE = 8
 MASK = "[key]"
 #: Bits of a number that may be a secret's digits.
 LONGEST_INT = 1_000
@@ -112,8 +116,8 @@ class KeyStore:
 
     async def filled(self, text: str, of: str) -> str:
         """A text of the deck with each `${env.X}` and `${secret.X}` replaced by its value."""
-        found = {name: await self.secret(name) for name in _SECRET.findall(text)}
-        pieces = _SECRET.split(text)  # text, name, text, …
+        found = {name: await self.secret(name) for name in SECRET_USE.findall(text)}
+        pieces = SECRET_USE.split(text)  # text, name, text, …
         return "".join(found[piece] if n % 2 else self.text(piece, of) for n, piece in enumerate(pieces))
 
     def hide_data(self, value: Data) -> Data:
@@ -153,7 +157,7 @@ class KeyStore:
 
     def _keep(self, secret: str, least: int = LEAST) -> None:
         # A new list each time: other threads are reading the old one.
-        self._secrets = sorted({*self._secrets, *forms(secret, least)}, key=len, reverse=True)
+        self._secrets = sorted({*self._secrets, *_forms(secret, least)}, key=len, reverse=True)
 
     async def _output_of(self, command: list[str], of: str) -> str:
         """The first line that a command prints. Its stderr is not shown: it may contain the key."""
@@ -221,3 +225,32 @@ def _overlap(text: str, secret: str) -> int:
             return len(text) - at
         at = text.find(secret[0], at + 1)
     return 0
+
+
+def _forms(secret: str, least: int) -> set[str]:
+    """The secret, each of its lines, and both in JSON, URL, base64 and hexadecimal encoding; none shorter than
+    `least` characters."""
+    lines = [line.strip() for line in secret.splitlines()] if "\n" in secret else []
+    found: set[str] = set()
+    for part in (secret, *lines):
+        if len(part) >= least:
+            found |= {part, json.dumps(part)[1:-1], json.dumps(part, ensure_ascii=False)[1:-1]}
+            found |= {form for form in _encoded(part) if len(form) >= max(least, LEAST_PIECE)}
+    return found
+
+
+def _encoded(text: str) -> Iterator[str]:
+    data = text.encode("utf-8", "replace")
+    yield quote(text, safe="")
+    yield quote_plus(text)
+    yield quote(text)
+    yield data.hex()
+    yield data.hex().upper()
+    # Inside a longer text (`user:secret`) base64 begins at one of three places; the characters at both ends that
+    # depend on the neighbours are left out.
+    for before in range(3):
+        for encode in (b64encode, urlsafe_b64encode):
+            whole = encode(b"\0" * before + data).decode().rstrip("=")
+            start = (before * 8 + 5) // 6
+            end = (before + len(data)) * 8 // 6
+            yield whole[start:end]

@@ -11,8 +11,7 @@ from agentdeck.errors import StepError
 from agentdeck.providers.chat_provider import ChatProvider, read_image
 from agentdeck.providers.http_stream import EventStreamClient
 from agentdeck.providers.keys import KeyStore
-from agentdeck.providers.output_schema import instruction, strict
-from agentdeck.providers.provider import Message, PromptReply, PromptRequest
+from agentdeck.providers.provider import Message, PromptReply, PromptRequest, instruction, strict
 from agentdeck.providers.provider_errors import ProviderRefusal, mid_stream
 from agentdeck.providers.stream_answer import StreamedAnswer, counted, of
 from agentdeck.workflow.deck import Provider

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from os import environ
+from pathlib import Path
 
-from agentdeck.errors import ProviderError, StepError, UsageError
+from agentdeck.errors import ProviderError, UsageError
 from agentdeck.processes.children import Children
-from agentdeck.providers.keys import KeyStore, missing
-from agentdeck.providers.prices import Prices
+from agentdeck.providers.keys import SECRET_USE, KeyStore, missing
+from agentdeck.providers.model_facts import Prices
 from agentdeck.providers.provider import Provider
-from agentdeck.providers.secrets import check_secrets
 from agentdeck.providers.tools import Toolbox
 from agentdeck.scheduler.tiers import TIERS, tier_of
 from agentdeck.workflow import deck as made
-from agentdeck.workflow.deck import Deck
+from agentdeck.workflow.deck import Deck, Secret
 from agentdeck.workflow.model import Agent, Definition, Prompt
 from agentdeck.workflow.name_hints import likely_fix
+from agentdeck.workflow.secret_uses import secret_uses
 
 SIMULATED = "simulated"
 
@@ -55,7 +57,7 @@ def check_deck(deck: Deck, definitions: Iterable[Definition], env: Mapping[str, 
     """Check that all that these workflows use can be called, as far as possible without calling it. Raises
     UsageError for a tier, model or tool that is not in the deck, ProviderError for a missing key."""
     workflows = list(definitions)
-    check_secrets(deck, workflows, env)
+    _check_secrets(deck, workflows, env)
     agents = [a for one in workflows for a in one.agents.values() if isinstance(a.does, Prompt)]
     if not agents or not deck.models:
         return
@@ -67,6 +69,39 @@ def check_deck(deck: Deck, definitions: Iterable[Definition], env: Mapping[str, 
     faults = [*_provider_faults(deck, agents, env), *_tool_faults(deck, agents, env, where)]
     if faults:
         raise ProviderError("\n".join(dict.fromkeys(faults)))
+
+
+def _check_secrets(deck: Deck, definitions: Iterable[Definition], env: Mapping[str, str]) -> None:
+    """Check the secrets of these workflows, and of the MCP servers they use, as far as possible without reading
+    them. Raises UsageError for one that is not in the deck, ProviderError for one without a value."""
+    where = deck.file.name if deck.file else "the deck"
+    used: dict[str, None] = {}
+    for definition in definitions:
+        for use in secret_uses(definition):
+            if use.name not in deck.secrets:
+                fix = likely_fix(use.name, deck.secrets) or "it has none"
+                raise UsageError(f"{use.agent}: the secret {use.name} is not in {where}; {fix}")
+            used[use.name] = None
+        for agent in definition.agents.values():
+            for tool in agent.does.tools if isinstance(agent.does, Prompt) else ():
+                server = deck.mcp.get(tool.partition("/")[0])
+                values = (*server.env.values(), *server.headers.values()) if server is not None else ()
+                used |= dict.fromkeys(name for value in values for name in SECRET_USE.findall(value))
+    faults = [
+        f"the secret {name} has no value: {what}" for name in used if (what := _lacking(deck.secrets[name], env))
+    ]
+    if faults:
+        raise ProviderError("\n".join(faults))
+
+
+def _lacking(secret: Secret, env: Mapping[str, str]) -> str:
+    """Why this secret cannot be read, as far as that is known without reading it; empty where nothing is
+    wrong."""
+    if secret.env is not None:
+        return "" if env.get(secret.env) else f"{secret.env} is not set in the environment"
+    if secret.file is not None:
+        return "" if Path(secret.file).is_file() else f"there is no file {secret.file}"
+    return "" if shutil.which(secret.command[0]) else f"there is no command {secret.command[0]}"
 
 
 def _provider_faults(deck: Deck, agents: Sequence[Agent], env: Mapping[str, str]) -> Iterator[str]:
@@ -131,18 +166,12 @@ class ProviderRegistry:
             from agentdeck.providers.simulated import SimulatedProvider
 
             return SimulatedProvider(name, spec, self._sleep)
+        from agentdeck.providers.anthropic import AnthropicProvider
         from agentdeck.providers.http_stream import EventStreamClient
+        from agentdeck.providers.openai import OpenAIProvider
 
-        wire = EventStreamClient(name, self.keys.hide)
-        if spec.type == "anthropic":
-            from agentdeck.providers.anthropic import AnthropicProvider
-
-            return AnthropicProvider(name, spec, self.keys, wire)
-        if spec.type == "openai":
-            from agentdeck.providers.openai import OpenAIProvider
-
-            return OpenAIProvider(name, spec, self.keys, wire)
-        raise StepError("setup", f"provider {name}: there is no type {spec.type}")
+        make = AnthropicProvider if spec.type == "anthropic" else OpenAIProvider
+        return make(name, spec, self.keys, EventStreamClient(name, self.keys.hide))
 
 
 def _unknown(agent: Agent, what: str, name: str, known: Mapping[str, object], where: str) -> str:

@@ -18,7 +18,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from agentdeck.cli.event_loop import new_runner
-from agentdeck.providers.made_up_answers import fitting
+from agentdeck.providers.simulated import fitting
 
 SENTENCE = "The tenant pays the rent on the first of each month — notice is three months"
 WORDS = SENTENCE.split()

@@ -8,9 +8,8 @@ import anyio
 import pytest
 
 from agentdeck.errors import ProviderError, StepError, UsageError
-from agentdeck.providers.output_schema import schema_of, strict
-from agentdeck.providers.prices import Prices
-from agentdeck.providers.provider import Message, PromptReply, PromptRequest
+from agentdeck.providers.model_facts import Prices
+from agentdeck.providers.provider import Message, PromptReply, PromptRequest, schema_of, strict
 from agentdeck.providers.registry import ProviderRegistry, check_deck, models_for
 from agentdeck.providers.simulated import SimulatedProvider
 from agentdeck.workflow.deck import Deck, McpServer, Model, Provider

@@ -1,15 +1,28 @@
-"""Prices of answers: the deck's price, else the list price (genai-prices, whose table is in the package)."""
+"""Facts of models: the prices of answers (the deck's, else the list price of genai-prices, whose table is in the
+package), and the longest answer in tokens (the deck's, or as the vendor publishes it)."""
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from agentdeck.workflow.deck import Deck, Provider
+from agentdeck.workflow.deck import Deck, Model, Provider
 
 MILLION = 1_000_000
 #: The tier to which the savings of tiers are compared.
 TOP = "reasoning"
+#: Anthropic's models, by their id; the first that matches counts. Bedrock, Vertex and gateways put something
+#: before or after the id.
+_CLAUDE = (
+    (r"claude-(v?1|2|instant)", 4096),
+    (r"claude-3-(opus|sonnet|haiku)", 4096),
+    (r"claude-3[.-]5", 8192),
+    (r"claude-opus-4(?![.-]?[2-9](?!\d))", 32_000),  # 4 and 4.1; a date may follow
+    (r"claude-", 64_000),
+)
+#: For unknown models, as Anthropic's protocol requires a number.
+_UNKNOWN = 4096
 
 
 class Price(NamedTuple):
@@ -79,3 +92,20 @@ def _listed(
     except (LookupError, ValueError):
         return None
     return float(found.total_price)
+
+
+def output_limit(model: Model) -> int | None:
+    """The limit from the deck, else from the model's id; None for unknown."""
+    return model.max_output or known_output_limit(model.id)
+
+
+def known_output_limit(model: str) -> int | None:
+    for pattern, tokens in _CLAUDE:
+        if re.search(pattern, model.lower()):
+            return tokens
+    return None
+
+
+def unless_limited(model: str) -> int:
+    """The `max_tokens` for Anthropic's protocol where nothing limits the answer."""
+    return known_output_limit(model) or _UNKNOWN
