@@ -16,7 +16,7 @@ from agentdeck.scheduler import transitions
 
 ROOT = Path(__file__).resolve().parents[1]
 
-settings.register_profile("suite", max_examples=150, deadline=None, derandomize=True)
+settings.register_profile("suite", max_examples=75, deadline=None, derandomize=True)
 settings.register_profile("search", max_examples=5000, deadline=None, print_blob=True)
 settings.load_profile("suite")
 transitions.VALIDATE = True

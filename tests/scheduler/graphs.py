@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 from typing import Literal, TypeAlias
 
 from hypothesis import strategies as st
 
+from agentdeck.errors import Fault
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.state import root_of
 from agentdeck.workflow.model import (
@@ -22,10 +24,15 @@ from agentdeck.workflow.model import (
     SubWorkflow,
     Timeout,
 )
-from tests.scheduler.driver import agent, definition
+from tests.scheduler.driver import Plan, Player, agent, definition
 
 Mode: TypeAlias = Literal["parallel", "sequential"]
+Action: TypeAlias = tuple[float, str, int]
 MODES: tuple[Mode, ...] = ("parallel", "parallel", "sequential")
+#: Of the agents of a graph.
+KINDS = (*["plain"] * 6, "spare", "when", "each", "repeat", "approve", "workflow", "dispatch")
+#: Of the faults of attempts: those that are tried again, and those that are not.
+FAULTS = ("exception", "permanent", "rate_limit", "invalid")
 #: What a step of the verb `workflow` runs.
 INNER = definition(
     agent("first", retry=Retry(2, delay=1.0)),
@@ -57,11 +64,7 @@ def graphs(draw: st.DrawFn) -> list[Agent]:
             ),
             max_parallel=draw(st.sampled_from([None, None, 1, 2])),
         )
-        kind = draw(
-            st.sampled_from(
-                [*["plain"] * 6, "spare", "when", "each", "repeat", "approve", "workflow", "dispatch"]
-            )
-        )
+        kind = draw(st.sampled_from(KINDS))
         if len(needs) > 1:
             one = replace(one, join=draw(joins(len(needs), progressive=kind in ("plain", "spare"))))
         match kind:
@@ -114,18 +117,42 @@ def joins(draw: st.DrawFn, needs: int, *, progressive: bool) -> Join:
     return Join(kind, None, within if kind == "all" else None, least if kind == "all" and within else None, rest)
 
 
-KINDS = (*["plain"] * 6, "spare", "when", "each", "repeat", "approve", "workflow", "dispatch")
 ACTIONS = ("pause", "unpause", "workers", "cancel_task", "cancel_step", "cancel", "hurry", "release", "timeout",
            "parallel", "attempts", "answer", "skip", "reopen", "reopen")  # fmt: skip
 
 
-def actions() -> st.SearchStrategy[list[tuple[float, str, int]]]:
+def actions() -> st.SearchStrategy[list[Action]]:
     """When, what, and to whom."""
     one = st.tuples(st.floats(0.0, 30.0), st.sampled_from(ACTIONS), st.integers(0, 8))
     return st.lists(one, max_size=6).map(sorted)
 
 
-def event_of(action: tuple[float, str, int], agents: list[Agent]) -> ev.Event | ev.Signal:
+def randoms() -> st.SearchStrategy[Random]:
+    """From a seed: a draw of hypothesis for each number costs a quarter of such a test."""
+    return st.integers(0, 2**32).map(Random)
+
+
+def random_plan(random: Random) -> Plan:
+    """Attempts take up to eight seconds, a tenth of them none at all, and a quarter of them fail."""
+
+    def plan(started: ev.StepStarted) -> tuple[float, Fault | object]:
+        length = round(max(0.0, random.uniform(-0.9, 8.0)), 1)
+        if random.random() < 0.25:
+            return length, Fault(random.choice(FAULTS), "made to fail")
+        return length, started.step
+
+    return plan
+
+
+def operate(player: Player, actions: list[Action], agents: list[Agent]) -> None:
+    """Schedule what the operator does. Whatever it is, in the end nothing is paused and workers are there."""
+    for action in actions:
+        player.at(action[0], event_of(action, agents))
+    player.at(31.0, ev.RunUnpaused(31.0))
+    player.at(31.0, ev.LimitChanged(31.0, "workers", 0, 4))
+
+
+def event_of(action: Action, agents: list[Agent]) -> ev.Event | ev.Signal:
     at, kind, number = action
     name = agents[number % len(agents)].name
     task = str(1 + number % 3)

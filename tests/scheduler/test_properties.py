@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentdeck.errors import Fault
 from agentdeck.scheduler import events as ev
 from agentdeck.workflow.model import Agent, Budget, Prompt
 from tests.scheduler.driver import Desk, Player, definition, refold
-from tests.scheduler.graphs import MODES, Live, Mode, actions, event_of, graphs, nested
+from tests.scheduler.graphs import (
+    MODES,
+    Action,
+    Live,
+    Mode,
+    actions,
+    graphs,
+    nested,
+    operate,
+    random_plan,
+    randoms,
+)
 
 ENDS = (ev.StepSucceeded, ev.StepDone, ev.StepFailed, ev.StepSkipped, ev.StepCancelled)
-KINDS = ["exception", "permanent", "rate_limit", "invalid"]
 
 
 @given(
@@ -24,7 +34,7 @@ KINDS = ["exception", "permanent", "rate_limit", "invalid"]
     workers=st.integers(1, 5),
     acts=actions(),
     crashes=st.lists(st.floats(0.0, 30.0), max_size=2).map(sorted),
-    seed=st.randoms(use_true_random=False),
+    random=randoms(),
     commit=st.sampled_from([None, 0.0, 0.3]),
     mode=st.sampled_from(MODES),
 )
@@ -32,35 +42,25 @@ def test_every_run_ends_and_every_promise_holds(
     agents: list[Agent],
     tasks: int,
     workers: int,
-    acts: list[tuple[float, str, int]],
+    acts: list[Action],
     crashes: list[float],
-    seed: object,
+    random: Random,
     commit: float | None,
     mode: Mode,
 ) -> None:
-    random = seed.random  # type: ignore[attr-defined]
-
-    def plan(started: ev.StepStarted) -> tuple[float, object]:
-        length = round(random() * 8, 1)
-        if random() < 0.25:
-            return length, Fault(KINDS[int(random() * len(KINDS))], "made to fail")
-        return length, started.step
-
     made = replace(definition(*agents), mode=mode)
-    player = Player(made, workers=workers, tasks=tasks, plan=plan, commit=commit, nested=nested(agents))
+    player = Player(
+        made, workers=workers, tasks=tasks, plan=random_plan(random), commit=commit, nested=nested(agents)
+    )
     player.crashes = crashes
-    for action in acts:
-        player.at(action[0], event_of(action, agents))
-    # Whatever the operator did, in the end there is room and nothing is paused.
-    player.at(31.0, ev.RunUnpaused(31.0))
-    player.at(31.0, ev.LimitChanged(31.0, "workers", 0, 4))
+    operate(player, acts, agents)
     player.play(20_000)
 
     for _ in range(2):
         assert player.finished in ("done", "failed", "cancelled")
         assert player.scheduler.tasks == {}
         wrong = [(e.task, e.step) for e in player.log if isinstance(e, ev.StepFailed) and e.letter]
-        some = [one for one in dict.fromkeys(wrong) if random() < 0.7]
+        some = [one for one in dict.fromkeys(wrong) if random.random() < 0.7]
         player.retry(*some).play(20_000)
         ends = {e.task: e.state for e in player.log if isinstance(e, ev.TaskEnded) and "/" not in e.task}
         assert player.scheduler.run_state.failed_tasks == list(ends.values()).count("failed")
@@ -111,47 +111,39 @@ def test_every_run_ends_and_every_promise_holds(
     takes=st.sampled_from([0.0, 0.01, 0.7]),
     tokens=st.sampled_from([None, 2000]),
     ask=st.booleans(),
-    seed=st.randoms(use_true_random=False),
+    random=randoms(),
     mode=st.sampled_from(MODES),
 )
 def test_what_is_reserved_never_exceeds_its_limit_and_everybody_comes_to_their_turn(
     agents: list[Agent],
     tasks: int,
     workers: int,
-    acts: list[tuple[float, str, int]],
+    acts: list[Action],
     most: int,
     takes: float,
     tokens: int | None,
     ask: bool,
-    seed: object,
+    random: Random,
     mode: Mode,
 ) -> None:
     """Half of the agents are prompts, behind a desk that grants so many in any ten seconds."""
-    random = seed.random  # type: ignore[attr-defined]
-    agents = [replace(a, does=Prompt("?")) if a.does.verb == "python" and random() < 0.5 else a for a in agents]
+    agents = [
+        replace(a, does=Prompt("?")) if a.does.verb == "python" and random.random() < 0.5 else a for a in agents
+    ]
     ladder = ((0.5, "reduce"), (0.6, "downgrade"), (0.7, "drop"), (1.0, "ask" if ask else "stop"))
     budget = None if tokens is None else Budget(tokens=tokens, ladder=ladder)
-
-    def plan(started: ev.StepStarted) -> tuple[float, object]:
-        length = round(random() * 8, 1)
-        if random() < 0.25:
-            return length, Fault(KINDS[int(random() * len(KINDS))], "made to fail")
-        return length, started.step
 
     desk = Desk(most, takes)
     player = Player(
         replace(definition(*agents, budget=budget), mode=mode),
         workers=workers,
         tasks=tasks,
-        plan=plan,
+        plan=random_plan(random),
         desk=desk,
-        usage=lambda started: ev.Usage(int(random() * 90), 0) if started.model else ev.Usage(),
+        usage=lambda started: ev.Usage(random.randrange(90), 0) if started.model else ev.Usage(),
         nested=nested(agents),
     )
-    for action in acts:
-        player.at(action[0], event_of(action, agents))
-    player.at(31.0, ev.RunUnpaused(31.0))
-    player.at(31.0, ev.LimitChanged(31.0, "workers", 0, 4))
+    operate(player, acts, agents)
     for _ in range(20_000):
         if player.scheduler.paused and not player.scheduler.running and player.now > 31:
             player.send(ev.LimitChanged(player.now, "budget.tokens", tokens, 1_000_000))
@@ -180,36 +172,3 @@ def test_what_is_reserved_never_exceeds_its_limit_and_everybody_comes_to_their_t
     assert folded.state.accounts.snapshot() == player.scheduler.accounts.snapshot()
     if player.scheduler.accounts.run is not None:
         assert player.scheduler.accounts.run.held_tokens == 0
-
-
-@given(
-    agents=graphs(),
-    tasks=st.integers(1, 4),
-    acts=actions(),
-    stop=st.integers(1, 60),
-    seed=st.randoms(use_true_random=False),
-)
-def test_folding_the_log_gives_the_same_state(
-    agents: list[Agent], tasks: int, acts: list[tuple[float, str, int]], stop: int, seed: object
-) -> None:
-    random = seed.random  # type: ignore[attr-defined]
-
-    def plan(started: ev.StepStarted) -> tuple[float, object]:
-        length = round(random() * 8, 1)
-        return length, Fault("exception", "flaky") if random() < 0.2 else None
-
-    player = Player(definition(*agents), workers=4, tasks=tasks, plan=plan, nested=nested(agents))
-    for action in acts:
-        player.at(action[0], event_of(action, agents))
-    for _ in range(stop):
-        if player.finished or not player.step():
-            break
-    folded = refold(player)
-    mine, other = player.scheduler.snapshot(), folded.state.snapshot()
-    # A backoff that is over is told by the next start; until then only the clock knows.
-    for state in (mine, other):
-        for steps in state["tasks"].values():
-            for step in steps.values():
-                step[0] = "ready" if step[0] == "held" else step[0]
-        del state["busy"]
-    assert mine == other

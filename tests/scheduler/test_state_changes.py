@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentdeck.errors import Fault
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.fold import Fold
@@ -21,8 +21,8 @@ from agentdeck.scheduler.run_state import RunState
 from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.scheduler.state import DEFERRED, HELD, READY, RUNNING, AllTasks, Step
 from agentdeck.workflow.model import Agent, Budget, Data, Definition, Prompt
-from tests.scheduler.driver import Desk, Player, agent, definition
-from tests.scheduler.graphs import actions, event_of, graphs, nested
+from tests.scheduler.driver import Desk, Player, agent, definition, refold
+from tests.scheduler.graphs import Action, actions, graphs, nested, operate, random_plan, randoms
 
 PACKAGE = Path(__file__).resolve().parents[2] / "agentdeck"
 #: Modules of the scheduler that decide. They read the state, and change it by recording events.
@@ -113,36 +113,31 @@ def differences(step: Step, other: Step) -> dict[str, object]:
     tasks=st.integers(1, 4),
     acts=actions(),
     prompts=st.booleans(),
-    seed=st.randoms(use_true_random=False),
+    random=randoms(),
 )
 def test_a_fresh_fold_of_the_records_has_the_same_state_after_every_event(
-    agents: list[Agent], tasks: int, acts: list[tuple[float, str, int]], prompts: bool, seed: object
+    agents: list[Agent], tasks: int, acts: list[Action], prompts: bool, random: Random
 ) -> None:
-    random = seed.random  # type: ignore[attr-defined]
     if prompts:
         agents = [replace(a, does=Prompt("?")) if a.does.verb == "python" else a for a in agents]
-
-    def plan(started: ev.StepStarted) -> tuple[float, object]:
-        length = round(random() * 8, 1)
-        return length, Fault("exception", "flaky") if random() < 0.2 else started.step
 
     budget = Budget(tokens=2000, ladder=((0.5, "reduce"), (0.7, "drop"), (1.0, "ask"))) if prompts else None
     player = Mirrored(
         definition(*agents, budget=budget),
         workers=4,
         tasks=tasks,
-        plan=plan,
+        plan=random_plan(random),
         desk=Desk(4) if prompts else None,
-        usage=lambda started: ev.Usage(int(random() * 90), 0) if started.model else ev.Usage(),
+        usage=lambda started: ev.Usage(random.randrange(90), 0) if started.model else ev.Usage(),
         nested=nested(agents),
     )
-    for action in acts:
-        player.at(action[0], event_of(action, agents))
-    player.at(31.0, ev.RunUnpaused(31.0))
-    player.at(31.0, ev.LimitChanged(31.0, "workers", 0, 4))
+    operate(player, acts, agents)
     for _ in range(400):
         if player.finished or not player.step():
             break
+    assert refold(player).state.snapshot() == player.mirror.state.snapshot(), (
+        "an event changed after it was recorded"
+    )
 
 
 def test_the_comparison_sees_a_change_that_no_event_made() -> None:
@@ -185,12 +180,18 @@ def chain(node: ast.expr) -> list[str]:
     return [node.id, *names] if isinstance(node, ast.Name) else names
 
 
+def outside(*words: str) -> Iterator[tuple[Path, ast.Module]]:
+    """The modules of other packages that contain one of these words."""
+    for path in PACKAGE.rglob("*.py"):
+        text = path.read_text()
+        if not path.is_relative_to(PACKAGE / "scheduler") and any(word in text for word in words):
+            yield path, ast.parse(text)
+
+
 def test_nothing_outside_assigns_to_the_scheduler_or_its_parts() -> None:
     found = []
-    for path in PACKAGE.rglob("*.py"):
-        if path.is_relative_to(PACKAGE / "scheduler"):
-            continue
-        for line, names in assigned(ast.parse(path.read_text())):
+    for path, tree in outside(*HOLDERS):
+        for line, names in assigned(tree):
             if HOLDERS.intersection(names[:-1]):
                 found.append(f"{path.relative_to(PACKAGE)}:{line}: {'.'.join(names)}")
     assert found == []
@@ -200,10 +201,8 @@ def test_nothing_outside_calls_what_changes_the_state() -> None:
     """Other packages hold a scheduler or its `run_state`; a `Fold` of their own is theirs."""
     reading = {"step", "find", "holds", "unended", "setting", "snapshot"}
     found = []
-    for path in PACKAGE.rglob("*.py"):
-        if path.is_relative_to(PACKAGE / "scheduler"):
-            continue
-        for node in ast.walk(ast.parse(path.read_text())):
+    for path, tree in outside("run_state"):
+        for node in ast.walk(tree):
             if isinstance(node, ast.Call) and "run_state" in (names := chain(node.func)):
                 called = names[names.index("run_state") + 1 :]
                 if len(called) == 1 and called[0] not in reading:

@@ -6,10 +6,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentdeck.errors import Fault
@@ -21,7 +22,7 @@ from agentdeck.scheduler.state import DEFERRED, READY
 from agentdeck.scheduler.transitions import STEPS, UNCHANGED, UNRECORDED, InvalidTransition
 from agentdeck.workflow.model import Agent
 from tests.scheduler.driver import Player, agent, definition
-from tests.scheduler.graphs import actions, event_of, graphs, nested
+from tests.scheduler.graphs import Action, actions, graphs, nested, operate, random_plan, randoms
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "scheduler.md"
 
@@ -110,19 +111,12 @@ def test_random_runs_make_only_moves_of_the_table(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(transitions, "validated", seen.validated)
     rows = {row.event: row for row in STEPS}
 
-    @given(agents=graphs(), tasks=st.integers(1, 4), acts=actions(), seed=st.randoms(use_true_random=False))
-    def play(agents: list[Agent], tasks: int, acts: list[tuple[float, str, int]], seed: object) -> None:
-        random = seed.random  # type: ignore[attr-defined]
-
-        def plan(started: ev.StepStarted) -> tuple[float, object]:
-            length = round(random() * 8, 1)
-            return length, Fault("exception", "flaky") if random() < 0.3 else started.step
-
+    @settings(max_examples=3 * settings().max_examples)  # some moves are rare
+    @given(agents=graphs(), tasks=st.integers(1, 4), acts=actions(), random=randoms())
+    def play(agents: list[Agent], tasks: int, acts: list[Action], random: Random) -> None:
+        plan = random_plan(random)
         player = Player(definition(*agents), workers=3, tasks=tasks, plan=plan, nested=nested(agents))
-        for action in acts:
-            player.at(action[0], event_of(action, agents))
-        player.at(31.0, ev.RunUnpaused(31.0))
-        player.at(31.0, ev.LimitChanged(31.0, "workers", 0, 4))
+        operate(player, acts, agents)
         player.play(20_000)
         player.retry(*sorted(player.ended_at)[:4], *sorted(player.letters)[:3]).play(20_000)
 

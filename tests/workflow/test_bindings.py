@@ -161,7 +161,7 @@ def test_python_files_that_make_no_workflow(folder: Path, text: str, fault: str)
 @pytest.mark.parametrize(
     "content",
     [b"", b"\x00", b"\xff\xfe", b"- 1", b"a: [", b"x-a: &a {<<: *a}", b"agents: {a: {workflow: \"x\\0\"}}",
-     b"!!python/object:os.system {}", b"? {a: b}\n: 1", b"%YAML 9.9\n---\na: 1", b"[" * 5000, b"{" * 5000],
+     b"!!python/object:os.system {}", b"? {a: b}\n: 1", b"%YAML 9.9\n---\na: 1", b"[" * 1000, b"{" * 1000],
     ids=lambda content: repr(content[:12]),
 )  # fmt: skip
 def test_check_never_raises(folder: Path, content: bytes) -> None:

@@ -18,16 +18,20 @@ DATA = st.recursive(
     lambda inner: st.lists(inner, max_size=8) | st.dictionaries(st.text(max_size=8), inner, max_size=8),
     max_leaves=30,
 )
-LARGE: list[Any] = [
-    list(range(50_000)),
-    [10**4000 + i for i in range(40)],
-    ["é" * 100] * 3_000,
-    [{"a": i, "b": [str(i), None, {"c": i / 7}]} for i in range(5_000)],
-    {str(i): {"y": [i]} for i in range(20_000)},
-    {"one": "x" * 200_000, "two": [[[["y" * 100_000]]], {}, [], True]},
-    [[[i] * 5_000] for i in range(10)],
-    "z" * 300_000,
-]
+
+
+@pytest.fixture(scope="module")
+def large() -> list[Any]:
+    return [
+        list(range(50_000)),
+        [10**4000 + i for i in range(40)],
+        ["é" * 100] * 3_000,
+        [{"a": i, "b": [str(i), None, {"c": i / 7}]} for i in range(5_000)],
+        {str(i): {"y": [i]} for i in range(20_000)},
+        {"one": "x" * 200_000, "two": [[[["y" * 100_000]]], {}, [], True]},
+        [[[i] * 5_000] for i in range(10)],
+        "z" * 300_000,
+    ]
 
 
 @given(DATA)
@@ -39,8 +43,9 @@ def test_the_same_as_json_in_slices_of_any_size(value: Any) -> None:
             assert json_text(value) == json.dumps(value, ensure_ascii=False)
 
 
-@pytest.mark.parametrize("value", LARGE, ids=range(len(LARGE)))
-def test_no_call_writes_much(value: Any) -> None:
+@pytest.mark.parametrize("which", range(8))
+def test_no_call_writes_much(large: list[Any], which: int) -> None:
+    value = large[which]
     written: list[int] = []
 
     def dump(part: Any) -> str:
@@ -53,8 +58,9 @@ def test_no_call_writes_much(value: Any) -> None:
     assert max(written) <= max(2 * SLICE, longest + 2)
 
 
-@pytest.mark.parametrize("value", LARGE, ids=range(len(LARGE)))
-def test_what_is_too_long_is_noticed_before_all_is_written(value: Any) -> None:
+@pytest.mark.parametrize("which", range(8))
+def test_what_is_too_long_is_noticed_before_all_is_written(large: list[Any], which: int) -> None:
+    value = large[which]
     written: list[int] = []
 
     def dump(part: Any) -> str:

@@ -81,7 +81,7 @@ VALUES = st.sampled_from(
 )
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 @given(
     where=st.sampled_from([p for p in paths(FULL) if p]),
     value=VALUES,

@@ -128,25 +128,31 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 
 
-#: Values as large as agents may give: what is bounded has to hold over them.
-BIG = {
-    "a": list(range(200_000)),
-    "b": list(range(200_000)),
-    "n": [[i] for i in range(200_000)],
-    "m": [[i] for i in range(200_000)],
-    "x": {str(i): {"y": i} for i in range(100_000)},
-    "t": "x" * 900_000,
-    "u": "x" * 899_999 + "y",
-    "g": [10**4000 + i for i in range(4_000)],
-    "h": 10**4000,
-    "f": [i / 7 for i in range(100_000)],
-    "e": ["\x01" * 1_000] * 1_000,
-    "d": [[[[i]]] for i in range(50_000)],
-    "w": ["ab"] * 200_000,
-    "z": [None, *range(100_000)],
-    "inputs": SCOPE["inputs"],
-    "__status__": None,
-}
+@pytest.fixture(scope="module")
+def big() -> dict[str, object]:
+    """Values as large as agents may give: what is bounded has to hold over them."""
+    return {
+        "a": list(range(200_000)),
+        "b": list(range(200_000)),
+        "n": [[i] for i in range(200_000)],
+        "m": [[i] for i in range(200_000)],
+        "x": {str(i): {"y": i} for i in range(100_000)},
+        "t": "x" * 900_000,
+        "u": "x" * 899_999 + "y",
+        "g": [10**4000 + i for i in range(4_000)],
+        "h": 10**4000,
+        "f": [i / 7 for i in range(100_000)],
+        "e": ["\x01" * 1_000] * 1_000,
+        "d": [[[[i]]] for i in range(50_000)],
+        "w": ["ab"] * 200_000,
+        "z": [None, *range(100_000)],
+        "inputs": SCOPE["inputs"],
+        "__status__": None,
+    }
+
+
+#: CPU seconds. What the bound allows takes up to 0.05 on a busy machine, what is not bounded 1.5 and more.
+LONG = 0.15
 
 
 def seconds(text: str, scope: dict[str, object]) -> float:
@@ -157,7 +163,7 @@ def seconds(text: str, scope: dict[str, object]) -> float:
         with contextlib.suppress(ExpressionError):
             compile_expression(text).evaluate(scope)
         best = min(best, time.process_time() - began)
-        if best < 0.05:
+        if best < LONG:
             break
     return best
 
@@ -170,7 +176,7 @@ def plain(value: object) -> bool:
     return value is None or type(value) in (bool, int, float, str)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=5 * settings().max_examples)
 @given(st.lists(PIECES, max_size=40).map("".join) | st.text(max_size=60))
 def test_no_text_reaches_anything_or_runs_long(text: str) -> None:
     try:
@@ -178,7 +184,7 @@ def test_no_text_reaches_anything_or_runs_long(text: str) -> None:
     except ExpressionError:
         result = None
     assert plain(result)
-    assert seconds(text, SCOPE) < 0.05
+    assert seconds(text, SCOPE) < LONG
     with contextlib.suppress(ExpressionError):
         compile_template(text).render(SCOPE)
 
@@ -197,10 +203,10 @@ TERMS = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
-@given(TERMS)
-def test_no_expression_over_large_values_runs_long(text: str) -> None:
-    assert seconds(text, BIG) < 0.05
+@settings(max_examples=2 * settings().max_examples, suppress_health_check=list(HealthCheck))
+@given(text=TERMS)
+def test_no_expression_over_large_values_runs_long(big: dict[str, object], text: str) -> None:
+    assert seconds(text, big) < LONG
 
 
 @pytest.mark.parametrize(
@@ -219,8 +225,8 @@ def test_no_expression_over_large_values_runs_long(text: str) -> None:
         "join(z)", "join(x)", "str(x)", "g == g", "h in g", " + ".join(["str(h)"] * 100), "upper(t) + upper(u)",
     ],
 )  # fmt: skip
-def test_the_worst_that_we_could_think_of_ends_in_time(text: str) -> None:
-    assert seconds(text, BIG) < 0.05
+def test_the_worst_that_we_could_think_of_ends_in_time(big: dict[str, object], text: str) -> None:
+    assert seconds(text, big) < LONG
 
 
 @pytest.mark.parametrize(
@@ -242,16 +248,16 @@ def test_references_are_the_dotted_names_that_are_read() -> None:
     assert compile_template({"k": ["${a.b} and ${c}", 1]}).references == {("a", "b"), ("c",)}
 
 
-def test_large_numbers_count_by_their_digits() -> None:
+def test_large_numbers_count_by_their_digits(big: dict[str, object]) -> None:
     """Writing them out is quadratic: 4,000 of them took 1.5 s."""
     for text in ("join(g)", "str(g)", "join([g])"):
         with pytest.raises(ExpressionError, match="does too much work"):
-            compile_expression(text).evaluate(BIG)
+            compile_expression(text).evaluate(big)
     for text in ("sum(g)", "max(g)", "min(g)"):
         with pytest.raises(ExpressionError, match="the number is too large"):
-            compile_expression(text).evaluate(BIG)
+            compile_expression(text).evaluate(big)
     with pytest.raises(ExpressionError, match="4 MB"):
-        compile_template("all: ${g}").render(BIG)
+        compile_template("all: ${g}").render(big)
     assert compile_expression("sum(a) + max(a) + min(a)").evaluate({"a": [1, 2.5, True]}) == 8.0
 
 
@@ -264,7 +270,7 @@ def test_long_lists_are_joined() -> None:
 
 def test_huge_values_are_not_written_into_text() -> None:
     huge = compile_template("all: ${x}")
-    for value in (["y" * 1000] * 5000, {str(n): {"n": n} for n in range(500_000)}, [[0] * 1000] * 2000):
+    for value in (["y" * 1000] * 5000, {str(n): {"n": n} for n in range(300_000)}, [[0] * 1000] * 2000):
         with pytest.raises(ExpressionError, match="4 MB"):
             huge.render({"x": value})
     assert len(str(huge.render({"x": "y" * 5_000_000}))) == 5_000_005
