@@ -61,7 +61,7 @@ async def run(place: Place, name: str, *keys: str) -> None:
 async def step(place: Place, name: str, task: str, key: str) -> None:
     """One step's detail."""
     screen = await open_run(place.pilot, place.db, name, place.clock)
-    screen.history.open(Selection(key, task, key))
+    screen.controls.history.open(Selection(key, task, key))
     await until(place.pilot, lambda: any(sheet.items for sheet in place.pilot.app.screen.query(OutlineView)))
     await settle(place.pilot)
 
@@ -73,7 +73,7 @@ async def launch(place: Place, key: str) -> None:
     form = place.pilot.app.screen
     form.query_one("#tasks", Input).value = "orders.jsonl"
     form.query_one("#workers", Input).value = "64"
-    await until(place.pilot, lambda: "1,000 tasks" in str(form.query_one("#told", Static).visual))
+    await until(place.pilot, lambda: "1,000 tasks" in str(form.query_one("#forecast", Static).visual))
     await redrawn(place.pilot)
 
 

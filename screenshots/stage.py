@@ -142,7 +142,7 @@ class Still(RunScreen):
     def __init__(self, db: Path, run: str) -> None:
         super().__init__(db, run, Told(db, run))
 
-    def _set_interval(self, seconds: float) -> None:
+    def _set_frame_timer(self) -> None:
         """No timer."""
 
     def _least_interval(self, late: bool) -> float:
@@ -156,7 +156,7 @@ class Still(RunScreen):
 class StillReplay(ReplayScreen):
     """A replay, the same way. Time does not pass in it."""
 
-    def _set_interval(self, seconds: float) -> None:
+    def _set_frame_timer(self) -> None:
         """No timer."""
 
     async def read(self, pilot: Pilot[None]) -> None:

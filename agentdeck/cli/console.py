@@ -47,11 +47,14 @@ def show(db: str | None = None, file: str | None = None) -> int:
 def open_console(
     db: Path, file: Path | None = None, *, engine: EngineProcess | None = None, reminder: str = ""
 ) -> Iterable[EngineProcess]:
-    """Show the console until it is closed; returns the engine processes that were started from it. This is the
-    only import of the console in the command line."""
-    from agentdeck.console import start
+    """Show the console until it is closed: the deck screen with the workflow `file` selected, or the run of
+    `engine`. Returns the engine processes that were started from it. This is the only import of the console in
+    the command line."""
+    from agentdeck.console.app import DeckApp
 
-    return start.open_console(db, file, engine=engine, reminder=reminder)
+    app = DeckApp(db, file, engine=engine, reminder=reminder)
+    app.run()
+    return app.engines.values()
 
 
 def report_left_running(engines: Iterable[RunProcess], db: Path | None = None) -> None:

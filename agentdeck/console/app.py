@@ -8,13 +8,14 @@ import os
 os.environ.setdefault("TEXTUAL_FPS", "120")  # read by textual when it is imported: how soon a key is painted
 
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import App
 from textual.command import Provider
 from textual.screen import Screen
-from textual.theme import Theme
 
 from agentdeck.console import gc_tuning, keymap
 from agentdeck.console.actions import bindings
@@ -25,6 +26,8 @@ from agentdeck.errors import AgentdeckError
 from agentdeck.terminal_text import clean
 
 if TYPE_CHECKING:
+    from textual.notifications import SeverityLevel
+
     from agentdeck.operations.engine_process import EngineProcess
 
 LOOK = 1.0  # seconds after which theme files and keymap are read again
@@ -32,9 +35,9 @@ SETTLED = 0.3  # seconds after the first paint: then the other themes are read, 
 
 
 class DeckApp(App[None]):
-    """The console on one store. `open` begins with this workflow selected, `run` with this run on the screen;
-    `engine` runs it, if it was started for this console; `reminder` is a line that stands there until its keys
-    were used."""
+    """The console on one store. `open` begins with this workflow selected, `run` with this run on the screen, as
+    does `engine`, a process that was started for this console; `reminder` is a line that is shown until its keys
+    were used. `engines` are the processes that were started from here, by run."""
 
     TITLE = "agentdeck"
     CSS = """
@@ -75,7 +78,7 @@ class DeckApp(App[None]):
         self.engines = {engine.run: engine} if engine is not None else {}
         self.reminder = reminder
         self._unused = {"p", "t", "?"} if reminder else set()
-        self._open, self._run = open, run
+        self._open, self._run = open, engine.run if engine is not None else run
         self._themes = Themes()
         self._keymap_file = config_folder() / "keymap.yaml"
         self._keymap_edited = 0
@@ -135,7 +138,7 @@ class DeckApp(App[None]):
         try:
             made = engine()
         except OSError as error:
-            self.notify(f"no process: {error}", title="not started", severity="error", markup=False)
+            self.notify(f"no process: {error}", title="not started", severity="error")
             return False
         self.engines[made.run] = made
         if look:
@@ -175,13 +178,56 @@ class DeckApp(App[None]):
         """This theme from now on, in later sessions too."""
         self.theme = name
         _choose(name)
-        self.notify(name, title="theme", timeout=1.5, markup=False)
+        self.notify(name, title="theme", timeout=1.5)
 
     async def action_quit(self) -> None:
-        """Close the console. Where runs that were started here still execute, ask what becomes of them."""
-        from agentdeck.console.quit import leave
+        """Close the console. Where runs that were started here still execute, ask what becomes of them; pressed
+        again in that question it closes."""
+        from agentdeck.console.screens.dialogs import Choice, Confirm, ask
 
-        leave(self, self.db, self.engines.values())
+        alive = [engine.run for engine in self.engines.values() if engine.ended is None]
+        if not alive or isinstance(self.screen, Confirm):
+            self.exit()
+            return
+
+        def answered(choice: str) -> None:
+            if choice == "keep":
+                self.exit()
+            else:
+                command = partial(self._command_all, alive, choice)
+                self.run_worker(command, thread=True, name=f"{choice} and quit")
+
+        many = f"{len(alive)} runs execute" if len(alive) > 1 else f"{alive[0]} executes"
+        choices = [
+            Choice("keep", "k", "Keep running in the background", "look at them again any time"),
+            Choice("drain", "d", "Drain", "running steps finish; resume later"),
+            Choice("cancel", "x", "Cancel", "stop everything for good", danger=True),
+            Choice("", "s", "Stay here"),
+        ]
+        ask(self, Confirm("Close the console?", [f"{many} in the background."], choices), answered)
+
+    def _command_all(self, runs: list[str], verb: str) -> None:
+        """In a thread: send a command to every run, then close."""
+        from agentdeck.engine.author import current_author
+        from agentdeck.operations.commands import RunCommand, send
+
+        for run in runs:
+            # A run that does not answer is not stopped by staying here either.
+            with suppress(AgentdeckError):
+                send(self.db, run, RunCommand(verb, {}), current_author("console"))
+        self.call_from_thread(self.exit)
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:
+        """Show a toast. Texts of agents and files are in it: it is never read as markup."""
+        super().notify(message, title=title, severity=severity, timeout=timeout, markup=False)
 
     # Files that are edited while the console is open --------------------------------------------------------
 
@@ -194,19 +240,16 @@ class DeckApp(App[None]):
         self._read_keymap()
         faults, self._faults = self._faults, []
         for fault in faults:
-            self.notify(clean(fault), severity="warning", timeout=8, markup=False)
+            self.notify(clean(fault), severity="warning", timeout=8)
 
     def _read_themes(self, only: str = "") -> None:
         for found in self._themes.changed(only):
             if isinstance(found, BrokenTheme):
                 self._faults.append(f"theme left as it was: {found}")
-            else:
-                self._take(found)
-
-    def _take(self, theme: Theme) -> None:
-        self.register_theme(theme)
-        if self.is_running and theme.name == self.theme:
-            self._watch_theme(theme.name)
+                continue
+            self.register_theme(found)
+            if self.is_running and found.name == self.theme:
+                self._watch_theme(found.name)
 
     def _read_keymap(self) -> None:
         try:
@@ -231,8 +274,6 @@ def _chosen() -> str:
 
 
 def _choose(name: str) -> None:
-    import contextlib
-
-    with contextlib.suppress(OSError):  # a config folder that cannot be written only forgets
+    with suppress(OSError):  # a config folder that cannot be written only forgets
         config_folder().mkdir(parents=True, exist_ok=True)
         (config_folder() / "theme").write_text(name + "\n", encoding="utf-8")

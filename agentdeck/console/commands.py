@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from textual.app import App
@@ -16,38 +15,25 @@ from agentdeck.terminal_text import clean
 
 
 def send_command(
-    app: App[None],
-    db: Path,
-    run: str,
-    command: RunCommand,
-    then: Callable[[CommandAnswer], None] | None = None,
+    app: App[None], db: Path, run: str, command: RunCommand, then: Callable[[CommandAnswer], None] | None = None
 ) -> None:
     """Send a command to the owner of a run. Returns at once; the answer comes as a toast and, on the app's
     thread, to `then`."""
-    work = partial(_send, app, db, run, command, then)
+
+    def work() -> None:
+        try:
+            answer = send(db, run, command, current_author("console"))
+        except AgentdeckError as error:
+            answer = CommandAnswer(run, False, str(error))
+        app.call_from_thread(show, answer)
+
+    def show(answer: CommandAnswer) -> None:
+        text = clean(answer.text) + (f"  ·  #{answer.seq}" if answer.seq else "")
+        if answer.ok:
+            app.notify(text, timeout=4)
+        else:
+            app.notify(text, title=f"{command.verb}: not done", severity="error", timeout=8)
+        if then is not None:
+            then(answer)
+
     app.run_worker(work, name=f"{command.verb} {run}", thread=True)
-
-
-def _send(
-    app: App[None], db: Path, run: str, command: RunCommand, then: Callable[[CommandAnswer], None] | None
-) -> None:
-    try:
-        answer = send(db, run, command, current_author("console"))
-    except AgentdeckError as error:
-        answer = CommandAnswer(run, False, str(error))
-    app.call_from_thread(_show_answer, app, command.verb, answer, then)
-
-
-def _show_answer(
-    app: App[None], verb: str, answer: CommandAnswer, then: Callable[[CommandAnswer], None] | None
-) -> None:
-    text = clean(answer.text) + (f"  ·  #{answer.seq}" if answer.seq else "")
-    app.notify(
-        text,
-        title="" if answer.ok else f"{verb}: not done",
-        severity="information" if answer.ok else "error",
-        markup=False,
-        timeout=4 if answer.ok else 8,
-    )
-    if then is not None:
-        then(answer)

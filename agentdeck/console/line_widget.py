@@ -1,8 +1,12 @@
-"""Widgets that draw themselves line by line, and repaint only the lines that changed."""
+"""Widgets that draw themselves line by line, and repaint only the lines that changed.
+
+Their lines are made of pieces of text; bars of several parts and sparklines are pieces too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from rich.cells import cell_len, set_cell_size
@@ -14,7 +18,7 @@ from textual.selection import Selection
 from textual.strip import Strip
 from textual.widget import Widget
 
-from agentdeck.console.state_style import RoleStyles, role_styles
+from agentdeck.console.state_style import role_styles
 from agentdeck.terminal_text import clean
 
 if TYPE_CHECKING:
@@ -25,6 +29,10 @@ else:
 #: Text without control characters, and the role it plays (`state_style.ROLES`, or a background).
 Piece: TypeAlias = tuple[str, str]
 Pieces: TypeAlias = tuple[Piece, ...]
+
+BLOCKS = " ▁▂▃▄▅▆▇█"
+#: What a part is drawn with, so that it can be distinguished without colour. The others are solid.
+FILL = {"running": "╍", "failed": "×", "cancelled": "×", "skipped": "┄", "waiting": "─"}
 
 
 class Line(NamedTuple):
@@ -69,6 +77,53 @@ def fit_pieces(pieces: Pieces, width: int, *, right: bool = False) -> Pieces:
         kept.append((text, role))
         left -= here
     return tuple(kept)
+
+
+def _cells(parts: Sequence[float], whole: float, width: int) -> list[int]:
+    """How many cells each part of `whole` gets: at least one for a part above zero, never more than `width`
+    together, and `width` only when the parts are the whole."""
+    if whole <= 0 or width <= 0:
+        return [0] * len(parts)
+    given = [min(width, max(1 if part > 0 else 0, int(part * width / whole + 1e-9))) for part in parts]
+    full = sum(parts) >= whole
+    most = width if full else width - 1
+    while sum(given) > max(most, 1):
+        given[given.index(max(given))] -= 1
+    while full and sum(given) < width:
+        given[max(range(len(parts)), key=lambda i: parts[i] * width / whole - given[i])] += 1
+    return given
+
+
+def bar(parts: Sequence[tuple[float, str]], whole: float, width: int) -> Pieces:
+    """Parts of a whole, each in its role, one after the other; what is left is a thin line."""
+    pieces: list[Piece] = []
+    used = 0
+    given = _cells([number for number, _ in parts], whole, width)
+    for number, (_, role) in zip(given, parts, strict=True):
+        if number:
+            pieces.append((FILL.get(role, "━") * number, role))
+            used += number
+    if used < width:
+        pieces.append(("─" * (width - used), "line"))
+    return tuple(pieces)
+
+
+def block(value: float, top: float) -> str:
+    """A block as high as a share of `top`; what is above nothing is never shown as nothing."""
+    return BLOCKS[max(1, min(8, round(value / top * 8)))] if top > 0 and value > 0 else BLOCKS[0]
+
+
+def spark(values: Sequence[float], width: int, top: float | None = None) -> str:
+    """The last `width` values as blocks from nothing to `top`, else to the highest of them."""
+    shown = list(values)[-width:] if width > 0 else []
+    high = top if top is not None else max(shown, default=0)
+    return "".join(block(value, high) for value in shown).rjust(width)
+
+
+def joined(pieces: Iterable[Piece]) -> Pieces:
+    """Neighbours in the same role as one piece."""
+    runs = groupby(pieces, key=lambda piece: piece[1])
+    return tuple(("".join(text for text, _ in run), role) for role, run in runs)
 
 
 class CachedBackground(_Widget):
@@ -148,13 +203,13 @@ class LineWidget(CachedBackground, Widget, can_focus=True):
         if line is None:
             line = self._lines[y] = self.draw(y, width)
         styles = role_styles(self.app)
-        background = self.background + _background(styles, line.background)
+        background = self.background + (styles[line.background] if line.background else Style())
         # The line under the cursor is drawn in the colours of the cursor only.
         plain = line.background == "cursor"
         segments = [
             Segment(
                 text if text.isprintable() else clean(text),
-                background if plain else background + (_background(styles, role) or styles[role]),
+                background if plain else background + styles[role],
             )
             for text, role in line.pieces
         ]
@@ -181,11 +236,3 @@ class LineWidget(CachedBackground, Widget, can_focus=True):
         lines = (self._lines.get(y, Line()) for y in range(self.size.height))
         text = "\n".join("".join(text for text, _ in line.pieces).rstrip() for line in lines)
         return selection.extract(text), "\n"
-
-
-def _background(styles: RoleStyles, background: str) -> Style:
-    if background == "cursor":
-        return styles.cursor
-    if background == "raised":
-        return styles.raised
-    return Style()

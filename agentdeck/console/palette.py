@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast, runtime_checkable
 
 from rich.text import Text
@@ -13,15 +12,14 @@ from textual.app import ComposeResult
 from textual.command import CommandInput, CommandPalette, DiscoveryHit, Hit, Hits, Provider
 from textual.fuzzy import FuzzySearch
 
-from agentdeck.console.text_entry import TextEntry
+from agentdeck.console.form_fields import TextEntry
 from agentdeck.errors import AgentdeckError
 from agentdeck.operations.action_types import EVERYWHERE, Action
 from agentdeck.operations.actions import BY_ID, of
 from agentdeck.terminal_text import clean
 
 if TYPE_CHECKING:
-    from agentdeck.console.app_interface import ConsoleApp
-    from agentdeck.store.run_list import RunRow
+    from agentdeck.console.screens.base import ConsoleApp
 
 #: Actions of panes that the palette leaves out: they move the cursor, and many words would find them.
 MOVES = {
@@ -107,8 +105,16 @@ class PaletteEntries(Provider):
         return action.help + (f"  ·  {' '.join(keys)}" if keys else "")
 
     async def _runs(self) -> list[PaletteEntry]:
+        """Returns the newest runs; none where the store cannot be read in time."""
+        from agentdeck.store.async_reader import AsyncReader
+        from agentdeck.store.reader import Reader
+
         app = cast("ConsoleApp", self.app)
-        rows = await _newest_runs(app.db)
+        try:
+            async with asyncio.timeout(PATIENCE), AsyncReader(app.db) as store:
+                rows = await store.read(Reader.runs, 50)
+        except (AgentdeckError, TimeoutError):
+            return []
         return [
             PaletteEntry(f"Run {row.run}: {row.workflow}", row.state, partial(app.open_run, row.run))
             for row in rows
@@ -143,15 +149,3 @@ class PaletteEntries(Provider):
 def _escaped(text: str) -> str:
     """The palette reads help as markup: brackets are escaped, so that data stays text."""
     return clean(text).replace("[", "\\[")
-
-
-async def _newest_runs(db: Path) -> list[RunRow]:
-    """Returns the newest runs; none where the store cannot be read in time: the palette opens without them."""
-    from agentdeck.store.async_reader import AsyncReader
-    from agentdeck.store.reader import Reader
-
-    try:
-        async with asyncio.timeout(PATIENCE), AsyncReader(db) as store:
-            return await store.read(Reader.runs, 50)
-    except (AgentdeckError, TimeoutError):
-        return []

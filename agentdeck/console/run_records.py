@@ -13,6 +13,8 @@ from agentdeck.views.run_view import RunView
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from agentdeck.operations.retry import RetryOption
+    from agentdeck.store.run_list import RunRow
     from agentdeck.views.step_story import StepStory
     from agentdeck.workflow.model import Approve
 
@@ -48,6 +50,14 @@ class RunRecords:
         """What an approval step asks, as the workflow or its sub-workflow declares it; None where version 0.1 did
         not record the sub-workflow."""
         return await self._read(_approval, self.run, task, step)
+
+    async def retry_options(
+        self, task: str = "", agent: str = "", step: str = ""
+    ) -> tuple[RunRow, list[RetryOption]]:
+        """The run, and what of this selection can be retried."""
+        from agentdeck.operations.retry import retry_options
+
+        return await self._read(retry_options, self.run, task, agent, step)
 
     async def ended_view(self, task: str) -> RunView:
         """A view of one ended task, folded from its own events. The last one is cached."""

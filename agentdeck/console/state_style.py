@@ -28,48 +28,32 @@ GLYPHS: Mapping[str, str] = {
     "drained": "!",
 }
 
-#: role: (theme variable of the foreground, what is added to it). `dim` is left out where the theme has a colour
-#: of its own for it: dimming a muted colour again makes it unreadable.
-ROLES: Mapping[str, tuple[str, str]] = {
-    "waiting": ("text-muted", "dim"),
-    "ready": ("warning", ""),
-    "running": ("accent", "bold"),
-    "asking": ("asking", "bold"),
-    "done": ("success", ""),
-    "rejected": ("rejected", "bold"),
-    "failed": ("error", "bold"),
-    "skipped": ("text-muted", "dim"),
-    "cancelled": ("text-muted", "dim"),
-    "paused": ("warning", "bold"),
-    "interrupted": ("error", "bold"),
-    "drained": ("warning", ""),
-    "text": ("foreground", ""),
-    "dim": ("text-muted", "dim"),
-    "title": ("primary", "bold"),
-    "accent": ("accent", "bold"),
-    "good": ("success", ""),
-    "warn": ("warning", ""),
-    "bad": ("error", ""),
-    "line": ("line", "dim"),
-    "critical": ("text-secondary", "bold"),
-    "needs": ("text-muted", "dim"),
-    "pool": ("primary", ""),
-    "max_parallel": ("primary", ""),
-    "held": ("text-secondary", ""),
-    "starting": ("text-muted", "dim"),
-    "place": ("primary", ""),
-    "requests": ("warning", ""),
-    "tokens": ("warning", ""),
-    "concurrent": ("warning", ""),
-    "budget": ("error", ""),
-    "backoff": ("text-secondary", ""),
-    "cooldown": ("text-secondary", ""),
-    "approval": ("accent", ""),
+#: (theme variable of the foreground, what is added to it): the roles that look like this. `dim` is left out where
+#: the theme has a colour of its own for it: dimming a muted colour again makes it unreadable.
+LOOKS: Mapping[tuple[str, str], str] = {
+    ("text-muted", "dim"): "waiting skipped cancelled needs starting dim",
+    ("line", "dim"): "line",
+    ("foreground", ""): "text",
+    ("primary", ""): "pool max_parallel place",
+    ("primary", "bold"): "title",
+    ("accent", ""): "approval",
+    ("accent", "bold"): "running accent",
+    ("text-secondary", ""): "held backoff cooldown",
+    ("text-secondary", "bold"): "critical",
+    ("success", ""): "done good",
+    ("warning", ""): "ready drained warn requests tokens concurrent",
+    ("warning", "bold"): "paused",
+    ("error", ""): "bad budget",
+    ("error", "bold"): "failed interrupted",
+    ("asking", "bold"): "asking",
+    ("rejected", "bold"): "rejected",
 }
+ROLES = {role: look for look, roles in LOOKS.items() for role in roles.split()}
 
 
 class RoleStyles:
-    """The styles of all roles under one theme. `role_styles(app)` caches those of the current theme."""
+    """The styles of all roles under one theme, and of the backgrounds `cursor` and `raised`. `role_styles(app)`
+    caches those of the current theme."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         variables = {"line": variables.get("panel-lighten-2", ""), **variables}
@@ -86,6 +70,7 @@ class RoleStyles:
         self.cursor = Style.parse(f"{front} on {block}") if coloured else Style(reverse=True)
         surface = _colour(variables, "panel")
         self.raised = Style.parse(f"on {surface}") if surface.startswith("#") else Style(bold=True)
+        self.styles |= {"cursor": self.cursor, "raised": self.raised}
 
     def __getitem__(self, role: str) -> Style:
         return self.styles.get(role) or self.styles["text"]

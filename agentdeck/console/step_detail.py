@@ -113,7 +113,7 @@ class StepDetail(ModalScreen[None]):
             except SuspendNotSupported:
                 self.app.notify("this terminal cannot be given to another program", severity="warning")
             except (OSError, ValueError) as error:
-                self.app.notify(f"{program} does not start: {error}", severity="error", markup=False)
+                self.app.notify(f"{program} does not start: {error}", severity="error")
 
 
 def items_of(story: StepStory) -> list[OutlineItem]:

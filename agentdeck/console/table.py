@@ -9,9 +9,9 @@ from textual import events
 from textual.message import Message
 
 from agentdeck.console.actions import bindings
+from agentdeck.console.form_fields import refuse_lines
 from agentdeck.console.line_widget import Line, LineWidget, Piece, Pieces, fit, fit_pieces
 from agentdeck.console.table_model import Column, Layout, fitted
-from agentdeck.console.text_entry import refuse_lines
 from agentdeck.terminal_text import clean
 
 R = TypeVar("R")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import groupby
 from math import floor
 from typing import NamedTuple
 
-from agentdeck.console.bars import BLOCKS
-from agentdeck.console.line_widget import Piece, Pieces
+from agentdeck.console.line_widget import Piece, Pieces, block, joined
 from agentdeck.insight.formatting import seconds
 from agentdeck.terminal_text import clean
 from agentdeck.views.agent_activity import AgentActivity
@@ -104,7 +102,7 @@ def attempts(row: TimelineRow, axis: Axis, end: float, now: float | None, *, cri
         _write(cells, edge + 1, seconds((end if span.until is None else span.until) - span.since), "dim")
     if now is not None and 0 <= (column := axis.column(now)) < axis.width and cells[column] == (" ", "text"):
         cells[column] = ("│", "accent")
-    return _joined(cells)
+    return joined(cells)
 
 
 def busy(name: str, activity: AgentActivity, axis: Axis, end: float) -> Pieces:
@@ -118,9 +116,8 @@ def busy(name: str, activity: AgentActivity, axis: Axis, end: float) -> Pieces:
         elif high <= 0 or many <= 0:
             cells.append(("·" if failed == 0 else "✗", "line" if failed == 0 else "failed"))
         else:
-            block = BLOCKS[max(1, min(8, round(many / high * 8)))]
-            cells.append((block, "failed" if failed else "running"))
-    return _joined(cells)
+            cells.append((block(many, high), "failed" if failed else "running"))
+    return joined(cells)
 
 
 def _paint(cells: list[Piece], first: int, last: int, mark: str, role: str) -> None:
@@ -132,10 +129,3 @@ def _write(cells: list[Piece], at: int, text: str, role: str) -> None:
     for column, mark in enumerate(text, at):
         if 0 <= column < len(cells):
             cells[column] = (mark, role)
-
-
-def _joined(cells: list[Piece]) -> Pieces:
-    """Neighbours in the same role as one piece."""
-    return tuple(
-        ("".join(mark for mark, _ in run), role) for role, run in groupby(cells, key=lambda cell: cell[1])
-    )

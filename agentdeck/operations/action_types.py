@@ -53,8 +53,3 @@ class Action(NamedTuple):
     def call(self) -> str:
         """The Textual action with its parameters."""
         return self.does or self.name
-
-    @property
-    def method(self) -> str:
-        """The widget of this scope has an `action_` method of this name."""
-        return self.call.partition("(")[0]

@@ -38,26 +38,28 @@ SCREENS = (
 
     Action(
         "run.pause", "Pause", "Start nothing new, or go on. What runs is not disturbed.", ("p",), footer=True,
-        targets=("run",), commands=("pause", "resume"),
+        does="command('pause')", targets=("run",), commands=("pause", "resume"),
         verb="pause", verb_help="Start nothing new in a run; what runs goes on.",
     ),
     Action(
         "run.retry", "Retry", "What failed, or from here on; an interrupted run goes on.", ("R",), footer=True,
+        does="command('retry')",
         targets=("task", "agent", "step"), typed="tells first what goes again", commands=("retry",),
         verb="retry", verb_help="Run again what failed, or an agent and all after it.",
     ),
     Action(
         "run.cancel", "Cancel", "Stop what is selected: step, task, or agent.", ("c",), True, True,
+        does="command('cancel')",
         targets=("task", "agent", "step"), typed="tells first what it stops", commands=("cancel",),
         verb="cancel", verb_help="Cancel a run, a task, or a step.",
     ),
     Action(
         "run.cancel_run", "Cancel the run", "Stop everything in this run, for good.", ("X",), True,
-        targets=("run",), commands=("cancel",),
+        does="command('cancel_run')", targets=("run",), commands=("cancel",),
     ),
     Action(
         "run.drain", "Drain", "Let running steps finish and stop; the run can be resumed.", ("d",), True,
-        targets=("run",), commands=("drain",), verb="drain",
+        does="command('drain')", targets=("run",), commands=("drain",), verb="drain",
     ),
     Action(
         "run.limits", "Limits", "Turn a limit while it binds.", ("t", "6"), footer=True, does="show('limits')",
@@ -66,50 +68,55 @@ SCREENS = (
     ),
     Action(
         "run.more", "More workers", "A quarter more steps at once.", ("right_square_bracket",),
-        targets=("run",), commands=("limits",),
+        does="command('more')", targets=("run",), commands=("limits",),
     ),
     Action(
         "run.fewer", "Fewer workers", "A quarter fewer; what runs is not stopped.", ("left_square_bracket",),
-        targets=("run",), commands=("limits",),
+        does="command('fewer')", targets=("run",), commands=("limits",),
     ),
     Action(
         "run.hurry", "Hurry", "Let the selected task go before all others.", ("H",),
-        targets=("task",), typed="goes before all others", commands=("hurry",),
+        does="command('hurry')", targets=("task",), typed="goes before all others", commands=("hurry",),
         verb="hurry", verb_help="Let a task go before all others.",
     ),
     Action(
         "run.release", "Release", "Let the selected join go with what has arrived.", ("J",), True,
+        does="command('release')",
         targets=("agent", "step"), typed="goes with what has arrived", commands=("release",),
         verb="release", verb_help="Let a join go with what has arrived.",
     ),
     Action(
         "run.skip", "Skip", "Go on without the selected step.", ("S",), True,
-        targets=("step",), typed="its task goes on without it", commands=("skip",),
+        does="command('skip')", targets=("step",), typed="its task goes on without it", commands=("skip",),
         verb="skip", verb_help="Go on without a step.",
     ),
     Action(
         "run.hold", "Hold agent", "Let the selected agent start nothing more, or go on.", ("P",),
-        targets=("agent",), typed="starts nothing more, or goes on", commands=("limits",),
+        does="command('hold')", targets=("agent",), typed="starts nothing more, or goes on", commands=("limits",),
     ),
     Action(
         "run.budget", "Budget", "Grant more of what the run may spend.", ("B",),
+        does="command('budget')",
         targets=("run",), arguments=("amount",), typed="what the run may spend", commands=("budget",),
         verb="budget", verb_help="Show the budget of a run, or grant more.",
     ),
     Action(
         "run.why", "Why", "In a sentence: why the selected step waits, or failed.", ("w",), footer=True,
-        targets=("agent", "step"), typed="one sentence on it",
+        does="command('why')", targets=("agent", "step"), typed="one sentence on it",
         verb="why", verb_help="Say why a step waits, was skipped, or failed.",
     ),
-    Action("run.next", "Next in need", "Select the next step that needs a person.", ("exclamation_mark",)),
+    Action(
+        "run.next", "Next in need", "Select the next step that needs a person.", ("exclamation_mark",),
+        does="command('next')",
+    ),
     Action(
         "run.answer", "Answer", "Approve or reject the selected step that asks a person.", ("a",),
-        targets=("step",), typed="approve or reject", commands=("approve",),
+        does="command('answer')", targets=("step",), typed="approve or reject", commands=("approve",),
         verb="approve", verb_help="Answer a step that asks a person.",
     ),
     Action("run.letters", "Letters", "Steps of this run that failed for good.", ("L",), footer=True),
     Action("run.replay", "Replay", "Play the run again from its events; this changes nothing.", ("v",)),
-    Action("run.zoom", "Zoom", "Only the focused pane, or all again.", ("z",)),
+    Action("run.zoom", "Zoom", "Only the focused pane, or all again.", ("z",), does="command('zoom')"),
     Action("run.graph", "Graph", "The graph of agents.", ("1",), does="show('graph')"),
     Action("run.agents", "Agents", "The table of agents.", ("2",), does="show('agents')"),
     Action("run.tasks", "Tasks", "The table of tasks.", ("3",), does="show('tasks')"),
@@ -130,10 +137,13 @@ SCREENS = (
     ),
 
     Action("replay.play", "Play, stop", "Let the replay go on, or stop it.", ("space",), footer=True),
-    Action("replay.next_event", "Next event", "One event forward.", ("full_stop",), footer=True),
-    Action("replay.event_before", "Event before", "One event back.", ("comma",)),
-    Action("replay.next_mark", "Next mark", "To the next failure, retry or limit.", ("right_curly_bracket",)),
-    Action("replay.mark_before", "Mark before", "To the mark before.", ("left_curly_bracket",)),
+    Action("replay.next_event", "Next event", "One event forward.", ("full_stop",), footer=True, does="step(1)"),
+    Action("replay.event_before", "Event before", "One event back.", ("comma",), does="step(-1)"),
+    Action(
+        "replay.next_mark", "Next mark", "To the next failure, retry or limit.", ("right_curly_bracket",),
+        does="jump(1)",
+    ),
+    Action("replay.mark_before", "Mark before", "To the mark before.", ("left_curly_bracket",), does="jump(-1)"),
     Action(
         "replay.bar", "Bar", "Arrows step, + and - change the speed, a time goes there.", ("b",), footer=True
     ),

@@ -158,11 +158,11 @@ DIALOGS = (
 
     Action("answer.approve", "Approve", "Approve; y where no field has the keys.", ("ctrl+y", "y")),
     Action("answer.reject", "Reject", "Reject; n where no field has the keys.", ("ctrl+n", "n")),
-    Action("answer.later", "Not now", "Answer later.", ("escape",), does="dismiss_none"),
+    Action("answer.later", "Not now", "Answer later.", ("escape",), does="dismiss"),
 
     Action("launch.launch", "Launch", "Start the run.", ("ctrl+r", "f5")),
     Action("launch.save", "Save to file", "Write the changed limits into the file.", ("ctrl+s",)),
-    Action("launch.back", "Back", "Back without a launch.", ("escape",), does="dismiss_none"),
+    Action("launch.back", "Back", "Back without a launch.", ("escape",), does="dismiss"),
 
     Action("confirm.next", "Next", "To the next choice.", ("down", "j", "tab", "right"), does="move(1)"),
     Action(

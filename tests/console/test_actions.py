@@ -35,8 +35,8 @@ from agentdeck.console.panes.tasks import TasksPane
 from agentdeck.console.screens.dialogs import Choice, Confirm
 from agentdeck.console.screens.help import Help
 from agentdeck.console.screens.run import RunScreen
+from agentdeck.console.screens.run_controls import SELECTABLE, TYPED
 from agentdeck.console.table import Table
-from agentdeck.console.typed_commands import SELECTABLE, TYPED
 from agentdeck.engine.commands import COMMANDS
 from agentdeck.engine.launch import Outcome
 from agentdeck.insight.replay import Playback
@@ -270,14 +270,15 @@ def test_what_can_be_typed() -> None:
 
 
 @pytest.mark.anyio
-async def test_every_typed_command_on_a_selection_is_carried_out(recorded: tuple[Path, Outcome]) -> None:
+async def test_every_command_on_a_target_is_carried_out(recorded: tuple[Path, Outcome]) -> None:
+    typed = {name for name, action in TYPED.items() if SELECTABLE.issuperset(action.targets) and name != "go"}
+    bound = set(re.findall(r"command\('(\w+)'\)", " ".join(action.does for action in ACTIONS)))
     app = DeckApp(recorded[0], run="last")
     async with app.run_test() as pilot:
         await until(pilot, lambda: isinstance(app.screen, RunScreen))
         assert isinstance(app.screen, RunScreen)
-        for action in TYPED.values():
-            if SELECTABLE.issuperset(action.targets) and action.id != "run.go":
-                assert callable(app.screen.controls.command(action.method))
+        assert bound == app.screen.controls.commands.keys()
+        assert typed <= bound
 
 
 def test_every_command_of_an_action_has_a_handler_and_every_handler_an_action() -> None:

@@ -14,6 +14,7 @@ from textual.app import App
 from textual.pilot import Pilot
 
 from agentdeck.console.app import DeckApp
+from agentdeck.console.form_fields import TextEntry
 from agentdeck.console.pane import PANES, Selection
 from agentdeck.console.row_list import RowList
 from agentdeck.console.screens.history import HistoryScreen
@@ -22,7 +23,6 @@ from agentdeck.console.screens.letters import LettersScreen
 from agentdeck.console.screens.replay import ReplayScreen
 from agentdeck.console.screens.run import RunScreen
 from agentdeck.console.step_detail import StepDetail
-from agentdeck.console.text_entry import TextEntry
 from agentdeck.operations.commands import hurry
 from agentdeck.store.reader import Reader
 from agentdeck.terminal_text import dotted
@@ -95,7 +95,7 @@ async def test_every_step_told_whole(evil: Path, step: str) -> None:
     async with app.run_test(size=(100, 40)) as pilot:
         screen = await opened(pilot, app)
         task = max((row.task for row in screen.view.recent), key=len)
-        detail = StepDetail(lambda: screen.records.story(task, step))
+        detail = StepDetail(lambda: screen.controls.records.story(task, step))
         await app.push_screen(detail)
         await until(pilot, lambda: detail.story is not None)
         for key in ("end", "home", "m", "end"):

@@ -10,8 +10,8 @@ import pytest
 
 from agentdeck.console.app import DeckApp
 from agentdeck.console.feed import Feed
-from agentdeck.console.feed_intake import Intake
 from agentdeck.console.log.lines import LineStore
+from agentdeck.console.run_state import Intake
 from agentdeck.console.screens.history import HistoryScreen
 from agentdeck.console.screens.run import RunScreen
 from agentdeck.engine.launch import Outcome

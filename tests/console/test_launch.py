@@ -51,7 +51,7 @@ async def test_what_was_changed_is_given_and_the_outlook_follows() -> None:
         await pilot.pause()
         await app.workers.wait_for_complete()
         await pilot.pause()
-        assert "1,000 tasks" in shown(app, "#told")
+        assert "1,000 tasks" in shown(app, "#forecast")
         assert "1,000 tasks" in shown(app, "#note-tasks")
         await pilot.press("ctrl+r")
         tasks = ORDER.parent / "orders.jsonl"

@@ -10,7 +10,6 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 
 from agentdeck.console.app import DeckApp
-from agentdeck.console.footer import Footer, KeyHint, fit_hints
 from agentdeck.console.pane import PANES
 from agentdeck.console.row_list import RowList
 from agentdeck.console.screens.base import LEAST
@@ -19,6 +18,7 @@ from agentdeck.console.screens.launch import LaunchScreen
 from agentdeck.console.screens.letters import LettersScreen
 from agentdeck.console.screens.replay import ReplayScreen
 from agentdeck.console.screens.run import RunScreen
+from agentdeck.console.status_lines import Footer, KeyHint, fit_hints
 from agentdeck.engine.launch import Outcome
 from tests.console.conftest import until
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agentdeck.console import feed_intake
+from agentdeck.console import run_state
 from agentdeck.console.app import DeckApp
 from agentdeck.console.panes.header import Header
 from agentdeck.console.run_preview import RunPreview
@@ -45,8 +45,8 @@ def long_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
 async def test_a_finished_run_says_how_far_it_is_read_until_all_is(
     long_run: tuple[Path, Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed_intake, "SLICE", 0.0)  # 64 events at a time
-    monkeypatch.setattr(feed_intake, "PAUSE", 0.05)
+    monkeypatch.setattr(run_state, "SLICE", 0.0)  # 64 events at a time
+    monkeypatch.setattr(run_state, "PAUSE", 0.05)
     db, outcome = long_run
     app = DeckApp(db, run=outcome.run)
     async with app.run_test(size=(160, 48)) as pilot:
@@ -77,8 +77,8 @@ async def test_a_finished_run_says_how_far_it_is_read_until_all_is(
 async def test_what_would_be_lost_is_not_counted_before_it_is_read(
     long_run: tuple[Path, Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed_intake, "SLICE", 0.0)
-    monkeypatch.setattr(feed_intake, "PAUSE", 60.0)
+    monkeypatch.setattr(run_state, "SLICE", 0.0)
+    monkeypatch.setattr(run_state, "PAUSE", 60.0)
     db, outcome = long_run
     app = DeckApp(db, run=outcome.run)
     async with app.run_test(size=(80, 24)) as pilot:

@@ -16,6 +16,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
 from agentdeck.console.app import DeckApp
+from agentdeck.console.form_fields import TextEntry
 from agentdeck.console.pane import Selection
 from agentdeck.console.row_list import RowList
 from agentdeck.console.screens.answer import ApprovalForm
@@ -25,7 +26,6 @@ from agentdeck.console.screens.history import HistoryScreen
 from agentdeck.console.screens.letters import LettersScreen
 from agentdeck.console.screens.run import RunScreen
 from agentdeck.console.status_lines import Tabs
-from agentdeck.console.text_entry import TextEntry
 from agentdeck.engine.launch import Outcome
 from agentdeck.insight.attention import attention_items
 from agentdeck.operations import engine_process

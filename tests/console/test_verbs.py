@@ -209,7 +209,7 @@ async def test_why_and_the_whole_story_of_a_step_that_runs(tmp_path: Path) -> No
         await pilot.press("exclamation_mark")
         await deck.until(lambda: deck.screen.panes.selection == Selection("sign", "1", "sign"))
         await pilot.pause(0.1)
-        assert "1 of 1: sign of task 1 asks" in deck.screen.query_one(Notice)._told[1]
+        assert "1 of 1: sign of task 1 asks" in deck.screen.query_one(Notice).render_line(0).text
 
 
 FAILS = """
@@ -389,7 +389,7 @@ async def test_every_pane_opens_the_story_of_a_step_of_a_recorded_run(recorded: 
         assert (await story("down", "enter")).task == "2"
         await at("log", "5")
         screen.panes.select(Selection("read"))
-        await until(pilot, lambda: len(screen.panes.log.following.body.rows) == 3)
+        await until(pilot, lambda: len(screen.panes.tiles.following.body.rows) == 3)
         assert (await story("home", "o")).step == "read"
         await at("graph", "1")
         await pilot.press("L")
@@ -407,7 +407,7 @@ async def test_a_run_that_cannot_be_taken_up_says_why(tmp_path: Path) -> None:
         screen.start_engine(lambda: engine_process.retry(deck.db, screen.run, ("--agent", "nobody")))
         await deck.until(lambda: deck.app.engines[screen.run].ended == 2)
         await pilot.pause(0.6)
-        assert "no agent nobody" in screen.query_one(Notice)._told[1]
+        assert "no agent nobody" in screen.query_one(Notice).render_line(0).text
 
 
 async def test_a_run_whose_engine_is_killed_is_interrupted_and_goes_on(tmp_path: Path) -> None:
@@ -415,7 +415,7 @@ async def test_a_run_whose_engine_is_killed_is_interrupted_and_goes_on(tmp_path:
         pilot, screen = deck.pilot, deck.screen
         await deck.until(lambda: deck.state("slow") == "running")
         os.kill(deck.app.engines[screen.run].pid, signal.SIGKILL)
-        await deck.until(lambda: "R goes on where it was" in screen.query_one(Notice)._told[1])
+        await deck.until(lambda: "R goes on where it was" in screen.query_one(Notice).render_line(0).text)
         assert "interrupted" in "".join(text for text, _ in screen.panes.header.draw(0, 140).pieces)
         await pilot.press("R")
         await deck.until(lambda: screen.view.state == "running" and deck.state("slow") == "done")
@@ -446,7 +446,7 @@ async def test_resume_shows_what_changed_since_the_launch_and_asks(tmp_path: Pat
         pilot, screen = deck.pilot, deck.screen
         await deck.until(lambda: deck.state("slow") == "running")
         os.kill(deck.app.engines[screen.run].pid, signal.SIGKILL)
-        await deck.until(lambda: "R goes on where it was" in screen.query_one(Notice)._told[1])
+        await deck.until(lambda: "R goes on where it was" in screen.query_one(Notice).render_line(0).text)
         module.write_text(HELD_SHOP + "# changed\n", encoding="utf-8")
         (tmp_path / "open").touch()
         await pilot.press("R")

@@ -20,6 +20,7 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from agentdeck.console.actions import bindings
+from agentdeck.console.form_fields import TextEntry
 from agentdeck.console.log.line_filter import LineFilter, LineQuery, level_below
 from agentdeck.console.log.line_style import clock
 from agentdeck.console.log.lines import CleanLine, LineStore, steady
@@ -28,7 +29,6 @@ from agentdeck.console.log.search import compiled
 from agentdeck.console.outline import OutlineItem, OutlineView, outline, prose
 from agentdeck.console.pane import Selection, SelectionChanged
 from agentdeck.console.state_style import role_styles
-from agentdeck.console.text_entry import TextEntry
 from agentdeck.insight.formatting import plural
 from agentdeck.views.run_view import RunView
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from agentdeck.console.bars import bar
 from agentdeck.console.graph.card import failed_role, state_of
-from agentdeck.console.line_widget import Pieces
+from agentdeck.console.line_widget import Pieces, bar
 from agentdeck.console.log.lines import task_of
 from agentdeck.console.pane import Selection, SelectionChanged
 from agentdeck.console.state_style import GLYPHS
@@ -23,28 +22,28 @@ def number(value: int, role: str) -> Pieces:
 
 def longest(waiting: dict[str, float]) -> tuple[str, float]:
     """The reason of the longest wait, and its seconds. Waiting for needs is left out."""
-    told = {reason: spent for reason, spent in waiting.items() if reason != "needs"}
-    reason = max(told, key=lambda r: told[r], default="")
-    return reason, told.get(reason, 0.0)
+    waits = [(spent, reason) for reason, spent in waiting.items() if reason != "needs"]
+    spent, reason = max(waits, key=lambda wait: wait[0], default=(0.0, ""))
+    return reason, spent
 
 
-def success(tally: AgentTotals) -> float | None:
+def success(totals: AgentTotals) -> float | None:
     """The share of ended attempts that ended well. None while none has ended."""
-    ended = tally.durations.count + tally.reused + tally.failed_attempts
-    return (ended - tally.failed_attempts) / ended if ended else None
+    ended = totals.durations.count + totals.reused + totals.failed_attempts
+    return (ended - totals.failed_attempts) / ended if ended else None
 
 
 class AgentsPane(Table[AgentTotals]):
     """The agents table. Its cursor follows the selection, and moving it selects."""
 
     def __init__(self) -> None:
-        self.rows = TableRows[AgentTotals](lambda tally: tally.name, lambda tally: tally.name)
+        self.rows = TableRows[AgentTotals](lambda totals: totals.name, lambda totals: totals.name)
         self.selection = Selection()
         super().__init__(COLUMNS, self.rows, empty="no agents yet")
 
     def tick(self, view: RunView, now: float) -> None:
         self.placeholder = ""
-        self.rows.set_rows([tally for tally in view.agents.values() if tally.has_steps or tally.attempts])
+        self.rows.set_rows([totals for totals in view.agents.values() if totals.has_steps or totals.attempts])
         self.refresh_lines()
 
     def show_selection(self, selection: Selection) -> None:
@@ -67,36 +66,28 @@ class AgentsPane(Table[AgentTotals]):
         return Selection(agent, task_of(agent, self.selection.task))
 
 
-def _state(tally: AgentTotals) -> Pieces:
-    state = state_of(tally.display_counts)
-    return ((GLYPHS[state], state),)
-
-
-def _name(tally: AgentTotals) -> Pieces:
-    state = state_of(tally.display_counts)
-    return ((clean(tally.name), state if state in ("running", "asking", "failed") else "text"),)
-
-
-def _failed(tally: AgentTotals) -> str:
-    return failed_role(tally.steps["failed"], tally.blocked)
+def _name(totals: AgentTotals) -> Pieces:
+    state = state_of(totals.display_counts)
+    return ((clean(totals.name), state if state in ("running", "asking", "failed") else "text"),)
 
 
 def _count(state: str) -> Column[AgentTotals]:
-    role = {"ready": "ready", "running": "running", "done": "done", "failed": "failed"}[state]
-    title = "queued" if state == "ready" else state
+    def role(totals: AgentTotals) -> str:
+        return failed_role(totals.steps["failed"], totals.blocked) if state == "failed" else state
+
     return Column(
-        title,
-        lambda tally: _beside(tally, state, _failed(tally) if state == "failed" else role),
+        "queued" if state == "ready" else state,
+        lambda totals: _beside(totals, state, role(totals)),
         7 if state == "running" else 6,
         right=True,
         rank=0 if state in ("running", "failed") else 1,
-        order=lambda tally: tally.steps[state],
+        order=lambda totals: totals.steps[state],
     )
 
 
-def _beside(tally: AgentTotals, state: str, role: str) -> Pieces:
+def _beside(totals: AgentTotals, state: str, role: str) -> Pieces:
     """How many steps are in a state, and before it, with its glyph, in one that has no column of its own."""
-    counts, other = tally.display_counts, BESIDE.get(state, "")
+    counts, other = totals.display_counts, BESIDE.get(state, "")
     many = counts[other] if other else 0
     if not many:
         return number(counts[state], role)
@@ -104,9 +95,9 @@ def _beside(tally: AgentTotals, state: str, role: str) -> Pieces:
     return (beside, (" ", "text"), *number(counts[state], role)) if counts[state] else (beside,)
 
 
-def _progress(tally: AgentTotals) -> Pieces:
-    steps = tally.display_counts
-    own = max(0, steps["failed"] - tally.blocked)
+def _progress(totals: AgentTotals) -> Pieces:
+    steps = totals.display_counts
+    own = max(0, steps["failed"] - totals.blocked)
     steps["cancelled"] += steps["failed"] - own  # neither were they tried
     steps["failed"] = own
     parts = [
@@ -119,51 +110,51 @@ def _progress(tally: AgentTotals) -> Pieces:
 def _quantile(name: str, share: float, rank: int) -> Column[AgentTotals]:
     return Column(
         name,
-        lambda tally: (
+        lambda totals: (
             (("–", "line"),)
-            if (value := tally.durations.quantile(share)) is None
+            if (value := totals.durations.quantile(share)) is None
             else ((seconds(value), "text"),)
         ),
         7,
         right=True,
         rank=rank,
-        order=lambda tally: tally.durations.quantile(share),
+        order=lambda totals: totals.durations.quantile(share),
     )
 
 
-def _success(tally: AgentTotals) -> Pieces:
-    share = success(tally)
+def _success(totals: AgentTotals) -> Pieces:
+    share = success(totals)
     if share is None:
         return (("–", "line"),)
     return ((percent(share), "text" if share >= 0.95 else "warn" if share >= 0.5 else "bad"),)
 
 
-def _waiting(tally: AgentTotals) -> Pieces:
-    reason, spent = longest(tally.waiting)
+def _waiting(totals: AgentTotals) -> Pieces:
+    reason, spent = longest(totals.waiting)
     if spent < 0.05:
         return (("–", "line"),)
     return ((f"{seconds(spent):>7} ", "text"), (clean(reason), reason))
 
 
-def _tokens(tally: AgentTotals) -> Pieces:
-    if tally.tokens_in is None and tally.tokens_out is None:
+def _tokens(totals: AgentTotals) -> Pieces:
+    if totals.tokens_in is None and totals.tokens_out is None:
         return (("–", "line"),)
-    shown = [count(n) if n is not None else "?" for n in (tally.tokens_in, tally.tokens_out)]
+    shown = [count(n) if n is not None else "?" for n in (totals.tokens_in, totals.tokens_out)]
     return ((f"{shown[0]}→{shown[1]}", "text"),)
 
 
-def _usd(tally: AgentTotals) -> Pieces:
-    if tally.cost is None:
-        return (("?", "warn"),) if tally.costs_unknown else (("–", "line"),)
-    return ((dollars(tally.cost), "text"),)
+def _usd(totals: AgentTotals) -> Pieces:
+    if totals.cost is None:
+        return (("?", "warn"),) if totals.costs_unknown else (("–", "line"),)
+    return ((dollars(totals.cost), "text"),)
 
 
 BAR = 10
 #: column: the state whose count is shown in it too.
 BESIDE = {"running": "asking", "done": "rejected"}
 COLUMNS: tuple[Column[AgentTotals], ...] = (
-    Column("state", _state, 1, title=""),
-    Column("agent", _name, 10, flex=1, most=28, order=lambda tally: tally.name),
+    Column("state", lambda totals: ((GLYPHS[s := state_of(totals.display_counts)], s),), 1, title=""),
+    Column("agent", _name, 10, flex=1, most=28, order=lambda totals: totals.name),
     Column("progress", _progress, BAR, rank=1, title=""),
     _count("ready"),
     _count("running"),
@@ -172,11 +163,11 @@ COLUMNS: tuple[Column[AgentTotals], ...] = (
     _quantile("p50", 0.5, 4),
     _quantile("p95", 0.95, 3),
     Column(
-        "tries", lambda tally: number(tally.attempts, "text"), 6, right=True, rank=7,
-        order=lambda tally: tally.attempts,
+        "tries", lambda totals: number(totals.attempts, "text"), 6, right=True, rank=7,
+        order=lambda totals: totals.attempts,
     ),
     Column("ok", _success, 5, right=True, rank=5, order=success),
-    Column("waited for", _waiting, 20, rank=2, order=lambda tally: longest(tally.waiting)[1]),
-    Column("tokens", _tokens, 11, right=True, rank=8, order=lambda tally: tally.tokens_in),
-    Column("$", _usd, 8, right=True, rank=6, order=lambda tally: tally.cost),
+    Column("waited for", _waiting, 20, rank=2, order=lambda totals: longest(totals.waiting)[1]),
+    Column("tokens", _tokens, 11, right=True, rank=8, order=lambda totals: totals.tokens_in),
+    Column("$", _usd, 8, right=True, rank=6, order=lambda totals: totals.cost),
 )  # fmt: skip

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from agentdeck.console.bars import bar
-from agentdeck.console.line_widget import Line, LineWidget, Piece, Pieces, fit_pieces, width_of
+from agentdeck.console.line_widget import Line, LineWidget, Piece, Pieces, bar, fit_pieces, width_of
 from agentdeck.console.pane import Selection
 from agentdeck.console.state_style import GLYPHS
 from agentdeck.console.throttle import Throttle

@@ -11,8 +11,7 @@ from textual import events
 from textual.binding import BindingType
 
 from agentdeck.console.actions import bindings
-from agentdeck.console.bars import spark
-from agentdeck.console.line_widget import Line, Pieces, width_of
+from agentdeck.console.line_widget import Line, Pieces, spark, width_of
 from agentdeck.console.pane import Selection, SelectionChanged
 from agentdeck.console.table import Table
 from agentdeck.console.table_model import Column, TableRows

@@ -7,7 +7,7 @@ import re
 from textual import events
 
 from agentdeck.console.actions import bindings
-from agentdeck.console.line_widget import Line, LineWidget, Piece, fit
+from agentdeck.console.line_widget import Line, LineWidget, Piece, fit, joined
 from agentdeck.insight.formatting import seconds
 from agentdeck.insight.replay import Playback
 
@@ -84,13 +84,7 @@ class PlayBar(LineWidget):
                 pieces.append(MARKS[marks[x]])
             else:
                 pieces.append(("━", "running") if x < head else ("─", "line"))
-        merged: list[Piece] = []
-        for text, role in pieces:
-            if merged and merged[-1][1] == role:
-                merged[-1] = (merged[-1][0] + text, role)
-            else:
-                merged.append((text, role))
-        return Line(tuple(merged))
+        return Line(joined(pieces))
 
     def _placed(self, width: int) -> dict[int, str]:
         """The marks by column."""

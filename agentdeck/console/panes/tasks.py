@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TypeAlias
 
-from agentdeck.console.bars import bar
-from agentdeck.console.line_widget import Pieces
+from agentdeck.console.line_widget import Pieces, bar
 from agentdeck.console.pane import Selection, SelectionChanged
 from agentdeck.console.panes.agents import number
 from agentdeck.console.state_style import GLYPHS
@@ -15,7 +15,6 @@ from agentdeck.console.throttle import Throttle
 from agentdeck.insight.formatting import seconds
 from agentdeck.terminal_text import clean
 from agentdeck.views.run_view import RunView
-from agentdeck.views.step_transitions import StepView
 from agentdeck.views.task_view import TaskRow, TaskView
 
 Task: TypeAlias = TaskView | TaskRow
@@ -62,22 +61,17 @@ class TasksPane(Table[Task]):
         return max(0.0, (self.now if task.ended is None else task.ended) - task.opened)
 
     def _columns(self) -> tuple[Column[Task], ...]:
+        state = attrgetter("display_state")
         return (
-            Column("state", _state, 1, title="", order=lambda task: task.display_state),
+            Column("state", lambda task: ((GLYPHS[state(task)], state(task)),), 1, title="", order=state),
             Column("task", lambda task: clean(name_of(task)), 8, flex=1, most=24, order=name_of),
-            Column(
-                "is",
-                lambda task: ((task.display_state, task.display_state),),
-                9,
-                rank=4,
-                order=lambda task: task.display_state,
-            ),
+            Column("is", lambda task: ((state(task), state(task)),), 9, rank=4, order=state),
             Column("steps", _strip, STRIP, rank=2),
             Column("age", lambda task: seconds(self._age(task)), 7, right=True, rank=1, order=self._age),
             Column(
                 "tries", lambda task: number(attempts_of(task), "text"), 5, right=True, rank=3, order=attempts_of
             ),
-            Column("error", lambda task: ((clean(error_of(task)), _tone(task)),), 12, flex=3, rank=1),
+            Column("error", _error, 12, flex=3, rank=1),
         )
 
 
@@ -108,24 +102,17 @@ def error_of(task: Task) -> str:
     return f"{last.key}: {last.fault.message}" if last is not None and last.fault is not None else ""
 
 
-def _tone(task: Task) -> str:
-    return "bad" if task.state == "failed" else "warn"
-
-
-def _state(task: Task) -> Pieces:
-    return ((GLYPHS[task.display_state], task.display_state),)
+def _error(task: Task) -> Pieces:
+    return ((clean(error_of(task)), "bad" if task.state == "failed" else "warn"),)
 
 
 def _strip(task: Task) -> Pieces:
     """A glyph for each agent of the task in order of declaration; a bar where they are too many, or forgotten."""
     if isinstance(task, TaskRow) or not task.steps:
         return bar([(1, task.state)], 1, STRIP) if task.ended is not None else ()
-    states = [_step(task.steps.get(key)) for key, tally in task.graph.agents.items() if tally.has_steps]
+    steps = [task.steps.get(key) for key, totals in task.graph.agents.items() if totals.has_steps]
+    states = ["waiting" if step is None else step.display_state for step in steps]
     if len(states) <= STRIP:
         return tuple((GLYPHS[state], state) for state in states)
     order = ("done", "rejected", "skipped", "failed", "cancelled", "asking", "running")
     return bar([(states.count(state), state) for state in order], len(states), STRIP)
-
-
-def _step(step: StepView | None) -> str:
-    return "waiting" if step is None else step.display_state

@@ -233,7 +233,8 @@ class TimelinePane(LineWidget):
         side = max(10, min(26, width // 4))
         axis = self._axis(max(1, width - side - 1))
         if y == 0:
-            return Line(((fit(self._title(), side), "dim"), (" ", "dim"), *axis.ruler()))
+            title = f" task {self.selection.task}" if self.selection.task else " agents"
+            return Line(((fit(title, side), "dim"), (" ", "dim"), *axis.ruler()))
         page, total = self.page, len(self._names)
         at = self.top + y - 1
         if y <= page and at < total:
@@ -250,10 +251,6 @@ class TimelinePane(LineWidget):
             return Line(((title, "dim"), ("─" * (width - len(title)), "line")))
         number = y - page - 2
         return self._moment(self._moments[number]) if number < len(self._moments) else Line()
-
-    def _title(self) -> str:
-        task = self.selection.task
-        return f" task {task}" if task else " agents"
 
     def _why_empty(self) -> str:
         if self._fault:

@@ -10,12 +10,12 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
-from textual.widgets import Button, Input, Label, Select, Static
+from textual.widgets import Button, Input, Label, Static
 
 from agentdeck.console.actions import bindings
+from agentdeck.console.form_fields import field_of, typed_text
 from agentdeck.console.outline import OutlineItem, OutlineView, outline, prose
 from agentdeck.console.screens.base import ScrollPage
-from agentdeck.console.screens.fields import field_of
 from agentdeck.engine.author import current_author
 from agentdeck.errors import AgentdeckError
 from agentdeck.operations.inputs import read
@@ -32,7 +32,7 @@ class ApprovalAnswer(NamedTuple):
     fields: dict[str, Data]
 
 
-class ApprovalForm(ModalScreen[ApprovalAnswer | None]):
+class ApprovalForm(ModalScreen[ApprovalAnswer]):
     """Dismissed with the answer, or None. `story` reads what the step asks, with its values filled in."""
 
     DEFAULT_CSS = """
@@ -70,7 +70,8 @@ class ApprovalForm(ModalScreen[ApprovalAnswer | None]):
                         label = name if name in self._does.defaults else f"{name} *"
                         yield Horizontal(Label(Text(clean(label))), field_of(key, kind, default), classes="row")
                         yield Static(id=f"note-{key}", classes="note", markup=False)
-            yield Static(clean(self._signed()), id="signed", markup=False)
+            author = f"recorded as {current_author('console').text}"
+            yield Static(clean(author), id="signed", markup=False)
             with Horizontal(id="foot"):
                 yield Button("Not now  esc", id="later", compact=True)
                 yield Button("Reject  ctrl+n", id="reject", variant="error", compact=True)
@@ -81,11 +82,6 @@ class ApprovalForm(ModalScreen[ApprovalAnswer | None]):
         (fields.first() if fields else self.query_one("#later")).focus()
         self.run_worker(self._fill(), exclusive=True)
 
-    @staticmethod
-    def _signed() -> str:
-        """What is recorded with the answer."""
-        return f"recorded as {current_author('console').text}"
-
     def _fit(self, items: list[OutlineItem]) -> None:
         """As high as what it shows, as far as there is room."""
         width = max(20, self.sheet.size.width - 4)
@@ -95,12 +91,12 @@ class ApprovalForm(ModalScreen[ApprovalAnswer | None]):
     async def _fill(self) -> None:
         """What it asks, with the values it asks about."""
         try:
-            told = (await self._story()).asked
+            asked = (await self._story()).asked
         except AgentdeckError:
             return
         items: list[OutlineItem] = []
         for name in ("asks", "shows"):
-            value = told.get(name)
+            value = asked.get(name)
             if isinstance(value, str):
                 items += [*([OutlineItem()] if items else []), *prose(clean(value, lines=True), 0)]
             elif value is not None:
@@ -112,27 +108,21 @@ class ApprovalForm(ModalScreen[ApprovalAnswer | None]):
     def _values(self) -> dict[str, Data] | None:
         """What was typed, by its types. None, with a note at each fault, where it does not fit."""
         values: dict[str, Data] = {}
-        lacking, sound = required(self._does), True
+        needed, defaults, sound = required(self._does), self._does.defaults, True
         for name, kind in self._does.fields.items():
-            widget, note = (
-                self.query_one(f"#{self._keys[name]}"),
-                self.query_one(f"#note-{self._keys[name]}", Static),
-            )
-            text = widget.value if isinstance(widget, Input | Select) else ""
-            note.display = False
-            if not isinstance(text, str) or text == "":
-                if name in lacking:
-                    note.update(clean(f"{name} is needed: every answer gives it"))
-                    note.display, sound = True, False
-                continue
+            key, fault = self._keys[name], ""
+            text = typed_text(self.query_one(f"#{key}"))
             try:
-                value = read(text, kind)
+                if text == "":
+                    fault = f"{name} is needed: every answer gives it" if name in needed else ""
+                elif (value := read(text, kind)) != defaults.get(name) or name not in defaults:
+                    values[name] = value  # an untouched default is recorded as a default
             except ValueError as error:
-                note.update(clean(str(error)))
-                note.display, sound = True, False
-                continue
-            if name not in self._does.defaults or value != self._does.defaults[name]:
-                values[name] = value  # an untouched default is recorded as a default
+                fault = str(error)
+            note = self.query_one(f"#note-{key}", Static)
+            note.update(clean(fault))
+            note.display = bool(fault)
+            sound = sound and not fault
         return values if sound else None
 
     @on(Input.Submitted)
@@ -157,6 +147,3 @@ class ApprovalForm(ModalScreen[ApprovalAnswer | None]):
 
     def action_reject(self) -> None:
         self._answer(False)
-
-    def action_dismiss_none(self) -> None:
-        self.dismiss(None)

@@ -1,8 +1,9 @@
-"""The base of every screen: it classifies its size, and shows a notice where it is too small to be used."""
+"""The base of every screen, and what screens use of the app. The app imports its screens, so they know it by an
+interface."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from textual import events
 from textual.containers import VerticalScroll
@@ -12,9 +13,38 @@ from textual.widgets import Static
 from agentdeck.console.actions import bindings
 
 if TYPE_CHECKING:
-    from agentdeck.console.app_interface import ConsoleApp
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from textual.timer import Timer
+
+    from agentdeck.operations.engine_process import EngineProcess
 
 LEAST = (60, 16)
+
+
+class ConsoleApp(Protocol):
+    """`db` is the store. `engines` are the processes that this console has started, by run. `reminder` is a line
+    of keys that is shown until they were used."""
+
+    db: Path
+    engines: dict[str, EngineProcess]
+    reminder: str
+
+    def open_run(self, run: str) -> None:
+        """Show the run screen of this run."""
+
+    def start(self, engine: Callable[[], EngineProcess], *, look: bool = True) -> bool:
+        """Start an engine process and `look` at its run. False, after a notification, where it does not start."""
+
+    def used(self, key: str) -> None:
+        """Note that a key of the reminder was used."""
+
+    def theme_names(self) -> list[str]:
+        """The themes that can be chosen."""
+
+    def use_theme(self, name: str) -> None:
+        """Choose a theme, for later sessions too."""
 
 
 class ScrollPage(VerticalScroll, inherit_bindings=False):
@@ -36,8 +66,22 @@ class SizedScreen(Screen[None]):
     }
     """
 
+    _poll_timer: Timer | None = None
+
     def on_mount(self) -> None:
         self.mount(Static(id="too-small", markup=False))
+
+    def poll(self, interval: float, read: Callable[[], object]) -> None:
+        """Call `read` so often, in seconds, while no other screen covers this one."""
+        self._poll_timer = self.set_interval(interval, read)
+
+    def on_screen_suspend(self) -> None:
+        if self._poll_timer is not None:
+            self._poll_timer.pause()
+
+    def on_screen_resume(self) -> None:
+        if self._poll_timer is not None:
+            self._poll_timer.resume()
 
     @property
     def console_app(self) -> ConsoleApp:

@@ -19,18 +19,17 @@ from textual.timer import Timer
 from textual.widgets import Static
 
 from agentdeck.console.actions import bindings
-from agentdeck.console.footer import Footer
 from agentdeck.console.library import EXAMPLES, FOLDER, HERE, RECENT, Library, PastRuns, WorkflowEntry, pasts
 from agentdeck.console.palette import PaletteEntry
 from agentdeck.console.row_list import ListColumn, ListRow, RowList
 from agentdeck.console.run_preview import RunPreview
 from agentdeck.console.screens.base import ScrollPage, SizedScreen
 from agentdeck.console.state_style import GLYPHS, role_styles
+from agentdeck.console.status_lines import Footer
 from agentdeck.errors import AgentdeckError
 from agentdeck.terminal_text import clean
 
 if TYPE_CHECKING:
-    from agentdeck.operations.engine_process import LaunchRequest
     from agentdeck.store.async_reader import AsyncReader
     from agentdeck.store.reader import Reader
     from agentdeck.store.run_list import RunRow
@@ -97,15 +96,13 @@ class DeckScreen(SizedScreen):
         self.query_one(RowList).focus()
         self.query_one(RunPreview).display = False
         self.app.theme_changed_signal.subscribe(self, lambda _: self._show_page(again=True))
-        self._timer = self.set_interval(LOOK, self._read)
+        self.poll(LOOK, self._read)
         self.call_after_refresh(self._read)
 
     def on_screen_suspend(self) -> None:
-        self._timer.pause()
         self.query_one(RunPreview).stop()
 
     def on_screen_resume(self) -> None:
-        self._timer.resume()
         self._read()
         self._draw_soon()
 
@@ -143,7 +140,7 @@ class DeckScreen(SizedScreen):
         if not all(self.query(part) for part in ("RowList", "#page", "#about", "RunPreview")):
             return  # the console is being closed
         if fault and fault != self._fault:
-            self.notify(clean(fault), title="store", severity="error", markup=False)
+            self.notify(clean(fault), title="store", severity="error")
         self._fault = fault
         self._runs, self._past_runs, self._durations = runs, dict(pasts(runs)), seen
         rows = list(self._rows())
@@ -256,26 +253,26 @@ class DeckScreen(SizedScreen):
             self.console_app.open_run(key[4:])
         elif (entry := self._entry) is not None:
             if entry.definition is None:
-                self.notify(
-                    "its faults are on the right; e opens the file", title="it does not load", markup=False
-                )
+                self.notify("its faults are on the right; e opens the file", title="it does not load")
                 return
             self._launch(entry.path, entry.definition)
 
     def _launch(self, file: Path, definition: Definition) -> None:
+        from agentdeck.console.screens.dialogs import ask
         from agentdeck.console.screens.launch import LaunchScreen
         from agentdeck.operations import engine_process
         from agentdeck.operations.settings import setting, workers
-
-        def launched(order: LaunchRequest | None) -> None:
-            if order is not None:
-                self.console_app.start(lambda: engine_process.launch(self.console_app.db, file, order))
 
         try:
             most = workers(None, definition, definition.folder or file.parent)
         except AgentdeckError:  # the form says what is wrong with the deck
             most = definition.limits.workers or int(setting("workers").value)
-        self.app.push_screen(LaunchScreen(definition, file, self.console_app.db, most), launched)
+        app = self.console_app
+        ask(
+            self,
+            LaunchScreen(definition, file, app.db, most),
+            lambda order: app.start(partial(engine_process.launch, app.db, file, order)),
+        )
 
     def action_edit(self) -> None:
         entry = self._entry
@@ -290,7 +287,7 @@ class DeckScreen(SizedScreen):
             with self.app.suspend():
                 subprocess.run([*shlex.split(editor), *place, str(entry.path)], check=False)
         except (OSError, ValueError, SuspendNotSupported) as error:
-            self.notify(f"{editor}: {error}", title="$EDITOR", severity="error", markup=False)
+            self.notify(f"{editor}: {error}", title="$EDITOR", severity="error")
         self._read()
 
     def action_letters(self) -> None:

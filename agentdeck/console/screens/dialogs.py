@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
@@ -11,15 +12,19 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
+from textual.dom import DOMNode
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from agentdeck.console.actions import bindings
+from agentdeck.console.form_fields import TextEntry
 from agentdeck.console.state_style import role_styles
-from agentdeck.console.text_entry import TextEntry
 from agentdeck.operations.actions import of
 from agentdeck.terminal_text import clean
 
+T = TypeVar("T")
+
+AGAIN = 0.5  # seconds after which a sentence is made again
 CHOICES = {action.keys[0]: action for action in of("choice")}
 
 
@@ -100,6 +105,16 @@ class Confirm(ModalScreen[str]):
         self.dismiss(self.choices[at].value)
 
 
+def ask(node: DOMNode, dialog: ModalScreen[T], then: Callable[[T], object]) -> None:
+    """Show a dialog, and call `then` with its answer; not where it is left without one."""
+
+    def answered(answer: T | None) -> None:
+        if answer:
+            then(answer)
+
+    node.app.push_screen(dialog, answered)
+
+
 def yes_or_no(yes: str) -> list[Choice]:
     """The two choices of most questions; yes is answered with `yes`."""
     return [Choice("", "n", "No, leave it"), Choice("yes", "y", yes, danger=True)]
@@ -163,9 +178,6 @@ class TextDialog(ModalScreen[str]):
             self.dismiss(text)
 
 
-AGAIN = 0.5
-
-
 class LiveSentence(ModalScreen[bool]):
     """`say` returns the current sentence. Dismissed with True where the operator wants the whole story."""
 
@@ -180,7 +192,6 @@ class LiveSentence(ModalScreen[bool]):
     def __init__(self, title: str, say: Callable[[], Awaitable[str]]) -> None:
         super().__init__()
         self._title, self._say = title, say
-        self._reading = False
         self.text = Static(markup=False)
 
     def compose(self) -> ComposeResult:
@@ -190,14 +201,9 @@ class LiveSentence(ModalScreen[bool]):
             yield self.text
 
     def on_mount(self) -> None:
-        self.refresh_text()
-        self.set_interval(AGAIN, self.refresh_text)
+        self.run_worker(self._update(), name="sentence")
 
-    def refresh_text(self) -> None:
-        if not self._reading:
-            self._reading = True
-            self.run_worker(self._show(), name="sentence")
-
-    async def _show(self) -> None:
-        self.text.update(clean(await self._say()))
-        self._reading = False
+    async def _update(self) -> None:
+        while True:
+            self.text.update(clean(await self._say()))
+            await asyncio.sleep(AGAIN)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
+from textual import work
 from textual.app import ComposeResult
 from textual.widgets import Input
 
 from agentdeck.console import gc_tuning
 from agentdeck.console.actions import bindings
-from agentdeck.console.footer import Footer
+from agentdeck.console.commands import send_command
+from agentdeck.console.form_fields import TextEntry
 from agentdeck.console.row_list import ListColumn, ListRow, RowList
+from agentdeck.console.run_records import RunRecords
 from agentdeck.console.screens.base import SizedScreen
-from agentdeck.console.screens.run_list_actions import RunListActions
+from agentdeck.console.screens.dialogs import Choice, Confirm, ask
 from agentdeck.console.state_style import GLYPHS
+from agentdeck.console.status_lines import Footer
 from agentdeck.console.summary_text import total_of
-from agentdeck.console.text_entry import TextEntry
 from agentdeck.errors import AgentdeckError
-from agentdeck.insight.formatting import moment, seconds
+from agentdeck.insight.formatting import moment, plural, seconds
+from agentdeck.operations import engine_process
+from agentdeck.operations.commands import cancel
 from agentdeck.operations.run_list import marks, moment_from
 from agentdeck.store.async_reader import AsyncReader
 from agentdeck.store.reader import Reader
@@ -32,10 +38,12 @@ COLUMNS = (
 PAGE = 500
 NEAR = 200
 AGAIN = 2.0
+ALIVE = ("running", "paused")  # states of a run that a process executes
 
 
 class HistoryScreen(SizedScreen):
-    """A virtual table of runs with a filter. A new read replaces the one in progress."""
+    """A virtual table of runs with a filter. A new read replaces the one in progress. Runs can be opened,
+    retried, forked, cancelled and deleted."""
 
     scope = "history"
     BINDINGS = bindings("history")
@@ -61,20 +69,12 @@ class HistoryScreen(SizedScreen):
         yield Footer()
 
     def on_mount(self) -> None:
-        app = self.console_app
-        self._actions = RunListActions(self, app.db, app.start, lambda: self._read(again=True))
         self.query_one(RowList).focus()
-        self._timer = self.set_interval(AGAIN, self._fresh)
+        self.poll(AGAIN, self._fresh)
         self._read(again=True)
 
     def on_unmount(self) -> None:
         self.app.set_timer(gc_tuning.SETTLED, gc_tuning.look_again)
-
-    def on_screen_suspend(self) -> None:
-        self._timer.pause()
-
-    def on_screen_resume(self) -> None:
-        self._timer.resume()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self._text = event.value.strip()
@@ -114,7 +114,7 @@ class HistoryScreen(SizedScreen):
         if not self.query(RowList):  # the screen is being closed
             return
         if fault:
-            self.notify(clean(fault), title="store", severity="error", markup=False)
+            self.notify(clean(fault), title="store", severity="error")
         if wanted != self._wanted:
             return
         self._more = len(found) == PAGE
@@ -140,20 +140,6 @@ class HistoryScreen(SizedScreen):
         if key := self.query_one(RowList).key:
             self.console_app.open_run(key)
 
-    def action_retry(self) -> None:
-        if (row := self.chosen) is not None:
-            self._actions.retry(row)
-
-    def action_fork(self) -> None:
-        if (row := self.chosen) is not None:
-            self._actions.fork(row)
-
-    def action_cancel(self) -> None:
-        self._actions.cancel(self.chosen)
-
-    def action_delete(self) -> None:
-        self._actions.delete(self.chosen)
-
     def on_row_list_chosen(self) -> None:
         self.action_open()
 
@@ -167,6 +153,93 @@ class HistoryScreen(SizedScreen):
             self.query_one(RowList).focus()
         else:
             self.dismiss()
+
+    # What an operator does to a run: each action says what it touches, and asks first --------------------------
+
+    def _warn(self, text: str) -> None:
+        self.notify(clean(text), severity="warning")
+
+    def action_retry(self) -> None:
+        if (row := self.chosen) is not None:
+            self._offer_retry(row)
+
+    @work(group="retry", exclusive=True)
+    async def _offer_retry(self, row: RunRow) -> None:
+        """Read what failed, and offer to run it again."""
+        app = self.console_app
+        try:
+            _, found = await RunRecords(app.db, row.run).retry_options()
+        except AgentdeckError as error:
+            self._warn(str(error))
+            return
+        if not found:
+            self._warn(f"{row.run}: nothing failed that could go again")
+            return
+        failed = found[0]  # without a selection there is no narrower way
+        retry = partial(engine_process.retry, app.db, row.run, failed.arguments)
+        choices = [Choice("yes", "y", "Retry what failed"), Choice("", "n", "No")]
+        ask(self, Confirm(f"Retry in {row.run}?", [failed.plan.summary], choices), lambda _: app.start(retry))
+
+    def action_fork(self) -> None:
+        """Start a new run on the results of this one, if the operator confirms it."""
+        if (row := self.chosen) is not None:
+            touches = ["A new run on its results, from whatever failed or is missing. This one stays as it is."]
+            choices = [Choice("yes", "y", "Fork and run"), Choice("", "n", "No")]
+            ask(self, Confirm(f"Fork {row.run}?", touches, choices), lambda _: self._fork(row))
+
+    @work(thread=True)
+    def _fork(self, row: RunRow) -> None:
+        from agentdeck.operations.fork import Fork, fork
+
+        app = self.console_app
+        try:
+            made = fork(app.db, Fork(row.run))
+        except AgentdeckError as error:
+            self.app.call_from_thread(self._warn, str(error))
+        else:
+            self.app.call_from_thread(app.start, partial(engine_process.resume, app.db, made.run))
+
+    def action_cancel(self) -> None:
+        """Cancel a run that executes, if the operator confirms it."""
+        row = self.chosen
+        if row is None or row.state not in ALIVE:
+            self._warn("only a run that executes can be cancelled")
+            return
+        left = max(0, total_of(row) - row.tasks.done - row.tasks.failed)
+        touches = [f"{plural(left, 'task')} of {row.workflow} will not be done; what has ended is kept."]
+        choices = [Choice("", "n", "No, let it run"), Choice("yes", "y", "Cancel it", "", True)]
+        ask(self, Confirm(f"Cancel {row.run}?", touches, choices), lambda _: self._cancel(row.run))
+
+    def _cancel(self, run: str) -> None:
+        send_command(self.app, self.console_app.db, run, cancel(), lambda _: self._read(again=True))
+
+    def action_delete(self) -> None:
+        """Delete a run that does not execute, if the operator confirms it."""
+        row = self.chosen
+        if row is None or row.state in ALIVE:
+            self._warn("a run that executes cannot be deleted; cancel it first")
+            return
+        touches = [
+            f"{row.workflow}, {row.state}, started {moment(row.started)}: {plural(row.tasks.total, 'task')}.",
+            "Its events, logs and letters go for good.",
+        ]
+        choices = [Choice("", "n", "No, keep it"), Choice("yes", "y", "Delete it", "", True)]
+        ask(self, Confirm(f"Delete {row.run}?", touches, choices), lambda _: self._delete(row))
+
+    @work(thread=True)
+    def _delete(self, row: RunRow) -> None:
+        from agentdeck.operations.prune import delete_run
+
+        try:
+            gone = delete_run(self.console_app.db, row)
+            text = f"{row.run}: {gone.events:,} events deleted" if gone.runs else f"{row.run} is held by somebody"
+        except AgentdeckError as error:
+            text = str(error)
+        self.app.call_from_thread(self._show_deleted, text)
+
+    def _show_deleted(self, text: str) -> None:
+        self.notify(clean(text))
+        self._read(again=True)
 
 
 class RunFilter(NamedTuple):
@@ -182,23 +255,16 @@ class RunFilter(NamedTuple):
 
 def parse_filter(text: str) -> RunFilter:
     """The filter of a line like `state:failed since:12h words`. Raises UsageError for a time that is none."""
-    found = RunFilter()
-    words = []
+    words, values = list[str](), dict[str, Any]()
     for word in text.split():
         match word.partition(":"):
-            case ["state", ":", value] if value:
-                found = found._replace(state=value)
-            case ["workflow", ":", value] if value:
-                found = found._replace(workflow=value)
-            case ["tag", ":", value] if value:
-                found = found._replace(tag=value)
-            case ["since", ":", value] if value:
-                found = found._replace(since=moment_from(value, "since:"))
-            case ["until", ":", value] if value:
-                found = found._replace(until=moment_from(value, "until:"))
+            case [("state" | "workflow" | "tag") as name, ":", value] if value:
+                values[name] = value
+            case [("since" | "until") as name, ":", value] if value:
+                values[name] = moment_from(value, f"{name}:")
             case _:
                 words.append(word)
-    return found._replace(text=" ".join(words) or None)
+    return RunFilter(" ".join(words) or None, **values)
 
 
 def _page(reader: Reader, before: tuple[float, str] | None, wanted: RunFilter) -> list[RunRow]:

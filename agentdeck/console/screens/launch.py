@@ -17,11 +17,10 @@ from textual.widgets import Button, Input, Label, Select, Static
 
 from agentdeck.console import summary_text
 from agentdeck.console.actions import bindings
+from agentdeck.console.form_fields import TextEntry, about, field_of, shown_value, typed_text
 from agentdeck.console.screens.base import ScrollPage
-from agentdeck.console.screens.fields import about, field_of, shown_value
 from agentdeck.console.screens.launch_form import Checked, LaunchForm
 from agentdeck.console.state_style import role_styles
-from agentdeck.console.text_entry import TextEntry
 from agentdeck.errors import AgentdeckError
 from agentdeck.insight.launch_forecast import forecast_launch
 from agentdeck.insight.prompt_forecast import Used, prompting, used_by
@@ -34,7 +33,7 @@ from agentdeck.terminal_text import clean
 from agentdeck.workflow.model import Data, Definition
 
 
-class LaunchScreen(ModalScreen[LaunchRequest | None]):
+class LaunchScreen(ModalScreen[LaunchRequest]):
     """Dismissed with an LaunchRequest, or None. Every field is checked as it is typed; the outlook follows."""
 
     DEFAULT_CSS = """
@@ -86,7 +85,7 @@ class LaunchScreen(ModalScreen[LaunchRequest | None]):
                     yield from self._tasks()
                     yield from self._limits()
                 with ScrollPage(id="outlook", can_focus=False):
-                    yield Static(id="told", markup=False)
+                    yield Static(id="forecast", markup=False)
             with Horizontal(id="foot"):
                 yield Button("Back  esc", id="back", compact=True)
                 yield Button("Save limits to file  ctrl+s", id="save", compact=True)
@@ -104,14 +103,9 @@ class LaunchScreen(ModalScreen[LaunchRequest | None]):
     def _tasks(self) -> Iterator[Horizontal | Static | Label]:
         yield Label("tasks", classes="head")
         beside = sorted(self.file.parent.glob("*.jsonl"))
-        hint = (
-            f"one task; or a file, for instance {clean(beside[0].name)}"
-            if beside
-            else "one task; or a .jsonl, .csv file"
-        )
-        yield Horizontal(
-            Label("tasks file"), TextEntry(placeholder=hint, id="tasks", compact=True), classes="row"
-        )
+        example = f"file, for instance {clean(beside[0].name)}" if beside else ".jsonl, .csv file"
+        field = TextEntry(placeholder=f"one task; or a {example}", id="tasks", compact=True)
+        yield Horizontal(Label("tasks file"), field, classes="row")
         yield Static("", id="note-tasks", classes="note", markup=False)
 
     def _limits(self) -> Iterator[Horizontal | Static | Label]:
@@ -133,8 +127,7 @@ class LaunchScreen(ModalScreen[LaunchRequest | None]):
     def on_mount(self) -> None:
         for note in self.query(".note").results(Static):
             note.display = note.id is None or note.id.startswith("note-input")
-        first = self.query("#form Input").first()
-        first.focus()
+        self.query("#form Input").first().focus()
         self._check_all()
         self.run_worker(self._read_history(), name="history", group="history")
 
@@ -145,13 +138,6 @@ class LaunchScreen(ModalScreen[LaunchRequest | None]):
 
     @on(Input.Changed)
     @on(Select.Changed)
-    def _typed(self, event: Input.Changed | Select.Changed) -> None:
-        self._check_all()
-
-    @on(Input.Submitted)
-    def _next(self) -> None:
-        self.focus_next()
-
     def _check_all(self) -> None:
         checked = self.checked = self.form.check(self._text)
         tasks = self.query_one("#note-tasks", Static)
@@ -164,15 +150,15 @@ class LaunchScreen(ModalScreen[LaunchRequest | None]):
         self.query_one("#save", Button).disabled = faulty or not self._changed_limits()
         self._look_ahead()
 
+    @on(Input.Submitted)
+    def _next(self) -> None:
+        self.focus_next()
+
     def _changed_limits(self) -> dict[str, Data]:
         return self.form.changed_limits(self._text("workers"), self.checked)
 
     def _text(self, name: str) -> str:
-        widget = self.query_one(f"#{name}")
-        if isinstance(widget, Select):
-            return "" if widget.is_blank() else str(widget.value)
-        assert isinstance(widget, Input)
-        return widget.value
+        return typed_text(self.query_one(f"#{name}"))
 
     def _show_fault(self, row: str) -> None:
         """Show the fault of a row below it, or what was there before."""
@@ -214,20 +200,19 @@ class LaunchScreen(ModalScreen[LaunchRequest | None]):
         workers = self._text("workers")
         if "workers" in self.checked.faults:
             return
-        told: Text
         try:
             settings = [f"{name}={value}" for name, value in self.checked.settings.items()]
             definition = override(self.definition, settings)
             asks = prompting(definition, self.form.deck, self.checked.count, self._used)
             seen = forecast_launch(definition, int(workers), self.checked.count, self._seen, asks)
-            told = summary_text.launch(seen, role_styles(self.app))
+            forecast = summary_text.launch(seen, role_styles(self.app))
         except AgentdeckError as error:
-            told = Text(clean(str(error)))
-        self.app.call_from_thread(self._tell, told)
+            forecast = Text(clean(str(error)))
+        self.app.call_from_thread(self._show_forecast, forecast)
 
-    def _tell(self, told: Text) -> None:
+    def _show_forecast(self, forecast: Text) -> None:
         if self.is_attached:
-            self.query_one("#told", Static).update(told)
+            self.query_one("#forecast", Static).update(forecast)
 
     # Leaving -------------------------------------------------------------------------------------------------
 
@@ -237,11 +222,8 @@ class LaunchScreen(ModalScreen[LaunchRequest | None]):
             self._to_fault()
             return
         texts = {name: self._text(key) for name, key in self.form.inputs.items()}
-        given = {
-            name: text
-            for name, text in texts.items()
-            if text != shown_value(self.definition.inputs[name].default, self.definition.inputs[name].type)
-        }
+        specs = self.definition.inputs
+        given = {n: text for n, text in texts.items() if text != shown_value(specs[n].default, specs[n].type)}
         tasks = self._text("tasks").strip()
         file = self.form.tasks_path(tasks) if tasks else None
         self.dismiss(LaunchRequest(given, file, int(self._text("workers")), dict(self.checked.settings)))
@@ -249,8 +231,8 @@ class LaunchScreen(ModalScreen[LaunchRequest | None]):
     def _to_fault(self) -> None:
         """Name the first faulty field, and focus it."""
         row, fault = next(iter(self.checked.faults.items()))
-        told = clean(f"{self.form.name_of(row)}: {fault}")
-        self.notify(told, severity="error", title="not launched", markup=False)
+        text = clean(f"{self.form.name_of(row)}: {fault}")
+        self.notify(text, severity="error", title="not launched")
         field = self.query(f"#{self.checked.faulty_fields.get(row, row)}")
         if field:
             field.first().focus()
@@ -265,10 +247,10 @@ class LaunchScreen(ModalScreen[LaunchRequest | None]):
         try:
             save(self.file, found)
         except (AgentdeckError, OSError, UnicodeDecodeError) as error:
-            self.notify(clean(str(error)), severity="error", title="not saved", markup=False)
+            self.notify(clean(str(error)), severity="error", title="not saved")
             return
-        self.notify(clean(f"{self.file.name}: {', '.join(found)}"), title="saved", markup=False)
+        self.notify(clean(f"{self.file.name}: {', '.join(found)}"), title="saved")
 
     @on(Button.Pressed, "#back")
-    def action_dismiss_none(self) -> None:
+    def _back(self) -> None:
         self.dismiss(None)

@@ -6,23 +6,27 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
+from textual import work
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
 from agentdeck.console.actions import bindings
-from agentdeck.console.footer import Footer
 from agentdeck.console.outline import OutlineItem, OutlineView, outline, prose
 from agentdeck.console.run_records import RunRecords
 from agentdeck.console.screens.base import SizedScreen
-from agentdeck.console.screens.letter_actions import LetterActions
+from agentdeck.console.screens.dialogs import Choice, Confirm, TextDialog, ask
+from agentdeck.console.status_lines import Footer
 from agentdeck.console.table import Table
 from agentdeck.console.table_model import Column, TableRows
 from agentdeck.errors import AgentdeckError
 from agentdeck.insight.formatting import moment, plural
+from agentdeck.operations import engine_process
+from agentdeck.operations.engine_process import EngineProcess
 from agentdeck.store.async_reader import AsyncReader
 from agentdeck.store.letters import Letter
 from agentdeck.store.reader import LogLine, Reader
 from agentdeck.terminal_text import clean
+from agentdeck.workflow.model import Definition
 
 AGAIN = 1.0
 LINES = 200
@@ -83,6 +87,7 @@ class LettersScreen(SizedScreen):
         self.rows = TableRows[Letter](lambda one: one.id, lambda one: f"{one.id} {one.task} {one.step} {one.run}")
         self._shown = 0
         self._reading = False
+        self._processes: list[tuple[EngineProcess, frozenset[int]]] = []
 
     def compose(self) -> ComposeResult:
         causes = Table(CAUSES, self.causes, empty="no open letters: nothing has failed for good")
@@ -99,21 +104,13 @@ class LettersScreen(SizedScreen):
         yield Footer()
 
     def on_mount(self) -> None:
-        db = self.console_app.db
-        self._store = AsyncReader(db)
-        self._actions = LetterActions(self, db, self._store, lambda: self._letters.marks.clear())
+        self._store = AsyncReader(self.console_app.db)
         self.query_one("#causes").focus()
-        self._timer = self.set_interval(AGAIN, self._look)
+        self.poll(AGAIN, self._look)
         self._look()
 
     async def on_unmount(self) -> None:
         await self._store.close()
-
-    def on_screen_suspend(self) -> None:
-        self._timer.pause()
-
-    def on_screen_resume(self) -> None:
-        self._timer.resume()
 
     # Reading -------------------------------------------------------------------------------------------------
 
@@ -135,9 +132,9 @@ class LettersScreen(SizedScreen):
         if not self.query(OutlineView):  # the screen is being closed
             return
         if fault:
-            self.notify(clean(fault), title="store", severity="error", markup=False)
+            self.notify(clean(fault), title="store", severity="error")
             return
-        self._actions.report_ended({letter.id for letter in found})
+        self._report_ended({letter.id for letter in found})
         if found != self.letters or not self._shown:
             self.letters = found
             groups: dict[str, list[Letter]] = {}
@@ -216,19 +213,6 @@ class LettersScreen(SizedScreen):
             return list(self.cause.letters) if self.cause is not None else []
         return [self.letter] if self.letter is not None else []
 
-    def action_retry(self) -> None:
-        self._actions.retry(self._chosen())
-
-    def action_try_one(self) -> None:
-        if self.cause is not None:
-            self._actions.try_one(self.cause.letters)
-
-    def action_edit(self) -> None:
-        self._actions.retry_with(self._chosen())
-
-    def action_drop(self) -> None:
-        self._actions.drop(self._chosen())
-
     def action_story(self) -> None:
         if (letter := self.letter) is not None:
             from agentdeck.console.step_detail import StepDetail
@@ -244,6 +228,126 @@ class LettersScreen(SizedScreen):
             self._causes.focus()
         else:
             self.dismiss()
+
+    # Retry and drop ------------------------------------------------------------------------------------------
+
+    def _report_ended(self, still_open: set[int]) -> None:
+        """Notify what the processes that have ended closed. `still_open` are the ids of all open letters."""
+        for one in [one for one in self._processes if one[0].ended is not None]:
+            self._processes.remove(one)
+            process, letters = one
+            left = letters & still_open
+            words = process.stderr_tail.splitlines()
+            text = words[-1] if words and (left or process.ended not in (0, 1)) else ""
+            title = f"{len(letters) - len(left):,} of {plural(len(letters), 'letter')} closed"
+            self.notify(text, title=title, severity="warning" if left else "information")
+
+    def _start(self, verb: str, letters: Sequence[Letter], *options: str) -> None:
+        ids = [letter.id for letter in letters]
+        wait = ("--wait",) if verb == "retry" else ()  # this console answers what the run asks
+        process = engine_process.start_letters_verb(self.console_app.db, verb, ids, *options, *wait)
+        self._processes.append((process, frozenset(ids)))
+        self._letters.marks.clear()
+
+    def action_retry(self) -> None:
+        """Run letters again. Of a `once` step that may have taken effect, ask first whether it did."""
+        from agentdeck.operations.once_decision import UNKNOWN
+
+        letters = self._chosen()
+        if unknown := [letter for letter in letters if letter.fault.kind == UNKNOWN]:
+            self._retry_decided(letters, unknown)
+        else:
+            self._confirm_retry(letters, f"Retry {plural(len(letters), 'letter')}")
+
+    def action_try_one(self) -> None:
+        """Run one letter of the cause again, and the rest only if that succeeds."""
+        if self.cause is not None:
+            self._confirm_retry(self.cause.letters, "Try one, then the rest", "--try-one")
+
+    def _confirm_retry(self, letters: Sequence[Letter], title: str, *options: str) -> None:
+        if not letters:
+            self.notify("no letter is selected", severity="warning")
+            return
+        runs = len({letter.run for letter in letters})
+        steps = sorted({letter.step.partition("[")[0] for letter in letters})
+        touches = [
+            f"{plural(len(letters), 'step')} of {plural(runs, 'run')}: {', '.join(steps[:6])}",
+            "and what depended on them, in the same tasks; old attempts are kept",
+        ]
+        choices = [Choice("yes", "y", title), Choice("", "n", "No, leave them")]
+        question = Confirm(f"{title}?", touches, choices)
+        ask(self, question, lambda _: self._start("retry", letters, *options))
+
+    @work(group="retry", exclusive=True)
+    async def _retry_decided(self, letters: list[Letter], unknown: list[Letter]) -> None:
+        """Retry letters without those whose effect is not decided; where there is only one, ask about it."""
+        from agentdeck.operations import once_decision
+
+        try:
+            undecided = await self._store.read(once_decision.undecided, unknown)
+        except AgentdeckError:
+            undecided = unknown
+        if not self.is_active:
+            return
+        if len(letters) == 1 and undecided:
+            self._ask_for_effect(undecided[0])
+            return
+        if undecided:
+            effect = "may have taken effect: retry it by itself to decide that"
+            self.notify(f"letter {undecided[0].id} {effect}", severity="warning")
+            letters = [letter for letter in letters if letter not in undecided]
+        if letters:
+            self._confirm_retry(letters, f"Retry {plural(len(letters), 'letter')}")
+
+    def _ask_for_effect(self, letter: Letter) -> None:
+        """Ask whether a `once` step took effect; its result is recorded, or it is executed again."""
+
+        def answered(answer: str) -> None:
+            if answer == "again":
+                self._start("retry", [letter], "--again")
+                return
+            about = "the result is recorded under the key, and the step is done with it; nothing is executed"
+            question = TextDialog("It took effect, with the result", about, placeholder="JSON or text")
+            ask(self, question, lambda result: self._start("retry", [letter], "--took-effect", result))
+
+        touches = [letter.fault.message.partition("\n")[0], *letter.fault.detail.splitlines()]
+        choices = [
+            Choice("", "n", "Not now, leave it"),
+            Choice("did", "t", "It took effect: record its result"),
+            Choice("again", "a", "It did not: execute it again", danger=True),
+        ]
+        ask(self, Confirm(f"Did {letter.step} of task {letter.task} take effect?", touches, choices), answered)
+
+    def action_edit(self) -> None:
+        if letters := self._chosen():
+            self._ask_for_input(letters)
+
+    @work(group="edit", exclusive=True)
+    async def _ask_for_input(self, letters: list[Letter]) -> None:
+        """Ask for another input of the tasks, and run letters again with it."""
+        try:
+            definitions = await self._store.read(_definitions, sorted({letter.run for letter in letters}))
+        except AgentdeckError as error:
+            self.notify(clean(str(error)), severity="error")
+            return
+        if not self.is_active:
+            return
+
+        def answered(text: str) -> None:
+            name, _, value = text.partition("=")
+            name = name.strip().removeprefix("inputs.")
+            self._start("retry", letters, "--set", f"inputs.{name}={value.strip()}")
+
+        about = f"{plural(len(letters), 'letter')} will run again with another input of the task"
+        fault = partial(_input_fault, definitions)
+        ask(self, TextDialog("Retry with", about, placeholder="name=value", fault=fault), answered)
+
+    def action_drop(self) -> None:
+        """Ask for the reason, and close letters without running their steps again."""
+        if letters := self._chosen():
+            about = f"{plural(len(letters), 'letter')} will be closed without running again; the reason is kept"
+            question = TextDialog("Drop", about, placeholder="why it need not run again")
+            ask(self, question, lambda why: self._start("drop", letters, "--why", why))
 
 
 def page(letter: Letter, lines: Sequence[LogLine] = ()) -> list[OutlineItem]:
@@ -270,3 +374,24 @@ def page(letter: Letter, lines: Sequence[LogLine] = ()) -> list[OutlineItem]:
             for line in lines
         ]
     return items
+
+
+def _definitions(reader: Reader, runs: Sequence[str]) -> list[Definition]:
+    """The workflows of these runs, as they were recorded."""
+    from agentdeck.engine.resume import definition_of
+
+    return [definition_of(reader, reader.run(run)) for run in runs]
+
+
+def _input_fault(definitions: Sequence[Definition], text: str) -> str:
+    """Why `name=value` is no input of these workflows; empty where it is one."""
+    from agentdeck.operations.inputs import inputs_from
+
+    if not text.partition("=")[0].strip() or "=" not in text:
+        return "write it as name=value"
+    try:
+        for definition in definitions:
+            inputs_from([text.removeprefix("inputs.")], definition)
+    except AgentdeckError as error:
+        return str(error).removeprefix("-i ")
+    return ""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TypeAlias
 
-from textual.screen import Screen
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import Container, Vertical
 from textual.widget import Widget
 
 from agentdeck.console.graph.pane import GraphPane
@@ -24,47 +26,43 @@ LivePane: TypeAlias = Header | GraphPane | AgentsPane | TasksPane | TimelinePane
 
 SIDE = ("agents", "tasks", "timeline")
 
-_CSS = """
-SCREEN #header { height: 3; }
-SCREEN.middle #header { height: 2; } SCREEN.narrow #header { height: 1; }
-SCREEN #header > * { height: 100%; }
-SCREEN #stage { height: 1fr; }
-SCREEN #stage > .pane { border: round $line; border-title-color: $text-muted; }
-SCREEN #stage > .pane:focus, SCREEN #stage > .pane:focus-within {
-    border: round $primary; border-title-color: $primary;
-}
-SCREEN.wide #stage { layout: grid; grid-size: 2; grid-columns: 1fr 1fr; grid-rows: 6fr 4fr 9; }
-SCREEN.wide #graph, SCREEN.wide #limits { column-span: 2; }
-SCREEN.middle #stage { layout: grid; grid-size: 1; grid-rows: 1fr 1fr; }
-SCREEN.narrow #stage > .pane, SCREEN.zoomed #stage > .pane { height: 1fr; width: 100%; }
-SCREEN.zoomed #stage, SCREEN.narrow #stage { layout: vertical; }
-SCREEN.narrow #stage > .pane { border: none; }
-SCREEN #limits { height: 1fr; }
-"""
 
-
-def pane_css(screen: str) -> str:
-    """The rules for the panes on a screen class of this name."""
-    return _CSS.replace("SCREEN", screen)
-
-
-class PaneLayout:
-    """The panes on the `#header` and `#stage` containers and the `Tabs` of a screen.
+class PaneLayout(Vertical):
+    """The header of a run, the tabs of its panes, and the panes.
 
     The panes exist once `build` was called with the run's definition; `ready` tells. `active` is the pane that
     has the focus or is about to get it; `side` is the one of SIDE that is shown beside others. `selection` is
     shared by all panes; `target` is what a key acts on. While `override` is set, keys act on that instead.
     """
 
+    SCOPED_CSS = False  # the size classes are those of the screen
+    DEFAULT_CSS = """
+    PaneLayout #header { height: 3; }
+    .middle PaneLayout #header { height: 2; } .narrow PaneLayout #header { height: 1; }
+    PaneLayout #header > * { height: 100%; }
+    PaneLayout #stage { height: 1fr; }
+    PaneLayout #stage > .pane { border: round $line; border-title-color: $text-muted; }
+    PaneLayout #stage > .pane:focus, PaneLayout #stage > .pane:focus-within {
+        border: round $primary; border-title-color: $primary;
+    }
+    .wide PaneLayout #stage { layout: grid; grid-size: 2; grid-columns: 1fr 1fr; grid-rows: 6fr 4fr 9; }
+    .wide PaneLayout #graph, .wide PaneLayout #limits { column-span: 2; }
+    .middle PaneLayout #stage { layout: grid; grid-size: 1; grid-rows: 1fr 1fr; }
+    .narrow PaneLayout #stage > .pane, PaneLayout.zoomed #stage > .pane { height: 1fr; width: 100%; }
+    PaneLayout.zoomed #stage, .narrow PaneLayout #stage { layout: vertical; }
+    .narrow PaneLayout #stage > .pane { border: none; }
+    PaneLayout #limits { height: 1fr; }
+    """
+
     graph: GraphPane
     agents: AgentsPane
     tasks: TasksPane
     timeline: TimelinePane
-    log: LogTiles
+    tiles: LogTiles
     limits: LimitsPane
 
-    def __init__(self, screen: Screen[None], last_output: Callable[[str, str], float | None]) -> None:
-        self.screen = screen
+    def __init__(self, last_output: Callable[[str, str], float | None]) -> None:
+        super().__init__()
         self.header = Header(last_output)
         self.lines = LineStore()
         self.ready = False
@@ -74,6 +72,11 @@ class PaneLayout:
         self.active: PaneName = "graph"
         self.zoomed = False
 
+    def compose(self) -> ComposeResult:
+        yield Container(id="header")
+        yield Tabs(PANES)
+        yield Container(id="stage")
+
     def build(
         self,
         definition: Definition,
@@ -81,27 +84,29 @@ class PaneLayout:
         events: Source,
         change_limit: Callable[[str, object], None],
         forecast: Callable[[str, object], str],
+        open_selection: Callable[[Selection], None],
     ) -> None:
         """Mount the panes. `events` reads a task's recorded events for the timeline; `change_limit` and
-        `forecast` are for the limits pane."""
+        `forecast` are for the limits pane; `open_selection` shows more of what was opened in a pane."""
+        self._open_selection = open_selection
         prompts = [name for name, agent in definition.agents.items() if agent.does.verb == "prompt"]
         self.lines = LineStore(streams=prompts)
         self.graph = GraphPane(definition)
         self.agents = AgentsPane()
         self.tasks = TasksPane()
         self.timeline = TimelinePane(events)
-        self.log = LogTiles(self.lines)
+        self.tiles = LogTiles(self.lines)
         self.limits = LimitsPane(change_limit, forecast)
         for name in PANES:
             pane = self[name]
             pane.id = name
             pane.add_class("pane")
             pane.border_title = name
-        self.screen.query_one("#header").mount(self.header)
-        self.screen.query_one("#stage").mount(*(self[name] for name in PANES))
+        self.query_one("#header").mount(self.header)
+        self.query_one("#stage").mount(*(self[name] for name in PANES))
         self.ready = True
-        self.arrange()
-        self.screen.call_after_refresh(self._focus, self.active)
+        self.update_display()
+        self.call_after_refresh(self._focus, self.active)
 
     def __getitem__(self, name: PaneName) -> LivePane:
         panes: dict[PaneName, LivePane] = {
@@ -109,61 +114,58 @@ class PaneLayout:
             "agents": self.agents,
             "tasks": self.tasks,
             "timeline": self.timeline,
-            "log": self.log,
+            "log": self.tiles,
             "limits": self.limits,
         }
         return panes[name]
 
-    def __iter__(self) -> Iterator[LivePane]:
+    def _all(self) -> list[LivePane]:
         """The header, then the panes in the order of PANES."""
-        yield self.header
-        if self.ready:
-            yield from (self[name] for name in PANES)
+        return [self.header, *(self[name] for name in PANES if self.ready)]
 
-    def visible(self) -> Iterator[LivePane]:
+    def visible_panes(self) -> list[LivePane]:
         """The header and the panes that have room on the screen now."""
-        return (pane for pane in self if pane.display and pane.size.height)
+        return [pane for pane in self._all() if pane.display and pane.size.height]
 
     def replace_log(self, lines: LineStore) -> None:
         """Show other log lines, in a new log pane at the same place."""
         self.lines = lines
-        old, new = self.log, LogTiles(lines)
+        old, new = self.tiles, LogTiles(lines)
         new.id, new.border_title = "log", "log"
         new.set_classes(old.classes)
-        self.log = new
+        self.tiles = new
 
         async def swap() -> None:
             await old.remove()
-            if new is self.log:
-                await self.screen.query_one("#stage").mount(new, before=self.limits)
+            if new is self.tiles:
+                await self.query_one("#stage").mount(new, before=self.limits)
 
-        self.screen.run_worker(swap(), name="log")
+        self.run_worker(swap(), name="log")
 
     # Which panes are visible, and which one has the keys ----------------------------------------------------
 
-    def arrange(self) -> None:
+    def update_display(self) -> None:
         """Display one pane where the screen is narrow or zoomed, else as many as fit."""
         if not self.ready:
             return
-        screen = self.screen
-        screen.set_class(self.zoomed, "zoomed")
+        self.set_class(self.zoomed, "zoomed")
         displayed: set[str]
-        if self.zoomed or screen.has_class("narrow"):
+        if self.zoomed or self.screen.has_class("narrow"):
             displayed = {self.active}
-        elif screen.has_class("middle"):
+        elif self.screen.has_class("middle"):
             displayed = {"graph", self.side if self.active in ("graph", self.side) else self.active}
         else:
             displayed = {"graph", self.side, "log", "limits"}
         for name in PANES:
             self[name].display = name in displayed
-        screen.query_one(Tabs).set_panes(self.active, displayed)
+        self.query_one(Tabs).set_panes(self.active, displayed)
 
     def show(self, name: PaneName) -> None:
         """Display a pane and give it the focus."""
         self.active = name
         if name in SIDE:
             self.side = name
-        self.arrange()
+        self.update_display()
         self._focus(name)
 
     def show_limit(self, name: str) -> None:
@@ -198,28 +200,33 @@ class PaneLayout:
         if target is not None:
             target.focus()
 
-    def on_focus_moved(self, widget: Widget) -> None:
-        """A widget got the focus: its pane is the active one. Call it from the screen's handler."""
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        """The pane of a widget that gets the focus is the active one."""
         # The event may be late: another widget may have the focus by now, or be about to get it.
-        if widget is not self.screen.focused:
+        if event.widget is not self.screen.focused:
             return
         for name in PANES if self.ready else ():
-            if self[name] in widget.ancestors_with_self:
+            if self[name] in event.widget.ancestors_with_self:
                 self.active = name
-                self.screen.query_one(Tabs).set_panes(name, None)
+                self.query_one(Tabs).set_panes(name, None)
+
+    def on_tabs_chosen(self, event: Tabs.Chosen) -> None:
+        self.show(event.name)
 
     # What is selected ---------------------------------------------------------------------------------------
 
     def on_selection_changed(self, event: SelectionChanged) -> None:
-        """Pass a pane's new selection to the other panes. Call it from the screen's handler."""
+        """Pass a pane's new selection to the other panes."""
         event.stop()
         self.select(event.selection, event.pane)
+        if event.opened:
+            self._open_selection(event.selection)
 
     def select(self, selection: Selection, sender: Widget | None = None) -> None:
         """Show this selection in all panes but the one that posted it."""
         self.selection = selection
         above = sender.ancestors_with_self if sender is not None else ()
-        for pane in self:
+        for pane in self._all():
             if pane not in above:
                 pane.show_selection(selection)
 
@@ -238,7 +245,7 @@ class PaneLayout:
         lack = "a task first: 3 shows them" if task and not target.task else ""
         lack = lack or ("an agent first" if step and not target.step_name else "")
         if lack:
-            self.screen.notify(f"select {lack}", severity="warning", markup=False)
+            self.notify(f"select {lack}", severity="warning")
         return bool(lack)
 
     def update_breadcrumb(self) -> None:
@@ -250,4 +257,4 @@ class PaneLayout:
         task = f"task {target.task}" if target.task else ""
         numbers = not (self.active == "limits" and self.limits.editing)
         breadcrumb = " › ".join(part for part in (task, step) if part)
-        self.screen.query_one(Tabs).set_breadcrumb(breadcrumb, numbers=numbers)
+        self.query_one(Tabs).set_breadcrumb(breadcrumb, numbers=numbers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,26 +13,17 @@ from textual.app import ComposeResult
 from textual.containers import Container
 
 from agentdeck.console.actions import bindings
-from agentdeck.console.footer import Footer
-from agentdeck.console.forecast_worker import Forecasts
 from agentdeck.console.log.lines import LineStore
-from agentdeck.console.palette import PaletteEntry
-from agentdeck.console.pane import PANES, PaneName, SelectionChanged
+from agentdeck.console.pane import PANES, PaneName
 from agentdeck.console.panes.playbar import PlayBar
 from agentdeck.console.recording import Recording
-from agentdeck.console.run_records import RunRecords
 from agentdeck.console.screens.base import SizedScreen
-from agentdeck.console.screens.history_actions import HistoryActions
-from agentdeck.console.screens.pane_layout import PaneLayout, pane_css
-from agentdeck.console.screens.run_actions import RunActions
 from agentdeck.console.screens.run_controls import RunControls
-from agentdeck.console.status_lines import Notice, Tabs
+from agentdeck.console.status_lines import Footer, Notice
 from agentdeck.console.throttle import FRAME
 from agentdeck.insight.replay import Playback
-from agentdeck.insight.what_if import RunSnapshot, snapshot_run
 from agentdeck.operations.commands import RunCommand
 from agentdeck.operations.engine_process import EngineProcess
-from agentdeck.store.command_client import CommandAnswer
 from agentdeck.views.run_view import RunView
 
 FOLD = 0.005  # seconds of a frame for folding events
@@ -50,6 +41,7 @@ class ReplayedRun:
     run: str
     view: RunView = field(default_factory=RunView)
     row: None = None
+    calls: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def now(self) -> float:
@@ -64,41 +56,34 @@ class ReplayScreen(SizedScreen):
 
     scope = "replay"
     BINDINGS = bindings("run", names=SHARED) + bindings("replay")
-    DEFAULT_CSS = pane_css("ReplayScreen") + "ReplayScreen #playbar { height: auto; }"
+    DEFAULT_CSS = "ReplayScreen #playbar { height: auto; }"
 
     def __init__(self, db: Path, run: str) -> None:
         super().__init__()
         self.state = ReplayedRun(db, run)
-        self.panes = PaneLayout(self, self.state.last_output)
+        self.controls = RunControls(self, self.state, self.refuse, self.refuse, self.notify)
+        self.panes = self.controls.panes
+        self.offers, self.typed = self.controls.offers, self.controls.typed_entries
         self.recording = Recording(db, run)
-        self.records = RunRecords(db, run)
-        forecasts = Forecasts(self._snapshot)
-        self.actions = RunActions(self, self.state, self.panes, self.records, forecasts, self.refuse)
-        self.history = HistoryActions(
-            self, self.state, self.panes, self.records, self.refuse, self.refuse_engine, self.notify
-        )
-        self.controls = RunControls(self.state, self.panes, self.actions, self.history, forecasts)
         self.bar: PlayBar | None = None
         self._frame_at = time.monotonic()
         self._lines_shown = 0
 
     def compose(self) -> ComposeResult:
-        yield Container(id="header")
-        yield Tabs(PANES)
-        yield Container(id="stage")
+        yield self.panes
         yield Notice()
         yield Container(id="playbar")
         yield Footer()
 
     def on_mount(self) -> None:
         self.recording.start()
-        self._set_interval(FRAME)
+        self._set_frame_timer()
 
     async def on_unmount(self) -> None:
         await self.recording.close()
 
-    def _set_interval(self, seconds: float) -> None:
-        self.set_interval(seconds, self.frame)
+    def _set_frame_timer(self) -> None:
+        self.set_interval(FRAME, self.frame)
 
     # The frame ----------------------------------------------------------------------------------------------
 
@@ -119,7 +104,7 @@ class ReplayScreen(SizedScreen):
         self.state.view = playback.view
         self._show_lines(playback.now)
         panes.header.reading = None if playback.settled else playback.index / max(1, playback.target)
-        for pane in panes.visible():
+        for pane in panes.visible_panes():
             if playback.settled or pane is panes.header:
                 pane.tick(playback.view, playback.now)
         panes.update_breadcrumb()
@@ -133,12 +118,7 @@ class ReplayScreen(SizedScreen):
         playback = Playback(recording.definition, recording.events)
         self.bar = PlayBar(playback)
         self.query_one("#playbar").mount(self.bar)
-        self.panes.build(
-            recording.definition,
-            events=self.records.events,
-            change_limit=self.actions.change_limit,
-            forecast=self.controls.forecasts,
-        )
+        self.controls.build(recording.definition)
         self.panes.header.badges = ("replay",)
         playback.playing = True
         self.call_after_refresh(self.bar.focus)
@@ -158,54 +138,21 @@ class ReplayScreen(SizedScreen):
 
     # What the parts use of the screen -----------------------------------------------------------------------
 
-    def refuse(self, command: RunCommand, then: Callable[[CommandAnswer], None] | None = None) -> None:
-        """Send no command, and say so."""
-        self._say_refused()
-
-    def refuse_engine(self, engine: Callable[[], EngineProcess]) -> None:
-        self._say_refused()
-
-    def _say_refused(self) -> None:
-        self.notify("a replay changes nothing; open the run itself for that", severity="warning", markup=False)
-
-    def _snapshot(self) -> RunSnapshot:
-        view = self.state.view
-        assert view.definition is not None
-        return snapshot_run(view, view.definition, self.panes.header.total, {})
-
-    def typed(self, query: str) -> Iterator[PaletteEntry]:
-        """For the palette: a command with its arguments."""
-        from agentdeck.console.typed_commands import typed_entries
-
-        return typed_entries(self.controls, query)
-
-    def offers(self) -> Iterator[PaletteEntry]:
-        return self.controls.offers()
-
-    # Messages of the panes ----------------------------------------------------------------------------------
+    def refuse(self, command: RunCommand | Callable[[], EngineProcess], then: object = None) -> None:
+        """Send no command, start no engine, and say so."""
+        self.notify("a replay changes nothing; open the run itself for that", severity="warning")
 
     def on_resize(self, event: events.Resize) -> None:
         super().on_resize(event)
-        self.panes.arrange()
-
-    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
-        self.panes.on_focus_moved(event.widget)
-
-    def on_tabs_chosen(self, event: Tabs.Chosen) -> None:
-        self.panes.show(event.name)
-
-    def on_selection_changed(self, event: SelectionChanged) -> None:
-        self.panes.on_selection_changed(event)
-        if event.opened:
-            self.history.open(event.selection)
+        self.panes.update_display()
 
     # Actions ------------------------------------------------------------------------------------------------
 
+    def action_command(self, name: str) -> None:
+        self.controls.commands[name]()
+
     def action_show(self, name: PaneName) -> None:
         self.panes.show(name)
-
-    def action_zoom(self) -> None:
-        self.panes.toggle_zoom()
 
     def action_up(self) -> None:
         if not self.panes.go_up():
@@ -218,21 +165,13 @@ class ReplayScreen(SizedScreen):
         if self.bar is not None:
             self.bar.action_play()
 
-    def action_next_event(self) -> None:
+    def action_step(self, by: int) -> None:
         if self.bar is not None:
-            self.bar.action_step(1)
+            self.bar.action_step(by)
 
-    def action_event_before(self) -> None:
+    def action_jump(self, direction: int) -> None:
         if self.bar is not None:
-            self.bar.action_step(-1)
-
-    def action_next_mark(self) -> None:
-        if self.bar is not None:
-            self.bar.action_jump(1)
-
-    def action_mark_before(self) -> None:
-        if self.bar is not None:
-            self.bar.action_jump(-1)
+            self.bar.action_jump(direction)
 
     def action_bar(self) -> None:
         if self.bar is not None:

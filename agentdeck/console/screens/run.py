@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from textual import events
 from textual.app import ComposeResult
-from textual.containers import Container
 from textual.timer import Timer
 
 from agentdeck.console import gc_tuning
 from agentdeck.console.actions import bindings
 from agentdeck.console.commands import send_command
 from agentdeck.console.feed import Feed
-from agentdeck.console.feed_intake import LATE, Intake
-from agentdeck.console.footer import Footer
-from agentdeck.console.forecast_worker import Forecasts
 from agentdeck.console.graph.pane import GraphPane
 from agentdeck.console.log.tiles import LogTiles
-from agentdeck.console.palette import PaletteEntry
-from agentdeck.console.pane import PANES, PaneName, SelectionChanged
+from agentdeck.console.pane import PaneName
 from agentdeck.console.panes.header import Header
-from agentdeck.console.run_records import RunRecords
-from agentdeck.console.run_state import LiveRun
+from agentdeck.console.run_state import LATE, Intake, LiveRun
 from agentdeck.console.screens.base import SizedScreen
-from agentdeck.console.screens.history_actions import HistoryActions
-from agentdeck.console.screens.pane_layout import PaneLayout, pane_css
-from agentdeck.console.screens.run_actions import RunActions
 from agentdeck.console.screens.run_controls import RunControls
-from agentdeck.console.status_lines import Notice, Tabs
-from agentdeck.console.throttle import FRAME, FrameRate
+from agentdeck.console.status_lines import Footer, Notice
+from agentdeck.console.throttle import FrameRate
 from agentdeck.insight.limits import windows
-from agentdeck.insight.what_if import RunSnapshot, snapshot_run
 from agentdeck.operations.commands import RunCommand
 from agentdeck.operations.engine_process import EngineProcess
 from agentdeck.store.command_client import CommandAnswer
@@ -53,22 +43,16 @@ class RunScreen(SizedScreen):
 
     scope = "run"
     BINDINGS = bindings("run")
-    DEFAULT_CSS = pane_css("RunScreen")
 
     def __init__(self, db: Path, run: str, feed: Feed | None = None) -> None:
         super().__init__()
         self.live = LiveRun(db, run, feed)
-        self.panes = PaneLayout(self, self.live.last_output)
-        self.forecasts = Forecasts(self._snapshot)
-        records = RunRecords(db, run)
-        self.records = records
-        self.actions = RunActions(self, self.live, self.panes, records, self.forecasts, self.send)
-        self.history = HistoryActions(
-            self, self.live, self.panes, records, self.send, self.start_engine, self._show_hint
-        )
-        self.controls = RunControls(self.live, self.panes, self.actions, self.history, self.forecasts)
+        self.controls = RunControls(self, self.live, self.send, self.start_engine, self._show_hint)
+        self.panes = self.controls.panes
+        self.offers, self.typed = self.controls.offers, self.controls.typed_entries
         self._rate = FrameRate()
-        self._timer: Timer | None = None
+        self._interval = 0.0
+        self._frame_timer: Timer | None = None
         self._drawn_at = self._resumed_at = 0.0
         self._hint, self._hint_until = "", 0.0
         self._limits: dict[str, Data] = {}
@@ -82,15 +66,13 @@ class RunScreen(SizedScreen):
         return self.live.view
 
     def compose(self) -> ComposeResult:
-        yield Container(id="header")
-        yield Tabs(PANES)
-        yield Container(id="stage")
+        yield self.panes
         yield Notice()
         yield Footer()
 
     def on_mount(self) -> None:
         self.live.feed.start()
-        self._set_interval(FRAME)
+        self._set_frame_timer()
 
     async def on_unmount(self) -> None:
         self.app.set_timer(gc_tuning.SETTLED, gc_tuning.look_again)
@@ -98,10 +80,13 @@ class RunScreen(SizedScreen):
 
     # The frame ----------------------------------------------------------------------------------------------
 
-    def _set_interval(self, seconds: float) -> None:
-        if self._timer is not None:
-            self._timer.stop()
-        self._timer = self.set_interval(seconds, self.frame)
+    def _set_frame_timer(self) -> None:
+        """Let frames come at the interval of the frame rate as it is now."""
+        if self._interval != self._rate.interval:
+            self._interval = self._rate.interval
+            if self._frame_timer is not None:
+                self._frame_timer.stop()
+            self._frame_timer = self.set_interval(self._interval, self.frame)
 
     def frame(self) -> None:
         """Take in what the feed has read, and let the panes draw it."""
@@ -111,12 +96,7 @@ class RunScreen(SizedScreen):
             return
         intake = self.live.intake
         if intake is None:
-            self.panes.build(
-                feed.definition,
-                events=self.records.events,
-                change_limit=self.actions.change_limit,
-                forecast=self.forecasts,
-            )
+            self.controls.build(feed.definition)
             intake = self.live.open(feed.definition, self.panes.lines)
             self.set_timer(gc_tuning.SETTLED, gc_tuning.set_aside)
         intake.take()
@@ -128,13 +108,12 @@ class RunScreen(SizedScreen):
         began = time.thread_time()
         self._drawn_at = time.monotonic()
         self._draw(feed, intake)
-        self._after_frame(time.thread_time() - began, intake.taken)
+        self._rate.after_frame(time.thread_time() - began, intake.taken, ended=self.view.ended is not None)
+        self._set_frame_timer()
 
     def _least_interval(self, late: bool) -> float:
         """Seconds between two drawn frames, at least."""
-        if not self.is_active:
-            return COVERED
-        return BEHIND if late else 0.0
+        return COVERED if not self.is_active else BEHIND if late else 0.0
 
     def _draw(self, feed: Feed, intake: Intake) -> None:
         self._update_header(feed)
@@ -148,23 +127,15 @@ class RunScreen(SizedScreen):
         """Let the visible panes draw the view. Until it has caught up, only the header and the log draw: its
         states and counts were true once and are false now, while log lines are true whenever they are read."""
         now = self.live.now
-        for pane in self.panes.visible():
+        for pane in self.panes.visible_panes():
             if caught_up or isinstance(pane, Header | LogTiles):
                 pane.tick(self.view, now)
             elif not isinstance(pane, GraphPane):
                 pane.show_placeholder(self.panes.header.reading_text)
 
-    def _after_frame(self, cost: float, taken: int) -> None:
-        before = self._rate.interval
-        self._rate.after_frame(cost, taken, ended=self.view.ended is not None)
-        if self._rate.interval != before:
-            self._set_interval(self._rate.interval)
-
     def on_key(self, event: events.Key) -> None:
-        slow = self._rate.interval > FRAME
         self._rate.key_pressed()
-        if slow:
-            self._set_interval(FRAME)
+        self._set_frame_timer()
 
     def _update_header(self, feed: Feed) -> None:
         """Show what only the run's row says."""
@@ -185,9 +156,8 @@ class RunScreen(SizedScreen):
         engine = self.console_app.engines.get(self.run)
         notice, fault = self.query_one(Notice), self.live.feed.fault
         if engine is not None and engine.ended is not None:
-            notice.show(
-                "failed", f"{self.run} did not start:  {engine.stderr_tail or 'no word from its process'}"
-            )
+            why = engine.stderr_tail or "no word from its process"
+            notice.show("failed", f"{self.run} did not start:  {why}")
         elif engine is None:
             notice.show("warn", fault or f"there is no run {self.run} in {self.live.db}")
         else:
@@ -237,45 +207,21 @@ class RunScreen(SizedScreen):
         if self.console_app.start(engine, look=False):
             self._resumed_at = time.monotonic()
 
-    def _snapshot(self) -> RunSnapshot:
-        assert self.view.definition is not None
-        return snapshot_run(self.view, self.view.definition, self.panes.header.total, self.live.feed.calls)
-
-    def typed(self, query: str) -> Iterator[PaletteEntry]:
-        """For the palette: a command with its arguments."""
-        from agentdeck.console.typed_commands import typed_entries
-
-        return typed_entries(self.controls, query)
-
-    def offers(self) -> Iterator[PaletteEntry]:
-        return self.controls.offers()
-
-    # Messages of the panes ----------------------------------------------------------------------------------
-
     def on_resize(self, event: events.Resize) -> None:
         super().on_resize(event)
-        self.panes.arrange()
+        self.panes.update_display()
 
-    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
-        self.panes.on_focus_moved(event.widget)
+    # Actions ------------------------------------------------------------------------------------------------
 
-    def on_tabs_chosen(self, event: Tabs.Chosen) -> None:
-        self.panes.show(event.name)
-
-    def on_selection_changed(self, event: SelectionChanged) -> None:
-        self.panes.on_selection_changed(event)
-        if event.opened:
-            self.history.open(event.selection)
-
-    # Actions: panes -----------------------------------------------------------------------------------------
+    def action_command(self, name: str) -> None:
+        if name == "pause":
+            self.console_app.used("p")
+        self.controls.commands[name]()
 
     def action_show(self, name: PaneName) -> None:
         if name == "limits":
             self.console_app.used("t")
         self.panes.show(name)
-
-    def action_zoom(self) -> None:
-        self.panes.toggle_zoom()
 
     def action_up(self) -> None:
         if not self.panes.go_up():
@@ -293,51 +239,3 @@ class RunScreen(SizedScreen):
         from agentdeck.console.screens.replay import ReplayScreen
 
         self.app.push_screen(ReplayScreen(self.live.db, self.run))
-
-    # Actions: the run ---------------------------------------------------------------------------------------
-
-    def action_pause(self) -> None:
-        self.console_app.used("p")
-        self.actions.pause()
-
-    def action_drain(self) -> None:
-        self.actions.drain()
-
-    def action_cancel_run(self) -> None:
-        self.actions.cancel_run()
-
-    def action_more(self) -> None:
-        self.actions.more_workers()
-
-    def action_fewer(self) -> None:
-        self.actions.fewer_workers()
-
-    def action_budget(self) -> None:
-        self.actions.budget()
-
-    def action_cancel(self) -> None:
-        self.actions.cancel()
-
-    def action_skip(self) -> None:
-        self.actions.skip()
-
-    def action_hold(self) -> None:
-        self.actions.hold()
-
-    def action_hurry(self) -> None:
-        self.actions.hurry()
-
-    def action_release(self) -> None:
-        self.actions.release()
-
-    def action_answer(self) -> None:
-        self.actions.answer()
-
-    def action_next(self) -> None:
-        self.history.next_need()
-
-    def action_why(self) -> None:
-        self.history.why()
-
-    def action_retry(self) -> None:
-        self.history.retry()

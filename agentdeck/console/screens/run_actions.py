@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Protocol
-
-from textual.screen import Screen
 
 from agentdeck.console.forecast_worker import Forecasts
 from agentdeck.console.panes.limits import shown
-from agentdeck.console.run_records import RunRecords
-from agentdeck.console.run_state import RunState
 from agentdeck.console.screens.dialogs import Confirm, TextDialog, yes_or_no
-from agentdeck.console.screens.pane_layout import PaneLayout
-from agentdeck.errors import AgentdeckError, UsageError
+from agentdeck.console.screens.run_context import RunContext
+from agentdeck.errors import UsageError
 from agentdeck.insight.attention import attention_items
 from agentdeck.insight.formatting import plural, seconds
 from agentdeck.insight.limits import limits
@@ -22,17 +17,6 @@ from agentdeck.operations import commands
 from agentdeck.operations.commands import RunCommand
 from agentdeck.store.command_client import CommandAnswer
 from agentdeck.workflow.model import Approve, Data
-
-
-class SendCommand(Protocol):
-    """Sends a command to the process that executes the run. Returns at once; the answer is shown as a toast, and
-    `then` is called with it."""
-
-    def __call__(
-        self,
-        command: RunCommand,
-        then: Callable[[CommandAnswer], None] | None = None,
-    ) -> None: ...
 
 
 def _amount_fault(text: str) -> str:
@@ -45,153 +29,111 @@ def _amount_fault(text: str) -> str:
 
 
 class RunActions:
-    """The actions of a run screen that the run's owner carries out. `screen` shows their questions, `panes` say
-    what they act on."""
+    """The actions of a run screen that the run's owner carries out."""
 
-    def __init__(
-        self,
-        screen: Screen[None],
-        state: RunState,
-        panes: PaneLayout,
-        records: RunRecords,
-        forecasts: Forecasts,
-        send: SendCommand,
-    ) -> None:
-        self._screen = screen
-        self._state = state
-        self._panes = panes
-        self._records = records
+    def __init__(self, run: RunContext, forecasts: Forecasts) -> None:
+        self._run = run
         self._forecasts = forecasts
-        self._send = send
 
     def _confirm(self, title: str, touches: Sequence[str], yes: str, command: RunCommand) -> None:
         """Send a command if the operator confirms what it touches."""
-
-        def answered(answer: str | None) -> None:
-            if answer:
-                self._send(command)
-
-        header = self._panes.header
+        header = self._run.panes.header
         if header.reading is not None:
             touches = [f"{header.reading_text}: what it touches is not known yet"]
-        self._screen.app.push_screen(Confirm(title, touches, yes_or_no(yes)), answered)
+        self._run.ask(Confirm(title, touches, yes_or_no(yes)), lambda _: self._run.send(command))
 
     # The run ------------------------------------------------------------------------------------------------
 
     def pause(self) -> None:
-        row = self._state.row
-        paused = self._state.view.state == "paused" or (row is not None and row.state == "paused")
-        self._send(commands.unpause() if paused else commands.pause())
+        row = self._run.state.row
+        paused = self._run.state.view.state == "paused" or (row is not None and row.state == "paused")
+        self._run.send(commands.unpause() if paused else commands.pause())
 
     def drain(self) -> None:
         touches = [
-            f"{plural(len(self._state.view.running), 'running step')} will finish, nothing new starts",
+            f"{plural(len(self._run.state.view.running), 'running step')} will finish, nothing new starts",
             "the rest waits for whoever resumes it",
         ]
-        self._confirm(f"Drain {self._state.run}?", touches, "Drain", commands.drain())
+        self._confirm(f"Drain {self._run.state.run}?", touches, "Drain", commands.drain())
 
     def cancel_run(self) -> None:
-        view = self._state.view
-        total = view.tasks.total if view.tasks.total is not None else self._panes.header.total
+        view = self._run.state.view
+        total = view.tasks.total if view.tasks.total is not None else self._run.panes.header.total
         left = plural(max(0, (total or view.tasks.opened) - view.tasks.ended), "task")
         touches = [
             f"{plural(len(view.running), 'running step')} will be stopped",
             f"{left} will not be done" + ("" if total else ", and those that were not read yet"),
             "a cancelled run cannot be resumed",
         ]
-        self._confirm(f"Cancel {self._state.run}?", touches, "Cancel the run", commands.cancel())
+        self._confirm(f"Cancel {self._run.state.run}?", touches, "Cancel the run", commands.cancel())
 
-    def more_workers(self) -> None:
-        self._scale_workers(1.25)
-
-    def fewer_workers(self) -> None:
-        self._scale_workers(0.8)
-
-    def _scale_workers(self, factor: float) -> None:
-        now = self._state.view.workers
+    def scale_workers(self, factor: float) -> None:
+        now = self._run.state.view.workers
         if now is not None:
             wanted = round(now * factor)
             changed = max(1, wanted if wanted != now else now + (1 if factor > 1 else -1))
-            self._send(commands.set_limits({"workers": changed}))
+            self._run.send(commands.set_limits({"workers": changed}))
 
     # Limits and the budget ----------------------------------------------------------------------------------
 
     def change_limit(self, name: str, value: Data) -> None:
         """Set a limit. The limits pane shows why where the owner refuses."""
         measure = name.removeprefix("budget.")
-        if measure != name:
-            command = commands.set_budget(measure, value)
-        else:
-            command = commands.set_limits({name: value})
+        is_budget = measure != name
+        command = commands.set_budget(measure, value) if is_budget else commands.set_limits({name: value})
 
         def answered(answer: CommandAnswer) -> None:
             if not answer.ok:
-                self._panes.limits.refused(name, answer.text)
+                self._run.panes.limits.refused(name, answer.text)
 
         self._forecasts.clear()
-        self._send(command, answered)
+        self._run.send(command, answered)
 
-    def budget(self) -> None:
-        """Ask how much more the run may spend."""
-        self._ask_budget()
-
-    def _ask_budget(self, text: str = "", refused: str = "") -> None:
-        """`refused`: why the owner of the run did not accept this text."""
-        view = self._state.view
-        now = {one.name: one for one in limits(view, view.now) if one.name.startswith("budget.")}
+    def ask_budget(self, text: str = "", refused: str = "") -> None:
+        """Ask how much more the run may spend. `refused`: why the run's owner did not accept this text."""
+        view = self._run.state.view
         about = [
-            f"{name.removeprefix('budget.')}: {shown(one, one.value)}"
+            f"{one.name.removeprefix('budget.')}: {shown(one, one.value)}"
             + (f", {shown(one, one.use)} used" if one.use is not None else "")
-            for name, one in now.items()
+            for one in limits(view, view.now)
+            if one.name.startswith("budget.")
         ]
         about.append("+0.40 grants 40 cents more, 2.50 is the whole of it from now on, +100k tokens is in tokens")
-
-        def answered(text: str | None) -> None:
-            if text:
-                self.grant(text)
-
-        question = TextDialog("Budget", "\n".join(about), text, "+0.40", _amount_fault, refused)
-        self._screen.app.push_screen(question, answered)
+        self._run.ask(TextDialog("Budget", "\n".join(about), text, "+0.40", _amount_fault, refused), self.grant)
 
     def grant(self, text: str) -> None:
         """Grant an amount as it is typed. Where it is refused, the question comes again with the text in it."""
         if fault := _amount_fault(text):
-            self._ask_budget(text, fault)
+            self.ask_budget(text, fault)
             return
 
         def answered(answer: CommandAnswer) -> None:
-            if not answer.ok and self._screen.is_active:
-                self._ask_budget(text, answer.text)
+            if not answer.ok and self._run.screen.is_active:
+                self.ask_budget(text, answer.text)
 
-        self._send(commands.budget_from(text), answered)
+        self._run.send(commands.budget_from(text), answered)
 
     # The target ---------------------------------------------------------------------------------------------
 
     def cancel(self) -> None:
         """Cancel the highlighted item: a step, a task, or an agent's steps."""
-        target = self._panes.target
-        if target.task and target.step_name:
-            self._cancel_step(target.task, target.step_name)
-        elif target.task:
-            self._cancel_task(target.task)
-        elif target.step_name:
-            self._cancel_agent(target.agent, target.step_name)
+        target = self._run.panes.target
+        task, step = target.task, target.step_name
+        if task and step:
+            touches = [f"step {step} of task {task}, and what needs it", *self._running_attempt(task, step)]
+            self._confirm(f"Cancel {step}?", touches, "Cancel the step", commands.cancel(task, step))
+        elif task:
+            running = [name for name, _ in self._run.state.view.running if f"{name}/".startswith(f"{task}/")]
+            touches = [f"task {task}", f"{plural(len(running), 'running step')} will be stopped"]
+            self._confirm(f"Cancel task {task}?", touches, "Cancel the task", commands.cancel(task))
+        elif step:
+            self._cancel_agent(target.agent, step)
         else:
-            told = "select a task, an agent or a step first; X cancels the run"
-            self._screen.notify(told, severity="warning")
-
-    def _cancel_step(self, task: str, step: str) -> None:
-        touches = [f"step {step} of task {task}, and what needs it", *self._running_attempt(task, step)]
-        self._confirm(f"Cancel {step}?", touches, "Cancel the step", commands.cancel(task, step))
-
-    def _cancel_task(self, task: str) -> None:
-        running = [step for one, step in self._state.view.running if f"{one}/".startswith(f"{task}/")]
-        touches = [f"task {task}", f"{plural(len(running), 'running step')} will be stopped"]
-        self._confirm(f"Cancel task {task}?", touches, "Cancel the task", commands.cancel(task))
+            self._run.warn("select a task, an agent or a step first; X cancels the run")
 
     def _cancel_agent(self, agent: str, step: str) -> None:
-        tally = self._state.view.agents.get(agent)
-        counts = tally.steps if tally else {}
+        totals = self._run.state.view.agents.get(agent)
+        counts = totals.steps if totals else {}
         waiting = counts.get("ready", 0) + counts.get("waiting", 0)
         touches = [
             f"{plural(counts.get('running', 0), 'step')} of {step} will be stopped",
@@ -201,11 +143,11 @@ class RunActions:
         self._confirm(f"Cancel {step} in every open task?", touches, "Cancel them", commands.cancel(step=step))
 
     def skip(self) -> None:
-        if self._panes.lacks(task=True, step=True):
+        if self._run.panes.lacks(task=True, step=True):
             return
-        task, step = self._panes.target.task, self._panes.target.step_name
+        task, step = self._run.panes.target.task, self._run.panes.target.step_name
         touches = [f"task {task} goes on without {step}", *self._running_attempt(task, step)]
-        definition = self._state.view.definition
+        definition = self._run.state.view.definition
         needing = [n for n, a in definition.agents.items() if step in a.needs] if definition else []
         if needing and "/" not in task:
             touches.append(f"{', '.join(needing)} will not wait for it any more")
@@ -213,46 +155,44 @@ class RunActions:
 
     def _running_attempt(self, task: str, step: str) -> list[str]:
         """A line on the attempt of this step that would be lost; empty where none runs."""
-        started = self._state.view.running.get((task, step))
+        started = self._run.state.view.running.get((task, step))
         if started is None:
             return []
-        return [f"attempt {started.attempt} has run for {seconds(self._state.now - started.at)}"]
+        return [f"attempt {started.attempt} has run for {seconds(self._run.state.now - started.at)}"]
 
     def hold(self) -> None:
         """Let an agent start nothing more; where it is held, give it back its `max_parallel`."""
-        if self._panes.lacks(step=True):
+        if self._run.panes.lacks(step=True):
             return
-        target, view = self._panes.target, self._state.view
+        target, view = self._run.panes.target, self._run.state.view
         agent = target.agent or target.step_name.partition("[")[0]
         name = f"agents.{agent}.max_parallel"
         definition = view.definition
         if definition is None or agent not in definition.agents:
-            self._screen.notify(
-                f"{agent} is not an agent of {view.workflow} itself", severity="warning", markup=False
-            )
+            self._run.warn(f"{agent} is not an agent of {view.workflow} itself")
             return
         now = view.limits.get(name, definition.agents[agent].max_parallel)
+        value: int | None = 0
         if now == 0:
             before = (m.text for m in reversed(view.timeline) if m.kind == "limit")
             held = next((text for text in before if text.startswith(f"{name}: ") and "-> 0" in text), "")
             was = held.removeprefix(f"{name}: ").partition(" -> ")[0]
-            self._send(commands.set_limits({name: int(was) if was.isdecimal() else None}))
-        else:
-            self._send(commands.set_limits({name: 0}))
+            value = int(was) if was.isdecimal() else None
+        self._run.send(commands.set_limits({name: value}))
 
     def hurry(self) -> None:
-        if not self._panes.lacks(task=True):
-            self._send(commands.hurry(self._panes.target.task.partition("/")[0]))
+        if not self._run.panes.lacks(task=True):
+            self._run.send(commands.hurry(self._run.panes.target.task.partition("/")[0]))
 
     def release(self) -> None:
-        if self._panes.lacks(step=True):
+        if self._run.panes.lacks(step=True):
             return
-        step = self._panes.target.step_name
-        task, definition = self._task_of(step), self._state.view.definition
+        step = self._run.panes.target.step_name
+        task, definition = self._task_of(step), self._run.state.view.definition
         touches = [f"{step}{f' of task {task}' if task else ''} goes with what has arrived"]
         if task and definition is not None and step in definition.agents:
             needs = definition.agents[step].needs
-            open_ = self._state.view.open.get(task)
+            open_ = self._run.state.view.open.get(task)
             there = [n for n in needs if open_ and (s := open_.steps.get(n)) is not None and s.state == "done"]
             lacks = [n for n in needs if n not in there]
             touches.append(f"{len(there)} of {len(needs)} arrived; without: {', '.join(lacks) or 'nothing'}")
@@ -260,9 +200,9 @@ class RunActions:
 
     def _task_of(self, step: str) -> str:
         """The selected task, else the oldest open one where this step still waits; empty where there is none."""
-        if self._panes.target.task:
-            return self._panes.target.task
-        for task in self._state.view.open.values():
+        if self._run.panes.target.task:
+            return self._run.panes.target.task
+        for task in self._run.state.view.open.values():
             found = task.steps.get(step)
             if found is None or found.state == "waiting":
                 return task.id
@@ -274,42 +214,28 @@ class RunActions:
         """Show the form of the selected approval step, else of the first one that is asking."""
         step, task = self._asking()
         if step:
-            look = self._read_approval(task, step)
-            self._screen.app.run_worker(look, name="approval", group="approval", exclusive=True)
+            approval = self._run.records.approval(task, step)
+            self._run.read(approval, partial(self._show_approval, task, step), "approval")
         else:
-            self._screen.notify("no step asks anything here", severity="warning", markup=False)
+            self._run.warn("no step asks anything here")
 
-    async def _read_approval(self, task: str, step: str) -> None:
-        """Read what the step asks, and show it."""
-        try:
-            does = await self._records.approval(task, step)
-        except AgentdeckError as error:
-            self._screen.notify(str(error), severity="error", markup=False)
-            return
-        if does is None:
-            run = self._state.run
-            told = f"what it asks is not recorded; agentdeck approve {run} {step} yes|no --task {task}"
-            self._screen.notify(told, severity="warning", markup=False)
-        else:
-            self._show_approval(task, step, does)
+    def _show_approval(self, task: str, step: str, approve: Approve | None) -> None:
+        from agentdeck.console.screens.answer import ApprovalForm
 
-    def _show_approval(self, task: str, step: str, does: Approve) -> None:
-        from agentdeck.console.screens.answer import ApprovalAnswer, ApprovalForm
-
-        if not self._screen.is_active:
-            return
-
-        def answered(given: ApprovalAnswer | None) -> None:
-            if given is not None:
-                self._send(commands.answer(step, task, given.approved, given.fields))
-
-        story = partial(self._records.story, task, step)
-        self._screen.app.push_screen(ApprovalForm(task, step, does, story), answered)
+        if approve is None:
+            command = f"agentdeck approve {self._run.state.run} {step} yes|no --task {task}"
+            self._run.warn(f"what it asks is not recorded; {command}")
+        elif self._run.screen.is_active:
+            story = partial(self._run.records.story, task, step)
+            self._run.ask(
+                ApprovalForm(task, step, approve, story),
+                lambda given: self._run.send(commands.answer(step, task, given.approved, given.fields)),
+            )
 
     def _asking(self) -> tuple[str, str]:
         """The step that asks, and its task: the selected one, else the first; empty where no step asks."""
-        asking = [need for need in attention_items(self._state.view, self._state.now) if need.why == "asking"]
-        target = self._panes.target
+        state, target = self._run.state, self._run.panes.target
+        asking = [need for need in attention_items(state.view, state.now) if need.why == "asking"]
         task, step = target.task, target.step_name
         for need in asking:
             if task in ("", need.task) and step in ("", need.step, need.step.partition("[")[0]):
