@@ -5,14 +5,18 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Iterator
+import sys
+import tempfile
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from agentdeck.scheduler import transitions
+from tests.forked import Forked
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -20,6 +24,27 @@ settings.register_profile("suite", max_examples=75, deadline=None, derandomize=T
 settings.register_profile("search", max_examples=5000, deadline=None, print_blob=True)
 settings.load_profile("suite")
 transitions.VALIDATE = True
+
+
+# The tests start hundreds of processes, and pytest itself compiles the tests: each once, not in every process.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """All that is imported and collected stays to the end: the garbage collector need not look at it."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
 
 
 @pytest.fixture(params=["uvloop", "asyncio"])
@@ -44,3 +69,12 @@ def nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME"):
             patch.setenv(name, str(folder / name.lower()))
         yield
+
+
+@pytest.fixture(scope="session")
+def forked() -> Iterator[Forked]:
+    made = Forked()
+    with tempfile.TemporaryDirectory() as folder:  # its imports are done before a test waits for something
+        made.run(["--version"], cwd=Path(folder), env=dict(os.environ))
+    yield made
+    made.close()

@@ -6,9 +6,7 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,7 @@ import pytest
 from agentdeck.engine.author import current_author
 from agentdeck.store.reader import Reader
 from tests.cli.documents import check_documents
-from tests.cli.forked import Forked
+from tests.forked import Forked
 
 #: How the store names who acts on the command line in these tests.
 WHO = current_author("cli").text
@@ -77,7 +75,7 @@ class Deck:
 
     def __call__(self, *args: object, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
         words = [*map(str, args)]
-        done = self.forked.run(words, cwd=self.folder, env={**self.env, **env}, stdin=stdin, timeout=60)
+        done = self.forked.run(words, cwd=self.folder, env={**self.env, **env}, stdin=stdin)
         check_documents(words, done.stdout)
         return done
 
@@ -111,15 +109,6 @@ class Deck:
         return [sys.executable, "-m", "agentdeck.cli.main", *map(str, args)]
 
 
-@pytest.fixture(scope="session")
-def forked() -> Iterator[Forked]:
-    made = Forked()
-    with tempfile.TemporaryDirectory() as folder:  # its imports are done before a test waits for something
-        made.run(["--version"], cwd=Path(folder), env=dict(os.environ), stdin="", timeout=60)
-    yield made
-    made.close()
-
-
 @pytest.fixture
 def deck(tmp_path: Path, forked: Forked) -> Iterator[Deck]:
     made = Deck(tmp_path, forked)
@@ -135,14 +124,3 @@ def each_loop(deck: Deck, loop_path: str) -> Deck:
     """The same on both event loops: what it starts with `start`."""
     deck.env["PYTHONPATH"] = loop_path
     return deck
-
-
-@pytest.fixture
-def until() -> Callable[[Callable[[], bool]], None]:
-    def wait(holds: Callable[[], bool]) -> None:
-        end = time.monotonic() + 20
-        while not holds():
-            assert time.monotonic() < end, "did not come true"
-            time.sleep(0.03)
-
-    return wait

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,7 @@ from agentdeck.engine.run_storage import LEASE
 from agentdeck.scheduler import events as ev
 from agentdeck.store.reader import Reader
 from tests.cli.conftest import WHO, Deck
-
-Until = Callable[[Callable[[], bool]], None]
+from tests.waiting import until
 
 #: `pay` works once there is a file `ok`, or with the input `ok`; every step leaves a line in `effects`.
 SHOP = """
@@ -188,7 +186,7 @@ agents:
 """
 
 
-def test_the_owner_of_a_live_run_retries_when_asked(deck: Deck, until: Until) -> None:
+def test_the_owner_of_a_live_run_retries_when_asked(deck: Deck) -> None:
     deck.write("alive.yaml", ALIVE)
     process = deck.start("run", "alive.yaml", "--wait")
     until(lambda: "1 letter" in deck("letters").stdout)
@@ -202,7 +200,7 @@ def test_the_owner_of_a_live_run_retries_when_asked(deck: Deck, until: Until) ->
     assert effects(deck) == {"pay": 2, "after": 1}
 
 
-def test_a_task_that_has_ended_goes_again_while_the_run_lives(deck: Deck, until: Until) -> None:
+def test_a_task_that_has_ended_goes_again_while_the_run_lives(deck: Deck) -> None:
     deck.write("lone.yaml", LONE)
     deck.write("t.jsonl", "".join(json.dumps({"n": n}) + "\n" for n in (1, 2, 9)))
     process = deck.start("run", "lone.yaml", "--tasks", "t.jsonl", "--wait")
@@ -237,7 +235,7 @@ def test_a_fork_shares_what_came_before(deck: Deck) -> None:
     assert deck("fork", run, "--from", "nobody").returncode == 2
 
 
-def test_what_may_have_taken_effect_is_executed_again_only_when_that_is_decided(deck: Deck, until: Until) -> None:
+def test_what_may_have_taken_effect_is_executed_again_only_when_that_is_decided(deck: Deck) -> None:
     deck.write(
         "once.yaml",
         "agentdeck: 1\nname: once\ndefaults: { retry: 1 }\nagents:\n"
@@ -279,7 +277,7 @@ def pay(extract: int) -> int:
 """
 
 
-def test_a_python_workflow_that_changed(deck: Deck, until: Until) -> None:
+def test_a_python_workflow_that_changed(deck: Deck) -> None:
     deck.write("shop.py", PYTHON % 30)
     process = deck.start("run", "shop.py", "--wait")
     until(lambda: effects(deck).get("pay") == 1)
@@ -317,7 +315,7 @@ output: ${x + y}
 
 
 @pytest.mark.parametrize("now", ["", BELOW.replace("x", "q")])
-def test_a_run_goes_on_with_its_sub_workflows_as_they_were(deck: Deck, until: Until, now: str) -> None:
+def test_a_run_goes_on_with_its_sub_workflows_as_they_were(deck: Deck, now: str) -> None:
     (deck.folder / "parts").mkdir()
     deck.write("above.yaml", ABOVE)
     below = deck.write("parts/below.yaml", BELOW)
@@ -337,7 +335,7 @@ def test_a_run_goes_on_with_its_sub_workflows_as_they_were(deck: Deck, until: Un
     assert effects(deck, "parts") == {"x": 2, "y": 3}
 
 
-def test_resume_all(deck: Deck, until: Until) -> None:
+def test_resume_all(deck: Deck) -> None:
     deck.write("slow.yaml", "agentdeck: 1\nname: slow\nagents: { a: { simulate: { takes: 500ms } } }\n")
     for count in (1, 2):
         process = deck.start("run", "slow.yaml", "--wait")
@@ -360,7 +358,7 @@ agents:
 """
 
 
-def test_a_question_is_open_still_and_idle_is_only_the_time_without_an_owner(deck: Deck, until: Until) -> None:
+def test_a_question_is_open_still_and_idle_is_only_the_time_without_an_owner(deck: Deck) -> None:
     """Nothing happened for more than a second before the kill, and yet somebody ran it."""
     deck.write("quiet.yaml", QUIET)
     process = deck.start("run", "quiet.yaml", "--wait")
@@ -384,7 +382,7 @@ def test_a_question_is_open_still_and_idle_is_only_the_time_without_an_owner(dec
     assert [e.who for e in events if isinstance(e, ev.StepAnswered)] == [WHO]
 
 
-def test_what_was_asked_of_a_dead_owner_is_not_done_by_the_next(deck: Deck, until: Until) -> None:
+def test_what_was_asked_of_a_dead_owner_is_not_done_by_the_next(deck: Deck) -> None:
     """Whoever asked was told that nobody runs it."""
     deck.write("quiet.yaml", QUIET)
     process = deck.start("run", "quiet.yaml", "--wait")
@@ -422,7 +420,7 @@ agents:
 """
 
 
-def started(deck: Deck, until: Until, tasks: int = 1) -> str:
+def started(deck: Deck, tasks: int = 1) -> str:
     """A live run whose joins wait for a step that goes on until there is a file `stop`."""
     deck.write("held.yaml", HELD)
     deck.write("t.jsonl", "".join(json.dumps({"n": n}) + "\n" for n in range(tasks)))
@@ -445,8 +443,8 @@ def ended(deck: Deck, run: str) -> dict[str, object]:
         reader.close()
 
 
-def test_release_lets_a_join_go(deck: Deck, until: Until) -> None:
-    run = started(deck, until)
+def test_release_lets_a_join_go(deck: Deck) -> None:
+    run = started(deck)
     done = deck("release", run, "join")
     assert (done.returncode, done.stdout) == (0, f"{run}: join goes with what has arrived\n")
     until(lambda: "step_succeeded 1 join" in ended(deck, run))
@@ -455,8 +453,8 @@ def test_release_lets_a_join_go(deck: Deck, until: Until) -> None:
     deck.write("stop", "")
 
 
-def test_cancel_of_a_task_and_of_a_step(deck: Deck, until: Until) -> None:
-    run = started(deck, until, 2)
+def test_cancel_of_a_task_and_of_a_step(deck: Deck) -> None:
+    run = started(deck, 2)
     assert deck("cancel", run, "--task", 1).stdout == f"{run}: task 1 cancelled\n"
     until(lambda: "task_ended 1" in ended(deck, run))
     assert "step_cancelled 1 slow" in ended(deck, run)
@@ -467,8 +465,8 @@ def test_cancel_of_a_task_and_of_a_step(deck: Deck, until: Until) -> None:
     assert state(deck, run) == "cancelled"
 
 
-def test_what_makes_no_sense_is_refused_with_what_there_is(deck: Deck, until: Until) -> None:
-    run = started(deck, until)
+def test_what_makes_no_sense_is_refused_with_what_there_is(deck: Deck) -> None:
+    run = started(deck)
     for args, told in (
         (("cancel", run, "--step", "solw"), "there is no step solw of any open task"),
         (("cancel", run, "--step", "quick", "--task", 1), "step quick of task 1 is over (done)"),
@@ -490,8 +488,8 @@ def test_what_makes_no_sense_is_refused_with_what_there_is(deck: Deck, until: Un
     assert deck.started[0].wait(20) == 0
 
 
-def test_who_paused_it_can_let_it_go_on_at_once(deck: Deck, until: Until) -> None:
-    run = started(deck, until)
+def test_who_paused_it_can_let_it_go_on_at_once(deck: Deck) -> None:
+    run = started(deck)
     for _ in range(3):
         assert deck("pause", run).returncode == 0
         assert state(deck, run) == "paused"
@@ -502,8 +500,8 @@ def test_who_paused_it_can_let_it_go_on_at_once(deck: Deck, until: Until) -> Non
     assert deck.started[0].wait(20) == 0
 
 
-def test_hurry_puts_a_task_first(deck: Deck, until: Until) -> None:
-    run = started(deck, until, 2)
+def test_hurry_puts_a_task_first(deck: Deck) -> None:
+    run = started(deck, 2)
     assert deck("hurry", run, 2).stdout == f"{run}: task 2 goes first\n"
     until(lambda: "task_hurried 2" in ended(deck, run))
     assert deck("hurry", run, 7).returncode == 1
@@ -511,8 +509,8 @@ def test_hurry_puts_a_task_first(deck: Deck, until: Until) -> None:
     assert deck.started[0].wait(20) == 0
 
 
-def test_cancel_of_a_run_leaves_no_process(deck: Deck, until: Until) -> None:
-    run = started(deck, until, 4)
+def test_cancel_of_a_run_leaves_no_process(deck: Deck) -> None:
+    run = started(deck, 4)
     children = Path(f"/proc/{deck.started[0].pid}/task/{deck.started[0].pid}/children")
     if not children.exists():
         pytest.skip("needs /proc")
@@ -533,7 +531,7 @@ agents:
 
 
 @pytest.mark.parametrize("now", [True, False])
-def test_now_leaves_no_grace(deck: Deck, until: Until, now: bool) -> None:
+def test_now_leaves_no_grace(deck: Deck, now: bool) -> None:
     deck.write("stubborn.yaml", STUBBORN)
     process = deck.start("run", "stubborn.yaml", "--wait")
     until(lambda: effects(deck).get("started") == 1)

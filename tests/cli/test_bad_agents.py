@@ -7,15 +7,13 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cli.conftest import Deck
-
-Until = Callable[[Callable[[], bool]], None]
+from tests.waiting import until
 
 CODE = """
 import asyncio, os, subprocess, sys, threading, time
@@ -117,7 +115,7 @@ def test_one_that_never_yields_is_named_and_ends_by_its_clock(deck: Deck, name: 
     assert [(e["fault"]["kind"], e["fault"]["clock"]) for e in failed] == [("timeout", "attempt")]
 
 
-def test_nobody_takes_a_run_up_while_an_agent_holds_its_loop(deck: Deck, until: Until) -> None:
+def test_nobody_takes_a_run_up_while_an_agent_holds_its_loop(deck: Deck) -> None:
     write(deck, *python("busy", keys="retry: 1, timeout: 10m"))
     process = deck.start("run", "w.yaml")
     until(lambda: "holds up everything else" in deck("logs", "last").stdout)
@@ -129,7 +127,7 @@ def test_nobody_takes_a_run_up_while_an_agent_holds_its_loop(deck: Deck, until: 
 
 
 @pytest.mark.usefixtures("each_loop")
-def test_control_c_twice_ends_an_agent_that_never_yields(deck: Deck, until: Until) -> None:
+def test_control_c_twice_ends_an_agent_that_never_yields(deck: Deck) -> None:
     write(deck, *python("busy", keys="retry: 1, timeout: 10m"))
     process = deck.start("run", "w.yaml")
     until(lambda: "holds up everything else" in deck("logs", "last").stdout)

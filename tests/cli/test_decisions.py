@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable
 from typing import Any
 
 from tests.cli.conftest import WHO, Deck
+from tests.waiting import until
 
-Until = Callable[[Callable[[], bool]], None]
 PAID = """
 agentdeck: 1
 name: paid
@@ -30,7 +29,7 @@ def answered(deck: Deck) -> dict[str, Any]:
     return event  # type: ignore[no-any-return]
 
 
-def start(deck: Deck, until: Until, within: str = "4h", *args: str) -> Any:
+def start(deck: Deck, within: str = "4h", *args: str) -> Any:
     deck.write("paid.yaml", PAID % within)
     process = deck.start("run", "paid.yaml", "--json", *args)
     until(lambda: '"gate"' in deck.log())
@@ -47,8 +46,8 @@ def shown(deck: Deck) -> dict[str, str]:
     }
 
 
-def test_a_person_in_time_is_recorded_with_account_host_tool_and_name(deck: Deck, until: Until) -> None:
-    process = start(deck, until)
+def test_a_person_in_time_is_recorded_with_account_host_tool_and_name(deck: Deck) -> None:
+    process = start(deck)
     deck.env.pop("USER")
     deck.env.pop("LOGNAME", None)
     done = deck("approve", "last", "gate", "yes", "--field", "reason=fair", "--by", "Grace Hopper")
@@ -72,14 +71,14 @@ def test_a_person_in_time_is_recorded_with_account_host_tool_and_name(deck: Deck
     assert json.loads(deck("step", "last", "1", "gate", "--json").stdout)["decision"] == summary["latest"][0]
 
 
-def test_a_no_and_a_timeout_are_two_records(deck: Deck, until: Until) -> None:
-    process = start(deck, until)
+def test_a_no_and_a_timeout_are_two_records(deck: Deck) -> None:
+    process = start(deck)
     assert deck("approve", "last", "gate", "no", "--field", "reason=dear").returncode == 0
     process.communicate(timeout=20)
     by_hand = answered(deck)
     assert (by_hand["how"], by_hand["approved"], by_hand["who"]) == ("person", False, WHO)
     assert f"rejected by {WHO}" in deck("why", "last", "gate").stdout
-    process = start(deck, until, "200ms")
+    process = start(deck, "200ms")
     process.communicate(timeout=20)
     event = answered(deck)
     assert (event["how"], event["approved"], event["fields"]) == ("timeout", False, {"amount": 10})
@@ -89,8 +88,8 @@ def test_a_no_and_a_timeout_are_two_records(deck: Deck, until: Until) -> None:
     assert json.loads(deck("show", "last", "--json").stdout)["approvals"]["how"] == {"timeout": 1}
 
 
-def test_an_answer_that_lacks_a_field_is_refused_and_the_step_asks_on(deck: Deck, until: Until) -> None:
-    process = start(deck, until)
+def test_an_answer_that_lacks_a_field_is_refused_and_the_step_asks_on(deck: Deck) -> None:
+    process = start(deck)
     for answer in ("yes", "no"):
         done = deck("approve", "last", "gate", answer)
         assert done.returncode == 2
@@ -103,7 +102,7 @@ def test_an_answer_that_lacks_a_field_is_refused_and_the_step_asks_on(deck: Deck
     assert "defaults" not in event
 
 
-def test_yes_is_a_record_of_its_own_and_invents_no_value(deck: Deck, until: Until) -> None:
+def test_yes_is_a_record_of_its_own_and_invents_no_value(deck: Deck) -> None:
     deck.write("paid.yaml", PAID % "4h")
     done = deck("run", "paid.yaml", "--yes")
     assert done.returncode == 2

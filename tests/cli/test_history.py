@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable
 
 import pytest
 
 from tests.cli.conftest import QUICK, WHO, Deck
+from tests.waiting import until
 
 SHOP = """
 agentdeck: 1
@@ -82,7 +82,7 @@ def test_why_it_ended_so(deck: Deck) -> None:
         assert done.stderr.startswith("agentdeck: ")
 
 
-def test_why_it_waits_now(deck: Deck, until: Callable[[Callable[[], bool]], None]) -> None:
+def test_why_it_waits_now(deck: Deck) -> None:
     deck.start("run", deck.write("queue.yaml", QUEUE), "--workers", 1, "--wait")
     until(lambda: "running" in deck("why", "last", "one").stdout)
     said = deck("why", "last", "one").stdout

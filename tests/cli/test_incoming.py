@@ -12,8 +12,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.cli.conftest import Deck
+from tests.waiting import until
 
-Until = Callable[[Callable[[], bool]], None]
 ECHO = """
 agentdeck: 1
 name: echo
@@ -58,7 +58,7 @@ def kept(deck: Deck) -> int:
 
 
 def test_tasks_end_while_others_have_not_come_yet(
-    deck: Deck, piped: Callable[..., subprocess.Popen[str]], until: Until
+    deck: Deck, piped: Callable[..., subprocess.Popen[str]]
 ) -> None:
     process = piped("--json")
     for number in range(1, 4):
@@ -69,7 +69,7 @@ def test_tasks_end_while_others_have_not_come_yet(
 
 
 def test_a_pipe_without_an_end_is_read_only_as_far_as_needed(
-    deck: Deck, piped: Callable[..., subprocess.Popen[str]], until: Until
+    deck: Deck, piped: Callable[..., subprocess.Popen[str]]
 ) -> None:
     deck.write("echo.yaml", ECHO)
     endless = subprocess.Popen(["yes", '{"n": 7}'], stdout=subprocess.PIPE)
@@ -95,7 +95,7 @@ def test_a_pipe_without_an_end_is_read_only_as_far_as_needed(
 
 
 def test_a_bad_line_in_the_middle_ends_what_runs_and_is_told(
-    deck: Deck, piped: Callable[..., subprocess.Popen[str]], until: Until
+    deck: Deck, piped: Callable[..., subprocess.Popen[str]]
 ) -> None:
     process = piped("--json")
     put(process, 1, 2)
@@ -111,7 +111,7 @@ def test_a_bad_line_in_the_middle_ends_what_runs_and_is_told(
 
 
 def test_a_bad_line_in_the_middle_may_be_left_out(
-    deck: Deck, piped: Callable[..., subprocess.Popen[str]], until: Until
+    deck: Deck, piped: Callable[..., subprocess.Popen[str]]
 ) -> None:
     process = piped("--json", "--skip-bad")
     put(process, 1)
@@ -122,9 +122,7 @@ def test_a_bad_line_in_the_middle_may_be_left_out(
     assert "stdin: 2 bad lines left out" in err
 
 
-def test_killed_while_more_was_to_come(
-    deck: Deck, piped: Callable[..., subprocess.Popen[str]], until: Until
-) -> None:
+def test_killed_while_more_was_to_come(deck: Deck, piped: Callable[..., subprocess.Popen[str]]) -> None:
     process = piped()
     put(process, 1, 2, 3)
     until(lambda: '"done": 3' in deck("show", "last", "--json").stdout)

@@ -6,9 +6,9 @@ import json
 import sqlite3
 import stat
 import subprocess
-from collections.abc import Callable
 
 from tests.cli.conftest import QUICK, Deck
+from tests.waiting import until
 
 LONG = """\
 agentdeck: 1
@@ -61,9 +61,7 @@ def test_prune(deck: Deck) -> None:
         assert deck("prune", *args).returncode == 2
 
 
-def test_what_came_through_stdin_goes_with_its_run(
-    deck: Deck, until: Callable[[Callable[[], bool]], None]
-) -> None:
+def test_what_came_through_stdin_goes_with_its_run(deck: Deck) -> None:
     file = deck.write("long.yaml", LONG)
     with deck.write("t.jsonl", "{}\n").open() as tasks:
         process = subprocess.Popen(
@@ -86,14 +84,14 @@ def test_what_came_through_stdin_goes_with_its_run(
     assert kept() == [0, 0]
 
 
-def test_a_run_that_goes_on_is_not_pruned(deck: Deck, until: Callable[[Callable[[], bool]], None]) -> None:
+def test_a_run_that_goes_on_is_not_pruned(deck: Deck) -> None:
     deck.start("run", deck.write("long.yaml", LONG))
     until(lambda: "running" in deck("runs").stdout)
     assert "0 runs deleted" in deck("prune", "--keep", 0, "--older", "1ms", "--yes").stdout
     assert "running" in deck("runs").stdout
 
 
-def test_backup(deck: Deck, until: Callable[[Callable[[], bool]], None]) -> None:
+def test_backup(deck: Deck) -> None:
     (first,) = ran(deck, 1)
     deck.start("run", deck.write("long.yaml", LONG))
     until(lambda: "running" in deck("runs").stdout)
@@ -110,7 +108,7 @@ def test_backup(deck: Deck, until: Callable[[Callable[[], bool]], None]) -> None
     assert deck("backup", deck.db, "--force").returncode == 2, "never over the store itself"
 
 
-def test_limits_are_saved(deck: Deck, until: Callable[[Callable[[], bool]], None]) -> None:
+def test_limits_are_saved(deck: Deck) -> None:
     file = deck.write("long.yaml", LONG)
     deck.start("run", file)
     until(lambda: "running" in deck("runs").stdout)

@@ -7,7 +7,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,8 @@ from agentdeck.store.tasks import BLOCK, RecordedTasks, TaskSpool, recorded
 from agentdeck.store.writer import Writer
 from agentdeck.workflow.loader import loads
 from tests.cli.conftest import Deck
+from tests.waiting import until
 
-Until = Callable[[Callable[[], bool]], None]
 NOTE = """
 agentdeck: 1
 name: note
@@ -55,7 +54,7 @@ def noted(deck: Deck) -> list[str]:
     return file.read_text().split() if file.exists() else []
 
 
-def killed(deck: Deck, until: Until, *args: object, **given: Any) -> None:
+def killed(deck: Deck, *args: object, **given: Any) -> None:
     """Launch, and kill when a few tasks have ended."""
     process = subprocess.Popen(
         deck.command(("run", "note.yaml", "--workers", "1", *args)),
@@ -67,10 +66,10 @@ def killed(deck: Deck, until: Until, *args: object, **given: Any) -> None:
     process.wait()
 
 
-def test_a_tasks_file_that_was_overwritten_changes_nothing(deck: Deck, until: Until) -> None:
+def test_a_tasks_file_that_was_overwritten_changes_nothing(deck: Deck) -> None:
     deck.write("note.yaml", NOTE)
     file = deck.write("t.jsonl", tasks("old"))
-    killed(deck, until, "--tasks", "t.jsonl")
+    killed(deck, "--tasks", "t.jsonl")
     file.write_text(tasks("new", 12))
     done = deck("resume", "last", "--json")
     assert done.returncode == 0, done.stderr
@@ -80,10 +79,10 @@ def test_a_tasks_file_that_was_overwritten_changes_nothing(deck: Deck, until: Un
     assert {f"old{n}" for n in range(1, 31)} == set(noted(deck))
 
 
-def test_a_tasks_file_that_is_gone_changes_nothing_also_for_a_fork(deck: Deck, until: Until) -> None:
+def test_a_tasks_file_that_is_gone_changes_nothing_also_for_a_fork(deck: Deck) -> None:
     deck.write("note.yaml", NOTE)
     file = deck.write("t.csv", "v\n" + "".join(f"old{n}\n" for n in range(1, 31)))
-    killed(deck, until, "--tasks", "t.csv")
+    killed(deck, "--tasks", "t.csv")
     file.unlink()
     forked = json.loads(deck("fork", "last", "--set", "inputs.v=forked", "--json").stdout)
     assert (forked["tasks"]["total"], forked["tasks"]["done"]) == (30, 30)
@@ -95,23 +94,23 @@ def test_a_tasks_file_that_is_gone_changes_nothing_also_for_a_fork(deck: Deck, u
 
 
 @pytest.mark.parametrize("piped", [False, True])
-def test_tasks_of_stdin_are_resumed(deck: Deck, until: Until, piped: bool) -> None:
+def test_tasks_of_stdin_are_resumed(deck: Deck, piped: bool) -> None:
     deck.write("note.yaml", NOTE)
     with deck.write("t.jsonl", tasks("in")).open("rb") as file:
         if piped:
             with subprocess.Popen(["cat"], stdin=file, stdout=subprocess.PIPE) as cat:
-                killed(deck, until, "--tasks", "-", stdin=cat.stdout)
+                killed(deck, "--tasks", "-", stdin=cat.stdout)
         else:
-            killed(deck, until, "--tasks", "-", stdin=file)
+            killed(deck, "--tasks", "-", stdin=file)
     done = deck("resume", "last", "--json")
     assert json.loads(done.stdout)["tasks"]["done"] == 30, done.stderr
     assert {f"in{n}" for n in range(1, 31)} == set(noted(deck))
 
 
-def test_a_run_of_version_0_1_reads_its_file_again_and_says_so(deck: Deck, until: Until) -> None:
+def test_a_run_of_version_0_1_reads_its_file_again_and_says_so(deck: Deck) -> None:
     deck.write("note.yaml", NOTE)
     deck.write("t.jsonl", tasks("old"))
-    killed(deck, until, "--tasks", "t.jsonl")
+    killed(deck, "--tasks", "t.jsonl")
     with sqlite3.connect(deck.db) as db:
         db.execute("DELETE FROM run_tasks")
         db.execute("UPDATE runs SET options = json_remove(options, '$.files')")
@@ -120,7 +119,7 @@ def test_a_run_of_version_0_1_reads_its_file_again_and_says_so(deck: Deck, until
     assert json.loads(done.stdout)["tasks"]["done"] == 30
 
 
-def interrupted(deck: Deck, until: Until) -> None:
+def interrupted(deck: Deck) -> None:
     deck.write("shop.yaml", PYTHON)
     deck.write("shop.py", SHOP)
     deck.write("prices.py", "def of(v):\n    return 'cheap ' + v\n")
@@ -132,10 +131,8 @@ def interrupted(deck: Deck, until: Until) -> None:
 
 
 @pytest.mark.parametrize("module", ["shop.py", "prices.py"])
-def test_a_changed_module_is_named_and_refused_until_it_is_accepted(
-    deck: Deck, until: Until, module: str
-) -> None:
-    interrupted(deck, until)
+def test_a_changed_module_is_named_and_refused_until_it_is_accepted(deck: Deck, module: str) -> None:
+    interrupted(deck)
     file = deck.folder / module
     file.write_text(file.read_text() + "\n# another line\n")
     refused = deck("resume", "last")
@@ -154,8 +151,8 @@ def test_a_changed_module_is_named_and_refused_until_it_is_accepted(
     assert record["author"]["tool"] == "cli"
 
 
-def test_an_unchanged_module_is_resumed_and_a_missing_one_named(deck: Deck, until: Until) -> None:
-    interrupted(deck, until)
+def test_an_unchanged_module_is_resumed_and_a_missing_one_named(deck: Deck) -> None:
+    interrupted(deck)
     (deck.folder / "prices.py").rename(deck.folder / "moved")
     assert "module prices.py is missing" in deck("resume", "last").stderr
     (deck.folder / "moved").rename(deck.folder / "prices.py")
@@ -198,9 +195,7 @@ asyncio.run(flow.run(db="deck.db", workers=1, tasks=iter(tasks) if sys.argv[1:] 
 
 
 @pytest.mark.parametrize("iterator", [False, True])
-def test_tasks_of_a_python_program_are_recorded_or_their_lack_is_refused(
-    deck: Deck, until: Until, iterator: bool
-) -> None:
+def test_tasks_of_a_python_program_are_recorded_or_their_lack_is_refused(deck: Deck, iterator: bool) -> None:
     script = [sys.executable, str(deck.write("flow_api.py", API)), *(["iterator"] if iterator else [])]
     process = subprocess.Popen(script, cwd=deck.folder, env=deck.env, text=True)
     deck.started.append(process)

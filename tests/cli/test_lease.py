@@ -18,6 +18,7 @@ from agentdeck.scheduler import events as ev
 from agentdeck.store.reader import Reader
 from agentdeck.store.schema import open_for_writing
 from tests.cli.conftest import Deck
+from tests.waiting import until
 
 Until: TypeAlias = Callable[[Callable[[], bool]], None]
 
@@ -30,7 +31,7 @@ agents:
 """
 
 
-def begin(deck: Deck, until: Until) -> tuple[subprocess.Popen[str], str]:
+def begin(deck: Deck) -> tuple[subprocess.Popen[str], str]:
     """A run that waits for an answer."""
     deck.write("waits.yaml", WAITS)
     process = deck.start("run", "waits.yaml", "--wait")
@@ -75,8 +76,8 @@ def stopped(process: subprocess.Popen[str], db: Path, ahead: float = 0.0) -> Ite
         os.kill(process.pid, signal.SIGCONT)
 
 
-def test_a_process_that_is_suspended_for_longer_than_its_lease_holds_its_run(deck: Deck, until: Until) -> None:
-    process, run = begin(deck, until)
+def test_a_process_that_is_suspended_for_longer_than_its_lease_holds_its_run(deck: Deck) -> None:
+    process, run = begin(deck)
     with stopped(process, deck.db):
         reader = Reader(deck.db)
         until(lambda: (reader.run(run).lease_until or 0.0) < time.time())
@@ -86,17 +87,17 @@ def test_a_process_that_is_suspended_for_longer_than_its_lease_holds_its_run(dec
     ends_undisturbed(deck, run, process)
 
 
-def test_a_clock_that_is_set_does_not_interrupt_a_run(deck: Deck, until: Until) -> None:
+def test_a_clock_that_is_set_does_not_interrupt_a_run(deck: Deck) -> None:
     """The observer's clock is an hour ahead of the one that the lease was made with."""
-    process, run = begin(deck, until)
+    process, run = begin(deck)
     with stopped(process, deck.db, ahead=3600):
         assert state(deck, run) == "running"
         is_refused(deck, run, process)
     ends_undisturbed(deck, run, process)
 
 
-def test_a_locked_store_does_not_interrupt_a_run(deck: Deck, until: Until) -> None:
-    process, run = begin(deck, until)
+def test_a_locked_store_does_not_interrupt_a_run(deck: Deck) -> None:
+    process, run = begin(deck)
     guard = sqlite3.connect(deck.db, isolation_level=None, timeout=10)
     guard.execute("BEGIN EXCLUSIVE")
     reader = Reader(deck.db)
@@ -109,8 +110,8 @@ def test_a_locked_store_does_not_interrupt_a_run(deck: Deck, until: Until) -> No
     ends_undisturbed(deck, run, process)
 
 
-def test_a_pid_that_is_used_again_does_not_hold_a_run(deck: Deck, until: Until) -> None:
-    process, run = begin(deck, until)
+def test_a_pid_that_is_used_again_does_not_hold_a_run(deck: Deck) -> None:
+    process, run = begin(deck)
     process.kill()
     process.wait()
     connection = open_for_writing(deck.db)

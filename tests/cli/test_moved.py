@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 from tests.cli.conftest import Deck
+from tests.waiting import until
 
-Until = Callable[[Callable[[], bool]], None]
 MADE = """
 import time
 from agentdeck import Workflow
@@ -55,7 +54,7 @@ def test_letters_are_retried_in_the_new_folder(deck: Deck) -> None:
     assert f"the workflow is in {new} now, and was in {old}, by Grace (" in deck("events", run).stdout
 
 
-def test_resume_in_the_new_folder(deck: Deck, until: Until) -> None:
+def test_resume_in_the_new_folder(deck: Deck) -> None:
     old = folder(deck, MADE, "made.py")
     (old / "add").write_text("1")
     process = deck.start("run", "old/made.py")

@@ -14,6 +14,7 @@ import pytest
 from agentdeck.scheduler import events as ev
 from agentdeck.store.reader import Reader
 from tests.cli.conftest import Deck
+from tests.waiting import until
 
 Until: TypeAlias = Callable[[Callable[[], bool]], None]
 
@@ -33,7 +34,7 @@ agents:
 
 
 @pytest.fixture
-def dead(deck: Deck, until: Until) -> Deck:
+def dead(deck: Deck) -> Deck:
     """A run that was killed while its step paid, and resumed: two letters, of its holder and of its waiter."""
     deck.write("pays.yaml", PAY.replace("{}", '{\\"receipt\\": 5}'))
     deck.write("t.jsonl", '{"n": 1}\n{"n": 2}\n')

@@ -8,7 +8,6 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,8 @@ import pytest
 from agentdeck.operations.out_file import OutFile
 from agentdeck.scheduler import events as ev
 from tests.cli.conftest import Deck
+from tests.waiting import until
 
-Until = Callable[[Callable[[], bool]], None]
 WORK = """
 agentdeck: 1
 name: work
@@ -79,7 +78,7 @@ def test_retries_replace_the_lines_of_their_tasks(deck: Deck) -> None:
     assert printed == file.read_text()
 
 
-def test_resume_completes_what_a_killed_process_left(deck: Deck, until: Until) -> None:
+def test_resume_completes_what_a_killed_process_left(deck: Deck) -> None:
     file = deck.folder / "done.jsonl"
     process = deck.start("run", "work.yaml", "--tasks", tasks(deck, 30), "--out", file, "--workers", 2)
     until(lambda: file.exists() and len(file.read_bytes().splitlines()) > 4)
@@ -178,7 +177,7 @@ def test_a_disk_that_is_full_leaves_whole_lines(deck: Deck) -> None:
     assert len(states(deck.folder / "late.jsonl")) == 120
 
 
-def test_a_run_of_another_process_is_refused(deck: Deck, until: Until) -> None:
+def test_a_run_of_another_process_is_refused(deck: Deck) -> None:
     deck.write("waits.yaml", 'agentdeck: 1\nname: waits\nagents: { gate: { approve: { ask: "?" } } }\n')
     deck.start("run", "waits.yaml", "--wait")
     until(lambda: "gate" in deck.log())

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from tests.cli.conftest import ROOT, Deck
+from tests.waiting import until
 
-Until = Callable[[Callable[[], bool]], None]
 GOOD, BAD = "sk-good-0123456789", "sk-bad-0123456789"
 DECK = """
 agentdeck: 1
@@ -43,9 +43,7 @@ def begin(deck: Deck, url: str, how: str, key: str) -> subprocess.Popen[str]:
     return deck.start("run", "w.yaml", "--tasks", "t.jsonl", "--workers", "4", "--wait")
 
 
-def test_a_wrong_key_parks_says_what_to_do_and_goes_on_once_it_is_mended(
-    deck: Deck, until: Until, url: str
-) -> None:
+def test_a_wrong_key_parks_says_what_to_do_and_goes_on_once_it_is_mended(deck: Deck, url: str) -> None:
     key = deck.write("key", BAD)
     process = begin(deck, url, f"keyed-{GOOD}", f'{{ command: [cat, "{key}"] }}')
     until(lambda: "held up" in deck("show", "last").stdout)
@@ -66,7 +64,7 @@ def test_a_wrong_key_parks_says_what_to_do_and_goes_on_once_it_is_mended(
     assert BAD not in said + shown
 
 
-def test_a_wrong_key_from_the_environment_is_mended_by_draining(deck: Deck, until: Until, url: str) -> None:
+def test_a_wrong_key_from_the_environment_is_mended_by_draining(deck: Deck, url: str) -> None:
     deck.env["FAR_KEY"] = BAD
     process = begin(deck, url, f"keyed-{GOOD}", '"${env.FAR_KEY}"')
     until(lambda: "held up" in deck("show", "last").stdout)
@@ -80,7 +78,7 @@ def test_a_wrong_key_from_the_environment_is_mended_by_draining(deck: Deck, unti
     assert "12 tasks done" in again.stderr
 
 
-def test_a_provider_that_says_slower_is_told_in_plain_words(deck: Deck, until: Until, url: str) -> None:
+def test_a_provider_that_says_slower_is_told_in_plain_words(deck: Deck, url: str) -> None:
     process = begin(deck, url, "slower-30", "none-needed")
     until(lambda: "held up" in deck("show", "last").stdout)
     assert "far is left alone: it asked to wait 30s" in deck("show", "last").stdout
@@ -90,7 +88,7 @@ def test_a_provider_that_says_slower_is_told_in_plain_words(deck: Deck, until: U
     assert process.poll() is None
 
 
-def test_a_provider_that_fails_rests_and_that_is_told(deck: Deck, until: Until, url: str) -> None:
+def test_a_provider_that_fails_rests_and_that_is_told(deck: Deck, url: str) -> None:
     deck.write("t.jsonl", "".join(f'{{"n": {n}}}\n' for n in range(12)))
     process = begin(deck, url, "broken", "none-needed")
     until(lambda: "rests for" in deck("show", "last").stdout)
@@ -133,9 +131,7 @@ agents: { a: { prompt: "Say ${task.n}.", max_output: 20 } }
 """
 
 
-def test_a_budget_that_is_used_up_shows_what_is_left_and_what_can_be_done(
-    deck: Deck, until: Until, url: str
-) -> None:
+def test_a_budget_that_is_used_up_shows_what_is_left_and_what_can_be_done(deck: Deck, url: str) -> None:
     deck.write("deck.yaml", DECK.format(url=url, how="ok", key="none-needed").replace(*CHEAP))
     deck.write("w.yaml", BUDGETED)
     deck.write("t.jsonl", "".join(f'{{"n": {n}}}\n' for n in range(40)))

@@ -8,13 +8,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 
 import pytest
 
 from tests.cli.conftest import ASKS, QUICK, SLOW, WHO, Deck
-
-Until = Callable[[Callable[[], bool]], None]
+from tests.waiting import until
 
 
 def runs(deck: Deck) -> list[dict[str, object]]:
@@ -163,7 +161,7 @@ def test_a_module_that_is_not_there(deck: Deck) -> None:
 
 
 @pytest.mark.usefixtures("each_loop")
-def test_control_c_drains_and_resume_goes_on(deck: Deck, until: Until) -> None:
+def test_control_c_drains_and_resume_goes_on(deck: Deck) -> None:
     deck.write("slow.yaml", SLOW)
     process = deck.start("run", "slow.yaml", "--wait")
     until(lambda: "step_started" in deck.log())
@@ -185,7 +183,7 @@ def test_control_c_drains_and_resume_goes_on(deck: Deck, until: Until) -> None:
 
 
 @pytest.mark.usefixtures("each_loop")
-def test_control_c_twice_cancels(deck: Deck, until: Until) -> None:
+def test_control_c_twice_cancels(deck: Deck) -> None:
     deck.write("slow.yaml", SLOW.replace("1500ms", "60s").replace("one: {", "one: { timeout: 2m,"))
     process = deck.start("run", "slow.yaml", "--wait")
     until(lambda: "step_started" in deck.log())
@@ -201,7 +199,7 @@ def test_control_c_twice_cancels(deck: Deck, until: Until) -> None:
 
 
 @pytest.mark.usefixtures("each_loop")
-def test_resume_takes_the_task_file_up_again(deck: Deck, until: Until) -> None:
+def test_resume_takes_the_task_file_up_again(deck: Deck) -> None:
     deck.write("slow.yaml", SLOW.replace("name: slow", "name: slow\ninputs: { n: { type: integer } }"))
     deck.write("t.jsonl", "".join(f'{{"n": {n}}}\n' for n in range(6)))
     process = deck.start("run", "slow.yaml", "--tasks", "t.jsonl", "--workers", "1", "--wait")
@@ -213,7 +211,7 @@ def test_resume_takes_the_task_file_up_again(deck: Deck, until: Until) -> None:
     assert (told["state"], told["tasks"]["total"], told["tasks"]["done"]) == ("done", 6, 6)
 
 
-def test_asking_from_another_process(deck: Deck, until: Until) -> None:
+def test_asking_from_another_process(deck: Deck) -> None:
     deck.write("asks.yaml", ASKS)
     process = deck.start("run", "asks.yaml", "--wait")
     until(lambda: "gate" in deck.log())
@@ -239,7 +237,7 @@ def test_asking_from_another_process(deck: Deck, until: Until) -> None:
     assert answered[0]["who"] == WHO
 
 
-def test_cancel_from_another_process(deck: Deck, until: Until) -> None:
+def test_cancel_from_another_process(deck: Deck) -> None:
     deck.write("asks.yaml", ASKS)
     process = deck.start("run", "asks.yaml", "--wait")
     until(lambda: "gate" in deck.log())
@@ -268,7 +266,7 @@ def test_a_bad_line_of_stdin_is_told_before_anything_starts(deck: Deck) -> None:
     assert not deck.db.exists()
 
 
-def test_a_workflow_in_python_drains_and_resumes(deck: Deck, until: Until) -> None:
+def test_a_workflow_in_python_drains_and_resumes(deck: Deck) -> None:
     deck.write(
         "made.py",
         """
@@ -319,7 +317,7 @@ def test_progress_in_a_terminal(deck: Deck) -> None:
     assert text.rfind("\x1b[?25h") > text.rfind("\x1b[?25l")  # the cursor is back
 
 
-def test_resume_has_the_tasks_that_came_through_stdin(deck: Deck, until: Until) -> None:
+def test_resume_has_the_tasks_that_came_through_stdin(deck: Deck) -> None:
     deck.write("slow.yaml", SLOW.replace("name: slow", "name: slow\ninputs: { n: { type: integer } }"))
     process = subprocess.Popen(
         deck.command(("run", "slow.yaml", "--tasks", "-", "--workers", "1")),

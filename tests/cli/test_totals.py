@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Callable
 
 from agentdeck.insight.summary import simulation, summary, task_counts, unknown_cost
 from agentdeck.scheduler import events as ev
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import Agent, Definition, Prompt, Simulate
 from tests.cli.conftest import Deck
+from tests.waiting import until
 
-Until = Callable[[Callable[[], bool]], None]
 SLEEPS = """
 agentdeck: 1
 name: sleeps
@@ -22,16 +21,16 @@ agents: { a: { simulate: { takes: 50ms, returns: 1 } } }
 """
 
 
-def cancelled(deck: Deck, until: Until, *args: object, **streams: object) -> str:
+def cancelled(deck: Deck, *args: object, **streams: object) -> str:
     process = deck.start("run", deck.write("w.yaml", SLEEPS), "--workers", 4, *args)
     until(lambda: "task_ended" in deck.log())
     assert deck("cancel", "last").returncode == 0
     return process.communicate(timeout=30)[1]
 
 
-def test_a_cancelled_run_counts_what_it_never_started(deck: Deck, until: Until) -> None:
+def test_a_cancelled_run_counts_what_it_never_started(deck: Deck) -> None:
     given = deck.write("t.jsonl", "".join(f'{{"n": {n}}}\n' for n in range(1000)))
-    said = cancelled(deck, until, "--tasks", given)
+    said = cancelled(deck, "--tasks", given)
     tasks = json.loads(deck("show", "last", "--json").stdout)["tasks"]
     assert tasks["total"] == 1000
     assert tasks["done"] + tasks["failed"] + tasks["cancelled"] + tasks["never_started"] == 1000
@@ -44,9 +43,9 @@ def test_a_cancelled_run_counts_what_it_never_started(deck: Deck, until: Until) 
     assert f"{tasks['done']}/1,000" in deck("runs").stdout
 
 
-def test_a_fork_of_a_cancelled_run_does_the_rest(deck: Deck, until: Until) -> None:
+def test_a_fork_of_a_cancelled_run_does_the_rest(deck: Deck) -> None:
     given = deck.write("t.jsonl", "".join(f'{{"n": {n}}}\n' for n in range(200)))
-    cancelled(deck, until, "--tasks", given)
+    cancelled(deck, "--tasks", given)
     done = deck("fork", "last", "--out", "o.jsonl", "--json")
     assert done.returncode == 0, done.stderr
     tasks = json.loads(done.stdout)["tasks"]
@@ -68,7 +67,7 @@ def test_a_fork_has_the_workers_of_the_run_or_those_it_is_given(deck: Deck) -> N
         assert json.loads(deck("limits", "last", "--json").stdout)["workers"] == workers
 
 
-def test_a_run_that_stopped_early_lists_all_its_tasks(deck: Deck, until: Until) -> None:
+def test_a_run_that_stopped_early_lists_all_its_tasks(deck: Deck) -> None:
     given = deck.write("t.jsonl", "".join(f'{{"n": {n}}}\n' for n in range(1000)))
     process = deck.start("run", deck.write("w.yaml", SLEEPS), "--workers", 4, "--tasks", given)
     until(lambda: "task_ended" in deck.log())
@@ -79,7 +78,7 @@ def test_a_run_that_stopped_early_lists_all_its_tasks(deck: Deck, until: Until) 
     assert f"{tasks['done']}/1,000" in deck("runs").stdout
 
 
-def test_tasks_that_were_not_counted_are_at_least_so_many(deck: Deck, until: Until) -> None:
+def test_tasks_that_were_not_counted_are_at_least_so_many(deck: Deck) -> None:
     deck.write("w.yaml", SLEEPS)
     with subprocess.Popen(["yes", '{"n": 1}'], stdout=subprocess.PIPE) as endless:
         process = subprocess.Popen(

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from tests.cli.conftest import ASKS, ROOT, Deck
 
-Until = Callable[[Callable[[], bool]], None]
 DECK = """
 agentdeck: 1
 providers: {{ far: {{ type: openai, url: "{url}/v1", key: {{ command: [cat, "{key}"] }} }} }}
@@ -144,7 +143,7 @@ def test_a_retry_that_meets_an_approval(deck: Deck) -> None:
     assert deck("resume", "last", "--yes").returncode == 0
 
 
-def test_with_wait_it_says_what_it_waits_for_and_goes_on(deck: Deck, until: Until) -> None:
+def test_with_wait_it_says_what_it_waits_for_and_goes_on(deck: Deck) -> None:
     deck.write("asks.yaml", ASKS)
     process = deck.start("run", "asks.yaml", "--wait")
     assert process.stderr is not None

@@ -13,6 +13,7 @@ import pytest
 
 from agentdeck.cli.main import TABLE
 from tests.cli.conftest import QUICK, ROOT, Deck
+from tests.waiting import until
 
 Until: TypeAlias = Callable[[Callable[[], bool]], None]
 
@@ -203,7 +204,7 @@ agents: { a: { prompt: "Say something about ${task.n}.", max_output: 100 } }
 """
 
 
-def test_a_run_parked_for_its_budget_goes_on_with_a_grant(deck: Deck, until: Until) -> None:
+def test_a_run_parked_for_its_budget_goes_on_with_a_grant(deck: Deck) -> None:
     deck.write("w.yaml", BUDGETED)
     deck.write("t.jsonl", "".join(f'{{"n": {n}}}\n' for n in range(40)))
     process = deck.start("run", "w.yaml", "--tasks", "t.jsonl", "--workers", "10", "--json", "--wait")
@@ -225,7 +226,7 @@ def test_a_run_parked_for_its_budget_goes_on_with_a_grant(deck: Deck, until: Unt
     assert 300 < told["used_tokens"] < 20_000
 
 
-def test_limits_of_providers_are_shown_and_turned(deck: Deck, until: Until) -> None:
+def test_limits_of_providers_are_shown_and_turned(deck: Deck) -> None:
     deck.write(
         "deck.yaml",
         "agentdeck: 1\nproviders: { p: { type: simulated, limits: { requests: 1/h } } }\n"

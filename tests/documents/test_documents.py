@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from typing import Any
 
 import jsonschema
@@ -10,13 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentdeck.documents import event as event_documents
 from agentdeck.documents.registry import MODELS, NAMES, model, schema
 from agentdeck.errors import UsageError
 from agentdeck.store import codec
 from tests.store.test_codec import record_of
 
-EVENT_SCHEMA = jsonschema.Draft202012Validator(schema("event"))
+
+@pytest.fixture(scope="module")
+def event_schema() -> jsonschema.Draft202012Validator:
+    """Making the models of events takes seconds: not in every process that collects this file."""
+    return jsonschema.Draft202012Validator(schema("event"))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -32,22 +36,26 @@ def test_an_unknown_name_lists_all() -> None:
 
 
 def test_there_is_a_model_for_every_kind_of_event() -> None:
-    assert set(event_documents.MODELS) == {codec.snake(kind.__name__) for kind in codec.EVENTS}
+    assert set(import_module("agentdeck.documents.event").MODELS) == {
+        codec.snake(kind.__name__) for kind in codec.EVENTS
+    }
     assert {option["$ref"] for option in schema("event")["oneOf"]} == {
         f"#/$defs/{kind.__name__}" for kind in codec.EVENTS
     }
 
 
 @pytest.mark.parametrize("kind", codec.EVENTS, ids=lambda kind: kind.__name__)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(drawn=st.data())
-def test_every_event_is_a_document(kind: type[Any], drawn: st.DataObject) -> None:
+def test_every_event_is_a_document(
+    event_schema: jsonschema.Draft202012Validator, kind: type[Any], drawn: st.DataObject
+) -> None:
     name, task, step, data, _ = codec.encode(drawn.draw(record_of(kind)))
     columns = {key: value or "1" for key, value in (("task", task), ("step", step)) if key in kind._fields}
     line = {"seq": 1, "at": 1.5, "event": name, "run": "cay7sh", **columns, **json.loads(data)}
     model("event").model_validate_json(json.dumps(line))
-    EVENT_SCHEMA.validate(line)
-    assert not EVENT_SCHEMA.is_valid({**line, "unknown": 1})
+    event_schema.validate(line)
+    assert not event_schema.is_valid({**line, "unknown": 1})
 
 
 @pytest.mark.parametrize("name", MODELS)

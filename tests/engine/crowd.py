@@ -13,7 +13,7 @@ from pathlib import Path
 
 import anyio
 
-from agentdeck.cli.main import main
+from agentdeck.cli import main as command
 from agentdeck.providers.provider import PromptReply, PromptRequest
 from agentdeck.providers.registry import ProviderRegistry
 
@@ -40,6 +40,10 @@ class Counting:
         os.close(self._file)
 
 
-if __name__ == "__main__":
+def main() -> None:
     ProviderRegistry._make = lambda room, name: Counting(Path(sys.argv[1]))  # type: ignore[method-assign,assignment]
-    main(sys.argv[2:])
+    command.main(sys.argv[2:])
+
+
+if __name__ == "__main__":
+    main()

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,8 @@ from agentdeck.scheduler.events import Author
 from agentdeck.store.command_client import send_and_wait
 from agentdeck.store.reader import Reader
 from agentdeck.store.schema import APPLICATION, VERSION, open_for_writing
+from tests.forked import Forked
+from tests.waiting import until
 
 WORK = """
 agentdeck: 1
@@ -48,11 +50,14 @@ class Case:
         (folder / "t.jsonl").write_text("".join(lines))
         self.said: list[str] = []
 
+    @property
+    def args(self) -> list[str]:
+        return ["run", "w.yaml", "--tasks", "t.jsonl", "--workers", "4", "--db", str(self.db), "--json"]
+
     def start(self, *under: str) -> None:
         """`under` another program that starts it."""
         self.process = subprocess.Popen(
-            [*under, sys.executable, "-m", "agentdeck.cli.main", "run", "w.yaml", "--tasks", "t.jsonl",
-             "--workers", "4", "--db", str(self.db), "--json"],
+            [*under, sys.executable, "-m", "agentdeck.cli.main", *self.args],
             cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         self._listener = threading.Thread(target=self._listen, daemon=True)
@@ -107,13 +112,6 @@ def case(tmp_path: Path) -> Iterator[Case]:
     if made.process.poll() is None:
         made.process.kill()
     made.process.wait()
-
-
-def until(holds: Callable[[], bool], seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "did not come true"
-        time.sleep(0.01)
 
 
 def paused_and_went_on(events: list[ev.Event], why: str) -> None:
@@ -272,7 +270,10 @@ def test_a_file_that_is_damaged_while_it_runs_ends_it_with_3(case: Case) -> None
 
 
 @pytest.mark.parametrize("what", ["newer", "other", "garbage", "folder", "unreadable"])
-def test_a_store_that_cannot_be_used_is_said_before_anything_runs(case: Case, what: str) -> None:
+def test_a_store_that_cannot_be_used_is_said_before_anything_runs(
+    tmp_path: Path, forked: Forked, what: str
+) -> None:
+    case = Case(tmp_path)
     match what:
         case "newer":
             connection = sqlite3.connect(case.db)
@@ -290,10 +291,10 @@ def test_a_store_that_cannot_be_used_is_said_before_anything_runs(case: Case, wh
             case.db.mkdir()
         case "unreadable":
             case.db = case.folder / "t.jsonl" / "deck.db"
-    case.start()
-    assert case.end() == 3
-    assert len(case.said) == 1, case.said
-    assert str(case.db) in case.said[0]
+    done = forked.run(case.args, cwd=case.folder, env=os.environ)
+    assert done.returncode == 3
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert str(case.db) in done.stderr
     assert not (case.folder / "effects").exists()
 
 

@@ -6,18 +6,13 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from agentdeck.engine.prompt_estimate import PromptSize
 from agentdeck.errors import AgentdeckError
 from agentdeck.workflow.expressions import compile_template, show
 from agentdeck.workflow.model import Prompt
+from tests.workflow.test_json_text import DATA
 
-DATA = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=40),
-    lambda inner: st.lists(inner, max_size=8) | st.dictionaries(st.text(max_size=8), inner, max_size=8),
-    max_leaves=20,
-)
 LARGE: list[Any] = [
     [{"n": i, "t": "é, :" * 3, "f": i / 7} for i in range(2_000)],
     ["\ud800"] * 2_000,

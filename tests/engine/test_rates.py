@@ -204,7 +204,7 @@ def test_a_lowered_limit_holds_for_the_next_round_of_tools(
     assert busy == [4, 1, 1, 1]
 
 
-@pytest.mark.parametrize(("name", "least", "more"), [("requests", "0/min", "600/min"), ("concurrent", 0, 40)])
+@pytest.mark.parametrize(("name", "least", "more"), [("requests", "0/min", "600/min"), ("concurrent", 0, 8)])
 def test_nothing_is_let_through_where_the_limit_is_nothing(
     tmp_path: Path, name: str, least: int | str, more: int | str
 ) -> None:
@@ -215,10 +215,10 @@ def test_nothing_is_let_through_where_the_limit_is_nothing(
         control.limit(f"one.{name}", least, more)
 
     text = 'agents: { a: { prompt: "${inputs.n} " } }\ninputs: { n: integer }\n'
-    played = Played(tmp_path, text, limits=f"{name}: {more}", tasks=2000, workers=40, steer=steer)
+    played = Played(tmp_path, text, limits=f"{name}: {more}", tasks=500, workers=8, steer=steer)
     first = played.log[0].at
     starts = [at - first for at in played.starts]
-    assert len(starts) == 2000
+    assert len(starts) == 500
     assert any(at < 20.5 for at in starts)
     assert not any(20.51 < at < 420.5 for at in starts), "no window opens it"
     assert 420.5 <= min(at for at in starts if at > 20.51) < 420.7

@@ -17,6 +17,7 @@ from agentdeck.scheduler import events as ev
 from agentdeck.store.fault_point import POINTS
 from agentdeck.store.reader import Reader
 from tests.engine.window import worst
+from tests.forked import Forked
 
 ROOT = Path(__file__).parents[2]
 TASKS = 6
@@ -66,11 +67,12 @@ BEGIN = ("run", "w.yaml", "--tasks", "t.jsonl", "--workers", "6")
 class Victim:
     """One run in a folder, and everything that is done to it."""
 
-    def __init__(self, folder: Path, path: str = str(ROOT)) -> None:
-        """`path` is the PYTHONPATH of its processes."""
+    def __init__(self, folder: Path, path: str = str(ROOT), forked: Forked | None = None) -> None:
+        """`path` is the PYTHONPATH of its processes. `forked`: those that end by themselves need not import."""
         folder.mkdir(exist_ok=True)
         self.folder = folder
         self.path = path
+        self.forked = forked
         self.db = folder / "k.db"
         self.kills = 0
         self.unknown = 0
@@ -78,15 +80,26 @@ class Victim:
         (folder / "deck.yaml").write_text(DECK)
         (folder / "t.jsonl").write_text("".join(json.dumps({"n": n}) + "\n" for n in range(TASKS)))
 
-    def start(self, *args: str, fault: str = "") -> subprocess.Popen[bytes]:
+    def environment(self, fault: str) -> dict[str, str]:
         env = {name: value for name, value in os.environ.items() if not name.startswith("AGENTDECK_")}
-        env |= {"AGENTDECK_FAULT": fault, "PYTHONPATH": self.path}
+        return env | {"AGENTDECK_FAULT": fault, "PYTHONPATH": self.path}
+
+    def start(self, *args: str, fault: str = "") -> subprocess.Popen[bytes]:
         call = [sys.executable, "-m", "tests.engine.crowd", "calls", *args, "--db", "k.db"]
         with (self.folder / "said").open("ab") as said:
-            return subprocess.Popen(call, cwd=self.folder, env=env, stdout=subprocess.DEVNULL, stderr=said)
+            return subprocess.Popen(
+                call, cwd=self.folder, env=self.environment(fault), stdout=subprocess.DEVNULL, stderr=said
+            )
 
     def run(self, *args: str, fault: str = "") -> int:
-        code = self.start(*args, fault=fault).wait(60)
+        if self.forked is None:
+            code = self.start(*args, fault=fault).wait(60)
+        else:
+            call, env = ["calls", *args, "--db", "k.db"], self.environment(fault)
+            done = self.forked.run(call, cwd=self.folder, env=env, module="tests.engine.crowd")
+            with (self.folder / "said").open("a") as said:
+                said.write(done.stderr)
+            code = done.returncode
         self.kills += code == -signal.SIGKILL
         return code
 

@@ -30,11 +30,6 @@ ROOT = Path(__file__).resolve().parents[2]
 DAEMON = "setsid sh -c 'echo $$ > daemon.new; mv daemon.new daemon; exec sleep 300'"
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 async def until(holds: Callable[[], object]) -> None:
     end = time.monotonic() + 20
     while not holds():

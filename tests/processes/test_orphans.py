@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ import pytest
 from agentdeck.processes.ending import MARK
 from agentdeck.processes.identity import is_running
 from agentdeck.store.reader import Reader
+from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
 
@@ -122,13 +123,6 @@ def families(tmp_path: Path) -> Iterator[Families]:
             process.kill()
         process.wait()
     until(lambda: not made.left())
-
-
-def until(holds: Callable[[], object]) -> None:
-    end = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < end, "did not come true"
-        time.sleep(0.02)
 
 
 def test_an_engine_that_is_killed_leaves_nothing_behind(families: Families) -> None:

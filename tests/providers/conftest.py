@@ -16,11 +16,6 @@ SECRET = "sk-live-0123456789abcdef"
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 async def server() -> AsyncIterator[Server]:
     async with serving() as made:
         yield made

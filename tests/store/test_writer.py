@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,18 +26,12 @@ from agentdeck.store.schema import VERSION, open_for_writing
 from agentdeck.store.sqlite_errors import RunTaken, StoreBroken
 from agentdeck.store.writer import Writer
 from tests.store.samples import new_run, order
+from tests.waiting import until
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "deep" / "er" / "agentdeck.db"
-
-
-def until(holds: Callable[[], object], seconds: float = 10.0) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.01)
 
 
 def test_what_is_written_can_be_read(path: Path) -> None:

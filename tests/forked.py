@@ -6,6 +6,7 @@ spared is Python's start and the imports, which are most of the time of a short 
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -20,9 +21,11 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from agentdeck.store import fault_point
+
 #: What each process imports for itself: the console is another one's business, and `leave` tells by being there.
 APART = ("agentdeck.console", "agentdeck.cli.process_exit")
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 class Forked:
@@ -32,16 +35,23 @@ class Forked:
         self.server, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.cli.forked", str(theirs.fileno())],
+                [sys.executable, "-m", "tests.forked", str(theirs.fileno())],
                 cwd=ROOT,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
             )
 
     def run(
-        self, args: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdin: str, timeout: float
+        self,
+        args: Sequence[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        stdin: str = "",
+        timeout: float = 60.0,
+        module: str = "agentdeck.cli.main",
     ) -> subprocess.CompletedProcess[str]:
-        """As `subprocess.run` with the command's own process."""
+        """As `subprocess.run` with a process of its own. `module` has the `main` that it calls."""
         told, tell = os.pipe()
         with (
             tempfile.TemporaryFile("w+", encoding="utf-8") as source,
@@ -51,7 +61,7 @@ class Forked:
         ):
             source.write(stdin)
             source.seek(0)
-            request = json.dumps([list(args), str(cwd), dict(env)]).encode()
+            request = json.dumps([module, list(args), str(cwd), dict(env)]).encode()
             socket.send_fds(self.server, [request], [source.fileno(), out.fileno(), err.fileno(), tell])
             os.close(tell)
             pid = int(told_by.readline())
@@ -68,13 +78,15 @@ class Forked:
         self.process.wait(10)
 
 
-def serve(server: socket.socket) -> None:
-    """Fork for each call, until nobody can call any more. Returns in the fork that is to be the command."""
+def serve(server: socket.socket) -> str:
+    """Fork for each call, until nobody can call any more. Returns in the fork that is to be the command, with the
+    module to call."""
     import agentdeck
 
     for module in pkgutil.walk_packages(agentdeck.__path__, "agentdeck."):
         if not module.name.startswith(APART) and not module.name.endswith(".__main__"):
             importlib.import_module(module.name)
+    gc.freeze()  # a collection in a fork would copy the memory of all that was imported
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those who wait for the commands
     while True:
         request, fds, _, _ = socket.recv_fds(server, 1 << 20, 4)
@@ -85,8 +97,7 @@ def serve(server: socket.socket) -> None:
             server.close()
             pid = os.fork()
             if pid == 0:
-                become(request, fds)
-                return
+                return become(request, fds)
             os.write(fds[3], f"{pid}\n".encode())
             _, status = os.waitpid(pid, 0)
             os.write(fds[3], f"{os.waitstatus_to_exitcode(status)}\n".encode())
@@ -95,8 +106,8 @@ def serve(server: socket.socket) -> None:
             os.close(fd)
 
 
-def become(request: bytes, fds: list[int]) -> None:
-    args, cwd, env = json.loads(request)
+def become(request: bytes, fds: list[int]) -> str:
+    module, args, cwd, env = json.loads(request)
     for number, fd in enumerate(fds[:3]):
         os.dup2(fd, number)
     for fd in fds:
@@ -106,10 +117,9 @@ def become(request: bytes, fds: list[int]) -> None:
     os.chdir(cwd)
     random.seed()
     sys.argv = ["agentdeck", *args]
+    importlib.reload(fault_point)  # it reads the environment when it is imported
+    return str(module)
 
 
 if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])))
-    from agentdeck.cli.main import main
-
-    main()
+    importlib.import_module(serve(socket.socket(fileno=int(sys.argv[1])))).main()
