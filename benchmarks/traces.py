@@ -22,12 +22,12 @@ from typing import Any, NamedTuple
 
 import anyio
 
-from agentdeck.engine.clock import LoopClock, virtual
 from agentdeck.engine.launch import Launch, run
 from agentdeck.providers.provider import PromptReply, PromptRequest
 from agentdeck.providers.registry import ProviderRegistry
 from agentdeck.workflow.loader import loads
 from agentdeck.workflow.units import rate
+from tests.virtual_clock import LoopClock, virtual
 
 #: Seconds for a token that is read, and for one that is said.
 READS, SAYS = 1 / 8000, 0.02

@@ -28,7 +28,6 @@ import anyio
 from agentdeck.cli.demo import SEED, _order
 from agentdeck.engine import launch as launching
 from agentdeck.engine import run_storage
-from agentdeck.engine.clock import virtual
 from agentdeck.engine.run_control import RunControl
 from agentdeck.operations.bundled_files import workflows
 from agentdeck.scheduler import events as ev
@@ -40,6 +39,7 @@ from agentdeck.store.writer import Writer
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.loader import load
 from agentdeck.workflow.model import Agent, Definition, Simulate, restored
+from tests.virtual_clock import virtual
 
 T = TypeVar("T")
 

@@ -41,7 +41,7 @@ class AdaptiveMode:
     def see(self, event: ev.Event) -> ev.Noted | None:
         """Consider an event. Returns the new choice, where it is another one."""
         match event:
-            case ev.StepStarted(task=task, step=step) if self._scheduler.step(task, step).acting.slot:
+            case ev.StepStarted(task=task, step=step) if self._scheduler.state.step(task, step).acting.slot:
                 self._began[task, step] = event.at
             case ev.StepSucceeded(task=task, step=step) | ev.AttemptFailed(task=task, step=step):
                 root, began = root_of(task), self._began.pop((task, step), event.at)
@@ -50,13 +50,13 @@ class AdaptiveMode:
                 self.work_of_tasks.append(round(self._work.pop(task), 6))
                 self._last.append(self.work_of_tasks[-1])
                 enough = len(self.work_of_tasks) == LEAST or len(self.work_of_tasks) % EACH == 0
-                if enough and (self._work_of_one() < self._bound) != self._scheduler.sequential:
+                if enough and (self._work_of_one() < self._bound) != self._scheduler.state.sequential:
                     return self._choose(event.at)
         return None
 
     @property
     def _bound(self) -> float:
-        return SMALL * BACK if self._scheduler.sequential else SMALL
+        return SMALL * BACK if self._scheduler.state.sequential else SMALL
 
     def _work_of_one(self) -> float:
         return sorted(self._last)[(len(self._last) - 1) // 2]

@@ -116,8 +116,7 @@ class AttemptRunner:
         """What the `worker` has to await to execute an attempt, and to report its end to the scheduler; None
         where the attempt is no longer current, or has failed already."""
         started = start.started
-        task = self._scheduler.tasks.get(started.task)
-        step = task.step(started.step) if task is not None else None
+        step = self._scheduler.state.find(started.task, started.step)
         if step is None or step.attempt != started.attempt or step.state not in (RUNNING, OPEN):
             self._reservations.release(start.ask)
             return None
@@ -134,7 +133,7 @@ class AttemptRunner:
     ) -> None:
         started, rule = start.started, step.acting
         key: AttemptKey = started.task, started.step, started.attempt
-        scope = scope_of(step, self._scheduler.run)
+        scope = scope_of(step, self._scheduler.state.run)
         size = estimated_size(scope["needs"] if rule.needs else scope["inputs"])
         idle = None if start.timeout_idle is None else _IdleClock(self._clock.now)
         log = AttemptLog(self._lines, self._clock.now, idle or _nothing, key)
@@ -185,7 +184,7 @@ class AttemptRunner:
         started, timeout = start.started, step.acting.attempt_timeout
         task, name, number = started.task, started.step, started.attempt
         return AttemptContext(
-            self._scheduler.run,
+            self._scheduler.state.run,
             task,
             name,
             number,
@@ -257,8 +256,7 @@ class AttemptRunner:
         """The attempt that a worker executes, and when its attempt clock runs out. From any thread."""
         for key, live in self._live.copy().items():  # a copy in one step, as the loop may change it meanwhile
             if live is worker:
-                task = self._scheduler.tasks.get(key[0])
-                step = task.step(key[1]) if task is not None else None
+                step = self._scheduler.state.find(key[0], key[1])
                 timeout = step.acting.attempt_timeout if step is not None else None
                 return key, None if step is None or timeout is None else step.started_at + timeout
         return None

@@ -54,7 +54,7 @@ class BudgetHolds:
         call.hold = Hold(call.want.tokens_in + call.want.tokens_out)
         if not call.model:
             return call.hold
-        if self._scheduler.accounts.of(call.task):
+        if self._scheduler.state.accounts.of(call.task):
             call.cut_at = step.cut_at
             call.prompt_bytes = self._size(call.rule, step)
             call.hold = self._hold(call, call.prompt_bytes)
@@ -72,7 +72,7 @@ class BudgetHolds:
         longest answer that it may ask for. Calls `leave` before it waits. Raises StepError of kind `budget`
         where no other call can make room."""
         call.requests += 1
-        accounts = self._scheduler.accounts
+        accounts = self._scheduler.state.accounts
         if not accounts.of(call.task):
             return call.max_output
         try:
@@ -97,7 +97,7 @@ class BudgetHolds:
         """Whether a second call of an attempt may begin beside the first one. If so, holds both from now on."""
         hold = self.reserve(call, step)
         both = hold.plus(beside.hold)
-        if self._scheduler.accounts.refuses(call.task, both, beside.hold) is not None:
+        if self._scheduler.state.accounts.refuses(call.task, both, beside.hold) is not None:
             return False
         self._grow(call, both)
         beside.hold = both
@@ -128,7 +128,7 @@ class BudgetHolds:
         most = min(most, output_limit(model) or most)
         other = BESIDE + TOOL * len(does.tools) + IMAGE * len(does.images)
         request = HeldRequest(size, other, most, call.cut_at, self._price_of(call.model))
-        left = self._scheduler.accounts.left(call.task, Hold(spent.tokens_in + spent.tokens_out, spent.usd))
+        left = self._scheduler.state.accounts.left(call.task, Hold(spent.tokens_in + spent.tokens_out, spent.usd))
         hold, call.max_output = self._of(call.rule).hold(request, left, spent)
         return hold
 
@@ -138,7 +138,7 @@ class BudgetHolds:
             step.held is not None
             and (step.task.id, step.key) not in self._waiting
             and (not name or step.task.id.partition("/")[0] == name)
-            for step in self._scheduler.running
+            for step in self._scheduler.state.running
         )
 
     def _size(self, rule: Rule, step: Step) -> int:
@@ -148,7 +148,7 @@ class BudgetHolds:
         assert isinstance(does, Prompt)
         if rule not in self._sizes:
             self._sizes[rule] = PromptSize(does)
-        scope = scope_of(step, self._scheduler.run)
+        scope = scope_of(step, self._scheduler.state.run)
         try:
             size = self._sizes[rule].bytes(scope)
         except AgentdeckError:
@@ -164,7 +164,7 @@ class BudgetHolds:
         if model not in self._price:
             price = self._prices.price(model)
             self._price[model] = (0.0, 0.0) if price is None else (price.input, price.output)
-            if price is None and self._scheduler.accounts.bounds_usd:
+            if price is None and self._scheduler.state.accounts.bounds_usd:
                 what = f"the price of {model} is not known: a budget in dollars does not count it"
                 self._feed(ev.Noted(self._clock.now(), what))
         return self._price[model]

@@ -55,13 +55,13 @@ def _resume(command: Command) -> Outcome:
 
 
 def _drain(command: Command) -> Outcome:
-    running = len(command.scheduler.running)
+    running = len(command.scheduler.state.running)
     return [ev.RunDrained(command.at, command.who)], f"draining: {running} steps finish"
 
 
 def _hurry(command: Command) -> Outcome:
     task = str(command.args["task"])
-    if task not in command.scheduler.tasks:
+    if task not in command.scheduler.state.tasks:
         raise UsageError(f"task {task} is not open")
     return [ev.TaskHurried(command.at, task, command.who)], f"task {task} goes first"
 
@@ -78,10 +78,9 @@ def _retry(command: Command) -> Outcome:
 
 def _approve(command: Command) -> Outcome:
     """The decision of an operator, with the defaults of the fields that were not given."""
-    args, scheduler = command.args, command.scheduler
+    args = command.args
     task, key = _find(command, OPEN)
-    step = scheduler.tasks[task].step(key)
-    does = step.acting.agent.does if step is not None else None
+    does = command.scheduler.state.step(task, key).acting.agent.does
     if not isinstance(does, Approve):
         raise UsageError(f"{key} of task {task} asks no person")
     given = dict(args.get("fields") or {})
@@ -98,11 +97,13 @@ def _cancel(command: Command) -> Outcome:
     """Cancels the run, a task, a step of a task, or a step in every open task, by the arguments given."""
     args, scheduler, at, who = command.args, command.scheduler, command.at, command.who
     task, step, now = str(args.get("task") or ""), str(args.get("step") or ""), bool(args.get("now"))
-    if task and task not in scheduler.tasks:
+    if task and task not in scheduler.state.tasks:
         raise UsageError(f"task {task} is not open")
     if not step:
         return [ev.CancelAsked(at, task, "", who, now)], f"{f'task {task}' if task else 'the run'} cancelled"
-    found = {t.id: s for t in scheduler.tasks.values() if task in ("", t.id) and (s := t.step(step)) is not None}
+    found = {
+        t.id: s for t in scheduler.state.tasks.values() if task in ("", t.id) and (s := t.step(step)) is not None
+    }
     where = f"of task {task}" if task else "of any open task"
     if not found:
         raise UsageError(f"there is no step {step} {where}")
@@ -116,8 +117,7 @@ def _cancel(command: Command) -> Outcome:
 def _skip(command: Command) -> Outcome:
     """Skips a step that has not ended: the steps that need it go on without it."""
     task, key = str(command.args["task"]), str(command.args["step"])
-    found = command.scheduler.tasks.get(task)
-    step = found.step(key) if found is not None else None
+    step = command.scheduler.state.find(task, key)
     if step is None or step.ended:
         raise UsageError(f"no step {key} of task {task} is open")
     return [ev.SkipAsked(command.at, task, key, command.who)], f"{key} of task {task} skipped"
@@ -131,7 +131,7 @@ def _find(command: Command, state: str) -> tuple[str, str]:
         task, step = step.rsplit("/", 1)
     found = [
         t.id
-        for t in command.scheduler.tasks.values()
+        for t in command.scheduler.state.tasks.values()
         if (s := t.step(step)) is not None and s.state == state and (not task or t.id == task)
     ]
     if not found:
@@ -153,10 +153,10 @@ def _limit(command: Command, name: str, value: Data) -> ev.LimitChanged:
     if head in scheduler.provider_limits:
         return ev.LimitChanged(at, name, *_provider_limit(name, head, limit, value, scheduler), who)
     if name == "workers":
-        old: Data = scheduler.workers
+        old: Data = scheduler.state.workers
     else:
         try:
-            rule, setting = scheduler.run_state.setting(name)
+            rule, setting = scheduler.state.setting(name)
         except (KeyError, ValueError):
             raise UsageError(f"there is no limit {name}; there are {', '.join(_names(scheduler))}") from None
         old = getattr(rule, setting)
@@ -182,7 +182,7 @@ def _provider_limit(name: str, provider: str, limit: str, value: Data, scheduler
         raise UsageError(f"{provider} has no limit {limit}; there are {', '.join(CAPS)}") from None
     except ValueError as error:
         raise UsageError(f"{name}: {error}") from None
-    return scheduler.changed_limits.get(
+    return scheduler.state.changed_limits.get(
         name, in_deck_notation(scheduler.provider_limits[provider]).get(limit)
     ), new
 
@@ -200,7 +200,7 @@ def _budget(command: Command) -> Outcome:
         changed, new = _bound(command)
         events.append(changed)
         done[changed.name] = new
-    if scheduler.paused and scheduler.pause_reason.startswith("budget"):
+    if scheduler.state.paused and scheduler.state.pause_reason.startswith("budget"):
         events.append(ev.RunUnpaused(at, who))
     return events, done
 
@@ -210,7 +210,7 @@ def _bound(command: Command) -> tuple[ev.LimitChanged, float]:
     measure, amount = str(args["measure"]), args["amount"]
     if measure not in ("usd", "tokens", "task.usd", "task.tokens"):
         raise UsageError(f"there is no budget in {measure}; there are usd, tokens, task.usd and task.tokens")
-    old = command.scheduler.accounts.bound(measure)
+    old = command.scheduler.state.accounts.bound(measure)
     new = (old or 0) + amount if args.get("more") else amount
     if not isinstance(amount, int | float) or isinstance(amount, bool) or not 0 <= new < 1e12:
         raise UsageError(f"a budget of {new} {measure} makes no sense")
@@ -222,7 +222,7 @@ def _bound(command: Command) -> tuple[ev.LimitChanged, float]:
 
 def _names(scheduler: Scheduler) -> list[str]:
     """Examples of the names of limits, for a refusal."""
-    first = next(iter(scheduler.program.index))
+    first = next(iter(scheduler.state.program.index))
     caps = [f"{provider}.{limit}" for provider in scheduler.provider_limits for limit in CAPS]
     return [
         "workers",

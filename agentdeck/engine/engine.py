@@ -90,12 +90,12 @@ class Engine:
         self._idle: list[anyio.Event] = []
         self._woken = 0
         self._workers: set[asyncio.Task[None]] = set()
-        self._pulled = scheduler.opened
+        self._pulled = scheduler.state.opened
         self._unmet = 0  # tasks that were asked for and arrive later
         self._inbox: deque[ev.Event | ev.Signal] = deque()
         self._feeding = False
         self._lines: deque[LogLine] = deque()
-        reuse = ResultReuse(storage, scheduler.run, clock)
+        reuse = ResultReuse(storage, scheduler.state.run, clock)
         self.attempts = AttemptRunner(
             scheduler,
             clock,
@@ -159,7 +159,7 @@ class Engine:
         step depends on, no task that is still to arrive, no timer. A store that cannot be written is not quiet,
         as writing is tried again."""
         scheduler = self.scheduler
-        arriving = self._unmet and not scheduler.exhausted
+        arriving = self._unmet and not scheduler.state.exhausted
         busy = scheduler.busy or scheduler.uncommitted or self.attempts.busy
         waiting = arriving or self._starts or self._woken or self._store_fault or scheduler.awaits_time
         return not (busy or waiting)
@@ -189,7 +189,7 @@ class Engine:
 
     def _on_store_fault(self, error: StoreError | None) -> None:
         """A run that the operator paused stays paused when the store works again, and a draining one drains."""
-        state = self.scheduler.state
+        state = self.scheduler.state.status
         if self._finished.is_set():
             return
         if error is not None and (state == "running" or (self._store_fault and state == "paused")):
@@ -225,7 +225,7 @@ class Engine:
             self._timer.set()
 
     def _handle(self, event: ev.Event | ev.Signal) -> None:
-        seq, watch = self.scheduler.seq, self._watch
+        seq, watch = self.scheduler.state.seq, self._watch
         for action in self.scheduler.handle(event):
             kind = type(action)
             if kind is act.Record:
@@ -256,7 +256,7 @@ class Engine:
             case act.ReleaseReservation():
                 self.reservations.release(action.ask)
             case act.SaveLetter() | act.UpdateLetters():
-                write = self.storage.letter(self.scheduler.run, self.view.identity, action)
+                write = self.storage.letter(self.scheduler.state.run, self.view.identity, action)
                 self.events.add_write(write)
             case act.Finish():
                 self._state = action.state
@@ -280,7 +280,7 @@ class Engine:
     def _pull_again(self) -> None:
         want, self._unmet = self._unmet, 0
         for _ in range(want):
-            if not self.scheduler.exhausted and self.scheduler.state != "drained":
+            if not self.scheduler.state.exhausted and self.scheduler.state.status != "drained":
                 self._pull()
         if self._inbox:
             self.feed(self._inbox.pop())  # with those before it
@@ -370,7 +370,7 @@ class Engine:
         if not self._lines:
             return
         rows = [self._lines.popleft() for _ in range(len(self._lines))]
-        self.log.log(self.scheduler.run, rows)
+        self.log.log(self.scheduler.state.run, rows)
         if self._on_line is not None:
             for row in rows:
                 self._on_line(row)

@@ -63,7 +63,7 @@ class EventBuffer:
             self._timer = None
         events, self._events = self._events, []
         also, self._also = self._also, []
-        self._log.append(self._scheduler.run, self._scheduler.seq - len(events) + 1, events, also)
+        self._log.append(self._scheduler.state.run, self._scheduler.state.seq - len(events) + 1, events, also)
 
     def flush(self) -> None:
         """Hand everything over now. An error of the store is not raised: the log reports it, and the run

@@ -102,5 +102,4 @@ class KeyWaiters:
                 del self._waiting[key]
 
     def _step(self, waiter: Waiter) -> Step | None:
-        task = self._scheduler.tasks.get(waiter[0])
-        return task.step(waiter[1]) if task is not None else None
+        return self._scheduler.state.find(waiter[0], waiter[1])

@@ -191,9 +191,9 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
             storage.begin(started, definition, source, options, launch.tags, dict(below(program)), rest)
             reach_fault_point("run.created")
             scheduler.apply(started)
-            view.apply(scheduler.seq, started)
+            view.apply(scheduler.state.seq, started)
             if watch.event is not None:
-                watch.event(scheduler.seq, started)
+                watch.event(scheduler.state.seq, started)
             first = ev.TimerFired(started.at)
         return await drive(launch, scheduler, view, storage, clock, first, watch, deck)
     finally:
@@ -268,11 +268,11 @@ async def drive(
     deck: Deck,
 ) -> Outcome:
     """Execute a run with a new or restored scheduler, from the `first` event to its end."""
-    contexts = _Contexts(launch, scheduler.program, deck, storage.children(scheduler.run))
+    contexts = _Contexts(launch, scheduler.state.program, deck, storage.children(scheduler.state.run))
     adaptive: AdaptiveMode | None = None
-    if scheduler.program.definition.mode == "adaptive":
+    if scheduler.state.program.definition.mode == "adaptive":
         adaptive = AdaptiveMode(await storage.work(view.workflow, launch.folder), scheduler)
-        if scheduler.seq <= 1:
+        if scheduler.state.seq <= 1:
             first = ev.Batch(first.at, (first, adaptive.first(first.at)))
 
     def see(seq: int, event: ev.Event) -> None:
@@ -286,7 +286,7 @@ async def drive(
         storage,
         clock,
         contexts,
-        source_of(launch, scheduler.opened),
+        source_of(launch, scheduler.state.opened),
         view=view,
         deck=deck,
         watch=watch.event if adaptive is None else see,
@@ -303,10 +303,10 @@ async def drive(
     reach_fault_point("run.ended")
     work = adaptive.work_of_tasks if adaptive is not None else ()
     with anyio.CancelScope(shield=True):  # in a thread: large results may still have to be written
-        await anyio.to_thread.run_sync(storage.end, scheduler.run, state, view, work)
+        await anyio.to_thread.run_sync(storage.end, scheduler.state.run, state, view, work)
     if engine.source_error is not None:
         raise engine.source_error
-    return Outcome(scheduler.run, state, view, engine.abandoned, causes if state == "drained" else ())
+    return Outcome(scheduler.state.run, state, view, engine.abandoned, causes if state == "drained" else ())
 
 
 async def _execute(

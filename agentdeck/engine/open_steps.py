@@ -56,7 +56,7 @@ class OpenSteps:
     async def _open_task(
         self, step: Step, started: ev.StepStarted, does: SubWorkflow, with_: Template | None
     ) -> None:
-        given = {} if with_ is None else await render(with_, scope_of(step, self._scheduler.run))
+        given = {} if with_ is None else await render(with_, scope_of(step, self._scheduler.state.run))
         if _is_over(step, started):
             return
         nested = step.task.program.nested[step.acting.name].definition
@@ -74,7 +74,7 @@ class OpenSteps:
             who = self._author.text if self._author is not None else ""
             self._feed(ev.StepAnswered(at, task, name, True, fields, who, YES, self._author, defaults))
             return
-        scope = scope_of(step, self._scheduler.run)
+        scope = scope_of(step, self._scheduler.state.run)
         question = await render_text(compile_template(does.ask), scope)
         shown = await render(compile_template(does.show), scope) if does.show else None
         if _is_over(step, started):
@@ -84,8 +84,7 @@ class OpenSteps:
 
     def log_answer(self, event: ev.StepAnswered) -> None:
         """Write a decision into the log of its step."""
-        task = self._scheduler.tasks.get(event.task)
-        step = task.step(event.step) if task is not None else None
+        step = self._scheduler.state.find(event.task, event.step)
         self._log(event.at, event.task, event.step, step.attempt if step is not None else 1, describe(event))
 
     def _log(self, at: float, task: str, step: str, attempt: int, text: str) -> None:

@@ -34,10 +34,10 @@ class ReopenRequest:
 async def restore_tasks(store: AsyncReader, scheduler: Scheduler, steps: Iterable[tuple[str, str]]) -> None:
     """Restore the ended tasks of these steps from the store. All that was recorded of them must be on disk."""
     roots = {root_of(task) for task, _ in steps}
-    past = await store.read(_events_by_task, scheduler.run, roots)
+    past = await store.read(_events_by_task, scheduler.state.run, roots)
     for root, events in past.items():
         if events:
-            scheduler.restore_tasks(rebuild_task(scheduler.program, scheduler.run, int(root), events))
+            scheduler.restore_tasks(rebuild_task(scheduler.state.program, scheduler.state.run, int(root), events))
 
 
 def _events_by_task(reader: Reader, run: str, roots: set[str]) -> dict[str, list[ev.Event]]:

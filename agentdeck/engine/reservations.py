@@ -64,12 +64,12 @@ class CallReservations:
         self._limits: dict[str, ProviderLimits] = {}
         self._shown: dict[str, int] = {}
         self._seen_changes = scheduler.limit_changes
-        self._shared = SharedReservations(scheduler.run, storage.owner.name)
+        self._shared = SharedReservations(scheduler.state.run, storage.owner.name)
         self._batcher = ReservationBatcher(storage.log, clock, self._shared, self.limits, self._cooled)
         self._calls = CallProgress(self._estimates, self._batcher, clock, self.limits)
         self.pump = self._batcher.pump
         self.reset = self._batcher.reset
-        definition = scheduler.program.definition
+        definition = scheduler.state.program.definition
         reserve = bool(deck.models) or definition.budget is not None
         scheduler.configure_providers(caps_of(deck, definition), reserve=reserve)
 
@@ -79,10 +79,10 @@ class CallReservations:
         """Answer the scheduler at once where that is possible, else when the store has decided."""
         scheduler = self._scheduler
         self._notice_changes()
-        step = scheduler.step(action.task, action.step)
+        step = scheduler.state.step(action.task, action.step)
         rule = step.acting
         longest = self._estimates.longest(rule, action.reduced, step.cut_at)
-        estimate = self._estimates.of(rule, scope_of(step, scheduler.run), longest)
+        estimate = self._estimates.of(rule, scope_of(step, scheduler.state.run), longest)
         attempt = action.task, action.step, action.attempt
         max_output = longest if action.reduced else None
         call = Reservation(rule, attempt, action.shift, "", "", max_output, estimate, estimate.want)
@@ -167,7 +167,7 @@ class CallReservations:
 
     def _reserved(self, ask: int, call: Reservation) -> None:
         self._waiting[ask] = call
-        hold = self._holds.reserve(call, self._scheduler.step(*call.step))
+        hold = self._holds.reserve(call, self._scheduler.state.step(*call.step))
         task, step = call.step
         self._feed(ev.Reserved(self._clock.now(), ask, task, step, call.provider, call.model, *hold))
 
@@ -295,9 +295,12 @@ class CallReservations:
         message = f"{fault.message} (it asked to wait {asked})"
         return fault._replace(message=message, retry_after=most), fault.retry_after
 
+    def _places(self, provider: str) -> int:
+        return self._health.places(provider, max(1, self._scheduler.state.workers))
+
     def _note_concurrency(self, provider: str, at: float) -> None:
         """Record the number found for `auto`, each time that it has changed by a fifth."""
-        now, before = self._health.places(provider, max(1, self._scheduler.workers)), self._shown.get(provider)
+        now, before = self._places(provider), self._shown.get(provider)
         if before is None or abs(now - before) >= max(1.0, before / 5):
             self._shown[provider] = now
             self._feed(ev.LimitChanged(at, f"{provider}.concurrent.now", before, now, AUTO))
@@ -322,14 +325,14 @@ class CallReservations:
         if limits is None:
             changes = {
                 limit: value
-                for name, value in self._scheduler.changed_limits.items()
+                for name, value in self._scheduler.state.changed_limits.items()
                 for of, _, limit in [name.partition(".")]
                 if of == provider
             }
             limits = with_changes(self._scheduler.provider_limits.get(provider, NO_LIMITS), changes)
             self._limits[provider] = limits
         if limits.concurrent == "auto":
-            return replace(limits, concurrent=self._health.places(provider, max(1, self._scheduler.workers)))
+            return replace(limits, concurrent=self._places(provider))
         return limits
 
     def close(self) -> None:
@@ -352,7 +355,7 @@ class CallReservations:
 
     def _remedy(self, provider: str, kind: str) -> str:
         """What the operator can do about a provider that is stopped."""
-        run, key = self._scheduler.run, self._deck.providers[provider].key
+        run, key = self._scheduler.state.run, self._deck.providers[provider].key
         then = f"agentdeck pause {run}, then agentdeck resume {run}"
         if kind == "model":
             return f"the tier's next model answers, else its steps wait; once the key may use it: {then}"

@@ -121,7 +121,7 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: ReopenReques
                     folder,
                     view.inputs,
                     _tasks(reader, row, view, wanted, again),
-                    scheduler.workers,
+                    scheduler.state.workers,
                     wanted.functions,
                     wanted.db,
                     row.source,

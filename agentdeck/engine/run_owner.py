@@ -39,14 +39,14 @@ async def hold(engine: Engine, storage: RunStorage) -> None:
         while True:
             now = engine.clock.now()
             try:
-                waiting, file = await store.read(_look, engine.scheduler.run)
+                waiting, file = await store.read(_look, engine.scheduler.state.run)
                 if waiting:
                     await _carry_out(engine, storage, store)
                 if now - renewed > LEASE / 3:
                     if opened is None or file != opened:
                         engine.stop(StoreBroken(f"{storage.path} was removed or replaced while the run went on"))
                         return
-                    run, owner = engine.scheduler.run, storage.owner
+                    run, owner = engine.scheduler.state.run, storage.owner
                     kept = await _call(storage, lambda db: renew_lease(db, run, owner, now + LEASE))  # noqa: B023
                     if not kept:
                         engine.stop(RunTaken(run))
@@ -81,8 +81,8 @@ def _update_row(engine: Engine, storage: RunStorage) -> None:
     """Update the run's row."""
     engine.events.flush()
     scheduler, paused = engine.scheduler, engine.view.state == "paused"
-    reason = scheduler.pause_reason if paused else ""
-    storage.progress(scheduler.run, engine.view, "paused" if paused else "running", reason)
+    reason = scheduler.state.pause_reason if paused else ""
+    storage.progress(scheduler.state.run, engine.view, "paused" if paused else "running", reason)
 
 
 async def _call(storage: RunStorage, fn: Callable[[sqlite3.Connection], T]) -> T:
@@ -90,7 +90,7 @@ async def _call(storage: RunStorage, fn: Callable[[sqlite3.Connection], T]) -> T
 
 
 async def _carry_out(engine: Engine, storage: RunStorage, store: AsyncReader) -> None:
-    run, now = engine.scheduler.run, engine.clock.now()
+    run, now = engine.scheduler.state.run, engine.clock.now()
     requests: list[Request] = await _call(storage, lambda db: take_commands(db, run, now))
     reach_fault_point("command.taken")
     for request in requests:
@@ -108,7 +108,7 @@ async def _carry_out(engine: Engine, storage: RunStorage, store: AsyncReader) ->
             if request.verb == "retry":
                 engine.scheduler.forget()
             reach_fault_point("command.done")
-            result = {"ok": True, "seq": engine.scheduler.seq, "answer": answer}
+            result = {"ok": True, "seq": engine.scheduler.state.seq, "answer": answer}
         except UsageError as error:
             result = {"ok": False, "answer": str(error)}
         except (KeyError, TypeError, ValueError) as error:

@@ -71,18 +71,18 @@ def _again(run: str, resume: str) -> str:
 def causes(scheduler: Scheduler) -> tuple[StallCause, ...]:
     """What the steps of a run in which nothing moves wait for; empty where an operator has paused the run."""
     found = []
-    if scheduler.paused:
-        if not scheduler.pause_reason.startswith("budget"):
+    if scheduler.state.paused:
+        if not scheduler.state.pause_reason.startswith("budget"):
             return ()
-        found.append(_cause("budget", scheduler.pause_reason.partition("; ")[0], scheduler.queued_steps()))
+        found.append(_cause("budget", scheduler.state.pause_reason.partition("; ")[0], scheduler.queued_steps()))
     else:
         for name, why, steps in scheduler.stopped_queues():
             found.append(_cause("budget" if name == BUDGET else "provider", why, steps))
     by_agent: dict[str, list[Step]] = {}
-    for step in scheduler.run_state.unended():
+    for step in scheduler.state.unended():
         if step.state == OPEN and step.items is None and isinstance(step.acting.agent.does, Approve):
             by_agent.setdefault(step.rule.name, []).append(step)
-    yes = _yes_answers(scheduler.program)
+    yes = _yes_answers(scheduler.state.program)
     for agent, steps in by_agent.items():
         asks = steps[0].acting.agent.does
         assert isinstance(asks, Approve)
@@ -110,18 +110,18 @@ async def watch(
     reported: tuple[StallCause, ...] = ()
     while True:
         await anyio.sleep(LOOK)
-        if scheduler.seq == looked or not engine.quiet:
+        if scheduler.state.seq == looked or not engine.quiet:
             continue
-        looked = scheduler.seq
+        looked = scheduler.state.seq
         found = causes(scheduler)
         if not found:
             continue
         if not wait:
             at = engine.clock.now()
-            engine.feed(ev.Batch(at, (ev.Noted(at, stopped(scheduler.run, found)), ev.RunDrained(at))))
+            engine.feed(ev.Batch(at, (ev.Noted(at, stopped(scheduler.state.run, found)), ev.RunDrained(at))))
             return found
         if found != reported and report is not None:
-            report(scheduler.run, found)
+            report(scheduler.state.run, found)
         reported = found
 
 

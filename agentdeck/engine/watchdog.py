@@ -60,7 +60,8 @@ class Watchdog:
     def _renew_lease(self) -> None:
         if not self._storage.durable:
             return
-        run, owner, until = self._engine.scheduler.run, self._storage.owner, self._engine.clock.now() + LEASE
+        run, owner = self._engine.scheduler.state.run, self._storage.owner
+        until = self._engine.clock.now() + LEASE
         try:
             self._storage.log.call(lambda db: renew_lease(db, run, owner, until))
         except StoreError:
@@ -83,7 +84,7 @@ class Watchdog:
         )
         line = LogLine(self._engine.clock.now(), *key, "warning", text)
         try:
-            self._storage.log.log(self._engine.scheduler.run, [line])
+            self._storage.log.log(self._engine.scheduler.state.run, [line])
         except StoreError:
             return
         if self._say is not None:

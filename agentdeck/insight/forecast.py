@@ -57,7 +57,7 @@ def forecast(
                         first = first or now
                     case act.Finish():
                         return Forecast(now, first, most, count)
-            most = max(most, len(machine.tasks))
+            most = max(most, len(machine.state.tasks))
         if not ends or (machine.deadline < ends[0][0]):
             now = machine.deadline
             todo.append(ev.TimerFired(now))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.budget_ladder import BudgetLadder
@@ -13,27 +15,17 @@ from agentdeck.scheduler.state import DEFERRED, OPEN, READY, RUNNING, Step
 from agentdeck.scheduler.waits import POOL, WaitClock
 
 
+@dataclass(slots=True, eq=False)
 class Attempts:
     """Records that attempts start and asks the engine to execute them; records how they ended. What comes from an
     attempt that no longer counts, because it was cancelled or is overdue, is ignored."""
 
-    __slots__ = ("_clock", "_failures", "_ladder", "_queue", "_recorder", "_state")
-
-    def __init__(
-        self,
-        state: RunState,
-        queue: ReadyQueue,
-        clock: WaitClock,
-        recorder: Recorder,
-        failures: Failures,
-        ladder: BudgetLadder,
-    ) -> None:
-        self._state = state
-        self._queue = queue
-        self._clock = clock
-        self._recorder = recorder
-        self._failures = failures
-        self._ladder = ladder
+    _state: RunState
+    _queue: ReadyQueue
+    _clock: WaitClock
+    _recorder: Recorder
+    _failures: Failures
+    _ladder: BudgetLadder
 
     # Starting
 

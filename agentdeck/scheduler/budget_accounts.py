@@ -116,20 +116,3 @@ class BudgetAccounts:
     def close(self, task: str) -> None:
         """Drop the ledger of a task that has ended. What it used stays in the run's."""
         self.tasks.pop(task, None)
-
-    def snapshot(self) -> Data:
-        """The accounts as plain data, for comparing two folds."""
-        ledgers = {"": self.run, **self.tasks}
-        return {
-            name: [
-                one.usd,
-                one.tokens,
-                one.used_tokens,
-                round(one.used_usd, 9),
-                one.held_tokens,
-                one.likely_tokens,
-                one.rungs,
-            ]
-            for name, one in sorted(ledgers.items())
-            if one is not None and (one.used_tokens or one.held_tokens or one.rungs or not name)
-        }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from agentdeck.limits.budget import Ledger, dollars
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.cancellation import Cancellation
@@ -15,15 +17,13 @@ EFFECTS = {
 }
 
 
+@dataclass(slots=True, eq=False)
 class BudgetLadder:
     """Records the rungs of all budgets of the run as they are reached."""
 
-    __slots__ = ("_cancellation", "_recorder", "_state")
-
-    def __init__(self, state: RunState, recorder: Recorder, cancellation: Cancellation) -> None:
-        self._state = state
-        self._recorder = recorder
-        self._cancellation = cancellation
+    _state: RunState
+    _recorder: Recorder
+    _cancellation: Cancellation
 
     def update(self, task: str, at: float) -> None:
         """Put into force each easing rung that a budget of this task has reached."""

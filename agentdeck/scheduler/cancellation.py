@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.recorder import Recorder
@@ -9,16 +11,14 @@ from agentdeck.scheduler.run_state import RunState
 from agentdeck.scheduler.state import OPEN, RUNNING, WAITING, Step
 
 
+@dataclass(slots=True, eq=False)
 class Cancellation:
     """Ends steps that have not ended, with everything inside them. `of_run` is set once the whole run has been
     cancelled in this process."""
 
-    __slots__ = ("_recorder", "_state", "of_run")
-
-    def __init__(self, state: RunState, recorder: Recorder) -> None:
-        self._state = state
-        self._recorder = recorder
-        self.of_run = False
+    _state: RunState
+    _recorder: Recorder
+    of_run: bool = field(default=False, init=False)
 
     def requested(self, event: ev.CancelAsked) -> None:
         """Cancel the run, a task or a step. With `now`, processes get no time to end by themselves."""

@@ -5,6 +5,8 @@ A command that no longer makes sense, such as one for a step that has ended, cha
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.cancellation import Cancellation
@@ -19,32 +21,18 @@ from agentdeck.scheduler.state import OPEN, WAITING, Step, Task
 from agentdeck.workflow.model import Approve
 
 
+@dataclass(slots=True, eq=False)
 class Commands:
     """Checks the commands of an operator against the state, and records what they mean."""
 
-    __slots__ = (
-        "_cancellation", "_expansion", "_pending", "_providers", "_queue", "_recorder", "_reservations", "_state",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        state: RunState,
-        queue: ReadyQueue,
-        providers: ProviderQueues,
-        pending: Pending,
-        recorder: Recorder,
-        cancellation: Cancellation,
-        reservations: Reservations,
-        expansion: Expansion,
-    ) -> None:
-        self._state = state
-        self._queue = queue
-        self._providers = providers
-        self._pending = pending
-        self._recorder = recorder
-        self._cancellation = cancellation
-        self._reservations = reservations
-        self._expansion = expansion
+    _state: RunState
+    _queue: ReadyQueue
+    _providers: ProviderQueues
+    _pending: Pending
+    _recorder: Recorder
+    _cancellation: Cancellation
+    _reservations: Reservations
+    _expansion: Expansion
 
     def limit_changed(self, event: ev.LimitChanged) -> None:
         self._recorder.record(event)

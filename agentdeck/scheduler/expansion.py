@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from agentdeck.errors import AgentdeckError, Fault
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
@@ -16,22 +18,18 @@ from agentdeck.workflow.expressions import Template, is_light
 from agentdeck.workflow.model import Data, Dispatch
 
 
+@dataclass(slots=True, eq=False)
 class Expansion:
     """Decides what becomes of such a step when it is ready, and after each part of it has ended."""
 
-    __slots__ = ("_attempts", "_failures", "_last", "_queue", "_recorder", "_state", "rendering")
-
-    def __init__(
-        self, state: RunState, queue: ReadyQueue, recorder: Recorder, attempts: Attempts, failures: Failures
-    ) -> None:
-        self._state = state
-        self._queue = queue
-        self._recorder = recorder
-        self._attempts = attempts
-        self._failures = failures
-        #: The tasks whose output the engine renders, each with the number of its last request.
-        self.rendering: dict[str, tuple[int, Task]] = {}
-        self._last = 0
+    _state: RunState
+    _queue: ReadyQueue
+    _recorder: Recorder
+    _attempts: Attempts
+    _failures: Failures
+    #: The tasks whose output the engine renders, each with the number of its last request.
+    rendering: dict[str, tuple[int, Task]] = field(default_factory=dict, init=False)
+    _last: int = field(default=0, init=False)
 
     # A step is ready
 

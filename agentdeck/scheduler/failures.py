@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from random import Random
 
 from agentdeck.errors import STOPPING, Fault
@@ -15,16 +16,14 @@ from agentdeck.scheduler.scope import scope_of
 from agentdeck.scheduler.state import CANCELLED, FAILED, Step
 
 
+@dataclass(slots=True, eq=False)
 class Failures:
     """Decides what follows when an attempt fails, and when a join can never be satisfied."""
 
-    __slots__ = ("_cancellation", "_pending", "_recorder", "_state")
-
-    def __init__(self, state: RunState, pending: Pending, recorder: Recorder, cancellation: Cancellation) -> None:
-        self._state = state
-        self._pending = pending
-        self._recorder = recorder
-        self._cancellation = cancellation
+    _state: RunState
+    _pending: Pending
+    _recorder: Recorder
+    _cancellation: Cancellation
 
     def attempt_failed(self, step: Step, event: ev.AttemptFailed) -> None:
         """Record the failure, and in this order: retry (a tier up where asked for), fall back, fail."""

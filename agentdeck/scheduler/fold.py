@@ -59,7 +59,7 @@ class Fold:
             self.pending,
             self.lanes,
             self.providers,
-            historic=historic,
+            historic,
         )
         self._most_entries = STALE
         if program.serial:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from agentdeck.scheduler.ready_queue import ReadyQueue
 from agentdeck.scheduler.run_state import Pending, RunState
@@ -82,15 +83,13 @@ def recount(step: Step, *, fresh: bool) -> None:
             step.broken += 1
 
 
+@dataclass(slots=True, eq=False)
 class Joins:
     """Ends steps, counts that in the steps that need them, and starts those whose join is satisfied."""
 
-    __slots__ = ("_pending", "_queue", "_state")
-
-    def __init__(self, state: RunState, queue: ReadyQueue, pending: Pending) -> None:
-        self._state = state
-        self._queue = queue
-        self._pending = pending
+    _state: RunState
+    _queue: ReadyQueue
+    _pending: Pending
 
     def end_step(self, step: Step, outcome: str, at: float, *, tolerated: bool = False) -> None:
         """The step does not run again unless it is reopened."""

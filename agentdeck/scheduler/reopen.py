@@ -7,6 +7,8 @@ on; everything else of a step is reset. A task that has ended and was dropped fr
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.joins import START, Joins, evaluate, recount
 from agentdeck.scheduler.ready_queue import ReadyQueue
@@ -97,16 +99,14 @@ def _stays(step: Step, seen: set[int]) -> bool:
 # Applying it --------------------------------------------------------------------------------------------------
 
 
+@dataclass(slots=True, eq=False)
 class Reopener:
     """Applies `StepReopened`: returns the task if it has ended, resets its steps in `again`, and starts those
     whose joins are satisfied."""
 
-    __slots__ = ("_joins", "_queue", "_state")
-
-    def __init__(self, state: RunState, queue: ReadyQueue, joins: Joins) -> None:
-        self._state = state
-        self._queue = queue
-        self._joins = joins
+    _state: RunState
+    _queue: ReadyQueue
+    _joins: Joins
 
     def reopen(self, event: ev.StepReopened) -> None:
         state = self._state

@@ -8,6 +8,7 @@ without any of this.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from agentdeck.limits.budget import Ledger
@@ -33,6 +34,7 @@ class Request(NamedTuple):
     releases: int
 
 
+@dataclass(slots=True, eq=False)
 class Reservations:
     """Starts the steps that are checked before they start.
 
@@ -40,27 +42,17 @@ class Reservations:
     that counts; those in `requesting` have one.
     """
 
-    def __init__(
-        self,
-        state: RunState,
-        queue: ReadyQueue,
-        providers: ProviderQueues,
-        lanes: SequentialLanes,
-        recorder: Recorder,
-        attempts: Attempts,
-        ladder: BudgetLadder,
-    ) -> None:
-        self._state = state
-        self._queue = queue
-        self._providers = providers
-        self._lanes = lanes
-        self._recorder = recorder
-        self._attempts = attempts
-        self._ladder = ladder
-        self.open: dict[int, Request] = {}
-        self.requesting: set[Step] = set()
-        self._last = 0
-        self._provider_of: dict[str, str] = {}
+    _state: RunState
+    _queue: ReadyQueue
+    _providers: ProviderQueues
+    _lanes: SequentialLanes
+    _recorder: Recorder
+    _attempts: Attempts
+    _ladder: BudgetLadder
+    open: dict[int, Request] = field(default_factory=dict, init=False)
+    requesting: set[Step] = field(default_factory=set, init=False)
+    _last: int = field(default=0, init=False)
+    _provider_of: dict[str, str] = field(default_factory=dict, init=False)
 
     # Requesting
 

@@ -107,27 +107,6 @@ class RunState:
             if (root := root_of(name)) in self.tasks or root in but
         }
 
-    def snapshot(self) -> dict[str, Data]:
-        """The state as plain data, for comparing two folds."""
-        return {
-            "seq": self.seq,
-            "state": self.status,
-            "workers": self.workers,
-            "exhausted": self.exhausted,
-            "running": sorted((s.task.id, s.key, s.attempt) for s in self.running),
-            "busy": self.busy_tasks,
-            "accounts": self.accounts.snapshot(),
-            "changed_limits": dict(self.changed_limits),
-            "timeouts": [rule.attempt_timeout for rule in self.program.rules],
-            "tasks": {
-                task.id: {
-                    s.key: [s.state, s.attempt, s.tries, s.round, s.arrived, s.absent, s.broken, s.acting.name]
-                    for s in task.all_steps()
-                }
-                for task in self.tasks.values()
-            },
-        }
-
 
 class Pending:
     """Queues that the fold fills and the scheduler empties after every event.

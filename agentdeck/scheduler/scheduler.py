@@ -15,13 +15,12 @@ The parts, and which of them use which, from the bottom up:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.attempts import Attempts
-from agentdeck.scheduler.budget_accounts import BudgetAccounts
 from agentdeck.scheduler.budget_ladder import BudgetLadder
 from agentdeck.scheduler.cancellation import Cancellation
 from agentdeck.scheduler.commands import Commands
@@ -48,7 +47,7 @@ from agentdeck.scheduler.state import (
 )
 from agentdeck.scheduler.timeouts import Timeouts
 from agentdeck.scheduler.waits import RunWait
-from agentdeck.workflow.model import Data, ProviderLimits
+from agentdeck.workflow.model import ProviderLimits
 
 
 class Scheduler:
@@ -244,70 +243,9 @@ class Scheduler:
     # Read by the engine
 
     @property
-    def run_state(self) -> RunState:
-        """The state, for reading only."""
+    def state(self) -> RunState:
+        """The state of the run, for reading only."""
         return self._state
-
-    @property
-    def program(self) -> Program:
-        return self._state.program
-
-    @property
-    def run(self) -> str:
-        return self._state.run
-
-    @property
-    def seq(self) -> int:
-        """The number of events that are recorded."""
-        return self._state.seq
-
-    @property
-    def durable(self) -> int:
-        """The number of the last event that is on disk, as far as the scheduler was told."""
-        return self._queue.durable
-
-    @property
-    def state(self) -> str:
-        """The state of the run: running, paused, drained, done, failed or cancelled."""
-        return self._state.status
-
-    @property
-    def paused(self) -> bool:
-        return self._state.paused
-
-    @property
-    def pause_reason(self) -> str:
-        """Why the run is paused; empty where an operator paused it."""
-        return self._state.pause_reason
-
-    @property
-    def workers(self) -> int:
-        return self._state.workers
-
-    @property
-    def tasks(self) -> Mapping[str, Task]:
-        """The open tasks by id."""
-        return self._state.tasks
-
-    @property
-    def opened(self) -> int:
-        """How many tasks have been opened, without nested ones."""
-        return self._state.opened
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether there are no more tasks to open."""
-        return self._state.exhausted
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether the whole run was cancelled."""
-        return self._cancellation.of_run
-
-    @property
-    def running(self) -> Collection[Step]:
-        """The steps whose attempt holds a worker."""
-        return self._state.running
 
     @property
     def busy(self) -> bool:
@@ -320,23 +258,9 @@ class Scheduler:
         return len(self._queue.uncommitted)
 
     @property
-    def sequential(self) -> bool:
-        """Whether the steps of each task run one after another."""
-        return self._state.sequential
-
-    @property
-    def accounts(self) -> BudgetAccounts:
-        return self._state.accounts
-
-    @property
     def provider_limits(self) -> Mapping[str, ProviderLimits]:
         """The limits of the deck's providers, before an operator changed any."""
         return self._provider_limits
-
-    @property
-    def changed_limits(self) -> Mapping[str, Data]:
-        """The provider limits that operators set while the run executes, by dotted name."""
-        return self._state.changed_limits
 
     @property
     def limit_changes(self) -> int:
@@ -353,10 +277,6 @@ class Scheduler:
         """Whether something will change without an operator and without an attempt that runs."""
         return self._timeouts.expects_change()
 
-    def step(self, task: str, key: str) -> Step:
-        """The step of an open task. Raises KeyError where the task is not open."""
-        return self._state.step(task, key)
-
     def can_reopen(self, task: str, key: str) -> bool:
         """Whether a step can run again: it has ended, and its task is open or was restored."""
         return bool(chain(self._state, task, key))
@@ -369,7 +289,3 @@ class Scheduler:
         """The provider (or BUDGET), the reason, and the steps of each queue that opens only when an operator
         acts."""
         return self._reservations.stopped_queues()
-
-    def snapshot(self) -> dict[str, Data]:
-        """The state as plain data, for comparing with that of a fold of the log."""
-        return self._state.snapshot()

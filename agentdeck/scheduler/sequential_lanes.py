@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from agentdeck.scheduler.ready_queue import Entry, ReadyQueue
 from agentdeck.scheduler.run_state import RunState
 from agentdeck.scheduler.state import Step, root_of
 from agentdeck.scheduler.waits import MAX_PARALLEL
 
 
+@dataclass(slots=True, eq=False)
 class SequentialLanes:
     """Where the steps of a task run one after another, the step that runs and the entries behind it, by lane. A
     lane is a task; while the whole run is sequential, a task and all tasks nested in it share one."""
 
-    __slots__ = ("_queue", "_state", "lanes")
-
-    def __init__(self, state: RunState, queue: ReadyQueue) -> None:
-        self._state = state
-        self._queue = queue
-        self.lanes: dict[str, tuple[Step, list[Entry]]] = {}
+    _state: RunState
+    _queue: ReadyQueue
+    lanes: dict[str, tuple[Step, list[Entry]]] = field(default_factory=dict, init=False)
 
     def lane_of(self, step: Step) -> str:
         """The lane of a step, empty where it may run beside others."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from heapq import heappop
 
 from agentdeck.scheduler import actions as act
@@ -14,31 +15,18 @@ from agentdeck.scheduler.reservations import Reservations
 from agentdeck.scheduler.run_state import RunState
 
 
+@dataclass(slots=True, eq=False)
 class Starter:
     """Fills the free workers. `pulling` counts the tasks that were asked for and have not come yet."""
 
-    __slots__ = (
-        "_attempts", "_cancellation", "_providers", "_queue", "_recorder", "_reservations", "_state", "pulling",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        state: RunState,
-        queue: ReadyQueue,
-        providers: ProviderQueues,
-        recorder: Recorder,
-        cancellation: Cancellation,
-        attempts: Attempts,
-        reservations: Reservations,
-    ) -> None:
-        self._state = state
-        self._queue = queue
-        self._providers = providers
-        self._recorder = recorder
-        self._cancellation = cancellation
-        self._attempts = attempts
-        self._reservations = reservations
-        self.pulling = 0
+    _state: RunState
+    _queue: ReadyQueue
+    _providers: ProviderQueues
+    _recorder: Recorder
+    _cancellation: Cancellation
+    _attempts: Attempts
+    _reservations: Reservations
+    pulling: int = field(default=0, init=False)
 
     @property
     def free(self) -> int:

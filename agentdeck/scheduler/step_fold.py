@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from agentdeck.errors import STOPPING
@@ -31,6 +32,7 @@ from agentdeck.scheduler.state import (
 from agentdeck.scheduler.timers import Timers
 
 
+@dataclass(slots=True, eq=False)
 class StepFold:
     """Applies the events of single steps. Whatever ends an attempt releases what it held.
 
@@ -38,26 +40,14 @@ class StepFold:
     then, so the accounts and the adaptive timeouts stay as they are.
     """
 
-    def __init__(
-        self,
-        state: RunState,
-        queue: ReadyQueue,
-        timers: Timers,
-        joins: Joins,
-        pending: Pending,
-        lanes: SequentialLanes,
-        providers: ProviderQueues,
-        *,
-        historic: bool = False,
-    ) -> None:
-        self._state = state
-        self._queue = queue
-        self._timers = timers
-        self._joins = joins
-        self._pending = pending
-        self._lanes = lanes
-        self._providers = providers
-        self._historic = historic
+    _state: RunState
+    _queue: ReadyQueue
+    _timers: Timers
+    _joins: Joins
+    _pending: Pending
+    _lanes: SequentialLanes
+    _providers: ProviderQueues
+    _historic: bool
 
     def handlers(self) -> dict[type, Callable[[Any], None]]:
         """The method for each type of event."""

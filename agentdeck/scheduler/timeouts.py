@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from agentdeck.errors import Fault
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
@@ -12,38 +14,21 @@ from agentdeck.scheduler.provider_queues import ProviderQueues
 from agentdeck.scheduler.ready_queue import ReadyQueue
 from agentdeck.scheduler.recorder import Recorder
 from agentdeck.scheduler.run_state import RunState
-from agentdeck.scheduler.state import DEFERRED, HELD, OPEN, READY, RUNNING, WAITING, Step
+from agentdeck.scheduler.state import DEFERRED, RUNNING, Step
 from agentdeck.scheduler.timers import INFINITE, Timers
 from agentdeck.workflow.model import Approve
 
 
+@dataclass(slots=True, eq=False)
 class Timeouts:
     """Handles `TimerFired`. `deadline` is when the next one is wanted."""
 
-    __slots__ = ("_due", "_failures", "_providers", "_queue", "_recorder", "_state", "_timers")
-
-    def __init__(
-        self,
-        state: RunState,
-        queue: ReadyQueue,
-        timers: Timers,
-        providers: ProviderQueues,
-        recorder: Recorder,
-        failures: Failures,
-    ) -> None:
-        self._state = state
-        self._queue = queue
-        self._timers = timers
-        self._providers = providers
-        self._recorder = recorder
-        self._failures = failures
-        self._due = {
-            "backoff": self._backoff_due,
-            "join": self._join_due,
-            "queue": self._queue_due,
-            "total": self._total_due,
-            "answer": self._answer_due,
-        }
+    _state: RunState
+    _queue: ReadyQueue
+    _timers: Timers
+    _providers: ProviderQueues
+    _recorder: Recorder
+    _failures: Failures
 
     @property
     def deadline(self) -> float:
@@ -62,21 +47,24 @@ class Timeouts:
         """Handle everything that is due."""
         at = event.at
         while (timer := self._timers.pop(at)) is not None:
-            kind, step, token = timer
-            if self._state.holds(step.task):
-                self._due[kind](step, token, at)
+            kind, step = timer
+            timeout = step.rule.agent.timeout
+            if kind == "backoff":
+                self._queue.end_backoff(step, at)
+            elif kind == "join":
+                self._end_join(step, at)
+            elif kind == "queue":
+                self._fail(step, at, kind, f"not started within {timeout.queue:g} s")
+            elif kind == "total":
+                self._fail(step, at, kind, f"not done within {timeout.total:g} s in all")
+            else:
+                self._answer(step, at)
         if self._timers.next_due <= at:
             self._end_overdue_attempts(at)
         self._providers.open_due(at)
 
-    def _backoff_due(self, step: Step, token: object, at: float) -> None:
-        if step.state == HELD and step.until == token:
-            self._queue.end_backoff(step, at)
-
-    def _join_due(self, step: Step, token: object, at: float) -> None:
+    def _end_join(self, step: Step, at: float) -> None:
         """`within` of a join is over: go on with what has arrived if it is enough, else fail."""
-        if step.state != WAITING or step.join_since != token:
-            return
         verdict = evaluate(step, overdue=True)
         join = step.rule.join
         if verdict == START:
@@ -85,18 +73,8 @@ class Timeouts:
             what = f"{step.arrived} of {len(step.rule.needs)} arrived within {join.within:g} s"
             self._failures.fail(step, at, Fault("join", what, clock="within"))
 
-    def _queue_due(self, step: Step, token: object, at: float) -> None:
-        if step.state in (READY, DEFERRED) and step.ready_at == token:
-            self._fail(step, at, "queue", f"not started within {step.rule.agent.timeout.queue:g} s")
-
-    def _total_due(self, step: Step, token: object, at: float) -> None:
-        if not step.ended and step.total_at == token:
-            self._fail(step, at, "total", f"not done within {step.rule.agent.timeout.total:g} s in all")
-
-    def _answer_due(self, step: Step, token: object, at: float) -> None:
+    def _answer(self, step: Step, at: float) -> None:
         """An approval was not answered in time: take the answer that the workflow names for that."""
-        if step.state != OPEN or step.attempt != token:
-            return
         does = step.acting.agent.does
         assert isinstance(does, Approve)
         approved = does.otherwise == "approve"

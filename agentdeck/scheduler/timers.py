@@ -33,12 +33,13 @@ class Timers:
         self._ticket += 1
         heappush(self.heap, (due, self._ticket, kind, step, token))
 
-    def pop(self, at: float) -> tuple[str, Step, object] | None:
-        """The kind, step and token of the next timer that is due; None where none is."""
-        if not self.heap or self.heap[0][0] > at:
-            return None
-        _, _, kind, step, token = heappop(self.heap)
-        return kind, step, token
+    def pop(self, at: float) -> tuple[str, Step] | None:
+        """The kind and step of the next timer that is due and applies to its step; None where none is."""
+        while self.heap and self.heap[0][0] <= at:
+            _, _, kind, step, token = heappop(self.heap)
+            if self._applies(kind, step, token):
+                return kind, step
+        return None
 
     def expect_timeout(self, due: float) -> None:
         """No attempt exceeds its timeout before `due`."""

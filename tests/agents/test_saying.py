@@ -9,8 +9,8 @@ import pytest
 
 from agentdeck.agents.prompt_log import TextLog
 from agentdeck.agents.verb import AttemptContext
-from agentdeck.engine.clock import virtual
 from agentdeck.workflow.model import Agent, Prompt
+from tests.virtual_clock import virtual
 
 
 class Heard:

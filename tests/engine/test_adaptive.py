@@ -7,10 +7,10 @@ from pathlib import Path
 import anyio
 import pytest
 
-from agentdeck.engine.clock import LoopClock, virtual
 from agentdeck.engine.launch import Launch, Watch, run
 from agentdeck.scheduler import events as ev
 from agentdeck.workflow.loader import loads
+from tests.virtual_clock import LoopClock, virtual
 
 WORK = """
 agentdeck: 1

@@ -9,7 +9,6 @@ from typing import Any, cast
 import anyio
 import pytest
 
-from agentdeck.engine.clock import LoopClock, virtual
 from agentdeck.engine.reservation import Reservation
 from agentdeck.engine.reservation_batcher import ReservationBatcher
 from agentdeck.limits.reservations import NOTHING, Amounts
@@ -21,6 +20,7 @@ from agentdeck.store.reservations import SharedReservations
 from agentdeck.store.runs import Owner, create_run
 from agentdeck.workflow.model import ProviderLimits, Rate
 from tests.store.samples import new_run
+from tests.virtual_clock import LoopClock, virtual
 
 ONE = Amounts(1, 0, 0)
 

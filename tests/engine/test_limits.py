@@ -12,13 +12,13 @@ import pytest
 
 from agentdeck.agents.prompt import PromptVerb
 from agentdeck.agents.verb import AttemptContext
-from agentdeck.engine.clock import LoopClock
 from agentdeck.errors import StepError
 from agentdeck.providers.provider import PromptReply, PromptRequest
 from agentdeck.scheduler import events as ev
 from benchmarks.limits import Setup, Trial, evaluate
 from benchmarks.traces import Row, generated, measured, recorded
 from tests.engine.test_rates import ONE, Fake, Played, fakes, worst
+from tests.virtual_clock import LoopClock
 
 __all__ = ["fakes"]
 

@@ -11,7 +11,6 @@ import pytest
 
 from agentdeck.agents.prompt import PromptVerb
 from agentdeck.agents.verb import AttemptContext
-from agentdeck.engine.clock import LoopClock, virtual
 from agentdeck.engine.launch import Launch, Outcome, Watch, run
 from agentdeck.engine.reservations import CallReservations
 from agentdeck.engine.run_control import RunControl
@@ -21,6 +20,7 @@ from agentdeck.providers.registry import ProviderRegistry
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
 from agentdeck.workflow.loader import loads
+from tests.virtual_clock import LoopClock, virtual
 
 DECK = """
 agentdeck: 1

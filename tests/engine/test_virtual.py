@@ -11,13 +11,13 @@ from typing import Any
 import anyio
 import pytest
 
-from agentdeck.engine.clock import LoopClock, virtual
 from agentdeck.engine.launch import Launch, Outcome, Watch, run
 from agentdeck.engine.run_control import RunControl
 from agentdeck.insight.forecast import forecast
 from agentdeck.scheduler import events as ev
 from agentdeck.workflow.loader import load, loads
 from agentdeck.workflow.model import Agent, Definition, Python, Timeout
+from tests.virtual_clock import LoopClock, virtual
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "data"

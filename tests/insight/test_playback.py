@@ -8,12 +8,12 @@ import anyio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentdeck.engine.clock import LoopClock, virtual
 from agentdeck.engine.launch import Launch, Watch, run
 from agentdeck.insight.replay import Playback
 from agentdeck.scheduler import events as ev
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.loader import loads
+from tests.virtual_clock import LoopClock, virtual
 
 DEFINITION = loads(
     """

@@ -39,7 +39,7 @@ def compared(chance: Random) -> int:
     machine = Scheduler(Program(definition), run="r", workers=chance.randint(1, 3))
     view, ends, count = RunView(definition), list[tuple[float, int, ev.StepStarted]](), 0
     opened, now = 0, 0.0
-    todo: list[ev.Event | ev.Signal] = [ev.RunStarted(0.0, "r", "d", "", {}, {"workers": machine.workers})]
+    todo: list[ev.Event | ev.Signal] = [ev.RunStarted(0.0, "r", "d", "", {}, {"workers": machine.state.workers})]
     together, hurried = 0, False
     while todo or ends:
         if not todo:
@@ -61,9 +61,9 @@ def compared(chance: Random) -> int:
                     )
         if todo:
             continue
-        if opened == 3 and machine.tasks and not hurried:
+        if opened == 3 and machine.state.tasks and not hurried:
             hurried = True
-            todo.append(ev.TaskHurried(now, next(reversed(list(machine.tasks)))))
+            todo.append(ev.TaskHurried(now, next(reversed(list(machine.state.tasks)))))
         together += compare(machine, view, definition, now + 0.5)
     return together
 
@@ -77,14 +77,14 @@ def compare(machine: Scheduler, view: RunView, definition: Definition, at: float
         assert (found.state, found.reason) == ("ready", "pool"), found.text
         assert found.text == (
             f"ready for {at - step.ready_at:.1f} s;"
-            f" pool full {len(machine.running)}/{machine.workers}; {place} ahead"
+            f" pool full {len(machine.state.running)}/{machine.state.workers}; {place} ahead"
             if at - step.ready_at < 10
             else f"ready for {round(at - step.ready_at)} s;"
-            f" pool full {len(machine.running)}/{machine.workers}; {place} ahead"
+            f" pool full {len(machine.state.running)}/{machine.state.workers}; {place} ahead"
         )
         per_agent[step.key] = per_agent.get(step.key, 0) + 1
     assert ready_counts(view, definition) == per_agent
-    for task in machine.tasks.values():
+    for task in machine.state.tasks.values():
         for waiting in task.steps:
             if waiting is not None and waiting.state == WAITING:
                 assert explain(view, definition, task.id, waiting.key, at).state == "waiting"

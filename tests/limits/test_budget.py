@@ -13,7 +13,7 @@ from agentdeck.limits.budget import Hold, Ledger
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
 from agentdeck.workflow.model import Agent, Budget, Timeout
-from tests.scheduler.driver import Desk, Player, definition, prompt, refold
+from tests.scheduler.driver import Desk, Player, definition, prompt, refold, snapshot
 
 
 def player(
@@ -34,7 +34,7 @@ def failing(fault: Fault, started: ev.StepStarted) -> tuple[float, Fault | objec
 
 
 def until_paused(played: Player) -> Player:
-    while not played.scheduler.paused and not played.finished and played.step():
+    while not played.scheduler.state.paused and not played.finished and played.step():
         pass
     return played
 
@@ -62,8 +62,8 @@ def test_ask_parks_the_run_and_a_grant_lets_it_go_on() -> None:
     paused = played.of(ev.RunPaused)[0]
     assert paused.why.startswith("budget of the run: $1.00 of $1.00 used, $0.00 held")  # type: ignore[union-attr]
     assert paused.why.endswith("what can be done: agentdeck budget r")  # type: ignore[union-attr]
-    assert played.scheduler.accounts.run is not None
-    assert played.scheduler.accounts.run.used_usd == pytest.approx(1.0)
+    assert played.scheduler.state.accounts.run is not None
+    assert played.scheduler.state.accounts.run.used_usd == pytest.approx(1.0)
     played.send(ev.LimitChanged(played.now, "budget.usd", 1.0, 9.0))
     played.send(ev.RunUnpaused(played.now))
     assert played.play().finished == "done"
@@ -95,7 +95,7 @@ def test_a_step_that_goes_again_and_is_cancelled_first_uses_nothing() -> None:
     played.at(3.0, ev.CancelAsked(3.0, "1", "a"))
     while played.now < 3.0 and played.step():
         pass
-    ledger = played.scheduler.accounts.run
+    ledger = played.scheduler.state.accounts.run
     assert ledger is not None
     assert [type(e) for e in played.log[-2:]] == [ev.StepCancelled, ev.TaskEnded]
     assert (ledger.used_tokens, ledger.held_tokens) == (0, 0)
@@ -116,8 +116,8 @@ def test_what_an_attempt_without_usage_costs() -> None:
         )
         while not played.of(ev.AttemptFailed):
             played.step()
-        assert played.scheduler.accounts.run is not None
-        ledger_of[fault.kind] = played.scheduler.accounts.run.used_tokens
+        assert played.scheduler.state.accounts.run is not None
+        ledger_of[fault.kind] = played.scheduler.state.accounts.run.used_tokens
     assert ledger_of == {"network": 0, "timeout": 100}
 
 
@@ -145,16 +145,16 @@ def test_a_crowd_never_overshoots_together(
         plan=plan,
         usage=lambda started: ev.Usage(costs[int(started.task) - 1][0], 0),
     )
-    ledger = played.scheduler.accounts.run
+    ledger = played.scheduler.state.accounts.run
     assert isinstance(ledger, Ledger)
     for _ in range(stop):
-        if played.finished or played.scheduler.paused or not played.step():
+        if played.finished or played.scheduler.state.paused or not played.step():
             break
         assert ledger.used_tokens + ledger.held_tokens <= tokens
-        assert ledger.held_tokens == 100 * len(played.scheduler.running)
-    assert refold(played).state.snapshot()["accounts"] == played.scheduler.snapshot()["accounts"]
-    if played.scheduler.paused:
-        assert not played.scheduler.running
+        assert ledger.held_tokens == 100 * len(played.scheduler.state.running)
+    assert snapshot(refold(played).state)["accounts"] == snapshot(played.scheduler.state)["accounts"]
+    if played.scheduler.state.paused:
+        assert not played.scheduler.state.running
         assert tokens - ledger.used_tokens < 100
 
 
@@ -197,23 +197,23 @@ def test_no_budget_is_exceeded_by_more_than_the_last_calls_rest(
         plan=lambda started: (calls[int(started.task) - 1][3], None),
         usage=lambda started: ev.Usage(0, int(held(started.task)[0] * calls[int(started.task) - 1][2])),
     )
-    ledger = played.scheduler.accounts.run
+    ledger = played.scheduler.state.accounts.run
     assert isinstance(ledger, Ledger)
     largest = max(most for most, _, _, _ in calls)
     highest = 0.0
     for _ in range(2000):
-        if played.finished or played.scheduler.paused or not played.step():
+        if played.finished or played.scheduler.state.paused or not played.step():
             break
         highest = max(highest, ledger.share())
         assert ledger.used_tokens <= tokens + largest
         assert ledger.used_tokens + ledger.held_tokens <= tokens + largest
-        for task, one in played.scheduler.accounts.tasks.items():
+        for task, one in played.scheduler.state.accounts.tasks.items():
             assert one.used_tokens <= (task_tokens or 0) + held(task)[0]
     for event in played.of(ev.Noted):
         rung = event.data["rung"]  # type: ignore[union-attr,index]
         if rung != "stop":
             assert highest >= next(at for at, name in ladder if name == rung) - 1e-9
-    assert refold(played).state.snapshot()["accounts"] == played.scheduler.snapshot()["accounts"]
+    assert snapshot(refold(played).state)["accounts"] == snapshot(played.scheduler.state)["accounts"]
 
 
 def test_what_is_held_makes_new_calls_wait_and_changes_nothing_else() -> None:
@@ -252,13 +252,13 @@ def test_a_call_that_likely_fits_is_the_last_one() -> None:
 
 def test_a_reservation_that_grows_replaces_what_was_held() -> None:
     played = player(Budget(tokens=1000), tasks=1, seconds=5.0)
-    ledger = played.scheduler.accounts.run
+    ledger = played.scheduler.state.accounts.run
     assert ledger is not None
-    while not played.scheduler.running:
+    while not played.scheduler.state.running:
         played.step()
     played.send(ev.ReservationGrew(played.now, "1", "a", 1, 300, 0.3, 150, 50, 0.1))
     assert (ledger.held_tokens, ledger.likely_tokens) == (300, 200)
-    assert refold(played).state.snapshot()["accounts"] == played.scheduler.snapshot()["accounts"]
+    assert snapshot(refold(played).state)["accounts"] == snapshot(played.scheduler.state)["accounts"]
     played.play()
     assert (ledger.used_tokens, ledger.held_tokens, ledger.likely_tokens) == (100, 0, 0)
 
@@ -269,9 +269,9 @@ def test_an_attempt_that_is_ended_is_paid_with_what_it_had_used() -> None:
     for how in ("cancel", "timeout", "lost"):
         played = player(Budget(tokens=1000, usd=9.0), prompt("a", timeout=Timeout(attempt=3.0)), seconds=50.0)
         played.scheduler.set_usage_source(lambda task, step, attempt: usage)
-        ledger = played.scheduler.accounts.run
+        ledger = played.scheduler.state.accounts.run
         assert ledger is not None
-        while not played.scheduler.running:
+        while not played.scheduler.state.running:
             played.step()
         if how == "cancel":
             played.send(ev.CancelAsked(played.now, "1", "a"))
@@ -280,11 +280,11 @@ def test_an_attempt_that_is_ended_is_paid_with_what_it_had_used() -> None:
                 played.step()
         else:
             played.crash()
-            ledger = played.scheduler.accounts.run
+            ledger = played.scheduler.state.accounts.run
             assert ledger is not None
         used = 100 if how == "lost" else 42
         assert ledger.used_tokens == used, how
-        assert refold(played).state.snapshot()["accounts"] == played.scheduler.snapshot()["accounts"]
+        assert snapshot(refold(played).state)["accounts"] == snapshot(played.scheduler.state)["accounts"]
         ended = played.of({"cancel": ev.StepCancelled, "timeout": ev.AttemptFailed, "lost": ev.AttemptLost}[how])
         assert ended[0].usage.estimated  # type: ignore[union-attr]
 

@@ -10,11 +10,13 @@ from agentdeck.limits.rate_window import CallEntry, RateWindow
 from agentdeck.limits.reservations import Amounts
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.budget_accounts import BudgetAccounts
 from agentdeck.scheduler.fold import Fold, rebuild_task
 from agentdeck.scheduler.program import Program
+from agentdeck.scheduler.run_state import RunState
 from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.scheduler.state import BUSY, DONE, ENDED, OPEN, RUNNING, AllTasks, Step, root_of
-from agentdeck.workflow.model import Agent, Budget, Definition, Prompt, ProviderLimits, Python, Rate
+from agentdeck.workflow.model import Agent, Budget, Data, Definition, Prompt, ProviderLimits, Python, Rate
 
 Plan = Callable[[ev.StepStarted], tuple[float, Fault | object]]
 
@@ -91,6 +93,7 @@ class Player:
         self.retried: set[tuple[str, str]] = set()
         self.released: set[tuple[str, str]] = set()
         self.open_most = 0
+        self.durable = 0
         self.crashes: list[float] = []
         self.ended_at: dict[tuple[str, str], int] = {}
         self.finished = ""
@@ -106,15 +109,17 @@ class Player:
         """Bring ended tasks back from the log, as the owner of a live run does."""
         root = root_of(task)
         past = [e for e in self.log if root_of(getattr(e, "task", "")) == root]
-        self.scheduler.restore_tasks(rebuild_task(self.scheduler.program, "r", int(root), past))
+        self.scheduler.restore_tasks(rebuild_task(self.scheduler.state.program, "r", int(root), past))
 
     def send(self, event: ev.Event | ev.Signal) -> None:  # noqa: C901  one arm for each kind of action
         if isinstance(event, ev.StepReopened):
             self.recall(event.task)
         todo = [event]
         while todo:
-            before = self.scheduler.seq
-            for action in self.scheduler.handle(todo.pop(0)):
+            before, handled = self.scheduler.state.seq, todo.pop(0)
+            if isinstance(handled, ev.Committed):
+                self.durable = max(self.durable, handled.seq)
+            for action in self.scheduler.handle(handled):
                 match action:
                     case act.Record(event=recorded):
                         self.log.append(recorded)
@@ -164,9 +169,9 @@ class Player:
                     case act.Finish(state=state):
                         assert not self.finished
                         self.finished = state
-            if self.commit is not None and self.scheduler.seq > before:
-                self.at(self.now + self.commit, ev.Committed(self.now + self.commit, self.scheduler.seq))
-            self.open_most = max(self.open_most, len(self.scheduler.tasks))
+            if self.commit is not None and self.scheduler.state.seq > before:
+                self.at(self.now + self.commit, ev.Committed(self.now + self.commit, self.scheduler.state.seq))
+            self.open_most = max(self.open_most, len(self.scheduler.state.tasks))
             check(self.scheduler, self.released)
 
     def _check_gate(self, step: Step) -> None:
@@ -174,11 +179,11 @@ class Player:
         for index in step.rule.upstream if self.commit is not None else ():
             need = step.task.steps[index]
             if need is not None and need.state == DONE:
-                assert self.ended_at.get((step.task.id, need.key), 0) <= self.scheduler.durable
+                assert self.ended_at.get((step.task.id, need.key), 0) <= self.durable
 
     def _live(self, started: ev.StepStarted) -> Step | None:
         """The step, unless it has gone on without this attempt."""
-        task = self.scheduler.tasks.get(started.task)
+        task = self.scheduler.state.tasks.get(started.task)
         step = task.step(started.step) if task is not None else None
         return step if step is not None and step.attempt == started.attempt and not step.ended else None
 
@@ -197,7 +202,7 @@ class Player:
     def crash(self) -> None:
         """The process dies; another one takes the run up with what is on disk."""
         if self.commit is not None:
-            del self.log[max(1, self.scheduler.durable) :]
+            del self.log[max(1, self.durable) :]
         reopened = {root_of(e.task) for e in self.log if isinstance(e, ev.StepReopened)}
         program = Program(self.definition, nested=self.nested)
         for nested in self.nested.values():
@@ -208,7 +213,8 @@ class Player:
         for event in self.log:
             self.scheduler.apply(event)
         self.scheduler.forget()
-        self.opened = self.scheduler.opened
+        self.durable = self.scheduler.state.seq
+        self.opened = self.scheduler.state.opened
         self.letters &= {(e.task, e.step) for e in self.log if isinstance(e, ev.StepFailed)}
         lost = (ev.StepSucceeded, ev.AttemptFailed, ev.Committed, ev.OutputRendered)
         self._ends = sorted(one for one in self._ends if not isinstance(one[2], lost))
@@ -236,6 +242,7 @@ class Player:
         self.finished = ""
         for task, _ in steps:
             self.recall(task)
+        self.durable = self.scheduler.state.seq
         again = [ev.StepReopened(self.now, task, step, "ada", inputs) for task, step in steps]
         self.send(ev.Batch(self.now, (ev.RunResumed(self.now), *again)))
         return self
@@ -246,7 +253,7 @@ class Player:
             if self.finished:
                 return self
             if not self.step():
-                raise AssertionError(f"stuck: {self.scheduler.snapshot()}")
+                raise AssertionError(f"stuck: {snapshot(self.scheduler.state)}")
         raise AssertionError("endless")
 
     def of(self, kind: type) -> list[ev.Event]:
@@ -275,14 +282,14 @@ def under(path: str, whole: str) -> bool:
 
 def check(scheduler: Scheduler, released: set[tuple[str, str]]) -> None:
     """Every invariant of the state. A person may have `released` joins before their time."""
-    steps = [step for task in scheduler.tasks.values() for step in task.all_steps()]
+    steps = [step for task in scheduler.state.tasks.values() for step in task.all_steps()]
     running = {step for step in steps if step.state == RUNNING}
-    assert running == scheduler.running
-    assert scheduler.run_state.busy_tasks == sum(task.busy > 0 for task in scheduler.tasks.values())
-    for task in scheduler.tasks.values():
+    assert running == scheduler.state.running
+    assert scheduler.state.busy_tasks == sum(task.busy > 0 for task in scheduler.state.tasks.values())
+    for task in scheduler.state.tasks.values():
         assert task.busy == sum(step.state in BUSY for step in task.all_steps())
         assert task.left == sum(s is not None and s.state not in ENDED for s in task.steps)
-    programs = [scheduler.program, *scheduler.program.nested.values()]
+    programs = [scheduler.state.program, *scheduler.state.program.nested.values()]
     for rule in (rule for program in programs for rule in program.rules):
         assert rule.live == sum(step.acting is rule for step in running), rule.name
     for step in (s for s in steps if s.group is None):
@@ -297,7 +304,47 @@ def check(scheduler: Scheduler, released: set[tuple[str, str]]) -> None:
 def refold(player: Player) -> Fold:
     """A scheduler made by folding the log alone."""
     fold = Fold(Program(player.definition, nested=player.nested), run="r", workers=4, keep=AllTasks())
-    fold.state.workers = int(player.scheduler.workers) if not player.of(ev.LimitChanged) else 4
+    fold.state.workers = int(player.scheduler.state.workers) if not player.of(ev.LimitChanged) else 4
     for event in player.log:
         fold.apply(event)
     return fold
+
+
+def snapshot(state: RunState) -> dict[str, Data]:
+    """The state as plain data, for comparing two folds."""
+    return {
+        "seq": state.seq,
+        "state": state.status,
+        "workers": state.workers,
+        "exhausted": state.exhausted,
+        "running": sorted((s.task.id, s.key, s.attempt) for s in state.running),
+        "busy": state.busy_tasks,
+        "accounts": ledgers(state.accounts),
+        "changed_limits": dict(state.changed_limits),
+        "timeouts": [rule.attempt_timeout for rule in state.program.rules],
+        "tasks": {
+            task.id: {
+                s.key: [s.state, s.attempt, s.tries, s.round, s.arrived, s.absent, s.broken, s.acting.name]
+                for s in task.all_steps()
+            }
+            for task in state.tasks.values()
+        },
+    }
+
+
+def ledgers(accounts: BudgetAccounts) -> Data:
+    """The budgets as plain data."""
+    found = {"": accounts.run, **accounts.tasks}
+    return {
+        name: [
+            one.usd,
+            one.tokens,
+            one.used_tokens,
+            round(one.used_usd, 9),
+            one.held_tokens,
+            one.likely_tokens,
+            one.rungs,
+        ]
+        for name, one in sorted(found.items())
+        if one is not None and (one.used_tokens or one.held_tokens or one.rungs or not name)
+    }

@@ -6,6 +6,7 @@ from agentdeck.limits.budget import Hold
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.budget_accounts import INFINITE, BudgetAccounts
 from agentdeck.workflow.model import Budget
+from tests.scheduler.driver import ledgers
 
 LADDER = ((0.5, "reduce"), (0.8, "downgrade"), (1.0, "ask"))
 
@@ -15,7 +16,7 @@ def test_without_a_budget_nothing_binds() -> None:
     assert accounts.of("1") == []
     assert accounts.left("1") == (INFINITE, INFINITE)
     assert accounts.refuses("1", Hold(10**9)) is None
-    assert accounts.snapshot() == {}
+    assert ledgers(accounts) == {}
 
 
 def test_a_nested_task_uses_the_budget_of_the_task_that_contains_it() -> None:

@@ -7,7 +7,7 @@ import pytest
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.adaptive_timeout import auto_timeout
 from agentdeck.workflow.model import Retry, Timeout
-from tests.scheduler.driver import Player, agent, definition, refold
+from tests.scheduler.driver import Player, agent, definition, refold, snapshot
 
 
 def test_it_is_p95_and_half_as_much_again_of_what_there_is() -> None:
@@ -26,7 +26,7 @@ def test_thirty_seconds_hold_until_twenty_are_known_and_then_what_was_seen() -> 
     failed = played.of(ev.AttemptFailed)
     assert [e.task for e in failed] == ["30"]  # type: ignore[union-attr]
     assert "no answer within 3 s" in failed[0].fault.message  # type: ignore[union-attr]
-    assert refold(played).state.snapshot()["timeouts"] == played.scheduler.snapshot()["timeouts"] == [3.0]
+    assert snapshot(refold(played).state)["timeouts"] == snapshot(played.scheduler.state)["timeouts"] == [3.0]
 
 
 def test_an_operator_who_sets_the_clock_ends_its_own_mind() -> None:
@@ -34,4 +34,4 @@ def test_an_operator_who_sets_the_clock_ends_its_own_mind() -> None:
     played = Player(definition(auto), workers=1, tasks=60, plan=lambda started: (2.0, None))
     played.at(1.0, ev.LimitChanged(1.0, "agents.a.timeout", 30.0, 100.0))
     played.play()
-    assert played.scheduler.program.rules[0].attempt_timeout == pytest.approx(100.0)
+    assert played.scheduler.state.program.rules[0].attempt_timeout == pytest.approx(100.0)

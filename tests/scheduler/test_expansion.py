@@ -18,7 +18,7 @@ from agentdeck.scheduler.fold import Fold
 from agentdeck.scheduler.program import Program
 from agentdeck.scheduler.recorder import Recorder
 from agentdeck.workflow.model import Agent, Dispatch, Join, OnError, Repeat, SubWorkflow
-from tests.scheduler.driver import Plan, Player, agent, definition, refold
+from tests.scheduler.driver import Plan, Player, agent, definition, refold, snapshot
 from tests.scheduler.parts import opened, recorded, start, step, succeed
 
 
@@ -226,4 +226,4 @@ def test_a_nested_task_ends_with_its_step_while_its_output_is_rendered(
     player.at(3.0, event)
     player.play()
     assert [(e.at, e.task, e.state) for e in player.log if isinstance(e, ev.TaskEnded)] == ends
-    assert player.scheduler.snapshot() == refold(player).state.snapshot()
+    assert snapshot(player.scheduler.state) == snapshot(refold(player).state)

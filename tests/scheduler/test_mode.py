@@ -9,7 +9,7 @@ import pytest
 from agentdeck.engine.adaptive_mode import AdaptiveMode
 from agentdeck.scheduler import events as ev
 from agentdeck.workflow.model import Agent, Retry, SubWorkflow
-from tests.scheduler.driver import Desk, Player, agent, definition, prompt, refold
+from tests.scheduler.driver import Desk, Player, agent, definition, prompt, refold, snapshot
 from tests.scheduler.test_scheduler import SECONDS, order, takes
 
 
@@ -31,7 +31,7 @@ def test_steps_go_one_after_the_other_and_tasks_side_by_side() -> None:
     player = Player(sequential, tasks=4, workers=4, plan=takes(SECONDS)).play()
     assert player.now == 7.5
     assert most_at_once(player) == 1
-    assert refold(player).state.snapshot() == player.scheduler.snapshot()
+    assert snapshot(refold(player).state) == snapshot(player.scheduler.state)
 
 
 def test_what_is_chosen_later_holds_from_then_on() -> None:

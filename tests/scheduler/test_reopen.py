@@ -11,7 +11,7 @@ from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.fold import Fold
 from agentdeck.scheduler.program import Program
 from agentdeck.workflow.model import Agent, Dispatch, Join, OnError, Repeat, Retry, SubWorkflow
-from tests.scheduler.driver import Desk, Plan, Player, agent, definition, prompt, refold
+from tests.scheduler.driver import Desk, Plan, Player, agent, definition, prompt, refold, snapshot
 
 BROKEN = Fault("permanent", "broken")
 
@@ -36,7 +36,7 @@ def starts(player: Player, task: str = "1", since: int = 0) -> list[str]:
 
 def same(player: Player) -> None:
     """The log folds to the state that the scheduler has."""
-    mine, folded = player.scheduler.snapshot(), refold(player).state.snapshot()
+    mine, folded = snapshot(player.scheduler.state), snapshot(refold(player).state)
     assert mine == folded
 
 
@@ -60,7 +60,7 @@ def test_a_failed_step_goes_again_with_what_depended_on_it_and_nothing_else() ->
     assert player.finished == "done"
     assert starts(player, since=seen) == ["payment#2", "confirm#1"]
     assert player.letters == set()
-    assert player.scheduler.run_state.failed_tasks == 0
+    assert player.scheduler.state.failed_tasks == 0
     same(player)
 
 
@@ -69,7 +69,7 @@ def test_it_may_fail_again_and_is_one_letter_still() -> None:
     player.retry(("1", "payment")).play()
     assert player.finished == "failed"
     assert player.letters == {("1", "payment")}
-    assert player.scheduler.run_state.failed_tasks == 1
+    assert player.scheduler.state.failed_tasks == 1
     same(player)
 
 
@@ -139,7 +139,7 @@ def test_what_runs_below_is_cancelled_first() -> None:
 def test_inputs_are_laid_over_those_of_the_task() -> None:
     player = Player(definition(agent("a")), plan=Broken("a").plan).play()
     player.retry(("1", "a"), inputs={"x": 5})
-    assert player.scheduler.tasks["1"].inputs == {"n": 1, "x": 5}
+    assert player.scheduler.state.tasks["1"].inputs == {"n": 1, "x": 5}
     assert refold(player).state.tasks["1"].inputs == {"n": 1, "x": 5}
 
 
@@ -262,7 +262,7 @@ def test_a_quorum_counts_anew() -> None:
     assert player.finished == "failed"
     broken.steps.clear()
     player.retry(("1", "r1"))
-    step = player.scheduler.tasks["1"].step("join")
+    step = player.scheduler.state.tasks["1"].step("join")
     assert step is not None
     assert (step.arrived, step.broken, step.state) == (2, 0, "waiting")
     player.play()
@@ -297,7 +297,7 @@ def test_what_cannot_go_again_changes_nothing(task: str) -> None:
 
 def test_a_run_that_nobody_retries_keeps_no_ended_task() -> None:
     player = Player(definition(*order()), tasks=50, plan=Broken("payment").plan).play()
-    assert player.scheduler.run_state.closed == {}
+    assert player.scheduler.state.closed == {}
     fold = Fold(Program(player.definition), keep={"3"})
     for event in player.log:
         fold.apply(event)

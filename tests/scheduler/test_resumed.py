@@ -11,7 +11,7 @@ from agentdeck.scheduler.program import Program
 from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.scheduler.state import HELD, OPEN, READY, WAITING
 from agentdeck.workflow.model import Agent, Approve, Definition, Join, Retry, Timeout
-from tests.scheduler.driver import agent, definition
+from tests.scheduler.driver import agent, definition, snapshot
 
 IDLE = 100.0
 FOREVER = 1e6
@@ -26,7 +26,7 @@ def killed(of: Definition, until: float, *events: ev.Event, workers: int = 4) ->
             if isinstance(action, act.Record):
                 log.append(action.event)
             elif isinstance(action, act.PullTask):
-                opened = live.opened == 0
+                opened = live.state.opened == 0
                 send(ev.TaskOpened(event.at, "1", {}) if opened else ev.TasksExhausted(event.at, 1))
 
     send(ev.RunStarted(0.0, "r", of.name, "", {}, {}))
@@ -36,7 +36,7 @@ def killed(of: Definition, until: float, *events: ev.Event, workers: int = 4) ->
     again = Scheduler(Program(of), run="r", workers=workers)
     for event in log:
         again.apply(event)
-    assert again.snapshot() == live.snapshot()
+    assert snapshot(again.state) == snapshot(live.state)
     return again
 
 
@@ -51,7 +51,7 @@ def fire(scheduler: Scheduler, at: float) -> list[ev.Event]:
 
 
 def state(scheduler: Scheduler, step: str) -> str:
-    return scheduler.step("1", step).state
+    return scheduler.state.step("1", step).state
 
 
 def test_a_backoff_keeps_its_deadline() -> None:
@@ -64,7 +64,7 @@ def test_a_backoff_keeps_its_deadline() -> None:
     later = Fault("server", "down", retry_after=300.0)
     scheduler = killed(definition(agent("a", retry=Retry(3))), 2.0, failed._replace(fault=later))
     resume(scheduler, 2.0 + IDLE)
-    assert (state(scheduler, "a"), scheduler.step("1", "a").until) == (HELD, 301.0)
+    assert (state(scheduler, "a"), scheduler.state.step("1", "a").until) == (HELD, 301.0)
 
 
 def test_within_stands_still_while_nobody_runs() -> None:
@@ -96,7 +96,7 @@ def test_attempt_begins_anew_and_total_goes_on() -> None:
     assert [(e.step, e.attempt) for e in lost if isinstance(e, ev.AttemptLost)] == [("a", 1)]
     started = [e for e in lost if isinstance(e, ev.StepStarted)]
     assert [(e.attempt, e.at) for e in started] == [(2, 29.0)]
-    assert scheduler.step("1", "a").tries == 0, "what was lost counts as no try"
+    assert scheduler.state.step("1", "a").tries == 0, "what was lost counts as no try"
     assert fire(scheduler, 38.9) == []
     (late,) = (e for e in fire(scheduler, 39.0) if isinstance(e, ev.AttemptFailed))
     assert (late.attempt, late.fault.clock) == (2, "attempt")
@@ -115,7 +115,7 @@ def test_a_question_stays_open_and_keeps_its_time() -> None:
     assert asked.attempt == 1, "the same question, not another one"
     assert scheduler.deadline == 50.0 + IDLE
     scheduler.handle(ev.StepAnswered(21.0 + IDLE, "1", "ask", True, {}, "ada"))
-    assert scheduler.state == "done"
+    assert scheduler.state.status == "done"
 
 
 def test_who_waited_in_line_has_not_waited_while_nobody_ran() -> None:

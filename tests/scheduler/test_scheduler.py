@@ -179,7 +179,7 @@ def test_each_makes_a_step_per_item_and_keeps_their_order() -> None:
     player.plan = lambda s: (5.0 if s.step == "note[0]" else 1.0, ["x", "y", "z"] if s.step == "list" else s.step)
     player.play()
     assert player.starts("note[2]") == [2.0]
-    assert player.scheduler.tasks == {}
+    assert player.scheduler.state.tasks == {}
     assert player.finished == "done"
     ended = player.of(ev.TaskEnded)[0]
     assert ended.output == "all"  # type: ignore[union-attr]

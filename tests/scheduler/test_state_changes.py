@@ -21,7 +21,7 @@ from agentdeck.scheduler.run_state import RunState
 from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.scheduler.state import DEFERRED, HELD, READY, RUNNING, AllTasks, Step
 from agentdeck.workflow.model import Agent, Budget, Data, Definition, Prompt
-from tests.scheduler.driver import Desk, Player, agent, definition, refold
+from tests.scheduler.driver import Desk, Player, agent, definition, ledgers, refold, snapshot
 from tests.scheduler.graphs import Action, actions, graphs, nested, operate, random_plan, randoms
 
 PACKAGE = Path(__file__).resolve().parents[2] / "agentdeck"
@@ -31,7 +31,7 @@ DECIDING = (
     "cancellation", "starter",
 )  # fmt: skip
 #: Names under which other packages hold a scheduler or its parts.
-HOLDERS = {"machine", "_machine", "scheduler", "_scheduler", "run_state", "accounts", "rule", "acting", "fold"}
+HOLDERS = {"machine", "_machine", "scheduler", "_scheduler", "accounts", "rule", "acting", "fold"}
 
 
 # A fresh fold of the records is in the same state after every event ---------------------------------------------
@@ -51,7 +51,7 @@ class Mirrored(Player):
         for recorded in self.log[self.mirrored :]:
             self.mirror.apply(recorded)
         self.mirrored = len(self.log)
-        mine, other = self.scheduler.run_state, self.mirror.state
+        mine, other = self.scheduler.state, self.mirror.state
         assert whole(mine) == whole(other)
         for task in mine.tasks.values():
             for step in task.all_steps():
@@ -81,7 +81,7 @@ def whole(state: RunState) -> dict[str, Data]:
         "failed_tasks", "cancelled_tasks", "busy_tasks", "sequential", "changed_limits",
     )  # fmt: skip
     fields = {name: getattr(state, name) for name in names}
-    return {**fields, "tasks": tasks, "rules": rules, "accounts": state.accounts.snapshot()}
+    return {**fields, "tasks": tasks, "rules": rules, "accounts": ledgers(state.accounts)}
 
 
 #: Fields that describe the wait in this process and places in its queues, and those that are compared otherwise.
@@ -135,14 +135,14 @@ def test_a_fresh_fold_of_the_records_has_the_same_state_after_every_event(
     for _ in range(400):
         if player.finished or not player.step():
             break
-    assert refold(player).state.snapshot() == player.mirror.state.snapshot(), (
+    assert snapshot(refold(player).state) == snapshot(player.mirror.state), (
         "an event changed after it was recorded"
     )
 
 
 def test_the_comparison_sees_a_change_that_no_event_made() -> None:
     player = Mirrored(definition(agent("a"), agent("b", "a")))
-    player.scheduler.step("1", "a").tries = 7
+    player.scheduler.state.step("1", "a").tries = 7
     with pytest.raises(AssertionError):
         player.send(ev.Noted(1.0, "a note"))
 
@@ -198,15 +198,16 @@ def test_nothing_outside_assigns_to_the_scheduler_or_its_parts() -> None:
 
 
 def test_nothing_outside_calls_what_changes_the_state() -> None:
-    """Other packages hold a scheduler or its `run_state`; a `Fold` of their own is theirs."""
-    reading = {"step", "find", "holds", "unended", "setting", "snapshot"}
+    """Other packages hold a scheduler or its `state`; a `Fold` of their own is theirs."""
+    reading = {"step", "find", "holds", "unended", "setting"}
     found = []
     for path, tree in outside("run_state"):
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and "run_state" in (names := chain(node.func)):
-                called = names[names.index("run_state") + 1 :]
-                if len(called) == 1 and called[0] not in reading:
-                    found.append(f"{path.relative_to(PACKAGE)}:{node.lineno}: {'.'.join(names)}")
+            if not isinstance(node, ast.Call):
+                continue
+            names = chain(node.func)
+            if len(names) > 2 and names[-3] in HOLDERS and names[-2] == "state" and names[-1] not in reading:
+                found.append(f"{path.relative_to(PACKAGE)}:{node.lineno}: {'.'.join(names)}")
     assert found == []
 
 
@@ -245,7 +246,7 @@ def test_no_part_reads_a_private_attribute_of_another() -> None:
 def test_no_property_of_the_scheduler_can_be_assigned() -> None:
     scheduler = Scheduler(Program(definition(agent("a"))))
     names = [name for name, value in vars(Scheduler).items() if isinstance(value, property)]
-    assert "tasks" in names
+    assert "state" in names
     for name in names:
         with pytest.raises(AttributeError):
             setattr(scheduler, name, getattr(scheduler, name))

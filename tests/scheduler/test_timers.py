@@ -14,10 +14,11 @@ def test_they_are_popped_in_order_of_time_then_of_making() -> None:
     one, two = step(fold, "a"), step(fold, "b")
     for due, target in ((3.0, one), (1.0, two), (1.0, one)):
         fold.timers.add(due, "total", target, due)
+        target.total_at = due
     assert fold.timers.first == 1.0
     assert [fold.timers.pop(2.0), fold.timers.pop(2.0), fold.timers.pop(2.0)] == [
-        ("total", two, 1.0),
-        ("total", one, 1.0),
+        ("total", two),
+        ("total", one),
         None,
     ]
     assert fold.timers.first == 3.0

@@ -76,12 +76,12 @@ def test_nothing_is_checked_where_validation_is_off(monkeypatch: pytest.MonkeyPa
 def test_a_deferral_ends_without_a_record() -> None:
     player = Player(definition(agent("a")), plan=lambda started: (5.0, None))
     player.send(ev.AttemptDeferred(1.0, "1", "a", 1, "once"))
-    assert player.scheduler.step("1", "a").state == DEFERRED
-    seq = player.scheduler.seq
-    player.scheduler.run_state.workers = 0  # of the test: nothing may start
+    assert player.scheduler.state.step("1", "a").state == DEFERRED
+    seq = player.scheduler.state.seq
+    player.scheduler.state.workers = 0  # of the test: nothing may start
     player.send(ev.DeferralEnded(2.0, "1", "a", 1))
-    assert player.scheduler.step("1", "a").state == READY
-    assert player.scheduler.seq == seq
+    assert player.scheduler.state.step("1", "a").state == READY
+    assert player.scheduler.state.seq == seq
 
 
 class Observed:

@@ -127,14 +127,14 @@ def agree(scheduler: Scheduler, view: RunView) -> None:
     """The live scheduler and the run view: which steps run, which tasks are open, how each ended step ended."""
     live = [
         step
-        for task in scheduler.tasks.values()
+        for task in scheduler.state.tasks.values()
         for step in task.all_steps()
         if step.state == RUNNING or (step.state == OPEN and step.items is None)
     ]
     assert set(view.running) == {(step.task.id, step.key) for step in live}
-    assert set(view.open) == set(scheduler.tasks)
+    assert set(view.open) == set(scheduler.state.tasks)
     assert view.steps()["running"] == len(live)
-    for task in scheduler.tasks.values():
+    for task in scheduler.state.tasks.values():
         shown = view.open[task.id]
         for step in filter(None, task.steps):
             if (step.state in ENDED or step.state == RUNNING) and not (
