@@ -39,10 +39,9 @@ from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.store.async_reader import AsyncReader
 from agentdeck.store.commands import refuse_commands
 from agentdeck.store.fault_point import reach_fault_point
-from agentdeck.store.processes import processes_of, remove_processes
 from agentdeck.store.reader import Reader
 from agentdeck.store.run_list import RunRow
-from agentdeck.store.runs import set_options, set_run, take_lease
+from agentdeck.store.runs import processes_of, remove_processes, set_options, set_run, take_lease
 from agentdeck.store.tasks import RecordedTasks, recorded
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.deck import WORKERS, deck_for

@@ -6,9 +6,7 @@ import os
 import secrets
 import socket
 import sqlite3
-import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -20,17 +18,18 @@ from agentdeck.scheduler import events as ev
 from agentdeck.store.async_reader import AsyncReader
 from agentdeck.store.lease import add_local_owner, remove_local_owner
 from agentdeck.store.letters import Letter, add_letter, settle_letters
-from agentdeck.store.log import Log, MemoryLog, TableWrite
-from agentdeck.store.processes import add_process, remove_process
+from agentdeck.store.log import Log, MemoryLog, TableWrite, call_and_wait
 from agentdeck.store.runs import (
     WHOLE_TASK,
     Counts,
     NewRun,
     Owner,
+    add_process,
     create_run,
     end_run,
     folder_of,
     release_lease,
+    remove_process,
     save_definition,
     save_durations,
     set_run,
@@ -46,8 +45,6 @@ T = TypeVar("T")
 NESTED = "nested"
 #: Seconds for which a lease is valid. It is renewed three times as often.
 LEASE = 3.0
-#: Seconds that a run that has ended waits for a store that cannot be written.
-PATIENCE = 3.0
 
 
 class RunStorage:
@@ -134,12 +131,20 @@ class RunStorage:
         )
 
     @staticmethod
-    def letter(run: str, identity: str, said: act.SaveLetter | act.UpdateLetters) -> TableWrite:
+    def letter(run: str, identity: str, action: act.SaveLetter | act.UpdateLetters) -> TableWrite:
         """The write that saves or updates a letter, for the transaction of the events that report it."""
-        if isinstance(said, act.UpdateLetters):
-            return lambda connection: settle_letters(connection, run, said.task, said.step, said.state)
+        if isinstance(action, act.UpdateLetters):
+            return lambda connection: settle_letters(connection, run, action.task, action.step, action.state)
         letter = Letter(
-            run, said.task, said.step, said.agent, identity, said.fault, said.inputs, said.attempts, said.at
+            run,
+            action.task,
+            action.step,
+            action.agent,
+            identity,
+            action.fault,
+            action.inputs,
+            action.attempts,
+            action.at,
         )
         return lambda connection: add_letter(connection, letter)
 
@@ -165,7 +170,7 @@ class RunStorage:
         if self.path is None:
             return
         counts, used = counts_of(view), summary_of(view)
-        seconds = {name: list(tally.durations.last) for name, tally in view.agents.items()}
+        seconds = {name: list(totals.durations.last) for name, totals in view.agents.items()}
 
         def close(connection: sqlite3.Connection) -> None:
             set_run(connection, run, simulated=view.simulated, idle=view.idle)
@@ -174,22 +179,8 @@ class RunStorage:
                 folder = folder_of(connection, run)
                 save_durations(connection, view.workflow, folder, {**seconds, WHOLE_TASK: work})
 
-        self._done(self.log.call(close))
+        call_and_wait(self.log, close)
         self._run = ""
-
-    def _done(self, future: Future[None]) -> None:
-        """Wait until the write is on disk; without limit while the store works. Raises StoreError when it has not
-        worked for PATIENCE seconds."""
-        since = time.monotonic()
-        while True:
-            try:
-                return future.result(0.5)
-            except TimeoutError:
-                fault = self.log.fault
-                if fault is None:
-                    since = time.monotonic()
-                elif time.monotonic() - since > PATIENCE:
-                    raise fault from None
 
     def close(self) -> None:
         """Release the run and close the log. Raises StoreError where something could not be written. A store
@@ -211,8 +202,8 @@ def counts_of(view: RunView) -> Counts:
 def summary_of(view: RunView) -> dict[str, Data]:
     """What a run used, to forecast the next one."""
     agents: dict[str, Data] = {
-        name: {"attempts": tally.attempts, "tokens_in": tally.tokens_in, "tokens_out": tally.tokens_out}
-        for name, tally in view.agents.items()
-        if tally.tokens_in is not None
+        name: {"attempts": totals.attempts, "tokens_in": totals.tokens_in, "tokens_out": totals.tokens_out}
+        for name, totals in view.agents.items()
+        if totals.tokens_in is not None
     }
     return {"usd": view.usd, "agents": agents}

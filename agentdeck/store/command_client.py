@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 import time
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from agentdeck.scheduler.events import Author
 from agentdeck.store.commands import put_command
 from agentdeck.store.reader import Reader
 from agentdeck.store.run_list import RunRow
-from agentdeck.store.schema import open_for_writing
+from agentdeck.store.schema import open_for_writing, transaction
 from agentdeck.store.sqlite_errors import explain
 from agentdeck.terminal_text import clean
 from agentdeck.workflow.model import Data
@@ -51,14 +50,9 @@ def _write(path: Path, run: str, verb: str, args: Data, author: Author, timeout:
     """Commit the command, by a connection of its own. Returns the command's id."""
     with closing(open_for_writing(path, busy_seconds=timeout)) as connection:
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            command = put_command(connection, run, verb, args, author, time.time())
-            connection.execute("COMMIT")
-            return command
+            with transaction(connection):
+                return put_command(connection, run, verb, args, author, time.time())
         except sqlite3.Error as error:
-            if connection.in_transaction:
-                with contextlib.suppress(sqlite3.Error):
-                    connection.execute("ROLLBACK")
             raise explain(error, path) from error
 
 

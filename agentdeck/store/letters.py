@@ -53,18 +53,10 @@ def add_letter(connection: sqlite3.Connection, letter: Letter) -> int:
         "INSERT INTO letters (run, task, step, agent, identity, cause, fault, inputs, attempts, state, why, at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            letter.run,
-            letter.task,
-            letter.step,
-            letter.agent,
-            letter.identity,
-            letter.cause,
+            *(letter.run, letter.task, letter.step, letter.agent, letter.identity, letter.cause),
             text_of({"kind": letter.fault.kind, "message": letter.fault.message, **fault}),
             put_result(connection, letter.inputs),
-            letter.attempts,
-            letter.state,
-            letter.why,
-            letter.at,
+            *(letter.attempts, letter.state, letter.why, letter.at),
         ),
     )
     return int(cursor.lastrowid or 0)

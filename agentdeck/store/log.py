@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -11,9 +12,12 @@ from typing import Protocol, TypeAlias, TypeVar
 
 from agentdeck.errors import StoreError
 from agentdeck.scheduler.events import Event
-from agentdeck.store.schema import upgrade
+from agentdeck.store.schema import transaction, upgrade
 
 T = TypeVar("T")
+
+#: Seconds without progress after which a store that cannot be written is an error.
+PATIENCE = 3.0
 
 #: (at, task, step, attempt, level, text)
 LogRow: TypeAlias = tuple[float, str, str, int, str, str]
@@ -54,38 +58,39 @@ class Log(Protocol):
     def close(self, timeout: float = 10.0) -> None: ...
 
 
-class MemoryLog:
-    """Commits at once: `on_commit` is called inside `append`, there is no thread.
+def call_and_wait(log: Log, write: TableWrite, patience: float = PATIENCE) -> None:
+    """Run `write` in the log's thread; returns when it is on disk. Raises StoreError when the store could not be
+    written for `patience` seconds."""
+    future, since = log.call(write), time.monotonic()
+    while True:
+        try:
+            future.result(0.5)
+            return
+        except TimeoutError:
+            fault = log.fault
+            if fault is None:
+                since = time.monotonic()
+            elif time.monotonic() - since > patience:
+                raise fault from None
 
-    With `keep`, events and log rows stay in `events` and `rows` (tests read them); without it they are dropped,
-    so memory does not grow. Statements of `call` run on an SQLite database in memory, opened when first used, so
-    `once`, caches and letters work as on disk.
-    """
+
+class MemoryLog:
+    """Commits at once, without a thread. Events and log rows are dropped. Statements of `call` run on an SQLite
+    database in memory, opened when first used, so `once`, caches and letters work as on disk."""
 
     backlog = 0
     fault = None
 
-    def __init__(self, on_commit: OnCommit | None = None, *, keep: bool = False) -> None:
-        self.events: dict[str, list[Event]] = {}
-        self.rows: dict[str, list[LogRow]] = {}
-        self._keep = keep
-        self._on_commit = on_commit
+    def __init__(self) -> None:
         self._connection: sqlite3.Connection | None = None
         self._lock = threading.RLock()
 
     def append(self, run: str, first_seq: int, events: Sequence[Event], also: Sequence[TableWrite] = ()) -> None:
-        if not events:
-            return
         for fn in also:
             self.call(fn)
-        if self._keep:
-            self.events.setdefault(run, []).extend(events)
-        if self._on_commit is not None:
-            self._on_commit(run, first_seq + len(events) - 1)
 
     def log(self, run: str, rows: Sequence[LogRow]) -> None:
-        if self._keep:
-            self.rows.setdefault(run, []).extend(rows)
+        """Log lines are dropped."""
 
     def call(self, fn: Callable[[sqlite3.Connection], T]) -> Future[T]:
         future: Future[T] = Future()
@@ -93,14 +98,12 @@ class MemoryLog:
             if self._connection is None:
                 self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
                 upgrade(self._connection, Path(":memory:"))
-            self._connection.execute("BEGIN")
             try:
-                value = fn(self._connection)
+                with transaction(self._connection):
+                    value = fn(self._connection)
             except Exception as failure:
-                self._connection.execute("ROLLBACK")
                 future.set_exception(failure)
             else:
-                self._connection.execute("COMMIT")
                 future.set_result(value)
         return future
 

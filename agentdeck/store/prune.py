@@ -13,12 +13,12 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from agentdeck.store.lease import Lease, held, lease_of
-from agentdeck.store.schema import open_for_writing
+from agentdeck.store.schema import open_for_writing, transaction
 from agentdeck.store.sqlite_errors import explain
 
 ROWS = 4000  # rows deleted in one transaction
@@ -87,13 +87,11 @@ def prunable_runs(
 
 def prune(path: Path, runs: list[str], now: float) -> Pruned:
     """Delete these runs, except those that a process holds now, and everything without a reference."""
-    connection = open_for_writing(path)
-    try:
-        return _prune(connection, path, runs, now)
-    except sqlite3.Error as error:
-        raise explain(error, path) from error
-    finally:
-        connection.close()
+    with closing(open_for_writing(path)) as connection:
+        try:
+            return _prune(connection, path, runs, now)
+        except sqlite3.Error as error:
+            raise explain(error, path) from error
 
 
 def _prune(connection: sqlite3.Connection, path: Path, runs: list[str], now: float) -> Pruned:
@@ -119,14 +117,8 @@ def _prune(connection: sqlite3.Connection, path: Path, runs: list[str], now: flo
 @contextmanager
 def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """A short transaction, and a pause for other writers."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         yield
-        connection.execute("COMMIT")
-    except BaseException:
-        with contextlib.suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
-        raise
     time.sleep(REST)
 
 
@@ -140,11 +132,9 @@ def _drop(connection: sqlite3.Connection, runs: list[str], now: float) -> tuple[
                 lease = lease_of(connection, run)
                 if lease is not None and not held(lease, now):
                     gone += 1
-                    connection.execute("DELETE FROM runs WHERE run = ?", (run,))
                     letters += connection.execute("DELETE FROM letters WHERE run = ?", (run,)).rowcount
-                    connection.execute("DELETE FROM commands WHERE run = ?", (run,))
-                    connection.execute("DELETE FROM run_tasks WHERE run = ?", (run,))
-                    connection.execute("DELETE FROM processes WHERE run = ?", (run,))
+                    for table in ("runs", "commands", "run_tasks", "processes"):
+                        connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
     return gone, letters
 
 

@@ -192,27 +192,16 @@ class Reader:
 
     def durations(self, workflow: str, folder: str) -> dict[str, float]:
         """Mean seconds of each agent of a workflow, over its newest attempts that succeeded."""
-        return {agent: sum(taken) / len(taken) for agent, taken in self._samples(workflow, folder)}
+        sql = "SELECT agent, samples FROM durations WHERE workflow = ? AND folder = ? AND agent != ?"
+        rows = self.select(sql, (workflow, folder, WHOLE_TASK))
+        samples = {agent: json.loads(text) for agent, text in rows}
+        return {agent: sum(taken) / len(taken) for agent, taken in samples.items()}
 
     def work(self, workflow: str, folder: str) -> list[float]:
         """Seconds of work of the newest tasks of a workflow, where they were counted."""
         sql = "SELECT samples FROM durations WHERE workflow = ? AND folder = ? AND agent = ?"
         found: list[float] = json.loads(next(iter(self.select(sql, (workflow, folder, WHOLE_TASK))), ("[]",))[0])
         return found
-
-    def quantiles(self, workflow: str, folder: str, share: float = 0.95) -> dict[str, tuple[int, float]]:
-        """For each agent: how many attempts are recorded (200 at most), and the seconds that this share of them
-        did not exceed."""
-        return {
-            agent: (len(taken), sorted(taken)[max(1, math.ceil(share * len(taken))) - 1])
-            for agent, taken in self._samples(workflow, folder)
-        }
-
-    def _samples(self, workflow: str, folder: str) -> list[tuple[str, list[float]]]:
-        sql = "SELECT agent, samples FROM durations WHERE workflow = ? AND folder = ? AND agent != ?"
-        return [
-            (agent, json.loads(samples)) for agent, samples in self.select(sql, (workflow, folder, WHOLE_TASK))
-        ]
 
     # Events and logs ----------------------------------------------------------------------------------------
 
@@ -223,43 +212,28 @@ class Reader:
 
     def events(self, run: str, after: int = 0, limit: int | None = None) -> Iterator[tuple[int, Event]]:
         """The events after number `after`, in order, with their numbers."""
-        for seq, at, kind, task, step, data, result in self._events(run, after, limit):
-            large = None if result is None else self.result(result)
-            yield seq, decode(at, kind, task, step, data, large, result is not None)
+        return self._decoded(self._rows(run, after, limit))
 
     def of_kind(self, run: str, kind: str) -> Iterator[Any]:
         """The events of one kind (`limit_changed`), in order."""
-        sql = (
-            "SELECT seq, at, kind, task, step, data, result FROM events"
-            " WHERE run = ? AND seq > ? AND kind = ? ORDER BY seq LIMIT ?"
+        return (event for _, event in self._decoded(self._rows(run, 0, None, "AND kind = ?", kind)))
+
+    def task_events(self, run: str, task: str) -> Iterator[tuple[int, Event]]:
+        """The events of one task, in order. No other event of the run is decoded."""
+        return self._decoded(self._rows(run, 0, None, "AND task = ?", task))
+
+    def events_of(self, run: str, tasks: Iterable[str]) -> Iterator[Event]:
+        """The events of these tasks of a run, and of tasks nested in them, in order."""
+        of_root = (
+            "AND iif(instr(task, '/'), substr(task, 1, instr(task, '/') - 1), task)"
+            " IN (SELECT value FROM json_each(?))"
         )
-        after = 0
-        while rows := self.select(sql, (run, after, kind, PAGE)):
-            for after, at, _, task, step, data, result in rows:  # noqa: B007 - the next page begins there
-                large = None if result is None else self.result(result)
-                yield decode(at, kind, task, step, data, large, result is not None)
+        return (event for _, event in self._decoded(self._rows(run, 0, None, of_root, json.dumps(sorted(tasks)))))
 
     def reopened(self, run: str) -> set[str]:
         """The run's own tasks in which a step was reopened at any time."""
         sql = "SELECT DISTINCT task FROM events WHERE run = ? AND kind = 'step_reopened'"
         return {row[0].partition("/")[0] for row in self.select(sql, (run,))}
-
-    def events_of(self, run: str, tasks: Iterable[str]) -> Iterator[Event]:
-        """The events of these tasks of a run, and of tasks nested in them, in order."""
-        wanted, after = json.dumps(sorted(tasks)), 0
-        while True:
-            rows = self.select(
-                "SELECT seq, at, kind, task, step, data, result FROM events WHERE run = ? AND seq > ?"
-                " AND iif(instr(task, '/'), substr(task, 1, instr(task, '/') - 1), task)"
-                " IN (SELECT value FROM json_each(?)) ORDER BY seq LIMIT ?",
-                (run, after, wanted, PAGE),
-            )
-            for _, at, kind, task, step, data, result in rows:
-                large = None if result is None else self.result(result)
-                yield decode(at, kind, task, step, data, large, result is not None)
-            if len(rows) < PAGE:
-                return
-            after = rows[-1][0]
 
     def tasks_with(self, run: str, step: str) -> list[str]:
         """The run's own tasks in which this step has ended at least once, in any state."""
@@ -273,7 +247,7 @@ class Reader:
     def raw_events(self, run: str, after: int = 0, limit: int | None = None) -> Iterator[dict[str, Data]]:
         """The events as plain data: seq, at, event (its kind), run, task and step where it has them, and the
         fields that differ from their defaults."""
-        for seq, at, kind, task, step, data, result in self._events(run, after, limit):
+        for seq, at, kind, task, step, data, result in self._rows(run, after, limit):
             row: dict[str, Data] = {"seq": seq, "at": at, "event": kind, "run": run}
             row.update({name: value for name, value in (("task", task), ("step", step)) if value})
             row.update(json.loads(data))
@@ -281,42 +255,34 @@ class Reader:
                 row[large_field(kind)] = self.result(result)
             yield row
 
-    def task_events(self, run: str, task: str) -> Iterator[tuple[int, Event]]:
-        """The events of one task, in order. No other event of the run is decoded."""
-        after = 0
-        while True:
-            rows = self.select(
-                "SELECT seq, at, kind, task, step, data, result FROM events"
-                " WHERE run = ? AND seq > ? AND task = ? ORDER BY seq LIMIT ?",
-                (run, after, task, PAGE),
-            )
-            for seq, at, kind, name, step, data, result in rows:
-                large = None if result is None else self.result(result)
-                yield seq, decode(at, kind, name, step, data, large, result is not None)
-            if len(rows) < PAGE:
-                return
-            after = rows[-1][0]
-
     def result(self, key: str) -> Data:
         """A large value by its hash; None if it was pruned. Read one at a time: a page may not fit into
         memory."""
         rows = self.select("SELECT data FROM results WHERE hash = ?", (key,))
         return json.loads(rows[0][0]) if rows else None
 
-    def _events(self, run: str, after: int, limit: int | None) -> Iterator[tuple[Any, ...]]:
-        left = limit
-        while left is None or left > 0:
-            size = PAGE if left is None else min(PAGE, left)
-            rows = self.select(
-                "SELECT seq, at, kind, task, step, data, result FROM events"
-                " WHERE run = ? AND seq > ? ORDER BY seq LIMIT ?",
-                (run, after, size),
-            )
+    def _decoded(self, rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[int, Event]]:
+        for seq, at, kind, task, step, data, result in rows:
+            large = None if result is None else self.result(result)
+            yield seq, decode(at, kind, task, step, data, large, result is not None)
+
+    def _rows(
+        self, run: str, after: int, limit: int | None, condition: str = "", *values: str
+    ) -> Iterator[tuple[Any, ...]]:
+        """The rows of a run's events after number `after` that meet the condition, in order, read page by
+        page."""
+        left = math.inf if limit is None else limit
+        sql = (
+            f"SELECT seq, at, kind, task, step, data, result FROM events WHERE run = ? AND seq > ? {condition}"
+            " ORDER BY seq LIMIT ?"
+        )
+        while left > 0:
+            size = min(PAGE, left)
+            rows = self.select(sql, (run, after, *values, size))
             yield from rows
             if len(rows) < size:
                 return
-            after = rows[-1][0]
-            left = None if left is None else left - len(rows)
+            after, left = rows[-1][0], left - size
 
     def logs(
         self,
@@ -361,11 +327,11 @@ class Reader:
                 inputs=json.loads(inputs) if inputs else None,
                 attempts=attempts,
                 at=at,
-                state=stands,
+                state=state,
                 why=why,
                 id=number,
             )
-            for run, task, step, agent, identity, fault, inputs, attempts, at, stands, why, number in rows
+            for run, task, step, agent, identity, fault, inputs, attempts, at, state, why, number in rows
         ]
 
     # Keys of `once` -----------------------------------------------------------------------------------------

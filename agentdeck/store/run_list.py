@@ -72,8 +72,8 @@ class RunRow:
 
 def run_from_row(row: tuple[Any, ...]) -> RunRow:
     """A run from the columns `ROW`."""
-    (run, workflow, identity, state, started, ended, simulated, tags, source, options) = row[:10]
-    total, done, failed, cancelled, summary = row[10:15]
+    run, workflow, identity, state, started, ended, simulated, tags, source, options = row[:10]
+    summary, idle, pause_reason = row[14], row[21], row[22]
     lease = Lease(run, *row[15:21])
     if state == "drained" or (state in ("running", "paused") and not held(lease, time.time())):
         state = "interrupted"
@@ -88,13 +88,13 @@ def run_from_row(row: tuple[Any, ...]) -> RunRow:
         tuple(json.loads(tags)),
         json.loads(source),
         json.loads(options),
-        Counts(total, done, failed, cancelled),
+        Counts(*row[10:14]),
         None if summary is None else json.loads(summary),
         lease.owner or "",
         lease.until,
         lease.pid,
         lease.host or "",
         lease.is_local,
-        row[21],
-        row[22],
+        idle,
+        pause_reason,
     )

@@ -1,4 +1,4 @@
-"""The row of a run in `runs`, its definition, its lease, its durations: functions for `Log.call`.
+"""The row of a run in `runs`, its definition, lease, durations and processes: functions for `Log.call`.
 
 Lists show the row; the events are authoritative. The process that holds the lease owns the run and updates its
 row.
@@ -14,7 +14,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from agentdeck.processes.identity import this_process
+from agentdeck.processes.children import Child
+from agentdeck.processes.ending import Group
+from agentdeck.processes.identity import this_machine, this_process
 from agentdeck.store.codec import text_of
 from agentdeck.store.lease import held, lease_of
 from agentdeck.workflow.model import Data, Definition, plain
@@ -96,20 +98,9 @@ def create_run(connection: sqlite3.Connection, new: NewRun, owner: Owner | None 
         " owner, lease_until, pid, host, machine, process_start)"
         " VALUES (?, ?, ?, 'running', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            new.run,
-            new.workflow,
-            new.identity,
-            new.started,
-            new.simulated,
-            text_of(list(new.tags)),
-            text_of(new.source),
-            text_of(new.options),
-            owner.name if owner else None,
-            until if owner else None,
-            owner.pid if owner else None,
-            owner.host if owner else None,
-            owner.machine if owner else None,
-            owner.start if owner else None,
+            *(new.run, new.workflow, new.identity, new.started, new.simulated),
+            *(text_of(list(new.tags)), text_of(new.source), text_of(new.options)),
+            *((owner.name, until, owner.pid, owner.host, owner.machine, owner.start) if owner else (None,) * 6),
         ),
     )
 
@@ -140,13 +131,9 @@ def set_run(
         " simulated = coalesce(?, simulated), idle = coalesce(?, idle),"
         " pause_reason = coalesce(?, pause_reason) WHERE run = ?",
         (
-            state,
-            state,
+            *(state, state),
             *((counts.total, counts.done, counts.failed, counts.cancelled) if counts else (None,) * 4),
-            simulated,
-            idle,
-            pause_reason,
-            run,
+            *(simulated, idle, pause_reason, run),
         ),
     )
 
@@ -170,14 +157,8 @@ def end_run(
         " tasks_cancelled = ?, summary = ?, owner = NULL, lease_until = NULL, pid = NULL, host = NULL"
         " WHERE run = ?",
         (
-            state,
-            ended,
-            counts.total,
-            counts.done,
-            counts.failed,
-            counts.cancelled,
-            None if summary is None else text_of(summary),
-            run,
+            *(state, ended, counts.total, counts.done, counts.failed, counts.cancelled),
+            *(None if summary is None else text_of(summary), run),
         ),
     )
 
@@ -226,3 +207,32 @@ def save_durations(
             "INSERT OR REPLACE INTO durations (workflow, folder, agent, samples) VALUES (?, ?, ?, ?)",
             (*where, text_of(known[-REMEMBERED:])),
         )
+
+
+# Processes that agents of a run have started and that have not ended: a row of `processes` for each -------------
+
+
+def add_process(connection: sqlite3.Connection, run: str, child: Child) -> None:
+    """Record a process that was started."""
+    connection.execute(
+        "INSERT OR REPLACE INTO processes (mark, run, task, step, attempt, machine, pid, start)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (child.mark, run, child.task, child.step, child.attempt, this_machine(), child.pid, child.start),
+    )
+
+
+def remove_process(connection: sqlite3.Connection, mark: str) -> None:
+    """Delete the record of a process that has ended, with all of its group."""
+    connection.execute("DELETE FROM processes WHERE mark = ?", (mark,))
+
+
+def processes_of(connection: sqlite3.Connection, run: str) -> list[Group]:
+    """The processes that a dead owner of the run may have left on this machine. Those of another machine cannot
+    be reached; those of an earlier boot have ended."""
+    sql = "SELECT mark, pid, start FROM processes WHERE run = ? AND machine = ?"
+    return [Group(*row) for row in connection.execute(sql, (run, this_machine()))]
+
+
+def remove_processes(connection: sqlite3.Connection, run: str) -> None:
+    """Delete the records of a run: none of its processes is left."""
+    connection.execute("DELETE FROM processes WHERE run = ?", (run,))

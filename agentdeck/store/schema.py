@@ -10,6 +10,7 @@ import contextlib
 import os
 import sqlite3
 import time
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -104,13 +105,11 @@ def open_for_reading(path: Path) -> sqlite3.Connection | None:
         elif version == 0:
             connection.close()
             return None
-    except sqlite3.Error as error:
+    except BaseException as error:
         if connection is not None:
             connection.close()
-        raise explain(error, path) from error
-    except BaseException:
-        if connection is not None:
-            connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise explain(error, path) from error
         raise
     return connection
 
@@ -153,18 +152,30 @@ def upgrade(connection: sqlite3.Connection, path: Path) -> None:
     """Upgrade the schema to VERSION. Two processes may do that at once: the second finds it done."""
     if _version(connection, path) == VERSION:
         return
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         for step in STEPS[_version(connection, path) :]:
             for statement in statements(step):
                 connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {APPLICATION}")
         connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """A transaction that has the lock from its beginning: all of it is committed, or after an error nothing."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
         connection.execute("COMMIT")
     except BaseException:
+        roll_back(connection)
+        raise
+
+
+def roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
         with contextlib.suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
-        raise
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:

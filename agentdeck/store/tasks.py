@@ -22,7 +22,7 @@ from typing import IO, NamedTuple, TypeAlias
 
 from agentdeck.errors import StoreError
 from agentdeck.store.codec import text_of
-from agentdeck.store.log import Log
+from agentdeck.store.log import Log, call_and_wait
 from agentdeck.store.reader import Reader
 from agentdeck.workflow.model import Data
 
@@ -38,8 +38,6 @@ SHORT = 400
 LEVEL = 3
 #: Blocks in one transaction: another process waits for the lock no longer than that takes.
 BATCH = 32
-#: Seconds without progress after which a store that cannot be written is an error.
-PATIENCE = 3.0
 #: Tasks from a pipe wait until the store can be written again, as their run does.
 FOREVER = float("inf")
 #: Bytes of a list that wait in memory for the store; more go into a temporary file.
@@ -171,7 +169,7 @@ class TaskSpool(TaskList):
         some: list[Block] = []
         for block in self.blocks():
             if len(some) == BATCH:
-                wait(log, partial(add_blocks, run=run, blocks=some))
+                call_and_wait(log, partial(add_blocks, run=run, blocks=some))
                 some = []
             some.append(block)
         return partial(add_blocks, run=run, blocks=some)
@@ -202,14 +200,14 @@ class TaskStream:
                     self._spool.add(line)
                 return
         if self._log is not None:
-            wait(self._log, partial(add_blocks, run=self._run, blocks=[block_of(first, lines)]), FOREVER)
+            call_and_wait(self._log, partial(add_blocks, run=self._run, blocks=[block_of(first, lines)]), FOREVER)
 
     def end(self) -> None:
         """Record that the list is complete."""
         with self._lock:
             self._ended = True
         if self._log is not None:
-            wait(self._log, partial(end_tasks, run=self._run, count=self._count), FOREVER)
+            call_and_wait(self._log, partial(end_tasks, run=self._run, count=self._count), FOREVER)
 
     def attach(self, log: Log | None, run: str) -> WriteRemainder:
         """Called when the run begins. Returns a function that writes the lines that are not on disk yet. Without
@@ -233,21 +231,6 @@ class TaskStream:
 
 def nothing(connection: sqlite3.Connection) -> None:
     """Write nothing."""
-
-
-def wait(log: Log, write: WriteRemainder, patience: float = PATIENCE) -> None:
-    """Run `write` in the log's thread; returns when it is on disk. Raises StoreError when the store could not be
-    written for `patience` seconds."""
-    future, since = log.call(write), time.monotonic()
-    while True:
-        try:
-            return future.result(0.5)
-        except TimeoutError:
-            fault = log.fault
-            if fault is None:
-                since = time.monotonic()
-            elif time.monotonic() - since > patience:
-                raise fault from None
 
 
 class Recorded(NamedTuple):

@@ -11,7 +11,7 @@ import sqlite3
 from contextlib import suppress
 from pathlib import Path
 
-from agentdeck.store.write_batch import roll_back
+from agentdeck.store.schema import roll_back
 
 AHEAD = 4 * 1024 * 1024
 #: Commits between two checks of the file.

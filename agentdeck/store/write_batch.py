@@ -8,7 +8,6 @@ works without it. Measured beside a thread that computes: 33,000 events/s with 2
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -157,12 +156,6 @@ def commit(connection: sqlite3.Connection, items: Sequence[Item]) -> list[CallRe
     connection.execute("COMMIT")
     reach_fault_point("commit.after")
     return answers
-
-
-def roll_back(connection: sqlite3.Connection) -> None:
-    if connection.in_transaction:
-        with contextlib.suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
 
 
 def record_count(item: Item) -> int:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 from agentdeck.errors import StoreError
 from agentdeck.scheduler.events import Event
 from agentdeck.store.log import LogRow, OnCommit, OnFault, TableWrite
-from agentdeck.store.schema import open_for_writing
+from agentdeck.store.schema import open_for_writing, roll_back
 from agentdeck.store.sqlite_errors import RunTaken, StoreBroken, code, explain, is_busy, is_environment_error
 from agentdeck.store.wal_space import WalSpace
 from agentdeck.store.write_batch import (
@@ -33,7 +33,6 @@ from agentdeck.store.write_batch import (
     Lines,
     commit,
     record_count,
-    roll_back,
 )
 
 T = TypeVar("T")

@@ -144,8 +144,6 @@ def test_definitions_and_durations(path: Path, connection: sqlite3.Connection) -
     reader = Reader(path)
     assert reader.definition(identity) == plain(definition)
     assert reader.durations("order", "/here") == {"a": 3.5}, "the newest 200: fifty of 2 s, the others 4 s"
-    assert reader.quantiles("order", "/here", 0.25) == {"a": (200, 2.0)}
-    assert reader.quantiles("order", "/here") == {"a": (200, 4.0)}
     assert reader.durations("order", "/there") == {"a": 9.0}, "one name in two folders: two workflows"
     assert reader.durations("other", "/here") == {}
     with pytest.raises(UsageError, match="no definition"):
