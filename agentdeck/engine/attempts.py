@@ -104,7 +104,7 @@ class AttemptRunner:
         self._key_waiters = KeyWaiters(scheduler, clock, feed, reuse)
         self._reservations = reservations
         self._hedges = Hedges(reservations, clock, feed)
-        self._open_steps = OpenSteps(scheduler, clock, feed, lines, yes=yes, author=author)
+        self._open_steps = OpenSteps(scheduler, clock, feed, lines, yes, author)
         self.log_answer = self._open_steps.log_answer
         self._prepared: dict[Rule, PreparedAgent] = {}
         self._live: dict[AttemptKey, asyncio.Task[None]] = {}

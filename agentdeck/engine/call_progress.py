@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from math import inf
 from sys import maxsize
 
@@ -28,21 +29,15 @@ STEP, SHARE = 16, 0.125
 UNANSWERED = frozenset({"timeout", "cancelled", "network"})
 
 
+@dataclass(slots=True, eq=False)
 class CallProgress:
     """All calls of a run to providers. `limits` returns a provider's current limits."""
 
-    def __init__(
-        self,
-        estimates: PromptEstimates,
-        batcher: ReservationBatcher,
-        clock: Clock,
-        limits: Callable[[str], ProviderLimits],
-    ) -> None:
-        self._estimates = estimates
-        self._batcher = batcher
-        self._clock = clock
-        self._limits = limits
-        self._rates: dict[str, OutputRates] = defaultdict(OutputRates)
+    _estimates: PromptEstimates
+    _batcher: ReservationBatcher
+    _clock: Clock
+    _limits: Callable[[str], ProviderLimits]
+    _rates: dict[str, OutputRates] = field(default_factory=lambda: defaultdict(OutputRates), init=False)
 
     def plan(self, call: Reservation) -> None:
         """Set the longest and the expected answer of the next request."""

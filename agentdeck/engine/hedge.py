@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeAlias
 
 from agentdeck.agents.attempt_usage import together
@@ -36,16 +36,14 @@ class HedgeResult(NamedTuple):
     usage: ev.Usage | None
 
 
+@dataclass(slots=True, eq=False)
 class Hedges:
     """All second calls of a run."""
 
-    def __init__(
-        self, reservations: CallReservations, clock: Clock, feed: Callable[[ev.Event | ev.Signal], None]
-    ) -> None:
-        self._reservations = reservations
-        self._clock = clock
-        self._feed = feed
-        self._counts: dict[Rule, list[int]] = {}
+    _reservations: CallReservations
+    _clock: Clock
+    _feed: Callable[[ev.Event | ev.Signal], None]
+    _counts: dict[Rule, list[int]] = field(default_factory=dict, init=False)
 
     async def run(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import anyio
@@ -23,22 +24,22 @@ Waiter: TypeAlias = tuple[str, str, int]
 LOOK = 0.25
 
 
+@dataclass(slots=True, eq=False)
 class KeyWaiters:
     """When a key has a result, or is known to have none, all its waiters try again, and end at once. When its
     holder failed without effect, the first waiter tries; the next one when that has failed too, or does not
     try."""
 
-    def __init__(
-        self, scheduler: Scheduler, clock: Clock, feed: Callable[[ev.Signal], None], reuse: ResultReuse
-    ) -> None:
-        self._scheduler = scheduler
-        self._clock = clock
-        self._feed = feed
-        self._reuse = reuse
-        self._waiting: dict[str, deque[Waiter]] = {}
-        self._trying: dict[str, Waiter] = {}
-        self._changed = anyio.Event()
-        reuse.released = self._look_now
+    _scheduler: Scheduler
+    _clock: Clock
+    _feed: Callable[[ev.Signal], None]
+    _reuse: ResultReuse
+    _waiting: dict[str, deque[Waiter]] = field(default_factory=dict, init=False)
+    _trying: dict[str, Waiter] = field(default_factory=dict, init=False)
+    _changed: anyio.Event = field(default_factory=anyio.Event, init=False)
+
+    def __post_init__(self) -> None:
+        self._reuse.released = self._look_now
 
     def add(self, key: str, waiter: Waiter, group: TaskGroup) -> None:
         """An attempt was deferred for this key."""

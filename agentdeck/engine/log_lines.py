@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 LINES_PER_ATTEMPT = 20_000
@@ -21,25 +22,17 @@ class LogLine(NamedTuple):
     text: str
 
 
+@dataclass(slots=True, eq=False)
 class AttemptLog:
     """The log of one attempt, callable from any thread. Lines beyond the bounds are counted, and reported by
     `close`."""
 
-    __slots__ = ("_alive", "_count", "_dropped", "_now", "_out", "_place")
-
-    def __init__(
-        self,
-        out: deque[LogLine],
-        now: Callable[[], float],
-        alive: Callable[[], None],
-        place: tuple[str, str, int],
-    ) -> None:
-        self._out = out
-        self._now = now
-        self._alive = alive
-        self._place = place
-        self._count = 0
-        self._dropped = 0
+    _out: deque[LogLine]
+    _now: Callable[[], float]
+    _alive: Callable[[], None]
+    _place: tuple[str, str, int]
+    _count: int = field(default=0, init=False)
+    _dropped: int = field(default=0, init=False)
 
     def __call__(self, text: str, level: str = "info") -> None:
         self._alive()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from agentdeck.agents.template_rendering import render, render_text
 from agentdeck.engine.clock import Clock
@@ -18,26 +19,17 @@ from agentdeck.workflow.expressions import Template, compile_template
 from agentdeck.workflow.model import Approve, SubWorkflow
 
 
+@dataclass(slots=True, eq=False)
 class OpenSteps:
     """Opens these steps: starts the task of a sub-workflow, asks for an approval. With `yes`, `author`
     approves."""
 
-    def __init__(
-        self,
-        scheduler: Scheduler,
-        clock: Clock,
-        feed: Callable[[ev.Event | ev.Signal], None],
-        lines: deque[LogLine],
-        *,
-        yes: bool,
-        author: ev.Author | None,
-    ) -> None:
-        self._scheduler = scheduler
-        self._clock = clock
-        self._feed = feed
-        self._lines = lines
-        self._yes = yes
-        self._author = author
+    _scheduler: Scheduler
+    _clock: Clock
+    _feed: Callable[[ev.Event | ev.Signal], None]
+    _lines: deque[LogLine]
+    _yes: bool
+    _author: ev.Author | None
 
     async def open(self, step: Step, started: ev.StepStarted, with_: Template | None) -> None:
         """Open a step that has started. Leaves it as it is where it has ended while its values were rendered."""

@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
-from typing import TypeVar
 
 import anyio.to_thread
 
@@ -34,8 +33,6 @@ from agentdeck.store.once import (
 from agentdeck.workflow.expressions import LIGHT, compile_template
 from agentdeck.workflow.json_text import json_text, room_left
 from agentdeck.workflow.model import Agent, Data, Http, plain
-
-T = TypeVar("T")
 
 
 class Deferred(Exception):
@@ -77,7 +74,9 @@ class ResultReuse:
 
     async def look(self, keys: Collection[str]) -> dict[str, str]:
         """The state of each key: new, held, done or unknown."""
-        return await self._call(lambda db: {key: self._state(key, once_state(db, key)).state for key in keys})
+        return await self._storage.call(
+            lambda db: {key: self._state(key, once_state(db, key)).state for key in keys}
+        )
 
     async def _once(self, key: str, verb: Verb, work: AttemptContext) -> tuple[Data | VerbResult, bool]:
         what = described(work.agent)
@@ -121,9 +120,8 @@ class ResultReuse:
                 self.live.add(key)
             return found
 
-        future = self._storage.log.call(claim)
         try:
-            return await asyncio.shield(asyncio.wrap_future(future))
+            return await asyncio.shield(self._storage.call(claim))
         except asyncio.CancelledError:
             with suppress(StoreError):
                 self._storage.log.call(lambda db: self._undo_claim(db, key, me))
@@ -149,27 +147,24 @@ class ResultReuse:
             record(db)
             self.live.discard(key)
 
-        return asyncio.wrap_future(self._storage.log.call(release))
-
-    async def _call(self, fn: Callable[[sqlite3.Connection], T]) -> T:
-        return await asyncio.wrap_future(self._storage.log.call(fn))
+        return self._storage.call(release)
 
     async def _cached(
         self, verb: Verb, work: AttemptContext, check: Callable[[Data], Data] | None
     ) -> tuple[Data | VerbResult, bool]:
-        seconds, call = work.agent.cache, self._storage.log.call
+        seconds = work.agent.cache
         assert seconds is not None
         read = {"agent": plain(work.agent), "with": work.with_, **{n: work.scope.get(n) for n in _READ}}
         key = _hash(read) if room_left(read, LIGHT) >= 0 else await anyio.to_thread.run_sync(_hash, read)
         now = self._clock.now()
-        cached = await asyncio.wrap_future(call(lambda db: cache_get(db, key, now)))
+        cached = await self._storage.call(lambda db: cache_get(db, key, now))
         if cached.found:
             return cached.value, True
         answer = await verb.run(work)
         output = answer.output if isinstance(answer, VerbResult) else answer
         if check is not None:
             output = check(output)
-        call(lambda db: cache_put(db, key, output, self._clock.now(), seconds))
+        self._storage.log.call(lambda db: cache_put(db, key, output, self._clock.now(), seconds))
         return answer, False
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
@@ -189,16 +188,16 @@ async def _take(storage: RunStorage, row: RunRow) -> bool:
             refuse_commands(db, row.run, now, f"{row.run} was interrupted before anybody heard of it")
         return taken
 
-    return await asyncio.wrap_future(storage.log.call(take))
+    return await storage.call(take)
 
 
 async def _end_leftovers(storage: RunStorage, run: str, watch: Watch | None) -> None:
     """End the processes that agents of the last owner started and that outlived it, as their steps run again."""
-    groups = await asyncio.wrap_future(storage.log.call(lambda db: processes_of(db, run)))
+    groups = await storage.call(lambda db: processes_of(db, run))
     if not groups:
         return
     ended = await anyio.to_thread.run_sync(end, groups)
-    await asyncio.wrap_future(storage.log.call(lambda db: remove_processes(db, run)))
+    await storage.call(lambda db: remove_processes(db, run))
     if ended and watch is not None and watch.warn is not None:
         watch.warn(f"ended {ended} {'process' if ended == 1 else 'processes'} that agents of {run} left running")
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import sqlite3
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import anyio
 
@@ -22,8 +18,6 @@ from agentdeck.store.fault_point import reach_fault_point
 from agentdeck.store.reader import Reader
 from agentdeck.store.runs import renew_lease
 from agentdeck.store.sqlite_errors import RunTaken, StoreBroken
-
-T = TypeVar("T")
 
 #: Seconds between two looks for commands: half of what an operator notices.
 LOOK = 0.08
@@ -47,7 +41,7 @@ async def hold(engine: Engine, storage: RunStorage) -> None:
                         engine.stop(StoreBroken(f"{storage.path} was removed or replaced while the run went on"))
                         return
                     run, owner = engine.scheduler.state.run, storage.owner
-                    kept = await _call(storage, lambda db: renew_lease(db, run, owner, now + LEASE))  # noqa: B023
+                    kept = await storage.call(lambda db: renew_lease(db, run, owner, now + LEASE))  # noqa: B023
                     if not kept:
                         engine.stop(RunTaken(run))
                         return
@@ -85,19 +79,15 @@ def _update_row(engine: Engine, storage: RunStorage) -> None:
     storage.progress(scheduler.state.run, engine.view, "paused" if paused else "running", reason)
 
 
-async def _call(storage: RunStorage, fn: Callable[[sqlite3.Connection], T]) -> T:
-    return await asyncio.wrap_future(storage.log.call(fn))
-
-
 async def _carry_out(engine: Engine, storage: RunStorage, store: AsyncReader) -> None:
     run, now = engine.scheduler.state.run, engine.clock.now()
-    requests: list[Request] = await _call(storage, lambda db: take_commands(db, run, now))
+    requests: list[Request] = await storage.call(lambda db: take_commands(db, run, now))
     reach_fault_point("command.taken")
     for request in requests:
         try:
             if request.verb == "retry":
                 engine.events.flush()
-                await _call(storage, lambda db: None)  # all that was recorded is on disk
+                await storage.call(lambda db: None)  # all that was recorded is on disk
                 await restore_tasks(store, engine.scheduler, steps_of(dict(request.args or {})))
             events, answer = order(request, engine.scheduler, engine.clock.now())
             before = engine.view.state

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import socket
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -60,6 +62,10 @@ class RunStorage:
         self._run = ""  # the run that this process holds
         self.log: Log = MemoryLog() if path is None else Writer(path, self._on_commit, self._on_fault)
         add_local_owner(self.owner.name)
+
+    def call(self, fn: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        """Run `fn` in the log's thread. The future is done when it is on disk."""
+        return asyncio.wrap_future(self.log.call(fn))
 
     def attach(self, committed: Callable[[str, int], None], fault: Callable[[StoreError | None], None]) -> None:
         """Set what is called at commits and faults, in the log's thread."""
@@ -135,34 +141,15 @@ class RunStorage:
         """The write that saves or updates a letter, for the transaction of the events that report it."""
         if isinstance(action, act.UpdateLetters):
             return lambda connection: settle_letters(connection, run, action.task, action.step, action.state)
-        letter = Letter(
-            run,
-            action.task,
-            action.step,
-            action.agent,
-            identity,
-            action.fault,
-            action.inputs,
-            action.attempts,
-            action.at,
-        )
+        at, task, step, agent, fault, inputs, attempts = action
+        letter = Letter(run, task, step, agent, identity, fault, inputs, attempts, at)
         return lambda connection: add_letter(connection, letter)
 
     def progress(self, run: str, view: RunView, state: str, pause_reason: str) -> None:
         """Update the run's row."""
-        counts = counts_of(view)
-        simulated, idle = view.simulated, view.idle
-        self.log.call(
-            lambda connection: set_run(
-                connection,
-                run,
-                state=state,
-                counts=counts,
-                simulated=simulated,
-                idle=idle,
-                pause_reason=pause_reason,
-            )
-        )
+        counts, idle, simulated = counts_of(view), view.idle, view.simulated
+        write = partial(set_run, run=run, state=state, counts=counts, simulated=simulated, idle=idle)
+        self.log.call(partial(write, pause_reason=pause_reason))
 
     def end(self, run: str, state: str, view: RunView, work: Sequence[float] = ()) -> None:
         """The run has ended or drained: update its row, and record its usage and the durations of its steps,

@@ -26,10 +26,10 @@ DEVIATIONS = 3.0
 
 
 class OutputForecast(NamedTuple):
-    """The expected length of an answer under way: it had `said` tokens `at` that time, and will have about
+    """The expected length of an answer under way: it had `generated` tokens `at` that time, and will have about
     `likely` with the standard deviation `spread`, growing by at most `pace` tokens a second."""
 
-    said: int
+    generated: int
     at: float
     likely: float
     spread: float
@@ -39,7 +39,7 @@ class OutputForecast(NamedTuple):
         """The most tokens that it can have by this time."""
         if self.pace == inf:
             return most
-        return min(most, self.said + self.pace * max(0.0, when - self.at))
+        return min(most, self.generated + self.pace * max(0.0, when - self.at))
 
 
 class OutputTotal(NamedTuple):
@@ -65,13 +65,13 @@ class OpenOutput:
     """All answers under way, as seen `now`. `most` is their maximum length together; `started` is the final
     length of those that were sent within the window."""
 
-    __slots__ = ("_growing", "_pace", "_said", "most", "now", "started")
+    __slots__ = ("_generated", "_growing", "_pace", "most", "now", "started")
 
     def __init__(self, now: float) -> None:
         self.now = now
         self.most = 0.0
         self.started = OutputTotal()
-        self._said = 0.0
+        self._generated = 0.0
         self._pace = 0.0
         #: Of each answer below its maximum: when it can reach it, how many tokens that adds, and its pace.
         self._growing: list[tuple[float, float, float]] = []
@@ -80,18 +80,20 @@ class OpenOutput:
         self.most += most
         if recent:
             self.started = self.started.plus(most, forecast)
-        said = most if forecast is None else forecast.by(self.now, most)
-        self._said += said
-        if forecast is not None and said < most:
-            insort(self._growing, (self.now + (most - said) / forecast.pace, most - said, forecast.pace))
+        generated = most if forecast is None else forecast.by(self.now, most)
+        self._generated += generated
+        if forecast is not None and generated < most:
+            insort(
+                self._growing, (self.now + (most - generated) / forecast.pace, most - generated, forecast.pace)
+            )
             self._pace += forecast.pace
 
-    def said_by(self, moments: Iterable[float]) -> Iterator[float]:
+    def generated_by(self, moments: Iterable[float]) -> Iterator[float]:
         """The most tokens that all answers can have at each of these times, which must be in order."""
-        said, pace, ended = self._said, self._pace, 0
+        generated, pace, ended = self._generated, self._pace, 0
         for when in moments:
             while ended < len(self._growing) and self._growing[ended][0] <= when:
-                said += self._growing[ended][1]
+                generated += self._growing[ended][1]
                 pace -= self._growing[ended][2]
                 ended += 1
-            yield said + pace * (when - self.now)
+            yield generated + pace * (when - self.now)

@@ -136,7 +136,7 @@ class RateWindow:
         """The amount of a rate that counts now, in a window of this length: of requests sent and answers
         ended."""
         count = self._count(rate, seconds, now)
-        return count.sent.total + count.said.total
+        return count.sent.total + count.answered.total
 
     def _count(self, rate: str, seconds: float, now: float) -> _RateCount:
         count = self._counts.get((rate, seconds))
@@ -157,16 +157,16 @@ class RateWindow:
 
 
 class _RateCount:
-    """The amounts that count for one rate in a window of fixed length: `sent` of requests, `said` of answers that
+    """The amounts that count for one rate in a window of fixed length: `sent` of requests, `answered` of answers that
     have ended, and `begun` of the same answers by when they began."""
 
-    __slots__ = ("_live", "_outlook", "begun", "rate", "said", "seconds", "sent")
+    __slots__ = ("_live", "_outlook", "answered", "begun", "rate", "seconds", "sent")
 
     def __init__(self, rate: str, seconds: float, live: dict[int, CallEntry]) -> None:
         self.rate = rate
         self.seconds = seconds
         self.sent = _SlidingSum(seconds)
-        self.said = _SlidingSum(seconds)
+        self.answered = _SlidingSum(seconds)
         self.begun = _SlidingSum(seconds)
         self._live = live
         self._outlook: OpenOutput | None = None
@@ -176,7 +176,7 @@ class _RateCount:
         if self.rate not in OUTPUT_RATES:
             return
         if entry.ended is not None:
-            self.said.put(number, entry.ended, entry.want.at_answer(self.rate))
+            self.answered.put(number, entry.ended, entry.want.at_answer(self.rate))
             self.begun.put(number, entry.at, entry.want.at_answer(self.rate))
         if before is None and entry.ended is None and self._outlook is not None:
             self._outlook.add(entry.want.at_answer(self.rate), entry.forecast, True)
@@ -184,7 +184,7 @@ class _RateCount:
             self._outlook = None
 
     def forget(self, now: float) -> None:
-        for total in (self.sent, self.said, self.begun):
+        for total in (self.sent, self.answered, self.begun):
             total.forget(now)
 
     def free_at(self, want: Amounts, forecast: OutputForecast | None, count: float, now: float) -> float:
@@ -211,16 +211,16 @@ class _RateCount:
         """
         if self.sent.never_free + outlook.most + most > room:
             return NEVER  # only the end of a call makes room
-        counts = self.sent.total + self.said.total
+        counts = self.sent.total + self.answered.total
         until = -NEVER
         if counts + outlook.most + most <= room:
             return until
-        moments = sorted({*self.sent.steps(MOMENTS), *self.said.steps(MOMENTS)})
-        for when, said in zip(moments, outlook.said_by(moments), strict=True):
-            left = room - counts - said
+        moments = sorted({*self.sent.steps(MOMENTS), *self.answered.steps(MOMENTS)})
+        for when, generated in zip(moments, outlook.generated_by(moments), strict=True):
+            left = room - counts - generated
             if left < most:
                 until = max(until, when - max(0.0, left) / pace)
-            counts = self.sent.total_at(when) + self.said.total_at(when)
+            counts = self.sent.total_at(when) + self.answered.total_at(when)
         return until
 
     def _see(self, now: float) -> OpenOutput:

@@ -125,13 +125,13 @@ class AnswerLengths:
         """Characters per token."""
         return self._characters / self._tokens if self._tokens else float(CHARACTERS_PER_TOKEN)
 
-    def expect(self, said: int, most: int) -> tuple[float, float]:
-        """Mean and standard deviation of the final length of an answer that has `said` tokens and may have
+    def expect(self, generated: int, most: int) -> tuple[float, float]:
+        """Mean and standard deviation of the final length of an answer that has `generated` tokens and may have
         `most`."""
-        if len(self._sorted) < TRUSTED or said >= most:
+        if len(self._sorted) < TRUSTED or generated >= most:
             return float(most), 0.0
         sums = self._sums or self._sum()
-        first, last = bisect_right(self._sorted, said), bisect_right(self._sorted, most)
+        first, last = bisect_right(self._sorted, generated), bisect_right(self._sorted, most)
         last = max(first, last)
         cut = len(self._sorted) - last + 1  # answers longer than allowed now, and the one that is added
         count = last - first + cut
