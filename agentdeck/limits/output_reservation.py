@@ -83,9 +83,8 @@ class OpenOutput:
         generated = most if forecast is None else forecast.by(self.now, most)
         self._generated += generated
         if forecast is not None and generated < most:
-            insort(
-                self._growing, (self.now + (most - generated) / forecast.pace, most - generated, forecast.pace)
-            )
+            left = most - generated
+            insort(self._growing, (self.now + left / forecast.pace, left, forecast.pace))
             self._pace += forecast.pace
 
     def generated_by(self, moments: Iterable[float]) -> Iterator[float]:

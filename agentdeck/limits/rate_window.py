@@ -157,8 +157,8 @@ class RateWindow:
 
 
 class _RateCount:
-    """The amounts that count for one rate in a window of fixed length: `sent` of requests, `answered` of answers that
-    have ended, and `begun` of the same answers by when they began."""
+    """The amounts that count for one rate in a window of fixed length: `sent` of requests, `answered` of answers
+    that have ended, and `begun` of the same answers by when they began."""
 
     __slots__ = ("_live", "_outlook", "answered", "begun", "rate", "seconds", "sent")
 
