@@ -17,8 +17,7 @@ from agentdeck.engine.reservation import Reservation
 from agentdeck.engine.reservations import CallReservations
 from agentdeck.errors import Fault, StepError
 from agentdeck.scheduler import events as ev
-from agentdeck.scheduler.adaptive_timeout import LEAST, quantile
-from agentdeck.scheduler.program import Rule
+from agentdeck.scheduler.program import LEAST, Rule, quantile
 from agentdeck.scheduler.state import Step
 from agentdeck.workflow.model import Data
 

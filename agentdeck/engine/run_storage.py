@@ -18,9 +18,9 @@ from agentdeck.processes.children import Children
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
 from agentdeck.store.async_reader import AsyncReader
-from agentdeck.store.lease import add_local_owner, remove_local_owner
+from agentdeck.store.lease import LOCAL_OWNERS
 from agentdeck.store.letters import Letter, add_letter, settle_letters
-from agentdeck.store.log import Log, MemoryLog, TableWrite, call_and_wait
+from agentdeck.store.log import Log, MemoryLog, OnCommit, OnFault, TableWrite, call_and_wait
 from agentdeck.store.runs import (
     WHOLE_TASK,
     Counts,
@@ -57,27 +57,21 @@ class RunStorage:
         self.path = path
         self.durable = path is not None
         self.owner = Owner.here(f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
-        self._committed: Callable[[str, int], None] | None = None
-        self._fault: Callable[[StoreError | None], None] | None = None
+        self._committed: OnCommit = lambda run, seq: None
+        self._fault: OnFault = lambda error: None
         self._run = ""  # the run that this process holds
-        self.log: Log = MemoryLog() if path is None else Writer(path, self._on_commit, self._on_fault)
-        add_local_owner(self.owner.name)
+        self.log: Log = MemoryLog()
+        if path is not None:  # what is called is set later, by `attach`
+            self.log = Writer(path, lambda run, seq: self._committed(run, seq), lambda error: self._fault(error))
+        LOCAL_OWNERS.add(self.owner.name)
 
     def call(self, fn: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
         """Run `fn` in the log's thread. The future is done when it is on disk."""
         return asyncio.wrap_future(self.log.call(fn))
 
-    def attach(self, committed: Callable[[str, int], None], fault: Callable[[StoreError | None], None]) -> None:
+    def attach(self, committed: OnCommit, fault: OnFault) -> None:
         """Set what is called at commits and faults, in the log's thread."""
         self._committed, self._fault = committed, fault
-
-    def _on_commit(self, run: str, seq: int) -> None:
-        if self._committed is not None:
-            self._committed(run, seq)
-
-    def _on_fault(self, error: StoreError | None) -> None:
-        if self._fault is not None:
-            self._fault(error)
 
     async def durations(self, definition: Definition, folder: Path) -> dict[str, float]:
         """Mean seconds per agent in earlier runs of the workflow with this name in this folder."""
@@ -176,7 +170,7 @@ class RunStorage:
         if run:
             with suppress(StoreError):
                 self.log.call(lambda connection: release_lease(connection, run, owner))
-        remove_local_owner(owner.name)
+        LOCAL_OWNERS.discard(owner.name)
         self.log.close(10.0 if self.log.fault is None else 1.0)
 
 

@@ -110,11 +110,11 @@ class Ledger:
         else under way, an attempt may begin if it likely fits."""
         if self.end is None:
             return True
-        share = self.end[0] + NOISE
-        usd, tokens = self.held_usd - own.usd + hold.usd, self.held_tokens - own.tokens + hold.tokens
-        fits = self.usd is None or self.used_usd + usd <= share * self.usd
-        fits = fits and (self.tokens is None or self.used_tokens + tokens <= share * self.tokens)
-        return fits or (self.idle(own) and self._likely_fits(hold, own))
+        if self._fits(self.held_usd - own.usd + hold.usd, self.held_tokens - own.tokens + hold.tokens):
+            return True
+        (tokens, usd), (own_tokens, own_usd) = hold.likely, own.likely
+        likely_usd, likely_tokens = self.likely_usd - own_usd + usd, self.likely_tokens - own_tokens + tokens
+        return self.idle(own) and self._fits(likely_usd, likely_tokens)
 
     def idle(self, own: Hold = NO_HOLD) -> bool:
         """Whether nothing is held except for `own`."""
@@ -159,16 +159,12 @@ class Ledger:
             )
         return "; ".join(parts)
 
-    def _likely_fits(self, hold: Hold, own: Hold) -> bool:
+    def _fits(self, usd: float, tokens: int) -> bool:
+        """Whether there is room for these amounts beside what is used, up to the rung that ends the work."""
         assert self.end is not None
-        tokens, usd = hold.likely
-        before = own.likely
         share = self.end[0] + NOISE
-        fits = self.usd is None or self.used_usd + self.likely_usd - before[1] + usd <= share * self.usd
-        return fits and (
-            self.tokens is None
-            or self.used_tokens + self.likely_tokens - before[0] + tokens <= share * self.tokens
-        )
+        fits = self.usd is None or self.used_usd + usd <= share * self.usd
+        return fits and (self.tokens is None or self.used_tokens + tokens <= share * self.tokens)
 
     def _add(self, hold: Hold, sign: int) -> None:
         tokens, usd = hold.likely

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from agentdeck.errors import UsageError
 from agentdeck.operations.task_files import remove_stdin_copy
-from agentdeck.store.prune import PrunableRun, Pruned, prunable_runs, prune
+from agentdeck.store.prune import PrunableRun, PruneResult, prunable_runs, prune
 from agentdeck.store.reader import Reader
 from agentdeck.store.run_list import RunRow
 from agentdeck.store.schema import open_for_reading
@@ -37,7 +37,7 @@ def prunable(db: Path, older: str | None, keep: int | None) -> list[PrunableRun]
         connection.close()
 
 
-def delete_run(db: Path, row: RunRow) -> Pruned:
+def delete_run(db: Path, row: RunRow) -> PruneResult:
     """Delete one run, unless a process has taken it in the meantime: then no run is counted in the result."""
     pruned = prune(db, [row.run], time.time())
     if pruned.runs:
@@ -45,7 +45,7 @@ def delete_run(db: Path, row: RunRow) -> Pruned:
     return pruned
 
 
-def delete(db: Path, runs: Sequence[PrunableRun]) -> Pruned:
+def delete(db: Path, runs: Sequence[PrunableRun]) -> PruneResult:
     """Delete these runs, and the copies that version 0.1 made of tasks from stdin. A run that a process has taken
     in the meantime is left."""
     pruned = prune(db, [one.run for one in runs], time.time())

@@ -27,12 +27,9 @@ class Completed(NamedTuple):
 
 def complete(does: Approve, given: Mapping[str, Data]) -> Completed:
     """The given fields, with the defaults of the others. A field without a value is absent."""
-    fields = {name: given.get(name, does.defaults.get(name)) for name in does.fields if _has(does, name, given)}
+    values = {**does.defaults, **given}
+    fields = {name: values[name] for name in does.fields if name in values}
     return Completed({**given, **fields}, tuple(name for name in does.defaults if name not in given))
-
-
-def _has(does: Approve, name: str, given: Mapping[str, Data]) -> bool:
-    return name in given or name in does.defaults
 
 
 def required(does: Approve) -> list[str]:
@@ -89,9 +86,7 @@ def describe(event: ev.StepAnswered) -> str:
 
 def output_of(event: ev.StepAnswered) -> dict[str, Data]:
     """The result of the step. `approved` is the decision, also where a field has that name."""
-    output: dict[str, Data] = {"approved": event.approved, **event.fields}
-    output["approved"] = event.approved
-    return output
+    return {"approved": event.approved, **event.fields} | {"approved": event.approved}
 
 
 def record(event: ev.StepAnswered) -> dict[str, Data]:

@@ -29,8 +29,8 @@ class Attempts:
 
     # Starting
 
-    def start(self, step: Step, at: float, reserved: ev.Reserved | None = None, eased: str = "") -> None:
-        """Start the next attempt of a ready step, with what was reserved for it. `eased` says what a low budget
+    def start(self, step: Step, at: float, reserved: ev.Reserved | None = None, savings: str = "") -> None:
+        """Start the next attempt of a ready step, with what was reserved for it. `savings` says what a low budget
         changed."""
         started = self._started(step, at, step.attempt + 1)
         number = 0
@@ -40,7 +40,7 @@ class Attempts:
                 model=reserved.model,
                 reserved_tokens=reserved.tokens,
                 reserved_usd=reserved.usd,
-                eased=eased,
+                eased=savings,
                 likely_in=reserved.likely_in,
                 likely_out=reserved.likely_out,
                 likely_usd=reserved.likely_usd,

@@ -35,24 +35,24 @@ class Expansion:
 
     def begin(self, step: Step, at: float) -> None:
         """Skip a ready step whose `when` is false, expand its `each`, queue it, or start it without a worker."""
-        rule, task = step.rule, step.task.id
         try:
-            if rule.when is not None and not rule.when.evaluate(scope_of(step, self._state.run)):
-                why = f"when: {rule.agent.when} is false"
-                self._recorder.record(ev.StepSkipped(at, task, step.key, why))
-                return
-            if rule.each is not None:
-                self._expand(step, at)
-                return
+            self._begin(step, at)
         except AgentdeckError as error:
             self._failures.fail(step, at, Fault("expression", str(error)))
-            return
-        if rule.slot:
+
+    def _begin(self, step: Step, at: float) -> None:
+        rule = step.rule
+        if rule.when is not None and not rule.when.evaluate(scope_of(step, self._state.run)):
+            why = f"when: {rule.agent.when} is false"
+            self._recorder.record(ev.StepSkipped(at, step.task.id, step.key, why))
+        elif rule.each is not None:
+            self._expand(step, at)
+        elif rule.slot:
             self._queue.push(step)
-            return
-        self._attempts.start(step, at)
-        if isinstance(rule.agent.does, Dispatch):
-            self._dispatch(step, rule.agent.does, at)
+        else:
+            self._attempts.start(step, at)
+            if isinstance(rule.agent.does, Dispatch):
+                self._dispatch(step, rule.agent.does, at)
 
     def _expand(self, step: Step, at: float) -> None:
         """Make a step for each item of the list."""
@@ -69,11 +69,7 @@ class Expansion:
         """Choose one of the target agents by the value of an expression, and skip the others."""
         rule, task = step.rule, step.task.id
         assert rule.on is not None
-        try:
-            value = rule.on.evaluate(scope_of(step, self._state.run))
-        except AgentdeckError as error:
-            self._failures.fail(step, at, Fault("expression", str(error)))
-            return
+        value = rule.on.evaluate(scope_of(step, self._state.run))
         chosen = does.cases.get(str(value), does.otherwise)
         if chosen is None:
             known = ", ".join(does.cases)

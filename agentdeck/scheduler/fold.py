@@ -43,24 +43,15 @@ class Fold:
         keep: Container[str] = (),
         historic: bool = False,
     ) -> None:
-        self.state = RunState(program, run=run, workers=workers, keep=keep)
+        self.state = state = RunState(program, run=run, workers=workers, keep=keep)
         self.clock = WaitClock()
-        self.timers = Timers(self.state)
-        self.queue = ReadyQueue(self.state, self.timers, self.clock, gated=gated)
+        self.timers = timers = Timers(state)
+        self.queue = queue = ReadyQueue(state, timers, self.clock, gated=gated)
         self.providers = ProviderQueues()
-        self.lanes = SequentialLanes(self.state, self.queue)
-        self.pending = Pending()
-        self.joins = Joins(self.state, self.queue, self.pending)
-        self.steps = StepFold(
-            self.state,
-            self.queue,
-            self.timers,
-            self.joins,
-            self.pending,
-            self.lanes,
-            self.providers,
-            historic,
-        )
+        self.lanes = SequentialLanes(state, queue)
+        self.pending = pending = Pending()
+        self.joins = Joins(state, queue, pending)
+        self.steps = StepFold(state, queue, timers, self.joins, pending, self.lanes, self.providers, historic)
         self._most_entries = STALE
         if program.serial:
             self.lanes.set_mode(sequential=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from agentdeck.workflow import graph
 from agentdeck.workflow.expressions import compile_expression, compile_template
@@ -19,8 +20,11 @@ from agentdeck.workflow.model import (
     plain,
 )
 
-#: How many durations an adaptive timeout and hedging take into account.
-SEEN = 200
+#: How many durations of an agent's last attempts an adaptive timeout and hedging consider: at most, and at least.
+SEEN, LEAST = 200, 20
+#: `timeout: auto` is this quantile of the durations of attempts that ended well, times this factor. Untuned: p95
+#: leaves out single outliers, and half as much again leaves room for slow answers that are no fault.
+SHARE, SLACK = 0.95, 1.5
 #: Functions in expressions that read how the needs of a step ended.
 REPORTS = ("missing(", "status(", "error(")
 
@@ -35,41 +39,6 @@ class Rule:
     first what a ready step becomes. `timed_joins` are the dependents whose join has a `within`. `durations` are
     the seconds of the last attempts, where an adaptive timeout (`auto`) or hedging needs them.
     """
-
-    __slots__ = (
-        "agent",
-        "attempt_timeout",
-        "attempts",
-        "auto",
-        "checked",
-        "composite",
-        "dependents",
-        "durations",
-        "each",
-        "fallback",
-        "index",
-        "join",
-        "leaf",
-        "limit",
-        "live",
-        "metered",
-        "name",
-        "needs",
-        "on",
-        "priority",
-        "remaining",
-        "reports",
-        "reserving",
-        "rounds",
-        "slot",
-        "spare",
-        "targets",
-        "timed_joins",
-        "until",
-        "upstream",
-        "verb",
-        "when",
-    )
 
     def __init__(self, agent: Agent, index: int, remaining: float) -> None:
         self.agent = agent
@@ -189,3 +158,15 @@ def assumed(definition: Definition, seconds: Mapping[str, float]) -> dict[str, f
     """Seconds that each agent takes: those of earlier runs, else as simulated, else one."""
     guess = {n: a.does.takes if isinstance(a.does, Simulate) else 1.0 for n, a in definition.agents.items()}
     return {**guess, **{n: s for n, s in seconds.items() if n in guess}}
+
+
+def auto_timeout(seconds: Collection[float]) -> float | None:
+    """The timeout that follows from the durations of earlier attempts. None while there are fewer than LEAST."""
+    if len(seconds) < LEAST:
+        return None
+    return max(0.001, quantile(seconds, SHARE) * SLACK)
+
+
+def quantile(seconds: Collection[float], share: float) -> float:
+    """The quantile by nearest rank: this share of the values does not exceed it."""
+    return sorted(seconds)[max(0, math.ceil(share * len(seconds)) - 1)]

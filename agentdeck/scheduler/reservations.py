@@ -22,8 +22,9 @@ from agentdeck.scheduler.recorder import Recorder
 from agentdeck.scheduler.run_state import RunState
 from agentdeck.scheduler.sequential_lanes import SequentialLanes
 from agentdeck.scheduler.state import Step
-from agentdeck.scheduler.tiers import TIERS, model_of, tier_of
+from agentdeck.scheduler.tiers import TIERS, tier_of
 from agentdeck.scheduler.waits import STARTING
+from agentdeck.workflow.model import Prompt
 
 
 class Request(NamedTuple):
@@ -105,7 +106,8 @@ class Reservations:
         """The model or tier that answers the step. The provider that answered the last step of the same route is
         the one that this step is likely to use."""
         agent, shift = step.acting.agent, self._shift(step)
-        return model_of(agent) if shift <= 0 and model_of(agent) else tier_of(agent, shift)
+        model = agent.does.model if isinstance(agent.does, Prompt) and shift <= 0 else None
+        return model or tier_of(agent, shift)
 
     def _wait(self, step: Step, entry: Entry, queue: ProviderQueue, at: float) -> None:
         queue.add(entry)
@@ -131,8 +133,8 @@ class Reservations:
             self._recorder.request(act.ReleaseReservation(event.ask))
             self._over_budget(request, *refused, event)
             return
-        eased = self._state.accounts.savings(event.task)
-        why = f"{', '.join(eased)}: {self._ladder.shares(event.task)}" if eased else ""
+        savings = self._state.accounts.savings(event.task)
+        why = f"{', '.join(savings)}: {self._ladder.shares(event.task)}" if savings else ""
         self._attempts.start(step, event.at, event, why)
         self._ladder.update(event.task, event.at)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from agentdeck.scheduler.budget_accounts import BudgetAccounts
 from agentdeck.scheduler.program import Program, Rule
@@ -108,6 +109,7 @@ class RunState:
         }
 
 
+@dataclass(slots=True, eq=False)
 class Pending:
     """Queues that the fold fills and the scheduler empties after every event.
 
@@ -117,14 +119,11 @@ class Pending:
     they had become dead letters.
     """
 
-    __slots__ = ("finished", "recovered", "undecided", "unneeded", "unsatisfiable")
-
-    def __init__(self) -> None:
-        self.unsatisfiable: deque[tuple[Step, str]] = deque()
-        self.unneeded: deque[Step] = deque()
-        self.undecided: deque[Step] = deque()
-        self.finished: deque[Task] = deque()
-        self.recovered: deque[Step] = deque()
+    unsatisfiable: deque[tuple[Step, str]] = field(default_factory=deque)
+    unneeded: deque[Step] = field(default_factory=deque)
+    undecided: deque[Step] = field(default_factory=deque)
+    finished: deque[Task] = field(default_factory=deque)
+    recovered: deque[Step] = field(default_factory=deque)
 
     def drop_stale(self, state: RunState) -> None:
         """Drop what needs no decision any more."""

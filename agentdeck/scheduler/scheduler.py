@@ -65,32 +65,23 @@ class Scheduler:
         self._fold = fold = Fold(program, run=run, workers=workers, gated=gated, keep=keep)
         self._state = state = fold.state
         self._clock = fold.clock
-        self._queue = fold.queue
-        self._providers = fold.providers
-        self._pending = fold.pending
+        self._queue = queue = fold.queue
+        self._providers = providers = fold.providers
+        self._pending = pending = fold.pending
         self._recorder = recorder = Recorder(fold)
-        self._cancellation = Cancellation(state, recorder)
-        self._failures = Failures(state, fold.pending, recorder, self._cancellation)
-        ladder = BudgetLadder(state, recorder, self._cancellation)
-        self._attempts = attempts = Attempts(state, fold.queue, fold.clock, recorder, self._failures, ladder)
-        self._reservations = Reservations(
-            state, fold.queue, fold.providers, fold.lanes, recorder, attempts, ladder
+        self._cancellation = cancellation = Cancellation(state, recorder)
+        self._failures = failures = Failures(state, pending, recorder, cancellation)
+        ladder = BudgetLadder(state, recorder, cancellation)
+        self._attempts = attempts = Attempts(state, queue, fold.clock, recorder, failures, ladder)
+        self._reservations = reservations = Reservations(
+            state, queue, providers, fold.lanes, recorder, attempts, ladder
         )
-        self._expansion = Expansion(state, fold.queue, recorder, attempts, self._failures)
-        self._timeouts = Timeouts(state, fold.queue, fold.timers, fold.providers, recorder, self._failures)
+        self._expansion = expansion = Expansion(state, queue, recorder, attempts, failures)
+        self._timeouts = Timeouts(state, queue, fold.timers, providers, recorder, failures)
         self._commands = Commands(
-            state,
-            fold.queue,
-            fold.providers,
-            fold.pending,
-            recorder,
-            self._cancellation,
-            self._reservations,
-            self._expansion,
+            state, queue, providers, pending, recorder, cancellation, reservations, expansion
         )
-        self._starter = Starter(
-            state, fold.queue, fold.providers, recorder, self._cancellation, attempts, self._reservations
-        )
+        self._starter = Starter(state, queue, providers, recorder, cancellation, attempts, reservations)
         self._provider_limits: Mapping[str, ProviderLimits] = {}
         self._finished = False
         self._handlers: dict[type, Callable[[Any], None]] = {

@@ -9,10 +9,9 @@ from typing import Any
 from agentdeck.errors import STOPPING
 from agentdeck.limits.budget import NO_HOLD
 from agentdeck.scheduler import events as ev
-from agentdeck.scheduler.adaptive_timeout import auto_timeout
 from agentdeck.scheduler.approvals import output_of
 from agentdeck.scheduler.joins import Joins
-from agentdeck.scheduler.program import Rule
+from agentdeck.scheduler.program import Rule, auto_timeout
 from agentdeck.scheduler.provider_queues import ProviderQueues
 from agentdeck.scheduler.ready_queue import ReadyQueue
 from agentdeck.scheduler.run_state import Pending, RunState

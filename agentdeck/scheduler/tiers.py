@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentdeck.workflow.model import Agent, Prompt
+from agentdeck.workflow.model import Agent
 
 TIERS = ("routing", "execution", "reasoning")
 DEFAULT = "execution"
@@ -15,8 +15,3 @@ def tier_of(agent: Agent, shift: int = 0) -> str:
     if not shift or tier not in TIERS:
         return tier
     return TIERS[min(len(TIERS) - 1, max(0, TIERS.index(tier) + shift))]
-
-
-def model_of(agent: Agent) -> str:
-    """The model that the agent names, empty where its tier decides."""
-    return agent.does.model or "" if isinstance(agent.does, Prompt) else ""

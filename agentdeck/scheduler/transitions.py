@@ -128,11 +128,6 @@ _STEPS = {row.event: row for row in STEPS}
 _RUN = {row.event: row for row in RUN}
 
 
-def known_events() -> set[type]:
-    """The types of events that the tables contain."""
-    return {row.event for row in (*STEPS, *TASKS, *RUN)} | OTHERS.keys()
-
-
 # Validation -----------------------------------------------------------------------------------------------------
 
 

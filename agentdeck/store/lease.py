@@ -78,15 +78,7 @@ class LeaseObserver:
 #: The observer of this process.
 OBSERVED = LeaseObserver()
 #: The owners whose runs this process executes now. It may outlive a run that it could not release.
-_HERE: set[str] = set()
-
-
-def add_local_owner(owner: str) -> None:
-    _HERE.add(owner)
-
-
-def remove_local_owner(owner: str) -> None:
-    _HERE.discard(owner)
+LOCAL_OWNERS: set[str] = set()
 
 
 def held(lease: Lease, now: float, observed: LeaseObserver = OBSERVED) -> bool:
@@ -98,7 +90,7 @@ def held(lease: Lease, now: float, observed: LeaseObserver = OBSERVED) -> bool:
         if lease.start is None:  # version 0.1 did not record when its process started
             return lease.until >= now and is_running(lease.pid)
         if lease.pid == os.getpid() and lease.start == start_of(lease.pid):
-            return lease.owner in _HERE
+            return lease.owner in LOCAL_OWNERS
         return is_running(lease.pid, lease.start)
     if lease.is_of_earlier_boot:
         return False

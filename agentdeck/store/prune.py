@@ -43,7 +43,7 @@ class PrunableRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Pruned:
+class PruneResult:
     """What was deleted. `freed`: bytes by which the file has shrunk. `left`: bytes that are free in it, for new
     records, because it could not be shrunk further."""
 
@@ -60,7 +60,7 @@ class Pruned:
 
 
 #: A run that could be resumed is deleted by its age only, never by `keep` alone.
-_OLD = (
+_PRUNABLE = (
     "SELECT workflow, state, started, run, owner, lease_until, pid, host, machine, process_start,"
     " coalesce((SELECT max(seq) FROM events e WHERE e.run = runs.run), 0),"
     " coalesce(json_extract(source, '$.tasks'), '') FROM runs"
@@ -77,7 +77,7 @@ def prunable_runs(
 ) -> list[PrunableRun]:
     """The runs that may be deleted, oldest first: those whose last event is older than `before`, except the
     newest `keep`. Without `before`, all except those. Never a run that a process holds."""
-    rows = connection.execute(_OLD, {"before": before, "keep": keep}).fetchall()
+    rows = connection.execute(_PRUNABLE, {"before": before, "keep": keep}).fetchall()
     return [
         PrunableRun(run, workflow, state, started, events, tasks)
         for workflow, state, started, run, *lease, events, tasks in rows
@@ -85,7 +85,7 @@ def prunable_runs(
     ]
 
 
-def prune(path: Path, runs: list[str], now: float) -> Pruned:
+def prune(path: Path, runs: list[str], now: float) -> PruneResult:
     """Delete these runs, except those that a process holds now, and everything without a reference."""
     with closing(open_for_writing(path)) as connection:
         try:
@@ -94,7 +94,7 @@ def prune(path: Path, runs: list[str], now: float) -> Pruned:
             raise explain(error, path) from error
 
 
-def _prune(connection: sqlite3.Connection, path: Path, runs: list[str], now: float) -> Pruned:
+def _prune(connection: sqlite3.Connection, path: Path, runs: list[str], now: float) -> PruneResult:
     connection.execute("PRAGMA temp_store = FILE")
     size = path.stat().st_size
     gone, letters = _drop(connection, runs, now)
@@ -111,7 +111,7 @@ def _prune(connection: sqlite3.Connection, path: Path, runs: list[str], now: flo
     _shrink(connection)
     left = _pragma(connection, "freelist_count") * _pragma(connection, "page_size")
     freed = max(0, size - path.stat().st_size)
-    return Pruned(gone, events, logs, letters, results, definitions, cached, freed, left, blocks)
+    return PruneResult(gone, events, logs, letters, results, definitions, cached, freed, left, blocks)
 
 
 @contextmanager
@@ -138,7 +138,7 @@ def _drop(connection: sqlite3.Connection, runs: list[str], now: float) -> tuple[
     return gone, letters
 
 
-def _strays(connection: sqlite3.Connection, table: str) -> Iterator[str]:
+def _deleted_runs(connection: sqlite3.Connection, table: str) -> Iterator[str]:
     """Deleted runs of which this table still has rows. Steps from run to run by the index."""
     run = ""
     while True:
@@ -152,7 +152,7 @@ def _strays(connection: sqlite3.Connection, table: str) -> Iterator[str]:
 
 def _sweep(connection: sqlite3.Connection, table: str, key: str) -> int:
     """Delete a table's rows of deleted runs, ROWS at a time."""
-    runs, count = deque(_strays(connection, table)), 0
+    runs, count = deque(_deleted_runs(connection, table)), 0
     while runs:
         left = ROWS
         with _transaction(connection):
@@ -173,7 +173,7 @@ def _sweep_tasks(connection: sqlite3.Connection, now: float) -> int:
     """Delete the task lists of deleted runs, then the blocks that no list refers to. A list without a run may
     belong to one that is being launched: it stays until it is old. A launch adds a block and the reference to it
     in one transaction, so no block is deleted under it."""
-    for run in list(_strays(connection, "run_tasks")):
+    for run in list(_deleted_runs(connection, "run_tasks")):
         with _transaction(connection):
             connection.execute(
                 "DELETE FROM run_tasks WHERE run = ? AND NOT EXISTS (SELECT 1 FROM runs WHERE run = ?)"
@@ -226,7 +226,7 @@ def _sweep_results(connection: sqlite3.Connection, now: float) -> int:
             )
             for table, column in (("letters", "inputs"), ("once", "result"), ("cache", "result")):
                 execute(f"DELETE FROM suspects WHERE hash IN (SELECT {column} FROM {table})")
-            some = _few(connection)
+            some = _next_suspects(connection)
             connection.executemany("DELETE FROM results WHERE hash = ?", some)
             connection.executemany("DELETE FROM suspects WHERE hash = ?", some)
         count += len(some)
@@ -234,7 +234,7 @@ def _sweep_results(connection: sqlite3.Connection, now: float) -> int:
             return count
 
 
-def _few(connection: sqlite3.Connection) -> list[tuple[str]]:
+def _next_suspects(connection: sqlite3.Connection) -> list[tuple[str]]:
     """Suspects for one transaction, limited by number and by bytes."""
     some, size = list[tuple[str]](), 0
     for key, bytes_ in connection.execute(f"SELECT hash, size FROM suspects LIMIT {ROWS}"):

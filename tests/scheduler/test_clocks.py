@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agentdeck.scheduler import events as ev
-from agentdeck.scheduler.adaptive_timeout import auto_timeout
+from agentdeck.scheduler.program import auto_timeout
 from agentdeck.workflow.model import Retry, Timeout
 from tests.scheduler.driver import Player, agent, definition, refold, snapshot
 

@@ -16,12 +16,11 @@ from agentdeck.processes import identity
 from agentdeck.processes.identity import Process, is_running, start_of, this_machine, this_process
 from agentdeck.store.lease import (
     BOUND,
+    LOCAL_OWNERS,
     UNRENEWED,
     Lease,
     LeaseObserver,
-    add_local_owner,
     held,
-    remove_local_owner,
 )
 
 NOW = 1_789_000_000.0
@@ -83,9 +82,9 @@ def test_a_lease_of_another_machine_is_over_when_it_is_not_renewed_while_this_on
 def test_this_process_holds_what_it_executes_and_no_more() -> None:
     mine = lease(this_process())
     assert not held(mine, NOW)
-    add_local_owner("o")
+    LOCAL_OWNERS.add("o")
     assert held(mine, NOW + HOUR)
-    remove_local_owner("o")
+    LOCAL_OWNERS.discard("o")
     assert not held(mine, NOW)
 
 
