@@ -32,7 +32,7 @@ from agentdeck.operations.bundled_files import workflows
 from agentdeck.store import lease
 from agentdeck.store.async_reader import AsyncReader
 from agentdeck.store.reader import LogLine, Reader
-from agentdeck.store.usage import in_use
+from agentdeck.store.reservations import in_use
 from agentdeck.views.run_view import RunView
 from screenshots.record import DECK, FOLDER, NOW, RECORDED
 from screenshots.svg import svg

@@ -51,7 +51,7 @@ def limits(run: str, changes: tuple[str, ...], by: str | None, db: str | None, a
     from agentdeck.insight.limits import windows
     from agentdeck.insight.why import ready_counts
     from agentdeck.operations.limits import current_limits
-    from agentdeck.store.usage import in_use
+    from agentdeck.store.reservations import in_use
 
     if run == "save":
         return _save(db, changes)

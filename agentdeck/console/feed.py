@@ -18,8 +18,8 @@ from agentdeck.errors import AgentdeckError
 from agentdeck.scheduler.events import Event
 from agentdeck.store.async_reader import AsyncReader
 from agentdeck.store.reader import LogLine, Reader
+from agentdeck.store.reservations import in_use
 from agentdeck.store.run_list import RunRow
-from agentdeck.store.usage import in_use
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import Definition, restored
 

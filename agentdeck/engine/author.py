@@ -19,11 +19,7 @@ def _user() -> str:
         import pwd
 
         return pwd.getpwuid(os.getuid()).pw_name
-    except (
-        ImportError,
-        AttributeError,
-        KeyError,
-    ):  # no such database, or a container whose user id has no name
+    except (ImportError, AttributeError, KeyError):  # no such database, or a container's user id without a name
         pass
     try:
         import getpass

@@ -96,7 +96,7 @@ class _Layered(BaseSettings):
 
 
 def _default_database() -> DatabaseSetting:
-    from agentdeck.store.location import database as place
+    from agentdeck.store.schema import database as place
 
     return DatabaseSetting(value=str(place()), origin="default")
 

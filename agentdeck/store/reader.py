@@ -81,7 +81,7 @@ class Reader:
             connection.interrupt()
 
     def select(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """The rows of any statement. The modules that own other tables (tasks.py, usage.py) use it."""
+        """The rows of any statement. The modules that own other tables (tasks.py, reservations.py) use it."""
         return self._query(lambda connection: connection.execute(sql, values).fetchall()) or []
 
     def _query(self, query: Callable[[sqlite3.Connection], T]) -> T | None:

@@ -1,4 +1,4 @@
-"""Opens the file and upgrades its schema to the version that this program knows.
+"""Finds and opens the file, and upgrades its schema to the version that this program knows.
 
 The version is SQLite's `user_version`: schema.sql is version 1, migrations/0002_….sql leads to 2, and so on.
 Each step is one transaction. `application_id` distinguishes a store from other databases.
@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
+
+from platformdirs import user_data_dir
 
 from agentdeck.errors import StoreError
 from agentdeck.store.sqlite_errors import StoreBroken, code, explain, is_busy, is_full
@@ -31,6 +33,15 @@ def _steps() -> list[str]:
 
 STEPS = _steps()
 VERSION = len(STEPS)
+
+
+def database(explicit: str | Path | None = None) -> Path:
+    """The path of the store: the explicit one, else AGENTDECK_DB, else agentdeck.db in the user's data folder."""
+    if explicit:
+        return Path(explicit).expanduser()
+    if named := os.environ.get("AGENTDECK_DB"):
+        return Path(named).expanduser()
+    return Path(user_data_dir("agentdeck", appauthor=False)) / "agentdeck.db"
 
 
 def statements(script: str) -> list[str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from agentdeck.store.location import database
+from agentdeck.store.schema import database
 
 
 def test_explicit_over_environment_over_default(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pyt
 def test_the_store_imports_no_interface_and_no_network() -> None:
     code = (
         "import sys, agentdeck.store.writer, agentdeck.store.reader\n"
-        "import agentdeck.store.log, agentdeck.store.location\n"
+        "import agentdeck.store.log, agentdeck.store.schema\n"
         "print([name for name in ('textual', 'anyio', 'httpx', 'rich', 'asyncio') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
