@@ -97,15 +97,7 @@ class Engine:
         self._lines: deque[LogLine] = deque()
         reuse = ResultReuse(storage, scheduler.state.run, clock)
         self.attempts = AttemptRunner(
-            scheduler,
-            clock,
-            contexts,
-            self.feed,
-            self._lines,
-            reuse,
-            self.reservations,
-            yes=yes,
-            author=author,
+            scheduler, clock, contexts, self.feed, self._lines, reuse, self.reservations, yes=yes, author=author
         )
         self._timer = anyio.Event()
         self._timer_at = 0.0

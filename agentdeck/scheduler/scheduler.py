@@ -34,17 +34,7 @@ from agentdeck.scheduler.reopen import chain
 from agentdeck.scheduler.reservations import Reservations
 from agentdeck.scheduler.run_state import RunState
 from agentdeck.scheduler.starter import Starter
-from agentdeck.scheduler.state import (
-    BETWEEN,
-    CANCELLED,
-    DONE,
-    FAILED,
-    OPEN,
-    READY,
-    WAITING,
-    Step,
-    Task,
-)
+from agentdeck.scheduler.state import BETWEEN, CANCELLED, DONE, FAILED, OPEN, READY, WAITING, Step, Task
 from agentdeck.scheduler.timeouts import Timeouts
 from agentdeck.scheduler.waits import RunWait
 from agentdeck.workflow.model import ProviderLimits
@@ -54,13 +44,7 @@ class Scheduler:
     """One run: handles what comes in, decides what follows, and starts what fits next."""
 
     def __init__(
-        self,
-        program: Program,
-        *,
-        run: str = "",
-        workers: int = 8,
-        gated: bool = False,
-        keep: Container[str] = (),
+        self, program: Program, *, run: str = "", workers: int = 8, gated: bool = False, keep: Container[str] = ()
     ) -> None:
         self._fold = fold = Fold(program, run=run, workers=workers, gated=gated, keep=keep)
         self._state = state = fold.state

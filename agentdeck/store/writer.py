@@ -24,16 +24,7 @@ from agentdeck.store.log import LogRow, OnCommit, OnFault, TableWrite
 from agentdeck.store.schema import open_for_writing, roll_back
 from agentdeck.store.sqlite_errors import RunTaken, StoreBroken, code, explain, is_busy, is_environment_error
 from agentdeck.store.wal_space import WalSpace
-from agentdeck.store.write_batch import (
-    Call,
-    CallResult,
-    Conflict,
-    Events,
-    Item,
-    Lines,
-    commit,
-    record_count,
-)
+from agentdeck.store.write_batch import Call, CallResult, Conflict, Events, Item, Lines, commit, record_count
 
 T = TypeVar("T")
 
