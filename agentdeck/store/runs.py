@@ -13,13 +13,16 @@ import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from agentdeck.processes.children import Child
 from agentdeck.processes.ending import Group
 from agentdeck.processes.identity import this_machine, this_process
 from agentdeck.store.codec import text_of
 from agentdeck.store.lease import held, lease_of
 from agentdeck.workflow.model import Data, Definition, plain
+
+if TYPE_CHECKING:  # it imports anyio, which a reader of the store does not need
+    from agentdeck.processes.children import Child
 
 #: Attempts of each agent whose durations are kept.
 REMEMBERED = 200
