@@ -146,6 +146,19 @@ class CachedBackground(_Widget):
             self._background = None
 
 
+def painted(widget: Widget, line: Line, background: Style) -> Strip:
+    """A line as wide as the widget, in the styles of its roles on this background."""
+    styles = role_styles(widget.app)
+    background = background + (styles[line.background] if line.background else Style())
+    # The line under the cursor is drawn in the colours of the cursor only.
+    plain = line.background == "cursor"
+    segments = [
+        Segment(text if text.isprintable() else clean(text), background if plain else background + styles[role])
+        for text, role in line.pieces
+    ]
+    return Strip(segments).adjust_cell_length(widget.size.width, background)
+
+
 class LineWidget(CachedBackground, Widget, can_focus=True):
     """A widget that draws itself line by line.
 
@@ -198,22 +211,10 @@ class LineWidget(CachedBackground, Widget, can_focus=True):
         self.refresh_lines()
 
     def render_line(self, y: int) -> Strip:
-        width = self.size.width
         line = self._lines.get(y)
         if line is None:
-            line = self._lines[y] = self.draw(y, width)
-        styles = role_styles(self.app)
-        background = self.background + (styles[line.background] if line.background else Style())
-        # The line under the cursor is drawn in the colours of the cursor only.
-        plain = line.background == "cursor"
-        segments = [
-            Segment(
-                text if text.isprintable() else clean(text),
-                background if plain else background + styles[role],
-            )
-            for text, role in line.pieces
-        ]
-        strip = Strip(segments).adjust_cell_length(width, background)
+            line = self._lines[y] = self.draw(y, self.size.width)
+        strip = painted(self, line, self.background)
         selection = self.text_selection
         if selection is not None and (span := selection.get_span(y)) is not None:
             strip = self._selected(strip, *span)

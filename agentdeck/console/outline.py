@@ -22,6 +22,7 @@ from agentdeck.workflow.model import Data
 
 LONGEST = 20_000  # characters of one line of a page
 MOST = 20_000  # lines of a page
+DEEPEST = 40  # levels of a value that fold; what is below them is text
 OPEN_LINES = 60  # an outline with more lines than these begins folded
 
 
@@ -173,10 +174,10 @@ class OutlineView(ScrollView, can_focus=True, inherit_bindings=False):
             self.refresh()
 
 
-def outline(value: Data, depth: int = 0, label: str = "", *, deepest: int = 40) -> list[OutlineItem]:
+def outline(value: Data, depth: int = 0, label: str = "") -> list[OutlineItem]:
     """JSON as items, one a value; lists and objects fold, and begin folded below the second level if there
     is much of it. Text with several lines is shown as such."""
-    items = list(_outline(value, depth, label, deepest))
+    items = list(_outline(value, depth, label, DEEPEST))
     if len(items) > OPEN_LINES:
         items = [item._replace(shut=item.depth > depth) for item in items]
     return items

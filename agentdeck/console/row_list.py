@@ -9,9 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from rich.cells import cell_len, set_cell_size
-from rich.segment import Segment
-from rich.style import Style
 from textual import events
 from textual.geometry import Region, Size
 from textual.message import Message
@@ -19,8 +16,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from agentdeck.console.actions import bindings
-from agentdeck.console.line_widget import CachedBackground
-from agentdeck.console.state_style import role_styles
+from agentdeck.console.line_widget import CachedBackground, Line, Piece, Pieces, fit, painted
 from agentdeck.terminal_text import clean
 
 #: Cells of a column that shares what is left, at least.
@@ -52,16 +48,12 @@ class RowList(CachedBackground, ScrollView, can_focus=True, inherit_bindings=Fal
     class Moved(Message):
         """The cursor is on another row. `left` is how many rows are below it."""
 
-        def __init__(self, rows: RowList, key: str, left: int) -> None:
+        def __init__(self, left: int) -> None:
             super().__init__()
-            self.rows, self.key, self.left = rows, key, left
+            self.left = left
 
     class Chosen(Message):
         """A row was double-clicked."""
-
-        def __init__(self, rows: RowList, key: str) -> None:
-            super().__init__()
-            self.rows, self.key = rows, key
 
     def __init__(self, columns: Sequence[ListColumn], *, empty: str = "") -> None:
         super().__init__()
@@ -86,14 +78,16 @@ class RowList(CachedBackground, ScrollView, can_focus=True, inherit_bindings=Fal
         if found is None:
             found = self._near(min(self.cursor, max(0, len(self.rows) - 1)), 1)
         self.cursor = found
-        self.virtual_size = Size(self.size.width, len(self.rows) + self._head)
-        self.refresh()
+        self._resize()
         if self.key != before:
-            self._tell()
+            self._post_moved()
 
     def add(self, rows: Sequence[ListRow]) -> None:
         """More rows at the end."""
         self.rows += rows
+        self._resize()
+
+    def _resize(self) -> None:
         self.virtual_size = Size(self.size.width, len(self.rows) + self._head)
         self.refresh()
 
@@ -118,10 +112,10 @@ class RowList(CachedBackground, ScrollView, can_focus=True, inherit_bindings=Fal
         to = self._near(max(0, min(len(self.rows) - 1, to)), 1 if way > 0 else -1)
         if to != self.cursor:
             old, self.cursor = self.cursor, to
-            self._line(old)
-            self._line(to)
+            self._refresh_row(old)
+            self._refresh_row(to)
             self._see()
-            self._tell()
+            self._post_moved()
 
     def _near(self, to: int, way: int) -> int:
         """The nearest row that can be selected: in this direction, else in the other."""
@@ -143,10 +137,10 @@ class RowList(CachedBackground, ScrollView, can_focus=True, inherit_bindings=Fal
         elif self.cursor >= top + height:
             self.scroll_to(y=self.cursor - height + 1, animate=False)
 
-    def _tell(self) -> None:
-        self.post_message(self.Moved(self, self.key, len(self.rows) - 1 - self.cursor))
+    def _post_moved(self) -> None:
+        self.post_message(self.Moved(len(self.rows) - 1 - self.cursor))
 
-    def _line(self, row: int) -> None:
+    def _refresh_row(self, row: int) -> None:
         y = row + self._head - round(self.scroll_offset.y)
         self.refresh(Region(0, y, self.size.width, 1))
 
@@ -158,7 +152,7 @@ class RowList(CachedBackground, ScrollView, can_focus=True, inherit_bindings=Fal
         if offset.y >= self._head and 0 <= row < len(self.rows) and self.rows[row].key:
             self._go(row, 1)
             if event.chain == 2:
-                self.post_message(self.Chosen(self, self.key))
+                self.post_message(self.Chosen())
 
     def on_focus(self) -> None:
         self.refresh()
@@ -167,33 +161,32 @@ class RowList(CachedBackground, ScrollView, can_focus=True, inherit_bindings=Fal
         self.refresh()
 
     def on_resize(self) -> None:
-        self.virtual_size = Size(self.size.width, len(self.rows) + self._head)
+        self._resize()
         if self.rows:
             self._see()
 
     # Drawing ------------------------------------------------------------------------------------------------
 
     def render_line(self, y: int) -> Strip:
-        width = self.size.width
-        styles = role_styles(self.app)
-        background = self.background
+        return painted(self, self._line_at(y), self.background)
+
+    def _line_at(self, y: int) -> Line:
         if y < self._head:
-            cells = tuple((column.title, "dim") for column in self.columns)
-            return self._draw(cells, width, Style()).apply_style(background)
+            return Line(self._pieces([(column.title, "dim") for column in self.columns]))
         index = y - self._head + round(self.scroll_offset.y)
         if index >= len(self.rows):
-            told = self.empty if not self.rows and y == self._head else ""
-            return Strip([Segment(set_cell_size(" " + told, width), styles["dim"])], width).apply_style(
-                background
-            )
+            return Line(((" " + (self.empty if not self.rows and y == self._head else ""), "dim"),))
         row = self.rows[index]
         if not row.key:
-            title = " " + clean(row.cells[0][0])
-            return Strip([Segment(set_cell_size(title, width), styles["title"])], width).apply_style(background)
-        if index == self.cursor:
-            style = styles.cursor if self.has_focus else styles.raised
-            return self._draw(row.cells, width, style, plain=self.has_focus).apply_style(background)
-        return self._draw(row.cells, width, Style()).apply_style(background)
+            return Line(((" " + clean(row.cells[0][0]), "title"),))
+        background = ("cursor" if self.has_focus else "raised") if index == self.cursor else ""
+        return Line(self._pieces(row.cells), background)
+
+    def _pieces(self, cells: Sequence[tuple[str, str]]) -> Pieces:
+        pieces: list[Piece] = [(" ", "text")]
+        for column, (text, role), size in zip(self.columns, cells, self._widths(self.size.width), strict=False):
+            pieces.append((fit(text, size, right=column.right) + "  ", role))
+        return tuple(pieces)
 
     def _widths(self, width: int) -> list[int]:
         """The width of each column that fits, from the first one on."""
@@ -205,15 +198,3 @@ class RowList(CachedBackground, ScrollView, can_focus=True, inherit_bindings=Fal
             left = width - 1 - sum(widths) - 2 * len(widths)
             widths[at] += left // (len(shared) - number)
         return widths
-
-    def _draw(self, cells: Sequence[tuple[str, str]], width: int, over: Style, plain: bool = False) -> Strip:
-        styles = role_styles(self.app)
-        segments = [Segment(" ", over)]
-        for column, (text, role), size in zip(self.columns, cells, self._widths(width), strict=False):
-            text = clean(text)
-            if cell_len(text) > size:
-                text = set_cell_size(text, size - 1) + "…"
-            gap = " " * (size - cell_len(text))
-            text = gap + text if column.right else text + gap
-            segments.append(Segment(text + "  ", over if plain else styles[role] + over))
-        return Strip(segments).adjust_cell_length(width, over)

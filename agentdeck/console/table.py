@@ -15,7 +15,6 @@ from agentdeck.console.table_model import Column, Layout, fitted
 from agentdeck.terminal_text import clean
 
 R = TypeVar("R")
-K_co = TypeVar("K_co", bound=Hashable, covariant=True)
 
 
 class Source(Protocol[R]):

@@ -37,8 +37,8 @@ def config_folder() -> Path:
 class Themes:
     """The theme files, and what of them was read already."""
 
-    def __init__(self, folders: tuple[Path, ...] | None = None) -> None:
-        self.folders = folders or (bundled(), config_folder() / "themes")
+    def __init__(self) -> None:
+        self.folders = (bundled(), config_folder() / "themes")
         self._read: dict[Path, int] = {}
 
     def files(self) -> dict[str, Path]:

@@ -12,9 +12,12 @@ from array import array
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from agentdeck.terminal_text import clean
+
+if TYPE_CHECKING:
+    from agentdeck.store.reader import LogLine
 
 MOST = 1_000_000
 MOST_CHARACTERS = 400_000_000
@@ -29,25 +32,6 @@ RANKS = {"debug": 1, "info": 2, "out": 2, "warning": 3, "err": 3, "error": 4, "c
 _ITEM = re.compile(r"\[\d+\]$")
 
 
-class LogRow(Protocol):
-    """A line as the store's reader gives it."""
-
-    @property
-    def id(self) -> int: ...
-    @property
-    def at(self) -> float: ...
-    @property
-    def task(self) -> str: ...
-    @property
-    def step(self) -> str: ...
-    @property
-    def attempt(self) -> int: ...
-    @property
-    def level(self) -> str: ...
-    @property
-    def text(self) -> str: ...
-
-
 class CleanLine(NamedTuple):
     """One line without control characters. `agent` is the name as in `RunView.agents`."""
 
@@ -59,6 +43,11 @@ class CleanLine(NamedTuple):
     attempt: int
     level: str
     text: str
+
+    @property
+    def place(self) -> str:
+        """Task and step, as far as the line has them."""
+        return "/".join(part for part in (self.task, self.step) if part)
 
 
 def steady(text: str) -> str:
@@ -160,7 +149,7 @@ class LineStore:
 
     # Adding lines ------------------------------------------------------------------------------------------
 
-    def append(self, rows: Iterable[LogRow]) -> None:
+    def append(self, rows: Iterable[LogLine]) -> None:
         """Add lines. Those with an id that was added before are left out."""
         places, streams = self._places, self.streams
         for row in rows:
@@ -200,7 +189,7 @@ class LineStore:
         self._attempts.append(attempt)
         self.characters += len(text)
 
-    def _piece(self, row: LogRow, place: tuple[str, str, int], level: int, text: str) -> None:
+    def _piece(self, row: LogLine, place: tuple[str, str, int], level: int, text: str) -> None:
         key = (place[0], place[1], row.attempt)
         number = self._open.get(key, -1)
         i = number - self.first

@@ -5,22 +5,22 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import regex
 from rich.cells import cell_len, set_cell_size
-from rich.segment import Segment
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.events import Click
 from textual.screen import ModalScreen
-from textual.strip import Strip
-from textual.widget import Widget
 from textual.widgets import Input
 
 from agentdeck.console.actions import bindings
 from agentdeck.console.form_fields import TextEntry
+from agentdeck.console.line_widget import Line, LineWidget
 from agentdeck.console.log.line_filter import LineFilter, LineQuery, level_below
 from agentdeck.console.log.line_style import clock
 from agentdeck.console.log.lines import CleanLine, LineStore, steady
@@ -28,7 +28,6 @@ from agentdeck.console.log.lines_widget import LogLines
 from agentdeck.console.log.search import compiled
 from agentdeck.console.outline import OutlineItem, OutlineView, outline, prose
 from agentdeck.console.pane import Selection, SelectionChanged
-from agentdeck.console.state_style import role_styles
 from agentdeck.insight.formatting import plural
 from agentdeck.views.run_view import RunView
 
@@ -39,7 +38,7 @@ STEPS = (0, 2, 3, 4)  # the least levels that `l` switches between
 AROUND = (0, 2, 5)
 
 
-class LogHead(Widget):
+class LogHead(LineWidget, can_focus=False):
     """The agent, the filter, and at the right `following` or the number of new lines."""
 
     DEFAULT_CSS = "LogHead { height: 1; background: $panel; }"
@@ -50,26 +49,17 @@ class LogHead(Widget):
         self._mark = 0
 
     def show(self, title: str, about: str, mark: str, calls: bool) -> None:
-        if (title, about, mark, calls) != self._parts:
-            self._parts = (title, about, mark, calls)
-            self.refresh()
+        self._parts = (title, about, mark, calls)
+        self.refresh_lines()
 
-    def render_line(self, y: int) -> Strip:
+    def draw(self, y: int, width: int) -> Line:
         title, about, mark, calls = self._parts
-        styles, background, width = role_styles(self.app), self.rich_style, self.size.width
-        room = max(0, width - cell_len(mark) - 2)
-        self._mark = room
+        self._mark = room = max(0, width - cell_len(mark) - 2)
         own = min(cell_len(title), room)
         about = set_cell_size(about, max(0, room - own))
-        active = self.parent is not None and isinstance(self.parent, Widget) and self.parent.has_focus_within
-        return Strip(
-            [
-                Segment(" ", background),
-                Segment(set_cell_size(title, own), background + styles["accent" if active else "title"]),
-                Segment(about, background + styles["dim"]),
-                Segment(mark, background + (styles.cursor if calls else styles["dim"])),
-            ]
-        ).crop_extend(0, width, background)
+        active = isinstance(self.parent, LogPane) and self.parent.has_focus_within
+        titled = (set_cell_size(title, own), "accent" if active else "title")
+        return Line(((" ", "text"), titled, (about, "dim"), (mark, "cursor" if calls else "dim")))
 
     def on_click(self, event: Click) -> None:
         if event.x >= self._mark and isinstance(self.parent, LogPane):
@@ -89,11 +79,10 @@ class LogPane(Vertical):
     """
     BINDINGS = bindings("log", "pane")
 
-    def __init__(self, lines: LineStore, *, agent: str = "", title: str = "") -> None:
+    def __init__(self, lines: LineStore, *, agent: str = "") -> None:
         super().__init__()
         self.lines = lines
         self.agent = agent
-        self.title = title
         self.selection = Selection(agent=agent)
         self._names = len(lines.names)
         self.wanted = LineQuery(agents=self._family())
@@ -158,15 +147,14 @@ class LogPane(Vertical):
         below = (name for name in self.lines.names if name.startswith(agent + "/"))
         return frozenset([agent, *below]) if agent else frozenset()
 
-    def _want(self, *, again: bool = False, **changes: object) -> None:
-        fields = {name: getattr(self.wanted, name) for name in LineQuery.__dataclass_fields__}
-        self.wanted = LineQuery(**{**fields, **changes})
+    def _want(self, *, again: bool = False, **changes: Any) -> None:
+        self.wanted = replace(self.wanted, **changes)
         self.body.show(LineFilter(self.lines, self.wanted), again=again)
         self.frame()
 
     def _tell(self) -> None:
         body, wanted, line_filter = self.body, self.wanted, self.body.line_filter
-        shown = self.title or steady(self.selection.agent) or "all agents"
+        shown = steady(self.selection.agent) or "all agents"
         parts = [fault for fault in (self._fault, line_filter.fault) if fault]
         if wanted.task:
             parts.append(f"task {steady(wanted.task)}")
@@ -291,8 +279,7 @@ class LogPane(Vertical):
                 if number < self.lines.first:
                     continue
                 line = self.lines.line(number)
-                place = "/".join(part for part in (line.task, line.step) if part)
-                file.write(f"{clock(int(line.at))} {line.level} {place} {line.text}\n")
+                file.write(f"{clock(int(line.at))} {line.level} {line.place} {line.text}\n")
                 written += 1
                 if written % 256 == 0:
                     yield written
@@ -330,8 +317,7 @@ class LineDetail(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         line = self.line
-        place = "/".join(part for part in (line.task, line.step) if part)
-        about = f"{clock(int(line.at))} · {place} · attempt {line.attempt} · {line.level}"
+        about = f"{clock(int(line.at))} · {line.place} · attempt {line.attempt} · {line.level}"
         try:
             value = json.loads(line.text) if line.text[:1] in ("{", "[") else line.text
         except (ValueError, RecursionError):
