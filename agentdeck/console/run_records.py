@@ -72,7 +72,7 @@ def _events(reader: Reader, run: str, task: str) -> list[tuple[int, Event]]:
 
 
 def _approval(reader: Reader, run: str, task: str, step: str) -> Approve | None:
-    from agentdeck.insight.prompt_text import approval
+    from agentdeck.insight.step import approval
 
     return approval(reader, reader.run(run), step, task)
 

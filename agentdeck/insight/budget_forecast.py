@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias
 
 from agentdeck.limits.budget import Ledger
 from agentdeck.providers.model_facts import Prices
@@ -19,6 +19,8 @@ from agentdeck.workflow.model import Definition, Prompt
 LOWEST = "routing"
 #: What is granted beyond the forecast: it is a mean.
 SPARE = 1.1
+#: Tokens, dollars and dollars on the routing tier of one prompt; None is not known.
+Mean: TypeAlias = tuple[float | None, float | None, float | None]
 
 
 class Left(NamedTuple):
@@ -56,16 +58,15 @@ def forecast(view: RunView, definition: Definition, deck: Deck, total: int | Non
         total = view.tasks.total
     unopened = None if total is None else max(0, total - view.tasks.opened)
     means = {tally.name: _mean(tally, prices, routing) for tally in tallies}
-    seen = [mean for mean in means.values() if mean.tokens is not None]
-    other = Left("", 0, *(_middle([getattr(one, name) for one in seen]) for name in Left._fields[2:]))
+    answered = [mean for mean in means.values() if mean is not None]
+    others = tuple(_middle(values) for values in zip(*answered, strict=True)) or (None, None, None)
     found = []
     for tally in tallies:
-        mean = means[tally.name]
         steps = tally.steps
         left = steps["waiting"] + steps["ready"] + steps["running"]
         left += round((unopened or 0) * _each(tally, view))
         if left:
-            found.append((other if mean.tokens is None else mean)._replace(agent=tally.name, prompts=left))
+            found.append(Left(tally.name, left, *(means[tally.name] or others)))
     return Forecast(tuple(found), unopened)
 
 
@@ -97,21 +98,20 @@ def _each(tally: AgentTotals, view: RunView) -> float:
     return sum(steps.values()) / max(1, view.tasks.opened) if tally.attempts else 1.0
 
 
-def _mean(tally: AgentTotals, prices: Prices, routing: str) -> Left:
+def _mean(tally: AgentTotals, prices: Prices, routing: str) -> Mean | None:
+    """What an attempt of an agent has used on average; None where it has not answered yet."""
     many = tally.durations.count
     if not many or tally.tokens_in is None or tally.tokens_out is None:
-        return Left(tally.name, 0, None, None, None)
-    cheap = prices.usd(routing, tally.tokens_in, tally.tokens_out, None)
-    return Left(
-        tally.name,
-        0,
+        return None
+    cheap, cost = prices.usd(routing, tally.tokens_in, tally.tokens_out, None), tally.cost
+    return (
         (tally.tokens_in + tally.tokens_out) / many,
-        None if tally.cost is None else tally.cost / many,
+        None if cost is None else cost / many,
         None if cheap is None else cheap / many,
     )
 
 
-def _middle(values: list[float | None]) -> float | None:
+def _middle(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known and len(known) == len(values) else None
 

@@ -11,6 +11,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import islice
 
 from agentdeck.insight.summary import summary
 from agentdeck.scheduler import events as ev
@@ -31,6 +32,10 @@ class TaskTrace:
     state: str = "open"
     output: bytes = b""
     steps: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+
+    @property
+    def end(self) -> tuple[str, bytes]:
+        return self.state, self.output
 
 
 class RunTrace:
@@ -127,33 +132,29 @@ def _pairs(one: Mapping[str, Data], other: Mapping[str, Data], none: Data = None
 
 def _tasks(one: Mapping[str, TaskTrace], other: Mapping[str, TaskTrace]) -> dict[str, Data]:
     matched, only, only_other = match_tasks(one, other)
-    different = [pair for pair in matched if (one[pair[0]].state, one[pair[0]].output) != _end(other[pair[1]])]
-    first: list[Data] = []
-    for pair in matched:
-        if len(first) == FIRST:
-            break
-        if (step := first_difference(one[pair[0]], other[pair[1]])) or pair in different:
-            traces = (one[pair[0]], other[pair[1]])
-            first.append(
-                {
-                    "tasks": list(pair),
-                    "states": [trace.state for trace in traces],
-                    "same_inputs": traces[0].inputs == traces[1].inputs,
-                    "step": step,
-                    "step_states": [trace.steps.get(step, ("", b""))[0] for trace in traces],
-                }
-            )
+    parted = sum(one[left].end != other[right].end for left, right in matched)
+    differences = (_difference(pair, (one[pair[0]], other[pair[1]])) for pair in matched)
     return {
         "matched": len(matched),
-        "same": len(matched) - len(different),
-        "parted": len(different),
+        "same": len(matched) - parted,
+        "parted": parted,
         "only": [len(only), len(only_other)],
-        "first": first,
+        "first": list(islice(filter(None, differences), FIRST)),
     }
 
 
-def _end(trace: TaskTrace) -> tuple[str, bytes]:
-    return trace.state, trace.output
+def _difference(pair: tuple[str, str], traces: tuple[TaskTrace, TaskTrace]) -> dict[str, Data] | None:
+    """How two tasks differ; None where they do not."""
+    step = first_difference(*traces)
+    if not step and traces[0].end == traces[1].end:
+        return None
+    return {
+        "tasks": list(pair),
+        "states": [trace.state for trace in traces],
+        "same_inputs": traces[0].inputs == traces[1].inputs,
+        "step": step,
+        "step_states": [trace.steps.get(step, ("", b""))[0] for trace in traces],
+    }
 
 
 def match_tasks(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 
@@ -28,12 +28,9 @@ def forecast(
     workers: int,
     tasks: int = 1,
     seconds: Mapping[str, float] | None = None,
-    takes: Callable[[ev.StepStarted], float] | None = None,
 ) -> Forecast:
-    """Simulate the run: every attempt succeeds after its duration, and every `when` reads null.
-
-    `seconds` are durations by agent; `takes` overrides them for each attempt.
-    """
+    """Simulate the run: every attempt succeeds after its duration, and every `when` reads null. `seconds` are
+    durations by agent."""
     known = assumed(definition, seconds or {})
     machine = Scheduler(Program(definition, known), run="forecast", workers=workers)
     ends: list[tuple[float, int, ev.StepStarted]] = []
@@ -46,8 +43,7 @@ def forecast(
                 match action:
                     case act.StartAttempt(started):
                         count += 1
-                        length = takes(started) if takes else known[started.agent]
-                        heappush(ends, (now + length, count, started))
+                        heappush(ends, (now + known[started.agent], count, started))
                     case act.PullTask():
                         opened += 1
                         todo.insert(0, _next(opened, tasks, now, inputs))
@@ -64,6 +60,14 @@ def forecast(
             continue
         now, _, done = heappop(ends)
         todo.append(_ended(definition, done, now))
+
+
+def further_task(
+    definition: Definition, workers: int, played: int, length: float, seconds: Mapping[str, float]
+) -> float:
+    """Seconds of each task after `played` ones that took this `length`: the average of their second half."""
+    half = max(1, played // 2)
+    return (length - forecast(definition, workers, half, seconds).seconds) / max(1, played - half)
 
 
 def without_items(

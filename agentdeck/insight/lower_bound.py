@@ -120,11 +120,6 @@ def _slack(
     return {name: max(0.0, latest[name] - end[name]) for name in end}
 
 
-def earliest(definition: Definition, seconds: Mapping[str, float]) -> float:
-    """When one task could end with unlimited workers. Agents without seconds take none."""
-    return schedule(definition, seconds).seconds
-
-
 def lower_bound(path: float, work: float, workers: int | None) -> float:
     """No schedule ends before this: one task takes its longest path, and all the work shares the workers
     (Graham's bound). `workers` None is unlimited."""

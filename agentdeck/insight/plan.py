@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from agentdeck.insight.lower_bound import lower_bound, needs_of, schedule
+from agentdeck.scheduler.program import assumed
 from agentdeck.workflow import graph
 from agentdeck.workflow.model import (
     SLOTLESS,
@@ -19,7 +20,6 @@ from agentdeck.workflow.model import (
     Http,
     Prompt,
     Python,
-    Simulate,
     SubWorkflow,
 )
 
@@ -86,8 +86,8 @@ def plan(
     agent, seen in earlier runs; where there are none, what a simulated agent takes, else one second."""
     agents = definition.agents
     workers = workers if workers is not None else definition.limits.workers
-    known = {name: _seconds(agent, seconds or {}) for name, agent in agents.items()}
-    takes = {name: value for name, (value, _) in known.items()}
+    seen = seconds or {}
+    takes = assumed(definition, seen)
     needs = needs_of(definition)
     best = schedule(definition, takes)
     many = {name: (items or {}).get(name) for name, agent in agents.items() if agent.each is not None}
@@ -112,7 +112,7 @@ def plan(
                 verb=agent.does.verb,
                 target=target(agent),
                 seconds=takes[name],
-                source=known[name][1],
+                source="seen" if name in seen else "simulated" if agent.does.verb == "simulate" else "assumed",
                 slack=best.slack.get(name, 0.0),
                 many=agent.each is not None,
                 items=many.get(name),
@@ -121,14 +121,6 @@ def plan(
             for name, agent in agents.items()
         ),
     )
-
-
-def _seconds(agent: Agent, seen: Mapping[str, float]) -> tuple[float, str]:
-    if agent.name in seen:
-        return seen[agent.name], "seen"
-    if isinstance(agent.does, Simulate):
-        return agent.does.takes, "simulated"
-    return 1.0, "assumed"
 
 
 def target(agent: Agent) -> str:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from agentdeck.engine.resume import definition_of, nested_of
 from agentdeck.errors import AgentdeckError
-from agentdeck.store.reader import Reader
-from agentdeck.store.run_list import RunRow
 from agentdeck.workflow.expressions import compile_template, show
 from agentdeck.workflow.model import Agent, Approve, Command, Data, Http, Prompt, Python, plain
 from agentdeck.workflow.url import compile_url
@@ -45,16 +42,6 @@ def asked(agent: Agent, scope: dict[str, Data]) -> dict[str, Data]:
     if agent.with_:
         parts["with"] = filled(dict(agent.with_))
     return {name: value for name, value in parts.items() if value not in (None, {}, [], "")}
-
-
-def approval(reader: Reader, row: RunRow, step: str, task: str | None) -> Approve | None:
-    """The `approve` of a step, by the workflow as it was launched. None where it has no such step: the process
-    that holds the run says which there are."""
-    above, _, name = step.rpartition("/")
-    path = "/".join(part.partition("[")[0] for part in (task or above).split("/")[1:])
-    definition = nested_of(reader, row).get(path) if path else definition_of(reader, row)
-    agent = definition.agents.get(name.partition("[")[0]) if definition is not None else None
-    return agent.does if agent is not None and isinstance(agent.does, Approve) else None
 
 
 def _url(url: str, scope: dict[str, Data]) -> str:

@@ -12,9 +12,10 @@ from agentdeck.errors import AgentdeckError, Fault, UsageError
 from agentdeck.insight.prompt_text import asked
 from agentdeck.scheduler import events as ev
 from agentdeck.store.reader import Reader
+from agentdeck.store.run_list import RunRow
 from agentdeck.views.step_story import AttemptStory, StepStory
 from agentdeck.workflow.loader import load
-from agentdeck.workflow.model import Definition, SubWorkflow
+from agentdeck.workflow.model import Approve, Definition, SubWorkflow
 
 _ITEM = re.compile(r"\[(\d+)\]$")
 
@@ -57,8 +58,7 @@ def recorded_story(reader: Reader, run: str, task: str, step: str) -> StepStory:
     """The story of a step in a store. Raises UsageError where there is no such run, task or step."""
     row = reader.run(run)
     folder = Path(str(row.source.get("folder") or "."))
-    path = "/".join(_ITEM.sub("", part) for part in task.split("/")[1:])
-    definition = nested_of(reader, row).get(path) if path else definition_of(reader, row)
+    definition = recorded_definition(reader, row, task)
     if definition is None:  # version 0.1 did not record every sub-workflow
         definition = definition_for(definition_of(reader, row), folder, task)
     events = (event for _, event in reader.task_events(row.run, task))
@@ -71,6 +71,21 @@ def recorded_story(reader: Reader, run: str, task: str, step: str) -> StepStory:
             f"no step {step} in task {task} of {row.run}" + (f"; did you mean {near[0]}?" if near else "")
         )
     return story
+
+
+def recorded_definition(reader: Reader, row: RunRow, task: str) -> Definition | None:
+    """The workflow that a task ran, as it was launched. None where version 0.1 did not record it."""
+    path = "/".join(_ITEM.sub("", part) for part in task.split("/")[1:])
+    return nested_of(reader, row).get(path) if path else definition_of(reader, row)
+
+
+def approval(reader: Reader, row: RunRow, step: str, task: str | None) -> Approve | None:
+    """The `approve` of a step, by the workflow as it was launched. None where it has no such step: the process
+    that holds the run says which there are."""
+    above, _, name = step.rpartition("/")
+    definition = recorded_definition(reader, row, task or above)
+    agent = definition.agents.get(name.partition("[")[0]) if definition is not None else None
+    return agent.does if agent is not None and isinstance(agent.does, Approve) else None
 
 
 def fault_line(fault: Fault) -> str:

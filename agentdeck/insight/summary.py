@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agentdeck.insight.formatting import plural
-from agentdeck.insight.lower_bound import earliest, lower_bound, schedule
+from agentdeck.insight.lower_bound import lower_bound, schedule
 from agentdeck.views.agent_totals import AgentTotals
 from agentdeck.views.run_view import RunView
 from agentdeck.views.task_view import TaskCounts
@@ -24,7 +24,6 @@ def summary(view: RunView, definition: Definition | None = None) -> dict[str, Da
     work = sum(tally.busy for tally in agents.values() if tally.uses_worker)
     path, length = _path(view, definition)
     workers = view.workers or (definition.limits.workers if definition else None)
-    bound = max(length, lower_bound(0.0, work, workers) if workers else 0.0)
     one = tasks.opened == 1 and tasks.total in (None, 1)
     return {
         "run": view.run,
@@ -45,7 +44,7 @@ def summary(view: RunView, definition: Definition | None = None) -> dict[str, Da
         "letters": view.letters,
         "approvals": view.approvals.summary(),
         "critical_path": path,
-        "lower_bound_seconds": _round(bound),
+        "lower_bound_seconds": _round(lower_bound(length, work, workers)),
         "sequential_seconds": _round(work),
         "speedup": _round(work / seconds) if seconds > 0 else None,
         "agents": {name: _agent(tally) for name, tally in agents.items()},
@@ -105,7 +104,7 @@ def _path(view: RunView, definition: Definition | None) -> tuple[list[str], floa
         mean[name] = tally.typical or 0.0
         # An agent that only some tasks reached delays the average task by that share.
         share[name] = min(each, tally.durations.total / max(1, view.tasks.opened))
-    return list(schedule(definition, mean).path), earliest(definition, share)
+    return list(schedule(definition, mean).path), schedule(definition, share).seconds
 
 
 def _agent(tally: AgentTotals) -> dict[str, Data]:

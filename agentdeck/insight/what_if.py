@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from agentdeck.insight.forecast import forecast, without_items
+from agentdeck.insight.forecast import forecast, further_task, without_items
 from agentdeck.insight.formatting import dollars, percent, plural, seconds
 from agentdeck.insight.limits import RATES, number
 from agentdeck.views.agent_totals import AgentTotals
@@ -113,9 +113,7 @@ def predict_rest(run: RunSnapshot) -> tuple[float, str]:
     played, known = without_items(definition, run.known, run.items, workers)
     length = forecast(played, workers, plays, known).seconds
     if plays < run.left:
-        half = max(1, plays // 2)
-        slope = (length - forecast(played, workers, half, known).seconds) / max(1, plays - half)
-        length += (run.left - plays) * slope
+        length += (run.left - plays) * further_task(played, workers, plays, length, known)
     work = {
         name: run.known.get(name, 0.0) * run.items.get(name, 1.0) * run.left
         for name, one in definition.agents.items()

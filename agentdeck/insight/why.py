@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from agentdeck.errors import UsageError
+from agentdeck.errors import Fault, UsageError
 from agentdeck.insight.formatting import format_span, plural
 from agentdeck.scheduler.joins import floor_of, goal_of
 from agentdeck.scheduler.program import Program
@@ -30,14 +30,9 @@ class Explanation(NamedTuple):
     text: str
 
 
-def why(view: RunView, definition: Definition, task: str, step: str, now: float) -> str:
-    """One sentence on a step. Raises UsageError where the view does not hold the task, or the task has no such
-    step."""
-    return explain(view, definition, task, step, now).text
-
-
 def explain(view: RunView, definition: Definition, task: str, step: str, now: float) -> Explanation:
-    """The sentence of `why` with its parts."""
+    """Why a step is in its state, with the numbers. Raises UsageError where the view does not hold the task, or
+    the task has no such step."""
     held = view.open.get(task) or view.failed.get(task)
     if held is None:
         raise UsageError(f"task {task} is not open in {view.run}")
@@ -59,8 +54,7 @@ class _Explainer:
 
     def __init__(self, view: RunView, definition: Definition, task: TaskView, now: float) -> None:
         self.view, self.task, self.now = view, task, now
-        nested = task.graph.prefix
-        self.agents = {} if nested else dict(definition.agents)
+        self.agents = {} if task.graph.prefix else dict(definition.agents)
         self.definition = definition
         self._ready: dict[str, float | None] = {}
 
@@ -71,7 +65,7 @@ class _Explainer:
             known = ", ".join(self.agents or self.task.steps)
             raise UsageError(f"there is no step {key}; there are {known}")
         if agent is not None and agent.spare and step is None:
-            used_by = self._fallback_of(name)
+            used_by = ", ".join(n for n, a in self.agents.items() if a.on_error.fallback == name) or "nobody"
             return Explanation("waiting", "needs", f"spare: runs only as the fallback of {used_by}")
         if step is not None and step.state in ENDED:
             return self._ended(step, agent)
@@ -79,7 +73,7 @@ class _Explainer:
             return Explanation("cancelled", "", f"did not run: its task ended {self.task.state}")
         if step is not None and step.state == "running":
             return self._running(step, agent)
-        if step is not None and step.until is not None and step.until > self.now:
+        if step is not None and self._retries_in(step) > 0:
             return self._retried(step, agent)
         since = self._since(key, step, agent)
         if since is None:
@@ -92,12 +86,11 @@ class _Explainer:
         if step.state == "failed":
             return Explanation("failed", "", self._failed(step))
         if step.state != "done":
-            return Explanation(
-                step.state, "", f"{step.state}: {step.why}" if step.why else f"{step.state} with its task"
-            )
-        took = (
-            "" if step.started is None or step.ended is None else f" in {format_span(step.ended - step.started)}"
-        )
+            text = f"{step.state}: {step.why}" if step.why else f"{step.state} with its task"
+            return Explanation(step.state, "", text)
+        took = ""
+        if step.started is not None and step.ended is not None:
+            took = f" in {format_span(step.ended - step.started)}"
         tries = f", attempt {step.attempts}" if step.attempts > 1 else ""
         if step.why:  # an approval: who decided it, and how
             return Explanation("done", "", step.why + took.replace(" in ", ", after ", 1))
@@ -113,7 +106,7 @@ class _Explainer:
             return f"failed: {failed or fault.message}"
         if fault.kind in ("join", "budget", "expression", "rejected_by_person") or not step.attempts:
             return f"failed: {fault.message}"
-        return f"failed after {plural(step.attempts, 'attempt')}: {_about(fault.kind, fault.message)}"
+        return f"failed after {plural(step.attempts, 'attempt')}: {_about(fault)}"
 
     # Open steps
 
@@ -136,7 +129,7 @@ class _Explainer:
         if clock and step.started is not None:
             text += f"; its clock ends in {format_span(step.started + clock - self.now)}"
         if step.fault is not None:
-            text += f"; before: {_about(step.fault.kind, step.fault.message)}"
+            text += f"; before: {_about(step.fault)}"
         return Explanation("running", "", text)
 
     def _items(self, group: StepView, lasted: str) -> str:
@@ -153,47 +146,42 @@ class _Explainer:
         return f"{', '.join(running[:3])} of task {task.id}" if running else f"task {task.id} waits"
 
     def _retried(self, step: StepView, agent: Agent | None) -> Explanation:
-        assert step.until is not None
         attempts = self._limit(step.key, "attempts", agent.retry.attempts if agent else None)
         of = f" of {attempts}" if attempts else ""
         what = "the other side asked to wait" if step.reason == "cooldown" else "backoff"
-        left = format_span(step.until - self.now)
-        fault = f": {_about(step.fault.kind, step.fault.message)}" if step.fault else ""
+        left = format_span(self._retries_in(step))
+        fault = f": {_about(step.fault)}" if step.fault else ""
         text = f"tries again in {left} ({what}); attempt {step.attempts}{of} failed{fault}"
         return Explanation("ready", step.reason or "backoff", text)
 
     def _ready_since(self, key: str, step: StepView | None, agent: Agent | None, since: float) -> Explanation:
-        for_ = f"ready for {format_span(self.now - since)}"
-        view = self.view
         if step is not None and step.why:
-            return Explanation("ready", step.reason, f"{for_}; {step.why}")
-        if step is not None and step.reason and step.until is None:
-            return Explanation("ready", step.reason, f"{for_}; waits for {step.reason}")
-        if view.state == "paused":
-            entry = view.timeline.last("paused")
-            return Explanation("ready", "paused", f"{for_}; the run is paused" + _more(entry, "paused"))
-        if view.state == "draining":
-            return Explanation("ready", "paused", f"{for_}; the run drains: nothing new starts")
-        name = key.partition("[")[0]
+            reason, text = step.reason, step.why
+        elif step is not None and step.reason and step.until is None:
+            reason, text = step.reason, f"waits for {step.reason}"
+        elif self.view.state == "paused":
+            reason, text = "paused", "the run is paused" + _more(self.view.timeline.last("paused"), "paused")
+        elif self.view.state == "draining":
+            reason, text = "paused", "the run drains: nothing new starts"
+        else:
+            reason, text = self._full(key, agent)
+        return Explanation("ready", reason, f"ready for {format_span(self.now - since)}; {text}")
+
+    def _full(self, key: str, agent: Agent | None) -> tuple[str, str]:
+        """The limit that a ready step waits for, and the numbers."""
+        view, name = self.view, key.partition("[")[0]
         most = self._limit(name, "max_parallel", agent.max_parallel if agent else None)
-        live = sum(self._acts_for(where, name) for where in view.running)
+        live = sum("/" not in task and step.partition("[")[0] == name for task, step in view.running)
         ahead = self._ahead(key, agent)
+        if most == 0:
+            return "held", f"{name} is held: its max_parallel is 0"
         if most is not None and live >= most:
             same = sum(1 for one in ahead if one.partition("[")[0] == name)
-            if most == 0:
-                return Explanation("ready", "held", f"{for_}; {name} is held: its max_parallel is 0")
-            full = f"max_parallel of {name} full {live}/{most}; {same} ahead"
-            return Explanation("ready", "max_parallel", f"{for_}; {full}")
-        pool, busy = (
-            view.workers,
-            sum(tally.counts["running"] for tally in view.agents.values() if tally.uses_worker),
-        )
+            return "max_parallel", f"max_parallel of {name} full {live}/{most}; {same} ahead"
+        pool, busy = view.workers, sum(t.counts["running"] for t in view.agents.values() if t.uses_worker)
         if pool is not None and busy >= pool:
-            return Explanation("ready", "pool", f"{for_}; pool full {busy}/{pool}; {len(ahead)} ahead")
-        return Explanation("ready", "starting", f"{for_}; the pool has room ({busy}/{pool}): it starts next")
-
-    def _acts_for(self, where: tuple[str, str], name: str) -> bool:
-        return where[1].partition("[")[0] == name and "/" not in where[0]
+            return "pool", f"pool full {busy}/{pool}; {len(ahead)} ahead"
+        return "starting", f"the pool has room ({busy}/{pool}): it starts next"
 
     # Joins
 
@@ -233,13 +221,10 @@ class _Explainer:
         """The state of a need in a few words."""
         step, agent = self._step(need), self.agents.get(need)
         if step is not None and step.state == "running":
-            if step.agent.asks:
-                return f"asks a person since {format_span(self.now - (step.started or step.since))}"
-            return f"running for {format_span(self.now - (step.started or step.since))}"
-        if step is not None and step.until is not None and step.until > self.now:
-            return (
-                f"{'cooldown' if step.reason == 'cooldown' else 'retry'} in {format_span(step.until - self.now)}"
-            )
+            lasted = format_span(self.now - (step.started or step.since))
+            return f"asks a person since {lasted}" if step.agent.asks else f"running for {lasted}"
+        if step is not None and (left := self._retries_in(step)) > 0:
+            return f"{'cooldown' if step.reason == 'cooldown' else 'retry'} in {format_span(left)}"
         since = self._since(need, step, agent)
         if since is not None:
             return f"ready for {format_span(self.now - since)}"
@@ -327,8 +312,12 @@ class _Explainer:
             ):
                 yield name
 
+    def _retries_in(self, step: StepView) -> float:
+        """Seconds of its backoff that are left; 0 without one."""
+        return max(0.0, step.until - self.now) if step.until is not None else 0.0
+
     def _held_back(self, step: StepView) -> bool:
-        return (step.until is not None and step.until > self.now) or bool(step.reason)
+        return self._retries_in(step) > 0 or bool(step.reason)
 
     def _ages(self) -> dict[str, int]:
         ages = {task: age for age, task in enumerate(self.view.open)}
@@ -352,9 +341,6 @@ class _Explainer:
         agent = self.agents.get(key.partition("[")[0])
         return agent.needs if agent else ()
 
-    def _fallback_of(self, name: str) -> str:
-        return ", ".join(n for n, a in self.agents.items() if a.on_error.fallback == name) or "nobody"
-
     def _limit(self, key: str, setting: str, declared: Data) -> Data:
         """A limit as it is now."""
         return self.view.limits.get(f"agents.{key.partition('[')[0]}.{setting}", declared)
@@ -365,11 +351,12 @@ def _goal(agent: Agent, due: int) -> int:
     return min(due, goal_of(agent.join, due))
 
 
-def _about(kind: str, message: str) -> str:
+def _about(fault: Fault) -> str:
     """A fault in one line, with its kind where the message does not name it."""
-    line = message.partition("\n")[0]
+    line = fault.message.partition("\n")[0]
     line = line if len(line) <= 200 else line[:199] + "…"
-    return line if kind in ("exception", "timeout", "exit", "needs") or kind in line else f"{kind}: {line}"
+    known = fault.kind in ("exception", "timeout", "exit", "needs") or fault.kind in line
+    return line if known else f"{fault.kind}: {line}"
 
 
 def _more(text: str, known: str) -> str:

@@ -78,8 +78,8 @@ def approve(
 ) -> RunCommand:
     """Answer an approval; `fields` are `name=value`. Raises UsageError if a field is unknown, missing or of the
     wrong type."""
-    # `insight.prompt_text` imports the engine, which the other commands do without.
-    from agentdeck.insight.prompt_text import approval
+    # `insight.step` imports the engine, which the other commands do without.
+    from agentdeck.insight.step import approval
     from agentdeck.scheduler.approvals import refusal
 
     question = approval(reader, row, step, task)

@@ -10,10 +10,9 @@ from agentdeck.console.graph.card import attempt_seconds, slack_note
 from agentdeck.console.state_style import RoleStyles
 from agentdeck.console.summary_text import launch as describe
 from agentdeck.insight.forecast import forecast
-from agentdeck.insight.launch_forecast import forecast_launch
+from agentdeck.insight.launch_forecast import Prompting, forecast_launch
 from agentdeck.insight.lower_bound import critical_steps, schedule
 from agentdeck.insight.plan import plan
-from agentdeck.insight.prompt_forecast import Prompting
 from agentdeck.insight.summary import summary
 from agentdeck.scheduler import events as ev
 from agentdeck.views.run_view import RunView

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agentdeck.insight.launch_forecast import forecast_launch
-from agentdeck.insight.prompt_forecast import Prompting
+from agentdeck.insight.launch_forecast import Prompting, forecast_launch
 from agentdeck.workflow.loader import load, loads
 
 ORDER = load(Path(__file__).parents[2] / "workflows" / "order.yaml").definition

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agentdeck.insight.prompt_forecast import Used, prompting, used_by
+from agentdeck.insight.launch_forecast import Used, prompting, used_by
 from agentdeck.workflow.deck import Deck, Model, Provider
 from agentdeck.workflow.loader import loads
 from agentdeck.workflow.model import ProviderLimits, Rate

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from agentdeck.insight.lower_bound import earliest, lower_bound
+from agentdeck.insight.lower_bound import lower_bound, schedule
 from agentdeck.insight.summary import summary
 from agentdeck.scheduler import events as ev
 from agentdeck.views.run_view import RunView
@@ -129,13 +129,13 @@ def test_a_log_without_its_definition_still_has_a_summary() -> None:
     ],
 )
 def test_a_join_waits_only_for_enough(join: Join, seconds: float) -> None:
-    assert earliest(order(join), TAKES) == seconds
+    assert schedule(order(join), TAKES).seconds == seconds
 
 
 def test_spare_agents_delay_nobody() -> None:
     spare = Agent("linter", Python("m:lint"), spare=True)
     definition = Definition("d", {"a": Agent("a", Python("m:a")), "linter": spare})
-    assert earliest(definition, {"a": 1.0, "linter": 9.0}) == 1.0
+    assert schedule(definition, {"a": 1.0, "linter": 9.0}).seconds == 1.0
 
 
 def test_the_bound_is_the_larger_one() -> None:

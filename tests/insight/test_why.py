@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agentdeck.errors import Fault, UsageError
-from agentdeck.insight.why import explain, why
+from agentdeck.insight.why import explain
 from agentdeck.scheduler import events as ev
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import Agent, Approve, Definition, Join, Retry, Simulate, Timeout
@@ -45,6 +45,10 @@ def done(at: float, step: str, task: str = "1") -> list[ev.Event]:
 
 def failed(at: float, step: str, fault: Fault, attempt: int = 1) -> list[ev.Event]:
     return [started(at - 1, step, attempt=attempt), ev.AttemptFailed(at, "1", step, attempt, fault)]
+
+
+def why(view: RunView, definition: Definition, task: str, step: str, now: float) -> str:
+    return explain(view, definition, task, step, now).text
 
 
 def test_what_it_needs_and_how_far_that_is() -> None:

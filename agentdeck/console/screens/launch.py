@@ -22,8 +22,7 @@ from agentdeck.console.screens.base import ScrollPage
 from agentdeck.console.screens.launch_form import Checked, LaunchForm
 from agentdeck.console.state_style import role_styles
 from agentdeck.errors import AgentdeckError
-from agentdeck.insight.launch_forecast import forecast_launch
-from agentdeck.insight.prompt_forecast import Used, prompting, used_by
+from agentdeck.insight.launch_forecast import Used, forecast_launch, prompting, used_by
 from agentdeck.operations.engine_process import LaunchRequest
 from agentdeck.operations.overrides import override
 from agentdeck.operations.workflow_file_edit import save
