@@ -1,5 +1,5 @@
 """What a launch would be like at these limits, before it is made: how long it takes, what holds it up, and what
-its prompts use (calls, tokens, the time that the rates of providers take, dollars), by what earlier runs used, else
+its prompts use (calls, tokens, time at the rates of providers, dollars), by what earlier runs used, else
 by the lengths of the prompts."""
 
 from __future__ import annotations
