@@ -101,7 +101,7 @@ class Workflow:
     def definition(self) -> Definition:
         """The value. Reading it checks the workflow whole; raises InvalidFile with every fault."""
         if self._definition is None:
-            from agentdeck.workflow.decorators import define
+            from agentdeck.workflow.loader import define
 
             self._definition = define(self.name, self._settings, self._agents, self.functions, self._folder)
         return self._definition

@@ -7,9 +7,9 @@ import re
 
 from agentdeck.errors import StepError
 from agentdeck.workflow.expressions import Scope, compile_expression
-from agentdeck.workflow.inputs import fits
 from agentdeck.workflow.model import Agent, Data
-from agentdeck.workflow.name_hints import kind as kind_of
+from agentdeck.workflow.wording import fits
+from agentdeck.workflow.wording import kind as kind_of
 
 _FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n?```", re.S)
 

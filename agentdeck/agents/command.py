@@ -26,7 +26,7 @@ from agentdeck.agents.verb import NOW, AttemptContext, WorkflowContext
 from agentdeck.errors import StepError
 from agentdeck.workflow.expressions import Template, compile_template
 from agentdeck.workflow.model import Agent, Command, Data
-from agentdeck.workflow.secret_uses import secret_names
+from agentdeck.workflow.references import secret_names
 
 GRACE = 0.8  # seconds from TERM to KILL
 DRAIN = 0.3  # seconds without output that pipes may stay open after the exit

@@ -20,7 +20,7 @@ from agentdeck.workflow.deck import MAX_RETRY_AFTER
 from agentdeck.workflow.expressions import compile_template, is_light, show
 from agentdeck.workflow.json_text import json_text
 from agentdeck.workflow.model import Agent, Data, Http
-from agentdeck.workflow.secret_uses import secret_names
+from agentdeck.workflow.references import secret_names
 from agentdeck.workflow.units import show_duration
 from agentdeck.workflow.url import UrlError, compile_url, is_listed
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from agentdeck.errors import UsageError
 from agentdeck.workflow.model import Data
-from agentdeck.workflow.schema import deck_schema, schema_of, workflow_schema
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -35,26 +34,32 @@ MODELS = {
     "pruned": ("command", "Pruned"),
     "prune-preview": ("command", "PrunePreview"),
 }
-#: Files that agentdeck reads.
-FILES = ("workflow", "deck")
+#: Files that agentdeck reads, with the models that they are loaded with. What needs the whole file (cycles, names
+#: that refer to nothing) only the loader checks.
+FILES = {"workflow": ("workflow_file", "WorkflowFile"), "deck": ("deck_file", "DeckFile")}
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 NAMES = (*FILES, *MODELS)
 
 
 def model(name: str) -> type[BaseModel]:
-    """The model of a document that `--json` prints."""
-    module, attribute = MODELS[name]
-    found: type[BaseModel] = getattr(import_module(f"agentdeck.documents.{module}"), attribute)
+    """The model of a document that `--json` prints, or of a file."""
+    package, (module, attribute) = ("workflow", FILES[name]) if name in FILES else ("documents", MODELS[name])
+    found: type[BaseModel] = getattr(import_module(f"agentdeck.{package}.{module}"), attribute)
     return found
 
 
 def schema(name: str) -> dict[str, Data]:
-    """The JSON Schema, draft 2020-12, of a file or a document. Raises UsageError for an unknown name."""
-    if name == "workflow":
-        return workflow_schema()
-    if name == "deck":
-        return deck_schema()
-    if name not in MODELS:
+    """The JSON Schema, draft 2020-12, of a file or a document, without titles made from the names of keys. Raises
+    UsageError for an unknown name."""
+    if name not in NAMES:
         close = difflib.get_close_matches(name, NAMES, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise UsageError(f"there is no schema {name}; {hint}There are {', '.join(NAMES)}")
-    return schema_of(model(name), name)
+    from pydantic.json_schema import GenerateJsonSchema
+
+    class WithoutTitles(GenerateJsonSchema):
+        def field_title_should_be_set(self, schema: object) -> bool:
+            return False
+
+    found = model(name).model_json_schema(schema_generator=WithoutTitles)
+    return {"$schema": DIALECT, **found, "title": f"agentdeck {name}"}

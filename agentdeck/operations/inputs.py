@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from agentdeck.errors import UsageError
-from agentdeck.workflow.inputs import article
 from agentdeck.workflow.model import Data, Definition, Type
+from agentdeck.workflow.wording import article
 
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 

@@ -13,8 +13,8 @@ from typing import IO, TypeAlias
 from agentdeck.errors import UsageError
 from agentdeck.operations.inputs import check_name, missing_inputs, read
 from agentdeck.store.tasks import TaskSpool
-from agentdeck.workflow.inputs import fits
 from agentdeck.workflow.model import Data, Definition
+from agentdeck.workflow.wording import fits
 
 STDIN = "-"
 #: Longest line of JSON, in bytes.

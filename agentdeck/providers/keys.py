@@ -18,7 +18,7 @@ from agentdeck.errors import StepError
 from agentdeck.processes.children import Children
 from agentdeck.workflow.deck import Secret
 from agentdeck.workflow.model import Data
-from agentdeck.workflow.name_hints import likely_fix
+from agentdeck.workflow.wording import likely_fix
 
 #: The notation in the `env` and `headers` of an MCP server.
 SECRET_USE = re.compile(r"\$\{\s*secret\.([A-Za-z_][A-Za-z0-9_]*)\s*\}")

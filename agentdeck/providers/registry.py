@@ -18,8 +18,8 @@ from agentdeck.scheduler.tiers import TIERS, tier_of
 from agentdeck.workflow import deck as made
 from agentdeck.workflow.deck import Deck, Secret
 from agentdeck.workflow.model import Agent, Definition, Prompt
-from agentdeck.workflow.name_hints import likely_fix
-from agentdeck.workflow.secret_uses import secret_uses
+from agentdeck.workflow.references import secret_uses
+from agentdeck.workflow.wording import likely_fix
 
 SIMULATED = "simulated"
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from agentdeck.scheduler import events as ev
-from agentdeck.workflow.inputs import fits
 from agentdeck.workflow.model import Approve, Data
+from agentdeck.workflow.wording import fits
 
 PERSON, TIMEOUT, YES, UNKNOWN = "person", "timeout", "yes", "unknown"
 

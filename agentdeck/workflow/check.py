@@ -8,9 +8,9 @@ from pathlib import Path
 from agentdeck.errors import InvalidFile, Issue
 from agentdeck.workflow.deck import NAME, Deck, deck_for, load_deck
 from agentdeck.workflow.loader import Loaded, load
-from agentdeck.workflow.name_hints import likely_fix
 from agentdeck.workflow.python_binding import check_python
-from agentdeck.workflow.secret_uses import secret_uses
+from agentdeck.workflow.references import secret_uses
+from agentdeck.workflow.wording import likely_fix
 
 
 def check(path: Path | str) -> list[Issue]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from agentdeck.errors import InvalidFile
 from agentdeck.workflow.model import Data, ProviderLimits
-from agentdeck.workflow.name_hints import likely_fix
-from agentdeck.workflow.yaml_source import Path_, Source, read_file
+from agentdeck.workflow.wording import likely_fix
+from agentdeck.workflow.yaml_source import Path_, Source, as_map, read_file
 
 #: The file name of every deck.
 NAME = "deck.yaml"
@@ -110,22 +110,22 @@ def load_deck(path: Path) -> Deck:
     source = read_file(path)
     read = read_model(DeckFile, source)
     _check_names(read, source)
-    secrets = read.get("secrets")
-    _secret_uses(read, (), secrets if isinstance(secrets, dict) else {}, source)
+    _secret_uses(read, (), as_map(read.get("secrets")), source)
     if source.issues:
         raise InvalidFile(sorted(source.issues, key=lambda issue: issue[:3]))
-    providers = {
-        name: Provider(**{**given, "limits": ProviderLimits(**given.get("limits", {}))})
-        for name, given in read.get("providers", {}).items()
-    }
-    models = {name: _model(given) for name, given in read.get("models", {}).items()}
-    tiers = {name: tuple(given) for name, given in read.get("tiers", {}).items()}
-    mcp = {
-        name: McpServer(**{**given, "command": tuple(given.get("command", ()))})
-        for name, given in read.get("mcp", {}).items()
-    }
-    secrets = {name: _secret(given, path.parent) for name, given in read.get("secrets", {}).items()}
-    return Deck(read.get("limits", {}).get("workers"), providers, models, tiers, mcp, path, secrets)
+
+    def of(key: str, make: Callable[[Mapping[str, Any]], Any]) -> dict[str, Any]:
+        return {name: make(given) for name, given in read.get(key, {}).items()}
+
+    return Deck(
+        read.get("limits", {}).get("workers"),
+        of("providers", lambda given: Provider(**{**given, "limits": ProviderLimits(**given.get("limits", {}))})),
+        of("models", _model),
+        of("tiers", tuple),
+        of("mcp", lambda given: McpServer(**{**given, "command": tuple(given.get("command", ()))})),
+        path,
+        of("secrets", lambda given: _secret(given, path.parent)),
+    )
 
 
 def _secret(given: Mapping[str, Any], folder: Path) -> Secret:
@@ -135,24 +135,22 @@ def _secret(given: Mapping[str, Any], folder: Path) -> Secret:
 
 
 def _model(given: Mapping[str, Any]) -> Model:
-    price = given.get("price")
-    paid = None if price is None else (price["in"], price["out"])
-    cached = None if price is None else price.get("cached")
-    return Model(given["provider"], given["id"], paid, cached, given.get("max_output"))
+    price = given.get("price", {})
+    paid = (price["in"], price["out"]) if price else None
+    return Model(given["provider"], given["id"], paid, price.get("cached"), given.get("max_output"))
 
 
 def _check_names(read: Mapping[str, Any], source: Source) -> None:
     """Notes a fault for a model with an unknown provider, and for a tier with an unknown model."""
-    providers, models = read.get("providers") or {}, read.get("models") or {}
+    providers, models = read.get("providers", {}), read.get("models", {})
     if not isinstance(providers, dict) or not isinstance(models, dict):
         return
     for name, model in models.items():
-        provider = model.get("provider") if isinstance(model, dict) else None
+        provider = as_map(model).get("provider")
         if isinstance(provider, str) and provider not in providers:
             what = f"{provider} is not a provider of this deck"
             source.fault(("models", name, "provider"), what, likely_fix(provider, providers))
-    tiers = read.get("tiers")
-    for name, given in (tiers if isinstance(tiers, dict) else {}).items():
+    for name, given in as_map(read.get("tiers")).items():
         for i, model in enumerate(given if isinstance(given, list) else []):
             if isinstance(model, str) and model not in models:
                 what = f"{model} is not a model of this deck"

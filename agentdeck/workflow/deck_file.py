@@ -6,10 +6,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from agentdeck.workflow.file_limits import ProviderLimitsSpec, Workers
 from agentdeck.workflow.file_model import (
     ABSENT,
     MAP,
+    NUMBER,
     ONE_OR_MANY,
     TEXT,
     WHOLE,
@@ -18,6 +18,8 @@ from agentdeck.workflow.file_model import (
     FileModel,
     Flag,
     NotNegative,
+    Positive,
+    RateLimit,
     Share,
     Size,
     Table,
@@ -28,6 +30,24 @@ from agentdeck.workflow.file_model import (
 )
 
 SECRET_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+
+
+MAX_WORKERS = 10_000
+
+Workers = Annotated[int, Field(strict=True, ge=1, le=MAX_WORKERS), WHOLE]
+
+
+class ProviderLimitsSpec(FileModel):
+    """Limits of one provider."""
+
+    requests: RateLimit = ABSENT
+    tokens: RateLimit = ABSENT
+    input_tokens: RateLimit = ABSENT
+    output_tokens: RateLimit = ABSENT
+    concurrent: Annotated[
+        Annotated[Literal["auto"], Tag(TEXT)] | Annotated[Positive, Tag(NUMBER)],
+        Discriminator(by_type, **kind_needed("a number or auto")),
+    ] = ABSENT
 
 
 class KeyCommand(FileModel):

@@ -7,19 +7,12 @@ a declared type, and the ids. Everything else may be anything, and is never refu
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
-from agentdeck.workflow.expressions import (
-    Expression,
-    ExpressionError,
-    compile_expression,
-    dotted_name,
-    split,
-    tree_of,
-)
-from agentdeck.workflow.references import EXPRESSIONS, TEMPLATES
-from agentdeck.workflow.yaml_source import Path_, Source
+from agentdeck.workflow.expressions import Expression, dotted_name, tree_of
+from agentdeck.workflow.references import Found
+from agentdeck.workflow.yaml_source import Source, as_map
 
 #: A type, and None for one that is not known.
 Kind: TypeAlias = str | None
@@ -51,25 +44,16 @@ _NUMERIC = {"number", "boolean"}
 _SIGNS = {ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%"}
 
 
-def check_types(name: str, agent: dict[str, Any], read: Mapping[str, Any], source: Source) -> None:
-    """Notes a fault for each expression of an agent that fails for all values."""
-    agents = read.get("agents")
-    names = _names(read.get("inputs"), agents if isinstance(agents, dict) else {})
-    for expression, path in _expressions(agent, ("agents", name)):
-        found = _Checked(expression, names)
-        if found.fault is not None:
-            source.fault(path, *found.fault)
-        elif path[2:] == ("each",) and found.kind not in (None, "list"):
-            source.fault(path, f"each needs a list, and {expression.text.strip()} is a {found.kind}")
-
-
-def check_output_types(read: Mapping[str, Any], source: Source) -> None:
-    """The same for the output of the workflow."""
-    agents = read.get("agents")
-    names = _names(read.get("inputs"), agents if isinstance(agents, dict) else {})
-    for expression, path in _inside(read.get("output"), ("output",)):
-        if (fault := _Checked(expression, names).fault) is not None:
-            source.fault(path, *fault)
+def check_types(found: Iterable[Found], read: Mapping[str, Any], source: Source) -> None:
+    """Notes a fault for each of these expressions of a file that fails for all values."""
+    names = _names(read.get("inputs"), as_map(read.get("agents")))
+    for expressions, path in found:
+        for expression in expressions:
+            checked = _Checked(expression, names)
+            if checked.fault is not None:
+                source.fault(path, *checked.fault)
+            elif path[2:] == ("each",) and checked.kind not in (None, "list"):
+                source.fault(path, f"each needs a list, and {expression.text.strip()} is a {checked.kind}")
 
 
 def _names(inputs: Any, agents: Mapping[str, Any]) -> Names:
@@ -105,45 +89,6 @@ def _output(agent: Any, rest: list[str]) -> Kind:
     if not rest:
         return "map"
     return _declared(output.get(rest[0])) if len(rest) == 1 else None
-
-
-def _expressions(agent: Mapping[str, Any], path: Path_) -> Iterator[tuple[Expression, Path_]]:
-    for key in EXPRESSIONS:
-        yield from _bare(agent.get(key), (*path, key))
-    for key in TEMPLATES:
-        yield from _inside(agent.get(key), (*path, key))
-    simulate, dispatch, repeat = (agent.get(key) for key in ("simulate", "dispatch", "repeat"))
-    if isinstance(simulate, dict):
-        for key in ("says", "returns"):
-            yield from _inside(simulate.get(key), (*path, "simulate", key))
-    if isinstance(repeat, dict):
-        yield from _bare(repeat.get("until"), (*path, "repeat", "until"))
-    yield from _bare(dispatch, (*path, "dispatch"))
-    if isinstance(dispatch, dict):
-        yield from _bare(dispatch.get("on"), (*path, "dispatch", "on"))
-
-
-def _bare(text: Any, path: Path_) -> Iterator[tuple[Expression, Path_]]:
-    if isinstance(text, str):
-        try:
-            yield compile_expression(text), path
-        except ExpressionError:
-            return  # a fault of its own
-
-
-def _inside(value: Any, path: Path_) -> Iterator[tuple[Expression, Path_]]:
-    if isinstance(value, str):
-        try:
-            parts = split(value)
-        except ExpressionError:
-            return
-        for part in parts:
-            if isinstance(part, Expression):
-                yield part, path
-    elif isinstance(value, dict | list):
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        for key, item in items:
-            yield from _inside(item, (*path, key))
 
 
 class _Checked:

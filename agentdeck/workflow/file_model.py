@@ -34,7 +34,7 @@ from agentdeck.workflow import units
 from agentdeck.workflow.expression_functions import LARGEST_NUMBER
 from agentdeck.workflow.expressions import ExpressionError, compile_expression, compile_template
 from agentdeck.workflow.model import Data, Rate
-from agentdeck.workflow.name_hints import kind, likely_fix
+from agentdeck.workflow.wording import kind, likely_fix
 from agentdeck.workflow.yaml_source import INVALID, Path_
 
 Json: TypeAlias = dict[str, Any]

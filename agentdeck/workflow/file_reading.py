@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from agentdeck.workflow.file_model import FileModel, Problem
 from agentdeck.workflow.model import Data
-from agentdeck.workflow.name_hints import kind
+from agentdeck.workflow.wording import kind
 from agentdeck.workflow.yaml_source import INVALID, Path_, Source
 
 #: Rounds in which values with faults are taken out. Each goes at least one level up, and files nest less deep.

@@ -7,18 +7,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from agentdeck.workflow import graph
-from agentdeck.workflow.expression_types import check_output_types, check_types
+from agentdeck.workflow.expression_types import check_types
 from agentdeck.workflow.model import VERB_KEYS, VERBS
-from agentdeck.workflow.name_hints import likely_fix
-from agentdeck.workflow.references import of_value, references
-from agentdeck.workflow.secret_uses import check_uses
+from agentdeck.workflow.references import Reference, check_secrets, expressions_in, expressions_of, references
 from agentdeck.workflow.url import compile_url
-from agentdeck.workflow.yaml_source import INVALID, Path_, Source
+from agentdeck.workflow.wording import likely_fix
+from agentdeck.workflow.yaml_source import INVALID, Path_, Source, as_map
 
 #: Names that are not agents. `output` is what an agent itself gave.
 KNOWN = frozenset({"inputs", "needs", "item", "previous", "run", "task", "output"})
 
 Needs = dict[str, tuple[str, ...]]
+#: What is wrong, and the likely fix.
+Wrong = tuple[str, str]
 
 
 def needs_of(read: Mapping[str, Any], source: Source, parameters: Mapping[str, tuple[str, ...]]) -> Needs:
@@ -26,355 +27,325 @@ def needs_of(read: Mapping[str, Any], source: Source, parameters: Mapping[str, t
 
     `parameters` are those of Python functions that are given as objects: the ones that name agents are needs.
     """
-    agents = agents_of(read)
-    needs = _declared_and_inferred(agents, source, parameters)
-    _add_dispatchers(needs, agents, source)
-    loop = graph.cycle(needs)
-    if loop is not None:
-        where: Path_ = ("agents", loop[0], "needs")
-        source.fault(where, f"a cycle: {graph.names(loop)}", "one of them must not need the next", key=True)
-        return needs
-    for name, agent in agents.items():
-        _reads(name, agent, agents, needs, read, source)
-        _beside(name, agent, source)
-        _join(name, agent, needs, source)
-        _fallback(name, agent, agents, needs, source)
-        _cases(name, agent, agents, source)
-        _hosts(name, agent, source)
-        check_uses(name, agent, source)
-        check_types(name, agent, read, source)
-    _output(read, agents, source)
-    check_output_types(read, source)
-    if not source.issues:
-        _warnings(read, agents, needs, source)
-    return needs
-
-
-def _declared_and_inferred(
-    agents: Mapping[str, dict[str, Any]], source: Source, parameters: Mapping[str, tuple[str, ...]]
-) -> Needs:
-    """The needs as written; where none are, the agents that an agent reads."""
-    rank = {name: i for i, name in enumerate(agents)}
-    needs: Needs = {}
-    for name, agent in agents.items():
-        path: Path_ = ("agents", name)
-        written = agent.get("needs")
-        if isinstance(written, list):
-            needs[name] = _written(name, written, agents, path, source)
-        else:
-            reads = {_agent_in(ref) for ref, _ in references(agent, path)} & agents.keys()
-            named = {*reads, *(p for p in parameters.get(name, ()) if p in agents)}
-            needs[name] = tuple(sorted(named - {name}, key=rank.__getitem__))
-    return needs
-
-
-def _add_dispatchers(needs: Needs, agents: Mapping[str, dict[str, Any]], source: Source) -> None:
-    """Adds to each agent that a dispatch may choose the agents that dispatch to it."""
-    dispatchers: dict[str, list[str]] = {}
-    for name, agent in agents.items():
-        for target in dict.fromkeys(targets(agent).values()):
-            if target != name:
-                dispatchers.setdefault(target, []).append(name)
-    for name, chosen_by in dispatchers.items():
-        missing = [one for one in chosen_by if one not in needs.get(name, chosen_by)]
-        if missing and isinstance(agents[name].get("needs"), list):
-            what = f"{missing[0]} chooses whether {name} runs, and {name} does not need it"
-            source.fault(("agents", name, "needs"), what, f"add {missing[0]} to its needs", key=True)
-        if name in needs:
-            needs[name] += tuple(missing)
+    return _GraphCheck(read, source, parameters).check()
 
 
 def agents_of(read: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The agents that could be read at least in part."""
-    agents = read.get("agents")
-    found = agents if isinstance(agents, dict) else {}
-    return {name: agent if isinstance(agent, dict) else {} for name, agent in found.items()}
+    return {name: as_map(agent) for name, agent in as_map(read.get("agents")).items()}
 
 
-def _written(
-    name: str, written: list[Any], agents: Mapping[str, Any], path: Path_, source: Source
-) -> tuple[str, ...]:
-    found: list[str] = []
-    for i, need in enumerate(written):
-        at: Path_ = (*path, "needs", i)
-        if at not in source.values:
-            at = (*path, "needs")
-        if need not in agents:
-            source.fault(at, f"{name} needs {need}, which is not an agent here", likely_fix(str(need), agents))
-        elif need == name:
-            source.fault(at, f"{name} needs itself: {name} -> {name}", "leave it out")
-        elif need in found:
-            source.fault(at, f"{name} needs {need} twice", "leave one out")
-        else:
-            found.append(need)
-    return tuple(found)
+class _GraphCheck:
+    """The check of one file. `agents` and `inputs` may hold INVALID in the place of values with faults."""
+
+    def __init__(
+        self, read: Mapping[str, Any], source: Source, parameters: Mapping[str, tuple[str, ...]]
+    ) -> None:
+        self.read = read
+        self.source = source
+        self.agents = agents_of(read)
+        self.inputs = read.get("inputs", {})
+        self.expressions = {
+            name: list(expressions_of(agent, ("agents", name))) for name, agent in self.agents.items()
+        }
+        self.references = {name: list(references(found)) for name, found in self.expressions.items()}
+        self.output = list(expressions_in(read.get("output"), ("output",)))
+        self.output_references = list(references(self.output))
+        self.needs = self._declared_and_inferred(parameters)
+
+    def fault(self, name: str, at: Path_, what: str, fix: str = "", **kind: bool) -> None:
+        """Note a fault at a key of an agent. `kind`: `key` for a fault of the key itself, `warning`."""
+        self.source.fault(("agents", name, *at), what, fix, **kind)
+
+    def check(self) -> Needs:
+        self._add_dispatchers()
+        loop = graph.cycle(self.needs)
+        if loop is not None:
+            what = f"a cycle: {graph.names(loop)}"
+            self.fault(loop[0], ("needs",), what, "one of them must not need the next", key=True)
+            return self.needs
+        for name, agent in self.agents.items():
+            self._check_references(name, agent)
+            self._check_verb_keys(name, agent)
+            self._check_join(name, agent)
+            self._check_fallback(name, agent)
+            self._check_cases(name, agent)
+            self._check_hosts(name, agent)
+            check_secrets(self.expressions[name], self.source)
+            check_types(self.expressions[name], self.read, self.source)
+        self._check_output()
+        if not self.source.issues:
+            self._warn()
+        return self.needs
+
+    # Needs -----------------------------------------------------------------------------------------------
+
+    def _declared_and_inferred(self, parameters: Mapping[str, tuple[str, ...]]) -> Needs:
+        """The needs as written; where none are, the agents that an agent reads."""
+        rank = {name: i for i, name in enumerate(self.agents)}
+        needs: Needs = {}
+        for name, agent in self.agents.items():
+            written = agent.get("needs")
+            if isinstance(written, list):
+                needs[name] = self._declared(name, written)
+            else:
+                reads = {_result_of(ref)[0] for ref, _ in self.references[name]} | {*parameters.get(name, ())}
+                needs[name] = tuple(sorted((reads & rank.keys()) - {name}, key=rank.__getitem__))
+        return needs
+
+    def _declared(self, name: str, written: list[Any]) -> tuple[str, ...]:
+        found: list[str] = []
+        for i, need in enumerate(written):
+            at: Path_ = ("needs", i) if ("agents", name, "needs", i) in self.source.values else ("needs",)
+            if need not in self.agents:
+                what = f"{name} needs {need}, which is not an agent here"
+                self.fault(name, at, what, likely_fix(str(need), self.agents))
+            elif need == name:
+                self.fault(name, at, f"{name} needs itself: {name} -> {name}", "leave it out")
+            elif need in found:
+                self.fault(name, at, f"{name} needs {need} twice", "leave one out")
+            else:
+                found.append(need)
+        return tuple(found)
+
+    def _add_dispatchers(self) -> None:
+        """Adds to each agent that a dispatch may choose the agents that dispatch to it."""
+        dispatchers: dict[str, list[str]] = {}
+        for name, agent in self.agents.items():
+            for target in dict.fromkeys(targets(agent).values()):
+                if target != name and target in self.agents:
+                    dispatchers.setdefault(target, []).append(name)
+        for name, chosen_by in dispatchers.items():
+            missing = [one for one in chosen_by if one not in self.needs[name]]
+            if missing and isinstance(self.agents[name].get("needs"), list):
+                what = f"{missing[0]} chooses whether {name} runs, and {name} does not need it"
+                self.fault(name, ("needs",), what, f"add {missing[0]} to its needs", key=True)
+            self.needs[name] += tuple(missing)
+
+    # References ------------------------------------------------------------------------------------------
+
+    def _check_references(self, name: str, agent: Mapping[str, Any]) -> None:
+        above, whole = set(self.needs[name]), False
+        done: set[tuple[str, Path_]] = set()
+        for ref, path in self.references[name]:
+            first = ref[0]
+            if ((first, path) in done and first != "inputs") or first == "secret":
+                continue
+            done.add((first, path))
+            if first in self.agents and first not in above and not whole:
+                above, whole = graph.upstream(self.needs, name), True
+            wrong = self._wrong_name(name, first, above) or self._wrong_place(name, agent, ref, str(path[2]))
+            if wrong:
+                self.source.fault(path, *wrong)
+
+    def _wrong_name(self, name: str, first: str, above: set[str]) -> Wrong | None:
+        """What is wrong with a name as such, for an agent with these agents `above` it."""
+        if first == name:
+            return f"{name} reads its own result", "in expect and until it is called output"
+        if first in self.agents and first not in above:
+            return f"{first} is not upstream of {name}", f"add {first} to its needs"
+        if first in self.agents or first in KNOWN:
+            return None
+        known = [*self.agents, *sorted(KNOWN)]
+        fix = "keys are read in the deck only" if first == "env" else likely_fix(first, known)
+        return f"{first} is neither an agent nor a known name", fix
+
+    def _wrong_place(self, name: str, agent: Mapping[str, Any], ref: tuple[str, ...], key: str) -> Wrong | None:
+        """What is wrong with a known name in this key of an agent."""
+        match ref:
+            case ("inputs", given, *_) if self._unknown_input(ref):
+                fix = likely_fix(given, self.inputs) or f"add it to inputs: {given}"
+                return f"there is no input {given}", fix
+            case ("item", *_) if key == "each" or ("each" not in agent and not _progressive(agent)):
+                return "there is no item here", "item is known with each or join: progressive"
+            case ("needs", need, *_) if need not in self.needs[name]:
+                fix = f"add {need} to its needs" if need in self.agents else likely_fix(need, self.needs[name])
+                return f"{need} is not one of the needs of {name}", fix
+            case ("output", *_) if key not in ("expect", "repeat"):
+                return "there is no output here yet", "output is known in expect and until"
+        return None
+
+    def _unknown_input(self, ref: tuple[str, ...]) -> bool:
+        return len(ref) > 1 and isinstance(self.inputs, dict) and ref[1] not in self.inputs
+
+    def _check_output(self) -> None:
+        for ref, path in self.output_references:
+            if ref[0] == "inputs":
+                if self._unknown_input(ref):
+                    self.source.fault(path, f"there is no input {ref[1]}", likely_fix(ref[1], self.inputs))
+            elif ref[0] == "secret":
+                self.source.fault(path, "a secret cannot stand here: it would be recorded")
+            elif ref[0] not in self.agents and ref[0] not in ("run", "task"):
+                self.source.fault(path, f"{ref[0]} is not an agent here", likely_fix(ref[0], self.agents))
+        check_types(self.output, self.read, self.source)
+
+    # Single keys -----------------------------------------------------------------------------------------
+
+    def _check_verb_keys(self, name: str, agent: Mapping[str, Any]) -> None:
+        """Keys of another verb than the agent has."""
+        for verb, keys in VERB_KEYS.items():
+            for key in keys if verb not in agent else ():
+                if key in agent:
+                    self.fault(name, (key,), f"{key} means something only with {verb}", key=True)
+
+    def _check_join(self, name: str, agent: Mapping[str, Any]) -> None:
+        join, count = agent.get("join"), len(self.needs[name])
+        if join is None or join is INVALID:
+            return
+        if not count:
+            what = f"{name} needs nothing, so there is nothing to join"
+            self.fault(name, ("join",), what, "leave join out", key=True)
+            return
+        if not isinstance(join, dict):
+            return
+        quorum, least = join.get("quorum"), join.get("min")
+        kind = join.get("kind") or ("quorum" if "quorum" in join else "all")
+        if kind == "quorum" and quorum is None:
+            self.fault(name, ("join",), "a quorum of how many?", "add quorum: 2", key=True)
+        at = ("join", "quorum")
+        if kind != "quorum" and quorum is not None:
+            self.fault(name, at, f"quorum does not go with {kind}", "leave kind out", key=True)
+        goal = count
+        if isinstance(quorum, int):
+            goal = quorum
+            if quorum > count:
+                what = f"a quorum of {quorum} of {count} can never be reached"
+                self.fault(name, at, what, f"{name} needs {', '.join(self.needs[name])}")
+        elif isinstance(quorum, float):
+            goal = math.ceil((quorum or 1.0) * count)
+            if quorum == 0:
+                self.fault(name, at, "a quorum of 0% waits for nobody", "leave needs out, or say how many")
+        if isinstance(least, int) and least > goal:
+            self.fault(name, ("join", "min"), f"min {least} is more than the join waits for ({goal})")
+
+    def _check_fallback(self, name: str, agent: Mapping[str, Any]) -> None:
+        fallback, at = as_map(agent.get("on_error")).get("fallback"), ("on_error", "fallback")
+        if not isinstance(fallback, str):
+            return
+        if fallback not in self.agents:
+            self.fault(name, at, f"{fallback} is not an agent here", likely_fix(fallback, self.agents))
+        elif fallback == name:
+            self.fault(name, at, f"{name} falls back on itself", "name another agent")
+        elif not self.agents[fallback].keys() & {*VERBS} - {"dispatch", "workflow", "approve"}:
+            self.fault(name, at, f"{fallback} cannot stand in", "a fallback runs something by itself")
+
+    def _check_cases(self, name: str, agent: Mapping[str, Any]) -> None:
+        if agent.get("dispatch") in (None, INVALID):
+            return
+        found = targets(agent)
+        if not found:
+            what = f"{name} has nobody to choose"
+            self.fault(name, ("dispatch",), what, "add cases: {value: agent}", key=True)
+        for case, target in found.items():
+            if target not in self.agents:
+                at: Path_ = ("otherwise",) if case == "otherwise" else ("cases", case)
+                if ("agents", name, "dispatch", *at) in self.source.values:
+                    at = ("dispatch", *at)
+                self.fault(name, at, f"{target} is not an agent here", likely_fix(target, self.agents))
+            elif target == name:
+                self.fault(name, ("dispatch",), f"{name} chooses itself", "name another agent", key=True)
+
+    def _check_hosts(self, name: str, agent: Mapping[str, Any]) -> None:
+        """A url whose host comes from a value needs a list of hosts."""
+        http = as_map(agent.get("http"))
+        url = http.get("url")
+        if isinstance(url, str) and "hosts" not in http and compile_url(url).from_value:
+            what = "the host of this url comes from a value, and no hosts are listed"
+            fix = "add hosts: [api.example.com], or put a / between the host and the value"
+            inside = ("agents", name, "http", "url") in self.source.values
+            self.fault(name, ("http", "url") if inside else ("http",), what, fix)
+
+    # Warnings --------------------------------------------------------------------------------------------
+
+    def _warn(self) -> None:
+        """Warnings for what is allowed and almost certainly a mistake."""
+        self._warn_of_inputs()
+        self._warn_of_approvals()
+        self._warn_of_spare_agents()
+        for name, agent in self.agents.items():
+            if "repeat" not in agent and not _progressive(agent):
+                for ref, path in self.references[name]:
+                    if ref[0] == "previous":
+                        what, fix = "previous is null here", "give it repeat or join: progressive"
+                        self.source.fault(path, what, fix, warning=True)
+
+    def _warn_of_inputs(self) -> None:
+        """Inputs that no expression reads (unknown where a Python function or `inputs` as a whole is used), and
+        `task.id` in a workflow with an input named `id`: the author may have meant the input."""
+        by_agents: list[Reference] = [found for one in self.references.values() for found in one]
+        everything = [*by_agents, *self.output_references]
+        used = {ref[1] for ref, _ in everything if ref[0] == "inputs" and len(ref) > 1}
+        any_python = any("python" in agent for agent in self.agents.values())
+        if not any_python and all(ref != ("inputs",) for ref, _ in by_agents):
+            for name in self.inputs:
+                if name not in used:
+                    what = f"nothing reads the input {name}"
+                    self.source.fault(("inputs", name), what, key=True, warning=True)
+        for ref, path in everything if "id" in self.inputs else ():
+            if ref[:2] == ("task", "id"):
+                what = "task.id is the number of the task in its run, not the input id"
+                fix = "write inputs.id for the input, or give the input another name"
+                self.source.fault(path, what, fix, warning=True)
+
+    def _warn_of_spare_agents(self) -> None:
+        """Fallbacks that also run by themselves; spare agents that are the fallback of none, or needed."""
+        fallbacks = set()
+        for name, agent in self.agents.items():
+            fallback = as_map(agent.get("on_error")).get("fallback")
+            fallbacks.add(fallback)
+            if fallback is not None and not self.agents[fallback].get("spare"):
+                what = f"{fallback} also runs by itself; with spare: true it runs only as a fallback"
+                self.fault(name, ("on_error", "fallback"), what, warning=True)
+        for name, agent in self.agents.items():
+            if agent.get("spare") and name not in fallbacks:
+                self.fault(name, (), f"{name} is spare and nobody falls back on it", key=True, warning=True)
+            spare = [need for need in self.needs[name] if self.agents[need].get("spare")]
+            if spare:
+                what = f"{name} needs {spare[0]}, which is spare: it never has a result of its own"
+                self.fault(name, (), what, key=True, warning=True)
+
+    def _warn_of_approvals(self) -> None:
+        """Agents that need an approval and do not read `approved`: they also run after a rejection. Fields
+        without a default of approvals that a timeout approves: they are null then."""
+        for name, agent in self.agents.items():
+            reads = {_result_of(ref)[:2] for ref, _ in self.references[name]}
+            for need in self.needs[name]:
+                if self.agents[need].get("approve") is not None and (need, "approved") not in reads:
+                    self._warn_of_rejection(name, need, agent)
+            asks = as_map(agent.get("approve"))
+            if asks.get("otherwise") != "approve" or asks.get("within") is None:
+                continue
+            for key, field in asks.get("fields", {}).items():
+                if "default" not in field:
+                    what = f"{key} is null when {name} is approved because nobody answered in time"
+                    fix = f"give it a default: {key}: {{ type: …, default: … }}"
+                    self.fault(name, ("approve", "fields", key), what, fix, key=True, warning=True)
+
+    def _warn_of_rejection(self, name: str, need: str, agent: Mapping[str, Any]) -> None:
+        written, at = agent.get("needs"), ("agents", name, "needs")
+        item = (*at, written.index(need)) if isinstance(written, list) else at
+        place = item if item in self.source.values else at
+        known = place in self.source.values or place in self.source.keys
+        what = f"{name} also runs when {need} is rejected"
+        fix = f"ask for {need}.approved in its when" if "when" in agent else f"add when: {need}.approved"
+        self.source.fault(place if known else at[:2], what, fix, key=not known, warning=True)
 
 
 def targets(agent: Mapping[str, Any]) -> dict[str, str]:
     """The agents that a dispatch may choose, by case."""
-    does = agent.get("dispatch")
-    if does is None or does is INVALID:
+    if agent.get("dispatch") in (None, INVALID):
         return {}
-    both = {**(does if isinstance(does, dict) else {}), **agent}
-    cases = both.get("cases")
-    found = dict(cases) if isinstance(cases, dict) else {}
-    if isinstance(both.get("otherwise"), str):
-        found["otherwise"] = both["otherwise"]
+    both = {**as_map(agent["dispatch"]), **agent}
+    otherwise = {"otherwise": both["otherwise"]} if "otherwise" in both else {}
+    found = {**as_map(both.get("cases")), **otherwise}
     return {case: target for case, target in found.items() if isinstance(target, str)}
-
-
-def _reads(
-    name: str,
-    agent: dict[str, Any],
-    agents: Mapping[str, Any],
-    needs: Needs,
-    read: Mapping[str, Any],
-    source: Source,
-) -> None:
-    above: set[str] = set(needs[name])
-    whole = False
-    inputs = read.get("inputs", {})
-    done: set[tuple[str, Path_]] = set()
-    for ref, path in references(agent, ("agents", name)):
-        first = ref[0]
-        if ((first, path) in done and first != "inputs") or first == "secret":
-            continue
-        done.add((first, path))
-        if first in agents and first not in above and not whole:
-            above, whole = graph.upstream(needs, name), True
-        if first == "inputs":
-            if len(ref) > 1 and isinstance(inputs, dict) and ref[1] not in inputs:
-                source.fault(
-                    path,
-                    f"there is no input {ref[1]}",
-                    likely_fix(ref[1], inputs) or f"add it to inputs: {ref[1]}",
-                )
-        elif first == name:
-            source.fault(path, f"{name} reads its own result", "in expect and until it is called output")
-        elif first in agents and first not in above:
-            source.fault(path, f"{first} is not upstream of {name}", f"add {first} to its needs")
-        elif first not in agents and first not in KNOWN:
-            fix = (
-                "keys are read in the deck only"
-                if first == "env"
-                else likely_fix(first, [*agents, *sorted(KNOWN)])
-            )
-            source.fault(path, f"{first} is neither an agent nor a known name", fix)
-        elif first == "item" and (("each" not in agent and not _progressive(agent)) or path[2] == "each"):
-            source.fault(path, "there is no item here", "item is known with each or join: progressive")
-        elif first == "needs" and len(ref) > 1 and ref[1] not in needs[name]:
-            fix = f"add {ref[1]} to its needs" if ref[1] in agents else likely_fix(ref[1], needs[name])
-            source.fault(path, f"{ref[1]} is not one of the needs of {name}", fix)
-        elif first == "output" and not {"expect", "repeat"} & {path[2]}:
-            source.fault(path, "there is no output here yet", "output is known in expect and until")
-
-
-def _agent_in(ref: tuple[str, ...]) -> str:
-    """The agent that a reference may name: `a.x` and `needs.a.x` both read a."""
-    return ref[1] if ref[0] == "needs" and len(ref) > 1 else ref[0]
 
 
 def _progressive(agent: Mapping[str, Any]) -> bool:
     join = agent.get("join")
-    return join == "progressive" or (isinstance(join, dict) and join.get("kind") == "progressive")
-
-
-def _beside(name: str, agent: dict[str, Any], source: Source) -> None:
-    """Keys of another verb than the agent has."""
-    for verb, keys in VERB_KEYS.items():
-        if verb not in agent:
-            for key in keys:
-                if key in agent:
-                    source.fault(("agents", name, key), f"{key} means something only with {verb}", key=True)
-
-
-def _join(name: str, agent: dict[str, Any], needs: Needs, source: Source) -> None:
-    join, path = agent.get("join"), ("agents", name, "join")
-    count = len(needs[name])
-    if join is None or join is INVALID:
-        return
-    if not count:
-        source.fault(path, f"{name} needs nothing, so there is nothing to join", "leave join out", key=True)
-        return
-    if not isinstance(join, dict):
-        return
-    kind = join.get("kind") or ("quorum" if "quorum" in join else "all")
-    quorum, least = join.get("quorum"), join.get("min")
-    if kind == "quorum" and quorum is None:
-        source.fault(path, "a quorum of how many?", "add quorum: 2", key=True)
-    if kind != "quorum" and quorum is not None:
-        source.fault((*path, "quorum"), f"quorum does not go with {kind}", "leave kind out", key=True)
-    if isinstance(quorum, int) and quorum > count:
-        what = f"a quorum of {quorum} of {count} can never be reached"
-        source.fault((*path, "quorum"), what, f"{name} needs {', '.join(needs[name])}")
-    if quorum == 0:
-        source.fault((*path, "quorum"), "a quorum of 0% waits for nobody", "leave needs out, or say how many")
-    goal = (
-        quorum
-        if isinstance(quorum, int)
-        else math.ceil((quorum or 1.0) * count)
-        if quorum is not INVALID
-        else count
-    )
-    if isinstance(least, int) and least > goal:
-        source.fault((*path, "min"), f"min {least} is more than the join waits for ({goal})")
-
-
-def _fallback(
-    name: str, agent: dict[str, Any], agents: Mapping[str, dict[str, Any]], needs: Needs, source: Source
-) -> None:
-    on_error = agent.get("on_error")
-    fallback = on_error.get("fallback") if isinstance(on_error, dict) else None
-    if not isinstance(fallback, str):
-        return
-    path: Path_ = ("agents", name, "on_error", "fallback")
-    if fallback not in agents:
-        source.fault(path, f"{fallback} is not an agent here", likely_fix(fallback, agents))
-    elif fallback == name:
-        source.fault(path, f"{name} falls back on itself", "name another agent")
-    elif not any(verb in agents[fallback] for verb in VERBS if verb not in ("dispatch", "workflow", "approve")):
-        source.fault(path, f"{fallback} cannot stand in", "a fallback runs something by itself")
-
-
-def _cases(name: str, agent: dict[str, Any], agents: Mapping[str, Any], source: Source) -> None:
-    if agent.get("dispatch") in (None, INVALID):
-        return
-    found = targets(agent)
-    if not found:
-        source.fault(
-            ("agents", name, "dispatch"), f"{name} has nobody to choose", "add cases: {value: agent}", key=True
-        )
-    for case, target in found.items():
-        if target not in agents:
-            key: Path_ = ("otherwise",) if case == "otherwise" else ("cases", case)
-            inside: Path_ = ("agents", name, "dispatch", *key)
-            where: Path_ = inside if inside in source.values else ("agents", name, *key)
-            source.fault(where, f"{target} is not an agent here", likely_fix(target, agents))
-        elif target == name:
-            source.fault(("agents", name, "dispatch"), f"{name} chooses itself", "name another agent", key=True)
-
-
-def _hosts(name: str, agent: dict[str, Any], source: Source) -> None:
-    """A url whose host comes from a value needs a list of hosts."""
-    http = agent.get("http")
-    url = http.get("url") if isinstance(http, dict) else None
-    if not isinstance(http, dict) or not isinstance(url, str):
-        return
-    if "hosts" in http or not compile_url(url).from_value:
-        return
-    inside: Path_ = ("agents", name, "http", "url")
-    where: Path_ = inside if inside in source.values else ("agents", name, "http")
-    what = "the host of this url comes from a value, and no hosts are listed"
-    source.fault(where, what, "add hosts: [api.example.com], or put a / between the host and the value")
-
-
-def _output(read: Mapping[str, Any], agents: Mapping[str, Any], source: Source) -> None:
-    for ref, path in of_value(read.get("output"), ("output",)):
-        if ref[0] == "inputs":
-            inputs = read.get("inputs", {})
-            if len(ref) > 1 and isinstance(inputs, dict) and ref[1] not in inputs:
-                source.fault(path, f"there is no input {ref[1]}", likely_fix(ref[1], inputs))
-        elif ref[0] == "secret":
-            source.fault(path, "a secret cannot stand here: it would be recorded")
-        elif ref[0] not in agents and ref[0] not in ("run", "task"):
-            source.fault(path, f"{ref[0]} is not an agent here", likely_fix(ref[0], agents))
-
-
-def _warnings(
-    read: Mapping[str, Any], agents: Mapping[str, dict[str, Any]], needs: Needs, source: Source
-) -> None:
-    """Warnings for what is allowed and almost certainly a mistake."""
-    _unread_inputs(read, agents, source)
-    _task_id(read, agents, source)
-    _rejected(agents, needs, source)
-    _approved_without_fields(agents, source)
-    _spare_agents(agents, needs, source)
-    for name, agent in agents.items():
-        if "repeat" not in agent and not _progressive(agent):
-            for at in [path for ref, path in references(agent, ("agents", name)) if ref[0] == "previous"]:
-                source.fault(at, "previous is null here", "give it repeat or join: progressive", warning=True)
-
-
-def _unread_inputs(read: Mapping[str, Any], agents: Mapping[str, dict[str, Any]], source: Source) -> None:
-    """Inputs that no expression reads. Unknown where a Python function or `inputs` as a whole is used."""
-    found = [ref for name, agent in agents.items() for ref, _ in references(agent, ("agents", name))]
-    found = [ref for ref in found if ref[0] == "inputs"]
-    if any("python" in agent for agent in agents.values()) or any(len(ref) == 1 for ref in found):
-        return
-    found += [ref for ref, _ in of_value(read.get("output"), ("output",)) if ref[0] == "inputs" and len(ref) > 1]
-    used = {ref[1] for ref in found}
-    for name in read.get("inputs", {}):
-        if name not in used:
-            source.fault(("inputs", name), f"nothing reads the input {name}", key=True, warning=True)
-
-
-def _spare_agents(agents: Mapping[str, dict[str, Any]], needs: Needs, source: Source) -> None:
-    """Fallbacks that also run by themselves; spare agents that are the fallback of none, or needed."""
-    fallbacks = set()
-    for name, agent in agents.items():
-        on_error = agent.get("on_error")
-        if isinstance(on_error, dict):
-            fallback = on_error["fallback"]
-            fallbacks.add(fallback)
-            if not agents[fallback].get("spare"):
-                what = f"{fallback} also runs by itself; with spare: true it runs only as a fallback"
-                source.fault(("agents", name, "on_error", "fallback"), what, warning=True)
-    for name, agent in agents.items():
-        if agent.get("spare") and name not in fallbacks:
-            source.fault(("agents", name), f"{name} is spare and nobody falls back on it", key=True, warning=True)
-        spare = [need for need in needs[name] if agents[need].get("spare")]
-        if spare:
-            what = f"{name} needs {spare[0]}, which is spare: it never has a result of its own"
-            source.fault(("agents", name), what, key=True, warning=True)
-
-
-def _rejected(agents: Mapping[str, dict[str, Any]], needs: Needs, source: Source) -> None:
-    """Agents that need an approval and do not read `approved`: they also run after a rejection."""
-    for name, agent in agents.items():
-        reads = {_result_of(ref)[:2] for ref, _ in references(agent, ("agents", name))}
-        for need in needs[name]:
-            if agents[need].get("approve") is None or (need, "approved") in reads:
-                continue
-            written = agent.get("needs")
-            at: Path_ = ("agents", name, "needs")
-            if isinstance(written, list) and (*at, written.index(need)) in source.values:
-                at = (*at, written.index(need))
-            what = f"{name} also runs when {need} is rejected"
-            fix = f"add when: {need}.approved" if "when" not in agent else f"ask for {need}.approved in its when"
-            known = at in source.values or at in source.keys
-            source.fault(at if known else ("agents", name), what, fix, key=not known, warning=True)
-
-
-def _approved_without_fields(agents: Mapping[str, dict[str, Any]], source: Source) -> None:
-    """Fields without a default of approvals that a timeout approves: they are null then."""
-    for name, agent in agents.items():
-        asks = agent.get("approve")
-        if not isinstance(asks, dict) or asks.get("otherwise") != "approve" or asks.get("within") is None:
-            continue
-        fields = asks.get("fields") or {}
-        for lacking in [
-            key for key, kind in fields.items() if not (isinstance(kind, dict) and "default" in kind)
-        ]:
-            at: Path_ = ("agents", name, "approve", "fields", lacking)
-            what = f"{lacking} is null when {name} is approved because nobody answered in time"
-            source.fault(
-                at, what, f"give it a default: {lacking}: {{ type: …, default: … }}", key=True, warning=True
-            )
+    return "progressive" in (join, as_map(join).get("kind"))
 
 
 def _result_of(ref: tuple[str, ...]) -> tuple[str, ...]:
-    """`needs.a.x` reads `a.x`."""
+    """The name of a result: `needs.a.x` reads `a.x`."""
     return ref[1:] if ref[0] == "needs" and len(ref) > 1 else ref
-
-
-def _task_id(read: Mapping[str, Any], agents: Mapping[str, dict[str, Any]], source: Source) -> None:
-    """`task.id` in a workflow with an input named `id`: the author may have meant the input."""
-    if "id" not in read.get("inputs", {}):
-        return
-    read_by = [found for name, agent in agents.items() for found in references(agent, ("agents", name))]
-    for ref, path in [*read_by, *of_value(read.get("output"), ("output",))]:
-        if ref[:2] == ("task", "id"):
-            what = "task.id is the number of the task in its run, not the input id"
-            source.fault(
-                path, what, "write inputs.id for the input, or give the input another name", warning=True
-            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
@@ -14,10 +15,18 @@ from typing import Any
 from agentdeck.errors import InvalidFile, Issue
 from agentdeck.workflow import builder
 from agentdeck.workflow.graph_check import agents_of, needs_of
-from agentdeck.workflow.inputs import fits
-from agentdeck.workflow.model import Data, Definition
-from agentdeck.workflow.name_hints import kind, likely_fix
-from agentdeck.workflow.yaml_source import INVALID, Path_, Place, Source, read_file, read_text, refusal
+from agentdeck.workflow.model import KNOWN_PARAMETERS, Data, Definition
+from agentdeck.workflow.wording import fits, kind, likely_fix
+from agentdeck.workflow.yaml_source import (
+    INVALID,
+    Path_,
+    Place,
+    Source,
+    as_map,
+    read_file,
+    read_text,
+    refusal,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +82,45 @@ def loads(text: str, file: str = "<text>", folder: Path | None = None) -> Loaded
     return _finish(read_text(text, file), folder, _LoadPath(), {})
 
 
-def from_data(
-    data: dict[str, Data], file: str, folder: Path, parameters: Mapping[str, tuple[str, ...]]
+def define(
+    name: str,
+    settings: Mapping[str, Data],
+    agents: Mapping[str, Mapping[str, Data]],
+    functions: Mapping[str, Callable[..., Any]],
+    folder: Path,
 ) -> Definition:
-    """A definition from a file's own keys given as plain data, as `agentdeck.Workflow` does."""
-    source = Source(file, data)
-    return _finish(source, folder, _LoadPath(), parameters).definition
+    """The definition of decorated functions: keys as in a file, needs from the names of parameters. Parameters
+    that name nothing known are inputs, with their defaults, unless the workflow declares its inputs itself.
+    Raises InvalidFile."""
+    parameters = {agent: _parameters(function) for agent, function in functions.items()}
+    data: dict[str, Data] = {"agentdeck": 1, "name": name, **settings}
+    data["agents"] = {agent: dict(keys) for agent, keys in agents.items()}
+    if "inputs" not in data:
+        data["inputs"] = _inputs(agents, parameters)
+    names = {agent: tuple(found) for agent, found in parameters.items()}
+    return _finish(Source(f"<{name}>", data), folder, _LoadPath(), names).definition
+
+
+def _parameters(function: Any) -> Mapping[str, inspect.Parameter]:
+    """The parameters of a function. An object that is called by a method of its framework gets one map with all
+    that it may read; the parameters of a built-in may not be known: both name no need and no input."""
+    try:
+        return inspect.signature(function).parameters if callable(function) else {}
+    except (TypeError, ValueError):
+        return {}
+
+
+def _inputs(
+    agents: Mapping[str, Mapping[str, Data]], parameters: Mapping[str, Mapping[str, inspect.Parameter]]
+) -> dict[str, Data]:
+    found: dict[str, Data] = {}
+    for agent, taken in parameters.items():
+        known = {*agents, *agents[agent].get("with", {}), *KNOWN_PARAMETERS}
+        for key, parameter in taken.items():
+            if key not in known and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                given = parameter.default is not parameter.empty
+                found.setdefault(key, {"default": parameter.default} if given else {})
+    return found
 
 
 def _finish(
@@ -104,10 +146,10 @@ def _finish(
 
 def _check_defaults(read: Mapping[str, Any], source: Source) -> None:
     """Notes a fault for each default of an input or of an approval's field that is not of its type."""
-    for name, given in _map(read.get("inputs")).items():
+    for name, given in as_map(read.get("inputs")).items():
         _check_default(("inputs", name), given, source, null=True)
     for agent, given in agents_of(read).items():
-        fields = _map(_map(given.get("approve")).get("fields"))
+        fields = as_map(as_map(given.get("approve")).get("fields"))
         path: Path_ = ("agents", agent, "approve", "fields")
         if "approved" in fields:
             what = "approved is the decision itself"
@@ -123,11 +165,6 @@ def _check_default(path: Path_, spec: Any, source: Source, *, null: bool) -> Non
     wrong = fits(spec["default"], builder.input_(spec).type)
     if wrong and not (null and spec["default"] is None):
         source.fault((*path, "default"), f"the default of {path[-1]} is {wrong}")
-
-
-def _map(value: Any) -> dict[str, Any]:
-    """The value where it is a map, else an empty one."""
-    return value if isinstance(value, dict) else {}
 
 
 def _sub_workflows(read: Mapping[str, Any], source: Source, folder: Path | None, load_path: _LoadPath) -> None:

@@ -33,6 +33,10 @@ class Python:
     verb = "python"
 
 
+#: Parameters of a function that mean the same in every workflow.
+KNOWN_PARAMETERS = ("inputs", "needs", "item", "previous", "ctx")
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """Send a prompt to a model. `text`, `system` and `images` are templates. `model` names one of the deck's

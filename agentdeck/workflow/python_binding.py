@@ -13,12 +13,9 @@ from typing import Any, NamedTuple
 
 from agentdeck.errors import InvalidFile, Issue, StepError
 from agentdeck.workflow.loader import load
-from agentdeck.workflow.model import Agent, Definition, Python, SubWorkflow
-from agentdeck.workflow.name_hints import kind, likely_fix
+from agentdeck.workflow.model import KNOWN_PARAMETERS, Agent, Definition, Python, SubWorkflow
+from agentdeck.workflow.wording import kind, likely_fix
 from agentdeck.workflow.yaml_source import Path_, Place
-
-#: Parameters that mean something whatever the workflow.
-GIVEN = frozenset({"ctx", "item", "previous", "needs", "inputs"})
 
 
 def resolve(target: str, folder: Path) -> Any:
@@ -122,7 +119,7 @@ def _call(agent: Agent, target: str, function: Any, definition: Definition, plac
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
         return []
-    known = {*GIVEN, *agent.with_, *definition.inputs, *agent.needs}
+    known = {*KNOWN_PARAMETERS, *agent.with_, *definition.inputs, *agent.needs}
     free = [p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     issues = []
     unknown = [p.name for p in free if p.name not in known and p.default is p.empty]

@@ -6,15 +6,18 @@ import re
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Discriminator,
     Field,
     Tag,
     WithJsonSchema,
+    WrapValidator,
 )
 
+from agentdeck.workflow import units
+from agentdeck.workflow.deck_file import ProviderLimitsSpec, Workers
 from agentdeck.workflow.expressions import OPERATORS
-from agentdeck.workflow.file_limits import BudgetSpec, LimitsSpec
 from agentdeck.workflow.file_model import (
     ABSENT,
     AUTO,
@@ -25,6 +28,7 @@ from agentdeck.workflow.file_model import (
     NUMBER_AS_TEXT,
     ONE_OR_MANY,
     OTHER,
+    SHARE_PATTERN,
     TEXT,
     WHOLE,
     AnyText,
@@ -33,6 +37,7 @@ from agentdeck.workflow.file_model import (
     FileModel,
     FilledTemplate,
     Flag,
+    NotNegative,
     NumberRange,
     Positive,
     Share,
@@ -49,18 +54,17 @@ from agentdeck.workflow.file_model import (
     map_or_other,
     name_check,
     name_pattern,
+    pass_invalid,
 )
-from agentdeck.workflow.model import VERBS
-from agentdeck.workflow.name_hints import kind
+from agentdeck.workflow.model import KNOWN_PARAMETERS, VERBS
 from agentdeck.workflow.url import check_listed, compile_url
+from agentdeck.workflow.wording import kind
 
 #: Names with a meaning in expressions.
 RESERVED_AGENT_NAMES = (
     *("inputs", "needs", "item", "previous", "run", "task", "output", "env", "secret", "true", "false", "null"),
     *OPERATORS,
 )
-#: Names with a meaning as a parameter of a Python function.
-RESERVED_INPUT_NAMES = ("inputs", "needs", "item", "previous", "ctx")
 MAX_ATTEMPTS = 1000
 TARGET = r"[\w.]+:[\w.<>]+"
 PERCENTILE = r"p\d{1,2}"
@@ -333,11 +337,46 @@ class AgentSpec(Defaults):
     otherwise: Text = ABSENT
 
 
+# Limits and budgets --------------------------------------------------------------------------------------
+
+
+class LimitsSpec(FileModel, extra="allow"):
+    """`workers`, and providers by name."""
+
+    __pydantic_extra__: dict[str, Annotated[ProviderLimitsSpec, WrapValidator(pass_invalid)]]
+    workers: Workers = ABSENT
+
+
+def _share_name(name: str) -> str:
+    units.share(name)
+    return name
+
+
+Ladder = Annotated[
+    dict[Annotated[str, AfterValidator(_share_name)], Literal["reduce", "downgrade", "drop", "ask", "stop"]],
+    Table(pattern=SHARE_PATTERN, least=1),
+]
+
+
+class TaskBudgetSpec(FileModel):
+    """What one task may use."""
+
+    usd: NotNegative = ABSENT
+    tokens: Size = ABSENT
+    ladder: Ladder = ABSENT
+
+
+class BudgetSpec(TaskBudgetSpec):
+    """What a run may use."""
+
+    task: TaskBudgetSpec = ABSENT
+
+
 # The whole file ------------------------------------------------------------------------------------------
 
 
 AgentName = Annotated[str, name_check("an agent", RESERVED_AGENT_NAMES, "means something in expressions")]
-InputName = Annotated[str, name_check("an input", RESERVED_INPUT_NAMES, "means something else to a Python agent")]
+InputName = Annotated[str, name_check("an input", KNOWN_PARAMETERS, "means something else to a Python agent")]
 
 
 def _format_number(value: Any) -> Any:
@@ -352,7 +391,7 @@ class WorkflowFile(FileModel):
     agentdeck: Annotated[int, Field(strict=True, ge=1, le=1), WHOLE, BeforeValidator(_format_number)]
     name: Text
     about: AnyText = ABSENT
-    inputs: Annotated[dict[InputName, InputSpec], Table(pattern=name_pattern(RESERVED_INPUT_NAMES))] = ABSENT
+    inputs: Annotated[dict[InputName, InputSpec], Table(pattern=name_pattern(KNOWN_PARAMETERS))] = ABSENT
     limits: LimitsSpec = ABSENT
     budget: BudgetSpec = ABSENT
     defaults: Defaults = ABSENT

@@ -34,6 +34,11 @@ class _Invalid:
 INVALID: Final = _Invalid()
 
 
+def as_map(value: Any) -> dict[str, Any]:
+    """The value where it is a map, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
 @dataclass(slots=True)
 class Source:
     """A file that has been read. `keys` and `values` hold their positions, by path in `data`."""

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from agentdeck.documents.registry import schema
 from agentdeck.workflow.file_reading import faults
-from agentdeck.workflow.schema import workflow_schema
 from agentdeck.workflow.workflow_file import WorkflowFile
 from agentdeck.workflow.yaml_source import read_text
 
 FULL: dict[str, Any] = read_text((Path(__file__).parent / "full.yaml").read_text(), "full.yaml").data
-VALIDATOR = jsonschema.Draft202012Validator(workflow_schema())
+VALIDATOR = jsonschema.Draft202012Validator(schema("workflow"))
 
 
 def shaped(data: object) -> bool:
@@ -31,7 +31,7 @@ def paths(data: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def test_the_schema_is_one_and_takes_the_full_file() -> None:
-    jsonschema.Draft202012Validator.check_schema(workflow_schema())
+    jsonschema.Draft202012Validator.check_schema(schema("workflow"))
     VALIDATOR.validate(FULL)
     assert shaped(FULL)
 
