@@ -7,7 +7,7 @@ and the usage is marked as estimated. A request that was refused or never sent c
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import TypeAlias
 
 from agentdeck.errors import StepError
 from agentdeck.limits.token_estimates import BYTES_PER_TOKEN
@@ -15,15 +15,8 @@ from agentdeck.providers.model_facts import Prices
 from agentdeck.providers.provider import PromptReply, PromptRequest
 from agentdeck.scheduler.events import Usage
 
-
-class _Request(NamedTuple):
-    """Token counts of None are unknown."""
-
-    tokens_in: int | None
-    tokens_out: int | None
-    cached_in: int | None = 0
-    simulated: bool = False
-    estimated: bool = False
+#: Input, output and cached input of a request; None is unknown.
+Counts: TypeAlias = tuple[int | None, int | None, int | None]
 
 
 class CallUsage:
@@ -35,7 +28,7 @@ class CallUsage:
         self._prices = prices
         self._expected_out = expected_out
         self._simulated = simulated
-        self._requests: list[_Request] = []
+        self._requests: list[Usage] = []
         self._prompt_tokens: int | None = None
         self._sent = False
         self._answer_bytes = 0
@@ -52,7 +45,8 @@ class CallUsage:
         self._answer_bytes += bytes_of(piece)
 
     def answered(self, reply: PromptReply) -> None:
-        self._end(_Request(reply.tokens_in, reply.tokens_out, reply.cached_in, reply.simulated))
+        counts = (reply.tokens_in, reply.tokens_out, reply.cached_in)
+        self._end(self._request(counts, simulated=reply.simulated))
 
     def failed(self, error: StepError) -> None:
         """The request failed. A refused request is not billed; one that was cut while it was answered is."""
@@ -65,24 +59,16 @@ class CallUsage:
         if self._prompt_tokens is not None and self._sent:
             out = self._answer_bytes // BYTES_PER_TOKEN if self._answer_bytes else self._expected_out
             requests = [*requests, self._cut(out)]
-        if not requests:
-            return None
-        counts = [(one.tokens_in, one.tokens_out, one.cached_in) for one in requests]
-        return Usage(
-            _count(one.tokens_in for one in requests),
-            _count(one.tokens_out for one in requests),
-            _count(one.cached_in for one in requests),
-            _sum(self._prices.usd(self.model, *count) for count in counts),
-            _sum(self._prices.usd_top(*count) for count in counts),
-            self.model,
-            any(one.simulated for one in requests),
-            any(one.estimated for one in requests),
-        )
+        return _sum_of(requests, self.model)
 
-    def _cut(self, tokens_out: int) -> _Request:
-        return _Request(self._prompt_tokens, tokens_out, 0, self._simulated, estimated=True)
+    def _cut(self, tokens_out: int) -> Usage:
+        return self._request((self._prompt_tokens, tokens_out, 0), simulated=self._simulated, estimated=True)
 
-    def _end(self, request: _Request | None) -> None:
+    def _request(self, counts: Counts, *, simulated: bool, estimated: bool = False) -> Usage:
+        usd, usd_reasoning = self._prices.usd(self.model, *counts), self._prices.usd_top(*counts)
+        return Usage(*counts, usd, usd_reasoning, self.model, simulated, estimated)
+
+    def _end(self, request: Usage | None) -> None:
         if request is not None:
             self._requests.append(request)
         self._prompt_tokens = None
@@ -91,17 +77,22 @@ class CallUsage:
 def together(usages: Sequence[CallUsage], model: str = "") -> Usage | None:
     """The usage of several calls of one attempt: two where it was hedged. `model` is the one to record."""
     found = [usage for one in usages if (usage := one.usage()) is not None]
-    if len(found) < 2:
-        return found[0] if found else None
+    return _sum_of(found, model if len(found) > 1 else "")
+
+
+def _sum_of(usages: Sequence[Usage], model: str) -> Usage | None:
+    """The sum; None for no usage. `model` is that of the first where it is empty."""
+    if not usages:
+        return None
     return Usage(
-        _count(one.tokens_in for one in found),
-        _count(one.tokens_out for one in found),
-        _count(one.cached_in for one in found),
-        _sum(one.usd for one in found),
-        _sum(one.usd_reasoning for one in found),
-        model or found[0].model,
-        any(one.simulated for one in found),
-        any(one.estimated for one in found),
+        _count(one.tokens_in for one in usages),
+        _count(one.tokens_out for one in usages),
+        _count(one.cached_in for one in usages),
+        _sum(one.usd for one in usages),
+        _sum(one.usd_reasoning for one in usages),
+        model or usages[0].model,
+        any(one.simulated for one in usages),
+        any(one.estimated for one in usages),
     )
 
 

@@ -24,6 +24,7 @@ from agentdeck.agents.command_output import (
 from agentdeck.agents.template_rendering import render_text
 from agentdeck.agents.verb import NOW, AttemptContext, WorkflowContext
 from agentdeck.errors import StepError
+from agentdeck.processes.ending import group_lives
 from agentdeck.workflow.expressions import Template, compile_template
 from agentdeck.workflow.model import Agent, Command, Data
 from agentdeck.workflow.references import secret_names
@@ -225,7 +226,7 @@ async def _end_group(group: int, grace: float = GRACE) -> None:
     end, pause = asyncio.get_running_loop().time() + grace, 0.01
     while asyncio.get_running_loop().time() < end:
         await asyncio.sleep(pause)
-        if not _group_lives(group):
+        if not group_lives(group):
             return
         pause = min(0.1, pause * 1.5)
     _signal(group, signal.SIGKILL)
@@ -237,25 +238,3 @@ def _signal(group: int, number: int) -> bool:
     except (ProcessLookupError, PermissionError):
         return False
     return True
-
-
-def _group_lives(group: int) -> bool:
-    """Whether a process of the group still runs, not counting zombies."""
-    if not _signal(group, 0):
-        return False
-    found = False
-    try:
-        entries = os.listdir("/proc")  # noqa: PTH208
-    except OSError:
-        return True
-    for entry in entries:
-        if not entry.isdigit():
-            continue
-        try:
-            fields = Path("/proc", entry, "stat").read_bytes().rpartition(b")")[2].split()
-        except OSError:
-            continue
-        found = True
-        if len(fields) > 2 and int(fields[2]) == group and fields[0] not in (b"Z", b"X"):
-            return True
-    return not found

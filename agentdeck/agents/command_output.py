@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import signal
 from collections.abc import Callable
 
 from agentdeck.agents.verb import AttemptContext
 from agentdeck.errors import StepError
+from agentdeck.workflow.json_text import strict_json
 from agentdeck.workflow.model import Data
 
 MB = 1024 * 1024
@@ -156,17 +156,6 @@ def result_of(out: OutputStream) -> Data:
 def _json(text: str) -> Data:
     """The value; _NONE for what is not JSON, which NaN and infinities are not."""
     try:
-        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        return strict_json(text)
     except (ValueError, RecursionError):
         return _NONE
-
-
-def _refuse(word: str) -> None:
-    raise ValueError(word)
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(text)
-    return value

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
-from agentdeck.agents.secret_masking import SecretMaskingVerb
-from agentdeck.agents.verb import Verb, WorkflowContext
+import anyio.to_thread
+
+from agentdeck.agents.verb import AttemptContext, Verb, VerbResult, WorkflowContext
 from agentdeck.errors import StepError
-from agentdeck.workflow.model import Agent
+from agentdeck.providers.keys import KeyStore
+from agentdeck.workflow.expressions import LIGHT
+from agentdeck.workflow.json_text import room_left
+from agentdeck.workflow.model import Agent, Data
 
 
 def build(agent: Agent, setting: WorkflowContext) -> Verb:
@@ -43,3 +47,37 @@ def _maker(verb: str) -> Callable[[Agent, WorkflowContext], Verb] | None:
 
         return PromptVerb
     return None
+
+
+class SecretMaskingVerb:
+    """A verb without any secret read in this run in its log lines, results and faults. `once` and `cache` record
+    masked results too."""
+
+    def __init__(self, verb: Verb, keys: KeyStore) -> None:
+        self._verb = verb
+        self._keys = keys
+
+    async def run(self, work: AttemptContext) -> Data | VerbResult:
+        hide = self._keys.hide
+        log = work.log
+        work.log = lambda text, level="info": log(hide(str(text)), level)
+        try:
+            answer = await self._verb.run(work)
+        except StepError as error:
+            fault = error.fault
+            hidden = StepError(fault.kind, hide(fault.message))
+            hidden.fault = fault._replace(message=hidden.fault.message, detail=hide(fault.detail))
+            raise hidden from None
+        except Exception as error:
+            raise StepError("exception", hide(f"{type(error).__name__}: {error}")) from None
+        if type(answer) is VerbResult:
+            return answer._replace(output=await self._hidden(answer.output))
+        return await self._hidden(answer)
+
+    async def _hidden(self, value: Data) -> Data:
+        """Masked in a thread where the value is large."""
+        if not self._keys.known:
+            return value
+        if room_left(value, LIGHT) >= 0:
+            return self._keys.hide_data(value)
+        return await anyio.to_thread.run_sync(self._keys.hide_data, value)

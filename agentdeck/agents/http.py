@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
@@ -11,14 +9,14 @@ import anyio
 import anyio.to_thread
 import httpx
 
-from agentdeck.agents.template_rendering import render, render_text, render_url
+from agentdeck.agents.template_rendering import render, render_text
 from agentdeck.agents.verb import AttemptContext, WorkflowContext
 from agentdeck.errors import StepError
 from agentdeck.providers.decompression import ACCEPTED, decoded
 from agentdeck.providers.provider_errors import retry_after
 from agentdeck.workflow.deck import MAX_RETRY_AFTER
 from agentdeck.workflow.expressions import compile_template, is_light, show
-from agentdeck.workflow.json_text import json_text
+from agentdeck.workflow.json_text import json_text, strict_json
 from agentdeck.workflow.model import Agent, Data, Http
 from agentdeck.workflow.references import secret_names
 from agentdeck.workflow.units import show_duration
@@ -34,37 +32,14 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-class _HttpClient:
-    """The client that all http agents of a run share; it is stored in the context's `closing`, and found
-    there."""
-
-    def __init__(self) -> None:
-        self._client: httpx.AsyncClient | None = None
-
-    @classmethod
-    def of(cls, setting: WorkflowContext) -> httpx.AsyncClient:
-        for close in setting.closing:
-            if isinstance(close, cls):
-                return close.client()
-        shared = cls()
-        setting.closing.append(shared)
-        return shared.client()
-
-    def client(self) -> httpx.AsyncClient:
-        if self._client is None:
-            self._client = httpx.AsyncClient(
-                timeout=httpx.Timeout(None, connect=CONNECT),
-                headers={"accept-encoding": ACCEPTED},
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
-                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # steps share no cookies
-                follow_redirects=False,
-            )
-        return self._client
-
-    async def __call__(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+def _client() -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        timeout=httpx.Timeout(None, connect=CONNECT),
+        headers={"accept-encoding": ACCEPTED},
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # steps share no cookies
+        follow_redirects=False,
+    )
 
 
 class HttpVerb:
@@ -112,7 +87,7 @@ class HttpVerb:
 
     async def _url(self, work: AttemptContext) -> httpx.URL:
         try:
-            url = _url(await render_url(self.url, work.scope))
+            url = _url(await render(self.url, work.scope))
         except UrlError as error:
             raise StepError("setup", str(error)) from None
         if self.url.from_value and not self._is_listed(url):
@@ -141,7 +116,7 @@ class HttpVerb:
         self, work: AttemptContext, method: str, url: httpx.URL, headers: dict[str, bytes], content: bytes | None
     ) -> Data:
         """Follows redirects itself, as the agent's headers are only for the origin they were written for."""
-        client = _HttpClient.of(self.setting)
+        client = self.setting.shared(httpx.AsyncClient, _client, httpx.AsyncClient.aclose)
         own = url.raw_host
         for _ in range(MOST_REDIRECTS + 1):
             encoded = {name.encode(): value for name, value in headers.items()}
@@ -201,7 +176,7 @@ class HttpVerb:
         if not body and (method == "HEAD" or status in (204, 205)):
             return None
         try:
-            return json.loads(bytes(body), parse_constant=_refuse, parse_float=_finite)
+            return strict_json(bytes(body))
         except (ValueError, RecursionError) as error:
             text = self.keys.hide(_text(bytes(body[:8000]), response))
             raise StepError(
@@ -297,14 +272,3 @@ def _kind(status: int) -> str:
     if status >= 500:
         return "server"
     return "auth" if status in (401, 403) else "rejected"
-
-
-def _refuse(word: str) -> None:
-    raise ValueError(f"{word} is no JSON")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError("a number is too large")
-    return value

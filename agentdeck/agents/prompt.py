@@ -36,26 +36,6 @@ CHARACTERS_PER_TOKEN = 4
 ROUNDS = 10
 
 
-class _ProviderSession:
-    """The provider registry that all prompts of a run share; it is stored in the context's `closing`, and found
-    there."""
-
-    def __init__(self, registry: ProviderRegistry) -> None:
-        self.registry = registry
-
-    @classmethod
-    def of(cls, context: WorkflowContext) -> ProviderRegistry:
-        for close in context.closing:
-            if isinstance(close, cls):
-                return close.registry
-        shared = cls(ProviderRegistry(context.deck, context.sleep, keys=context.keys, children=context.children))
-        context.closing.append(shared)
-        return shared.registry
-
-    async def __call__(self) -> None:
-        await self.registry.close()
-
-
 class PromptVerb:
     """Sends one request per attempt, and one more for each round of tool calls."""
 
@@ -63,7 +43,11 @@ class PromptVerb:
         assert isinstance(agent.does, Prompt)
         self._does = agent.does
         self._context = context
-        self._registry = _ProviderSession.of(context)
+        self._registry = context.shared(
+            ProviderRegistry,
+            lambda: ProviderRegistry(context.deck, context.sleep, keys=context.keys, children=context.children),
+            ProviderRegistry.close,
+        )
         self._text = compile_template(agent.does.text)
         self._system = compile_template(agent.does.system or "")
         self._images = [compile_template(image) for image in agent.does.images]

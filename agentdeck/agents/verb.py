@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from agentdeck.agents.attempt_usage import CallUsage
 from agentdeck.processes.children import Children
@@ -15,6 +16,8 @@ from agentdeck.providers.provider import RateHeaders
 from agentdeck.scheduler.events import Usage
 from agentdeck.workflow.deck import Deck
 from agentdeck.workflow.model import Agent, Data, Definition
+
+T = TypeVar("T")
 
 
 def _never(characters: int) -> int:
@@ -117,3 +120,12 @@ class WorkflowContext:
     record_headers: Callable[[str, RateHeaders], None] = _discard
     children: Children = field(default_factory=Children)
     keys: KeyStore = field(default_factory=KeyStore)
+    _shared: dict[type, Any] = field(default_factory=dict)
+
+    def shared(self, kind: type[T], make: Callable[[], T], close: Callable[[T], Awaitable[None]]) -> T:
+        """The object of this kind that all verbs of the run share, made on first use, closed at the end."""
+        found: T | None = self._shared.get(kind)
+        if found is None:
+            found = self._shared[kind] = make()
+            self.closing.append(partial(close, found))
+        return found

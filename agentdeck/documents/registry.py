@@ -34,17 +34,24 @@ MODELS = {
     "pruned": ("command", "Pruned"),
     "prune-preview": ("command", "PrunePreview"),
 }
-#: Files that agentdeck reads, with the models that they are loaded with. What needs the whole file (cycles, names
-#: that refer to nothing) only the loader checks.
-FILES = {"workflow": ("workflow_file", "WorkflowFile"), "deck": ("deck_file", "DeckFile")}
+#: Files that agentdeck reads. What needs the whole file (cycles, unknown names) only the loader checks.
+FILES = ("workflow", "deck")
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 NAMES = (*FILES, *MODELS)
 
 
 def model(name: str) -> type[BaseModel]:
-    """The model of a document that `--json` prints, or of a file."""
-    package, (module, attribute) = ("workflow", FILES[name]) if name in FILES else ("documents", MODELS[name])
-    found: type[BaseModel] = getattr(import_module(f"agentdeck.{package}.{module}"), attribute)
+    """The model of a document that `--json` prints, or of a file that the loader reads with it."""
+    if name == "workflow":
+        from agentdeck.workflow.workflow_file import WorkflowFile
+
+        return WorkflowFile
+    if name == "deck":
+        from agentdeck.workflow.deck_file import DeckFile
+
+        return DeckFile
+    module, attribute = MODELS[name]
+    found: type[BaseModel] = getattr(import_module(f"agentdeck.documents.{module}"), attribute)
     return found
 
 

@@ -107,6 +107,14 @@ def _group_of(pid: int) -> int:
     return int(fields[2]) if len(fields) > 2 and fields[0] not in (b"Z", b"X") else 0
 
 
+def group_lives(group: int) -> bool:
+    """Whether a process of the group still runs, not counting zombies where /proc shows them."""
+    if not _exists(-group):
+        return False
+    groups = {_group_of(pid) for pid in _all()}
+    return group in groups or groups <= {0}
+
+
 def _exists(pid: int) -> bool:
     try:
         os.kill(pid, 0)

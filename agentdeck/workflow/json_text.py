@@ -9,6 +9,7 @@ thread that writes a large value lets the loop run in between, and a text that g
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
@@ -183,3 +184,20 @@ def _estimate(value: Data, most: int) -> float:
         for item in value if step == 1 else value[::step]:
             size += (_estimate(item, below) + 2) * step
     return size
+
+
+def strict_json(text: str | bytes) -> Data:
+    """The value of a JSON text. Raises ValueError, also for NaN and infinities, which JSON does not have, and
+    RecursionError."""
+    return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+
+
+def _refuse(word: str) -> None:
+    raise ValueError(f"{word} is no JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("a number is too large")
+    return value

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from agentdeck.agents.template_rendering import render, render_text, render_url
+from agentdeck.agents.template_rendering import render, render_text
 from agentdeck.errors import StepError
 from agentdeck.workflow.expressions import compile_template, is_light
 from agentdeck.workflow.url import compile_url
@@ -50,10 +50,10 @@ async def test_large_values_do_not_hold_up_the_loop(ticks: Callable[[], int], te
 async def test_a_url_with_a_large_value_does_not_hold_up_the_loop(ticks: Callable[[], int]) -> None:
     before = ticks()
     url = compile_url("http://127.0.0.1/${a}")
-    assert len(await render_url(url, {"a": "é" * 300_000})) > 300_000
+    assert len(await render(url, {"a": "é" * 300_000})) > 300_000
     assert ticks() > before
     with pytest.raises(StepError, match="division by zero"):
-        await render_url(compile_url("http://127.0.0.1/${1 / 0}"), {})
+        await render(compile_url("http://127.0.0.1/${1 / 0}"), {})
 
 
 async def test_what_is_looked_at_is_what_the_template_reads() -> None:
