@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 import anyio.to_thread
@@ -32,13 +32,15 @@ METHODS = ("ainvoke", "arun", "kickoff_async", "invoke", "run", "kickoff")
 
 
 class Context:
-    """The argument `ctx` of a function."""
+    """The argument `ctx` of a function. `id` is run, task, step and attempt as one string."""
 
-    __slots__ = ("_cancelled", "_work")
+    __slots__ = ("_cancelled", "_work", "attempt", "deadline", "id", "run", "step", "task")
 
     def __init__(self, work: AttemptContext, cancelled: threading.Event | None = None) -> None:
         self._work = work
         self._cancelled = cancelled
+        self.run, self.task, self.step, self.attempt = work.run, work.task, work.step, work.attempt
+        self.id, self.deadline = work.id, work.deadline
 
     def log(self, text: str, level: str = "info") -> None:
         """Write to this agent's log. From any thread."""
@@ -53,31 +55,6 @@ class Context:
         long should check this."""
         return self._cancelled is not None and self._cancelled.is_set()
 
-    @property
-    def deadline(self) -> float | None:
-        return self._work.deadline
-
-    @property
-    def attempt(self) -> int:
-        return self._work.attempt
-
-    @property
-    def run(self) -> str:
-        return self._work.run
-
-    @property
-    def task(self) -> str:
-        return self._work.task
-
-    @property
-    def step(self) -> str:
-        return self._work.step
-
-    @property
-    def id(self) -> str:
-        """Run, task, step and attempt as one string."""
-        return self._work.id
-
 
 class PythonVerb:
     """Calls one function. Its signature is inspected once, when the verb is made."""
@@ -86,15 +63,15 @@ class PythonVerb:
         assert isinstance(agent.does, Python)
         found = setting.functions.get(agent.name)
         self._target = agent.does.target
-        self._function, whole = _callable(resolve(self._target, setting.folder) if found is None else found)
-        self._whole = whole
+        found = resolve(self._target, setting.folder) if found is None else found
+        self._function, self._whole = _callable(found)
         self._names: list[tuple[str, bool]] = []
         self._rest = False
         self._async = _is_async(self._function)
         self._limiter = None if self._async else anyio.CapacityLimiter(10_000)
-        if not whole and not _takes_nothing(self._function):
+        if not self._whole and not _takes_nothing(self._function):
             self._read_signature()
-        self._bare = not (whole or self._names or self._rest)
+        self._bare = not (self._whole or self._names or self._rest)
 
     def _read_signature(self) -> None:
         try:
@@ -144,13 +121,12 @@ class PythonVerb:
     async def _in_thread(self, work: AttemptContext) -> Data:
         cancelled = threading.Event()
         if self._whole:
-            arguments: dict[str, Any] = {}
-            function: Callable[..., Any] = partial(self._function, _everything(work))
+            call = partial(self._function, _everything(work))
         else:
-            arguments, function = self._arguments(work, cancelled), self._function
+            call = partial(self._function, **self._arguments(work, cancelled))
         try:
             result = await anyio.to_thread.run_sync(
-                lambda: _shielded(function, arguments), abandon_on_cancel=True, limiter=self._limiter
+                _shielded, call, abandon_on_cancel=True, limiter=self._limiter
             )
         except asyncio.CancelledError:
             cancelled.set()
@@ -201,14 +177,11 @@ def _takes_nothing(function: Callable[..., Any]) -> bool:
     )
 
 
-class _Raised:
+class _Raised(NamedTuple):
     """An exception of a function in a thread, passed as a value: SystemExit must not end the thread pool's
     worker."""
 
-    __slots__ = ("error",)
-
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
+    error: BaseException
 
 
 def _everything(work: AttemptContext) -> dict[str, Any]:
@@ -242,10 +215,10 @@ def _by_place(function: Callable[..., Any], first: list[str]) -> Callable[..., A
     return call
 
 
-def _shielded(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+def _shielded(call: Callable[[], Any]) -> Any:
     """The function's result: an awaitable, or plain data, converted here, in the thread."""
     try:
-        result = function(**arguments)
+        result = call()
         return result if inspect.isawaitable(result) else to_data(result)
     except BaseException as error:
         return _Raised(error)

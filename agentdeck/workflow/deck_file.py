@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Field
 
 from agentdeck.workflow.file_model import (
     ABSENT,
@@ -14,6 +14,7 @@ from agentdeck.workflow.file_model import (
     TEXT,
     WHOLE,
     AnyText,
+    ByType,
     Duration,
     FileModel,
     Flag,
@@ -24,8 +25,6 @@ from agentdeck.workflow.file_model import (
     Size,
     Table,
     Text,
-    by_type,
-    kind_needed,
     name_check,
 )
 
@@ -44,10 +43,7 @@ class ProviderLimitsSpec(FileModel):
     tokens: RateLimit = ABSENT
     input_tokens: RateLimit = ABSENT
     output_tokens: RateLimit = ABSENT
-    concurrent: Annotated[
-        Annotated[Literal["auto"], Tag(TEXT)] | Annotated[Positive, Tag(NUMBER)],
-        Discriminator(by_type, **kind_needed("a number or auto")),
-    ] = ABSENT
+    concurrent: Annotated[Literal["auto"] | Positive, ByType("a number or auto", TEXT, NUMBER)] = ABSENT
 
 
 class KeyCommand(FileModel):
@@ -60,10 +56,7 @@ class ProviderSpec(FileModel):
     """A provider of models, with its key and its limits."""
 
     type: Literal["anthropic", "openai", "simulated"]
-    key: Annotated[
-        Annotated[Text, Tag(TEXT)] | Annotated[KeyCommand, Tag(MAP)],
-        Discriminator(by_type, **kind_needed("a key")),
-    ] = ABSENT
+    key: Annotated[Text | KeyCommand, ByType("a key", TEXT, MAP)] = ABSENT
     url: Text = ABSENT
     limits: ProviderLimitsSpec = ABSENT
     learn: Flag = ABSENT

@@ -194,7 +194,7 @@ class ExpressionCompiler:
             known = " ".join(FUNCTIONS)
             raise self.refuse(node, f"{ast.unparse(node.func)[:40]!r} cannot be called; there are {known}")
         name = node.func.id
-        function, least, most = FUNCTIONS[name]
+        function, least, most, *_ = FUNCTIONS[name]
         if not least <= len(node.args) <= most:
             raise self.refuse(node, f"{name} takes {least if least == most else f'{least} to {most}'} values")
         agent = _agent_argument(node.args[0]) if name in BY_NAME else None

@@ -10,7 +10,8 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
 
 from agentdeck.errors import AgentdeckError
 from agentdeck.workflow.json_text import SMALL_INT, TooLong, json_text
@@ -93,10 +94,7 @@ def _kind(value: Data) -> str:
 
 
 def _items(frame: Frame, value: Data) -> list[Data]:
-    if isinstance(value, str | list | tuple):
-        frame.spend(len(value) // 8 + 1)
-        return list(value)
-    if isinstance(value, dict):
+    if isinstance(value, str | list | tuple | dict):
         frame.spend(len(value) // 8 + 1)
         return list(value)
     raise ExpressionError(f"a list is needed, not {_kind(value)}")
@@ -110,19 +108,16 @@ def _len(frame: Frame, value: Data) -> Data:
     raise ExpressionError(f"len of {_kind(value)}")
 
 
-def _extreme(name: str, pick: Callable[[Iterable[Any]], Any]) -> Callable[..., Data]:
-    def function(frame: Frame, *values: Data) -> Data:
-        items = _items(frame, values[0]) if len(values) == 1 else list(values)
-        if not items:
-            return None
-        kinds = set(map(type, items))
-        if kinds == {str}:
-            return pick(items)
-        if not kinds <= _NUMBERS:
-            raise ExpressionError(f"{name} needs numbers or strings")
-        return pick(bounded(pick(some)) for some in _some(items))
-
-    return function
+def _extreme(pick: Callable[[Iterable[Any]], Any], frame: Frame, *values: Data) -> Data:
+    items = _items(frame, values[0]) if len(values) == 1 else list(values)
+    if not items:
+        return None
+    kinds = set(map(type, items))
+    if kinds == {str}:
+        return pick(items)
+    if not kinds <= _NUMBERS:
+        raise ExpressionError(f"{pick.__name__} needs numbers or strings")
+    return pick(bounded(pick(some)) for some in _some(items))
 
 
 def _sum(frame: Frame, values: Data) -> Data:
@@ -148,31 +143,21 @@ def _round(frame: Frame, value: Data, digits: Data = 0) -> Data:
     return round(value, digits) if digits else round(value)
 
 
-def _str(frame: Frame, value: Data) -> Data:
-    return frame.show(value)
+def _number(make: type[int] | type[float], frame: Frame, value: Data) -> Data:
+    if isinstance(value, str) and len(value) > 100:
+        raise ExpressionError(f"{make.__name__} of a text of {len(value)} characters")
+    try:
+        return bounded(make(value))
+    except (TypeError, ValueError, OverflowError):
+        shown = repr(value) if isinstance(value, str) else _kind(value)
+        raise ExpressionError(f"{make.__name__} of {shown}") from None
 
 
-def _number(make: Callable[[Any], Any], name: str) -> Callable[..., Data]:
-    def function(frame: Frame, value: Data) -> Data:
-        if isinstance(value, str) and len(value) > 100:
-            raise ExpressionError(f"{name} of a text of {len(value)} characters")
-        try:
-            return bounded(make(value))
-        except (TypeError, ValueError, OverflowError):
-            shown = repr(value) if isinstance(value, str) else _kind(value)
-            raise ExpressionError(f"{name} of {shown}") from None
-
-    return function
-
-
-def _text(method: Callable[[str], str], name: str) -> Callable[..., Data]:
-    def function(frame: Frame, value: Data) -> Data:
-        if not isinstance(value, str):
-            raise ExpressionError(f"{name} of {_kind(value)}")
-        frame.spend(len(value) // 32 + 1)
-        return method(value)
-
-    return function
+def _text(method: Callable[[str], str], frame: Frame, value: Data) -> Data:
+    if not isinstance(value, str):
+        raise ExpressionError(f"{method.__name__} of {_kind(value)}")
+    frame.spend(len(value) // 32 + 1)
+    return method(value)
 
 
 def _join(frame: Frame, values: Data, between: Data = ", ") -> Data:
@@ -195,46 +180,55 @@ def _join(frame: Frame, values: Data, between: Data = ", ") -> Data:
     return between.join(texts)
 
 
-def _of_map(name: str, pick: Callable[[dict[str, Data]], Iterable[Data]]) -> Callable[..., Data]:
-    def function(frame: Frame, value: Data) -> Data:
-        if not isinstance(value, dict):
-            raise ExpressionError(f"{name} of {_kind(value)}; it takes a map")
-        frame.spend(len(value) // 8 + 1)
-        return list(pick(value))
-
-    return function
+def _of_map(pick: Callable[[dict[str, Data]], Iterable[Data]], frame: Frame, value: Data) -> Data:
+    if not isinstance(value, dict):
+        raise ExpressionError(f"{pick.__name__} of {_kind(value)}; it takes a map")
+    frame.spend(len(value) // 8 + 1)
+    return list(pick(value))
 
 
-def _missing(frame: Frame) -> Data:
-    return list(frame.scope.get("__missing__") or [])
+def _of_agent(key: str, frame: Frame, name: Data) -> Data:
+    return (frame.scope.get(key) or {}).get(name) if isinstance(name, str) else None
 
 
-def _of_agent(key: str) -> Callable[[Frame, Data], Data]:
-    def function(frame: Frame, name: Data) -> Data:
-        return (frame.scope.get(key) or {}).get(name) if isinstance(name, str) else None
+class Function(NamedTuple):
+    """A function of expressions: what it does, and its least and most arguments. For the check of types: what it
+    gives (None is anything), and what its first argument has to be, since it fails for all of `refused`."""
 
-    return function
+    call: Callable[..., Data]
+    least: int
+    most: int
+    gives: str | None = None
+    needed: str = ""
+    refused: frozenset[str] = frozenset()
 
 
-FUNCTIONS: dict[str, tuple[Callable[..., Data], int, int]] = {
-    "len": (_len, 1, 1),
-    "min": (_extreme("min", min), 1, 20),
-    "max": (_extreme("max", max), 1, 20),
-    "sum": (_sum, 1, 1),
-    "any": (lambda frame, values: any(_items(frame, values)), 1, 1),
-    "all": (lambda frame, values: all(_items(frame, values)), 1, 1),
-    "round": (_round, 1, 2),
-    "str": (_str, 1, 1),
-    "int": (_number(int, "int"), 1, 1),
-    "float": (_number(float, "float"), 1, 1),
-    "lower": (_text(str.lower, "lower"), 1, 1),
-    "upper": (_text(str.upper, "upper"), 1, 1),
-    "join": (_join, 1, 2),
-    "values": (_of_map("values", dict.values), 1, 1),
-    "keys": (_of_map("keys", dict.keys), 1, 1),
-    "missing": (_missing, 0, 0),
-    "status": (_of_agent("__status__"), 1, 1),
-    "error": (_of_agent("__error__"), 1, 1),
+def _kinds(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_LIST = "a list"
+_NO_LIST, _NO_TEXT = _kinds("number boolean"), _kinds("number boolean list map")
+_NO_MAP = _kinds("string number boolean list")
+FUNCTIONS = {
+    "len": Function(_len, 1, 1, "number", "a list, a map or a string", _NO_LIST),
+    "min": Function(partial(_extreme, min), 1, 20),
+    "max": Function(partial(_extreme, max), 1, 20),
+    "sum": Function(_sum, 1, 1, "number", _LIST, _kinds("string number boolean map")),
+    "any": Function(lambda frame, values: any(_items(frame, values)), 1, 1, "boolean", _LIST, _NO_LIST),
+    "all": Function(lambda frame, values: all(_items(frame, values)), 1, 1, "boolean", _LIST, _NO_LIST),
+    "round": Function(_round, 1, 2, "number", "a number", _kinds("string list map")),
+    "str": Function(Frame.show, 1, 1, "string"),
+    "int": Function(partial(_number, int), 1, 1, "number"),
+    "float": Function(partial(_number, float), 1, 1, "number"),
+    "lower": Function(partial(_text, str.lower), 1, 1, "string", "a string", _NO_TEXT),
+    "upper": Function(partial(_text, str.upper), 1, 1, "string", "a string", _NO_TEXT),
+    "join": Function(_join, 1, 2, "string", _LIST, _NO_LIST),
+    "values": Function(partial(_of_map, dict.values), 1, 1, "list", "a map", _NO_MAP),
+    "keys": Function(partial(_of_map, dict.keys), 1, 1, "list", "a map", _NO_MAP),
+    "missing": Function(lambda frame: list(frame.scope.get("__missing__") or []), 0, 0, "list"),
+    "status": Function(partial(_of_agent, "__status__"), 1, 1),
+    "error": Function(partial(_of_agent, "__error__"), 1, 1),
 }
 #: Functions whose argument may be a bare agent's name.
 BY_NAME = frozenset({"status", "error"})
@@ -256,31 +250,27 @@ def _add(frame: Frame, a: Data, b: Data) -> Data:
             raise ExpressionError("the value is too large")
         frame.spend(size // (512 if isinstance(a, str) else 32))
         return a + b  # type: ignore[operator]
-    return _plus(frame, a, b)
+    return _arithmetic(operator.add, "+", frame, a, b)
 
 
-def _arithmetic(act: Callable[[Any, Any], Any], sign: str) -> Operator:
-    def function(frame: Frame, a: Data, b: Data) -> Data:
-        if not isinstance(a, int | float) or not isinstance(b, int | float):
-            raise ExpressionError(f"{_kind(a)} {sign} {_kind(b)} is not possible")
-        try:
-            return bounded(act(a, b))
-        except ZeroDivisionError:
-            raise ExpressionError("division by zero") from None
-        except OverflowError:
-            raise ExpressionError("the number is too large") from None
-
-    return function
+def _arithmetic(act: Callable[[Any, Any], Any], sign: str, frame: Frame, a: Data, b: Data) -> Data:
+    if not isinstance(a, int | float) or not isinstance(b, int | float):
+        raise ExpressionError(f"{_kind(a)} {sign} {_kind(b)} is not possible")
+    try:
+        return bounded(act(a, b))
+    except ZeroDivisionError:
+        raise ExpressionError("division by zero") from None
+    except OverflowError:
+        raise ExpressionError("the number is too large") from None
 
 
-_plus = _arithmetic(operator.add, "+")
 ARITHMETIC: dict[type, Operator] = {
     ast.Add: _add,
-    ast.Sub: _arithmetic(operator.sub, "-"),
-    ast.Mult: _arithmetic(operator.mul, "*"),
-    ast.Div: _arithmetic(operator.truediv, "/"),
-    ast.FloorDiv: _arithmetic(operator.floordiv, "//"),
-    ast.Mod: _arithmetic(operator.mod, "%"),
+    ast.Sub: partial(_arithmetic, operator.sub, "-"),
+    ast.Mult: partial(_arithmetic, operator.mul, "*"),
+    ast.Div: partial(_arithmetic, operator.truediv, "/"),
+    ast.FloorDiv: partial(_arithmetic, operator.floordiv, "//"),
+    ast.Mod: partial(_arithmetic, operator.mod, "%"),
 }
 
 
@@ -293,18 +283,15 @@ def _equal(frame: Frame, a: Data, b: Data) -> bool:
     return bool(a == b)
 
 
-def _ordered(act: Callable[[Any, Any], bool], sign: str) -> Operator:
-    def function(frame: Frame, a: Data, b: Data) -> bool:
-        if a is None or b is None:
-            return False
-        numbers = isinstance(a, int | float) and isinstance(b, int | float)
-        if not numbers and not (isinstance(a, str) and isinstance(b, str)):
-            raise ExpressionError(f"{_kind(a)} {sign} {_kind(b)} is not possible")
-        if isinstance(a, str):
-            frame.spend(len(a) // 512)
-        return act(a, b)
-
-    return function
+def _ordered(act: Callable[[Any, Any], bool], sign: str, frame: Frame, a: Data, b: Data) -> bool:
+    if a is None or b is None:
+        return False
+    numbers = isinstance(a, int | float) and isinstance(b, int | float)
+    if not numbers and not (isinstance(a, str) and isinstance(b, str)):
+        raise ExpressionError(f"{_kind(a)} {sign} {_kind(b)} is not possible")
+    if isinstance(a, str):
+        frame.spend(len(a) // 512)
+    return act(a, b)
 
 
 def _within(frame: Frame, a: Data, b: Data) -> bool:
@@ -322,10 +309,10 @@ def _within(frame: Frame, a: Data, b: Data) -> bool:
 COMPARE: dict[type, Operator] = {
     ast.Eq: _equal,
     ast.NotEq: lambda frame, a, b: not _equal(frame, a, b),
-    ast.Lt: _ordered(operator.lt, "<"),
-    ast.LtE: _ordered(operator.le, "<="),
-    ast.Gt: _ordered(operator.gt, ">"),
-    ast.GtE: _ordered(operator.ge, ">="),
+    ast.Lt: partial(_ordered, operator.lt, "<"),
+    ast.LtE: partial(_ordered, operator.le, "<="),
+    ast.Gt: partial(_ordered, operator.gt, ">"),
+    ast.GtE: partial(_ordered, operator.ge, ">="),
     ast.In: _within,
     ast.NotIn: lambda frame, a, b: not _within(frame, a, b),
     ast.Is: _equal,

@@ -10,6 +10,7 @@ import ast
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
+from agentdeck.workflow.expression_functions import BY_NAME, FUNCTIONS
 from agentdeck.workflow.expressions import Expression, dotted_name, tree_of
 from agentdeck.workflow.references import Found
 from agentdeck.workflow.yaml_source import Source, as_map
@@ -21,24 +22,6 @@ Names: TypeAlias = Callable[[tuple[str, ...]], Kind]
 _DECLARED = {
     "string": "string", "number": "number", "integer": "number", "boolean": "boolean", "list": "list",
     "object": "map",
-}  # fmt: skip
-#: Of each function: the types for which it fails whatever the value, and what it needs instead.
-_REFUSES = {
-    "sum": ({"string", "number", "boolean", "map"}, "a list"),
-    "any": ({"number", "boolean"}, "a list"),
-    "all": ({"number", "boolean"}, "a list"),
-    "join": ({"number", "boolean"}, "a list"),
-    "len": ({"number", "boolean"}, "a list, a map or a string"),
-    "round": ({"string", "list", "map"}, "a number"),
-    "lower": ({"number", "boolean", "list", "map"}, "a string"),
-    "upper": ({"number", "boolean", "list", "map"}, "a string"),
-    "values": ({"string", "number", "boolean", "list"}, "a map"),
-    "keys": ({"string", "number", "boolean", "list"}, "a map"),
-}
-_GIVES = {
-    "len": "number", "sum": "number", "round": "number", "int": "number", "float": "number", "any": "boolean",
-    "all": "boolean", "str": "string", "lower": "string", "upper": "string", "join": "string", "missing": "list",
-    "values": "list", "keys": "list",
 }  # fmt: skip
 _NUMERIC = {"number", "boolean"}
 _SIGNS = {ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%"}
@@ -136,20 +119,17 @@ class _Checked:
         return None
 
     def _call(self, function: str, args: list[ast.expr]) -> Kind:
-        if function in ("status", "error"):
+        if function in BY_NAME:
             return None  # their argument is a name
         kinds = [self._of(arg) for arg in args]
-        if function in ("min", "max"):
-            refused, needed = (
-                ({"number", "boolean"}, "a list, or several values") if len(args) == 1 else (set(), "")
-            )
-        else:
-            refused, needed = _REFUSES.get(function, (set[str](), ""))
+        _, _, _, gives, needed, refused = FUNCTIONS[function]
+        if function in ("min", "max") and len(args) == 1:
+            needed, refused = "a list, or several values", frozenset(_NUMERIC)
         if kinds and kinds[0] in refused:
             text = ast.unparse(args[0])
             fix = f"use {function}(values({text}))" if kinds[0] == "map" and needed.startswith("a list") else ""
             self._refuse(f"{function} needs {needed}, and {text} is a {kinds[0]}", fix)
-        return _GIVES.get(function)
+        return gives
 
     def _arithmetic(self, op: ast.operator, left: ast.expr, right: ast.expr) -> Kind:
         first, second = self._of(left), self._of(right)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import cache
-from typing import Annotated, Any, ClassVar, TypeAlias
+from typing import Annotated, Any, ClassVar, TypeAlias, get_args
 
 from pydantic import (
     AfterValidator,
@@ -172,41 +172,39 @@ class OneOrMany:
 ONE_OR_MANY = OneOrMany()
 
 # Unions --------------------------------------------------------------------------------------------------
-#
-# The variant is chosen by the type of the value, so that an error is about the variant that was meant. A tag is
-# part of an error's location, and is no key of any file.
 
 TEXT, NUMBER, LIST, MAP, OTHER, AUTO = "<text>", "<number>", "<list>", "<map>", "<other>", "<auto>"
 
 
-def kind_needed(needed: str) -> dict[str, Any]:
-    """The options of a Discriminator for values that no variant takes. `needed` names what they take."""
-    return {
-        "custom_error_type": "kind",
-        "custom_error_message": needed,
-        "custom_error_context": {"needed": needed},
-    }
+class ByType:
+    """Annotates a union whose variants, in their order, take values of these types: of text, of `auto`, OTHER of
+    what no other variant takes. So an error is about the variant that was meant. `needed` names what they take.
+    A type's tag is part of an error's location, and is no key of any file."""
+
+    def __init__(self, needed: str, *types: str) -> None:
+        self.needed, self.types = needed, types
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        variants = dict(zip(self.types, map(handler.generate_schema, get_args(source)), strict=True))
+        return core_schema.tagged_union_schema(
+            variants,
+            self._type_of,
+            custom_error_type="kind",
+            custom_error_message=self.needed,
+            custom_error_context={"needed": self.needed},
+        )
+
+    def _type_of(self, value: Any) -> str | None:
+        if value == "auto" and AUTO in self.types:
+            return AUTO
+        found = type_of(value)
+        return found if found in self.types or OTHER not in self.types else OTHER
 
 
-def by_type(value: Any) -> str | None:
-    """The tag for the type of a value."""
-    if isinstance(value, str):
-        return TEXT
-    if isinstance(value, list):
-        return LIST
-    if isinstance(value, dict):
-        return MAP
-    return NUMBER if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def map_or_other(value: Any) -> str:
-    """MAP, or OTHER for any other value."""
-    return MAP if isinstance(value, dict) else OTHER
-
-
-def auto_or_other(value: Any) -> str:
-    """AUTO for `auto`, else as `map_or_other`."""
-    return AUTO if value == "auto" else map_or_other(value)
+def type_of(value: Any) -> str | None:
+    """The type of a value of a file: TEXT, NUMBER, LIST or MAP."""
+    kinds = {str: TEXT, int: NUMBER, float: NUMBER, list: LIST, dict: MAP}
+    return kinds.get(type(value))
 
 
 # Texts ---------------------------------------------------------------------------------------------------

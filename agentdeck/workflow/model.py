@@ -20,8 +20,6 @@ from agentdeck.errors import StoreError
 #: Plain JSON-like data: None, bool, int, float, str, lists and string-keyed dicts of them.
 Data: TypeAlias = Any
 
-FORMAT = 1
-
 # Verbs ---------------------------------------------------------------------------------------------------
 
 
@@ -255,9 +253,6 @@ class Limits:
 
     workers: int | None = None
     providers: Mapping[str, ProviderLimits] = field(default_factory=dict)
-
-
-RUNGS = ("reduce", "downgrade", "drop", "ask", "stop")
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,11 +80,6 @@ def show_size(value: float) -> str:
     return _plain(value)
 
 
-def show_share(value: float) -> str:
-    """The text of a share, as in `90%`."""
-    return f"{_plain(value * 100)}%"
-
-
 def _plain(value: float) -> str:
     """A number without an exponent, rounded to 9 decimals: binary fractions add digits beyond that."""
     text = f"{value:.9f}".rstrip("0").rstrip(".")

@@ -8,9 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import (
     AfterValidator,
     BeforeValidator,
-    Discriminator,
     Field,
-    Tag,
     WithJsonSchema,
     WrapValidator,
 )
@@ -32,6 +30,7 @@ from agentdeck.workflow.file_model import (
     TEXT,
     WHOLE,
     AnyText,
+    ByType,
     Duration,
     Expression,
     FileModel,
@@ -46,15 +45,12 @@ from agentdeck.workflow.file_model import (
     Template,
     Text,
     Value,
-    auto_or_other,
-    by_type,
     checked,
     fault,
-    kind_needed,
-    map_or_other,
     name_check,
     name_pattern,
     pass_invalid,
+    type_of,
 )
 from agentdeck.workflow.model import KNOWN_PARAMETERS, VERBS
 from agentdeck.workflow.url import check_listed, compile_url
@@ -87,10 +83,8 @@ def _two(value: Any) -> Any:
 
 
 TypeName = Literal["any", "string", "number", "integer", "boolean", "list", "object"]
-Type = Annotated[
-    Annotated[TypeName, Tag(TEXT)] | Annotated[list[Value], Field(min_length=1), Tag(LIST)],
-    Discriminator(by_type, **kind_needed("a type or a list of choices")),
-]
+Choices = Annotated[list[Value], Field(min_length=1)]
+Type = Annotated[TypeName | Choices, ByType("a type or a list of choices", TEXT, LIST)]
 Attempts = Annotated[int, Field(strict=True, ge=1, le=MAX_ATTEMPTS), WHOLE]
 
 
@@ -119,33 +113,20 @@ class RetrySpec(FileModel):
     escalate: Flag = ABSENT
 
 
-Retry = Annotated[
-    Annotated[Attempts, Tag(NUMBER)] | Annotated[RetrySpec, Tag(MAP)],
-    Discriminator(by_type, **kind_needed("a number of attempts or a map")),
-]
-AutoOrDuration = Annotated[
-    Annotated[Literal["auto"], Tag(AUTO)] | Annotated[Duration, Tag(OTHER)] | Annotated[Duration, Tag(MAP)],
-    Discriminator(auto_or_other),
-]
+Retry = Annotated[Attempts | RetrySpec, ByType("a number of attempts or a map", NUMBER, MAP)]
 
 
 class TimeoutSpec(FileModel):
     """The four clocks of a step."""
 
     queue: Duration = ABSENT
-    attempt: AutoOrDuration = ABSENT
+    attempt: Annotated[Literal["auto"] | Duration, ByType("", AUTO, OTHER)] = ABSENT
     idle: Duration = ABSENT
     total: Duration = ABSENT
 
 
-Timeout = Annotated[
-    Annotated[Literal["auto"], Tag(AUTO)] | Annotated[TimeoutSpec, Tag(MAP)] | Annotated[Duration, Tag(OTHER)],
-    Discriminator(auto_or_other),
-]
-Quorum = Annotated[
-    Annotated[Share, Tag(TEXT)] | Annotated[Positive, Tag(NUMBER)],
-    Discriminator(by_type, **kind_needed("a number or a share")),
-]
+Timeout = Annotated[Literal["auto"] | TimeoutSpec | Duration, ByType("", AUTO, MAP, OTHER)]
+Quorum = Annotated[Share | Positive, ByType("a number or a share", TEXT, NUMBER)]
 
 
 class JoinSpec(FileModel):
@@ -159,8 +140,7 @@ class JoinSpec(FileModel):
 
 
 Join = Annotated[
-    Annotated[Literal["all", "any", "progressive"], Tag(TEXT)] | Annotated[JoinSpec, Tag(MAP)],
-    Discriminator(by_type, **kind_needed("all, any, progressive or a map")),
+    Literal["all", "any", "progressive"] | JoinSpec, ByType("all, any, progressive or a map", TEXT, MAP)
 ]
 
 
@@ -172,8 +152,7 @@ class OnErrorSpec(FileModel):
 
 
 OnError = Annotated[
-    Annotated[Literal["fail", "continue"], Tag(TEXT)] | Annotated[OnErrorSpec, Tag(MAP)],
-    Discriminator(by_type, **kind_needed("fail, continue or {fallback: agent}")),
+    Literal["fail", "continue"] | OnErrorSpec, ByType("fail, continue or {fallback: agent}", TEXT, MAP)
 ]
 Cases = Annotated[dict[str, Text], Table(least=1, raw=True)]
 Values = Annotated[dict[str, Value], Table(raw=True)]
@@ -212,10 +191,7 @@ class CommandSpec(FileModel):
     ] = ABSENT
 
 
-Command = Annotated[
-    Annotated[Arguments, Tag(LIST)] | Annotated[CommandSpec, Tag(MAP)],
-    Discriminator(by_type, **kind_needed('a list of arguments, like ["git", "log"],')),
-]
+Command = Annotated[Arguments | CommandSpec, ByType('a list of arguments, like ["git", "log"],', LIST, MAP)]
 
 
 class TokensSpec(FileModel):
@@ -225,11 +201,8 @@ class TokensSpec(FileModel):
     out: Size = ABSENT
 
 
-Tokens = Annotated[
-    Annotated[list[Size], BeforeValidator(_two), Field(min_length=2, max_length=2), Tag(LIST)]
-    | Annotated[TokensSpec, Tag(MAP)],
-    Discriminator(by_type, **kind_needed("[in, out]")),
-]
+TokensPair = Annotated[list[Size], BeforeValidator(_two), Field(min_length=2, max_length=2)]
+Tokens = Annotated[TokensPair | TokensSpec, ByType("[in, out]", LIST, MAP)]
 
 
 class SimulateSpec(FileModel):
@@ -243,9 +216,7 @@ class SimulateSpec(FileModel):
     tokens: Tokens = ABSENT
 
 
-Simulate = Annotated[
-    Annotated[SimulateSpec, Tag(MAP)] | Annotated[Duration, Tag(OTHER)], Discriminator(map_or_other)
-]
+Simulate = Annotated[SimulateSpec | Duration, ByType("", MAP, OTHER)]
 
 
 class DispatchSpec(FileModel):
@@ -256,9 +227,7 @@ class DispatchSpec(FileModel):
     otherwise: Text = ABSENT
 
 
-Dispatch = Annotated[
-    Annotated[DispatchSpec, Tag(MAP)] | Annotated[Expression, Tag(OTHER)], Discriminator(map_or_other)
-]
+Dispatch = Annotated[DispatchSpec | Expression, ByType("", MAP, OTHER)]
 
 
 class ApproveSpec(FileModel):
@@ -380,7 +349,7 @@ InputName = Annotated[str, name_check("an input", KNOWN_PARAMETERS, "means somet
 
 
 def _format_number(value: Any) -> Any:
-    if by_type(value) != NUMBER:
+    if type_of(value) != NUMBER:
         raise fault(f"the number 1 is needed here, not {kind(value)}")
     return value
 
