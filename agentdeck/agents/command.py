@@ -27,7 +27,6 @@ from agentdeck.errors import StepError
 from agentdeck.processes.ending import group_lives
 from agentdeck.workflow.expressions import Template, compile_template
 from agentdeck.workflow.model import Agent, Command, Data
-from agentdeck.workflow.references import secret_names
 
 GRACE = 0.8  # seconds from TERM to KILL
 DRAIN = 0.3  # seconds without output that pipes may stay open after the exit
@@ -46,7 +45,6 @@ class CommandVerb:
         self.accepted = frozenset(command.ok)
         self.args = [compile_template(arg) for arg in command.args]
         self.env = {name: compile_template(value) for name, value in command.env.items()}
-        self.secrets = {name: secret_names(template) for name, template in self.env.items()}
         self.keys = setting.keys
         self.cwd = None if command.cwd is None else compile_template(command.cwd)
         self.input = None if command.input is None else compile_template(command.input)
@@ -108,20 +106,16 @@ class CommandVerb:
         for name, template in self.env.items():
             if not name or "=" in name or "\0" in name:
                 raise StepError("setup", f"{name!r} cannot be the name of an environment variable")
-            env[name] = await self._value(name, template, work)
+            scope = await self.keys.with_secrets(work.scope, template)
+            env[name] = await _word(template, scope, f"env {name}")
         env["AGENTDECK_RUN"], env["AGENTDECK_TASK"] = work.run, work.task
         env["AGENTDECK_STEP"], env["AGENTDECK_ATTEMPT"] = work.step, str(work.attempt)
         return env
 
-    async def _value(self, name: str, template: Template, work: AttemptContext) -> str:
-        scope = await self.keys.with_secrets(work.scope, self.secrets[name])
-        return await _word(template, scope, f"env {name}")
-
     async def _cwd(self, work: AttemptContext) -> Path:
-        if self.cwd is None:
-            cwd = self.folder
-        else:
-            cwd = self.folder / await _word(self.cwd, work.scope, "cwd")
+        cwd = self.folder
+        if self.cwd is not None:
+            cwd /= await _word(self.cwd, work.scope, "cwd")
         if not cwd.is_dir():
             what = "is not a folder" if cwd.exists() else "does not exist"
             raise StepError("setup", f"cwd {what}: {cwd}; make it, or change `cwd`")

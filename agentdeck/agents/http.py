@@ -13,7 +13,7 @@ from agentdeck.agents.template_rendering import render, render_text
 from agentdeck.agents.verb import AttemptContext, WorkflowContext
 from agentdeck.errors import StepError
 from agentdeck.providers.decompression import ACCEPTED, decoded
-from agentdeck.providers.provider_errors import retry_after
+from agentdeck.providers.provider_errors import one_line, retry_after
 from agentdeck.workflow.deck import MAX_RETRY_AFTER
 from agentdeck.workflow.expressions import compile_template, is_light, show
 from agentdeck.workflow.json_text import json_text, strict_json
@@ -54,8 +54,6 @@ class HttpVerb:
         self.hosts = action.hosts
         self.headers = {name: compile_template(value) for name, value in action.headers.items()}
         self.body = compile_template(action.body)
-        self.secrets = {name: secret_names(template) for name, template in self.headers.items()}
-        self.body_secrets = secret_names(self.body)
         self.keys = setting.keys
 
     async def run(self, work: AttemptContext) -> Data:
@@ -64,7 +62,7 @@ class HttpVerb:
             raise StepError("setup", f"{method[:40]!r} is no HTTP method")
         url = await self._url(work)
         headers = await self._headers(work)
-        body = await render(self.body, await self.keys.with_secrets(work.scope, self.body_secrets))
+        body = await render(self.body, await self.keys.with_secrets(work.scope, self.body))
         content: bytes | None = None
         if isinstance(body, str):
             content = body.encode("utf-8", "replace")
@@ -77,12 +75,12 @@ class HttpVerb:
         except (httpx.LocalProtocolError, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
             raise StepError("setup", f"{where} cannot be sent ({type(error).__name__})") from None
         except httpx.DecodingError as error:
-            raise StepError("invalid", f"{where}: the body cannot be decoded: {_line(str(error))}") from None
+            raise StepError("invalid", f"{where}: the body cannot be decoded: {one_line(str(error))}") from None
         except (httpx.TransportError, httpx.StreamError) as error:
             if "location header" in str(error):  # httpx reads the target of a redirect before we do
                 raise StepError("rejected", f"{where} answered with a redirect to no url") from None
             what = "no connection" if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) else "cut off"
-            reason = _line(str(error)) or type(error).__name__
+            reason = one_line(str(error)) or type(error).__name__
             raise StepError("network", f"{where}: {what}: {reason}") from None
 
     async def _url(self, work: AttemptContext) -> httpx.URL:
@@ -101,7 +99,7 @@ class HttpVerb:
     async def _headers(self, work: AttemptContext) -> dict[str, bytes]:
         headers: dict[str, bytes] = {}
         for name, template in self.headers.items():
-            value = await render(template, await self.keys.with_secrets(work.scope, self.secrets[name]))
+            value = await render(template, await self.keys.with_secrets(work.scope, template))
             if value is None:
                 continue
             text = show(value).strip()
@@ -136,7 +134,7 @@ class HttpVerb:
             becomes_get = (status == 303 and method != "HEAD") or (status in (301, 302) and method == "POST")
             if _origin(target) != _origin(url):
                 headers = {"content-type": headers["content-type"]} if "content-type" in headers else {}
-                if self.body_secrets and content is not None and not becomes_get:
+                if secret_names(self.body) and content is not None and not becomes_get:
                     what = f"a redirect to {_plain(target)}, which is not followed with a secret in the body"
                     raise StepError("rejected", f"{method} {_plain(url)} answered {status}: {what}")
             if becomes_get:
@@ -156,7 +154,7 @@ class HttpVerb:
         where = f"{method} {_plain(url)} answered {status}"
         if not response.is_success:
             text = self.keys.hide(await _error_text(work, response))
-            short = _line(text)
+            short = one_line(text)
             kind = _kind(status)
             after = retry_after(response.headers) if kind in ("rate_limit", "server") else None
             if after is not None and after > MAX_RETRY_AFTER:
@@ -180,7 +178,7 @@ class HttpVerb:
         except (ValueError, RecursionError) as error:
             text = self.keys.hide(_text(bytes(body[:8000]), response))
             raise StepError(
-                "invalid", f"{where}: the body is no JSON: {_line(str(error))}", detail=text[:2000]
+                "invalid", f"{where}: the body is no JSON: {one_line(str(error))}", detail=text[:2000]
             ) from None
 
 
@@ -197,7 +195,7 @@ def _url(text: str) -> httpx.URL:
     try:
         url = httpx.URL(text)
     except httpx.InvalidURL as error:
-        raise StepError("setup", f"the url cannot be read: {_line(str(error))}") from None
+        raise StepError("setup", f"the url cannot be read: {one_line(str(error))}") from None
     if url.scheme not in ("http", "https"):
         raise StepError("setup", f"the url has to start with http:// or https://, not {url.scheme[:20]!r}")
     if not _reachable(url):
@@ -236,12 +234,7 @@ def _plain(url: httpx.URL) -> str:
 
 def _host(url: httpx.URL) -> str:
     """The host for messages."""
-    return _line(url.host)[:100]
-
-
-def _line(text: str) -> str:
-    """The start of a text, on one line, without control characters."""
-    return "".join(c for c in " ".join(text[:4000].split()) if c.isprintable())[:200]
+    return one_line(url.host)[:100]
 
 
 async def _error_text(work: AttemptContext, response: httpx.Response) -> str:

@@ -71,19 +71,17 @@ class AttemptContext:
     max_output: int | None = None  # fewer tokens than the agent asks for, when a budget runs low
     cut_at: int = 0  # output tokens at which the answer before this one was cut; 0: it was not
     fault: str = ""  # why the attempt before this one was refused, when it was `invalid`
-    next_request: Callable[[int | None, int | None], Awaitable[None]] = (
-        _at_once  # awaited before each further request
-    )
-    # of the same attempt, with the tokens that the one before it used: of its prompt and its answer, if known
+    #: Awaited before each further request of the same attempt, with the tokens that the one before it used: of
+    #: its prompt and its answer, if known.
+    next_request: Callable[[int | None, int | None], Awaitable[None]] = _at_once
     sent: Callable[[], None] = _nothing  # called when the last byte of a request has been written
     #: Awaited with the usage so far and the size of the next request in bytes; returns its `max_output`.
     afford: Callable[[CallUsage, int], Awaitable[int | None]] | None = None
     usages: list[CallUsage] = field(default_factory=list)  # what each call of this attempt has used so far
     expected_out: int = 0  # the usual length of an answer, in tokens
     answered: Callable[[], None] = _nothing  # called when the answer to a request has begun
-    grew: Callable[[int], int] = (
-        _never  # called with the characters of the answer; returns the number at which to call again
-    )
+    #: Called with the characters of the answer; returns the number at which to call again.
+    grew: Callable[[int], int] = _never
 
     @property
     def id(self) -> str:

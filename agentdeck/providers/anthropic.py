@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from agentdeck.providers.chat_provider import ChatProvider, read_image
+from agentdeck.providers.chat_provider import ChatProvider, Counts, Event, read_image
 from agentdeck.providers.http_stream import EventStreamClient
 from agentdeck.providers.keys import KeyStore
 from agentdeck.providers.model_facts import unless_limited
@@ -59,7 +59,7 @@ class AnthropicProvider(ChatProvider):
             body["tools"] = tools
         return body
 
-    def _reply(self, got: StreamedAnswer, usage: Mapping[str, Data], *, typed: bool) -> PromptReply:
+    def _reply(self, got: StreamedAnswer, usage: Counts, *, typed: bool) -> PromptReply:
         answered = got.shown_or("" if got.ended == "length" else "{}") if typed else ""
         calls, wrong = ((), "") if answered else got.calls()
         text = answered or got.text
@@ -75,7 +75,7 @@ class AnthropicProvider(ChatProvider):
             wrong=got.wrong or wrong or got.uncalled(calls, typed=typed),
         )
 
-    def _take(self, event: Mapping[str, Data], got: StreamedAnswer, usage: dict[str, Data]) -> bool:
+    def _take(self, event: Event, got: StreamedAnswer, usage: Counts) -> bool:
         at = event.get("index")
         match event.get("type"):
             case "message_start":
@@ -99,7 +99,7 @@ class AnthropicProvider(ChatProvider):
                 raise mid_stream(self._who, event["error"])
         return False
 
-    def _take_whole(self, body: Mapping[str, Data], got: StreamedAnswer, usage: dict[str, Data]) -> None:
+    def _take_whole(self, body: Event, got: StreamedAnswer, usage: Counts) -> None:
         if body.get("error"):
             raise mid_stream(self._who, body["error"])
         blocks = body.get("content")
@@ -139,7 +139,7 @@ async def _message(turn: Message) -> dict[str, Any]:
     return {"role": turn.role, "content": parts}
 
 
-def _overlay(usage: dict[str, Data], more: Data) -> None:
+def _overlay(usage: Counts, more: Data) -> None:
     """Counts in a stream are cumulative: the later one counts."""
     if isinstance(more, Mapping):
         usage.update({name: count for name, count in more.items() if count is not None})

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import base64
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 import anyio
 
 from agentdeck.errors import StepError
 from agentdeck.providers.http_stream import EventStreamClient
 from agentdeck.providers.keys import KeyStore
-from agentdeck.providers.provider import PromptReply, PromptRequest
+from agentdeck.providers.provider import OnSent, OnText, PromptReply, PromptRequest
 from agentdeck.providers.rate_headers import parse_rate_headers
 from agentdeck.providers.stream_answer import StreamedAnswer
 from agentdeck.workflow.deck import Provider
@@ -27,6 +28,11 @@ IMAGE_TYPES = (
     (b"GIF8", 0, "image/gif"),
     (b"WEBP", 8, "image/webp"),
 )
+
+
+#: JSON objects of the protocol: an event or a body, and the counts of tokens.
+Event: TypeAlias = Mapping[str, Data]
+Counts: TypeAlias = dict[str, Data]
 
 
 class ChatProvider(ABC):
@@ -44,11 +50,9 @@ class ChatProvider(ABC):
         self._keys = keys
         self._wire = wire
 
-    async def answer(
-        self, request: PromptRequest, said: Callable[[str], None], sent: Callable[[], None]
-    ) -> PromptReply:
+    async def answer(self, request: PromptRequest, said: OnText, sent: OnSent) -> PromptReply:
         key = await self._keys.read(self._key, f"provider {self._who}")
-        got, usage = StreamedAnswer(self._who, said, self.answer_tool), dict[str, Data]()
+        got, usage = StreamedAnswer(self._who, said, self.answer_tool), Counts()
         body, begun = await self._body(request), False
         try:
             async with self._wire.post(self._url, self._headers(key), body, sent) as stream:
@@ -71,9 +75,7 @@ class ChatProvider(ABC):
     async def close(self) -> None:
         await self._wire.close()
 
-    def _failure(
-        self, error: StepError, request: PromptRequest, body: Mapping[str, Data], text: str
-    ) -> StepError:
+    def _failure(self, error: StepError, request: PromptRequest, body: Event, text: str) -> StepError:
         """The error with the text that had arrived, and without keys."""
         kind, message, after, clock, detail = error.fault[:5]
         if kind == "auth":
@@ -88,13 +90,13 @@ class ChatProvider(ABC):
     async def _body(self, request: PromptRequest) -> dict[str, Data]: ...
 
     @abstractmethod
-    def _take(self, event: Mapping[str, Data], got: StreamedAnswer, usage: dict[str, Data]) -> bool: ...
+    def _take(self, event: Event, got: StreamedAnswer, usage: Counts) -> bool: ...
 
     @abstractmethod
-    def _take_whole(self, body: Mapping[str, Data], got: StreamedAnswer, usage: dict[str, Data]) -> None: ...
+    def _take_whole(self, body: Event, got: StreamedAnswer, usage: Counts) -> None: ...
 
     @abstractmethod
-    def _reply(self, got: StreamedAnswer, usage: Mapping[str, Data], *, typed: bool) -> PromptReply: ...
+    def _reply(self, got: StreamedAnswer, usage: Counts, *, typed: bool) -> PromptReply: ...
 
 
 async def read_image(file: str) -> tuple[str, str]:

@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 from base64 import b64encode, urlsafe_b64encode
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from urllib.parse import quote, quote_plus
 
@@ -17,7 +17,9 @@ import anyio
 from agentdeck.errors import StepError
 from agentdeck.processes.children import Children
 from agentdeck.workflow.deck import Secret
+from agentdeck.workflow.expressions import Template
 from agentdeck.workflow.model import Data
+from agentdeck.workflow.references import secret_names
 from agentdeck.workflow.wording import likely_fix
 
 #: The notation in the `env` and `headers` of an MCP server.
@@ -109,9 +111,9 @@ class KeyStore:
                 return (await file.read(LONGEST_SECRET)).strip()
         return await self._output_of(list(spec.command), owner)
 
-    async def with_secrets(self, scope: Mapping[str, Data], names: Iterable[str]) -> Mapping[str, Data]:
-        """A scope with `secret.NAME`, for a template that is rendered and sent at once."""
-        secrets = {name: await self.secret(name) for name in names}
+    async def with_secrets(self, scope: Mapping[str, Data], template: Template) -> Mapping[str, Data]:
+        """A scope with the secrets that this template reads, which is rendered and sent at once."""
+        secrets = {name: await self.secret(name) for name in secret_names(template)}
         return {**scope, "secret": secrets} if secrets else scope
 
     async def filled(self, text: str, of: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from agentdeck.errors import StepError
-from agentdeck.providers.chat_provider import ChatProvider, read_image
+from agentdeck.providers.chat_provider import ChatProvider, Counts, Event, read_image
 from agentdeck.providers.http_stream import EventStreamClient
 from agentdeck.providers.keys import KeyStore
 from agentdeck.providers.provider import Message, PromptReply, PromptRequest, instruction, strict
@@ -62,7 +62,7 @@ class OpenAIProvider(ChatProvider):
         body["messages"] = [*start, *[await _message(turn) for turn in request.messages]]
         return body
 
-    def _reply(self, got: StreamedAnswer, usage: Mapping[str, Data], *, typed: bool) -> PromptReply:
+    def _reply(self, got: StreamedAnswer, usage: Counts, *, typed: bool) -> PromptReply:
         calls, wrong = got.calls()
         return PromptReply(
             got.text,
@@ -74,12 +74,10 @@ class OpenAIProvider(ChatProvider):
             wrong=wrong or got.uncalled(calls, typed=typed),
         )
 
-    def _take_whole(self, body: Mapping[str, Data], got: StreamedAnswer, usage: dict[str, Data]) -> None:
+    def _take_whole(self, body: Event, got: StreamedAnswer, usage: Counts) -> None:
         self._take(body, got, usage, "message")
 
-    def _take(
-        self, event: Mapping[str, Data], got: StreamedAnswer, usage: dict[str, Data], part: str = "delta"
-    ) -> bool:
+    def _take(self, event: Event, got: StreamedAnswer, usage: Counts, part: str = "delta") -> bool:
         """Handle one event, or a whole answer. Never returns True for the last one: usage follows the end, and
         `[DONE]` ends the stream."""
         choices = event.get("choices")
@@ -107,9 +105,7 @@ class OpenAIProvider(ChatProvider):
                 _call([{"function": delta["function_call"]}], got)
         got.complete = got.end(choice.get("finish_reason"), "finish_reason", REFUSED) or got.complete
 
-    def _failure(
-        self, error: StepError, request: PromptRequest, body: Mapping[str, Data], text: str
-    ) -> StepError:
+    def _failure(self, error: StepError, request: PromptRequest, body: Event, text: str) -> StepError:
         """As for every provider. Where it refuses an optional part, the next attempt omits that part."""
         part = _refused_part(error, body) if isinstance(error, ProviderRefusal) else ""
         if part:
@@ -119,7 +115,7 @@ class OpenAIProvider(ChatProvider):
         return super()._failure(error, request, body, text)
 
 
-def _refused_part(error: ProviderRefusal, body: Mapping[str, Data]) -> str:
+def _refused_part(error: ProviderRefusal, body: Event) -> str:
     """The optional part of the request that a refusal names. Some servers (llama.cpp's among them) answer 500 in
     place of 400; a 500 that names several parts may only repeat the request."""
     named = [part for part in OPTIONAL if part in body and re.search(rf"\b{part}\b", error.fault.detail)]
@@ -128,7 +124,7 @@ def _refused_part(error: ProviderRefusal, body: Mapping[str, Data]) -> str:
     return named[0] if named and error.fault.kind == "rejected" else ""
 
 
-def _is_error(event: Mapping[str, Data]) -> bool:
+def _is_error(event: Event) -> bool:
     """Whether an event without choices is an error outside of `error`, as servers of vLLM and FastAPI send it."""
     if event.get("object") == "error":
         return True

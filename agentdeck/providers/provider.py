@@ -66,6 +66,8 @@ class RateHeader(NamedTuple):
     reset: float | None = None
 
 
+OnText: TypeAlias = Callable[[str], None]
+OnSent: TypeAlias = Callable[[], None]
 #: By the name of the limit in the deck: requests, tokens, input_tokens, output_tokens.
 RateHeaders: TypeAlias = Mapping[str, RateHeader]
 
@@ -97,9 +99,7 @@ class Provider(Protocol):
     written: from then on the provider's server may count it. It is not called for a request that was not sent
     completely."""
 
-    async def answer(
-        self, request: PromptRequest, said: Callable[[str], None], sent: Callable[[], None]
-    ) -> PromptReply: ...
+    async def answer(self, request: PromptRequest, said: OnText, sent: OnSent) -> PromptReply: ...
 
     async def close(self) -> None: ...
 

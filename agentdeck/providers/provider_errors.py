@@ -14,6 +14,8 @@ from agentdeck.workflow.model import Data
 
 #: The largest part of a body that is recorded, in characters.
 MOST_DETAIL = 4000
+#: Characters of the provider's words in a message.
+LONGEST = 300
 
 _QUOTA = ("insufficient_quota", "billing", "credit balance", "insufficient_funds", "exceeded your current quota",
           "available credits", "spending limit")  # fmt: skip
@@ -71,7 +73,7 @@ def refusal(who: str, status: int, headers: Mapping[str, str], body: str) -> Ste
     elif retry == "true" and kind == "rejected":
         kind = "server"
     after = retry_after(headers) if kind in ("rate_limit", "server") else None
-    said = f"{who} answered {status}" + (f": {_line(message)}" if message else "")
+    said = f"{who} answered {status}" + (f": {one_line(message, LONGEST)}" if message else "")
     return ProviderRefusal(status, kind, said + _advice(kind, status), after, body[:MOST_DETAIL])
 
 
@@ -79,7 +81,7 @@ def mid_stream(who: str, error: Data) -> StepError:
     """The error for a stream that began with status 200 and then reported an error."""
     word, message = _words(error), _message(error)
     kind = _kind(_status(error), f"{word} {message}".lower())
-    said = f"{who} broke off: {_line(message) or word or 'no reason given'}"
+    said = f"{who} broke off: {one_line(message, LONGEST) or word or 'no reason given'}"
     return StepError(kind, said + _advice(kind, 200), detail=json.dumps(error, ensure_ascii=False)[:MOST_DETAIL])
 
 
@@ -202,9 +204,9 @@ def _shown(body: str) -> str:
     return re.sub(r"<[^>]*>", " ", body[:MOST_DETAIL]) if body.lstrip().startswith("<") else body
 
 
-def _line(text: str) -> str:
-    """The start of a text, on one line."""
-    return "".join(c for c in " ".join(text[:4000].split()) if c.isprintable())[:300]
+def one_line(text: str, most: int = 200) -> str:
+    """The start of a text, on one line, without control characters."""
+    return "".join(c for c in " ".join(text[:4000].split()) if c.isprintable())[:most]
 
 
 def _advice(kind: str, status: int) -> str:

@@ -87,11 +87,9 @@ def _check_secrets(deck: Deck, definitions: Iterable[Definition], env: Mapping[s
                 server = deck.mcp.get(tool.partition("/")[0])
                 values = (*server.env.values(), *server.headers.values()) if server is not None else ()
                 used |= dict.fromkeys(name for value in values for name in SECRET_USE.findall(value))
-    faults = [
-        f"the secret {name} has no value: {what}" for name in used if (what := _lacking(deck.secrets[name], env))
-    ]
-    if faults:
-        raise ProviderError("\n".join(faults))
+    lacking = {name: what for name in used if (what := _lacking(deck.secrets[name], env))}
+    if lacking:
+        raise ProviderError("\n".join(f"the secret {name} has no value: {lacking[name]}" for name in lacking))
 
 
 def _lacking(secret: Secret, env: Mapping[str, str]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import Random
 
 from agentdeck.errors import StepError
-from agentdeck.providers.provider import PromptReply, PromptRequest
+from agentdeck.providers.provider import OnSent, OnText, PromptReply, PromptRequest
 from agentdeck.workflow.deck import Provider
 from agentdeck.workflow.model import Data
 
@@ -42,9 +42,7 @@ class SimulatedProvider:
         self._throttles = provider.throttles
         self._sleep = sleep
 
-    async def answer(
-        self, request: PromptRequest, said: Callable[[str], None], sent: Callable[[], None]
-    ) -> PromptReply:
+    async def answer(self, request: PromptRequest, said: OnText, sent: OnSent) -> PromptReply:
         sent()
         said("")
         asked = request.system + "".join(turn.text for turn in request.messages)

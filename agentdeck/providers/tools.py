@@ -24,10 +24,8 @@ def _discard(text: str) -> None:
 class Toolbox:
     """The MCP servers of a run. Each is started on first use, and again when it has ended."""
 
-    def __init__(
-        self, servers: Mapping[str, McpServer], keys: KeyStore, children: Children | None = None
-    ) -> None:
-        self._specs = servers
+    def __init__(self, specs: Mapping[str, McpServer], keys: KeyStore, children: Children | None = None) -> None:
+        self._specs = specs
         self._keys = keys
         self._children = children or Children()
         self._servers: dict[str, McpConnection] = {}

@@ -36,9 +36,8 @@ MAX_DEPTH = 40
 OPERATORS = ("and", "or", "not", "in", "is", "if", "else", "True", "False", "None")
 _QUOTED = re.compile(r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""")
 _KEYWORD_PREFIX = "_word_"
-_NAMES = re.compile(
-    rf"(?<=\.)({'|'.join(kwlist)})\b|(?<!\w)({'|'.join(w for w in kwlist if w not in OPERATORS)})\b"
-)
+_OTHER_KEYWORDS = [word for word in kwlist if word not in OPERATORS]
+_NAMES = re.compile(rf"(?<=\.)({'|'.join(kwlist)})\b|(?<!\w)({'|'.join(_OTHER_KEYWORDS)})\b")
 
 
 class ExpressionCompiler:
@@ -80,12 +79,10 @@ class ExpressionCompiler:
 
     def column(self, at: int) -> int:
         """A column of the text as written, from one of the text as parsed; both start at 1."""
+        if at <= 0:
+            return 0
         lead = len(self.text) - len(self.text.lstrip())
-        return (
-            lead + at - len(_KEYWORD_PREFIX) * self.parsed[: max(at - 1, 0)].count(_KEYWORD_PREFIX)
-            if at > 0
-            else 0
-        )
+        return lead + at - len(_KEYWORD_PREFIX) * self.parsed[: at - 1].count(_KEYWORD_PREFIX)
 
     def refuse(self, node: ast.expr, what: str) -> ExpressionError:
         """The error for a node, with its column in characters: ast counts bytes."""
@@ -148,10 +145,8 @@ class ExpressionCompiler:
     def comparison(self, node: ast.Compare, depth: int) -> Run:
         if not all(type(op) in COMPARE for op in node.ops):
             raise self.refuse(node, "that comparison is not possible")
-        rest = zip(node.ops, node.comparators, strict=True)
-        return _chain(
-            self.node(node.left, depth), [(COMPARE[type(op)], self.node(one, depth)) for op, one in rest]
-        )
+        first, rest = self.node(node.left, depth), zip(node.ops, node.comparators, strict=True)
+        return _chain(first, [(COMPARE[type(op)], self.node(one, depth)) for op, one in rest])
 
     def conditional(self, node: ast.IfExp, depth: int) -> Run:
         test, body, other = (self.node(one, depth) for one in (node.test, node.body, node.orelse))

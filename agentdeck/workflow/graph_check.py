@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from agentdeck.workflow import graph
 from agentdeck.workflow.expression_types import check_types
@@ -17,12 +17,14 @@ from agentdeck.workflow.yaml_source import INVALID, Path_, Source, as_map
 #: Names that are not agents. `output` is what an agent itself gave.
 KNOWN = frozenset({"inputs", "needs", "item", "previous", "run", "task", "output"})
 
-Needs = dict[str, tuple[str, ...]]
+Needs: TypeAlias = dict[str, tuple[str, ...]]
+Parameters: TypeAlias = Mapping[str, tuple[str, ...]]
+Read: TypeAlias = Mapping[str, Any]
 #: What is wrong, and the likely fix.
-Wrong = tuple[str, str]
+Wrong: TypeAlias = tuple[str, str]
 
 
-def needs_of(read: Mapping[str, Any], source: Source, parameters: Mapping[str, tuple[str, ...]]) -> Needs:
+def needs_of(read: Read, source: Source, parameters: Parameters) -> Needs:
     """The needs of every agent, inferred where they are not written; faults are noted in `source`.
 
     `parameters` are those of Python functions that are given as objects: the ones that name agents are needs.
@@ -30,7 +32,7 @@ def needs_of(read: Mapping[str, Any], source: Source, parameters: Mapping[str, t
     return _GraphCheck(read, source, parameters).check()
 
 
-def agents_of(read: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def agents_of(read: Read) -> dict[str, dict[str, Any]]:
     """The agents that could be read at least in part."""
     return {name: as_map(agent) for name, agent in as_map(read.get("agents")).items()}
 
@@ -38,16 +40,12 @@ def agents_of(read: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 class _GraphCheck:
     """The check of one file. `agents` and `inputs` may hold INVALID in the place of values with faults."""
 
-    def __init__(
-        self, read: Mapping[str, Any], source: Source, parameters: Mapping[str, tuple[str, ...]]
-    ) -> None:
+    def __init__(self, read: Read, source: Source, parameters: Parameters) -> None:
         self.read = read
         self.source = source
         self.agents = agents_of(read)
         self.inputs = read.get("inputs", {})
-        self.expressions = {
-            name: list(expressions_of(agent, ("agents", name))) for name, agent in self.agents.items()
-        }
+        self.expressions = {name: list(expressions_of(name, agent)) for name, agent in self.agents.items()}
         self.references = {name: list(references(found)) for name, found in self.expressions.items()}
         self.output = list(expressions_in(read.get("output"), ("output",)))
         self.output_references = list(references(self.output))
@@ -80,7 +78,7 @@ class _GraphCheck:
 
     # Needs -----------------------------------------------------------------------------------------------
 
-    def _declared_and_inferred(self, parameters: Mapping[str, tuple[str, ...]]) -> Needs:
+    def _declared_and_inferred(self, parameters: Parameters) -> Needs:
         """The needs as written; where none are, the agents that an agent reads."""
         rank = {name: i for i, name in enumerate(self.agents)}
         needs: Needs = {}
@@ -124,7 +122,7 @@ class _GraphCheck:
 
     # References ------------------------------------------------------------------------------------------
 
-    def _check_references(self, name: str, agent: Mapping[str, Any]) -> None:
+    def _check_references(self, name: str, agent: Read) -> None:
         above, whole = set(self.needs[name]), False
         done: set[tuple[str, Path_]] = set()
         for ref, path in self.references[name]:
@@ -150,7 +148,7 @@ class _GraphCheck:
         fix = "keys are read in the deck only" if first == "env" else likely_fix(first, known)
         return f"{first} is neither an agent nor a known name", fix
 
-    def _wrong_place(self, name: str, agent: Mapping[str, Any], ref: tuple[str, ...], key: str) -> Wrong | None:
+    def _wrong_place(self, name: str, agent: Read, ref: tuple[str, ...], key: str) -> Wrong | None:
         """What is wrong with a known name in this key of an agent."""
         match ref:
             case ("inputs", given, *_) if self._unknown_input(ref):
@@ -181,14 +179,14 @@ class _GraphCheck:
 
     # Single keys -----------------------------------------------------------------------------------------
 
-    def _check_verb_keys(self, name: str, agent: Mapping[str, Any]) -> None:
+    def _check_verb_keys(self, name: str, agent: Read) -> None:
         """Keys of another verb than the agent has."""
         for verb, keys in VERB_KEYS.items():
             for key in keys if verb not in agent else ():
                 if key in agent:
                     self.fault(name, (key,), f"{key} means something only with {verb}", key=True)
 
-    def _check_join(self, name: str, agent: Mapping[str, Any]) -> None:
+    def _check_join(self, name: str, agent: Read) -> None:
         join, count = agent.get("join"), len(self.needs[name])
         if join is None or join is INVALID:
             return
@@ -218,7 +216,7 @@ class _GraphCheck:
         if isinstance(least, int) and least > goal:
             self.fault(name, ("join", "min"), f"min {least} is more than the join waits for ({goal})")
 
-    def _check_fallback(self, name: str, agent: Mapping[str, Any]) -> None:
+    def _check_fallback(self, name: str, agent: Read) -> None:
         fallback, at = as_map(agent.get("on_error")).get("fallback"), ("on_error", "fallback")
         if not isinstance(fallback, str):
             return
@@ -229,7 +227,7 @@ class _GraphCheck:
         elif not self.agents[fallback].keys() & {*VERBS} - {"dispatch", "workflow", "approve"}:
             self.fault(name, at, f"{fallback} cannot stand in", "a fallback runs something by itself")
 
-    def _check_cases(self, name: str, agent: Mapping[str, Any]) -> None:
+    def _check_cases(self, name: str, agent: Read) -> None:
         if agent.get("dispatch") in (None, INVALID):
             return
         found = targets(agent)
@@ -245,7 +243,7 @@ class _GraphCheck:
             elif target == name:
                 self.fault(name, ("dispatch",), f"{name} chooses itself", "name another agent", key=True)
 
-    def _check_hosts(self, name: str, agent: Mapping[str, Any]) -> None:
+    def _check_hosts(self, name: str, agent: Read) -> None:
         """A url whose host comes from a value needs a list of hosts."""
         http = as_map(agent.get("http"))
         url = http.get("url")
@@ -321,7 +319,7 @@ class _GraphCheck:
                     fix = f"give it a default: {key}: {{ type: …, default: … }}"
                     self.fault(name, ("approve", "fields", key), what, fix, key=True, warning=True)
 
-    def _warn_of_rejection(self, name: str, need: str, agent: Mapping[str, Any]) -> None:
+    def _warn_of_rejection(self, name: str, need: str, agent: Read) -> None:
         written, at = agent.get("needs"), ("agents", name, "needs")
         item = (*at, written.index(need)) if isinstance(written, list) else at
         place = item if item in self.source.values else at
@@ -331,7 +329,7 @@ class _GraphCheck:
         self.source.fault(place if known else at[:2], what, fix, key=not known, warning=True)
 
 
-def targets(agent: Mapping[str, Any]) -> dict[str, str]:
+def targets(agent: Read) -> dict[str, str]:
     """The agents that a dispatch may choose, by case."""
     if agent.get("dispatch") in (None, INVALID):
         return {}
@@ -341,7 +339,7 @@ def targets(agent: Mapping[str, Any]) -> dict[str, str]:
     return {case: target for case, target in found.items() if isinstance(target, str)}
 
 
-def _progressive(agent: Mapping[str, Any]) -> bool:
+def _progressive(agent: Read) -> bool:
     join = agent.get("join")
     return "progressive" in (join, as_map(join).get("kind"))
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from agentdeck.errors import InvalidFile, Issue
 from agentdeck.workflow import builder
-from agentdeck.workflow.graph_check import agents_of, needs_of
+from agentdeck.workflow.graph_check import Parameters, agents_of, needs_of
 from agentdeck.workflow.model import KNOWN_PARAMETERS, Data, Definition
 from agentdeck.workflow.wording import fits, kind, likely_fix
 from agentdeck.workflow.yaml_source import (
@@ -123,9 +123,7 @@ def _inputs(
     return found
 
 
-def _finish(
-    source: Source, folder: Path | None, load_path: _LoadPath, parameters: Mapping[str, tuple[str, ...]]
-) -> Loaded:
+def _finish(source: Source, folder: Path | None, load_path: _LoadPath, parameters: Parameters) -> Loaded:
     data = source.data
     if not isinstance(data, dict):
         raise refusal(source.file, f"a workflow is a map, not {kind(data)}", "begin with agentdeck: 1")
@@ -182,14 +180,12 @@ def _sub_workflows(read: Mapping[str, Any], source: Source, folder: Path | None,
             continue
         if whole in load_path.above:
             circle = [*(p.name for p in load_path.above[load_path.above.index(whole) :]), below.name]
-            source.fault(
-                path, f"a workflow inside itself: {' -> '.join(circle)}", "one of them must not use the next"
-            )
+            what = f"a workflow inside itself: {' -> '.join(circle)}"
+            source.fault(path, what, "one of them must not use the next")
             continue
+        shown = file if source.file[:1] == "<" else str(Path(source.file).parent / file)
         try:
-            inner = load_path.load(
-                below, str(Path(source.file).parent / file) if source.file[:1] != "<" else file
-            )
+            inner = load_path.load(below, shown)
         except InvalidFile as error:
             line, column = source.place(path)
             source.issues.append(Issue(source.file, line, column, f"{file} does not load", "see its own faults"))
@@ -217,9 +213,8 @@ def _python(file: Path, shown: str) -> Loaded:
     if not file.is_file():
         raise refusal(shown, "no such file", "check the name")
     module = _module(file, shown)
-    found = {
-        id(o): o for o in vars(module).values() if hasattr(o, "functions") and hasattr(type(o), "definition")
-    }
+    made_here = vars(module).values()
+    found = {id(o): o for o in made_here if hasattr(o, "functions") and hasattr(type(o), "definition")}
     if len(found) != 1:
         what = "makes no workflow" if not found else f"makes {len(found)} workflows"
         raise refusal(shown, what, 'one is needed at the top: name = Workflow("name")')

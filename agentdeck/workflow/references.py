@@ -24,9 +24,10 @@ Reference: TypeAlias = tuple[tuple[str, ...], Path_]
 Found: TypeAlias = tuple[list[Expression], Path_]
 
 
-def expressions_of(agent: Mapping[str, Any], path: Path_) -> Iterator[Found]:
+def expressions_of(name: str, agent: Mapping[str, Any]) -> Iterator[Found]:
     """The expressions in each value of an agent. What is no expression is a fault of its own, and left out."""
     repeat, simulate, dispatch = as_map(agent.get("repeat")), as_map(agent.get("simulate")), agent.get("dispatch")
+    path = ("agents", name)
     for key in EXPRESSIONS:
         yield from _in_expression(agent.get(key), (*path, key))
     for key in TEMPLATES:

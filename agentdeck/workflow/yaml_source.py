@@ -142,8 +142,7 @@ class _Reader:
             raise _TooLarge(f"its anchors expand to more than {MAX_NODES:,} values")
         if depth > MAX_DEPTH:
             raise _TooLarge(f"nested more than {MAX_DEPTH} deep")
-        mark = node.start_mark
-        self.source.values[path] = (mark.line + 1, mark.column + 1)
+        self.source.values[path] = _place(node)
         match node.id:
             case "scalar":
                 return self.scalar(node, path)
@@ -162,9 +161,7 @@ class _Reader:
                 case "bool":
                     return text.lower() == "true"
                 case "int":
-                    return (
-                        int(text.replace("_", ""), 0) if not text.lstrip("+-").startswith("0") else _octal(text)
-                    )
+                    return _integer(text)
                 case "float":
                     number = float(text.replace("_", "").lower().replace(".inf", "inf").replace(".nan", "nan"))
                     if not math.isfinite(number):
@@ -191,16 +188,15 @@ class _Reader:
         found: dict[str, Data] = {}
         merged: list[Any] = []
         for key_node, value_node in node.value:
-            mark = key_node.start_mark
+            place = _place(key_node)
             if key_node.id != "scalar":
-                self.source.values.setdefault((*path, "?"), (mark.line + 1, mark.column + 1))
+                self.source.values.setdefault((*path, "?"), place)
                 self.source.fault((*path, "?"), "a key must be a word", "quote it")
                 continue
             key = self.text(str(key_node.value), path)
             if key == "<<" and key_node.style is None:
                 merged.append(value_node)
                 continue
-            place = (mark.line + 1, mark.column + 1)
             if key in found:
                 first = self.source.keys[(*path, key)]
                 what = f"{key} stands here twice, first in line {first[0]}"
@@ -217,11 +213,8 @@ class _Reader:
         nodes = node.value if node.id == "sequence" else [node]
         for one in nodes:
             if one.id != "mapping":
-                mark = one.start_mark
-                place = (mark.line + 1, mark.column + 1)
-                self.source.issues.append(
-                    Issue(self.source.file, *place, "<< merges a map", "name an anchor of a map")
-                )
+                issue = Issue(self.source.file, *_place(one), "<< merges a map", "name an anchor of a map")
+                self.source.issues.append(issue)
                 continue
             if depth > MAX_DEPTH:
                 raise _TooLarge("an anchor merges itself")
@@ -232,13 +225,16 @@ class _Reader:
             self.source.issues.extend(below.source.issues)
             taken = data.keys() - found.keys()
             found.update((key, value) for key, value in data.items() if key in taken)
-            at = len(path)
-            for mine, theirs in (
-                (self.source.keys, below.source.keys),
-                (self.source.values, below.source.values),
-            ):
+            at, ours, others = len(path), self.source, below.source
+            for mine, theirs in ((ours.keys, others.keys), (ours.values, others.values)):
                 mine.update({p: place for p, place in theirs.items() if len(p) > at and p[at] in taken})
 
 
-def _octal(text: str) -> int:
-    return int(text.replace("_", ""), 0) if text[:2].lower() in ("0x", "0o") else int(text)
+def _place(node: Any) -> Place:
+    return node.start_mark.line + 1, node.start_mark.column + 1
+
+
+def _integer(text: str) -> int:
+    """A leading zero is no sign of an octal number, as in YAML 1.1."""
+    plain = text.lstrip("+-").startswith("0") and text[:2].lower() not in ("0x", "0o")
+    return int(text) if plain else int(text.replace("_", ""), 0)
