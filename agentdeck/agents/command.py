@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import signal
+from asyncio.subprocess import Process
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -64,21 +65,16 @@ class CommandVerb:
             child.started(process.pid)
             return await self._follow(process, data, work)
 
-    async def _follow(
-        self, process: asyncio.subprocess.Process, data: bytes | None, work: AttemptContext
-    ) -> Data:
+    async def _follow(self, process: Process, data: bytes | None, work: AttemptContext) -> Data:
         """Read the output until the program has ended; end the program when this is cancelled."""
         log = OutputLog(work, self.keys.hide)
         out, err = OutputStream(log, "out", MOST_STDOUT), OutputStream(log, "err", MOST_STDERR)
         assert process.stdout is not None
         assert process.stderr is not None
         pumps = [asyncio.create_task(out.read(process.stdout)), asyncio.create_task(err.read(process.stderr))]
-        feed = (
-            [asyncio.create_task(_feed(process.stdin, data))]
-            if process.stdin is not None and data is not None
-            else []
-        )
-        waiter = asyncio.create_task(process.wait())
+        waiter, feed = asyncio.create_task(process.wait()), list[asyncio.Task[None]]()
+        if process.stdin is not None and data is not None:
+            feed = [asyncio.create_task(_feed(process.stdin, data))]
         grace = GRACE
         try:
             await _ended(process, waiter, pumps)
@@ -134,7 +130,7 @@ async def _word(template: Template, scope: Mapping[str, Data], what: str) -> str
     return text
 
 
-async def _start(args: list[str], env: Mapping[str, str], cwd: Path, feed: bool) -> asyncio.subprocess.Process:
+async def _start(args: list[str], env: Mapping[str, str], cwd: Path, feed: bool) -> Process:
     pipe = asyncio.subprocess.PIPE
     stdin = pipe if feed else asyncio.subprocess.DEVNULL
     name = args[0]
@@ -174,9 +170,7 @@ async def _feed(stdin: asyncio.StreamWriter, data: bytes) -> None:
         stdin.close()
 
 
-async def _ended(
-    process: asyncio.subprocess.Process, waiter: asyncio.Task[int], pumps: list[asyncio.Task[None]]
-) -> None:
+async def _ended(process: Process, waiter: asyncio.Task[int], pumps: list[asyncio.Task[None]]) -> None:
     """Wait until the program has exited. Some Pythons' `wait` also waits for the pipes, so poll as well."""
     pause = 0.02
     while process.returncode is None:
@@ -200,7 +194,7 @@ async def _drained(pumps: list[asyncio.Task[None]], out: OutputStream, err: Outp
             pump.result()
 
 
-async def _close(process: asyncio.subprocess.Process, tasks: list[asyncio.Task[Any]]) -> None:
+async def _close(process: Process, tasks: list[asyncio.Task[Any]]) -> None:
     """Close the pipes and cancel everything that waits for them."""
     end = asyncio.get_running_loop().time() + 1.0
     while process.returncode is None and asyncio.get_running_loop().time() < end:  # noqa: ASYNC110

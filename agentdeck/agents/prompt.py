@@ -83,7 +83,7 @@ class PromptVerb:
                     raise
                 usage.answered(reply)
                 self._context.record_headers(model.provider, reply.headers)
-                self._refuse_unusable(work, reply, request, model)
+                self._check_usable(work, reply, request, model)
                 if not reply.calls or not tools:
                     break
                 masked.close()
@@ -104,9 +104,8 @@ class PromptVerb:
         if reply.ended == "length":
             work.log("the answer was cut at its longest allowed length (max_output)", "warning")
         elif reply.ended not in ("stop", "tools"):
-            work.log(
-                registry.keys.hide(f"the answer ended for a reason that is not known: {reply.ended}"), "warning"
-            )
+            what = f"the answer ended for a reason that is not known: {reply.ended}"
+            work.log(registry.keys.hide(what), "warning")
         return VerbResult(self._output(registry.keys.hide(reply.text)), usage.usage())
 
     async def _more(
@@ -120,7 +119,7 @@ class PromptVerb:
         await work.next_request(reply.tokens_in, reply.tokens_out)
         return request
 
-    def _refuse_unusable(
+    def _check_usable(
         self, work: AttemptContext, reply: PromptReply, request: PromptRequest, model: Model
     ) -> None:
         """Raise StepError for a complete answer that cannot be used: cut where a part is useless, empty, or with
@@ -128,11 +127,8 @@ class PromptVerb:
         useless, hide = not reply.text and not reply.calls, self._registry.keys.hide
         detail = hide(reply.text[:2000])
         if reply.ended == "length" and (reply.wrong or useless or self._broken(reply.text)):
-            most, anthropic = (
-                output_limit(model),
-                self._registry.deck.providers[model.provider].type == "anthropic",
-            )
-            allowed = request.max_output or (unless_limited(model.id) if anthropic else most)
+            provider, most = self._registry.deck.providers[model.provider], output_limit(model)
+            allowed = request.max_output or (unless_limited(model.id) if provider.type == "anthropic" else most)
             raise cut(reply, detail, allowed, most, escalate=work.agent.retry.escalate)
         if reply.wrong:
             raise StepError("invalid", hide(reply.wrong), detail=detail)

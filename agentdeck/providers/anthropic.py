@@ -38,26 +38,23 @@ class AnthropicProvider(ChatProvider):
         return {"anthropic-version": VERSION, **({"x-api-key": key} if key else {})}
 
     async def _body(self, request: PromptRequest) -> dict[str, Data]:
+        tools = [{"name": t.name, "description": t.about, "input_schema": t.schema} for t in request.tools]
+        choice = None
+        if request.schema is not None:
+            choice = {"type": "any"} if tools else {"type": "tool", "name": ANSWER}
+            tools.append({"name": ANSWER, "description": "Give the answer.", "input_schema": request.schema})
         body: dict[str, Data] = {
             "model": request.model,
             "max_tokens": request.max_output or unless_limited(request.model),
             "stream": True,
             "messages": [await _message(turn) for turn in request.messages],
+            "system": request.system or None,
+            "temperature": None if request.temperature is None else min(request.temperature, 1.0),
+            "stop_sequences": list(request.stop) or None,
+            "tool_choice": choice,
+            "tools": tools or None,
         }
-        if request.system:
-            body["system"] = request.system
-        if request.temperature is not None:
-            body["temperature"] = min(request.temperature, 1.0)
-        if request.stop:
-            body["stop_sequences"] = list(request.stop)
-        tools = [{"name": t.name, "description": t.about, "input_schema": t.schema} for t in request.tools]
-        if request.schema is not None:
-            own = {"name": ANSWER, "description": "Give the answer.", "input_schema": request.schema}
-            body["tool_choice"] = {"type": "any"} if tools else {"type": "tool", "name": ANSWER}
-            tools.append(own)
-        if tools:
-            body["tools"] = tools
-        return body
+        return {name: value for name, value in body.items() if value is not None}
 
     def _reply(self, got: StreamedAnswer, usage: Counts, *, typed: bool) -> PromptReply:
         answered = got.shown_or("" if got.ended == "length" else "{}") if typed else ""

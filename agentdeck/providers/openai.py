@@ -37,27 +37,24 @@ class OpenAIProvider(ChatProvider):
 
     async def _body(self, request: PromptRequest) -> dict[str, Data]:
         without = self._without.get(request.model, set())
-        system = request.system
-        body: dict[str, Data] = {"model": request.model, "stream": True}
-        body["stream_options"] = {"include_usage": True}
-        if request.temperature is not None:
-            body["temperature"] = request.temperature
-        if request.max_output is not None:
-            most = self._most if self._most not in without else "max_completion_tokens"
-            body[most] = request.max_output
-        if request.stop:
-            body["stop"] = list(request.stop)
-        if request.tools:
-            body["tools"] = [
-                {"type": "function", "function": {"name": t.name, "description": t.about, "parameters": t.schema}}
-                for t in request.tools
-            ]
+        system, answer_format = request.system, None
         if request.schema is not None:
             named = {"name": "answer", "schema": request.schema, "strict": strict(request.schema)}
-            body["response_format"] = {"type": "json_schema", "json_schema": named}
+            answer_format = {"type": "json_schema", "json_schema": named}
             if "response_format" in without:
                 system = f"{system}\n\n{instruction(request.schema)}".strip()
-        body = {name: value for name, value in body.items() if name not in without}
+        tools = [{"name": t.name, "description": t.about, "parameters": t.schema} for t in request.tools]
+        body: dict[str, Data] = {
+            "model": request.model,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "temperature": request.temperature,
+            self._most if self._most not in without else "max_completion_tokens": request.max_output,
+            "stop": list(request.stop) or None,
+            "tools": [{"type": "function", "function": tool} for tool in tools] or None,
+            "response_format": answer_format,
+        }
+        body = {name: value for name, value in body.items() if value is not None and name not in without}
         start = [{"role": "system", "content": system}] if system else []
         body["messages"] = [*start, *[await _message(turn) for turn in request.messages]]
         return body

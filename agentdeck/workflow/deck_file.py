@@ -6,26 +6,18 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from agentdeck.workflow import file_model
 from agentdeck.workflow.file_model import (
     ABSENT,
-    MAP,
-    NUMBER,
-    ONE_OR_MANY,
-    TEXT,
-    WHOLE,
     AnyText,
     ByType,
-    Duration,
     FileModel,
     Flag,
     NotNegative,
     Positive,
-    RateLimit,
-    Share,
     Size,
     Table,
     Text,
-    name_check,
 )
 
 SECRET_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
@@ -33,17 +25,17 @@ SECRET_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 
 MAX_WORKERS = 10_000
 
-Workers = Annotated[int, Field(strict=True, ge=1, le=MAX_WORKERS), WHOLE]
+Workers = Annotated[int, Field(strict=True, ge=1, le=MAX_WORKERS), file_model.WHOLE]
 
 
 class ProviderLimitsSpec(FileModel):
     """Limits of one provider."""
 
-    requests: RateLimit = ABSENT
-    tokens: RateLimit = ABSENT
-    input_tokens: RateLimit = ABSENT
-    output_tokens: RateLimit = ABSENT
-    concurrent: Annotated[Literal["auto"] | Positive, ByType("a number or auto", TEXT, NUMBER)] = ABSENT
+    requests: file_model.RateLimit = ABSENT
+    tokens: file_model.RateLimit = ABSENT
+    input_tokens: file_model.RateLimit = ABSENT
+    output_tokens: file_model.RateLimit = ABSENT
+    concurrent: Annotated[Literal["auto"] | Positive, ByType("a number or auto", "text", "number")] = ABSENT
 
 
 class KeyCommand(FileModel):
@@ -56,13 +48,13 @@ class ProviderSpec(FileModel):
     """A provider of models, with its key and its limits."""
 
     type: Literal["anthropic", "openai", "simulated"]
-    key: Annotated[Text | KeyCommand, ByType("a key", TEXT, MAP)] = ABSENT
+    key: Annotated[Text | KeyCommand, ByType("a key", "text", "map")] = ABSENT
     url: Text = ABSENT
     limits: ProviderLimitsSpec = ABSENT
     learn: Flag = ABSENT
-    fails: Share = ABSENT
-    throttles: Share = ABSENT
-    max_retry_after: Duration = ABSENT
+    fails: file_model.Share = ABSENT
+    throttles: file_model.Share = ABSENT
+    max_retry_after: file_model.Duration = ABSENT
 
 
 class PriceSpec(FileModel):
@@ -107,18 +99,18 @@ class DeckLimitsSpec(FileModel):
     workers: Workers = ABSENT
 
 
-SecretName = Annotated[str, name_check("a secret", pattern=SECRET_NAME)]
+SecretName = Annotated[str, file_model.name_check("a secret", pattern=SECRET_NAME)]
 
 
 class DeckFile(FileModel):
     """A deck."""
 
-    agentdeck: Annotated[int, Field(strict=True, ge=1, le=1), WHOLE]
+    agentdeck: Annotated[int, Field(strict=True, ge=1, le=1), file_model.WHOLE]
     limits: DeckLimitsSpec = ABSENT
     providers: Annotated[dict[str, ProviderSpec], Table()] = ABSENT
     models: Annotated[dict[str, ModelSpec], Table()] = ABSENT
     tiers: Annotated[
-        dict[str, Annotated[list[Text], Field(min_length=1), ONE_OR_MANY]], Table()
+        dict[str, Annotated[list[Text], Field(min_length=1), file_model.ONE_OR_MANY]], Table()
     ] = ABSENT  # fmt: skip
     mcp: Annotated[dict[str, McpServerSpec], Table()] = ABSENT
     secrets: Annotated[dict[SecretName, SecretSpec], Table(pattern=f"^{SECRET_NAME}$")] = ABSENT

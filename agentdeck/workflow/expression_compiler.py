@@ -12,19 +12,8 @@ from collections.abc import Callable
 from keyword import kwlist
 from typing import Any, TypeAlias
 
-from agentdeck.workflow.expression_functions import (
-    ARITHMETIC,
-    BY_NAME,
-    COMPARE,
-    FUNCTIONS,
-    LARGEST_NUMBER,
-    WORDS,
-    ExpressionError,
-    Frame,
-    Operator,
-    field_of,
-    index_of,
-)
+from agentdeck.workflow import expression_functions as functions
+from agentdeck.workflow.expression_functions import ExpressionError, Frame, Operator
 from agentdeck.workflow.model import Data
 
 Run: TypeAlias = Callable[[Frame], Data]
@@ -109,7 +98,7 @@ class ExpressionCompiler:
         value = node.value
         if value is not None and not isinstance(value, bool | int | float | str):
             raise self.refuse(node, f"{value!r} cannot stand in an expression")
-        if isinstance(value, int | float) and not -LARGEST_NUMBER <= value <= LARGEST_NUMBER:
+        if isinstance(value, int | float) and not -functions.LARGEST_NUMBER <= value <= functions.LARGEST_NUMBER:
             raise self.refuse(node, "the number is too large")
         return lambda frame: value
 
@@ -117,14 +106,14 @@ class ExpressionCompiler:
         if node.attr.startswith("__"):
             raise self.refuse(node, f"{node.attr} cannot be read")
         get, field = self.node(node.value, depth), _original(node.attr)
-        return lambda frame: field_of(get(frame), field)
+        return lambda frame: functions.field_of(get(frame), field)
 
     def subscript(self, node: ast.Subscript, depth: int) -> Run:
         get, at = self.node(node.value, depth), self.node(node.slice, depth)
-        return lambda frame: index_of(get(frame), at(frame))
+        return lambda frame: functions.index_of(get(frame), at(frame))
 
     def arithmetic(self, node: ast.BinOp, depth: int) -> Run:
-        operator = ARITHMETIC.get(type(node.op))
+        operator = functions.ARITHMETIC.get(type(node.op))
         if operator is None:
             raise self.unknown(node)
         left, right = self.node(node.left, depth), self.node(node.right, depth)
@@ -136,17 +125,17 @@ class ExpressionCompiler:
         get = self.node(node.operand, depth)
         if isinstance(node.op, ast.Not):
             return lambda frame: not get(frame)
-        operator = ARITHMETIC[ast.Sub if isinstance(node.op, ast.USub) else ast.Add]
+        operator = functions.ARITHMETIC[ast.Sub if isinstance(node.op, ast.USub) else ast.Add]
         return lambda frame: operator(frame, 0, get(frame))
 
     def boolean(self, node: ast.BoolOp, depth: int) -> Run:
         return _and_or([self.node(value, depth) for value in node.values], isinstance(node.op, ast.And))
 
     def comparison(self, node: ast.Compare, depth: int) -> Run:
-        if not all(type(op) in COMPARE for op in node.ops):
+        if not all(type(op) in functions.COMPARE for op in node.ops):
             raise self.refuse(node, "that comparison is not possible")
         first, rest = self.node(node.left, depth), zip(node.ops, node.comparators, strict=True)
-        return _chain(first, [(COMPARE[type(op)], self.node(one, depth)) for op, one in rest])
+        return _chain(first, [(functions.COMPARE[type(op)], self.node(one, depth)) for op, one in rest])
 
     def conditional(self, node: ast.IfExp, depth: int) -> Run:
         test, body, other = (self.node(one, depth) for one in (node.test, node.body, node.orelse))
@@ -158,8 +147,8 @@ class ExpressionCompiler:
 
     def name(self, path: tuple[str, ...], node: ast.expr) -> Run:
         first = path[0]
-        if len(path) == 1 and first in WORDS:
-            word = WORDS[first]
+        if len(path) == 1 and first in functions.WORDS:
+            word = functions.WORDS[first]
             return lambda frame: word
         for part in path:
             if part.startswith("__"):
@@ -172,7 +161,7 @@ class ExpressionCompiler:
         def get(frame: Frame) -> Data:
             value = frame.scope.get(first)
             for part in rest:
-                value = field_of(value, part)
+                value = functions.field_of(value, part)
             return value
 
         return get
@@ -185,14 +174,14 @@ class ExpressionCompiler:
         return lambda frame: {str(n): part(frame) for n, part in zip(names, parts, strict=True)}
 
     def call(self, node: ast.Call, depth: int) -> Run:
-        if not isinstance(node.func, ast.Name) or node.func.id not in FUNCTIONS or node.keywords:
-            known = " ".join(FUNCTIONS)
+        if not isinstance(node.func, ast.Name) or node.func.id not in functions.FUNCTIONS or node.keywords:
+            known = " ".join(functions.FUNCTIONS)
             raise self.refuse(node, f"{ast.unparse(node.func)[:40]!r} cannot be called; there are {known}")
         name = node.func.id
-        function, least, most, *_ = FUNCTIONS[name]
+        function, least, most, *_ = functions.FUNCTIONS[name]
         if not least <= len(node.args) <= most:
             raise self.refuse(node, f"{name} takes {least if least == most else f'{least} to {most}'} values")
-        agent = _agent_argument(node.args[0]) if name in BY_NAME else None
+        agent = _agent_argument(node.args[0]) if name in functions.BY_NAME else None
         if agent is not None:
             self.references.add((agent,))
             return lambda frame: function(frame, agent)

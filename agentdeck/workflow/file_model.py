@@ -173,38 +173,37 @@ ONE_OR_MANY = OneOrMany()
 
 # Unions --------------------------------------------------------------------------------------------------
 
-TEXT, NUMBER, LIST, MAP, OTHER, AUTO = "<text>", "<number>", "<list>", "<map>", "<other>", "<auto>"
-
 
 class ByType:
-    """Annotates a union whose variants, in their order, take values of these types: of text, of `auto`, OTHER of
-    what no other variant takes. So an error is about the variant that was meant. `needed` names what they take.
-    A type's tag is part of an error's location, and is no key of any file."""
+    """Annotates a union whose variants, in their order, take values of these `types`: `text`, `number`, `list`,
+    `map`, `auto` for that word, `other` for what no other variant takes. So an error is about the variant that
+    was meant. `needed` names what they take. A variant's tag, `<text>`, is part of an error's location, and is no
+    key of any file."""
 
     def __init__(self, needed: str, *types: str) -> None:
-        self.needed, self.types = needed, types
+        self.needed, self.tags = needed, [f"<{name}>" for name in types]
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        variants = dict(zip(self.types, map(handler.generate_schema, get_args(source)), strict=True))
+        variants = dict(zip(self.tags, map(handler.generate_schema, get_args(source)), strict=True))
         return core_schema.tagged_union_schema(
             variants,
-            self._type_of,
+            self._tag_of,
             custom_error_type="kind",
             custom_error_message=self.needed,
             custom_error_context={"needed": self.needed},
         )
 
-    def _type_of(self, value: Any) -> str | None:
-        if value == "auto" and AUTO in self.types:
-            return AUTO
-        found = type_of(value)
-        return found if found in self.types or OTHER not in self.types else OTHER
+    def _tag_of(self, value: Any) -> str | None:
+        if value == "auto" and "<auto>" in self.tags:
+            return "<auto>"
+        tag = f"<{type_of(value)}>"
+        return tag if tag in self.tags or "<other>" not in self.tags else "<other>"
 
 
-def type_of(value: Any) -> str | None:
-    """The type of a value of a file: TEXT, NUMBER, LIST or MAP."""
-    kinds = {str: TEXT, int: NUMBER, float: NUMBER, list: LIST, dict: MAP}
-    return kinds.get(type(value))
+def type_of(value: Any) -> str:
+    """The type of a value of a file: text, number, list, map or other."""
+    types = {str: "text", int: "number", float: "number", list: "list", dict: "map"}
+    return types.get(type(value), "other")
 
 
 # Texts ---------------------------------------------------------------------------------------------------

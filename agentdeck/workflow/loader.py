@@ -13,20 +13,11 @@ from types import ModuleType
 from typing import Any
 
 from agentdeck.errors import InvalidFile, Issue
-from agentdeck.workflow import builder
+from agentdeck.workflow import builder, yaml_source
 from agentdeck.workflow.graph_check import Parameters, agents_of, needs_of
 from agentdeck.workflow.model import KNOWN_PARAMETERS, Data, Definition
 from agentdeck.workflow.wording import fits, kind, likely_fix
-from agentdeck.workflow.yaml_source import (
-    INVALID,
-    Path_,
-    Place,
-    Source,
-    as_map,
-    read_file,
-    read_text,
-    refusal,
-)
+from agentdeck.workflow.yaml_source import INVALID, Path_, Place, Source, as_map, refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +42,7 @@ def load(path: Path | str, shown: str | None = None) -> Loaded:
 def _load(file: Path, shown: str, load_path: _LoadPath) -> Loaded:
     if file.suffix == ".py":
         return _python(file, shown)
-    source = read_file(file, shown)
+    source = yaml_source.read_file(file, shown)
     whole = file.resolve()
     return _finish(source, whole.parent, _LoadPath((*load_path.above, whole), load_path.seen), {})
 
@@ -79,7 +70,7 @@ class _LoadPath:
 
 def loads(text: str, file: str = "<text>", folder: Path | None = None) -> Loaded:
     """Load a workflow from text."""
-    return _finish(read_text(text, file), folder, _LoadPath(), {})
+    return _finish(yaml_source.read_text(text, file), folder, _LoadPath(), {})
 
 
 def define(

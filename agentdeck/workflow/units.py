@@ -14,22 +14,26 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)([kMG]?)")
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)%")
 
 
+def _match(pattern: re.Pattern[str], value: object, needed: str) -> re.Match[str]:
+    found = pattern.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError(f"{value!r} is not {needed}")
+    return found
+
+
 def duration(value: object) -> float:
     """The seconds of a duration. Raises ValueError with a message for the author of the file."""
     if value == 0 and not isinstance(value, bool):
         return 0.0
-    found = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
-    if found is None:
-        hint = f"write {value}s" if isinstance(value, int | float) and not isinstance(value, bool) else ""
-        raise ValueError(f"{value!r} is not a duration; {hint or 'write it like 500ms, 30s, 2m, 4h or 1d'}")
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    hint = f"write {value}s" if is_number else "write it like 500ms, 30s, 2m, 4h or 1d"
+    found = _match(_DURATION, value, f"a duration; {hint}")
     return float(found[1]) * SECONDS[found[2]]
 
 
 def rate(value: object) -> Rate:
     """A count per time. Raises ValueError as `duration` does."""
-    found = _RATE.fullmatch(value.strip()) if isinstance(value, str) else None
-    if found is None:
-        raise ValueError(f"{value!r} is not a rate; write it like 5/s, 50/min, 30/10s or 1000/h")
+    found = _match(_RATE, value, "a rate; write it like 5/s, 50/min, 30/10s or 1000/h")
     seconds = float(found[3] or 1) * SECONDS[found[4]]
     if seconds <= 0:
         raise ValueError(f"{value!r} is not a rate; its time must be longer than nothing")
@@ -40,17 +44,13 @@ def size(value: object) -> int:
     """A whole number, with k, M or G. Raises ValueError as `duration` does."""
     if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 and value == value // 1:
         return int(value)
-    found = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
-    if found is None:
-        raise ValueError(f"{value!r} is not a size; write it like 4000, 400k or 2M")
+    found = _match(_SIZE, value, "a size; write it like 4000, 400k or 2M")
     return round(float(found[1]) * SIZES[found[2]])
 
 
 def share(value: object) -> float:
     """A percentage as a fraction of one. Raises ValueError as `duration` does."""
-    found = _SHARE.fullmatch(value.strip()) if isinstance(value, str) else None
-    if found is None:
-        raise ValueError(f"{value!r} is not a share; write it like 90%")
+    found = _match(_SHARE, value, "a share; write it like 90%")
     part = float(found[1]) / 100
     if part > 1:
         raise ValueError(f"{value!r} is more than 100%")

@@ -5,59 +5,28 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    WithJsonSchema,
-    WrapValidator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, WrapValidator
 
-from agentdeck.workflow import units
+from agentdeck.workflow import file_model, units
 from agentdeck.workflow.deck_file import ProviderLimitsSpec, Workers
 from agentdeck.workflow.expressions import OPERATORS
 from agentdeck.workflow.file_model import (
     ABSENT,
-    AUTO,
-    LIST,
-    MAP,
-    NOT_EMPTY,
-    NUMBER,
-    NUMBER_AS_TEXT,
-    ONE_OR_MANY,
-    OTHER,
-    SHARE_PATTERN,
-    TEXT,
-    WHOLE,
-    AnyText,
     ByType,
     Duration,
-    Expression,
     FileModel,
-    FilledTemplate,
     Flag,
-    NotNegative,
-    NumberRange,
-    Positive,
-    Share,
-    Size,
     Table,
-    Template,
     Text,
     Value,
-    checked,
-    fault,
     name_check,
-    name_pattern,
-    pass_invalid,
-    type_of,
 )
 from agentdeck.workflow.model import KNOWN_PARAMETERS, VERBS
 from agentdeck.workflow.url import check_listed, compile_url
 from agentdeck.workflow.wording import kind
 
 #: Names with a meaning in expressions.
-RESERVED_AGENT_NAMES = (
+RESERVED_NAMES = (
     *("inputs", "needs", "item", "previous", "run", "task", "output", "env", "secret", "true", "false", "null"),
     *OPERATORS,
 )
@@ -78,14 +47,14 @@ def _percentile(text: str) -> None:
 
 def _two(value: Any) -> Any:
     if isinstance(value, list) and len(value) != 2:
-        raise fault(f"{len(value)} values; 2 are needed")
+        raise file_model.fault(f"{len(value)} values; 2 are needed")
     return value
 
 
 TypeName = Literal["any", "string", "number", "integer", "boolean", "list", "object"]
 Choices = Annotated[list[Value], Field(min_length=1)]
-Type = Annotated[TypeName | Choices, ByType("a type or a list of choices", TEXT, LIST)]
-Attempts = Annotated[int, Field(strict=True, ge=1, le=MAX_ATTEMPTS), WHOLE]
+Type = Annotated[TypeName | Choices, ByType("a type or a list of choices", "text", "list")]
+Attempts = Annotated[int, Field(strict=True, ge=1, le=MAX_ATTEMPTS), file_model.WHOLE]
 
 
 class ApprovalField(FileModel):
@@ -100,7 +69,7 @@ class ApprovalField(FileModel):
 class InputSpec(ApprovalField):
     """An input of the workflow. The short form is its type."""
 
-    about: AnyText = ABSENT
+    about: file_model.AnyText = ABSENT
 
 
 class RetrySpec(FileModel):
@@ -108,25 +77,25 @@ class RetrySpec(FileModel):
 
     attempts: Attempts = ABSENT
     delay: Duration = ABSENT
-    factor: Annotated[float, NumberRange(1, 100)] = ABSENT
+    factor: Annotated[float, file_model.NumberRange(1, 100)] = ABSENT
     max_delay: Duration = ABSENT
     escalate: Flag = ABSENT
 
 
-Retry = Annotated[Attempts | RetrySpec, ByType("a number of attempts or a map", NUMBER, MAP)]
+Retry = Annotated[Attempts | RetrySpec, ByType("a number of attempts or a map", "number", "map")]
 
 
 class TimeoutSpec(FileModel):
     """The four clocks of a step."""
 
     queue: Duration = ABSENT
-    attempt: Annotated[Literal["auto"] | Duration, ByType("", AUTO, OTHER)] = ABSENT
+    attempt: Annotated[Literal["auto"] | Duration, ByType("", "auto", "other")] = ABSENT
     idle: Duration = ABSENT
     total: Duration = ABSENT
 
 
-Timeout = Annotated[Literal["auto"] | TimeoutSpec | Duration, ByType("", AUTO, MAP, OTHER)]
-Quorum = Annotated[Share | Positive, ByType("a number or a share", TEXT, NUMBER)]
+Timeout = Annotated[Literal["auto"] | TimeoutSpec | Duration, ByType("", "auto", "map", "other")]
+Quorum = Annotated[file_model.Share | file_model.Positive, ByType("a number or a share", "text", "number")]
 
 
 class JoinSpec(FileModel):
@@ -135,12 +104,12 @@ class JoinSpec(FileModel):
     kind: Literal["all", "any", "quorum", "progressive"] = ABSENT
     quorum: Quorum = ABSENT
     within: Duration = ABSENT
-    min: Positive = ABSENT
+    min: file_model.Positive = ABSENT
     rest: Literal["cancel", "finish"] = ABSENT
 
 
 Join = Annotated[
-    Literal["all", "any", "progressive"] | JoinSpec, ByType("all, any, progressive or a map", TEXT, MAP)
+    Literal["all", "any", "progressive"] | JoinSpec, ByType("all, any, progressive or a map", "text", "map")
 ]
 
 
@@ -152,12 +121,16 @@ class OnErrorSpec(FileModel):
 
 
 OnError = Annotated[
-    Literal["fail", "continue"] | OnErrorSpec, ByType("fail, continue or {fallback: agent}", TEXT, MAP)
+    Literal["fail", "continue"] | OnErrorSpec, ByType("fail, continue or {fallback: agent}", "text", "map")
 ]
+Texts = Annotated[list[Text], file_model.ONE_OR_MANY]
 Cases = Annotated[dict[str, Text], Table(least=1, raw=True)]
 Values = Annotated[dict[str, Value], Table(raw=True)]
 
 # Verbs ---------------------------------------------------------------------------------------------------
+
+
+Host = Annotated[Text, file_model.checked(check_listed)]
 
 
 class HttpSpec(FileModel):
@@ -165,18 +138,17 @@ class HttpSpec(FileModel):
 
     SHORT: ClassVar[str] = "url"
     url: Annotated[
-        str, Field(strict=True), NUMBER_AS_TEXT, NOT_EMPTY, checked(compile_url),
+        str, Field(strict=True), file_model.NUMBER_AS_TEXT, file_model.NOT_EMPTY, file_model.checked(compile_url),
         WithJsonSchema({"type": ["string", "number"], "pattern": r"\S"}),
     ]  # fmt: skip
     method: Text = ABSENT
     headers: Values = ABSENT
     body: Value = ABSENT
-    hosts: Annotated[
-        list[Annotated[Text, checked(check_listed)]], Field(min_length=1), ONE_OR_MANY
-    ] = ABSENT  # fmt: skip
+    hosts: Annotated[list[Host], Field(min_length=1), file_model.ONE_OR_MANY] = ABSENT
 
 
-Arguments = Annotated[list[Template], Field(min_length=1)]
+Arguments = Annotated[list[file_model.Template], Field(min_length=1)]
+ExitCode = Annotated[int, Field(strict=True, ge=0, le=255), file_model.WHOLE]
 
 
 class CommandSpec(FileModel):
@@ -184,58 +156,56 @@ class CommandSpec(FileModel):
 
     args: Arguments
     env: Values = ABSENT
-    cwd: FilledTemplate = ABSENT
-    input: Template = ABSENT
-    ok: Annotated[
-        list[Annotated[int, Field(strict=True, ge=0, le=255), WHOLE]], Field(min_length=1), ONE_OR_MANY
-    ] = ABSENT
+    cwd: file_model.FilledTemplate = ABSENT
+    input: file_model.Template = ABSENT
+    ok: Annotated[list[ExitCode], Field(min_length=1), file_model.ONE_OR_MANY] = ABSENT
 
 
-Command = Annotated[Arguments | CommandSpec, ByType('a list of arguments, like ["git", "log"],', LIST, MAP)]
+Command = Annotated[Arguments | CommandSpec, ByType('a list of arguments, like ["git", "log"],', "list", "map")]
 
 
 class TokensSpec(FileModel):
     """Tokens of one simulated call."""
 
-    in_: Size = Field(alias="in", default_factory=lambda: 0)
-    out: Size = ABSENT
+    in_: file_model.Size = Field(alias="in", default_factory=lambda: 0)
+    out: file_model.Size = ABSENT
 
 
-TokensPair = Annotated[list[Size], BeforeValidator(_two), Field(min_length=2, max_length=2)]
-Tokens = Annotated[TokensPair | TokensSpec, ByType("[in, out]", LIST, MAP)]
+TokensPair = Annotated[list[file_model.Size], BeforeValidator(_two), Field(min_length=2, max_length=2)]
+Tokens = Annotated[TokensPair | TokensSpec, ByType("[in, out]", "list", "map")]
 
 
 class SimulateSpec(FileModel):
     """A model of an agent. The short form is its duration."""
 
     takes: Duration = ABSENT
-    jitter: Share = ABSENT
-    fails: Share = ABSENT
-    says: Annotated[list[Template], ONE_OR_MANY] = ABSENT
+    jitter: file_model.Share = ABSENT
+    fails: file_model.Share = ABSENT
+    says: Annotated[list[file_model.Template], file_model.ONE_OR_MANY] = ABSENT
     returns: Value = ABSENT
     tokens: Tokens = ABSENT
 
 
-Simulate = Annotated[SimulateSpec | Duration, ByType("", MAP, OTHER)]
+Simulate = Annotated[SimulateSpec | Duration, ByType("", "map", "other")]
 
 
 class DispatchSpec(FileModel):
     """A choice between agents by the value of `on`."""
 
-    on: Expression
+    on: file_model.Expression
     cases: Cases = ABSENT
     otherwise: Text = ABSENT
 
 
-Dispatch = Annotated[DispatchSpec | Expression, ByType("", MAP, OTHER)]
+Dispatch = Annotated[DispatchSpec | file_model.Expression, ByType("", "map", "other")]
 
 
 class ApproveSpec(FileModel):
     """A question to an operator. The short form is its text."""
 
     SHORT: ClassVar[str] = "ask"
-    ask: FilledTemplate
-    show: Template = ABSENT
+    ask: file_model.FilledTemplate
+    show: file_model.Template = ABSENT
     fields: Annotated[dict[str, ApprovalField], Table()] = ABSENT
     within: Duration = ABSENT
     otherwise: Literal["approve", "reject"] = ABSENT
@@ -247,7 +217,7 @@ class ApproveSpec(FileModel):
 class RepeatSpec(FileModel):
     """Run a step again until an expression holds."""
 
-    until: Expression
+    until: file_model.Expression
     max: Attempts = ABSENT
 
 
@@ -259,10 +229,10 @@ class Defaults(FileModel):
     retry: Retry = ABSENT
     on_error: OnError = ABSENT
     priority: Literal["high", "normal", "low"] = ABSENT
-    max_parallel: Positive = ABSENT
+    max_parallel: file_model.Positive = ABSENT
     cache: Duration = ABSENT
     hedge: Annotated[
-        str, Field(strict=True), NOT_EMPTY, checked(_percentile),
+        str, Field(strict=True), file_model.NOT_EMPTY, file_model.checked(_percentile),
         WithJsonSchema({"type": "string", "pattern": f"^{PERCENTILE}$"}),
     ] = ABSENT  # fmt: skip
 
@@ -271,22 +241,22 @@ class AgentSpec(Defaults):
     """A node of the graph, with exactly one verb."""
 
     ONE_OF: ClassVar[tuple[str, ...]] = VERBS
-    about: AnyText = ABSENT
-    needs: Annotated[list[Text], ONE_OR_MANY] = ABSENT
+    about: file_model.AnyText = ABSENT
+    needs: Texts = ABSENT
     with_: Values = Field(alias="with", default_factory=dict)
-    when: Expression = ABSENT
-    each: Expression = ABSENT
+    when: file_model.Expression = ABSENT
+    each: file_model.Expression = ABSENT
     join: Join = ABSENT
-    once: FilledTemplate = ABSENT
+    once: file_model.FilledTemplate = ABSENT
     repeat: RepeatSpec = ABSENT
     output: Annotated[dict[str, Type], Table(least=1)] = ABSENT
-    expect: Expression = ABSENT
+    expect: file_model.Expression = ABSENT
     spare: Flag = ABSENT
     python: Annotated[
-        str, Field(strict=True), NOT_EMPTY, checked(_target),
+        str, Field(strict=True), file_model.NOT_EMPTY, file_model.checked(_target),
         WithJsonSchema({"type": "string", "pattern": f"^{TARGET}$"}),
     ] = ABSENT  # fmt: skip
-    prompt: FilledTemplate = ABSENT
+    prompt: file_model.FilledTemplate = ABSENT
     http: HttpSpec = ABSENT
     command: Command = ABSENT
     simulate: Simulate = ABSENT
@@ -294,13 +264,13 @@ class AgentSpec(Defaults):
     workflow: Text = ABSENT
     approve: ApproveSpec = ABSENT
     # With prompt.
-    system: Template = ABSENT
+    system: file_model.Template = ABSENT
     model: Text = ABSENT
-    temperature: Annotated[float, NumberRange(0, 2)] = ABSENT
-    max_output: Size = ABSENT
-    stop: Annotated[list[Text], ONE_OR_MANY] = ABSENT
-    images: Annotated[list[FilledTemplate], ONE_OR_MANY] = ABSENT
-    tools: Annotated[list[Text], ONE_OR_MANY] = ABSENT
+    temperature: Annotated[float, file_model.NumberRange(0, 2)] = ABSENT
+    max_output: file_model.Size = ABSENT
+    stop: Texts = ABSENT
+    images: Annotated[list[file_model.FilledTemplate], file_model.ONE_OR_MANY] = ABSENT
+    tools: Texts = ABSENT
     # With dispatch.
     cases: Cases = ABSENT
     otherwise: Text = ABSENT
@@ -312,7 +282,7 @@ class AgentSpec(Defaults):
 class LimitsSpec(FileModel, extra="allow"):
     """`workers`, and providers by name."""
 
-    __pydantic_extra__: dict[str, Annotated[ProviderLimitsSpec, WrapValidator(pass_invalid)]]
+    __pydantic_extra__: dict[str, Annotated[ProviderLimitsSpec, WrapValidator(file_model.pass_invalid)]]
     workers: Workers = ABSENT
 
 
@@ -323,15 +293,15 @@ def _share_name(name: str) -> str:
 
 Ladder = Annotated[
     dict[Annotated[str, AfterValidator(_share_name)], Literal["reduce", "downgrade", "drop", "ask", "stop"]],
-    Table(pattern=SHARE_PATTERN, least=1),
+    Table(pattern=file_model.SHARE_PATTERN, least=1),
 ]
 
 
 class TaskBudgetSpec(FileModel):
     """What one task may use."""
 
-    usd: NotNegative = ABSENT
-    tokens: Size = ABSENT
+    usd: file_model.NotNegative = ABSENT
+    tokens: file_model.Size = ABSENT
     ladder: Ladder = ABSENT
 
 
@@ -344,28 +314,27 @@ class BudgetSpec(TaskBudgetSpec):
 # The whole file ------------------------------------------------------------------------------------------
 
 
-AgentName = Annotated[str, name_check("an agent", RESERVED_AGENT_NAMES, "means something in expressions")]
+AgentName = Annotated[str, name_check("an agent", RESERVED_NAMES, "means something in expressions")]
+_INPUTS, _AGENTS = file_model.name_pattern(KNOWN_PARAMETERS), file_model.name_pattern(RESERVED_NAMES)
 InputName = Annotated[str, name_check("an input", KNOWN_PARAMETERS, "means something else to a Python agent")]
 
 
 def _format_number(value: Any) -> Any:
-    if type_of(value) != NUMBER:
-        raise fault(f"the number 1 is needed here, not {kind(value)}")
+    if file_model.type_of(value) != "number":
+        raise file_model.fault(f"the number 1 is needed here, not {kind(value)}")
     return value
 
 
 class WorkflowFile(FileModel):
     """A workflow file."""
 
-    agentdeck: Annotated[int, Field(strict=True, ge=1, le=1), WHOLE, BeforeValidator(_format_number)]
+    agentdeck: Annotated[int, Field(strict=True, ge=1, le=1), file_model.WHOLE, BeforeValidator(_format_number)]
     name: Text
-    about: AnyText = ABSENT
-    inputs: Annotated[dict[InputName, InputSpec], Table(pattern=name_pattern(KNOWN_PARAMETERS))] = ABSENT
+    about: file_model.AnyText = ABSENT
+    inputs: Annotated[dict[InputName, InputSpec], Table(pattern=_INPUTS)] = ABSENT
     limits: LimitsSpec = ABSENT
     budget: BudgetSpec = ABSENT
     defaults: Defaults = ABSENT
-    agents: Annotated[
-        dict[AgentName, AgentSpec], Table(pattern=name_pattern(RESERVED_AGENT_NAMES), least=1)
-    ]  # fmt: skip
+    agents: Annotated[dict[AgentName, AgentSpec], Table(pattern=_AGENTS, least=1)]
     output: Value = ABSENT
     mode: Literal["parallel", "sequential", "adaptive"] = ABSENT
