@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right, insort
 from collections import deque
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from agentdeck.limits.reservations import Amounts
@@ -46,20 +47,22 @@ class PromptHistory:
         self.lengths = AnswerLengths()
         self._ratios: deque[float] = deque(maxlen=SEEN)  # tokens of the prompt per estimated token
         self._answers: deque[int] = deque(maxlen=SEEN)
+        self._sorted: tuple[list[float], list[int]] | None = None  # both, until one more is recorded
         self._ended: dict[int, tuple[float, int] | None] = {}
         self._began = self._next = 0
 
     def estimate(self, length: int, most: int | None) -> PromptEstimate:
         """For a prompt of this length. `most` is the longest allowed answer; None where nothing limits it."""
-        if not self._is_enough:
+        ratios, answers = self._samples()
+        if not _is_enough(answers):
             answer = OUTPUT if most is None else most
             return PromptEstimate(Amounts(1, length, answer), Amounts(0, length // 2, 0), length)
-        ratios, answers = sorted(self._ratios), sorted(self._answers)
-        if most is not None:
-            answers = [min(most, answer) for answer in answers]
         at = math.ceil(SHARE * len(answers)) - 1
-        want = Amounts(1, math.ceil(length * ratios[at]), answers[at])
-        far = 2 * answers[-1] - answers[len(answers) // 2]  # 0 beyond the longest where all have one length
+        usual, middle, longest = answers[at], answers[len(answers) // 2], answers[-1]
+        if most is not None:
+            usual, middle, longest = min(most, usual), min(most, middle), min(most, longest)
+        want = Amounts(1, math.ceil(length * ratios[at]), usual)
+        far = 2 * longest - middle  # 0 beyond the longest where all have one length
         longest = far if most is None else min(most, far)
         more = Amounts(0, math.ceil(length * ratios[-1]) - want.tokens_in, longest - want.tokens_out)
         return PromptEstimate(want, more, length)
@@ -82,12 +85,20 @@ class PromptHistory:
             if found is not None:
                 self._ratios.append(found[0])
                 self._answers.append(found[1])
+                self._sorted = None
                 self.lengths.add(found[1])
 
-    @property
-    def _is_enough(self) -> bool:
-        many = len(self._answers)
-        return many >= MANY or (many >= LEAST and max(self._answers) <= UNLIKE * sorted(self._answers)[many // 2])
+    def _samples(self) -> tuple[list[float], list[int]]:
+        """Ratios and answers, sorted. Prompts that wait for room are estimated again each time that they ask."""
+        if self._sorted is None:
+            self._sorted = sorted(self._ratios), sorted(self._answers)
+        return self._sorted
+
+
+def _is_enough(answers: Sequence[int]) -> bool:
+    """Whether these answers, sorted, tell what the next one will be."""
+    many = len(answers)
+    return many >= MANY or (many >= LEAST and answers[-1] <= UNLIKE * answers[many // 2])
 
 
 class AnswerLengths:
