@@ -125,7 +125,9 @@ def _is_error(event: Event) -> bool:
     """Whether an event without choices is an error outside of `error`, as servers of vLLM and FastAPI send it."""
     if event.get("object") == "error":
         return True
-    return not event.keys() & {"choices", "usage"} and bool(event.get("message") or event.get("detail"))
+    if "choices" in event or "usage" in event:
+        return False
+    return bool(event.get("message") or event.get("detail"))
 
 
 def _call(calls: Data, got: StreamedAnswer) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
+from typing import NamedTuple
 
 from agentdeck.providers.provider import RateHeader, RateHeaders
 
@@ -27,12 +29,25 @@ def parse_rate_headers(headers: Mapping[str, str]) -> RateHeaders:
     lowest limit and the lowest remainder count."""
     said: dict[str, dict[str, dict[str, str]]] = {}
     for name, value in headers.items():
-        found = "ratelimit" in name and (_OPENAI.fullmatch(name) or _ANTHROPIC.fullmatch(name))
-        if found:
-            scopes = said.setdefault(found["of"].replace("-", "_"), {})
-            scopes.setdefault(found["scope"] or "", {})[found["what"]] = value.strip()
+        if "ratelimit" in name and (found := _parse_name(name)) is not None:
+            said.setdefault(found.of, {}).setdefault(found.scope, {})[found.what] = value.strip()
     windows = {of: _tightest([_window(parts) for parts in scopes.values()]) for of, scopes in said.items()}
     return {of: window for of, window in windows.items() if window != RateHeader()}
+
+
+class _Name(NamedTuple):
+    """What a header reports: the limit, what remains of it or when it is reset, of what, for which scope."""
+
+    of: str
+    scope: str
+    what: str
+
+
+@lru_cache(64)
+def _parse_name(name: str) -> _Name | None:
+    """A provider sends the same names with each answer."""
+    found = _OPENAI.fullmatch(name) or _ANTHROPIC.fullmatch(name)
+    return found and _Name(found["of"].replace("-", "_"), found["scope"] or "", found["what"])
 
 
 def _window(parts: Mapping[str, str]) -> RateHeader:
