@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
-import anyio
 from anyio.abc import TaskGroup
 
 from agentdeck.agents.answer_check import OutputCheck
@@ -78,7 +77,7 @@ class EventSink(Protocol):
 
 class AttemptRunner:
     """All attempts of a run, each in the worker that calls `begin`. `feed` takes the event that ends an attempt,
-    `lines` its log. `group`, which runs the idle clocks, is set before the first attempt."""
+    `lines` its log. `group`, which runs the waits for keys, is set before the first attempt."""
 
     group: TaskGroup
 
@@ -135,12 +134,10 @@ class AttemptRunner:
         key: AttemptKey = started.task, started.step, started.attempt
         scope = scope_of(step, self._scheduler.state.run)
         size = estimated_size(scope["needs"] if rule.needs else scope["inputs"])
-        idle = None if start.timeout_idle is None else _IdleClock(self._clock.now)
+        idle = self._idle_clock(key, start.timeout_idle)
         log = AttemptLog(self._lines, self._clock.now, idle or _nothing, key)
         outcome = _Outcome(self._reservations.begin(start.ask) if start.ask else None)
         self._live[key] = worker
-        if idle is not None:
-            self.group.start_soon(self._watch_idle, start, idle)
         try:
             with_ = await render(agent.with_, scope) if agent.with_ is not None else {}
             context = self._context(start, step, agent, scope, with_, log, idle or _nothing)
@@ -160,6 +157,8 @@ class AttemptRunner:
         finally:
             self._live.pop(key, None)
             prompt = self._prompts.pop(key, None)
+            if idle is not None:
+                idle.close()
             log.close()
         if outcome.usage is None and prompt is not None and not outcome.reused:
             outcome.usage = together(prompt.usages)
@@ -278,34 +277,47 @@ class AttemptRunner:
         found = None if context is None else together(context.usages)
         return found or ev.Usage(0, 0, 0, 0.0, 0.0, "" if context is None else context.model)
 
-    async def _watch_idle(self, start: act.StartAttempt, idle: _IdleClock) -> None:
-        started, limit = start.started, start.timeout_idle
-        assert limit is not None
-        key = (started.task, started.step, started.attempt)
-        while key in self._live:
-            left = idle.last + limit - self._clock.now()
-            if left <= 0:
-                what = f"no sign of life for {limit:g} s (idle clock)"
-                fault, used = Fault("timeout", what, clock="idle"), None
-                if key in self._prompts:
-                    used = self._usage_so_far(*key)
-                self._feed(ev.AttemptFailed(self._clock.now(), *key, fault, used))
-                self.cancel(key)
-                return
-            await anyio.sleep(left)
+    def _idle_clock(self, key: AttemptKey, limit: float | None) -> _IdleClock | None:
+        if limit is None:
+            return None
+        return _IdleClock(self._clock.now, limit, partial(self._idle_too_long, key, limit))
+
+    def _idle_too_long(self, key: AttemptKey, limit: float) -> None:
+        if key not in self._live or self.group.cancel_scope.cancel_called:  # the attempt, or the run, is over
+            return
+        what = f"no sign of life for {limit:g} s (idle clock)"
+        used = self._usage_so_far(*key) if key in self._prompts else None
+        fault = Fault("timeout", what, clock="idle")
+        self._feed(ev.AttemptFailed(self._clock.now(), *key, fault, used))
+        self.cancel(key)
 
 
 class _IdleClock:
-    """When an attempt last showed a sign of life. Calling it is one."""
+    """Calls `expired` once an attempt has shown no sign of life for `limit` seconds. Calling the clock is one,
+    from any thread. A timer that is set again only when it ends costs an attempt less than a task that sleeps."""
 
-    __slots__ = ("_now", "last")
+    __slots__ = ("_expired", "_last", "_limit", "_loop", "_now", "_timer")
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], limit: float, expired: Callable[[], None]) -> None:
         self._now = now
-        self.last = now()
+        self._limit = limit
+        self._expired = expired
+        self._last = now()
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(limit, self._check)
 
     def __call__(self) -> None:
-        self.last = self._now()
+        self._last = self._now()
+
+    def close(self) -> None:
+        self._timer.cancel()
+
+    def _check(self) -> None:
+        left = self._last + self._limit - self._now()
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._check)
+        else:
+            self._expired()
 
 
 def _nothing() -> None:
