@@ -15,7 +15,7 @@ import httpx
 
 from agentdeck.errors import StepError
 from agentdeck.providers.decompression import decoded
-from agentdeck.providers.http_clients import BadProxy, Clients
+from agentdeck.providers.http_transports import BadProxy, Transports
 from agentdeck.providers.provider_errors import refusal
 from agentdeck.providers.sse import MB, EventStreamParser
 from agentdeck.workflow.model import Data
@@ -38,7 +38,7 @@ class EventStreamClient:
     def __init__(self, who: str, hide: Callable[[str], str] = str) -> None:
         self.who = who
         self._hide = hide
-        self._clients: dict[str, Clients] = {}
+        self._transports: dict[str, Transports] = {}
 
     @asynccontextmanager
     async def post(
@@ -50,10 +50,12 @@ class EventStreamClient:
         is read inside.
         """
         try:
-            clients = self._clients.get(url)
-            if clients is None:
-                clients = self._clients[url] = Clients(url, self._refuse_redirect)
-            async with self._answer(clients, headers, body, _Trace(sent)) as response:
+            transports = self._transports.get(url)
+            if transports is None:
+                transports = self._transports[url] = Transports(url)
+            async with self._answer(transports, headers, body, _Trace(sent)) as response:
+                if 300 <= response.status_code < 400:
+                    raise self._redirected(response, url)
                 if response.status_code != 200:
                     raise await self._refused(response)
                 yield HttpStream(self.who, response)
@@ -74,54 +76,47 @@ class EventStreamClient:
             raise StepError("network", f"{self.who} {what}: {reason}") from None
 
     async def close(self) -> None:
-        for clients in self._clients.values():
-            await clients.close()
+        for transports in self._transports.values():
+            await transports.close()
 
     @asynccontextmanager
     async def _answer(
-        self, clients: Clients, headers: Mapping[str, str], body: Data, trace: _Trace
+        self, transports: Transports, headers: Mapping[str, str], body: Data, trace: _Trace
     ) -> AsyncIterator[httpx.Response]:
-        """The response, before its body. The client is reused unless the request was cancelled or its connection
-        failed."""
-        client = clients.acquire()
+        """The response, before its body. The transport is reused unless the request was cancelled or its
+        connection failed."""
+        transport = transports.acquire()
         reusable = False
         try:
-            request = client.build_request(
-                "POST",
-                clients.url,
-                headers=headers,
-                content=json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"),
-                extensions={"trace": trace},
-            )
-            auth = None if "authorization" in request.headers else clients.auth
-            response = await client.send(request, stream=True, auth=auth)
+            content = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+            request = transports.post_request(headers, content, trace)
+            response = await transport.handle_async_request(request)
             trace.report_sent()  # a server may answer before it has read all
             try:
                 yield response
                 reusable = True
             finally:
-                with anyio.move_on_after(CLOSING, shield=True):
-                    await response.aclose()
+                if not response.is_closed:  # it is where the body was read to its end
+                    with anyio.move_on_after(CLOSING, shield=True):
+                        await response.aclose()
         except StepError:
             reusable = True
             raise
         finally:
             if reusable:
-                clients.release(client)
+                transports.release(transport)
             else:
-                await clients.discard(client)
+                await transports.discard(transport)
                 await trace.close()
 
-    async def _refuse_redirect(self, response: httpx.Response) -> None:
-        """Runs before httpx parses the target, which may not be a URL."""
-        if 300 <= response.status_code < 400:
-            target = plain(response.headers.get("location", "")) or "nowhere"
-            what = f"{self.who} answered {response.status_code}: a redirect from {plain(str(response.url))}"
-            raise StepError(
-                "rejected",
-                f"{what} to {self._hide(target)}, which is not followed with a key; "
-                "write the right `url` in the deck",
-            )
+    def _redirected(self, response: httpx.Response, url: str) -> StepError:
+        target = plain(response.headers.get("location", "")) or "nowhere"
+        what = f"{self.who} answered {response.status_code}: a redirect from {plain(url)}"
+        return StepError(
+            "rejected",
+            f"{what} to {self._hide(target)}, which is not followed with a key; "
+            "write the right `url` in the deck",
+        )
 
     async def _refused(self, response: httpx.Response) -> StepError:
         body = bytearray()
