@@ -6,7 +6,7 @@ Redirects are not followed: the key is for the host that the deck names.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -17,6 +17,7 @@ from agentdeck.errors import StepError
 from agentdeck.providers.decompression import decoded
 from agentdeck.providers.http_transports import BadProxy, Transports
 from agentdeck.providers.provider_errors import refusal
+from agentdeck.providers.request_turns import RequestTurns
 from agentdeck.providers.sse import MB, EventStreamParser
 from agentdeck.workflow.model import Data
 
@@ -39,6 +40,7 @@ class EventStreamClient:
         self.who = who
         self._hide = hide
         self._transports: dict[str, Transports] = {}
+        self._turns = RequestTurns()
 
     @asynccontextmanager
     async def post(
@@ -53,12 +55,14 @@ class EventStreamClient:
             transports = self._transports.get(url)
             if transports is None:
                 transports = self._transports[url] = Transports(url)
-            async with self._answer(transports, headers, body, _Trace(sent)) as response:
+            self._turns.extend()
+            trace = _Trace(sent, self._turns)
+            async with self._answer(transports, headers, body, trace) as response:
                 if 300 <= response.status_code < 400:
                     raise self._redirected(response, url)
                 if response.status_code != 200:
                     raise await self._refused(response)
-                yield HttpStream(self.who, response)
+                yield HttpStream(self.who, response, self._turns.take)
         except NOT_SENDABLE as error:
             what = f"{self.who} cannot be asked at {plain(url)} ({type(error).__name__})"
             raise StepError("setup", f"{what}; look at its `url` and `key` in the deck") from None
@@ -133,8 +137,9 @@ class _Trace:
     """Follows one request through httpx's `trace` extension: reports once that it has been written, and closes
     its connection where httpx does not."""
 
-    def __init__(self, sent: Callable[[], None]) -> None:
+    def __init__(self, sent: Callable[[], None], turns: RequestTurns) -> None:
         self._sent = sent
+        self._turns = turns
         self._reported = False
         self._tunnel = False
         self._socket: Any = None
@@ -152,6 +157,7 @@ class _Trace:
         if not self._reported:
             self._reported = True
             self._sent()
+            self._turns.release()
 
     async def close(self) -> None:
         """A connection that is cancelled during its TLS handshake does not belong to a pool yet."""
@@ -161,11 +167,12 @@ class _Trace:
 
 
 class HttpStream:
-    """An answer of status 200 that is being read."""
+    """An answer of status 200 that is being read. `ended` is awaited once its last event was handled."""
 
-    def __init__(self, who: str, response: httpx.Response) -> None:
+    def __init__(self, who: str, response: httpx.Response, ended: Callable[[], Awaitable[None]]) -> None:
         self.headers: Mapping[str, str] = response.headers
         self._who = who
+        self._ended = ended
         self._response = response
         kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         self.whole = kind == "application/json"
@@ -179,12 +186,14 @@ class HttpStream:
         events, chunks = EventStreamParser(self._who), self._chunks()
         async for chunk in chunks:
             if self._take(events.feed(chunk), take, came):
+                await self._ended()
                 # The rest is the end of the body: read it, and the connection can be used again.
                 with suppress(*BROKEN), anyio.move_on_after(PATIENCE):
                     async for _ in chunks:
                         pass
                 return
         self._take(events.end(), take, came)
+        await self._ended()
 
     def _take(
         self, texts: Sequence[str], take: Callable[[Mapping[str, Data]], bool], came: Callable[[], None]
@@ -208,6 +217,7 @@ class HttpStream:
             body += chunk
             if len(body) > MOST_BODY:
                 raise StepError("server", f"{self._who} sent more than {MOST_BODY // MB} MB, which is no answer")
+        await self._ended()
         return self._json(bytes(body))
 
     def _json(self, text: str | bytes) -> Mapping[str, Data]:
