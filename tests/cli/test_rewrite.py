@@ -116,15 +116,19 @@ def test_a_file_without_limits() -> None:
 def test_the_examples(file: Path) -> None:
     text = file.read_text()
     before = loads(text, str(file), file.parent).definition
-    for name, agent in before.agents.items():
-        if agent.does.verb in ("approve", "dispatch"):
-            continue
-        made = rewrite(text, {f"agents.{name}.timeout": 17.0, f"agents.{name}.attempts": 6, "workers": 5}, file)
-        after = loads(made, str(file), file.parent).definition
-        assert (after.agents[name].timeout.attempt, after.agents[name].retry.attempts) == (17.0, 6)
-        assert after.limits.workers == 5
-        comments = [line.partition("#")[2] for line in text.splitlines() if "#" in line]
-        assert [line.partition("#")[2] for line in made.splitlines() if "#" in line] == comments
+    given = [name for name, agent in before.agents.items() if agent.does.verb not in ("approve", "dispatch")]
+    values = {name: (17.0 + number, 6 + number) for number, name in enumerate(given)}
+    new: dict[str, Data] = {"workers": 5}
+    for name, (timeout, attempts) in values.items():
+        new |= {f"agents.{name}.timeout": timeout, f"agents.{name}.attempts": attempts}
+    made = rewrite(text, new, file)
+    after = loads(made, str(file), file.parent).definition
+    assert {
+        name: (after.agents[name].timeout.attempt, after.agents[name].retry.attempts) for name in given
+    } == values
+    assert after.limits.workers == 5
+    comments = [line.partition("#")[2] for line in text.splitlines() if "#" in line]
+    assert [line.partition("#")[2] for line in made.splitlines() if "#" in line] == comments
 
 
 def test_places() -> None:

@@ -45,7 +45,7 @@ def test_there_is_a_model_for_every_kind_of_event() -> None:
 
 
 @pytest.mark.parametrize("kind", codec.EVENTS, ids=lambda kind: kind.__name__)
-@settings(max_examples=20)
+@settings(max_examples=settings().max_examples // 5)
 @given(drawn=st.data())
 def test_every_event_is_a_document(
     event_schema: jsonschema.Draft202012Validator, kind: type[Any], drawn: st.DataObject

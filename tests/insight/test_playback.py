@@ -53,7 +53,7 @@ def folded(count: int) -> object:
     return shown(view)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=settings().max_examples // 2)
 @given(st.lists(st.one_of(st.integers(-30, 30), st.floats(-1, 60)), max_size=8))
 def test_wherever_it_goes_it_shows_what_was_there(moves: list[int | float]) -> None:
     playback = Playback(DEFINITION, LOG)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agentdeck.limits.output_reservation import OutputForecast
@@ -125,7 +125,6 @@ def test_entries_are_forgotten_once_no_window_reaches_them() -> None:
     assert window.used("requests", 10.0, 2000.0) == 0
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     wants=st.lists(st.tuples(st.integers(1, 30), st.integers(0, 70), st.floats(0.1, 1.0)), max_size=80),
     lowered=st.one_of(st.none(), st.integers(5, 60)),

@@ -59,7 +59,7 @@ def there_and_back(event: Event, results: list[codec.Result] | None) -> Event:
 
 
 @pytest.mark.parametrize("kind", codec.EVENTS, ids=lambda kind: kind.__name__)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=settings().max_examples // 5)
 @given(drawn=st.data())
 def test_every_event_comes_back_equal(kind: type[Any], drawn: st.DataObject) -> None:
     event = drawn.draw(record_of(kind))
