@@ -56,7 +56,31 @@ class Found(NamedTuple):
         return len(self.events) == PAGE or len(self.lines) == PAGE
 
 
-class Feed:
+class StoreTask:
+    """Reads the store in a task of the running loop: `_follow`."""
+
+    _task: asyncio.Task[None] | None = None
+
+    async def _follow(self) -> None:
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._task = asyncio.create_task(self._follow(), name=type(self).__name__)
+
+    def stop(self) -> None:
+        """Stop reading. Returns at once; the task closes its connection by itself."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def close(self) -> None:
+        """Stop reading. Returns when the connection is closed, or after a second if a read hangs."""
+        self.stop()
+        if self._task is not None:
+            await asyncio.wait({self._task})
+
+
+class Feed(StoreTask):
     """What the store holds of one run.
 
     Invariant: events reach `fold` in order and each once. `row` is the run as the store lists it, None until it
@@ -78,22 +102,6 @@ class Feed:
         self._position = Position()
         self._looked = time.monotonic()
         self._row_read = 0.0
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin to read, in a task of the running loop."""
-        self._task = asyncio.create_task(self._follow(), name=f"feed {self.run}")
-
-    def stop(self) -> None:
-        """Stop reading. Returns at once; the task closes its connection by itself."""
-        if self._task is not None:
-            self._task.cancel()
-
-    async def close(self) -> None:
-        """Stop reading. Returns when the connection is closed, or after a second if a read hangs."""
-        self.stop()
-        if self._task is not None:
-            await asyncio.wait({self._task})
 
     # Taking what was read -----------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,6 @@ class Library:
         self.folder = folder
         self.more = [path.resolve() for path in more]
         self.entries: dict[Path, WorkflowEntry] = {}
-        self._peeked: dict[Path, tuple[int, bool]] = {}
         self._lock = threading.Lock()
 
     def scan(self, recent: Iterable[Path] = ()) -> bool:
@@ -58,16 +58,13 @@ class Library:
             before = self.entries
             found: dict[Path, WorkflowEntry] = {}
             for group, path in self._files(recent):
-                if path not in found:
-                    known = before.get(path)
-                    try:
-                        edited = path.stat().st_mtime_ns
-                    except OSError:
-                        continue
-                    if known is not None and (known.edited, known.group) == (edited, group):
-                        found[path] = known
-                    else:
-                        found[path] = _read(path, group, edited)
+                if path in found or (edited := _edited(path)) is None:
+                    continue
+                known = before.get(path)
+                if known is not None and (known.edited, known.group) == (edited, group):
+                    found[path] = known
+                else:
+                    found[path] = _read(path, group, edited)
             self.entries = found
             return found != before
 
@@ -90,22 +87,20 @@ class Library:
             files = sorted(file.resolve() for file in folder.iterdir() if file.suffix in SUFFIXES)
         except OSError:
             return []
-        return [file for file in files if self._is_one(file)]
-
-    def _is_one(self, file: Path) -> bool:
-        """Looked into again only when it was edited."""
-        try:
-            edited = file.stat().st_mtime_ns
-        except OSError:
-            return False
-        before, one = self._peeked.get(file, (0, False))
-        if before != edited:
-            one = _says_so(file)
-            self._peeked[file] = edited, one
-        return one
+        return [file for file in files if (edited := _edited(file)) is not None and _says_so(file, edited)]
 
 
-def _says_so(file: Path) -> bool:
+def _edited(file: Path) -> int | None:
+    """When a file was edited; None where it cannot be read."""
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=10_000)
+def _says_so(file: Path, edited: int) -> bool:
+    """Whether a file is a workflow. It is looked into again when it was edited."""
     try:
         with file.open(encoding="utf-8", errors="replace") as text:
             head = text.read(PEEK)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+from agentdeck.console.feed import StoreTask
 from agentdeck.errors import AgentdeckError
 from agentdeck.scheduler.events import Event
 from agentdeck.store.async_reader import AsyncReader
@@ -19,7 +19,7 @@ MOST_LINES = 500_000
 PAGE = 5000
 
 
-class Recording:
+class Recording(StoreTask):
     """`events` grows until it has all of `known`, or MOST_EVENTS; `ready` then, with the `lines`."""
 
     def __init__(self, db: Path, run: str) -> None:
@@ -32,24 +32,13 @@ class Recording:
         self.ready = False
         self.fault = ""
         self._db = db
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin to read, in a task of the running loop."""
-        self._task = asyncio.create_task(self._read(), name=f"recording {self.run}")
-
-    async def close(self) -> None:
-        """Stop reading. Returns when the connection is closed, or after a second if a read hangs."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
 
     @property
     def cut(self) -> int:
         """How many events there are beyond those that are played."""
         return max(0, self.known - MOST_EVENTS)
 
-    async def _read(self) -> None:
+    async def _follow(self) -> None:
         try:
             async with AsyncReader(self._db) as store:
                 self.row, self.definition, self.known = await store.read(_outline, self.run)

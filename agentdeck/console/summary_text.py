@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from agentdeck.console.library import WorkflowEntry
+from agentdeck.console.line_widget import Piece
 from agentdeck.console.state_style import GLYPHS, RoleStyles
 from agentdeck.errors import Issue
 from agentdeck.insight.formatting import clock, dollars, moment, seconds
@@ -29,6 +30,17 @@ DOES = (
 )  # fmt: skip
 
 
+class _Page:
+    """A text of pieces, each in the style of its role; one without a role is as it is."""
+
+    def __init__(self, styles: RoleStyles, text: Text) -> None:
+        self.styles, self.text = styles, text
+
+    def add(self, *pieces: Piece) -> None:
+        for part, role in pieces:
+            self.text.append(part, self.styles[role] if role else None)
+
+
 def workflow(
     entry: WorkflowEntry,
     styles: RoleStyles,
@@ -40,58 +52,49 @@ def workflow(
 ) -> Text:
     """A page on a workflow file. `seen` are durations by agent from earlier runs, `before` these runs. `drawn`:
     its graph is shown beside the page, and needs no words."""
-    text = Text(no_wrap=False)
-    text.append(clean(entry.name), styles["title"])
-    text.append(f"  {clean(entry.path.name)}\n", styles["dim"])
+    page = _Page(styles, Text(no_wrap=False))
+    page.add((clean(entry.name), "title"), (f"  {clean(entry.path.name)}\n", "dim"))
     definition = entry.definition
     if definition is not None and definition.about:
-        text.append(clean(definition.about) + "\n", styles["text"])
-    _issues(text, entry.issues, styles)
+        page.add((clean(definition.about) + "\n", "text"))
+    _issues(page, entry.issues)
     if definition is None:
-        return text
+        return page.text
     made = plan(definition, definition.limits.workers, seconds=seen)
     if not drawn:
         from agentdeck.console.graph.scene import draw_text
 
-        for line in draw_text(definition, width):
-            text.append("\n" + line, styles["text"])
-        text.append("\n")
+        page.add(*(("\n" + line, "text") for line in draw_text(definition, width)), ("\n", ""))
     if definition.inputs:
-        text.append("\nInputs\n", styles["title"])
+        page.add(("\nInputs\n", "title"))
         longest = max(map(len, definition.inputs))
         for name, given in definition.inputs.items():
-            text.append(f"  {clean(name):<{min(longest, 20)}} ", styles["text"])
-            text.append(f"{given.type.kind:<8}", styles["dim"])
-            text.append(_default(given), styles["warn" if given.required else "dim"])
-            text.append(("  " + clean(given.about) if given.about else "") + "\n", styles["dim"])
-    text.append("\nWhat it does\n", styles["title"])
-    _does(text, made, definition, styles)
-    text.append("\nOne task\n", styles["title"])
-    text.append(f"  at least {seconds(made.lower_bound)}", styles["text"])
-    text.append(f", one step after another {seconds(made.sequential)}\n", styles["dim"])
-    text.append("  critical  ", styles["dim"])
-    text.append(clean(" → ".join(made.critical_path)) + "\n", styles["critical"])
+            page.add((f"  {clean(name):<{min(longest, 20)}} ", "text"), (f"{given.type.kind:<8}", "dim"))
+            page.add((_default(given), "warn" if given.required else "dim"))
+            page.add((("  " + clean(given.about) if given.about else "") + "\n", "dim"))
+    page.add(("\nWhat it does\n", "title"))
+    _does(page, made, definition)
+    page.add(("\nOne task\n", "title"), (f"  at least {seconds(made.lower_bound)}", "text"))
+    page.add((f", one step after another {seconds(made.sequential)}\n  critical  ", "dim"))
+    page.add((clean(" → ".join(made.critical_path)) + "\n", "critical"))
     if before:
-        text.append("\nEarlier runs\n", styles["title"])
+        page.add(("\nEarlier runs\n", "title"))
     for row in before:
-        text.append(f"  {GLYPHS.get(row.state, ' ')} {row.state:<12}", styles[row.state])
         took = seconds(row.seconds) if row.seconds is not None else "-"
-        text.append(f"{took:>8}  {row.tasks.done:>7,} tasks", styles["text"])
-        text.append(f", {row.tasks.failed:,} failed" if row.tasks.failed else "", styles["failed"])
-        text.append(f"  {moment(row.started)}  {row.run}\n", styles["dim"])
-    return text
+        page.add((f"  {GLYPHS.get(row.state, ' ')} {row.state:<12}", row.state))
+        page.add((f"{took:>8}  {row.tasks.done:>7,} tasks", "text"))
+        page.add((f", {row.tasks.failed:,} failed" if row.tasks.failed else "", "failed"))
+        page.add((f"  {moment(row.started)}  {row.run}\n", "dim"))
+    return page.text
 
 
-def _issues(text: Text, issues: tuple[Issue, ...], styles: RoleStyles) -> None:
+def _issues(page: _Page, issues: tuple[Issue, ...]) -> None:
     for issue in issues:
         role, glyph = ("warn", "!") if issue.warning else ("bad", GLYPHS["failed"])
-        text.append(f"\n{glyph} ", styles[role])
-        if issue.line:
-            text.append(f"line {issue.line}: ", styles[role])
-        text.append(clean(issue.what), styles["text"])
-        text.append(f"; {clean(issue.fix)}" if issue.fix else "", styles["dim"])
+        page.add((f"\n{glyph} " + (f"line {issue.line}: " if issue.line else ""), role))
+        page.add((clean(issue.what), "text"), (f"; {clean(issue.fix)}" if issue.fix else "", "dim"))
     if issues:
-        text.append("\n")
+        page.add(("\n", ""))
 
 
 def _default(given: Input) -> str:
@@ -101,44 +104,37 @@ def _default(given: Input) -> str:
     return value if len(value) <= 30 else value[:29] + "…"
 
 
-def _does(text: Text, made: Plan, definition: Definition, styles: RoleStyles) -> None:
-    simulated = len(made.named("simulate")) and [d.agent for d in made.deeds if d.verb == "simulate"]
-    if simulated:
-        text.append(f"  simulates  {len(simulated)} of {len(definition.agents)} agents\n", styles["text"])
+def _does(page: _Page, made: Plan, definition: Definition) -> None:
+    if simulated := sum(deed.verb == "simulate" for deed in made.deeds):
+        page.add((f"  simulates  {simulated} of {len(definition.agents)} agents\n", "text"))
     for verb, word in DOES:
         named = made.named(verb)
-        for index, one in enumerate(named[:6]):
-            text.append(f"  {word if not index else '':<10} ", styles["dim"])
-            told = clean(one)
-            text.append((told if len(told) <= 90 else told[:89] + "…") + "\n", styles["text"])
+        for index, one in enumerate(map(clean, named[:6])):
+            page.add((f"  {word if not index else '':<10} ", "dim"))
+            page.add(((one if len(one) <= 90 else one[:89] + "…") + "\n", "text"))
         if len(named) > 6:
-            text.append(f"  {'':<10} … {len(named) - 6} more\n", styles["dim"])
+            page.add((f"  {'':<10} … {len(named) - 6} more\n", "dim"))
 
 
 def total_of(row: RunRow) -> int:
     """How many tasks a run has in all: what its tasks file said, else those that came so far."""
-    told = row.source.get("total")
-    return max(1, row.tasks.total, told if isinstance(told, int) else 0)
+    total = row.source.get("total")
+    return max(1, row.tasks.total, total if isinstance(total, int) else 0)
 
 
 def run(row: RunRow, styles: RoleStyles, width: int, lines: Iterable[LogLine] = (), reading: str = "") -> Text:
     """A page on a run; `lines` are the last of its log. `reading` says how far its graph is read."""
-    text = Text(no_wrap=True, overflow="ellipsis")
-    text.append(clean(row.workflow), styles["title"])
-    text.append(f"  {row.run}\n\n", styles["dim"])
-    text.append(f"{GLYPHS.get(row.state, ' ')} {row.state_text}", styles[row.state])
-    text.append(" · simulated" if row.simulated else "", styles["dim"])
-    text.append("\n\n")
-    tasks = row.tasks
-    total = total_of(row)
+    page = _Page(styles, Text(no_wrap=True, overflow="ellipsis"))
+    page.add((clean(row.workflow), "title"), (f"  {row.run}\n\n", "dim"))
+    page.add((f"{GLYPHS.get(row.state, ' ')} {row.state_text}", row.state))
+    page.add((" · simulated" if row.simulated else "", "dim"), ("\n\n", ""))
+    tasks, total = row.tasks, total_of(row)
     wide = max(10, min(40, width - 4))
     done, failed = (round(wide * n / total) for n in (tasks.done, tasks.failed))
-    text.append("━" * done, styles["done"])
-    text.append("━" * failed, styles["failed"])
-    text.append("─" * max(0, wide - done - failed) + "\n", styles["line"])
-    text.append(f"{tasks.done:,} of {total:,} tasks done", styles["text"])
-    text.append(f", {tasks.failed:,} failed" if tasks.failed else "", styles["failed"])
-    text.append("\n\n")
+    page.add(("━" * done, "done"), ("━" * failed, "failed"))
+    page.add(("─" * max(0, wide - done - failed) + "\n", "line"))
+    page.add((f"{tasks.done:,} of {total:,} tasks done", "text"))
+    page.add((f", {tasks.failed:,} failed" if tasks.failed else "", "failed"), ("\n\n", ""))
     facts = [("paused", row.pause_reason)] if row.state == "paused" and row.pause_reason else []
     facts += [("started", moment(row.started)), ("took" if row.ended else "runs for", seconds(row.seconds))]
     if row.idle >= 1:
@@ -150,21 +146,18 @@ def run(row: RunRow, styles: RoleStyles, width: int, lines: Iterable[LogLine] = 
     if row.source.get("tasks"):
         facts.append(("tasks", near(str(row.source["tasks"]))))
     for name, value in facts:
-        text.append(f"{name:<9} ", styles["dim"])
-        text.append(clean(value) + "\n", styles["text"])
+        page.add((f"{name:<9} ", "dim"), (clean(value) + "\n", "text"))
     if reading:
-        text.append(f"{'graph':<9} ", styles["dim"])
-        text.append(reading + "\n", styles["warn"])
+        page.add((f"{'graph':<9} ", "dim"), (reading + "\n", "warn"))
     if row.state == "interrupted":
-        text.append("\nNobody runs it any more. Open it and press R to go on where it was.\n", styles["warn"])
+        page.add(("\nNobody runs it any more. Open it and press R to go on where it was.\n", "warn"))
     lines = list(lines)
     if lines:
-        text.append("\nLatest\n", styles["title"])
+        page.add(("\nLatest\n", "title"))
     for line in lines:
-        text.append(f"{clock(line.at)}  ", styles["dim"])
-        text.append(clean(f"{line.step} {line.task}  "), styles["title"])
-        text.append(clean(line.text) + "\n", styles["text"])
-    return text
+        page.add((f"{clock(line.at)}  ", "dim"), (clean(f"{line.step} {line.task}  "), "title"))
+        page.add((clean(line.text) + "\n", "text"))
+    return page.text
 
 
 def near(path: str) -> str:
@@ -177,12 +170,10 @@ def near(path: str) -> str:
 
 def launch(seen: LaunchForecast, styles: RoleStyles) -> Text:
     """What a launch would be like: what to expect first, then why, then what will be executed."""
-    made, text = seen.plan, Text()
+    made, page = seen.plan, _Page(styles, Text())
 
     def line(label: str, value: str, role: str = "text", note: str = "") -> None:
-        text.append(f"{label:<12}", styles["dim"])
-        text.append(value, styles[role])
-        text.append(f"  {note}\n" if note else "\n", styles["dim"])
+        page.add((f"{label:<12}", "dim"), (value, role), (f"  {note}\n" if note else "\n", "dim"))
 
     # How many items an `each` gives is known in a run at the earliest: without it there is only a least.
     least = "at least " if made.uncounted else ""
@@ -203,18 +194,15 @@ def launch(seen: LaunchForecast, styles: RoleStyles) -> Text:
         line("cost", low if low == high else f"{low} to {high}")
     if made.assumed:
         line("assumed", "1 s each", "warn", clean(", ".join(made.assumed[:6]) + "…" * (len(made.assumed) > 6)))
-    text.append("\ncritical path\n", styles["title"])
-    text.append(clean(" → ".join(made.critical_path)) + "\n", styles["critical"])
-    text.append("\nlevels\n", styles["title"])
+    page.add(("\ncritical path\n", "title"), (clean(" → ".join(made.critical_path)) + "\n", "critical"))
+    page.add(("\nlevels\n", "title"))
     for number, level in enumerate(made.levels, 1):
         names = ", ".join(level[:8]) + (f" and {len(level) - 8} more" if len(level) > 8 else "")
-        text.append(f"{number:>2}  ", styles["dim"])
-        text.append(clean(names) + "\n", styles["text"])
-    text.append("\nwill be executed\n", styles["title"])
+        page.add((f"{number:>2}  ", "dim"), (clean(names) + "\n", "text"))
+    page.add(("\nwill be executed\n", "title"))
     for verb in ("command", "python", "http", "prompt", "workflow", "approve", "simulate"):
         targets = [t or "nothing real" for t in made.named(verb)]
         if targets:
             shown = ", ".join(targets[:5]) + (f" and {len(targets) - 5} more" if len(targets) > 5 else "")
-            text.append(f"{verb:<9} ", styles["dim"])
-            text.append(clean(shown) + "\n", styles["text"])
-    return text
+            page.add((f"{verb:<9} ", "dim"), (clean(shown) + "\n", "text"))
+    return page.text

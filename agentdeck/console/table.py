@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from textual import events
 from textual.message import Message
@@ -11,31 +11,14 @@ from textual.message import Message
 from agentdeck.console.actions import bindings
 from agentdeck.console.form_fields import refuse_lines
 from agentdeck.console.line_widget import Line, LineWidget, Piece, Pieces, fit, fit_pieces
-from agentdeck.console.table_model import Column, Layout, fitted
+from agentdeck.console.table_model import Column, Layout, TableRows, fitted
 from agentdeck.terminal_text import clean
 
 R = TypeVar("R")
 
 
-class Source(Protocol[R]):
-    """Where a table's rows come from. `arrange` sorts and filters; it is called from the loop and must not
-    wait: a source on disk answers with a query of its own. `find` returns the
-    position of a key, None if there is none."""
-
-    @property
-    def count(self) -> int: ...
-
-    def row(self, at: int) -> R: ...
-
-    def key(self, at: int) -> Hashable: ...
-
-    def find(self, key: Hashable) -> int | None: ...
-
-    def arrange(self, column: Column[R] | None, reverse: bool, text: str) -> None: ...
-
-
 class Table(LineWidget, Generic[R]):
-    """Rows of a `Source` under a header line: a cursor, marks, sorting, a filter, copying.
+    """Rows under a header line: a cursor, marks, sorting, a filter, copying.
 
     The cursor and the marks stay with the rows' keys when rows move. `refresh_lines` after rows changed.
     """
@@ -56,11 +39,7 @@ class Table(LineWidget, Generic[R]):
     BINDINGS = bindings("table")
 
     def __init__(
-        self,
-        columns: Sequence[Column[R]],
-        source: Source[R],
-        *,
-        empty: str = "nothing here",
+        self, columns: Sequence[Column[R]], source: TableRows[R], *, empty: str = "nothing here"
     ) -> None:
         super().__init__()
         self.columns = tuple(columns)

@@ -71,7 +71,7 @@ def _least(columns: Sequence[Column[R]], gap: int) -> int:
 
 
 class TableRows(Generic[R]):
-    """A `Source` over a sequence. `key` identifies a row; `text` is what the filter searches.
+    """The rows of a table. `key` identifies a row; `text` is what the filter searches.
 
     A filter is a part of the text in any case; with `!` in front, what must not be in it.
     """
@@ -97,6 +97,7 @@ class TableRows(Generic[R]):
         return self._key(self._shown[at])
 
     def find(self, key: Hashable) -> int | None:
+        """The position of the row with this key; None if there is none."""
         return next((at for at, row in enumerate(self._shown) if self._key(row) == key), None)
 
     def set_rows(self, items: Sequence[R]) -> None:
@@ -110,6 +111,7 @@ class TableRows(Generic[R]):
                 self._arrange()
 
     def arrange(self, column: Column[R] | None, reverse: bool, text: str) -> None:
+        """Sort by this column, and show the rows that fit the text."""
         self._column, self._reverse, self._filter = column, reverse, text
         self._arrange()
 
