@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from agentdeck.errors import AgentdeckError
 from agentdeck.workflow.model import Data, Definition
+
+if TYPE_CHECKING:
+    from agentdeck.documents.run import AgentSummary
 
 Function = TypeVar("Function")
 
@@ -120,6 +124,7 @@ class Workflow:
         well and `check` is true: RunBlocked where it could not go on until an operator acts. With `wait` it waits
         for the operator instead, who answers from another process (`agentdeck approve`, `agentdeck budget`)."""
         from agentdeck.command_hint import with_db
+        from agentdeck.documents.document import json_text
         from agentdeck.engine.launch import Launch, Watch, run
         from agentdeck.engine.stalled import stopped
         from agentdeck.insight.summary import summary
@@ -143,17 +148,17 @@ class Workflow:
             wait=wait,
         )
         outcome = await run(launch, Watch(watch) if tasks is None else None)
-        told = summary(outcome.view, definition)
+        document = summary(outcome.view, definition)
+        agents = ((name, document.agents[name]) for name in definition.agents)
         steps = {
-            name: StepResult(_state(told["agents"][name]), told["agents"][name]["p50"], outputs.get(name),
-                             told["agents"][name]["attempts"])
-            for name in definition.agents
-        }  # fmt: skip
-        result = Result(outcome.run, outcome.state, told["output"], steps, told)
+            name: StepResult(_state(agent), agent.p50, outputs.get(name), agent.attempts)
+            for name, agent in agents
+        }
+        result = Result(outcome.run, outcome.state, document.output, steps, json.loads(json_text(document)))
         if check and outcome.causes:
             why = stopped(outcome.run, outcome.causes, resumable=db is not None)
-            told_where = with_db(why, str(db) if db is not None else "")
-            raise RunBlocked(f"{self.name}: run {outcome.run} {told_where}", result)
+            remedy = with_db(why, str(db) if db is not None else "")
+            raise RunBlocked(f"{self.name}: run {outcome.run} {remedy}", result)
         if check and outcome.state != "done":
             raise RunFailed(f"{self.name}: run {outcome.run} ended {outcome.state}", result)
         return result
@@ -169,7 +174,5 @@ def _name_of(function: Any) -> str:
     )
 
 
-def _state(agent: Mapping[str, Data]) -> str:
-    if agent["failed"]:
-        return "failed"
-    return "done" if agent["done"] else "skipped"
+def _state(agent: AgentSummary) -> str:
+    return "failed" if agent.failed else "done" if agent.done else "skipped"

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from agentdeck.cli.commands import send
 from agentdeck.cli.options import by_option, db_option, json_option, run_argument, with_db
-from agentdeck.cli.text_tables import dump, out, table
+from agentdeck.cli.text_tables import out, print_document, table
 from agentdeck.insight.formatting import dollars, plural
 from agentdeck.operations.commands import change_budget
 from agentdeck.operations.recorded_run import expected_tasks, load_run, open_store
 from agentdeck.terminal_text import clean
 
 if TYPE_CHECKING:
+    from agentdeck.documents import command as documents
     from agentdeck.insight.budget_forecast import Forecast
     from agentdeck.scheduler.budget_accounts import BudgetAccounts
     from agentdeck.store.run_list import RunRow
-    from agentdeck.workflow.model import Data
 
-SHOWN = (
-    "usd", "used_usd", "held_usd", "likely_usd", "tokens", "used_tokens", "held_tokens", "likely_tokens", "rungs",
-)  # fmt: skip
 #: Tasks with a budget of their own that are listed.
 TASKS = 10
 #: Newest reservations among which the largest is searched.
@@ -65,7 +62,7 @@ def budget(
         return send(db, run, command, by=by)
     report = _BudgetReport(run, db)
     if as_json:
-        dump(report.data())
+        print_document(report.document())
     else:
         for line in report.page():
             out(line)
@@ -97,23 +94,19 @@ class _BudgetReport:
         last = deque(likely(events), LAST)
         self.largest = max((one[0] for one in last), default=0), max((one[1] for one in last), default=0.0)
 
-    def data(self) -> dict[str, Data] | None:
+    def document(self) -> documents.Budget:
+        from agentdeck.documents import command as documents
+
         ledger = self.accounts.run
         if ledger is None:
-            return None
-        measures = ("prompts", "tokens", "usd", "usd_routing")
-        return {
-            **{name: getattr(ledger, name) for name in SHOWN},
-            "tier": "routing" if self.accounts.lowest else None,
-            "left": {
-                **{name: self.left.total(name) for name in measures},
-                "unopened": self.left.unopened,
-                "agents": {one.agent: {m: getattr(one, m) for m in measures} for one in self.left.agents},
-            },
-        }
+            return documents.Budget.model_construct(None)
+        totals: dict[str, Any] = {name: self.left.total(name) for name in documents.AgentLeft.model_fields}
+        agents = {one.agent: documents.AgentLeft.of(one) for one in self.left.agents}
+        left = documents.BudgetLeft.model_construct(**totals, unopened=self.left.unopened, agents=agents)
+        tier = "routing" if self.accounts.lowest else None
+        return documents.Budget.model_construct(documents.RunBudget.of(ledger, tier=tier, left=left))
 
     def page(self) -> Iterator[str]:
-
         row, ledger = self.row, self.accounts.run
         yield clean(f"{row.run}  {row.workflow}  {row.state}")
         if row.state == "paused":

@@ -29,7 +29,7 @@ def check(files: tuple[str, ...], as_json: bool) -> int:
     Exit codes: 0 fine (warnings do not count), 2 some file has a fault.
     """
     from agentdeck.cli.error_output import tidy
-    from agentdeck.cli.text_tables import dump, out
+    from agentdeck.cli.text_tables import out, print_document
     from agentdeck.insight.formatting import plural
     from agentdeck.workflow.check import check as look
 
@@ -48,7 +48,11 @@ def check(files: tuple[str, ...], as_json: bool) -> int:
             out(tidy(f"{file}: {', '.join(counts) or 'ok'}"))
     good = all(issue.warning for issue in issues)
     if as_json:
-        dump({"ok": good, "files": list(files), "issues": [issue._asdict() for issue in issues]})
+        from agentdeck.documents.command import Check
+        from agentdeck.documents.command import Issue as IssueDocument
+
+        rows = [IssueDocument.of(issue) for issue in issues]
+        print_document(Check.model_construct(ok=good, files=list(files), issues=rows))
     return 0 if good else 2
 
 

@@ -9,7 +9,7 @@ import click
 from agentdeck.cli import complete
 from agentdeck.cli.error_output import DONE, FAILED, say
 from agentdeck.cli.options import by_option, db_option, run_argument
-from agentdeck.cli.text_tables import dump, out
+from agentdeck.cli.text_tables import out, print_document
 from agentdeck.operations import commands
 from agentdeck.operations.author import author
 from agentdeck.operations.recorded_run import open_store
@@ -23,7 +23,9 @@ def send(db: str | None, run: str, command: RunCommand, as_json: bool = False, b
     """Send a command, wait for the answer and print it; returns the exit code. `by` is the name of --by."""
     answer = commands.send(database(db), run, command, author(by or ""))
     if as_json:
-        dump({"run": answer.run, "ok": answer.ok, "answer": answer.text})
+        from agentdeck.documents.command import Answer
+
+        print_document(Answer.model_construct(run=answer.run, ok=answer.ok, answer=answer.text))
     elif answer.ok:
         out(f"{answer.run}: {answer.text}")
     else:

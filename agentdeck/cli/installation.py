@@ -8,7 +8,7 @@ import click
 
 from agentdeck.cli import complete
 from agentdeck.cli.options import db_option, json_option
-from agentdeck.cli.text_tables import dump, out, table
+from agentdeck.cli.text_tables import dump, out, print_document, table
 from agentdeck.operations.settings import database, setting, user_file
 
 
@@ -26,23 +26,24 @@ def info(db: str | None, as_json: bool) -> None:
     import sqlite3
 
     from agentdeck import __version__
+    from agentdeck.documents.command import Info
     from agentdeck.workflow.deck import find_deck
 
     path, deck = database(db), find_deck(Path.cwd())
-    facts = {
-        "agentdeck": __version__,
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "sqlite": sqlite3.sqlite_version,
-        "db": str(path),
-        "db_bytes": path.stat().st_size if path.exists() else None,
-        "config": str(user_file()),
-        "deck": None if deck is None else str(deck),
-    }
+    facts = Info.model_construct(
+        agentdeck=__version__,
+        python=platform.python_version(),
+        system=platform.platform(),
+        sqlite=sqlite3.sqlite_version,
+        db=str(path),
+        db_bytes=path.stat().st_size if path.exists() else None,
+        config=str(user_file()),
+        deck=None if deck is None else str(deck),
+    )
     if as_json:
-        dump(facts)
+        print_document(facts)
         return
-    for name, value in facts.items():
+    for name, value in facts:
         absent = "none: prompts are simulated" if name == "deck" else "none yet"
         out(f"{name.replace('_', ' '):<10} {absent if value is None else value}")
 
@@ -63,12 +64,9 @@ def config(db: str | None, workers: int | None, as_json: bool) -> None:
     """
     found = {"db": setting("db", db), "workers": setting("workers", workers)}
     if as_json:
-        dump(
-            {
-                name: {key: getattr(one, key) for key in ("value", "origin", "place")}
-                for name, one in found.items()
-            }
-        )
+        from agentdeck.documents.command import Config, Setting
+
+        print_document(Config.model_construct(db=Setting.of(found["db"]), workers=Setting.of(found["workers"])))
         return
     rows = [(name, str(one.value), f"{one.origin} {one.place}".rstrip()) for name, one in found.items()]
     for line in table(("setting", "value", "from"), rows):

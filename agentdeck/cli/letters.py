@@ -19,7 +19,7 @@ from agentdeck.cli.options import (
     wait_option,
     with_db,
 )
-from agentdeck.cli.text_tables import dump, out, table
+from agentdeck.cli.text_tables import out, print_document, table
 from agentdeck.insight.formatting import moment, plural
 from agentdeck.operations.author import author
 from agentdeck.operations.recorded_run import open_store, relocated
@@ -77,13 +77,13 @@ def listed(run: str | None, state: str, db: str | None, as_json: bool) -> None:
       agentdeck letters last --json
       agentdeck letters list --state all
     """
-    from agentdeck.operations.letters import by_cause, cause_data, find_letters
+    from agentdeck.operations.letters import by_cause, causes_document, find_letters
 
     with open_store(db) as reader:
         found = find_letters(reader, run, state)
     groups = by_cause(found)
     if as_json:
-        dump([cause_data(cause, some) for cause, some in groups])
+        print_document(causes_document(groups))
         return
     if not found:
         click.echo("no letters", err=True)
@@ -121,14 +121,14 @@ def show(letter: int, db: str | None, as_json: bool) -> None:
     """
     import json
 
-    from agentdeck.operations.letters import letter_data, letters_by_id
+    from agentdeck.operations.letters import letter_document, letters_by_id
     from agentdeck.operations.once_decision import choices, undecided_key
 
     with open_store(db) as reader:
         one = letters_by_id(reader, (letter,))[0]
         undecided = undecided_key(reader, one)
     if as_json:
-        dump(letter_data(one))
+        print_document(letter_document(one))
         return
     out(f"letter {one.id}  {one.state}" + (clean(f": {one.why}") if one.why else ""))
     out(clean(f"run {one.run}, task {one.task}, step {one.step}, {one.attempts} attempts, {moment(one.at)}"))
@@ -322,8 +322,8 @@ def export(run: str | None, state: str, db: str | None) -> None:
     Example:
       agentdeck letters export last > letters.jsonl
     """
-    from agentdeck.operations.letters import find_letters, letter_data
+    from agentdeck.operations.letters import find_letters, letter_document
 
     with open_store(db) as reader:
         for one in find_letters(reader, run, state):
-            dump(letter_data(one))
+            print_document(letter_document(one))

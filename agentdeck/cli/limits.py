@@ -11,7 +11,7 @@ import click
 from agentdeck.cli.commands import send
 from agentdeck.cli.error_output import say
 from agentdeck.cli.options import by_option, db_option, json_option, run_argument
-from agentdeck.cli.text_tables import cut, dump, out, table
+from agentdeck.cli.text_tables import cut, out, print_document, table
 from agentdeck.errors import UsageError
 from agentdeck.insight.formatting import format_span, plural
 from agentdeck.operations import commands
@@ -62,7 +62,9 @@ def limits(run: str, changes: tuple[str, ...], by: str | None, db: str | None, a
         row, definition, view = load_run(reader, run)
         current = current_limits(definition, view)
         if as_json:
-            dump(current)
+            from agentdeck.documents.command import Limits
+
+            print_document(Limits.model_construct(current))
             return 0
         live = row.state in LIVE
         if live:

@@ -10,7 +10,7 @@ import click
 
 from agentdeck.cli.error_output import say
 from agentdeck.cli.options import db_option, json_option
-from agentdeck.cli.text_tables import dump, out, table
+from agentdeck.cli.text_tables import out, print_document, table
 from agentdeck.errors import UsageError
 from agentdeck.insight.formatting import moment, plural, size
 from agentdeck.operations.settings import database
@@ -61,15 +61,16 @@ def prune(
       agentdeck prune --older 30d --keep 100 --yes
     """
     import sys
-    from dataclasses import asdict
 
+    from agentdeck.documents import command as documents
     from agentdeck.operations.prune import delete, prunable
 
     path = database(db)
     found = prunable(path, older, keep)
     if dry_run:
         if as_json:
-            dump({"runs": [asdict(one) for one in found]})
+            rows = [documents.PrunableRun.of(one) for one in found]
+            print_document(documents.PrunePreview.model_construct(runs=rows))
         else:
             for line in _page(found):
                 out(line)
@@ -83,7 +84,7 @@ def prune(
             return 1
     pruned = delete(path, found)
     if as_json:
-        dump(asdict(pruned))
+        print_document(documents.Pruned.of(pruned))
         return None
     counts = f"{plural(pruned.events, 'event')}, {plural(pruned.logs, 'log line')} and"
     counts += f" {plural(pruned.results, 'result')}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from agentdeck.cli.options import db_option, json_option
-from agentdeck.cli.text_tables import cut, dump, out, table
+from agentdeck.cli.text_tables import cut, out, print_document, table
 from agentdeck.errors import StoreError, UsageError
 from agentdeck.insight.formatting import plural, seconds
 from agentdeck.operations.recorded_run import open_store
@@ -40,7 +40,7 @@ def plan(
       agentdeck plan order.yaml --tasks 1000 --set agents.payment.max_parallel=4 --json
     """
     from agentdeck.insight.plan import plan as make
-    from agentdeck.insight.plan import render
+    from agentdeck.insight.plan import plan_document
     from agentdeck.operations.overrides import override
     from agentdeck.operations.settings import workers as settle
     from agentdeck.workflow.loader import load
@@ -54,7 +54,7 @@ def plan(
         _seen(db, definition, folder),
     )
     if as_json:
-        dump(render(made))
+        print_document(plan_document(made))
     else:
         for line in page(made, _answering(definition, folder)):
             out(line)

@@ -9,7 +9,7 @@ import click
 from agentdeck.cli import complete
 from agentdeck.cli.error_output import DONE, FAILED, INTERRUPTED, say
 from agentdeck.cli.options import db_option, json_option, out_option, run_argument
-from agentdeck.cli.text_tables import cut, dump, out
+from agentdeck.cli.text_tables import cut, dump, out, print_document
 from agentdeck.errors import OutputError
 from agentdeck.insight.formatting import clock
 from agentdeck.operations.recorded_run import LIVE, known_agent, open_store
@@ -125,8 +125,6 @@ def logs(run: str, db: str | None, agent: str | None, task: str | None, tail: in
       agentdeck logs last --tail 50
       agentdeck logs last --agent payment --task 17
     """
-    from dataclasses import asdict
-
     from agentdeck.engine.resume import definition_of
 
     with open_store(db) as reader:
@@ -134,10 +132,13 @@ def logs(run: str, db: str | None, agent: str | None, task: str | None, tail: in
         found = reader.logs(row.run, agent=agent, task=task, tail=tail)
         if agent is not None and not found:
             known_agent(definition_of(reader, row), agent.partition("[")[0])
-    for line in found:
-        if as_json:
-            dump({"run": row.run, **asdict(line)})
-        else:
+    if as_json:
+        from agentdeck.documents.step import LogLine
+
+        for line in found:
+            print_document(LogLine.of(line, run=row.run))
+    else:
+        for line in found:
             level = "" if line.level == "info" else f"{line.level}: "
             out(clean(f"{clock(line.at)}  {line.task}/{line.step}  {level}{line.text}"))
 
@@ -157,7 +158,7 @@ def results(run: str, out: str | None, db: str | None) -> None:
       agentdeck results last --out done.jsonl
     """
     from agentdeck.cli.text_tables import out as print_line
-    from agentdeck.operations.out_file import refuse_input, write_results
+    from agentdeck.operations.out_file import refuse_input, result_line, write_results
     from agentdeck.store.final_states import final_states
 
     refuse_input(out, database(db))
@@ -167,7 +168,7 @@ def results(run: str, out: str | None, db: str | None) -> None:
     if out is None:
         for state in states:
             if state.state != "open":
-                print_line(state.line)
+                print_line(result_line(state))
         return
     try:
         ended, opened = write_results(out, states)

@@ -235,16 +235,16 @@ class _Interrupts:
 def conclude(finished: Finished, as_json: bool, *, succeeded: bool = False) -> int:
     """Print the run's data on stdout; returns the exit code. `succeeded`: the steps that were retried ended well,
     although others of the run have failed. Ends the process if threads ignored their cancellation."""
-    from agentdeck.cli.text_tables import dump
+    from agentdeck.cli.text_tables import dump, print_document
     from agentdeck.cli.text_tables import out as print_line
     from agentdeck.insight.summary import summary
     from agentdeck.terminal_text import clean
 
     outcome = finished.outcome
     document = summary(outcome.view, finished.definition)
-    output = document["output"]
+    output = document.output
     if as_json:
-        dump(document)
+        print_document(document)
     elif outcome.state == "done" and isinstance(output, str):
         print_line(clean(output, lines=True) if sys.stdout.isatty() else output)
     elif outcome.state == "done" and output is not None:

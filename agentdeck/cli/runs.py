@@ -9,13 +9,13 @@ import click
 from agentdeck.cli import complete
 from agentdeck.cli.error_output import hint
 from agentdeck.cli.options import db_option, json_option
-from agentdeck.cli.text_tables import dump, out, table
+from agentdeck.cli.text_tables import out, print_document, table
 from agentdeck.insight.formatting import moment, seconds
 from agentdeck.operations.recorded_run import open_store
 
 if TYPE_CHECKING:
+    from agentdeck.documents.run import Runs
     from agentdeck.store.run_list import RunRow
-    from agentdeck.workflow.model import Data
 
 STATES = ("running", "paused", "interrupted", "done", "failed", "cancelled")
 
@@ -67,7 +67,7 @@ def runs(
         )
     more, rows = len(rows) > limit, rows[:limit]
     if as_json:
-        dump([render(row) for row in rows])
+        print_document(_document(rows))
         return
     if not rows:
         given = any(value is not None for value in (before, workflow, state, text, tag, since, until))
@@ -95,20 +95,17 @@ def counts(row: RunRow) -> str:
     return done + (f" ({row.tasks.failed:,} failed)" if row.tasks.failed else "")
 
 
-def render(row: RunRow) -> dict[str, Data]:
-    return {
-        "run": row.run,
-        "workflow": row.workflow,
-        "state": row.state,
-        "pause_reason": row.pause_reason if row.state == "paused" else "",
-        "started": row.started,
-        "seconds": row.seconds,
-        "simulated": row.simulated,
-        "tags": list(row.tags),
-        "tasks": {
-            "total": row.tasks.total,
-            "done": row.tasks.done,
-            "failed": row.tasks.failed,
-            "cancelled": row.tasks.cancelled,
-        },
-    }
+def _document(rows: list[RunRow]) -> Runs:
+    from agentdeck.documents.run import RunListItem, Runs, TaskCounts
+
+    return Runs.model_construct(
+        [
+            RunListItem.of(
+                row,
+                pause_reason=row.pause_reason if row.state == "paused" else "",
+                tags=list(row.tags),
+                tasks=TaskCounts.of(row.tasks),
+            )
+            for row in rows
+        ]
+    )

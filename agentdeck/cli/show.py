@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from agentdeck.cli.options import db_option, json_option, run_argument, with_db
-from agentdeck.cli.text_tables import cut, dump, out, table
+from agentdeck.cli.text_tables import cut, out, print_document, table
 from agentdeck.insight.formatting import clock, dollars, moment, seconds
 from agentdeck.operations.recorded_run import LIVE, load_run, open_store
 from agentdeck.terminal_text import clean
 
 if TYPE_CHECKING:
+    from agentdeck.documents.run import Summary
     from agentdeck.store.run_list import RunRow
     from agentdeck.views.run_timeline import TimelineEntry
     from agentdeck.views.run_view import RunView
-    from agentdeck.workflow.model import Data
 
 MOMENTS = 15
 RUNNING = 8
@@ -42,6 +42,7 @@ def show(run: str, timeline: int | None, db: str | None, as_json: bool) -> None:
     """
     import time
 
+    from agentdeck.documents.run import Moment
     from agentdeck.insight.summary import summary
 
     with open_store(db) as reader:
@@ -49,19 +50,20 @@ def show(run: str, timeline: int | None, db: str | None, as_json: bool) -> None:
     if row.state in ("running", "paused"):
         view.now = max(view.now, time.time())
     document = summary(view, definition)
-    document["state"] = row.state  # the log does not record that the process died
+    changes: dict[str, Any] = {"state": row.state}  # the log does not record that the process died
     most = timeline if timeline is not None else 0 if as_json else MOMENTS
     moments = list(view.timeline)[-most:] if most else []
+    if timeline:
+        changes["timeline"] = [Moment.of(one) for one in moments]
+    document = document.model_copy(update=changes)
     if as_json:
-        dump({**document, "timeline": [one._asdict() for one in moments]} if timeline else document)
+        print_document(document)
     else:
         for line in page(row, view, document, moments):
             out(line)
 
 
-def page(
-    row: RunRow, view: RunView, document: dict[str, Data], moments: Sequence[TimelineEntry]
-) -> Iterator[str]:
+def page(row: RunRow, view: RunView, document: Summary, moments: Sequence[TimelineEntry]) -> Iterator[str]:
     import json
 
     yield from _facts(row, view, document)
@@ -82,13 +84,13 @@ def page(
         wide = max(len(_place(one)) for one in moments)
         for one in moments:
             yield cut(clean(f"{clock(one.at)}  {one.kind:<8} {_place(one):<{wide}}  {one.text}"))
-    if document["output"] is not None:
+    if document.output is not None:
         yield ""
         yield "output"
-        yield clean(json.dumps(document["output"], indent=2, ensure_ascii=False), lines=True)
+        yield clean(json.dumps(document.output, indent=2, ensure_ascii=False), lines=True)
 
 
-def _facts(row: RunRow, view: RunView, document: dict[str, Data]) -> Iterator[str]:
+def _facts(row: RunRow, view: RunView, document: Summary) -> Iterator[str]:
     """Lines on the run: its state and source, its counts, what runs now, its bounds and its cost."""
 
     yield from _identity(row, view, document)
@@ -98,13 +100,13 @@ def _facts(row: RunRow, view: RunView, document: dict[str, Data]) -> Iterator[st
     yield from _bounds(view, document)
 
 
-def _identity(row: RunRow, view: RunView, document: dict[str, Data]) -> Iterator[str]:
+def _identity(row: RunRow, view: RunView, document: Summary) -> Iterator[str]:
     from agentdeck.insight.summary import simulation
 
     mark = f" · {simulated}" if (simulated := simulation(view)) else ""
     yield clean(f"{row.run}  {row.workflow}  {row.state}{mark}")
     idle = f", and {seconds(view.idle)} in which no process ran it" if view.idle >= 1 else ""
-    yield f"started    {moment(row.started)}, {seconds(document['seconds'])}{idle}"
+    yield f"started    {moment(row.started)}, {seconds(document.seconds)}{idle}"
     if row.state in LIVE:
         yield clean(f"held by    process {row.pid} on {row.host}")
     if row.state == "paused":
@@ -118,16 +120,16 @@ def _identity(row: RunRow, view: RunView, document: dict[str, Data]) -> Iterator
         yield clean(f"tags       {', '.join(row.tags)}")
 
 
-def _counts(view: RunView, document: dict[str, Data]) -> Iterator[str]:
+def _counts(view: RunView, document: Summary) -> Iterator[str]:
     from agentdeck.insight.summary import task_counts
 
     yield f"tasks      {task_counts(view.tasks)}"
-    states = ", ".join(f"{n:,} {state}" for state, n in document["steps"].items() if n)
-    yield f"steps      {states or 'none'}; {document['attempts']:,} attempts, {document['letters']:,} letters"
-    approvals = document["approvals"]
-    if approvals["how"]:
-        ways = ", ".join(f"{count:,} by {WAYS.get(way, way)}" for way, count in approvals["how"].items())
-        yield f"approvals  {approvals['approved']:,} approved, {approvals['rejected']:,} rejected; {ways}"
+    states = ", ".join(f"{n:,} {state}" for state, n in document.steps.items() if n)
+    yield f"steps      {states or 'none'}; {document.attempts:,} attempts, {document.letters:,} letters"
+    approvals = document.approvals
+    if approvals.how:
+        ways = ", ".join(f"{count:,} by {WAYS.get(way, way)}" for way, count in approvals.how.items())
+        yield f"approvals  {approvals.approved:,} approved, {approvals.rejected:,} rejected; {ways}"
 
 
 def _activity(view: RunView) -> Iterator[str]:
@@ -142,23 +144,23 @@ def _activity(view: RunView) -> Iterator[str]:
     yield from held_up(view)
 
 
-def _bounds(view: RunView, document: dict[str, Data]) -> Iterator[str]:
+def _bounds(view: RunView, document: Summary) -> Iterator[str]:
     """The shortest possible duration, the critical path, and the cost."""
     from agentdeck.insight.summary import unknown_cost
 
-    speedup = f", {document['speedup']:.2f} × sequential" if document["speedup"] else ""
-    yield f"at best    {seconds(document['lower_bound_seconds'])}{speedup}"
-    if document["critical_path"]:
-        yield clean(f"critical   {' → '.join(document['critical_path'])}")
-    agents = document["agents"].items()
-    if document["usd"] is not None:
-        saved = document["saved"] and f"; ${document['usd_all_reasoning']:.4f} if all were on the reasoning tier"
-        guessed = sum(agent["estimated"] for _, agent in agents)
+    speedup = f", {document.speedup:.2f} × sequential" if document.speedup else ""
+    yield f"at best    {seconds(document.lower_bound_seconds)}{speedup}"
+    if document.critical_path:
+        yield clean(f"critical   {' → '.join(document.critical_path)}")
+    agents = document.agents.items()
+    if document.usd is not None:
+        saved = document.saved and f"; ${document.usd_all_reasoning:.4f} if all were on the reasoning tier"
+        guessed = sum(agent.estimated for _, agent in agents)
         part = f"; estimated for {guessed:,} attempts that were cut off" if guessed else ""
-        yield f"cost       ${document['usd']:.4f}{saved or ''}{part}"
+        yield f"cost       ${document.usd:.4f}{saved or ''}{part}"
     elif reason := unknown_cost(view):
         yield f"cost       unknown: {reason}"
-    eased = [f"{name} {_eased(agent['eased'])}" for name, agent in agents if agent["eased"]]
+    eased = [f"{name} {_eased(agent.eased)}" for name, agent in agents if agent.eased]
     if eased:
         yield clean(f"budget     made cheaper: {'; '.join(eased)}")
 
@@ -169,24 +171,24 @@ def _eased(eased: dict[str, int]) -> str:
     return ", ".join(f"{many:,} {words.get(how, how)}" for how, many in eased.items())
 
 
-def _agents(document: dict[str, Data]) -> list[str]:
+def _agents(document: Summary) -> list[str]:
 
     rows = [
         (
             name,
-            f"{agent['steps']:,}",
-            f"{agent['done']:,}",
-            f"{agent['failed']:,}",
-            f"{agent['attempts']:,}",
-            seconds(agent["p50"]),
-            seconds(agent["p95"]),
+            f"{agent.steps:,}",
+            f"{agent.done:,}",
+            f"{agent.failed:,}",
+            f"{agent.attempts:,}",
+            seconds(agent.p50),
+            seconds(agent.p95),
         )
-        for name, agent in document["agents"].items()
+        for name, agent in document.agents.items()
     ]
     return table(("agent", "steps", "done", "failed", "tries", "p50", "p95"), rows, right=(1, 2, 3, 4, 5, 6))
 
 
-def _costs(document: dict[str, Data]) -> list[str]:
+def _costs(document: Summary) -> list[str]:
     """Tokens and costs of prompts by agent; empty if there were none."""
 
     def number(value: int | None) -> str:
@@ -195,30 +197,30 @@ def _costs(document: dict[str, Data]) -> list[str]:
     rows = [
         (
             name,
-            *(number(agent[key]) for key in ("tokens_in", "cached_in", "tokens_out")),
-            *(dollars(agent[key]) for key in ("usd", "usd_all_reasoning", "saved")),
+            *(number(getattr(agent, key)) for key in ("tokens_in", "cached_in", "tokens_out")),
+            *(dollars(getattr(agent, key)) for key in ("usd", "usd_all_reasoning", "saved")),
         )
-        for name, agent in document["agents"].items()
-        if agent["tokens_in"] is not None or agent["tokens_out"] is not None
+        for name, agent in document.agents.items()
+        if agent.tokens_in is not None or agent.tokens_out is not None
     ]
     heads = ("tokens", "in", "cached", "out", "cost", "all reasoning", "saved")
     return table(heads, rows, right=range(1, 7)) if rows else []
 
 
-def _waited(document: dict[str, Data]) -> Iterator[str]:
+def _waited(document: Summary) -> Iterator[str]:
     """Time that steps waited, by agent, with a column for each reason; the largest reason first."""
 
     total: dict[str, float] = {}
-    for agent in document["agents"].values():
-        for reason, value in agent["waiting"].items():
+    for agent in document.agents.values():
+        for reason, value in agent.waiting.items():
             total[reason] = total.get(reason, 0.0) + value
     reasons = [reason for reason in sorted(total, key=lambda name: -total[name]) if total[reason]]
     if not reasons:
         return
     rows = [
-        (name, *(seconds(agent["waiting"].get(reason) or None) for reason in reasons))
-        for name, agent in document["agents"].items()
-        if any(agent["waiting"].values())
+        (name, *(seconds(agent.waiting.get(reason) or None) for reason in reasons))
+        for name, agent in document.agents.items()
+        if any(agent.waiting.values())
     ]
     rows.append(("all", *(seconds(total[reason]) for reason in reasons)))
     yield from table(("waited for", *reasons), rows, right=range(1, len(reasons) + 1))

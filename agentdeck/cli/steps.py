@@ -6,7 +6,7 @@ import click
 
 from agentdeck.cli import complete
 from agentdeck.cli.options import db_option, json_option, run_argument
-from agentdeck.cli.text_tables import dump, out
+from agentdeck.cli.text_tables import out, print_document
 from agentdeck.operations.recorded_run import LIVE, load_run, open_store
 from agentdeck.terminal_text import clean
 
@@ -29,12 +29,12 @@ def step(run: str, task: str, step: str, db: str | None, as_json: bool) -> None:
       agentdeck step last 1 notes[0] --json
     """
     from agentdeck.insight.step import recorded_story
-    from agentdeck.operations.step_page import page, render
+    from agentdeck.operations.step_page import page, step_document
 
     with open_store(db) as reader:
         story = recorded_story(reader, run, task, step)
     if as_json:
-        dump(render(story))
+        print_document(step_document(story))
         return
     for line in page(story):
         out(line)
@@ -74,7 +74,8 @@ def why(run: str, step: str, task: str | None, db: str | None, as_json: bool) ->
     if row.state == "interrupted" and found.state in ("waiting", "ready", "running"):
         text = f"nobody runs {row.run} (interrupted); when that was: {text}"
     if as_json:
-        rest = {name: value for name, value in found._asdict().items() if name != "text"}
-        dump({"run": row.run, "task": task, "step": step, **rest, "why": text})
+        from agentdeck.documents.step import Why
+
+        print_document(Why.of(found, run=row.run, task=task, step=step, why=text))
     else:
         out(clean(f"{step} of task {task}: {text}" if row.tasks.total > 1 else f"{step}: {text}"))

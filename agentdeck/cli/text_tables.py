@@ -6,10 +6,13 @@ import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from agentdeck.terminal_text import clean, escaped
 from agentdeck.workflow.model import Data
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 
 def out(text: str = "", file: IO[str] | None = None) -> None:
@@ -27,6 +30,13 @@ def dump(value: Data, *, indent: int | None = None) -> None:
     import json
 
     out(escaped(json.dumps(value, ensure_ascii=False, indent=indent)))
+
+
+def print_document(document: BaseModel) -> None:
+    """Print a document as one line of JSON, with the same escapes."""
+    from agentdeck.documents.document import json_text
+
+    out(escaped(json_text(document)))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> list[str]:

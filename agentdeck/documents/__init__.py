@@ -1,1 +1,1 @@
-"""A pydantic model for each document that `--json` prints. Imported only to check or describe them."""
+"""A pydantic model for each document that `--json` prints. Imported only to print or describe them."""

@@ -25,8 +25,7 @@ class AgentLeft(Document):
     prompts: int
     tokens: float | None
     usd: float | None
-    usd_routing: float | None
-    """The same on the routing tier."""
+    usd_routing: float | None = Field(description="The same on the routing tier.")
 
 
 class BudgetLeft(Document):
@@ -36,8 +35,9 @@ class BudgetLeft(Document):
     tokens: float | None
     usd: float | None
     usd_routing: float | None
-    unopened: int | None
-    """How many tasks that are not open yet are counted; null where their number is not known."""
+    unopened: int | None = Field(
+        description="How many tasks that are not open yet are counted; null where their number is not known."
+    )
     agents: dict[str, AgentLeft]
 
 
@@ -46,18 +46,14 @@ class RunBudget(Document):
 
     usd: float | None
     used_usd: float
-    held_usd: float
-    """Reserved for attempts that are running."""
-    likely_usd: float
-    """What these attempts will probably use of it."""
+    held_usd: float = Field(description="Reserved for attempts that are running.")
+    likely_usd: float = Field(description="What these attempts will probably use of it.")
     tokens: int | None
     used_tokens: int
     held_tokens: int
     likely_tokens: int
-    rungs: list[str]
-    """The rungs of the ladder that are in force."""
-    tier: str | None
-    """`routing` where all remaining prompts go to the routing tier."""
+    rungs: list[str] = Field(description="The rungs of the ladder that are in force.")
+    tier: str | None = Field(description="`routing` where all remaining prompts go to the routing tier.")
     left: BudgetLeft
 
 
@@ -81,12 +77,9 @@ class PlanAgent(Document):
 
     verb: str
     target: str
-    seconds: float
-    """One attempt."""
-    source: str
-    """Where `seconds` comes from: seen, simulated or assumed."""
-    slack: float
-    """Seconds by which it can end later without delaying its task."""
+    seconds: float = Field(description="One attempt.")
+    source: str = Field(description="Where `seconds` comes from: seen, simulated or assumed.")
+    slack: float = Field(description="Seconds by which it can end later without delaying its task.")
     each: bool
     spare: bool
 
@@ -102,10 +95,8 @@ class Plan(Document):
     critical_path_seconds: float
     lower_bound_seconds: float
     sequential_seconds: float
-    assumed: list[str]
-    """Agents whose duration is a guess."""
-    items_not_known: list[str]
-    """Agents with `each` whose number of items is not known."""
+    assumed: list[str] = Field(description="Agents whose duration is a guess.")
+    items_not_known: list[str] = Field(description="Agents with `each` whose number of items is not known.")
     runs: PlanTargets
     agents: dict[str, PlanAgent]
 
@@ -144,11 +135,9 @@ class TaskDiff(Document):
     tasks: list[str]
     states: list[str]
     same_inputs: bool
-    step: str
-    """The first step that ended differently."""
+    step: str = Field(description="The first step that ended differently.")
     step_states: list[str]
-    outputs: Pair
-    """What that step returned, or the task where no step differs."""
+    outputs: Pair = Field(description="What that step returned, or the task where no step differs.")
 
 
 class TasksDiff(Document):
@@ -156,10 +145,8 @@ class TasksDiff(Document):
 
     matched: int
     same: int
-    parted: int
-    """Matched tasks with another state or output."""
-    only: list[int]
-    """How many tasks only the one and only the other run has."""
+    parted: int = Field(description="Matched tasks with another state or output.")
+    only: list[int] = Field(description="How many tasks only the one and only the other run has.")
     first: list[TaskDiff]
 
 
@@ -205,8 +192,7 @@ class Setting(Document):
 
     value: str | int
     origin: str
-    place: str
-    """The option, the variable or the file."""
+    place: str = Field(description="The option, the variable or the file.")
 
 
 class Config(Document):
@@ -224,8 +210,7 @@ class Info(Document):
     system: str
     sqlite: str
     db: str
-    db_bytes: int | None
-    """null where there is no such file yet."""
+    db_bytes: int | None = Field(description="null where there is no such file yet.")
     config: str
     deck: str | None
 
@@ -241,8 +226,7 @@ class Pruned(Document):
     definitions: int
     cached: int
     freed: int
-    left: int
-    """Bytes that are free in the file and will be used again."""
+    left: int = Field(description="Bytes that are free in the file and will be used again.")
     task_blocks: int
 
 
@@ -254,8 +238,7 @@ class PrunableRun(Document):
     state: str
     started: float
     events: int
-    tasks: str
-    """The file that its tasks came from."""
+    tasks: str = Field(description="The file that its tasks came from.")
 
 
 class PrunePreview(Document):

@@ -1,16 +1,44 @@
-"""The base class of all documents."""
+"""The base class of all documents, and their JSON."""
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+import json
+from typing import Any, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, RootModel
 
 #: Any JSON value: inputs and outputs of agents.
 Json: TypeAlias = Any
 
 
 class Document(BaseModel):
-    """A JSON object with exactly these keys. A key with a default may be absent."""
+    """A JSON object with exactly these keys. A key with a default may be absent.
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+    What is printed is made with `of` or `model_construct`, without validation: a log of another version, or a
+    message with invalid Unicode, is printed as it is. The tests validate every line that a command prints.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
+
+    @classmethod
+    def of(cls, source: object, **others: Json) -> Self:
+        """The document whose keys are attributes of `source`, except `others`."""
+        own = {name: getattr(source, name) for name in cls.model_fields if name not in others}
+        return cls.model_construct(**own, **others)
+
+
+def json_text(document: BaseModel, *, ensure_ascii: bool = False) -> str:
+    """The document as one line of JSON, without keys that were not given. Pydantic's own serializer writes other
+    spaces, and refuses outputs nested deeper than 255 levels."""
+    return (_ascii if ensure_ascii else _unicode)(_content(document))
+
+
+def _content(document: Any) -> Any:
+    if isinstance(document, RootModel):
+        return document.root
+    values, given = vars(document), document.model_fields_set
+    return values if len(values) == len(given) else {name: values[name] for name in values if name in given}
+
+
+_ascii = json.JSONEncoder(default=_content).encode
+_unicode = json.JSONEncoder(default=_content, ensure_ascii=False).encode

@@ -22,8 +22,7 @@ class TaskCounts(Document):
 class SummaryTaskCounts(TaskCounts):
     """As in a list of runs, and how many tasks the run ended without opening."""
 
-    never_started: int | None
-    """null where the number of tasks is not known."""
+    never_started: int | None = Field(description="null where the number of tasks is not known.")
 
 
 class Approvals(Document):
@@ -31,10 +30,10 @@ class Approvals(Document):
 
     approved: int
     rejected: int
-    how: dict[str, int]
-    """Counts by `person`, `timeout`, `yes` (the option) and `unknown` (logs of version 0.1)."""
-    latest: list[Decision]
-    """The last 100."""
+    how: dict[str, int] = Field(
+        description="Counts by `person`, `timeout`, `yes` (the option) and `unknown` (logs of version 0.1)."
+    )
+    latest: list[Decision] = Field(description="The last 100.")
 
 
 class AgentSummary(Document):
@@ -44,23 +43,19 @@ class AgentSummary(Document):
     done: int
     failed: int
     attempts: int
-    success_rate: float | None
-    """Share of attempts that succeeded; null before the first one ended."""
-    p50: float | None
-    """Seconds of an attempt that succeeded."""
+    success_rate: float | None = Field(
+        description="Share of attempts that succeeded; null before the first one ended."
+    )
+    p50: float | None = Field(description="Seconds of an attempt that succeeded.")
     p95: float | None
     input_bytes: int
-    waiting: dict[str, float]
-    """Seconds that ready steps waited, by reason."""
+    waiting: dict[str, float] = Field(description="Seconds that ready steps waited, by reason.")
     tokens_in: int | None
     tokens_out: int | None
     cached_in: int | None
-    usage_missing: int
-    """Calls whose usage is not known."""
-    eased: dict[str, int]
-    """How many attempts a low budget made cheaper, by rung."""
-    estimated: int
-    """Attempts whose usage is partly estimated, because a request was cut off."""
+    usage_missing: int = Field(description="Calls whose usage is not known.")
+    eased: dict[str, int] = Field(description="How many attempts a low budget made cheaper, by rung.")
+    estimated: int = Field(description="Attempts whose usage is partly estimated, because a request was cut off.")
     usd: float | None
     usd_all_reasoning: float | None
     saved: float | None
@@ -87,26 +82,20 @@ class Summary(Document):
     simulated: bool
     simulated_agents: int
     tasks: SummaryTaskCounts
-    steps: dict[str, int]
-    """Counts by state."""
+    steps: dict[str, int] = Field(description="Counts by state.")
     attempts: int
     letters: int
     approvals: Approvals
     critical_path: list[str]
-    lower_bound_seconds: float
-    """No schedule with these workers is shorter."""
-    sequential_seconds: float
-    """All attempts one after another."""
+    lower_bound_seconds: float = Field(description="No schedule with these workers is shorter.")
+    sequential_seconds: float = Field(description="All attempts one after another.")
     speedup: float | None
     agents: dict[str, AgentSummary]
     usd: float | None
-    usd_all_reasoning: float | None
-    """What the same tokens cost on the reasoning tier."""
+    usd_all_reasoning: float | None = Field(description="What the same tokens cost on the reasoning tier.")
     saved: float | None
-    output: Json
-    """The output of the task, where the run has one task."""
-    timeline: list[Moment] = Field(default=[])
-    """Only with `show --timeline N`."""
+    output: Json = Field(description="The output of the task, where the run has one task.")
+    timeline: list[Moment] = Field(default=[], description="Only with `show --timeline N`.")
 
 
 class RunListItem(Document):
@@ -115,8 +104,10 @@ class RunListItem(Document):
     run: str
     workflow: str
     state: str
-    pause_reason: str = Field(default="")
-    """Why a paused run is paused, where the engine paused it: `budget of the run: …`, `store: …`."""
+    pause_reason: str = Field(
+        default="",
+        description="Why a paused run is paused, where the engine paused it: `budget of the run: …`, `store: …`.",
+    )
     started: float
     seconds: float | None
     simulated: bool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import RootModel
+from pydantic import Field, RootModel
 
 from agentdeck.documents.document import Document, Json
 
@@ -23,8 +23,7 @@ class Decision(Document):
     host: str | None
     tool: str | None
     fields: dict[str, Json]
-    defaults: list[str]
-    """The fields that took their default."""
+    defaults: list[str] = Field(description="The fields that took their default.")
 
 
 class Fault(Document):
@@ -93,12 +92,11 @@ class Step(Document):
     state: str
     opened: float | None
     ended: float | None
-    items: int | None
-    """How many items a step with `each` has."""
-    inputs: dict[str, Json]
-    """What its last attempt could read."""
-    asked: dict[str, Json]
-    """What its agent was asked to do, in named parts, with all values filled in."""
+    items: int | None = Field(description="How many items a step with `each` has.")
+    inputs: dict[str, Json] = Field(description="What its last attempt could read.")
+    asked: dict[str, Json] = Field(
+        description="What its agent was asked to do, in named parts, with all values filled in."
+    )
     output: Json
     fault: Fault | None
     letter: bool
@@ -114,8 +112,7 @@ class Why(Document):
     task: str
     step: str
     state: str
-    reason: str
-    """What it waits for (needs, pool, paused, …); empty where it does not wait."""
+    reason: str = Field(description="What it waits for (needs, pool, paused, …); empty where it does not wait.")
     why: str
 
 
@@ -141,13 +138,11 @@ class Letter(Document):
     agent: str
     state: str
     why: str
-    cause: str
-    """A hash: equal for letters of the same agent and the same error."""
+    cause: str = Field(description="A hash: equal for letters of the same agent and the same error.")
     error: LetterError
     inputs: Json
     attempts: int
-    definition: str
-    """The identity of the workflow that it failed under."""
+    definition: str = Field(description="The identity of the workflow that it failed under.")
     at: float
 
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import islice
+from typing import Any
 
+from agentdeck.documents.command import AgentDiff, DefinitionDiff, Diff, TaskDiff, TasksDiff
+from agentdeck.documents.run import AgentSummary
 from agentdeck.insight.summary import summary
 from agentdeck.scheduler import events as ev
 from agentdeck.views.run_view import RunView
@@ -82,39 +85,42 @@ def _hash(value: Data) -> bytes:
     return blake2b(text.encode("utf-8", "backslashreplace"), digest_size=12).digest()
 
 
-def diff(one: RunTrace, other: RunTrace) -> dict[str, Data]:
-    """All differences as plain data. A pair of values is a list, in the order of the arguments."""
+def diff(one: RunTrace, other: RunTrace, result: Callable[[str, str, str], Data]) -> Diff:
+    """All differences. A pair of values is a list, in the order of the arguments. `result` returns the recorded
+    result of a step by run, task and name; of the task if the name is empty."""
     first, second = summary(one.view, one.definition), summary(other.view, other.definition)
-    return {
-        "runs": [one.view.run, other.view.run],
-        "workflows": [one.view.workflow, other.view.workflow],
-        "definition": definitions(one.definition, other.definition),
-        "inputs": {name: both for name, both in _pairs(one.view.inputs, other.view.inputs) if both[0] != both[1]},
-        "limits": {name: both for name, both in _pairs(one.view.limits, other.view.limits) if both[0] != both[1]},
-        **{name: [first[name], second[name]] for name in OF_RUN},
-        "agents": {
-            name: {
-                **{key: [left.get(key), right.get(key)] for key in OF_AGENT},
-                "waiting": dict(_pairs(left.get("waiting", {}), right.get("waiting", {}))),
-            }
-            for name, (left, right) in _pairs(first["agents"], second["agents"], {})
-        },
-        "tasks": _tasks(one.tasks, other.tasks),
-    }
+    values: dict[str, Any] = {name: [getattr(first, name), getattr(second, name)] for name in OF_RUN}
+    return Diff.model_construct(
+        runs=[one.view.run, other.view.run],
+        workflows=[one.view.workflow, other.view.workflow],
+        definition=definitions(one.definition, other.definition),
+        inputs={name: both for name, both in _pairs(one.view.inputs, other.view.inputs) if both[0] != both[1]},
+        limits={name: both for name, both in _pairs(one.view.limits, other.view.limits) if both[0] != both[1]},
+        **values,
+        agents={name: _agent(*both) for name, both in _pairs(first.agents, second.agents)},
+        tasks=_tasks(one, other, result),
+    )
 
 
-def definitions(one: Definition, other: Definition) -> dict[str, Data]:
+def _agent(*both: AgentSummary | None) -> AgentDiff:
+    """One agent in both runs; None where a run has no such agent."""
+    one, other = (agent.waiting if agent else {} for agent in both)
+    values: dict[str, Any] = {key: [getattr(agent, key, None) for agent in both] for key in OF_AGENT}
+    return AgentDiff.model_construct(**values, waiting=dict(_pairs(one, other)))
+
+
+def definitions(one: Definition, other: Definition) -> DefinitionDiff:
     """How two workflows differ: agents added and removed, and each changed value of the others."""
     left, right = plain(one), plain(other)
     mine, theirs = left.pop("agents"), right.pop("agents")
     both = [name for name in mine if name in theirs and mine[name] != theirs[name]]
-    return {
-        "same": one.identity == other.identity,
-        "added": [name for name in theirs if name not in mine],
-        "removed": [name for name in mine if name not in theirs],
-        "changed": {name: dict(_changes(mine[name], theirs[name])) for name in both},
-        "workflow": dict(_changes(left, right)),
-    }
+    return DefinitionDiff.model_construct(
+        same=one.identity == other.identity,
+        added=[name for name in theirs if name not in mine],
+        removed=[name for name in mine if name not in theirs],
+        changed={name: dict(_changes(mine[name], theirs[name])) for name in both},
+        workflow=dict(_changes(left, right)),
+    )
 
 
 def _changes(one: Data, other: Data, path: str = "") -> Iterator[tuple[str, list[Data]]]:
@@ -126,35 +132,36 @@ def _changes(one: Data, other: Data, path: str = "") -> Iterator[tuple[str, list
         yield path, [one, other]
 
 
-def _pairs(one: Mapping[str, Data], other: Mapping[str, Data], none: Data = None) -> list[tuple[str, list[Data]]]:
-    return [(name, [one.get(name, none), other.get(name, none)]) for name in dict.fromkeys([*one, *other])]
+def _pairs(one: Mapping[str, Data], other: Mapping[str, Data]) -> list[tuple[str, list[Data]]]:
+    return [(name, [one.get(name), other.get(name)]) for name in dict.fromkeys([*one, *other])]
 
 
-def _tasks(one: Mapping[str, TaskTrace], other: Mapping[str, TaskTrace]) -> dict[str, Data]:
-    matched, only, only_other = match_tasks(one, other)
-    parted = sum(one[left].end != other[right].end for left, right in matched)
-    differences = (_difference(pair, (one[pair[0]], other[pair[1]])) for pair in matched)
-    return {
-        "matched": len(matched),
-        "same": len(matched) - parted,
-        "parted": parted,
-        "only": [len(only), len(only_other)],
-        "first": list(islice(filter(None, differences), FIRST)),
-    }
+def _tasks(one: RunTrace, other: RunTrace, result: Callable[[str, str, str], Data]) -> TasksDiff:
+    matched, only, only_other = match_tasks(one.tasks, other.tasks)
+    pairs = [(one.tasks[left], other.tasks[right]) for left, right in matched]
+    runs = (one.view.run, other.view.run)
 
+    def difference(tasks: tuple[str, str], traces: tuple[TaskTrace, TaskTrace]) -> TaskDiff | None:
+        step = first_difference(*traces)
+        if not step and traces[0].end == traces[1].end:
+            return None
+        return TaskDiff.model_construct(
+            tasks=list(tasks),
+            states=[trace.state for trace in traces],
+            same_inputs=traces[0].inputs == traces[1].inputs,
+            step=step,
+            step_states=[trace.steps.get(step, ("", b""))[0] for trace in traces],
+            outputs=[result(run, task, step) for run, task in zip(runs, tasks, strict=True)],
+        )
 
-def _difference(pair: tuple[str, str], traces: tuple[TaskTrace, TaskTrace]) -> dict[str, Data] | None:
-    """How two tasks differ; None where they do not."""
-    step = first_difference(*traces)
-    if not step and traces[0].end == traces[1].end:
-        return None
-    return {
-        "tasks": list(pair),
-        "states": [trace.state for trace in traces],
-        "same_inputs": traces[0].inputs == traces[1].inputs,
-        "step": step,
-        "step_states": [trace.steps.get(step, ("", b""))[0] for trace in traces],
-    }
+    parted = sum(left.end != right.end for left, right in pairs)
+    return TasksDiff.model_construct(
+        matched=len(matched),
+        same=len(matched) - parted,
+        parted=parted,
+        only=[len(only), len(only_other)],
+        first=list(islice(filter(None, map(difference, matched, pairs)), FIRST)),
+    )
 
 
 def match_tasks(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from agentdeck.insight.lower_bound import lower_bound, needs_of, schedule
@@ -14,7 +15,6 @@ from agentdeck.workflow.model import (
     Agent,
     Approve,
     Command,
-    Data,
     Definition,
     Dispatch,
     Http,
@@ -22,6 +22,9 @@ from agentdeck.workflow.model import (
     Python,
     SubWorkflow,
 )
+
+if TYPE_CHECKING:
+    from agentdeck.documents import command as documents
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,37 +147,27 @@ def target(agent: Agent) -> str:
             return ""
 
 
-def render(made: Plan) -> dict[str, Data]:
-    """A plan as plain data, for `plan --json`."""
-    return {
-        "workflow": made.workflow,
-        "tasks": made.tasks,
-        "workers": made.workers,
-        "levels": [list(level) for level in made.levels],
-        "critical_path": list(made.critical_path),
-        "critical_path_seconds": round(made.path_seconds, 6),
-        "lower_bound_seconds": round(made.lower_bound, 6),
-        "sequential_seconds": round(made.sequential, 6),
-        "assumed": list(made.assumed),
-        "items_not_known": list(made.uncounted),
-        "runs": {
-            "commands": made.named("command"),
-            "modules": made.named("python"),
-            "hosts": made.named("http"),
-            "models": made.named("prompt"),
-            "files": made.named("workflow"),
-            "people": made.named("approve"),
-        },
-        "agents": {
-            deed.agent: {
-                "verb": deed.verb,
-                "target": deed.target,
-                "seconds": round(deed.seconds, 6),
-                "source": deed.source,
-                "slack": round(deed.slack, 6),
-                "each": deed.many,
-                "spare": deed.spare,
-            }
+def plan_document(made: Plan) -> documents.Plan:
+    """The document of `agentdeck plan --json`."""
+    from agentdeck.documents import command as documents
+
+    verbs = {"commands": "command", "modules": "python", "hosts": "http", "models": "prompt"}
+    verbs |= {"files": "workflow", "people": "approve"}
+    targets: dict[str, Any] = {key: made.named(verb) for key, verb in verbs.items()}
+    return documents.Plan.of(
+        made,
+        levels=[list(level) for level in made.levels],
+        critical_path=list(made.critical_path),
+        critical_path_seconds=round(made.path_seconds, 6),
+        lower_bound_seconds=round(made.lower_bound, 6),
+        sequential_seconds=round(made.sequential, 6),
+        assumed=list(made.assumed),
+        items_not_known=list(made.uncounted),
+        runs=documents.PlanTargets.model_construct(**targets),
+        agents={
+            deed.agent: documents.PlanAgent.of(
+                deed, seconds=round(deed.seconds, 6), slack=round(deed.slack, 6), each=deed.many
+            )
             for deed in made.deeds
         },
-    }
+    )

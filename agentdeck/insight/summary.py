@@ -1,7 +1,9 @@
-"""A run in one JSON object: what `run --json`, `resume --json` and `show --json` print."""
+"""A run in one document: what `run --json`, `resume --json` and `show --json` print."""
 
 from __future__ import annotations
 
+from agentdeck.documents.run import AgentSummary, Approvals, Summary, SummaryTaskCounts
+from agentdeck.documents.step import Decision
 from agentdeck.insight.formatting import plural
 from agentdeck.insight.lower_bound import lower_bound, schedule
 from agentdeck.views.agent_totals import AgentTotals
@@ -10,7 +12,7 @@ from agentdeck.views.task_view import TaskCounts
 from agentdeck.workflow.model import Data, Definition
 
 
-def summary(view: RunView, definition: Definition | None = None) -> dict[str, Data]:
+def summary(view: RunView, definition: Definition | None = None) -> Summary:
     """The summary of a run as far as it has come.
 
     `sequential_seconds` is the time of all attempts one after another, steps that only wait for others left
@@ -21,36 +23,32 @@ def summary(view: RunView, definition: Definition | None = None) -> dict[str, Da
     agents = view.agents
     tasks = view.tasks
     seconds = view.seconds
-    work = sum(tally.busy for tally in agents.values() if tally.uses_worker)
+    work = sum(totals.busy for totals in agents.values() if totals.uses_worker)
     path, length = _path(view, definition)
     workers = view.workers or (definition.limits.workers if definition else None)
     one = tasks.opened == 1 and tasks.total in (None, 1)
-    return {
-        "run": view.run,
-        "workflow": view.workflow,
-        "state": view.state,
-        "seconds": _round(seconds),
-        "simulated": view.simulated,
-        "simulated_agents": view.simulated_agents,
-        "tasks": {
-            "total": _total(tasks),
-            "done": tasks.done,
-            "failed": tasks.failed,
-            "cancelled": tasks.cancelled,
-            "never_started": tasks.never_started,
-        },
-        "steps": view.steps(),
-        "attempts": sum(tally.attempts for tally in agents.values()),
-        "letters": view.letters,
-        "approvals": view.approvals.summary(),
-        "critical_path": path,
-        "lower_bound_seconds": _round(lower_bound(length, work, workers)),
-        "sequential_seconds": _round(work),
-        "speedup": _round(work / seconds) if seconds > 0 else None,
-        "agents": {name: _agent(tally) for name, tally in agents.items()},
+    approvals = view.approvals.summary()
+    latest = [Decision.model_construct(**decision) for decision in approvals.pop("latest")]
+    return Summary.model_construct(
+        run=view.run,
+        workflow=view.workflow,
+        state=view.state,
+        seconds=_round(seconds),
+        simulated=view.simulated,
+        simulated_agents=view.simulated_agents,
+        tasks=SummaryTaskCounts.of(tasks, total=_total(tasks)),
+        steps=view.steps(),
+        attempts=sum(totals.attempts for totals in agents.values()),
+        letters=view.letters,
+        approvals=Approvals.model_construct(**approvals, latest=latest),
+        critical_path=path,
+        lower_bound_seconds=_round(lower_bound(length, work, workers)),
+        sequential_seconds=_round(work),
+        speedup=_round(work / seconds) if seconds > 0 else None,
+        agents={name: _agent(totals) for name, totals in agents.items()},
         **_money(view.usd, view.usd_all_reasoning),
-        "output": view.output if one else None,
-    }
+        output=view.output if one else None,
+    )
 
 
 def _total(tasks: TaskCounts) -> int:
@@ -86,11 +84,11 @@ def simulation(view: RunView) -> str:
 
 def unknown_cost(view: RunView) -> str:
     """Why the cost of a run is not known; empty where it is, or where no model was asked."""
-    tallies = list(view.agents.values())
-    missing = sum(tally.unreported for tally in tallies)
-    told = ["not every model has a price"] if any(tally.unpriced for tally in tallies) else []
-    told += [f"usage missing for {plural(missing, 'call')}"] if missing else []
-    return ", ".join(told)
+    agents = list(view.agents.values())
+    missing = sum(totals.unreported for totals in agents)
+    reasons = ["not every model has a price"] if any(totals.unpriced for totals in agents) else []
+    reasons += [f"usage missing for {plural(missing, 'call')}"] if missing else []
+    return ", ".join(reasons)
 
 
 def _path(view: RunView, definition: Definition | None) -> tuple[list[str], float]:
@@ -99,36 +97,31 @@ def _path(view: RunView, definition: Definition | None) -> tuple[list[str], floa
         return [], 0.0
     mean: dict[str, float] = {}
     share: dict[str, float] = {}
-    for name, tally in view.agents.items():
-        each = tally.durations.mean or 0.0
-        mean[name] = tally.typical or 0.0
+    for name, totals in view.agents.items():
+        each = totals.durations.mean or 0.0
+        mean[name] = totals.typical or 0.0
         # An agent that only some tasks reached delays the average task by that share.
-        share[name] = min(each, tally.durations.total / max(1, view.tasks.opened))
-    return list(schedule(definition, mean).path), schedule(definition, share).seconds
+        share[name] = min(each, totals.durations.total / max(1, view.tasks.opened))
+    return list(schedule(definition, mean).path), earliest(definition, share)
 
 
-def _agent(tally: AgentTotals) -> dict[str, Data]:
-    steps = tally.steps
-    good = tally.durations.count + tally.reused
-    tried = good + tally.failed_attempts
-    return {
-        "steps": sum(steps.values()),
-        "done": steps["done"],
-        "failed": steps["failed"],
-        "attempts": tally.attempts,
-        "success_rate": _round(good / tried) if tried else None,
-        "p50": _round(tally.durations.quantile(0.5)),
-        "p95": _round(tally.durations.quantile(0.95)),
-        "input_bytes": tally.input_bytes,
-        "waiting": {reason: _round(seconds) for reason, seconds in sorted(tally.waiting.items())},
-        "tokens_in": tally.tokens_in,
-        "tokens_out": tally.tokens_out,
-        "cached_in": tally.cached_in,
-        "usage_missing": tally.unreported,
-        "eased": dict(sorted(tally.eased.items())),
-        "estimated": tally.estimated,
-        **_money(tally.cost, tally.cost_all_reasoning),
-    }
+def _agent(totals: AgentTotals) -> AgentSummary:
+    steps = totals.steps
+    good = totals.durations.count + totals.reused
+    tried = good + totals.failed_attempts
+    return AgentSummary.of(
+        totals,
+        steps=sum(steps.values()),
+        done=steps["done"],
+        failed=steps["failed"],
+        success_rate=_round(good / tried) if tried else None,
+        p50=_round(totals.durations.quantile(0.5)),
+        p95=_round(totals.durations.quantile(0.95)),
+        waiting={reason: _round(seconds) for reason, seconds in sorted(totals.waiting.items())},
+        usage_missing=totals.unreported,
+        eased=dict(sorted(totals.eased.items())),
+        **_money(totals.cost, totals.cost_all_reasoning),
+    )
 
 
 def _money(usd: float | None, all_reasoning: float | None) -> dict[str, Data]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agentdeck.errors import UsageError
 from agentdeck.operations.recorded_run import LIVE
@@ -13,7 +14,9 @@ from agentdeck.scheduler.events import Author
 from agentdeck.store.letters import STATES, Letter, set_letter
 from agentdeck.store.reader import Reader
 from agentdeck.store.writer import Writer
-from agentdeck.workflow.model import Data
+
+if TYPE_CHECKING:
+    from agentdeck.documents import step as documents
 
 #: Seconds between two looks at a live run that retries letters.
 POLL = 0.05
@@ -105,33 +108,29 @@ def drop(db: Path, letters: Sequence[Letter], why: str, author: Author) -> None:
         writer.close()
 
 
-def letter_data(letter: Letter) -> dict[str, Data]:
-    """A letter as a JSON document."""
-    return {
-        "id": letter.id,
-        "run": letter.run,
-        "task": letter.task,
-        "step": letter.step,
-        "agent": letter.agent,
-        "state": letter.state,
-        "why": letter.why,
-        "cause": letter.cause,
-        "error": {name: value for name, value in letter.fault._asdict().items() if value not in (None, "")},
-        "inputs": letter.inputs,
-        "attempts": letter.attempts,
-        "definition": letter.identity,
-        "at": letter.at,
-    }
+def letter_document(letter: Letter) -> documents.Letter:
+    """The document of `agentdeck letters show --json`."""
+    from agentdeck.documents import step as documents
+
+    fault = {name: value for name, value in letter.fault._asdict().items() if value not in (None, "")}
+    error = documents.LetterError.model_construct(**fault)
+    return documents.Letter.of(letter, error=error, definition=letter.identity)
 
 
-def cause_data(cause: str, letters: Sequence[Letter]) -> dict[str, Data]:
-    """The letters of one cause as a JSON document."""
-    last = letters[-1]
-    return {
-        "cause": cause,
-        "count": len(letters),
-        "agent": last.agent,
-        "kind": last.fault.kind,
-        "message": last.fault.message,
-        "letters": [letter_data(one) for one in letters],
-    }
+def causes_document(groups: Iterable[tuple[str, Sequence[Letter]]]) -> documents.Letters:
+    """The document of `agentdeck letters --json`, from letters by cause."""
+    from agentdeck.documents import step as documents
+
+    return documents.Letters.model_construct(
+        [
+            documents.Cause.model_construct(
+                cause=cause,
+                count=len(letters),
+                agent=letters[-1].agent,
+                kind=letters[-1].fault.kind,
+                message=letters[-1].fault.message,
+                letters=[letter_document(one) for one in letters],
+            )
+            for cause, letters in groups
+        ]
+    )

@@ -42,6 +42,14 @@ def refuse_input(out: str | None, *inputs: Path | str | None) -> None:
             raise UsageError(f"--out {out}: this is the file {one}, which would be lost; name another one")
 
 
+def result_line(state: FinalState) -> str:
+    """The line of `--out` and of `agentdeck results` on an ended task, without the newline."""
+    from agentdeck.documents.document import json_text
+    from agentdeck.documents.run import Result
+
+    return json_text(Result.of(state), ensure_ascii=True)
+
+
 class OutFile:
     """The --out file of one command. Does nothing if `name` is None. Memory is bounded by the number of open
     tasks. `report` receives what goes wrong; `failed` is true while the file lacks lines that it should have."""
@@ -80,7 +88,7 @@ class OutFile:
         ended = self._ended(final_states(self.db, run), reopened)
         if not self._regular:
             for state in ended:
-                self._append([state.line])
+                self._append([result_line(state)])
             return
         self.close()
         try:
@@ -114,7 +122,7 @@ class OutFile:
             inputs = dict(self._inputs.pop(event.task))
             error = event.fault.message if event.fault else None
             ended = FinalState(event.task, event.state, inputs, event.output, error)
-            self._uncommitted.append((seq, ended.line))
+            self._uncommitted.append((seq, result_line(ended)))
 
     def committed(self, seq: int) -> None:
         """Append the tasks whose end is among the events up to `seq`, which are committed: a task in the file is
@@ -234,5 +242,5 @@ def _write(file: IO[str], states: Iterable[FinalState]) -> tuple[int, int]:
         opened += 1
         if state.state != "open":
             ended += 1
-            file.write(state.line + "\n")
+            file.write(result_line(state) + "\n")
     return ended, opened

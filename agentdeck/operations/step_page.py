@@ -1,62 +1,42 @@
-"""The record of one step, as JSON data and as lines of text."""
+"""The record of one step, as a document and as lines of text."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from agentdeck.insight.formatting import clock, seconds
 from agentdeck.insight.step import attempt_line, fault_line
 from agentdeck.terminal_text import clean
-from agentdeck.views.step_story import AttemptStory, StepStory
+from agentdeck.views.step_story import StepStory
 from agentdeck.workflow.model import Data
 
-
-def render(story: StepStory) -> dict[str, Data]:
-    """The JSON document of `agentdeck step --json`."""
-    fault = story.fault
-    return {
-        "run": story.run,
-        "task": story.task,
-        "step": story.step,
-        "agent": story.agent,
-        "verb": story.verb,
-        "state": story.state,
-        "opened": story.opened,
-        "ended": story.ended,
-        "items": story.size,
-        "inputs": story.inputs,
-        "asked": story.asked,
-        "output": story.output,
-        "fault": None if fault is None else fault._asdict(),
-        "letter": story.letter,
-        "attempts": [_attempt(one) for one in story.attempts],
-        "decision": story.decision,
-        "notes": [{"at": at, "text": text} for at, text in story.notes],
-    }
+if TYPE_CHECKING:
+    from agentdeck.documents.step import Step
 
 
-def _attempt(one: AttemptStory) -> dict[str, Data]:
-    return {
-        "attempt": one.number,
-        "agent": one.agent,
-        "state": one.state,
-        "round": one.round,
-        "tier_up": one.tier_up,
-        "model": one.model,
-        "eased": one.eased,
-        "ready": one.ready,
-        "started": one.started,
-        "ended": one.ended,
-        "seconds": one.seconds,
-        "waited": one.waited,
-        "waits": one.waits,
-        "reused": one.reused,
-        "fault": None if one.fault is None else one.fault._asdict(),
-        "usage": None if one.usage is None else one.usage._asdict(),
-        "retry_at": one.retry_at,
-        "retry_for": one.retry_for,
-    }
+def step_document(story: StepStory) -> Step:
+    """The document of `agentdeck step --json`."""
+    from agentdeck.documents import step as documents
+
+    attempts = [
+        documents.Attempt.of(
+            one,
+            attempt=one.number,
+            fault=one.fault and documents.Fault.of(one.fault),
+            usage=one.usage and documents.Usage.of(one.usage),
+        )
+        for one in story.attempts
+    ]
+    return documents.Step.of(
+        story,
+        items=story.size,
+        fault=story.fault and documents.Fault.of(story.fault),
+        attempts=attempts,
+        decision=story.decision and documents.Decision.model_construct(**story.decision),
+        notes=[documents.Note.model_construct(at=at, text=text) for at, text in story.notes],
+    )
 
 
 def page(story: StepStory) -> Iterator[str]:

@@ -127,8 +127,8 @@ def _yaml(value: Data) -> str:
 def _changes_only(before: Definition, after: Definition, name: str) -> bool:
     """Whether this limit is the only difference."""
     found = definitions(before, after)
-    different = {*found["added"], *found["removed"], *found["workflow"]}
-    different |= {f"agents.{agent}.{key}" for agent, keys in found["changed"].items() for key in keys}
+    different = {*found.added, *found.removed, *found.workflow}
+    different |= {f"agents.{agent}.{key}" for agent, keys in found.changed.items() for key in keys}
     parts = name.split(".")
     if parts == ["workers"]:
         return different <= {"limits.workers"}

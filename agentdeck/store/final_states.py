@@ -43,11 +43,6 @@ class FinalState(NamedTuple):
     output: Data
     error: str | None
 
-    @property
-    def line(self) -> str:
-        """A JSON line, without the newline."""
-        return json.dumps(self._asdict())
-
 
 def final_states(path: Path, run: str) -> Iterator[FinalState]:
     """The state of every task that was opened. Raises StoreError."""

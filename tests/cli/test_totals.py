@@ -119,7 +119,7 @@ def answered(step: str, usage: ev.Usage) -> list[ev.Event]:
 def test_one_simulated_agent_is_not_a_simulated_run() -> None:
     view = folded(*answered("made_up", ev.Usage(5, 5, simulated=True, model="simulated")))
     assert (view.simulated, simulation(view)) == (False, "1 agent simulated")
-    assert summary(view)["simulated_agents"] == 1
+    assert summary(view).simulated_agents == 1
     view = folded(*answered("real", ev.Usage(5, 5, simulated=True, model="simulated")))
     assert (view.simulated, simulation(view)) == (True, "simulated")
 
@@ -128,7 +128,7 @@ def test_a_call_without_usage_is_not_a_model_without_a_price() -> None:
     view = folded(*answered("real", ev.Usage(None, None, model="m")))
     assert view.usd is None
     assert unknown_cost(view) == "usage missing for 1 call"
-    assert summary(view)["agents"]["real"]["usage_missing"] == 1
+    assert summary(view).agents["real"].usage_missing == 1
     assert unknown_cost(folded(*answered("real", ev.Usage(5, 5, model="m")))) == "not every model has a price"
     assert unknown_cost(folded(*answered("real", ev.Usage(5, 5, usd=0.1, model="m")))) == ""
 

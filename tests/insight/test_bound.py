@@ -129,4 +129,4 @@ def test_a_step_that_was_cancelled_because_it_was_too_slow_is_not_on_the_path() 
     for seq, event in enumerate(log, 1):
         view.apply(seq, event)
     assert schedule(of, attempt_seconds(of, view.agents)).path == ("second", "sum")
-    assert summary(view)["critical_path"] == ["second", "sum"]
+    assert summary(view).critical_path == ["second", "sum"]

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from agentdeck.documents.document import json_text
 from agentdeck.insight.lower_bound import lower_bound, schedule
 from agentdeck.insight.summary import summary
 from agentdeck.scheduler import events as ev
@@ -73,7 +74,7 @@ def one_order(workers: int = 8) -> RunView:
 
 
 def test_one_order() -> None:
-    made = summary(one_order(), order())
+    made = json.loads(json_text(summary(one_order(), order())))
     assert set(made) == KEYS
     assert set(made["agents"]["payment"]) == AGENT_KEYS
     assert made["seconds"] == 5.0
@@ -88,30 +89,28 @@ def test_one_order() -> None:
     assert made["agents"]["confirm"]["usd"] is None
     assert made["usd"] is None
     assert made["output"] == {"ok": True}
-    assert json.loads(json.dumps(made)) == made
 
 
 def test_few_workers_raise_the_bound() -> None:
-    assert summary(one_order(workers=1), order())["lower_bound_seconds"] == 7.5
+    assert summary(one_order(workers=1), order()).lower_bound_seconds == 7.5
 
 
 def test_the_output_of_many_is_left_out() -> None:
     view = one_order()
     view.apply(99, ev.TaskOpened(5.0, "2", {}))
-    assert summary(view)["output"] is None
+    assert summary(view).output is None
 
 
 def test_nothing_happened_yet() -> None:
-    made = summary(RunView(order()), order())
+    made = json.loads(json_text(summary(RunView(order()), order())))
     assert made["speedup"] is None
     assert made["lower_bound_seconds"] == 0.0
-    assert json.dumps(made)
 
 
 def test_a_log_without_its_definition_still_has_a_summary() -> None:
     view = RunView()
     view.apply(1, ev.RunStarted(0.0, "r1", "order", "x", {}, {}))
-    assert summary(view)["critical_path"] == []
+    assert summary(view).critical_path == []
 
 
 @pytest.mark.parametrize(
@@ -152,7 +151,7 @@ def test_what_was_saved_is_told_only_where_all_prices_are_known() -> None:
             view.apply(2 + 2 * n, ev.StepStarted(0.0, "1", f"a{n}", "a", 1, 0.0))
             view.apply(3 + 2 * n, ev.StepSucceeded(1.0, "1", f"a{n}", 1, None, usage))
         made = summary(view)
-        return {name: made[name] for name in ("usd", "usd_all_reasoning", "saved")}
+        return {name: getattr(made, name) for name in ("usd", "usd_all_reasoning", "saved")}
 
     one = ev.Usage(10, 10, usd=0.25, usd_reasoning=1.0, model="m")
     assert told(one, one) == {"usd": 0.5, "usd_all_reasoning": 2.0, "saved": 1.5}

@@ -187,7 +187,7 @@ def test_nested_steps_are_counted_under_the_step_they_belong_to() -> None:
     assert view.tasks.opened == 1
     assert view.tasks.done == 0
     assert not view.agents["review"].uses_worker
-    assert summary(view)["sequential_seconds"] == 2.0
+    assert summary(view).sequential_seconds == 2.0
 
 
 def test_an_answer_ends_an_approval_and_the_wait_has_a_name() -> None:
