@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agentdeck.cli.commands import send
-from agentdeck.cli.options import by_option, db_option, json_option, run_argument, with_db
+from agentdeck.cli.options import command_options, json_option, run_argument, with_db
 from agentdeck.cli.text_tables import out, print_document, table
 from agentdeck.insight.formatting import dollars, plural
 from agentdeck.operations.commands import change_budget
@@ -18,6 +18,7 @@ from agentdeck.terminal_text import clean
 if TYPE_CHECKING:
     from agentdeck.documents import command as documents
     from agentdeck.insight.budget_forecast import Forecast
+    from agentdeck.limits.budget import Ledger
     from agentdeck.scheduler.budget_accounts import BudgetAccounts
     from agentdeck.store.run_list import RunRow
 
@@ -33,8 +34,7 @@ LAST = 200
 @click.option("--tokens", is_flag=True, help="The amount is in tokens, not in dollars.")
 @click.option("--task", is_flag=True, help="The budget of each task, not of the run.")
 @click.option("--routing", is_flag=True, help="Have all that is left answered by the routing tier.")
-@by_option
-@db_option
+@command_options
 @json_option("The budget, and what is left, as one JSON object.")
 def budget(
     run: str,
@@ -42,7 +42,7 @@ def budget(
     tokens: bool,
     task: bool,
     routing: bool,
-    by: str | None,
+    by: str,
     db: str | None,
     as_json: bool,
 ) -> int:
@@ -56,7 +56,6 @@ def budget(
       agentdeck budget last +0.05 --routing
       agentdeck budget last +100k --tokens
     """
-
     if amount is not None or routing:
         command = change_budget(amount, tokens=tokens, of_task=task, lowest_tier=routing)
         return send(db, run, command, by=by)
@@ -110,25 +109,21 @@ class _BudgetReport:
         row, ledger = self.row, self.accounts.run
         yield clean(f"{row.run}  {row.workflow}  {row.state}")
         if row.state == "paused":
-            said = self.view.timeline.last("paused")
-            yield clean(f"paused     {said}")
+            why = self.view.timeline.last("paused")
+            yield clean(f"paused     {why}")
         if ledger is None and not self.accounts.tasks:
             yield f"{row.run} has no budget"
         if ledger is not None:
-            yield f"budget     {ledger.as_text()}" + (
-                f"; in force: {', '.join(ledger.rungs)}" if ledger.rungs else ""
-            )
+            yield f"budget     {_ledger(ledger)}"
         if self.accounts.lowest:
             yield "tier       all that is left goes to the routing tier"
         for name, one in list(self.accounts.tasks.items())[:TASKS]:
-            rungs = f"; in force: {', '.join(one.rungs)}" if one.rungs else ""
-            yield clean(f"task {name:<6}{one.as_text()}{rungs}")
+            yield clean(f"task {name:<6}{_ledger(one)}")
         if row.state not in ("done", "failed", "cancelled"):
             yield from self._rest()
 
     def _rest(self) -> Iterator[str]:
         """The prompts that are left, and the commands that pay for them or stop the run."""
-
         open_ = self.view.tasks.opened - self.view.tasks.ended
         more = self.left.unopened
         not_begun = (
@@ -161,46 +156,33 @@ class _BudgetReport:
         from agentdeck.insight.budget_forecast import grant
 
         run, ledger = self.row.run, self.accounts.run
-        offers = []
-        bound = ledger is not None and ledger.usd is not None
-        if ledger is not None and bound:
-            for rest, more, what in (
-                (usd, "", "the rest as it is"),
-                (routing, " --routing", "the rest on the routing tier"),
-            ):
-                asks = "AMOUNT" if rest is None else _up(grant(ledger, rest, "usd", self.largest[1]))
-                offers.append((f"agentdeck budget {run} +{asks}{more}", f"{what}: about {_usd(rest)}"))
-        elif ledger is not None:
-            asks = "AMOUNT" if tokens is None else f"{grant(ledger, tokens, 'tokens', self.largest[0]):.0f}"
-            offers.append(
-                (f"agentdeck budget {run} +{asks} --tokens", f"the rest: about {_tokens(tokens)} tokens")
-            )
-            offers.append(
-                (
-                    f"agentdeck budget {run} +{asks} --tokens --routing",
-                    "the rest on the routing tier, as many tokens",
-                )
-            )
+        cheaper = "the rest on the routing tier"
+        offers: dict[str, str] = {}  # by command
+        if ledger is None:
+            offers[f"agentdeck budget {run} --routing"] = f"{cheaper}: about {_usd(routing)}"
+        elif ledger.usd is not None:
+            for rest, option, what in ((usd, "", "the rest as it is"), (routing, " --routing", cheaper)):
+                amount = "AMOUNT" if rest is None else _up(grant(ledger, rest, "usd", self.largest[1]))
+                offers[f"agentdeck budget {run} +{amount}{option}"] = f"{what}: about {_usd(rest)}"
         else:
-            offers.append(
-                (f"agentdeck budget {run} --routing", f"the rest on the routing tier: about {_usd(routing)}")
-            )
+            amount = "AMOUNT" if tokens is None else f"{grant(ledger, tokens, 'tokens', self.largest[0]):.0f}"
+            command = f"agentdeck budget {run} +{amount} --tokens"
+            offers[command] = f"the rest: about {_tokens(tokens)} tokens"
+            offers[f"{command} --routing"] = f"{cheaper}, as many tokens"
         done = f"{plural(self.view.tasks.done, 'task')} done"
-        offers.append(
-            (f"agentdeck cancel {run}", f"stop with what there is: {done}, {self._results()} results kept")
-        )
-
-        named = [(with_db(command), what) for command, what in offers]
-        wide = max(len(command) for command, _ in named)
-        for command, what in named:
+        results = sum(totals.steps["done"] for totals in self.view.agents.values())
+        offers[f"agentdeck cancel {run}"] = f"stop with what there is: {done}, {results:,} results kept"
+        named = {with_db(command): what for command, what in offers.items()}
+        wide = max(map(len, named))
+        for command, what in named.items():
             yield f"  {command:<{wide}}  {what}"
 
-    def _results(self) -> str:
-        return f"{sum(tally.steps['done'] for tally in self.view.agents.values()):,}"
+
+def _ledger(ledger: Ledger) -> str:
+    return ledger.as_text() + (f"; in force: {', '.join(ledger.rungs)}" if ledger.rungs else "")
 
 
 def _usd(value: float | None) -> str:
-
     return "unknown" if value is None else dollars(value)
 
 

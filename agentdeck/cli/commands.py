@@ -8,7 +8,7 @@ import click
 
 from agentdeck.cli import complete
 from agentdeck.cli.error_output import DONE, FAILED, say
-from agentdeck.cli.options import by_option, db_option, run_argument
+from agentdeck.cli.options import command_options, run_argument
 from agentdeck.cli.text_tables import out, print_document
 from agentdeck.operations import commands
 from agentdeck.operations.author import author
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from agentdeck.operations.commands import RunCommand
 
 
-def send(db: str | None, run: str, command: RunCommand, as_json: bool = False, by: str | None = None) -> int:
+def send(db: str | None, run: str, command: RunCommand, as_json: bool = False, by: str = "") -> int:
     """Send a command, wait for the answer and print it; returns the exit code. `by` is the name of --by."""
-    answer = commands.send(database(db), run, command, author(by or ""))
+    answer = commands.send(database(db), run, command, author(by))
     if as_json:
         from agentdeck.documents.command import Answer
 
@@ -35,9 +35,8 @@ def send(db: str | None, run: str, command: RunCommand, as_json: bool = False, b
 
 @click.command()
 @run_argument
-@by_option
-@db_option
-def pause(run: str, by: str | None, db: str | None) -> int:
+@command_options
+def pause(run: str, by: str, db: str | None) -> int:
     """Start nothing new in a run; what runs goes on. `resume` lets it go on.
 
     \b
@@ -49,9 +48,8 @@ def pause(run: str, by: str | None, db: str | None) -> int:
 
 @click.command()
 @run_argument
-@by_option
-@db_option
-def drain(run: str, by: str | None, db: str | None) -> int:
+@command_options
+def drain(run: str, by: str, db: str | None) -> int:
     """Let running steps finish, then stop the process that holds the run; `resume` goes on.
 
     \b
@@ -68,9 +66,8 @@ def drain(run: str, by: str | None, db: str | None) -> int:
     "--step", metavar="STEP", shell_complete=complete.agents, help="This step only, in one task or in all."
 )
 @click.option("--now", is_flag=True, help="Kill running programs without the moment they have to end themselves.")
-@by_option
-@db_option
-def cancel(run: str, task: str | None, step: str | None, now: bool, by: str | None, db: str | None) -> int:
+@command_options
+def cancel(run: str, task: str | None, step: str | None, now: bool, by: str, db: str | None) -> int:
     """Cancel a run, a task of it, or a step. What runs is stopped; programs get a moment to end themselves.
 
     \b
@@ -86,9 +83,8 @@ def cancel(run: str, task: str | None, step: str | None, now: bool, by: str | No
 @run_argument
 @click.argument("step", metavar="STEP", shell_complete=complete.agents)
 @click.option("--task", metavar="TASK", default="1", show_default=True, help="In this task.")
-@by_option
-@db_option
-def skip(run: str, step: str, task: str, by: str | None, db: str | None) -> int:
+@command_options
+def skip(run: str, step: str, task: str, by: str, db: str | None) -> int:
     """Go on without a step that has not ended: what needs it does not wait for it any more. What only needs
     skipped steps is skipped too.
 
@@ -102,9 +98,8 @@ def skip(run: str, step: str, task: str, by: str | None, db: str | None) -> int:
 @click.command()
 @run_argument
 @click.argument("task", metavar="TASK")
-@by_option
-@db_option
-def hurry(run: str, task: str, by: str | None, db: str | None) -> int:
+@command_options
+def hurry(run: str, task: str, by: str, db: str | None) -> int:
     """Let a task go before all others.
 
     \b
@@ -118,9 +113,8 @@ def hurry(run: str, task: str, by: str | None, db: str | None) -> int:
 @run_argument
 @click.argument("step", metavar="STEP", shell_complete=complete.agents)
 @click.option("--task", metavar="TASK", help="In this task; needed where the step waits in several.")
-@by_option
-@db_option
-def release(run: str, step: str, task: str | None, by: str | None, db: str | None) -> int:
+@command_options
+def release(run: str, step: str, task: str | None, by: str, db: str | None) -> int:
     """Let a join go with what has arrived, instead of waiting for the rest.
 
     \b
@@ -136,10 +130,9 @@ def release(run: str, step: str, task: str | None, by: str | None, db: str | Non
 @click.argument("answer", metavar="yes|no", type=click.Choice(["yes", "no"]))
 @click.option("--task", metavar="TASK", help="In this task; needed where the step waits in several.")
 @click.option("--field", "fields", multiple=True, metavar="NAME=VALUE", help="A value that the step asks for.")
-@by_option
-@db_option
+@command_options
 def approve(
-    run: str, step: str, answer: str, task: str | None, fields: tuple[str, ...], by: str | None, db: str | None
+    run: str, step: str, answer: str, task: str | None, fields: tuple[str, ...], by: str, db: str | None
 ) -> int:
     """Answer a step that asks a person.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import click
@@ -11,63 +11,57 @@ import click
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+    from agentdeck.store.reader import Reader
+
 #: Newest runs that are offered.
 SHOWN = 50
 
 
 def runs(ctx: click.Context, _: click.Parameter | None, incomplete: str) -> list[CompletionItem]:
     """`last`, then the ids of runs, newest first, each with its workflow and state."""
-    from click.shell_completion import CompletionItem
-
-    from agentdeck.operations.recorded_run import open_store
-
-    found = [CompletionItem("last", help="the newest run")]
-    with _no_errors(), open_store(ctx.params.get("db")) as reader:
-        found += [
-            CompletionItem(row.run, help=f"{row.workflow}, {row.state}") for row in reader.runs(limit=SHOWN)
-        ]
-    return [item for item in found if item.value.startswith(incomplete)]
+    newest = _read(
+        ctx, lambda reader: {row.run: f"{row.workflow}, {row.state}" for row in reader.runs(limit=SHOWN)}
+    )
+    return _items({"last": "the newest run", **newest}, incomplete)
 
 
 def agents(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Agents of the run that the arguments name, in the order of their declaration."""
-    from click.shell_completion import CompletionItem
-
-    from agentdeck.operations.recorded_run import open_store
     from agentdeck.workflow.model import restored
 
-    found: list[str] = []
-    with _no_errors(), open_store(ctx.params.get("db")) as reader:
+    def of_run(reader: Reader) -> dict[str, None]:
         row = reader.run(ctx.params.get("run") or "last")
-        found = list(restored(reader.definition(row.identity)).agents)
-    return [CompletionItem(name) for name in found if name.startswith(incomplete)]
+        return dict.fromkeys(restored(reader.definition(row.identity)).agents)
+
+    return _items(_read(ctx, of_run), incomplete)
 
 
 def workflows(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of workflows that ran recently."""
-    from click.shell_completion import CompletionItem
-
-    from agentdeck.operations.recorded_run import open_store
-
-    found: dict[str, None] = {}
-    with _no_errors(), open_store(ctx.params.get("db")) as reader:
-        found = dict.fromkeys(row.workflow for row in reader.runs(limit=SHOWN))
-    return [CompletionItem(name) for name in found if name.startswith(incomplete)]
+    recent = _read(ctx, lambda reader: dict.fromkeys(row.workflow for row in reader.runs(limit=SHOWN)))
+    return _items(recent, incomplete)
 
 
 def schemas(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The names that `schema` takes."""
-    from click.shell_completion import CompletionItem
-
     from agentdeck.documents.registry import NAMES
 
-    return [CompletionItem(name) for name in NAMES if name.startswith(incomplete)]
+    return _items(dict.fromkeys(NAMES), incomplete)
 
 
-@contextlib.contextmanager
-def _no_errors() -> Iterator[None]:
-    """Suppress errors of the store: completion must not print into the line that is being typed."""
+def _items(found: Mapping[str, str | None], incomplete: str) -> list[CompletionItem]:
+    """The names that begin as typed, each with its help."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(name, help=text) for name, text in found.items() if name.startswith(incomplete)]
+
+
+def _read(ctx: click.Context, query: Callable[[Reader], Mapping[str, str | None]]) -> Mapping[str, str | None]:
+    """What a query finds in the store. Errors are suppressed: completion must not print into the line that is
+    being typed."""
     from agentdeck.errors import AgentdeckError
+    from agentdeck.operations.recorded_run import open_store
 
-    with contextlib.suppress(AgentdeckError, OSError):
-        yield
+    with contextlib.suppress(AgentdeckError, OSError), open_store(ctx.params.get("db")) as reader:
+        return query(reader)
+    return {}

@@ -6,22 +6,12 @@ import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from agentdeck.cli.error_output import USAGE, hint, say
 
 if TYPE_CHECKING:
     from agentdeck.operations.engine_process import EngineProcess
-
-
-class RunProcess(Protocol):
-    """The process of a run. `ended` is its exit code, None while it runs."""
-
-    @property
-    def run(self) -> str: ...
-
-    @property
-    def ended(self) -> int | None: ...
 
 
 def has_terminal() -> bool:
@@ -57,7 +47,7 @@ def open_console(
     return app.engines.values()
 
 
-def report_left_running(engines: Iterable[RunProcess], db: Path | None = None) -> None:
+def report_left_running(engines: Iterable[EngineProcess], db: Path | None = None) -> None:
     """Print how to watch each run that still executes, after the console has closed. `db` is the store if it is
     not the default one."""
     where = f" --db {shlex.quote(str(db))}" if db else ""

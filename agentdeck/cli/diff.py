@@ -68,7 +68,6 @@ def _result(reader: Reader, run: str, task: str, step: str) -> Data:
 
 
 def page(document: Diff) -> Iterator[str]:
-
     one, other = document.runs
     names = document.workflows
     yield clean(f"{one} and {other}: {names[0]}" + (f" and {names[1]}" if names[0] != names[1] else ""))
@@ -111,7 +110,6 @@ def page(document: Diff) -> Iterator[str]:
 
 
 def _facts(document: Diff) -> Iterator[str]:
-
     yield "state      " + " | ".join(dict.fromkeys(document.state))
     yield f"took       {seconds(document.seconds[0])} | {seconds(document.seconds[1])}"
     definition = document.definition

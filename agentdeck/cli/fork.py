@@ -8,15 +8,7 @@ import click
 
 from agentdeck.cli import complete
 from agentdeck.cli.error_output import say
-from agentdeck.cli.options import (
-    by_option,
-    db_option,
-    folder_option,
-    json_option,
-    out_option,
-    run_argument,
-    wait_option,
-)
+from agentdeck.cli.options import by_option, db_option, execution_options, json_option, run_argument
 from agentdeck.insight.formatting import plural
 from agentdeck.operations.author import author
 from agentdeck.operations.recorded_run import open_store, relocated
@@ -41,9 +33,7 @@ from agentdeck.operations.settings import database
 )
 @db_option
 @click.option("--yes", is_flag=True, help="Approve whatever asks a person.")
-@wait_option
-@out_option
-@folder_option
+@execution_options
 @by_option
 @json_option("Print one JSON object at the end: the summary.")
 def fork(
@@ -55,7 +45,7 @@ def fork(
     wait: bool,
     out: str | None,
     folder: Path | None,
-    by: str | None,
+    by: str,
     as_json: bool,
 ) -> int:
     """Start a new run that shares all results before AGENT; without it, all that did not fail.
@@ -75,9 +65,9 @@ def fork(
     from agentdeck.operations.fork import fork_with_settings
 
     with open_store(db) as reader:
-        row = relocated(reader, run, folder, author(by or ""))
-    made = fork_with_settings(database(db), row, start, settings, author(by or ""))
+        row = relocated(reader, run, folder, author(by))
+    made = fork_with_settings(database(db), row, start, settings, author(by))
     say(f"{made.run} shares {plural(made.shared, 'result')} of {row.run}")
     with open_store(db) as reader:
         new = reader.run(made.run)
-    return conclude(resume_here(new, ExecutionOptions(db, yes, wait, as_json, by or "", out)), as_json)
+    return conclude(resume_here(new, ExecutionOptions(db, yes, wait, as_json, by, out)), as_json)

@@ -10,15 +10,7 @@ import click
 
 from agentdeck.cli import complete
 from agentdeck.cli.error_output import say
-from agentdeck.cli.options import (
-    by_option,
-    db_option,
-    folder_option,
-    json_option,
-    out_option,
-    wait_option,
-    with_db,
-)
+from agentdeck.cli.options import by_option, command_options, db_option, execution_options, json_option, with_db
 from agentdeck.cli.text_tables import out, print_document, table
 from agentdeck.insight.formatting import moment, plural
 from agentdeck.operations.author import author
@@ -155,9 +147,7 @@ def show(letter: int, db: str | None, as_json: bool) -> None:
 @click.option("--took-effect", metavar="RESULT", help="It did, with this result (JSON or text); execute nothing.")
 @click.option("--again", is_flag=True, help="It did not take effect, or may do so twice: execute it again.")
 @by_option
-@wait_option
-@out_option
-@folder_option
+@execution_options
 @db_option
 @json_option("Print one JSON object per run: the summary.")
 def retry(
@@ -169,7 +159,7 @@ def retry(
     try_one: bool,
     took_effect: str | None,
     again: bool,
-    by: str | None,
+    by: str,
     wait: bool,
     out: str | None,
     folder: Path | None,
@@ -204,7 +194,7 @@ def retry(
         click.echo("no letters", err=True)
         return 0
     _check_one_run(chosen, out, folder)
-    options = ExecutionOptions(db, wait=wait, as_json=as_json, by=by or "", out=out)
+    options = ExecutionOptions(db, wait=wait, as_json=as_json, by=by, out=out)
     if folder is not None:
         with open_store(db) as reader:
             relocated(reader, chosen[0].run, folder, author(options.by))
@@ -294,9 +284,8 @@ def _try(plan: RetryPlan, options: ExecutionOptions) -> bool:
 @letters.command()
 @click.argument("ids", metavar="ID…", type=int, nargs=-1, required=True)
 @click.option("--why", required=True, metavar="TEXT", help="Why it need not run again.")
-@by_option
-@db_option
-def drop(ids: tuple[int, ...], why: str, by: str | None, db: str | None) -> None:
+@command_options
+def drop(ids: tuple[int, ...], why: str, by: str, db: str | None) -> None:
     """Close letters without running them. The reason is recorded with its author.
 
     \b
@@ -307,7 +296,7 @@ def drop(ids: tuple[int, ...], why: str, by: str | None, db: str | None) -> None
 
     with open_store(db) as reader:
         chosen = operations.open_letters_by_id(reader, ids)
-    operations.drop(database(db), chosen, why, author(by or ""))
+    operations.drop(database(db), chosen, why, author(by))
     out(f"{plural(len(chosen), 'letter')} dropped")
 
 

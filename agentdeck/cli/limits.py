@@ -10,7 +10,7 @@ import click
 
 from agentdeck.cli.commands import send
 from agentdeck.cli.error_output import say
-from agentdeck.cli.options import by_option, db_option, json_option, run_argument
+from agentdeck.cli.options import command_options, json_option, run_argument
 from agentdeck.cli.text_tables import cut, out, print_document, table
 from agentdeck.errors import UsageError
 from agentdeck.insight.formatting import format_span, plural
@@ -31,10 +31,9 @@ HELD = 4
 @click.command()
 @run_argument
 @click.argument("changes", nargs=-1, metavar="[NAME=VALUE…]")
-@by_option
-@db_option
+@command_options
 @json_option("The current values as one JSON object.")
-def limits(run: str, changes: tuple[str, ...], by: str | None, db: str | None, as_json: bool) -> int:
+def limits(run: str, changes: tuple[str, ...], by: str, db: str | None, as_json: bool) -> int:
     """Print the limits of a run, what uses them and who waits; or change them while it runs.
 
     `limits save RUN [FILE]` writes what was changed into the workflow's file, which keeps its comments.
@@ -104,7 +103,6 @@ def _save(db: str | None, args: tuple[str, ...]) -> int:
 
 def _shown(name: str, value: Data) -> str:
     """A limit's value as text."""
-
     if value is None:
         return "none"
     return show_duration(value) if name.endswith(".timeout") else str(value)
@@ -135,7 +133,6 @@ def _use_of_workers(value: Data, view: RunView, ready: Mapping[str, int]) -> str
 
 
 def _use_of_agent(agent: str, limit: str, value: Data, view: RunView, ready: Mapping[str, int]) -> str:
-
     since = [one.at for (_, step), one in view.running.items() if step.partition("[")[0] == agent]
     if limit == "timeout" and since:
         return f"{len(since):,} running, the oldest for {format_span(view.now - min(since))}"
@@ -153,7 +150,6 @@ def _use_of_agent(agent: str, limit: str, value: Data, view: RunView, ready: Map
 
 
 def _use_of_provider(name: str, value: Data, view: RunView, used: Mapping[str, float]) -> str:
-
     provider, _, limit = name.partition(".")
     texts = []
     if name in used and isinstance(value, str) and limit in RATES:

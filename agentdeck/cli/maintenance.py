@@ -96,7 +96,6 @@ def prune(
 
 def _page(found: list[PrunableRun]) -> list[str]:
     """The runs that would be deleted, as a table."""
-
     if not found:
         return ["nothing to delete"]
     states = ", ".join(f"{number:,} {state}" for state, number in Counter(one.state for one in found).items())

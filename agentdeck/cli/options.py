@@ -52,7 +52,7 @@ def json_option(about: str) -> Callable[[F], F]:
 def by_option(function: F) -> F:
     """`--by NAME`."""
     about = "Who decides this, where several people share the account; recorded beside it."
-    return click.option("--by", metavar="NAME", help=about)(function)
+    return click.option("--by", metavar="NAME", default="", help=about)(function)
 
 
 def out_option(function: F) -> F:
@@ -71,6 +71,16 @@ def wait_option(function: F) -> F:
     """`--wait`. A process with a terminal waits without it, see `has_operator`."""
     about = "Wait for an operator where nothing can go on; without a terminal the run stops then, resumable."
     return click.option("--wait", is_flag=True, help=about)(function)
+
+
+def execution_options(function: F) -> F:
+    """`--wait`, `--out` and `--folder`: how a recorded run is executed in this process."""
+    return wait_option(out_option(folder_option(function)))
+
+
+def command_options(function: F) -> F:
+    """`--by` and `--db`: of the verbs that send a command to the process that holds a run."""
+    return by_option(db_option(function))
 
 
 def has_operator() -> bool:

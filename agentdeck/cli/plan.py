@@ -93,7 +93,6 @@ def _number(tasks: str | None, definition: Definition) -> int:
 
 def _seen(db: str | None, definition: Definition, folder: Path) -> dict[str, float]:
     """Durations of agents in earlier runs; empty if the store cannot be read."""
-
     try:
         with open_store(db) as reader:
             seen: dict[str, float] = reader.durations(definition.name, str(folder.resolve()))
@@ -103,7 +102,6 @@ def _seen(db: str | None, definition: Definition, folder: Path) -> dict[str, flo
 
 
 def page(made: Plan, answering: Mapping[str, str]) -> Iterator[str]:
-
     yield clean(f"{made.workflow}: {plural(made.tasks, 'task')} at {plural(made.workers or 0, 'worker')}")
     yield ""
     for number, level in enumerate(made.levels, 1):

@@ -56,7 +56,7 @@ def narrator(definition: Definition, total: int | None, *, resumed: RunView | No
 
 def ending(view: RunView, state: str) -> str:
     """The result of a run in one line."""
-    attempts = sum(tally.attempts for tally in view.agents.values())
+    attempts = sum(totals.attempts for totals in view.agents.values())
     marks = plural(attempts, "attempt") + (f" · {word}" if (word := simulation(view)) else "")
     return f"{view.run} {state} in {seconds(view.seconds)}: {task_counts(view.tasks)}, {marks}"
 
@@ -69,8 +69,20 @@ def approval_pending(run: str, definition: Definition, asked: ev.Noted) -> str:
     return f"task {asked.task} waits for a person: {command(run, asked.task, asked.step, question)}"
 
 
-def _paused(event: ev.RunPaused) -> str:
-    return "paused" + (f": {event.why}" if event.why else f" by {event.who}" if event.who else "")
+def announcement(run: str, definition: Definition, event: ev.Event) -> str:
+    """The line on a failed step, an approval, a pause, or a note on the run; empty for other events."""
+    match event:
+        case ev.StepFailed(task=task, step=step, fault=fault, letter=True):
+            return f"task {task}: {step} failed: {clean(fault.message)}"
+        case ev.StepAnswered(task=task, step=step):
+            return f"task {task}: {step} {clean(describe(event))}"
+        case ev.RunPaused(why=why, who=who):
+            return "paused" + (f": {why}" if why else f" by {who}" if who else "")
+        case ev.Noted() if event.asks:
+            return approval_pending(run, definition, event)
+        case ev.Noted(task="", text=text):
+            return clean(text)
+    return ""
 
 
 class PlainNarrator:
@@ -93,23 +105,16 @@ class PlainNarrator:
     def event(self, seq: int, event: ev.Event) -> None:
         if type(event) is ev.StepSucceeded:  # half of all events
             return
-        match event:
-            case ev.TaskOpened() | ev.TasksExhausted() | ev.TaskEnded():
-                self._count(event)
-            case ev.Noted() if event.asks:
-                self.say(approval_pending(self.run, self.definition, event))
-            case ev.StepAnswered(task=task, step=step):
-                self.say(f"task {task}: {step} {clean(describe(event))}")
-            case ev.StepFailed(task=task, step=step, fault=fault, letter=True):
-                self._report_failure(f"task {task}: {step} failed: {clean(fault.message)}")
-            case ev.RunPaused():
-                self.say(_paused(event))
-            case ev.Noted(task="", text=text):
-                self.say(clean(text))
-            case _:
-                self._report_change(event)
+        text = announcement(self.run, self.definition, event)
+        if text and type(event) is ev.StepFailed:
+            self._report_failure(text)
+        elif text:
+            self.say(text)
+        else:
+            self._report_change(event)
 
-    def _count(self, event: ev.TaskOpened | ev.TasksExhausted | ev.TaskEnded) -> None:
+    def _report_change(self, event: ev.Event) -> None:
+        """Count tasks, and print a change of the whole run."""
         match event:
             case ev.TaskOpened(task=task, parent=None):
                 self.tasks.add(task)
@@ -120,10 +125,6 @@ class PlainNarrator:
                 self.ended += 1
                 self.failed += state == "failed"
                 self._report_tenth()
-
-    def _report_change(self, event: ev.Event) -> None:
-        """Print a change of the whole run."""
-        match event:
             case ev.RunStarted(run=run):
                 self.run = run
                 tasks = f", {plural(self.total, 'task')}" if self.total is not None else ""
@@ -192,18 +193,10 @@ class LiveNarrator:
     def event(self, seq: int, event: ev.Event) -> None:
         with self._lock:
             self.view.apply(seq, event)
-        if isinstance(event, ev.StepFailed) and event.letter:
-            self.failures += 1
-            if self.failures <= FAILURES:
-                self.say(f"task {event.task}: {event.step} failed: {clean(event.fault.message)}")
-        elif isinstance(event, ev.Noted) and not event.task:
-            self.say(clean(event.text))
-        elif isinstance(event, ev.RunPaused):
-            self.say(_paused(event))
-        elif isinstance(event, ev.StepAnswered):
-            self.say(f"task {event.task}: {event.step} {clean(describe(event))}")
-        elif isinstance(event, ev.Noted) and event.asks:
-            self.say(approval_pending(self.view.run, self.definition, event))
+        text = announcement(self.view.run, self.definition, event)
+        self.failures += bool(text) and type(event) is ev.StepFailed
+        if text and (type(event) is not ev.StepFailed or self.failures <= FAILURES):
+            self.say(text)
 
     def line(self, line: LogLine) -> None:
         self.lines.append(line)
@@ -240,16 +233,15 @@ class LiveNarrator:
         titles = ("agent", "", "queued", "running", "done", "failed")
         grid.add_row(*(Text(title, "dim") for title in titles))
         height = max(3, self._console.height - 10)
-        agents = [tally for tally in view.agents.values() if tally.has_steps or tally.attempts]
-        for tally in agents[:height]:
-            steps = tally.steps
+        agents = [totals for totals in view.agents.values() if totals.has_steps or totals.attempts]
+        styles = {"running": "cyan", "done": "green", "failed": "red"}
+        for totals in agents[:height]:
+            steps = totals.steps
             grid.add_row(
-                Text(clean(tally.name)[:24]),
-                _bar(steps, (total or tasks.opened) if not tally.graph.prefix else 0),
+                Text(clean(totals.name)[:24]),
+                _bar(steps, (total or tasks.opened) if not totals.graph.prefix else 0),
                 Text(str(steps["ready"])),
-                Text(str(steps["running"]), "cyan" if steps["running"] else "dim"),
-                Text(str(steps["done"]), "green" if steps["done"] else "dim"),
-                Text(str(steps["failed"]), "red" if steps["failed"] else "dim"),
+                *(Text(str(steps[name]), style if steps[name] else "dim") for name, style in styles.items()),
             )
         rows: list[Any] = [head, grid]
         if len(agents) > height:

@@ -40,7 +40,6 @@ def events(run: str, db: str | None, as_json: bool) -> None:
       agentdeck events last
       agentdeck events last --json > run.jsonl
     """
-
     with open_store(db) as reader:
         name = reader.run(run).run
         for row in reader.raw_events(name):

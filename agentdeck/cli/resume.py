@@ -10,7 +10,7 @@ import click
 from agentdeck.cli import complete
 from agentdeck.cli.commands import send
 from agentdeck.cli.error_output import FAILED, say
-from agentdeck.cli.options import by_option, db_option, folder_option, json_option, out_option, wait_option
+from agentdeck.cli.options import by_option, db_option, execution_options, json_option
 from agentdeck.errors import UsageError
 from agentdeck.operations.author import author
 from agentdeck.operations.commands import unpause
@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 @click.option("--all", "everyone", is_flag=True, help="Every run that was interrupted, one after the other.")
 @db_option
 @click.option("--yes", is_flag=True, help="Approve whatever asks a person.")
-@wait_option
-@out_option
-@folder_option
+@execution_options
 @click.option("--accept-changes", is_flag=True, help="Go on with modules and images as they are now.")
 @by_option
 @json_option("Print one JSON object at the end of each run: the summary.")
@@ -42,7 +40,7 @@ def resume(
     out: str | None,
     folder: Path | None,
     accept_changes: bool,
-    by: str | None,
+    by: str,
     as_json: bool,
 ) -> int:
     """Go on with a run whose process died or drained: nothing recorded is run again.
@@ -67,7 +65,7 @@ def resume(
         raise click.UsageError("--out takes the tasks of one run; leave out --all")
     if everyone and folder is not None:
         raise click.UsageError("--folder is that of one run; leave out --all")
-    options = ExecutionOptions(db, yes, wait, as_json, by or "", out)
+    options = ExecutionOptions(db, yes, wait, as_json, by, out)
     with open_store(db) as reader:
         if run is not None:
             row = relocated(reader, run, folder, author(options.by))
@@ -82,7 +80,6 @@ def resume(
 
 def _resume_one_of_all(row: RunRow, options: ExecutionOptions, accept_changes: bool) -> int:
     """Resume a run; report a run that cannot be resumed, so that the next one is tried."""
-
     try:
         return _resume(row, options, accept_changes)
     except UsageError as error:

@@ -11,15 +11,7 @@ import click
 from agentdeck.cli import complete
 from agentdeck.cli.commands import send
 from agentdeck.cli.error_output import say
-from agentdeck.cli.options import (
-    by_option,
-    db_option,
-    folder_option,
-    json_option,
-    out_option,
-    run_argument,
-    wait_option,
-)
+from agentdeck.cli.options import by_option, db_option, execution_options, json_option, run_argument
 from agentdeck.cli.text_tables import table
 from agentdeck.insight.formatting import plural
 from agentdeck.operations.author import author
@@ -47,9 +39,7 @@ if TYPE_CHECKING:
 )
 @click.option("--yes", is_flag=True, help="Do not ask whether to go.")
 @by_option
-@wait_option
-@out_option
-@folder_option
+@execution_options
 @db_option
 @json_option("Print one JSON object at the end: the summary.")
 def retry(
@@ -60,7 +50,7 @@ def retry(
     start: str | None,
     settings: tuple[str, ...],
     yes: bool,
-    by: str | None,
+    by: str,
     wait: bool,
     out: str | None,
     folder: Path | None,
@@ -87,7 +77,7 @@ def retry(
     if start is not None and (failed or agent is not None):
         raise click.UsageError("--from takes an agent and everything after it; leave out --failed and --agent")
     with open_store(db) as reader:
-        row = relocated(reader, run, folder, author(by or ""))
+        row = relocated(reader, run, folder, author(by))
         inputs = inputs_from_settings(reader, row, settings)
         if start is not None:
             plan = plan_from(reader, row, start, inputs, task)
@@ -100,12 +90,11 @@ def retry(
         return 0
     if not yes and sys.stdin.isatty() and not click.confirm("Go?", err=True):
         return 1
-    return execute(plan, ExecutionOptions(db, wait=wait, as_json=as_json, by=by or "", out=out))
+    return execute(plan, ExecutionOptions(db, wait=wait, as_json=as_json, by=by, out=out))
 
 
 def show_plan(plan: RetryPlan) -> None:
     """Print which steps would run first, and which follow."""
-
     for letter in plan.undecided:
         say(f"letter {letter.id} is left out, as it may have taken effect: agentdeck letters show {letter.id}")
     if not plan.steps:

@@ -92,7 +92,6 @@ def page(row: RunRow, view: RunView, document: Summary, moments: Sequence[Timeli
 
 def _facts(row: RunRow, view: RunView, document: Summary) -> Iterator[str]:
     """Lines on the run: its state and source, its counts, what runs now, its bounds and its cost."""
-
     yield from _identity(row, view, document)
     yield from _counts(view, document)
     if row.state in LIVE:
@@ -172,7 +171,6 @@ def _eased(eased: dict[str, int]) -> str:
 
 
 def _agents(document: Summary) -> list[str]:
-
     rows = [
         (
             name,
@@ -209,7 +207,6 @@ def _costs(document: Summary) -> list[str]:
 
 def _waited(document: Summary) -> Iterator[str]:
     """Time that steps waited, by agent, with a column for each reason; the largest reason first."""
-
     total: dict[str, float] = {}
     for agent in document.agents.values():
         for reason, value in agent.waiting.items():

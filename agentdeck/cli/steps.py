@@ -7,7 +7,7 @@ import click
 from agentdeck.cli import complete
 from agentdeck.cli.options import db_option, json_option, run_argument
 from agentdeck.cli.text_tables import out, print_document
-from agentdeck.operations.recorded_run import LIVE, load_run, open_store
+from agentdeck.operations.recorded_run import LIVE, load_run, open_store, step_task, task_view
 from agentdeck.terminal_text import clean
 
 
@@ -59,7 +59,6 @@ def why(run: str, step: str, task: str | None, db: str | None, as_json: bool) ->
     import time
 
     from agentdeck.insight.why import explain
-    from agentdeck.operations.explain import step_task, task_view
 
     if task is None and "/" in step:
         task, step = step.rsplit("/", 1)

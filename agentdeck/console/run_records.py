@@ -78,7 +78,7 @@ def _approval(reader: Reader, run: str, task: str, step: str) -> Approve | None:
 
 
 def _task_view(reader: Reader, run: str, task: str) -> RunView:
-    from agentdeck.operations.explain import task_view
+    from agentdeck.operations.recorded_run import task_view
     from agentdeck.workflow.model import restored
 
     row = reader.run(run)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from agentdeck.errors import UsageError
 from agentdeck.workflow.model import Data
+from agentdeck.workflow.wording import did_you_mean
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -59,9 +59,8 @@ def schema(name: str) -> dict[str, Data]:
     """The JSON Schema, draft 2020-12, of a file or a document, without titles made from the names of keys. Raises
     UsageError for an unknown name."""
     if name not in NAMES:
-        close = difflib.get_close_matches(name, NAMES, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        raise UsageError(f"there is no schema {name}; {hint}There are {', '.join(NAMES)}")
+        hint = f"{did_you_mean(name, NAMES, '')} There are {', '.join(NAMES)}".lstrip()
+        raise UsageError(f"there is no schema {name}; {hint}")
     from pydantic.json_schema import GenerateJsonSchema
 
     class WithoutTitles(GenerateJsonSchema):

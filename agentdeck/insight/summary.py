@@ -102,7 +102,7 @@ def _path(view: RunView, definition: Definition | None) -> tuple[list[str], floa
         mean[name] = totals.typical or 0.0
         # An agent that only some tasks reached delays the average task by that share.
         share[name] = min(each, totals.durations.total / max(1, view.tasks.opened))
-    return list(schedule(definition, mean).path), earliest(definition, share)
+    return list(schedule(definition, mean).path), schedule(definition, share).seconds
 
 
 def _agent(totals: AgentTotals) -> AgentSummary:

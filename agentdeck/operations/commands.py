@@ -6,7 +6,6 @@ for the answer.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +18,7 @@ from agentdeck.store.reader import Reader
 from agentdeck.store.run_list import RunRow
 from agentdeck.workflow.model import Approve, Data, Type
 from agentdeck.workflow.units import duration, rate, show_rate, size
+from agentdeck.workflow.wording import did_you_mean
 
 #: Limits of a provider that are rates, such as 80/min.
 RATES = ("requests", "tokens", "input_tokens", "output_tokens")
@@ -70,7 +70,7 @@ def hurry(task: str) -> RunCommand:
 
 def release(step: str, task: str | None = None) -> RunCommand:
     """Let a join start with the results that have arrived."""
-    return RunCommand("release", _step(step, task))
+    return RunCommand("release", {"step": step, **_task(task)})
 
 
 def approve(
@@ -100,8 +100,7 @@ def _field_values(question: Approve | None, step: str, fields: Iterable[str]) ->
     for text in fields:
         name, value = pair(text, "--field")
         if declared and name not in declared:
-            near = difflib.get_close_matches(name, declared, n=1)
-            known = f"did you mean {near[0]}?" if near else f"it has {', '.join(declared)}"
+            known = did_you_mean(name, declared, f"it has {', '.join(declared)}")
             raise UsageError(f"{step} has no field {name}; {known}")
         try:
             values[name] = read(value, declared.get(name, Type()))
@@ -168,10 +167,6 @@ def budget_amount(text: str, tokens: bool) -> float:
     except ValueError:
         what = "a number of tokens like 100k" if tokens else "dollars like 0.40"
         raise UsageError(f"{text!r} is not an amount; write {what}") from None
-
-
-def _step(step: str, task: str | None) -> dict[str, Data]:
-    return {"step": step, **_task(task)}
 
 
 def _task(task: str | None) -> dict[str, Data]:

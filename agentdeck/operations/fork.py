@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -91,11 +92,8 @@ class _Origin(NamedTuple):
 
 def fork(db: Path, wanted: Fork) -> ForkResult:
     """Write the new run into the store, without starting it. Raises UsageError."""
-    reader = Reader(db)
-    try:
+    with closing(Reader(db)) as reader:
         origin = _read_origin(reader, wanted.run)
-    finally:
-        reader.close()
     row = origin.row
     definition = wanted.definition or origin.definition
     if wanted.start is not None:
@@ -166,33 +164,23 @@ def fork_with_settings(
 ) -> ForkResult:
     """Fork a run with `--set` settings: `inputs.NAME=VALUE`, or a setting of the workflow. Raises UsageError."""
     others = [text for text in settings if not text.startswith("inputs.")]
-    reader = Reader(db)
-    try:
+    with closing(Reader(db)) as reader:
         inputs = inputs_from_settings(reader, row, [text for text in settings if text not in others])
         definition = override(definition_of(reader, row), others)
-    finally:
-        reader.close()
     source = {"set": [*(row.source.get("set") or ()), *others]} if others else {}
     return fork(db, Fork(row.run, start, inputs, definition, source, author))
 
 
 def _write(db: Path, row: NewRun, definition: Definition, events: Sequence[ev.Event], origin: str) -> None:
-    writer = Writer(db)
-    try:
-        writer.append(
-            row.run,
-            1,
-            events,
-            [
-                lambda connection: save_definition(connection, definition),
-                lambda connection: create_run(connection, row),
-                lambda connection: copy_tasks(connection, origin, row.run),
-                lambda connection: set_run(connection, row.run, state="drained"),
-            ],
-        )
+    changes = (
+        lambda connection: save_definition(connection, definition),
+        lambda connection: create_run(connection, row),
+        lambda connection: copy_tasks(connection, origin, row.run),
+        lambda connection: set_run(connection, row.run, state="drained"),
+    )
+    with closing(Writer(db)) as writer:
+        writer.append(row.run, 1, events, changes)
         writer.flush()
-    finally:
-        writer.close()
 
 
 def differences(old: Definition, new: Definition) -> list[str]:
@@ -213,20 +201,11 @@ def differences(old: Definition, new: Definition) -> list[str]:
 def invalidated(old: Definition, new: Definition, start: str | None) -> set[str]:
     """The agents whose results are not shared: `start`, those whose definition changed, and all that depend on
     these."""
-    changed = {name for name in old.agents if name not in new.agents}
+    before, after = ({name: _significant(plain(a)) for name, a in of.agents.items()} for of in (old, new))
+    changed = {name for name in {**before, **after} if before.get(name) != after.get(name)}
     changed |= {start} if start is not None else set()
-    for name, agent in new.agents.items():
-        was = old.agents.get(name)
-        if was is None or _significant(plain(was)) != _significant(plain(agent)):
-            changed.add(name)
     below = graph.dependents({name: agent.needs for name, agent in new.agents.items()})
-    todo = list(changed)
-    while todo:
-        for name in below.get(todo.pop(), ()):
-            if name not in changed:
-                changed.add(name)
-                todo.append(name)
-    return changed
+    return changed.union(*(graph.upstream(below, name) for name in changed & set(below)))
 
 
 def _significant(agent: Mapping[str, Data]) -> dict[str, Data]:
@@ -293,23 +272,13 @@ def supersede(db: Path, row: RunRow, new: str, who: str) -> None:
     taken the run in the meantime."""
     now = time.time()
     owner = Owner(f"fork:{new}", 0, "")
-    reader = Reader(db)
-    last = reader.last_seq(row.run)
-    reader.close()
-    writer = Writer(db)
-    try:
+    note = ev.Noted(now, f"{new} goes on for it" + (f", by {who}" if who else ""))
+    counts = Counts(row.tasks.total, row.tasks.done, row.tasks.failed, row.tasks.cancelled)
+    with closing(Reader(db)) as reader:
+        last = reader.last_seq(row.run)
+    with closing(Writer(db)) as writer:
         if not writer.call(lambda c: take_lease(c, row.run, owner, now + 5, now)).result(30):
             raise UsageError(f"{row.run} was taken up by another process just now")
-        counts = Counts(row.tasks.total, row.tasks.done, row.tasks.failed, row.tasks.cancelled)
-        writer.append(
-            row.run,
-            last + 1,
-            [
-                ev.Noted(now, f"{new} goes on for it" + (f", by {who}" if who else "")),
-                ev.RunEnded(now, CANCELLED),
-            ],
-            [lambda c: end_run(c, row.run, CANCELLED, now, counts)],
-        )
+        changes = [lambda c: end_run(c, row.run, CANCELLED, now, counts)]
+        writer.append(row.run, last + 1, [note, ev.RunEnded(now, CANCELLED)], changes)
         writer.flush()
-    finally:
-        writer.close()

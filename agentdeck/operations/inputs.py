@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
+import contextlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from agentdeck.errors import UsageError
 from agentdeck.workflow.model import Data, Definition, Type
-from agentdeck.workflow.wording import article
+from agentdeck.workflow.wording import article, did_you_mean
 
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
@@ -42,12 +42,9 @@ def inputs_from(pairs: Iterable[str], definition: Definition) -> dict[str, Data]
 
 def check_complete(definition: Definition, inputs: Mapping[str, Data]) -> None:
     """Raises UsageError if a required input has no value."""
-    missing = missing_inputs(definition, inputs)
-    if missing:
-        names = ", ".join(missing)
-        raise UsageError(
-            f"{definition.name} needs the input{'s' * (len(missing) > 1)} {names}; give it with -i {missing[0]}=…"
-        )
+    if missing := missing_inputs(definition, inputs):
+        names = f"input{'s' * (len(missing) > 1)} {', '.join(missing)}"
+        raise UsageError(f"{definition.name} needs the {names}; give it with -i {missing[0]}=…")
 
 
 def missing_inputs(definition: Definition, inputs: Mapping[str, Data]) -> list[str]:
@@ -58,8 +55,7 @@ def missing_inputs(definition: Definition, inputs: Mapping[str, Data]) -> list[s
 def check_name(name: str, definition: Definition) -> None:
     """Raises UsageError, with the nearest name, if the workflow declares inputs and this is none of them."""
     if definition.inputs and name not in definition.inputs:
-        near = difflib.get_close_matches(name, definition.inputs, n=1)
-        known = f"did you mean {near[0]}?" if near else f"it has {', '.join(definition.inputs)}"
+        known = did_you_mean(name, definition.inputs, f"it has {', '.join(definition.inputs)}")
         raise UsageError(f"{definition.name} has no input {name}; {known}")
 
 
@@ -93,15 +89,9 @@ def json_or_text(text: str) -> Data:
 
 
 def _number(text: str, kind: str) -> Data:
-    try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
-        if kind == "number":
-            return float(text)
-    except ValueError:
-        pass
+    for parse in (int, float) if kind == "number" else (int,):
+        with contextlib.suppress(ValueError):
+            return parse(text)
     raise ValueError(f"{text!r} is not {article(kind)}")
 
 

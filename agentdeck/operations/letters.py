@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,12 +101,9 @@ def trial_results(reader: Reader, plan: RetryPlan, newest: int) -> Iterator[tupl
 def drop(db: Path, letters: Sequence[Letter], why: str, author: Author) -> None:
     """Close letters without retrying them. The reason is recorded with its author."""
     reason = f"{why}, says {author.text}"
-    writer = Writer(db)
-    try:
+    with closing(Writer(db)) as writer:
         for one in letters:
             writer.call(lambda c, number=one.id: set_letter(c, number, "dropped", reason)).result(30)  # type: ignore[misc]
-    finally:
-        writer.close()
 
 
 def letter_document(letter: Letter) -> documents.Letter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from agentdeck.agents.answer_check import OutputCheck
@@ -55,8 +56,7 @@ def decide(
 ) -> dict[int, str]:
     """Record for the keys of these letters that the step took effect, with this result, or (None) that it is to
     be executed again. Returns the keys by letter. Raises UsageError if a letter has nothing to decide."""
-    reader = Reader(db)
-    try:
+    with closing(Reader(db)) as reader:
         keys = {one.id: undecided_key(reader, one) for one in letters}
         for one in letters:
             if not keys[one.id]:
@@ -66,18 +66,13 @@ def decide(
                 )
             if took_effect is not None:
                 _check_result(reader, one, took_effect[0])
-    finally:
-        reader.close()
     decision = "to be executed again" if took_effect is None else "took effect"
-    writer = Writer(db)
-    try:
+    with closing(Writer(db)) as writer:
         for number, key in keys.items():
             if not writer.call(lambda c, key=key: once_decide(c, key, took_effect)).result(30):  # type: ignore[misc]
                 raise UsageError(f"once key {key} was decided by another process just now")
             why = f"{decision}, says {author.text}"
             writer.call(lambda c, n=number, why=why: set_letter(c, n, "open", why)).result(30)  # type: ignore[misc]
-    finally:
-        writer.close()
     return keys
 
 

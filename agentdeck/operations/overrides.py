@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from agentdeck.errors import UsageError
 from agentdeck.limits.provider_limits import NAMES as CAPS
@@ -13,6 +12,9 @@ from agentdeck.limits.provider_limits import with_changes
 from agentdeck.operations.inputs import pair
 from agentdeck.workflow.model import PRIORITIES, Agent, Budget, Definition, ProviderLimits
 from agentdeck.workflow.units import duration, size
+from agentdeck.workflow.wording import did_you_mean
+
+Number = TypeVar("Number", int, float)
 
 CLOCKS = ("queue", "attempt", "idle", "total")
 RETRY_SETTINGS = ("attempts", "delay", "factor", "max_delay")
@@ -53,10 +55,10 @@ def _with_setting(definition: Definition, name: str, value: str) -> Definition:
     if parts[0] == "agents" and len(parts) >= 3:
         agent = definition.agents.get(parts[1])
         if agent is None:
-            raise UsageError(f"--set {name}: there is no agent {parts[1]}; {_near(parts[1], definition.agents)}")
+            raise UsageError(f"--set {name}: there is no agent {parts[1]}; {_known(parts[1], definition.agents)}")
         setting = ".".join(parts[2:])
         if setting not in AGENT_SETTINGS:
-            raise UsageError(f"--set {name}: {setting} cannot be set here; {_near(setting, AGENT_SETTINGS)}")
+            raise UsageError(f"--set {name}: {setting} cannot be set here; {_known(setting, AGENT_SETTINGS)}")
         agents = {**definition.agents, agent.name: _with_agent_setting(agent, setting, value)}
         return replace(definition, agents=agents)
     names = [
@@ -65,13 +67,12 @@ def _with_setting(definition: Definition, name: str, value: str) -> Definition:
         "budget.tokens",
         *(f"agents.{agent}.{one}" for agent in definition.agents for one in AGENT_SETTINGS),
     ]
-    near = difflib.get_close_matches(name, names, n=1)
-    known = (
-        f"did you mean {near[0]}?"
-        if near
-        else "write limits.workers=8, agents.NAME.timeout=5s, PROVIDER.requests=50/min or budget.usd=2"
-    )
-    raise UsageError(f"--set {name}: there is no such setting; {known}")
+    examples = "write limits.workers=8, agents.NAME.timeout=5s, PROVIDER.requests=50/min or budget.usd=2"
+    raise UsageError(f"--set {name}: there is no such setting; {did_you_mean(name, names, examples)}")
+
+
+def _known(name: str, names: Collection[str]) -> str:
+    return did_you_mean(name, names, f"there are {', '.join(names)}")
 
 
 def _with_agent_setting(agent: Agent, setting: str, value: str) -> Agent:
@@ -106,36 +107,28 @@ def _amount(measure: str, value: str) -> Any:
         return None
     if measure == "tokens":
         return size(value)
-    try:
-        dollars = float(value)
-    except ValueError:
-        raise ValueError(f"{value!r} is not a number of dollars") from None
+    dollars = _parsed(float, value, "a number of dollars")
     if not 0 <= dollars < 1e9:
         raise ValueError(f"{value} is out of range: from 0 on")
     return dollars
 
 
 def _whole(value: str) -> int:
-    try:
-        number = int(value)
-    except ValueError:
-        raise ValueError(f"{value!r} is not a whole number") from None
+    number = _parsed(int, value, "a whole number")
     if not 1 <= number <= 10_000:
         raise ValueError(f"{number} is out of range: 1 to 10000")
     return number
 
 
 def _factor(value: str) -> float:
-    try:
-        number = float(value)
-    except ValueError:
-        raise ValueError(f"{value!r} is not a number") from None
+    number = _parsed(float, value, "a number")
     if not 1 <= number <= 100:
         raise ValueError(f"{value} is out of range: 1 to 100")
     return number
 
 
-def _near(name: str, names: Iterable[str]) -> str:
-    all_ = list(names)
-    near = difflib.get_close_matches(name, all_, n=1)
-    return f"did you mean {near[0]}?" if near else f"there are {', '.join(all_)}"
+def _parsed(parse: Callable[[str], Number], value: str, what: str) -> Number:
+    try:
+        return parse(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not {what}") from None

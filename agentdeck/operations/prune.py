@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from agentdeck.errors import UsageError
@@ -29,12 +30,11 @@ def prunable(db: Path, older: str | None, keep: int | None) -> list[PrunableRun]
     connection = open_for_reading(db)
     if connection is None:
         raise UsageError(f"no runs yet in {db}")
-    try:
-        return prunable_runs(connection, before=before, keep=keep or 0, now=now)
-    except sqlite3.Error as error:
-        raise explain(error, db) from error
-    finally:
-        connection.close()
+    with closing(connection):
+        try:
+            return prunable_runs(connection, before=before, keep=keep or 0, now=now)
+        except sqlite3.Error as error:
+            raise explain(error, db) from error
 
 
 def delete_run(db: Path, row: RunRow) -> PruneResult:
@@ -49,14 +49,11 @@ def delete(db: Path, runs: Sequence[PrunableRun]) -> PruneResult:
     """Delete these runs, and the copies that version 0.1 made of tasks from stdin. A run that a process has taken
     in the meantime is left."""
     pruned = prune(db, [one.run for one in runs], time.time())
-    reader = Reader(db)
-    try:
+    with closing(Reader(db)) as reader:
         for one in runs:
             if one.tasks:
                 try:
                     reader.run(one.run)
                 except UsageError:
                     remove_stdin_copy(one.tasks, db)
-    finally:
-        reader.close()
     return pruned

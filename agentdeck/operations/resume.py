@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,12 +55,9 @@ def prepare_resume(
 ) -> PreparedResume:
     """Load what the resume of a run needs; with `reopened`, steps that ended run again. Raises UsageError, for
     example if the run's Python file is missing."""
-    reader = Reader(db)
-    try:
+    with closing(Reader(db)) as reader:
         definition, view = view_of(reader, row)
         known = recorded(reader, row.run)
-    finally:
-        reader.close()
     tasks = _file_of_version_0_1(definition, view, report)
     request = Resume(row.run, db, _functions(row, definition), tasks, yes, author, wait, accept_changes)
     if known is not None:
@@ -136,8 +134,7 @@ def adopt_python_file(db: Path, row: RunRow, author: Author, *, accept: bool) ->
     new = override(load_functions(Path(file))[0], row.source.get("set") or ())
     if new.identity == row.identity or new.name != row.workflow:
         return row, ""
-    reader = Reader(db)
-    try:
+    with closing(Reader(db)) as reader:
         changes = "; ".join(differences(definition_of(reader, row), new))
         if not accept:
             raise UsageError(
@@ -148,5 +145,3 @@ def adopt_python_file(db: Path, row: RunRow, author: Author, *, accept: bool) ->
         supersede(db, row, made.run, author.text)
         notice = f"{changes}: {row.run} goes on as {made.run}, with {made.shared:,} of its results"
         return reader.run(made.run), notice
-    finally:
-        reader.close()

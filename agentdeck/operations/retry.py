@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import NamedTuple
 
 from agentdeck.engine.reopened_steps import ReopenRequest
@@ -147,30 +148,23 @@ def _plan(
     unique = sorted(dict.fromkeys(steps), key=lambda step: _position(order, *step))
     counts: dict[str, int] = {}
     reached: dict[str, set[str]] = {}  # by task: the agents that depend on its chosen steps
-    dependents = graph.dependents({name: agent.needs for name, agent in definition.agents.items()})
+    needs = {name: agent.needs for name, agent in definition.agents.items()}
+    below = {  # spare agents run only on demand
+        name: [one for one in some if not definition.agents[one].spare]
+        for name, some in graph.dependents(needs).items()
+    }
+    behind = cache(lambda agent: graph.upstream(below, agent) if agent in below else set[str]())
     for task, step in unique:
         path = _agent_path(task, step)
         counts[path] = counts.get(path, 0) + 1
-        _reach(definition, dependents, path.partition("/")[0], reached.setdefault(root_of(task), set()))
+        reached.setdefault(root_of(task), set()).update(behind(path.partition("/")[0]))
     chosen = {(root_of(task), step) for task, step in unique}
-    dependent: dict[str, int] = {}
-    for name in graph.order({name: agent.needs for name, agent in definition.agents.items()}):
-        count = sum(name in agents and (task, name) not in chosen for task, agents in reached.items())
-        if count:
-            dependent[name] = count
+    counted = {
+        name: sum(name in agents and (task, name) not in chosen for task, agents in reached.items())
+        for name in graph.order(needs)
+    }
+    dependent = {name: count for name, count in counted.items() if count}
     return RetryPlan(run, tuple(unique), counts, dependent, undecided, inputs or {})
-
-
-def _reach(
-    definition: Definition, dependents: Mapping[str, Iterable[str]], agent: str, reached: set[str]
-) -> None:
-    """Add all agents that depend on this one, directly or not, to `reached`; spare agents run only on demand."""
-    todo = list(dependents.get(agent, ()))
-    while todo:
-        name = todo.pop()
-        if name not in reached and not definition.agents[name].spare:
-            reached.add(name)
-            todo += dependents[name]
 
 
 def _agent(step: str) -> str:

@@ -7,7 +7,6 @@ has, so a broken file does not stop a command that needs nothing from it.
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from pathlib import Path
@@ -18,6 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from agentdeck.errors import UsageError
+from agentdeck.workflow.wording import did_you_mean
 
 if TYPE_CHECKING:
     from agentdeck.workflow.model import Definition
@@ -113,7 +113,17 @@ class _Workers(_Layered):
 SETTINGS: dict[str, type[_Layered]] = {"db": _Database, "workers": _Workers}
 
 
-class _Environment(PydanticBaseSettingsSource):
+class _Source(PydanticBaseSettingsSource):
+    """A source that is asked only for settings which no stronger source has."""
+
+    def __call__(self) -> dict[str, Any]:
+        fields = self.settings_cls.model_fields
+        needed = {name: field for name, field in fields.items() if name not in self.current_state}
+        found = {name: self.get_field_value(field, name)[0] for name, field in needed.items()}
+        return {name: given for name, given in found.items() if given is not None}
+
+
+class _Environment(_Source):
     """AGENTDECK_DB and AGENTDECK_WORKERS; an empty variable is none."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
@@ -121,13 +131,9 @@ class _Environment(PydanticBaseSettingsSource):
         value = os.environ.get(variable)
         return {"value": value, "origin": "env", "place": variable} if value else None, field_name, False
 
-    def __call__(self) -> dict[str, Any]:
-        found = {name: self.get_field_value(field, name)[0] for name, field in _fields(self).items()}
-        return {name: given for name, given in found.items() if given is not None}
 
-
-class _SettingsFile(PydanticBaseSettingsSource):
-    """One TOML file. It is read only for settings that no stronger source has."""
+class _SettingsFile(_Source):
+    """One TOML file."""
 
     def __init__(self, settings_cls: type[BaseSettings], origin: str, file: Path) -> None:
         super().__init__(settings_cls)
@@ -139,15 +145,6 @@ class _SettingsFile(PydanticBaseSettingsSource):
             value = str(self.file.parent / Path(value).expanduser())
         given = {"value": value, "origin": self.origin, "place": str(self.file)}
         return given if value is not None else None, field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        needed = {name: field for name, field in _fields(self).items() if name not in self.current_state}
-        found = {name: self.get_field_value(field, name)[0] for name, field in needed.items()}
-        return {name: given for name, given in found.items() if given is not None}
-
-
-def _fields(source: PydanticBaseSettingsSource) -> dict[str, FieldInfo]:
-    return source.settings_cls.model_fields
 
 
 def setting(name: str, flag: str | int | None = None) -> Setting:
@@ -186,7 +183,6 @@ def _read(file: Path) -> dict[str, object]:
         raise UsageError(f"{file}: {reason}") from error
     for name in found:
         if name not in SETTINGS:
-            near = difflib.get_close_matches(name, SETTINGS, n=1)
-            known = f"did you mean {near[0]}?" if near else f"there are {', '.join(SETTINGS)}"
+            known = did_you_mean(name, SETTINGS, f"there are {', '.join(SETTINGS)}")
             raise UsageError(f"{file}: there is no setting {name}; {known}")
     return found

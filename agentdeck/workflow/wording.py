@@ -24,11 +24,14 @@ def kind(value: Data) -> str:
 def likely_fix(name: str, known: Iterable[str]) -> str:
     """The known name that is similar, else a list of those that there are."""
     options = list(known)
-    close = difflib.get_close_matches(name, options, 1, 0.6)
-    if close:
-        return f"did you mean {close[0]}?"
     shown = ", ".join(options[:LISTED]) + (", …" if len(options) > LISTED else "")
-    return f"there are {shown}" if options else ""
+    return did_you_mean(name, options, f"there are {shown}" if options else "")
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
+    """The known name that is similar, as a question; `otherwise` where there is none."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {close[0]}?" if close else otherwise
 
 
 def article(kind: str) -> str:

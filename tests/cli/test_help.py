@@ -7,7 +7,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from unittest.mock import Mock
 
 import click
 import pytest
@@ -131,18 +131,14 @@ def test_a_folder_that_may_not_be_read(deck: Deck) -> None:
         folder.chmod(0o700)
 
 
-class Left(NamedTuple):
-    run: str
-    ended: int | None
-
-
 def test_leaving_tells_how_to_find_what_still_executes(capsys: pytest.CaptureFixture[str]) -> None:
-    report_left_running([Left("one", None), Left("two", 0)], Path("my store.db"))
+    executes, over = Mock(run="one", ended=None), Mock(run="two", ended=0)
+    report_left_running([executes, over], Path("my store.db"))
     said = capsys.readouterr().err
     assert "agentdeck watch one --db 'my store.db'" in said
     assert "AGENTDECK_DB='my store.db' agentdeck" in said
     assert "two" not in said
-    report_left_running([Left("two", 0)])
+    report_left_running([over])
     assert capsys.readouterr().err == ""
 
 

@@ -17,7 +17,7 @@ from agentdeck.insight.limits import limits
 from agentdeck.insight.why import explain
 from agentdeck.operations import engine_process
 from agentdeck.operations.engine_process import EngineProcess
-from agentdeck.operations.explain import step_task
+from agentdeck.operations.recorded_run import step_task
 from agentdeck.store.run_list import RunRow
 
 if TYPE_CHECKING:
