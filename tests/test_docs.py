@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agentdeck.cli.main import TABLE
+from agentdeck.cli.main import MODULES
 from agentdeck.console.keymap import SPELLED
 from agentdeck.console.keymap import load as keymap
 from agentdeck.console.themes import read as theme
@@ -48,7 +48,7 @@ def test_commands_exist_and_parse(page: Path) -> None:
         if words[0].endswith(".yaml"):
             assert (ROOT / words[0]).is_file()
         elif not words[0].startswith("-"):
-            assert words[0] in TABLE
+            assert words[0] in MODULES
             assert parses(words), words
 
 

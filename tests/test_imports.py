@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import agentdeck
-from agentdeck.cli.main import TABLE
+from agentdeck.cli.main import MODULES
 
 BY_NAME = ("import_module", "__import__", "run_module", "resolve_name")
 HEAVY = ("textual", "httpx", "pydantic", "ruamel", "rich")
@@ -42,7 +42,7 @@ def test_the_public_names_exist() -> None:
 
 
 def test_lazy_tables_name_modules_that_the_import_contract_allows() -> None:
-    modules = {place.partition(":")[0] for place in TABLE.values()}
+    modules = {f"agentdeck.cli.{module}" for module in MODULES.values()}
     assert all(name.startswith("agentdeck.cli.") and find_spec(name) is not None for name in modules)
     assert all(find_spec(name) is not None for name in agentdeck._HOMES.values())
 

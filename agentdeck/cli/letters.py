@@ -234,14 +234,10 @@ def _choose(db: str | None, ids: Sequence[int], cause: str | None, run: str | No
 
 def _check_one_run(chosen: Sequence[Letter], out: str | None, folder: Path | None) -> None:
     """Raises UsageError if the letters are of several runs and an option belongs to one run."""
-    if len({one.run for one in chosen}) < 2:
-        return
-    if out is not None:
-        raise click.UsageError(
-            "--out takes the tasks of one run, and these letters are of several: add --run RUN"
-        )
-    if folder is not None:
-        raise click.UsageError("--folder is that of one run, and these letters are of several: add --run RUN")
+    several = len({one.run for one in chosen}) > 1
+    for value, what in ((out, "--out takes the tasks of one run"), (folder, "--folder is that of one run")):
+        if several and value is not None:
+            raise click.UsageError(f"{what}, and these letters are of several: add --run RUN")
 
 
 def _decide(chosen: Sequence[Letter], took_effect: str | None, again: bool, options: ExecutionOptions) -> None:

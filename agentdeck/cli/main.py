@@ -18,41 +18,24 @@ from agentdeck.cli.error_output import guarded
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-#: The function of each verb, in the order in which the verbs are shown.
-TABLE: dict[str, str] = {
-    "demo": "agentdeck.cli.demo:demo",
-    "run": "agentdeck.cli.run:run",
-    "check": "agentdeck.cli.check:check",
-    "plan": "agentdeck.cli.plan:plan",
-    "runs": "agentdeck.cli.runs:runs",
-    "show": "agentdeck.cli.show:show",
-    "watch": "agentdeck.cli.records:watch",
-    "why": "agentdeck.cli.steps:why",
-    "step": "agentdeck.cli.steps:step",
-    "logs": "agentdeck.cli.records:logs",
-    "events": "agentdeck.cli.records:events",
-    "results": "agentdeck.cli.records:results",
-    "diff": "agentdeck.cli.diff:diff",
-    "pause": "agentdeck.cli.commands:pause",
-    "drain": "agentdeck.cli.commands:drain",
-    "cancel": "agentdeck.cli.commands:cancel",
-    "limits": "agentdeck.cli.limits:limits",
-    "budget": "agentdeck.cli.budget:budget",
-    "approve": "agentdeck.cli.commands:approve",
-    "release": "agentdeck.cli.commands:release",
-    "skip": "agentdeck.cli.commands:skip",
-    "hurry": "agentdeck.cli.commands:hurry",
-    "resume": "agentdeck.cli.resume:resume",
-    "letters": "agentdeck.cli.letters:letters",
-    "retry": "agentdeck.cli.retry:retry",
-    "fork": "agentdeck.cli.fork:fork",
-    "backup": "agentdeck.cli.maintenance:backup",
-    "prune": "agentdeck.cli.maintenance:prune",
-    "config": "agentdeck.cli.installation:config",
-    "info": "agentdeck.cli.installation:info",
-    "schema": "agentdeck.cli.installation:schema",
-    "completion": "agentdeck.cli.installation:completion",
-}
+#: The sections of the help: their verbs in the order in which they are shown, each with its module.
+SECTIONS = {
+    "Run": {"demo": "demo", "run": "run", "check": "check", "plan": "plan"},
+    "Look": {
+        "runs": "runs", "show": "show", "watch": "records", "why": "steps", "step": "steps", "logs": "records",
+        "events": "records", "results": "records", "diff": "diff",
+    },
+    "Steer": {
+        "pause": "commands", "drain": "commands", "cancel": "commands", "limits": "limits", "budget": "budget",
+        "approve": "commands", "release": "commands", "skip": "commands", "hurry": "commands",
+    },
+    "Mend": {"resume": "resume", "letters": "letters", "retry": "retry", "fork": "fork"},
+    "Keep": {
+        "backup": "maintenance", "prune": "maintenance", "config": "installation", "info": "installation",
+        "schema": "installation", "completion": "installation",
+    },
+}  # fmt: skip
+MODULES = {verb: module for verbs in SECTIONS.values() for verb, module in verbs.items()}
 
 #: The one-line help of the verbs that are no actions; the registry of actions has that of the others.
 HELP = {
@@ -72,9 +55,6 @@ HELP = {
     "completion": "Print a shell's completion script.",
 }
 
-#: Sections of the help by their first verb; a section ends where the next one begins.
-SECTIONS = {"demo": "Run", "runs": "Look", "pause": "Steer", "resume": "Mend", "backup": "Keep"}
-
 
 def one_line_help(verb: str) -> str:
     """The line on a verb in `agentdeck --help` and in shell completion."""
@@ -87,13 +67,12 @@ class LazyGroup(click.Group):
     """A group that imports the module of a verb when the verb is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(TABLE)
+        return list(MODULES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in TABLE:
+        if cmd_name not in MODULES:
             return None
-        module, _, name = TABLE[cmd_name].partition(":")
-        command = getattr(import_module(module), name)
+        command = getattr(import_module(f"agentdeck.cli.{MODULES[cmd_name]}"), cmd_name)
         assert isinstance(command, click.Command)
         return command
 
@@ -101,24 +80,20 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
-        if name not in TABLE and (name.endswith((".yaml", ".yml", ".py")) or "/" in name):
+        if name not in MODULES and (name.endswith((".yaml", ".yml", ".py")) or "/" in name):
             from agentdeck.cli.console import show
 
             ctx.exit(show(file=name))
-        if name not in TABLE and not name.startswith("-"):
-            near = difflib.get_close_matches(name, TABLE, n=1)
+        if name not in MODULES and not name.startswith("-"):
+            near = difflib.get_close_matches(name, MODULES, n=1)
             ctx.fail(f"there is no verb {name}" + (f"; did you mean {near[0]}?" if near else ""))
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        rows: dict[str, list[tuple[str, str]]] = {}
-        title = ""
-        for name in TABLE:
-            title = SECTIONS.get(name, title)
-            rows.setdefault(title, []).append((name.ljust(max(map(len, TABLE))), one_line_help(name)))
-        for title, some in rows.items():
+        width = max(map(len, MODULES))
+        for title, verbs in SECTIONS.items():
             with formatter.section(title):
-                formatter.write_dl(some)
+                formatter.write_dl([(verb.ljust(width), one_line_help(verb)) for verb in verbs])
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_usage(ctx.command_path, "[FILE | VERB …]")
@@ -126,8 +101,9 @@ class LazyGroup(click.Group):
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         from click.shell_completion import CompletionItem
 
-        verbs = [CompletionItem(name, help=one_line_help(name)) for name in TABLE if name.startswith(incomplete)]
-        return verbs or [CompletionItem(incomplete, type="file")]
+        verbs = [verb for verb in MODULES if verb.startswith(incomplete)]
+        found = [CompletionItem(verb, help=one_line_help(verb)) for verb in verbs]
+        return found or [CompletionItem(incomplete, type="file")]
 
 
 def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from agentdeck.cli.options import db_option, has_operator, json_option, out_option, wait_option
@@ -24,23 +26,9 @@ from agentdeck.cli.options import db_option, has_operator, json_option, out_opti
 @click.option("--yes", is_flag=True, help="Approve whatever asks a person.")
 @wait_option
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="A word to find the run by.")
-@click.option("--run-id", "name", default="", hidden=True)  # the console needs the id before the run has begun
+@click.option("--run-id", "run", default="", hidden=True)  # the console needs the id before the run has begun
 @json_option("Print one JSON object at the end: the summary.")
-def run(
-    file: str,
-    inputs: tuple[str, ...],
-    tasks: str | None,
-    workers: int | None,
-    settings: tuple[str, ...],
-    db: str | None,
-    out: str | None,
-    skip_bad: bool,
-    yes: bool,
-    wait: bool,
-    tags: tuple[str, ...],
-    name: str,
-    as_json: bool,
-) -> int:
+def run(wait: bool, as_json: bool, **given: Any) -> int:
     """Run a workflow, and stay until it is over.
 
     stdout is data: the output of a single task, or with --json the summary. stderr tells how it goes.
@@ -61,14 +49,12 @@ def run(
     from agentdeck.operations.launch import RunOptions, prepare_launch
 
     own_stdout()
-    options = RunOptions(
-        file, inputs, tasks, workers, settings, db, out, skip_bad, yes, wait or has_operator(), tags, name
-    )
+    options = RunOptions(**given, wait=wait or has_operator())
     prepared = prepare_launch(options, say_with_details, _warn)
 
     from agentdeck.cli.run_session import launch_here
 
-    return launch_here(prepared, out, as_json)
+    return launch_here(prepared, options.out, as_json)
 
 
 def _warn(warning: str) -> None:

@@ -33,15 +33,12 @@ STATES = ("running", "paused", "interrupted", "done", "failed", "cancelled")
 @json_option("A JSON list of objects.")
 def runs(
     db: str | None,
-    workflow: str | None,
-    state: str | None,
-    text: str | None,
-    tag: str | None,
     since: str | None,
     until: str | None,
     limit: int,
     before: str | None,
     as_json: bool,
+    **filters: str | None,
 ) -> None:
     """List runs, newest first, of every process that writes to this store.
 
@@ -55,22 +52,14 @@ def runs(
 
     first, last = moment_from(since, "--since"), moment_from(until, "--until")
     with open_store(db) as reader:
-        rows: list[RunRow] = reader.runs(
-            limit + 1,
-            before=reader.run(before).key if before else None,
-            workflow=workflow,
-            state=state,
-            text=text,
-            since=first,
-            until=last,
-            tag=tag,
-        )
+        key = reader.run(before).key if before else None
+        rows: list[RunRow] = reader.runs(limit + 1, before=key, since=first, until=last, **filters)
     more, rows = len(rows) > limit, rows[:limit]
     if as_json:
         print_document(_document(rows))
         return
     if not rows:
-        given = any(value is not None for value in (before, workflow, state, text, tag, since, until))
+        given = any(value is not None for value in (before, since, until, *filters.values()))
         click.echo("no runs" if given else "no runs yet", err=True)
         return
     cells = [

@@ -14,7 +14,7 @@ import pytest
 
 from agentdeck.cli.console import report_left_running
 from agentdeck.cli.letters import letters
-from agentdeck.cli.main import SECTIONS, TABLE, cli
+from agentdeck.cli.main import MODULES, SECTIONS, cli
 from tests.cli.conftest import QUICK, Deck
 
 
@@ -41,7 +41,7 @@ def parses(words: list[str]) -> bool:
     return bool(found.make_context(verb, list(rest)))
 
 
-@pytest.mark.parametrize("verb", TABLE)
+@pytest.mark.parametrize("verb", MODULES)
 def test_every_verb_shows_examples_that_parse(verb: str) -> None:
     shown = [words for words in examples(command(verb).help or "") if words[0] == verb]
     assert shown
@@ -57,8 +57,8 @@ def test_so_does_every_verb_of_letters(verb: str) -> None:
 
 def test_help_is_grouped(deck: Deck) -> None:
     text = deck("--help").stdout
-    assert all(f"\n{title}:\n  {verb} " in text for verb, title in SECTIONS.items())
-    assert all(f"\n  {verb} " in text for verb in TABLE)
+    assert all(f"\n{title}:\n  {next(iter(verbs))} " in text for title, verbs in SECTIONS.items())
+    assert all(f"\n  {verb} " in text for verb in MODULES)
 
 
 def completed(deck: Deck, line: str) -> list[str]:

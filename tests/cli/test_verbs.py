@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import pytest
 
-from agentdeck.cli.main import TABLE
+from agentdeck.cli.main import MODULES
 from tests.cli.conftest import QUICK, ROOT, Deck
 from tests.waiting import until
 
@@ -31,7 +31,7 @@ def test_version_imports_click_and_no_more(deck: Deck) -> None:
     assert done.stdout.splitlines()[1] == "[]"
 
 
-@pytest.mark.parametrize("verb", TABLE)
+@pytest.mark.parametrize("verb", MODULES)
 def test_every_verb_has_help(deck: Deck, verb: str) -> None:
     done = deck(verb, "--help")
     assert done.returncode == 0

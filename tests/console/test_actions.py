@@ -24,7 +24,7 @@ from textual.widget import Widget
 from textual.widgets import Input, OptionList
 
 from agentdeck import console, operations
-from agentdeck.cli.main import HELP, TABLE, cli, one_line_help
+from agentdeck.cli.main import HELP, MODULES, cli, one_line_help
 from agentdeck.console import keymap
 from agentdeck.console.app import DeckApp
 from agentdeck.console.graph.pane import GraphPane
@@ -303,6 +303,6 @@ def test_every_command_of_the_engine_has_a_verb(verb: str) -> None:
 
 def test_the_command_line_takes_the_help_of_its_verbs_from_the_registry() -> None:
     assert len(set(VERBS)) == len(VERBS)
-    assert set(VERBS) <= TABLE.keys()
-    assert HELP.keys() == TABLE.keys() - set(VERBS)
-    assert all(one_line_help(verb).endswith(".") for verb in TABLE)
+    assert set(VERBS) <= MODULES.keys()
+    assert HELP.keys() == MODULES.keys() - set(VERBS)
+    assert all(one_line_help(verb).endswith(".") for verb in MODULES)
