@@ -86,10 +86,8 @@ class Workflow:
                 raise ValueError(f"{self.name} has an agent {called} already; give this one a name=")
             module = getattr(function, "__module__", None) or type(function).__module__
             target = f"{module}:{getattr(function, '__qualname__', called)}"
-            keys = {("with" if key == "with_" else key): value for key, value in settings.items()}
-            self._agents[called] = {"python": target, **keys}
+            self.add(called, **{"python": target, **settings})
             self.functions[called] = cast("Callable[..., Any]", function)
-            self._definition = None
             return function
 
         return add if function is None else add(function)

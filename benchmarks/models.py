@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from agentdeck.cli.event_loop import new_runner
+from agentdeck.cli.run_process import new_runner
 from agentdeck.engine.launch import Launch, Outcome, run
 from agentdeck.workflow.loader import load, loads
 from benchmarks import streaming, traces

@@ -39,7 +39,7 @@ def _ran(
     needs: Needs, tasks: int, workers: int, db: Path | None, takes: dict[str, float]
 ) -> tuple[float, Outcome]:
     from agentdeck import Workflow
-    from agentdeck.cli.event_loop import new_runner
+    from agentdeck.cli.run_process import new_runner
     from agentdeck.engine import launch
 
     workflow = Workflow("bench")

@@ -24,7 +24,7 @@ from pathlib import Path
 from agentdeck.store import fault_point
 
 #: What each process imports for itself: the console is another one's business, and `leave` tells by being there.
-APART = ("agentdeck.console", "agentdeck.cli.process_exit")
+APART = ("agentdeck.console", "agentdeck.cli.run_process")
 ROOT = Path(__file__).resolve().parents[1]
 
 

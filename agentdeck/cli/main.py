@@ -145,7 +145,7 @@ def main(args: Sequence[str] | None = None) -> None:
     code = guarded(lambda: cli.main(given, "agentdeck", standalone_mode=False))
     with contextlib.suppress(ValueError):  # not in the main thread
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the exit code is decided
-    if (left := sys.modules.get("agentdeck.cli.process_exit")) is not None:  # agents ran here
+    if (left := sys.modules.get("agentdeck.cli.run_process")) is not None:  # agents ran here
         left.leave(code)
     sys.exit(code)
 

@@ -17,6 +17,7 @@ from agentdeck.operations.settings import database
 from agentdeck.terminal_text import clean
 
 if TYPE_CHECKING:
+    from agentdeck.store.reader import Reader
     from agentdeck.workflow.model import Data
 
 #: Fields of an event that its line shows in columns.
@@ -41,12 +42,18 @@ def events(run: str, db: str | None, as_json: bool) -> None:
       agentdeck events last --json > run.jsonl
     """
     with open_store(db) as reader:
-        name = reader.run(run).run
-        for row in reader.raw_events(name):
-            if as_json:
-                dump(row)
-            else:
-                out(event_line(row))
+        _print_events(reader, reader.run(run).run, as_json)
+
+
+def _print_events(reader: Reader, run: str, as_json: bool, after: int = 0) -> int:
+    """Print the events after a number; returns the number of the last one."""
+    for row in reader.raw_events(run, after):
+        after = row["seq"]
+        if as_json:
+            dump(row)
+        else:
+            out(event_line(row))
+    return after
 
 
 def event_line(row: dict[str, Data]) -> str:
@@ -87,12 +94,7 @@ def watch(run: str, db: str | None, as_json: bool) -> int:
             row = reader.run(row.run)  # before its events: those of an ended run are then complete
             now = reader.version()
             if now != version:
-                for event in reader.raw_events(row.run, after):
-                    after = event["seq"]
-                    if as_json:
-                        dump(event)
-                    else:
-                        out(event_line(event))
+                after = _print_events(reader, row.run, as_json, after)
                 sys.stdout.flush()
                 version = now
             if row.state not in LIVE:

@@ -45,7 +45,7 @@ def run(wait: bool, as_json: bool, **given: Any) -> int:
     provider is unusable, 130 interrupted (resumable).
     """
     from agentdeck.cli.error_output import say_with_details
-    from agentdeck.cli.process_exit import own_stdout
+    from agentdeck.cli.run_process import own_stdout
     from agentdeck.operations.launch import RunOptions, prepare_launch
 
     own_stdout()

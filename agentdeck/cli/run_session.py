@@ -14,10 +14,9 @@ from types import FrameType
 
 from agentdeck.agents.loop_interrupt import break_into, interruptible
 from agentdeck.cli.error_output import DONE, FAILED, INTERRUPTED, UNUSABLE, say, say_with_details
-from agentdeck.cli.event_loop import new_runner
 from agentdeck.cli.options import has_operator
-from agentdeck.cli.process_exit import leave_now, own_stdout
 from agentdeck.cli.progress import Narrator, narrator
+from agentdeck.cli.run_process import leave_now, new_runner, own_stdout
 from agentdeck.engine.launch import Outcome, Watch, run
 from agentdeck.engine.reopened_steps import ReopenRequest
 from agentdeck.engine.run_control import RunControl

@@ -11,7 +11,7 @@ from agentdeck.cli.error_output import hint
 from agentdeck.cli.options import db_option, json_option
 from agentdeck.cli.text_tables import out, print_document, table
 from agentdeck.insight.formatting import moment, seconds
-from agentdeck.operations.recorded_run import open_store
+from agentdeck.operations.recorded_run import marks, open_store
 
 if TYPE_CHECKING:
     from agentdeck.documents.run import Runs
@@ -48,7 +48,7 @@ def runs(
       agentdeck runs --state failed --since 12h
       agentdeck runs --workflow order --tag nightly --json
     """
-    from agentdeck.operations.run_list import marks, moment_from
+    from agentdeck.operations.inputs import moment_from
 
     first, last = moment_from(since, "--since"), moment_from(until, "--until")
     with open_store(db) as reader:

@@ -159,15 +159,15 @@ def _bounds(view: RunView, document: Summary) -> Iterator[str]:
         yield f"cost       ${document.usd:.4f}{saved or ''}{part}"
     elif reason := unknown_cost(view):
         yield f"cost       unknown: {reason}"
-    eased = [f"{name} {_eased(agent.eased)}" for name, agent in agents if agent.eased]
-    if eased:
-        yield clean(f"budget     made cheaper: {'; '.join(eased)}")
+    cheaper = [f"{name} {_made_cheaper(agent.eased)}" for name, agent in agents if agent.eased]
+    if cheaper:
+        yield clean(f"budget     made cheaper: {'; '.join(cheaper)}")
 
 
-def _eased(eased: dict[str, int]) -> str:
-    """How often a budget made steps cheaper, and how: `5 reduced, 3 downgraded`."""
+def _made_cheaper(attempts: dict[str, int]) -> str:
+    """How often a budget made attempts cheaper, by rung: `5 reduced, 3 downgraded`."""
     words = {"reduce": "reduced", "downgrade": "downgraded", "routing": "on the routing tier", "drop": "dropped"}
-    return ", ".join(f"{many:,} {words.get(how, how)}" for how, many in eased.items())
+    return ", ".join(f"{many:,} {words.get(rung, rung)}" for rung, many in attempts.items())
 
 
 def _agents(document: Summary) -> list[str]:

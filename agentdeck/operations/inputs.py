@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 
 from agentdeck.errors import UsageError
 from agentdeck.workflow.model import Data, Definition, Type
+from agentdeck.workflow.units import duration
 from agentdeck.workflow.wording import article, did_you_mean
 
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
@@ -78,6 +81,22 @@ def read(text: str, kind: Type) -> Data:
                     return choice
             raise ValueError(f"{text!r} is not one of {', '.join(map(str, kind.choices))}")
     return json_or_text(text)
+
+
+def moment_from(text: str | None, option: str) -> float | None:
+    """The Unix time that `2h` (ago) or an ISO date names; a date without an offset is in local time. Raises
+    UsageError, which names `option`."""
+    if text is None:
+        return None
+    try:
+        return time.time() - duration(text)
+    except ValueError:
+        pass
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
+        what = "write 2h or 30d for so long ago, or a date like 2026-01-31 or 2026-01-31T18:00"
+        raise UsageError(f"{option}: {text!r} is no time; {what}") from None
 
 
 def json_or_text(text: str) -> Data:

@@ -31,7 +31,7 @@ from agentdeck.workflow.model import Data
 PRIVATE = 0o600
 #: Such a name may lead to a regular file that the shell has opened for another process: never replace it.
 DEVICES = ("/dev/", "/proc/")
-#: Descriptor 1 is stderr while agents run (cli/process_exit.py); these names mean the original stdout.
+#: Descriptor 1 is stderr while agents run (cli/run_process.py); these names mean the original stdout.
 STDOUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 

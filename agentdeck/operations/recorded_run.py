@@ -94,6 +94,11 @@ def task_view(reader: Reader, row: RunRow, definition: Definition, task: str) ->
     return view
 
 
+def marks(row: RunRow) -> str:
+    """Text after the workflow's name in a list: whether the run is simulated, and its tags."""
+    return (" · simulated" if row.simulated else "") + "".join(f" #{tag}" for tag in row.tags)
+
+
 def relocated(reader: Reader, run: str, folder: Path | None, author: ev.Author) -> RunRow:
     """The row of a run. Where a folder is given, the workflow of the run, which no process holds, has been moved
     there: the row names it now, and the log records that. Raises UsageError."""

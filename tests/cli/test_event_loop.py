@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from agentdeck.cli.event_loop import new_runner
+from agentdeck.cli.run_process import new_runner
 
 
 @pytest.fixture(autouse=True)

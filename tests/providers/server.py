@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from random import Random
 from typing import Any, NamedTuple
 
-from agentdeck.cli.event_loop import new_runner
+from agentdeck.cli.run_process import new_runner
 from agentdeck.providers.simulated import fitting
 
 SENTENCE = "The tenant pays the rent on the first of each month — notice is three months"

@@ -24,7 +24,8 @@ from agentdeck.errors import AgentdeckError
 from agentdeck.insight.formatting import moment, plural, seconds
 from agentdeck.operations import engine_process
 from agentdeck.operations.commands import cancel
-from agentdeck.operations.run_list import marks, moment_from
+from agentdeck.operations.inputs import moment_from
+from agentdeck.operations.recorded_run import marks
 from agentdeck.store.async_reader import AsyncReader
 from agentdeck.store.reader import Reader
 from agentdeck.store.run_list import RunRow
