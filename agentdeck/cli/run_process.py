@@ -1,5 +1,5 @@
-"""The process that executes a run: its event loop; its stdout, which is for data; its end, which threads of agents
-cannot delay."""
+"""The process that executes a run: its event loop; its stdout, which is for data; its end, which threads of
+agents cannot delay."""
 
 from __future__ import annotations
 

@@ -162,8 +162,8 @@ def compare_counts(player: Player, view: RunView, agents: list[Agent]) -> None:
     assert view.letters <= len(player.letters) if items else view.letters == len(player.letters)
     assert all(0 <= agent.blocked <= agent.steps["failed"] for agent in view.agents.values())
     made = summary(view, player.definition)
-    assert made["attempts"] == len(player.of(ev.StepStarted))
-    assert all(seconds >= 0 for agent in made["agents"].values() for seconds in agent["waiting"].values())
+    assert made.attempts == len(player.of(ev.StepStarted))
+    assert all(seconds >= 0 for agent in made.agents.values() for seconds in agent.waiting.values())
 
 
 @settings(phases=[Phase.explicit, Phase.reuse, Phase.generate])
