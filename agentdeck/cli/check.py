@@ -70,10 +70,10 @@ def _against_deck(file: Path) -> list[Issue]:
         deck = deck_for(folder)
         if not deck.models:
             return []
-        from agentdeck.engine.launch import definitions, programs
+        from agentdeck.engine.launch import programs
         from agentdeck.providers.registry import check_deck
 
-        check_deck(deck, definitions(programs(definition, folder, {})))
+        check_deck(deck, programs(definition, folder, {}).definitions())
     except UsageError as error:
         return [Issue(str(file), 0, 0, str(error))]
     except (InvalidFile, ProviderError):  # a fault of the deck, or a key that this shell does not have

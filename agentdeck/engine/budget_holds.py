@@ -6,6 +6,7 @@ held."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 
 import anyio
@@ -45,7 +46,7 @@ class BudgetHolds:
         self._clock = clock
         self._feed = feed
         self._price: dict[str, tuple[float, float]] = {}
-        self._costs: dict[Rule, AgentCosts] = {}
+        self._costs: dict[Rule, AgentCosts] = defaultdict(AgentCosts)
         self._sizes: dict[Rule, PromptSize] = {}
         self._waiting: set[tuple[str, str]] = set()
 
@@ -59,7 +60,7 @@ class BudgetHolds:
             call.prompt_bytes = self._size(call.rule, step)
             call.hold = self._hold(call, call.prompt_bytes)
         else:
-            likely_in, likely_out = self._of(call.rule).likely(call.estimate.length, call.want.tokens_out)
+            likely_in, likely_out = self._costs[call.rule].likely(call.estimate.length, call.want.tokens_out)
             price = self._price_of(call.model)
             likely_usd = (likely_in * price[0] + likely_out * price[1]) / MILLION
             call.hold = call.hold._replace(likely_in=likely_in, likely_out=likely_out, likely_usd=likely_usd)
@@ -108,7 +109,7 @@ class BudgetHolds:
         if usage is None or usage.estimated or usage.tokens_in is None or usage.tokens_out is None:
             return
         if fault is None or fault.kind in ("invalid", "budget"):
-            self._of(call.rule).add(usage.tokens_in, usage.tokens_out, call.requests, call.prompt_bytes)
+            self._costs[call.rule].add(usage.tokens_in, usage.tokens_out, call.requests, call.prompt_bytes)
 
     def _grow(self, call: Reservation, hold: Hold) -> None:
         call.hold = hold
@@ -129,7 +130,7 @@ class BudgetHolds:
         other = BESIDE + TOOL * len(does.tools) + IMAGE * len(does.images)
         request = HeldRequest(size, other, most, call.cut_at, self._price_of(call.model))
         left = self._scheduler.state.accounts.left(call.task, Hold(spent.tokens_in + spent.tokens_out, spent.usd))
-        hold, call.max_output = self._of(call.rule).hold(request, left, spent)
+        hold, call.max_output = self._costs[call.rule].hold(request, left, spent)
         return hold
 
     def _others(self, name: str) -> bool:
@@ -155,9 +156,6 @@ class BudgetHolds:
             return 0
         fault = len(step.fault.message) if step.fault is not None and step.fault.kind == "invalid" else 0
         return size + fault + len(str(dict(rule.agent.output) if rule.agent.output else "")) * 4
-
-    def _of(self, rule: Rule) -> AgentCosts:
-        return self._costs.setdefault(rule, AgentCosts())
 
     def _price_of(self, model: str) -> tuple[float, float]:
         """Dollars per million tokens of prompt and answer; 0 where the price is not known."""

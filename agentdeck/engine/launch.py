@@ -125,20 +125,6 @@ def programs(
     return Program(definition, seconds, nested)
 
 
-def below(program: Program, above: str = "") -> Iterator[tuple[str, Definition]]:
-    """All sub-workflows with their path."""
-    for name, nested in program.nested.items():
-        yield f"{above}{name}", nested.definition
-        yield from below(nested, f"{above}{name}/")
-
-
-def definitions(program: Program) -> Iterator[Definition]:
-    """The workflow and all its sub-workflows."""
-    yield program.definition
-    for _, nested in below(program):
-        yield nested
-
-
 @dataclass(frozen=True, slots=True)
 class Watch:
     """Callbacks of a run. `event` is called with every recorded event and its number, `line` with every log
@@ -164,8 +150,8 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
         launch = replace(launch, author=author)
         program = programs(definition, launch.folder, await storage.durations(definition, launch.folder))
         deck = deck_for(launch.folder)
-        check_deck(deck, definitions(program))
-        check_yes(launch.yes, definitions(program))
+        check_deck(deck, program.definitions())
+        check_yes(launch.yes, program.definitions())
         most = deck.workers or WORKERS
         workers = launch.workers or min(definition.limits.workers or most, most)
         scheduler = Scheduler(program, run=name, workers=workers, gated=storage.durable)
@@ -188,7 +174,7 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
             options = {"workers": workers, "yes": launch.yes, **({FILES: files} if files else {})}
             if launch.tasks is not None and rest is None:
                 options[TASKS] = ITERATOR
-            storage.begin(started, definition, source, options, launch.tags, dict(below(program)), rest)
+            storage.begin(started, definition, source, options, launch.tags, dict(program.below()), rest)
             reach_fault_point("run.created")
             scheduler.apply(started)
             view.apply(scheduler.state.seq, started)

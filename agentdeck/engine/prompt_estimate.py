@@ -6,6 +6,7 @@ thread, where the call is made; their size as compact JSON is known after 15 ms.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 
 from pydantic_core import to_json
@@ -70,12 +71,12 @@ class PromptEstimates:
     Before there are enough of these, by the longest answer that the agent may give."""
 
     def __init__(self) -> None:
-        self._histories: dict[Rule, PromptHistory] = {}
+        self._histories: dict[Rule, PromptHistory] = defaultdict(PromptHistory)
         self._sizes: dict[Rule, PromptSize] = {}
 
     def of(self, rule: Rule, scope: Mapping[str, Data], most: int | None) -> PromptEstimate:
         """`most` is the longest allowed answer; None where nothing limits it."""
-        return self._history(rule).estimate(self._prompt_tokens(rule, scope), most)
+        return self._histories[rule].estimate(self._prompt_tokens(rule, scope), most)
 
     def longest(self, rule: Rule, reduced: bool, cut_at: int = 0) -> int | None:
         """The longest answer that an agent may give; half of it where the answer is to be short. Twice as long
@@ -86,24 +87,18 @@ class PromptEstimates:
 
     def lengths(self, rule: Rule) -> AnswerLengths:
         """The lengths of an agent's answers."""
-        return self._history(rule).lengths
+        return self._histories[rule].lengths
 
     def began(self, rule: Rule) -> int:
         """The number of an attempt that begins now."""
-        return self._history(rule).begin()
+        return self._histories[rule].begin()
 
     def ended(self, rule: Rule, number: int, usage: Usage | None, length: int) -> None:
         """Record what an attempt used, whose prompt was estimated at `length`."""
         tokens = None
         if usage is not None and usage.tokens_in is not None and usage.tokens_out is not None:
             tokens = usage.tokens_in, usage.tokens_out
-        self._history(rule).end(number, length, tokens)
-
-    def _history(self, rule: Rule) -> PromptHistory:
-        found = self._histories.get(rule)
-        if found is None:
-            found = self._histories[rule] = PromptHistory()
-        return found
+        self._histories[rule].end(number, length, tokens)
 
     def _prompt_tokens(self, rule: Rule, scope: Mapping[str, Data]) -> int:
         """By the text's length. A prompt that cannot be rendered counts 1: its attempt fails with the reason."""

@@ -60,7 +60,7 @@ class ResultReuse:
         #: store.
         self.live: set[str] = set()
         #: Called when an attempt of this engine has released a key.
-        self.released: Callable[[], None] = _nothing
+        self.released: Callable[[], None] = lambda: None
 
     async def run(
         self, verb: Verb, work: AttemptContext, check: Callable[[Data], Data] | None = None
@@ -176,10 +176,6 @@ def _hash(read: Data) -> str:
 
 #: What a result depends on besides the agent itself and its `with`.
 _READ = ("inputs", "needs", "item", "previous")
-
-
-def _nothing() -> None:
-    pass
 
 
 def described(agent: Agent) -> str:

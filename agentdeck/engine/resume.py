@@ -23,7 +23,6 @@ from agentdeck.engine.launch import (
     Outcome,
     Watch,
     check_yes,
-    definitions,
     drive,
     programs,
 )
@@ -97,9 +96,9 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: ReopenReques
             deck = deck_for(folder)
             nested = await store.read(nested_of, row)
             program = programs(definition, folder, {}, nested)
-            check_deck(deck, definitions(program))
+            check_deck(deck, program.definitions())
             yes = wanted.yes or bool(row.options.get("yes"))
-            check_yes(yes, definitions(program))
+            check_yes(yes, program.definitions())
             if await _take(storage, row):
                 storage.holds(row.run)
                 await _end_leftovers(storage, row.run, watch)

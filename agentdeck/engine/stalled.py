@@ -14,7 +14,6 @@ import anyio
 
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.approvals import command, required
-from agentdeck.scheduler.program import Program
 from agentdeck.scheduler.provider_queues import BUDGET
 from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.scheduler.state import OPEN, Step
@@ -82,19 +81,13 @@ def causes(scheduler: Scheduler) -> tuple[StallCause, ...]:
     for step in scheduler.state.unended():
         if step.state == OPEN and step.items is None and isinstance(step.acting.agent.does, Approve):
             by_agent.setdefault(step.rule.name, []).append(step)
-    yes = _yes_answers(scheduler.state.program)
+    verbs = [agent.does for one in scheduler.state.program.definitions() for agent in one.agents.values()]
+    yes = not any(isinstance(does, Approve) and required(does) for does in verbs)
     for agent, steps in by_agent.items():
         asks = steps[0].acting.agent.does
         assert isinstance(asks, Approve)
         found.append(_cause("approval", f"{agent} asks for approval", steps)._replace(asks=asks, yes=yes))
     return tuple(found)
-
-
-def _yes_answers(program: Program) -> bool:
-    """Whether no approval, including those of sub-workflows, has a field that every answer must give."""
-    verbs = [agent.does for agent in program.definition.agents.values()]
-    own = not any(isinstance(does, Approve) and required(does) for does in verbs)
-    return own and all(_yes_answers(nested) for nested in program.nested.values())
 
 
 def _cause(kind: str, why: str, steps: list[Step]) -> StallCause:

@@ -9,6 +9,7 @@ has answered others with the same key, and to the provider once other models of 
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from agentdeck.errors import STOPPING, Fault
@@ -38,7 +39,7 @@ class ProviderHealth:
         self.learnt: dict[str, dict[str, float]] = {}
         self._notify = notify
         self._remedy = remedy
-        self._breakers: dict[str, CircuitBreaker] = {}
+        self._breakers: dict[str, CircuitBreaker] = defaultdict(CircuitBreaker)
         self._stopped: dict[str, str] = {}
         self._access = ModelAccess()
         self._concurrency: dict[str, AdaptiveConcurrency] = {}
@@ -52,7 +53,7 @@ class ProviderHealth:
         """The first of (model, provider) that may be called; empty where none may."""
         for model, provider in models:
             stopped = provider in self._stopped or model in self._access.closed
-            if not stopped and self._breaker(provider).blocked_until(at) is None:
+            if not stopped and self._breakers[provider].blocked_until(at) is None:
                 return model
         return ""
 
@@ -61,7 +62,7 @@ class ProviderHealth:
         now."""
         found = []
         for n, (model, provider) in enumerate(models):
-            breaker = self._breaker(provider)
+            breaker = self._breakers[provider]
             stopped = self._stopped.get(provider) or self._access.closed.get(model)
             if stopped:
                 # Other models of the provider may be called, so steps that need this one have a queue of their
@@ -78,18 +79,18 @@ class ProviderHealth:
 
     def began(self, provider: str) -> int:
         """A call begins. Returns the epoch of the provider's breaker, to be passed to `ended` or `unused`."""
-        return self._breaker(provider).began()
+        return self._breakers[provider].began()
 
     def unused(self, provider: str, epoch: int) -> None:
         """The call was never sent."""
-        self._breaker(provider).ended(0.0, None, epoch)
+        self._breakers[provider].ended(0.0, None, epoch)
 
     def ended(
         self, provider: str, epoch: int, at: float, fault: Fault | None, asked: float | None = None
     ) -> float | None:
         """A call ended. `asked` is the Retry-After of the server, where the fault has a shorter one. Returns
         until when all processes have to leave the provider alone, where this call changes that."""
-        breaker, kind = self._breaker(provider), fault.kind if fault is not None else ""
+        breaker, kind = self._breakers[provider], fault.kind if fault is not None else ""
         if fault is not None and kind in ("auth", "quota") and provider not in self._stopped:
             self._stop(provider, kind, fault.message, at)
         outcome: Outcome | None = "good"
@@ -135,7 +136,7 @@ class ProviderHealth:
 
     def cool_down(self, provider: str, until: float, why: str, at: float) -> None:
         """Leave a provider alone until then, and a little longer, by a different time in each process."""
-        breaker = self._breaker(provider)
+        breaker = self._breakers[provider]
         if until > breaker.until:
             breaker.hold_back(until + _spread(until - at), why)
 
@@ -154,7 +155,7 @@ class ProviderHealth:
             return False
         before = found.places
         if fault is None:
-            found.record_success(at, seconds, self._breaker(provider).live)
+            found.record_success(at, seconds, self._breakers[provider].live)
         elif fault.kind == "rate_limit":
             found.record_refusal(at)
         return found.places != before
@@ -162,12 +163,6 @@ class ProviderHealth:
     def _stop(self, provider: str, kind: str, why: str, at: float) -> None:
         self._stopped[provider] = f"{provider} is stopped ({kind}): {why}"
         self._notify(at, f"{self._stopped[provider]}; {self._remedy(provider, kind)}")
-
-    def _breaker(self, provider: str) -> CircuitBreaker:
-        found = self._breakers.get(provider)
-        if found is None:
-            found = self._breakers[provider] = CircuitBreaker()
-        return found
 
 
 class ModelAccess:

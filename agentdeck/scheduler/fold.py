@@ -145,7 +145,6 @@ class Fold:
             assert holder is not None
             program, age, past = above.program.nested[holder.acting.name], above.age, above.past
         else:
-            state.top += 1
             state.opened += 1
             age = state.opened
         task = state.tasks[event.task] = Task(event.task, age, program, event.inputs, event.parent, past)
@@ -182,7 +181,6 @@ class Fold:
         if task.busy:
             state.busy_tasks -= 1
         if task.parent is None:
-            state.top -= 1
             state.failed_tasks += event.state == FAILED
             state.cancelled_tasks += event.state == CANCELLED
 

@@ -127,6 +127,18 @@ class Program:
         for nested in self.nested.values():
             yield from nested.all_rules()
 
+    def below(self, above: str = "") -> Iterator[tuple[str, Definition]]:
+        """All sub-workflows with their path."""
+        for name, nested in self.nested.items():
+            yield f"{above}{name}", nested.definition
+            yield from nested.below(f"{above}{name}/")
+
+    def definitions(self) -> Iterator[Definition]:
+        """The workflow and all its sub-workflows."""
+        yield self.definition
+        for _, nested in self.below():
+            yield nested
+
     def reserve_prompts(self, reserve: bool) -> None:
         """Set whether prompts, also those of sub-workflows, are reserved before they start."""
         for rule in self.all_rules():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from heapq import heappush
 
@@ -48,17 +49,10 @@ class ProviderQueues:
     __slots__ = ("forced", "limit_changes", "queues", "releases")
 
     def __init__(self) -> None:
-        self.queues: dict[str, ProviderQueue] = {}
+        self.queues: dict[str, ProviderQueue] = defaultdict(ProviderQueue)
         self.releases = 0
         self.forced = 0
         self.limit_changes = 0
-
-    def queue(self, name: str) -> ProviderQueue:
-        """The queue of this provider, made on first use."""
-        found = self.queues.get(name)
-        if found is None:
-            found = self.queues[name] = ProviderQueue()
-        return found
 
     def closed(self, name: str) -> ProviderQueue | None:
         """The queue of this provider if steps have to wait in it now."""

@@ -145,7 +145,7 @@ class Reservations:
             return
         providers = self._providers
         self._provider_of[self._route(request.step)] = event.provider
-        queue = providers.queue(event.provider)
+        queue = providers.queues[event.provider]
         queue.close(event.until, event.reason, event.why)
         self._wait(request.step, request.entry, queue, event.at)
         released = request.releases != providers.releases and event.reason in RELEASABLE
@@ -180,7 +180,7 @@ class Reservations:
     def _over_budget(self, request: Request, name: str, ledger: Ledger, wanted: ev.Reserved) -> None:
         """The budget of this name has no room for one more attempt. While others may use less than is held for
         them, the step waits; once nothing more can come back, the budget ends the work."""
-        queue = self._providers.queue(BUDGET)
+        queue = self._providers.queues[BUDGET]
         queue.close(FOREVER, "budget", f"budget: {ledger.as_text()}")
         self._wait(request.step, request.entry, queue, wanted.at)
         if request.releases == self._providers.releases:

@@ -38,7 +38,6 @@ class RunState:
         self.running: set[Step] = set()
         self.opened = 0
         self.hurried = 0
-        self.top = 0
         self.failed_tasks = 0
         self.cancelled_tasks = 0
         self.busy_tasks = 0

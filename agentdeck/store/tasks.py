@@ -217,7 +217,7 @@ class TaskStream:
             self._log, self._run = log, run
             assert spool is not None
             if log is None:
-                return nothing
+                return lambda connection: None
             blocks, ended, count = spool.record(log, run), self._ended, self._count
         spool.close()
 
@@ -227,10 +227,6 @@ class TaskStream:
                 end_tasks(connection, run, count)
 
         return rest
-
-
-def nothing(connection: sqlite3.Connection) -> None:
-    """Write nothing."""
 
 
 class Recorded(NamedTuple):

@@ -113,7 +113,7 @@ class Writer:
     def flush(self, timeout: float | None = None) -> None:
         """Return when everything handed over so far is on disk. Raises StoreError after `timeout` seconds."""
         try:
-            self.call(_nothing).result(timeout)
+            self.call(lambda connection: None).result(timeout)
         except TimeoutError:
             raise self.fault or StoreError(f"{self.path}: not written after {timeout} s") from None
 
@@ -305,7 +305,3 @@ def _resolve(future: Future[Any], value: Any = None, failure: BaseException | No
             future.set_exception(failure)
         else:
             future.set_result(value)
-
-
-def _nothing(_: sqlite3.Connection) -> None:
-    """The call that `flush` waits for."""

@@ -103,8 +103,8 @@ def test_the_first_entry_of_all_open_queues_comes_first() -> None:
     fold = opened(agent("a"), tasks=3)
     queue = fold.queue.heap
     providers = ProviderQueues()
-    providers.queue("p").add(heappop(queue))
-    providers.queue("p").close(5.0, "requests", "p: used up")
+    providers.queues["p"].add(heappop(queue))
+    providers.queues["p"].close(5.0, "requests", "p: used up")
     assert providers.first(queue)[0][6].task.id == "2", "closed"
     assert providers.opens_at == 5.0
     assert providers.will_open()
@@ -114,8 +114,8 @@ def test_the_first_entry_of_all_open_queues_comes_first() -> None:
 
 def test_released_capacity_opens_queues_that_wait_for_capacity() -> None:
     providers = ProviderQueues()
-    providers.queue("full").close(FOREVER, "tokens", "full: no tokens")
-    providers.queue("key").close(FOREVER, "cooldown", "key: refused")
+    providers.queues["full"].close(FOREVER, "tokens", "full: no tokens")
+    providers.queues["key"].close(FOREVER, "cooldown", "key: refused")
     providers.open_released()
     assert [name for name, _ in providers.stopped()] == ["key"]
     providers.open_all()

@@ -77,7 +77,7 @@ def whole(state: RunState) -> dict[str, Data]:
         for rule in state.program.all_rules()
     ]
     names = (
-        "run", "workers", "seq", "status", "paused", "pause_reason", "exhausted", "opened", "hurried", "top",
+        "run", "workers", "seq", "status", "paused", "pause_reason", "exhausted", "opened", "hurried",
         "failed_tasks", "cancelled_tasks", "busy_tasks", "sequential", "changed_limits",
     )  # fmt: skip
     fields = {name: getattr(state, name) for name in names}
