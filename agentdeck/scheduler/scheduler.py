@@ -77,7 +77,7 @@ class Scheduler:
             ev.TaskOpened: self._on_task_opened,
             ev.TasksExhausted: self._on_exhausted,
             ev.TimerFired: self._timeouts.fire,
-            ev.Committed: self._on_committed,
+            ev.Committed: lambda event: queue.commit(event.seq),
             ev.CancelAsked: self._cancellation.requested,
             ev.SkipAsked: self._commands.skip,
             ev.RunStarted: recorder.record,
@@ -126,9 +126,6 @@ class Scheduler:
         self._starter.forget_pulls()
         if not self._state.exhausted:
             self._recorder.record(event)
-
-    def _on_committed(self, event: ev.Committed) -> None:
-        self._queue.commit(event.seq)
 
     def _on_resumed(self, event: ev.RunResumed) -> None:
         self._attempts.resume(event)
