@@ -6,7 +6,7 @@ import json
 import re
 
 from agentdeck.errors import StepError
-from agentdeck.workflow.expressions import Scope, compile_expression
+from agentdeck.workflow.expressions import Expression, Scope
 from agentdeck.workflow.model import Agent, Data
 from agentdeck.workflow.wording import fits
 from agentdeck.workflow.wording import kind as kind_of
@@ -21,7 +21,7 @@ class OutputCheck:
     def __init__(self, agent: Agent) -> None:
         self._fields = agent.output
         self._text = agent.expect
-        self._expect = compile_expression(agent.expect) if agent.expect else None
+        self._expect = Expression(agent.expect) if agent.expect else None
 
     def __call__(self, output: Data, scope: Scope) -> Data:
         if self._fields is not None:

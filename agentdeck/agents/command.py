@@ -26,7 +26,7 @@ from agentdeck.agents.template_rendering import render_text
 from agentdeck.agents.verb import NOW, AttemptContext, WorkflowContext
 from agentdeck.errors import StepError
 from agentdeck.processes.ending import group_lives
-from agentdeck.workflow.expressions import Template, compile_template
+from agentdeck.workflow.expressions import Template
 from agentdeck.workflow.model import Agent, Command, Data
 
 GRACE = 0.8  # seconds from TERM to KILL
@@ -44,11 +44,11 @@ class CommandVerb:
         self.folder = setting.folder
         self.children = setting.children
         self.accepted = frozenset(command.ok)
-        self.args = [compile_template(arg) for arg in command.args]
-        self.env = {name: compile_template(value) for name, value in command.env.items()}
+        self.args = [Template(arg) for arg in command.args]
+        self.env = {name: Template(value) for name, value in command.env.items()}
         self.keys = setting.keys
-        self.cwd = None if command.cwd is None else compile_template(command.cwd)
-        self.input = None if command.input is None else compile_template(command.input)
+        self.cwd = None if command.cwd is None else Template(command.cwd)
+        self.input = None if command.input is None else Template(command.input)
 
     async def run(self, work: AttemptContext) -> Data:
         """Run the program. Its process group has ended when this returns or is cancelled."""

@@ -15,12 +15,12 @@ from agentdeck.errors import StepError
 from agentdeck.providers.decompression import ACCEPTED, decoded
 from agentdeck.providers.provider_errors import one_line, retry_after
 from agentdeck.workflow.deck import MAX_RETRY_AFTER
-from agentdeck.workflow.expressions import compile_template, is_light, show
+from agentdeck.workflow.expressions import Template, is_light, show
 from agentdeck.workflow.json_text import json_text, strict_json
 from agentdeck.workflow.model import Agent, Data, Http
 from agentdeck.workflow.references import secret_names
 from agentdeck.workflow.units import show_duration
-from agentdeck.workflow.url import UrlError, compile_url, is_listed
+from agentdeck.workflow.url import UrlError, UrlTemplate, is_listed
 
 MB = 1024 * 1024
 MOST_BODY = 16 * MB
@@ -49,11 +49,11 @@ class HttpVerb:
         action = agent.does
         assert isinstance(action, Http)
         self.setting = setting
-        self.method = compile_template(action.method)
-        self.url = compile_url(action.url)
+        self.method = Template(action.method)
+        self.url = UrlTemplate(action.url)
         self.hosts = action.hosts
-        self.headers = {name: compile_template(value) for name, value in action.headers.items()}
-        self.body = compile_template(action.body)
+        self.headers = {name: Template(value) for name, value in action.headers.items()}
+        self.body = Template(action.body)
         self.keys = setting.keys
 
     async def run(self, work: AttemptContext) -> Data:

@@ -27,7 +27,7 @@ from agentdeck.providers.registry import SIMULATED, ProviderRegistry, models_for
 from agentdeck.providers.tools import named
 from agentdeck.scheduler.tiers import tier_of
 from agentdeck.workflow.deck import Model
-from agentdeck.workflow.expressions import compile_template, show
+from agentdeck.workflow.expressions import Template, show
 from agentdeck.workflow.model import Agent, Data, Prompt
 
 #: For answers whose tokens are not progress.
@@ -48,9 +48,9 @@ class PromptVerb:
             lambda: ProviderRegistry(context.deck, context.sleep, keys=context.keys, children=context.children),
             ProviderRegistry.close,
         )
-        self._text = compile_template(agent.does.text)
-        self._system = compile_template(agent.does.system or "")
-        self._images = [compile_template(image) for image in agent.does.images]
+        self._text = Template(agent.does.text)
+        self._system = Template(agent.does.system or "")
+        self._images = [Template(image) for image in agent.does.images]
         self._schema = schema_of(agent.output) if agent.output else None
         self._tools = {named(tool): tool for tool in agent.does.tools}
 

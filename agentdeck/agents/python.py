@@ -88,8 +88,8 @@ class PythonVerb:
             self._function = _by_place(self._function, first)
 
     async def run(self, work: AttemptContext) -> Data:
-        voice = AttemptOutput(work.log)
-        token = current.set(voice)
+        output = AttemptOutput(work.log)
+        token = current.set(output)
         try:
             if not self._async:
                 return await self._in_thread(work)
@@ -115,7 +115,7 @@ class PythonVerb:
             # SystemExit, KeyboardInterrupt and GeneratorExit too: an agent cannot end the run.
             raise _fault(error) from None
         finally:
-            voice.finish()
+            output.finish()
             current.reset(token)
 
     async def _in_thread(self, work: AttemptContext) -> Data:

@@ -10,7 +10,7 @@ from agentdeck.errors import StepError
 from agentdeck.providers.provider import schema_of
 from agentdeck.providers.simulated import fitting
 from agentdeck.scheduler.events import Usage
-from agentdeck.workflow.expressions import compile_template
+from agentdeck.workflow.expressions import Template
 from agentdeck.workflow.model import Agent, Simulate
 
 
@@ -21,8 +21,8 @@ class SimulateVerb:
         assert isinstance(agent.does, Simulate)
         self._does = agent.does
         self._sleep = setting.sleep
-        self._says = [compile_template(line) for line in agent.does.says]
-        self._returns = compile_template(agent.does.returns)
+        self._says = [Template(line) for line in agent.does.says]
+        self._returns = Template(agent.does.returns)
 
     async def run(self, work: AttemptContext) -> VerbResult:
         does, random = self._does, Random(work.seed)

@@ -20,19 +20,7 @@ from agentdeck.workflow.model import Agent, Data, Definition
 T = TypeVar("T")
 
 
-def _never(characters: int) -> int:
-    return sys.maxsize
-
-
-def _nothing() -> None:
-    pass
-
-
 async def _at_once(tokens_in: int | None, tokens_out: int | None) -> None:
-    pass
-
-
-def _discard(provider: str, headers: RateHeaders) -> None:
     pass
 
 
@@ -74,14 +62,14 @@ class AttemptContext:
     #: Awaited before each further request of the same attempt, with the tokens that the one before it used: of
     #: its prompt and its answer, if known.
     next_request: Callable[[int | None, int | None], Awaitable[None]] = _at_once
-    sent: Callable[[], None] = _nothing  # called when the last byte of a request has been written
+    sent: Callable[[], None] = lambda: None  # called when the last byte of a request has been written
     #: Awaited with the usage so far and the size of the next request in bytes; returns its `max_output`.
     afford: Callable[[CallUsage, int], Awaitable[int | None]] | None = None
     usages: list[CallUsage] = field(default_factory=list)  # what each call of this attempt has used so far
     expected_out: int = 0  # the usual length of an answer, in tokens
-    answered: Callable[[], None] = _nothing  # called when the answer to a request has begun
+    answered: Callable[[], None] = lambda: None  # called when the answer to a request has begun
     #: Called with the characters of the answer; returns the number at which to call again.
-    grew: Callable[[int], int] = _never
+    grew: Callable[[int], int] = lambda _: sys.maxsize
 
     @property
     def id(self) -> str:
@@ -115,7 +103,7 @@ class WorkflowContext:
     functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     deck: Deck = field(default_factory=Deck)
-    record_headers: Callable[[str, RateHeaders], None] = _discard
+    record_headers: Callable[[str, RateHeaders], None] = lambda *_: None
     children: Children = field(default_factory=Children)
     keys: KeyStore = field(default_factory=KeyStore)
     _shared: dict[type, Any] = field(default_factory=dict)

@@ -33,7 +33,7 @@ from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.scheduler.scope import scope_of
 from agentdeck.scheduler.state import OPEN, RUNNING, Step
 from agentdeck.store.fault_point import reach_fault_point
-from agentdeck.workflow.expressions import Template, compile_template
+from agentdeck.workflow.expressions import Template
 from agentdeck.workflow.json_text import estimated_size
 from agentdeck.workflow.model import Data
 
@@ -49,7 +49,7 @@ class PreparedAgent:
     def __init__(self, rule: Rule, context: WorkflowContext) -> None:
         agent = rule.agent
         self.verb: Verb | None = build(agent, context) if rule.slot else None
-        self.with_: Template | None = compile_template(dict(agent.with_)) if agent.with_ else None
+        self.with_: Template | None = Template(dict(agent.with_)) if agent.with_ else None
         self.check = OutputCheck(agent) if agent.output or agent.expect else None
         self.seeded = rule.verb in ("simulate", "prompt")
 

@@ -15,7 +15,7 @@ from agentdeck.scheduler.approvals import YES, complete, describe
 from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.scheduler.scope import scope_of
 from agentdeck.scheduler.state import OPEN, RUNNING, Step
-from agentdeck.workflow.expressions import Template, compile_template
+from agentdeck.workflow.expressions import Template
 from agentdeck.workflow.model import Approve, SubWorkflow
 
 
@@ -67,8 +67,8 @@ class OpenSteps:
             self._feed(ev.StepAnswered(at, task, name, True, fields, who, YES, self._author, defaults))
             return
         scope = scope_of(step, self._scheduler.state.run)
-        question = await render_text(compile_template(does.ask), scope)
-        shown = await render(compile_template(does.show), scope) if does.show else None
+        question = await render_text(Template(does.ask), scope)
+        shown = await render(Template(does.show), scope) if does.show else None
         if _is_over(step, started):
             return
         self._log(at, task, name, started.attempt, f"asks: {question}")

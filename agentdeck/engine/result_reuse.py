@@ -30,7 +30,7 @@ from agentdeck.store.once import (
     once_release,
     once_state,
 )
-from agentdeck.workflow.expressions import LIGHT, compile_template
+from agentdeck.workflow.expressions import LIGHT, Template
 from agentdeck.workflow.json_text import json_text, room_left
 from agentdeck.workflow.model import Agent, Data, Http, plain
 
@@ -68,7 +68,7 @@ class ResultReuse:
         """The result, and whether it was reused. A result that fails the `check` is not cached; a `once` effect
         is recorded whether its result passes or not. Raises Deferred."""
         if work.agent.once is not None:
-            key = await render(compile_template(work.agent.once), work.scope)
+            key = await render(Template(work.agent.once), work.scope)
             return await self._once(key if isinstance(key, str) else json.dumps(key), verb, work)
         return await self._cached(verb, work, check)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shlex
 
 from agentdeck.errors import AgentdeckError
-from agentdeck.workflow.expressions import compile_template, show
+from agentdeck.workflow.expressions import Template, show
 from agentdeck.workflow.model import Agent, Approve, Command, Data, Http, Prompt, Python, plain
-from agentdeck.workflow.url import compile_url
+from agentdeck.workflow.url import UrlTemplate
 
 
 def asked(agent: Agent, scope: dict[str, Data]) -> dict[str, Data]:
@@ -16,7 +16,7 @@ def asked(agent: Agent, scope: dict[str, Data]) -> dict[str, Data]:
 
     def filled(value: Data) -> Data:
         try:
-            return compile_template(value).render(scope)
+            return Template(value).render(scope)
         except AgentdeckError as error:
             return f"(not known: {error})"
 
@@ -46,7 +46,7 @@ def asked(agent: Agent, scope: dict[str, Data]) -> dict[str, Data]:
 
 def _url(url: str, scope: dict[str, Data]) -> str:
     try:
-        return compile_url(url).render(scope)
+        return UrlTemplate(url).render(scope)
     except AgentdeckError as error:
         return f"(not known: {error})"
 

@@ -31,7 +31,7 @@ class Watcher:
 
     def take(self, data: bytes) -> None:
         *lines, self._rest = (self._rest + data).split(b"\n")
-        doomed = []
+        ended_now = []
         for line in lines:
             verb, mark, *more = line.decode("utf-8", "replace").split(" ", 3)
             if verb == "+":
@@ -41,9 +41,9 @@ class Watcher:
             elif verb == "-":
                 self._groups.pop(mark, None)
             elif verb == "!":
-                doomed.append(self._groups.pop(mark, Group(mark)))
-        if doomed:
-            end(doomed, grace=0.0)
+                ended_now.append(self._groups.pop(mark, Group(mark)))
+        if ended_now:
+            end(ended_now, grace=0.0)
 
     def finish(self) -> None:
         if self._groups:

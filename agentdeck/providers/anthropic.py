@@ -80,7 +80,7 @@ class AnthropicProvider(ChatProvider):
             case "content_block_start":
                 self._block(event.get("content_block"), at, got)
             case "content_block_delta":
-                got.say(of(event, "delta", "text"))
+                got.add_text(of(event, "delta", "text"))
                 piece = of(event, "delta", "partial_json")
                 if isinstance(piece, str):
                     got.call(at, piece=piece)
@@ -114,7 +114,7 @@ class AnthropicProvider(ChatProvider):
         elif of(block, "type") in ("thinking", "redacted_thinking"):
             got.thought = True
         else:
-            got.say(of(block, "text"))
+            got.add_text(of(block, "text"))
 
     def _end(self, reason: Data, got: StreamedAnswer) -> None:
         got.end(reason, "stop_reason", REFUSED)

@@ -50,19 +50,19 @@ class ChatProvider(ABC):
         self._keys = keys
         self._wire = wire
 
-    async def answer(self, request: PromptRequest, said: OnText, sent: OnSent) -> PromptReply:
+    async def answer(self, request: PromptRequest, on_text: OnText, on_sent: OnSent) -> PromptReply:
         key = await self._keys.read(self._key, f"provider {self._who}")
-        got, usage = StreamedAnswer(self._who, said, self.answer_tool), Counts()
+        got, usage = StreamedAnswer(self._who, on_text, self.answer_tool), Counts()
         body, begun = await self._body(request), False
         try:
-            async with self._wire.post(self._url, self._headers(key), body, sent) as stream:
+            async with self._wire.post(self._url, self._headers(key), body, on_sent) as stream:
                 begun = True
-                said("")  # the answer has begun
+                on_text("")  # the answer has begun
                 if stream.whole:
                     self._take_whole(await stream.body(), got, usage)
-                    got.came()
+                    got.flush()
                 else:
-                    await stream.read(lambda event: self._take(event, got, usage), got.came)
+                    await stream.read(lambda event: self._take(event, got, usage), got.flush)
                 if not got.complete:
                     raise StepError("network", f"{self._who} was cut off: the answer has no end")
                 reply = self._reply(got, usage, typed=request.schema is not None)

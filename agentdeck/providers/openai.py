@@ -92,7 +92,7 @@ class OpenAIProvider(ChatProvider):
         if choice.get("error"):
             raise mid_stream(self._who, choice["error"])
         if isinstance(delta, dict):
-            got.say(delta.get("content"))
+            got.add_text(delta.get("content"))
             got.thought = got.thought or bool(delta.get("reasoning_content") or delta.get("reasoning"))
             if delta.get("refusal"):
                 raise StepError("refused", f"{self._who} refused: {str(delta['refusal'])[:300]}")

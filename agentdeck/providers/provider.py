@@ -93,13 +93,13 @@ class PromptReply:
 class Provider(Protocol):
     """One provider of the deck. One object serves all prompts of a run, many at a time.
 
-    `answer` streams: `said` is called with each piece of text as it arrives, and with "" for a sign of life
+    `answer` streams: `on_text` is called with each piece of text as it arrives, and with "" for a sign of life
     without text. It raises StepError with a kind of `agentdeck.errors.KINDS`; the text so far is in the fault's
-    `detail`. It honours cancellation at once. `sent` is called when the last byte of the request has been
+    `detail`. It honours cancellation at once. `on_sent` is called when the last byte of the request has been
     written: from then on the provider's server may count it. It is not called for a request that was not sent
     completely."""
 
-    async def answer(self, request: PromptRequest, said: OnText, sent: OnSent) -> PromptReply: ...
+    async def answer(self, request: PromptRequest, on_text: OnText, on_sent: OnSent) -> PromptReply: ...
 
     async def close(self) -> None: ...
 

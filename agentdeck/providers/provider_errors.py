@@ -73,16 +73,16 @@ def refusal(who: str, status: int, headers: Mapping[str, str], body: str) -> Ste
     elif retry == "true" and kind == "rejected":
         kind = "server"
     after = retry_after(headers) if kind in ("rate_limit", "server") else None
-    said = f"{who} answered {status}" + (f": {one_line(message, LONGEST)}" if message else "")
-    return ProviderRefusal(status, kind, said + _advice(kind, status), after, body[:MOST_DETAIL])
+    text = f"{who} answered {status}" + (f": {one_line(message, LONGEST)}" if message else "")
+    return ProviderRefusal(status, kind, text + _advice(kind, status), after, body[:MOST_DETAIL])
 
 
 def mid_stream(who: str, error: Data) -> StepError:
     """The error for a stream that began with status 200 and then reported an error."""
     word, message = _words(error), _message(error)
     kind = _kind(_status(error), f"{word} {message}".lower())
-    said = f"{who} broke off: {one_line(message, LONGEST) or word or 'no reason given'}"
-    return StepError(kind, said + _advice(kind, 200), detail=json.dumps(error, ensure_ascii=False)[:MOST_DETAIL])
+    text = f"{who} broke off: {one_line(message, LONGEST) or word or 'no reason given'}"
+    return StepError(kind, text + _advice(kind, 200), detail=json.dumps(error, ensure_ascii=False)[:MOST_DETAIL])
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -163,11 +163,11 @@ def _status(error: Data) -> int:
             word = str(error.get(name, ""))
             if word in _STATUS:
                 return _STATUS[word]
-            if any(said in word for said in _QUOTA):
+            if any(part in word for part in _QUOTA):
                 return 402
-            if any(said in word for said in _AUTH):
+            if any(part in word for part in _AUTH):
                 return 401
-            if any(said in word for said in _CONTEXT + _CONTENT):
+            if any(part in word for part in _CONTEXT + _CONTENT):
                 return 400
     return 500
 

@@ -27,11 +27,11 @@ _ANTHROPIC = re.compile(
 def parse_rate_headers(headers: Mapping[str, str]) -> RateHeaders:
     """The reported limits. Where headers report one limit for several scopes (a model, a key, a team), the
     lowest limit and the lowest remainder count."""
-    said: dict[str, dict[str, dict[str, str]]] = {}
+    limits: dict[str, dict[str, dict[str, str]]] = {}
     for name, value in headers.items():
         if "ratelimit" in name and (found := _parse_name(name)) is not None:
-            said.setdefault(found.of, {}).setdefault(found.scope, {})[found.what] = value.strip()
-    windows = {of: _tightest([_window(parts) for parts in scopes.values()]) for of, scopes in said.items()}
+            limits.setdefault(found.of, {}).setdefault(found.scope, {})[found.what] = value.strip()
+    windows = {of: _tightest([_window(parts) for parts in scopes.values()]) for of, scopes in limits.items()}
     return {of: window for of, window in windows.items() if window != RateHeader()}
 
 

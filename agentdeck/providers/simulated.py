@@ -42,9 +42,9 @@ class SimulatedProvider:
         self._throttles = provider.throttles
         self._sleep = sleep
 
-    async def answer(self, request: PromptRequest, said: OnText, sent: OnSent) -> PromptReply:
-        sent()
-        said("")
+    async def answer(self, request: PromptRequest, on_text: OnText, on_sent: OnSent) -> PromptReply:
+        on_sent()
+        on_text("")
         asked = request.system + "".join(turn.text for turn in request.messages)
         random = Random(request.seed)
         chance = random.random()
@@ -67,7 +67,7 @@ class SimulatedProvider:
             if at >= breaks:
                 come = " ".join(words[:at])
                 raise StepError("server", f"{self._who} broke off: simulated", detail=come)
-            said(("" if at == 0 else " ") + " ".join(words[at : at + WORDS_AT_ONCE]))
+            on_text(("" if at == 0 else " ") + " ".join(words[at : at + WORDS_AT_ONCE]))
         tokens_in, tokens_out = (len(each) // CHARACTERS_PER_TOKEN + 1 for each in (asked, answer))
         return PromptReply(answer, (), tokens_in, tokens_out, 0, ended, simulated=True)
 

@@ -34,17 +34,17 @@ ENDED = {
 class StreamedAnswer:
     """Text and tool calls, piece by piece. `complete` once the model has said that it is done, `ended` why;
     `thought` once there was reasoning, `wrong` is why the answer cannot be used. The arguments of the tool
-    `shown` are an answer too. `came` passes on what is new of either, and must be called whenever data arrived:
+    `shown` are an answer too. `flush` passes on what is new of either, and must be called whenever data arrived:
     that is a sign of life."""
 
-    def __init__(self, who: str, said: Callable[[str], None], shown: str = "") -> None:
+    def __init__(self, who: str, on_text: Callable[[str], None], shown: str = "") -> None:
         self.who = who
         self.complete = False
         self.ended = "stop"
         self.thought = False
         self.wrong = ""
         self._shown = shown
-        self._said = said
+        self._on_text = on_text
         self._pieces: list[str] = []
         self._new: list[str] = []
         self._size = 0
@@ -66,22 +66,22 @@ class StreamedAnswer:
         text = "".join(piece for call in called for piece in call.arguments)
         return text or (empty if called else "")
 
-    def came(self) -> None:
+    def flush(self) -> None:
         new = "".join(self._new)
         self._new.clear()
-        self._said(new)
+        self._on_text(new)
 
-    def say(self, content: Data) -> None:
+    def add_text(self, content: Data) -> None:
         """A piece of text, or a list of parts, of which those of type `text` are text."""
         if isinstance(content, list):
             for part in content:
                 text = part if isinstance(part, str) else of(part, "text")
                 if isinstance(text, str) and of(part, "type") in ("text", "output_text", None):
-                    self.say(text)
+                    self.add_text(text)
                 elif of(part, "type") in ("thinking", "reasoning"):
                     self.thought = True
         elif isinstance(content, dict):
-            self.say([content])
+            self.add_text([content])
         elif content and isinstance(content, str):
             self._grow(content)
             self._pieces.append(content)

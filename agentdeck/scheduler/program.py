@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from agentdeck.workflow import graph
-from agentdeck.workflow.expressions import compile_expression, compile_template
+from agentdeck.workflow.expressions import Expression, Template
 from agentdeck.workflow.model import (
     PRIORITIES,
     SLOTLESS,
@@ -50,10 +50,10 @@ class Rule:
         self.join = agent.join
         self.spare = agent.spare
         self.slot = self.verb not in SLOTLESS
-        self.when = compile_expression(agent.when) if agent.when else None
-        self.each = compile_expression(agent.each) if agent.each else None
-        self.until = compile_expression(agent.repeat.until) if agent.repeat else None
-        self.on = compile_expression(agent.does.on) if isinstance(agent.does, Dispatch) else None
+        self.when = Expression(agent.when) if agent.when else None
+        self.each = Expression(agent.each) if agent.each else None
+        self.until = Expression(agent.repeat.until) if agent.repeat else None
+        self.on = Expression(agent.does.on) if isinstance(agent.does, Dispatch) else None
         self.rounds = bool(agent.repeat) or agent.join.kind == "progressive"
         self.composite = bool(self.when or self.each or not self.slot)
         self.attempts = agent.retry.attempts
@@ -118,7 +118,7 @@ class Program:
             for rule in self.rules:
                 rule.checked = True
         self.leaves = tuple(rule.index for rule in self.rules if rule.leaf)
-        self.output = compile_template(definition.output) if definition.output is not None else None
+        self.output = Template(definition.output) if definition.output is not None else None
         self.reports = any(word in repr(definition.output) for word in REPORTS)
 
     def all_rules(self) -> Iterator[Rule]:
@@ -159,8 +159,8 @@ class Program:
             texts.append(agent.does.on)
         elif not isinstance(agent.does, Python):
             values.append(plain(agent.does))
-        references = [compile_expression(text).references for text in texts if text]
-        references += [compile_template(value).references for value in values]
+        references = [Expression(text).references for text in texts if text]
+        references += [Template(value).references for value in values]
         rule.reports = any(word in repr((texts, values)) for word in REPORTS) if references else False
         found = {ref[0] for refs in references for ref in refs}
         return sorted(self.index[name] for name in found if name in self.index and name != agent.name)

@@ -22,8 +22,6 @@ __all__ = [
     "ExpressionError",
     "Scope",
     "Template",
-    "compile_expression",
-    "compile_template",
     "dotted_name",
     "is_light",
     "show",
@@ -45,7 +43,8 @@ def tree_of(text: str) -> ast.expr:
 
 
 class Expression:
-    """A bare expression (`when`, `each`, `expect`, `until`). `references` are the dotted names it reads."""
+    """A bare expression (`when`, `each`, `expect`, `until`). `references` are the dotted names it reads. Raises
+    ExpressionError where `text` is none."""
 
     __slots__ = ("_run", "references", "text")
 
@@ -70,7 +69,7 @@ class Expression:
 
 class Template:
     """Any plain value whose strings may hold `${…}`. Alone in its string, an expression keeps its type; inside
-    text it is rendered, lists and objects as JSON."""
+    text it is rendered, lists and objects as JSON. Raises ExpressionError where a `${…}` holds no expression."""
 
     __slots__ = ("_render", "constant", "references")
 
@@ -175,13 +174,3 @@ def _closing(text: str, at: int) -> int:
                 return i
             depth -= 1
     return -1
-
-
-def compile_expression(text: str) -> Expression:
-    """The compiled expression. Raises ExpressionError where `text` is not one."""
-    return Expression(text)
-
-
-def compile_template(value: Data) -> Template:
-    """The compiled template. Raises ExpressionError where a `${…}` in it holds no expression."""
-    return Template(value)

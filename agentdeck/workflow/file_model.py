@@ -30,9 +30,9 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
-from agentdeck.workflow import units
+from agentdeck.workflow import expressions, units
 from agentdeck.workflow.expression_functions import LARGEST_NUMBER
-from agentdeck.workflow.expressions import ExpressionError, compile_expression, compile_template
+from agentdeck.workflow.expressions import ExpressionError
 from agentdeck.workflow.model import Data, Rate
 from agentdeck.workflow.wording import kind, likely_fix
 from agentdeck.workflow.yaml_source import INVALID, Path_
@@ -56,6 +56,11 @@ class Problem:
 def fault(what: str, fix: str = "") -> PydanticCustomError:
     """The error of a validator: what is wrong, and what to write instead."""
     return PydanticCustomError("fault", "{what}", {"what": what, "fix": fix})
+
+
+def pass_invalid(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """Validates a value that is not INVALID."""
+    return value if value is INVALID else handler(value)
 
 
 class FileModel(BaseModel):
@@ -96,10 +101,7 @@ class FileModel(BaseModel):
             return {good[1]: Problem(f"{names}: only one of them can be there", "keep one")}
         return {}
 
-    @field_validator("*", mode="wrap")
-    @classmethod
-    def _pass_invalid(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-        return value if value is INVALID else handler(value)
+    _pass_invalid = field_validator("*", mode="wrap")(pass_invalid)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Json:
@@ -121,11 +123,6 @@ def _keys(model: type[FileModel]) -> dict[str, None]:
     own = model.__annotations__
     names = sorted(model.model_fields, key=lambda name: name not in own)
     return {model.model_fields[name].alias or name: None for name in names}
-
-
-def pass_invalid(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-    """Validates a value that is not INVALID."""
-    return value if value is INVALID else handler(value)
 
 
 class Table:
@@ -241,15 +238,15 @@ _TEXT_OR_NUMBER: Json = {"type": ["string", "number"]}
 AnyText = Annotated[str, Field(strict=True)]
 Text = Annotated[str, Field(strict=True), NOT_EMPTY, WithJsonSchema({"type": "string", "pattern": r"\S"})]
 Expression = Annotated[
-    str, Field(strict=True), NUMBER_AS_TEXT, NOT_EMPTY, checked(compile_expression),
+    str, Field(strict=True), NUMBER_AS_TEXT, NOT_EMPTY, checked(expressions.Expression),
     WithJsonSchema({**_TEXT_OR_NUMBER, "pattern": r"\S", "minimum": -LARGEST_NUMBER, "maximum": LARGEST_NUMBER}),
 ]  # fmt: skip
 #: Text that may hold `${…}`.
 Template = Annotated[
-    str, Field(strict=True), NUMBER_AS_TEXT, checked(compile_template), WithJsonSchema(_TEXT_OR_NUMBER)
+    str, Field(strict=True), NUMBER_AS_TEXT, checked(expressions.Template), WithJsonSchema(_TEXT_OR_NUMBER)
 ]
 FilledTemplate = Annotated[
-    str, Field(strict=True), NUMBER_AS_TEXT, NOT_EMPTY, checked(compile_template),
+    str, Field(strict=True), NUMBER_AS_TEXT, NOT_EMPTY, checked(expressions.Template),
     WithJsonSchema({**_TEXT_OR_NUMBER, "pattern": r"\S"}),
 ]  # fmt: skip
 
@@ -258,7 +255,7 @@ def _bad_templates(value: Data, path: Path_ = ()) -> list[tuple[Path_, str]]:
     """The place and the message of each string in a value that is not a valid template."""
     if isinstance(value, str):
         try:
-            compile_template(value)
+            expressions.Template(value)
         except ExpressionError as error:
             return [(path, str(error))]
         return []
@@ -269,12 +266,15 @@ def _bad_templates(value: Data, path: Path_ = ()) -> list[tuple[Path_, str]]:
 def _check_templates(value: Any) -> Any:
     bad = _bad_templates(value)
     if bad:
-        details = [InitErrorDetails(type=fault(*_parted(message)), loc=path, input=None) for path, message in bad]
+        details = [
+            InitErrorDetails(type=fault(*split_fix(message)), loc=path, input=None) for path, message in bad
+        ]
         raise ValidationError.from_exception_data("value", details)
     return value
 
 
-def _parted(message: str) -> tuple[str, str]:
+def split_fix(message: str) -> tuple[str, str]:
+    """What is wrong, and the fix, of a message `what; fix`."""
     what, _, fix = message.partition("; ")
     return what, fix
 

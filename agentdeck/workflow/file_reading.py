@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from agentdeck.workflow.file_model import FileModel, Problem
+from agentdeck.workflow.file_model import FileModel, Problem, split_fix
 from agentdeck.workflow.model import Data
 from agentdeck.workflow.wording import kind
 from agentdeck.workflow.yaml_source import INVALID, Path_, Source
@@ -140,11 +140,6 @@ def _path(location: tuple[int | str, ...], data: Data) -> tuple[Path_, bool]:
     return path, bool(location) and location[-1] == "[key]"
 
 
-def _parts(message: str) -> tuple[str, str]:
-    what, _, fix = message.partition("; ")
-    return what, fix
-
-
 def _needed(what: str, fix: str = "") -> Callable[[Any, Any], tuple[str, str]]:
     return lambda value, _: (f"{what} is needed here, not {kind(value)}", fix)
 
@@ -164,7 +159,7 @@ def _choice(value: Any, context: Any) -> tuple[str, str]:
 #: The message for each type of error: from the value and the context of the error to what is wrong, and the fix.
 _MESSAGES: dict[str, Callable[[Any, Any], tuple[str, str]]] = {
     "fault": lambda _, context: (context["what"], context["fix"]),
-    "value_error": lambda _, context: _parts(str(context["error"])),
+    "value_error": lambda _, context: split_fix(str(context["error"])),
     "kind": lambda value, context: (f"{context['needed']} is needed here, not {kind(value)}", ""),
     "string_type": _text_needed,
     "bool_type": _needed("true or false"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 Needs = Mapping[str, Sequence[str]]
 
@@ -102,8 +102,3 @@ def slack(needs: Needs, seconds: Mapping[str, float]) -> dict[str, float]:
         start[name] = max((start[need] + seconds.get(need, 1.0) for need in needs[name]), default=0.0)
     total = max(left.values(), default=0.0)
     return {name: total - start[name] - left[name] for name in start}
-
-
-def names(text: Iterable[str]) -> str:
-    """The text of a path of agents: `a -> b -> a`."""
-    return " -> ".join(text)

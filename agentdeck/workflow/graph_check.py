@@ -10,7 +10,7 @@ from agentdeck.workflow import graph
 from agentdeck.workflow.expression_types import check_types
 from agentdeck.workflow.model import VERB_KEYS, VERBS
 from agentdeck.workflow.references import Reference, check_secrets, expressions_in, expressions_of, references
-from agentdeck.workflow.url import compile_url
+from agentdeck.workflow.url import UrlTemplate
 from agentdeck.workflow.wording import likely_fix
 from agentdeck.workflow.yaml_source import INVALID, Path_, Source, as_map
 
@@ -59,7 +59,7 @@ class _GraphCheck:
         self._add_dispatchers()
         loop = graph.cycle(self.needs)
         if loop is not None:
-            what = f"a cycle: {graph.names(loop)}"
+            what = f"a cycle: {' -> '.join(loop)}"
             self.fault(loop[0], ("needs",), what, "one of them must not need the next", key=True)
             return self.needs
         for name, agent in self.agents.items():
@@ -247,7 +247,7 @@ class _GraphCheck:
         """A url whose host comes from a value needs a list of hosts."""
         http = as_map(agent.get("http"))
         url = http.get("url")
-        if isinstance(url, str) and "hosts" not in http and compile_url(url).from_value:
+        if isinstance(url, str) and "hosts" not in http and UrlTemplate(url).from_value:
             what = "the host of this url comes from a value, and no hosts are listed"
             fix = "add hosts: [api.example.com], or put a / between the host and the value"
             inside = ("agents", name, "http", "url") in self.source.values

@@ -43,8 +43,8 @@ def _load(file: Path, shown: str, load_path: _LoadPath) -> Loaded:
     if file.suffix == ".py":
         return _python(file, shown)
     source = yaml_source.read_file(file, shown)
-    whole = file.resolve()
-    return _finish(source, whole.parent, _LoadPath((*load_path.above, whole), load_path.seen), {})
+    resolved = file.resolve()
+    return _finish(source, resolved.parent, _LoadPath((*load_path.above, resolved), load_path.seen), {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +56,13 @@ class _LoadPath:
     seen: dict[Path, Loaded | InvalidFile] = field(default_factory=dict)
 
     def load(self, file: Path, shown: str) -> Loaded:
-        whole = file.resolve()
-        if whole not in self.seen:
+        resolved = file.resolve()
+        if resolved not in self.seen:
             try:
-                self.seen[whole] = _load(file, shown, self)
+                self.seen[resolved] = _load(file, shown, self)
             except InvalidFile as error:
-                self.seen[whole] = error
-        found = self.seen[whole]
+                self.seen[resolved] = error
+        found = self.seen[resolved]
         if isinstance(found, InvalidFile):
             raise found
         return found
@@ -165,12 +165,12 @@ def _sub_workflows(read: Mapping[str, Any], source: Source, folder: Path | None,
         path: Path_ = ("agents", name, "workflow")
         below = folder / file
         try:
-            whole = below.resolve()
+            resolved = below.resolve()
         except (ValueError, RuntimeError, OSError) as error:
             source.fault(path, f"{file!r} is no file: {error}", "check the name")
             continue
-        if whole in load_path.above:
-            circle = [*(p.name for p in load_path.above[load_path.above.index(whole) :]), below.name]
+        if resolved in load_path.above:
+            circle = [*(p.name for p in load_path.above[load_path.above.index(resolved) :]), below.name]
             what = f"a workflow inside itself: {' -> '.join(circle)}"
             source.fault(path, what, "one of them must not use the next")
             continue

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
-from types import NoneType
+from types import MappingProxyType, NoneType
 from typing import Any, NamedTuple
 
 from agentdeck.errors import InvalidFile, Issue, StepError
@@ -48,24 +48,16 @@ def resolve(target: str, folder: Path) -> Any:
 def check_python(
     definition: Definition,
     folder: Path,
-    functions: Mapping[str, Callable[..., Any]] | None = None,
-    positions: Mapping[Path_, Place] | None = None,
-    file: str = "",
+    functions: Mapping[str, Callable[..., Any]],
+    positions: Mapping[Path_, Place] = MappingProxyType({}),
+    file: str = "<workflow>",
+    seen: set[Path] | None = None,
 ) -> list[Issue]:
     """A fault for every Python agent, those of sub-workflows too, whose module does not import, whose function is
-    missing, or takes what the workflow does not give; a warning for what is given and not taken."""
-    return _check(definition, folder, functions or {}, positions or {}, file or "<workflow>", set())
-
-
-def _check(
-    definition: Definition,
-    folder: Path,
-    functions: Mapping[str, Callable[..., Any]],
-    positions: Mapping[Path_, Place],
-    file: str,
-    seen: set[Path],
-) -> list[Issue]:
+    missing, or takes what the workflow does not give; a warning for what is given and not taken. Sub-workflows
+    that were `seen` are left out."""
     issues: list[Issue] = []
+    seen = set() if seen is None else seen
     for name, agent in definition.agents.items():
         match agent.does:
             case SubWorkflow(file=below):
@@ -86,16 +78,16 @@ def _check(
 
 def _below(path: Path, shown: str, seen: set[Path]) -> list[Issue]:
     """The same for a sub-workflow, once for all agents that use it."""
-    whole = path.resolve()
-    if whole in seen:
+    resolved = path.resolve()
+    if resolved in seen:
         return []
-    seen.add(whole)
+    seen.add(resolved)
     try:
         inner = load(path, shown)
     except InvalidFile as error:
         return list(error.issues)
-    folder = inner.definition.folder or whole.parent
-    return _check(inner.definition, folder, inner.functions, inner.positions, shown, seen)
+    folder = inner.definition.folder or resolved.parent
+    return check_python(inner.definition, folder, inner.functions, inner.positions, shown, seen)
 
 
 class _Place(NamedTuple):

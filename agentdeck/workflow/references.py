@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeAlias
 
-from agentdeck.workflow.expressions import Expression, ExpressionError, Template, compile_expression, split
+from agentdeck.workflow.expressions import Expression, ExpressionError, Template, split
 from agentdeck.workflow.model import Command, Definition, Http
 from agentdeck.workflow.yaml_source import Path_, Source, as_map
 
@@ -42,7 +42,7 @@ def expressions_of(name: str, agent: Mapping[str, Any]) -> Iterator[Found]:
 def _in_expression(text: Any, path: Path_) -> Iterator[Found]:
     if isinstance(text, str):
         with suppress(ExpressionError):
-            yield [compile_expression(text)], path
+            yield [Expression(text)], path
 
 
 def expressions_in(value: Any, path: Path_) -> Iterator[Found]:

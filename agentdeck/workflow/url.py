@@ -64,11 +64,6 @@ class UrlTemplate:
         return "".join(text for text, _, _ in found).strip()
 
 
-def compile_url(text: str) -> UrlTemplate:
-    """The compiled url. Raises ExpressionError where `text` is not one."""
-    return UrlTemplate(text)
-
-
 def check_listed(text: str) -> None:
     """Raises ValueError for a text that is not possible in `hosts`."""
     if not _LISTED.fullmatch(text):

@@ -22,7 +22,7 @@ from agentdeck.workflow.file_model import (
     name_check,
 )
 from agentdeck.workflow.model import KNOWN_PARAMETERS, VERBS
-from agentdeck.workflow.url import check_listed, compile_url
+from agentdeck.workflow.url import UrlTemplate, check_listed
 from agentdeck.workflow.wording import kind
 
 #: Names with a meaning in expressions.
@@ -138,7 +138,7 @@ class HttpSpec(FileModel):
 
     SHORT: ClassVar[str] = "url"
     url: Annotated[
-        str, Field(strict=True), file_model.NUMBER_AS_TEXT, file_model.NOT_EMPTY, file_model.checked(compile_url),
+        str, Field(strict=True), file_model.NUMBER_AS_TEXT, file_model.NOT_EMPTY, file_model.checked(UrlTemplate),
         WithJsonSchema({"type": ["string", "number"], "pattern": r"\S"}),
     ]  # fmt: skip
     method: Text = ABSENT

@@ -10,8 +10,8 @@ import pytest
 
 from agentdeck.agents.template_rendering import render, render_text
 from agentdeck.errors import StepError
-from agentdeck.workflow.expressions import compile_template, is_light
-from agentdeck.workflow.url import compile_url
+from agentdeck.workflow.expressions import Template, is_light
+from agentdeck.workflow.url import UrlTemplate
 
 pytestmark = pytest.mark.anyio
 LARGE = [{"n": i} for i in range(100_000)]
@@ -35,29 +35,29 @@ async def ticks() -> AsyncIterator[Callable[[], int]]:
 
 async def test_small_values_are_written_at_once(ticks: Callable[[], int]) -> None:
     before = ticks()
-    assert await render_text(compile_template("${a.b} ${c}"), {"a": {"b": [1]}, "d": LARGE}) == "[1] "
-    assert await render(compile_template({"k": "${a}"}), {"a": 1}) == {"k": 1}
+    assert await render_text(Template("${a.b} ${c}"), {"a": {"b": [1]}, "d": LARGE}) == "[1] "
+    assert await render(Template({"k": "${a}"}), {"a": 1}) == {"k": 1}
     assert ticks() == before
 
 
 @pytest.mark.parametrize("template", ["${a}", "all: ${a}", {"k": "all: ${a}"}])
 async def test_large_values_do_not_hold_up_the_loop(ticks: Callable[[], int], template: object) -> None:
     before = ticks()
-    assert len(await render_text(compile_template(template), {"a": LARGE})) >= len(json.dumps(LARGE))
+    assert len(await render_text(Template(template), {"a": LARGE})) >= len(json.dumps(LARGE))
     assert ticks() > before
 
 
 async def test_a_url_with_a_large_value_does_not_hold_up_the_loop(ticks: Callable[[], int]) -> None:
     before = ticks()
-    url = compile_url("http://127.0.0.1/${a}")
+    url = UrlTemplate("http://127.0.0.1/${a}")
     assert len(await render(url, {"a": "é" * 300_000})) > 300_000
     assert ticks() > before
     with pytest.raises(StepError, match="division by zero"):
-        await render(compile_url("http://127.0.0.1/${1 / 0}"), {})
+        await render(UrlTemplate("http://127.0.0.1/${1 / 0}"), {})
 
 
 async def test_what_is_looked_at_is_what_the_template_reads() -> None:
-    template = compile_template("${a.small} ${needs.b}")
+    template = Template("${a.small} ${needs.b}")
     assert is_light(template.references, {"a": {"small": 1, "large": LARGE}, "needs": {"b": "x"}})
     assert not is_light(template.references, {"a": {"small": 1}, "needs": {"b": LARGE}})
     assert not is_light(template.references, {"a": {"small": [10**4000] * 10}})
@@ -67,5 +67,5 @@ async def test_a_template_that_cannot_be_rendered_is_a_fault_in_both_places() ->
     for value in (1, LARGE):
         for function in (render, render_text):
             with pytest.raises(StepError, match="division by zero") as caught:
-                await function(compile_template("${len(a) or 1 / 0} ${1 / 0}"), {"a": [value]})
+                await function(Template("${len(a) or 1 / 0} ${1 / 0}"), {"a": [value]})
             assert caught.value.fault.kind == "expression"

@@ -9,7 +9,7 @@ from hypothesis import given
 
 from agentdeck.engine.prompt_estimate import PromptSize
 from agentdeck.errors import AgentdeckError
-from agentdeck.workflow.expressions import compile_template, show
+from agentdeck.workflow.expressions import Template, show
 from agentdeck.workflow.model import Prompt
 from tests.workflow.test_json_text import DATA
 
@@ -24,7 +24,7 @@ LARGE: list[Any] = [
 def check(value: Any) -> None:
     text, system = "né $${x} ${a} and ${[a, 1]}", "${a or 'nothing'}"
     size = PromptSize(Prompt(text, system))
-    written = "".join(show(compile_template(one).render({"a": value})) for one in (text, system))
+    written = "".join(show(Template(one).render({"a": value})) for one in (text, system))
     least = len(written.encode("utf-8", "replace"))
     assert len(written) <= size.characters({"a": value}) <= 1.6 * len(written) + 10
     assert least <= size.bytes({"a": value}) <= 1.6 * least + 10

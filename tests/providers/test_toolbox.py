@@ -13,10 +13,9 @@ import anyio
 import pytest
 
 from agentdeck.errors import StepError
-from agentdeck.providers import mcp_server
+from agentdeck.providers import tools
 from agentdeck.providers.keys import KeyStore
-from agentdeck.providers.mcp_server import LOGGERS
-from agentdeck.providers.tools import Toolbox, named
+from agentdeck.providers.tools import LOGGERS, Toolbox, named
 from agentdeck.workflow.deck import McpServer, Secret
 
 pytest.importorskip("mcp")
@@ -137,9 +136,9 @@ async def test_progress_is_passed_on_and_keeps_a_call_alive(
     box = toolbox(plain=plain())
     assert await box.call("plain/work", {}, told.append) == ("worked", False)
     assert told == ["1 of 3 part 1 [key]", "2 of 3 part 2 [key]", "3 of 3 part 3 [key]"]
-    monkeypatch.setattr(mcp_server, "CALL", 3.0)
+    monkeypatch.setattr(tools, "CALL", 3.0)
     assert (await box.call("plain/work", {"pause": 1.1})).text == "worked"  # 3.3 s in all
-    monkeypatch.setattr(mcp_server, "CALL", 0.1)
+    monkeypatch.setattr(tools, "CALL", 0.1)
     assert "more than 0.1 s without a sign" in (await box.call("plain/work", {"pause": 1})).text
 
 
@@ -215,7 +214,7 @@ def test_the_package_is_imported_beside_the_loop() -> None:
     code = """
 import asyncio, sys
 from agentdeck.providers.keys import KeyStore
-from agentdeck.providers.mcp_server import LOGGERS
+from agentdeck.providers.tools import LOGGERS
 from agentdeck.providers.tools import Toolbox
 from agentdeck.workflow.deck import McpServer
 from agentdeck.errors import StepError

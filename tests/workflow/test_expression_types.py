@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agentdeck.errors import InvalidFile
-from agentdeck.workflow.expressions import ExpressionError, compile_expression
+from agentdeck.workflow.expressions import Expression, ExpressionError
 from agentdeck.workflow.loader import load
 
 FILE = """
@@ -81,7 +81,7 @@ def test_what_cannot_work_is_refused(tmp_path: Path, expression: str, told: str)
     if not expression.startswith("1 if"):  # that one fails where it comes to its second part
         for scope in SCOPES:
             with pytest.raises(ExpressionError):
-                compile_expression(expression).evaluate(scope)
+                Expression(expression).evaluate(scope)
 
 
 @pytest.mark.parametrize("expression", ACCEPTED)
@@ -105,7 +105,7 @@ def test_the_output_of_a_workflow_is_checked_too(tmp_path: Path) -> None:
 
 def test_values_and_keys() -> None:
     scope = {"needs": {"a": 1, "b": 2}}
-    assert compile_expression("sum(values(needs))").evaluate(scope) == 3
-    assert compile_expression("keys(needs)").evaluate(scope) == ["a", "b"]
+    assert Expression("sum(values(needs))").evaluate(scope) == 3
+    assert Expression("keys(needs)").evaluate(scope) == ["a", "b"]
     with pytest.raises(ExpressionError, match="values of list; it takes a map"):
-        compile_expression("values([1])").evaluate({})
+        Expression("values([1])").evaluate({})

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agentdeck.workflow.expression_functions import FUNCTIONS
-from agentdeck.workflow.expressions import ExpressionError, compile_expression, compile_template
+from agentdeck.workflow.expressions import Expression, ExpressionError, Template
 
 SCOPE = {
     "inputs": {"n": 3, "name": "Ann", "list": [1, 2, 3]},
@@ -24,7 +24,7 @@ SCOPE = {
 
 
 def value(text: str) -> object:
-    return compile_expression(text).evaluate(SCOPE)
+    return Expression(text).evaluate(SCOPE)
 
 
 @pytest.mark.parametrize(
@@ -114,11 +114,11 @@ def test_what_cannot_be_worked_out_says_so(text: str) -> None:
     ],
 )
 def test_templates(text: object, result: object) -> None:
-    assert compile_template(text).render(SCOPE) == result
+    assert Template(text).render(SCOPE) == result
 
 
 def test_what_a_value_says_is_never_an_expression() -> None:
-    assert compile_template("${a}").render({"a": "${inputs.n}"}) == "${inputs.n}"
+    assert Template("${a}").render({"a": "${inputs.n}"}) == "${inputs.n}"
 
 
 PIECES = st.sampled_from(
@@ -161,7 +161,7 @@ def seconds(text: str, scope: dict[str, object]) -> float:
     for _ in range(3):
         began = time.process_time()
         with contextlib.suppress(ExpressionError):
-            compile_expression(text).evaluate(scope)
+            Expression(text).evaluate(scope)
         best = min(best, time.process_time() - began)
         if best < LONG:
             break
@@ -180,13 +180,13 @@ def plain(value: object) -> bool:
 @given(st.lists(PIECES, max_size=40).map("".join) | st.text(max_size=60))
 def test_no_text_reaches_anything_or_runs_long(text: str) -> None:
     try:
-        result = compile_expression(text).evaluate(SCOPE)
+        result = Expression(text).evaluate(SCOPE)
     except ExpressionError:
         result = None
     assert plain(result)
     assert seconds(text, SCOPE) < LONG
     with contextlib.suppress(ExpressionError):
-        compile_template(text).render(SCOPE)
+        Template(text).render(SCOPE)
 
 
 TERMS = st.recursive(
@@ -238,40 +238,38 @@ def test_the_worst_that_we_could_think_of_ends_in_time(big: dict[str, object], t
 )  # fmt: skip
 def test_what_is_refused_has_its_column(text: str, column: int) -> None:
     with pytest.raises(ExpressionError) as caught:
-        compile_expression(text)
+        Expression(text)
     assert caught.value.column == column
 
 
 def test_references_are_the_dotted_names_that_are_read() -> None:
-    read = compile_expression("a.b.c + len(d) if status('e') else error(f) or {'k': class.from[g.h]}").references
+    read = Expression("a.b.c + len(d) if status('e') else error(f) or {'k': class.from[g.h]}").references
     assert read == {("a", "b", "c"), ("d",), ("e",), ("f",), ("class", "from"), ("g", "h")}
-    assert compile_template({"k": ["${a.b} and ${c}", 1]}).references == {("a", "b"), ("c",)}
+    assert Template({"k": ["${a.b} and ${c}", 1]}).references == {("a", "b"), ("c",)}
 
 
 def test_large_numbers_count_by_their_digits(big: dict[str, object]) -> None:
     """Writing them out is quadratic: 4,000 of them took 1.5 s."""
     for text in ("join(g)", "str(g)", "join([g])"):
         with pytest.raises(ExpressionError, match="does too much work"):
-            compile_expression(text).evaluate(big)
+            Expression(text).evaluate(big)
     for text in ("sum(g)", "max(g)", "min(g)"):
         with pytest.raises(ExpressionError, match="the number is too large"):
-            compile_expression(text).evaluate(big)
+            Expression(text).evaluate(big)
     with pytest.raises(ExpressionError, match="4 MB"):
-        compile_template("all: ${g}").render(big)
-    assert compile_expression("sum(a) + max(a) + min(a)").evaluate({"a": [1, 2.5, True]}) == 8.0
+        Template("all: ${g}").render(big)
+    assert Expression("sum(a) + max(a) + min(a)").evaluate({"a": [1, 2.5, True]}) == 8.0
 
 
 def test_long_lists_are_joined() -> None:
-    assert compile_expression("join(a, '')").evaluate({"a": list(range(50_000))}) == "".join(
-        map(str, range(50_000))
-    )
-    assert compile_expression("join(a)").evaluate({"a": [1, "b", None, [2.5], True]}) == "1, b, , [2.5], true"
+    assert Expression("join(a, '')").evaluate({"a": list(range(50_000))}) == "".join(map(str, range(50_000)))
+    assert Expression("join(a)").evaluate({"a": [1, "b", None, [2.5], True]}) == "1, b, , [2.5], true"
 
 
 def test_huge_values_are_not_written_into_text() -> None:
-    huge = compile_template("all: ${x}")
+    huge = Template("all: ${x}")
     for value in (["y" * 1000] * 5000, {str(n): {"n": n} for n in range(300_000)}, [[0] * 1000] * 2000):
         with pytest.raises(ExpressionError, match="4 MB"):
             huge.render({"x": value})
     assert len(str(huge.render({"x": "y" * 5_000_000}))) == 5_000_005
-    assert compile_template("${x}").render({"x": ["y"] * 3}) == ["y"] * 3
+    assert Template("${x}").render({"x": ["y"] * 3}) == ["y"] * 3
