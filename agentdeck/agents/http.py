@@ -67,7 +67,8 @@ class HttpVerb:
         if isinstance(body, str):
             content = body.encode("utf-8", "replace")
         elif body is not None:
-            content = await _json_body(body, is_light(self.body.references, work.scope))
+            light = is_light(self.body.references, work.scope)
+            content = _json_bytes(body) if light else await anyio.to_thread.run_sync(_json_bytes, body)
             headers.setdefault("content-type", b"application/json")
         where = f"{method} {_plain(url)}"
         try:
@@ -139,11 +140,8 @@ class HttpVerb:
                     raise StepError("rejected", f"{method} {_plain(url)} answered {status}: {what}")
             if becomes_get:
                 method, content = "GET", None
-                headers = {
-                    name: value
-                    for name, value in headers.items()
-                    if not name.startswith("content-") and name != "transfer-encoding"
-                }
+                dropped = [name for name in headers if name.startswith("content-") or name == "transfer-encoding"]
+                headers = {name: value for name, value in headers.items() if name not in dropped}
             if content is None:
                 headers.pop("content-type", None)
             url = target
@@ -182,13 +180,8 @@ class HttpVerb:
             ) from None
 
 
-async def _json_body(body: Data, light: bool) -> bytes:
-    """Serialized in a thread where it is large."""
-
-    def written() -> bytes:
-        return json_text(body).encode("utf-8", "replace")
-
-    return written() if light else await anyio.to_thread.run_sync(written)
+def _json_bytes(body: Data) -> bytes:
+    return json_text(body).encode("utf-8", "replace")
 
 
 def _url(text: str) -> httpx.URL:

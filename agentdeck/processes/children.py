@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -117,12 +118,9 @@ class _WatcherProcess:
             self._process.wait()
             self._process = None
 
-    def end_if_idle(self) -> None:
-        """A run has ended: end the watcher, unless another run has children. The next child starts a new one."""
-        self.end(only_idle=True)
-
     def end(self, *, only_idle: bool = False) -> None:
-        """This process ends: the watcher ends all remaining children, and then itself."""
+        """This process ends: the watcher ends all remaining children, and then itself. With `only_idle` a run has
+        ended: no watcher ends that has children of another run. The next child starts a new one."""
         with self._lock:
             if self._process is not None and not (only_idle and self._lines):
                 os.close(self._pipe)
@@ -157,7 +155,7 @@ class Children:
     async def close(self) -> None:
         """The run is over."""
         if _WATCHER.running:
-            await anyio.to_thread.run_sync(_WATCHER.end_if_idle)
+            await anyio.to_thread.run_sync(partial(_WATCHER.end, only_idle=True))
 
     @contextmanager
     def child(self, task: str = "", step: str = "", attempt: int = 0) -> Iterator[StartingProcess]:

@@ -42,14 +42,13 @@ def models_for(deck: Deck, agent: Agent, tier_up: int = 0) -> tuple[str, ...]:
         return (SIMULATED,)
     assert isinstance(agent.does, Prompt)
     named = agent.does.model
-    where = deck.file.name if deck.file else "the deck"
     if named is not None and tier_up <= 0:
         if named not in deck.models:
-            raise UsageError(_unknown(agent, "model", named, deck.models, where))
+            raise UsageError(_unknown(agent, "model", named, deck.models, deck))
         return (named,)
     tier = tier_of(agent, tier_up)
     if tier not in deck.tiers:
-        raise UsageError(_unknown(agent, "tier", tier, deck.tiers, where))
+        raise UsageError(_unknown(agent, "tier", tier, deck.tiers, deck))
     return deck.tiers[tier]
 
 
@@ -61,12 +60,11 @@ def check_deck(deck: Deck, definitions: Iterable[Definition], env: Mapping[str, 
     agents = [a for one in workflows for a in one.agents.values() if isinstance(a.does, Prompt)]
     if not agents or not deck.models:
         return
-    where = deck.file.name if deck.file else "the deck"
     for name in dict.fromkeys(name for one in workflows for name in one.limits.providers):
         if name not in deck.providers:
             fix = likely_fix(name, deck.providers) or f"it has {', '.join(deck.providers)}"
-            raise UsageError(f"limits: provider {name} is not in {where}; {fix}")
-    faults = [*_provider_faults(deck, agents, env), *_tool_faults(deck, agents, env, where)]
+            raise UsageError(f"limits: provider {name} is not in {_name(deck)}; {fix}")
+    faults = [*_provider_faults(deck, agents, env), *_tool_faults(deck, agents, env)]
     if faults:
         raise ProviderError("\n".join(dict.fromkeys(faults)))
 
@@ -74,18 +72,16 @@ def check_deck(deck: Deck, definitions: Iterable[Definition], env: Mapping[str, 
 def _check_secrets(deck: Deck, definitions: Iterable[Definition], env: Mapping[str, str]) -> None:
     """Check the secrets of these workflows, and of the MCP servers they use, as far as possible without reading
     them. Raises UsageError for one that is not in the deck, ProviderError for one without a value."""
-    where = deck.file.name if deck.file else "the deck"
     used: dict[str, None] = {}
     for definition in definitions:
         for use in secret_uses(definition):
             if use.name not in deck.secrets:
                 fix = likely_fix(use.name, deck.secrets) or "it has none"
-                raise UsageError(f"{use.agent}: the secret {use.name} is not in {where}; {fix}")
+                raise UsageError(f"{use.agent}: the secret {use.name} is not in {_name(deck)}; {fix}")
             used[use.name] = None
         for agent in definition.agents.values():
             for tool in agent.does.tools if isinstance(agent.does, Prompt) else ():
-                server = deck.mcp.get(tool.partition("/")[0])
-                values = (*server.env.values(), *server.headers.values()) if server is not None else ()
+                values = _values_of(deck, tool.partition("/")[0])
                 used |= dict.fromkeys(name for value in values for name in SECRET_USE.findall(value))
     lacking = {name: what for name in used if (what := _lacking(deck.secrets[name], env))}
     if lacking:
@@ -112,7 +108,7 @@ def _provider_faults(deck: Deck, agents: Sequence[Agent], env: Mapping[str, str]
             yield f"provider {name}: its url has to start with http:// or https://"
 
 
-def _tool_faults(deck: Deck, agents: Sequence[Agent], env: Mapping[str, str], where: str) -> Iterator[str]:
+def _tool_faults(deck: Deck, agents: Sequence[Agent], env: Mapping[str, str]) -> Iterator[str]:
     """What is wrong with the MCP servers of these agents' tools. Raises UsageError for one that is not in the
     deck."""
     for agent in agents:
@@ -122,9 +118,8 @@ def _tool_faults(deck: Deck, agents: Sequence[Agent], env: Mapping[str, str], wh
             if not slash:
                 raise UsageError(f"{agent.name}: {tool!r} names no tool; write it as server/tool")
             if name not in deck.mcp:
-                raise UsageError(_unknown(agent, "tools: the server", name, deck.mcp, where))
-            server = deck.mcp[name]
-            for value in (*server.env.values(), *server.headers.values()):
+                raise UsageError(_unknown(agent, "tools: the server", name, deck.mcp, deck))
+            for value in _values_of(deck, name):
                 if what := missing(value, env):
                     yield f"tools of {name}: {what}"
 
@@ -172,6 +167,16 @@ class ProviderRegistry:
         return make(name, spec, self.keys, EventStreamClient(name, self.keys.hide))
 
 
-def _unknown(agent: Agent, what: str, name: str, known: Mapping[str, object], where: str) -> str:
+def _unknown(agent: Agent, what: str, name: str, known: Mapping[str, object], deck: Deck) -> str:
     fix = likely_fix(name, known) or (f"it has {', '.join(known)}" if known else "it has none")
-    return f"{agent.name}: {what} {name} is not in {where}; {fix}"
+    return f"{agent.name}: {what} {name} is not in {_name(deck)}; {fix}"
+
+
+def _name(deck: Deck) -> str:
+    return deck.file.name if deck.file else "the deck"
+
+
+def _values_of(deck: Deck, server: str) -> Sequence[str]:
+    """The values that may hold keys and secrets in an MCP server of the deck; none for an unknown one."""
+    spec = deck.mcp.get(server)
+    return (*spec.env.values(), *spec.headers.values()) if spec is not None else ()
