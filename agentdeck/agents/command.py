@@ -13,15 +13,7 @@ from typing import Any
 
 import anyio
 
-from agentdeck.agents.command_output import (
-    CHUNK,
-    MOST_STDERR,
-    MOST_STDOUT,
-    OutputLog,
-    OutputStream,
-    failure,
-    result_of,
-)
+from agentdeck.agents.command_output import CHUNK, OutputLog, OutputStream, failure, result_of
 from agentdeck.agents.template_rendering import render_text
 from agentdeck.agents.verb import NOW, AttemptContext, WorkflowContext
 from agentdeck.errors import StepError
@@ -68,7 +60,7 @@ class CommandVerb:
     async def _follow(self, process: Process, data: bytes | None, work: AttemptContext) -> Data:
         """Read the output until the program has ended; end the program when this is cancelled."""
         log = OutputLog(work, self.keys.hide)
-        out, err = OutputStream(log, "out", MOST_STDOUT), OutputStream(log, "err", MOST_STDERR)
+        out, err = OutputStream(log, "out"), OutputStream(log, "err")
         assert process.stdout is not None
         assert process.stderr is not None
         pumps = [asyncio.create_task(out.read(process.stdout)), asyncio.create_task(err.read(process.stderr))]

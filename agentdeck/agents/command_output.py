@@ -13,8 +13,8 @@ from agentdeck.workflow.json_text import strict_json
 from agentdeck.workflow.model import Data
 
 MB = 1024 * 1024
-MOST_STDOUT = 4 * MB
-MOST_STDERR = 64 * 1024
+#: Bytes that are kept of each stream.
+MOST = {"out": 4 * MB, "err": 64 * 1024}
 MOST_LINES = 20_000
 LONGEST_LINE = 64 * 1024
 CHUNK = 64 * 1024
@@ -47,10 +47,10 @@ class OutputLog:
 class OutputStream:
     """One of the two streams: its lines go to the log, its tail is kept."""
 
-    def __init__(self, log: OutputLog, level: str, most: int) -> None:
+    def __init__(self, log: OutputLog, level: str) -> None:
         self.log = log
         self.level = level
-        self.most = most
+        self.most = MOST[level]
         self.total = 0
         self.kept = bytearray()
         self._line = bytearray()
@@ -142,10 +142,10 @@ def result_of(out: OutputStream) -> Data:
         value = _json(last)
         if value is not _NONE:
             return value
-    if out.total > MOST_STDOUT:
+    if out.total > out.most:
         raise StepError(
             "invalid",
-            f"wrote {math.ceil(out.total / MB)} MB to stdout, the most is {MOST_STDOUT // MB} MB; "
+            f"wrote {math.ceil(out.total / MB)} MB to stdout, the most is {out.most // MB} MB; "
             "print the result as one line of JSON at the end",
         )
     text = out.text().strip()

@@ -45,15 +45,19 @@ class ExpressionCompiler:
         if not text.strip():
             raise ExpressionError("an empty expression")
         try:
-            try:
-                tree = parse(self.parsed)
-            except SyntaxError as error:
-                tree = self.parse_with_keywords(error)
+            tree = self.tree()
         except (ValueError, MemoryError, RecursionError):
             raise ExpressionError("that is not an expression") from None
         if sum(1 for _ in ast.walk(tree)) > MAX_NODES:
             raise ExpressionError("the expression is too long")
         return self.node(tree.body, 0)
+
+    def tree(self) -> ast.Expression:
+        """The syntax tree. Raises ExpressionError, or what Python's parser raises for what is no expression."""
+        try:
+            return parse(self.parsed)
+        except SyntaxError as error:
+            return self.parse_with_keywords(error)
 
     def parse_with_keywords(self, error: SyntaxError) -> ast.Expression:
         """The tree with keywords of Python that expressions do not use (`class`, `from`) read as names."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Collection, Mapping
 
-from agentdeck.workflow.expression_compiler import OPERATORS, ExpressionCompiler, dotted_name, parse
+from agentdeck.workflow.expression_compiler import OPERATORS, ExpressionCompiler, dotted_name
 from agentdeck.workflow.expression_functions import ExpressionError, Frame, Scope, show
 from agentdeck.workflow.json_text import room_left
 from agentdeck.workflow.model import Data
@@ -35,11 +35,7 @@ LIGHT = 16_000
 
 def tree_of(text: str) -> ast.expr:
     """The syntax tree of an expression that compiles."""
-    compiler = ExpressionCompiler(text)
-    try:
-        return parse(compiler.parsed).body
-    except SyntaxError as error:
-        return compiler.parse_with_keywords(error).body
+    return ExpressionCompiler(text).tree().body
 
 
 class Expression:
