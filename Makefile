@@ -34,9 +34,9 @@ bench: $(BENCH)
 screenshots: $(READY)  ## the pictures of the README, from recorded runs
 	$(BIN)/python -m screenshots.draw
 
-soak: $(READY)  ## a quarter of an hour of kills, AGENTDECK_SOAK=60 takes less of it; then new random runs of the core
+soak: $(READY)  ## a quarter of an hour of kills, AGENTDECK_SOAK=60 takes less of it; then new random runs of the scheduler
 	$(BIN)/pytest -m soak -rP
-	$(BIN)/pytest -n 4 --hypothesis-profile search tests/core
+	$(BIN)/pytest -n 4 --hypothesis-profile search tests/scheduler tests/views
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
