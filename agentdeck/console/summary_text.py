@@ -117,7 +117,7 @@ def _does(page: _Page, made: Plan, definition: Definition) -> None:
 
 
 def total_of(row: RunRow) -> int:
-    """How many tasks a run has in all: what its tasks file said, else those that came so far."""
+    """How many tasks a run has in all: what its tasks file says, else those that came so far."""
     total = row.source.get("total")
     return max(1, row.tasks.total, total if isinstance(total, int) else 0)
 

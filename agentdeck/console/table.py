@@ -150,9 +150,9 @@ class Table(LineWidget, Generic[R]):
         return Line(tuple(pieces))
 
     def _prompt(self, width: int) -> Line:
-        said = f"{self.source.count:,} found"
-        text = fit(f"/{self.filter}{'▏' if self.typing else ''}", width - len(said) - 2)
-        return Line(((text, "accent" if self.typing else "text"), (f" {said} ", "dim")), "raised")
+        count = f"{self.source.count:,} found"
+        text = fit(f"/{self.filter}{'▏' if self.typing else ''}", width - len(count) - 2)
+        return Line(((text, "accent" if self.typing else "text"), (f" {count} ", "dim")), "raised")
 
     def _scrollbar(self, y: int, count: int) -> Piece:
         page = self.page
@@ -162,7 +162,7 @@ class Table(LineWidget, Generic[R]):
 
     # Actions ----------------------------------------------------------------------------------------------
 
-    def move_to(self, at: int, *, told: bool = True) -> None:
+    def move_to(self, at: int, *, notify: bool = True) -> None:
         """Put the cursor on the row at this place and bring it into view."""
         count = self.source.count
         if not count:
@@ -172,7 +172,7 @@ class Table(LineWidget, Generic[R]):
         self.key = self.source.key(self.cursor)
         self.top = max(self.cursor - self.page + 1, min(self.top, self.cursor))
         self.refresh_lines()
-        if told and self.key != before:
+        if notify and self.key != before:
             self.post_message(self.RowChanged(self, self.key, False))
 
     def move_to_key(self, key: Hashable) -> None:
@@ -182,7 +182,7 @@ class Table(LineWidget, Generic[R]):
         if found is None:
             self._sought = key
         elif key != self.key:
-            self.move_to(found, told=False)
+            self.move_to(found, notify=False)
 
     def rearrange(self) -> None:
         """Sort and filter as chosen, and show the first rows. The cursor stays on its row, where that is left."""

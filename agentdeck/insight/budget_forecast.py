@@ -53,20 +53,20 @@ def forecast(view: RunView, definition: Definition, deck: Deck, total: int | Non
     agent that has not answered yet is taken to be like the mean of the others."""
     prices = Prices(deck)
     routing = next(iter(deck.tiers.get(LOWEST, ())), "")
-    tallies = [tally for tally in view.agents.values() if _asks(tally, definition)]
+    asking = [totals for totals in view.agents.values() if _asks(totals, definition)]
     if total is None:
         total = view.tasks.total
     unopened = None if total is None else max(0, total - view.tasks.opened)
-    means = {tally.name: _mean(tally, prices, routing) for tally in tallies}
+    means = {totals.name: _mean(totals, prices, routing) for totals in asking}
     answered = [mean for mean in means.values() if mean is not None]
     others = tuple(_middle(values) for values in zip(*answered, strict=True)) or (None, None, None)
     found = []
-    for tally in tallies:
-        steps = tally.steps
+    for totals in asking:
+        steps = totals.steps
         left = steps["waiting"] + steps["ready"] + steps["running"]
-        left += round((unopened or 0) * _each(tally, view))
+        left += round((unopened or 0) * _each(totals, view))
         if left:
-            found.append(Left(tally.name, left, *(means[tally.name] or others)))
+            found.append(Left(totals.name, left, *(means[totals.name] or others)))
     return Forecast(tuple(found), unopened)
 
 
@@ -87,25 +87,25 @@ def likely(events: Iterable[ev.Event]) -> Iterator[tuple[int, float]]:
             yield ev.hold_of(event).likely
 
 
-def _asks(tally: AgentTotals, definition: Definition) -> bool:
-    agent = None if tally.graph.prefix else definition.agents.get(tally.name)
-    return isinstance(agent.does, Prompt) if agent is not None else tally.tokens_out is not None
+def _asks(totals: AgentTotals, definition: Definition) -> bool:
+    agent = None if totals.graph.prefix else definition.agents.get(totals.name)
+    return isinstance(agent.does, Prompt) if agent is not None else totals.tokens_out is not None
 
 
-def _each(tally: AgentTotals, view: RunView) -> float:
+def _each(totals: AgentTotals, view: RunView) -> float:
     """How many prompts of it a task has, by those that have begun."""
-    steps = tally.steps
-    return sum(steps.values()) / max(1, view.tasks.opened) if tally.attempts else 1.0
+    steps = totals.steps
+    return sum(steps.values()) / max(1, view.tasks.opened) if totals.attempts else 1.0
 
 
-def _mean(tally: AgentTotals, prices: Prices, routing: str) -> Mean | None:
+def _mean(totals: AgentTotals, prices: Prices, routing: str) -> Mean | None:
     """What an attempt of an agent has used on average; None where it has not answered yet."""
-    many = tally.durations.count
-    if not many or tally.tokens_in is None or tally.tokens_out is None:
+    many = totals.durations.count
+    if not many or totals.tokens_in is None or totals.tokens_out is None:
         return None
-    cheap, cost = prices.usd(routing, tally.tokens_in, tally.tokens_out, None), tally.cost
+    cheap, cost = prices.usd(routing, totals.tokens_in, totals.tokens_out, None), totals.cost
     return (
-        (tally.tokens_in + tally.tokens_out) / many,
+        (totals.tokens_in + totals.tokens_out) / many,
         None if cost is None else cost / many,
         None if cheap is None else cheap / many,
     )

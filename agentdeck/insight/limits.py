@@ -44,27 +44,27 @@ class Limit(NamedTuple):
 def limits(view: RunView, now: float, calls: Mapping[str, float] | None = None) -> list[Limit]:
     """All limits: workers first, then the budget and the providers, then those of agents that the workflow
     sets or an operator has changed. `calls` is what is in use of providers' limits, by name."""
-    tallies = view.agents
+    by_agent = view.agents
     held = _held(view)
-    found = {"workers": _workers(view, tallies, sum(held.values()))}
+    found = {"workers": _workers(view, by_agent, sum(held.values()))}
     found |= {limit.name: limit for limit in _budget(view, held)}
     found |= {limit.name: limit for limit in _providers(view, calls or {}, held)}
     oldest: dict[str, float] = {}
     for started in view.running.values():
         oldest[started.agent] = min(oldest.get(started.agent, now), started.at)
     for name, agent in (view.definition.agents if view.definition else {}).items():
-        tally = tallies.get(name)
+        totals = by_agent.get(name)
         for setting, value, usual in _settings(agent):
             full = f"agents.{name}.{setting}"
             value = view.limits.get(full, value)
             if full not in view.limits and (value is None or value == usual):
                 continue
             use: float | None = None
-            if setting == "max_parallel" and tally:
-                use = tally.counts["running"]
+            if setting == "max_parallel" and totals:
+                use = totals.counts["running"]
             elif setting == "timeout":
                 use = max(0.0, now - oldest[name]) if name in oldest else None
-            waiting = tally.counts["ready"] if tally and setting == "max_parallel" else None
+            waiting = totals.counts["ready"] if totals and setting == "max_parallel" else None
             found[full] = Limit(full, value, use, waiting, number(value))
     for name, value in sorted(view.limits.items()):
         if name not in found and not name.endswith(FOUND):
@@ -102,10 +102,10 @@ def _held(view: RunView) -> dict[str, int]:
     return held
 
 
-def _workers(view: RunView, tallies: Mapping[str, AgentTotals], elsewhere: int) -> Limit:
-    held = [tally for tally in tallies.values() if tally.uses_worker]
-    running = sum(tally.counts["running"] for tally in held)
-    waiting = sum(tally.counts["ready"] for tally in held)
+def _workers(view: RunView, by_agent: Mapping[str, AgentTotals], elsewhere: int) -> Limit:
+    held = [totals for totals in by_agent.values() if totals.uses_worker]
+    running = sum(totals.counts["running"] for totals in held)
+    waiting = sum(totals.counts["ready"] for totals in held)
     return Limit("workers", view.workers, running, max(0, waiting - elsewhere), number(view.workers))
 
 
@@ -125,7 +125,7 @@ def _budget(view: RunView, held: Mapping[str, int]) -> list[Limit]:
 
 
 def _tokens(view: RunView) -> float:
-    return sum((tally.tokens_in or 0) + (tally.tokens_out or 0) for tally in view.agents.values())
+    return sum((totals.tokens_in or 0) + (totals.tokens_out or 0) for totals in view.agents.values())
 
 
 def _providers(view: RunView, calls: Mapping[str, float], held: Mapping[str, int]) -> list[Limit]:

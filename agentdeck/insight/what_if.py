@@ -51,10 +51,12 @@ def snapshot_run(
 ) -> RunSnapshot:
     """The values that a forecast needs, taken from a view at once, so that it can be made in another thread.
     `calls` is what is in use of the limits of providers, by name."""
-    tallies, ended = view.agents, max(1, view.tasks.ended)
-    known = {name: t.durations.mean for name, t in tallies.items() if t.durations.mean is not None}
-    prompts = [t for name, t in tallies.items() if (a := definition.agents.get(name)) and a.does.verb == "prompt"]
-    tried = {name: t.durations.count + t.failed_attempts for name, t in tallies.items()}
+    by_agent, ended = view.agents, max(1, view.tasks.ended)
+    known = {name: t.durations.mean for name, t in by_agent.items() if t.durations.mean is not None}
+    prompts = [
+        t for name, t in by_agent.items() if (a := definition.agents.get(name)) and a.does.verb == "prompt"
+    ]
+    tried = {name: t.durations.count + t.failed_attempts for name, t in by_agent.items()}
     whole = max(view.tasks.total or total or 0, view.tasks.opened)
     usd = view.usd
     return RunSnapshot(
@@ -62,21 +64,21 @@ def snapshot_run(
         dict(view.limits),
         max(0, whole - view.tasks.ended),
         {name: mean for name, mean in known.items() if name in definition.agents},
-        {name: tuple(t.durations.last) for name, t in tallies.items()},
-        {name: t.failed_attempts / tried[name] for name, t in tallies.items() if tried[name] >= ENOUGH},
+        {name: tuple(t.durations.last) for name, t in by_agent.items()},
+        {name: t.failed_attempts / tried[name] for name, t in by_agent.items() if tried[name] >= ENOUGH},
         sum(t.attempts for t in prompts) / ended,
         sum((t.tokens_in or 0) + (t.tokens_out or 0) for t in prompts) / ended,
         _shares(calls or {}),
         None if usd is None or not view.tasks.ended else usd / view.tasks.ended,
         usd or 0.0,
-        {name: _items(tallies[name]) for name, a in definition.agents.items() if a.each and name in tallies},
+        {name: _items(by_agent[name]) for name, a in definition.agents.items() if a.each and name in by_agent},
     )
 
 
-def _items(tally: AgentTotals) -> float:
+def _items(totals: AgentTotals) -> float:
     """The mean number of items of a task. A task in which they are not known yet has one waiting step."""
-    steps = tally.steps
-    counted = tally.graph.opened - steps["waiting"]
+    steps = totals.steps
+    counted = totals.graph.opened - steps["waiting"]
     return max(1.0, (sum(steps.values()) - steps["waiting"]) / counted) if counted > 0 else 1.0
 
 

@@ -71,15 +71,22 @@ class RunView:
             ev.StepReopened: self._step_reopened,
             ev.Noted: self._noted,
         }
+        self._handlers |= {kind: self._with_entry(self._handlers[kind]) for kind in NOTED}
 
     def apply(self, seq: int, event: ev.Event) -> None:
         """Apply the event with this sequence number. Events come in order, each once."""
         self.seq = seq
         self.now = event[0]
-        kind = type(event)
-        self._handlers[kind](event)
-        if kind in NOTED:
-            self.timeline.apply(seq, event)
+        self._handlers[type(event)](event)
+
+    def _with_entry(self, handler: Callable[[Any], object]) -> Callable[[Any], object]:
+        """The handler of an event that may have an entry in the timeline. The others do not pay for the look."""
+
+        def handle(event: Any) -> None:
+            handler(event)
+            self.timeline.apply(self.seq, event)
+
+        return handle
 
     # Questions
 

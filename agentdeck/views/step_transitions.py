@@ -29,7 +29,6 @@ here and `ready` in the scheduler.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from agentdeck.errors import Fault
@@ -48,7 +47,6 @@ class HasDisplayState(Protocol):
     def display_state(self) -> str: ...
 
 
-@dataclass(slots=True, eq=False)
 class StepView:
     """The state of one step after the events applied so far.
 
@@ -62,26 +60,30 @@ class StepView:
     for, where that is known.
     """
 
-    key: str
-    agent: AgentTotals
-    state: str
-    since: float
-    started: float | None = None
-    ended: float | None = None
-    until: float | None = None
-    attempts: int = 0
-    attempt: ev.StepStarted | None = None
-    other: ev.StepStarted | None = None
-    fault: Fault | None = None
-    reason: str = ""
-    why: str = ""
-    letter: bool = False
-    rejected: bool = False
-    size: int = -1
-    seen: int = 0
-    held: tuple[str, ...] | None = None
-    nested: HasDisplayState | None = None
-    waited: dict[str, float] | None = None
+    __slots__ = (
+        "agent", "attempt", "attempts", "ended", "fault", "held", "key", "letter", "nested", "other", "reason",
+        "rejected", "seen", "since", "size", "started", "state", "until", "waited", "why",
+    )  # fmt: skip
+
+    def __init__(self, key: str, agent: AgentTotals, state: str, since: float) -> None:
+        self.key = key
+        self.agent = agent
+        self.state = state
+        self.since = since
+        self.started: float | None = None
+        self.ended: float | None = None
+        self.until: float | None = None
+        self.attempts = 0
+        self.attempt: ev.StepStarted | None = None
+        self.other: ev.StepStarted | None = None
+        self.fault: Fault | None = None
+        self.reason = self.why = ""
+        self.letter = self.rejected = False
+        self.size = -1
+        self.seen = 0
+        self.held: tuple[str, ...] | None = None
+        self.nested: HasDisplayState | None = None
+        self.waited: dict[str, float] | None = None
 
     @property
     def display_state(self) -> str:

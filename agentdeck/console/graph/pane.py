@@ -288,7 +288,7 @@ class GraphPane(CachedBackground, ScrollView, can_focus=True, inherit_bindings=F
 
     # Moving ----------------------------------------------------------------------------------------------------
 
-    def _select(self, name: str, *, tell: bool = False, opened: bool = False) -> None:
+    def _select(self, name: str, *, notify: bool = False, opened: bool = False) -> None:
         drawing = self._drawing
         before, self.selected = self.selected, name
         if isinstance(drawing, Scene):
@@ -304,7 +304,7 @@ class GraphPane(CachedBackground, ScrollView, can_focus=True, inherit_bindings=F
             if name in self._all_nodes:
                 self._show(Region(*drawing.region_of(name)))
             self.refresh()
-        if tell:
+        if notify:
             self.post_message(SelectionChanged(self, Selection(agent=name), opened=opened))
 
     def _show(self, part: Region) -> None:
@@ -315,11 +315,11 @@ class GraphPane(CachedBackground, ScrollView, can_focus=True, inherit_bindings=F
     def action_walk(self, way: Way) -> None:
         name = self._drawing.step(self.selected, way) if self._drawing else ""
         if name and name != self.selected:
-            self._select(name, tell=True)
+            self._select(name, notify=True)
 
     def action_open(self) -> None:
         if self.selected:
-            self._select(self.selected, tell=True, opened=True)
+            self._select(self.selected, notify=True, opened=True)
 
     def action_zoom(self, steps: int) -> None:
         """More detail or less."""
@@ -343,7 +343,7 @@ class GraphPane(CachedBackground, ScrollView, can_focus=True, inherit_bindings=F
             return
         x, y = at + self.scroll_offset - self._origin
         if name := self._drawing.node_at(x, y):
-            self._select(name, tell=True, opened=event.chain > 1)
+            self._select(name, notify=True, opened=event.chain > 1)
 
     def on_resize(self) -> None:
         self._rebuild()

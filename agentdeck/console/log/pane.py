@@ -122,7 +122,7 @@ class LogPane(Vertical):
         self.body.sync()
         if self._saving is not None:
             self._save_some()
-        self._tell()
+        self._show_head()
 
     @property
     def cursor_selection(self) -> Selection | None:
@@ -152,7 +152,7 @@ class LogPane(Vertical):
         self.body.show(LineFilter(self.lines, self.wanted), again=again)
         self.frame()
 
-    def _tell(self) -> None:
+    def _show_head(self) -> None:
         body, wanted, line_filter = self.body, self.wanted, self.body.line_filter
         shown = steady(self.selection.agent) or "all agents"
         parts = [fault for fault in (self._fault, line_filter.fault) if fault]
@@ -207,7 +207,7 @@ class LogPane(Vertical):
             compiled(pattern)
         except (regex.error, OverflowError, RecursionError, ValueError) as error:
             self._fault = f"not a pattern: {error}"
-            self._tell()
+            self._show_head()
             return
         if pattern != self.wanted.pattern:
             self._want(pattern=pattern)
