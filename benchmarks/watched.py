@@ -31,7 +31,7 @@ class TimedRun(RunScreen):
         began = time.thread_time()
         super().frame()
         self.frames.append(time.thread_time() - began)
-        if self.live.intake is not None and self.view.ended is None:
+        if self.live.is_open and self.view.ended is None:
             self.ages.append(time.time() - self.view.now)
 
     def _compositor_refresh(self) -> None:

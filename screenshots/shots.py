@@ -17,7 +17,7 @@ from agentdeck.console.row_list import RowList
 from agentdeck.console.run_preview import RunPreview
 from agentdeck.console.screens.history import HistoryScreen
 from agentdeck.console.screens.launch import LaunchScreen
-from screenshots.stage import Clock, StillReplay, begun, open_run, redrawn, settle, until
+from screenshots.stage import Clock, StillReplay, begun, has_all_events, open_run, redrawn, settle, until
 
 
 class Place(NamedTuple):
@@ -46,7 +46,7 @@ async def deck(place: Place, key: str = "") -> None:
     wide = not pilot.app.screen.has_class("narrow")
     await until(pilot, lambda: not wide or any(graph.size.height for graph in peek.query(GraphPane)))
     if wide and key.startswith("run:"):
-        await until(pilot, lambda: peek.has_all_events and peek.lines[-1].text in str(page.render()))
+        await until(pilot, lambda: has_all_events(peek) and peek.lines[-1].text in str(page.render()))
     await redrawn(pilot)
 
 

@@ -202,11 +202,25 @@ async def redrawn(pilot: Pilot[None]) -> None:
 async def drawn(pilot: Pilot[None], deck: DeckScreen) -> None:
     """The graph of the deck is there, drawn once from all that the store has of the run. It is read again when
     the size changes, also under a dialog."""
-    await until(pilot, lambda: deck.drawn)
-    peek = deck.query_one(RunPreview)
-    for graph in peek.query(GraphPane):
+    preview = deck.query_one(RunPreview)
+    await until(pilot, lambda: deck._draw_timer is None and (not preview.display or is_complete(preview)))
+    for graph in preview.query(GraphPane):
         graph._built = None
-    peek.draw()
+    preview.draw()
+
+
+def is_complete(preview: RunPreview) -> bool:
+    """Whether the graph shows all events of the store."""
+    graph, feed = preview._graph, preview._feed
+    if graph is None or not graph.is_mounted or not graph.size.height:
+        return False
+    return feed is None or (preview._caught_up and has_all_events(preview) and preview._drawn is feed.definition)
+
+
+def has_all_events(preview: RunPreview) -> bool:
+    """Whether all events of the store are shown."""
+    feed, view = preview._feed, preview._view
+    return feed is not None and bool(preview.lines) and view is not None and feed.known == view.seq
 
 
 async def begun(pilot: Pilot[None]) -> None:

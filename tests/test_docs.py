@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from agentdeck.cli.main import MODULES
-from agentdeck.console.keymap import SPELLED
-from agentdeck.console.keymap import load as keymap
+from agentdeck.console.actions import SPELLED
+from agentdeck.console.actions import load_keymap as keymap
 from agentdeck.console.themes import read as theme
 from agentdeck.operations.actions import ACTIONS
 from agentdeck.workflow.deck import load_deck

@@ -11,14 +11,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import App
 from textual.command import Provider
 from textual.screen import Screen
 
-from agentdeck.console import gc_tuning, keymap
-from agentdeck.console.actions import bindings
+from agentdeck.console import gc_tuning
+from agentdeck.console.actions import bindings, load_keymap
 from agentdeck.console.palette import Palette, PaletteEntries
 from agentdeck.console.process_exit import DaemonExecutor, end_on_hangup
 from agentdeck.console.themes import COLOURLESS, DEFAULT, BrokenTheme, Themes, config_folder
@@ -26,8 +26,6 @@ from agentdeck.errors import AgentdeckError
 from agentdeck.terminal_text import clean
 
 if TYPE_CHECKING:
-    from textual.notifications import SeverityLevel
-
     from agentdeck.operations.engine_process import EngineProcess
 
 LOOK = 1.0  # seconds after which theme files and keymap are read again
@@ -103,13 +101,11 @@ class DeckApp(App[None]):
         asyncio.get_running_loop().set_default_executor(DaemonExecutor())
         self._read_keymap()
         if self._run is not None:
-            if self._run in self.engines:
-                self.open_run(self._run)
-            else:
-                self.run_worker(self._open_named(self._run), name="open run")
+            self.open_run(self._run)
         end_on_hangup()
         gc_tuning.shorten()
-        self.set_timer(SETTLED, self._settled)
+        self.set_timer(SETTLED, gc_tuning.set_aside)
+        self.set_timer(SETTLED, self._look)
         self.set_interval(LOOK, self._look)
 
     # Runs ---------------------------------------------------------------------------------------------------
@@ -119,18 +115,6 @@ class DeckApp(App[None]):
         from agentdeck.console.screens.run import RunScreen
 
         self.push_screen(RunScreen(self.db, run))
-
-    async def _open_named(self, run: str) -> None:
-        """Open a run by its id, by the beginning of it, or by `last`."""
-        from agentdeck.store.async_reader import AsyncReader
-        from agentdeck.store.reader import Reader
-
-        try:
-            async with AsyncReader(self.db) as store:
-                run = (await store.read(Reader.run, run)).run
-        except AgentdeckError as error:
-            self._faults.append(str(error))
-        self.open_run(run)
 
     def start(self, engine: Callable[[], EngineProcess], *, look: bool = True) -> bool:
         """Start an engine, remember it for when the console is closed, and `look` at its run. False where no
@@ -154,7 +138,7 @@ class DeckApp(App[None]):
     # Actions of everywhere ----------------------------------------------------------------------------------
 
     def action_help(self) -> None:
-        from agentdeck.console.screens.help import Help
+        from agentdeck.console.screens.dialogs import Help
 
         self.used("?")
         self.push_screen(Help(self.screen))
@@ -177,7 +161,9 @@ class DeckApp(App[None]):
     def use_theme(self, name: str) -> None:
         """This theme from now on, in later sessions too."""
         self.theme = name
-        _choose(name)
+        with suppress(OSError):  # a config folder that cannot be written only forgets
+            config_folder().mkdir(parents=True, exist_ok=True)
+            (config_folder() / "theme").write_text(name + "\n", encoding="utf-8")
         self.notify(name, title="theme", timeout=1.5)
 
     async def action_quit(self) -> None:
@@ -217,23 +203,11 @@ class DeckApp(App[None]):
                 send(self.db, run, RunCommand(verb, {}), current_author("console"))
         self.call_from_thread(self.exit)
 
-    def notify(
-        self,
-        message: str,
-        *,
-        title: str = "",
-        severity: SeverityLevel = "information",
-        timeout: float | None = None,
-        markup: bool = False,
-    ) -> None:
+    def notify(self, message: str, *, markup: bool = False, **options: Any) -> None:
         """Show a toast. Texts of agents and files are in it: it is never read as markup."""
-        super().notify(message, title=title, severity=severity, timeout=timeout, markup=False)
+        super().notify(message, markup=False, **options)
 
     # Files that are edited while the console is open --------------------------------------------------------
-
-    def _settled(self) -> None:
-        gc_tuning.set_aside()
-        self._look()
 
     def _look(self) -> None:
         self._read_themes()
@@ -258,7 +232,7 @@ class DeckApp(App[None]):
             edited = 0
         if edited != self._keymap_edited:
             self._keymap_edited = edited
-            keys, faults = keymap.load(self._keymap_file)
+            keys, faults = load_keymap(self._keymap_file)
             self.set_keymap(keys)
             self._faults += faults
 
@@ -271,9 +245,3 @@ def _chosen() -> str:
         return (config_folder() / "theme").read_text(encoding="utf-8").strip() or DEFAULT
     except (OSError, ValueError):
         return DEFAULT
-
-
-def _choose(name: str) -> None:
-    with suppress(OSError):  # a config folder that cannot be written only forgets
-        config_folder().mkdir(parents=True, exist_ok=True)
-        (config_folder() / "theme").write_text(name + "\n", encoding="utf-8")

@@ -52,9 +52,8 @@ def field_of(name: str, kind: Type, default: Data) -> Input | Select[str]:
     if not choices:
         return TextEntry(text, id=name, compact=True)
     options = [(Content(clean(choice)), choice) for choice in choices]
-    if text in choices:
-        return Select(options, allow_blank=True, value=text, id=name, compact=True)
-    return Select(options, allow_blank=True, id=name, compact=True)
+    value = text if text in choices else Select.NULL
+    return Select(options, allow_blank=True, value=value, id=name, compact=True)
 
 
 def shown_value(value: Data, kind: Type) -> str:

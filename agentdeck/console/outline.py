@@ -126,8 +126,6 @@ class OutlineView(ScrollView, can_focus=True, inherit_bindings=False):
     def selection_updated(self, selection: Selection | None) -> None:
         self.refresh()
 
-    # Actions ------------------------------------------------------------------------------------------------
-
     def action_move(self, by: int) -> None:
         shown = list(self._visible())
         if not shown:
@@ -195,8 +193,8 @@ def _outline(value: Data, depth: int, label: str, deepest: int) -> Iterator[Outl
     elif isinstance(value, str) and ("\n" in value or not label):
         yield from prose(value, depth, label)
     else:
-        text = json.dumps(value, ensure_ascii=False)
-        yield OutlineItem(escaped(_cut(text)), _role(value), depth, label)
+        role = "dim" if value is None else "text" if isinstance(value, str | dict | list) else "good"
+        yield OutlineItem(escaped(_cut(json.dumps(value, ensure_ascii=False))), role, depth, label)
 
 
 def prose(text: str, depth: int = 0, label: str = "", role: str = "text") -> Iterator[OutlineItem]:
@@ -213,9 +211,3 @@ def _cut(text: str) -> str:
     if len(text) <= LONGEST:
         return text
     return f"{text[:LONGEST]} … {len(text) - LONGEST:,} more characters"
-
-
-def _role(value: Data) -> str:
-    if value is None:
-        return "dim"
-    return "good" if isinstance(value, bool | int | float) else "text"

@@ -72,12 +72,14 @@ class PaletteEntries(Provider):
     _entries: list[PaletteEntry]
 
     async def startup(self) -> None:
+        app = cast("ConsoleApp", self.app)
+        themes = app.theme_names()
         self._entries = [
             *self._actions(),
             *self._pane_actions(),
             *(self.screen.offers() if isinstance(self.screen, OffersEntries) else ()),
-            *(await self._runs()),
-            *self._themes(),
+            *(await _newest_runs(app)),
+            *(PaletteEntry(f"Theme: {name}", "Another look.", partial(app.use_theme, name)) for name in themes),
         ]
 
     def _actions(self) -> Iterator[PaletteEntry]:
@@ -94,36 +96,14 @@ class PaletteEntries(Provider):
         for name, node in nodes.items():
             action = BY_ID.get(name)
             if action is not None and node not in (self.screen, self.app) and action.name not in MOVES:
-                yield PaletteEntry(
-                    action.title, self._help(action), partial(self.app.run_action, action.call, node)
-                )
+                run = partial(self.app.run_action, action.call, node)
+                yield PaletteEntry(action.title, self._help(action), run)
 
     def _help(self, action: Action) -> str:
         """Returns the help of an action with the keys that it has now."""
         active = self.screen.active_bindings.values()
         keys = [self.app.get_key_display(one.binding) for one in active if one.binding.id == action.id]
         return action.help + (f"  ·  {' '.join(keys)}" if keys else "")
-
-    async def _runs(self) -> list[PaletteEntry]:
-        """Returns the newest runs; none where the store cannot be read in time."""
-        from agentdeck.store.async_reader import AsyncReader
-        from agentdeck.store.reader import Reader
-
-        app = cast("ConsoleApp", self.app)
-        try:
-            async with asyncio.timeout(PATIENCE), AsyncReader(app.db) as store:
-                rows = await store.read(Reader.runs, 50)
-        except (AgentdeckError, TimeoutError):
-            return []
-        return [
-            PaletteEntry(f"Run {row.run}: {row.workflow}", row.state, partial(app.open_run, row.run))
-            for row in rows
-        ]
-
-    def _themes(self) -> Iterator[PaletteEntry]:
-        app = cast("ConsoleApp", self.app)
-        for name in app.theme_names():
-            yield PaletteEntry(f"Theme: {name}", "Another look.", partial(app.use_theme, name))
 
     async def discover(self) -> Hits:
         for entry in self._entries:
@@ -149,3 +129,18 @@ class PaletteEntries(Provider):
 def _escaped(text: str) -> str:
     """The palette reads help as markup: brackets are escaped, so that data stays text."""
     return clean(text).replace("[", "\\[")
+
+
+async def _newest_runs(app: ConsoleApp) -> list[PaletteEntry]:
+    """Returns the newest runs; none where the store cannot be read in time: the palette opens without them."""
+    from agentdeck.store.async_reader import AsyncReader
+    from agentdeck.store.reader import Reader
+
+    try:
+        async with asyncio.timeout(PATIENCE), AsyncReader(app.db) as store:
+            rows = await store.read(Reader.runs, 50)
+    except (AgentdeckError, TimeoutError):
+        return []
+    return [
+        PaletteEntry(f"Run {row.run}: {row.workflow}", row.state, partial(app.open_run, row.run)) for row in rows
+    ]

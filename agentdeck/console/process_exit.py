@@ -63,10 +63,7 @@ def end_on_hangup() -> None:
 def _wait(terminal: int) -> None:
     poll = select.poll()
     poll.register(terminal, 0)  # errors and a hang-up are reported without being asked for
-    events = 0
-    for _, found in poll.poll():
-        events |= found
-    if events & select.POLLHUP:
+    if any(found & select.POLLHUP for _, found in poll.poll()):
         os.kill(os.getpid(), signal.SIGHUP)
         time.sleep(GRACE)
         os._exit(128 + signal.SIGHUP)

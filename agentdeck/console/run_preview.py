@@ -41,7 +41,7 @@ class RunPreview(Container):
         self.lines: deque[LogLine] = deque(maxlen=LINES)
 
     def on_mount(self) -> None:
-        self._timer = self.set_interval(EVERY, self.look)
+        self.set_interval(EVERY, self._look)
 
     async def on_unmount(self) -> None:
         if self._feed is not None:
@@ -64,21 +64,6 @@ class RunPreview(Container):
             self._feed.start()
 
     @property
-    def has_all_events(self) -> bool:
-        """Whether all events of the store are shown."""
-        feed = self._feed
-        return feed is not None and bool(self.lines) and self._view is not None and feed.known == self._view.seq
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether the graph shows all events of the store."""
-        graph, feed = self._graph, self._feed
-        there = graph is not None and graph.is_mounted and graph.size.height > 0
-        return there and (
-            feed is None or (self._caught_up and self.has_all_events and self._drawn is feed.definition)
-        )
-
-    @property
     def reading(self) -> str:
         """`reading 64 %` while the graph is not up to date; empty when it is."""
         feed = self._feed
@@ -93,7 +78,7 @@ class RunPreview(Container):
             self._feed.stop()
             self._feed = None
 
-    def look(self) -> None:
+    def _look(self) -> None:
         """Read new events, and draw them; less often when all are read."""
         self._looks += 1
         if not self._caught_up or not self._looks % EVERY_FIFTH:

@@ -11,7 +11,7 @@ from textual.message import Message
 from textual.screen import Screen
 
 from agentdeck.console.line_widget import Line, LineWidget, Piece, fit, width_of
-from agentdeck.console.pane import PaneName
+from agentdeck.console.pane import PANES, PaneName
 from agentdeck.terminal_text import clean
 
 
@@ -28,9 +28,8 @@ class Tabs(LineWidget, can_focus=False):
             super().__init__()
             self.name = name
 
-    def __init__(self, names: Sequence[PaneName]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._names = tuple(names)
         self._active = ""
         self._displayed: frozenset[str] = frozenset()
         self._target = ""
@@ -49,7 +48,7 @@ class Tabs(LineWidget, can_focus=False):
 
     def draw(self, y: int, width: int) -> Line:
         pieces: list[Piece] = [(" ", "text")]
-        for number, name in enumerate(self._names, 1):
+        for number, name in enumerate(PANES, 1):
             role = "cursor" if name == self._active else "text" if name in self._displayed else "dim"
             pieces.append((f" {number if self._numbers else ' '} {name} ", role))
         room = width - width_of(pieces) - 2
@@ -60,7 +59,7 @@ class Tabs(LineWidget, can_focus=False):
 
     def on_click(self, event: events.Click) -> None:
         at = 1
-        for number, name in enumerate(self._names, 1):
+        for number, name in enumerate(PANES, 1):
             at += len(f" {number} {name} ")
             if event.x < at:
                 self.post_message(self.Chosen(name))

@@ -19,7 +19,7 @@ from agentdeck.console.actions import bindings
 from agentdeck.console.outline import OutlineItem, OutlineView, outline, prose
 from agentdeck.console.screens.base import ScrollPage
 from agentdeck.console.state_style import GLYPHS
-from agentdeck.errors import AgentdeckError, Fault
+from agentdeck.errors import AgentdeckError
 from agentdeck.insight.formatting import clock, moment, seconds
 from agentdeck.insight.step import attempt_line, fault_line
 from agentdeck.operations.step_page import page
@@ -39,8 +39,8 @@ class StepDetail(ModalScreen[None]):
     StepDetail { align: center middle; }
     StepDetail > Vertical {
         width: 94%; max-width: 150; height: 92%; border: round $primary; padding: 0 1; background: $surface;
+        border-subtitle-color: $text-muted;
     }
-    StepDetail > Vertical { border-subtitle-color: $text-muted; }
     StepDetail VerticalScroll { display: none; }
     """
     BINDINGS = bindings("step")
@@ -128,7 +128,9 @@ def items_of(story: StepStory) -> list[OutlineItem]:
             times += f", step ended {clock(story.ended)}"
         items.append(OutlineItem(times, "dim"))
     if story.fault is not None:
-        items += list(_fault(story.fault, 0))
+        items.append(OutlineItem(fault_line(story.fault), "failed"))
+        if story.fault.detail:
+            items += prose(story.fault.detail, 1, role="dim")
     if story.attempts:
         items += [OutlineItem(), OutlineItem(str(len(story.attempts)), "dim", 0, "attempts")]
         for one in story.attempts:
@@ -159,12 +161,6 @@ def _attempt(one: AttemptStory) -> Iterator[OutlineItem]:
     if one.fault is not None and one.fault.detail:
         for line in prose(one.fault.detail, 2, "detail", "dim"):
             yield line._replace(shut=line.depth == 2)
-
-
-def _fault(fault: Fault, depth: int) -> Iterator[OutlineItem]:
-    yield OutlineItem(fault_line(fault), "failed", depth)
-    if fault.detail:
-        yield from prose(fault.detail, depth + 1, role="dim")
 
 
 def markdown_of(output: Data) -> str:

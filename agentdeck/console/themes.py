@@ -43,12 +43,8 @@ class Themes:
 
     def files(self) -> dict[str, Path]:
         """Theme files by name; of two of a name the later folder's."""
-        return {
-            file.stem: file
-            for folder in self.folders
-            if folder.is_dir()
-            for file in sorted(folder.glob("*.yaml"))
-        }
+        folders = (folder for folder in self.folders if folder.is_dir())
+        return {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
 
     def changed(self, only: str = "") -> Iterator[Theme | BrokenTheme]:
         """What is new or was edited since it was read last; `only` looks at one name and nothing else."""

@@ -13,6 +13,7 @@ from textual.pilot import Pilot
 from agentdeck.console import throttle
 from agentdeck.engine.launch import Launch, Outcome
 from agentdeck.engine.launch import run as start
+from agentdeck.store.reader import Reader
 from agentdeck.workflow.loader import loads
 from tests.console import threads
 
@@ -66,6 +67,15 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
     definition = loads(SHOP).definition
     tasks = [{"id": f"A-{n}"} for n in (1, 2, 3)]
     return db, asyncio.run(start(Launch(definition, folder, {}, tasks, 4, db=db, source={"total": 3})))
+
+
+def newest(db: Path) -> str:
+    """The run of a store that was started last."""
+    reader = Reader(db)
+    try:
+        return reader.runs(1)[0].run
+    finally:
+        reader.close()
 
 
 async def until(pilot: Pilot[None], holds: Callable[[], bool], seconds: float = 20.0) -> None:

@@ -25,15 +25,14 @@ from textual.widgets import Input, OptionList
 
 from agentdeck import console, operations
 from agentdeck.cli.main import HELP, MODULES, cli, one_line_help
-from agentdeck.console import keymap
+from agentdeck.console.actions import resolve_keymap
 from agentdeck.console.app import DeckApp
 from agentdeck.console.graph.pane import GraphPane
 from agentdeck.console.log.lines_widget import LogLines
 from agentdeck.console.panes.limits import LimitsPane
 from agentdeck.console.panes.playbar import PlayBar
 from agentdeck.console.panes.tasks import TasksPane
-from agentdeck.console.screens.dialogs import Choice, Confirm
-from agentdeck.console.screens.help import Help
+from agentdeck.console.screens.dialogs import Choice, Confirm, Help
 from agentdeck.console.screens.run import RunScreen
 from agentdeck.console.screens.run_controls import SELECTABLE, TYPED
 from agentdeck.console.table import Table
@@ -41,7 +40,7 @@ from agentdeck.engine.commands import COMMANDS
 from agentdeck.engine.launch import Outcome
 from agentdeck.insight.replay import Playback
 from agentdeck.operations.actions import ACTIONS, BY_ID
-from tests.console.conftest import until
+from tests.console.conftest import newest, until
 from tests.insight.test_playback import DEFINITION, LOG
 
 VERBS = [action.verb for action in ACTIONS if action.verb]
@@ -163,20 +162,20 @@ def test_a_handler_takes_no_key_while_its_field_is_closed(kind: str) -> None:
     ],
 )
 def test_keys_of_panes_and_dialogs_that_cannot_be_used(wanted: dict[str, object], said: str) -> None:
-    keys, faults = keymap.resolve(wanted)
+    keys, faults = resolve_keymap(wanted)
     assert not keys
     assert len(faults) == 1
     assert said in faults[0]
 
 
 def test_a_key_that_two_actions_of_a_widget_share_can_be_kept() -> None:
-    keys, faults = keymap.resolve({"table.open": ["enter", "o"], "confirm.previous": ["up", "k"]})
+    keys, faults = resolve_keymap({"table.open": ["enter", "o"], "confirm.previous": ["up", "k"]})
     assert keys == {"table.open": "enter,o", "confirm.previous": "up,k"}
     assert not faults
 
 
 def test_an_entry_that_is_left_out_keeps_the_key_of_its_action() -> None:
-    keys, faults = keymap.resolve({"run.pause": "d", "run.hurry": "p"})
+    keys, faults = resolve_keymap({"run.pause": "d", "run.hurry": "p"})
     assert not keys
     assert [fault.partition(":")[2].partition(";")[0].strip() for fault in faults] == [
         "run.pause: d is run.drain already",
@@ -185,7 +184,7 @@ def test_an_entry_that_is_left_out_keeps_the_key_of_its_action() -> None:
 
 
 def test_a_pane_may_have_a_key_of_its_screen() -> None:
-    keys, faults = keymap.resolve({"table.sort": "p", "log.wrap": "v", "graph.fit": "z", "step.pager": "f2"})
+    keys, faults = resolve_keymap({"table.sort": "p", "log.wrap": "v", "graph.fit": "z", "step.pager": "f2"})
     assert len(keys) == 4
     assert not faults
 
@@ -197,7 +196,7 @@ async def test_keys_of_a_table_a_log_and_a_graph_are_changed_by_a_keymap(
     (home / "keymap.yaml").write_text(
         "table.reverse: f6\ngraph.zoom_out: f7\nlog.wrap: [f8, w]\nchoice.no: m\n", encoding="utf-8"
     )
-    app = DeckApp(recorded[0], run="last")
+    app = DeckApp(recorded[0], run=newest(recorded[0]))
     async with app.run_test(size=(160, 48)) as pilot:
         await until(pilot, lambda: bool(app.screen.query(TasksPane) and app.screen.query(LogLines)))
         table, graph = app.screen.query_one(TasksPane), app.screen.query_one(GraphPane)
@@ -246,7 +245,7 @@ async def test_keys_of_a_table_a_log_and_a_graph_are_changed_by_a_keymap(
 
 @pytest.mark.anyio
 async def test_the_palette_finds_the_actions_of_the_focused_pane(recorded: tuple[Path, Outcome]) -> None:
-    app = DeckApp(recorded[0], run="last")
+    app = DeckApp(recorded[0], run=newest(recorded[0]))
     async with app.run_test(size=(160, 48)) as pilot:
         await until(pilot, lambda: bool(app.screen.query(LogLines)))
         log = app.screen.query_one(LogLines)
@@ -273,7 +272,7 @@ def test_what_can_be_typed() -> None:
 async def test_every_command_on_a_target_is_carried_out(recorded: tuple[Path, Outcome]) -> None:
     typed = {name for name, action in TYPED.items() if SELECTABLE.issuperset(action.targets) and name != "go"}
     bound = set(re.findall(r"command\('(\w+)'\)", " ".join(action.does for action in ACTIONS)))
-    app = DeckApp(recorded[0], run="last")
+    app = DeckApp(recorded[0], run=newest(recorded[0]))
     async with app.run_test() as pilot:
         await until(pilot, lambda: isinstance(app.screen, RunScreen))
         assert isinstance(app.screen, RunScreen)

@@ -14,14 +14,13 @@ from agentdeck.console.app import DeckApp
 from agentdeck.console.pane import PANES
 from agentdeck.console.row_list import RowList
 from agentdeck.console.screens.deck import DeckScreen
-from agentdeck.console.screens.dialogs import Confirm
-from agentdeck.console.screens.help import Help
+from agentdeck.console.screens.dialogs import Confirm, Help
 from agentdeck.console.screens.history import HistoryScreen
 from agentdeck.console.screens.launch import LaunchScreen
 from agentdeck.console.screens.run import RunScreen
 from agentdeck.engine.launch import Outcome
 from agentdeck.operations import engine_process
-from tests.console.conftest import SHOP, until
+from tests.console.conftest import SHOP, newest, until
 
 pytestmark = pytest.mark.anyio
 
@@ -63,7 +62,7 @@ async def test_the_deck_lists_workflows_and_their_faults(tmp_path: Path) -> None
 
 async def test_a_recorded_run_fills_the_run_screen(recorded: tuple[Path, Outcome]) -> None:
     db, outcome = recorded
-    app = DeckApp(db, run="last")
+    app = DeckApp(db, run=newest(db))
     async with app.run_test(size=(160, 48)) as pilot:
         await until(pilot, lambda: isinstance(app.screen, RunScreen))
         screen = app.screen
@@ -81,7 +80,7 @@ async def test_a_recorded_run_fills_the_run_screen(recorded: tuple[Path, Outcome
 
 @pytest.mark.parametrize(("size", "on"), [((80, 24), {"graph"}), ((100, 30), {"graph", "agents"})])
 async def test_the_run_screen_adapts(recorded: tuple[Path, Outcome], size: tuple[int, int], on: set[str]) -> None:
-    app = DeckApp(recorded[0], run="last")
+    app = DeckApp(recorded[0], run=newest(recorded[0]))
     async with app.run_test(size=size) as pilot:
         await until(pilot, lambda: isinstance(app.screen, RunScreen))
         screen = app.screen

@@ -48,7 +48,7 @@ from pathlib import Path
 from agentdeck.operations import engine_process
 from agentdeck.console.app import DeckApp
 engine = engine_process.launch(Path("deck.db"), Path("gate.yaml"), engine_process.LaunchRequest())
-DeckApp(Path("deck.db"), run=engine.run, engine=engine).run()
+DeckApp(Path("deck.db"), engine=engine).run()
 """
 
 

@@ -47,7 +47,7 @@ async def test_nothing_stays_open_after_all_screens(recorded: tuple[Path, Outcom
 async def test_nothing_stays_open_when_it_is_closed_while_it_reads(recorded: tuple[Path, Outcome]) -> None:
     db, outcome = recorded
     for _ in range(3):
-        app = DeckApp(db, run="last")
+        app = DeckApp(db, run=outcome.run)
         async with app.run_test(size=(140, 40)):
             app.push_screen(RunScreen(db, outcome.run))
             app.push_screen(HistoryScreen())
@@ -71,9 +71,10 @@ asyncio.run(order.run(db=db))
 assert_all_closed(db)
 
 from agentdeck.console.app import DeckApp
+from tests.console.conftest import newest
 
 async def show():
-    app = DeckApp(db, run="last")
+    app = DeckApp(db, run=newest(db))
     async with app.run_test(size=(140, 40)) as pilot:
         await pilot.pause(0.5)
         await pilot.press("escape")

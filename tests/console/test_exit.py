@@ -36,7 +36,7 @@ from agentdeck.console.app import DeckApp
 from agentdeck.store import async_reader
 async_reader.open_for_reading = lambda path: time.sleep(3600)  # a network drive that is gone
 
-DeckApp(Path(sys.argv[1]), run="last").run()
+DeckApp(Path(sys.argv[1]), run="r1").run()
 print("left", flush=True)
 """
 

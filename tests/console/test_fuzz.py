@@ -35,7 +35,7 @@ async def test_keys_at_random(
     monkeypatch.setattr("agentdeck.operations.engine_process.EngineProcess.__init__", _no_engine)
     monkeypatch.setattr(DeckApp, "exit", lambda *_, **__: None)
     chance = random.Random(seed)
-    app = DeckApp(db, run="last")
+    app = DeckApp(db, run=recorded[1].run)
     typed: list[str] = []
     async with app.run_test(size=(120, 40)) as pilot:
         end = time.monotonic() + seconds

@@ -27,7 +27,7 @@ from agentdeck.operations.commands import hurry
 from agentdeck.store.reader import Reader
 from agentdeck.terminal_text import dotted
 from benchmarks.terminal import Terminal
-from tests.console.conftest import until
+from tests.console.conftest import newest, until
 from tests.console.evil import ALL, EVIL, FORBIDDEN, check, recorded, root
 
 pytestmark = pytest.mark.anyio
@@ -59,7 +59,7 @@ async def opened(pilot: Pilot[None], app: DeckApp) -> RunScreen:
 async def test_every_pane_of_a_run(evil: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RunScreen, "action_back", lambda _: None)
     monkeypatch.setattr(RunScreen, "action_up", lambda _: None)
-    app = DeckApp(evil, run="last")
+    app = DeckApp(evil, run=newest(evil))
     async with app.run_test(size=size) as pilot:
         screen = await opened(pilot, app)
         for number, name in enumerate(PANES, 1):
@@ -91,7 +91,7 @@ def last_run(db: Path) -> str:
 
 @pytest.mark.parametrize("step", ["says", "fails", "shell", "model", "each[0]", "asks"])
 async def test_every_step_told_whole(evil: Path, step: str) -> None:
-    app = DeckApp(evil, run="last")
+    app = DeckApp(evil, run=newest(evil))
     async with app.run_test(size=(100, 40)) as pilot:
         screen = await opened(pilot, app)
         task = max((row.task for row in screen.view.recent), key=len)
@@ -153,7 +153,7 @@ async def test_what_is_typed_into_keeps_it_and_shows_dots(text: str) -> None:
 async def test_palette_questions_and_toasts(evil: Path, tmp_path: Path) -> None:
     db = tmp_path / "deck.db"
     shutil.copy(evil, db)
-    app = DeckApp(db, run="last")
+    app = DeckApp(db, run=newest(db))
     async with app.run_test(size=(100, 40)) as pilot:
         screen = await opened(pilot, app)
         await pilot.press("ctrl+p")
@@ -164,7 +164,7 @@ async def test_palette_questions_and_toasts(evil: Path, tmp_path: Path) -> None:
         await pilot.press("3", "end", "c")
         await look(pilot, app, "a question")
         await pilot.press("escape")
-        screen.send(hurry(ALL))
+        screen.send_command(screen.run, hurry(ALL))
         await pilot.pause(0.6)
         check(app, "an answer")
         screen.live.feed.fault = ALL
@@ -173,7 +173,7 @@ async def test_palette_questions_and_toasts(evil: Path, tmp_path: Path) -> None:
 
 
 def test_a_real_terminal_is_told_nothing_but_colours_places_and_modes(evil: Path, tmp_path: Path) -> None:
-    call = f"DeckApp(Path({str(evil)!r}), run='last').run()"
+    call = f"DeckApp(Path({str(evil)!r}), run={newest(evil)!r}).run()"
     call = f"from pathlib import Path; from agentdeck.console.app import DeckApp; {call}"
     env = {"PYTHONPATH": root(), "XDG_CONFIG_HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path)}
     terminal = Terminal([sys.executable, "-c", call], env=env, folder=tmp_path)

@@ -9,8 +9,8 @@ from textual.app import App
 from textual.color import Color
 from textual.theme import BUILTIN_THEMES
 
-from agentdeck.console import keymap, themes
-from agentdeck.console.actions import SCREENS, bindings
+from agentdeck.console import themes
+from agentdeck.console.actions import SCREENS, bindings, resolve_keymap
 from agentdeck.console.app import DeckApp
 from agentdeck.console.screens.history import HistoryScreen
 from agentdeck.console.state_style import ROLES, RoleStyles
@@ -18,7 +18,7 @@ from agentdeck.engine.launch import Outcome
 from agentdeck.operations.action_types import EVERYWHERE
 from agentdeck.operations.actions import ACTIONS
 from agentdeck.operations.bundled_files import themes as bundled
-from tests.console.conftest import until
+from tests.console.conftest import newest, until
 
 NAMES = sorted(file.stem for file in bundled().glob("*.yaml"))
 
@@ -29,7 +29,7 @@ def test_no_screen_has_a_key_of_everywhere() -> None:
 
 
 def test_a_keymap_is_taken_over() -> None:
-    keys, faults = keymap.resolve({"run.pause": "space", "run.cancel": ["c", "del"], "everywhere.help": "?"})
+    keys, faults = resolve_keymap({"run.pause": "space", "run.cancel": ["c", "del"], "everywhere.help": "?"})
     assert keys == {"run.pause": "space", "run.cancel": "c,delete", "everywhere.help": "question_mark"}
     assert not faults
 
@@ -48,14 +48,14 @@ def test_a_keymap_is_taken_over() -> None:
     ],
 )
 def test_what_cannot_be_kept_is_told(wanted: dict[str, object], said: str) -> None:
-    keys, faults = keymap.resolve(wanted)
+    keys, faults = resolve_keymap(wanted)
     assert len(faults) == 1
     assert said in faults[0]
     assert set(keys) <= {"run.pause"}
 
 
 def test_keys_can_be_swapped() -> None:
-    keys, faults = keymap.resolve({"run.pause": "d", "run.drain": "p"})
+    keys, faults = resolve_keymap({"run.pause": "d", "run.drain": "p"})
     assert keys == {"run.pause": "d", "run.drain": "p"}
     assert not faults
 
@@ -170,7 +170,7 @@ async def test_no_color_leaves_the_terminal_its_own(
     recorded: tuple[Path, Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    app = DeckApp(recorded[0], run="last")
+    app = DeckApp(recorded[0], run=newest(recorded[0]))
     async with app.run_test(size=(160, 48)) as pilot:
         await until(pilot, lambda: bool(getattr(app.screen, "panes", None)))
         await pilot.pause()

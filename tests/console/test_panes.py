@@ -222,7 +222,8 @@ async def test_nothing_an_agent_says_gets_through() -> None:
     for pane in (AgentsPane(), TasksPane(), Header(), TimelinePane(Recorded(events))):
         app = Stage(pane)
         async with app.run_test(size=(120, 12)) as pilot:
-            pane.show_selection(Selection("", evil))
+            if not isinstance(pane, Header):
+                pane.show_selection(Selection("", evil))
             pane.tick(view, 2.0)
             await app.workers.wait_for_complete()
             await pilot.pause()

@@ -54,10 +54,10 @@ async def test_a_finished_run_says_how_far_it_is_read_until_all_is(
         screen = app.screen
         assert isinstance(screen, RunScreen)
         shares = set()
-        while screen.live.intake is None or not screen.live.intake.caught_up:
+        while not screen.live.caught_up:
             await pilot.pause(0.01)
             screen.frame()
-            if screen.live.intake is None or screen.live.intake.caught_up:
+            if screen.live.caught_up or not screen.live.is_open:
                 break
             top = page(screen.panes.header)
             found = re.search(r"reading (\d+) %", top[0])

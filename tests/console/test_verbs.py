@@ -27,7 +27,7 @@ from agentdeck.operations import engine_process
 from agentdeck.operations.engine_process import LaunchRequest
 from agentdeck.store.reader import Reader
 from agentdeck.views.step_story import StepStory
-from tests.console.conftest import until
+from tests.console.conftest import newest, until
 
 pytestmark = pytest.mark.anyio
 
@@ -350,7 +350,7 @@ async def test_verbs_are_typed_with_their_arguments(tmp_path: Path) -> None:
 
 async def test_every_pane_opens_the_story_of_a_step_of_a_recorded_run(recorded: tuple[Path, Outcome]) -> None:
     db, outcome = recorded
-    app = DeckApp(db, run="last")
+    app = DeckApp(db, run=newest(db))
     async with app.run_test(size=(160, 48)) as pilot:
         await until(pilot, lambda: isinstance(app.screen, RunScreen))
         screen = app.screen

@@ -14,6 +14,8 @@ from agentdeck.terminal_text import clean
 from agentdeck.views.agent_totals import AgentTotals
 from agentdeck.views.run_view import RunView
 
+DASH: Pieces = (("–", "line"),)
+
 
 def number(value: int, role: str) -> Pieces:
     """A count; a faint dot for zero."""
@@ -100,56 +102,46 @@ def _progress(totals: AgentTotals) -> Pieces:
     own = max(0, steps["failed"] - totals.blocked)
     steps["cancelled"] += steps["failed"] - own  # neither were they tried
     steps["failed"] = own
-    parts = [
-        (steps[state], state)
-        for state in ("done", "rejected", "skipped", "failed", "cancelled", "asking", "running")
-    ]
-    return bar(parts, max(1, sum(steps.values())), BAR)
+    return bar([(steps[state], state) for state in BAR_STATES], max(1, sum(steps.values())), BAR)
 
 
 def _quantile(name: str, share: float, rank: int) -> Column[AgentTotals]:
-    return Column(
-        name,
-        lambda totals: (
-            (("–", "line"),)
-            if (value := totals.durations.quantile(share)) is None
-            else ((seconds(value), "text"),)
-        ),
-        7,
-        right=True,
-        rank=rank,
-        order=lambda totals: totals.durations.quantile(share),
-    )
+    def value(totals: AgentTotals) -> float | None:
+        return totals.durations.quantile(share)
+
+    def show(totals: AgentTotals) -> Pieces:
+        return DASH if (found := value(totals)) is None else ((seconds(found), "text"),)
+
+    return Column(name, show, 7, right=True, rank=rank, order=value)
 
 
 def _success(totals: AgentTotals) -> Pieces:
     share = success(totals)
     if share is None:
-        return (("–", "line"),)
+        return DASH
     return ((percent(share), "text" if share >= 0.95 else "warn" if share >= 0.5 else "bad"),)
 
 
 def _waiting(totals: AgentTotals) -> Pieces:
     reason, spent = longest(totals.waiting)
-    if spent < 0.05:
-        return (("–", "line"),)
-    return ((f"{seconds(spent):>7} ", "text"), (clean(reason), reason))
+    return DASH if spent < 0.05 else ((f"{seconds(spent):>7} ", "text"), (clean(reason), reason))
 
 
 def _tokens(totals: AgentTotals) -> Pieces:
     if totals.tokens_in is None and totals.tokens_out is None:
-        return (("–", "line"),)
+        return DASH
     shown = [count(n) if n is not None else "?" for n in (totals.tokens_in, totals.tokens_out)]
     return ((f"{shown[0]}→{shown[1]}", "text"),)
 
 
 def _usd(totals: AgentTotals) -> Pieces:
     if totals.cost is None:
-        return (("?", "warn"),) if totals.costs_unknown else (("–", "line"),)
+        return (("?", "warn"),) if totals.costs_unknown else DASH
     return ((dollars(totals.cost), "text"),)
 
 
 BAR = 10
+BAR_STATES = ("done", "rejected", "skipped", "failed", "cancelled", "asking", "running")
 #: column: the state whose count is shown in it too.
 BESIDE = {"running": "asking", "done": "rejected"}
 COLUMNS: tuple[Column[AgentTotals], ...] = (

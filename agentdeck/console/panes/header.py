@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from agentdeck.console.line_widget import Line, LineWidget, Piece, Pieces, bar, fit_pieces, width_of
-from agentdeck.console.pane import Selection
 from agentdeck.console.state_style import GLYPHS
 from agentdeck.console.throttle import Throttle
 from agentdeck.insight.attention import AttentionCounts, attention_counts, paused_by_budget, why_paused
@@ -50,12 +49,11 @@ class Header(LineWidget, can_focus=False):
         self._run = ""
 
     def tick(self, view: RunView, now: float) -> None:
-        if view.run != self._run:
-            self._run, self._tasks, self._steps = view.run, Pace(TASKS), Pace(STEPS)
         self._view, self._now = view, now
-        if self.reading is not None:
+        if view.run != self._run or self.reading is not None:
             # The pace is that of new events, not that of reading past ones.
-            self._tasks, self._steps = Pace(TASKS), Pace(STEPS)
+            self._run, self._tasks, self._steps = view.run, Pace(TASKS), Pace(STEPS)
+        if self.reading is not None:
             self.refresh_lines()
             return
         self._tasks.note(now, view.tasks.ended)
@@ -67,13 +65,6 @@ class Header(LineWidget, can_focus=False):
             self._looked = now
             self._attention = attention_counts(view, now, self._last_output)
         self.refresh_lines()
-
-    def show_selection(self, selection: Selection) -> None:
-        """The header shows the whole run, whatever is selected."""
-
-    @property
-    def cursor_selection(self) -> Selection | None:
-        return None
 
     def draw(self, y: int, width: int) -> Line:
         view = self._view
@@ -132,17 +123,15 @@ class Header(LineWidget, can_focus=False):
         if height < 2:
             tasks = view.tasks
             shown.append(((f"{tasks.ended:,}/{self._known(view)}", "text"),))
+        elapsed = view.seconds
+        if view.ended is None and view.started is not None:
+            elapsed = max(0.0, self._now - view.started - view.idle)
         idle = ((f" +{seconds(view.idle)} idle", "dim"),) if view.idle >= 1 and self.size.width >= 100 else ()
-        shown.append(((seconds(self._elapsed(view)), "text"), *idle))
+        shown.append(((seconds(elapsed), "text"), *idle))
         if view.ended is None and not self.lost:
             left = self._eta(view)
             shown.append((("ETA ", "dim"), (seconds(left) if left is not None else "–", "accent")))
         return shown
-
-    def _elapsed(self, view: RunView) -> float:
-        if view.ended is not None or view.started is None:
-            return view.seconds
-        return max(0.0, self._now - view.started - view.idle)
 
     def _eta(self, view: RunView) -> float | None:
         """Seconds until all tasks have ended at the pace of the last ones. None where that cannot be known."""
@@ -163,19 +152,14 @@ class Header(LineWidget, can_focus=False):
         tasks = view.tasks
         going = tasks.opened - tasks.ended
         whole = self._total(view) or tasks.opened
-        parts = [
-            (tasks.done, "done"),
-            (tasks.failed, "failed"),
-            (tasks.cancelled, "cancelled"),
-            (going, "running"),
-        ]
-        size = max(8, min(60, width // 4))
+        others = [(tasks.failed, "failed"), (tasks.cancelled, "cancelled"), (going, "running")]
+        progress = bar([(tasks.done, "done"), *others], max(1, whole), max(8, min(60, width // 4)))
         counts: list[Piece] = [(f"{tasks.done:,}", "done"), (" done", "dim")]
-        for number, word in ((tasks.failed, "failed"), (tasks.cancelled, "cancelled"), (going, "open")):
+        for number, role in others:
             if number:
-                counts += [(f"  {number:,}", "running" if word == "open" else word), (f" {word}", "dim")]
+                counts += [(f"  {number:,}", role), (" open" if role == "running" else f" {role}", "dim")]
         return [
-            ((" ", "text"), *bar(parts, max(1, whole), size)),
+            ((" ", "text"), *progress),
             tuple(counts),
             (("of ", "dim"), (self._known(view), "text"), (" tasks", "dim")),
         ]
@@ -196,23 +180,21 @@ class Header(LineWidget, can_focus=False):
     def _waiting(self, view: RunView, width: int) -> list[Pieces]:
         """What steps waited for so far, by reason, longest first. Needs are left out: they are the graph."""
         spent = self._sums.waited
-        told = sorted(((time, reason) for reason, time in spent.items() if time >= 0.05), reverse=True)
-        if not told:
+        waits = sorted(((time, reason) for reason, time in spent.items() if time >= 0.05), reverse=True)
+        if not waits:
             return [((" nothing waited" + (" yet" if view.ended is None else ""), "dim"),)]
-        parts: list[Piece] = [(" ", "text")]
         legend = [
             ((f"{GLYPH} ", reason), (f"{clean(reason)} ", "dim"), (seconds(time), "text"))
-            for time, reason in told
+            for time, reason in waits
         ]
-        size = max(8, min(60, width // 4))
-        parts += bar(told, sum(time for time, _ in told), size)
-        return [tuple(parts), (("waited", "dim"),), *legend]
+        waited = bar(waits, sum(time for time, _ in waits), max(8, min(60, width // 4)))
+        return [((" ", "text"), *waited), (("waited", "dim"),), *legend]
 
     def _people(self) -> list[Pieces]:
         """How many steps need attention, and why; empty where none does."""
         found = self._attention
         whole = sum(found)
-        told = (
+        kinds = (
             (found.budget * (self.size.height > 2), "budget used up", "paused"),
             (found.failed, "letters" if found.failed > 1 else "letter", "failed"),
             (found.asking, "asking", "approval"),
@@ -220,12 +202,12 @@ class Header(LineWidget, can_focus=False):
         )
         groups: list[Pieces] = [
             ((f"{MARKS[role]} {word if role == 'paused' else f'{number:,} {word}'}", role),)
-            for number, word, role in told
+            for number, word, role in kinds
             if number
         ]
         if whole and self.size.height > 2:
-            said = "1 needs a person" if whole == 1 else f"{whole:,} need a person"
-            groups.insert(0, ((said, "title"), (" !", "accent")))
+            need = "1 needs a person" if whole == 1 else f"{whole:,} need a person"
+            groups.insert(0, ((need, "title"), (" !", "accent")))
         return groups
 
 
@@ -242,17 +224,17 @@ class Sums(NamedTuple):
 def _sums(view: RunView) -> Sums:
     ended, tokens = 0, None
     waited: dict[str, float] = {}
-    tallies = view.agents.values()
-    for tally in tallies:
-        counts = tally.counts
+    agents = view.agents.values()
+    for totals in agents:
+        counts = totals.counts
         ended += counts["done"] + counts["failed"] + counts["cancelled"]
-        for used in (tally.tokens_in, tally.tokens_out):
+        for used in (totals.tokens_in, totals.tokens_out):
             if used is not None:
                 tokens = (tokens or 0) + used
-        for reason, spent in tally.waiting.items():
+        for reason, spent in totals.waiting.items():
             if reason != "needs":
                 waited[reason] = waited.get(reason, 0.0) + spent
-    return Sums(ended, tokens, total_cost((tally.costs_unknown, tally.usd) for tally in tallies), waited)
+    return Sums(ended, tokens, total_cost((totals.costs_unknown, totals.usd) for totals in agents), waited)
 
 
 GLYPH = "━"

@@ -38,7 +38,8 @@ class LimitsPane(Table[Limit]):
 
     `change` asks the run's owner to set a limit. `forecast` says in a line what that would do; it is called while
     a value is turned, on the loop, so it must be quick. Call `refused` where the owner refuses. `calls`,
-    set by the screen before a tick, is the current use of the providers' limits.
+    set by the screen before a tick, is the current use of the providers' limits. `editing` names the limit with
+    an open field; empty while there is none.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -54,10 +55,10 @@ class LimitsPane(Table[Limit]):
         super().__init__(self._columns(), self.rows, empty="no limits known")
         self._change = change
         self._forecast = forecast
-        self._editing = ""
+        self.editing = ""
         self._typed = self._beside = ""
         self._untouched = False  # the field holds the value that is in force: the first character replaces it
-        self._said: dict[str, Pieces] = {}
+        self._notes: dict[str, Pieces] = {}
         self._asked: dict[str, object] = {}
         self._undo: list[tuple[str, object]] = []
         self._use: dict[str, deque[float]] = {}
@@ -79,7 +80,10 @@ class LimitsPane(Table[Limit]):
         for name, value in list(self._asked.items()):
             if view.limits.get(name) == value:
                 del self._asked[name]
-                self._said[name] = ((f"applied #{_told(view, name)}", "good"),)
+                changes = (
+                    m.seq for m in reversed(view.timeline) if m.kind == "limit" and m.text.startswith(f"{name}:")
+                )
+                self._notes[name] = ((f"applied #{next(changes, view.seq)}", "good"),)
         self.refresh_lines()
 
     def _sample(self, now: float) -> None:
@@ -93,12 +97,10 @@ class LimitsPane(Table[Limit]):
     def show_selection(self, selection: Selection) -> None:
         """Put the cursor on the limits of the selected agent, if it has any."""
         self._beside = selection.task
-        if selection.agent and not self._editing and not str(self.key).startswith(f"agents.{selection.agent}."):
-            prefix = f"agents.{selection.agent}."
-            key = next(
-                (k for at in range(self.rows.count) if (k := str(self.rows.key(at))).startswith(prefix)), ""
-            )
-            if key:
+        prefix = f"agents.{selection.agent}."
+        if selection.agent and not self.editing and not str(self.key).startswith(prefix):
+            keys = (str(self.rows.key(at)) for at in range(self.rows.count))
+            if key := next((key for key in keys if key.startswith(prefix)), ""):
                 self.move_to_key(key)
 
     def on_table_row_changed(self, event: Table.RowChanged) -> None:
@@ -113,7 +115,7 @@ class LimitsPane(Table[Limit]):
         self._asked.pop(name, None)
         if self._undo and self._undo[-1][0] == name:
             self._undo.pop()
-        self._said[name] = ((clean(why), "bad"),)
+        self._notes[name] = ((clean(why), "bad"),)
         self.refresh_lines()
 
     def _columns(self) -> tuple[Column[Limit], ...]:
@@ -139,15 +141,15 @@ class LimitsPane(Table[Limit]):
     def _beneath(self) -> Pieces:
         """What turning it would do, where its column is too narrow for that."""
         limit = self._limit()
-        if limit is None or limit.name != self._editing:
+        if limit is None or limit.name != self.editing:
             return ()
-        told = self._effect(limit)
+        effect = self._effect(limit)
         room = next((room for column, room in self.layout_of(self.size.width)[0] if column.name == "effect"), 0)
-        return told if width_of(told) > room else ()
+        return effect if width_of(effect) > room else ()
 
     def _now(self, limit: Limit) -> Pieces:
         name = limit.name
-        if name == self._editing:
+        if name == self.editing:
             before = f"{shown(limit, limit.value)} → " if self.size.width >= 100 else "→ "
             role = "cursor" if self._untouched and self.has_focus else "accent"
             return ((before, "dim"), (clean(self._typed), role), ("▏", "accent"))
@@ -161,8 +163,8 @@ class LimitsPane(Table[Limit]):
         return ((spark(list(used), SPARK, high or None), "warn" if limit.over else "running"),)
 
     def _effect(self, limit: Limit) -> Pieces:
-        if limit.name != self._editing:
-            return self._said.get(limit.name, ())
+        if limit.name != self.editing:
+            return self._notes.get(limit.name, ())
         try:
             value = read(limit, self._typed)
         except ValueError as error:
@@ -178,21 +180,16 @@ class LimitsPane(Table[Limit]):
         return self.rows.row(self.cursor) if self.rows.count else None
 
     @property
-    def editing(self) -> bool:
-        """Whether a field is open, and digits are typed into it."""
-        return bool(self._editing)
-
-    @property
     def cursor_selection(self) -> Selection | None:
         return None
 
     def _edit(self, limit: Limit, text: str, *, untouched: bool = False) -> None:
-        self._editing, self._typed, self._untouched = limit.name, text, untouched
-        self._said.pop(limit.name, None)
+        self.editing, self._typed, self._untouched = limit.name, text, untouched
+        self._notes.pop(limit.name, None)
         self.refresh_lines()
 
     def _leave(self) -> None:
-        self._editing = ""
+        self.editing = ""
         self.refresh_lines()
 
     def action_turn(self, by: int) -> None:
@@ -200,7 +197,7 @@ class LimitsPane(Table[Limit]):
         if limit is None:
             return
         value: object = limit.value
-        if self._editing == limit.name:
+        if self.editing == limit.name:
             with suppress(ValueError):
                 value = read(limit, self._typed)
         if isinstance(value, str) and value != "auto":
@@ -211,7 +208,7 @@ class LimitsPane(Table[Limit]):
             least, most = range_of(limit.name)
             self._edit(limit, written(limit, min(most, max(least, now + by * _notch(limit, now, by)))))
         else:
-            self._said[limit.name] = (("enter opens a field for its new value", "dim"),)
+            self._notes[limit.name] = (("enter opens a field for its new value", "dim"),)
             self.refresh_lines()
 
     def action_open(self) -> None:
@@ -219,14 +216,14 @@ class LimitsPane(Table[Limit]):
         limit = self._limit()
         if limit is None:
             return
-        if self._editing != limit.name:
+        if self.editing != limit.name:
             self._edit(limit, shown(limit, limit.value), untouched=True)
             return
         try:
             value = read(limit, self._typed)
         except ValueError:
             return
-        self._editing = ""
+        self.editing = ""
         if value != limit.value:
             self._undo.append((limit.name, limit.value))
             self._ask(limit.name, value)
@@ -241,14 +238,14 @@ class LimitsPane(Table[Limit]):
 
     def _ask(self, name: str, value: object) -> None:
         self._asked[name] = value
-        self._said.pop(name, None)
+        self._notes.pop(name, None)
         self._change(name, value)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        return bool(action == "clear" and self._editing) or super().check_action(action, parameters)
+        return bool(action == "clear" and self.editing) or super().check_action(action, parameters)
 
     def action_clear(self) -> None:
-        if self._editing:
+        if self.editing:
             self._leave()
         else:
             super().action_clear()
@@ -258,9 +255,7 @@ class LimitsPane(Table[Limit]):
             super().on_key(event)
             return
         limit = self._limit()
-        if limit is None:
-            return
-        if self._editing != limit.name:
+        if limit is None or self.editing != limit.name:
             return
         character = event.character or ""
         if event.key == "backspace":
@@ -275,23 +270,16 @@ class LimitsPane(Table[Limit]):
 
 def _typed(limit: Limit) -> str:
     """What a value of it may hold beside digits; other keys keep their meaning."""
-    if limit.setting == "timeout":
-        return ".smhd"
-    if limit.setting == "usd":
-        return "$."
-    if limit.setting == "concurrent":
-        return "autone"
-    if limit.setting.endswith("tokens") or isinstance(limit.value, str):
-        return "./kMsminhdautone"
-    return ""
+    others = "./kMsminhdautone" if limit.setting.endswith("tokens") or isinstance(limit.value, str) else ""
+    return {"timeout": ".smhd", "usd": "$.", "concurrent": "autone"}.get(limit.setting, others)
 
 
 def shown(limit: Limit, value: object) -> str:
     """A value with its unit."""
     if value is None:
         return "none"
-    told = number(value)
-    return clean(str(value)) if told is None else written(limit, told)
+    plain = number(value)
+    return clean(str(value)) if plain is None else written(limit, plain)
 
 
 def written(limit: Limit, value: float) -> str:
@@ -366,10 +354,3 @@ def _waiting(limit: Limit) -> Pieces:
     if not limit.waiting:
         return (("–" if limit.waiting is None else "·", "line"),)
     return ((count(limit.waiting), "ready"),)
-
-
-def _told(view: RunView, name: str) -> int:
-    """Under which number the last change of this limit is in the log."""
-    return next(
-        (m.seq for m in reversed(view.timeline) if m.kind == "limit" and m.text.startswith(name + ":")), view.seq
-    )

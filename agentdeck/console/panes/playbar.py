@@ -49,8 +49,6 @@ class PlayBar(LineWidget):
         self.playback.fold(budget)
         self.refresh_lines()
 
-    # How it looks --------------------------------------------------------------------------------------------
-
     def draw(self, y: int, width: int) -> Line:
         return self._words(width) if y == 0 else self._bar(width)
 
@@ -101,8 +99,6 @@ class PlayBar(LineWidget):
         back = self.playback
         whole = back.end - back.begin
         return min(width - 1, int((at - back.begin) / whole * (width - 1))) if whole > 0 else 0
-
-    # What is done to it --------------------------------------------------------------------------------------
 
     def action_play(self) -> None:
         back = self.playback

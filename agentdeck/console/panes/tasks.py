@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from agentdeck.console.line_widget import Pieces, bar
 from agentdeck.console.pane import Selection, SelectionChanged
-from agentdeck.console.panes.agents import number
+from agentdeck.console.panes.agents import BAR_STATES, number
 from agentdeck.console.state_style import GLYPHS
 from agentdeck.console.table import Table
 from agentdeck.console.table_model import Column, TableRows
@@ -114,5 +114,4 @@ def _strip(task: Task) -> Pieces:
     states = ["waiting" if step is None else step.display_state for step in steps]
     if len(states) <= STRIP:
         return tuple((GLYPHS[state], state) for state in states)
-    order = ("done", "rejected", "skipped", "failed", "cancelled", "asking", "running")
-    return bar([(states.count(state), state) for state in order], len(states), STRIP)
+    return bar([(states.count(state), state) for state in BAR_STATES], len(states), STRIP)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from typing import TypeAlias
 
 from textual import events
-from textual.worker import Worker, WorkerState
+from textual.worker import Worker
 
 from agentdeck.console.actions import bindings
 from agentdeck.console.graph.card import state_of
@@ -66,7 +65,7 @@ class TimelinePane(LineWidget):
         self.top = self.cursor = 0
         self._run = self._fault = self._placeholder = ""
         self._wanted: str | None = None
-        self._worker: Worker[object] | None = None
+        self._worker: Worker[None] | None = None
         self._read: str | None = None
         self._events: Sequence[tuple[int, Event]] = ()
         self._seqs: list[int] = []
@@ -82,7 +81,7 @@ class TimelinePane(LineWidget):
         self._failures: dict[str, int] = {}
         self._needs: dict[str, Sequence[str]] = {}
         self._moments: list[TimelineEntry] = []
-        self._told = -1
+        self._shown_seq = -1
         self._times = (0.0, 0.0, 0.0)
         self._ended = False
         self._asked = self._drawn = 0.0
@@ -103,8 +102,8 @@ class TimelinePane(LineWidget):
         if self._read != task and self._wanted != task:
             self._load(task, now)
         self._ended = view.ended is not None
-        if view.seq != self._told:
-            self._told = view.seq
+        if view.seq != self._shown_seq:
+            self._shown_seq = view.seq
             self._moments = [m for m in reversed(view.timeline) if not task or m.task == task]
         if task:
             self._follow(view, now)
@@ -114,8 +113,8 @@ class TimelinePane(LineWidget):
             cell = (self._times[1] - start) / self.zoom / max(1, self.size.width)
             if 0 <= now - self._drawn < max(SLOW, cell / 2) and not self._ended:
                 return
-            self._agents = [tally for tally in view.agents.values() if tally.has_steps or tally.attempts]
-            self._names = [tally.name for tally in self._agents]
+            self._agents = [totals for totals in view.agents.values() if totals.has_steps or totals.attempts]
+            self._names = [totals.name for totals in self._agents]
             self._seek()
         self._drawn = now
         self.refresh_lines()
@@ -129,12 +128,12 @@ class TimelinePane(LineWidget):
             known.until, self._read, self._wanted = 0.0, None, None
             return
         self._fresh = False
-        for tally in view.agents.values():
-            if tally.counts["running"]:
-                known.add(tally.name, known.until, now, tally.counts["running"])
-            if tally.failed_attempts > self._failures.get(tally.name, tally.failed_attempts):
-                known.fail(tally.name, now)
-            self._failures[tally.name] = tally.failed_attempts
+        for totals in view.agents.values():
+            if totals.counts["running"]:
+                known.add(totals.name, known.until, now, totals.counts["running"])
+            if totals.failed_attempts > self._failures.get(totals.name, totals.failed_attempts):
+                known.fail(totals.name, now)
+            self._failures[totals.name] = totals.failed_attempts
         known.until = now
 
     def _follow(self, view: RunView, now: float) -> None:
@@ -149,9 +148,8 @@ class TimelinePane(LineWidget):
                 self._known = known
                 self._folded = task_timeline(self._events[:number], name)
                 rows = update_rows(self._folded, task) if task else self._folded
-                self._rows = mark_asking(
-                    rows, {step.agent.name.rpartition("/")[2] for step in steps if step.agent.asks}
-                )
+                asking = {step.agent.name.rpartition("/")[2] for step in steps if step.agent.asks}
+                self._rows = mark_asking(rows, asking)
                 self._critical = critical_steps(self._rows, self._needs)
                 self._names = [row.step for row in self._rows]
                 self._reach(self.cursor)
@@ -169,28 +167,28 @@ class TimelinePane(LineWidget):
         if self._worker is not None and self._worker.is_running and self._wanted == task:
             return  # a read that takes longer than AGAIN must not be replaced before it ends
         self._asked, self._wanted = now, task
-        self._worker = self.run_worker(
-            partial(_recorded, self._source, task),  # a coroutine would give its name to the worker of no task
-            name=task, exclusive=True, group="timeline", exit_on_error=False,
-        )  # fmt: skip
+        self._worker = self.run_worker(self._read_events(task), exclusive=True, group="timeline")
 
-    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        event.stop()
-        task = event.worker.name
-        if event.state is WorkerState.ERROR:
-            self._read, self._fault = task, str(event.worker.error)
-        elif event.state is WorkerState.SUCCESS and task == self.selection.task:
-            self._read, self._fault, result = task, "", event.worker.result
-            if isinstance(result, AgentActivity):
-                self._activity, self._failures, self._fresh = result, {}, True
-            elif result is not None:
-                self._events = result
-                self._seqs = [seq for seq, _ in result]
+    async def _read_events(self, task: str) -> None:
+        """Read the events of a task; of the whole run the activity, which is computed from them in a thread."""
+        try:
+            events = await self._source(task)
+            activity = None if task else await asyncio.to_thread(agent_activity, events)
+        except Exception as error:  # whatever it is, the pane says it
+            self._read, self._fault = task, str(error)
+            return
+        if task == self.selection.task:
+            self._read, self._fault = task, ""
+            if activity is not None:
+                self._activity, self._failures, self._fresh = activity, {}, True
+            else:
+                self._events = events
+                self._seqs = [seq for seq, _ in events]
             self._known, self._drawn = None, 0.0
 
     def show_selection(self, selection: Selection) -> None:
         if selection.task != self.selection.task:
-            self.zoom, self.left, self.top, self.cursor, self._told = 1.0, None, 0, 0, -1
+            self.zoom, self.left, self.top, self.cursor, self._shown_seq = 1.0, None, 0, 0, -1
             self._rows, self._names, self._known, self._drawn, self._throttle = [], [], None, 0.0, Throttle()
         self.selection = selection
         self._sought = (selection.step or selection.agent) if selection.task else selection.agent
@@ -224,14 +222,12 @@ class TimelinePane(LineWidget):
         rest = min(len(self._moments), room // 3)
         return max(1, min(len(self._names), room - (rest + 1 if rest else 0)))
 
-    def _axis(self, width: int) -> Axis:
-        start, end, _ = self._times
-        end += (end - start) * ROOM / width
-        return Axis(*window(start, end, self.zoom, self.left), width, start)
-
     def draw(self, y: int, width: int) -> Line:
         side = max(10, min(26, width // 4))
-        axis = self._axis(max(1, width - side - 1))
+        chart = max(1, width - side - 1)
+        start, end, _ = self._times
+        end += (end - start) * ROOM / chart
+        axis = Axis(*window(start, end, self.zoom, self.left), chart, start)
         if y == 0:
             title = f" task {self.selection.task}" if self.selection.task else " agents"
             return Line(((fit(title, side), "dim"), (" ", "dim"), *axis.ruler()))
@@ -295,7 +291,7 @@ class TimelinePane(LineWidget):
         self.cursor = max(0, min(at, total - 1))
         self.top = max(0, min(max(self.cursor - self.page + 1, min(self.top, self.cursor)), total - self.page))
 
-    def _tell(self, *, opened: bool = False) -> None:
+    def _post_selection(self, *, opened: bool = False) -> None:
         self._sought = ""
         if self._names:
             name, task = self._names[self.cursor], self.selection.task
@@ -307,10 +303,10 @@ class TimelinePane(LineWidget):
         self._reach(self.cursor + by)
         self.refresh_lines()
         if self.cursor != before:
-            self._tell()
+            self._post_selection()
 
     def action_open(self) -> None:
-        self._tell(opened=True)
+        self._post_selection(opened=True)
 
     def action_pan(self, by: int) -> None:
         start, end, _ = self._times
@@ -357,10 +353,4 @@ class TimelinePane(LineWidget):
         if 0 < y <= self.page:
             self._reach(self.top + y - 1)
             self.refresh_lines()
-            self._tell(opened=event.chain == 2)
-
-
-async def _recorded(source: Source, task: str) -> list[tuple[int, Event]] | AgentActivity:
-    """The events of a task, or the activity of the whole run, which is computed in a thread."""
-    events = await source(task)
-    return events if task else await asyncio.to_thread(agent_activity, events)
+            self._post_selection(opened=event.chain == 2)

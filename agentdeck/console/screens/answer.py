@@ -82,12 +82,6 @@ class ApprovalForm(ModalScreen[ApprovalAnswer]):
         (fields.first() if fields else self.query_one("#later")).focus()
         self.run_worker(self._fill(), exclusive=True)
 
-    def _fit(self, items: list[OutlineItem]) -> None:
-        """As high as what it shows, as far as there is room."""
-        width = max(20, self.sheet.size.width - 4)
-        lines = sum(1 + len(item.text) // width for item in items)
-        self.sheet.styles.height = max(2, min(lines, self.size.height // 2))
-
     async def _fill(self) -> None:
         """What it asks, with the values it asks about."""
         try:
@@ -103,7 +97,9 @@ class ApprovalForm(ModalScreen[ApprovalAnswer]):
                 items += [OutlineItem(), *outline(value, 0, name)]
         if items:
             self.sheet.show(items)
-            self._fit(items)
+            width = max(20, self.sheet.size.width - 4)
+            lines = sum(1 + len(item.text) // width for item in items)
+            self.sheet.styles.height = max(2, min(lines, self.size.height // 2))
 
     def _values(self) -> dict[str, Data] | None:
         """What was typed, by its types. None, with a note at each fault, where it does not fit."""

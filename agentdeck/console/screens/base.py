@@ -11,14 +11,16 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from agentdeck.console.actions import bindings
+from agentdeck.errors import AgentdeckError
+from agentdeck.terminal_text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from textual.timer import Timer
-
+    from agentdeck.operations.commands import RunCommand
     from agentdeck.operations.engine_process import EngineProcess
+    from agentdeck.store.command_client import CommandAnswer
 
 LEAST = (60, 16)
 
@@ -66,27 +68,44 @@ class SizedScreen(Screen[None]):
     }
     """
 
-    _poll_timer: Timer | None = None
-
     def on_mount(self) -> None:
         self.mount(Static(id="too-small", markup=False))
 
     def poll(self, interval: float, read: Callable[[], object]) -> None:
         """Call `read` so often, in seconds, while no other screen covers this one."""
-        self._poll_timer = self.set_interval(interval, read)
-
-    def on_screen_suspend(self) -> None:
-        if self._poll_timer is not None:
-            self._poll_timer.pause()
-
-    def on_screen_resume(self) -> None:
-        if self._poll_timer is not None:
-            self._poll_timer.resume()
+        self.set_interval(interval, lambda: read() if self.is_active else None)
 
     @property
     def console_app(self) -> ConsoleApp:
         """The app, by the interface that screens use."""
         return cast("ConsoleApp", self.app)
+
+    def send_command(
+        self, run: str, command: RunCommand, then: Callable[[CommandAnswer], None] | None = None
+    ) -> None:
+        """Send a command to the owner of a run. Returns at once; the answer comes as a toast, and to `then`."""
+
+        def work() -> None:
+            from agentdeck.engine.author import current_author
+            from agentdeck.operations.commands import send
+            from agentdeck.store.command_client import CommandAnswer
+
+            try:
+                answer = send(self.console_app.db, run, command, current_author("console"))
+            except AgentdeckError as error:
+                answer = CommandAnswer(run, False, str(error))
+            self.app.call_from_thread(show, answer)
+
+        def show(answer: CommandAnswer) -> None:
+            text = clean(answer.text) + (f"  ·  #{answer.seq}" if answer.seq else "")
+            if answer.ok:
+                self.app.notify(text, timeout=4)
+            else:
+                self.app.notify(text, title=f"{command.verb}: not done", severity="error", timeout=8)
+            if then is not None:
+                then(answer)
+
+        self.app.run_worker(work, name=f"{command.verb} {run}", thread=True)
 
     def on_resize(self, event: events.Resize) -> None:
         width, height = event.size
@@ -94,8 +113,7 @@ class SizedScreen(Screen[None]):
         wide = width >= 132 and height >= 34
         middle = not wide and width >= 96 and height >= 26
         for name, on in (("small", small), ("wide", wide), ("middle", middle), ("narrow", not (wide or middle))):
-            if self.has_class(name) != on:
-                self.set_class(on, name)
+            self.set_class(on, name)
         if small:
             text = f"{width}x{height} is too small for agentdeck\nit needs {LEAST[0]}x{LEAST[1]}; ctrl+q quits"
             self.query_one("#too-small", Static).update(text)

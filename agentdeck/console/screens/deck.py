@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 LOOK = 1.0
 SOON = 0.1
 PAST = 300
+TAKE_LINE = ("vi", "vim", "nvim", "nano")  # editors that open a file at a line given as +12
 UNREAD = -2  # no version of a store
 ALIVE = ("running", "paused", "interrupted")
 
@@ -52,13 +53,12 @@ class DeckScreen(SizedScreen):
     scope = "deck"
     BINDINGS = bindings("deck")
     DEFAULT_CSS = """
-    DeckScreen #deck { height: 1fr; }
+    DeckScreen #deck { height: 1fr; layout: horizontal; }
     DeckScreen RowList { border: round $line; border-title-color: $primary; }
     DeckScreen VerticalScroll { border: round $line; padding: 0 1; height: 1fr; }
     DeckScreen #drawn { border: round $line; height: 1fr; }
     DeckScreen #drawn:focus-within { border: round $primary; }
     DeckScreen RowList:focus, DeckScreen VerticalScroll:focus { border: round $primary; }
-    DeckScreen #deck { layout: horizontal; }
     DeckScreen RowList { width: 9fr; min-width: 44; max-width: 64; } DeckScreen #about-it { width: 16fr; }
     DeckScreen.narrow #deck { layout: vertical; }
     DeckScreen.narrow RowList, DeckScreen.narrow #about-it { width: 100%; max-width: 100%; height: 1fr; }
@@ -80,10 +80,8 @@ class DeckScreen(SizedScreen):
 
     def compose(self) -> ComposeResult:
         with Container(id="deck"):
-            rows = RowList(
-                [ListColumn(""), ListColumn("", 13), ListColumn("", 8, True), ListColumn("", 8)],
-                empty="looking …",
-            )
+            columns = [ListColumn(""), ListColumn("", 13), ListColumn("", 8, True), ListColumn("", 8)]
+            rows = RowList(columns, empty="looking …")
             rows.border_title = "agentdeck"
             yield rows
             with Vertical(id="about-it"):
@@ -176,8 +174,8 @@ class DeckScreen(SizedScreen):
         if past is None:
             return (entry.name, "text"), ("", ""), ("", ""), ("", "")
         last = past.last
-        told = (f"{GLYPHS.get(last.state, ' ')} {last.pause_cause or last.state}", last.state)
-        return (entry.name, "text"), told, (_ago(last.started), "dim"), (past.spark, "accent")
+        state = (f"{GLYPHS.get(last.state, ' ')} {last.pause_cause or last.state}", last.state)
+        return (entry.name, "text"), state, (_ago(last.started), "dim"), (past.spark, "accent")
 
     # The page -----------------------------------------------------------------------------------------------
 
@@ -193,10 +191,9 @@ class DeckScreen(SizedScreen):
         if key.startswith("run:"):
             row = next((row for row in self._runs if row.run == key[4:]), None)
             if row is not None:
-                peek = self.query_one(RunPreview)
-                about.update(
-                    summary_text.run(row, styles, width, peek.lines, peek.reading if peek.display else "")
-                )
+                preview = self.query_one(RunPreview)
+                reading = preview.reading if preview.display else ""
+                about.update(summary_text.run(row, styles, width, preview.lines, reading))
         elif (again or key != self._shown_key) and (entry := self._entry) is not None:
             before = [row for row in self._runs if row.source.get("file") == str(entry.path)][:6]
             drawn = not self.has_class("narrow")
@@ -208,12 +205,6 @@ class DeckScreen(SizedScreen):
             page.scroll_home(animate=False)
         self._shown_key = key
 
-    @property
-    def drawn(self) -> bool:
-        """Whether the graph of what is selected is shown whole, or there is no room for one."""
-        peek = self.query_one(RunPreview)
-        return self._draw_timer is None and (not peek.display or peek.is_complete)
-
     def _draw_soon(self) -> None:
         """Draw after a moment: not for every row that the cursor passes."""
         if self._draw_timer is not None:
@@ -223,16 +214,16 @@ class DeckScreen(SizedScreen):
     def _draw(self) -> None:
         """The graph of what is selected, where there is room for it."""
         self._draw_timer = None
-        entry, peek, key = self._entry, self.query_one(RunPreview), self.query_one(RowList).key
+        entry, preview, key = self._entry, self.query_one(RunPreview), self.query_one(RowList).key
         run = key[4:] if key.startswith("run:") else ""
         definition = entry.definition if entry is not None else None
-        peek.display = not self.has_class("narrow") and bool(run or definition)
-        if not peek.display:
-            peek.stop()
+        preview.display = not self.has_class("narrow") and bool(run or definition)
+        if not preview.display:
+            preview.stop()
         elif run:
-            peek.show_run(self.console_app.db, run)
+            preview.show_run(self.console_app.db, run)
         elif definition is not None:
-            peek.show_workflow(definition)
+            preview.show_workflow(definition)
 
     def on_resize(self, event: events.Resize) -> None:
         super().on_resize(event)
@@ -251,11 +242,10 @@ class DeckScreen(SizedScreen):
         key = self.query_one(RowList).key
         if key.startswith("run:"):
             self.console_app.open_run(key[4:])
-        elif (entry := self._entry) is not None:
-            if entry.definition is None:
-                self.notify("its faults are on the right; e opens the file", title="it does not load")
-                return
+        elif (entry := self._entry) is not None and entry.definition is not None:
             self._launch(entry.path, entry.definition)
+        elif entry is not None:
+            self.notify("its faults are on the right; e opens the file", title="it does not load")
 
     def _launch(self, file: Path, definition: Definition) -> None:
         from agentdeck.console.screens.dialogs import ask
@@ -268,11 +258,8 @@ class DeckScreen(SizedScreen):
         except AgentdeckError:  # the form says what is wrong with the deck
             most = definition.limits.workers or int(setting("workers").value)
         app = self.console_app
-        ask(
-            self,
-            LaunchScreen(definition, file, app.db, most),
-            lambda order: app.start(partial(engine_process.launch, app.db, file, order)),
-        )
+        form = LaunchScreen(definition, file, app.db, most)
+        ask(self, form, lambda request: app.start(partial(engine_process.launch, app.db, file, request)))
 
     def action_edit(self) -> None:
         entry = self._entry
@@ -280,9 +267,7 @@ class DeckScreen(SizedScreen):
             return
         editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
         line = next((issue.line for issue in entry.issues if issue.line), 0)
-        place = (
-            [f"+{line}"] if line and Path(shlex.split(editor)[0]).name in ("vi", "vim", "nvim", "nano") else []
-        )
+        place = [f"+{line}"] if line and Path(shlex.split(editor)[0]).name in TAKE_LINE else []
         try:
             with self.app.suspend():
                 subprocess.run([*shlex.split(editor), *place, str(entry.path)], check=False)
@@ -307,11 +292,8 @@ class DeckScreen(SizedScreen):
         """For the palette: each workflow, to be selected."""
         rows = self.query_one(RowList)
         for entry in self._library.entries.values():
-            yield PaletteEntry(
-                f"Workflow {entry.name}",
-                f"{entry.path.name}, {entry.group}",
-                partial(rows.show, rows.rows, str(entry.path)),
-            )
+            select = partial(rows.show, rows.rows, str(entry.path))
+            yield PaletteEntry(f"Workflow {entry.name}", f"{entry.path.name}, {entry.group}", select)
 
 
 def _store(db: Path) -> AsyncReader:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from textual import work
 from textual.app import ComposeResult
@@ -11,7 +11,6 @@ from textual.widgets import Input
 
 from agentdeck.console import gc_tuning
 from agentdeck.console.actions import bindings
-from agentdeck.console.commands import send_command
 from agentdeck.console.form_fields import TextEntry
 from agentdeck.console.row_list import ListColumn, ListRow, RowList
 from agentdeck.console.run_records import RunRecords
@@ -60,7 +59,6 @@ class HistoryScreen(SizedScreen):
         self._more = True
         self._reading = False
         self._text = ""
-        self._wanted = 0
 
     def compose(self) -> ComposeResult:
         yield TextEntry(placeholder="filter: words, state:failed, workflow:order, since:12h, tag:x", compact=True)
@@ -94,33 +92,27 @@ class HistoryScreen(SizedScreen):
             self._read(again=True)
 
     def _read(self, *, again: bool) -> None:
-        self._wanted += again
         if again or not self._reading:
             self._reading = True
             before = None if again or not self._runs else self._runs[-1].key
-            page = self._page(self._wanted, self._text, before)
+            page = self._page(self._text, before)
             self.run_worker(page, name="history", group="history", exclusive=True)
 
-    async def _page(self, wanted: int, text: str, before: tuple[float, str] | None) -> None:
+    async def _page(self, text: str, before: tuple[float, str] | None) -> None:
         fault, found = "", list[RunRow]()
         try:
             async with AsyncReader(self.console_app.db) as store:
-                found = await store.read(_page, before, parse_filter(text))
+                found = await store.read(Reader.runs, PAGE, before=before, **parse_filter(text))
         except AgentdeckError as error:
             fault = str(error)
-        self._take(wanted, found, before is None, fault)
-
-    def _take(self, wanted: int, found: list[RunRow], first: bool, fault: str) -> None:
         self._reading = False
         if not self.query(RowList):  # the screen is being closed
             return
         if fault:
             self.notify(clean(fault), title="store", severity="error")
-        if wanted != self._wanted:
-            return
         self._more = len(found) == PAGE
         shown = self.query_one(RowList)
-        if first:
+        if before is None:
             self._runs = found
             rows = [_row(run) for run in found]
             if rows != shown.rows:
@@ -209,10 +201,11 @@ class HistoryScreen(SizedScreen):
         left = max(0, total_of(row) - row.tasks.done - row.tasks.failed)
         touches = [f"{plural(left, 'task')} of {row.workflow} will not be done; what has ended is kept."]
         choices = [Choice("", "n", "No, let it run"), Choice("yes", "y", "Cancel it", "", True)]
-        ask(self, Confirm(f"Cancel {row.run}?", touches, choices), lambda _: self._cancel(row.run))
 
-    def _cancel(self, run: str) -> None:
-        send_command(self.app, self.console_app.db, run, cancel(), lambda _: self._read(again=True))
+        def answered(answer: str) -> None:
+            self.send_command(row.run, cancel(), lambda _: self._read(again=True))
+
+        ask(self, Confirm(f"Cancel {row.run}?", touches, choices), answered)
 
     def action_delete(self) -> None:
         """Delete a run that does not execute, if the operator confirms it."""
@@ -243,19 +236,8 @@ class HistoryScreen(SizedScreen):
         self._read(again=True)
 
 
-class RunFilter(NamedTuple):
-    """Which runs to list, as `Reader.runs` takes it."""
-
-    text: str | None = None
-    state: str | None = None
-    workflow: str | None = None
-    tag: str | None = None
-    since: float | None = None
-    until: float | None = None
-
-
-def parse_filter(text: str) -> RunFilter:
-    """The filter of a line like `state:failed since:12h words`. Raises UsageError for a time that is none."""
+def parse_filter(text: str) -> dict[str, Any]:
+    """The arguments of `Reader.runs` for a line like `state:failed since:12h words`. Raises UsageError."""
     words, values = list[str](), dict[str, Any]()
     for word in text.split():
         match word.partition(":"):
@@ -265,11 +247,7 @@ def parse_filter(text: str) -> RunFilter:
                 values[name] = moment_from(value, f"{name}:")
             case _:
                 words.append(word)
-    return RunFilter(" ".join(words) or None, **values)
-
-
-def _page(reader: Reader, before: tuple[float, str] | None, wanted: RunFilter) -> list[RunRow]:
-    return reader.runs(PAGE, before=before, **wanted._asdict())
+    return {"text": " ".join(words) or None, **values}
 
 
 def _row(run: RunRow) -> ListRow:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from agentdeck.console.log.lines import agent_of
 from agentdeck.console.pane import Selection
-from agentdeck.console.screens.dialogs import Choice, Confirm, LiveSentence, yes_or_no
-from agentdeck.console.screens.run_context import RunContext
+from agentdeck.console.screens.dialogs import Choice, Confirm, LiveSentence, ask, yes_or_no
+from agentdeck.console.screens.run_actions import RunContext
 from agentdeck.errors import AgentdeckError
 from agentdeck.insight.attention import AttentionItem, attention_items
 from agentdeck.insight.limits import limits
@@ -35,8 +35,6 @@ class HistoryActions:
         self._start_engine = start_engine
         self._hint = hint
         self._visited: AttentionItem | None = None
-
-    # One step -----------------------------------------------------------------------------------------------
 
     def open(self, selection: Selection) -> None:
         """Show more of what was opened: the story of a step (of an agent, that of its most telling step), the
@@ -81,7 +79,7 @@ class HistoryActions:
         step = target.step_name
         task = target.task or step_task(self._run.state.view, step)
         sentence = LiveSentence(f"{step} of task {task}", partial(self._reason, task, step))
-        self._run.ask(sentence, lambda _: self.open(Selection(target.agent, task, step)))
+        ask(self._run.screen, sentence, lambda _: self.open(Selection(target.agent, task, step)))
 
     async def _reason(self, task: str, step: str) -> str:
         view, row = self._run.state.view, self._run.state.row
@@ -99,8 +97,6 @@ class HistoryActions:
         if row is not None and row.state == "interrupted" and found.state in ("waiting", "ready", "running"):
             return f"nobody runs {self._run.state.run} (interrupted); when that was: {found.text}"
         return found.text
-
-    # Retry and resume ---------------------------------------------------------------------------------------
 
     def retry(self) -> None:
         """Offer what can be retried: what failed, or from a step on; an interrupted run can be resumed."""
@@ -136,7 +132,7 @@ class HistoryActions:
             else:
                 self._start_engine(partial(engine_process.retry, db, run, found[int(answer)].arguments))
 
-        self._run.ask(Confirm(f"Again in {run}?", touches, choices), answered)
+        ask(self._run.screen, Confirm(f"Again in {run}?", touches, choices), answered)
 
     def resume(self) -> None:
         """Go on with an interrupted run. Where files have changed since the launch, ask first."""
@@ -161,4 +157,4 @@ class HistoryActions:
         ]
         title = f"Resume {self._run.state.run} with what is there now?"
         question = Confirm(title, touches, yes_or_no("Resume with the changes"))
-        self._run.ask(question, lambda _: self._start_engine(partial(resume, accept=True)))
+        ask(self._run.screen, question, lambda _: self._start_engine(partial(resume, accept=True)))

@@ -217,8 +217,13 @@ class LaunchScreen(ModalScreen[LaunchRequest]):
 
     @on(Button.Pressed, "#launch")
     def action_launch(self) -> None:
+        """Launch; where a field is faulty, name the first of these and focus it."""
         if self.checked.faults:
-            self._to_fault()
+            row, fault = next(iter(self.checked.faults.items()))
+            text = clean(f"{self.form.name_of(row)}: {fault}")
+            self.notify(text, severity="error", title="not launched")
+            if field := self.query(f"#{self.checked.faulty_fields.get(row, row)}"):
+                field.first().focus()
             return
         texts = {name: self._text(key) for name, key in self.form.inputs.items()}
         specs = self.definition.inputs
@@ -226,15 +231,6 @@ class LaunchScreen(ModalScreen[LaunchRequest]):
         tasks = self._text("tasks").strip()
         file = self.form.tasks_path(tasks) if tasks else None
         self.dismiss(LaunchRequest(given, file, int(self._text("workers")), dict(self.checked.settings)))
-
-    def _to_fault(self) -> None:
-        """Name the first faulty field, and focus it."""
-        row, fault = next(iter(self.checked.faults.items()))
-        text = clean(f"{self.form.name_of(row)}: {fault}")
-        self.notify(text, severity="error", title="not launched")
-        field = self.query(f"#{self.checked.faulty_fields.get(row, row)}")
-        if field:
-            field.first().focus()
 
     @on(Button.Pressed, "#save")
     def action_save(self) -> None:

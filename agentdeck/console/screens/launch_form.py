@@ -67,7 +67,11 @@ class LaunchForm:
         self.file = file
         self.workers = workers
         self.folder = (definition.folder or file.parent).resolve()
-        self.deck, self.deck_fault = _deck_of(self.folder)
+        self.deck, self.deck_fault = Deck(), ""
+        try:
+            self.deck = deck_for(self.folder)
+        except AgentdeckError as error:
+            self.deck_fault = str(error)
         self.inputs = {name: f"input-{i}" for i, name in enumerate(definition.inputs)}
         agents = [agent for agent in definition.agents.values() if agent.does.verb not in SLOTLESS]
         self.agents_left_out = max(0, len(agents) - MAX_AGENTS)
@@ -239,11 +243,3 @@ def _is_looser(text: str, now: str) -> bool:
     if "/" in now:
         return rate(text).per_minute > rate(now).per_minute
     return int(text) > int(now)
-
-
-def _deck_of(folder: Path) -> tuple[Deck, str]:
-    """The deck of a folder, and what is wrong with it."""
-    try:
-        return deck_for(folder), ""
-    except AgentdeckError as error:
-        return Deck(), str(error)

@@ -85,19 +85,19 @@ class LettersScreen(SizedScreen):
             lambda one: one.cause, lambda one: f"{one.last.agent} {one.last.fault.message}"
         )
         self.rows = TableRows[Letter](lambda one: one.id, lambda one: f"{one.id} {one.task} {one.step} {one.run}")
+        self._causes = Table(CAUSES, self.causes, empty="no open letters: nothing has failed for good")
+        self._causes.border_title = f"letters of {run}" if run else "letters by cause"
+        self._letters = Table(LETTERS, self.rows, empty="")
+        self._letters.border_title = "of this cause"
         self._shown = 0
         self._reading = False
         self._processes: list[tuple[EngineProcess, frozenset[int]]] = []
 
     def compose(self) -> ComposeResult:
-        causes = Table(CAUSES, self.causes, empty="no open letters: nothing has failed for good")
-        causes.id, causes.border_title = "causes", f"letters of {self.run}" if self.run else "letters by cause"
-        letters = Table(LETTERS, self.rows, empty="")
-        letters.id, letters.border_title = "letters", "of this cause"
         with Horizontal():
             with Vertical(id="lists"):
-                yield causes
-                yield letters
+                yield self._causes
+                yield self._letters
             sheet = OutlineView()
             sheet.id, sheet.border_title = "sheet", "letter"
             yield sheet
@@ -105,7 +105,7 @@ class LettersScreen(SizedScreen):
 
     def on_mount(self) -> None:
         self._store = AsyncReader(self.console_app.db)
-        self.query_one("#causes").focus()
+        self._causes.focus()
         self.poll(AGAIN, self._look)
         self._look()
 
@@ -126,9 +126,6 @@ class LettersScreen(SizedScreen):
         except AgentdeckError as error:
             fault = str(error)
         self._reading = False
-        self._take(found, fault)
-
-    def _take(self, found: list[Letter], fault: str) -> None:
         if not self.query(OutlineView):  # the screen is being closed
             return
         if fault:
@@ -146,21 +143,13 @@ class LettersScreen(SizedScreen):
             self._choose()
 
     @property
-    def _causes(self) -> Table[Cause]:
-        return self.query_one("#causes", Table)
-
-    @property
-    def _letters(self) -> Table[Letter]:
-        return self.query_one("#letters", Table)
-
-    @property
     def cause(self) -> Cause | None:
         return self.causes.row(self._causes.cursor) if self.causes.count else None
 
     @property
     def letter(self) -> Letter | None:
-        table = self._letters
-        return self.rows.row(table.cursor) if self.rows.count > table.cursor else None
+        cursor = self._letters.cursor
+        return self.rows.row(cursor) if self.rows.count > cursor else None
 
     def _choose(self) -> None:
         """The letters of the cause under the cursor, and the page on one of them."""
@@ -171,7 +160,7 @@ class LettersScreen(SizedScreen):
 
     def on_table_row_changed(self, event: Table.RowChanged) -> None:
         event.stop()
-        if event.table.id == "causes":
+        if event.table is self._causes:
             self._choose()
             if event.opened:
                 self._letters.focus()

@@ -18,11 +18,11 @@ from agentdeck.console.panes.agents import AgentsPane
 from agentdeck.console.panes.header import Header
 from agentdeck.console.panes.limits import LimitsPane
 from agentdeck.console.panes.tasks import TasksPane
-from agentdeck.console.panes.timeline import Source, TimelinePane
+from agentdeck.console.panes.timeline import TimelinePane
 from agentdeck.console.status_lines import Tabs
 from agentdeck.workflow.model import Definition
 
-LivePane: TypeAlias = Header | GraphPane | AgentsPane | TasksPane | TimelinePane | LogTiles | LimitsPane
+LivePane: TypeAlias = GraphPane | AgentsPane | TasksPane | TimelinePane | LogTiles | LimitsPane
 
 SIDE = ("agents", "tasks", "timeline")
 
@@ -74,29 +74,24 @@ class PaneLayout(Vertical):
 
     def compose(self) -> ComposeResult:
         yield Container(id="header")
-        yield Tabs(PANES)
+        yield Tabs()
         yield Container(id="stage")
 
     def build(
         self,
         definition: Definition,
-        *,
-        events: Source,
-        change_limit: Callable[[str, object], None],
-        forecast: Callable[[str, object], str],
+        timeline: TimelinePane,
+        limits: LimitsPane,
         open_selection: Callable[[Selection], None],
     ) -> None:
-        """Mount the panes. `events` reads a task's recorded events for the timeline; `change_limit` and
-        `forecast` are for the limits pane; `open_selection` shows more of what was opened in a pane."""
-        self._open_selection = open_selection
+        """Mount the panes. `open_selection` shows more of what was opened in a pane."""
+        self.timeline, self.limits, self._open_selection = timeline, limits, open_selection
         prompts = [name for name, agent in definition.agents.items() if agent.does.verb == "prompt"]
         self.lines = LineStore(streams=prompts)
         self.graph = GraphPane(definition)
         self.agents = AgentsPane()
         self.tasks = TasksPane()
-        self.timeline = TimelinePane(events)
         self.tiles = LogTiles(self.lines)
-        self.limits = LimitsPane(change_limit, forecast)
         for name in PANES:
             pane = self[name]
             pane.id = name
@@ -119,13 +114,10 @@ class PaneLayout(Vertical):
         }
         return panes[name]
 
-    def _all(self) -> list[LivePane]:
-        """The header, then the panes in the order of PANES."""
-        return [self.header, *(self[name] for name in PANES if self.ready)]
-
-    def visible_panes(self) -> list[LivePane]:
+    def visible_panes(self) -> list[Header | LivePane]:
         """The header and the panes that have room on the screen now."""
-        return [pane for pane in self._all() if pane.display and pane.size.height]
+        panes = (self.header, *(self[name] for name in PANES if self.ready))
+        return [pane for pane in panes if pane.display and pane.size.height]
 
     def replace_log(self, lines: LineStore) -> None:
         """Show other log lines, in a new log pane at the same place."""
@@ -226,9 +218,9 @@ class PaneLayout(Vertical):
         """Show this selection in all panes but the one that posted it."""
         self.selection = selection
         above = sender.ancestors_with_self if sender is not None else ()
-        for pane in self._all():
-            if pane not in above:
-                pane.show_selection(selection)
+        for name in PANES if self.ready else ():
+            if self[name] not in above:
+                self[name].show_selection(selection)
 
     @property
     def target(self) -> Selection:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 
 from textual import events
@@ -17,6 +16,7 @@ from agentdeck.console.log.lines import LineStore
 from agentdeck.console.pane import PANES, PaneName
 from agentdeck.console.panes.playbar import PlayBar
 from agentdeck.console.recording import Recording
+from agentdeck.console.run_state import RunState
 from agentdeck.console.screens.base import SizedScreen
 from agentdeck.console.screens.run_controls import RunControls
 from agentdeck.console.status_lines import Footer, Notice
@@ -24,31 +24,12 @@ from agentdeck.console.throttle import FRAME
 from agentdeck.insight.replay import Playback
 from agentdeck.operations.commands import RunCommand
 from agentdeck.operations.engine_process import EngineProcess
-from agentdeck.views.run_view import RunView
 
 FOLD = 0.005  # seconds of a frame for folding events
 SEEK = 0.03  # the same while a distant moment is sought
 MAX_LINES = 20_000  # log lines that are added in one frame
 #: The actions of the run screen that a replay has too: those that only change what is visible.
 SHARED = (*PANES, "zoom", "back", "up")
-
-
-@dataclass
-class ReplayedRun:
-    """The run as it was at the moment that the replay shows. It has no row: no process executes it."""
-
-    db: Path
-    run: str
-    view: RunView = field(default_factory=RunView)
-    row: None = None
-    calls: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def now(self) -> float:
-        return self.view.now
-
-    def last_output(self, task: str, step: str) -> None:
-        return None
 
 
 class ReplayScreen(SizedScreen):
@@ -60,7 +41,7 @@ class ReplayScreen(SizedScreen):
 
     def __init__(self, db: Path, run: str) -> None:
         super().__init__()
-        self.state = ReplayedRun(db, run)
+        self.state = RunState(db, run)
         self.controls = RunControls(self, self.state, self.refuse, self.refuse, self.notify)
         self.panes = self.controls.panes
         self.offers, self.typed = self.controls.offers, self.controls.typed_entries
@@ -84,8 +65,6 @@ class ReplayScreen(SizedScreen):
 
     def _set_frame_timer(self) -> None:
         self.set_interval(FRAME, self.frame)
-
-    # The frame ----------------------------------------------------------------------------------------------
 
     def frame(self) -> None:
         """Let time pass in the replay, and let the panes draw the moment that it has reached."""
@@ -136,8 +115,6 @@ class ReplayScreen(SizedScreen):
             self.panes.lines.append(lines[self._lines_shown : end])
             self._lines_shown = end
 
-    # What the parts use of the screen -----------------------------------------------------------------------
-
     def refuse(self, command: RunCommand | Callable[[], EngineProcess], then: object = None) -> None:
         """Send no command, start no engine, and say so."""
         self.notify("a replay changes nothing; open the run itself for that", severity="warning")
@@ -145,8 +122,6 @@ class ReplayScreen(SizedScreen):
     def on_resize(self, event: events.Resize) -> None:
         super().on_resize(event)
         self.panes.update_display()
-
-    # Actions ------------------------------------------------------------------------------------------------
 
     def action_command(self, name: str) -> None:
         self.controls.commands[name]()

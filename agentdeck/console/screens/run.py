@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from textual import events
@@ -12,21 +13,18 @@ from textual.timer import Timer
 
 from agentdeck.console import gc_tuning
 from agentdeck.console.actions import bindings
-from agentdeck.console.commands import send_command
 from agentdeck.console.feed import Feed
 from agentdeck.console.graph.pane import GraphPane
 from agentdeck.console.log.tiles import LogTiles
 from agentdeck.console.pane import PaneName
 from agentdeck.console.panes.header import Header
-from agentdeck.console.run_state import LATE, Intake, LiveRun
+from agentdeck.console.run_state import LATE, LiveRun
 from agentdeck.console.screens.base import SizedScreen
 from agentdeck.console.screens.run_controls import RunControls
 from agentdeck.console.status_lines import Footer, Notice
 from agentdeck.console.throttle import FrameRate
 from agentdeck.insight.limits import windows
-from agentdeck.operations.commands import RunCommand
 from agentdeck.operations.engine_process import EngineProcess
-from agentdeck.store.command_client import CommandAnswer
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import Data
 
@@ -47,7 +45,8 @@ class RunScreen(SizedScreen):
     def __init__(self, db: Path, run: str, feed: Feed | None = None) -> None:
         super().__init__()
         self.live = LiveRun(db, run, feed)
-        self.controls = RunControls(self, self.live, self.send, self.start_engine, self._show_hint)
+        send = partial(self.send_command, run)
+        self.controls = RunControls(self, self.live, send, self.start_engine, self._show_hint)
         self.panes = self.controls.panes
         self.offers, self.typed = self.controls.offers, self.controls.typed_entries
         self._rate = FrameRate()
@@ -94,34 +93,30 @@ class RunScreen(SizedScreen):
         if feed.definition is None:
             self._show_starting()
             return
-        intake = self.live.intake
-        if intake is None:
+        if not self.live.is_open:
             self.controls.build(feed.definition)
-            intake = self.live.open(feed.definition, self.panes.lines)
+            self.live.open(feed.definition, self.panes.lines)
             self.set_timer(gc_tuning.SETTLED, gc_tuning.set_aside)
-        intake.take()
+        self.live.take()
         if self._limits != self.view.limits:
             self._limits = dict(self.view.limits)
             feed.windows = windows(self.view)
-        if not self.is_current or time.monotonic() - self._drawn_at < self._least_interval(intake.late > LATE):
+        if not self.is_current or time.monotonic() - self._drawn_at < self._least_interval(self.live.late > LATE):
             return
         began = time.thread_time()
         self._drawn_at = time.monotonic()
-        self._draw(feed, intake)
-        self._rate.after_frame(time.thread_time() - began, intake.taken, ended=self.view.ended is not None)
+        self._update_header(feed)
+        self.panes.limits.calls = feed.calls
+        self.panes.header.reading = self.live.reading
+        self.tick_panes(caught_up=self.live.caught_up)
+        self.panes.update_breadcrumb()
+        self.query_one(Notice).show(*self._notice(feed))
+        self._rate.after_frame(time.thread_time() - began, self.live.taken, ended=self.view.ended is not None)
         self._set_frame_timer()
 
     def _least_interval(self, late: bool) -> float:
         """Seconds between two drawn frames, at least."""
         return COVERED if not self.is_active else BEHIND if late else 0.0
-
-    def _draw(self, feed: Feed, intake: Intake) -> None:
-        self._update_header(feed)
-        self.panes.limits.calls = feed.calls
-        self.panes.header.reading = intake.reading
-        self.tick_panes(caught_up=intake.caught_up)
-        self.panes.update_breadcrumb()
-        self.query_one(Notice).show(*self._notice(feed, intake))
 
     def tick_panes(self, *, caught_up: bool) -> None:
         """Let the visible panes draw the view. Until it has caught up, only the header and the log draw: its
@@ -163,12 +158,12 @@ class RunScreen(SizedScreen):
         else:
             notice.show("dim", fault or f"{self.run} is starting …")
 
-    def _notice(self, feed: Feed, intake: Intake) -> tuple[str, str]:
+    def _notice(self, feed: Feed) -> tuple[str, str]:
         """The role and text of the most urgent thing to say; an empty text where there is none."""
         row = feed.row
         if feed.fault:
             return "bad", f"{feed.fault}  ·  what is shown is {feed.age:.0f} s old"
-        if intake.reading is not None:
+        if self.live.reading is not None:
             return "dim", f"{self.panes.header.reading_text} of {feed.known:,} events"
         if (refused := self._start_failure()) and row is not None and row.state not in ("running", "paused"):
             return "failed", f"it was not taken up: {refused}"
@@ -195,12 +190,6 @@ class RunScreen(SizedScreen):
 
     def _show_hint(self, text: str) -> None:
         self._hint, self._hint_until = text, time.monotonic() + HINT
-
-    # What the parts use of the screen -----------------------------------------------------------------------
-
-    def send(self, command: RunCommand, then: Callable[[CommandAnswer], None] | None = None) -> None:
-        """Send a command to the run's owner; the answer comes as a toast, and to `then`."""
-        send_command(self.app, self.live.db, self.run, command, then)
 
     def start_engine(self, engine: Callable[[], EngineProcess]) -> None:
         """Start a process that goes on with this run."""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import Protocol, TypeVar
+
+from textual.screen import Screen
 
 from agentdeck.console.forecast_worker import Forecasts
 from agentdeck.console.panes.limits import shown
-from agentdeck.console.screens.dialogs import Confirm, TextDialog, yes_or_no
-from agentdeck.console.screens.run_context import RunContext
-from agentdeck.errors import UsageError
+from agentdeck.console.run_records import RunRecords
+from agentdeck.console.run_state import RunState
+from agentdeck.console.screens.dialogs import Confirm, TextDialog, ask, yes_or_no
+from agentdeck.console.screens.pane_layout import PaneLayout
+from agentdeck.errors import AgentdeckError, UsageError
 from agentdeck.insight.attention import attention_items
 from agentdeck.insight.formatting import plural, seconds
 from agentdeck.insight.limits import limits
@@ -17,6 +23,43 @@ from agentdeck.operations import commands
 from agentdeck.operations.commands import RunCommand
 from agentdeck.store.command_client import CommandAnswer
 from agentdeck.workflow.model import Approve, Data
+
+T = TypeVar("T")
+
+
+class SendCommand(Protocol):
+    """Sends a command to the process that executes the run. Returns at once; the answer is shown as a toast, and
+    `then` is called with it."""
+
+    def __call__(self, command: RunCommand, then: Callable[[CommandAnswer], None] | None = None) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """`screen` shows the questions of the actions, `panes` say what they act on, `records` read the store, `send`
+    sends what the run's owner carries out."""
+
+    screen: Screen[None]
+    state: RunState
+    panes: PaneLayout
+    records: RunRecords
+    send: SendCommand
+
+    def warn(self, text: str) -> None:
+        self.screen.notify(text, severity="warning")
+
+    def read(self, query: Awaitable[T], then: Callable[[T], object], name: str) -> None:
+        """Call `then` with what was read. A read replaces one of the same name; a fault of the store is shown."""
+
+        async def work() -> None:
+            try:
+                found = await query
+            except AgentdeckError as error:
+                self.screen.notify(str(error), severity="error")
+            else:
+                then(found)
+
+        self.screen.app.run_worker(work(), name=name, group=name, exclusive=True)
 
 
 def _amount_fault(text: str) -> str:
@@ -40,7 +83,7 @@ class RunActions:
         header = self._run.panes.header
         if header.reading is not None:
             touches = [f"{header.reading_text}: what it touches is not known yet"]
-        self._run.ask(Confirm(title, touches, yes_or_no(yes)), lambda _: self._run.send(command))
+        ask(self._run.screen, Confirm(title, touches, yes_or_no(yes)), lambda _: self._run.send(command))
 
     # The run ------------------------------------------------------------------------------------------------
 
@@ -99,7 +142,8 @@ class RunActions:
             if one.name.startswith("budget.")
         ]
         about.append("+0.40 grants 40 cents more, 2.50 is the whole of it from now on, +100k tokens is in tokens")
-        self._run.ask(TextDialog("Budget", "\n".join(about), text, "+0.40", _amount_fault, refused), self.grant)
+        question = TextDialog("Budget", "\n".join(about), text, "+0.40", _amount_fault, refused)
+        ask(self._run.screen, question, self.grant)
 
     def grant(self, text: str) -> None:
         """Grant an amount as it is typed. Where it is refused, the question comes again with the text in it."""
@@ -226,11 +270,9 @@ class RunActions:
             command = f"agentdeck approve {self._run.state.run} {step} yes|no --task {task}"
             self._run.warn(f"what it asks is not recorded; {command}")
         elif self._run.screen.is_active:
-            story = partial(self._run.records.story, task, step)
-            self._run.ask(
-                ApprovalForm(task, step, approve, story),
-                lambda given: self._run.send(commands.answer(step, task, given.approved, given.fields)),
-            )
+            form = ApprovalForm(task, step, approve, partial(self._run.records.story, task, step))
+            answer = partial(commands.answer, step, task)
+            ask(self._run.screen, form, lambda given: self._run.send(answer(given.approved, given.fields)))
 
     def _asking(self) -> tuple[str, str]:
         """The step that asks, and its task: the selected one, else the first; empty where no step asks."""

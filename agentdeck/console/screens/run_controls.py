@@ -16,13 +16,13 @@ from agentdeck.console.forecast_worker import Forecasts
 from agentdeck.console.log.lines import agent_of
 from agentdeck.console.palette import PaletteEntry
 from agentdeck.console.pane import Selection
-from agentdeck.console.panes.limits import read
+from agentdeck.console.panes.limits import LimitsPane, read
+from agentdeck.console.panes.timeline import TimelinePane
 from agentdeck.console.run_records import RunRecords
 from agentdeck.console.run_state import RunState
 from agentdeck.console.screens.history_actions import HistoryActions, StartEngine
 from agentdeck.console.screens.pane_layout import PaneLayout
-from agentdeck.console.screens.run_actions import RunActions
-from agentdeck.console.screens.run_context import RunContext, SendCommand
+from agentdeck.console.screens.run_actions import RunActions, RunContext, SendCommand
 from agentdeck.insight.limits import limits
 from agentdeck.insight.what_if import RunSnapshot, snapshot_run
 from agentdeck.operations.action_types import Action
@@ -83,13 +83,8 @@ class RunControls:
 
     def build(self, definition: Definition) -> None:
         """Mount the panes, once the workflow of the run is known."""
-        self.panes.build(
-            definition,
-            events=self.records.events,
-            change_limit=self.actions.change_limit,
-            forecast=self.forecasts,
-            open_selection=self.history.open,
-        )
+        limits_pane = LimitsPane(self.actions.change_limit, self.forecasts)
+        self.panes.build(definition, TimelinePane(self.records.events), limits_pane, self.history.open)
 
     def _snapshot(self) -> RunSnapshot:
         view = self.state.view
