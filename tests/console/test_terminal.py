@@ -118,7 +118,7 @@ def test_an_evening_at_the_console(terminal: Terminal, tmp_path: Path) -> None:
 
     terminal.wait("✗ 1 letter")
     terminal.press("L")
-    terminal.wait(r"letters of \w+")
+    terminal.wait(r"1 +pay +exit: exited with 1")
     (tmp_path / "open").touch()
     terminal.press("R")
     terminal.wait("Retry 1 letter")
