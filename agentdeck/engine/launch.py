@@ -27,7 +27,7 @@ from agentdeck.engine.run_owner import hold
 from agentdeck.engine.run_storage import RunStorage
 from agentdeck.engine.source_hashes import FILES, files_of
 from agentdeck.engine.stalled import StallCause
-from agentdeck.engine.task_feed import LATER, TaskFeed
+from agentdeck.engine.task_feed import LATER, RecordedTasks, TaskFeed
 from agentdeck.engine.watchdog import Watchdog
 from agentdeck.errors import UsageError
 from agentdeck.limits.provider_limits import all_in_deck_notation, caps_of
@@ -285,7 +285,7 @@ async def drive(
     if isinstance(launch.tasks, TaskFeed):
         launch.tasks.attach(engine.tasks_arrived)
     storage.attach(engine.committed, engine.fault)
-    state, causes = await _execute(engine, contexts, storage, first, watch, wait=launch.wait)
+    state, causes = await _execute(engine, contexts, storage, first, watch, launch)
     reach_fault_point("run.ended")
     work = adaptive.work_of_tasks if adaptive is not None else ()
     with anyio.CancelScope(shield=True):  # in a thread: large results may still have to be written
@@ -301,8 +301,7 @@ async def _execute(
     storage: RunStorage,
     first: ev.Event | ev.Signal,
     watch: Watch,
-    *,
-    wait: bool,
+    launch: Launch,
 ) -> tuple[str, tuple[StallCause, ...]]:
     """Run the engine with all that goes on beside it. Returns the run's state, and why it was stopped."""
     causes: tuple[StallCause, ...] = ()
@@ -312,7 +311,9 @@ async def _execute(
         async with anyio.create_task_group() as group:
             if storage.durable:
                 group.start_soon(hold, engine, storage)
-            causes = await stalled.watch(engine, wait, watch.standstill)
+            if isinstance(launch.tasks, RecordedTasks):
+                group.start_soon(launch.tasks.read, engine.tasks_arrived)
+            causes = await stalled.watch(engine, launch.wait, watch.standstill)
 
     watchdog = Watchdog(engine, storage, watch.warn) if isinstance(engine.clock, WallClock) else nullcontext()
     with capture(), watchdog:
@@ -348,7 +349,10 @@ def _given(launch: Launch) -> int | None:
 def source_of(launch: Launch, opened: int) -> Iterator[Mapping[str, Data]]:
     """The tasks not opened yet, with LATER where one has not arrived."""
     tasks: Iterable[Mapping[str, Data]] = [{}] if launch.tasks is None else launch.tasks
-    left = tasks.after(opened) if isinstance(tasks, TaskList) else islice(tasks, opened, None)
+    if isinstance(tasks, RecordedTasks):
+        left: Iterator[Mapping[str, Data]] = tasks
+    else:
+        left = tasks.after(opened) if isinstance(tasks, TaskList) else islice(tasks, opened, None)
     for task in left:
         if task is LATER:
             yield task

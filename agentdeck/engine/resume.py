@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -29,6 +28,7 @@ from agentdeck.engine.launch import (
 from agentdeck.engine.reopened_steps import ReopenRequest
 from agentdeck.engine.run_storage import LEASE, NESTED, RunStorage
 from agentdeck.engine.source_hashes import accepted, changed_files, note_changes, refuse_changes
+from agentdeck.engine.task_feed import RecordedTasks
 from agentdeck.errors import UsageError
 from agentdeck.processes.ending import end
 from agentdeck.providers.registry import check_deck
@@ -40,7 +40,7 @@ from agentdeck.store.fault_point import reach_fault_point
 from agentdeck.store.reader import Reader
 from agentdeck.store.run_list import RunRow
 from agentdeck.store.runs import processes_of, remove_processes, set_options, set_run, take_lease
-from agentdeck.store.tasks import RecordedTasks, recorded
+from agentdeck.store.tasks import recorded
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.deck import WORKERS, deck_for
 from agentdeck.workflow.model import Data, Definition, restored
@@ -109,32 +109,30 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: ReopenReques
             reach_fault_point("lease.taken")
             scheduler, view, last = await store.read(_fold, row, definition, nested, again)
             reach_fault_point("resume.folded")
-            # Tasks are read block by block while the run goes on.
-            with closing(Reader(wanted.db)) as reader:
-                clock, author = WallClock(), wanted.author or current_author("api")
-                who = author.text
-                launch = Launch(
-                    definition,
-                    folder,
-                    view.inputs,
-                    _tasks(reader, row, view, wanted, again),
-                    scheduler.state.workers,
-                    wanted.functions,
-                    wanted.db,
-                    row.source,
-                    yes,
-                    author,
-                    wait=wanted.wait,
-                    overlay=row.options.get(OVERLAY) or {},
-                )
-                now = clock.now()
-                reopened = again.events(now, who) if again is not None else ()
-                resumed = ev.RunResumed(now, max(0.0, now - last), who)
-                noted = [note_changes(now, changes, author)] if changes else []
-                if changes:
-                    storage.log.call(partial(set_options, run=row.run, options=accepted(row)))
-                first = ev.Batch(now, (resumed, *noted, *reopened))
-                return await drive(launch, scheduler, view, storage, clock, first, watch or Watch(), deck)
+            clock, author = WallClock(), wanted.author or current_author("api")
+            who = author.text
+            launch = Launch(
+                definition,
+                folder,
+                view.inputs,
+                await _tasks(store, row, view, scheduler.state.opened, wanted, again),
+                scheduler.state.workers,
+                wanted.functions,
+                wanted.db,
+                row.source,
+                yes,
+                author,
+                wait=wanted.wait,
+                overlay=row.options.get(OVERLAY) or {},
+            )
+            now = clock.now()
+            reopened = again.events(now, who) if again is not None else ()
+            resumed = ev.RunResumed(now, max(0.0, now - last), who)
+            noted = [note_changes(now, changes, author)] if changes else []
+            if changes:
+                storage.log.call(partial(set_options, run=row.run, options=accepted(row)))
+            first = ev.Batch(now, (resumed, *noted, *reopened))
+            return await drive(launch, scheduler, view, storage, clock, first, watch or Watch(), deck)
         finally:
             storage.close()
 
@@ -155,15 +153,16 @@ async def _observed(store: AsyncReader, run: str) -> RunRow:
     return row
 
 
-def _tasks(
-    reader: Reader, row: RunRow, view: RunView, wanted: Resume, again: ReopenRequest | None
+async def _tasks(
+    store: AsyncReader, row: RunRow, view: RunView, opened: int, wanted: Resume, again: ReopenRequest | None
 ) -> Iterable[Mapping[str, Data]] | None:
-    """The launched tasks, from the store. A run of version 0.1 has none there and reads its file again. Raises
-    UsageError where they came from an iterator of a Python program that was not exhausted."""
+    """The launched tasks, from the store; those after the first `opened`. A run of version 0.1 has none there and
+    reads its file again. Raises UsageError where they came from an iterator of a Python program that was not
+    exhausted."""
     if view.tasks.total is not None:
         return []
-    if recorded(reader, row.run) is not None:
-        return RecordedTasks(reader, row.run)
+    if await store.read(recorded, row.run) is not None:
+        return RecordedTasks(store, row.run, opened)
     if row.options.get(TASKS) != ITERATOR:
         return wanted.tasks(row) if wanted.tasks is not None else None
     if again is None and not wanted.accept:

@@ -1,18 +1,23 @@
-"""Tasks that arrive from another thread while their run executes: from a pipe that is slow, or never ends."""
+"""Tasks that arrive while their run executes: from a pipe that is slow, or never ends; from the store."""
 
 from __future__ import annotations
 
+import json
 import queue
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 
+import anyio
+
 from agentdeck.errors import AgentdeckError
-from agentdeck.store.tasks import TaskStream
+from agentdeck.store.async_reader import AsyncReader
+from agentdeck.store.tasks import TaskStream, lines_after
 from agentdeck.workflow.model import Data
 
 #: Yielded in place of a task where the next one has not arrived. `TaskFeed.attach` sets what is called when it
 #: has.
 LATER: Mapping[str, Data] = {"": "later"}
-#: Tasks that may wait here before `put` blocks.
+#: Tasks that may wait here before no more are read.
 AHEAD = 1000
 
 
@@ -72,3 +77,48 @@ class TaskFeed:
         if self._wanted and self._wake is not None:
             self._wanted = False
             self._wake()
+
+
+class RecordedTasks:
+    """An iterator over the tasks of a run that are recorded and not opened yet. It never blocks: `read`, which
+    runs beside the engine, reads ahead of it."""
+
+    def __init__(self, store: AsyncReader, run: str, opened: int) -> None:
+        self._store = store
+        self._run = run
+        self._count = opened
+        self._lines: deque[bytes] = deque()
+        self._room = anyio.Event()
+        self._ended = False
+        self._error: AgentdeckError | None = None
+
+    async def read(self, arrived: Callable[[], None]) -> None:
+        """Read all tasks, at most a block more than AHEAD at a time. Calls `arrived` after each block and at the
+        end."""
+        try:
+            while lines := await self._store.read(lines_after, self._run, self._count):
+                self._count += len(lines)
+                self._lines.extend(lines)
+                arrived()
+                while len(self._lines) >= AHEAD:
+                    self._room = anyio.Event()
+                    await self._room.wait()
+        except AgentdeckError as error:
+            self._error = error
+        self._ended = True
+        arrived()
+
+    def __iter__(self) -> Iterator[Mapping[str, Data]]:
+        return self
+
+    def __next__(self) -> Mapping[str, Data]:
+        if self._lines:
+            task: Mapping[str, Data] = json.loads(self._lines.popleft())
+            if len(self._lines) < AHEAD:
+                self._room.set()
+            return task
+        if not self._ended:
+            return LATER
+        if self._error is not None:
+            raise self._error
+        raise StopIteration

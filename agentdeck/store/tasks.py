@@ -244,29 +244,19 @@ def recorded(reader: Reader, run: str) -> Recorded | None:
     return Recorded(int(rows[0][0]), bool(rows[0][1])) if rows else None
 
 
-class RecordedTasks(TaskList):
-    """The tasks of a run, read from the store block by block."""
-
-    def __init__(self, reader: Reader, run: str) -> None:
-        self._reader = reader
-        self._run = run
-
-    def after(self, number: int) -> Iterator[TaskInputs]:
-        select, run = self._reader.select, self._run
-        begins = "SELECT coalesce(max(first), 1) FROM run_tasks WHERE run = ? AND first <= ?"
-        from_ = max((row[0] for row in select(begins, (run, number + 1))), default=1)
-        sql = (
-            "SELECT first, count, packed, data FROM run_tasks LEFT JOIN task_blocks ON hash = block"
-            " WHERE run = ? AND first >= ? AND count > 0 ORDER BY first LIMIT 1"
-        )
-        while rows := select(sql, (run, from_)):
-            first, count, packed, data = rows[0]
-            if data is None:
-                raise StoreError(f"{self._reader.path}: the tasks of {self._run} from {first} on are missing")
-            lines = lines_of(data, bool(packed))
-            for line in lines[max(0, number + 1 - first) :]:
-                yield json.loads(line)
-            from_ = first + count
+def lines_after(reader: Reader, run: str, number: int) -> list[bytes]:
+    """The recorded tasks of a run after the first `number`, as JSON lines, up to the end of a block. Empty where
+    there are no more. Raises StoreError where they are missing."""
+    sql = (
+        "SELECT first, data, packed FROM run_tasks LEFT JOIN task_blocks ON hash = block"
+        " WHERE run = ? AND count > 0 AND first >= coalesce("
+        "(SELECT max(first) FROM run_tasks WHERE run = ? AND first <= ?), 1) ORDER BY first LIMIT 1"
+    )
+    for first, data, packed in reader.select(sql, (run, run, number + 1)):
+        if data is None:
+            raise StoreError(f"{reader.path}: the tasks of {run} from {first} on are missing")
+        return lines_of(data, bool(packed))[max(0, number + 1 - first) :]
+    return []
 
 
 def spool_of(tasks: Iterable[TaskInputs]) -> TaskSpool:

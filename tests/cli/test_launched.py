@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agentdeck.engine.task_feed import LATER, RecordedTasks
+from agentdeck.errors import StoreError
 from agentdeck.operations.task_files import TaskFile
+from agentdeck.store.async_reader import AsyncReader
 from agentdeck.store.reader import Reader
-from agentdeck.store.tasks import BLOCK, RecordedTasks, TaskSpool, recorded
+from agentdeck.store.tasks import BLOCK, TaskSpool, recorded
 from agentdeck.store.writer import Writer
 from agentdeck.workflow.loader import loads
 from tests.cli.conftest import Deck
@@ -226,13 +231,39 @@ def test_a_list_is_read_back_from_any_place_before_and_after_it_is_recorded(tmp_
     writer.call(rest).result(10)
     writer.close()
     reader = Reader(tmp_path / "a.db")
-    stored = RecordedTasks(reader, "r")
     for start in (0, 1, 16, 17, 18, 400, 4999, 5000):
         assert list(spool.after(start)) == given[start:]
-        assert list(stored.after(start)) == given[start:]
+        assert asyncio.run(stored(tmp_path / "a.db", start)) == given[start:]
     assert recorded(reader, "r") == (5000, False)
     assert recorded(reader, "other") is None
     reader.close()
+
+
+async def stored(path: Path, opened: int) -> list[Mapping[str, object]]:
+    """All recorded tasks after the first `opened`, as a run that is resumed gets them."""
+    async with AsyncReader(path) as store:
+        tasks, arrivals, found = RecordedTasks(store, "r", opened), asyncio.Event(), list[Mapping[str, object]]()
+        reading = asyncio.create_task(tasks.read(arrivals.set))
+        for task in tasks:
+            if task is LATER:
+                arrivals.clear()
+                await arrivals.wait()
+            else:
+                found.append(task)
+        await reading
+    return found
+
+
+def test_a_block_that_is_missing_is_an_error_once_the_tasks_before_it_are_taken(tmp_path: Path) -> None:
+    writer, spool = Writer(tmp_path / "a.db"), TaskSpool()
+    for n in range(9000):
+        spool.add(b'{"n": %d}' % n)
+    writer.call(spool.record(writer, "r")).result(10)
+    writer.call(lambda db: db.execute("DELETE FROM task_blocks WHERE hash = (SELECT block FROM run_tasks"
+                                      " WHERE count > 0 ORDER BY first DESC LIMIT 1)")).result(10)  # fmt: skip
+    writer.close()
+    with pytest.raises(StoreError, match=r"the tasks of r from \d+ on are missing"):
+        asyncio.run(stored(tmp_path / "a.db", 0))
 
 
 def test_what_is_recorded_is_what_the_file_says(tmp_path: Path) -> None:
