@@ -13,15 +13,17 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from agentdeck.scheduler import transitions
 from tests.forked import Forked
 
 ROOT = Path(__file__).resolve().parents[1]
 
-settings.register_profile("suite", max_examples=75, deadline=None, derandomize=True)
-settings.register_profile("search", max_examples=5000, deadline=None, print_blob=True)
+#: On a busy machine making examples is slow; that is no fault of a test.
+BUSY = [HealthCheck.too_slow]
+settings.register_profile("suite", max_examples=75, deadline=None, derandomize=True, suppress_health_check=BUSY)
+settings.register_profile("search", max_examples=5000, deadline=None, print_blob=True, suppress_health_check=BUSY)
 settings.load_profile("suite")
 transitions.VALIDATE = True
 
