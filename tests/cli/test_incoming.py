@@ -48,7 +48,9 @@ def put(process: subprocess.Popen[str], *numbers: int, text: str = "") -> None:
 
 def lines(deck: Deck) -> list[int]:
     out = deck.folder / "out.jsonl"
-    return sorted(json.loads(line)["output"] for line in out.read_text().splitlines()) if out.exists() else []
+    text = out.read_text() if out.exists() else ""
+    whole = text[: text.rfind("\n") + 1]  # a write is seen page by page
+    return sorted(json.loads(line)["output"] for line in whole.splitlines())
 
 
 def kept(deck: Deck) -> int:
