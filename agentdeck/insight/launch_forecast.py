@@ -21,7 +21,7 @@ from agentdeck.workflow.model import SLOTLESS, Definition, Prompt, ProviderLimit
 
 #: So many tasks are played; what more there are is as the average of the later ones.
 PLAYED = 300
-#: How much an answer nobody has seen may be shorter than the longest that is allowed.
+#: By how much an answer that was not measured yet may be shorter than the longest that is allowed.
 SHORTEST = 0.1
 
 
