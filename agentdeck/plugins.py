@@ -1,0 +1,114 @@
+"""Plugins: what agentdeck and other packages add at its five seams, found through entry points.
+
+A package adds to agentdeck by naming an object in its own metadata; agentdeck's built-in parts are named in the
+same way, in its pyproject.toml:
+
+    [project.entry-points."agentdeck.agents"]
+    notify = "acme_agents.notify:NotifyKind"
+
+This is the only module that imports plugins. A plugin that does not load, or is not what its seam expects, is
+named and left out; everything else goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Literal, TypeAlias, get_args
+
+from agentdeck.errors import AgentdeckError
+
+Seam: TypeAlias = Literal["agents", "providers", "places", "observers", "frameworks"]
+SEAMS: tuple[Seam, ...] = get_args(Seam)
+#: The package whose plugins are built in: they come first, and no other package can replace them.
+BUILT_IN = "agentdeck"
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """One entry point at a seam. `target` is `module:object`, `package` the distribution that names it."""
+
+    seam: Seam
+    name: str
+    target: str
+    package: str
+    version: str
+    entry: EntryPoint = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenPlugin:
+    """A plugin that was left out, and why."""
+
+    plugin: Plugin
+    why: str
+
+
+class PluginError(AgentdeckError):
+    """A plugin is not what its seam expects. The message says what is wrong, without the plugin's name."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The plugins of one seam: the objects by name, those of agentdeck first, and what was left out."""
+
+    objects: Mapping[str, Any]
+    broken: tuple[BrokenPlugin, ...]
+
+
+@cache
+def installed(seam: Seam) -> tuple[Plugin, ...]:
+    """The plugins that are installed for a seam, without importing them; built-in ones first, then by name."""
+    found = (_plugin(seam, entry) for entry in entry_points(group=f"agentdeck.{seam}"))
+    ordered = sorted(found, key=lambda one: (one.package != BUILT_IN, one.name, one.package))
+    if not any(plugin.package == BUILT_IN for plugin in ordered):
+        raise PluginError(
+            "agentdeck's own parts are not registered: this installation is older than its code; "
+            "install it again: pip install -e ."
+        )
+    return tuple(ordered)
+
+
+def _plugin(seam: Seam, entry: EntryPoint) -> Plugin:
+    package = entry.dist.name if entry.dist is not None else "?"
+    version = entry.dist.version if entry.dist is not None else ""
+    return Plugin(seam, entry.name, entry.value, package, version, entry)
+
+
+def load(seam: Seam, make: Callable[[str, Any], Any]) -> Loaded:
+    """Import the plugins of a seam. `make` gets the name and the object of each, and returns what the seam keeps;
+    it raises PluginError for an object that the seam cannot use."""
+    objects: dict[str, Any] = {}
+    owners: dict[str, str] = {}
+    broken: list[BrokenPlugin] = []
+    for plugin in installed(seam):
+        if plugin.name in owners:
+            why = f"the name {plugin.name} belongs to {owners[plugin.name]}"
+        else:
+            why = _load(plugin, make, objects)
+        if why:
+            broken.append(BrokenPlugin(plugin, why))
+        else:
+            owners[plugin.name] = plugin.package
+    return Loaded(objects, tuple(broken))
+
+
+def _load(plugin: Plugin, make: Callable[[str, Any], Any], objects: dict[str, Any]) -> str:
+    """Add the plugin's object to `objects`; returns why that is not possible, else an empty text."""
+    try:
+        objects[plugin.name] = make(plugin.name, plugin.entry.load())
+    except PluginError as error:
+        return str(error)
+    except (Exception, SystemExit) as error:  # whatever the plugin's module does when it is imported
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def all_installed() -> Iterator[Plugin]:
+    """The plugins of all seams."""
+    for seam in SEAMS:
+        yield from installed(seam)
