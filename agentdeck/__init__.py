@@ -7,7 +7,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from agentdeck.agents.python import Context
+    from agentdeck.agents.python_runner import Context
     from agentdeck.api import Result, RunBlocked, RunFailed, Workflow
     from agentdeck.errors import AgentdeckError, Permanent
 
@@ -25,7 +25,7 @@ __all__ = [
 
 _HOMES = {
     "AgentdeckError": "agentdeck.errors",
-    "Context": "agentdeck.agents.python",
+    "Context": "agentdeck.agents.python_runner",
     "Permanent": "agentdeck.errors",
     "Result": "agentdeck.api",
     "RunBlocked": "agentdeck.api",

@@ -27,7 +27,7 @@ def build(agent: Agent, setting: WorkflowContext) -> Verb:
 @cache
 def _maker(verb: str) -> Callable[[Agent, WorkflowContext], Verb] | None:
     if verb == "python":
-        from agentdeck.agents.python import PythonVerb
+        from agentdeck.agents.python_runner import PythonVerb
 
         return PythonVerb
     if verb == "simulate":
@@ -35,15 +35,15 @@ def _maker(verb: str) -> Callable[[Agent, WorkflowContext], Verb] | None:
 
         return SimulateVerb
     if verb == "command":
-        from agentdeck.agents.command import CommandVerb
+        from agentdeck.agents.command_runner import CommandVerb
 
         return CommandVerb
     if verb == "http":
-        from agentdeck.agents.http import HttpVerb
+        from agentdeck.agents.http_runner import HttpVerb
 
         return HttpVerb
     if verb == "prompt":
-        from agentdeck.agents.prompt import PromptVerb
+        from agentdeck.agents.prompt_runner import PromptVerb
 
         return PromptVerb
     return None

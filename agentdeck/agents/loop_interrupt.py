@@ -41,7 +41,7 @@ def break_into(frame: FrameType | None) -> None:
 
 
 def _called_by_an_agent(frame: FrameType | None) -> bool:
-    python = sys.modules.get("agentdeck.agents.python")
+    python = sys.modules.get("agentdeck.agents.python_runner")
     if python is None:
         return False
     code = python.PythonVerb.run.__code__

@@ -16,7 +16,7 @@ import anyio
 import httpx
 import pytest
 
-from agentdeck.agents.http import HttpVerb
+from agentdeck.agents.http_runner import HttpVerb
 from agentdeck.agents.verb import AttemptContext, WorkflowContext
 from agentdeck.errors import Fault, StepError
 from agentdeck.providers.keys import KeyStore

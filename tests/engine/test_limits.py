@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from agentdeck.agents.prompt import PromptVerb
+from agentdeck.agents.prompt_runner import PromptVerb
 from agentdeck.agents.verb import AttemptContext
 from agentdeck.errors import StepError
 from agentdeck.providers.provider import PromptReply, PromptRequest

@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from agentdeck.agents.prompt import PromptVerb
+from agentdeck.agents.prompt_runner import PromptVerb
 from agentdeck.agents.verb import AttemptContext
 from agentdeck.engine.launch import Launch, Outcome, Watch, run
 from agentdeck.engine.reservations import CallReservations

@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from agentdeck.agents.command import CommandVerb
+from agentdeck.agents.command_runner import CommandVerb
 from agentdeck.agents.verb import AttemptContext, WorkflowContext
 from agentdeck.errors import StepError
 from agentdeck.processes.children import Child, Children
