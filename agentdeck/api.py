@@ -16,6 +16,7 @@ from agentdeck.workflow.model import Data, Definition
 
 if TYPE_CHECKING:
     from agentdeck.documents.run import AgentSummary
+    from agentdeck.engine.observers import EventBatch
 
 Function = TypeVar("Function")
 
@@ -126,15 +127,9 @@ class Workflow:
         from agentdeck.engine.launch import Launch, Watch, run
         from agentdeck.engine.stalled import stopped
         from agentdeck.insight.summary import summary
-        from agentdeck.scheduler.events import Event, StepSucceeded
 
         definition = self.definition
-        outputs: dict[str, Data] = {}
-
-        def watch(seq: int, event: Event) -> None:
-            if isinstance(event, StepSucceeded) and event.task == "1":
-                outputs[event.step] = event.output
-
+        outputs = _Outputs()
         launch = Launch(
             definition,
             definition.folder or self._folder,
@@ -145,11 +140,11 @@ class Workflow:
             Path(db) if db is not None else None,
             wait=wait,
         )
-        outcome = await run(launch, Watch(watch) if tasks is None else None)
+        outcome = await run(launch, Watch([outputs]) if tasks is None else None)
         document = summary(outcome.view, definition)
         agents = ((name, document.agents[name]) for name in definition.agents)
         steps = {
-            name: StepResult(_state(agent), agent.p50, outputs.get(name), agent.attempts)
+            name: StepResult(_state(agent), agent.p50, outputs.by_step.get(name), agent.attempts)
             for name, agent in agents
         }
         result = Result(outcome.run, outcome.state, document.output, steps, json.loads(json_text(document)))
@@ -160,6 +155,23 @@ class Workflow:
         if check and outcome.state != "done":
             raise RunFailed(f"{self.name}: run {outcome.run} ended {outcome.state}", result)
         return result
+
+
+class _Outputs:
+    """Observer: the outputs of the only task's steps."""
+
+    def __init__(self) -> None:
+        self.by_step: dict[str, Data] = {}
+
+    def observe(self, batch: EventBatch) -> None:
+        from agentdeck.scheduler.events import StepSucceeded
+
+        for event in batch.events:
+            if isinstance(event, StepSucceeded) and event.task == "1":
+                self.by_step[event.step] = event.output
+
+    def close(self) -> None:
+        """Nothing to release."""
 
 
 def _name_of(function: Any) -> str:

@@ -13,6 +13,7 @@ import click
 
 from agentdeck.cli.error_output import tidy
 from agentdeck.engine.log_lines import LogLine
+from agentdeck.engine.observers import EventBatch, Observer
 from agentdeck.insight.formatting import plural, seconds
 from agentdeck.insight.summary import simulation, task_counts
 from agentdeck.scheduler import events as ev
@@ -30,20 +31,28 @@ if TYPE_CHECKING:
 FAILURES = 20
 #: Frames per second of the live display.
 FRAMES = 8
+#: Events of which no line is printed: most of a run.
+UNREPORTED = frozenset({ev.StepStarted, ev.StepSucceeded})
 #: Log lines below the live display.
 LOG_LINES = 5
 
 
-class Narrator(Protocol):
-    """Tells the operator on stderr what happens in a run."""
+class Narrator(Observer, Protocol):
+    """Reports on stderr what happens in a run. `close` is called by the run, `finish` once by the command; `say`
+    and `line` from any thread."""
 
-    def event(self, seq: int, event: ev.Event) -> None: ...
+    @property
+    def run(self) -> str:
+        """The run's id; empty until its first event."""
+        ...
 
     def line(self, line: LogLine) -> None: ...
 
     def say(self, text: str) -> None: ...
 
-    def close(self, view: RunView | None, state: str) -> None: ...
+    def finish(self, view: RunView | None, state: str) -> None:
+        """End the display, and report the result of the run."""
+        ...
 
 
 def narrator(definition: Definition, total: int | None, *, resumed: RunView | None = None) -> Narrator:
@@ -102,9 +111,15 @@ class PlainNarrator:
     def say(self, text: str) -> None:
         click.echo(tidy(text), err=True)
 
-    def event(self, seq: int, event: ev.Event) -> None:
-        if type(event) is ev.StepSucceeded:  # half of all events
-            return
+    def observe(self, batch: EventBatch) -> None:
+        for event in batch.events:
+            if type(event) not in UNREPORTED:
+                self._report(event)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def _report(self, event: ev.Event) -> None:
         text = announcement(self.run, self.definition, event)
         if text and type(event) is ev.StepFailed:
             self._report_failure(text)
@@ -158,7 +173,7 @@ class PlainNarrator:
             failed = f", {self.failed:,} failed" if self.failed else ""
             self.say(f"{tenths * 10} %: {self.ended:,} of {self.total:,} tasks{failed}")
 
-    def close(self, view: RunView | None, state: str) -> None:
+    def finish(self, view: RunView | None, state: str) -> None:
         if view is not None:
             self.say(ending(view, state))
 
@@ -190,13 +205,22 @@ class LiveNarrator:
 
         self._console.print(Text(tidy(text)))
 
-    def event(self, seq: int, event: ev.Event) -> None:
+    @property
+    def run(self) -> str:
+        return self.view.run
+
+    def observe(self, batch: EventBatch) -> None:
         with self._lock:
-            self.view.apply(seq, event)
-        text = announcement(self.view.run, self.definition, event)
-        self.failures += bool(text) and type(event) is ev.StepFailed
-        if text and (type(event) is not ev.StepFailed or self.failures <= FAILURES):
-            self.say(text)
+            for seq, event in batch.numbered():
+                self.view.apply(seq, event)
+        for event in batch.events:
+            if text := announcement(self.view.run, self.definition, event):
+                self.failures += type(event) is ev.StepFailed
+                if type(event) is not ev.StepFailed or self.failures <= FAILURES:
+                    self.say(text)
+
+    def close(self) -> None:
+        """The display stays until `finish`."""
 
     def line(self, line: LogLine) -> None:
         self.lines.append(line)
@@ -257,7 +281,7 @@ class LiveNarrator:
             return None
         return (elapsed - self._before) / ended * (total - self.view.tasks.ended)
 
-    def close(self, view: RunView | None, state: str) -> None:
+    def finish(self, view: RunView | None, state: str) -> None:
         self._screen.stop()
         if view is not None:
             self.say(ending(view, state))

@@ -17,7 +17,8 @@ from agentdeck.operations.settings import database
 from agentdeck.terminal_text import clean
 
 if TYPE_CHECKING:
-    from agentdeck.store.reader import Reader
+    from collections.abc import Iterable
+
     from agentdeck.workflow.model import Data
 
 #: Fields of an event that its line shows in columns.
@@ -42,18 +43,15 @@ def events(run: str, db: str | None, as_json: bool) -> None:
       agentdeck events last --json > run.jsonl
     """
     with open_store(db) as reader:
-        _print_events(reader, reader.run(run).run, as_json)
+        _print_events(reader.raw_events(reader.run(run).run), as_json)
 
 
-def _print_events(reader: Reader, run: str, as_json: bool, after: int = 0) -> int:
-    """Print the events after a number; returns the number of the last one."""
-    for row in reader.raw_events(run, after):
-        after = row["seq"]
+def _print_events(rows: Iterable[dict[str, Data]], as_json: bool) -> None:
+    for row in rows:
         if as_json:
             dump(row)
         else:
             out(event_line(row))
-    return after
 
 
 def event_line(row: dict[str, Data]) -> str:
@@ -87,16 +85,16 @@ def watch(run: str, db: str | None, as_json: bool) -> int:
     import sys
     import time
 
+    from agentdeck.store.log_follower import LogFollower
+
     with open_store(db) as reader:
         row = reader.run(run)
-        after, version = 0, -2
+        log = LogFollower(row.run)
         while True:
             row = reader.run(row.run)  # before its events: those of an ended run are then complete
-            now = reader.version()
-            if now != version:
-                after = _print_events(reader, row.run, as_json, after)
+            if log.has_news(reader):
+                _print_events(log.read_raw(reader), as_json)
                 sys.stdout.flush()
-                version = now
             if row.state not in LIVE:
                 break
             time.sleep(POLL)

@@ -29,7 +29,6 @@ from agentdeck.operations.out_file import OutFile
 from agentdeck.operations.resume import prepare_resume
 from agentdeck.operations.settings import database
 from agentdeck.operations.task_files import remove_stdin_copy
-from agentdeck.scheduler import events as ev
 from agentdeck.store.run_list import RunRow
 from agentdeck.workflow.model import Definition
 
@@ -88,7 +87,7 @@ def resume_here(
     file = OutFile(options.out, db, say)
     file.continue_run(row.run, reopened.roots if reopened is not None else ())
     narration = narrator(prepared.definition, prepared.total, resumed=prepared.view)
-    outcome = _execute(prepared.execute, narration, file, row.run)
+    outcome = _execute(prepared.execute, narration, file, resumed=True)
     if outcome.state != "drained":
         remove_stdin_copy(row.source.get("tasks"), db)
     return Finished(outcome, prepared.definition, file)
@@ -104,48 +103,40 @@ def refuse_out(row: RunRow, options: ExecutionOptions) -> None:
 
 
 def _execute(
-    start: Callable[[Watch], Awaitable[Outcome]], narration: Narrator, out: OutFile, name: str = ""
+    start: Callable[[Watch], Awaitable[Outcome]], narration: Narrator, out: OutFile, *, resumed: bool = False
 ) -> Outcome:
     """Execute a run in this process until it ends. SIGINT or SIGTERM drains it, a second SIGINT cancels it, a
-    third one ends the process. `name` is the run's id if it is known beforehand."""
+    third one ends the process."""
     control = RunControl(author().text)
     out.report = narration.say
-    started = False
-
-    def observe(seq: int, event: ev.Event) -> None:
-        nonlocal name, started
-        if isinstance(event, ev.RunStarted):
-            name, started = event.run, True
-        out.event(seq, event)
-        narration.event(seq, event)
-
     outcome: Outcome | None = None
     try:
         runner = new_runner()
         try:
             watch = Watch(
-                observe,
+                (narration, out) if out.name is not None else (narration,),
                 narration.line,
                 control,
                 narration.say,
-                out.committed,
                 lambda run, causes: _report_stall(narration, run, causes),
             )
-            outcome = runner.run(_main(start, watch, _Interrupts(control, narration, lambda: name)))
+            outcome = runner.run(_main(start, watch, _Interrupts(control, narration)))
         except UsageError as error:  # a bad line in the middle of the tasks
-            if not started:
+            if resumed or not narration.run:
                 raise
-            raise UsageError(f"{error}; what has ended is kept, go on with: agentdeck resume {name}") from None
+            raise UsageError(
+                f"{error}; what has ended is kept, go on with: agentdeck resume {narration.run}"
+            ) from None
         finally:
             # Closing the loop would wait for agents that ignore their cancellation; the process's end does not.
             if outcome is None or not outcome.abandoned:
                 runner.close()
     finally:
-        narration.close(outcome.view if outcome else None, outcome.state if outcome else "")
+        narration.finish(outcome.view if outcome else None, outcome.state if outcome else "")
         if outcome is not None:
             out.finish(outcome.run)
         out.close()
-    _report_remainder(narration, outcome, name or outcome.run)
+    _report_remainder(narration, outcome)
     return outcome
 
 
@@ -156,8 +147,9 @@ def _report_stall(narration: Narrator, run: str, causes: Iterable[StallCause]) -
         narration.say(f"  {cause.why}: {cause.waiting}; {cause.remedy(run, stopped=False)}")
 
 
-def _report_remainder(narration: Narrator, outcome: Outcome, run: str) -> None:
+def _report_remainder(narration: Narrator, outcome: Outcome) -> None:
     """Name the commands that continue a drained run and that show its dead letters."""
+    run = outcome.run
     if outcome.state == "drained" and not outcome.causes:
         narration.say(f"drained; go on with: agentdeck resume {run}")
     if letters := outcome.view.letters:
@@ -180,10 +172,9 @@ class _Interrupts:
     """Handlers of SIGINT and SIGTERM: the first drains the run, the second SIGINT cancels it, the third ends the
     process."""
 
-    def __init__(self, control: RunControl, narration: Narrator, run: Callable[[], str]) -> None:
+    def __init__(self, control: RunControl, narration: Narrator) -> None:
         self._control = control
         self._narration = narration
-        self._run = run
         self._received = 0  # SIGINTs, counted by the signal handler
         self._handled = 0  # signals, counted by the loop
 
@@ -216,7 +207,7 @@ class _Interrupts:
     def _in_loop(self, number: int) -> None:
         self._handled += 1
         if self._handled == 1:
-            run = self._run()
+            run = self._narration.run
             self._narration.say(
                 "draining: running steps finish, nothing new starts"
                 + (f"; then go on with: agentdeck resume {run}" if run else "")
@@ -227,7 +218,7 @@ class _Interrupts:
             self._narration.say("cancelling")
             self._control.cancel()
         elif number == signal.SIGINT:
-            self._narration.close(None, "")
+            self._narration.finish(None, "")
             os._exit(INTERRUPTED)
 
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from agentdeck.errors import AgentdeckError
 from agentdeck.scheduler.events import Event
 from agentdeck.store.async_reader import AsyncReader
-from agentdeck.store.reader import LogLine, Reader
+from agentdeck.store.log_follower import EventBatch, LogFollower
+from agentdeck.store.reader import PAGE, LogLine, Reader
 from agentdeck.store.reservations import in_use
 from agentdeck.store.run_list import RunRow
 from agentdeck.views.run_view import RunView
@@ -26,34 +27,25 @@ from agentdeck.workflow.model import Definition, restored
 LOOK = 0.05  # seconds between two looks while nothing is new
 REST = 0.4  # the same for a run that is over: a retry may still reopen steps of it
 ROW = 0.5  # seconds after which the run's row is read again although nothing was written: its owner may have died
-PAGE = 2000
 AHEAD = 40_000  # events and lines that may be read and not yet folded
 CHUNK = 64  # events or lines between two checks of the clock
 
 
-class Position(NamedTuple):
-    """Up to where a run has been read. `version` is the store's when everything before had been read."""
-
-    version: int = -2
-    event: int = 0
-    line: int = 0
-
-
 class Found(NamedTuple):
-    """What one look at the store gave. `row` is None where it was not read, or the run does not exist yet."""
+    """What one look at the store gave. `row` is None where it was not read, or the run does not exist yet.
+    `events` and `lines` are the next page of each."""
 
-    position: Position
     row: RunRow | None
     definition: Definition | None
     known: int
     calls: Mapping[str, float] | None
-    events: list[tuple[int, Event]]
-    lines: list[LogLine]
+    events: EventBatch
+    lines: Sequence[LogLine] = ()
 
     @property
     def is_full_page(self) -> bool:
         """More may be there to read."""
-        return len(self.events) == PAGE or len(self.lines) == PAGE
+        return len(self.events.events) == PAGE or len(self.lines) == PAGE
 
 
 class StoreTask:
@@ -99,7 +91,7 @@ class Feed(StoreTask):
         self._db = db
         self._events: deque[tuple[int, Event]] = deque()
         self._lines: deque[LogLine] = deque()
-        self._position = Position()
+        self._log = LogFollower(run)  # used in the reader's thread, by one look at a time
         self._looked = time.monotonic()
         self._row_read = 0.0
 
@@ -163,32 +155,29 @@ class Feed(StoreTask):
         row = self.row
         due = self._is_alive and time.monotonic() - self._row_read > ROW
         found = await store.read(
-            _look, self.run, self._position, row, due, self.windows, with_definition=self.definition is None
+            _look, self._log, row, due, self.windows, with_definition=self.definition is None
         )
-        self._position = found.position
         if found.calls is not None:
             self._row_read, self.calls = time.monotonic(), found.calls
         self.definition = found.definition or self.definition
         self.known = max(self.known, found.known)
         self.row = found.row
-        self._events.extend(found.events)
+        self._events.extend(found.events.numbered())
         self._lines.extend(found.lines)
         return found.is_full_page
 
 
 def _look(
     reader: Reader,
-    run: str,
-    position: Position,
+    log: LogFollower,
     row: RunRow | None,
     due: bool,
     windows: Mapping[str, float],
     *,
     with_definition: bool,
 ) -> Found:
-    """In the reader's thread: what is new since `position`. `due`: read the row even if nothing was written."""
-    version = reader.version()
-    written = version != position.version
+    """In the reader's thread: what is new. `due`: read the row even if nothing was written."""
+    run, written = log.run, log.has_news(reader)
     definition, known, calls = None, 0, None
     if written or due:
         calls = {}
@@ -199,15 +188,7 @@ def _look(
                 definition = restored(reader.definition(row.identity))
         if row is None or row.state in ("running", "paused"):
             calls = in_use(reader, windows, time.time())
-    found = Found(position, row, definition, known, calls, [], [])
     if row is None or not written:
-        return found
-    events = list(reader.events(run, position.event, PAGE))
-    lines = reader.logs(run, after=position.line, limit=PAGE)
-    event = events[-1][0] if events else position.event
-    found = found._replace(known=max(known, event), events=events, lines=lines)
-    return found._replace(
-        position=Position(
-            position.version if found.is_full_page else version, event, lines[-1].id if lines else position.line
-        )
-    )
+        return Found(row, definition, known, calls, EventBatch(run, log.event + 1, ()))
+    events, lines = log.read_page(reader)
+    return Found(row, definition, max(known, events.last), calls, events, lines)

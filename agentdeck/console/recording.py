@@ -9,6 +9,7 @@ from agentdeck.console.feed import StoreTask
 from agentdeck.errors import AgentdeckError
 from agentdeck.scheduler.events import Event
 from agentdeck.store.async_reader import AsyncReader
+from agentdeck.store.log_follower import LogFollower
 from agentdeck.store.reader import LogLine, Reader
 from agentdeck.store.run_list import RunRow
 from agentdeck.workflow.model import Definition, restored
@@ -42,13 +43,12 @@ class Recording(StoreTask):
         try:
             async with AsyncReader(self._db) as store:
                 self.row, self.definition, self.known = await store.read(_outline, self.run)
-                after = 0
+                log = LogFollower(self.run)
                 while len(self.events) < MOST_EVENTS:
-                    page = await store.read(_page, self.run, after)
-                    self.events += page
-                    if len(page) < PAGE:
+                    batch = await store.read(log.read_events, PAGE)
+                    self.events += batch.numbered()
+                    if len(batch.events) < PAGE:
                         break
-                    after = page[-1][0]
                 self.lines = await store.read(Reader.logs, self.run, limit=MOST_LINES)
             self.ready = True
         except AgentdeckError as error:
@@ -58,7 +58,3 @@ class Recording(StoreTask):
 def _outline(reader: Reader, run: str) -> tuple[RunRow, Definition, int]:
     row = reader.run(run)
     return row, restored(reader.definition(row.identity)), reader.last_seq(run)
-
-
-def _page(reader: Reader, run: str, after: int) -> list[tuple[int, Event]]:
-    return list(reader.events(run, after, PAGE))

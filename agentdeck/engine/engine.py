@@ -17,10 +17,12 @@ import anyio
 import anyio.to_thread
 
 from agentdeck.agents.verb import NOW, WorkflowContext
+from agentdeck.engine.adaptive_mode import AdaptiveMode
 from agentdeck.engine.attempts import AttemptRunner
 from agentdeck.engine.clock import Clock
 from agentdeck.engine.event_buffer import EventBuffer
 from agentdeck.engine.log_lines import LogLine
+from agentdeck.engine.observer_feed import ObserverFeed
 from agentdeck.engine.reservations import CallReservations
 from agentdeck.engine.result_reuse import ResultReuse
 from agentdeck.engine.run_control import Make, RunControl
@@ -49,9 +51,9 @@ LINES = 0.05
 class Engine:
     """One run from its first event to its last.
 
-    `contexts` returns what the verbs of a program share, `source` yields the tasks. `watch` is called with every
-    event, `on_line` with every log line, `on_commit` with the last event that is on disk. With `yes`, `author`
-    approves everything.
+    `contexts` returns what the verbs of a program share, `source` yields the tasks. `adaptive` chooses the mode
+    from the events, `observers` gets them when they are committed, `on_line` is called with every log line. With
+    `yes`, `author` approves everything.
     """
 
     def __init__(
@@ -64,9 +66,9 @@ class Engine:
         *,
         view: RunView,
         deck: Deck,
-        watch: Callable[[int, ev.Event], None] | None = None,
+        observers: ObserverFeed,
+        adaptive: AdaptiveMode | None = None,
         on_line: Callable[[LogLine], None] | None = None,
-        on_commit: Callable[[int], None] | None = None,
         yes: bool = False,
         author: ev.Author | None = None,
     ) -> None:
@@ -81,11 +83,11 @@ class Engine:
         #: When the event loop last ran the engine's timer, by time.monotonic.
         self.last_turn = 0.0
         self.reservations = CallReservations(scheduler, storage, deck, clock, self.feed)
-        self.events = EventBuffer(scheduler, self.log)
+        self.events = EventBuffer(scheduler, self.log, observers)
         self._source = source
-        self._watch = watch
+        self._observers = observers
+        self._adaptive = adaptive
         self._on_line = on_line
-        self._on_commit = on_commit
         self._starts: deque[act.StartAttempt] = deque()
         self._idle: list[anyio.Event] = []
         self._woken = 0
@@ -162,11 +164,10 @@ class Engine:
 
     def committed(self, run: str, seq: int) -> None:
         """From the log's thread: all events up to this one are on disk."""
+        self._observers.committed(seq)
         self._loop.call_soon_threadsafe(self._on_committed, seq)
 
     def _on_committed(self, seq: int) -> None:
-        if self._on_commit is not None:
-            self._on_commit(seq)
         self.feed(ev.Committed(self.clock.now(), seq))
 
     def fault(self, error: StoreError | None) -> None:
@@ -217,7 +218,7 @@ class Engine:
             self._timer.set()
 
     def _handle(self, event: ev.Event | ev.Signal) -> None:
-        seq, watch = self.scheduler.state.seq, self._watch
+        seq, adaptive = self.scheduler.state.seq, self._adaptive
         for action in self.scheduler.handle(event):
             kind = type(action)
             if kind is act.Record:
@@ -225,8 +226,8 @@ class Engine:
                 seq += 1
                 self.events.add(recorded)
                 self.view.apply(seq, recorded)
-                if watch is not None:
-                    watch(seq, recorded)
+                if adaptive is not None and (chosen := adaptive.see(recorded)) is not None:
+                    self.feed(chosen)
                 if type(recorded) is ev.StepAnswered:
                     self.attempts.log_answer(recorded)
             elif kind is act.StartAttempt:

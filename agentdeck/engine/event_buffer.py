@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
+from agentdeck.engine.observer_feed import ObserverFeed
 from agentdeck.errors import StoreError
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.scheduler import Scheduler
@@ -17,12 +18,14 @@ DELAY = 0.01
 
 
 class EventBuffer:
-    """Collects events and hands them to the log together. Events that no step depends on are committed with later
-    ones, as a commit of their own would delay the next result. Starts alone are never handed over."""
+    """Collects events and hands them to the log and the observers together. Events that no step depends on are
+    committed with later ones, as a commit of their own would delay the next result. Starts alone are never handed
+    over."""
 
-    def __init__(self, scheduler: Scheduler, log: Log) -> None:
+    def __init__(self, scheduler: Scheduler, log: Log, observers: ObserverFeed) -> None:
         self._scheduler = scheduler
         self._log = log
+        self._observers = observers
         self._events: list[ev.Event] = []
         self._also: list[TableWrite] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -63,7 +66,9 @@ class EventBuffer:
             self._timer = None
         events, self._events = self._events, []
         also, self._also = self._also, []
-        self._log.append(self._scheduler.state.run, self._scheduler.state.seq - len(events) + 1, events, also)
+        first = self._scheduler.state.seq - len(events) + 1
+        self._observers.hand_over(first, events)  # before the log, which may have committed them at once
+        self._log.append(self._scheduler.state.run, first, events, also)
 
     def flush(self) -> None:
         """Hand everything over now. An error of the store is not raised: the log reports it, and the run

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -22,6 +22,8 @@ from agentdeck.engine.author import current_author
 from agentdeck.engine.clock import Clock, WallClock
 from agentdeck.engine.engine import Engine
 from agentdeck.engine.log_lines import LogLine
+from agentdeck.engine.observer_feed import ObserverFeed
+from agentdeck.engine.observers import Observer, ObserverContext, Warn, factories, warn_in_log
 from agentdeck.engine.run_control import RunControl
 from agentdeck.engine.run_owner import hold
 from agentdeck.engine.run_storage import RunStorage
@@ -29,7 +31,7 @@ from agentdeck.engine.source_hashes import FILES, files_of
 from agentdeck.engine.stalled import StallCause
 from agentdeck.engine.task_feed import LATER, RecordedTasks, TaskFeed
 from agentdeck.engine.watchdog import Watchdog
-from agentdeck.errors import UsageError
+from agentdeck.errors import StoreError, UsageError
 from agentdeck.limits.provider_limits import all_in_deck_notation, caps_of
 from agentdeck.processes.children import Children
 from agentdeck.providers.keys import KeyStore
@@ -127,16 +129,16 @@ def programs(
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Callbacks of a run. `event` is called with every recorded event and its number, `line` with every log
-    line, `kept` with the last event that is on disk, all on the run's event loop; `warn` from any thread, with a
-    text about an agent that blocks the loop; `standstill` with what a run waits for in which nothing can
-    continue. `control` steers the run."""
+    """Who follows a run, and who steers it. `observers` receive its events when they are committed, in addition
+    to the observers of plugins; the end of the run waits for them. On the run's event loop, `line` is called
+    with every log line, and `standstill` with what a run waits for in which nothing can continue. `warn` is
+    called from any thread, with a text about an agent that blocks the loop or an observer that failed. `control`
+    steers the run."""
 
-    event: Callable[[int, ev.Event], None] | None = None
+    observers: Sequence[Observer] = ()
     line: Callable[[LogLine], None] | None = None
     control: RunControl | None = None
-    warn: Callable[[str], None] | None = None
-    kept: Callable[[int], None] | None = None
+    warn: Warn | None = None
     standstill: Callable[[str, tuple[StallCause, ...]], None] | None = None
 
 
@@ -168,6 +170,7 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
         source = {"folder": str(launch.folder.resolve()), **launch.source}
         view, watch = RunView(definition), watch or Watch()
         first: ev.Event | ev.Signal = started
+        recorded: tuple[ev.Event, ...] = ()
         rest = await record_tasks(launch.tasks, storage, name)
         if storage.durable:
             files = files_of(program, launch.folder, launch.functions)
@@ -178,10 +181,9 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
             reach_fault_point("run.created")
             scheduler.apply(started)
             view.apply(scheduler.state.seq, started)
-            if watch.event is not None:
-                watch.event(scheduler.state.seq, started)
+            recorded = (started,)
             first = ev.TimerFired(started.at)
-        return await drive(launch, scheduler, view, storage, clock, first, watch, deck)
+        return await drive(launch, scheduler, view, storage, clock, first, watch, deck, recorded)
     finally:
         storage.close()
 
@@ -252,47 +254,69 @@ async def drive(
     first: ev.Event | ev.Signal,
     watch: Watch,
     deck: Deck,
+    recorded: Sequence[ev.Event] = (),
 ) -> Outcome:
-    """Execute a run with a new or restored scheduler, from the `first` event to its end."""
+    """Execute a run with a new or restored scheduler, from the `first` event to its end. `recorded` are events
+    that the scheduler has and the observers have not."""
     contexts = _Contexts(launch, scheduler.state.program, deck, storage.children(scheduler.state.run))
     adaptive: AdaptiveMode | None = None
     if scheduler.state.program.definition.mode == "adaptive":
         adaptive = AdaptiveMode(await storage.work(view.workflow, launch.folder), scheduler)
         if scheduler.state.seq <= 1:
             first = ev.Batch(first.at, (first, adaptive.first(first.at)))
+    async with _observers(scheduler, storage, watch, recorded) as observers:
+        engine = Engine(
+            scheduler,
+            storage,
+            clock,
+            contexts,
+            source_of(launch, scheduler.state.opened),
+            view=view,
+            deck=deck,
+            observers=observers,
+            adaptive=adaptive,
+            on_line=watch.line,
+            yes=launch.yes,
+            author=launch.author,
+        )
+        contexts.record_headers = engine.reservations.record_headers
+        if isinstance(launch.tasks, TaskFeed):
+            launch.tasks.attach(engine.tasks_arrived)
+        storage.attach(engine.committed, engine.fault)
+        state, causes = await _execute(engine, contexts, storage, first, watch, launch)
+        reach_fault_point("run.ended")
+        work = adaptive.work_of_tasks if adaptive is not None else ()
+        with anyio.CancelScope(shield=True):  # in a thread: large results may still have to be written
+            await anyio.to_thread.run_sync(storage.end, scheduler.state.run, state, view, work)
+        if engine.source_error is not None:
+            raise engine.source_error
+        return Outcome(scheduler.state.run, state, view, engine.abandoned, causes if state == "drained" else ())
 
-    def see(seq: int, event: ev.Event) -> None:
-        if watch.event is not None:
-            watch.event(seq, event)
-        if adaptive is not None and (chosen := adaptive.see(event)) is not None:
-            engine.feed(chosen)
 
-    engine = Engine(
-        scheduler,
-        storage,
-        clock,
-        contexts,
-        source_of(launch, scheduler.state.opened),
-        view=view,
-        deck=deck,
-        watch=watch.event if adaptive is None else see,
-        on_line=watch.line,
-        on_commit=watch.kept,
-        yes=launch.yes,
-        author=launch.author,
-    )
-    contexts.record_headers = engine.reservations.record_headers
-    if isinstance(launch.tasks, TaskFeed):
-        launch.tasks.attach(engine.tasks_arrived)
-    storage.attach(engine.committed, engine.fault)
-    state, causes = await _execute(engine, contexts, storage, first, watch, launch)
-    reach_fault_point("run.ended")
-    work = adaptive.work_of_tasks if adaptive is not None else ()
-    with anyio.CancelScope(shield=True):  # in a thread: large results may still have to be written
-        await anyio.to_thread.run_sync(storage.end, scheduler.state.run, state, view, work)
-    if engine.source_error is not None:
-        raise engine.source_error
-    return Outcome(scheduler.state.run, state, view, engine.abandoned, causes if state == "drained" else ())
+@asynccontextmanager
+async def _observers(
+    scheduler: Scheduler, storage: RunStorage, watch: Watch, recorded: Sequence[ev.Event]
+) -> AsyncIterator[ObserverFeed]:
+    """The observers of a run: those of its launch and those of plugins. At the end each receives what is left
+    and is closed, whether the run succeeded or not."""
+    state, warn = scheduler.state, watch.warn or warn_in_log
+    first = state.seq - len(recorded) + 1
+    found = factories(warn)
+    feed = ObserverFeed(ObserverContext(state.run, state.program.definition, storage.path, first), warn)
+    for observer in watch.observers:
+        feed.add(observer)
+    for name, factory in found.items():
+        feed.add_plugin(name, factory)
+    if recorded:
+        feed.hand_over(first, recorded)
+        feed.committed(state.seq)
+    try:
+        yield feed
+    finally:
+        with anyio.CancelScope(shield=True):
+            with suppress(StoreError):  # the run reports it
+                await anyio.to_thread.run_sync(storage.flush)
+            await anyio.to_thread.run_sync(feed.close)
 
 
 async def _execute(

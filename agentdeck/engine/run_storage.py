@@ -163,6 +163,11 @@ class RunStorage:
         call_and_wait(self.log, close)
         self._run = ""
 
+    def flush(self) -> None:
+        """Return when everything handed over is on disk. Raises StoreError; a store that fails now is not waited
+        for again."""
+        self.log.flush(10.0 if self.log.fault is None else 1.0)
+
     def close(self) -> None:
         """Release the run and close the log. Raises StoreError where something could not be written. A store
         that fails now is not waited for again."""

@@ -1,6 +1,7 @@
 """`--out FILE`: one JSON line per task of a run.
 
-While the run executes, a line is appended when a task has ended and its end is committed. When the command ends,
+While the run executes, the file is an observer of it (engine/observers.py): a line is appended when a task has
+ended and its end is committed, so a task in the file is never run again after a crash. When the command ends,
 the file is replaced by one with a line per ended task, in the order of the tasks, read from the store: a retry
 ends tasks a second time, and appended lines would then be duplicates. A process that is killed leaves the
 appended lines.
@@ -17,11 +18,11 @@ import shlex
 import stat
 import sys
 import tempfile
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
+from agentdeck.engine.observers import EventBatch
 from agentdeck.errors import UsageError
 from agentdeck.scheduler import events as ev
 from agentdeck.store.final_states import FinalState, final_states
@@ -62,7 +63,6 @@ class OutFile:
         self.failed = False
         self._remedy = ""  # the command that writes the whole file later
         self._inputs: dict[str, Mapping[str, Data]] = {}  # of open tasks
-        self._uncommitted: deque[tuple[int, str]] = deque()
         self._fd: int | None = None
         self._size = 0
         self._regular = False
@@ -106,10 +106,15 @@ class OutFile:
             else:
                 yield state
 
-    def event(self, seq: int, event: ev.Event) -> None:
-        """Take note of an event of the run, which may not be committed yet."""
-        if self._fd is None:
-            return
+    def observe(self, batch: EventBatch) -> None:
+        """Append a line for each task whose end is among these events."""
+        if self._fd is not None:
+            ended = (self._ended_task(event) for event in batch.events)
+            self._append([result_line(state) for state in ended if state is not None])
+
+    def _ended_task(self, event: ev.Event) -> FinalState | None:
+        """The final state of the task that ends with this event; else None, and the inputs of open tasks are
+        kept up to date."""
         if isinstance(event, ev.RunStarted):
             self._remedy = self._command(event.run)
         elif isinstance(event, ev.TaskOpened):
@@ -121,26 +126,14 @@ class OutFile:
         elif isinstance(event, ev.TaskEnded) and event.task in self._inputs:
             inputs = dict(self._inputs.pop(event.task))
             error = event.fault.message if event.fault else None
-            ended = FinalState(event.task, event.state, inputs, event.output, error)
-            self._uncommitted.append((seq, result_line(ended)))
-
-    def committed(self, seq: int) -> None:
-        """Append the tasks whose end is among the events up to `seq`, which are committed: a task in the file is
-        never run again after a crash."""
-        if not self._uncommitted or self._uncommitted[0][0] > seq:
-            return
-        lines = []
-        while self._uncommitted and self._uncommitted[0][0] <= seq:
-            lines.append(self._uncommitted.popleft()[1])
-        self._append(lines)
+            return FinalState(event.task, event.state, inputs, event.output, error)
+        return None
 
     def finish(self, run: str) -> None:
-        """Replace the file by the final states of all tasks. Called when all events of the run are committed."""
+        """Replace the file by the final states of all tasks. Called when the run has ended."""
         if self.name is None:
             return
         self._remedy = self._command(run)
-        if self._uncommitted:
-            self.committed(self._uncommitted[-1][0])
         regular = self._regular
         self.close()
         if not regular:
@@ -155,6 +148,7 @@ class OutFile:
                 self._fail(error, "")
 
     def close(self) -> None:
+        """Append nothing more."""
         if self._fd is not None:
             os.close(self._fd)
         self._fd = None
@@ -177,7 +171,6 @@ class OutFile:
                 with contextlib.suppress(OSError):
                     os.ftruncate(self._fd, self._size)
             self._inputs.clear()
-            self._uncommitted.clear()
             self.close()
             self._fail(error, "the run goes on; ")
 

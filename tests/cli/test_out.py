@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from agentdeck.engine.observers import EventBatch
 from agentdeck.operations.out_file import OutFile
 from agentdeck.scheduler import events as ev
 from tests.cli.conftest import Deck
@@ -46,18 +47,15 @@ def mode(file: Path) -> int:
     return stat.S_IMODE(file.stat().st_mode)
 
 
-def test_a_task_is_written_once_its_end_is_on_disk(tmp_path: Path) -> None:
+def test_a_task_is_written_with_the_batch_that_has_its_end(tmp_path: Path) -> None:
     file = tmp_path / "out.jsonl"
     out = OutFile(str(file), tmp_path / "deck.db", print)
-    for seq in (1, 2, 3):
-        out.event(seq, ev.TaskOpened(0.0, str(seq), {"n": seq}))
-    for seq in (4, 5, 6):
-        out.event(seq, ev.TaskEnded(1.0, str(seq - 3), "done", seq))
-    out.committed(3)
+    out.observe(EventBatch("r", 1, [ev.TaskOpened(0.0, str(n), {"n": n}) for n in (1, 2, 3)]))
     assert file.read_text() == ""
-    out.committed(5)
+    out.observe(EventBatch("r", 4, [ev.TaskEnded(1.0, str(n), "done", n) for n in (1, 2)]))
     assert [json.loads(line)["task"] for line in file.read_text().splitlines()] == ["1", "2"]
     out.close()
+    out.observe(EventBatch("r", 6, [ev.TaskEnded(1.0, "3", "done", 3)]))
     assert len(file.read_text().splitlines()) == 2
 
 

@@ -10,6 +10,7 @@ import pytest
 from agentdeck.engine.launch import Launch, Watch, run
 from agentdeck.scheduler import events as ev
 from agentdeck.workflow.loader import loads
+from tests.observing import EventCollector
 from tests.virtual_clock import LoopClock, virtual
 
 WORK = """
@@ -25,14 +26,15 @@ agents:
 
 def played(folder: Path, takes: str, db: Path | None = None, tasks: int = 1) -> tuple[list[str], int]:
     """What was said of the mode, and how many steps of a task went at once at most."""
-    log: list[ev.Event] = []
+    collector = EventCollector()
 
     async def main() -> None:
         definition = loads(WORK.replace("TAKES", takes)).definition
         launch = Launch(definition, folder, {}, [{} for _ in range(tasks)], 8, db=db)
-        await run(launch, Watch(lambda seq, event: log.append(event)), LoopClock() if db is None else None)
+        await run(launch, Watch([collector]), LoopClock() if db is None else None)
 
     anyio.run(main, backend_options=virtual() if db is None else {})
+    log = collector.events
     live: dict[str, int] = {}
     most = 0
     for event in log:

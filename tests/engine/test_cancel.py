@@ -15,6 +15,7 @@ from agentdeck.engine.run_control import RunControl
 from agentdeck.scheduler import events as ev
 from agentdeck.store.reader import Reader
 from agentdeck.workflow.loader import load
+from tests.observing import EventCollector
 
 pytestmark = pytest.mark.anyio
 
@@ -77,7 +78,7 @@ async def test_cancel_leaves_nothing(place: Path) -> None:
     control, running = RunControl("ada"), set[tuple[str, str]]()
     before, others = (files(), len(asyncio.all_tasks())), children()
 
-    def seen(seq: int, event: ev.Event) -> None:
+    def seen(event: ev.Event) -> None:
         if isinstance(event, ev.StepStarted):
             running.add((event.task, event.step))
 
@@ -90,7 +91,7 @@ async def test_cancel_leaves_nothing(place: Path) -> None:
     launch = Launch(definition, place, {}, tasks, 5 * EACH, db=place / "a.db")
     async with anyio.create_task_group() as group:
         group.start_soon(cancel)
-        outcome = await run(launch, Watch(seen, control=control))
+        outcome = await run(launch, Watch([EventCollector(seen)], control=control))
     assert outcome.state == "cancelled"
     assert outcome.view.steps()["cancelled"] == 5 * EACH
     assert outcome.abandoned == 0

@@ -26,6 +26,7 @@ from agentdeck.scheduler import events as ev
 from agentdeck.store.reader import Reader
 from agentdeck.workflow.loader import load
 from agentdeck.workflow.model import Agent, Definition, Python
+from tests.observing import EventCollector
 
 pytestmark = pytest.mark.anyio
 
@@ -44,12 +45,12 @@ agents:
 
 async def test_the_store_holds_what_was_watched_in_the_same_order(tmp_path: Path) -> None:
     (tmp_path / "w.yaml").write_text(CHAIN)
-    seen: list[tuple[int, ev.Event]] = []
+    seen = EventCollector()
     launch = Launch(load(tmp_path / "w.yaml").definition, tmp_path, {"n": 1}, db=tmp_path / "a.db")
-    outcome = await run(launch, Watch(lambda seq, event: seen.append((seq, event))))
+    outcome = await run(launch, Watch([seen]))
     assert outcome.state == "done"
     reader = Reader(tmp_path / "a.db")
-    assert list(reader.events(outcome.run)) == seen
+    assert list(reader.events(outcome.run)) == seen.numbered
     row = reader.run("last")
     assert (row.state, row.tasks.done) == ("done", 1)
     assert outcome.view.output == 10
@@ -114,14 +115,14 @@ async def test_a_run_whose_store_was_removed_ends_and_says_so(tmp_path: Path) ->
     text = "agentdeck: 1\nname: slow\nagents:\n  a: { simulate: { takes: 300s } }\n"
     (tmp_path / "slow.yaml").write_text(text)
 
-    def seen(seq: int, event: ev.Event) -> None:
+    def seen(event: ev.Event) -> None:
         if isinstance(event, ev.StepStarted):
             for file in tmp_path.glob("k.db*"):
                 file.unlink()
 
     launch = Launch(load(tmp_path / "slow.yaml").definition, tmp_path, db=tmp_path / "k.db")
     with pytest.raises(StoreError, match="was removed or replaced while the run went on"):
-        await run(launch, Watch(seen))
+        await run(launch, Watch([EventCollector(seen)]))
 
 
 async def test_of_two_that_resume_one_wins(tmp_path: Path) -> None:

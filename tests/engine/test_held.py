@@ -14,6 +14,7 @@ from agentdeck.scheduler import events as ev
 from agentdeck.store.log import MemoryLog, TableWrite
 from agentdeck.store.reader import Reader
 from agentdeck.workflow.loader import loads
+from tests.observing import EventCollector
 
 WORK = """
 agentdeck: 1
@@ -26,12 +27,16 @@ agents:
 
 def test_a_result_is_kept_where_the_run_is_broken_off_at_once(tmp_path: Path) -> None:
     async def scene() -> None:
-        def see(seq: int, event: ev.Event) -> None:
-            if isinstance(event, ev.StepSucceeded):
-                running.cancel()
+        workflow = Workflow("w")
+        workflow.add("slow", simulate="60s")
 
-        launch = Launch(loads(WORK).definition, tmp_path, db=tmp_path / "a.db")
-        running = asyncio.create_task(run(launch, Watch(see)))
+        @workflow.agent
+        async def quick() -> int:
+            asyncio.get_running_loop().call_soon(running.cancel)  # comes before the commit of the result
+            return 1
+
+        launch = Launch(workflow.definition, tmp_path, functions=workflow.functions, db=tmp_path / "a.db")
+        running = asyncio.create_task(run(launch))
         with pytest.raises(asyncio.CancelledError):
             await running
 
@@ -43,18 +48,15 @@ def test_a_result_is_kept_where_the_run_is_broken_off_at_once(tmp_path: Path) ->
 
 def test_a_result_that_nobody_waits_for_is_kept_soon(tmp_path: Path) -> None:
     async def scene() -> None:
-        kept: list[int] = []
-        succeeded = asyncio.get_running_loop().create_future()
+        loop, committed = asyncio.get_running_loop(), asyncio.Event()
 
-        def see(seq: int, event: ev.Event) -> None:
+        def see(event: ev.Event) -> None:
             if isinstance(event, ev.StepSucceeded):
-                succeeded.set_result(seq)
+                loop.call_soon_threadsafe(committed.set)
 
         launch = Launch(loads(WORK).definition, tmp_path, db=tmp_path / "a.db")
-        running = asyncio.create_task(run(launch, Watch(see, kept=kept.append)))
-        seq = await succeeded
-        while not kept or kept[-1] < seq:  # noqa: ASYNC110 - told from another thread
-            await asyncio.sleep(0.001)
+        running = asyncio.create_task(run(launch, Watch([EventCollector(see)])))
+        await committed.wait()
         running.cancel()
         await asyncio.wait([running])
 

@@ -22,6 +22,7 @@ from agentdeck.store.reader import Reader
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.loader import loads
 from agentdeck.workflow.model import Data, Definition
+from tests.observing import EventCollector
 
 pytestmark = pytest.mark.anyio
 
@@ -62,10 +63,10 @@ class Case:
         self.events: list[ev.Event] = []
         self.deferred = asyncio.Event()
 
-    def see(self, seq: int, event: ev.Event) -> None:
+    def see(self, event: ev.Event) -> None:
         self.events.append(event)
         if isinstance(event, ev.AttemptDeferred):
-            self.deferred.set()
+            self.loop.call_soon_threadsafe(self.deferred.set)
 
     async def run(
         self, *keys: str, text: str = PAY, workers: int = 4, control: RunControl | None = None
@@ -74,7 +75,8 @@ class Case:
         definition: Definition = loads(text).definition
         functions: dict[str, Callable[..., object]] = dict.fromkeys(definition.agents, self.shop.pay)
         launch = Launch(definition, Path(), {}, tasks, workers, functions, self.db)
-        return await run(launch, Watch(self.see, control=control))
+        self.loop = asyncio.get_running_loop()
+        return await run(launch, Watch([EventCollector(self.see)], control=control))
 
     def outputs(self) -> list[Data]:
         return [event.output for event in self.events if isinstance(event, ev.StepSucceeded)]

@@ -20,6 +20,7 @@ from agentdeck.providers.registry import ProviderRegistry
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
 from agentdeck.workflow.loader import loads
+from tests.observing import EventCollector
 from tests.virtual_clock import LoopClock, virtual
 
 DECK = """
@@ -56,7 +57,7 @@ class Played:
             text_of_deck = DECK.replace("LIMITS", limits).replace("TIER", tier)
             (folder / "deck.yaml").write_text(text_of_deck.replace("learn: true", provider))
         definition = loads("agentdeck: 1\nname: w\n" + text).definition
-        self.log: list[ev.Event] = []
+        collector = EventCollector()
         control = RunControl("eva")
 
         async def main() -> Outcome:
@@ -65,12 +66,13 @@ class Played:
             async with anyio.create_task_group() as group:
                 if steer is not None:
                     group.start_soon(steer, control)
-                watch = Watch(lambda seq, event: self.log.append(event), None, control)
+                watch = Watch([collector], None, control)
                 outcome = await run(launch, watch, LoopClock())
                 group.cancel_scope.cancel()
             return outcome
 
         self.outcome = anyio.run(main, backend_options=virtual())
+        self.log = collector.events
 
     def of(self, kind: type) -> list[Any]:
         return [event for event in self.log if type(event) is kind]

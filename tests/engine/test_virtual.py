@@ -17,6 +17,7 @@ from agentdeck.insight.forecast import forecast
 from agentdeck.scheduler import events as ev
 from agentdeck.workflow.loader import load, loads
 from agentdeck.workflow.model import Agent, Definition, Python, Timeout
+from tests.observing import EventCollector
 from tests.virtual_clock import LoopClock, virtual
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +38,7 @@ class Played:
         folder: Path = ROOT / "workflows",
         **inputs: Any,
     ) -> None:
-        self.log: list[ev.Event] = []
+        collector = EventCollector()
         control = RunControl("eva")
 
         async def main() -> Outcome:
@@ -45,11 +46,12 @@ class Played:
             async with anyio.create_task_group() as group:
                 if steer is not None:
                     group.start_soon(steer, control)
-                watch = Watch(lambda seq, event: self.log.append(event), None, control)
+                watch = Watch([collector], None, control)
                 outcome = await run(launch, watch, LoopClock())
             return outcome
 
         self.outcome = anyio.run(main, backend_options=virtual())
+        self.log = collector.events
 
     def of(self, kind: type) -> list[Any]:
         return [event for event in self.log if type(event) is kind]

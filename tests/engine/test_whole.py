@@ -19,6 +19,7 @@ from agentdeck.store.reader import Reader
 from agentdeck.workflow.expressions import Scope, Template
 from agentdeck.workflow.loader import load
 from agentdeck.workflow.model import Data
+from tests.observing import EventCollector
 
 pytestmark = pytest.mark.anyio
 
@@ -51,11 +52,11 @@ class Place:
         launch = Launch(load(self.folder / "w.yaml").definition, self.folder, inputs, db=self.db, yes=yes)
         control = RunControl("ada")
 
-        def seen(seq: int, event: ev.Event) -> None:
+        def seen(event: ev.Event) -> None:
             if steer is not None:
                 steer(control, event)
 
-        return await run(launch, Watch(seen, None, control))
+        return await run(launch, Watch([EventCollector(seen)], None, control))
 
     def answers(self, *lines: str) -> None:
         (self.folder / "answers").write_text("\n".join(lines))

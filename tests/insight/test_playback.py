@@ -13,6 +13,7 @@ from agentdeck.insight.replay import Playback
 from agentdeck.scheduler import events as ev
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.loader import loads
+from tests.observing import EventCollector
 from tests.virtual_clock import LoopClock, virtual
 
 DEFINITION = loads(
@@ -29,14 +30,14 @@ agents:
 
 
 def recorded() -> list[tuple[int, ev.Event]]:
-    log: list[tuple[int, ev.Event]] = []
+    collector = EventCollector()
 
     async def main() -> None:
         launch = Launch(DEFINITION, tasks=[{}] * 12, workers=3, folder=Path())
-        await run(launch, Watch(lambda seq, event: log.append((seq, event))), LoopClock())
+        await run(launch, Watch([collector]), LoopClock())
 
     anyio.run(main, backend_options=virtual())
-    return log
+    return collector.numbered
 
 
 LOG = recorded()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -13,6 +14,7 @@ from agentdeck.engine.run_control import RunControl
 from agentdeck.insight.summary import summary
 from agentdeck.scheduler import events as ev
 from agentdeck.workflow.loader import load
+from tests.observing import EventCollector
 from tests.providers.server import charged
 from tests.providers.test_run import Place, events_of, place
 
@@ -36,14 +38,14 @@ async def run_bounded(place: Place, model: str, budget: str, *, tasks: int, agen
     )
     control = RunControl()
 
-    def seen(seq: int, event: ev.Event) -> None:
+    def seen(event: ev.Event) -> None:
         if isinstance(event, ev.RunPaused):
             control.drain()
 
     rows = [{"text": TEXT * (1 + n % 3)} for n in range(tasks)]
     definition = load(place.folder / "w.yaml").definition
     launch = Launch(definition, place.folder, {}, rows, 64, db=place.db)
-    return await run(launch, Watch(seen, place.lines.append, control))
+    return await run(launch, Watch([EventCollector(seen)], place.lines.append, control))
 
 
 def spent(place: Place, wanted: int) -> tuple[float, int]:
@@ -160,11 +162,11 @@ async def test_a_cancelled_prompt_is_estimated(place: Place) -> None:
     control = RunControl()
     launch = Launch(load(place.folder / "w.yaml").definition, place.folder, {}, db=place.db)
 
-    begun = anyio.Event()
+    begun, loop = anyio.Event(), asyncio.get_running_loop()
 
-    def seen(seq: int, event: ev.Event) -> None:
+    def seen(event: ev.Event) -> None:
         if isinstance(event, ev.StepStarted):
-            begun.set()
+            loop.call_soon_threadsafe(begun.set)
 
     async def cancel() -> None:
         await begun.wait()
@@ -173,7 +175,7 @@ async def test_a_cancelled_prompt_is_estimated(place: Place) -> None:
 
     async with anyio.create_task_group() as group:
         group.start_soon(cancel)
-        outcome = await run(launch, Watch(seen, place.lines.append, control))
+        outcome = await run(launch, Watch([EventCollector(seen)], place.lines.append, control))
     assert outcome.state == "cancelled"
     (cancelled,) = events_of(place, outcome, ev.StepCancelled)
     assert cancelled.usage.estimated

@@ -20,6 +20,7 @@ from agentdeck.errors import ProviderError, UsageError
 from agentdeck.scheduler import events as ev
 from agentdeck.store.reader import Reader
 from agentdeck.workflow.loader import load
+from tests.observing import EventCollector
 from tests.providers.conftest import SECRET
 from tests.providers.server import SENTENCE, Server
 
@@ -77,11 +78,11 @@ class Place:
         launch = Launch(load(workflow).definition, self.folder, inputs, db=self.db)
         control = RunControl()
 
-        def seen(seq: int, event: ev.Event) -> None:
+        def seen(event: ev.Event) -> None:
             if isinstance(event, ev.Noted) and "is stopped" in event.text:
                 control.drain()
 
-        return await run(launch, Watch(seen, self.lines.append, control))
+        return await run(launch, Watch([EventCollector(seen)], self.lines.append, control))
 
     async def asks(
         self, odd: str, more: str = "", *, tier: str = "odd", escalate: str = "false", limit: int | None = None
