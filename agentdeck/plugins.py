@@ -47,6 +47,10 @@ class BrokenPlugin:
     plugin: Plugin
     why: str
 
+    def __str__(self) -> str:
+        plugin = self.plugin
+        return f"{plugin.package} {plugin.version} ({plugin.target}): {self.why}"
+
 
 class PluginError(AgentdeckError):
     """A plugin is not what its seam expects. The message says what is wrong, without the plugin's name."""
@@ -97,6 +101,23 @@ def load(seam: Seam, make: Callable[[str, Any], Any]) -> Loaded:
         else:
             owners[plugin.name] = plugin.package
     return Loaded(objects, tuple(broken))
+
+
+def find(seam: Seam, name: str, make: Callable[[str, Any], Any]) -> Any:
+    """What `make` returns for the plugin with this name; the others are not imported. Raises KeyError where none
+    has the name, and PluginError, which says which package and why, where it does not load."""
+    plugin = next((one for one in installed(seam) if one.name == name), None)
+    if plugin is None:
+        raise KeyError(name)
+    objects: dict[str, Any] = {}
+    if why := _load(plugin, make, objects):
+        raise PluginError(str(BrokenPlugin(plugin, why)))
+    return objects[name]
+
+
+def names(seam: Seam) -> tuple[str, ...]:
+    """The names that are installed for a seam, without importing anything; built-in ones first."""
+    return tuple(dict.fromkeys(plugin.name for plugin in installed(seam)))
 
 
 def _load(plugin: Plugin, make: Callable[[str, Any], Any], objects: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from agentdeck.agents.template_rendering import render, render_text
 from agentdeck.agents.verb import AttemptContext, VerbResult, WorkflowContext
 from agentdeck.errors import StepError
 from agentdeck.providers.keys import KeyMask
-from agentdeck.providers.model_facts import output_limit, unless_limited
+from agentdeck.providers.model_facts import output_limit
 from agentdeck.providers.provider import (
     Message,
     PromptReply,
@@ -23,7 +23,7 @@ from agentdeck.providers.provider import (
     instruction,
     schema_of,
 )
-from agentdeck.providers.registry import SIMULATED, ProviderRegistry, models_for
+from agentdeck.providers.registry import ProviderRegistry, models_for
 from agentdeck.providers.tools import named
 from agentdeck.scheduler.tiers import tier_of
 from agentdeck.workflow.deck import Model
@@ -59,7 +59,7 @@ class PromptVerb:
         name = work.model or models_for(self._context.deck, work.agent, work.tier_up)[0]
         model = registry.deck.models[name]
         provider = registry.provider(model.provider)
-        simulated = registry.deck.providers[model.provider].type == SIMULATED
+        simulated = registry.type_of(model.provider).simulated
         tools = [] if simulated else await registry.tools.tools(self._does.tools)
         request = await self._request(work, model, tools)
         usage = CallUsage(name, registry.prices, work.expected_out, simulated=simulated)
@@ -127,8 +127,8 @@ class PromptVerb:
         useless, hide = not reply.text and not reply.calls, self._registry.keys.hide
         detail = hide(reply.text[:2000])
         if reply.ended == "length" and (reply.wrong or useless or self._broken(reply.text)):
-            provider, most = self._registry.deck.providers[model.provider], output_limit(model)
-            allowed = request.max_output or (unless_limited(model.id) if provider.type == "anthropic" else most)
+            kind, most = self._registry.type_of(model.provider), output_limit(model)
+            allowed = request.max_output or kind.default_max_output(model.id) or most
             raise cut(reply, detail, allowed, most, escalate=work.agent.retry.escalate)
         if reply.wrong:
             raise StepError("invalid", hide(reply.wrong), detail=detail)

@@ -16,6 +16,7 @@ from agentdeck.engine.log_lines import LogLine
 from agentdeck.engine.observers import EventBatch, Observer
 from agentdeck.insight.formatting import plural, seconds
 from agentdeck.insight.summary import simulation, task_counts
+from agentdeck.providers.registry import simulates
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.approvals import command, describe
 from agentdeck.scheduler.events import AUTO
@@ -310,11 +311,8 @@ def _simulated(definition: Definition) -> str:
     """The mark of a run whose results are simulated, as far as that is known before it starts; else empty."""
     view = RunView(definition)
     prompts = any(isinstance(agent.does, Prompt) for agent in definition.agents.values())
-    if prompts and not view.simulated:
-        deck = deck_for(definition.folder or Path())
-        made_up = {name for name, provider in deck.providers.items() if provider.type == "simulated"}
-        if not deck.models or any(model.provider in made_up for model in deck.models.values()):
-            return "simulated"
+    if prompts and not view.simulated and simulates(deck_for(definition.folder or Path())):
+        return "simulated"
     return simulation(view)
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agentdeck.providers.chat_provider import ChatProvider, Counts, Event, read_image
-from agentdeck.providers.http_stream import EventStreamClient
 from agentdeck.providers.keys import KeyStore
 from agentdeck.providers.model_facts import unless_limited
 from agentdeck.providers.provider import Message, PromptReply, PromptRequest
 from agentdeck.providers.provider_errors import mid_stream
+from agentdeck.providers.provider_type import PriceList, ProviderContext, ProviderType
 from agentdeck.providers.stream_answer import StreamedAnswer, counted, of
 from agentdeck.workflow.deck import Provider
 from agentdeck.workflow.model import Data
+
+if TYPE_CHECKING:
+    from agentdeck.providers.http_stream import EventStreamClient
 
 URL = "https://api.anthropic.com"
 VERSION = "2023-06-01"
@@ -23,6 +26,19 @@ REFUSED = ("refusal", "content_filter")
 ANSWER = "answer"
 #: The counts of a request that its input is the sum of: what is new, read from the cache, written to it.
 INPUT_TOKENS = ("", "cache_read_", "cache_creation_")
+
+
+class AnthropicType(ProviderType):
+    """Anthropic, and servers that speak its protocol. It needs a `max_tokens` in each request."""
+
+    def create(self, context: ProviderContext) -> AnthropicProvider:
+        return AnthropicProvider(context.name, context.deck, context.keys, context.http())
+
+    def price_list(self, url: str | None) -> PriceList:
+        return PriceList("anthropic")
+
+    def default_max_output(self, model: str) -> int:
+        return unless_limited(model)
 
 
 class AnthropicProvider(ChatProvider):

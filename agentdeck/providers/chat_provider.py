@@ -7,18 +7,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
 
 from agentdeck.errors import StepError
-from agentdeck.providers.http_stream import EventStreamClient
 from agentdeck.providers.keys import KeyStore
 from agentdeck.providers.provider import OnSent, OnText, PromptReply, PromptRequest
 from agentdeck.providers.rate_headers import parse_rate_headers
 from agentdeck.providers.stream_answer import StreamedAnswer
 from agentdeck.workflow.deck import Provider
 from agentdeck.workflow.model import Data
+
+if TYPE_CHECKING:
+    from agentdeck.providers.http_stream import EventStreamClient
 
 MOST_IMAGE = 20 * 1024 * 1024
 #: The first bytes of image files of each type, and where they stand.

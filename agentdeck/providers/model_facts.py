@@ -7,7 +7,8 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from agentdeck.workflow.deck import Deck, Model, Provider
+from agentdeck.providers.provider_type import PriceList, provider_type
+from agentdeck.workflow.deck import Deck, Model
 
 MILLION = 1_000_000
 #: The tier to which the savings of tiers are compared.
@@ -58,37 +59,25 @@ class Prices:
             price_in, price_out = model.price
             kept = price_in if model.cached is None else model.cached
             return ((tokens_in - cached) * price_in + cached * kept + tokens_out * price_out) / MILLION
-        return _listed(model.id, *_place(self._deck.providers[model.provider]), tokens_in, tokens_out, cached)
+        provider = self._deck.providers[model.provider]
+        prices = provider_type(provider.type).price_list(provider.url)
+        return None if prices is None else _listed(model.id, prices, tokens_in, tokens_out, cached)
 
     def usd_top(self, tokens_in: int | None, tokens_out: int | None, cached: int | None) -> float | None:
         """The price of the same answer on the first model of the reasoning tier."""
         return self.usd(self._top, tokens_in, tokens_out, cached)
 
 
-def _place(provider: Provider) -> tuple[str | None, str | None]:
-    """The provider and the URL in genai-prices whose list applies; a URL that it does not know has no list."""
-    match provider.type, provider.url:
-        case "simulated", _:
-            return None, None
-        case kind, None:
-            return kind, None
-        case "anthropic", _:
-            return "anthropic", None
-    return None, provider.url
-
-
 @lru_cache(maxsize=4096)
-def _listed(
-    model: str, provider: str | None, url: str | None, tokens_in: int, tokens_out: int, cached: int
-) -> float | None:
+def _listed(model: str, prices: PriceList, tokens_in: int, tokens_out: int, cached: int) -> float | None:
     from genai_prices import Usage, calc_price
 
     usage = Usage(input_tokens=tokens_in, output_tokens=tokens_out, cache_read_tokens=cached)
     try:
-        if url is not None:
-            found = calc_price(usage, model_ref=model, provider_api_url=url)
+        if prices.url is not None:
+            found = calc_price(usage, model, provider_api_url=prices.url)
         else:
-            found = calc_price(usage, model_ref=model, provider_id=provider)
+            found = calc_price(usage, model, provider_id=prices.provider)
     except (LookupError, ValueError):
         return None
     return float(found.total_price)

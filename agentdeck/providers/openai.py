@@ -5,23 +5,36 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agentdeck.errors import StepError
 from agentdeck.providers.chat_provider import ChatProvider, Counts, Event, read_image
-from agentdeck.providers.http_stream import EventStreamClient
 from agentdeck.providers.keys import KeyStore
 from agentdeck.providers.provider import Message, PromptReply, PromptRequest, instruction, strict
 from agentdeck.providers.provider_errors import ProviderRefusal, mid_stream
+from agentdeck.providers.provider_type import PriceList, ProviderContext, ProviderType
 from agentdeck.providers.stream_answer import StreamedAnswer, counted, of
 from agentdeck.workflow.deck import Provider
 from agentdeck.workflow.model import Data
+
+if TYPE_CHECKING:
+    from agentdeck.providers.http_stream import EventStreamClient
 
 URL = "https://api.openai.com/v1"
 #: Reasons for the end of an answer that the provider refused.
 REFUSED = ("content_filter", "safety", "recitation", "blocklist", "prohibited_content", "sensitive")
 #: Optional parts of a request that some compatible servers reject, and how a refusal names them.
 OPTIONAL = ("response_format", "stream_options", "temperature", "max_completion_tokens", "max_tokens")
+
+
+class OpenAIType(ProviderType):
+    """OpenAI, and servers that speak its protocol: those have the prices that are listed for their URL."""
+
+    def create(self, context: ProviderContext) -> OpenAIProvider:
+        return OpenAIProvider(context.name, context.deck, context.keys, context.http())
+
+    def price_list(self, url: str | None) -> PriceList:
+        return PriceList("openai") if url is None else PriceList(url=url)
 
 
 class OpenAIProvider(ChatProvider):

@@ -8,11 +8,12 @@ from dataclasses import replace
 from os import environ
 from pathlib import Path
 
-from agentdeck.errors import ProviderError, UsageError
+from agentdeck.errors import ProviderError, StepError, UsageError
 from agentdeck.processes.children import Children
 from agentdeck.providers.keys import SECRET_USE, KeyStore, missing
 from agentdeck.providers.model_facts import Prices
 from agentdeck.providers.provider import Provider
+from agentdeck.providers.provider_type import ProviderContext, ProviderType, provider_type
 from agentdeck.providers.tools import Toolbox
 from agentdeck.scheduler.tiers import TIERS, tier_of
 from agentdeck.workflow import deck as made
@@ -21,6 +22,7 @@ from agentdeck.workflow.model import Agent, Definition, Prompt
 from agentdeck.workflow.references import secret_uses
 from agentdeck.workflow.wording import likely_fix
 
+#: The type, and the name, of the provider of a deck without models.
 SIMULATED = "simulated"
 
 
@@ -34,6 +36,13 @@ def complete(deck: Deck) -> Deck:
         models={SIMULATED: made.Model(SIMULATED, SIMULATED)},
         tiers=dict.fromkeys(TIERS, (SIMULATED,)),
     )
+
+
+def simulates(deck: Deck) -> bool:
+    """Whether a model of the deck has a provider whose answers are made up."""
+    completed = complete(deck)
+    used = {completed.providers[model.provider].type for model in completed.models.values()}
+    return any(provider_type(name).simulated for name in used)
 
 
 def models_for(deck: Deck, agent: Agent, tier_up: int = 0) -> tuple[str, ...]:
@@ -143,28 +152,28 @@ class ProviderRegistry:
         self._providers: dict[str, Provider] = {}
 
     def provider(self, name: str) -> Provider:
-        """The provider with this name in the deck."""
+        """The provider with this name in the deck. Raises StepError of kind `setup` where its type's own code
+        fails to create it."""
         if name not in self._providers:
             self._providers[name] = self._make(name)
         return self._providers[name]
+
+    def _make(self, name: str) -> Provider:
+        context = ProviderContext(name, self.deck.providers[name], self.keys, self._sleep)
+        try:
+            return self.type_of(name).create(context)
+        except Exception as error:
+            what = f"provider {name} cannot be created: {type(error).__name__}: {error}"
+            raise StepError("setup", self.keys.hide(what)) from None
+
+    def type_of(self, name: str) -> ProviderType:
+        """The type of the provider with this name in the deck."""
+        return provider_type(self.deck.providers[name].type)
 
     async def close(self) -> None:
         await self.tools.close()
         for provider in self._providers.values():
             await provider.close()
-
-    def _make(self, name: str) -> Provider:
-        spec = self.deck.providers[name]
-        if spec.type == SIMULATED:
-            from agentdeck.providers.simulated import SimulatedProvider
-
-            return SimulatedProvider(name, spec, self._sleep)
-        from agentdeck.providers.anthropic import AnthropicProvider
-        from agentdeck.providers.http_stream import EventStreamClient
-        from agentdeck.providers.openai import OpenAIProvider
-
-        make = AnthropicProvider if spec.type == "anthropic" else OpenAIProvider
-        return make(name, spec, self.keys, EventStreamClient(name, self.keys.hide))
 
 
 def _unknown(agent: Agent, what: str, name: str, known: Mapping[str, object], deck: Deck) -> str:

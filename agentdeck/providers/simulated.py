@@ -6,11 +6,16 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import Random
+from typing import TYPE_CHECKING
 
 from agentdeck.errors import StepError
 from agentdeck.providers.provider import OnSent, OnText, PromptReply, PromptRequest
+from agentdeck.providers.provider_type import PriceList, ProviderContext, ProviderType
 from agentdeck.workflow.deck import Provider
 from agentdeck.workflow.model import Data
+
+if TYPE_CHECKING:
+    from agentdeck.workflow.deck_file import ProviderSpec
 
 #: Seconds that an answer takes, by tier.
 LATENCY = {"routing": (0.2, 0.5), "execution": (0.5, 1.2), "reasoning": (1.0, 2.5)}
@@ -32,14 +37,37 @@ SENTENCES = (
 _WORD = re.compile(r"[^\W\d_]{5,24}")
 
 
+class SimulatedType(ProviderType):
+    """Its keys `fails` and `throttles` are the shares of calls that fail, and that are refused for their rate."""
+
+    simulated = True
+
+    def spec(self) -> type[ProviderSpec]:
+        from agentdeck.workflow.deck_file import ProviderSpec
+        from agentdeck.workflow.file_model import ABSENT, Share
+
+        class SimulatedSpec(ProviderSpec):
+            """A provider that generates its answers."""
+
+            fails: Share = ABSENT
+            throttles: Share = ABSENT
+
+        return SimulatedSpec
+
+    def create(self, context: ProviderContext) -> SimulatedProvider:
+        return SimulatedProvider(context.name, context.deck, context.sleep)
+
+    def price_list(self, url: str | None) -> PriceList:
+        return PriceList()  # that of a real model with the same id
+
+
 class SimulatedProvider:
-    """Deterministic: the same request with the same seed has the same answer. The deck's provider sets the
-    shares of calls that are throttled (`throttles`) and fail (`fails`)."""
+    """Deterministic: the same request with the same seed has the same answer."""
 
     def __init__(self, name: str, provider: Provider, sleep: Callable[[float], Awaitable[None]]) -> None:
         self._who = name
-        self._fails = provider.fails
-        self._throttles = provider.throttles
+        self._fails = provider.options.get("fails", 0.0)
+        self._throttles = provider.options.get("throttles", 0.0)
         self._sleep = sleep
 
     async def answer(self, request: PromptRequest, on_text: OnText, on_sent: OnSent) -> PromptReply:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +23,16 @@ MAX_RETRY_AFTER = 600.0
 @dataclass(frozen=True, slots=True)
 class Provider:
     """A provider of models. `key` holds the text of the file (`${env.X}`, or a command): its value is read when
-    it is used, and is never recorded. `fails` and `throttles` are the shares of calls that a simulated provider
-    fails, and refuses for their rate. `max_retry_after` is the longest wait, whatever the provider asks for."""
+    it is used, and is never recorded. `max_retry_after` is the longest wait, whatever the provider asks for.
+    `options` are the values of the keys that only its type has."""
 
     type: str
     key: Data = None
     url: str | None = None
     limits: ProviderLimits = field(default_factory=ProviderLimits)
     learn: bool = False
-    fails: float = 0.0
-    throttles: float = 0.0
     max_retry_after: float = MAX_RETRY_AFTER
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +118,7 @@ def load_deck(path: Path) -> Deck:
 
     return Deck(
         read.get("limits", {}).get("workers"),
-        of("providers", lambda given: Provider(**{**given, "limits": ProviderLimits(**given.get("limits", {}))})),
+        of("providers", _provider),
         of("models", _model),
         of("tiers", tuple),
         of("mcp", lambda given: McpServer(**{**given, "command": tuple(given.get("command", ()))})),
@@ -132,6 +131,12 @@ def _secret(given: Mapping[str, Any], folder: Path) -> Secret:
     """A secret; a relative file is looked up in the folder of the deck."""
     file = str(folder / Path(given["file"]).expanduser()) if "file" in given else None
     return Secret(given.get("env"), tuple(given.get("command", ())), file)
+
+
+def _provider(given: Mapping[str, Any]) -> Provider:
+    values = {**given, "limits": ProviderLimits(**given.get("limits", {}))}
+    common = {field.name: values.pop(field.name) for field in fields(Provider) if field.name in values}
+    return Provider(**common, options=values)
 
 
 def _model(given: Mapping[str, Any]) -> Model:

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    TypeAdapter,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+)
+from pydantic_core import CoreSchema, core_schema
 
+from agentdeck.plugins import PluginError
 from agentdeck.workflow import file_model
 from agentdeck.workflow.file_model import (
     ABSENT,
@@ -13,12 +24,16 @@ from agentdeck.workflow.file_model import (
     ByType,
     FileModel,
     Flag,
+    Json,
     NotNegative,
     Positive,
     Size,
     Table,
     Text,
+    fault,
 )
+from agentdeck.workflow.provider_types import spec_of, type_names
+from agentdeck.workflow.wording import did_you_mean
 
 SECRET_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 
@@ -44,17 +59,66 @@ class KeyCommand(FileModel):
     command: Annotated[list[Text], Field(min_length=1)]
 
 
-class ProviderSpec(FileModel):
-    """A provider of models, with its key and its limits."""
+def _check_type(name: str) -> str:
+    known = type_names()
+    if name not in known:
+        raise fault(f"{name!r} is not one of {', '.join(known)}", did_you_mean(name, known, ""))
+    try:
+        spec_of(name)
+    except PluginError as error:
+        raise fault(f"the type {name} does not load: {error}", "see agentdeck plugins") from None
+    return name
 
-    type: Literal["anthropic", "openai", "simulated"]
+
+ProviderTypeName = Annotated[
+    str, Field(strict=True), AfterValidator(_check_type), WithJsonSchema({"type": "string"})
+]
+
+
+class ProviderSpec(FileModel):
+    """A provider of models, with its key and its limits. A type of providers with keys of its own adds them in a
+    subclass."""
+
+    type: ProviderTypeName
     key: Annotated[Text | KeyCommand, ByType("a key", "text", "map")] = ABSENT
     url: Text = ABSENT
     limits: ProviderLimitsSpec = ABSENT
     learn: Flag = ABSENT
-    fails: file_model.Share = ABSENT
-    throttles: file_model.Share = ABSENT
     max_retry_after: file_model.Duration = ABSENT
+
+
+class _UnknownTypeSpec(ProviderSpec):
+    """A provider whose type is not known, so that its other keys are not either."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class ByProviderType:
+    """Annotates a provider: it is validated with the model of its type."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_wrap_validator_function(self._validate, handler(source))
+
+    def _validate(self, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        name = value.get("type") if isinstance(value, dict) else None
+        if not isinstance(name, str):
+            return handler(value)
+        try:
+            model = spec_of(name)
+        except (KeyError, PluginError):
+            model = _UnknownTypeSpec
+        return model.model_validate(value)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Json:
+        found = []
+        for name in type_names():
+            try:
+                model = spec_of(name)
+            except PluginError:
+                continue
+            of_type = {"properties": {"type": {"const": name}}}
+            found.append({**handler(TypeAdapter(model).core_schema), **of_type})
+        return {"anyOf": found}
 
 
 class PriceSpec(FileModel):
@@ -107,7 +171,7 @@ class DeckFile(FileModel):
 
     agentdeck: Annotated[int, Field(strict=True, ge=1, le=1), file_model.WHOLE]
     limits: DeckLimitsSpec = ABSENT
-    providers: Annotated[dict[str, ProviderSpec], Table()] = ABSENT
+    providers: Annotated[dict[str, Annotated[ProviderSpec, ByProviderType()]], Table()] = ABSENT
     models: Annotated[dict[str, ModelSpec], Table()] = ABSENT
     tiers: Annotated[
         dict[str, Annotated[list[Text], Field(min_length=1), file_model.ONE_OR_MANY]], Table()

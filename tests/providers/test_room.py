@@ -135,7 +135,7 @@ async def test_simulated_answers_are_the_same_for_the_same_seed() -> None:
 async def test_simulated_answers_fit_and_fail_as_often_as_they_should() -> None:
     schema = schema_of({"n": Type("integer"), "of": Type("choice", ("a", "b")), "all": Type("list")})
     assert not strict(schema)
-    ask = Asked(Provider("simulated", fails=0.25, throttles=0.25))
+    ask = Asked(Provider("simulated", options={"fails": 0.25, "throttles": 0.25}))
     kinds: list[tuple[str, float | None]] = []
     for seed in range(400):
         try:
