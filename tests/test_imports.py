@@ -37,6 +37,11 @@ def test_sending_a_command_needs_no_engine() -> None:
     assert loaded_by("import agentdeck.operations.commands") & {"anyio", "httpx", "textual"} == set()
 
 
+def test_reading_a_setting_needs_no_pydantic() -> None:
+    """Every command reads one when it starts."""
+    assert "pydantic" not in loaded_by("from agentdeck.operations.settings import setting; setting('db')")
+
+
 def test_the_public_names_exist() -> None:
     loaded_by("import agentdeck; [getattr(agentdeck, name) for name in agentdeck.__all__]")
 

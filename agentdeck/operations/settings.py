@@ -1,20 +1,18 @@
 """Settings: flags over environment over project file over user file over defaults, each with its origin.
 
-pydantic-settings lays the sources over each other and validates the result. A source gives each setting together
-with its origin and place, so both reach the result. A file is read only for a setting that no stronger source
-has, so a broken file does not stop a command that needs nothing from it.
+The sources are asked in this order, and the first that has the setting decides: a broken file does not stop a
+command that needs nothing from it. Every command reads a setting when it starts, so this module imports no
+pydantic: two checked values are not worth 200 ms.
 """
 
 from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, ValidationInfo
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+from typing import TYPE_CHECKING
 
 from agentdeck.errors import UsageError
 from agentdeck.workflow.wording import did_you_mean
@@ -33,128 +31,75 @@ def user_file() -> Path:
     return Path(user_config_dir("agentdeck", appauthor=False)) / "config.toml"
 
 
-def _file_name(value: object, info: ValidationInfo) -> object:
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A value and its origin: flag, env, project, user or default. `place` is the option, the variable or the
+    file."""
+
+    value: str | int
+    origin: str
+    place: str = ""
+
+
+def _file_name(value: object, place: str) -> str:
     if not isinstance(value, str) or not value:
-        raise ValueError(f"{info.data['place']}: db is the name of a file, not {value!r}")
+        raise UsageError(f"{place}: db is the name of a file, not {value!r}")
     return value
 
 
-def _worker_count(value: object, info: ValidationInfo) -> object:
+def _worker_count(value: object, place: str) -> int:
     """A number, also as text: variables of the environment are text."""
-    place = info.data["place"]
     try:
         if isinstance(value, bool | float):
             raise ValueError
         number = int(str(value))
     except ValueError:
-        raise ValueError(f"{place}: workers is a whole number, not {value!r}") from None
+        raise UsageError(f"{place}: workers is a whole number, not {value!r}") from None
     if not 1 <= number <= MAX_WORKERS:
-        raise ValueError(f"{place}: workers={number} is out of range: 1 to {MAX_WORKERS}")
+        raise UsageError(f"{place}: workers={number} is out of range: 1 to {MAX_WORKERS}")
     return number
 
 
-class Setting(BaseModel):
-    """A value and its origin: flag, env, project, user or default. `place` is the option, the variable or the
-    file; it comes before `value`, as the messages on bad values begin with it."""
-
-    origin: str
-    place: str = ""
-    value: str | int
-
-
-class DatabaseSetting(Setting):
-    """The file of the store. A relative name in a settings file begins at the folder of that file."""
-
-    value: Annotated[str, BeforeValidator(_file_name)]
-
-
-class WorkersSetting(Setting):
-    """How many steps run at once."""
-
-    value: Annotated[int, BeforeValidator(_worker_count)]
-
-
-class _Layered(BaseSettings):
-    """The sources that all settings have, the strongest first."""
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        project, user = Path.cwd() / PROJECT, user_file()
-        return (
-            init_settings,
-            _Environment(settings_cls),
-            _SettingsFile(settings_cls, "project", project),
-            _SettingsFile(settings_cls, "user", user),
-        )
-
-
-def _default_database() -> DatabaseSetting:
+def _default_database() -> str:
     from agentdeck.store.schema import database as place
 
-    return DatabaseSetting(value=str(place()), origin="default")
+    return str(place())
 
 
-class _Database(_Layered):
-    db: DatabaseSetting = Field(default_factory=_default_database)
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How a setting is checked, and its value where no source has it."""
+
+    checked: Callable[[object, str], str | int]
+    default: Callable[[], str | int]
 
 
-class _Workers(_Layered):
-    workers: WorkersSetting = WorkersSetting(value=DEFAULT_WORKERS, origin="default")
-
-
-#: The settings by name. One model each: a bad value of one does not stop a command that needs only the other.
-SETTINGS: dict[str, type[_Layered]] = {"db": _Database, "workers": _Workers}
-
-
-class _Source(PydanticBaseSettingsSource):
-    """A source that is asked only for settings which no stronger source has."""
-
-    def __call__(self) -> dict[str, Any]:
-        fields = self.settings_cls.model_fields
-        needed = {name: field for name, field in fields.items() if name not in self.current_state}
-        found = {name: self.get_field_value(field, name)[0] for name, field in needed.items()}
-        return {name: given for name, given in found.items() if given is not None}
-
-
-class _Environment(_Source):
-    """AGENTDECK_DB and AGENTDECK_WORKERS; an empty variable is none."""
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        variable = f"AGENTDECK_{field_name.upper()}"
-        value = os.environ.get(variable)
-        return {"value": value, "origin": "env", "place": variable} if value else None, field_name, False
-
-
-class _SettingsFile(_Source):
-    """One TOML file."""
-
-    def __init__(self, settings_cls: type[BaseSettings], origin: str, file: Path) -> None:
-        super().__init__(settings_cls)
-        self.origin, self.file = origin, file
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        value = _read(self.file).get(field_name)
-        if field_name == "db" and isinstance(value, str) and value:
-            value = str(self.file.parent / Path(value).expanduser())
-        given = {"value": value, "origin": self.origin, "place": str(self.file)}
-        return given if value is not None else None, field_name, False
+SETTINGS = {
+    "db": _Kind(_file_name, _default_database),
+    "workers": _Kind(_worker_count, lambda: DEFAULT_WORKERS),
+}
 
 
 def setting(name: str, flag: str | int | None = None) -> Setting:
     """The value of a setting and its origin. Raises UsageError for a bad value or an unreadable file."""
-    given = {} if flag is None else {name: {"value": flag, "origin": "flag", "place": f"--{name}"}}
-    try:
-        found: Setting = getattr(SETTINGS[name](**given), name)
-    except ValidationError as error:
-        raise UsageError(str(error.errors()[0]["ctx"]["error"])) from None
-    return found
+    kind = SETTINGS[name]
+    for value, origin, place in _sources(name, flag):
+        if value is not None:
+            return Setting(kind.checked(value, place), origin, place)
+    return Setting(kind.default(), "default")
+
+
+def _sources(name: str, flag: str | int | None) -> Iterator[tuple[object, str, str]]:
+    """What each source has for a setting, the strongest first; None where it has nothing. A relative name of a
+    store in a settings file begins at the folder of that file."""
+    yield flag, "flag", f"--{name}"
+    variable = f"AGENTDECK_{name.upper()}"
+    yield os.environ.get(variable) or None, "env", variable
+    for origin, file in (("project", Path.cwd() / PROJECT), ("user", user_file())):
+        value = _read(file).get(name)
+        if name == "db" and isinstance(value, str) and value:
+            value = str(file.parent / Path(value).expanduser())
+        yield value, origin, str(file)
 
 
 def database(flag: str | None = None) -> Path:
