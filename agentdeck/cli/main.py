@@ -31,8 +31,8 @@ SECTIONS = {
     },
     "Mend": {"resume": "resume", "letters": "letters", "retry": "retry", "fork": "fork"},
     "Keep": {
-        "backup": "maintenance", "prune": "maintenance", "config": "installation", "info": "installation",
-        "schema": "installation", "completion": "installation",
+        "backup": "maintenance", "prune": "maintenance", "otel": "otel", "config": "installation",
+        "info": "installation", "schema": "installation", "completion": "installation",
     },
 }  # fmt: skip
 MODULES = {verb: module for verbs in SECTIONS.values() for verb, module in verbs.items()}
@@ -49,6 +49,7 @@ HELP = {
     "results": "Print or write the final state of every task.",
     "diff": "Show where two runs part.",
     "backup": "Copy the store into a file while runs go on.",
+    "otel": "Send what runs did to a receiver of OpenTelemetry.",
     "config": "Show each setting and where it comes from.",
     "info": "Show versions and where things are.",
     "schema": "Print the JSON Schema of workflow files.",

@@ -6,14 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentdeck.errors import AgentdeckError, Fault
+from agentdeck.errors import Fault
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.approvals import describe, output_of, record
-from agentdeck.scheduler.fold import Fold
-from agentdeck.scheduler.program import Program
-from agentdeck.scheduler.scope import scope_of
-from agentdeck.scheduler.state import AllTasks, Step
 from agentdeck.views.agent_totals import RunTotals
+from agentdeck.views.recorded_task import RecordedTask
 from agentdeck.views.step_transitions import Change, StepView, end_with_task, follow
 from agentdeck.workflow.model import Agent, Data, Definition
 
@@ -94,7 +91,7 @@ class StepStory:
         self.notes: list[tuple[float, str]] = []
         self.decision: dict[str, Data] | None = None
         self._named = False
-        self._fold = Fold(Program(definition), run=run, keep=AllTasks(), historic=True) if definition else None
+        self._recorded = RecordedTask(definition, task, run)
         name = step.partition("[")[0]
         if definition is not None and name in definition.agents:
             self.acting = definition.agents[name]
@@ -134,7 +131,7 @@ class StepStory:
             # A nested task is opened again for another round of the step that it belongs to: all of it is new.
             self.opened, self._named = event.at, False
             self.view = StepView(self.step, self._totals, "waiting", event.at)
-        self._fold_results(event)
+        self._recorded.apply(event)
         if isinstance(event, ev.TaskEnded):
             if self._named or not (self.acting is not None and self.acting.spare):
                 self._end_attempts(event, end_with_task(self.view, event, named=self._named))
@@ -164,17 +161,9 @@ class StepStory:
         story = AttemptStory(e.attempt, e.agent, e.ready, e.at, e.round, e.tier_up, waits)
         story.model, story.eased = e.model, e.eased
         self.attempts.append(story)
-        step = self._recorded_step()
-        if step is None or self._fold is None:
-            return
-        program = self._fold.state.program
-        if e.agent not in program.definition.agents:
-            return
-        self.acting = program.definition.agents[e.agent]
-        try:
-            self.scope = scope_of(step, self.run)
-        except (AgentdeckError, IndexError, TypeError):
-            self.scope = None
+        acting = self._recorded.agent(e.agent)
+        if acting is not None:
+            self.acting, self.scope = acting, self._recorded.scope(e.step)
 
     def _end_attempts(self, event: Any, change: Change) -> None:
         ended = {started.attempt for started in change.ended}
@@ -199,27 +188,12 @@ class StepStory:
             self.size = event.size
         elif kind is ev.StepReopened:
             self.decision = None
-        elif kind is ev.StepDone and (step := self._recorded_step()) is not None and step.items is not None:
+        elif (
+            kind is ev.StepDone
+            and (step := self._recorded.step(self.step)) is not None
+            and step.items is not None
+        ):
             self.output = step.output
         note = _NOTES[kind](event) if kind in _NOTES else ""
         if note or kind is ev.Noted:
             self.notes.append((event.at, note))
-
-    # What it read
-
-    def _fold_results(self, event: Any) -> None:
-        """Results of the task's steps, by the fold of the scheduler. The events of a nested task do not include
-        those of the task that it belongs to, so it is folded like a task of the run. A log that does not fit the
-        definition (the file of a sub-workflow has changed) leaves open what was read."""
-        if self._fold is None:
-            return
-        if isinstance(event, ev.TaskOpened):
-            event = event._replace(parent=None)
-        try:
-            self._fold.apply(event)
-        except (AssertionError, AttributeError, LookupError, RuntimeError):
-            self._fold = None
-
-    def _recorded_step(self) -> Step | None:
-        task = self._fold.state.tasks.get(self.task) if self._fold is not None else None
-        return task.step(self.step) if task is not None else None

@@ -15,6 +15,7 @@ import pytest
 from agentdeck.cli.console import report_left_running
 from agentdeck.cli.letters import letters
 from agentdeck.cli.main import MODULES, SECTIONS, cli
+from agentdeck.cli.otel import otel
 from tests.cli.conftest import QUICK, Deck
 
 
@@ -36,8 +37,8 @@ def parses(words: list[str]) -> bool:
     verb, *rest = words
     found = command(verb)
     if isinstance(found, click.Group):
-        name = rest.pop(0) if rest and rest[0] in letters.commands else "list"
-        found = letters.commands[name]
+        name = rest.pop(0) if rest and rest[0] in found.commands else "list"
+        found = found.commands[name]
     return bool(found.make_context(verb, list(rest)))
 
 
@@ -48,9 +49,11 @@ def test_every_verb_shows_examples_that_parse(verb: str) -> None:
     assert all(parses(words) for words in shown)
 
 
-@pytest.mark.parametrize("verb", letters.commands)
-def test_so_does_every_verb_of_letters(verb: str) -> None:
-    shown = list(examples(letters.commands[verb].help or ""))
+@pytest.mark.parametrize(
+    ("group", "verb"), [(group, verb) for group in (letters, otel) for verb in group.commands]
+)
+def test_so_does_every_verb_of_a_group(group: click.Group, verb: str) -> None:
+    shown = list(examples(group.commands[verb].help or ""))
     assert shown
     assert all(parses(words) for words in shown)
 

@@ -1,0 +1,150 @@
+"""The spans of an attempt that has ended: the attempt, the requests to a model, the calls of tools."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from agentdeck.errors import Fault
+from agentdeck.scheduler import events as ev
+from agentdeck.telemetry import attributes as at
+from agentdeck.telemetry.content import Content
+from agentdeck.telemetry.open_task import OpenStep, OpenTask
+from agentdeck.telemetry.span import Span, Value
+from agentdeck.telemetry.tool_log import ToolCall
+from agentdeck.trace_ids import span_id
+from agentdeck.workflow.model import Prompt
+
+
+class Calls(Protocol):
+    """Knows the calls of tools in attempts."""
+
+    def take(self, task: str, step: str, attempt: int, at: float) -> list[ToolCall]: ...
+
+
+class Model(NamedTuple):
+    """A model of the deck: its provider's type, and the id that the provider knows it by."""
+
+    provider: str
+    id: str
+
+
+class _Error(NamedTuple):
+    """How an attempt failed; empty where it did not."""
+
+    kind: str = ""
+    message: str = ""
+
+
+class AttemptSpans:
+    """Makes the spans of attempts. `models` are those of the deck by name."""
+
+    def __init__(self, models: Mapping[str, Model], calls: Calls | None, content: Content | None) -> None:
+        self._models = models
+        self._calls = calls
+        self._content = content
+
+    def spans(
+        self, task: OpenTask, step: OpenStep, started: ev.StepStarted, event: Any, outcome: str
+    ) -> Iterator[Span]:
+        """The spans of an attempt that the event ended."""
+        usage: ev.Usage | None = getattr(event, "usage", None)
+        fault: Fault | None = event.fault if isinstance(event, ev.AttemptFailed | ev.StepFailed) else None
+        error = _Error()
+        if fault is not None:
+            error = _Error(fault.kind, fault.message)
+        elif outcome == "lost":
+            error = _Error("lost", "the process that executed the attempt died")
+        known = _facts(task, started, event, outcome, fault)
+        agent = task.agent(started.agent)
+        asks = (agent is not None and isinstance(agent.does, Prompt)) or (usage is not None and usage.model != "")
+        if asks and at.REUSED not in known:
+            yield from self._chats(task, started, event, usage, error)
+        elif usage is not None:
+            known |= used(usage)
+        yield task.make(
+            task.attempt_span(started.step, started.attempt), task.around(step), f"attempt {started.attempt}",
+            started.at, event.at, known, error=error.kind, message=error.message,
+        )  # fmt: skip
+
+    def _chats(
+        self, task: OpenTask, started: ev.StepStarted, event: Any, usage: ev.Usage | None, error: _Error
+    ) -> Iterator[Span]:
+        """The requests of an attempt, and the calls of tools between them. The log has one usage for all requests
+        of an attempt: the last one has it, with the number of requests."""
+        key = started.task, started.step, started.attempt
+        parent = task.attempt_span(started.step, started.attempt)
+        calls = self._calls.take(*key, event.at) if self._calls is not None else []
+        known = self._request(started, usage)
+        name = f"chat {known.get(at.REQUEST_MODEL, '')}".rstrip()
+        since, requests = started.at, 1
+        for number, call in enumerate(calls, 1):
+            if call.start > since:
+                span = span_id(task.run, *key, "chat", requests)
+                yield task.make(span, parent, name, since, call.start, known, client=True)
+                requests += 1
+            yield self._tool(task, span_id(task.run, *key, "tool", number), parent, call, event.at)
+            since = event.at if call.end is None else call.end
+        if usage is not None:
+            known |= used(usage)
+        if requests > 1:
+            known[at.REQUESTS] = requests
+        if self._content is not None:
+            known |= self._content.messages(*key, getattr(event, "output", None))
+        yield task.make(
+            span_id(task.run, *key, "chat", requests), parent, name, min(since, event.at), event.at, known,
+            error=error.kind, message=error.message, client=True,
+        )  # fmt: skip
+
+    def _request(self, started: ev.StepStarted, usage: ev.Usage | None) -> dict[str, Value]:
+        known: dict[str, Value] = {at.OPERATION: "chat", at.KIND: "LLM", at.AGENT: started.agent}
+        name = (usage.model if usage is not None else "") or started.model
+        if name:
+            known[at.MODEL] = known[at.REQUEST_MODEL] = name
+        if (model := self._models.get(name)) is not None:
+            known |= {at.REQUEST_MODEL: model.id, at.PROVIDER: model.provider}
+        return known
+
+    def _tool(self, task: OpenTask, span: str, parent: str, call: ToolCall, ended: float) -> Span:
+        known: dict[str, Value] = {at.OPERATION: "execute_tool", at.KIND: "TOOL", at.TOOL: call.name}
+        if self._content is not None:
+            known |= {at.TOOL_ARGUMENTS: call.arguments, at.TOOL_RESULT: call.result}
+        end = ended if call.end is None else call.end
+        error = "tool_error" if call.failed else ""
+        return task.make(span, parent, f"execute_tool {call.name}", call.start, end, known, error=error)
+
+
+def _facts(
+    task: OpenTask, started: ev.StepStarted, event: Any, outcome: str, fault: Fault | None
+) -> dict[str, Value]:
+    """What is known of an attempt, without what has its default."""
+    optional: dict[str, Value] = {
+        at.TIER_UP: started.tier_up,
+        at.EASED: started.eased,
+        at.INPUT_BYTES: getattr(event, "input_bytes", 0),
+        at.REUSED: getattr(event, "reused", False),
+        at.CLOCK: fault.clock if fault is not None else "",
+    }
+    known: dict[str, Value] = {
+        at.KIND: "CHAIN",
+        at.AGENT: started.agent,
+        at.TASK: task.id,
+        at.STEP: started.step,
+        at.ATTEMPT: started.attempt,
+        at.ATTEMPT_STATE: outcome,
+    }
+    return known | {name: value for name, value in optional.items() if value}
+
+
+def used(usage: ev.Usage) -> dict[str, Value]:
+    """What an attempt used, as far as it is known. Input tokens include those that the provider had cached, as
+    the convention says."""
+    found: dict[str, Value | None] = {
+        at.INPUT_TOKENS: usage.tokens_in,
+        at.OUTPUT_TOKENS: usage.tokens_out,
+        at.CACHE_READ_TOKENS: usage.cached_in,
+        at.USD: usage.usd,
+        at.SIMULATED: usage.simulated or None,
+        at.ESTIMATED: usage.estimated or None,
+    }
+    return {name: value for name, value in found.items() if value is not None}

@@ -1,0 +1,109 @@
+"""Exports the spans of one run: folds its events in order, and sends the spans that the receiver lacks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from agentdeck.errors import AgentdeckError
+from agentdeck.store.reader import Reader
+from agentdeck.telemetry.attempt_spans import Model
+from agentdeck.telemetry.content import Content
+from agentdeck.telemetry.settings import longest_value
+from agentdeck.telemetry.span import Span
+from agentdeck.telemetry.span_fold import SpanFold
+from agentdeck.telemetry.tool_log import ToolLog
+from agentdeck.workflow.deck import deck_for
+from agentdeck.workflow.model import Definition, Prompt
+
+#: Spans of one request.
+BATCH = 512
+#: What the GenAI conventions call the providers of a deck, by their type.
+PROVIDERS: Mapping[str, str] = {"openai": "openai", "anthropic": "anthropic"}
+
+
+class SpanSender(Protocol):
+    """Sends spans; returns why that failed, empty where it did not."""
+
+    def send(self, spans: list[Span]) -> str: ...
+
+
+@dataclass(slots=True)
+class RunExport:
+    """`exported` is the number of the last event whose spans the receiver has, as `save` records it. `seq` is the
+    last one that was folded. `sent` counts spans. `problem` is why the last request failed, empty after one that
+    did not: then `waiting` has the spans that were not sent."""
+
+    fold: SpanFold
+    sender: SpanSender
+    exported: int
+    save: Callable[[int], object]
+    seq: int = 0
+    sent: int = 0
+    problem: str = ""
+    waiting: list[Span] = field(default_factory=list)
+
+    def add(self, seq: int, event: Any) -> None:
+        """Fold the next event, and send the spans that wait once there are enough."""
+        spans = self.fold.apply(seq, event)
+        self.seq = seq
+        if seq > self.exported:
+            self.waiting += spans
+        if len(self.waiting) >= BATCH:
+            self.flush()
+
+    def flush(self) -> bool:
+        """Send all spans that wait, and record how far the export is. False: the receiver does not have them."""
+        while self.waiting:
+            batch = self.waiting[:BATCH]
+            self.problem = self.sender.send(batch)
+            if self.problem:
+                return False
+            self.sent += len(batch)
+            del self.waiting[: len(batch)]
+        if self.seq > self.exported:
+            self.exported = self.seq
+            self.save(self.seq)
+        return True
+
+
+def span_fold(
+    run: str,
+    definitions: Mapping[str, Definition],
+    folder: Path,
+    reader: Reader | None,
+    *,
+    content: bool,
+) -> SpanFold:
+    """The fold of a run, from its workflow (under the empty path) and sub-workflows. Without a store there are no
+    spans for calls of tools."""
+    tools = {
+        name
+        for definition in definitions.values()
+        for name, agent in definition.agents.items()
+        if isinstance(agent.does, Prompt) and agent.does.tools
+    }
+    return SpanFold(
+        run,
+        definitions,
+        models=_models(folder),
+        calls=ToolLog(reader, run, tools) if reader is not None and tools else None,
+        content=Content(run, longest_value(os.environ)) if content else None,
+    )
+
+
+def _models(folder: Path) -> dict[str, Model]:
+    """The models of the deck, by name. The log has names only: of a deck that cannot be read nothing is known."""
+    try:
+        deck = deck_for(folder)
+    except (AgentdeckError, OSError):
+        return {}
+    found = {}
+    for name, model in deck.models.items():
+        provider = deck.providers.get(model.provider)
+        kind = provider.type if provider is not None else model.provider
+        found[name] = Model(PROVIDERS.get(kind, kind), model.id)
+    return found

@@ -1,0 +1,228 @@
+"""Spans of logs, before they are encoded: items, rounds, sub-workflows, reopened steps, many tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from agentdeck.errors import Fault
+from agentdeck.scheduler import events as ev
+from agentdeck.telemetry.span import Span
+from agentdeck.telemetry.span_fold import SpanFold
+from agentdeck.trace_ids import trace_id, traceparent
+from agentdeck.workflow.model import Definition
+from tests.telemetry.recording import RUN, T, started, workflow
+
+
+def fold(
+    definition: Definition, events: Iterable[Any], tasks: int | None = 1, **nested: Definition
+) -> list[Span]:
+    made = SpanFold(RUN, {"": definition, **nested})
+    whole = [started(definition, tasks), *events]
+    return [span for seq, event in enumerate(whole, 1) for span in made.apply(seq, event)]
+
+
+def tree(spans: list[Span], parent: str = "") -> list[Any]:
+    """Names of spans, each followed by the list of those below it."""
+    found: list[Any] = []
+    for span in sorted((one for one in spans if one.parent == parent), key=lambda one: (one.start, one.end)):
+        below = tree(spans, span.id)
+        found += [span.name, below] if below else [span.name]
+    return found
+
+
+def step(name: str, since: float, until: float, task: str = "1", attempt: int = 1, agent: str = "") -> list[Any]:
+    start = ev.StepStarted(T + since, task, name, agent or name.partition("[")[0], attempt, T + since)
+    return [start, ev.StepSucceeded(T + until, task, name, attempt)]
+
+
+def test_items_are_below_their_step_from_when_it_was_expanded(tmp_path: Path) -> None:
+    definition = workflow(tmp_path, "name: w\nagents: { notes: { simulate: {}, each: '[1, 2]' } }\n")
+    spans = fold(
+        definition,
+        [
+            ev.TaskOpened(T, "1", {}),
+            ev.StepExpanded(T + 1, "1", "notes", 2),
+            *step("notes[0]", 1, 2),
+            *step("notes[1]", 2, 4),
+            ev.StepDone(T + 4, "1", "notes"),
+            ev.TaskEnded(T + 4, "1", "done"),
+            ev.RunEnded(T + 4, "done"),
+        ],
+    )
+    items = ["invoke_agent notes", ["attempt 1"], "invoke_agent notes", ["wait needs", "attempt 1"]]
+    assert tree(spans) == ["invoke_workflow w", ["invoke_agent notes", items]]
+    starts = {span.attributes.get("agentdeck.step"): span.start - T for span in spans if "agent " in span.name}
+    assert starts == {"notes": 0, "notes[0]": 1, "notes[1]": 1}
+
+
+def test_rounds_are_between_a_step_and_its_attempts(tmp_path: Path) -> None:
+    text = "name: w\nagents: { draft: { simulate: {}, repeat: { until: 'false', max: 2 } } }\n"
+    spans = fold(
+        workflow(tmp_path, text),
+        [
+            ev.TaskOpened(T, "1", {}),
+            *step("draft", 0, 1),
+            ev.StepRepeated(T + 1, "1", "draft", 2),
+            ev.StepStarted(T + 2, "1", "draft", "draft", 2, T + 1, round=2),
+            ev.StepSucceeded(T + 3, "1", "draft", 2),
+            ev.StepDone(T + 3, "1", "draft"),
+            ev.TaskEnded(T + 3, "1", "done"),
+            ev.RunEnded(T + 3, "done"),
+        ],
+    )
+    rounds = ["round 1", ["attempt 1"], "round 2", ["wait pool", "attempt 2"]]
+    assert tree(spans) == ["invoke_workflow w", ["invoke_agent draft", rounds]]
+
+
+def test_a_sub_workflow_is_in_the_attempt_that_runs_it(tmp_path: Path) -> None:
+    inner = workflow(tmp_path, "name: inner\nagents: { look: { simulate: {} } }\n", "inner.yaml")
+    outer = workflow(tmp_path, "name: outer\nagents: { review: { workflow: inner.yaml } }\n")
+    spans = fold(
+        outer,
+        [
+            ev.TaskOpened(T, "1", {}),
+            ev.StepStarted(T, "1", "review", "review", 1, T),
+            ev.TaskOpened(T, "1/review", {}, ("1", "review")),
+            *step("look", 0, 1, "1/review"),
+            ev.TaskEnded(T + 1, "1/review", "done"),
+            ev.StepSucceeded(T + 1, "1", "review", 1),
+            ev.TaskEnded(T + 1, "1", "done"),
+            ev.RunEnded(T + 1, "done"),
+        ],
+        review=inner,
+    )
+    below = ["attempt 1", ["invoke_workflow inner", ["invoke_agent look", ["attempt 1"]]]]
+    assert tree(spans) == ["invoke_workflow outer", ["invoke_agent review", below]]
+    assert len({span.trace for span in spans}) == 1
+
+
+TWO = "name: w\nagents:\n  a: { simulate: {} }\n  b: { simulate: {}, needs: a }\n"
+FAILED = [
+    ev.TaskOpened(T, "1", {}),
+    *step("a", 0, 1),
+    ev.StepStarted(T + 1, "1", "b", "b", 1, T + 1),
+    ev.AttemptFailed(T + 2, "1", "b", 1, Fault("exception", "no")),
+    ev.StepFailed(T + 2, "1", "b", Fault("exception", "no")),
+    ev.TaskEnded(T + 2, "1", "failed", None, Fault("exception", "no")),
+    ev.RunEnded(T + 2, "failed"),
+]
+RETRIED = [
+    ev.RunResumed(T + 10, 8.0),
+    ev.StepReopened(T + 10, "1", "b", was="failed", again={"b": "failed"}),
+    ev.StepStarted(T + 11, "1", "b", "b", 2, T + 10),
+    ev.StepSucceeded(T + 12, "1", "b", 2),
+    ev.TaskEnded(T + 12, "1", "done"),
+    ev.RunEnded(T + 12, "done"),
+]
+
+
+def test_what_is_reopened_gets_spans_of_its_own(tmp_path: Path) -> None:
+    spans = fold(workflow(tmp_path, TWO), [*FAILED, *RETRIED])
+    assert len({span.id for span in spans}) == len(spans)
+    first = ["invoke_agent a", ["attempt 1"], "invoke_agent b", ["wait needs", "attempt 1"]]
+    second = ["invoke_agent b", ["wait pool", "attempt 2"]]
+    assert tree(spans) == ["invoke_workflow w", first, "invoke_workflow w", second]
+    roots = [span for span in spans if not span.parent]
+    assert [(span.error, span.start - T, span.end - T) for span in roots] == [("exception", 0, 2), ("", 10, 12)]
+    a, b = (next(span for span in spans if span.name == f"invoke_agent {name}") for name in "ab")
+    again = [span for span in spans if span.name == "invoke_agent b"][1]
+    assert [link.span for link in b.links] == [link.span for link in again.links] == [a.id]
+
+
+def test_tasks_of_a_run_of_many_are_traces_that_link_to_the_run(tmp_path: Path) -> None:
+    definition = workflow(tmp_path, "name: w\nagents: { a: { simulate: {} } }\n")
+    events: list[Any] = []
+    for n in range(3):
+        task, at = str(n + 1), T + n
+        events += [ev.TaskOpened(at, task, {}), *step("a", n, n + 1, task), ev.TaskEnded(at + 1, task, "done")]
+    events.insert(1, ev.LimitChanged(T + 0.5, "workers", 4, 8, "ada"))
+    spans = fold(definition, [*events, ev.RunEnded(T + 4, "done")], tasks=3)
+    roots = [span for span in spans if not span.parent]
+    assert [span.name for span in roots] == ["invoke_workflow w"] * 3 + ["run w"]
+    assert [span.trace for span in roots] == [
+        trace_id(RUN, "1"),
+        trace_id(RUN, "2"),
+        trace_id(RUN, "3"),
+        trace_id(RUN),
+    ]
+    run = roots[-1]
+    assert all([(link.trace, link.span) for link in root.links] == [(run.trace, run.id)] for root in roots[:3])
+    assert (run.attributes["agentdeck.tasks"], run.attributes["agentdeck.tasks.done"]) == (3, 3)
+    assert [(one.name, one.attributes["agentdeck.text"]) for one in run.events] == [
+        ("limit", "workers: 4 -> 8, by ada")
+    ]
+
+
+def test_ended_tasks_are_forgotten(tmp_path: Path) -> None:
+    definition = workflow(tmp_path, "name: w\nagents: { a: { simulate: {} } }\n")
+    made = SpanFold(RUN, {"": definition})
+    made.apply(1, started(definition, None))
+    most = 0
+    for n in range(500):
+        for event in (
+            ev.TaskOpened(T, str(n), {}),
+            *step("a", 0, 1, str(n)),
+            ev.TaskEnded(T + 1, str(n), "done"),
+        ):
+            made.apply(n + 2, event)
+            most = max(most, len(made.open_tasks))
+    assert (most, len(made.open_tasks)) == (1, 0)
+
+
+def test_an_attempt_whose_process_died_is_an_error(tmp_path: Path) -> None:
+    spans = fold(
+        workflow(tmp_path, TWO),
+        [
+            ev.TaskOpened(T, "1", {}),
+            ev.StepStarted(T, "1", "a", "a", 1, T),
+            ev.RunResumed(T + 100, 99.0),
+            ev.AttemptLost(T + 100, "1", "a", 1),
+            *step("a", 101, 102, attempt=2),
+        ],
+    )
+    assert [(span.name, span.error) for span in spans] == [
+        ("attempt 1", "lost"),
+        ("wait needs", ""),
+        ("attempt 2", ""),
+        ("invoke_agent a", ""),
+    ]
+
+
+def test_a_step_that_is_cancelled_is_no_error(tmp_path: Path) -> None:
+    spans = fold(
+        workflow(tmp_path, TWO),
+        [
+            ev.TaskOpened(T, "1", {}),
+            ev.StepStarted(T, "1", "a", "a", 1, T),
+            ev.StepCancelled(T + 1, "1", "a", "not needed"),
+            ev.TaskEnded(T + 1, "1", "cancelled"),
+        ],
+    )
+    states = {span.name: (span.error, span.attributes.get("agentdeck.step.state")) for span in spans}
+    assert states == {"attempt 1": ("", None), "invoke_agent a": ("", "cancelled")}
+
+
+def test_what_happened_to_a_step_is_an_event_of_its_span(tmp_path: Path) -> None:
+    spans = fold(
+        workflow(tmp_path, TWO),
+        [
+            ev.TaskOpened(T, "1", {}),
+            ev.StepFellBack(T + 1, "1", "a", "b"),
+            ev.Noted(T + 2, "the prompt asks for 3 x MS-12", "1", "a", {"asks": "?"}),
+            *step("a", 3, 4, agent="b"),
+        ],
+    )
+    found = next(span for span in spans if span.name == "invoke_agent a")
+    assert [(one.name, dict(one.attributes)) for one in found.events] == [
+        ("fallback", {"agentdeck.text": "b takes over"}),
+        ("noted", {}),
+    ]
+    assert next(span for span in spans if span.name == "attempt 1").attributes["gen_ai.agent.name"] == "b"
+
+
+def test_ids_follow_from_the_names_alone() -> None:
+    """Other programs may derive them: they do not change between versions."""
+    assert trace_id("r1", "1") == trace_id("r1", "1/review[0]/check")
+    assert traceparent("r1", "1", "pay", 2) == "00-c5443774f3cc2bf2f76ba731cc2718bc-1f36ca4b724e606e-01"
