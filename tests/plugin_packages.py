@@ -10,6 +10,7 @@ from textwrap import dedent
 import pytest
 
 from agentdeck import plugins
+from agentdeck.agents.frameworks import framework
 from agentdeck.providers import provider_type
 from agentdeck.workflow import provider_types
 
@@ -18,6 +19,7 @@ CACHES = (
     provider_types.provider_type,
     provider_types.spec_of,
     provider_type.provider_type,
+    framework.frameworks,
 )
 
 

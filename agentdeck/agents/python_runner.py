@@ -7,6 +7,7 @@ import inspect
 import threading
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from types import FunctionType
@@ -15,8 +16,10 @@ from typing import Any, NamedTuple
 import anyio
 import anyio.to_thread
 
+from agentdeck.agents.frameworks.framework import CallInput, Framework, Result, framework_of
 from agentdeck.agents.loop_interrupt import LoopBlocked
 from agentdeck.agents.output_capture import AttemptOutput, current
+from agentdeck.agents.parameters import Converter, convert, converters
 from agentdeck.agents.plain_data import data_of, to_data
 from agentdeck.agents.verb import AttemptContext, WorkflowContext
 from agentdeck.errors import Permanent, StepError
@@ -27,8 +30,6 @@ OPEN_ENDED = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 HERE = str(Path(__file__).resolve().parents[1])
 #: Names of the scope that an input with the same name overrides.
 HIDDEN = frozenset({"run", "task"})
-#: Methods by which other objects are called, the first that an object has, with one mapping of what it may read.
-METHODS = ("ainvoke", "arun", "kickoff_async", "invoke", "run", "kickoff")
 
 
 class Context:
@@ -63,15 +64,19 @@ class PythonVerb:
         assert isinstance(agent.does, Python)
         found = setting.functions.get(agent.name)
         self._target = agent.does.target
-        found = resolve(self._target, setting.folder) if found is None else found
-        self._function, self._whole = _callable(found)
+        self._function = resolve(self._target, setting.folder) if found is None else found
+        try:
+            self._framework = framework_of(self._function)
+        except TypeError as error:
+            raise StepError("setup", str(error)) from None
         self._names: list[tuple[str, bool]] = []
         self._rest = False
-        self._async = _is_async(self._function)
+        self._converters: Mapping[str, Converter] = {}
+        self._async = self._framework is None and _is_async(self._function)
         self._limiter = None if self._async else anyio.CapacityLimiter(10_000)
-        if not self._whole and not _takes_nothing(self._function):
+        if self._framework is None and not _takes_nothing(self._function):
             self._read_signature()
-        self._bare = not (self._whole or self._names or self._rest)
+        self._bare = not (self._names or self._rest)
 
     def _read_signature(self) -> None:
         try:
@@ -84,6 +89,7 @@ class PythonVerb:
                 self._rest = True
             elif parameter.kind is not parameter.VAR_POSITIONAL:
                 self._names.append((parameter.name, parameter.default is parameter.empty))
+        self._converters = converters(self._function, self._target)
         if first := [p.name for p in parameters if p.kind is p.POSITIONAL_ONLY]:
             self._function = _by_place(self._function, first)
 
@@ -91,15 +97,16 @@ class PythonVerb:
         output = AttemptOutput(work.log)
         token = current.set(output)
         try:
+            if self._framework is not None:
+                return await data_of(await self._call_object(self._framework, work))
             if not self._async:
-                return await self._in_thread(work)
+                return await self._call_function(work)
             if self._bare:
-                result = await self._function()
-            elif self._whole:
-                result = await self._function(_everything(work))
-            else:
-                result = await self._function(**self._arguments(work, None))
-            return await data_of(result)
+                return await data_of(await self._function())
+            arguments = self._arguments(work, None)
+            if self._converters:
+                await convert(arguments, self._converters)
+            return await data_of(await self._function(**arguments))
         except StepError:
             raise
         except asyncio.CancelledError as error:
@@ -118,12 +125,27 @@ class PythonVerb:
             output.finish()
             current.reset(token)
 
-    async def _in_thread(self, work: AttemptContext) -> Data:
+    async def _call_object(self, framework: Framework, work: AttemptContext) -> Any:
+        """The result of an object of a framework."""
+        given = CallInput(_everything(work), partial(self._in_thread, work, threading.Event()))
+        async with aclosing(framework.call(self._function, given)) as events:
+            async for event in events:
+                if isinstance(event, Result):
+                    return event.value
+        raise StepError("exception", f"{self._target} ended without a result")
+
+    async def _call_function(self, work: AttemptContext) -> Data:
+        """The result of a function that is not a coroutine."""
         cancelled = threading.Event()
-        if self._whole:
-            call = partial(self._function, _everything(work))
-        else:
-            call = partial(self._function, **self._arguments(work, cancelled))
+        arguments = self._arguments(work, cancelled)
+        if self._converters:
+            await convert(arguments, self._converters)
+        call = partial(_plain_result, partial(self._function, **arguments))
+        result = await self._in_thread(work, cancelled, call)
+        return await data_of(await result) if inspect.isawaitable(result) else result
+
+    async def _in_thread(self, work: AttemptContext, cancelled: threading.Event, call: Callable[[], Any]) -> Any:
+        """The result of a call in a thread."""
         try:
             result = await anyio.to_thread.run_sync(
                 _shielded, call, abandon_on_cancel=True, limiter=self._limiter
@@ -134,7 +156,7 @@ class PythonVerb:
             raise
         if type(result) is _Raised:
             raise _fault(result.error) from None
-        return await data_of(await result) if inspect.isawaitable(result) else result
+        return result
 
     def _arguments(self, work: AttemptContext, cancelled: threading.Event | None) -> dict[str, Any]:
         scope, with_ = work.scope, work.with_
@@ -215,24 +237,18 @@ def _by_place(function: Callable[..., Any], first: list[str]) -> Callable[..., A
     return call
 
 
-def _shielded(call: Callable[[], Any]) -> Any:
+def _plain_result(call: Callable[[], Any]) -> Any:
     """The function's result: an awaitable, or plain data, converted here, in the thread."""
+    result = call()
+    return result if inspect.isawaitable(result) else to_data(result)
+
+
+def _shielded(call: Callable[[], Any]) -> Any:
+    """The result of a call, or what it raised."""
     try:
-        result = call()
-        return result if inspect.isawaitable(result) else to_data(result)
+        return call()
     except BaseException as error:
         return _Raised(error)
-
-
-def _callable(found: Any) -> tuple[Callable[..., Any], bool]:
-    """What to call, and whether it takes everything as one mapping."""
-    if callable(found):
-        return found, False
-    for name in METHODS:
-        method = getattr(found, name, None)
-        if callable(method):
-            return method, True
-    raise StepError("setup", f"a {type(found).__name__} cannot be called; name a function")
 
 
 def _trace(error: BaseException) -> str:

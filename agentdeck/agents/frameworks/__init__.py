@@ -1,0 +1,1 @@
+"""Objects of agent frameworks as agents: one module per family of objects, each a plugin."""
