@@ -11,6 +11,7 @@ import pytest
 
 from agentdeck import plugins
 from agentdeck.agents.frameworks import framework
+from agentdeck.places import place
 from agentdeck.providers import provider_type
 from agentdeck.workflow import provider_types
 
@@ -19,7 +20,8 @@ CACHES = (
     provider_types.provider_type,
     provider_types.spec_of,
     provider_type.provider_type,
-    framework.frameworks,
+    framework.loaded,
+    place.loaded,
 )
 
 

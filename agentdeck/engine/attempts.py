@@ -14,9 +14,8 @@ from anyio.abc import TaskGroup
 
 from agentdeck.agents.answer_check import OutputCheck
 from agentdeck.agents.attempt_usage import together
-from agentdeck.agents.factory import build
 from agentdeck.agents.template_rendering import render
-from agentdeck.agents.verb import AttemptContext, Verb, VerbResult, WorkflowContext
+from agentdeck.agents.verb import AttemptContext, Verb, VerbResult
 from agentdeck.engine.clock import Clock
 from agentdeck.engine.hedge import Hedges
 from agentdeck.engine.key_waiters import KeyWaiters
@@ -35,7 +34,7 @@ from agentdeck.scheduler.state import OPEN, RUNNING, Step
 from agentdeck.store.fault_point import reach_fault_point
 from agentdeck.workflow.expressions import Template
 from agentdeck.workflow.json_text import estimated_size
-from agentdeck.workflow.model import Data
+from agentdeck.workflow.model import Agent, Data
 
 #: An attempt: task, step, number.
 AttemptKey: TypeAlias = tuple[str, str, int]
@@ -46,9 +45,9 @@ class PreparedAgent:
 
     __slots__ = ("check", "seeded", "verb", "with_")
 
-    def __init__(self, rule: Rule, context: WorkflowContext) -> None:
+    def __init__(self, rule: Rule, runner: Callable[[Agent], Verb]) -> None:
         agent = rule.agent
-        self.verb: Verb | None = build(agent, context) if rule.slot else None
+        self.verb: Verb | None = runner(agent) if rule.slot else None
         self.with_: Template | None = Template(dict(agent.with_)) if agent.with_ else None
         self.check = OutputCheck(agent) if agent.output or agent.expect else None
         self.seeded = rule.verb in ("simulate", "prompt")
@@ -85,7 +84,7 @@ class AttemptRunner:
         self,
         scheduler: Scheduler,
         clock: Clock,
-        contexts: Callable[[Program], WorkflowContext],
+        runner: Callable[[Program, Agent], Verb],
         feed: EventSink,
         lines: deque[LogLine],
         reuse: ResultReuse,
@@ -96,7 +95,7 @@ class AttemptRunner:
     ) -> None:
         self._scheduler = scheduler
         self._clock = clock
-        self._contexts = contexts
+        self._runner = runner
         self._feed = feed
         self._lines = lines
         self._reuse = reuse
@@ -264,7 +263,7 @@ class AttemptRunner:
         """Prepare an agent for its first attempt; None where that failed, which fails the attempt."""
         rule = step.acting
         try:
-            agent = self._prepared[rule] = PreparedAgent(rule, self._contexts(step.task.program))
+            agent = self._prepared[rule] = PreparedAgent(rule, partial(self._runner, step.task.program))
         except AgentdeckError as error:
             fault = fault_of(error, "setup")
             self._feed(ev.AttemptFailed(self._clock.now(), step.task.id, step.key, step.attempt, fault))

@@ -16,7 +16,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from agentdeck.agents.verb import NOW, WorkflowContext
+from agentdeck.agents.verb import NOW, Verb
 from agentdeck.engine.adaptive_mode import AdaptiveMode
 from agentdeck.engine.attempts import AttemptRunner
 from agentdeck.engine.clock import Clock
@@ -36,7 +36,7 @@ from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.store.sqlite_errors import StoreBroken
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.deck import Deck
-from agentdeck.workflow.model import Data
+from agentdeck.workflow.model import Agent, Data
 
 #: Seconds for which a worker goes from one attempt to the next before it yields to the event loop.
 SLICE = 0.002
@@ -51,9 +51,9 @@ LINES = 0.05
 class Engine:
     """One run from its first event to its last.
 
-    `contexts` returns what the verbs of a program share, `source` yields the tasks. `adaptive` chooses the mode
-    from the events, `observers` gets them when they are committed, `on_line` is called with every log line. With
-    `yes`, `author` approves everything.
+    `runner` returns what executes the attempts of an agent, `source` yields the tasks. `adaptive` chooses the
+    mode from the events, `observers` gets them when they are committed, `on_line` is called with every log line.
+    With `yes`, `author` approves everything.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Engine:
         scheduler: Scheduler,
         storage: RunStorage,
         clock: Clock,
-        contexts: Callable[[Program], WorkflowContext],
+        runner: Callable[[Program, Agent], Verb],
         source: Iterator[Mapping[str, Data]],
         *,
         view: RunView,
@@ -99,7 +99,7 @@ class Engine:
         self._lines: deque[LogLine] = deque()
         reuse = ResultReuse(storage, scheduler.state.run, clock)
         self.attempts = AttemptRunner(
-            scheduler, clock, contexts, self.feed, self._lines, reuse, self.reservations, yes=yes, author=author
+            scheduler, clock, runner, self.feed, self._lines, reuse, self.reservations, yes=yes, author=author
         )
         self._timer = anyio.Event()
         self._timer_at = 0.0

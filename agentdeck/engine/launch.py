@@ -15,7 +15,7 @@ import anyio
 import anyio.to_thread
 
 from agentdeck.agents.output_capture import capture
-from agentdeck.agents.verb import WorkflowContext
+from agentdeck.agents.verb import Verb, WorkflowContext
 from agentdeck.engine import stalled
 from agentdeck.engine.adaptive_mode import AdaptiveMode
 from agentdeck.engine.author import current_author
@@ -33,6 +33,7 @@ from agentdeck.engine.task_feed import LATER, RecordedTasks, TaskFeed
 from agentdeck.engine.watchdog import Watchdog
 from agentdeck.errors import StoreError, UsageError
 from agentdeck.limits.provider_limits import all_in_deck_notation, caps_of
+from agentdeck.places.place import Places
 from agentdeck.processes.children import Children
 from agentdeck.providers.keys import KeyStore
 from agentdeck.providers.provider import RateHeaders
@@ -47,7 +48,7 @@ from agentdeck.store.tasks import TaskList, TaskSpool, WriteRemainder, end_tasks
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.deck import WORKERS, Deck, deck_for
 from agentdeck.workflow.loader import load
-from agentdeck.workflow.model import Approve, Data, Definition, SubWorkflow
+from agentdeck.workflow.model import Agent, Approve, Data, Definition, SubWorkflow
 
 #: Option of a run: the origin of its tasks, where they could not be recorded.
 TASKS = "tasks"
@@ -208,8 +209,9 @@ async def record_tasks(
     return last
 
 
-class _Contexts:
-    """What the verbs of each program of a run share. Each context is made when it is first needed."""
+class _Runners:
+    """What executes the attempts of each agent of a run, where the agent's place is. What the agents of a program
+    share is made for the first of them."""
 
     def __init__(self, launch: Launch, program: Program, deck: Deck, children: Children) -> None:
         self._launch = launch
@@ -217,12 +219,16 @@ class _Contexts:
         self._deck = deck
         self._children = children
         self._keys = KeyStore(secrets=deck.secrets)
+        self._places = Places()
         self._made: dict[Program, WorkflowContext] = {}
         self._closing: list[Callable[[], Awaitable[None]]] = []
         #: Called with the rate limits in a provider's headers; set before the first context is made.
         self.record_headers: Callable[[str, RateHeaders], None]
 
-    def __call__(self, program: Program) -> WorkflowContext:
+    def __call__(self, program: Program, agent: Agent) -> Verb:
+        return self._places.find().prepare(agent, self._context(program))
+
+    def _context(self, program: Program) -> WorkflowContext:
         if program not in self._made:
             own = program is self._program
             definition, launch = program.definition, self._launch
@@ -240,6 +246,7 @@ class _Contexts:
         return self._made[program]
 
     async def close(self) -> None:
+        await self._places.close()
         for close in self._closing:
             await close()
         await self._children.close()
@@ -258,7 +265,7 @@ async def drive(
 ) -> Outcome:
     """Execute a run with a new or restored scheduler, from the `first` event to its end. `recorded` are events
     that the scheduler has and the observers have not."""
-    contexts = _Contexts(launch, scheduler.state.program, deck, storage.children(scheduler.state.run))
+    runners = _Runners(launch, scheduler.state.program, deck, storage.children(scheduler.state.run))
     adaptive: AdaptiveMode | None = None
     if scheduler.state.program.definition.mode == "adaptive":
         adaptive = AdaptiveMode(await storage.work(view.workflow, launch.folder), scheduler)
@@ -269,7 +276,7 @@ async def drive(
             scheduler,
             storage,
             clock,
-            contexts,
+            runners,
             source_of(launch, scheduler.state.opened),
             view=view,
             deck=deck,
@@ -279,11 +286,11 @@ async def drive(
             yes=launch.yes,
             author=launch.author,
         )
-        contexts.record_headers = engine.reservations.record_headers
+        runners.record_headers = engine.reservations.record_headers
         if isinstance(launch.tasks, TaskFeed):
             launch.tasks.attach(engine.tasks_arrived)
         storage.attach(engine.committed, engine.fault)
-        state, causes = await _execute(engine, contexts, storage, first, watch, launch)
+        state, causes = await _execute(engine, runners, storage, first, watch, launch)
         reach_fault_point("run.ended")
         work = adaptive.work_of_tasks if adaptive is not None else ()
         with anyio.CancelScope(shield=True):  # in a thread: large results may still have to be written
@@ -321,7 +328,7 @@ async def _observers(
 
 async def _execute(
     engine: Engine,
-    contexts: _Contexts,
+    runners: _Runners,
     storage: RunStorage,
     first: ev.Event | ev.Signal,
     watch: Watch,
@@ -345,7 +352,7 @@ async def _execute(
             state = await engine.run(first, watch.control, beside)
         finally:
             with anyio.CancelScope(shield=True):
-                await contexts.close()
+                await runners.close()
     return state, causes
 
 

@@ -12,13 +12,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from agentdeck import plugins
 from agentdeck.errors import ProviderError
-from agentdeck.plugins import PluginError
+from agentdeck.plugins import Loaded, PluginError
 from agentdeck.providers.keys import KeyStore
 from agentdeck.providers.provider import Provider
-from agentdeck.workflow import deck, provider_types
+from agentdeck.workflow import deck
 from agentdeck.workflow.provider_types import DeckProviderType
 
 if TYPE_CHECKING:
@@ -51,7 +52,11 @@ class PriceList(NamedTuple):
 
 
 class ProviderType(DeckProviderType, ABC):
-    """A type of provider: `type: acme` in the deck. One object serves all providers of the type."""
+    """A type of provider: `type: acme` in the deck. It has no state: one object serves all providers of the
+    type."""
+
+    #: Whether the answers are made up. A run with such a provider is marked as simulated.
+    simulated: ClassVar[bool] = False
 
     @abstractmethod
     def create(self, context: ProviderContext) -> Provider:
@@ -68,13 +73,24 @@ class ProviderType(DeckProviderType, ABC):
         return None
 
 
+def make_provider_type(name: str, found: Any) -> ProviderType:
+    """The type of a plugin. Raises PluginError for one that is no type of provider."""
+    if not (isinstance(found, type) and issubclass(found, ProviderType)):
+        raise PluginError("it is no subclass of agentdeck.providers.provider_type.ProviderType")
+    return found()
+
+
+@cache
+def loaded() -> Loaded:
+    """The types that are installed, and those that do not load."""
+    return plugins.load("providers", make_provider_type)
+
+
 @cache
 def provider_type(name: str) -> ProviderType:
     """The type with this name. Raises ProviderError where there is none that can be used."""
     try:
-        found = provider_types.provider_type(name)
-        if not isinstance(found, ProviderType):
-            raise PluginError("it is no subclass of agentdeck.providers.provider_type.ProviderType")
+        found: ProviderType = plugins.find("providers", name, make_provider_type)
     except KeyError:
         raise ProviderError(f"there is no type of provider {name}; see agentdeck plugins") from None
     except PluginError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from agentdeck import plugins
 from agentdeck.plugins import PluginError
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 class DeckProviderType:
     """What a type of provider says of itself to the deck. A plugin names a subclass of
     `agentdeck.providers.provider_type.ProviderType`, which adds how a provider of the type is made."""
-
-    #: Whether the answers are made up. A run with such a provider is marked as simulated.
-    simulated: ClassVar[bool] = False
 
     def spec(self) -> type[ProviderSpec]:
         """The pydantic model of a provider of this type in the deck. A type with keys of its own returns a

@@ -9,13 +9,13 @@ from __future__ import annotations
 import functools
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 from agentdeck import plugins
-from agentdeck.plugins import PluginError
+from agentdeck.plugins import Loaded, PluginError
 from agentdeck.workflow.model import Data
 
 
@@ -82,10 +82,15 @@ def _recognises(framework: Framework, found: object) -> bool:
         return False
 
 
-@cache
-def frameworks() -> tuple[Framework, ...]:
+def frameworks() -> Iterable[Framework]:
     """The frameworks that are installed and load."""
-    return tuple(plugins.load("frameworks", make_framework).objects.values())
+    return loaded().objects.values()
+
+
+@cache
+def loaded() -> Loaded:
+    """The frameworks that are installed, and those that do not load."""
+    return plugins.load("frameworks", make_framework)
 
 
 def make_framework(name: str, found: Any) -> Framework:

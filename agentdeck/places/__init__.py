@@ -1,0 +1,1 @@
+"""Where attempts run. Each kind of place is a plugin."""

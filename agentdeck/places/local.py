@@ -1,0 +1,16 @@
+"""`local`: the process of the engine."""
+
+from __future__ import annotations
+
+from agentdeck.agents.factory import build
+from agentdeck.agents.verb import Verb, WorkflowContext
+from agentdeck.places.place import Place
+from agentdeck.workflow.model import Agent
+
+
+class LocalPlace(Place):
+    """Attempts run on the engine's event loop, and their blocking calls in its threads. The engine calls what the
+    agent's kind gives, so an attempt costs nothing more."""
+
+    def prepare(self, agent: Agent, context: WorkflowContext) -> Verb:
+        return build(agent, context)
