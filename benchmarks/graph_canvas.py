@@ -13,11 +13,12 @@ from collections.abc import Callable
 
 from textual.app import App, ComposeResult
 
+from agentdeck.agents.simulate import Simulate
 from agentdeck.console.graph.layout import lay_out
 from agentdeck.console.graph.pane import GraphPane
 from agentdeck.scheduler import events as ev
 from agentdeck.views.run_view import RunView
-from agentdeck.workflow.model import Agent, Definition, Simulate
+from agentdeck.workflow.model import Agent, Definition
 from benchmarks.graphs import ORDER, Needs, chain, fan, layered
 
 GRAPHS: dict[str, Needs] = {

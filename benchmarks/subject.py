@@ -73,11 +73,12 @@ def _agent(seconds: float) -> Callable[[], Awaitable[int]]:
 
 def core(tasks: int, workers: int = 64) -> float:
     """Seconds of the pure core for so many orders: no loop, no agents, no store."""
+    from agentdeck.agents.python import Python
     from agentdeck.scheduler import actions as act
     from agentdeck.scheduler import events as ev
     from agentdeck.scheduler.program import Program
     from agentdeck.scheduler.scheduler import Scheduler
-    from agentdeck.workflow.model import Agent, Definition, Python
+    from agentdeck.workflow.model import Agent, Definition
 
     agents = {name: Agent(name, Python("m:f"), needs=tuple(above)) for name, above in ORDER.items()}
     scheduler = Scheduler(Program(Definition("bench", agents)), run="bench", workers=workers)
@@ -117,8 +118,9 @@ def dags() -> dict[str, float]:
     bounds = DATA / "dags-bounds.json"
     if not bounds.exists():
         return {}
+    from agentdeck.agents.python import Python
     from agentdeck.insight.forecast import forecast
-    from agentdeck.workflow.model import Agent, Definition, Python, Timeout
+    from agentdeck.workflow.model import Agent, Definition, Timeout
 
     free = Timeout(attempt=None)
     ratios: list[float] = []

@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 
 import anyio
 
+from agentdeck.agents.simulate import Simulate
 from agentdeck.cli.demo import SEED, _order
 from agentdeck.engine import launch as launching
 from agentdeck.engine import run_storage
@@ -38,7 +39,7 @@ from agentdeck.store.runs import set_run
 from agentdeck.store.writer import Writer
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.loader import load
-from agentdeck.workflow.model import Agent, Definition, Simulate, restored
+from agentdeck.workflow.model import Agent, Definition, restored
 from tests.virtual_clock import virtual
 
 T = TypeVar("T")

@@ -13,13 +13,14 @@ from typing import Any
 
 import anyio
 
+from agentdeck.agents.command import Command
 from agentdeck.agents.command_output import CHUNK, OutputLog, OutputStream, failure, result_of
 from agentdeck.agents.template_rendering import render_text
 from agentdeck.agents.verb import NOW, AttemptContext, WorkflowContext
 from agentdeck.errors import StepError
 from agentdeck.processes.ending import group_lives
 from agentdeck.workflow.expressions import Template
-from agentdeck.workflow.model import Agent, Command, Data
+from agentdeck.workflow.model import Agent, Data
 
 GRACE = 0.8  # seconds from TERM to KILL
 DRAIN = 0.3  # seconds without output that pipes may stay open after the exit

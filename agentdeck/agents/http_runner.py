@@ -9,6 +9,7 @@ import anyio
 import anyio.to_thread
 import httpx
 
+from agentdeck.agents.http import Http
 from agentdeck.agents.template_rendering import render, render_text
 from agentdeck.agents.verb import AttemptContext, WorkflowContext
 from agentdeck.errors import StepError
@@ -17,8 +18,8 @@ from agentdeck.providers.provider_errors import one_line, retry_after
 from agentdeck.workflow.deck import MAX_RETRY_AFTER
 from agentdeck.workflow.expressions import Template, is_light, show
 from agentdeck.workflow.json_text import json_text, strict_json
-from agentdeck.workflow.model import Agent, Data, Http
-from agentdeck.workflow.references import secret_names
+from agentdeck.workflow.model import Agent, Data
+from agentdeck.workflow.secret_references import secret_names
 from agentdeck.workflow.units import show_duration
 from agentdeck.workflow.url import UrlError, UrlTemplate, is_listed
 

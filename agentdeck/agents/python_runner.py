@@ -21,10 +21,11 @@ from agentdeck.agents.loop_interrupt import LoopBlocked
 from agentdeck.agents.output_capture import AttemptOutput, current
 from agentdeck.agents.parameters import Converter, convert, converters
 from agentdeck.agents.plain_data import data_of, to_data
+from agentdeck.agents.python import Python
+from agentdeck.agents.python_binding import resolve
 from agentdeck.agents.verb import AttemptContext, WorkflowContext
 from agentdeck.errors import Permanent, StepError
-from agentdeck.workflow.model import Agent, Data, Python
-from agentdeck.workflow.python_binding import resolve
+from agentdeck.workflow.model import Agent, Data
 
 OPEN_ENDED = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 HERE = str(Path(__file__).resolve().parents[1])

@@ -1,44 +1,103 @@
-"""`simulate`: simulates an agent: takes its time, logs its lines, fails with its probability."""
+"""`simulate`: a model of an agent: takes its time, logs its lines, fails with its probability."""
 
 from __future__ import annotations
 
-from random import Random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
-from agentdeck.agents.template_rendering import render, render_text
-from agentdeck.agents.verb import AttemptContext, VerbResult, WorkflowContext
-from agentdeck.errors import StepError
-from agentdeck.providers.provider import schema_of
-from agentdeck.providers.simulated import fitting
-from agentdeck.scheduler.events import Usage
-from agentdeck.workflow.expressions import Template
-from agentdeck.workflow.model import Agent, Simulate
+from pydantic import BeforeValidator, Field
+
+from agentdeck.workflow import file_model
+from agentdeck.workflow.agent_kind import AgentKind
+from agentdeck.workflow.file_model import ABSENT, ByType, Duration, FileModel, Value
+from agentdeck.workflow.model import Agent, Data, Work
+from agentdeck.workflow.references import Found, expressions_in
+from agentdeck.workflow.yaml_source import Path_, as_map
+
+if TYPE_CHECKING:
+    from agentdeck.agents.verb import Verb, WorkflowContext
 
 
-class SimulateVerb:
-    """Deterministic: an attempt of a step has the same outcome in every run."""
+@dataclass(frozen=True, slots=True)
+class Simulate(Work):
+    """A model of an agent. `takes` seconds, ± `jitter` (a share); `fails` is the share of attempts that fail;
+    `says` are log lines; `returns` is a template; `tokens` are (in, out)."""
 
-    def __init__(self, agent: Agent, setting: WorkflowContext) -> None:
+    takes: float = 1.0
+    jitter: float = 0.0
+    fails: float = 0.0
+    says: tuple[str, ...] = ()
+    returns: Data = None
+    tokens: tuple[int, int] = (0, 0)
+    verb = "simulate"
+    simulated = True
+
+    def seconds(self) -> float:
+        return self.takes
+
+
+def _two(value: Any) -> Any:
+    if isinstance(value, list) and len(value) != 2:
+        raise file_model.fault(f"{len(value)} values; 2 are needed")
+    return value
+
+
+class TokensSpec(FileModel):
+    """Tokens of one simulated call."""
+
+    in_: file_model.Size = Field(alias="in", default_factory=lambda: 0)
+    out: file_model.Size = ABSENT
+
+
+TokensPair = Annotated[list[file_model.Size], BeforeValidator(_two), Field(min_length=2, max_length=2)]
+
+
+class SimulateSpec(FileModel):
+    """A model of an agent. The short form is its duration."""
+
+    takes: Duration = ABSENT
+    jitter: file_model.Share = ABSENT
+    fails: file_model.Share = ABSENT
+    says: Annotated[list[file_model.Template], file_model.ONE_OR_MANY] = ABSENT
+    returns: Value = ABSENT
+    tokens: Annotated[TokensPair | TokensSpec, ByType("[in, out]", "list", "map")] = ABSENT
+
+
+class SimulateKeys(FileModel):
+    """The keys of simulated agents."""
+
+    simulate: Annotated[SimulateSpec | Duration, ByType("", "map", "other")] = ABSENT
+
+
+class SimulateKind(AgentKind):
+    """Agents that do nothing, and take time."""
+
+    work = Simulate
+    keys = SimulateKeys
+    seeded = True
+
+    def make(self, given: Mapping[str, Any]) -> Simulate:
+        values = given["simulate"]
+        tokens = values.get("tokens") if isinstance(values, Mapping) else None
+        if isinstance(tokens, Mapping):
+            values = {**values, "tokens": [tokens.get("in", 0), tokens.get("out", 0)]}
+        made = super().make({"simulate": values})
+        assert isinstance(made, Simulate)
+        return made
+
+    def expressions(self, given: Mapping[str, Any], path: Path_) -> Iterator[Found]:
+        for key in ("says", "returns"):
+            yield from expressions_in(as_map(given["simulate"]).get(key), (*path, "simulate", key))
+
+    def target(self, agent: Agent) -> str:
+        return ""
+
+    def label(self, agent: Agent) -> str:
         assert isinstance(agent.does, Simulate)
-        self._does = agent.does
-        self._sleep = setting.sleep
-        self._says = [Template(line) for line in agent.does.says]
-        self._returns = Template(agent.does.returns)
+        return f"simulated {agent.does.takes:g}s"
 
-    async def run(self, work: AttemptContext) -> VerbResult:
-        does, random = self._does, Random(work.seed)
-        takes = max(0.0, does.takes * (1 + random.uniform(-does.jitter, does.jitter)))
-        fails = random.random() < does.fails
-        pause = takes / (len(self._says) + 1)
-        for line in self._says:
-            await self._sleep(pause)
-            work.log(await render_text(line, work.scope))
-        await self._sleep(pause)
-        if fails:
-            raise StepError("exception", "simulated failure")
-        output = await render(self._returns, work.scope)
-        if output is None and work.agent.output:
-            output = fitting(schema_of(work.agent.output), random)
-        tokens_in, tokens_out = does.tokens
-        if not tokens_in and not tokens_out:
-            return VerbResult(output)
-        return VerbResult(output, Usage(tokens_in, tokens_out, simulated=True, model="simulated"))
+    def runner(self, agent: Agent, context: WorkflowContext) -> Verb:
+        from agentdeck.agents.simulate_runner import SimulateVerb
+
+        return SimulateVerb(agent, context)

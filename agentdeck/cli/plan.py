@@ -62,17 +62,18 @@ def plan(
 
 def _answering(definition: Definition, folder: Path) -> dict[str, str]:
     """The models that would answer prompts, by the plan's target: a tier or a model. Raises AgentdeckError."""
-    from agentdeck.insight.plan import target
     from agentdeck.providers.registry import complete, models_for
+    from agentdeck.workflow.agent_kind import kind_of
     from agentdeck.workflow.deck import deck_for
+    from agentdeck.workflow.model import Prompt
 
-    prompts = [agent for agent in definition.agents.values() if agent.does.verb == "prompt"]
+    prompts = [agent for agent in definition.agents.values() if isinstance(agent.does, Prompt)]
     if not prompts:
         return {}
     deck, found = complete(deck_for(folder)), dict[str, str]()
     for agent in prompts:
         models = [(name, deck.models[name].provider) for name in models_for(deck, agent)]
-        found[target(agent)] = ", else ".join(
+        found[kind_of(agent).target(agent)] = ", else ".join(
             name if name == provider else f"{name} of {provider}" for name, provider in models
         )
     return found
@@ -127,8 +128,7 @@ def page(made: Plan, answering: Mapping[str, str]) -> Iterator[str]:
         yield f"sequential     {seconds(made.sequential)}"
     if made.assumed:
         yield clean(f"assumed        1 s each for {', '.join(made.assumed)}: no earlier run says")
-    for verb, word in (("command", "commands"), ("python", "modules"), ("http", "hosts"), ("prompt", "models"),
-                       ("workflow", "files"), ("approve", "asks")):  # fmt: skip
-        if named := [f"{one}: {answering[one]}" if one in answering else one for one in made.named(verb)]:
-            yield clean(f"{word:<14} {named[0]}")
+    for heading, targets in made.targets().items():
+        if named := [f"{one}: {answering[one]}" if one in answering else one for one in targets]:
+            yield clean(f"{heading:<14} {named[0]}")
             yield from (clean(f"{'':<14} {one}") for one in named[1:])

@@ -23,12 +23,6 @@ from agentdeck.workflow.model import Definition, Input
 if TYPE_CHECKING:
     from agentdeck.insight.launch_forecast import LaunchForecast
 
-#: verb: what its target is called.
-DOES = (
-    ("command", "runs"), ("python", "calls"), ("http", "asks"), ("prompt", "prompts"), ("workflow", "uses"),
-    ("approve", "a person"),
-)  # fmt: skip
-
 
 class _Page:
     """A text of pieces, each in the style of its role; one without a role is as it is."""
@@ -105,10 +99,9 @@ def _default(given: Input) -> str:
 
 
 def _does(page: _Page, made: Plan, definition: Definition) -> None:
-    if simulated := sum(deed.verb == "simulate" for deed in made.deeds):
+    if simulated := sum(deed.simulated for deed in made.deeds):
         page.add((f"  simulates  {simulated} of {len(definition.agents)} agents\n", "text"))
-    for verb, word in DOES:
-        named = made.named(verb)
+    for word, named in made.targets().items():
         for index, one in enumerate(map(clean, named[:6])):
             page.add((f"  {word if not index else '':<10} ", "dim"))
             page.add(((one if len(one) <= 90 else one[:89] + "…") + "\n", "text"))
@@ -200,9 +193,10 @@ def launch(seen: LaunchForecast, styles: RoleStyles) -> Text:
         names = ", ".join(level[:8]) + (f" and {len(level) - 8} more" if len(level) > 8 else "")
         page.add((f"{number:>2}  ", "dim"), (clean(names) + "\n", "text"))
     page.add(("\nwill be executed\n", "title"))
-    for verb in ("command", "python", "http", "prompt", "workflow", "approve", "simulate"):
-        targets = [t or "nothing real" for t in made.named(verb)]
+    for heading, targets in made.targets().items():
         if targets:
             shown = ", ".join(targets[:5]) + (f" and {len(targets) - 5} more" if len(targets) > 5 else "")
-            page.add((f"{verb:<9} ", "dim"), (clean(shown) + "\n", "text"))
+            page.add((f"{heading:<9} ", "dim"), (clean(shown) + "\n", "text"))
+    if any(deed.simulated for deed in made.deeds):
+        page.add((f"{'simulate':<9} ", "dim"), ("nothing real\n", "text"))
     return page.text

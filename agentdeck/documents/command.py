@@ -61,17 +61,6 @@ class Budget(RootModel[RunBudget | None]):
     """The budget of a run; null where it has none."""
 
 
-class PlanTargets(Document):
-    """What the agents of a workflow use, by kind of agent."""
-
-    commands: list[str]
-    modules: list[str]
-    hosts: list[str]
-    models: list[str]
-    files: list[str]
-    people: list[str]
-
-
 class PlanAgent(Document):
     """One agent of a plan."""
 
@@ -97,7 +86,10 @@ class Plan(Document):
     sequential_seconds: float
     assumed: list[str] = Field(description="Agents whose duration is a guess.")
     items_not_known: list[str] = Field(description="Agents with `each` whose number of items is not known.")
-    runs: PlanTargets
+    runs: dict[str, list[str]] = Field(
+        description="What the agents use, by heading: commands, modules, hosts, models, files, people, and those"
+        " of plugins."
+    )
     agents: dict[str, PlanAgent]
 
 

@@ -43,9 +43,9 @@ NAMES = (*FILES, *MODELS)
 def model(name: str) -> type[BaseModel]:
     """The model of a document that `--json` prints, or of a file that the loader reads with it."""
     if name == "workflow":
-        from agentdeck.workflow.workflow_file import WorkflowFile
+        from agentdeck.workflow.workflow_file import workflow_file
 
-        return WorkflowFile
+        return workflow_file()
     if name == "deck":
         from agentdeck.workflow.deck_file import DeckFile
 

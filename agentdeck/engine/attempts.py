@@ -32,6 +32,7 @@ from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.scheduler.scope import scope_of
 from agentdeck.scheduler.state import OPEN, RUNNING, Step
 from agentdeck.store.fault_point import reach_fault_point
+from agentdeck.workflow.agent_kind import kind_of
 from agentdeck.workflow.expressions import Template
 from agentdeck.workflow.json_text import estimated_size
 from agentdeck.workflow.model import Agent, Data
@@ -50,7 +51,7 @@ class PreparedAgent:
         self.verb: Verb | None = runner(agent) if rule.slot else None
         self.with_: Template | None = Template(dict(agent.with_)) if agent.with_ else None
         self.check = OutputCheck(agent) if agent.output or agent.expect else None
-        self.seeded = rule.verb in ("simulate", "prompt")
+        self.seeded = kind_of(agent).seeded
 
 
 @dataclass(slots=True)

@@ -30,9 +30,13 @@ from agentdeck.store.once import (
     once_release,
     once_state,
 )
+from agentdeck.workflow.agent_kind import kind_of
 from agentdeck.workflow.expressions import LIGHT, Template
 from agentdeck.workflow.json_text import json_text, room_left
-from agentdeck.workflow.model import Agent, Data, Http, plain
+from agentdeck.workflow.model import Data, plain
+
+#: Characters of what an agent does that are recorded with a key.
+MOST_DESCRIBED = 300
 
 
 class Deferred(Exception):
@@ -79,7 +83,7 @@ class ResultReuse:
         )
 
     async def _once(self, key: str, verb: Verb, work: AttemptContext) -> tuple[Data | VerbResult, bool]:
-        what = described(work.agent)
+        what = kind_of(work.agent).described(work.agent)[:MOST_DESCRIBED]
         me = Holder(self._run, f"{work.task}/{work.step}", work.attempt, self._storage.owner.name, what)
         claim = await self._claim(key, me)
         if claim.state == "done":
@@ -176,18 +180,6 @@ def _hash(read: Data) -> str:
 
 #: What a result depends on besides the agent itself and its `with`.
 _READ = ("inputs", "needs", "item", "previous")
-
-
-def described(agent: Agent) -> str:
-    """What an agent does, as written in its file, without values, which may be secret."""
-    does = agent.does
-    for name in ("target", "url", "args", "model", "text"):
-        target = getattr(does, name, None)
-        if target:
-            text = " ".join(target) if isinstance(target, tuple | list) else str(target)
-            method = f"{does.method} " if isinstance(does, Http) else ""
-            return f"{does.verb}: {method}{text}"[:300]
-    return does.verb
 
 
 def unknown(key: str, claim: Claim) -> tuple[str, str]:

@@ -1,12 +1,12 @@
 """Hashes of files that a run depends on and that its definition only names: taken at launch, compared at resume.
 
-Covered are the modules that `python:` agents name, the modules of the workflow's own folders that were imported
-before the launch, and the images of prompts whose name has no expression. Modules imported later and images
-whose name a task gives are not covered. Sub-workflows need no hash: their definitions are in the store."""
+Covered are the files that kinds of agents report (the modules that `python:` names, the images of prompts whose
+name has no expression), and the modules of the workflow's own folders that were imported before the launch.
+Modules imported later and images whose name a task gives are not covered. Sub-workflows need no hash: their
+definitions are in the store."""
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from hashlib import blake2b
@@ -17,7 +17,8 @@ from agentdeck.errors import UsageError
 from agentdeck.scheduler.events import Author, Noted
 from agentdeck.scheduler.program import Program
 from agentdeck.store.run_list import RunRow
-from agentdeck.workflow.model import Data, Prompt, Python
+from agentdeck.workflow.agent_kind import kind_of
+from agentdeck.workflow.model import Data
 
 #: Option of a run: the kind and the hash of each file, by path.
 FILES = "files"
@@ -35,15 +36,8 @@ def files_of(
     for definition, base in _definitions(program, folder):
         folders.add(base)
         for name, agent in definition.agents.items():
-            if isinstance(agent.does, Python):
-                own = functions.get(name) if definition is program.definition else None
-                path = _file_of(own) if own is not None else _module_file(agent.does.target, base)
-                if path is not None:
-                    found[path] = "module"
-            elif isinstance(agent.does, Prompt):
-                for image in agent.does.images:
-                    if "${" not in image:
-                        found[(base / image).resolve()] = "image"
+            own = functions.get(name) if definition is program.definition else None
+            found |= dict(kind_of(agent).files(agent, base, own))
     if any(kind == "module" for kind in found.values()):
         for path in _imported(folders):
             found.setdefault(path, "module")
@@ -57,28 +51,6 @@ def _definitions(program: Program, folder: Path) -> Iterator[tuple[Any, Path]]:
     yield definition, base.resolve()
     for nested in program.nested.values():
         yield from _definitions(nested, base)
-
-
-def _file_of(function: Any) -> Path | None:
-    try:
-        file = inspect.getsourcefile(inspect.unwrap(function))
-    except (TypeError, ValueError):
-        return None
-    return Path(file).resolve() if file else None
-
-
-def _module_file(target: str, folder: Path) -> Path | None:
-    """The file of `module:name`: of the imported module, else of the one that an import would find."""
-    name = target.partition(":")[0]
-    loaded = getattr(sys.modules.get(name), "__file__", None)
-    if isinstance(loaded, str):
-        return Path(loaded).resolve()
-    for place in (folder, Path.cwd()):
-        stem = place.joinpath(*name.split("."))
-        for path in (stem.with_name(stem.name + ".py"), stem / "__init__.py"):
-            if path.is_file():
-                return path.resolve()
-    return None
 
 
 def _imported(folders: set[Path]) -> Iterator[Path]:

@@ -10,7 +10,7 @@ from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.program import Program, assumed
 from agentdeck.scheduler.scheduler import Scheduler
-from agentdeck.workflow.model import Definition
+from agentdeck.workflow.model import Approve, Definition
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,6 @@ def _next(opened: int, tasks: int, now: float, inputs: dict[str, object]) -> ev.
 
 
 def _ended(definition: Definition, done: ev.StepStarted, now: float) -> ev.Event:
-    if definition.agents[done.agent].does.verb == "approve":
+    if isinstance(definition.agents[done.agent].does, Approve):
         return ev.StepAnswered(now, done.task, done.step, True, {})
     return ev.StepSucceeded(now, done.task, done.step, done.attempt)

@@ -17,7 +17,7 @@ from agentdeck.limits.token_estimates import CHARACTERS_PER_TOKEN, OUTPUT
 from agentdeck.providers.model_facts import MILLION, Prices
 from agentdeck.providers.registry import models_for
 from agentdeck.workflow.deck import Deck
-from agentdeck.workflow.model import SLOTLESS, Definition, Prompt, ProviderLimits, Rate
+from agentdeck.workflow.model import Definition, Prompt, ProviderLimits, Rate
 
 #: So many tasks are played; what more there are is as the average of the later ones.
 PLAYED = 300
@@ -78,7 +78,7 @@ def prompting(definition: Definition, deck: Deck, tasks: int, seen: Mapping[str,
     usd = (sum(low for low, _ in known), sum(high for _, high in known))
     many = [name for name, agent in definition.agents.items() if agent.each is not None and not agent.spare]
     counted = {name: seen[name].calls for name in many if name in seen}
-    unknown = any(name not in seen and definition.agents[name].does.verb == "prompt" for name in many)
+    unknown = any(name not in seen and isinstance(definition.agents[name].does, Prompt) for name in many)
     known_all = known and len(known) == len(costs) and not unknown
     return Prompting(seconds, limit, usd if known_all else None, counted)
 
@@ -146,7 +146,11 @@ def forecast_launch(
     known = {deed.agent: deed.seconds for deed in made.deeds}
     definition, known = without_items(definition, known, counted, workers)
     played = forecast(definition, workers, min(tasks, PLAYED), known)
-    each = sum(d.seconds * (d.items or 1) for d in made.deeds if not d.spare and d.verb not in SLOTLESS)
+    each = sum(
+        d.seconds * (d.items or 1)
+        for d in made.deeds
+        if not d.spare and definition.agents[d.agent].does.holds_worker
+    )
     length, work = played.seconds, each * tasks
     if tasks > PLAYED:
         further = further_task(definition, workers, PLAYED, length, known)

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from agentdeck.limits.provider_limits import NAMES
 from agentdeck.views.agent_totals import AgentTotals
 from agentdeck.views.run_view import RunView
-from agentdeck.workflow.model import Agent, Budget, Data, Retry, default_timeout
+from agentdeck.workflow.agent_kind import kind_of
+from agentdeck.workflow.model import Agent, Budget, Data, Prompt, Retry
 from agentdeck.workflow.units import rate
 
 #: Limits of a provider that are an amount per time.
@@ -93,7 +94,7 @@ def number(value: Data) -> float | None:
 def _held(view: RunView) -> dict[str, int]:
     """The number of steps that wait for each limit of a provider, or for the budget."""
     held: dict[str, int] = {}
-    if view.definition is None or any(a.does.verb == "prompt" for a in view.definition.agents.values()):
+    if view.definition is None or any(isinstance(a.does, Prompt) for a in view.definition.agents.values()):
         for task in view.open.values():
             for step in task.steps.values():
                 if step.reason and step.state == "ready" and step.until is None:
@@ -142,7 +143,7 @@ def _providers(view: RunView, calls: Mapping[str, float], held: Mapping[str, int
 def _settings(agent: Agent) -> tuple[tuple[str, Data, Data], ...]:
     """Each setting with its value, and its default."""
     return (
-        ("timeout", agent.timeout.attempt, default_timeout(agent.does.verb).attempt),
+        ("timeout", agent.timeout.attempt, kind_of(agent).timeout.attempt),
         ("attempts", agent.retry.attempts, Retry().attempts),
         ("max_parallel", agent.max_parallel, None),
     )

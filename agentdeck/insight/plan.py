@@ -4,24 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
 from agentdeck.insight.lower_bound import lower_bound, needs_of, schedule
 from agentdeck.scheduler.program import assumed
 from agentdeck.workflow import graph
-from agentdeck.workflow.model import (
-    SLOTLESS,
-    Agent,
-    Approve,
-    Command,
-    Definition,
-    Dispatch,
-    Http,
-    Prompt,
-    Python,
-    SubWorkflow,
-)
+from agentdeck.workflow.agent_kind import kind_of, kinds
+from agentdeck.workflow.model import Definition
 
 if TYPE_CHECKING:
     from agentdeck.documents import command as documents
@@ -29,14 +18,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Deed:
-    """What one agent will do: its verb, and the command, module, host, model, file or person it turns to.
-    `seconds` is one attempt; `source` says where that is from: seen, simulated or assumed. `slack` is how
-    much later it could end without delaying its task. `many`: one step per item, of which a task has `items`;
-    None where that is not known, and one is counted."""
+    """What one agent will do: its verb, and the command, module, host, model, file or person it turns to, which
+    the plan lists under `heading`. `seconds` is one attempt; `source` says where that is from: seen, simulated or
+    assumed. `slack` is how much later it could end without delaying its task. `many`: one step per item, of which
+    a task has `items`; None where that is not known, and one is counted."""
 
     agent: str
     verb: str
     target: str
+    heading: str
+    simulated: bool
     seconds: float
     source: str
     slack: float
@@ -73,9 +64,13 @@ class Plan:
     def uncounted(self) -> tuple[str, ...]:
         return tuple(deed.agent for deed in self.deeds if deed.many and deed.items is None)
 
-    def named(self, verb: str) -> list[str]:
-        """What the agents of one verb turn to, each once, in order of declaration."""
-        return list(dict.fromkeys(deed.target for deed in self.deeds if deed.verb == verb))
+    def targets(self) -> dict[str, list[str]]:
+        """What the agents turn to, each once, in order of declaration, by heading. A kind without agents has none
+        under its heading."""
+        found: dict[str, dict[str, None]] = {kind.heading: {} for kind in kinds().values()}
+        for deed in self.deeds:
+            found.setdefault(deed.heading, {})[deed.target] = None
+        return {heading: list(named) for heading, named in found.items() if heading}
 
 
 def plan(
@@ -96,7 +91,7 @@ def plan(
     many = {name: (items or {}).get(name) for name, agent in agents.items() if agent.each is not None}
     # With `mode: sequential`, one step of each task at a time is as much as there can be.
     at_once = min(workers or tasks, tasks) if definition.mode == "sequential" else workers
-    counted = {name: many.get(name) or 1.0 for name in needs if agents[name].does.verb not in SLOTLESS}
+    counted = {name: many.get(name) or 1.0 for name in needs if agents[name].does.holds_worker}
     work = tasks * sum(takes[name] * count for name, count in counted.items())
     # What a join cancels need not be done: it is no part of the bound.
     least = tasks * sum(min(takes[name], best.runs[name]) * count for name, count in counted.items())
@@ -113,9 +108,11 @@ def plan(
             Deed(
                 agent=name,
                 verb=agent.does.verb,
-                target=target(agent),
+                target=kind_of(agent).target(agent),
+                heading=kind_of(agent).heading,
+                simulated=agent.does.simulated,
                 seconds=takes[name],
-                source="seen" if name in seen else "simulated" if agent.does.verb == "simulate" else "assumed",
+                source="seen" if name in seen else "simulated" if agent.does.simulated else "assumed",
                 slack=best.slack.get(name, 0.0),
                 many=agent.each is not None,
                 items=many.get(name),
@@ -126,34 +123,10 @@ def plan(
     )
 
 
-def target(agent: Agent) -> str:
-    """What an agent turns to, as written: a template in it is not filled in yet."""
-    match agent.does:
-        case Python(target=name):
-            return name
-        case Command(args=args):
-            return " ".join(arg if arg and not any(map(str.isspace, arg)) else repr(arg) for arg in args)
-        case Http(url=url, method=method):
-            return f"{method} {urlsplit(url).netloc.rpartition('@')[2] or url}"
-        case Prompt(model=model):
-            return model or f"tier {agent.tier or 'execution'}"
-        case SubWorkflow(file=file):
-            return file
-        case Dispatch(on=on):
-            return on
-        case Approve(ask=ask):
-            return ask
-        case _:
-            return ""
-
-
 def plan_document(made: Plan) -> documents.Plan:
     """The document of `agentdeck plan --json`."""
     from agentdeck.documents import command as documents
 
-    verbs = {"commands": "command", "modules": "python", "hosts": "http", "models": "prompt"}
-    verbs |= {"files": "workflow", "people": "approve"}
-    targets: dict[str, Any] = {key: made.named(verb) for key, verb in verbs.items()}
     return documents.Plan.of(
         made,
         levels=[list(level) for level in made.levels],
@@ -163,7 +136,7 @@ def plan_document(made: Plan) -> documents.Plan:
         sequential_seconds=round(made.sequential, 6),
         assumed=list(made.assumed),
         items_not_known=list(made.uncounted),
-        runs=documents.PlanTargets.model_construct(**targets),
+        runs=made.targets(),
         agents={
             deed.agent: documents.PlanAgent.of(
                 deed, seconds=round(deed.seconds, 6), slack=round(deed.slack, 6), each=deed.many

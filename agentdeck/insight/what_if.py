@@ -10,7 +10,7 @@ from agentdeck.insight.formatting import dollars, percent, plural, seconds
 from agentdeck.insight.limits import RATES, number
 from agentdeck.views.agent_totals import AgentTotals
 from agentdeck.views.run_view import RunView
-from agentdeck.workflow.model import SLOTLESS, Data, Definition
+from agentdeck.workflow.model import Data, Definition, Prompt
 from agentdeck.workflow.units import rate
 
 #: A forecast simulates so many steps at most; further tasks take as long as the second half of these on average.
@@ -54,7 +54,7 @@ def snapshot_run(
     by_agent, ended = view.agents, max(1, view.tasks.ended)
     known = {name: t.durations.mean for name, t in by_agent.items() if t.durations.mean is not None}
     prompts = [
-        t for name, t in by_agent.items() if (a := definition.agents.get(name)) and a.does.verb == "prompt"
+        t for name, t in by_agent.items() if (a := definition.agents.get(name)) and isinstance(a.does, Prompt)
     ]
     tried = {name: t.durations.count + t.failed_attempts for name, t in by_agent.items()}
     whole = max(view.tasks.total or total or 0, view.tasks.opened)
@@ -119,7 +119,7 @@ def predict_rest(run: RunSnapshot) -> tuple[float, str]:
     work = {
         name: run.known.get(name, 0.0) * run.items.get(name, 1.0) * run.left
         for name, one in definition.agents.items()
-        if not one.spare and one.does.verb not in SLOTLESS
+        if not one.spare and one.does.holds_worker
     }
     bounds = {f"{workers} workers bind": sum(work.values()) / workers}
     for name, spent in work.items():

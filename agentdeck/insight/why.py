@@ -18,7 +18,7 @@ from agentdeck.scheduler.state import ENDED
 from agentdeck.views.run_view import RunView
 from agentdeck.views.step_transitions import StepView
 from agentdeck.views.task_view import TaskView
-from agentdeck.workflow.model import SLOTLESS, Agent, Approve, Data, Definition
+from agentdeck.workflow.model import Agent, Approve, Data, Definition
 
 
 class Explanation(NamedTuple):
@@ -297,7 +297,7 @@ class _Explainer:
     def ready_steps(self) -> Iterator[str]:
         """The task's steps that are ready and may start as soon as a worker is free."""
         for name, agent in self.agents.items():
-            if agent.spare or agent.does.verb in SLOTLESS:
+            if agent.spare or not agent.does.holds_worker:
                 continue
             step = self._step(name)
             if step is not None and step.size >= 0:

@@ -75,7 +75,7 @@ def prepare_launch(options: RunOptions, report: Report, warn: Callable[[str], No
         record |= {"total": total} if total is not None else {}
     record |= {"skip_bad": True} if options.skip_bad else {}
     record |= {"set": list(options.settings)} if options.settings else {}
-    _check_python(loaded, definition, folder, options.file)
+    _check_code(loaded, definition, folder, options.file)
     refuse_input(options.out, path, options.tasks if options.tasks != STDIN else None)
 
     # The engine takes longest to import: a mistake in the files is reported before.
@@ -110,11 +110,11 @@ def _open(file: TaskFile) -> tuple[TaskSpool | PipedTasks, int | None]:
     return spool, spool.count
 
 
-def _check_python(loaded: Loaded, definition: Definition, folder: Path, file: str) -> None:
+def _check_code(loaded: Loaded, definition: Definition, folder: Path, file: str) -> None:
     """Raises InvalidFile if a module or a function is missing."""
-    from agentdeck.workflow.python_binding import check_python
+    from agentdeck.workflow.code_check import check_code
 
-    found = check_python(definition, folder, loaded.functions, loaded.positions, file)
+    found = check_code(definition, folder, loaded.functions, loaded.positions, file)
     faults: list[Issue] = [issue for issue in found if not issue.warning]
     if faults:
         raise InvalidFile(faults)

@@ -14,14 +14,14 @@ from agentdeck.store.reader import Reader
 from agentdeck.store.run_list import RunRow
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.deck import deck_for
-from agentdeck.workflow.model import Data, Definition, ProviderLimits
+from agentdeck.workflow.model import Approve, Data, Definition, Dispatch, ProviderLimits
 
 
 def current_limits(definition: Definition, view: RunView) -> dict[str, Data]:
     """The value of each limit by name: that of the workflow, or the one it was changed to."""
     values: dict[str, Data] = {"workers": view.workers}
     for name, agent in definition.agents.items():
-        if agent.does.verb in ("dispatch", "approve"):
+        if isinstance(agent.does, Approve | Dispatch):
             continue
         values[f"agents.{name}.timeout"] = agent.timeout.attempt
         values[f"agents.{name}.attempts"] = agent.retry.attempts

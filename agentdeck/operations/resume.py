@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agentdeck.agents.python import Python
 from agentdeck.engine.launch import Outcome, Watch
 from agentdeck.engine.reopened_steps import ReopenRequest
 from agentdeck.engine.resume import Resume, definition_of, resume
@@ -99,7 +100,7 @@ def _functions(row: RunRow, recorded_definition: Definition) -> dict[str, Callab
     missing = [
         name
         for name, agent in recorded_definition.agents.items()
-        if agent.does.verb == "python" and name not in functions
+        if isinstance(agent.does, Python) and name not in functions
     ]
     if missing:
         raise UsageError(f"{file} has no agent {', '.join(missing)} any more, which {row.run} needs")

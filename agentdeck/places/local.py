@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentdeck.agents.factory import build
+from agentdeck.agents.secret_masking import runner
 from agentdeck.agents.verb import Verb, WorkflowContext
 from agentdeck.places.place import Place
 from agentdeck.workflow.model import Agent
@@ -13,4 +13,4 @@ class LocalPlace(Place):
     agent's kind gives, so an attempt costs nothing more."""
 
     def prepare(self, agent: Agent, context: WorkflowContext) -> Verb:
-        return build(agent, context)
+        return runner(agent, context)

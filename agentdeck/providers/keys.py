@@ -19,7 +19,7 @@ from agentdeck.processes.children import Children
 from agentdeck.workflow.deck import Secret
 from agentdeck.workflow.expressions import Template
 from agentdeck.workflow.model import Data
-from agentdeck.workflow.references import secret_names
+from agentdeck.workflow.secret_references import secret_names
 from agentdeck.workflow.wording import likely_fix
 
 #: The notation in the `env` and `headers` of an MCP server.

@@ -19,7 +19,7 @@ from agentdeck.scheduler.tiers import TIERS, tier_of
 from agentdeck.workflow import deck as made
 from agentdeck.workflow.deck import Deck, Secret
 from agentdeck.workflow.model import Agent, Definition, Prompt
-from agentdeck.workflow.references import secret_uses
+from agentdeck.workflow.secret_references import secret_uses
 from agentdeck.workflow.wording import likely_fix
 
 #: The type, and the name, of the provider of a deck without models.

@@ -10,14 +10,11 @@ from agentdeck.workflow import graph
 from agentdeck.workflow.expressions import Expression, Template
 from agentdeck.workflow.model import (
     PRIORITIES,
-    SLOTLESS,
     Agent,
     Data,
     Definition,
     Dispatch,
-    Python,
-    Simulate,
-    plain,
+    Prompt,
 )
 
 #: How many durations of an agent's last attempts an adaptive timeout and hedging consider: at most, and at least.
@@ -44,12 +41,11 @@ class Rule:
         self.agent = agent
         self.index = index
         self.name = agent.name
-        self.verb = agent.does.verb
         self.remaining = -remaining
         self.priority = PRIORITIES[agent.priority]
         self.join = agent.join
         self.spare = agent.spare
-        self.slot = self.verb not in SLOTLESS
+        self.slot = agent.does.holds_worker
         self.when = Expression(agent.when) if agent.when else None
         self.each = Expression(agent.each) if agent.each else None
         self.until = Expression(agent.repeat.until) if agent.repeat else None
@@ -142,23 +138,19 @@ class Program:
     def reserve_prompts(self, reserve: bool) -> None:
         """Set whether prompts, also those of sub-workflows, are reserved before they start."""
         for rule in self.all_rules():
-            rule.metered = reserve and rule.verb == "prompt"
+            rule.metered = reserve and isinstance(rule.agent.does, Prompt)
             rule.checked |= rule.metered
 
     def _distant_references(self, rule: Rule) -> list[int]:
         """Indices of agents that the expressions of this one name. Sets `rule.reports`: whether they read how its
         needs ended."""
         agent = rule.agent
-        if not (agent.with_ or agent.when or agent.each or agent.expect or agent.repeat or agent.once) and (
-            type(agent.does) is Python
-        ):
-            return []  # the usual case: nothing to compile
+        own = agent.does.templates()
         texts = [agent.when, agent.each, agent.expect, agent.repeat.until if agent.repeat else None]
-        values: list[Data] = [agent.with_, agent.once] if agent.with_ or agent.once else []
-        if isinstance(agent.does, Dispatch):
-            texts.append(agent.does.on)
-        elif not isinstance(agent.does, Python):
-            values.append(plain(agent.does))
+        texts += agent.does.expressions()
+        values: list[Data] = [value for value in (agent.with_, agent.once, own) if value]
+        if not values and not any(texts):
+            return []  # the usual case: nothing to compile
         references = [Expression(text).references for text in texts if text]
         references += [Template(value).references for value in values]
         rule.reports = any(word in repr((texts, values)) for word in REPORTS) if references else False
@@ -168,8 +160,8 @@ class Program:
 
 def assumed(definition: Definition, seconds: Mapping[str, float]) -> dict[str, float]:
     """Seconds that each agent takes: those of earlier runs, else as simulated, else one."""
-    guess = {n: a.does.takes if isinstance(a.does, Simulate) else 1.0 for n, a in definition.agents.items()}
-    return {**guess, **{n: s for n, s in seconds.items() if n in guess}}
+    written = {name: agent.does.seconds() for name, agent in definition.agents.items()}
+    return {name: seconds.get(name, 1.0 if own is None else own) for name, own in written.items()}
 
 
 def auto_timeout(seconds: Collection[float]) -> float | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from agentdeck.scheduler.events import Usage
-from agentdeck.workflow.model import SLOTLESS, Agent, Approve, Definition, Simulate
+from agentdeck.workflow.model import Agent, Approve, Definition
 
 STATES = ("waiting", "ready", "running", "done", "failed", "skipped", "cancelled")
 _NONE = dict.fromkeys(STATES, 0)
@@ -238,8 +238,8 @@ class RunTotals:
 
 def _describe(totals: AgentTotals, agent: Agent) -> None:
     totals.has_steps = not agent.spare
-    totals.uses_worker = agent.does.verb not in SLOTLESS
-    totals.simulates = isinstance(agent.does, Simulate)
+    totals.uses_worker = agent.does.holds_worker
+    totals.simulates = agent.does.simulated
     totals.asks = isinstance(agent.does, Approve)
     totals.rounds = agent.repeat is not None or agent.join.kind == "progressive"
 

@@ -16,7 +16,7 @@ from agentdeck.views.run_timeline import NOTED, RunTimeline
 from agentdeck.views.step_handlers import StepHandlers
 from agentdeck.views.step_transitions import StepView
 from agentdeck.views.task_view import TaskCounts, TaskViews
-from agentdeck.workflow.model import SLOTLESS, Data, Definition, Simulate
+from agentdeck.workflow.model import Data, Definition
 
 #: The state of the run after an event that does nothing else.
 _RUN_STATES: dict[type, str] = {ev.RunPaused: "paused", ev.RunUnpaused: "running", ev.RunDrained: "draining"}
@@ -51,9 +51,9 @@ class RunView:
         self._steps = StepHandlers(self._tasks, self.totals)
         self.running, self.approvals = self._steps.running, self._steps.approvals
         made_up = [
-            isinstance(agent.does, Simulate)
+            agent.does.simulated
             for agent in (definition.agents.values() if definition else ())
-            if agent.does.verb not in SLOTLESS
+            if agent.does.holds_worker
         ]
         self.simulated_agents = sum(made_up)
         self._only_simulated = bool(made_up) and all(made_up)

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from agentdeck.workflow import model
-from agentdeck.workflow.model import VERB_KEYS, VERBS
+from agentdeck.workflow.agent_kind import key_names, kinds_in
 from agentdeck.workflow.units import share
+from agentdeck.workflow.wording import fits
+from agentdeck.workflow.yaml_source import INVALID
 
 Read = Mapping[str, Any]
 
 #: Policies of agents that set none: one object for all of these agents.
 RETRY, JOIN, ON_ERROR = model.Retry(), model.Join(), model.OnError()
-TIMEOUTS = {name: model.default_timeout(name) for name in VERBS}
 
 
 def definition(read: Read, needs: Mapping[str, tuple[str, ...]], folder: Path | None) -> model.Definition:
@@ -40,6 +41,14 @@ def input_(given: Read) -> model.Input:
     return model.Input(kind, given.get("about", ""), given.get("default"), "default" not in given)
 
 
+def default_fault(spec: Any, *, null: bool = False) -> str:
+    """What is wrong with the default of an input or of a field: it is not of its type. Empty where there is none,
+    or where it cannot be said. `null`: null is a default of any type."""
+    if not isinstance(spec, dict) or INVALID in spec.values() or "default" not in spec:
+        return ""
+    return "" if null and spec["default"] is None else fits(spec["default"], input_(spec).type)
+
+
 def type_(given: Any) -> model.Type:
     return model.Type("choice", tuple(given)) if isinstance(given, list) else model.Type(given)
 
@@ -53,44 +62,21 @@ def budget(given: Read) -> model.Budget:
 
 def agent(name: str, given: Read, defaults: Read, needs: tuple[str, ...]) -> model.Agent:
     both = {**defaults, **given}
-    does = verb(given)
+    kind = next(kinds_in(given))
     return model.Agent(
         name=name,
-        does=does,
+        does=kind.make(_given(given, *key_names(kind))),
         needs=needs,
         with_=given.get("with", {}),
         join=join(given.get("join", "all")),
         retry=retry(given.get("retry"), defaults.get("retry")),
-        timeout=timeout(TIMEOUTS[does.verb], given.get("timeout"), defaults.get("timeout")),
+        timeout=timeout(kind.timeout, given.get("timeout"), defaults.get("timeout")),
         on_error=on_error(both.get("on_error", "fail")),
         repeat=model.Repeat(**given["repeat"]) if "repeat" in given else None,
         output={key: type_(kind) for key, kind in given["output"].items()} if "output" in given else None,
         **_given(both, "max_parallel", "cache", "tier", "hedge", "priority"),
         **_given(given, "about", "when", "each", "once", "expect", "spare"),
     )
-
-
-def verb(given: Read) -> model.Verb:
-    """The verb of an agent, with the keys that belong to it."""
-    name = next(name for name in VERBS if name in given)
-    value, own = given[name], _given(given, *VERB_KEYS.get(name, ()))
-    match name:
-        case "python":
-            return model.Python(value)
-        case "prompt":
-            return model.Prompt(value, **_with_tuples(own, "stop", "images", "tools"))
-        case "http":
-            method = value.get("method", "GET").upper()
-            return model.Http(**{**_with_tuples(value, "hosts"), "method": method})
-        case "command":
-            return model.Command(**_with_tuples(_as_map(value, "args"), "args", "ok"))
-        case "simulate":
-            return simulate(_as_map(value, "takes"))
-        case "dispatch":
-            return model.Dispatch(**_as_map(value, "on"), **own)
-        case "workflow":
-            return model.SubWorkflow(value)
-    return approve(value)
 
 
 def _given(given: Read, *keys: str) -> dict[str, Any]:
@@ -101,27 +87,6 @@ def _given(given: Read, *keys: str) -> dict[str, Any]:
 def _as_map(value: Any, short: str) -> Read:
     """A map, or the value of its key `short` where that alone is written."""
     return value if isinstance(value, Mapping) else {short: value}
-
-
-def _with_tuples(given: Read, *keys: str) -> dict[str, Any]:
-    """The map with the lists of these keys as tuples."""
-    return {**given, **{key: tuple(given[key]) for key in keys if key in given}}
-
-
-def approve(value: Read) -> model.Approve:
-    given = value.get("fields", {})
-    fields = {key: input_(field).type for key, field in given.items()}
-    defaults = {key: field["default"] for key, field in given.items() if "default" in field}
-    return model.Approve(**{**value, "fields": fields, "defaults": defaults})
-
-
-def simulate(value: Read) -> model.Simulate:
-    found = _with_tuples(value, "says")
-    if "tokens" in found:
-        tokens = found["tokens"]
-        pair = (tokens.get("in", 0), tokens.get("out", 0)) if isinstance(tokens, Mapping) else tokens
-        found["tokens"] = tuple(pair)
-    return model.Simulate(**found)
 
 
 def retry(given: Any, default: Any) -> model.Retry:

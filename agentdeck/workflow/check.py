@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agentdeck.errors import InvalidFile, Issue
+from agentdeck.workflow.code_check import check_code
 from agentdeck.workflow.deck import NAME, Deck, deck_for, load_deck
 from agentdeck.workflow.loader import Loaded, load
-from agentdeck.workflow.python_binding import check_python
-from agentdeck.workflow.references import secret_uses
+from agentdeck.workflow.secret_references import secret_uses
 from agentdeck.workflow.wording import likely_fix
 
 
@@ -23,7 +23,7 @@ def check(path: Path | str) -> list[Issue]:
     except InvalidFile as error:
         return list(error.issues)
     folder = loaded.definition.folder or Path(path).resolve().parent
-    issues = check_python(loaded.definition, folder, loaded.functions, loaded.positions, str(path))
+    issues = check_code(loaded.definition, folder, loaded.functions, loaded.positions, str(path))
     issues += _against_deck(loaded, folder, str(path))
     return sorted([*loaded.warnings, *issues], key=lambda issue: issue[:3])
 

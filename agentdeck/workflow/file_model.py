@@ -8,9 +8,9 @@ loaders import it in functions.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Annotated, Any, ClassVar, TypeAlias, get_args
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args
 
 from pydantic import (
     AfterValidator,
@@ -73,6 +73,8 @@ class FileModel(BaseModel):
     model_config = ConfigDict(extra="forbid", defer_build=True, populate_by_name=False)
     SHORT: ClassVar[str] = ""
     ONE_OF: ClassVar[tuple[str, ...]] = ()
+    #: Keys that would be known if their plugin could be loaded, each with what is wrong with it.
+    BROKEN: ClassVar[Mapping[str, str]] = {}
 
     @model_validator(mode="before")
     @classmethod
@@ -86,12 +88,17 @@ class FileModel(BaseModel):
         found = {name: item for name, item in value.items() if not name.startswith("x-")}
         if cls.model_config.get("extra") == "forbid":
             for name in found.keys() - keys.keys():
-                found[name] = Problem(f"{name} is not known here", likely_fix(name, keys))
+                if name in cls.BROKEN:
+                    found[name] = Problem(cls.BROKEN[name], "repair or update that package")
+                else:
+                    found[name] = Problem(f"{name} is not known here", likely_fix(name, keys))
         return found | cls._choice_problems(found) if cls.ONE_OF else found
 
     @classmethod
     def _choice_problems(cls, given: dict[str, Any]) -> dict[str, Problem]:
-        present = [name for name in cls.ONE_OF if name in given]
+        present = [name for name in given if name in cls.ONE_OF]
+        if cls.BROKEN.keys() & given.keys():
+            return {}
         if not present:
             options = ", ".join(cls.ONE_OF)
             return {cls.ONE_OF[0]: Problem("it does nothing", f"give it one of {options}", cls.ONE_OF[0])}
@@ -120,8 +127,9 @@ class FileModel(BaseModel):
 @cache
 def _keys(model: type[FileModel]) -> dict[str, None]:
     """The keys as they are written in a file, a model's own before those that it inherits."""
-    own = model.__annotations__
-    names = sorted(model.model_fields, key=lambda name: name not in own)
+    declared = [name for base in model.__mro__ for name in vars(base).get("__annotations__", ())]
+    order = {name: place for place, name in enumerate(declared)}
+    names = sorted(model.model_fields, key=order.__getitem__)
     return {model.model_fields[name].alias or name: None for name in names}
 
 
@@ -281,6 +289,26 @@ def split_fix(message: str) -> tuple[str, str]:
 
 #: Any plain value; every string in it may hold `${…}`.
 Value = Annotated[Any, AfterValidator(_check_templates), WithJsonSchema({})]
+
+Texts = Annotated[list[Text], ONE_OR_MANY]
+#: Plain values by name: headers, arguments.
+Values = Annotated[dict[str, Value], Table(raw=True)]
+
+# Types of values -----------------------------------------------------------------------------------------
+
+TypeName = Literal["any", "string", "number", "integer", "boolean", "list", "object"]
+Choices = Annotated[list[Value], Field(min_length=1)]
+Type = Annotated[TypeName | Choices, ByType("a type or a list of choices", "text", "list")]
+
+
+class TypedField(FileModel):
+    """A value that an input, or the answer to a question, gives. The short form is its type."""
+
+    SHORT: ClassVar[str] = "type"
+    type: Type = ABSENT
+    default: Any = ABSENT
+    choices: Annotated[list[Any], Field(min_length=1)] = ABSENT
+
 
 # Numbers and units ---------------------------------------------------------------------------------------
 

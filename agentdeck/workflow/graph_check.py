@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 from agentdeck.workflow import graph
+from agentdeck.workflow.agent_kind import AgentInFile, key_names, kinds, kinds_in
 from agentdeck.workflow.expression_types import check_types
-from agentdeck.workflow.model import VERB_KEYS, VERBS
-from agentdeck.workflow.references import Reference, check_secrets, expressions_in, expressions_of, references
-from agentdeck.workflow.url import UrlTemplate
+from agentdeck.workflow.references import Found, Reference, expressions_in, in_expression, references
+from agentdeck.workflow.secret_references import check_secrets
 from agentdeck.workflow.wording import likely_fix
 from agentdeck.workflow.yaml_source import INVALID, Path_, Source, as_map
 
+#: Keys of every agent that hold expressions. Those that come after its work see its own `output`.
+EXPRESSIONS = ("when", "each", "expect")
+#: Keys of every agent whose strings may hold `${…}`.
+TEMPLATES = ("with", "once")
 #: Names that are not agents. `output` is what an agent itself gave.
 KNOWN = frozenset({"inputs", "needs", "item", "previous", "run", "task", "output"})
 
@@ -67,14 +71,21 @@ class _GraphCheck:
             self._check_verb_keys(name, agent)
             self._check_join(name, agent)
             self._check_fallback(name, agent)
-            self._check_cases(name, agent)
-            self._check_hosts(name, agent)
+            for kind in kinds_in(agent):
+                kind.check(self._agent_in_file(name))
             check_secrets(self.expressions[name], self.source)
             check_types(self.expressions[name], self.read, self.source)
         self._check_output()
         if not self.source.issues:
             self._warn()
         return self.needs
+
+    def _agent_in_file(self, name: str) -> AgentInFile:
+        return AgentInFile(name, self.agents[name], self.agents, self.needs, self._reads, self.source)
+
+    def _reads(self, name: str) -> set[tuple[str, ...]]:
+        """The results that an agent reads, each as a name and its first field."""
+        return {_result_of(ref)[:2] for ref, _ in self.references[name]}
 
     # Needs -----------------------------------------------------------------------------------------------
 
@@ -110,7 +121,8 @@ class _GraphCheck:
         """Adds to each agent that a dispatch may choose the agents that dispatch to it."""
         dispatchers: dict[str, list[str]] = {}
         for name, agent in self.agents.items():
-            for target in dict.fromkeys(targets(agent).values()):
+            chosen = (target for kind in kinds_in(agent) for target in kind.chooses(agent).values())
+            for target in dict.fromkeys(chosen):
                 if target != name and target in self.agents:
                     dispatchers.setdefault(target, []).append(name)
         for name, chosen_by in dispatchers.items():
@@ -181,8 +193,8 @@ class _GraphCheck:
 
     def _check_verb_keys(self, name: str, agent: Read) -> None:
         """Keys of another verb than the agent has."""
-        for verb, keys in VERB_KEYS.items():
-            for key in keys if verb not in agent else ():
+        for verb, kind in kinds().items():
+            for key in key_names(kind) if verb not in agent else ():
                 if key in agent:
                     self.fault(name, (key,), f"{key} means something only with {verb}", key=True)
 
@@ -224,43 +236,18 @@ class _GraphCheck:
             self.fault(name, at, f"{fallback} is not an agent here", likely_fix(fallback, self.agents))
         elif fallback == name:
             self.fault(name, at, f"{name} falls back on itself", "name another agent")
-        elif not self.agents[fallback].keys() & {*VERBS} - {"dispatch", "workflow", "approve"}:
+        elif not any(verb in self.agents[fallback] for verb, kind in kinds().items() if kind.work.holds_worker):
             self.fault(name, at, f"{fallback} cannot stand in", "a fallback runs something by itself")
-
-    def _check_cases(self, name: str, agent: Read) -> None:
-        if agent.get("dispatch") in (None, INVALID):
-            return
-        found = targets(agent)
-        if not found:
-            what = f"{name} has nobody to choose"
-            self.fault(name, ("dispatch",), what, "add cases: {value: agent}", key=True)
-        for case, target in found.items():
-            if target not in self.agents:
-                at: Path_ = ("otherwise",) if case == "otherwise" else ("cases", case)
-                if ("agents", name, "dispatch", *at) in self.source.values:
-                    at = ("dispatch", *at)
-                self.fault(name, at, f"{target} is not an agent here", likely_fix(target, self.agents))
-            elif target == name:
-                self.fault(name, ("dispatch",), f"{name} chooses itself", "name another agent", key=True)
-
-    def _check_hosts(self, name: str, agent: Read) -> None:
-        """A url whose host comes from a value needs a list of hosts."""
-        http = as_map(agent.get("http"))
-        url = http.get("url")
-        if isinstance(url, str) and "hosts" not in http and UrlTemplate(url).from_value:
-            what = "the host of this url comes from a value, and no hosts are listed"
-            fix = "add hosts: [api.example.com], or put a / between the host and the value"
-            inside = ("agents", name, "http", "url") in self.source.values
-            self.fault(name, ("http", "url") if inside else ("http",), what, fix)
 
     # Warnings --------------------------------------------------------------------------------------------
 
     def _warn(self) -> None:
         """Warnings for what is allowed and almost certainly a mistake."""
         self._warn_of_inputs()
-        self._warn_of_approvals()
         self._warn_of_spare_agents()
         for name, agent in self.agents.items():
+            for kind in kinds_in(agent):
+                kind.warn(self._agent_in_file(name))
             if "repeat" not in agent and not _progressive(agent):
                 for ref, path in self.references[name]:
                     if ref[0] == "previous":
@@ -268,13 +255,13 @@ class _GraphCheck:
                         self.source.fault(path, what, fix, warning=True)
 
     def _warn_of_inputs(self) -> None:
-        """Inputs that no expression reads (unknown where a Python function or `inputs` as a whole is used), and
-        `task.id` in a workflow with an input named `id`: the author may have meant the input."""
+        """Inputs that no expression reads (unknown where an agent may read any input, or reads `inputs` as a
+        whole), and `task.id` in a workflow with an input named `id`: the author may have meant the input."""
         by_agents: list[Reference] = [found for one in self.references.values() for found in one]
         everything = [*by_agents, *self.output_references]
         used = {ref[1] for ref, _ in everything if ref[0] == "inputs" and len(ref) > 1}
-        any_python = any("python" in agent for agent in self.agents.values())
-        if not any_python and all(ref != ("inputs",) for ref, _ in by_agents):
+        unknown = any(kind.reads_any_input for agent in self.agents.values() for kind in kinds_in(agent))
+        if not unknown and all(ref != ("inputs",) for ref, _ in by_agents):
             for name in self.inputs:
                 if name not in used:
                     what = f"nothing reads the input {name}"
@@ -302,41 +289,17 @@ class _GraphCheck:
                 what = f"{name} needs {spare[0]}, which is spare: it never has a result of its own"
                 self.fault(name, (), what, key=True, warning=True)
 
-    def _warn_of_approvals(self) -> None:
-        """Agents that need an approval and do not read `approved`: they also run after a rejection. Fields
-        without a default of approvals that a timeout approves: they are null then."""
-        for name, agent in self.agents.items():
-            reads = {_result_of(ref)[:2] for ref, _ in self.references[name]}
-            for need in self.needs[name]:
-                if self.agents[need].get("approve") is not None and (need, "approved") not in reads:
-                    self._warn_of_rejection(name, need, agent)
-            asks = as_map(agent.get("approve"))
-            if asks.get("otherwise") != "approve" or asks.get("within") is None:
-                continue
-            for key, field in asks.get("fields", {}).items():
-                if "default" not in field:
-                    what = f"{key} is null when {name} is approved because nobody answered in time"
-                    fix = f"give it a default: {key}: {{ type: …, default: … }}"
-                    self.fault(name, ("approve", "fields", key), what, fix, key=True, warning=True)
 
-    def _warn_of_rejection(self, name: str, need: str, agent: Read) -> None:
-        written, at = agent.get("needs"), ("agents", name, "needs")
-        item = (*at, written.index(need)) if isinstance(written, list) else at
-        place = item if item in self.source.values else at
-        known = place in self.source.values or place in self.source.keys
-        what = f"{name} also runs when {need} is rejected"
-        fix = f"ask for {need}.approved in its when" if "when" in agent else f"add when: {need}.approved"
-        self.source.fault(place if known else at[:2], what, fix, key=not known, warning=True)
-
-
-def targets(agent: Read) -> dict[str, str]:
-    """The agents that a dispatch may choose, by case."""
-    if agent.get("dispatch") in (None, INVALID):
-        return {}
-    both = {**as_map(agent["dispatch"]), **agent}
-    otherwise = {"otherwise": both["otherwise"]} if "otherwise" in both else {}
-    found = {**as_map(both.get("cases")), **otherwise}
-    return {case: target for case, target in found.items() if isinstance(target, str)}
+def expressions_of(name: str, agent: Read) -> Iterator[Found]:
+    """The expressions in each value of an agent."""
+    path = ("agents", name)
+    for key in EXPRESSIONS:
+        yield from in_expression(agent.get(key), (*path, key))
+    for key in TEMPLATES:
+        yield from expressions_in(agent.get(key), (*path, key))
+    yield from in_expression(as_map(agent.get("repeat")).get("until"), (*path, "repeat", "until"))
+    for kind in kinds_in(agent):
+        yield from kind.expressions(agent, path)
 
 
 def _progressive(agent: Read) -> bool:

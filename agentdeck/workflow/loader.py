@@ -16,8 +16,8 @@ from agentdeck.errors import InvalidFile, Issue
 from agentdeck.workflow import builder, yaml_source
 from agentdeck.workflow.graph_check import Parameters, agents_of, needs_of
 from agentdeck.workflow.model import KNOWN_PARAMETERS, Data, Definition
-from agentdeck.workflow.wording import fits, kind, likely_fix
-from agentdeck.workflow.yaml_source import INVALID, Path_, Place, Source, as_map, refusal
+from agentdeck.workflow.wording import kind, likely_fix
+from agentdeck.workflow.yaml_source import Path_, Place, Source, as_map, refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +119,9 @@ def _finish(source: Source, folder: Path | None, load_path: _LoadPath, parameter
     if not isinstance(data, dict):
         raise refusal(source.file, f"a workflow is a map, not {kind(data)}", "begin with agentdeck: 1")
     from agentdeck.workflow.file_reading import read as read_model
-    from agentdeck.workflow.workflow_file import WorkflowFile
+    from agentdeck.workflow.workflow_file import workflow_file
 
-    read = read_model(WorkflowFile, source)
+    read = read_model(workflow_file(), source)
     needs = needs_of(read, source, parameters)
     _check_defaults(read, source)
     _sub_workflows(read, source, folder, load_path)
@@ -134,26 +134,10 @@ def _finish(source: Source, folder: Path | None, load_path: _LoadPath, parameter
 
 
 def _check_defaults(read: Mapping[str, Any], source: Source) -> None:
-    """Notes a fault for each default of an input or of an approval's field that is not of its type."""
-    for name, given in as_map(read.get("inputs")).items():
-        _check_default(("inputs", name), given, source, null=True)
-    for agent, given in agents_of(read).items():
-        fields = as_map(as_map(given.get("approve")).get("fields"))
-        path: Path_ = ("agents", agent, "approve", "fields")
-        if "approved" in fields:
-            what = "approved is the decision itself"
-            source.fault((*path, "approved"), what, "give the field another name", key=True)
-        for name, spec in fields.items():
-            _check_default((*path, name), spec, source, null=False)
-
-
-def _check_default(path: Path_, spec: Any, source: Source, *, null: bool) -> None:
-    """`null`: null is a default of any type."""
-    if not isinstance(spec, dict) or INVALID in spec.values() or "default" not in spec:
-        return
-    wrong = fits(spec["default"], builder.input_(spec).type)
-    if wrong and not (null and spec["default"] is None):
-        source.fault((*path, "default"), f"the default of {path[-1]} is {wrong}")
+    """Notes a fault for each default of an input that is not of its type."""
+    for name, spec in as_map(read.get("inputs")).items():
+        if wrong := builder.default_fault(spec, null=True):
+            source.fault(("inputs", name, "default"), f"the default of {name} is {wrong}")
 
 
 def _sub_workflows(read: Mapping[str, Any], source: Source, folder: Path | None, load_path: _LoadPath) -> None:

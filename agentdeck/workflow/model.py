@@ -13,22 +13,48 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from agentdeck.errors import StoreError
 
 #: Plain JSON-like data: None, bool, int, float, str, lists and string-keyed dicts of them.
 Data: TypeAlias = Any
 
-# Verbs ---------------------------------------------------------------------------------------------------
+# Work ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Python:
-    """Call `module:name`."""
+class Work:
+    """What an agent does: the base of the frozen dataclasses that stand in `Agent.does`, one class per verb.
 
-    target: str
-    verb = "python"
+    A class holds the values that the file gives, and what the scheduler and the views must know of its agents.
+    Everything else about a verb is in its kind (`agent_kind.py`). The classes in this module are those that the
+    scheduler or the engine interprets; those of the other verbs are beside their kinds.
+    """
+
+    __slots__ = ()
+    #: The key of an agent that chooses this class.
+    verb: str
+    #: Whether a step occupies a worker. Those of the other agents wait, and the engine itself carries them out:
+    #: their time is not work.
+    holds_worker: ClassVar[bool] = True
+    #: Whether the results are made up.
+    simulated: ClassVar[bool] = False
+    #: Fields that came after the first version, with their defaults. They are left out of `plain` while they hold
+    #: the default, so a workflow that does not use them keeps its identity, and with it its history and its
+    #: cached results.
+    later_fields: ClassVar[Mapping[str, Data]] = {}
+
+    def seconds(self) -> float | None:
+        """The usual duration of an attempt, where the file says it."""
+        return None
+
+    def expressions(self) -> tuple[str, ...]:
+        """The values that are expressions as a whole, without `${…}`."""
+        return ()
+
+    def templates(self) -> Data:
+        """The values whose strings may hold `${…}`. None: there is nothing to render."""
+        return plain(self)
 
 
 #: Parameters of a function that mean the same in every workflow.
@@ -36,7 +62,7 @@ KNOWN_PARAMETERS = ("inputs", "needs", "item", "previous", "ctx")
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
+class Prompt(Work):
     """Send a prompt to a model. `text`, `system` and `images` are templates. `model` names one of the deck's
     models and then overrides the tier."""
 
@@ -52,47 +78,7 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
-class Http:
-    """Send one request. All parts but `hosts` are templates. `hosts` are those that are allowed beside the one
-    that `url` names literally."""
-
-    url: str
-    method: str = "GET"
-    headers: Mapping[str, Data] = field(default_factory=dict)
-    body: Data = None
-    hosts: tuple[str, ...] = ()
-    verb = "http"
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """Run a program, never through a shell. Each argument is a template rendered on its own. `ok` are the exit
-    codes of success."""
-
-    args: tuple[str, ...]
-    env: Mapping[str, Data] = field(default_factory=dict)
-    cwd: str | None = None
-    input: str | None = None
-    ok: tuple[int, ...] = (0,)
-    verb = "command"
-
-
-@dataclass(frozen=True, slots=True)
-class Simulate:
-    """A model of an agent. `takes` seconds, ± `jitter` (a share); `fails` is the share of attempts that fail;
-    `says` are log lines; `returns` is a template; `tokens` are (in, out)."""
-
-    takes: float = 1.0
-    jitter: float = 0.0
-    fails: float = 0.0
-    says: tuple[str, ...] = ()
-    returns: Data = None
-    tokens: tuple[int, int] = (0, 0)
-    verb = "simulate"
-
-
-@dataclass(frozen=True, slots=True)
-class Dispatch:
+class Dispatch(Work):
     """Choose the agent that runs next: the value of `on` selects one of `cases`, else `otherwise`. The other
     agents named there are skipped. All of them need this agent."""
 
@@ -100,18 +86,26 @@ class Dispatch:
     cases: Mapping[str, str] = field(default_factory=dict)
     otherwise: str | None = None
     verb = "dispatch"
+    holds_worker = False
+
+    def expressions(self) -> tuple[str, ...]:
+        return (self.on,)
+
+    def templates(self) -> Data:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
-class SubWorkflow:
+class SubWorkflow(Work):
     """Run another workflow file as nested steps; its inputs come from the agent's `with`."""
 
     file: str
     verb = "workflow"
+    holds_worker = False
 
 
 @dataclass(frozen=True, slots=True)
-class Approve:
+class Approve(Work):
     """Ask an operator. `within` None waits without limit; `otherwise` is the answer after a timeout. An answer
     gives a value for every field that has none in `defaults`."""
 
@@ -122,17 +116,18 @@ class Approve:
     otherwise: Literal["approve", "reject"] = "reject"
     defaults: Mapping[str, Data] = field(default_factory=dict)
     verb = "approve"
+    holds_worker = False
+    later_fields: ClassVar[Mapping[str, Data]] = {"defaults": {}}
 
 
-Verb: TypeAlias = Python | Prompt | Http | Command | Simulate | Dispatch | SubWorkflow | Approve
-VERBS = ("python", "prompt", "http", "command", "simulate", "dispatch", "workflow", "approve")
-#: Keys of an agent that only its verb reads.
-VERB_KEYS = {
-    "prompt": ("system", "model", "temperature", "max_output", "stop", "images", "tools"),
-    "dispatch": ("cases", "otherwise"),
-}
-#: Verbs whose steps wait and occupy no worker: their time is not work.
-SLOTLESS = frozenset({"dispatch", "workflow", "approve"})
+@dataclass(frozen=True, slots=True)
+class UnknownWork(Work):
+    """What a recorded run holds of an agent whose verb this installation does not have. The run can be listed,
+    shown and replayed; the agent cannot run."""
+
+    verb: str
+    data: Mapping[str, Data]
+
 
 # Policies ------------------------------------------------------------------------------------------------
 
@@ -169,15 +164,6 @@ class Timeout:
     idle: float | None = None
     total: float | None = None
     auto: bool = False
-
-
-#: An answer that is still streaming may take minutes; one that stalls is cut off after 30 s.
-PROMPT_TIMEOUT = Timeout(attempt=300.0, idle=30.0)
-
-
-def default_timeout(verb: str) -> Timeout:
-    """The clocks of an agent with this verb where neither the agent nor `defaults` sets any."""
-    return PROMPT_TIMEOUT if verb == Prompt.verb else Timeout()
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +262,7 @@ class Agent:
     """A node of the graph. `needs` is complete: what was inferred from references is already in it."""
 
     name: str
-    does: Verb
+    does: Work
     about: str = ""
     needs: tuple[str, ...] = ()
     with_: Mapping[str, Data] = field(default_factory=dict)
@@ -333,8 +319,9 @@ def plain(value: Any) -> Data:
         return value
     names = _plain_fields(type(value))
     if names is not None:
-        data = {name: plain(getattr(value, name)) for name in names if not _is_later_default(value, name)}
-        return {"verb": value.verb, **data} if isinstance(value, Verb) else data
+        if isinstance(value, Work):
+            return _plain_work(value, names)
+        return {name: plain(getattr(value, name)) for name in names}
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -342,18 +329,13 @@ def plain(value: Any) -> Data:
     return value
 
 
-#: Fields that came after version 0.1, with their defaults. They are left out while they hold the default, so a
-#: workflow that does not use them keeps its identity, and with it its history and its cached results.
-LATER_FIELDS: Mapping[tuple[type, str], Data] = {
-    (Command, "ok"): (0,),
-    (Http, "hosts"): (),
-    (Approve, "defaults"): {},
-}
-
-
-def _is_later_default(value: Any, name: str) -> bool:
-    key = (type(value), name)
-    return key in LATER_FIELDS and getattr(value, name) == LATER_FIELDS[key]
+def _plain_work(work: Work, names: tuple[str, ...]) -> dict[str, Data]:
+    if isinstance(work, UnknownWork):
+        return {"verb": work.verb, **work.data}
+    later = work.later_fields
+    given = {name: getattr(work, name) for name in names}
+    kept = {key: plain(value) for key, value in given.items() if key not in later or value != later[key]}
+    return {"verb": work.verb, **kept}
 
 
 _ATOMS = frozenset({str, int, float, bool, NoneType})
@@ -368,11 +350,14 @@ def _plain_fields(kind: type) -> tuple[str, ...] | None:
     return _FIELDS[kind]
 
 
+_UNREADABLE = (TypeError, KeyError, ValueError, AttributeError)
+
+
 def restored(data: Mapping[str, Data]) -> Definition:
     """The definition of its `plain` data: `restored(plain(x)) == x`. Raises StoreError for other data."""
     try:
         value = _restore(Definition, data)
-    except (TypeError, KeyError, ValueError, AttributeError, StopIteration) as error:
+    except _UNREADABLE as error:
         raise StoreError(f"what is kept of this workflow cannot be read: {error}") from error
     assert isinstance(value, Definition)
     return value
@@ -380,16 +365,15 @@ def restored(data: Mapping[str, Data]) -> Definition:
 
 def _restore(kind: Any, data: Data) -> Any:
     origin, options = get_origin(kind), get_args(kind)
-    if kind == Verb:
-        verb = next(one for one in options if one.verb == data["verb"])
-        return _restore(verb, {key: item for key, item in data.items() if key != "verb"})
+    if kind is Work:
+        return _restore_work(data["verb"], {key: item for key, item in data.items() if key != "verb"})
     if origin in (Union, UnionType):
         if data is None:
             return None
         rest = [one for one in options if one is not NoneType]
         return _restore(rest[0], data) if len(rest) == 1 else data
     if isinstance(kind, type) and is_dataclass(kind):
-        hints = get_type_hints(kind, globals())
+        hints = get_type_hints(kind)
         return kind(**{name: _restore(hints[name], item) for name, item in data.items()})
     if origin is tuple:
         inner = options[:1] * len(data) if options[-1] is Ellipsis else options
@@ -397,3 +381,14 @@ def _restore(kind: Any, data: Data) -> Any:
     if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
         return {key: _restore(options[1], item) for key, item in data.items()}
     return data
+
+
+def _restore_work(verb: str, data: Mapping[str, Data]) -> Work:
+    from agentdeck.workflow.agent_kind import kinds
+
+    kind = kinds().get(verb)
+    try:
+        work = _restore(kind.work, data) if kind is not None else None
+    except _UNREADABLE:  # another version of a plugin recorded it
+        work = None
+    return work if isinstance(work, Work) else UnknownWork(verb, data)

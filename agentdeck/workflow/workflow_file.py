@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, Literal
+from functools import cache
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, WrapValidator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, WrapValidator, create_model
 
 from agentdeck.workflow import file_model, units
+from agentdeck.workflow.agent_kind import broken_kinds, kinds, why_broken
 from agentdeck.workflow.deck_file import ProviderLimitsSpec, Workers
 from agentdeck.workflow.expressions import OPERATORS
 from agentdeck.workflow.file_model import (
@@ -18,11 +20,14 @@ from agentdeck.workflow.file_model import (
     Flag,
     Table,
     Text,
+    Texts,
+    Type,
+    TypedField,
     Value,
+    Values,
     name_check,
 )
-from agentdeck.workflow.model import KNOWN_PARAMETERS, VERBS
-from agentdeck.workflow.url import UrlTemplate, check_listed
+from agentdeck.workflow.model import KNOWN_PARAMETERS
 from agentdeck.workflow.wording import kind
 
 #: Names with a meaning in expressions.
@@ -31,13 +36,7 @@ RESERVED_NAMES = (
     *OPERATORS,
 )
 MAX_ATTEMPTS = 1000
-TARGET = r"[\w.]+:[\w.<>]+"
 PERCENTILE = r"p\d{1,2}"
-
-
-def _target(text: str) -> None:
-    if not re.fullmatch(TARGET, text):
-        raise ValueError(f"{text!r} is not module:name; write it like shop.tools:extract")
 
 
 def _percentile(text: str) -> None:
@@ -45,28 +44,10 @@ def _percentile(text: str) -> None:
         raise ValueError(f"{text!r} is no percentile; write it like p95")
 
 
-def _two(value: Any) -> Any:
-    if isinstance(value, list) and len(value) != 2:
-        raise file_model.fault(f"{len(value)} values; 2 are needed")
-    return value
-
-
-TypeName = Literal["any", "string", "number", "integer", "boolean", "list", "object"]
-Choices = Annotated[list[Value], Field(min_length=1)]
-Type = Annotated[TypeName | Choices, ByType("a type or a list of choices", "text", "list")]
 Attempts = Annotated[int, Field(strict=True, ge=1, le=MAX_ATTEMPTS), file_model.WHOLE]
 
 
-class ApprovalField(FileModel):
-    """A value that an answer to an approval gives. The short form is its type."""
-
-    SHORT: ClassVar[str] = "type"
-    type: Type = ABSENT
-    default: Any = ABSENT
-    choices: Annotated[list[Any], Field(min_length=1)] = ABSENT
-
-
-class InputSpec(ApprovalField):
+class InputSpec(TypedField):
     """An input of the workflow. The short form is its type."""
 
     about: file_model.AnyText = ABSENT
@@ -123,93 +104,6 @@ class OnErrorSpec(FileModel):
 OnError = Annotated[
     Literal["fail", "continue"] | OnErrorSpec, ByType("fail, continue or {fallback: agent}", "text", "map")
 ]
-Texts = Annotated[list[Text], file_model.ONE_OR_MANY]
-Cases = Annotated[dict[str, Text], Table(least=1, raw=True)]
-Values = Annotated[dict[str, Value], Table(raw=True)]
-
-# Verbs ---------------------------------------------------------------------------------------------------
-
-
-Host = Annotated[Text, file_model.checked(check_listed)]
-
-
-class HttpSpec(FileModel):
-    """One request. The short form is its url."""
-
-    SHORT: ClassVar[str] = "url"
-    url: Annotated[
-        str, Field(strict=True), file_model.NUMBER_AS_TEXT, file_model.NOT_EMPTY, file_model.checked(UrlTemplate),
-        WithJsonSchema({"type": ["string", "number"], "pattern": r"\S"}),
-    ]  # fmt: skip
-    method: Text = ABSENT
-    headers: Values = ABSENT
-    body: Value = ABSENT
-    hosts: Annotated[list[Host], Field(min_length=1), file_model.ONE_OR_MANY] = ABSENT
-
-
-Arguments = Annotated[list[file_model.Template], Field(min_length=1)]
-ExitCode = Annotated[int, Field(strict=True, ge=0, le=255), file_model.WHOLE]
-
-
-class CommandSpec(FileModel):
-    """A program with its arguments, without a shell."""
-
-    args: Arguments
-    env: Values = ABSENT
-    cwd: file_model.FilledTemplate = ABSENT
-    input: file_model.Template = ABSENT
-    ok: Annotated[list[ExitCode], Field(min_length=1), file_model.ONE_OR_MANY] = ABSENT
-
-
-Command = Annotated[Arguments | CommandSpec, ByType('a list of arguments, like ["git", "log"],', "list", "map")]
-
-
-class TokensSpec(FileModel):
-    """Tokens of one simulated call."""
-
-    in_: file_model.Size = Field(alias="in", default_factory=lambda: 0)
-    out: file_model.Size = ABSENT
-
-
-TokensPair = Annotated[list[file_model.Size], BeforeValidator(_two), Field(min_length=2, max_length=2)]
-Tokens = Annotated[TokensPair | TokensSpec, ByType("[in, out]", "list", "map")]
-
-
-class SimulateSpec(FileModel):
-    """A model of an agent. The short form is its duration."""
-
-    takes: Duration = ABSENT
-    jitter: file_model.Share = ABSENT
-    fails: file_model.Share = ABSENT
-    says: Annotated[list[file_model.Template], file_model.ONE_OR_MANY] = ABSENT
-    returns: Value = ABSENT
-    tokens: Tokens = ABSENT
-
-
-Simulate = Annotated[SimulateSpec | Duration, ByType("", "map", "other")]
-
-
-class DispatchSpec(FileModel):
-    """A choice between agents by the value of `on`."""
-
-    on: file_model.Expression
-    cases: Cases = ABSENT
-    otherwise: Text = ABSENT
-
-
-Dispatch = Annotated[DispatchSpec | file_model.Expression, ByType("", "map", "other")]
-
-
-class ApproveSpec(FileModel):
-    """A question to an operator. The short form is its text."""
-
-    SHORT: ClassVar[str] = "ask"
-    ask: file_model.FilledTemplate
-    show: file_model.Template = ABSENT
-    fields: Annotated[dict[str, ApprovalField], Table()] = ABSENT
-    within: Duration = ABSENT
-    otherwise: Literal["approve", "reject"] = ABSENT
-
 
 # Agents --------------------------------------------------------------------------------------------------
 
@@ -237,10 +131,9 @@ class Defaults(FileModel):
     ] = ABSENT  # fmt: skip
 
 
-class AgentSpec(Defaults):
-    """A node of the graph, with exactly one verb."""
+class AgentKeys(Defaults):
+    """The keys of every agent, whatever it does."""
 
-    ONE_OF: ClassVar[tuple[str, ...]] = VERBS
     about: file_model.AnyText = ABSENT
     needs: Texts = ABSENT
     with_: Values = Field(alias="with", default_factory=dict)
@@ -252,28 +145,6 @@ class AgentSpec(Defaults):
     output: Annotated[dict[str, Type], Table(least=1)] = ABSENT
     expect: file_model.Expression = ABSENT
     spare: Flag = ABSENT
-    python: Annotated[
-        str, Field(strict=True), file_model.NOT_EMPTY, file_model.checked(_target),
-        WithJsonSchema({"type": "string", "pattern": f"^{TARGET}$"}),
-    ] = ABSENT  # fmt: skip
-    prompt: file_model.FilledTemplate = ABSENT
-    http: HttpSpec = ABSENT
-    command: Command = ABSENT
-    simulate: Simulate = ABSENT
-    dispatch: Dispatch = ABSENT
-    workflow: Text = ABSENT
-    approve: ApproveSpec = ABSENT
-    # With prompt.
-    system: file_model.Template = ABSENT
-    model: Text = ABSENT
-    temperature: Annotated[float, file_model.NumberRange(0, 2)] = ABSENT
-    max_output: file_model.Size = ABSENT
-    stop: Texts = ABSENT
-    images: Annotated[list[file_model.FilledTemplate], file_model.ONE_OR_MANY] = ABSENT
-    tools: Texts = ABSENT
-    # With dispatch.
-    cases: Cases = ABSENT
-    otherwise: Text = ABSENT
 
 
 # Limits and budgets --------------------------------------------------------------------------------------
@@ -325,8 +196,8 @@ def _format_number(value: Any) -> Any:
     return value
 
 
-class WorkflowFile(FileModel):
-    """A workflow file."""
+class WorkflowKeys(FileModel):
+    """The keys of a workflow file; those of its agents without the keys of any kind."""
 
     agentdeck: Annotated[int, Field(strict=True, ge=1, le=1), file_model.WHOLE, BeforeValidator(_format_number)]
     name: Text
@@ -335,6 +206,20 @@ class WorkflowFile(FileModel):
     limits: LimitsSpec = ABSENT
     budget: BudgetSpec = ABSENT
     defaults: Defaults = ABSENT
-    agents: Annotated[dict[AgentName, AgentSpec], Table(pattern=_AGENTS, least=1)]
+    agents: Annotated[dict[AgentName, AgentKeys], Table(pattern=_AGENTS, least=1)]
     output: Value = ABSENT
     mode: Literal["parallel", "sequential", "adaptive"] = ABSENT
+
+
+@cache
+def workflow_file() -> type[FileModel]:
+    """The model of a workflow file, whose agents have the keys of all kinds that are installed."""
+    agent: Any = create_model(
+        "AgentSpec",
+        __base__=(AgentKeys, *(kind.keys for kind in kinds().values())),
+        __doc__="A node of the graph, with exactly one verb.",
+    )
+    agent.ONE_OF = tuple(kinds())
+    agent.BROKEN = {verb: why_broken(verb) for verb in broken_kinds()}
+    agents: Any = Annotated[dict[AgentName, agent], Table(pattern=_AGENTS, least=1)]
+    return create_model("WorkflowFile", __base__=WorkflowKeys, __doc__="A workflow file.", agents=agents)

@@ -12,11 +12,12 @@ from typing import Any
 import anyio
 import pytest
 
+from agentdeck.agents.command import Command
 from agentdeck.agents.command_output import FAILURE_TAIL, MOST_LINES
 from agentdeck.agents.command_runner import CommandVerb
 from agentdeck.agents.verb import AttemptContext, WorkflowContext
 from agentdeck.errors import Fault, StepError
-from agentdeck.workflow.model import Agent, Command, Data, Definition
+from agentdeck.workflow.model import Agent, Data, Definition
 
 pytestmark = pytest.mark.anyio
 

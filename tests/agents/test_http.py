@@ -16,13 +16,14 @@ import anyio
 import httpx
 import pytest
 
+from agentdeck.agents.http import Http
 from agentdeck.agents.http_runner import HttpVerb
 from agentdeck.agents.verb import AttemptContext, WorkflowContext
 from agentdeck.errors import Fault, StepError
 from agentdeck.providers.keys import KeyStore
 from agentdeck.providers.provider_errors import retry_after
 from agentdeck.workflow.deck import Secret
-from agentdeck.workflow.model import Agent, Data, Definition, Http
+from agentdeck.workflow.model import Agent, Data, Definition
 
 pytestmark = pytest.mark.anyio
 

@@ -22,7 +22,8 @@ from agentdeck.agents.parameters import annotations_of, converters
 from agentdeck.agents.python_runner import PythonVerb
 from agentdeck.agents.verb import AttemptContext, WorkflowContext
 from agentdeck.errors import Fault, StepError
-from agentdeck.workflow.model import Agent, Data, Definition, Python
+from agentdeck.agents.python import Python
+from agentdeck.workflow.model import Agent, Data, Definition
 
 pytestmark = pytest.mark.anyio
 

@@ -16,10 +16,11 @@ import anyio
 import pytest
 
 from agentdeck.agents.output_capture import capture
+from agentdeck.agents.python import Python
 from agentdeck.agents.python_runner import Context, PythonVerb
 from agentdeck.agents.verb import AttemptContext, WorkflowContext
 from agentdeck.errors import Fault, Permanent, StepError, UsageError
-from agentdeck.workflow.model import Agent, Definition, Python
+from agentdeck.workflow.model import Agent, Definition
 
 pytestmark = pytest.mark.anyio
 SCOPE: dict[str, Any] = {

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from agentdeck.agents.answer_check import OutputCheck
-from agentdeck.agents.factory import build
+from agentdeck.agents.secret_masking import runner
+from agentdeck.agents.simulate import Simulate
 from agentdeck.agents.verb import AttemptContext, VerbResult, WorkflowContext
 from agentdeck.errors import StepError
 from agentdeck.scheduler.events import Usage
-from agentdeck.workflow.model import Agent, Data, Definition, Prompt, Simulate, Type
+from agentdeck.workflow.model import Agent, Data, Definition, Prompt, Type
 
 pytestmark = pytest.mark.anyio
 TYPED = {"severity": Type("choice", ("low", "high")), "count": Type("integer"), "comment": Type("string")}
@@ -33,7 +34,7 @@ class Trial:
         def log(text: str, level: str = "info") -> None:
             self.said.append((round(self.slept, 3), text))
 
-        verb = build(agent, WorkflowContext(Definition("w", {"a": agent}), Path(), self.sleep))
+        verb = runner(agent, WorkflowContext(Definition("w", {"a": agent}), Path(), self.sleep))
         answer = await verb.run(AttemptContext("r", "t", "a", 1, agent, scope, {}, log, lambda: None, seed=seed))
         assert isinstance(answer, VerbResult)
         return answer

@@ -6,10 +6,11 @@ import json
 import re
 import subprocess
 
+from agentdeck.agents.simulate import Simulate
 from agentdeck.insight.summary import simulation, summary, task_counts, unknown_cost
 from agentdeck.scheduler import events as ev
 from agentdeck.views.run_view import RunView
-from agentdeck.workflow.model import Agent, Definition, Prompt, Simulate
+from agentdeck.workflow.model import Agent, Definition, Prompt
 from tests.cli.conftest import Deck
 from tests.waiting import until
 

@@ -8,12 +8,13 @@ from textual.app import App, ComposeResult
 from textual.message import Message
 from textual.widget import Widget
 
+from agentdeck.agents.python import Python
 from agentdeck.console.line_widget import LineWidget
 from agentdeck.console.pane import SelectionChanged
 from agentdeck.errors import Fault
 from agentdeck.scheduler import events as ev
 from agentdeck.views.run_view import RunView
-from agentdeck.workflow.model import Agent, Definition, Python, Retry, Timeout
+from agentdeck.workflow.model import Agent, Definition, Retry, Timeout
 
 ORDER = Definition(
     "order",

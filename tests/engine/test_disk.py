@@ -18,6 +18,7 @@ import anyio
 import pytest
 
 from agentdeck import RunFailed, Workflow
+from agentdeck.agents.python import Python
 from agentdeck.engine.launch import Launch, Watch, run
 from agentdeck.engine.resume import Resume, resume
 from agentdeck.errors import StoreError, UsageError
@@ -25,7 +26,7 @@ from agentdeck.processes.identity import is_running
 from agentdeck.scheduler import events as ev
 from agentdeck.store.reader import Reader
 from agentdeck.workflow.loader import load
-from agentdeck.workflow.model import Agent, Definition, Python
+from agentdeck.workflow.model import Agent, Definition
 from tests.observing import EventCollector
 
 pytestmark = pytest.mark.anyio

@@ -11,12 +11,13 @@ from typing import Any
 import anyio
 import pytest
 
+from agentdeck.agents.python import Python
 from agentdeck.engine.launch import Launch, Outcome, Watch, run
 from agentdeck.engine.run_control import RunControl
 from agentdeck.insight.forecast import forecast
 from agentdeck.scheduler import events as ev
 from agentdeck.workflow.loader import load, loads
-from agentdeck.workflow.model import Agent, Definition, Python, Timeout
+from agentdeck.workflow.model import Agent, Definition, Timeout
 from tests.observing import EventCollector
 from tests.virtual_clock import LoopClock, virtual
 

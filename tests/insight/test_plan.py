@@ -7,22 +7,14 @@ from dataclasses import replace
 
 import pytest
 
+from agentdeck.agents.command import Command
+from agentdeck.agents.http import Http
+from agentdeck.agents.python import Python
+from agentdeck.agents.simulate import Simulate
 from agentdeck.documents.document import json_text
-from agentdeck.insight.plan import plan, plan_document, target
-from agentdeck.workflow.model import (
-    Agent,
-    Approve,
-    Command,
-    Definition,
-    Dispatch,
-    Http,
-    Limits,
-    Prompt,
-    Python,
-    Simulate,
-    SubWorkflow,
-    Verb,
-)
+from agentdeck.insight.plan import plan, plan_document
+from agentdeck.workflow.agent_kind import kind_of
+from agentdeck.workflow.model import Agent, Approve, Definition, Dispatch, Limits, Prompt, SubWorkflow, Work
 
 
 def order() -> Definition:
@@ -87,8 +79,9 @@ def test_what_was_seen_wins_and_guesses_are_marked() -> None:
         (Simulate(), ""),
     ],
 )
-def test_targets(does: Verb, says: str) -> None:
-    assert target(Agent("a", does)) == says
+def test_targets(does: Work, says: str) -> None:
+    agent = Agent("a", does)
+    assert kind_of(agent).target(agent) == says
 
 
 def test_it_is_json() -> None:

@@ -6,12 +6,14 @@ import json
 
 import pytest
 
+from agentdeck.agents.python import Python
+from agentdeck.agents.simulate import Simulate
 from agentdeck.documents.document import json_text
 from agentdeck.insight.lower_bound import lower_bound, schedule
 from agentdeck.insight.summary import summary
 from agentdeck.scheduler import events as ev
 from agentdeck.views.run_view import RunView
-from agentdeck.workflow.model import Agent, Definition, Join, Python, Simulate
+from agentdeck.workflow.model import Agent, Definition, Join
 
 TAKES = {"extract": 2.0, "payment": 1.5, "inventory": 2.0, "shipping": 1.0, "confirm": 1.0}
 NEEDS = {"confirm": ("payment", "inventory", "shipping"), "extract": ()}

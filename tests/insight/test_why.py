@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from agentdeck.agents.simulate import Simulate
 from agentdeck.errors import Fault, UsageError
 from agentdeck.insight.why import explain
 from agentdeck.scheduler import events as ev
 from agentdeck.views.run_view import RunView
-from agentdeck.workflow.model import Agent, Approve, Definition, Join, Retry, Simulate, Timeout
+from agentdeck.workflow.model import Agent, Approve, Definition, Join, Retry, Timeout
 
 NEEDS: dict[str, tuple[str, ...]] = {
     "extract": (),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from random import Random
 
+from agentdeck.agents.simulate import Simulate
 from agentdeck.insight.why import explain, ready_counts
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
@@ -12,7 +13,7 @@ from agentdeck.scheduler.program import Program
 from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.scheduler.state import WAITING
 from agentdeck.views.run_view import RunView
-from agentdeck.workflow.model import Agent, Definition, Join, Simulate
+from agentdeck.workflow.model import Agent, Definition, Join
 
 
 def some_graph(chance: Random) -> Definition:

@@ -11,6 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from agentdeck.agents.command import Command
 from agentdeck.agents.command_runner import CommandVerb
 from agentdeck.agents.verb import AttemptContext, WorkflowContext
 from agentdeck.errors import StepError
@@ -19,7 +20,7 @@ from agentdeck.processes.identity import is_running, start_of
 from agentdeck.providers.keys import KeyStore
 from agentdeck.providers.tools import Toolbox
 from agentdeck.workflow.deck import McpServer
-from agentdeck.workflow.model import Agent, Command, Data, Definition
+from agentdeck.workflow.model import Agent, Data, Definition
 
 pytestmark = [
     pytest.mark.anyio,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from heapq import heappop, heappush
 
+from agentdeck.agents.python import Python
 from agentdeck.errors import Fault
 from agentdeck.limits.rate_window import CallEntry, RateWindow
 from agentdeck.limits.reservations import Amounts
@@ -16,7 +17,7 @@ from agentdeck.scheduler.program import Program
 from agentdeck.scheduler.run_state import RunState
 from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.scheduler.state import BUSY, DONE, ENDED, OPEN, RUNNING, AllTasks, Step, root_of
-from agentdeck.workflow.model import Agent, Budget, Data, Definition, Prompt, ProviderLimits, Python, Rate
+from agentdeck.workflow.model import Agent, Budget, Data, Definition, Prompt, ProviderLimits, Rate
 
 Plan = Callable[[ev.StepStarted], tuple[float, Fault | object]]
 

@@ -12,7 +12,6 @@ from agentdeck.errors import Fault
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.state import root_of
 from agentdeck.workflow.model import (
-    SLOTLESS,
     Agent,
     Approve,
     Definition,
@@ -182,7 +181,7 @@ class Live:
         self.workers = workers
         self.mode = mode
         self.most = {a.name: a.max_parallel for a in agents}
-        self.waiting = {a.name for a in agents if a.does.verb in SLOTLESS}
+        self.waiting = {a.name for a in agents if not a.does.holds_worker}
         self.attempts: dict[tuple[str, str], ev.StepStarted] = {}
         self.last: dict[tuple[str, str], int] = {}
 

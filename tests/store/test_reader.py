@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from agentdeck.agents.simulate import Simulate
 from agentdeck.errors import UsageError
 from agentdeck.store.reader import Reader
 from agentdeck.store.run_list import RunRow
@@ -25,7 +26,7 @@ from agentdeck.store.runs import (
     set_run,
 )
 from agentdeck.store.schema import open_for_writing
-from agentdeck.workflow.model import Agent, Definition, Simulate, plain
+from agentdeck.workflow.model import Agent, Definition, plain
 from tests.store.samples import new_run
 
 

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agentdeck.agents.python import Python
+from agentdeck.agents.simulate import Simulate
 from agentdeck.errors import Fault
 from agentdeck.insight.summary import summary
 from agentdeck.scheduler import events as ev
@@ -17,17 +19,7 @@ from agentdeck.views.agent_totals import EXACT, Durations
 from agentdeck.views.run_timeline import KEPT_ENTRIES
 from agentdeck.views.run_view import RunView
 from agentdeck.views.task_view import KEPT_FAILED, RECENT
-from agentdeck.workflow.model import (
-    Agent,
-    Approve,
-    Definition,
-    Join,
-    OnError,
-    Python,
-    Repeat,
-    Simulate,
-    SubWorkflow,
-)
+from agentdeck.workflow.model import Agent, Approve, Definition, Join, OnError, Repeat, SubWorkflow
 
 BOOM = Fault("exception", "boom")
 

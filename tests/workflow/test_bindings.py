@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from agentdeck.agents.python_binding import resolve
 from agentdeck.errors import StepError
 from agentdeck.workflow.check import check
+from agentdeck.workflow.code_check import check_code
 from agentdeck.workflow.loader import load
-from agentdeck.workflow.python_binding import check_python, resolve
 
 HEAD = "agentdeck: 1\nname: w\n"
 
@@ -132,7 +133,7 @@ def test_python_and_yaml_are_the_same_value(folder: Path) -> None:
     assert set(python.functions) == {"extract", "payment"}
     assert yaml.functions == {}
     assert check(folder / "w_order.py") == check(folder / "order.yaml") == []
-    assert check_python(python.definition, folder, python.functions) == []
+    assert check_code(python.definition, folder, python.functions) == []
 
 
 @pytest.mark.parametrize(

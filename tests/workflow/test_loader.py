@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agentdeck.agents.http import Http
+from agentdeck.agents.simulate import Simulate
 from agentdeck.errors import InvalidFile, Issue, StoreError
 from agentdeck.workflow.loader import load, loads
 from agentdeck.workflow.model import Join, OnError, Retry, Timeout, plain, restored
@@ -106,8 +108,8 @@ def test_needs_are_read_off_the_references() -> None:
     ("line", "fault"),
     [
         ("a: { comand: [ls], simulate: 1s }", "f.yaml:4:8: comand is not known here; did you mean command?"),
-        ("a: { simulate: 1s, python: m:f }", "f.yaml:4:8: python and simulate: only one of them can be there"),
-        ("a: { needs: [] }", "f.yaml:4:3: it does nothing; give it one of python"),
+        ("a: { simulate: 1s, python: m:f }", "f.yaml:4:22: simulate and python: only one of them can be there"),
+        ("a: { needs: [] }", "f.yaml:4:3: it does nothing; give it one of approve, command"),
         ("a: { simulate: 1s, needs: zz }", "f.yaml:4:29: a needs zz, which is not an agent here; there are a"),
         ("a: { simulate: 1s, timeout: 30 }", "f.yaml:4:31: 30 is not a duration; write 30s"),
         ("a: { simulate: 1s, timeout: soon }", "f.yaml:4:31: 'soon' is not a duration"),
@@ -308,7 +310,8 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
 def test_yaml_1_2_words_stay_words() -> None:
     found = loads(agents("a: { simulate: { returns: { on: no, n: 1:30, o: 010, f: 1e3 } } }"))
     does = found.definition.agents["a"].does
-    assert does.returns == {"on": "no", "n": "1:30", "o": 10, "f": 1000.0}  # type: ignore[union-attr]
+    assert isinstance(does, Simulate)
+    assert does.returns == {"on": "no", "n": "1:30", "o": 10, "f": 1000.0}
 
 
 def test_sub_workflows_load_with_their_parent(tmp_path: Path) -> None:
@@ -411,7 +414,8 @@ def test_needs_by_name_are_inferred_like_any_reference() -> None:
 def test_keys_that_are_not_of_the_format_keep_their_x() -> None:
     line = "a: { x-mine: 1, http: { url: u, headers: { x-api-key: k }, x-mine: 2 }, with: { x-y: 1 } }"
     agent = loads(agents(line)).definition.agents["a"]
-    assert agent.does.headers == {"x-api-key": "k"}  # type: ignore[union-attr]
+    assert isinstance(agent.does, Http)
+    assert agent.does.headers == {"x-api-key": "k"}
     assert agent.with_ == {"x-y": 1}
 
 

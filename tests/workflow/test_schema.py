@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from agentdeck.documents.registry import schema
 from agentdeck.workflow.file_reading import faults
-from agentdeck.workflow.workflow_file import WorkflowFile
+from agentdeck.workflow.workflow_file import workflow_file
 from agentdeck.workflow.yaml_source import read_text
 
 FULL: dict[str, Any] = read_text((Path(__file__).parent / "full.yaml").read_text(), "full.yaml").data
@@ -22,7 +22,7 @@ VALIDATOR = jsonschema.Draft202012Validator(schema("workflow"))
 
 def shaped(data: object) -> bool:
     """Whether the loader's model finds no fault. The schema does not describe what needs the whole graph."""
-    return not faults(WorkflowFile, data)
+    return not faults(workflow_file(), data)
 
 
 def paths(data: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

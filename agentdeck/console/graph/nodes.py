@@ -7,18 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from agentdeck.terminal_text import clean
-from agentdeck.workflow.model import (
-    Agent,
-    Approve,
-    Command,
-    Definition,
-    Dispatch,
-    Http,
-    Prompt,
-    Python,
-    Simulate,
-    SubWorkflow,
-)
+from agentdeck.workflow.agent_kind import kind_of
+from agentdeck.workflow.model import Agent, Definition, SubWorkflow
 
 Needs = Mapping[str, Sequence[str]]
 Kind = Literal["agent", "spare", "nested", "group"]
@@ -60,23 +50,7 @@ def _kind(agent: Agent) -> Kind:
 
 def _about(agent: Agent) -> str:
     """What an agent does, in a word or two."""
-    match agent.does:
-        case Python(target=what) | SubWorkflow(file=what):
-            text = what.rpartition("/")[2]
-        case Prompt(model=model):
-            text = f"prompt {model or agent.tier or 'execution'}"
-        case Command(args=args):
-            text = " ".join(args[:2])
-        case Http(method=method):
-            text = f"http {method}"
-        case Simulate(takes=takes):
-            text = f"simulated {takes:g}s"
-        case Dispatch(on=on):
-            text = f"by {on}"
-        case Approve():
-            text = "asks a person"
-        case _:
-            text = agent.does.verb
+    text = kind_of(agent).label(agent)
     return f"each · {text}" if agent.each else text
 
 

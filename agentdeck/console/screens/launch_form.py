@@ -17,7 +17,7 @@ from agentdeck.operations.task_files import TaskFile
 from agentdeck.providers.registry import models_for
 from agentdeck.terminal_text import clean
 from agentdeck.workflow.deck import Deck, deck_for
-from agentdeck.workflow.model import SLOTLESS, Agent, Data, Definition, Prompt, ProviderLimits
+from agentdeck.workflow.model import Agent, Data, Definition, Prompt, ProviderLimits
 from agentdeck.workflow.units import rate, show_duration, show_size
 
 #: The limits of so many agents can be changed in the form; those of more, one by one while the run executes.
@@ -73,7 +73,7 @@ class LaunchForm:
         except AgentdeckError as error:
             self.deck_fault = str(error)
         self.inputs = {name: f"input-{i}" for i, name in enumerate(definition.inputs)}
-        agents = [agent for agent in definition.agents.values() if agent.does.verb not in SLOTLESS]
+        agents = [agent for agent in definition.agents.values() if agent.does.holds_worker]
         self.agents_left_out = max(0, len(agents) - MAX_AGENTS)
         self.limits = tuple(self._limit_rows(agents[:MAX_AGENTS]))
         self._counted: tuple[str, int, str] = ("", 1, "")

@@ -20,7 +20,7 @@ from agentdeck.console.panes.limits import LimitsPane
 from agentdeck.console.panes.tasks import TasksPane
 from agentdeck.console.panes.timeline import TimelinePane
 from agentdeck.console.status_lines import Tabs
-from agentdeck.workflow.model import Definition
+from agentdeck.workflow.model import Definition, Prompt
 
 LivePane: TypeAlias = GraphPane | AgentsPane | TasksPane | TimelinePane | LogTiles | LimitsPane
 
@@ -86,7 +86,7 @@ class PaneLayout(Vertical):
     ) -> None:
         """Mount the panes. `open_selection` shows more of what was opened in a pane."""
         self.timeline, self.limits, self._open_selection = timeline, limits, open_selection
-        prompts = [name for name, agent in definition.agents.items() if agent.does.verb == "prompt"]
+        prompts = [name for name, agent in definition.agents.items() if isinstance(agent.does, Prompt)]
         self.lines = LineStore(streams=prompts)
         self.graph = GraphPane(definition)
         self.agents = AgentsPane()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from agentdeck.agents.simulate import Simulate
 from agentdeck.scheduler import events as ev
 from agentdeck.views.run_view import RunView
-from agentdeck.workflow.model import Agent, Definition, OnError, Simulate
+from agentdeck.workflow.model import Agent, Definition, OnError
 
 Needs = dict[str, list[str]]
 

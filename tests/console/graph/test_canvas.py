@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from agentdeck.agents.simulate import Simulate
 from agentdeck.console.graph.canvas import CellRow, box, box_height, chip, counts, named
 from agentdeck.console.graph.card import Card, seconds
 from agentdeck.console.graph.nodes import Node, edges_of, fold, nodes_of
@@ -13,7 +14,7 @@ from agentdeck.console.graph.status_map import StatusMap
 from agentdeck.console.line_widget import fit
 from agentdeck.views.agent_totals import DISPLAY_STATES
 from agentdeck.workflow import graph
-from agentdeck.workflow.model import Agent, Definition, Simulate
+from agentdeck.workflow.model import Agent, Definition
 from tests.console.graph.shapes import ORDER, Needs, definition, fan, layered, with_spare
 
 HOSTILE = [

@@ -1,52 +1,23 @@
-"""Makes the verb of an agent. The module of a verb is imported when it is first used."""
+"""Makes the object that runs the attempts of an agent, and masks the secrets in what it logs and gives."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from functools import cache
 
 import anyio.to_thread
 
 from agentdeck.agents.verb import AttemptContext, Verb, VerbResult, WorkflowContext
 from agentdeck.errors import StepError
 from agentdeck.providers.keys import KeyStore
+from agentdeck.workflow.agent_kind import kind_of
 from agentdeck.workflow.expressions import LIGHT
 from agentdeck.workflow.json_text import room_left
 from agentdeck.workflow.model import Agent, Data
 
 
-def build(agent: Agent, setting: WorkflowContext) -> Verb:
-    """The verb. Raises StepError of kind `setup` where it cannot be made (no such module, no such function)."""
-    make = _maker(agent.does.verb)
-    if make is None:
-        raise StepError("setup", f"{agent.does.verb} holds no worker and is carried out by the engine itself")
-    verb = make(agent, setting)
-    return SecretMaskingVerb(verb, setting.keys) if setting.keys.has_secrets else verb
-
-
-@cache
-def _maker(verb: str) -> Callable[[Agent, WorkflowContext], Verb] | None:
-    if verb == "python":
-        from agentdeck.agents.python_runner import PythonVerb
-
-        return PythonVerb
-    if verb == "simulate":
-        from agentdeck.agents.simulate import SimulateVerb
-
-        return SimulateVerb
-    if verb == "command":
-        from agentdeck.agents.command_runner import CommandVerb
-
-        return CommandVerb
-    if verb == "http":
-        from agentdeck.agents.http_runner import HttpVerb
-
-        return HttpVerb
-    if verb == "prompt":
-        from agentdeck.agents.prompt_runner import PromptVerb
-
-        return PromptVerb
-    return None
+def runner(agent: Agent, context: WorkflowContext) -> Verb:
+    """The object that runs the attempts of an agent. Raises StepError of kind `setup` where it cannot be made (no
+    such module, no such function)."""
+    verb = kind_of(agent).runner(agent, context)
+    return SecretMaskingVerb(verb, context.keys) if context.keys.has_secrets else verb
 
 
 class SecretMaskingVerb:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
-from types import MappingProxyType, NoneType
-from typing import Any, NamedTuple
+from types import NoneType
+from typing import Any
 
-from agentdeck.errors import InvalidFile, Issue, StepError
-from agentdeck.workflow.loader import load
-from agentdeck.workflow.model import KNOWN_PARAMETERS, Agent, Definition, Python, SubWorkflow
+from agentdeck.agents.python import Python
+from agentdeck.errors import Issue, StepError
+from agentdeck.workflow.agent_kind import AgentWithCode
+from agentdeck.workflow.model import KNOWN_PARAMETERS
 from agentdeck.workflow.wording import kind, likely_fix
-from agentdeck.workflow.yaml_source import Path_, Place
 
 
 def resolve(target: str, folder: Path) -> Any:
@@ -45,65 +45,27 @@ def resolve(target: str, folder: Path) -> Any:
     return found
 
 
-def check_python(
-    definition: Definition,
-    folder: Path,
-    functions: Mapping[str, Callable[..., Any]],
-    positions: Mapping[Path_, Place] = MappingProxyType({}),
-    file: str = "<workflow>",
-    seen: set[Path] | None = None,
-) -> list[Issue]:
-    """A fault for every Python agent, those of sub-workflows too, whose module does not import, whose function is
-    missing, or takes what the workflow does not give; a warning for what is given and not taken. Sub-workflows
-    that were `seen` are left out."""
-    issues: list[Issue] = []
-    seen = set() if seen is None else seen
-    for name, agent in definition.agents.items():
-        match agent.does:
-            case SubWorkflow(file=below):
-                issues += _below(folder / below, str(Path(file).parent / below), seen)
-            case Python(target=target):
-                place = _Place(agent, positions, file)
-                try:
-                    # stdout is for data: what a module prints on import is none.
-                    with redirect_stdout(sys.stderr):
-                        function = functions[name] if name in functions else resolve(target, folder)
-                except StepError as error:
-                    what, _, fix = str(error).partition("; ")
-                    issues.append(place.issue(what, fix))
-                else:
-                    issues += _call(agent, target, function, definition, place)
-    return issues
-
-
-def _below(path: Path, shown: str, seen: set[Path]) -> list[Issue]:
-    """The same for a sub-workflow, once for all agents that use it."""
-    resolved = path.resolve()
-    if resolved in seen:
-        return []
-    seen.add(resolved)
+def check_python(agent: AgentWithCode) -> Iterator[Issue]:
+    """A fault where the module does not import, or the function is missing or takes what the workflow does not
+    give; a warning for what is given and not taken."""
+    does, function = agent.agent.does, agent.function
+    assert isinstance(does, Python)
+    target = does.target
     try:
-        inner = load(path, shown)
-    except InvalidFile as error:
-        return list(error.issues)
-    folder = inner.definition.folder or resolved.parent
-    return check_python(inner.definition, folder, inner.functions, inner.positions, shown, seen)
+        if function is None:
+            # stdout is for data: what a module prints on import is none.
+            with redirect_stdout(sys.stderr):
+                function = resolve(target, agent.folder)
+    except StepError as error:
+        what, _, fix = str(error).partition("; ")
+        yield agent.issue(what, fix)
+    else:
+        yield from _call(agent, target, function)
 
 
-class _Place(NamedTuple):
-    """The position of an agent in its file."""
-
-    agent: Agent
-    positions: Mapping[Path_, Place]
-    file: str
-
-    def issue(self, what: str, fix: str, *key: str, warning: bool = False) -> Issue:
-        line, column = self.positions.get(("agents", self.agent.name, *(key or ("python",))), (0, 0))
-        return Issue(self.file, line, column, what if line else f"{self.agent.name}: {what}", fix, warning)
-
-
-def _call(agent: Agent, target: str, function: Any, definition: Definition, place: _Place) -> list[Issue]:
+def _call(place: AgentWithCode, target: str, function: Any) -> list[Issue]:
     """Whether a function can be called with what the workflow gives. Objects of frameworks take everything."""
+    agent, definition = place.agent, place.definition
     if not (inspect.isroutine(function) or inspect.isclass(function)):
         plain = isinstance(function, NoneType | bool | int | float | str | list | dict | tuple)
         return [place.issue(f"{target} is {kind(function)}, not a function", "")] if plain else []

@@ -1,0 +1,326 @@
+"""Agent kinds: what each verb of an agent means, described by one object per verb.
+
+A kind says which keys agents of its verb have, which references they make, how plans and screens show them, and
+which object runs their attempts. Kinds are found through the entry points `agentdeck.agents` (see
+agentdeck/plugins.py), those of agentdeck itself in the same way, so this module imports none of them.
+
+`AgentKind` is the base class for plugins (docs/plugins.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, get_origin, get_type_hints
+
+from agentdeck.errors import Issue, StepError
+from agentdeck.plugins import BUILT_IN, BrokenPlugin, Loaded, PluginError, load
+from agentdeck.workflow.expressions import Template
+from agentdeck.workflow.model import (
+    Agent,
+    Approve,
+    Data,
+    Definition,
+    Dispatch,
+    SubWorkflow,
+    Timeout,
+    UnknownWork,
+    Work,
+    plain,
+)
+from agentdeck.workflow.references import Found, expressions_in
+from agentdeck.workflow.yaml_source import INVALID, Path_, Place, Source
+
+if TYPE_CHECKING:
+    from agentdeck.agents.verb import Verb, WorkflowContext
+    from agentdeck.workflow.file_model import FileModel
+
+
+class Fill(Protocol):
+    """Renders a value that may hold `${…}` with the values of a recorded step. Where that is not possible, the
+    result says why. Secrets are shown by their names."""
+
+    def __call__(self, value: Data, template: Callable[[Any], Any] = Template) -> Data: ...
+
+
+class AgentKind:
+    """Describes the agents of one verb. A kind has no state: one object serves all workflows.
+
+    `work` is the frozen dataclass that stands in `Agent.does`; its `verb` is the name of the kind's entry point.
+    `keys` has the keys that agents of this kind add to those of every agent: the verb itself and, where there are
+    some, keys beside it. Everything else has a default.
+    """
+
+    work: ClassVar[type[Work]]
+    keys: ClassVar[type[FileModel]]
+    #: The clocks of an agent where neither it nor `defaults` sets any.
+    timeout: ClassVar[Timeout] = Timeout()
+    #: The heading under which a plan lists the targets of these agents; empty: it does not list them.
+    heading: ClassVar[str] = ""
+    #: The keys of an agent whose strings may hold `${…}`; None: all of `keys`.
+    templates: ClassVar[Sequence[str] | None] = None
+    #: The keys below the verb that may hold secrets. Their values go to another program or server, and nowhere
+    #: else: they are never recorded or shown. The fields of `work` have the same names.
+    secrets: ClassVar[Sequence[str]] = ()
+    #: Whether attempts get a `seed`, the same in every run.
+    seeded: ClassVar[bool] = False
+    #: Whether the agent may read inputs that no expression names. Without such agents, an input that nothing
+    #: names is reported.
+    reads_any_input: ClassVar[bool] = False
+
+    @property
+    def verb(self) -> str:
+        return self.work.verb
+
+    # In the file -----------------------------------------------------------------------------------------
+
+    def make(self, given: Mapping[str, Any]) -> Work:
+        """The work of an agent. `given` has the values of those of `keys` that are in the file, ready to use.
+
+        By default, the keys of the verb's map and the keys beside the verb are the fields of `work`; a value that
+        is no map is the first field."""
+        value = given[self.verb]
+        own = value if isinstance(value, Mapping) else {fields(_dataclass(self.work))[0].name: value}
+        beside = {key: item for key, item in given.items() if key != self.verb}
+        tuples = _tuple_fields(_dataclass(self.work))
+        values = {key: tuple(item) if key in tuples else item for key, item in {**own, **beside}.items()}
+        return self.work(**values)
+
+    def expressions(self, given: Mapping[str, Any], path: Path_) -> Iterator[Found]:
+        """The expressions in the keys of an agent, with the path of each value that holds some. `path` is that of
+        the agent."""
+        for key in key_names(self) if self.templates is None else self.templates:
+            yield from expressions_in(given.get(key), (*path, key))
+
+    def check(self, agent: AgentInFile) -> None:
+        """Note faults that need more than one key, or other agents of the file."""
+
+    def warn(self, agent: AgentInFile) -> None:
+        """Note warnings. Called for a file without faults."""
+
+    def chooses(self, given: Mapping[str, Any]) -> Mapping[str, str]:
+        """Other agents that run only where an agent of this kind chooses them, by case: they need it."""
+        return {}
+
+    def check_code(self, agent: AgentWithCode) -> Iterator[Issue]:
+        """Faults and warnings that show when the code behind an agent is imported."""
+        yield from ()
+
+    # In plans and on screens -----------------------------------------------------------------------------
+
+    def target(self, agent: Agent) -> str:
+        """What the agent turns to, as written: a command, a module, a host."""
+        first = getattr(agent.does, fields(_dataclass(self.work))[0].name)
+        return first if isinstance(first, str) else ""
+
+    def label(self, agent: Agent) -> str:
+        """What the agent does, in a word or two, for the graph."""
+        return self.verb
+
+    def described(self, agent: Agent) -> str:
+        """What the agent does, without values, which may be secret. It is recorded with `once`, for the operator
+        who has to find out whether it took effect."""
+        return f"{self.verb}: {self.target(agent)}".removesuffix(": ")
+
+    def asked(self, agent: Agent, fill: Fill) -> dict[str, Data]:
+        """What the agent was asked to do in a recorded step, in named parts. Empty parts are left out."""
+        values = {key: value for key, value in plain(agent.does).items() if key != "verb" and value}
+        return {self.verb: fill(values)}
+
+    def files(self, agent: Agent, folder: Path, function: Any) -> Iterator[tuple[Path, str]]:
+        """The files that the agent depends on and only names, each with a word for its kind: `module`, `image`. A
+        run that is resumed reports those that have changed. `function` is that of a workflow in Python."""
+        yield from ()
+
+    # In a run --------------------------------------------------------------------------------------------
+
+    def runner(self, agent: Agent, context: WorkflowContext) -> Verb:
+        """The object that runs the attempts of an agent, all of a run and many at a time. Raises StepError of
+        kind `setup` where it cannot be made. Import what only runs need inside this method: kinds are also loaded
+        to check and show workflows."""
+        raise NotImplementedError(f"{type(self).__name__} has no runner")
+
+
+class UnknownKind(AgentKind):
+    """Stands for the kind of an agent in a recorded run whose verb this installation does not have."""
+
+    work = UnknownWork
+
+    def label(self, agent: Agent) -> str:
+        return agent.does.verb
+
+    def target(self, agent: Agent) -> str:
+        return ""
+
+    def described(self, agent: Agent) -> str:
+        return agent.does.verb
+
+    def asked(self, agent: Agent, fill: Fill) -> dict[str, Data]:
+        values = plain(agent.does)
+        return {agent.does.verb: {key: value for key, value in values.items() if key != "verb" and value}}
+
+    def runner(self, agent: Agent, context: WorkflowContext) -> Verb:
+        raise StepError("setup", _why_unknown(agent.does.verb))
+
+
+def _why_unknown(verb: str) -> str:
+    if verb in broken_kinds():
+        return f"{why_broken(verb)}; repair or update that package"
+    if verb in kinds():
+        return f"the {verb} that is installed cannot read what was recorded; install the version that recorded it"
+    return f"no installed package adds agents of the kind {verb}; install the plugin that does"
+
+
+# In the file ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AgentInFile:
+    """An agent of a file that is being checked. `given` has its keys and `agents` those of all agents, INVALID in
+    the place of values with faults; `needs` are complete. `reads` gives the dotted names that an agent reads."""
+
+    name: str
+    given: Mapping[str, Any]
+    agents: Mapping[str, Mapping[str, Any]]
+    needs: Mapping[str, tuple[str, ...]]
+    reads: Callable[[str], set[tuple[str, ...]]]
+    source: Source
+
+    def beside(self, name: str) -> AgentInFile:
+        """Another agent of the file."""
+        return replace(self, name=name, given=self.agents[name])
+
+    def fault(self, at: Path_, what: str, fix: str = "", *, key: bool = False, warning: bool = False) -> None:
+        """Note a fault at a place below the agent: `("http", "url")`. `key`: the key itself is wrong."""
+        self.source.fault(("agents", self.name, *at), what, fix, key=key, warning=warning)
+
+    def is_written(self, *at: str | int) -> bool:
+        """Whether the file has a value at this place: it has none for the key of a short form."""
+        return ("agents", self.name, *at) in self.source.values
+
+
+class AgentWithCode(NamedTuple):
+    """An agent of a workflow that has been loaded. `function` is what it calls where the workflow is written in
+    Python; `positions` are those of the file."""
+
+    agent: Agent
+    definition: Definition
+    folder: Path
+    function: Any
+    positions: Mapping[Path_, Place]
+    file: str
+
+    def issue(self, what: str, fix: str, *key: str, warning: bool = False) -> Issue:
+        """A fault at a key of the agent; by default at its verb."""
+        path = ("agents", self.agent.name, *(key or (self.agent.does.verb,)))
+        line, column = self.positions.get(path, (0, 0))
+        return Issue(self.file, line, column, what if line else f"{self.agent.name}: {what}", fix, warning)
+
+
+def key_names(kind: AgentKind) -> list[str]:
+    """The keys that a kind adds to agents, as they are written in a file."""
+    return [info.alias or name for name, info in kind.keys.model_fields.items()]
+
+
+def kinds_in(given: Mapping[str, Any]) -> Iterator[AgentKind]:
+    """The kinds whose verb is among the keys of an agent of a file: one, where the agent has no faults."""
+    return (kind for verb, kind in kinds().items() if given.get(verb, INVALID) is not INVALID)
+
+
+def _dataclass(work: type[Work]) -> Any:
+    """The class of a work, which mypy does not know as a dataclass."""
+    return work
+
+
+@cache
+def _tuple_fields(work: Any) -> frozenset[str]:
+    """The fields that are tuples: a file has lists."""
+    hints = get_type_hints(work)
+    return frozenset(one.name for one in fields(work) if get_origin(hints[one.name]) is tuple)
+
+
+# The kinds that are installed ------------------------------------------------------------------------------
+
+
+def kinds() -> Mapping[str, AgentKind]:
+    """The kinds by verb, those of agentdeck first."""
+    return _loaded().objects
+
+
+def broken_kinds() -> Mapping[str, BrokenPlugin]:
+    """The plugins that were left out, by verb."""
+    return {one.plugin.name: one for one in _loaded().broken if one.plugin.name not in kinds()}
+
+
+def why_broken(verb: str) -> str:
+    """Which plugin should add a verb, and why it does not."""
+    plugin, why = broken_kinds()[verb].plugin, broken_kinds()[verb].why
+    return f"{verb} comes with the plugin {plugin.package} {plugin.version}, which does not load: {why}"
+
+
+def kind_of(agent: Agent) -> AgentKind:
+    """The kind of an agent."""
+    return UNKNOWN if isinstance(agent.does, UnknownWork) else kinds()[agent.does.verb]
+
+
+UNKNOWN = UnknownKind()
+
+
+@cache
+def _loaded() -> Loaded:
+    return load("agents", _Kinds().add)
+
+
+class _Kinds:
+    """Accepts the kinds of plugins one after the other. Raises PluginError for one that cannot be used."""
+
+    def __init__(self) -> None:
+        from agentdeck.workflow.workflow_file import AgentKeys
+
+        self._owners = {info.alias or name: "every agent" for name, info in AgentKeys.model_fields.items()}
+
+    def add(self, name: str, found: Any) -> AgentKind:
+        """The kind of an entry point: a class derived from AgentKind, or an object of one."""
+        kind = found() if isinstance(found, type) else found
+        if not isinstance(kind, AgentKind):
+            raise PluginError(f"{_shown(found)} is not an AgentKind")
+        _check_work(name, kind)
+        _check_keys(name, kind)
+        for key in key_names(kind):
+            if key in self._owners:
+                raise PluginError(f"its key {key} belongs to {self._owners[key]}")
+        self._owners |= dict.fromkeys(key_names(kind), name)
+        return kind
+
+
+#: The work that the scheduler and the engine themselves carry out, which no plugin can add to.
+CARRIED_OUT = (Approve, Dispatch, SubWorkflow)
+
+
+def _check_work(name: str, kind: AgentKind) -> None:
+    work = getattr(kind, "work", None)
+    if not (isinstance(work, type) and issubclass(work, Work) and is_dataclass(work)):
+        raise PluginError(f"its `work`, {_shown(work)}, is not a dataclass derived from Work")
+    if getattr(work, "verb", None) != name:
+        raise PluginError(f"the verb of {_shown(work)} is not {name}, the name of the entry point")
+    if not work.holds_worker and not issubclass(work, CARRIED_OUT):
+        raise PluginError(f"{_shown(work)} holds no worker, which only agentdeck's own kinds can")
+
+
+def _check_keys(name: str, kind: AgentKind) -> None:
+    from agentdeck.workflow.file_model import FileModel
+
+    keys = getattr(kind, "keys", None)
+    if not (isinstance(keys, type) and issubclass(keys, FileModel)):
+        raise PluginError(f"its `keys`, {_shown(keys)}, are not a FileModel")
+    if name not in key_names(kind):
+        raise PluginError(f"its `keys` have no {name}")
+    if not keys.__module__.startswith(f"{BUILT_IN}."):
+        keys.model_rebuild()  # a type that cannot be used shows now, and not in every workflow file
+
+
+def _shown(value: Any) -> str:
+    """A class or another object, in a message."""
+    return value.__qualname__ if isinstance(value, type) else repr(value)[:80]
