@@ -71,6 +71,10 @@ class CommandKind(AgentKind):
         assert isinstance(agent.does, Command)
         return " ".join(agent.does.args[:2])
 
+    def described(self, agent: Agent) -> str:
+        assert isinstance(agent.does, Command)
+        return f"command: {' '.join(agent.does.args)}"
+
     def asked(self, agent: Agent, fill: Fill) -> dict[str, Data]:
         does = agent.does
         assert isinstance(does, Command)
