@@ -12,10 +12,10 @@ import pytest
 
 from agentdeck.agents.frameworks.framework import framework_of, frameworks
 from agentdeck.agents.frameworks.methods import ObjectsWithMethods
+from agentdeck.agents.python import Python
 from agentdeck.agents.python_runner import PythonVerb
 from agentdeck.agents.verb import AttemptContext, WorkflowContext
 from agentdeck.errors import StepError
-from agentdeck.agents.python import Python
 from agentdeck.workflow.model import Agent, Data, Definition
 from tests.plugin_packages import installed, write_package
 

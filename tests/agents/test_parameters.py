@@ -19,10 +19,10 @@ import pytest
 from pydantic import BaseModel, field_validator
 
 from agentdeck.agents.parameters import annotations_of, converters
+from agentdeck.agents.python import Python
 from agentdeck.agents.python_runner import PythonVerb
 from agentdeck.agents.verb import AttemptContext, WorkflowContext
 from agentdeck.errors import Fault, StepError
-from agentdeck.agents.python import Python
 from agentdeck.workflow.model import Agent, Data, Definition
 
 pytestmark = pytest.mark.anyio
