@@ -16,7 +16,7 @@ from agentdeck.workflow.model import Agent, Data
 def runner(agent: Agent, context: WorkflowContext) -> Verb:
     """The object that runs the attempts of an agent. Raises StepError of kind `setup` where it cannot be made (no
     such module, no such function)."""
-    verb = kind_of(agent).runner(agent, context)
+    verb: Verb = kind_of(agent).runner(agent, context)
     return SecretMaskingVerb(verb, context.keys) if context.keys.has_secrets else verb
 
 

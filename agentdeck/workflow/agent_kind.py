@@ -34,7 +34,6 @@ from agentdeck.workflow.references import Found, expressions_in
 from agentdeck.workflow.yaml_source import INVALID, Path_, Place, Source
 
 if TYPE_CHECKING:
-    from agentdeck.agents.verb import Verb, WorkflowContext
     from agentdeck.workflow.file_model import FileModel
 
 
@@ -136,10 +135,11 @@ class AgentKind:
 
     # In a run --------------------------------------------------------------------------------------------
 
-    def runner(self, agent: Agent, context: WorkflowContext) -> Verb:
-        """The object that runs the attempts of an agent, all of a run and many at a time. Raises StepError of
-        kind `setup` where it cannot be made. Import what only runs need inside this method: kinds are also loaded
-        to check and show workflows."""
+    def runner(self, agent: Agent, context: Any) -> Any:
+        """The `Verb` that runs the attempts of an agent, all of a run and many at a time; `context` is a
+        `WorkflowContext`. Both are in `agentdeck.agents.verb`, which modules of this layer must not import.
+        Raises StepError of kind `setup` where it cannot be made. Import what only runs need inside this method:
+        kinds are also loaded to check and show workflows."""
         raise NotImplementedError(f"{type(self).__name__} has no runner")
 
 
@@ -161,7 +161,7 @@ class UnknownKind(AgentKind):
         values = plain(agent.does)
         return {agent.does.verb: {key: value for key, value in values.items() if key != "verb" and value}}
 
-    def runner(self, agent: Agent, context: WorkflowContext) -> Verb:
+    def runner(self, agent: Agent, context: Any) -> Any:
         raise StepError("setup", _why_unknown(agent.does.verb))
 
 
