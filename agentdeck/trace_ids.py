@@ -26,6 +26,11 @@ def attempt_span_id(run: str, task: str, step: str, attempt: int) -> str:
     return span_id(run, task, step, "attempt", attempt)
 
 
+def attempt_ids(run: str, task: str, step: str, attempt: int) -> dict[str, str]:
+    """The ids of an attempt by the names that logs use for them."""
+    return {"trace_id": trace_id(run, task), "span_id": attempt_span_id(run, task, step, attempt)}
+
+
 def traceparent(run: str, task: str, step: str, attempt: int) -> str:
     """The W3C trace context of an attempt, marked as sampled: processes that it starts add their spans to it."""
     return f"00-{trace_id(run, task)}-{attempt_span_id(run, task, step, attempt)}-01"

@@ -19,6 +19,7 @@ from agentdeck.agents.template_rendering import render_text
 from agentdeck.agents.verb import NOW, AttemptContext, WorkflowContext
 from agentdeck.errors import StepError
 from agentdeck.processes.ending import group_lives
+from agentdeck.trace_ids import traceparent
 from agentdeck.workflow.expressions import Template
 from agentdeck.workflow.model import Agent, Data
 
@@ -99,6 +100,9 @@ class CommandVerb:
             env[name] = await _word(template, scope, f"env {name}")
         env["AGENTDECK_RUN"], env["AGENTDECK_TASK"] = work.run, work.task
         env["AGENTDECK_STEP"], env["AGENTDECK_ATTEMPT"] = work.step, str(work.attempt)
+        if "TRACEPARENT" not in self.env:  # spans that the program sends belong below this attempt
+            env["TRACEPARENT"] = traceparent(work.run, work.task, work.step, work.attempt)
+            env.pop("TRACESTATE", None)
         return env
 
     async def _cwd(self, work: AttemptContext) -> Path:

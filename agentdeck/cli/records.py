@@ -133,9 +133,11 @@ def logs(run: str, db: str | None, agent: str | None, task: str | None, tail: in
             known_agent(definition_of(reader, row), agent.partition("[")[0])
     if as_json:
         from agentdeck.documents.step import LogLine
+        from agentdeck.trace_ids import attempt_ids
 
         for line in found:
-            print_document(LogLine.of(line, run=row.run))
+            ids = attempt_ids(row.run, line.task, line.step, line.attempt)
+            print_document(LogLine.of(line, run=row.run, **ids))
     else:
         for line in found:
             level = "" if line.level == "info" else f"{line.level}: "

@@ -55,6 +55,8 @@ class Attempt(Document):
     """One attempt of a step."""
 
     attempt: int
+    trace_id: str = Field(description="Of its span, where the run is exported (`agentdeck otel export`).")
+    span_id: str
     agent: str
     state: str
     round: int
@@ -172,3 +174,5 @@ class LogLine(Document):
     attempt: int
     level: str
     text: str
+    trace_id: str = Field(description="Of the span of its attempt, as in `step`.")
+    span_id: str

@@ -12,7 +12,6 @@ from agentdeck.engine.resume import definition_of, nested_of
 from agentdeck.errors import UsageError
 from agentdeck.operations.recorded_run import LIVE, open_store
 from agentdeck.store.exports import exported, save_exported
-from agentdeck.store.writer import Writer
 from agentdeck.telemetry.otlp import ReceiverError, Sender
 from agentdeck.telemetry.run_export import RunExport, span_fold
 from agentdeck.telemetry.settings import receiver, wants_content, why_off
@@ -46,18 +45,15 @@ def export_spans(db: str | None, run: str, *, content: bool = False, again: bool
         content = content or wants_content(os.environ)
         fold = span_fold(row.run, definitions, folder, reader, content=content)
         after = 0 if again else exported(reader, row.run, to.name)
-        with closing(Sender(to)) as sender, closing(Writer(reader.path)) as writer:
-
-            def save(seq: int) -> None:
-                writer.call(partial(save_exported, run=row.run, receiver=to.name, seq=seq)).result()
-
-            export = RunExport(fold, sender, after, save)
+        with closing(Sender(to)) as sender:
+            export = RunExport(fold, sender, after, partial(save_exported, reader.path, row.run, to.name))
             for seq, event in reader.events(row.run):
                 export.add(seq, event)
                 if export.problem:
                     break
             if not export.problem:
                 export.flush()
+            export.save_now()
             if export.problem:
                 raise ReceiverError(
                     f"{to.name} does not take the spans: {export.problem}; {export.sent:,} of {row.run} were"

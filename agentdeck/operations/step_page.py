@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from agentdeck.insight.formatting import clock, seconds
 from agentdeck.insight.step import attempt_line, fault_line
 from agentdeck.terminal_text import clean
+from agentdeck.trace_ids import attempt_ids
 from agentdeck.views.step_story import StepStory
 from agentdeck.workflow.model import Data
 
@@ -24,6 +25,7 @@ def step_document(story: StepStory) -> Step:
         documents.Attempt.of(
             one,
             attempt=one.number,
+            **attempt_ids(story.run, story.task, story.step, one.number),
             fault=one.fault and documents.Fault.of(one.fault),
             usage=one.usage and documents.Usage.of(one.usage),
         )

@@ -49,8 +49,9 @@ class _LastProblem(logging.Handler):
 class Sender:
     """Sends spans to one receiver. Used by one thread; `close` may be called by another one and ends a pause."""
 
-    def __init__(self, receiver: Receiver) -> None:
-        """Raises MissingExtra where the extra `otel` is not installed."""
+    def __init__(self, receiver: Receiver, timeout: float | None = None) -> None:
+        """`timeout` is for one request with its repetitions; None is what the environment says, else 10 s. Raises
+        MissingExtra where the extra `otel` is not installed."""
         try:
             from opentelemetry.exporter.otlp.proto.http import trace_exporter
             from opentelemetry.sdk.resources import Resource
@@ -63,7 +64,7 @@ class Sender:
         logger.addHandler(self._problem)
         logger.propagate = False
         self._logger = logger
-        self._exporter = trace_exporter.OTLPSpanExporter(endpoint=receiver.url)
+        self._exporter = trace_exporter.OTLPSpanExporter(endpoint=receiver.url, timeout=timeout)
         resource = Resource.create({"service.version": __version__})
         if str(resource.attributes.get("service.name", "")).startswith("unknown_service"):
             resource = resource.merge(Resource({"service.name": "agentdeck"}))

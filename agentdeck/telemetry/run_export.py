@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,9 @@ from agentdeck.workflow.model import Definition, Prompt
 
 #: Spans of one request.
 BATCH = 512
+#: Seconds between two times that the store is told how far the export is. Where the process is killed between
+#: them, the receiver gets some spans twice, with the same ids.
+SAVE = 2.0
 #: What the GenAI conventions call the providers of a deck, by their type.
 PROVIDERS: Mapping[str, str] = {"openai": "openai", "anthropic": "anthropic"}
 
@@ -33,9 +37,9 @@ class SpanSender(Protocol):
 
 @dataclass(slots=True)
 class RunExport:
-    """`exported` is the number of the last event whose spans the receiver has, as `save` records it. `seq` is the
-    last one that was folded. `sent` counts spans. `problem` is why the last request failed, empty after one that
-    did not: then `waiting` has the spans that were not sent."""
+    """`exported` is the number of the last event whose spans the receiver has; `save` records it in the store,
+    every SAVE seconds and in `save_now`. `seq` is the last event that was folded. `sent` counts spans. `problem`
+    is why the last request failed, empty after one that did not; `waiting` has the spans that were not sent."""
 
     fold: SpanFold
     sender: SpanSender
@@ -45,6 +49,11 @@ class RunExport:
     sent: int = 0
     problem: str = ""
     waiting: list[Span] = field(default_factory=list)
+    _saved: int = field(default=0, init=False)
+    _saved_at: float = field(default_factory=time.monotonic, init=False)
+
+    def __post_init__(self) -> None:
+        self._saved = self.exported
 
     def add(self, seq: int, event: Any) -> None:
         """Fold the next event, and send the spans that wait once there are enough."""
@@ -55,8 +64,14 @@ class RunExport:
         if len(self.waiting) >= BATCH:
             self.flush()
 
+    def save_now(self) -> None:
+        """Record how far the export is."""
+        if self.exported > self._saved:
+            self.save(self.exported)
+            self._saved, self._saved_at = self.exported, time.monotonic()
+
     def flush(self) -> bool:
-        """Send all spans that wait, and record how far the export is. False: the receiver does not have them."""
+        """Send all spans that wait. False: the receiver does not have them."""
         while self.waiting:
             batch = self.waiting[:BATCH]
             self.problem = self.sender.send(batch)
@@ -64,9 +79,9 @@ class RunExport:
                 return False
             self.sent += len(batch)
             del self.waiting[: len(batch)]
-        if self.seq > self.exported:
-            self.exported = self.seq
-            self.save(self.seq)
+        self.exported = max(self.exported, self.seq)
+        if time.monotonic() - self._saved_at > SAVE:
+            self.save_now()
         return True
 
 
