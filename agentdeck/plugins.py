@@ -67,9 +67,17 @@ class Loaded:
 
 
 @cache
+def found_entry_points() -> Mapping[Seam, tuple[EntryPoint, ...]]:
+    """The entry points of all seams. They are looked for once: that reads the metadata of every installed package,
+    which takes 30 ms where there are a hundred."""
+    found = entry_points()
+    return {seam: tuple(found.select(group=f"agentdeck.{seam}")) for seam in SEAMS}
+
+
+@cache
 def installed(seam: Seam) -> tuple[Plugin, ...]:
     """The plugins that are installed for a seam, without importing them; built-in ones first, then by name."""
-    found = (_plugin(seam, entry) for entry in entry_points(group=f"agentdeck.{seam}"))
+    found = (_plugin(seam, entry) for entry in found_entry_points()[seam])
     ordered = sorted(found, key=lambda one: (one.package != BUILT_IN, one.name, one.package))
     if seam in REQUIRED and not any(plugin.package == BUILT_IN for plugin in ordered):
         raise PluginError(

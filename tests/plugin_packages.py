@@ -16,6 +16,7 @@ from agentdeck.providers import provider_type
 from agentdeck.workflow import provider_types
 
 CACHES = (
+    plugins.found_entry_points,
     plugins.installed,
     provider_types.provider_type,
     provider_types.spec_of,
