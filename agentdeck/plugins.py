@@ -68,8 +68,8 @@ class Loaded:
 
 @cache
 def found_entry_points() -> Mapping[Seam, tuple[EntryPoint, ...]]:
-    """The entry points of all seams. They are looked for once: that reads the metadata of every installed package,
-    which takes 30 ms where there are a hundred."""
+    """The entry points of all seams. They are looked for once: that reads the metadata of every installed
+    package, which takes 30 ms where there are a hundred."""
     found = entry_points()
     return {seam: tuple(found.select(group=f"agentdeck.{seam}")) for seam in SEAMS}
 

@@ -11,6 +11,7 @@ import pytest
 
 from agentdeck import plugins
 from agentdeck.agents.frameworks import framework
+from agentdeck.engine import observers
 from agentdeck.places import place
 from agentdeck.providers import provider_type
 from agentdeck.workflow import provider_types
@@ -23,6 +24,7 @@ CACHES = (
     provider_type.provider_type,
     framework.loaded,
     place.loaded,
+    observers.loaded,
 )
 
 

@@ -35,17 +35,17 @@ class ObserverFeed:
         self._context = context
         self._warn = warn
         self._uncommitted: deque[EventBatch] = deque()
-        self._own: list[_Subscription] = []
-        self._plugins: list[_Subscription] = []
+        self._own: list[Subscription] = []
+        self._plugins: list[Subscription] = []
 
     def add(self, observer: Observer) -> None:
         """Add an observer that the end of the run waits for."""
         name = type(observer).__name__
-        self._own.append(_Subscription(name, lambda context: observer, self._context, self._warn))
+        self._own.append(Subscription(name, lambda context: observer, self._context, self._warn))
 
     def add_plugin(self, name: str, factory: ObserverFactory) -> None:
         """Add the observer that a plugin makes. The end of the run waits for it for PATIENCE."""
-        self._plugins.append(_Subscription(name, factory, self._context, self._warn))
+        self._plugins.append(Subscription(name, factory, self._context, self._warn))
 
     def hand_over(self, first: int, events: Sequence[Event]) -> None:
         """On the event loop: these events are being handed over to the log."""
@@ -82,7 +82,7 @@ class ObserverFeed:
                 )
 
 
-class _Subscription:
+class Subscription:
     """One observer with its queue and its thread.
 
     Invariant: the observer receives the events after `_taken` in order, each once. `_behind`: the queue is empty,
@@ -104,6 +104,11 @@ class _Subscription:
         # A daemon: an observer that blocks for ever must not keep the process from exiting.
         self._thread = threading.Thread(target=self._work, name=f"agentdeck-observer-{name}", daemon=True)
         self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait in the queue: BOUND at most."""
+        return self._queued
 
     # From other threads -----------------------------------------------------------------------------------
 

@@ -62,17 +62,18 @@ _reported: set[str] = set()
 
 def factories(warn: Warn) -> Mapping[str, ObserverFactory]:
     """The factories of the installed observers, by name. Those that do not load are reported once."""
-    loaded = _load()
-    for one in loaded.broken:
+    found = loaded()
+    for one in found.broken:
         name = f"observer {one.plugin.name} of package {one.plugin.package}"
         if name not in _reported:
             _reported.add(name)
             warn(f"{name} does not load and is left out: {one.why}")
-    return loaded.objects
+    return found.objects
 
 
 @cache
-def _load() -> plugins.Loaded:
+def loaded() -> plugins.Loaded:
+    """The observers of plugins, imported once per process."""
     return plugins.load("observers", _factory)
 
 
