@@ -8,29 +8,60 @@ if TYPE_CHECKING:
     from typing import Any
 
     from agentdeck.agents.python_runner import Context
-    from agentdeck.api import Result, RunBlocked, RunFailed, Workflow
-    from agentdeck.errors import AgentdeckError, Permanent
+    from agentdeck.api.failures import RunBlocked, RunFailed
+    from agentdeck.api.run import Run
+    from agentdeck.api.store import Store, open_store
+    from agentdeck.api.workflow import Workflow
+    from agentdeck.documents.question import Question
+    from agentdeck.documents.result import Result, StepFault, StepResult, TaskResult
+    from agentdeck.documents.run import RunStatus
+    from agentdeck.documents.run_event import RunEvent
+    from agentdeck.errors import AgentdeckError, InvalidFile, Permanent, StoreError, UsageError
 
 __version__ = "0.1.0"
 __all__ = [
     "AgentdeckError",
     "Context",
+    "InvalidFile",
     "Permanent",
+    "Question",
     "Result",
+    "Run",
     "RunBlocked",
+    "RunEvent",
     "RunFailed",
+    "RunStatus",
+    "StepFault",
+    "StepResult",
+    "Store",
+    "StoreError",
+    "TaskResult",
+    "UsageError",
     "Workflow",
     "__version__",
+    "open_store",
 ]
 
 _HOMES = {
     "AgentdeckError": "agentdeck.errors",
     "Context": "agentdeck.agents.python_runner",
+    "InvalidFile": "agentdeck.errors",
     "Permanent": "agentdeck.errors",
-    "Result": "agentdeck.api",
-    "RunBlocked": "agentdeck.api",
-    "RunFailed": "agentdeck.api",
-    "Workflow": "agentdeck.api",
+    "Question": "agentdeck.documents.question",
+    "Result": "agentdeck.documents.result",
+    "Run": "agentdeck.api.run",
+    "RunBlocked": "agentdeck.api.failures",
+    "RunEvent": "agentdeck.documents.run_event",
+    "RunFailed": "agentdeck.api.failures",
+    "RunStatus": "agentdeck.documents.run",
+    "StepFault": "agentdeck.documents.result",
+    "StepResult": "agentdeck.documents.result",
+    "Store": "agentdeck.api.store",
+    "StoreError": "agentdeck.errors",
+    "TaskResult": "agentdeck.documents.result",
+    "UsageError": "agentdeck.errors",
+    "Workflow": "agentdeck.api.workflow",
+    "open_store": "agentdeck.api.store",
 }
 
 

@@ -85,16 +85,7 @@ def counts(row: RunRow) -> str:
 
 
 def _document(rows: list[RunRow]) -> Runs:
-    from agentdeck.documents.run import RunListItem, Runs, TaskCounts
+    from agentdeck.documents.run import Runs
+    from agentdeck.operations.results import run_status
 
-    return Runs.model_construct(
-        [
-            RunListItem.of(
-                row,
-                pause_reason=row.pause_reason if row.state == "paused" else "",
-                tags=list(row.tags),
-                tasks=TaskCounts.of(row.tasks),
-            )
-            for row in rows
-        ]
-    )
+    return Runs.model_construct([run_status(row) for row in rows])

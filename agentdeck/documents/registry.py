@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MODELS = {
     "summary": ("run", "Summary"),
     "runs": ("run", "Runs"),
-    "result": ("run", "Result"),
+    "result": ("run", "ResultLine"),
     "event": ("event", "Event"),
     "log": ("step", "LogLine"),
     "step": ("step", "Step"),

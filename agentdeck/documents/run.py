@@ -98,8 +98,8 @@ class Summary(Document):
     timeline: list[Moment] = Field(default=[], description="Only with `show --timeline N`.")
 
 
-class RunListItem(Document):
-    """A run as `runs` lists it."""
+class RunStatus(Document):
+    """A run as `runs` lists it: its state and its counts."""
 
     run: str
     workflow: str
@@ -115,11 +115,11 @@ class RunListItem(Document):
     tasks: TaskCounts
 
 
-class Runs(RootModel[list[RunListItem]]):
+class Runs(RootModel[list[RunStatus]]):
     """Runs, the newest first."""
 
 
-class Result(Document):
+class ResultLine(Document):
     """The final state of one task: a line of `results` and of `--out`."""
 
     task: str

@@ -20,6 +20,7 @@ from agentdeck.agents.verb import NOW, Verb
 from agentdeck.engine.adaptive_mode import AdaptiveMode
 from agentdeck.engine.attempts import AttemptRunner
 from agentdeck.engine.clock import Clock
+from agentdeck.engine.commands import order
 from agentdeck.engine.event_buffer import EventBuffer
 from agentdeck.engine.log_lines import LogLine
 from agentdeck.engine.observer_feed import ObserverFeed
@@ -33,6 +34,7 @@ from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.program import Program
 from agentdeck.scheduler.scheduler import Scheduler
+from agentdeck.store.commands import Request
 from agentdeck.store.sqlite_errors import StoreBroken
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.deck import Deck
@@ -126,7 +128,7 @@ class Engine:
                 group.start_soon(self._tick_lines)
                 group.start_soon(self.reservations.pump)
                 if control is not None:
-                    control.attach(self.post)
+                    control.attach(self)
                 if beside is not None:
                     group.start_soon(beside)
                 self.feed(first)
@@ -161,6 +163,14 @@ class Engine:
     def post(self, make: Make) -> None:
         """From any thread: have the scheduler handle the event that `make` returns for the current time."""
         self._loop.call_soon_threadsafe(lambda: self.feed(make(self.clock.now())))
+
+    def carry_out(self, request: Request) -> Data:
+        """Carry out a command, on the loop; returns the answer to its sender. Raises UsageError where that is not
+        possible in the state that the run is in."""
+        events, answer = order(request, self.scheduler, self.clock.now())
+        for event in events:
+            self.feed(event)
+        return answer
 
     def committed(self, run: str, seq: int) -> None:
         """From the log's thread: all events up to this one are on disk."""

@@ -28,7 +28,7 @@ from agentdeck.engine.run_control import RunControl
 from agentdeck.engine.run_owner import hold
 from agentdeck.engine.run_storage import RunStorage
 from agentdeck.engine.source_hashes import FILES, files_of
-from agentdeck.engine.stalled import StallCause
+from agentdeck.engine.stalled import Answering, StallCause
 from agentdeck.engine.task_feed import LATER, RecordedTasks, TaskFeed
 from agentdeck.engine.watchdog import Watchdog
 from agentdeck.errors import StoreError, UsageError
@@ -134,13 +134,14 @@ class Watch:
     to the observers of plugins; the end of the run waits for them. On the run's event loop, `line` is called
     with every log line, and `standstill` with what a run waits for in which nothing can continue. `warn` is
     called from any thread, with a text about an agent that blocks the loop or an observer that failed. `control`
-    steers the run."""
+    steers the run; `answering` says whether this process may still answer an approval."""
 
     observers: Sequence[Observer] = ()
     line: Callable[[LogLine], None] | None = None
     control: RunControl | None = None
     warn: Warn | None = None
     standstill: Callable[[str, tuple[StallCause, ...]], None] | None = None
+    answering: Answering | None = None
 
 
 async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = None) -> Outcome:
@@ -344,7 +345,7 @@ async def _execute(
                 group.start_soon(hold, engine, storage)
             if isinstance(launch.tasks, RecordedTasks):
                 group.start_soon(launch.tasks.read, engine.tasks_arrived)
-            causes = await stalled.watch(engine, launch.wait, watch.standstill)
+            causes = await stalled.watch(engine, launch.wait, watch.standstill, watch.answering)
 
     watchdog = Watchdog(engine, storage, watch.warn) if isinstance(engine.clock, WallClock) else nullcontext()
     with capture(), watchdog:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from agentdeck.scheduler.events import (
     CancelAsked,
@@ -14,31 +14,50 @@ from agentdeck.scheduler.events import (
     RunUnpaused,
     Signal,
 )
+from agentdeck.scheduler.scheduler import Scheduler
+from agentdeck.store.commands import Request
+from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import Data
 
 #: Returns the event to handle at the time given.
 Make: TypeAlias = Callable[[float], Event | Signal]
 
 
-class RunControl:
-    """Thread-safe. Requests made before the run begins are carried out when it begins; after its end, none is."""
+class ControlledEngine(Protocol):
+    """The engine as its control uses it. `post` may be called from any thread, `carry_out` on the run's loop."""
 
-    def __init__(self, who: str = "") -> None:
+    scheduler: Scheduler
+    view: RunView
+
+    def post(self, make: Make) -> None: ...
+
+    def carry_out(self, request: Request) -> Data: ...
+
+
+class RunControl:
+    """Thread-safe. Requests made before the run begins are carried out when it begins; after its end, none is.
+
+    `engine` is None until the run begins; then `begun` is called, on the run's loop."""
+
+    def __init__(self, who: str = "", begun: Callable[[], None] | None = None) -> None:
         self.who = who
-        self._post: Callable[[Make], None] | None = None
+        self.engine: ControlledEngine | None = None
+        self._begun = begun
         self._early: list[Make] = []
 
-    def attach(self, post: Callable[[Make], None]) -> None:
-        """Set the engine's entry, which may be called from any thread."""
-        self._post = post
+    def attach(self, engine: ControlledEngine) -> None:
+        """Set the engine of the run, which begins now."""
+        self.engine = engine
         for make in self._early:
-            post(make)
+            engine.post(make)
+        if self._begun is not None:
+            self._begun()
 
     def send(self, make: Make) -> None:
-        if self._post is None:
+        if self.engine is None:
             self._early.append(make)
         else:
-            self._post(make)
+            self.engine.post(make)
 
     def drain(self) -> None:
         """Let running steps finish and start no others; the run can be resumed."""

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import anyio
 
-from agentdeck.engine.commands import order
 from agentdeck.engine.engine import Engine
 from agentdeck.engine.reopened_steps import restore_tasks, steps_of
 from agentdeck.engine.run_storage import LEASE, RunStorage
@@ -89,10 +88,8 @@ async def _carry_out(engine: Engine, storage: RunStorage, store: AsyncReader) ->
                 engine.events.flush()
                 await storage.call(lambda db: None)  # all that was recorded is on disk
                 await restore_tasks(store, engine.scheduler, steps_of(dict(request.args or {})))
-            events, answer = order(request, engine.scheduler, engine.clock.now())
             before = engine.view.state
-            for event in events:
-                engine.feed(event)
+            answer = engine.carry_out(request)
             if engine.view.state != before:
                 _update_row(engine, storage)  # before the answer, so that its sender reads the new state
             if request.verb == "retry":

@@ -8,7 +8,7 @@ missing have all ended by then, as a run counts as stalled only when nothing in 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import anyio
 
@@ -21,6 +21,9 @@ from agentdeck.workflow.model import Approve
 
 if TYPE_CHECKING:
     from agentdeck.engine.engine import Engine
+
+#: Whether the approval of a step of a task may still be answered by this process.
+Answering: TypeAlias = Callable[[str, str], bool]
 
 #: Seconds between two checks.
 LOOK = 0.1
@@ -67,8 +70,9 @@ def _again(run: str, resume: str) -> str:
     return f"agentdeck pause {run}, then {resume}; where the key changed: agentdeck drain {run}, then {resume}"
 
 
-def causes(scheduler: Scheduler) -> tuple[StallCause, ...]:
-    """What the steps of a run in which nothing moves wait for; empty where an operator has paused the run."""
+def causes(scheduler: Scheduler, answering: Answering | None = None) -> tuple[StallCause, ...]:
+    """What the steps of a run in which nothing moves wait for; empty where an operator has paused the run.
+    Empty also while this process may still answer an approval: `answering` says so."""
     found = []
     if scheduler.state.paused:
         if not scheduler.state.pause_reason.startswith("budget"):
@@ -80,6 +84,8 @@ def causes(scheduler: Scheduler) -> tuple[StallCause, ...]:
     by_agent: dict[str, list[Step]] = {}
     for step in scheduler.state.unended():
         if step.state == OPEN and step.items is None and isinstance(step.acting.agent.does, Approve):
+            if answering is not None and answering(step.task.id, step.key):
+                return ()
             by_agent.setdefault(step.rule.name, []).append(step)
     verbs = [agent.does for one in scheduler.state.program.definitions() for agent in one.agents.values()]
     yes = not any(isinstance(does, Approve) and required(does) for does in verbs)
@@ -95,7 +101,10 @@ def _cause(kind: str, why: str, steps: list[Step]) -> StallCause:
 
 
 async def watch(
-    engine: Engine, wait: bool, report: Callable[[str, tuple[StallCause, ...]], None] | None
+    engine: Engine,
+    wait: bool,
+    report: Callable[[str, tuple[StallCause, ...]], None] | None,
+    answering: Answering | None = None,
 ) -> tuple[StallCause, ...]:
     """Runs beside the engine: report what the run waits for, once and when that changes. Without `wait`, stop
     the run instead, and return what it waited for."""
@@ -103,10 +112,10 @@ async def watch(
     reported: tuple[StallCause, ...] = ()
     while True:
         await anyio.sleep(LOOK)
-        if scheduler.state.seq == looked or not engine.quiet:
+        if (scheduler.state.seq == looked and answering is None) or not engine.quiet:
             continue
         looked = scheduler.state.seq
-        found = causes(scheduler)
+        found = causes(scheduler, answering)
         if not found:
             continue
         if not wait:

@@ -1,18 +1,18 @@
-"""Launching a run in this process from a workflow file."""
+"""Launching a run in this process: from a workflow file, or from a workflow that a program holds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from agentdeck.errors import InvalidFile
+from agentdeck.errors import InvalidFile, UsageError
 from agentdeck.operations.author import author
-from agentdeck.operations.inputs import check_complete, inputs_from
+from agentdeck.operations.inputs import check_complete, check_name, inputs_from, missing_inputs
 from agentdeck.operations.out_file import refuse_input
 from agentdeck.operations.overrides import override
-from agentdeck.operations.settings import database, workers
+from agentdeck.operations.settings import MAX_WORKERS, database, workers
 from agentdeck.operations.task_files import STDIN, Report, TaskFile
 from agentdeck.workflow.loader import load
 
@@ -97,6 +97,45 @@ def prepare_launch(options: RunOptions, report: Report, warn: Callable[[str], No
         wait=options.wait,
     )
     return PreparedLaunch(launch, total)
+
+
+def prepare_workflow(
+    definition: Definition,
+    folder: Path,
+    functions: Mapping[str, Callable[..., Any]],
+    inputs: Mapping[str, Data],
+    *,
+    tasks: Iterable[Mapping[str, Data]] | None = None,
+    workers: int | None = None,
+    db: Path | None = None,
+    wait: bool = False,
+    tags: Iterable[str] = (),
+) -> Launch:
+    """The launch of a workflow that a program holds, under a new id. Raises UsageError for inputs that are not
+    those of the workflow."""
+    from agentdeck.engine.author import current_author
+    from agentdeck.engine.launch import Launch
+    from agentdeck.store.runs import new_run
+
+    for name in inputs:
+        check_name(name, definition)
+    if tasks is None and (missing := missing_inputs(definition, inputs)):
+        raise UsageError(f"{definition.name} needs the input {', '.join(missing)}; give it as {missing[0]}=…")
+    if workers is not None and not 1 <= workers <= MAX_WORKERS:
+        raise UsageError(f"workers={workers} is out of range: 1 to {MAX_WORKERS}")
+    return Launch(
+        definition,
+        definition.folder or folder,
+        inputs,
+        tasks,
+        workers,
+        functions,
+        db,
+        author=current_author("api"),
+        tags=tuple(dict.fromkeys(tags)),
+        run=new_run(),
+        wait=wait,
+    )
 
 
 def _open(file: TaskFile) -> tuple[TaskSpool | PipedTasks, int | None]:

@@ -46,9 +46,9 @@ def refuse_input(out: str | None, *inputs: Path | str | None) -> None:
 def result_line(state: FinalState) -> str:
     """The line of `--out` and of `agentdeck results` on an ended task, without the newline."""
     from agentdeck.documents.document import json_text
-    from agentdeck.documents.run import Result
+    from agentdeck.documents.run import ResultLine
 
-    return json_text(Result.of(state), ensure_ascii=True)
+    return json_text(ResultLine.of(state), ensure_ascii=True)
 
 
 class OutFile:

@@ -53,14 +53,17 @@ def prepare_resume(
     wait: bool = True,
     accept_changes: bool = False,
     reopened: ReopenRequest | None = None,
+    functions: Mapping[str, Callable[..., Any]] | None = None,
 ) -> PreparedResume:
-    """Load what the resume of a run needs; with `reopened`, steps that ended run again. Raises UsageError, for
-    example if the run's Python file is missing."""
+    """Load what the resume of a run needs; with `reopened`, steps that ended run again. `functions` are those of
+    a workflow that the program holds; without them, they are loaded from its file. Raises UsageError, for example
+    if that file is missing."""
     with closing(Reader(db)) as reader:
         definition, view = view_of(reader, row)
         known = recorded(reader, row.run)
     tasks = _file_of_version_0_1(definition, view, report)
-    request = Resume(row.run, db, _functions(row, definition), tasks, yes, author, wait, accept_changes)
+    known_functions = functions if functions is not None else _functions(row, definition)
+    request = Resume(row.run, db, known_functions, tasks, yes, author, wait, accept_changes)
     if known is not None:
         total: int | None = known.tasks
     elif view.tasks.total is not None:

@@ -185,6 +185,15 @@ def encode(event: core.Event, results: list[Result] | None = None) -> Row:
     return kind.name, task, step, "{" + ",".join(parts) + "}", result
 
 
+def plain_row(run: str, seq: int, event: core.Event) -> dict[str, Data]:
+    """An event as plain data, as `Reader.raw_events` returns it from the store."""
+    kind, task, step, data, _ = encode(event)
+    row: dict[str, Data] = {"seq": seq, "at": event.at, "event": kind, "run": run}
+    row.update({name: value for name, value in (("task", task), ("step", step)) if value})
+    row.update(json.loads(data))
+    return row
+
+
 def _string(value: str) -> str:
     if value.isascii():
         text: str = _encode_string(value)

@@ -15,6 +15,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -212,23 +213,25 @@ class Reader:
 
     def events(self, run: str, after: int = 0, limit: int | None = None) -> Iterator[tuple[int, Event]]:
         """The events after number `after`, in order, with their numbers."""
-        return self._decoded(self._rows(run, after, limit))
+        return self.decoded(self._rows(run, after, limit))
 
     def of_kind(self, run: str, kind: str) -> Iterator[Any]:
         """The events of one kind (`limit_changed`), in order."""
-        return (event for _, event in self._decoded(self._rows(run, 0, None, "AND kind = ?", kind)))
+        return (event for _, event in self.decoded(self._rows(run, 0, None, "AND kind = ?", kind)))
 
     def task_events(self, run: str, task: str) -> Iterator[tuple[int, Event]]:
         """The events of one task, in order. No other event of the run is decoded."""
-        return self._decoded(self._rows(run, 0, None, "AND task = ?", task))
+        return self.decoded(self._rows(run, 0, None, "AND task = ?", task))
 
-    def events_of(self, run: str, tasks: Iterable[str]) -> Iterator[Event]:
-        """The events of these tasks of a run, and of tasks nested in them, in order."""
+    def events_of(self, run: str, tasks: Iterable[str], before: int | None = None) -> Iterator[Event]:
+        """The events of these tasks of a run, and of tasks nested in them, in order; those before a number."""
         of_root = (
             "AND iif(instr(task, '/'), substr(task, 1, instr(task, '/') - 1), task)"
             " IN (SELECT value FROM json_each(?))"
         )
-        return (event for _, event in self._decoded(self._rows(run, 0, None, of_root, json.dumps(sorted(tasks)))))
+        rows = self._rows(run, 0, None, of_root, json.dumps(sorted(tasks)))
+        found = rows if before is None else takewhile(lambda row: row[0] < before, rows)
+        return (event for _, event in self.decoded(found))
 
     def reopened(self, run: str) -> set[str]:
         """The run's own tasks in which a step was reopened at any time."""
@@ -261,7 +264,8 @@ class Reader:
         rows = self.select("SELECT data FROM results WHERE hash = ?", (key,))
         return json.loads(rows[0][0]) if rows else None
 
-    def _decoded(self, rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[int, Event]]:
+    def decoded(self, rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[int, Event]]:
+        """The events in rows of `seq, at, kind, task, step, data, result`, with their numbers."""
         for seq, at, kind, task, step, data, result in rows:
             large = None if result is None else self.result(result)
             yield seq, decode(at, kind, task, step, data, large, result is not None)
@@ -309,16 +313,22 @@ class Reader:
         return [LogLine(*row) for row in self.select(sql + " LIMIT ?", (*values, -1 if limit is None else limit))]
 
     def letters(
-        self, run: str | None = None, *, state: str | None = None, ids: Sequence[int] | None = None
+        self,
+        run: str | None = None,
+        *,
+        state: str | None = None,
+        ids: Sequence[int] | None = None,
+        after: int = 0,
+        limit: int | None = None,
     ) -> list[Letter]:
-        """Dead letters, oldest first: of one run, or of all; those with these ids."""
+        """Dead letters, oldest first: of one run, or of all; those with these ids; those after an id."""
         wanted = None if ids is None else json.dumps(list(ids))
         rows = self.select(
             "SELECT run, task, step, agent, identity, fault, r.data, attempts, at, state, why, id"
             " FROM letters LEFT JOIN results r ON r.hash = inputs"
             " WHERE (? IS NULL OR run = ?) AND (? IS NULL OR state = ?)"
-            " AND (? IS NULL OR id IN (SELECT value FROM json_each(?))) ORDER BY id",
-            (run, run, state, state, wanted, wanted),
+            " AND (? IS NULL OR id IN (SELECT value FROM json_each(?))) AND id > ? ORDER BY id LIMIT ?",
+            (run, run, state, state, wanted, wanted, after, -1 if limit is None else limit),
         )
         return [
             Letter(

@@ -60,6 +60,7 @@ def open_for_writing(path: Path, *, busy_seconds: float = 30.0) -> sqlite3.Conne
 
     Raises StoreError, with the file and what to do, when that is impossible.
     """
+    _refuse_folder(path)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _private(path)
@@ -103,8 +104,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection | None:
     """A connection that cannot write. None: there is no file yet, or nothing in it."""
     if not path.exists():
         return None
-    if path.is_dir():
-        raise StoreError(f"{path}: this is a folder; choose a file with --db or AGENTDECK_DB")
+    _refuse_folder(path)
     connection = None
     try:
         connection = _readable(path)
@@ -123,6 +123,11 @@ def open_for_reading(path: Path) -> sqlite3.Connection | None:
             raise explain(error, path) from error
         raise
     return connection
+
+
+def _refuse_folder(path: Path) -> None:
+    if path.is_dir():
+        raise StoreError(f"{path}: this is a folder; choose a file with --db or AGENTDECK_DB")
 
 
 def _readable(path: Path) -> sqlite3.Connection:

@@ -1,0 +1,1 @@
+"""The public Python API. Its names are imported from `agentdeck` itself."""
