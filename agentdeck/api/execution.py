@@ -40,15 +40,12 @@ class RunOptions:
 
 
 class _Receiver:
-    """Observer: passes committed events to the run's loop; without `everything` only those that ask."""
+    """Observer: passes committed events to the run's loop, with the number of the last one."""
 
     def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        take: Callable[[int, Sequence[ev.Event]], None],
-        *,
-        everything: bool,
+        self, loop: asyncio.AbstractEventLoop, take: Callable[[int, Sequence[ev.Event]], None], everything: bool
     ) -> None:
+        """`everything`: pass on all events, not only those that ask."""
         self._loop = loop
         self._take = take
         self._everything = everything
@@ -58,17 +55,19 @@ class _Receiver:
         if not self._everything:
             events = [event for event in events if type(event) is ev.Noted and event.asks]
         with suppress(RuntimeError):  # the loop is closed: nothing waits for them
-            self._loop.call_soon_threadsafe(self._take, batch.first, events)
+            self._loop.call_soon_threadsafe(self._take, batch.last, events)
 
     def close(self) -> None:
         """Nothing to release."""
 
 
 class Execution:
-    """Executes a run from `begin` to its end. All methods are called on the loop of `begin`."""
+    """Executes a run from `begin` to its end. All methods are called on the loop of `begin`. `last` is the last
+    committed event of the run that has been taken."""
 
-    def __init__(self, run: str, options: RunOptions, memory: RunMemory | None) -> None:
+    def __init__(self, run: str, options: RunOptions, memory: RunMemory | None, last: int) -> None:
         self.run = run
+        self.last = last
         self.options = options
         self.memory = memory
         self._author = current_author("api")
@@ -82,7 +81,7 @@ class Execution:
     async def begin(self, execute: Execute) -> None:
         """Start it, and return when the run has begun. Raises what prevents that."""
         answering = self._questions.answering if self.options.answers is not None else None
-        receiver = _Receiver(asyncio.get_running_loop(), self._take, everything=self.memory is not None)
+        receiver = _Receiver(asyncio.get_running_loop(), self._take, self.memory is not None)
         watch = Watch((receiver, *self.options.observers), control=self._control, answering=answering)
         self._task = asyncio.create_task(self._execute(execute, watch), name=f"agentdeck run {self.run}")
         begun = asyncio.create_task(self._begun.wait())
@@ -139,10 +138,11 @@ class Execution:
         self._news.set()
         self._news = asyncio.Event()
 
-    def _take(self, first: int, events: Sequence[ev.Event]) -> None:
-        """Take committed events: all of them where they are remembered here, else only those that ask."""
+    def _take(self, last: int, events: Sequence[ev.Event]) -> None:
+        """Take committed events up to this number: all where they are remembered, else only those that ask."""
+        self.last = last
         if self.memory is not None:
-            self.memory.add(first, events)
+            self.memory.add(last, events)
         for event in events:
             if type(event) is ev.Noted and event.asks and self._control.engine is not None:
                 self._questions.ask(self._control.engine.scheduler, event)

@@ -29,12 +29,12 @@ class RunMemory:
         self._results: deque[TaskResult] = deque(maxlen=keep)
         self.ended = 0
 
-    def add(self, first: int, events: Sequence[Event]) -> None:
-        """Add the next events of the run. Those that were dropped before them are lost."""
-        if first != self._last + 1:
-            self._events.clear()
+    def add(self, last: int, events: Sequence[Event]) -> None:
+        """Add the next events of the run, up to the one with this number."""
+        if last - len(events) != self._last:
+            self._events.clear()  # some before them were dropped
         self._events.extend(events)
-        self._last = first + len(events) - 1
+        self._last = last
         for event in events:
             outcome = self._outcomes.apply(event)
             if outcome is not None:

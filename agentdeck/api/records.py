@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from math import inf
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -29,20 +30,22 @@ Numbered: TypeAlias = tuple[int, ev.Event]
 
 class News(NamedTuple):
     """What a reader waits for that has read everything: `more` is set when there is more, or the run is over. It
-    is None where this process does not execute the run."""
+    is None where this process does not execute the run. `last` is the last event that the run's handle has taken:
+    readers see no later one, so that a question that they read of is among `Run.questions`."""
 
     more: asyncio.Event | None
     over: bool = False
+    last: float = inf
 
 
 async def follow(db: Path, run: str, after: int, news: Callable[[], News]) -> AsyncIterator[Numbered]:
     """The events after a number, in order, until the run is over."""
     async with AsyncReader(db) as store:
         while True:
-            more, over = news()  # before reading, so that nothing is missed between the two
+            more, over, last = news()  # before reading, so that nothing is missed between the two
             if more is None:
                 over = (await store.read(Reader.run, run)).state not in LIVE
-            found = await store.read(_events, run, after)
+            found = await store.read(_events, run, after, last)
             for numbered in found:
                 yield numbered
                 after = numbered[0]
@@ -54,8 +57,8 @@ async def follow(db: Path, run: str, after: int, news: Callable[[], News]) -> As
                 await (asyncio.Event() if more is None else more).wait()
 
 
-def _events(reader: Reader, run: str, after: int) -> list[Numbered]:
-    return list(reader.events(run, after, PAGE))
+def _events(reader: Reader, run: str, after: int, last: float) -> list[Numbered]:
+    return list(reader.events(run, after, int(min(PAGE, max(0, last - after)))))
 
 
 async def ended_tasks(db: Path, run: str, events: AsyncIterator[Numbered]) -> AsyncIterator[TaskResult]:

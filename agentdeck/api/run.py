@@ -120,7 +120,7 @@ class Run:
             return
         count = 0
         while True:
-            more, over = self._news()
+            more, over, _ = self._news()
             page = self._memory.results(count)
             for result in page:
                 yield result
@@ -241,12 +241,12 @@ class Run:
 
     # Inside
 
-    async def _begin(self, execute: Execute) -> None:
-        """Execute the run in this process, from now on."""
+    async def _begin(self, execute: Execute, last: int = 0) -> None:
+        """Execute the run in this process, from now on. `last` is its last event so far."""
         earlier = self._execution
         if earlier is not None and not earlier.over:
             raise UsageError(f"{self.id} is executing already")
-        self._execution = Execution(self.id, self._options, self._memory if self.db is None else None)
+        self._execution = Execution(self.id, self._options, self._memory if self.db is None else None, last)
         try:
             await self._execution.begin(execute)
         except BaseException:
@@ -270,7 +270,7 @@ class Run:
             functions=self._functions,
         )
         prepared = await anyio.to_thread.run_sync(prepare)
-        await self._begin(prepared.execute)
+        await self._begin(prepared.execute, prepared.view.seq)
 
     async def _end(self) -> None:
         """Wait for the end. Raises as `result` does, where the caller has not seen how it ends."""
@@ -310,7 +310,7 @@ class Run:
     def _news(self) -> News:
         if self._execution is None or (self._execution.over and self.db is not None):
             return News(None)
-        return News(self._execution.news, self._execution.over)
+        return News(self._execution.news, self._execution.over, self._execution.last)
 
     async def _numbered(self, after: int) -> AsyncIterator[tuple[int, Event]]:
         """The events after a number with their numbers, until the run is over."""
@@ -319,7 +319,7 @@ class Run:
                 yield numbered
             return
         while True:
-            more, over = self._news()
+            more, over, _ = self._news()
             page = self._memory.events(after)
             for numbered in page:
                 yield numbered
