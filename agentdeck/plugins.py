@@ -24,8 +24,6 @@ Seam: TypeAlias = Literal["agents", "providers", "places", "observers", "framewo
 SEAMS: tuple[Seam, ...] = get_args(Seam)
 #: The package whose plugins are built in: they come first, and no other package can replace them.
 BUILT_IN = "agentdeck"
-#: Seams that agentdeck needs parts of its own at: without them its installation is older than its code.
-REQUIRED: frozenset[Seam] = frozenset({"agents", "providers", "places", "frameworks"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +77,7 @@ def installed(seam: Seam) -> tuple[Plugin, ...]:
     """The plugins that are installed for a seam, without importing them; built-in ones first, then by name."""
     found = (_plugin(seam, entry) for entry in found_entry_points()[seam])
     ordered = sorted(found, key=lambda one: (one.package != BUILT_IN, one.name, one.package))
-    if seam in REQUIRED and not any(plugin.package == BUILT_IN for plugin in ordered):
+    if not any(plugin.package == BUILT_IN for plugin in ordered):
         raise PluginError(
             "agentdeck's own parts are not registered: this installation is older than its code; "
             "install it again: pip install -e ."

@@ -16,6 +16,7 @@ from contextlib import closing, suppress
 from itertools import chain
 
 from agentdeck.engine.observers import Observer, ObserverContext, ObserverFactory, Warn
+from agentdeck.errors import AgentdeckError
 from agentdeck.scheduler.events import Event
 from agentdeck.store.log_follower import EventBatch, LogFollower
 from agentdeck.store.reader import PAGE, Reader
@@ -86,7 +87,8 @@ class Subscription:
     """One observer with its queue and its thread.
 
     Invariant: the observer receives the events after `_taken` in order, each once. `_behind`: the queue is empty,
-    and the events after `_taken` are read from the store.
+    and the events after `_taken` are read from the store. `waiting` is the number of events in the queue, at most
+    BOUND.
     """
 
     def __init__(self, name: str, factory: ObserverFactory, context: ObserverContext, warn: Warn) -> None:
@@ -96,7 +98,7 @@ class Subscription:
         self._warn = warn
         self._changed = threading.Condition()
         self._queue: deque[EventBatch] = deque()
-        self._queued = 0
+        self.waiting = 0
         self._published = self._taken = context.first - 1
         self._behind = False
         self._left_out = False
@@ -104,11 +106,6 @@ class Subscription:
         # A daemon: an observer that blocks for ever must not keep the process from exiting.
         self._thread = threading.Thread(target=self._work, name=f"agentdeck-observer-{name}", daemon=True)
         self._thread.start()
-
-    @property
-    def waiting(self) -> int:
-        """How many events wait in the queue: BOUND at most."""
-        return self._queued
 
     # From other threads -----------------------------------------------------------------------------------
 
@@ -119,8 +116,8 @@ class Subscription:
             if self._left_out or self._behind:
                 return
             self._queue.append(batch)
-            self._queued += len(batch.events)
-            if self._queued > BOUND:
+            self.waiting += len(batch.events)
+            if self.waiting > BOUND:
                 self._shrink()
             self._changed.notify()
 
@@ -146,19 +143,19 @@ class Subscription:
         if self._context.db is not None:
             self._behind = True
             self._queue.clear()
-            self._queued = 0
+            self.waiting = 0
             return
-        while (excess := self._queued - BOUND) > 0:
+        while (excess := self.waiting - BOUND) > 0:
             run, first, events, _ = self._queue.popleft()
             if len(events) > excess:
                 self._queue.appendleft(EventBatch(run, first + excess, events[excess:]))
-            self._queued -= min(excess, len(events))
+            self.waiting -= min(excess, len(events))
 
     def _leave_out(self) -> None:
         self._left_out = True
         self._behind = False
         self._queue.clear()
-        self._queued = 0
+        self.waiting = 0
 
     # In the observer's thread -----------------------------------------------------------------------------
 
@@ -200,7 +197,7 @@ class Subscription:
                 self._changed.wait()
             if not self._queue:
                 return None
-            batches, self._queue, self._queued = self._queue, deque(), 0
+            batches, self._queue, self.waiting = self._queue, deque(), 0
         run, first, events, _ = batches[0]
         if len(batches) > 1:
             events = list(chain.from_iterable(batch.events for batch in batches))
@@ -222,4 +219,5 @@ class Subscription:
 
 
 def _text(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".rstrip(": ")
+    """The error as text. Those of agentdeck are written for operators."""
+    return str(error) if isinstance(error, AgentdeckError) else f"{type(error).__name__}: {error}".rstrip(": ")

@@ -44,8 +44,11 @@ class Observer(Protocol):
 @dataclass(frozen=True, slots=True)
 class ObserverContext:
     """The run that an observer is made for. `db` is its store, None where it has none. `first` is the sequence
-    number of the first event that the observer will receive: 1 for a new run, a later one where a run is
-    resumed; what was before can be read with `agentdeck.store.reader.Reader(db).events(run)`."""
+    number of the first event that the observer will receive: 1 for a new run, a later one where a run is resumed.
+
+    Of a process that was killed, the observer may not have received the last events. One that needs every event
+    remembers the last number that it has dealt with, and reads those between it and `first` with
+    `agentdeck.store.reader.Reader(db).events(run, after)`."""
 
     run: str
     definition: Definition
