@@ -87,7 +87,7 @@ class Fault(NamedTuple):
     clock that fired when kind is `timeout`. `detail` may hold more for a reader (a traceback, a body);
     it is never parsed. `cut_at` is the number of output tokens at which an answer was cut that is of no use
     incomplete: the next attempt is given more. `once_key` is the key whose effect is not known when kind is
-    `unknown`.
+    `unknown`. `retry` is the answer of the workflow's own rule (`retry: { on: … }`), None where it was not asked.
     """
 
     kind: str
@@ -97,10 +97,12 @@ class Fault(NamedTuple):
     detail: str = ""
     cut_at: int = 0
     once_key: str = ""
+    retry: bool | None = None
 
     @property
     def retryable(self) -> bool:
-        return self.kind in RETRYABLE
+        """Whether another attempt is worth it: by the workflow's own rule, else by the kind."""
+        return self.kind in RETRYABLE if self.retry is None else self.retry
 
 
 #: What a fault can be, and what that means.
@@ -154,6 +156,8 @@ class StepError(AgentdeckError):
         self.fault = Fault(kind, message, retry_after, clock, detail, cut_at, once_key)
         #: Whether a provider had begun to answer: then the prompt was read, and is billed.
         self.begun = False
+        #: What the agent's own code raised, where this error stands for that.
+        self.exception: BaseException | None = None
 
 
 class Permanent(AgentdeckError):

@@ -63,7 +63,7 @@ def test_nothing_else_is_imported_by_name() -> None:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and _name(node.func) in BY_NAME
     }
-    assert found == {"__init__.py", "cli/main.py", "documents/registry.py", "agents/python_binding.py"}
+    assert found == {"__init__.py", "cli/main.py", "documents/registry.py", "workflow/functions.py"}
 
 
 def _name(node: ast.expr) -> str:

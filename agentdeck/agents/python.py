@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
-import re
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from pydantic import Field, WithJsonSchema
+from typing import TYPE_CHECKING, Any
 
 from agentdeck.errors import Issue
-from agentdeck.workflow import file_model
 from agentdeck.workflow.agent_kind import AgentKind, AgentWithCode, Fill
-from agentdeck.workflow.file_model import ABSENT, FileModel
+from agentdeck.workflow.file_model import ABSENT, FileModel, FunctionName
+from agentdeck.workflow.functions import file_of, module_file
 from agentdeck.workflow.model import Agent, Data, Work
 
 if TYPE_CHECKING:
@@ -33,21 +28,10 @@ class Python(Work):
         return None
 
 
-TARGET = r"[\w.]+:[\w.<>]+"
-
-
-def _target(text: str) -> None:
-    if not re.fullmatch(TARGET, text):
-        raise ValueError(f"{text!r} is not module:name; write it like shop.tools:extract")
-
-
 class PythonKeys(FileModel):
     """The keys of agents that call Python."""
 
-    python: Annotated[
-        str, Field(strict=True), file_model.NOT_EMPTY, file_model.checked(_target),
-        WithJsonSchema({"type": "string", "pattern": f"^{TARGET}$"}),
-    ] = ABSENT  # fmt: skip
+    python: FunctionName = ABSENT
 
 
 class PythonKind(AgentKind):
@@ -72,7 +56,7 @@ class PythonKind(AgentKind):
 
     def files(self, agent: Agent, folder: Path, function: Any) -> Iterator[tuple[Path, str]]:
         """The module of the function."""
-        path = _module_file(self.target(agent), folder) if function is None else _file_of(function)
+        path = module_file(self.target(agent), folder) if function is None else file_of(function)
         if path is not None:
             yield path, "module"
 
@@ -80,25 +64,3 @@ class PythonKind(AgentKind):
         from agentdeck.agents.python_runner import PythonVerb
 
         return PythonVerb(agent, context)
-
-
-def _file_of(function: Any) -> Path | None:
-    try:
-        file = inspect.getsourcefile(inspect.unwrap(function))
-    except (TypeError, ValueError):
-        return None
-    return Path(file).resolve() if file else None
-
-
-def _module_file(target: str, folder: Path) -> Path | None:
-    """The file of `module:name`: of the imported module, else of the one that an import would find."""
-    name = target.partition(":")[0]
-    loaded = getattr(sys.modules.get(name), "__file__", None)
-    if isinstance(loaded, str):
-        return Path(loaded).resolve()
-    for place in (folder, Path.cwd()):
-        stem = place.joinpath(*name.split("."))
-        for path in (stem.with_name(stem.name + ".py"), stem / "__init__.py"):
-            if path.is_file():
-                return path.resolve()
-    return None

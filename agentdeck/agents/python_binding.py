@@ -1,48 +1,20 @@
-"""Finds the function `module:name` of a Python agent, and checks that the workflow gives its parameters."""
+"""Checks that a workflow gives the parameters of the function that a Python agent names."""
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
-from pathlib import Path
 from types import NoneType
 from typing import Any
 
 from agentdeck.agents.python import Python
 from agentdeck.errors import Issue, StepError
 from agentdeck.workflow.agent_kind import AgentWithCode
+from agentdeck.workflow.functions import resolve
 from agentdeck.workflow.model import KNOWN_PARAMETERS
 from agentdeck.workflow.wording import kind, likely_fix
-
-
-def resolve(target: str, folder: Path) -> Any:
-    """The object that `module:name` names, looked up with the workflow's folder first on the path, then the
-    working folder. Raises StepError of kind `setup`."""
-    module_name, _, name = target.partition(":")
-    for place in (str(Path.cwd()), str(folder.resolve())):
-        if place in sys.path:
-            sys.path.remove(place)
-        sys.path.insert(0, place)
-    try:
-        found: Any = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
-            raise StepError(
-                "setup", f"there is no module {module_name}; it is looked for in {folder} first"
-            ) from None
-        raise StepError("setup", f"{module_name} does not import: {error}") from None
-    except (Exception, SystemExit, KeyboardInterrupt) as error:
-        raise StepError("setup", f"{module_name} does not import: {type(error).__name__}: {error}") from None
-    for part in name.split("."):
-        try:
-            found = getattr(found, part)
-        except Exception:
-            names = [n for n in vars(found) if not n.startswith("_")] if hasattr(found, "__dict__") else []
-            raise StepError("setup", f"{module_name} has no {name}; {likely_fix(part, names)}") from None
-    return found
 
 
 def check_python(agent: AgentWithCode) -> Iterator[Issue]:

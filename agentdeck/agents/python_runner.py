@@ -22,9 +22,9 @@ from agentdeck.agents.output_capture import AttemptOutput, current
 from agentdeck.agents.parameters import Converter, convert, converters
 from agentdeck.agents.plain_data import data_of, to_data
 from agentdeck.agents.python import Python
-from agentdeck.agents.python_binding import resolve
 from agentdeck.agents.verb import AttemptContext, WorkflowContext
 from agentdeck.errors import Permanent, StepError
+from agentdeck.workflow.functions import resolve
 from agentdeck.workflow.model import Agent, Data
 
 OPEN_ENDED = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
@@ -217,6 +217,12 @@ def _fault(error: BaseException) -> StepError:
     """An agent's exception as a StepError."""
     if isinstance(error, StepError):
         return error
+    made = _described(error)
+    made.exception = error
+    return made
+
+
+def _described(error: BaseException) -> StepError:
     if isinstance(error, Permanent):
         return StepError("permanent", str(error) or "permanent", detail=_trace(error))
     try:

@@ -38,9 +38,12 @@ class SecretMaskingVerb:
             fault = error.fault
             hidden = StepError(fault.kind, hide(fault.message))
             hidden.fault = fault._replace(message=hidden.fault.message, detail=hide(fault.detail))
+            hidden.exception = error.exception
             raise hidden from None
         except Exception as error:
-            raise StepError("exception", hide(f"{type(error).__name__}: {error}")) from None
+            hidden = StepError("exception", hide(f"{type(error).__name__}: {error}"))
+            hidden.exception = error
+            raise hidden from None
         if type(answer) is VerbResult:
             return answer._replace(output=await self._hidden(answer.output))
         return await self._hidden(answer)

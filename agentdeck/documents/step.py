@@ -36,6 +36,9 @@ class Fault(Document):
     detail: str
     cut_at: int
     once_key: str
+    retry: bool | None = Field(
+        description="What the workflow's own rule (`retry: { on: … }`) answered; null where it was not asked."
+    )
 
 
 class Usage(Document):

@@ -24,6 +24,7 @@ from agentdeck.engine.open_steps import OpenSteps, fault_of
 from agentdeck.engine.reservation import Reservation
 from agentdeck.engine.reservations import CallReservations
 from agentdeck.engine.result_reuse import Deferred, ResultReuse
+from agentdeck.engine.retry_rule import RetryRule
 from agentdeck.errors import AgentdeckError, Fault
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
@@ -41,14 +42,24 @@ from agentdeck.workflow.model import Agent, Data
 AttemptKey: TypeAlias = tuple[str, str, int]
 
 
+class Runners(Protocol):
+    """What executes the attempts of an agent, and its retry rule, where it has one. Both raise StepError of kind
+    `setup`."""
+
+    def runner(self, program: Program, agent: Agent) -> Verb: ...
+
+    def retry_rule(self, program: Program, agent: Agent) -> RetryRule | None: ...
+
+
 class PreparedAgent:
-    """An agent as it is executed: its verb, its compiled `with`, the check of its output."""
+    """An agent as it is executed: its verb, its compiled `with`, the check of its output, its retry rule."""
 
-    __slots__ = ("check", "seeded", "verb", "with_")
+    __slots__ = ("check", "retry_rule", "seeded", "verb", "with_")
 
-    def __init__(self, rule: Rule, runner: Callable[[Agent], Verb]) -> None:
+    def __init__(self, rule: Rule, program: Program, runners: Runners) -> None:
         agent = rule.agent
-        self.verb: Verb | None = runner(agent) if rule.slot else None
+        self.verb: Verb | None = runners.runner(program, agent) if rule.slot else None
+        self.retry_rule = runners.retry_rule(program, agent) if rule.slot else None
         self.with_: Template | None = Template(dict(agent.with_)) if agent.with_ else None
         self.check = OutputCheck(agent) if agent.output or agent.expect else None
         self.seeded = kind_of(agent).seeded
@@ -85,7 +96,7 @@ class AttemptRunner:
         self,
         scheduler: Scheduler,
         clock: Clock,
-        runner: Callable[[Program, Agent], Verb],
+        runners: Runners,
         feed: EventSink,
         lines: deque[LogLine],
         reuse: ResultReuse,
@@ -96,7 +107,7 @@ class AttemptRunner:
     ) -> None:
         self._scheduler = scheduler
         self._clock = clock
-        self._runner = runner
+        self._runners = runners
         self._feed = feed
         self._lines = lines
         self._reuse = reuse
@@ -202,6 +213,19 @@ class AttemptRunner:
     async def _call_verb(
         self, verb: Verb, context: AttemptContext, step: Step, agent: PreparedAgent, outcome: _Outcome
     ) -> None:
+        """Run the verb. Where it fails, the agent's own rule says whether that is worth another attempt."""
+        try:
+            await self._run_verb(verb, context, step, agent, outcome)
+        except Deferred:
+            raise
+        except Exception as error:
+            if agent.retry_rule is None:
+                raise
+            raise await agent.retry_rule.judge(error, context) from None
+
+    async def _run_verb(
+        self, verb: Verb, context: AttemptContext, step: Step, agent: PreparedAgent, outcome: _Outcome
+    ) -> None:
         """Run the verb, by way of a recorded result or with a second call where the agent says so."""
         reach_fault_point("attempt.started")
         does = context.agent
@@ -264,7 +288,7 @@ class AttemptRunner:
         """Prepare an agent for its first attempt; None where that failed, which fails the attempt."""
         rule = step.acting
         try:
-            agent = self._prepared[rule] = PreparedAgent(rule, partial(self._runner, step.task.program))
+            agent = self._prepared[rule] = PreparedAgent(rule, step.task.program, self._runners)
         except AgentdeckError as error:
             fault = fault_of(error, "setup")
             self._feed(ev.AttemptFailed(self._clock.now(), step.task.id, step.key, step.attempt, fault))

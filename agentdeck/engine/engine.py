@@ -16,9 +16,9 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from agentdeck.agents.verb import NOW, Verb
+from agentdeck.agents.verb import NOW
 from agentdeck.engine.adaptive_mode import AdaptiveMode
-from agentdeck.engine.attempts import AttemptRunner
+from agentdeck.engine.attempts import AttemptRunner, Runners
 from agentdeck.engine.clock import Clock
 from agentdeck.engine.commands import order
 from agentdeck.engine.event_buffer import EventBuffer
@@ -32,13 +32,12 @@ from agentdeck.engine.task_feed import LATER
 from agentdeck.errors import AgentdeckError, Fault, StoreError
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
-from agentdeck.scheduler.program import Program
 from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.store.commands import Request
 from agentdeck.store.sqlite_errors import StoreBroken
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.deck import Deck
-from agentdeck.workflow.model import Agent, Data
+from agentdeck.workflow.model import Data
 
 #: Seconds for which a worker goes from one attempt to the next before it yields to the event loop.
 SLICE = 0.002
@@ -53,7 +52,7 @@ LINES = 0.05
 class Engine:
     """One run from its first event to its last.
 
-    `runner` returns what executes the attempts of an agent, `source` yields the tasks. `adaptive` chooses the
+    `runners` give what executes the attempts of each agent, `source` yields the tasks. `adaptive` chooses the
     mode from the events, `observers` gets them when they are committed, `on_line` is called with every log line.
     With `yes`, `author` approves everything.
     """
@@ -63,7 +62,7 @@ class Engine:
         scheduler: Scheduler,
         storage: RunStorage,
         clock: Clock,
-        runner: Callable[[Program, Agent], Verb],
+        runners: Runners,
         source: Iterator[Mapping[str, Data]],
         *,
         view: RunView,
@@ -101,7 +100,7 @@ class Engine:
         self._lines: deque[LogLine] = deque()
         reuse = ResultReuse(storage, scheduler.state.run, clock)
         self.attempts = AttemptRunner(
-            scheduler, clock, runner, self.feed, self._lines, reuse, self.reservations, yes=yes, author=author
+            scheduler, clock, runners, self.feed, self._lines, reuse, self.reservations, yes=yes, author=author
         )
         self._timer = anyio.Event()
         self._timer_at = 0.0

@@ -24,6 +24,7 @@ from agentdeck.engine.engine import Engine
 from agentdeck.engine.log_lines import LogLine
 from agentdeck.engine.observer_feed import ObserverFeed
 from agentdeck.engine.observers import Observer, ObserverContext, Warn, factories, warn_in_log
+from agentdeck.engine.retry_rule import RetryRule, retry_rule
 from agentdeck.engine.run_control import RunControl
 from agentdeck.engine.run_owner import hold
 from agentdeck.engine.run_storage import RunStorage
@@ -226,8 +227,12 @@ class _Runners:
         #: Called with the rate limits in a provider's headers; set before the first context is made.
         self.record_headers: Callable[[str, RateHeaders], None]
 
-    def __call__(self, program: Program, agent: Agent) -> Verb:
+    def runner(self, program: Program, agent: Agent) -> Verb:
         return self._places.find().prepare(agent, self._context(program))
+
+    def retry_rule(self, program: Program, agent: Agent) -> RetryRule | None:
+        context = self._context(program)
+        return retry_rule(agent.retry, context.folder, context.functions)
 
     def _context(self, program: Program) -> WorkflowContext:
         if program not in self._made:

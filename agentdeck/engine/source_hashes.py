@@ -1,9 +1,9 @@
 """Hashes of files that a run depends on and that its definition only names: taken at launch, compared at resume.
 
 Covered are the files that kinds of agents report (the modules that `python:` names, the images of prompts whose
-name has no expression), and the modules of the workflow's own folders that were imported before the launch.
-Modules imported later and images whose name a task gives are not covered. Sub-workflows need no hash: their
-definitions are in the store."""
+name has no expression), the modules of retry rules, and the modules of the workflow's own folders that were
+imported before the launch. Modules imported later and images whose name a task gives are not covered.
+Sub-workflows need no hash: their definitions are in the store."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from agentdeck.scheduler.events import Author, Noted
 from agentdeck.scheduler.program import Program
 from agentdeck.store.run_list import RunRow
 from agentdeck.workflow.agent_kind import kind_of
+from agentdeck.workflow.functions import file_of, module_file
 from agentdeck.workflow.model import Data
 
 #: Option of a run: the kind and the hash of each file, by path.
@@ -38,6 +39,10 @@ def files_of(
         for name, agent in definition.agents.items():
             own = functions.get(name) if definition is program.definition else None
             found |= dict(kind_of(agent).files(agent, base, own))
+            if agent.retry.on is not None:
+                rule = functions.get(agent.retry.on)
+                path = module_file(agent.retry.on, base) if rule is None else file_of(rule)
+                found |= {path: "module"} if path is not None else {}
     if any(kind == "module" for kind in found.values()):
         for path in _imported(folders):
             found.setdefault(path, "module")

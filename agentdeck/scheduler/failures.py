@@ -29,7 +29,8 @@ class Failures:
         """Record the failure, and in this order: retry (a tier up where asked for), fall back, fail."""
         self._recorder.record(event)
         rule, fault = step.acting, event.fault
-        retry = self._retry_at_once(step, event) or self._retry_later(step, event)
+        refused = fault.retry is False  # by the workflow's own rule
+        retry = None if refused else self._retry_at_once(step, event) or self._retry_later(step, event)
         if retry is not None:
             self._recorder.record(retry)
         elif rule.fallback is not None and rule is step.rule and fault.kind != "needs":

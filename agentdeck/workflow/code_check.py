@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from agentdeck.errors import InvalidFile, Issue
+from agentdeck.errors import InvalidFile, Issue, StepError
 from agentdeck.workflow.agent_kind import AgentWithCode, kind_of
+from agentdeck.workflow.functions import resolve
 from agentdeck.workflow.loader import load
 from agentdeck.workflow.model import Definition, SubWorkflow
+from agentdeck.workflow.wording import kind
 from agentdeck.workflow.yaml_source import Path_, Place
 
 
@@ -31,7 +35,24 @@ def check_code(
             issues += _below(folder / agent.does.file, str(Path(file).parent / agent.does.file), seen)
         with_code = AgentWithCode(agent, definition, folder, functions.get(name), positions, file)
         issues += kind_of(agent).check_code(with_code)
+        issues += _retry_rule(with_code, functions)
     return issues
+
+
+def _retry_rule(agent: AgentWithCode, functions: Mapping[str, Callable[..., Any]]) -> Iterator[Issue]:
+    """A fault for a retry rule that does not import, or cannot be called."""
+    target = agent.agent.retry.on
+    if target is None or target in functions:
+        return
+    try:
+        with redirect_stdout(sys.stderr):  # stdout is for data: what a module prints on import is none
+            rule = resolve(target, agent.folder)
+    except StepError as error:
+        what, _, fix = str(error).partition("; ")
+        yield agent.issue(what, fix, "retry", "on")
+    else:
+        if not callable(rule):
+            yield agent.issue(f"{target} is {kind(rule)}, not a function", "", "retry", "on")
 
 
 def _below(path: Path, shown: str, seen: set[Path]) -> list[Issue]:

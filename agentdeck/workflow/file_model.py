@@ -33,6 +33,7 @@ from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, cor
 from agentdeck.workflow import expressions, units
 from agentdeck.workflow.expression_functions import LARGEST_NUMBER
 from agentdeck.workflow.expressions import ExpressionError
+from agentdeck.workflow.functions import TARGET, check_target
 from agentdeck.workflow.model import Data, Rate
 from agentdeck.workflow.wording import kind, likely_fix
 from agentdeck.workflow.yaml_source import INVALID, Path_
@@ -245,6 +246,11 @@ _TEXT_OR_NUMBER: Json = {"type": ["string", "number"]}
 #: Any text, also an empty one.
 AnyText = Annotated[str, Field(strict=True)]
 Text = Annotated[str, Field(strict=True), NOT_EMPTY, WithJsonSchema({"type": "string", "pattern": r"\S"})]
+#: A function or another object: `module:name`.
+FunctionName = Annotated[
+    str, Field(strict=True), NOT_EMPTY, checked(check_target),
+    WithJsonSchema({"type": "string", "pattern": f"^{TARGET}$"}),
+]  # fmt: skip
 Expression = Annotated[
     str, Field(strict=True), NUMBER_AS_TEXT, NOT_EMPTY, checked(expressions.Expression),
     WithJsonSchema({**_TEXT_OR_NUMBER, "pattern": r"\S", "minimum": -LARGEST_NUMBER, "maximum": LARGEST_NUMBER}),

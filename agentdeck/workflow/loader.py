@@ -77,19 +77,35 @@ def define(
     name: str,
     settings: Mapping[str, Data],
     agents: Mapping[str, Mapping[str, Data]],
-    functions: Mapping[str, Callable[..., Any]],
+    functions: dict[str, Callable[..., Any]],
     folder: Path,
 ) -> Definition:
     """The definition of decorated functions: keys as in a file, needs from the names of parameters. Parameters
     that name nothing known are inputs, with their defaults, unless the workflow declares its inputs itself.
-    Raises InvalidFile."""
-    parameters = {agent: _parameters(function) for agent, function in functions.items()}
+    Retry rules that are functions are added to `functions`. Raises InvalidFile."""
+    parameters = {name: _parameters(function) for name, function in functions.items() if name in agents}
     data: dict[str, Data] = {"agentdeck": 1, "name": name, **settings}
-    data["agents"] = {agent: dict(keys) for agent, keys in agents.items()}
+    if "defaults" in data:
+        data["defaults"] = _with_named_rule(data["defaults"], functions)
+    data["agents"] = {agent: _with_named_rule(dict(keys), functions) for agent, keys in agents.items()}
     if "inputs" not in data:
         data["inputs"] = _inputs(agents, parameters)
     names = {agent: tuple(found) for agent, found in parameters.items()}
     return _finish(Source(f"<{name}>", data), folder, _LoadPath(), names).definition
+
+
+def _with_named_rule(keys: Data, functions: dict[str, Callable[..., Any]]) -> Data:
+    """The keys of an agent, with the name of a retry rule in the place of a function."""
+    retry = keys.get("retry") if isinstance(keys, Mapping) else None
+    rule: Any = retry.get("on") if isinstance(retry, Mapping) else None
+    if not callable(rule):
+        return keys
+    name = getattr(rule, "__qualname__", None) or type(rule).__qualname__
+    target = f"{getattr(rule, '__module__', None) or type(rule).__module__}:{name}"
+    while functions.get(target, rule) is not rule:  # another lambda of the same module
+        target += "_"
+    functions[target] = rule
+    return {**keys, "retry": {**keys["retry"], "on": target}}
 
 
 def _parameters(function: Any) -> Mapping[str, inspect.Parameter]:

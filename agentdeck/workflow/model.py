@@ -169,13 +169,16 @@ class Timeout:
 @dataclass(frozen=True, slots=True)
 class Retry:
     """`attempts` counts the first one. The wait before attempt n+1 is drawn from 0 to
-    min(max_delay, delay × factor^(n-1)) (full jitter). `escalate`: a tier up after an invalid answer."""
+    min(max_delay, delay × factor^(n-1)) (full jitter). `escalate`: a tier up after an invalid answer. `on` names
+    the function that says of each failed attempt whether another one is worth it; None: its kind says so."""
 
     attempts: int = 3
     delay: float = 1.0
     factor: float = 2.0
     max_delay: float = 60.0
     escalate: bool = False
+    on: str | None = None
+    later_fields: ClassVar[Mapping[str, Data]] = {"on": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,9 +322,10 @@ def plain(value: Any) -> Data:
         return value
     names = _plain_fields(type(value))
     if names is not None:
-        if isinstance(value, Work):
-            return _plain_work(value, names)
-        return {name: plain(getattr(value, name)) for name in names}
+        if isinstance(value, UnknownWork):
+            return {"verb": value.verb, **value.data}
+        data = _plain_values(value, names)
+        return {"verb": value.verb, **data} if isinstance(value, Work) else data
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -329,13 +333,11 @@ def plain(value: Any) -> Data:
     return value
 
 
-def _plain_work(work: Work, names: tuple[str, ...]) -> dict[str, Data]:
-    if isinstance(work, UnknownWork):
-        return {"verb": work.verb, **work.data}
-    later = work.later_fields
-    given = {name: getattr(work, name) for name in names}
-    kept = {key: plain(value) for key, value in given.items() if key not in later or value != later[key]}
-    return {"verb": work.verb, **kept}
+def _plain_values(value: Any, names: tuple[str, ...]) -> dict[str, Data]:
+    """The fields of a dataclass, without later ones that hold the default."""
+    later: Mapping[str, Data] = getattr(value, "later_fields", {})
+    given = {name: getattr(value, name) for name in names}
+    return {key: plain(item) for key, item in given.items() if key not in later or item != later[key]}
 
 
 _ATOMS = frozenset({str, int, float, bool, NoneType})

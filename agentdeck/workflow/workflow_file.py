@@ -18,6 +18,7 @@ from agentdeck.workflow.file_model import (
     Duration,
     FileModel,
     Flag,
+    FunctionName,
     Table,
     Text,
     Texts,
@@ -61,6 +62,7 @@ class RetrySpec(FileModel):
     factor: Annotated[float, file_model.NumberRange(1, 100)] = ABSENT
     max_delay: Duration = ABSENT
     escalate: Flag = ABSENT
+    on: FunctionName = ABSENT
 
 
 Retry = Annotated[Attempts | RetrySpec, ByType("a number of attempts or a map", "number", "map")]

@@ -97,7 +97,7 @@ def test_a_step_that_goes_again_and_is_cancelled_first_uses_nothing() -> None:
         pass
     ledger = played.scheduler.state.accounts.run
     assert ledger is not None
-    assert [type(e) for e in played.log[-2:]] == [ev.StepCancelled, ev.TaskEnded]
+    assert [type(e).__name__ for e in played.log[-2:]] == ["StepCancelled", "TaskEnded"]
     assert (ledger.used_tokens, ledger.held_tokens) == (0, 0)
 
 

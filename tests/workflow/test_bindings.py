@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from agentdeck.agents.python_binding import resolve
 from agentdeck.errors import StepError
 from agentdeck.workflow.check import check
 from agentdeck.workflow.code_check import check_code
+from agentdeck.workflow.functions import resolve
 from agentdeck.workflow.loader import load
 
 HEAD = "agentdeck: 1\nname: w\n"

@@ -1,0 +1,72 @@
+"""Functions and other objects that a workflow names as `module:name`."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from agentdeck.errors import StepError
+from agentdeck.workflow.wording import likely_fix
+
+#: The notation, as a regular expression.
+TARGET = r"[\w.]+:[\w.<>]+"
+
+
+def check_target(text: str) -> None:
+    """Raises ValueError for another notation."""
+    if not re.fullmatch(TARGET, text):
+        raise ValueError(f"{text!r} is not module:name; write it like shop.tools:extract")
+
+
+def resolve(target: str, folder: Path) -> Any:
+    """The object that `module:name` names, looked up with the workflow's folder first on the path, then the
+    working folder. Raises StepError of kind `setup`."""
+    module_name, _, name = target.partition(":")
+    for place in (str(Path.cwd()), str(folder.resolve())):
+        if place in sys.path:
+            sys.path.remove(place)
+        sys.path.insert(0, place)
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
+            raise StepError(
+                "setup", f"there is no module {module_name}; it is looked for in {folder} first"
+            ) from None
+        raise StepError("setup", f"{module_name} does not import: {error}") from None
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
+        raise StepError("setup", f"{module_name} does not import: {type(error).__name__}: {error}") from None
+    for part in name.split("."):
+        try:
+            found = getattr(found, part)
+        except Exception:
+            names = [n for n in vars(found) if not n.startswith("_")] if hasattr(found, "__dict__") else []
+            raise StepError("setup", f"{module_name} has no {name}; {likely_fix(part, names)}") from None
+    return found
+
+
+def file_of(function: Any) -> Path | None:
+    """The file of a function's source; None where it has none."""
+    try:
+        file = inspect.getsourcefile(inspect.unwrap(function))
+    except (TypeError, ValueError):
+        return None
+    return Path(file).resolve() if file else None
+
+
+def module_file(target: str, folder: Path) -> Path | None:
+    """The file of `module:name`: of the imported module, else of the one that an import would find."""
+    name = target.partition(":")[0]
+    loaded = getattr(sys.modules.get(name), "__file__", None)
+    if isinstance(loaded, str):
+        return Path(loaded).resolve()
+    for place in (folder, Path.cwd()):
+        stem = place.joinpath(*name.split("."))
+        for path in (stem.with_name(stem.name + ".py"), stem / "__init__.py"):
+            if path.is_file():
+                return path.resolve()
+    return None
