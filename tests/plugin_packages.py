@@ -14,7 +14,7 @@ from agentdeck.agents.frameworks import framework
 from agentdeck.engine import observers
 from agentdeck.places import place
 from agentdeck.providers import provider_type
-from agentdeck.workflow import provider_types
+from agentdeck.workflow import agent_kind, provider_types, workflow_file
 
 CACHES = (
     plugins.found_entry_points,
@@ -25,6 +25,11 @@ CACHES = (
     framework.loaded,
     place.loaded,
     observers.loaded,
+    agent_kind.loaded,
+    agent_kind.file_keys,
+    agent_kind.file_kinds,
+    agent_kind.key_names,
+    workflow_file.workflow_file,
 )
 
 

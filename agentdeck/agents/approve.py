@@ -3,39 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from agentdeck.workflow import file_model
 from agentdeck.workflow.agent_kind import AgentInFile, AgentKind, Fill
 from agentdeck.workflow.builder import default_fault, input_
-from agentdeck.workflow.file_model import ABSENT, Duration, FileModel, Table, TypedField
 from agentdeck.workflow.model import Agent, Approve, Data
 from agentdeck.workflow.yaml_source import Path_, as_map
 
-
-class ApproveSpec(FileModel):
-    """A question to an operator. The short form is its text."""
-
-    SHORT: ClassVar[str] = "ask"
-    ask: file_model.FilledTemplate
-    show: file_model.Template = ABSENT
-    fields: Annotated[dict[str, TypedField], Table()] = ABSENT
-    within: Duration = ABSENT
-    otherwise: Literal["approve", "reject"] = ABSENT
-
-
-class ApproveKeys(FileModel):
-    """The keys of agents that ask an operator."""
-
-    approve: ApproveSpec = ABSENT
+if TYPE_CHECKING:
+    from agentdeck.workflow.file_model import FileModel
 
 
 class ApproveKind(AgentKind):
     """Agents that ask an operator."""
 
     work = Approve
-    keys = ApproveKeys
     heading = "people"
+
+    def keys(self) -> type[FileModel]:
+        from agentdeck.workflow import file_model
+        from agentdeck.workflow.file_model import ABSENT, Duration, FileModel, Table, TypedField
+
+        class ApproveSpec(FileModel):
+            """A question to an operator. The short form is its text."""
+
+            SHORT: ClassVar[str] = "ask"
+            ask: file_model.FilledTemplate
+            show: file_model.Template = ABSENT
+            fields: Annotated[dict[str, TypedField], Table()] = ABSENT
+            within: Duration = ABSENT
+            otherwise: Literal["approve", "reject"] = ABSENT
+
+        class ApproveKeys(FileModel):
+            """The keys of agents that ask an operator."""
+
+            approve: ApproveSpec = ABSENT
+
+        return ApproveKeys
 
     def make(self, given: Mapping[str, Any]) -> Approve:
         value = given["approve"]

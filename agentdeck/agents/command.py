@@ -7,16 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from pydantic import Field
-
-from agentdeck.workflow import file_model
 from agentdeck.workflow.agent_kind import AgentKind, Fill
 from agentdeck.workflow.expressions import show
-from agentdeck.workflow.file_model import ABSENT, ByType, FileModel, Values
 from agentdeck.workflow.model import Agent, Data, Work
 
 if TYPE_CHECKING:
     from agentdeck.agents.verb import Verb, WorkflowContext
+    from agentdeck.workflow.file_model import FileModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,35 +29,39 @@ class Command(Work):
     later_fields: ClassVar[Mapping[str, Data]] = {"ok": (0,)}
 
 
-Arguments = Annotated[list[file_model.Template], Field(min_length=1)]
-ExitCode = Annotated[int, Field(strict=True, ge=0, le=255), file_model.WHOLE]
-
-
-class CommandSpec(FileModel):
-    """A program with its arguments, without a shell."""
-
-    args: Arguments
-    env: Values = ABSENT
-    cwd: file_model.FilledTemplate = ABSENT
-    input: file_model.Template = ABSENT
-    ok: Annotated[list[ExitCode], Field(min_length=1), file_model.ONE_OR_MANY] = ABSENT
-
-
-class CommandKeys(FileModel):
-    """The keys of agents that run programs."""
-
-    command: Annotated[
-        Arguments | CommandSpec, ByType('a list of arguments, like ["git", "log"],', "list", "map")
-    ] = ABSENT
-
-
 class CommandKind(AgentKind):
     """Agents that run a program."""
 
     work = Command
-    keys = CommandKeys
     heading = "commands"
     secrets = ("env",)
+
+    def keys(self) -> type[FileModel]:
+        from pydantic import Field
+
+        from agentdeck.workflow import file_model
+        from agentdeck.workflow.file_model import ABSENT, ByType, FileModel, Values
+
+        Arguments = Annotated[list[file_model.Template], Field(min_length=1)]
+        ExitCode = Annotated[int, Field(strict=True, ge=0, le=255), file_model.WHOLE]
+
+        class CommandSpec(FileModel):
+            """A program with its arguments, without a shell."""
+
+            args: Arguments
+            env: Values = ABSENT
+            cwd: file_model.FilledTemplate = ABSENT
+            input: file_model.Template = ABSENT
+            ok: Annotated[list[ExitCode], Field(min_length=1), file_model.ONE_OR_MANY] = ABSENT
+
+        class CommandKeys(FileModel):
+            """The keys of agents that run programs."""
+
+            command: Annotated[
+                Arguments | CommandSpec, ByType('a list of arguments, like ["git", "log"],', "list", "map")
+            ] = ABSENT
+
+        return CommandKeys
 
     def target(self, agent: Agent) -> str:
         assert isinstance(agent.does, Command)

@@ -3,40 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from agentdeck.workflow import file_model
 from agentdeck.workflow.agent_kind import AgentInFile, AgentKind
-from agentdeck.workflow.file_model import ABSENT, ByType, FileModel, Table, Text
 from agentdeck.workflow.model import Agent, Dispatch
 from agentdeck.workflow.references import Found, in_expression
 from agentdeck.workflow.wording import likely_fix
 from agentdeck.workflow.yaml_source import Path_, as_map
 
-Cases = Annotated[dict[str, Text], Table(least=1, raw=True)]
-
-
-class DispatchSpec(FileModel):
-    """A choice between agents by the value of `on`."""
-
-    on: file_model.Expression
-    cases: Cases = ABSENT
-    otherwise: Text = ABSENT
-
-
-class DispatchKeys(FileModel):
-    """The keys of agents that choose agents."""
-
-    dispatch: Annotated[DispatchSpec | file_model.Expression, ByType("", "map", "other")] = ABSENT
-    cases: Cases = ABSENT
-    otherwise: Text = ABSENT
+if TYPE_CHECKING:
+    from agentdeck.workflow.file_model import FileModel
 
 
 class DispatchKind(AgentKind):
     """Agents that choose agents."""
 
     work = Dispatch
-    keys = DispatchKeys
+
+    def keys(self) -> type[FileModel]:
+        from agentdeck.workflow import file_model
+        from agentdeck.workflow.file_model import ABSENT, ByType, FileModel, Table, Text
+
+        Cases = Annotated[dict[str, Text], Table(least=1, raw=True)]
+
+        class DispatchSpec(FileModel):
+            """A choice between agents by the value of `on`."""
+
+            on: file_model.Expression
+            cases: Cases = ABSENT
+            otherwise: Text = ABSENT
+
+        class DispatchKeys(FileModel):
+            """The keys of agents that choose agents."""
+
+            dispatch: Annotated[DispatchSpec | file_model.Expression, ByType("", "map", "other")] = ABSENT
+            cases: Cases = ABSENT
+            otherwise: Text = ABSENT
+
+        return DispatchKeys
 
     def expressions(self, given: Mapping[str, Any], path: Path_) -> Iterator[Found]:
         dispatch = given["dispatch"]

@@ -7,18 +7,15 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from urllib.parse import urlsplit
 
-from pydantic import Field, WithJsonSchema
-
-from agentdeck.workflow import file_model
 from agentdeck.workflow.agent_kind import AgentInFile, AgentKind, Fill
 from agentdeck.workflow.expressions import show
-from agentdeck.workflow.file_model import ABSENT, FileModel, Text, Value, Values
 from agentdeck.workflow.model import Agent, Data, Work
 from agentdeck.workflow.url import UrlTemplate, check_listed
 from agentdeck.workflow.yaml_source import as_map
 
 if TYPE_CHECKING:
     from agentdeck.agents.verb import Verb, WorkflowContext
+    from agentdeck.workflow.file_model import FileModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,36 +32,40 @@ class Http(Work):
     later_fields: ClassVar[Mapping[str, Data]] = {"hosts": ()}
 
 
-Host = Annotated[Text, file_model.checked(check_listed)]
-
-
-class HttpSpec(FileModel):
-    """One request. The short form is its url."""
-
-    SHORT: ClassVar[str] = "url"
-    url: Annotated[
-        str, Field(strict=True), file_model.NUMBER_AS_TEXT, file_model.NOT_EMPTY, file_model.checked(UrlTemplate),
-        WithJsonSchema({"type": ["string", "number"], "pattern": r"\S"}),
-    ]  # fmt: skip
-    method: Text = ABSENT
-    headers: Values = ABSENT
-    body: Value = ABSENT
-    hosts: Annotated[list[Host], Field(min_length=1), file_model.ONE_OR_MANY] = ABSENT
-
-
-class HttpKeys(FileModel):
-    """The keys of agents that send requests."""
-
-    http: HttpSpec = ABSENT
-
-
 class HttpKind(AgentKind):
     """Agents that send one request."""
 
     work = Http
-    keys = HttpKeys
     heading = "hosts"
     secrets = ("headers", "body")
+
+    def keys(self) -> type[FileModel]:
+        from pydantic import Field, WithJsonSchema
+
+        from agentdeck.workflow import file_model
+        from agentdeck.workflow.file_model import ABSENT, FileModel, Text, Value, Values
+
+        Host = Annotated[Text, file_model.checked(check_listed)]
+
+        class HttpSpec(FileModel):
+            """One request. The short form is its url."""
+
+            SHORT: ClassVar[str] = "url"
+            url: Annotated[
+                str, Field(strict=True), file_model.NUMBER_AS_TEXT, file_model.NOT_EMPTY,
+                file_model.checked(UrlTemplate), WithJsonSchema({"type": ["string", "number"], "pattern": r"\S"}),
+            ]  # fmt: skip
+            method: Text = ABSENT
+            headers: Values = ABSENT
+            body: Value = ABSENT
+            hosts: Annotated[list[Host], Field(min_length=1), file_model.ONE_OR_MANY] = ABSENT
+
+        class HttpKeys(FileModel):
+            """The keys of agents that send requests."""
+
+            http: HttpSpec = ABSENT
+
+        return HttpKeys
 
     def make(self, given: Mapping[str, Any]) -> Http:
         made = super().make(given)

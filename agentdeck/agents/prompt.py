@@ -6,39 +6,42 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from agentdeck.workflow import file_model
 from agentdeck.workflow.agent_kind import AgentKind, Fill
 from agentdeck.workflow.expressions import show
-from agentdeck.workflow.file_model import ABSENT, FileModel, Text, Texts
 from agentdeck.workflow.model import Agent, Data, Prompt, Timeout
 
 if TYPE_CHECKING:
     from agentdeck.agents.verb import Verb, WorkflowContext
-
-
-class PromptKeys(FileModel):
-    """The keys of agents that ask a model."""
-
-    prompt: file_model.FilledTemplate = ABSENT
-    system: file_model.Template = ABSENT
-    model: Text = ABSENT
-    temperature: Annotated[float, file_model.NumberRange(0, 2)] = ABSENT
-    max_output: file_model.Size = ABSENT
-    stop: Texts = ABSENT
-    images: Annotated[list[file_model.FilledTemplate], file_model.ONE_OR_MANY] = ABSENT
-    tools: Texts = ABSENT
+    from agentdeck.workflow.file_model import FileModel
 
 
 class PromptKind(AgentKind):
     """Agents that ask a model. Their calls are reserved and counted by the scheduler and the engine."""
 
     work = Prompt
-    keys = PromptKeys
     #: An answer that is still streaming may take minutes; one that stalls is cut off after 30 s.
     timeout = Timeout(attempt=300.0, idle=30.0)
     heading = "models"
     templates = ("prompt", "system", "images")
     seeded = True
+
+    def keys(self) -> type[FileModel]:
+        from agentdeck.workflow import file_model
+        from agentdeck.workflow.file_model import ABSENT, FileModel, Text, Texts
+
+        class PromptKeys(FileModel):
+            """The keys of agents that ask a model."""
+
+            prompt: file_model.FilledTemplate = ABSENT
+            system: file_model.Template = ABSENT
+            model: Text = ABSENT
+            temperature: Annotated[float, file_model.NumberRange(0, 2)] = ABSENT
+            max_output: file_model.Size = ABSENT
+            stop: Texts = ABSENT
+            images: Annotated[list[file_model.FilledTemplate], file_model.ONE_OR_MANY] = ABSENT
+            tools: Texts = ABSENT
+
+        return PromptKeys
 
     def target(self, agent: Agent) -> str:
         assert isinstance(agent.does, Prompt)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from agentdeck.errors import Issue
 from agentdeck.workflow.agent_kind import AgentKind, AgentWithCode, Fill
-from agentdeck.workflow.file_model import ABSENT, FileModel, FunctionName
 from agentdeck.workflow.functions import file_of, module_file
 from agentdeck.workflow.model import Agent, Data, Work
 
 if TYPE_CHECKING:
     from agentdeck.agents.verb import Verb, WorkflowContext
+    from agentdeck.workflow.file_model import FileModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,20 +28,23 @@ class Python(Work):
         return None
 
 
-class PythonKeys(FileModel):
-    """The keys of agents that call Python."""
-
-    python: FunctionName = ABSENT
-
-
 class PythonKind(AgentKind):
     """Agents that call a function."""
 
     work = Python
-    keys = PythonKeys
     heading = "modules"
     templates = ()
     reads_any_input = True
+
+    def keys(self) -> type[FileModel]:
+        from agentdeck.workflow.file_model import ABSENT, FileModel, FunctionName
+
+        class PythonKeys(FileModel):
+            """The keys of agents that call Python."""
+
+            python: FunctionName = ABSENT
+
+        return PythonKeys
 
     def check_code(self, agent: AgentWithCode) -> Iterator[Issue]:
         from agentdeck.agents.python_binding import check_python

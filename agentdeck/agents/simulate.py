@@ -6,17 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BeforeValidator, Field
-
-from agentdeck.workflow import file_model
 from agentdeck.workflow.agent_kind import AgentKind
-from agentdeck.workflow.file_model import ABSENT, ByType, Duration, FileModel, Value
 from agentdeck.workflow.model import Agent, Data, Work
 from agentdeck.workflow.references import Found, expressions_in
 from agentdeck.workflow.yaml_source import Path_, as_map
 
 if TYPE_CHECKING:
     from agentdeck.agents.verb import Verb, WorkflowContext
+    from agentdeck.workflow.file_model import FileModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,45 +34,47 @@ class Simulate(Work):
         return self.takes
 
 
-def _two(value: Any) -> Any:
-    if isinstance(value, list) and len(value) != 2:
-        raise file_model.fault(f"{len(value)} values; 2 are needed")
-    return value
-
-
-class TokensSpec(FileModel):
-    """Tokens of one simulated call."""
-
-    in_: file_model.Size = Field(alias="in", default_factory=lambda: 0)
-    out: file_model.Size = ABSENT
-
-
-TokensPair = Annotated[list[file_model.Size], BeforeValidator(_two), Field(min_length=2, max_length=2)]
-
-
-class SimulateSpec(FileModel):
-    """A model of an agent. The short form is its duration."""
-
-    takes: Duration = ABSENT
-    jitter: file_model.Share = ABSENT
-    fails: file_model.Share = ABSENT
-    says: Annotated[list[file_model.Template], file_model.ONE_OR_MANY] = ABSENT
-    returns: Value = ABSENT
-    tokens: Annotated[TokensPair | TokensSpec, ByType("[in, out]", "list", "map")] = ABSENT
-
-
-class SimulateKeys(FileModel):
-    """The keys of simulated agents."""
-
-    simulate: Annotated[SimulateSpec | Duration, ByType("", "map", "other")] = ABSENT
-
-
 class SimulateKind(AgentKind):
     """Agents that do nothing, and take time."""
 
     work = Simulate
-    keys = SimulateKeys
     seeded = True
+
+    def keys(self) -> type[FileModel]:
+        from pydantic import BeforeValidator, Field
+
+        from agentdeck.workflow import file_model
+        from agentdeck.workflow.file_model import ABSENT, ByType, Duration, FileModel, Value
+
+        def two(value: Any) -> Any:
+            if isinstance(value, list) and len(value) != 2:
+                raise file_model.fault(f"{len(value)} values; 2 are needed")
+            return value
+
+        class TokensSpec(FileModel):
+            """Tokens of one simulated call."""
+
+            in_: file_model.Size = Field(alias="in", default_factory=lambda: 0)
+            out: file_model.Size = ABSENT
+
+        TokensPair = Annotated[list[file_model.Size], BeforeValidator(two), Field(min_length=2, max_length=2)]
+
+        class SimulateSpec(FileModel):
+            """A model of an agent. The short form is its duration."""
+
+            takes: Duration = ABSENT
+            jitter: file_model.Share = ABSENT
+            fails: file_model.Share = ABSENT
+            says: Annotated[list[file_model.Template], file_model.ONE_OR_MANY] = ABSENT
+            returns: Value = ABSENT
+            tokens: Annotated[TokensPair | TokensSpec, ByType("[in, out]", "list", "map")] = ABSENT
+
+        class SimulateKeys(FileModel):
+            """The keys of simulated agents."""
+
+            simulate: Annotated[SimulateSpec | Duration, ByType("", "map", "other")] = ABSENT
+
+        return SimulateKeys
 
     def make(self, given: Mapping[str, Any]) -> Simulate:
         values = given["simulate"]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, get_origin, get_type_hints
 
 from agentdeck.errors import Issue, StepError
-from agentdeck.plugins import BUILT_IN, BrokenPlugin, Loaded, PluginError, load
+from agentdeck.plugins import BUILT_IN, BrokenPlugin, Loaded, PluginError, installed, load
 from agentdeck.workflow.expressions import Template
 from agentdeck.workflow.model import (
     Agent,
@@ -48,12 +48,10 @@ class AgentKind:
     """Describes the agents of one verb. A kind has no state: one object serves all workflows.
 
     `work` is the frozen dataclass that stands in `Agent.does`; its `verb` is the name of the kind's entry point.
-    `keys` has the keys that agents of this kind add to those of every agent: the verb itself and, where there are
-    some, keys beside it. Everything else has a default.
+    A kind has at least `work`, `keys` and `runner`.
     """
 
     work: ClassVar[type[Work]]
-    keys: ClassVar[type[FileModel]]
     #: The clocks of an agent where neither it nor `defaults` sets any.
     timeout: ClassVar[Timeout] = Timeout()
     #: The heading under which a plan lists the targets of these agents; empty: it does not list them.
@@ -75,6 +73,12 @@ class AgentKind:
 
     # In the file -----------------------------------------------------------------------------------------
 
+    def keys(self) -> type[FileModel]:
+        """The pydantic model of the keys that agents of this kind have besides those of every agent: the verb,
+        and keys beside it. Import pydantic and `file_model` inside this method: it is called when a workflow file
+        is read."""
+        raise NotImplementedError(f"{type(self).__name__} has no keys")
+
     def make(self, given: Mapping[str, Any]) -> Work:
         """The work of an agent. `given` has the values of those of `keys` that are in the file, ready to use.
 
@@ -90,7 +94,7 @@ class AgentKind:
     def expressions(self, given: Mapping[str, Any], path: Path_) -> Iterator[Found]:
         """The expressions in the keys of an agent, with the path of each value that holds some. `path` is that of
         the agent."""
-        for key in key_names(self) if self.templates is None else self.templates:
+        for key in key_names(self.verb) if self.templates is None else self.templates:
             yield from expressions_in(given.get(key), (*path, key))
 
     def check(self, agent: AgentInFile) -> None:
@@ -167,7 +171,7 @@ class UnknownKind(AgentKind):
 
 def _why_unknown(verb: str) -> str:
     if verb in broken_kinds():
-        return f"{why_broken(verb)}; repair or update that package"
+        return f"{verb} does not load: {broken_kinds()[verb]}; see agentdeck plugins"
     if verb in kinds():
         return f"the {verb} that is installed cannot read what was recorded; install the version that recorded it"
     return f"no installed package adds agents of the kind {verb}; install the plugin that does"
@@ -219,14 +223,9 @@ class AgentWithCode(NamedTuple):
         return Issue(self.file, line, column, what if line else f"{self.agent.name}: {what}", fix, warning)
 
 
-def key_names(kind: AgentKind) -> list[str]:
-    """The keys that a kind adds to agents, as they are written in a file."""
-    return [info.alias or name for name, info in kind.keys.model_fields.items()]
-
-
 def kinds_in(given: Mapping[str, Any]) -> Iterator[AgentKind]:
     """The kinds whose verb is among the keys of an agent of a file: one, where the agent has no faults."""
-    return (kind for verb, kind in kinds().items() if given.get(verb, INVALID) is not INVALID)
+    return (kind for verb, kind in file_kinds().items() if given.get(verb, INVALID) is not INVALID)
 
 
 def _dataclass(work: type[Work]) -> Any:
@@ -246,18 +245,7 @@ def _tuple_fields(work: Any) -> frozenset[str]:
 
 def kinds() -> Mapping[str, AgentKind]:
     """The kinds by verb, those of agentdeck first."""
-    return _loaded().objects
-
-
-def broken_kinds() -> Mapping[str, BrokenPlugin]:
-    """The plugins that were left out, by verb."""
-    return {one.plugin.name: one for one in _loaded().broken if one.plugin.name not in kinds()}
-
-
-def why_broken(verb: str) -> str:
-    """Which plugin should add a verb, and why it does not."""
-    plugin, why = broken_kinds()[verb].plugin, broken_kinds()[verb].why
-    return f"{verb} comes with the plugin {plugin.package} {plugin.version}, which does not load: {why}"
+    return loaded().objects
 
 
 def kind_of(agent: Agent) -> AgentKind:
@@ -269,58 +257,90 @@ UNKNOWN = UnknownKind()
 
 
 @cache
-def _loaded() -> Loaded:
-    return load("agents", _Kinds().add)
+def file_kinds() -> Mapping[str, AgentKind]:
+    """The kinds that agents of a file can have: those whose keys can be used."""
+    return {verb: kind for verb, kind in kinds().items() if verb in file_keys().models}
 
 
-class _Kinds:
-    """Accepts the kinds of plugins one after the other. Raises PluginError for one that cannot be used."""
-
-    def __init__(self) -> None:
-        from agentdeck.workflow.workflow_file import AgentKeys
-
-        self._owners = {info.alias or name: "every agent" for name, info in AgentKeys.model_fields.items()}
-
-    def add(self, name: str, found: Any) -> AgentKind:
-        """The kind of an entry point: a class derived from AgentKind, or an object of one."""
-        kind = found() if isinstance(found, type) else found
-        if not isinstance(kind, AgentKind):
-            raise PluginError(f"{_shown(found)} is not an AgentKind")
-        _check_work(name, kind)
-        _check_keys(name, kind)
-        for key in key_names(kind):
-            if key in self._owners:
-                raise PluginError(f"its key {key} belongs to {self._owners[key]}")
-        self._owners |= dict.fromkeys(key_names(kind), name)
-        return kind
+@cache
+def key_names(verb: str) -> tuple[str, ...]:
+    """The keys of a kind as they are written in a file."""
+    return tuple(info.alias or name for name, info in file_keys().models[verb].model_fields.items())
 
 
-#: The work that the scheduler and the engine themselves carry out, which no plugin can add to.
+def broken_kinds() -> Mapping[str, str]:
+    """What is wrong with the plugins that were left out, by verb."""
+    plugins = {one.plugin.name: str(one) for one in loaded().broken if one.plugin.name not in kinds()}
+    return {**plugins, **file_keys().broken}
+
+
+@cache
+def loaded() -> Loaded:
+    """The kinds that are installed, and those that do not load."""
+    return load("agents", check_kind)
+
+
+def check_kind(name: str, found: Any) -> AgentKind:
+    """The kind of an entry point, which names a class derived from AgentKind. Raises PluginError for others."""
+    if not (isinstance(found, type) and issubclass(found, AgentKind)):
+        raise PluginError("it is no subclass of agentdeck.workflow.agent_kind.AgentKind")
+    work = getattr(found, "work", None)
+    if not (isinstance(work, type) and issubclass(work, Work) and is_dataclass(work)):
+        raise PluginError("its `work` is no dataclass derived from agentdeck.workflow.model.Work")
+    if getattr(work, "verb", None) != name:
+        raise PluginError(f"the verb of its `work` is not {name}, the name of its entry point")
+    if not work.holds_worker and not issubclass(work, CARRIED_OUT):
+        raise PluginError("its `work` holds no worker, which is only possible for agentdeck's own kinds")
+    return found()
+
+
+#: The work that the scheduler and the engine themselves carry out.
 CARRIED_OUT = (Approve, Dispatch, SubWorkflow)
 
 
-def _check_work(name: str, kind: AgentKind) -> None:
-    work = getattr(kind, "work", None)
-    if not (isinstance(work, type) and issubclass(work, Work) and is_dataclass(work)):
-        raise PluginError(f"its `work`, {_shown(work)}, is not a dataclass derived from Work")
-    if getattr(work, "verb", None) != name:
-        raise PluginError(f"the verb of {_shown(work)} is not {name}, the name of the entry point")
-    if not work.holds_worker and not issubclass(work, CARRIED_OUT):
-        raise PluginError(f"{_shown(work)} holds no worker, which only agentdeck's own kinds can")
+class FileKeys(NamedTuple):
+    """The keys of the kinds by verb, and what is wrong with those of other kinds."""
+
+    models: Mapping[str, type[FileModel]]
+    broken: Mapping[str, str]
 
 
-def _check_keys(name: str, kind: AgentKind) -> None:
+@cache
+def file_keys() -> FileKeys:
+    """The keys that agents of a file can have."""
+    from agentdeck.workflow.workflow_file import AgentKeys
+
+    owners = {info.alias or name: "every agent" for name, info in AgentKeys.model_fields.items()}
+    models: dict[str, type[FileModel]] = {}
+    broken: dict[str, str] = {}
+    plugins = {plugin.name: plugin for plugin in reversed(installed("agents"))}
+    for verb, kind in kinds().items():
+        try:
+            model = _checked_keys(verb, kind, owners)
+        except PluginError as error:
+            broken[verb] = str(BrokenPlugin(plugins[verb], str(error)))
+        else:
+            models[verb] = model
+            owners |= {info.alias or name: verb for name, info in model.model_fields.items()}
+    return FileKeys(models, broken)
+
+
+def _checked_keys(verb: str, kind: AgentKind, owners: Mapping[str, str]) -> type[FileModel]:
+    """The keys of a kind. Raises PluginError where they cannot be used, or belong to other `owners` already."""
     from agentdeck.workflow.file_model import FileModel
 
-    keys = getattr(kind, "keys", None)
-    if not (isinstance(keys, type) and issubclass(keys, FileModel)):
-        raise PluginError(f"its `keys`, {_shown(keys)}, are not a FileModel")
-    if name not in key_names(kind):
-        raise PluginError(f"its `keys` have no {name}")
-    if not keys.__module__.startswith(f"{BUILT_IN}."):
-        keys.model_rebuild()  # a type that cannot be used shows now, and not in every workflow file
-
-
-def _shown(value: Any) -> str:
-    """A class or another object, in a message."""
-    return value.__qualname__ if isinstance(value, type) else repr(value)[:80]
+    try:
+        model = kind.keys()
+        if not type(kind).__module__.startswith(f"{BUILT_IN}."):
+            model.model_rebuild()  # a type that cannot be used shows now, and not in every workflow file
+    except Exception as error:  # the plugin's own code
+        raise PluginError(f"its keys cannot be used: {type(error).__name__}: {error}") from None
+    if not issubclass(model, FileModel):
+        raise PluginError("its keys are no subclass of agentdeck.workflow.file_model.FileModel")
+    names = [info.alias or name for name, info in model.model_fields.items()]
+    if verb not in names:
+        raise PluginError(f"its keys have no {verb}")
+    for name in names:
+        if name in owners:
+            raise PluginError(f"its key {name} belongs to {owners[name]}")
+    return model

@@ -65,7 +65,7 @@ def agent(name: str, given: Read, defaults: Read, needs: tuple[str, ...]) -> mod
     kind = next(kinds_in(given))
     return model.Agent(
         name=name,
-        does=kind.make(_given(given, *key_names(kind))),
+        does=kind.make(_given(given, *key_names(kind.verb))),
         needs=needs,
         with_=given.get("with", {}),
         join=join(given.get("join", "all")),

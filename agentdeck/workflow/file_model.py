@@ -90,7 +90,7 @@ class FileModel(BaseModel):
         if cls.model_config.get("extra") == "forbid":
             for name in found.keys() - keys.keys():
                 if name in cls.BROKEN:
-                    found[name] = Problem(cls.BROKEN[name], "repair or update that package")
+                    found[name] = Problem(cls.BROKEN[name], "see agentdeck plugins")
                 else:
                     found[name] = Problem(f"{name} is not known here", likely_fix(name, keys))
         return found | cls._choice_problems(found) if cls.ONE_OF else found

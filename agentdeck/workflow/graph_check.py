@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 from agentdeck.workflow import graph
-from agentdeck.workflow.agent_kind import AgentInFile, key_names, kinds, kinds_in
+from agentdeck.workflow.agent_kind import AgentInFile, file_kinds, key_names, kinds_in
 from agentdeck.workflow.expression_types import check_types
 from agentdeck.workflow.references import Found, Reference, expressions_in, in_expression, references
 from agentdeck.workflow.secret_references import check_secrets
@@ -193,8 +193,8 @@ class _GraphCheck:
 
     def _check_verb_keys(self, name: str, agent: Read) -> None:
         """Keys of another verb than the agent has."""
-        for verb, kind in kinds().items():
-            for key in key_names(kind) if verb not in agent else ():
+        for verb in file_kinds():
+            for key in key_names(verb) if verb not in agent else ():
                 if key in agent:
                     self.fault(name, (key,), f"{key} means something only with {verb}", key=True)
 
@@ -236,7 +236,9 @@ class _GraphCheck:
             self.fault(name, at, f"{fallback} is not an agent here", likely_fix(fallback, self.agents))
         elif fallback == name:
             self.fault(name, at, f"{name} falls back on itself", "name another agent")
-        elif not any(verb in self.agents[fallback] for verb, kind in kinds().items() if kind.work.holds_worker):
+        elif not any(
+            verb in self.agents[fallback] for verb, kind in file_kinds().items() if kind.work.holds_worker
+        ):
             self.fault(name, at, f"{fallback} cannot stand in", "a fallback runs something by itself")
 
     # Warnings --------------------------------------------------------------------------------------------

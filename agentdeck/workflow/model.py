@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
@@ -375,7 +376,7 @@ def _restore(kind: Any, data: Data) -> Any:
         rest = [one for one in options if one is not NoneType]
         return _restore(rest[0], data) if len(rest) == 1 else data
     if isinstance(kind, type) and is_dataclass(kind):
-        hints = get_type_hints(kind)
+        hints = _hints(kind)
         return kind(**{name: _restore(hints[name], item) for name, item in data.items()})
     if origin is tuple:
         inner = options[:1] * len(data) if options[-1] is Ellipsis else options
@@ -383,6 +384,11 @@ def _restore(kind: Any, data: Data) -> Any:
     if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
         return {key: _restore(options[1], item) for key, item in data.items()}
     return data
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
 
 
 def _restore_work(verb: str, data: Mapping[str, Data]) -> Work:

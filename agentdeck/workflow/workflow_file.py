@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, WrapValidator, create_model
 
 from agentdeck.workflow import file_model, units
-from agentdeck.workflow.agent_kind import broken_kinds, kinds, why_broken
+from agentdeck.workflow.agent_kind import broken_kinds, file_keys
 from agentdeck.workflow.deck_file import ProviderLimitsSpec, Workers
 from agentdeck.workflow.expressions import OPERATORS
 from agentdeck.workflow.file_model import (
@@ -218,10 +218,10 @@ def workflow_file() -> type[FileModel]:
     """The model of a workflow file, whose agents have the keys of all kinds that are installed."""
     agent: Any = create_model(
         "AgentSpec",
-        __base__=(AgentKeys, *(kind.keys for kind in kinds().values())),
+        __base__=(AgentKeys, *file_keys().models.values()),
         __doc__="A node of the graph, with exactly one verb.",
     )
-    agent.ONE_OF = tuple(kinds())
-    agent.BROKEN = {verb: why_broken(verb) for verb in broken_kinds()}
+    agent.ONE_OF = tuple(file_keys().models)
+    agent.BROKEN = {verb: f"{verb} does not load: {why}" for verb, why in broken_kinds().items()}
     agents: Any = Annotated[dict[AgentName, agent], Table(pattern=_AGENTS, least=1)]
     return create_model("WorkflowFile", __base__=WorkflowKeys, __doc__="A workflow file.", agents=agents)
