@@ -108,16 +108,16 @@ class Fault(NamedTuple):
 #: What a fault can be, and what that means.
 KINDS = {
     "exception": "the agent's own code raised",
-    "permanent": "the agent said that trying again is pointless",
-    "timeout": "one of the four clocks fired",
+    "permanent": "the agent raised Permanent: a retry is pointless",
+    "timeout": "one of the four timeouts expired",
     "network": "the connection failed or was cut",
-    "rate_limit": "the other side said: slower",
-    "server": "the other side failed (5xx, overloaded)",
-    "rejected": "the other side refused this request (4xx)",
+    "rate_limit": "the server asked for fewer requests (429)",
+    "server": "the server failed (5xx, overloaded)",
+    "rejected": "the server refused this request (4xx)",
     "auth": "the key is missing or wrong",
-    "quota": "the account is used up",
+    "quota": "the quota or the credit of the account is exhausted",
     "model": "this model may not be used with this key",
-    "forbidden": "the other side refused (403) and did not say whether for the key, the model or the prompt",
+    "forbidden": "the server refused (403) without saying whether because of the key, the model or the prompt",
     "context": "the prompt or the answer is longer than the model can take",
     "refused": "the model refused the content",
     "invalid": "the answer does not fit `output` or `expect`",
@@ -125,11 +125,11 @@ KINDS = {
     "setup": "the step could not be started (no such command, function, module)",
     "exit": "a command ended with a code other than 0",
     "join": "the join ran out of time",
-    "needs": "what this step needs failed",
+    "needs": "a step that this one needs failed",
     "budget": "the budget does not allow it",
-    "rejected_by_person": "a person said no",
+    "rejected_by_person": "an operator rejected it",
     "lost": "the process that ran the attempt died",
-    "unknown": "the process died while a `once` step ran: whether it took effect is not known",
+    "unknown": "the process died while a `once` step ran: it is unknown whether it took effect",
 }
 
 #: They say nothing of the step: its provider, or its model, cannot be used until an operator has done something.

@@ -55,8 +55,8 @@ def parsed(text: str) -> Data:
             return json.loads(part, parse_constant=_no_number)
         except (ValueError, RecursionError):
             continue
-    raise StepError("invalid", "an object is expected, and this is no JSON")
+    raise StepError("invalid", "an object is expected, but the answer is not JSON")
 
 
 def _no_number(name: str) -> Data:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")

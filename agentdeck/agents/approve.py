@@ -53,7 +53,7 @@ class ApproveKind(AgentKind):
         at: Path_ = ("approve", "fields")
         fields = as_map(as_map(agent.given["approve"]).get("fields"))
         if "approved" in fields:
-            what = "approved is the decision itself"
+            what = "approved is reserved for the decision"
             agent.fault((*at, "approved"), what, "give the field another name", key=True)
         for name, spec in fields.items():
             if wrong := default_fault(spec):
@@ -70,7 +70,7 @@ class ApproveKind(AgentKind):
             return
         for key, field in asks.get("fields", {}).items():
             if "default" not in field:
-                what = f"{key} is null when {agent.name} is approved because nobody answered in time"
+                what = f"{key} is null when {agent.name} is approved by timeout"
                 fix = f"give it a default: {key}: {{ type: …, default: … }}"
                 agent.fault(("approve", "fields", key), what, fix, key=True, warning=True)
 
@@ -79,11 +79,11 @@ class ApproveKind(AgentKind):
         item: Path_ = ("needs", written.index(need)) if isinstance(written, list) else ("needs",)
         at = item if other.is_written(*item) else ("needs",) if "needs" in other.given else ()
         what = f"{other.name} also runs when {need} is rejected"
-        fix = f"ask for {need}.approved in its when" if "when" in other.given else f"add when: {need}.approved"
+        fix = f"read {need}.approved in its when" if "when" in other.given else f"add when: {need}.approved"
         other.fault(at, what, fix, key=not at, warning=True)
 
     def label(self, agent: Agent) -> str:
-        return "asks a person"
+        return "approval"
 
     def asked(self, agent: Agent, fill: Fill) -> dict[str, Data]:
         assert isinstance(agent.does, Approve)

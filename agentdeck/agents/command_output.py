@@ -145,7 +145,7 @@ def result_of(out: OutputStream) -> Data:
     if out.total > out.most:
         raise StepError(
             "invalid",
-            f"wrote {math.ceil(out.total / MB)} MB to stdout, the most is {out.most // MB} MB; "
+            f"wrote {math.ceil(out.total / MB)} MB to stdout, the limit is {out.most // MB} MB; "
             "print the result as one line of JSON at the end",
         )
     text = out.text().strip()

@@ -119,7 +119,7 @@ async def _word(template: Template, scope: Mapping[str, Data], what: str) -> str
     """One argument for the operating system: strings unchanged, null as empty, the rest as JSON."""
     text = await render_text(template, scope)
     if "\0" in text:
-        raise StepError("setup", f"{what} holds a NUL byte, which no program can be given")
+        raise StepError("setup", f"{what} holds a NUL byte, which cannot be passed to a program")
     try:
         os.fsencode(text)
     except UnicodeEncodeError:
@@ -147,8 +147,8 @@ def _why_not(name: str, cwd: Path, forbidden: bool) -> str:
     """Why the program could not be started: its folder or the program itself."""
     if forbidden:
         if not os.access(cwd, os.X_OK):
-            return f"cwd may not be entered: {cwd}; change its permissions or `cwd`"
-        return f"{name} may not be run; is it a program, and executable (chmod +x)?"
+            return f"no permission to enter cwd: {cwd}; change its permissions or `cwd`"
+        return f"no permission to run {name}; is it a program, and executable (chmod +x)?"
     if not cwd.is_dir():
         return f"cwd does not exist: {cwd}; make it, or change `cwd`"
     if "/" in name and (cwd / name).exists():

@@ -57,7 +57,7 @@ class DispatchKind(AgentKind):
         """What it chooses are other agents of the file."""
         name, found = agent.name, self.chooses(agent.given)
         if not found:
-            agent.fault(("dispatch",), f"{name} has nobody to choose", "add cases: {value: agent}", key=True)
+            agent.fault(("dispatch",), f"{name} has no cases", "add cases: {value: agent}", key=True)
         for case, target in found.items():
             if target not in agent.agents:
                 at: Path_ = ("otherwise",) if case == "otherwise" else ("cases", case)
@@ -65,7 +65,7 @@ class DispatchKind(AgentKind):
                     at = ("dispatch", *at)
                 agent.fault(at, f"{target} is not an agent here", likely_fix(target, agent.agents))
             elif target == name:
-                agent.fault(("dispatch",), f"{name} chooses itself", "name another agent", key=True)
+                agent.fault(("dispatch",), f"{name} dispatches to itself", "name another agent", key=True)
 
     def label(self, agent: Agent) -> str:
         return f"by {self.target(agent)}"

@@ -77,7 +77,7 @@ class HttpKind(AgentKind):
         http = as_map(agent.given["http"])
         url = http.get("url")
         if isinstance(url, str) and "hosts" not in http and UrlTemplate(url).from_value:
-            what = "the host of this url comes from a value, and no hosts are listed"
+            what = "the host of this url comes from a value, but `hosts` is missing"
             fix = "add hosts: [api.example.com], or put a / between the host and the value"
             at = ("http", "url") if agent.is_written("http", "url") else ("http",)
             agent.fault(at, what, fix)

@@ -60,7 +60,7 @@ class HttpVerb:
     async def run(self, work: AttemptContext) -> Data:
         method = (await render_text(self.method, work.scope)).strip().upper()
         if not _TOKEN.fullmatch(method):
-            raise StepError("setup", f"{method[:40]!r} is no HTTP method")
+            raise StepError("setup", f"{method[:40]!r} is not an HTTP method")
         url = await self._url(work)
         headers = await self._headers(work)
         body = await render(self.body, await self.keys.with_secrets(work.scope, self.body))
@@ -80,7 +80,7 @@ class HttpVerb:
             raise StepError("invalid", f"{where}: the body cannot be decoded: {one_line(str(error))}") from None
         except (httpx.TransportError, httpx.StreamError) as error:
             if "location header" in str(error):  # httpx reads the target of a redirect before we do
-                raise StepError("rejected", f"{where} answered with a redirect to no url") from None
+                raise StepError("rejected", f"{where} answered with a redirect without a url") from None
             what = "no connection" if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) else "cut off"
             reason = one_line(str(error)) or type(error).__name__
             raise StepError("network", f"{where}: {what}: {reason}") from None
@@ -131,13 +131,16 @@ class HttpVerb:
                 with anyio.move_on_after(0.5, shield=True):
                     await response.aclose()
             if target.raw_host != own and not self._is_listed(target):
-                what = f"a redirect to {_host(target)}, which is not listed; add it to `hosts` if it may be asked"
+                what = f"a redirect to {_host(target)}, which is not in `hosts`; add it there to allow it"
                 raise StepError("rejected", f"{method} {_plain(url)} answered {status}: {what}")
             becomes_get = (status == 303 and method != "HEAD") or (status in (301, 302) and method == "POST")
             if _origin(target) != _origin(url):
                 headers = {"content-type": headers["content-type"]} if "content-type" in headers else {}
                 if secret_names(self.body) and content is not None and not becomes_get:
-                    what = f"a redirect to {_plain(target)}, which is not followed with a secret in the body"
+                    what = (
+                        f"a redirect to {_plain(target)}, which is not followed because the body contains a "
+                        "secret"
+                    )
                     raise StepError("rejected", f"{method} {_plain(url)} answered {status}: {what}")
             if becomes_get:
                 method, content = "GET", None
@@ -158,7 +161,7 @@ class HttpVerb:
             after = retry_after(response.headers) if kind in ("rate_limit", "server") else None
             if after is not None and after > MAX_RETRY_AFTER:
                 asked, most = show_duration(round(after)), show_duration(MAX_RETRY_AFTER)
-                where += f" (it asked to wait {asked}, capped at {most})"
+                where += f" (the server asked to wait {asked}, capped at {most})"
                 after = MAX_RETRY_AFTER
             raise StepError(kind, f"{where}: {short}" if short else where, retry_after=after, detail=text[:2000])
         body = bytearray()
@@ -177,7 +180,7 @@ class HttpVerb:
         except (ValueError, RecursionError) as error:
             text = self.keys.hide(_text(bytes(body[:8000]), response))
             raise StepError(
-                "invalid", f"{where}: the body is no JSON: {one_line(str(error))}", detail=text[:2000]
+                "invalid", f"{where}: the body is not JSON: {one_line(str(error))}", detail=text[:2000]
             ) from None
 
 
@@ -193,7 +196,7 @@ def _url(text: str) -> httpx.URL:
     if url.scheme not in ("http", "https"):
         raise StepError("setup", f"the url has to start with http:// or https://, not {url.scheme[:20]!r}")
     if not _reachable(url):
-        raise StepError("setup", "the url names no host, or one that cannot be")
+        raise StepError("setup", "the url has no valid host")
     return url
 
 
@@ -205,7 +208,8 @@ def _target(method: str, url: httpx.URL, response: httpx.Response) -> httpx.URL:
         target = httpx.URL("")
     if target.scheme not in ("http", "https") or not _reachable(target):
         raise StepError(
-            "rejected", f"{method} {_plain(url)} answered {response.status_code}: a redirect to no http url"
+            "rejected",
+            f"{method} {_plain(url)} answered {response.status_code}: a redirect to a url that is not http",
         )
     return target
 

@@ -115,7 +115,7 @@ class _Converter:
         if isinstance(value, float):
             self.grow(len(repr(value)) + 1)
             if not math.isfinite(value):
-                raise _NotPlain(f"is {value}, which JSON cannot say; return a number or None")
+                raise _NotPlain(f"is {value}, which JSON cannot represent; return a number or None")
             return value
         if value.bit_length() > LONGEST_INT:
             raise _NotPlain("is a number of more than 4000 digits; return it as a string")

@@ -89,7 +89,7 @@ class PromptVerb:
                 masked.close()
                 text_log.close()
                 if turn == ROUNDS:
-                    raise StepError("invalid", f"{name} still wants tools after {ROUNDS} rounds of them")
+                    raise StepError("invalid", f"{name} still calls tools after {ROUNDS} rounds")
                 messages = [*request.messages, Message("assistant", reply.text, calls=reply.calls)]
                 for call in reply.calls:
                     messages.append(Message("tool", await self._call(work, call), call=call.id))
@@ -100,11 +100,11 @@ class PromptVerb:
             masked.close()
             text_log.close()
         if called:
-            work.log(f"{called} calls of tools in {turn} rounds")
+            work.log(f"{called} tool calls in {turn} rounds")
         if reply.ended == "length":
             work.log("the answer was cut at its longest allowed length (max_output)", "warning")
         elif reply.ended not in ("stop", "tools"):
-            what = f"the answer ended for a reason that is not known: {reply.ended}"
+            what = f"the answer ended for an unknown reason: {reply.ended}"
             work.log(registry.keys.hide(what), "warning")
         return VerbResult(self._output(registry.keys.hide(reply.text)), usage.usage())
 
@@ -134,7 +134,7 @@ class PromptVerb:
             raise StepError("invalid", hide(reply.wrong), detail=detail)
         if reply.calls and not request.tools:
             names = ", ".join(dict.fromkeys(call.name for call in reply.calls))
-            what = f"the model wants tools called that it was not offered: {names[:200]}"
+            what = f"the model called tools that it was not offered: {names[:200]}"
             raise StepError("invalid", hide(what), detail=detail)
         if useless:
             rest = ", only reasoning" if reply.thought else ""
@@ -151,7 +151,7 @@ class PromptVerb:
         does, scope = self._does, work.scope
         text = await render_text(self._text, scope)
         if work.fault and not work.cut_at:
-            again = f"An answer to this was refused: {work.fault}."
+            again = f"A previous answer was invalid: {work.fault}."
             text += f"\n\n{again}" + (f" {instruction(self._schema)}" if self._schema else "")
         images: list[str] = []
         for template in self._images:
@@ -181,8 +181,8 @@ class PromptVerb:
         if longest <= work.cut_at:
             what = f"the answer was cut at {work.cut_at:,} output tokens"
             if work.max_output is not None and work.max_output <= work.cut_at:
-                raise StepError("budget", f"{what}, and the budget allows no more", cut_at=work.cut_at)
-            raise StepError("context", f"{what}, and {model.id} gives no more", cut_at=work.cut_at)
+                raise StepError("budget", f"{what}; the budget does not allow more", cut_at=work.cut_at)
+            raise StepError("context", f"{what}; {model.id} cannot give more", cut_at=work.cut_at)
         return longest
 
     async def _call(self, work: AttemptContext, call: ToolCall) -> str:
@@ -215,7 +215,7 @@ def cut(reply: PromptReply, detail: str, allowed: int | None, most: int | None, 
     at = allowed or reply.tokens_out or len(reply.text) // CHARACTERS_PER_TOKEN + 1
     what = f"the answer was cut at {at:,} output tokens and cannot be used"
     if allowed is None or (most is not None and allowed >= most):
-        fix = "the model gives no more; ask for less, or name a model that gives more"
+        fix = "the model cannot give more; ask for a shorter answer, or name a model with a larger maximum"
         kind = "invalid" if escalate else "context"
         return StepError(kind, f"{what}: {fix}", detail=detail, cut_at=at)
     more = 2 * at if most is None else min(2 * at, most)

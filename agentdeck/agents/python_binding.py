@@ -52,12 +52,12 @@ def _call(place: AgentWithCode, target: str, function: Any) -> list[Issue]:
     if unknown:
         first = unknown[0]
         fix = f"add {first} to its needs" if first in definition.agents else likely_fix(first, sorted(known))
-        what = f"{target} takes {', '.join(unknown)}, which is no input, no need and not in with"
+        what = f"{target} takes {', '.join(unknown)}, which is neither an input nor a need nor in `with`"
         issues.append(place.issue(what, fix))
     if all(p.kind is not p.VAR_KEYWORD for p in parameters):
         names = [p.name for p in free]
         for key in agent.with_:
             if key not in names:
                 fix = likely_fix(key, names)
-                issues.append(place.issue(f"{target} does not take {key}", fix, "with", key, warning=True))
+                issues.append(place.issue(f"{target} has no parameter {key}", fix, "with", key, warning=True))
     return issues

@@ -83,7 +83,7 @@ class PythonVerb:
         try:
             parameters = inspect.signature(self._function).parameters.values()
         except (TypeError, ValueError):
-            what = f"{self._target} does not tell its parameters; name a function of your own that calls it"
+            what = f"{self._target} has no readable signature; name a function of your own that calls it"
             raise StepError("setup", what) from None
         for parameter in parameters:
             if parameter.kind is parameter.VAR_KEYWORD:
@@ -117,8 +117,8 @@ class PythonVerb:
             # This attempt was not cancelled: the agent awaited something of its own that was.
             raise _fault(error) from None
         except LoopBlocked:
-            what = "never awaited, so nothing else could go on; make it a plain function (def)"
-            raise StepError("timeout", f"{what} (attempt clock)", clock="attempt") from None
+            what = "never awaited, so no other step could run; make it a plain function (def)"
+            raise StepError("timeout", f"{what} (attempt timeout)", clock="attempt") from None
         except BaseException as error:
             # SystemExit, KeyboardInterrupt and GeneratorExit too: an agent cannot end the run.
             raise _fault(error) from None
@@ -153,7 +153,7 @@ class PythonVerb:
             )
         except asyncio.CancelledError:
             cancelled.set()
-            work.log("left behind: a thread cannot be stopped, it ends when the function returns", "warning")
+            work.log("abandoned: a thread cannot be stopped, it ends when the function returns", "warning")
             raise
         if type(result) is _Raised:
             raise _fault(result.error) from None
@@ -173,7 +173,7 @@ class PythonVerb:
             elif name in inputs:
                 found[name] = inputs[name]
             elif needed:
-                what = f"{self._target} takes {name}, which is no input, no need and not in with"
+                what = f"{self._target} takes {name}, which is neither an input nor a need nor in `with`"
                 raise StepError("setup", what)
         if self._rest:
             more: Mapping[str, Any] = with_ if work.agent.needs else {**inputs, **with_}

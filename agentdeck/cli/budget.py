@@ -33,9 +33,9 @@ LAST = 200
 @click.argument("amount", required=False, metavar="[AMOUNT]")
 @click.option("--tokens", is_flag=True, help="The amount is in tokens, not in dollars.")
 @click.option("--task", is_flag=True, help="The budget of each task, not of the run.")
-@click.option("--routing", is_flag=True, help="Have all that is left answered by the routing tier.")
+@click.option("--routing", is_flag=True, help="Send all remaining prompts to the routing tier.")
 @command_options
-@json_option("The budget, and what is left, as one JSON object.")
+@json_option("Print the budget and the forecast of the rest as one JSON object.")
 def budget(
     run: str,
     amount: str | None,
@@ -46,8 +46,9 @@ def budget(
     db: str | None,
     as_json: bool,
 ) -> int:
-    """Show the budget of a run, what the rest will cost and what can be done; or change it: +0.40 grants 40 cents
-    more, 2.50 is the whole of it from now on. A run that was parked for its budget goes on.
+    """Show the budget of a run, what the rest will cost and which commands help; or change it.
+
+    +0.40 adds 40 cents, 2.50 sets the whole budget. A run that was paused by its budget continues.
 
     \b
     Examples:
@@ -116,7 +117,7 @@ class _BudgetReport:
         if ledger is not None:
             yield f"budget     {_ledger(ledger)}"
         if self.accounts.lowest:
-            yield "tier       all that is left goes to the routing tier"
+            yield "tier       all remaining prompts go to the routing tier"
         for name, one in list(self.accounts.tasks.items())[:TASKS]:
             yield clean(f"task {name:<6}{_ledger(one)}")
         if row.state not in ("done", "failed", "cancelled"):
@@ -127,7 +128,11 @@ class _BudgetReport:
         open_ = self.view.tasks.opened - self.view.tasks.ended
         more = self.left.unopened
         not_begun = (
-            "; tasks not begun are not counted" if more is None else f" and {more:,} not begun" if more else ""
+            "; tasks that have not started are not counted"
+            if more is None
+            else f" and {more:,} not started"
+            if more
+            else ""
         )
         prompts = int(self.left.total("prompts") or 0)
         yield f"left       {plural(prompts, 'prompt')} of {plural(open_, 'open task')}{not_begun}"
@@ -149,7 +154,7 @@ class _BudgetReport:
         heads = ("agent", "left", "tokens", "each", "about", "on routing")
         yield from (clean(line) for line in table(heads, rows, right=range(1, 6)))
         yield ""
-        yield "what can be done"
+        yield "commands"
         yield from self._offers(*total)
 
     def _offers(self, tokens: float | None, usd: float | None, routing: float | None) -> Iterator[str]:
@@ -161,7 +166,10 @@ class _BudgetReport:
         if ledger is None:
             offers[f"agentdeck budget {run} --routing"] = f"{cheaper}: about {_usd(routing)}"
         elif ledger.usd is not None:
-            for rest, option, what in ((usd, "", "the rest as it is"), (routing, " --routing", cheaper)):
+            for rest, option, what in (
+                (usd, "", "the rest with the same tiers"),
+                (routing, " --routing", cheaper),
+            ):
                 amount = "AMOUNT" if rest is None else _up(grant(ledger, rest, "usd", self.largest[1]))
                 offers[f"agentdeck budget {run} +{amount}{option}"] = f"{what}: about {_usd(rest)}"
         else:
@@ -171,7 +179,7 @@ class _BudgetReport:
             offers[f"{command} --routing"] = f"{cheaper}, as many tokens"
         done = f"{plural(self.view.tasks.done, 'task')} done"
         results = sum(totals.steps["done"] for totals in self.view.agents.values())
-        offers[f"agentdeck cancel {run}"] = f"stop with what there is: {done}, {results:,} results kept"
+        offers[f"agentdeck cancel {run}"] = f"stop the run: {done}, its {results:,} results stay in the store"
         named = {with_db(command): what for command, what in offers.items()}
         wide = max(map(len, named))
         for command, what in named.items():

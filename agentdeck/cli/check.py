@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE…", type=click.Path())
-@json_option("One JSON object: files, and every issue with its place.")
+@json_option("Print one JSON object: files, and every issue with its position.")
 def check(files: tuple[str, ...], as_json: bool) -> int:
-    """Check workflow files, or a deck, and name every fault as file:line:column, what is wrong, and what to do.
-    Nothing is run.
+    """Check workflow files or a deck. Each fault is printed as file:line:column, what is wrong, and how to
+    fix it. Nothing is run.
 
     \b
     Examples:

@@ -37,7 +37,7 @@ def send(db: str | None, run: str, command: RunCommand, as_json: bool = False, b
 @run_argument
 @command_options
 def pause(run: str, by: str, db: str | None) -> int:
-    """Start nothing new in a run; what runs goes on. `resume` lets it go on.
+    """Pause a run: running steps finish, no new ones start. `resume` continues the run.
 
     \b
     Example:
@@ -50,7 +50,7 @@ def pause(run: str, by: str, db: str | None) -> int:
 @run_argument
 @command_options
 def drain(run: str, by: str, db: str | None) -> int:
-    """Let running steps finish, then stop the process that holds the run; `resume` goes on.
+    """Let running steps finish, then end the process that executes the run. `resume` continues it.
 
     \b
     Example:
@@ -61,14 +61,14 @@ def drain(run: str, by: str, db: str | None) -> int:
 
 @click.command()
 @run_argument
-@click.option("--task", metavar="TASK", help="This task only.")
+@click.option("--task", metavar="TASK", help="Only in this task.")
 @click.option(
-    "--step", metavar="STEP", shell_complete=complete.agents, help="This step only, in one task or in all."
+    "--step", metavar="STEP", shell_complete=complete.agents, help="Only this step, in one task or in all tasks."
 )
-@click.option("--now", is_flag=True, help="Kill running programs without the moment they have to end themselves.")
+@click.option("--now", is_flag=True, help="Kill running programs at once, without time to end by themselves.")
 @command_options
 def cancel(run: str, task: str | None, step: str | None, now: bool, by: str, db: str | None) -> int:
-    """Cancel a run, a task of it, or a step. What runs is stopped; programs get a moment to end themselves.
+    """Cancel a run, a task or a step. Running steps are stopped; programs get time to end by themselves.
 
     \b
     Examples:
@@ -85,8 +85,8 @@ def cancel(run: str, task: str | None, step: str | None, now: bool, by: str, db:
 @click.option("--task", metavar="TASK", default="1", show_default=True, help="In this task.")
 @command_options
 def skip(run: str, step: str, task: str, by: str, db: str | None) -> int:
-    """Go on without a step that has not ended: what needs it does not wait for it any more. What only needs
-    skipped steps is skipped too.
+    """Skip a step that has not ended: steps that need it no longer wait for it. A step whose needs are all
+    skipped is skipped too.
 
     \b
     Example:
@@ -100,7 +100,7 @@ def skip(run: str, step: str, task: str, by: str, db: str | None) -> int:
 @click.argument("task", metavar="TASK")
 @command_options
 def hurry(run: str, task: str, by: str, db: str | None) -> int:
-    """Let a task go before all others.
+    """Run a task before all others.
 
     \b
     Example:
@@ -112,10 +112,10 @@ def hurry(run: str, task: str, by: str, db: str | None) -> int:
 @click.command()
 @run_argument
 @click.argument("step", metavar="STEP", shell_complete=complete.agents)
-@click.option("--task", metavar="TASK", help="In this task; needed where the step waits in several.")
+@click.option("--task", metavar="TASK", help="In this task; required if the step waits in several tasks.")
 @command_options
 def release(run: str, step: str, task: str | None, by: str, db: str | None) -> int:
-    """Let a join go with what has arrived, instead of waiting for the rest.
+    """Start a step with what has arrived, without waiting for the rest of its needs.
 
     \b
     Example:
@@ -128,16 +128,18 @@ def release(run: str, step: str, task: str | None, by: str, db: str | None) -> i
 @run_argument
 @click.argument("step", metavar="STEP", shell_complete=complete.agents)
 @click.argument("answer", metavar="yes|no", type=click.Choice(["yes", "no"]))
-@click.option("--task", metavar="TASK", help="In this task; needed where the step waits in several.")
-@click.option("--field", "fields", multiple=True, metavar="NAME=VALUE", help="A value that the step asks for.")
+@click.option("--task", metavar="TASK", help="In this task; required if the step waits in several tasks.")
+@click.option(
+    "--field", "fields", multiple=True, metavar="NAME=VALUE", help="The value of a field that the step asks for."
+)
 @command_options
 def approve(
     run: str, step: str, answer: str, task: str | None, fields: tuple[str, ...], by: str, db: str | None
 ) -> int:
-    """Answer a step that asks a person.
+    """Approve or reject a step that asks for it.
 
-    Every field that the step declares without a default has to be given. The answer is recorded with your
-    account, this host, and the name of --by.
+    Fields without a default are required. The answer is recorded with your account, this host and the name given
+    with --by.
 
     \b
     Examples:

@@ -25,8 +25,11 @@ def show(db: str | None = None, file: str | None = None) -> int:
         say(f"{file}: " + ("this is a folder; name a file in it" if Path(file).is_dir() else "no such file"))
         return USAGE
     if not has_terminal():
-        say("the console needs a terminal, and there is none here")
-        hint(f"agentdeck run {file or 'FILE'}   runs a workflow without one; agentdeck --help shows all verbs")
+        say("the console needs a terminal, and stdin or stdout is not one")
+        hint(
+            f"agentdeck run {file or 'FILE'}   runs a workflow without a terminal; agentdeck --help lists "
+            "all commands"
+        )
         return USAGE
     from agentdeck.operations.settings import database
 
@@ -52,6 +55,6 @@ def report_left_running(engines: Iterable[EngineProcess], db: Path | None = None
     not the default one."""
     where = f" --db {shlex.quote(str(db))}" if db else ""
     for run in [engine.run for engine in engines if engine.ended is None]:
-        say(f"{run} executes without the console: agentdeck watch {run}{where}")
+        say(f"{run} continues in the background; follow it with: agentdeck watch {run}{where}")
     if db:
-        say(f"to open its store again: AGENTDECK_DB={shlex.quote(str(db))} agentdeck")
+        say(f"to open this store again: AGENTDECK_DB={shlex.quote(str(db))} agentdeck")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 ORDERS, BRIEF = 1000, 120
 WORKERS, BRIEF_WORKERS = 32, 64
-REMINDER = "demo  ·  p pauses and goes on  ·  t turns a limit  ·  ? shows all keys"
+REMINDER = "demo  ·  p pauses and continues  ·  t changes a limit  ·  ? shows all keys"
 SEED = 7
 COUNTRIES = ("DE", "FR", "NL", "PL", "SE", "US")
 NAMES = ("Ada", "Alan", "Barbara", "Edsger", "Frances", "Grace", "Hedy", "Katherine", "Niklaus", "Tony")
@@ -23,14 +23,14 @@ NAMES = ("Ada", "Alan", "Barbara", "Edsger", "Frances", "Grace", "Hedy", "Kather
 
 @click.command()
 @click.option(
-    "--db", metavar="FILE", type=click.Path(), help="The store; else demo.db in the user's data folder."
+    "--db", metavar="FILE", type=click.Path(), help="The store. Default: demo.db in the user's data folder."
 )
-@click.option("--tasks", type=click.IntRange(1, 100_000), metavar="N", help="How many orders.")
-@click.option("--workers", type=click.IntRange(1, 10_000), metavar="N", help="How many steps at once.")
+@click.option("--tasks", type=click.IntRange(1, 100_000), metavar="N", help="Number of orders.")
+@click.option("--workers", type=click.IntRange(1, 10_000), metavar="N", help="Number of steps that run at once.")
 def demo(db: str | None, tasks: int | None, workers: int | None) -> int:
     """Open the console on a bundled workflow that is already running: a thousand simulated orders.
 
-    Offline, without keys. Where there is no terminal it runs headless, with fewer orders.
+    It needs no network and no keys. Without a terminal it runs headless, with fewer orders.
 
     \b
     Examples:
@@ -56,10 +56,10 @@ def _headless(file: Path, db: Path, tasks: int, workers: int) -> int:
     from agentdeck.cli.error_output import DONE, FAILED, say
     from agentdeck.cli.run import run
 
-    say("no terminal here: the demo runs headless, with progress lines")
+    say("no terminal: the demo runs without the console and prints its progress")
     given = [str(file), "--db", str(db), "--tasks", str(_orders(db, tasks)), "--workers", str(workers)]
     code = run.main(given, "agentdeck run", standalone_mode=False)
-    say(f"all of it is in the store: agentdeck show last --db {shlex.quote(str(db))}")
+    say(f"everything is recorded in the store: agentdeck show last --db {shlex.quote(str(db))}")
     return DONE if code in (DONE, FAILED) else int(code)  # some orders fail by design
 
 

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 @click.argument("one", metavar="RUN", shell_complete=complete.runs)
 @click.argument("other", metavar="RUN", shell_complete=complete.runs)
 @db_option
-@json_option("All differences as one JSON object.")
+@json_option("Print all differences as one JSON object.")
 def diff(one: str, other: str, db: str | None, as_json: bool) -> None:
-    """Show where two runs part: definitions, durations, attempts, waiting, outputs, and the first step that
-    ended otherwise. Tasks are matched by their inputs.
+    """Show the differences between two runs: definitions, durations, attempts, waiting, outputs, and the first
+    step that ended differently. Tasks are matched by their inputs.
 
     \b
     Example:
@@ -92,10 +92,10 @@ def page(document: Diff) -> Iterator[str]:
     if rows:
         yield from table(("agent", "", one, other, ""), rows, right=(2, 3, 4))
     else:
-        yield "no agent took, tried or waited another way"
+        yield "agents     no difference in duration, attempts, waiting and cost"
     yield ""
     tasks = document.tasks
-    line = f"tasks      {tasks.same:,} with the same output, {tasks.parted:,} with another"
+    line = f"tasks      {tasks.same:,} with the same output, {tasks.parted:,} with a different one"
     for run, number in zip(document.runs, tasks.only, strict=True):
         line += f", {number:,} only in {run}" if number else ""
     yield line
@@ -103,7 +103,7 @@ def page(document: Diff) -> Iterator[str]:
         task = " / ".join(dict.fromkeys(divergence.tasks))
         yield ""
         first = f"first at {divergence.step}" if divergence.step else "in its output"
-        yield clean(f"task {task} parts {first}" + ("" if divergence.same_inputs else "; its inputs differ"))
+        yield clean(f"task {task} differs {first}" + ("" if divergence.same_inputs else "; its inputs differ"))
         states = divergence.step_states if divergence.step else divergence.states
         for run, state, output in zip(document.runs, states, divergence.outputs, strict=True):
             yield cut(clean(f"  {run}  {state or 'did not run':<9} {_short(output)}"))

@@ -22,7 +22,7 @@ from agentdeck.operations.settings import database
     "start",
     metavar="AGENT",
     shell_complete=complete.agents,
-    help="Share what comes before this agent, run the rest.",
+    help="Reuse the results before this agent, run the rest.",
 )
 @click.option(
     "--set",
@@ -32,10 +32,10 @@ from agentdeck.operations.settings import database
     help="inputs.n=5, or as in run: agents.a.timeout=5s.",
 )
 @db_option
-@click.option("--yes", is_flag=True, help="Approve whatever asks a person.")
+@click.option("--yes", is_flag=True, help="Approve every step that asks for approval.")
 @execution_options
 @by_option
-@json_option("Print one JSON object at the end: the summary.")
+@json_option("Print the summary as one JSON object at the end.")
 def fork(
     run: str,
     start: str | None,
@@ -48,9 +48,9 @@ def fork(
     by: str,
     as_json: bool,
 ) -> int:
-    """Start a new run that shares all results before AGENT; without it, all that did not fail.
+    """Start a new run that reuses all results before AGENT; without --from, all results of steps that succeeded.
 
-    The other run stays as it is. Shared results cost nothing and count as reused.
+    The other run does not change. Reused results cost nothing.
 
     \b
     Examples:
@@ -58,7 +58,7 @@ def fork(
       agentdeck fork last --from writer --set inputs.topic="Wood stoves"
       agentdeck fork last --set agents.writer.timeout=5m
 
-    Exit codes: 0 all done, 1 some steps finally failed, 2 usage or an invalid file, 3 the store or a
+    Exit codes: 0 all done, 1 some steps failed, 2 usage or an invalid file, 3 the store or a
     provider is unusable, 130 interrupted (resumable).
     """
     from agentdeck.cli.run_session import ExecutionOptions, conclude, resume_here
@@ -67,7 +67,7 @@ def fork(
     with open_store(db) as reader:
         row = relocated(reader, run, folder, author(by))
     made = fork_with_settings(database(db), row, start, settings, author(by))
-    say(f"{made.run} shares {plural(made.shared, 'result')} of {row.run}")
+    say(f"{made.run} reuses {plural(made.shared, 'result')} of {row.run}")
     with open_store(db) as reader:
         new = reader.run(made.run)
     return conclude(resume_here(new, ExecutionOptions(db, yes, wait, as_json, by, out)), as_json)

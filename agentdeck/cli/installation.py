@@ -14,9 +14,9 @@ from agentdeck.operations.settings import database, setting, user_file
 
 @click.command()
 @db_option
-@json_option("One JSON object.")
+@json_option("Print one JSON object.")
 def info(db: str | None, as_json: bool) -> None:
-    """Show versions and where things are.
+    """Show versions and the paths of the store, the configuration and the deck.
 
     \b
     Example:
@@ -44,19 +44,24 @@ def info(db: str | None, as_json: bool) -> None:
         print_document(facts)
         return
     for name, value in facts:
-        absent = "none: prompts are simulated" if name == "deck" else "none yet"
+        absent = "none; prompts are simulated" if name == "deck" else "none yet"
         out(f"{name.replace('_', ' '):<10} {absent if value is None else value}")
 
 
 @click.command()
 @db_option
-@click.option("--workers", type=click.IntRange(1, 10_000), metavar="N", help="As it would be with this flag.")
-@json_option("One JSON object: by name the value, its origin and place.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 10_000),
+    metavar="N",
+    help="Show the settings as they would be with this option.",
+)
+@json_option("Print one JSON object: name, value, origin and place of each setting.")
 def config(db: str | None, workers: int | None, as_json: bool) -> None:
     """Show each setting and where it comes from: flag, env, project, user or default.
 
-    Settings are `db` and `workers`: as a flag, as AGENTDECK_DB and AGENTDECK_WORKERS, or as a line of
-    .agentdeck.toml in the working folder or of config.toml in the user's.
+    The settings are `db` and `workers`: an option, AGENTDECK_DB and AGENTDECK_WORKERS, or a line of
+    .agentdeck.toml in the working folder or of config.toml in the user's configuration folder.
 
     \b
     Example:

@@ -44,7 +44,7 @@ class Listing(click.Group):
 
 @click.group(cls=Listing, subcommand_metavar="[RUN] | VERB …")
 def letters() -> None:
-    """Dead letters: steps that failed for good, of a run or of all, grouped by cause.
+    """List dead letters: steps that failed for good, of one run or of all, grouped by cause.
 
     \b
     Examples:
@@ -59,9 +59,9 @@ def letters() -> None:
 @click.argument("run", metavar="[RUN]", required=False, shell_complete=complete.runs)
 @click.option("--state", default="open", metavar="STATE", help="open, retried, closed, dropped, or all.")
 @db_option
-@json_option("A JSON list of causes, with their letters.")
+@json_option("Print a JSON list of causes, with their dead letters.")
 def listed(run: str | None, state: str, db: str | None, as_json: bool) -> None:
-    """List letters by cause, the most frequent first.
+    """List dead letters by cause, the most frequent first.
 
     \b
     Examples:
@@ -78,11 +78,11 @@ def listed(run: str | None, state: str, db: str | None, as_json: bool) -> None:
         print_document(causes_document(groups))
         return
     if not found:
-        click.echo("no letters", err=True)
+        click.echo("no dead letters", err=True)
     for cause, some in groups:
         last = some[-1]
         text = f"{last.agent}: {last.fault.kind}: {last.fault.message}"
-        out(clean(f"{cause}  {plural(len(some), 'letter')}  {text}"))
+        out(clean(f"{cause}  {plural(len(some), 'dead letter')}  {text}"))
         rows = [
             (
                 str(one.id),
@@ -103,9 +103,9 @@ def listed(run: str | None, state: str, db: str | None, as_json: bool) -> None:
 @letters.command()
 @click.argument("letter", metavar="ID", type=int)
 @db_option
-@json_option("One JSON object.")
+@json_option("Print one JSON object.")
 def show(letter: int, db: str | None, as_json: bool) -> None:
-    """Show a letter: its error, inputs, attempts and the version it failed under.
+    """Show a dead letter: its error, inputs, attempts and the definition it failed under.
 
     \b
     Example:
@@ -122,7 +122,7 @@ def show(letter: int, db: str | None, as_json: bool) -> None:
     if as_json:
         print_document(letter_document(one))
         return
-    out(f"letter {one.id}  {one.state}" + (clean(f": {one.why}") if one.why else ""))
+    out(f"dead letter {one.id}  {one.state}" + (clean(f": {one.why}") if one.why else ""))
     out(clean(f"run {one.run}, task {one.task}, step {one.step}, {one.attempts} attempts, {moment(one.at)}"))
     out(f"definition {one.identity[:12]}  cause {one.cause}")
     out(clean(f"{one.fault.kind}: {one.fault.message}"))
@@ -130,26 +130,32 @@ def show(letter: int, db: str | None, as_json: bool) -> None:
         out(clean(one.fault.detail, lines=True))
     if undecided:
         took_effect, again = choices(one.id)
-        out(with_db(f"Then decide it:\n  {took_effect}   (JSON or text; nothing is executed)"))
+        out(with_db(f"Then decide:\n  {took_effect}   (JSON or text; nothing is executed)"))
         out(with_db(f"  {again}   (it is executed again)"))
     out(clean(json.dumps(one.inputs, ensure_ascii=False, indent=2), lines=True))
 
 
 @letters.command()
 @click.argument("ids", metavar="[ID]…", type=int, nargs=-1)
-@click.option("--cause", metavar="CAUSE", help="All open letters of this cause.")
-@click.option("--all", "everyone", is_flag=True, help="All open letters.")
-@click.option("--run", metavar="RUN", shell_complete=complete.runs, help="Of this run only.")
+@click.option("--cause", metavar="CAUSE", help="All open dead letters of this cause.")
+@click.option("--all", "everyone", is_flag=True, help="All open dead letters.")
+@click.option("--run", metavar="RUN", shell_complete=complete.runs, help="Only of this run.")
 @click.option(
-    "--set", "settings", multiple=True, metavar="inputs.NAME=VALUE", help="Another input for the tasks."
+    "--set", "settings", multiple=True, metavar="inputs.NAME=VALUE", help="Change an input of the tasks."
 )
-@click.option("--try-one", is_flag=True, help="Run one of each cause, and the rest only if that went well.")
-@click.option("--took-effect", metavar="RESULT", help="It did, with this result (JSON or text); execute nothing.")
-@click.option("--again", is_flag=True, help="It did not take effect, or may do so twice: execute it again.")
+@click.option("--try-one", is_flag=True, help="Run one of each cause first, and the rest only if it succeeds.")
+@click.option(
+    "--took-effect",
+    metavar="RESULT",
+    help="The step took effect: record this result (JSON or text), execute nothing.",
+)
+@click.option(
+    "--again", is_flag=True, help="Execute the step again: it took no effect, or may take effect twice."
+)
 @by_option
 @execution_options
 @db_option
-@json_option("Print one JSON object per run: the summary.")
+@json_option("Print the summary of each run as one JSON object.")
 def retry(
     ids: tuple[int, ...],
     cause: str | None,
@@ -166,10 +172,10 @@ def retry(
     db: str | None,
     as_json: bool,
 ) -> int:
-    """Run letters again, with what depended on them; what succeeds is closed.
+    """Run dead letters again, with the steps that depended on them. Those that succeed are closed.
 
-    The letter of a `once` step that may have taken effect is decided first: with --took-effect, the result is
-    recorded under its key and nothing is executed; with --again, the step is executed again.
+    Of a `once` step that may have taken effect, the outcome is decided first: --took-effect records the result
+    under its key and executes nothing; --again executes the step again.
 
     \b
     Examples:
@@ -180,18 +186,18 @@ def retry(
       agentdeck letters retry 3 --took-effect '{"receipt": 17}'
       agentdeck letters retry 3 --again
 
-    Exit codes: 0 these letters and what depended on them are done, 1 some of it failed again, 2 usage or an
-    invalid file, 3 the store or a provider is unusable, 130 interrupted (resumable).
+    Exit codes: 0 the dead letters and the steps that depended on them are done, 1 some failed again, 2 usage or
+    an invalid file, 3 the store or a provider is unusable, 130 interrupted (resumable).
     """
     from agentdeck.cli.retry import execute, show_plan
     from agentdeck.cli.run_session import ExecutionOptions
     from agentdeck.operations.letters import by_cause, plans_for
 
     if bool(ids) + (cause is not None) + everyone != 1:
-        raise click.UsageError("say which letters: their ids, --cause CAUSE, or --all")
+        raise click.UsageError("name the dead letters: their ids, --cause CAUSE, or --all")
     chosen = _choose(db, ids, cause, run)
     if not chosen:
-        click.echo("no letters", err=True)
+        click.echo("no dead letters", err=True)
         return 0
     _check_one_run(chosen, out, folder)
     options = ExecutionOptions(db, wait=wait, as_json=as_json, by=by, out=out)
@@ -235,9 +241,9 @@ def _choose(db: str | None, ids: Sequence[int], cause: str | None, run: str | No
 def _check_one_run(chosen: Sequence[Letter], out: str | None, folder: Path | None) -> None:
     """Raises UsageError if the letters are of several runs and an option belongs to one run."""
     several = len({one.run for one in chosen}) > 1
-    for value, what in ((out, "--out takes the tasks of one run"), (folder, "--folder is that of one run")):
+    for value, what in ((out, "--out takes the tasks of one run"), (folder, "--folder belongs to one run")):
         if several and value is not None:
-            raise click.UsageError(f"{what}, and these letters are of several: add --run RUN")
+            raise click.UsageError(f"{what}, but these dead letters belong to several runs: add --run RUN")
 
 
 def _decide(chosen: Sequence[Letter], took_effect: str | None, again: bool, options: ExecutionOptions) -> None:
@@ -250,10 +256,10 @@ def _decide(chosen: Sequence[Letter], took_effect: str | None, again: bool, opti
     if took_effect is not None and again:
         raise click.UsageError("--took-effect and --again exclude each other: it took effect, or it did not")
     if took_effect is not None and len(chosen) != 1:
-        raise click.UsageError("--took-effect takes one letter: each has its own result")
+        raise click.UsageError("--took-effect takes one dead letter, as each has its own result")
     result = None if took_effect is None else (json_or_text(took_effect),)
     keys = decide(database(options.db), chosen, result, author(options.by))
-    effect = "will be executed again" if result is None else "is recorded with this result, and not executed"
+    effect = "will be executed again" if result is None else "is recorded with this result; nothing is executed"
     for key in dict.fromkeys(keys.values()):
         say(f"once key {key} {effect}")
 
@@ -271,18 +277,21 @@ def _try(plan: RetryPlan, options: ExecutionOptions) -> bool:
         for task, step, failed in trial_results(reader, plan, newest):
             if failed is not None:
                 succeeded = False
-                say(f"task {task}: {step} failed again: {failed.fault.message}; the rest is left as it is")
+                say(
+                    f"task {task}: {step} failed again: {failed.fault.message}; the other dead letters were not "
+                    "retried"
+                )
             else:
-                say(f"task {task}: {step} went well")
+                say(f"task {task}: {step} succeeded")
     return succeeded
 
 
 @letters.command()
 @click.argument("ids", metavar="ID…", type=int, nargs=-1, required=True)
-@click.option("--why", required=True, metavar="TEXT", help="Why it need not run again.")
+@click.option("--why", required=True, metavar="TEXT", help="The reason.")
 @command_options
 def drop(ids: tuple[int, ...], why: str, by: str, db: str | None) -> None:
-    """Close letters without running them. The reason is recorded with its author.
+    """Close dead letters without running them. The reason and its author are recorded.
 
     \b
     Example:
@@ -293,7 +302,7 @@ def drop(ids: tuple[int, ...], why: str, by: str, db: str | None) -> None:
     with open_store(db) as reader:
         chosen = operations.open_letters_by_id(reader, ids)
     operations.drop(database(db), chosen, why, author(by))
-    out(f"{plural(len(chosen), 'letter')} dropped")
+    out(f"{plural(len(chosen), 'dead letter')} dropped")
 
 
 @letters.command()
@@ -301,7 +310,7 @@ def drop(ids: tuple[int, ...], why: str, by: str, db: str | None) -> None:
 @click.option("--state", default="open", metavar="STATE", help="open, retried, closed, dropped, or all.")
 @db_option
 def export(run: str | None, state: str, db: str | None) -> None:
-    """Print letters as JSON lines.
+    """Print dead letters as JSON lines.
 
     \b
     Example:

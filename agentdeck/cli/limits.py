@@ -32,11 +32,11 @@ HELD = 4
 @run_argument
 @click.argument("changes", nargs=-1, metavar="[NAME=VALUE…]")
 @command_options
-@json_option("The current values as one JSON object.")
+@json_option("Print the current values as one JSON object.")
 def limits(run: str, changes: tuple[str, ...], by: str, db: str | None, as_json: bool) -> int:
-    """Print the limits of a run, what uses them and who waits; or change them while it runs.
+    """Print the limits of a run, what uses them and which steps wait; or change them while it runs.
 
-    `limits save RUN [FILE]` writes what was changed into the workflow's file, which keeps its comments.
+    `limits save RUN [FILE]` writes the changed limits into the workflow file, whose comments stay.
 
     \b
     Examples:
@@ -85,14 +85,14 @@ def _save(db: str | None, args: tuple[str, ...]) -> int:
     from agentdeck.operations.limits import save_changed_limits
 
     if not 1 <= len(args) <= 2:
-        raise UsageError("say which run: agentdeck limits save RUN [FILE]")
+        raise UsageError("name the run: agentdeck limits save RUN [FILE]")
     with open_store(db) as reader:
         run = reader.run(args[0]).run
         saved = save_changed_limits(reader, run, Path(args[1]) if len(args) == 2 else None)
     if not saved.limits:
         say(f"{run}: no limit was changed")
     elif not saved.written:
-        say(f"{saved.file} says so already")
+        say(f"{saved.file} already has these values")
     else:
         for name, value in saved.limits.items():
             out(clean(f"{saved.file}: {name} = {_shown(name, value)}"))
@@ -145,7 +145,7 @@ def _use_of_agent(agent: str, limit: str, value: Data, view: RunView, ready: Map
             for task in view.open.values()
             for step in task.steps.values()
         )
-        return f"{retries:,} to be tried again" if retries else ""
+        return f"{retries:,} waiting for a retry" if retries else ""
     return ""
 
 
@@ -174,4 +174,4 @@ def held_up(view: RunView) -> Iterator[str]:
     steps = [step for task in view.open.values() for step in task.steps.values()]
     whys = Counter(step.why for step in steps if step.state == "ready" and step.why)
     for why, many in whys.most_common(HELD):
-        yield cut(clean(f"held up    {plural(many, 'step')}: {why}"))
+        yield cut(clean(f"waiting    {plural(many, 'step')}: {why}"))

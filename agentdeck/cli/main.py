@@ -40,18 +40,18 @@ MODULES = {verb: module for verbs in SECTIONS.values() for verb, module in verbs
 #: The one-line help of the verbs that are no actions; the registry of actions has that of the others.
 HELP = {
     "demo": "Open the console on a workflow that is already running.",
-    "check": "Check workflow files, and name every fault.",
-    "plan": "Show what would run, in what order, and how long at best.",
+    "check": "Check workflow files and list every fault.",
+    "plan": "Show what would run, in which order, and the shortest possible duration.",
     "show": "Show one run: counts, agents, waiting, timeline.",
     "watch": "Follow a run live, from any process.",
-    "step": "Tell the story of one step: inputs, attempts, output.",
-    "events": "Print everything that happened in a run, in order.",
+    "step": "Show one step: inputs, attempts, output.",
+    "events": "Print all events of a run, in order.",
     "results": "Print or write the final state of every task.",
-    "diff": "Show where two runs part.",
-    "backup": "Copy the store into a file while runs go on.",
+    "diff": "Show the differences between two runs.",
+    "backup": "Copy the store into a file, also while runs execute.",
     "otel": "Send what runs did to a receiver of OpenTelemetry.",
     "config": "Show each setting and where it comes from.",
-    "info": "Show versions and where things are.",
+    "info": "Show versions and the paths of the store, the configuration and the deck.",
     "schema": "Print the JSON Schema of workflow files.",
     "completion": "Print a shell's completion script.",
 }
@@ -87,7 +87,7 @@ class LazyGroup(click.Group):
             ctx.exit(show(file=name))
         if name not in MODULES and not name.startswith("-"):
             near = difflib.get_close_matches(name, MODULES, n=1)
-            ctx.fail(f"there is no verb {name}" + (f"; did you mean {near[0]}?" if near else ""))
+            ctx.fail(f"there is no command {name}" + (f"; did you mean {near[0]}?" if near else ""))
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -127,10 +127,11 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 def cli(ctx: click.Context) -> None:
     """An operator's console for multi-agent workflows, in the terminal.
 
-    Without a verb the console opens; with a workflow FILE it opens on that. The first time: agentdeck demo.
+    Without a command the console opens; with a workflow FILE it opens on that file. To look around:
+    agentdeck demo.
     RUN is a run's id, the beginning of one, or `last`.
 
-    Exit codes: 0 all done, 1 some steps finally failed, 2 usage or an invalid file, 3 the store, a provider or
+    Exit codes: 0 all done, 1 some steps failed, 2 usage or an invalid file, 3 the store, a provider or
     the output is unusable, 130 interrupted (resumable).
     """
     if ctx.invoked_subcommand is None:

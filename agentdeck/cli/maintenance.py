@@ -27,9 +27,9 @@ LARGE = 1_000_000
 @click.command()
 @click.argument("file", metavar="FILE", type=click.Path())
 @db_option
-@click.option("--force", is_flag=True, help="Replace FILE if it is there.")
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 def backup(file: str, db: str | None, force: bool) -> None:
-    """Copy the store as it is now into FILE, while runs go on; the copy is checked. To use it: --db FILE.
+    """Copy the current store into FILE and check the copy. Runs continue meanwhile. To use the copy: --db FILE.
 
     \b
     Example:
@@ -41,19 +41,19 @@ def backup(file: str, db: str | None, force: bool) -> None:
 
 
 @click.command()
-@click.option("--older", metavar="TIME", help="Runs that ended longer ago than this: 30d, 12h.")
-@click.option("--keep", type=click.IntRange(0), metavar="N", help="Never the newest N runs.")
-@click.option("--dry-run", is_flag=True, help="Only say what would go.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--older", metavar="TIME", help="Delete runs that ended longer ago than this: 30d, 12h.")
+@click.option("--keep", type=click.IntRange(0), metavar="N", help="Keep the newest N runs.")
+@click.option("--dry-run", is_flag=True, help="Only print what would be deleted.")
+@click.option("--yes", is_flag=True, help="Delete without asking.")
 @db_option
-@json_option("One JSON object: what went, or with --dry-run what would.")
+@json_option("Print one JSON object: what was deleted, or would be with --dry-run.")
 def prune(
     older: str | None, keep: int | None, dry_run: bool, yes: bool, db: str | None, as_json: bool
 ) -> int | None:
-    """Delete old runs with all that belongs to them, and give their space back to the disk.
+    """Delete old runs with all that belongs to them, and free their disk space.
 
-    A run that a process holds is never touched. One that could still be resumed goes only by --older, counted
-    from its last event. Runs that execute meanwhile are not held up.
+    A run that a process executes is never deleted. One that could still be resumed is deleted only with --older,
+    counted from its last event. Executing runs are not delayed.
 
     \b
     Examples:
@@ -79,8 +79,8 @@ def prune(
         for line in _page(found):
             click.echo(line, err=True)
         if not sys.stdin.isatty():
-            raise UsageError("nobody to ask here; say --yes")
-        if not click.confirm(f"delete {plural(len(found), 'run')} for good?", err=True):
+            raise UsageError("no terminal to ask on; add --yes to delete")
+        if not click.confirm(f"delete {plural(len(found), 'run')}? This cannot be undone.", err=True):
             return 1
     pruned = delete(path, found)
     if as_json:
@@ -90,7 +90,10 @@ def prune(
     counts += f" {plural(pruned.results, 'result')}"
     out(f"{plural(pruned.runs, 'run')} deleted, with {counts}; {size(pruned.freed)} freed")
     if pruned.left > LARGE:
-        say(f"{size(pruned.left)} in the file are free and will be used again; somebody reads it just now")
+        say(
+            f"{size(pruned.left)} of the file are free for reuse, but not returned to the disk, as another "
+            "process is reading the store"
+        )
     return None
 
 

@@ -34,7 +34,10 @@ def with_db(text: str) -> str:
 
 def db_option(function: F) -> F:
     """`--db FILE`."""
-    about = "The store; else AGENTDECK_DB, the project's or the user's file, or the default place."
+    about = (
+        "The store. Default: AGENTDECK_DB, the settings file of the project or the user, or the "
+        "user's data folder."
+    )
     option = click.option("--db", metavar="FILE", type=click.Path(), callback=_remember_db, help=about)
     return option(function)
 
@@ -51,25 +54,28 @@ def json_option(about: str) -> Callable[[F], F]:
 
 def by_option(function: F) -> F:
     """`--by NAME`."""
-    about = "Who decides this, where several people share the account; recorded beside it."
+    about = "Your name, if several people share the account; recorded with the command."
     return click.option("--by", metavar="NAME", default="", help=about)(function)
 
 
 def out_option(function: F) -> F:
     """`--out FILE`."""
-    about = "Write a JSON line per task, in its final state."
+    about = "Write one JSON line per ended task to this file."
     return click.option("--out", metavar="FILE", type=click.Path(), help=about)(function)
 
 
 def folder_option(function: F) -> F:
     """`--folder DIR`."""
-    about = "Where the workflow is now, if its folder has moved since; recorded with the run."
+    about = "The current folder of the workflow, if it was moved; recorded with the run."
     return click.option("--folder", metavar="DIR", type=click.Path(path_type=Path), help=about)(function)
 
 
 def wait_option(function: F) -> F:
     """`--wait`. A process with a terminal waits without it, see `has_operator`."""
-    about = "Wait for an operator where nothing can go on; without a terminal the run stops then, resumable."
+    about = (
+        "Wait when nothing can continue without an operator. Without this and without a terminal, the "
+        "run stops and can be resumed."
+    )
     return click.option("--wait", is_flag=True, help=about)(function)
 
 

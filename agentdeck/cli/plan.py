@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("file", metavar="FILE", type=click.Path())
-@click.option("--tasks", metavar="FILE|N", type=click.Path(), help="A task file, or how many tasks.")
-@click.option("--workers", type=click.IntRange(1, 10_000), metavar="N", help="How many steps at once.")
+@click.option("--tasks", metavar="FILE|N", type=click.Path(), help="A task file, or a number of tasks.")
+@click.option("--workers", type=click.IntRange(1, 10_000), metavar="N", help="Number of steps that run at once.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change a setting, as in `run`.")
 @db_option
-@json_option("The plan as one JSON object.")
+@json_option("Print the plan as one JSON object.")
 def plan(
     file: str, tasks: str | None, workers: int | None, settings: tuple[str, ...], db: str | None, as_json: bool
 ) -> None:
-    """Show levels, critical path, slack, lower bound, and what will be run: commands, modules, hosts. Nothing
-    is run. Durations are those of earlier runs, where there were some.
+    """Show levels, critical path, slack, lower bound, and what will be executed: commands, modules, hosts.
+    Nothing is run. Durations are those of earlier runs, if there are any.
 
     \b
     Examples:
@@ -86,7 +86,7 @@ def _number(tasks: str | None, definition: Definition) -> int:
         return 1
     if tasks.replace("_", "").isdigit():
         if (number := int(tasks)) < 1:
-            raise UsageError("--tasks: a plan is for one task at least")
+            raise UsageError("--tasks: a plan needs at least one task")
         return number
     names = dict.fromkeys(definition.inputs)  # of -i, only the names are known
     return TaskFile(tasks, definition, names).count()
@@ -123,11 +123,13 @@ def page(made: Plan, answering: Mapping[str, str]) -> Iterator[str]:
     yield clean(f"critical path  {' → '.join(made.critical_path)}  ({seconds(made.path_seconds)})")
     yield f"lower bound    {seconds(made.lower_bound)}"
     if made.uncounted:
-        yield clean(f"sequential     not known: the items of {', '.join(made.uncounted)} are counted in the run")
+        yield clean(
+            f"sequential     unknown: the number of items of {', '.join(made.uncounted)} is known only in the run"
+        )
     else:
         yield f"sequential     {seconds(made.sequential)}"
     if made.assumed:
-        yield clean(f"assumed        1 s each for {', '.join(made.assumed)}: no earlier run says")
+        yield clean(f"assumed        1 s each for {', '.join(made.assumed)}: no earlier run has measured them")
     for heading, targets in made.targets().items():
         if named := [f"{one}: {answering[one]}" if one in answering else one for one in targets]:
             yield clean(f"{heading:<14} {named[0]}")

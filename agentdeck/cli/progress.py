@@ -76,7 +76,7 @@ def approval_pending(run: str, definition: Definition, asked: ev.Noted) -> str:
     an answer, except those of a sub-workflow's step, whose definition is not at hand."""
     agent = None if "/" in asked.task else definition.agents.get(asked.step.partition("[")[0])
     question = agent.does if agent is not None and isinstance(agent.does, Approve) else None
-    return f"task {asked.task} waits for a person: {command(run, asked.task, asked.step, question)}"
+    return f"task {asked.task} waits for an approval: {command(run, asked.task, asked.step, question)}"
 
 
 def announcement(run: str, definition: Definition, event: ev.Event) -> str:
@@ -148,9 +148,9 @@ class PlainNarrator:
                 workers = plural(_workers(event.limits), "worker")
                 self.say(f"{run} started: {event.workflow}, {workers}{tasks}{mark}")
             case ev.RunResumed():
-                self.say(f"{self.run} resumed, {plural(self.ended, 'task')} had ended")
+                self.say(f"{self.run} resumed, {plural(self.ended, 'task')} already ended")
             case ev.RunUnpaused():
-                self.say("goes on")
+                self.say("continued")
             case ev.LimitChanged(name=name, old=old, new=new) if event.who != AUTO:
                 before, after = ("none" if value is None else value for value in (old, new))
                 self.say(f"limit {name}: {before} → {after}")
@@ -163,7 +163,7 @@ class PlainNarrator:
         if self.failures <= FAILURES:
             self.say(text)
         elif self.failures == FAILURES + 1:
-            self.say(f"… more failures are not told here: agentdeck show {self.run}")
+            self.say(f"… further failures are not printed; list them with: agentdeck show {self.run}")
 
     def _report_tenth(self) -> None:
         if self.total is None or self.total < 10:

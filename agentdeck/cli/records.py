@@ -32,10 +32,9 @@ POLL = 0.1
 @click.command()
 @run_argument
 @db_option
-@json_option("JSON lines, one per event.")
+@json_option("Print one JSON object per event.")
 def events(run: str, db: str | None, as_json: bool) -> None:
-    """Print the log of a run, in order: everything that happened. RUN is an id, the beginning of one, or
-    `last`.
+    """Print all events of a run, in order. RUN is an id, the beginning of one, or `last`.
 
     \b
     Examples:
@@ -71,16 +70,16 @@ def event_line(row: dict[str, Data]) -> str:
 @click.command()
 @run_argument
 @db_option
-@json_option("JSON lines, one per event.")
+@json_option("Print one JSON object per event.")
 def watch(run: str, db: str | None, as_json: bool) -> int:
-    """Follow a run live until it ends: all events from its first one. Ctrl-C stops watching, not the run.
+    """Follow a run until it ends, from its first event on. Ctrl-C stops watching; the run continues.
 
     \b
     Examples:
       agentdeck watch last
       agentdeck watch last --json
 
-    Exit codes: 0 it ended done, 1 failed or cancelled, 130 it was interrupted.
+    Exit codes: 0 the run succeeded, 1 it failed or was cancelled, 130 it was interrupted.
     """
     import sys
     import time
@@ -99,7 +98,7 @@ def watch(run: str, db: str | None, as_json: bool) -> int:
                 break
             time.sleep(POLL)
     if row.state == "interrupted":
-        say(f"{row.run} is interrupted; go on with: agentdeck resume {row.run}")
+        say(f"{row.run} is interrupted; to continue it: agentdeck resume {row.run}")
         return INTERRUPTED
     return DONE if row.state == "done" else FAILED
 
@@ -111,11 +110,11 @@ def watch(run: str, db: str | None, as_json: bool) -> int:
     "--agent",
     metavar="NAME",
     shell_complete=complete.agents,
-    help="Of this agent, or of one step of it (name[0]).",
+    help="Only of this agent, or of one of its steps (name[0]).",
 )
-@click.option("--task", metavar="TASK", help="Of this task.")
-@click.option("--tail", type=click.IntRange(1), metavar="N", help="The last so many lines.")
-@json_option("JSON lines, one per line.")
+@click.option("--task", metavar="TASK", help="Only of this task.")
+@click.option("--tail", type=click.IntRange(1), metavar="N", help="Print only the last lines, this many.")
+@json_option("Print one JSON object per line.")
 def logs(run: str, db: str | None, agent: str | None, task: str | None, tail: int | None, as_json: bool) -> None:
     """Print what agents logged. RUN is an id, the beginning of one, or `last`.
 
@@ -175,5 +174,5 @@ def results(run: str, out: str | None, db: str | None) -> None:
         ended, opened = write_results(out, states)
     except OSError as error:
         raise OutputError(f"{out}: {error.strerror or error}") from None
-    left = f"; {opened - ended:,} have not ended" if opened > ended else ""
+    left = f"; {opened - ended:,} have not ended yet" if opened > ended else ""
     click.echo(f"{name}: {ended:,} task{'' if ended == 1 else 's'} in {out}{left}", err=True)

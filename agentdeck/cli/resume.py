@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run", metavar="[RUN]", required=False, shell_complete=complete.runs)
-@click.option("--all", "everyone", is_flag=True, help="Every run that was interrupted, one after the other.")
+@click.option("--all", "everyone", is_flag=True, help="Resume all interrupted runs, one after another.")
 @db_option
-@click.option("--yes", is_flag=True, help="Approve whatever asks a person.")
+@click.option("--yes", is_flag=True, help="Approve every step that asks for approval.")
 @execution_options
-@click.option("--accept-changes", is_flag=True, help="Go on with modules and images as they are now.")
+@click.option(
+    "--accept-changes", is_flag=True, help="Continue with the current modules and images, although they changed."
+)
 @by_option
-@json_option("Print one JSON object at the end of each run: the summary.")
+@json_option("Print the summary of each run as one JSON object.")
 def resume(
     run: str | None,
     everyone: bool,
@@ -43,28 +45,28 @@ def resume(
     by: str,
     as_json: bool,
 ) -> int:
-    """Go on with a run whose process died or drained: nothing recorded is run again.
+    """Continue a run that was drained or whose process died. Recorded results are not computed again.
 
-    A run that is alive and paused is told to go on, and this returns at once. Tasks and definitions are those of
-    the launch, whatever became of their files; Python modules and images are compared with their hashes at the
-    launch, and a difference is refused without --accept-changes.
+    For a paused run, this sends `resume` to its process and returns at once. Tasks and definitions are those
+    recorded at the launch. Python modules and images are compared with their hashes of the launch; if they
+    differ, --accept-changes is required.
 
     \b
     Examples:
       agentdeck resume last
       agentdeck resume --all
 
-    Exit codes: 0 all done, 1 some steps finally failed, 2 usage or an invalid file, 3 the store or a
+    Exit codes: 0 all done, 1 some steps failed, 2 usage or an invalid file, 3 the store or a
     provider is unusable, 130 interrupted (resumable).
     """
     from agentdeck.cli.run_session import ExecutionOptions
 
     if (run is None) is not everyone:
-        raise click.UsageError("say which run, or --all")
+        raise click.UsageError("name a run, or use --all")
     if everyone and out is not None:
         raise click.UsageError("--out takes the tasks of one run; leave out --all")
     if everyone and folder is not None:
-        raise click.UsageError("--folder is that of one run; leave out --all")
+        raise click.UsageError("--folder belongs to one run; leave out --all")
     options = ExecutionOptions(db, yes, wait, as_json, by, out)
     with open_store(db) as reader:
         if run is not None:
@@ -95,7 +97,9 @@ def _resume(row: RunRow, options: ExecutionOptions, accept_changes: bool) -> int
         refuse_out(row, options)
         return send(options.db, row.run, unpause(), options.as_json, options.by)
     if row.state == "running":
-        raise UsageError(f"{row.run} is running, in process {row.pid} on {row.host}; agentdeck watch {row.run}")
+        raise UsageError(
+            f"{row.run} is running in process {row.pid} on {row.host}; follow it with: agentdeck watch {row.run}"
+        )
     row, notice = adopt_python_file(database(options.db), row, author(options.by), accept=accept_changes)
     if notice:
         say(notice)

@@ -24,24 +24,24 @@ if TYPE_CHECKING:
 
 @click.command()
 @run_argument
-@click.option("--failed", is_flag=True, help="All that failed; so it is without any option.")
-@click.option("--agent", metavar="AGENT", shell_complete=complete.agents, help="What failed of this agent.")
+@click.option("--failed", is_flag=True, help="Retry everything that failed (the default).")
+@click.option("--agent", metavar="AGENT", shell_complete=complete.agents, help="Only failed steps of this agent.")
 @click.option("--task", metavar="TASK", help="Only in this task.")
 @click.option(
     "--from",
     "start",
     metavar="AGENT",
     shell_complete=complete.agents,
-    help="This agent and everything after it, failed or not.",
+    help="Run this agent and everything after it again, failed or not.",
 )
 @click.option(
-    "--set", "settings", multiple=True, metavar="inputs.NAME=VALUE", help="Another input for its tasks."
+    "--set", "settings", multiple=True, metavar="inputs.NAME=VALUE", help="Change an input of the tasks."
 )
-@click.option("--yes", is_flag=True, help="Do not ask whether to go.")
+@click.option("--yes", is_flag=True, help="Start without asking.")
 @by_option
 @execution_options
 @db_option
-@json_option("Print one JSON object at the end: the summary.")
+@json_option("Print the summary as one JSON object at the end.")
 def retry(
     run: str,
     failed: bool,
@@ -57,9 +57,9 @@ def retry(
     db: str | None,
     as_json: bool,
 ) -> int:
-    """Run again what failed, with what depended on it. Earlier attempts stay in the history.
+    """Run again what failed, with the steps that depended on it. Earlier attempts stay recorded.
 
-    Says first what will run; on a terminal it asks before it goes.
+    Prints what will run; on a terminal it asks before it starts.
 
     \b
     Examples:
@@ -67,7 +67,7 @@ def retry(
       agentdeck retry last --agent payment --set inputs.country=FR
       agentdeck retry last --from payment --yes
 
-    Exit codes: 0 what was to run again is done, 1 some of it finally failed, 2 usage or an invalid file, 3 the
+    Exit codes: 0 all retried steps succeeded, 1 some failed again, 2 usage or an invalid file, 3 the
     store or a provider is unusable, 130 interrupted (resumable).
     """
     from agentdeck.cli.run_session import ExecutionOptions
@@ -75,7 +75,7 @@ def retry(
     from agentdeck.operations.retry import inputs_from_settings, plan_failed, plan_from
 
     if start is not None and (failed or agent is not None):
-        raise click.UsageError("--from takes an agent and everything after it; leave out --failed and --agent")
+        raise click.UsageError("--from already names the agent; leave out --failed and --agent")
     with open_store(db) as reader:
         row = relocated(reader, run, folder, author(by))
         inputs = inputs_from_settings(reader, row, settings)
@@ -96,11 +96,16 @@ def retry(
 def show_plan(plan: RetryPlan) -> None:
     """Print which steps would run first, and which follow."""
     for letter in plan.undecided:
-        say(f"letter {letter.id} is left out, as it may have taken effect: agentdeck letters show {letter.id}")
+        say(
+            f"dead letter {letter.id} is left out, as its step may have taken effect: agentdeck letters "
+            f"show {letter.id}"
+        )
     if not plan.steps:
-        click.echo(f"{plan.run}: nothing to run again", err=True)
+        click.echo(f"{plan.run}: nothing to retry", err=True)
         return
-    click.echo(f"{plan.run}: {plural(len(plan.steps), 'step')} of {plural(plan.tasks, 'task')} again", err=True)
+    click.echo(
+        f"{plan.run}: {plural(len(plan.steps), 'step')} of {plural(plan.tasks, 'task')} will run again", err=True
+    )
     names = dict.fromkeys([*plan.chosen, *plan.dependent])
     counts = (plan.chosen, plan.dependent)
     rows = [(*(f"{count.get(name, 0) or '-'}" for count in counts), name) for name in names]

@@ -11,28 +11,37 @@ from agentdeck.cli.options import db_option, has_operator, json_option, out_opti
 
 @click.command()
 @click.argument("file", metavar="FILE", type=click.Path())
-@click.option("-i", "--input", "inputs", multiple=True, metavar="KEY=VALUE", help="An input; @file reads a file.")
+@click.option(
+    "-i",
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An input of the workflow; @file reads a file.",
+)
 @click.option(
     "--tasks",
     metavar="FILE",
     type=click.Path(),
-    help="A task per line of a .jsonl or .csv file; - is stdin (JSON lines).",
+    help="A .jsonl or .csv file with one task per line; - reads JSON lines from stdin.",
 )
-@click.option("--workers", type=click.IntRange(1, 10_000), metavar="N", help="How many steps at once.")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="As agents.extract.timeout=5s.")
+@click.option("--workers", type=click.IntRange(1, 10_000), metavar="N", help="Number of steps that run at once.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change a setting: agents.extract.timeout=5s."
+)
 @db_option
 @out_option
 @click.option("--skip-bad", is_flag=True, help="Leave out task lines that cannot be read.")
-@click.option("--yes", is_flag=True, help="Approve whatever asks a person.")
+@click.option("--yes", is_flag=True, help="Approve every step that asks for approval.")
 @wait_option
-@click.option("--tag", "tags", multiple=True, metavar="TAG", help="A word to find the run by.")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="A word by which to find the run later.")
 @click.option("--run-id", "run", default="", hidden=True)  # the console needs the id before the run has begun
-@json_option("Print one JSON object at the end: the summary.")
+@json_option("Print the summary as one JSON object at the end.")
 def run(wait: bool, as_json: bool, **given: Any) -> int:
-    """Run a workflow, and stay until it is over.
+    """Run a workflow and wait until it ends.
 
-    stdout is data: the output of a single task, or with --json the summary. stderr tells how it goes.
-    Ctrl-C once lets running steps finish (`resume` goes on later), twice cancels.
+    stdout has the result: the output of a single task, or the summary with --json. Progress goes to stderr.
+    Ctrl-C drains the run: running steps finish, and `resume` continues it. A second Ctrl-C cancels it.
 
     \b
     Examples:
@@ -41,7 +50,7 @@ def run(wait: bool, as_json: bool, **given: Any) -> int:
       agentdeck run order.yaml --tasks orders.jsonl --workers 400 --out done.jsonl
       agentdeck run order.yaml --set agents.payment.timeout=5s --json
 
-    Exit codes: 0 all done, 1 some steps finally failed, 2 usage or an invalid file, 3 the store or a
+    Exit codes: 0 all done, 1 some steps failed, 2 usage or an invalid file, 3 the store or a
     provider is unusable, 130 interrupted (resumable).
     """
     from agentdeck.cli.error_output import say_with_details

@@ -125,7 +125,7 @@ def _execute(
             if resumed or not narration.run:
                 raise
             raise UsageError(
-                f"{error}; what has ended is kept, go on with: agentdeck resume {narration.run}"
+                f"{error}; what has ended is recorded; to continue: agentdeck resume {narration.run}"
             ) from None
         finally:
             # Closing the loop would wait for agents that ignore their cancellation; the process's end does not.
@@ -142,7 +142,7 @@ def _execute(
 
 def _report_stall(narration: Narrator, run: str, causes: Iterable[StallCause]) -> None:
     """Name what a run waits for that cannot continue by itself, and the commands that answer."""
-    narration.say("nothing can go on until an operator acts:")
+    narration.say("nothing can continue until an operator acts:")
     for cause in causes:
         narration.say(f"  {cause.why}: {cause.waiting}; {cause.remedy(run, stopped=False)}")
 
@@ -151,9 +151,9 @@ def _report_remainder(narration: Narrator, outcome: Outcome) -> None:
     """Name the commands that continue a drained run and that show its dead letters."""
     run = outcome.run
     if outcome.state == "drained" and not outcome.causes:
-        narration.say(f"drained; go on with: agentdeck resume {run}")
+        narration.say(f"drained; to continue: agentdeck resume {run}")
     if letters := outcome.view.letters:
-        narration.say(f"{plural(letters, 'letter')}, kept to be run again: agentdeck letters {run}")
+        narration.say(f"{plural(letters, 'dead letter')}; show and retry them with: agentdeck letters {run}")
 
 
 async def _main(start: Callable[[Watch], Awaitable[Outcome]], watch: Watch, interrupts: _Interrupts) -> Outcome:
@@ -209,8 +209,8 @@ class _Interrupts:
         if self._handled == 1:
             run = self._narration.run
             self._narration.say(
-                "draining: running steps finish, nothing new starts"
-                + (f"; then go on with: agentdeck resume {run}" if run else "")
+                "draining: running steps finish, no new ones start"
+                + (f"; to continue later: agentdeck resume {run}" if run else "")
                 + "; Ctrl-C again cancels"
             )
             self._control.drain()

@@ -22,15 +22,15 @@ STATES = ("running", "paused", "interrupted", "done", "failed", "cancelled")
 
 @click.command()
 @db_option
-@click.option("--workflow", metavar="NAME", shell_complete=complete.workflows, help="Of this workflow only.")
-@click.option("--state", type=click.Choice(STATES), help="In this state only.")
-@click.option("--text", metavar="TEXT", help="Where the id, workflow, tags or source hold this.")
-@click.option("--tag", metavar="TAG", help="That were launched with this tag.")
-@click.option("--since", metavar="WHEN", help="Started since: 2h (ago), or a date like 2026-01-31.")
-@click.option("--until", metavar="WHEN", help="Started before then.")
+@click.option("--workflow", metavar="NAME", shell_complete=complete.workflows, help="Only of this workflow.")
+@click.option("--state", type=click.Choice(STATES), help="Only in this state.")
+@click.option("--text", metavar="TEXT", help="Only if the id, workflow, tags or source contain this.")
+@click.option("--tag", metavar="TAG", help="Only with this tag.")
+@click.option("--since", metavar="WHEN", help="Only those started since: 2h (ago), or a date like 2026-01-31.")
+@click.option("--until", metavar="WHEN", help="Only those started before: 2h (ago), or a date.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=20, show_default=True, metavar="N")
-@click.option("--before", metavar="RUN", help="The page after the one that ended with this run.")
-@json_option("A JSON list of objects.")
+@click.option("--before", metavar="RUN", help="Only runs older than this run: the next page.")
+@json_option("Print a JSON list.")
 def runs(
     db: str | None,
     since: str | None,
@@ -40,7 +40,7 @@ def runs(
     as_json: bool,
     **filters: str | None,
 ) -> None:
-    """List runs, newest first, of every process that writes to this store.
+    """List the runs in the store, newest first.
 
     \b
     Examples:
@@ -76,7 +76,7 @@ def runs(
     for line in table(("run", "state", "started", "took", "tasks", "workflow"), cells, right=(3,)):
         out(line)
     if more:
-        hint(f"there are more: --before {rows[-1].run}")
+        hint(f"for more: --before {rows[-1].run}")
 
 
 def counts(row: RunRow) -> str:

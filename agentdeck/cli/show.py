@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 MOMENTS = 15
 RUNNING = 8
-WAYS = {"person": "a person", "timeout": "timeout", "yes": "--yes", "unknown": "an unknown way"}
+WAYS = {"person": "an operator", "timeout": "timeout", "yes": "--yes", "unknown": "an unknown author"}
 
 
 @click.command()
 @run_argument
 @click.option("--timeline", type=click.IntRange(0, 1000), metavar="N",
-              help=f"So many lines of what happened last (else {MOMENTS}; with --json none).")  # fmt: skip
+              help=f"Number of last timeline entries (default {MOMENTS}; with --json none).")  # fmt: skip
 @db_option
-@json_option("The summary as one JSON object, as `run --json` prints it.")
+@json_option("Print the summary as one JSON object, as `run --json` does.")
 def show(run: str, timeline: int | None, db: str | None, as_json: bool) -> None:
-    """Show one run, also while it goes on: counts, agents, what they waited for, timeline. RUN is an id, the
+    """Show one run, executing or ended: counts, agents, what they waited for, timeline. RUN is an id, the
     beginning of one, or `last`.
 
     \b
@@ -80,7 +80,7 @@ def page(row: RunRow, view: RunView, document: Summary, moments: Sequence[Timeli
     if moments:
         yield ""
         if len(view.timeline) > len(moments):
-            yield f"the last {len(moments)} of what happened; more: --timeline 1000, agentdeck events {row.run}"
+            yield f"the last {len(moments)} timeline entries; more: --timeline 1000, agentdeck events {row.run}"
         wide = max(len(_place(one)) for one in moments)
         for one in moments:
             yield cut(clean(f"{clock(one.at)}  {one.kind:<8} {_place(one):<{wide}}  {one.text}"))
@@ -107,12 +107,12 @@ def _identity(row: RunRow, view: RunView, document: Summary) -> Iterator[str]:
     idle = f", and {seconds(view.idle)} in which no process ran it" if view.idle >= 1 else ""
     yield f"started    {moment(row.started)}, {seconds(document.seconds)}{idle}"
     if row.state in LIVE:
-        yield clean(f"held by    process {row.pid} on {row.host}")
+        yield clean(f"owner      process {row.pid} on {row.host}")
     if row.state == "paused":
         why = view.timeline.last("paused")
         yield clean(f"paused     {why}")
     if row.state == "interrupted":
-        yield with_db(f"go on      agentdeck resume {row.run}")
+        yield with_db(f"resume     agentdeck resume {row.run}")
     if file := row.source.get("file"):
         yield clean(f"file       {file}")
     if row.tags:
@@ -124,7 +124,7 @@ def _counts(view: RunView, document: Summary) -> Iterator[str]:
 
     yield f"tasks      {task_counts(view.tasks)}"
     states = ", ".join(f"{n:,} {state}" for state, n in document.steps.items() if n)
-    yield f"steps      {states or 'none'}; {document.attempts:,} attempts, {document.letters:,} letters"
+    yield f"steps      {states or 'none'}; {document.attempts:,} attempts, {document.letters:,} dead letters"
     approvals = document.approvals
     if approvals.how:
         ways = ", ".join(f"{count:,} by {WAYS.get(way, way)}" for way, count in approvals.how.items())
@@ -155,13 +155,13 @@ def _bounds(view: RunView, document: Summary) -> Iterator[str]:
     if document.usd is not None:
         saved = document.saved and f"; ${document.usd_all_reasoning:.4f} if all were on the reasoning tier"
         guessed = sum(agent.estimated for _, agent in agents)
-        part = f"; estimated for {guessed:,} attempts that were cut off" if guessed else ""
+        part = f"; estimated for {guessed:,} interrupted attempts" if guessed else ""
         yield f"cost       ${document.usd:.4f}{saved or ''}{part}"
     elif reason := unknown_cost(view):
         yield f"cost       unknown: {reason}"
     cheaper = [f"{name} {_made_cheaper(agent.eased)}" for name, agent in agents if agent.eased]
     if cheaper:
-        yield clean(f"budget     made cheaper: {'; '.join(cheaper)}")
+        yield clean(f"budget     reduced by its ladder: {'; '.join(cheaper)}")
 
 
 def _made_cheaper(attempts: dict[str, int]) -> str:

@@ -16,11 +16,11 @@ from agentdeck.terminal_text import clean
 @click.argument("task", metavar="TASK")
 @click.argument("step", metavar="STEP", shell_complete=complete.agents)
 @db_option
-@json_option("One JSON object.")
+@json_option("Print one JSON object.")
 def step(run: str, task: str, step: str, db: str | None, as_json: bool) -> None:
-    """Tell the story of one step: what it read, what it was told to do, its attempts, its output.
+    """Show one step: what it read, what it was asked to do, its attempts, its output.
 
-    RUN is an id, the beginning of one, or `last`; TASK is a task's number (below a sub-workflow `1/review`);
+    RUN is an id, the beginning of one, or `last`; TASK is a task's number (in a sub-workflow `1/review`);
     STEP is an agent's name, or an item of it (`notes[0]`).
 
     \b
@@ -43,11 +43,13 @@ def step(run: str, task: str, step: str, db: str | None, as_json: bool) -> None:
 @click.command()
 @run_argument
 @click.argument("step", metavar="STEP", shell_complete=complete.agents)
-@click.option("--task", metavar="TASK", help="Of this task; else of the oldest one where it has not ended.")
+@click.option(
+    "--task", metavar="TASK", help="In this task. Default: the oldest task in which the step has not ended."
+)
 @db_option
-@json_option("One JSON object: run, task, step, state, reason, why.")
+@json_option("Print one JSON object: run, task, step, state, reason, why.")
 def why(run: str, step: str, task: str | None, db: str | None, as_json: bool) -> None:
-    """Say in one sentence why a step waits, was skipped, or failed. STEP is an agent, an item (notes[2]), or
+    """Explain in one sentence why a step waits, was skipped or failed. STEP is an agent, an item (notes[2]), or
     TASK/STEP.
 
     \b
@@ -71,7 +73,7 @@ def why(run: str, step: str, task: str | None, db: str | None, as_json: bool) ->
     found = explain(view, definition, task, step, now)
     text = found.text
     if row.state == "interrupted" and found.state in ("waiting", "ready", "running"):
-        text = f"nobody runs {row.run} (interrupted); when that was: {text}"
+        text = f"{row.run} is interrupted: no process executes it; before that: {text}"
     if as_json:
         from agentdeck.documents.step import Why
 

@@ -28,10 +28,10 @@ class _Stdout(io.FileIO):
         try:
             return super().write(data)
         except BrokenPipeError:
-            raise PipeClosed("stdout: the process that reads it has closed it") from None
+            raise PipeClosed("stdout: closed by the process that reads it") from None
         except OSError as error:
             what = "it is closed" if error.errno == errno.EBADF else error.strerror
-            raise OutputError(f"stdout: {what}; what was to be printed there is lost") from None
+            raise OutputError(f"stdout: {what}; the output is lost") from None
 
 
 class _Stderr(io.FileIO):

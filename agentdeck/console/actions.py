@@ -83,7 +83,7 @@ def load_keymap(file: Path) -> tuple[dict[str, str], list[str]]:
     except (OSError, ValueError) as error:
         return {}, [f"{file.name}: {error}"]
     if data is not None and not isinstance(data, dict):
-        return {}, [f"{file.name}: a keymap is a map, as in  run.pause: space"]
+        return {}, [f"{file.name}: a keymap is a map of actions and keys, like  run.pause: space"]
     return resolve_keymap(data or {})
 
 
@@ -98,7 +98,7 @@ def resolve_keymap(wanted: Mapping[Any, Any]) -> tuple[dict[str, str], list[str]
             faults.append(str(error))
     while (clash := _clash(accepted)) is not None:
         name, key, other = clash
-        faults.append(f"keymap: {name}: {key} is {other} already; it keeps its own keys")
+        faults.append(f"keymap: {name}: {key} already belongs to {other}; the keys of {name} stay as they were")
         del accepted[name]
     return {name: ",".join(_keys_now(BY_ID[name], accepted)) for name in accepted}, faults
 
@@ -136,20 +136,18 @@ def _keys(name: str, value: object) -> tuple[str, ...]:
         near = difflib.get_close_matches(str(name), BY_ID, n=1)
         raise ValueError(f"keymap: there is no action {name}" + (f"; did you mean {near[0]}?" if near else ""))
     if not BY_ID[name].keys:
-        raise ValueError(f"keymap: {name} has no key: type it into the palette")
+        raise ValueError(f"keymap: {name} cannot have a key: type it into the palette")
     given = value if isinstance(value, list) else [value]
     keys = []
     for one in given:
         if not isinstance(one, str | int) or isinstance(one, bool) or not str(one):
-            raise ValueError(f"keymap: {name}: {one!r} is no key; write it as  {name}: space")
+            raise ValueError(f"keymap: {name}: {one!r} is not a key; write it as  {name}: space")
         key = SPELLED.get(str(one), str(one))
         head, plus, last = key.rpartition("+")
         key = head + plus + SPELLED.get(last, last)
         if not KEY.fullmatch(key):
-            raise ValueError(f"keymap: {name}: {one!r} is no key; write it as  ctrl+k  or  f5")
+            raise ValueError(f"keymap: {name}: {one!r} is not a key; write it as  ctrl+k  or  f5")
         keys.append(key)
     if not keys:
-        raise ValueError(
-            f"keymap: {name}: no key at all; leave the line out to keep {', '.join(BY_ID[name].keys)}"
-        )
+        raise ValueError(f"keymap: {name}: no key given; remove the line to keep {', '.join(BY_ID[name].keys)}")
     return tuple(keys)

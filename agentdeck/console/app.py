@@ -84,7 +84,7 @@ class DeckApp(App[None]):
         wanted = COLOURLESS if colourless else _chosen()
         self._read_themes(wanted)
         if wanted not in self.available_themes:
-            self._faults.append(f"there is no theme {wanted}; this is {DEFAULT}")
+            self._faults.append(f"there is no theme {wanted}; using {DEFAULT}")
             wanted = DEFAULT
             self._read_themes(wanted)
         self.theme = wanted if wanted in self.available_themes else "textual-dark"
@@ -122,7 +122,7 @@ class DeckApp(App[None]):
         try:
             made = engine()
         except OSError as error:
-            self.notify(f"no process: {error}", title="not started", severity="error")
+            self.notify(f"the process could not be started: {error}", title="not started", severity="error")
             return False
         self.engines[made.run] = made
         if look:
@@ -183,11 +183,11 @@ class DeckApp(App[None]):
                 command = partial(self._command_all, alive, choice)
                 self.run_worker(command, thread=True, name=f"{choice} and quit")
 
-        many = f"{len(alive)} runs execute" if len(alive) > 1 else f"{alive[0]} executes"
+        many = f"{len(alive)} runs are executing" if len(alive) > 1 else f"{alive[0]} is executing"
         choices = [
-            Choice("keep", "k", "Keep running in the background", "look at them again any time"),
-            Choice("drain", "d", "Drain", "running steps finish; resume later"),
-            Choice("cancel", "x", "Cancel", "stop everything for good", danger=True),
+            Choice("keep", "k", "Keep running in the background", "open them again at any time"),
+            Choice("drain", "d", "Drain", "running steps finish; the runs can be resumed"),
+            Choice("cancel", "x", "Cancel", "stop everything; the runs cannot be resumed", danger=True),
             Choice("", "s", "Stay here"),
         ]
         ask(self, Confirm("Close the console?", [f"{many} in the background."], choices), answered)
@@ -219,7 +219,7 @@ class DeckApp(App[None]):
     def _read_themes(self, only: str = "") -> None:
         for found in self._themes.changed(only):
             if isinstance(found, BrokenTheme):
-                self._faults.append(f"theme left as it was: {found}")
+                self._faults.append(f"theme not changed: {found}")
                 continue
             self.register_theme(found)
             if self.is_running and found.name == self.theme:

@@ -79,7 +79,10 @@ class PaletteEntries(Provider):
             *self._pane_actions(),
             *(self.screen.offers() if isinstance(self.screen, OffersEntries) else ()),
             *(await _newest_runs(app)),
-            *(PaletteEntry(f"Theme: {name}", "Another look.", partial(app.use_theme, name)) for name in themes),
+            *(
+                PaletteEntry(f"Theme: {name}", "Switch to this theme.", partial(app.use_theme, name))
+                for name in themes
+            ),
         ]
 
     def _actions(self) -> Iterator[PaletteEntry]:

@@ -78,7 +78,7 @@ class StepDetail(ModalScreen[None]):
             await asyncio.sleep(AGAIN)
 
     async def action_markdown(self) -> None:
-        """The output as Markdown, or as it is."""
+        """Show the output as Markdown, or as it is."""
         if self.story is None:
             return
         if self.formatted.display:
@@ -111,7 +111,7 @@ class StepDetail(ModalScreen[None]):
                 with self.app.suspend():
                     subprocess.run([*shlex.split(program), str(file)], check=False)
             except SuspendNotSupported:
-                self.app.notify("this terminal cannot be given to another program", severity="warning")
+                self.app.notify("this terminal cannot be suspended for another program", severity="warning")
             except (OSError, ValueError) as error:
                 self.app.notify(f"{program} does not start: {error}", severity="error")
 
@@ -136,7 +136,7 @@ def items_of(story: StepStory) -> list[OutlineItem]:
         for one in story.attempts:
             items += _attempt(one)
     if story.notes:
-        items += [OutlineItem(), OutlineItem("", "dim", 0, "on the way")]
+        items += [OutlineItem(), OutlineItem("", "dim", 0, "notes")]
         items += [OutlineItem(text, "text", 1, clock(at)) for at, text in story.notes]
     for name, value in story.asked.items():
         items += [OutlineItem(), *_section(name, value)]

@@ -93,7 +93,7 @@ def _issues(page: _Page, issues: tuple[Issue, ...]) -> None:
 
 def _default(given: Input) -> str:
     if given.required:
-        return "needed"
+        return "required"
     value = clean(json.dumps(given.default, ensure_ascii=False))
     return value if len(value) <= 30 else value[:29] + "…"
 
@@ -133,7 +133,7 @@ def run(row: RunRow, styles: RoleStyles, width: int, lines: Iterable[LogLine] = 
     if row.idle >= 1:
         facts.append(("idle", f"{seconds(row.idle)} in which no process ran it"))
     if row.state in ("running", "paused"):
-        facts.append(("held by", f"process {row.pid} on {row.host}"))
+        facts.append(("owner", f"process {row.pid} on {row.host}"))
     if row.source.get("file"):
         facts.append(("file", near(str(row.source["file"]))))
     if row.source.get("tasks"):
@@ -143,7 +143,7 @@ def run(row: RunRow, styles: RoleStyles, width: int, lines: Iterable[LogLine] = 
     if reading:
         page.add((f"{'graph':<9} ", "dim"), (reading + "\n", "warn"))
     if row.state == "interrupted":
-        page.add(("\nNobody runs it any more. Open it and press R to go on where it was.\n", "warn"))
+        page.add(("\nNo process executes it. Open it and press R to resume it.\n", "warn"))
     lines = list(lines)
     if lines:
         page.add(("\nLatest\n", "title"))
@@ -172,16 +172,16 @@ def launch(seen: LaunchForecast, styles: RoleStyles) -> Text:
     least = "at least " if made.uncounted else ""
     line("expected", least + seconds(seen.seconds), "title", f"{made.tasks:,} task{'s' * (made.tasks > 1)}")
     line("at best", seconds(made.lower_bound), note="no schedule is faster")
-    line("one by one", "not known" if made.uncounted else seconds(made.sequential), "dim")
+    line("sequential", "unknown" if made.uncounted else seconds(made.sequential), "dim")
     if made.uncounted:
-        line("items", "not known", "warn", clean(f"of {', '.join(made.uncounted[:6])}: counted in the run"))
+        line("items", "unknown", "warn", clean(f"of {', '.join(made.uncounted[:6])}: known only in the run"))
     if made.tasks > 1:
         line("first task", seconds(seen.first))
     line("workers", f"{seen.busy:.0%} busy", "warn" if seen.holds == "workers" else "text")
-    held = {"workers": "more workers would help", "path": "the critical path, not workers"}
-    line("held by", clean(held.get(seen.holds, seen.holds)), "text" if seen.holds in held else "warn")
+    held = {"workers": "workers; more would help", "path": "the critical path, not the workers"}
+    line("limited by", clean(held.get(seen.holds, seen.holds)), "text" if seen.holds in held else "warn")
     if seen.usd is None:
-        line("cost", "not known yet", "dim")
+        line("cost", "the workflow has not been read yet", "dim")
     else:
         low, high = (dollars(each) for each in seen.usd)
         line("cost", low if low == high else f"{low} to {high}")

@@ -36,7 +36,7 @@ class AdaptiveMode:
         """The choice before anything has run, with its reason."""
         if self._last:
             return self._choose(at)
-        return _choice(at, False, "nothing is known of this workflow yet")
+        return _choice(at, False, "no earlier task of this workflow was measured")
 
     def see(self, event: ev.Event) -> ev.Noted | None:
         """Consider an event. Returns the new choice, where it is another one."""
@@ -64,14 +64,14 @@ class AdaptiveMode:
     def _choose(self, at: float) -> ev.Noted:
         each = self._work_of_one()
         small = each < self._bound
-        many = f"p50 of {len(self._last)}" if len(self._last) > 1 else "the only one seen"
+        many = f"p50 of {len(self._last)}" if len(self._last) > 1 else "the only one measured"
         than = "under" if small else "not under"
         return _choice(at, small, f"a task is {_time(each)} of work ({many}), {than} {_time(self._bound)}")
 
 
 def _choice(at: float, single: bool, why: str) -> ev.Noted:
-    how, mode = ("one after the other", "sequential") if single else ("side by side", "parallel")
-    return ev.Noted(at, f"adaptive: the steps of a task go {how}: {why}", data={"mode": mode})
+    how, mode = ("one after another", "sequential") if single else ("in parallel", "parallel")
+    return ev.Noted(at, f"adaptive: the steps of a task run {how}: {why}", data={"mode": mode})
 
 
 def _time(seconds: float) -> str:

@@ -309,7 +309,7 @@ class AttemptRunner:
     def _idle_too_long(self, key: AttemptKey, limit: float) -> None:
         if key not in self._live or self.group.cancel_scope.cancel_called:  # the attempt, or the run, is over
             return
-        what = f"no sign of life for {limit:g} s (idle clock)"
+        what = f"no output or progress for {limit:g} s (idle timeout)"
         used = self._usage_so_far(*key) if key in self._prompts else None
         fault = Fault("timeout", what, clock="idle")
         self._feed(ev.AttemptFailed(self._clock.now(), *key, fault, used))

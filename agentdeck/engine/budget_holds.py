@@ -87,7 +87,7 @@ class BudgetHolds:
                 self._waiting.add(call.step)
                 if not self._others(name):
                     of = f"task {name}" if name else "the run"
-                    what = f"the budget of {of} has no room for one more request: {ledger.as_text()}"
+                    what = f"the budget of {of} does not cover another request: {ledger.as_text()}"
                     raise StepError("budget", what)
                 leave()
                 await anyio.sleep(LOOK)
@@ -163,7 +163,7 @@ class BudgetHolds:
             price = self._prices.price(model)
             self._price[model] = (0.0, 0.0) if price is None else (price.input, price.output)
             if price is None and self._scheduler.state.accounts.bounds_usd:
-                what = f"the price of {model} is not known: a budget in dollars does not count it"
+                what = f"the price of {model} is unknown: its use does not count towards a budget in dollars"
                 self._feed(ev.Noted(self._clock.now(), what))
         return self._price[model]
 

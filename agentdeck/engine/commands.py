@@ -42,7 +42,7 @@ def order(request: Request, scheduler: Scheduler, at: float) -> Outcome:
     possible, where the request cannot be carried out."""
     handler = COMMANDS.get(request.verb)
     if handler is None:
-        raise UsageError(f"a run cannot be asked to {request.verb}")
+        raise UsageError(f"{request.verb} is not a command of a run")
     return handler(Command(dict(request.args or {}), scheduler, at, request.who, request.author))
 
 
@@ -51,24 +51,24 @@ def _pause(command: Command) -> Outcome:
 
 
 def _resume(command: Command) -> Outcome:
-    return [ev.RunUnpaused(command.at, command.who)], "goes on"
+    return [ev.RunUnpaused(command.at, command.who)], "continued"
 
 
 def _drain(command: Command) -> Outcome:
     running = len(command.scheduler.state.running)
-    return [ev.RunDrained(command.at, command.who)], f"draining: {running} steps finish"
+    return [ev.RunDrained(command.at, command.who)], f"draining: {running} running steps will finish"
 
 
 def _hurry(command: Command) -> Outcome:
     task = str(command.args["task"])
     if task not in command.scheduler.state.tasks:
         raise UsageError(f"task {task} is not open")
-    return [ev.TaskHurried(command.at, task, command.who)], f"task {task} goes first"
+    return [ev.TaskHurried(command.at, task, command.who)], f"task {task} runs before all others"
 
 
 def _release(command: Command) -> Outcome:
     task, step = _find(command, WAITING)
-    return [ev.StepReleased(command.at, task, step, command.who)], f"{step} goes with what has arrived"
+    return [ev.StepReleased(command.at, task, step, command.who)], f"{step} starts with what has arrived"
 
 
 def _retry(command: Command) -> Outcome:
@@ -82,7 +82,7 @@ def _approve(command: Command) -> Outcome:
     task, key = _find(command, OPEN)
     does = command.scheduler.state.step(task, key).acting.agent.does
     if not isinstance(does, Approve):
-        raise UsageError(f"{key} of task {task} asks no person")
+        raise UsageError(f"{key} of task {task} does not ask for approval")
     given = dict(args.get("fields") or {})
     if why := refusal(key, does, given):
         raise UsageError(why)
@@ -109,7 +109,9 @@ def _cancel(command: Command) -> Outcome:
         raise UsageError(f"there is no step {step} {where}")
     live = [name for name, one in found.items() if not one.ended]
     if not live:
-        raise UsageError(f"step {step} {where} is over ({', '.join(sorted({s.state for s in found.values()}))})")
+        raise UsageError(
+            f"step {step} {where} has ended ({', '.join(sorted({s.state for s in found.values()}))})"
+        )
     what = f"step {step} of task {task} cancelled" if task else f"{step} cancelled in {len(live)} tasks"
     return [ev.CancelAsked(at, name, step, who, now) for name in live], what
 
@@ -135,9 +137,9 @@ def _find(command: Command, state: str) -> tuple[str, str]:
         if (s := t.step(step)) is not None and s.state == state and (not task or t.id == task)
     ]
     if not found:
-        raise UsageError(f"no step {step} stands there waiting" + (f" in task {task}" if task else ""))
+        raise UsageError(f"no step {step} is waiting" + (f" in task {task}" if task else ""))
     if len(found) > 1:
-        raise UsageError(f"{step} waits in {len(found)} tasks ({', '.join(found[:5])}…); say which with --task")
+        raise UsageError(f"{step} waits in {len(found)} tasks ({', '.join(found[:5])}…); name one with --task")
     return found[0], step
 
 
@@ -213,9 +215,9 @@ def _bound(command: Command) -> tuple[ev.LimitChanged, float]:
     old = command.scheduler.state.accounts.bound(measure)
     new = (old or 0) + amount if args.get("more") else amount
     if not isinstance(amount, int | float) or isinstance(amount, bool) or not 0 <= new < 1e12:
-        raise UsageError(f"a budget of {new} {measure} makes no sense")
+        raise UsageError(f"a budget of {new} {measure} is not possible")
     if args.get("more") and old is None:
-        raise UsageError(f"there is no budget in {measure} that could grow; give it without +")
+        raise UsageError(f"there is no budget in {measure} to add to; give the whole amount, without +")
     new = int(new) if measure.endswith("tokens") else round(new, 6)
     return ev.LimitChanged(command.at, f"budget.{measure}", old, new, command.who), new
 

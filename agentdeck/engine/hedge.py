@@ -67,7 +67,9 @@ class Hedges:
             counts[1] += 1
             late = self._clock.now() - call.began
             self._note(
-                step, f"no answer after {late:.1f} s: {second_call.model} is asked as well", second_call.model
+                step,
+                f"no answer after {late:.1f} s: a second call to {second_call.model} was started",
+                second_call.model,
             )
             own = replace(work)
             self._reservations.connect(own, second_call)
@@ -81,11 +83,13 @@ class Hedges:
         await _stop(first, second)
         winner, loser, lost = (call, second_call, second) if won is first else (second_call, call, first)
         error = None if lost.cancelled() else lost.exception()
-        fault = error.fault if isinstance(error, StepError) else Fault("cancelled", "the other one was first")
+        fault = (
+            error.fault if isinstance(error, StepError) else Fault("cancelled", "the other call answered first")
+        )
         self._reservations.ended(loser, None, fault)
         found = _won(won.result(), winner)
         if winner is second_call:
-            self._note(step, f"{second_call.model} was first", second_call.model)
+            self._note(step, f"{second_call.model} answered first", second_call.model)
         return self._paid(found, work, winner)
 
     def _late(self, step: Step, counts: list[int]) -> float | None:

@@ -71,7 +71,7 @@ class OpenSteps:
         shown = await render(Template(does.show), scope) if does.show else None
         if _is_over(step, started):
             return
-        self._log(at, task, name, started.attempt, f"asks: {question}")
+        self._log(at, task, name, started.attempt, f"asks for approval: {question}")
         self._feed(ev.Noted(at, question, task, name, {"asks": question, "shows": shown}))
 
     def log_answer(self, event: ev.StepAnswered) -> None:

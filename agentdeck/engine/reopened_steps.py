@@ -53,9 +53,9 @@ def reopen_order(args: Mapping[str, Data], scheduler: Scheduler, at: float, who:
     steps = steps_of(args)
     can = [step for step in steps if scheduler.can_reopen(*step)]
     if not can:
-        raise UsageError("nothing of that can go again: it has not ended, or a retry has it already")
+        raise UsageError("nothing to retry: these steps have not ended, or are being retried already")
     again = ReopenRequest(can, dict(args.get("inputs") or {}))
-    return ev.Batch(at, again.events(at, who)), f"{len(can)} of {len(steps)} steps go again"
+    return ev.Batch(at, again.events(at, who)), f"{len(can)} of {len(steps)} steps will run again"
 
 
 def steps_of(args: Mapping[str, Data]) -> list[tuple[str, str]]:

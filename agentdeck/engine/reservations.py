@@ -292,7 +292,7 @@ class CallReservations:
         if fault is None or fault.retry_after is None or fault.retry_after <= most:
             return fault, None
         asked = f"{show_duration(round(fault.retry_after))}, capped at {show_duration(most)}"
-        message = f"{fault.message} (it asked to wait {asked})"
+        message = f"{fault.message} (the server asked to wait {asked})"
         return fault._replace(message=message, retry_after=most), fault.retry_after
 
     def _places(self, provider: str) -> int:
@@ -348,7 +348,7 @@ class CallReservations:
             self._health.reopen()
 
     def _cooled(self, provider: str, until: float) -> None:
-        self._health.cool_down(provider, until, "another run was asked to wait", self._clock.now())
+        self._health.cool_down(provider, until, "a server asked another run to wait", self._clock.now())
 
     def _note(self, at: float, text: str) -> None:
         self._feed(ev.Noted(at, text))
@@ -358,10 +358,13 @@ class CallReservations:
         run, key = self._scheduler.state.run, self._deck.providers[provider].key
         then = f"agentdeck pause {run}, then agentdeck resume {run}"
         if kind == "model":
-            return f"the tier's next model answers, else its steps wait; once the key may use it: {then}"
+            return (
+                "the next model of the tier answers; without one, its steps wait; once the key may use the "
+                f"model: {then}"
+            )
         if kind == "auth" and (key is None or isinstance(key, str)):  # this process cannot read another one
             then = f"agentdeck drain {run}, then agentdeck resume {run} with the right key"
-        return f"its steps wait, and none is lost; once that is mended: {then}"
+        return f"its steps wait, and none fails; once this is fixed: {then}"
 
 
 def _fitted(want: Amounts, limits: ProviderLimits) -> Amounts:

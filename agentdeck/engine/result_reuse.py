@@ -188,14 +188,14 @@ def unknown(key: str, claim: Claim) -> tuple[str, str]:
     task, _, step = holder.step.rpartition("/")
     at = datetime.fromtimestamp(claim.at).astimezone().isoformat(" ", "seconds")
     message = (
-        f"once {key}: step {step} of task {task} of run {holder.run} began it and did not report; "
+        f"once {key}: step {step} of task {task} of run {holder.run} started it and did not report a result; "
         "it may have taken effect"
     )
     lines = [
         "Check whether it took effect:",
         f"  key      {key}",
-        f"  run      {holder.run}, task {task}, step {step}, attempt {holder.attempt or 'not known'}",
-        f"  began    {at}",
-        f"  it does  {holder.what or 'not known'}",
+        f"  run      {holder.run}, task {task}, step {step}, attempt {holder.attempt or 'unknown'}",
+        f"  started  {at}",
+        f"  action   {holder.what or 'unknown'}",
     ]
     return message, "\n".join(lines)

@@ -81,10 +81,10 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: ReopenReques
     async with AsyncReader(wanted.db) as store:
         row = await _observed(store, wanted.run)
         if row.state in ("running", "paused"):
-            raise UsageError(f"{row.run} is running, in process {row.pid} on {row.host}")
+            raise UsageError(f"{row.run} is running in process {row.pid} on {row.host}")
         if row.state not in ("interrupted", "drained") and again is None:
             raise UsageError(
-                f"{row.run} is over ({row.state}); to run what failed again: agentdeck retry {row.run}"
+                f"{row.run} has ended ({row.state}); to retry what failed: agentdeck retry {row.run}"
             )
         definition = await store.read(definition_of, row)
         changes = changed_files(row)
@@ -105,7 +105,9 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: ReopenReques
             else:
                 now_held = await store.read(Reader.run, row.run)
                 by = f"process {now_held.pid} on {now_held.host}" if now_held.pid else "another process"
-                raise UsageError(f"{row.run} was taken up just now by {by}; agentdeck watch {row.run}")
+                raise UsageError(
+                    f"{row.run} was resumed just now by {by}; follow it with: agentdeck watch {row.run}"
+                )
             reach_fault_point("lease.taken")
             scheduler, view, last = await store.read(_fold, row, definition, nested, again)
             reach_fault_point("resume.folded")
@@ -183,7 +185,7 @@ async def _take(storage: RunStorage, row: RunRow) -> bool:
         taken = take_lease(db, row.run, owner, now + LEASE, now)
         if taken:
             set_run(db, row.run, state="running")
-            refuse_commands(db, row.run, now, f"{row.run} was interrupted before anybody heard of it")
+            refuse_commands(db, row.run, now, f"{row.run} was interrupted before its launch was recorded")
         return taken
 
     return await storage.call(take)

@@ -37,7 +37,7 @@ async def hold(engine: Engine, storage: RunStorage) -> None:
                     await _carry_out(engine, storage, store)
                 if now - renewed > LEASE / 3:
                     if opened is None or file != opened:
-                        engine.stop(StoreBroken(f"{storage.path} was removed or replaced while the run went on"))
+                        engine.stop(StoreBroken(f"{storage.path} was removed or replaced while the run executed"))
                         return
                     run, owner = engine.scheduler.state.run, storage.owner
                     kept = await storage.call(lambda db: renew_lease(db, run, owner, now + LEASE))  # noqa: B023

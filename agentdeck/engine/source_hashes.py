@@ -120,6 +120,6 @@ def refuse_changes(row: RunRow, changes: Mapping[str, str]) -> None:
     """Raises UsageError, with what differs and how to continue, where files have changed."""
     if changes:
         raise UsageError(
-            f"{'; '.join(changes.values())} since {row.run} was launched: put back what it was launched with, "
-            f"or go on with it as it is now: agentdeck resume {row.run} --accept-changes"
+            f"{'; '.join(changes.values())} since {row.run} was launched: restore the files of the launch, "
+            f"or continue with the current ones: agentdeck resume {row.run} --accept-changes"
         )

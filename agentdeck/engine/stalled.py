@@ -55,9 +55,9 @@ class StallCause(NamedTuple):
         """What the operator can do, while the run waits or after it has `stopped`."""
         resume = f"agentdeck resume {run}"
         if self.kind == "provider":
-            return f"once that is mended: {resume}" if stopped else f"once that is mended: {_again(run, resume)}"
+            return f"once this is fixed: {resume}" if stopped else f"once this is fixed: {_again(run, resume)}"
         if self.kind == "budget":
-            grant = f"agentdeck budget {run} shows it and grants more"
+            grant = f"agentdeck budget {run} shows and raises it"
             return f"{resume} --wait, then {grant}" if stopped else grant
         task, step = self.steps[0]
         answer = command(run, task, step, self.asks)
@@ -132,4 +132,4 @@ def stopped(run: str, found: Iterable[StallCause], *, resumable: bool = True) ->
     lines = [
         f"{one.why}: {one.waiting}" + (f"; {one.remedy(run, stopped=True)}" if resumable else "") for one in found
     ]
-    return f"stopped, as nothing can go on without an operator: {'; '.join(lines)}"
+    return f"stopped, as nothing can continue without an operator: {'; '.join(lines)}"

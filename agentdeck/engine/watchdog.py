@@ -79,8 +79,8 @@ class Watchdog:
         self._reported = key
         where, step, _ = key
         text = (
-            f"{step} holds up everything else: it is async and has not awaited for {blocked:.0f} s; "
-            "make it a plain function (def), which gets a thread of its own"
+            f"{step} blocks all other steps: it is async and has not awaited for {blocked:.0f} s; "
+            "make it a plain function (def), which runs in a thread of its own"
         )
         line = LogLine(self._engine.clock.now(), *key, "warning", text)
         try:

@@ -21,7 +21,7 @@ def asked(agent: Agent, scope: dict[str, Data]) -> dict[str, Data]:
         try:
             return template(value).render(scope)
         except AgentdeckError as error:
-            return f"(not known: {error})"
+            return f"(unknown: {error})"
 
     parts = kind_of(agent).asked(agent, fill)
     if agent.with_:

@@ -109,7 +109,7 @@ def attempt_line(one: AttemptStory, seconds: Callable[[float | None], str]) -> s
     if one.fault is not None:
         parts.append(fault_line(one.fault))
     if one.retry_at is not None and one.ended is not None:
-        parts.append(f"goes again after {seconds(one.retry_at - one.ended)} ({one.retry_for})")
+        parts.append(f"retry after {seconds(one.retry_at - one.ended)} ({one.retry_for})")
     return " · ".join(parts)
 
 
@@ -119,7 +119,7 @@ def _kind(one: AttemptStory) -> list[str]:
     if one.tier_up:
         parts.append(f"{one.tier_up} tier{'s' * (one.tier_up > 1)} up")
     if one.eased:
-        parts.append(f"made cheaper ({one.eased})")
+        parts.append(f"reduced by the budget ({one.eased})")
     return [*parts, "result reused"] if one.reused else parts
 
 

@@ -94,11 +94,11 @@ def predict_change(run: RunSnapshot, name: str, value: Data) -> str:
     if parts[0] == "budget" and wanted is not None:
         return _budget(run, setting, wanted, per_task="task" in parts)
     if not run.left:
-        return "nothing is left to do"
+        return "no work is left"
     if name == "workers" and wanted == 0:
-        return "nothing starts any more until it is raised; what runs goes on"
+        return "no new steps start until it is raised; running steps finish"
     if setting == "max_parallel" and wanted == 0:
-        return f"{agent} starts nothing more until it is raised; what runs goes on"
+        return f"{agent} starts no more steps until it is raised; running steps finish"
     before, _ = predict_rest(run)
     after, binds = predict_rest(replace(run, limits={**run.limits, name: value}))
     text = f"ETA {seconds(before)} → {seconds(after)}"
@@ -121,19 +121,19 @@ def predict_rest(run: RunSnapshot) -> tuple[float, str]:
         for name, one in definition.agents.items()
         if not one.spare and one.does.holds_worker
     }
-    bounds = {f"{workers} workers bind": sum(work.values()) / workers}
+    bounds = {f"limited by {workers} workers": sum(work.values()) / workers}
     for name, spent in work.items():
         if most := definition.agents[name].max_parallel:
-            bounds[f"{name} binds, {most} at once"] = spent / most
+            bounds[f"limited by {name}, {most} at once"] = spent / most
     for name, value in run.limits.items():
         if isinstance(value, str) and name.rsplit(".", 1)[-1] in RATES and name.count(".") == 1:
             each = (run.calls if name.endswith(".requests") else run.tokens) * run.shares.get(name, 1.0)
             one = rate(value)
-            bounds[f"{name} binds"] = each * run.left * one.seconds / one.count
+            bounds[f"limited by {name}"] = each * run.left * one.seconds / one.count
     most_, what = max((spent, what) for what, spent in bounds.items())
     if most_ >= 0.85 * length:
         return max(length, most_), what
-    return length, "the critical path binds"
+    return length, "limited by the critical path"
 
 
 def _shares(calls: Mapping[str, float]) -> dict[str, float]:
@@ -158,7 +158,7 @@ def _at(definition: Definition, limits: Mapping[str, Data]) -> Definition:
 def _timeout(run: RunSnapshot, agent: str, wanted: float) -> str:
     last = run.last.get(agent, ())
     if len(last) < ENOUGH:
-        return "applies to attempts under way too"
+        return "also applies to running attempts"
     longer = sum(one > wanted for one in last)
     if not longer:
         return f"the longest of the last {len(last)} took {seconds(max(last))}: none would be cut"
@@ -168,16 +168,16 @@ def _timeout(run: RunSnapshot, agent: str, wanted: float) -> str:
 def _attempts(run: RunSnapshot, agent: str, wanted: int) -> str:
     share = run.failing.get(agent)
     if share is None:
-        return f"a step is tried {plural(wanted, 'time')} before it fails for good"
+        return f"a step fails for good after {plural(wanted, 'attempt')}"
     if not share:
-        return f"no attempt of {agent} has failed so far"
+        return f"no attempt of {agent} has failed yet"
     return f"{percent(share)} of attempts fail: about {percent(share**wanted)} of steps fail for good"
 
 
 def _budget(run: RunSnapshot, measure: str, wanted: float, *, per_task: bool) -> str:
     each = run.usd if measure == "usd" else run.tokens
     if per_task or not each:
-        return "what is spent already counts"
+        return "what was spent already counts"
     spent = run.spent if measure == "usd" else 0.0
     enough = max(0, int((wanted - spent) / each)) if measure == "usd" else int(wanted / each)
     if measure == "usd" and enough >= run.left:

@@ -65,7 +65,7 @@ class _Explainer:
             known = ", ".join(self.agents or self.task.steps)
             raise UsageError(f"there is no step {key}; there are {known}")
         if agent is not None and agent.spare and step is None:
-            used_by = ", ".join(n for n, a in self.agents.items() if a.on_error.fallback == name) or "nobody"
+            used_by = ", ".join(n for n, a in self.agents.items() if a.on_error.fallback == name) or "no agent"
             return Explanation("waiting", "needs", f"spare: runs only as the fallback of {used_by}")
         if step is not None and step.state in ENDED:
             return self._ended(step, agent)
@@ -77,7 +77,7 @@ class _Explainer:
             return self._retried(step, agent)
         since = self._since(key, step, agent)
         if since is None:
-            return self._needs(agent) if agent else Explanation("waiting", "needs", "waits for what it needs")
+            return self._needs(agent) if agent else Explanation("waiting", "needs", "waits for its needs")
         return self._ready_since(key, step, agent, since)
 
     # Ended steps
@@ -102,7 +102,7 @@ class _Explainer:
             return "failed"
         if fault.kind == "needs":
             own = [need for need in self._needs_of(step.key) if (n := self._step(need)) and n.state == "failed"]
-            failed = "; ".join(f"its need {need} {self._failed(self.task.steps[need])}" for need in own)
+            failed = "; ".join(f"{need}, which it needs, {self._failed(self.task.steps[need])}" for need in own)
             return f"failed: {failed or fault.message}"
         if fault.kind in ("join", "budget", "expression", "rejected_by_person") or not step.attempts:
             return f"failed: {fault.message}"
@@ -117,19 +117,23 @@ class _Explainer:
         if step.agent.asks:
             does, ends = agent.does if agent is not None else None, ""
             if isinstance(does, Approve) and does.within is not None and step.started is not None:
-                ends = f"; {does.otherwise}s by itself in {format_span(step.started + does.within - self.now)}"
-            return Explanation("running", "approval", f"asks a person since {lasted}{ends}")
+                ends = (
+                    f"; {does.otherwise}s automatically in {format_span(step.started + does.within - self.now)}"
+                )
+            return Explanation("running", "approval", f"waiting for an approval for {lasted}{ends}")
         below = self.view.open.get(f"{self.task.id}/{step.key}")
         if below is not None:
-            return Explanation("running", "", f"its sub-workflow runs for {lasted}: {self._below(below)}")
+            return Explanation(
+                "running", "", f"its sub-workflow has been running for {lasted}: {self._below(below)}"
+            )
         attempts = self._limit(step.key, "attempts", agent.retry.attempts if agent else None)
         text = f"running for {lasted}, attempt {step.attempts}"
         text += f" of {attempts}" if attempts and step.attempts <= attempts else ""
         clock = self._limit(step.key, "timeout", agent.timeout.attempt if agent else None)
         if clock and step.started is not None:
-            text += f"; its clock ends in {format_span(step.started + clock - self.now)}"
+            text += f"; its timeout expires in {format_span(step.started + clock - self.now)}"
         if step.fault is not None:
-            text += f"; before: {_about(step.fault)}"
+            text += f"; the attempt before failed: {_about(step.fault)}"
         return Explanation("running", "", text)
 
     def _items(self, group: StepView, lasted: str) -> str:
@@ -139,7 +143,7 @@ class _Explainer:
                 count[item.state] += 1
         left = group.size - sum(count.values())
         counts = ", ".join(f"{number} {state}" for state, number in count.items() if number)
-        return f"running for {lasted}: of {plural(group.size, 'item')} {counts or 'none began'}, {left} to go"
+        return f"running for {lasted}: of {plural(group.size, 'item')} {counts or 'none started'}, {left} left"
 
     def _below(self, task: TaskView) -> str:
         running = [key for key, step in task.steps.items() if step.state == "running"]
@@ -148,7 +152,7 @@ class _Explainer:
     def _retried(self, step: StepView, agent: Agent | None) -> Explanation:
         attempts = self._limit(step.key, "attempts", agent.retry.attempts if agent else None)
         of = f" of {attempts}" if attempts else ""
-        what = "the other side asked to wait" if step.reason == "cooldown" else "backoff"
+        what = "the server asked to wait" if step.reason == "cooldown" else "backoff"
         left = format_span(self._retries_in(step))
         fault = f": {_about(step.fault)}" if step.fault else ""
         text = f"tries again in {left} ({what}); attempt {step.attempts}{of} failed{fault}"
@@ -162,7 +166,7 @@ class _Explainer:
         elif self.view.state == "paused":
             reason, text = "paused", "the run is paused" + _more(self.view.timeline.last("paused"), "paused")
         elif self.view.state == "draining":
-            reason, text = "paused", "the run drains: nothing new starts"
+            reason, text = "paused", "the run is draining: no new steps start"
         else:
             reason, text = self._full(key, agent)
         return Explanation("ready", reason, f"ready for {format_span(self.now - since)}; {text}")
@@ -177,11 +181,11 @@ class _Explainer:
             return "held", f"{name} is held: its max_parallel is 0"
         if most is not None and live >= most:
             same = sum(1 for one in ahead if one.partition("[")[0] == name)
-            return "max_parallel", f"max_parallel of {name} full {live}/{most}; {same} ahead"
+            return "max_parallel", f"max_parallel of {name} reached ({live}/{most}); {same} ahead in the queue"
         pool, busy = view.workers, sum(t.counts["running"] for t in view.agents.values() if t.uses_worker)
         if pool is not None and busy >= pool:
-            return "pool", f"pool full {busy}/{pool}; {len(ahead)} ahead"
-        return "starting", f"the pool has room ({busy}/{pool}): it starts next"
+            return "pool", f"all workers busy ({busy}/{pool}); {len(ahead)} ahead in the queue"
+        return "starting", f"workers are free ({busy}/{pool}): it starts next"
 
     # Joins
 
@@ -212,9 +216,9 @@ class _Explainer:
         if within is None:
             return ""
         floor = floor_of(agent.join, goal)
-        then = "goes with what there is" if there >= floor else f"fails if fewer than {floor} arrive"
+        then = "starts with what has arrived" if there >= floor else f"fails if fewer than {floor} arrive"
         if not begun:
-            return f"; its clock of {format_span(within)} has not begun"
+            return f"; its time limit of {format_span(within)} has not begun"
         return f"; {then} in {format_span(min(begun) + within - self.now)}"
 
     def _brief(self, need: str) -> str:
@@ -222,7 +226,7 @@ class _Explainer:
         step, agent = self._step(need), self.agents.get(need)
         if step is not None and step.state == "running":
             lasted = format_span(self.now - (step.started or step.since))
-            return f"asks a person since {lasted}" if step.agent.asks else f"running for {lasted}"
+            return f"waiting for an approval for {lasted}" if step.agent.asks else f"running for {lasted}"
         if step is not None and (left := self._retries_in(step)) > 0:
             return f"{'cooldown' if step.reason == 'cooldown' else 'retry'} in {format_span(left)}"
         since = self._since(need, step, agent)

@@ -130,8 +130,8 @@ class CircuitBreaker:
         if (many < MIN_CALLS and not self._probing) or bad <= MAX_FAILED * many:
             return False
         self._opens += 1
-        probes = "call" if many == 1 else f"{bad} of {many} calls"
-        why = f"the {probes} that probed it failed" if self._probing else f"{bad} of its last {many} calls failed"
+        probes = "the test call" if many == 1 else f"{bad} of {many} test calls"
+        why = f"{probes} failed" if self._probing else f"{bad} of its last {many} calls failed"
         self.hold_back(at + min(LONGEST_OPEN, FIRST_OPEN * 2 ** (self._opens - 1)), why)
         self.room, self._probing = 1, True
         return True

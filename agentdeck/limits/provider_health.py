@@ -70,9 +70,9 @@ class ProviderHealth:
                 queue = provider if provider in self._stopped else f"{provider}/{model}"
                 found.append((NEVER, n, queue, stopped))
             else:
-                until, why = breaker.blocked_until(at) or at, f"{provider} is left alone: {breaker.why}"
+                until, why = breaker.blocked_until(at) or at, f"{provider} is not called for now: {breaker.why}"
                 if until == NEVER:
-                    until, why = at + LOOK, f"{provider} comes back slowly: {breaker.why}"
+                    until, why = at + LOOK, f"{provider} is recovering, with few calls at once: {breaker.why}"
                 found.append((until, n, provider, why))
         until, _, queue, why = min(found)
         return queue, until, why
@@ -101,13 +101,13 @@ class ProviderHealth:
         elif kind == "rate_limit":
             outcome = "throttled"
         wait = fault.retry_after if fault is not None and kind == "rate_limit" else None
-        why = "" if wait is None else f"it asked to wait {_wait_text(wait, asked)}"
+        why = "" if wait is None else f"the server asked to wait {_wait_text(wait, asked)}"
         held_back = breaker.ended(at, outcome, epoch, wait, why)
         if held_back and kind in FAILED:
-            self._notify(at, f"{provider} rests for {breaker.until - at:.0f} s: {breaker.why}")
+            self._notify(at, f"{provider} is not called for {breaker.until - at:.0f} s: {breaker.why}")
             return None
         if held_back and asked is not None:
-            self._notify(at, f"{provider} is left alone: {breaker.why}")
+            self._notify(at, f"{provider} is not called for now: {breaker.why}")
         if not held_back:
             return None
         until = breaker.until
@@ -129,7 +129,7 @@ class ProviderHealth:
                 return fault._replace(retry_after=0.0)
             return fault._replace(kind="refused", message=f"{fault.message}; {model} answers other prompts")
         if about == "provider" and provider not in self._stopped:
-            self._stop(provider, "auth", f"it refuses more than one model: {fault.message}", at)
+            self._stop(provider, "auth", f"more than one of its models was refused: {fault.message}", at)
         elif self._access.close(model, fault):
             self._notify(at, f"{self._access.closed[model]}; {self._remedy(provider, 'model')}")
         return fault._replace(kind="model")

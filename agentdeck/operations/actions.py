@@ -14,177 +14,207 @@ from agentdeck.operations.action_types import Action
 from agentdeck.operations.pane_actions import DIALOGS, PANES
 
 SCREENS = (
-    Action("everywhere.help", "Help", "What can be done, with which keys.", ("question_mark", "f1"), footer=True),
-    Action("everywhere.palette", "Palette", "Find anything, or type a verb: hurry 17.", ("ctrl+p", "colon")),
-    Action("everywhere.theme", "Theme", "Another look; the next of all themes.", ("f2",)),
-    Action("everywhere.quit", "Quit", "Close the console. Runs go on unless you say otherwise.", ("ctrl+q",)),
+    Action(
+        "everywhere.help", "Help", "Show what can be done here, with its keys.",
+        ("question_mark", "f1"), footer=True,
+    ),
+    Action(
+        "everywhere.palette", "Palette", "Find any action, agent or run, or type a command: hurry 17.",
+        ("ctrl+p", "colon"),
+    ),
+    Action("everywhere.theme", "Theme", "Switch to the next theme.", ("f2",)),
+    Action("everywhere.quit", "Quit", "Close the console. Runs continue unless you stop them.", ("ctrl+q",)),
 
     Action(
         "deck.launch", "Launch", "Run the selected workflow, or open the run.", ("enter",), footer=True,
-        targets=("workflow", "run"), verb="run", verb_help="Run a workflow, and stay until it is over.",
+        targets=("workflow", "run"), verb="run", verb_help="Run a workflow and wait until it ends.",
     ),
     Action(
         "deck.edit", "Edit", "Open the workflow's file in $EDITOR.", ("e",), footer=True, targets=("workflow",)
     ),
     Action(
-        "deck.history", "History", "All runs that the store knows.", ("h",), footer=True,
+        "deck.history", "History", "List all runs in the store.", ("h",), footer=True,
         verb="runs", verb_help="List runs, newest first.",
     ),
     Action(
-        "deck.letters", "Letters", "Steps that failed for good, of all runs.", ("l",), footer=True,
+        "deck.letters", "Letters", "List the dead letters of all runs: steps that failed for good.",
+        ("l",), footer=True,
         verb="letters", verb_help="Dead letters: list, show, retry, drop, export.",
     ),
     Action("deck.leave", "Quit", "Close the console.", ("q",), footer=True),
 
     Action(
-        "run.pause", "Pause", "Start nothing new, or go on. What runs is not disturbed.", ("p",), footer=True,
+        "run.pause", "Pause", "Pause or continue the run. Running steps are not interrupted.",
+        ("p",), footer=True,
         does="command('pause')", targets=("run",), commands=("pause", "resume"),
-        verb="pause", verb_help="Start nothing new in a run; what runs goes on.",
+        verb="pause", verb_help="Pause a run: running steps finish, no new ones start.",
     ),
     Action(
-        "run.retry", "Retry", "What failed, or from here on; an interrupted run goes on.", ("R",), footer=True,
+        "run.retry", "Retry",
+        "Retry what failed, or the selected agent and all after it; resume an interrupted run.",
+        ("R",), footer=True,
         does="command('retry')",
-        targets=("task", "agent", "step"), typed="tells first what goes again", commands=("retry",),
+        targets=("task", "agent", "step"), typed="shows what will run again, and asks", commands=("retry",),
         verb="retry", verb_help="Run again what failed, or an agent and all after it.",
     ),
     Action(
-        "run.cancel", "Cancel", "Stop what is selected: step, task, or agent.", ("c",), True, True,
+        "run.cancel", "Cancel", "Cancel the selected step, task or agent.", ("c",), True, True,
         does="command('cancel')",
-        targets=("task", "agent", "step"), typed="tells first what it stops", commands=("cancel",),
+        targets=("task", "agent", "step"), typed="shows what will be stopped, and asks", commands=("cancel",),
         verb="cancel", verb_help="Cancel a run, a task, or a step.",
     ),
     Action(
-        "run.cancel_run", "Cancel the run", "Stop everything in this run, for good.", ("X",), True,
+        "run.cancel_run", "Cancel the run", "Cancel the whole run; it cannot be resumed.", ("X",), True,
         does="command('cancel_run')", targets=("run",), commands=("cancel",),
     ),
     Action(
-        "run.drain", "Drain", "Let running steps finish and stop; the run can be resumed.", ("d",), True,
+        "run.drain", "Drain", "Stop the run once its running steps have finished; it can be resumed.",
+        ("d",), True,
         does="command('drain')", targets=("run",), commands=("drain",), verb="drain",
     ),
     Action(
-        "run.limits", "Limits", "Turn a limit while it binds.", ("t", "6"), footer=True, does="show('limits')",
-        targets=("limit",), arguments=("value",), typed="what it is set to", commands=("limits", "budget"),
+        "run.limits", "Limits", "Change a limit while the run executes.",
+        ("t", "6"), footer=True, does="show('limits')",
+        targets=("limit",), arguments=("value",), typed="the new value", commands=("limits", "budget"),
         verb="limits", verb_help="Print or change the limits of a run.",
     ),
     Action(
-        "run.more", "More workers", "A quarter more steps at once.", ("right_square_bracket",),
+        "run.more", "More workers", "Allow a quarter more steps at once.", ("right_square_bracket",),
         does="command('more')", targets=("run",), commands=("limits",),
     ),
     Action(
-        "run.fewer", "Fewer workers", "A quarter fewer; what runs is not stopped.", ("left_square_bracket",),
+        "run.fewer", "Fewer workers", "Allow a quarter fewer steps at once; running steps finish.",
+        ("left_square_bracket",),
         does="command('fewer')", targets=("run",), commands=("limits",),
     ),
     Action(
-        "run.hurry", "Hurry", "Let the selected task go before all others.", ("H",),
-        does="command('hurry')", targets=("task",), typed="goes before all others", commands=("hurry",),
-        verb="hurry", verb_help="Let a task go before all others.",
+        "run.hurry", "Hurry", "Run the selected task before all others.", ("H",),
+        does="command('hurry')", targets=("task",), typed="runs before all others", commands=("hurry",),
+        verb="hurry", verb_help="Run a task before all others.",
     ),
     Action(
-        "run.release", "Release", "Let the selected join go with what has arrived.", ("J",), True,
+        "run.release", "Release", "Start the selected step with what has arrived, without waiting for the rest.",
+        ("J",), True,
         does="command('release')",
-        targets=("agent", "step"), typed="goes with what has arrived", commands=("release",),
-        verb="release", verb_help="Let a join go with what has arrived.",
+        targets=("agent", "step"), typed="starts with what has arrived", commands=("release",),
+        verb="release", verb_help="Start a step with what has arrived, without waiting for the rest.",
     ),
     Action(
-        "run.skip", "Skip", "Go on without the selected step.", ("S",), True,
-        does="command('skip')", targets=("step",), typed="its task goes on without it", commands=("skip",),
-        verb="skip", verb_help="Go on without a step.",
+        "run.skip", "Skip", "Skip the selected step; its task continues without it.", ("S",), True,
+        does="command('skip')", targets=("step",), typed="its task continues without it", commands=("skip",),
+        verb="skip", verb_help="Skip a step; its task continues without it.",
     ),
     Action(
-        "run.hold", "Hold agent", "Let the selected agent start nothing more, or go on.", ("P",),
-        does="command('hold')", targets=("agent",), typed="starts nothing more, or goes on", commands=("limits",),
+        "run.hold", "Hold agent", "Hold the selected agent, so that it starts no more steps; or let it continue.",
+        ("P",),
+        does="command('hold')", targets=("agent",),
+        typed="starts no more steps, or continues", commands=("limits",),
     ),
     Action(
-        "run.budget", "Budget", "Grant more of what the run may spend.", ("B",),
+        "run.budget", "Budget", "Raise the budget of the run.", ("B",),
         does="command('budget')",
-        targets=("run",), arguments=("amount",), typed="what the run may spend", commands=("budget",),
-        verb="budget", verb_help="Show the budget of a run, or grant more.",
+        targets=("run",), arguments=("amount",), typed="how much the run may spend", commands=("budget",),
+        verb="budget", verb_help="Show or raise the budget of a run.",
     ),
     Action(
-        "run.why", "Why", "In a sentence: why the selected step waits, or failed.", ("w",), footer=True,
-        does="command('why')", targets=("agent", "step"), typed="one sentence on it",
+        "run.why", "Why", "Explain in a sentence why the selected step waits or failed.", ("w",), footer=True,
+        does="command('why')", targets=("agent", "step"), typed="explains its state in a sentence",
         verb="why", verb_help="Say why a step waits, was skipped, or failed.",
     ),
     Action(
-        "run.next", "Next in need", "Select the next step that needs a person.", ("exclamation_mark",),
+        "run.next", "Attention", "Select the next step that needs attention.", ("exclamation_mark",),
         does="command('next')",
     ),
     Action(
-        "run.answer", "Answer", "Approve or reject the selected step that asks a person.", ("a",),
+        "run.answer", "Answer", "Approve or reject the selected step.", ("a",),
         does="command('answer')", targets=("step",), typed="approve or reject", commands=("approve",),
-        verb="approve", verb_help="Answer a step that asks a person.",
+        verb="approve", verb_help="Approve or reject a step that asks for it.",
     ),
-    Action("run.letters", "Letters", "Steps of this run that failed for good.", ("L",), footer=True),
-    Action("run.replay", "Replay", "Play the run again from its events; this changes nothing.", ("v",)),
-    Action("run.zoom", "Zoom", "Only the focused pane, or all again.", ("z",), does="command('zoom')"),
-    Action("run.graph", "Graph", "The graph of agents.", ("1",), does="show('graph')"),
-    Action("run.agents", "Agents", "The table of agents.", ("2",), does="show('agents')"),
-    Action("run.tasks", "Tasks", "The table of tasks.", ("3",), does="show('tasks')"),
-    Action("run.timeline", "Timeline", "What ran when.", ("4",), does="show('timeline')"),
     Action(
-        "run.log", "Log", "What agents said.", ("5",), does="show('log')",
+        "run.letters", "Letters", "List the dead letters of this run: steps that failed for good.",
+        ("L",), footer=True,
+    ),
+    Action("run.replay", "Replay", "Replay the run from its events; this changes nothing.", ("v",)),
+    Action("run.zoom", "Zoom", "Show only the focused pane, or all panes.", ("z",), does="command('zoom')"),
+    Action("run.graph", "Graph", "Show the graph of agents.", ("1",), does="show('graph')"),
+    Action("run.agents", "Agents", "Show the table of agents.", ("2",), does="show('agents')"),
+    Action("run.tasks", "Tasks", "Show the table of tasks.", ("3",), does="show('tasks')"),
+    Action("run.timeline", "Timeline", "Show what ran when.", ("4",), does="show('timeline')"),
+    Action(
+        "run.log", "Log", "Show what agents logged.", ("5",), does="show('log')",
         verb="logs", verb_help="Print what agents logged.",
     ),
-    Action("run.up", "Up", "One level: zoom, pane, selection; then to the deck.", ("escape",)),
-    Action("run.back", "Back", "To the deck; the run goes on.", ("q",), footer=True),
+    Action("run.up", "Up", "Go up one level: zoom, pane, selection, deck.", ("escape",)),
+    Action("run.back", "Back", "Go back to the deck; the run continues.", ("q",), footer=True),
     Action(
         "run.go", "Select", "Select a task, an agent or a step in every pane.",
         targets=("task", "agent", "step"), typed="select it in every pane",
     ),
     Action(
-        "run.resume", "Resume", "Go on with a run that was interrupted, drained or paused.",
+        "run.resume", "Resume", "Continue a run that was interrupted, drained or paused.",
         targets=("run",), commands=("resume",), verb="resume",
     ),
 
-    Action("replay.play", "Play, stop", "Let the replay go on, or stop it.", ("space",), footer=True),
+    Action("replay.play", "Play, stop", "Play or stop the replay.", ("space",), footer=True),
     Action("replay.next_event", "Next event", "One event forward.", ("full_stop",), footer=True, does="step(1)"),
-    Action("replay.event_before", "Event before", "One event back.", ("comma",), does="step(-1)"),
+    Action("replay.event_before", "Previous event", "One event back.", ("comma",), does="step(-1)"),
     Action(
-        "replay.next_mark", "Next mark", "To the next failure, retry or limit.", ("right_curly_bracket",),
+        "replay.next_mark", "Next mark", "Go to the next failure, retry or limit change.",
+        ("right_curly_bracket",),
         does="jump(1)",
     ),
-    Action("replay.mark_before", "Mark before", "To the mark before.", ("left_curly_bracket",), does="jump(-1)"),
     Action(
-        "replay.bar", "Bar", "Arrows step, + and - change the speed, a time goes there.", ("b",), footer=True
+        "replay.mark_before", "Previous mark", "Go to the previous failure, retry or limit change.",
+        ("left_curly_bracket",), does="jump(-1)",
+    ),
+    Action(
+        "replay.bar", "Bar",
+        "Focus the bar: arrows move by events, + and - change the speed, a time jumps there.",
+        ("b",), footer=True
     ),
 
     Action(
-        "letters.retry", "Retry", "Run the marked letters again, or the one selected.", ("R",), footer=True,
+        "letters.retry", "Retry", "Retry the marked dead letters, or the selected one.", ("R",), footer=True,
         targets=("letter",),
     ),
     Action(
-        "letters.try_one", "Try one", "One of the cause; if that went well, the rest.", ("1",), footer=True,
+        "letters.try_one", "Try one", "Retry one dead letter of this cause, and the rest if it succeeds.",
+        ("1",), footer=True,
         targets=("letter",),
     ),
     Action(
-        "letters.edit", "Retry with", "Run them again with another input.", ("e",), footer=True,
+        "letters.edit", "Retry with", "Retry with a changed input.", ("e",), footer=True,
         targets=("letter",),
     ),
-    Action("letters.story", "Story", "The step whole: its attempts, what it was told, what it read.", ("o",)),
+    Action("letters.story", "Open step", "Open the step: its attempts, what it was asked, what it read.", ("o",)),
     Action(
-        "letters.drop", "Drop", "Close them with a reason; they do not run again.", ("D",), True, True,
+        "letters.drop", "Drop", "Close dead letters with a reason, without a retry.", ("D",), True, True,
         targets=("letter",),
     ),
-    Action("letters.back", "Back", "To where you came from.", ("escape", "q"), footer=True),
+    Action("letters.back", "Back", "Go back to the previous screen.", ("escape", "q"), footer=True),
 
-    Action("history.open", "Open", "Look at the selected run.", ("enter",), footer=True, targets=("run",)),
+    Action("history.open", "Open", "Open the selected run.", ("enter",), footer=True, targets=("run",)),
     Action(
-        "history.filter", "Filter", "Words, state:failed, workflow:order, since:12h.", ("slash",), footer=True
-    ),
-    Action("history.retry", "Retry", "Run again what failed in it.", ("R",), footer=True, targets=("run",)),
-    Action(
-        "history.fork", "Fork", "A new run on its results, from whatever failed on.", ("f",), footer=True,
-        targets=("run",), verb="fork", verb_help="Start a new run that shares the results of another one.",
+        "history.filter", "Filter", "Filter runs: words, state:failed, workflow:order, since:12h.",
+        ("slash",), footer=True
     ),
     Action(
-        "history.cancel", "Cancel", "End a run that executes.", ("X",), True, True,
+        "history.retry", "Retry", "Retry what failed in the selected run.", ("R",), footer=True, targets=("run",)
+    ),
+    Action(
+        "history.fork", "Fork", "Start a new run that reuses its results and runs what failed.",
+        ("f",), footer=True,
+        targets=("run",), verb="fork", verb_help="Start a new run that reuses the results of another one.",
+    ),
+    Action(
+        "history.cancel", "Cancel", "Cancel a run that is executing.", ("X",), True, True,
         targets=("run",), commands=("cancel",),
     ),
     Action(
-        "history.delete", "Delete", "Delete it for good, with its events and logs.", ("D",), True, True,
-        targets=("run",), verb="prune", verb_help="Delete old runs, and give their space back.",
+        "history.delete", "Delete", "Delete the run with its events and logs.", ("D",), True, True,
+        targets=("run",), verb="prune", verb_help="Delete old runs and free their disk space.",
     ),
-    Action("history.back", "Back", "To where you came from.", ("escape", "q"), footer=True),
+    Action("history.back", "Back", "Go back to the previous screen.", ("escape", "q"), footer=True),
 )  # fmt: skip
 
 ACTIONS: tuple[Action, ...] = SCREENS + PANES + DIALOGS

@@ -129,7 +129,7 @@ def _read_origin(reader: Reader, run: str) -> _Origin:
         cut = event.cut if isinstance(event, ev.TasksExhausted) else cut
         fold.apply(event)
     if started is None:
-        raise UsageError(f"{row.run} has no events yet: there is nothing to share")
+        raise UsageError(f"{row.run} has no events yet: there is nothing to reuse")
     return _Origin(row, definition, started, fold.state, cut)
 
 
@@ -188,7 +188,7 @@ def differences(old: Definition, new: Definition) -> list[str]:
     phrases = [f"{name} is new" for name in new.agents if name not in old.agents]
     for name, agent in old.agents.items():
         if name not in new.agents:
-            phrases.append(f"{name} is gone")
+            phrases.append(f"{name} was removed")
             continue
         before, after = plain(agent), plain(new.agents[name])
         changed = [key for key in before if before[key] != after.get(key)]
@@ -272,13 +272,13 @@ def supersede(db: Path, row: RunRow, new: str, who: str) -> None:
     taken the run in the meantime."""
     now = time.time()
     owner = Owner(f"fork:{new}", 0, "")
-    note = ev.Noted(now, f"{new} goes on for it" + (f", by {who}" if who else ""))
+    note = ev.Noted(now, f"continued by {new}" + (f", by {who}" if who else ""))
     counts = Counts(row.tasks.total, row.tasks.done, row.tasks.failed, row.tasks.cancelled)
     with closing(Reader(db)) as reader:
         last = reader.last_seq(row.run)
     with closing(Writer(db)) as writer:
         if not writer.call(lambda c: take_lease(c, row.run, owner, now + 5, now)).result(30):
-            raise UsageError(f"{row.run} was taken up by another process just now")
+            raise UsageError(f"{row.run} was resumed by another process just now")
         changes = [lambda c: end_run(c, row.run, CANCELLED, now, counts)]
         writer.append(row.run, last + 1, [note, ev.RunEnded(now, CANCELLED)], changes)
         writer.flush()

@@ -96,7 +96,7 @@ def moment_from(text: str | None, option: str) -> float | None:
         return datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError):
         what = "write 2h or 30d for so long ago, or a date like 2026-01-31 or 2026-01-31T18:00"
-        raise UsageError(f"{option}: {text!r} is no time; {what}") from None
+        raise UsageError(f"{option}: {text!r} is not a time; {what}") from None
 
 
 def json_or_text(text: str) -> Data:

@@ -38,7 +38,7 @@ def letters_by_id(reader: Reader, ids: Sequence[int]) -> list[Letter]:
     found = reader.letters(ids=ids)
     missing = [str(number) for number in ids if number not in {one.id for one in found}]
     if missing:
-        raise UsageError(f"there is no letter {', '.join(missing)}; see: agentdeck letters")
+        raise UsageError(f"there is no dead letter {', '.join(missing)}; list them with: agentdeck letters")
     return found
 
 
@@ -47,7 +47,9 @@ def open_letters_by_id(reader: Reader, ids: Sequence[int]) -> list[Letter]:
     found = letters_by_id(reader, ids)
     settled = next((one for one in found if one.state != "open"), None)
     if settled is not None:
-        raise UsageError(f"letter {settled.id} is {settled.state}" + (f": {settled.why}" if settled.why else ""))
+        raise UsageError(
+            f"dead letter {settled.id} is {settled.state}" + (f": {settled.why}" if settled.why else "")
+        )
     return found
 
 
@@ -56,8 +58,8 @@ def open_letters_of_cause(reader: Reader, run: str | None, cause: str) -> list[L
     found = [one for one in find_letters(reader, run, "open") if one.cause == cause]
     if not found:
         known = [name for name, _ in by_cause(reader.letters(state="open"))]
-        there = f"there are {', '.join(known[:NAMED])}" if known else "there is none"
-        raise UsageError(f"no open letter has the cause {cause}; {there}. See: agentdeck letters")
+        there = f"there are {', '.join(known[:NAMED])}" if known else "there are none"
+        raise UsageError(f"no open dead letter has the cause {cause}; {there}. List them with: agentdeck letters")
     return found
 
 

@@ -63,7 +63,11 @@ def save_changed_limits(reader: Reader, run: str, target: Path | None) -> SavedL
 def _yaml_file(row: RunRow, changed: Mapping[str, Data]) -> Path:
     file = str(row.source.get("file") or "")
     if not file.endswith((".yaml", ".yml")):
-        what = f"{file} is Python: write them there" if file else "it came from no file; name one"
+        what = (
+            f"{file} is a Python file; change the limits in its code"
+            if file
+            else "the run was not launched from a file; name the file to write"
+        )
         raise UsageError(f"{row.run}: {what} ({', '.join(changed)})")
     return Path(file)
 
@@ -77,5 +81,5 @@ def _tighter_in_deck(changed: Mapping[str, Data], folder: Path) -> list[str]:
             wanted, own = with_changes(ProviderLimits(), {limit: value}), deck.providers[provider].limits
             effective = in_deck_notation(tightest(own, wanted)).get(limit)
             if effective != in_deck_notation(wanted).get(limit):
-                warnings.append(f"{name}: {effective} of {deck.file} still holds; raise it there")
+                warnings.append(f"{name}: {effective} of {deck.file} still applies; raise it there")
     return warnings

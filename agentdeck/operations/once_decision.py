@@ -45,7 +45,7 @@ def refusal(letter: Letter, key: str) -> str:
     """The error message for a retry of an undecided letter."""
     took_effect, again = choices(letter.id)
     return (
-        f"letter {letter.id}: it is not known whether once key {key} took effect. Check that "
+        f"dead letter {letter.id}: it is not known whether once key {key} took effect. Check that "
         f"(agentdeck letters show {letter.id}), then: {took_effect}, which records RESULT and executes nothing; "
         f"or: {again}, which executes it again"
     )
@@ -61,8 +61,8 @@ def decide(
         for one in letters:
             if not keys[one.id]:
                 raise UsageError(
-                    f"letter {one.id} leaves nothing to decide: it is known what its step did; "
-                    f"agentdeck letters retry {one.id}"
+                    f"dead letter {one.id} has nothing to decide: the outcome of its step is known; retry it "
+                    f"with: agentdeck letters retry {one.id}"
                 )
             if took_effect is not None:
                 _check_result(reader, one, took_effect[0])
@@ -85,4 +85,4 @@ def _check_result(reader: Reader, letter: Letter, result: Data) -> None:
     try:
         OutputCheck(agent)(result, letter.inputs)
     except AgentdeckError as error:
-        raise UsageError(f"--took-effect: {letter.step} cannot have returned that: {error}") from None
+        raise UsageError(f"--took-effect: {letter.step} cannot have returned this value: {error}") from None

@@ -40,7 +40,9 @@ def refuse_input(out: str | None, *inputs: Path | str | None) -> None:
     """Raises UsageError if --out names a file that the command reads, or the store: it would be replaced."""
     for one in inputs if out is not None else ():
         if one is not None and Path(str(out)).resolve() == Path(one).resolve():
-            raise UsageError(f"--out {out}: this is the file {one}, which would be lost; name another one")
+            raise UsageError(
+                f"--out {out}: this is the file {one}, which would be overwritten; name another file"
+            )
 
 
 def result_line(state: FinalState) -> str:
@@ -96,7 +98,7 @@ class OutFile:
             self._fd = _open(self.name)
             self._size = os.fstat(self._fd).st_size
         except OSError as error:
-            self._fail(error, "the run goes on; ")
+            self._fail(error, "the run continues; ")
 
     def _ended(self, states: Iterable[FinalState], reopened: Collection[str]) -> Iterator[FinalState]:
         """The states of ended tasks; the inputs of the others are remembered for their lines."""
@@ -142,7 +144,7 @@ class OutFile:
             write_final(self.name, final_states(self.db, run))
             if self.failed:
                 self.failed = False
-                self.report(f"{self.name}: written now that there is space")
+                self.report(f"{self.name}: writing has resumed")
         except OSError as error:
             if not self.failed:
                 self._fail(error, "")
@@ -172,7 +174,7 @@ class OutFile:
                     os.ftruncate(self._fd, self._size)
             self._inputs.clear()
             self.close()
-            self._fail(error, "the run goes on; ")
+            self._fail(error, "the run continues; ")
 
     def _fail(self, error: OSError, consequence: str) -> None:
         self.failed = True

@@ -81,7 +81,7 @@ def _with_agent_setting(agent: Agent, setting: str, value: str) -> Agent:
     if first == "timeout":
         seconds = None if value in ("none", "null") else duration(value)
         if seconds == 0:
-            raise ValueError("a timeout is longer than nothing; none takes it away")
+            raise ValueError("a timeout must be longer than 0; none removes it")
         part = part or "attempt"
         changes = {part: seconds, "auto": False} if part == "attempt" else {part: seconds}
         return replace(agent, timeout=replace(agent.timeout, **changes))
@@ -109,7 +109,7 @@ def _amount(measure: str, value: str) -> Any:
         return size(value)
     dollars = _parsed(float, value, "a number of dollars")
     if not 0 <= dollars < 1e9:
-        raise ValueError(f"{value} is out of range: from 0 on")
+        raise ValueError(f"{value} is out of range: 0 or more")
     return dollars
 
 

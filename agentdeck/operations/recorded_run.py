@@ -107,7 +107,8 @@ def relocated(reader: Reader, run: str, folder: Path | None, author: ev.Author) 
         return row
     if row.state in LIVE:
         raise UsageError(
-            f"{row.run} is {row.state} in process {row.pid} on {row.host}; its folder cannot change now"
+            f"{row.run} is {row.state} in process {row.pid} on {row.host}; its folder cannot be changed "
+            "while it executes"
         )
     new = folder.expanduser().resolve()
     if not new.is_dir():
@@ -117,13 +118,13 @@ def relocated(reader: Reader, run: str, folder: Path | None, author: ev.Author) 
     if row.source.get("file"):
         file = _moved(Path(str(row.source["file"])), old, new)
         if not file.is_file():
-            raise UsageError(f"--folder {folder}: there is no {file.name} in it, which {row.run} is a run of")
+            raise UsageError(f"--folder {folder}: it does not contain {file.name}, the workflow of {row.run}")
         source["file"] = str(file)
     tasks = row.source.get("tasks")
     if isinstance(tasks, str) and (moved := _moved(Path(tasks), old, new)).is_file():
         source["tasks"] = str(moved)
     if source != row.source:
-        text = f"the workflow is in {new} now, and was in {old}"
+        text = f"the workflow was moved from {old} to {new}"
         _record_source(reader, row.run, source, text + (f", by {author.text}" if author.text else ""))
     return reader.run(row.run)
 

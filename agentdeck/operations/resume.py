@@ -76,14 +76,14 @@ def prepare_resume(
 
 def _notices(row: RunRow, view: RunView, known: Recorded | None, reopened: ReopenRequest | None) -> Iterable[str]:
     if reopened is not None and (changes := changed_files(row)):
-        yield f"{'; '.join(changes.values())} since {row.run} was launched: it goes on with what is there now"
+        yield f"{'; '.join(changes.values())} since {row.run} was launched; it continues with the current files"
     if view.tasks.total is not None or not row.source.get("tasks"):
         return
     if known is None:
         file = row.source["tasks"]
         yield f"{row.run} was launched by version 0.1, which did not record its tasks: {file} is read again"
     elif not known.complete:
-        had = f"it has the {known.tasks:,} tasks that had come"
+        had = f"it continues with the {known.tasks:,} tasks read until then"
         yield f"stdin was still open when {row.run} was interrupted: {had}"
 
 
@@ -94,19 +94,21 @@ def _functions(row: RunRow, recorded_definition: Definition) -> dict[str, Callab
         return {}
     if not Path(file).exists():
         raise UsageError(
-            f"{row.run} needs the functions of {file}, which is not there any more; if its folder has moved:"
+            f"{row.run} needs the functions of {file}, which no longer exists; if its folder was moved:"
             f" agentdeck resume {row.run} --folder DIR"
         )
     definition, functions = load_functions(Path(file))
     if row.workflow != definition.name:
-        raise UsageError(f"{file} holds the workflow {definition.name} now; {row.run} is a run of {row.workflow}")
+        raise UsageError(
+            f"{file} now contains the workflow {definition.name}, but {row.run} is a run of {row.workflow}"
+        )
     missing = [
         name
         for name, agent in recorded_definition.agents.items()
         if isinstance(agent.does, Python) and name not in functions
     ]
     if missing:
-        raise UsageError(f"{file} has no agent {', '.join(missing)} any more, which {row.run} needs")
+        raise UsageError(f"{file} has no agent {', '.join(missing)} any more, and {row.run} needs it")
     return functions
 
 
@@ -142,10 +144,10 @@ def adopt_python_file(db: Path, row: RunRow, author: Author, *, accept: bool) ->
         changes = "; ".join(differences(definition_of(reader, row), new))
         if not accept:
             raise UsageError(
-                f"{file} has changed since {row.run} began: {changes}. Put it back as it was, or go on with it "
-                f"as it is now where results still fit: agentdeck resume {row.run} --accept-changes"
+                f"{file} has changed since {row.run} began: {changes}. Restore the file, or continue with "
+                f"its current content and the results that still fit: agentdeck resume {row.run} --accept-changes"
             )
         made = fork(db, Fork(row.run, definition=new, author=author))
         supersede(db, row, made.run, author.text)
-        notice = f"{changes}: {row.run} goes on as {made.run}, with {made.shared:,} of its results"
+        notice = f"{changes}: {row.run} continues as {made.run}, with {made.shared:,} of its results"
         return reader.run(made.run), notice

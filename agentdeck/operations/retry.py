@@ -58,7 +58,7 @@ class RetryPlan:
             more = f", … {len(names) - NAMED} more agents" if len(names) > NAMED else ""
             text += f", then {', '.join(names[:NAMED])}{more}"
         if self.undecided:
-            text += f"; {plural(len(self.undecided), 'letter')} left out, it may have taken effect"
+            text += f"; {plural(len(self.undecided), 'dead letter')} left out: may have taken effect"
         return text
 
     @property
@@ -223,9 +223,9 @@ def _options(reader: Reader, row: RunRow, task: str, path: str, agent: str) -> I
         return  # --from takes an agent of the workflow itself
     if task and "/" not in task:
         plan = plan_from(reader, row, agent, task=task)
-        yield RetryOption(f"from {agent} on in task {task}", plan, ("--from", agent, "--task", task))
+        yield RetryOption(f"{agent} and all after it in task {task}", plan, ("--from", agent, "--task", task))
     plan = plan_from(reader, row, agent)
-    yield RetryOption(f"from {agent} on in every task", plan, ("--from", agent))
+    yield RetryOption(f"{agent} and all after it in every task", plan, ("--from", agent))
 
 
 # Outcome ------------------------------------------------------------------------------------------------------

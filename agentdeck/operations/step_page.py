@@ -56,7 +56,7 @@ def page(story: StepStory) -> Iterator[str]:
             yield clean(f"  {clock(one.started)}  {attempt_line(one, seconds)}")
     if story.notes:
         yield ""
-        yield "on the way"
+        yield "notes"
         for at, text in story.notes:
             yield clean(f"  {clock(at)}  {text}")
     for title, value in (*story.asked.items(), ("inputs", story.inputs or None), ("output", story.output)):

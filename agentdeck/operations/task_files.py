@@ -127,7 +127,9 @@ class TaskFile:
     def _json(self, lines: Iterable[bytes]) -> Iterator[tuple[int, Data, bytes]]:
         for number, line in enumerate(lines, 1):
             if len(line) > LONGEST:
-                raise UsageError(f"{self._label}:{number}: a line of more than {LONGEST // 10**6} MB is no task")
+                raise UsageError(
+                    f"{self._label}:{number}: a line of more than {LONGEST // 10**6} MB is too long for a task"
+                )
             try:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8")
                 if not text.strip():
@@ -196,7 +198,7 @@ class TaskFile:
         """Count a bad line as left out. Raises UsageError without `skip_bad`."""
         self.skipped += 1
         if not self.skip_bad:
-            raise UsageError(f"{self._label}:{line}: {what}; mend it, or go on without it: --skip-bad")
+            raise UsageError(f"{self._label}:{line}: {what}; correct it, or leave out such lines with --skip-bad")
         if self.skipped <= REPORTED:
             self._first_skipped.append((line, what))
 

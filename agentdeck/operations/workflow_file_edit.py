@@ -55,7 +55,7 @@ def rewrite(text: str, changes: Mapping[str, Data], file: Path) -> str:
 
 def _with_limit(text: str, name: str, value: Data, file: Path) -> str:
     before = loads(text, str(file), file.parent).definition
-    reason = f"the text allows no place for it; set it in {file} by hand"
+    reason = f"the file has no place where it could be inserted; set it in {file} by hand"
     for path, yaml in _candidates(before, name, value):
         try:
             edited = set_value(text, path, yaml)
@@ -154,7 +154,7 @@ def set_value(text: str, path: KeyPath, value: str) -> str:
     node: Any = YAML(typ="safe", pure=True).compose(text)
     for depth, name in enumerate(path):
         if not isinstance(node.value, list) or (node.value and not isinstance(node.value[0], tuple)):
-            raise UsageError(f"{'.'.join(path[:depth])} is no map")
+            raise UsageError(f"{'.'.join(path[:depth])} is not a map")
         rest = path[depth + 1 :]
         found = next((pair for pair in node.value if pair[0].value == name), None)
         if found is None:

@@ -135,7 +135,7 @@ class AnthropicProvider(ChatProvider):
     def _end(self, reason: Data, got: StreamedAnswer) -> None:
         got.end(reason, "stop_reason", REFUSED)
         if reason == "pause_turn":
-            got.wrong = "it paused its turn (pause_turn), which only tools of the provider's own need"
+            got.wrong = "the turn was paused (pause_turn), which only tools of the provider need"
 
 
 async def _message(turn: Message) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class ChatProvider(ABC):
                 else:
                     await stream.read(lambda event: self._take(event, got, usage), got.flush)
                 if not got.complete:
-                    raise StepError("network", f"{self._who} was cut off: the answer has no end")
+                    raise StepError("network", f"{self._who}: the stream ended in the middle of the answer")
                 reply = self._reply(got, usage, typed=request.schema is not None)
                 return replace(reply, headers=parse_rate_headers(stream.headers), thought=got.thought)
         except StepError as error:
@@ -118,4 +118,4 @@ def _read_image(file: str) -> tuple[str, str]:
     for start, at, kind in IMAGE_TYPES:
         if data.startswith(start, at):
             return kind, base64.b64encode(data).decode()
-    raise StepError("setup", f"{file} is no PNG, JPEG, GIF or WebP")
+    raise StepError("setup", f"{file} is not a PNG, JPEG, GIF or WebP file")

@@ -33,7 +33,7 @@ async def decoded(response: httpx.Response, *, whole: bool = True) -> AsyncItera
     if len(codings) > 1:
         raise httpx.DecodingError("its content is encoded more than once")
     if codings[0] not in ("gzip", "x-gzip", "deflate"):
-        raise httpx.DecodingError(f"its content is encoded as {codings[0][:20]!r}, which is not known")
+        raise httpx.DecodingError(f"its content is encoded as {codings[0][:20]!r}, which is not supported")
     inflate, empty = _Inflate(codings[0]), True
     async for chunk in response.aiter_raw():
         empty = empty and not chunk

@@ -64,14 +64,14 @@ class EventStreamClient:
                     raise await self._refused(response)
                 yield HttpStream(self.who, response, self._turns.take)
         except NOT_SENDABLE as error:
-            what = f"{self.who} cannot be asked at {plain(url)} ({type(error).__name__})"
-            raise StepError("setup", f"{what}; look at its `url` and `key` in the deck") from None
+            what = f"{self.who} cannot be called at {plain(url)} ({type(error).__name__})"
+            raise StepError("setup", f"{what}; check its `url` and `key` in the deck") from None
         except BadProxy as error:
-            what = f"{self.who} cannot be asked through the proxy that the environment names"
-            raise StepError("setup", f"{what}; look at {error}") from None
+            what = f"{self.who} cannot be called through the proxy of the environment"
+            raise StepError("setup", f"{what}; check {error}") from None
         except httpx.DecodingError as error:
             raise StepError(
-                "server", f"{self.who} sent what cannot be decoded: {self._hide(str(error))}"
+                "server", f"{self.who} sent an answer that cannot be decoded: {self._hide(str(error))}"
             ) from None
         except BROKEN as error:
             lost = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
@@ -118,8 +118,8 @@ class EventStreamClient:
         what = f"{self.who} answered {response.status_code}: a redirect from {plain(url)}"
         return StepError(
             "rejected",
-            f"{what} to {self._hide(target)}, which is not followed with a key; "
-            "write the right `url` in the deck",
+            f"{what} to {self._hide(target)}, which is not followed because of the key; "
+            "correct its `url` in the deck",
         )
 
     async def _refused(self, response: httpx.Response) -> StepError:
@@ -177,8 +177,8 @@ class HttpStream:
         kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         self.whole = kind == "application/json"
         if not self.whole and kind not in ("text/event-stream", ""):
-            what = f"{who} answered with {kind[:60]!r}, which is no stream of answers"
-            raise StepError("rejected", f"{what}; look at its `url` in the deck")
+            what = f"{who} answered with {kind[:60]!r}, which is not a stream of answers"
+            raise StepError("rejected", f"{what}; check its `url` in the deck")
 
     async def read(self, take: Callable[[Mapping[str, Data]], bool], came: Callable[[], None]) -> None:
         """Call `take` with the JSON of each event, until it returns True, or until `[DONE]` or the end. `came`
@@ -216,7 +216,9 @@ class HttpStream:
         async for chunk in self._chunks():
             body += chunk
             if len(body) > MOST_BODY:
-                raise StepError("server", f"{self._who} sent more than {MOST_BODY // MB} MB, which is no answer")
+                raise StepError(
+                    "server", f"{self._who} sent more than {MOST_BODY // MB} MB, which is too large for an answer"
+                )
         await self._ended()
         return self._json(bytes(body))
 
@@ -227,7 +229,9 @@ class HttpStream:
             data = None
         if not isinstance(data, dict):
             shown = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
-            raise StepError("server", f"{self._who} sent what is no JSON object", detail=shown[:2000])
+            raise StepError(
+                "server", f"{self._who} sent something that is not a JSON object", detail=shown[:2000]
+            )
         return data
 
 
@@ -236,4 +240,4 @@ def plain(url: str) -> str:
     try:
         return str(httpx.URL(url).copy_with(userinfo=b"", query=None, fragment=None))
     except (httpx.InvalidURL, ValueError):
-        return "an url that cannot be read"
+        return "a url that cannot be read"

@@ -93,10 +93,10 @@ class KeyStore:
         except StepError as error:
             raise StepError("setup", error.fault.message.replace("has no key", "has no value")) from None
         except (OSError, UnicodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is no text"
+            reason = getattr(error, "strerror", None) or "it is not text"
             raise StepError("setup", f"{owner} has no value: {spec.file} cannot be read: {reason}") from None
         if len(value) < LEAST_SECRET:
-            what = f"has fewer than {LEAST_SECRET} characters, too few to recognise it in what comes back"
+            what = f"has fewer than {LEAST_SECRET} characters, too few to mask it in answers and logs"
             raise StepError("setup", f"{owner} {what}" if value else f"{owner} is empty")
         self._keep(value, LEAST_SECRET)
         return value
@@ -180,7 +180,7 @@ class KeyStore:
         value = done.stdout.decode("utf-8", "replace").strip().partition("\n")[0].strip()
         if done.returncode or not value:
             what = f"ended with code {done.returncode}" if done.returncode else "printed nothing"
-            raise StepError("auth", f"{of} has no key: `{shown}` {what}; run it by hand")
+            raise StepError("auth", f"{of} has no key: `{shown}` {what}; run it by hand to see why")
         self._keep(value)
         return value
 

@@ -120,7 +120,7 @@ class OpenAIProvider(ChatProvider):
         part = _refused_part(error, body) if isinstance(error, ProviderRefusal) else ""
         if part:
             self._without.setdefault(request.model, set()).add(part)
-            message = f"{error.fault.message}; the next attempt goes without {part}"
+            message = f"{error.fault.message}; the next attempt leaves out {part}"
             error.fault = error.fault._replace(kind="server", message=message)
         return super()._failure(error, request, body, text)
 

@@ -81,7 +81,7 @@ def mid_stream(who: str, error: Data) -> StepError:
     """The error for a stream that began with status 200 and then reported an error."""
     word, message = _words(error), _message(error)
     kind = _kind(_status(error), f"{word} {message}".lower())
-    text = f"{who} broke off: {one_line(message, LONGEST) or word or 'no reason given'}"
+    text = f"{who} ended the stream with an error: {one_line(message, LONGEST) or word or 'no reason given'}"
     return StepError(kind, text + _advice(kind, 200), detail=json.dumps(error, ensure_ascii=False)[:MOST_DETAIL])
 
 
@@ -211,9 +211,9 @@ def one_line(text: str, most: int = 200) -> str:
 
 def _advice(kind: str, status: int) -> str:
     if kind == "auth":
-        return "; look at this provider's `key` in the deck"
+        return "; check this provider's `key` in the deck"
     if kind in ("model", "forbidden"):
-        return "; look at what the key may use, and at the model's `id` in the deck"
+        return "; check what the key may use, and the model's `id` in the deck"
     if kind == "rejected" and status == 404:
-        return "; look at the model's `id` and the provider's `url` in the deck"
+        return "; check the model's `id` and the provider's `url` in the deck"
     return ""

@@ -125,7 +125,7 @@ def _tool_faults(deck: Deck, agents: Sequence[Agent], env: Mapping[str, str]) ->
         for tool in agent.does.tools:
             name, slash, _ = tool.partition("/")
             if not slash:
-                raise UsageError(f"{agent.name}: {tool!r} names no tool; write it as server/tool")
+                raise UsageError(f"{agent.name}: {tool!r} is not a tool; write it as server/tool")
             if name not in deck.mcp:
                 raise UsageError(_unknown(agent, "tools: the server", name, deck.mcp, deck))
             for value in _values_of(deck, name):

@@ -94,7 +94,7 @@ class SimulatedProvider:
             await self._sleep(takes * min(WORDS_AT_ONCE, len(words) - at) / len(words))
             if at >= breaks:
                 come = " ".join(words[:at])
-                raise StepError("server", f"{self._who} broke off: simulated", detail=come)
+                raise StepError("server", f"{self._who} ended the stream with an error: simulated", detail=come)
             on_text(("" if at == 0 else " ") + " ".join(words[at : at + WORDS_AT_ONCE]))
         tokens_in, tokens_out = (len(each) // CHARACTERS_PER_TOKEN + 1 for each in (asked, answer))
         return PromptReply(answer, (), tokens_in, tokens_out, 0, ended, simulated=True)

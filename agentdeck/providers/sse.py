@@ -78,7 +78,7 @@ class EventStreamParser:
         self._size += size
         if self._size > self._most:
             most = f"{self._most / MB:g} MB"
-            raise StepError("server", f"{self._who} sent more than {most} in one event, which is no answer")
+            raise StepError("server", f"{self._who} sent more than {most} in one event, which is too large")
 
     def _text(self, line: bytes) -> str:
         try:

@@ -117,13 +117,13 @@ class StreamedAnswer:
             elif not wrong:
                 name = call.name or "(no name)"
                 shown = "".join(call.arguments).strip()[:200]
-                wrong = f"it wants the tool {name} called with what is no JSON object: {shown}"
+                wrong = f"it called the tool {name} with something that is not a JSON object: {shown}"
         return tuple(made), wrong
 
     def uncalled(self, calls: Sequence[ToolCall], *, typed: bool) -> str:
         """What is wrong where tools had to be called, and none was. A typed answer may be the call itself."""
         whole = calls or typed or self.ended != "tools"
-        return "" if whole else "it ended in order to call tools, and called none"
+        return "" if whole else "it ended to call tools, but called none"
 
     def end(self, reason: Data, key: str, refused: Collection[str]) -> bool:
         """Note why the answer ended; returns whether there is a reason. `key` has it in the protocol, and

@@ -65,7 +65,7 @@ class Toolbox:
         called: dict[str, str] = {}
         for name in names:
             if called.setdefault(named(name), name) != name:
-                what = f"{called[named(name)]} and {name} are both {named(name)} for models"
+                what = f"{called[named(name)]} and {name} have the same name for models, {named(name)}"
                 raise StepError("setup", f"{what}; give the prompt one of them")
             server, _, tool = name.partition("/")
             known = (await self._server(server)).tools
@@ -151,7 +151,7 @@ class McpConnection:
                 )
             except _Ended:
                 self._stop.set()
-                raise self._failure("network", f"was lost at {tool}") from None
+                raise self._failure("network", f"disconnected during {tool}") from None
             except Exception as error:
                 code = getattr(getattr(error, "error", None), "code", CONNECTION_CLOSED)
                 if code != CONNECTION_CLOSED:  # the server refused the call, and still runs
@@ -159,9 +159,9 @@ class McpConnection:
                 if type(error).__name__ == "ValidationError":  # of pydantic, which the package parses with
                     return ToolResult(f"the tool's answer cannot be read: {_first(error)}", True)
                 self._stop.set()
-                raise self._failure("network", f"was lost at {tool}: {_first(error)}") from None
+                raise self._failure("network", f"disconnected during {tool}: {_first(error)}") from None
         if result is None:
-            return ToolResult(f"the tool took more than {CALL:g} s without a sign of progress", True)
+            return ToolResult(f"the tool took more than {CALL:g} s without progress", True)
         return result_of(result.model_dump(by_alias=True, mode="json"))
 
     async def close(self) -> None:

@@ -78,10 +78,10 @@ def describe(event: ev.StepAnswered) -> str:
         case "yes":
             text = f"{word} by --yes" + (f" of {event.who}" if event.who not in ("", "--yes") else "")
         case "unknown":
-            text = f"{word}, by whom is unknown"
+            text = f"{word} by an unknown author"
         case _:
             text = f"{word} by {event.who}"
-    return text + (f"; default of {', '.join(event.defaults)} used" if event.defaults else "")
+    return text + (f"; used the default of {', '.join(event.defaults)}" if event.defaults else "")
 
 
 def output_of(event: ev.StepAnswered) -> dict[str, Data]:

@@ -11,9 +11,9 @@ from agentdeck.scheduler.recorder import Recorder
 from agentdeck.scheduler.run_state import RunState
 
 EFFECTS = {
-    "reduce": "answers are shorter from now on",
-    "downgrade": "a tier down from now on",
-    "drop": "low priority is dropped from now on",
+    "reduce": "shorter answers from now on",
+    "downgrade": "one tier lower from now on",
+    "drop": "steps of low priority are skipped from now on",
 }
 
 
@@ -41,7 +41,7 @@ class BudgetLadder:
         needs = dollars(usd) if ledger.usd is not None else f"{tokens:,} tokens"
         why = f"budget of {_owner(name)}: {ledger.as_text()}; the next prompt needs about {needs}"
         if ledger.end[1] == "ask":
-            offers = f"what is left, and what can be done: agentdeck budget {self._state.run}"
+            offers = f"for the rest and the possible commands: agentdeck budget {self._state.run}"
             self._recorder.record(ev.RunPaused(at, f"{why}; {self._remaining()}{offers}"))
         else:
             self._recorder.record(ev.Noted(at, f"{why}; stopped", name, "", {"rung": "stop", "budget": name}))

@@ -78,5 +78,5 @@ class Cancellation:
             others = (task.steps[i] for i in need.rule.dependents)
             if any(o is not None and o.state == WAITING for o in others):
                 continue
-            self.cancel(need, at, f"{step.key} went on without it")
+            self.cancel(need, at, f"{step.key} started without it")
             self.cancel_unneeded(need, at)

@@ -84,7 +84,7 @@ class Commands:
     def _reopen(self, task: Task, step: Step, event: ev.StepReopened, *, nested: bool) -> None:
         """Steps that still run are cancelled first, so that the log says how each attempt ended."""
         while live := [one for one in affected(step) if not one.ended]:
-            self._cancellation.cancel(live[0], event.at, f"{event.step} goes again")
+            self._cancellation.cancel(live[0], event.at, f"{event.step} runs again")
         self._end_cancelled_tasks(event.at)
         was = "" if task.id in self._state.tasks else task.ended
         again = {one.key: one.state for one in affected(step)}

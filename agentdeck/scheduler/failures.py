@@ -86,7 +86,7 @@ class Failures:
         """End a step whose join can never be satisfied: skipped, cancelled or failed, as its needs were."""
         task, key = step.task.id, step.key
         if verdict == SKIP:
-            self._recorder.record(ev.StepSkipped(at, task, key, "all it needs was skipped"))
+            self._recorder.record(ev.StepSkipped(at, task, key, "all its needs were skipped"))
             return
         needs = [step.task.steps[i] for i in step.rule.needs]
         bad = [need for need in needs if need is not None and need.state in (FAILED, CANCELLED)]

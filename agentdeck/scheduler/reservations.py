@@ -63,7 +63,7 @@ class Reservations:
         rule, task = step.acting, step.task.id
         self._ladder.update(task, at)
         if rule.priority > 0 and not step.attempt and self._state.accounts.in_force(task, "drop"):
-            why = f"budget: low priority is dropped ({self._ladder.shares(task)})"
+            why = f"budget: steps of low priority are skipped ({self._ladder.shares(task)})"
             self._recorder.record(ev.StepSkipped(at, task, step.key, why))
             return False
         lane = self._lanes.lane_of(step)

@@ -56,7 +56,7 @@ class Timeouts:
             elif kind == "queue":
                 self._fail(step, at, kind, f"not started within {timeout.queue:g} s")
             elif kind == "total":
-                self._fail(step, at, kind, f"not done within {timeout.total:g} s in all")
+                self._fail(step, at, kind, f"not done within {timeout.total:g} s in total")
             else:
                 self._answer(step, at)
         if self._timers.next_due <= at:
@@ -86,7 +86,7 @@ class Timeouts:
         """`queue` and `total` are final: no further attempt could meet them."""
         if step.state == RUNNING:
             self._recorder.request(act.CancelAttempt(step.task.id, step.key, step.attempt, what))
-        self._failures.fail(step, at, Fault("timeout", f"{what} ({clock} clock)", clock=clock))
+        self._failures.fail(step, at, Fault("timeout", f"{what} ({clock} timeout)", clock=clock))
 
     def _end_overdue_attempts(self, at: float) -> None:
         """End the attempts that exceed their timeout, and find when the next one could."""
@@ -102,7 +102,7 @@ class Timeouts:
                 due = min(due, step.started_at + timeout)
         self._timers.expect_timeout(due)
         for step in sorted(late, key=lambda s: (s.started_at, s.task.age, s.rule.index, s.item)):
-            what = f"no answer within {step.acting.attempt_timeout:g} s (attempt clock)"
+            what = f"no answer within {step.acting.attempt_timeout:g} s (attempt timeout)"
             self._recorder.request(act.CancelAttempt(step.task.id, step.key, step.attempt, what))
             fault = Fault("timeout", what, clock="attempt")
             usage = self._recorder.usage_of(step)

@@ -230,7 +230,9 @@ def decode(
     """
     spec = _BY_NAME.get(kind)
     if spec is None:
-        raise StoreError(f"this log holds events of a kind unknown here ({kind}); update agentdeck")
+        raise StoreError(
+            f"the log contains events of an unknown kind ({kind}), written by a newer version; update agentdeck"
+        )
     values: dict[str, Any] = {"at": at, "task": task, "step": step} if len(spec.columns) == 3 else {}
     if not values:
         given = {"at": at, "task": task, "step": step}

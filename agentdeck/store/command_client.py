@@ -68,15 +68,15 @@ def _wait(reader: Reader, row: RunRow, command: int, timeout: float) -> CommandA
         if row.state not in ("running", "paused"):
             return CommandAnswer(row.run, False, not_running(row))
         time.sleep(LOOK)
-    late = f"process {row.pid} on {row.host} has not answered in {timeout:g} s; it may still"
+    late = f"process {row.pid} on {row.host} has not answered within {timeout:g} s; it may still do so"
     return CommandAnswer(row.run, False, late)
 
 
 def not_running(row: RunRow) -> str:
     """Why no process can be sent a command about this run."""
     if row.state == "interrupted":
-        return f"{row.run} is interrupted: nobody runs it; go on with: agentdeck resume {row.run}"
-    return f"{row.run} is over ({row.state})"
+        return f"{row.run} is interrupted: no process executes it; to continue it: agentdeck resume {row.run}"
+    return f"{row.run} has ended ({row.state})"
 
 
 def _sentence(answer: Data) -> str:

@@ -176,7 +176,7 @@ class Reader:
             return run_from_row(rows[0])
         if rows:
             several = ", ".join(row[0] for row in rows[:3]) + (", …" if len(rows) > 3 else "")
-            raise UsageError(f"several runs begin with {name}: {several}; give more of the id")
+            raise UsageError(f"several runs begin with {name}: {several}; type more of the id")
         known = [row[0] for row in self.select("SELECT run FROM runs ORDER BY started DESC LIMIT 10000")]
         near = difflib.get_close_matches(name, known, n=1)
         raise UsageError(

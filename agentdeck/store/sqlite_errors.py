@@ -18,7 +18,7 @@ class RunTaken(StoreError):
 
     def __init__(self, run: str) -> None:
         self.run = run
-        super().__init__(f"run {run}: another process has taken it over and writes its log; this one stopped")
+        super().__init__(f"run {run}: another process has resumed it and writes its log; this process stopped")
 
 
 #: Free bytes that opening a file needs.
@@ -64,7 +64,7 @@ def is_full(path: Path) -> bool:
 
 def explain(error: sqlite3.Error, path: Path) -> StoreError:
     """The error to raise: which file, what happened, what to do."""
-    what = "the disk is full; free some space, writing goes on by itself"
+    what = "the disk is full; free some space, and writing continues by itself"
     match code(error):
         case sqlite3.SQLITE_FULL:
             pass
@@ -73,17 +73,21 @@ def explain(error: sqlite3.Error, path: Path) -> StoreError:
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
             what = "the file or its folder is read-only; make both writable, or choose another file with --db"
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            what = "another process holds the lock; writing goes on when it lets go (`lsof` finds it)"
+            what = (
+                "another process holds the lock; writing continues when it releases the lock (`lsof` finds "
+                "the process)"
+            )
         case sqlite3.SQLITE_CORRUPT:
             return StoreBroken(
-                f"{path}: the database is damaged ({error}); restore a backup, or move it away to start anew"
+                f"{path}: the database is damaged ({error}); restore a backup, or move the file away to start "
+                "a new store"
             )
         case sqlite3.SQLITE_NOTADB:
             return StoreBroken(f"{path}: this is not a database; choose another file with --db, or move it away")
         case sqlite3.SQLITE_CANTOPEN:
-            what = "it cannot be opened; check that the folder exists and may be written"
+            what = "it cannot be opened; check that the folder exists and is writable"
         case sqlite3.SQLITE_IOERR:
-            what = f"the disk failed ({error}); check its space and its health"
+            what = f"the disk failed ({error}); check its free space and its health"
         case _:
             what = str(error)
     return StoreError(f"{path}: {what}")

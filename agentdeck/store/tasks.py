@@ -138,7 +138,9 @@ class TaskSpool(TaskList):
             self._file.seek(self._end)
             self._file.write(block.data)
         except OSError as error:
-            raise StoreError(f"the tasks cannot be kept in {tempfile.gettempdir()}: {error.strerror}") from error
+            raise StoreError(
+                f"the tasks cannot be buffered in {tempfile.gettempdir()}: {error.strerror}"
+            ) from error
         self._index.append((block._replace(data=b""), self._end))
         self._end += len(block.data)
         self._lines, self._size = [], 0

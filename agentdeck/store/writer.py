@@ -128,7 +128,7 @@ class Writer:
             self._abandon.set()
             self._thread.join(2.0)
         if self.backlog and not closed:
-            reason = self.fault or f"{self.path}: no time"
+            reason = self.fault or f"{self.path}: timed out"
             raise StoreError(f"{self.backlog} records could not be written: {reason}")
 
     def _put(self, item: Item, records: int) -> None:

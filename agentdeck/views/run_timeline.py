@@ -50,23 +50,23 @@ def _failed(e: ev.StepFailed) -> str | None:
 
 #: The kind and the text of each event that is an entry. An event with the text None is none.
 _ENTRIES: dict[type, tuple[str, Callable[[Any], str | None]]] = {
-    ev.RunStarted: ("forked", lambda e: f"shares results of {e.origin}" + _by(e.who) if e.origin else None),
+    ev.RunStarted: ("forked", lambda e: f"reuses results of {e.origin}" + _by(e.who) if e.origin else None),
     ev.RunResumed: ("resumed", lambda e: "resumed" + _by(e.who)),
     ev.RunPaused: ("paused", lambda e: e.why or "paused" + _by(e.who)),
-    ev.RunUnpaused: ("unpaused", lambda e: "goes on" + _by(e.who)),
+    ev.RunUnpaused: ("unpaused", lambda e: "continued" + _by(e.who)),
     ev.RunDrained: ("drained", lambda e: "drained" + _by(e.who)),
     ev.RunEnded: ("ended", lambda e: e.state),
     ev.LimitChanged: ("limit", _limit),
-    ev.TaskHurried: ("hurried", lambda e: "goes first" + _by(e.who)),
+    ev.TaskHurried: ("hurried", lambda e: "runs before all others" + _by(e.who)),
     ev.AttemptFailed: ("failure", lambda e: f"attempt {e.attempt}: {e.fault.message}"),
     ev.AttemptLost: ("lost", lambda e: f"attempt {e.attempt} was lost with its process"),
     ev.AttemptDeferred: ("held", lambda e: e.why),
-    ev.StepRetrying: ("retry", lambda e: f"again in {max(0.0, e.until - e.at):.1f} s ({e.reason})"),
-    ev.StepFellBack: ("fallback", lambda e: f"{e.agent} takes over"),
+    ev.StepRetrying: ("retry", lambda e: f"retry in {max(0.0, e.until - e.at):.1f} s ({e.reason})"),
+    ev.StepFellBack: ("fallback", lambda e: f"fallback to {e.agent}"),
     ev.StepFailed: ("failed", _failed),
-    ev.StepReleased: ("released", lambda e: "goes with what has arrived" + _by(e.who)),
+    ev.StepReleased: ("released", lambda e: "starts with what has arrived" + _by(e.who)),
     ev.StepAnswered: ("answered", describe),
-    ev.StepReopened: ("reopened", lambda e: None if e.nested else "goes again" + _by(e.who)),
+    ev.StepReopened: ("reopened", lambda e: None if e.nested else "runs again" + _by(e.who)),
     ev.Noted: ("noted", lambda e: e.text),
 }
 

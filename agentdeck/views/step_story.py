@@ -54,15 +54,15 @@ def _by(who: str) -> str:
 #: What is noted of an event of the step; empty for nothing.
 _NOTES: dict[type, Callable[[Any], str]] = {
     ev.AttemptDeferred: lambda e: e.why,
-    ev.StepFellBack: lambda e: f"falls back on {e.agent}",
+    ev.StepFellBack: lambda e: f"fallback to {e.agent}",
     ev.StepRepeated: lambda e: f"round {e.round}",
     ev.StepExpanded: lambda e: f"{e.size:,} items",
-    ev.StepFailed: lambda e: "failed, and the task goes on without it" if e.tolerated else "",
+    ev.StepFailed: lambda e: "failed; the task continues without it" if e.tolerated else "",
     ev.StepSkipped: lambda e: f"skipped: {e.why}",
     ev.StepCancelled: lambda e: e.why or "cancelled",
     ev.StepReleased: lambda e: "join released" + _by(e.who),
     ev.StepAnswered: describe,
-    ev.StepReopened: lambda e: "opened again" + _by(e.who),
+    ev.StepReopened: lambda e: "runs again" + _by(e.who),
     ev.StepWaited: lambda e: f"waits for {e.reason}" + (f": {e.why}" if e.why else ""),
     ev.Noted: lambda e: e.text,
 }

@@ -44,7 +44,7 @@ def _limits(loaded: Loaded, deck: Deck, file: str) -> Iterator[Issue]:
             line, column = loaded.positions.get(("limits", name), (0, 0))
             known = f"it has {', '.join(deck.providers)}" if deck.providers else "it has none"
             fix = likely_fix(name, deck.providers) or known
-            what = f"limits: {name} is not a provider of {deck.file}"
+            what = f"limits: {name} is not a provider in {deck.file}"
             yield Issue(file, line, column, what, fix)
 
 

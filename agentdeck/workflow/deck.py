@@ -168,7 +168,7 @@ def _secret_uses(value: Any, path: Path_, secrets: Mapping[str, Any], source: So
         for name in _USE.findall(value):
             if len(path) < 3 or path[0] != "mcp" or path[2] not in ("env", "headers"):
                 fix = "a provider's key is read from env or command" if path[0] == "providers" else ""
-                source.fault(path, "a secret cannot stand here", fix)
+                source.fault(path, "a secret is not allowed here", fix)
             elif name not in secrets:
                 fix = likely_fix(name, secrets) or f"add it to secrets: {name}"
                 source.fault(path, f"{name} is not a secret of this deck", fix)

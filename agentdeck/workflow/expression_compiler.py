@@ -47,7 +47,7 @@ class ExpressionCompiler:
         try:
             tree = self.tree()
         except (ValueError, MemoryError, RecursionError):
-            raise ExpressionError("that is not an expression") from None
+            raise ExpressionError("this is not an expression") from None
         if sum(1 for _ in ast.walk(tree)) > MAX_NODES:
             raise ExpressionError("the expression is too long")
         return self.node(tree.body, 0)
@@ -96,19 +96,19 @@ class ExpressionCompiler:
 
     def unknown(self, node: ast.expr) -> ExpressionError:
         kind = type(node).__name__
-        return self.refuse(node, f"{ast.unparse(node)[:40]!r} ({kind}) cannot stand in an expression")
+        return self.refuse(node, f"{ast.unparse(node)[:40]!r} ({kind}) is not allowed in an expression")
 
     def constant(self, node: ast.Constant, depth: int) -> Run:
         value = node.value
         if value is not None and not isinstance(value, bool | int | float | str):
-            raise self.refuse(node, f"{value!r} cannot stand in an expression")
+            raise self.refuse(node, f"{value!r} is not allowed in an expression")
         if isinstance(value, int | float) and not -functions.LARGEST_NUMBER <= value <= functions.LARGEST_NUMBER:
             raise self.refuse(node, "the number is too large")
         return lambda frame: value
 
     def attribute(self, node: ast.Attribute, depth: int) -> Run:
         if node.attr.startswith("__"):
-            raise self.refuse(node, f"{node.attr} cannot be read")
+            raise self.refuse(node, f"{node.attr} is not allowed")
         get, field = self.node(node.value, depth), _original(node.attr)
         return lambda frame: functions.field_of(get(frame), field)
 
@@ -137,7 +137,7 @@ class ExpressionCompiler:
 
     def comparison(self, node: ast.Compare, depth: int) -> Run:
         if not all(type(op) in functions.COMPARE for op in node.ops):
-            raise self.refuse(node, "that comparison is not possible")
+            raise self.refuse(node, "this comparison is not allowed")
         first, rest = self.node(node.left, depth), zip(node.ops, node.comparators, strict=True)
         return _chain(first, [(functions.COMPARE[type(op)], self.node(one, depth)) for op, one in rest])
 
@@ -156,7 +156,7 @@ class ExpressionCompiler:
             return lambda frame: word
         for part in path:
             if part.startswith("__"):
-                raise self.refuse(node, f"{part} cannot be read")
+                raise self.refuse(node, f"{part} is not allowed")
         self.references.add(path)
         if len(path) == 1:
             return lambda frame: frame.scope.get(first)

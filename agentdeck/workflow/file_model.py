@@ -92,7 +92,7 @@ class FileModel(BaseModel):
                 if name in cls.BROKEN:
                     found[name] = Problem(cls.BROKEN[name], "see agentdeck plugins")
                 else:
-                    found[name] = Problem(f"{name} is not known here", likely_fix(name, keys))
+                    found[name] = Problem(f"{name} is not a key here", likely_fix(name, keys))
         return found | cls._choice_problems(found) if cls.ONE_OF else found
 
     @classmethod
@@ -102,11 +102,11 @@ class FileModel(BaseModel):
             return {}
         if not present:
             options = ", ".join(cls.ONE_OF)
-            return {cls.ONE_OF[0]: Problem("it does nothing", f"give it one of {options}", cls.ONE_OF[0])}
+            return {cls.ONE_OF[0]: Problem("it has no verb", f"give it one of {options}", cls.ONE_OF[0])}
         good = [name for name in present if given[name] is not INVALID]
         if len(good) > 1:
             names = " and ".join(good)
-            return {good[1]: Problem(f"{names}: only one of them can be there", "keep one")}
+            return {good[1]: Problem(f"{names}: only one of them is allowed", "keep one of them")}
         return {}
 
     _pass_invalid = field_validator("*", mode="wrap")(pass_invalid)
@@ -151,7 +151,7 @@ class Table:
         if not isinstance(value, dict):
             return value
         if len(value) < self.least:
-            raise fault("there is nothing in it")
+            raise fault("it is empty")
         return value if self.raw else {k: v for k, v in value.items() if not k.startswith("x-")}
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Json:
@@ -217,7 +217,7 @@ def type_of(value: Any) -> str:
 
 def _not_empty(text: str) -> str:
     if not text.strip():
-        raise fault("this is empty", "fill it in or leave the key out")
+        raise fault("this is empty", "give a value or remove the key")
     return text
 
 
@@ -384,7 +384,7 @@ def name_check(
 
     def validate(name: str) -> str:
         if not re.fullmatch(pattern, name):
-            raise fault(f"{name!r} cannot name {what}", "use letters, digits and _, a letter first")
+            raise fault(f"{name!r} is not a valid name for {what}", "use letters, digits and _, a letter first")
         if name in reserved:
             raise fault(f"{name} {reason}", "choose another name")
         return name

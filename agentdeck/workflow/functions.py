@@ -34,12 +34,10 @@ def resolve(target: str, folder: Path) -> Any:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
-            raise StepError(
-                "setup", f"there is no module {module_name}; it is looked for in {folder} first"
-            ) from None
-        raise StepError("setup", f"{module_name} does not import: {error}") from None
+            raise StepError("setup", f"there is no module {module_name}; {folder} is searched first") from None
+        raise StepError("setup", f"{module_name} cannot be imported: {error}") from None
     except (Exception, SystemExit, KeyboardInterrupt) as error:
-        raise StepError("setup", f"{module_name} does not import: {type(error).__name__}: {error}") from None
+        raise StepError("setup", f"{module_name} cannot be imported: {type(error).__name__}: {error}") from None
     for part in name.split("."):
         try:
             found = getattr(found, part)

@@ -64,7 +64,7 @@ class _GraphCheck:
         loop = graph.cycle(self.needs)
         if loop is not None:
             what = f"a cycle: {' -> '.join(loop)}"
-            self.fault(loop[0], ("needs",), what, "one of them must not need the next", key=True)
+            self.fault(loop[0], ("needs",), what, "remove one of these needs", key=True)
             return self.needs
         for name, agent in self.agents.items():
             self._check_references(name, agent)
@@ -110,9 +110,9 @@ class _GraphCheck:
                 what = f"{name} needs {need}, which is not an agent here"
                 self.fault(name, at, what, likely_fix(str(need), self.agents))
             elif need == name:
-                self.fault(name, at, f"{name} needs itself: {name} -> {name}", "leave it out")
+                self.fault(name, at, f"{name} needs itself: {name} -> {name}", "remove it")
             elif need in found:
-                self.fault(name, at, f"{name} needs {need} twice", "leave one out")
+                self.fault(name, at, f"{name} needs {need} twice", "remove one")
             else:
                 found.append(need)
         return tuple(found)
@@ -128,7 +128,7 @@ class _GraphCheck:
         for name, chosen_by in dispatchers.items():
             missing = [one for one in chosen_by if one not in self.needs[name]]
             if missing and isinstance(self.agents[name].get("needs"), list):
-                what = f"{missing[0]} chooses whether {name} runs, and {name} does not need it"
+                what = f"{missing[0]} dispatches to {name}, but {name} does not need it"
                 self.fault(name, ("needs",), what, f"add {missing[0]} to its needs", key=True)
             self.needs[name] += tuple(missing)
 
@@ -151,13 +151,13 @@ class _GraphCheck:
     def _wrong_name(self, name: str, first: str, above: set[str]) -> Wrong | None:
         """What is wrong with a name as such, for an agent with these agents `above` it."""
         if first == name:
-            return f"{name} reads its own result", "in expect and until it is called output"
+            return f"{name} reads its own result", "in `expect` and `until`, use output"
         if first in self.agents and first not in above:
-            return f"{first} is not upstream of {name}", f"add {first} to its needs"
+            return f"{name} does not depend on {first}", f"add {first} to its needs"
         if first in self.agents or first in KNOWN:
             return None
         known = [*self.agents, *sorted(KNOWN)]
-        fix = "keys are read in the deck only" if first == "env" else likely_fix(first, known)
+        fix = "environment variables are read only in the deck" if first == "env" else likely_fix(first, known)
         return f"{first} is neither an agent nor a known name", fix
 
     def _wrong_place(self, name: str, agent: Read, ref: tuple[str, ...], key: str) -> Wrong | None:
@@ -167,12 +167,12 @@ class _GraphCheck:
                 fix = likely_fix(given, self.inputs) or f"add it to inputs: {given}"
                 return f"there is no input {given}", fix
             case ("item", *_) if key == "each" or ("each" not in agent and not _progressive(agent)):
-                return "there is no item here", "item is known with each or join: progressive"
+                return "item is not defined here", "item is defined with `each` and `join: progressive`"
             case ("needs", need, *_) if need not in self.needs[name]:
                 fix = f"add {need} to its needs" if need in self.agents else likely_fix(need, self.needs[name])
                 return f"{need} is not one of the needs of {name}", fix
             case ("output", *_) if key not in ("expect", "repeat"):
-                return "there is no output here yet", "output is known in expect and until"
+                return "output is not defined here", "output is defined in `expect` and `until`"
         return None
 
     def _unknown_input(self, ref: tuple[str, ...]) -> bool:
@@ -184,7 +184,7 @@ class _GraphCheck:
                 if self._unknown_input(ref):
                     self.source.fault(path, f"there is no input {ref[1]}", likely_fix(ref[1], self.inputs))
             elif ref[0] == "secret":
-                self.source.fault(path, "a secret cannot stand here: it would be recorded")
+                self.source.fault(path, "a secret is not allowed here, as it would be recorded")
             elif ref[0] not in self.agents and ref[0] not in ("run", "task"):
                 self.source.fault(path, f"{ref[0]} is not an agent here", likely_fix(ref[0], self.agents))
         check_types(self.output, self.read, self.source)
@@ -196,25 +196,25 @@ class _GraphCheck:
         for verb in file_kinds():
             for key in key_names(verb) if verb not in agent else ():
                 if key in agent:
-                    self.fault(name, (key,), f"{key} means something only with {verb}", key=True)
+                    self.fault(name, (key,), f"{key} is only allowed with {verb}", key=True)
 
     def _check_join(self, name: str, agent: Read) -> None:
         join, count = agent.get("join"), len(self.needs[name])
         if join is None or join is INVALID:
             return
         if not count:
-            what = f"{name} needs nothing, so there is nothing to join"
-            self.fault(name, ("join",), what, "leave join out", key=True)
+            what = f"{name} has no needs, so join has no effect"
+            self.fault(name, ("join",), what, "remove join", key=True)
             return
         if not isinstance(join, dict):
             return
         quorum, least = join.get("quorum"), join.get("min")
         kind = join.get("kind") or ("quorum" if "quorum" in join else "all")
         if kind == "quorum" and quorum is None:
-            self.fault(name, ("join",), "a quorum of how many?", "add quorum: 2", key=True)
+            self.fault(name, ("join",), "the quorum has no number", "add quorum: 2", key=True)
         at = ("join", "quorum")
         if kind != "quorum" and quorum is not None:
-            self.fault(name, at, f"quorum does not go with {kind}", "leave kind out", key=True)
+            self.fault(name, at, f"quorum is not allowed with {kind}", "remove kind", key=True)
         goal = count
         if isinstance(quorum, int):
             goal = quorum
@@ -224,9 +224,9 @@ class _GraphCheck:
         elif isinstance(quorum, float):
             goal = math.ceil((quorum or 1.0) * count)
             if quorum == 0:
-                self.fault(name, at, "a quorum of 0% waits for nobody", "leave needs out, or say how many")
+                self.fault(name, at, "a quorum of 0% waits for no need", "remove needs, or give a larger quorum")
         if isinstance(least, int) and least > goal:
-            self.fault(name, ("join", "min"), f"min {least} is more than the join waits for ({goal})")
+            self.fault(name, ("join", "min"), f"min {least} is more than the join needs ({goal})")
 
     def _check_fallback(self, name: str, agent: Read) -> None:
         fallback, at = as_map(agent.get("on_error")).get("fallback"), ("on_error", "fallback")
@@ -235,11 +235,11 @@ class _GraphCheck:
         if fallback not in self.agents:
             self.fault(name, at, f"{fallback} is not an agent here", likely_fix(fallback, self.agents))
         elif fallback == name:
-            self.fault(name, at, f"{name} falls back on itself", "name another agent")
+            self.fault(name, at, f"{name} is its own fallback", "name another agent")
         elif not any(
             verb in self.agents[fallback] for verb, kind in file_kinds().items() if kind.work.holds_worker
         ):
-            self.fault(name, at, f"{fallback} cannot stand in", "a fallback runs something by itself")
+            self.fault(name, at, f"{fallback} cannot be a fallback", "name an agent that runs something itself")
 
     # Warnings --------------------------------------------------------------------------------------------
 
@@ -253,7 +253,7 @@ class _GraphCheck:
             if "repeat" not in agent and not _progressive(agent):
                 for ref, path in self.references[name]:
                     if ref[0] == "previous":
-                        what, fix = "previous is null here", "give it repeat or join: progressive"
+                        what, fix = "previous is always null here", "give it repeat or join: progressive"
                         self.source.fault(path, what, fix, warning=True)
 
     def _warn_of_inputs(self) -> None:
@@ -266,7 +266,7 @@ class _GraphCheck:
         if not unknown and all(ref != ("inputs",) for ref, _ in by_agents):
             for name in self.inputs:
                 if name not in used:
-                    what = f"nothing reads the input {name}"
+                    what = f"the input {name} is never used"
                     self.source.fault(("inputs", name), what, key=True, warning=True)
         for ref, path in everything if "id" in self.inputs else ():
             if ref[:2] == ("task", "id"):
@@ -281,11 +281,13 @@ class _GraphCheck:
             fallback = as_map(agent.get("on_error")).get("fallback")
             fallbacks.add(fallback)
             if fallback is not None and not self.agents[fallback].get("spare"):
-                what = f"{fallback} also runs by itself; with spare: true it runs only as a fallback"
+                what = f"{fallback} also runs as a normal agent; with spare: true it runs only as a fallback"
                 self.fault(name, ("on_error", "fallback"), what, warning=True)
         for name, agent in self.agents.items():
             if agent.get("spare") and name not in fallbacks:
-                self.fault(name, (), f"{name} is spare and nobody falls back on it", key=True, warning=True)
+                self.fault(
+                    name, (), f"{name} is spare, but is not the fallback of any agent", key=True, warning=True
+                )
             spare = [need for need in self.needs[name] if self.agents[need].get("spare")]
             if spare:
                 what = f"{name} needs {spare[0]}, which is spare: it never has a result of its own"

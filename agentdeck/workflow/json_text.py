@@ -193,7 +193,7 @@ def strict_json(text: str | bytes) -> Data:
 
 
 def _refuse(word: str) -> None:
-    raise ValueError(f"{word} is no JSON")
+    raise ValueError(f"{word} is not valid JSON")
 
 
 def _finite(text: str) -> float:

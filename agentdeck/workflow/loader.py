@@ -133,7 +133,7 @@ def _inputs(
 def _finish(source: Source, folder: Path | None, load_path: _LoadPath, parameters: Parameters) -> Loaded:
     data = source.data
     if not isinstance(data, dict):
-        raise refusal(source.file, f"a workflow is a map, not {kind(data)}", "begin with agentdeck: 1")
+        raise refusal(source.file, f"a workflow is a map, not {kind(data)}", "start the file with agentdeck: 1")
     from agentdeck.workflow.file_reading import read as read_model
     from agentdeck.workflow.workflow_file import workflow_file
 
@@ -167,19 +167,19 @@ def _sub_workflows(read: Mapping[str, Any], source: Source, folder: Path | None,
         try:
             resolved = below.resolve()
         except (ValueError, RuntimeError, OSError) as error:
-            source.fault(path, f"{file!r} is no file: {error}", "check the name")
+            source.fault(path, f"{file!r} is not a valid file name: {error}", "check the name")
             continue
         if resolved in load_path.above:
             circle = [*(p.name for p in load_path.above[load_path.above.index(resolved) :]), below.name]
-            what = f"a workflow inside itself: {' -> '.join(circle)}"
-            source.fault(path, what, "one of them must not use the next")
+            what = f"a workflow contains itself: {' -> '.join(circle)}"
+            source.fault(path, what, "remove one of these references")
             continue
         shown = file if source.file[:1] == "<" else str(Path(source.file).parent / file)
         try:
             inner = load_path.load(below, shown)
         except InvalidFile as error:
             line, column = source.place(path)
-            source.issues.append(Issue(source.file, line, column, f"{file} does not load", "see its own faults"))
+            source.issues.append(Issue(source.file, line, column, f"{file} is not valid", "see its faults"))
             source.issues.extend(error.issues)
             continue
         source.issues.extend(inner.warnings)
@@ -207,17 +207,17 @@ def _python(file: Path, shown: str) -> Loaded:
     made_here = vars(module).values()
     found = {id(o): o for o in made_here if hasattr(o, "functions") and hasattr(type(o), "definition")}
     if len(found) != 1:
-        what = "makes no workflow" if not found else f"makes {len(found)} workflows"
-        raise refusal(shown, what, 'one is needed at the top: name = Workflow("name")')
+        what = "defines no workflow" if not found else f"defines {len(found)} workflows"
+        raise refusal(shown, what, 'define one at module level: name = Workflow("name")')
     made = next(iter(found.values()))
     try:
         definition, functions = made.definition, made.functions
     except (InvalidFile, KeyboardInterrupt):
         raise
     except BaseException as error:
-        raise refusal(shown, f"makes no workflow: {type(error).__name__}: {error}") from None
+        raise refusal(shown, f"defines no workflow: {type(error).__name__}: {error}") from None
     if not isinstance(definition, Definition):
-        raise refusal(shown, f"makes no workflow: its definition is {type(definition).__name__}")
+        raise refusal(shown, f"defines no workflow: its definition is {type(definition).__name__}")
     return Loaded(definition, (), {}, functions)
 
 
@@ -243,7 +243,9 @@ def _module(file: Path, shown: str) -> ModuleType:
         if before is not None:
             sys.modules[file.stem] = before
         line = _line_of(error, file)
-        raise InvalidFile([Issue(shown, line, 0, f"does not import: {type(error).__name__}: {error}")]) from None
+        raise InvalidFile(
+            [Issue(shown, line, 0, f"cannot be imported: {type(error).__name__}: {error}")]
+        ) from None
     return module
 
 

@@ -361,7 +361,7 @@ def restored(data: Mapping[str, Data]) -> Definition:
     try:
         value = _restore(Definition, data)
     except _UNREADABLE as error:
-        raise StoreError(f"what is kept of this workflow cannot be read: {error}") from error
+        raise StoreError(f"the recorded definition of this workflow cannot be read: {error}") from error
     assert isinstance(value, Definition)
     return value
 

@@ -44,9 +44,9 @@ def check_secrets(found: Iterable[Found], source: Source) -> None:
     for expressions, path in found:
         reading = [one for one in expressions if any(ref[0] == "secret" for ref in one.references)]
         if reading and not _may_hold_secrets(path):
-            source.fault(path, "a secret cannot stand here: it would be recorded", _places())
+            source.fault(path, "a secret is not allowed here, as it would be recorded", _places())
         elif not all(_SECRET.fullmatch(one.text.strip()) for one in reading):
-            source.fault(path, "a secret stands alone in its ${…}", "write ${secret.NAME}")
+            source.fault(path, "${…} with a secret must contain nothing else", "write ${secret.NAME}")
 
 
 def _may_hold_secrets(path: Path_) -> bool:
@@ -56,4 +56,4 @@ def _may_hold_secrets(path: Path_) -> bool:
 
 def _places() -> str:
     places = [f"{' and '.join(kind.secrets)} of {verb}" for verb, kind in kinds().items() if kind.secrets]
-    return f"secrets go into {', '.join(places[:-1])}, and {places[-1]}"
+    return f"secrets are allowed in {', '.join(places[:-1])}, and {places[-1]}"

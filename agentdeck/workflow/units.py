@@ -36,7 +36,7 @@ def rate(value: object) -> Rate:
     found = _match(_RATE, value, "a rate; write it like 5/s, 50/min, 30/10s or 1000/h")
     seconds = float(found[3] or 1) * SECONDS[found[4]]
     if seconds <= 0:
-        raise ValueError(f"{value!r} is not a rate; its time must be longer than nothing")
+        raise ValueError(f"{value!r} is not a rate; its time must be longer than 0")
     return Rate(float(found[1]) * SIZES[found[2]], seconds)
 
 

@@ -68,7 +68,7 @@ def check_listed(text: str) -> None:
     """Raises ValueError for a text that is not possible in `hosts`."""
     if not _LISTED.fullmatch(text):
         raise ValueError(
-            f"{text!r} is no host; write it like api.example.com, api.example.com:8443 or *.example.com"
+            f"{text!r} is not a host; write it like api.example.com, api.example.com:8443 or *.example.com"
         )
 
 
@@ -170,7 +170,7 @@ def _encode(text: str, place: Place, part: Expression) -> str:
     if place in (Place.HOST, Place.PORT):
         if not (_HOST if place is Place.HOST else _PORT).fullmatch(text):
             what = "host" if place is Place.HOST else "port"
-            raise UrlError(f"the value of ${{{part.text.strip()[:60]}}} cannot stand in the {what} of a url")
+            raise UrlError(f"the value of ${{{part.text.strip()[:60]}}} is not allowed in the {what} of a url")
         return text
     return quote(text, safe="", errors="replace")
 
@@ -195,4 +195,4 @@ def _refuse_dot_segments(found: Sequence[tuple[str, Place, bool]]) -> None:
 
 def _refuse_dots(segment: str, valued: bool) -> None:
     if valued and unquote(segment).strip() in (".", ".."):
-        raise UrlError(f"a value makes {unquote(segment)!r} of a part of the path of the url")
+        raise UrlError(f"a value turns a segment of the url's path into {unquote(segment)!r}")

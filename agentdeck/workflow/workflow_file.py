@@ -42,7 +42,7 @@ PERCENTILE = r"p\d{1,2}"
 
 def _percentile(text: str) -> None:
     if not re.fullmatch(PERCENTILE, text):
-        raise ValueError(f"{text!r} is no percentile; write it like p95")
+        raise ValueError(f"{text!r} is not a percentile; write it like p95")
 
 
 Attempts = Annotated[int, Field(strict=True, ge=1, le=MAX_ATTEMPTS), file_model.WHOLE]
@@ -187,9 +187,9 @@ class BudgetSpec(TaskBudgetSpec):
 # The whole file ------------------------------------------------------------------------------------------
 
 
-AgentName = Annotated[str, name_check("an agent", RESERVED_NAMES, "means something in expressions")]
+AgentName = Annotated[str, name_check("an agent", RESERVED_NAMES, "has a meaning in expressions")]
 _INPUTS, _AGENTS = file_model.name_pattern(KNOWN_PARAMETERS), file_model.name_pattern(RESERVED_NAMES)
-InputName = Annotated[str, name_check("an input", KNOWN_PARAMETERS, "means something else to a Python agent")]
+InputName = Annotated[str, name_check("an input", KNOWN_PARAMETERS, "has another meaning in Python agents")]
 
 
 def _format_number(value: Any) -> Any:

@@ -108,7 +108,7 @@ def read_text(text: str, file: str) -> Source:
         what = str(error).splitlines()[0] if str(error) else "nested too deep"
         raise refusal(file, f"not YAML: {what}") from None
     if root is None:
-        raise refusal(file, "the file is empty", "the README has a workflow to begin with")
+        raise refusal(file, "the file is empty", "start with the example in the README")
     source = Source(file)
     try:
         source.data = _Reader(source).value(root, (), 0)
@@ -165,12 +165,12 @@ class _Reader:
                 case "float":
                     number = float(text.replace("_", "").lower().replace(".inf", "inf").replace(".nan", "nan"))
                     if not math.isfinite(number):
-                        self.source.fault(path, f"{text} is no number that JSON has", "leave it out or quote it")
+                        self.source.fault(path, f"{text} is not a number in JSON", "remove it or quote it")
                     return number
         except ValueError:
             pass
         if str(node.tag).startswith("!"):
-            self.source.fault(path, f"the tag {node.tag} is not known", "leave it out")
+            self.source.fault(path, f"the tag {node.tag} is not known", "remove it")
         return text
 
     def text(self, text: str, path: Path_) -> str:
@@ -199,7 +199,7 @@ class _Reader:
                 continue
             if key in found:
                 first = self.source.keys[(*path, key)]
-                what = f"{key} stands here twice, first in line {first[0]}"
+                what = f"{key} is here twice, first in line {first[0]}"
                 self.source.issues.append(Issue(self.source.file, *place, what, "keep one of them"))
                 continue
             self.source.keys[(*path, key)] = place
@@ -213,11 +213,11 @@ class _Reader:
         nodes = node.value if node.id == "sequence" else [node]
         for one in nodes:
             if one.id != "mapping":
-                issue = Issue(self.source.file, *_place(one), "<< merges a map", "name an anchor of a map")
+                issue = Issue(self.source.file, *_place(one), "<< merges a map", "use an anchor of a map")
                 self.source.issues.append(issue)
                 continue
             if depth > MAX_DEPTH:
-                raise _TooLarge("an anchor merges itself")
+                raise _TooLarge("an anchor contains itself")
             below = _Reader(Source(self.source.file))
             below.count = self.count
             data = below.mapping(one, path, depth + 1)

@@ -159,7 +159,7 @@ async def test_setup_faults(deck: Deck) -> None:
     assert "is not a folder" in (await deck.fault("true", cwd="plain")).message
     fault = await deck.fault("./plain")
     assert fault.kind == "setup"
-    assert "may not be run" in fault.message
+    assert "no permission to run" in fault.message
     (deck.folder / "script").write_text("#!/no/such/interpreter\n")
     (deck.folder / "script").chmod(0o755)
     assert "interpreter" in (await deck.fault("./script")).message
@@ -216,7 +216,7 @@ async def test_flood_is_bounded(deck: Deck) -> None:
     assert peak < 30_000_000
     assert caught.value.fault.kind == "invalid"
     assert caught.value.fault.message == (
-        "wrote 50 MB to stdout, the most is 4 MB; print the result as one line of JSON at the end"
+        "wrote 50 MB to stdout, the limit is 4 MB; print the result as one line of JSON at the end"
     )
     assert len(deck.lines) == MOST_LINES + 1
     assert deck.lines[-1][1] == f"… {800 * 1024 - MOST_LINES:,} lines dropped"

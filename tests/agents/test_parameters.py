@@ -190,7 +190,7 @@ async def test_a_default_is_not_converted_and_a_missing_value_is_missing() -> No
         return [x, y]
 
     assert await call(f, x="1") == [1, "as it is"]
-    assert "takes x, which is no input" in (await fault(f)).message
+    assert "takes x, which is neither an input" in (await fault(f)).message
 
 
 async def test_annotations_that_cannot_be_resolved_leave_the_others() -> None:

@@ -100,7 +100,7 @@ async def test_the_rest_is_with_and_for_roots_the_inputs() -> None:
 
 async def test_what_is_not_there_is_told() -> None:
     assert await fault(lambda nobody: 1) == Fault(
-        "setup", "mod:f takes nobody, which is no input, no need and not in with"
+        "setup", "mod:f takes nobody, which is neither an input nor a need nor in `with`"
     )
 
 

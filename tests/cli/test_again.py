@@ -74,14 +74,14 @@ def test_retry_runs_what_failed_and_what_follows(deck: Deck) -> None:
     deck.write("ok", "")
     done = deck("retry", run)
     assert done.returncode == 0, done.stderr
-    assert "2 steps of 2 tasks again" in done.stderr
+    assert "2 steps of 2 tasks will run again" in done.stderr
     assert [line.split() for line in done.stderr.splitlines() if line.startswith("  ")][1:] == [
         ["2", "-", "pay"],
         ["-", "2", "confirm"],
     ]
     assert effects(deck) == {"extract": 2, "pay": 4, "ship": 2, "confirm": 2}
     assert state(deck, run) == "done"
-    assert deck("letters", run).stderr == "no letters\n"
+    assert deck("letters", run).stderr == "no dead letters\n"
     assert [
         one["state"] for one in map(json.loads, deck("letters", "export", "--state", "all").stdout.splitlines())
     ] == [
@@ -90,13 +90,13 @@ def test_retry_runs_what_failed_and_what_follows(deck: Deck) -> None:
     ]
     told = json.loads(deck("show", run, "--json").stdout)
     assert told["agents"]["pay"]["attempts"] == 4, "old attempts stay in the history"
-    assert deck("retry", run).stderr == f"{run}: nothing to run again\n"
+    assert deck("retry", run).stderr == f"{run}: nothing to retry\n"
 
 
 def test_retry_from_an_agent_and_of_one_agent(deck: Deck) -> None:
     run = broken(deck)
     deck.write("ok", "")
-    assert deck("retry", run, "--agent", "ship").stderr == f"{run}: nothing to run again\n"
+    assert deck("retry", run, "--agent", "ship").stderr == f"{run}: nothing to retry\n"
     assert deck("retry", run, "--agent", "shop").returncode == 2
     assert deck("retry", run, "--agent", "pay").returncode == 0
     assert effects(deck) == {"extract": 1, "pay": 2, "ship": 1, "confirm": 1}
@@ -109,15 +109,17 @@ def test_letters_by_cause_with_their_inputs(deck: Deck) -> None:
     run = broken(deck, 3)
     told = deck("letters").stdout.splitlines()
     cause = told[0].split()[0]
-    assert told[0].startswith(f"{cause}  3 letters  pay: exit:")
+    assert told[0].startswith(f"{cause}  3 dead letters  pay: exit:")
     one = json.loads(deck("letters", "show", 1, "--json").stdout)
     assert (one["run"], one["step"], one["cause"], one["state"]) == (run, "pay", cause, "open")
     assert "no funds" in deck("letters", "show", 1).stdout
     assert one["inputs"]["inputs"]["n"] in (0, 1, 2)
     assert deck("letters", "show", 9).returncode == 2
     assert deck("letters", "retry").returncode == 2
-    assert deck("letters", "drop", 1, "--why", "paid by hand").stdout == "1 letter dropped\n"
-    assert deck("letters", "retry", 1).stderr == f"agentdeck: letter 1 is dropped: paid by hand, says {WHO}\n"
+    assert deck("letters", "drop", 1, "--why", "paid by hand").stdout == "1 dead letter dropped\n"
+    assert (
+        deck("letters", "retry", 1).stderr == f"agentdeck: dead letter 1 is dropped: paid by hand, says {WHO}\n"
+    )
     assert [json.loads(line)["id"] for line in deck("letters", "export").stdout.splitlines()] == [2, 3]
     deck.write("ok", "")
     assert deck("letters", "retry", "--cause", cause).returncode == 0, "those of the cause went well"
@@ -144,7 +146,7 @@ def test_one_is_tried_before_the_rest(deck: Deck) -> None:
     deck.write("ok", "")
     done = deck("letters", "retry", "--all", "--try-one")
     assert done.returncode == 0, done.stderr
-    assert "pay went well" in done.stderr
+    assert "pay succeeded" in done.stderr
     assert effects(deck)["pay"] == 9
     plan = [line.split() for line in done.stderr.splitlines() if line.startswith("  ")]
     assert plan == [["first", "after", "agent"], ["1", "-", "pay"], ["-", "1", "confirm"],
@@ -156,7 +158,7 @@ def test_a_cause_that_is_not_there_is_named(deck: Deck) -> None:
     cause = json.loads(deck("letters", "--json").stdout)[0]["cause"]
     done = deck("letters", "retry", "--cause", "pay")
     assert done.returncode == 2
-    assert f"no open letter has the cause pay; there are {cause}." in done.stderr
+    assert f"no open dead letter has the cause pay; there are {cause}." in done.stderr
     assert effects(deck)["pay"] == 2
 
 
@@ -189,11 +191,11 @@ agents:
 def test_the_owner_of_a_live_run_retries_when_asked(deck: Deck) -> None:
     deck.write("alive.yaml", ALIVE)
     process = deck.start("run", "alive.yaml", "--wait")
-    until(lambda: "1 letter" in deck("letters").stdout)
+    until(lambda: "1 dead letter" in deck("letters").stdout)
     deck.write("ok", "")
     done = deck("retry", "last")
     assert done.returncode == 0, done.stderr
-    assert "1 of 1 steps go again" in done.stdout
+    assert "1 of 1 steps will run again" in done.stdout
     until(lambda: effects(deck).get("after") == 1)
     deck.write("stop", "")
     assert process.wait(20) == 0
@@ -204,11 +206,11 @@ def test_a_task_that_has_ended_goes_again_while_the_run_lives(deck: Deck) -> Non
     deck.write("lone.yaml", LONE)
     deck.write("t.jsonl", "".join(json.dumps({"n": n}) + "\n" for n in (1, 2, 9)))
     process = deck.start("run", "lone.yaml", "--tasks", "t.jsonl", "--wait")
-    until(lambda: "2 letters" in deck("letters").stdout)
+    until(lambda: "2 dead letters" in deck("letters").stdout)
     deck.write("ok", "")
     done = deck("letters", "retry", "--all", "--try-one")
     assert done.returncode == 0, done.stderr
-    assert "pay went well" in done.stderr
+    assert "pay succeeded" in done.stderr
     until(lambda: effects(deck).get("after") == 2)
     deck.write("stop", "")
     assert process.wait(20) == 0
@@ -222,7 +224,7 @@ def test_a_fork_shares_what_came_before(deck: Deck) -> None:
     deck.write("ok", "")
     done = deck("fork", run, "--json")
     assert done.returncode == 0, done.stderr
-    assert "shares 4 results" in done.stderr
+    assert "reuses 4 results" in done.stderr
     assert effects(deck) == {"extract": 2, "pay": 4, "ship": 2, "confirm": 2}
     new = newest(deck)
     assert new != run
@@ -247,7 +249,7 @@ def test_what_may_have_taken_effect_is_executed_again_only_when_that_is_decided(
     process.wait()
     assert deck("resume", "last").returncode == 1
     deck.write("ok", "")
-    assert "it may have taken effect" in deck("retry", "last").stderr
+    assert "may have taken effect" in deck("retry", "last").stderr
     assert effects(deck) == {"pay": 1}
     refused = deck("letters", "retry", 1)
     assert refused.returncode == 2
@@ -400,7 +402,7 @@ def test_what_was_asked_of_a_dead_owner_is_not_done_by_the_next(deck: Deck) -> N
     process.kill()
     process.wait()
     assert asked.wait(20) == 1
-    assert f"{run} is interrupted: nobody runs it" in (asked.stderr.read() if asked.stderr else "")
+    assert f"{run} is interrupted: no process executes it" in (asked.stderr.read() if asked.stderr else "")
     process = deck.start("resume", run, "--wait")
     until(lambda: reader.run(run).state == "running")
     assert deck("approve", run, "ask", "yes").returncode == 0
@@ -446,7 +448,7 @@ def ended(deck: Deck, run: str) -> dict[str, object]:
 def test_release_lets_a_join_go(deck: Deck) -> None:
     run = started(deck)
     done = deck("release", run, "join")
-    assert (done.returncode, done.stdout) == (0, f"{run}: join goes with what has arrived\n")
+    assert (done.returncode, done.stdout) == (0, f"{run}: join starts with what has arrived\n")
     until(lambda: "step_succeeded 1 join" in ended(deck, run))
     assert ended(deck, run)["step_released 1 join"] == WHO
     assert deck("release", run, "join").returncode == 1
@@ -469,15 +471,15 @@ def test_what_makes_no_sense_is_refused_with_what_there_is(deck: Deck) -> None:
     run = started(deck)
     for args, told in (
         (("cancel", run, "--step", "solw"), "there is no step solw of any open task"),
-        (("cancel", run, "--step", "quick", "--task", 1), "step quick of task 1 is over (done)"),
+        (("cancel", run, "--step", "quick", "--task", 1), "step quick of task 1 has ended (done)"),
         (("cancel", run, "--task", 9), "task 9 is not open"),
         (
             ("limits", run, "far.requests=80/min"),
             "there is no limit far.requests; there are workers, agents.quick.",
         ),
         (("limits", run, "agents.slow.timeout=0s"), "agents.slow.timeout=0s is out of range: 1ms to 30d"),
-        (("release", run, "slow"), "no step slow stands there waiting"),
-        (("approve", run, "join", "yes"), "no step join stands there waiting"),
+        (("release", run, "slow"), "no step slow is waiting"),
+        (("approve", run, "join", "yes"), "no step join is waiting"),
     ):
         done = deck(*args)
         assert done.returncode == 1, args
@@ -502,7 +504,7 @@ def test_who_paused_it_can_let_it_go_on_at_once(deck: Deck) -> None:
 
 def test_hurry_puts_a_task_first(deck: Deck) -> None:
     run = started(deck, 2)
-    assert deck("hurry", run, 2).stdout == f"{run}: task 2 goes first\n"
+    assert deck("hurry", run, 2).stdout == f"{run}: task 2 runs before all others\n"
     until(lambda: "task_hurried 2" in ended(deck, run))
     assert deck("hurry", run, 7).returncode == 1
     deck.write("stop", "")

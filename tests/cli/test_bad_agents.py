@@ -73,7 +73,7 @@ def failures(deck: Deck, told: str) -> dict[str, str]:
 def test_what_an_agent_raises_or_returns_ends_itself_and_no_other(deck: Deck) -> None:
     wrong = {
         "an_object": "the result.deep[1] is of type object, which is not plain data; return a dict, list,",
-        "not_a_number": "the result is nan, which JSON cannot say; return a number or None",
+        "not_a_number": "the result is nan, which JSON cannot represent; return a number or None",
         "large": "the result is over the limit of 16 MB; write it to a file and return its path",
         "exits": "raised SystemExit: 7",
         "exits_in_the_loop": "raised SystemExit: 7",
@@ -98,7 +98,7 @@ def test_functions_that_never_return_do_not_hold_the_process(deck: Deck) -> None
     done = deck("run", "w.yaml", "--json")
     told = json.loads(done.stdout)
     assert (done.returncode, told["steps"]["done"], told["steps"]["failed"]) == (1, 1, 3)
-    assert set(failures(deck, done.stderr).values()) == {"no answer within 0.2 s (attempt clock)"}
+    assert set(failures(deck, done.stderr).values()) == {"no answer within 0.2 s (attempt timeout)"}
 
 
 @pytest.mark.parametrize("name", ["busy", "sleeps"])
@@ -122,7 +122,7 @@ def test_nobody_takes_a_run_up_while_an_agent_holds_its_loop(deck: Deck) -> None
     [row] = json.loads(deck("runs", "--json").stdout)
     taken = deck("resume", "last")
     assert row["state"] == "running"
-    assert (taken.returncode, "is running, in process" in taken.stderr) == (2, True), taken.stderr
+    assert (taken.returncode, "is running in process" in taken.stderr) == (2, True), taken.stderr
     process.kill()
 
 
@@ -171,7 +171,7 @@ def test_a_module_that_prints_or_exits_when_it_is_imported(deck: Deck) -> None:
     deck.write("noisy.py", "import sys\nsys.exit(0)\n")
     done = deck("run", "w.yaml", "--json")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "w.yaml:4:8: noisy does not import: SystemExit: 0" in done.stderr
+    assert "w.yaml:4:8: noisy cannot be imported: SystemExit: 0" in done.stderr
 
 
 def test_faults_of_functions_are_told_before_anything_runs(deck: Deck) -> None:
@@ -192,8 +192,8 @@ def test_faults_of_functions_are_told_before_anything_runs(deck: Deck) -> None:
         said = done.stdout + done.stderr
         assert done.returncode == 2
         assert "w.yaml:4:8: there is no module nowhere" in said
-        assert "w.yaml:5:8: broken does not import: SyntaxError" in said
-        assert "w.yaml:6:8: lacking does not import: No module named 'no_such_module_at_all'" in said
+        assert "w.yaml:5:8: broken cannot be imported: SyntaxError" in said
+        assert "w.yaml:6:8: lacking cannot be imported: No module named 'no_such_module_at_all'" in said
         assert "w.yaml:7:8: shop has no tkaes; did you mean takes?" in said
         assert "w.yaml:8:8: shop:takes takes nothing_known, which is no input" in said
         assert "w.yaml:9:8: shop:value is a number, not a function" in said
@@ -205,7 +205,7 @@ def test_workflows_that_use_each_other_and_values_that_name_nothing(deck: Deck) 
     deck.write("two.yaml", "agentdeck: 1\nname: two\nagents:\n  b: { workflow: one.yaml }\n")
     done = deck("run", "one.yaml")
     assert done.returncode == 2
-    assert "two.yaml:4:18: a workflow inside itself: one.yaml -> two.yaml -> one.yaml" in done.stderr
+    assert "two.yaml:4:18: a workflow contains itself: one.yaml -> two.yaml -> one.yaml" in done.stderr
     write(deck, "a: { simulate: 1ms }", "b: { needs: a, simulate: 1ms, with: { x: '${nobody.name}' } }")
     done = deck("run", "w.yaml")
     assert done.returncode == 2
@@ -228,7 +228,7 @@ def test_commands_that_flood_are_missing_or_leave_children(deck: Deck) -> None:
     told = json.loads(done.stdout)
     assert (done.returncode, told["steps"]["done"], told["steps"]["failed"]) == (1, 1, 2)
     said = failures(deck, done.stderr)
-    assert said["flood"].startswith("wrote 954 MB to stdout, the most is 4 MB; print the result as one line")
+    assert said["flood"].startswith("wrote 954 MB to stdout, the limit is 4 MB; print the result as one line")
     assert said["missing"].startswith("no such command: no-such-command-anywhere; install it")
     assert not [pid for pid in Path("/proc").glob("[0-9]*") if f"sleep\0{number}".encode() in command(pid)]
 

@@ -28,7 +28,7 @@ def test_limits_of_a_provider_that_the_deck_does_not_have(deck: Deck) -> None:
     deck.write("deck.yaml", DECK)
     done = deck("check", "w.yaml")
     assert done.returncode == 2
-    assert "w.yaml:4:11: limits: opnai is not a provider of" in done.stdout
+    assert "w.yaml:4:11: limits: opnai is not a provider in" in done.stdout
     assert "did you mean openai?" in done.stdout
     deck.write("w.yaml", PROMPT)
     assert deck("check", "w.yaml").stdout == "w.yaml: ok\n"  # the key is a matter of the shell that runs it

@@ -60,7 +60,7 @@ def test_a_person_in_time_is_recorded_with_account_host_tool_and_name(deck: Deck
     assert event["author"] == {"user": user, "host": host, "tool": "cli", "by": "Grace Hopper"}
     assert event["fields"] == {"reason": "fair", "amount": 10}
     assert event["defaults"] == ["amount"]
-    told = f"approved by Grace Hopper ({account}, cli); default of amount used"
+    told = f"approved by Grace Hopper ({account}, cli); used the default of amount"
     for name, text in shown(deck).items():
         assert told in text, name
         assert "time" not in text.partition("gate: ")[2].partition("\n")[0], name
@@ -84,7 +84,7 @@ def test_a_no_and_a_timeout_are_two_records(deck: Deck) -> None:
     assert (event["how"], event["approved"], event["fields"]) == ("timeout", False, {"amount": 10})
     assert "author" not in event
     for name, text in shown(deck).items():
-        assert "rejected by timeout: nobody answered in time; default of amount used" in text, name
+        assert "rejected by timeout: nobody answered in time; used the default of amount" in text, name
     assert json.loads(deck("show", "last", "--json").stdout)["approvals"]["how"] == {"timeout": 1}
 
 
@@ -123,7 +123,7 @@ def test_an_old_log_says_unknown_and_never_timed_out(deck: Deck) -> None:
         db.execute(sql, (json.dumps({"approved": True, "fields": {}}),))
     for name, text in shown(deck).items():
         if name != "logs":  # a line of 0.1 is what it is
-            assert "approved, by whom is unknown" in text, name
+            assert "approved by an unknown author" in text, name
             assert "nobody answered in time" not in text
     assert json.loads(deck("show", "last", "--json").stdout)["approvals"]["how"] == {"unknown": 1}
     with sqlite3.connect(deck.db) as db:
@@ -133,7 +133,7 @@ def test_an_old_log_says_unknown_and_never_timed_out(deck: Deck) -> None:
 
 def test_check_warns_of_fields_that_a_timeout_leaves_without_a_value(deck: Deck) -> None:
     deck.write("paid.yaml", (PAID % "4h").replace("otherwise: reject", "otherwise: approve"))
-    told = "warning: reason is null when gate is approved because nobody answered in time; give it a default"
+    told = "warning: reason is null when gate is approved by timeout; give it a default"
     done = deck("check", "paid.yaml")
     assert done.returncode == 0
     assert done.stdout.count(told) == done.stdout.count("warning: ") == 1  # the other field has a default
@@ -171,4 +171,4 @@ def test_check_warns_where_a_rejection_would_go_unseen(deck: Deck) -> None:
     told = "paid.yaml:11:19: warning: after also runs when gate is rejected; add when: gate.approved"
     assert told in done.stdout + done.stderr
     deck.write("paid.yaml", text.replace("reason: string", "approved: string"))
-    assert "approved is the decision itself" in deck("check", "paid.yaml").stdout
+    assert "approved is reserved for the decision" in deck("check", "paid.yaml").stdout

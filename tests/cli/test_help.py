@@ -146,6 +146,6 @@ def test_leaving_tells_how_to_find_what_still_executes(capsys: pytest.CaptureFix
 
 
 def test_info_tells_who_answers_prompts(deck: Deck) -> None:
-    assert "none: prompts are simulated" in deck("info").stdout
+    assert "none; prompts are simulated" in deck("info").stdout
     deck.write("deck.yaml", "agentdeck: 1\n")
     assert str(deck.folder / "deck.yaml") in deck("info").stdout

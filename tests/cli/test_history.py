@@ -59,7 +59,7 @@ def test_runs_by_tag_time_and_page(deck: Deck) -> None:
     assert len(table(deck("runs", "--since", "2020-01-31", "--until", "2999-01-01T10:00").stdout)) == 4
     done = deck("runs", "--since", "yesterday")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "--since: 'yesterday' is no time; write 2h" in done.stderr
+    assert "--since: 'yesterday' is not a time; write 2h" in done.stderr
     with sqlite3.connect(deck.db) as connection:  # one that ran long ago
         connection.execute("UPDATE runs SET started = started - 86400 * 40 WHERE run = ?", (all_[0],))
     assert table(deck("runs", "--until", "30d").stdout) == [all_[0]]
@@ -71,7 +71,7 @@ def test_why_it_ended_so(deck: Deck) -> None:
     assert deck("run", file, "--tasks", tasks).returncode == 1
     assert deck("why", "last", "payment").stdout.startswith("payment of task 2: failed after 2 attempts: ")
     said = deck("why", "last", "confirm", "--task", 2).stdout
-    assert said.startswith("confirm of task 2: failed: its need payment failed after 2 attempts: ")
+    assert said.startswith("confirm of task 2: failed: payment, which it needs, failed after 2 attempts: ")
     assert deck("why", "last", "2/gift").stdout == "gift of task 2: skipped: when: extract.n > 100 is false\n"
     told = json.loads(deck("why", "last", "confirm", "--task", 1, "--json").stdout)
     assert (told["task"], told["step"], told["state"], told["reason"]) == ("1", "confirm", "done", "")
@@ -87,15 +87,15 @@ def test_why_it_waits_now(deck: Deck) -> None:
     until(lambda: "running" in deck("why", "last", "one").stdout)
     said = deck("why", "last", "one").stdout
     assert said.startswith("one: running for ")
-    assert "attempt 1 of 3; its clock ends in " in said
+    assert "attempt 1 of 3; its timeout expires in " in said
     said = deck("why", "last", "two").stdout
     assert said.startswith("two: ready for ")
-    assert said.endswith("; pool full 1/1; 0 ahead\n")
+    assert said.endswith("; all workers busy (1/1); 0 ahead in the queue\n")
     assert deck("why", "last", "three").stdout.startswith("three: waits for one (running for ")
-    assert deck("why", "last", "late").stdout.startswith("late: waits for gate (asks a person since ")
+    assert deck("why", "last", "late").stdout.startswith("late: waits for gate (waiting for an approval for ")
     shown = deck("show", "last").stdout
     assert "1/one " in shown
-    assert "held by    process" in shown
+    assert "owner      process" in shown
     limits = deck("limits", "last").stdout
     assert "1/1 running; 1 wait: two 1" in limits
     assert "1 running, the oldest for " in limits
@@ -104,8 +104,8 @@ def test_why_it_waits_now(deck: Deck) -> None:
     assert f"paused     paused, by {WHO}" in deck("show", "last").stdout
     deck.started[0].kill()
     deck.started[0].wait()
-    until(lambda: "nobody runs" in deck("why", "last", "two").stdout)
-    assert "go on      agentdeck resume" in deck("show", "last").stdout
+    until(lambda: "no process executes" in deck("why", "last", "two").stdout)
+    assert "resume     agentdeck resume" in deck("show", "last").stdout
 
 
 def test_show_tells_what_was_waited_for(deck: Deck) -> None:
@@ -147,10 +147,10 @@ def test_where_two_runs_part(deck: Deck) -> None:
     assert parted["1", "1"]["step"] == "extract"
     page = deck("diff", one, other).stdout
     assert "changed    payment.retry.attempts: 2 → 4" in page
-    assert "task 3 / 2 parts first at payment" in page
+    assert "task 3 / 2 differs first at payment" in page
     same = deck("diff", one, one).stdout
     assert "definition the same" in same
-    assert "4 with the same output, 0 with another" in same
+    assert "4 with the same output, 0 with a different one" in same
     assert deck("diff", one, "nope").returncode == 2
 
 

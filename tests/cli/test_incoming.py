@@ -107,7 +107,7 @@ def test_a_bad_line_in_the_middle_ends_what_runs_and_is_told(
     assert (process.returncode, out) == (2, "")
     assert "stdin:4: not JSON" in err
     [row] = json.loads(deck("runs", "--json").stdout)
-    assert f"what has ended is kept, go on with: agentdeck resume {row['run']}" in err
+    assert f"what has ended is recorded; to continue: agentdeck resume {row['run']}" in err
     told = json.loads(deck("resume", "last", "--json").stdout)
     assert (told["state"], told["tasks"]["total"], told["tasks"]["done"]) == ("done", 3, 3)
 
@@ -141,7 +141,7 @@ def test_killed_while_more_was_to_come(deck: Deck, piped: Callable[..., subproce
         ("\n \n", "stdin has no tasks"),
         ('{"n": 1}\nnope\n', "stdin:2: not JSON"),
         ('{"n": "1"}', "stdin:1: n is '1', not an integer"),
-        ("x" * 17_000_000, "stdin:1: a line of more than 16 MB is no task"),
+        ("x" * 17_000_000, "stdin:1: a line of more than 16 MB is too long for a task"),
     ],
     ids=["empty", "blank", "not JSON", "does not fit", "too long"],
 )

@@ -118,7 +118,7 @@ def test_limits_are_saved(deck: Deck) -> None:
     assert done.stdout.splitlines() == [f"{file}: workers = 5", f"{file}: agents.one.timeout = 90s"]
     assert file.read_text() == LONG.replace("workers: 2", "workers: 5").replace("1m", "90s")
     assert deck("check", file).returncode == 0
-    assert "says so already" in deck("limits", "save", "last").stderr
+    assert "already has these values" in deck("limits", "save", "last").stderr
     deck("limits", "last", "agents.one.attempts=4")
     assert deck("limits", "save", "last", "other.yaml").returncode == 0
     assert "retry: 4" in (deck.folder / "other.yaml").read_text()

@@ -50,7 +50,7 @@ def state(deck: Deck, run: str) -> str:
 def is_refused(deck: Deck, run: str, process: subprocess.Popen[str]) -> None:
     tried = deck("resume", run)
     assert tried.returncode == 2
-    assert f"{run} is running, in process {process.pid} on {os.uname().nodename}" in tried.stderr
+    assert f"{run} is running in process {process.pid} on {os.uname().nodename}" in tried.stderr
 
 
 def ends_undisturbed(deck: Deck, run: str, process: subprocess.Popen[str]) -> None:

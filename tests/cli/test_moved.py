@@ -46,12 +46,12 @@ def test_letters_are_retried_in_the_new_folder(deck: Deck) -> None:
     (new / "add").write_text("7")
     several = deck("letters", "retry", "--all", "--folder", "new")
     assert several.returncode == 2
-    assert "--folder is that of one run" in several.stderr
+    assert "--folder belongs to one run" in several.stderr
     assert deck("letters", "retry", 1, "--folder", "nowhere").returncode == 2
     done = deck("letters", "retry", 1, "--folder", "new", "--by", "Grace")
     assert (done.returncode, done.stdout) == (0, "7\n"), done.stderr
     run = json.loads(deck("letters", "show", 1, "--json").stdout)["run"]
-    assert f"the workflow is in {new} now, and was in {old}, by Grace (" in deck("events", run).stdout
+    assert f"the workflow was moved from {old} to {new}, by Grace (" in deck("events", run).stdout
 
 
 def test_resume_in_the_new_folder(deck: Deck) -> None:
@@ -67,12 +67,12 @@ def test_resume_in_the_new_folder(deck: Deck) -> None:
     assert lost.returncode == 2
     assert "--folder DIR" in lost.stderr
     assert deck("resume", "last", "--folder", "nowhere").returncode == 2
-    assert "there is no made.py in it" in deck("resume", "last", "--folder", ".").stderr
+    assert "it does not contain made.py" in deck("resume", "last", "--folder", ".").stderr
     done = deck("resume", "last", "--folder", "new")
     assert (done.returncode, done.stdout) == (0, "21\n"), done.stderr
     noted = [e for line in deck("events", "last", "--json").stdout.splitlines()
              if (e := json.loads(line))["event"] == "noted"]  # fmt: skip
-    assert [f"the workflow is in {new} now, and was in {old}" in one["text"] for one in noted] == [True]
+    assert [f"the workflow was moved from {old} to {new}" in one["text"] for one in noted] == [True]
     [row] = json.loads(deck("runs", "--json").stdout)
     assert row["state"] == "done"
     assert f"file       {new / 'made.py'}" in deck("show", "last").stdout

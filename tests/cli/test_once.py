@@ -72,8 +72,8 @@ def test_the_letter_says_what_to_check(dead: Deck) -> None:
     run = json.loads(dead("runs", "--json").stdout)[0]["run"]
     assert re.search(r"key +pay-17\n", told)
     assert re.search(rf"run +{run}, task 1, step pay, attempt 1\n", told)
-    assert re.search(r"began +20\d\d-\d\d-\d\d \d\d:\d\d:\d\d", told)
-    assert re.search(r"it does +command: sh -c echo pay >> effects", told)
+    assert re.search(r"started +20\d\d-\d\d-\d\d \d\d:\d\d:\d\d", told)
+    assert re.search(r"action +command: sh -c echo pay >> effects", told)
     assert "agentdeck letters retry 1 --took-effect RESULT" in told
     assert "agentdeck letters retry 1 --again" in told
 
@@ -84,7 +84,7 @@ def test_a_plain_retry_names_the_two_options_and_executes_nothing(dead: Deck) ->
         assert refused.returncode == 2
         assert "--took-effect RESULT" in refused.stderr
         assert "--again" in refused.stderr
-    assert "is left out, as it may have taken effect" in dead("letters", "retry", "--all").stderr
+    assert "is left out, as its step may have taken effect" in dead("letters", "retry", "--all").stderr
     assert effects(dead) == ["pay"]
 
 
@@ -110,8 +110,8 @@ def test_again_executes_it_again(dead: Deck) -> None:
 def test_what_cannot_be_decided_is_refused(dead: Deck) -> None:
     for args, told in (
         (("1", "--took-effect", "7", "--again"), "exclude each other"),
-        (("1", "2", "--took-effect", '{"receipt": 9}'), "takes one letter"),
-        (("1", "--took-effect", "a receipt"), "pay cannot have returned that"),
+        (("1", "2", "--took-effect", '{"receipt": 9}'), "takes one dead letter"),
+        (("1", "--took-effect", "a receipt"), "pay cannot have returned this value"),
     ):
         refused = dead("letters", "retry", *args)
         assert refused.returncode == 2, refused.stderr
@@ -119,5 +119,5 @@ def test_what_cannot_be_decided_is_refused(dead: Deck) -> None:
     assert dead("letters", "retry", "1", "--again").returncode == 0
     refused = dead("letters", "retry", "2", "--again")
     assert refused.returncode == 2
-    assert "letter 2 leaves nothing to decide" in refused.stderr
+    assert "letter 2 has nothing to decide" in refused.stderr
     assert effects(dead) == ["pay", "pay", "tell 5"]

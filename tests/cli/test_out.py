@@ -113,7 +113,7 @@ def test_what_is_no_regular_file_is_appended_to(deck: Deck) -> None:
     assert sorted(found) == ["1", "2", "3"], done.stderr
     full = deck("run", "work.yaml", "--tasks", tasks(deck, 3), "--out", "/dev/full")
     assert full.returncode == 3
-    assert "/dev/full: No space left on device; the run goes on; its results are in the store" in full.stderr
+    assert "/dev/full: No space left on device; the run continues; its results are in the store" in full.stderr
     assert "2 tasks done, 1 failed" in full.stderr
     assert deck("results", "last", "--out", "/nowhere/x").returncode == 3
     assert deck("results", "last", "--out", "late.jsonl").returncode == 0
@@ -142,7 +142,7 @@ def test_a_file_that_is_read_is_not_written(deck: Deck, name: str) -> None:
     before = (deck.folder / name).read_bytes()
     again = deck("run", "work.yaml", "--tasks", given, "--out", name)
     assert again.returncode == 2
-    assert "which would be lost" in again.stderr
+    assert "which would be overwritten" in again.stderr
     assert (deck.folder / name).read_bytes() == before
     if name == "deck.db":
         assert deck("results", "last", "--out", name).returncode == 2
@@ -167,7 +167,7 @@ def test_a_disk_that_is_full_leaves_whole_lines(deck: Deck) -> None:
     )  # fmt: skip
     code, name, *left = done.stdout.splitlines()
     assert (code, name) == ("code 3", "done.jsonl"), done.stderr
-    assert "small/done.jsonl: No space left on device; the run goes on" in done.stderr
+    assert "small/done.jsonl: No space left on device; the run continues" in done.stderr
     assert "120 tasks done" in done.stderr
     assert 0 < len([json.loads(line) for line in left]) < 120
     hint = done.stderr.partition("write them with: agentdeck ")[2].splitlines()[0]

@@ -46,19 +46,19 @@ def begin(deck: Deck, url: str, how: str, key: str) -> subprocess.Popen[str]:
 def test_a_wrong_key_parks_says_what_to_do_and_goes_on_once_it_is_mended(deck: Deck, url: str) -> None:
     key = deck.write("key", BAD)
     process = begin(deck, url, f"keyed-{GOOD}", f'{{ command: [cat, "{key}"] }}')
-    until(lambda: "held up" in deck("show", "last").stdout)
+    until(lambda: "waiting    " in deck("show", "last").stdout)
     stopped = "far is stopped (auth): far answered 401: Incorrect API key provided: [key]"
     shown = deck("show", "last").stdout
     run = shown.split()[0]
-    assert f"5 steps: {stopped}; look at this provider's `key` in the deck\n" in shown
+    assert f"5 steps: {stopped}; check this provider's `key` in the deck\n" in shown
     assert stopped in deck("why", "last", "a").stdout
     assert stopped in deck("limits", "last").stdout
     key.write_text(GOOD)
     assert deck("pause", "last").returncode == 0
     assert deck("resume", "last").returncode == 0
     _, said = process.communicate(timeout=30)
-    then = f"once that is mended: agentdeck pause {run}, then agentdeck resume {run}"
-    told = f"its steps wait, and none is lost; {then}"
+    then = f"once this is fixed: agentdeck pause {run}, then agentdeck resume {run}"
+    told = f"its steps wait, and none fails; {then}"
     assert told in said
     assert "12 tasks done" in said
     assert BAD not in said + shown
@@ -67,7 +67,7 @@ def test_a_wrong_key_parks_says_what_to_do_and_goes_on_once_it_is_mended(deck: D
 def test_a_wrong_key_from_the_environment_is_mended_by_draining(deck: Deck, url: str) -> None:
     deck.env["FAR_KEY"] = BAD
     process = begin(deck, url, f"keyed-{GOOD}", '"${env.FAR_KEY}"')
-    until(lambda: "held up" in deck("show", "last").stdout)
+    until(lambda: "waiting    " in deck("show", "last").stdout)
     assert "then agentdeck resume" in deck("show", "last").stdout
     assert deck("drain", "last").returncode == 0
     _, said = process.communicate(timeout=30)
@@ -80,22 +80,22 @@ def test_a_wrong_key_from_the_environment_is_mended_by_draining(deck: Deck, url:
 
 def test_a_provider_that_says_slower_is_told_in_plain_words(deck: Deck, url: str) -> None:
     process = begin(deck, url, "slower-30", "none-needed")
-    until(lambda: "held up" in deck("show", "last").stdout)
-    assert "far is left alone: it asked to wait 30s" in deck("show", "last").stdout
-    assert "far is left alone: it asked to wait 30s" in deck("limits", "last").stdout
+    until(lambda: "waiting    " in deck("show", "last").stdout)
+    assert "far is not called for now: the server asked to wait 30s" in deck("show", "last").stdout
+    assert "far is not called for now: the server asked to wait 30s" in deck("limits", "last").stdout
     said = deck("why", "last", "a").stdout
-    assert "left alone" in said or "the other side asked to wait" in said, said
+    assert "not called for now" in said or "the server asked to wait" in said, said
     assert process.poll() is None
 
 
 def test_a_provider_that_fails_rests_and_that_is_told(deck: Deck, url: str) -> None:
     deck.write("t.jsonl", "".join(f'{{"n": {n}}}\n' for n in range(12)))
     process = begin(deck, url, "broken", "none-needed")
-    until(lambda: "rests for" in deck("show", "last").stdout)
+    until(lambda: "is not called for" in deck("show", "last").stdout)
     assert "of its last 1" in deck("show", "last").stdout
     deck("cancel", "last")
     _, said = process.communicate(timeout=30)
-    assert "far rests for 5 s: " in said
+    assert "far is not called for 5 s: " in said
     assert "calls failed" in said
 
 
@@ -153,7 +153,7 @@ def test_a_budget_that_is_used_up_shows_what_is_left_and_what_can_be_done(deck: 
     _, said = process.communicate(timeout=60)
     assert "40 tasks done" in said
     shown = deck("show", "last").stdout
-    assert f"budget     made cheaper: a {left['prompts']} on the routing tier" in shown
+    assert f"budget     reduced by its ladder: a {left['prompts']} on the routing tier" in shown
     assert "limit budget.tier: none → routing" in said
 
 

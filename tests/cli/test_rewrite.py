@@ -136,7 +136,7 @@ def test_places() -> None:
     assert set_value("a:\n  b:\n    c: 1\n", ("a", "d"), "2") == "a:\n  d: 2\n  b:\n    c: 1\n"
     assert set_value("a: {}\n", ("a", "b"), "1") == "a: { b: 1 }\n"
     assert set_value("a: {b: 2}\n", ("a", "c"), "1") == "a: {b: 2, c: 1}\n"
-    with pytest.raises(UsageError, match="a is no map"):
+    with pytest.raises(UsageError, match="a is not a map"):
         set_value("a: [1]\n", ("a", "b"), "1")
     with pytest.raises(UsageError):
         set_value("a:\n", ("a", "b"), "1")

@@ -113,7 +113,7 @@ def test_a_bad_line_is_named_or_left_out(deck: Deck, bad: str, told: str) -> Non
     done = deck("run", "quick.yaml", "--tasks", "t.jsonl")
     assert done.returncode == 2
     assert told in done.stderr
-    assert "mend it, or go on without it: --skip-bad" in done.stderr
+    assert "correct it, or leave out such lines with --skip-bad" in done.stderr
     assert not deck.db.exists()
     done = deck("run", "quick.yaml", "--tasks", "t.jsonl", "--skip-bad", "--json")
     assert done.returncode == 0
@@ -174,7 +174,7 @@ def test_control_c_drains_and_resume_goes_on(deck: Deck) -> None:
     assert f"agentdeck resume {row['run']}" in err
     done = deck("pause", "last")
     assert done.returncode == 1
-    assert "nobody runs it" in done.stderr
+    assert "no process executes it" in done.stderr
     done = deck("resume", "last", "--json")
     told = json.loads(done.stdout)
     assert (done.returncode, told["state"], told["output"]) == (0, "done", 2)
@@ -231,7 +231,7 @@ def test_asking_from_another_process(deck: Deck) -> None:
     assert (done.returncode, "approved" in done.stdout) == (0, True), done.stderr
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (0, "true\n")
-    assert "waits for a person" in err
+    assert "waits for an approval" in err
     answered = [e for e in map(json.loads, deck("events", "last", "--json").stdout.splitlines())
                 if e["event"] == "step_answered"]  # fmt: skip
     assert answered[0]["who"] == WHO
@@ -250,7 +250,7 @@ def test_cancel_from_another_process(deck: Deck) -> None:
     assert "run_ended" in out
     done = deck("cancel", "last")
     assert done.returncode == 1
-    assert "is over (cancelled)" in done.stderr
+    assert "has ended (cancelled)" in done.stderr
 
 
 def test_yes_answers_by_itself(deck: Deck) -> None:

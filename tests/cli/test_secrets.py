@@ -191,18 +191,21 @@ def test_secrets_are_sent_and_are_nowhere_else(deck: Deck, url: str) -> None:
     [
         (
             "{ prompt: 'Say ${secret.TOKEN}' }",
-            "a secret cannot stand here: it would be recorded; secrets go into",
+            "a secret is not allowed here, as it would be recorded; secrets are allowed in",
         ),
-        ("{ command: [echo, '${secret.TOKEN}'] }", "a secret cannot stand here"),
-        ("{ command: { args: [cat], input: '${secret.TOKEN}' } }", "a secret cannot stand here"),
-        ("{ http: 'http://h/${secret.TOKEN}' }", "a secret cannot stand here"),
-        ("{ simulate: 1s, with: { a: ['${secret.TOKEN}'] } }", "a secret cannot stand here"),
-        ("{ simulate: 1s, when: secret.TOKEN == 'x' }", "a secret cannot stand here"),
-        ("{ simulate: 1s, once: 'k-${secret.TOKEN}' }", "a secret cannot stand here"),
-        ("{ simulate: { takes: 1s, returns: '${secret.TOKEN}' } }", "a secret cannot stand here"),
-        ("{ approve: 'Take ${secret.TOKEN}?' }", "a secret cannot stand here"),
-        ("{ http: { url: 'http://h/', body: '${upper(secret.TOKEN)}' } }", "a secret stands alone in its ${…}"),
-        ("{ http: { url: 'http://h/', body: '${secret}' } }", "a secret stands alone in its ${…}"),
+        ("{ command: [echo, '${secret.TOKEN}'] }", "a secret is not allowed here"),
+        ("{ command: { args: [cat], input: '${secret.TOKEN}' } }", "a secret is not allowed here"),
+        ("{ http: 'http://h/${secret.TOKEN}' }", "a secret is not allowed here"),
+        ("{ simulate: 1s, with: { a: ['${secret.TOKEN}'] } }", "a secret is not allowed here"),
+        ("{ simulate: 1s, when: secret.TOKEN == 'x' }", "a secret is not allowed here"),
+        ("{ simulate: 1s, once: 'k-${secret.TOKEN}' }", "a secret is not allowed here"),
+        ("{ simulate: { takes: 1s, returns: '${secret.TOKEN}' } }", "a secret is not allowed here"),
+        ("{ approve: 'Take ${secret.TOKEN}?' }", "a secret is not allowed here"),
+        (
+            "{ http: { url: 'http://h/', body: '${upper(secret.TOKEN)}' } }",
+            "${…} with a secret must contain nothing else",
+        ),
+        ("{ http: { url: 'http://h/', body: '${secret}' } }", "${…} with a secret must contain nothing else"),
         (
             "{ http: { url: 'http://h/', body: { a: ['${secret.TOKN}'] } } }",
             "the deck has no secret TOKN; did you mean",
@@ -220,9 +223,9 @@ def test_misuse_is_named_with_its_place(deck: Deck, agent: str, what: str) -> No
 
 def test_a_secret_cannot_be_an_output_or_the_name_of_an_agent(deck: Deck) -> None:
     text = "agentdeck: 1\nname: w\nagents: { a: { simulate: 1s } }\noutput: '${secret.TOKEN}'\n"
-    assert "a secret cannot stand here" in deck("check", prepare(deck, work=text)).stdout
+    assert "a secret is not allowed here" in deck("check", prepare(deck, work=text)).stdout
     text = "agentdeck: 1\nname: w\nagents: { secret: { simulate: 1s } }\n"
-    assert "secret means something in expressions" in deck("check", prepare(deck, work=text)).stdout
+    assert "secret has a meaning in expressions" in deck("check", prepare(deck, work=text)).stdout
 
 
 @pytest.mark.parametrize(

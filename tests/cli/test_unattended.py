@@ -71,13 +71,13 @@ def test_a_provider_that_cannot_be_used_ends_the_run_with_3(deck: Deck, url: str
     deck.write("work.yaml", WORK)
     done = deck("run", "work.yaml")
     assert done.returncode == 3, done.stderr
-    assert "stopped, as nothing can go on without an operator" in done.stderr
+    assert "stopped, as nothing can continue without an operator" in done.stderr
     assert told in done.stderr
     assert "1 step waits (ask of task 1)" in done.stderr
     assert "agentdeck resume" in done.stderr
     found = steps(deck)
     assert (found["done"], found["failed"], found["cancelled"]) == (2, 0, 0)  # what could go on went on
-    assert deck("letters").stderr == "no letters\n"
+    assert deck("letters").stderr == "no dead letters\n"
     again = deck("resume", "last")
     assert again.returncode == 3
     deck.write("key", "sk-right-0123456789")
@@ -111,7 +111,7 @@ def test_commands_that_a_stop_names_are_complete(deck: Deck) -> None:
     again = deck("fork", run, "--db", "my store.db")
     assert f"--db 'my store.db' --wait, then agentdeck approve {again.stderr.split()[1]} --db" in again.stderr
     assert (
-        f"go on      agentdeck resume {run} --db 'my store.db'\n"
+        f"resume     agentdeck resume {run} --db 'my store.db'\n"
         in deck("show", run, "--db", "my store.db").stdout
     )
     assert "--db" not in deck("run", "asks.yaml").stderr  # the environment says which store
@@ -128,7 +128,7 @@ def test_a_used_up_budget_ends_the_run_with_1(deck: Deck, url: str) -> None:
     deck.write("poor.yaml", BUDGET)
     done = deck("run", "poor.yaml")
     assert done.returncode == 1, done.stderr
-    assert "stopped, as nothing can go on without an operator: budget of the run" in done.stderr
+    assert "stopped, as nothing can continue without an operator: budget of the run" in done.stderr
     assert "--wait, then agentdeck budget" in done.stderr
 
 
@@ -148,7 +148,7 @@ def test_with_wait_it_says_what_it_waits_for_and_goes_on(deck: Deck) -> None:
     process = deck.start("run", "asks.yaml", "--wait")
     assert process.stderr is not None
     said = ""
-    while "agentdeck approve" not in said.partition("nothing can go on until an operator acts:")[2]:
+    while "agentdeck approve" not in said.partition("nothing can continue until an operator acts:")[2]:
         line = process.stderr.readline()
         assert line, said
         said += line

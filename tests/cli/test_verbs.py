@@ -215,7 +215,7 @@ def test_a_run_parked_for_its_budget_goes_on_with_a_grant(deck: Deck) -> None:
     assert "tokens used" in deck("budget", "last").stdout
     assert "budget of the run: " in deck("show", "last").stdout
     assert deck("budget", "last", "much").returncode == 2
-    assert "could grow" in deck("budget", "last", "+1").stderr
+    assert "to add to" in deck("budget", "last", "+1").stderr
     granted = deck("budget", "last", "+100k", "--tokens")
     assert "budget.tokens = 100300" in granted.stdout
     out, _ = process.communicate(timeout=60)

@@ -63,7 +63,7 @@ async def test_it_tells_what_was_asked_what_came_and_what_failed(records: RunRec
     async with app.run_test(size=(100, 40)) as pilot:
         for step, words in (
             ("second", ["✓ done", 'About ["a", "b"]', "#1 done after", "comment"]),
-            ("bad", ["✗ failed", "exception: simulated failure", "#1 failed", "#2 failed", "goes again after"]),
+            ("bad", ["✗ failed", "exception: simulated failure", "#1 failed", "#2 failed", "retry after"]),
         ):
             screen = StepDetail(partial(records.story, "1", step))
             await app.push_screen(screen)

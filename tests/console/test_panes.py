@@ -101,7 +101,7 @@ async def test_the_header_tells_progress_pace_and_who_needs_a_person() -> None:
         assert "● running" in lines[0] and "watching" in lines[0] and "data 2.5 s old" in lines[0]  # noqa: PT018
         assert "ETA 5.0 s" in lines[0]
         assert "4 done" in lines[1] and "1 failed" in lines[1] and "of 10 tasks" in lines[1]  # noqa: PT018
-        assert "pool 2.5 s" in lines[2] and "✗ 5 letters" in lines[2]  # noqa: PT018
+        assert "pool 2.5 s" in lines[2] and "✗ 5 dead letters" in lines[2]  # noqa: PT018
         header.tick(RunView(), 0.0)  # a replay that went back to before the run
         assert "ETA –" in page(header)[0]
 

@@ -92,7 +92,7 @@ async def test_what_would_be_lost_is_not_counted_before_it_is_read(
         await until(pilot, lambda: isinstance(app.screen, Confirm))
         assert isinstance(app.screen, Confirm)
         assert [re.sub(r"\d+", "N", line) for line in app.screen.touches] == [
-            "reading N %: what it touches is not known yet"
+            "reading N %: the run has not been read yet, so the effect is unknown"
         ]
 
 

@@ -111,7 +111,7 @@ def test_an_approval_inside_a_sub_workflow_asks_too() -> None:
     )  # the step that waits for it is not silent
     assert list(attention_items(view, 1.0)) == [AttentionItem("asking", "1/check", "sign")]
     assert view.definition is not None
-    assert explain(view, view.definition, "1/check", "sign", 9.0).text == "asks a person since 9.0 s"
+    assert explain(view, view.definition, "1/check", "sign", 9.0).text == "waiting for an approval for 9.0 s"
 
 
 async def test_every_pane_tells_them_apart() -> None:
@@ -154,7 +154,7 @@ async def test_a_run_paused_by_its_budget_says_so_and_what_to_do() -> None:
             header.tick(view, 3.0)
             top = page(header)[0]
             assert "‖ paused: budget" in top
-            assert "B grants more" in top
+            assert "B raises it" in top
         header = Header()
     assert attention_counts(view, 3.0) == AttentionCounts(0, 1, 0, 1)
     assert next(attention_items(view, 3.0)).why == "budget"

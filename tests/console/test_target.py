@@ -139,7 +139,7 @@ async def test_cancelling_from_the_history_counts_tasks_that_were_not_opened_yet
         screen.app.push_screen(history)
         await until(pilot, lambda: any(one.rows for one in history.query(RowList)))
         await pilot.press("X")
-        assert "30 tasks of slow will not be done" in await question(pilot)
+        assert "30 tasks of slow will not be executed" in await question(pilot)
 
 
 async def test_panes_that_were_not_seen_yet_open_on_what_is_selected(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ async def test_cancelling_the_run_counts_tasks_that_were_not_opened_yet(tmp_path
         await pilot.pause()
         assert pilot.app.screen is screen  # nothing is highlighted: X cancels the run, c does not
         await pilot.press("X")
-        assert "30 tasks will not be done" in await question(pilot)
+        assert "30 tasks will not be executed" in await question(pilot)
 
 
 async def test_digits_switch_panes_in_the_limits_too_unless_a_field_is_open(tmp_path: Path) -> None:

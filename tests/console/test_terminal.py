@@ -116,12 +116,12 @@ def test_an_evening_at_the_console(terminal: Terminal, tmp_path: Path) -> None:
     terminal.press("p")
     terminal.wait(r"● running +shop")
 
-    terminal.wait("✗ 1 letter")
+    terminal.wait("✗ 1 dead letter")
     terminal.press("L")
     terminal.wait(r"1 +pay +exit: exited with 1")
     (tmp_path / "open").touch()
     terminal.press("R")
-    terminal.wait("Retry 1 letter")
+    terminal.wait("Retry 1 dead letter")
     terminal.press("y")
     terminal.wait("no open letters")
 

@@ -119,7 +119,7 @@ async def test_a_step_is_skipped_a_join_released_and_the_approval_answered_with_
         deck.select("slow", "1", "slow")
         await pilot.press("S")
         told = await deck.question()
-        assert "task 1 goes on without slow" in told
+        assert "task 1 continues without slow" in told
         assert "attempt 1 has run for" in told
         assert "pack, tell will not wait for it" in told
         await pilot.press("escape")
@@ -138,7 +138,7 @@ async def test_a_step_is_skipped_a_join_released_and_the_approval_answered_with_
         note = form.query_one("#note-field-0", Static)
         await pilot.press("ctrl+y")
         assert note.display
-        assert "boxes is needed" in str(note.render())
+        assert "boxes is required" in str(note.render())
         await pilot.press(*"many", "ctrl+y")
         assert form.query_one("#note-field-0").display
         field = form.query_one(Input)
@@ -235,7 +235,7 @@ async def test_what_failed_goes_again_while_the_run_executes(tmp_path: Path) -> 
         told = await deck.question()
         assert "pay of task 1: 1 step of 1 task, then tell" in told
         assert "what failed of pay: 2 steps of 2 tasks, then tell" in told
-        assert "the process that runs it does this" in told
+        assert "its process will do this" in told
         await pilot.press("1")
         await deck.until(lambda: deck.state("tell") == "done")
         assert view.letters == 1
@@ -251,7 +251,7 @@ async def test_a_run_that_is_over_is_taken_up_by_an_engine_of_its_own(tmp_path: 
         first = deck.app.engines[deck.screen.run]
         await deck.until(lambda: first.ended is not None)
         await pilot.press("R")
-        assert "a process of its own does this" in await deck.question()
+        assert "a new process will do this" in await deck.question()
         await pilot.press("1")
         await deck.until(lambda: view.state == "done")
         assert deck.app.engines[deck.screen.run] is not first
@@ -260,7 +260,7 @@ async def test_a_run_that_is_over_is_taken_up_by_an_engine_of_its_own(tmp_path: 
         deck.select("pay", "2")
         await pilot.press("R")
         told = await deck.question()
-        assert "from pay on in task 2: 1 step of 1 task, then tell" in told
+        assert "pay and all after it in task 2: 1 step of 1 task, then tell" in told
         await pilot.press("1")
         await deck.until(lambda: view.agents["pay"].attempts == 5)
 
@@ -343,7 +343,7 @@ async def test_verbs_are_typed_with_their_arguments(tmp_path: Path) -> None:
         await type_("hurry 2")
         await deck.until(lambda: any(m.kind == "hurried" and m.task == "2" for m in view.timeline))
         await type_("skip 2/slow")
-        assert "task 2 goes on without slow" in await deck.question()
+        assert "task 2 continues without slow" in await deck.question()
         await pilot.press("y")
         await deck.until(lambda: deck.state("slow", "2") == "skipped")
 
@@ -415,7 +415,7 @@ async def test_a_run_whose_engine_is_killed_is_interrupted_and_goes_on(tmp_path:
         pilot, screen = deck.pilot, deck.screen
         await deck.until(lambda: deck.state("slow") == "running")
         os.kill(deck.app.engines[screen.run].pid, signal.SIGKILL)
-        await deck.until(lambda: "R goes on where it was" in screen.query_one(Notice).render_line(0).text)
+        await deck.until(lambda: "R resumes it" in screen.query_one(Notice).render_line(0).text)
         assert "interrupted" in "".join(text for text, _ in screen.panes.header.draw(0, 140).pieces)
         await pilot.press("R")
         await deck.until(lambda: screen.view.state == "running" and deck.state("slow") == "done")
@@ -446,7 +446,7 @@ async def test_resume_shows_what_changed_since_the_launch_and_asks(tmp_path: Pat
         pilot, screen = deck.pilot, deck.screen
         await deck.until(lambda: deck.state("slow") == "running")
         os.kill(deck.app.engines[screen.run].pid, signal.SIGKILL)
-        await deck.until(lambda: "R goes on where it was" in screen.query_one(Notice).render_line(0).text)
+        await deck.until(lambda: "R resumes it" in screen.query_one(Notice).render_line(0).text)
         module.write_text(HELD_SHOP + "# changed\n", encoding="utf-8")
         (tmp_path / "open").touch()
         await pilot.press("R")

@@ -48,17 +48,19 @@ def played(folder: Path, takes: str, db: Path | None = None, tasks: int = 1) -> 
 
 def test_the_next_run_goes_by_what_was_seen(tmp_path: Path) -> None:
     said, most = played(tmp_path, "1ms", tmp_path / "runs.db")
-    assert said == ["adaptive: the steps of a task go side by side: nothing is known of this workflow yet"]
+    assert said == [
+        "adaptive: the steps of a task run in parallel: no earlier task of this workflow was measured"
+    ]
     assert most == 2
     said, most = played(tmp_path, "1ms", tmp_path / "runs.db")
     assert len(said) == 1
-    assert said[0].startswith("adaptive: the steps of a task go one after the other: a task is ")
-    assert said[0].endswith(" ms of work (the only one seen), under 100 ms")
+    assert said[0].startswith("adaptive: the steps of a task run one after another: a task is ")
+    assert said[0].endswith(" ms of work (the only one measured), under 100 ms")
     assert most == 1
 
 
 @pytest.mark.parametrize(("takes", "single"), [("10ms", True), ("400ms", False)])
 def test_a_run_of_many_tasks_finds_out_by_itself(tmp_path: Path, takes: str, single: bool) -> None:
     said, _ = played(tmp_path, takes, tasks=60)
-    assert ("one after the other: a task is 30 ms of work (p50 of 5), under 100 ms" in " ".join(said)) is single
+    assert ("one after another: a task is 30 ms of work (p50 of 5), under 100 ms" in " ".join(said)) is single
     assert len(said) == 1 + single

@@ -122,7 +122,7 @@ async def test_a_run_whose_store_was_removed_ends_and_says_so(tmp_path: Path) ->
                 file.unlink()
 
     launch = Launch(load(tmp_path / "slow.yaml").definition, tmp_path, db=tmp_path / "k.db")
-    with pytest.raises(StoreError, match="was removed or replaced while the run went on"):
+    with pytest.raises(StoreError, match="was removed or replaced while the run executed"):
         await run(launch, Watch([EventCollector(seen)]))
 
 

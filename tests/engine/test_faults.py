@@ -134,7 +134,7 @@ def test_no_space_left_and_then_some(case: Case) -> None:
     assert case.process.poll() is None
     resource.prlimit(case.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
     assert case.end() == 0
-    assert case.heard("goes on")
+    assert case.heard("continued")
     paused_and_went_on(case.whole(), "the disk failed")
 
 
@@ -223,7 +223,7 @@ def test_what_a_person_paused_stays_paused(case: Case) -> None:
     reader = Reader(case.db)
     assert reader.run("last").state == "paused"
     reader.close()
-    assert not case.heard("goes on")
+    assert not case.heard("continued")
     call = [sys.executable, "-m", "agentdeck.cli.main", "resume", "last", "--db", str(case.db)]
     subprocess.run(call, check=True, capture_output=True)
     assert case.end() == 0

@@ -62,7 +62,7 @@ def test_both_calls_of_a_hedged_prompt_are_held(tmp_path: Path, fakes: dict[str,
     played = Played(tmp_path, text, tier="[mid, small]", tasks=120, workers=1)
     assert played.outcome.state == "done"
     grew = played.of(ev.ReservationGrew)
-    hedged = [e for e in played.of(ev.Noted) if "is asked as well" in e.text]
+    hedged = [e for e in played.of(ev.Noted) if "a second call" in e.text]
     assert len(grew) == len(hedged) > 0
     started = {e.task: e for e in played.of(ev.StepStarted)}
     for event in grew:

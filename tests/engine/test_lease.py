@@ -71,7 +71,7 @@ async def test_a_lease_of_another_machine_is_observed_before_it_is_taken(
     assert not resuming.done(), "its clock may be behind"
     if renewed:
         connection.execute("UPDATE runs SET lease_until = lease_until + 1")
-        with pytest.raises(UsageError, match="is running, in process 1 on away"):
+        with pytest.raises(UsageError, match="is running in process 1 on away"):
             await resuming
     else:
         assert (await resuming).state == "done"

@@ -278,7 +278,7 @@ def test_a_provider_that_fails_rests_and_the_next_of_the_tier_takes_over(
     assert played.outcome.state == "done"
     assert len(broken.calls) <= 25
     assert len(fakes["two"].calls) >= 290
-    assert any("one rests for" in e.text for e in played.of(ev.Noted))
+    assert any("one is not called for" in e.text for e in played.of(ev.Noted))
 
 
 def test_a_wrong_key_stops_the_provider_and_parks_its_steps(tmp_path: Path, fakes: dict[str, Fake]) -> None:
@@ -432,7 +432,7 @@ def test_a_late_prompt_is_asked_twice_and_the_first_valid_answer_wins(
     text = "agents: { a: { prompt: p, hedge: p85, timeout: 1h } }"
     played = Played(tmp_path, text, limits="requests: 1000/s", tier="[mid, small]", tasks=200, workers=1)
     assert played.outcome.state == "done"
-    hedged = [e for e in played.of(ev.Noted) if "is asked as well" in e.text]
+    hedged = [e for e in played.of(ev.Noted) if "a second call" in e.text]
     assert len(fast.calls) == len(hedged)
     assert 5 <= len(hedged) <= 200 * 0.05 + 1
     assert isinstance(slow, Dragging)

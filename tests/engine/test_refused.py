@@ -101,7 +101,7 @@ def test_an_unclear_403_of_every_model_is_the_providers(tmp_path: Path, fakes: d
     assert played.outcome.state == "drained"
     assert not played.of(ev.StepFailed)
     assert len(fakes["one"].calls) == 2
-    assert "one is stopped (auth): it refuses more than one model" in played.of(ev.Noted)[-1].text
+    assert "one is stopped (auth): more than one of its models was refused" in played.of(ev.Noted)[-1].text
 
 
 def test_a_working_model_that_refuses_three_in_a_row_is_not_asked_any_more(

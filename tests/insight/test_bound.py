@@ -103,8 +103,8 @@ def test_items_are_counted_where_they_are_known_and_told_as_unknown_where_not() 
     assert seen.seconds >= seen.plan.lower_bound >= seen.plan.path_seconds == 4.0
     told = describe(seen, RoleStyles({})).plain
     assert "expected    at least 4.0 s" in told
-    assert "one by one  not known" in told
-    assert "of read: counted in the run" in told
+    assert "sequential  unknown" in told
+    assert "of read: known only in the run" in told
     known = forecast_launch(files, 4, 1, asks=Prompting(items={"read": 8.0}))
     assert known.plan.uncounted == ()
     assert known.plan.sequential == 1.0 + 8 * 2.0 + 1.0
@@ -121,7 +121,7 @@ def test_a_step_that_was_cancelled_because_it_was_too_slow_is_not_on_the_path() 
         ev.StepSucceeded(1.5, "1", "fast", 1),
         ev.StepSucceeded(2.0, "1", "second", 1),
         ev.StepStarted(2.0, "1", "sum", "sum", 1, 2.0),
-        ev.StepCancelled(2.0, "1", "slow", "sum went on without it"),
+        ev.StepCancelled(2.0, "1", "slow", "sum started without it"),
         ev.StepSucceeded(3.0, "1", "sum", 1),
         ev.TaskEnded(3.0, "1", "done"),
     ]

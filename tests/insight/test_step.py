@@ -149,7 +149,7 @@ agents:
     told = step_story(definition, log, "1", "a")
     assert told.asked["prompt"] == "easy"
     assert [one.agent for one in told.attempts] == ["a", "b"]
-    assert "falls back on b" in [text for _, text in told.notes]
+    assert "fallback to b" in [text for _, text in told.notes]
 
 
 def test_what_other_tasks_did_does_not_matter_and_without_a_definition_events_are_enough(tmp_path: Path) -> None:

@@ -51,24 +51,24 @@ def test_more_workers_are_sooner_done_until_something_else_binds() -> None:
     assert run.left == 90
     seconds, binds = predict_rest(run)
     assert seconds == pytest.approx(90 * 5 / 4, rel=0.05)
-    assert binds == "4 workers bind"
+    assert binds == "limited by 4 workers"
     told = predict_change(run, "workers", 8)
     assert "ETA 1m55s → 60.0 s" in told
     assert "$9.00 to come" in told
-    assert "8 workers bind" in told
-    assert "the critical path binds" in predict_change(run, "workers", 1000)
-    assert "nothing starts any more" in predict_change(run, "workers", 0)
+    assert "limited by 8 workers" in told
+    assert "limited by the critical path" in predict_change(run, "workers", 1000)
+    assert "no new steps start" in predict_change(run, "workers", 0)
 
 
 def test_a_rate_and_an_agents_own_limit_bind() -> None:
     run = halfway(p_requests="6/min")
     seconds, binds = predict_rest(run)
     assert seconds == pytest.approx(900.0)
-    assert binds == "p.requests binds"
+    assert binds == "limited by p.requests"
     shared = halfway(p_requests="6/min", calls={"p.requests": 1.0, "q.requests": 3.0})
     assert predict_rest(shared)[0] == pytest.approx(225.0)
-    assert "4 workers bind" in predict_change(run, "p.requests", "600/min")
-    assert "a binds, 1 at once" in predict_change(halfway(), "agents.a.max_parallel", 1)
+    assert "limited by 4 workers" in predict_change(run, "p.requests", "600/min")
+    assert "limited by a, 1 at once" in predict_change(halfway(), "agents.a.max_parallel", 1)
 
 
 def test_timeouts_attempts_and_budgets_are_told_by_what_has_been_seen() -> None:
@@ -78,7 +78,7 @@ def test_timeouts_attempts_and_budgets_are_told_by_what_has_been_seen() -> None:
     assert "about 3% of steps fail for good" in predict_change(run, "agents.b.attempts", 2)
     assert predict_change(run, "budget.usd", 3.0) == "enough for about 20 tasks of the 90 that are left"
     assert predict_change(run, "budget.usd", 30.0) == "enough for all 90 tasks that are left"
-    assert predict_change(halfway(tasks=10), "workers", 8) == "nothing is left to do"
+    assert predict_change(halfway(tasks=10), "workers", 8) == "no work is left"
 
 
 def test_items_of_each_are_counted_as_the_run_had_them() -> None:
@@ -108,4 +108,4 @@ agents:
     assert run.items == {"read": 12.0}
     seconds, binds = predict_rest(run)
     assert seconds == pytest.approx(10 * 13 / 4, rel=0.15)  # ten tasks of 13 s of work, four at once
-    assert binds == "4 workers bind"
+    assert binds == "limited by 4 workers"

@@ -70,12 +70,19 @@ def test_a_full_pool_and_who_goes_first() -> None:
     definition = order(rush=Agent("rush", Simulate(1.0), priority="high"))
     running = [started(0.0, "extract", str(n)) for n in range(1, 5)]
     view = seen(definition, *running, tasks=8)
-    assert why(view, definition, "7", "extract", 14.0) == "ready for 14 s; pool full 4/4; 10 ahead"
-    assert why(view, definition, "5", "rush", 14.0) == "ready for 14 s; pool full 4/4; 4 ahead"
+    assert (
+        why(view, definition, "7", "extract", 14.0)
+        == "ready for 14 s; all workers busy (4/4); 10 ahead in the queue"
+    )
+    assert (
+        why(view, definition, "5", "rush", 14.0) == "ready for 14 s; all workers busy (4/4); 4 ahead in the queue"
+    )
     view.apply(99, ev.TaskHurried(14.0, "7"))
-    assert explain(view, definition, "7", "extract", 14.0).text.endswith("; 8 ahead"), "only rushes, one per task"
+    assert explain(view, definition, "7", "extract", 14.0).text.endswith("; 8 ahead in the queue"), (
+        "only rushes, one per task"
+    )
     view.apply(100, ev.LimitChanged(15.0, "workers", 4, 6))
-    assert why(view, definition, "7", "extract", 15.0).endswith("the pool has room (4/6): it starts next")
+    assert why(view, definition, "7", "extract", 15.0).endswith("workers are free (4/6): it starts next")
 
 
 def test_long_ways_go_first_within_a_task() -> None:
@@ -84,8 +91,8 @@ def test_long_ways_go_first_within_a_task() -> None:
               "c": Agent("c", Simulate(5.0), needs=("b",))}
     )  # fmt: skip
     view = seen(definition, workers=0)
-    assert why(view, definition, "1", "a", 2.0).endswith("1 ahead")
-    assert why(view, definition, "1", "b", 2.0).endswith("0 ahead")
+    assert why(view, definition, "1", "a", 2.0).endswith("1 ahead in the queue")
+    assert why(view, definition, "1", "b", 2.0).endswith("0 ahead in the queue")
 
 
 def test_max_parallel() -> None:
@@ -94,10 +101,11 @@ def test_max_parallel() -> None:
         definition, ev.StepExpanded(0.0, "1", "notes", 5), started(0.0, "notes[0]"), started(0.0, "notes[1]")
     )
     assert (
-        why(view, definition, "1", "notes[4]", 3.0) == "ready for 3.0 s; max_parallel of notes full 2/2; 2 ahead"
+        why(view, definition, "1", "notes[4]", 3.0)
+        == "ready for 3.0 s; max_parallel of notes reached (2/2); 2 ahead in the queue"
     )
     said = why(view, definition, "1", "notes", 3.0)
-    assert said == "running for 3.0 s: of 5 items 2 running, 3 to go"
+    assert said == "running for 3.0 s: of 5 items 2 running, 3 left"
 
 
 def test_held_back_by_a_limit_of_the_other_side() -> None:
@@ -113,9 +121,9 @@ def test_held_back_by_a_limit_of_the_other_side() -> None:
     [
         (
             Join("quorum", quorum=2, within=15.0, min=1), 1,
-            "1 of 3 arrived, 2 are enough; goes with what there is in 12 s",
+            "1 of 3 arrived, 2 are enough; starts with what has arrived in 12 s",
         ),
-        (Join("quorum", quorum=3, within=15.0, min=2), 2, "2 of 3 arrived; goes with what there is in 12 s"),
+        (Join("quorum", quorum=3, within=15.0, min=2), 2, "2 of 3 arrived; starts with what has arrived in 12 s"),
         (Join(within=15.0, min=2), 1, "1 of 3 arrived; fails if fewer than 2 arrive in 12 s"),
         (Join("any"), 0, "waits for the first of a (ready for 3.0 s)"),
         (Join("quorum", quorum=0.5), 1, "1 of 3 arrived, 2 are enough; waits for b"),
@@ -133,7 +141,9 @@ def test_a_join_that_has_enough_is_ready() -> None:
     join = Join("quorum", quorum=2)
     definition = Definition("d", {**agents, "all": Agent("all", Simulate(), needs=("a", "b", "c"), join=join)})
     view = seen(definition, *done(2.0, "a"), *done(4.0, "b"), started(0.0, "c"), workers=1)
-    assert why(view, definition, "1", "all", 9.0) == "ready for 5.0 s; pool full 1/1; 0 ahead"
+    assert (
+        why(view, definition, "1", "all", 9.0) == "ready for 5.0 s; all workers busy (1/1); 0 ahead in the queue"
+    )
 
 
 def test_paused() -> None:
@@ -149,9 +159,9 @@ def test_running_and_its_clock() -> None:
     slow = Agent("extract", Simulate(1.0), timeout=Timeout(attempt=30.0), retry=Retry(5))
     view = seen(order(extract=slow), started(0.0, "extract"))
     said = why(view, order(extract=slow), "1", "extract", 2.0)
-    assert said == "running for 2.0 s, attempt 1 of 5; its clock ends in 28 s"
+    assert said == "running for 2.0 s, attempt 1 of 5; its timeout expires in 28 s"
     view.apply(90, ev.LimitChanged(2.0, "agents.extract.timeout", 30.0, 4.0))
-    assert why(view, order(extract=slow), "1", "extract", 2.0).endswith("its clock ends in 2.0 s")
+    assert why(view, order(extract=slow), "1", "extract", 2.0).endswith("its timeout expires in 2.0 s")
 
 
 def test_a_person_is_asked() -> None:
@@ -159,13 +169,13 @@ def test_a_person_is_asked() -> None:
     view = seen(order(extract=gate), started(0.0, "extract"))
     assert (
         why(view, order(extract=gate), "1", "extract", 120.0)
-        == "asks a person since 2m00s; rejects by itself in 58m00s"
+        == "waiting for an approval for 2m00s; rejects automatically in 58m00s"
     )
-    assert "extract (asks a person since 2m00s)" in why(view, order(extract=gate), "1", "payment", 120.0)
+    assert "extract (waiting for an approval for 2m00s)" in why(view, order(extract=gate), "1", "payment", 120.0)
 
 
 def test_how_it_ended() -> None:
-    late = Fault("timeout", "no answer within 10 s (attempt clock)", clock="attempt")
+    late = Fault("timeout", "no answer within 10 s (attempt timeout)", clock="attempt")
     definition = order(side=Agent("side", Simulate(), needs=("extract",), when="extract.x"))
     view = seen(
         definition,
@@ -179,9 +189,9 @@ def test_how_it_ended() -> None:
     tell: Any = lambda step: why(view, definition, "1", step, 9.0)  # noqa: E731
     assert tell("extract") == "done in 1.0 s"
     assert tell("side") == "skipped: when: extract.x is false"
-    assert tell("payment") == "failed after 3 attempts: no answer within 10 s (attempt clock)"
+    assert tell("payment") == "failed after 3 attempts: no answer within 10 s (attempt timeout)"
     assert tell("confirm") == (
-        "failed: its need payment failed after 3 attempts: no answer within 10 s (attempt clock)"
+        "failed: payment, which it needs, failed after 3 attempts: no answer within 10 s (attempt timeout)"
     )
     assert tell("inventory") == "cancelled: cancelled by ada"
     view.apply(80, ev.TaskEnded(6.0, "1", "failed"))

@@ -78,10 +78,12 @@ def compare(machine: Scheduler, view: RunView, definition: Definition, at: float
         assert (found.state, found.reason) == ("ready", "pool"), found.text
         assert found.text == (
             f"ready for {at - step.ready_at:.1f} s;"
-            f" pool full {len(machine.state.running)}/{machine.state.workers}; {place} ahead"
+            f" all workers busy ({len(machine.state.running)}/{machine.state.workers}); {place}"
+            " ahead in the queue"
             if at - step.ready_at < 10
             else f"ready for {round(at - step.ready_at)} s;"
-            f" pool full {len(machine.state.running)}/{machine.state.workers}; {place} ahead"
+            f" all workers busy ({len(machine.state.running)}/{machine.state.workers}); {place}"
+            " ahead in the queue"
         )
         per_agent[step.key] = per_agent.get(step.key, 0) + 1
     assert ready_counts(view, definition) == per_agent

@@ -61,7 +61,7 @@ def test_ask_parks_the_run_and_a_grant_lets_it_go_on() -> None:
     played = until_paused(player(Budget(usd=1.0), tasks=30))
     paused = played.of(ev.RunPaused)[0]
     assert paused.why.startswith("budget of the run: $1.00 of $1.00 used, $0.00 held")  # type: ignore[union-attr]
-    assert paused.why.endswith("what can be done: agentdeck budget r")  # type: ignore[union-attr]
+    assert paused.why.endswith("possible commands: agentdeck budget r")  # type: ignore[union-attr]
     assert played.scheduler.state.accounts.run is not None
     assert played.scheduler.state.accounts.run.used_usd == pytest.approx(1.0)
     played.send(ev.LimitChanged(played.now, "budget.usd", 1.0, 9.0))

@@ -119,7 +119,7 @@ async def test_a_tool_round_that_the_budget_has_no_room_for_is_not_sent(place: P
     assert outcome.state == "drained"
     faults = [event.fault for event in events_of(place, outcome, ev.AttemptFailed)]
     assert {fault.kind for fault in faults} == {"budget"}
-    assert "no room for one more request" in faults[0].message
+    assert "does not cover another request" in faults[0].message
     used = sum(
         event.usage.tokens_in + event.usage.tokens_out for event in events_of(place, outcome, ev.AttemptFailed)
     )

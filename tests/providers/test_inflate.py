@@ -69,7 +69,7 @@ async def test_a_body_is_decoded_however_it_comes_in(coding: str, body: bytes, t
         ("gzip", b"no gzip", "header"),
         ("deflate", b"\xff\xff\xff\xff", "invalid"),
         ("gzip, gzip", gzip.compress(gzip.compress(TEXT)), "more than once"),
-        ("br", TEXT, "'br', which is not known"),
+        ("br", TEXT, "'br', which is not supported"),
     ],
     ids=range(5),
 )

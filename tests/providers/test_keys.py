@@ -28,7 +28,7 @@ async def test_a_key_is_from_the_environment_or_a_command() -> None:
     [
         ("${env.NOT_SET}", "provider x has no key: NOT_SET is not set in the environment"),
         ({"command": ["no-such-command-here"]}, "`no-such-command-here`: No such file or directory"),
-        ({"command": [sys.executable, "-c", ""]}, "printed nothing; run it by hand"),
+        ({"command": [sys.executable, "-c", ""]}, "printed nothing; run it by hand to see why"),
         ({"command": [sys.executable, "-c", "import sys; print('se''cret'); sys.exit(3)"]}, "ended with code 3"),
     ],
 )

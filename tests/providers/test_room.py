@@ -76,7 +76,7 @@ def test_what_can_be_told_before_is_told_before() -> None:
     ]
     with pytest.raises(UsageError, match=r"a: tier rooting is not in the deck; did you mean routing\?"):
         check(agent(tier="rooting"), {})
-    with pytest.raises(UsageError, match=r"a: 'add' names no tool; write it as server/tool"):
+    with pytest.raises(UsageError, match=r"a: 'add' is not a tool; write it as server/tool"):
         check(agent(tools=("add",)), {"OAI": "x"})
     tooled = Deck(providers=DECK.providers, models=DECK.models, tiers=DECK.tiers,
                   mcp={"sums": McpServer(("x",), {"T": "${env.TOKEN}"})})  # fmt: skip

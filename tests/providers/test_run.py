@@ -209,7 +209,7 @@ async def test_what_does_not_fit_is_told_to_the_model(place: Place) -> None:
     assert len(rest) == 2
     for asked in rest:
         told = json.dumps(asked.body["messages"])
-        assert "An answer to this was refused: an object is expected" in told
+        assert "A previous answer was invalid: an object is expected" in told
         assert "JSON Schema" in told
     assert outcome.state == "failed"
 
@@ -239,7 +239,7 @@ async def test_a_typed_answer_may_use_what_the_model_can_give_and_no_more(place:
     assert [asked.body["max_tokens"] for asked in place.server.asked] == [100, 150]
     faults = [event.fault for event in events_of(place, outcome, ev.AttemptFailed)]
     assert [fault.kind for fault in faults] == ["invalid", *["invalid"] * (escalate == "true"), "context"]
-    assert "gives no more" in faults[-1].message
+    assert "cannot give more" in faults[-1].message
     assert outcome.state == "failed"
 
 
@@ -268,7 +268,7 @@ async def test_a_text_that_is_cut_is_an_answer_and_says_so(place: Place) -> None
 async def test_an_end_for_an_unknown_reason_is_in_the_log(place: Place) -> None:
     outcome = await place.asks("reason-tired")
     assert outcome.view.output == "Half an answer"
-    assert "ended for a reason that is not known: tired" in place.said()
+    assert "ended for an unknown reason: tired" in place.said()
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ async def test_an_end_for_an_unknown_reason_is_in_the_log(place: Place) -> None:
     [
         ("nothing", "the answer is empty (it ended with: stop)"),
         ("thinks", "the answer is empty, only reasoning"),
-        ("unoffered", "tools called that it was not offered: launch_rocket"),
+        ("unoffered", "called tools that it was not offered: launch_rocket"),
     ],
 )
 async def test_an_answer_without_an_answer_is_a_fault(place: Place, how: str, part: str) -> None:
@@ -310,7 +310,7 @@ async def test_tools_are_called_and_bounded(place: Place, how: str) -> None:
     assert "← sums/add 5" in said
     if how == "tool":
         assert outcome.view.output == "The tool said 5"
-        assert "1 calls of tools in 1 rounds" in said
+        assert "1 tool calls in 1 rounds" in said
     else:
         assert outcome.state == "failed"
         assert len(place.server.asked) == 11

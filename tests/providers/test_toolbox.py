@@ -75,7 +75,9 @@ async def test_a_url_has_tools(toolbox: Callable[..., Toolbox], url: str) -> Non
 
 async def test_a_server_that_died_is_lost_once_and_started_again(toolbox: Callable[..., Toolbox]) -> None:
     box = toolbox()
-    with pytest.raises(StepError, match=r"the MCP server sums was lost at die: it ended with code 3$") as caught:
+    with pytest.raises(
+        StepError, match=r"the MCP server sums disconnected during die: it ended with code 3$"
+    ) as caught:
         await box.call("sums/die", {})
     assert caught.value.fault.kind == "network"
     assert await box.call("sums/add", {"a": 2, "b": 3}) == ("5", False)
@@ -139,7 +141,7 @@ async def test_progress_is_passed_on_and_keeps_a_call_alive(
     monkeypatch.setattr(tools, "CALL", 3.0)
     assert (await box.call("plain/work", {"pause": 1.1})).text == "worked"  # 3.3 s in all
     monkeypatch.setattr(tools, "CALL", 0.1)
-    assert "more than 0.1 s without a sign" in (await box.call("plain/work", {"pause": 1})).text
+    assert "more than 0.1 s without progress" in (await box.call("plain/work", {"pause": 1})).text
 
 
 async def test_secrets_of_the_deck_reach_a_server_and_do_not_come_back(
@@ -182,7 +184,7 @@ async def test_an_answer_that_is_none_is_told_to_the_model_and_nothing_is_logged
 
 async def test_tools_that_would_have_one_name_are_refused(toolbox: Callable[..., Toolbox]) -> None:
     with pytest.raises(
-        StepError, match=r"plain/tool_1_0 and plain/tool\.1_0 are both plain__tool_1_0 for models"
+        StepError, match=r"plain/tool_1_0 and plain/tool\.1_0 have the same name for models, plain__tool_1_0"
     ):
         await toolbox(plain=plain()).tools(["plain/tool_1_0", "plain/tool.1_0"])
 
@@ -205,7 +207,7 @@ async def test_a_server_that_ends_during_a_call_says_how(toolbox: Callable[..., 
         await toolbox(plain=plain()).call("plain/leave", {})
     assert caught.value.fault.kind == "network"
     assert caught.value.fault.message == (
-        "the MCP server plain was lost at leave: it ended with code 7: disk is full at [key]"
+        "the MCP server plain disconnected during leave: it ended with code 7: disk is full at [key]"
     )
 
 

@@ -67,13 +67,13 @@ async def test_an_answer_that_is_too_long_says_so(ask: Asker) -> None:
         ("overloaded", "server", "answered 529: Overloaded", None),
         ("broken", "server", "answered 500: it broke", None),
         ("badgateway", "server", "answered 502: 502 Bad Gateway", None),
-        ("auth", "auth", "look at this provider's `key`", None),
+        ("auth", "auth", "check this provider's `key`", None),
         ("context", "context", "prompt is too long", None),
-        ("gone", "rejected", "no such model; look at the model's `id`", None),
+        ("gone", "rejected", "no such model; check the model's `id`", None),
         ("filtered", "refused", "refused the content", None),
-        ("html", "rejected", "'text/html', which is no stream of answers; look at its `url`", None),
-        ("text", "rejected", "'text/plain', which is no stream", None),
-        ("garbage", "server", "no JSON object", None),
+        ("html", "rejected", "'text/html', which is not a stream of answers; check its `url`", None),
+        ("text", "rejected", "'text/plain', which is not a stream", None),
+        ("garbage", "server", "not a JSON object", None),
         ("headers", "network", "was cut off", None),
     ],
 )
@@ -90,14 +90,14 @@ async def test_refusals_have_their_kind(
     ("how", "kind", "part"),
     [
         ("cut", "network", "was cut off"),
-        ("endless", "network", "the answer has no end"),
-        ("unfinished", "network", "the answer has no end"),
-        ("nojson", "server", "no JSON object"),
+        ("endless", "network", "in the middle of the answer"),
+        ("unfinished", "network", "in the middle of the answer"),
+        ("nojson", "server", "not a JSON object"),
         ("halfchar", "server", "not UTF-8"),
         ("flood", "server", "more than 8 MB in one event"),
-        ("event-overloaded_error", "server", "broke off: too much"),
-        ("event-rate_limit_error", "rate_limit", "broke off: too much"),
-        ("event-api_error", "server", "broke off: too much"),
+        ("event-overloaded_error", "server", "with an error: too much"),
+        ("event-rate_limit_error", "rate_limit", "with an error: too much"),
+        ("event-api_error", "server", "with an error: too much"),
     ],
 )
 async def test_what_had_come_is_kept(ask: Asker, how: str, kind: str, part: str) -> None:
@@ -194,7 +194,7 @@ async def test_a_part_that_a_server_does_not_take_is_left_out_next_time(asker: C
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
     fault = await ask.fault("picky", schema=schema)
     assert (fault.kind, fault.retryable) == ("server", True)
-    assert "goes without response_format" in fault.message
+    assert "leaves out response_format" in fault.message
     assert (await ask("picky", schema=schema)).text == '{"n": 7}'
 
 
@@ -206,7 +206,7 @@ async def test_an_answer_of_a_type_falls_back_as_llama_cpp_refuses_it(
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
     fault = await ask.fault(how, schema=schema)
     assert (fault.kind, fault.retryable) == ("server", True)
-    assert "goes without response_format" in fault.message
+    assert "leaves out response_format" in fault.message
     assert (await ask(how, schema=schema)).text == '{"n": 7}'
 
 
@@ -279,7 +279,7 @@ async def test_an_answer_that_calls_tools_and_names_none_is_none(asker: Callable
 async def test_a_call_that_is_cut_before_its_arguments_is_not_made(asker: Callable[..., Asker]) -> None:
     reply = await asker("openai")(_raw(_called(arguments=""), ended="length"))
     assert (reply.calls, reply.ended) == ((), "length")
-    assert "f called with what is no JSON object" in reply.wrong
+    assert "the tool f with something that is not a JSON object" in reply.wrong
     block = {"type": "tool_use", "id": "c", "name": "answer", "input": {}}
     start = {"type": "content_block_start", "index": 0, "content_block": block}
     end = [{"type": "message_delta", "delta": {"stop_reason": "max_tokens"}}, {"type": "message_stop"}]
@@ -336,7 +336,7 @@ async def test_calls_that_share_an_index_are_two(asker: Callable[..., Asker], ho
 async def test_a_call_that_is_cut_says_so_and_is_paid_for(asker: Callable[..., Asker]) -> None:
     reply = await asker("openai")("halfcall")
     assert (reply.calls, reply.ended, reply.tokens_out) == ((), "length", 3)
-    assert "sums__add called with what is no JSON object" in reply.wrong
+    assert "the tool sums__add with something that is not a JSON object" in reply.wrong
 
 
 @pytest.mark.parametrize("how", ["nothing", "thinks"])

@@ -93,7 +93,7 @@ def test_a_join_that_comes_to_nothing_ends_as_its_needs_did() -> None:
     first, second = recorded(recorder)
     assert isinstance(first, ev.StepFailed)
     assert (first.fault, first.letter) == (Fault("needs", "a failed"), False)
-    assert second == ev.StepSkipped(1.0, "1", "other", "all it needs was skipped")
+    assert second == ev.StepSkipped(1.0, "1", "other", "all its needs were skipped")
     fold = opened(agent("a"), agent("join", "a"))
     failures, recorder = parts(fold)
     fold.apply(ev.StepCancelled(1.0, "1", "a"))

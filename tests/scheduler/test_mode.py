@@ -86,18 +86,18 @@ def chosen(works: list[float], known: list[float] | None = None) -> list[str]:
                 scheduler.apply(said)
                 told.append(said)
     assert adaptive.work_of_tasks == works
-    return [one.text.removeprefix("adaptive: the steps of a task go ") for one in told]
+    return [one.text.removeprefix("adaptive: the steps of a task run ") for one in told]
 
 
 def test_adaptive_says_what_it_chose_and_why() -> None:
-    assert chosen([]) == ["side by side: nothing is known of this workflow yet"]
-    assert chosen([0.002] * 40)[1:] == ["one after the other: a task is 2 ms of work (p50 of 5), under 100 ms"]
+    assert chosen([]) == ["in parallel: no earlier task of this workflow was measured"]
+    assert chosen([0.002] * 40)[1:] == ["one after another: a task is 2 ms of work (p50 of 5), under 100 ms"]
     assert chosen([4.0] * 40)[1:] == []
     assert chosen([], [0.08, 0.09, 0.3]) == [
-        "one after the other: a task is 90 ms of work (p50 of 3), under 100 ms"
+        "one after another: a task is 90 ms of work (p50 of 3), under 100 ms"
     ]
-    assert chosen([], [2.5]) == ["side by side: a task is 2.5 s of work (the only one seen), not under 100 ms"]
+    assert chosen([], [2.5]) == ["in parallel: a task is 2.5 s of work (the only one measured), not under 100 ms"]
     assert chosen([0.12] * 60, [0.09] * 9)[1:] == [], "it does not go to and fro"
     assert chosen([0.4] * 20, [0.09] * 9)[1:] == [
-        "side by side: a task is 400 ms of work (p50 of 29), not under 150 ms"
+        "in parallel: a task is 400 ms of work (p50 of 29), not under 150 ms"
     ]

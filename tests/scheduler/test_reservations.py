@@ -135,4 +135,4 @@ def test_low_priority_is_dropped_once_the_budget_says_so() -> None:
     assert isinstance(noted, ev.Noted)
     assert noted.data == {"rung": "drop", "budget": ""}
     assert isinstance(skipped, ev.StepSkipped)
-    assert skipped.why == "budget: low priority is dropped (60% of the run)"
+    assert skipped.why == "budget: steps of low priority are skipped (60% of the run)"

@@ -298,7 +298,7 @@ def test_a_step_that_is_skipped_waiting_or_running_is_gone_on_without(at: float)
     assert player.finished == "done"
     assert [(e.step, e.why) for e in player.of(ev.StepSkipped) if isinstance(e, ev.StepSkipped)] == [
         ("b", "skipped by eva"),
-        ("e", "all it needs was skipped"),
+        ("e", "all its needs were skipped"),
     ]
     assert player.starts("d") == [2.0]
     assert len(player.cancels) == (at > 1)

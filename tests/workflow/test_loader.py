@@ -107,9 +107,9 @@ def test_needs_are_read_off_the_references() -> None:
 @pytest.mark.parametrize(
     ("line", "fault"),
     [
-        ("a: { comand: [ls], simulate: 1s }", "f.yaml:4:8: comand is not known here; did you mean command?"),
-        ("a: { simulate: 1s, python: m:f }", "f.yaml:4:22: simulate and python: only one of them can be there"),
-        ("a: { needs: [] }", "f.yaml:4:3: it does nothing; give it one of approve, command"),
+        ("a: { comand: [ls], simulate: 1s }", "f.yaml:4:8: comand is not a key here; did you mean command?"),
+        ("a: { simulate: 1s, python: m:f }", "f.yaml:4:22: simulate and python: only one of them is allowed"),
+        ("a: { needs: [] }", "f.yaml:4:3: it has no verb; give it one of approve, command"),
         ("a: { simulate: 1s, needs: zz }", "f.yaml:4:29: a needs zz, which is not an agent here; there are a"),
         ("a: { simulate: 1s, timeout: 30 }", "f.yaml:4:31: 30 is not a duration; write 30s"),
         ("a: { simulate: 1s, timeout: soon }", "f.yaml:4:31: 'soon' is not a duration"),
@@ -119,7 +119,7 @@ def test_needs_are_read_off_the_references() -> None:
             "a: { simulate: 1s, retry: many }",
             "f.yaml:4:29: a number of attempts or a map is needed here, not text",
         ),
-        ("a: { simulate: 1s, simulate: 2s }", "f.yaml:4:22: simulate stands here twice, first in line 4"),
+        ("a: { simulate: 1s, simulate: 2s }", "f.yaml:4:22: simulate is here twice, first in line 4"),
         ("a: { simulate: 1s, when: 'x(' }", "f.yaml:4:28: 'x(' is not an expression"),
         ("a: { simulate: 1s, when: zz.y }", "f.yaml:4:28: zz is neither an agent nor a known name"),
         ("a: { command: [echo, '${inputs.zz}'] }", "f.yaml:4:24: there is no input zz; add it to inputs: zz"),
@@ -128,45 +128,51 @@ def test_needs_are_read_off_the_references() -> None:
             'f.yaml:4:17: a list of arguments, like ["git", "log"], is needed here, not text',
         ),
         ("a: { simulate: 1s, priority: urgent }", "f.yaml:4:32: 'urgent' is not one of high, normal, low"),
-        ("a: { simulate: 1s, join: any }", "f.yaml:4:22: a needs nothing, so there is nothing to join"),
+        ("a: { simulate: 1s, join: any }", "f.yaml:4:22: a has no needs, so join has no effect"),
         ("a: { simulate: 1s, on_error: { fallback: zz } }", "f.yaml:4:44: zz is not an agent here"),
-        ("a: { simulate: 1s, system: hi }", "f.yaml:4:22: system means something only with prompt"),
-        ("inputs: { simulate: 1s }", "f.yaml:4:3: inputs means something in expressions; choose another name"),
-        ("a b: { simulate: 1s }", "f.yaml:4:3: 'a b' cannot name an agent"),
+        ("a: { simulate: 1s, system: hi }", "f.yaml:4:22: system is only allowed with prompt"),
+        ("inputs: { simulate: 1s }", "f.yaml:4:3: inputs has a meaning in expressions; choose another name"),
+        ("a b: { simulate: 1s }", "f.yaml:4:3: 'a b' is not a valid name for an agent"),
         ("a: { python: nothing }", "f.yaml:4:16: 'nothing' is not module:name"),
-        ("a: { dispatch: inputs.x }", "f.yaml:4:8: a has nobody to choose"),
+        ("a: { dispatch: inputs.x }", "f.yaml:4:8: a has no cases"),
         ("a: { simulate: 1s, repeat: { max: 2 } }", "f.yaml:4:30: until is missing; add until:"),
         ("a: { command: ['${a b}'] }", "f.yaml:4:18: 'a b' is not an expression"),
         (
             "a: { http: '${inputs.zz}' }",
-            "f.yaml:4:14: the host of this url comes from a value, and no hosts are listed; add hosts: ",
+            "f.yaml:4:14: the host of this url comes from a value, but `hosts` is missing; add hosts: ",
         ),
         ("a: { http: { url: 'http://a${item}/' } }", "f.yaml:4:21: the host of this url comes from a value"),
         ("a: { http: '${inputs.zz}/x' }", "f.yaml:4:14: a url with values in it begins with http:// or https://"),
-        ("a: { http: { url: 'http://a', hosts: ['http://a'] } }", "f.yaml:4:41: 'http://a' is no host; write it"),
+        (
+            "a: { http: { url: 'http://a', hosts: ['http://a'] } }",
+            "f.yaml:4:41: 'http://a' is not a host; write it",
+        ),
         ("a: { command: { args: [ls], ok: [yes] } }", "f.yaml:4:36: a whole number is needed here, not text"),
         ("a: { command: { args: [ls], ok: [300] } }", "f.yaml:4:36: 300 is too large; the most is 255"),
-        ("a: { command: ['${item}'] }", "f.yaml:4:18: there is no item here"),
-        ("a: { simulate: 1s, each: item.list }", "f.yaml:4:28: there is no item here"),
-        ("a: { simulate: 1s, when: output.ok }", "f.yaml:4:28: there is no output here yet; output is known"),
-        ("a: { simulate: 1s, repeat: { until: a.ok } }", "f.yaml:4:39: a reads its own result; in expect and"),
+        ("a: { command: ['${item}'] }", "f.yaml:4:18: item is not defined here"),
+        ("a: { simulate: 1s, each: item.list }", "f.yaml:4:28: item is not defined here"),
+        ("a: { simulate: 1s, when: output.ok }", "f.yaml:4:28: output is not defined here; output is defined"),
+        ("a: { simulate: 1s, repeat: { until: a.ok } }", "f.yaml:4:39: a reads its own result; in `expect` and"),
         ("a: { simulate: 1s, when: needs.b }", "f.yaml:4:28: b is not one of the needs of a"),
         ("a: { simulate: 1s, when: status('b') == 'done' }", "f.yaml:4:28: b is neither an agent nor a known"),
-        ("a: { command: ['${env.HOME}'] }", "f.yaml:4:18: env is neither an agent nor a known name; keys are"),
-        ("a: { simulate: { returns: .inf } }", "f.yaml:4:29: .inf is no number that JSON has"),
-        ("a: { simulate: 1s, needs: a }", "f.yaml:4:29: a needs itself: a -> a; leave it out"),
-        ("not: { simulate: 1s }", "f.yaml:4:3: not means something in expressions; choose another name"),
-        ("__a__: { simulate: 1s }", "f.yaml:4:3: '__a__' cannot name an agent"),
+        (
+            "a: { command: ['${env.HOME}'] }",
+            "f.yaml:4:18: env is neither an agent nor a known name; environment variables are",
+        ),
+        ("a: { simulate: { returns: .inf } }", "f.yaml:4:29: .inf is not a number in JSON"),
+        ("a: { simulate: 1s, needs: a }", "f.yaml:4:29: a needs itself: a -> a; remove it"),
+        ("not: { simulate: 1s }", "f.yaml:4:3: not has a meaning in expressions; choose another name"),
+        ("__a__: { simulate: 1s }", "f.yaml:4:3: '__a__' is not a valid name for an agent"),
         ("a: { dispatch: inputs.x, cases: { k: zz } }", "f.yaml:4:40: zz is not an agent here; there are a"),
         ("a: { dispatch: { on: '1', cases: { k: zz } } }", "f.yaml:4:41: zz is not an agent here; there are a"),
         ("a: { dispatch: '1', otherwise: zz }", "f.yaml:4:34: zz is not an agent here; there are a"),
-        ("a: { dispatch: '1', otherwise: a }", "f.yaml:4:8: a chooses itself; name another agent"),
+        ("a: { dispatch: '1', otherwise: a }", "f.yaml:4:8: a dispatches to itself; name another agent"),
         ("a: { workflow: [x] }", "f.yaml:4:18: text is needed here, not a list"),
         ("a: { approve: { ask: x, within: 4 } }", "f.yaml:4:35: 4 is not a duration; write 4s"),
         ("a: { approve: { ask: x, fields: 5 } }", "f.yaml:4:35: a map is needed here, not a number; write it as"),
         (
             "a: { prompt: x, approve: { ask: x } }",
-            "f.yaml:4:19: prompt and approve: only one of them can be there",
+            "f.yaml:4:19: prompt and approve: only one of them is allowed",
         ),
         ("a: { simulate: 1s, with: { x: [1, { y: '${(' }] } }", "f.yaml:4:42: `${` without its `}`"),
         ("a: { simulate: { tokens: [1] } }", "f.yaml:4:28: 1 values; 2 are needed"),
@@ -176,8 +182,8 @@ def test_needs_are_read_off_the_references() -> None:
         ("a: { http: { method: GET } }", "f.yaml:4:14: url is missing; add url:"),
         ("a: { prompt: hi, max_output: -1 }", "f.yaml:4:32: -1 is not a size; write it like 4000, 400k or 2M"),
         ("a: { simulate: 1s, hedge: 95 }", "f.yaml:4:29: text is needed here, not a number; quote it"),
-        ("a: { <<: 5, simulate: 1s }", "f.yaml:4:12: << merges a map; name an anchor of a map"),
-        ("a: { <<: { retry: 1, retry: 2 }, simulate: 1s }", "f.yaml:4:24: retry stands here twice, first in"),
+        ("a: { <<: 5, simulate: 1s }", "f.yaml:4:12: << merges a map; use an anchor of a map"),
+        ("a: { <<: { retry: 1, retry: 2 }, simulate: 1s }", "f.yaml:4:24: retry is here twice, first in"),
     ],
 )
 def test_faults_of_one_agent(line: str, fault: str) -> None:
@@ -189,15 +195,15 @@ def test_faults_between_agents() -> None:
     found = faults(
         agents("a: { simulate: 1s, needs: b }", "b: { simulate: 1s, needs: c }", "c: { simulate: 1s, needs: a }")
     )
-    assert found == ["f.yaml:4:22: a cycle: a -> b -> c -> a; one of them must not need the next"]
+    assert found == ["f.yaml:4:22: a cycle: a -> b -> c -> a; remove one of these needs"]
     found = faults(agents("a: { simulate: 1s }", "b: { simulate: 1s }", "c: { command: [x, '${a}'], needs: b }"))
-    assert found == ["f.yaml:6:21: a is not upstream of c; add a to its needs"]
+    assert found == ["f.yaml:6:21: c does not depend on a; add a to its needs"]
     found = faults(agents("a: { simulate: 1s }", "b: { simulate: 1s, needs: a, when: zz.x }"))
     assert found[0].startswith("f.yaml:5:38: zz is neither an agent nor a known name")
     found = faults(agents("a: { dispatch: '1', cases: { k: b } }", "b: { simulate: 1s, needs: [] }"))
-    assert found == ["f.yaml:5:22: a chooses whether b runs, and b does not need it; add a to its needs"]
+    assert found == ["f.yaml:5:22: a dispatches to b, but b does not need it; add a to its needs"]
     found = faults(agents("a: { simulate: 1s }", "b: { simulate: 1s, needs: a, join: { quorum: 0% } }"))
-    assert found[0].startswith("f.yaml:5:48: a quorum of 0% waits for nobody")
+    assert found[0].startswith("f.yaml:5:48: a quorum of 0% waits for no need")
     found = faults(agents("a: { simulate: 1s }", "b: { simulate: 1s, needs: a, join: { quorum: 5 } }"))
     assert found == ["f.yaml:5:48: a quorum of 5 of 1 can never be reached; b needs a"]
 
@@ -219,8 +225,8 @@ def test_a_fault_hides_no_other_one() -> None:
             " yy is neither an agent nor a known name; there are a, b, inputs, item, needs, output, previous,"
             " run, task",
         ],
-        ["4", "40", " quorm is not known here; did you mean quorum?"],
-        ["5", "3", " 'c d' cannot name an agent; use letters, digits and _, a letter first"],
+        ["4", "40", " quorm is not a key here; did you mean quorum?"],
+        ["5", "3", " 'c d' is not a valid name for an agent; use letters, digits and _, a letter first"],
     ]
 
 
@@ -234,22 +240,22 @@ def test_all_faults_come_at_once_in_the_order_of_the_file() -> None:
     [
         ("inputs: { n: { type: [a, b], default: c } }", "f.yaml:5:39: the default of n is 'c', not one of a, b"),
         ("inputs: { n: { type: integer, default: x } }", "f.yaml:5:40: the default of n is 'x', not an integer"),
-        ("inputs: { item: string }", "f.yaml:5:11: item means something else to a Python agent"),
+        ("inputs: { item: string }", "f.yaml:5:11: item has another meaning in Python agents"),
         ("inputs: { n: int }", "f.yaml:5:14: 'int' is not one of any, string, number, integer"),
         ("limits: { workers: 0 }", "f.yaml:5:20: 0 is too small; the least is 1"),
         ("limits: { openai: { requests: 50 } }", "f.yaml:5:31: 50 is not a rate; write it like 5/s"),
         (
             "limits: { openai: { request: 5/s } }",
-            "f.yaml:5:21: request is not known here; did you mean requests?",
+            "f.yaml:5:21: request is not a key here; did you mean requests?",
         ),
         ("budget: { usd: much }", "f.yaml:5:16: a number is needed here, not text"),
         ("budget: { ladder: { 170%: ask } }", "f.yaml:5:21: '170%' is more than 100%"),
         ("budget: { ladder: { 70%: redce } }", "f.yaml:5:26: 'redce' is not one of reduce, downgrade, drop, ask"),
-        ("defaults: { tmeout: 5s }", "f.yaml:5:13: tmeout is not known here; did you mean timeout?"),
+        ("defaults: { tmeout: 5s }", "f.yaml:5:13: tmeout is not a key here; did you mean timeout?"),
         ("output: ${b.x}", "f.yaml:5:9: b is not an agent here; there are a"),
         ("output: ${inputs.n}", "f.yaml:5:9: there is no input n"),
         ("mode: fast", "f.yaml:5:7: 'fast' is not one of parallel, sequential, adaptive"),
-        ("agnts: {}", "f.yaml:5:1: agnts is not known here; did you mean agents?"),
+        ("agnts: {}", "f.yaml:5:1: agnts is not a key here; did you mean agents?"),
     ],
 )
 def test_faults_of_the_whole_file(line: str, fault: str) -> None:
@@ -268,7 +274,7 @@ def test_faults_of_the_whole_file(line: str, fault: str) -> None:
         ("a: 'x", "not YAML: "),
         ("name: w\nagents: {a: {simulate: 1s}}\n", "f.yaml:1:1: agentdeck is missing"),
         ("agentdeck: 2\nname: w\nagents: {a: {simulate: 1s}}\n", "f.yaml:1:12: 2 is too large; the most is 1"),
-        ("agentdeck: 1\nname: w\nagents: {}\n", "f.yaml:3:9: there is nothing in it"),
+        ("agentdeck: 1\nname: w\nagents: {}\n", "f.yaml:3:9: it is empty"),
         ("agentdeck: 1\nname: w\nagents: [a]\n", "f.yaml:3:9: a map is needed here, not a list"),
         ("? [a]\n: 1\n", "a key must be a word"),
     ],
@@ -283,7 +289,7 @@ def test_a_yaml_bomb_and_a_huge_file_are_refused(tmp_path: Path) -> None:
         f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join([f'*{chr(97 + i)}'] * 9)}]\n" for i in range(8)
     )
     assert "expand to more than" in faults(bomb)[0]
-    assert faults("x-a: &a { <<: *a }\n") == ["f.yaml: an anchor merges itself"]
+    assert faults("x-a: &a { <<: *a }\n") == ["f.yaml: an anchor contains itself"]
     deep = "agentdeck: " + "[" * 1000
     assert "f.yaml" in faults(deep)[0]
     huge = tmp_path / "huge.yaml"
@@ -328,7 +334,7 @@ def test_sub_workflows_load_with_their_parent(tmp_path: Path) -> None:
     with pytest.raises(InvalidFile, match=r"none\.yaml: no such file"):
         load(outer)
     outer.write_text(agents('sub: { workflow: "a\\0b" }'))
-    with pytest.raises(InvalidFile, match=r"outer\.yaml:4:20: .* is no file"):
+    with pytest.raises(InvalidFile, match=r"outer\.yaml:4:20: .* is not a valid file name"):
         load(outer)
     outer.write_text(agents("sub: { workflow: outer.yaml }"))
     with pytest.raises(InvalidFile, match=r"outer\.yaml -> outer\.yaml"):
@@ -337,11 +343,11 @@ def test_sub_workflows_load_with_their_parent(tmp_path: Path) -> None:
 
 def test_warnings_for_what_is_legal_but_surely_wrong() -> None:
     inputs = "agentdeck: 1\nname: w\ninputs: { unused: string }\nagents:\n"
-    assert [w.what for w in warnings(inputs + "  a: { simulate: 1s }\n")] == ["nothing reads the input unused"]
+    assert [w.what for w in warnings(inputs + "  a: { simulate: 1s }\n")] == ["the input unused is never used"]
     told = warnings(agents("a: { simulate: 1s, on_error: { fallback: b } }", "b: { simulate: 1s }"))
-    assert "also runs by itself" in told[0].what
+    assert "also runs as a normal agent" in told[0].what
     assert (
-        "nobody falls back on it"
+        "is not the fallback of any agent"
         in warnings(agents("a: { simulate: 1s }", "b: { simulate: 1s, spare: true }"))[0].what
     )
 
@@ -379,7 +385,7 @@ def test_sub_workflows_that_use_each_other_are_named_whole(tmp_path: Path) -> No
     with pytest.raises(InvalidFile) as caught:
         load(tmp_path / "a.yaml")
     last = caught.value.issues[-1]
-    assert last.what == "a workflow inside itself: a.yaml -> b.yaml -> c.yaml -> a.yaml"
+    assert last.what == "a workflow contains itself: a.yaml -> b.yaml -> c.yaml -> a.yaml"
     assert (Path(last.file).name, last.line, last.column) == ("c.yaml", 4, 20)
 
 
@@ -390,7 +396,7 @@ def test_a_sub_workflow_used_by_many_is_read_once(tmp_path: Path) -> None:
         (tmp_path / f"s{i}.yaml").write_text(agents(f"a: {uses}", f"b: {uses}"))
     with pytest.raises(InvalidFile) as caught:
         load(tmp_path / "s0.yaml")
-    assert [i.what for i in caught.value.issues if "s39" in i.file] == ["previous is not known here"] * 2
+    assert [i.what for i in caught.value.issues if "s39" in i.file] == ["previous is not a key here"] * 2
 
 
 def test_agents_that_a_dispatch_may_choose_need_it(tmp_path: Path) -> None:
@@ -447,7 +453,7 @@ def test_a_large_merge_takes_no_longer_than_its_size() -> None:
 def test_previous_without_repeat_is_surely_wrong() -> None:
     told = warnings(agents("a: { command: [x, '${previous}'] }"))
     assert [str(w) for w in told] == [
-        "f.yaml:4:21: warning: previous is null here; give it repeat or join: progressive"
+        "f.yaml:4:21: warning: previous is always null here; give it repeat or join: progressive"
     ]
 
 

@@ -50,7 +50,7 @@ def test_sizes_and_shares() -> None:
         (duration, "-5s", "'-5s' is not a duration"),
         (duration, None, "None is not a duration"),
         (rate, 5, "5 is not a rate; write it like 5/s"),
-        (rate, "5/0s", "'5/0s' is not a rate; its time must be longer than nothing"),
+        (rate, "5/0s", "'5/0s' is not a rate; its time must be longer than 0"),
         (rate, "5/week", "'5/week' is not a rate"),
         (size, -1, "-1 is not a size; write it like 4000, 400k or 2M"),
         (size, 2.5, "2.5 is not a size"),

@@ -144,7 +144,7 @@ def sample(states: tuple[str, ...], room: int) -> list[str]:
 def counts(node: Node, card: Card, width: int, time: str = "") -> CellRow:
     """`·7 ○3 ●2 ✓118 ✗1`, or the state's word where there is one step only; the time at the end if it fits."""
     if node.kind == "spare" and not sum(card.counts):
-        text = f"stood in ×{short(card.stand_ins)}" if card.stand_ins else "spare"
+        text = f"ran as fallback ×{short(card.stand_ins)}" if card.stand_ins else "spare"
         return ((fit(text, width), "dim"),)
     if card.total <= 1:
         time = time if len(card.state) + len(time) <= width else ""

@@ -96,7 +96,7 @@ def shown(text: str) -> str:
     """The text as the pane shows it: JSON on one line, and no more of a long one than can be read there."""
     text = folded(text) or text
     if len(text) > CUT:
-        return f"{text[:CUT]} … {len(text) - CUT:,} more characters, Enter shows them"
+        return f"{text[:CUT]} … {len(text) - CUT:,} more characters; Enter shows them"
     return text
 
 

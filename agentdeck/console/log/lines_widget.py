@@ -269,9 +269,9 @@ class LogLines(CachedBackground, ScrollView, can_focus=True, inherit_bindings=Fa
         if self.line_filter.fault:
             text = self.line_filter.fault
         elif self.line_filter.left:
-            text = f"looking through {self.line_filter.left:,} lines"
+            text = f"searching {self.line_filter.left:,} lines"
         elif self.line_filter.wanted.pattern or self.line_filter.wanted.level:
-            text = "no line fits; Esc shows all"
+            text = "no line matches; Esc shows all"
         else:
             text = "nothing logged yet"
         style = self.rich_style + role_styles(self.app)["dim"]

@@ -161,7 +161,7 @@ class LogPane(Vertical):
         if wanted.step:
             parts.append(steady(wanted.step))
         if wanted.level:
-            parts.append(f"{level_below(wanted.level)} and worse")
+            parts.append(f"{level_below(wanted.level)} and above")
         if wanted.pattern:
             around = f" ±{wanted.around}" if wanted.around else ""
             matches = len(line_filter.matches)
@@ -169,7 +169,7 @@ class LogPane(Vertical):
         else:
             parts.append(plural(len(line_filter.rows), "line"))
         if line_filter.left > 10_000 and not line_filter.fault:
-            parts.append(f"{line_filter.left:,} to look at")
+            parts.append(f"{line_filter.left:,} to search")
         if self.lines.dropped:
             parts.append(f"{self.lines.dropped:,} dropped")
         new = body.new
@@ -193,7 +193,7 @@ class LogPane(Vertical):
         self.screen.set_focus(self.entry)  # at once: what is typed next is meant for it
 
     def action_find(self) -> None:
-        self._ask("find", self.wanted.pattern, "regex; Enter keeps it, Esc clears it")
+        self._ask("find", self.wanted.pattern, "regex; Enter keeps the search, Esc clears it")
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
@@ -206,7 +206,7 @@ class LogPane(Vertical):
         try:
             compiled(pattern)
         except (regex.error, OverflowError, RecursionError, ValueError) as error:
-            self._fault = f"not a pattern: {error}"
+            self._fault = f"not a regular expression: {error}"
             self._show_head()
             return
         if pattern != self.wanted.pattern:
@@ -266,7 +266,7 @@ class LogPane(Vertical):
 
     def action_save(self) -> None:
         name = re.sub(r"[^\w.-]+", "-", self.selection.agent) or "run"
-        self._ask("save", f"{name}.log", "file to save these lines to; Enter saves, Esc does not")
+        self._ask("save", f"{name}.log", "file to save these lines to; Enter saves, Esc cancels")
 
     def save(self, path: Path) -> None:
         """Write the shown lines to a file, some in each frame."""

@@ -102,7 +102,11 @@ class LogTiles(Grid):
         line = here.body.current()
         agent = here.selection.agent or (line.agent if line is not None else "")
         if agent and not self.pin(agent):
-            why = "is pinned already" if agent in self.pinned else f"is not pinned: {PINNED} are the most"
+            why = (
+                "is pinned already"
+                if agent in self.pinned
+                else f"is not pinned: at most {PINNED} logs can be pinned"
+            )
             self.app.notify(f"{steady(agent)} {why}", markup=False, timeout=3)
 
     def action_unpin_all(self) -> None:

@@ -102,7 +102,7 @@ class Header(LineWidget, can_focus=False):
         shown: list[Pieces] = [
             (
                 (f" {GLYPHS.get(state, '●')} {word}", state if state in GLYPHS else "warn"),
-                *((("  B", "accent"), (" grants more", "text")) if budget else ()),
+                *((("  B", "accent"), (" raises it", "text")) if budget else ()),
             ),
             ((clean(view.workflow), "title"),),
         ]
@@ -196,7 +196,7 @@ class Header(LineWidget, can_focus=False):
         whole = sum(found)
         kinds = (
             (found.budget * (self.size.height > 2), "budget used up", "paused"),
-            (found.failed, "letters" if found.failed > 1 else "letter", "failed"),
+            (found.failed, "dead letters" if found.failed > 1 else "dead letter", "failed"),
             (found.asking, "asking", "approval"),
             (found.silent, "silent", "warn"),
         )
@@ -206,7 +206,7 @@ class Header(LineWidget, can_focus=False):
             if number
         ]
         if whole and self.size.height > 2:
-            need = "1 needs a person" if whole == 1 else f"{whole:,} need a person"
+            need = "1 needs attention" if whole == 1 else f"{whole:,} need attention"
             groups.insert(0, ((need, "title"), (" !", "accent")))
         return groups
 

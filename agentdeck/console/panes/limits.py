@@ -52,7 +52,7 @@ class LimitsPane(Table[Limit]):
     ) -> None:
         self.calls: Mapping[str, float] = {}
         self.rows = TableRows[Limit](lambda limit: limit.name, lambda limit: limit.name)
-        super().__init__(self._columns(), self.rows, empty="no limits known")
+        super().__init__(self._columns(), self.rows, empty="no limits")
         self._change = change
         self._forecast = forecast
         self.editing = ""
@@ -125,7 +125,7 @@ class LimitsPane(Table[Limit]):
             Column("in use", _in_use, 14, right=True),
             Column("waiting", _waiting, 7, right=True, rank=2, order=lambda limit: limit.waiting),
             Column("use", self._spark, SPARK, rank=3, title="use over time"),
-            Column("effect", self._effect, 28, flex=3, rank=1, title="enter applies, esc leaves it"),
+            Column("effect", self._effect, 28, flex=3, rank=1, title="enter applies, esc cancels"),
         )
 
     @property
@@ -170,8 +170,8 @@ class LimitsPane(Table[Limit]):
         except ValueError as error:
             return ((clean(str(error)), "bad"),)
         if value == limit.value:
-            return (("as it is", "dim"),)
-        text = self._forecast(limit.name, value) if self._forecast else "Enter applies, Esc leaves it"
+            return (("unchanged", "dim"),)
+        text = self._forecast(limit.name, value) if self._forecast else "Enter applies, Esc cancels"
         return ((clean(text), "accent"),)
 
     # What is done --------------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ class LimitsPane(Table[Limit]):
             least, most = range_of(limit.name)
             self._edit(limit, written(limit, min(most, max(least, now + by * _notch(limit, now, by)))))
         else:
-            self._notes[limit.name] = (("enter opens a field for its new value", "dim"),)
+            self._notes[limit.name] = (("enter edits the value", "dim"),)
             self.refresh_lines()
 
     def action_open(self) -> None:

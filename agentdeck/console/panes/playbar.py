@@ -63,7 +63,7 @@ class PlayBar(LineWidget):
             at, whole = seconds(back.now - back.begin), seconds(back.end - back.begin)
             where = (f"{at} of {whole}   event {back.target:,} of {len(back.events):,}", "text")
         speed = f"{back.speed:g}×"
-        keys = "space play  ←→ event  <> mark  +- speed  type a time to go there"
+        keys = "space play  ←→ event  <> mark  +- speed  or type a time to jump to"
         pieces = [(" replay ", "title"), state, (f"  {speed:<5}", "accent"), where]
         used = sum(len(text) for text, _ in pieces)
         if width - used > len(keys) + 4:

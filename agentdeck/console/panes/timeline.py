@@ -243,17 +243,17 @@ class TimelinePane(LineWidget):
             return Line(((f"  {self._why_empty()}", "dim"),) if y == 1 else ())
         if y == page + 1:
             more = f"· {plural(total - page, 'row')} more " if total > page else ""
-            title = f" what happened {more}"
+            title = f" events {more}"
             return Line(((title, "dim"), ("─" * (width - len(title)), "line")))
         number = y - page - 2
         return self._moment(self._moments[number]) if number < len(self._moments) else Line()
 
     def _why_empty(self) -> str:
         if self._fault:
-            return f"cannot read what was recorded: {clean(self._fault)}"
+            return f"the record cannot be read: {clean(self._fault)}"
         if self._placeholder:
             return self._placeholder
-        return "reading …" if self._read != self.selection.task else "nothing has run yet"
+        return "reading …" if self._read != self.selection.task else "no step has run yet"
 
     def _label(self, at: int, width: int) -> Pieces:
         if not self.selection.task:

@@ -54,7 +54,7 @@ class ApprovalForm(ModalScreen[ApprovalAnswer]):
 
     def __init__(self, task: str, step: str, does: Approve, story: Callable[[], Awaitable[StepStory]]) -> None:
         super().__init__()
-        self._of, self._does, self._story = f"{step} of task {task} asks", does, story
+        self._of, self._does, self._story = f"{step} of task {task} asks for approval", does, story
         self._keys = {name: f"field-{at}" for at, name in enumerate(does.fields)}
         self.sheet = OutlineView(list(prose(clean(does.ask, lines=True), 0)))
 
@@ -70,7 +70,7 @@ class ApprovalForm(ModalScreen[ApprovalAnswer]):
                         label = name if name in self._does.defaults else f"{name} *"
                         yield Horizontal(Label(Text(clean(label))), field_of(key, kind, default), classes="row")
                         yield Static(id=f"note-{key}", classes="note", markup=False)
-            author = f"recorded as {current_author('console').text}"
+            author = f"recorded with the author {current_author('console').text}"
             yield Static(clean(author), id="signed", markup=False)
             with Horizontal(id="foot"):
                 yield Button("Not now  esc", id="later", compact=True)
@@ -110,7 +110,7 @@ class ApprovalForm(ModalScreen[ApprovalAnswer]):
             text = typed_text(self.query_one(f"#{key}"))
             try:
                 if text == "":
-                    fault = f"{name} is needed: every answer gives it" if name in needed else ""
+                    fault = f"{name} is required" if name in needed else ""
                 elif (value := read(text, kind)) != defaults.get(name) or name not in defaults:
                     values[name] = value  # an untouched default is recorded as a default
             except ValueError as error:

@@ -101,7 +101,7 @@ class SizedScreen(Screen[None]):
             if answer.ok:
                 self.app.notify(text, timeout=4)
             else:
-                self.app.notify(text, title=f"{command.verb}: not done", severity="error", timeout=8)
+                self.app.notify(text, title=f"{command.verb} failed", severity="error", timeout=8)
             if then is not None:
                 then(answer)
 
@@ -115,5 +115,5 @@ class SizedScreen(Screen[None]):
         for name, on in (("small", small), ("wide", wide), ("middle", middle), ("narrow", not (wide or middle))):
             self.set_class(on, name)
         if small:
-            text = f"{width}x{height} is too small for agentdeck\nit needs {LEAST[0]}x{LEAST[1]}; ctrl+q quits"
+            text = f"{width}x{height} is too small for agentdeck\nat least {LEAST[0]}x{LEAST[1]}; ctrl+q quits"
             self.query_one("#too-small", Static).update(text)

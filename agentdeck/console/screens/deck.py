@@ -81,7 +81,7 @@ class DeckScreen(SizedScreen):
     def compose(self) -> ComposeResult:
         with Container(id="deck"):
             columns = [ListColumn(""), ListColumn("", 13), ListColumn("", 8, True), ListColumn("", 8)]
-            rows = RowList(columns, empty="looking …")
+            rows = RowList(columns, empty="reading …")
             rows.border_title = "agentdeck"
             yield rows
             with Vertical(id="about-it"):
@@ -245,7 +245,7 @@ class DeckScreen(SizedScreen):
         elif (entry := self._entry) is not None and entry.definition is not None:
             self._launch(entry.path, entry.definition)
         elif entry is not None:
-            self.notify("its faults are on the right; e opens the file", title="it does not load")
+            self.notify("its faults are listed on the right; e opens the file", title="the workflow is not valid")
 
     def _launch(self, file: Path, definition: Definition) -> None:
         from agentdeck.console.screens.dialogs import ask

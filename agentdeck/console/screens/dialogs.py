@@ -119,7 +119,7 @@ def ask(node: DOMNode, dialog: ModalScreen[T], then: Callable[[T], object]) -> N
 
 def yes_or_no(yes: str) -> list[Choice]:
     """The two choices of most questions; yes is answered with `yes`."""
-    return [Choice("", "n", "No, leave it"), Choice("yes", "y", yes, danger=True)]
+    return [Choice("", "n", "No, change nothing"), Choice("yes", "y", yes, danger=True)]
 
 
 class TextDialog(ModalScreen[str]):
@@ -199,7 +199,7 @@ class LiveSentence(ModalScreen[bool]):
     def compose(self) -> ComposeResult:
         with Vertical() as box:
             box.border_title = clean(self._title)
-            box.border_subtitle = "enter: the whole story"
+            box.border_subtitle = "enter opens the step"
             yield self.text
 
     def on_mount(self) -> None:
@@ -230,7 +230,7 @@ class Help(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         with ScrollPage() as box:
             box.border_title = "Help"
-            box.border_subtitle = "esc closes · ctrl+p finds everything"
+            box.border_subtitle = "esc closes · ctrl+p finds any action"
             yield Static(self._page(), markup=False)
 
     def _page(self) -> Table:

@@ -166,7 +166,7 @@ class HistoryScreen(SizedScreen):
             self._warn(str(error))
             return
         if not found:
-            self._warn(f"{row.run}: nothing failed that could go again")
+            self._warn(f"{row.run}: nothing to retry")
             return
         failed = found[0]  # without a selection there is no narrower way
         retry = partial(engine_process.retry, app.db, row.run, failed.arguments)
@@ -176,7 +176,9 @@ class HistoryScreen(SizedScreen):
     def action_fork(self) -> None:
         """Start a new run on the results of this one, if the operator confirms it."""
         if (row := self.chosen) is not None:
-            touches = ["A new run on its results, from whatever failed or is missing. This one stays as it is."]
+            touches = [
+                "The new run reuses its results and runs what failed or is missing. This run does not change."
+            ]
             choices = [Choice("yes", "y", "Fork and run"), Choice("", "n", "No")]
             ask(self, Confirm(f"Fork {row.run}?", touches, choices), lambda _: self._fork(row))
 
@@ -196,10 +198,12 @@ class HistoryScreen(SizedScreen):
         """Cancel a run that executes, if the operator confirms it."""
         row = self.chosen
         if row is None or row.state not in ALIVE:
-            self._warn("only a run that executes can be cancelled")
+            self._warn("only an executing run can be cancelled")
             return
         left = max(0, total_of(row) - row.tasks.done - row.tasks.failed)
-        touches = [f"{plural(left, 'task')} of {row.workflow} will not be done; what has ended is kept."]
+        touches = [
+            f"{plural(left, 'task')} of {row.workflow} will not be executed; what has ended stays recorded."
+        ]
         choices = [Choice("", "n", "No, let it run"), Choice("yes", "y", "Cancel it", "", True)]
 
         def answered(answer: str) -> None:
@@ -211,11 +215,11 @@ class HistoryScreen(SizedScreen):
         """Delete a run that does not execute, if the operator confirms it."""
         row = self.chosen
         if row is None or row.state in ALIVE:
-            self._warn("a run that executes cannot be deleted; cancel it first")
+            self._warn("an executing run cannot be deleted; cancel it first")
             return
         touches = [
             f"{row.workflow}, {row.state}, started {moment(row.started)}: {plural(row.tasks.total, 'task')}.",
-            "Its events, logs and letters go for good.",
+            "Its events, logs and dead letters will be deleted. This cannot be undone.",
         ]
         choices = [Choice("", "n", "No, keep it"), Choice("yes", "y", "Delete it", "", True)]
         ask(self, Confirm(f"Delete {row.run}?", touches, choices), lambda _: self._delete(row))
@@ -226,7 +230,11 @@ class HistoryScreen(SizedScreen):
 
         try:
             gone = delete_run(self.console_app.db, row)
-            text = f"{row.run}: {gone.events:,} events deleted" if gone.runs else f"{row.run} is held by somebody"
+            text = (
+                f"{row.run}: {gone.events:,} events deleted"
+                if gone.runs
+                else f"{row.run} was not deleted: another process is using it"
+            )
         except AgentdeckError as error:
             text = str(error)
         self.app.call_from_thread(self._show_deleted, text)

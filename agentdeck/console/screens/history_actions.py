@@ -53,7 +53,7 @@ class HistoryActions:
         """Select the next step that needs attention, in all panes."""
         needs = list(attention_items(self._run.state.view, self._run.state.now, self._run.state.last_output))
         if not needs:
-            self._run.screen.notify("nobody needs a person")
+            self._run.screen.notify("nothing needs attention")
             return
         at = needs.index(self._visited) + 1 if self._visited in needs else 0
         need = self._visited = needs[at % len(needs)]
@@ -61,13 +61,13 @@ class HistoryActions:
         if need.why == "budget":
             names = (limit.name for limit in limits(self._run.state.view, self._run.state.now))
             self._run.panes.show_limit(next((name for name in names if name.startswith("budget.")), ""))
-            self._hint(f"{place}: the budget is used up  ·  B grants more, X cancels the run")
+            self._hint(f"{place}: the budget is used up  ·  B raises it, X cancels the run")
             return
         self._run.panes.select(Selection(agent_of(need.task, need.step), need.task, need.step))
         what, then = {
-            "asking": ("asks", "a answers"),
+            "asking": ("waits for an approval", "a answers"),
             "failed": ("failed", "R retries"),
-            "silent": ("is silent", "c cancels"),
+            "silent": ("gives no output", "c cancels"),
         }[need.why]
         self._hint(f"{place}: {need.step} of task {need.task} {what}  ·  {then}, enter opens, w why")
 
@@ -84,7 +84,7 @@ class HistoryActions:
     async def _reason(self, task: str, step: str) -> str:
         view, row = self._run.state.view, self._run.state.row
         if view.definition is None:
-            return "not known yet"
+            return "the workflow has not been read yet"
         try:
             if task in view.open or task in view.failed:
                 found = explain(view, view.definition, task, step, self._run.state.now)
@@ -95,7 +95,7 @@ class HistoryActions:
         except AgentdeckError as error:
             return str(error)
         if row is not None and row.state == "interrupted" and found.state in ("waiting", "ready", "running"):
-            return f"nobody runs {self._run.state.run} (interrupted); when that was: {found.text}"
+            return f"{self._run.state.run} is interrupted: no process executes it; before that: {found.text}"
         return found.text
 
     def retry(self) -> None:
@@ -111,16 +111,16 @@ class HistoryActions:
             if interrupted:
                 self.resume()
             else:
-                self._run.warn("nothing of that can go again: nothing failed")
+                self._run.warn("nothing to retry: nothing failed")
             return
-        choices = [Choice("resume", "g", "Go on where it was", "nothing again")] if interrupted else []
+        choices = [Choice("resume", "g", "Resume where it stopped", "no retry")] if interrupted else []
         choices += [
             Choice(str(at), str(at + 1), option.title, option.plan.summary) for at, option in enumerate(found)
         ]
-        choices.append(Choice("", "n", "Nothing, leave it"))
+        choices.append(Choice("", "n", "Do nothing"))
         alive = row.state in ("running", "paused")
-        where = "the process that runs it does this" if alive else "a process of its own does this"
-        touches = [f"{where}; earlier attempts stay in the history"]
+        where = "its process will do this" if alive else "a new process will do this"
+        touches = [f"{where}; earlier attempts stay recorded"]
 
         db, run = self._run.state.db, self._run.state.run
 
@@ -132,7 +132,7 @@ class HistoryActions:
             else:
                 self._start_engine(partial(engine_process.retry, db, run, found[int(answer)].arguments))
 
-        ask(self._run.screen, Confirm(f"Again in {run}?", touches, choices), answered)
+        ask(self._run.screen, Confirm(f"Retry in {run}?", touches, choices), answered)
 
     def resume(self) -> None:
         """Go on with an interrupted run. Where files have changed since the launch, ask first."""
@@ -140,7 +140,7 @@ class HistoryActions:
 
         row = self._run.state.row
         if row is None or row.state != "interrupted":
-            self._run.warn("nothing to resume: it is not interrupted")
+            self._run.warn("nothing to resume: the run is not interrupted")
         else:
             self._run.read(asyncio.to_thread(changed_files, row), self._resume, "resume")
 
@@ -152,9 +152,9 @@ class HistoryActions:
             return
         touches = [
             *changes.values(),
-            "since the launch; what ran already keeps its result",
-            "that you accept it is recorded",
+            "since the launch; recorded results stay valid",
+            "your decision is recorded",
         ]
-        title = f"Resume {self._run.state.run} with what is there now?"
+        title = f"Resume {self._run.state.run} with the changed files?"
         question = Confirm(title, touches, yes_or_no("Resume with the changes"))
         ask(self._run.screen, question, lambda _: self._start_engine(partial(resume, accept=True)))

@@ -121,7 +121,7 @@ class LaunchScreen(ModalScreen[LaunchRequest]):
             yield Horizontal(Label(Text(clean(row.name))), *fields, classes="row")
             yield Static("", id=f"note-{row.id}", classes="note", markup=False)
         if left := self.form.agents_left_out:
-            yield Static(f"and {left} more agents: turn theirs in the run", classes="note")
+            yield Static(f"and {left} more agents: change their limits in the run", classes="note")
 
     def on_mount(self) -> None:
         for note in self.query(".note").results(Static):

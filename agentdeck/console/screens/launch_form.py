@@ -132,7 +132,7 @@ class LaunchForm:
         """Count the tasks of the file, and quote the first of them. Without a file there is one task."""
         if not name:
             for missing in missing_inputs(self.definition, values):
-                checked.faults.setdefault(self.inputs[missing], "is needed")
+                checked.faults.setdefault(self.inputs[missing], "is required")
             return
         path = self.tasks_path(name)
         key = f"{path} {path.stat().st_mtime_ns if path.is_file() else 0} {sorted(values)}"
@@ -140,7 +140,7 @@ class LaunchForm:
             _, checked.count, checked.note = self._counted
             return
         if path.is_file() and path.stat().st_size > LARGE_FILE:
-            checked.note = "a large file: its tasks are counted when it is launched"
+            checked.note = "a large file: its tasks are counted at the launch"
             return
         try:
             file = TaskFile(str(path), self.definition, values)
@@ -162,7 +162,7 @@ class LaunchForm:
                 try:
                     override(self.definition, [f"{limit.setting}={typed or 'none'}"])
                     if row.deck_bound and _is_looser(typed, limit.text):
-                        raise UsageError(f": the deck allows {limit.text}; more of it is set there")
+                        raise UsageError(f": the deck allows {limit.text}; raise it there")
                     checked.settings[limit.setting] = typed or "none"
                 except AgentdeckError as error:
                     checked.faults.setdefault(row.id, str(error).partition(": ")[2] or str(error))

@@ -85,10 +85,10 @@ class LettersScreen(SizedScreen):
             lambda one: one.cause, lambda one: f"{one.last.agent} {one.last.fault.message}"
         )
         self.rows = TableRows[Letter](lambda one: one.id, lambda one: f"{one.id} {one.task} {one.step} {one.run}")
-        self._causes = Table(CAUSES, self.causes, empty="no open letters: nothing has failed for good")
-        self._causes.border_title = f"letters of {run}" if run else "letters by cause"
+        self._causes = Table(CAUSES, self.causes, empty="no open dead letters: nothing has failed for good")
+        self._causes.border_title = f"dead letters of {run}" if run else "dead letters by cause"
         self._letters = Table(LETTERS, self.rows, empty="")
-        self._letters.border_title = "of this cause"
+        self._letters.border_title = "with this cause"
         self._shown = 0
         self._reading = False
         self._processes: list[tuple[EngineProcess, frozenset[int]]] = []
@@ -228,7 +228,7 @@ class LettersScreen(SizedScreen):
             left = letters & still_open
             words = process.stderr_tail.splitlines()
             text = words[-1] if words and (left or process.ended not in (0, 1)) else ""
-            title = f"{len(letters) - len(left):,} of {plural(len(letters), 'letter')} closed"
+            title = f"{len(letters) - len(left):,} of {plural(len(letters), 'dead letter')} closed"
             self.notify(text, title=title, severity="warning" if left else "information")
 
     def _start(self, verb: str, letters: Sequence[Letter], *options: str) -> None:
@@ -246,7 +246,7 @@ class LettersScreen(SizedScreen):
         if unknown := [letter for letter in letters if letter.fault.kind == UNKNOWN]:
             self._retry_decided(letters, unknown)
         else:
-            self._confirm_retry(letters, f"Retry {plural(len(letters), 'letter')}")
+            self._confirm_retry(letters, f"Retry {plural(len(letters), 'dead letter')}")
 
     def action_try_one(self) -> None:
         """Run one letter of the cause again, and the rest only if that succeeds."""
@@ -255,15 +255,15 @@ class LettersScreen(SizedScreen):
 
     def _confirm_retry(self, letters: Sequence[Letter], title: str, *options: str) -> None:
         if not letters:
-            self.notify("no letter is selected", severity="warning")
+            self.notify("no dead letter is selected", severity="warning")
             return
         runs = len({letter.run for letter in letters})
         steps = sorted({letter.step.partition("[")[0] for letter in letters})
         touches = [
             f"{plural(len(letters), 'step')} of {plural(runs, 'run')}: {', '.join(steps[:6])}",
-            "and what depended on them, in the same tasks; old attempts are kept",
+            "and what depended on them, in the same tasks; earlier attempts stay recorded",
         ]
-        choices = [Choice("yes", "y", title), Choice("", "n", "No, leave them")]
+        choices = [Choice("yes", "y", title), Choice("", "n", "No, change nothing")]
         question = Confirm(f"{title}?", touches, choices)
         ask(self, question, lambda _: self._start("retry", letters, *options))
 
@@ -282,11 +282,11 @@ class LettersScreen(SizedScreen):
             self._ask_for_effect(undecided[0])
             return
         if undecided:
-            effect = "may have taken effect: retry it by itself to decide that"
-            self.notify(f"letter {undecided[0].id} {effect}", severity="warning")
+            effect = "may have taken effect: retry it alone to decide"
+            self.notify(f"dead letter {undecided[0].id} {effect}", severity="warning")
             letters = [letter for letter in letters if letter not in undecided]
         if letters:
-            self._confirm_retry(letters, f"Retry {plural(len(letters), 'letter')}")
+            self._confirm_retry(letters, f"Retry {plural(len(letters), 'dead letter')}")
 
     def _ask_for_effect(self, letter: Letter) -> None:
         """Ask whether a `once` step took effect; its result is recorded, or it is executed again."""
@@ -295,13 +295,13 @@ class LettersScreen(SizedScreen):
             if answer == "again":
                 self._start("retry", [letter], "--again")
                 return
-            about = "the result is recorded under the key, and the step is done with it; nothing is executed"
-            question = TextDialog("It took effect, with the result", about, placeholder="JSON or text")
+            about = "this result is recorded under the key, and the step is done; nothing is executed"
+            question = TextDialog("It took effect: its result", about, placeholder="JSON or text")
             ask(self, question, lambda result: self._start("retry", [letter], "--took-effect", result))
 
         touches = [letter.fault.message.partition("\n")[0], *letter.fault.detail.splitlines()]
         choices = [
-            Choice("", "n", "Not now, leave it"),
+            Choice("", "n", "Decide later"),
             Choice("did", "t", "It took effect: record its result"),
             Choice("again", "a", "It did not: execute it again", danger=True),
         ]
@@ -327,15 +327,17 @@ class LettersScreen(SizedScreen):
             name = name.strip().removeprefix("inputs.")
             self._start("retry", letters, "--set", f"inputs.{name}={value.strip()}")
 
-        about = f"{plural(len(letters), 'letter')} will run again with another input of the task"
+        about = f"{plural(len(letters), 'dead letter')} will run again with a changed input"
         fault = partial(_input_fault, definitions)
         ask(self, TextDialog("Retry with", about, placeholder="name=value", fault=fault), answered)
 
     def action_drop(self) -> None:
         """Ask for the reason, and close letters without running their steps again."""
         if letters := self._chosen():
-            about = f"{plural(len(letters), 'letter')} will be closed without running again; the reason is kept"
-            question = TextDialog("Drop", about, placeholder="why it need not run again")
+            about = (
+                f"{plural(len(letters), 'dead letter')} will be closed without a retry; the reason is recorded"
+            )
+            question = TextDialog("Drop", about, placeholder="the reason")
             ask(self, question, lambda why: self._start("drop", letters, "--why", why))
 
 
@@ -344,12 +346,12 @@ def page(letter: Letter, lines: Sequence[LogLine] = ()) -> list[OutlineItem]:
     fault = letter.fault
     items = [
         OutlineItem(f"{letter.step} of task {letter.task}", "title"),
-        OutlineItem(f"run {letter.run}   letter {letter.id}   {moment(letter.at)}", "dim"),
+        OutlineItem(f"run {letter.run}   dead letter {letter.id}   {moment(letter.at)}", "dim"),
         OutlineItem(),
         OutlineItem(fault.message.partition("\n")[0], "bad", 0, f"{fault.kind}: "),
     ]
     if fault.clock:
-        items.append(OutlineItem(f"the {fault.clock} clock fired", "warn"))
+        items.append(OutlineItem(f"the {fault.clock} timeout expired", "warn"))
     items.append(OutlineItem(f"after {plural(letter.attempts, 'attempt')}", "dim"))
     items.append(OutlineItem(f"definition {letter.identity[:12]}", "dim"))
     more = "\n".join(filter(None, (fault.message.partition("\n")[2], fault.detail)))

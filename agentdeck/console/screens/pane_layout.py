@@ -234,7 +234,7 @@ class PaneLayout(Vertical):
     def lacks(self, *, task: bool = False, step: bool = False) -> bool:
         """Whether the target has no task, or no step, that a command needs. Notifies the operator if so."""
         target = self.target
-        lack = "a task first: 3 shows them" if task and not target.task else ""
+        lack = "a task first: key 3 shows the tasks" if task and not target.task else ""
         lack = lack or ("an agent first" if step and not target.step_name else "")
         if lack:
             self.notify(f"select {lack}", severity="warning")

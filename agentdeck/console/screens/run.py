@@ -151,7 +151,7 @@ class RunScreen(SizedScreen):
         engine = self.console_app.engines.get(self.run)
         notice, fault = self.query_one(Notice), self.live.feed.fault
         if engine is not None and engine.ended is not None:
-            why = engine.stderr_tail or "no word from its process"
+            why = engine.stderr_tail or "its process wrote no error message"
             notice.show("failed", f"{self.run} did not start:  {why}")
         elif engine is None:
             notice.show("warn", fault or f"there is no run {self.run} in {self.live.db}")
@@ -162,24 +162,24 @@ class RunScreen(SizedScreen):
         """The role and text of the most urgent thing to say; an empty text where there is none."""
         row = feed.row
         if feed.fault:
-            return "bad", f"{feed.fault}  ·  what is shown is {feed.age:.0f} s old"
+            return "bad", f"{feed.fault}  ·  the data shown is {feed.age:.0f} s old"
         if self.live.reading is not None:
             return "dim", f"{self.panes.header.reading_text} of {feed.known:,} events"
         if (refused := self._start_failure()) and row is not None and row.state not in ("running", "paused"):
-            return "failed", f"it was not taken up: {refused}"
+            return "failed", f"Resume failed: {refused}"
         if row is not None and row.state == "interrupted":
             return self._interrupted_notice()
         if time.monotonic() < self._hint_until:
             return "accent", self._hint
         if feed.age > OLD:
-            return "warn", f"what is shown is {feed.age:.0f} s old"
+            return "warn", f"the data shown is {feed.age:.0f} s old"
         return "accent" if self.console_app.reminder else "", self.console_app.reminder
 
     def _interrupted_notice(self) -> tuple[str, str]:
         if time.monotonic() - self._resumed_at < 3:
             return "dim", "resuming …"
-        word = "drained" if self.view.state == "draining" else "interrupted: nobody runs it any more"
-        return "interrupted", f"{self.run} {word}  ·  R goes on where it was"
+        word = "drained" if self.view.state == "draining" else "is interrupted: no process executes it"
+        return "interrupted", f"{self.run} {word}  ·  R resumes it"
 
     def _start_failure(self) -> str:
         """Why the last process that was to go on with this run did not begin; empty where that is not so."""

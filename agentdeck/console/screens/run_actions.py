@@ -82,7 +82,7 @@ class RunActions:
         """Send a command if the operator confirms what it touches."""
         header = self._run.panes.header
         if header.reading is not None:
-            touches = [f"{header.reading_text}: what it touches is not known yet"]
+            touches = [f"{header.reading_text}: the run has not been read yet, so the effect is unknown"]
         ask(self._run.screen, Confirm(title, touches, yes_or_no(yes)), lambda _: self._run.send(command))
 
     # The run ------------------------------------------------------------------------------------------------
@@ -94,8 +94,8 @@ class RunActions:
 
     def drain(self) -> None:
         touches = [
-            f"{plural(len(self._run.state.view.running), 'running step')} will finish, nothing new starts",
-            "the rest waits for whoever resumes it",
+            f"{plural(len(self._run.state.view.running), 'running step')} will finish, no new steps start",
+            "the rest waits until the run is resumed",
         ]
         self._confirm(f"Drain {self._run.state.run}?", touches, "Drain", commands.drain())
 
@@ -105,7 +105,7 @@ class RunActions:
         left = plural(max(0, (total or view.tasks.opened) - view.tasks.ended), "task")
         touches = [
             f"{plural(len(view.running), 'running step')} will be stopped",
-            f"{left} will not be done" + ("" if total else ", and those that were not read yet"),
+            f"{left} will not be executed" + ("" if total else ", and those not read yet"),
             "a cancelled run cannot be resumed",
         ]
         self._confirm(f"Cancel {self._run.state.run}?", touches, "Cancel the run", commands.cancel())
@@ -141,7 +141,7 @@ class RunActions:
             for one in limits(view, view.now)
             if one.name.startswith("budget.")
         ]
-        about.append("+0.40 grants 40 cents more, 2.50 is the whole of it from now on, +100k tokens is in tokens")
+        about.append("+0.40 adds 40 cents, 2.50 sets the whole budget, +100k tokens adds tokens")
         question = TextDialog("Budget", "\n".join(about), text, "+0.40", _amount_fault, refused)
         ask(self._run.screen, question, self.grant)
 
@@ -164,7 +164,10 @@ class RunActions:
         target = self._run.panes.target
         task, step = target.task, target.step_name
         if task and step:
-            touches = [f"step {step} of task {task}, and what needs it", *self._running_attempt(task, step)]
+            touches = [
+                f"step {step} of task {task}, and the steps that need it",
+                *self._running_attempt(task, step),
+            ]
             self._confirm(f"Cancel {step}?", touches, "Cancel the step", commands.cancel(task, step))
         elif task:
             running = [name for name, _ in self._run.state.view.running if f"{name}/".startswith(f"{task}/")]
@@ -182,7 +185,7 @@ class RunActions:
         touches = [
             f"{plural(counts.get('running', 0), 'step')} of {step} will be stopped",
             f"{plural(waiting, 'step')} of open tasks will not start",
-            "what needs them fails",
+            "steps that need them fail",
         ]
         self._confirm(f"Cancel {step} in every open task?", touches, "Cancel them", commands.cancel(step=step))
 
@@ -190,11 +193,11 @@ class RunActions:
         if self._run.panes.lacks(task=True, step=True):
             return
         task, step = self._run.panes.target.task, self._run.panes.target.step_name
-        touches = [f"task {task} goes on without {step}", *self._running_attempt(task, step)]
+        touches = [f"task {task} continues without {step}", *self._running_attempt(task, step)]
         definition = self._run.state.view.definition
         needing = [n for n, a in definition.agents.items() if step in a.needs] if definition else []
         if needing and "/" not in task:
-            touches.append(f"{', '.join(needing)} will not wait for it any more")
+            touches.append(f"{', '.join(needing)} will no longer wait for it")
         self._confirm(f"Skip {step}?", touches, "Skip the step", commands.skip(step, task))
 
     def _running_attempt(self, task: str, step: str) -> list[str]:
@@ -202,7 +205,7 @@ class RunActions:
         started = self._run.state.view.running.get((task, step))
         if started is None:
             return []
-        return [f"attempt {started.attempt} has run for {seconds(self._run.state.now - started.at)}"]
+        return [f"attempt {started.attempt} has been running for {seconds(self._run.state.now - started.at)}"]
 
     def hold(self) -> None:
         """Let an agent start nothing more; where it is held, give it back its `max_parallel`."""
@@ -213,7 +216,7 @@ class RunActions:
         name = f"agents.{agent}.max_parallel"
         definition = view.definition
         if definition is None or agent not in definition.agents:
-            self._run.warn(f"{agent} is not an agent of {view.workflow} itself")
+            self._run.warn(f"{agent} belongs to a sub-workflow; only agents of {view.workflow} can be held")
             return
         now = view.limits.get(name, definition.agents[agent].max_parallel)
         value: int | None = 0
@@ -233,14 +236,14 @@ class RunActions:
             return
         step = self._run.panes.target.step_name
         task, definition = self._task_of(step), self._run.state.view.definition
-        touches = [f"{step}{f' of task {task}' if task else ''} goes with what has arrived"]
+        touches = [f"{step}{f' of task {task}' if task else ''} starts with what has arrived"]
         if task and definition is not None and step in definition.agents:
             needs = definition.agents[step].needs
             open_ = self._run.state.view.open.get(task)
             there = [n for n in needs if open_ and (s := open_.steps.get(n)) is not None and s.state == "done"]
             lacks = [n for n in needs if n not in there]
             touches.append(f"{len(there)} of {len(needs)} arrived; without: {', '.join(lacks) or 'nothing'}")
-        self._confirm(f"Release {step}?", touches, "Let it go", commands.release(step, task))
+        self._confirm(f"Release {step}?", touches, "Release", commands.release(step, task))
 
     def _task_of(self, step: str) -> str:
         """The selected task, else the oldest open one where this step still waits; empty where there is none."""
@@ -261,14 +264,14 @@ class RunActions:
             approval = self._run.records.approval(task, step)
             self._run.read(approval, partial(self._show_approval, task, step), "approval")
         else:
-            self._run.warn("no step asks anything here")
+            self._run.warn("no approval is pending")
 
     def _show_approval(self, task: str, step: str, approve: Approve | None) -> None:
         from agentdeck.console.screens.answer import ApprovalForm
 
         if approve is None:
             command = f"agentdeck approve {self._run.state.run} {step} yes|no --task {task}"
-            self._run.warn(f"what it asks is not recorded; {command}")
+            self._run.warn(f"its question is not recorded; answer with: {command}")
         elif self._run.screen.is_active:
             form = ApprovalForm(task, step, approve, partial(self._run.records.story, task, step))
             answer = partial(commands.answer, step, task)

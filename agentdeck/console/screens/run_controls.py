@@ -98,7 +98,7 @@ class RunControls:
             select = partial(panes.select, Selection(agent=name))
             yield PaletteEntry(f"Agent {name}", "Select it in every pane.", select)
         for limit in limits(view, self.state.now):
-            yield PaletteEntry(f"Limit {limit.name}", "Turn it.", partial(panes.show_limit, limit.name))
+            yield PaletteEntry(f"Limit {limit.name}", "Change it.", partial(panes.show_limit, limit.name))
         for task in list(view.open)[:MAX_OFFERED_TASKS]:
             select = partial(panes.select, Selection(task=task))
             yield PaletteEntry(f"Task {task}", "Select it in every pane.", select)

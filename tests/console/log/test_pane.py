@@ -146,7 +146,7 @@ async def test_a_pattern_is_typed_found_walked_and_cleared() -> None:
         assert second is not None
         assert (first.text, second.text) == ("line 497", "line 487")
         await pilot.press("slash", "backspace", "backspace", "(")
-        assert "not a pattern" in head(pane)
+        assert "not a regular expression" in head(pane)
         await pilot.press("escape")
         pane.frame()
         assert "500 lines" in head(pane)
@@ -162,7 +162,7 @@ async def test_least_level_and_task_narrow_what_is_shown() -> None:
     async with Shown(pane).run_test(size=(80, 24)) as pilot:
         await ready(pilot, pane)
         await pilot.press("l", "l")
-        assert "warning and worse · 20 lines" in head(pane)
+        assert "warning and above · 20 lines" in head(pane)
         await pilot.press("f")
         assert [text.split()[-1] for text in screen(pane) if text] == ["14", "19", "34", "39"]
         await pilot.press("f")
