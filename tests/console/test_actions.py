@@ -152,13 +152,13 @@ def test_a_handler_takes_no_key_while_its_field_is_closed(kind: str) -> None:
 @pytest.mark.parametrize(
     ("wanted", "said"),
     [
-        ({"limits.less": "r"}, "r is table.reverse already"),
-        ({"log.pin": "W"}, "W is log.wrap already"),
-        ({"table.copy": "ctrl+q"}, "ctrl+q is everywhere.quit already"),
-        ({"step.pager": "ctrl+q"}, "ctrl+q is everywhere.quit already"),
-        ({"choice.yes": "j"}, "j is confirm.next already"),
+        ({"limits.less": "r"}, "r already belongs to table.reverse"),
+        ({"log.pin": "W"}, "W already belongs to log.wrap"),
+        ({"table.copy": "ctrl+q"}, "ctrl+q already belongs to everywhere.quit"),
+        ({"step.pager": "ctrl+q"}, "ctrl+q already belongs to everywhere.quit"),
+        ({"choice.yes": "j"}, "j already belongs to confirm.next"),
         ({"table.srot": "o"}, "did you mean table.sort"),
-        ({"run.go": "x"}, "run.go has no key"),
+        ({"run.go": "x"}, "run.go cannot have a key"),
     ],
 )
 def test_keys_of_panes_and_dialogs_that_cannot_be_used(wanted: dict[str, object], said: str) -> None:
@@ -178,8 +178,8 @@ def test_an_entry_that_is_left_out_keeps_the_key_of_its_action() -> None:
     keys, faults = resolve_keymap({"run.pause": "d", "run.hurry": "p"})
     assert not keys
     assert [fault.partition(":")[2].partition(";")[0].strip() for fault in faults] == [
-        "run.pause: d is run.drain already",
-        "run.hurry: p is run.pause already",
+        "run.pause: d already belongs to run.drain",
+        "run.hurry: p already belongs to run.pause",
     ]
 
 

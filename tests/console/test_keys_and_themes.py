@@ -38,13 +38,13 @@ def test_a_keymap_is_taken_over() -> None:
     ("wanted", "said"),
     [
         ({"run.puase": "space"}, "did you mean run.pause"),
-        ({"run.pause": "d"}, "d is run.drain already"),
-        ({"run.pause": "?"}, "question_mark is everywhere.help already"),
-        ({"run.pause": "space", "run.drain": "space"}, "space is run.pause already"),
-        ({"run.pause": "ctrl+q"}, "ctrl+q is everywhere.quit already"),
-        ({"run.pause": []}, "no key at all"),
-        ({"run.pause": ["two words"]}, "is no key"),
-        ({"everywhere.quit": None}, "is no key"),
+        ({"run.pause": "d"}, "d already belongs to run.drain"),
+        ({"run.pause": "?"}, "question_mark already belongs to everywhere.help"),
+        ({"run.pause": "space", "run.drain": "space"}, "space already belongs to run.pause"),
+        ({"run.pause": "ctrl+q"}, "ctrl+q already belongs to everywhere.quit"),
+        ({"run.pause": []}, "no key given"),
+        ({"run.pause": ["two words"]}, "is not a key"),
+        ({"everywhere.quit": None}, "is not a key"),
     ],
 )
 def test_what_cannot_be_kept_is_told(wanted: dict[str, object], said: str) -> None:

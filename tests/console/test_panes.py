@@ -205,7 +205,7 @@ async def test_a_source_that_fails_is_told_and_ends_nothing() -> None:
         pane.tick(view_of(order()), 108.0)
         await pilot.pause(0.05)
         pane.tick(view_of(order()), 108.0)
-        assert "cannot read what was recorded: the disk is gone" in page(pane)[1]
+        assert "the record cannot be read: the disk is gone" in page(pane)[1]
 
 
 async def test_nothing_an_agent_says_gets_through() -> None:

@@ -120,7 +120,7 @@ async def test_a_step_is_skipped_a_join_released_and_the_approval_answered_with_
         await pilot.press("S")
         told = await deck.question()
         assert "task 1 continues without slow" in told
-        assert "attempt 1 has run for" in told
+        assert "attempt 1 has been running for" in told
         assert "pack, tell will not wait for it" in told
         await pilot.press("escape")
         await deck.back()
@@ -209,7 +209,7 @@ async def test_why_and_the_whole_story_of_a_step_that_runs(tmp_path: Path) -> No
         await pilot.press("exclamation_mark")
         await deck.until(lambda: deck.screen.panes.selection == Selection("sign", "1", "sign"))
         await pilot.pause(0.1)
-        assert "1 of 1: sign of task 1 asks" in deck.screen.query_one(Notice).render_line(0).text
+        assert "1 of 1: sign of task 1 waits for an approval" in deck.screen.query_one(Notice).render_line(0).text
 
 
 FAILS = """
