@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 import random
+import re
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,6 +37,7 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
+ROOT = Path(__file__).parents[2]
 FAULTY = """
 agentdeck: 1
 name: faulty
@@ -350,6 +354,53 @@ async def test_observers_are_found_through_their_entry_points(
         f"observer broken of package acme {left_out}",
         f"observer number of package acme {left_out}",
     ]
+
+
+STUCK = """
+import asyncio, threading
+from agentdeck import Workflow
+from agentdeck.engine import observer_feed
+observer_feed.PATIENCE = 0.1
+wf = Workflow("short")
+wf.add("a", simulate="1ms")
+print(asyncio.run(wf.run()).state)
+"""
+
+
+def test_a_process_ends_while_an_observer_of_a_plugin_is_blocked(tmp_path: Path) -> None:
+    module = """
+        import threading
+        class Stuck:
+            def observe(self, batch):
+                threading.Event().wait()
+            def close(self):
+                pass
+        make = lambda context: Stuck()
+    """
+    write_package(tmp_path, "acme", {"observers": {"stuck": "acme_stuck:make"}}, {"acme_stuck": module})
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    done = subprocess.run(
+        [sys.executable, "-c", STUCK], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+    assert "observer stuck was still busy 0.1 s after the end of the run: it has not taken " in done.stderr
+
+
+async def test_the_example_of_the_documentation_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "docs" / "plugins.md").read_text()
+    (shown,) = [
+        block for block in re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S) if "LetterLog" in block
+    ]
+    write_package(tmp_path / "site", "acme", {"observers": {"letters": "acme_letters:log_letters"}}, {})
+    (tmp_path / "site" / "acme_letters.py").write_text(shown)
+    letters = tmp_path / "letters.txt"
+    monkeypatch.setenv("ACME_LETTERS", str(letters))
+    with plugins_installed(tmp_path / "site", monkeypatch):
+        fails = "agentdeck: 1\nname: w\nagents: { a: { simulate: { takes: 1ms, fails: 100% }, retry: 1 } }\n"
+        outcome = await launched(tmp_path, fails, tasks=[{}, {}], warned=pytest.fail)
+    lines = sorted(line.split("#")[0] for line in letters.read_text().splitlines())
+    assert lines == [f"w {outcome.run}"] * 2
+    assert "a of task 2: " in letters.read_text()
 
 
 # The feed and the queue of one observer ---------------------------------------------------------------------
