@@ -4,6 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 BENCH := .venv/.bench
 PROXY := .venv/proxy
+PHOENIX := .venv/phoenix
 # The tests start hundreds of processes: compiled once, not by each of them.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -18,8 +19,8 @@ test: $(READY)  ## in several processes: much of the time is waiting
 test-all: $(READY)  ## on every Python from 3.11 on that this machine has; PYTHONS="python3.12 /path/to/python" names them
 	$(BIN)/python tests/every_python.py $(PYTHONS)
 
-test-live: $(READY) $(PROXY)/.ready  ## prompts against a real proxy, which makes its answers up
-	PATH="$(CURDIR)/$(PROXY)/bin:$$PATH" $(BIN)/pytest -m live
+test-live: $(READY) $(PROXY)/.ready $(PHOENIX)/.ready  ## a real proxy, which makes its answers up; a receiver of spans
+	PATH="$(CURDIR)/$(PROXY)/bin:$(CURDIR)/$(PHOENIX)/bin:$$PATH" $(BIN)/pytest -m live
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -51,6 +52,11 @@ $(READY): pyproject.toml
 $(PROXY)/.ready: | $(READY)  # apart: it wants an older rich than the console
 	$(PYTHON) -m venv $(PROXY)
 	$(PROXY)/bin/python -m pip install --quiet --disable-pip-version-check 'litellm[proxy]>=1.100'
+	touch $@
+
+$(PHOENIX)/.ready: | $(READY)  # apart: 620 MB
+	$(PYTHON) -m venv $(PHOENIX)
+	$(PHOENIX)/bin/python -m pip install --quiet --disable-pip-version-check 'arize-phoenix>=20'
 	touch $@
 
 $(BENCH): $(READY)

@@ -31,8 +31,9 @@ SECTIONS = {
     },
     "Mend": {"resume": "resume", "letters": "letters", "retry": "retry", "fork": "fork"},
     "Keep": {
-        "backup": "maintenance", "prune": "maintenance", "otel": "otel", "config": "installation",
-        "info": "installation", "schema": "installation", "completion": "installation",
+        "backup": "maintenance", "prune": "maintenance", "otel": "otel", "metrics": "metrics",
+        "config": "installation", "info": "installation", "schema": "installation",
+        "completion": "installation",
     },
 }  # fmt: skip
 MODULES = {verb: module for verbs in SECTIONS.values() for verb, module in verbs.items()}
@@ -50,6 +51,7 @@ HELP = {
     "diff": "Show the differences between two runs.",
     "backup": "Copy the store into a file, also while runs execute.",
     "otel": "Send what runs did to a receiver of OpenTelemetry.",
+    "metrics": "Print or serve metrics for Prometheus.",
     "config": "Show each setting and where it comes from.",
     "info": "Show versions and the paths of the store, the configuration and the deck.",
     "schema": "Print the JSON Schema of workflow files.",

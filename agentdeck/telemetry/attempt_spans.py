@@ -103,6 +103,8 @@ class AttemptSpans:
             known[at.MODEL] = known[at.REQUEST_MODEL] = name
         if (model := self._models.get(name)) is not None:
             known |= {at.REQUEST_MODEL: model.id, at.PROVIDER: model.provider}
+        elif usage is not None and usage.simulated:
+            known[at.PROVIDER] = "simulated"
         return known
 
     def _tool(self, task: OpenTask, span: str, parent: str, call: ToolCall, ended: float) -> Span:
