@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -26,6 +27,10 @@ from agentdeck.workflow.model import Data
 
 #: Executes a run, until it has ended or drained.
 Execute: TypeAlias = Callable[[Watch], Awaitable[Outcome]]
+#: Events that the loop takes at once.
+PIECE = 100
+#: Seconds after which a loop that takes nothing is not waited for: it may have been stopped for good.
+PATIENCE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +45,36 @@ class RunOptions:
 
 
 class _Receiver:
-    """Observer: passes committed events to the run's loop, with the number of the last one."""
+    """Observer: passes committed events to the run's loop, with the number of the last one.
+
+    All events are passed on in small pieces, each after the loop has taken the one before, so that those who read
+    them there keep up. Without `everything` only the events that ask are passed on."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, take: Callable[[int, Sequence[ev.Event]], None], everything: bool
     ) -> None:
-        """`everything`: pass on all events, not only those that ask."""
         self._loop = loop
         self._take = take
         self._everything = everything
+        self._taken = threading.Event()
 
     def observe(self, batch: EventBatch) -> None:
-        events = batch.events
         if not self._everything:
-            events = [event for event in events if type(event) is ev.Noted and event.asks]
+            self._pass_on(batch.last, [event for event in batch.events if type(event) is ev.Noted and event.asks])
+            return
+        for start in range(0, len(batch.events), PIECE):
+            piece = batch.events[start : start + PIECE]
+            self._pass_on(batch.first + start + len(piece) - 1, piece)
+
+    def _pass_on(self, last: int, events: Sequence[ev.Event]) -> None:
+        self._taken.clear()
         with suppress(RuntimeError):  # the loop is closed: nothing waits for them
-            self._loop.call_soon_threadsafe(self._take, batch.last, events)
+            self._loop.call_soon_threadsafe(self._hand_over, last, events)
+            self._taken.wait(PATIENCE)
+
+    def _hand_over(self, last: int, events: Sequence[ev.Event]) -> None:
+        self._take(last, events)
+        self._taken.set()
 
     def close(self) -> None:
         """Nothing to release."""
@@ -80,8 +99,12 @@ class Execution:
 
     async def begin(self, execute: Execute) -> None:
         """Start it, and return when the run has begun. Raises what prevents that."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise UsageError("agentdeck runs on asyncio's event loop (or uvloop's), not on this one") from None
         answering = self._questions.answering if self.options.answers is not None else None
-        receiver = _Receiver(asyncio.get_running_loop(), self._take, self.memory is not None)
+        receiver = _Receiver(loop, self._take, self.memory is not None)
         watch = Watch((receiver, *self.options.observers), control=self._control, answering=answering)
         self._task = asyncio.create_task(self._execute(execute, watch), name=f"agentdeck run {self.run}")
         begun = asyncio.create_task(self._begun.wait())

@@ -13,9 +13,9 @@ from agentdeck.scheduler.events import Event
 from agentdeck.views.task_outcome import TaskOutcomes
 
 #: Events that a reader may be behind.
-KEPT_EVENTS = 5000
+KEPT_EVENTS = 1000
 #: Events or results that are read together.
-PAGE = 500
+PAGE = 100
 
 
 class RunMemory:

@@ -22,8 +22,8 @@ from agentdeck.views.task_outcome import TaskOutcome, TaskOutcomes
 
 #: Seconds between two looks at a run of another process.
 POLL = 0.1
-#: Events that are read together.
-PAGE = 500
+#: Events that are read together: their outputs are in memory at once.
+PAGE = 100
 
 Numbered: TypeAlias = tuple[int, ev.Event]
 

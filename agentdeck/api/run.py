@@ -103,7 +103,7 @@ class Run:
         """Its events in order, from the one with the number `after` + 1, until the run has ended or drained.
 
         Of a run with a store they are those that are on disk, and a slow reader loses none. Without a store the
-        newest 5,000 are remembered; raises UsageError for a reader that is further behind.
+        newest 1,000 are remembered; raises UsageError for a reader that is further behind.
         """
         async for seq, event in self._numbered(after):
             yield RunEvent.model_construct(**plain_row(self.id, seq, event))

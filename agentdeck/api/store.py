@@ -20,7 +20,7 @@ from agentdeck.insight.step import recorded_story
 from agentdeck.insight.summary import summary
 from agentdeck.operations.letters import letter_document
 from agentdeck.operations.recorded_run import load_run
-from agentdeck.operations.results import run_status
+from agentdeck.operations.results import log_line, run_status
 from agentdeck.operations.settings import database
 from agentdeck.operations.step_page import step_document
 from agentdeck.store.async_reader import AsyncReader
@@ -169,7 +169,7 @@ class Store:
         name = (await self._reader.read(Reader.run, run)).run
         while page := await self._reader.read(Reader.logs, name, agent=agent, task=task, after=after, limit=PAGE):
             for line in page:
-                yield LogLine.of(line, run=name)
+                yield log_line(name, line)
             after = page[-1].id
 
 

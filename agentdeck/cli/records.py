@@ -131,12 +131,10 @@ def logs(run: str, db: str | None, agent: str | None, task: str | None, tail: in
         if agent is not None and not found:
             known_agent(definition_of(reader, row), agent.partition("[")[0])
     if as_json:
-        from agentdeck.documents.step import LogLine
-        from agentdeck.trace_ids import attempt_ids
+        from agentdeck.operations.results import log_line
 
         for line in found:
-            ids = attempt_ids(row.run, line.task, line.step, line.attempt)
-            print_document(LogLine.of(line, run=row.run, **ids))
+            print_document(log_line(row.run, line))
     else:
         for line in found:
             level = "" if line.level == "info" else f"{line.level}: "

@@ -7,8 +7,11 @@ import json
 from agentdeck.documents.document import json_text
 from agentdeck.documents.result import Result, StepFault, StepResult, TaskResult
 from agentdeck.documents.run import AgentSummary, RunStatus, TaskCounts
+from agentdeck.documents.step import LogLine
 from agentdeck.insight.summary import summary
+from agentdeck.store.reader import LogLine as ReadLine
 from agentdeck.store.run_list import RunRow
+from agentdeck.trace_ids import attempt_ids
 from agentdeck.views.run_view import RunView
 from agentdeck.views.task_outcome import StepOutcome, TaskOutcome
 from agentdeck.workflow.model import Definition
@@ -39,6 +42,11 @@ def live_status(view: RunView, pause_reason: str, tags: tuple[str, ...]) -> RunS
         tags=list(tags),
         tasks=TaskCounts.of(tasks, total=total),
     )
+
+
+def log_line(run: str, line: ReadLine) -> LogLine:
+    """A line that an agent logged, with the ids of its attempt in traces."""
+    return LogLine.of(line, run=run, **attempt_ids(run, line.task, line.step, line.attempt))
 
 
 def task_result(outcome: TaskOutcome) -> TaskResult:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from agentdeck import InvalidFile, Run, RunFailed, StoreError, UsageError, Workflow, open_store
+from agentdeck.api.memory import KEPT_EVENTS
 from tests.api.shop import shop, slow
 
 pytestmark = pytest.mark.anyio
@@ -146,7 +147,7 @@ async def test_a_slow_reader_of_a_run_with_a_store_loses_nothing(tmp_path: Path)
         await run.result()
         rest = [event.seq async for event in events]
         assert [first.seq, *rest] == list(range(1, len(rest) + 2))
-        assert len(rest) > 5000
+        assert len(rest) > 2 * KEPT_EVENTS
 
 
 # Steering it ----------------------------------------------------------------------------------------------------
