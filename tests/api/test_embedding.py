@@ -53,7 +53,7 @@ async def test_two_runs_in_one_loop_keep_apart(tmp_path: Path) -> None:
 
     db = tmp_path / "runs.db"
     found = await asyncio.gather(outputs(0, db), outputs(100, None), outputs(200, db))
-    assert found == [list(range(50)), list(range(100, 150)), list(range(200, 250))]
+    assert list(found) == [list(range(50)), list(range(100, 150)), list(range(200, 250))]
     async with open_store(db) as store:
         for row, first in zip(await store.runs(), (200, 0), strict=True):
             printed = [line.text async for line in store.logs(row.run)]

@@ -126,7 +126,7 @@ async def test_the_handle_answers(tmp_path: Path, stored: bool) -> None:
         question = await first_question(run)
         with pytest.raises(UsageError, match="gate needs a value for amount"):
             await run.answer(question)
-        with pytest.raises(UsageError, match="no step end stands there waiting"):
+        with pytest.raises(UsageError, match="no step end is waiting"):
             await run.answer("end")
         await run.answer("gate", {"amount": 5})
         with pytest.raises(UsageError):
@@ -143,7 +143,7 @@ async def test_another_handle_of_the_same_store_answers(tmp_path: Path) -> None:
             other = await store.run(run.id)
         (question,) = await other.questions()
         assert question.text == "Pay for 2 x KB-87?"
-        with pytest.raises(UsageError, match="no step end stands there waiting"):
+        with pytest.raises(UsageError, match="no step end is waiting"):
             await other.answer("end", True)
         await other.answer(question, False)
         assert (await run.result()).output == {"approved": False}
